@@ -1,0 +1,7 @@
+"""Assay: a caching reverse proxy in front of PyPI that serves only what provenance and policy approve.
+
+The layers, from the top (import-linter enforces them):
+
+    cli > web > config > gate > attestation | upstream | store | download > telemetry > render > policy
+        > evidence : indexes : ports > simple > settings > units > errors
+"""

@@ -1,0 +1,176 @@
+"""Claims and evidence as values: what a provenance document *proves* about a file. Pure.
+
+Only `attestation` makes these from signatures; only `policy` judges them. What an index says of a publisher never
+becomes a claim: each field here comes from the signing certificate, the transparency log or the signed statement.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import TypeAlias
+
+PUBLISH = "https://docs.pypi.org/attestations/publish/v1"
+"""PyPI Publish predicate (PEP 740)."""
+SLSA = "https://slsa.dev/provenance/v1"
+"""SLSA Provenance v1 predicate."""
+
+
+class PublisherKind(StrEnum):
+    """The Trusted Publishers whose certificates we can read; the values are PEP 740's `kind`."""
+
+    GITHUB = "GitHub"
+    GITLAB = "GitLab"
+    GOOGLE = "Google"
+    CIRCLECI = "CircleCI"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claims:
+    """Who signed, as the certificate says (Fulcio OIDs under 1.3.6.1.4.1.57264.1); None where it says nothing."""
+
+    kind: PublisherKind | None
+    """From the claims' shape, not from the index; None for an identity that is no Trusted Publisher's (a person)."""
+    issuer: str
+    """OIDC issuer (.8, else .1)."""
+    san: str
+    """The one Subject Alternative Name: a URI or an e-mail address."""
+    repository: str | None = None
+    """``owner/name`` or ``group/…/name``, from the Source Repository URI (.12)."""
+    repository_uri: str | None = None
+    repository_id: str | None = None
+    """Source Repository Identifier (.15): survives renames, differs after a name is registered again."""
+    owner: str | None = None
+    owner_id: str | None = None
+    """Source Repository Owner Identifier (.17)."""
+    workflow: str | None = None
+    """Path of the top-level workflow in the repository, from the Build Config URI (.18): ``.github/workflows/x.yml``."""
+    workflow_ref: str | None = None
+    """What followed ``@`` in the Build Config URI."""
+    ref: str | None = None
+    """Source Repository Ref (.14)."""
+    digest: str | None = None
+    """Source Repository Digest (.13): the commit."""
+    environment: str | None = None
+    """Deployment environment (.23): only certificates from about May 2026 carry it."""
+    token_subject: str | None = None
+    """The OIDC token's ``sub`` (.24), likewise new."""
+    trigger: str | None = None
+    """Build Trigger (.20): ``push``, ``release``, ``pull_request_target`` …"""
+    runner: str | None = None
+    """Runner Environment (.11): ``github-hosted``, ``self-hosted`` …"""
+    visibility: str | None = None
+    """Source Repository Visibility At Signing (.22)."""
+    run_url: str | None = None
+    """Run Invocation URI (.21)."""
+    builder: str | None = None
+    """Build Signer URI (.9): a reusable workflow, where one was called."""
+    builder_digest: str | None = None
+    email: str | None = None
+    """For Google and people: the SAN when it is an e-mail address."""
+    project_id: str | None = None
+    """CircleCI project."""
+    pipeline_definition_id: str | None = None
+    vcs_origin: str | None = None
+    vcs_ref: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slsa:
+    """What a verified SLSA v1 statement says, already compared with the certificate."""
+
+    builder_id: str | None
+    build_type: str | None
+    repository: str | None
+    ref: str | None
+    workflow: str | None
+    commit: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attestation:
+    """One verified attestation: all of its signature, log entry and statement checks passed."""
+
+    trust_root: str
+    """Name of the trust root that vouches for the certificate."""
+    bundle: int
+    """Which attestation bundle of the document it stood in, from 0."""
+    predicate_type: str
+    claims: Claims
+    integrated_time: datetime
+    """When the transparency log took it; UTC."""
+    log_index: int
+    certificate: str
+    """SHA-256 of the signing certificate's DER, hexadecimal."""
+    not_before: datetime
+    not_after: datetime
+    slsa: Slsa | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attested:
+    """At least one attestation verified and none failed."""
+
+    attestations: tuple[Attestation, ...]
+    ignored: tuple[str, ...] = ()
+    """Attestations that count for nothing beside the good ones (unknown kind, predicate, log), each in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unattested:
+    """There is no provenance, or an empty one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forged:
+    """The document is inconsistent, or a check failed with material that we know: a security event."""
+
+    step: str
+    """Which check, in a few stable words: ``subject digest``, ``inclusion proof`` …"""
+    expected: str
+    found: str
+
+
+OMITTED = "provenance promised"
+"""`Forged.step` where the index promises a provenance and answers 404 (reason ``provenance-missing``)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unverifiable:
+    """A log, key, version, predicate or publisher kind that this trust root or verifier does not know (yet)."""
+
+    reason: str
+
+
+Evidence: TypeAlias = Attested | Unattested | Forged | Unverifiable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Identity:
+    """Who a publisher *is*, for the ratchet: unchanged by renames of repository, workflow or environment.
+
+    (issuer, repository id), else (issuer, e-mail), else (issuer, CircleCI project), within one trust root; where an old
+    certificate carries no numeric id, the repository's name takes its place.
+    """
+
+    trust_root: str
+    issuer: str
+    subject: str
+    """``repository-id:…``, ``repository:…``, ``email:…`` or ``project:…``."""
+
+
+def identity_of(attestation: Attestation) -> Identity | None:
+    """The identity an attestation proves; None where the claims name no stable subject."""
+    claims = attestation.claims
+    if claims.repository_id:
+        subject = f"repository-id:{claims.repository_id}"
+    elif claims.repository:
+        subject = f"repository:{claims.repository.lower()}"
+    elif claims.email:
+        subject = f"email:{claims.email.lower()}"
+    elif claims.project_id:
+        subject = f"project:{claims.project_id.lower()}"
+    else:
+        return None
+    return Identity(trust_root=attestation.trust_root, issuer=claims.issuer, subject=subject)

@@ -1,0 +1,1 @@
+"""Which index owns a name. Pure."""

@@ -1,0 +1,1 @@
+"""What an organisation approves: the policy's language, its judge, its reasons. Pure: no clock, disk or network."""

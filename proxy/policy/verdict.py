@@ -1,0 +1,145 @@
+"""Verdicts and their reasons as values. `Approved` is made here only, through `approve`.
+
+A reason says, to the person who meets it: which rule, what was expected, what was found, and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, TypeAlias, final
+
+from proxy.evidence import Evidence
+from proxy.simple.model import File
+
+
+class Code(StrEnum):
+    """The stable codes of POLICY.md, in the order of precedence in which they are reported."""
+
+    REVOKED = "revoked"
+    DENIED = "denied"
+    NO_RULE = "no-rule"
+    BAD_FILENAME = "bad-filename"
+    OTHER_PROJECT = "other-project"
+    URL_MISMATCH = "url-mismatch"
+    DUPLICATE = "duplicate"
+    NO_SHA256 = "no-sha256"
+    FOREIGN_HOST = "foreign-host"
+    DIGEST_CHANGED = "digest-changed"
+    TIME_CONFLICT = "time-conflict"
+    NOT_PINNED = "not-pinned"
+    FORGED = "forged"
+    PROVENANCE_MISSING = "provenance-missing"
+    INDEX = "index"
+    TRUST = "trust"
+    UNVERIFIABLE = "unverifiable"
+    UNATTESTED = "unattested"
+    PUBLISHER = "publisher"
+    PREDICATE = "predicate"
+    BUILDER = "builder"
+    TOO_YOUNG = "too-young"
+    UPLOADED_AFTER = "uploaded-after"
+    PROVENANCE_LOST = "provenance-lost"
+    PUBLISHER_CHANGED = "publisher-changed"
+    LATE_FILE = "late-file"
+    FILE_TYPE = "file-type"
+    YANKED = "yanked"
+    PROJECT_STATUS = "project-status"
+    METADATA_MISMATCH = "metadata-mismatch"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """One reason why a file is withheld, or would be."""
+
+    code: Code
+    rule: str | None
+    """Name of the governing rule, waiver or revocation; None where no rule governs or the check is always on."""
+    message: str
+    """One sentence that says what and what to do. May hold control characters of others: escape where shown."""
+    expected: str | None = None
+    found: str | None = None
+    until: datetime | None = None
+    """When time alone heals it."""
+
+
+@final
+class _Seal:
+    """Only this module has the instance that `Approved` demands."""
+
+
+_SEAL: Final = _Seal()
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approved:
+    """A file that may be listed and served. Not constructible outside `policy`: what serves files asks for this type."""
+
+    file: File
+    rule: str
+    evidence: Evidence | None
+    """None where nothing about the evidence could change the verdict (a pin)."""
+    despite: tuple[Reason, ...] = ()
+    """Reasons that a waiver, a pin or audit mode lifted."""
+    notes: tuple[str, ...] = ()
+    changes_at: datetime | None = None
+    """The next instant at which the clock alone could change this verdict."""
+    seal: object = None
+
+    def __post_init__(self) -> None:
+        """Refuse a forged approval.
+
+        Raises:
+            TypeError: not made by `approve`.
+        """
+        if self.seal is not _SEAL:
+            raise TypeError("Approved is made by proxy.policy alone")
+
+
+def approve(
+    file: File,
+    *,
+    rule: str,
+    evidence: Evidence | None,
+    despite: Iterable[Reason] = (),
+    notes: Iterable[str] = (),
+    changes_at: datetime | None = None,
+) -> Approved:
+    """The one maker of `Approved`, for the modules of `policy` alone."""
+    return Approved(
+        file=file,
+        rule=rule,
+        evidence=evidence,
+        despite=tuple(despite),
+        notes=tuple(notes),
+        changes_at=changes_at,
+        seal=_SEAL,
+    )
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withheld:
+    """A file that is neither listed nor served, and why: every reason that applies, the deciding one first."""
+
+    file: File
+    reasons: tuple[Reason, ...]
+    enforced: bool
+    """True for steps 1 to 5, which audit mode does not lift; False when only requirements (step 6) fail."""
+    rule: str | None = None
+    evidence: Evidence | None = None
+    changes_at: datetime | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undecided:
+    """Without this file's evidence nothing can be said: get it, and judge again."""
+
+    file: File
+
+
+Verdict: TypeAlias = Approved | Withheld | Undecided

@@ -1,0 +1,1 @@
+"""Approved pages as JSON and HTML. Pure."""
