@@ -1,0 +1,23 @@
+"""The only outbound sockets: what may be contacted, with whose credentials, and what comes back."""
+
+from proxy.upstream.client import (
+    PROVENANCE_ACCEPT,
+    Contents,
+    Fetched,
+    Nothing,
+    Upstream,
+    Validators,
+    pause_before_retry,
+)
+from proxy.upstream.credentials import Authorizations
+
+__all__ = [
+    "PROVENANCE_ACCEPT",
+    "Authorizations",
+    "Contents",
+    "Fetched",
+    "Nothing",
+    "Upstream",
+    "Validators",
+    "pause_before_retry",
+]

@@ -1,0 +1,288 @@
+"""An index's pages, documents and file contents, over one connection pool.
+
+Owns redirects, proxies, TLS, time-outs, retries of small documents and the caps on what is read. Every byte and header
+that comes back is hostile. It judges nothing, caches nothing and parses no page.
+
+- Redirects are followed one by one, each checked like a first address.
+- File contents are taken as they are on the wire (``Accept-Encoding: identity``, nothing decoded): the digest decides.
+- Proxies come from the environment that was read once, at the top.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from enum import Enum
+from http import HTTPStatus
+from typing import TypeVar
+
+import aiohttp
+from yarl import URL
+
+from proxy import telemetry
+from proxy.errors import UpstreamGoneError, UpstreamNonsenseError, UpstreamUnavailableError
+from proxy.indexes import IndexSettings, LimitsSettings
+from proxy.simple.model import NormalizedName
+from proxy.upstream.addresses import NoLinkLocal, permitted, redirected, shown
+from proxy.upstream.answers import as_upstream_error, chunks_of, extent, read_whole, refuse_failure, serial_of
+from proxy.upstream.credentials import Authorizations
+
+PAGE_ACCEPT = (
+    "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"  # PEP 691
+)
+PROVENANCE_ACCEPT = "application/vnd.pypi.integrity.v1+json, application/json;q=0.9"
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MOST_REDIRECTS = 5
+_TRIES = 3
+_LONGEST_PAUSE = 5.0
+"""Seconds. A longer Retry-After is passed on as an error instead of being waited for."""
+_CHUNK = 256 * 1024
+
+_T = TypeVar("_T")
+
+
+class Nothing(Enum):
+    """Answers without a body that are no errors."""
+
+    ABSENT = "absent"
+    NOT_MODIFIED = "not modified"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validators:
+    """What makes a request conditional (RFC 9110, 13.1)."""
+
+    etag: str | None = None
+    last_modified: str | None = None
+
+    def headers(self) -> dict[str, str]:
+        """As request headers."""
+        named = {"If-None-Match": self.etag, "If-Modified-Since": self.last_modified}
+        return {name: value for name, value in named.items() if value}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """A whole document, within its limit."""
+
+    body: bytes
+    content_type: str
+    url: str
+    """Where it was in the end found: the base of its relative addresses."""
+    validators: Validators
+    serial: int | None
+    """``X-PyPI-Last-Serial``, where the index sends one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """A body that streams."""
+
+    start: int
+    """Where in the file `chunks` begins: 0 where the index ignored the Range."""
+    length: int | None
+    """Bytes of the whole file, where the index says."""
+    chunks: AsyncIterator[bytes]
+    content_type: str
+    url: str
+
+
+class Upstream:
+    """One connection pool for all indexes; each call names the index on whose behalf it goes out."""
+
+    def __init__(
+        self,
+        *,
+        limits: LimitsSettings,
+        authorizations: Authorizations,
+        proxies: Mapping[str, str],
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._limits = limits
+        self._authorizations = authorizations
+        self._proxies = dict(proxies)
+        self._pause = pause
+        self._session: aiohttp.ClientSession | None = None
+
+    async def start(self) -> None:
+        """Open the pool, with the system's certificate store (``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` included)."""
+        tls = await asyncio.to_thread(ssl.create_default_context)
+        timeouts = self._limits.timeouts
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                ssl=tls, limit=self._limits.connections, resolver=NoLinkLocal(), happy_eyeballs_delay=0.25
+            ),
+            timeout=aiohttp.ClientTimeout(
+                total=None,
+                connect=None,
+                sock_connect=timeouts.connect.total_seconds(),
+                sock_read=timeouts.read.total_seconds(),
+            ),
+            headers={"User-Agent": "assay-proxy"},
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+            read_bufsize=_CHUNK,
+        )
+
+    async def close(self) -> None:
+        """Close the pool. Idempotent."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def page(self, index: IndexSettings, name: NormalizedName, validators: Validators) -> Fetched | Nothing:
+        """A project's page; `Nothing.ABSENT` where the index has no such project.
+
+        Raises:
+            UpstreamError: anything that is neither a page, a 304 nor a 404.
+        """
+        headers = {"Accept": PAGE_ACCEPT, **validators.headers()}
+        return await self._retrying(
+            lambda: self._document(index, f"{index.url}{name}/", headers=headers, limit=self._limits.page)
+        )
+
+    async def document(self, index: IndexSettings, url: str, *, accept: str, limit: int) -> Fetched | Nothing:
+        """A small document (provenance, metadata), at most `limit` bytes.
+
+        Raises:
+            UpstreamError: anything but 200, 404 and 410.
+        """
+        return await self._retrying(lambda: self._document(index, url, headers={"Accept": accept}, limit=limit))
+
+    @asynccontextmanager
+    async def contents(self, index: IndexSettings, url: str, *, start: int = 0) -> AsyncIterator[Contents]:
+        """A file's bytes from `start` on, undecoded; from 0 where the index ignores the Range.
+
+        Raises:
+            UpstreamGoneError: 404 or 410.
+            UpstreamError: anything else that is no file.
+        """
+        headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
+        if start:
+            headers["Range"] = f"bytes={start}-"
+        async with self._response(index, url, headers) as response:
+            if response.status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
+                raise UpstreamGoneError(f"{shown(url)}: the index lists this file and answers {response.status}")
+            begins, length = extent(response, start)
+            yield Contents(
+                start=begins,
+                length=length,
+                chunks=chunks_of(response, url),
+                content_type=response.headers.get("Content-Type", ""),
+                url=str(response.url),
+            )
+
+    @asynccontextmanager
+    async def root_list(self, index: IndexSettings, validators: Validators) -> AsyncIterator[Contents | Nothing]:
+        """The index's list of all projects, decoded, as a stream.
+
+        Raises:
+            UpstreamError: anything that is neither a list, a 304 nor a 404.
+        """
+        headers = {"Accept": PAGE_ACCEPT, **validators.headers()}
+        async with self._response(index, index.url, headers, decode=True) as response:
+            match response.status:
+                case HTTPStatus.OK:
+                    yield Contents(
+                        start=0,
+                        length=None,
+                        chunks=chunks_of(response, index.url),
+                        content_type=response.headers.get("Content-Type", ""),
+                        url=str(response.url),
+                    )
+                case HTTPStatus.NOT_MODIFIED if validators.headers():
+                    yield Nothing.NOT_MODIFIED
+                case HTTPStatus.NOT_FOUND | HTTPStatus.GONE:
+                    yield Nothing.ABSENT
+                case status:
+                    raise UpstreamNonsenseError(f"{index.url} answered {status} to a request for the list of projects")
+
+    async def _document(
+        self, index: IndexSettings, url: str, *, headers: Mapping[str, str], limit: int
+    ) -> Fetched | Nothing:
+        total = self._limits.timeouts.total.total_seconds()
+        try:
+            async with asyncio.timeout(total), self._response(index, url, headers, decode=True) as response:
+                match response.status:
+                    case HTTPStatus.OK:
+                        return Fetched(
+                            body=await read_whole(response, url, limit),
+                            content_type=response.headers.get("Content-Type", ""),
+                            url=str(response.url),
+                            validators=Validators(
+                                etag=response.headers.get("ETag"), last_modified=response.headers.get("Last-Modified")
+                            ),
+                            serial=serial_of(response.headers.get("X-PyPI-Last-Serial")),
+                        )
+                    case HTTPStatus.NOT_MODIFIED if "If-None-Match" in headers or "If-Modified-Since" in headers:
+                        return Nothing.NOT_MODIFIED
+                    case HTTPStatus.NOT_FOUND | HTTPStatus.GONE:
+                        return Nothing.ABSENT
+                    case status:
+                        raise UpstreamNonsenseError(f"{shown(url)} answered {status}, expected 200")
+        except TimeoutError as error:
+            raise UpstreamUnavailableError(f"{shown(url)} did not answer within {total:.0f} s") from error
+
+    @asynccontextmanager
+    async def _response(
+        self, index: IndexSettings, url: str, headers: Mapping[str, str], *, decode: bool = False
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The response after redirects; only 2xx, 304, 404 and 410 come through, anything else is raised."""
+        if self._session is None:
+            raise RuntimeError("Upstream.start was not awaited")
+        async with AsyncExitStack() as stack:
+            target = permitted(index, url)
+            for _ in range(_MOST_REDIRECTS + 1):
+                try:
+                    response = await stack.enter_async_context(
+                        self._session.get(
+                            target,
+                            headers={**headers, **self._authorizations.headers(index, target)},
+                            allow_redirects=False,
+                            auto_decompress=decode,
+                            proxy=self._proxy_for(target),
+                        )
+                    )
+                except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+                    raise as_upstream_error(error, url) from error
+                if response.status not in _REDIRECTS:
+                    refuse_failure(response, url)
+                    yield response
+                    return
+                target = redirected(index, target, response)
+                telemetry.event("redirect-followed", index=index.name, to=shown(str(target)))
+                await stack.aclose()
+            raise UpstreamNonsenseError(f"{shown(url)} redirects more than {_MOST_REDIRECTS} times")
+
+    def _proxy_for(self, target: URL) -> str | None:
+        # Public in the module's sources and undocumented; typeshed lacks it. It knows NO_PROXY's forms.
+        bypassed: Callable[[str, Mapping[str, str]], bool] = urllib.request.proxy_bypass_environment  # type: ignore[attr-defined]
+        if target.host is None or bypassed(target.host, self._proxies):
+            return None
+        return self._proxies.get(target.scheme) or self._proxies.get("all")
+
+    async def _retrying(self, request: Callable[[], Awaitable[_T]]) -> _T:
+        """Try again what may pass: connection faults, 5xx, 429 (its Retry-After obeyed, where it is short)."""
+        for attempt in range(_TRIES):
+            try:
+                return await request()
+            except UpstreamUnavailableError as error:
+                pause = pause_before_retry(attempt, error.retry_after)
+                if attempt + 1 == _TRIES or pause is None:
+                    raise
+                telemetry.event("upstream-retry", attempt=attempt + 1, pause=round(pause, 2), error=str(error))
+            await self._pause(pause)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def pause_before_retry(attempt: int, retry_after: float | None) -> float | None:
+    """Seconds before the next try: jittered and doubling, or what the index asked; None when that is too long."""
+    if retry_after is not None:
+        return None if retry_after > _LONGEST_PAUSE else retry_after
+    return float(random.uniform(0.5, 1.0) * 0.2 * 2**attempt)  # noqa: S311 - jitter, not a secret
