@@ -1,0 +1,286 @@
+"""Who signs in the private Sigstore: what each kind of workload's certificate says, and its publisher block.
+
+The shapes are those of real certificates (tests/corpus) and of Fulcio's documentation of its OIDs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from cryptography import x509
+
+
+class Signer(Protocol):
+    """Whoever a certificate can be issued to."""
+
+    def claims(self) -> dict[int, str]:
+        """Fulcio's extensions by the last arc of their OID."""
+
+    def name(self) -> x509.GeneralName:
+        """The one Subject Alternative Name."""
+
+    def publisher(self) -> dict[str, Any]:
+        """What an honest index says of it."""
+
+
+def _number(text: str) -> str:
+    return str(int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big"))
+
+
+def _commit(text: str) -> str:
+    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GitHub:
+    """A GitHub Actions workflow."""
+
+    repository: str = "acme/widget"
+    workflow: str = "release.yml"
+    ref: str = "refs/tags/v1.0"
+    environment: str | None = None
+    proves_environment: bool = True
+    """False for a certificate older than the claims .23 and .24."""
+    trigger: str = "release"
+    runner: str = "github-hosted"
+    visibility: str = "public"
+    repository_id: str = ""
+    owner_id: str = ""
+    builder: str = ""
+    """Path of a reusable workflow with its repository, ``acme/ci/.github/workflows/build.yml@refs/heads/main``."""
+    issuer: str = "https://token.actions.githubusercontent.com"
+    server: str = "https://github.com"
+
+    @property
+    def path(self) -> str:
+        """Of the workflow in its repository."""
+        return f".github/workflows/{self.workflow}"
+
+    @property
+    def digest(self) -> str:
+        """The commit."""
+        return _commit(f"{self.repository} {self.ref}")
+
+    @property
+    def builder_uri(self) -> str:
+        """Build Signer URI."""
+        return f"{self.server}/{self.builder or f'{self.repository}/{self.path}@{self.ref}'}"
+
+    def claims(self) -> dict[int, str]:
+        owner = self.repository.split("/")[0]
+        repository = f"{self.server}/{self.repository}"
+        claims = {
+            1: self.issuer,
+            2: self.trigger,
+            3: self.digest,
+            4: "release",
+            5: self.repository,
+            6: self.ref,
+            8: self.issuer,
+            9: self.builder_uri,
+            10: self.digest,
+            11: self.runner,
+            12: repository,
+            13: self.digest,
+            14: self.ref,
+            15: self.repository_id or _number(self.repository),
+            16: f"{self.server}/{owner}",
+            17: self.owner_id or _number(owner),
+            18: f"{repository}/{self.path}@{self.ref}",
+            19: self.digest,
+            20: self.trigger,
+            21: f"{repository}/actions/runs/{_number(self.ref)}/attempts/1",
+            22: self.visibility,
+        }
+        if self.proves_environment:
+            if self.environment:
+                claims[23] = self.environment
+            context = f"environment:{self.environment}" if self.environment else f"ref:{self.ref}"
+            claims[24] = f"repo:{self.repository}:{context}"
+        return claims
+
+    def name(self) -> x509.GeneralName:
+        return x509.UniformResourceIdentifier(self.builder_uri)
+
+    def publisher(self) -> dict[str, Any]:
+        return {
+            "kind": "GitHub",
+            "repository": self.repository,
+            "workflow": self.workflow,
+            "environment": self.environment,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class GitLab:
+    """A GitLab CI job."""
+
+    repository: str = "acme/tools/widget"
+    workflow_filepath: str = ".gitlab-ci.yml"
+    ref: str = "refs/heads/main"
+    environment: str | None = None
+    runner: str = "gitlab-hosted"
+    trigger: str = "push"
+    visibility: str = "private"
+    issuer: str = "https://gitlab.com"
+    server: str = ""
+
+    @property
+    def digest(self) -> str:
+        """The commit."""
+        return _commit(f"{self.repository} {self.ref}")
+
+    @property
+    def config(self) -> str:
+        """Build Config URI."""
+        return f"{self.server or self.issuer}/{self.repository}//{self.workflow_filepath}@{self.ref}"
+
+    def claims(self) -> dict[int, str]:
+        server = self.server or self.issuer
+        owner = self.repository.rsplit("/", 1)[0]
+        return {
+            1: self.issuer,
+            8: self.issuer,
+            9: self.config,
+            10: self.digest,
+            11: self.runner,
+            12: f"{server}/{self.repository}",
+            13: self.digest,
+            14: self.ref,
+            15: _number(self.repository),
+            16: f"{server}/{owner}",
+            17: _number(owner),
+            18: self.config,
+            19: self.digest,
+            20: self.trigger,
+            21: f"{server}/{self.repository}/-/jobs/{_number(self.ref)}",
+            22: self.visibility,
+        }
+
+    def name(self) -> x509.GeneralName:
+        return x509.UniformResourceIdentifier(self.config)
+
+    def publisher(self) -> dict[str, Any]:
+        return {
+            "kind": "GitLab",
+            "repository": self.repository,
+            "workflow_filepath": self.workflow_filepath,
+            "environment": self.environment,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Google:
+    """A Google Cloud service account."""
+
+    email: str = "builder@acme.iam.gserviceaccount.com"
+    issuer: str = "https://accounts.google.com"
+
+    def claims(self) -> dict[int, str]:
+        return {1: self.issuer, 8: self.issuer}
+
+    def name(self) -> x509.GeneralName:
+        return x509.RFC822Name(self.email)
+
+    def publisher(self) -> dict[str, Any]:
+        return {"kind": "Google", "email": self.email}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CircleCI:
+    """A CircleCI pipeline."""
+
+    project_id: str = "fdd9283f-e619-46af-8f9c-851f7d3e8b2b"
+    pipeline_definition_id: str = "8e4f8ab2-8d7c-4827-9f15-de076d6d647f"
+    vcs_origin: str | None = "github.com/acme/widget"
+    vcs_ref: str | None = "refs/heads/main"
+    issuer: str = "https://oidc.circleci.com"
+
+    @property
+    def builder_uri(self) -> str:
+        """Build Signer URI."""
+        return (
+            f"https://circleci.com/api/v2/projects/{self.project_id}/pipeline-definitions/{self.pipeline_definition_id}"
+        )
+
+    def claims(self) -> dict[int, str]:
+        claims = {
+            1: self.issuer,
+            8: self.issuer,
+            9: self.builder_uri,
+            # As real certificates have it: two quotation marks.
+            11: '""',
+            18: "https://circleci.com/api/v2/pipeline/f3f6eb86-f260-445b-b9c9-32a2cb5a3a61/config",
+            21: "https://app.circleci.com//workflow/61718d02-ce24-4f1f-bc8e-aad538307302/job/1",
+        }
+        if self.vcs_origin is not None:
+            claims[12] = self.vcs_origin
+        if self.vcs_ref is not None:
+            claims[14] = self.vcs_ref
+        return claims
+
+    def name(self) -> x509.GeneralName:
+        return x509.UniformResourceIdentifier(self.builder_uri)
+
+    def publisher(self) -> dict[str, Any]:
+        return {
+            "kind": "CircleCI",
+            "project_id": self.project_id,
+            "pipeline_definition_id": self.pipeline_definition_id,
+            "vcs_origin": self.vcs_origin,
+            "vcs_ref": self.vcs_ref,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Person:
+    """Somebody who signed in with a browser: an identity, but no Trusted Publisher."""
+
+    email: str = "jku@example.org"
+    issuer: str = "https://github.com/login/oauth"
+
+    def claims(self) -> dict[int, str]:
+        return {1: self.issuer, 8: self.issuer}
+
+    def name(self) -> x509.GeneralName:
+        return x509.RFC822Name(self.email)
+
+    def publisher(self) -> dict[str, Any]:
+        return {"kind": "Person", "email": self.email}
+
+
+def slsa(signer: GitHub) -> dict[str, Any]:
+    """The SLSA Provenance v1 predicate that GitHub's attest-build-provenance action writes for this job."""
+    server = signer.server
+    return {
+        "buildDefinition": {
+            "buildType": "https://actions.github.io/buildtypes/workflow/v1",
+            "externalParameters": {
+                "workflow": {
+                    "ref": signer.ref,
+                    "repository": f"{server}/{signer.repository}",
+                    "path": signer.path,
+                }
+            },
+            "internalParameters": {
+                "github": {
+                    "event_name": signer.trigger,
+                    "repository_id": signer.claims()[15],
+                    "repository_owner_id": signer.claims()[17],
+                    "runner_environment": signer.runner,
+                }
+            },
+            "resolvedDependencies": [
+                {
+                    "uri": f"git+{server}/{signer.repository}@{signer.ref}",
+                    "digest": {"gitCommit": signer.digest},
+                }
+            ],
+        },
+        "runDetails": {
+            "builder": {"id": signer.builder_uri},
+            "metadata": {"invocationId": signer.claims()[21]},
+        },
+    }
