@@ -20,7 +20,7 @@ from packaging.utils import NormalizedName
 from pydantic import AfterValidator, Field, GetCoreSchemaHandler, model_validator
 from pydantic_core import CoreSchema, core_schema
 
-from proxy.settings import Settings
+from proxy.settings import Settings, wrong
 from proxy.units import Duration, Size
 
 _HOST = re.compile(r"(?!-)[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\]", re.ASCII)
@@ -73,6 +73,15 @@ def is_loopback(host: str) -> bool:
 
 def _address(text: str) -> str:
     """An http(s) address with a trailing slash and a lower-case host."""
+    try:
+        return _parsed(text)
+    except ValueError as error:
+        if "@" in text:  # what may hold a password is not quoted
+            raise wrong((), expected=str(error), found="an address that is not shown") from error
+        raise
+
+
+def _parsed(text: str) -> str:
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -158,7 +167,7 @@ class CredentialsSettings(Settings):
         if sum(source is not None for source in passwords + tokens) + self.netrc != 1:
             raise ValueError("exactly one of password-env, password-file, token-env, token-file, netrc")
         if (self.username is not None) != any(passwords):
-            raise ValueError("username together with password-env or password-file")
+            raise wrong("username", expected="a user name beside a password, and only there", found=self.username)
         return self
 
 
@@ -188,7 +197,7 @@ class IndexSettings(Settings):
     def _secure(self) -> Self:
         for key, address in (("url", self.url), ("provenance-from", self.provenance_from)):
             if address is not None and not (address.startswith("https:") or self.insecure or _is_local(address)):
-                raise ValueError(f"an https {key}: plain http is for loopback only, unless `insecure = true`")
+                raise wrong(key, expected="https (http: on loopback, or with `insecure = true`)", found=address)
         return self
 
     def covers(self, name: NormalizedName) -> bool:
