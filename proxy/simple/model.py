@@ -108,6 +108,8 @@ class ProjectStatus:
 
     status: str
     reason: str | None = None
+    extra: tuple[tuple[str, str], ...] = ()
+    """Unknown keys with their values as JSON text, in order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

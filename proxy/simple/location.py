@@ -1,0 +1,79 @@
+"""Where a listed file is: its absolute URL, what a request for it is matched on, what clients are given. Pure.
+
+The three forms are made here and nowhere else, so that `/files/{host}/{path}` maps to and from upstream the same way
+at parsing and at serving. Judges nothing: a URL that leads nowhere (no host, characters that no URL has) still has a
+location, which begins with a slash where others have their host, and words that refuse it.
+
+Two URLs may share a location (``%2F`` and ``/``, ``http`` and ``https``). That is harmless: the location ends with the
+filename, and one filename with two digests on one page is withheld (POLICY, always-on checks).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+from urllib.parse import quote, unquote, urljoin
+
+__all__ = ["Place", "basename", "locate", "location_of"]
+
+# RFC 3986 section 3: scheme, and what reserved and unreserved characters a path may hold besides "%" itself.
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?://)?", re.ASCII)
+_PATH_SAFE = "%/:@!$&'()*+,;=~-._[]"
+_URL = re.compile(r"[!-\[\]-~]*", re.ASCII)
+
+
+class Place(NamedTuple):
+    """The forms of one file's address; see `proxy.simple.model.File` for each."""
+
+    url: str
+    location: str
+    route: str
+    refusal: str | None
+    """Why no request may be made for this URL, in words to follow the filename; None where one may."""
+
+
+def locate(reference: str, base: str) -> Place:
+    """The address that `reference` on the page at `base` means. Never raises.
+
+    Args:
+        reference: the page's ``url`` or ``href``, relative or absolute, with any query and fragment.
+        base: the absolute URL of the page (or of its ``<base>``).
+    """
+    url = reference.partition("#")[0]
+    scheme = _SCHEME.match(url)
+    if scheme is None and _URL.fullmatch(url) is not None:
+        try:
+            url = urljoin(base, url)
+        except ValueError:
+            return _nowhere(url, "has a URL that cannot be resolved")
+        scheme = _SCHEME.match(url)
+    if _URL.fullmatch(url) is None:
+        # RFC 3986 has no such characters, and parsers disagree on them: urllib strips tabs, browsers turn \ into /.
+        return _nowhere(url, "has a URL with a space, a backslash, or a character outside printable ASCII")
+    if scheme is None or not scheme[0].endswith("//"):
+        return _nowhere(url, "has a URL without a host")
+    authority, slash, path = url[scheme.end() :].partition("?")[0].partition("/")
+    host = authority.rpartition("@")[2].lower()
+    if not host:
+        return _nowhere(url, "has a URL without a host")
+    route = quote(f"{host}{slash}{path}", safe=_PATH_SAFE)
+    return Place(url, location_of(route), route, None)
+
+
+def _nowhere(url: str, refusal: str) -> Place:
+    """The place of a URL that nobody may ask for: it begins with a slash, where a request has its host."""
+    address = f"/{url.partition('?')[0]}"
+    return Place(url, location_of(address), quote(address, safe=_PATH_SAFE, errors="replace"), refusal)
+
+
+def location_of(route: str) -> str:
+    """``host[:port]/path`` as it came in a request or stands in a URL, percent-decoded once.
+
+    Bytes that are no UTF-8 become U+FFFD: no approved file's address has them.
+    """
+    return unquote(route, errors="replace") if "%" in route else route
+
+
+def basename(location: str) -> str:
+    """The decoded last segment of a `location`; empty for a directory or a bare host."""
+    return location.rpartition("/")[2] if "/" in location else ""
