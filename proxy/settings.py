@@ -98,6 +98,8 @@ def validate(model: type[M], table: Mapping[str, Any], *, source: str, text: str
     lines = _Places(text).found if text is not None else {}
     told: dict[str, int] = {}
     for problem in problems:
+        if problem["type"] == "too_short" and any(_is_below(other["loc"], problem["loc"]) for other in problems):
+            continue  # pydantic counts only the elements that were good
         path, message = _problem(model, table, problem)
         line = next((lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in lines), None)
         where = source if line is None else f"{source}:{line}"
@@ -120,6 +122,10 @@ def spell(path: KeyPath) -> str:
 def nearest(word: str, words: Iterable[str]) -> str | None:
     """The word that was probably meant; None where none is near."""
     return next(iter(difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)), None)
+
+
+def _is_below(location: tuple[str | int, ...], above: tuple[str | int, ...]) -> bool:
+    return len(location) > len(above) and location[: len(above)] == above
 
 
 def _problem(model: type[BaseModel], table: Mapping[str, Any], problem: ErrorDetails) -> tuple[KeyPath, str]:

@@ -76,7 +76,7 @@ _SEAL: Final = _Seal()
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approved:
-    """A file that may be listed and served. Not constructible outside `policy`: what serves files asks for this type."""
+    """A file that may be listed and served. Not constructible outside `policy`: who serves files asks for this type."""
 
     file: File
     rule: str
@@ -132,6 +132,8 @@ class Withheld:
     rule: str | None = None
     evidence: Evidence | None = None
     changes_at: datetime | None = None
+    nearest: str | None = None
+    """The nearest version of the project that has an approved file, where this file's version has none."""
 
 
 @final

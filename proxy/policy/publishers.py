@@ -1,0 +1,217 @@
+"""Who may have signed: the four kinds of publisher, as policies name them, and the match against a certificate. Pure.
+
+Keys are PyPI's own, in snake_case, so that a block of a provenance object or of pylock.toml's attestation-identities
+can be pasted. Only the certificate's claims are compared, never what the index says of the publisher. What is named
+must be proven: a claim that the certificate lacks matches nothing, but for `environment`, see `ENVIRONMENT_SINCE`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, ClassVar, Literal, Self, TypeAlias
+
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
+
+from proxy.evidence import Attestation, Claims, PublisherKind
+from proxy.policy.patterns import Matches, glob
+from proxy.settings import Settings, wrong
+
+ENVIRONMENT_SINCE = datetime(2026, 6, 1, tzinfo=UTC)
+"""Certificates issued from here on carry the deployment environment (Fulcio OID 1.3.6.1.4.1.57264.1.23), if there was
+one: "from about May 2026" (POLICY.md, reference/verification.md). The month's end is taken, so that none of a
+roll-out's certificates is refused for what its issuer did not write yet."""
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=1000, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Number = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,20}$")]
+Uuid = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$")]
+
+
+class _Publisher(Settings):
+    """What all kinds share; keys stay as PyPI spells them."""
+
+    model_config = ConfigDict(alias_generator=None)
+    identifying: ClassVar[tuple[str, ...]]
+    issuer: str
+
+    @model_validator(mode="after")
+    def _names_somebody(self) -> Self:
+        if not any(getattr(self, key) for key in self.identifying):
+            expected = f"one of {', '.join(self.identifying)}, so that it names somebody"
+            raise wrong(self.identifying[0], expected=expected, found=None)
+        return self
+
+
+class _Forge(_Publisher):
+    """A workflow in a repository: the claims that GitHub and GitLab have in common."""
+
+    identifying: ClassVar[tuple[str, ...]] = ("repository", "repository_id", "owner_id")
+    repository: Text | None = None
+    environment: str | None = None
+    """``""`` is how older provenance objects write that there is none; it asks for nothing."""
+    ref: Text | None = None
+    trigger: Text | None = None
+    runner: Text | None = None
+    visibility: Text | None = None
+    repository_id: Number | None = None
+    owner_id: Number | None = None
+    builder: Text | None = None
+
+
+class GitHub(_Forge):
+    """GitHub Actions, github.com unless `issuer` names an enterprise's."""
+
+    kind: Literal["GitHub"]
+    issuer: Text = "https://token.actions.githubusercontent.com"
+    workflow: Text | None = None
+    """A file in ``.github/workflows``, as PyPI has it; with a ``/``, a whole path."""
+
+
+class GitLab(_Forge):
+    """GitLab CI/CD, gitlab.com unless `issuer` names a self-managed one."""
+
+    kind: Literal["GitLab"]
+    issuer: Text = "https://gitlab.com"
+    workflow_filepath: Text | None = None
+
+
+class Google(_Publisher):
+    """A Google service account."""
+
+    identifying: ClassVar[tuple[str, ...]] = ("email",)
+    kind: Literal["Google"]
+    issuer: Text = "https://accounts.google.com"
+    email: Text
+
+
+class CircleCI(_Publisher):
+    """A CircleCI pipeline."""
+
+    identifying: ClassVar[tuple[str, ...]] = ("project_id",)
+    kind: Literal["CircleCI"]
+    issuer: Text = "https://oidc.circleci.com"
+    project_id: Uuid
+    pipeline_definition_id: Uuid | None = None
+    vcs_origin: Text | None = None
+    vcs_ref: Text | None = None
+    builder: Text | None = None
+
+
+Publisher: TypeAlias = Annotated[GitHub | GitLab | Google | CircleCI, Field(discriminator="kind")]
+
+_FOLDED = frozenset(
+    {"repository", "environment", "email", "visibility", "runner", "project_id", "pipeline_definition_id"}
+)
+"""Claims whose owners compare them without case: "GitHub and GitLab names compare without case"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Matcher:
+    """One publisher, compiled."""
+
+    publisher: GitHub | GitLab | Google | CircleCI
+    kind: PublisherKind
+    issuer: str
+    tests: tuple[tuple[str, Matches], ...]
+    environment: Matches | None
+
+    def covers(self, attestation: Attestation) -> bool:
+        """Whether the certificate proves this publisher."""
+        claims = attestation.claims
+        if claims.kind is not self.kind or claims.issuer.rstrip("/") != self.issuer:
+            return False
+        for key, matches in self.tests:
+            claim = _CLAIMS[key](claims)
+            if claim is None or not matches(claim):
+                return False
+        return self.environment is None or self._in_environment(attestation, self.environment)
+
+    def note(self, attestation: Attestation) -> str | None:
+        """What the match rests on without proof."""
+        if self.environment is None or attestation.claims.environment is not None:
+            return None
+        return f"environment {self.publisher.environment!r} is not proven: older certificates do not carry it"  # type: ignore[union-attr]  # only forges have an environment to test
+
+    @staticmethod
+    def _in_environment(attestation: Attestation, matches: Matches) -> bool:
+        found = attestation.claims.environment
+        return matches(found) if found is not None else attestation.not_before < ENVIRONMENT_SINCE
+
+
+def matcher(publisher: GitHub | GitLab | Google | CircleCI) -> Matcher:
+    """Compile one publisher of a rule or revocation."""
+    stated = publisher.model_dump(exclude_none=True, exclude={"kind", "issuer", "environment"})
+    tests = tuple((_spelling(key, value), _test(key, value)) for key, value in stated.items())
+    environment = getattr(publisher, "environment", None)
+    return Matcher(
+        publisher=publisher,
+        kind=PublisherKind(publisher.kind),
+        issuer=publisher.issuer.rstrip("/"),
+        tests=tests,
+        environment=glob(environment, fold=True) if environment else None,
+    )
+
+
+def builder(pattern: str) -> Matches:
+    """Whether a Build Signer URI is covered; a pattern without ``@`` takes it at any ref."""
+    matches = glob(pattern)
+    return matches if "@" in pattern else lambda uri: matches(uri.partition("@")[0])
+
+
+def describe(publisher: GitHub | GitLab | Google | CircleCI) -> str:
+    """A publisher in one line: ``GitHub pyca/cryptography (workflow pypi-publish.yml)``."""
+    stated = publisher.model_dump(exclude_none=True, exclude={"kind"})
+    if publisher.issuer == type(publisher).model_fields["issuer"].default:
+        del stated["issuer"]
+    name = next((str(stated.pop(key)) for key in publisher.identifying if key in stated), "")
+    rest = ", ".join(f"{key} {value}" for key, value in stated.items() if value)
+    return f"{publisher.kind} {name} ({rest})" if rest else f"{publisher.kind} {name}"
+
+
+def describe_claims(claims: Claims) -> str:
+    """Who signed, in one line, in the same words."""
+    if claims.kind is None:
+        return f"{claims.email or claims.san} of {claims.issuer}, who is no Trusted Publisher"
+    name = claims.repository or claims.email or claims.project_id or claims.san
+    workflow = (claims.workflow or "").removeprefix(_WORKFLOWS)
+    stated = (("workflow", workflow), ("environment", claims.environment), ("ref", claims.ref))
+    rest = ", ".join(f"{key} {value}" for key, value in stated if value)
+    return f"{claims.kind} {name} ({rest})" if rest else f"{claims.kind} {name}"
+
+
+_WORKFLOWS = ".github/workflows/"
+
+
+def _workflow_name(claims: Claims) -> str | None:
+    if claims.workflow is None or not claims.workflow.startswith(_WORKFLOWS):
+        return None
+    return claims.workflow[len(_WORKFLOWS) :]
+
+
+_CLAIMS: dict[str, Callable[[Claims], str | None]] = {
+    "repository": lambda claims: claims.repository,
+    "workflow": _workflow_name,
+    "workflow_filepath": lambda claims: claims.workflow,
+    "ref": lambda claims: claims.ref,
+    "trigger": lambda claims: claims.trigger,
+    "runner": lambda claims: claims.runner,
+    "visibility": lambda claims: claims.visibility,
+    "repository_id": lambda claims: claims.repository_id,
+    "owner_id": lambda claims: claims.owner_id,
+    "builder": lambda claims: claims.builder,
+    "email": lambda claims: claims.email,
+    "project_id": lambda claims: claims.project_id,
+    "pipeline_definition_id": lambda claims: claims.pipeline_definition_id,
+    "vcs_origin": lambda claims: claims.vcs_origin,
+    "vcs_ref": lambda claims: claims.vcs_ref,
+}
+
+
+def _spelling(key: str, value: str) -> str:
+    """A GitHub workflow with a ``/`` is a whole path, as GitLab's is."""
+    return "workflow_filepath" if key == "workflow" and "/" in value else key
+
+
+def _test(key: str, value: str) -> Matches:
+    return builder(value) if key == "builder" else glob(value, fold=key in _FOLDED)

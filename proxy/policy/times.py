@@ -1,0 +1,54 @@
+"""Instants as people write them in a policy. Pure.
+
+"A date without a time ends with that day, UTC; a time without an offset is an error. `from` is inclusive, `until` and
+`before` are exclusive" (POLICY.md). So a date is a whole day: as a `from` it counts from its first instant, as an
+`until` or `before` up to its last.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated
+
+from pydantic import BeforeValidator, WithJsonSchema
+
+_EXPECTED = "a date such as 2026-11-20, or a time with its offset such as 2026-11-20T12:00:00Z, both without quotes"
+_SCHEMA = WithJsonSchema({"anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}]})
+
+
+def start(value: object) -> datetime:
+    """The first instant of a TOML date, or the TOML time itself; UTC.
+
+    Raises:
+        ValueError: neither, or a time without an offset.
+    """
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError("a time with its offset, such as 2026-11-20T12:00:00Z")
+        return value.astimezone(UTC)
+    if isinstance(value, date):
+        return datetime.combine(value, time(), UTC)
+    raise ValueError(_EXPECTED)
+
+
+def end(value: object) -> datetime:
+    """The first instant after a TOML date, or the TOML time itself; UTC.
+
+    Raises:
+        ValueError: neither, or a time without an offset.
+    """
+    whole_day = isinstance(value, date) and not isinstance(value, datetime) and value < date.max
+    return start(value) + timedelta(days=1) if whole_day else start(value)
+
+
+From = Annotated[datetime, BeforeValidator(start), _SCHEMA]
+"""Inclusive."""
+Until = Annotated[datetime, BeforeValidator(end), _SCHEMA]
+"""Exclusive."""
+
+
+def show(instant: datetime) -> str:
+    """``2026-11-24 14:00 UTC``, rounded up to the minute: at the time shown it is already so."""
+    if instant.second or instant.microsecond:
+        instant = instant.replace(second=0, microsecond=0) + timedelta(minutes=1)
+    return instant.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
