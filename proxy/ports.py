@@ -174,9 +174,17 @@ class Ledger(Protocol):
 class Storage(Protocol):
     """A directory, or another engine, that holds all three."""
 
-    blobs: Blobs
-    records: Records
-    ledger: Ledger
+    @property
+    def blobs(self) -> Blobs:
+        """Distributions."""
+
+    @property
+    def records(self) -> Records:
+        """Remembered facts."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """What must never be forgotten."""
 
     @property
     def directory(self) -> str:

@@ -1,0 +1,142 @@
+"""Large documents of our own making, on disk whole or not at all, and gone at the next start.
+
+Owns one directory. A name is replaced in one step; whoever reads the old file keeps it. Nothing here is trusted after a
+restart: the directory is emptied, since what is spooled can be made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import BinaryIO
+
+from proxy.errors import StorageError
+from proxy.store.threads import Threads
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spooled:
+    """A finished document."""
+
+    path: Path
+    size: int
+    etag: str
+    """Strong: of the bytes."""
+
+
+class Sheet:
+    """A document being written."""
+
+    def __init__(self, path: Path, threads: Threads) -> None:
+        self._path = path
+        self._threads = threads
+        self._hash = hashlib.sha256()
+        self._size = 0
+        self._file: BinaryIO | None = None
+
+    async def append(self, chunk: bytes) -> None:
+        """Write and hash, off the loop.
+
+        Raises:
+            StorageError: the disk does not take it.
+        """
+        await self._threads.run(self._append, chunk)
+
+    def _append(self, chunk: bytes) -> None:
+        try:
+            if self._file is None:
+                self._file = self._path.open("wb")
+            self._file.write(chunk)
+        except OSError as error:
+            raise StorageError(f"{self._path}: {error.strerror}") from error
+        self._hash.update(chunk)
+        self._size += len(chunk)
+
+    def finish(self, place: Path) -> Spooled:
+        """Close, and put in its place."""
+        try:
+            if self._file is not None:
+                self._file.close()
+            self._path.replace(place)
+        except OSError as error:
+            raise StorageError(f"{place}: {error.strerror}") from error
+        return Spooled(path=place, size=self._size, etag=f'"{self._hash.hexdigest()}"')
+
+    def abandon(self) -> None:
+        """Remove what was written."""
+        if self._file is not None:
+            self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
+class Spool:
+    """Documents by name."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._threads = Threads("spool", 1)
+        self._count = 0
+
+    async def open(self) -> None:
+        """Begin with an empty directory.
+
+        Raises:
+            StorageError: it cannot be made.
+        """
+        await self._threads.run(self._empty)
+
+    def _empty(self) -> None:
+        try:
+            shutil.rmtree(self._directory, ignore_errors=True)
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"{self._directory}: {error.strerror}") from error
+
+    async def close(self) -> None:
+        """End the thread. Idempotent."""
+        await self._threads.close()
+
+    @asynccontextmanager
+    async def sheet(self) -> AsyncIterator[Sheet]:
+        """A new document; it is removed unless `finish` puts it in its place."""
+        self._count += 1
+        sheet = Sheet(self._directory / f"unfinished-{self._count}", self._threads)
+        try:
+            yield sheet
+        finally:
+            await self._threads.run(sheet.abandon)
+
+    async def finish(self, sheet: Sheet, name: str) -> Spooled:
+        """Put a sheet in its place, replacing what was there.
+
+        Raises:
+            StorageError: the disk does not take it.
+        """
+        return await self._threads.run(sheet.finish, self._directory / name)
+
+    @asynccontextmanager
+    async def reading(self, spooled: Spooled) -> AsyncIterator[BinaryIO]:
+        """The document's file, unbuffered, the caller's own.
+
+        Raises:
+            StorageError: it is not there any more.
+        """
+        file = await self._threads.obtain(lambda: _opened(spooled.path), lambda late: late.close())
+        try:
+            yield file
+        finally:
+            file.close()
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}") from error
+    return FileIO(descriptor, "rb", closefd=True)  # type: ignore[return-value] # FileIO reads bytes; typeshed derives it from RawIOBase alone
