@@ -106,10 +106,16 @@ def _netloc(parts: SplitResult, port: int | None) -> str:
     return bracketed if port in {None, default} else f"{bracketed}:{port}"
 
 
+def _positive(duration: timedelta) -> timedelta:
+    if not duration:
+        raise ValueError("a duration longer than zero")
+    return duration
+
+
 Pattern = Annotated[str, AfterValidator(_pattern)]
 Host = Annotated[str, AfterValidator(_host)]
 Address = Annotated[str, AfterValidator(_address)]
-Positive = Annotated[Duration, Field(gt=timedelta(0))]
+Positive = Annotated[Duration, AfterValidator(_positive)]
 
 
 class FreshnessSettings(Settings):

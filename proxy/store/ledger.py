@@ -26,9 +26,9 @@ from proxy.ports import Changes, Established, History, Seen
 from proxy.simple.model import NormalizedName
 from proxy.store import ledger_text
 from proxy.store.ledger_rows import (
+    Digests,
     Times,
     Transaction,
-    digest,
     established_row,
     merged,
     name,
@@ -171,14 +171,14 @@ class SqliteLedger:
         if found is None:
             return History()
         key, serial = found
-        times = Times()
+        times, digests = Times(), Digests()
         return History(
             serial=serial,
-            files=MappingProxyType(self._files(key, times)),
-            established=self._established(key, times),
+            files=MappingProxyType(self._files(key, times, digests)),
+            established=self._established(key, times, digests),
             evidence=MappingProxyType(
                 {
-                    digest(stored): document
+                    digests[stored]: document
                     for stored, document in self._db.execute(
                         "SELECT sha256, document FROM evidence WHERE project = ? ORDER BY sha256", (key,)
                     )
@@ -187,16 +187,16 @@ class SqliteLedger:
             known=True,
         )
 
-    def _files(self, key: int, times: Times) -> dict[str, Seen]:
+    def _files(self, key: int, times: Times, digests: Digests) -> dict[str, Seen]:
         rows = self._db.execute(
             "SELECT filename, sha256, first_seen, late FROM files WHERE project = ? ORDER BY filename", (key,)
         )
         return {
-            name(filename): Seen(sha256=digest(stored), first_seen=times[seen], late=bool(late))
+            name(filename): Seen(sha256=digests[stored], first_seen=times[seen], late=bool(late))
             for filename, stored, seen, late in rows
         }
 
-    def _established(self, key: int, times: Times) -> tuple[Established, ...]:
+    def _established(self, key: int, times: Times, digests: Digests) -> tuple[Established, ...]:
         identities = dict[tuple[str, str, str], Identity]()
         found = []
         for root, issuer, subject, filename, stored, logged in self._db.execute(
@@ -209,7 +209,7 @@ class SqliteLedger:
                 identity = Identity(trust_root=root, issuer=issuer, subject=subject)
                 identities[root, issuer, subject] = identity
             found.append(
-                Established(identity=identity, filename=name(filename), sha256=digest(stored), logged=times[logged])
+                Established(identity=identity, filename=name(filename), sha256=digests[stored], logged=times[logged])
             )
         return tuple(found)
 

@@ -120,15 +120,19 @@ def number(time: datetime) -> int:
     return (time - _EPOCH) // _MICROSECOND
 
 
-def digest(stored: object) -> Sha256:
-    """A stored digest.
+class Digests(dict[object, Sha256]):
+    """Stored digests as text; one file's stands in several tables."""
 
-    Raises:
-        LedgerError: it is none.
-    """
-    if type(stored) is not bytes or len(stored) != _DIGEST_BYTES:
-        raise LedgerError("the ledger is damaged: a digest in it is not one")
-    return Sha256(stored.hex())
+    def __missing__(self, stored: object) -> Sha256:
+        """The digest, made once.
+
+        Raises:
+            LedgerError: it is none.
+        """
+        if type(stored) is not bytes or len(stored) != _DIGEST_BYTES:
+            raise LedgerError("the ledger is damaged: a digest in it is not one")
+        self[stored] = made = Sha256(stored.hex())
+        return made
 
 
 def name_bytes(name: str) -> bytes:
