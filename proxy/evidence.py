@@ -45,7 +45,7 @@ class Claims:
     owner_id: str | None = None
     """Source Repository Owner Identifier (.17)."""
     workflow: str | None = None
-    """Path of the top-level workflow in the repository, from the Build Config URI (.18): ``.github/workflows/x.yml``."""
+    """Path of the top-level workflow, from the Build Config URI (.18): ``.github/workflows/release.yml``."""
     workflow_ref: str | None = None
     """What followed ``@`` in the Build Config URI."""
     ref: str | None = None
@@ -106,6 +106,10 @@ class Attestation:
     not_before: datetime
     not_after: datetime
     slsa: Slsa | None = None
+    subject: str = ""
+    """The filename in the signed statement: the same as the file's once parsed, perhaps spelt otherwise."""
+    material: tuple[str, ...] = ()
+    """Fingerprints of the trust root's entries that vouched: authority, CT log, transparency log."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

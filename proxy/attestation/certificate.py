@@ -1,0 +1,161 @@
+"""What a signing certificate says: Sigstore's X.509 profile, and Fulcio's extensions as typed claims.
+
+Owns the OIDs and their decoding. Proves nothing of who issued the certificate: `verify` does. Source of the extensions:
+https://github.com/sigstore/fulcio/blob/main/docs/oid-info.md (1.3.6.1.4.1.57264.1.*: below .8 raw text, from .8 up DER
+UTF8String).
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeVar
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from proxy.attestation.refusal import Broken, Unknown
+
+_E = TypeVar("_E", bound=x509.ExtensionType)
+_FULCIO: Final = "1.3.6.1.4.1.57264.1."
+_RAW: Final = range(1, 7)
+_DER: Final = range(8, 25)
+NAMES: Final = {
+    1: "Issuer",
+    2: "GitHub Workflow Trigger",
+    3: "GitHub Workflow SHA",
+    5: "GitHub Workflow Repository",
+    6: "GitHub Workflow Ref",
+    8: "Issuer (V2)",
+    9: "Build Signer URI",
+    10: "Build Signer Digest",
+    11: "Runner Environment",
+    12: "Source Repository URI",
+    13: "Source Repository Digest",
+    14: "Source Repository Ref",
+    15: "Source Repository Identifier",
+    16: "Source Repository Owner URI",
+    17: "Source Repository Owner Identifier",
+    18: "Build Config URI",
+    19: "Build Config Digest",
+    20: "Build Trigger",
+    21: "Run Invocation URI",
+    22: "Source Repository Visibility At Signing",
+    23: "Deployment Environment",
+    24: "Token Subject",
+}
+"""Fulcio's own names, by the last arc, for messages."""
+
+
+def load(der: bytes) -> x509.Certificate:
+    """The certificate, if it is one by Sigstore's profile: what step (3) asks of any leaf.
+
+    Raises:
+        Broken: not DER, not version 3, not for code signing, an authority, or not an ECDSA P-256 key (PEP 740).
+    """
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        extensions = certificate.extensions
+        key = certificate.public_key()
+    except Exception as error:
+        # ValueError, x509.DuplicateExtension, UnsupportedAlgorithm …: cryptography has no common base for them.
+        raise Broken("certificate", "a well-formed X.509 certificate", error) from error
+    if certificate.version is not x509.Version.v3:
+        raise Broken("certificate", "X.509 version 3", certificate.version.name)
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        found = f"ECDSA {key.curve.name}" if isinstance(key, ec.EllipticCurvePublicKey) else type(key).__name__
+        raise Broken("certificate key", "ECDSA on P-256, as PEP 740 says", found)
+    _check_usages(extensions)
+    return certificate
+
+
+def _check_usages(extensions: x509.Extensions) -> None:
+    usage = _extension(extensions, x509.KeyUsage)
+    if usage is None or not usage.digital_signature:
+        raise Broken("key usage", "digital signature", "none" if usage is None else "other uses only")
+    if usage.key_cert_sign:
+        raise Broken("key usage", "no signing of certificates", "keyCertSign")
+    extended = _extension(extensions, x509.ExtendedKeyUsage)
+    if extended is None or ExtendedKeyUsageOID.CODE_SIGNING not in extended:
+        raise Broken("extended key usage", "code signing", "none" if extended is None else "other uses only")
+    constraints = _extension(extensions, x509.BasicConstraints)
+    if constraints is not None and constraints.ca:
+        raise Broken("certificate", "a signing certificate", "a certificate authority")
+
+
+def _extension(extensions: x509.Extensions, kind: type[_E]) -> _E | None:
+    return next((one.value for one in extensions if isinstance(one.value, kind)), None)
+
+
+def authority_key(certificate: x509.Certificate) -> bytes | None:
+    """Key identifier of the authority that the certificate names as its issuer (RFC 5280 section 4.2.1.1)."""
+    identifier = _extension(certificate.extensions, x509.AuthorityKeyIdentifier)
+    return None if identifier is None else identifier.key_identifier
+
+
+def subject_name(certificate: x509.Certificate) -> tuple[bool, str]:
+    """The one Subject Alternative Name: whether it is an e-mail address, and its text.
+
+    Raises:
+        Broken: none, or several: then nobody knows whose it is.
+        Unknown: neither a URI nor an e-mail address.
+    """
+    names = _extension(certificate.extensions, x509.SubjectAlternativeName)
+    listed = [] if names is None else list(names)
+    if len(listed) != 1:
+        raise Broken("subject alternative name", "exactly one", f"{len(listed)} names")
+    match listed[0]:
+        case x509.UniformResourceIdentifier(value=value):
+            return False, value
+        case x509.RFC822Name(value=value):
+            return True, value
+        case other:
+            raise Unknown(f"subject alternative name of type {type(other).__name__}")
+
+
+def extensions_of(certificate: x509.Certificate) -> dict[int, str]:
+    """Fulcio's extensions by the last arc of their OID; empty ones are left out, as are arcs we have no name for.
+
+    Raises:
+        Broken: one of those we read isn't encoded as Fulcio encodes it.
+    """
+    found: dict[int, str] = {}
+    for extension in certificate.extensions:
+        arc = _arc(extension.oid.dotted_string)
+        if arc is None or not isinstance(extension.value, x509.UnrecognizedExtension):
+            continue
+        try:
+            raw = extension.value.value
+            text = raw.decode() if arc in _RAW else _utf8_string(raw)
+        except ValueError as error:
+            raise Broken("certificate claims", f"{NAMES.get(arc, arc)} as text", error) from error
+        # CircleCI's certificates carry a Runner Environment of two quotation marks.
+        if text not in {"", '""'}:
+            found[arc] = text
+    return found
+
+
+def _arc(oid: str) -> int | None:
+    if not oid.startswith(_FULCIO):
+        return None
+    last = oid[len(_FULCIO) :]
+    arc = int(last) if last.isdecimal() and len(last) <= len("24") else 0
+    return arc if arc in _RAW or arc in _DER else None
+
+
+_TAG: Final = 0x0C
+_SHORT: Final = 0x80
+
+
+def _utf8_string(raw: bytes) -> str:
+    """X.690: a UTF8String in DER, with a definite length in its shortest form and nothing after it."""
+    if len(raw) < 2 or raw[0] != _TAG:  # noqa: PLR2004 - tag and length
+        raise ValueError("not a DER UTF8String")
+    length, start = raw[1], 2
+    if length >= _SHORT:
+        octets = length - _SHORT
+        length, start = int.from_bytes(raw[2 : 2 + octets], "big"), 2 + octets
+        if not 1 <= octets <= 2 or length < _SHORT or (octets == 2 and length <= 0xFF):  # noqa: PLR2004 - one or two
+            raise ValueError("a DER length that is not the shortest")
+    if len(raw) != start + length:
+        raise ValueError("a DER length that is not the content's")
+    return raw[start:].decode()

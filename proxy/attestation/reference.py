@@ -1,0 +1,67 @@
+"""The private names of sigstore that verification stands on, all of them, each behind one function of ours.
+
+sigstore's public API verifies a whole bundle at once, looks keys up by a hint, and verifies the same chain again for
+each file of a release. Its steps one by one let `verify` be stricter (one exact key, its validity window) and let the
+chain of a certificate be remembered. `tests/unit/attestation/test_reference.py` fails loudly when the library changes
+under us.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from cryptography.x509 import Certificate
+from sigstore._internal.merkle import verify_merkle_inclusion
+from sigstore._internal.rekor.checkpoint import verify_checkpoint
+from sigstore._internal.sct import verify_sct
+from sigstore._internal.timestamp import TimestampSource, TimestampVerificationResult
+from sigstore._internal.trust import CTKeyring, Keyring, RekorKeyring
+from sigstore.models import TransparencyLogEntry, TrustedRoot
+from sigstore.verify import Verifier
+from sigstore_models.common.v1 import PublicKey
+from sigstore_models.rekor.v1 import TransparencyLogEntry as WireEntry
+from sigstore_models.trustroot.v1 import TrustedRoot as WireTrustedRoot
+
+
+def verifier(root: WireTrustedRoot) -> Verifier:
+    """A verifier over a parsed trusted root, with no cache directory and no network in it."""
+    return Verifier(trusted_root=TrustedRoot(root))
+
+
+def chain(kept: Verifier, certificate: Certificate, time: datetime) -> list[Certificate]:
+    """Step (1): from the leaf's issuer to the authority, all valid at `time`; raises what sigstore raises."""
+    at = TimestampVerificationResult(source=TimestampSource.TRANSPARENCY_SERVICE, time=time)
+    return kept._verify_chain_at_time(certificate, at)  # noqa: SLF001 - this module's purpose
+
+
+def keyring(key: PublicKey) -> Keyring | None:
+    """A keyring of exactly this key, so that no other can vouch; None for an algorithm that sigstore doesn't take."""
+    made = Keyring([key])
+    return made if made._keyring else None  # noqa: SLF001 - as above
+
+
+def timestamp(certificate: Certificate, issuers: Sequence[Certificate], log: Keyring) -> None:
+    """Step (2): the certificate's SCT is signed by this CT log."""
+    verify_sct(certificate, list(issuers), CTKeyring(log))
+
+
+def entry(raw: dict[str, Any]) -> TransparencyLogEntry:
+    """The log entry as sigstore models it, unknown keys refused."""
+    return TransparencyLogEntry(WireEntry.from_dict(raw))
+
+
+def inclusion(logged: TransparencyLogEntry) -> None:
+    """Step (4), first half: the Merkle proof leads from the entry to the root hash."""
+    verify_merkle_inclusion(logged)
+
+
+def checkpoint(logged: TransparencyLogEntry, log: Keyring) -> None:
+    """Step (4), second half: this log signed that root hash."""
+    verify_checkpoint(RekorKeyring(log), logged)
+
+
+def promise(logged: TransparencyLogEntry, log: Keyring) -> None:
+    """Step (5): this log signed body, index and integrated time of the entry."""
+    logged._verify_set(RekorKeyring(log))  # noqa: SLF001 - as above

@@ -1,0 +1,254 @@
+"""The verification of a provenance document: any bytes to evidence.
+
+`verify` is total: whatever the bytes, it returns evidence. It raises only what is a failure of ours (MemoryError).
+
+The steps carry the numbers that sigstore gives them (`sigstore.verify.Verifier`):
+
+- (0) establish a time for the signature: the log's integrated time, which (5) proves
+- (1) the signing certificate chains to the root of trust and was valid at that time
+- (2) its SCT is by a CT log that the root lists
+- (3) it conforms to Sigstore's profile, its claims agree with each other, with the index's publisher block, and with
+  the issuers that the root may speak for
+- (4) inclusion proof and signed checkpoint of the log entry
+- (5) its inclusion promise (SET)
+- (6) the integrated time lies within the certificate's validity
+- (7) the envelope's signature is by the certificate's key
+- (8) the log entry's body is about this envelope and this certificate
+- (9) the statement is about this file, and its predicate agrees with the certificate
+
+What needs no root comes first, so that a document which contradicts itself is forged whatever the root knows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from sigstore.errors import Error as SigstoreError
+from sigstore.models import TransparencyLogEntry
+
+from proxy.attestation import certificate as profile
+from proxy.attestation import identity, reference
+from proxy.attestation.document import (
+    PublisherBlock,
+    SignedStatement,
+    UnknownPublisher,
+    read_attestation,
+    read_document,
+)
+from proxy.attestation.entry import LogEntry, check_body, read_entry
+from proxy.attestation.keys import load_keys
+from proxy.attestation.refusal import Broken, Unknown
+from proxy.attestation.roots import TrustRoot
+from proxy.attestation.statement import Statement, check_predicate, check_subject, read_statement
+from proxy.evidence import Attestation, Attested, Claims, Evidence, Forged, Slsa, Unattested, Unverifiable
+from proxy.simple.model import File
+
+_PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
+
+
+def verify(provenance: bytes, file: File, roots: Sequence[TrustRoot]) -> Evidence:
+    """What `provenance` proves about `file`.
+
+    Args:
+        provenance: the document as the index serves it; hostile.
+        file: its filename and SHA-256 are what the statements must name.
+        roots: tried in order for each attestation; each speaks for its own issuers only.
+
+    Returns:
+        `Forged` when any attestation is; else `Attested` with those that verified; else `Unverifiable`, with the
+        reasons; `Unattested` where there is no attestation at all.
+    """
+    try:
+        bundles = read_document(provenance)
+    except (Broken, Unknown) as refusal:
+        return _evidence(refusal)
+    proven: list[Attestation] = []
+    unknown: list[str] = []
+    for position, bundle in enumerate(bundles):
+        for listed in bundle.attestations:
+            match verify_attestation(listed, bundle.publisher, file, roots, bundle=position):
+                case Attestation() as attestation:
+                    proven.append(attestation)
+                case Unverifiable(reason=reason):
+                    unknown.append(reason)
+                case Forged() as forged:
+                    return forged
+    if proven:
+        return Attested(attestations=tuple(proven), ignored=tuple(unknown))
+    return Unverifiable(reason="; ".join(dict.fromkeys(unknown))) if unknown else Unattested()
+
+
+def verify_attestation(
+    listed: object, publisher: PublisherBlock | None, file: File, roots: Sequence[TrustRoot], *, bundle: int = 0
+) -> Attestation | Forged | Unverifiable:
+    """One attestation object, as JSON values. `publisher`: None where nobody claims to know who signed."""
+    try:
+        return _verify(listed, publisher, file, roots, bundle)
+    except (Broken, Unknown) as refusal:
+        return _evidence(refusal)
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - "Any `Exception` is `Forged`, with its reason" (verification.md)
+        return _evidence(
+            Broken("verification", "an attestation that can be verified", f"{type(error).__name__}: {error}")
+        )
+
+
+def _evidence(refusal: Broken | Unknown) -> Forged | Unverifiable:
+    match refusal:
+        case Broken(step=step, expected=expected, found=found):
+            return Forged(step=step, expected=expected, found=found)
+        case Unknown(reason=reason):
+            return Unverifiable(reason=reason)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Consistent:
+    """An attestation that agrees with itself, the file and the index; nobody vouches for it yet."""
+
+    certificate: x509.Certificate
+    fingerprint: str
+    claims: Claims
+    statement: Statement
+    entry: LogEntry
+    logged: TransparencyLogEntry
+
+
+def _verify(
+    listed: object, publisher: PublisherBlock | None, file: File, roots: Sequence[TrustRoot], bundle: int
+) -> Attestation:
+    signed = read_attestation(listed)
+    consistent = _check_consistency(signed, publisher, file)
+    slsa, unknown = _check_predicate(consistent)
+    root, material = _check_trust(consistent, roots)
+    if isinstance(publisher, UnknownPublisher):
+        raise Unknown(f"publisher kind {publisher.kind}")
+    if unknown is not None:
+        raise unknown
+    certificate = consistent.certificate
+    return Attestation(
+        trust_root=root.name,
+        bundle=bundle,
+        predicate_type=consistent.statement.predicate_type,
+        claims=consistent.claims,
+        integrated_time=consistent.entry.integrated_time,
+        log_index=consistent.entry.log_index,
+        certificate=consistent.fingerprint,
+        not_before=certificate.not_valid_before_utc,
+        not_after=certificate.not_valid_after_utc,
+        slsa=slsa,
+        subject=consistent.statement.subject,
+        material=material,
+    )
+
+
+def _check_consistency(signed: SignedStatement, publisher: PublisherBlock | None, file: File) -> _Consistent:
+    # (3): Verify the signing certificate against the Sigstore X.509 profile, and its claims against the index's.
+    certificate = profile.load(signed.certificate)
+    claims = identity.read_claims(certificate)
+    if publisher is not None and not isinstance(publisher, UnknownPublisher):
+        identity.compare(publisher, claims)
+    # (7): Verify the envelope's signature against the signing certificate's public key.
+    _check_signature(certificate, signed)
+    # (9): The statement is about this file. Parsed only after its signature is known to be good.
+    statement = read_statement(signed.statement)
+    check_subject(statement, file)
+    # (0): Establish a time for the signature.
+    entry = read_entry(signed.entry)
+    # (6): Verify the timely insertion of the log entry against the validity period of the signing certificate.
+    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if not start <= entry.integrated_time <= end:
+        window = f"a time within the certificate's validity ({start.isoformat()} to {end.isoformat()})"
+        raise Broken("log time", window, entry.integrated_time.isoformat())
+    # (8): Verify the log entry's body against the other materials.
+    check_body(entry, signed, certificate)
+    # (4), first half: the proof leads from the entry to the root hash.
+    try:
+        logged = reference.entry(signed.entry)
+        reference.inclusion(logged)
+    except (SigstoreError, ValueError) as error:
+        raise Broken("inclusion proof", "a proof that the log contains the entry", error) from error
+    return _Consistent(
+        certificate=certificate,
+        fingerprint=hashlib.sha256(signed.certificate).hexdigest(),
+        claims=claims,
+        statement=statement,
+        entry=entry,
+        logged=logged,
+    )
+
+
+def _check_signature(certificate: x509.Certificate, signed: SignedStatement) -> None:
+    key = certificate.public_key()
+    content = signed.statement
+    # DSSE's pre-authentication encoding; PEP 740 fixes the payload type.
+    encoded = f"DSSEv1 {len(_PAYLOAD_TYPE)} {_PAYLOAD_TYPE} {len(content)} ".encode() + content
+    try:
+        if isinstance(key, ec.EllipticCurvePublicKey):
+            key.verify(signed.signature, encoded, ec.ECDSA(hashes.SHA256()))
+            return
+    except InvalidSignature as error:
+        raise Broken(
+            "signature", "a signature of the statement by the certificate's key", "another signature"
+        ) from error
+    raise Broken("certificate key", "an ECDSA key", type(key).__name__)
+
+
+def _check_predicate(consistent: _Consistent) -> tuple[Slsa | None, Unknown | None]:
+    """(9) An unknown predicate is found out last, so that what is broken besides is said to be broken."""
+    try:
+        return check_predicate(consistent.statement, consistent.claims), None
+    except Unknown as unknown:
+        return None, unknown
+
+
+def _check_trust(consistent: _Consistent, roots: Sequence[TrustRoot]) -> tuple[TrustRoot, tuple[str, ...]]:
+    """The first root that vouches for the attestation, and which of its entries did."""
+    refusals: list[Broken | Unknown] = []
+    for root in roots:
+        try:
+            return root, _vouch(consistent, root)
+        except (Broken, Unknown) as refusal:
+            refusals.append(refusal)
+    broken = next((one for one in refusals if isinstance(one, Broken)), None)
+    if broken is not None:
+        raise broken
+    reasons = dict.fromkeys(one.reason for one in refusals if isinstance(one, Unknown))
+    raise Unknown("; ".join(reasons) or "there is no trust root for this index")
+
+
+def _vouch(consistent: _Consistent, root: TrustRoot) -> tuple[str, ...]:
+    keys = load_keys(root.content)
+    entry, certificate = consistent.entry, consistent.certificate
+    if not keys.knows_issuer(certificate):
+        raise Unknown(f"the certificate's authority is not in the trust root {root.name}")
+    log = keys.logs.get(entry.log_id)
+    if log is None:
+        raise Unknown(f"transparency log {entry.log_id.hex()} is not in the trust root {root.name}")
+    # (3): a root speaks for its own issuers only, whatever its authority signs.
+    if root.issuers is not None and consistent.claims.issuer not in root.issuers:
+        allowed = ", ".join(sorted(root.issuers)) or "none"
+        raise Broken(
+            "issuer", f"one that the trust root {root.name} may speak for: {allowed}", consistent.claims.issuer
+        )
+    # (1), (2): certificate chain and SCT.
+    vouched = keys.vouch(certificate, consistent.fingerprint, entry.integrated_time)
+    log.check(entry.integrated_time, "log key")
+    # (4), second half: the log signed the checkpoint.
+    try:
+        reference.checkpoint(consistent.logged, log.keyring)
+    except (SigstoreError, ValueError) as error:
+        raise Broken("checkpoint", f"a checkpoint signed by {log.name}", error) from error
+    # (5): Verify the inclusion promise for the log entry.
+    try:
+        reference.promise(consistent.logged, log.keyring)
+    except (SigstoreError, ValueError) as error:
+        raise Broken("inclusion promise", f"a signed entry timestamp by {log.name}", error) from error
+    return (*vouched.material, log.fingerprint)
