@@ -12,7 +12,7 @@ class AssayError(Exception):
 
 
 class ConfigurationError(AssayError):
-    """A setting, policy or command line that cannot be used: says file, key path, expected, found, nearest valid key."""
+    """A setting, policy or command line that cannot be used: file, key path, expected, found, nearest valid key."""
 
 
 class NotFoundError(AssayError):

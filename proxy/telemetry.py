@@ -18,18 +18,18 @@ _SECURITY = logging.getLogger("assay.security")
 
 
 def event(name: str, /, **fields: object) -> None:
-    """Something that happened as it should: ``page-fetched``, ``download-finished`` …"""
+    """Something that happened as it should: ``page-fetched``, ``download-finished``, and so on."""
     if _LOG.isEnabledFor(logging.INFO):
         _LOG.info(name, extra={"fields": fields})
 
 
 def warning(name: str, /, **fields: object) -> None:
-    """Something that an operator should look at: ``page-stale``, ``record-broken``, ``disk-full`` …"""
+    """Something that an operator should look at: ``page-stale``, ``record-broken``, and so on."""
     _LOG.warning(name, extra={"fields": fields})
 
 
 def security(name: str, /, **fields: object) -> None:
-    """Something that contradicts what was proven or decided: ``forged``, ``digest-mismatch``, ``serial-rollback`` …"""
+    """Something that contradicts what was proven or decided: ``forged``, ``digest-mismatch``, ``serial-rollback``."""
     _SECURITY.error(name, extra={"fields": fields})
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 
 import aiohttp
 from aiohttp.abc import ResolveResult
@@ -70,7 +71,9 @@ def redirected(index: IndexSettings, target: URL, response: aiohttp.ClientRespon
 class NoLinkLocal(aiohttp.ThreadedResolver):
     """The system's resolver, without link-local answers."""
 
-    async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:  # type: ignore[override] # its default is an enum member of the same int
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
         """As the system resolves it.
 
         Raises:

@@ -1,0 +1,121 @@
+"""How the parts are put together: the one place that constructs them, and takes them down in the reverse order.
+
+Owns no behaviour. The clock and the environment enter here and are passed down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.request import getproxies_environment
+
+from proxy.attestation.roots import load_roots
+from proxy.attestation.workers import Verifier
+from proxy.config import Configuration, authorization
+from proxy.download import Downloads
+from proxy.errors import ConfigurationError
+from proxy.gate import Gate, GateSettings, Pages, Proofs
+from proxy.gate.contents import FileContents
+from proxy.gate.metadata import Metadata
+from proxy.gate.root_list import RootList
+from proxy.policy.document import BUILT_IN, load_policy
+from proxy.policy.model import Policy
+from proxy.store.directory import Store
+from proxy.store.spool import Spool
+from proxy.upstream import Authorizations, Upstream, pause_before_retry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assembly:
+    """The running parts that the web and the commands talk to."""
+
+    gate: Gate
+    roots: RootList
+    store: Store
+    verifier: Verifier
+
+
+def utc_now() -> datetime:
+    """The clock."""
+    return datetime.now(UTC)
+
+
+def read_policy(path: Path | None) -> Policy:
+    """The policy at `path`, or the built-in one.
+
+    Raises:
+        ConfigurationError: it cannot be read, or says what it cannot mean.
+    """
+    if path is None:
+        return BUILT_IN
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: cannot be read as a policy: {error}") from error
+    return load_policy(text, str(path))
+
+
+async def _pause(attempt: int) -> None:
+    await asyncio.sleep(pause_before_retry(attempt, None) or 0)
+
+
+@asynccontextmanager
+async def assembled(
+    configuration: Configuration,
+    policy: Policy,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    clock: Callable[[], datetime] = utc_now,
+    gate_settings: GateSettings | None = None,
+) -> AsyncIterator[Assembly]:
+    """Everything, running.
+
+    Raises:
+        ConfigurationError: a credential, trust root or directory is not usable.
+        StorageError: the storage directory is not usable.
+    """
+    indexes = configuration.indexes
+    credentials = {index.name: value for index in indexes if (value := authorization(index, environ)) is not None}
+    async with AsyncExitStack() as stack:
+        store = await Store.open(configuration.storage)
+        stack.push_async_callback(store.close)
+        verifier = Verifier(load_roots(configuration.trust), configuration.verification)
+        await verifier.start()
+        stack.push_async_callback(verifier.close)
+        upstream = Upstream(
+            limits=configuration.limits, authorizations=Authorizations(credentials), proxies=getproxies_environment()
+        )
+        await upstream.start()
+        stack.push_async_callback(upstream.close)
+        downloads = Downloads(store.blobs, pause=_pause)
+        stack.push_async_callback(downloads.close)
+        gate = Gate(
+            indexes=indexes,
+            policy=policy,
+            pages=Pages(upstream=upstream, records=store.records, clock=clock),
+            proofs=Proofs(upstream=upstream, records=store.records, verifier=verifier),
+            contents=FileContents(blobs=store.blobs, downloads=downloads, upstream=upstream),
+            metadata=Metadata(upstream=upstream, records=store.records),
+            ledger=store.ledger,
+            clock=clock,
+            settings=gate_settings,
+        )
+        stack.push_async_callback(gate.close)
+        spool = Spool(configuration.storage.directory / "spool")
+        await spool.open()
+        stack.push_async_callback(spool.close)
+        roots = RootList(
+            upstream=upstream,
+            indexes=indexes,
+            spool=spool,
+            policy=lambda: gate.policy,
+            freshness=configuration.freshness.page,
+            clock=clock,
+        )
+        stack.push_async_callback(roots.close)
+        yield Assembly(gate=gate, roots=roots, store=store, verifier=verifier)

@@ -1,0 +1,71 @@
+"""``assay check``: what a configuration and its policy mean, and what is questionable about them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from proxy.assembly import read_policy
+from proxy.attestation.roots import load_roots
+from proxy.cli.tables import table
+from proxy.config import Configuration, authorization, load_configuration
+from proxy.indexes import hosts
+from proxy.policy.model import Policy
+from proxy.units import format_duration, format_size
+
+
+def main(options: argparse.Namespace) -> int:
+    """Check, and say what was found.
+
+    Raises:
+        ConfigurationError: what is wrong, where, what was expected, the nearest valid key.
+    """
+    configuration = load_configuration(options.config, os.environ)
+    policy = read_policy(configuration.policy)
+    roots = load_roots(configuration.trust)
+    for index in configuration.indexes:
+        authorization(index, os.environ)
+    for line in (*_settings(configuration, policy), "", *_indexes(configuration), "", *_rules(policy)):
+        print(line)
+    print(f"\ntrust roots: {', '.join(root.name for root in roots)}")
+    for warning in _warnings(configuration):
+        print(f"warning: {warning}")
+    print("good")
+    return 0
+
+
+def _settings(configuration: Configuration, policy: Policy) -> list[str]:
+    server, storage = configuration.server, configuration.storage
+    return [
+        f"listens on: {server.host}:{server.port}",
+        f"storage: {storage.directory} (blobs {format_size(storage.blobs)}, records {format_size(storage.records)})",
+        f"policy: {configuration.policy or 'built-in'}, mode {policy.mode}, digest {policy.digest[:12]}",
+    ]
+
+
+def _indexes(configuration: Configuration) -> list[str]:
+    rows = [
+        (
+            index.name,
+            " ".join(index.projects) + (f" except {' '.join(index.excluded)}" if index.excluded else ""),
+            index.url,
+            " ".join(sorted(hosts(index))),
+            format_duration(index.freshness.page),
+        )
+        for index in configuration.indexes
+    ]
+    return table(("INDEX", "OWNS", "URL", "HOSTS", "FRESH FOR"), rows)
+
+
+def _rules(policy: Policy) -> list[str]:
+    return table(("RULE", "PROJECTS"), [(rule.name, " ".join(rule.projects)) for rule in policy.rules])
+
+
+def _warnings(configuration: Configuration) -> list[str]:
+    found = [
+        f"index {index.name}: its pattern {pattern} never applies, index {earlier.name} comes first and takes it"
+        for index, pattern, earlier in configuration.indexes.shadowed()
+    ]
+    if not any(configuration.indexes.is_catch_all(index) for index in configuration.indexes):
+        found.append("no index takes all names: those that no pattern covers are unknown here")
+    return found

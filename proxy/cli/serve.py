@@ -1,0 +1,64 @@
+"""``assay serve``: run the proxy until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+
+from proxy import telemetry
+from proxy.assembly import Assembly, assembled, read_policy, utc_now
+from proxy.config import Configuration, load_configuration
+from proxy.policy.model import Policy
+from proxy.web.handler import Handler
+from proxy.web.health import Readiness
+from proxy.web.server import listening
+
+_FORMS = {"auto": None, "text": False, "json": True}
+
+
+def main(options: argparse.Namespace) -> int:
+    """Serve.
+
+    Raises:
+        ConfigurationError: configuration, policy, or the address to listen on.
+    """
+    telemetry.log_to(sys.stderr, as_json=_FORMS[options.log])
+    configuration = load_configuration(options.config, os.environ)
+    policy = read_policy(configuration.policy)
+    asyncio.run(_serve(configuration, policy))
+    return 0
+
+
+async def _serve(configuration: Configuration, policy: Policy) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with assembled(configuration, policy) as assembly:
+        readiness = _readiness(assembly)
+        handler = Handler(
+            gate=assembly.gate,
+            roots=assembly.roots,
+            readiness=readiness,
+            settings=configuration.server,
+            clock=utc_now,
+        )
+        async with listening(handler, readiness, configuration.server) as (host, port):
+            shown = f"[{host}]" if ":" in host else host
+            telemetry.event(
+                "listening",
+                index=f"http://{shown}:{port}/simple/",
+                policy=str(configuration.policy or "built-in"),
+                policy_digest=policy.digest,
+                storage=str(configuration.storage.directory),
+            )
+            await stop.wait()
+            telemetry.event("stopping")
+    telemetry.event("stopped")
+
+
+def _readiness(assembly: Assembly) -> Readiness:
+    return Readiness({"storage": assembly.store.writable, "verification": assembly.verifier.usable})

@@ -1,0 +1,82 @@
+"""A page with a verdict on each of its files, and everything that the verdicts depend on.
+
+Owns the question "does this still hold?" and the rendered forms of one judged page. A rendered page is kept only here,
+with what it depends on (DESIGN, promise 6): the page's version, policy, trust roots, ledger, origin and the clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from proxy.gate.pages import Page
+from proxy.policy.verdict import Approved, Withheld
+from proxy.render import ApprovedPage, Links, render_project
+from proxy.simple.negotiate import Format
+
+_MOST_FORMS = 8
+"""Rendered forms kept of one page: a client that invents origins evicts its own."""
+_OFF_LOOP = 200
+"""Files of a page from which on rendering and compressing leave the event loop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered:
+    """Bytes to send, and the strong validator that belongs to exactly these."""
+
+    body: bytes
+    etag: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """The verdicts on one page at one instant, under one policy and one set of trust roots."""
+
+    page: Page
+    policy: str
+    """Digest of the policy."""
+    roots: str
+    """Digest of the trust roots."""
+    listed: ApprovedPage
+    by_location: Mapping[str, Approved | Withheld]
+    until: datetime | None
+    """The next instant at which the clock alone changes a verdict."""
+    _forms: dict[tuple[Format, str | None, str], Rendered] = field(default_factory=dict, repr=False, compare=False)
+
+    def holds(self, *, policy: str, roots: str, now: datetime) -> bool:
+        """Whether the verdicts would come out the same now, on the same page."""
+        return self.policy == policy and self.roots == roots and (self.until is None or now < self.until)
+
+    async def rendered(self, form: Format, origin: str | None, coding: str) -> Rendered:
+        """The page as `form` in `coding`, provenance addresses under `origin` (none where None); rendered once."""
+        key = (form, origin, coding)
+        if key not in self._forms:
+            if len(self.page.project.files) < _OFF_LOOP:
+                made = self._render(form, origin, coding)
+            else:
+                made = await asyncio.to_thread(self._render, form, origin, coding)
+            if len(self._forms) >= _MOST_FORMS:
+                self._forms.clear()
+            self._forms[key] = made
+        return self._forms[key]
+
+    def _render(self, form: Format, origin: str | None, coding: str) -> Rendered:
+        body = render_project(self.listed, form, Links(files="../../files/", integrity=origin))
+        if coding == "gzip":
+            # Level 5: half the time of the default for a hundredth more bytes; no time stamp, so that the ETag is stable.
+            body = gzip.compress(body, 5, mtime=0)
+        return Rendered(body=body, etag=f'"{hashlib.sha256(body).hexdigest()}"')
+
+
+def by_location(decided: tuple[Approved | Withheld, ...]) -> dict[str, Approved | Withheld]:
+    """Verdicts by what a request is matched on; where two files share it, a withheld one speaks for both."""
+    found: dict[str, Approved | Withheld] = {}
+    for verdict in decided:
+        location = verdict.file.location
+        if not isinstance(found.get(location), Withheld):
+            found[location] = verdict
+    return found

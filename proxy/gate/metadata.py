@@ -1,0 +1,72 @@
+"""The METADATA that an index serves beside a file (PEP 658/714), checked against the digest on its page.
+
+Owns these documents as records, by digest. Serves nothing for a file that is not `Approved`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from proxy import telemetry
+from proxy.errors import DigestMismatchError, FileNotListedError, UpstreamGoneError
+from proxy.indexes import IndexSettings
+from proxy.policy.verdict import Approved
+from proxy.ports import Records
+from proxy.simple.model import Sha256
+from proxy.upstream import Fetched, Upstream
+
+_LIMIT = 16 * 2**20
+"""Bytes; the largest on PyPI has about 1 MB."""
+
+
+class Metadata:
+    """METADATA documents of approved files."""
+
+    def __init__(self, *, upstream: Upstream, records: Records) -> None:
+        self._upstream = upstream
+        self._records = records
+
+    async def of(self, approved: Approved, index: IndexSettings) -> bytes:
+        """The document, with the digest that the page gives where it gives one.
+
+        Raises:
+            FileNotListedError: the page offers none.
+            DigestMismatchError: the index's bytes are not those of its page: a security event.
+            UpstreamError: it cannot be had.
+        """
+        file, core = approved.file, approved.file.core_metadata
+        if core is None:
+            raise FileNotListedError(f"the index offers no metadata for {file.filename}")
+        if core.sha256 is not None and (kept := await self._kept(core.sha256)) is not None:
+            return kept
+        answer = await self._upstream.document(index, _address(file.url), accept="*/*", limit=_LIMIT)
+        if not isinstance(answer, Fetched):
+            raise UpstreamGoneError(f"the index promises metadata for {file.filename} and does not have it")
+        if core.sha256 is None:
+            return answer.body
+        found = hashlib.sha256(answer.body).hexdigest()
+        if found != core.sha256:
+            telemetry.security("metadata-digest-mismatch", filename=file.filename, expected=core.sha256, found=found)
+            raise DigestMismatchError(
+                f"the metadata of {file.filename} has SHA-256 {found}, the index's page says {core.sha256}"
+            )
+        await self._records.put(_record(core.sha256), answer.body)
+        return answer.body
+
+    async def _kept(self, digest: Sha256) -> bytes | None:
+        kept = await self._records.get(_record(digest))
+        if kept is None or hashlib.sha256(kept).hexdigest() == digest:
+            return kept
+        telemetry.warning("record-broken", record="metadata", sha256=digest)
+        await self._records.delete(_record(digest))
+        return None
+
+
+def _record(digest: Sha256) -> str:
+    return f"metadata:{digest}"
+
+
+def _address(url: str) -> str:
+    """PEP 658: the file's URL with ``.metadata`` behind its path; a query (a signature, a token) stays where it was."""
+    path, question, query = url.partition("?")
+    return f"{path}.metadata{question}{query}"

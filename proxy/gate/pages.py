@@ -1,0 +1,265 @@
+"""Which page of a project is current: remembered, renewed, stale while the index is down, never rolled back.
+
+Owns pages and their records (a header and a compressed body, checked against its digest when read back). Judges nothing.
+
+- Within `freshness.page` a remembered page is used without asking; after it a conditional request renews it.
+- While the index is unavailable a page is used up to `max-stale` beyond that, and says so (`Page.stale`).
+- A page whose serial is lower than one seen before is a rollback: the newer page is kept, and it is an alarm.
+- That the index has no such project is remembered too, for at most a minute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from proxy import telemetry
+from proxy.errors import UpstreamError, UpstreamNonsenseError, UpstreamUnavailableError
+from proxy.indexes import IndexSettings
+from proxy.ports import Records
+from proxy.simple.model import NormalizedName, Project
+from proxy.simple.parse import PageLimits, parse_project
+from proxy.upstream import Fetched, Nothing, Upstream, Validators
+
+_SCHEMA = 1
+_OFF_LOOP = 64 * 1024
+"""Bytes of a page from which on parsing leaves the event loop."""
+_MOST_FILES_IN_MEMORY = 60_000
+"""Of all parsed pages together; about 1 kB each."""
+_ABSENCE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """A project as its index lists it, and how far that can be relied on."""
+
+    index: IndexSettings
+    project: Project
+    version: str
+    """Digest of the index's bytes and of the address they came from: a page of the same version is the same page."""
+    checked: datetime
+    """When the index last confirmed it."""
+    validators: Validators
+    stale: bool = False
+    """The index is down and this is older than it should be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Absence:
+    checked: datetime
+
+
+_Kept = Page | _Absence
+_Key = tuple[str, NormalizedName]
+
+
+class Pages:
+    """All pages. One caller at a time for each project: the gate's flight."""
+
+    def __init__(self, *, upstream: Upstream, records: Records, clock: Callable[[], datetime]) -> None:
+        self._upstream = upstream
+        self._records = records
+        self._clock = clock
+        self._memory: OrderedDict[_Key, _Kept] = OrderedDict()
+        self._files = 0
+
+    async def current(self, index: IndexSettings, name: NormalizedName, *, newest_serial: int | None) -> Page | None:
+        """The page to judge now; None where the index has no such project.
+
+        Raises:
+            UpstreamUnavailableError: the index is down and nothing recent enough is remembered.
+            UpstreamError: the index answered nonsense.
+        """
+        kept = await self._remembered(index, name)
+        if kept is not None and self._age(kept) < self._freshness(index, kept):
+            return kept if isinstance(kept, Page) else None
+        page = kept if isinstance(kept, Page) else None
+        try:
+            answer = await self._upstream.page(index, name, page.validators if page else Validators())
+            return await self._take(index, name, answer, page, newest_serial)
+        except UpstreamUnavailableError as error:
+            if page is None or self._age(page) > index.freshness.page + index.freshness.max_stale:
+                raise
+            telemetry.warning("page-stale", index=index.name, project=name, age=str(self._age(page)), error=str(error))
+            return replace(page, stale=True)
+
+    def forget(self, index: IndexSettings, name: NormalizedName) -> None:
+        """Drop what is in memory, so that the record is read again."""
+        self._evict((index.name, name))
+
+    async def _take(
+        self,
+        index: IndexSettings,
+        name: NormalizedName,
+        answer: Fetched | Nothing,
+        page: Page | None,
+        newest: int | None,
+    ) -> Page | None:
+        now = self._clock()
+        match answer:
+            case Nothing.NOT_MODIFIED if page is not None:
+                return await self._keep(name, replace(page, checked=now))
+            case Nothing():
+                # Withdrawn or never there: what was listed before is not any more.
+                await self._keep_absence(index, name, now)
+                return None
+            case Fetched() if page is not None and page.version == _version(answer):
+                return await self._keep(name, replace(page, checked=now, validators=answer.validators))
+            case Fetched():
+                fresh = await self._parsed(index, name, answer, now)
+        if newest is not None and fresh.project.serial is not None and fresh.project.serial < newest:
+            telemetry.security(
+                "serial-rollback", index=index.name, project=name, found=fresh.project.serial, newest=newest
+            )
+            if page is None:
+                raise UpstreamNonsenseError(
+                    f"{index.name} offers serial {fresh.project.serial} of {name}, older than {newest}, seen before"
+                )
+            return await self._keep(name, replace(page, checked=now))
+        telemetry.event("page-fetched", index=index.name, project=name, files=len(fresh.project.files))
+        return await self._keep(name, fresh, body=answer.body, content_type=answer.content_type, url=answer.url)
+
+    async def _parsed(self, index: IndexSettings, name: NormalizedName, answer: Fetched, checked: datetime) -> Page:
+        arguments = (answer.body, answer.content_type, answer.url, name)
+        limits = PageLimits(files=index.limits.files_per_project)
+        if len(answer.body) < _OFF_LOOP:
+            project = parse_project(*arguments, serial=answer.serial, limits=limits)
+        else:
+            project = await asyncio.to_thread(parse_project, *arguments, serial=answer.serial, limits=limits)
+        return Page(
+            index=index, project=project, version=_version(answer), checked=checked, validators=answer.validators
+        )
+
+    def _age(self, kept: _Kept) -> timedelta:
+        # A clock set back must not make a page fresh for ever.
+        return abs(self._clock() - kept.checked)
+
+    @staticmethod
+    def _freshness(index: IndexSettings, kept: _Kept) -> timedelta:
+        page = index.freshness.page
+        return page if isinstance(kept, Page) else min(page, _ABSENCE)
+
+    async def _remembered(self, index: IndexSettings, name: NormalizedName) -> _Kept | None:
+        key = (index.name, name)
+        if key in self._memory:
+            self._memory.move_to_end(key)
+            return self._memory[key]
+        header = _decoded_header(await self._records.get(_header_key(key)))
+        if header is None or header.get("address") != index.url:
+            return None
+        try:
+            checked = datetime.fromtimestamp(float(header["checked"]), UTC)
+            if header.get("absent") is True:
+                return self._remember(key, _Absence(checked=checked))
+            body = await self._records.get(_body_key(key))
+            return None if body is None else self._remember(key, await self._reread(index, name, header, body, checked))
+        except (KeyError, TypeError, ValueError, OverflowError, OSError, zlib.error, UpstreamError) as error:
+            telemetry.warning("record-broken", record="page", index=index.name, project=name, error=str(error))
+            return None
+
+    async def _reread(
+        self, index: IndexSettings, name: NormalizedName, header: dict[str, Any], body: bytes, checked: datetime
+    ) -> Page:
+        answer = Fetched(
+            body=await asyncio.to_thread(_inflated, body, index.limits.page),
+            content_type=str(header["content_type"]),
+            url=str(header["url"]),
+            validators=Validators(etag=_text(header, "etag"), last_modified=_text(header, "last_modified")),
+            serial=header.get("serial") if isinstance(header.get("serial"), int) else None,
+        )
+        if _version(answer) != header.get("version"):
+            raise ValueError("the body is not the one that the header describes")
+        return await self._parsed(index, name, answer, checked)
+
+    async def _keep(
+        self, name: NormalizedName, page: Page, *, body: bytes | None = None, content_type: str = "", url: str = ""
+    ) -> Page:
+        key = (page.index.name, name)
+        self._remember(key, page)
+        if body is None:
+            header = _decoded_header(await self._records.get(_header_key(key)))
+            if header is None or header.get("version") != page.version:
+                return page
+        else:
+            header = {"content_type": content_type, "url": url}
+            await self._records.put(_body_key(key), await asyncio.to_thread(zlib.compress, body, 1))
+        header |= {
+            "schema": _SCHEMA,
+            "address": page.index.url,
+            "checked": page.checked.timestamp(),
+            "version": page.version,
+            "etag": page.validators.etag,
+            "last_modified": page.validators.last_modified,
+            "serial": page.project.serial,
+        }
+        await self._records.put(_header_key(key), json.dumps(header).encode())
+        return page
+
+    async def _keep_absence(self, index: IndexSettings, name: NormalizedName, now: datetime) -> None:
+        key = (index.name, name)
+        self._remember(key, _Absence(checked=now))
+        header = {"schema": _SCHEMA, "address": index.url, "checked": now.timestamp(), "absent": True}
+        await self._records.put(_header_key(key), json.dumps(header).encode())
+        await self._records.delete(_body_key(key))
+
+    def _remember(self, key: _Key, kept: _Kept) -> _Kept:
+        self._evict(key)
+        self._memory[key] = kept
+        self._files += _weight(kept)
+        while self._files > _MOST_FILES_IN_MEMORY and len(self._memory) > 1:
+            self._evict(next(iter(self._memory)))
+        return kept
+
+    def _evict(self, key: _Key) -> None:
+        kept = self._memory.pop(key, None)
+        if kept is not None:
+            self._files -= _weight(kept)
+
+
+def _weight(kept: _Kept) -> int:
+    # An absence or an empty page weighs something too, so that thousands of invented names stay bounded.
+    return 10 + (len(kept.project.files) if isinstance(kept, Page) else 0)
+
+
+def _version(answer: Fetched) -> str:
+    digest = hashlib.sha256(answer.body)
+    digest.update(f"\n{answer.url}\n{answer.content_type}\n{answer.serial}".encode())
+    return digest.hexdigest()
+
+
+def _inflated(body: bytes, limit: int) -> bytes:
+    inflater = zlib.decompressobj()
+    inflated = inflater.decompress(body, limit + 1)
+    if len(inflated) > limit or not inflater.eof:
+        raise ValueError("the compressed body is cut or larger than a page may be")
+    return inflated
+
+
+def _decoded_header(record: bytes | None) -> dict[str, Any] | None:
+    if record is None:
+        return None
+    try:
+        header = json.loads(record)
+    except ValueError:
+        return None
+    return header if isinstance(header, dict) and header.get("schema") == _SCHEMA else None
+
+
+def _text(header: dict[str, Any], key: str) -> str | None:
+    value = header.get(key)
+    return value if isinstance(value, str) else None
+
+
+def _header_key(key: _Key) -> str:
+    return f"page:{key[0]}:{key[1]}"
+
+
+def _body_key(key: _Key) -> str:
+    return f"page-body:{key[0]}:{key[1]}"

@@ -1,0 +1,250 @@
+"""Evidence for the files that need it: remembered, or fetched and verified, newest files first.
+
+Owns provenance documents and evidence as records. A record only saves a request or a verification: the document is named
+by its digest, and evidence is remembered under all that it depends on, so a lost or broken record is got again.
+
+- A provenance that the page promises and the index does not have is forged by omission; so is one that was seen before
+  and that the index offers no more, when our copy is gone too: evidence once recorded counts.
+- Failures of ours, and of the network, are exceptions: nothing about them is recorded, nothing is judged without evidence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeAlias, TypeVar
+from urllib.parse import quote
+
+from proxy import telemetry
+from proxy.attestation.codec import decode_evidence, encode_evidence, evidence_key
+from proxy.attestation.workers import Job, Verifier
+from proxy.evidence import OMITTED, Evidence, Forged, Unattested
+from proxy.indexes import IndexSettings
+from proxy.ports import History, Records
+from proxy.simple.model import File, NormalizedName, Sha256
+from proxy.simple.parse import parse_sha256
+from proxy.upstream import PROVENANCE_ACCEPT, Fetched, Upstream
+
+_AT_ONCE = 24
+"""Provenance requests to one index at a time: below what PyPI's front counts as abuse, enough to hide its latency."""
+_BATCH = 100
+"""Documents fetched before their verification begins: the first batch is being verified while the next one comes."""
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+_T = TypeVar("_T")
+
+FileKey: TypeAlias = tuple[str, Sha256]
+"""(filename, digest): what an attestation's statement names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """A file's evidence and the document that it comes from."""
+
+    evidence: Evidence
+    document: Sha256 | None
+    """Digest of the provenance document; None where there is none."""
+
+
+class Proofs:
+    """Provenance and evidence of files."""
+
+    def __init__(self, *, upstream: Upstream, records: Records, verifier: Verifier) -> None:
+        self._upstream = upstream
+        self._records = records
+        self._verifier = verifier
+        self._slots: dict[str, asyncio.Semaphore] = {}
+
+    @property
+    def roots_digest(self) -> str:
+        """Changes whenever the trust roots do: what evidence depends on besides the document."""
+        return self._verifier.roots_digest
+
+    async def of(
+        self, index: IndexSettings, project: NormalizedName, files: Sequence[File], history: History
+    ) -> dict[FileKey, Proof]:
+        """The proof of each of `files`, all of which have a digest.
+
+        Raises:
+            UpstreamUnavailableError: a document cannot be had now.
+            UpstreamError: the index answers nonsense for one.
+            VerificationUnavailableError: our own failure.
+        """
+        asked = [file for file in files if _address(index, project, file) or _digest(file) in history.evidence]
+        proofs = {_key(file): Proof(evidence=Unattested(), document=None) for file in files}
+        newest_first = sorted(asked, key=lambda file: file.upload_time or _LONG_AGO, reverse=True)
+        batches = [newest_first[start : start + _BATCH] for start in range(0, len(newest_first), _BATCH)]
+        two_at_once = asyncio.Semaphore(2)
+
+        async def run(batch: Sequence[File]) -> dict[FileKey, Proof]:
+            async with two_at_once:
+                return await self._batch(index, project, batch, history)
+
+        for found in await _all(run(batch) for batch in batches):
+            proofs |= found
+        return proofs
+
+    async def document(self, index: IndexSettings, project: NormalizedName, file: File) -> bytes | None:
+        """A file's provenance document: the one last seen, else the index's; None where there is none.
+
+        Raises:
+            UpstreamError: it cannot be had now.
+        """
+        return await self._document(index, project, file, _decoded_pointer(await self._records.get(_pointer_key(file))))
+
+    async def _batch(
+        self, index: IndexSettings, project: NormalizedName, files: Sequence[File], history: History
+    ) -> dict[FileKey, Proof]:
+        pointers = await self._pointers(files)
+        proofs = await self._recorded(files, pointers)
+        missing = [file for file in files if _key(file) not in proofs]
+        fetched = await _all(self._document(index, project, file, pointers.get(_key(file))) for file in missing)
+        jobs: list[tuple[File, bytes]] = []
+        for file, document in zip(missing, fetched, strict=True):
+            if document is not None:
+                jobs.append((file, document))
+            elif file.provenance is None and _digest(file) not in history.evidence:
+                proofs[_key(file)] = Proof(evidence=Unattested(), document=None)
+            else:
+                proofs[_key(file)] = Proof(evidence=_omitted(file, history), document=None)
+        return proofs | await self._verified(index, project, jobs)
+
+    async def _pointers(self, files: Sequence[File]) -> dict[FileKey, Sha256]:
+        found = await self._records.get_many([_pointer_key(file) for file in files])
+        decoded = {_key(file): _decoded_pointer(found.get(_pointer_key(file))) for file in files}
+        return {key: pointer for key, pointer in decoded.items() if pointer is not None}
+
+    async def _recorded(self, files: Sequence[File], pointers: Mapping[FileKey, Sha256]) -> dict[FileKey, Proof]:
+        keys = {_key(file): self._evidence_key(file, pointers[_key(file)]) for file in files if _key(file) in pointers}
+        records = await self._records.get_many(list(keys.values()))
+        proofs = {}
+        for file_key, key in keys.items():
+            evidence = decode_evidence(records[key]) if key in records else None
+            if evidence is not None:
+                proofs[file_key] = Proof(evidence=evidence, document=pointers[file_key])
+        return proofs
+
+    async def _document(
+        self, index: IndexSettings, project: NormalizedName, file: File, pointer: Sha256 | None
+    ) -> bytes | None:
+        """Our copy, else the index's; None where the index says there is none."""
+        if pointer is not None and (stored := await self._stored(pointer)) is not None:
+            return stored
+        address = _address(index, project, file)
+        if address is None:
+            return None
+        slots = self._slots.setdefault(index.name, asyncio.Semaphore(_AT_ONCE))
+        async with slots:
+            answer = await self._upstream.document(
+                index, address, accept=PROVENANCE_ACCEPT, limit=index.limits.provenance
+            )
+        return answer.body if isinstance(answer, Fetched) else None
+
+    async def _stored(self, digest: Sha256) -> bytes | None:
+        document = await self._records.get(_document_key(digest))
+        if document is None or _sha256(document) == digest:
+            return document
+        telemetry.warning("record-broken", record="provenance", sha256=digest)
+        await self._records.delete(_document_key(digest))
+        return None
+
+    async def _verified(
+        self, index: IndexSettings, project: NormalizedName, jobs: Sequence[tuple[File, bytes]]
+    ) -> dict[FileKey, Proof]:
+        if not jobs:
+            return {}
+        roots = self.roots_digest
+        found = await self._verifier.verify(
+            [
+                Job(filename=file.filename, sha256=_digest(file), provenance=document, trust=index.trust)
+                for file, document in jobs
+            ]
+        )
+        proofs: dict[FileKey, Proof] = {}
+        records: dict[str, bytes] = {}
+        for (file, document), evidence in zip(jobs, found, strict=True):
+            digest = _sha256(document)
+            proofs[_key(file)] = Proof(evidence=evidence, document=digest)
+            if isinstance(evidence, Forged):
+                _alarm(index, project, file, evidence)
+            records[_document_key(digest)] = document
+            records[_pointer_key(file)] = json.dumps({"document": digest}).encode()
+            if roots == self.roots_digest:
+                records[self._evidence_key(file, digest)] = encode_evidence(evidence)
+        await self._records.put_many(records)
+        return proofs
+
+    def _evidence_key(self, file: File, document: Sha256) -> str:
+        return evidence_key(_digest(file), file.filename, document, self.roots_digest)
+
+
+def _alarm(index: IndexSettings, project: NormalizedName, file: File, evidence: Forged) -> None:
+    telemetry.security(
+        "forged",
+        index=index.name,
+        project=project,
+        filename=file.filename,
+        sha256=file.sha256,
+        step=evidence.step,
+        expected=evidence.expected,
+        found=evidence.found,
+    )
+
+
+def _omitted(file: File, history: History) -> Forged:
+    seen = history.evidence.get(_digest(file))
+    expected = "the provenance that the page promises" if file.provenance else f"the provenance {seen}, seen before"
+    return Forged(step=OMITTED, expected=expected, found="none: the index answers that there is none")
+
+
+def _address(index: IndexSettings, project: NormalizedName, file: File) -> str | None:
+    """Where the file's provenance is: where the page says, else in the index's other Integrity API."""
+    if file.provenance is not None or index.provenance_from is None or file.distribution is None:
+        return file.provenance
+    version, filename = quote(str(file.distribution.version)), quote(file.filename, safe="")
+    return f"{index.provenance_from}integrity/{project}/{version}/{filename}/provenance"
+
+
+def _digest(file: File) -> Sha256:
+    if file.sha256 is None:
+        raise RuntimeError(f"{file.filename} has no sha256, so policy withholds it and never asks for its evidence")
+    return file.sha256
+
+
+def _key(file: File) -> FileKey:
+    return file.filename, _digest(file)
+
+
+def _sha256(document: bytes) -> Sha256:
+    return Sha256(hashlib.sha256(document).hexdigest())
+
+
+def _decoded_pointer(record: bytes | None) -> Sha256 | None:
+    try:
+        return parse_sha256(json.loads(record)["document"]) if record is not None else None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _pointer_key(file: File) -> str:
+    return f"provenance:{file.sha256}:{file.filename}"
+
+
+def _document_key(digest: Sha256) -> str:
+    return f"document:{digest}"
+
+
+async def _all(jobs: Iterable[Coroutine[None, None, _T]]) -> list[_T]:
+    """All results in order; the first failure cancels the rest and is raised as itself, not in a group."""
+    tasks = [asyncio.ensure_future(job) for job in jobs]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

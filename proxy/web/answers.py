@@ -1,0 +1,147 @@
+"""What went wrong, as an answer that explains itself to whoever meets it. Pure but for the response object.
+
+Owns the table error → status of DESIGN, the reason phrase (pip prints it), the problem document (RFC 9457; uv prints
+its title and detail) and the HTML for browsers. Everything that comes from others is escaped or dropped here.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from aiohttp import web
+
+from proxy.errors import (
+    AssayError,
+    FileNotListedError,
+    NotFoundError,
+    NotYetError,
+    ProjectNotFoundError,
+    ProvenanceNotFoundError,
+    StorageError,
+    UpstreamError,
+    UpstreamUnavailableError,
+    VerificationUnavailableError,
+)
+from proxy.gate import WithheldError
+from proxy.policy.reasons import reasons_json, sentence
+
+RETRY_AFTER = "5"
+"""Seconds. pip obeys it silently, five times, so never say more (DESIGN, Routes)."""
+_LONGEST_PHRASE = 200
+
+HTML_HEADERS: Mapping[str, str] = {
+    "Content-Type": "text/html; charset=utf-8",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """An answer that is no success (RFC 9457)."""
+
+    status: HTTPStatus
+    kind: str
+    """Stable name, the end of the problem's ``type``."""
+    title: str
+    detail: str
+    phrase: str
+    """Reason phrase: what pip shows."""
+    reasons: list[dict[str, object]] = field(default_factory=list)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def problem_of(error: AssayError) -> Problem:
+    """The answer to an error, by DESIGN's table."""
+    if isinstance(error, WithheldError):
+        phrase = sentence(error.withheld)
+        reasons = reasons_json(error.withheld)
+        detail = " ".join(str(reason["message"]) for reason in reasons)
+        return Problem(
+            status=HTTPStatus.FORBIDDEN,
+            kind="withheld",
+            title=f"{error} by policy",
+            detail=detail,
+            phrase=phrase,
+            reasons=reasons,
+        )
+    status, kind, title = _classified(error)
+    headers = {"Retry-After": RETRY_AFTER} if status is HTTPStatus.SERVICE_UNAVAILABLE else {}
+    return Problem(status=status, kind=kind, title=title, detail=str(error), phrase=str(error), headers=headers)
+
+
+def _classified(error: AssayError) -> tuple[HTTPStatus, str, str]:
+    match error:
+        case ProjectNotFoundError():
+            return HTTPStatus.NOT_FOUND, "project-not-found", "No such project"
+        case FileNotListedError():
+            return HTTPStatus.NOT_FOUND, "file-not-listed", "No page of this proxy lists this file"
+        case ProvenanceNotFoundError():
+            return HTTPStatus.NOT_FOUND, "no-provenance", "No provenance"
+        case NotFoundError():
+            return HTTPStatus.NOT_FOUND, "not-found", "Not found"
+        case NotYetError():
+            return HTTPStatus.SERVICE_UNAVAILABLE, "not-yet", "The page is still being worked out"
+        case UpstreamUnavailableError():
+            return HTTPStatus.SERVICE_UNAVAILABLE, "upstream-unavailable", "The index cannot be reached now"
+        case UpstreamError():
+            return HTTPStatus.BAD_GATEWAY, "upstream-nonsense", "The index answered what cannot be served"
+        case VerificationUnavailableError():
+            return HTTPStatus.SERVICE_UNAVAILABLE, "verification-unavailable", "Attestations cannot be verified now"
+        case StorageError():
+            return HTTPStatus.SERVICE_UNAVAILABLE, "storage", "The proxy's storage fails"
+        case _:
+            return HTTPStatus.INTERNAL_SERVER_ERROR, "fault", "A fault of the proxy"
+
+
+def response_to(problem: Problem, accept: str | None) -> web.Response:
+    """The problem as a response: HTML for a browser, a problem document for everybody else."""
+    headers = {"Cache-Control": "no-store", "Vary": "Accept", **problem.headers}
+    if _is_browser(accept):
+        headers |= HTML_HEADERS
+        body = _page(problem)
+    else:
+        headers |= {"Content-Type": "application/problem+json", "X-Content-Type-Options": "nosniff"}
+        document: dict[str, object] = {
+            "type": f"urn:assay:problem:{problem.kind}",
+            "title": problem.title,
+            "status": problem.status.value,
+            "detail": problem.detail,
+        }
+        if problem.reasons:
+            document["reasons"] = problem.reasons
+        body = json.dumps(document).encode()
+    return web.Response(status=problem.status.value, reason=reason_phrase(problem.phrase), headers=headers, body=body)
+
+
+def reason_phrase(text: str) -> str:
+    """`text` as a reason phrase: printable ASCII, at most 200 bytes; an empty one would lose pip's message."""
+    printable = "".join(character if " " <= character <= "~" else "?" for character in text)
+    if len(printable) > _LONGEST_PHRASE:
+        printable = printable[: _LONGEST_PHRASE - 3] + "..."
+    return printable or "-"
+
+
+def _is_browser(accept: str | None) -> bool:
+    """Browsers name text/html first and without a q-value; pip and uv name it last, behind the Simple API's own."""
+    first = (accept or "").partition(",")[0]
+    return first.strip().lower() in {"text/html", "application/xhtml+xml"}
+
+
+def _page(problem: Problem) -> bytes:
+    rows = "".join(
+        f"<li><strong>{html.escape(str(reason['code']))}</strong>"
+        f"{' (' + html.escape(str(reason['rule'])) + ')' if reason.get('rule') else ''}: "
+        f"{html.escape(str(reason['message']))}</li>"
+        for reason in problem.reasons
+    )
+    detail = f"<ul>{rows}</ul>" if rows else f"<p>{html.escape(problem.detail)}</p>"
+    title = html.escape(problem.title)
+    return (
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>'
+        f"<body><h1>{title}</h1>{detail}</body></html>"
+    ).encode()

@@ -1,0 +1,43 @@
+"""``/readyz``: whether this proxy can do its work now, and what is wrong if it cannot.
+
+Owns the checks and the flag that a shutdown lowers first, so that a load balancer turns away before connections end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+
+from aiohttp import web
+
+from proxy.errors import AssayError
+
+Check = Callable[[], Awaitable[None]]
+"""Raises `AssayError` with what is wrong."""
+
+
+class Readiness:
+    """Named checks, all of which must pass."""
+
+    def __init__(self, checks: Mapping[str, Check]) -> None:
+        self._checks = dict(checks)
+        self.stopping = False
+
+    async def response(self) -> web.Response:
+        """200 when all is well, else 503 with the sentence of each check that failed."""
+        problems = {}
+        if self.stopping:
+            problems["server"] = "shutting down"
+        for name, check in self._checks.items():
+            try:
+                await check()
+            except AssayError as error:
+                problems[name] = str(error)
+        status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
+        document = {"ready": not problems, "problems": problems}
+        return web.Response(
+            status=status,
+            body=json.dumps(document).encode() + b"\n",
+            headers={"Content-Type": "application/json", "Cache-Control": "no-store"},
+        )

@@ -1,0 +1,53 @@
+"""Under which address the client knows this proxy. Pure.
+
+PEP 740 wants provenance addresses that are fully qualified and on a secure origin, so they need one; they are omitted
+where none can be believed. A Host header counts only when configuration allows it: it is the client's claim, and a page
+rendered for an invented host must never be handed to another client.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from ipaddress import ip_address
+
+from proxy.config import ServerSettings
+from proxy.indexes import is_loopback, split_host
+
+_AUTHORITY = re.compile(r"(?:[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::\d{1,5})?", re.ASCII)
+
+
+def origin_of(headers: Mapping[str, str], *, peer: str | None, tls: bool, settings: ServerSettings) -> str | None:
+    """``https://host[:port]`` without a trailing slash, or None where no address is secure or believable.
+
+    Args:
+        headers: the request's, case-insensitive.
+        peer: the address of whoever opened the connection.
+        tls: whether that connection is encrypted.
+        settings: `public-url` wins; else `allowed-hosts`; `X-Forwarded-*` count from `trusted-proxies` alone.
+    """
+    if settings.public_url is not None:
+        return settings.public_url.rstrip("/")
+    scheme = "https" if tls else "http"
+    authority = headers.get("Host", "")
+    if _is_trusted(peer, settings):
+        scheme = headers.get("X-Forwarded-Proto", scheme).strip().lower()
+        authority = headers.get("X-Forwarded-Host", authority)
+    authority = authority.strip().lower()
+    if not _AUTHORITY.fullmatch(authority) or scheme not in {"http", "https"}:
+        return None
+    try:
+        host, _ = split_host(authority)
+    except ValueError:
+        return None
+    if not {host, authority} & set(settings.allowed_hosts):
+        return None
+    return f"{scheme}://{authority}" if scheme == "https" or is_loopback(host) else None
+
+
+def _is_trusted(peer: str | None, settings: ServerSettings) -> bool:
+    try:
+        address = ip_address(peer or "")
+    except ValueError:
+        return False
+    return any(address in network for network in settings.trusted_proxies)

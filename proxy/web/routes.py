@@ -1,0 +1,165 @@
+"""Request targets to routes, as values. Pure.
+
+Owns the shape of every address that Assay answers. A target is taken apart while still encoded and each part is decoded
+once (pip sends ``%3A8080`` and ``%2B``); what does not fit any route is `Nowhere`, never an error.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TypeAlias
+from urllib.parse import parse_qs, quote, unquote
+
+from packaging.utils import canonicalize_name
+
+from proxy.simple.location import location_of
+from proxy.simple.model import NormalizedName
+
+_NAME = re.compile(r"[A-Z0-9](?:[A-Z0-9._-]{0,254}[A-Z0-9])?", re.ASCII | re.IGNORECASE)
+"""A project name (packaging specification, names and normalization), of a length that fits a record's key."""
+_METADATA = ".metadata"
+_PROVENANCE_PARTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class RootList:
+    """``/simple/``."""
+
+    format: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectPage:
+    """``/simple/{project}/``."""
+
+    project: NormalizedName
+    format: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """An address that should be written otherwise: unnormalised name, missing slash (301)."""
+
+    to: str
+    """Relative to the request's own address, so that it holds behind any path prefix."""
+
+
+@dataclass(frozen=True, slots=True)
+class DistributionFile:
+    """``/files/{host}/{path}``."""
+
+    location: str
+
+
+@dataclass(frozen=True, slots=True)
+class DistributionMetadata:
+    """``/files/{host}/{path}.metadata``."""
+
+    location: str
+    """Of the distribution itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileProvenance:
+    """``/integrity/{project}/{version}/{filename}/provenance``."""
+
+    project: NormalizedName
+    version: str
+    filename: str
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """``/``: what this is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """``/healthz``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """``/readyz``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nowhere:
+    """Anything else."""
+
+
+Route: TypeAlias = (
+    RootList
+    | ProjectPage
+    | Moved
+    | DistributionFile
+    | DistributionMetadata
+    | FileProvenance
+    | Home
+    | Alive
+    | Ready
+    | Nowhere
+)
+
+
+def route_of(target: str) -> Route:
+    """The route of a request target in origin form (RFC 9112, 3.2.1), still percent-encoded."""
+    path, _, query = target.partition("?")
+    match path.split("/"):
+        case ["", ""]:
+            return Home()
+        case ["", "healthz"]:
+            return Alive()
+        case ["", "readyz"]:
+            return Ready()
+        case ["", "simple"]:
+            return Moved(to=_with_query("simple/", query))
+        case ["", "simple", ""]:
+            return RootList(format=_format(query))
+        case ["", "simple", name] | ["", "simple", name, ""]:
+            return _project(name, query, slash=path.endswith("/"))
+        case ["", "files", _, *rest] if any(rest):
+            return _distribution(path.removeprefix("/files/"))
+        case ["", "integrity", *parts] if len(parts) == _PROVENANCE_PARTS and parts[-1] == "provenance":
+            return _provenance(*map(unquote, parts[:-1]))
+        case _:
+            return Nowhere()
+
+
+def _project(raw: str, query: str, *, slash: bool) -> Route:
+    name = unquote(raw)
+    if not _NAME.fullmatch(name):
+        return Nowhere()
+    project = canonicalize_name(name)
+    if name == project and slash:
+        return ProjectPage(project=project, format=_format(query))
+    return Moved(to=_with_query(f"../{project}/" if slash else f"{project}/", query))
+
+
+def _distribution(route: str) -> Route:
+    location = location_of(route)
+    if location.endswith(_METADATA):
+        return DistributionMetadata(location=location.removesuffix(_METADATA))
+    return DistributionFile(location=location)
+
+
+def _provenance(name: str, version: str, filename: str) -> Route:
+    if not _NAME.fullmatch(name) or not version or not filename:
+        return Nowhere()
+    return FileProvenance(project=canonicalize_name(name), version=version, filename=filename)
+
+
+def _with_query(path: str, query: str) -> str:
+    # Re-quoted: a query may hold anything, a Location header may not.
+    return f"{path}?{quote(query, safe='=&%+,.-_~')}" if query else path
+
+
+def _format(query: str) -> str | None:
+    """The ``format`` parameter (PEP 691, "URL Parameter")."""
+    if not query:
+        return None
+    try:
+        return parse_qs(query, max_num_fields=20).get("format", [None])[-1]
+    except ValueError:
+        return None

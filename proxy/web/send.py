@@ -1,0 +1,155 @@
+"""File bytes to a client: sendfile from a finished blob, or from a download's growing file, never chunked.
+
+Owns the one rule of aborting: once the header of a file is out, a response either completes with the bytes decided on
+or its connection is cut. Returning short of Content-Length would leave the connection open, and the next response's
+bytes would complete the body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import BinaryIO, NoReturn
+
+from aiohttp import web
+
+from proxy import telemetry
+from proxy.errors import AssayError
+from proxy.gate import Arriving, Stored
+from proxy.simple.model import Sha256
+from proxy.simple.negotiate import etag_matches
+from proxy.web.ranges import Part, Unsatisfiable, Whole, selected
+
+CACHE_CONTROL = "private, immutable, max-age=31536000"
+
+
+class AbortedError(ConnectionError):
+    """The connection was cut on purpose; aiohttp treats a ConnectionError as a client that left."""
+
+
+async def send_stored(request: web.BaseRequest, content: Stored) -> web.StreamResponse:
+    """A finished file: strong ETag, ranges, 304."""
+    blob = content.blob
+    return await _send_verified(request, blob.file, blob.sha256, blob.size)
+
+
+async def send_arriving(request: web.BaseRequest, content: Arriving) -> web.StreamResponse:
+    """A file on its way in. Without ETag and ranges while it is unverified, so that it can be spliced with nothing.
+
+    A request for a part waits for the whole: a part of unverified bytes could not be withheld later.
+
+    Raises:
+        AssayError: nothing was sent yet, so the answer can still say why.
+    """
+    download = content.download
+    if request.method == "HEAD" and download.wanted.size is not None and not download.verified:
+        return await _head(request, download.wanted.size)
+    if "Range" in request.headers:
+        await download.finished()
+    else:
+        await download.ready()
+    file = await download.reader()
+    try:
+        if download.verified and download.length is not None:
+            await content.still_approved()
+            return await _send_verified(request, file, download.wanted.sha256, download.length)
+        return await _send_unverified(request, content, file)
+    finally:
+        file.close()
+
+
+async def _head(request: web.BaseRequest, size: int) -> web.StreamResponse:
+    response = _response(HTTPStatus.OK, size)
+    await response.prepare(request)
+    return response
+
+
+async def _send_unverified(request: web.BaseRequest, content: Arriving, file: BinaryIO) -> web.StreamResponse:
+    length = content.download.length
+    if length is None:
+        raise RuntimeError("bytes were released before the length of the file was known")
+    response = _response(HTTPStatus.OK, length)
+    await response.prepare(request)
+    if request.method == "HEAD":
+        return response
+    try:
+        async for span in content.download.follow(content.still_approved):
+            await _send_span(request, file, span.offset, span.count)
+    except AssayError as error:
+        _abort(request, str(error))
+    await response.write_eof()
+    return response
+
+
+async def _send_verified(request: web.BaseRequest, file: BinaryIO, sha256: Sha256, size: int) -> web.StreamResponse:
+    etag = f'"{sha256}"'
+    headers = {"ETag": etag, "Accept-Ranges": "bytes"}
+    if etag_matches(request.headers.get("If-None-Match"), etag):
+        return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers | {"Cache-Control": CACHE_CONTROL})
+    selection = selected(request.headers.get("Range"), request.headers.get("If-Range"), etag=etag, size=size)
+    if request.method == "HEAD":
+        # RFC 9110, 14.2: Range is defined for GET alone.
+        selection = Whole()
+    match selection:
+        case Unsatisfiable():
+            return web.Response(
+                status=HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+                headers={"Content-Range": f"bytes */{size}", "Cache-Control": "no-store"},
+            )
+        case Part(start=start, count=count):
+            response = _response(HTTPStatus.PARTIAL_CONTENT, count, headers)
+            response.headers["Content-Range"] = f"bytes {start}-{start + count - 1}/{size}"
+        case Whole():
+            start, count = 0, size
+            response = _response(HTTPStatus.OK, count, headers)
+    await response.prepare(request)
+    if request.method != "HEAD":
+        await _send_span(request, file, start, count)
+        await response.write_eof()
+    return response
+
+
+async def _send_span(request: web.BaseRequest, file: BinaryIO, offset: int, count: int) -> None:
+    transport = request.transport
+    if transport is None:
+        raise ConnectionResetError("the client left")
+    if not count:
+        return
+    sent = await asyncio.get_running_loop().sendfile(transport, file, offset, count)
+    if sent != count:
+        _abort(request, f"the file ended {count - sent} bytes early")
+
+
+def _abort(request: web.BaseRequest, why: str) -> NoReturn:
+    telemetry.warning("response-aborted", path=request.path, error=why)
+    if request.transport is not None:
+        request.transport.abort()
+    raise AbortedError(why)
+
+
+def _response(status: HTTPStatus, length: int, headers: dict[str, str] | None = None) -> web.StreamResponse:
+    response = web.StreamResponse(
+        status=status,
+        headers={
+            # No Content-Encoding and one type for all: a client must never decode what it is to hash.
+            "Content-Type": "application/octet-stream",
+            "Cache-Control": CACHE_CONTROL,
+            "X-Content-Type-Options": "nosniff",
+            **(headers or {}),
+        },
+    )
+    response.content_length = length
+    return response
+
+
+async def send_spooled(
+    request: web.BaseRequest, file: BinaryIO, size: int, headers: dict[str, str]
+) -> web.StreamResponse:
+    """A file of our own making, whole."""
+    response = web.StreamResponse(headers=headers)
+    response.content_length = size
+    await response.prepare(request)
+    if request.method != "HEAD":
+        await _send_span(request, file, 0, size)
+        await response.write_eof()
+    return response

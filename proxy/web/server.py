@@ -1,0 +1,73 @@
+"""The listening socket: aiohttp's low-level server around `Handler`, and a shutdown that finishes what runs.
+
+Owns the limits on what a client may send and the order of going down: readiness first, then the listening socket, then
+the requests in flight within the grace period.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from proxy.config import ServerSettings
+from proxy.errors import ConfigurationError
+from proxy.web.handler import Handler
+from proxy.web.health import Readiness
+from proxy.web.send import AbortedError
+
+_KEEPALIVE = 30.0
+"""Seconds; aiohttp's own default is an hour."""
+_GRACE = 20.0
+"""Seconds for the requests in flight: inside Kubernetes' default of 30."""
+_BACKLOG = 1024
+
+
+class _AbortedOnPurpose(logging.Filter):
+    """`send` has logged what it cut; aiohttp would add a traceback."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, AbortedError)
+
+
+@asynccontextmanager
+async def listening(handler: Handler, readiness: Readiness, settings: ServerSettings) -> AsyncIterator[tuple[str, int]]:
+    """Serve until the context is left; gives the address that is listened on.
+
+    Raises:
+        ConfigurationError: the address cannot be listened on.
+    """
+    logger = logging.getLogger("assay.http")
+    logger.addFilter(_AbortedOnPurpose())
+    server = web.Server(
+        handler,  # type: ignore[arg-type] # it may return any StreamResponse, as aiohttp's own handlers do
+        handler_cancellation=True,
+        keepalive_timeout=_KEEPALIVE,
+        access_log=None,
+        logger=logger,
+        lingering_time=0,
+    )
+    loop = asyncio.get_running_loop()
+    try:
+        listener = await loop.create_server(server, settings.host, settings.port, backlog=_BACKLOG)
+    except OSError as error:
+        raise ConfigurationError(
+            f"server.host, server.port: cannot listen on {settings.host}:{settings.port}: {error.strerror or error}"
+        ) from error
+    try:
+        yield _address(listener.sockets[0])
+    finally:
+        readiness.stopping = True
+        listener.close()
+        server.pre_shutdown()
+        await server.shutdown(_GRACE)
+
+
+def _address(bound: socket.socket) -> tuple[str, int]:
+    host, port = bound.getsockname()[:2]
+    return str(host), int(port)

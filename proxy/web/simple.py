@@ -1,0 +1,85 @@
+"""The Simple API outbound: a judged page, or the list of projects, in the form a client asks for.
+
+Owns negotiation of format and content coding, validators and cache headers of pages. What stands on a page was decided
+and rendered elsewhere.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from http import HTTPStatus
+
+from aiohttp import web
+
+from proxy.config import ServerSettings
+from proxy.gate import Gate, Judged
+from proxy.gate.root_list import RootList
+from proxy.simple.negotiate import Format, etag_matches, negotiate, negotiate_coding
+from proxy.web.origin import origin_of
+from proxy.web.routes import ProjectPage
+from proxy.web.send import send_spooled
+
+_CODINGS = ("gzip",)
+
+
+async def project_page(
+    request: web.BaseRequest, route: ProjectPage, gate: Gate, settings: ServerSettings, now: datetime
+) -> web.StreamResponse:
+    """One project's page.
+
+    Raises:
+        AssayError: it cannot be had.
+    """
+    judged = await gate.page(route.project)
+    form = negotiate(request.headers.get("Accept"), route.format)
+    coding = negotiate_coding(request.headers.get("Accept-Encoding"), _CODINGS)
+    origin = origin_of(request.headers, peer=request.remote, tls=request.secure, settings=settings)
+    rendered = await judged.rendered(form, origin, coding)
+    headers = {
+        "ETag": rendered.etag,
+        "Cache-Control": _cache_control(judged, settings, now),
+        "Vary": "Accept, Accept-Encoding",
+        "X-Content-Type-Options": "nosniff",
+    }
+    if judged.page.project.serial is not None:
+        headers["X-PyPI-Last-Serial"] = str(judged.page.project.serial)
+    if judged.page.stale:
+        # RFC 9211: the answer is from the cache because the index could not be asked.
+        headers["Age"] = str(int((now - judged.page.checked).total_seconds()))
+        headers["Cache-Status"] = 'assay; hit; detail="the index is unavailable"'
+    if etag_matches(request.headers.get("If-None-Match"), rendered.etag):
+        return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+    headers["Content-Type"] = form.content_type
+    if coding != "identity":
+        headers["Content-Encoding"] = coding
+    return web.Response(body=rendered.body, headers=headers)
+
+
+def _cache_control(judged: Judged, settings: ServerSettings, now: datetime) -> str:
+    """``no-cache`` unless configured otherwise, and never past the next change by the clock."""
+    seconds = settings.page_max_age.total_seconds()
+    if judged.until is not None:
+        seconds = min(seconds, (judged.until - now).total_seconds())
+    return f"private, max-age={int(seconds)}" if seconds >= 1 else "private, no-cache"
+
+
+async def root_page(request: web.BaseRequest, format_param: str | None, roots: RootList) -> web.StreamResponse:
+    """The list of all projects that policy does not deny by name, from its spool.
+
+    Raises:
+        AssayError: there is none yet and the index cannot be asked.
+    """
+    form = negotiate(request.headers.get("Accept"), format_param)
+    async with roots.current(form) as spooled:
+        headers = {
+            "ETag": spooled.etag,
+            "Cache-Control": "private, no-cache",
+            "Vary": "Accept",
+            "X-Content-Type-Options": "nosniff",
+        }
+        if etag_matches(request.headers.get("If-None-Match"), spooled.etag):
+            return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+        return await send_spooled(request, spooled.file, spooled.size, headers | {"Content-Type": form.content_type})
+
+
+__all__ = ["Format", "project_page", "root_page"]

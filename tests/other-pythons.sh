@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# The unit tests on every other Python 3.11+ of this machine, each in a virtual environment of its own from the same lock.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+mine=$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+tried=""
+for candidate in $(compgen -c python3. | grep -E '^python3\.[0-9]+$' | sort -uV) /root/.pyenv/versions/*/bin/python3; do
+  version=$("$candidate" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue
+  case "$version" in 3.1[1-9]) ;; *) continue ;; esac
+  case " $mine $tried " in *" $version "*) continue ;; esac
+  tried="$tried $version"
+  echo "== unit tests on Python $version"
+  make --no-print-directory PYTHON="$candidate" VENV=".venv-$version" install-dev
+  ".venv-$version/bin/python" -m pytest -q -n 2 -m "not long and not clients" tests/unit
+done
+[ -n "$tried" ] || echo "other-pythons: SKIPPED, this machine has no other Python 3.11+ than $mine"

@@ -1,0 +1,243 @@
+"""One fetch, many followers: what is released when, and what a broken, lying or slow source leads to."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from proxy.download import TAIL, Download, Downloads, Wanted
+from proxy.errors import AssayError, DigestMismatchError, UpstreamNonsenseError, UpstreamUnavailableError
+from proxy.simple.model import Sha256
+from proxy.store.blobs import DiskBlobs
+
+CONTENT = bytes(range(256)) * 1024  # 256 KiB
+DIGEST = Sha256(hashlib.sha256(CONTENT).hexdigest())
+
+
+@dataclass
+class Served:
+    """A source: each opening takes the next script; the last one stays."""
+
+    scripts: list[Callable[[int], AsyncIterator[bytes]]]
+    length: int | None = len(CONTENT)
+    ignores_range: bool = False
+    starts: list[int] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def open(self, start: int) -> AsyncIterator[Opened]:
+        script = self.scripts[min(len(self.starts), len(self.scripts) - 1)]
+        self.starts.append(start)
+        begins = 0 if self.ignores_range else start
+        yield Opened(start=begins, length=self.length, chunks=script(begins))
+
+
+@dataclass
+class Opened:
+    start: int
+    length: int | None
+    chunks: AsyncIterator[bytes]
+
+
+def sends(
+    content: bytes = CONTENT, *, breaks_after: int | None = None, step: int = 10_000
+) -> Callable[[int], AsyncIterator[bytes]]:
+    async def chunks(start: int) -> AsyncIterator[bytes]:
+        end = len(content) if breaks_after is None else breaks_after
+        for position in range(start, end, step):
+            yield content[position : min(position + step, end)]
+        if breaks_after is not None:
+            raise UpstreamUnavailableError("reset")
+
+    return chunks
+
+
+@pytest.fixture
+async def blobs(tmp_path: Path) -> AsyncIterator[DiskBlobs]:
+    opened = DiskBlobs(tmp_path / "blobs", 10**9)
+    await opened.scan()
+    yield opened
+    await opened.close()
+
+
+async def no_pause(_attempt: int) -> None:
+    pass
+
+
+async def approved() -> None:
+    pass
+
+
+def wanted(size: int | None = len(CONTENT), sha256: Sha256 = DIGEST, limit: int = 10**9) -> Wanted:
+    return Wanted(sha256=sha256, size=size, limit=limit)
+
+
+async def followed(download: Download, still_approved: Callable[[], object] = approved) -> bytes:
+    """All that a follower was given."""
+    got = bytearray()
+    await download.ready()
+    file = await download.reader()
+    try:
+        async for span in download.follow(still_approved):  # type: ignore[arg-type] # tests pass plain coroutines
+            file.seek(span.offset)
+            got += file.read(span.count)
+    finally:
+        file.close()
+    return bytes(got)
+
+
+async def released(download: Download) -> tuple[int, AssayError | None]:
+    """How much a follower was given before it ended, and with which error."""
+    given = 0
+    try:
+        async for span in download.follow(approved):
+            given += span.count
+    except AssayError as error:
+        return given, error
+    return given, None
+
+
+async def test_a_follower_gets_all_bytes_and_the_blob_is_published(blobs: DiskBlobs) -> None:
+    download = Download(wanted(), Served([sends()]).open, blobs, pause=no_pause)
+    run = asyncio.create_task(download.run())
+    assert await followed(download) == CONTENT
+    await run
+    blob = await blobs.open(DIGEST)
+    assert blob is not None
+    assert blob.size == len(CONTENT)
+    await blob.close()
+
+
+@pytest.mark.parametrize("size", [len(CONTENT), None])
+async def test_the_tail_is_withheld_until_the_digest_is_right(blobs: DiskBlobs, size: int | None) -> None:
+    corrupted = CONTENT[:-1] + b"x"
+    download = Download(wanted(size), Served([sends(corrupted)]).open, blobs, pause=no_pause)
+    given, _ = await asyncio.gather(released(download), download.run())
+    assert given[0] <= len(CONTENT) - TAIL
+    assert isinstance(given[1], DigestMismatchError)
+    assert await blobs.open(DIGEST) is None
+
+
+async def test_of_a_small_file_nothing_is_released_before_its_digest_is_right(blobs: DiskBlobs) -> None:
+    content = CONTENT[:TAIL]
+    digest = Sha256(hashlib.sha256(content).hexdigest())
+    bad = Download(wanted(TAIL, digest), Served([sends(b"y" + content[1:])], TAIL).open, blobs, pause=no_pause)
+    given, _ = await asyncio.gather(released(bad), bad.run())
+    assert given[0] == 0
+    assert isinstance(given[1], DigestMismatchError)
+    good = Download(wanted(TAIL, digest), Served([sends(content)], TAIL).open, blobs, pause=no_pause)
+    got, _ = await asyncio.gather(followed(good), good.run())
+    assert got == content
+
+
+async def test_a_withdrawn_approval_keeps_the_tail(blobs: DiskBlobs) -> None:
+    download = Download(wanted(), Served([sends()]).open, blobs, pause=no_pause)
+
+    async def withdrawn() -> None:
+        raise UpstreamNonsenseError("not approved any more")
+
+    run = asyncio.create_task(download.run())
+    with pytest.raises(UpstreamNonsenseError):
+        await followed(download, withdrawn)
+    await run
+
+
+async def test_a_broken_body_is_taken_up_where_it_broke(blobs: DiskBlobs) -> None:
+    source = Served([sends(breaks_after=100_000), sends()])
+    download = Download(wanted(), source.open, blobs, pause=no_pause)
+    got, _ = await asyncio.gather(followed(download), download.run())
+    assert got == CONTENT
+    assert source.starts == [0, 100_000]
+
+
+async def test_an_index_that_starts_again_is_followed_while_its_bytes_agree(blobs: DiskBlobs) -> None:
+    source = Served([sends(breaks_after=100_000), sends()], ignores_range=True)
+    download = Download(wanted(), source.open, blobs, pause=no_pause)
+    got, _ = await asyncio.gather(followed(download), download.run())
+    assert got == CONTENT
+
+
+async def test_an_index_that_starts_again_with_other_bytes_is_refused(blobs: DiskBlobs) -> None:
+    # The whole second body has the right digest, but its beginning is not what followers already have.
+    source = Served([sends(b"z" + CONTENT[1:], breaks_after=100_000), sends()], ignores_range=True)
+    download = Download(wanted(), source.open, blobs, pause=no_pause)
+    given, _ = await asyncio.gather(released(download), download.run())
+    assert isinstance(given[1], DigestMismatchError)
+    assert await blobs.open(DIGEST) is None
+
+
+async def test_a_source_that_never_gets_on_is_given_up(blobs: DiskBlobs) -> None:
+    source = Served([sends(breaks_after=0)])
+    download = Download(wanted(), source.open, blobs, pause=no_pause)
+    given, _ = await asyncio.gather(released(download), download.run())
+    assert isinstance(given[1], UpstreamUnavailableError)
+    assert len(source.starts) == 3
+
+
+@pytest.mark.parametrize(
+    ("length", "content", "error"),
+    [
+        (len(CONTENT) + 1, CONTENT + b"x", DigestMismatchError),
+        (len(CONTENT) - 1, CONTENT[:-1], DigestMismatchError),
+        (None, CONTENT + b"x", DigestMismatchError),
+        (None, CONTENT[:-1], UpstreamUnavailableError),
+    ],
+)
+async def test_another_length_than_the_page_says_is_refused(
+    blobs: DiskBlobs, length: int | None, content: bytes, error: type[AssayError]
+) -> None:
+    download = Download(wanted(), Served([sends(content)], length).open, blobs, pause=no_pause)
+    given, _ = await asyncio.gather(released(download), download.run())
+    assert isinstance(given[1], error)
+    assert await blobs.open(DIGEST) is None
+
+
+async def test_a_file_of_unknown_length_is_released_when_it_is_verified(blobs: DiskBlobs) -> None:
+    download = Download(wanted(None), Served([sends()], None).open, blobs, pause=no_pause)
+    got, _ = await asyncio.gather(followed(download), download.run())
+    assert got == CONTENT
+
+
+async def test_a_file_over_the_limit_is_refused_and_one_at_the_limit_is_not(blobs: DiskBlobs) -> None:
+    small = Download(wanted(None, limit=1000), Served([sends()], None).open, blobs, pause=no_pause)
+    given, _ = await asyncio.gather(released(small), small.run())
+    assert isinstance(given[1], DigestMismatchError)
+    exact = Download(wanted(None, limit=len(CONTENT)), Served([sends()], None).open, blobs, pause=no_pause)
+    got, _ = await asyncio.gather(followed(exact), exact.run())
+    assert got == CONTENT
+
+
+async def test_many_followers_cause_one_fetch_and_a_leaving_one_harms_none(blobs: DiskBlobs) -> None:
+    source = Served([sends()])
+    downloads = Downloads(blobs, pause=no_pause)
+    joined = [downloads.join(wanted(), source.open) for _ in range(10)]
+    assert len({id(download) for download in joined}) == 1
+    downloads.leave(joined.pop())
+    results = await asyncio.gather(*(followed(download) for download in joined))
+    assert set(results) == {CONTENT}
+    assert source.starts == [0]
+    await downloads.close()
+
+
+async def test_closing_ends_followers_with_an_error_and_leaves_nothing(blobs: DiskBlobs) -> None:
+    started = asyncio.Event()
+
+    async def stalls(start: int) -> AsyncIterator[bytes]:
+        yield CONTENT[start:1000]
+        started.set()
+        await asyncio.Event().wait()
+
+    downloads = Downloads(blobs, pause=no_pause)
+    download = downloads.join(wanted(), Served([stalls]).open)
+    follower = asyncio.create_task(released(download))
+    await started.wait()
+    await downloads.close()
+    given, error = await follower
+    assert isinstance(error, UpstreamUnavailableError)
+    assert given <= 1000
+    assert await blobs.open(DIGEST) is None

@@ -1,0 +1,169 @@
+"""The proxy under test, in process and on loopback, in front of a test index.
+
+::
+
+    async with Index() as index, running(index, tmp_path, policy=POLICY, sigstore=sigstore) as proxy:
+        async with proxy.get("/simple/foo/") as response: …
+        proxy.url                     # "http://127.0.0.1:PORT/simple/" for pip and uv
+        proxy.files_path(listed)      # "/files/127.0.0.1:PORT/packages/…/foo-1.0-py3-none-any.whl"
+        proxy.clock.now += timedelta(days=1)
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from multidict import CIMultiDictProxy
+from yarl import URL
+
+from proxy.assembly import Assembly, assembled
+from proxy.config import Configuration
+from proxy.gate import GateSettings
+from proxy.policy.document import BUILT_IN, load_policy
+from proxy.policy.model import Policy
+from proxy.web.handler import Handler
+from proxy.web.health import Readiness
+from proxy.web.server import listening
+from tests.world.index import Index, Listed
+from tests.world.sigstore import PrivateSigstore
+
+NOW = datetime(2026, 7, 1, 12, 0, 0, tzinfo=UTC)
+JSON = "application/vnd.pypi.simple.v1+json"
+
+
+@dataclass
+class Clock:
+    """A clock that the test moves."""
+
+    now: datetime = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A response that has been read."""
+
+    status: int
+    reason: str
+    headers: CIMultiDictProxy[str]
+    body: bytes
+
+    def json(self) -> Any:
+        import json
+
+        return json.loads(self.body)
+
+
+@dataclass
+class Running:
+    """A proxy that listens."""
+
+    origin: str
+    assembly: Assembly
+    clock: Clock
+    session: aiohttp.ClientSession
+    readiness: Readiness = field(default_factory=lambda: Readiness({}))
+
+    @property
+    def url(self) -> str:
+        return f"{self.origin}/simple/"
+
+    @asynccontextmanager
+    async def open(
+        self, method: str, path: str, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """A response while it streams; the path goes out as it is, never normalised."""
+        target = URL(f"{self.origin}{path}", encoded=True)
+        async with self.session.request(method, target, headers=headers, allow_redirects=False) as response:
+            yield response
+
+    async def request(self, method: str, path: str, headers: Mapping[str, str] | None = None) -> Answered:
+        async with self.open(method, path, headers) as response:
+            return Answered(response.status, response.reason or "", response.headers, await response.read())
+
+    async def get(self, path: str, headers: Mapping[str, str] | None = None) -> Answered:
+        return await self.request("GET", path, headers)
+
+    async def head(self, path: str, headers: Mapping[str, str] | None = None) -> Answered:
+        return await self.request("HEAD", path, headers)
+
+    async def page(self, project: str) -> Any:
+        """The project's JSON page."""
+        answer = await self.get(f"/simple/{project}/", {"Accept": JSON})
+        assert answer.status == 200, (answer.status, answer.reason, answer.body)
+        return answer.json()
+
+    async def listed(self, project: str) -> set[str]:
+        """The filenames that the JSON page lists."""
+        return {entry["filename"] for entry in (await self.page(project))["files"]}
+
+    async def withheld(self, project: str) -> dict[str, list[str]]:
+        """Reason codes by filename, as the page gives them."""
+        page = await self.page(project)
+        return {
+            entry["filename"]: [reason["code"] for reason in entry["reasons"]] for entry in page.get("_withheld", [])
+        }
+
+    @staticmethod
+    def files_path(listed: Listed) -> str:
+        return f"/files/{listed.url.partition('://')[2]}"
+
+    @staticmethod
+    def provenance_path(listed: Listed) -> str:
+        return listed.provenance_path
+
+
+def configured(index: Index, directory: Path, sigstore: PrivateSigstore | None = None, **tables: Any) -> Configuration:
+    """A configuration for one test index; `tables` are laid over it."""
+    root: dict[str, Any] = {}
+    if sigstore is not None:
+        path = directory.parent / f"{directory.name}-trusted-root.json"
+        path.write_bytes(sigstore.trusted_root())
+        root = {"root": str(path)}
+    return Configuration.model_validate(
+        {
+            "server": {"port": 0},
+            "storage": {"directory": str(directory)},
+            "trust": {**root, "refresh": False},
+            "verification": {"workers": 0},
+            "indexes": [{"name": "test", "url": index.url, "file-hosts": [index.files_host]}],
+            **tables,
+        }
+    )
+
+
+@asynccontextmanager
+async def running(
+    index: Index,
+    directory: Path,
+    *,
+    policy: Policy | str = BUILT_IN,
+    sigstore: PrivateSigstore | None = None,
+    clock: Clock | None = None,
+    patience: timedelta = timedelta(seconds=10),
+    configuration: Configuration | None = None,
+) -> AsyncIterator[Running]:
+    """A proxy in front of `index`, its storage under `directory`."""
+    clock = clock or Clock()
+    judged_by = load_policy(policy, "policy.toml") if isinstance(policy, str) else policy
+    chosen = configuration or configured(index, directory / "assay", sigstore)
+    async with assembled(
+        chosen, judged_by, environ={}, clock=clock, gate_settings=GateSettings(patience=patience)
+    ) as assembly:
+        readiness = Readiness({"storage": assembly.store.writable})
+        handler = Handler(
+            gate=assembly.gate, roots=assembly.roots, readiness=readiness, settings=chosen.server, clock=clock
+        )
+        async with (
+            listening(handler, readiness, chosen.server) as (host, port),
+            aiohttp.ClientSession(auto_decompress=False) as session,
+        ):
+            yield Running(f"http://{host}:{port}", assembly, clock, session, readiness)
