@@ -1,0 +1,283 @@
+"""Defaults, file and environment become one configuration; whatever is wrong is said with its place."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+from packaging.utils import canonicalize_name
+
+from proxy.config import PYPI, Configuration, load_configuration
+from proxy.errors import ConfigurationError
+from proxy.indexes import Indexes, hosts
+
+ROOT = Path(__file__).parents[2]
+
+
+def load(tmp_path: Path, text: str, **environ: str) -> Configuration:
+    file = tmp_path / "proxy.toml"
+    file.write_text(text, "utf-8")
+    return load_configuration(file, environ)
+
+
+def refusal(tmp_path: Path, text: str, **environ: str) -> str:
+    with pytest.raises(ConfigurationError) as refused:
+        load(tmp_path, text, **environ)
+    return str(refused.value)
+
+
+def test_without_any_configuration_it_is_pypi_on_loopback() -> None:
+    configuration = load_configuration(None, {})
+    assert (configuration.server.host, configuration.server.port) == ("127.0.0.1", 8080)
+    assert configuration.policy is None
+    (pypi,) = configuration.indexes
+    assert pypi.url == PYPI["url"] == "https://pypi.org/simple/"
+    assert hosts(pypi) == {"pypi.org", "files.pythonhosted.org"}
+    assert configuration.indexes.is_catch_all(pypi)
+    assert configuration.storage.directory.name == "assay"
+    assert configuration.trust.root == "sigstore"
+
+
+def test_the_commented_example_says_the_defaults() -> None:
+    shown = load_configuration(ROOT / "config" / "proxy.toml", {})
+    assert shown.model_dump() == load_configuration(None, {}).model_dump()
+
+
+def test_every_commented_line_of_the_example_is_good_when_it_is_uncommented(tmp_path: Path) -> None:
+    lines = (ROOT / "config" / "proxy.toml").read_text("utf-8").splitlines()
+    used = [line[2:] if _is_example(line) else line for line in lines]
+    configuration = load(tmp_path, "\n".join(used))
+    assert [index.name for index in configuration.indexes] == ["internal", "pypi"]
+    assert configuration.policy == tmp_path / "policy.toml"
+    internal = configuration.indexes[0]
+    assert internal.trust == "acme"
+    assert internal.freshness.page == timedelta(minutes=1)
+    assert internal.freshness.max_stale == timedelta(days=1)
+
+
+def _is_example(line: str) -> bool:
+    return re.match(r"# (\[|[a-z-]+ = )", line) is not None
+
+
+def test_relative_paths_start_at_the_file_and_not_at_the_working_directory(tmp_path: Path) -> None:
+    configuration = load(
+        tmp_path,
+        """
+        policy = "policies/strict.toml"
+        storage.directory = "cache"
+        trust.root = "root.json"
+        trust.roots.acme = { path = "../acme.json", issuers = ["https://gitlab.acme.example"] }
+        [[indexes]]
+        name = "a"
+        url = "https://a.example/"
+        credentials = { token-file = "secrets/token" }
+        """,
+    )
+    assert configuration.policy == tmp_path / "policies/strict.toml"
+    assert configuration.storage.directory == tmp_path / "cache"
+    assert configuration.trust.root == str(tmp_path / "root.json")
+    assert configuration.trust.roots["acme"].path == str(tmp_path / "../acme.json")
+    credentials = configuration.indexes[0].credentials
+    assert credentials is not None
+    assert credentials.token_file == str(tmp_path / "secrets/token")
+
+
+def test_absolute_paths_and_names_of_bundled_roots_stay_as_they_are(tmp_path: Path) -> None:
+    configuration = load(tmp_path, 'policy = "/etc/policy.toml"\ntrust.root = "sigstore-staging"')
+    assert configuration.policy == Path("/etc/policy.toml")
+    assert configuration.trust.root == "sigstore-staging"
+
+
+def test_an_index_inherits_freshness_and_limits_key_by_key(tmp_path: Path) -> None:
+    configuration = load(
+        tmp_path,
+        """
+        freshness = { page = "5 minutes", max-stale = "2 days" }
+        limits = { connections = 7, timeouts = { connect = "1 second", read = "2 seconds" } }
+        [[indexes]]
+        name = "a"
+        url = "https://a.example/"
+        projects = ["a"]
+        freshness = { page = "1 minute" }
+        limits = { page = "1 MiB", timeouts = { read = "9 seconds" } }
+        [[indexes]]
+        name = "b"
+        url = "https://b.example/"
+        """,
+    )
+    a, b = configuration.indexes
+    assert (a.freshness.page, a.freshness.max_stale) == (timedelta(minutes=1), timedelta(days=2))
+    assert (a.limits.page, a.limits.connections) == (2**20, 7)
+    assert (a.limits.timeouts.connect, a.limits.timeouts.read) == (timedelta(seconds=1), timedelta(seconds=9))
+    assert b.freshness == configuration.freshness
+    assert b.limits == configuration.limits
+
+
+def test_the_default_index_inherits_too(tmp_path: Path) -> None:
+    configuration = load(tmp_path, 'freshness.page = "3 minutes"')
+    assert configuration.indexes[0].freshness.page == timedelta(minutes=3)
+
+
+def test_indexes_of_a_file_replace_the_default_one_in_their_order(tmp_path: Path) -> None:
+    configuration = load(
+        tmp_path,
+        """
+        [[indexes]]
+        name = "internal"
+        url = "https://a.example/"
+        projects = ["acme-*"]
+        [[indexes]]
+        name = "rest"
+        url = "https://b.example/"
+        """,
+    )
+    assert isinstance(configuration.indexes, Indexes)
+    owners = [configuration.indexes.owner(canonicalize_name(name)) for name in ("acme-x", "requests")]
+    assert [owner.name for owner in owners if owner is not None] == ["internal", "rest"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[server]\nprot = 1", ':2: server.prot: expected a known key, found "prot"; did you mean "port"?'),
+        ('[server]\n\nport = "x"', ':3: server.port: expected a whole number, found "x"'),
+        ("[server]\nport = 70000", ":2: server.port: expected at most 65535, found 70000"),
+        (
+            '[storage]\nblobs = "5 gigs"',
+            ':2: storage.blobs: expected a size in bytes or such as "50 GiB", found "5 gigs"',
+        ),
+        ("freshness.page = 600", ':1: freshness.page: expected a duration such as "3 days"'),
+        ("server = 3", ":1: server: expected a table, found 3"),
+        ('public_url = "x"', ":1: public_url: expected one of the keys"),
+        ('[server]\npublic_url = "https://a.example"', ":2: server.public_url: expected a known key"),
+        ('[server]\npublic-url = "http://a.example"', ":2: server.public-url: expected https (http: on loopback only)"),
+        ('[server]\ntrusted-proxies = ["10.0.0.0/8", "x"]', ":2: server.trusted-proxies[1]: "),
+        ("indexes = []", ":1: indexes: expected at least one index"),
+        ("[server", ":1: expected TOML, found an error: "),
+    ],
+)
+def test_what_is_wrong_is_said_with_file_line_key_expected_and_found(tmp_path: Path, text: str, said: str) -> None:
+    assert f"proxy.toml{said}" in refusal(tmp_path, text)
+
+
+def test_what_is_wrong_in_an_index_is_said_with_its_number_and_line(tmp_path: Path) -> None:
+    text = """
+    [[indexes]]
+    name = "a"
+    url = "https://a.example/"
+    [[indexes]]
+    name = "b"
+    url = "https://b.example/"
+    file-hosts = ["https://c.example"]
+    """
+    assert "proxy.toml:8: indexes[1].file-hosts[0]: expected host or host:port" in refusal(tmp_path, text)
+
+
+def test_an_index_must_trust_a_root_that_there_is(tmp_path: Path) -> None:
+    index = '[[indexes]]\nname = "a"\nurl = "https://a.example/"\ntrust = "acme"\n'
+    root = '[trust.roots.acme]\npath = "a.json"\nissuers = ["https://gitlab.acme.example"]\n'
+    said = "indexes[0].trust: expected one of 'sigstore', 'sigstore-staging', found \"acme\""
+    assert f"proxy.toml:4: {said}" in refusal(tmp_path, index)
+    assert load(tmp_path, index + root).indexes[0].trust == "acme"
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [('"10.1.2.3"', "10.1.2.3/32"), ('"10.0.0.0/8"', "10.0.0.0/8"), ('"fd00::/8"', "fd00::/8")]
+)
+def test_trusted_proxies_are_addresses_or_networks(tmp_path: Path, written: str, meant: str) -> None:
+    configuration = load(tmp_path, f"server.trusted-proxies = [{written}]")
+    assert configuration.server.trusted_proxies == (ip_network(meant),)
+
+
+def test_a_public_url_on_loopback_may_be_http(tmp_path: Path) -> None:
+    assert load(tmp_path, 'server.public-url = "http://localhost:8080"').server.public_url == "http://localhost:8080/"
+
+
+def test_the_environment_is_over_the_file(tmp_path: Path) -> None:
+    configuration = load(
+        tmp_path,
+        'policy = "a.toml"\n[server]\nhost = "127.0.0.2"\nport = 9000\n[limits.timeouts]\nread = "5 seconds"\n',
+        ASSAY_SERVER__PORT="9001",
+        ASSAY_SERVER__PAGE_MAX_AGE="1 minute",
+        ASSAY_STORAGE__BLOBS="5000000",
+        ASSAY_STORAGE__RECORDS="7 MiB",
+        ASSAY_LIMITS__TIMEOUTS__CONNECT="3 seconds",
+        ASSAY_TRUST__REFRESH="false",
+        ASSAY_POLICY="/b.toml",
+    )
+    assert (configuration.server.host, configuration.server.port) == ("127.0.0.2", 9001)
+    assert configuration.server.page_max_age == timedelta(minutes=1)
+    assert (configuration.storage.blobs, configuration.storage.records) == (5_000_000, 7 * 2**20)
+    assert configuration.limits.timeouts.connect == timedelta(seconds=3)
+    assert configuration.limits.timeouts.read == timedelta(seconds=5)
+    assert configuration.trust.refresh is False
+    assert configuration.policy == Path("/b.toml")
+
+
+def test_a_trust_root_may_come_from_the_environment_in_parts(tmp_path: Path) -> None:
+    text = '[trust.roots.acme]\npath = "a.json"\nissuers = ["https://gitlab.acme.example"]\n'
+    configuration = load(tmp_path, text, ASSAY_TRUST__ROOTS__ACME__PATH="/mnt/root.json")
+    assert configuration.trust.roots["acme"].path == "/mnt/root.json"
+
+
+def test_the_file_may_be_named_by_the_environment_and_an_explicit_one_goes_before(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text("server.port = 1001")
+    (tmp_path / "b.toml").write_text("server.port = 1002")
+    environ = {"ASSAY_CONFIG": str(tmp_path / "a.toml")}
+    assert load_configuration(None, environ).server.port == 1001
+    assert load_configuration(tmp_path / "b.toml", environ).server.port == 1002
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("ASSAY_SERVER__PROT", "1", "expected a setting, found 'server.prot'; did you mean ASSAY_SERVER__PORT?"),
+        ("ASSAY_SERVR__PORT", "1", "expected a setting, found 'servr'; did you mean ASSAY_SERVER?"),
+        ("ASSAY_XYZZY__X", "1", "expected a setting, found 'xyzzy'"),
+        ("ASSAY_SERVER__PORT__X", "1", "expected a setting; server.port is no table"),
+        ("ASSAY_SERVER__", "1", "expected a setting, found 'server.'"),
+        ("ASSAY___PORT", "1", "expected a setting, found ''"),
+        ("ASSAY_SERVER__PORT", "x", 'server.port: expected a whole number, found "x"'),
+        ("ASSAY_SERVER__PORT", "70000", "server.port: expected at most 65535, found 70000"),
+        ("ASSAY_TRUST__REFRESH", "maybe", 'trust.refresh: expected true or false, found "maybe"'),
+        ("ASSAY_SERVER__ALLOWED_HOSTS", "a", "expected a single value; tables and lists can be given in TOML only"),
+        ("ASSAY_LIMITS__TIMEOUTS", "a", "expected a single value; tables and lists can be given in TOML only"),
+        ("ASSAY_INDEXES__URL", "a", "expected a setting; indexes is no table"),
+    ],
+)
+def test_a_wrong_variable_is_refused_by_its_name(variable: str, value: str, said: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        load_configuration(None, {variable: value})
+    assert str(refused.value).startswith(f"{variable}: {said}")
+
+
+def test_what_kubernetes_injects_is_ignored() -> None:
+    environ = {"ASSAY_PORT": "tcp://10.0.0.1:80", "ASSAY_SERVICE_HOST": "10.0.0.1", "OTHER__X": "1", "ASSAYX__Y": "1"}
+    assert load_configuration(None, environ) == load_configuration(None, {})
+
+
+def test_an_error_that_only_file_and_environment_together_make_names_both(tmp_path: Path) -> None:
+    text = '[[indexes]]\nname = "a"\nurl = "https://a.example/"\ntrust = "default"\n'
+    assert load(tmp_path, text, ASSAY_TRUST__ROOT="/mnt/root.json").indexes[0].trust == "default"
+    said = refusal(tmp_path, "trust.root = 'a.json'\n" + text, ASSAY_TRUST__ROOT="sigstore")
+    assert "proxy.toml and ASSAY_TRUST__ROOT:5: indexes[0].trust" in said
+
+
+def test_a_file_that_is_not_there_is_an_error_and_never_the_defaults(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"none\.toml: cannot be read: No such file"):
+        load_configuration(tmp_path / "none.toml", {})
+
+
+def test_a_file_that_is_no_text_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_bytes(b'policy = "\xff"')
+    with pytest.raises(ConfigurationError, match=r"a\.toml: not UTF-8, at byte 10"):
+        load_configuration(tmp_path / "a.toml", {})
+
+
+def test_a_password_in_an_index_url_is_not_repeated(tmp_path: Path) -> None:
+    said = refusal(tmp_path, '[[indexes]]\nname = "a"\nurl = "https://ci:hunter2@a.example/"\n')
+    assert "hunter2" not in said
+    assert "indexes[0].url: expected a URL without user name and password" in said
