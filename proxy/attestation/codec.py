@@ -1,0 +1,170 @@
+"""Evidence as recorded: JSON with a schema version, and the key that names everything it depends on.
+
+The decoder is total: anything but what this version of the encoder writes is None, and is worked out again. Also the
+language in which worker processes answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import fields
+from datetime import datetime
+from importlib.metadata import version
+from typing import Any, Final, TypeVar
+
+from proxy.evidence import (
+    Attestation,
+    Attested,
+    Claims,
+    Evidence,
+    Forged,
+    PublisherKind,
+    Slsa,
+    Unattested,
+    Unverifiable,
+)
+
+SCHEMA: Final = 1
+"""Raise it whenever a field of evidence is added or changes its meaning."""
+VERIFIER: Final = f"1+sigstore-{version('sigstore')}"
+"""Raise the first number whenever a check is added or changes: what was verified by fewer is verified again."""
+_LONGEST: Final = 4 << 20
+
+_Value = TypeVar("_Value")
+
+
+def evidence_key(sha256: str, filename: str, provenance: str, roots: str, verifier: str = VERIFIER) -> str:
+    """Under which evidence is recorded.
+
+    Args:
+        sha256: of the file, hexadecimal.
+        filename: as listed; it may hold anything.
+        provenance: SHA-256 of the provenance document, hexadecimal.
+        roots: digest of the trust roots that counted (`Verifier.digest_for`).
+        verifier: which checks were made.
+    """
+    parts = json.dumps([SCHEMA, verifier, sha256, filename, provenance, roots])
+    return f"evidence:{hashlib.sha256(parts.encode()).hexdigest()}"
+
+
+def encode_evidence(evidence: Evidence) -> bytes:
+    """`evidence` as JSON."""
+    return json.dumps({"schema": SCHEMA, **_plain(evidence)}, separators=(",", ":")).encode()
+
+
+def _plain(evidence: Evidence) -> dict[str, Any]:
+    match evidence:
+        case Attested(attestations=attestations, ignored=ignored):
+            return {
+                "evidence": "attested",
+                "attestations": [_attestation(one) for one in attestations],
+                "ignored": list(ignored),
+            }
+        case Unattested():
+            return {"evidence": "unattested"}
+        case Forged(step=step, expected=expected, found=found):
+            return {"evidence": "forged", "step": step, "expected": expected, "found": found}
+        case Unverifiable(reason=reason):
+            return {"evidence": "unverifiable", "reason": reason}
+
+
+def _attestation(attestation: Attestation) -> dict[str, Any]:
+    made = {one.name: getattr(attestation, one.name) for one in fields(Attestation)}
+    made["claims"] = {one.name: getattr(attestation.claims, one.name) for one in fields(Claims)}
+    if attestation.slsa is not None:
+        made["slsa"] = {one.name: getattr(attestation.slsa, one.name) for one in fields(Slsa)}
+    for key in ("integrated_time", "not_before", "not_after"):
+        made[key] = made[key].isoformat()
+    return made
+
+
+def decode_evidence(raw: bytes) -> Evidence | None:
+    """The evidence in `raw`; None when it is anything that `encode_evidence` doesn't write."""
+    if len(raw) > _LONGEST:
+        return None
+    try:
+        content = json.loads(raw)
+        if _take(content, "schema", int) != SCHEMA:
+            return None
+        return _evidence(content)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _take(of: Any, key: str, kind: Callable[..., _Value]) -> _Value:  # noqa: ANN401 - hostile JSON
+    value = of[key]
+    if type(value) is not kind:
+        raise TypeError(key)
+    return value  # type: ignore[no-any-return]  # exactly `kind`, by the line above
+
+
+def _evidence(content: dict[str, Any]) -> Evidence:
+    match content["evidence"]:
+        case "attested":
+            listed: list[Any] = _take(content, "attestations", list)
+            attestations = tuple(_read(one) for one in listed)
+            if not attestations:
+                raise ValueError("nothing attested")
+            return Attested(attestations=attestations, ignored=_texts(content, "ignored"))
+        case "unattested":
+            return Unattested()
+        case "forged":
+            step, expected, found = (_take(content, key, str) for key in ("step", "expected", "found"))
+            return Forged(step=step, expected=expected, found=found)
+        case "unverifiable":
+            return Unverifiable(reason=_take(content, "reason", str))
+        case other:
+            raise ValueError(other)
+
+
+def _texts(of: dict[str, Any], key: str) -> tuple[str, ...]:
+    listed: list[Any] = _take(of, key, list)
+    if not all(type(one) is str for one in listed):
+        raise TypeError(key)
+    return tuple(listed)
+
+
+def _time(of: dict[str, Any], key: str) -> datetime:
+    time = datetime.fromisoformat(_take(of, key, str))
+    if time.tzinfo is None:
+        raise ValueError(key)
+    return time
+
+
+def _read(content: dict[str, Any]) -> Attestation:
+    if content.keys() != {one.name for one in fields(Attestation)}:
+        raise KeyError("attestation")
+    slsa = content["slsa"]
+    return Attestation(
+        trust_root=_take(content, "trust_root", str),
+        bundle=_take(content, "bundle", int),
+        predicate_type=_take(content, "predicate_type", str),
+        claims=_claims(_take(content, "claims", dict)),
+        integrated_time=_time(content, "integrated_time"),
+        log_index=_take(content, "log_index", int),
+        certificate=_take(content, "certificate", str),
+        not_before=_time(content, "not_before"),
+        not_after=_time(content, "not_after"),
+        slsa=None if slsa is None else Slsa(**_optional_texts(slsa, Slsa)),
+        subject=_take(content, "subject", str),
+        material=_texts(content, "material"),
+    )
+
+
+def _claims(content: dict[str, Any]) -> Claims:
+    texts = _optional_texts(content, Claims)
+    kind = texts.pop("kind")
+    for key in ("issuer", "san"):
+        _take(content, key, str)
+    return Claims(kind=None if kind is None else PublisherKind(kind), **texts)
+
+
+def _optional_texts(content: Any, kind: type) -> dict[str, Any]:  # noqa: ANN401 - hostile JSON
+    """All fields of `kind`, no others, each a text or null."""
+    if type(content) is not dict or content.keys() != {one.name for one in fields(kind)}:
+        raise KeyError(kind.__name__)
+    if not all(value is None or type(value) is str for value in content.values()):
+        raise TypeError(kind.__name__)
+    return dict(content)

@@ -1,0 +1,103 @@
+"""What a verification worker and its owner say to each other over two pipes: frames of JSON, never pickles.
+
+A worker reads hostile documents all day; should one of them ever take it over, it still has only this small language to
+speak to its owner in, and the decoder is total.
+
+A frame is its length (4 bytes, big-endian) and that many bytes. To the worker: roots, then batches. From it: one answer
+a batch, `evidence` or `failure`.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from proxy.attestation.codec import decode_evidence, encode_evidence
+from proxy.attestation.roots import TrustRoot, TrustRoots
+from proxy.evidence import Evidence
+
+LENGTH: Final = 4
+LARGEST: Final = 256 << 20
+"""Bytes in a frame: a batch of documents at their limits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One document to verify."""
+
+    filename: str
+    sha256: str
+    provenance: bytes
+    trust: str | None = None
+    """The trust root that the file's index names; None: the default one and those beside it."""
+
+
+def frame(content: bytes) -> bytes:
+    """`content` with its length before it."""
+    return len(content).to_bytes(LENGTH, "big") + content
+
+
+def encode_roots(roots: TrustRoots) -> bytes:
+    """The roots, to be in force for all batches after them."""
+    named = {
+        name: {
+            "content": b64encode(root.content).decode(),
+            "issuers": None if root.issuers is None else sorted(root.issuers),
+        }
+        for name, root in roots.named.items()
+    }
+    return json.dumps({"roots": {"default": roots.default, "further": roots.further, "named": named}}).encode()
+
+
+def encode_batch(jobs: Sequence[Job]) -> bytes:
+    """A batch of jobs."""
+    listed = [[job.filename, job.sha256, b64encode(job.provenance).decode(), job.trust] for job in jobs]
+    return json.dumps({"jobs": listed}).encode()
+
+
+def decode_order(raw: bytes) -> TrustRoots | list[Job]:
+    """What the owner sent. The worker trusts its owner: a malformed order is a bug and raises."""
+    order = json.loads(raw)
+    if "jobs" in order:
+        return [
+            Job(filename=filename, sha256=sha256, provenance=b64decode(provenance), trust=trust)
+            for filename, sha256, provenance, trust in order["jobs"]
+        ]
+    roots = order["roots"]
+    named = {
+        name: TrustRoot(
+            name=name,
+            content=b64decode(root["content"]),
+            issuers=None if root["issuers"] is None else frozenset(root["issuers"]),
+        )
+        for name, root in roots["named"].items()
+    }
+    return TrustRoots(default=roots["default"], further=tuple(roots["further"]), named=named)
+
+
+def encode_answer(evidence: Sequence[Evidence]) -> bytes:
+    """Evidence for each job of a batch, in order."""
+    return json.dumps({"evidence": [encode_evidence(one).decode() for one in evidence]}).encode()
+
+
+def encode_failure(reason: str) -> bytes:
+    """A failure of the worker's own: no evidence."""
+    return json.dumps({"failure": reason}).encode()
+
+
+def decode_answer(raw: bytes, jobs: int) -> list[Evidence] | str:
+    """Evidence for `jobs` jobs, or why there is none: the worker's own failure, or an answer that makes no sense."""
+    try:
+        answer = json.loads(raw)
+        if "failure" in answer:
+            return str(answer["failure"])
+        evidence = [decode_evidence(one.encode()) for one in answer["evidence"]]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return f"a worker's answer makes no sense: {error}"
+    known = [one for one in evidence if one is not None]
+    if len(known) != jobs or len(evidence) != jobs:
+        return f"a worker answered {len(known)} of {jobs} documents"
+    return known

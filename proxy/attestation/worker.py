@@ -1,0 +1,99 @@
+"""A verification worker: batches from its standard input, evidence to its standard output, until either ends.
+
+Runs as a process of its own, started by `workers` with nothing of the proxy's entry module in it. It ignores SIGINT
+(the terminal sends it to the whole group; the owner decides), and is gone soon after its owner: at once when it waits
+for work, since its standard input ends, and within a second when it doesn't, by its watch.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import BinaryIO
+
+from proxy.attestation.roots import TrustRoots
+from proxy.attestation.verify import verify
+from proxy.attestation.wire import (
+    LARGEST,
+    LENGTH,
+    Job,
+    decode_order,
+    encode_answer,
+    encode_failure,
+    frame,
+)
+from proxy.errors import ConfigurationError
+from proxy.evidence import Evidence
+from proxy.simple.model import File, Sha256
+
+_WATCH_SECONDS = 0.5
+
+
+def verify_all(jobs: Sequence[Job], roots: TrustRoots) -> list[Evidence]:
+    """Evidence for each job, in order.
+
+    Raises:
+        ConfigurationError: a job names a trust root that there isn't, or a root that doesn't load.
+        MemoryError: there is none left.
+    """
+    return [verify(job.provenance, _file(job), roots.for_index(job.trust)) for job in jobs]
+
+
+def _file(job: Job) -> File:
+    """What of a file verification looks at: name and digest."""
+    return File(filename=job.filename, sha256=Sha256(job.sha256), url="", location="", route="", distribution=None)
+
+
+def serve(orders: BinaryIO, answers: BinaryIO) -> None:
+    """Work until `orders` ends."""
+    roots: TrustRoots | None = None
+    while (raw := _read_frame(orders)) is not None:
+        match decode_order(raw):
+            case TrustRoots() as received:
+                roots = received
+            case list() as jobs:
+                answers.write(frame(answer(jobs, roots)))
+                answers.flush()
+
+
+def answer(jobs: Sequence[Job], roots: TrustRoots | None) -> bytes:
+    """The answer to a batch, as `wire` encodes it; also what the proxy's own thread runs."""
+    if roots is None:
+        return encode_failure("the worker has no trust roots")
+    try:
+        return encode_answer(verify_all(jobs, roots))
+    except MemoryError:
+        return encode_failure("the worker has no memory left")
+    except ConfigurationError as error:
+        return encode_failure(str(error))
+
+
+def _read_frame(orders: BinaryIO) -> bytes | None:
+    length = orders.read(LENGTH)
+    if len(length) < LENGTH:
+        return None
+    size = int.from_bytes(length, "big")
+    content = orders.read(size) if size <= LARGEST else b""
+    return content if len(content) == size else None
+
+
+def _watch(owner: int) -> None:
+    """End when the owner does, even in the middle of a batch."""
+    while os.getppid() == owner:
+        threading.Event().wait(_WATCH_SECONDS)
+    os._exit(1)
+
+
+def main(owner: int) -> None:
+    """Serve standard input and output for the process `owner`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_watch, args=(owner,), daemon=True, name="watch").start()
+    answers = os.fdopen(os.dup(1), "wb")
+    # Nothing else may write into the answers: whatever a library prints goes to the log.
+    os.dup2(2, 1)
+    with suppress(BrokenPipeError):
+        serve(sys.stdin.buffer, answers)

@@ -1,0 +1,289 @@
+"""Verification off the event loop: worker processes, or one thread where there is one core.
+
+Owns the workers' lives. Jobs are split into batches, batches wait in a bounded queue, each worker takes one at a time.
+A worker that dies is replaced and its batch is given to another once; a batch that kills two workers, or outlasts its
+time, is a failure of ours (`VerificationUnavailableError`), never evidence. Closing, or the death of the proxy however
+sudden, ends every worker.
+
+Light on purpose: only the workers import sigstore. They are started as fresh interpreters and not by `multiprocessing`,
+which imports the entry module again and passes pickles.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from proxy import telemetry
+from proxy.attestation import wire
+from proxy.attestation.roots import TrustRoot, TrustRoots, still_stands
+from proxy.attestation.settings import VerificationSettings
+from proxy.attestation.wire import Job
+from proxy.errors import VerificationUnavailableError
+from proxy.evidence import Evidence
+
+__all__ = ["BATCH", "Job", "Verifier"]
+
+BATCH: Final = 20
+"""Documents: long enough to make the hop cheap, short enough to spread a page over the workers."""
+_BATCH_BYTES: Final = 8 << 20
+_TRIES: Final = 2
+_MOST_WORKERS: Final = 4
+_CLOSING_SECONDS: Final = 2.0
+_RESTART_SECONDS: Final = 0.5
+"""Before a worker that died at once is started again: a broken installation must not spin."""
+_CLOSING: Final = "the verifier is closing"
+_BOOT: Final = (
+    "import sys; sys.path[:] = sys.argv[2:]; from proxy.attestation.worker import main; main(int(sys.argv[1]))"
+)
+
+
+_Work: TypeAlias = Callable[[Sequence[Job], TrustRoots], Awaitable[bytes]]
+"""Takes a batch, gives the answer to it in the language of `wire`; never raises for a reason of the batch's."""
+
+
+@dataclass(slots=True, eq=False)
+class _Batch:
+    jobs: Sequence[Job]
+    done: asyncio.Future[list[Evidence]]
+
+
+@dataclass(slots=True, eq=False)
+class _Worker:
+    """One process, started lazily and again whenever it is found dead."""
+
+    running: asyncio.subprocess.Process | None = None
+    roots: TrustRoots | None = field(default=None)
+    """Those it was last given."""
+
+    async def ready(self) -> asyncio.subprocess.Process:
+        if self.running is None or self.running.returncode is not None:
+            self.roots = None
+            # -P: the working directory is no place to import from; the same path as ours is.
+            self.running = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",
+                "-c",
+                _BOOT,
+                str(os.getpid()),
+                *(entry for entry in sys.path if entry),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+            )
+        return self.running
+
+    async def work(self, jobs: Sequence[Job], roots: TrustRoots) -> bytes:
+        """The answer to one batch; raises EOFError or OSError when the worker dies over it."""
+        running = await self.ready()
+        if running.stdin is None or running.stdout is None:
+            raise EOFError("a worker without pipes")
+        if self.roots is not roots:
+            running.stdin.write(wire.frame(wire.encode_roots(roots)))
+            self.roots = roots
+        running.stdin.write(wire.frame(wire.encode_batch(jobs)))
+        await running.stdin.drain()
+        length = int.from_bytes(await running.stdout.readexactly(wire.LENGTH), "big")
+        if length > wire.LARGEST:
+            raise EOFError("a worker's answer is too long")
+        return await running.stdout.readexactly(length)
+
+    async def end(self, grace: float = 0.0) -> None:
+        """Wait `grace` seconds for it to end, then kill it."""
+        if self.running is None:
+            return
+        # A process that is already dead must be reaped by the loop's watcher alone: Popen.kill would race with it.
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.running.wait(), grace)
+        if self.running.returncode is None:
+            with suppress(ProcessLookupError):
+                self.running.kill()
+            await self.running.wait()
+        self.running = None
+
+    async def close(self) -> None:
+        """Let it end by itself, for a while."""
+        if self.running is not None and self.running.stdin is not None:
+            self.running.stdin.close()
+        await self.end(_CLOSING_SECONDS)
+
+
+class Verifier:
+    """Verifies documents over the roots in force, off the event loop."""
+
+    def __init__(self, roots: TrustRoots, settings: VerificationSettings | None = None) -> None:
+        settings = settings or VerificationSettings()
+        self._roots = roots
+        self._timeout = settings.timeout.total_seconds()
+        self._count = default_workers() if settings.workers is None else settings.workers
+        self._queue: asyncio.Queue[_Batch] = asyncio.Queue(settings.queue)
+        self._workers = [_Worker() for _ in range(self._count)]
+        self._thread: ThreadPoolExecutor | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def roots(self) -> TrustRoots:
+        """Those in force."""
+        return self._roots
+
+    @property
+    def roots_digest(self) -> str:
+        """Of all roots together: changes whenever any of them does."""
+        return self._roots.digest
+
+    @property
+    def workers(self) -> int:
+        """Worker processes; 0 for a thread."""
+        return self._count
+
+    @property
+    def waiting(self) -> int:
+        """Batches in the queue, for metrics."""
+        return self._queue.qsize()
+
+    def digest_for(self, trust: str | None) -> str:
+        """Digest of the roots that count for an index with this `trust`: part of the key of its evidence."""
+        return " ".join(self._roots.digests(trust))
+
+    def earlier_digests_for(self, trust: str | None) -> tuple[str, ...]:
+        """The same of the roots that were in force before, newest first."""
+        return tuple(" ".join(roots.digests(trust)) for roots in self._roots.earlier if _has(roots, trust))
+
+    def still_stands(self, evidence: Evidence, trust: str | None) -> bool:
+        """Whether evidence recorded under earlier roots holds under these without verifying it again."""
+        return still_stands(evidence, self._roots.for_index(trust))
+
+    def renew(self, root: TrustRoot) -> None:
+        """Put a renewed root in force, for every batch that starts from now on."""
+        self._roots = self._roots.renewed(root)
+
+    def replace(self, roots: TrustRoots) -> None:
+        """Put other roots in force, as after a change of the configuration."""
+        self._roots = roots
+
+    async def start(self) -> None:
+        """Start the workers; they load what they need while the proxy does the same."""
+        if self._tasks:
+            return
+        if not self._count:
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="verify")
+            self._tasks = [asyncio.create_task(self._run(self._in_thread), name="verify")]
+            return
+        for worker in self._workers:
+            await worker.ready()
+            self._tasks.append(asyncio.create_task(self._run_worker(worker), name="verify"))
+
+    async def close(self) -> None:
+        """End the workers; whoever still waits gets `VerificationUnavailableError`. Idempotent."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        while not self._queue.empty():
+            _fail(self._queue.get_nowait(), _CLOSING)
+        await asyncio.gather(*(worker.close() for worker in self._workers))
+        if self._thread is not None:
+            self._thread.shutdown(cancel_futures=True)
+            self._thread = None
+
+    async def verify(self, jobs: Sequence[Job]) -> list[Evidence]:
+        """Evidence for each job, in order.
+
+        Raises:
+            VerificationUnavailableError: our own failure; nothing may be recorded of any of them.
+        """
+        if not self._tasks:
+            raise VerificationUnavailableError("the verifier is not running")
+        batches = [_Batch(part, asyncio.get_running_loop().create_future()) for part in _split(jobs, self._count)]
+        try:
+            for batch in batches:
+                await self._queue.put(batch)
+                if not self._tasks:
+                    _fail(batch, _CLOSING)
+            done = await asyncio.gather(*(batch.done for batch in batches))
+        finally:
+            for batch in batches:
+                batch.done.cancel()
+        return [evidence for one in done for evidence in one]
+
+    async def _run(self, work: _Work) -> None:
+        while True:
+            batch = await self._queue.get()
+            if batch.done.done():
+                continue
+            try:
+                await self._answer(batch, work)
+            except asyncio.CancelledError:
+                _fail(batch, _CLOSING)
+                raise
+
+    async def _answer(self, batch: _Batch, work: _Work) -> None:
+        answer = await work(batch.jobs, self._roots)
+        match wire.decode_answer(answer, len(batch.jobs)):
+            case str(reason):
+                _fail(batch, reason)
+            case evidence:
+                if not batch.done.done():
+                    batch.done.set_result(evidence)
+
+    async def _run_worker(self, worker: _Worker) -> None:
+        async def work(jobs: Sequence[Job], roots: TrustRoots) -> bytes:
+            for attempt in range(_TRIES):
+                try:
+                    return await asyncio.wait_for(worker.work(jobs, roots), self._timeout)
+                except TimeoutError:
+                    await worker.end()
+                    return wire.encode_failure(f"verification took more than {self._timeout:g} seconds")
+                except (EOFError, OSError) as error:
+                    telemetry.warning("verification-worker-died", error=repr(error), attempt=attempt + 1)
+                    await worker.end(_CLOSING_SECONDS)
+                    if attempt:
+                        await asyncio.sleep(_RESTART_SECONDS)
+            return wire.encode_failure("two verification workers died over the same documents")
+
+        await self._run(work)
+
+    async def _in_thread(self, jobs: Sequence[Job], roots: TrustRoots) -> bytes:
+        def run() -> bytes:
+            from proxy.attestation.worker import answer  # noqa: PLC0415 - imports sigstore, in the thread that needs it
+
+            return answer(jobs, roots)
+
+        try:
+            return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(self._thread, run), self._timeout)
+        except TimeoutError:
+            return wire.encode_failure(f"verification took more than {self._timeout:g} seconds")
+
+
+def default_workers() -> int:
+    """One for each core that we may use but the event loop's, at most four; 0, a thread, where there is one core."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(_MOST_WORKERS, cores - 1)
+
+
+def _split(jobs: Sequence[Job], workers: int) -> list[list[Job]]:
+    """Batches of about the same length for all workers, within the limits of a frame."""
+    most = max(1, min(BATCH, -(-len(jobs) // max(1, workers))))
+    batches: list[list[Job]] = []
+    weight = 0
+    for job in jobs:
+        if not batches or len(batches[-1]) == most or weight + len(job.provenance) > _BATCH_BYTES:
+            batches.append([])
+            weight = 0
+        batches[-1].append(job)
+        weight += len(job.provenance)
+    return batches
+
+
+def _fail(batch: _Batch, reason: str) -> None:
+    if not batch.done.done():
+        batch.done.set_exception(VerificationUnavailableError(reason))
+
+
+def _has(roots: TrustRoots, trust: str | None) -> bool:
+    return trust is None or trust in roots.named
