@@ -20,6 +20,7 @@ import stat
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -42,12 +43,12 @@ class Store:
         blobs, records, ledger: its parts.
     """
 
-    def __init__(self, directory: Path, lock: int, settings: StorageSettings, clock: Callable[[], float]) -> None:
-        self._directory = directory
-        self._lock = lock
+    def __init__(self, taken: _Taken, settings: StorageSettings, clock: Callable[[], float]) -> None:
+        self._directory = directory = taken.directory
+        self._lock = taken.lock
         self.blobs = DiskBlobs(directory / "blobs", settings.blobs, clock)
         self.records = DiskcacheRecords(directory / "records", settings.records, clock)
-        self.ledger = SqliteLedger(directory / "ledger" / "ledger.db", fresh=not (directory / "format").exists())
+        self.ledger = SqliteLedger(directory / "ledger" / "ledger.db", fresh=taken.fresh)
 
     @property
     def directory(self) -> str:
@@ -67,21 +68,16 @@ class Store:
             StorageError: it cannot be made, read or written, or is not ours.
             LedgerError: the ledger is missing, damaged or of another version.
         """
-        directory = settings.directory.absolute()
-        lock = await asyncio.to_thread(_take, directory)
-        try:
-            store = cls(directory, lock, settings, clock)
-        except BaseException:
-            os.close(lock)
-            raise
+        taken = await asyncio.to_thread(_take, settings.directory)
+        store = cls(taken, settings, clock)
         try:
             await store.blobs.scan()
             await store.ledger.open()
-            await asyncio.to_thread(_mark, directory)
+            await asyncio.to_thread(_mark, taken.directory)
         except BaseException:
             await store.close()
             raise
-        telemetry.event("storage-opened", directory=directory)
+        telemetry.event("storage-opened", directory=taken.directory)
         return store
 
     async def close(self) -> None:
@@ -94,21 +90,33 @@ class Store:
             os.close(lock)
 
 
-def _take(directory: Path) -> int:
-    """The locked descriptor of the directory's lock file, once the directory is fit for use."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Taken:
+    """A directory that is ours."""
+
+    directory: Path
+    lock: int
+    """Descriptor of the locked file."""
+    fresh: bool
+    """It was never used before."""
+
+
+def _take(named: Path) -> _Taken:
+    """Lock the directory, once it is fit for use."""
+    directory = named.absolute()
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         _check_owner(directory)
         lock = _locked(directory / "lock")
         try:
             (directory / "ledger").mkdir(mode=0o700, exist_ok=True)
-            _check_format(directory / "format")
+            fresh = not _has_format(directory / "format")
         except BaseException:
             os.close(lock)
             raise
     except OSError as error:
         raise refused(f"use the storage directory {directory}", error) from error
-    return lock
+    return _Taken(directory=directory, lock=lock, fresh=fresh)
 
 
 def _check_owner(directory: Path) -> None:
@@ -144,13 +152,14 @@ def _locked(path: Path) -> int:
     return descriptor
 
 
-def _check_format(path: Path) -> None:
-    with suppress(FileNotFoundError):
+def _has_format(path: Path) -> bool:
+    try:
         found = path.read_text("ascii", errors="replace")
-        if found != _FORMAT:
-            raise StorageError(
-                f"{path} says layout {found[:20].strip()!r}; this Assay reads layout {_FORMAT.strip()!r}"
-            )
+    except FileNotFoundError:
+        return False
+    if found != _FORMAT:
+        raise StorageError(f"{path}: expected layout {_FORMAT.strip()!r}, found {found[:20].strip()!r}")
+    return True
 
 
 def _mark(directory: Path) -> None:

@@ -1,0 +1,155 @@
+"""What every engine for blobs must do. A test class of an engine inherits `BlobsContract` and gives `blobs`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from hashlib import sha256
+
+import pytest
+
+from proxy.errors import DigestMismatchError, StorageError
+from proxy.ports import Blob, Blobs
+from proxy.simple.model import Sha256
+
+
+def digest(content: bytes) -> Sha256:
+    return Sha256(sha256(content).hexdigest())
+
+
+async def publish(blobs: Blobs, content: bytes, *, piece: int = 65536) -> Sha256:
+    partial = await blobs.begin()
+    for start in range(0, len(content), piece):
+        await partial.append(content[start : start + piece])
+    await partial.commit(digest(content))
+    return digest(content)
+
+
+async def content_of(blobs: Blobs, sha: Sha256) -> bytes | None:
+    blob = await blobs.open(sha)
+    if blob is None:
+        return None
+    try:
+        return whole(blob)
+    finally:
+        await blob.close()
+
+
+def whole(blob: Blob) -> bytes:
+    return os.pread(blob.file.fileno(), blob.size + 1, 0)
+
+
+class BlobsContract:
+    @pytest.fixture
+    def blobs(self) -> Blobs:
+        raise NotImplementedError
+
+    async def test_what_was_never_published_is_missing(self, blobs: Blobs) -> None:
+        assert await blobs.open(digest(b"x")) is None
+
+    @pytest.mark.parametrize("size", [0, 1, 65536, 200_001])
+    async def test_a_published_file_is_there_under_its_digest(self, blobs: Blobs, size: int) -> None:
+        content = os.urandom(size)
+        sha = await publish(blobs, content)
+        blob = await blobs.open(sha)
+        assert blob is not None
+        assert (blob.sha256, blob.size, whole(blob)) == (sha, size, content)
+        await blob.close()
+        await blob.close()
+
+    @pytest.mark.parametrize("convert", [bytes, bytearray, memoryview])
+    async def test_pieces_are_any_kind_of_bytes(self, blobs: Blobs, convert: type) -> None:
+        partial = await blobs.begin()
+        await partial.append(convert(b"abc"))
+        await partial.append(convert(b""))
+        await partial.append(convert(b"def"))
+        assert partial.written == 6
+        assert await partial.digest() == digest(b"abcdef")
+        await partial.commit(digest(b"abcdef"))
+        assert await content_of(blobs, digest(b"abcdef")) == b"abcdef"
+
+    async def test_what_is_not_yet_published_is_missing(self, blobs: Blobs) -> None:
+        partial = await blobs.begin()
+        await partial.append(b"abc")
+        assert await blobs.open(digest(b"abc")) is None
+        await partial.discard()
+
+    async def test_another_digest_is_refused_and_nothing_is_published(self, blobs: Blobs) -> None:
+        partial = await blobs.begin()
+        await partial.append(b"abc")
+        with pytest.raises(DigestMismatchError):
+            await partial.commit(digest(b"abd"))
+        assert await blobs.open(digest(b"abc")) is None
+        assert await blobs.open(digest(b"abd")) is None
+        await partial.discard()
+
+    async def test_after_discarding_nothing_is_added_or_published(self, blobs: Blobs) -> None:
+        partial = await blobs.begin()
+        await partial.append(b"abc")
+        await partial.discard()
+        await partial.discard()
+        with pytest.raises(StorageError):
+            await partial.append(b"d")
+        with pytest.raises(StorageError):
+            await partial.commit(digest(b"abc"))
+        with pytest.raises(StorageError):
+            await partial.reader()
+        assert await blobs.open(digest(b"abc")) is None
+
+    async def test_after_publishing_nothing_is_added_and_discarding_takes_nothing_back(self, blobs: Blobs) -> None:
+        partial = await blobs.begin()
+        await partial.append(b"abc")
+        await partial.commit(digest(b"abc"))
+        with pytest.raises(StorageError):
+            await partial.append(b"d")
+        with pytest.raises(StorageError):
+            await partial.commit(digest(b"abc"))
+        await partial.discard()
+        assert await content_of(blobs, digest(b"abc")) == b"abc"
+
+    async def test_a_reader_follows_a_growing_file_and_outlives_its_publication(self, blobs: Blobs) -> None:
+        partial = await blobs.begin()
+        await partial.append(b"abc")
+        early = await partial.reader()
+        assert os.pread(early.fileno(), 10, 0) == b"abc"
+        await partial.append(b"def")
+        assert os.pread(early.fileno(), 10, 3) == b"def"
+        await partial.commit(digest(b"abcdef"))
+        late = await partial.reader()
+        await blobs.remove(digest(b"abcdef"))
+        for reader in (early, late):
+            assert os.pread(reader.fileno(), 10, 0) == b"abcdef"
+            reader.close()
+
+    async def test_a_reader_outlives_the_discarding_of_its_file(self, blobs: Blobs) -> None:
+        partial = await blobs.begin()
+        await partial.append(b"abc")
+        reader = await partial.reader()
+        await partial.discard()
+        assert os.pread(reader.fileno(), 10, 0) == b"abc"
+        reader.close()
+
+    async def test_one_file_published_twice_at_once_is_one_blob(self, blobs: Blobs) -> None:
+        content = os.urandom(100_000)
+        await asyncio.gather(*(publish(blobs, content) for _ in range(4)))
+        assert await content_of(blobs, digest(content)) == content
+
+    async def test_a_removed_blob_is_missing_and_those_who_have_it_open_keep_it(self, blobs: Blobs) -> None:
+        sha = await publish(blobs, b"abc")
+        blob = await blobs.open(sha)
+        assert blob is not None
+        await blobs.remove(sha)
+        await blobs.remove(sha)
+        assert await blobs.open(sha) is None
+        assert whole(blob) == b"abc"
+        await blob.close()
+        await publish(blobs, b"abc")
+        assert await content_of(blobs, sha) == b"abc"
+
+    @pytest.mark.parametrize("name", ["", "../../etc/passwd", "a" * 63, "A" * 64, "a" * 64 + "/x", "/" * 64, "é" * 64])
+    async def test_what_is_no_digest_names_nothing(self, blobs: Blobs, name: str) -> None:
+        assert await blobs.open(Sha256(name)) is None
+        await blobs.remove(Sha256(name))
+        partial = await blobs.begin()
+        with pytest.raises(DigestMismatchError):
+            await partial.commit(Sha256(name))

@@ -1,0 +1,64 @@
+"""What every engine for records must do. A test class of an engine inherits `RecordsContract` and gives `records`."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from proxy.ports import Records
+
+
+class RecordsContract:
+    @pytest.fixture
+    def records(self) -> Records:
+        raise NotImplementedError
+
+    async def test_what_was_never_put_is_missing(self, records: Records) -> None:
+        assert await records.get("a") is None
+        assert await records.get_many(["a", "b"]) == {}
+
+    @pytest.mark.parametrize("value", [b"", b"x", bytes(range(256)) * 1000, b"\x80\x04K\x01."])
+    async def test_what_was_put_comes_back_as_it_was(self, records: Records, value: bytes) -> None:
+        await records.put("a", value)
+        assert await records.get("a") == value
+
+    async def test_a_later_value_replaces_an_earlier_one(self, records: Records) -> None:
+        await records.put("a", b"1")
+        await records.put("a", b"2")
+        assert await records.get("a") == b"2"
+
+    @pytest.mark.parametrize("key", ["../../etc/passwd", "a/b", "a\x00b", "ключ", "'; DROP TABLE x; --", "x" * 2000])
+    async def test_a_key_is_any_text_and_nothing_but_a_key(self, records: Records, key: str) -> None:
+        await records.put("a", b"other")
+        await records.put(key, b"value")
+        assert await records.get_many([key, "a"]) == {key: b"value", "a": b"other"}
+
+    async def test_several_come_in_one_hop_without_those_that_are_missing(self, records: Records) -> None:
+        await records.put_many({"a": b"1", "b": b"2"})
+        assert await records.get_many(["b", "missing", "a"]) == {"a": b"1", "b": b"2"}
+
+    async def test_nothing_put_and_nothing_asked_is_no_error(self, records: Records) -> None:
+        await records.put_many({})
+        assert await records.get_many([]) == {}
+
+    async def test_a_deleted_key_is_missing_and_its_neighbour_stays(self, records: Records) -> None:
+        await records.put_many({"a": b"1", "b": b"2"})
+        await records.delete("a")
+        await records.delete("never-there")
+        assert await records.get_many(["a", "b"]) == {"b": b"2"}
+
+    async def test_many_writers_and_readers_at_once_see_whole_values(self, records: Records) -> None:
+        values = [bytes([number]) * 5000 for number in range(8)]
+
+        async def write(value: bytes) -> None:
+            for _ in range(5):
+                await records.put("shared", value)
+
+        async def read() -> None:
+            for _ in range(10):
+                found = await records.get("shared")
+                assert found is None or found in values
+
+        await asyncio.gather(*(write(value) for value in values), *(read() for _ in range(4)))
+        assert await records.get("shared") in values

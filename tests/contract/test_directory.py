@@ -1,0 +1,40 @@
+"""The embedded engine, a directory, keeps the contracts of records, blobs and the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from proxy.ports import Blobs, Ledger, Records, Storage
+from proxy.store.directory import Store
+from proxy.store.settings import StorageSettings
+from tests.contract.blobs_contract import BlobsContract
+from tests.contract.ledger_contract import LedgerContract
+from tests.contract.records_contract import RecordsContract
+
+
+@pytest.fixture
+async def storage(tmp_path: Path) -> AsyncIterator[Storage]:
+    store = await Store.open(StorageSettings(directory=tmp_path / "storage"))
+    yield store
+    await store.close()
+
+
+class TestRecords(RecordsContract):
+    @pytest.fixture
+    def records(self, storage: Storage) -> Records:
+        return storage.records
+
+
+class TestBlobs(BlobsContract):
+    @pytest.fixture
+    def blobs(self, storage: Storage) -> Blobs:
+        return storage.blobs
+
+
+class TestLedger(LedgerContract):
+    @pytest.fixture
+    def ledger(self, storage: Storage) -> Ledger:
+        return storage.ledger
