@@ -109,7 +109,7 @@ def etag_matches(if_none_match: str | None, etag: str) -> bool:
         return False
     if if_none_match.strip() == "*":
         return True
-    if _ENTITY_TAGS.fullmatch(if_none_match) is None:
+    if _ENTITY_TAGS.fullmatch(if_none_match.strip()) is None:
         return False
     return etag.removeprefix("W/") in _ENTITY_TAG.findall(if_none_match)
 
