@@ -1,0 +1,356 @@
+"""The storage directory as a whole: whose it is, who may use it, what happens when it is taken away."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from packaging.utils import canonicalize_name
+
+from proxy.errors import LedgerError, StorageError, StorageInUseError
+from proxy.ports import Changes
+from proxy.store.directory import Store
+from proxy.store.settings import StorageSettings
+from tests.contract.blobs_contract import content_of, digest, publish
+
+ROOT = Path(__file__).parents[2]
+PROJECT = canonicalize_name("a")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others, or mount")
+HOLDER = """
+import asyncio, sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from proxy.store.directory import Store
+from proxy.store.settings import StorageSettings
+
+async def hold():
+    store = await Store.open(StorageSettings(directory=Path(sys.argv[1])))
+    print("open", flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+    await store.close()
+
+asyncio.run(hold())
+"""
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> StorageSettings:
+    return StorageSettings(directory=tmp_path / "storage", blobs=2**20, records=2**20)
+
+
+@pytest.fixture
+async def store(settings: StorageSettings) -> AsyncIterator[Store]:
+    opened = await Store.open(settings)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def hold(settings: StorageSettings) -> Iterator[Callable[[], subprocess.Popen[str]]]:
+    held: list[subprocess.Popen[str]] = []
+
+    def begin() -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", HOLDER, str(settings.directory)]
+        holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        held.append(holder)
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "open\n"
+        return holder
+
+    yield begin
+    for holder in held:
+        holder.kill()
+        holder.communicate()
+
+
+async def use(store: Store) -> None:
+    await publish(store.blobs, b"abc")
+    await store.records.put("key", b"value")
+    await store.ledger.record("pypi", PROJECT, Changes(serial=1))
+
+
+async def test_everything_in_it_is_for_its_owner_alone(store: Store, settings: StorageSettings) -> None:
+    await use(store)
+    partial = await store.blobs.begin()
+    modes = {path: stat.S_IMODE(path.lstat().st_mode) for path in settings.directory.rglob("*")}
+    assert stat.S_IMODE(settings.directory.stat().st_mode) == 0o700
+    assert {mode for path, mode in modes.items() if path.is_dir()} == {0o700}
+    assert {mode for path, mode in modes.items() if path.is_file()} == {0o600}
+    await partial.discard()
+
+
+async def test_a_directory_of_ours_that_others_could_read_is_closed_to_them(settings: StorageSettings) -> None:
+    settings.directory.mkdir(mode=0o755)
+    store = await Store.open(settings)
+    assert stat.S_IMODE(settings.directory.stat().st_mode) == 0o700
+    await store.close()
+
+
+async def test_what_was_kept_is_there_after_closing_and_opening(settings: StorageSettings) -> None:
+    first = await Store.open(settings)
+    await use(first)
+    await first.close()
+    await first.close()
+    second = await Store.open(settings)
+    assert await content_of(second.blobs, digest(b"abc")) == b"abc"
+    assert await second.records.get("key") == b"value"
+    assert (await second.ledger.history("pypi", PROJECT)).serial == 1
+    await second.close()
+
+
+async def test_a_closed_store_refuses_everything_and_breaks_nothing(settings: StorageSettings) -> None:
+    store = await Store.open(settings)
+    await store.close()
+    for attempt in (store.blobs.begin(), store.blobs.open(digest(b"abc")), store.records.get("a")):
+        with pytest.raises(StorageError, match="is closed"):
+            await attempt
+    with pytest.raises(StorageError, match="is closed"):
+        await store.ledger.history("pypi", PROJECT)
+
+
+async def test_closing_removes_what_is_unfinished(settings: StorageSettings) -> None:
+    store = await Store.open(settings)
+    partial = await store.blobs.begin()
+    await partial.append(b"abc")
+    assert len(list((settings.directory / "blobs/unfinished").iterdir())) == 1
+    await store.close()
+    assert list((settings.directory / "blobs/unfinished").iterdir()) == []
+
+
+async def test_a_second_process_is_refused_with_the_first_ones_id(
+    settings: StorageSettings, hold: Callable[[], subprocess.Popen[str]]
+) -> None:
+    holder = hold()
+    with pytest.raises(StorageInUseError, match=rf"in use by process {holder.pid};"):
+        await Store.open(settings)
+    holder.communicate("")
+    store = await Store.open(settings)
+    await store.close()
+
+
+async def test_a_second_opening_in_the_same_process_is_refused_too(store: Store, settings: StorageSettings) -> None:
+    with pytest.raises(StorageInUseError, match=rf"in use by process {os.getpid()};"):
+        await Store.open(settings)
+    await use(store)
+
+
+async def test_a_killed_process_leaves_the_directory_free(
+    settings: StorageSettings, hold: Callable[[], subprocess.Popen[str]]
+) -> None:
+    holder = hold()
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    store = await Store.open(settings)
+    await store.close()
+
+
+async def test_a_failed_opening_lets_go_of_the_directory(settings: StorageSettings) -> None:
+    store = await Store.open(settings)
+    await store.close()
+    ledger = settings.directory / "ledger" / "ledger.db"
+    kept = ledger.read_bytes()
+    ledger.write_bytes(b"garbage" * 1000)
+    with pytest.raises(LedgerError):
+        await Store.open(settings)
+    ledger.write_bytes(kept)
+    store = await Store.open(settings)
+    await store.close()
+
+
+async def test_another_layout_is_refused(settings: StorageSettings) -> None:
+    store = await Store.open(settings)
+    await store.close()
+    (settings.directory / "format").write_text("2\n")
+    with pytest.raises(StorageError, match="expected layout '1', found '2'"):
+        await Store.open(settings)
+
+
+async def test_a_lock_that_is_a_symbolic_link_is_not_followed(settings: StorageSettings, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    settings.directory.mkdir()
+    (settings.directory / "lock").symlink_to(victim)
+    with pytest.raises(StorageError, match="cannot use the storage directory"):
+        await Store.open(settings)
+    assert victim.read_text() == "precious"
+
+
+async def test_what_is_no_directory_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StorageError, match=r"cannot use the storage directory .*: Not a directory"):
+        await Store.open(StorageSettings(directory=tmp_path / "file" / "storage"))
+    with pytest.raises(StorageError, match="cannot use the storage directory /proc/none/storage"):
+        await Store.open(StorageSettings(directory=Path("/proc/none/storage")))
+
+
+@needs_root
+async def test_a_directory_of_another_user_is_refused(settings: StorageSettings) -> None:
+    settings.directory.mkdir()
+    os.chown(settings.directory, 65534, -1)
+    with pytest.raises(StorageError, match="belongs to user 65534; Assay runs as 0"):
+        await Store.open(settings)
+
+
+@needs_root
+async def test_a_directory_that_everybody_may_write_to_is_refused(
+    settings: StorageSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 65534)
+    settings.directory.mkdir()
+    settings.directory.chmod(0o777)
+    with pytest.raises(StorageError, match="everybody may write"):
+        await Store.open(settings)
+    settings.directory.chmod(0o2770)  # a volume of Kubernetes: root's, and writable to our group
+    store = await Store.open(settings)
+    await store.close()
+
+
+@needs_root
+def test_a_directory_that_cannot_be_written_is_refused_in_words() -> None:
+    # The interpreter of a virtual environment may be root's alone: the child drops its rights after its imports.
+    drop = "import os\nos.setgroups([])\nos.setgid(65534)\nos.setuid(65534)\n"
+    nobody = HOLDER.replace("asyncio.run", drop + "asyncio.run")
+    with TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        tried = subprocess.run(
+            [sys.executable, "-c", nobody, directory], input="", capture_output=True, text=True, cwd=ROOT, check=False
+        )
+    assert f"StorageError: cannot use the storage directory {directory}: Permission denied" in tried.stderr
+
+
+async def test_when_the_blobs_vanish_they_are_missing_and_new_ones_are_taken(
+    store: Store, settings: StorageSettings
+) -> None:
+    await publish(store.blobs, b"abc")
+    unfinished = await store.blobs.begin()
+    await unfinished.append(b"half")
+    shutil.rmtree(settings.directory / "blobs")
+    assert await store.blobs.open(digest(b"abc")) is None
+    with pytest.raises(StorageError, match="cannot publish"):
+        await unfinished.commit(digest(b"half"))
+    await publish(store.blobs, b"abc")
+    assert await content_of(store.blobs, digest(b"abc")) == b"abc"
+    usage = await store.blobs.stats()
+    assert (usage.count, usage.size, usage.unfinished) == (1, 3, 0)
+
+
+async def test_when_the_directory_vanishes_nothing_is_written_in_its_place_until_it_is_back(
+    store: Store, settings: StorageSettings
+) -> None:
+    await use(store)
+    away = settings.directory.with_name("away")
+    settings.directory.rename(away)
+    with pytest.raises(StorageError, match="cannot begin a file"):
+        await store.blobs.begin()
+    with pytest.raises(LedgerError, match="cannot be used"):
+        await store.ledger.record("pypi", PROJECT, Changes(serial=2))
+    await store.records.put("other", b"value")
+    assert not settings.directory.exists()
+    away.rename(settings.directory)
+    await publish(store.blobs, b"def")
+    await store.ledger.record("pypi", PROJECT, Changes(serial=3))
+    assert (await store.ledger.history("pypi", PROJECT)).serial == 3
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MiB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"a file system cannot be mounted here: {mounted.stderr.decode().strip()}")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    return ballast
+
+
+@needs_root
+async def test_a_full_disk_is_said_nothing_is_broken_and_work_goes_on_when_there_is_room(
+    small_disk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = await Store.open(StorageSettings(directory=small_disk / "storage"))
+    await use(store)
+    ballast = fill(small_disk)
+    partial = await store.blobs.begin()
+    with pytest.raises(StorageError, match="No space left on device"):
+        await partial.append(bytes(2**16))
+    await partial.discard()
+    with pytest.raises(LedgerError):
+        await store.ledger.record(
+            "pypi", PROJECT, Changes(evidence={digest(str(n).encode()): "x" for n in range(5000)})
+        )
+    await store.records.put("large", bytes(2**18))
+    assert "records-failing" in caplog.text
+    assert await content_of(store.blobs, digest(b"abc")) == b"abc"
+    assert await store.records.get("key") == b"value"
+    assert (await store.ledger.history("pypi", PROJECT)).evidence == {}
+
+    ballast.unlink()
+    await publish(store.blobs, b"def")
+    await store.records.put("large", bytes(2**18))
+    assert await store.records.get("large") == bytes(2**18)
+    await store.ledger.record("pypi", PROJECT, Changes(serial=9))
+    await store.close()
+    store = await Store.open(StorageSettings(directory=small_disk / "storage"))
+    assert await content_of(store.blobs, digest(b"def")) == b"def"
+    assert (await store.ledger.history("pypi", PROJECT)).serial == 9
+    await store.close()
+
+
+LIMITED = """
+import asyncio, resource, signal, sys
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from proxy.errors import StorageError
+from proxy.store.directory import Store
+from proxy.store.settings import StorageSettings
+
+async def main():
+    store = await Store.open(StorageSettings(directory=Path(sys.argv[1])))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
+    partial = await store.blobs.begin()
+    await partial.append(bytes(2**19))
+    try:
+        await partial.append(bytes(2**20))
+    except StorageError as error:
+        print(error, flush=True)
+    try:
+        await partial.commit(sha256(bytes(2**19)).hexdigest())
+    except StorageError as error:
+        print(error, flush=True)
+    print(await store.blobs.stats(), flush=True)
+    await store.close()
+
+asyncio.run(main())
+"""
+
+
+def test_a_file_that_the_system_cuts_off_is_never_published(settings: StorageSettings) -> None:
+    tried = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(settings.directory)], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    first, second, usage = tried.stdout.splitlines()
+    assert "File too large" in first
+    assert "did not take all of this file" in second
+    assert "count=0, size=0, unfinished=0" in usage
+    assert list((settings.directory / "blobs/unfinished").iterdir()) == []
