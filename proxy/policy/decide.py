@@ -1,0 +1,202 @@
+"""The verdict on one file: POLICY.md's precedence, step by step. Pure.
+
+1. revoked; 2. denied, or no rule governs; 3. an always-on check fails; 4. pinned, or not pinned where only pins count;
+5. forged evidence; 6. a requirement not met, unless a waiver lifts it; 7. otherwise approved. The first that applies
+decides, and every one that applies is reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from proxy.evidence import OMITTED, Attested, Forged, Unverifiable
+from proxy.policy import provenance, requirements
+from proxy.policy.checks import failures
+from proxy.policy.compiled import Terms
+from proxy.policy.exhibit import Context, Exhibit
+from proxy.policy.model import Mode, RatchetMode
+from proxy.policy.ratchet import SILENT, Opinion, opinion
+from proxy.policy.verdict import Approved, Code, Reason, Undecided, Verdict, Withheld, approve
+
+_NOTHING: list[Reason] = []
+
+
+def decide(exhibit: Exhibit, terms: Terms, context: Context, now: datetime) -> Verdict:
+    """The verdict on a file, ignoring mode, but that in audit mode nothing is withheld before its evidence is known."""
+    enforced = _enforced(exhibit, terms, context, now)
+    file = exhibit.file
+    pinned = file.sha256 in terms.pins
+    if terms.pinned_only and not pinned:
+        enforced.append(_not_pinned(terms))
+    if exhibit.evidence is None:
+        return _without_evidence(exhibit, terms, context, now, enforced)
+    forged = _forged(exhibit.evidence, terms)
+    unmet, continuity, is_open = _unmet(exhibit, terms, context, now)
+    if enforced:
+        return _withheld(exhibit, terms, [*enforced, *forged, *unmet], enforced=True)
+    if pinned:
+        return _pinned(exhibit, terms, [*forged, *unmet])
+    if forged:
+        return _withheld(exhibit, terms, [*forged, *unmet], enforced=True)
+    lifted, expiry, labels = _lifted(exhibit, terms, unmet, now) if unmet else (_NOTHING, None, _NOTHING)
+    remaining = [reason for reason in unmet if reason not in lifted] if lifted else unmet
+    if remaining:
+        return _withheld(exhibit, terms, remaining, enforced=False, expiry=expiry)
+    if is_open:
+        return Undecided(file=file)
+    return approve(
+        file,
+        rule=terms.label or "",
+        evidence=exhibit.evidence,
+        despite=lifted,
+        notes=[*_notes(exhibit, terms, continuity), *labels],
+        changes_at=_soonest(unmet, expiry),
+    )
+
+
+def _enforced(exhibit: Exhibit, terms: Terms, context: Context, now: datetime) -> list[Reason]:
+    """Steps 1 to 3."""
+    found = []
+    for repeal in terms.repeals:
+        attestations = exhibit.evidence.attestations if isinstance(exhibit.evidence, Attested) else ()
+        if repeal.covers(exhibit.file, attestations):
+            message = f"revoked: {repeal.reason}; take another version"
+            found.append(Reason(code=Code.REVOKED, rule=repeal.label, message=message, found=repeal.reason))
+    if terms.label is None:
+        message = "no rule of the policy covers this project; ask for one"
+        found.append(Reason(code=Code.NO_RULE, rule=None, message=message, expected="a rule that covers the project"))
+    elif terms.deny is not None:
+        message = f"denied by the policy: {terms.deny}"
+        found.append(Reason(code=Code.DENIED, rule=terms.label, message=message, found=terms.deny))
+    found.extend(failures(exhibit, context, now))
+    return found
+
+
+def _without_evidence(
+    exhibit: Exhibit, terms: Terms, context: Context, now: datetime, enforced: list[Reason]
+) -> Verdict:
+    """What can be said before a file's evidence is known: only what no evidence would change."""
+    file = exhibit.file
+    early = [*_at_best(exhibit, terms, context, now)]
+    if enforced:
+        return _withheld(exhibit, terms, [*enforced, *early], enforced=True)
+    if file.sha256 in terms.pins:
+        # Evidence could only tell of a revocation, which beats pins.
+        return Undecided(file=file) if terms.revokes_by_evidence else _pinned(exhibit, terms, early)
+    if not early or terms.mode is Mode.AUDIT:
+        return Undecided(file=file)
+    lifted, expiry, _ = _lifted(exhibit, terms, early, now)
+    remaining = [reason for reason in early if reason not in lifted]
+    if not remaining:
+        return Undecided(file=file)
+    return _withheld(exhibit, terms, remaining, enforced=False, expiry=expiry)
+
+
+def _at_best(exhibit: Exhibit, terms: Terms, context: Context, now: datetime) -> Iterable[Reason]:
+    """The requirements that fail whatever the evidence will be."""
+    if (index := requirements.of_index(terms, context)) is not None:
+        yield index
+    if (age := requirements.of_age(exhibit, terms, context, now, best_case=True)[0]) is not None:
+        yield age
+    yield from requirements.of_page(exhibit, terms, context, now, best_case=True)
+
+
+def _unmet(exhibit: Exhibit, terms: Terms, context: Context, now: datetime) -> tuple[list[Reason], Opinion, bool]:
+    """What fails for certain, the ratchet's opinion, and whether more may fail by earlier files' evidence."""
+    found = []
+    if (index := requirements.of_index(terms, context)) is not None:
+        found.append(index)
+    found.extend(exhibit.doubts)
+    age, is_open = requirements.of_age(exhibit, terms, context, now)
+    if age is not None and not is_open:
+        found.append(age)
+    continuity = opinion(exhibit, terms, context, now)
+    rest = list(requirements.of_page(exhibit, terms, context, now))
+    if terms.ratchet is RatchetMode.ENFORCE:
+        is_open = is_open or continuity.is_open
+        if continuity.reason is not None:
+            rest.insert(1 if rest and rest[0].code is Code.UPLOADED_AFTER else 0, continuity.reason)
+    found.extend(rest)
+    return found, continuity, is_open
+
+
+def _lifted(
+    exhibit: Exhibit, terms: Terms, unmet: list[Reason], now: datetime
+) -> tuple[list[Reason], datetime | None, list[str]]:
+    """Which reasons waivers lift, until when, and by which waivers. "An expired waiver is no waiver"."""
+    lifted: list[Reason] = []
+    expiries, labels = [], []
+    for exemption in terms.exemptions:
+        codes = exemption.codes
+        if exemption.expires <= now or not any(reason.code in codes for reason in unmet):
+            continue
+        # Before the evidence of a file without upload-time is known, it may yet prove old enough.
+        hopeful = exhibit.evidence is None and exhibit.time is None and exemption.sha256 is None
+        if hopeful or exemption.covers(exhibit.file, exhibit.time):
+            lifted.extend(reason for reason in unmet if reason.code in codes and reason not in lifted)
+            expiries.append(exemption.expires)
+            labels.append(f"waived: {exemption.label}")
+    return lifted, min(expiries, default=None), labels
+
+
+def _pinned(exhibit: Exhibit, terms: Terms, despite: list[Reason]) -> Approved:
+    return approve(
+        exhibit.file,
+        rule=terms.label or "",
+        evidence=exhibit.evidence,
+        despite=despite,
+        notes=("pinned: a person approved exactly this file",),
+        changes_at=_soonest(despite, None),
+    )
+
+
+def _withheld(
+    exhibit: Exhibit, terms: Terms, reasons: list[Reason], *, enforced: bool, expiry: datetime | None = None
+) -> Withheld:
+    return Withheld(
+        file=exhibit.file,
+        reasons=tuple(reasons),
+        enforced=enforced,
+        rule=terms.label,
+        evidence=exhibit.evidence,
+        changes_at=_soonest(reasons, expiry),
+    )
+
+
+def _soonest(reasons: list[Reason], expiry: datetime | None) -> datetime | None:
+    if not reasons and expiry is None:
+        return None
+    instants = [reason.until for reason in reasons if reason.until is not None]
+    if expiry is not None:
+        instants.append(expiry)
+    return min(instants, default=None)
+
+
+def _forged(evidence: object, terms: Terms) -> list[Reason]:
+    if not isinstance(evidence, Forged):
+        return _NOTHING
+    if evidence.step == OMITTED:
+        message = "the index promises a provenance for it and has none"
+        code = Code.PROVENANCE_MISSING
+    else:
+        message = f"its provenance is forged: {evidence.step}; don't use it, and tell whoever runs the index"
+        code = Code.FORGED
+    return [Reason(code=code, rule=terms.label, message=message, expected=evidence.expected, found=evidence.found)]
+
+
+def _not_pinned(terms: Terms) -> Reason:
+    message = "the rule approves only the files it pins, and this is none of them; ask for a pin"
+    return Reason(code=Code.NOT_PINNED, rule=terms.label, message=message, expected="a pinned SHA-256")
+
+
+def _notes(exhibit: Exhibit, terms: Terms, continuity: Opinion) -> list[str]:
+    told = provenance.notes(exhibit.counted, terms) if exhibit.counted else []
+    if isinstance(exhibit.evidence, Unverifiable):
+        told.append(f"its attestation counts for nothing: {exhibit.evidence.reason}")
+    if continuity is not SILENT:
+        if continuity.note is not None:
+            told.append(continuity.note)
+        if continuity.reason is not None and terms.ratchet is RatchetMode.WARN:
+            told.append(f"{continuity.reason.code}: {continuity.reason.message}")
+    return told
