@@ -1,0 +1,436 @@
+"""Blobs on a file system: eviction, limits, damage, cancellation, failing system calls."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import threading
+from collections.abc import AsyncIterator, Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.errors import StorageError
+from proxy.simple.model import Sha256
+from proxy.store.blobs import DiskBlobs
+from proxy.store.shelf import HOUR, Shelf
+from tests.contract.blobs_contract import content_of, digest, publish, whole
+
+KIB = 1024
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def make(tmp_path: Path, clock: Clock) -> AsyncIterator[Callable[..., Any]]:
+    made: list[DiskBlobs] = []
+
+    async def begin(limit: int = 10 * KIB) -> DiskBlobs:
+        blobs = DiskBlobs(tmp_path / "blobs", limit, clock)
+        made.append(blobs)
+        await blobs.scan()
+        return blobs
+
+    yield begin
+    for blobs in made:
+        await blobs.close()
+
+
+@pytest.fixture
+async def blobs(make: Callable[..., Any]) -> DiskBlobs:
+    found: DiskBlobs = await make()
+    return found
+
+
+def of(number: int, size: int = 3 * KIB) -> bytes:
+    return bytes([number]) * size
+
+
+async def present(blobs: DiskBlobs, numbers: range) -> list[int]:
+    kept = await asyncio.to_thread(blobs.shelf.digests)
+    return [number for number in numbers if digest(of(number)) in kept]
+
+
+def place(tmp_path: Path, content: bytes) -> Path:
+    return tmp_path / "blobs" / digest(content)[:2] / f"{digest(content)}.{len(content)}"
+
+
+def on_disk(tmp_path: Path) -> int:
+    return sum(path.stat().st_size for path in (tmp_path / "blobs").rglob("*") if path.is_file())
+
+
+async def test_the_oldest_used_goes_first(blobs: DiskBlobs) -> None:
+    for number in range(3):
+        await publish(blobs, of(number))
+    assert await content_of(blobs, digest(of(0))) == of(0)
+    await publish(blobs, of(3))
+    assert await present(blobs, range(4)) == [0, 2, 3]
+
+
+async def test_what_is_open_is_not_evicted_until_it_is_closed(blobs: DiskBlobs) -> None:
+    await publish(blobs, of(0))
+    blob = await blobs.open(digest(of(0)))
+    assert blob is not None
+    for number in range(1, 5):
+        await publish(blobs, of(number))
+    assert await present(blobs, range(5)) == [0, 3, 4]
+    assert whole(blob) == of(0)
+    await blob.close()
+    await publish(blobs, of(5))
+    assert await present(blobs, range(6)) == [3, 4, 5]
+
+
+async def test_the_order_of_use_outlives_a_restart_to_the_hour(make: Callable[..., Any], clock: Clock) -> None:
+    first = await make()
+    for number in range(3):
+        await publish(first, of(number))
+        clock.now += 1
+    for sha in map(digest, map(of, range(3))):
+        os.utime(first.shelf._place(sha, 3 * KIB), (clock.now, clock.now))
+        clock.now += 1
+    clock.now += 2 * HOUR
+    assert await content_of(first, digest(of(0))) == of(0)
+    await first.close()
+    second = await make()
+    await publish(second, of(3))
+    assert await present(second, range(4)) == [0, 2, 3]
+
+
+async def test_use_is_written_to_disk_at_most_hourly(blobs: DiskBlobs, tmp_path: Path, clock: Clock) -> None:
+    await publish(blobs, of(0))
+    file = place(tmp_path, of(0))
+    os.utime(file, (clock.now, clock.now))
+    written = file.stat().st_mtime
+    clock.now += HOUR - 1
+    await content_of(blobs, digest(of(0)))
+    assert file.stat().st_mtime == written
+    clock.now += 2
+    await content_of(blobs, digest(of(0)))
+    assert file.stat().st_mtime == clock.now
+
+
+async def test_the_limit_holds_while_several_come_in_at_once(make: Callable[..., Any], tmp_path: Path) -> None:
+    blobs = await make(64 * KIB)
+    for number in range(20):
+        await publish(blobs, of(number))
+    highest = 0
+
+    async def bring(number: int) -> None:
+        nonlocal highest
+        partial = await blobs.begin()
+        for _ in range(4):
+            await partial.append(of(number, 4 * KIB))
+            usage = await blobs.stats()
+            highest = max(highest, usage.size + usage.unfinished, await asyncio.to_thread(on_disk, tmp_path))
+        await partial.commit(digest(of(number, 16 * KIB)))
+
+    await asyncio.gather(*(bring(number) for number in range(100, 104)))
+    assert 48 * KIB < highest <= 64 * KIB
+    usage = await blobs.stats()
+    assert (usage.count, usage.size, usage.unfinished) == (4, 64 * KIB, 0)
+
+
+async def test_a_file_larger_than_all_the_room_is_refused_and_leaves_nothing(blobs: DiskBlobs, tmp_path: Path) -> None:
+    partial = await blobs.begin()
+    await partial.append(bytes(10 * KIB))
+    with pytest.raises(StorageError, match=r"no room left in the 10\.0 KiB of storage\.blobs"):
+        await partial.append(b"x")
+    with pytest.raises(StorageError, match="nothing can be added"):
+        await partial.append(b"")
+    with pytest.raises(StorageError, match="did not take all"):
+        await partial.commit(digest(bytes(10 * KIB)))
+    assert on_disk(tmp_path) == 0
+    await publish(blobs, bytes(10 * KIB))
+    assert (await blobs.stats()).count == 1
+
+
+async def test_a_limit_made_smaller_holds_from_the_start(make: Callable[..., Any]) -> None:
+    first = await make()
+    for number in range(3):
+        await publish(first, of(number))
+        os.utime(first.shelf._place(digest(of(number)), 3 * KIB), (number, number))
+    await first.close()
+    second = await make(7 * KIB)
+    assert await present(second, range(3)) == [1, 2]
+
+
+async def test_pruning_leaves_what_fits(blobs: DiskBlobs, tmp_path: Path) -> None:
+    for number in range(3):
+        await publish(blobs, of(number))
+    pruned = await blobs.prune(4 * KIB)
+    assert (pruned.count, pruned.size) == (2, 6 * KIB)
+    assert await present(blobs, range(3)) == [2]
+    assert on_disk(tmp_path) == 3 * KIB
+
+
+async def test_the_same_content_published_again_is_counted_once(blobs: DiskBlobs) -> None:
+    for _ in range(5):
+        await publish(blobs, of(1))
+    usage = await blobs.stats()
+    assert (usage.count, usage.size, usage.unfinished, usage.opened) == (1, 3 * KIB, 0, 0)
+
+
+@pytest.mark.parametrize("damage", [b"", b"short", of(1, 3 * KIB + 1)])
+async def test_a_blob_of_another_size_is_missing_and_gone_from_the_disk(
+    blobs: DiskBlobs, tmp_path: Path, damage: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    await publish(blobs, of(1))
+    place(tmp_path, of(1)).write_bytes(damage)
+    assert await blobs.open(digest(of(1))) is None
+    assert not place(tmp_path, of(1)).exists()
+    assert "blob-broken" in caplog.text
+    usage = await blobs.stats()
+    assert (usage.count, usage.size, usage.opened) == (0, 0, 0)
+    await publish(blobs, of(1))
+    assert await content_of(blobs, digest(of(1))) == of(1)
+
+
+async def test_a_start_removes_torn_blobs_sweeps_the_unfinished_and_keeps_the_rest(
+    make: Callable[..., Any], tmp_path: Path
+) -> None:
+    first = await make()
+    await publish(first, of(1))
+    await publish(first, of(2))
+    await first.close()
+    place(tmp_path, of(2)).write_bytes(b"")
+    (tmp_path / "blobs/unfinished/left").write_bytes(b"half")
+    stray = tmp_path / "blobs/00/notes.txt"
+    stray.write_text("not ours")
+    second = await make()
+    assert await present(second, range(3)) == [1]
+    assert not place(tmp_path, of(2)).exists()
+    assert list((tmp_path / "blobs/unfinished").iterdir()) == []
+    assert stray.exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../../victim", "a" * 64, "a" * 64 + ".3.4", "a" * 64 + ".-3", "a" * 64 + ".03", "A" * 64 + ".3", "a" * 63 + ".3"],
+)
+async def test_a_name_of_another_form_is_no_blob(make: Callable[..., Any], tmp_path: Path, name: str) -> None:
+    (tmp_path / "blobs/aa").mkdir(parents=True)
+    (tmp_path / "blobs/aa" / name.replace("/", "_")).write_bytes(b"abc")
+    blobs = await make()
+    assert (await blobs.stats()).count == 0
+
+
+async def test_a_blob_in_the_wrong_shard_is_no_blob(make: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "blobs/00").mkdir(parents=True)
+    (tmp_path / "blobs/00" / f"{'a' * 64}.3").write_bytes(b"abc")
+    assert (await (await make()).stats()).count == 0
+
+
+async def test_a_symbolic_link_in_a_blobs_place_is_not_followed(
+    make: Callable[..., Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "victim").write_bytes(b"abc")
+    blobs = await make()
+    await publish(blobs, b"abc")
+    place(tmp_path, b"abc").unlink()
+    place(tmp_path, b"abc").symlink_to(tmp_path / "victim")
+    assert await blobs.open(digest(b"abc")) is None
+    assert "blob-unreadable" in caplog.text
+    await blobs.close()
+    again = await make()
+    assert (await again.stats()).count == 0
+    assert (tmp_path / "victim").read_bytes() == b"abc"
+
+
+async def test_verification_removes_what_has_other_bytes_and_says_so(
+    blobs: DiskBlobs, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(3):
+        await publish(blobs, of(number))
+    place(tmp_path, of(1)).write_bytes(of(9))
+    steps: list[tuple[int, int]] = []
+    found = await blobs.verify(lambda done, count: steps.append((done, count)))
+    assert (found.checked, found.size, found.broken) == (3, 9 * KIB, (digest(of(1)),))
+    assert steps == [(1, 3), (2, 3), (3, 3)]
+    assert "blob-broken" in caplog.text
+    assert await present(blobs, range(3)) == [0, 2]
+    assert (await blobs.verify()).broken == ()
+    assert (await blobs.stats()).opened == 0
+
+
+def fail(call: str, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_arguments: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(call, failing)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT])
+async def test_a_failing_write_is_said_and_nothing_is_left(
+    blobs: DiskBlobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    partial = await blobs.begin()
+    await partial.append(b"abc")
+    with monkeypatch.context() as broken:
+        fail("proxy.store.blobs.os.write", number, broken)
+        with pytest.raises(StorageError, match=os.strerror(number)):
+            await partial.append(b"def")
+    assert partial.written == 3
+    with pytest.raises(StorageError):
+        await partial.commit(digest(b"abc"))
+    assert on_disk(tmp_path) == 0
+    assert (await blobs.stats()).unfinished == 0
+
+
+async def test_a_failing_sync_publishes_nothing(
+    blobs: DiskBlobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partial = await blobs.begin()
+    await partial.append(b"abc")
+    with monkeypatch.context() as broken:
+        fail("proxy.store.blobs.os.fsync", errno.EIO, broken)
+        with pytest.raises(StorageError, match="cannot sync"):
+            await partial.commit(digest(b"abc"))
+    assert await blobs.open(digest(b"abc")) is None
+    assert on_disk(tmp_path) == 0
+
+
+async def test_a_failing_rename_publishes_nothing(
+    blobs: DiskBlobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partial = await blobs.begin()
+    await partial.append(b"abc")
+    with monkeypatch.context() as broken:
+        fail("proxy.store.shelf.Path.replace", errno.EROFS, broken)
+        with pytest.raises(StorageError, match="cannot publish"):
+            await partial.commit(digest(b"abc"))
+    assert await blobs.open(digest(b"abc")) is None
+    assert on_disk(tmp_path) == 0
+    assert (await blobs.stats()).unfinished == 0
+
+
+async def test_short_writes_are_completed(blobs: DiskBlobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+
+    def short(descriptor: int, content: memoryview) -> int:
+        return write(descriptor, content[:7])
+
+    monkeypatch.setattr("proxy.store.blobs.os.write", short)
+    content = os.urandom(1000)
+    await publish(blobs, content)
+    assert await content_of(blobs, digest(content)) == content
+
+
+async def test_an_append_whose_caller_is_gone_ends_before_its_file_is_closed(
+    blobs: DiskBlobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, entered, release = os.write, threading.Event(), threading.Event()
+
+    def stalled(descriptor: int, content: memoryview) -> int:
+        entered.set()
+        assert release.wait(10)
+        return write(descriptor, content)
+
+    monkeypatch.setattr("proxy.store.blobs.os.write", stalled)
+    partial = await blobs.begin()
+    appending = asyncio.create_task(partial.append(b"abc"))
+    assert await asyncio.to_thread(entered.wait, 10)
+    appending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await appending
+    discarding = asyncio.create_task(partial.discard())
+    await asyncio.sleep(0)
+    assert not discarding.done()
+    release.set()
+    await discarding
+    assert partial.written == 3
+    assert on_disk(tmp_path) == 0
+
+
+async def test_a_blob_whose_opener_is_gone_is_let_go_of(blobs: DiskBlobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    await publish(blobs, b"abc")
+    look, entered, release = Shelf.open, threading.Event(), threading.Event()
+
+    def stalled(shelf: Shelf, sha: Sha256) -> object:
+        found = look(shelf, sha)
+        entered.set()
+        assert release.wait(10)
+        return found
+
+    monkeypatch.setattr(Shelf, "open", stalled)
+    opening = asyncio.create_task(blobs.open(digest(b"abc")))
+    assert await asyncio.to_thread(entered.wait, 10)
+    assert (await blobs.stats()).opened == 1
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    release.set()
+    await blobs.reading.close()
+    assert (await asyncio.to_thread(blobs.shelf.usage)).opened == 0
+
+
+async def test_a_file_whose_beginner_is_gone_is_removed(
+    blobs: DiskBlobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, entered, release = Shelf.begin, threading.Event(), threading.Event()
+
+    def stalled(shelf: Shelf) -> object:
+        found = begin(shelf)
+        entered.set()
+        assert release.wait(10)
+        return found
+
+    monkeypatch.setattr(Shelf, "begin", stalled)
+    beginning = asyncio.create_task(blobs.begin())
+    assert await asyncio.to_thread(entered.wait, 10)
+    beginning.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await beginning
+    release.set()
+    await blobs.writing.close()
+    assert list((tmp_path / "blobs/unfinished").iterdir()) == []
+    assert blobs.unfinished == set()
+
+
+async def test_what_is_being_published_is_not_evicted_by_another(
+    make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = await make(4 * KIB)
+    entered, release = threading.Event(), threading.Event()
+
+    def stalled(_directory: Path) -> None:
+        entered.set()
+        assert release.wait(10)
+
+    monkeypatch.setattr("proxy.store.shelf._sync_directory", stalled)
+    publishing = asyncio.create_task(publish(blobs, of(1)))
+    assert await asyncio.to_thread(entered.wait, 10)
+    other = await blobs.begin()
+    with pytest.raises(StorageError, match="no room left"):
+        await other.append(of(2))
+    assert await present(blobs, range(3)) == [1]
+    release.set()
+    await publishing
+    await other.discard()
+    await publish(blobs, of(2))
+    assert await present(blobs, range(3)) == [2]
+
+
+async def test_large_files_are_hashed_as_they_are(make: Callable[..., Any]) -> None:
+    blobs = await make(2**26)
+    content = os.urandom(2**20)
+    expected = sha256(content * 20)
+    partial = await blobs.begin()
+    for _ in range(20):
+        await partial.append(content)
+    assert await partial.digest() == expected.hexdigest()
+    await partial.commit(Sha256(expected.hexdigest()))
+    assert (await blobs.verify()).size == 20 * 2**20
