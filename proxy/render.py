@@ -22,7 +22,8 @@ from urllib.parse import quote
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from proxy.policy.verdict import Approved, Reason, Withheld
+from proxy.policy.reasons import Tombstone, withheld_json
+from proxy.policy.verdict import Approved, Withheld
 from proxy.simple.json_page import FILE_KEYS
 from proxy.simple.model import File, Project
 from proxy.simple.negotiate import Format
@@ -30,7 +31,6 @@ from proxy.simple.negotiate import Format
 __all__ = [
     "ApprovedPage",
     "Links",
-    "reasons_json",
     "render_project",
     "render_root_head",
     "render_root_line",
@@ -41,8 +41,6 @@ API_VERSION: Final = "1.4"
 """PEP 792's, as PyPI has it."""
 SIZELESS_API_VERSION: Final = "1.0"
 """PEP 700: from 1.1 on ``size`` "is mandatory", so a page that cannot say it claims no more than this."""
-LONGEST_YANK: Final = 400
-"""Characters of a tombstone's reason: it is printed on one line of a terminal."""
 
 _encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
 _text = json.encoder.encode_basestring_ascii  # what the encoder itself does with a string, without its overhead
@@ -58,8 +56,8 @@ class ApprovedPage:
     approved: tuple[Approved, ...]
     """In the order in which they are listed."""
     withheld: tuple[Withheld, ...] = ()
-    tombstones: tuple[Withheld, ...] = ()
-    """Those of `withheld` that are listed as yanked: of versions without an approved file."""
+    tombstones: tuple[Tombstone, ...] = ()
+    """Withheld files that are listed as yanked with the reason: of versions without an approved file."""
     show_withheld: bool = True
     """Whether ``_withheld`` and its like in HTML are written."""
 
@@ -98,11 +96,11 @@ def _json_page(page: ApprovedPage, links: Links) -> bytes:
         parts.append(f'"project-status":{_with(known, _members(project.status.extra, frozenset(status)))}')
     parts.append(f'"versions":{_encode(_versions(page))}')
     entries = [_json_file(approved.file, links) for approved in page.approved]
-    entries += [_json_tombstone(withheld, links) for withheld in page.tombstones]
+    entries += [_json_tombstone(tombstone, links) for tombstone in page.tombstones]
     parts.append(f'"files":[{",".join(entries)}]')
     parts += _members(project.extra, _OUR_PAGE_KEYS)
     if page.show_withheld:
-        parts.append(f'"_withheld":{_encode([_withheld(withheld) for withheld in page.withheld])}')
+        parts.append(f'"_withheld":{_encode([withheld_json(withheld) for withheld in page.withheld])}')
     return f"{{{','.join(parts)}}}\n".encode("ascii")
 
 
@@ -116,10 +114,10 @@ def _json_file(file: File, links: Links) -> str:
     return f"{{{','.join(members + _members(file.extra, FILE_KEYS))}}}"
 
 
-def _json_tombstone(withheld: Withheld, links: Links) -> str:
+def _json_tombstone(tombstone: Tombstone, links: Links) -> str:
     """What is known of the file, but nothing to fetch beside it: its metadata and provenance answer 403 as it does."""
-    yanked = _text(_yank_text(withheld))
-    return f"{{{','.join(_entry(withheld.file, links, yanked=yanked, metadata='false', provenance=None))}}}"
+    yanked = _text(tombstone.yanked)
+    return f"{{{','.join(_entry(tombstone.file, links, yanked=yanked, metadata='false', provenance=None))}}}"
 
 
 def _entry(file: File, links: Links, *, yanked: str, metadata: str, provenance: str | None) -> list[str]:
@@ -195,48 +193,6 @@ def _instant(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-# Reasons
-
-
-def _withheld(withheld: Withheld) -> dict[str, object]:
-    return {
-        "filename": withheld.file.filename,
-        "sha256": withheld.file.sha256,
-        "reasons": reasons_json(withheld.reasons),
-    }
-
-
-def reasons_json(reasons: Iterable[Reason]) -> list[dict[str, object]]:
-    """Reasons in the shape that POLICY.md gives them."""
-    return [
-        {
-            "code": reason.code.value,
-            "rule": _printable(reason.rule),
-            "message": _printable(reason.message),
-            "expected": _printable(reason.expected),
-            "found": _printable(reason.found),
-            "until": None if reason.until is None else _instant(reason.until),
-        }
-        for reason in reasons
-    ]
-
-
-def _printable(text: str | None) -> str | None:
-    """Control characters escaped, as POLICY.md has it "everywhere": terminals show what clients print."""
-    if text is None or text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
-        for character in text
-    )
-
-
-def _yank_text(withheld: Withheld) -> str:
-    words = "; ".join(f"{reason.code.value}: {_printable(reason.message)}" for reason in withheld.reasons)
-    text = f"withheld by policy: {words}"
-    return text if len(text) <= LONGEST_YANK else f"{text[: LONGEST_YANK - 1]}…"
-
-
 # HTML (PEP 503, 592, 629, 658, 714, 740, 792)
 
 
@@ -256,8 +212,8 @@ def _html_lines(page: ApprovedPage, links: Links) -> Iterator[str]:
     yield f"<title>{title}</title>\n</head>\n<body>\n<h1>{title}</h1>"
     for approved in page.approved:
         yield _html_file(approved.file, links)
-    for withheld in page.tombstones:
-        yield _anchor(withheld.file, links, [("data-yanked", _yank_text(withheld))])
+    for tombstone in page.tombstones:
+        yield _anchor(tombstone.file, links, [("data-yanked", tombstone.yanked)])
     if page.show_withheld and page.withheld:
         yield from _html_withheld(page.withheld)
     yield "</body>\n</html>"
@@ -294,8 +250,9 @@ def _html_withheld(withheld: Iterable[Withheld]) -> Iterator[str]:
     """Text, never a link: whatever an installer makes of the page, it finds nothing here."""
     yield "<h2>Withheld</h2>\n<ul>"
     for item in withheld:
-        words = " ".join(f"{reason.code.value}: {_printable(reason.message)}" for reason in item.reasons)
-        yield f"<li><code>{_escaped(_printable(item.file.filename) or '')}</code> {_escaped(words)}</li>"
+        told = withheld_json(item)
+        words = "; ".join(f"{reason['code']}: {reason['message']}" for reason in told["reasons"])
+        yield f"<li><code>{_escaped(told['filename'])}</code> {_escaped(words)}</li>"
     yield "</ul>"
 
 

@@ -1,0 +1,334 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from packaging.utils import NormalizedName
+
+from proxy.policy.reasons import Tombstone
+from proxy.policy.verdict import Code, Reason, Withheld, approve
+from proxy.render import (
+    ApprovedPage,
+    Links,
+    render_project,
+    render_root_head,
+    render_root_line,
+    render_root_tail,
+)
+from proxy.simple.model import File, Project
+from proxy.simple.negotiate import Format
+from proxy.simple.parse import parse_project
+from proxy.simple.root import RootParser
+
+FOO = NormalizedName("foo")
+HASH = "3427a8a5dd0c1e176da48a44efb410875b3973bd9843403a0997e4187c408dc1"
+OTHER = "0ace7980f82c5815ede4cd7bf9f6693684cec2ae47b9b7ade9add533b8627c6b"
+LINKS = Links(files="../../files/", integrity="https://proxy.example")
+UPSTREAM: dict[str, Any] = {
+    "meta": {"_last-serial": 25862117, "api-version": "1.4", "x-meta": [1]},
+    "name": "foo",
+    "project-status": {"status": "active", "x-status": {}},
+    "versions": ["0.9", "1.0", "01.1", "2.0+a"],
+    "alternate-locations": ["https://elsewhere.example/"],
+    "files": [
+        {
+            "core-metadata": {"sha256": OTHER},
+            "data-dist-info-metadata": {"sha256": OTHER},
+            "filename": "foo-1.0-py3-none-any.whl",
+            "hashes": {"sha256": HASH, "blake2b": "ab"},
+            "provenance": "https://index.example/integrity/foo/1.0/foo-1.0-py3-none-any.whl/provenance",
+            "requires-python": ">=3.9",
+            "size": 4662,
+            "upload-time": "2024-11-06T22:37:08.938180Z",
+            "url": "https://files.example:8080/p/foo-1.0-py3-none-any.whl?sig=secret",
+            "yanked": "bro<ken",
+            "gpg-sig": False,
+            "x-file": {"a": [1, None, "é"]},
+        },
+        {
+            "core-metadata": False,
+            "data-dist-info-metadata": False,
+            "filename": "foo-2.0+a.tar.gz",
+            "hashes": {"sha256": OTHER},
+            "provenance": None,
+            "requires-python": None,
+            "size": 0,
+            "upload-time": "2024-11-06T22:37:08.000000Z",
+            "url": "https://files.example:8080/p/foo-2.0%2Ba.tar.gz",
+            "yanked": False,
+        },
+    ],
+}
+
+
+def _project(page: dict[str, Any] = UPSTREAM) -> Project:
+    return parse_project(json.dumps(page).encode(), Format.JSON, "https://index.example/simple/foo/", FOO)
+
+
+def _page(project: Project, **more: Any) -> ApprovedPage:
+    approved = tuple(approve(file, rule="everything else", evidence=None) for file in project.files)
+    return ApprovedPage(project=project, **{"approved": approved, **more})
+
+
+def _json(page: ApprovedPage, links: Links = LINKS) -> Any:
+    return json.loads(render_project(page, Format.JSON, links))
+
+
+def _html(page: ApprovedPage, links: Links = LINKS) -> str:
+    return render_project(page, Format.TEXT_HTML, links).decode()
+
+
+def _withheld(file: File, message: str = "uploaded 1 day ago; allowed from 2026-11-24 14:00 UTC") -> Withheld:
+    reason = Reason(
+        code=Code.TOO_YOUNG,
+        rule="everything else",
+        message=message,
+        expected="3 days",
+        found="1 day",
+        until=datetime(2026, 11, 24, 14, tzinfo=UTC),
+    )
+    return Withheld(file=file, reasons=(reason,), enforced=False, rule="everything else")
+
+
+class _Anchors(HTMLParser):
+    """The standard library's own idea of the page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.anchors: list[dict[str, str | None]] = []
+        self.tags: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag == "a":
+            self.anchors.append(dict(attrs))
+
+
+def test_json_has_every_key_that_pypi_sends() -> None:
+    page = _json(_page(_project()))
+    first, second = UPSTREAM["files"]
+    assert page == {
+        **UPSTREAM,
+        "versions": ["1.0", "2.0+a"],
+        "files": [
+            {
+                **first,
+                "url": "../../files/files.example:8080/p/foo-1.0-py3-none-any.whl",
+                "provenance": "https://proxy.example/integrity/foo/1.0/foo-1.0-py3-none-any.whl/provenance",
+            },
+            {**second, "url": "../../files/files.example:8080/p/foo-2.0%2Ba.tar.gz"},
+        ],
+        "_withheld": [],
+    }
+
+
+def test_html_has_every_attribute_that_pypi_sends() -> None:
+    text = _html(_page(_project()))
+    assert _Anchors(text).anchors == [
+        {
+            "href": f"../../files/files.example:8080/p/foo-1.0-py3-none-any.whl#sha256={HASH}",
+            "data-requires-python": ">=3.9",
+            "data-yanked": "bro<ken",
+            "data-dist-info-metadata": f"sha256={OTHER}",
+            "data-core-metadata": f"sha256={OTHER}",
+            "data-provenance": "https://proxy.example/integrity/foo/1.0/foo-1.0-py3-none-any.whl/provenance",
+        },
+        {"href": f"../../files/files.example:8080/p/foo-2.0%2Ba.tar.gz#sha256={OTHER}"},
+    ]
+    assert '<meta name="pypi:repository-version" content="1.4">' in text
+    assert '<meta name="pypi:project-status" content="active">' in text
+    assert ">foo-2.0+a.tar.gz</a>" in text
+    assert text.endswith("<!--SERIAL 25862117-->")
+
+
+@pytest.mark.parametrize("form", list(Format))
+def test_the_query_of_an_upstream_url_never_reaches_a_client(form: Format) -> None:
+    assert b"secret" not in render_project(_page(_project()), form, LINKS)
+
+
+@pytest.mark.parametrize("form", list(Format))
+def test_the_same_page_gives_the_same_bytes(form: Format) -> None:
+    assert render_project(_page(_project()), form, LINKS) == render_project(_page(_project()), form, LINKS)
+
+
+def test_only_approved_files_are_listed_and_the_others_are_told() -> None:
+    project = _project()
+    page = _page(
+        project,
+        approved=(approve(project.files[0], rule="r", evidence=None),),
+        withheld=(_withheld(project.files[1]),),
+    )
+    assert [file["filename"] for file in _json(page)["files"]] == ["foo-1.0-py3-none-any.whl"]
+    assert _json(page)["versions"] == ["1.0"]
+    assert _json(page)["_withheld"] == [
+        {
+            "filename": "foo-2.0+a.tar.gz",
+            "sha256": OTHER,
+            "reasons": [
+                {
+                    "code": "too-young",
+                    "rule": "everything else",
+                    "message": "uploaded 1 day ago; allowed from 2026-11-24 14:00 UTC",
+                    "expected": "3 days",
+                    "found": "1 day",
+                    "until": "2026-11-24T14:00:00Z",
+                }
+            ],
+        }
+    ]
+    text = _html(page)
+    assert len(_Anchors(text).anchors) == 1
+    assert "foo-2.0+a.tar.gz</code> too-young: uploaded 1 day ago; allowed from 2026-11-24 14:00 UTC" in text
+
+
+def test_a_view_may_keep_silent_about_what_is_withheld() -> None:
+    project = _project()
+    page = ApprovedPage(
+        project=project, approved=(), withheld=tuple(map(_withheld, project.files)), show_withheld=False
+    )
+    assert "_withheld" not in _json(page)
+    assert "foo-2.0+a" not in _html(page)
+    assert _json(replace(page, show_withheld=True))["_withheld"]
+    assert "foo-2.0+a" in _html(replace(page, show_withheld=True))
+
+
+def test_a_page_with_nothing_approved_lists_nothing() -> None:
+    project = _project()
+    page = ApprovedPage(project=project, approved=(), withheld=tuple(map(_withheld, project.files)))
+    assert (_json(page)["files"], _json(page)["versions"], len(_json(page)["_withheld"])) == ([], [], 2)
+    assert _Anchors(_html(page)).anchors == []
+
+
+def test_a_tombstone_is_listed_as_yanked_and_offers_nothing_beside_itself() -> None:
+    project = _project()
+    stone = Tombstone(file=project.files[0], yanked='withheld: "too young"')
+    page = ApprovedPage(project=project, approved=(), withheld=(_withheld(project.files[0]),), tombstones=(stone,))
+    (entry,) = _json(page)["files"]
+    assert entry["yanked"] == 'withheld: "too young"'
+    assert (entry["core-metadata"], entry["data-dist-info-metadata"], entry["provenance"]) == (False, False, None)
+    assert entry["hashes"]["sha256"] == HASH
+    assert _json(page)["versions"] == []
+    (anchor,) = _Anchors(_html(page)).anchors
+    assert anchor == {
+        "href": f"../../files/files.example:8080/p/foo-1.0-py3-none-any.whl#sha256={HASH}",
+        "data-requires-python": ">=3.9",
+        "data-yanked": 'withheld: "too young"',
+    }
+
+
+def test_a_listed_file_without_size_lowers_the_version_that_the_page_claims() -> None:
+    first, second = UPSTREAM["files"]
+    sizeless = {key: value for key, value in second.items() if key != "size"}
+    project = _project({**UPSTREAM, "files": [first, sizeless]})
+    assert _json(_page(project))["meta"]["api-version"] == "1.0"
+    assert 'content="1.0"' in _html(_page(project))
+    assert "size" not in _json(_page(project))["files"][1]
+    only_sized = _page(project, approved=_page(project).approved[:1], withheld=(_withheld(project.files[1]),))
+    assert _json(only_sized)["meta"]["api-version"] == "1.4"
+
+
+def test_provenance_is_left_out_where_the_proxy_has_no_address_to_state() -> None:
+    page, nowhere = _page(_project()), Links(files="../../files/", integrity=None)
+    assert _json(page, nowhere)["files"][0]["provenance"] is None
+    assert "data-provenance" not in _html(page, nowhere)
+
+
+def test_provenance_addresses_are_percent_encoded() -> None:
+    first, _ = UPSTREAM["files"]
+    entry = {**first, "filename": "foo-1!2.0+a.tar.gz", "url": "https://h/foo-1!2.0+a.tar.gz"}
+    (listed,) = _json(_page(_project({"files": [entry]})))["files"]
+    assert listed["provenance"] == "https://proxy.example/integrity/foo/1%212.0%2Ba/foo-1%212.0%2Ba.tar.gz/provenance"
+
+
+def test_versions_that_the_index_forgot_follow_in_their_order() -> None:
+    names = ["foo-1.10.zip", "foo-1.9.zip", "foo-1.0.zip", "foo-1.0.0.tar.gz", "foo-1.0.tar.gz"]
+    files = [{"filename": name, "url": f"https://h/{name}", "hashes": {"sha256": HASH}} for name in names]
+    assert _json(_page(_project({"files": files})))["versions"] == ["1.0", "1.9", "1.10"]
+    known = {"files": files, "versions": ["1.9", "not-one", "1.0", "7"]}
+    assert _json(_page(_project(known)))["versions"] == ["1.9", "1.0", "1.10"]
+
+
+def test_yanked_and_metadata_without_reason_and_digest() -> None:
+    first, _ = UPSTREAM["files"]
+    page = _page(_project({"files": [{**first, "yanked": True, "core-metadata": True}]}))
+    assert _json(page)["files"][0]["yanked"] is True
+    assert _json(page)["files"][0]["core-metadata"] is True
+    (anchor,) = _Anchors(_html(page)).anchors
+    assert (anchor["data-yanked"], anchor["data-core-metadata"]) == ("", "true")
+
+
+def test_an_index_cannot_speak_with_our_voice() -> None:
+    first, _ = UPSTREAM["files"]
+    lying = _project({"files": [first], "_withheld": ["nothing"], "x": 1})
+    assert _json(_page(lying))["_withheld"] == []
+    assert render_project(_page(lying), Format.JSON, LINKS).count(b'"_withheld"') == 1
+    silent = _json(_page(lying, show_withheld=False))
+    assert "_withheld" not in silent
+    assert silent["x"] == 1
+
+
+def test_the_digest_listed_is_the_one_decided_on() -> None:
+    first, _ = UPSTREAM["files"]
+    (entry,) = _json(_page(_project({"files": [{**first, "hashes": {"sha256": HASH.upper()}}]})))["files"]
+    assert entry["hashes"] == {"sha256": HASH}
+
+
+@pytest.mark.parametrize(
+    "crafted",
+    [
+        '"><a href="https://evil.example/foo-99-py3-none-any.whl">foo-99-py3-none-any.whl</a>',
+        "'><a href='https://evil.example/foo-99-py3-none-any.whl'>",
+        "--><a href=https://evil.example/foo-99-py3-none-any.whl>",
+        "</title></script><a href=https://evil.example/x>",
+        "&quot;&gt;&lt;a href=x&gt;",
+        "\r\n\t\x0b\x0c \x85\u2028",
+    ],
+)
+def test_no_value_breaks_out_of_its_place(crafted: str) -> None:
+    first, _ = UPSTREAM["files"]
+    entry = {**first, "yanked": crafted, "requires-python": crafted, "filename": crafted}
+    status = {"status": crafted, "reason": crafted}
+    project = _project({"files": [entry], "project-status": status, "x": crafted})
+    page = _page(project, withheld=(_withheld(project.files[0], crafted),))
+    parsed = _Anchors(_html(page))
+    assert parsed.tags.count("a") == 1
+    assert parsed.anchors[0]["data-yanked"] == crafted
+    assert parsed.anchors[0]["data-requires-python"] == crafted
+    listed = _json(page)
+    assert (listed["files"][0]["yanked"], listed["files"][0]["filename"], listed["x"]) == (crafted, crafted, crafted)
+    assert listed["project-status"] == status
+
+
+def test_surrogates_and_nuls_do_not_break_the_page() -> None:
+    first, _ = UPSTREAM["files"]
+    project = _project({"files": [{**first, "yanked": "\ud800\0", "filename": "\udfff"}]})
+    page = _page(project, withheld=(_withheld(project.files[0], "\ud800\0"),))
+    assert _json(page)["files"][0]["yanked"] == "\ud800\0"
+    assert _Anchors(_html(page)).anchors[0]["data-yanked"] == "?\ufffd"
+
+
+@pytest.mark.parametrize("form", list(Format))
+def test_the_root_list_is_rendered_in_pieces_that_parse(form: Format) -> None:
+    names = ["Foo.Bar", "baz", "q"]
+    lines = [render_root_line(name, form, first=place == 0) for place, name in enumerate(names)]
+    for listed, body in ((names, lines), ([], [])):
+        whole = render_root_head(form, serial=7) + b"".join(body) + render_root_tail(form)
+        parser = RootParser(form.content_type)
+        assert parser.feed(whole) + parser.close() == listed
+        if form is Format.JSON:
+            assert json.loads(whole) == {
+                "meta": {"api-version": "1.4", "_last-serial": 7},
+                "projects": [{"name": name} for name in listed],
+            }
+
+
+def test_root_links_lead_to_the_normalised_name_and_escape_the_displayed_one() -> None:
+    assert render_root_line("Foo.Bar", Format.HTML, first=True) == b'<a href="foo-bar/">Foo.Bar</a><br />\n'
+    assert b"<x>" not in render_root_line('"><x>', Format.TEXT_HTML, first=True)
+    assert render_root_line('"<x>', Format.JSON, first=True) == b'\n{"name":"\\"<x>"}'
