@@ -1,0 +1,415 @@
+"""The ledger in SQLite: never begun anew by itself, whole transactions, its text form."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from packaging.utils import canonicalize_name
+
+from proxy.errors import LedgerError
+from proxy.evidence import Identity
+from proxy.ports import Changes, Established, History, Seen
+from proxy.store import ledger as ledger_module
+from proxy.store import ledger_text
+from proxy.store.ledger import SqliteLedger
+from proxy.store.ledger_rows import merged
+from tests.contract.ledger_contract import NOON, PROJECT, digest, established, seen
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+@pytest.fixture
+async def make(path: Path) -> AsyncIterator[Callable[..., Any]]:
+    made: list[SqliteLedger] = []
+
+    async def begin(place: Path = path, *, fresh: bool = True) -> SqliteLedger:
+        made.append(SqliteLedger(place, fresh=fresh))
+        await made[-1].open()
+        return made[-1]
+
+    yield begin
+    for ledger in made:
+        await ledger.close()
+
+
+@pytest.fixture
+async def ledger(make: Callable[..., Any]) -> SqliteLedger:
+    found: SqliteLedger = await make()
+    return found
+
+
+FULL = Changes(
+    serial=7,
+    files={"a-1.tar.gz": seen("a"), "b\ud800\n.whl": seen("b", late=True)},
+    established=(established("a-1.tar.gz"), established("b", subject="email:a@example.org")),
+    evidence={digest("a"): "1" * 64, digest("b"): "2" * 64},
+)
+
+
+async def lines_of(ledger: SqliteLedger) -> list[str]:
+    return [line async for line in ledger.export()]
+
+
+def write(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+
+
+def read(file: Path) -> bytes | None:
+    return file.read_bytes() if file.exists() else None
+
+
+def remove(file: Path) -> None:
+    file.unlink()
+
+
+async def test_everything_is_there_after_opening_it_again(make: Callable[..., Any], ledger: SqliteLedger) -> None:
+    await ledger.record("pypi", PROJECT, FULL)
+    before = await ledger.history("pypi", PROJECT)
+    await ledger.close()
+    again = await make(fresh=False)
+    after = await again.history("pypi", PROJECT)
+    assert (after.serial, after.files, after.evidence) == (before.serial, before.files, before.evidence)
+    assert set(after.established) == set(before.established)
+
+
+async def test_a_history_cannot_be_changed_by_who_asked_for_it(ledger: SqliteLedger) -> None:
+    await ledger.record("pypi", PROJECT, FULL)
+    found = await ledger.history("pypi", PROJECT)
+    with pytest.raises(TypeError):
+        found.files["x"] = seen()  # type: ignore[index]  # that it is refused is the point
+    with pytest.raises(TypeError):
+        found.evidence[digest("x")] = ""  # type: ignore[index]  # likewise
+
+
+@pytest.mark.parametrize("content", [None, b""])
+async def test_a_ledger_missing_from_a_directory_in_use_is_not_begun_anew(
+    make: Callable[..., Any], path: Path, content: bytes | None
+) -> None:
+    if content is not None:
+        write(path, content)
+    with pytest.raises(LedgerError, match="missing or empty although this storage directory has been in use"):
+        await make(fresh=False)
+    assert read(path) in {None, b""}
+    await make(fresh=True)
+
+
+async def test_a_ledger_without_tables_in_a_directory_in_use_is_refused(make: Callable[..., Any], path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 1")
+    with pytest.raises(LedgerError, match="is not a ledger of Assay"):
+        await make(fresh=False)
+
+
+async def test_what_is_no_database_is_refused_and_left_as_it_is(make: Callable[..., Any], path: Path) -> None:
+    write(path, b"garbage" * 1000)
+    with pytest.raises(LedgerError, match="file is not a database"):
+        await make()
+    assert read(path) == b"garbage" * 1000
+
+
+async def test_a_database_of_somebody_else_is_refused(make: Callable[..., Any], path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE files (a)")
+    with pytest.raises(LedgerError, match="is not a ledger of Assay"):
+        await make()
+
+
+async def test_a_later_version_is_refused(make: Callable[..., Any], ledger: SqliteLedger, path: Path) -> None:
+    await ledger.close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 2")
+    with pytest.raises(LedgerError, match="has version 2; this Assay reads version 1"):
+        await make()
+
+
+async def test_a_damaged_page_is_noticed_at_the_start(
+    make: Callable[..., Any], ledger: SqliteLedger, path: Path
+) -> None:
+    files = {f"file-{number}": seen(str(number)) for number in range(500)}
+    await ledger.record("pypi", PROJECT, Changes(files=files))
+    await ledger.close()
+    kept = read(path) or b""
+    middle = len(kept) // 2 // 4096 * 4096
+    write(path, kept[:middle] + b"\xff" * 4096 + kept[middle + 4096 :])
+    with pytest.raises(LedgerError, match=r"damaged|malformed"):
+        await make(fresh=False)
+    write(path, kept)
+    assert (await (await make(fresh=False)).history("pypi", PROJECT)).files == files
+
+
+async def test_a_row_that_makes_no_sense_is_an_error_and_not_a_gap(
+    make: Callable[..., Any], ledger: SqliteLedger, path: Path
+) -> None:
+    await ledger.record("pypi", PROJECT, FULL)
+    await ledger.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE files SET sha256 = X'00'")
+    again = await make(fresh=False)
+    with pytest.raises(LedgerError, match="a digest in it is not one"):
+        await again.history("pypi", PROJECT)
+
+
+async def test_a_ledger_replaced_while_it_is_used_takes_nothing_more(ledger: SqliteLedger, path: Path) -> None:
+    await ledger.record("pypi", PROJECT, FULL)
+    shutil.copy(path, path.with_suffix(".copy"))
+    path.with_suffix(".copy").replace(path)
+    with pytest.raises(LedgerError, match="was replaced while it was in use"):
+        await ledger.record("pypi", PROJECT, Changes(serial=8))
+    remove(path)
+    with pytest.raises(LedgerError, match="No such file"):
+        await ledger.record("pypi", PROJECT, Changes(serial=8))
+    assert (await ledger.history("pypi", PROJECT)).serial == 7
+
+
+async def test_a_serial_that_the_database_cannot_hold_is_refused_with_its_page(ledger: SqliteLedger) -> None:
+    with pytest.raises(LedgerError, match="cannot be used"):
+        await ledger.record("pypi", PROJECT, Changes(serial=2**63, files={"a": seen()}))
+    assert await ledger.history("pypi", PROJECT) == History()
+    await ledger.record("pypi", PROJECT, Changes(serial=2**63 - 1))
+    assert (await ledger.history("pypi", PROJECT)).serial == 2**63 - 1
+
+
+async def test_a_page_is_recorded_whole_or_not_at_all(ledger: SqliteLedger) -> None:
+    await ledger.record("pypi", PROJECT, Changes(files={"a": seen("a")}))
+    wrong = Established(
+        identity=Identity(trust_root="r", issuer="\ud800", subject="s"), filename="a", sha256=digest("a"), logged=NOON
+    )
+    with pytest.raises(LedgerError):
+        await ledger.record("pypi", PROJECT, Changes(serial=9, files={"b": seen("b")}, established=(wrong,)))
+    found = await ledger.history("pypi", PROJECT)
+    assert (found.serial, dict(found.files), found.established) == (None, {"a": seen("a")}, ())
+    await ledger.record("pypi", PROJECT, Changes(serial=9))
+    assert (await ledger.history("pypi", PROJECT)).serial == 9
+
+
+async def test_a_project_of_15000_files_is_one_transaction(make: Callable[..., Any], ledger: SqliteLedger) -> None:
+    files = {f"big-1.{number}-py3-none-any.whl": seen(str(number)) for number in range(15_000)}
+    changes = Changes(serial=1, files=files, evidence={one.sha256: "d" for one in files.values()})
+    statements: list[str] = []
+    await ledger._run(lambda: ledger._db.set_trace_callback(statements.append))
+    await ledger.record("pypi", PROJECT, changes)
+    assert [text for text in statements if text in {"BEGIN IMMEDIATE", "COMMIT"}] == ["BEGIN IMMEDIATE", "COMMIT"]
+    await ledger.close()
+    found = await (await make(fresh=False)).history("pypi", PROJECT)
+    assert found.files == files
+    assert found.evidence == changes.evidence
+
+
+async def test_histories_in_memory_are_bounded_and_right_all_the_same(
+    ledger: SqliteLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_module, "_REMEMBERED", 10)
+    projects = [canonicalize_name(f"p{number}") for number in range(10)]
+    for project in projects:
+        await ledger.record("pypi", project, Changes(files={f"{project}-{n}": seen() for n in range(4)}))
+        await ledger.history("pypi", project)
+    assert list(ledger._histories) == [("pypi", "p8"), ("pypi", "p9")]
+    for project in projects:
+        assert len((await ledger.history("pypi", project)).files) == 4
+
+
+async def test_the_text_is_the_same_whatever_the_order_of_recording(
+    make: Callable[..., Any], ledger: SqliteLedger, tmp_path: Path
+) -> None:
+    other = await make(tmp_path / "other.db")
+    pages = [
+        ("pypi", PROJECT, Changes(serial=2, files={"b": seen("b"), "a": seen("a")}, established=(established("b"),))),
+        ("pypi", PROJECT, Changes(established=(established("a"),), evidence={digest("b"): "1", digest("a"): "2"})),
+        ("internal", canonicalize_name("z"), Changes()),
+        ("internal", canonicalize_name("y"), Changes(files={"c": seen("c", late=True)})),
+    ]
+    for page in pages:
+        await ledger.record(*page)
+    for page in reversed(pages):
+        await other.record(*page)
+    assert await lines_of(ledger) == await lines_of(other)
+
+
+async def test_the_text_can_be_read_by_people(ledger: SqliteLedger) -> None:
+    await ledger.record("pypi", PROJECT, FULL)
+    header, *lines = await lines_of(ledger)
+    assert header == '{"assay-ledger": 1}'
+    assert all(line.isascii() and line.isprintable() for line in lines)
+    project, *rest = map(json.loads, lines)
+    assert project == {"kind": "project", "index": "pypi", "project": "sampleproject", "serial": 7}
+    assert rest[0] == {
+        "kind": "file",
+        "index": "pypi",
+        "project": "sampleproject",
+        "filename": "a-1.tar.gz",
+        "sha256": digest("a"),
+        "first-seen": "2026-11-21T12:00:00.123456+00:00",
+        "late": False,
+    }
+    assert [line["kind"] for line in rest] == ["file"] * 2 + ["established"] * 2 + ["evidence"] * 2
+
+
+async def test_what_was_exported_can_be_imported_elsewhere(
+    make: Callable[..., Any], ledger: SqliteLedger, tmp_path: Path
+) -> None:
+    await ledger.record("pypi", PROJECT, FULL)
+    await ledger.record("internal", canonicalize_name("z"), Changes())
+    lines = await lines_of(ledger)
+    other = await make(tmp_path / "other.db")
+    imported = await other.import_(f"{line}\n" for line in lines)
+    assert (imported.projects, imported.conflicts) == (2, 0)
+    assert await lines_of(other) == lines
+    assert (await other.history("internal", canonicalize_name("z"))).known
+
+
+async def test_an_import_never_replaces_what_was_seen_first_and_counts_what_disagrees(ledger: SqliteLedger) -> None:
+    await ledger.record("pypi", PROJECT, Changes(serial=9, files={"a": seen("ours"), "b": seen("b")}))
+    await ledger.history("pypi", PROJECT)
+    theirs = History(serial=5, files={"a": seen("theirs"), "b": seen("b"), "c": seen("c")})
+    lines = [ledger_text.HEADER, *ledger_text.lines("pypi", PROJECT, theirs)]
+    imported = await ledger.import_(lines)
+    assert (imported.projects, imported.conflicts) == (1, 1)
+    found = await ledger.history("pypi", PROJECT)
+    assert found.files == {"a": seen("ours"), "b": seen("b"), "c": seen("c")}
+    assert found.serial == 9
+
+
+LINE = {
+    "kind": "file",
+    "index": "pypi",
+    "project": "a",
+    "filename": "a-1.tar.gz",
+    "sha256": "0" * 64,
+    "first-seen": "2026-11-21T12:00:00+00:00",
+    "late": False,
+}
+
+
+def test_the_line_that_is_damaged_below_is_good_as_it_is() -> None:
+    ((index, project, changes),) = ledger_text.read([ledger_text.HEADER, json.dumps(LINE)])
+    assert (index, project, list(changes.files)) == ("pypi", "a", ["a-1.tar.gz"])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"kind": "fiel"}, "'kind': expected one of"),
+        ({"project": "A_b"}, "'project': expected a normalised project name"),
+        ({"index": ""}, "'index': expected a string"),
+        ({"filename": 7}, "'filename': expected a string"),
+        ({"sha256": "0" * 63}, "'sha256': expected 64 lower-case"),
+        ({"sha256": "A" * 64}, "'sha256': expected 64 lower-case"),
+        ({"first-seen": "2026-11-21T12:00:00"}, "'first-seen': expected a time with its offset"),
+        ({"first-seen": "yesterday"}, "'first-seen': expected a time with its offset"),
+        ({"late": 1}, "'late': expected true or false"),
+        ({"more": 1}, "unknown keys 'more'"),
+        ({"kind": "project", "serial": -1}, "'serial': expected a whole number"),
+        ({"kind": "project", "serial": True}, "'serial': expected a whole number"),
+        ({"kind": "project", "serial": 2**63}, "'serial': expected a whole number"),
+        ({"kind": "established"}, "'trust-root' is missing"),
+        ({"kind": "evidence"}, "'document' is missing"),
+        ({"filename": "x" * 20_000}, "longer than"),
+    ],
+)
+async def test_a_line_of_another_form_is_refused_by_its_number_and_nothing_is_imported(
+    ledger: SqliteLedger, change: dict[str, object], said: str
+) -> None:
+    lines = [ledger_text.HEADER, json.dumps(LINE), json.dumps(LINE | change)]
+    with pytest.raises(LedgerError, match="line 3: ") as refusal:
+        await ledger.import_(lines)
+    assert said in str(refusal.value)
+    assert await lines_of(ledger) == [ledger_text.HEADER]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [[], [""], ['{"assay-ledger": 2}'], [json.dumps(LINE)], [ledger_text.HEADER, "[1]"], [ledger_text.HEADER, "["]],
+)
+async def test_a_text_of_another_format_is_refused(ledger: SqliteLedger, lines: list[str]) -> None:
+    with pytest.raises(LedgerError, match=r"line [12]: "):
+        await ledger.import_(lines)
+    assert await lines_of(ledger) == [ledger_text.HEADER]
+
+
+DIGESTS = st.integers(0, 5).map(lambda number: digest(str(number)))
+TIMES = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - bounds are naive
+NAMES = st.text(min_size=1, max_size=3)
+ESTABLISHED = st.builds(
+    Established,
+    identity=st.builds(Identity, trust_root=st.just("r"), issuer=st.just("i"), subject=st.sampled_from(["a", "b"])),
+    filename=NAMES,
+    sha256=DIGESTS,
+    logged=TIMES,
+)
+CHANGES = st.builds(
+    Changes,
+    serial=st.none() | st.integers(0, 2**63 - 1),
+    files=st.dictionaries(NAMES, st.builds(Seen, sha256=DIGESTS, first_seen=TIMES, late=st.booleans()), max_size=4),
+    established=st.lists(ESTABLISHED, max_size=4).map(tuple),
+    evidence=st.dictionaries(DIGESTS, st.text(min_size=1, max_size=3), max_size=4),
+)
+
+
+@given(CHANGES)
+def test_every_history_survives_its_text(changes: Changes) -> None:
+    history = merged(History(), changes)
+    lines = [ledger_text.HEADER, *ledger_text.lines("pypi", PROJECT, history)]
+    ((index, project, read),) = ledger_text.read(lines)
+    assert (index, project) == ("pypi", PROJECT)
+    again = merged(History(), read)
+    assert (again.serial, again.files, again.evidence) == (history.serial, history.files, history.evidence)
+    assert set(again.established) == set(history.established)
+
+
+@given(st.lists(CHANGES, max_size=4))
+def test_what_was_once_known_is_known_for_good(pages: list[Changes]) -> None:
+    history = History()
+    for page in pages:
+        later = merged(history, page)
+        assert history.files.items() <= later.files.items()
+        assert set(history.established) <= set(later.established)
+        assert (later.serial or 0) >= (history.serial or 0)
+        history = later
+
+
+async def test_the_database_and_the_memory_agree_on_what_is_known(
+    make: Callable[..., Any], ledger: SqliteLedger, tmp_path: Path
+) -> None:
+    # The law that `merged` promises, against the database's own idea of it: one ledger is asked after each page (and so
+    # answers from memory), the other only at the end.
+    unasked = await make(tmp_path / "unasked.db")
+    pages = [
+        Changes(
+            serial=(7 * number) % 5,
+            files={f"f{number % 4}": seen(str(number), at=NOON + timedelta(hours=number))},
+            established=(established(f"f{number % 3}", logged=NOON + timedelta(hours=number)),) * 2,
+            evidence={digest(str(number % 2)): str(number)},
+        )
+        for number in range(12)
+    ]
+    for page in pages:
+        await ledger.record("pypi", PROJECT, page)
+        await unasked.record("pypi", PROJECT, page)
+        await ledger.history("pypi", PROJECT)
+    asked = await ledger.history("pypi", PROJECT)
+    found = await unasked.history("pypi", PROJECT)
+    assert (asked.serial, asked.files, asked.evidence) == (found.serial, found.files, found.evidence)
+    assert sorted(asked.established, key=repr) == sorted(found.established, key=repr)
+
+
+async def test_a_caller_that_is_gone_leaves_a_whole_record(ledger: SqliteLedger) -> None:
+    recording = asyncio.create_task(ledger.record("pypi", PROJECT, FULL))
+    await asyncio.sleep(0)
+    recording.cancel()
+    await asyncio.gather(recording, return_exceptions=True)
+    found = await ledger.history("pypi", PROJECT)
+    assert (found.serial, len(found.files), len(found.evidence)) in {(7, 2, 2), (None, 0, 0)}
