@@ -1,0 +1,72 @@
+"""A process that only stores, to be killed: it says each thing once it is kept. Run by `test_store_crash`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from random import Random
+
+from packaging.utils import canonicalize_name
+
+from proxy.ports import Changes, Seen
+from proxy.simple.model import Sha256
+from proxy.store.directory import Store
+from proxy.store.settings import StorageSettings
+
+PROJECT = canonicalize_name("crash")
+
+
+def content(number: int) -> bytes:
+    """What blob `number` holds: of any size up to 300 kB."""
+    random = Random(number)
+    return random.randbytes(random.randrange(300_000))
+
+
+def record(number: int) -> bytes:
+    """What record `number` holds."""
+    return Random(number).randbytes(2000)
+
+
+def say(kind: str, number: int) -> None:
+    """One line in one write, so that whoever reads it knows that the thing was kept before."""
+    os.write(sys.stdout.fileno(), f"{kind} {number}\n".encode())
+
+
+async def bring_blobs(store: Store, start: int) -> None:
+    for number in range(start, start + 10**6, 2):
+        whole = content(number)
+        partial = await store.blobs.begin()
+        for at in range(0, len(whole), 65536):
+            await partial.append(whole[at : at + 65536])
+        digest = Sha256(sha256(whole).hexdigest())
+        await partial.commit(digest)
+        say("blob", number)
+
+
+async def put_records(store: Store, start: int) -> None:
+    for number in range(start, start + 10**6):
+        await store.records.put(f"record {number}", record(number))
+        say("record", number)
+
+
+async def write_ledger(store: Store, start: int) -> None:
+    for number in range(start, start + 10**6):
+        seen = Seen(sha256=Sha256(f"{number:064x}"), first_seen=datetime.now(UTC), late=False)
+        await store.ledger.record("pypi", PROJECT, Changes(serial=number, files={f"file-{number}": seen}))
+        say("ledger", number)
+
+
+async def main(directory: Path, start: int) -> None:
+    store = await Store.open(StorageSettings(directory=directory))
+    say("open", start)
+    await asyncio.gather(
+        bring_blobs(store, start), bring_blobs(store, start + 1), put_records(store, start), write_ledger(store, start)
+    )
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))
