@@ -55,7 +55,7 @@ def read_entry(raw: dict[str, Any]) -> LogEntry:
     seconds = number(raw, "integratedTime", "log time")
     if not 0 < seconds <= limits.LATEST_TIME:
         raise Broken("log time", "a time between 1970 and 9999", str(seconds))
-    if "inclusionPromise" not in raw:
+    if raw.get("inclusionPromise") is None:
         raise Broken("inclusion promise", "a signed entry timestamp (SET), as Rekor v1 gives", None)
     entry = LogEntry(
         raw=raw,

@@ -18,7 +18,6 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from sigstore._internal.trust import Keyring
 from sigstore.errors import Error as SigstoreError
 from sigstore.verify import Verifier
 from sigstore_models.common.v1 import TimeRange
@@ -40,7 +39,7 @@ class Log:
     """A transparency log's one key."""
 
     name: str
-    keyring: Keyring
+    keyring: reference.Keyring
     start: datetime
     end: datetime | None
     fingerprint: str

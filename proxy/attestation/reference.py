@@ -24,6 +24,8 @@ from sigstore_models.common.v1 import PublicKey
 from sigstore_models.rekor.v1 import TransparencyLogEntry as WireEntry
 from sigstore_models.trustroot.v1 import TrustedRoot as WireTrustedRoot
 
+__all__ = ["Keyring", "chain", "checkpoint", "entry", "inclusion", "keyring", "promise", "timestamp", "verifier"]
+
 
 def verifier(root: WireTrustedRoot) -> Verifier:
     """A verifier over a parsed trusted root, with no cache directory and no network in it."""

@@ -31,5 +31,13 @@ class Unknown(Exception):  # noqa: N818 - as above
 
 def shown(value: object) -> str:
     """A foreign value as evidence repeats it: cut, never multi-megabyte."""
-    text = value if isinstance(value, str) else "nothing" if value is None else repr(value)
+    match value:
+        case str():
+            text = value
+        case None:
+            text = "nothing"
+        case BaseException():
+            text = str(value) or type(value).__name__
+        case _:
+            text = repr(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text)} characters)"
