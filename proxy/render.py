@@ -122,9 +122,9 @@ def _json_tombstone(tombstone: Tombstone, links: Links) -> str:
 
 def _entry(file: File, links: Links, *, yanked: str, metadata: str, provenance: str | None) -> list[str]:
     """The members of a file's object, all but the last arguments from the file itself."""
-    hashes = [f"{_text(kind)}:{_text(digest)}" for kind, digest in file.hashes if kind != "sha256"]
-    if file.sha256 is not None:
-        hashes.append(f'"sha256":{_text(file.sha256)}')
+    # The digest decided on comes first: pip takes the first one for *the* hash of a link.
+    hashes = [] if file.sha256 is None else [f'"sha256":{_text(file.sha256)}']
+    hashes += [f"{_text(kind)}:{_text(digest)}" for kind, digest in file.hashes if kind != "sha256"]
     members = [
         f'"filename":{_text(file.filename)}',
         f'"url":{_text(links.files + file.route)}',
