@@ -325,7 +325,7 @@ def test_other_attributes_are_read_or_kept() -> None:
 
 
 def test_links_start_at_the_first_base() -> None:
-    page = _html('<base href="/a/"><base href="/b/"><a href="foo-1.0.tar.gz">x</a>')
+    page = _html('<base target="_top"><base href="/a/"><base href="/b/"><a href="foo-1.0.tar.gz">x</a>')
     assert page.files[0].url == "https://index.example/a/foo-1.0.tar.gz"
 
 

@@ -106,6 +106,23 @@ def test_another_content_type_is_nonsense() -> None:
         RootParser("text/plain")
 
 
+def test_a_link_with_markup_in_its_text_is_known_by_where_it_leads() -> None:
+    assert _read(
+        b'<html><a href="foo/"><b>Foo</b></a>' + b'<a href="bar/">' + b" " * 5000 + b"Bar</a>", "text/html"
+    ) == [
+        "foo",
+        "bar",
+    ]
+
+
+def test_more_projects_than_there_can_be_are_nonsense(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.simple.root.MOST_PROJECTS", 2)
+    projects = [{"name": name} for name in "abc"]
+    assert _read(json.dumps({"projects": projects[:2]}).encode(), JSON) == ["a", "b"]
+    with pytest.raises(UpstreamNonsenseError, match="more than 2"):
+        _read(json.dumps({"projects": projects}).encode(), JSON)
+
+
 def test_no_more_is_held_than_one_element() -> None:
     parser = RootParser(JSON)
     parser.feed(b'{"projects": [')

@@ -255,3 +255,21 @@ def test_pip_installs_what_we_make(tmp_path: Path, built: Built) -> None:
         )
         assert (tmp_path / "assay_probe" / "__init__.py").read_text() == "__version__ = '1.2'\n"
         assert index.count(index.page_path("assay-probe")) >= 1
+
+
+@pytest.mark.clients
+def test_uv_installs_from_an_html_index_with_files_elsewhere(tmp_path: Path) -> None:
+    with in_thread(lambda: Index(content="html", separate_files=True)) as index:
+        listed = index.add(wheel("assay-probe", "1.2", requires=["assay-dep"]))
+        index.add(wheel("assay-dep", "3.0"))
+        subprocess.run(
+            [
+                *(sys.executable, "-m", "uv", "pip", "install", "--no-config", "--no-cache", "--quiet"),
+                *("--default-index", index.url, "--target", str(tmp_path), "assay-probe"),
+            ],
+            check=True,
+            capture_output=True,
+            env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+        )
+        assert (tmp_path / "assay_dep" / "__init__.py").read_text() == "__version__ = '3.0'\n"
+        assert index.count(listed.metadata_path) == 1
