@@ -20,7 +20,7 @@ from proxy.simple.model import File
 BACKDATED: Final = timedelta(hours=1)
 """How long before its attestation was logged a file may claim to be uploaded: clocks differ, and little else does."""
 
-_ORIGIN = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?", re.ASCII)
+_ORIGIN = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?/", re.ASCII)
 
 
 def failures(exhibit: Exhibit, context: Context, now: datetime) -> list[Reason]:
@@ -40,6 +40,25 @@ def failures(exhibit: Exhibit, context: Context, now: datetime) -> list[Reason]:
     if (conflict := _time_conflict(exhibit, now)) is not None:
         found.append(conflict)
     return found
+
+
+def is_sound(exhibit: Exhibit, context: Context, now: datetime) -> bool:
+    """Whether every check passes: the short way, because nearly every file's do and thousands are judged at a time."""
+    file = exhibit.file
+    filename, sha256, distribution, url = file.filename, file.sha256, file.distribution, file.url
+    seen = context.history.files.get(filename)
+    return (
+        distribution is not None
+        and distribution.project == context.project
+        and file.location.rpartition("/")[2] == filename
+        and not exhibit.again
+        and filename not in context.repeated
+        and sha256 is not None
+        and (seen is None or seen.sha256 == sha256)
+        and (context.origins.get(url[: url.find("/", 8) + 1]) or _is_at_home(url, context))
+        and (file.provenance is None or _is_at_home(file.provenance, context))
+        and (file.upload_time is None or _time_conflict(exhibit, now) is None)
+    )
 
 
 def _of_name(file: File, context: Context, *, again: bool) -> Iterator[Reason]:
@@ -69,8 +88,7 @@ def _is_at_home(url: str, context: Context) -> bool:
 
     Metadata has the file's address with ``.metadata`` behind it (PEP 658), so that one check is for both.
     """
-    slash = url.find("/", 8)
-    origin = url[:slash] if slash >= 0 else url
+    origin = url[: url.find("/", 8) + 1]
     known = context.origins.get(origin)
     if known is None:
         known = context.origins[origin] = _is_of_index(origin, context)

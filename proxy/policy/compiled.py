@@ -154,10 +154,16 @@ class Terms:
     exemptions: tuple[Exemption, ...]
     repeals: tuple[Repeal, ...]
 
-    @property
-    def revokes_by_evidence(self) -> bool:
-        """Whether only evidence tells if some file is revoked."""
-        return any(repeal.needs_evidence for repeal in self.repeals)
+    revokes_by_evidence: bool
+    """Whether only evidence tells if some file is revoked."""
+    noting: tuple[Matcher, ...]
+    """Those of `publishers` that may match without proof of all they name."""
+    is_plain: bool
+    """Whether steps 1, 2 and 4 have nothing to say of any file."""
+    any_bundle: bool
+    """Whether nothing is asked of attestations beside their publisher."""
+    asks_of_page: bool
+    """Whether anything is asked beside age, provenance and the index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +182,12 @@ class _Book:
 def terms(policy: Policy, name: NormalizedName) -> Terms:
     """What `name`'s files are judged by."""
     book = _book(policy)
+    repeals = tuple(repeal for covers, repeal in book.repeals if covers(name))
     label, rule = book.governing(name) or (None, None)
     merged = _merged(rule, policy.defaults)
-    publishers = merged.publishers if isinstance(merged.publishers, tuple) else None
+    publishers = None
+    if isinstance(merged.publishers, tuple):
+        publishers = tuple(matcher(each) for each in merged.publishers)
     proving = merged.publishers or merged.predicates or merged.builder
     min_age = merged.min_age or timedelta()
     return Terms(
@@ -190,7 +199,7 @@ def terms(policy: Policy, name: NormalizedName) -> Terms:
         indexes=_set(merged.indexes),
         trust=_set(merged.trust),
         required=bool(proving) or merged.attestations is Attestations.REQUIRED,
-        publishers=None if publishers is None else tuple(matcher(each) for each in publishers),
+        publishers=publishers,
         predicates=frozenset(merged.predicates or ()),
         builders=None if merged.builder is None else tuple(builder(each) for each in merged.builder),
         builder_patterns=merged.builder or (),
@@ -207,7 +216,13 @@ def terms(policy: Policy, name: NormalizedName) -> Terms:
         whole=merged.release == "whole",
         metadata_from_wheel=merged.metadata == "wheel",
         exemptions=tuple(exemption for covers, exemption in book.exemptions if covers(name)),
-        repeals=tuple(repeal for covers, repeal in book.repeals if covers(name)),
+        repeals=repeals,
+        revokes_by_evidence=any(repeal.needs_evidence for repeal in repeals),
+        noting=tuple(each for each in publishers or () if each.environment is not None),
+        is_plain=rule is not None and not repeals and rule.deny is None and not rule.pinned_only,
+        any_bundle=not (merged.trust or merged.builder or merged.predicates),
+        asks_of_page=any((merged.uploaded_before, merged.late_files is not None, merged.types, merged.project_status))
+        or merged.yanked == "deny",
     )
 
 

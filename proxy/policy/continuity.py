@@ -11,9 +11,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, auto
+from typing import TypeAlias
 
 from proxy.evidence import Identity
 from proxy.ports import Established
+
+Signature: TypeAlias = tuple[str | None, ...]
+"""Everything of an attestation that says who signs and under which names."""
+Origin: TypeAlias = tuple[str | None, str | None, str | None]
+"""Repository, workflow and environment: what may change while the publisher stays the same."""
 
 
 class Standing(Enum):
@@ -37,8 +43,10 @@ class Continuity:
     """From when the first of them is."""
     open: bool = False
     """Some earlier file's evidence is not known yet."""
-    origins: dict[Identity, set[tuple[str | None, ...]]] = field(default_factory=dict)
-    """Under which repository, workflow and environment each has signed, for notes."""
+    origins: dict[Identity, set[Origin]] = field(default_factory=dict)
+    """Under which names each has signed, for notes."""
+    familiar: dict[Signature, datetime] = field(default_factory=dict)
+    """From when whoever signs just so is established: most files of a project are signed as the one before."""
 
     @classmethod
     def of(cls, facts: Iterable[Established], settle: timedelta) -> Continuity:

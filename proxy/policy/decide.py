@@ -7,12 +7,13 @@ decides, and every one that applies is reported.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from proxy.evidence import OMITTED, Attested, Forged, Unverifiable
+from proxy.evidence import OMITTED, Attested, Forged, Unattested, Unverifiable
 from proxy.policy import provenance, requirements
-from proxy.policy.checks import failures
+from proxy.policy.checks import failures, is_sound
 from proxy.policy.compiled import Terms
 from proxy.policy.exhibit import Context, Exhibit
 from proxy.policy.model import Mode, RatchetMode
@@ -22,41 +23,62 @@ from proxy.policy.verdict import Approved, Code, Reason, Undecided, Verdict, Wit
 _NOTHING: list[Reason] = []
 
 
+@dataclass(slots=True)
+class _Unmet:
+    """Which requirements a file does not meet."""
+
+    reasons: list[Reason]
+    """Those that are certain."""
+    continuity: Opinion
+    is_open: bool
+    """Whether more may fail by the evidence of earlier files."""
+
+
 def decide(exhibit: Exhibit, terms: Terms, context: Context, now: datetime) -> Verdict:
     """The verdict on a file, ignoring mode, but that in audit mode nothing is withheld before its evidence is known."""
-    enforced = _enforced(exhibit, terms, context, now)
-    file = exhibit.file
-    pinned = file.sha256 in terms.pins
-    if terms.pinned_only and not pinned:
-        enforced.append(_not_pinned(terms))
-    if exhibit.evidence is None:
+    is_sound_and_plain = terms.is_plain and is_sound(exhibit, context, now)
+    evidence = exhibit.evidence
+    if evidence is None:
+        enforced = _NOTHING if is_sound_and_plain else _enforced(exhibit, terms, context, now)
         return _without_evidence(exhibit, terms, context, now, enforced)
+    unmet = _unmet(exhibit, terms, context, now)
+    if not is_sound_and_plain or unmet.reasons or terms.pins or isinstance(evidence, Forged):
+        enforced = _NOTHING if is_sound_and_plain else _enforced(exhibit, terms, context, now)
+        return _contested(exhibit, terms, now, enforced, unmet)
+    if unmet.is_open:
+        return Undecided(file=exhibit.file)
+    return approve(
+        exhibit.file, rule=terms.label or "", evidence=evidence, notes=_notes(exhibit, terms, unmet.continuity)
+    )
+
+
+def _contested(exhibit: Exhibit, terms: Terms, now: datetime, enforced: list[Reason], unmet: _Unmet) -> Verdict:
+    """Steps 1 to 7 where anything speaks against the file."""
     forged = _forged(exhibit.evidence, terms)
-    unmet, continuity, is_open = _unmet(exhibit, terms, context, now)
     if enforced:
-        return _withheld(exhibit, terms, [*enforced, *forged, *unmet], enforced=True)
-    if pinned:
-        return _pinned(exhibit, terms, [*forged, *unmet])
+        return _withheld(exhibit, terms, [*enforced, *forged, *unmet.reasons], enforced=True)
+    if exhibit.file.sha256 in terms.pins:
+        return _pinned(exhibit, terms, [*forged, *unmet.reasons])
     if forged:
-        return _withheld(exhibit, terms, [*forged, *unmet], enforced=True)
-    lifted, expiry, labels = _lifted(exhibit, terms, unmet, now) if unmet else (_NOTHING, None, _NOTHING)
-    remaining = [reason for reason in unmet if reason not in lifted] if lifted else unmet
+        return _withheld(exhibit, terms, [*forged, *unmet.reasons], enforced=True)
+    lifted, expiry, labels = _lifted(exhibit, terms, unmet.reasons, now)
+    remaining = [reason for reason in unmet.reasons if reason not in lifted]
     if remaining:
         return _withheld(exhibit, terms, remaining, enforced=False, expiry=expiry)
-    if is_open:
-        return Undecided(file=file)
+    if unmet.is_open:
+        return Undecided(file=exhibit.file)
     return approve(
-        file,
+        exhibit.file,
         rule=terms.label or "",
         evidence=exhibit.evidence,
         despite=lifted,
-        notes=[*_notes(exhibit, terms, continuity), *labels],
-        changes_at=_soonest(unmet, expiry),
+        notes=(*_notes(exhibit, terms, unmet.continuity), *labels),
+        changes_at=_soonest(unmet.reasons, expiry),
     )
 
 
 def _enforced(exhibit: Exhibit, terms: Terms, context: Context, now: datetime) -> list[Reason]:
-    """Steps 1 to 3."""
+    """Steps 1 to 4, but for what a pin lifts."""
     found = []
     for repeal in terms.repeals:
         attestations = exhibit.evidence.attestations if isinstance(exhibit.evidence, Attested) else ()
@@ -70,6 +92,9 @@ def _enforced(exhibit: Exhibit, terms: Terms, context: Context, now: datetime) -
         message = f"denied by the policy: {terms.deny}"
         found.append(Reason(code=Code.DENIED, rule=terms.label, message=message, found=terms.deny))
     found.extend(failures(exhibit, context, now))
+    if terms.pinned_only and exhibit.file.sha256 not in terms.pins:
+        message = "the rule approves only the files it pins, and this is none of them; ask for a pin"
+        found.append(Reason(code=Code.NOT_PINNED, rule=terms.label, message=message, expected="a pinned SHA-256"))
     return found
 
 
@@ -78,7 +103,7 @@ def _without_evidence(
 ) -> Verdict:
     """What can be said before a file's evidence is known: only what no evidence would change."""
     file = exhibit.file
-    early = [*_at_best(exhibit, terms, context, now)]
+    early = _at_best(exhibit, terms, context, now)
     if enforced:
         return _withheld(exhibit, terms, [*enforced, *early], enforced=True)
     if file.sha256 in terms.pins:
@@ -93,17 +118,20 @@ def _without_evidence(
     return _withheld(exhibit, terms, remaining, enforced=False, expiry=expiry)
 
 
-def _at_best(exhibit: Exhibit, terms: Terms, context: Context, now: datetime) -> Iterable[Reason]:
+def _at_best(exhibit: Exhibit, terms: Terms, context: Context, now: datetime) -> list[Reason]:
     """The requirements that fail whatever the evidence will be."""
+    found = []
     if (index := requirements.of_index(terms, context)) is not None:
-        yield index
+        found.append(index)
     if (age := requirements.of_age(exhibit, terms, context, now, best_case=True)[0]) is not None:
-        yield age
-    yield from requirements.of_page(exhibit, terms, context, now, best_case=True)
+        found.append(age)
+    if terms.asks_of_page or context.mismatched:
+        found.extend(requirements.of_page(exhibit, terms, context, now, best_case=True))
+    return found
 
 
-def _unmet(exhibit: Exhibit, terms: Terms, context: Context, now: datetime) -> tuple[list[Reason], Opinion, bool]:
-    """What fails for certain, the ratchet's opinion, and whether more may fail by earlier files' evidence."""
+def _unmet(exhibit: Exhibit, terms: Terms, context: Context, now: datetime) -> _Unmet:
+    """Step 6 before waivers."""
     found = []
     if (index := requirements.of_index(terms, context)) is not None:
         found.append(index)
@@ -112,13 +140,15 @@ def _unmet(exhibit: Exhibit, terms: Terms, context: Context, now: datetime) -> t
     if age is not None and not is_open:
         found.append(age)
     continuity = opinion(exhibit, terms, context, now)
-    rest = list(requirements.of_page(exhibit, terms, context, now))
+    rest: list[Reason] = []
+    if terms.asks_of_page or context.mismatched:
+        rest.extend(requirements.of_page(exhibit, terms, context, now))
     if terms.ratchet is RatchetMode.ENFORCE:
         is_open = is_open or continuity.is_open
         if continuity.reason is not None:
             rest.insert(1 if rest and rest[0].code is Code.UPLOADED_AFTER else 0, continuity.reason)
     found.extend(rest)
-    return found, continuity, is_open
+    return _Unmet(found, continuity, is_open)
 
 
 def _lifted(
@@ -165,8 +195,6 @@ def _withheld(
 
 
 def _soonest(reasons: list[Reason], expiry: datetime | None) -> datetime | None:
-    if not reasons and expiry is None:
-        return None
     instants = [reason.until for reason in reasons if reason.until is not None]
     if expiry is not None:
         instants.append(expiry)
@@ -185,12 +213,9 @@ def _forged(evidence: object, terms: Terms) -> list[Reason]:
     return [Reason(code=code, rule=terms.label, message=message, expected=evidence.expected, found=evidence.found)]
 
 
-def _not_pinned(terms: Terms) -> Reason:
-    message = "the rule approves only the files it pins, and this is none of them; ask for a pin"
-    return Reason(code=Code.NOT_PINNED, rule=terms.label, message=message, expected="a pinned SHA-256")
-
-
-def _notes(exhibit: Exhibit, terms: Terms, continuity: Opinion) -> list[str]:
+def _notes(exhibit: Exhibit, terms: Terms, continuity: Opinion) -> Sequence[str]:
+    if not exhibit.counted and continuity is SILENT and isinstance(exhibit.evidence, Unattested):
+        return ()
     told = provenance.notes(exhibit.counted, terms) if exhibit.counted else []
     if isinstance(exhibit.evidence, Unverifiable):
         told.append(f"its attestation counts for nothing: {exhibit.evidence.reason}")

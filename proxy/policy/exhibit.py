@@ -51,7 +51,7 @@ class Context:
     """Scheme and authority of addresses met on this page, and whether they are the index's: thousands share one."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Exhibit:
     """One file with what is known of it."""
 
@@ -62,6 +62,8 @@ class Exhibit:
     doubts: tuple[Reason, ...]
     """What the attestations lack of what the rule asks for."""
     time: datetime | None
+    familiar: bool = False
+    """It is signed exactly as files before it, by somebody who was established when it was logged."""
     again: bool = False
     """The same file with the same digest stands earlier on the page."""
 
@@ -70,10 +72,11 @@ def exhibit(file: File, evidence: Evidence | None, terms: Terms, context: Contex
     """Put a file on the table."""
     counted, doubts = count(evidence, terms)
     time = base_time(file, context.history, now)
-    logged = _logged(counted)
-    if logged is not None and (time is None or logged > time):
-        time = logged
-    return Exhibit(file=file, evidence=evidence, counted=counted, doubts=doubts, time=time)
+    if counted:
+        logged = _logged(counted)
+        if logged is not None and (time is None or logged > time):
+            time = logged
+    return Exhibit(file, evidence, counted, doubts, time)
 
 
 def base_time(file: File, history: History, now: datetime) -> datetime | None:
@@ -110,5 +113,8 @@ def logged_first(evidence: Evidence | None) -> datetime | None:
 def _logged(attestations: tuple[Attestation, ...]) -> datetime | None:
     if not attestations:
         return None
+    if len(attestations) == 1:
+        only = attestations[0]
+        return only.integrated_time if only.predicate_type == PUBLISH else None
     times = [each.integrated_time for each in attestations if each.predicate_type == PUBLISH]
     return min(times) if times else None

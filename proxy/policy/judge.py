@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from packaging.version import Version
@@ -23,7 +23,7 @@ from proxy.policy.compiled import Terms, is_denied
 from proxy.policy.decide import decide
 from proxy.policy.exhibit import Context, Exhibit, IndexFacts, base_time, exhibit
 from proxy.policy.model import Mode, Policy, RatchetMode
-from proxy.policy.ratchet import builds_on_wheels, remember
+from proxy.policy.ratchet import builds_on_wheels, facts_of, remember
 from proxy.policy.release import hold_whole, name_nearest
 from proxy.policy.verdict import Approved, Code, Undecided, Verdict, Withheld, approve
 from proxy.ports import Changes, Established, History, Seen
@@ -156,8 +156,9 @@ def changes_of(
     if _may_establish(verdicts, history):
         context = _context(policy, project, index, history, mismatched)
         known = {(each.filename, each.sha256, each.identity) for each in history.established}
-        facts = _Sitting(policy, project, context, evidence, now).facts
-        established = tuple(each for each in facts if (each.filename, each.sha256, each.identity) not in known)
+        approved = _Sitting(policy, project, context, evidence, now).approved
+        facts = (fact for each in approved for fact in facts_of(each, context))
+        established = tuple(fact for fact in facts if (fact.filename, fact.sha256, fact.identity) not in known)
     is_newer = project.serial is not None and (history.serial is None or project.serial > history.serial)
     return Changes(serial=project.serial if is_newer else None, files=files, established=established)
 
@@ -232,25 +233,28 @@ class _Sitting:
     evidence: Mapping[tuple[str, Sha256], Evidence]
     now: datetime
     verdicts: tuple[Verdict, ...] = ()
-    facts: tuple[Established, ...] = ()
+    approved: list[Exhibit] = field(default_factory=list)
+    """Those that may establish somebody, in the order of time."""
 
     def __post_init__(self) -> None:
         terms = compiled.terms(self.policy, self.project.name)
         exhibits = self._exhibits(terms)
         found: list[Verdict] = [None] * len(exhibits)  # type: ignore[list-item]  # each is filled in below
-        facts: list[Established] = []
         wheels = _wheels(self.project.files) if terms.whole else frozenset()
-        for place in _in_order(exhibits, terms, self.context):
+        context, now = self.context, self.now
+        for place in _in_order(exhibits, terms, context):
             each = exhibits[place]
-            verdict = found[place] = decide(each, terms, self.context, self.now)
-            if isinstance(verdict, Undecided):
-                self.context.continuity.open = self.context.continuity.open or each.evidence is None
-            elif (each.counted or self.context.facts) and self._establishes(each, verdict, terms, wheels):
-                facts.extend(remember(each, terms, self.context, self.now))
+            verdict = found[place] = decide(each, terms, context, now)
+            if each.evidence is None:
+                context.continuity.open = context.continuity.open or isinstance(verdict, Undecided)
+            elif (each.counted or context.facts) and self._establishes(each, verdict, terms, wheels):
+                if not each.familiar:
+                    remember(each, terms, context, now)
+                self.approved.append(each)
         if terms.whole:
             hold_whole(found, exhibits, terms, self.now)
         name_nearest(found)
-        self.verdicts, self.facts = tuple(found), tuple(facts)
+        self.verdicts = tuple(found)
 
     @staticmethod
     def _establishes(each: Exhibit, verdict: Verdict, terms: Terms, wheels: frozenset[Version]) -> bool:
@@ -284,7 +288,10 @@ def _in_order(exhibits: list[Exhibit], terms: Terms, context: Context) -> Iterab
         unknown = sum(each.evidence is None for each in exhibits)
         if unknown in {0, len(exhibits)}:
             return places
-    return sorted(places, key=lambda place: (_moment(exhibits[place]), exhibits[place].file.filename))
+    filenames = [each.file.filename for each in exhibits]
+    moments = [_moment(each) for each in exhibits]
+    # Two stable sorts, because comparing pairs costs more than both: ties go by filename, not by the page's order.
+    return sorted(sorted(places, key=filenames.__getitem__), key=moments.__getitem__)
 
 
 def _moment(each: Exhibit) -> datetime:

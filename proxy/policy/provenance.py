@@ -33,6 +33,8 @@ def count(evidence: Evidence | None, terms: Terms) -> tuple[tuple[Attestation, .
 
 
 def _count(found: tuple[Attestation, ...], terms: Terms) -> tuple[tuple[Attestation, ...], tuple[Reason, ...]]:
+    if terms.any_bundle and len(found) == 1 and _is_by_publisher(found[0], terms):
+        return found, ()
     doubts = []
     counted = found
     if terms.trust is not None:
@@ -61,8 +63,9 @@ def notes(counted: tuple[Attestation, ...], terms: Terms) -> list[str]:
     for each in counted:
         if each.claims.trigger in _PRIVILEGED:
             told.append(f"signed under {each.claims.trigger}, which a stranger's pull request may set off")
-        matching = (publisher for publisher in terms.publishers or () if publisher.covers(each))
-        told.extend(note for publisher in matching if (note := publisher.note(each)))
+        for publisher in terms.noting:
+            if publisher.covers(each):
+                told.extend(publisher.notes(each))
     return told
 
 

@@ -127,11 +127,12 @@ class Matcher:
                 return False
         return self.environment is None or self._in_environment(attestation, self.environment)
 
-    def note(self, attestation: Attestation) -> str | None:
+    def notes(self, attestation: Attestation) -> tuple[str, ...]:
         """What the match rests on without proof."""
         if self.environment is None or attestation.claims.environment is not None:
-            return None
-        return f"environment {self.publisher.environment!r} is not proven: older certificates do not carry it"  # type: ignore[union-attr]  # only forges have an environment to test
+            return ()
+        named = getattr(self.publisher, "environment", None)
+        return (f"environment {named} is not proven: older certificates do not carry it",)
 
     @staticmethod
     def _in_environment(attestation: Attestation, matches: Matches) -> bool:

@@ -13,9 +13,9 @@ from datetime import datetime
 
 from packaging.version import Version
 
-from proxy.evidence import Attested, Claims, Forged, Identity, Unverifiable, identity_of
+from proxy.evidence import Attestation, Attested, Claims, Forged, Identity, Unverifiable, identity_of
 from proxy.policy.compiled import Terms
-from proxy.policy.continuity import Standing
+from proxy.policy.continuity import Origin, Signature, Standing
 from proxy.policy.exhibit import Context, Exhibit, existed
 from proxy.policy.model import RatchetMode
 from proxy.policy.publishers import describe_claims
@@ -54,13 +54,14 @@ def identities(exhibit: Exhibit, context: Context) -> dict[Identity, datetime]:
 
 def opinion(exhibit: Exhibit, terms: Terms, context: Context, now: datetime) -> Opinion:
     """What the ratchet says of this file, given what the files before it established."""
-    if terms.ratchet is RatchetMode.OFF or isinstance(exhibit.evidence, Forged) or _is_excepted(exhibit, terms):
+    continuity = context.continuity
+    if terms.ratchet is RatchetMode.OFF or (continuity.since is None and not continuity.open):
+        return SILENT
+    exhibit.familiar = _is_familiar(exhibit, context, now)
+    if exhibit.familiar or isinstance(exhibit.evidence, Forged) or _is_excepted(exhibit, terms):
         return SILENT
     if terms.publishers is not None and exhibit.counted and not exhibit.doubts:
         return SILENT  # "established … when a rule names it"
-    continuity = context.continuity
-    if continuity.since is None and not continuity.open:
-        return SILENT
     found = identities(exhibit, context)
     standing, until = continuity.standing(found, now)
     if standing is Standing.ESTABLISHED:
@@ -83,14 +84,14 @@ def is_established(exhibit: Exhibit, terms: Terms, context: Context, now: dateti
     return context.continuity.standing(identities(exhibit, context), now)
 
 
-def remember(exhibit: Exhibit, terms: Terms, context: Context, now: datetime) -> tuple[Established, ...]:
-    """What this approved file establishes, once it has settled; `context.continuity` learns it.
+def remember(exhibit: Exhibit, terms: Terms, context: Context, now: datetime) -> None:
+    """Let `context.continuity` learn whom this approved file establishes, once it has settled.
+
+    Nobody new, where the file is `familiar`.
 
     Beside an established publisher's signature another one establishes nobody: it would ride along.
     """
-    file, continuity = exhibit.file, context.continuity
-    if file.sha256 is None:
-        return ()
+    continuity = context.continuity
     found = identities(exhibit, context)
     if continuity.holds(existed(exhibit, context, now), now):
         found = {each: logged for each, logged in found.items() if each in continuity.established} or found
@@ -99,11 +100,22 @@ def remember(exhibit: Exhibit, terms: Terms, context: Context, now: datetime) ->
         # It could not be approved before it was there, whatever its log entry says.
         continuity.add(identity, settled if exhibit.time is None else max(settled, exhibit.time))
     for attestation in exhibit.counted:
-        if (signer := identity_of(attestation)) in found and signer is not None:
+        signer = identity_of(attestation)
+        if signer is not None and signer in found:
             continuity.origins.setdefault(signer, set()).add(_origin(attestation.claims))
+            if (signature := _signature(attestation)) is not None:
+                continuity.familiar[signature] = continuity.established[signer]
+
+
+def facts_of(exhibit: Exhibit, context: Context) -> tuple[Established, ...]:
+    """What the ledger is to remember of an approved file: those of its signers who are publishers of the project."""
+    file = exhibit.file
+    if file.sha256 is None:
+        return ()
     return tuple(
         Established(identity=identity, filename=file.filename, sha256=file.sha256, logged=logged)
-        for identity, logged in found.items()
+        for identity, logged in identities(exhibit, context).items()
+        if identity in context.continuity.established
     )
 
 
@@ -115,7 +127,33 @@ def builds_on_wheels(exhibit: Exhibit, terms: Terms, wheels: Container[Version])
     )
 
 
-def _origin(claims: Claims) -> tuple[str | None, ...]:
+def _is_familiar(exhibit: Exhibit, context: Context, now: datetime) -> bool:
+    """The short way for what is signed exactly as files before it, by somebody established when it was logged."""
+    familiar = context.continuity.familiar
+    if not familiar or len(exhibit.counted) != 1:
+        return False
+    attestation = exhibit.counted[0]
+    signature = _signature(attestation)
+    since = None if signature is None else familiar.get(signature)
+    return since is not None and since <= attestation.integrated_time <= now
+
+
+def _signature(attestation: Attestation) -> Signature | None:
+    """None where the claims name no repository: those are few."""
+    claims = attestation.claims
+    if claims.repository is None:
+        return None
+    return (
+        attestation.trust_root,
+        claims.issuer,
+        claims.repository_id,
+        claims.repository,
+        claims.workflow,
+        claims.environment,
+    )
+
+
+def _origin(claims: Claims) -> Origin:
     return claims.repository, claims.workflow, claims.environment
 
 

@@ -51,4 +51,4 @@ def show(instant: datetime) -> str:
     """``2026-11-24 14:00 UTC``, rounded up to the minute: at the time shown it is already so."""
     if instant.second or instant.microsecond:
         instant = instant.replace(second=0, microsecond=0) + timedelta(minutes=1)
-    return instant.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return f"{instant.astimezone(UTC).isoformat(' ', 'minutes')[:16]} UTC"
