@@ -23,111 +23,44 @@
         index.yank(listed, "broken"); index.remove(listed); index.replace(listed, wheel(…))   # each raises the serial
         index.set_status("foo", "archived", "moved"); index.serve("/any/path", Answer(body=b"…"))
 
-Faults are in `tests.world.wire`: Refuse Hang Drip Reset Truncate Length Chunked UntilClose Stall Corrupt Oversize
+Faults come from `tests.world.wire`: Refuse Hang Drip Reset Truncate Length Chunked UntilClose Stall Corrupt Oversize
 Reply Redirect Headers Gzip NoRange. An entry's keys are changed, added or (with `ABSENT`) left out by ``entry={…}``:
 ``index.add(built, entry={"size": 7, "hashes": {}, "upload-time": ABSENT, "x-new": 1})``.
 
 Deterministic: serials count changes, upload times default to a minute apart from 2024-01-01, nothing is random.
-pip and uv as subprocesses are served by the test's own loop; `in_thread(Index())` serves them in synchronous tests, and
-``python -m tests.world.index DIRECTORY`` serves a directory's distributions until it is interrupted.
+pip and uv as subprocesses are served by the test's own loop; `tests.world.alone` serves them in synchronous tests and
+outside of tests.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import hashlib
-import html
 import json
-import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Literal, Self
 from urllib.parse import quote, unquote
 
 from packaging.utils import canonicalize_name
 
-from tests.world.distributions import Built, raw
+from tests.world.distributions import Built
+from tests.world.listing import (
+    ABSENT,
+    HTML,
+    JSON,
+    Listed,
+    Shelf,
+    file_answer,
+    html_page,
+    json_page,
+    page_answer,
+    quoted,
+)
 from tests.world.wire import Answer, Fault, Request, Server, Stall
 
-JSON = "application/vnd.pypi.simple.v1+json"
-HTML = "application/vnd.pypi.simple.v1+html"
-ABSENT: Final = object()
-"""As an entry's value: leave the key out."""
-_STATUS = {"status": "pypi:project-status", "reason": "pypi:project-status-reason"}
+__all__ = ["ABSENT", "HTML", "JSON", "Index", "Listed"]
+
 _FIRST_UPLOAD = datetime(2024, 1, 1, tzinfo=UTC)
-
-
-@dataclass(kw_only=True, eq=False)
-class Listed:
-    """One file of the index. Change its fields freely; what is served follows."""
-
-    built: Built
-    origin: str
-    files_origin: str
-    upload_time: datetime | str | None
-    provenance: bytes | None
-    """The provenance document's bytes; None: 404, and the page says null unless `entry` promises one."""
-    yanked: bool | str
-    metadata: bool
-    """Whether METADATA is offered (wheels only)."""
-    entry: dict[str, object] = field(default_factory=dict)
-    """Keys of the page's entry that are not what they should be."""
-    directory: str = ""
-
-    @property
-    def path(self) -> str:
-        return f"/packages/{self.directory}/{quote(self.built.filename)}"
-
-    @property
-    def url(self) -> str:
-        return f"{self.files_origin}{self.path}"
-
-    @property
-    def metadata_path(self) -> str:
-        return f"{self.path}.metadata"
-
-    @property
-    def provenance_path(self) -> str:
-        parts = (canonicalize_name(self.built.project), self.built.version, self.built.filename)
-        return f"/integrity/{'/'.join(quote(part, safe='') for part in parts)}/provenance"
-
-    @property
-    def provenance_url(self) -> str:
-        return f"{self.origin}{self.provenance_path}"
-
-    def as_entry(self, *, relative: bool) -> dict[str, object]:
-        """The entry of this file in the JSON page."""
-        offered = self.metadata and self.built.metadata is not None
-        digest: object = {"sha256": self.built.metadata_sha256} if offered else False
-        full: dict[str, object] = {
-            "filename": self.built.filename,
-            "url": f"../..{self.path}" if relative else self.url,
-            "hashes": {"sha256": self.built.sha256},
-            "requires-python": self.built.requires_python,
-            "size": self.built.size,
-            "upload-time": _instant(self.upload_time),
-            "yanked": self.yanked,
-            "core-metadata": digest,
-            "data-dist-info-metadata": digest,
-            "provenance": None if self.provenance is None else self.provenance_url,
-            **self.entry,
-        }
-        return {key: value for key, value in full.items() if value is not ABSENT}
-
-
-@dataclass(kw_only=True)
-class _Shelf:
-    """One project."""
-
-    display: str
-    serial: int
-    listed: list[Listed] = field(default_factory=list)
-    status: dict[str, str] = field(default_factory=lambda: {"status": "active"})
 
 
 class Index:
@@ -155,7 +88,7 @@ class Index:
         self._relative = relative_urls
         self._api_version = api_version
         self._text_serials = text_serials
-        self._shelves: dict[str, _Shelf] = {}
+        self._shelves: dict[str, Shelf] = {}
         self._paths: dict[str, Answer] = {}
         self._serial = 1000
         self._main = Server(self._respond)
@@ -340,11 +273,11 @@ class Index:
 
     # The right answers
 
-    def _shelf(self, project: str) -> _Shelf:
+    def _shelf(self, project: str) -> Shelf:
         name = canonicalize_name(project)
         if name not in self._shelves:
             self._serial += 1
-            self._shelves[name] = _Shelf(display=project, serial=self._serial)
+            self._shelves[name] = Shelf(display=project, serial=self._serial)
         return self._shelves[name]
 
     def _respond(self, request: Request) -> Answer:
@@ -358,7 +291,7 @@ class Index:
             return self._page(request)
         for shelf in self._shelves.values():
             for listed in shelf.listed:
-                if (answer := _file_answer(request.path, listed)) is not None:
+                if (answer := file_answer(request.path, listed)) is not None:
                     return answer
         return Answer(status=404, body=b"404 Not Found", headers={"Content-Type": "text/plain"})
 
@@ -377,32 +310,13 @@ class Index:
             return Answer(status=404, body=b"404 Not Found", headers={"Content-Type": "text/plain"})
         shelf = self._shelves[name]
         kind = self._representation(request)
-        entries = [listed.as_entry(relative=self._relative) for listed in shelf.listed]
-        body = self._json_page(name, shelf, entries) if kind == JSON else self._html_page(name, shelf, entries)
-        return _page_answer(body, kind, shelf.serial)
-
-    def _json_page(self, name: str, shelf: _Shelf, entries: list[dict[str, object]]) -> bytes:
-        serial = str(shelf.serial) if self._text_serials else shelf.serial
-        page = {
-            "meta": {"api-version": self._api_version, "_last-serial": serial},
-            "name": name,
-            "project-status": shelf.status,
-            "versions": list(dict.fromkeys(listed.built.version for listed in shelf.listed)),
-            "files": entries,
-        }
-        return json.dumps(page).encode()
-
-    def _html_page(self, name: str, shelf: _Shelf, entries: list[dict[str, object]]) -> bytes:
-        lines = [
-            "<!DOCTYPE html>",
-            "<html><head>",
-            f'<meta name="pypi:repository-version" content="{self._api_version}">',
-            *(f'<meta name="{_STATUS[key]}" content="{_quoted(value)}">' for key, value in shelf.status.items()),
-            f"<title>Links for {name}</title></head><body><h1>Links for {name}</h1>",
-            *(_anchor(entry) for entry in entries),
-            f"</body></html><!--SERIAL {shelf.serial}-->",
-        ]
-        return "\n".join(lines).encode()
+        version, relative = self._api_version, self._relative
+        if kind == JSON:
+            text = self._text_serials
+            body = json_page(name, shelf, api_version=version, text_serials=text, relative=relative)
+        else:
+            body = html_page(name, shelf, api_version=version, relative=relative)
+        return page_answer(body, kind, shelf.serial)
 
     def _root(self, kind: str) -> Answer:
         if kind == JSON:
@@ -410,111 +324,6 @@ class Index:
             meta = {"api-version": self._api_version, "_last-serial": self._serial}
             body = json.dumps({"meta": meta, "projects": projects}).encode()
         else:
-            links = (f'<a href="{name}/">{_quoted(shelf.display)}</a><br/>' for name, shelf in self._shelves.items())
+            links = (f'<a href="{name}/">{quoted(shelf.display)}</a><br/>' for name, shelf in self._shelves.items())
             body = "\n".join(["<!DOCTYPE html><html><body>", *links, "</body></html>"]).encode()
-        return _page_answer(body, kind, self._serial)
-
-
-def _file_answer(path: str, listed: Listed) -> Answer | None:
-    built = listed.built
-    if path == listed.path:
-        return _stored(built.content, "application/octet-stream", ranges=True)
-    if path == listed.metadata_path and listed.metadata and built.metadata is not None:
-        return _stored(built.metadata, "text/plain; charset=utf-8", ranges=True)
-    if path == listed.provenance_path and listed.provenance is not None:
-        return _stored(listed.provenance, "application/vnd.pypi.integrity.v1+json", ranges=False)
-    return None
-
-
-def _stored(body: bytes, content_type: str, *, ranges: bool) -> Answer:
-    headers = {"Content-Type": content_type, "ETag": _etag(body)}
-    if ranges:
-        headers |= {"Accept-Ranges": "bytes", "Cache-Control": "max-age=365000000, immutable, public"}
-    return Answer(body=body, headers=headers, ranges=ranges)
-
-
-def _page_answer(body: bytes, kind: str, serial: int) -> Answer:
-    headers = {
-        "Content-Type": kind if kind == JSON else f"{kind}; charset=UTF-8",
-        "ETag": _etag(body),
-        "Cache-Control": "max-age=600, public",
-        "Vary": "Accept",
-        "X-PyPI-Last-Serial": str(serial),
-    }
-    return Answer(body=body, headers=headers)
-
-
-def _etag(body: bytes) -> str:
-    return f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'
-
-
-def _instant(moment: datetime | str | None) -> object:
-    if moment is None:
-        return ABSENT
-    return moment if isinstance(moment, str) else moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def _quoted(value: object) -> str:
-    return html.escape(str(value))
-
-
-def _anchor(entry: Mapping[str, Any]) -> str:
-    """PyPI's anchor for an entry; `size` and `upload-time` stay behind, as they do there."""
-    hashes = entry.get("hashes") or {}
-    href = entry["url"] + "".join(f"#{kind}={digest}" for kind, digest in list(hashes.items())[:1])
-    attributes = [f'href="{_quoted(href)}"']
-    if entry.get("requires-python"):
-        attributes.append(f'data-requires-python="{_quoted(entry["requires-python"])}"')
-    if entry.get("yanked"):
-        reason = "" if entry["yanked"] is True else entry["yanked"]
-        attributes.append(f'data-yanked="{_quoted(reason)}"')
-    for key in ("data-dist-info-metadata", "core-metadata"):
-        if entry.get(key):
-            value = "true" if entry[key] is True else f"sha256={entry[key].get('sha256')}"
-            attributes.append(f'{key if key.startswith("data-") else f"data-{key}"}="{_quoted(value)}"')
-    if entry.get("provenance"):
-        attributes.append(f'data-provenance="{_quoted(entry["provenance"])}"')
-    return f"<a {' '.join(attributes)}>{_quoted(entry['filename'])}</a><br />"
-
-
-@contextlib.contextmanager
-def in_thread(make: Callable[[], Index] = Index) -> Iterator[Index]:
-    """An index on a loop and thread of its own, for synchronous tests.
-
-    `make` is called on that loop. Adding, counting and arming faults may be done from outside; of a `Stall`, only
-    ``loop.call_soon_threadsafe(stall.release.set)`` is safe.
-    """
-    started = threading.Event()
-    made: list[Index] = []
-    stop: list[Callable[[], object]] = []
-
-    async def live() -> None:
-        async with make() as index:
-            over = asyncio.Event()
-            loop = asyncio.get_running_loop()
-            made.append(index)
-            stop.append(lambda: loop.call_soon_threadsafe(over.set))
-            started.set()
-            await over.wait()
-
-    thread = threading.Thread(target=asyncio.run, args=(live(),), daemon=True)
-    thread.start()
-    started.wait(timeout=10)
-    try:
-        yield made[0]
-    finally:
-        stop[0]()
-        thread.join(timeout=10)
-
-
-async def _main(found: list[Built]) -> None:
-    async with Index() as index:
-        for built in found:
-            index.add(built, metadata=False)
-        print(index.url, flush=True)
-        await asyncio.Event().wait()
-
-
-if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_main([raw(path.name, path.read_bytes()) for path in sorted(Path(sys.argv[1]).iterdir())]))
+        return page_answer(body, kind, self._serial)

@@ -15,8 +15,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from tests.world.alone import in_thread
 from tests.world.distributions import Built, raw, sdist, wheel
-from tests.world.index import ABSENT, JSON, Index, in_thread
+from tests.world.index import ABSENT, JSON, Index
 from tests.world.wire import (
     Answer,
     Chunked,

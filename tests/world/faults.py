@@ -1,0 +1,202 @@
+"""What can go wrong between a right answer and the client. `tests.world.wire` says how to use them."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from tests.world.connection import PIECE, Answer, Connection, Fault, Request, headed, settled
+
+
+@dataclass(frozen=True)
+class Refuse(Fault):
+    """The connection breaks before any answer. (`Server.down` is a refused connection proper.)"""
+
+    async def play(self, connection: Connection, request: Request, answer: Answer) -> None:  # noqa: ARG002 - the base's signature
+        connection.reset()
+
+
+@dataclass(frozen=True)
+class Hang(Fault):
+    """No answer, ever: until the client gives up."""
+
+    async def play(self, connection: Connection, request: Request, answer: Answer) -> None:  # noqa: ARG002 - the base's signature
+        await connection.gone()
+        connection.close()
+
+
+@dataclass(frozen=True)
+class Drip(Fault):
+    """`piece` bytes at a time, `pause` seconds apart, to the end."""
+
+    piece: int = 1024
+    pause: float = 0.01
+
+    async def play(self, connection: Connection, request: Request, answer: Answer) -> None:
+        final = await headed(connection, request, answer)
+        for place in range(0, len(final.body), self.piece):
+            await connection.write(final.body[place : place + self.piece])
+            await asyncio.sleep(self.pause)
+
+
+@dataclass(frozen=True)
+class Reset(Fault):
+    """A connection reset after `after` bytes of the body (the client may see fewer)."""
+
+    after: int
+
+    async def play(self, connection: Connection, request: Request, answer: Answer) -> None:
+        final = await headed(connection, request, answer)
+        await connection.write(final.body[: self.after])
+        connection.reset()
+
+
+@dataclass(frozen=True)
+class Truncate(Fault):
+    """A clean end after exactly `after` bytes of the body, short of the Content-Length."""
+
+    after: int
+
+    async def play(self, connection: Connection, request: Request, answer: Answer) -> None:
+        final = await headed(connection, request, answer)
+        await connection.write(final.body[: self.after])
+        connection.close()
+
+
+@dataclass(frozen=True)
+class Length(Fault):
+    """The right body under a Content-Length of `stated`."""
+
+    stated: int
+
+    async def play(self, connection: Connection, request: Request, answer: Answer) -> None:
+        await connection.send(request, answer, length=self.stated)
+
+
+@dataclass(frozen=True)
+class Chunked(Fault):
+    """The right body without a Content-Length, in chunks; cut off after `cut` bytes, if given."""
+
+    cut: int | None = None
+
+    async def play(self, connection: Connection, request: Request, answer: Answer) -> None:
+        final = settled(request, answer)
+        await connection.head(final.status, {**final.headers, "Transfer-Encoding": "chunked"})
+        body = final.body[: self.cut]
+        for place in range(0, len(body), PIECE):
+            piece = body[place : place + PIECE]
+            await connection.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+        if self.cut is None:
+            await connection.write(b"0\r\n\r\n")
+        else:
+            connection.close()
+
+
+@dataclass(frozen=True)
+class UntilClose(Fault):
+    """The right body without any length, ended by closing, as HTTP/1.0 does."""
+
+    async def play(self, connection: Connection, request: Request, answer: Answer) -> None:
+        final = settled(request, answer)
+        await connection.head(final.status, {**final.headers, "Connection": "close"})
+        await connection.write(final.body)
+        connection.close()
+
+
+class Stall(Fault):
+    """A hook, not a delay: sends the head and `after` bytes, sets `reached`, goes on when `release` is set.
+
+    With ``after=None`` not even the head is sent before the release.
+    """
+
+    def __init__(self, after: int | None = None) -> None:
+        self.after = after
+        self.reached = asyncio.Event()
+        self.release = asyncio.Event()
+
+    async def play(self, connection: Connection, request: Request, answer: Answer) -> None:
+        if self.after is None:
+            self.reached.set()
+            await self.release.wait()
+            await connection.send(request, answer)
+            return
+        final = await headed(connection, request, answer)
+        await connection.write(final.body[: self.after])
+        self.reached.set()
+        await self.release.wait()
+        await connection.write(final.body[self.after :])
+
+
+@dataclass(frozen=True)
+class Corrupt(Fault):
+    """One byte of the body wrong: the one at `at`, negative from the end."""
+
+    at: int = 0
+
+    def alter(self, answer: Answer) -> Answer:
+        body = bytearray(answer.body)
+        body[self.at] ^= 0xFF
+        return replace(answer, body=bytes(body))
+
+
+@dataclass(frozen=True)
+class Oversize(Fault):
+    """`extra` bytes after the right ones, and a Content-Length that counts them."""
+
+    extra: int = 1
+
+    def alter(self, answer: Answer) -> Answer:
+        return replace(answer, body=answer.body + b"\0" * self.extra)
+
+
+@dataclass(frozen=True)
+class Reply(Fault):
+    """Another answer altogether: 404, 429 with Retry-After, 503, a redirect, an unasked 304, a bomb …"""
+
+    status: int = 503
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def alter(self, answer: Answer) -> Answer:  # noqa: ARG002 - the base's signature
+        return Answer(status=self.status, body=self.body, headers=self.headers)
+
+
+@dataclass(frozen=True)
+class Redirect(Fault):
+    """To `to`, by `status`."""
+
+    to: str
+    status: int = 302
+
+    def alter(self, answer: Answer) -> Answer:  # noqa: ARG002 - the base's signature
+        return Answer(status=self.status, headers={"Location": self.to})
+
+
+@dataclass(frozen=True)
+class Headers(Fault):
+    """The right answer with other headers; None takes one away."""
+
+    changed: Mapping[str, str | None]
+
+    def alter(self, answer: Answer) -> Answer:
+        merged = {**answer.headers, **self.changed}
+        return replace(answer, headers={name: value for name, value in merged.items() if value is not None})
+
+
+@dataclass(frozen=True)
+class Gzip(Fault):
+    """The right body with a gzip Content-Encoding, asked for or not."""
+
+    def alter(self, answer: Answer) -> Answer:
+        packed = replace(answer, body=gzip.compress(answer.body, mtime=0), ranges=False)
+        return packed.with_headers(Content_Encoding="gzip")
+
+
+@dataclass(frozen=True)
+class NoRange(Fault):
+    """Range is ignored: 200 and everything."""
+
+    def alter(self, answer: Answer) -> Answer:
+        return replace(answer, ranges=False)

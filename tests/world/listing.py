@@ -1,0 +1,179 @@
+"""What the test index lists, and how its pages say it. `tests.world.index` says how to use it."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import quote
+
+from packaging.utils import canonicalize_name
+
+from tests.world.distributions import Built
+from tests.world.wire import Answer
+
+JSON = "application/vnd.pypi.simple.v1+json"
+HTML = "application/vnd.pypi.simple.v1+html"
+ABSENT: Final = object()
+"""As an entry's value: leave the key out."""
+_STATUS = {"status": "pypi:project-status", "reason": "pypi:project-status-reason"}
+
+
+@dataclass(kw_only=True, eq=False)
+class Listed:
+    """One file of the index. Change its fields freely; what is served follows."""
+
+    built: Built
+    origin: str
+    files_origin: str
+    upload_time: datetime | str | None
+    provenance: bytes | None
+    """The provenance document's bytes; None: 404, and the page says null unless `entry` promises one."""
+    yanked: bool | str
+    metadata: bool
+    """Whether METADATA is offered (wheels only)."""
+    entry: dict[str, object] = field(default_factory=dict)
+    """Keys of the page's entry that are not what they should be."""
+    directory: str = ""
+
+    @property
+    def path(self) -> str:
+        return f"/packages/{self.directory}/{quote(self.built.filename)}"
+
+    @property
+    def url(self) -> str:
+        return f"{self.files_origin}{self.path}"
+
+    @property
+    def metadata_path(self) -> str:
+        return f"{self.path}.metadata"
+
+    @property
+    def provenance_path(self) -> str:
+        parts = (canonicalize_name(self.built.project), self.built.version, self.built.filename)
+        return f"/integrity/{'/'.join(quote(part, safe='') for part in parts)}/provenance"
+
+    @property
+    def provenance_url(self) -> str:
+        return f"{self.origin}{self.provenance_path}"
+
+    def as_entry(self, *, relative: bool) -> dict[str, object]:
+        """The entry of this file in the JSON page."""
+        offered = self.metadata and self.built.metadata is not None
+        digest: object = {"sha256": self.built.metadata_sha256} if offered else False
+        full: dict[str, object] = {
+            "filename": self.built.filename,
+            "url": f"../..{self.path}" if relative else self.url,
+            "hashes": {"sha256": self.built.sha256},
+            "requires-python": self.built.requires_python,
+            "size": self.built.size,
+            "upload-time": _instant(self.upload_time),
+            "yanked": self.yanked,
+            "core-metadata": digest,
+            "data-dist-info-metadata": digest,
+            "provenance": None if self.provenance is None else self.provenance_url,
+            **self.entry,
+        }
+        return {key: value for key, value in full.items() if value is not ABSENT}
+
+
+@dataclass(kw_only=True)
+class Shelf:
+    """One project."""
+
+    display: str
+    serial: int
+    listed: list[Listed] = field(default_factory=list)
+    status: dict[str, str] = field(default_factory=lambda: {"status": "active"})
+
+
+def json_page(name: str, shelf: Shelf, *, api_version: str, text_serials: bool, relative: bool) -> bytes:
+    """As PyPI sends it."""
+    page = {
+        "meta": {"api-version": api_version, "_last-serial": str(shelf.serial) if text_serials else shelf.serial},
+        "name": name,
+        "project-status": shelf.status,
+        "versions": list(dict.fromkeys(listed.built.version for listed in shelf.listed)),
+        "files": [listed.as_entry(relative=relative) for listed in shelf.listed],
+    }
+    return json.dumps(page).encode()
+
+
+def html_page(name: str, shelf: Shelf, *, api_version: str, relative: bool) -> bytes:
+    """As PyPI sends it."""
+    lines = [
+        "<!DOCTYPE html>",
+        "<html><head>",
+        f'<meta name="pypi:repository-version" content="{api_version}">',
+        *(f'<meta name="{_STATUS[key]}" content="{quoted(value)}">' for key, value in shelf.status.items()),
+        f"<title>Links for {name}</title></head><body><h1>Links for {name}</h1>",
+        *(_anchor(listed.as_entry(relative=relative)) for listed in shelf.listed),
+        f"</body></html><!--SERIAL {shelf.serial}-->",
+    ]
+    return "\n".join(lines).encode()
+
+
+def file_answer(path: str, listed: Listed) -> Answer | None:
+    built = listed.built
+    if path == listed.path:
+        return _stored(built.content, "application/octet-stream", ranges=True)
+    if path == listed.metadata_path and listed.metadata and built.metadata is not None:
+        return _stored(built.metadata, "text/plain; charset=utf-8", ranges=True)
+    if path == listed.provenance_path and listed.provenance is not None:
+        return _stored(listed.provenance, "application/vnd.pypi.integrity.v1+json", ranges=False)
+    return None
+
+
+def _stored(body: bytes, content_type: str, *, ranges: bool) -> Answer:
+    headers = {"Content-Type": content_type, "ETag": _etag(body)}
+    if ranges:
+        headers |= {"Accept-Ranges": "bytes", "Cache-Control": "max-age=365000000, immutable, public"}
+    return Answer(body=body, headers=headers, ranges=ranges)
+
+
+def page_answer(body: bytes, kind: str, serial: int) -> Answer:
+    headers = {
+        "Content-Type": kind if kind == JSON else f"{kind}; charset=UTF-8",
+        "ETag": _etag(body),
+        "Cache-Control": "max-age=600, public",
+        "Vary": "Accept",
+        "X-PyPI-Last-Serial": str(serial),
+    }
+    return Answer(body=body, headers=headers)
+
+
+def _etag(body: bytes) -> str:
+    return f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'
+
+
+def _instant(moment: datetime | str | None) -> object:
+    if moment is None:
+        return ABSENT
+    return moment if isinstance(moment, str) else moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def quoted(value: object) -> str:
+    return html.escape(str(value))
+
+
+def _anchor(entry: Mapping[str, Any]) -> str:
+    """PyPI's anchor for an entry; `size` and `upload-time` stay behind, as they do there."""
+    hashes = entry.get("hashes") or {}
+    href = entry["url"] + "".join(f"#{kind}={digest}" for kind, digest in list(hashes.items())[:1])
+    attributes = [f'href="{quoted(href)}"']
+    if entry.get("requires-python"):
+        attributes.append(f'data-requires-python="{quoted(entry["requires-python"])}"')
+    if entry.get("yanked"):
+        reason = "" if entry["yanked"] is True else entry["yanked"]
+        attributes.append(f'data-yanked="{quoted(reason)}"')
+    for key in ("data-dist-info-metadata", "core-metadata"):
+        if entry.get(key):
+            value = "true" if entry[key] is True else f"sha256={entry[key].get('sha256')}"
+            attributes.append(f'{key if key.startswith("data-") else f"data-{key}"}="{quoted(value)}"')
+    if entry.get("provenance"):
+        attributes.append(f'data-provenance="{quoted(entry["provenance"])}"')
+    return f"<a {' '.join(attributes)}>{quoted(entry['filename'])}</a><br />"
