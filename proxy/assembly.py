@@ -14,14 +14,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.request import getproxies_environment
 
-from proxy.attestation.roots import load_roots
+from proxy.attestation.refresh import Refresher, refreshers
+from proxy.attestation.roots import TrustRoots, load_roots
 from proxy.attestation.workers import Verifier
-from proxy.config import Configuration, authorization
+from proxy.config import Configuration
 from proxy.download import Downloads
 from proxy.errors import ConfigurationError
 from proxy.gate import Gate, GateSettings, Pages, Proofs
 from proxy.gate.contents import FileContents
 from proxy.gate.metadata import Metadata
+from proxy.gate.renewal import renew_for_ever
 from proxy.gate.root_list import RootList
 from proxy.policy.document import BUILT_IN, load_policy
 from proxy.policy.model import Policy
@@ -60,8 +62,25 @@ def read_policy(path: Path | None) -> Policy:
     return load_policy(text, str(path))
 
 
+def read_trust(configuration: Configuration, state: Path) -> tuple[TrustRoots, tuple[Refresher, ...]]:
+    """The trust roots, as last renewed under `state`, and what renews them. Blocking.
+
+    Raises:
+        ConfigurationError: a root cannot be read, or is none.
+    """
+    trust = configuration.trust
+    renewers = refreshers([trust.root] if trust.refreshes else [], state)
+    renewed = [root for renewer in renewers if (root := renewer.last_good()) is not None]
+    return load_roots(trust, Path.cwd(), renewed=renewed), renewers
+
+
 async def _pause(attempt: int) -> None:
     await asyncio.sleep(pause_before_retry(attempt, None) or 0)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 @asynccontextmanager
@@ -72,23 +91,41 @@ async def assembled(
     environ: Mapping[str, str] = os.environ,
     clock: Callable[[], datetime] = utc_now,
     gate_settings: GateSettings | None = None,
+    trust_state: Path | None = None,
 ) -> AsyncIterator[Assembly]:
     """Everything, running.
+
+    Args:
+        configuration: where, from where, how much.
+        policy: what is approved.
+        environ: for credentials.
+        clock: UTC.
+        gate_settings: how long a request waits.
+        trust_state: where renewed trust roots are, of a proxy that renews them itself; None: they are ours to renew.
 
     Raises:
         ConfigurationError: a credential, trust root or directory is not usable.
         StorageError: the storage directory is not usable.
     """
     indexes = configuration.indexes
-    credentials = {index.name: value for index in indexes if (value := authorization(index, environ)) is not None}
     async with AsyncExitStack() as stack:
         store = await Store.open(configuration.storage)
         stack.push_async_callback(store.close)
-        verifier = Verifier(load_roots(configuration.trust), configuration.verification)
+        trusted, renewers = await asyncio.to_thread(
+            read_trust, configuration, trust_state or configuration.storage.directory
+        )
+        verifier = Verifier(trusted, configuration.verification)
         await verifier.start()
         stack.push_async_callback(verifier.close)
+        if trust_state is None:
+            renewing = asyncio.create_task(
+                renew_for_ever(verifier, renewers, configuration.trust.refresh_every, clock), name="renew trust roots"
+            )
+            stack.push_async_callback(_end, renewing)
         upstream = Upstream(
-            limits=configuration.limits, authorizations=Authorizations(credentials), proxies=getproxies_environment()
+            limits=configuration.limits,
+            authorizations=Authorizations(indexes, environ),
+            proxies=getproxies_environment(),
         )
         await upstream.start()
         stack.push_async_callback(upstream.close)

@@ -36,7 +36,9 @@ TAIL = 64 * 1024
 """Bytes withheld until the digest is right (DESIGN, promise 2)."""
 _INTAKE = 1024 * 1024
 """Bytes that may wait in memory while earlier ones are being written."""
-_TRIES_WITHOUT_PROGRESS = 3
+_TRIES_WITHOUT_PROGRESS = 4
+_PROGRESS = 1024 * 1024
+"""Bytes that one try must bring to count as progress: an index that breaks every few bytes is given up."""
 _WORTH_FINISHING = 16 * 1024 * 1024
 """Bytes. An abandoned download with more than this and more than half of it still to come is stopped."""
 
@@ -102,6 +104,11 @@ class Download:
     def verified(self) -> bool:
         """Whether all bytes are here and their digest is the wanted one."""
         return self._verified
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has ended without the wanted bytes."""
+        return self._failure is not None
 
     async def run(self) -> None:
         """Fetch, verify, publish. Failures go to the followers, not to the caller."""
@@ -197,7 +204,7 @@ class Download:
                     self._agree_on_length(body.length)
                     await self._take(body, partial)
             except UpstreamUnavailableError as error:
-                tries = 1 if self._written > before else tries + 1
+                tries = 1 if self._written - before >= _PROGRESS else tries + 1
                 if tries >= _TRIES_WITHOUT_PROGRESS:
                     raise
                 telemetry.event("download-resumed", sha256=self.wanted.sha256, at=self._written, error=str(error))
@@ -313,7 +320,7 @@ class Downloads:
     def join(self, wanted: Wanted, source: Source) -> Download:
         """The running download of this file, or a new one. Balance each call with `leave`."""
         key = (wanted.sha256, wanted.size)
-        if key in self._running:
+        if key in self._running and not self._running[key][0].failed:
             download = self._running[key][0]
         else:
             download = Download(wanted, source, self._blobs, pause=self._pause)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 
-from proxy.assembly import read_policy
-from proxy.attestation.roots import load_roots
+from proxy.assembly import read_policy, read_trust
 from proxy.cli.tables import table
-from proxy.config import Configuration, authorization, load_configuration
+from proxy.config import Configuration, load_configuration
 from proxy.indexes import hosts
 from proxy.policy.model import Policy
 from proxy.units import format_duration, format_size
+from proxy.upstream import Authorizations
 
 
 def main(options: argparse.Namespace) -> int:
@@ -22,12 +22,11 @@ def main(options: argparse.Namespace) -> int:
     """
     configuration = load_configuration(options.config, os.environ)
     policy = read_policy(configuration.policy)
-    roots = load_roots(configuration.trust)
-    for index in configuration.indexes:
-        authorization(index, os.environ)
+    roots, _ = read_trust(configuration, configuration.storage.directory)
+    Authorizations(configuration.indexes, os.environ)
     for line in (*_settings(configuration, policy), "", *_indexes(configuration), "", *_rules(policy)):
         print(line)
-    print(f"\ntrust roots: {', '.join(root.name for root in roots)}")
+    print(f"\ntrust roots: {', '.join(root.name for root in roots.for_index())}")
     for warning in _warnings(configuration):
         print(f"warning: {warning}")
     print("good")
@@ -58,7 +57,7 @@ def _indexes(configuration: Configuration) -> list[str]:
 
 
 def _rules(policy: Policy) -> list[str]:
-    return table(("RULE", "PROJECTS"), [(rule.name, " ".join(rule.projects)) for rule in policy.rules])
+    return table(("RULE", "PROJECTS"), [(rule.name or "-", " ".join(rule.projects)) for rule in policy.rules])
 
 
 def _warnings(configuration: Configuration) -> list[str]:

@@ -24,7 +24,7 @@ from packaging.version import InvalidVersion, Version
 
 from proxy import telemetry
 from proxy.assembly import assembled, read_policy
-from proxy.attestation.codec import evidence_facts
+from proxy.attestation.codec import encode_evidence
 from proxy.cli import GOOD, WITHHELD
 from proxy.cli.tables import printable, table
 from proxy.config import Configuration, load_configuration
@@ -58,7 +58,7 @@ def main(options: argparse.Namespace) -> int:
         copy_ledger(configuration.storage.directory, Path(directory))
         storage = configuration.storage.model_copy(update={"directory": Path(directory)})
         aside = configuration.model_copy(update={"storage": storage})
-        judged = asyncio.run(_judged(aside, policy, options.project))
+        judged = asyncio.run(_judged(aside, policy, options.project, configuration.storage.directory))
     verdicts = [each for each in judged.verdicts if _is_asked(each.file, options.which)]
     if options.which and not verdicts:
         raise ConfigurationError(
@@ -71,12 +71,13 @@ def main(options: argparse.Namespace) -> int:
     return WITHHELD if any(isinstance(each, Withheld) for each in verdicts) else GOOD
 
 
-async def _judged(configuration: Configuration, policy: Policy, project: str) -> Judged:
+async def _judged(configuration: Configuration, policy: Policy, project: str, trust_state: Path) -> Judged:
     async def progress() -> None:
         await asyncio.sleep(1)
         print(f"fetching and verifying {project} …", file=sys.stderr)
 
-    async with assembled(configuration, policy, gate_settings=GateSettings(patience=_PATIENCE)) as assembly:
+    patience = GateSettings(patience=_PATIENCE)
+    async with assembled(configuration, policy, gate_settings=patience, trust_state=trust_state) as assembly:
         waiting = asyncio.create_task(progress())
         try:
             return await assembly.gate.page(canonicalize_name(project))
@@ -148,7 +149,7 @@ def _document(judged: Judged, verdicts: list[Approved | Withheld]) -> Mapping[st
                 "sha256": each.file.sha256,
                 "verdict": "approved" if isinstance(each, Approved) else "withheld",
                 "rule": each.rule,
-                "evidence": None if each.evidence is None else evidence_facts(each.evidence),
+                "evidence": None if each.evidence is None else json.loads(encode_evidence(each.evidence)),
                 "reasons": reasons_json(each) if isinstance(each, Withheld) else [],
                 "despite": [reason.message for reason in each.despite] if isinstance(each, Approved) else [],
                 "notes": list(each.notes) if isinstance(each, Approved) else [],

@@ -9,11 +9,11 @@ import signal
 import sys
 
 from proxy import telemetry
-from proxy.assembly import Assembly, assembled, read_policy, utc_now
+from proxy.assembly import assembled, read_policy, utc_now
 from proxy.config import Configuration, load_configuration
 from proxy.policy.model import Policy
 from proxy.web.handler import Handler
-from proxy.web.health import Readiness
+from proxy.web.health import readiness
 from proxy.web.server import listening
 
 _FORMS = {"auto": None, "text": False, "json": True}
@@ -38,15 +38,15 @@ async def _serve(configuration: Configuration, policy: Policy) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with assembled(configuration, policy) as assembly:
-        readiness = _readiness(assembly)
+        ready = readiness(assembly, configuration.trust, utc_now)
         handler = Handler(
             gate=assembly.gate,
             roots=assembly.roots,
-            readiness=readiness,
+            readiness=ready,
             settings=configuration.server,
             clock=utc_now,
         )
-        async with listening(handler, readiness, configuration.server) as (host, port):
+        async with listening(handler, ready, configuration.server) as (host, port):
             shown = f"[{host}]" if ":" in host else host
             telemetry.event(
                 "listening",
@@ -58,7 +58,3 @@ async def _serve(configuration: Configuration, policy: Policy) -> None:
             await stop.wait()
             telemetry.event("stopping")
     telemetry.event("stopped")
-
-
-def _readiness(assembly: Assembly) -> Readiness:
-    return Readiness({"storage": assembly.store.writable, "verification": assembly.verifier.usable})

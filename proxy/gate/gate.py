@@ -29,8 +29,9 @@ from proxy.gate.metadata import Metadata
 from proxy.gate.pages import Page, Pages
 from proxy.gate.proofs import FileKey, Proof, Proofs
 from proxy.indexes import Indexes, IndexSettings, hosts
-from proxy.policy.judge import IndexFacts, changes_of, decide_page
-from proxy.policy.model import Policy
+from proxy.policy.judge import IndexFacts, changes_of, decide_page, next_change
+from proxy.policy.model import Policy, Showing
+from proxy.policy.reasons import tombstones
 from proxy.policy.verdict import Approved, Undecided, Withheld
 from proxy.ports import History, Ledger
 from proxy.render import ApprovedPage
@@ -237,7 +238,7 @@ class Gate:
             roots=roots,
             listed=_listed(page, policy, decided),
             by_location=by_location(decided),
-            until=min((verdict.changes_at for verdict in decided if verdict.changes_at is not None), default=None),
+            until=next_change(decided),
         )
 
     def _reserved(self, index: IndexSettings, name: NormalizedName) -> Page:
@@ -284,7 +285,7 @@ def _listed(page: Page, policy: Policy, decided: tuple[Approved | Withheld, ...]
         project=page.project,
         approved=tuple(verdict for verdict in decided if isinstance(verdict, Approved)),
         withheld=tuple(verdict for verdict in decided if isinstance(verdict, Withheld)),
-        tombstones=tombstones(policy, page.project, decided),
+        tombstones=tombstones(page.project, decided) if policy.withheld is Showing.EXPLAIN else (),
         show_withheld=policy.show_withheld,
     )
 

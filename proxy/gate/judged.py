@@ -47,6 +47,11 @@ class Judged:
     """The next instant at which the clock alone changes a verdict."""
     _forms: dict[tuple[Format, str | None, str], Rendered] = field(default_factory=dict, repr=False, compare=False)
 
+    @property
+    def verdicts(self) -> tuple[Approved | Withheld, ...]:
+        """All of them, in no order that means anything."""
+        return (*self.listed.approved, *self.listed.withheld)
+
     def holds(self, *, policy: str, roots: str, now: datetime) -> bool:
         """Whether the verdicts would come out the same now, on the same page."""
         return self.policy == policy and self.roots == roots and (self.until is None or now < self.until)
@@ -67,7 +72,7 @@ class Judged:
     def _render(self, form: Format, origin: str | None, coding: str) -> Rendered:
         body = render_project(self.listed, form, Links(files="../../files/", integrity=origin))
         if coding == "gzip":
-            # Level 5: half the time of the default for a hundredth more bytes; no time stamp, so that the ETag is stable.
+            # Level 5: half the time of the default for a hundredth more bytes. No time stamp: a stable ETag.
             body = gzip.compress(body, 5, mtime=0)
         return Rendered(body=body, etag=f'"{hashlib.sha256(body).hexdigest()}"')
 

@@ -1,6 +1,7 @@
 """Which page of a project is current: remembered, renewed, stale while the index is down, never rolled back.
 
-Owns pages and their records (a header and a compressed body, checked against its digest when read back). Judges nothing.
+Owns pages and their records (a header and a compressed body, checked against its digest when read back). It judges
+nothing.
 
 - Within `freshness.page` a remembered page is used without asking; after it a conditional request renews it.
 - While the index is unavailable a page is used up to `max-stale` beyond that, and says so (`Page.stale`).
@@ -103,17 +104,15 @@ class Pages:
         newest: int | None,
     ) -> Page | None:
         now = self._clock()
-        match answer:
-            case Nothing.NOT_MODIFIED if page is not None:
-                return await self._keep(name, replace(page, checked=now))
-            case Nothing():
-                # Withdrawn or never there: what was listed before is not any more.
-                await self._keep_absence(index, name, now)
-                return None
-            case Fetched() if page is not None and page.version == _version(answer):
-                return await self._keep(name, replace(page, checked=now, validators=answer.validators))
-            case Fetched():
-                fresh = await self._parsed(index, name, answer, now)
+        if answer is Nothing.NOT_MODIFIED and page is not None:
+            return await self._keep(name, replace(page, checked=now))
+        if isinstance(answer, Nothing):
+            # Withdrawn or never there: what was listed before is not any more.
+            await self._keep_absence(index, name, now)
+            return None
+        if page is not None and page.version == _version(answer):
+            return await self._keep(name, replace(page, checked=now, validators=answer.validators))
+        fresh = await self._parsed(index, name, answer, now)
         if newest is not None and fresh.project.serial is not None and fresh.project.serial < newest:
             telemetry.security(
                 "serial-rollback", index=index.name, project=name, found=fresh.project.serial, newest=newest

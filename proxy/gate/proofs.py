@@ -1,11 +1,11 @@
 """Evidence for the files that need it: remembered, or fetched and verified, newest files first.
 
-Owns provenance documents and evidence as records. A record only saves a request or a verification: the document is named
-by its digest, and evidence is remembered under all that it depends on, so a lost or broken record is got again.
+Owns provenance documents and evidence as records. A record only saves a request or a verification: the document is
+named by its digest, and evidence is remembered under all that it depends on, so a lost or broken record is got again.
 
-- A provenance that the page promises and the index does not have is forged by omission; so is one that was seen before
-  and that the index offers no more, when our copy is gone too: evidence once recorded counts.
-- Failures of ours, and of the network, are exceptions: nothing about them is recorded, nothing is judged without evidence.
+- A provenance that the page promises and the index does not have is forged by omission; so is one that was seen
+  before and that the index offers no more, when our copy is gone too: evidence once recorded counts.
+- Failures of ours, and of the network, are exceptions: nothing about them is recorded, nothing is judged without.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Proofs:
         self, index: IndexSettings, project: NormalizedName, files: Sequence[File], history: History
     ) -> dict[FileKey, Proof]:
         pointers = await self._pointers(files)
-        proofs = await self._recorded(files, pointers)
+        proofs = await self._recorded(index, files, pointers)
         missing = [file for file in files if _key(file) not in proofs]
         fetched = await _all(self._document(index, project, file, pointers.get(_key(file))) for file in missing)
         jobs: list[tuple[File, bytes]] = []
@@ -119,14 +119,24 @@ class Proofs:
         decoded = {_key(file): _decoded_pointer(found.get(_pointer_key(file))) for file in files}
         return {key: pointer for key, pointer in decoded.items() if pointer is not None}
 
-    async def _recorded(self, files: Sequence[File], pointers: Mapping[FileKey, Sha256]) -> dict[FileKey, Proof]:
-        keys = {_key(file): self._evidence_key(file, pointers[_key(file)]) for file in files if _key(file) in pointers}
-        records = await self._records.get_many(list(keys.values()))
-        proofs = {}
-        for file_key, key in keys.items():
-            evidence = decode_evidence(records[key]) if key in records else None
-            if evidence is not None:
-                proofs[file_key] = Proof(evidence=evidence, document=pointers[file_key])
+    async def _recorded(
+        self, index: IndexSettings, files: Sequence[File], pointers: Mapping[FileKey, Sha256]
+    ) -> dict[FileKey, Proof]:
+        """Evidence under the roots in force, or under earlier ones if all that vouched for it is still listed."""
+        proofs: dict[FileKey, Proof] = {}
+        trust = index.trust
+        current = self._verifier.digest_for(trust)
+        for roots in (current, *self._verifier.earlier_digests_for(trust)):
+            keys = {
+                _key(file): evidence_key(_digest(file), file.filename, pointers[_key(file)], roots)
+                for file in files
+                if _key(file) in pointers and _key(file) not in proofs
+            }
+            records = await self._records.get_many(list(keys.values()))
+            for file_key, key in keys.items():
+                evidence = decode_evidence(records[key]) if key in records else None
+                if evidence is not None and (roots == current or self._verifier.still_stands(evidence, trust)):
+                    proofs[file_key] = Proof(evidence=evidence, document=pointers[file_key])
         return proofs
 
     async def _document(
@@ -158,7 +168,7 @@ class Proofs:
     ) -> dict[FileKey, Proof]:
         if not jobs:
             return {}
-        roots = self.roots_digest
+        roots = self._verifier.digest_for(index.trust)
         found = await self._verifier.verify(
             [
                 Job(filename=file.filename, sha256=_digest(file), provenance=document, trust=index.trust)
@@ -174,13 +184,11 @@ class Proofs:
                 _alarm(index, project, file, evidence)
             records[_document_key(digest)] = document
             records[_pointer_key(file)] = json.dumps({"document": digest}).encode()
-            if roots == self.roots_digest:
-                records[self._evidence_key(file, digest)] = encode_evidence(evidence)
+            if roots == self._verifier.digest_for(index.trust):
+                # Else a root was renewed meanwhile, and which one spoke is not known: verified again next time.
+                records[evidence_key(_digest(file), file.filename, digest, roots)] = encode_evidence(evidence)
         await self._records.put_many(records)
         return proofs
-
-    def _evidence_key(self, file: File, document: Sha256) -> str:
-        return evidence_key(_digest(file), file.filename, document, self.roots_digest)
 
 
 def _alarm(index: IndexSettings, project: NormalizedName, file: File, evidence: Forged) -> None:

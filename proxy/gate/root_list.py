@@ -1,7 +1,7 @@
-"""The list of all projects: spooled to disk for each format, without the names that policy denies or another index owns.
+"""The list of all projects: spooled to disk for each format, without names that policy denies or another index owns.
 
-Owns the refreshing: at most one at a time, in the background, on demand. PyPI's list has 40 MB, so it is never in memory
-whole: parsed, filtered and written chunk by chunk, off the loop.
+Owns the refreshing: at most one at a time, in the background, on demand. PyPI's list has 40 MB, so it is never in
+memory whole: parsed, filtered and written chunk by chunk, off the loop.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from packaging.utils import canonicalize_name
 from proxy import telemetry
 from proxy.errors import AssayError, NotYetError, UpstreamNonsenseError
 from proxy.indexes import Indexes, IndexSettings
-from proxy.policy.judge import denies_name
+from proxy.policy.judge import is_denied
 from proxy.policy.model import Policy
-from proxy.render import render_root_head, render_root_names, render_root_tail
+from proxy.render import render_root_head, render_root_line, render_root_tail
 from proxy.simple.negotiate import Format
-from proxy.simple.root import RootParser, root_parser
+from proxy.simple.root import RootParser
 from proxy.store.spool import Sheet, Spool, Spooled
 from proxy.upstream import Contents, Upstream, Validators
 
@@ -132,7 +132,7 @@ class RootList:
             if not isinstance(answer, Contents):
                 telemetry.warning("root-list-absent", index=index.name)
                 return
-            parser = root_parser(answer.content_type)
+            parser = RootParser(answer.content_type)
             size = 0
             async for chunk in answer.chunks:
                 size += len(chunk)
@@ -140,16 +140,17 @@ class RootList:
                     raise UpstreamNonsenseError(
                         f"the list of projects of {index.name} is over {index.limits.page} bytes"
                     )
-                await writer.write(await asyncio.to_thread(self._selected, parser, chunk, index, policy))
-            await asyncio.to_thread(parser.close)
+                await writer.write(await asyncio.to_thread(self._listed, parser.feed, chunk, index, policy))
+            await writer.write(await asyncio.to_thread(self._listed, lambda _: parser.close(), b"", index, policy))
 
-    def _selected(self, parser: RootParser, chunk: bytes, index: IndexSettings, policy: Policy) -> list[str]:
-        names = parser.feed(chunk)
-        return [name for name in names if self._is_listed(name, index, policy)]
+    def _listed(
+        self, names_in: Callable[[bytes], list[str]], chunk: bytes, index: IndexSettings, policy: Policy
+    ) -> list[str]:
+        return [name for name in names_in(chunk) if self._is_listed(name, index, policy)]
 
     def _is_listed(self, name: str, index: IndexSettings, policy: Policy) -> bool:
         project = canonicalize_name(name)
-        return self._indexes.owner(project) is index and not denies_name(policy, project)
+        return self._indexes.owner(project) is index and not is_denied(policy, project)
 
 
 class _Writer:
@@ -163,6 +164,9 @@ class _Writer:
         if not names:
             return
         for form, sheet in self._sheets.items():
-            rendered = await asyncio.to_thread(render_root_names, form, names, first=self.count == 0)
-            await sheet.append(rendered)
+            await sheet.append(await asyncio.to_thread(_lines, form, names, first=self.count == 0))
         self.count += len(names)
+
+
+def _lines(form: Format, names: list[str], *, first: bool) -> bytes:
+    return b"".join(render_root_line(name, form, first=first and position == 0) for position, name in enumerate(names))

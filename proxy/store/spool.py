@@ -139,4 +139,4 @@ def _opened(path: Path) -> BinaryIO:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror}") from error
-    return FileIO(descriptor, "rb", closefd=True)  # type: ignore[return-value] # FileIO reads bytes; typeshed derives it from RawIOBase alone
+    return FileIO(descriptor, "rb", closefd=True)

@@ -27,7 +27,7 @@ from proxy.errors import (
     VerificationUnavailableError,
 )
 from proxy.gate import WithheldError
-from proxy.policy.reasons import reasons_json, sentence
+from proxy.policy.reasons import ReasonJson, reasons_json, sentence
 
 RETRY_AFTER = "5"
 """Seconds. pip obeys it silently, five times, so never say more (DESIGN, Routes)."""
@@ -51,7 +51,7 @@ class Problem:
     detail: str
     phrase: str
     """Reason phrase: what pip shows."""
-    reasons: list[dict[str, object]] = field(default_factory=list)
+    reasons: list[ReasonJson] = field(default_factory=list)
     headers: Mapping[str, str] = field(default_factory=dict)
 
 

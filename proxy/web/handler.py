@@ -1,6 +1,6 @@
 """One request in, one response out: the only place where routes meet the gate.
 
-Owns the dispatch, the request log and the last resort for faults of our own. Every other module either decides or sends.
+Owns the dispatch, the request log and the last resort for faults of our own. All other modules either decide or send.
 """
 
 from __future__ import annotations

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from http import HTTPStatus
 
 from aiohttp import web
 
-from proxy.errors import AssayError
+from proxy.assembly import Assembly
+from proxy.attestation.settings import TrustSettings
+from proxy.errors import AssayError, VerificationUnavailableError
+from proxy.units import format_duration
 
 Check = Callable[[], Awaitable[None]]
 """Raises `AssayError` with what is wrong."""
@@ -41,3 +45,25 @@ class Readiness:
             body=json.dumps(document).encode() + b"\n",
             headers={"Content-Type": "application/json", "Cache-Control": "no-store"},
         )
+
+
+def readiness(assembly: Assembly, trust: TrustSettings, clock: Callable[[], datetime]) -> Readiness:
+    """What a proxy must be able to do: keep files, and trust the roots that it verifies with."""
+
+    async def storage() -> None:
+        partial = await assembly.store.blobs.begin()
+        try:
+            await partial.append(b"ready?")
+        finally:
+            await partial.discard()
+
+    async def roots() -> None:
+        for root in assembly.verifier.roots.for_index():
+            age = root.age(clock())
+            if trust.max_age is not None and age > trust.max_age:
+                raise VerificationUnavailableError(
+                    f"trust root {root.name} was not renewed for {age.days} days; the limit is"
+                    f" {format_duration(trust.max_age)}"
+                )
+
+    return Readiness({"storage": storage, "trust": roots})

@@ -90,18 +90,17 @@ async def _send_verified(request: web.BaseRequest, file: BinaryIO, sha256: Sha25
     if request.method == "HEAD":
         # RFC 9110, 14.2: Range is defined for GET alone.
         selection = Whole()
-    match selection:
-        case Unsatisfiable():
-            return web.Response(
-                status=HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
-                headers={"Content-Range": f"bytes */{size}", "Cache-Control": "no-store"},
-            )
-        case Part(start=start, count=count):
-            response = _response(HTTPStatus.PARTIAL_CONTENT, count, headers)
-            response.headers["Content-Range"] = f"bytes {start}-{start + count - 1}/{size}"
-        case Whole():
-            start, count = 0, size
-            response = _response(HTTPStatus.OK, count, headers)
+    if isinstance(selection, Unsatisfiable):
+        return web.Response(
+            status=HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+            headers={"Content-Range": f"bytes */{size}", "Cache-Control": "no-store"},
+        )
+    start, count = 0, size
+    response = _response(HTTPStatus.OK, count, headers)
+    if isinstance(selection, Part):
+        start, count = selection.start, selection.count
+        response = _response(HTTPStatus.PARTIAL_CONTENT, count, headers)
+        response.headers["Content-Range"] = f"bytes {start}-{start + count - 1}/{size}"
     await response.prepare(request)
     if request.method != "HEAD":
         await _send_span(request, file, start, count)

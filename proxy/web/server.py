@@ -45,7 +45,7 @@ async def listening(handler: Handler, readiness: Readiness, settings: ServerSett
     logger = logging.getLogger("assay.http")
     logger.addFilter(_AbortedOnPurpose())
     server = web.Server(
-        handler,  # type: ignore[arg-type] # it may return any StreamResponse, as aiohttp's own handlers do
+        handler,
         handler_cancellation=True,
         keepalive_timeout=_KEEPALIVE,
         access_log=None,

@@ -176,7 +176,7 @@ async def test_a_source_that_never_gets_on_is_given_up(blobs: DiskBlobs) -> None
     download = Download(wanted(), source.open, blobs, pause=no_pause)
     given, _ = await asyncio.gather(released(download), download.run())
     assert isinstance(given[1], UpstreamUnavailableError)
-    assert len(source.starts) == 3
+    assert len(source.starts) == 4
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from proxy.gate import GateSettings
 from proxy.policy.document import BUILT_IN, load_policy
 from proxy.policy.model import Policy
 from proxy.web.handler import Handler
-from proxy.web.health import Readiness
+from proxy.web.health import Readiness, readiness
 from proxy.web.server import listening
 from tests.world.index import Index, Listed
 from tests.world.sigstore import PrivateSigstore
@@ -158,12 +158,12 @@ async def running(
     async with assembled(
         chosen, judged_by, environ={}, clock=clock, gate_settings=GateSettings(patience=patience)
     ) as assembly:
-        readiness = Readiness({"storage": assembly.store.writable})
+        ready = readiness(assembly, chosen.trust, clock)
         handler = Handler(
-            gate=assembly.gate, roots=assembly.roots, readiness=readiness, settings=chosen.server, clock=clock
+            gate=assembly.gate, roots=assembly.roots, readiness=ready, settings=chosen.server, clock=clock
         )
         async with (
-            listening(handler, readiness, chosen.server) as (host, port),
-            aiohttp.ClientSession(auto_decompress=False) as session,
+            listening(handler, ready, chosen.server) as (host, port),
+            aiohttp.ClientSession(auto_decompress=False, skip_auto_headers=("Accept-Encoding",)) as session,
         ):
-            yield Running(f"http://{host}:{port}", assembly, clock, session, readiness)
+            yield Running(f"http://{host}:{port}", assembly, clock, session, ready)

@@ -1,0 +1,262 @@
+"""Distributions through the proxy: cold, warm, partial, wrong, withheld."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.world.distributions import sdist, wheel
+from tests.world.index import Index, Listed
+from tests.world.proxy import JSON, Running, running
+from tests.world.wire import (
+    Chunked,
+    Corrupt,
+    Fault,
+    Gzip,
+    Headers,
+    Length,
+    NoRange,
+    Oversize,
+    Redirect,
+    Refuse,
+    Reply,
+    Reset,
+    Truncate,
+    UntilClose,
+)
+
+BIG = 300_000
+"""Bytes of padding: well over the tail that is withheld."""
+DENIED = """
+version = 1
+[[rules]]
+name = "not this one"
+projects = ["denied"]
+deny = "we use another library"
+[[rules]]
+name = "everything else"
+projects = ["*"]
+"""
+
+
+async def body_or_none(proxy: Running, path: str) -> bytes | None:
+    """A completed response's body; None where it was cut or refused."""
+    try:
+        answer = await proxy.get(path)
+    except (aiohttp.ClientError, ConnectionError):
+        return None
+    return answer.body if answer.status == 200 else None
+
+
+async def test_a_cold_file_comes_whole_and_a_warm_one_without_asking_the_index(tmp_path: Path) -> None:
+    async with Index() as index, running(index, tmp_path) as proxy:
+        listed = index.add(wheel("foo", "1.0", padding=BIG))
+        cold = await proxy.get(proxy.files_path(listed))
+        assert (cold.status, cold.body) == (200, listed.built.content)
+        assert cold.headers["Content-Length"] == str(listed.built.size)
+        assert "ETag" not in cold.headers, "unverified when it began, so that nothing can be spliced to it"
+        assert "Accept-Ranges" not in cold.headers
+        assert "Transfer-Encoding" not in cold.headers
+        await published(proxy, listed)
+        warm = await proxy.get(proxy.files_path(listed))
+        assert (warm.status, warm.body) == (200, listed.built.content)
+        assert warm.headers["ETag"] == f'"{listed.built.sha256}"'
+        assert warm.headers["Accept-Ranges"] == "bytes"
+        assert warm.headers["Cache-Control"] == "private, immutable, max-age=31536000"
+        assert index.count(listed.path) == 1
+
+
+async def published(proxy: Running, listed: Listed) -> None:
+    """Wait until the blob is in its place: the answer does not wait for fsync."""
+    while (blob := await proxy.assembly.store.blobs.open(listed.built.sha256)) is None:  # type: ignore[arg-type] # a literal digest
+        await asyncio.sleep(0)  # noqa: ASYNC110 - the store tells nobody, on purpose
+    await blob.close()
+
+
+async def test_head_equals_get(tmp_path: Path) -> None:
+    async with Index() as index, running(index, tmp_path) as proxy:
+        listed = index.add(wheel("foo", "1.0", padding=BIG))
+        path = proxy.files_path(listed)
+        for _ in ("cold", "warm"):
+            head, get = await proxy.head(path), await proxy.get(path)
+            assert head.body == b""
+            same = {"Content-Length", "Content-Type", "Cache-Control"}
+            assert {key: head.headers.get(key) for key in same} == {key: get.headers.get(key) for key in same}
+            await published(proxy, listed)
+        assert (await proxy.head(path)).headers["ETag"] == f'"{listed.built.sha256}"'
+        assert index.count(listed.path) == 1, "a HEAD whose answer the page knows fetches nothing"
+
+
+@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize(
+    ("headers", "status", "part"),
+    [
+        ({"Range": "bytes=0-99"}, 206, slice(0, 100)),
+        ({"Range": "bytes=-50"}, 206, slice(-50, None)),
+        ({"Range": "bytes=100-"}, 200, slice(None)),
+        ({"Range": "bytes=100-", "If-Range": '"{sha256}"'}, 206, slice(100, None)),
+        ({"Range": "bytes=100-", "If-Range": '"other"'}, 200, slice(None)),
+        ({"Range": "bytes=0-1,3-4"}, 200, slice(None)),
+    ],
+)
+async def test_ranges(tmp_path: Path, *, warm: bool, headers: dict[str, str], status: int, part: slice) -> None:
+    async with Index() as index, running(index, tmp_path) as proxy:
+        listed = index.add(wheel("foo", "1.0", padding=BIG))
+        if warm:
+            await proxy.get(proxy.files_path(listed))
+            await published(proxy, listed)
+        sent = {key: value.format(sha256=listed.built.sha256) for key, value in headers.items()}
+        answer = await proxy.get(proxy.files_path(listed), sent)
+        assert (answer.status, answer.body) == (status, listed.built.content[part])
+        # A part is served of verified bytes only, and so carries the file's own validator.
+        assert answer.headers["ETag"] == f'"{listed.built.sha256}"'
+        assert index.count(listed.path) == 1
+
+
+async def test_a_range_past_the_end_is_416_and_if_none_match_is_304(tmp_path: Path) -> None:
+    async with Index() as index, running(index, tmp_path) as proxy:
+        listed = index.add(wheel("foo", "1.0"))
+        path = proxy.files_path(listed)
+        past = await proxy.get(path, {"Range": f"bytes={listed.built.size}-{listed.built.size}"})
+        assert (past.status, past.headers["Content-Range"]) == (416, f"bytes */{listed.built.size}")
+        same = await proxy.get(path, {"If-None-Match": f'"{listed.built.sha256}"'})
+        assert (same.status, same.body) == (304, b"")
+
+
+@pytest.mark.parametrize("padding", [0, BIG], ids=["small", "big"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Corrupt(10),
+        Corrupt(-1),
+        Truncate(500),
+        Length(100),
+        Length(10**7),
+        Oversize(1),
+        Chunked(),
+        Chunked(cut=500),
+        UntilClose(),
+        Gzip(),
+        Reply(404),
+        Reply(500),
+        Refuse(),
+        Redirect("http://elsewhere.example/x.whl"),
+        Headers({"Content-Length": None}),
+    ],
+    ids=repr,
+)
+async def test_whatever_the_index_does_no_response_completes_with_wrong_bytes(
+    tmp_path: Path, fault: Fault, padding: int
+) -> None:
+    async with Index() as index, running(index, tmp_path) as proxy:
+        listed = index.add(wheel("foo", "1.0", padding=padding))
+        index.fault(listed.path, fault, times=None)
+        body = await body_or_none(proxy, proxy.files_path(listed))
+        assert body in {None, listed.built.content}
+        index.heal()
+        again = await proxy.get(proxy.files_path(listed))
+        assert (again.status, again.body) == (200, listed.built.content), "nothing wrong was kept"
+
+
+async def test_a_download_that_breaks_half_way_is_taken_up_where_it_broke(tmp_path: Path) -> None:
+    async with Index() as index, running(index, tmp_path) as proxy:
+        listed = index.add(wheel("foo", "1.0", padding=BIG))
+        index.fault(listed.path, Reset(after=100_000), times=1)
+        answer = await proxy.get(proxy.files_path(listed))
+        assert (answer.status, answer.body) == (200, listed.built.content)
+        assert index.count(listed.path) == 2
+        assert "range" in index.requests[-1].headers
+
+
+async def test_a_download_that_breaks_is_followed_when_the_index_starts_again(tmp_path: Path) -> None:
+    async with Index() as index, running(index, tmp_path) as proxy:
+        listed = index.add(wheel("foo", "1.0", padding=BIG))
+        index.fault(listed.path, NoRange(), times=None, when=lambda request: "range" in request.headers)
+        index.fault(listed.path, Reset(after=100_000), times=1)
+        answer = await proxy.get(proxy.files_path(listed))
+        assert (answer.status, answer.body) == (200, listed.built.content)
+
+
+async def test_a_url_on_no_page_is_404_and_never_asked_for(tmp_path: Path) -> None:
+    async with Index() as index, running(index, tmp_path) as proxy:
+        listed = index.add(wheel("foo", "1.0"))
+        served = listed.path.replace("foo-1.0", "foo-2.0")
+        for path in (f"/files/{index.files_host}{served}", "/files/elsewhere.example/foo-1.0-py3-none-any.whl"):
+            answer = await proxy.get(path)
+            assert answer.status == 404, path
+        assert index.count(served) == 0
+        assert (await proxy.get(proxy.files_path(listed))).status == 200
+
+
+async def test_a_withheld_file_is_403_on_every_route_and_says_why(tmp_path: Path) -> None:
+    async with Index() as index, running(index, tmp_path, policy=DENIED) as proxy:
+        denied, other = index.add(wheel("denied", "1.0")), index.add(wheel("other", "1.0"))
+        path = proxy.files_path(denied)
+        for method, target, headers in [
+            ("GET", path, {}),
+            ("HEAD", path, {}),
+            ("GET", path, {"Range": "bytes=0-1"}),
+            ("GET", path, {"If-None-Match": f'"{denied.built.sha256}"'}),
+            ("GET", f"{path}.metadata", {}),
+            ("GET", denied.provenance_path, {}),
+        ]:
+            answer = await proxy.request(method, target, headers)
+            assert answer.status == 403, (method, target)
+            assert "we use another library" in answer.reason
+            assert answer.headers["Cache-Control"] == "no-store"
+        problem = (await proxy.get(path)).json()
+        assert problem["reasons"][0]["code"] == "denied"
+        assert problem["reasons"][0]["rule"] == "not this one"
+        page = await proxy.get(path, {"Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"})
+        assert page.headers["Content-Type"].startswith("text/html")
+        assert b"we use another library" in page.body
+        assert await proxy.listed("denied") == set()
+        assert await proxy.withheld("denied") == {denied.built.filename: ["denied"]}
+        assert index.count(denied.path) == 0
+        # The twin differs in its name alone.
+        assert (await proxy.get(proxy.files_path(other))).status == 200
+        assert (await proxy.get(f"{proxy.files_path(other)}.metadata")).body == other.built.metadata
+
+
+async def test_metadata_that_contradicts_the_page_is_not_served(tmp_path: Path) -> None:
+    async with Index() as index, running(index, tmp_path) as proxy:
+        listed = index.add(wheel("foo", "1.0"))
+        path = f"{proxy.files_path(listed)}.metadata"
+        index.fault(listed.metadata_path, Corrupt(3), times=1)
+        assert (await proxy.get(path)).status == 502
+        good = await proxy.get(path)
+        assert (good.status, good.body) == (200, listed.built.metadata)
+        await proxy.get(path)
+        assert index.count(listed.metadata_path) == 2
+        source = index.add(sdist("foo", "1.0"))
+        proxy.clock.now = proxy.clock.now.replace(year=2027)
+        assert (await proxy.get(f"{proxy.files_path(source)}.metadata")).status == 404
+
+
+async def test_many_clients_of_one_cold_file_cause_one_request_and_a_leaver_harms_none(tmp_path: Path) -> None:
+    async with Index() as index, running(index, tmp_path) as proxy:
+        listed = index.add(wheel("foo", "1.0", padding=2_000_000))
+        stall = index.stall(listed.path, after=500_000)
+        path = proxy.files_path(listed)
+        clients = [asyncio.create_task(proxy.get(path)) for _ in range(20)]
+        await stall.reached.wait()
+        clients.pop().cancel()
+        stall.release.set()
+        answers = await asyncio.gather(*clients)
+        assert {hashlib.sha256(answer.body).hexdigest() for answer in answers} == {listed.built.sha256}
+        assert index.count(listed.path) == 1
+
+
+async def test_the_json_page_leads_to_the_file(tmp_path: Path) -> None:
+    async with Index() as index, running(index, tmp_path) as proxy:
+        listed = index.add(wheel("foo", "1.0+local.1", padding=10))
+        answer = await proxy.get("/simple/foo/", {"Accept": JSON})
+        (entry,) = answer.json()["files"]
+        assert entry["url"].startswith("../../files/")
+        path = entry["url"].removeprefix("../..")
+        assert (await proxy.get(path)).body == listed.built.content
+        assert (await proxy.get(path.replace("+", "%2B").replace(":", "%3A"))).body == listed.built.content
