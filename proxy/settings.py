@@ -30,20 +30,11 @@ _LONGEST_QUOTE = 80
 _SECRET = re.compile(r"password|passwd|secret|token|credential|authorization", re.IGNORECASE)
 _EXPECTED = {
     "string_type": "a string",
-    "int_type": "a whole number",
-    "int_parsing": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "float_parsing": "a number",
-    "bool_type": "true or false",
-    "bool_parsing": "true or false",
-    "list_type": "an array",
-    "tuple_type": "an array",
-    "set_type": "an array",
-    "frozen_set_type": "an array",
-    "dict_type": "a table",
-    "model_type": "a table",
-    "model_attributes_type": "a table",
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    **dict.fromkeys(("list_type", "tuple_type", "set_type", "frozen_set_type"), "an array"),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "a table"),
 }
 _BOUNDS = {"greater_than_equal": "ge", "greater_than": "gt", "less_than_equal": "le", "less_than": "lt"}
 _BOUND_WORDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
@@ -134,18 +125,25 @@ def _problem(model: type[BaseModel], table: Mapping[str, Any], problem: ErrorDet
     found: object = problem["input"]
     if kind == "extra_forbidden":
         return path, _unknown_key(path, _models_at(model, problem["loc"][:-1]))
-    if kind == "missing":
+    if kind in {"missing", "union_tag_not_found"}:
+        path = (*path, *_discriminator(context))
         return path, "expected a value, found nothing: this key is required"
     if kind == "wrong":
         path, found = (*path, *context["key"]), context["found"]
         return path, f"expected {context['expected']}, found {_quote(found, path)}"
-    if kind in {"union_tag_invalid", "union_tag_not_found"} and str(context.get("discriminator", "")).startswith("'"):
-        path = (*path, str(context["discriminator"]).strip("'"))
-        found = context.get("tag")
+    if kind == "union_tag_invalid":
+        path = (*path, *_discriminator(context))
+        found = context["tag"]
     expected = _expectation(kind, context, problem["msg"])
     message = f"expected {expected}, found {_quote(found, path)}"
     near = nearest(found, re.findall(r"'([^']*)'", expected)) if isinstance(found, str) else None
     return path, f"{message}; did you mean {json.dumps(near)}?" if near else message
+
+
+def _discriminator(context: Mapping[str, Any]) -> tuple[str, ...]:
+    """The key that says which table of a union it is; none where a function decides."""
+    key = str(context.get("discriminator", ""))
+    return (key.strip("'"),) if key.startswith("'") else ()
 
 
 def _expectation(kind: str, context: Mapping[str, Any], fallback: str) -> str:
