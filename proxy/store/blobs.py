@@ -163,7 +163,8 @@ class DiskPartial:
 
     async def discard(self) -> None:
         """Remove the temporary file. Idempotent; what was published stays."""
-        await self._blobs.writing.run(self.abandon)
+        if self._descriptor is not None:
+            await self._blobs.writing.run(self.abandon)
 
     def abandon(self) -> None:
         """`discard`, from any thread."""

@@ -30,7 +30,7 @@ from proxy.store.blobs import DiskBlobs
 from proxy.store.ledger import SqliteLedger
 from proxy.store.records import DiskcacheRecords
 from proxy.store.settings import StorageSettings
-from proxy.store.shelf import refused
+from proxy.store.shelf import refused, sync_directory
 
 _FORMAT = "1\n"
 _LONGEST_ID = 20
@@ -88,6 +88,21 @@ class Store:
         lock, self._lock = self._lock, -1
         if lock >= 0:
             os.close(lock)
+
+
+async def open_ledger(settings: StorageSettings) -> SqliteLedger:
+    """The ledger alone, for reading, even while another process has the directory: what is exported from a live proxy.
+
+    Raises:
+        LedgerError: there is none, or it cannot be read.
+    """
+    ledger = SqliteLedger(settings.directory / "ledger" / "ledger.db", fresh=False, read_only=True)
+    try:
+        await ledger.open()
+    except BaseException:
+        await ledger.close()
+        raise
+    return ledger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,10 +178,12 @@ def _has_format(path: Path) -> bool:
 
 
 def _mark(directory: Path) -> None:
-    """Say, durably, that a ledger is here."""
+    """Say, durably, that a ledger is here: after it is."""
     path = directory / "format"
     if path.exists():
         return
+    sync_directory(directory / "ledger")
+    sync_directory(directory)
     try:
         descriptor = os.open(directory / "format.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
@@ -175,5 +192,6 @@ def _mark(directory: Path) -> None:
         finally:
             os.close(descriptor)
         (directory / "format.new").replace(path)
+        sync_directory(directory)
     except OSError as error:
         raise refused(f"write {path}", error) from error

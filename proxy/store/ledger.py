@@ -4,8 +4,8 @@ State, not cache: nothing is evicted, each page's changes are one transaction th
 `record` returns, and a database that is damaged, replaced or missing is an error and never begun anew by itself, since
 an empty ledger would let every project establish its publishers again (POLICY.md, "Ratchet").
 
-One thread owns the database. The histories last asked for are kept in memory, bounded by their number of facts; writes
-go through. Names that an index chose are stored as bytes: they may hold what is no UTF-8.
+One thread owns the database. The histories last loaded are kept in memory, bounded by their number of facts; writes go
+through. Names that an index chose are stored as bytes: they may hold what is no UTF-8.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
+from urllib.parse import quote
 
 from proxy.errors import LedgerError, StorageError
 from proxy.evidence import Identity
@@ -50,11 +51,13 @@ class SqliteLedger:
     Args:
         path: the database.
         fresh: the storage directory was never used before, so that there is nothing to be missed.
+        read_only: another process may be writing it.
     """
 
-    def __init__(self, path: Path, *, fresh: bool) -> None:
+    def __init__(self, path: Path, *, fresh: bool, read_only: bool = False) -> None:
         self._path = path
         self._fresh = fresh
+        self._mode = "ro" if read_only else "rw"
         self._thread = Threads("ledger", 1)
         self._database: sqlite3.Connection | None = None
         self._inode = 0
@@ -127,9 +130,11 @@ class SqliteLedger:
                 f"the ledger {self._path} is missing or empty although this storage directory has been in use; restore"
                 " it, or remove the whole storage directory to begin without any history"
             )
-        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        if self._fresh:
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
         self._inode = self._path.stat().st_ino
-        database = sqlite3.connect(self._path, timeout=5, isolation_level=None)
+        place = f"file:{quote(str(self._path.absolute()))}?mode={self._mode}"
+        database = sqlite3.connect(place, uri=True, timeout=5, isolation_level=None)
         try:
             prepare(database, self._path, fresh=self._fresh)
         except BaseException:

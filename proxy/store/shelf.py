@@ -169,7 +169,7 @@ class Shelf:
                     self._sizes[digest] = size
             except OSError as error:
                 raise refused(f"publish {place}", error) from error
-            _sync_directory(place.parent)
+            sync_directory(place.parent)
         return place
 
     def open(self, sha256: Sha256) -> tuple[FileIO, int] | None:
@@ -322,7 +322,8 @@ def _remove_broken(path: Path, expected: str, found: str) -> None:
     path.unlink(missing_ok=True)
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory durable, as far as the disk lets us."""
     # fsync(2): "Calling fsync() does not necessarily ensure that the entry in the directory containing the file has
     # also reached disk. For that an explicit fsync() on a file descriptor for the directory is also needed."
     try:

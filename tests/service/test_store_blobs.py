@@ -410,7 +410,7 @@ async def test_what_is_being_published_is_not_evicted_by_another(
         entered.set()
         assert release.wait(10)
 
-    monkeypatch.setattr("proxy.store.shelf._sync_directory", stalled)
+    monkeypatch.setattr("proxy.store.shelf.sync_directory", stalled)
     publishing = asyncio.create_task(publish(blobs, of(1)))
     assert await asyncio.to_thread(entered.wait, 10)
     other = await blobs.begin()

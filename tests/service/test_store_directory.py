@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 
 from proxy.errors import LedgerError, StorageError, StorageInUseError
 from proxy.ports import Changes
-from proxy.store.directory import Store
+from proxy.store.directory import Store, open_ledger
 from proxy.store.settings import StorageSettings
 from tests.contract.blobs_contract import content_of, digest, publish
 
@@ -141,6 +141,25 @@ async def test_a_second_opening_in_the_same_process_is_refused_too(store: Store,
     with pytest.raises(StorageInUseError, match=rf"in use by process {os.getpid()};"):
         await Store.open(settings)
     await use(store)
+
+
+async def test_the_ledger_can_be_exported_while_another_has_the_directory(
+    store: Store, settings: StorageSettings
+) -> None:
+    await use(store)
+    ledger = await open_ledger(settings)
+    assert [line async for line in ledger.export()] == [line async for line in store.ledger.export()]
+    await store.ledger.record("pypi", PROJECT, Changes(serial=2))
+    with pytest.raises(LedgerError, match="readonly"):
+        await ledger.record("pypi", PROJECT, Changes(serial=3))
+    assert (await ledger.history("pypi", PROJECT)).serial == 2
+    await ledger.close()
+
+
+async def test_reading_a_ledger_that_is_not_there_makes_none(settings: StorageSettings) -> None:
+    with pytest.raises(LedgerError, match="is missing"):
+        await open_ledger(settings)
+    assert not settings.directory.exists()
 
 
 async def test_a_killed_process_leaves_the_directory_free(
