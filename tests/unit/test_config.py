@@ -58,6 +58,20 @@ def test_every_commented_line_of_the_example_is_good_when_it_is_uncommented(tmp_
     assert internal.freshness.max_stale == timedelta(days=1)
 
 
+@pytest.mark.parametrize("name", ["internal", "kubernetes", "air-gapped"])
+def test_every_example_can_be_used(name: str) -> None:
+    configuration = load_configuration(ROOT / "config/examples" / f"proxy-{name}.toml", {})
+    assert any(configuration.indexes.is_catch_all(index) for index in configuration.indexes)
+    assert configuration.indexes.shadowed() == ()
+
+
+def test_the_internal_example_keeps_internal_names_from_pypi() -> None:
+    configuration = load_configuration(ROOT / "config/examples/proxy-internal.toml", {})
+    owner = configuration.indexes.owner(canonicalize_name("Acme_Core"))
+    assert owner is not None
+    assert (owner.name, owner.trust) == ("internal", "acme")
+
+
 def _is_example(line: str) -> bool:
     return re.match(r"# (\[|[a-z-]+ = )", line) is not None
 
