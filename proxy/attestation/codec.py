@@ -133,8 +133,8 @@ def _time(of: dict[str, Any], key: str) -> datetime:
     return time
 
 
-def _read(content: dict[str, Any]) -> Attestation:
-    if content.keys() != {one.name for one in fields(Attestation)}:
+def _read(content: Any) -> Attestation:  # noqa: ANN401 - hostile JSON
+    if type(content) is not dict or content.keys() != {one.name for one in fields(Attestation)}:
         raise KeyError("attestation")
     slsa = content["slsa"]
     return Attestation(

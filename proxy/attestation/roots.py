@@ -190,7 +190,7 @@ def check_content(content: bytes, what: str) -> None:
         raise ConfigurationError(f"{what}: expected at most {ROOT_BYTES} bytes, found more")
     try:
         root = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{what}: expected JSON, found {error}") from error
     for kind in ("certificateAuthorities", "tlogs", "ctlogs"):
         if not isinstance(root, dict) or not isinstance(root.get(kind), list) or not root[kind]:

@@ -282,6 +282,12 @@ CHECKPOINT: Final = (
         entry=put(signed_note=lambda text: text.replace("=", "").rstrip() + "?\n"),
     ),
     signed(
+        "the checkpoint's signature is cut",
+        "checkpoint",
+        "base64",
+        entry=put(signed_note=lambda text: text.rsplit(" ", 1)[0] + " AAAAA\n"),
+    ),
+    signed(
         "the checkpoint's signature has a hint of another key",
         "checkpoint",
         "signed by",

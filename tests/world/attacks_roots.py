@@ -75,6 +75,7 @@ ROOTS: Final = (
         _log("tlogs", start=WHEN + _SECOND),
         honest=_log("tlogs", start=WHEN),
     ),
+    rooted("the log's key is for the next century", "log key", "valid", _log("tlogs", start=WHEN.replace(year=2101))),
     rooted(
         "the CT log's key was retired before",
         "certificate timestamp",

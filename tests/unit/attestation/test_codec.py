@@ -1,0 +1,107 @@
+"""Evidence as recorded: what is written is read back, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from proxy.attestation.codec import decode_evidence, encode_evidence, evidence_key
+from proxy.attestation.verify import verify
+from proxy.evidence import Evidence, Forged, Unattested, Unverifiable
+from tests.world.attacks import FILENAME, SHA256, listed, root_of
+from tests.world.sigstore import SLSA, CircleCI, GitHub, GitLab, Google, PrivateSigstore, document, slsa
+
+
+def attested(predicate: bool = False) -> Evidence:  # noqa: FBT001, FBT002 - a variant
+    sigstore = PrivateSigstore(seed=1)
+    more: dict[str, Any] = {"predicate_type": SLSA, "predicate": slsa(GitHub())} if predicate else {}
+    return verify(
+        sigstore.provenance(FILENAME, SHA256, GitHub(environment="pypi"), **more), listed(), [root_of(sigstore)]
+    )
+
+
+def several() -> Evidence:
+    sigstore = PrivateSigstore(seed=1)
+    signers = (GitHub(), GitLab(), Google(), CircleCI())
+    bundles = [(one.publisher(), [sigstore.attestation(FILENAME, SHA256, one)]) for one in signers]
+    odd = ({"kind": "Gitea"}, [sigstore.attestation(FILENAME, SHA256)])
+    return verify(document(*bundles, odd), listed(), [root_of(sigstore)])
+
+
+KINDS: list[Evidence] = [
+    attested(),
+    attested(predicate=True),
+    several(),
+    Unattested(),
+    Forged(step="a", expected="b\n\x00", found="\u2014"),
+    Unverifiable(reason="r"),
+]
+
+
+@pytest.mark.parametrize("evidence", KINDS, ids=lambda one: type(one).__name__)
+def test_what_is_written_is_read_back(evidence: Evidence) -> None:
+    assert decode_evidence(encode_evidence(evidence)) == evidence
+
+
+def test_another_schema_is_not_read() -> None:
+    content = json.loads(encode_evidence(Unattested()))
+    assert decode_evidence(json.dumps(content).encode()) == Unattested()
+    for schema in (0, 2, "1", True, None):
+        assert decode_evidence(json.dumps({**content, "schema": schema}).encode()) is None
+
+
+def changes(content: Any) -> list[Any]:
+    """Everything that one wrong value makes of a JSON value."""
+    made: list[Any] = []
+    if isinstance(content, dict):
+        for key, value in content.items():
+            made += [{**content, key: changed} for changed in changes(value)]
+            made.append({name: one for name, one in content.items() if name != key})
+        made.append({**content, "more": 1})
+    elif isinstance(content, list):
+        for number, value in enumerate(content):
+            made += [[*content[:number], changed, *content[number + 1 :]] for changed in changes(value)]
+    made += [one for one in (7.5, [["x"]], {"x": "y"}) if one != content]
+    return made
+
+
+def test_a_record_with_one_wrong_value_is_none() -> None:
+    content = json.loads(encode_evidence(attested(predicate=True)))
+    broken = changes(content)
+    assert len(broken) > 100
+    for one in broken:
+        # A key too many at the outermost level is a later schema's, which its number tells.
+        if one == {**content, "more": 1}:
+            continue
+        assert decode_evidence(json.dumps(one).encode()) is None, one
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"1",
+        b"\xff",
+        b"{}",
+        b"[" * 100_000,
+        b'{"schema":1}',
+        b'{"schema":1,"evidence":"approved"}',
+        b'{"schema":1,"evidence":"attested","attestations":[],"ignored":[]}',
+        b'{"schema":1,"evidence":"attested","attestations":["x"],"ignored":[]}',
+    ],
+)
+def test_anything_else_is_none(raw: bytes) -> None:
+    assert decode_evidence(raw) is None
+
+
+def test_the_key_names_everything_that_evidence_depends_on() -> None:
+    base = {"sha256": "a", "filename": "b", "provenance": "c", "roots": "d", "verifier": "e"}
+    keys = {evidence_key(**base)} | {evidence_key(**{**base, name: "x"}) for name in base}
+    assert len(keys) == 6
+    # No two parts run into each other, whatever the index calls a file.
+    assert evidence_key("a", "b\x00c", "d", "e") != evidence_key("a", "b", "\x00cd", "e")
+    assert evidence_key(**base) == evidence_key(**base)

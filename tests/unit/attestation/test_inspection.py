@@ -1,0 +1,58 @@
+"""What `assay trust show`, `trust refresh` and `verify` stand on."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+from pathlib import Path
+
+from proxy.attestation.inspection import describe, local_file, refresh_all, verify_file
+from proxy.attestation.refresh import Refresher
+from proxy.attestation.roots import BUNDLED_ON, load_roots
+from proxy.attestation.settings import TrustSettings
+from proxy.errors import UpstreamUnavailableError
+from proxy.evidence import Attested, Forged
+from tests.world.attacks import root_of
+from tests.world.sigstore import PrivateSigstore
+
+GITLAB = "https://gitlab.acme.example"
+
+
+def test_every_root_in_force_is_described(tmp_path: Path) -> None:
+    (tmp_path / "acme.json").write_bytes(PrivateSigstore(seed=2, host="acme.example").trusted_root())
+    settings = TrustSettings.model_validate({"roots": {"acme": {"path": "acme.json", "issuers": [GITLAB]}}})
+    roots = load_roots(settings, tmp_path)
+    default, acme = describe(roots, settings, BUNDLED_ON + timedelta(days=61))
+    assert (default.name, default.default, default.refreshed, default.too_old) == ("sigstore", True, True, True)
+    assert (default.issuers, default.age) == (None, timedelta(days=61))
+    assert "https://rekor.sigstore.dev" in default.logs
+    assert (acme.name, acme.default, acme.refreshed) == ("acme", False, False)
+    assert (acme.issuers, acme.logs) == ((GITLAB,), ("https://rekor.acme.example",))
+    younger, _ = describe(roots, settings, BUNDLED_ON + timedelta(days=59))
+    assert not younger.too_old
+
+
+def test_a_file_on_disk_is_verified(tmp_path: Path) -> None:
+    path = tmp_path / "widget-1.0.tar.gz"
+    path.write_bytes(b"content" * 300_000)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    sigstore = PrivateSigstore(seed=1)
+    raw = sigstore.provenance(path.name, digest)
+    assert isinstance(verify_file(path, raw, [root_of(sigstore)]), Attested)
+    renamed = path.rename(tmp_path / "download")
+    assert isinstance(verify_file(renamed, raw, [root_of(sigstore)], "widget-1.0.tar.gz"), Attested)
+    renamed.write_bytes(b"other")
+    assert isinstance(verify_file(renamed, raw, [root_of(sigstore)], "widget-1.0.tar.gz"), Forged)
+    assert local_file(renamed).size == 5
+
+
+def test_a_root_that_cant_be_renewed_stays_and_is_said(tmp_path: Path) -> None:
+    def unreachable(url: str) -> list[bytes]:
+        raise UpstreamUnavailableError(f"no route to {url}")
+
+    roots = load_roots(TrustSettings(), tmp_path)
+    refresher = Refresher(name="sigstore", directory=tmp_path / "state", url="https://tuf.example", fetch=unreachable)
+    after, failures = refresh_all(roots, [refresher])
+    assert after == roots
+    assert len(failures) == 1
+    assert "https://tuf.example" in failures[0]

@@ -1,0 +1,355 @@
+"""What a whole document comes to: several attestations, several roots, what is unknown, what is empty."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from proxy.attestation import reference
+from proxy.attestation.keys import load_keys
+from proxy.attestation.roots import TrustRoot
+from proxy.attestation.verify import verify
+from proxy.evidence import Attested, Claims, Evidence, Forged, PublisherKind, Unattested, Unverifiable
+from tests.world.attacks import FILENAME, OTHER, SHA256, WHEEL, listed, put, root_of
+from tests.world.sigstore import (
+    SLSA,
+    WHEN,
+    CircleCI,
+    GitHub,
+    GitLab,
+    Google,
+    PrivateSigstore,
+    Signer,
+    document,
+    slsa,
+)
+
+GITHUB = "https://token.actions.githubusercontent.com"
+SELF_MANAGED = GitLab(issuer="https://gitlab.acme.example")
+
+
+@pytest.fixture
+def sigstore() -> PrivateSigstore:
+    return PrivateSigstore(seed=1)
+
+
+def attested(evidence: Evidence) -> Attested:
+    assert isinstance(evidence, Attested), evidence
+    return evidence
+
+
+def test_all_claims_of_github_are_kept(sigstore: PrivateSigstore) -> None:
+    signer = GitHub(environment="pypi", repository_id="123", owner_id="45")
+    (one,) = attested(verify(sigstore.provenance(FILENAME, SHA256, signer), listed(), [root_of(sigstore)])).attestations
+    claims = one.claims
+    assert claims.kind is PublisherKind.GITHUB
+    assert (claims.repository, claims.owner, claims.repository_id, claims.owner_id) == (
+        "acme/widget",
+        "acme",
+        "123",
+        "45",
+    )
+    assert (claims.workflow, claims.workflow_ref) == (".github/workflows/release.yml", "refs/tags/v1.0")
+    assert (claims.ref, claims.digest) == (signer.ref, signer.digest)
+    assert (claims.environment, claims.token_subject) == ("pypi", "repo:acme/widget:environment:pypi")
+    assert (claims.trigger, claims.runner, claims.visibility) == ("release", "github-hosted", "public")
+    assert claims.builder == claims.san == signer.builder_uri
+    assert (one.integrated_time, one.trust_root, one.subject) == (WHEN, "test", FILENAME)
+    assert len(one.material) == 3
+
+
+def test_the_claims_of_the_other_publishers_are_kept(sigstore: PrivateSigstore) -> None:
+    def claims_of(signer: Signer) -> Claims:
+        raw = sigstore.provenance(FILENAME, SHA256, signer)
+        return attested(verify(raw, listed(), [root_of(sigstore)])).attestations[0].claims
+
+    gitlab, google, circleci = claims_of(GitLab()), claims_of(Google()), claims_of(CircleCI())
+    assert gitlab.repository == "acme/tools/widget"
+    assert gitlab.workflow == ".gitlab-ci.yml"
+    assert google.email == "builder@acme.iam.gserviceaccount.com"
+    assert circleci.project_id == CircleCI().project_id
+    assert circleci.vcs_origin == "github.com/acme/widget"
+    assert circleci.runner is None
+
+
+def test_a_reused_workflow_is_named_beside_the_caller(sigstore: PrivateSigstore) -> None:
+    signer = GitHub(builder="acme/ci/.github/workflows/build.yml@refs/heads/main")
+    raw = sigstore.provenance(FILENAME, SHA256, signer)
+    claims = attested(verify(raw, listed(), [root_of(sigstore)])).attestations[0].claims
+    assert claims.workflow == ".github/workflows/release.yml"
+    assert claims.builder == "https://github.com/acme/ci/.github/workflows/build.yml@refs/heads/main"
+
+
+def test_an_environment_that_an_old_certificate_cant_prove_is_nobodys_claim(sigstore: PrivateSigstore) -> None:
+    signer = GitHub(environment="pypi", proves_environment=False)
+    raw = sigstore.provenance(FILENAME, SHA256, signer)
+    assert attested(verify(raw, listed(), [root_of(sigstore)])).attestations[0].claims.environment is None
+
+
+def test_an_environment_compares_without_case(sigstore: PrivateSigstore) -> None:
+    signer = GitHub(environment="PyPI")
+    publisher = {**signer.publisher(), "environment": "pypi"}
+    raw = sigstore.provenance(FILENAME, SHA256, signer, publisher=publisher)
+    assert attested(verify(raw, listed(), [root_of(sigstore)])).attestations[0].claims.environment == "PyPI"
+
+
+@pytest.mark.parametrize("environment", ["", None])
+def test_an_index_that_says_no_environment_contradicts_none(sigstore: PrivateSigstore, environment: str | None) -> None:
+    signer = GitHub(environment="pypi")
+    publisher = {**signer.publisher(), "environment": environment, "claims": None}
+    attested(verify(sigstore.provenance(FILENAME, SHA256, signer, publisher=publisher), listed(), [root_of(sigstore)]))
+
+
+def test_the_slsa_facts_are_kept(sigstore: PrivateSigstore) -> None:
+    raw = sigstore.provenance(FILENAME, SHA256, predicate_type=SLSA, predicate=slsa(GitHub()))
+    facts = attested(verify(raw, listed(), [root_of(sigstore)])).attestations[0].slsa
+    assert facts is not None
+    assert (facts.repository, facts.ref, facts.commit) == (
+        "https://github.com/acme/widget",
+        "refs/tags/v1.0",
+        GitHub().digest,
+    )
+
+
+def test_the_name_may_be_spelt_otherwise_and_is_kept_as_signed(sigstore: PrivateSigstore) -> None:
+    """The digest settles which file it is (verification.md): `widget-1.0.zip` parses as `widget-1.0.tar.gz` does."""
+    raw = sigstore.provenance("Widget-1.0.zip", SHA256)
+    assert attested(verify(raw, listed(), [root_of(sigstore)])).attestations[0].subject == "Widget-1.0.zip"
+
+
+def test_a_wheel_with_a_build_tag_is_attested(sigstore: PrivateSigstore) -> None:
+    attested(verify(sigstore.provenance(WHEEL, SHA256), listed(WHEEL), [root_of(sigstore)]))
+
+
+@pytest.mark.parametrize("bundles", [(), ((GitHub().publisher(), ()),), (({"kind": "Gitea"}, ()),)], ids=str)
+def test_nothing_attested_is_unattested(
+    bundles: tuple[tuple[dict[str, object], tuple[()]], ...], sigstore: PrivateSigstore
+) -> None:
+    """The reference's command says OK to both."""
+    assert verify(document(*bundles), listed(), [root_of(sigstore)]) == Unattested()
+
+
+def test_what_is_unknown_beside_what_is_good_counts_for_nothing(sigstore: PrivateSigstore) -> None:
+    good = sigstore.attestation(FILENAME, SHA256)
+    odd = sigstore.attestation(FILENAME, SHA256, predicate_type="https://example.com/sbom")
+    raw = document((GitHub().publisher(), [odd, good]), ({"kind": "Gitea"}, [good]))
+    evidence = attested(verify(raw, listed(), [root_of(sigstore)]))
+    assert [one.bundle for one in evidence.attestations] == [0]
+    assert evidence.ignored == ("predicate type https://example.com/sbom", "publisher kind Gitea")
+
+
+def test_what_is_forged_beside_what_is_good_makes_the_file_forged(sigstore: PrivateSigstore) -> None:
+    good = sigstore.attestation(FILENAME, SHA256)
+    bad = sigstore.attestation(FILENAME, OTHER)
+    for order in ([good, bad], [bad, good]):
+        evidence = verify(document((GitHub().publisher(), order)), listed(), [root_of(sigstore)])
+        assert isinstance(evidence, Forged)
+        assert evidence.step == "subject digest"
+
+
+def test_what_is_forged_under_an_unknown_publisher_is_forged(sigstore: PrivateSigstore) -> None:
+    bad = sigstore.attestation(FILENAME, OTHER)
+    evidence = verify(document(({"kind": "Gitea"}, [bad])), listed(), [root_of(sigstore)])
+    assert isinstance(evidence, Forged)
+
+
+def test_two_predicates_by_one_job_are_both_kept(sigstore: PrivateSigstore) -> None:
+    publish = sigstore.attestation(FILENAME, SHA256)
+    built = sigstore.attestation(FILENAME, SHA256, predicate_type=SLSA, predicate=slsa(GitHub()))
+    evidence = attested(verify(document((GitHub().publisher(), [publish, built])), listed(), [root_of(sigstore)]))
+    assert len({one.predicate_type for one in evidence.attestations}) == 2
+    assert len({one.certificate for one in evidence.attestations}) == 1
+
+
+# -- several roots ----------------------------------------------------------------------------------------------------
+
+
+def private() -> PrivateSigstore:
+    return PrivateSigstore(seed=2, host="acme.example")
+
+
+def beside(sigstore: PrivateSigstore) -> list[TrustRoot]:
+    """The public root, and a private one that may speak for one self-managed GitLab."""
+    further = replace(root_of(private()), name="acme", issuers=frozenset({SELF_MANAGED.issuer}))
+    return [root_of(sigstore), further]
+
+
+def test_each_root_vouches_for_its_own(sigstore: PrivateSigstore) -> None:
+    public = verify(sigstore.provenance(FILENAME, SHA256), listed(), beside(sigstore))
+    ours = verify(private().provenance(FILENAME, SHA256, SELF_MANAGED), listed(), beside(sigstore))
+    assert attested(public).attestations[0].trust_root == "test"
+    assert attested(ours).attestations[0].trust_root == "acme"
+    assert attested(ours).attestations[0].claims.kind is PublisherKind.GITLAB
+
+
+@pytest.mark.parametrize(
+    "signer", [GitHub(), GitLab(), Google(), CircleCI(), GitLab(issuer="https://gitlab.rival.example")]
+)
+def test_a_further_root_cant_mint_an_identity_of_an_issuer_that_it_doesnt_list(
+    signer: GitHub | GitLab | Google | CircleCI, sigstore: PrivateSigstore
+) -> None:
+    evidence = verify(private().provenance(FILENAME, SHA256, signer), listed(), beside(sigstore))
+    assert isinstance(evidence, Forged)
+    assert (evidence.step, evidence.found) == ("issuer", signer.issuer)
+    assert "acme" in evidence.expected
+
+
+def test_the_order_of_the_roots_is_irrelevant(sigstore: PrivateSigstore) -> None:
+    for raw in (sigstore.provenance(FILENAME, SHA256), private().provenance(FILENAME, SHA256, SELF_MANAGED)):
+        forwards = verify(raw, listed(), beside(sigstore))
+        assert forwards == verify(raw, listed(), beside(sigstore)[::-1])
+        attested(forwards)
+
+
+# -- new keys ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rotate", [PrivateSigstore.new_rekor_key, PrivateSigstore.new_ct_key])
+def test_a_key_that_the_root_doesnt_know_yet_is_unverifiable_until_it_does(
+    rotate: object, sigstore: PrivateSigstore
+) -> None:
+    before = root_of(sigstore)
+    assert callable(rotate)
+    rotate(sigstore)
+    raw = sigstore.provenance(FILENAME, SHA256)
+    evidence = verify(raw, listed(), [before])
+    assert isinstance(evidence, Unverifiable)
+    assert "is not in the trust root" in evidence.reason
+    attested(verify(raw, listed(), [root_of(sigstore)]))
+
+
+# -- the memo ---------------------------------------------------------------------------------------------------------
+
+
+class Counting:
+    """Counts how often the chain is really verified."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls = 0
+        real = reference.chain
+
+        def chain(*arguments: object) -> object:
+            self.calls += 1
+            return real(*arguments)  # type: ignore[arg-type]  # passed on as it came
+
+        monkeypatch.setattr(reference, "chain", chain)
+
+
+@pytest.fixture
+def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
+    load_keys.cache_clear()
+    return Counting(monkeypatch)
+
+
+def test_the_chain_of_a_release_is_verified_once(sigstore: PrivateSigstore, counting: Counting) -> None:
+    for number in range(5):
+        filename = f"widget-1.{number}.tar.gz"
+        attested(verify(sigstore.provenance(filename, SHA256), listed(filename), [root_of(sigstore)]))
+    assert counting.calls == 1
+
+
+def test_a_failure_is_never_remembered(sigstore: PrivateSigstore, counting: Counting) -> None:
+    other = PrivateSigstore(seed=3)
+    raw = sigstore.provenance(FILENAME, SHA256, leaf=put(issuer_key=other.intermediate_key))
+    for _ in range(2):
+        assert isinstance(verify(raw, listed(), [root_of(sigstore)]), Forged)
+    assert counting.calls == 2
+
+
+def test_a_remembered_certificate_vouches_for_nothing_else(sigstore: PrivateSigstore, counting: Counting) -> None:
+    """One byte of the certificate, its signature included, and it is another one."""
+    root = root_of(sigstore)
+    good = sigstore.attestation(FILENAME, SHA256)
+    attested(verify(document((GitHub().publisher(), [good])), listed(), [root]))
+    for forged in (
+        sigstore.provenance(FILENAME, SHA256, leaf=put(issuer_key=PrivateSigstore(seed=3).intermediate_key)),
+        sigstore.provenance(FILENAME, SHA256, leaf=put(sct_tail=lambda one: one[:-1] + bytes([one[-1] ^ 1]))),
+    ):
+        assert isinstance(verify(forged, listed(), [root]), Forged)
+    assert counting.calls == 3
+
+
+def test_a_remembered_certificate_is_still_checked_against_the_time(sigstore: PrivateSigstore) -> None:
+    root = root_of(sigstore)
+    attested(verify(sigstore.provenance(FILENAME, SHA256), listed(), [root]))
+    late = sigstore.provenance(
+        FILENAME, SHA256, entry=put(integrated_time=int((WHEN + timedelta(hours=1)).timestamp()))
+    )
+    evidence = verify(late, listed(), [root])
+    assert isinstance(evidence, Forged)
+    assert evidence.step == "log time"
+
+
+def test_the_authoritys_window_holds_for_a_remembered_certificate(sigstore: PrivateSigstore) -> None:
+    """The same certificate, logged before and after the authority's last second."""
+
+    def end(content: dict[str, list[dict[str, dict[str, str]]]]) -> None:
+        content["certificateAuthorities"][0]["validFor"]["end"] = "2026-06-01T12:05:00Z"
+
+    root = root_of(sigstore, end)
+    attested(verify(sigstore.provenance(FILENAME, SHA256), listed(), [root]))
+    late = sigstore.provenance(
+        FILENAME, SHA256, entry=put(integrated_time=int((WHEN + timedelta(minutes=6)).timestamp()))
+    )
+    evidence = verify(late, listed(), [root])
+    assert isinstance(evidence, Forged)
+    assert evidence.step == "certificate chain"
+
+
+def test_what_one_root_remembers_another_doesnt(sigstore: PrivateSigstore, counting: Counting) -> None:
+    raw = sigstore.provenance(FILENAME, SHA256)
+    attested(verify(raw, listed(), [root_of(sigstore)]))
+    retired = root_of(
+        sigstore, lambda content: content["ctlogs"][0]["publicKey"]["validFor"].update(end="2022-01-01T00:00:00Z")
+    )
+    assert isinstance(verify(raw, listed(), [retired]), Forged)
+    assert counting.calls == 2
+
+
+def test_the_memo_is_bounded(sigstore: PrivateSigstore, monkeypatch: pytest.MonkeyPatch, counting: Counting) -> None:
+    monkeypatch.setattr("proxy.attestation.keys.REMEMBERED", 2)
+    for second in (0, 1, 2, 0):
+        raw = sigstore.provenance(FILENAME, SHA256, when=WHEN + timedelta(seconds=second))
+        attested(verify(raw, listed(), [root_of(sigstore)]))
+    assert counting.calls == 4
+
+
+# -- total ------------------------------------------------------------------------------------------------------------
+
+
+def test_an_exception_that_nobody_thought_of_is_forged(
+    sigstore: PrivateSigstore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def burst(*_: object) -> None:
+        raise ZeroDivisionError("nobody thought of it")
+
+    raw = sigstore.provenance(FILENAME, SHA256)
+    attested(verify(raw, listed(), [root_of(sigstore)]))
+    monkeypatch.setattr(reference, "inclusion", burst)
+    evidence = verify(raw, listed(), [root_of(sigstore)])
+    assert isinstance(evidence, Forged)
+    assert evidence.found == "ZeroDivisionError: nobody thought of it"
+
+
+def test_our_own_want_of_memory_is_no_evidence(sigstore: PrivateSigstore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def burst(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(reference, "inclusion", burst)
+    with pytest.raises(MemoryError):
+        verify(sigstore.provenance(FILENAME, SHA256), listed(), [root_of(sigstore)])
+
+
+def test_what_evidence_repeats_of_a_document_is_bounded(sigstore: PrivateSigstore) -> None:
+    raw = sigstore.provenance(FILENAME, SHA256, predicate="x" * 100_000)
+    evidence = verify(raw, listed(), [root_of(sigstore)])
+    assert isinstance(evidence, Forged)
+    assert len(evidence.found) < 400
+    named = json.loads(sigstore.provenance(FILENAME, SHA256))
+    named["attestation_bundles"][0]["publisher"]["kind"] = "y" * 100_000
+    unknown = verify(json.dumps(named).encode(), listed(), [root_of(sigstore)])
+    assert isinstance(unknown, Unverifiable)
+    assert len(unknown.reason) < 400
