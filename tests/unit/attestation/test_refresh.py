@@ -1,0 +1,217 @@
+"""Renewing a trust root by TUF, against a repository in process: no network, the last good root always kept."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from proxy.attestation.refresh import Refresher, RefreshError, refreshers
+from proxy.attestation.roots import TrustRoot
+from proxy.attestation.verify import verify
+from proxy.evidence import Attested, Unverifiable
+from tests.world.attacks import FILENAME, SHA256, listed
+from tests.world.sigstore import PrivateSigstore
+from tests.world.sigstore_tuf import TARGET, TufRepository
+
+
+@pytest.fixture
+def sigstore() -> PrivateSigstore:
+    return PrivateSigstore(seed=1)
+
+
+@pytest.fixture
+def tuf(sigstore: PrivateSigstore) -> TufRepository:
+    return TufRepository(sigstore.trusted_root())
+
+
+@pytest.fixture
+def refresher(tuf: TufRepository, tmp_path: Path) -> Refresher:
+    directory = tmp_path / "trust" / "sigstore"
+    return Refresher(name="sigstore", directory=directory, url=TufRepository.URL, fetch=tuf.fetch, anchor=tuf.anchor)
+
+
+@pytest.fixture
+def bundled(sigstore: PrivateSigstore) -> TrustRoot:
+    return TrustRoot(name="sigstore", content=sigstore.trusted_root())
+
+
+async def test_a_log_with_a_new_key_is_verified_without_restart_once_the_root_is_renewed(
+    sigstore: PrivateSigstore, tuf: TufRepository, refresher: Refresher, bundled: TrustRoot
+) -> None:
+    sigstore.new_rekor_key()
+    raw = sigstore.provenance(FILENAME, SHA256)
+    assert isinstance(verify(raw, listed(), [bundled]), Unverifiable)
+    tuf.publish(sigstore.trusted_root())
+    renewed = await refresher.refresh(bundled)
+    assert renewed is not None
+    assert renewed.content == sigstore.trusted_root()
+    assert isinstance(verify(raw, listed(), [renewed]), Attested)
+
+
+async def test_a_root_found_unchanged_is_known_to_be_current(refresher: Refresher, bundled: TrustRoot) -> None:
+    before = datetime.now(UTC)
+    renewed = await refresher.refresh(bundled)
+    assert renewed is not None
+    assert renewed.content == bundled.content
+    assert renewed.obtained >= before
+
+
+async def test_a_repository_that_cant_be_reached_changes_nothing(
+    tuf: TufRepository, refresher: Refresher, bundled: TrustRoot, caplog: pytest.LogCaptureFixture
+) -> None:
+    tuf.down = True
+    assert await refresher.refresh(bundled) is None
+    assert [record.getMessage() for record in caplog.records] == ["trust-root-not-renewed"]
+    assert await asyncio.to_thread(refresher.last_good) is None
+    tuf.down = False
+    assert await refresher.refresh(bundled) is not None
+
+
+async def test_a_refresh_holds_up_nobody(refresher: Refresher, bundled: TrustRoot, tuf: TufRepository) -> None:
+    """The loop goes on while the repository doesn't answer."""
+    asked, answer = threading.Event(), threading.Event()
+
+    def slow(url: str) -> Iterable[bytes]:
+        asked.set()
+        assert answer.wait(30)
+        return tuf.fetch(url)
+
+    stalled = Refresher(
+        name="sigstore", directory=refresher.directory, url=TufRepository.URL, fetch=slow, anchor=tuf.anchor
+    )
+    task = asyncio.create_task(stalled.refresh(bundled))
+    assert await asyncio.to_thread(asked.wait, 30)
+    assert not task.done()
+    answer.set()
+    assert await task is not None
+
+
+def forge_target(tuf: TufRepository) -> None:
+    for url in [url for url in tuf.files if url.endswith(TARGET)]:
+        tuf.files[url] = PrivateSigstore(seed=9).trusted_root().ljust(len(tuf.files[url]))[: len(tuf.files[url])]
+
+
+def forge_keys(tuf: TufRepository) -> None:
+    thief = TufRepository(PrivateSigstore(seed=9).trusted_root())
+    tuf.files = thief.files
+
+
+def forge_root(tuf: TufRepository) -> None:
+    thief = TufRepository(PrivateSigstore(seed=9).trusted_root())
+    thief.rotate_root()
+    tuf.files[f"{TufRepository.URL}/2.root.json"] = thief.files[f"{TufRepository.URL}/2.root.json"]
+
+
+def expire(tuf: TufRepository) -> None:
+    tuf.expires = datetime.now(UTC) - timedelta(days=1)
+    tuf.publish(PrivateSigstore(seed=9).trusted_root())
+
+
+def no_root(tuf: TufRepository) -> None:
+    tuf.publish(b'{"certificateAuthorities": [], "tlogs": [], "ctlogs": []}')
+
+
+def no_keys(tuf: TufRepository) -> None:
+    tuf.publish(PrivateSigstore(seed=1).trusted_root(lambda root: root.update(mediaType="text/plain")))
+
+
+@pytest.mark.parametrize("forge", [forge_target, forge_keys, forge_root, expire, no_root, no_keys])
+def test_what_isnt_signed_or_isnt_a_root_is_not_taken(
+    forge: object, tuf: TufRepository, refresher: Refresher, bundled: TrustRoot
+) -> None:
+    assert callable(forge)
+    forge(tuf)
+    with pytest.raises(RefreshError):
+        refresher.refresh_now(bundled)
+    assert refresher.last_good() is None
+
+
+def test_the_control_of_those_forgeries_is_taken(tuf: TufRepository, refresher: Refresher, bundled: TrustRoot) -> None:
+    tuf.rotate_root()
+    tuf.publish(PrivateSigstore(seed=9).trusted_root())
+    assert refresher.refresh_now(bundled).content == PrivateSigstore(seed=9).trusted_root()
+
+
+# -- the last good root -----------------------------------------------------------------------------------------------
+
+
+def test_the_last_good_root_is_read_back_without_the_network(
+    tuf: TufRepository, refresher: Refresher, bundled: TrustRoot
+) -> None:
+    tuf.rotate_root()
+    tuf.publish(PrivateSigstore(seed=9).trusted_root())
+    refresher.refresh_now(bundled)
+    asked = len(tuf.asked)
+    kept = refresher.last_good()
+    assert kept is not None
+    assert kept.content == PrivateSigstore(seed=9).trusted_root()
+    assert datetime.now(UTC) - kept.obtained < timedelta(minutes=1)
+    assert len(tuf.asked) == asked
+
+
+def test_the_last_good_root_outlives_the_repositorys_signatures(
+    tuf: TufRepository, refresher: Refresher, bundled: TrustRoot
+) -> None:
+    """An old signed root is better than an older bundled one: expiry concerns refreshing, not keeping."""
+    refresher.refresh_now(bundled)
+    tuf.expires = datetime.now(UTC) - timedelta(days=1)
+    content = PrivateSigstore(seed=9).trusted_root()
+    tuf.publish(content)
+    (refresher.directory / "targets.json").write_bytes(tuf.files[f"{TufRepository.URL}/2.targets.json"])
+    (refresher.directory / TARGET).write_bytes(content)
+    kept = refresher.last_good()
+    assert kept is not None
+    assert kept.content == content
+
+
+@pytest.mark.parametrize("file", [TARGET, "targets.json", "root_history/2.root.json"])
+def test_an_edited_copy_on_disk_wins_nothing(
+    file: str, tuf: TufRepository, refresher: Refresher, bundled: TrustRoot, caplog: pytest.LogCaptureFixture
+) -> None:
+    tuf.rotate_root()
+    tuf.publish(PrivateSigstore(seed=9).trusted_root())
+    refresher.refresh_now(bundled)
+    assert refresher.last_good() is not None
+    thief = TufRepository(PrivateSigstore(seed=8).trusted_root())
+    thief.rotate_root()
+    thief.publish(PrivateSigstore(seed=8).trusted_root())
+    forged = {
+        TARGET: PrivateSigstore(seed=8).trusted_root(),
+        "targets.json": thief.files[f"{TufRepository.URL}/2.targets.json"],
+        "root_history/2.root.json": thief.files[f"{TufRepository.URL}/2.root.json"],
+    }[file]
+    (refresher.directory / file).write_bytes(forged)
+    assert refresher.last_good() is None
+    assert [record.getMessage() for record in caplog.records] == ["trust-root-not-proven"]
+
+
+def test_a_directory_that_others_can_write_to_is_not_believed(
+    tuf: TufRepository, refresher: Refresher, bundled: TrustRoot
+) -> None:
+    refresher.refresh_now(bundled)
+    assert refresher.last_good() is not None
+    assert tuf.asked
+    refresher.directory.chmod(0o777)
+    assert refresher.last_good() is None
+
+
+def test_the_directory_is_ours_alone(refresher: Refresher, bundled: TrustRoot) -> None:
+    old = os.umask(0)
+    try:
+        refresher.refresh_now(bundled)
+    finally:
+        os.umask(old)
+    assert refresher.directory.stat().st_mode & 0o777 == 0o700
+
+
+def test_each_bundled_root_has_a_refresher_and_a_directory_of_its_own(tmp_path: Path) -> None:
+    made = refreshers(["sigstore", "sigstore-staging", "acme"], tmp_path)
+    assert [one.name for one in made] == ["sigstore", "sigstore-staging"]
+    assert len({one.directory for one in made}) == len({one.url for one in made}) == 2
+    assert all(one.url.startswith("https://") for one in made)
