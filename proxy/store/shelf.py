@@ -3,7 +3,7 @@
 A finished blob is ``blobs/<first two digits>/<sha256>.<size>``: the size in the name tells a torn or truncated file at
 the first look, without reading it. What is on its way in is in ``blobs/unfinished`` and swept at the next start.
 
-The index of all blobs is in memory (some 170 bytes for each), in order of use; on disk that order is the modification
+The index of all blobs is in memory (some 200 bytes for each), in order of use; on disk that order is the modification
 time, written at most hourly. Unfinished files count towards the limit, so that it holds however many downloads run;
 what is open or being published is never evicted. Every method may be called from any thread.
 """

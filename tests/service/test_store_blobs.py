@@ -6,20 +6,22 @@ import asyncio
 import errno
 import os
 import threading
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import pytest
 
 from proxy.errors import StorageError
 from proxy.simple.model import Sha256
-from proxy.store.blobs import DiskBlobs
+from proxy.store.blobs import DiskBlobs, DiskPartial
 from proxy.store.shelf import HOUR, Shelf
 from tests.contract.blobs_contract import content_of, digest, publish, whole
 
 KIB = 1024
+Make: TypeAlias = Callable[..., Awaitable[DiskBlobs]]
 
 
 class Clock:
@@ -36,7 +38,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def make(tmp_path: Path, clock: Clock) -> AsyncIterator[Callable[..., Any]]:
+async def make(tmp_path: Path, clock: Clock) -> AsyncIterator[Make]:
     made: list[DiskBlobs] = []
 
     async def begin(limit: int = 10 * KIB) -> DiskBlobs:
@@ -51,9 +53,8 @@ async def make(tmp_path: Path, clock: Clock) -> AsyncIterator[Callable[..., Any]
 
 
 @pytest.fixture
-async def blobs(make: Callable[..., Any]) -> DiskBlobs:
-    found: DiskBlobs = await make()
-    return found
+async def blobs(make: Make) -> DiskBlobs:
+    return await make()
 
 
 def of(number: int, size: int = 3 * KIB) -> bytes:
@@ -94,7 +95,7 @@ async def test_what_is_open_is_not_evicted_until_it_is_closed(blobs: DiskBlobs) 
     assert await present(blobs, range(6)) == [3, 4, 5]
 
 
-async def test_the_order_of_use_outlives_a_restart_to_the_hour(make: Callable[..., Any], clock: Clock) -> None:
+async def test_the_order_of_use_outlives_a_restart_to_the_hour(make: Make, clock: Clock) -> None:
     first = await make()
     for number in range(3):
         await publish(first, of(number))
@@ -123,23 +124,28 @@ async def test_use_is_written_to_disk_at_most_hourly(blobs: DiskBlobs, tmp_path:
     assert file.stat().st_mtime == clock.now
 
 
-async def test_the_limit_holds_while_several_come_in_at_once(make: Callable[..., Any], tmp_path: Path) -> None:
+async def test_the_limit_holds_while_several_come_in_at_once(make: Make, tmp_path: Path) -> None:
     blobs = await make(64 * KIB)
     for number in range(20):
         await publish(blobs, of(number))
     highest = 0
 
-    async def bring(number: int) -> None:
+    async def bring(number: int) -> DiskPartial:
         nonlocal highest
         partial = await blobs.begin()
         for _ in range(4):
             await partial.append(of(number, 4 * KIB))
             usage = await blobs.stats()
-            highest = max(highest, usage.size + usage.unfinished, await asyncio.to_thread(on_disk, tmp_path))
-        await partial.commit(digest(of(number, 16 * KIB)))
+            highest = max(highest, usage.size + usage.unfinished)
+        return partial
 
-    await asyncio.gather(*(bring(number) for number in range(100, 104)))
-    assert 48 * KIB < highest <= 64 * KIB
+    partials = await asyncio.gather(*(bring(number) for number in range(100, 104)))
+    assert highest == 64 * KIB
+    assert on_disk(tmp_path) == 64 * KIB
+    await asyncio.gather(
+        *(partial.commit(digest(of(number, 16 * KIB))) for number, partial in enumerate(partials, start=100))
+    )
+    assert on_disk(tmp_path) == 64 * KIB
     usage = await blobs.stats()
     assert (usage.count, usage.size, usage.unfinished) == (4, 64 * KIB, 0)
 
@@ -158,7 +164,7 @@ async def test_a_file_larger_than_all_the_room_is_refused_and_leaves_nothing(blo
     assert (await blobs.stats()).count == 1
 
 
-async def test_a_limit_made_smaller_holds_from_the_start(make: Callable[..., Any]) -> None:
+async def test_a_limit_made_smaller_holds_from_the_start(make: Make) -> None:
     first = await make()
     for number in range(3):
         await publish(first, of(number))
@@ -199,9 +205,7 @@ async def test_a_blob_of_another_size_is_missing_and_gone_from_the_disk(
     assert await content_of(blobs, digest(of(1))) == of(1)
 
 
-async def test_a_start_removes_torn_blobs_sweeps_the_unfinished_and_keeps_the_rest(
-    make: Callable[..., Any], tmp_path: Path
-) -> None:
+async def test_a_start_removes_torn_blobs_sweeps_the_unfinished_and_keeps_the_rest(make: Make, tmp_path: Path) -> None:
     first = await make()
     await publish(first, of(1))
     await publish(first, of(2))
@@ -221,21 +225,21 @@ async def test_a_start_removes_torn_blobs_sweeps_the_unfinished_and_keeps_the_re
     "name",
     ["../../victim", "a" * 64, "a" * 64 + ".3.4", "a" * 64 + ".-3", "a" * 64 + ".03", "A" * 64 + ".3", "a" * 63 + ".3"],
 )
-async def test_a_name_of_another_form_is_no_blob(make: Callable[..., Any], tmp_path: Path, name: str) -> None:
+async def test_a_name_of_another_form_is_no_blob(make: Make, tmp_path: Path, name: str) -> None:
     (tmp_path / "blobs/aa").mkdir(parents=True)
     (tmp_path / "blobs/aa" / name.replace("/", "_")).write_bytes(b"abc")
     blobs = await make()
     assert (await blobs.stats()).count == 0
 
 
-async def test_a_blob_in_the_wrong_shard_is_no_blob(make: Callable[..., Any], tmp_path: Path) -> None:
+async def test_a_blob_in_the_wrong_shard_is_no_blob(make: Make, tmp_path: Path) -> None:
     (tmp_path / "blobs/00").mkdir(parents=True)
     (tmp_path / "blobs/00" / f"{'a' * 64}.3").write_bytes(b"abc")
     assert (await (await make()).stats()).count == 0
 
 
 async def test_a_symbolic_link_in_a_blobs_place_is_not_followed(
-    make: Callable[..., Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "victim").write_bytes(b"abc")
     blobs = await make()
@@ -267,7 +271,7 @@ async def test_verification_removes_what_has_other_bytes_and_says_so(
 
 
 def fail(call: str, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    def failing(*_arguments: object) -> None:
+    def failing(*_arguments: object, **_named: object) -> None:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(call, failing)
@@ -315,6 +319,58 @@ async def test_a_failing_rename_publishes_nothing(
     assert await blobs.open(digest(b"abc")) is None
     assert on_disk(tmp_path) == 0
     assert (await blobs.stats()).unfinished == 0
+
+
+async def test_a_disk_that_lets_nothing_go_takes_nothing_more_and_says_so(
+    blobs: DiskBlobs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(3):
+        await publish(blobs, of(number))
+    partial = await blobs.begin()
+    with monkeypatch.context() as broken:
+        fail("proxy.store.shelf.Path.unlink", errno.EROFS, broken)
+        with pytest.raises(StorageError, match="no room left"):
+            await partial.append(of(3))
+        with pytest.raises(StorageError, match="cannot remove"):
+            await blobs.remove(digest(of(0)))
+    assert "blob-not-evicted" in caplog.text
+    assert await present(blobs, range(4)) == [1, 2]
+
+
+async def test_a_disk_that_cannot_be_written_still_gives_what_it_has(
+    blobs: DiskBlobs, monkeypatch: pytest.MonkeyPatch, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    await publish(blobs, of(0))
+    clock.now = time.time() + 2 * HOUR
+    fail("proxy.store.shelf.os.utime", errno.EROFS, monkeypatch)
+    assert await content_of(blobs, digest(of(0))) == of(0)
+    assert "blob-not-touched" in caplog.text
+
+
+async def test_a_name_that_cannot_be_synced_is_said_and_the_blob_is_there(
+    blobs: DiskBlobs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    sync, synced = os.fsync, list[int]()
+
+    def second_fails(descriptor: int) -> None:
+        synced.append(descriptor)
+        if len(synced) > 1:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        sync(descriptor)
+
+    monkeypatch.setattr("proxy.store.shelf.os.fsync", second_fails)
+    await publish(blobs, of(0))
+    assert "directory-not-synced" in caplog.text
+    assert await content_of(blobs, digest(of(0))) == of(0)
+
+
+async def test_who_comes_after_publication_and_eviction_is_told(blobs: DiskBlobs) -> None:
+    partial = await blobs.begin()
+    await partial.append(b"abc")
+    await partial.commit(digest(b"abc"))
+    await blobs.prune(0)
+    with pytest.raises(StorageError, match="cannot read"):
+        await partial.reader()
 
 
 async def test_short_writes_are_completed(blobs: DiskBlobs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -400,9 +456,7 @@ async def test_a_file_whose_beginner_is_gone_is_removed(
     assert blobs.unfinished == set()
 
 
-async def test_what_is_being_published_is_not_evicted_by_another(
-    make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_is_being_published_is_not_evicted_by_another(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     blobs = await make(4 * KIB)
     entered, release = threading.Event(), threading.Event()
 
@@ -424,7 +478,7 @@ async def test_what_is_being_published_is_not_evicted_by_another(
     assert await present(blobs, range(3)) == [2]
 
 
-async def test_large_files_are_hashed_as_they_are(make: Callable[..., Any]) -> None:
+async def test_large_files_are_hashed_as_they_are(make: Make) -> None:
     blobs = await make(2**26)
     content = os.urandom(2**20)
     expected = sha256(content * 20)
