@@ -12,6 +12,7 @@ from proxy import telemetry
 from proxy.assembly import assembled, read_policy, utc_now
 from proxy.config import Configuration, load_configuration
 from proxy.policy.model import Policy
+from proxy.reload import following
 from proxy.web.handler import Handler
 from proxy.web.health import readiness
 from proxy.web.server import listening
@@ -37,7 +38,7 @@ async def _serve(configuration: Configuration, policy: Policy) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with assembled(configuration, policy) as assembly:
+    async with assembled(configuration, policy) as assembly, following(configuration.policy, assembly.gate):
         ready = readiness(assembly, configuration.trust, utc_now)
         handler = Handler(
             gate=assembly.gate,

@@ -95,18 +95,22 @@ class Gate:
             NotYetError: it is still being worked out; the work goes on.
             AssayError: it cannot be had now.
         """
-        judged = self._judged.get(name)
-        if judged is not None and self._is_current(judged):
-            self._judged.move_to_end(name)
-            return judged
-        if name not in self._flights:
-            self._flights[name] = flight = asyncio.create_task(self._fly(name), name=f"page {name}")
-            flight.add_done_callback(lambda done: self._landed(name, done))
-        flight = self._flights[name]
-        done, _ = await asyncio.wait({flight}, timeout=self._settings.patience.total_seconds())
-        if not done:
-            raise NotYetError(f"the page of {name} is being worked out: its files are being verified; ask again")
-        return flight.result()
+        while True:
+            judged = self._judged.get(name)
+            if judged is not None and self._is_current(judged):
+                self._judged.move_to_end(name)
+                return judged
+            if name not in self._flights:
+                self._flights[name] = flight = asyncio.create_task(self._fly(name), name=f"page {name}")
+                flight.add_done_callback(lambda done: self._landed(name, done))
+            flight = self._flights[name]
+            done, _ = await asyncio.wait({flight}, timeout=self._settings.patience.total_seconds())
+            if not done:
+                raise NotYetError(f"the page of {name} is being worked out: its files are being verified; ask again")
+            judged = flight.result()
+            # A flight that began before a reload may end after it: whoever asks now is answered by the new policy.
+            if judged.policy == self.policy.digest:
+                return judged
 
     async def file(self, location: str) -> Approved | Withheld:
         """The verdict on the file at a location (``host/path``, decoded once).

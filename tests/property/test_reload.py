@@ -1,0 +1,118 @@
+"""Reload under load, against a model: no answer is from a mixture of two policies, and none from one that is over.
+
+The model of a policy is the set of files it pins and its rule's name. Clients ask for the page and for files while the
+policy changes at any time; what they get must be wholly one policy's that was in force while they asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy.reload import PolicyWatch
+from tests.world.distributions import wheel
+from tests.world.index import Index, Listed
+from tests.world.proxy import Running, running
+
+COUNT = 6
+CLIENTS = 4
+SUBSETS = st.lists(st.frozensets(st.integers(0, COUNT - 1)), min_size=2, max_size=6)
+PAUSES = st.lists(st.integers(0, 30), min_size=6, max_size=6)
+
+
+@dataclass
+class Model:
+    """Which files each policy lists, and which policies were in force."""
+
+    files: Sequence[Listed]
+    policies: Sequence[frozenset[int]]
+    newest: int = 0
+    """The last policy that may have been taken up."""
+    oldest: int = 0
+    """The one that every new request must obey, or a newer one."""
+    answers: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+    def text(self, number: int) -> str:
+        rule = f'version = 1\n[[rules]]\nname = "policy {number}"\nprojects = ["*"]\n'
+        chosen = sorted(self.policies[number])
+        if not chosen:
+            return f'{rule}deny = "nothing"\n'
+        return f"{rule}pinned-only = true\npins = {[self.files[each].built.sha256 for each in chosen]!r}\n"
+
+    def check(self, since: int, listed: set[str], rules: set[str], told: str) -> None:
+        """Some policy in force from `since` until now gives exactly this page."""
+        self.answers += 1
+        for number in range(since, self.newest + 1):
+            expected = {self.files[each].built.filename for each in self.policies[number]}
+            if listed == expected and rules <= {f"policy {number}"}:
+                return
+        self.wrong.append(f"{told}: {sorted(listed)} by {sorted(rules)}, policies {since} to {self.newest}")
+
+
+async def ask_for_pages(proxy: Running, model: Model, over: asyncio.Event) -> None:
+    while not over.is_set():
+        since = model.oldest
+        page = await proxy.page("foo")
+        listed = {entry["filename"] for entry in page["files"]}
+        rules = {reason["rule"] for entry in page.get("_withheld", []) for reason in entry["reasons"]}
+        model.check(since, listed, rules, "page")
+
+
+async def ask_for_files(proxy: Running, model: Model, over: asyncio.Event) -> None:
+    number = 0
+    while not over.is_set():
+        number = (number + 1) % COUNT
+        since, listed = model.oldest, model.files[number]
+        answer = await proxy.get(proxy.files_path(listed))
+        model.answers += 1
+        possible = range(since, model.newest + 1)
+        if answer.status == 200:
+            good = answer.body == listed.built.content and any(number in model.policies[each] for each in possible)
+        else:
+            rules = {reason["rule"] for reason in answer.json()["reasons"]}
+            good = any(number not in model.policies[each] and rules == {f"policy {each}"} for each in possible)
+        if not good:
+            model.wrong.append(f"file {number}: {answer.status} {answer.reason}, policies {possible}")
+
+
+async def play(policies: Sequence[frozenset[int]], pauses: Sequence[int], directory: Path) -> Model:
+    async with Index() as index:
+        model = Model([index.add(wheel("foo", f"1.{number}")) for number in range(COUNT)], policies)
+        path = directory / "policy.toml"
+        path.write_text(model.text(0))
+        async with running(index, directory, policy=model.text(0)) as proxy:
+            watch = PolicyWatch(path, proxy.assembly.gate, settle=0)
+            over = asyncio.Event()
+            clients = [asyncio.create_task(ask_for_pages(proxy, model, over)) for _ in range(CLIENTS)]
+            clients += [asyncio.create_task(ask_for_files(proxy, model, over)) for _ in range(CLIENTS)]
+            for number, pause in zip(range(1, len(policies)), pauses, strict=False):
+                path.write_text(model.text(number))
+                model.newest = number
+                await watch.look()
+                model.oldest = number
+                for _ in range(pause):
+                    await asyncio.sleep(0)
+            answered = model.answers
+            while model.answers < answered + 2 * CLIENTS:
+                await asyncio.wait(clients, timeout=0.01, return_when=asyncio.FIRST_EXCEPTION)
+                assert not any(client.done() for client in clients)
+            over.set()
+            await asyncio.gather(*clients)
+    return model
+
+
+@settings(max_examples=6)
+@given(SUBSETS, PAUSES)
+def test_under_load_every_answer_is_wholly_by_one_policy_that_was_in_force(
+    policies: Sequence[frozenset[int]], pauses: Sequence[int]
+) -> None:
+    with TemporaryDirectory(prefix="assay-reload-") as directory:
+        model = asyncio.run(play(policies, pauses, Path(directory)))
+    assert not model.wrong

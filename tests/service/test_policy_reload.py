@@ -1,0 +1,194 @@
+"""A policy that changes under a running proxy: obeyed at once when good, refused loudly when not, never by half."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from proxy.policy.document import load_policy
+from proxy.reload import REMIND, PolicyWatch
+from tests.world.distributions import wheel
+from tests.world.index import Index
+from tests.world.proxy import Running, running
+from tests.world.sigstore import PrivateSigstore
+
+OPEN = 'version = 1\n[[rules]]\nname = "open"\nprojects = ["*"]\n'
+CLOSED = 'version = 1\n[[rules]]\nname = "closed"\nprojects = ["*"]\ndeny = "nothing today"\n'
+
+
+def watched(proxy: Running, path: Path) -> PolicyWatch:
+    return PolicyWatch(path, proxy.assembly.gate, settle=0)
+
+
+def told(caplog: pytest.LogCaptureFixture, name: str) -> list[logging.LogRecord]:
+    return [record for record in caplog.records if record.getMessage() == name]
+
+
+async def test_the_next_request_after_a_good_policy_obeys_it_cached_copies_included(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text(OPEN)
+    async with Index() as index, running(index, tmp_path, policy=OPEN) as proxy:
+        listed = index.add(wheel("foo", "1.0"))
+        watch = watched(proxy, policy)
+        assert not await watch.look(), "the policy it began with is no news"
+        assert (await proxy.get(proxy.files_path(listed))).status == 200
+        policy.write_text(CLOSED)
+        assert await watch.look()
+        assert (await proxy.get(proxy.files_path(listed))).status == 403
+        assert await proxy.listed("foo") == set()
+        policy.write_text(OPEN)
+        assert await watch.look()
+        assert await proxy.listed("foo") == {listed.built.filename}
+        assert index.count(index.page_path("foo")) == 1, "a reload judges anew; it fetches nothing"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda path: path.write_text("version = 1\n[[rules]]\nprojcts = []\n"), "projects"),
+        (lambda path: path.write_text('version = 1\n[[rules]\nname = "x'), "expected TOML"),
+        (lambda path: path.write_text(""), "version"),
+        (lambda path: path.write_bytes(b"\xff\xfe"), "not UTF-8"),
+        (lambda path: path.write_bytes(b"#" * (16 * 2**20 + 1)), "larger"),
+        (lambda path: path.unlink(), "cannot be read"),
+        (lambda path: (path.unlink(), path.mkdir()), "cannot be read"),
+    ],
+    ids=["wrong key", "no TOML", "empty", "no text", "huge", "gone", "a directory"],
+)
+async def test_a_bad_policy_is_refused_loudly_and_the_old_one_stays(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, spoil: Callable[[Path], object], said: str
+) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text(CLOSED)
+    async with Index() as index, running(index, tmp_path, policy=CLOSED) as proxy:
+        index.add(wheel("foo", "1.0"))
+        watch = watched(proxy, policy)
+        before = proxy.assembly.gate.policy
+        spoil(policy)
+        assert not await watch.look()
+        assert proxy.assembly.gate.policy is before
+        assert watch.refused is not None
+        assert said in watch.refused
+        assert len(told(caplog, "policy-refused")) == 1
+        for _ in range(REMIND - 1):
+            await watch.look()
+        assert len(told(caplog, "policy-refused")) == 1
+        await watch.look()
+        assert len(told(caplog, "policy-refused")) == 2, "as long as it stands there, it is told again"
+        assert await proxy.withheld("foo") == {"foo-1.0-py3-none-any.whl": ["denied"]}
+        if policy.is_dir():
+            policy.rmdir()
+        policy.write_text(OPEN)
+        assert await watch.look()
+        assert watch.refused is None
+
+
+async def test_the_swap_of_a_config_map_is_seen(tmp_path: Path) -> None:
+    """As Kubernetes does it: a rename over ``..data``, which is a link to the directory of the moment."""
+    mount = tmp_path / "mount"
+    for name, text in (("..2026_1", OPEN), ("..2026_2", CLOSED)):
+        (mount / name).mkdir(parents=True)
+        (mount / name / "policy.toml").write_text(text)
+    (mount / "..data").symlink_to("..2026_1")
+    (mount / "policy.toml").symlink_to("..data/policy.toml")
+    async with Index() as index, running(index, tmp_path, policy=OPEN) as proxy:
+        index.add(wheel("foo", "1.0"))
+        watch = watched(proxy, mount / "policy.toml")
+        assert not await watch.look()
+        (mount / "..data_tmp").symlink_to("..2026_2")
+        (mount / "..data_tmp").rename(mount / "..data")
+        assert await watch.look()
+        assert await proxy.listed("foo") == set()
+
+
+async def test_a_file_that_is_still_being_written_is_not_obeyed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of a policy may be TOML too: here the half without its revocation."""
+    policy = tmp_path / "policy.toml"
+    whole = OPEN + '[[revocations]]\nprojects = ["foo"]\nreason = "stolen"\n'
+    policy.write_text(OPEN)
+    reads = iter([OPEN + "\n", whole, whole, whole])
+    async with Index() as index, running(index, tmp_path, policy=CLOSED) as proxy:
+        watch = watched(proxy, policy)
+        monkeypatch.setattr("proxy.reload._read", lambda _path: next(reads).encode())
+        assert not await watch.look()
+        assert proxy.assembly.gate.policy == load_policy(CLOSED, "closed")
+        assert await watch.look()
+        assert proxy.assembly.gate.policy == load_policy(whole, "whole")
+
+
+async def test_who_asks_after_a_reload_is_not_answered_by_a_page_begun_before_it(tmp_path: Path) -> None:
+    sigstore = PrivateSigstore()
+    async with Index() as index, running(index, tmp_path, policy=OPEN, sigstore=sigstore) as proxy:
+        built = wheel("foo", "1.0")
+        listed = index.add(built, provenance=sigstore.provenance(built.filename, built.sha256))
+        stall = index.stall(listed.provenance_path)
+        early = asyncio.create_task(proxy.listed("foo"))
+        await stall.reached.wait()
+        proxy.assembly.gate.policy = load_policy(CLOSED, "closed")
+        late = asyncio.create_task(proxy.listed("foo"))
+        stall.release.set()
+        assert await late == set()
+        assert await early == set(), "it had no answer yet when the policy changed"
+
+
+async def test_a_download_under_way_ends_without_its_tail_when_a_reload_withholds_it(tmp_path: Path) -> None:
+    async with Index() as index, running(index, tmp_path, policy=OPEN) as proxy:
+        cut, kept = (index.add(wheel(name, "1.0", padding=300_000)) for name in ("cut", "kept"))
+        stalls = [index.stall(listed.path, after=200_000) for listed in (cut, kept)]
+        answers = [asyncio.create_task(proxy.get(proxy.files_path(listed))) for listed in (cut, kept)]
+        for stall in stalls:
+            await stall.reached.wait()
+        proxy.assembly.gate.policy = load_policy(OPEN.replace('["*"]', '["kept"]'), "kept only")
+        for stall in stalls:
+            stall.release.set()
+        with pytest.raises((aiohttp.ClientError, ConnectionError)):
+            await answers[0]
+        assert (await answers[1]).body == kept.built.content
+
+
+async def test_the_command_obeys_a_changed_file_and_survives_a_bad_one_and_sighup(tmp_path: Path) -> None:
+    policy, configuration = tmp_path / "policy.toml", tmp_path / "proxy.toml"
+    policy.write_text(OPEN)
+    async with Index() as index:
+        index.add(wheel("foo", "1.0"))
+        configuration.write_text(
+            f'policy = "policy.toml"\n[server]\nport = 0\n[storage]\ndirectory = "store"\n[trust]\nrefresh = false\n'
+            f'[verification]\nworkers = 0\n[[indexes]]\nname = "test"\nurl = "{index.url}"\n'
+        )
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "proxy", "serve", "--config", str(configuration), "--log", "json",
+            stderr=asyncio.subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )  # fmt: skip
+        assert process.stderr is not None
+        try:
+            await _event(process.stderr, "listening")
+            policy.write_text(CLOSED)
+            assert b'"before"' in await _event(process.stderr, "policy-reloaded")
+            policy.write_text("version = 2")
+            assert b"version" in await _event(process.stderr, "policy-refused")
+            process.send_signal(signal.SIGHUP)
+            await _event(process.stderr, "policy-refused")
+            policy.write_text(CLOSED)
+            process.send_signal(signal.SIGHUP)
+            await _event(process.stderr, "policy-kept")
+        finally:
+            process.terminate()
+            await process.communicate()
+        assert process.returncode == 0
+
+
+async def _event(log: asyncio.StreamReader, name: str) -> bytes:
+    while line := await log.readline():
+        if f'"event": "{name}"'.encode() in line:
+            return line
+    raise AssertionError(f"the proxy ended without saying {name}")
