@@ -76,3 +76,5 @@ def log_to(stream: TextIO = sys.stderr, *, level: int = logging.INFO, as_json: b
     root.handlers[:] = [channel]
     root.setLevel(logging.WARNING)
     _LOG.setLevel(level)
+    # It warns of each retry of a trust root's renewal, whose outcome is an event of ours.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)

@@ -188,7 +188,7 @@ class Verifier:
             _fail(self._queue.get_nowait(), _CLOSING)
         await asyncio.gather(*(worker.close() for worker in self._workers))
         if self._thread is not None:
-            self._thread.shutdown(cancel_futures=True)
+            await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
             self._thread = None
 
     async def verify(self, jobs: Sequence[Job]) -> list[Evidence]:

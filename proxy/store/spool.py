@@ -1,7 +1,8 @@
 """Large documents of our own making, on disk whole or not at all, and gone at the next start.
 
 Owns one directory. A name is replaced in one step; whoever reads the old file keeps it. Nothing here is trusted after a
-restart: the directory is emptied, since what is spooled can be made again.
+restart: the directory is emptied, since what is spooled can be made again. Written through aiofiles: one writer, pieces
+of 64 KiB and more, no durability to promise; `blobs`, which has all of these to care for, says why it does not.
 """
 
 from __future__ import annotations
@@ -10,11 +11,15 @@ import hashlib
 import os
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
+
+import aiofiles
+import aiofiles.os
+from aiofiles.threadpool.binary import AsyncBufferedIOBase
 
 from proxy.errors import StorageError
 from proxy.store.threads import Threads
@@ -33,46 +38,51 @@ class Spooled:
 class Sheet:
     """A document being written."""
 
-    def __init__(self, path: Path, threads: Threads) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._threads = threads
         self._hash = hashlib.sha256()
         self._size = 0
-        self._file: BinaryIO | None = None
+        self._file: AsyncBufferedIOBase | None = None
 
     async def append(self, chunk: bytes) -> None:
-        """Write and hash, off the loop.
+        """Write and hash.
 
         Raises:
             StorageError: the disk does not take it.
         """
-        await self._threads.run(self._append, chunk)
-
-    def _append(self, chunk: bytes) -> None:
         try:
             if self._file is None:
-                self._file = self._path.open("wb")
-            self._file.write(chunk)
+                self._file = await aiofiles.open(self._path, "wb")
+            await self._file.write(chunk)
         except OSError as error:
             raise StorageError(f"{self._path}: {error.strerror}") from error
         self._hash.update(chunk)
         self._size += len(chunk)
 
-    def finish(self, place: Path) -> Spooled:
-        """Close, and put in its place."""
+    async def finish(self, place: Path) -> Spooled:
+        """Close, and put in its place.
+
+        Raises:
+            StorageError: the disk does not take it.
+        """
         try:
-            if self._file is not None:
-                self._file.close()
-            self._path.replace(place)
+            await self._close()
+            await aiofiles.os.replace(self._path, place)
         except OSError as error:
             raise StorageError(f"{place}: {error.strerror}") from error
         return Spooled(path=place, size=self._size, etag=f'"{self._hash.hexdigest()}"')
 
-    def abandon(self) -> None:
-        """Remove what was written."""
-        if self._file is not None:
-            self._file.close()
-        self._path.unlink(missing_ok=True)
+    async def abandon(self) -> None:
+        """Remove what was written, unless it is finished."""
+        with suppress(OSError):
+            await self._close()
+        with suppress(OSError):
+            await aiofiles.os.unlink(self._path)
+
+    async def _close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            await file.close()
 
 
 class Spool:
@@ -106,11 +116,11 @@ class Spool:
     async def sheet(self) -> AsyncIterator[Sheet]:
         """A new document; it is removed unless `finish` puts it in its place."""
         self._count += 1
-        sheet = Sheet(self._directory / f"unfinished-{self._count}", self._threads)
+        sheet = Sheet(self._directory / f"unfinished-{self._count}")
         try:
             yield sheet
         finally:
-            await self._threads.run(sheet.abandon)
+            await sheet.abandon()
 
     async def finish(self, sheet: Sheet, name: str) -> Spooled:
         """Put a sheet in its place, replacing what was there.
@@ -118,7 +128,7 @@ class Spool:
         Raises:
             StorageError: the disk does not take it.
         """
-        return await self._threads.run(sheet.finish, self._directory / name)
+        return await sheet.finish(self._directory / name)
 
     @asynccontextmanager
     async def reading(self, spooled: Spooled) -> AsyncIterator[BinaryIO]:

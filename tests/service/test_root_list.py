@@ -1,0 +1,108 @@
+"""The list of all projects: spooled, filtered, kept while the index is down."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from proxy.policy.document import load_policy
+from tests.world.distributions import wheel
+from tests.world.index import Index
+from tests.world.proxy import JSON, Running, configured, running
+from tests.world.wire import Answer, Reply
+
+DENIES = """
+version = 1
+[[rules]]
+name = "no"
+projects = ["denied", "un*"]
+deny = "never"
+[[rules]]
+name = "yes"
+projects = ["*"]
+"""
+
+
+async def names(proxy: Running) -> list[str]:
+    answer = await proxy.get("/simple/", {"Accept": JSON})
+    assert answer.status == 200, answer.reason
+    return [project["name"] for project in answer.json()["projects"]]
+
+
+@pytest.mark.parametrize("content", ["json", "html"])
+async def test_it_lists_what_the_index_lists_without_names_that_policy_denies(tmp_path: Path, content: str) -> None:
+    async with Index(content=content) as index:  # type: ignore[arg-type] # one of its literals
+        for name in ("Foo", "denied", "Un_wanted", "bar"):
+            index.add(wheel(name, "1.0"))
+        async with running(index, tmp_path, policy=DENIES) as proxy:
+            assert sorted(name.lower() for name in await names(proxy)) == ["bar", "foo"]
+            html = await proxy.get("/simple/", {"Accept": "text/html"})
+            assert sorted(re.findall(r'href="([^"]*)"', html.body.decode())) == ["bar/", "foo/"]
+            assert html.headers["Content-Type"].startswith("text/html")
+            assert html.headers["Vary"] == "Accept"
+            head = await proxy.head("/simple/", {"Accept": "text/html"})
+            assert (head.headers["Content-Length"], head.body) == (str(len(html.body)), b"")
+            again = await proxy.get("/simple/", {"Accept": "text/html", "If-None-Match": html.headers["ETag"]})
+            assert again.status == 304
+            assert index.count("/simple/") == 1, "one request for all formats"
+
+
+async def test_a_reloaded_policy_is_obeyed_by_the_next_request(tmp_path: Path) -> None:
+    async with Index() as index, running(index, tmp_path) as proxy:
+        index.add(wheel("denied", "1.0"))
+        index.add(wheel("foo", "1.0"))
+        assert await names(proxy) == ["denied", "foo"]
+        proxy.assembly.gate.policy = load_policy(DENIES, "policy.toml")
+        assert await names(proxy) == ["foo"]
+
+
+async def test_the_old_list_serves_while_a_new_one_is_fetched_or_cannot_be(tmp_path: Path) -> None:
+    async with Index() as index, running(index, tmp_path) as proxy:
+        index.add(wheel("foo", "1.0"))
+        assert await names(proxy) == ["foo"]
+        await index.down()
+        proxy.clock.now += timedelta(hours=1)
+        assert await names(proxy) == ["foo"]
+        await index.up()
+
+
+async def test_without_any_list_the_answer_says_that_the_index_cannot_be_reached(tmp_path: Path) -> None:
+    async with Index() as index, running(index, tmp_path) as proxy:
+        index.add(wheel("foo", "1.0"))
+        index.fault("/simple/", Reply(503), times=None)
+        answer = await proxy.get("/simple/")
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
+        index.heal()
+        assert await names(proxy) == ["foo"]
+
+
+async def test_a_name_belongs_to_one_index_alone(tmp_path: Path) -> None:
+    async with Index() as public, Index() as internal:
+        public.add(wheel("foo", "1.0"))
+        public.add(wheel("acme-core", "9.0"))
+        internal.add(wheel("acme-core", "1.0"))
+        internal.add(wheel("stray", "1.0"))
+        tables = [
+            {"name": "internal", "url": internal.url, "projects": ["acme-*"]},
+            {"name": "public", "url": public.url},
+        ]
+        configuration = configured(public, tmp_path / "assay", indexes=tables)
+        async with running(public, tmp_path, configuration=configuration) as proxy:
+            assert sorted(await names(proxy)) == ["acme-core", "foo"]
+            assert await proxy.listed("acme-core") == {"acme_core-1.0-py3-none-any.whl"}
+            assert public.count("/simple/acme-core/") == 0
+            # Reserved and absent: an empty page, so that no client looks elsewhere.
+            assert await proxy.listed("acme-other") == set()
+            assert (await proxy.get("/simple/other/")).status == 404
+
+
+async def test_a_list_over_the_limit_is_refused(tmp_path: Path) -> None:
+    async with Index() as index:
+        configuration = configured(index, tmp_path / "assay", limits={"page": "10 kB"})
+        async with running(index, tmp_path, configuration=configuration) as proxy:
+            body = b"<!DOCTYPE html><body>" + b'<a href="/simple/foo/">foo</a>' * 1000
+            index.serve("/simple/", Answer(body=body, headers={"Content-Type": "text/html"}))
+            assert (await proxy.get("/simple/")).status == 502
