@@ -155,7 +155,8 @@ def _expectation(kind: str, context: Mapping[str, Any], fallback: str) -> str:
         case "union_tag_invalid":
             return f"one of {context['expected_tags']}"
         case "too_short" | "string_too_short":
-            return f"at least {context.get('min_length', 1)} of them, not fewer"
+            count, thing = context["min_length"], "element" if kind == "too_short" else "character"
+            return f"at least {count} {thing}{'' if count == 1 else 's'}"
         case _ if kind in _BOUNDS:
             bound = _BOUNDS[kind]
             return f"{_BOUND_WORDS[bound]} {context[bound]}"

@@ -1,0 +1,313 @@
+"""`attestations`, `trust`, `publishers`, `predicates`, `builder`: whose signature counts, and for what."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from proxy.evidence import PUBLISH, SLSA, Attestation, Attested, Claims, PublisherKind, Unattested, Unverifiable
+from proxy.policy.publishers import ENVIRONMENT_SINCE
+from proxy.policy.verdict import Approved, Code, Withheld
+from tests.unit.policy.making import a_file, a_policy, ago, attestation, attested, claims, codes, one, signed
+
+FILE = a_file()
+ANY = a_policy('attestations = "required"\npublishers = "any"')
+UUID = "0b5c0a6e-1111-4222-8333-444455556666"
+GITLAB = Claims(
+    kind=PublisherKind.GITLAB,
+    issuer="https://gitlab.com",
+    san="https://gitlab.com/group/sub/widget//.gitlab-ci.yml@refs/heads/main",
+    repository="Group/sub/Widget",
+    repository_id="9",
+    workflow=".gitlab-ci.yml",
+    ref="refs/heads/main",
+)
+GOOGLE = Claims(
+    kind=PublisherKind.GOOGLE,
+    issuer="https://accounts.google.com",
+    san="build@acme.iam.gserviceaccount.com",
+    email="build@acme.iam.gserviceaccount.com",
+)
+CIRCLECI = Claims(
+    kind=PublisherKind.CIRCLECI,
+    issuer="https://oidc.circleci.com",
+    san=f"https://circleci.com/api/v2/projects/{UUID}/pipeline-definitions/{UUID}",
+    project_id=UUID,
+    pipeline_definition_id=UUID,
+    vcs_origin="github.com/octo/widget",
+    vcs_ref="refs/heads/main",
+    builder=f"https://circleci.com/api/v2/projects/{UUID}/pipeline-definitions/{UUID}",
+)
+PERSON = Claims(kind=None, issuer="https://accounts.google.com", san="me@example.org", email="me@example.org")
+
+
+def required(publisher: str, more: str = "") -> Any:
+    return a_policy(f"publishers = [{{ {publisher} }}]\n{more}")
+
+
+def by(said: Claims, **changes: Any) -> Attested:
+    return Attested(attestations=(attestation(FILE.upload_time, claims=said, **changes),))
+
+
+def test_if_present_takes_files_with_and_without_attestations() -> None:
+    policy = a_policy('attestations = "if-present"')
+    assert codes(one(policy, FILE, Unattested())) == []
+    assert codes(one(policy, FILE, signed(FILE))) == []
+
+
+def test_required_takes_only_attested_files() -> None:
+    assert codes(one(ANY, FILE, signed(FILE))) == []
+    assert codes(one(ANY, FILE, Unattested())) == [Code.UNATTESTED]
+    assert codes(one(ANY, FILE, Attested(attestations=()))) == [Code.UNATTESTED]
+
+
+def test_what_cannot_be_verified_counts_as_unattested_with_that_reason() -> None:
+    evidence = Unverifiable(reason="an unknown log")
+    verdict = one(ANY, FILE, evidence)
+    assert isinstance(verdict, Withheld)
+    assert (codes(verdict), verdict.enforced, verdict.reasons[0].found) == (
+        [Code.UNVERIFIABLE],
+        False,
+        "an unknown log",
+    )
+    lenient = one(a_policy(), FILE, evidence)
+    assert isinstance(lenient, Approved)
+    assert any("an unknown log" in note for note in lenient.notes)
+
+
+@pytest.mark.parametrize("policy", [ANY, required('kind = "Google", email = "me@example.org"')])
+def test_a_person_is_no_trusted_publisher(policy: Any) -> None:
+    assert codes(one(policy, FILE, by(PERSON))) == [Code.PUBLISHER]
+
+
+@pytest.mark.parametrize(
+    ("publisher", "said"),
+    [
+        ('kind = "GitHub", repository = "octo/widget"', claims()),
+        ('kind = "GitHub", repository = "Octo/Widget"', claims()),
+        ('kind = "GitHub", repository = "octo/widget"', claims(repository="OCTO/Widget")),
+        ('kind = "GitHub", repository = "octo/*"', claims()),
+        ('kind = "GitHub", repository = "octo/widget", workflow = "release.yml"', claims()),
+        ('kind = "GitHub", repository = "octo/widget", workflow = "*.yml"', claims()),
+        ('kind = "GitHub", repository = "octo/widget", workflow = ".github/workflows/release.yml"', claims()),
+        ('kind = "GitHub", repository = "octo/widget", ref = "refs/tags/*"', claims()),
+        ('kind = "GitHub", repository = "octo/widget", environment = ""', claims()),
+        ('kind = "GitHub", repository = "octo/widget", trigger = "release", runner = "github-hosted"', claims()),
+        ('kind = "GitHub", repository_id = "1001", owner_id = "77"', claims(repository="renamed/widget")),
+        ('kind = "GitHub", repository = "octo/widget", visibility = "public"', claims()),
+        ('kind = "GitHub", repository = "octo/*", builder = "https://github.com/octo/widget/**"', claims()),
+        (
+            (
+                'kind = "GitHub", repository = "octo/*", '
+                'builder = "https://github.com/octo/widget/.github/workflows/release.yml"'
+            ),
+            claims(),
+        ),
+        ('kind = "GitLab", repository = "group/**", workflow_filepath = ".gitlab-ci.yml"', GITLAB),
+        ('kind = "GitLab", repository = "group/sub/widget", ref = "refs/heads/main"', GITLAB),
+        ('kind = "Google", email = "build@acme.iam.gserviceaccount.com"', GOOGLE),
+        ('kind = "Google", email = "*@acme.iam.gserviceaccount.com"', GOOGLE),
+        (f'kind = "CircleCI", project_id = "{UUID.upper()}"', CIRCLECI),
+        (f'kind = "CircleCI", project_id = "{UUID}", vcs_origin = "github.com/octo/*", vcs_ref = "refs/**"', CIRCLECI),
+        (f'kind = "CircleCI", project_id = "{UUID}", pipeline_definition_id = "{UUID}"', CIRCLECI),
+    ],
+)
+def test_a_publisher_is_matched_by_what_the_certificate_says(publisher: str, said: Claims) -> None:
+    assert codes(one(required(publisher), FILE, by(said))) == []
+
+
+@pytest.mark.parametrize(
+    ("publisher", "said"),
+    [
+        ('kind = "GitHub", repository = "octo/gadget"', claims()),
+        ('kind = "GitHub", repository = "octo/*"', claims(repository="octo/group/widget")),
+        ('kind = "GitHub", repository = "octo/widget"', claims(repository=None)),
+        ('kind = "GitHub", repository = "octo/widget"', claims(issuer="https://evil.example")),
+        ('kind = "GitHub", repository = "octo/widget"', claims(kind=PublisherKind.GITLAB)),
+        ('kind = "GitHub", repository = "octo/widget"', claims(kind=None)),
+        ('kind = "GitHub", repository = "octo/widget", issuer = "https://ghe.example"', claims()),
+        ('kind = "GitHub", repository = "octo/widget", workflow = "release.yml"', claims(workflow="release.yml")),
+        (
+            'kind = "GitHub", repository = "octo/widget", workflow = "release.yml"',
+            claims(workflow=".github/workflows/sub/release.yml"),
+        ),
+        ('kind = "GitHub", repository = "octo/widget", workflow = "Release.yml"', claims()),
+        ('kind = "GitHub", repository = "octo/widget", workflow = "*.yml"', claims(workflow=None)),
+        ('kind = "GitHub", repository = "octo/widget", ref = "refs/tags/*"', claims(ref="refs/tags/a/b")),
+        ('kind = "GitHub", repository = "octo/widget", ref = "refs/tags/*"', claims(ref=None)),
+        ('kind = "GitHub", repository = "octo/widget", trigger = "release"', claims(trigger="push")),
+        ('kind = "GitHub", repository = "octo/widget", runner = "github-hosted"', claims(runner="self-hosted")),
+        ('kind = "GitHub", repository_id = "1001"', claims(repository_id="2002")),
+        ('kind = "GitHub", owner_id = "77"', claims(owner_id=None)),
+        ('kind = "GitHub", repository = "octo/*", builder = "https://github.com/acme/**"', claims()),
+        ('kind = "GitLab", repository = "group/*"', GITLAB),
+        ('kind = "GitLab", repository = "group/**", workflow_filepath = "ci/*.yml"', GITLAB),
+        ('kind = "GitLab", issuer = "https://gitlab.acme.example", repository = "group/**"', GITLAB),
+        ('kind = "Google", email = "other@acme.iam.gserviceaccount.com"', GOOGLE),
+        ('kind = "Google", email = "me@example.org"', PERSON),
+        (f'kind = "CircleCI", project_id = "{UUID.replace("0b", "0c")}"', CIRCLECI),
+        (f'kind = "CircleCI", project_id = "{UUID}", vcs_ref = "refs/tags/*"', CIRCLECI),
+    ],
+)
+def test_another_publisher_is_withheld(publisher: str, said: Claims) -> None:
+    assert codes(one(required(publisher), FILE, by(said))) == [Code.PUBLISHER]
+
+
+def test_a_publisher_may_name_a_self_managed_issuer() -> None:
+    policy = required('kind = "GitLab", issuer = "https://gitlab.acme.example/", repository = "platform/**"')
+    said = claims(kind=PublisherKind.GITLAB, issuer="https://gitlab.acme.example", repository="platform/a/b")
+    assert codes(one(policy, FILE, by(said))) == []
+
+
+def test_any_one_of_several_publishers_will_do() -> None:
+    policy = a_policy(
+        'publishers = [{ kind = "GitHub", repository = "octo/x" }, { kind = "GitHub", repository = "octo/widget" }]'
+    )
+    assert codes(one(policy, FILE, signed(FILE))) == []
+
+
+def test_a_wrong_publisher_is_told_with_what_was_expected_and_found() -> None:
+    verdict = one(required('kind = "GitHub", repository = "octo/gadget", workflow = "*.yml"'), FILE, signed(FILE))
+    assert isinstance(verdict, Withheld)
+    reason = verdict.reasons[0]
+    assert reason.expected == "GitHub octo/gadget (workflow *.yml)"
+    assert reason.found == "GitHub octo/widget (workflow release.yml, ref refs/tags/v1)"
+
+
+# environment: proven only by certificates new enough to carry it
+
+ENVIRONMENT = required('kind = "GitHub", repository = "octo/widget", environment = "pypi"')
+
+
+def certified(*, new: bool, environment: str | None) -> Attested:
+    start = ENVIRONMENT_SINCE + timedelta(seconds=0 if new else -1)
+    return by(claims(environment=environment), not_before=start)
+
+
+@pytest.mark.parametrize(
+    ("new", "environment", "expected"),
+    [
+        (True, "pypi", []),
+        (True, "PyPI", []),
+        (True, "staging", [Code.PUBLISHER]),
+        (True, None, [Code.PUBLISHER]),
+        (False, "pypi", []),
+        (False, "staging", [Code.PUBLISHER]),
+        (False, None, []),
+    ],
+)
+def test_an_environment_is_required_of_certificates_that_can_carry_it(
+    new: bool,  # noqa: FBT001 - a parameter
+    environment: str | None,
+    expected: list[Code],
+) -> None:
+    assert codes(one(ENVIRONMENT, FILE, certified(new=new, environment=environment))) == expected
+
+
+def test_an_environment_that_an_old_certificate_cannot_prove_is_a_note() -> None:
+    verdict = one(ENVIRONMENT, FILE, certified(new=False, environment=None))
+    assert isinstance(verdict, Approved)
+    assert verdict.notes == ("environment pypi is not proven: older certificates do not carry it",)
+    proven = one(ENVIRONMENT, FILE, certified(new=True, environment="pypi"))
+    assert isinstance(proven, Approved)
+    assert proven.notes == ()
+
+
+# predicates, bundles, builders, trust roots
+
+
+def several(*made: Attestation) -> Attested:
+    return Attested(attestations=made)
+
+
+@pytest.mark.parametrize(
+    ("bundles", "expected"),
+    [
+        ([(0, PUBLISH), (0, SLSA)], []),
+        ([(0, PUBLISH), (1, SLSA)], [Code.PREDICATE]),
+        ([(0, PUBLISH)], [Code.PREDICATE]),
+        ([(0, PUBLISH), (1, PUBLISH), (1, SLSA)], []),
+    ],
+)
+def test_one_bundle_carries_all_predicates(bundles: list[tuple[int, str]], expected: list[Code]) -> None:
+    policy = a_policy('publishers = "any"\npredicates = ["publish", "slsa"]')
+    made = [attestation(FILE.upload_time, bundle=bundle, predicate_type=kind) for bundle, kind in bundles]
+    assert codes(one(policy, FILE, several(*made))) == expected
+
+
+def test_a_predicate_by_somebody_else_in_the_same_bundle_does_not_count() -> None:
+    policy = required('kind = "GitHub", repository = "octo/widget"', 'predicates = ["publish", "slsa"]')
+    publish = attestation(FILE.upload_time)
+    theirs = attestation(FILE.upload_time, predicate_type=SLSA, repository="evil/widget")
+    ours = attestation(FILE.upload_time, predicate_type=SLSA)
+    assert codes(one(policy, FILE, several(publish, theirs))) == [Code.PREDICATE]
+    assert codes(one(policy, FILE, several(publish, theirs, ours))) == []
+
+
+def test_a_predicate_may_be_any_type_uri() -> None:
+    policy = a_policy('publishers = "any"\npredicates = ["https://example.org/audit/v1"]')
+    assert codes(one(policy, FILE, signed(FILE, predicate_type="https://example.org/audit/v1"))) == []
+    assert codes(one(policy, FILE, signed(FILE))) == [Code.PREDICATE]
+
+
+def test_an_attestation_that_counts_for_nothing_does_no_harm_beside_a_good_one() -> None:
+    policy = required('kind = "GitHub", repository = "octo/widget"')
+    good, stranger = attestation(FILE.upload_time), attestation(FILE.upload_time, claims=PERSON, bundle=1)
+    assert codes(one(policy, FILE, several(good, stranger))) == []
+    assert codes(one(policy, FILE, several(stranger, good))) == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("https://github.com/acme/builders/.github/workflows/build.yml", []),
+        ("https://github.com/acme/builders/**", []),
+        ("https://github.com/acme/builders/.github/workflows/build.yml@refs/tags/*", []),
+        ("https://github.com/acme/builders/.github/workflows/build.yml@refs/heads/*", [Code.BUILDER]),
+        ("https://github.com/acme/*", [Code.BUILDER]),
+    ],
+)
+def test_a_builder_is_a_build_signer_uri(pattern: str, expected: list[Code]) -> None:
+    uri = "https://github.com/acme/builders/.github/workflows/build.yml@refs/tags/v1"
+    policy = a_policy(f'publishers = "any"\nbuilder = ["{pattern}"]')
+    assert codes(one(policy, FILE, signed(FILE, builder=uri))) == expected
+
+
+def test_a_file_without_a_builder_has_not_the_one_that_is_asked_for() -> None:
+    policy = a_policy('publishers = "any"\nbuilder = ["**"]')
+    assert codes(one(policy, FILE, signed(FILE, builder=None))) == [Code.BUILDER]
+    assert codes(one(policy, FILE, Unattested())) == [Code.UNATTESTED]
+
+
+def test_only_the_named_trust_roots_may_vouch() -> None:
+    policy = a_policy('trust = ["acme-sigstore"]\nattestations = "required"\npublishers = "any"')
+    assert codes(one(policy, FILE, signed(FILE, trust_root="acme-sigstore"))) == []
+    assert codes(one(policy, FILE, signed(FILE))) == [Code.TRUST]
+    assert codes(one(a_policy('trust = ["acme-sigstore"]'), FILE, signed(FILE))) == [Code.TRUST]
+    assert codes(one(a_policy('trust = ["acme-sigstore"]'), FILE, Unattested())) == []
+
+
+def test_the_publisher_must_be_vouched_for_by_the_named_root() -> None:
+    policy = required('kind = "GitHub", repository = "octo/widget"', 'trust = ["acme"]')
+    vouched = attestation(FILE.upload_time, trust_root="acme", repository="octo/other")
+    genuine = attestation(FILE.upload_time)
+    assert codes(one(policy, FILE, several(vouched, genuine))) == [Code.PUBLISHER]
+
+
+@pytest.mark.parametrize(
+    ("trigger", "noted"), [("pull_request_target", True), ("workflow_run", True), ("release", False), (None, False)]
+)
+def test_a_trigger_that_strangers_may_set_off_is_a_note(trigger: str | None, noted: bool) -> None:  # noqa: FBT001 - a parameter
+    verdict = one(a_policy(), FILE, signed(FILE, trigger=trigger))
+    assert isinstance(verdict, Approved)
+    assert any(str(trigger) in note for note in verdict.notes) is noted
+
+
+def test_the_publish_attestation_makes_a_file_no_older_than_its_log_entry() -> None:
+    policy = a_policy('min-age = "3 days"')
+    file = a_file(uploaded=ago(3))
+    assert codes(one(policy, file, attested(ago(3)))) == []
+    assert codes(one(policy, file, attested(ago(3) + timedelta(minutes=30)))) == [Code.TOO_YOUNG]
+    assert codes(one(policy, file, attested(ago(3) + timedelta(minutes=30), predicate_type=SLSA))) == []

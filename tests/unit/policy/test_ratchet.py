@@ -1,0 +1,336 @@
+"""POLICY.md, "Ratchet": provenance, once there, must not get lost; the stories of issue 4 as values."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from proxy.evidence import Attested, Evidence, Identity, Unverifiable
+from proxy.policy.document import load_policy
+from proxy.policy.model import Policy
+from proxy.policy.verdict import Approved, Code, Undecided, Verdict, Withheld
+from proxy.ports import Established, History
+from proxy.simple.model import File
+from tests.unit.policy.making import (
+    FORGED,
+    GITHUB,
+    NOW,
+    UNATTESTED,
+    a_file,
+    a_policy,
+    ago,
+    attestation,
+    claims,
+    codes,
+    days,
+    digest,
+    page,
+    seen,
+    signed,
+)
+
+ENFORCE = a_policy()
+STRANGER: dict[str, Any] = {"repository": "evil/widget", "repository_id": "666"}
+
+
+def old(*ages: float) -> dict[File, Evidence]:
+    """Attested releases by the genuine publisher, so many days old."""
+    files = [a_file(f"{number}.0", uploaded=ago(age)) for number, age in enumerate(ages, start=1)]
+    return {file: signed(file) for file in files}
+
+
+def latest(
+    evidence: dict[File, Evidence], file: File, found: Evidence | None, policy: Policy = ENFORCE, **more: Any
+) -> Verdict:
+    """The verdict on `file`, listed beside the files of `evidence`."""
+    known = evidence | ({file: found} if found is not None else {})
+    return page(policy, *evidence, file, evidence=known, default=None, **more)[-1]
+
+
+def test_a_stolen_token_an_unattested_release_after_attested_ones_is_withheld() -> None:
+    verdict = latest(old(100, 50), a_file("9.0", uploaded=ago(5)), UNATTESTED)
+    assert isinstance(verdict, Withheld)
+    assert (codes(verdict), verdict.enforced) == ([Code.PROVENANCE_LOST], False)
+    genuine = a_file("9.0", uploaded=ago(5))
+    assert codes(latest(old(100, 50), genuine, signed(genuine))) == []
+
+
+def test_a_release_by_somebody_else_is_withheld() -> None:
+    file = a_file("9.0", uploaded=ago(5))
+    verdict = latest(old(100), file, signed(file, **STRANGER))
+    assert isinstance(verdict, Withheld)
+    assert codes(verdict) == [Code.PUBLISHER_CHANGED]
+    assert "octo/widget" in str(verdict.reasons[0].expected)
+    assert "evil/widget" in str(verdict.reasons[0].found)
+
+
+def test_a_signature_by_a_person_is_by_nobody_established() -> None:
+    file = a_file("9.0", uploaded=ago(5))
+    person = signed(file, claims=claims(kind=None, repository=None, repository_id=None, email="me@example.org"))
+    assert codes(latest(old(100), file, person)) == [Code.PUBLISHER_CHANGED]
+
+
+@pytest.mark.parametrize("ages", [(), (14,), (10,)])
+def test_before_anybody_is_established_it_says_nothing(ages: tuple[float, ...]) -> None:
+    assert codes(latest(old(*ages), a_file("9.0", uploaded=ago(0)), UNATTESTED)) == []
+
+
+def test_it_speaks_of_files_later_than_the_settling_only() -> None:
+    early, late = a_file("8.0", uploaded=ago(86)), a_file("9.0", uploaded=ago(85.9))
+    assert codes(latest(old(100), early, UNATTESTED)) == []
+    assert codes(latest(old(100), late, UNATTESTED)) == [Code.PROVENANCE_LOST]
+
+
+def test_files_older_than_attestations_stay() -> None:
+    ancient = a_file("0.1", uploaded=ago(3000))
+    assert codes(latest(old(100, 50), ancient, UNATTESTED)) == []
+
+
+@pytest.mark.parametrize(("settle", "expected"), [("14 days", [Code.PROVENANCE_LOST]), ("30 days", [])])
+def test_the_settling_time_can_be_set(settle: str, expected: list[Code]) -> None:
+    policy = a_policy(f'ratchet-settle = "{settle}"')
+    assert codes(latest(old(20), a_file("9.0", uploaded=ago(1)), UNATTESTED, policy)) == expected
+
+
+def test_a_file_does_not_establish_its_own_publisher() -> None:
+    file = a_file("9.0", uploaded=ago(30))
+    verdict = latest(old(100), file, signed(file, **STRANGER))
+    assert codes(verdict) == [Code.PUBLISHER_CHANGED]
+    # Nor does a second one of the same stranger's, however long they wait.
+    again = a_file("9.1", uploaded=ago(1))
+    evidence: dict[File, Evidence] = {**old(100), file: signed(file, **STRANGER)}
+    assert codes(latest(evidence, again, signed(again, **STRANGER))) == [Code.PUBLISHER_CHANGED]
+
+
+def test_who_was_approved_before_the_ratchet_held_is_established_in_turn() -> None:
+    second = a_file("2.0", uploaded=ago(90))
+    third = a_file("3.0", uploaded=ago(80))
+    evidence: dict[File, Evidence] = {**old(100), second: signed(second, **STRANGER)}
+    assert codes(latest(evidence, third, signed(third, **STRANGER))) == []
+
+
+def test_who_is_still_settling_is_told_when_that_is_over() -> None:
+    second, third = a_file("2.0", uploaded=ago(20)), a_file("3.0", uploaded=ago(2))
+    evidence: dict[File, Evidence] = {**old(30), second: signed(second, **STRANGER)}
+    policy = a_policy('ratchet-settle = "21 days"')
+    held = latest(evidence, third, signed(third, **STRANGER), policy)
+    assert isinstance(held, Withheld)
+    assert held.changes_at == held.reasons[0].until == NOW + days(1)
+    assert "allowed from 2026-11-22 12:00 UTC" in held.reasons[0].message
+    assert codes(latest(evidence, third, signed(third, **STRANGER), policy, now=NOW + days(1))) == []
+
+
+def test_a_transferred_repository_is_the_same_publisher_and_a_note() -> None:
+    file = a_file("9.0", uploaded=ago(5))
+    verdict = latest(old(100), file, signed(file, repository="new-owner/widget", owner_id="88"))
+    assert isinstance(verdict, Approved)
+    assert verdict.notes == ("the same publisher under another name: repository new-owner/widget, before octo/widget",)
+
+
+@pytest.mark.parametrize("change", [{"workflow": ".github/workflows/new.yml"}, {"environment": "pypi"}])
+def test_another_workflow_or_environment_is_a_note(change: dict[str, str]) -> None:
+    file = a_file("9.0", uploaded=ago(5))
+    verdict = latest(old(100), file, signed(file, **change))
+    assert isinstance(verdict, Approved)
+    assert any(value in note for value in change.values() for note in verdict.notes)
+    usual = latest(old(100), file, signed(file))
+    assert isinstance(usual, Approved)
+    assert usual.notes == ()
+
+
+def test_a_name_registered_again_is_another_publisher() -> None:
+    file = a_file("9.0", uploaded=ago(5))
+    assert codes(latest(old(100), file, signed(file, repository_id="4711"))) == [Code.PUBLISHER_CHANGED]
+
+
+def test_another_trust_root_is_another_publisher() -> None:
+    file = a_file("9.0", uploaded=ago(5))
+    assert codes(latest(old(100), file, signed(file, trust_root="other"))) == [Code.PUBLISHER_CHANGED]
+
+
+def test_a_withdrawn_release_establishes_nobody() -> None:
+    """Its file is in the ledger and no longer on the page."""
+    gone = a_file("0.9", uploaded=ago(100))
+    file = a_file("9.0", uploaded=ago(5))
+    history = seen(gone, *old(50), file, at=ago(5), established=(fact(gone, 100, "repository-id:666"),))
+    assert codes(latest(old(50), file, signed(file, **STRANGER), history=history)) == [Code.PUBLISHER_CHANGED]
+    listed = {**old(50), gone: signed(gone, **STRANGER)}
+    assert codes(latest(listed, file, signed(file, **STRANGER), history=history)) == []
+
+
+def test_a_revoked_release_establishes_nobody() -> None:
+    first = a_file("0.9", uploaded=ago(100))
+    file = a_file("9.0", uploaded=ago(5))
+    evidence: dict[File, Evidence] = {first: signed(first, **STRANGER), **old(95)}
+    revoked = a_policy(more=f'[[revocations]]\nsha256 = ["{first.sha256}"]\nreason = "malicious"')
+    assert codes(latest(evidence, file, signed(file, **STRANGER))) == []
+    assert codes(latest(evidence, file, signed(file, **STRANGER), revoked)) == [Code.PUBLISHER_CHANGED]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"yanked": "malicious"},
+        {"url": "https://evil.example/widget-0.9-py3-none-any.whl"},
+    ],
+)
+def test_a_withheld_release_establishes_nobody(change: dict[str, Any]) -> None:
+    first = a_file("0.9", uploaded=ago(100), **change)
+    file = a_file("9.0", uploaded=ago(5))
+    evidence: dict[File, Evidence] = {first: signed(first, **STRANGER), **old(95)}
+    policy = a_policy('yanked = "deny"')
+    assert codes(latest(evidence, file, signed(file, **STRANGER), policy)) == [Code.PUBLISHER_CHANGED]
+
+
+def test_a_pinned_file_establishes_nobody() -> None:
+    first = a_file("0.9", uploaded=ago(100))
+    policy = a_policy(f'pins = ["{first.sha256}"]')
+    file = a_file("9.0", uploaded=ago(5))
+    evidence: dict[File, Evidence] = {first: signed(first, **STRANGER), **old(95)}
+    assert codes(latest(evidence, file, signed(file, **STRANGER), policy)) == [Code.PUBLISHER_CHANGED]
+
+
+def test_who_signs_beside_an_established_publisher_is_not_established_by_it() -> None:
+    both = a_file("5.0", uploaded=ago(50))
+    beside = Attested(attestations=(attestation(ago(50)), attestation(ago(50), bundle=1, **STRANGER)))
+    evidence: dict[File, Evidence] = {**old(100), both: beside}
+    file = a_file("9.0", uploaded=ago(5))
+    verdicts = page(ENFORCE, *evidence, file, evidence={**evidence, file: signed(file, **STRANGER)})
+    assert [codes(each) for each in verdicts] == [[], [], [Code.PUBLISHER_CHANGED]]
+
+
+def test_a_hand_patched_old_line_is_freed_by_name() -> None:
+    patch, other = a_file("1.9.1", uploaded=ago(5)), a_file("2.9.1", uploaded=ago(5))
+    policy = a_policy('ratchet-except = ">=1,<2"')
+    assert codes(latest(old(100), patch, UNATTESTED)) == [Code.PROVENANCE_LOST]
+    assert codes(latest(old(100), patch, UNATTESTED, policy)) == []
+    assert codes(latest(old(100), other, UNATTESTED, policy)) == [Code.PROVENANCE_LOST]
+    assert codes(latest(old(100), a_file("1.9.2rc1", uploaded=ago(5)), UNATTESTED, policy)) == []
+
+
+def test_a_publisher_added_to_the_rule_in_time_is_established() -> None:
+    policy = a_policy(
+        'publishers = [{ kind = "GitHub", repository = "octo/widget" }, { kind = "GitHub", repository = "new/widget" }]'
+    )
+    file = a_file("9.0", uploaded=ago(5))
+    moved = signed(file, repository="new/widget", repository_id="2")
+    assert codes(latest(old(100), file, moved, policy)) == []
+    assert codes(latest(old(100), file, moved)) == [Code.PUBLISHER_CHANGED]
+
+
+def test_a_waiver_lets_a_changed_publisher_pass_and_settle() -> None:
+    file, later = a_file("9.0", uploaded=ago(40)), a_file("9.1", uploaded=ago(5))
+    waiver = (
+        f'[[waivers]]\nprojects = ["widget"]\nsha256 = ["{file.sha256}"]\nlifts = ["ratchet"]\n'
+        'expires = 2027-01-01\nreason = "they moved"'
+    )
+    policy = a_policy(more=waiver)
+    verdict = latest(old(100), file, signed(file, **STRANGER), policy)
+    assert isinstance(verdict, Approved)
+    assert [reason.code for reason in verdict.despite] == [Code.PUBLISHER_CHANGED]
+    evidence: dict[File, Evidence] = {**old(100), file: signed(file, **STRANGER)}
+    assert codes(latest(evidence, later, signed(later, **STRANGER), policy)) == []
+    assert codes(latest(evidence, later, signed(later, **STRANGER))) == [Code.PUBLISHER_CHANGED]
+
+
+@pytest.mark.parametrize(("ratchet", "notes"), [("warn", 1), ("off", 0)])
+def test_it_may_only_warn_or_say_nothing(ratchet: str, notes: int) -> None:
+    verdict = latest(old(100), a_file("9.0", uploaded=ago(5)), UNATTESTED, a_policy(f'ratchet = "{ratchet}"'))
+    assert isinstance(verdict, Approved)
+    assert len(verdict.notes) == notes
+    assert all(note.startswith("provenance-lost: ") for note in verdict.notes)
+
+
+def test_what_cannot_be_verified_counts_as_lost() -> None:
+    verdict = latest(old(100), a_file("9.0", uploaded=ago(5)), Unverifiable(reason="an unknown key"))
+    assert isinstance(verdict, Withheld)
+    assert codes(verdict) == [Code.PROVENANCE_LOST]
+    assert "an unknown key" in verdict.reasons[0].message
+
+
+def test_forged_evidence_is_forged_and_no_loss() -> None:
+    assert codes(latest(old(100), a_file("9.0", uploaded=ago(5)), FORGED)) == [Code.FORGED]
+
+
+# facts of the ledger, and evidence that is not known yet
+
+
+def fact(file: File, logged: float, identity: str = "repository-id:1001") -> Established:
+    return Established(
+        identity=Identity(trust_root="sigstore", issuer=GITHUB, subject=identity),
+        filename=file.filename,
+        sha256=digest(file.filename),
+        logged=ago(logged),
+    )
+
+
+def test_an_index_that_strips_all_provenance_is_found_out_by_the_ledger() -> None:
+    first, file = a_file("1.0", uploaded=ago(100)), a_file("9.0", uploaded=ago(5))
+    history = seen(first, file, at=ago(5), established=(fact(first, 100),))
+    verdicts = page(ENFORCE, first, file, history=history)
+    assert [codes(each) for each in verdicts] == [[], [Code.PROVENANCE_LOST]]
+    assert [codes(each) for each in page(ENFORCE, first, file)] == [[], []]
+
+
+def test_what_the_ledger_proved_of_a_digest_counts_when_the_index_stops_offering_it() -> None:
+    first, second = a_file("1.0", uploaded=ago(100)), a_file("2.0", uploaded=ago(50))
+    history = seen(first, second, at=ago(50), established=(fact(first, 100), fact(second, 50)))
+    assert [codes(each) for each in page(ENFORCE, first, second, history=history)] == [[], []]
+
+
+def test_a_fact_of_other_bytes_counts_for_nothing() -> None:
+    first, second = a_file("1.0", uploaded=ago(100)), a_file("2.0", uploaded=ago(50))
+    history = History(established=(fact(first, 100), fact(a_file("3.0"), 50)))
+    assert codes(page(ENFORCE, first, second, history=history)[1]) == [Code.PROVENANCE_LOST]
+
+
+def test_nothing_is_said_while_an_earlier_file_could_start_the_ratchet() -> None:
+    first, file = a_file("1.0", uploaded=ago(100)), a_file("9.0", uploaded=ago(5))
+    waiting = page(ENFORCE, first, file, evidence={file: UNATTESTED}, default=None)
+    assert [type(each) for each in waiting] == [Undecided, Undecided]
+    known = page(ENFORCE, first, file, evidence={first: signed(first), file: UNATTESTED})
+    assert [codes(each) for each in known] == [[], [Code.PROVENANCE_LOST]]
+
+
+def test_nothing_is_said_while_an_earlier_file_could_establish_the_publisher() -> None:
+    unknown, file = a_file("1.5", uploaded=ago(90)), a_file("9.0", uploaded=ago(5))
+    evidence = {**old(100), file: signed(file, **STRANGER)}
+    assert isinstance(page(ENFORCE, *old(100), unknown, file, evidence=evidence, default=None)[-1], Undecided)
+
+
+def test_what_later_files_prove_is_not_waited_for() -> None:
+    file, later = a_file("1.0", uploaded=ago(100)), a_file("9.0", uploaded=ago(5))
+    verdicts = page(ENFORCE, file, later, evidence={file: UNATTESTED}, default=None)
+    assert [type(each) for each in verdicts] == [Approved, Undecided]
+
+
+def test_what_is_lost_for_certain_is_withheld_though_others_are_not_known_yet() -> None:
+    unknown, file = a_file("1.5", uploaded=ago(90)), a_file("9.0", uploaded=ago(5))
+    verdicts = page(ENFORCE, *old(100), unknown, file, evidence={**old(100), file: UNATTESTED}, default=None)
+    assert codes(verdicts[-1]) == [Code.PROVENANCE_LOST]
+
+
+def test_the_order_of_the_page_is_irrelevant() -> None:
+    lost, changed = a_file("8.0", uploaded=ago(9)), a_file("9.0", uploaded=ago(5))
+    evidence = {**old(100, 90, 60, 30), lost: UNATTESTED, changed: signed(changed, **STRANGER)}
+    straight = {each.file: codes(each) for each in page(ENFORCE, *evidence, evidence=evidence)}
+    shuffled = list(evidence)
+    for seed in range(10):
+        random.Random(seed).shuffle(shuffled)
+        assert {each.file: codes(each) for each in page(ENFORCE, *shuffled, evidence=evidence)} == straight
+
+
+def test_a_file_that_hides_its_time_does_not_escape() -> None:
+    hidden = a_file("9.0", upload_time=None)
+    assert codes(latest(old(100), hidden, UNATTESTED)) == [Code.PROVENANCE_LOST]
+    before = seen(*old(100), hidden, at=ago(90))
+    assert codes(latest(old(100), hidden, UNATTESTED, history=before)) == []
+
+
+def test_a_rule_without_the_ratchet_frees_its_projects_only() -> None:
+    text = 'version = 1\n[[rules]]\nprojects = ["gadget"]\nratchet = "off"\n[[rules]]\nprojects = ["*"]\n'
+    policy = load_policy(text, "policy.toml")
+    file = a_file("9.0", uploaded=ago(5))
+    assert codes(latest(old(100), file, UNATTESTED, policy)) == [Code.PROVENANCE_LOST]
