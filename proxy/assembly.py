@@ -74,8 +74,12 @@ def read_trust(configuration: Configuration, state: Path) -> tuple[TrustRoots, t
     return load_roots(trust, Path.cwd(), renewed=renewed), renewers
 
 
-async def _pause(attempt: int) -> None:
-    await asyncio.sleep(pause_before_retry(attempt, None) or 0)
+async def _pause(attempt: int, retry_after: float | None) -> bool:
+    seconds = pause_before_retry(attempt, retry_after)
+    if seconds is None:
+        return False
+    await asyncio.sleep(seconds)
+    return True
 
 
 async def _end(task: asyncio.Task[None]) -> None:

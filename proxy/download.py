@@ -63,6 +63,10 @@ Source = Callable[[int], AbstractAsyncContextManager[Body]]
 """Opens the file from a byte offset on; raises `UpstreamUnavailableError` where another try may succeed."""
 
 
+Pause = Callable[[int, float | None], Awaitable[bool]]
+"""Waits before try number `n`, or the seconds that the index asked for; False where that is too long to wait."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
     """Bytes of the file that may be sent now."""
@@ -85,9 +89,7 @@ class Wanted:
 class Download:
     """One file on its way in. `run` once; `follow` as often as wanted."""
 
-    def __init__(
-        self, wanted: Wanted, source: Source, blobs: Blobs, *, pause: Callable[[int], Awaitable[None]]
-    ) -> None:
+    def __init__(self, wanted: Wanted, source: Source, blobs: Blobs, *, pause: Pause) -> None:
         self.wanted = wanted
         self.length = wanted.size
         self.followers = 0
@@ -203,14 +205,12 @@ class Download:
                 async with self._source(before) as body:
                     self._agree_on_length(body.length)
                     await self._take(body, partial)
+                    return
             except UpstreamUnavailableError as error:
                 tries = 1 if self._written - before >= _PROGRESS else tries + 1
-                if tries >= _TRIES_WITHOUT_PROGRESS:
+                if tries >= _TRIES_WITHOUT_PROGRESS or not await self._pause(tries, error.retry_after):
                     raise
                 telemetry.event("download-resumed", sha256=self.wanted.sha256, at=self._written, error=str(error))
-            else:
-                return
-            await self._pause(tries)
 
     def _agree_on_length(self, declared: int | None) -> None:
         if declared is None:
@@ -312,7 +312,7 @@ class _Intake:
 class Downloads:
     """The running downloads, by digest and size: many askers, one fetch."""
 
-    def __init__(self, blobs: Blobs, *, pause: Callable[[int], Awaitable[None]]) -> None:
+    def __init__(self, blobs: Blobs, *, pause: Pause) -> None:
         self._blobs = blobs
         self._pause = pause
         self._running: dict[tuple[Sha256, int | None], tuple[Download, asyncio.Task[None]]] = {}

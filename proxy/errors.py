@@ -51,6 +51,10 @@ class UpstreamNonsenseError(UpstreamError):
     """The index answered with what cannot be used: wrong type, malformed page, too large, wrong length."""
 
 
+class UpstreamRefusedError(UpstreamNonsenseError):
+    """The index answers, and refuses to give this to us (401, 403, 451): what was remembered of it is not used either."""
+
+
 class UpstreamGoneError(UpstreamError):
     """The index answers 404 or 410 for something that its own page lists."""
 

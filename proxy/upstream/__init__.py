@@ -7,9 +7,9 @@ from proxy.upstream.client import (
     Nothing,
     Upstream,
     Validators,
-    pause_before_retry,
 )
 from proxy.upstream.credentials import Authorizations
+from proxy.upstream.pacing import pause_before_retry
 
 __all__ = [
     "PROVENANCE_ACCEPT",

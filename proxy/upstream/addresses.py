@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
 
@@ -69,7 +70,15 @@ def redirected(index: IndexSettings, target: URL, response: aiohttp.ClientRespon
 
 
 class NoLinkLocal(aiohttp.ThreadedResolver):
-    """The system's resolver, without link-local answers."""
+    """The system's resolver, without link-local answers, and with an end to its silence.
+
+    Args:
+        timeout: seconds; aiohttp's own time-outs begin after the name is resolved.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        super().__init__()
+        self._timeout = timeout
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
@@ -78,8 +87,13 @@ class NoLinkLocal(aiohttp.ThreadedResolver):
 
         Raises:
             ForeignHostError: to nothing but link-local addresses.
+            OSError: not at all, or not in time.
         """
-        found = await super().resolve(host, port, family)
+        try:
+            async with asyncio.timeout(self._timeout):
+                found = await super().resolve(host, port, family)
+        except TimeoutError as error:
+            raise OSError(f"{host} was not resolved within {self._timeout:.0f} s") from error
         allowed = [each for each in found if not is_link_local(each["host"])]
         if found and not allowed:
             raise ForeignHostError(f"{host} resolves to a link-local address, which is never contacted")

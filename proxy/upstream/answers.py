@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 import aiohttp
 
-from proxy.errors import UpstreamError, UpstreamNonsenseError, UpstreamUnavailableError
+from proxy.errors import UpstreamError, UpstreamNonsenseError, UpstreamRefusedError, UpstreamUnavailableError
 from proxy.upstream.addresses import shown
 
 
@@ -18,6 +18,7 @@ def refuse_failure(response: aiohttp.ClientResponse, url: str) -> None:
 
     Raises:
         UpstreamUnavailableError: 408, 429 and 5xx, with what Retry-After asks.
+        UpstreamRefusedError: 401, 403 and 451.
         UpstreamNonsenseError: any other status.
     """
     status = response.status
@@ -28,6 +29,8 @@ def refuse_failure(response: aiohttp.ClientResponse, url: str) -> None:
         raise UpstreamUnavailableError(
             f"{shown(url)} answered {status}", retry_after=_seconds(response.headers.get("Retry-After"))
         )
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS}:
+        raise UpstreamRefusedError(f"{shown(url)} answered {status}: the index does not give it to this proxy")
     expected = {
         HTTPStatus.OK,
         HTTPStatus.PARTIAL_CONTENT,
@@ -88,6 +91,8 @@ async def chunks_of(response: aiohttp.ClientResponse, url: str) -> AsyncIterator
 
 def as_upstream_error(error: Exception, url: str) -> UpstreamError:
     """What aiohttp raised, as what it means to us."""
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return UpstreamUnavailableError(f"{shown(url)}: the HTTP proxy on the way answered {error.status}")
     if isinstance(error, aiohttp.ClientResponseError | aiohttp.InvalidURL | ValueError):
         return UpstreamNonsenseError(f"{shown(url)}: not understood: {type(error).__name__}")
     if isinstance(error, TimeoutError):

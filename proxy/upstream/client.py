@@ -11,7 +11,6 @@ that comes back is hostile. It judges nothing, caches nothing and parses no page
 from __future__ import annotations
 
 import asyncio
-import random
 import ssl
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -19,7 +18,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
-from typing import TypeVar
 
 import aiohttp
 from yarl import URL
@@ -28,9 +26,10 @@ from proxy import telemetry
 from proxy.errors import UpstreamGoneError, UpstreamNonsenseError, UpstreamUnavailableError
 from proxy.indexes import IndexSettings, LimitsSettings
 from proxy.simple.model import NormalizedName
-from proxy.upstream.addresses import NoLinkLocal, permitted, redirected, shown
+from proxy.upstream.addresses import NoLinkLocal, host_of, permitted, redirected, shown
 from proxy.upstream.answers import as_upstream_error, chunks_of, extent, read_whole, refuse_failure, serial_of
 from proxy.upstream.credentials import Authorizations
+from proxy.upstream.pacing import PATIENCE, Pacing
 
 PAGE_ACCEPT = (
     "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"  # PEP 691
@@ -39,12 +38,7 @@ PROVENANCE_ACCEPT = "application/vnd.pypi.integrity.v1+json, application/json;q=
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
-_TRIES = 3
-_LONGEST_PAUSE = 5.0
-"""Seconds. A longer Retry-After is passed on as an error instead of being waited for."""
 _CHUNK = 256 * 1024
-
-_T = TypeVar("_T")
 
 
 class Nothing(Enum):
@@ -107,22 +101,21 @@ class Upstream:
         self._limits = limits
         self._authorizations = authorizations
         self._proxies = dict(proxies)
-        self._pause = pause
+        self._pacing = Pacing(pause)
         self._session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
         """Open the pool, with the system's certificate store (``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` included)."""
         tls = await asyncio.to_thread(ssl.create_default_context)
-        timeouts = self._limits.timeouts
+        resolver = NoLinkLocal(self._limits.timeouts.connect.total_seconds())
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                ssl=tls, limit=self._limits.connections, resolver=NoLinkLocal(), happy_eyeballs_delay=0.25
-            ),
-            timeout=aiohttp.ClientTimeout(
-                total=None,
-                connect=None,
-                sock_connect=timeouts.connect.total_seconds(),
-                sock_read=timeouts.read.total_seconds(),
+                # For each host, and none for all together: an index that hangs must not take another's connections.
+                ssl=tls,
+                limit=0,
+                limit_per_host=self._limits.connections,
+                resolver=resolver,
+                happy_eyeballs_delay=0.25,
             ),
             headers={"User-Agent": "assay-proxy"},
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -143,17 +136,33 @@ class Upstream:
             UpstreamError: anything that is neither a page, a 304 nor a 404.
         """
         headers = {"Accept": PAGE_ACCEPT, **validators.headers()}
-        return await self._retrying(
-            lambda: self._document(index, f"{index.url}{name}/", headers=headers, limit=self._limits.page)
-        )
+        return await self._fetched(index, f"{index.url}{name}/", headers=headers, limit=index.limits.page)
 
-    async def document(self, index: IndexSettings, url: str, *, accept: str, limit: int) -> Fetched | Nothing:
+    async def document(
+        self, index: IndexSettings, url: str, *, accept: str, limit: int, patience: float = PATIENCE
+    ) -> Fetched | Nothing:
         """A small document (provenance, metadata), at most `limit` bytes.
+
+        Args:
+            index: on whose behalf.
+            url: where it is.
+            accept: media types.
+            limit: bytes, after decompression.
+            patience: seconds that it may be held back by what the index's ``Retry-After`` asks.
 
         Raises:
             UpstreamError: anything but 200, 404 and 410.
         """
-        return await self._retrying(lambda: self._document(index, url, headers={"Accept": accept}, limit=limit))
+        return await self._fetched(index, url, headers={"Accept": accept}, limit=limit, patience=patience)
+
+    async def _fetched(
+        self, index: IndexSettings, url: str, *, headers: Mapping[str, str], limit: int, patience: float = PATIENCE
+    ) -> Fetched | Nothing:
+        return await self._pacing.retrying(
+            host_of(permitted(index, url)),
+            lambda: self._document(index, url, headers=headers, limit=limit),
+            patience,
+        )
 
     @asynccontextmanager
     async def contents(self, index: IndexSettings, url: str, *, start: int = 0) -> AsyncIterator[Contents]:
@@ -206,7 +215,7 @@ class Upstream:
     async def _document(
         self, index: IndexSettings, url: str, *, headers: Mapping[str, str], limit: int
     ) -> Fetched | Nothing:
-        total = self._limits.timeouts.total.total_seconds()
+        total = index.limits.timeouts.total.total_seconds()
         try:
             async with asyncio.timeout(total), self._response(index, url, headers, decode=True) as response:
                 match response.status:
@@ -247,6 +256,7 @@ class Upstream:
                             allow_redirects=False,
                             auto_decompress=decode,
                             proxy=self._proxy_for(target),
+                            timeout=_timeout(index),
                         )
                     )
                 except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
@@ -263,26 +273,17 @@ class Upstream:
     def _proxy_for(self, target: URL) -> str | None:
         # Public in the module's sources and undocumented; typeshed lacks it. It knows NO_PROXY's forms.
         bypassed: Callable[[str, Mapping[str, str]], bool] = urllib.request.proxy_bypass_environment  # type: ignore[attr-defined]
-        if target.host is None or bypassed(target.host, self._proxies):
+        if target.host is None or bypassed(f"{target.host}:{target.port}", self._proxies):
             return None
         return self._proxies.get(target.scheme) or self._proxies.get("all")
 
-    async def _retrying(self, request: Callable[[], Awaitable[_T]]) -> _T:
-        """Try again what may pass: connection faults, 5xx, 429 (its Retry-After obeyed, where it is short)."""
-        for attempt in range(_TRIES):
-            try:
-                return await request()
-            except UpstreamUnavailableError as error:
-                pause = pause_before_retry(attempt, error.retry_after)
-                if attempt + 1 == _TRIES or pause is None:
-                    raise
-                telemetry.event("upstream-retry", attempt=attempt + 1, pause=round(pause, 2), error=str(error))
-            await self._pause(pause)
-        raise AssertionError("unreachable: the last attempt returns or raises")
 
-
-def pause_before_retry(attempt: int, retry_after: float | None) -> float | None:
-    """Seconds before the next try: jittered and doubling, or what the index asked; None when that is too long."""
-    if retry_after is not None:
-        return None if retry_after > _LONGEST_PAUSE else retry_after
-    return float(random.uniform(0.5, 1.0) * 0.2 * 2**attempt)  # noqa: S311 - jitter, not a secret
+def _timeout(index: IndexSettings) -> aiohttp.ClientTimeout:
+    """No total here: a large file on a slow line is no failure. What stalls ends by `sock_read`."""
+    timeouts = index.limits.timeouts
+    return aiohttp.ClientTimeout(
+        total=None,
+        connect=None,
+        sock_connect=timeouts.connect.total_seconds(),
+        sock_read=timeouts.read.total_seconds(),
+    )

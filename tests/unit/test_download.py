@@ -65,8 +65,8 @@ async def blobs(tmp_path: Path) -> AsyncIterator[DiskBlobs]:
     await opened.close()
 
 
-async def no_pause(_attempt: int) -> None:
-    pass
+async def no_pause(_attempt: int, retry_after: float | None) -> bool:
+    return retry_after is None
 
 
 async def approved() -> None:
