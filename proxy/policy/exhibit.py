@@ -103,11 +103,13 @@ def existed(exhibit: Exhibit, context: Context, now: datetime) -> datetime:
 
 
 def logged_first(evidence: Evidence | None) -> datetime | None:
-    """When the log took the file's own attestation: by then the file existed.
+    """When the log took the file's own attestation, whatever it states: by then the file existed.
 
     Of several the earliest, so that an attestation added later doesn't make a file look backdated.
     """
-    return _logged(evidence.attestations) if isinstance(evidence, Attested) else None
+    if not isinstance(evidence, Attested) or not evidence.attestations:
+        return None
+    return min(each.integrated_time for each in evidence.attestations)
 
 
 def _logged(attestations: tuple[Attestation, ...]) -> datetime | None:

@@ -184,10 +184,8 @@ def _is_excepted(exhibit: Exhibit, terms: Terms) -> bool:
 
 def _lost(exhibit: Exhibit, terms: Terms) -> Reason:
     why = f" that can be verified ({exhibit.evidence.reason})" if isinstance(exhibit.evidence, Unverifiable) else ""
-    message = (
-        f"it has no attestation{why}, but earlier files of the project have: it may not come from its publisher; "
-        'ask for a waiver of "ratchet"'
-    )
+    # Short enough to reach pip's console whole, with rule and nearest version.
+    message = f'it has no attestation{why}, but earlier files of the project have; ask for a waiver of "ratchet"'
     return Reason(
         code=Code.PROVENANCE_LOST,
         rule=terms.label,

@@ -1,0 +1,156 @@
+"""What the ledger learns from a judged page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from proxy.evidence import PUBLISH, SLSA, Attested, Evidence, Identity
+from proxy.policy.judge import changes_of
+from proxy.policy.model import Policy
+from proxy.ports import Changes, Established, History, Seen
+from proxy.simple.model import File
+from tests.unit.policy.making import (
+    GITHUB,
+    INDEX,
+    NOW,
+    PERMISSIVE,
+    UNATTESTED,
+    a_file,
+    a_policy,
+    a_project,
+    ago,
+    attestation,
+    digest,
+    page,
+    seen,
+    signed,
+)
+
+OCTO = Identity(trust_root="sigstore", issuer=GITHUB, subject="repository-id:1001")
+EVIL: dict[str, Any] = {"repository": "evil/widget", "repository_id": "666"}
+
+
+def changes(
+    policy: Policy, evidence: dict[File, Evidence], *, history: History | None = None, **project: Any
+) -> Changes:
+    """Judge a page, then ask what it adds."""
+    known = history or History()
+    made = a_project(*evidence, **project)
+    return changes_of(
+        policy,
+        made,
+        index=INDEX,
+        history=known,
+        verdicts=page(policy, *evidence, evidence=evidence, history=known),
+        evidence={(file.filename, digest(file.filename)): found for file, found in evidence.items()},
+        now=NOW,
+    )
+
+
+def test_the_first_page_s_files_are_seen_and_none_is_late() -> None:
+    file = a_file()
+    added = changes(PERMISSIVE, {file: UNATTESTED})
+    assert added.files == {file.filename: Seen(sha256=digest(file.filename), first_seen=NOW, late=False)}
+
+
+def test_what_an_earlier_page_lacked_is_late() -> None:
+    old, new = a_file(), a_file("2.0")
+    added = changes(PERMISSIVE, {old: UNATTESTED, new: UNATTESTED}, history=seen(old, at=ago(5)))
+    assert added.files == {new.filename: Seen(sha256=digest(new.filename), first_seen=NOW, late=True)}
+
+
+def test_nothing_new_is_nothing_to_write() -> None:
+    file = a_file()
+    assert not changes(PERMISSIVE, {file: UNATTESTED}, history=seen(file))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"distribution": None},
+        {"sha256": None},
+        {"url": "https://evil.example/widget-1.0-py3-none-any.whl"},
+        {"location": "files.example/x/other.whl"},
+    ],
+)
+def test_an_entry_that_is_not_what_it_says_does_not_take_the_filename(change: dict[str, Any]) -> None:
+    assert not changes(PERMISSIVE, {a_file(**change): UNATTESTED}).files
+
+
+def test_two_digests_for_one_filename_take_it_neither() -> None:
+    assert not changes(PERMISSIVE, {a_file(): UNATTESTED, a_file(sha256=digest("x")): UNATTESTED}).files
+
+
+def test_withheld_files_are_seen_as_well() -> None:
+    file = a_file()
+    assert set(changes(a_policy('deny = "no"'), {file: UNATTESTED}).files) == {file.filename}
+
+
+@pytest.mark.parametrize(
+    ("known", "page_has", "expected"), [(None, 7, 7), (6, 7, 7), (7, 7, None), (8, 7, None), (7, None, None)]
+)
+def test_a_serial_only_grows(known: int | None, page_has: int | None, expected: int | None) -> None:
+    added = changes(PERMISSIVE, {}, history=History(serial=known, known=True), serial=page_has)
+    assert added.serial == expected
+
+
+def test_an_approved_attested_file_is_a_fact() -> None:
+    file = a_file()
+    added = changes(a_policy(), {file: signed(file)})
+    fact = Established(identity=OCTO, filename=file.filename, sha256=digest(file.filename), logged=ago(365))
+    assert added.established == (fact,)
+    assert not changes(a_policy(), {file: signed(file)}, history=seen(file, established=(fact,))).established
+
+
+def test_files_of_one_publisher_are_facts_each() -> None:
+    files = [a_file(str(number), uploaded=ago(200 - number)) for number in range(5)]
+    added = changes(a_policy(), {file: signed(file) for file in files})
+    assert [each.filename for each in added.established] == [file.filename for file in files]
+
+
+def test_several_attestations_of_one_publisher_are_one_fact() -> None:
+    file = a_file()
+    both = Attested(attestations=tuple(attestation(ago(365), predicate_type=each) for each in (PUBLISH, SLSA)))
+    assert len(changes(a_policy(), {file: both}).established) == 1
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        'deny = "no"',
+        'yanked = "deny"',
+        'publishers = [{ kind = "GitHub", repository = "other/widget" }]',
+        f'pins = ["{a_file(yanked="").sha256}"]',
+    ],
+)
+def test_a_withheld_or_pinned_file_is_none(rule: str) -> None:
+    file = a_file(yanked="")
+    assert not changes(a_policy(rule), {file: signed(file)}).established
+
+
+def test_audit_mode_establishes_nobody_that_enforcement_would_not() -> None:
+    file = a_file(yanked="")
+    policy = a_policy('yanked = "deny"\nmode = "audit"')
+    assert not changes(policy, {file: signed(file)}).established
+
+
+def test_a_changed_publisher_is_no_fact_and_neither_is_who_signs_beside() -> None:
+    first, second = a_file(uploaded=ago(100)), a_file("2.0", uploaded=ago(5))
+    changed = changes(a_policy(), {first: signed(first), second: signed(second, **EVIL)})
+    assert {each.identity for each in changed.established} == {OCTO}
+    beside = Attested(attestations=(attestation(ago(5)), attestation(ago(5), bundle=1, **EVIL)))
+    ridden = changes(a_policy(), {first: signed(first), second: beside})
+    assert {(each.filename, each.identity) for each in ridden.established} == {
+        (first.filename, OCTO),
+        (second.filename, OCTO),
+    }
+
+
+def test_what_is_undecided_is_no_fact_yet() -> None:
+    file = a_file()
+    made = a_project(file)
+    verdicts = page(a_policy(), file, default=None)
+    added = changes_of(a_policy(), made, index=INDEX, history=History(), verdicts=verdicts, evidence={}, now=NOW)
+    assert (set(added.files), added.established) == ({file.filename}, ())

@@ -1,0 +1,167 @@
+"""How a refusal reaches people: `_withheld`, the reason phrase, tombstones, the nearest version."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.policy.reasons import SENTENCE, printable, reasons_json, sentence, tombstones, withheld_json
+from proxy.policy.verdict import Code, Reason, Undecided, Verdict, Withheld
+from proxy.simple.model import File, Kind
+from tests.unit.policy.making import FORGED, PERMISSIVE, UNATTESTED, a_file, a_policy, a_project, ago, digest, one, page
+
+YOUNG = a_policy('min-age = "3 days"')
+
+
+def withheld(verdict: Verdict) -> Withheld:
+    assert isinstance(verdict, Withheld)
+    return verdict
+
+
+def made(**changes: Any) -> Withheld:
+    """Withheld for one reason with these fields."""
+    fields: dict[str, Any] = {"code": Code.DENIED, "rule": "all", "message": "denied by the policy: no"}
+    return Withheld(file=a_file(), reasons=(Reason(**fields | changes),), enforced=True)
+
+
+def test_the_json_is_that_of_the_contract() -> None:
+    verdict = withheld(page(YOUNG, a_file(uploaded=ago(10)), a_file("2.0", uploaded=ago(1)))[1])
+    assert withheld_json(verdict) == {
+        "filename": "widget-2.0-py3-none-any.whl",
+        "sha256": digest("widget-2.0-py3-none-any.whl"),
+        "reasons": [
+            {
+                "code": "too-young",
+                "rule": "all",
+                "message": "it is 24 hours old, the rule asks for 3 days: allowed from 2026-11-23 12:00 UTC; "
+                "nearest approved version: 1.0",
+                "expected": "at least 3 days old",
+                "found": "24 hours old",
+                "until": "2026-11-23T12:00:00Z",
+            }
+        ],
+    }
+
+
+def test_until_stands_only_where_time_heals() -> None:
+    (reason,) = reasons_json(withheld(one(a_policy('deny = "no"'), a_file())))
+    assert reason == {
+        "code": "denied",
+        "rule": "all",
+        "message": "denied by the policy: no",
+        "expected": None,
+        "found": "no",
+    }
+
+
+def test_every_reason_is_told() -> None:
+    verdict = withheld(one(a_policy('yanked = "deny"\ntypes = ["sdist"]'), a_file(yanked="bad"), FORGED))
+    assert [each["code"] for each in reasons_json(verdict)] == ["forged", "file-type", "yanked"]
+
+
+HOSTILE = 'a\r\nSet-Cookie: x\x1b[31m\x00\u202e\ud800é"\\'
+
+
+def test_control_characters_are_escaped_everywhere() -> None:
+    verdict = made(rule=HOSTILE, message=HOSTILE, expected=HOSTILE, found=HOSTILE)
+    text = json.dumps(reasons_json(verdict), ensure_ascii=False)
+    assert text.isprintable()
+    assert text.encode()
+    told = reasons_json(verdict)[0]["message"]
+    assert told == 'a\\r\\nSet-Cookie: x\\x1b[31m\\x00\\u202e\\ud800é"\\'
+
+
+def test_what_is_too_long_is_cut() -> None:
+    assert len(reasons_json(made(found="x" * 100_000))[0]["found"] or "") == 2000
+
+
+@given(st.text(max_size=400), st.text(max_size=400), st.none() | st.text(max_size=100))
+def test_a_sentence_is_one_line_of_printable_ascii_within_its_bytes(
+    message: str, rule: str, nearest: str | None
+) -> None:
+    verdict = made(message=message, rule=rule)
+    line = sentence(Withheld(file=verdict.file, reasons=verdict.reasons, enforced=True, nearest=nearest))
+    assert line.isascii()
+    assert line.isprintable()
+    assert len(line) <= SENTENCE
+
+
+@given(st.text())
+def test_what_is_printable_needs_no_escaping_twice(text: str) -> None:
+    assert printable(text).isprintable()
+    assert printable(printable(text)) == printable(text)
+
+
+def test_a_sentence_says_code_rule_and_what_to_do() -> None:
+    verdict = page(YOUNG, a_file(uploaded=ago(10)), a_file("2.0", uploaded=ago(1)))[1]
+    assert sentence(withheld(verdict)) == (
+        "withheld, too-young: it is 24 hours old, the rule asks for 3 days: allowed from 2026-11-23 12:00 UTC "
+        "(rule: all); nearest approved version: 1.0"
+    )
+
+
+@pytest.mark.parametrize(
+    ("approved", "withheld_version", "expected"),
+    [
+        (["1.0", "1.5", "3.0"], "2.0", "1.5"),
+        (["3.0", "2.5"], "2.0", "2.5"),
+        (["1.0", "2.0rc1"], "2.0", "1.0"),
+        (["2.0rc1"], "2.0", "2.0rc1"),
+        (["1.0", "2.0rc1"], "2.0rc2", "2.0rc1"),
+        ([], "2.0", None),
+    ],
+)
+def test_the_nearest_approved_version_is_the_next_lower_else_the_next_higher(
+    approved: list[str], withheld_version: str, expected: str | None
+) -> None:
+    files = [a_file(version, uploaded=ago(10)) for version in approved]
+    assert withheld(page(YOUNG, *files, a_file(withheld_version, uploaded=ago(1)))[-1]).nearest == expected
+
+
+def test_a_version_that_can_be_had_otherwise_needs_no_other() -> None:
+    verdicts = page(YOUNG, a_file(uploaded=ago(10)), a_file(kind=Kind.SDIST, uploaded=ago(1)))
+    assert withheld(verdicts[1]).nearest is None
+
+
+# tombstones
+
+
+def stones(*files: File, **more: Any) -> dict[str, str]:
+    project = a_project(*files)
+    return {each.file.filename: each.yanked for each in tombstones(project, page(YOUNG, *files, **more))}
+
+
+def test_a_version_with_nothing_approved_is_listed_with_its_reason() -> None:
+    young = [a_file("2.0", uploaded=ago(1)), a_file("2.0", kind=Kind.SDIST, uploaded=ago(1))]
+    found = stones(a_file(uploaded=ago(10)), *young)
+    assert set(found) == {each.filename for each in young}
+    assert all("allowed from 2026-11-23 12:00 UTC" in text for text in found.values())
+
+
+def test_a_version_with_an_approved_file_has_no_tombstone() -> None:
+    assert stones(a_file(uploaded=ago(10)), a_file(kind=Kind.SDIST, uploaded=ago(1))) == {}
+
+
+def test_what_is_not_what_it_says_has_none() -> None:
+    foreign = a_file("2.0", url="https://evil.example/widget-2.0-py3-none-any.whl")
+    nameless = a_file("3.0", distribution=None)
+    twice = [a_file("4.0"), a_file("4.0", sha256=digest("x"))]
+    assert stones(foreign, nameless, *twice, a_file("5.0", sha256=None)) == {}
+
+
+def test_what_is_undecided_has_none() -> None:
+    file = a_file()
+    verdicts = page(PERMISSIVE, file, default=None)
+    assert isinstance(verdicts[0], Undecided)
+    assert tombstones(a_project(file), verdicts) == ()
+
+
+def test_the_yank_text_is_the_sentence() -> None:
+    file = a_file(uploaded=datetime(2026, 11, 21, tzinfo=UTC))
+    verdicts = page(YOUNG, file, default=UNATTESTED)
+    assert tombstones(a_project(file), verdicts)[0].yanked == sentence(withheld(verdicts[0]))
