@@ -1,0 +1,42 @@
+"""How long indexes take and how they answer, by host: hosts are those of the configuration alone, so they are few.
+
+Owns the hooks into aiohttp's client; what an answer means is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+
+import aiohttp
+
+from proxy.telemetry.metrics import UPSTREAM, UPSTREAM_SECONDS, status_class
+
+
+def measuring() -> aiohttp.TraceConfig:
+    """A trace that counts every request of a session."""
+    trace = aiohttp.TraceConfig()
+    trace.on_request_start.append(_begin)
+    trace.on_request_end.append(_end)
+    trace.on_request_exception.append(_fail)
+    return trace
+
+
+async def _begin(
+    _session: aiohttp.ClientSession, context: SimpleNamespace, _params: aiohttp.TraceRequestStartParams
+) -> None:
+    context.started = asyncio.get_running_loop().time()
+
+
+async def _end(
+    _session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceRequestEndParams
+) -> None:
+    host = params.url.authority
+    UPSTREAM_SECONDS.labels(host).observe(asyncio.get_running_loop().time() - context.started)
+    UPSTREAM.labels(host, status_class(params.response.status)).inc()
+
+
+async def _fail(
+    _session: aiohttp.ClientSession, _context: SimpleNamespace, params: aiohttp.TraceRequestExceptionParams
+) -> None:
+    UPSTREAM.labels(params.url.authority, "error").inc()
