@@ -42,6 +42,18 @@ def refuse_failure(response: aiohttp.ClientResponse, url: str) -> None:
         raise UpstreamNonsenseError(f"{shown(url)} answered {status}")
 
 
+def refuse_coding(response: aiohttp.ClientResponse, url: str, known: frozenset[str]) -> None:
+    """Let through what was decoded, or is not coded at all.
+
+    Raises:
+        UpstreamNonsenseError: any other Content-Encoding, several of them included: the body is still encoded, and
+            would be read as a page that lists nothing.
+    """
+    coding = ", ".join(response.headers.getall("Content-Encoding", ())).strip().lower()
+    if coding not in known | {"", "identity"}:
+        raise UpstreamNonsenseError(f"{shown(url)} answers in a content coding that was not asked for")
+
+
 def extent(response: aiohttp.ClientResponse, start: int) -> tuple[int, int | None]:
     """Where the body begins and how long the whole file is (RFC 9110, 14.4)."""
     declared = response.content_length

@@ -27,8 +27,17 @@ from proxy.errors import UpstreamGoneError, UpstreamNonsenseError, UpstreamUnava
 from proxy.indexes import IndexSettings, LimitsSettings
 from proxy.simple.model import NormalizedName
 from proxy.upstream.addresses import NoLinkLocal, host_of, permitted, redirected, shown
-from proxy.upstream.answers import as_upstream_error, chunks_of, extent, read_whole, refuse_failure, serial_of
+from proxy.upstream.answers import (
+    as_upstream_error,
+    chunks_of,
+    extent,
+    read_whole,
+    refuse_coding,
+    refuse_failure,
+    serial_of,
+)
 from proxy.upstream.credentials import Authorizations
+from proxy.upstream.measuring import measuring
 from proxy.upstream.pacing import PATIENCE, Pacing
 
 PAGE_ACCEPT = (
@@ -38,6 +47,8 @@ PROVENANCE_ACCEPT = "application/vnd.pypi.integrity.v1+json, application/json;q=
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
+_CODINGS = frozenset({"gzip", "deflate"})
+"""Content codings that are asked for, and decoded; anything else would be taken for the page itself."""
 _CHUNK = 256 * 1024
 
 
@@ -118,6 +129,7 @@ class Upstream:
                 happy_eyeballs_delay=0.25,
             ),
             headers={"User-Agent": "assay-proxy"},
+            trace_configs=[measuring()],
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             read_bufsize=_CHUNK,
@@ -252,7 +264,11 @@ class Upstream:
                     response = await stack.enter_async_context(
                         self._session.get(
                             target,
-                            headers={**headers, **self._authorizations.headers(index, target)},
+                            headers={
+                                **({"Accept-Encoding": ", ".join(sorted(_CODINGS))} if decode else {}),
+                                **headers,
+                                **self._authorizations.headers(index, target),
+                            },
                             allow_redirects=False,
                             auto_decompress=decode,
                             proxy=self._proxy_for(target),
@@ -263,6 +279,8 @@ class Upstream:
                     raise as_upstream_error(error, url) from error
                 if response.status not in _REDIRECTS:
                     refuse_failure(response, url)
+                    if decode:
+                        refuse_coding(response, url, _CODINGS)
                     yield response
                     return
                 target = redirected(index, target, response)

@@ -1,0 +1,120 @@
+"""How soon a request is repeated, and how an index that asks to be left alone is left alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import pytest
+
+from proxy.errors import UpstreamNonsenseError, UpstreamUnavailableError
+from proxy.upstream.pacing import PATIENCE, TRIES, Pacing, pause_before_retry
+
+
+@dataclass
+class Time:
+    """A clock that only pauses move."""
+
+    now: float = 1000.0
+    pauses: list[float] = field(default_factory=list)
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.now += seconds
+
+
+@dataclass
+class Asked:
+    """Fails as told, then succeeds."""
+
+    failures: list[Exception]
+    times: int = 0
+
+    async def __call__(self) -> str:
+        self.times += 1
+        if self.failures:
+            raise self.failures.pop(0)
+        return "good"
+
+
+def busy(seconds: float | None) -> UpstreamUnavailableError:
+    return UpstreamUnavailableError("busy", retry_after=seconds)
+
+
+async def test_what_may_pass_is_tried_again_with_growing_pauses() -> None:
+    time, request = Time(), Asked([busy(None), busy(None)])
+    assert await Pacing(time.pause, time).retrying("a", request, PATIENCE) == "good"
+    assert request.times == TRIES
+    assert 0 < time.pauses[0] < time.pauses[1] <= 1
+
+
+async def test_what_fails_without_a_date_is_given_up_after_three_tries() -> None:
+    time, request = Time(), Asked([busy(None)] * 10)
+    with pytest.raises(UpstreamUnavailableError):
+        await Pacing(time.pause, time).retrying("a", request, PATIENCE)
+    assert request.times == TRIES
+
+
+async def test_nonsense_is_not_asked_for_twice() -> None:
+    time, request = Time(), Asked([UpstreamNonsenseError("what?")])
+    with pytest.raises(UpstreamNonsenseError):
+        await Pacing(time.pause, time).retrying("a", request, PATIENCE)
+    assert (request.times, time.pauses) == (1, [])
+
+
+async def test_retry_after_is_obeyed_and_costs_no_try() -> None:
+    time, request = Time(), Asked([busy(1)] * 4)
+    assert await Pacing(time.pause, time).retrying("a", request, PATIENCE) == "good"
+    assert request.times == 5
+    assert time.now >= 1004
+
+
+async def test_a_long_retry_after_is_an_error_at_once_and_holds_for_every_request_to_that_host() -> None:
+    time, pacing = Time(), None
+    pacing = Pacing(time.pause, time)
+    with pytest.raises(UpstreamUnavailableError) as first:
+        await pacing.retrying("a", Asked([busy(30)]), PATIENCE)
+    assert first.value.retry_after == 30
+    held = Asked([])
+    with pytest.raises(UpstreamUnavailableError, match="left alone for 30 s") as second:
+        await pacing.retrying("a", held, PATIENCE)
+    assert held.times == 0, "not even asked"
+    assert second.value.retry_after == 30
+    # The twins: another host, one that is more patient, and the same once the time is over.
+    assert await pacing.retrying("b", Asked([]), PATIENCE) == "good"
+    assert await pacing.retrying("a", Asked([]), 60) == "good"
+    assert time.now >= 1030
+    assert await pacing.retrying("a", Asked([]), PATIENCE) == "good"
+
+
+async def test_no_index_can_silence_us_for_ever() -> None:
+    time = Time()
+    pacing = Pacing(time.pause, time)
+    with pytest.raises(UpstreamUnavailableError):
+        await pacing.retrying("a", Asked([busy(math.inf)]), PATIENCE)
+    time.now += 301
+    assert await pacing.retrying("a", Asked([]), PATIENCE) == "good"
+
+
+async def test_an_index_that_says_now_and_never_means_it_is_given_up() -> None:
+    time, request = Time(), Asked([busy(0)] * 1000)
+    with pytest.raises(UpstreamUnavailableError):
+        await Pacing(time.pause, time).retrying("a", request, PATIENCE)
+    assert request.times < 40
+
+
+async def test_the_hosts_that_are_remembered_are_bounded() -> None:
+    time = Time()
+    pacing = Pacing(time.pause, time)
+    for number in range(3000):
+        with pytest.raises(UpstreamUnavailableError):
+            await pacing.retrying(f"host-{number}", Asked([busy(30)]), PATIENCE)
+    assert len(pacing._until) <= 1000
+
+
+@pytest.mark.parametrize(("asked", "pause"), [(0.0, 0.2), (3.0, 3.0), (5.0, 5.0), (6.0, None), (math.inf, None)])
+def test_a_download_waits_for_a_short_retry_after_only(asked: float, pause: float | None) -> None:
+    assert pause_before_retry(1, asked) == pause
