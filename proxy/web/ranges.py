@@ -1,7 +1,9 @@
 """Which bytes of a verified file a request wants (RFC 9110, 14). Pure.
 
 Stricter than the RFC in one point, so that two responses can never be spliced (DESIGN, promise 2): an open-ended range
-that does not begin at 0 is how clients resume, and gets the whole file unless its If-Range names this very file.
+that does not begin at 0 is how clients resume, and gets the whole file unless its If-Range names this very file. One
+client splices even then: GNU Wget takes a 200 to such a request, drops as many bytes as it already has, and appends the
+rest (http.c, ``rb_skip_startpos``), so that what it was once sent unverified would stay. It gets 412 and starts again.
 """
 
 from __future__ import annotations
@@ -31,10 +33,17 @@ class Unsatisfiable:
     """416."""
 
 
-Selection: TypeAlias = Whole | Part | Unsatisfiable
+@dataclass(frozen=True, slots=True)
+class WouldSplice:
+    """412: this client would put the answer behind bytes that nobody vouches for."""
 
 
-def selected(range_header: str | None, if_range: str | None, *, etag: str, size: int) -> Selection:
+Selection: TypeAlias = Whole | Part | Unsatisfiable | WouldSplice
+
+
+def selected(
+    range_header: str | None, if_range: str | None, *, etag: str, size: int, user_agent: str = ""
+) -> Selection:
     """What a GET with these headers gets of a file of `size` bytes.
 
     Several ranges, other units and malformed ones are ignored, as RFC 9110 allows; If-Range needs strong comparison
@@ -51,7 +60,7 @@ def selected(range_header: str | None, if_range: str | None, *, etag: str, size:
         return _suffix(int(last), size)
     start = int(first)
     if not last and start and not same:
-        return Whole()
+        return WouldSplice() if user_agent.lower().startswith("wget") else Whole()
     if last and int(last) < start:
         return Whole()
     if start >= size:

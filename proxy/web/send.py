@@ -18,7 +18,7 @@ from proxy.errors import AssayError
 from proxy.gate import Arriving, Stored
 from proxy.simple.model import Sha256
 from proxy.simple.negotiate import etag_matches
-from proxy.web.ranges import Part, Unsatisfiable, Whole, selected
+from proxy.web.ranges import Part, Unsatisfiable, Whole, WouldSplice, selected
 
 CACHE_CONTROL = "private, immutable, max-age=31536000"
 
@@ -86,7 +86,13 @@ async def _send_verified(request: web.BaseRequest, file: BinaryIO, sha256: Sha25
     headers = {"ETag": etag, "Accept-Ranges": "bytes"}
     if etag_matches(request.headers.get("If-None-Match"), etag):
         return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers | {"Cache-Control": CACHE_CONTROL})
-    selection = selected(request.headers.get("Range"), request.headers.get("If-Range"), etag=etag, size=size)
+    selection = selected(
+        request.headers.get("Range"),
+        request.headers.get("If-Range"),
+        etag=etag,
+        size=size,
+        user_agent=request.headers.get("User-Agent", ""),
+    )
     if request.method == "HEAD":
         # RFC 9110, 14.2: Range is defined for GET alone.
         selection = Whole()
@@ -94,6 +100,12 @@ async def _send_verified(request: web.BaseRequest, file: BinaryIO, sha256: Sha25
         return web.Response(
             status=HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
             headers={"Content-Range": f"bytes */{size}", "Cache-Control": "no-store"},
+        )
+    if isinstance(selection, WouldSplice):
+        return web.Response(
+            status=HTTPStatus.PRECONDITION_FAILED,
+            reason="remove the part you have and download again: it was never verified",
+            headers={"Cache-Control": "no-store"},
         )
     start, count = 0, size
     response = _response(HTTPStatus.OK, count, headers)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.web.ranges import Part, Selection, Unsatisfiable, Whole, selected
+from proxy.web.ranges import Part, Selection, Unsatisfiable, Whole, WouldSplice, selected
 
 ETAG = '"abc"'
 
@@ -54,3 +54,11 @@ def test_a_part_lies_within_the_file_and_an_open_end_needs_a_validator(
             assert start == 0 or if_range == ETAG or not range_header.strip().endswith("-")
         case Whole() | Unsatisfiable():
             pass
+
+
+def test_wget_which_appends_the_end_of_any_200_is_told_to_start_again() -> None:
+    wget = "Wget/1.21.3"
+    assert selected("bytes=40-", None, etag=ETAG, size=100, user_agent=wget) == WouldSplice()
+    assert selected("bytes=40-", ETAG, etag=ETAG, size=100, user_agent=wget) == Part(40, 60)
+    assert selected(None, None, etag=ETAG, size=100, user_agent=wget) == Whole()
+    assert selected("bytes=40-", None, etag=ETAG, size=100, user_agent="curl/7.88") == Whole()

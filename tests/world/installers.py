@@ -1,0 +1,102 @@
+"""Real download clients as subprocesses, cut off from the machine's own configuration: pip, uv, curl, wget."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SECONDS = 60
+"""A client that takes longer hangs, and is killed."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a client ended."""
+
+    status: int
+    output: str
+    """stdout and stderr, as a person sees them."""
+
+
+def environment(home: Path) -> dict[str, str]:
+    """Nothing of the user's: no configuration, no cache, no proxies, no other index."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_NO_INPUT": "1",
+        "PIP_RETRIES": "3",
+        "UV_NO_CONFIG": "1",
+        "UV_HTTP_RETRIES": "3",
+        "UV_CACHE_DIR": str(home / "uv-cache"),
+        "NO_COLOR": "1",
+        "TERM": "dumb",
+        "LANG": "C.UTF-8",
+    }
+
+
+async def ran(*command: str, home: Path, cwd: Path | None = None) -> Outcome:
+    """The outcome of a command, with stdout and stderr together."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        env=environment(home),
+        cwd=cwd,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        output, _ = await asyncio.wait_for(process.communicate(), SECONDS)
+    except TimeoutError:
+        process.kill()
+        output, _ = await process.communicate()
+        pytest.fail(f"{command[0]} hung:\n{output.decode(errors='replace')}")
+    return Outcome(process.returncode or 0, output.decode(errors="replace"))
+
+
+async def pip(index_url: str, *arguments: str, home: Path, target: Path) -> Outcome:
+    """``pip install --target`` without any cache."""
+    return await ran(
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--no-cache-dir",
+        "--index-url",
+        index_url,
+        "--target",
+        str(target),
+        *arguments,
+        home=home,
+    )
+
+
+async def uv(index_url: str, *arguments: str, home: Path, target: Path) -> Outcome:
+    """``uv pip install --target`` without any cache."""
+    return await ran(
+        str(Path(sys.executable).parent / "uv"),
+        "pip",
+        "install",
+        "--no-cache",
+        "--default-index",
+        index_url,
+        "--python",
+        sys.executable,
+        "--target",
+        str(target),
+        *arguments,
+        home=home,
+    )
+
+
+def needs(tool: str) -> pytest.MarkDecorator:
+    """Skip, loudly, where a tool of another maker is missing."""
+    missing = shutil.which(tool) is None
+    return pytest.mark.skipif(missing, reason=f"{tool} is not on this machine: tests/install-tools.sh installs it")

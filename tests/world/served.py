@@ -1,0 +1,101 @@
+"""`assay serve` as a process of its own, as a user runs it, in front of a test index."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.world.index import Index
+
+SECONDS = 30
+
+
+@dataclass
+class Served:
+    """A running process."""
+
+    process: asyncio.subprocess.Process
+    url: str
+    """Of the Simple API."""
+    log: list[dict[str, Any]]
+
+    @property
+    def origin(self) -> str:
+        return self.url.removesuffix("/simple/")
+
+    def memory(self, key: str) -> int:
+        """``VmRSS`` or ``VmHWM`` in bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text("ascii")
+        line = next(line for line in status.splitlines() if line.startswith(key))
+        return int(line.split()[1]) * 1024
+
+    async def stop(self) -> int:
+        """SIGTERM, and its exit status."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGTERM)
+        return await asyncio.wait_for(self.process.wait(), SECONDS)
+
+
+@asynccontextmanager
+async def served(
+    index: Index, directory: Path, *, environ: Mapping[str, str] | None = None, policy: str | None = None
+) -> AsyncIterator[Served]:
+    """Start it, wait until it listens, stop it."""
+    config = directory / "proxy.toml"
+    lines = [
+        f'[storage]\ndirectory = "{directory / "storage"}"',
+        "[server]\nport = 0",
+        "[trust]\nrefresh = false",
+        "[verification]\nworkers = 0",
+        f'[[indexes]]\nname = "test"\nurl = "{index.url}"\nfile-hosts = ["{index.files_host}"]',
+    ]
+    if policy is not None:
+        (directory / "policy.toml").write_text(policy, "utf-8")
+        lines.insert(0, 'policy = "policy.toml"')
+    config.write_text("\n".join(lines), "utf-8")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "proxy",
+        "serve",
+        "--config",
+        str(config),
+        stderr=asyncio.subprocess.PIPE,
+        env={"PATH": os.environ["PATH"], "HOME": str(directory), **(environ or {})},
+    )
+    log: list[dict[str, Any]] = []
+    listens = asyncio.get_running_loop().create_future()
+    reading = asyncio.create_task(_read(process, log, listens))
+    try:
+        url = await asyncio.wait_for(listens, SECONDS)
+        running = Served(process, url, log)
+        yield running
+        await running.stop()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        await reading
+
+
+async def _read(process: asyncio.subprocess.Process, log: list[dict[str, Any]], listens: asyncio.Future[str]) -> None:
+    assert process.stderr is not None
+    while line := await process.stderr.readline():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            event = {"event": line.decode(errors="replace")}
+        log.append(event)
+        if event.get("event") == "listening" and not listens.done():
+            listens.set_result(event["index"])
+    if not listens.done():
+        listens.set_exception(RuntimeError(f"assay serve ended: {log}"))
