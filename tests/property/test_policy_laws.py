@@ -1,0 +1,401 @@
+"""The laws of POLICY.md over random policies, pages, evidence, ledgers and instants; and what the gate rests on."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy.evidence import (
+    PUBLISH,
+    SLSA,
+    Attestation,
+    Attested,
+    Evidence,
+    Forged,
+    PublisherKind,
+    Unattested,
+    Unverifiable,
+)
+from proxy.policy import document
+from proxy.policy.judge import IndexFacts, changes_of, decide_page, judge_page, next_change
+from proxy.policy.model import Policy
+from proxy.policy.verdict import Approved, Code, Undecided, Verdict, Withheld
+from proxy.ports import History, Seen
+from proxy.simple.model import File, Kind, Project
+from tests.unit.policy.making import FORGED, INDEX, NOW, a_file, a_project, attestation, claims, days, digest
+
+RULE_KEYS = (
+    'min-age = "3 days"',
+    'min-age-attested = "1 day"',
+    'ratchet = "warn"',
+    'ratchet = "off"',
+    'ratchet-settle = "2 days"',
+    'ratchet-except = "<2"',
+    'attestations = "required"\npublishers = "any"',
+    'publishers = [{ kind = "GitHub", repository = "octo/*" }]',
+    'publishers = "any"\npredicates = ["publish", "slsa"]',
+    'trust = ["sigstore"]',
+    "uploaded-before = 2026-11-15",
+    'late-files = "5 days"',
+    'types = ["wheel"]',
+    'yanked = "deny"',
+    'release = "whole"',
+    'indexes = ["pypi"]',
+    'indexes = ["internal"]',
+)
+EVERYTHING = (
+    '"indexes", "trust", "attestations", "publishers", "predicates", "builder", "min-age", "uploaded-before", '
+    '"ratchet", "late-files", "types", "yanked", "project-status", "metadata", "release"'
+)
+REVOCATIONS = (
+    'publishers = [{ kind = "GitHub", repository = "evil/widget" }]',
+    'publishers = [{ kind = "GitHub", repository = "octo/*" }]\nsigned-from = 2026-11-10\nsigned-until = 2026-11-12',
+    'projects = ["widget"]\nversions = "==2"',
+)
+
+
+@lru_cache(maxsize=512)
+def load_policy(text: str) -> Policy:
+    """Remembered: reading is not what is tested here."""
+    return document.load_policy(text, "policy.toml")
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything that a judgement rests on."""
+
+    rule: str
+    more: str
+    project: Project
+    evidence: dict[Any, Evidence]
+    history: History
+    now: datetime = NOW
+    index: IndexFacts = INDEX
+
+    def policy(self, *, rule: str = "", before: str = "", more: str = "", top: str = "") -> Policy:
+        text = f'version = 1\n{top}\n{before}\n[[rules]]\nname = "all"\nprojects = ["*"]\n{self.rule}\n{rule}\n'
+        return load_policy(f"{text}{self.more}\n{more}\n")
+
+    def judge(self, policy: Policy | None = None, **changes: Any) -> tuple[Verdict, ...]:
+        given_: dict[str, Any] = {"history": self.history, "evidence": self.evidence, "now": self.now} | changes
+        project = given_.pop("project", self.project)
+        return judge_page(policy or self.policy(), project, index=self.index, **given_)
+
+
+def kinds(verdicts: tuple[Verdict, ...]) -> list[str]:
+    return [type(each).__name__ for each in verdicts]
+
+
+def codes(verdict: Verdict) -> list[Code]:
+    return [reason.code for reason in verdict.reasons] if isinstance(verdict, Withheld) else []
+
+
+OTHERWISE = (None, None, None, Unattested(), Unattested(), FORGED, Unverifiable(reason="an unknown log"))
+AGES = st.sampled_from([0.1, 0.5, 1, 2, 3, 5, 8, 13, 20, 30, 60])
+
+
+@st.composite
+def files(draw: st.DrawFn) -> File:
+    kind = draw(st.sampled_from([Kind.WHEEL, Kind.WHEEL, Kind.SDIST]))
+    uploaded = NOW - days(draw(AGES))
+    file = a_file(draw(st.sampled_from(["1.0", "2.0", "3.0", "4.0", "5.0"])), kind=kind, uploaded=uploaded)
+    changes: list[dict[str, Any]] = [{}] * 6 + [
+        {"upload_time": None},
+        {"yanked": "bad"},
+        {"url": f"https://evil.example/{file.filename}"},
+        {"sha256": None},
+        {"upload_time": NOW + days(1)},
+        {"sha256": digest("other")},
+    ]
+    return replace(file, **draw(st.sampled_from(changes)))
+
+
+@st.composite
+def attestations(draw: st.DrawFn, file: File) -> Attested:
+    made: list[Attestation] = []
+    for bundle in range(draw(st.integers(min_value=1, max_value=2))):
+        said = draw(
+            st.sampled_from(
+                [
+                    claims(),
+                    claims(),
+                    claims(repository="evil/widget", repository_id="666"),
+                    claims(kind=None, repository=None, repository_id=None, email="me@example.org"),
+                    claims(kind=PublisherKind.GITLAB, issuer="https://gitlab.com", repository_id="5"),
+                ]
+            )
+        )
+        logged = (file.upload_time or NOW - days(draw(AGES))) + timedelta(minutes=draw(st.sampled_from([-5, 5, 90])))
+        made.extend(
+            attestation(logged, claims=said, bundle=bundle, predicate_type=predicate)
+            for predicate in draw(st.sampled_from([(PUBLISH,), (PUBLISH, SLSA), (SLSA,)]))
+        )
+    return Attested(attestations=tuple(made))
+
+
+@st.composite
+def worlds(draw: st.DrawFn, *, revocations: bool = True) -> World:
+    keys = draw(st.lists(st.sampled_from(RULE_KEYS), max_size=4, unique_by=lambda key: key.split(" ")[0]))
+    if sum("publishers" in key for key in keys) > 1:
+        keys = [key for key in keys if "publishers" not in key]
+    revoked = draw(st.lists(st.sampled_from(REVOCATIONS), max_size=1)) if revocations else []
+    listed = draw(st.lists(files(), max_size=6))
+    evidence: dict[Any, Evidence] = {}
+    for file in listed:
+        genuine = draw(attestations(file))
+        other = draw(
+            st.sampled_from([None, None, None, Unattested(), Unattested(), FORGED, Unverifiable(reason="log")])
+        )
+        evidence[file.filename, file.sha256] = other or genuine
+    known = draw(st.booleans())
+    ledger = {
+        file.filename: Seen(sha256=digest(file.filename), first_seen=NOW - days(draw(AGES)), late=draw(st.booleans()))
+        for file in listed
+        if known and draw(st.booleans())
+    }
+    return World(
+        rule="\n".join(keys),
+        more="\n".join(f'[[revocations]]\n{each}\nreason = "stolen"' for each in revoked),
+        project=a_project(*listed),
+        evidence=evidence,
+        history=History(known=known, files=ledger),
+    )
+
+
+few = settings(max_examples=50, deadline=None)
+
+
+# POLICY.md, "Laws"
+
+
+@few
+@given(worlds())
+def test_the_empty_policy_approves_nothing(world: World) -> None:
+    policy = load_policy("version = 1")
+    assert all(isinstance(each, Withheld) and Code.NO_RULE in codes(each) for each in world.judge(policy))
+
+
+@few
+@given(worlds(), st.sampled_from(RULE_KEYS))
+def test_a_rule_after_the_governing_one_changes_nothing(world: World, key: str) -> None:
+    later = world.policy(more=f'[[rules]]\nprojects = ["widget"]\n{key}\n[[rules]]\nprojects = ["*"]\ndeny = "no"')
+    assert world.judge(later) == world.judge()
+
+
+@few
+@given(worlds(), st.integers(min_value=0, max_value=63))
+def test_given_the_same_recorded_evidence_offering_fewer_attestations_approves_nothing_more(
+    world: World, which: int
+) -> None:
+    """What the page offers is `provenance`; what is recorded is `evidence`."""
+    offering = replace(
+        world.project, files=tuple(replace(each, provenance="https://index.example/p") for each in world.project.files)
+    )
+    fewer = replace(
+        offering,
+        files=tuple(
+            replace(each, provenance=None) if which >> place & 1 else each for place, each in enumerate(offering.files)
+        ),
+    )
+    assert kinds(world.judge(project=fewer)) == kinds(world.judge(project=offering))
+
+
+@few
+@given(worlds(revocations=False), st.integers(min_value=1, max_value=15))
+def test_one_bundle_suffices_so_that_taking_attestations_away_approves_nothing_more(world: World, which: int) -> None:
+    rule = 'publishers = [{ kind = "GitHub", repository = "octo/*" }]\npredicates = ["publish"]\nratchet = "off"'
+    policy = load_policy(f'version = 1\n[[rules]]\nprojects = ["*"]\n{rule}')
+    for file in world.project.files:
+        evidence = world.evidence[file.filename, file.sha256]
+        if not isinstance(evidence, Attested):
+            continue
+        kept = tuple(each for place, each in enumerate(evidence.attestations) if which >> place & 1)
+        one = a_project(replace(file, upload_time=None))
+        key = (file.filename, file.sha256)
+        (whole,) = world.judge(policy, project=one, evidence={key: evidence})
+        (less,) = world.judge(policy, project=one, evidence={key: Attested(attestations=kept)})
+        assert isinstance(whole, Approved) or not isinstance(less, Approved)
+
+
+@few
+@given(worlds(), st.integers())
+def test_the_order_of_attestations_is_irrelevant(world: World, seed: int) -> None:
+    shuffled: dict[Any, Evidence] = {}
+    for key, found in world.evidence.items():
+        if isinstance(found, Attested):
+            order = list(found.attestations)
+            random.Random(seed).shuffle(order)
+            shuffled[key] = Attested(attestations=tuple(order))
+        else:
+            shuffled[key] = found
+    straight, mixed = world.judge(), world.judge(evidence=shuffled)
+    assert [(type(each), codes(each)) for each in mixed] == [(type(each), codes(each)) for each in straight]
+
+
+@few
+@given(worlds())
+def test_revocation_beats_everything(world: World) -> None:
+    pins = [f'"{each.sha256}"' for each in world.project.files if each.sha256] or ['"' + "0" * 64 + '"']
+    policy = world.policy(
+        rule=f"pins = [{', '.join(pins)}]",
+        more=(
+            '[[revocations]]\nprojects = ["widget"]\nreason = "all of it"\n'
+            f'[[waivers]]\nprojects = ["*"]\nuploaded-before = 2030-01-01\nexpires = 2030-01-01\nreason = "x"\n'
+            f"lifts = [{EVERYTHING}]"
+        ),
+    )
+    for verdict in (*world.judge(policy), *world.judge(policy, evidence={})):
+        assert isinstance(verdict, Withheld)
+        assert verdict.enforced
+        assert verdict.reasons[0].code is Code.REVOKED
+
+
+def waiver(expires: str) -> str:
+    return (
+        f'[[waivers]]\nprojects = ["*"]\nuploaded-before = 2030-01-01\nexpires = {expires}\nreason = "x"\n'
+        f"lifts = [{EVERYTHING}]"
+    )
+
+
+@few
+@given(worlds())
+def test_a_waiver_never_beats_steps_one_to_three_or_five(world: World) -> None:
+    for without, waived in zip(world.judge(), world.judge(world.policy(more=waiver("2030-01-01"))), strict=True):
+        if isinstance(without, Withheld) and without.enforced:
+            assert isinstance(waived, Withheld)
+            assert waived.enforced
+
+
+@few
+@given(worlds())
+def test_an_expired_waiver_is_no_waiver(world: World) -> None:
+    expired = world.policy(more=waiver("2026-11-21T12:00:00Z"))
+    assert world.judge(expired) == world.judge()
+
+
+@few
+@given(worlds())
+def test_audit_mode_changes_what_is_served_only_by_step_six(world: World) -> None:
+    enforcing = world.judge()
+    audited = decide_page(
+        world.policy(top='mode = "audit"'),
+        world.project,
+        index=world.index,
+        history=world.history,
+        evidence=world.evidence,
+        now=world.now,
+    )
+    for strict, lenient in zip(enforcing, audited, strict=True):
+        served = isinstance(strict, Approved) or (isinstance(strict, Withheld) and not strict.enforced)
+        assert isinstance(lenient, Approved) is served
+
+
+@few
+@given(worlds(), st.booleans())
+def test_forged_evidence_is_approved_by_a_pin_alone(world: World, audit: bool) -> None:
+    forged: dict[Any, Evidence] = dict.fromkeys(world.evidence, FORGED)
+    top = 'mode = "audit"' if audit else ""
+    policy = world.policy(top=top, more=waiver("2030-01-01"))
+    assert not any(isinstance(each, Approved) for each in decide(world, policy, forged))
+    good = next((each for each in world.project.files if each.sha256), None)
+    if good is not None:
+        pinned = world.policy(top=top, rule=f'pins = ["{good.sha256}"]')
+        for verdict in decide(world, pinned, forged):
+            assert not isinstance(verdict, Approved) or verdict.file.sha256 == good.sha256
+
+
+def decide(world: World, policy: Policy, evidence: dict[Any, Evidence]) -> tuple[Verdict, ...]:
+    return decide_page(
+        policy, world.project, index=world.index, history=world.history, evidence=evidence, now=world.now
+    )
+
+
+@few
+@given(worlds(), st.timedeltas(min_value=timedelta(), max_value=days(100)))
+def test_moving_the_clock_forward_never_withholds_on_min_age(world: World, passed: timedelta) -> None:
+    for before, after in zip(world.judge(), world.judge(now=NOW + passed), strict=True):
+        if Code.TOO_YOUNG in codes(after):
+            assert Code.TOO_YOUNG in codes(before) or Code.TIME_CONFLICT in codes(before)
+
+
+# What the gate rests on
+
+
+@few
+@given(worlds())
+def test_once_all_evidence_is_known_nothing_is_undecided(world: World) -> None:
+    assert "Undecided" not in kinds(world.judge())
+
+
+@few
+@given(worlds(), st.integers(min_value=0, max_value=63))
+def test_what_is_decided_before_all_evidence_is_known_stays_decided_so(world: World, which: int) -> None:
+    known = {key: found for place, (key, found) in enumerate(world.evidence.items()) if which >> place & 1}
+    for early, late in zip(world.judge(evidence=known), world.judge(), strict=True):
+        assert isinstance(early, Undecided) or type(early) is type(late)
+
+
+@few
+@given(worlds(), st.integers())
+def test_the_order_of_the_page_is_irrelevant(world: World, seed: int) -> None:
+    listed = list({each.filename: each for each in world.project.files}.values())
+    straight = dict(zip(listed, world.judge(project=a_project(*listed)), strict=True))
+    random.Random(seed).shuffle(listed)
+    assert dict(zip(listed, world.judge(project=a_project(*listed)), strict=True)) == straight
+
+
+@few
+@given(worlds(), st.floats(min_value=0, max_value=1, exclude_max=True))
+def test_nothing_changes_before_the_instant_that_the_verdicts_name(world: World, share: float) -> None:
+    history = learned(world)
+    verdicts = world.judge(history=history)
+    change = next_change(verdicts) or NOW + days(1000)
+    assert change > NOW
+    later = world.judge(history=history, now=NOW + (change - NOW) * share)
+    assert kinds(later) == kinds(verdicts)
+
+
+@few
+@given(worlds())
+def test_what_the_ledger_learns_of_a_page_changes_no_verdict_of_it(world: World) -> None:
+    assert kinds(world.judge(history=learned(world))) == kinds(world.judge())
+
+
+def learned(world: World) -> History:
+    """The ledger after this page was judged."""
+    added = changes_of(
+        world.policy(),
+        world.project,
+        index=world.index,
+        history=world.history,
+        verdicts=world.judge(),
+        evidence=world.evidence,
+        now=world.now,
+    )
+    return History(
+        known=True,
+        files={**added.files, **world.history.files},
+        established=(*world.history.established, *added.established),
+    )
+
+
+@few
+@given(worlds())
+def test_the_index_stripping_all_provenance_approves_nothing_more_once_the_ledger_knows(world: World) -> None:
+    """The records are lost as well; only the ledger is left. Revocations by publisher need the evidence itself."""
+    listed = [each for each in world.project.files if each.upload_time is not None]
+    calm = replace(world, more="", rule="", history=History(), project=a_project(*listed))
+    history = learned(calm)
+    stripped: dict[Any, Evidence] = {
+        key: found if isinstance(found, Forged) else Unattested() for key, found in world.evidence.items()
+    }
+    whole = calm.judge(history=history)
+    for with_evidence, without in zip(whole, calm.judge(history=history, evidence=stripped), strict=True):
+        backdated = Code.TIME_CONFLICT in codes(with_evidence)
+        assert isinstance(with_evidence, Approved) or not isinstance(without, Approved) or backdated
