@@ -1,0 +1,123 @@
+"""What people read in pip's and uv's consoles when a file is withheld, in both settings of `withheld`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.world.distributions import sdist, wheel
+from tests.world.index import Index
+from tests.world.installers import Outcome, pip, uv
+from tests.world.proxy import Running, running
+
+pytestmark = pytest.mark.clients
+
+YESTERDAY, LONG_AGO = "2026-06-30T12:00:00Z", "2026-05-30T12:00:00Z"
+MESSAGE = "it is 24 hours old, the rule asks for 3 days: allowed from 2026-07-03 12:00 UTC"
+SENTENCE = f"withheld, too-young: {MESSAGE} (rule: cool down)"
+NEAREST = "; nearest approved version: 1.0"
+BOTH = pytest.mark.parametrize("installer", [pip, uv])
+SETTINGS = pytest.mark.parametrize("withheld", ["hide", "explain"])
+
+
+@asynccontextmanager
+async def proxied(tmp_path: Path, withheld: str) -> AsyncIterator[Running]:
+    """young has only a file of yesterday; aged has an older one beside it; denied is denied."""
+    policy = f"""
+        version = 1
+        withheld = "{withheld}"
+        [defaults]
+        min-age = "3 days"
+        [[rules]]
+        name = "not this one"
+        projects = ["denied"]
+        deny = "use requests: see https://wiki.acme.example/http"
+        [[rules]]
+        name = "cool down"
+        projects = ["*"]
+        """
+    async with Index() as index, running(index, tmp_path / "proxy", policy=policy) as proxy:
+        index.add(wheel("young", "1.0"), upload_time=YESTERDAY)
+        index.add(sdist("young", "1.0"), upload_time=YESTERDAY)
+        index.add(wheel("aged", "1.0"), upload_time=LONG_AGO)
+        index.add(wheel("aged", "1.1"), upload_time=YESTERDAY)
+        index.add(wheel("denied", "1.0"), upload_time=LONG_AGO)
+        yield proxy
+
+
+Installer = Callable[..., Awaitable[Outcome]]
+
+
+async def console(installer: Installer, proxy: Running, wanted: str, tmp_path: Path) -> tuple[int, str]:
+    """Exit status and console, its line breaks and indentation as single spaces."""
+    outcome = await installer(proxy.url, wanted, home=tmp_path, target=tmp_path / "target")
+    return outcome.status, " ".join(outcome.output.split())
+
+
+def installed(tmp_path: Path) -> list[str]:
+    return [path.name for path in tmp_path.glob("target/*.dist-info")]
+
+
+async def test_pip_tells_why_a_pinned_version_is_withheld(tmp_path: Path) -> None:
+    async with proxied(tmp_path, "explain") as proxy:
+        status, text = await console(pip, proxy, "aged==1.1", tmp_path)
+        assert status != 0
+        assert f"HTTP error 403 Client Error: {SENTENCE}{NEAREST} for url" in text
+        status, text = await console(pip, proxy, "denied==1.0", tmp_path)
+        assert status != 0
+        assert (
+            "403 Client Error: withheld, denied: denied by the policy: use requests: see https://wiki.acme.example/http"
+            " (rule: not this one) for url" in text
+        )
+
+
+async def test_uv_tells_why_a_pinned_version_is_withheld(tmp_path: Path) -> None:
+    async with proxied(tmp_path, "explain") as proxy:
+        status, text = await console(uv, proxy, "aged==1.1", tmp_path)
+        assert status != 0
+        assert f"Server message: aged-1.1-py3-none-any.whl is withheld by policy, {MESSAGE}{NEAREST}" in text
+        assert f"403 {SENTENCE}{NEAREST}" in text
+
+
+@pytest.mark.parametrize(("wanted", "tail"), [("young", ""), ("aged>1", NEAREST)])
+async def test_uv_tells_it_unpinned_as_well(tmp_path: Path, wanted: str, tail: str) -> None:
+    async with proxied(tmp_path, "explain") as proxy:
+        status, text = await console(uv, proxy, wanted, tmp_path)
+        assert status != 0
+        assert f"was yanked (reason: {SENTENCE}{tail})" in text
+
+
+@SETTINGS
+@BOTH
+async def test_an_older_approved_version_is_chosen_where_one_satisfies(
+    tmp_path: Path, installer: Installer, withheld: str
+) -> None:
+    async with proxied(tmp_path, withheld) as proxy:
+        status, text = await console(installer, proxy, "aged", tmp_path)
+        assert status == 0, text
+    assert installed(tmp_path) == ["aged-1.0.dist-info"]
+
+
+@SETTINGS
+@BOTH
+@pytest.mark.parametrize("wanted", ["young", "young==1.0", "aged==1.1", "denied", "denied==1.0"])
+async def test_what_is_withheld_is_installed_in_no_setting(
+    tmp_path: Path, installer: Installer, withheld: str, wanted: str
+) -> None:
+    async with proxied(tmp_path, withheld) as proxy:
+        status, text = await console(installer, proxy, wanted, tmp_path)
+        assert status != 0, text
+    assert not installed(tmp_path)
+
+
+@BOTH
+async def test_hidden_files_leave_the_installer_without_a_word_of_why_which_is_what_explain_is_for(
+    tmp_path: Path, installer: Installer
+) -> None:
+    async with proxied(tmp_path, "hide") as proxy:
+        _, text = await console(installer, proxy, "young==1.0", tmp_path)
+        assert "too-young" not in text
+        assert ("No matching distribution found for young==1.0" in text) or ("no version of young==1.0" in text)

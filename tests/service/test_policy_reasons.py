@@ -1,0 +1,75 @@
+"""One reason, the same words wherever somebody meets it: phrase, problem document, browser, `_withheld`, yank, log."""
+
+from __future__ import annotations
+
+import html
+import logging
+from pathlib import Path
+
+import pytest
+
+from tests.world.distributions import wheel
+from tests.world.index import Index
+from tests.world.proxy import running
+
+POLICY = """
+version = 1
+withheld = "explain"
+[defaults]
+min-age = "3 days"
+[[rules]]
+name = "cool <b>down</b>"
+projects = ["*"]
+"""
+MESSAGE = "it is 24 hours old, the rule asks for 3 days: allowed from 2026-07-03 12:00 UTC"
+
+
+async def test_the_same_sentence_reaches_every_reader(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with Index() as index, running(index, tmp_path, policy=POLICY) as proxy:
+        listed = index.add(wheel("foo", "1.0"), upload_time="2026-06-30T12:00:00Z")
+        path = proxy.files_path(listed)
+        problem = await proxy.get(path)
+        assert problem.reason == f"withheld, too-young: {MESSAGE} (rule: cool <b>down</b>)"
+        document = problem.json()
+        assert document["detail"] == MESSAGE
+        assert document["reasons"] == [
+            {
+                "code": "too-young",
+                "rule": "cool <b>down</b>",
+                "message": MESSAGE,
+                "expected": "at least 3 days old",
+                "found": "24 hours old",
+                "until": "2026-07-03T12:00:00Z",
+            }
+        ]
+        page = await proxy.page("foo")
+        assert page["_withheld"] == [
+            {"filename": listed.built.filename, "sha256": listed.built.sha256, "reasons": document["reasons"]}
+        ]
+        (tombstone,) = page["files"]
+        assert tombstone["yanked"] == problem.reason
+        assert page["versions"] == [], "a tombstone is no version that can be had"
+        browser = (await proxy.get(path, {"Accept": "text/html,*/*;q=0.8"})).body.decode()
+        assert MESSAGE in browser
+        assert html.escape("cool <b>down</b>") in browser
+        assert "<b>" not in browser
+        refused = [record for record in caplog.records if record.getMessage() == "file-refused"]
+        assert refused
+        assert all(record.levelno >= logging.WARNING for record in refused)
+        assert MESSAGE in str(getattr(refused[0], "fields", None))
+
+
+async def test_a_version_with_an_approved_file_has_no_tombstone(tmp_path: Path) -> None:
+    async with Index() as index, running(index, tmp_path, policy=POLICY) as proxy:
+        old = index.add(wheel("foo", "1.0"), upload_time="2026-05-30T12:00:00Z")
+        index.add(wheel("foo", "1.0", tag="cp311-cp311-any"), upload_time="2026-06-30T12:00:00Z")
+        buried = index.add(wheel("foo", "1.1"), upload_time="2026-06-30T12:00:00Z")
+        page = await proxy.page("foo")
+        yanked = {entry["filename"]: bool(entry.get("yanked")) for entry in page["files"]}
+        assert yanked == {old.built.filename: False, buried.built.filename: True}
+        assert page["versions"] == ["1.0"]
+        for entry in page["_withheld"]:
+            assert entry["reasons"]
+        answers = [await proxy.get(f"{proxy.files_path(buried)}{tail}") for tail in ("", ".metadata")]
+        assert [answer.status for answer in answers] == [403, 403], "listed as a tombstone, and never served"
+        assert (await proxy.get(proxy.files_path(old))).status == 200
