@@ -7,7 +7,7 @@ not to a request) and the judged pages in memory. It speaks no HTTP and renders 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -37,6 +37,7 @@ from proxy.ports import History, Ledger
 from proxy.render import ApprovedPage
 from proxy.simple.filename import possible_projects
 from proxy.simple.model import File, NormalizedName, Project, Sha256
+from proxy.telemetry.metrics import VERDICTS
 from proxy.upstream import Validators
 
 _MOST_FILES_IN_MEMORY = 60_000
@@ -168,6 +169,10 @@ class Gate:
                 return document
         raise ProvenanceNotFoundError(f"No provenance available for {filename}")
 
+    def in_memory(self) -> tuple[Judged, ...]:
+        """The judged pages that are remembered, for counts; some may be due to be judged anew."""
+        return tuple(self._judged.values())
+
     async def close(self) -> None:
         """End what is in the air."""
         flights = list(self._flights.values())
@@ -236,6 +241,7 @@ class Gate:
         if changes:
             # Written before the page is answered: what must never be forgotten is not lost with this process.
             await self._ledger.record(page.index.name, project.name, changes)
+        _count(decided)
         return Judged(
             page=page,
             policy=policy.digest,
@@ -292,6 +298,19 @@ def _listed(page: Page, policy: Policy, decided: tuple[Approved | Withheld, ...]
         tombstones=tombstones(page.project, decided) if policy.withheld is Showing.EXPLAIN else (),
         show_withheld=policy.show_withheld,
     )
+
+
+def _count(decided: tuple[Approved | Withheld, ...]) -> None:
+    """For metrics: the deciding reason of each, or the first that was lifted."""
+    counted: Counter[tuple[str, str, str]] = Counter()
+    for verdict in decided:
+        if isinstance(verdict, Approved):
+            lifted = verdict.despite[0].code.value if verdict.despite else ""
+            counted["lifted" if lifted else "approved", verdict.rule, lifted] += 1
+        else:
+            counted["withheld", verdict.rule or "", verdict.reasons[0].code.value] += 1
+    for labels, count in counted.items():
+        VERDICTS.labels(*labels).inc(count)
 
 
 def _news(history: History, documents: Mapping[FileKey, Sha256]) -> dict[Sha256, str]:

@@ -27,6 +27,7 @@ from proxy.indexes import IndexSettings
 from proxy.ports import Records
 from proxy.simple.model import NormalizedName, Project
 from proxy.simple.parse import PageLimits, parse_project
+from proxy.telemetry.metrics import PAGES
 from proxy.upstream import Fetched, Nothing, Upstream, Validators
 
 _SCHEMA = 1
@@ -80,6 +81,7 @@ class Pages:
         """
         kept = await self._remembered(index, name)
         if kept is not None and self._age(kept) < self._freshness(index, kept):
+            PAGES.labels("fresh").inc()
             return kept if isinstance(kept, Page) else None
         page = kept if isinstance(kept, Page) else None
         try:
@@ -88,6 +90,7 @@ class Pages:
         except UpstreamUnavailableError as error:
             if page is None or self._age(page) > index.freshness.page + index.freshness.max_stale:
                 raise
+            PAGES.labels("stale").inc()
             telemetry.warning("page-stale", index=index.name, project=name, age=str(self._age(page)), error=str(error))
             return replace(page, stale=True)
 
@@ -104,6 +107,7 @@ class Pages:
         newest: int | None,
     ) -> Page | None:
         now = self._clock()
+        PAGES.labels("changed" if isinstance(answer, Fetched) else answer.name.lower().replace("_", "-")).inc()
         if answer is Nothing.NOT_MODIFIED and page is not None:
             return await self._keep(name, replace(page, checked=now))
         if isinstance(answer, Nothing):

@@ -27,6 +27,7 @@ from proxy.indexes import IndexSettings
 from proxy.ports import History, Records
 from proxy.simple.model import File, NormalizedName, Sha256
 from proxy.simple.parse import parse_sha256
+from proxy.telemetry.metrics import EVIDENCE, VERIFICATION_SECONDS
 from proxy.upstream import PROVENANCE_ACCEPT, Fetched, Upstream
 
 _AT_ONCE = 24
@@ -169,17 +170,19 @@ class Proofs:
         if not jobs:
             return {}
         roots = self._verifier.digest_for(index.trust)
-        found = await self._verifier.verify(
-            [
-                Job(filename=file.filename, sha256=_digest(file), provenance=document, trust=index.trust)
-                for file, document in jobs
-            ]
-        )
+        with VERIFICATION_SECONDS.time():
+            found = await self._verifier.verify(
+                [
+                    Job(filename=file.filename, sha256=_digest(file), provenance=document, trust=index.trust)
+                    for file, document in jobs
+                ]
+            )
         proofs: dict[FileKey, Proof] = {}
         records: dict[str, bytes] = {}
         for (file, document), evidence in zip(jobs, found, strict=True):
             digest = _sha256(document)
             proofs[_key(file)] = Proof(evidence=evidence, document=digest)
+            EVIDENCE.labels(type(evidence).__name__.lower()).inc()
             if isinstance(evidence, Forged):
                 _alarm(index, project, file, evidence)
             records[_document_key(digest)] = document

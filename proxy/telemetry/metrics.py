@@ -37,7 +37,9 @@ REQUESTS = _counter("requests", "Requests by route and outcome: a class of statu
 REQUEST_SECONDS = _histogram("request_seconds", "From the request's head to the last byte of its answer", "route")
 SENT = _counter("sent_bytes", "Bytes of bodies of completed answers", "route")
 FILES = _counter("files", "Files asked for that are here (hit) or on their way in (miss)", "cache")
-PAGES = _counter("pages", "Project pages asked of their index: changed, same, absent, stale, failed", "result")
+PAGES = _counter(
+    "pages", "Project pages by where they came from: fresh (remembered), not-modified, changed, absent, stale", "result"
+)
 
 UPSTREAM_SECONDS = _histogram("upstream_seconds", "Until an index's answer begins", "host")
 UPSTREAM = _counter("upstream_answers", "Answers of indexes: a class of status, or error", "host", "outcome")

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import aiohttp
 
 from proxy.telemetry.metrics import UPSTREAM, UPSTREAM_SECONDS, status_class
+from proxy.upstream.addresses import host_of
 
 
 def measuring() -> aiohttp.TraceConfig:
@@ -31,7 +32,7 @@ async def _begin(
 async def _end(
     _session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceRequestEndParams
 ) -> None:
-    host = params.url.authority
+    host = host_of(params.url)
     UPSTREAM_SECONDS.labels(host).observe(asyncio.get_running_loop().time() - context.started)
     UPSTREAM.labels(host, status_class(params.response.status)).inc()
 
@@ -39,4 +40,4 @@ async def _end(
 async def _fail(
     _session: aiohttp.ClientSession, _context: SimpleNamespace, params: aiohttp.TraceRequestExceptionParams
 ) -> None:
-    UPSTREAM.labels(params.url.authority, "error").inc()
+    UPSTREAM.labels(host_of(params.url), "error").inc()
