@@ -184,12 +184,16 @@ class Verifier:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
-        while not self._queue.empty():
-            _fail(self._queue.get_nowait(), _CLOSING)
+        self._drain()
         await asyncio.gather(*(worker.close() for worker in self._workers))
         if self._thread is not None:
             await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
             self._thread = None
+
+    def _drain(self) -> None:
+        """Nobody takes batches any more. Whoever waits for room comes here too, and makes it for the next."""
+        while not self._queue.empty():
+            _fail(self._queue.get_nowait(), _CLOSING)
 
     async def verify(self, jobs: Sequence[Job]) -> list[Evidence]:
         """Evidence for each job, in order.
@@ -204,7 +208,7 @@ class Verifier:
             for batch in batches:
                 await self._queue.put(batch)
                 if not self._tasks:
-                    _fail(batch, _CLOSING)
+                    self._drain()
             done = await asyncio.gather(*(batch.done for batch in batches))
         finally:
             for batch in batches:

@@ -1,0 +1,195 @@
+"""Laws of `verify`: it is total, and what it attests is what was signed.
+
+- Any bytes come to evidence, never to another exception.
+- A damaged document is `Attested` only with claims that one of the genuine ones carries, whole.
+- What is recorded is read back; anything else is read as nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from proxy.attestation.codec import decode_evidence, encode_evidence
+from proxy.attestation.roots import TrustRoot, bundled
+from proxy.attestation.verify import verify
+from proxy.evidence import (
+    Attestation,
+    Attested,
+    Claims,
+    Evidence,
+    Forged,
+    PublisherKind,
+    Slsa,
+    Unattested,
+    Unverifiable,
+)
+from proxy.simple.model import File
+from tests.world.attacks import FILENAME, SHA256, listed, root_of
+from tests.world.mutations import damaged
+from tests.world.sigstore import SLSA, CircleCI, GitHub, GitLab, Google, PrivateSigstore, Signer, document, slsa
+
+CORPUS = Path(__file__).parents[1] / "corpus"
+SIGSTORE = PrivateSigstore(seed=1)
+ROOT = root_of(SIGSTORE)
+SIGNERS: tuple[Signer, ...] = (GitHub(), GitHub(environment="pypi"), GitLab(), Google(), CircleCI())
+OURS = (
+    *(SIGSTORE.provenance(FILENAME, SHA256, one) for one in SIGNERS),
+    SIGSTORE.provenance(FILENAME, SHA256, predicate_type=SLSA, predicate=slsa(GitHub())),
+    document(
+        (GitHub().publisher(), [SIGSTORE.attestation(FILENAME, SHA256)]),
+        (GitLab().publisher(), [SIGSTORE.attestation(FILENAME, SHA256, GitLab())]),
+    ),
+)
+PRODUCTION = TrustRoot(name="sigstore", content=bundled("sigstore"))
+MANIFEST: list[dict[str, Any]] = json.loads((CORPUS / "manifest.json").read_text())
+REAL = {
+    path: listed(entry["filename"], entry["sha256"])
+    for entry in MANIFEST
+    if (path := CORPUS / "provenance" / f"{entry['filename']}.provenance").exists()
+}
+
+
+def signed(raw: bytes, file: File, root: TrustRoot) -> frozenset[Attestation]:
+    """What a genuine document attests, wherever in it."""
+    evidence = verify(raw, file, [root])
+    assert isinstance(evidence, Attested)
+    return frozenset(replace(one, bundle=0) for one in evidence.attestations)
+
+
+GENUINE_OURS = frozenset().union(*(signed(raw, listed(), ROOT) for raw in OURS))
+GENUINE_REAL = {path: signed(path.read_bytes(), file, PRODUCTION) for path, file in REAL.items()}
+
+
+def check(raw: bytes, file: File, root: TrustRoot, genuine: frozenset[Attestation]) -> None:
+    evidence = verify(raw, file, [root])
+    assert isinstance(evidence, Attested | Unattested | Forged | Unverifiable)
+    if isinstance(evidence, Attested):
+        assert {replace(one, bundle=0) for one in evidence.attestations} <= genuine
+    assert decode_evidence(encode_evidence(evidence)) == evidence
+
+
+def law(examples: int) -> settings:
+    return settings(max_examples=examples, suppress_health_check=list(HealthCheck))
+
+
+@st.composite
+def damaged_ours(draw: st.DrawFn) -> bytes:
+    return draw(damaged(draw(st.sampled_from(OURS)), OURS))
+
+
+@st.composite
+def damaged_real(draw: st.DrawFn) -> tuple[bytes, Path]:
+    path = draw(st.sampled_from(sorted(REAL)))
+    return draw(damaged(path.read_bytes(), tuple(one.read_bytes() for one in sorted(REAL)))), path
+
+
+@law(300)
+@given(damaged_ours())
+def test_a_damaged_document_attests_nothing_new(raw: bytes) -> None:
+    check(raw, listed(), ROOT, GENUINE_OURS)
+
+
+@law(100)
+@given(damaged_real())
+def test_a_damaged_real_document_attests_nothing_new(damage: tuple[bytes, Path]) -> None:
+    raw, path = damage
+    check(raw, REAL[path], PRODUCTION, GENUINE_REAL[path])
+
+
+@pytest.mark.long
+@law(8_000)
+@given(damaged_ours())
+def test_eight_thousand_damaged_documents_attest_nothing_new(raw: bytes) -> None:
+    check(raw, listed(), ROOT, GENUINE_OURS)
+
+
+@pytest.mark.long
+@law(4_000)
+@given(damaged_real())
+def test_four_thousand_damaged_real_documents_attest_nothing_new(damage: tuple[bytes, Path]) -> None:
+    raw, path = damage
+    check(raw, REAL[path], PRODUCTION, GENUINE_REAL[path])
+
+
+@law(100)
+@given(st.binary(max_size=2000))
+def test_arbitrary_bytes_come_to_evidence(raw: bytes) -> None:
+    check(raw, listed(), ROOT, frozenset())
+
+
+KEYS = st.text() | st.sampled_from(("version", "attestation_bundles"))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner),
+    max_leaves=20,
+)
+
+
+@law(100)
+@given(JSON, JSON, JSON)
+def test_arbitrary_json_comes_to_evidence(whole: object, publisher: object, attestation: object) -> None:
+    check(json.dumps(whole).encode(), listed(), ROOT, frozenset())
+    shaped = {"version": 1, "attestation_bundles": [{"publisher": publisher, "attestations": [attestation]}]}
+    check(json.dumps(shaped).encode(), listed(), ROOT, frozenset())
+    known = {"version": 1, "attestation_bundles": [{"publisher": GitHub().publisher(), "attestations": [attestation]}]}
+    check(json.dumps(known).encode(), listed(), ROOT, frozenset())
+
+
+# -- records ----------------------------------------------------------------------------------------------------------
+
+TEXT = st.text(max_size=20)
+MAYBE = st.none() | TEXT
+TIMES = st.datetimes(timezones=st.just(UTC), min_value=datetime(1970, 1, 1), max_value=datetime(9999, 1, 1))  # noqa: DTZ001 - hypothesis takes naive bounds
+CLAIMS = st.builds(
+    Claims,
+    kind=st.none() | st.sampled_from(PublisherKind),
+    issuer=TEXT,
+    san=TEXT,
+    **{name: MAYBE for name in Claims.__dataclass_fields__ if name not in {"kind", "issuer", "san"}},
+)
+ATTESTATIONS = st.builds(
+    Attestation,
+    trust_root=TEXT,
+    bundle=st.integers(0, 15),
+    predicate_type=TEXT,
+    claims=CLAIMS,
+    integrated_time=TIMES,
+    log_index=st.integers(0, 2**53),
+    certificate=TEXT,
+    not_before=TIMES,
+    not_after=TIMES,
+    slsa=st.none() | st.builds(Slsa, **dict.fromkeys(Slsa.__dataclass_fields__, MAYBE)),
+    subject=TEXT,
+    material=st.lists(TEXT, max_size=3).map(tuple),
+)
+EVIDENCE: st.SearchStrategy[Evidence] = st.one_of(
+    st.builds(
+        Attested,
+        attestations=st.lists(ATTESTATIONS, min_size=1, max_size=3).map(tuple),
+        ignored=st.lists(TEXT, max_size=3).map(tuple),
+    ),
+    st.just(Unattested()),
+    st.builds(Forged, step=TEXT, expected=TEXT, found=TEXT),
+    st.builds(Unverifiable, reason=TEXT),
+)
+
+
+@law(100)
+@given(EVIDENCE)
+def test_recorded_evidence_is_read_back(evidence: Evidence) -> None:
+    assert decode_evidence(encode_evidence(evidence)) == evidence
+
+
+@law(200)
+@given(EVIDENCE, st.data())
+def test_a_damaged_record_is_evidence_or_nothing(evidence: Evidence, data: st.DataObject) -> None:
+    raw = data.draw(damaged(encode_evidence(evidence), (encode_evidence(Unattested()),)))
+    assert isinstance(decode_evidence(raw), Attested | Unattested | Forged | Unverifiable | None)

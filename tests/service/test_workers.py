@@ -1,0 +1,322 @@
+"""Verification workers: the same evidence as in process, whatever happens to a worker, and none outlives its owner."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from proxy.attestation import workers
+from proxy.attestation.roots import TrustRoots
+from proxy.attestation.settings import VerificationSettings
+from proxy.attestation.workers import Job, Verifier, default_workers
+from proxy.errors import VerificationUnavailableError
+from proxy.evidence import Attested, Forged, Unattested, Unverifiable
+from tests.world.attacks import OTHER, SHA256, root_of
+from tests.world.sigstore import PrivateSigstore, document
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def sigstore() -> PrivateSigstore:
+    return PrivateSigstore(seed=1)
+
+
+def roots_of(sigstore: PrivateSigstore) -> TrustRoots:
+    root = replace(root_of(sigstore), name="default")
+    return TrustRoots(default="default", named={"default": root})
+
+
+def settings(workers: int, timeout: timedelta = timedelta(seconds=60), queue: int = 64) -> VerificationSettings:
+    return VerificationSettings(workers=workers, timeout=timeout, queue=queue)
+
+
+def jobs(sigstore: PrivateSigstore, count: int) -> list[Job]:
+    """Good, forged, unverifiable and empty documents by turns, so that an answer out of order is seen."""
+    made = []
+    for number in range(count):
+        filename = f"widget-1.{number}.tar.gz"
+        raw = (
+            sigstore.provenance(filename, SHA256),
+            sigstore.provenance(filename, OTHER),
+            sigstore.provenance(filename, SHA256, predicate_type="https://example.com/sbom"),
+            document(),
+        )[number % 4]
+        made.append(Job(filename=filename, sha256=SHA256, provenance=raw))
+    return made
+
+
+KINDS = (Attested, Forged, Unverifiable, Unattested)
+
+
+def check(found: list[object], count: int) -> None:
+    assert [type(one) for one in found] == [KINDS[number % 4] for number in range(count)]
+    for number, one in enumerate(found):
+        if isinstance(one, Attested):
+            assert one.attestations[0].subject == f"widget-1.{number}.tar.gz"
+
+
+@pytest.fixture(params=[0, 1, 2], ids=["thread", "one-worker", "two-workers"])
+async def verifier(request: pytest.FixtureRequest, sigstore: PrivateSigstore) -> AsyncIterator[Verifier]:
+    made = Verifier(roots_of(sigstore), settings(request.param))
+    await made.start()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def one_worker(sigstore: PrivateSigstore) -> AsyncIterator[Verifier]:
+    made = Verifier(roots_of(sigstore), settings(1))
+    await made.start()
+    yield made
+    await made.close()
+
+
+def pids(verifier: Verifier) -> list[int]:
+    return [worker.running.pid for worker in verifier._workers if worker.running is not None]
+
+
+async def settled() -> None:
+    """Until whatever the loop can do without an answer is done: a batch is put, taken and written."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+async def test_answers_come_in_the_order_of_the_jobs(verifier: Verifier, sigstore: PrivateSigstore) -> None:
+    for count in (0, 1, 3, 53):
+        check(list(await verifier.verify(jobs(sigstore, count))), count)
+
+
+async def test_several_callers_are_served_at_once(verifier: Verifier, sigstore: PrivateSigstore) -> None:
+    asked = jobs(sigstore, 24)
+    for found in await asyncio.gather(*(verifier.verify(asked) for _ in range(4))):
+        check(list(found), 24)
+
+
+async def test_a_renewed_root_is_in_force_without_restart(verifier: Verifier, sigstore: PrivateSigstore) -> None:
+    before = verifier.roots_digest
+    sigstore.new_rekor_key()
+    asked = [
+        Job(filename="widget-1.0.tar.gz", sha256=SHA256, provenance=sigstore.provenance("widget-1.0.tar.gz", SHA256))
+    ]
+    (unknown,) = await verifier.verify(asked)
+    assert isinstance(unknown, Unverifiable)
+    running = pids(verifier)
+    verifier.renew(replace(root_of(sigstore), name="default"))
+    (known,) = await verifier.verify(asked)
+    assert isinstance(known, Attested)
+    assert pids(verifier) == running
+    assert verifier.roots_digest != before
+    assert verifier.earlier_digests_for(None) != ()
+    assert not verifier.still_stands(unknown, None)
+    assert verifier.still_stands(known, None)
+
+
+async def test_a_root_that_there_isnt_is_our_failure(verifier: Verifier, sigstore: PrivateSigstore) -> None:
+    (job, *_) = jobs(sigstore, 1)
+    with pytest.raises(VerificationUnavailableError, match="expected one of default, found acme"):
+        await verifier.verify([replace(job, trust="acme")])
+    check(list(await verifier.verify([job])), 1)
+
+
+async def test_a_worker_killed_in_the_middle_of_a_batch_is_replaced_and_no_answer_is_wrong(
+    one_worker: Verifier, sigstore: PrivateSigstore
+) -> None:
+    (pid,) = pids(one_worker)
+    os.kill(pid, signal.SIGSTOP)
+    asked = asyncio.create_task(one_worker.verify(jobs(sigstore, 20)))
+    await settled()
+    assert (one_worker.waiting, asked.done()) == (0, False)
+    os.kill(pid, signal.SIGKILL)
+    check(list(await asked), 20)
+    assert pids(one_worker) != [pid]
+
+
+async def test_workers_killed_between_batches_are_replaced(sigstore: PrivateSigstore) -> None:
+    verifier = Verifier(roots_of(sigstore), settings(2))
+    await verifier.start()
+    for pid in pids(verifier):
+        os.kill(pid, signal.SIGKILL)
+    check(list(await verifier.verify(jobs(sigstore, 44))), 44)
+    await verifier.close()
+
+
+async def test_documents_that_kill_every_worker_are_our_failure_and_nothing_hangs(
+    sigstore: PrivateSigstore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "_BOOT", "raise SystemExit(3)")
+    verifier = Verifier(roots_of(sigstore), settings(1))
+    await verifier.start()
+    with pytest.raises(VerificationUnavailableError, match="died"):
+        await verifier.verify(jobs(sigstore, 4))
+    monkeypatch.undo()
+    check(list(await verifier.verify(jobs(sigstore, 4))), 4)
+    await verifier.close()
+
+
+async def test_a_worker_that_doesnt_answer_in_time_is_replaced(sigstore: PrivateSigstore) -> None:
+    verifier = Verifier(roots_of(sigstore), settings(1))
+    await verifier.start()
+    check(list(await verifier.verify(jobs(sigstore, 4))), 4)
+    verifier._timeout = 0.1
+    os.kill(pids(verifier)[0], signal.SIGSTOP)
+    with pytest.raises(VerificationUnavailableError, match="more than"):
+        await verifier.verify(jobs(sigstore, 4))
+    verifier._timeout = 60
+    check(list(await verifier.verify(jobs(sigstore, 4))), 4)
+    await verifier.close()
+
+
+async def test_the_queue_is_bounded_and_whoever_brings_more_waits(sigstore: PrivateSigstore) -> None:
+    verifier = Verifier(roots_of(sigstore), settings(1, queue=1))
+    await verifier.start()
+    (pid,) = pids(verifier)
+    os.kill(pid, signal.SIGSTOP)
+    asked = [asyncio.create_task(verifier.verify(jobs(sigstore, 4))) for _ in range(5)]
+    await settled()
+    assert verifier.waiting == 1
+    os.kill(pid, signal.SIGCONT)
+    for found in await asyncio.gather(*asked):
+        check(list(found), 4)
+    await verifier.close()
+
+
+async def test_a_caller_who_leaves_harms_nobody(one_worker: Verifier, sigstore: PrivateSigstore) -> None:
+    (pid,) = pids(one_worker)
+    os.kill(pid, signal.SIGSTOP)
+    leaving = asyncio.create_task(one_worker.verify(jobs(sigstore, 8)))
+    staying = asyncio.create_task(one_worker.verify(jobs(sigstore, 8)))
+    await settled()
+    leaving.cancel()
+    os.kill(pid, signal.SIGCONT)
+    check(list(await staying), 8)
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    assert pids(one_worker) == [pid]
+
+
+@pytest.mark.parametrize("count", [0, 1])
+async def test_closing_fails_those_who_wait_and_ends_the_workers(count: int, sigstore: PrivateSigstore) -> None:
+    verifier = Verifier(roots_of(sigstore), settings(count, queue=1))
+    await verifier.start()
+    running = pids(verifier)
+    for pid in running:
+        os.kill(pid, signal.SIGSTOP)
+    asked = [asyncio.create_task(verifier.verify(jobs(sigstore, 40))) for _ in range(4)]
+    await settled()
+    for pid in running:
+        os.kill(pid, signal.SIGCONT)
+    await verifier.close()
+    found = await asyncio.gather(*asked, return_exceptions=True)
+    assert {type(one) for one in found} == {VerificationUnavailableError}
+    for pid in running:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    with pytest.raises(VerificationUnavailableError, match="not running"):
+        await verifier.verify(jobs(sigstore, 1))
+    await verifier.close()
+
+
+async def test_a_verifier_that_was_never_started_says_so(sigstore: PrivateSigstore) -> None:
+    with pytest.raises(VerificationUnavailableError, match="not running"):
+        await Verifier(roots_of(sigstore), settings(1)).verify(jobs(sigstore, 1))
+
+
+async def test_a_worker_ignores_the_terminals_interrupt(one_worker: Verifier, sigstore: PrivateSigstore) -> None:
+    check(list(await one_worker.verify(jobs(sigstore, 4))), 4)
+    running = pids(one_worker)
+    os.kill(running[0], signal.SIGINT)
+    check(list(await one_worker.verify(jobs(sigstore, 4))), 4)
+    assert pids(one_worker) == running
+
+
+_OWNER = """
+import asyncio, sys
+from proxy.attestation.settings import VerificationSettings
+from proxy.attestation.workers import Verifier
+from tests.service.test_workers import jobs, pids, roots_of
+from tests.world.sigstore import PrivateSigstore
+async def main():
+    sigstore = PrivateSigstore(seed=1)
+    verifier = Verifier(roots_of(sigstore), VerificationSettings(workers=2))
+    await verifier.start()
+    asked = jobs(sigstore, 40)
+    await verifier.verify(asked)
+    busy = [asyncio.create_task(verifier.verify(asked * 20)) for _ in range(20)] if sys.argv[1] == "busy" else []
+    print(*pids(verifier), flush=True)
+    await asyncio.gather(*busy)
+    await asyncio.Event().wait()
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="waits for processes that are not its children")
+@pytest.mark.parametrize("state", ["idle", "busy"])
+def test_no_worker_outlives_its_owner_by_two_seconds(state: str, tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", _OWNER, state],
+        stdout=subprocess.PIPE,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as owner:
+        assert owner.stdout is not None
+        running = [int(pid) for pid in owner.stdout.readline().split()]
+        assert len(running) == 2
+        ends = [os.pidfd_open(pid) for pid in running]
+        owner.kill()
+        waiting = select.poll()
+        for end in ends:
+            waiting.register(end, select.POLLIN)
+        gone: set[int] = set()
+        while len(gone) < 2:
+            ready = waiting.poll(2000)
+            assert ready, f"still there: {running}"
+            for end, _ in ready:
+                waiting.unregister(end)
+                gone.add(end)
+        for end in ends:
+            os.close(end)
+
+
+_LIGHT = """
+import sys
+import proxy.attestation.workers, proxy.attestation.codec, proxy.attestation.roots, proxy.attestation.settings
+heavy = {"sigstore", "pypi_attestations", "cryptography", "tuf", "multiprocessing"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+def test_the_owners_side_imports_nothing_heavy() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", _LIGHT], capture_output=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert (ran.returncode, ran.stderr.decode()) == (0, "")
+
+
+async def test_a_worker_imports_nothing_from_the_working_directory(
+    sigstore: PrivateSigstore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sigstore.py").write_text("raise SystemExit('imported from the working directory')")
+    (tmp_path / "json.py").write_text("raise SystemExit('imported from the working directory')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    verifier = Verifier(roots_of(sigstore), settings(1))
+    await verifier.start()
+    check(list(await verifier.verify(jobs(sigstore, 4))), 4)
+    await verifier.close()
+
+
+def test_the_default_leaves_a_core_to_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cores, expected in ((1, 0), (2, 1), (4, 3), (64, 4)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)), raising=False)
+        assert default_workers() == expected

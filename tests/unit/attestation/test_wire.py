@@ -1,0 +1,95 @@
+"""What a worker and its owner say to each other, and what the owner makes of nonsense."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+
+import pytest
+
+from proxy.attestation import wire, worker
+from proxy.attestation.roots import TrustRoots
+from proxy.attestation.wire import Job
+from proxy.evidence import Attested, Evidence, Unattested, Unverifiable
+from tests.world.attacks import FILENAME, SHA256, root_of
+from tests.world.sigstore import PrivateSigstore, document
+
+SIGSTORE = PrivateSigstore(seed=1)
+ROOT = replace(root_of(SIGSTORE), name="default")
+NARROW = replace(ROOT, name="acme", issuers=frozenset({"https://a.example", "https://b.example"}))
+ROOTS = TrustRoots(default="default", named={"default": ROOT, "acme": NARROW}, further=("acme",))
+JOBS = [
+    Job(filename=FILENAME, sha256=SHA256, provenance=SIGSTORE.provenance(FILENAME, SHA256)),
+    Job(filename="\ud800\n", sha256="", provenance=b"\xff\x00", trust="acme"),
+]
+
+
+def test_roots_arrive_as_they_were_sent() -> None:
+    arrived = wire.decode_order(wire.encode_roots(ROOTS))
+    assert isinstance(arrived, TrustRoots)
+    assert (arrived.digest, arrived.further) == (ROOTS.digest, ROOTS.further)
+    assert arrived.for_index() == ROOTS.for_index()
+
+
+def test_jobs_arrive_as_they_were_sent() -> None:
+    assert wire.decode_order(wire.encode_batch(JOBS)) == JOBS
+
+
+def test_answers_arrive_as_they_were_sent() -> None:
+    evidence: list[Evidence] = [Unattested(), Unverifiable(reason="\u2014")]
+    assert wire.decode_answer(wire.encode_answer(evidence), 2) == evidence
+    assert wire.decode_answer(wire.encode_failure("why"), 2) == "why"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b"null",
+        b"\xff",
+        b"[" * 100_000,
+        b'{"evidence":[]}',
+        b'{"evidence":[1]}',
+        b'{"evidence":["x"]}',
+        b'{"evidence":null}',
+        wire.encode_answer([Unattested(), Unattested()]),
+    ],
+)
+def test_an_answer_that_makes_no_sense_is_a_failure(raw: bytes) -> None:
+    assert isinstance(wire.decode_answer(raw, 1), str)
+    assert wire.decode_answer(wire.encode_answer([Unattested()]), 1) == [Unattested()]
+
+
+def test_a_worker_serves_until_its_orders_end() -> None:
+    jobs = [*JOBS, Job(filename=FILENAME, sha256=SHA256, provenance=document())]
+    orders = io.BytesIO(wire.frame(wire.encode_roots(ROOTS)) + wire.frame(wire.encode_batch(jobs)) + b"\x00\x00")
+    answers = io.BytesIO()
+    worker.serve(orders, answers)
+    raw = answers.getvalue()
+    assert int.from_bytes(raw[: wire.LENGTH], "big") == len(raw) - wire.LENGTH
+    found = wire.decode_answer(raw[wire.LENGTH :], 3)
+    assert isinstance(found, list)
+    assert [type(one).__name__ for one in found] == ["Attested", "Forged", "Unattested"]
+    assert isinstance(found[0], Attested)
+
+
+def test_an_order_that_is_cut_or_too_long_ends_the_worker() -> None:
+    for orders in (b"\x00\x00\x00\x09{}", (wire.LARGEST + 1).to_bytes(4, "big") + b"{}"):
+        answers = io.BytesIO()
+        worker.serve(io.BytesIO(orders), answers)
+        assert answers.getvalue() == b""
+
+
+def test_a_worker_without_memory_or_roots_answers_with_its_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert b"no trust roots" in worker.answer(JOBS, None)
+
+    def burst(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(worker, "verify", burst)
+    answer = worker.answer(JOBS, ROOTS)
+    assert wire.decode_answer(answer, 2) == "the worker has no memory left"
+    assert json.loads(answer).keys() == {"failure"}
