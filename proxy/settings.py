@@ -207,6 +207,10 @@ def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and get_origin(annotation) is None:
         if issubclass(annotation, BaseModel):
             yield annotation
+            return
+        # A collection type of ours, such as `Indexes(tuple[IndexSettings, ...])`.
+        for base in getattr(annotation, "__orig_bases__", ()):
+            yield from _models_in(base)
         return
     for argument in get_args(annotation):
         yield from _models_in(argument)

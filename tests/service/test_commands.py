@@ -1,0 +1,157 @@
+"""check, explain, verify, trust: what people and programs read, and the exit status."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.cli import run
+from tests.world.alone import in_thread
+from tests.world.distributions import wheel
+from tests.world.index import Index
+from tests.world.sigstore import WHEN, GitHub, PrivateSigstore
+
+POLICY = """
+version = 1
+[[rules]]
+name = "widgets come from acme"
+projects = ["widget"]
+publishers = [{ kind = "GitHub", repository = "acme/widget" }]
+[[rules]]
+name = "everything else"
+projects = ["*"]
+"""
+
+
+@pytest.fixture
+def sigstore() -> PrivateSigstore:
+    return PrivateSigstore(seed=3)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, sigstore: PrivateSigstore) -> Path:
+    """A configuration whose index is not there."""
+    return written(tmp_path, "https://index.example/simple/", "index.example", sigstore)
+
+
+def written(directory: Path, url: str, host: str, sigstore: PrivateSigstore) -> Path:
+    (directory / "root.json").write_bytes(sigstore.trusted_root())
+    (directory / "policy.toml").write_text(POLICY, "utf-8")
+    config = directory / "proxy.toml"
+    config.write_text(
+        f"""
+policy = "policy.toml"
+[storage]
+directory = "storage"
+[trust]
+root = "root.json"
+[verification]
+workers = 0
+[[indexes]]
+name = "test"
+url = "{url}"
+file-hosts = ["{host}"]
+""",
+        "utf-8",
+    )
+    return config
+
+
+def test_check_shows_what_a_configuration_means(settings: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["check", "--config", str(settings)]) == 0
+    shown = capsys.readouterr().out
+    for part in ("widgets come from acme", "https://index.example/simple/", "index.example", "good"):
+        assert part in shown
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("[storage]", "[sotrage]", "storage"),
+        ("workers = 0", 'workers = "two"', "verification.workers"),
+        ('name = "test"', 'name = "test"\nfile-host = []', "file-hosts"),
+        ('policy = "policy.toml"', 'policy = "missing.toml"', "missing.toml"),
+    ],
+)
+def test_a_wrong_setting_is_exit_2_and_says_where(
+    settings: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, says: str
+) -> None:
+    settings.write_text(settings.read_text("utf-8").replace(old, new), "utf-8")
+    assert run(["check", "--config", str(settings)]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_explain_tells_each_verdict_and_changes_nothing(
+    tmp_path: Path, sigstore: PrivateSigstore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, bad = wheel("widget", "1.0"), wheel("widget", "2.0")
+    acme = GitHub(repository="acme/widget")
+    with in_thread(Index) as index:
+        index.add(good, upload_time=WHEN, provenance=sigstore.provenance(good.filename, good.sha256, acme))
+        index.add(bad)
+        config = written(tmp_path, index.url, index.files_host, sigstore)
+        assert run(["explain", "widget", "--config", str(config)]) == 1
+        shown = capsys.readouterr().out
+        assert "acme/widget" in shown
+        assert "1 approved, 1 withheld" in shown
+        assert run(["explain", "Widget", "1.0", "--config", str(config)]) == 0
+        capsys.readouterr()
+        assert run(["explain", "widget", bad.filename, "--json", "--config", str(config)]) == 1
+        (told,) = json.loads(capsys.readouterr().out)["files"]
+        assert (told["verdict"], told["reasons"][0]["rule"]) == ("withheld", "widgets come from acme")
+        assert run(["explain", "widget", "3.0", "--config", str(config)]) == 2
+        assert run(["explain", "nothing", "--config", str(config)]) == 3
+    assert not (tmp_path / "storage").exists()
+
+
+def verified(directory: Path, *arguments: str) -> int:
+    return run(["verify", *arguments, "--config", str(directory / "proxy.toml")])
+
+
+def test_verify_tells_what_a_document_proves_of_a_file(
+    tmp_path: Path, settings: Path, sigstore: PrivateSigstore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    built = wheel("widget", "1.0")
+    file, document = tmp_path / built.filename, tmp_path / "provenance"
+    file.write_bytes(built.content)
+    acme = GitHub(repository="acme/widget")
+    document.write_bytes(sigstore.provenance(built.filename, built.sha256, acme))
+    arguments = (str(file), "--provenance", str(document))
+    assert verified(tmp_path, *arguments) == 0
+    assert "acme/widget" in capsys.readouterr().out
+    assert verified(tmp_path, *arguments, "--policy", str(tmp_path / "policy.toml"), "--json") == 0
+    told: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert (told["verdict"], told["rule"]) == ("approved", "widgets come from acme")
+    assert told["provenance-sha256"] == hashlib.sha256(document.read_bytes()).hexdigest()
+
+    document.write_bytes(sigstore.provenance(built.filename, built.sha256, GitHub(repository="mallory/widget")))
+    assert verified(tmp_path, *arguments) == 0, "it proves what it proves"
+    assert verified(tmp_path, *arguments, "--policy", str(tmp_path / "policy.toml")) == 1
+    assert "[publisher]" in capsys.readouterr().out
+
+    document.write_bytes(sigstore.provenance(built.filename, "0" * 64, acme))
+    assert verified(tmp_path, *arguments) == 1
+    assert "FORGED" in capsys.readouterr().out
+    assert settings.exists()
+
+
+def test_verify_says_what_it_cannot_read(tmp_path: Path, settings: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verified(tmp_path, str(tmp_path / "nothing.whl"), "--provenance", str(settings)) == 2
+    assert verified(tmp_path, str(settings), "--provenance", str(tmp_path / "nothing")) == 2
+    assert "nothing: cannot be read" in capsys.readouterr().err
+
+
+def test_trust_show_names_the_roots(settings: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["trust", "show", "--json", "--config", str(settings)]) == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    assert told["name"] == "default"
+    assert told["digest"] == hashlib.sha256((settings.parent / "root.json").read_bytes()).hexdigest()
+
+
+def test_the_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["policy", "schema"]) == 0
+    assert "rules" in json.loads(capsys.readouterr().out)["properties"]
