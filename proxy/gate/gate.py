@@ -41,6 +41,7 @@ from proxy.telemetry.metrics import VERDICTS
 from proxy.upstream import Validators
 
 _MOST_FILES_IN_MEMORY = 60_000
+_LONGEST_GRACE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +97,9 @@ class Gate:
             NotYetError: it is still being worked out; the work goes on.
             AssayError: it cannot be had now.
         """
+        return await self._page(name, self._settings.patience.total_seconds())
+
+    async def _page(self, name: NormalizedName, patience: float | None) -> Judged:
         while True:
             judged = self._judged.get(name)
             if judged is not None and self._is_current(judged):
@@ -104,8 +108,10 @@ class Gate:
             if name not in self._flights:
                 self._flights[name] = flight = asyncio.create_task(self._fly(name), name=f"page {name}")
                 flight.add_done_callback(lambda done: self._landed(name, done))
+            if judged is not None and self._is_current(judged, overdue=_grace(judged)):
+                return judged
             flight = self._flights[name]
-            done, _ = await asyncio.wait({flight}, timeout=self._settings.patience.total_seconds())
+            done, _ = await asyncio.wait({flight}, timeout=patience)
             if not done:
                 raise NotYetError(f"the page of {name} is being worked out: its files are being verified; ask again")
             judged = flight.result()
@@ -128,7 +134,8 @@ class Gate:
         name = _project_of(approved)
 
         async def still_approved() -> None:
-            verdict = (await self.page(name)).by_location.get(approved.file.location)
+            # However long it takes: the client has its head and waits for the tail, there is nothing to be asked again.
+            verdict = (await self._page(name, None)).by_location.get(approved.file.location)
             if isinstance(verdict, Withheld):
                 raise WithheldError(verdict)
             if verdict is None or verdict.file.sha256 != approved.file.sha256:
@@ -179,10 +186,11 @@ class Gate:
         for flight in flights:
             flight.cancel()
         await asyncio.gather(*flights, return_exceptions=True)
+        await self._pages.close()
 
-    def _is_current(self, judged: Judged) -> bool:
+    def _is_current(self, judged: Judged, *, overdue: timedelta = timedelta(0)) -> bool:
         now = self._clock()
-        fresh = abs(now - judged.page.checked) < judged.page.index.freshness.page
+        fresh = abs(now - judged.page.checked) < judged.page.index.freshness.page + overdue
         return fresh and judged.holds(policy=self.policy.digest, roots=self._proofs.roots_digest, now=now)
 
     def _owner(self, name: NormalizedName) -> IndexSettings:
@@ -288,6 +296,15 @@ class Gate:
         judged = self._judged.pop(name, None)
         if judged is not None:
             self._files -= 1 + len(judged.page.project.files)
+
+
+def _grace(judged: Judged) -> timedelta:
+    """How long past its freshness a page is served while one renewal runs in the background.
+
+    A page that is asked for more than once a minute never waits for its index; for one that is not, a minute is no
+    reason to be late. Nothing for a page that is stale already: what it says of itself must be said again.
+    """
+    return timedelta(0) if judged.page.stale else min(_LONGEST_GRACE, judged.page.index.freshness.page / 10)
 
 
 def _listed(page: Page, policy: Policy, decided: tuple[Approved | Withheld, ...]) -> ApprovedPage:

@@ -4,7 +4,10 @@ Owns pages and their records (a header and a compressed body, checked against it
 nothing.
 
 - Within `freshness.page` a remembered page is used without asking; after it a conditional request renews it.
-- While the index is unavailable a page is used up to `max-stale` beyond that, and says so (`Page.stale`).
+- While the index is unavailable, or answers nonsense, a page is used up to `max-stale` beyond that, and says so
+  (`Page.stale`). An index that is silent is waited for a few seconds only where there is such a page; the question goes
+  on, and its answer is used when it comes.
+- An index that refuses (401, 403, 451) is obeyed: nothing remembered is used in the place of its answer.
 - A page whose serial is lower than one seen before is a rollback: the newer page is kept, and it is an alarm.
 - That the index has no such project is remembered too, for at most a minute.
 """
@@ -12,7 +15,6 @@ nothing.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import zlib
 from collections import OrderedDict
@@ -22,7 +24,23 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from proxy import telemetry
-from proxy.errors import UpstreamError, UpstreamNonsenseError, UpstreamUnavailableError
+from proxy.errors import (
+    UpstreamError,
+    UpstreamGoneError,
+    UpstreamNonsenseError,
+    UpstreamRefusedError,
+    UpstreamUnavailableError,
+)
+from proxy.gate.page_records import (
+    SCHEMA,
+    Key,
+    body_key,
+    decoded_header,
+    header_key,
+    inflated,
+    text_of,
+    version_of,
+)
 from proxy.indexes import IndexSettings
 from proxy.ports import Records
 from proxy.simple.model import NormalizedName, Project
@@ -30,12 +48,18 @@ from proxy.simple.parse import PageLimits, parse_project
 from proxy.telemetry.metrics import PAGES
 from proxy.upstream import Fetched, Nothing, Upstream, Validators
 
-_SCHEMA = 1
 _OFF_LOOP = 64 * 1024
 """Bytes of a page from which on parsing leaves the event loop."""
 _MOST_FILES_IN_MEMORY = 60_000
 """Of all parsed pages together; about 1 kB each."""
 _ABSENCE = timedelta(minutes=1)
+_HESITATION = timedelta(seconds=3)
+"""How long a silent index is waited for where there is a page to be used instead."""
+_OUTAGE = timedelta(seconds=10)
+"""How long an index that failed is not asked where there is a page to be used: an install asks for fifty pages, and
+must not wait for each of them."""
+_NAMED = 20
+"""Withdrawn files that one line of the log names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,17 +83,24 @@ class _Absence:
 
 
 _Kept = Page | _Absence
-_Key = tuple[str, NormalizedName]
 
 
 class Pages:
     """All pages. One caller at a time for each project: the gate's flight."""
 
-    def __init__(self, *, upstream: Upstream, records: Records, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        *,
+        upstream: Upstream,
+        records: Records,
+        clock: Callable[[], datetime],
+    ) -> None:
         self._upstream = upstream
         self._records = records
         self._clock = clock
-        self._memory: OrderedDict[_Key, _Kept] = OrderedDict()
+        self._asking: dict[Key, asyncio.Task[Page | None]] = {}
+        self._outages: dict[str, datetime] = {}
+        self._memory: OrderedDict[Key, _Kept] = OrderedDict()
         self._files = 0
 
     async def current(self, index: IndexSettings, name: NormalizedName, *, newest_serial: int | None) -> Page | None:
@@ -84,15 +115,58 @@ class Pages:
             PAGES.labels("fresh").inc()
             return kept if isinstance(kept, Page) else None
         page = kept if isinstance(kept, Page) else None
+        if page is None or self._age(page) > index.freshness.page + index.freshness.max_stale:
+            return await asyncio.shield(self._ask(index, name, page, newest_serial))
+        if self._is_out(index):
+            return replace(page, stale=True)
+        asking = self._ask(index, name, page, newest_serial)
+        done, _ = await asyncio.wait({asking}, timeout=_HESITATION.total_seconds())
         try:
-            answer = await self._upstream.page(index, name, page.validators if page else Validators())
-            return await self._take(index, name, answer, page, newest_serial)
-        except UpstreamUnavailableError as error:
-            if page is None or self._age(page) > index.freshness.page + index.freshness.max_stale:
-                raise
+            if done:
+                return asking.result()
+            raise UpstreamUnavailableError(f"{index.name} has not answered within {_HESITATION.total_seconds():.0f} s")
+        except (UpstreamRefusedError, UpstreamGoneError):
+            raise
+        except UpstreamError as error:
+            self._outages[index.name] = self._clock()
             PAGES.labels("stale").inc()
             telemetry.warning("page-stale", index=index.name, project=name, age=str(self._age(page)), error=str(error))
             return replace(page, stale=True)
+
+    async def close(self) -> None:
+        """End the questions that are under way."""
+        asking = list(self._asking.values())
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+
+    def _is_out(self, index: IndexSettings) -> bool:
+        since = self._outages.get(index.name)
+        return since is not None and abs(self._clock() - since) < _OUTAGE
+
+    def _ask(
+        self, index: IndexSettings, name: NormalizedName, page: Page | None, newest: int | None
+    ) -> asyncio.Task[Page | None]:
+        """The question to the index: one for each page, which outlives who asked it."""
+        key = (index.name, name)
+        if key not in self._asking:
+            self._asking[key] = task = asyncio.create_task(self._answer(index, name, page, newest), name=f"ask {name}")
+            task.add_done_callback(lambda done: self._answered(key, done))
+        return self._asking[key]
+
+    def _answered(self, key: Key, task: asyncio.Task[Page | None]) -> None:
+        del self._asking[key]
+        # Read here, because whoever asked may have turned to the page that was remembered.
+        if not task.cancelled() and (error := task.exception()) is not None:
+            telemetry.event("page-not-renewed", index=key[0], project=key[1], error=str(error))
+
+    async def _answer(
+        self, index: IndexSettings, name: NormalizedName, page: Page | None, newest: int | None
+    ) -> Page | None:
+        answer = await self._upstream.page(index, name, page.validators if page else Validators())
+        taken = await self._take(index, name, answer, page, newest)
+        self._outages.pop(index.name, None)
+        return taken
 
     def forget(self, index: IndexSettings, name: NormalizedName) -> None:
         """Drop what is in memory, so that the record is read again."""
@@ -112,9 +186,11 @@ class Pages:
             return await self._keep(name, replace(page, checked=now))
         if isinstance(answer, Nothing):
             # Withdrawn or never there: what was listed before is not any more.
+            if page is not None:
+                telemetry.warning("project-withdrawn", index=index.name, project=name, files=len(page.project.files))
             await self._keep_absence(index, name, now)
             return None
-        if page is not None and page.version == _version(answer):
+        if page is not None and page.version == version_of(answer):
             return await self._keep(name, replace(page, checked=now, validators=answer.validators))
         fresh = await self._parsed(index, name, answer, now)
         if newest is not None and fresh.project.serial is not None and fresh.project.serial < newest:
@@ -126,8 +202,10 @@ class Pages:
                     f"{index.name} offers serial {fresh.project.serial} of {name}, older than {newest}, seen before"
                 )
             return await self._keep(name, replace(page, checked=now))
+        if page is not None:
+            _tell_withdrawn(page, fresh)
         telemetry.event("page-fetched", index=index.name, project=name, files=len(fresh.project.files))
-        return await self._keep(name, fresh, body=answer.body, content_type=answer.content_type, url=answer.url)
+        return await self._keep(name, fresh, answer)
 
     async def _parsed(self, index: IndexSettings, name: NormalizedName, answer: Fetched, checked: datetime) -> Page:
         arguments = (answer.body, answer.content_type, answer.url, name)
@@ -137,7 +215,7 @@ class Pages:
         else:
             project = await asyncio.to_thread(parse_project, *arguments, serial=answer.serial, limits=limits)
         return Page(
-            index=index, project=project, version=_version(answer), checked=checked, validators=answer.validators
+            index=index, project=project, version=version_of(answer), checked=checked, validators=answer.validators
         )
 
     def _age(self, kept: _Kept) -> timedelta:
@@ -154,14 +232,14 @@ class Pages:
         if key in self._memory:
             self._memory.move_to_end(key)
             return self._memory[key]
-        header = _decoded_header(await self._records.get(_header_key(key)))
+        header = decoded_header(await self._records.get(header_key(key)))
         if header is None or header.get("address") != index.url:
             return None
         try:
             checked = datetime.fromtimestamp(float(header["checked"]), UTC)
             if header.get("absent") is True:
                 return self._remember(key, _Absence(checked=checked))
-            body = await self._records.get(_body_key(key))
+            body = await self._records.get(body_key(key))
             return None if body is None else self._remember(key, await self._reread(index, name, header, body, checked))
         except (KeyError, TypeError, ValueError, OverflowError, OSError, zlib.error, UpstreamError) as error:
             telemetry.warning("record-broken", record="page", index=index.name, project=name, error=str(error))
@@ -171,48 +249,46 @@ class Pages:
         self, index: IndexSettings, name: NormalizedName, header: dict[str, Any], body: bytes, checked: datetime
     ) -> Page:
         answer = Fetched(
-            body=await asyncio.to_thread(_inflated, body, index.limits.page),
+            body=await asyncio.to_thread(inflated, body, index.limits.page),
             content_type=str(header["content_type"]),
             url=str(header["url"]),
-            validators=Validators(etag=_text(header, "etag"), last_modified=_text(header, "last_modified")),
+            validators=Validators(etag=text_of(header, "etag"), last_modified=text_of(header, "last_modified")),
             serial=header.get("serial") if isinstance(header.get("serial"), int) else None,
         )
-        if _version(answer) != header.get("version"):
+        if version_of(answer) != header.get("version"):
             raise ValueError("the body is not the one that the header describes")
         return await self._parsed(index, name, answer, checked)
 
-    async def _keep(
-        self, name: NormalizedName, page: Page, *, body: bytes | None = None, content_type: str = "", url: str = ""
-    ) -> Page:
+    async def _keep(self, name: NormalizedName, page: Page, answer: Fetched | None = None) -> Page:
+        """Remember a page; `answer` is what it was parsed from, None where that is remembered already."""
         key = (page.index.name, name)
         self._remember(key, page)
-        if body is None:
-            header = _decoded_header(await self._records.get(_header_key(key)))
+        if answer is None:
+            header = decoded_header(await self._records.get(header_key(key)))
             if header is None or header.get("version") != page.version:
                 return page
         else:
-            header = {"content_type": content_type, "url": url}
-            await self._records.put(_body_key(key), await asyncio.to_thread(zlib.compress, body, 1))
+            header = {"content_type": answer.content_type, "url": answer.url, "serial": answer.serial}
+            await self._records.put(body_key(key), await asyncio.to_thread(zlib.compress, answer.body, 1))
         header |= {
-            "schema": _SCHEMA,
+            "schema": SCHEMA,
             "address": page.index.url,
             "checked": page.checked.timestamp(),
             "version": page.version,
             "etag": page.validators.etag,
             "last_modified": page.validators.last_modified,
-            "serial": page.project.serial,
         }
-        await self._records.put(_header_key(key), json.dumps(header).encode())
+        await self._records.put(header_key(key), json.dumps(header).encode())
         return page
 
     async def _keep_absence(self, index: IndexSettings, name: NormalizedName, now: datetime) -> None:
         key = (index.name, name)
         self._remember(key, _Absence(checked=now))
-        header = {"schema": _SCHEMA, "address": index.url, "checked": now.timestamp(), "absent": True}
-        await self._records.put(_header_key(key), json.dumps(header).encode())
-        await self._records.delete(_body_key(key))
+        header = {"schema": SCHEMA, "address": index.url, "checked": now.timestamp(), "absent": True}
+        await self._records.put(header_key(key), json.dumps(header).encode())
+        await self._records.delete(body_key(key))
 
-    def _remember(self, key: _Key, kept: _Kept) -> _Kept:
+    def _remember(self, key: Key, kept: _Kept) -> _Kept:
         self._evict(key)
         self._memory[key] = kept
         self._files += _weight(kept)
@@ -220,49 +296,26 @@ class Pages:
             self._evict(next(iter(self._memory)))
         return kept
 
-    def _evict(self, key: _Key) -> None:
+    def _evict(self, key: Key) -> None:
         kept = self._memory.pop(key, None)
         if kept is not None:
             self._files -= _weight(kept)
 
 
+def _tell_withdrawn(page: Page, fresh: Page) -> None:
+    """Say which files the index lists no more: whoever has installed them may want to know."""
+    listed = {file.filename for file in fresh.project.files}
+    gone = [file.filename for file in page.project.files if file.filename not in listed]
+    if gone:
+        telemetry.warning(
+            "files-withdrawn",
+            index=fresh.index.name,
+            project=fresh.project.name,
+            count=len(gone),
+            filenames=sorted(gone)[:_NAMED],
+        )
+
+
 def _weight(kept: _Kept) -> int:
     # An absence or an empty page weighs something too, so that thousands of invented names stay bounded.
     return 10 + (len(kept.project.files) if isinstance(kept, Page) else 0)
-
-
-def _version(answer: Fetched) -> str:
-    digest = hashlib.sha256(answer.body)
-    digest.update(f"\n{answer.url}\n{answer.content_type}\n{answer.serial}".encode())
-    return digest.hexdigest()
-
-
-def _inflated(body: bytes, limit: int) -> bytes:
-    inflater = zlib.decompressobj()
-    inflated = inflater.decompress(body, limit + 1)
-    if len(inflated) > limit or not inflater.eof:
-        raise ValueError("the compressed body is cut or larger than a page may be")
-    return inflated
-
-
-def _decoded_header(record: bytes | None) -> dict[str, Any] | None:
-    if record is None:
-        return None
-    try:
-        header = json.loads(record)
-    except ValueError:
-        return None
-    return header if isinstance(header, dict) and header.get("schema") == _SCHEMA else None
-
-
-def _text(header: dict[str, Any], key: str) -> str | None:
-    value = header.get(key)
-    return value if isinstance(value, str) else None
-
-
-def _header_key(key: _Key) -> str:
-    return f"page:{key[0]}:{key[1]}"
-
-
-def _body_key(key: _Key) -> str:
-    return f"page-body:{key[0]}:{key[1]}"

@@ -5,7 +5,10 @@ named by its digest, and evidence is remembered under all that it depends on, so
 
 - A provenance that the page promises and the index does not have is forged by omission; so is one that was seen
   before and that the index offers no more, when our copy is gone too: evidence once recorded counts.
-- Failures of ours, and of the network, are exceptions: nothing about them is recorded, nothing is judged without.
+- Failures of ours, and of the network, are exceptions: nothing about them is recorded, nothing is judged without. What
+  was fetched and verified before one is recorded, so that the next try goes on from there.
+- An index that answers 429 is left alone for as long as it asks, up to a minute: the work belongs to the proxy, and a
+  request that waits for it is told to come back.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from urllib.parse import quote
 from proxy import telemetry
 from proxy.attestation.codec import decode_evidence, encode_evidence, evidence_key
 from proxy.attestation.workers import Job, Verifier
+from proxy.errors import AssayError
 from proxy.evidence import OMITTED, Evidence, Forged, Unattested
 from proxy.indexes import IndexSettings
 from proxy.ports import History, Records
@@ -34,6 +38,9 @@ _AT_ONCE = 24
 """Provenance requests to one index at a time: below what PyPI's front counts as abuse, enough to hide its latency."""
 _BATCH = 100
 """Documents fetched before their verification begins: the first batch is being verified while the next one comes."""
+
+_PATIENCE = 60.0
+"""Seconds that a document may be held back by the index's ``Retry-After``."""
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -82,12 +89,17 @@ class Proofs:
         batches = [newest_first[start : start + _BATCH] for start in range(0, len(newest_first), _BATCH)]
         two_at_once = asyncio.Semaphore(2)
 
+        trouble: list[AssayError] = []
+
         async def run(batch: Sequence[File]) -> dict[FileKey, Proof]:
             async with two_at_once:
-                return await self._batch(index, project, batch, history)
+                # After a failure nothing new is begun: the index has enough of us, or is not there.
+                return {} if trouble else await self._batch(index, project, batch, history, trouble)
 
         for found in await _all(run(batch) for batch in batches):
             proofs |= found
+        if trouble:
+            raise trouble[0]
         return proofs
 
     async def document(self, index: IndexSettings, project: NormalizedName, file: File) -> bytes | None:
@@ -99,14 +111,29 @@ class Proofs:
         return await self._document(index, project, file, _decoded_pointer(await self._records.get(_pointer_key(file))))
 
     async def _batch(
-        self, index: IndexSettings, project: NormalizedName, files: Sequence[File], history: History
+        self,
+        index: IndexSettings,
+        project: NormalizedName,
+        files: Sequence[File],
+        history: History,
+        trouble: list[AssayError],
     ) -> dict[FileKey, Proof]:
         pointers = await self._pointers(files)
         proofs = await self._recorded(index, files, pointers)
         missing = [file for file in files if _key(file) not in proofs]
-        fetched = await _all(self._document(index, project, file, pointers.get(_key(file))) for file in missing)
+
+        async def fetch(file: File) -> bytes | AssayError | None:
+            try:
+                return await self._document(index, project, file, pointers.get(_key(file)), trouble)
+            except AssayError as error:
+                trouble.append(error)
+                return error
+
+        fetched = await _all(fetch(file) for file in missing)
         jobs: list[tuple[File, bytes]] = []
         for file, document in zip(missing, fetched, strict=True):
+            if isinstance(document, AssayError):
+                continue
             if document is not None:
                 jobs.append((file, document))
             elif file.provenance is None and _digest(file) not in history.evidence:
@@ -141,9 +168,14 @@ class Proofs:
         return proofs
 
     async def _document(
-        self, index: IndexSettings, project: NormalizedName, file: File, pointer: Sha256 | None
+        self,
+        index: IndexSettings,
+        project: NormalizedName,
+        file: File,
+        pointer: Sha256 | None,
+        trouble: Sequence[AssayError] = (),
     ) -> bytes | None:
-        """Our copy, else the index's; None where the index says there is none."""
+        """Our copy, else the index's; None where the index says there is none. `trouble` of others ends it too."""
         if pointer is not None and (stored := await self._stored(pointer)) is not None:
             return stored
         address = _address(index, project, file)
@@ -151,8 +183,10 @@ class Proofs:
             return None
         slots = self._slots.setdefault(index.name, asyncio.Semaphore(_AT_ONCE))
         async with slots:
+            if trouble:
+                raise trouble[0]
             answer = await self._upstream.document(
-                index, address, accept=PROVENANCE_ACCEPT, limit=index.limits.provenance
+                index, address, accept=PROVENANCE_ACCEPT, limit=index.limits.provenance, patience=_PATIENCE
             )
         return answer.body if isinstance(answer, Fetched) else None
 
