@@ -1,0 +1,156 @@
+"""Projects with very many attested files: worked out once, newest first, and no failure loses what was verified."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.service.test_pages import settled
+from tests.world.connection import Answer
+from tests.world.distributions import Built, raw, wheel
+from tests.world.index import Index, Listed
+from tests.world.installers import ran
+from tests.world.proxy import JSON, running
+from tests.world.sigstore import PrivateSigstore
+from tests.world.wire import Fault, Refuse, Reply, Request
+
+PATH = "/simple/big/"
+REQUIRED = """
+version = 1
+[defaults]
+min-age = "0 days"
+[[rules]]
+name = "attested"
+projects = ["*"]
+attestations = "required"
+publishers = "any"
+"""
+FIRST = datetime(2026, 6, 1, 12, tzinfo=UTC)
+"""When the private Sigstore logs by default: nothing may be older than its own attestation."""
+
+
+def release(number: int) -> Built:
+    return raw(f"big-{number}.0-py3-none-any.whl", b"%d" % number)
+
+
+def filled(index: Index, sigstore: PrivateSigstore, files: int, attested: int) -> list[Listed]:
+    """`files` releases of which the newest `attested` have a provenance; the attested ones, newest first."""
+    signed = []
+    for number in range(files):
+        built = release(number)
+        document = sigstore.provenance(built.filename, built.sha256) if number >= files - attested else None
+        when = FIRST + timedelta(minutes=number)
+        listed = index.add(built, provenance=document, metadata=False, upload_time=when)
+        if document is not None:
+            # By address, since the index looks through its list for anything else.
+            index.serve(listed.provenance_path, Answer(body=document))
+            signed.append(listed)
+    return signed[::-1]
+
+
+def asked(index: Index) -> list[str]:
+    return [request.path for request in index.requests if request.path.startswith("/integrity/")]
+
+
+async def test_newest_first_once_each_and_a_second_client_joins_in(tmp_path: Path) -> None:
+    sigstore = PrivateSigstore(seed=1)
+    async with (
+        Index() as index,
+        running(index, tmp_path, policy=REQUIRED, sigstore=sigstore, patience=timedelta(0)) as proxy,
+    ):
+        signed = filled(index, sigstore, 300, 200)
+        stall = index.stall(signed[-1].provenance_path)
+        assert (await proxy.get(PATH)).status == 503
+        await stall.reached.wait()
+        second = await proxy.get(PATH)
+        assert (second.status, second.headers["Retry-After"]) == (503, "5")
+        assert "ask again" in second.reason
+        stall.release.set()
+        await settled(proxy)
+        assert await proxy.listed("big") == {listed.built.filename for listed in signed}
+        assert Counter(asked(index)).most_common(1)[0][1] == 1, "each document once"
+        assert set(asked(index)[:50]) <= {listed.provenance_path for listed in signed[:100]}, "newest first"
+        assert index.peak <= 30
+        assert index.count(PATH) == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Reply(429, headers={"Retry-After": "3600"}), Reply(503), Refuse(), Reply(200, b"x" * 3_000_000)],
+    ids=["429", "503", "refused", "huge"],
+)
+async def test_what_was_verified_before_a_failure_is_not_asked_for_again(tmp_path: Path, fault: Fault) -> None:
+    sigstore = PrivateSigstore(seed=1)
+    async with Index() as index, running(index, tmp_path, policy=REQUIRED, sigstore=sigstore) as proxy:
+        signed = filled(index, sigstore, 250, 250)
+        broken = signed[120].provenance_path
+        stall = index.stall(signed[99].provenance_path)
+        index.fault(broken, fault)
+        refused = asyncio.create_task(proxy.get(PATH))
+        await stall.reached.wait()
+        stall.release.set()
+        assert (await refused).status in {502, 503}, "nothing is judged without its evidence"
+        first = Counter(asked(index))
+        index.heal()
+        proxy.assembly.gate._proofs._upstream._pacing._until.clear()  # as if the hour had passed
+        assert len(await proxy.listed("big")) == 250
+        again = set(asked(index)[sum(first.values()) :])
+        newest = {listed.provenance_path for listed in signed[:100]}
+        assert newest <= set(first)
+        assert not again & newest, "what was verified is recorded"
+        assert broken in again
+
+
+async def test_some_429_are_obeyed_and_cost_no_more_than_their_time(tmp_path: Path) -> None:
+    sigstore = PrivateSigstore(seed=1)
+    refused = 0
+
+    def busy(request: Request) -> bool:
+        nonlocal refused
+        refused += request.path.startswith("/integrity/")
+        return request.path.startswith("/integrity/") and refused % 40 == 0
+
+    async with Index() as index, running(index, tmp_path, policy=REQUIRED, sigstore=sigstore) as proxy:
+        signed = filled(index, sigstore, 150, 150)
+        index.fault("*", Reply(429, headers={"Retry-After": "0"}), when=busy)
+        answers = await asyncio.gather(*(proxy.get(PATH, {"Accept": JSON}) for _ in range(3)))
+        assert {len(answer.json()["files"]) for answer in answers} == {len(signed)}
+        assert max(Counter(asked(index)).values()) <= 4
+
+
+@pytest.mark.long
+async def test_pip_installs_the_newest_of_fifteen_thousand_within_its_own_retries(tmp_path: Path) -> None:
+    sigstore = PrivateSigstore(seed=1)
+    seen = 0
+
+    def busy(request: Request) -> bool:
+        nonlocal seen
+        seen += request.path.startswith("/integrity/")
+        return request.path.startswith("/integrity/") and seen % 500 == 0
+
+    async with Index() as index, running(index, tmp_path, policy=REQUIRED, sigstore=sigstore) as proxy:
+        filled(index, sigstore, 14_999, 9_999)
+        newest = wheel("big", "20000.0")
+        document = sigstore.provenance(newest.filename, newest.sha256)
+        listed = index.add(newest, provenance=document, upload_time=FIRST + timedelta(days=20))
+        index.serve(listed.provenance_path, Answer(body=document))
+        index.latency = 0.03
+        index.fault("*", Reply(429, headers={"Retry-After": "1"}), when=busy)
+
+        async def install(number: int) -> None:
+            home = tmp_path / f"home-{number}"
+            home.mkdir()
+            python = Path(__file__).parents[2] / ".venv/bin/python"
+            target = ("--target", str(home / "site"), "--no-cache-dir", "--retries", "5")
+            outcome = await ran(
+                str(python), "-m", "pip", "install", *target, "--index-url", proxy.url, "big", home=home
+            )
+            assert outcome.status == 0, outcome.output
+            assert "big-20000.0" in outcome.output
+
+        await asyncio.gather(install(1), install(2))
+        assert max(Counter(asked(index)).values()) <= 5
