@@ -351,13 +351,13 @@ def test_the_order_of_the_page_is_irrelevant(world: World, seed: int) -> None:
 
 
 @few
-@given(worlds(), st.floats(min_value=0, max_value=1, exclude_max=True))
-def test_nothing_changes_before_the_instant_that_the_verdicts_name(world: World, share: float) -> None:
+@given(worlds(), st.integers(min_value=0, max_value=999))
+def test_nothing_changes_before_the_instant_that_the_verdicts_name(world: World, thousandths: int) -> None:
     history = learned(world)
     verdicts = world.judge(history=history)
     change = next_change(verdicts) or NOW + days(1000)
     assert change > NOW
-    later = world.judge(history=history, now=NOW + (change - NOW) * share)
+    later = world.judge(history=history, now=NOW + (change - NOW) * thousandths / 1000)
     assert kinds(later) == kinds(verdicts)
 
 
