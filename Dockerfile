@@ -1,33 +1,70 @@
-# Two stages: the first installs the pinned, hash-checked dependencies; the second has no compiler, no pip cache and no root.
-ARG BASE_IMAGE=docker.io/library/python:3.13-slim
+# Two stages of one base: the first installs the hash-checked lock, the second takes what runs, and nothing to install with.
+#
+#   docker build --build-arg VERSION=0.1.0 --build-arg REVISION=$(git rev-parse HEAD) -t assay .
+#   docker run --read-only --cap-drop ALL -p 8080:8080 -v assay:/var/lib/assay assay
+#
+# python:3.13.15-slim-trixie. Any image with Python 3.11 or newer as `python` will do: --build-arg BASE_IMAGE=…
+ARG BASE_IMAGE=docker.io/library/python:3.13-slim@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b
 
 FROM ${BASE_IMAGE} AS build
 WORKDIR /build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_NO_COMPILE=1 \
+    PIP_NO_INPUT=1 \
+    PIP_ROOT_USER_ACTION=ignore
 COPY requirements.lock ./
 RUN python -m venv /opt/assay \
- && /opt/assay/bin/python -m pip install --no-cache-dir --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock
-COPY pyproject.toml README.md LICENSE ./
+ && /opt/assay/bin/python -m pip install --require-hashes --only-binary :all: -r requirements.lock
+COPY LICENSE README.md pyproject.toml ./
 COPY proxy proxy
-RUN /opt/assay/bin/python -m pip install --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation --no-index . \
- && /opt/assay/bin/python -m pip uninstall --yes --quiet pip setuptools wheel \
- && install -d -m 0700 /build/storage
+# What installs is not needed to run, nor are other packages' tests and commands. The *.dist-info directories stay: by them
+# a scanner knows what is in here.
+RUN /opt/assay/bin/python -m pip install --no-deps --no-build-isolation --no-index . \
+ && /opt/assay/bin/python -m pip uninstall --quiet --yes setuptools wheel pip \
+ && find /opt/assay -depth \( -type d \( -name __pycache__ -o -name tests \) -o -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' \) \) -exec rm -rf {} + \
+ && find /opt/assay/bin -mindepth 1 ! -name 'python*' ! -name assay -delete \
+ && install -d -m 0770 -o 10001 -g 0 /build/volume/assay
+# Nobody may write bytecode where this runs, and the official base has none even for the standard library: without it each
+# start compiles a thousand modules. So it is made here, for the modules that the program imports and no others;
+# "unchecked-hash", because a builder may change the time stamps by which Python would tell that it is current.
+ENV PYTHONPYCACHEPREFIX=/opt/assay/bytecode
+RUN /opt/assay/bin/python -B -c "import importlib, pkgutil, sys, proxy; \
+[importlib.import_module(found.name) for found in pkgutil.walk_packages(proxy.__path__, 'proxy.') if found.name != 'proxy.__main__']; \
+print(*sorted({m.__file__ for m in sys.modules.values() if str(getattr(m, '__file__', '')).endswith('.py')}), sep='\n')" > modules \
+ && /opt/assay/bin/python -m compileall -q --invalidation-mode unchecked-hash -i modules
 
 FROM ${BASE_IMAGE}
+ARG BASE_IMAGE
+ARG VERSION=0.1.0
+ARG REVISION=
+ARG CREATED=
 LABEL org.opencontainers.image.title="assay-proxy" \
       org.opencontainers.image.description="A caching proxy in front of PyPI that serves only what provenance and policy approve" \
-      org.opencontainers.image.licenses="Apache-2.0"
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}" \
+      org.opencontainers.image.base.name="${BASE_IMAGE}"
 COPY --from=build /opt/assay /opt/assay
-COPY --from=build --chown=10001:10001 /build/storage /var/lib/assay
-COPY config/policy.toml /etc/assay/policy.toml
-# A fixed number, so that Kubernetes can check runAsNonRoot and a volume can be given to it.
-USER 10001:10001
+COPY requirements.lock /opt/assay/requirements.lock
+COPY --from=build --chown=10001:0 /build/volume /var/lib
+# The storage is a directory within the volume, made by Assay for itself alone: the volume's own root may be open to all.
+# Temporary files are on the volume too, so that it is the only place that need be writable.
 ENV PATH=/opt/assay/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONPYCACHEPREFIX=/opt/assay/bytecode \
+    PYTHONUNBUFFERED=1 \
+    TMPDIR=/var/lib/assay \
     ASSAY_SERVER__HOST=0.0.0.0 \
-    ASSAY_STORAGE__DIRECTORY=/var/lib/assay
+    ASSAY_SERVER__PORT=8080 \
+    ASSAY_STORAGE__DIRECTORY=/var/lib/assay/storage
+# A number, so that Kubernetes can check runAsNonRoot; fixed, so that a volume can be given to it.
+USER 10001:10001
+WORKDIR /var/lib/assay
 VOLUME /var/lib/assay
 EXPOSE 8080
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/readyz', timeout=2)"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["python", "-P", "-c", "import http.client as h, os, sys; c = h.HTTPConnection('localhost', int(os.environ['ASSAY_SERVER__PORT']), timeout=4); c.request('GET', '/readyz'); sys.exit(c.getresponse().status != 200)"]
 ENTRYPOINT ["assay"]
 CMD ["serve"]

