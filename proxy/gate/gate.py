@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
+from typing import TypeVar
 
 from packaging.version import InvalidVersion, Version
 
@@ -23,6 +25,7 @@ from proxy.errors import (
     ProjectNotFoundError,
     ProvenanceNotFoundError,
 )
+from proxy.evidence import Evidence
 from proxy.gate.contents import Content, FileContents
 from proxy.gate.judged import Judged, by_location
 from proxy.gate.metadata import Metadata
@@ -41,6 +44,10 @@ from proxy.telemetry.metrics import VERDICTS
 from proxy.upstream import Validators
 
 _MOST_FILES_IN_MEMORY = 60_000
+_OFF_LOOP = 400
+"""Files of a page from which on judging takes milliseconds."""
+
+_T = TypeVar("_T")
 _LONGEST_GRACE = timedelta(minutes=1)
 
 
@@ -226,24 +233,19 @@ class Gate:
         policy, roots, now = self.policy, self._proofs.roots_digest, self._clock()
         facts = IndexFacts(name=page.index.name, hosts=hosts(page.index))
         project = page.project
-        verdicts = decide_page(policy, project, index=facts, history=history, evidence={}, now=now)
+        decide = partial(decide_page, policy, project, index=facts, history=history, now=now)
+        verdicts = await _away_if_long(project, partial(decide, evidence={}))
         proofs: dict[FileKey, Proof] = {}
+        evidence: dict[FileKey, Evidence] = {}
         if needed := [verdict.file for verdict in verdicts if isinstance(verdict, Undecided)]:
             proofs = await self._proofs.of(page.index, project.name, needed, history)
             evidence = {key: proof.evidence for key, proof in proofs.items()}
-            verdicts = decide_page(policy, project, index=facts, history=history, evidence=evidence, now=now)
+            verdicts = await _away_if_long(project, partial(decide, evidence=evidence))
         decided = tuple(verdict for verdict in verdicts if not isinstance(verdict, Undecided))
         if len(decided) != len(verdicts):
             raise RuntimeError(f"{project.name}: a file is undecided although its evidence is known")
-        changes = changes_of(
-            policy,
-            project,
-            index=facts,
-            history=history,
-            verdicts=verdicts,
-            evidence={key: proof.evidence for key, proof in proofs.items()},
-            now=now,
-        )
+        learn = partial(changes_of, policy, project, index=facts, history=history, verdicts=verdicts, now=now)
+        changes = await _away_if_long(project, partial(learn, evidence=evidence))
         documents = {key: proof.document for key, proof in proofs.items() if proof.document is not None}
         changes = replace(changes, evidence=_news(history, documents))
         if changes:
@@ -296,6 +298,11 @@ class Gate:
         judged = self._judged.pop(name, None)
         if judged is not None:
             self._files -= 1 + len(judged.page.project.files)
+
+
+async def _away_if_long(project: Project, work: Callable[[], _T]) -> _T:
+    """Pure work on a page: in place for most, off the event loop for the few with thousands of files."""
+    return work() if len(project.files) < _OFF_LOOP else await asyncio.to_thread(work)
 
 
 def _grace(judged: Judged) -> timedelta:
