@@ -8,8 +8,8 @@ decides, and every one that applies is reported.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeAlias
 
 from proxy.evidence import OMITTED, Attested, Forged, Unattested, Unverifiable
 from proxy.policy import provenance, requirements
@@ -21,17 +21,12 @@ from proxy.policy.ratchet import SILENT, Opinion, opinion
 from proxy.policy.verdict import Approved, Code, Reason, Undecided, Verdict, Withheld, approve
 
 _NOTHING: list[Reason] = []
+_ORDER = {code: place for place, code in enumerate(Code)}
 
 
-@dataclass(slots=True)
-class _Unmet:
-    """Which requirements a file does not meet."""
-
-    reasons: list[Reason]
-    """Those that are certain."""
-    continuity: Opinion
-    is_open: bool
-    """Whether more may fail by the evidence of earlier files."""
+_Unmet: TypeAlias = tuple[list[Reason], Opinion, bool]
+"""The requirements that a file does not meet for certain, the ratchet's opinion, and whether more may fail by the
+evidence of earlier files."""
 
 
 def decide(exhibit: Exhibit, terms: Terms, context: Context, now: datetime) -> Verdict:
@@ -42,38 +37,40 @@ def decide(exhibit: Exhibit, terms: Terms, context: Context, now: datetime) -> V
         enforced = _NOTHING if is_sound_and_plain else _enforced(exhibit, terms, context, now)
         return _without_evidence(exhibit, terms, context, now, enforced)
     unmet = _unmet(exhibit, terms, context, now)
-    if not is_sound_and_plain or unmet.reasons or terms.pins or isinstance(evidence, Forged):
+    reasons, continuity, is_open = unmet
+    if not is_sound_and_plain or reasons or terms.pins or isinstance(evidence, Forged):
         enforced = _NOTHING if is_sound_and_plain else _enforced(exhibit, terms, context, now)
         return _contested(exhibit, terms, now, enforced, unmet)
-    if unmet.is_open:
+    if is_open:
         return Undecided(file=exhibit.file)
-    return approve(
-        exhibit.file, rule=terms.label or "", evidence=evidence, notes=_notes(exhibit, terms, unmet.continuity)
-    )
+    return approve(exhibit.file, rule=terms.label or "", evidence=evidence, notes=_notes(exhibit, terms, continuity))
 
 
 def _contested(exhibit: Exhibit, terms: Terms, now: datetime, enforced: list[Reason], unmet: _Unmet) -> Verdict:
     """Steps 1 to 7 where anything speaks against the file."""
+    reasons, continuity, is_open = unmet
+    if len(reasons) > 1:
+        reasons.sort(key=lambda reason: _ORDER[reason.code])
     forged = _forged(exhibit.evidence, terms)
     if enforced:
-        return _withheld(exhibit, terms, [*enforced, *forged, *unmet.reasons], enforced=True)
+        return _withheld(exhibit, terms, [*enforced, *forged, *reasons], enforced=True)
     if exhibit.file.sha256 in terms.pins:
-        return _pinned(exhibit, terms, [*forged, *unmet.reasons])
+        return _pinned(exhibit, terms, [*forged, *reasons])
     if forged:
-        return _withheld(exhibit, terms, [*forged, *unmet.reasons], enforced=True)
-    lifted, expiry, labels = _lifted(exhibit, terms, unmet.reasons, now)
-    remaining = [reason for reason in unmet.reasons if reason not in lifted]
+        return _withheld(exhibit, terms, [*forged, *reasons], enforced=True)
+    lifted, expiry, labels = _lifted(exhibit, terms, reasons, now)
+    remaining = [reason for reason in reasons if reason not in lifted]
     if remaining:
         return _withheld(exhibit, terms, remaining, enforced=False, expiry=expiry)
-    if unmet.is_open:
+    if is_open:
         return Undecided(file=exhibit.file)
     return approve(
         exhibit.file,
         rule=terms.label or "",
         evidence=exhibit.evidence,
         despite=lifted,
-        notes=(*_notes(exhibit, terms, unmet.continuity), *labels),
-        changes_at=_soonest(unmet.reasons, expiry),
+        notes=(*_notes(exhibit, terms, continuity), *labels),
+        changes_at=_soonest(reasons, expiry),
     )
 
 
@@ -132,23 +129,23 @@ def _at_best(exhibit: Exhibit, terms: Terms, context: Context, now: datetime) ->
 
 def _unmet(exhibit: Exhibit, terms: Terms, context: Context, now: datetime) -> _Unmet:
     """Step 6 before waivers."""
-    found = []
-    if (index := requirements.of_index(terms, context)) is not None:
+    found: list[Reason] = []
+    is_open = False
+    if terms.indexes is not None and (index := requirements.of_index(terms, context)) is not None:
         found.append(index)
     found.extend(exhibit.doubts)
-    age, is_open = requirements.of_age(exhibit, terms, context, now)
-    if age is not None and not is_open:
-        found.append(age)
+    if terms.min_age:
+        age, is_open = requirements.of_age(exhibit, terms, context, now)
+        if age is not None and not is_open:
+            found.append(age)
     continuity = opinion(exhibit, terms, context, now)
-    rest: list[Reason] = []
-    if terms.asks_of_page or context.mismatched:
-        rest.extend(requirements.of_page(exhibit, terms, context, now))
-    if terms.ratchet is RatchetMode.ENFORCE:
+    if continuity is not SILENT and terms.ratchet is RatchetMode.ENFORCE:
         is_open = is_open or continuity.is_open
         if continuity.reason is not None:
-            rest.insert(1 if rest and rest[0].code is Code.UPLOADED_AFTER else 0, continuity.reason)
-    found.extend(rest)
-    return _Unmet(found, continuity, is_open)
+            found.append(continuity.reason)
+    if terms.asks_of_page or context.mismatched:
+        found.extend(requirements.of_page(exhibit, terms, context, now))
+    return found, continuity, is_open
 
 
 def _lifted(

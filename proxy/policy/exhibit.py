@@ -109,7 +109,8 @@ def logged_first(evidence: Evidence | None) -> datetime | None:
     """
     if not isinstance(evidence, Attested) or not evidence.attestations:
         return None
-    return min(each.integrated_time for each in evidence.attestations)
+    first, *others = evidence.attestations
+    return min(first.integrated_time, *(each.integrated_time for each in others)) if others else first.integrated_time
 
 
 def _logged(attestations: tuple[Attestation, ...]) -> datetime | None:

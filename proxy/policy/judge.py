@@ -247,7 +247,10 @@ class _Sitting:
             verdict = found[place] = decide(each, terms, context, now)
             if each.evidence is None:
                 context.continuity.open = context.continuity.open or isinstance(verdict, Undecided)
-            elif (each.counted or context.facts) and self._establishes(each, verdict, terms, wheels):
+            elif (each.counted or context.facts) and isinstance(verdict, Approved):
+                # A pin approves "exactly that file", so that it speaks for no other.
+                if each.file.sha256 in terms.pins or (terms.whole and builds_on_wheels(each, wheels)):
+                    continue
                 if not each.familiar:
                     remember(each, terms, context, now)
                 self.approved.append(each)
@@ -255,15 +258,6 @@ class _Sitting:
             hold_whole(found, exhibits, terms, self.now)
         name_nearest(found)
         self.verdicts = tuple(found)
-
-    @staticmethod
-    def _establishes(each: Exhibit, verdict: Verdict, terms: Terms, wheels: frozenset[Version]) -> bool:
-        """A pin approves "exactly that file", so that it speaks for no other."""
-        return (
-            isinstance(verdict, Approved)
-            and each.file.sha256 not in terms.pins
-            and not builds_on_wheels(each, terms, wheels)
-        )
 
     def _exhibits(self, terms: Terms) -> list[Exhibit]:
         known, context, now = self.evidence, self.context, self.now

@@ -119,12 +119,10 @@ def facts_of(exhibit: Exhibit, context: Context) -> tuple[Established, ...]:
     )
 
 
-def builds_on_wheels(exhibit: Exhibit, terms: Terms, wheels: Container[Version]) -> bool:
-    """Whether a source archive stands or falls with its wheels (`release = "whole"`), and so establishes nobody."""
+def builds_on_wheels(exhibit: Exhibit, wheels: Container[Version]) -> bool:
+    """Whether a source archive stands or falls with its wheels under `release = "whole"`, and so establishes nobody."""
     distribution = exhibit.file.distribution
-    return (
-        terms.whole and distribution is not None and distribution.kind is Kind.SDIST and distribution.version in wheels
-    )
+    return distribution is not None and distribution.kind is Kind.SDIST and distribution.version in wheels
 
 
 def _is_familiar(exhibit: Exhibit, context: Context, now: datetime) -> bool:

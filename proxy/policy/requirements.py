@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from proxy.policy.compiled import Terms
 from proxy.policy.continuity import Standing
@@ -127,7 +128,7 @@ def _ageless(terms: Terms) -> Reason:
 
 
 def _too_young(terms: Terms, wanted: timedelta, time: datetime, until: datetime, now: datetime) -> Reason:
-    age, asked = _span(now - time), format_duration(wanted)
+    age, asked = _span(now - time), _asked(wanted)
     return Reason(
         code=Code.TOO_YOUNG,
         rule=terms.label,
@@ -138,9 +139,12 @@ def _too_young(terms: Terms, wanted: timedelta, time: datetime, until: datetime,
     )
 
 
+_asked = lru_cache(maxsize=64)(format_duration)
+
+
 def _span(span: timedelta) -> str:
     """``2 days``, ``5 hours``, ``0 minutes``: whole units, rounded down."""
-    minutes = max(0, int(span.total_seconds() // 60))
+    minutes = max(0, span.days * 1440 + span.seconds // 60)
     for unit, length in (("day", 1440), ("hour", 60)):
         if minutes >= 2 * length:
             return f"{minutes // length} {unit}s"

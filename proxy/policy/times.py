@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, WithJsonSchema
 
 _EXPECTED = "a date such as 2026-11-20, or a time with its offset such as 2026-11-20T12:00:00Z, both without quotes"
+_MINUTE = timedelta(minutes=1)
 _SCHEMA = WithJsonSchema({"anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}]})
 
 
@@ -49,6 +50,8 @@ Until = Annotated[datetime, BeforeValidator(end), _SCHEMA]
 
 def show(instant: datetime) -> str:
     """``2026-11-24 14:00 UTC``, rounded up to the minute: at the time shown it is already so."""
+    if instant.tzinfo is not UTC:
+        instant = instant.astimezone(UTC)
     if instant.second or instant.microsecond:
-        instant = instant.replace(second=0, microsecond=0) + timedelta(minutes=1)
-    return f"{instant.astimezone(UTC).isoformat(' ', 'minutes')[:16]} UTC"
+        instant += _MINUTE - timedelta(seconds=instant.second, microseconds=instant.microsecond)
+    return f"{instant.isoformat(' ', 'minutes')[:16]} UTC"
