@@ -7,10 +7,14 @@ UTF8String).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509 import Certificate, GeneralName
+from cryptography.x509.certificate_transparency import SignedCertificateTimestamp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from proxy.attestation.refusal import Broken, Unknown
@@ -46,7 +50,60 @@ NAMES: Final = {
 """Fulcio's own names, by the last arc, for messages."""
 
 
-def load(der: bytes) -> x509.Certificate:
+_ARCS: Final = {x509.ObjectIdentifier(f"{_FULCIO}{arc}"): arc for arc in (*_RAW, *_DER)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningCertificate:
+    """A leaf by Sigstore's profile, taken apart once."""
+
+    x509: Certificate
+    key: ec.EllipticCurvePublicKey
+    authority_key: bytes | None
+    """Key identifier of the authority that it names as its issuer (RFC 5280 section 4.2.1.1)."""
+    names: tuple[GeneralName, ...]
+    timestamps: tuple[SignedCertificateTimestamp, ...]
+    fulcio: tuple[tuple[int, bytes], ...]
+    """Fulcio's extensions as they stand there, by the last arc of their OID."""
+
+    @property
+    def claims(self) -> dict[int, str]:
+        """Fulcio's extensions as text; empty ones are left out, as are arcs that we have no name for.
+
+        Raises:
+            Broken: one of those we read isn't encoded as Fulcio encodes it.
+        """
+        found: dict[int, str] = {}
+        for arc, raw in self.fulcio:
+            try:
+                text = raw.decode() if arc in _RAW else _utf8_string(raw)
+            except ValueError as error:
+                raise Broken("certificate claims", f"{NAMES.get(arc, arc)} as text", error) from error
+            # CircleCI's certificates carry a Runner Environment of two quotation marks.
+            if text not in {"", '""'}:
+                found[arc] = text
+        return found
+
+    @property
+    def name(self) -> tuple[bool, str]:
+        """The one Subject Alternative Name: whether it is an e-mail address, and its text.
+
+        Raises:
+            Broken: none, or several: then nobody knows whose it is.
+            Unknown: neither a URI nor an e-mail address.
+        """
+        if len(self.names) != 1:
+            raise Broken("subject alternative name", "exactly one", f"{len(self.names)} names")
+        match self.names[0]:
+            case x509.UniformResourceIdentifier(value=value):
+                return False, value
+            case x509.RFC822Name(value=value):
+                return True, value
+            case other:
+                raise Unknown(f"subject alternative name of type {type(other).__name__}")
+
+
+def load(der: bytes) -> SigningCertificate:
     """The certificate, if it is one by Sigstore's profile: what step (3) asks of any leaf.
 
     Raises:
@@ -54,8 +111,10 @@ def load(der: bytes) -> x509.Certificate:
     """
     try:
         certificate = x509.load_der_x509_certificate(der)
-        extensions = certificate.extensions
+        extensions = list(certificate.extensions)
         key = certificate.public_key()
+    except MemoryError:
+        raise
     except Exception as error:
         # ValueError, x509.DuplicateExtension, UnsupportedAlgorithm …: cryptography has no common base for them.
         raise Broken("certificate", "a well-formed X.509 certificate", error) from error
@@ -64,82 +123,40 @@ def load(der: bytes) -> x509.Certificate:
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         found = f"ECDSA {key.curve.name}" if isinstance(key, ec.EllipticCurvePublicKey) else type(key).__name__
         raise Broken("certificate key", "ECDSA on P-256, as PEP 740 says", found)
-    _check_usages(extensions)
-    return certificate
+    values = {type(extension.value): extension.value for extension in extensions}
+    _check_usages(values)
+    authority = _value(values, x509.AuthorityKeyIdentifier)
+    return SigningCertificate(
+        x509=certificate,
+        key=key,
+        authority_key=None if authority is None else authority.key_identifier,
+        names=tuple(_value(values, x509.SubjectAlternativeName) or ()),
+        timestamps=tuple(_value(values, x509.PrecertificateSignedCertificateTimestamps) or ()),
+        fulcio=tuple(
+            (_ARCS[extension.oid], extension.value.value)
+            for extension in extensions
+            if extension.oid in _ARCS and isinstance(extension.value, x509.UnrecognizedExtension)
+        ),
+    )
 
 
-def _check_usages(extensions: x509.Extensions) -> None:
-    usage = _extension(extensions, x509.KeyUsage)
+def _value(values: Mapping[type, x509.ExtensionType], kind: type[_E]) -> _E | None:
+    value = values.get(kind)
+    return value if isinstance(value, kind) else None
+
+
+def _check_usages(values: Mapping[type, x509.ExtensionType]) -> None:
+    usage = _value(values, x509.KeyUsage)
     if usage is None or not usage.digital_signature:
         raise Broken("key usage", "digital signature", "none" if usage is None else "other uses only")
     if usage.key_cert_sign:
         raise Broken("key usage", "no signing of certificates", "keyCertSign")
-    extended = _extension(extensions, x509.ExtendedKeyUsage)
+    extended = _value(values, x509.ExtendedKeyUsage)
     if extended is None or ExtendedKeyUsageOID.CODE_SIGNING not in extended:
         raise Broken("extended key usage", "code signing", "none" if extended is None else "other uses only")
-    constraints = _extension(extensions, x509.BasicConstraints)
+    constraints = _value(values, x509.BasicConstraints)
     if constraints is not None and constraints.ca:
         raise Broken("certificate", "a signing certificate", "a certificate authority")
-
-
-def _extension(extensions: x509.Extensions, kind: type[_E]) -> _E | None:
-    return next((one.value for one in extensions if isinstance(one.value, kind)), None)
-
-
-def authority_key(certificate: x509.Certificate) -> bytes | None:
-    """Key identifier of the authority that the certificate names as its issuer (RFC 5280 section 4.2.1.1)."""
-    identifier = _extension(certificate.extensions, x509.AuthorityKeyIdentifier)
-    return None if identifier is None else identifier.key_identifier
-
-
-def subject_name(certificate: x509.Certificate) -> tuple[bool, str]:
-    """The one Subject Alternative Name: whether it is an e-mail address, and its text.
-
-    Raises:
-        Broken: none, or several: then nobody knows whose it is.
-        Unknown: neither a URI nor an e-mail address.
-    """
-    names = _extension(certificate.extensions, x509.SubjectAlternativeName)
-    listed = [] if names is None else list(names)
-    if len(listed) != 1:
-        raise Broken("subject alternative name", "exactly one", f"{len(listed)} names")
-    match listed[0]:
-        case x509.UniformResourceIdentifier(value=value):
-            return False, value
-        case x509.RFC822Name(value=value):
-            return True, value
-        case other:
-            raise Unknown(f"subject alternative name of type {type(other).__name__}")
-
-
-def extensions_of(certificate: x509.Certificate) -> dict[int, str]:
-    """Fulcio's extensions by the last arc of their OID; empty ones are left out, as are arcs we have no name for.
-
-    Raises:
-        Broken: one of those we read isn't encoded as Fulcio encodes it.
-    """
-    found: dict[int, str] = {}
-    for extension in certificate.extensions:
-        arc = _arc(extension.oid.dotted_string)
-        if arc is None or not isinstance(extension.value, x509.UnrecognizedExtension):
-            continue
-        try:
-            raw = extension.value.value
-            text = raw.decode() if arc in _RAW else _utf8_string(raw)
-        except ValueError as error:
-            raise Broken("certificate claims", f"{NAMES.get(arc, arc)} as text", error) from error
-        # CircleCI's certificates carry a Runner Environment of two quotation marks.
-        if text not in {"", '""'}:
-            found[arc] = text
-    return found
-
-
-def _arc(oid: str) -> int | None:
-    if not oid.startswith(_FULCIO):
-        return None
-    last = oid[len(_FULCIO) :]
-    arc = int(last) if last.isdecimal() and len(last) <= len("24") else 0
-    return arc if arc in _RAW or arc in _DER else None
 
 
 _TAG: Final = 0x0C

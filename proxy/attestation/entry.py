@@ -10,62 +10,81 @@ such entries are unknown to us, not broken. When PEP 740 gets the field, `read_e
 from __future__ import annotations
 
 import hashlib
-import re
-from base64 import b64decode, b64encode
-from binascii import Error as Base64Error
+import json
+from base64 import b64encode
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
-
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from proxy.attestation import limits
 from proxy.attestation.document import SignedStatement
 from proxy.attestation.limits import binary, member, number
 from proxy.attestation.refusal import Broken, Unknown
+from proxy.attestation.tree import Checkpoint, read_checkpoint, root_of
 
 _WHAT: Final = "log entry"
 _HASH_BYTES: Final = 32
-_SIGNATURES: Final = 16
-_SIGNATURE_LINE: Final = re.compile(r"\u2014 (\S{1,300}) ([A-Za-z0-9+/]+={0,2})")
-_SIZE: Final = re.compile(r"[1-9][0-9]{0,15}", re.ASCII)
+_KEYS: Final = frozenset({
+    "logIndex", "logId", "kindVersion", "integratedTime", "inclusionPromise", "inclusionProof", "canonicalizedBody",
+})  # fmt: skip
+"""protobuf-specs' TransparencyLogEntry, all of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogEntry:
     """An entry that agrees with itself; its signatures are not checked yet."""
 
-    raw: dict[str, Any]
     log_id: bytes
     log_index: int
     integrated_time: datetime
     body: dict[str, Any]
+    promise: bytes
+    """The signed entry timestamp (SET)."""
+    promised: bytes
+    """What it must be a signature of."""
+    checkpoint: Checkpoint
 
 
 def read_entry(raw: dict[str, Any]) -> LogEntry:
-    """The entry in `raw`.
+    """The entry in `raw`, whose proof leads to the root hash of its checkpoint: step (4) but for the signature.
 
     Raises:
         Broken: malformed, or its parts contradict each other.
         Unknown: of a kind or version that this verifier doesn't know (Rekor v2).
     """
-    body = limits.parse_json(binary(raw, "canonicalizedBody", limits.BODY_BYTES, _WHAT), "log entry body")
+    canonical = binary(raw, "canonicalizedBody", limits.BODY_BYTES, _WHAT)
+    body = limits.parse_json(canonical, "log entry body")
     _check_kind(member(raw, "kindVersion", dict, _WHAT), body)
     seconds = number(raw, "integratedTime", "log time")
     if not 0 < seconds <= limits.LATEST_TIME:
         raise Broken("log time", "a time between 1970 and 9999", str(seconds))
     if raw.get("inclusionPromise") is None:
         raise Broken("inclusion promise", "a signed entry timestamp (SET), as Rekor v1 gives", None)
-    entry = LogEntry(
-        raw=raw,
-        log_id=binary(member(raw, "logId", dict, _WHAT), "keyId", limits.SIGNATURE_BYTES, "log id"),
-        log_index=number(raw, "logIndex", "log index"),
+    promise: dict[str, Any] = member(raw, "inclusionPromise", dict, "inclusion promise")
+    log_id = binary(member(raw, "logId", dict, _WHAT), "keyId", limits.SIGNATURE_BYTES, "log id")
+    log_index = number(raw, "logIndex", "log index")
+    if unknown := raw.keys() - _KEYS:
+        raise Broken(_WHAT, "nothing else in it", ", ".join(sorted(unknown)))
+    return LogEntry(
+        log_id=log_id,
+        log_index=log_index,
         integrated_time=datetime.fromtimestamp(seconds, UTC),
         body=body,
+        promise=binary(promise, "signedEntryTimestamp", limits.SIGNATURE_BYTES, "inclusion promise"),
+        promised=_promised(canonical, seconds, log_id, log_index),
+        checkpoint=_check_proof(member(raw, "inclusionProof", dict, "inclusion proof"), canonical, log_index),
     )
-    _check_proof(entry, member(raw, "inclusionProof", dict, "inclusion proof"))
-    return entry
+
+
+def _promised(canonical: bytes, seconds: int, log_id: bytes, log_index: int) -> bytes:
+    """What Rekor v1 signs at once: canonical JSON (RFC 8785), which for ASCII keys and such values is this."""
+    promised = {
+        "body": b64encode(canonical).decode(),
+        "integratedTime": seconds,
+        "logID": log_id.hex(),
+        "logIndex": log_index,
+    }
+    return json.dumps(promised, sort_keys=True, separators=(",", ":")).encode()
 
 
 def _check_kind(stated: dict[str, Any], body: dict[str, Any]) -> None:
@@ -81,26 +100,30 @@ def _check_kind(stated: dict[str, Any], body: dict[str, Any]) -> None:
         raise Unknown(f"log entry of kind {kind} {version}; this verifier knows dsse 0.0.1")
 
 
-def _check_proof(entry: LogEntry, proof: dict[str, Any]) -> None:
-    """What a proof of inclusion says of the tree is what its checkpoint says, and within the log's own numbers."""
+def _check_proof(proof: dict[str, Any], canonical: bytes, log_index: int) -> Checkpoint:
+    """The proof leads from the entry to the root hash of its checkpoint, in a tree of the checkpoint's size."""
     index, size = number(proof, "logIndex", "inclusion proof"), number(proof, "treeSize", "inclusion proof")
     if index >= size:
         raise Broken("inclusion proof", f"an index below the tree's size {size}", str(index))
-    if index > entry.log_index:
+    if index > log_index:
         # A shard's tree counts from nought, the log from the first shard's beginning.
-        raise Broken("log index", f"at least the proof's index {index}", str(entry.log_index))
-    hashes: list[Any] = member(proof, "hashes", list, "inclusion proof")
-    if len(hashes) > limits.PROOF_HASHES:
-        raise Broken("inclusion proof", f"at most {limits.PROOF_HASHES} hashes", f"{len(hashes)} hashes")
-    for one in hashes:
-        _check_hash({"hashes": one}, "hashes")
+        raise Broken("log index", f"at least the proof's index {index}", str(log_index))
+    listed: list[Any] = member(proof, "hashes", list, "inclusion proof")
+    if len(listed) > limits.PROOF_HASHES:
+        raise Broken("inclusion proof", f"at most {limits.PROOF_HASHES} hashes", f"{len(listed)} hashes")
+    path = [_check_hash({"hashes": one}, "hashes") for one in listed]
     root = _check_hash(proof, "rootHash")
     envelope: str = member(member(proof, "checkpoint", dict, "checkpoint"), "envelope", str, "checkpoint")
-    stated_size, stated_root = _read_checkpoint(envelope)
-    if stated_size != size:
-        raise Broken("checkpoint", f"a tree of {size}, as the inclusion proof says", f"a tree of {stated_size}")
-    if stated_root != root:
-        raise Broken("checkpoint", f"root hash {root.hex()}, as the inclusion proof says", stated_root.hex())
+    checkpoint = read_checkpoint(envelope)
+    if checkpoint.size != size:
+        raise Broken("checkpoint", f"a tree of {size}, as the inclusion proof says", f"a tree of {checkpoint.size}")
+    if checkpoint.root != root:
+        raise Broken("checkpoint", f"root hash {root.hex()}, as the inclusion proof says", checkpoint.root.hex())
+    reached = root_of(canonical, index, size, path)
+    if reached != root:
+        found = "a path of another length" if reached is None else reached.hex()
+        raise Broken("inclusion proof", f"a proof that the log contains the entry: root hash {root.hex()}", found)
+    return checkpoint
 
 
 def _check_hash(of: dict[str, Any], key: str) -> bytes:
@@ -110,30 +133,7 @@ def _check_hash(of: dict[str, Any], key: str) -> bytes:
     return raw
 
 
-def _read_checkpoint(envelope: str) -> tuple[int, bytes]:
-    """Size and root hash of a signed checkpoint (https://c2sp.org/tlog-checkpoint), every line of it accounted for."""
-    if len(envelope) > limits.CHECKPOINT_CHARACTERS:
-        raise Broken("checkpoint", f"at most {limits.CHECKPOINT_CHARACTERS} characters", str(len(envelope)))
-    note, blank, signatures = envelope.partition("\n\n")
-    lines = note.split("\n")
-    if not blank or len(lines) < 3 or not lines[0]:  # noqa: PLR2004 - origin, size, root hash
-        raise Broken("checkpoint", "origin, tree size, root hash, a blank line, signatures", envelope)
-    if not _SIZE.fullmatch(lines[1]):
-        raise Broken("checkpoint", "a tree size in digits", lines[1])
-    listed = signatures.removesuffix("\n").split("\n")
-    if not signatures.endswith("\n") or len(listed) > _SIGNATURES:
-        raise Broken("checkpoint", f"1 to {_SIGNATURES} signature lines", signatures)
-    try:
-        root = b64decode(lines[2], validate=True)
-        for line in listed:
-            found = _SIGNATURE_LINE.fullmatch(line)
-            b64decode(found[2] if found else "no signature line", validate=True)
-    except (Base64Error, ValueError) as error:
-        raise Broken("checkpoint", "a root hash and signature lines in base64", envelope) from error
-    return int(lines[1]), root
-
-
-def check_body(entry: LogEntry, attestation: SignedStatement, certificate: x509.Certificate) -> None:
+def check_body(entry: LogEntry, attestation: SignedStatement) -> None:
     """Step (8): the log recorded this statement, signed by this signature with this certificate, and nothing else.
 
     The hash of the envelope can't be checked, since nobody says how the envelope was spelt; all the rest is exact.
@@ -147,7 +147,7 @@ def check_body(entry: LogEntry, attestation: SignedStatement, certificate: x509.
         raise Broken("log entry body", f"payload hash {payload['value']} of the statement", spec.get("payloadHash"))
     signature = {
         "signature": b64encode(attestation.signature).decode(),
-        "verifier": b64encode(certificate.public_bytes(Encoding.PEM)).decode(),
+        "verifier": _verifier(attestation.certificate),
     }
     logged = spec.get("signatures")
     if not isinstance(logged, list) or len(logged) != 1 or not isinstance(logged[0], dict):
@@ -161,3 +161,10 @@ def check_body(entry: LogEntry, attestation: SignedStatement, certificate: x509.
     envelope_hash = spec.get("envelopeHash")
     if not isinstance(envelope_hash, dict) or envelope_hash.get("algorithm") != "sha256":
         raise Broken("log entry body", "an envelope hash by sha256", envelope_hash)
+
+
+def _verifier(der: bytes) -> str:
+    """The certificate as the log keeps it: base64 of its PEM (RFC 7468: lines of 64)."""
+    text = b64encode(der).decode()
+    lines = "\n".join(text[start : start + 64] for start in range(0, len(text), 64))
+    return b64encode(f"-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n".encode()).decode()

@@ -13,10 +13,7 @@ from dataclasses import replace
 from typing import Final
 from urllib.parse import unquote
 
-from cryptography import x509
-
-from proxy.attestation import certificate as profile
-from proxy.attestation.certificate import NAMES
+from proxy.attestation.certificate import NAMES, SigningCertificate
 from proxy.attestation.document import Publisher
 from proxy.attestation.refusal import Broken
 from proxy.evidence import Claims, PublisherKind
@@ -41,15 +38,15 @@ _PIPELINE: Final = re.compile(
 _TWINS: Final = ((2, 20), (3, 13), (6, 14))
 
 
-def read_claims(certificate: x509.Certificate) -> Claims:
+def read_claims(certificate: SigningCertificate) -> Claims:
     """The certificate's claims.
 
     Raises:
         Broken: it contradicts itself, or lacks what its issuer's certificates must have.
         Unknown: its subject alternative name is of a type we can't compare.
     """
-    is_email, name = profile.subject_name(certificate)
-    arcs = profile.extensions_of(certificate)
+    is_email, name = certificate.name
+    arcs = certificate.claims
     issuer = arcs.get(8) or arcs.get(1)
     if issuer is None:
         raise Broken("issuer", "an OIDC issuer in the certificate (OID .8 or .1)", None)

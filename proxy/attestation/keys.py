@@ -24,8 +24,8 @@ from sigstore_models.common.v1 import TimeRange
 from sigstore_models.trustroot.v1 import TransparencyLogInstance
 from sigstore_models.trustroot.v1 import TrustedRoot as WireTrustedRoot
 
-from proxy.attestation import certificate as profile
 from proxy.attestation import reference
+from proxy.attestation.certificate import SigningCertificate
 from proxy.attestation.refusal import Broken, Unknown
 from proxy.attestation.roots import entry_fingerprint
 from proxy.errors import ConfigurationError
@@ -100,12 +100,11 @@ class Keys:
         self._ct_logs = _by_id(root.ctlogs, listed["ctlogs"])
         self._remembered: dict[str, Vouched] = {}
 
-    def knows_issuer(self, certificate: x509.Certificate) -> bool:
+    def knows_issuer(self, certificate: SigningCertificate) -> bool:
         """Whether the certificate names one of this root's authorities, or names none."""
-        named = profile.authority_key(certificate)
-        return named is None or named in self._key_ids
+        return certificate.authority_key is None or certificate.authority_key in self._key_ids
 
-    def vouch(self, certificate: x509.Certificate, fingerprint: str, time: datetime) -> Vouched:
+    def vouch(self, certificate: SigningCertificate, fingerprint: str, time: datetime) -> Vouched:
         """Steps (1) and (2): an authority and a CT log of this root stand behind the certificate at `time`.
 
         Args:
@@ -126,22 +125,22 @@ class Keys:
         self._remembered[fingerprint] = vouched
         return vouched
 
-    def _vouch(self, certificate: x509.Certificate, time: datetime) -> Vouched:
+    def _vouch(self, certificate: SigningCertificate, time: datetime) -> Vouched:
         # (1): Verify that the signing certificate chains to the root of trust and is valid at the time of signing.
         try:
-            chain = reference.chain(self._verifier, certificate, time)
+            chain = reference.chain(self._verifier, certificate.x509, time)
         except SigstoreError as error:
             raise Broken("certificate chain", "a chain to an authority of the trust root", error) from error
         authority = self._authority(chain, time)
         # (2): Verify the signing certificate's SCT.
         log = self._ct_log(certificate)
         try:
-            reference.timestamp(certificate, chain, log.keyring)
+            reference.timestamp(certificate.x509, chain, log.keyring)
         except SigstoreError as error:
             raise Broken("certificate timestamp", f"an SCT signed by {log.name}", error) from error
-        ends = [one.not_valid_after_utc for one in (certificate, *chain)]
+        ends = [one.not_valid_after_utc for one in (certificate.x509, *chain)]
         return Vouched(
-            start=max(one.not_valid_before_utc for one in (certificate, *chain)),
+            start=max(one.not_valid_before_utc for one in (certificate.x509, *chain)),
             end=min(ends if authority.end is None else [*ends, authority.end]),
             material=(authority.fingerprint, log.fingerprint),
         )
@@ -156,15 +155,8 @@ class Keys:
         windows = ", ".join(f"{one.start.isoformat()} to {one.end or 'now'}" for one in listed)
         raise Broken("certificate chain", f"a time at which the authority is valid ({windows})", time.isoformat())
 
-    def _ct_log(self, certificate: x509.Certificate) -> Log:
-        stamps = next(
-            (
-                list(extension.value)
-                for extension in certificate.extensions
-                if isinstance(extension.value, x509.PrecertificateSignedCertificateTimestamps)
-            ),
-            [],
-        )
+    def _ct_log(self, certificate: SigningCertificate) -> Log:
+        stamps = certificate.timestamps
         if len(stamps) != 1:
             raise Broken("certificate timestamp", "exactly one embedded SCT", f"{len(stamps)}")
         log = self._ct_logs.get(stamps[0].log_id)

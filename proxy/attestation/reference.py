@@ -10,21 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from cryptography.x509 import Certificate
-from sigstore._internal.merkle import verify_merkle_inclusion
-from sigstore._internal.rekor.checkpoint import verify_checkpoint
 from sigstore._internal.sct import verify_sct
 from sigstore._internal.timestamp import TimestampSource, TimestampVerificationResult
-from sigstore._internal.trust import CTKeyring, Keyring, RekorKeyring
-from sigstore.models import TransparencyLogEntry, TrustedRoot
+from sigstore._internal.trust import CTKeyring, Keyring
+from sigstore._utils import KeyID
+from sigstore.errors import VerificationError
+from sigstore.models import TrustedRoot
 from sigstore.verify import Verifier
 from sigstore_models.common.v1 import PublicKey
-from sigstore_models.rekor.v1 import TransparencyLogEntry as WireEntry
 from sigstore_models.trustroot.v1 import TrustedRoot as WireTrustedRoot
 
-__all__ = ["Keyring", "chain", "checkpoint", "entry", "inclusion", "keyring", "promise", "timestamp", "verifier"]
+__all__ = ["Keyring", "chain", "keyring", "signed_by", "timestamp", "verifier"]
 
 
 def verifier(root: WireTrustedRoot) -> Verifier:
@@ -49,21 +47,10 @@ def timestamp(certificate: Certificate, issuers: Sequence[Certificate], log: Key
     verify_sct(certificate, list(issuers), CTKeyring(log))
 
 
-def entry(raw: dict[str, Any]) -> TransparencyLogEntry:
-    """The log entry as sigstore models it, unknown keys refused."""
-    return TransparencyLogEntry(WireEntry.from_dict(raw))
-
-
-def inclusion(logged: TransparencyLogEntry) -> None:
-    """Step (4), first half: the Merkle proof leads from the entry to the root hash."""
-    verify_merkle_inclusion(logged)
-
-
-def checkpoint(logged: TransparencyLogEntry, log: Keyring) -> None:
-    """Step (4), second half: this log signed that root hash."""
-    verify_checkpoint(RekorKeyring(log), logged)
-
-
-def promise(logged: TransparencyLogEntry, log: Keyring) -> None:
-    """Step (5): this log signed body, index and integrated time of the entry."""
-    logged._verify_set(RekorKeyring(log))  # noqa: SLF001 - as above
+def signed_by(log: Keyring, log_id: bytes, signature: bytes, content: bytes) -> bool:
+    """Steps (4) and (5): this log signed `content`."""
+    try:
+        log.verify(key_id=KeyID(log_id), signature=signature, data=content)
+    except VerificationError:
+        return False
+    return True

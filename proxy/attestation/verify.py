@@ -26,15 +26,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from sigstore.errors import Error as SigstoreError
-from sigstore.models import TransparencyLogEntry
 
-from proxy.attestation import certificate as profile
 from proxy.attestation import identity, reference
+from proxy.attestation.certificate import SigningCertificate
+from proxy.attestation.certificate import load as load_certificate
 from proxy.attestation.document import (
     PublisherBlock,
     SignedStatement,
@@ -113,12 +111,11 @@ def _evidence(refusal: Broken | Unknown) -> Forged | Unverifiable:
 class _Consistent:
     """An attestation that agrees with itself, the file and the index; nobody vouches for it yet."""
 
-    certificate: x509.Certificate
+    certificate: SigningCertificate
     fingerprint: str
     claims: Claims
     statement: Statement
     entry: LogEntry
-    logged: TransparencyLogEntry
 
 
 def _verify(
@@ -132,7 +129,7 @@ def _verify(
         raise Unknown(f"publisher kind {publisher.kind}")
     if unknown is not None:
         raise unknown
-    certificate = consistent.certificate
+    certificate = consistent.certificate.x509
     return Attestation(
         trust_root=root.name,
         bundle=bundle,
@@ -151,7 +148,7 @@ def _verify(
 
 def _check_consistency(signed: SignedStatement, publisher: PublisherBlock | None, file: File) -> _Consistent:
     # (3): Verify the signing certificate against the Sigstore X.509 profile, and its claims against the index's.
-    certificate = profile.load(signed.certificate)
+    certificate = load_certificate(signed.certificate)
     claims = identity.read_claims(certificate)
     if publisher is not None and not isinstance(publisher, UnknownPublisher):
         identity.compare(publisher, claims)
@@ -160,45 +157,33 @@ def _check_consistency(signed: SignedStatement, publisher: PublisherBlock | None
     # (9): The statement is about this file. Parsed only after its signature is known to be good.
     statement = read_statement(signed.statement)
     check_subject(statement, file)
-    # (0): Establish a time for the signature.
+    # (0): Establish a time for the signature. (4), first half: the log's tree contains the entry.
     entry = read_entry(signed.entry)
     # (6): Verify the timely insertion of the log entry against the validity period of the signing certificate.
-    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    start, end = certificate.x509.not_valid_before_utc, certificate.x509.not_valid_after_utc
     if not start <= entry.integrated_time <= end:
         window = f"a time within the certificate's validity ({start.isoformat()} to {end.isoformat()})"
         raise Broken("log time", window, entry.integrated_time.isoformat())
     # (8): Verify the log entry's body against the other materials.
-    check_body(entry, signed, certificate)
-    # (4), first half: the proof leads from the entry to the root hash.
-    try:
-        logged = reference.entry(signed.entry)
-        reference.inclusion(logged)
-    except (SigstoreError, ValueError) as error:
-        raise Broken("inclusion proof", "a proof that the log contains the entry", error) from error
+    check_body(entry, signed)
     return _Consistent(
         certificate=certificate,
         fingerprint=hashlib.sha256(signed.certificate).hexdigest(),
         claims=claims,
         statement=statement,
         entry=entry,
-        logged=logged,
     )
 
 
-def _check_signature(certificate: x509.Certificate, signed: SignedStatement) -> None:
-    key = certificate.public_key()
+def _check_signature(certificate: SigningCertificate, signed: SignedStatement) -> None:
     content = signed.statement
     # DSSE's pre-authentication encoding; PEP 740 fixes the payload type.
     encoded = f"DSSEv1 {len(_PAYLOAD_TYPE)} {_PAYLOAD_TYPE} {len(content)} ".encode() + content
     try:
-        if isinstance(key, ec.EllipticCurvePublicKey):
-            key.verify(signed.signature, encoded, ec.ECDSA(hashes.SHA256()))
-            return
+        certificate.key.verify(signed.signature, encoded, ec.ECDSA(hashes.SHA256()))
     except InvalidSignature as error:
-        raise Broken(
-            "signature", "a signature of the statement by the certificate's key", "another signature"
-        ) from error
-    raise Broken("certificate key", "an ECDSA key", type(key).__name__)
+        expected = "a signature of the statement by the certificate's key"
+        raise Broken("signature", expected, "another signature") from error
 
 
 def _check_predicate(consistent: _Consistent) -> tuple[Slsa | None, Unknown | None]:
@@ -242,13 +227,12 @@ def _vouch(consistent: _Consistent, root: TrustRoot) -> tuple[str, ...]:
     vouched = keys.vouch(certificate, consistent.fingerprint, entry.integrated_time)
     log.check(entry.integrated_time, "log key")
     # (4), second half: the log signed the checkpoint.
-    try:
-        reference.checkpoint(consistent.logged, log.keyring)
-    except (SigstoreError, ValueError) as error:
-        raise Broken("checkpoint", f"a checkpoint signed by {log.name}", error) from error
+    signature = entry.checkpoint.signature_by(entry.log_id)
+    if signature is None or not reference.signed_by(log.keyring, entry.log_id, signature, entry.checkpoint.note):
+        found = "no signature of it" if signature is None else "a signature by another key, or of another text"
+        raise Broken("checkpoint", f"a checkpoint signed by {log.name}", found)
     # (5): Verify the inclusion promise for the log entry.
-    try:
-        reference.promise(consistent.logged, log.keyring)
-    except (SigstoreError, ValueError) as error:
-        raise Broken("inclusion promise", f"a signed entry timestamp by {log.name}", error) from error
+    if not reference.signed_by(log.keyring, entry.log_id, entry.promise, entry.promised):
+        found = "a signature by another key, or of another entry, index or time"
+        raise Broken("inclusion promise", f"a signed entry timestamp by {log.name}", found)
     return (*vouched.material, log.fingerprint)

@@ -114,7 +114,7 @@ PROMISE: Final = (
     signed("no promise", "inclusion promise", "SET", entry=put(promise=False)),
     signed("another key promised", "inclusion promise", "signed entry timestamp", entry=put(promise_key=_THIEF)),
     edited("the promise is broken", "inclusion promise", "signed entry timestamp", entry_at(_PROMISE, flip)),
-    edited("the promise is empty", "inclusion promise", "signed entry timestamp", entry_at(_PROMISE, "")),
+    edited("the promise is empty", "inclusion promise", "1 to 1024 bytes", entry_at(_PROMISE, "")),
     edited("the promise is null", "inclusion promise", "SET", entry_at("inclusionPromise", None)),
     edited(
         "the index is another",
@@ -214,7 +214,7 @@ BODY: Final = (
     signed("an entry of another kind", UNVERIFIABLE, "intoto 0.0.1", entry=_kind("intoto", "0.0.1")),
     signed("an entry of Rekor v2", UNVERIFIABLE, "Rekor v2", entry=_kind("dsse", "0.0.2")),
     signed("a hashed record of Rekor v2", UNVERIFIABLE, "Rekor v2", entry=_kind("hashedrekord", "0.0.2")),
-    edited("the entry says more than entries do", "inclusion proof", "extra", entry_at("attestation", "x")),
+    edited("the entry says more than entries do", "log entry", "attestation", entry_at("attestation", "x")),
 )
 
 PROOF: Final = (

@@ -14,7 +14,7 @@ from tests.world.attacks import FILENAME, SHA256, listed, root_of
 from tests.world.sigstore import SLSA, CircleCI, GitHub, GitLab, Google, PrivateSigstore, document, slsa
 
 
-def attested(predicate: bool = False) -> Evidence:  # noqa: FBT001, FBT002 - a variant
+def attested(predicate: bool = False) -> Evidence:
     sigstore = PrivateSigstore(seed=1)
     more: dict[str, Any] = {"predicate_type": SLSA, "predicate": slsa(GitHub())} if predicate else {}
     return verify(

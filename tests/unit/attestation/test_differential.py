@@ -25,7 +25,7 @@ SIGNERS: tuple[Signer, ...] = (
     CircleCI(vcs_origin=None, vcs_ref=None),
 )
 # Rows in which the roots, not the document, are wrong, where the reference has no such roots to be given.
-ONE_ROOT = [attack for attack in ATTACKS if len(attack.roots(PrivateSigstore(seed=1), True)) == 1]  # noqa: FBT003
+ONE_ROOT = [attack for attack in ATTACKS if len(attack.roots(PrivateSigstore(seed=1), True)) == 1]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_both_accept_an_honest_slsa_predicate(sigstore: PrivateSigstore) -> None
 
 @pytest.mark.parametrize("attack", ONE_ROOT, ids=[attack.name.replace(" ", "-") for attack in ONE_ROOT])
 @pytest.mark.parametrize("lie", [True, False], ids=["lie", "twin"])
-def test_what_the_reference_refuses_assay_refuses(attack: Attack, lie: bool, sigstore: PrivateSigstore) -> None:  # noqa: FBT001 - parametrized
+def test_what_the_reference_refuses_assay_refuses(attack: Attack, lie: bool, sigstore: PrivateSigstore) -> None:
     document, file, roots = attack.told(sigstore, lie=lie)
     accepted = isinstance(verify(document, file, roots), Attested)
     assert not accepted or accepts(document, file, roots[0].content)

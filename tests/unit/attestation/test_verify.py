@@ -328,7 +328,7 @@ def test_an_exception_that_nobody_thought_of_is_forged(
 
     raw = sigstore.provenance(FILENAME, SHA256)
     attested(verify(raw, listed(), [root_of(sigstore)]))
-    monkeypatch.setattr(reference, "inclusion", burst)
+    monkeypatch.setattr(reference, "signed_by", burst)
     evidence = verify(raw, listed(), [root_of(sigstore)])
     assert isinstance(evidence, Forged)
     assert evidence.found == "ZeroDivisionError: nobody thought of it"
@@ -338,7 +338,7 @@ def test_our_own_want_of_memory_is_no_evidence(sigstore: PrivateSigstore, monkey
     def burst(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(reference, "inclusion", burst)
+    monkeypatch.setattr(reference, "signed_by", burst)
     with pytest.raises(MemoryError):
         verify(sigstore.provenance(FILENAME, SHA256), listed(), [root_of(sigstore)])
 

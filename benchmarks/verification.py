@@ -1,0 +1,174 @@
+"""What verification costs beside the reference, how it grows with workers, and what it does to the event loop.
+
+    python benchmarks/verification.py [--files 100] [--rounds 5]
+
+Everything in one run, interleaved, so that a busy machine is busy for both sides. CPU time for one core (the median of
+the rounds), wall time for workers (the best). The reference is `pypi_attestations.Attestation.verify(offline=True)` as it
+is: it trusts whatever trusted_root.json lies in the user's cache directory, which here is a temporary one with ours in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import quote
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from pypi_attestations import Distribution, Provenance
+
+from proxy.attestation.keys import load_keys
+from proxy.attestation.roots import TrustRoot, TrustRoots
+from proxy.attestation.settings import VerificationSettings
+from proxy.attestation.verify import verify
+from proxy.attestation.workers import Job, Verifier
+from proxy.evidence import Attested
+from tests.world.attacks import SHA256, listed
+from tests.world.sigstore import WHEN, PrivateSigstore
+
+SIGSTORE = PrivateSigstore(seed=1)
+ROOT = TrustRoot(name="default", content=SIGSTORE.trusted_root())
+ROOTS = TrustRoots(default="default", named={"default": ROOT})
+
+
+@dataclass(frozen=True)
+class Case:
+    filename: str
+    raw: bytes
+
+
+def release(files: int, *, leaves: int) -> list[Case]:
+    """Files of one release, signed by this many jobs."""
+    names = [f"widget-1.0-{number}-py3-none-any.whl" for number in range(files)]
+    return [
+        Case(name, SIGSTORE.provenance(name, SHA256, when=WHEN + timedelta(seconds=number % leaves)))
+        for number, name in enumerate(names)
+    ]
+
+
+def by_reference(cases: Sequence[Case]) -> None:
+    for case in cases:
+        bundle = Provenance.model_validate_json(case.raw).attestation_bundles[0]
+        distribution = Distribution(name=case.filename, digest=SHA256)
+        bundle.attestations[0].verify(bundle.publisher, distribution, offline=True)
+
+
+def prepare_cache(home: Path) -> None:
+    """A home whose sigstore cache holds our root: offline, the reference believes it."""
+    os.environ.update(HOME=str(home), XDG_CACHE_HOME=str(home / "cache"), XDG_DATA_HOME=str(home / "share"))
+    cache = home / "cache" / "sigstore-python" / "tuf" / quote("https://tuf-repo-cdn.sigstore.dev", safe="")
+    cache.mkdir(parents=True)
+    (cache / "trusted_root.json").write_bytes(ROOT.content)
+    logging.getLogger("sigstore").setLevel(logging.ERROR)
+
+
+def by_assay(cases: Sequence[Case]) -> None:
+    # Nothing is remembered between rounds: each begins as a release does that nobody has seen.
+    load_keys(ROOT.content)._remembered.clear()  # noqa: SLF001 - so that the first file pays for the chain
+    for case in cases:
+        evidence = verify(case.raw, listed(case.filename), [ROOT])
+        if type(evidence) is not Attested:
+            raise RuntimeError(case.filename)
+
+
+def cpu(work: Callable[[], None]) -> float:
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def compare(title: str, cases: Sequence[Case], rounds: int, required: float) -> bool:
+    theirs, ours = [], []
+    by_assay(cases)
+    by_reference(cases[:5])
+    for _ in range(rounds):
+        theirs.append(cpu(lambda: by_reference(cases)))
+        ours.append(cpu(lambda: by_assay(cases)))
+    one, other = (statistics.median(times) / len(cases) * 1e6 for times in (theirs, ours))
+    ratio = one / other
+    print(f"{title:<44} reference {one:6.0f} µs   assay {other:6.0f} µs   {ratio:5.2f}x   (at least {required}x)")
+    return ratio >= required
+
+
+async def wall(verifier: Verifier, jobs: Sequence[Job]) -> float:
+    start = time.perf_counter()
+    found = await verifier.verify(jobs)
+    if not all(isinstance(one, Attested) for one in found):
+        raise AssertionError("not attested")
+    return time.perf_counter() - start
+
+
+async def compare_workers(jobs: Sequence[Job], rounds: int) -> bool:
+    verifiers = {count: Verifier(ROOTS, VerificationSettings(workers=count)) for count in (0, 1, 2)}
+    best = dict.fromkeys(verifiers, float("inf"))
+    for verifier in verifiers.values():
+        await verifier.start()
+        await verifier.verify(jobs[:80])
+    for _ in range(rounds):
+        for count, verifier in verifiers.items():
+            best[count] = min(best[count], await wall(verifier, jobs))
+    for verifier in verifiers.values():
+        await verifier.close()
+    for count, name in ((0, "a thread"), (1, "one worker"), (2, "two workers")):
+        print(f"{name:<44} {len(jobs) / best[count]:6.0f} documents a second")
+    ratio = best[1] / best[2]
+    print(f"{'two workers beside one':<44} {ratio:5.2f}x   (at least 1.6x)")
+    return ratio >= 1.6
+
+
+async def measure_delay(jobs: Sequence[Job], workers: int) -> bool:
+    """How late the loop is for a timer of one millisecond while all of `jobs` are verified."""
+    verifier = Verifier(ROOTS, VerificationSettings(workers=workers))
+    await verifier.start()
+    await verifier.verify(jobs[:40])
+    late: list[float] = []
+
+    async def sample() -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + 0.001
+            await asyncio.sleep(0.001)
+            late.append(loop.time() - due)
+
+    sampling = asyncio.create_task(sample())
+    for _ in range(3):
+        await verifier.verify(jobs)
+    sampling.cancel()
+    await verifier.close()
+    p50, p99 = (statistics.quantiles(late, n=100)[cut] * 1e3 for cut in (49, 98))
+    name = f"event-loop delay, {len(jobs)} documents, {workers or 'no'} worker"
+    print(f"{name:<44} p50 {p50:5.2f} ms   p99 {p99:5.2f} ms   max {max(late) * 1e3:5.2f} ms   (p99 under 10 ms)")
+    return p99 < 10
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=5)
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        prepare_cache(Path(directory))
+        good = [
+            compare("a release whose files share a leaf", release(chosen.files, leaves=1), chosen.rounds, 3),
+            compare("as many files with a leaf each", release(chosen.files, leaves=chosen.files), chosen.rounds, 1.3),
+        ]
+    case, *_ = cases = release(1000, leaves=20)
+    job = Job(filename=case.filename, sha256=SHA256, provenance=case.raw)
+    jobs = [replace(job, filename=one.filename, provenance=one.raw) for one in cases]
+    good.append(asyncio.run(compare_workers(jobs, chosen.rounds)))
+    good.append(asyncio.run(measure_delay(jobs, 1)))
+    return 0 if all(good) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
