@@ -3,8 +3,8 @@
     python benchmarks/verification.py [--files 100] [--rounds 5]
 
 Everything in one run, interleaved, so that a busy machine is busy for both sides. CPU time for one core (the median of
-the rounds), wall time for workers (the best). The reference is `pypi_attestations.Attestation.verify(offline=True)` as it
-is: it trusts whatever trusted_root.json lies in the user's cache directory, which here is a temporary one with ours in it.
+the rounds), wall time for workers (the best). The reference is `pypi_attestations.Attestation.verify(offline=True)` as
+it is: it trusts whatever trusted_root.json lies in the user's cache directory, here a temporary one with ours in it.
 """
 
 from __future__ import annotations

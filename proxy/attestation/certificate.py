@@ -133,9 +133,9 @@ def load(der: bytes) -> SigningCertificate:
         names=tuple(_value(values, x509.SubjectAlternativeName) or ()),
         timestamps=tuple(_value(values, x509.PrecertificateSignedCertificateTimestamps) or ()),
         fulcio=tuple(
-            (_ARCS[extension.oid], extension.value.value)
+            (arc, extension.value.value)
             for extension in extensions
-            if extension.oid in _ARCS and isinstance(extension.value, x509.UnrecognizedExtension)
+            if isinstance(extension.value, x509.UnrecognizedExtension) and (arc := _ARCS.get(extension.oid)) is not None
         ),
     )
 

@@ -45,7 +45,7 @@ def parse_json(raw: bytes, what: str) -> dict[str, Any]:
     try:
         if _depth(raw) > DEPTH:
             raise Broken(what, f"JSON nested at most {DEPTH} deep", "deeper nesting")
-        value = json.loads(raw.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+        value = _DECODER.decode(raw.decode())
         if _SURROGATE.search(raw):
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
@@ -80,6 +80,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
 
 
 def member(of: dict[str, Any], key: str, kind: type, what: str) -> Any:  # noqa: ANN401 - `kind` says which

@@ -2,6 +2,7 @@
 
 - Any bytes come to evidence, never to another exception.
 - A damaged document is `Attested` only with claims that one of the genuine ones carries, whole.
+- A document that comes to nothing but `Attested` is one that the reference accepts.
 - What is recorded is read back; anything else is read as nothing.
 """
 
@@ -35,6 +36,7 @@ from proxy.simple.model import File
 from tests.world.attacks import FILENAME, SHA256, listed, root_of
 from tests.world.mutations import damaged
 from tests.world.sigstore import SLSA, CircleCI, GitHub, GitLab, Google, PrivateSigstore, Signer, document, slsa
+from tests.world.sigstore_reference import accepts
 
 CORPUS = Path(__file__).parents[1] / "corpus"
 SIGSTORE = PrivateSigstore(seed=1)
@@ -73,6 +75,10 @@ def check(raw: bytes, file: File, root: TrustRoot, genuine: frozenset[Attestatio
     assert isinstance(evidence, Attested | Unattested | Forged | Unverifiable)
     if isinstance(evidence, Attested):
         assert {replace(one, bundle=0) for one in evidence.attestations} <= genuine
+        # An unknown kind of publisher spoils the whole document for the reference, and for us what stands under it.
+        kinds = {bundle["publisher"]["kind"] for bundle in json.loads(raw)["attestation_bundles"]}
+        if not evidence.ignored and kinds <= set(PublisherKind):
+            assert accepts(raw, file, root.content)
     assert decode_evidence(encode_evidence(evidence)) == evidence
 
 
@@ -117,6 +123,24 @@ def test_eight_thousand_damaged_documents_attest_nothing_new(raw: bytes) -> None
 def test_four_thousand_damaged_real_documents_attest_nothing_new(damage: tuple[bytes, Path]) -> None:
     raw, path = damage
     check(raw, REAL[path], PRODUCTION, GENUINE_REAL[path])
+
+
+def test_damage_reaches_every_stage_of_verification() -> None:
+    """Were all of it caught at the door, the laws above would say little."""
+    steps: set[str] = set()
+    kinds: set[str] = set()
+
+    @settings(max_examples=400, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @given(damaged_ours())
+    def collect(raw: bytes) -> None:
+        evidence = verify(raw, listed(), [ROOT])
+        kinds.add(type(evidence).__name__)
+        if isinstance(evidence, Forged):
+            steps.add(evidence.step)
+
+    collect()
+    assert kinds >= {"Attested", "Forged", "Unverifiable"}
+    assert steps >= {"document", "certificate", "signature", "log entry", "log entry body", "inclusion proof"}
 
 
 @law(100)
