@@ -28,7 +28,9 @@ from proxy.gate.root_list import RootList
 from proxy.policy.document import BUILT_IN, load_policy
 from proxy.policy.model import Policy
 from proxy.store.directory import Store
+from proxy.store.spare import Spares
 from proxy.store.spool import Spool
+from proxy.store.sturdy import SturdyBlobs
 from proxy.upstream import Authorizations, Upstream, pause_before_retry
 
 
@@ -133,14 +135,17 @@ async def assembled(
         )
         await upstream.start()
         stack.push_async_callback(upstream.close)
-        downloads = Downloads(store.blobs, pause=_pause)
+        spares = Spares()
+        stack.push_async_callback(spares.close)
+        blobs = SturdyBlobs(store.blobs, spares)
+        downloads = Downloads(blobs, pause=_pause)
         stack.push_async_callback(downloads.close)
         gate = Gate(
             indexes=indexes,
             policy=policy,
             pages=Pages(upstream=upstream, records=store.records, clock=clock),
             proofs=Proofs(upstream=upstream, records=store.records, verifier=verifier),
-            contents=FileContents(blobs=store.blobs, downloads=downloads, upstream=upstream),
+            contents=FileContents(blobs=blobs, downloads=downloads, upstream=upstream),
             metadata=Metadata(upstream=upstream, records=store.records),
             ledger=store.ledger,
             clock=clock,

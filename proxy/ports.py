@@ -61,6 +61,10 @@ class Partial(Protocol):
     def written(self) -> int:
         """Bytes that are in the file and in the hash."""
 
+    @property
+    def moves(self) -> int:
+        """How often it has moved to another file: a reader from before ends where the old file does."""
+
     async def append(self, chunk: bytes | bytearray | memoryview) -> None:
         """Write and hash, off the loop.
 

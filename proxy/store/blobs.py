@@ -66,6 +66,8 @@ class DiskBlob:
 class DiskPartial:
     """A file on its way in."""
 
+    moves = 0
+
     def __init__(self, blobs: DiskBlobs, path: Path, descriptor: int) -> None:
         self._blobs = blobs
         self._path: Path | None = path

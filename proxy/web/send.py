@@ -72,11 +72,21 @@ async def _send_unverified(request: web.BaseRequest, content: Arriving, file: Bi
     await response.prepare(request)
     if request.method == "HEAD":
         return response
+    moves, moved = content.download.moves, None
     try:
         async for span in content.download.follow(content.still_approved):
-            await _send_span(request, file, span.offset, span.count)
+            if content.download.moves != moves:
+                # The disk took no more: the bytes go on in another file, which has those before too.
+                moves = content.download.moves
+                if moved is not None:
+                    moved.close()
+                moved = await content.download.reader()
+            await _send_span(request, moved or file, span.offset, span.count)
     except AssayError as error:
         _abort(request, str(error))
+    finally:
+        if moved is not None:
+            moved.close()
     await response.write_eof()
     return response
 

@@ -1,6 +1,6 @@
 """One fetch of a file from its index, any number of followers, the tail withheld until the digest is right.
 
-Owns the running downloads: one per digest, whoever asks. The bytes go to a `Partial` (a temporary file) as they come
+Owns one download. The bytes go to a `Partial` (a temporary file) as they come
 and followers read them from there, so that memory does not grow with followers or their slowness, and one that leaves
 harms none. It knows no HTTP: a source opens bodies, a follower gets spans of the file that may be sent.
 
@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
 from proxy import telemetry
+from proxy.download.intake import Intake
 from proxy.errors import (
     AssayError,
     DigestMismatchError,
@@ -34,8 +35,6 @@ from proxy.simple.model import Sha256
 
 TAIL = 64 * 1024
 """Bytes withheld until the digest is right (DESIGN, promise 2)."""
-_INTAKE = 1024 * 1024
-"""Bytes that may wait in memory while earlier ones are being written."""
 _TRIES_WITHOUT_PROGRESS = 4
 _PROGRESS = 1024 * 1024
 """Bytes that one try must bring to count as progress: an index that breaks every few bytes is given up."""
@@ -101,6 +100,9 @@ class Download:
         self._verified = False
         self._failure: AssayError | None = None
         self._changed = asyncio.Event()
+        self._alone = asyncio.Event()
+        self._alone.set()
+        self._over = False
 
     @property
     def verified(self) -> bool:
@@ -119,7 +121,9 @@ class Download:
             self._partial = partial = await self._blobs.begin()
             await self._fetch(partial)
             await self._verify(partial)
-            await self._publish(partial)
+            if not await self._publish(partial):
+                # Nobody finds these bytes again, but those who follow read them from here to the end.
+                await self._left_alone()
         except AssayError as error:
             self._fail(error)
         except BaseException:
@@ -128,6 +132,41 @@ class Download:
         finally:
             if partial is not None:
                 await partial.discard()
+
+    @property
+    def over(self) -> bool:
+        """Whether it is no use to anybody who comes now."""
+        return self.failed or self._over
+
+    @property
+    def moves(self) -> int:
+        """Grows when the bytes go on elsewhere: a `reader` obtained before must then be obtained again."""
+        return self._partial.moves if self._partial is not None else 0
+
+    @property
+    def missing(self) -> int:
+        """Bytes still to come, as far as the length is known."""
+        return (self.length or 0) - self._written
+
+    @property
+    def is_mostly_missing(self) -> bool:
+        """Whether to stop costs less than to finish for the cache alone."""
+        return self.missing > max(_WORTH_FINISHING, self._written)
+
+    def joined(self) -> None:
+        """One follower more."""
+        self.followers += 1
+        self._alone.clear()
+
+    def left(self) -> None:
+        """One follower less."""
+        self.followers -= 1
+        if not self.followers:
+            self._alone.set()
+
+    async def _left_alone(self) -> None:
+        await self._alone.wait()
+        self._over = True
 
     async def ready(self) -> None:
         """Wait until a first byte may be sent.
@@ -224,7 +263,7 @@ class Download:
 
     async def _take(self, body: Body, partial: Partial) -> None:
         chunks = body.chunks if body.start == self._written else self._agreeing(body, partial)
-        intake = _Intake(partial, self._grown)
+        intake = Intake(partial, self._grown)
         most = self.wanted.limit if self.length is None else self.length
         total = self._written
         try:
@@ -269,86 +308,11 @@ class Download:
         self._verified = True
         self._pulse()
 
-    async def _publish(self, partial: Partial) -> None:
+    async def _publish(self, partial: Partial) -> bool:
         try:
             await partial.commit(self.wanted.sha256)
         except StorageError as error:
             telemetry.warning("blob-not-kept", sha256=self.wanted.sha256, error=str(error))
-        else:
-            telemetry.event("download-finished", sha256=self.wanted.sha256, size=self._written)
-
-
-class _Intake:
-    """Writes what has arrived while more arrives: big writes, few thread hops, at most two buffers in memory."""
-
-    def __init__(self, partial: Partial, grown: Callable[[int], None]) -> None:
-        self._partial = partial
-        self._grown = grown
-        self._waiting = bytearray()
-        self._writing: asyncio.Task[None] | None = None
-
-    async def add(self, chunk: bytes) -> None:
-        self._waiting += chunk
-        if self._writing is None or self._writing.done() or len(self._waiting) >= _INTAKE:
-            await self._next()
-
-    async def flush(self) -> None:
-        while self._waiting or self._writing is not None:
-            await self._next()
-
-    async def _next(self) -> None:
-        if self._writing is not None:
-            written, self._writing = self._writing, None
-            await written
-        if self._waiting:
-            taken, self._waiting = self._waiting, bytearray()
-            self._writing = asyncio.create_task(self._write(taken))
-
-    async def _write(self, taken: bytearray) -> None:
-        await self._partial.append(taken)
-        self._grown(self._partial.written)
-
-
-class Downloads:
-    """The running downloads, by digest and size: many askers, one fetch."""
-
-    def __init__(self, blobs: Blobs, *, pause: Pause) -> None:
-        self._blobs = blobs
-        self._pause = pause
-        self._running: dict[tuple[Sha256, int | None], tuple[Download, asyncio.Task[None]]] = {}
-
-    def join(self, wanted: Wanted, source: Source) -> Download:
-        """The running download of this file, or a new one. Balance each call with `leave`."""
-        key = (wanted.sha256, wanted.size)
-        if key in self._running and not self._running[key][0].failed:
-            download = self._running[key][0]
-        else:
-            download = Download(wanted, source, self._blobs, pause=self._pause)
-            task = asyncio.create_task(download.run(), name=f"download {wanted.sha256}")
-            self._running[key] = (download, task)
-            task.add_done_callback(lambda _: self._forget(key, download))
-        download.followers += 1
-        return download
-
-    def leave(self, download: Download) -> None:
-        """A follower is done or gone. The fetch goes on for the others, and for the cache if most of it is here."""
-        download.followers -= 1
-        entry = self._running.get((download.wanted.sha256, download.wanted.size))
-        if download.followers or entry is None or entry[0] is not download or download.verified:
-            return
-        left = (download.length or 0) - download._written  # noqa: SLF001 - same module
-        if left > _WORTH_FINISHING and left > download._written:  # noqa: SLF001 - same module
-            telemetry.event("download-abandoned", sha256=download.wanted.sha256, left=left)
-            entry[1].cancel()
-            self._forget((download.wanted.sha256, download.wanted.size), download)
-
-    def _forget(self, key: tuple[Sha256, int | None], download: Download) -> None:
-        if key in self._running and self._running[key][0] is download:
-            del self._running[key]
-
-    async def close(self) -> None:
-        """Stop all; nothing unfinished stays."""
-        tasks = [task for _, task in self._running.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+            return False
+        telemetry.event("download-finished", sha256=self.wanted.sha256, size=self._written)
+        return True

@@ -1,0 +1,219 @@
+"""A storage that fails: files are served all the same, without being kept, and are kept again when it recovers."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from proxy.errors import DigestMismatchError, StorageError
+from proxy.simple.model import Sha256
+from proxy.store.blobs import DiskBlobs, DiskPartial
+from proxy.store.shelf import Shelf
+from proxy.store.spare import Spares
+from proxy.store.sturdy import SturdyBlobs
+from tests.service.test_files import published
+from tests.service.test_pages import settled
+from tests.world.distributions import wheel
+from tests.world.index import Index
+from tests.world.proxy import Running, running
+
+BIG = 1_000_000
+
+
+class Disk:
+    """Takes `room` bytes more, then nothing."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.room: int | None = None
+        self.begins = True
+        append, begin = DiskPartial._append, Shelf.begin
+
+        def limited(partial: DiskPartial, chunk: memoryview) -> None:
+            if self.room is not None:
+                if len(chunk) > self.room:
+                    raise StorageError("cannot write: No space left on device")
+                self.room -= len(chunk)
+            append(partial, chunk)
+
+        def begun(shelf: Shelf) -> tuple[Path, int]:
+            if not self.begins:
+                raise StorageError("cannot begin a file: Read-only file system")
+            return begin(shelf)
+
+        monkeypatch.setattr(DiskPartial, "_append", limited)
+        monkeypatch.setattr(Shelf, "begin", begun)
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    return Disk(monkeypatch)
+
+
+def told(log: pytest.LogCaptureFixture) -> set[str]:
+    return {record.getMessage() for record in log.records}
+
+
+async def over(proxy: Running) -> None:
+    """Until no download runs."""
+    downloads = proxy.assembly.gate._contents._downloads
+    while running_now := [task for _, task in downloads._running.values()]:
+        await asyncio.wait(running_now)
+
+
+@pytest.mark.parametrize("room", [None, 0, 1, 70_000, 600_000])
+async def test_a_disk_without_room_costs_the_cache_and_not_the_download(
+    tmp_path: Path, disk: Disk, room: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Index() as index, running(index, tmp_path) as proxy:
+        listed = index.add(wheel("foo", padding=BIG))
+        disk.begins, disk.room = room is not None, room
+        stall = index.stall(listed.path, after=BIG // 2)
+        path = proxy.files_path(listed)
+        clients = [asyncio.create_task(proxy.get(path, headers)) for headers in ({}, {}, {"Range": "bytes=10-99"})]
+        await stall.reached.wait()
+        stall.release.set()
+        whole, also, part = await asyncio.gather(*clients)
+        assert whole.body == also.body == listed.built.content
+        assert (part.status, part.body) == (206, listed.built.content[10:100])
+        assert index.count(listed.path) == 1
+        assert {"storage-bypassed", "blob-not-kept"} <= told(caplog)
+        await over(proxy)
+        disk.room = 0
+        assert (await proxy.get("/readyz")).status == 503
+        # And when the disk takes files again, they are kept.
+        disk.begins, disk.room = True, None
+        assert (await proxy.get(path)).body == listed.built.content
+        await published(proxy, listed)
+        assert index.count(listed.path) == 2
+        assert (await proxy.get("/readyz")).status == 200
+        assert proxy.assembly.store.blobs.shelf.usage().unfinished == 0
+
+
+async def test_a_storage_directory_that_vanishes(tmp_path: Path) -> None:
+    async with Index() as index, running(index, tmp_path) as proxy:
+        warm, cold = index.add(wheel("foo", padding=BIG)), index.add(wheel("foo", "2.0", padding=BIG))
+        assert (await proxy.get(proxy.files_path(warm))).status == 200
+        await published(proxy, warm)
+        shutil.rmtree(tmp_path / "assay")
+        for listed in (warm, cold):
+            assert (await proxy.get(proxy.files_path(listed))).body == listed.built.content
+        await over(proxy)
+        await settled(proxy)
+        assert not (tmp_path / "assay" / "blobs").exists(), "nothing is written where a mount has vanished"
+        (tmp_path / "assay").mkdir(mode=0o700)
+        assert (await proxy.get(proxy.files_path(cold))).body == listed.built.content
+        await published(proxy, cold)
+
+
+async def test_a_wrong_file_is_no_better_without_a_disk(tmp_path: Path, disk: Disk) -> None:
+    from tests.service.test_files import body_or_none  # noqa: PLC0415 - its only use
+    from tests.world.wire import Corrupt  # noqa: PLC0415 - as above
+
+    async with Index() as index, running(index, tmp_path) as proxy:
+        listed = index.add(wheel("foo", padding=BIG))
+        disk.room = 600_000
+        index.fault(listed.path, Corrupt(-1), times=1)
+        assert await body_or_none(proxy, proxy.files_path(listed)) is None
+        assert await body_or_none(proxy, proxy.files_path(listed)) == listed.built.content
+
+
+@pytest.fixture
+async def blobs(tmp_path: Path) -> AsyncIterator[DiskBlobs]:
+    opened = DiskBlobs(tmp_path / "blobs", 10**9)
+    await opened.scan()
+    yield opened
+    await opened.close()
+
+
+async def test_what_is_beside_the_disk_is_bounded_and_given_back(blobs: DiskBlobs, disk: Disk) -> None:
+    disk.begins = False
+    spares = Spares(on_disk=1000)
+    sturdy = SturdyBlobs(blobs, spares)
+    first, second = await sturdy.begin(), await sturdy.begin()
+    await first.append(b"x" * 600)
+    with pytest.raises(StorageError, match="are taken"):
+        await second.append(b"x" * 600)
+    await first.discard()
+    await first.discard()
+    third = await sturdy.begin()
+    await third.append(b"x" * 1000)
+    for partial in (second, third):
+        await partial.discard()
+    assert spares._used == {False: 0, True: 0}
+    await spares.close()
+
+
+async def test_where_there_is_no_temporary_directory_memory_serves_within_narrow_bounds(
+    blobs: DiskBlobs, disk: Disk, tmp_path: Path
+) -> None:
+    disk.begins = False
+    spares = Spares(directory=str(tmp_path / "nowhere"), in_memory=1000)
+    partial = await SturdyBlobs(blobs, spares).begin()
+    await partial.append(b"x" * 900)
+    reader = await partial.reader()
+    await partial.append(b"y" * 100)
+    with pytest.raises(StorageError):
+        await partial.append(b"z")
+    with pytest.raises(StorageError, match="without being kept"):
+        await partial.commit(await partial.digest())
+    await partial.discard()
+    assert reader.read() == b"x" * 900 + b"y" * 100, "whoever reads it may finish"
+    reader.close()
+    with pytest.raises(StorageError):
+        await partial.reader()
+    await spares.close()
+
+
+async def test_a_move_carries_every_byte_along_or_is_none(blobs: DiskBlobs, disk: Disk) -> None:
+    spares = Spares()
+    sturdy = SturdyBlobs(blobs, spares)
+    disk.room = 3_000_000
+    partial = await sturdy.begin()
+    await partial.append(b"a" * 3_000_000)
+    old = await partial.reader()
+    await partial.append(b"b" * 10)
+    assert (partial.moves, partial.written) == (1, 3_000_010)
+    with await partial.reader() as reader:
+        assert reader.read() == b"a" * 3_000_000 + b"b" * 10
+    assert old.read() == b"a" * 3_000_000
+    old.close()
+    await partial.discard()
+    # What was written can't be read again: then there is nothing to go on from.
+    disk.room = 100
+    torn = await sturdy.begin()
+    await torn.append(b"a" * 100)
+    inner = torn._current
+    assert isinstance(inner, DiskPartial)
+    assert inner._path is not None
+    inner._path.write_bytes(b"c" * 100)
+    with pytest.raises(StorageError, match="No space"):
+        await torn.append(b"b")
+    assert torn.moves == 0
+    await torn.discard()
+    await spares.close()
+
+
+async def test_a_disk_that_works_is_used(blobs: DiskBlobs) -> None:
+    spares = Spares()
+    sturdy = SturdyBlobs(blobs, spares)
+    partial = await sturdy.begin()
+    await partial.append(b"good")
+    with pytest.raises(DigestMismatchError):
+        await partial.commit(Sha256("0" * 64))
+    good = await sturdy.begin()
+    await good.append(b"good")
+    digest = await good.digest()
+    await good.commit(digest)
+    blob = await sturdy.open(digest)
+    assert blob is not None
+    assert blob.file.read() == b"good"
+    await blob.close()
+    await sturdy.remove(digest)
+    assert await sturdy.open(digest) is None
+    await spares.close()
+    await blobs.close()
+    assert await sturdy.open(digest) is None, "a closed storage is no storage"
