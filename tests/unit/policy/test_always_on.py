@@ -43,6 +43,7 @@ def test_a_good_file_passes_all_of_them() -> None:
         ({"location": f"{HOST}/packages/other-1.0-py3-none-any.whl"}, Code.URL_MISMATCH),
         ({"location": f"{HOST}/packages/x/"}, Code.URL_MISMATCH),
         ({"sha256": None}, Code.NO_SHA256),
+        ({"sha256": None, "upload_time": None}, Code.NO_SHA256),
         ({"upload_time": NOW + days(1)}, Code.TIME_CONFLICT),
     ],
 )

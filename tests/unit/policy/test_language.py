@@ -337,7 +337,7 @@ def test_the_schema_has_every_table_and_refuses_unknown_keys() -> None:
         ("a.c", "abc", False),
     ],
 )
-def test_a_project_pattern_is_matched_after_normalisation(pattern: str, name: str, expected: bool) -> None:  # noqa: FBT001 - a parameter
+def test_a_project_pattern_is_matched_after_normalisation(pattern: str, name: str, expected: bool) -> None:
     assert names([name_pattern(pattern)])(name) is expected
 
 
@@ -369,7 +369,7 @@ def test_what_no_project_can_be_called_is_no_pattern(pattern: str) -> None:
         ("octo/widget", "octo/widget\n", False),
     ],
 )
-def test_a_glob_knows_paths(pattern: str, claim: str, expected: bool) -> None:  # noqa: FBT001 - a parameter
+def test_a_glob_knows_paths(pattern: str, claim: str, expected: bool) -> None:
     assert glob(pattern)(claim) is expected
 
 

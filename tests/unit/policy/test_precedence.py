@@ -197,5 +197,5 @@ def test_only_policy_makes_approvals() -> None:
 @pytest.mark.parametrize(
     ("keys", "expected"), [('metadata = "wheel"', True), ('metadata = "index"', False), ("", False)]
 )
-def test_a_rule_says_where_metadata_comes_from(keys: str, expected: bool) -> None:  # noqa: FBT001 - a parameter
+def test_a_rule_says_where_metadata_comes_from(keys: str, expected: bool) -> None:
     assert metadata_from_wheel(a_policy(keys), NormalizedName("widget")) is expected

@@ -199,7 +199,7 @@ def certified(*, new: bool, environment: str | None) -> Attested:
     ],
 )
 def test_an_environment_is_required_of_certificates_that_can_carry_it(
-    new: bool,  # noqa: FBT001 - a parameter
+    new: bool,
     environment: str | None,
     expected: list[Code],
 ) -> None:
@@ -299,7 +299,7 @@ def test_the_publisher_must_be_vouched_for_by_the_named_root() -> None:
 @pytest.mark.parametrize(
     ("trigger", "noted"), [("pull_request_target", True), ("workflow_run", True), ("release", False), (None, False)]
 )
-def test_a_trigger_that_strangers_may_set_off_is_a_note(trigger: str | None, noted: bool) -> None:  # noqa: FBT001 - a parameter
+def test_a_trigger_that_strangers_may_set_off_is_a_note(trigger: str | None, noted: bool) -> None:
     verdict = one(a_policy(), FILE, signed(FILE, trigger=trigger))
     assert isinstance(verdict, Approved)
     assert any(str(trigger) in note for note in verdict.notes) is noted

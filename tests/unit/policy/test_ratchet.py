@@ -8,14 +8,17 @@ from typing import Any
 import pytest
 
 from proxy.evidence import Attested, Evidence, Identity, Unverifiable
+from proxy.policy.continuity import Continuity
 from proxy.policy.document import load_policy
+from proxy.policy.judge import Context, judge
 from proxy.policy.model import Policy
 from proxy.policy.verdict import Approved, Code, Undecided, Verdict, Withheld
 from proxy.ports import Established, History
-from proxy.simple.model import File
+from proxy.simple.model import File, NormalizedName
 from tests.unit.policy.making import (
     FORGED,
     GITHUB,
+    INDEX,
     NOW,
     UNATTESTED,
     a_file,
@@ -334,3 +337,23 @@ def test_a_rule_without_the_ratchet_frees_its_projects_only() -> None:
     policy = load_policy(text, "policy.toml")
     file = a_file("9.0", uploaded=ago(5))
     assert codes(latest(old(100), file, UNATTESTED, policy)) == [Code.PROVENANCE_LOST]
+
+
+def test_one_file_is_judged_by_the_continuity_that_is_stated() -> None:
+    file = a_file("9.0", uploaded=ago(5))
+    known = Continuity.of([fact(a_file("1.0"), 100), fact(a_file("1.1"), 90)], days(14))
+    context = Context(project=NormalizedName("widget"), index=INDEX, continuity=known)
+    assert codes(judge(ENFORCE, file, UNATTESTED, context, NOW)) == [Code.PROVENANCE_LOST]
+    assert codes(judge(ENFORCE, file, signed(file), context, NOW)) == []
+    assert known.since == ago(86)
+
+
+def test_a_waiver_of_another_requirement_does_not_end_the_waiting() -> None:
+    first, file = a_file("1.0", uploaded=ago(100)), a_file("9.0", uploaded=ago(5))
+    waiver = (
+        f'[[waivers]]\nprojects = ["*"]\nsha256 = ["{file.sha256}"]\nlifts = ["min-age"]\n'
+        'expires = 2027-01-01\nreason = "x"'
+    )
+    policy = a_policy('min-age = "30 days"', more=waiver)
+    assert isinstance(page(policy, first, file, evidence={file: UNATTESTED}, default=None)[1], Undecided)
+    assert codes(page(policy, first, file, evidence={first: UNATTESTED, file: UNATTESTED})[1]) == []
