@@ -1,16 +1,13 @@
 """A verification worker: batches from its standard input, evidence to its standard output, until either ends.
 
-Runs as a process of its own, started by `workers` with nothing of the proxy's entry module in it. It ignores SIGINT
-(the terminal sends it to the whole group; the owner decides), and is gone soon after its owner: at once when it waits
-for work, since its standard input ends, and within a second when it doesn't, by its watch.
+Runs as a process of its own, started by `workers` with nothing of the proxy's entry module in it. It is gone soon after
+its owner: at once when it waits for work, since its standard input ends, and within a second when it doesn't (`watch`).
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import BinaryIO
@@ -29,8 +26,6 @@ from proxy.attestation.wire import (
 from proxy.errors import ConfigurationError
 from proxy.evidence import Evidence
 from proxy.simple.model import File, Sha256
-
-_WATCH_SECONDS = 0.5
 
 
 def verify_all(jobs: Sequence[Job], roots: TrustRoots) -> list[Evidence]:
@@ -81,17 +76,8 @@ def _read_frame(orders: BinaryIO) -> bytes | None:
     return content if len(content) == size else None
 
 
-def _watch(owner: int) -> None:
-    """End when the owner does, even in the middle of a batch."""
-    while os.getppid() == owner:
-        threading.Event().wait(_WATCH_SECONDS)
-    os._exit(1)
-
-
-def main(owner: int) -> None:
-    """Serve standard input and output for the process `owner`."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_watch, args=(owner,), daemon=True, name="watch").start()
+def main() -> None:
+    """Serve standard input and output until either ends."""
     answers = os.fdopen(os.dup(1), "wb")
     # Nothing else may write into the answers: whatever a library prints goes to the log.
     os.dup2(2, 1)

@@ -39,11 +39,14 @@ _CLOSING_SECONDS: Final = 2.0
 _RESTART_SECONDS: Final = 0.5
 """Before a worker that died at once is started again: a broken installation must not spin."""
 _CLOSING: Final = "the verifier is closing"
-_BOOT: Final = (
-    "import sys; sys.path[:] = sys.argv[2:]; from proxy.attestation.worker import main; main(int(sys.argv[1]))"
-)
-
-
+_BOOT: Final = """
+import sys
+sys.path[:] = sys.argv[2:]
+from proxy.attestation.watch import begin
+begin(int(sys.argv[1]))
+from proxy.attestation.worker import main
+main()
+"""
 _Work: TypeAlias = Callable[[Sequence[Job], TrustRoots], Awaitable[bytes]]
 """Takes a batch, gives the answer to it in the language of `wire`; never raises for a reason of the batch's."""
 
