@@ -115,7 +115,7 @@ def _trust(terms: Terms, found: tuple[Attestation, ...]) -> Reason:
     return Reason(
         code=Code.TRUST,
         rule=terms.label,
-        message=f"its attestation is vouched for by {roots}, the rule asks for {expected}",
+        message=f'its attestation is vouched for by {roots}, the rule asks for {expected}; ask for a waiver of "trust"',
         expected=expected,
         found=roots,
     )
@@ -129,7 +129,7 @@ def _publisher(terms: Terms, found: tuple[Attestation, ...]) -> Reason:
     return Reason(
         code=Code.PUBLISHER,
         rule=terms.label,
-        message=f"it is signed by {signers}, the rule asks for {wanted}",
+        message=f'it is signed by {signers}, the rule asks for {wanted}; ask for a waiver of "publishers"',
         expected=wanted,
         found=signers,
     )
@@ -141,7 +141,7 @@ def _builder(terms: Terms, found: tuple[Attestation, ...]) -> Reason:
     return Reason(
         code=Code.BUILDER,
         rule=terms.label,
-        message=f"it was built by {built}, the rule asks for {wanted}",
+        message=f'it was built by {built}, the rule asks for {wanted}; ask for a waiver of "builder"',
         expected=wanted,
         found=built,
     )
@@ -153,7 +153,10 @@ def _predicate(terms: Terms, found: tuple[Attestation, ...]) -> Reason:
     return Reason(
         code=Code.PREDICATE,
         rule=terms.label,
-        message=f"its attestations state {carried}, the rule asks for {wanted} in one bundle",
+        message=(
+            f"its attestations state {carried}, the rule asks for {wanted} in one bundle; "
+            'ask for a waiver of "predicates"'
+        ),
         expected=wanted,
         found=carried,
     )

@@ -174,11 +174,16 @@ def describe_claims(claims: Claims) -> str:
     """Who signed, in one line, in the same words."""
     if claims.kind is None:
         return f"{claims.email or claims.san} of {claims.issuer}, who is no Trusted Publisher"
-    name = claims.repository or claims.email or claims.project_id or claims.san
     workflow = (claims.workflow or "").removeprefix(_WORKFLOWS)
     stated = (("workflow", workflow), ("environment", claims.environment), ("ref", claims.ref))
     rest = ", ".join(f"{key} {value}" for key, value in stated if value)
-    return f"{claims.kind} {name} ({rest})" if rest else f"{claims.kind} {name}"
+    return f"{name_claims(claims)} ({rest})" if rest else name_claims(claims)
+
+
+def name_claims(claims: Claims) -> str:
+    """Who signed, by kind and name alone."""
+    name = claims.repository or claims.email or claims.project_id or claims.san
+    return f"{claims.kind} {name}" if claims.kind is not None else name
 
 
 _WORKFLOWS = ".github/workflows/"

@@ -18,7 +18,7 @@ from proxy.policy.compiled import Terms
 from proxy.policy.continuity import Origin, Signature, Standing
 from proxy.policy.exhibit import Context, Exhibit, existed
 from proxy.policy.model import RatchetMode
-from proxy.policy.publishers import describe_claims
+from proxy.policy.publishers import describe_claims, name_claims
 from proxy.policy.times import show
 from proxy.policy.verdict import Code, Reason
 from proxy.ports import Established
@@ -195,12 +195,13 @@ def _lost(exhibit: Exhibit, terms: Terms) -> Reason:
 
 def _changed(exhibit: Exhibit, terms: Terms, context: Context, until: datetime | None) -> Reason:
     signers = "; ".join(dict.fromkeys(describe_claims(each.claims) for each in exhibit.counted)) or "somebody unknown"
+    short = ", ".join(dict.fromkeys(name_claims(each.claims) for each in exhibit.counted)) or "somebody unknown"
     known = ", ".join(sorted({_name(each, context) for each in context.continuity.established}))
     heal = f"allowed from {show(until)}" if until else 'name it in a rule, or ask for a waiver of "ratchet"'
     return Reason(
         code=Code.PUBLISHER_CHANGED,
         rule=terms.label,
-        message=f"it is signed by {signers}, who is not established for this project; {heal}",
+        message=f"it is signed by {short}, who is not established for this project; {heal}",
         expected=known,
         found=signers,
         until=until,

@@ -18,7 +18,8 @@ from proxy.simple.model import File, Project
 
 SENTENCE: Final = 200
 """Bytes of a reason phrase: pip prints it (DESIGN.md, "Errors")."""
-_RULE = 60
+_RULE = 40
+_ADVICE = 40
 _MISPLACED = frozenset(
     {Code.BAD_FILENAME, Code.OTHER_PROJECT, Code.URL_MISMATCH, Code.DUPLICATE, Code.NO_SHA256, Code.FOREIGN_HOST}
 )
@@ -71,9 +72,13 @@ def sentence(withheld: Withheld) -> str:
     """The deciding reason in one line of printable ASCII of at most `SENTENCE` bytes, for reason phrases and yanks."""
     first = withheld.reasons[0]
     tail = f" (rule: {_clip(first.rule, _RULE)})" if first.rule else ""
-    tail += f"; nearest approved version: {_clip(withheld.nearest, 40)}" if withheld.nearest else ""
-    head = f"withheld, {first.code}: {first.message}"
-    return _clip(head, SENTENCE - len(_ascii(tail))) + _ascii(tail)
+    tail += f"; nearest approved version: {_clip(withheld.nearest, 30)}" if withheld.nearest else ""
+    head = _ascii(f"withheld, {first.code}: {first.message}")
+    room = SENTENCE - len(_ascii(tail))
+    if len(head) > room:
+        # What to do stands at the end, and is worth more than the middle.
+        head = f"{head[: room - _ADVICE - 3]}...{head[-_ADVICE:]}"
+    return head + _ascii(tail)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

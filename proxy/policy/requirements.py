@@ -27,7 +27,7 @@ def of_index(terms: Terms, context: Context) -> Reason | None:
     if terms.indexes is None or context.index.name in terms.indexes:
         return None
     wanted = " or ".join(sorted(terms.indexes))
-    message = f"it comes from the index {context.index.name}, the rule asks for {wanted}"
+    message = f'it comes from the index {context.index.name}, the rule asks for {wanted}; ask for a waiver of "indexes"'
     return _reason(Code.INDEX, terms, message, expected=wanted, found=context.index.name)
 
 
@@ -78,9 +78,7 @@ def of_page(
     if terms.statuses is not None and (reason := _of_status(terms, context)):
         yield reason
     if file.sha256 in context.mismatched:
-        message = (
-            "its own METADATA is not what the index says it is: its dependencies would be the index's, not its own"
-        )
+        message = 'its own METADATA is not what the index says it is; ask for a waiver of "metadata"'
         yield _reason(
             Code.METADATA_MISMATCH, terms, message, expected="the wheel's own METADATA", found="other metadata"
         )

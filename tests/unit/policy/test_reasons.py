@@ -97,6 +97,12 @@ def test_what_is_printable_needs_no_escaping_twice(text: str) -> None:
     assert printable(printable(text)) == printable(text)
 
 
+def test_a_sentence_that_is_too_long_keeps_what_to_do() -> None:
+    verdict = made(message=f'it is signed by {"x" * 500}; ask for a waiver of "publishers"')
+    assert sentence(verdict).startswith("withheld, denied: it is signed by xxx")
+    assert sentence(verdict).endswith('ask for a waiver of "publishers" (rule: all)')
+
+
 def test_a_sentence_says_code_rule_and_what_to_do() -> None:
     verdict = page(YOUNG, a_file(uploaded=ago(10)), a_file("2.0", uploaded=ago(1)))[1]
     assert sentence(withheld(verdict)) == (
