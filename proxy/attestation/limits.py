@@ -10,6 +10,7 @@ import json
 import re
 from base64 import b64decode
 from binascii import Error as Base64Error
+from codecs import BOM_UTF8
 from typing import Any, Final, NoReturn
 
 from proxy.attestation.refusal import Broken
@@ -45,6 +46,8 @@ def parse_json(raw: bytes, what: str) -> dict[str, Any]:
     try:
         if _depth(raw) > DEPTH:
             raise Broken(what, f"JSON nested at most {DEPTH} deep", "deeper nesting")
+        if raw.startswith(BOM_UTF8):
+            raise ValueError("a byte order mark (BOM) before it")
         value = _DECODER.decode(raw.decode())
         if _SURROGATE.search(raw):
             json.dumps(value, ensure_ascii=False).encode()
