@@ -43,11 +43,11 @@ def parse_json(raw: bytes, what: str) -> dict[str, Any]:
     Raises:
         Broken: it is anything else.
     """
+    if raw.startswith(BOM_UTF8):
+        raise Broken(what, "well-formed JSON in UTF-8", "a byte order mark (BOM) before it")
     try:
         if _depth(raw) > DEPTH:
             raise Broken(what, f"JSON nested at most {DEPTH} deep", "deeper nesting")
-        if raw.startswith(BOM_UTF8):
-            raise ValueError("a byte order mark (BOM) before it")
         value = _DECODER.decode(raw.decode())
         if _SURROGATE.search(raw):
             json.dumps(value, ensure_ascii=False).encode()
