@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         "--log", choices=("auto", "text", "json"), default="auto", help="form of the log (default: %(default)s)"
     )
     _command(commands, "check", "check configuration and policy, and show what they mean")
+    _audit_log_command(commands)
     explain = _command(commands, "explain", "what would be listed and served of a project, and why")
     explain.add_argument("project", metavar="PROJECT")
     explain.add_argument("which", metavar="FILENAME|VERSION", nargs="?", help="only this file or version")
@@ -58,16 +59,59 @@ def _parser() -> argparse.ArgumentParser:
     trust = _command(commands, "trust", "the trust roots in force")
     trust.add_argument("action", choices=("show", "refresh"), help="show them, or renew them now by TUF")
     trust.add_argument("--json", action="store_true", help="for programs")
-    policy = commands.add_parser("policy", help="the policy's language").add_subparsers(required=True, metavar="WHAT")
-    schema = policy.add_parser("schema", help="JSON Schema of the policy's language, for editors")
-    schema.set_defaults(module="schema")
+    _policy_commands(commands.add_parser("policy", help="the policy's language, and what a policy changes"))
+    _lockfile_commands(commands)
+    waive = _command(commands, "waive", "write a waiver for exactly these files")
+    waive.add_argument("files", metavar="FILE", nargs="+", help="filenames as their index lists them")
+    waive.add_argument("--reason", required=True, help="why, for whoever reads the policy")
+    waive.add_argument("--expires", metavar="DATE", required=True, help="the last day on which it holds")
+    waive.add_argument("--approved-by", metavar="WHO", help="who answers for it")
+    waive.add_argument("--append", action="store_true", help="put it at the end of the policy file")
+    ledger = _command(commands, "ledger", "what must never be forgotten, as a text file")
+    ledger.add_argument("action", choices=("export", "import"), help="write it, or add what was written")
+    ledger.add_argument("file", metavar="FILE", type=Path, nargs="?", help="default: standard output or input")
     return parser
 
 
+def _policy_commands(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(required=True, metavar="WHAT")
+    schema = commands.add_parser("schema", help="JSON Schema of the policy's language, for editors")
+    schema.set_defaults(module="schema")
+    diff = _command(commands, "diff", "which files change their verdict from one policy to another", "policy_diff")
+    diff.add_argument("old", metavar="OLD", type=Path)
+    diff.add_argument("new", metavar="NEW", type=Path)
+    diff.add_argument("--lockfile", metavar="L", type=Path, help="only its files (default: every project ever seen)")
+    diff.add_argument("--json", action="store_true", help="for programs")
+    test = _command(commands, "test", "hold a policy to a file of expectations", "policy_test")
+    test.add_argument("expectations", metavar="FILE", type=Path)
+    test.add_argument("--policy", metavar="FILE", type=Path, help="instead of the configuration's")
+
+
+def _lockfile_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    audit = _command(commands, "audit", "evidence and verdict of each file that a lockfile pins")
+    forms = audit.add_mutually_exclusive_group()
+    forms.add_argument("--json", action="store_true", help="for programs")
+    forms.add_argument("--sarif", action="store_true", help="for code scanning (SARIF 2.1.0)")
+    pin = _command(commands, "pin", "write rules from what a lockfile's files prove today")
+    for command in (audit, pin):
+        command.add_argument("lockfile", metavar="LOCKFILE", type=Path)
+        command.add_argument("--policy", metavar="FILE", type=Path, help="instead of the configuration's")
+
+
+def _audit_log_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    trail = _command(commands, "audit-log", "the trail of what was served and refused")
+    trail.add_argument("action", choices=("verify", "head"), help="check it, or print its last hash, to be kept")
+    trail.add_argument("--trail", metavar="FILE", type=Path, help="the trail (default: audit.path)")
+    trail.add_argument("--head", metavar="H", help="a hash that was kept: the trail must still contain it")
+    trail.add_argument("--after", metavar="H", help="the last hash of what was archived and is not here any more")
+    trail.add_argument("--json", action="store_true", help="for programs")
+    trail.set_defaults(module="audit_log")
+
+
 def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str, module: str | None = None
 ) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=summary, description=summary, epilog=_EPILOG)
     parser.add_argument("--config", metavar="FILE", type=Path, help="proxy.toml (default: built-in settings)")
-    parser.set_defaults(module=name)
+    parser.set_defaults(module=module or name)
     return parser

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 
-from proxy.assembly import read_policy, read_trust
+from proxy.assembly import read_policy, read_trust, utc_now
 from proxy.cli.tables import table
 from proxy.config import Configuration, load_configuration
 from proxy.indexes import hosts
+from proxy.policy.expiry import expiring
 from proxy.policy.model import Policy
 from proxy.units import format_duration, format_size
 from proxy.upstream import Authorizations
@@ -27,7 +28,7 @@ def main(options: argparse.Namespace) -> int:
     for line in (*_settings(configuration, policy), "", *_indexes(configuration), "", *_rules(policy)):
         print(line)
     print(f"\ntrust roots: {', '.join(root.name for root in roots.for_index())}")
-    for warning in _warnings(configuration):
+    for warning in (*_warnings(configuration), *expiring(policy, utc_now())):
         print(f"warning: {warning}")
     print("good")
     return 0

@@ -1,7 +1,6 @@
 """``assay explain``: what of a project would be listed and served now, and why.
 
-Judges as the proxy would, with a copy of its ledger, in a storage directory of its own that is gone afterwards: asking
-changes nothing, and a running proxy is not disturbed.
+Judges as the proxy would (`proxy.cli.aside`): asking changes nothing, and a running proxy is not disturbed.
 """
 
 from __future__ import annotations
@@ -13,33 +12,26 @@ import logging
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Mapping
-from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from proxy import telemetry
-from proxy.assembly import assembled, read_policy
-from proxy.attestation.codec import encode_evidence
+from proxy.assembly import read_policy
 from proxy.cli import GOOD, WITHHELD
-from proxy.cli.tables import printable, table
+from proxy.cli.aside import aside, judged_pages
+from proxy.cli.tables import table
+from proxy.cli.verdicts import because, evidence_words, verdict_json
 from proxy.config import Configuration, load_configuration
-from proxy.errors import ConfigurationError
-from proxy.evidence import Attested, Evidence, Forged, Unverifiable
-from proxy.gate import GateSettings, Judged
+from proxy.errors import AssayError, ConfigurationError
+from proxy.gate import Judged
 from proxy.policy.model import Policy
-from proxy.policy.reasons import reasons_json
 from proxy.policy.verdict import Approved, Withheld
-from proxy.simple.model import File
-from proxy.store.snapshot import copy_ledger
+from proxy.simple.model import File, NormalizedName
 
 _NAME = re.compile(r"[A-Z0-9](?:[A-Z0-9._-]*[A-Z0-9])?", re.ASCII | re.IGNORECASE)
-_PATIENCE = timedelta(hours=1)
-"""A person waits longer than a client does."""
 
 
 def main(options: argparse.Namespace) -> int:
@@ -54,11 +46,7 @@ def main(options: argparse.Namespace) -> int:
         raise ConfigurationError(f"{options.project!r} is no project name")
     configuration = load_configuration(options.config, os.environ)
     policy = read_policy(configuration.policy)
-    with tempfile.TemporaryDirectory(prefix="assay-explain-") as directory:
-        copy_ledger(configuration.storage.directory, Path(directory))
-        storage = configuration.storage.model_copy(update={"directory": Path(directory)})
-        aside = configuration.model_copy(update={"storage": storage})
-        judged = asyncio.run(_judged(aside, policy, options.project, configuration.storage.directory))
+    judged = asyncio.run(_judged(configuration, policy, canonicalize_name(options.project)))
     verdicts = [each for each in judged.verdicts if _is_asked(each.file, options.which)]
     if options.which and not verdicts:
         raise ConfigurationError(
@@ -71,18 +59,12 @@ def main(options: argparse.Namespace) -> int:
     return WITHHELD if any(isinstance(each, Withheld) for each in verdicts) else GOOD
 
 
-async def _judged(configuration: Configuration, policy: Policy, project: str, trust_state: Path) -> Judged:
-    async def progress() -> None:
-        await asyncio.sleep(1)
-        print(f"fetching and verifying {project} …", file=sys.stderr)
-
-    patience = GateSettings(patience=_PATIENCE)
-    async with assembled(configuration, policy, gate_settings=patience, trust_state=trust_state) as assembly:
-        waiting = asyncio.create_task(progress())
-        try:
-            return await assembly.gate.page(canonicalize_name(project))
-        finally:
-            waiting.cancel()
+async def _judged(configuration: Configuration, policy: Policy, project: NormalizedName) -> Judged:
+    async with aside(configuration, policy) as assembly:
+        page = (await judged_pages(assembly, [project]))[project]
+    if isinstance(page, AssayError):
+        raise page
+    return page
 
 
 def _is_asked(file: File, which: str | None) -> bool:
@@ -104,8 +86,8 @@ def _print(judged: Judged, verdicts: list[Approved | Withheld]) -> None:
             each.file.filename,
             "approved" if isinstance(each, Approved) else "withheld",
             each.rule or "-",
-            _publisher(each.evidence),
-            _because(each),
+            evidence_words(each.evidence),
+            because(each),
         )
         for each in verdicts
     ]
@@ -115,45 +97,11 @@ def _print(judged: Judged, verdicts: list[Approved | Withheld]) -> None:
     print(f"\n{approved} approved, {len(verdicts) - approved} withheld")
 
 
-def _publisher(evidence: Evidence | None) -> str:
-    match evidence:
-        case Attested(attestations=attestations):
-            claims = attestations[0].claims
-            return claims.repository or claims.email or claims.project_id or claims.san
-        case Forged(step=step):
-            return f"forged: {step}"
-        case Unverifiable(reason=reason):
-            return f"unverifiable: {reason}"
-        case None:
-            return "not needed"
-        case _:
-            return "none"
-
-
-def _because(verdict: Approved | Withheld) -> str:
-    if isinstance(verdict, Withheld):
-        return " ".join(f"[{reason.code}] {reason.message}" for reason in verdict.reasons)
-    lifted = [f"despite [{reason.code}] {reason.message}" for reason in verdict.despite]
-    return " ".join((*lifted, *verdict.notes)) or "-"
-
-
 def _document(judged: Judged, verdicts: list[Approved | Withheld]) -> Mapping[str, Any]:
     return {
         "project": judged.page.project.name,
         "index": judged.page.index.name,
         "stale": judged.page.stale,
         "policy": judged.policy,
-        "files": [
-            {
-                "filename": printable(each.file.filename),
-                "sha256": each.file.sha256,
-                "verdict": "approved" if isinstance(each, Approved) else "withheld",
-                "rule": each.rule,
-                "evidence": None if each.evidence is None else json.loads(encode_evidence(each.evidence)),
-                "reasons": reasons_json(each) if isinstance(each, Withheld) else [],
-                "despite": [reason.message for reason in each.despite] if isinstance(each, Approved) else [],
-                "notes": list(each.notes) if isinstance(each, Approved) else [],
-            }
-            for each in verdicts
-        ],
+        "files": [verdict_json(each) for each in verdicts],
     }

@@ -88,6 +88,14 @@ class SqliteLedger:
         """
         await self._run(lambda: self._record(index, project, changes))
 
+    async def projects(self) -> list[tuple[str, NormalizedName]]:
+        """Every project ever judged, with its index's name, in a stable order.
+
+        Raises:
+            LedgerError: it cannot be read.
+        """
+        return await self._run(self._projects)
+
     async def export(self) -> AsyncIterator[str]:
         """Everything as lines of text without their line ends, in a stable order (`ledger_text` has the form).
 

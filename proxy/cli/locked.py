@@ -1,0 +1,77 @@
+"""What ``audit``, ``pin`` and ``policy diff`` have in common: a lockfile read, judged, and what its files prove."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from collections.abc import Iterable
+from pathlib import Path
+
+from proxy.assembly import read_policy
+from proxy.cli import GOOD, UNDECIDED, WITHHELD
+from proxy.cli import findings as found
+from proxy.cli.aside import aside, judged_pages
+from proxy.cli.findings import Finding, findings_of
+from proxy.config import Configuration, load_configuration
+from proxy.errors import ConfigurationError
+from proxy.lockfiles import Lockfile, read_lockfile
+from proxy.policy.model import Policy
+from proxy.policy.proposal import Proven
+from proxy.simple.model import NormalizedName
+
+
+def read(path: Path) -> tuple[Lockfile, str]:
+    """A lockfile and its text.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is none.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error}") from error
+    return read_lockfile(text, str(path)), text
+
+
+def chosen(options: Namespace) -> tuple[Configuration, Policy]:
+    """The configuration, and its policy or the one that ``--policy`` names.
+
+    Raises:
+        ConfigurationError: either cannot be used.
+    """
+    configuration = load_configuration(options.config, os.environ)
+    return configuration, read_policy(options.policy or configuration.policy)
+
+
+async def judged(configuration: Configuration, policy: Policy, lockfile: Lockfile) -> list[Finding]:
+    """What the proxy would say of each pinned file.
+
+    Raises:
+        AssayError: the proxy's parts cannot be had.
+    """
+    async with aside(configuration, policy) as assembly:
+        pages = await judged_pages(assembly, (pinned.project for pinned in lockfile.files))
+    return findings_of(lockfile, pages)
+
+
+def status(findings: Iterable[Finding]) -> int:
+    """Exit status: what is withheld weighs more than what cannot be decided now."""
+    kinds = {each.status for each in findings}
+    if kinds - {found.APPROVED, found.UNKNOWN}:
+        return WITHHELD
+    return UNDECIDED if found.UNKNOWN in kinds else GOOD
+
+
+def proven(findings: Iterable[Finding]) -> list[Proven]:
+    """What the approved files prove, project by project, in the order of their names."""
+    projects: dict[NormalizedName, Proven] = {}
+    for each in findings:
+        if each.status != found.APPROVED or each.verdict is None or each.verdict.file.sha256 is None:
+            continue
+        file = each.verdict.file
+        project = projects.setdefault(each.pinned.project, Proven(project=each.pinned.project))
+        if file.distribution is not None:
+            project.versions.add(str(file.distribution.version))
+        if not project.add(each.attestations):
+            project.unproven[each.verdict.file.sha256] = file.filename
+    return [projects[name] for name in sorted(projects)]
