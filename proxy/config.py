@@ -23,6 +23,7 @@ from proxy.errors import ConfigurationError
 from proxy.indexes import Address, FreshnessSettings, Host, Indexes, IndexSettings, LimitsSettings, is_loopback
 from proxy.settings import Settings, nearest, read_toml, validate, wrong
 from proxy.store.settings import StorageSettings
+from proxy.telemetry.audit import AuditSettings
 from proxy.units import Duration
 
 PYPI: Mapping[str, object] = {
@@ -37,6 +38,7 @@ _DEFAULT_INDEXES = Indexes([IndexSettings.model_validate(PYPI)])
 _PATHS = (
     ("policy",),
     ("storage", "directory"),
+    ("audit", "path"),
     ("trust", "root"),
     ("trust", "roots", "*", "path"),
     ("indexes", "*", "credentials", "password-file"),
@@ -76,6 +78,7 @@ class Configuration(Settings):
     """None: the built-in policy."""
     server: ServerSettings = ServerSettings()
     storage: StorageSettings = Field(default_factory=StorageSettings)
+    audit: AuditSettings = AuditSettings()
     trust: TrustSettings = TrustSettings()
     verification: VerificationSettings = VerificationSettings()
     freshness: FreshnessSettings = FreshnessSettings()

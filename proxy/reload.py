@@ -20,6 +20,7 @@ from proxy.errors import ConfigurationError
 from proxy.gate import Gate
 from proxy.policy.document import load_policy
 from proxy.policy.model import Policy
+from proxy.telemetry.metrics import POLICY_SINCE
 from proxy.units import format_size
 
 EVERY = 1.0
@@ -90,6 +91,7 @@ class PolicyWatch:
             return False
         # One assignment: each answer takes the policy once, and is wholly by the one or by the other.
         self._gate.policy = policy
+        POLICY_SINCE.set_to_current_time()
         telemetry.event("policy-reloaded", policy=str(self._path), policy_digest=policy.digest, before=before.digest)
         return True
 

@@ -13,8 +13,11 @@ from proxy.assembly import assembled, read_policy, utc_now
 from proxy.config import Configuration, load_configuration
 from proxy.policy.model import Policy
 from proxy.reload import following
+from proxy.telemetry.audit import recording
+from proxy.telemetry.metrics import POLICY_SINCE, watching_loop
 from proxy.web.handler import Handler
 from proxy.web.health import readiness
+from proxy.web.metrics import Scrape
 from proxy.web.server import listening
 
 _FORMS = {"auto": None, "text": False, "json": True}
@@ -38,14 +41,21 @@ async def _serve(configuration: Configuration, policy: Policy) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with assembled(configuration, policy) as assembly, following(configuration.policy, assembly.gate):
-        ready = readiness(assembly, configuration.trust, utc_now)
+    async with (
+        recording(configuration.audit, utc_now) as trail,
+        assembled(configuration, policy) as assembly,
+        following(configuration.policy, assembly.gate),
+        watching_loop(),
+    ):
+        ready = readiness(assembly, configuration.trust, utc_now, trail)
         handler = Handler(
             gate=assembly.gate,
             roots=assembly.roots,
             readiness=ready,
             settings=configuration.server,
             clock=utc_now,
+            scrape=Scrape(assembly),
+            trail=trail,
         )
         async with listening(handler, ready, configuration.server) as (host, port):
             shown = f"[{host}]" if ":" in host else host
@@ -56,6 +66,7 @@ async def _serve(configuration: Configuration, policy: Policy) -> None:
                 policy_digest=policy.digest,
                 storage=str(configuration.storage.directory),
             )
+            POLICY_SINCE.set_to_current_time()
             await stop.wait()
             telemetry.event("stopping")
     telemetry.event("stopped")

@@ -8,6 +8,8 @@ for the log and the audit trail.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -74,8 +76,18 @@ def exposition() -> bytes:
     return bytes(generate_latest(REGISTRY))
 
 
-async def watch_loop() -> None:
-    """Measure the event loop's delay, until cancelled."""
+@asynccontextmanager
+async def watching_loop() -> AsyncIterator[None]:
+    """Measure the event loop's delay meanwhile."""
+    watching = asyncio.create_task(_watch_loop(), name="loop delay")
+    try:
+        yield
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+
+async def _watch_loop() -> None:
     loop = asyncio.get_running_loop()
     while True:
         due = loop.time() + _LOOK

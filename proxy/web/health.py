@@ -15,6 +15,7 @@ from aiohttp import web
 from proxy.assembly import Assembly
 from proxy.attestation.settings import TrustSettings
 from proxy.errors import AssayError, VerificationUnavailableError
+from proxy.telemetry.audit import Trail
 from proxy.units import format_duration
 
 Check = Callable[[], Awaitable[None]]
@@ -47,8 +48,10 @@ class Readiness:
         )
 
 
-def readiness(assembly: Assembly, trust: TrustSettings, clock: Callable[[], datetime]) -> Readiness:
-    """What a proxy must be able to do: keep files, and trust the roots that it verifies with."""
+def readiness(
+    assembly: Assembly, trust: TrustSettings, clock: Callable[[], datetime], trail: Trail | None = None
+) -> Readiness:
+    """What a proxy must be able to do: keep files, trust the roots that it verifies with, and record what it serves."""
 
     async def storage() -> None:
         partial = await assembly.store.blobs.begin()
@@ -66,4 +69,7 @@ def readiness(assembly: Assembly, trust: TrustSettings, clock: Callable[[], date
                     f" {format_duration(trust.max_age)}"
                 )
 
-    return Readiness({"storage": storage, "trust": roots})
+    checks: dict[str, Check] = {"storage": storage, "trust": roots}
+    if trail is not None:
+        checks["audit"] = trail.usable
+    return Readiness(checks)

@@ -51,3 +51,21 @@ def _is_trusted(peer: str | None, settings: ServerSettings) -> bool:
     except ValueError:
         return False
     return any(address in network for network in settings.trusted_proxies)
+
+
+def client_of(headers: Mapping[str, str], *, peer: str | None, settings: ServerSettings) -> str | None:
+    """The address of whoever asks: the peer's, or the last one in ``X-Forwarded-For`` that no trusted proxy has.
+
+    Each proxy appends the address that it was asked from, so what stands before the first untrusted one from the right
+    is that client's own claim.
+    """
+    client = peer
+    if _is_trusted(peer, settings):
+        for hop in reversed(headers.get("X-Forwarded-For", "").split(",")):
+            try:
+                client = str(ip_address(hop.strip()))
+            except ValueError:
+                break
+            if not _is_trusted(client, settings):
+                break
+    return client

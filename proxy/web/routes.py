@@ -85,6 +85,33 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
+class Metrics:
+    """``/metrics``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectStory:
+    """``/project/{project}``: every file and its verdict, for people."""
+
+    project: NormalizedName
+    page: int
+    """Of versions, from 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyStory:
+    """``/policy``: the policy in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """``/search?name=…``: leads to a project's page."""
+
+    to: str | None
+    """Relative; None where what was typed is no name."""
+
+
+@dataclass(frozen=True, slots=True)
 class Nowhere:
     """Anything else."""
 
@@ -99,20 +126,33 @@ Route: TypeAlias = (
     | Home
     | Alive
     | Ready
+    | Metrics
+    | ProjectStory
+    | PolicyStory
+    | Search
     | Nowhere
 )
+
+
+_FIXED: dict[str, Route] = {
+    "/": Home(),
+    "/healthz": Alive(),
+    "/readyz": Ready(),
+    "/metrics": Metrics(),
+    "/policy": PolicyStory(),
+}
 
 
 def route_of(target: str) -> Route:
     """The route of a request target in origin form (RFC 9112, 3.2.1), still percent-encoded."""
     path, _, query = target.partition("?")
+    if path in _FIXED:
+        return _FIXED[path]
     match path.split("/"):
-        case ["", ""]:
-            return Home()
-        case ["", "healthz"]:
-            return Alive()
-        case ["", "readyz"]:
-            return Ready()
+        case ["", "search"]:
+            return _search(query)
+        case ["", "project", name] | ["", "project", name, ""]:
+            return _story(name, query, slash=path.endswith("/"))
         case ["", "simple"]:
             return Moved(to=_with_query("simple/", query))
         case ["", "simple", ""]:
@@ -137,6 +177,22 @@ def _project(raw: str, query: str, *, slash: bool) -> Route:
     return Moved(to=_with_query(f"../{project}/" if slash else f"{project}/", query))
 
 
+def _story(raw: str, query: str, *, slash: bool) -> Route:
+    name = unquote(raw)
+    if not _NAME.fullmatch(name):
+        return Nowhere()
+    project = canonicalize_name(name)
+    if name == project and not slash:
+        page = _parameter(query, "page") or ""
+        return ProjectStory(project=project, page=int(page) if re.fullmatch(r"[1-9]\d{0,5}", page, re.ASCII) else 1)
+    return Moved(to=_with_query(f"../{project}" if slash else project, query))
+
+
+def _search(query: str) -> Search:
+    name = (_parameter(query, "name") or "").strip()
+    return Search(to=f"project/{canonicalize_name(name)}" if _NAME.fullmatch(name) else None)
+
+
 def _distribution(route: str) -> Route:
     location = location_of(route)
     if location.endswith(_METADATA):
@@ -157,9 +213,36 @@ def _with_query(path: str, query: str) -> str:
 
 def _format(query: str) -> str | None:
     """The ``format`` parameter (PEP 691, "URL Parameter")."""
+    return _parameter(query, "format")
+
+
+def _parameter(query: str, name: str) -> str | None:
     if not query:
         return None
     try:
-        return parse_qs(query, max_num_fields=20).get("format", [None])[-1]
+        return parse_qs(query, max_num_fields=20).get(name, [None])[-1]
     except ValueError:
         return None
+
+
+_LABELS: dict[type[Route], str] = {
+    RootList: "root-list",
+    ProjectPage: "page",
+    Moved: "moved",
+    DistributionFile: "file",
+    DistributionMetadata: "metadata",
+    FileProvenance: "provenance",
+    Home: "home",
+    Alive: "healthz",
+    Ready: "readyz",
+    Metrics: "metrics",
+    ProjectStory: "project",
+    PolicyStory: "policy",
+    Search: "search",
+    Nowhere: "nowhere",
+}
+
+
+def label_of(route: Route) -> str:
+    """A route's name in metrics and in the audit trail."""
+    return _LABELS[type(route)]

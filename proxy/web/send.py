@@ -156,6 +156,7 @@ def _response(status: HTTPStatus, length: int, headers: dict[str, str] | None = 
             "Content-Type": "application/octet-stream",
             "Cache-Control": CACHE_CONTROL,
             "X-Content-Type-Options": "nosniff",
+            "X-Request-Id": telemetry.request_id.get() or "",
             **(headers or {}),
         },
     )
@@ -167,7 +168,7 @@ async def send_spooled(
     request: web.BaseRequest, file: BinaryIO, size: int, headers: dict[str, str]
 ) -> web.StreamResponse:
     """A file of our own making, whole."""
-    response = web.StreamResponse(headers=headers)
+    response = web.StreamResponse(headers={**headers, "X-Request-Id": telemetry.request_id.get() or ""})
     response.content_length = size
     await response.prepare(request)
     if request.method != "HEAD":

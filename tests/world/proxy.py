@@ -27,8 +27,11 @@ from proxy.config import Configuration
 from proxy.gate import GateSettings
 from proxy.policy.document import BUILT_IN, load_policy
 from proxy.policy.model import Policy
+from proxy.telemetry.audit import recording
+from proxy.telemetry.metrics import watching_loop
 from proxy.web.handler import Handler
 from proxy.web.health import Readiness, readiness
+from proxy.web.metrics import Scrape
 from proxy.web.server import listening
 from tests.world.index import Index, Listed
 from tests.world.sigstore import PrivateSigstore
@@ -155,12 +158,22 @@ async def running(
     clock = clock or Clock()
     judged_by = load_policy(policy, "policy.toml") if isinstance(policy, str) else policy
     chosen = configuration or configured(index, directory / "assay", sigstore)
-    async with assembled(
-        chosen, judged_by, environ={}, clock=clock, gate_settings=GateSettings(patience=patience)
-    ) as assembly:
-        ready = readiness(assembly, chosen.trust, clock)
+    async with (
+        recording(chosen.audit, clock) as trail,
+        assembled(
+            chosen, judged_by, environ={}, clock=clock, gate_settings=GateSettings(patience=patience)
+        ) as assembly,
+        watching_loop(),
+    ):
+        ready = readiness(assembly, chosen.trust, clock, trail)
         handler = Handler(
-            gate=assembly.gate, roots=assembly.roots, readiness=ready, settings=chosen.server, clock=clock
+            gate=assembly.gate,
+            roots=assembly.roots,
+            readiness=ready,
+            settings=chosen.server,
+            clock=clock,
+            scrape=Scrape(assembly),
+            trail=trail,
         )
         async with (
             listening(handler, ready, chosen.server) as (host, port),

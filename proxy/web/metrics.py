@@ -1,0 +1,60 @@
+"""``/metrics``: what is counted as it happens, and what is looked at when somebody asks.
+
+Owns the looking: sizes, ages and the policy in force are read for each scrape, so that they are never older than it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from aiohttp import web
+
+from proxy.assembly import Assembly
+from proxy.policy.model import Policy
+from proxy.telemetry import metrics
+
+
+class Scrape:
+    """Answers scrapes.
+
+    Args:
+        assembly: what is looked at.
+        wall: Unix time.
+    """
+
+    def __init__(self, assembly: Assembly, wall: Callable[[], float] = time.time) -> None:
+        self._assembly = assembly
+        self._wall = wall
+
+    async def response(self) -> web.Response:
+        """All metrics, in Prometheus' text format."""
+        blobs, records = await self._assembly.store.blobs.stats(), await self._assembly.store.records.stats()
+        for what, usage in (("blobs", blobs), ("records", records)):
+            metrics.STORED.labels(what).set(usage.size)
+            metrics.STORED_LIMIT.labels(what).set(usage.limit)
+            metrics.STORED_COUNT.labels(what).set(usage.count)
+        self._look()
+        headers = {"Content-Type": metrics.CONTENT_TYPE, "Cache-Control": "no-store"}
+        return web.Response(body=metrics.exposition(), headers=headers)
+
+    def _look(self) -> None:
+        verifier, gate = self._assembly.verifier, self._assembly.gate
+        metrics.QUEUE.set(verifier.waiting)
+        metrics.ROOT_AGE.clear()
+        for root in verifier.roots.for_index():
+            metrics.ROOT_AGE.labels(root.name).set(self._wall() - root.obtained.timestamp())
+        _show_policy(gate.policy)
+        pages = gate.in_memory()
+        metrics.LISTED.labels("approved").set(sum(len(page.listed.approved) for page in pages))
+        metrics.LISTED.labels("withheld").set(sum(len(page.listed.withheld) for page in pages))
+
+
+def _show_policy(policy: Policy) -> None:
+    # Cleared, so that policies and waivers of yesterday leave no series behind.
+    metrics.POLICY.clear()
+    metrics.POLICY.labels(policy.digest[:12], policy.mode.value).set(1)
+    metrics.WAIVER_EXPIRES.clear()
+    for number, waiver in enumerate(policy.waivers):
+        name = waiver.name or f"waivers[{number}]"
+        metrics.WAIVER_EXPIRES.labels(name).set(waiver.expires.timestamp())

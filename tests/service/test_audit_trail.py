@@ -1,0 +1,269 @@
+"""Every file served or refused is in the trail before its first byte, and the commands see what was done to it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from proxy.cli import run
+from proxy.config import Configuration
+from proxy.telemetry.chain import check, read_trail
+from tests.world.distributions import wheel
+from tests.world.index import Index
+from tests.world.proxy import Running, configured, running
+from tests.world.sigstore import PrivateSigstore
+from tests.world.wire import Reply
+
+UPLOADED = datetime(2026, 6, 1, 12, 1, tzinfo=UTC)
+"""A minute after the private Sigstore's log took it."""
+POLICY = """
+version = 1
+[[rules]]
+name = "not this one"
+projects = ["denied"]
+deny = "we use another library"
+[[rules]]
+name = "everything else"
+projects = ["*"]
+ratchet = "off"
+"""
+
+
+def with_trail(index: Index, directory: Path, **audit: Any) -> Configuration:
+    return configured(index, directory / "assay", audit={"path": str(directory / "audit.jsonl"), **audit})
+
+
+async def entries(directory: Path) -> list[dict[str, Any]]:
+    """Of a trail that must be sound."""
+    found = await asyncio.to_thread(lambda: list(read_trail(directory / "audit.jsonl")))
+    assert check(found).faults == ()
+    return [dict(entry.fields) for entry in found]
+
+
+async def test_a_served_file_is_recorded_with_who_what_and_why(tmp_path: Path) -> None:
+    sigstore = PrivateSigstore()
+    built = wheel("foo", "1.0")
+    async with Index() as index:
+        listed = index.add(built, provenance=sigstore.provenance(built.filename, built.sha256), upload_time=UPLOADED)
+        chosen = configured(index, tmp_path / "assay", sigstore, audit={"path": str(tmp_path / "audit.jsonl")})
+        async with running(index, tmp_path, policy=POLICY, configuration=chosen) as proxy:
+            answer = await proxy.get(proxy.files_path(listed))
+            assert answer.status == 200
+            (entry,) = await entries(tmp_path)
+            policy = proxy.assembly.gate.policy.digest
+    assert entry["event"] == "served"
+    assert (entry["client"], entry["method"], entry["route"]) == ("127.0.0.1", "GET", "file")
+    assert (entry["project"], entry["filename"], entry["sha256"]) == ("foo", built.filename, built.sha256)
+    assert (entry["rule"], entry["despite"], entry["policy"]) == ("everything else", [], policy)
+    assert entry["request"] == answer.headers["X-Request-Id"]
+    assert entry["kind"] == "attested"
+    assert len(entry["evidence"]) == 64
+    assert entry["attestations"][0]["publisher"].startswith("GitHub ")
+    assert len(entry["attestations"][0]["certificate"]) == 64
+
+
+@pytest.mark.parametrize("route", ["file", "metadata", "provenance"])
+async def test_a_refusal_is_recorded_on_every_route_and_so_is_what_the_same_route_serves(
+    tmp_path: Path, route: str
+) -> None:
+    sigstore = PrivateSigstore()
+    async with Index() as index:
+        chosen = configured(index, tmp_path / "assay", sigstore, audit={"path": str(tmp_path / "audit.jsonl")})
+        async with running(index, tmp_path, policy=POLICY, configuration=chosen) as proxy:
+            for project, status in (("denied", 403), ("foo", 200)):
+                built = wheel(project, "1.0")
+                listed = index.add(
+                    built, provenance=sigstore.provenance(built.filename, built.sha256), upload_time=UPLOADED
+                )
+                path = {
+                    "file": proxy.files_path(listed),
+                    "metadata": f"{proxy.files_path(listed)}.metadata",
+                    "provenance": proxy.provenance_path(listed),
+                }[route]
+                assert (await proxy.get(path)).status == status
+            found = await entries(tmp_path)
+    assert [(entry["event"], entry["route"], entry["project"]) for entry in found] == [
+        ("refused", route, "denied"),
+        ("served", route, "foo"),
+    ]
+    assert found[0]["reasons"] == ["denied"]
+    assert found[0]["rule"] == "not this one"
+
+
+async def test_pages_and_what_is_on_no_page_leave_no_entry(tmp_path: Path) -> None:
+    async with Index() as index:
+        index.add(wheel("foo", "1.0"))
+        async with running(index, tmp_path, configuration=with_trail(index, tmp_path)) as proxy:
+            await proxy.page("foo")
+            assert (await proxy.get(f"/files/{index.files_host}/foo-9.0-py3-none-any.whl")).status == 404
+            assert (await asyncio.to_thread((tmp_path / "audit.jsonl").read_bytes)) == b""
+
+
+async def test_a_file_that_was_let_go_and_then_failed_is_said_to_be_unfinished(tmp_path: Path) -> None:
+    async with Index() as index:
+        listed = index.add(wheel("foo", "1.0"))
+        index.fault(listed.path, Reply(404))
+        async with running(index, tmp_path, configuration=with_trail(index, tmp_path)) as proxy:
+            answer = await proxy.get(proxy.files_path(listed))
+            assert answer.status == 502
+        served, unfinished = await entries(tmp_path)
+    assert (served["event"], unfinished["event"]) == ("served", "unfinished")
+    assert served["request"] == unfinished["request"] == answer.headers["X-Request-Id"]
+
+
+def stop_writing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on the trail's disk is full, and no other."""
+
+    def full(*_arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("proxy.telemetry.audit._Part._write", full)
+
+
+async def test_refuse_serves_nothing_that_is_not_recorded_and_is_not_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Index() as index:
+        listed = index.add(wheel("foo", "1.0"))
+        async with running(index, tmp_path, configuration=with_trail(index, tmp_path)) as proxy:
+            path = proxy.files_path(listed)
+            assert (await proxy.get(path)).status == 200
+            with monkeypatch.context() as patched:
+                stop_writing(patched)
+                refused = await proxy.get(path)
+                assert refused.status == 503
+                assert "audit" in refused.reason
+                assert (await proxy.get("/readyz")).status == 503
+                assert (await proxy.get("/simple/foo/")).status == 200, "a page serves no file"
+            assert (await proxy.get("/readyz")).status == 200
+            assert (await proxy.get(path)).status == 200
+        assert [entry["event"] for entry in await entries(tmp_path)] == ["served", "resumed", "served"]
+
+
+async def test_alarm_serves_on_and_is_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Index() as index:
+        listed = index.add(wheel("foo", "1.0"))
+        chosen = with_trail(index, tmp_path, **{"on-failure": "alarm"})
+        async with running(index, tmp_path, configuration=chosen) as proxy:
+            path = proxy.files_path(listed)
+            with monkeypatch.context() as patched:
+                stop_writing(patched)
+                assert (await proxy.get(path)).status == 200
+                assert (await proxy.get("/readyz")).status == 200
+                metrics = (await proxy.get("/metrics")).body.decode()
+            assert 'assay_security_events_total{event="audit-not-written"}' in metrics
+            assert (await proxy.get(path)).status == 200
+        assert [entry["event"] for entry in await entries(tmp_path)] == ["lost", "served"]
+
+
+async def test_a_client_is_who_asked_the_proxy_in_front_and_never_who_it_says_it_is(tmp_path: Path) -> None:
+    async with Index() as index:
+        listed = index.add(wheel("foo", "1.0"))
+        headers = {"X-Forwarded-For": "6.6.6.6, 192.0.2.7"}
+        for name, trusted, client in (("a", [], "127.0.0.1"), ("b", ["127.0.0.0/8"], "192.0.2.7")):
+            (tmp_path / name).mkdir()
+            chosen = with_trail(index, tmp_path / name).model_copy(
+                update={
+                    "server": Configuration.model_validate({"server": {"port": 0, "trusted-proxies": trusted}}).server
+                }
+            )
+            async with running(index, tmp_path / name, configuration=chosen) as proxy:
+                assert (await proxy.get(proxy.files_path(listed), headers)).status == 200
+            assert [entry["client"] for entry in await entries(tmp_path / name)] == [client]
+
+
+def command(*arguments: object) -> int:
+    return run(["audit-log", *map(str, arguments)])
+
+
+async def test_the_commands_verify_a_trail_and_detect_what_was_done_to_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trail = tmp_path / "audit.jsonl"
+    async with Index() as index:
+        listed = index.add(wheel("foo", "1.0"))
+        async with running(index, tmp_path, configuration=with_trail(index, tmp_path)) as proxy:
+            for _ in range(4):
+                await proxy.get(proxy.files_path(listed))
+            metrics = (await proxy.get("/metrics")).body.decode()
+    published = next(line for line in metrics.splitlines() if line.startswith("assay_audit_head "))
+
+    def judge() -> None:
+        assert command("verify", "--trail", trail) == 0
+        assert command("head", "--trail", trail) == 0
+        head = capsys.readouterr().out.split()[-1]
+        assert f"{int(float(published.split()[1])):012x}" == head[:12], "the metric says the same head"
+        assert command("verify", "--trail", trail, "--head", head) == 0
+        assert command("verify", "--trail", trail, "--head", head[:12]) == 0
+        assert command("verify", "--trail", trail, "--head", "no hash") == 2
+        lines = trail.read_bytes().splitlines(keepends=True)
+        for tampered, with_head in (
+            ([*lines[:1], lines[1].replace(b"127.0.0.1", b"127.0.0.2"), *lines[2:]], False),
+            ([*lines[:1], *lines[2:]], False),
+            ([lines[0], lines[2], lines[1], lines[3]], False),
+            (lines[:-1], True),
+        ):
+            trail.write_bytes(b"".join(tampered))
+            assert command("verify", "--trail", trail, *(["--head", head] if with_head else [])) == 1
+        capsys.readouterr()
+        trail.write_bytes(b"".join(lines))
+        assert command("verify", "--trail", trail, "--json") == 0
+        assert json.loads(capsys.readouterr().out)["entries"] == 4
+        assert command("verify", "--trail", tmp_path / "none.jsonl") == 3
+
+    await asyncio.to_thread(judge)
+
+
+async def test_at_sigterm_everything_that_waits_is_written(tmp_path: Path) -> None:
+    """The real command, with a trail that nobody waits for ("alarm")."""
+    async with Index() as index:
+        listed = index.add(wheel("foo", "1.0"))
+        config = tmp_path / "proxy.toml"
+        config.write_text(
+            f'[server]\nport = 0\n[storage]\ndirectory = "{tmp_path}/assay"\n[trust]\nrefresh = false\n'
+            f'[audit]\npath = "audit.jsonl"\non-failure = "alarm"\n[[indexes]]\nname = "test"\nurl = "{index.url}"\n'
+            f'file-hosts = ["{index.files_host}"]\n'
+        )
+        serving = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "proxy",
+            "serve",
+            "--config",
+            str(config),
+            "--log",
+            "json",
+            stderr=asyncio.subprocess.PIPE,
+            env={key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")},
+        )
+        assert serving.stderr is not None
+        origin = ""
+        while not origin:
+            line = json.loads(await serving.stderr.readline())
+            if line["event"] == "listening":
+                origin = line["index"].removesuffix("/simple/")
+        path = Running.files_path(listed)
+        async with aiohttp.ClientSession() as session:
+
+            async def ask() -> int:
+                async with session.get(f"{origin}{path}") as response:
+                    await response.read()
+                    return response.status
+
+            assert set(await asyncio.gather(*(ask() for _ in range(40)))) == {200}
+        serving.send_signal(signal.SIGTERM)
+        logged = [json.loads(line) for line in (await serving.communicate())[1].splitlines()]
+        assert serving.returncode == 0
+    found = await entries(tmp_path)
+    assert len(found) == 40
+    assert len({entry["request"] for entry in found}) == 40
+    assert {line["request"] for line in logged if line["event"] == "request"} <= {entry["request"] for entry in found}

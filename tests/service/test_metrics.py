@@ -1,0 +1,191 @@
+"""``/metrics``: what a Prometheus server reads, under load, and how much of it there can ever be."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.world.distributions import wheel
+from tests.world.index import Index
+from tests.world.proxy import Running, running
+from tests.world.wire import Corrupt, Reply
+
+POLICY = """
+version = 1
+[[rules]]
+name = "not this one"
+projects = ["denied"]
+deny = "we use another library"
+[[rules]]
+name = "everything else"
+projects = ["*"]
+[[waivers]]
+name = "old numpy"
+projects = ["numpy"]
+uploaded-before = 2026-01-01
+lifts = ["min-age"]
+expires = 2026-12-15
+reason = "a fix is needed"
+"""
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def parsed(body: bytes) -> Samples:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(body.decode())
+        for sample in family.samples
+    }
+
+
+async def scraped(proxy: Running) -> Samples:
+    answer = await proxy.get("/metrics")
+    assert answer.status == 200
+    assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    return parsed(answer.body)
+
+
+def grown(before: Samples, after: Samples, name: str, **labels: str) -> float:
+    """The registry is the process's: other tests have counted too."""
+    key = (f"assay_{name}", tuple(sorted(labels.items())))
+    assert key in after, sorted(found for found in after if found[0] == key[0])
+    return after[key] - before.get(key, 0.0)
+
+
+async def test_what_happens_is_counted_by_route_rule_reason_and_host(tmp_path: Path) -> None:
+    async with Index() as index, running(index, tmp_path, policy=POLICY) as proxy:
+        before = await scraped(proxy)
+        good, denied, bad = (index.add(wheel(name, "1.0")) for name in ("foo", "denied", "bad"))
+        index.fault(bad.path, Corrupt(at=10))
+        for listed, status in ((good, 200), (denied, 403), (bad, 502)):
+            assert (await proxy.get(proxy.files_path(listed))).status == status
+        await proxy.page("foo")
+        after = await scraped(proxy)
+        assert grown(before, after, "requests_total", route="file", outcome="2xx") == 1
+        assert grown(before, after, "requests_total", route="file", outcome="403") == 1
+        assert grown(before, after, "requests_total", route="file", outcome="5xx") == 1
+        assert grown(before, after, "requests_total", route="page", outcome="2xx") == 1
+        assert grown(before, after, "sent_bytes_total", route="file") >= good.built.size
+        assert grown(before, after, "refusals_total", route="file", rule="not this one", reason="denied") == 1
+        assert grown(before, after, "verdicts_total", verdict="withheld", rule="not this one", reason="denied") == 1
+        assert grown(before, after, "verdicts_total", verdict="approved", rule="everything else", reason="") == 2
+        assert grown(before, after, "security_events_total", event="digest-mismatch") == 1
+        assert grown(before, after, "upstream_answers_total", host=index.files_host, outcome="2xx") == 5
+        assert grown(before, after, "upstream_seconds_count", host=index.files_host) == 5
+        assert grown(before, after, "pages_total", result="changed") == 3
+        assert grown(before, after, "files_total", cache="miss") == 2
+
+
+async def test_what_is_looked_at_is_of_now(tmp_path: Path) -> None:
+    async with Index() as index, running(index, tmp_path, policy=POLICY) as proxy:
+        index.add(wheel("foo", "1.0"))
+        index.add(wheel("denied", "1.0"))
+        for name in ("foo", "denied"):
+            await proxy.page(name)
+        now = await scraped(proxy)
+        assert now["assay_files_listed", (("verdict", "approved"),)] == 1
+        assert now["assay_files_listed", (("verdict", "withheld"),)] == 1
+        assert now["assay_waiver_expires_timestamp_seconds", (("waiver", "old numpy"),)] == 1797379200
+        assert now["assay_policy", (("digest", proxy.assembly.gate.policy.digest[:12]), ("mode", "enforce"))] == 1
+        assert now["assay_stored_limit_bytes", (("what", "blobs"),)] == 50 * 2**30
+        assert ("assay_trust_root_age_seconds", (("root", "sigstore"),)) in now
+        proxy.assembly.gate.policy = proxy.assembly.gate.policy.model_copy(update={"waivers": ()})
+        assert not [key for key in await scraped(proxy) if key[0] == "assay_waiver_expires_timestamp_seconds"]
+
+
+async def test_an_index_that_fails_is_counted(tmp_path: Path) -> None:
+    async with Index() as index, running(index, tmp_path, policy=POLICY) as proxy:
+        before = await scraped(proxy)
+        index.fault("*", Reply(500))
+        assert (await proxy.get("/simple/foo/")).status == 503
+        await index.down()
+        assert (await proxy.get("/simple/bar/")).status == 503
+        after = await scraped(proxy)
+        assert grown(before, after, "upstream_answers_total", host=index.files_host, outcome="5xx") == 3
+        assert grown(before, after, "upstream_answers_total", host=index.files_host, outcome="error") == 3
+        assert grown(before, after, "events_total", event="upstream-retry", level="info") == 4
+
+
+async def test_a_scrape_under_load_is_whole(tmp_path: Path) -> None:
+    async with Index() as index, running(index, tmp_path, policy=POLICY) as proxy:
+        listed = index.add(wheel("foo", "1.0"))
+        loaded = asyncio.Event()
+
+        async def client() -> None:
+            while not loaded.is_set():
+                assert (await proxy.get(proxy.files_path(listed))).status == 200
+
+        before = await scraped(proxy)
+        clients = [asyncio.create_task(client()) for _ in range(8)]
+        scrapes = [await scraped(proxy) for _ in range(20)]
+        loaded.set()
+        await asyncio.gather(*clients)
+        served = [
+            grown(before, scrape, "requests_total", route="file", outcome="2xx")
+            for scrape in scrapes
+            if ("assay_requests_total", (("outcome", "2xx"), ("route", "file"))) in scrape
+        ]
+        assert served == sorted(served), "a counter never goes back"
+        assert served[-1] > 0
+
+
+async def test_ten_thousand_names_paths_and_methods_add_nothing(tmp_path: Path) -> None:
+    async with Index() as index, running(index, tmp_path, policy=POLICY) as proxy:
+
+        async def ask(number: int) -> None:
+            paths = (
+                f"/simple/name-{number}/",
+                f"/project/name-{number}",
+                f"/files/{index.files_host}/packages/name_{number}-1.0.tar.gz",
+                f"/files/host-{number}.example/name-{number}-1.0.tar.gz",
+                f"/nowhere/{number}",
+            )
+            path = paths[number % len(paths)]
+            await proxy.request("GET" if number % 7 else f"M{number}", path)
+
+        for number in range(35):
+            await ask(number)
+        before = set(await scraped(proxy))
+        gate = asyncio.Semaphore(50)
+
+        async def bounded(number: int) -> None:
+            async with gate:
+                await ask(number)
+
+        await asyncio.gather(*(bounded(number) for number in range(35, 10_035)))
+        assert set(await scraped(proxy)) == before
+        assert len(before) < 2000
+
+
+async def test_an_answer_names_its_request_and_so_does_every_line_of_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="assay")
+    async with Index() as index, running(index, tmp_path, policy=POLICY) as proxy:
+        good, denied = index.add(wheel("foo", "1.0")), index.add(wheel("denied", "1.0"))
+        answers = [
+            await proxy.get(path)
+            for path in (
+                proxy.files_path(good),
+                proxy.files_path(denied),
+                "/simple/foo/",
+                "/simple/",
+                "/",
+                "/no",
+                "/metrics",
+            )
+        ]
+        ids = [answer.headers["X-Request-Id"] for answer in answers]
+        assert len(set(ids)) == len(ids)
+        logged = {
+            (record.getMessage(), record.__dict__["fields"].get("request"))
+            for record in caplog.records
+            if "fields" in record.__dict__
+        }
+        assert {("request", found) for found in ids} <= logged
+        assert ("file-refused", ids[1]) in logged
+        assert ("page-fetched", ids[0]) in logged, "what a request sets going is its own"

@@ -1,0 +1,213 @@
+"""The writer: in order, continued, rotated, mended, alone; what it cannot take is refused or an alarm."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.errors import StorageError, StorageInUseError
+from proxy.telemetry import audit
+from proxy.telemetry.audit import AuditSettings, OnFailure, Trail, recording
+from proxy.telemetry.chain import check, parts, read_trail
+from proxy.telemetry.metrics import REGISTRY
+
+
+def clock() -> datetime:
+    return datetime(2026, 7, 1, tzinfo=UTC)
+
+
+def settings(directory: Path, **keys: Any) -> AuditSettings:
+    return AuditSettings(path=directory / "audit.jsonl", **keys)
+
+
+async def read(directory: Path) -> list[dict[str, Any]]:
+    """The fields of every entry of a trail that must be sound."""
+    entries = await asyncio.to_thread(lambda: list(read_trail(directory / "audit.jsonl")))
+    assert check(entries).faults == ()
+    return [dict(entry.fields) for entry in entries]
+
+
+@contextmanager
+def full_disk(monkeypatch: pytest.MonkeyPatch, after: int = 0) -> Iterator[None]:
+    """Every write fails, once so many bytes more were taken."""
+    left, write = after, os.write
+
+    def failing(descriptor: int, view: memoryview) -> int:
+        nonlocal left
+        if not left:
+            raise OSError(28, "No space left on device")
+        taken = write(descriptor, view[:left])
+        left -= taken
+        return taken
+
+    with monkeypatch.context() as patched:
+        patched.setattr("proxy.telemetry.audit.os.write", failing)
+        yield
+
+
+async def test_entries_of_many_requests_keep_their_order_and_the_chain(tmp_path: Path) -> None:
+    async with recording(settings(tmp_path), clock) as trail:
+        assert trail is not None
+        await asyncio.gather(*(trail.record({"event": "served", "number": number}) for number in range(500)))
+        head = trail.head
+    entries = await read(tmp_path)
+    assert [entry["number"] for entry in entries] == list(range(500))
+    assert entries[0]["time"] == "2026-07-01T00:00:00.000+00:00"
+    assert head.sequence == 500
+    assert REGISTRY.get_sample_value("assay_audit_entries") == 500
+    assert f"{int(REGISTRY.get_sample_value('assay_audit_head') or 0):012x}" == head.hash[:12]
+
+
+async def test_without_a_path_there_is_no_trail() -> None:
+    async with recording(AuditSettings(), clock) as trail:
+        assert trail is None
+
+
+async def test_what_nobody_waited_for_is_written_before_it_closes(tmp_path: Path) -> None:
+    async with recording(settings(tmp_path, on_failure="alarm"), clock) as trail:
+        assert trail is not None
+        for number in range(50):
+            trail.note({"number": number})
+    assert [entry["number"] for entry in await read(tmp_path)] == list(range(50))
+
+
+async def test_a_trail_is_continued_where_it_ended(tmp_path: Path) -> None:
+    for number in range(3):
+        async with recording(settings(tmp_path), clock) as trail:
+            assert trail is not None
+            await trail.record({"number": number})
+    assert [entry["sequence"] for entry in await read(tmp_path)] == [1, 2, 3]
+
+
+async def test_full_parts_are_closed_and_the_chain_goes_on_also_after_a_restart(tmp_path: Path) -> None:
+    for _ in range(2):
+        async with recording(settings(tmp_path, rotate=4096), clock) as trail:
+            assert trail is not None
+            for number in range(60):
+                await trail.record({"filler": "x" * 100, "number": number})
+    found = await asyncio.to_thread(parts, tmp_path / "audit.jsonl")
+    assert len(found) > 3
+    assert all(part.stat().st_size < 8192 for part in found)
+    assert [oct(part.stat().st_mode & 0o777) for part in found] == ["0o400"] * (len(found) - 1) + ["0o600"]
+    assert len(await read(tmp_path)) == 120
+
+
+async def test_only_one_proxy_writes_a_trail(tmp_path: Path) -> None:
+    async with recording(settings(tmp_path), clock):
+        with pytest.raises(StorageInUseError):
+            await Trail.open(settings(tmp_path), clock)
+    async with recording(settings(tmp_path), clock) as again:
+        assert again is not None
+
+
+async def test_a_line_torn_by_a_power_cut_is_taken_off_and_the_trail_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with recording(settings(tmp_path), clock) as trail:
+        assert trail is not None
+        await trail.record({"number": 1})
+    with (tmp_path / "audit.jsonl").open("ab") as file:
+        file.write(b'{"sequence":2,"prev')
+    async with recording(settings(tmp_path), clock) as trail:
+        assert trail is not None
+        await trail.record({"number": 2})
+    entries = await read(tmp_path)
+    assert [entry.get("event") for entry in entries] == [None, "mended", None]
+    assert entries[1]["bytes"] == len(b'{"sequence":2,"prev')
+    assert "audit-trail-mended" in caplog.messages
+
+
+@pytest.mark.parametrize("written", [b"hello\n", b"{}\n", b"\n"])
+async def test_a_trail_that_somebody_else_wrote_in_is_not_continued(tmp_path: Path, written: bytes) -> None:
+    async with recording(settings(tmp_path), clock) as trail:
+        assert trail is not None
+        await trail.record({"number": 1})
+    with (tmp_path / "audit.jsonl").open("ab") as file:
+        file.write(written)
+    with pytest.raises(StorageError, match="no sound entry"):
+        await Trail.open(settings(tmp_path), clock)
+
+
+@pytest.mark.parametrize("after", [0, 30], ids=["at once", "within a line"])
+async def test_refuse_what_is_not_written_must_not_happen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, after: int
+) -> None:
+    async with recording(settings(tmp_path), clock) as trail:
+        assert trail is not None
+        await trail.record({"number": 1})
+        with full_disk(monkeypatch, after):
+            with pytest.raises(StorageError, match="No space left"):
+                await trail.record({"number": 2})
+            with pytest.raises(StorageError, match="No space left"):
+                await trail.usable()
+        await trail.usable()
+        await trail.record({"number": 3})
+        await trail.usable()
+    assert [entry["number"] for entry in await read(tmp_path) if "number" in entry] == [1, 3]
+    alarms = [record for record in caplog.records if record.getMessage() == "audit-not-written"]
+    assert alarms[0].levelno == logging.ERROR
+
+
+async def test_alarm_goes_on_and_the_trail_says_how_many_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with recording(settings(tmp_path, on_failure=OnFailure.ALARM), clock) as trail:
+        assert trail is not None
+        with full_disk(monkeypatch):
+            await trail.record({"number": 1})
+            await trail.record({"number": 2})
+            assert trail._writing is not None
+            await trail._writing
+            assert "audit-not-written" in caplog.messages
+            await trail.usable()
+        await trail.record({"number": 3})
+    entries = await read(tmp_path)
+    assert [(entry.get("event"), entry.get("count"), entry.get("number")) for entry in entries] == [
+        ("lost", 2, None),
+        (None, None, 3),
+    ]
+    assert await asyncio.to_thread(lambda: check(read_trail(tmp_path / "audit.jsonl")).lost) == 2
+
+
+async def test_a_disk_that_hangs_holds_up_nobody_for_ever_and_takes_no_more_than_it_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "_PATIENCE", 0.0)
+    monkeypatch.setattr(audit, "_MOST_WAITING", 3)
+    released, write = threading.Event(), os.write
+
+    def hanging(descriptor: int, view: memoryview) -> int:
+        released.wait()
+        return write(descriptor, view)
+
+    async with recording(settings(tmp_path), clock) as trail:
+        assert trail is not None
+        monkeypatch.setattr("proxy.telemetry.audit.os.write", hanging)
+        with pytest.raises(StorageError, match="did not take an entry"):
+            await trail.record({"number": 0})
+        for number in range(1, 4):
+            with pytest.raises(StorageError, match="did not take an entry"):
+                await trail.record({"number": number})
+        with pytest.raises(StorageError, match="wait for the audit trail already"):
+            await trail.record({"number": 4})
+        released.set()
+    assert [entry["number"] for entry in await read(tmp_path)][:4] == [0, 1, 2, 3]
+
+
+async def test_files_are_for_their_owner_alone(tmp_path: Path) -> None:
+    async with recording(settings(tmp_path / "new"), clock) as trail:
+        assert trail is not None
+        await trail.record({"number": 1})
+    assert oct((tmp_path / "new").stat().st_mode & 0o777) == "0o700"
+    assert oct((tmp_path / "new" / "audit.jsonl").stat().st_mode & 0o777) == "0o600"
+    assert json.loads((tmp_path / "new" / "audit.jsonl").read_bytes())["number"] == 1

@@ -1,0 +1,157 @@
+"""A trail that was changed, cut, thinned or shuffled says so; the untouched one is good."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.errors import StorageError
+from proxy.telemetry.chain import START, Findings, Link, check, link, part_name, parts, read_trail
+
+
+def written(path: Path, count: int = 6, before: Link = START) -> Link:
+    lines = b""
+    for number in range(count):
+        line, before = link({"event": "served", "filename": f"foo-{number}.tar.gz"}, before)
+        lines += line
+    path.write_bytes(lines)
+    return before
+
+
+def found(path: Path, head: str | None = None) -> Findings:
+    return check(read_trail(path), head=head)
+
+
+def changed(lines: list[bytes]) -> list[bytes]:
+    return [*lines[:2], lines[2].replace(b"foo-2", b"foo-9"), *lines[3:]]
+
+
+def last_changed(lines: list[bytes]) -> list[bytes]:
+    return [*lines[:-1], lines[-1].replace(b"foo-5", b"foo-9")]
+
+
+def forged(lines: list[bytes]) -> list[bytes]:
+    """Changed with a hash that fits it: the next entry still names the old one."""
+    fields = json.loads(lines[2])
+    line, _ = link({"event": "served", "filename": "bar.tar.gz"}, Link(sequence=2, hash=fields["previous"]))
+    return [*lines[:2], line, *lines[3:]]
+
+
+@pytest.mark.parametrize(
+    ("tamper", "said"),
+    [
+        (changed, "3: changed: its hash is another"),
+        (last_changed, "6: changed: its hash is another"),
+        (forged, "4: entry 4 does not follow the entry before it"),
+        (lambda lines: lines[:2] + lines[3:], "3: entry 4 follows entry 2"),
+        (lambda lines: lines[1:], "1: entry 2 follows entry 0"),
+        (lambda lines: [*lines[:2], lines[3], lines[2], *lines[4:]], "3: entry 4 follows entry 2"),
+        (lambda lines: [*lines[:3], lines[2], *lines[3:]], "4: entry 3 follows entry 3"),
+        (lambda lines: [*lines[:3], b"{}\n", *lines[3:]], "4: not an entry"),
+        (lambda lines: [*lines[:3], b"\n", *lines[3:]], "4: not an entry"),
+        (lambda lines: [*lines[:-1], lines[-1][:40]], "6: the line is not finished"),
+        (lambda lines: [*lines[:-1], lines[-1][:-1]], "6: the line is not finished"),
+    ],
+    ids=[
+        "changed",
+        "last changed",
+        "forged",
+        "removed",
+        "first removed",
+        "reordered",
+        "repeated",
+        "inserted",
+        "empty line",
+        "torn",
+        "no newline",
+    ],
+)
+def test_a_tampered_line_is_detected_and_the_untouched_trail_is_good(
+    tmp_path: Path, tamper: Callable[[list[bytes]], list[bytes]], said: str
+) -> None:
+    trail = tmp_path / "audit.jsonl"
+    head = written(trail)
+    good = found(trail)
+    assert (good.faults, good.entries, good.head) == ((), 6, head)
+    trail.write_bytes(b"".join(tamper(trail.read_bytes().splitlines(keepends=True))))
+    assert any(fault.startswith(f"audit.jsonl:{said}") for fault in found(trail).faults), found(trail).faults
+
+
+def test_a_cut_tail_is_detected_by_a_head_that_was_kept(tmp_path: Path) -> None:
+    trail = tmp_path / "audit.jsonl"
+    head = written(trail)
+    assert found(trail, head.hash).faults == ()
+    assert found(trail, head.hash[:12]).faults == (), "what the metric says is enough"
+    early = json.loads(trail.read_bytes().splitlines()[2])["hash"]
+    trail.write_bytes(b"".join(trail.read_bytes().splitlines(keepends=True)[:-1]))
+    assert found(trail).faults == (), "nothing in the trail itself tells"
+    assert "the trail was cut before it" in found(trail, head.hash).faults[0]
+    assert found(trail, early).faults == (), "an older head still stands: a trail may have grown since"
+
+
+def test_parts_are_read_in_their_order_and_a_missing_one_is_detected(tmp_path: Path) -> None:
+    trail = tmp_path / "audit.jsonl"
+    first = written(part_name(trail, 6))
+    second = written(part_name(trail, 12), before=first)
+    last = written(trail, 3, before=second)
+    (tmp_path / "audit.jsonl.lock").touch()
+    assert [part.name for part in parts(trail)] == [
+        "audit.jsonl.000000000006",
+        "audit.jsonl.000000000012",
+        "audit.jsonl",
+    ]
+    assert (found(trail).faults, found(trail).head) == ((), last)
+    part_name(trail, 12).rename(tmp_path / "elsewhere")
+    assert found(trail).faults == (
+        "audit.jsonl:1: entry 13 follows entry 6: entries are missing, or not in their order",
+    )
+
+
+def test_what_was_archived_is_followed_by_its_last_hash_and_by_no_other(tmp_path: Path) -> None:
+    trail = tmp_path / "audit.jsonl"
+    first = written(part_name(trail, 6))
+    written(trail, before=first)
+    part_name(trail, 6).unlink()
+    assert check(read_trail(trail, after=first.hash)).faults == ()
+    assert check(read_trail(trail, after="1" * 64)).faults != ()
+    assert check(read_trail(trail)).faults != ()
+
+
+def test_a_trail_that_is_not_there_is_an_error_and_never_a_good_one(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="there is no audit trail"):
+        found(tmp_path / "audit.jsonl")
+
+
+def test_lost_entries_are_counted(tmp_path: Path) -> None:
+    trail = tmp_path / "audit.jsonl"
+    line, _ = link({"event": "lost", "count": 7}, START)
+    trail.write_bytes(line)
+    assert found(trail).lost == 7
+
+
+HOSTILE = st.text(max_size=60)
+
+
+@given(st.lists(HOSTILE, min_size=1, max_size=5))
+def test_whatever_a_filename_holds_it_stays_within_its_line(names: list[str]) -> None:
+    before = START
+    for name in names:
+        line, before = link({"filename": name}, before)
+        assert line.count(b"\n") == 1
+        assert json.loads(line)["filename"] == name
+
+
+@given(st.binary(max_size=300), st.integers(0, 3))
+def test_any_bytes_in_the_place_of_a_line_are_a_fault_and_never_an_error(
+    tmp_path_factory: pytest.TempPathFactory, junk: bytes, place: int
+) -> None:
+    trail = tmp_path_factory.mktemp("trail") / "audit.jsonl"
+    written(trail, 4)
+    lines = trail.read_bytes().splitlines(keepends=True)
+    trail.write_bytes(b"".join([*lines[:place], junk + b"\n", *lines[place + 1 :]]))
+    assert found(trail).faults != ()
