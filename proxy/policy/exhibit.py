@@ -109,8 +109,9 @@ def logged_first(evidence: Evidence | None) -> datetime | None:
     """
     if not isinstance(evidence, Attested) or not evidence.attestations:
         return None
-    first, *others = evidence.attestations
-    return min(first.integrated_time, *(each.integrated_time for each in others)) if others else first.integrated_time
+    if len(evidence.attestations) == 1:
+        return evidence.attestations[0].integrated_time
+    return min(each.integrated_time for each in evidence.attestations)
 
 
 def _logged(attestations: tuple[Attestation, ...]) -> datetime | None:

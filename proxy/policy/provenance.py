@@ -59,7 +59,9 @@ def _count(found: tuple[Attestation, ...], terms: Terms) -> tuple[tuple[Attestat
 
 def notes(counted: tuple[Attestation, ...], terms: Terms) -> list[str]:
     """What is worth knowing of the attestations that count, and withholds nothing."""
-    told = []
+    told: list[str] = []
+    if len(counted) == 1 and not terms.noting and counted[0].claims.trigger not in _PRIVILEGED:
+        return told
     for each in counted:
         if each.claims.trigger in _PRIVILEGED:
             told.append(f"signed under {each.claims.trigger}, which a stranger's pull request may set off")

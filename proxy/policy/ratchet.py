@@ -103,8 +103,7 @@ def remember(exhibit: Exhibit, terms: Terms, context: Context, now: datetime) ->
         signer = identity_of(attestation)
         if signer is not None and signer in found:
             continuity.origins.setdefault(signer, set()).add(_origin(attestation.claims))
-            if (signature := _signature(attestation)) is not None:
-                continuity.familiar[signature] = continuity.established[signer]
+            continuity.familiar[_signature(attestation)] = continuity.established[signer]
 
 
 def facts_of(exhibit: Exhibit, context: Context) -> tuple[Established, ...]:
@@ -131,21 +130,19 @@ def _is_familiar(exhibit: Exhibit, context: Context, now: datetime) -> bool:
     if not familiar or len(exhibit.counted) != 1:
         return False
     attestation = exhibit.counted[0]
-    signature = _signature(attestation)
-    since = None if signature is None else familiar.get(signature)
+    since = familiar.get(_signature(attestation))
     return since is not None and since <= attestation.integrated_time <= now
 
 
-def _signature(attestation: Attestation) -> Signature | None:
-    """None where the claims name no repository: those are few."""
+def _signature(attestation: Attestation) -> Signature:
     claims = attestation.claims
-    if claims.repository is None:
-        return None
     return (
         attestation.trust_root,
         claims.issuer,
         claims.repository_id,
         claims.repository,
+        claims.email,
+        claims.project_id,
         claims.workflow,
         claims.environment,
     )
