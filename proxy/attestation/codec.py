@@ -85,11 +85,18 @@ def decode_evidence(raw: bytes) -> Evidence | None:
     if len(raw) > _LONGEST:
         return None
     try:
-        content = json.loads(raw)
-        if _take(content, "schema", int) != SCHEMA:
+        return read_evidence(json.loads(raw))
+    except (ValueError, RecursionError):
+        return None
+
+
+def read_evidence(content: Any) -> Evidence | None:  # noqa: ANN401 - hostile JSON
+    """As `decode_evidence`, of a JSON value."""
+    try:
+        if type(content) is not dict or _take(content, "schema", int) != SCHEMA:
             return None
         return _evidence(content)
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         return None
 
 

@@ -3,8 +3,8 @@
 A worker reads hostile documents all day; should one of them ever take it over, it still has only this small language to
 speak to its owner in, and the decoder is total.
 
-A frame is its length (4 bytes, big-endian) and that many bytes. To the worker: roots, then batches. From it: one answer
-a batch, `evidence` or `failure`.
+A frame is its length (4 bytes, big-endian) and that many bytes. To the worker: roots, then batches, told apart by their
+first byte. From it: one answer a batch, JSON with `evidence` or `failure`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from proxy.attestation.codec import decode_evidence, encode_evidence
+from proxy.attestation.codec import encode_evidence, read_evidence
 from proxy.attestation.roots import TrustRoot, TrustRoots
 from proxy.evidence import Evidence
 
 LENGTH: Final = 4
 LARGEST: Final = 256 << 20
 """Bytes in a frame: a batch of documents at their limits."""
+_ROOTS: Final = b"R"
+_JOBS: Final = b"J"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,24 +51,20 @@ def encode_roots(roots: TrustRoots) -> bytes:
         }
         for name, root in roots.named.items()
     }
-    return json.dumps({"roots": {"default": roots.default, "further": roots.further, "named": named}}).encode()
+    return _ROOTS + json.dumps({"default": roots.default, "further": roots.further, "named": named}).encode()
 
 
 def encode_batch(jobs: Sequence[Job]) -> bytes:
-    """A batch of jobs."""
-    listed = [[job.filename, job.sha256, b64encode(job.provenance).decode(), job.trust] for job in jobs]
-    return json.dumps({"jobs": listed}).encode()
+    """A batch of jobs: what each is about as JSON, then the documents as they are."""
+    listed = [[job.filename, job.sha256, len(job.provenance), job.trust] for job in jobs]
+    return b"".join((_JOBS, frame(json.dumps(listed).encode()), *(job.provenance for job in jobs)))
 
 
 def decode_order(raw: bytes) -> TrustRoots | list[Job]:
     """What the owner sent. The worker trusts its owner: a malformed order is a bug and raises."""
-    order = json.loads(raw)
-    if "jobs" in order:
-        return [
-            Job(filename=filename, sha256=sha256, provenance=b64decode(provenance), trust=trust)
-            for filename, sha256, provenance, trust in order["jobs"]
-        ]
-    roots = order["roots"]
+    if raw[:1] == _JOBS:
+        return _read_jobs(raw)
+    roots = json.loads(raw[1:])
     named = {
         name: TrustRoot(
             name=name,
@@ -78,9 +76,20 @@ def decode_order(raw: bytes) -> TrustRoots | list[Job]:
     return TrustRoots(default=roots["default"], further=tuple(roots["further"]), named=named)
 
 
+def _read_jobs(raw: bytes) -> list[Job]:
+    start = 1 + LENGTH
+    end = start + int.from_bytes(raw[1:start], "big")
+    jobs = []
+    for filename, sha256, length, trust in json.loads(raw[start:end]):
+        provenance = raw[end : end + length]
+        jobs.append(Job(filename=filename, sha256=sha256, provenance=provenance, trust=trust))
+        end += length
+    return jobs
+
+
 def encode_answer(evidence: Sequence[Evidence]) -> bytes:
     """Evidence for each job of a batch, in order."""
-    return json.dumps({"evidence": [encode_evidence(one).decode() for one in evidence]}).encode()
+    return b'{"evidence":[' + b",".join(encode_evidence(one) for one in evidence) + b"]}"
 
 
 def encode_failure(reason: str) -> bytes:
@@ -94,7 +103,7 @@ def decode_answer(raw: bytes, jobs: int) -> list[Evidence] | str:
         answer = json.loads(raw)
         if "failure" in answer:
             return str(answer["failure"])
-        evidence = [decode_evidence(one.encode()) for one in answer["evidence"]]
+        evidence = [read_evidence(one) for one in answer["evidence"]]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"a worker's answer makes no sense: {error}"
     known = [one for one in evidence if one is not None]
