@@ -78,10 +78,12 @@ class Judged:
 
 
 def by_location(decided: tuple[Approved | Withheld, ...]) -> dict[str, Approved | Withheld]:
-    """Verdicts by what a request is matched on; where two files share it, a withheld one speaks for both."""
+    """Verdicts by what a request is matched on.
+
+    Entries that share it have one filename: with different digests all are withheld, with one digest the first is
+    listed and the others are its duplicates, so the first speaks for all.
+    """
     found: dict[str, Approved | Withheld] = {}
     for verdict in decided:
-        location = verdict.file.location
-        if not isinstance(found.get(location), Withheld):
-            found[location] = verdict
+        found.setdefault(verdict.file.location, verdict)
     return found

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from proxy.simple.model import Sha256
 from tests.world.distributions import sdist, wheel
 from tests.world.index import Index, Listed
 from tests.world.proxy import JSON, Running, running
 from tests.world.wire import (
+    Answer,
     Chunked,
     Corrupt,
     Fault,
@@ -71,9 +74,10 @@ async def test_a_cold_file_comes_whole_and_a_warm_one_without_asking_the_index(t
 
 
 async def published(proxy: Running, listed: Listed) -> None:
-    """Wait until the blob is in its place: the answer does not wait for fsync."""
-    while (blob := await proxy.assembly.store.blobs.open(listed.built.sha256)) is None:  # type: ignore[arg-type] # a literal digest
-        await asyncio.sleep(0)  # noqa: ASYNC110 - the store tells nobody, on purpose
+    """Wait until the blob is in its place: the answer does not wait for fsync, and the store tells nobody."""
+    digest = Sha256(listed.built.sha256)
+    while (blob := await proxy.assembly.store.blobs.open(digest)) is None:  # noqa: ASYNC110 - there is no event to await
+        await asyncio.sleep(0)
     await blob.close()
 
 
@@ -260,3 +264,18 @@ async def test_the_json_page_leads_to_the_file(tmp_path: Path) -> None:
         path = entry["url"].removeprefix("../..")
         assert (await proxy.get(path)).body == listed.built.content
         assert (await proxy.get(path.replace("+", "%2B").replace(":", "%3A"))).body == listed.built.content
+
+
+@pytest.mark.parametrize("same", [True, False])
+async def test_a_file_listed_twice_is_served_once_it_is_the_same_and_never_when_it_is_not(
+    tmp_path: Path, same: bool
+) -> None:
+    async with Index() as index, running(index, tmp_path) as proxy:
+        listed = index.add(wheel("foo", "1.0"))
+        first = listed.as_entry(relative=False)
+        second = first if same else {**first, "hashes": {"sha256": "0" * 64}}
+        page = {"meta": {"api-version": "1.4"}, "name": "foo", "files": [first, second]}
+        index.serve(index.page_path("foo"), Answer(body=json.dumps(page).encode(), headers={"Content-Type": JSON}))
+        names = [entry["filename"] for entry in (await proxy.page("foo"))["files"]]
+        assert names == ([listed.built.filename] if same else [])
+        assert (await proxy.get(proxy.files_path(listed))).status == (200 if same else 403)
