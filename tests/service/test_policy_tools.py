@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from proxy.cli import run
+from proxy.lockfiles import read_lockfile
 from proxy.policy import publishers
 from proxy.policy.document import load_policy
 from tests.world import lockfiles
 from tests.world.alone import in_thread
-from tests.world.distributions import sdist, wheel
+from tests.world.distributions import raw, sdist, wheel
 from tests.world.index import Index, Listed
 from tests.world.sigstore import GitHub, GitLab, PrivateSigstore, Signer
 from tests.world.wire import Reply
@@ -112,6 +113,35 @@ def test_audit_tells_evidence_and_verdict_of_every_file_of_a_lockfile(house: Hou
     assert status == 1
     assert "plain-1.0-py3-none-any.whl" in out
     assert "[unattested]" in out
+
+
+REAL = Path(__file__).parents[1] / "unit" / "lockfiles" / "real"
+CORPUS = Path(__file__).parents[1] / "corpus"
+
+
+@KINDS
+def test_real_lockfiles_are_audited_against_real_provenance_and_the_public_root(house: House, kind: str) -> None:
+    lock = REAL / kind
+    for pinned in read_lockfile((REAL / "uv.lock").read_text(), "uv.lock").files:
+        assert pinned.filename is not None
+        provenance = next(CORPUS.glob(f"provenance/{pinned.filename}*"), None)
+        house.index.add(
+            raw(pinned.filename, project=pinned.project),
+            upload_time="2024-11-06T22:37:10Z",
+            provenance=None if provenance is None else provenance.read_bytes(),
+            entry={"hashes": {"sha256": pinned.sha256}, "size": 1},
+            metadata=False,
+        )
+    configuration = house.directory / "proxy.toml"
+    configuration.write_text(configuration.read_text().replace('root = "root.json"', 'root = "sigstore"'))
+    status, out = house.assay("audit", lock)
+    assert status == 0
+    evidence = {line.split()[0]: line.split()[3] for line in out.splitlines()[1:7]}
+    assert evidence["sampleproject-4.0.0.tar.gz"] == "pypa/sampleproject"
+    assert evidence["idna-3.20-py3-none-any.whl"] == "none"
+    assert "6 files in" in out
+    pinned_policy = house.written("pinned.toml", house.assay("pin", lock)[1])
+    assert house.assay("audit", lock, "--policy", pinned_policy)[0] == 0
 
 
 @pytest.mark.parametrize("kind", ["requirements.txt", "uv.lock"], ids=["by digest", "by name"])

@@ -173,39 +173,10 @@ def test_what_is_no_lockfile_is_refused_with_its_name(name: str, text: str) -> N
         read(name, text)
 
 
-WORDS = st.sampled_from(
-    [
-        "[[package]]\n",
-        "name = ",
-        "version = ",
-        "source = ",
-        "files = ",
-        "wheels = ",
-        "hash = ",
-        "[",
-        "]",
-        "{",
-        "}",
-        "\n",
-        "=",
-        "==",
-        "'f'",
-        "'1'",
-        "1",
-        "''",
-        "--hash=sha256:aa",
-        "\\\n",
-        "foo",
-        '"',
-        ":",
-        ",",
-        "#",
-        "@",
-        " ",
-        "null",
-        "é",
-    ]
-)
+KEYS = st.sampled_from(["[[package]]\n", "name = ", "version = ", "source = ", "files = ", "wheels = ", "hash = "])
+VALUES = st.sampled_from(["'f'", "'1'", "1", "''", "--hash=sha256:aa", "foo", "==", "null", "é"])
+MARKS = st.sampled_from(["[", "]", "{", "}", "\n", "=", "\\\n", '"', ":", ",", "#", "@", " "])
+WORDS = KEYS | VALUES | MARKS
 
 
 @settings(max_examples=150)
