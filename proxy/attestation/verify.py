@@ -1,6 +1,7 @@
 """The verification of a provenance document: any bytes to evidence.
 
-`verify` is total: whatever the bytes, it returns evidence. It raises only what is a failure of ours (MemoryError).
+`verify` is total: whatever the bytes, it returns evidence. It raises only what is a failure of ours: no memory, or a
+trust root that doesn't load.
 
 The steps carry the numbers that sigstore gives them (`sigstore.verify.Verifier`):
 
@@ -42,9 +43,10 @@ from proxy.attestation.document import (
 )
 from proxy.attestation.entry import LogEntry, check_body, read_entry
 from proxy.attestation.keys import load_keys
-from proxy.attestation.refusal import Broken, Unknown
+from proxy.attestation.refusal import Broken, Unknown, shown
 from proxy.attestation.roots import TrustRoot
 from proxy.attestation.statement import Statement, check_predicate, check_subject, read_statement
+from proxy.errors import ConfigurationError
 from proxy.evidence import Attestation, Attested, Claims, Evidence, Forged, Slsa, Unattested, Unverifiable
 from proxy.simple.model import File
 
@@ -65,8 +67,8 @@ def verify(provenance: bytes, file: File, roots: Sequence[TrustRoot]) -> Evidenc
     """
     try:
         bundles = read_document(provenance)
-    except (Broken, Unknown) as refusal:
-        return _evidence(refusal)
+    except Exception as error:  # noqa: BLE001 - see `_refused`
+        return _refused(error)
     proven: list[Attestation] = []
     unknown: list[str] = []
     for position, bundle in enumerate(bundles):
@@ -89,22 +91,27 @@ def verify_attestation(
     """One attestation object, as JSON values. `publisher`: None where nobody claims to know who signed."""
     try:
         return _verify(listed, publisher, file, roots, bundle)
-    except (Broken, Unknown) as refusal:
-        return _evidence(refusal)
-    except MemoryError:
-        raise
-    except Exception as error:  # noqa: BLE001 - "Any `Exception` is `Forged`, with its reason" (verification.md)
-        return _evidence(
-            Broken("verification", "an attestation that can be verified", f"{type(error).__name__}: {error}")
-        )
+    except Exception as error:  # noqa: BLE001 - see `_refused`
+        return _refused(error)
 
 
-def _evidence(refusal: Broken | Unknown) -> Forged | Unverifiable:
-    match refusal:
+def _refused(error: Exception) -> Forged | Unverifiable:
+    """Evidence from a check that stopped. "Any `Exception` is `Forged`, with its reason" (verification.md), but ours.
+
+    Raises:
+        MemoryError: there is none left.
+        ConfigurationError: a trust root doesn't load.
+    """
+    match error:
         case Broken(step=step, expected=expected, found=found):
             return Forged(step=step, expected=expected, found=found)
         case Unknown(reason=reason):
             return Unverifiable(reason=reason)
+        case MemoryError() | ConfigurationError():
+            raise error
+        case _:
+            found = shown(f"{type(error).__name__}: {error}")
+            return Forged(step="verification", expected="an attestation that can be verified", found=found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,6 +69,7 @@ CHAIN: Final = (
         "somebody signed in the authority's name", "certificate chain", "chain to an authority", leaf=_borrowed_name
     ),
     signed("it is signed by its own key", "certificate chain", "chain to an authority", leaf=_self_signed),
+    signed("it names no authority", "certificate chain", "chain to an authority", leaf=put(authority_key_id=b"")),
     signed("a workload's certificate issued it", UNVERIFIABLE, "authority is not in", leaf=_issued_by_a_leaf),
     signed(
         "it had expired",

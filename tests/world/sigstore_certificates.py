@@ -47,7 +47,7 @@ class Leaf:
     extra: list[tuple[x509.ExtensionType, bool]] = field(default_factory=list)
     """Further extensions with their criticality."""
     authority_key_id: bytes | None = None
-    """Instead of the issuer's."""
+    """Instead of the issuer's; empty: the extension is left out."""
     log: LogKey
     """The CT log that gives the SCT."""
     log_id: bytes | None = None
@@ -86,7 +86,9 @@ def _extensions(plan: Leaf) -> Iterable[tuple[x509.ExtensionType, bool]]:
     if plan.extended_key_usage is not None:
         yield x509.ExtendedKeyUsage(plan.extended_key_usage), False
     yield x509.SubjectKeyIdentifier.from_public_key(plan.key.public_key()), False
-    if plan.authority_key_id is not None:
+    if plan.authority_key_id == b"":
+        pass
+    elif plan.authority_key_id is not None:
         yield x509.AuthorityKeyIdentifier(plan.authority_key_id, None, None), False
     else:
         yield x509.AuthorityKeyIdentifier.from_issuer_public_key(plan.issuer.public_key()), False  # type: ignore[arg-type]  # the issuer may be any certificate in a forgery

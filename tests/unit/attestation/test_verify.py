@@ -10,6 +10,7 @@ import pytest
 from proxy.attestation import reference
 from proxy.attestation.roots import TrustRoot
 from proxy.attestation.verify import verify
+from proxy.errors import ConfigurationError
 from proxy.evidence import Attested, Claims, Evidence, Forged, PublisherKind, Unattested, Unverifiable
 from tests.world.attacks import FILENAME, OTHER, SHA256, WHEEL, listed, root_of
 from tests.world.sigstore import (
@@ -234,6 +235,24 @@ def test_an_exception_that_nobody_thought_of_is_forged(
     evidence = verify(raw, listed(), [root_of(sigstore)])
     assert isinstance(evidence, Forged)
     assert evidence.found == "ZeroDivisionError: nobody thought of it"
+
+
+def test_an_exception_that_nobody_thought_of_is_forged_in_the_document_too(
+    sigstore: PrivateSigstore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def burst(_: object) -> None:
+        raise ZeroDivisionError("nobody thought of it")
+
+    monkeypatch.setattr("proxy.attestation.verify.read_document", burst)
+    evidence = verify(b"", listed(), [root_of(sigstore)])
+    assert isinstance(evidence, Forged)
+    assert evidence.found == "ZeroDivisionError: nobody thought of it"
+
+
+def test_a_trust_root_that_doesnt_load_is_no_evidence(sigstore: PrivateSigstore) -> None:
+    broken = root_of(sigstore, lambda root: root.update(mediaType="text/plain"))
+    with pytest.raises(ConfigurationError):
+        verify(sigstore.provenance(FILENAME, SHA256), listed(), [broken])
 
 
 def test_our_own_want_of_memory_is_no_evidence(sigstore: PrivateSigstore, monkeypatch: pytest.MonkeyPatch) -> None:
