@@ -69,7 +69,7 @@ def root_of(sigstore: PrivateSigstore, edit: Callable[[dict[str, Any]], object] 
     return TrustRoot(name="test", content=sigstore.trusted_root(edit))
 
 
-def _own_root(sigstore: PrivateSigstore, _: bool) -> Sequence[TrustRoot]:  # noqa: FBT001 - the table's flag
+def _own_root(sigstore: PrivateSigstore, _: bool) -> Sequence[TrustRoot]:
     return (root_of(sigstore),)
 
 
@@ -85,7 +85,7 @@ def signed(
 ) -> Attack:
     """The lie is told while signing: `attack` are arguments of `PrivateSigstore.provenance`, hooks mostly."""
 
-    def make(sigstore: PrivateSigstore, lie: bool) -> bytes:  # noqa: FBT001 - the table's flag
+    def make(sigstore: PrivateSigstore, lie: bool) -> bytes:
         arguments = {**(honest or {}), **(attack if lie else {})}
         return sigstore.provenance(filename, SHA256, signer or GitHub(), **arguments)
 
@@ -100,7 +100,7 @@ def edited(name: str, step: str, because: str, edit: Hook, *, signer: Signer | N
 def documented(name: str, step: str, because: str, edit: Callable[[dict[str, Any]], object]) -> Attack:
     """The lie is an edit of a genuine document around its attestations. Text or bytes returned replace all of it."""
 
-    def make(sigstore: PrivateSigstore, lie: bool) -> bytes:  # noqa: FBT001 - the table's flag
+    def make(sigstore: PrivateSigstore, lie: bool) -> bytes:
         raw = sigstore.provenance(FILENAME, SHA256)
         if not lie:
             return raw
@@ -125,10 +125,10 @@ def rooted(
 ) -> Attack:
     """The document is genuine, and these trust roots must not vouch for it."""
 
-    def make(sigstore: PrivateSigstore, _: bool) -> bytes:  # noqa: FBT001 - the table's flag
+    def make(sigstore: PrivateSigstore, _: bool) -> bytes:
         return sigstore.provenance(FILENAME, SHA256, signer or GitHub(), **arguments)
 
-    def choose(sigstore: PrivateSigstore, lie: bool) -> Sequence[TrustRoot]:  # noqa: FBT001 - the table's flag
+    def choose(sigstore: PrivateSigstore, lie: bool) -> Sequence[TrustRoot]:
         return roots(sigstore) if lie else (honest or (lambda one: (root_of(one),)))(sigstore)
 
     return Attack(name=name, step=step, because=because, make=make, roots=choose, file=lambda _: listed())
@@ -137,7 +137,7 @@ def rooted(
 def filed(name: str, step: str, because: str, file: File, *, filename: str = FILENAME) -> Attack:
     """The document is genuine, and about another file than this one."""
 
-    def choose(lie: bool) -> File:  # noqa: FBT001 - the table's flag
+    def choose(lie: bool) -> File:
         return file if lie else listed(filename)
 
     base = signed(name, step, because, filename=filename)

@@ -63,7 +63,7 @@ DOCUMENT: Final = (
     ),
     documented("the document is of the next version", UNVERIFIABLE, "provenance format version 2", at("version", 2)),
     documented("the document's version is text", "document", "str", at("version", "1")),
-    documented("the document's version is true", "document", "bool", at("version", True)),  # noqa: FBT003 - JSON's
+    documented("the document's version is true", "document", "bool", at("version", True)),
     documented("the document's version is 1.0", "document", "float", at("version", 1.0)),
     documented("the document has no version", "document", "nothing", at("version", GONE)),
     documented("there are no bundles", "document", "attestation_bundles", at("attestation_bundles", GONE)),
