@@ -1,0 +1,38 @@
+#!/bin/sh
+# For build machines: run a command with Assay as its only index.
+#
+#   behind-assay.sh requirements.lock sh -c 'pip install -r requirements.lock && pytest'
+#
+# 1. Every file that the lockfile pins is judged; a withheld one fails the build here, with its rule and reason (status 1;
+#    3: it can't be decided now).
+# 2. `assay serve` is started on loopback, and what the lockfile pins for this machine is fetched through it, so that the
+#    cache is warm. Keep ASSAY_STORAGE__DIRECTORY from build to build: the ledger in it is what notices a swapped file.
+# 3. The command runs, with pip and uv pointed at it and at nothing else, and Assay is stopped.
+#
+# Needs `assay` on the path and a lockfile with hashes; ASSAY_CONFIG and ASSAY_POLICY say the rest, ASSAY_LOG where to log.
+set -eu
+lock=$1
+shift
+: "${ASSAY_SERVER__PORT:=8080}" "${ASSAY_LOG:=assay.log}"
+origin=http://127.0.0.1:$ASSAY_SERVER__PORT
+export ASSAY_SERVER__PORT ASSAY_SERVER__HOST=127.0.0.1
+
+assay audit "$lock"
+
+assay serve --log json 2>"$ASSAY_LOG" &
+proxy=$!
+trap 'kill "$proxy" 2>/dev/null && wait "$proxy" || true' EXIT
+until python3 -c "import sys, http.client as h; c = h.HTTPConnection('127.0.0.1', int(sys.argv[1]), timeout=5)
+try: c.request('GET', '/readyz'); sys.exit(c.getresponse().status != 200)
+except OSError: sys.exit(1)" "$ASSAY_SERVER__PORT"; do
+  kill -0 "$proxy" 2>/dev/null || { cat "$ASSAY_LOG" >&2; exit 2; }
+  sleep 0.2
+done
+
+unset PIP_EXTRA_INDEX_URL PIP_FIND_LINKS PIP_NO_INDEX UV_INDEX UV_EXTRA_INDEX_URL UV_FIND_LINKS UV_INDEX_URL
+export PIP_CONFIG_FILE=/dev/null PIP_INDEX_URL="$origin/simple/" UV_DEFAULT_INDEX="$origin/simple/"
+warmed=$(mktemp -d)
+python3 -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --dest "$warmed" -r "$lock"
+rm -r "$warmed"
+
+"$@"

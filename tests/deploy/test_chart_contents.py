@@ -1,0 +1,150 @@
+"""What the chart gives the proxy is the product's own language, and its pods fit `restricted`."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.config import Configuration, load_configuration
+from proxy.policy.document import load_policy
+from proxy.store.directory import Store
+from proxy.store.settings import StorageSettings
+from tests.deploy.pod_security import violations
+from tests.deploy.tools import EXAMPLES, ROOT, VALUES, Document, documents, documents_of, only
+
+pytestmark = pytest.mark.deploy
+
+SIDECAR = EXAMPLES / "sidecar-pod.yaml"
+
+
+def environment(container: Document) -> dict[str, str]:
+    return {each["name"]: each["value"] for each in container["env"] if "value" in each}
+
+
+def configured(container: Document, spec: Document, maps: dict[str, Document], place: Path) -> Configuration:
+    """What the container's environment and mounts make of the ConfigMaps, laid out under `place`."""
+    volumes = {each["name"]: each for each in spec["volumes"]}
+    for mount in container["volumeMounts"]:
+        source = volumes.get(mount["name"], {}).get("configMap", {}).get("name")
+        for name, text in maps.get(source, {}).get("data", {}).items():
+            path = place / mount["mountPath"].lstrip("/") / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, "utf-8")
+    environ = environment(container)
+    if "ASSAY_CONFIG" in environ:
+        environ["ASSAY_CONFIG"] = str(place / environ["ASSAY_CONFIG"].lstrip("/"))
+    return load_configuration(None, environ)
+
+
+@pytest.mark.parametrize("values", VALUES)
+def test_the_rendered_maps_are_configuration_and_policy_as_the_product_reads_them(values: str, tmp_path: Path) -> None:
+    found = documents(values)
+    spec = only(found, "StatefulSet")["spec"]["template"]["spec"]
+    [container] = spec["containers"]
+    maps = {each["metadata"]["name"]: each for each in found if each["kind"] == "ConfigMap"}
+    configuration = configured(container, spec, maps, tmp_path)
+
+    assert (configuration.server.port, str(configuration.policy)) == (8080, "/etc/assay/policy/policy.toml")
+    assert str(configuration.storage.directory) == "/var/lib/assay/storage"
+    for name, document in maps.items():
+        if "policy.toml" in document["data"]:
+            assert load_policy(document["data"]["policy.toml"], name).rules
+    mounted = tuple(f"{each['mountPath']}/" for each in container["volumeMounts"])
+    needed = [str(configuration.policy), environment(container).get("SSL_CERT_FILE", mounted[0])]
+    needed += [root.path for root in configuration.trust.roots.values()]
+    needed += [configuration.trust.root] if configuration.trust.root.startswith("/") else []
+    for index in configuration.indexes:
+        credentials = index.credentials
+        if credentials and credentials.password_file:
+            needed.append(credentials.password_file)
+    assert [path for path in needed if not path.startswith(mounted)] == []
+
+
+def test_the_maps_carry_what_the_values_say_to_the_letter() -> None:
+    text = "# ünïcode, a tab\tand a last line without an end\n\n   # indented\nversion = 1\nmode = 'audit'"
+    found = documents("minimal-values.yaml", {"policy.toml": text, "configuration.toml": "  # indented first\n"})
+    assert only(found, "ConfigMap", "-policy")["data"] == {"policy.toml": text}
+    assert only(found, "ConfigMap", "-configuration")["data"] == {"proxy.toml": "  # indented first\n"}
+
+
+def test_what_is_shown_in_the_product_is_what_the_production_example_says(tmp_path: Path) -> None:
+    found = documents("production-values.yaml")
+    spec = only(found, "StatefulSet")["spec"]["template"]["spec"]
+    maps = {each["metadata"]["name"]: each for each in found if each["kind"] == "ConfigMap"}
+    configuration = configured(spec["containers"][0], spec, maps, tmp_path)
+    assert configuration.server.public_url == "https://pypi.acme.example/"
+    assert (configuration.storage.blobs, configuration.verification.workers) == (170 * 2**30, 2)
+    assert [index.name for index in configuration.indexes] == ["internal", "pypi"]
+    assert spec["containers"][0]["image"] == f"registry.acme.example/assay@sha256:{'0123456789abcdef' * 4}"
+
+
+@pytest.mark.parametrize("values", VALUES)
+def test_every_pod_fits_the_restricted_standard_and_writes_to_its_volume_alone(values: str) -> None:
+    found = documents(values)
+    for spec in (only(found, "StatefulSet")["spec"]["template"]["spec"], only(found, "Pod")["spec"]):
+        assert violations(spec) == []
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["enableServiceLinks"] is False
+        [container] = spec["containers"]
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def container(spec: Document) -> Any:
+    return spec["containers"][0]
+
+
+LOOSER: list[tuple[str, Callable[[Document], object]]] = [
+    ("hostNetwork", lambda spec: spec.update(hostNetwork=True)),
+    ("hostPath", lambda spec: spec["volumes"].append({"name": "host", "hostPath": {"path": "/"}})),
+    ("sysctl", lambda spec: spec["securityContext"].update(sysctls=[{"name": "kernel.msgmax", "value": "1"}])),
+    ("runAsNonRoot", lambda spec: spec["securityContext"].update(runAsNonRoot=False)),
+    ("runAsUser is 0", lambda spec: container(spec)["securityContext"].update(runAsUser=0)),
+    ("seccompProfile", lambda spec: spec["securityContext"].pop("seccompProfile")),
+    ("privileged", lambda spec: container(spec)["securityContext"].update(privileged=True)),
+    ("allowPrivilegeEscalation", lambda spec: container(spec)["securityContext"].pop("allowPrivilegeEscalation")),
+    ("not all dropped", lambda spec: container(spec)["securityContext"].update(capabilities={"drop": ["NET_RAW"]})),
+    ("are added", lambda spec: container(spec)["securityContext"]["capabilities"].update(add=["SYS_ADMIN"])),
+    ("procMount", lambda spec: container(spec)["securityContext"].update(procMount="Unmasked")),
+    ("hostPort", lambda spec: container(spec)["ports"][0].update(hostPort=80)),
+    ("seLinuxOptions", lambda spec: spec["securityContext"].update(seLinuxOptions={"type": "spc_t"})),
+    ("appArmor", lambda spec: spec["securityContext"].update(appArmorProfile={"type": "Unconfined"})),
+    ("init", lambda spec: spec.update(initContainers=[{"name": "init", "image": "x"}])),
+]
+
+
+@pytest.mark.parametrize(("what", "loosen"), LOOSER, ids=[case[0] for case in LOOSER])
+def test_the_standard_sees_each_thing_that_is_let_loose(what: str, loosen: Callable[[Document], object]) -> None:
+    spec = copy.deepcopy(only(documents("minimal-values.yaml"), "StatefulSet")["spec"]["template"]["spec"])
+    assert violations(spec) == []
+    loosen(spec)
+    assert any(what in problem for problem in violations(spec)), violations(spec)
+
+
+def test_the_sidecar_is_a_sidecar_on_loopback_that_the_build_waits_for(tmp_path: Path) -> None:
+    found = documents_of(SIDECAR.read_text("utf-8"))
+    spec = only(found, "Pod")["spec"]
+    [assay] = spec["initContainers"]
+    maps = {each["metadata"]["name"]: each for each in found if each["kind"] == "ConfigMap"}
+    configuration = configured(assay, spec, maps, tmp_path)
+    assert assay["restartPolicy"] == "Always"
+    assert (configuration.server.host, configuration.server.port) == ("127.0.0.1", 8080)
+    assert load_policy(maps["assay-sidecar"]["data"]["policy.toml"], "policy.toml").withheld == "explain"
+    [build] = spec["containers"]
+    assert environment(build)["PIP_INDEX_URL"] == "http://127.0.0.1:8080/simple/"
+    assert environment(build)["UV_DEFAULT_INDEX"] == "http://127.0.0.1:8080/simple/"
+    assert assay["startupProbe"]["exec"]["command"][0] == "python"
+    assert violations(spec) == []
+    assert assay["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+async def test_a_volume_whose_root_is_open_to_all_holds_a_storage_of_our_own(tmp_path: Path) -> None:
+    # emptyDir and some provisioners' volumes are 0777, which Assay refuses as its own directory: hence "/storage".
+    tmp_path.chmod(0o777)
+    store = await Store.open(StorageSettings(directory=tmp_path / "storage"))
+    await store.close()
+    assert (tmp_path / "storage").stat().st_mode & 0o777 == 0o700
+    assert "ASSAY_STORAGE__DIRECTORY=/var/lib/assay/storage" in (ROOT / "Dockerfile").read_text("utf-8")

@@ -1,0 +1,75 @@
+"""The tools that tests/install-tools.sh brings, and what they make of the chart. A test that lacks one skips, and says so."""
+
+from __future__ import annotations
+
+import functools
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "helm" / "assay"
+EXAMPLES = ROOT / "config" / "examples"
+VALUES = sorted(path.name for path in (CHART / "ci").glob("*-values.yaml"))
+HELMS = ("helm", "helm3")
+_BIN = ROOT / ".tools" / "bin"
+_VENV = ROOT / ".tools" / "venv" / "bin"
+
+Document = dict[str, Any]
+
+
+def tool(name: str) -> Path:
+    """Where it is; skips the test where it is not."""
+    for path in (_BIN / name, _VENV / name):
+        if path.exists():
+            return path
+    pytest.skip(f"{name} is missing: bash tests/install-tools.sh")
+
+
+def run(name: str, *arguments: str | Path, given: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a tool to its end, whatever its status."""
+    command = [str(tool(name)), *map(str, arguments)]
+    return subprocess.run(command, input=given, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
+
+
+def documents_of(text: str) -> list[Document]:
+    """YAML documents as values: the tools' Python reads them, so that ours need not learn YAML."""
+    read = run("python", "tests/deploy/cluster_schema.py", "json", given=text)
+    assert read.returncode == 0, read.stderr
+    found: list[Document] = json.loads(read.stdout)
+    return found
+
+
+def template(
+    values: str | None = None, over: Mapping[str, object] | None = None, *, helm: str = "helm", version: str = "1.34.0"
+) -> subprocess.CompletedProcess[str]:
+    """``helm template`` of the chart with an example's values and `over` over them, whatever its status."""
+    chosen: list[str | Path] = ["--values", CHART / "ci" / values] if values else []
+    for key, value in (over or {}).items():
+        chosen += ["--set-json", f"{key}={json.dumps(value)}"]
+    return run(helm, "template", "pypi-proxy", CHART, "--namespace", "build", "--kube-version", version, *chosen)
+
+
+@functools.cache
+def _documents(values: str | None, over: str, helm: str, version: str) -> str:
+    rendered = template(values, json.loads(over), helm=helm, version=version)
+    assert rendered.returncode == 0, rendered.stderr
+    return json.dumps(documents_of(rendered.stdout))
+
+
+def documents(
+    values: str | None, over: Mapping[str, object] | None = None, *, helm: str = "helm", version: str = "1.34.0"
+) -> list[Document]:
+    """What the chart renders to."""
+    found: list[Document] = json.loads(_documents(values, json.dumps(over or {}), helm, version))
+    return found
+
+
+def only(found: Sequence[Document], kind: str, suffix: str = "") -> Document:
+    """The one document of a kind, whose name ends in `suffix`."""
+    [one] = [each for each in found if each["kind"] == kind and each["metadata"]["name"].endswith(suffix)]
+    return one
