@@ -15,7 +15,7 @@ from aiohttp import web
 from proxy import telemetry
 from proxy.attestation.codec import encode_evidence
 from proxy.config import ServerSettings
-from proxy.evidence import Attested, Evidence
+from proxy.evidence import Attested, Claims, Evidence
 from proxy.policy.publishers import describe_claims
 from proxy.policy.reasons import printable
 from proxy.policy.verdict import Approved, Withheld
@@ -25,6 +25,10 @@ from proxy.web.origin import client_of
 _LONGEST = 500
 _MOST = 8
 """Attestations of one file that an entry names."""
+_ASKED = (
+    *("kind", "issuer", "san", "repository", "workflow", "ref", "environment", "trigger", "runner", "visibility"),
+    *("repository_id", "owner_id", "builder", "email", "project_id", "pipeline_definition_id", "vcs_origin", "vcs_ref"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +91,22 @@ def _proven(evidence: Evidence | None) -> Mapping[str, Any]:
         "attestations": [
             {
                 "publisher": _clipped(describe_claims(one.claims)),
+                "claims": _claims(one.claims),
                 "trust-root": one.trust_root,
                 "certificate": one.certificate,
                 "log-index": one.log_index,
                 "logged": one.integrated_time.isoformat(),
+                "not-before": one.not_before.isoformat(),
             }
             for one in evidence.attestations[:_MOST]
         ],
     }
+
+
+def _claims(claims: Claims) -> Mapping[str, str]:
+    """What a policy's publishers ask for, so that a revocation can be held against the trail (``assay blast``)."""
+    stated = ((key, getattr(claims, key)) for key in _ASKED)
+    return {key: str(value)[:_LONGEST] for key, value in stated if value is not None}
 
 
 def _clipped(text: str) -> str:

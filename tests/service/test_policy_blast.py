@@ -1,0 +1,103 @@
+"""After a theft: which clients were given what a revocation covers, from the audit trail alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.cli import run
+from proxy.telemetry.chain import parts
+from tests.world.distributions import wheel
+from tests.world.index import Index
+from tests.world.proxy import configured, running
+from tests.world.sigstore import GitHub, PrivateSigstore
+
+POLICY = 'version = 1\n[[rules]]\nname = "all"\nprojects = ["*"]\nratchet = "off"\n'
+VICTIM = GitHub(repository="victim/project", repository_id="42")
+OTHER = GitHub(repository="other/project")
+
+
+def june(day: int) -> datetime:
+    return datetime(2026, 6, day, 12, tzinfo=UTC)
+
+
+async def trail(tmp_path: Path) -> Path:
+    """The victim's files of June 1st, 3rd and 5th, and another's of the 3rd, each downloaded; the 3rd's twice."""
+    sigstore, path = PrivateSigstore(), tmp_path / "audit.jsonl"
+    async with Index() as index:
+        chosen = configured(index, tmp_path / "assay", sigstore, audit={"path": str(path)})
+        async with running(index, tmp_path, policy=POLICY, configuration=chosen) as proxy:
+            for project, day, signer in [
+                ("early", 1, VICTIM),
+                ("stolen", 3, VICTIM),
+                ("late", 5, VICTIM),
+                ("foreign", 3, OTHER),
+            ]:
+                built = wheel(project, "1.0")
+                document = sigstore.provenance(built.filename, built.sha256, signer, june(day))
+                listed = index.add(built, upload_time=june(day), provenance=document)
+                assert (await proxy.get(proxy.files_path(listed))).status == 200
+                if project == "stolen":
+                    await proxy.get(f"{proxy.files_path(listed)}.metadata")
+                    assert (await proxy.get(proxy.files_path(listed))).status == 200
+    return path
+
+
+def blast(path: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, Any]:
+    status = run(["blast", *arguments, "--trail", str(path), "--json"])
+    out = capsys.readouterr().out
+    return status, json.loads(out) if out else None
+
+
+async def test_it_names_what_was_signed_in_the_window_by_that_publisher_and_who_has_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = await trail(tmp_path)
+
+    async def told(*arguments: str) -> tuple[int, dict[str, int]]:
+        status, hits = await asyncio.to_thread(blast, path, capsys, *arguments)
+        assert {hit["client"] for hit in hits} <= {"127.0.0.1"}
+        return status, {hit["project"]: hit["times"] for hit in hits}
+
+    window = ("--since", "2026-06-02", "--until", "2026-06-04")
+    assert await told("GitHub:victim/project", *window) == (1, {"stolen": 2})
+    assert await told("GitHub:victim/project", "--since", "2026-06-02") == (1, {"stolen": 2, "late": 1})
+    assert await told('{ kind = "GitHub", repository_id = "42" }', "--since", "2026-06-01T13:00:00+00:00") == (
+        1,
+        {"stolen": 2, "late": 1},
+    )
+    assert await told("GitHub:somebody/else", *window) == (0, {})
+    assert await told("GitHub:victim/project", "--since", "2026-07-01") == (0, {})
+
+
+async def test_a_trail_that_was_changed_is_no_all_clear(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = await trail(tmp_path)
+
+    def cut() -> tuple[int, Any]:
+        (only,) = parts(path)
+        lines = only.read_bytes().splitlines(keepends=True)
+        only.write_bytes(b"".join(line for line in lines if b'"stolen' not in line))
+        return blast(path, capsys, "GitHub:victim/project", "--since", "2026-06-02", "--until", "2026-06-04")
+
+    assert await asyncio.to_thread(cut) == (3, [])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("nobody", "--since", "2026-06-02"),
+        ("GitHub:", "--since", "2026-06-02"),
+        ('{ kind = "GitHub", workflow = "x.yml" }', "--since", "2026-06-02"),
+        ("GitHub:a/b", "--since", "yesterday"),
+        ("GitHub:a/b", "--since", "2026-06-02T12:00:00"),
+    ],
+)
+def test_a_publisher_or_time_that_says_nothing_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    assert blast(tmp_path / "none.jsonl", capsys, *arguments) == (2, None)
