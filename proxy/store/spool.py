@@ -13,12 +13,12 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from io import FileIO
+from io import BufferedWriter, FileIO
 from pathlib import Path
 from typing import BinaryIO
 
-import aiofiles
 import aiofiles.os
+from aiofiles.threadpool import wrap
 from aiofiles.threadpool.binary import AsyncBufferedIOBase
 
 from proxy.errors import StorageError
@@ -38,8 +38,9 @@ class Spooled:
 class Sheet:
     """A document being written."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, threads: Threads) -> None:
         self._path = path
+        self._threads = threads
         self._hash = hashlib.sha256()
         self._size = 0
         self._file: AsyncBufferedIOBase | None = None
@@ -52,12 +53,16 @@ class Sheet:
         """
         try:
             if self._file is None:
-                self._file = await aiofiles.open(self._path, "wb")
+                # Not by aiofiles.open: cancelled in the middle, it would leave an open file that nobody has.
+                self._file = wrap(await self._threads.obtain(self._open, lambda late: late.close()))
             await self._file.write(chunk)
         except OSError as error:
             raise StorageError(f"{self._path}: {error.strerror}") from error
         self._hash.update(chunk)
         self._size += len(chunk)
+
+    def _open(self) -> BufferedWriter:
+        return self._path.open("wb")
 
     async def finish(self, place: Path) -> Spooled:
         """Close, and put in its place.
@@ -116,7 +121,7 @@ class Spool:
     async def sheet(self) -> AsyncIterator[Sheet]:
         """A new document; it is removed unless `finish` puts it in its place."""
         self._count += 1
-        sheet = Sheet(self._directory / f"unfinished-{self._count}")
+        sheet = Sheet(self._directory / f"unfinished-{self._count}", self._threads)
         try:
             yield sheet
         finally:
