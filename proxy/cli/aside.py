@@ -1,4 +1,4 @@
-"""Judging as the proxy would, without disturbing it: with a copy of its ledger, in a directory that is gone after.
+"""Judging as the proxy would, without disturbing it: with copies of its ledger and records.
 
 Owns what the commands that only ask have in common. They change nothing, and a running proxy does not notice them.
 """
@@ -21,7 +21,7 @@ from proxy.errors import AssayError
 from proxy.gate import GateSettings, Judged
 from proxy.policy.model import Policy
 from proxy.simple.model import NormalizedName
-from proxy.store.snapshot import copy_ledger
+from proxy.store.snapshot import copy_ledger, copy_records
 
 _PATIENCE = timedelta(hours=1)
 """A person waits longer than a client does."""
@@ -35,7 +35,7 @@ Pages: TypeAlias = dict[NormalizedName, Judged | AssayError]
 
 @asynccontextmanager
 async def aside(configuration: Configuration, policy: Policy) -> AsyncIterator[Assembly]:
-    """A proxy of one's own, with the real one's ledger as it is now and nothing cached.
+    """A proxy of one's own, with the real one's ledger and records as they are now.
 
     Raises:
         AssayError: the ledger cannot be copied, or a part cannot start.
@@ -43,6 +43,7 @@ async def aside(configuration: Configuration, policy: Policy) -> AsyncIterator[A
     place = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="assay-aside-"))
     try:
         await asyncio.to_thread(copy_ledger, configuration.storage.directory, place)
+        await asyncio.to_thread(copy_records, configuration.storage.directory, place)
         storage = configuration.storage.model_copy(update={"directory": place})
         own = configuration.model_copy(update={"storage": storage})
         state = configuration.storage.directory

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +22,7 @@ from tests.world import lockfiles
 from tests.world.alone import in_thread
 from tests.world.distributions import raw, sdist, wheel
 from tests.world.index import Index, Listed
+from tests.world.proxy import configured, running
 from tests.world.sigstore import GitHub, GitLab, PrivateSigstore, Signer
 from tests.world.wire import Reply
 
@@ -339,3 +342,32 @@ def test_check_tells_which_waivers_are_over_and_which_soon_will_be(house: House)
     assert len(warnings) == 2
     assert "long ago: expired on 2020-05-02 00:00 UTC" in warnings[0]
     assert "today: expires on" in warnings[1]
+
+
+async def test_what_a_running_proxy_remembers_is_not_asked_for_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sigstore, store = PrivateSigstore(), tmp_path / "store"
+    async with Index() as index:
+        built = wheel("widget", "1.0")
+        listed = index.add(
+            built, upload_time=LONG_AGO, provenance=sigstore.provenance(built.filename, built.sha256, WIDGET, LONG_AGO)
+        )
+        chosen = configured(index, store, sigstore, freshness={"page": "365000 days"})
+        (tmp_path / "uv.lock").write_text(lockfiles.uv_lock([listed]))
+        (tmp_path / "proxy.toml").write_text(
+            f'[storage]\ndirectory = "store"\n[trust]\nroot = "store-trusted-root.json"\nrefresh = false\n'
+            f'[verification]\nworkers = 0\n[freshness]\npage = "365000 days"\n'
+            f'[[indexes]]\nname = "test"\nurl = "{index.url}"\n'
+        )
+        command = ["audit", str(tmp_path / "uv.lock"), "--config", str(tmp_path / "proxy.toml")]
+        async with running(index, tmp_path, configuration=chosen, sigstore=sigstore) as proxy:
+            assert await proxy.listed("widget") == {built.filename}
+            asked = len(index.requests)
+            assert await asyncio.to_thread(run, command) == 0
+            assert len(index.requests) == asked
+            assert "acme/widget" in capsys.readouterr().out
+        # The twin: without the proxy's records it asks.
+        await asyncio.to_thread(shutil.rmtree, store / "records")
+        assert await asyncio.to_thread(run, command) == 0
+        assert len(index.requests) > asked
