@@ -40,6 +40,9 @@ serve: $(VENV)/.installed  ## run the proxy on its embedded defaults: http://127
 test: $(VENV)/.installed-dev  ## all tests but the long ones
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not long" $(PYTEST_ARGS)
 
+test-long: $(VENV)/.installed-dev  ## the long forms: fuzzers, hundreds of crashes, 100 MB to 50 clients
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m long $(PYTEST_ARGS)
+
 lint: $(VENV)/.installed-dev  ## ruff, mypy strict, import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

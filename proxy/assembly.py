@@ -25,6 +25,7 @@ from proxy.gate.contents import FileContents
 from proxy.gate.metadata import Metadata
 from proxy.gate.renewal import renew_for_ever
 from proxy.gate.root_list import RootList
+from proxy.gate.wheels import Wheels
 from proxy.policy.document import BUILT_IN, load_policy
 from proxy.policy.model import Policy
 from proxy.store.directory import Store
@@ -125,7 +126,7 @@ async def assembled(
         stack.push_async_callback(verifier.close)
         if trust_state is None:
             renewing = asyncio.create_task(
-                renew_for_ever(verifier, renewers, configuration.trust.refresh_every, clock), name="renew trust roots"
+                renew_for_ever(verifier, renewers, configuration.trust, clock), name="renew trust roots"
             )
             stack.push_async_callback(_end, renewing)
         upstream = Upstream(
@@ -147,6 +148,7 @@ async def assembled(
             proofs=Proofs(upstream=upstream, records=store.records, verifier=verifier),
             contents=FileContents(blobs=blobs, downloads=downloads, upstream=upstream),
             metadata=Metadata(upstream=upstream, records=store.records),
+            wheels=Wheels(records=store.records),
             ledger=store.ledger,
             clock=clock,
             settings=gate_settings,

@@ -8,22 +8,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from proxy import telemetry
 from proxy.attestation.refresh import Refresher
+from proxy.attestation.settings import TrustSettings
 from proxy.attestation.workers import Verifier
 
 
 async def renew_for_ever(
     verifier: Verifier,
     refreshers: Sequence[Refresher],
-    every: timedelta,
+    settings: TrustSettings,
     clock: Callable[[], datetime],
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
-    """Renew each root now, if it is older than `every`, and whenever that time has passed; until cancelled."""
-    while refreshers:
+    """Renew each root that is older than `refresh-every`, now and each time that has passed; until cancelled.
+
+    Also where nothing renews them (air gap, a root given by path) roots past `warn-age` are warned of, each time.
+    """
+    every = settings.refresh_every
+    while True:
         for refresher in refreshers:
             root = verifier.roots.named[refresher.name]
             if root.age(clock()) < every:
@@ -34,4 +39,8 @@ async def renew_for_ever(
                 telemetry.event(
                     "trust-root-renewed", root=root.name, digest=renewed.digest, changed=renewed.content != root.content
                 )
+        for root in verifier.roots.for_index():
+            age = root.age(clock())
+            if age > settings.warn_age:
+                telemetry.warning("trust-root-old", root=root.name, days=age.days, renewed_here=bool(refreshers))
         await pause(every.total_seconds())

@@ -1,0 +1,97 @@
+"""A new log key that the root doesn't know yet: unverifiable and no alarm, then approved without a restart."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from proxy.attestation.refresh import Refresher
+from proxy.attestation.roots import TrustRoot
+from proxy.attestation.settings import TrustSettings
+from proxy.gate.renewal import renew_for_ever
+from tests.world.distributions import wheel
+from tests.world.index import Index
+from tests.world.proxy import Clock, Running, running
+from tests.world.sigstore import WHEN, GitHub, PrivateSigstore
+from tests.world.sigstore_tuf import TufRepository
+
+REQUIRED = """
+version = 1
+[[rules]]
+name = "attested"
+projects = ["*"]
+attestations = "required"
+publishers = "any"
+"""
+
+
+async def renewed_once(proxy: Running, refresher: Refresher, settings: TrustSettings) -> None:
+    """One turn of the timer."""
+    turned = asyncio.Event()
+
+    async def pause(seconds: float) -> None:
+        assert seconds == settings.refresh_every.total_seconds()
+        turned.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(
+        renew_for_ever(proxy.assembly.verifier, [refresher], settings, lambda: datetime.now(UTC), pause)
+    )
+    await turned.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_new_log_key_is_verified_without_restart_once_the_root_is_renewed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sigstore = PrivateSigstore(seed=1)
+    tuf = TufRepository(sigstore.trusted_root())
+    old = sigstore.trusted_root()
+    async with Index() as index, running(index, tmp_path, policy=REQUIRED, sigstore=sigstore) as proxy:
+        verifier = proxy.assembly.verifier
+        # As the bundled root is: older than the interval, renewed by TUF.
+        verifier.replace(verifier.roots.renewed(TrustRoot(name="default", content=old)))
+        sigstore.new_rekor_key()
+        built = wheel("foo", "1.0")
+        index.add(
+            built,
+            upload_time=WHEN,
+            provenance=sigstore.provenance(built.filename, built.sha256, GitHub(repository="acme/foo")),
+        )
+        assert await proxy.withheld("foo") == {built.filename: ["unverifiable"]}
+        assert not [record for record in caplog.records if record.name == "assay.security"]
+
+        refresher = Refresher(
+            name="default", directory=tmp_path / "tuf", url=TufRepository.URL, fetch=tuf.fetch, anchor=tuf.anchor
+        )
+        settings = TrustSettings(refresh_every=timedelta(minutes=1))
+        tuf.down = True
+        await renewed_once(proxy, refresher, settings)
+        assert await proxy.withheld("foo") == {built.filename: ["unverifiable"]}, "the last good root stays"
+        tuf.down = False
+        tuf.publish(sigstore.trusted_root())
+        await renewed_once(proxy, refresher, settings)
+        assert await proxy.listed("foo") == {built.filename}
+
+
+async def test_an_old_root_that_nobody_renews_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with Index() as index, running(index, tmp_path, sigstore=PrivateSigstore(seed=1)) as proxy:
+        now = datetime.now(UTC)
+        for days, warns in ((10, False), (100, True)):
+            clock = Clock(now + timedelta(days=days))
+            turned = asyncio.Event()
+
+            async def pause(_: float, turned: asyncio.Event = turned) -> None:
+                turned.set()
+                await asyncio.Event().wait()
+
+            caplog.clear()
+            task = asyncio.create_task(renew_for_ever(proxy.assembly.verifier, [], TrustSettings(), clock, pause))
+            await turned.wait()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            assert any(record.message == "trust-root-old" for record in caplog.records) is warns
