@@ -1,7 +1,7 @@
 #!/bin/sh
 # For build machines: run a command with Assay as its only index.
 #
-#   behind-assay.sh requirements.lock sh -c 'pip install -r requirements.lock && pytest'
+#   behind-assay.sh requirements.txt sh -c 'pip install -r requirements.txt && pytest'
 #
 # 1. Every file that the lockfile pins is judged; a withheld one fails the build here, with its rule and reason (status 1;
 #    3: it can't be decided now).

@@ -21,7 +21,7 @@ CUSTOM = frozenset({"ServiceMonitor"})
 
 def problems(documents: Sequence[dict[str, Any]], versions: Sequence[str]) -> Iterator[str]:
     """What is wrong, a line each."""
-    schemas = import_module("kubernetes_validate.utils")
+    schemas: Any = import_module("kubernetes_validate.utils")
     schemas.schema_contents = functools.lru_cache(schemas.schema_contents)  # it reads 10 MB anew for every document
     for version in versions:
         for document in documents:

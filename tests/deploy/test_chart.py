@@ -181,7 +181,9 @@ def test_configuration_and_policy_are_mounted_as_directories_which_alone_are_eve
 
 def test_the_probes_ask_what_they_are_for() -> None:
     container = proxy_container(documents(MINIMAL))
-    paths = {probe: container[probe]["httpGet"]["path"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")}
+    paths = {
+        probe: container[probe]["httpGet"]["path"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")
+    }
     # Liveness is not readiness: a proxy whose storage is full must not be killed for it, over and over.
     assert paths == {"startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"}
     assert container["ports"] == [{"name": "http", "containerPort": 8080, "protocol": "TCP"}]

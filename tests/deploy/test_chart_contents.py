@@ -11,10 +11,8 @@ import pytest
 
 from proxy.config import Configuration, load_configuration
 from proxy.policy.document import load_policy
-from proxy.store.directory import Store
-from proxy.store.settings import StorageSettings
 from tests.deploy.pod_security import violations
-from tests.deploy.tools import EXAMPLES, ROOT, VALUES, Document, documents, documents_of, only
+from tests.deploy.tools import EXAMPLES, VALUES, Document, documents, documents_of, only
 
 pytestmark = pytest.mark.deploy
 
@@ -139,12 +137,3 @@ def test_the_sidecar_is_a_sidecar_on_loopback_that_the_build_waits_for(tmp_path:
     assert assay["startupProbe"]["exec"]["command"][0] == "python"
     assert violations(spec) == []
     assert assay["securityContext"]["readOnlyRootFilesystem"] is True
-
-
-async def test_a_volume_whose_root_is_open_to_all_holds_a_storage_of_our_own(tmp_path: Path) -> None:
-    # emptyDir and some provisioners' volumes are 0777, which Assay refuses as its own directory: hence "/storage".
-    tmp_path.chmod(0o777)
-    store = await Store.open(StorageSettings(directory=tmp_path / "storage"))
-    await store.close()
-    assert (tmp_path / "storage").stat().st_mode & 0o777 == 0o700
-    assert "ASSAY_STORAGE__DIRECTORY=/var/lib/assay/storage" in (ROOT / "Dockerfile").read_text("utf-8")

@@ -1,4 +1,4 @@
-"""The tools that tests/install-tools.sh brings, and what they make of the chart. A test that lacks one skips, and says so."""
+"""The tools that tests/install-tools.sh brings, and what they make of the chart. A test without them skips loudly."""
 
 from __future__ import annotations
 
