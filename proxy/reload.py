@@ -62,7 +62,7 @@ class PolicyWatch:
             asked = self._asked.is_set()
             self._asked.clear()
             try:
-                if not await self.look() and asked:
+                if not await self.look() and asked and self.refused is None:
                     telemetry.event("policy-kept", policy=str(self._path), policy_digest=self._gate.policy.digest)
             except Exception as error:  # noqa: BLE001 - without the watch, a revocation would never arrive
                 telemetry.failure("policy-watch-failed", error, policy=str(self._path))

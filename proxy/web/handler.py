@@ -137,8 +137,9 @@ class Handler:
                 return await self._file(request, location)
             case DistributionMetadata(location=location):
                 approved = await self._approved(request, "metadata", location)
+                policy = self._gate.policy.digest  # that of the verdict: nothing was awaited since
                 metadata = await self._gate.metadata(approved)
-                await self._recorder.served(request, "metadata", approved, self._gate.policy.digest)
+                await self._recorder.served(request, "metadata", approved, policy)
                 return _document(metadata, "application/octet-stream")
             case FileProvenance():
                 return await self._provenance(request, route)
@@ -176,6 +177,7 @@ class Handler:
 
     async def _file(self, request: web.BaseRequest, location: str) -> web.StreamResponse:
         approved = await self._approved(request, "file", location)
+        _tell_exception(approved)
         await self._recorder.served(request, "file", approved, self._gate.policy.digest)
         try:
             async with self._gate.content(approved) as content:
@@ -212,6 +214,19 @@ class Handler:
             message=printable(first.message),
         )
         await self._recorder.refused(request, route, withheld, self._gate.policy.digest)
+
+
+def _tell_exception(approved: Approved) -> None:
+    """Say that a pin, a waiver or audit mode let a file through: "logged at each use" (POLICY.md)."""
+    if approved.despite or approved.evidence is None:
+        telemetry.event(
+            "file-excepted",
+            filename=approved.file.filename,
+            sha256=approved.file.sha256,
+            rule=approved.rule,
+            despite=[reason.code.value for reason in approved.despite],
+            notes=[printable(note) for note in approved.notes],
+        )
 
 
 def _document(body: bytes, content_type: str) -> web.Response:

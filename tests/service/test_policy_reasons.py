@@ -73,3 +73,43 @@ async def test_a_version_with_an_approved_file_has_no_tombstone(tmp_path: Path) 
         answers = [await proxy.get(f"{proxy.files_path(buried)}{tail}") for tail in ("", ".metadata")]
         assert [answer.status for answer in answers] == [403, 403], "listed as a tombstone, and never served"
         assert (await proxy.get(proxy.files_path(old))).status == 200
+
+
+async def test_every_use_of_an_exception_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "assay")
+    async with Index() as index:
+        names = ("pinned", "waived", "audited", "plain")
+        files = {name: index.add(wheel(name, "1.0"), upload_time="2026-06-30T12:00:00Z") for name in names}
+        policy = f"""
+            version = 1
+            [[rules]]
+            name = "a pin"
+            projects = ["pinned"]
+            pins = ["{files["pinned"].built.sha256}"]
+            [[rules]]
+            name = "by audit"
+            projects = ["audited"]
+            min-age = "3 days"
+            mode = "audit"
+            [[rules]]
+            name = "by waiver"
+            projects = ["waived"]
+            min-age = "3 days"
+            [[rules]]
+            name = "nothing special"
+            projects = ["*"]
+            [[waivers]]
+            projects = ["waived"]
+            sha256 = ["{files["waived"].built.sha256}"]
+            lifts = ["min-age"]
+            expires = 2026-12-31
+            reason = "needed today"
+            """
+        async with running(index, tmp_path, policy=policy) as proxy:
+            for _ in range(2):
+                for listed in files.values():
+                    assert (await proxy.get(proxy.files_path(listed))).status == 200
+    told = [getattr(record, "fields", {}) for record in caplog.records if record.getMessage() == "file-excepted"]
+    assert [entry["rule"] for entry in told] == ["a pin", "by waiver", "by audit"] * 2
+    assert [entry["despite"] for entry in told[:3]] == [[], ["too-young"], ["too-young"]]
+    assert any("needed today" in note for note in told[1]["notes"])
