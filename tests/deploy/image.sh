@@ -36,5 +36,5 @@ if [ -z "${BASE_IMAGE:-}" ]; then
 fi
 buildah bud --format docker --isolation chroot --network host --pull-never --build-arg BASE_IMAGE="$BASE_IMAGE" \
   --build-arg REVISION="$(git rev-parse HEAD 2>/dev/null || true)" --tag "$image" . >"$kept/build.log" 2>&1 || { tail -n 40 "$kept/build.log" >&2; exit 1; }
-buildah inspect --type image "$image" >/dev/null
+buildah rmi --prune --force >/dev/null 2>&1 || true  # what this tag named before
 echo "$image"

@@ -1,0 +1,258 @@
+"""The container image, built and run: read-only, nobody in particular, no capability, 256 MiB.
+
+Takes minutes, so it is not in ``make test``::
+
+    bash tests/install-tools.sh image
+    python -m pytest tests/deploy/test_image.py -s          # -s shows the figures
+
+``ASSAY_IMAGE`` names an image of the local storage instead of building one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.deploy.test_examples import free_port
+from tests.deploy.tools import ROOT
+from tests.world.distributions import wheel
+from tests.world.index import Index
+from tests.world.installers import Outcome, pip, ran
+from tests.world.proxy import JSON
+
+pytestmark = [pytest.mark.deploy, pytest.mark.long]
+
+STORAGE = ROOT / ".tools" / "containers" / "storage.conf"
+STRICT = (
+    *("--network", "host", "--read-only", "--read-only-tmpfs=false", "--cap-drop", "all", "--memory", "256m"),
+    *("--security-opt", "no-new-privileges", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"),
+)
+"""--read-only-tmpfs=false: podman would otherwise make /tmp, /run and more writable. --ulimit: it cannot raise ours."""
+
+
+@pytest.fixture(scope="module")
+def image() -> str:
+    """The image's name in the storage of tests/deploy/image.sh."""
+    for command in ("buildah", "podman", "runc"):
+        if shutil.which(command) is None:
+            pytest.skip(f"{command} is missing: bash tests/install-tools.sh image")
+    if os.environ.get("ASSAY_IMAGE"):
+        return os.environ["ASSAY_IMAGE"]
+    built = subprocess.run(
+        ["bash", "tests/deploy/image.sh"], cwd=ROOT, capture_output=True, text=True, timeout=900, check=False
+    )
+    assert built.returncode == 0, built.stderr
+    return built.stdout.strip()
+
+
+async def podman(tmp_path: Path, *arguments: str) -> Outcome:
+    settings = f"CONTAINERS_STORAGE_CONF={STORAGE}"
+    runtime = ("--runtime", "/usr/sbin/runc", "--cgroup-manager", "cgroupfs", "--log-level", "fatal")
+    return await ran("env", settings, "podman", *runtime, *arguments, home=tmp_path)
+
+
+@dataclass
+class Container:
+    """A running Assay."""
+
+    name: str
+    origin: str
+    place: Path
+    seconds: float
+    """From the command to readiness."""
+
+    async def podman(self, command: str, *arguments: str) -> str:
+        outcome = await podman(self.place, command, *arguments)
+        assert outcome.status == 0, outcome.output
+        return outcome.output.strip()
+
+    async def python(self, code: str) -> Outcome:
+        return await podman(self.place, "exec", self.name, "python", "-c", code)
+
+    async def listed(self, project: str) -> list[str]:
+        async with (
+            aiohttp.ClientSession(headers={"Accept": JSON}) as session,
+            session.get(f"{self.origin}/simple/{project}/") as answer,
+        ):
+            page = await answer.json(content_type=None)
+            return [each["filename"] for each in page["files"]]
+
+
+def policy_text(*denied: str) -> str:
+    denials = f'[[rules]]\nname = "not these"\nprojects = {json.dumps(denied)}\ndeny = "no"\n' if denied else ""
+    return f'version = 1\n{denials}[[rules]]\nname = "all"\nprojects = ["*"]\n'
+
+
+def swap(directory: Path, version: str, policy: str) -> None:
+    """Put a policy under its name as the kubelet does with a ConfigMap: a new directory, a renamed symbolic link."""
+    (directory / f"..{version}").mkdir()
+    (directory / f"..{version}" / "policy.toml").write_text(policy, "utf-8")
+    (directory / "..data_tmp").symlink_to(f"..{version}")
+    (directory / "..data_tmp").rename(directory / "..data")
+    if not (directory / "policy.toml").is_symlink():
+        (directory / "policy.toml").symlink_to("..data/policy.toml")
+
+
+@asynccontextmanager
+async def contained(
+    image: str, index: Index, tmp_path: Path, volume: Path, user: str = "10001:10001"
+) -> AsyncIterator[Container]:
+    """The image in front of the test's index, until the block ends."""
+    settings = tmp_path / "etc"
+    settings.mkdir()
+    (settings / "proxy.toml").write_text(
+        f'[trust]\nrefresh = false\n[[indexes]]\nname = "test"\nurl = "{index.url}"\n'
+        f'file-hosts = ["{index.files_host}"]\n',
+        "utf-8",
+    )
+    swap(settings, "first", policy_text("denied"))
+    port = free_port()
+    name = f"assay-test-{port}"
+    variables = {
+        "ASSAY_SERVER__HOST": "127.0.0.1",
+        "ASSAY_SERVER__PORT": port,
+        "ASSAY_CONFIG": "/etc/assay/proxy.toml",
+        "ASSAY_POLICY": "/etc/assay/policy.toml",
+    }
+    began = time.monotonic()
+    run = await podman(
+        tmp_path,
+        *("run", "--detach", "--name", name, "--pull", "never", *STRICT, "--user", user),
+        *(part for key, value in variables.items() for part in ("--env", f"{key}={value}")),
+        *("--volume", f"{settings}:/etc/assay:ro", "--volume", f"{volume}:/var/lib/assay", image),
+    )
+    assert run.status == 0, run.output
+    try:
+        origin = f"http://127.0.0.1:{port}"
+        await ready(origin, tmp_path, name)
+        yield Container(name, origin, tmp_path, time.monotonic() - began)
+    finally:
+        await podman(tmp_path, "rm", "--force", "--time", "30", name)
+
+
+async def ready(origin: str, tmp_path: Path, name: str) -> None:
+    async with aiohttp.ClientSession() as session, asyncio.timeout(60):
+        while True:
+            try:
+                async with session.get(f"{origin}/readyz") as answer:
+                    if answer.status == 200:
+                        return
+            except aiohttp.ClientError:
+                running = await podman(tmp_path, "inspect", "--format", "{{.State.Running}}", name)
+                if "true" not in running.output:
+                    pytest.fail((await podman(tmp_path, "logs", name)).output)
+            await asyncio.sleep(0.02)
+
+
+def volume_of(tmp_path: Path, *, mode: int, owner: int) -> Path:
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    os.chown(volume, owner, 0)
+    volume.chmod(mode)
+    return volume
+
+
+def installed_in(target: Path) -> list[str]:
+    return [path.name for path in target.glob("*.dist-info")]
+
+
+async def test_pip_installs_through_it_and_it_stops_cleanly(image: str, tmp_path: Path) -> None:
+    volume = volume_of(tmp_path, mode=0o700, owner=10001)
+    async with Index() as index, contained(image, index, tmp_path, volume) as assay:
+        for name in ("good", "denied"):
+            index.add(wheel(name, "1.0", padding=300_000))
+        installed = await pip(f"{assay.origin}/simple/", "good", home=tmp_path, target=tmp_path / "target")
+        assert installed.status == 0, installed.output
+        refused = await pip(f"{assay.origin}/simple/", "denied", home=tmp_path, target=tmp_path / "target")
+        assert refused.status != 0
+        assert installed_in(tmp_path / "target") == ["good-1.0.dist-info"]
+        await assay.podman("healthcheck", "run", assay.name)
+
+        used = json.loads(await assay.podman("stats", "--no-stream", "--format", "json", assay.name))[0]["mem_usage"]
+        size = int(await assay.podman("image", "inspect", "--format", "{{.Size}}", image))
+        began = time.monotonic()
+        await assay.podman("stop", "--time", "30", assay.name)
+        stopped = time.monotonic() - began
+        assert await assay.podman("inspect", "--format", "{{.State.ExitCode}} {{.State.OOMKilled}}", assay.name) == (
+            "0 false"
+        )
+        log = await assay.podman("logs", assay.name)
+        assert [json.loads(line)["event"] for line in log.splitlines() if line.startswith("{")][-1] == "stopped"
+        print(f"\nimage {size / 1e6:.0f} MB; ready {assay.seconds:.1f} s; stopped {stopped:.1f} s; memory {used}")
+
+
+async def test_it_can_write_to_its_volume_alone_and_do_nothing_as_root(image: str, tmp_path: Path) -> None:
+    volume = volume_of(tmp_path, mode=0o700, owner=10001)
+    async with Index() as index, contained(image, index, tmp_path, volume) as assay:
+        tried = await assay.python(
+            "import os, tempfile\n"
+            "for place in ('/', '/tmp', '/etc/assay', '/opt/assay', '/run', '/var/tmp', '/home', '/var/lib/assay'):\n"
+            "    try: tempfile.TemporaryFile(dir=place).close(); print('wrote', place)\n"
+            "    except OSError: pass\n"
+            "print(tempfile.gettempdir(), os.getuid(), os.getgid())\n"
+            "print(*(line for line in open('/proc/1/status') if line.startswith(('CapEff', 'CapBnd', 'NoNewPrivs'))))\n"
+        )
+        assert [line for line in tried.output.splitlines() if line.startswith("wrote")] == ["wrote /var/lib/assay"]
+        assert "/var/lib/assay 10001 10001" in tried.output
+        assert dict(re.findall(r"(CapEff|CapBnd|NoNewPrivs):\s+(\w+)", tried.output)) == {
+            "CapBnd": "0" * 16,
+            "CapEff": "0" * 16,
+            "NoNewPrivs": "1",
+        }
+
+
+@pytest.mark.parametrize(("mode", "owner", "user"), [(0o777, 0, "10001:10001"), (0o770, 0, "123456:0")])
+async def test_any_volume_and_any_user_will_do(image: str, tmp_path: Path, mode: int, owner: int, user: str) -> None:
+    # emptyDir and some provisioners' volumes are open to all, which Assay refuses as its own directory: it makes one
+    # within. OpenShift chooses the user, in group 0.
+    volume = volume_of(tmp_path, mode=mode, owner=owner)
+    async with Index() as index, contained(image, index, tmp_path, volume, user):
+        assert (volume / "storage").stat().st_mode & 0o777 == 0o700
+        assert (volume / "storage").stat().st_uid == int(user.partition(":")[0])
+
+
+async def test_a_policy_that_is_swapped_like_a_config_map_is_obeyed(image: str, tmp_path: Path) -> None:
+    volume = volume_of(tmp_path, mode=0o700, owner=10001)
+    async with Index() as index, contained(image, index, tmp_path, volume) as assay:
+        for name in ("denied", "other"):
+            index.add(wheel(name, "1.0"))
+        assert (await assay.listed("denied"), await assay.listed("other")) == ([], ["other-1.0-py3-none-any.whl"])
+        swap(tmp_path / "etc", "second", policy_text("other"))
+        async with asyncio.timeout(30):
+            while not await assay.listed("denied"):  # noqa: ASYNC110 - a container sets no event of ours
+                await asyncio.sleep(0.1)
+        assert await assay.listed("other") == []
+
+
+async def test_it_holds_what_runs_and_is_labelled_and_starts_from_bytecode(image: str, tmp_path: Path) -> None:
+    volume = volume_of(tmp_path, mode=0o700, owner=10001)
+    async with Index() as index, contained(image, index, tmp_path, volume) as assay:
+        packages = await assay.python(
+            "import importlib.metadata as m; print(sorted({d.metadata['Name'].lower() for d in m.distributions()}))"
+        )
+        names = set(json.loads(packages.output.replace("'", '"')))
+        assert {"assay-proxy", "sigstore", "aiohttp"} <= names, "a scanner finds what is installed"
+        assert not {"pip", "setuptools", "wheel"} & names
+        verbose = await podman(
+            tmp_path, "exec", assay.name, "python", "-v", "-c", "import proxy.cli.serve, proxy.attestation.worker"
+        )
+        assert verbose.output.count("/opt/assay/bytecode/") > 500
+        compiled = re.findall(r"# code object from '?(/\S+\.py)\b", verbose.output)
+        assert not [path for path in compiled if "/proxy/" in path]
+        assert len(compiled) < 5, "modules that only try to import what is not there; not hundreds at each start"
+        labels = json.loads(await assay.podman("image", "inspect", "--format", "{{json .Labels}}", image))
+        prefix = "org.opencontainers.image."
+        assert labels[f"{prefix}licenses"] == "Apache-2.0"
+        assert {f"{prefix}{each}" for each in ("title", "version", "revision", "base.name", "created")} <= set(labels)
