@@ -18,6 +18,7 @@ from proxy.telemetry.metrics import POLICY_SINCE, watching_loop
 from proxy.web.handler import Handler
 from proxy.web.health import readiness
 from proxy.web.metrics import Scrape
+from proxy.web.people.answer import People
 from proxy.web.server import listening
 
 _FORMS = {"auto": None, "text": False, "json": True}
@@ -55,6 +56,7 @@ async def _serve(configuration: Configuration, policy: Policy) -> None:
             settings=configuration.server,
             clock=utc_now,
             scrape=Scrape(assembly),
+            people=People(assembly=assembly, settings=configuration.server, clock=utc_now),
             trail=trail,
         )
         async with listening(handler, ready, configuration.server) as (host, port):

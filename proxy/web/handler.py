@@ -23,11 +23,11 @@ from proxy.policy.reasons import printable
 from proxy.policy.verdict import Approved, Withheld
 from proxy.telemetry import metrics
 from proxy.telemetry.audit import Trail
-from proxy.web.answers import HTML_HEADERS, problem_of, response_to
+from proxy.web.answers import problem_of, response_to
 from proxy.web.health import Readiness
-from proxy.web.home import home_page
 from proxy.web.metrics import Scrape
 from proxy.web.origin import client_of
+from proxy.web.people.answer import People
 from proxy.web.routes import (
     Alive,
     DistributionFile,
@@ -36,10 +36,13 @@ from proxy.web.routes import (
     Home,
     Metrics,
     Moved,
+    PolicyStory,
     ProjectPage,
+    ProjectStory,
     Ready,
     RootList,
     Route,
+    Search,
     label_of,
     route_of,
 )
@@ -60,6 +63,7 @@ class Handler:
         settings: who the proxy is to its clients, and whom it believes.
         clock: UTC.
         scrape: for ``/metrics``.
+        people: the pages for people.
         trail: where served and refused files are recorded; None: nowhere.
     """
 
@@ -72,6 +76,7 @@ class Handler:
         settings: ServerSettings,
         clock: Callable[[], datetime],
         scrape: Scrape,
+        people: People,
         trail: Trail | None = None,
     ) -> None:
         self._gate = gate
@@ -80,6 +85,7 @@ class Handler:
         self._settings = settings
         self._clock = clock
         self._scrape = scrape
+        self._people = people
         self._recorder = Recorder(trail, settings)
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -146,9 +152,9 @@ class Handler:
             case RootList(format=format_param):
                 return await root_page(request, format_param, self._roots)
             case _:
-                return await self._other(route)
+                return await self._other(request, route)
 
-    async def _other(self, route: Route) -> web.StreamResponse:
+    async def _other(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
         match route:
             case Moved(to=to):
                 headers = {"Location": to, "Cache-Control": "private, no-cache"}
@@ -159,8 +165,8 @@ class Handler:
                 return await self._readiness.response()
             case Metrics():
                 return await self._scrape.response()
-            case Home():
-                return web.Response(body=home_page(), headers={**HTML_HEADERS, "Cache-Control": "no-cache"})
+            case Home() | ProjectStory() | PolicyStory() | Search():
+                return await self._people.answer(request, route)
             case _:
                 return web.Response(
                     status=HTTPStatus.NOT_FOUND,
@@ -203,6 +209,7 @@ class Handler:
         return _document(document, "application/json" if plain else _INTEGRITY)
 
     async def _refuse(self, request: web.BaseRequest, route: str, withheld: Withheld) -> None:
+        self._people.refused(withheld)
         first = withheld.reasons[0]
         metrics.REFUSALS.labels(route, withheld.rule or "", first.code.value).inc()
         telemetry.warning(

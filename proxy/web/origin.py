@@ -26,6 +26,15 @@ def origin_of(headers: Mapping[str, str], *, peer: str | None, tls: bool, settin
         tls: whether that connection is encrypted.
         settings: `public-url` wins; else `allowed-hosts`; `X-Forwarded-*` count from `trusted-proxies` alone.
     """
+    address = address_of(headers, peer=peer, tls=tls, settings=settings)
+    if address is None or settings.public_url is not None:
+        return address
+    scheme, _, authority = address.partition("://")
+    return address if scheme == "https" or is_loopback(split_host(authority)[0]) else None
+
+
+def address_of(headers: Mapping[str, str], *, peer: str | None, tls: bool, settings: ServerSettings) -> str | None:
+    """The same where plain http will do too: for people to copy. None where no address is believable."""
     if settings.public_url is not None:
         return settings.public_url.rstrip("/")
     scheme = "https" if tls else "http"
@@ -42,7 +51,7 @@ def origin_of(headers: Mapping[str, str], *, peer: str | None, tls: bool, settin
         return None
     if not {host, authority} & set(settings.allowed_hosts):
         return None
-    return f"{scheme}://{authority}" if scheme == "https" or is_loopback(host) else None
+    return f"{scheme}://{authority}"
 
 
 def _is_trusted(peer: str | None, settings: ServerSettings) -> bool:

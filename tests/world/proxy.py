@@ -32,6 +32,7 @@ from proxy.telemetry.metrics import watching_loop
 from proxy.web.handler import Handler
 from proxy.web.health import Readiness, readiness
 from proxy.web.metrics import Scrape
+from proxy.web.people.answer import People
 from proxy.web.server import listening
 from tests.world.index import Index, Listed
 from tests.world.sigstore import PrivateSigstore
@@ -173,6 +174,7 @@ async def running(
             settings=chosen.server,
             clock=clock,
             scrape=Scrape(assembly),
+            people=People(assembly=assembly, settings=chosen.server, clock=clock),
             trail=trail,
         )
         async with (

@@ -1,0 +1,102 @@
+"""Requests for the pages of people: the gate's facts in, a response out.
+
+Owns the last refusals and leaves the loop for pages of many files. All else is rendered by pure functions beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from http import HTTPStatus
+
+from aiohttp import web
+
+from proxy.assembly import Assembly
+from proxy.config import ServerSettings
+from proxy.policy.verdict import Withheld
+from proxy.web.origin import address_of
+from proxy.web.people.home import Counts, home_page
+from proxy.web.people.layout import HEADERS
+from proxy.web.people.policy import policy_page
+from proxy.web.people.project import project_page
+from proxy.web.people.refusals import Refusals
+from proxy.web.routes import Home, PolicyStory, ProjectStory, Search
+
+_OFF_LOOP = 100
+"""Files of a project from which on its page is rendered in a thread."""
+
+
+class People:
+    """Answers people.
+
+    Args:
+        assembly: whose verdicts are shown.
+        settings: who the proxy is to its clients.
+        clock: UTC.
+    """
+
+    def __init__(self, *, assembly: Assembly, settings: ServerSettings, clock: Callable[[], datetime]) -> None:
+        self._assembly = assembly
+        self._settings = settings
+        self._clock = clock
+        self._refusals = Refusals()
+
+    def refused(self, withheld: Withheld) -> None:
+        """A client was just refused this file."""
+        self._refusals.add(withheld, self._clock())
+
+    async def answer(
+        self, request: web.BaseRequest, route: Home | ProjectStory | PolicyStory | Search
+    ) -> web.StreamResponse:
+        """One page.
+
+        Raises:
+            AssayError: the project's page cannot be had.
+        """
+        match route:
+            case Home():
+                return _page(await self._home(request))
+            case ProjectStory():
+                return _page(await self._project(route))
+            case PolicyStory():
+                return _page(policy_page(self._assembly.gate.policy, self._clock()))
+            case Search(to=None):
+                return _page(await self._home(request, no_such_name=True), HTTPStatus.BAD_REQUEST)
+            case Search(to=to):
+                return web.Response(
+                    status=HTTPStatus.SEE_OTHER, headers={"Location": to or "", "Cache-Control": "no-store"}
+                )
+
+    async def _home(self, request: web.BaseRequest, *, no_such_name: bool = False) -> bytes:
+        judged, blobs = self._assembly.gate.in_memory(), await self._assembly.store.blobs.stats()
+        counts = Counts(
+            projects=len(judged),
+            approved=sum(len(page.listed.approved) for page in judged),
+            withheld=sum(len(page.listed.withheld) for page in judged),
+            blobs=blobs.count,
+            blob_bytes=blobs.size,
+            refused=self._refusals.count,
+        )
+        origin = address_of(request.headers, peer=request.remote, tls=request.secure, settings=self._settings)
+        return home_page(origin, counts, self._refusals.last(), self._clock(), no_such_name=no_such_name)
+
+    async def _project(self, route: ProjectStory) -> bytes:
+        judged = await self._assembly.gate.page(route.project)
+        render = partial(
+            project_page,
+            route.project,
+            judged.verdicts,
+            index=judged.page.index.name,
+            status=judged.page.project.status,
+            stale_since=judged.page.checked if judged.page.stale else None,
+            number=route.page,
+            now=self._clock(),
+        )
+        many = len(judged.page.project.files) >= _OFF_LOOP
+        return await asyncio.to_thread(render) if many else render()
+
+
+def _page(body: bytes, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
+    return web.Response(status=status, body=body, headers=HEADERS)

@@ -1,0 +1,138 @@
+"""The page at ``/``: what this is, how to point installers at it, what it does just now. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from proxy.indexes import is_loopback, split_host
+from proxy.policy.reasons import reasons_json
+from proxy.policy.times import show
+from proxy.units import format_size
+from proxy.web.people.layout import facts, page, table
+from proxy.web.people.markup import Child, Markup, element, joined, lines, when
+from proxy.web.people.refusals import Refusal
+
+_PLACEHOLDER = "http://ADDRESS"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What the proxy holds and has done since it started."""
+
+    projects: int
+    """Judged pages in memory."""
+    approved: int
+    """Files on them."""
+    withheld: int
+    blobs: int
+    blob_bytes: int
+    refused: int
+    """Requests for withheld files."""
+
+
+def home_page(
+    origin: str | None, counts: Counts, refusals: tuple[Refusal, ...], now: datetime, *, no_such_name: bool = False
+) -> bytes:
+    """The page, UTF-8.
+
+    Args:
+        origin: the proxy's own address; None where none can be believed.
+        counts: of just now.
+        refusals: newest first.
+        now: when.
+        no_such_name: what was searched for cannot be a project.
+    """
+    return page(
+        "Assay",
+        element("h1", "Assay: packages whose provenance was tested"),
+        when(
+            no_such_name,
+            element("p", "That cannot be the name of a project: letters, digits, -, _ and . only.", class_="note"),
+        ),
+        element(
+            "p",
+            "This is a package index in front of others. It verifies the provenance of every distribution, and lists"
+            " and serves only what the organisation's policy approves. A file that is withheld answers 403 and says"
+            " why, in pip's and uv's console too. What the policy asks for is said ",
+            element("a", "in words", href="policy"),
+            "; what it makes of a project is found by the project's name, above.",
+        ),
+        element("h2", "Use it"),
+        *_instructions(origin),
+        element("h2", "Just now"),
+        _counted(counts),
+        element("h2", "Last refusals"),
+        _refused(refusals),
+        element("p", f"As of {show(now)}; counted since the proxy started.", class_="soft"),
+        root="",
+    )
+
+
+def _instructions(origin: str | None) -> list[Child]:
+    index = f"{origin or _PLACEHOLDER}/simple/"
+    missing = element("p", "Replace ", element("code", _PLACEHOLDER), " by the address of this page.")
+    return [
+        when(origin is None, missing),
+        element(
+            "p",
+            "Make it the ",
+            element("strong", "only"),
+            " index: a second one (",
+            element("code", "extra-index-url"),
+            ") is a way around the policy.",
+        ),
+        *_shown("pip", f"pip config set global.index-url {index}{_trusted(origin)}"),
+        *_shown("uv, in uv.toml", f'[[index]]\nurl = "{index}"\ndefault = true'),
+        *_shown(
+            "Poetry, in pyproject.toml",
+            f'[[tool.poetry.source]]\nname = "assay"\nurl = "{index}"\npriority = "primary"',
+        ),
+        *_shown("PDM, in pyproject.toml", f'[[tool.pdm.source]]\nname = "pypi"\nurl = "{index}"'),
+    ]
+
+
+def _trusted(origin: str | None) -> str:
+    """Pip refuses plain http but on loopback."""
+    scheme, _, authority = (origin or "https://").partition("://")
+    if scheme == "https" or is_loopback(split_host(authority)[0]):
+        return ""
+    return f"\npip config set global.trusted-host {authority}"
+
+
+def _shown(name: str, content: str) -> tuple[Markup, Markup]:
+    return element("h3", name), element(
+        "pre", element("code", lines(content)), tabindex=0, role="region", aria_label=f"Lines for {name}"
+    )
+
+
+def _counted(counts: Counts) -> Markup:
+    return facts(
+        [
+            ("projects in memory", f"{counts.projects:,}"),
+            ("their files approved", element("span", f"{counts.approved:,}", class_="approved")),
+            ("their files withheld", element("span", f"{counts.withheld:,}", class_="withheld")),
+            ("requests refused", f"{counts.refused:,}"),
+            ("files kept", f"{counts.blobs:,}"),
+            ("in all", format_size(counts.blob_bytes)),
+        ],
+        class_="counts",
+    )
+
+
+def _refused(refusals: tuple[Refusal, ...]) -> Markup:
+    if not refusals:
+        return element("p", "None since the proxy started.")
+    return table("Last refusals", ("Time", "File", "Rule", "Why"), [_row(refusal) for refusal in refusals])
+
+
+def _row(refusal: Refusal) -> tuple[Child, ...]:
+    file, reasons = refusal.withheld.file, reasons_json(refusal.withheld)
+    project = file.distribution.project if file.distribution is not None else None
+    name = element("code", file.filename)
+    return (
+        show(refusal.time),
+        name if project is None else element("a", name, href=f"project/{project}"),
+        refusal.withheld.rule or "none",
+        joined((element("strong", reasons[0]["code"]), ": ", reasons[0]["message"])),
+    )
