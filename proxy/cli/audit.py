@@ -74,7 +74,7 @@ def _propose(findings: list[Finding]) -> None:
 def _provable(findings: list[Finding]) -> list[Finding]:
     """Files of the projects that could be held to it from today on: every pinned file is approved and proven."""
     whole = {each.project for each in locked.proven(findings) if not each.unproven}
-    whole -= {each.pinned.project for each in findings if each.status != APPROVED}
+    whole -= {each.pinned.project for each in findings if each.status != APPROVED or locked.excepted(each)}
     return [each for each in findings if each.pinned.project in whole]
 
 

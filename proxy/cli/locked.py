@@ -17,7 +17,13 @@ from proxy.errors import ConfigurationError
 from proxy.lockfiles import Lockfile, read_lockfile
 from proxy.policy.model import Policy
 from proxy.policy.proposal import Proven
+from proxy.policy.verdict import Approved, Code
 from proxy.simple.model import NormalizedName
+
+_DOUBTS = frozenset(
+    {Code.FORGED, Code.PROVENANCE_MISSING, Code.INDEX, Code.TRUST, Code.UNVERIFIABLE, Code.UNATTESTED, Code.PUBLISHER}
+    | {Code.PREDICATE, Code.BUILDER, Code.PROVENANCE_LOST, Code.PUBLISHER_CHANGED, Code.METADATA_MISMATCH}
+)
 
 
 def read(path: Path) -> tuple[Lockfile, str]:
@@ -62,11 +68,21 @@ def status(findings: Iterable[Finding]) -> int:
     return UNDECIDED if found.UNKNOWN in kinds else GOOD
 
 
+def excepted(finding: Finding) -> list[str]:
+    """Which doubts about its origin were only lifted, or warned of: no rule for good may come of these."""
+    if not isinstance(finding.verdict, Approved):
+        return []
+    lifted = [each.code.value for each in finding.verdict.despite if each.code in _DOUBTS]
+    changed = Code.PUBLISHER_CHANGED.value
+    warned = [changed for note in finding.verdict.notes if note.startswith(f"{changed}:")]  # ratchet = "warn"
+    return lifted + warned
+
+
 def proven(findings: Iterable[Finding]) -> list[Proven]:
     """What the approved files prove, project by project, in the order of their names."""
     projects: dict[NormalizedName, Proven] = {}
     for each in findings:
-        if each.status != found.APPROVED or each.verdict is None or each.verdict.file.sha256 is None:
+        if each.status != found.APPROVED or each.verdict is None or each.verdict.file.sha256 is None or excepted(each):
             continue
         file = each.verdict.file
         project = projects.setdefault(each.pinned.project, Proven(project=each.pinned.project))

@@ -8,14 +8,14 @@ import logging
 import sys
 
 from proxy import telemetry
-from proxy.cli import locked
+from proxy.cli import GOOD, WITHHELD, locked
 from proxy.cli.findings import APPROVED, Finding
 from proxy.cli.verdicts import because
 from proxy.policy.proposal import comment, pinned_rule, publisher_rules
 
 
 def main(options: argparse.Namespace) -> int:
-    """Write the policy to standard output; 1 when a file is not approved today and so is not in it.
+    """Write the policy to standard output; 1 when a file is left out: not approved today, or by an exception only.
 
     Raises:
         ConfigurationError: configuration, policy or lockfile.
@@ -26,23 +26,26 @@ def main(options: argparse.Namespace) -> int:
     configuration, policy = locked.chosen(options)
     findings = asyncio.run(locked.judged(configuration, policy, lockfile))
     proven = locked.proven(findings)
+    left_out = _left_out(findings)
     for line in (
         f"# What the files of {comment(str(options.lockfile))} prove today. Numeric ids tell a publisher from whoever",
         "# registers its name again. A policy by itself, or rules to paste before your own.",
         "version = 1",
-        *_left_out(findings),
+        *left_out,
         *publisher_rules(proven),
         *pinned_rule(proven),
     ):
         print(line)
-    return locked.status(findings)
+    return locked.status(findings) or (WITHHELD if left_out else GOOD)
 
 
 def _left_out(findings: list[Finding]) -> list[str]:
-    """A file that is withheld today must not be approved by being written down."""
-    return [
-        f"# left out, {each.status}: {comment(each.pinned.label)}: "
-        f"{comment(each.problem or (because(each.verdict) if each.verdict else ''))}"
-        for each in findings
-        if each.status != APPROVED
-    ]
+    """What is withheld today must not be approved by being written down, nor an exception become a rule for good."""
+    told = []
+    for each in findings:
+        why = each.problem or (because(each.verdict) if each.verdict else "")
+        if each.status != APPROVED:
+            told.append(f"# left out, {each.status}: {comment(each.pinned.label)}: {comment(why)}")
+        elif locked.excepted(each):
+            told.append(f"# left out, approved by exception: {comment(each.pinned.label)}: {comment(why)}")
+    return told

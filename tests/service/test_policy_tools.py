@@ -180,6 +180,25 @@ def test_pin_approves_nothing_that_is_withheld_today(house: House) -> None:
     assert forged.sha256 not in {pin for rule in load_policy(text, "pinned").rules for pin in rule.pins or ()}
 
 
+@pytest.mark.parametrize(
+    "policy", [f'mode = "audit"\n{LENIENT}', f'{LENIENT}ratchet = "warn"\n'], ids=["audit", "warn"]
+)
+def test_pin_makes_no_rule_of_an_exception(house: House, policy: str) -> None:
+    """A stranger's file is approved all the same under these; a rule that names him would let him in for good."""
+    signer = GitHub(repository="mallory/widget")
+    house.files.append(house.publish(wheel("widget", "1.1"), signer, datetime(2025, 6, 1, tzinfo=UTC)))
+    house.policy.write_text(policy)
+    lock = house.lock("uv.lock")
+    assert house.assay("audit", lock)[0] == 0
+    status, text = house.assay("pin", lock)
+    assert status == 1
+    assert "# left out, approved by exception: widget-1.1-py3-none-any.whl: " in text
+    assert "publisher-changed" in text
+    named = [rule for rule in load_policy(text, "pinned").rules if "widget" in rule.projects]
+    assert "mallory" not in str([rule.publishers for rule in named])
+    assert len(named) == 1, "the twin: its genuine files are named"
+
+
 def test_audit_for_programs_and_for_code_scanning(house: House) -> None:
     strict = house.written("strict.toml", STRICT)
     lock = house.lock("requirements.txt")
