@@ -22,8 +22,8 @@ from urllib.parse import quote
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from proxy.policy.reasons import Tombstone, withheld_json
-from proxy.policy.verdict import Approved, Withheld
+from proxy.policy.reasons import Tombstone, nameless_json, withheld_json
+from proxy.policy.verdict import Approved, Reason, Withheld
 from proxy.simple.json_page import FILE_KEYS
 from proxy.simple.model import File, Project
 from proxy.simple.negotiate import Format
@@ -58,6 +58,8 @@ class ApprovedPage:
     withheld: tuple[Withheld, ...] = ()
     tombstones: tuple[Tombstone, ...] = ()
     """Withheld files that are listed as yanked with the reason: of versions without an approved file."""
+    reserved: Reason | None = None
+    """Why there is nothing at all: a name that its index owns and does not have."""
     show_withheld: bool = True
     """Whether ``_withheld`` and its like in HTML are written."""
 
@@ -100,7 +102,9 @@ def _json_page(page: ApprovedPage, links: Links) -> bytes:
     parts.append(f'"files":[{",".join(entries)}]')
     parts += _members(project.extra, _OUR_PAGE_KEYS)
     if page.show_withheld:
-        parts.append(f'"_withheld":{_encode([withheld_json(withheld) for withheld in page.withheld])}')
+        told: list[object] = [withheld_json(withheld) for withheld in page.withheld]
+        told += [] if page.reserved is None else [nameless_json(page.reserved)]
+        parts.append(f'"_withheld":{_encode(told)}')
     return f"{{{','.join(parts)}}}\n".encode("ascii")
 
 
@@ -216,6 +220,8 @@ def _html_lines(page: ApprovedPage, links: Links) -> Iterator[str]:
         yield _anchor(tombstone.file, links, [("data-yanked", tombstone.yanked)])
     if page.show_withheld and page.withheld:
         yield from _html_withheld(page.withheld)
+    if page.show_withheld and page.reserved is not None:
+        yield f"<p>{_escaped(nameless_json(page.reserved)['reasons'][0]['message'])}</p>"
     yield "</body>\n</html>"
     if project.serial is not None:
         yield f"<!--SERIAL {project.serial}-->"

@@ -75,6 +75,8 @@ class Page:
     validators: Validators
     stale: bool = False
     """The index is down and this is older than it should be."""
+    reserved: bool = False
+    """The index owns the name and has no such project: empty, and nobody else is asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

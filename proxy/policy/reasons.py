@@ -46,6 +46,12 @@ class WithheldJson(TypedDict):
     reasons: list[ReasonJson]
 
 
+class NamelessJson(TypedDict):
+    """An entry of `_withheld` about no file: a name that its index owns and does not have. It must not look like one."""
+
+    reasons: list[ReasonJson]
+
+
 def printable(text: str, longest: int = _LONGEST) -> str:
     """A text of somebody else's, not too long, with control, format and surrogate characters escaped."""
     text = text if len(text) <= longest else f"{text[: longest - 1]}…"
@@ -66,6 +72,11 @@ def withheld_json(withheld: Withheld) -> WithheldJson:
         "sha256": withheld.file.sha256,
         "reasons": reasons_json(withheld),
     }
+
+
+def nameless_json(reason: Reason) -> NamelessJson:
+    """A page's `_withheld` entry that is about no file."""
+    return {"reasons": [_reason_json(reason, None)]}
 
 
 def sentence(withheld: Withheld) -> str:

@@ -1,0 +1,266 @@
+"""Dependency confusion: one address for two indexes, and no way for the public one to speak for an internal name.
+
+Each story has a twin in which the same thing is right, so that what is refused is refused for its reason.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.world.distributions import wheel
+from tests.world.index import Index, Listed
+from tests.world.installers import Outcome, pip, ran, uv
+from tests.world.proxy import JSON, Running, configured, running
+from tests.world.wire import Reply
+
+BOTH = pytest.mark.parametrize("installer", [pip, uv])
+OURS = ["acme", "acme-*"]
+BELONGS = "the name acme-nothing belongs to the index internal, which has no such project, and no other index is asked"
+
+
+@dataclass(frozen=True)
+class Company:
+    """An internal index, the public one, and the proxy before both."""
+
+    internal: Index
+    public: Index
+    proxy: Running
+    stranger: Listed
+
+
+@asynccontextmanager
+async def company(
+    tmp_path: Path, *, patterns: list[str] | None = None, withheld: str = "hide"
+) -> AsyncIterator[Company]:
+    """acme-core 1.0 is internal; somebody has uploaded 99.0 of it, and acme-nothing, to the public index."""
+    async with Index() as internal, Index() as public:
+        internal.add(wheel("acme-core", "1.0"))
+        stranger = public.add(wheel("acme-core", "99.0"))
+        public.add(wheel("acme-nothing", "1.0"))
+        public.add(wheel("widget", "1.0"))
+        indexes: list[dict[str, Any]] = [
+            {"name": "internal", "url": internal.url, "projects": patterns or OURS},
+            {"name": "public", "url": public.url},
+        ]
+        policy = f"""
+            version = 1
+            withheld = "{withheld}"
+            [defaults]
+            ratchet = "off"
+            [[rules]]
+            name = "all"
+            projects = ["*"]
+            """
+        configuration = configured(public, tmp_path / "assay", indexes=indexes)
+        async with running(public, tmp_path, policy=policy, configuration=configuration) as proxy:
+            yield Company(internal, public, proxy, stranger)
+
+
+def versions(tmp_path: Path) -> list[str]:
+    return sorted(path.name for path in tmp_path.glob("target/*.dist-info"))
+
+
+# The internal name exists on the public index with a higher version
+
+
+async def test_a_higher_version_on_the_public_index_is_neither_listed_nor_served_nor_asked_for(tmp_path: Path) -> None:
+    async with company(tmp_path) as there:
+        assert await there.proxy.listed("acme-core") == {"acme_core-1.0-py3-none-any.whl"}
+        there.public.reset_log()
+        for path in (there.proxy.files_path(there.stranger), f"{there.proxy.files_path(there.stranger)}.metadata"):
+            assert (await there.proxy.get(path)).status == 404
+        assert (await there.proxy.get(there.stranger.provenance_path)).status == 404
+        assert there.public.requests == []
+
+
+async def test_without_the_pattern_the_public_version_is_what_people_would_get(tmp_path: Path) -> None:
+    async with company(tmp_path, patterns=["other-*"]) as there:
+        assert await there.proxy.listed("acme-core") == {"acme_core-99.0-py3-none-any.whl"}
+
+
+@pytest.mark.clients
+@BOTH
+async def test_installers_get_the_internal_version(tmp_path: Path, installer: Any) -> None:
+    async with company(tmp_path) as there:
+        outcome: Outcome = await installer(
+            there.proxy.url, "acme-core", "widget", home=tmp_path, target=tmp_path / "target"
+        )
+        assert outcome.status == 0, outcome.output
+        assert there.public.count("/simple/acme-core/") == 0
+    assert versions(tmp_path) == ["acme_core-1.0.dist-info", "widget-1.0.dist-info"]
+
+
+async def test_the_list_of_all_projects_names_it_once_and_as_the_internal_index_has_it(tmp_path: Path) -> None:
+    async with company(tmp_path) as there:
+        root = (await there.proxy.get("/simple/", {"Accept": JSON})).json()
+        assert sorted(project["name"] for project in root["projects"]) == ["acme-core", "widget"]
+
+
+# The internal index is down
+
+
+async def test_an_internal_index_that_is_down_is_waited_for_and_never_replaced(tmp_path: Path) -> None:
+    async with company(tmp_path) as there:
+        await there.internal.down()
+        answer = await there.proxy.get("/simple/acme-core/", {"Accept": JSON})
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert str(there.internal.files_host) in answer.json()["detail"]
+        assert there.public.count("/simple/acme-core/") == 0
+        assert await there.proxy.listed("widget") == {"widget-1.0-py3-none-any.whl"}
+        await there.internal.up()
+        assert await there.proxy.listed("acme-core") == {"acme_core-1.0-py3-none-any.whl"}
+
+
+@pytest.mark.clients
+@BOTH
+async def test_installers_fail_while_the_internal_index_is_down(tmp_path: Path, installer: Any) -> None:
+    async with company(tmp_path) as there:
+        await there.internal.down()
+        more = ["--retries", "0"] if installer is pip else []
+        outcome: Outcome = await installer(
+            there.proxy.url, "acme-core", *more, home=tmp_path, target=tmp_path / "target"
+        )
+        assert outcome.status != 0
+        if installer is uv:
+            assert "Server message:" in outcome.output
+            assert there.internal.files_host in outcome.output
+    assert versions(tmp_path) == []
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410, 500])
+async def test_no_answer_of_the_internal_index_makes_the_public_one_be_asked(tmp_path: Path, status: int) -> None:
+    async with company(tmp_path) as there:
+        there.internal.fault("/simple/acme-core/", Reply(status))
+        answer = await there.proxy.get("/simple/acme-core/", {"Accept": JSON})
+        assert answer.status == {404: 200, 410: 200, 500: 503}.get(status, 502)
+        assert b"99.0" not in answer.body
+        assert there.public.count("/simple/acme-core/") == 0
+
+
+# The name differs only by normalisation
+
+
+@pytest.mark.parametrize("spelt", ["Acme_Core", "acme.core", "ACME--core", "acme_-.core"])
+async def test_every_spelling_is_the_internal_name(tmp_path: Path, spelt: str) -> None:
+    async with company(tmp_path) as there:
+        answer = await there.proxy.get(f"/simple/{spelt}/", {"Accept": JSON})
+        assert (answer.status, answer.headers["Location"]) == (301, "../acme-core/")
+        assert there.public.requests == []
+
+
+async def test_a_pattern_may_be_spelt_in_any_way_too(tmp_path: Path) -> None:
+    async with company(tmp_path, patterns=["Acme_*"]) as there:
+        assert await there.proxy.listed("acme-core") == {"acme_core-1.0-py3-none-any.whl"}
+
+
+async def test_a_name_that_only_looks_alike_is_another(tmp_path: Path) -> None:
+    async with company(tmp_path) as there:
+        there.public.add(wheel("acmecore", "1.0"))
+        assert await there.proxy.listed("acmecore") == {"acmecore-1.0-py3-none-any.whl"}
+        assert there.internal.count("/simple/acmecore/") == 0
+
+
+@pytest.mark.clients
+@BOTH
+async def test_installers_get_the_internal_one_by_another_spelling(tmp_path: Path, installer: Any) -> None:
+    async with company(tmp_path) as there:
+        outcome: Outcome = await installer(there.proxy.url, "Acme_Core", home=tmp_path, target=tmp_path / "target")
+        assert outcome.status == 0, outcome.output
+    assert versions(tmp_path) == ["acme_core-1.0.dist-info"]
+
+
+# A reserved name that its index does not have
+
+
+async def test_a_reserved_name_is_an_empty_page_with_the_reason(tmp_path: Path) -> None:
+    async with company(tmp_path) as there:
+        page = await there.proxy.page("acme-nothing")
+        assert (page["files"], page["versions"]) == ([], [])
+        (entry,) = page["_withheld"]
+        assert set(entry) == {"reasons"}
+        (reason,) = entry["reasons"]
+        assert reason["code"] == "index"
+        assert reason["message"].startswith(BELONGS)
+        answer = await there.proxy.get("/simple/acme-nothing/", {"Accept": "text/html"})
+        assert (answer.status, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+        assert BELONGS in answer.body.decode()
+        assert b"<a " not in answer.body
+        assert there.public.count("/simple/acme-nothing/") == 0
+
+
+async def test_a_name_that_the_catch_all_does_not_have_is_404(tmp_path: Path) -> None:
+    async with company(tmp_path) as there:
+        assert (await there.proxy.get("/simple/nobodys/", {"Accept": JSON})).status == 404
+
+
+async def test_a_reserved_name_is_listed_in_full_once_its_index_has_it(tmp_path: Path) -> None:
+    async with company(tmp_path, withheld="explain") as there:
+        assert (await there.proxy.page("acme-nothing"))["files"][0]["yanked"]
+        there.internal.add(wheel("acme-nothing", "0.1"))
+        there.proxy.clock.now += timedelta(minutes=2)
+        page = await there.proxy.page("acme-nothing")
+        assert [file["filename"] for file in page["files"]] == ["acme_nothing-0.1-py3-none-any.whl"]
+        assert page["_withheld"] == []
+
+
+async def test_with_explain_it_is_listed_as_a_yanked_version_and_asking_for_it_is_403(tmp_path: Path) -> None:
+    async with company(tmp_path, withheld="explain") as there:
+        (entry,) = (await there.proxy.page("acme-nothing"))["files"]
+        assert entry["yanked"].startswith("withheld, index: the name acme-nothing belongs to the index internal")
+        for method in ("GET", "HEAD"):
+            answer = await there.proxy.request(method, entry["url"].removeprefix("../.."))
+            assert answer.status == 403
+            assert answer.reason == entry["yanked"]
+        assert there.internal.count("/simple/acme-nothing/") == 1
+
+
+@pytest.mark.clients
+@pytest.mark.parametrize("withheld", ["hide", "explain"])
+@BOTH
+async def test_installers_install_nothing_for_a_reserved_name_and_with_explain_they_say_why(
+    tmp_path: Path, installer: Any, withheld: str
+) -> None:
+    async with company(tmp_path, withheld=withheld) as there:
+        outcome: Outcome = await installer(there.proxy.url, "acme-nothing", home=tmp_path, target=tmp_path / "target")
+        assert outcome.status != 0
+        text = " ".join(outcome.output.split())
+        told = "0+reserved.for.internal.which.has.no.such.project" in text
+        assert told == (withheld == "explain"), text
+        if installer is uv and told:
+            assert "withheld, index: the name acme-nothing belongs to the index internal" in text
+    assert versions(tmp_path) == []
+
+
+async def uv_with_two(first: str, second: str, wanted: str, tmp_path: Path) -> Outcome:
+    """uv as somebody has it who names the public index beside the proxy, against all advice."""
+    return await ran(
+        str(Path(sys.executable).parent / "uv"), "pip", "install", "--no-cache", "--python", sys.executable,
+        "--index", first, "--default-index", second, "--target", str(tmp_path / "target"), wanted, home=tmp_path,
+    )  # fmt: skip
+
+
+@pytest.mark.clients
+async def test_uv_does_not_fall_through_to_the_next_index_of_its_user(tmp_path: Path) -> None:
+    async with company(tmp_path) as there:
+        outcome = await uv_with_two(there.proxy.url, there.public.url, "acme-nothing", tmp_path)
+        assert outcome.status != 0, outcome.output
+        assert there.public.count("/simple/acme-nothing/") == 0
+        assert versions(tmp_path) == []
+
+
+@pytest.mark.clients
+async def test_uv_does_fall_through_for_a_name_that_is_nobodys(tmp_path: Path) -> None:
+    async with company(tmp_path) as there, Index() as third:
+        third.add(wheel("nobodys", "1.0"))
+        outcome = await uv_with_two(there.proxy.url, third.url, "nobodys", tmp_path)
+        assert outcome.status == 0, outcome.output
+    assert versions(tmp_path) == ["nobodys-1.0.dist-info"]
