@@ -47,7 +47,7 @@ class WithheldJson(TypedDict):
 
 
 class NamelessJson(TypedDict):
-    """An entry of `_withheld` about no file: a name that its index owns and does not have. It must not look like one."""
+    """An entry of `_withheld` about no file: a name that its index owns and does not have."""
 
     reasons: list[ReasonJson]
 
