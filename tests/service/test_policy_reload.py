@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import signal
@@ -159,8 +160,8 @@ async def test_a_download_under_way_ends_without_its_tail_when_a_reload_withhold
 async def test_the_command_obeys_a_changed_file_and_survives_a_bad_one_and_sighup(tmp_path: Path) -> None:
     policy, configuration = tmp_path / "policy.toml", tmp_path / "proxy.toml"
     policy.write_text(OPEN)
-    async with Index() as index:
-        index.add(wheel("foo", "1.0"))
+    async with Index() as index, aiohttp.ClientSession() as session:
+        listed = index.add(wheel("foo", "1.0"))
         configuration.write_text(
             f'policy = "policy.toml"\n[server]\nport = 0\n[storage]\ndirectory = "store"\n[trust]\nrefresh = false\n'
             f'[verification]\nworkers = 0\n[[indexes]]\nname = "test"\nurl = "{index.url}"\n'
@@ -171,14 +172,26 @@ async def test_the_command_obeys_a_changed_file_and_survives_a_bad_one_and_sighu
         )  # fmt: skip
         assert process.stderr is not None
         try:
-            await _event(process.stderr, "listening")
-            policy.write_text(CLOSED)
+            address = json.loads(await _event(process.stderr, "listening"))["index"].removesuffix("/simple/")
+
+            async def status() -> int:
+                async with session.get(address + Running.files_path(listed)) as response:
+                    await response.read()
+                    return response.status
+
+            assert await status() == 200
+            policy.write_text(f'{OPEN}[[revocations]]\nprojects = ["foo"]\nreason = "INC-1234"\n')
             assert b'"before"' in await _event(process.stderr, "policy-reloaded")
+            assert await status() == 403, "the cached copy too"
             policy.write_text("version = 2")
             assert b"version" in await _event(process.stderr, "policy-refused")
+            assert await status() == 403
             process.send_signal(signal.SIGHUP)
             await _event(process.stderr, "policy-refused")
-            policy.write_text(CLOSED)
+            policy.write_text(OPEN)
+            process.send_signal(signal.SIGHUP)
+            await _event(process.stderr, "policy-reloaded")
+            assert await status() == 200
             process.send_signal(signal.SIGHUP)
             await _event(process.stderr, "policy-kept")
         finally:
