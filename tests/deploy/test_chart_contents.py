@@ -77,6 +77,8 @@ def test_what_is_shown_in_the_product_is_what_the_production_example_says(tmp_pa
     assert configuration.server.public_url == "https://pypi.acme.example/"
     assert (configuration.storage.blobs, configuration.verification.workers) == (170 * 2**30, 2)
     assert [index.name for index in configuration.indexes] == ["internal", "pypi"]
+    assert str(configuration.audit.path) == "/var/lib/assay/audit/audit.jsonl"
+    assert configuration.audit.on_failure == "refuse"
     assert spec["containers"][0]["image"] == f"registry.acme.example/assay@sha256:{'0123456789abcdef' * 4}"
 
 
