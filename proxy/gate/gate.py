@@ -7,13 +7,12 @@ not to a request) and the judged pages in memory. It speaks no HTTP and renders 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TypeVar
 
 from packaging.version import InvalidVersion, Version
 
@@ -25,29 +24,23 @@ from proxy.errors import (
     ProjectNotFoundError,
     ProvenanceNotFoundError,
 )
-from proxy.evidence import Evidence
-from proxy.gate.contents import Content, FileContents
-from proxy.gate.judged import Judged, by_location
+from proxy.gate.contents import Content, FileContents, Stored, another_reader
+from proxy.gate.judged import Judged
+from proxy.gate.judging import Court
 from proxy.gate.metadata import Metadata
 from proxy.gate.pages import Page, Pages
-from proxy.gate.proofs import FileKey, Proof, Proofs
+from proxy.gate.proofs import Proofs
+from proxy.gate.wheels import Opener, Wheels, is_wheel
 from proxy.indexes import Indexes, IndexSettings, hosts
-from proxy.policy.judge import IndexFacts, changes_of, decide_page, next_change
-from proxy.policy.model import Policy, Showing
-from proxy.policy.reasons import tombstones
-from proxy.policy.verdict import Approved, Undecided, Withheld
-from proxy.ports import History, Ledger
-from proxy.render import ApprovedPage
+from proxy.policy.judge import metadata_from_wheel
+from proxy.policy.model import Policy
+from proxy.policy.verdict import Approved, Withheld
+from proxy.ports import Ledger
 from proxy.simple.filename import possible_projects
-from proxy.simple.model import File, NormalizedName, Project, Sha256
-from proxy.telemetry.metrics import VERDICTS
+from proxy.simple.model import File, NormalizedName, Project
 from proxy.upstream import Validators
 
 _MOST_FILES_IN_MEMORY = 60_000
-_OFF_LOOP = 400
-"""Files of a page from which on judging takes milliseconds."""
-
-_T = TypeVar("_T")
 _LONGEST_GRACE = timedelta(minutes=1)
 
 
@@ -78,6 +71,7 @@ class Gate:
         proofs: Proofs,
         contents: FileContents,
         metadata: Metadata,
+        wheels: Wheels,
         ledger: Ledger,
         clock: Callable[[], datetime],
         settings: GateSettings | None = None,
@@ -89,6 +83,8 @@ class Gate:
         self._proofs = proofs
         self._contents = contents
         self._metadata = metadata
+        self._wheels = wheels
+        self._court = Court(proofs=proofs, ledger=ledger, wheels=wheels, clock=clock)
         self._ledger = ledger
         self._clock = clock
         self._settings = settings or GateSettings()
@@ -140,7 +136,10 @@ class Gate:
         """The bytes of an approved file."""
         name = _project_of(approved)
 
-        async def still_approved() -> None:
+        index = self._owner(name)
+
+        async def still_approved(opener: Opener) -> None:
+            await self._wheels.look(index, name, approved.file, opener)
             # However long it takes: the client has its head and waits for the tail, there is nothing to be asked again.
             verdict = (await self._page(name, None)).by_location.get(approved.file.location)
             if isinstance(verdict, Withheld):
@@ -148,7 +147,7 @@ class Gate:
             if verdict is None or verdict.file.sha256 != approved.file.sha256:
                 raise FileNotListedError(f"{approved.file.filename} is not listed any more")
 
-        async with self._contents.of(approved, self._owner(name), still_approved) as content:
+        async with self._contents.of(approved, index, still_approved) as content:
             yield content
 
     async def metadata(self, approved: Approved) -> bytes:
@@ -157,9 +156,27 @@ class Gate:
         Raises:
             FileNotListedError: the page offers none.
             DigestMismatchError: the index's bytes are not those of its page: a security event.
+            WithheldError: the file's own METADATA turns out to be another.
             UpstreamError: it cannot be had.
         """
-        return await self._metadata.of(approved, self._owner(_project_of(approved)))
+        name = _project_of(approved)
+        index, file = self._owner(name), approved.file
+        own = await self._wheels.own(index, name, file)
+        from_wheel = is_wheel(file) and metadata_from_wheel(self.policy, name)
+        if file.core_metadata is None or (own is None and not from_wheel):
+            return await self._metadata.of(approved, index)
+        if own is None or (kept := await self._metadata.kept(own)) is None:
+            return await self._own_metadata(approved)
+        return kept
+
+    async def _own_metadata(self, approved: Approved) -> bytes:
+        """The METADATA in the wheel, which is got whole for it if it is not here."""
+        async with self.content(approved) as content:
+            if isinstance(content, Stored):
+                return await self._wheels.read(approved.file, partial(another_reader, content.blob))
+            await content.download.finished()
+            await content.still_approved()
+            return await self._wheels.read(approved.file, content.download.reader)
 
     async def provenance(self, name: NormalizedName, version: str, filename: str) -> bytes:
         """An approved file's provenance document, its bytes unchanged.
@@ -198,7 +215,12 @@ class Gate:
     def _is_current(self, judged: Judged, *, overdue: timedelta = timedelta(0)) -> bool:
         now = self._clock()
         fresh = abs(now - judged.page.checked) < judged.page.index.freshness.page + overdue
-        return fresh and judged.holds(policy=self.policy.digest, roots=self._proofs.roots_digest, now=now)
+        news = self._wheels.news(judged.page.index, judged.page.project.name)
+        return (
+            fresh
+            and judged.news == news
+            and judged.holds(policy=self.policy.digest, roots=self._proofs.roots_digest, now=now)
+        )
 
     def _owner(self, name: NormalizedName) -> IndexSettings:
         index = self._indexes.owner(name)
@@ -223,48 +245,20 @@ class Gate:
         known = self._judged.get(name)
         if (
             known is not None
+            and not known.doubtful
             and known.page.version == page.version
             and known.holds(policy=self.policy.digest, roots=self._proofs.roots_digest, now=self._clock())
+            and known.news == self._wheels.news(index, name)
         ):
             return self._remember(name, replace(known, page=page))
-        return self._remember(name, await self._judge(page, history))
-
-    async def _judge(self, page: Page, history: History) -> Judged:
-        policy, roots, now = self.policy, self._proofs.roots_digest, self._clock()
-        facts = IndexFacts(name=page.index.name, hosts=hosts(page.index))
-        project = page.project
-        decide = partial(decide_page, policy, project, index=facts, history=history, now=now)
-        verdicts = await _away_if_long(project, partial(decide, evidence={}))
-        proofs: dict[FileKey, Proof] = {}
-        evidence: dict[FileKey, Evidence] = {}
-        if needed := [verdict.file for verdict in verdicts if isinstance(verdict, Undecided)]:
-            proofs = await self._proofs.of(page.index, project.name, needed, history)
-            evidence = {key: proof.evidence for key, proof in proofs.items()}
-            verdicts = await _away_if_long(project, partial(decide, evidence=evidence))
-        decided = tuple(verdict for verdict in verdicts if not isinstance(verdict, Undecided))
-        if len(decided) != len(verdicts):
-            raise RuntimeError(f"{project.name}: a file is undecided although its evidence is known")
-        learn = partial(changes_of, policy, project, index=facts, history=history, verdicts=verdicts, now=now)
-        changes = await _away_if_long(project, partial(learn, evidence=evidence))
-        documents = {key: proof.document for key, proof in proofs.items() if proof.document is not None}
-        changes = replace(changes, evidence=_news(history, documents))
-        if changes:
-            # Written before the page is answered: what must never be forgotten is not lost with this process.
-            await self._ledger.record(page.index.name, project.name, changes)
-        _count(decided)
-        return Judged(
-            page=page,
-            policy=policy.digest,
-            roots=roots,
-            listed=_listed(page, policy, decided),
-            by_location=by_location(decided),
-            until=next_change(decided),
-        )
+        return self._remember(name, await self._court.judge(self.policy, page, history))
 
     def _reserved(self, index: IndexSettings, name: NormalizedName) -> Page:
         """An empty page for a name that its index reserves and does not have: a 404 would send uv elsewhere."""
         project = Project(name=name, files=(), api_version=(1, 4))
-        return Page(index=index, project=project, version="", checked=self._clock(), validators=Validators())
+        return Page(
+            index=index, project=project, version="", checked=self._clock(), validators=Validators(), reserved=True
+        )
 
     async def _find(self, location: str) -> tuple[Judged, Approved | Withheld]:
         host, _, path = location.partition("/")
@@ -300,11 +294,6 @@ class Gate:
             self._files -= 1 + len(judged.page.project.files)
 
 
-async def _away_if_long(project: Project, work: Callable[[], _T]) -> _T:
-    """Pure work on a page: in place for most, off the event loop for the few with thousands of files."""
-    return work() if len(project.files) < _OFF_LOOP else await asyncio.to_thread(work)
-
-
 def _grace(judged: Judged) -> timedelta:
     """How long past its freshness a page is served while one renewal runs in the background.
 
@@ -312,34 +301,6 @@ def _grace(judged: Judged) -> timedelta:
     reason to be late. Nothing for a page that is stale already: what it says of itself must be said again.
     """
     return timedelta(0) if judged.page.stale else min(_LONGEST_GRACE, judged.page.index.freshness.page / 10)
-
-
-def _listed(page: Page, policy: Policy, decided: tuple[Approved | Withheld, ...]) -> ApprovedPage:
-    return ApprovedPage(
-        project=page.project,
-        approved=tuple(verdict for verdict in decided if isinstance(verdict, Approved)),
-        withheld=tuple(verdict for verdict in decided if isinstance(verdict, Withheld)),
-        tombstones=tombstones(page.project, decided) if policy.withheld is Showing.EXPLAIN else (),
-        show_withheld=policy.show_withheld,
-    )
-
-
-def _count(decided: tuple[Approved | Withheld, ...]) -> None:
-    """For metrics: the deciding reason of each, or the first that was lifted."""
-    counted: Counter[tuple[str, str, str]] = Counter()
-    for verdict in decided:
-        if isinstance(verdict, Approved):
-            lifted = verdict.despite[0].code.value if verdict.despite else ""
-            counted["lifted" if lifted else "approved", verdict.rule, lifted] += 1
-        else:
-            counted["withheld", verdict.rule or "", verdict.reasons[0].code.value] += 1
-    for labels, count in counted.items():
-        VERDICTS.labels(*labels).inc(count)
-
-
-def _news(history: History, documents: Mapping[FileKey, Sha256]) -> dict[Sha256, str]:
-    """File digests whose provenance document is not the one the ledger knows."""
-    return {digest: document for (_, digest), document in documents.items() if history.evidence.get(digest) != document}
 
 
 def _project_of(approved: Approved) -> NormalizedName:

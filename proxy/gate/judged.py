@@ -41,6 +41,11 @@ class Judged:
     """Digest of the policy."""
     roots: str
     """Digest of the trust roots."""
+    news: int
+    """What was known of the project's wheels (`Wheels.news`)."""
+    doubtful: bool
+    """Some evidence is forged, or missing though promised: looked for again whenever the page is renewed, since what
+    was spoilt on its way, or missing for an hour, must not condemn a file for ever."""
     listed: ApprovedPage
     by_location: Mapping[str, Approved | Withheld]
     until: datetime | None

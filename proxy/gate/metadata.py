@@ -15,7 +15,7 @@ from proxy.ports import Records
 from proxy.simple.model import Sha256
 from proxy.upstream import Fetched, Upstream
 
-_LIMIT = 16 * 2**20
+MOST = 16 * 2**20
 """Bytes; the largest on PyPI has about 1 MB."""
 
 
@@ -37,9 +37,9 @@ class Metadata:
         file, core = approved.file, approved.file.core_metadata
         if core is None:
             raise FileNotListedError(f"the index offers no metadata for {file.filename}")
-        if core.sha256 is not None and (kept := await self._kept(core.sha256)) is not None:
+        if core.sha256 is not None and (kept := await self.kept(core.sha256)) is not None:
             return kept
-        answer = await self._upstream.document(index, _address(file.url), accept="*/*", limit=_LIMIT)
+        answer = await self._upstream.document(index, _address(file.url), accept="*/*", limit=MOST)
         if not isinstance(answer, Fetched):
             raise UpstreamGoneError(f"the index promises metadata for {file.filename} and does not have it")
         if core.sha256 is None:
@@ -50,19 +50,21 @@ class Metadata:
             raise DigestMismatchError(
                 f"the metadata of {file.filename} has SHA-256 {found}, the index's page says {core.sha256}"
             )
-        await self._records.put(_record(core.sha256), answer.body)
+        await self._records.put(record_of(core.sha256), answer.body)
         return answer.body
 
-    async def _kept(self, digest: Sha256) -> bytes | None:
-        kept = await self._records.get(_record(digest))
+    async def kept(self, digest: Sha256) -> bytes | None:
+        """The document of a digest, wherever it came from; None where it is not here."""
+        kept = await self._records.get(record_of(digest))
         if kept is None or hashlib.sha256(kept).hexdigest() == digest:
             return kept
         telemetry.warning("record-broken", record="metadata", sha256=digest)
-        await self._records.delete(_record(digest))
+        await self._records.delete(record_of(digest))
         return None
 
 
-def _record(digest: Sha256) -> str:
+def record_of(digest: Sha256) -> str:
+    """Where a document is."""
     return f"metadata:{digest}"
 
 

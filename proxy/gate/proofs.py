@@ -26,7 +26,7 @@ from proxy import telemetry
 from proxy.attestation.codec import decode_evidence, encode_evidence, evidence_key
 from proxy.attestation.workers import Job, Verifier
 from proxy.errors import AssayError
-from proxy.evidence import OMITTED, Evidence, Forged, Unattested
+from proxy.evidence import OMITTED, Attested, Evidence, Forged, Unattested, Unverifiable
 from proxy.indexes import IndexSettings
 from proxy.ports import History, Records
 from proxy.simple.model import File, NormalizedName, Sha256
@@ -41,6 +41,11 @@ _BATCH = 100
 
 _PATIENCE = 60.0
 """Seconds that a document may be held back by the index's ``Retry-After``."""
+
+_AGAIN = 5.0
+"""Seconds that the question takes at most whether a forged document was replaced: there is an answer without it."""
+_Settled = Attested | Unattested | Unverifiable
+"""Evidence that is not asked for again while it is recorded."""
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -120,10 +125,13 @@ class Proofs:
     ) -> dict[FileKey, Proof]:
         pointers = await self._pointers(files)
         proofs = await self._recorded(index, files, pointers)
-        missing = [file for file in files if _key(file) not in proofs]
+        missing = [file for file in files if not isinstance(_evidence(proofs, file), _Settled)]
 
         async def fetch(file: File) -> bytes | AssayError | None:
+            known = proofs.get(_key(file))
             try:
+                if known is not None:
+                    return await self._document_again(index, project, file, known)
                 return await self._document(index, project, file, pointers.get(_key(file)), trouble)
             except AssayError as error:
                 trouble.append(error)
@@ -132,7 +140,7 @@ class Proofs:
         fetched = await _all(fetch(file) for file in missing)
         jobs: list[tuple[File, bytes]] = []
         for file, document in zip(missing, fetched, strict=True):
-            if isinstance(document, AssayError):
+            if isinstance(document, AssayError) or (document is None and _key(file) in proofs):
                 continue
             if document is not None:
                 jobs.append((file, document))
@@ -141,6 +149,20 @@ class Proofs:
             else:
                 proofs[_key(file)] = Proof(evidence=_omitted(file, history), document=None)
         return proofs | await self._verified(index, project, jobs)
+
+    async def _document_again(
+        self, index: IndexSettings, project: NormalizedName, file: File, known: Proof
+    ) -> bytes | None:
+        """What the index offers in the place of a forged document; None where that is the same, or not to be had.
+
+        A document that was spoilt on its way, or replaced by its index, must not condemn its file for ever.
+        """
+        try:
+            async with asyncio.timeout(_AGAIN):
+                document = await self._document(index, project, file, None)
+        except (AssayError, TimeoutError):
+            return None
+        return None if document is None or _sha256(document) == known.document else document
 
     async def _pointers(self, files: Sequence[File]) -> dict[FileKey, Sha256]:
         found = await self._records.get_many([_pointer_key(file) for file in files])
@@ -226,6 +248,11 @@ class Proofs:
                 records[evidence_key(_digest(file), file.filename, digest, roots)] = encode_evidence(evidence)
         await self._records.put_many(records)
         return proofs
+
+
+def _evidence(proofs: Mapping[FileKey, Proof], file: File) -> Evidence | None:
+    proof = proofs.get(_key(file))
+    return None if proof is None else proof.evidence
 
 
 def _alarm(index: IndexSettings, project: NormalizedName, file: File, evidence: Forged) -> None:

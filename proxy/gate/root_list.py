@@ -16,7 +16,7 @@ from typing import BinaryIO
 from packaging.utils import canonicalize_name
 
 from proxy import telemetry
-from proxy.errors import AssayError, NotYetError, UpstreamNonsenseError
+from proxy.errors import AssayError, NotYetError, UpstreamGoneError, UpstreamNonsenseError
 from proxy.indexes import Indexes, IndexSettings
 from proxy.policy.judge import is_denied
 from proxy.policy.model import Policy
@@ -118,8 +118,9 @@ class RootList:
             for form, sheet in sheets.items():
                 await sheet.append(render_root_head(form))
             writer = _Writer(sheets)
-            for index in self._indexes:
-                await self._write_index(index, policy, writer)
+            found = [await self._write_index(index, policy, writer) for index in self._indexes]
+            if not any(found):
+                raise UpstreamGoneError("no index of this proxy has a list of projects")
             for form, sheet in sheets.items():
                 await sheet.append(render_root_tail(form))
             spooled = {form: await self._spool.finish(sheet, f"root-{form.name}") for form, sheet in sheets.items()}
@@ -127,11 +128,11 @@ class RootList:
         telemetry.event("root-list-made", projects=writer.count)
         return self._edition
 
-    async def _write_index(self, index: IndexSettings, policy: Policy, writer: _Writer) -> None:
+    async def _write_index(self, index: IndexSettings, policy: Policy, writer: _Writer) -> bool:
         async with self._upstream.root_list(index, Validators()) as answer:
             if not isinstance(answer, Contents):
                 telemetry.warning("root-list-absent", index=index.name)
-                return
+                return False
             parser = RootParser(answer.content_type)
             size = 0
             async for chunk in answer.chunks:
@@ -142,6 +143,7 @@ class RootList:
                     )
                 await writer.write(await asyncio.to_thread(self._listed, parser.feed, chunk, index, policy))
             await writer.write(await asyncio.to_thread(self._listed, lambda _: parser.close(), b"", index, policy))
+            return True
 
     def _listed(
         self, names_in: Callable[[bytes], list[str]], chunk: bytes, index: IndexSettings, policy: Policy

@@ -85,9 +85,10 @@ class Sheet:
             await aiofiles.os.unlink(self._path)
 
     async def _close(self) -> None:
-        file, self._file = self._file, None
-        if file is not None:
-            await file.close()
+        if self._file is not None:
+            # Forgotten only when it is closed: cancelled before a thread was free for it, it is still open.
+            await self._file.close()
+            self._file = None
 
 
 class Spool:

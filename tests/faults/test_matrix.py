@@ -1,0 +1,225 @@
+"""Every route and every way in which an index fails: the right bytes, or a typed error, within a deadline. Never else.
+
+Each cell asks a proxy that knows nothing yet, and one that has been there before and whose page is due again. The
+deadline is the sum of the test's small time-outs, the retries and the pauses between them; a hang is a failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.service.test_big_pages import REQUIRED
+from tests.world.distributions import wheel
+from tests.world.index import Index, Listed
+from tests.world.proxy import JSON, Clock, Running, configured, running
+from tests.world.sigstore import WHEN, PrivateSigstore
+from tests.world.wire import Corrupt, Drip, Fault, Hang, Oversize, Redirect, Refuse, Reply, Reset, Truncate
+
+DEADLINE = 25.0
+"""Seconds, for a hang only: the slowest cell takes three time-outs of one second and their pauses."""
+LIMITS = {
+    "page": "1 MiB",
+    "provenance": "1 MiB",
+    "timeouts": {"connect": "1 second", "read": "1 second", "total": "2 seconds"},
+}
+BOMB = gzip.compress(b"\0" * 30_000_000)
+
+FAULTS: dict[str, Fault] = {
+    "refused": Refuse(),
+    "hang": Hang(),
+    "slow": Drip(piece=5_000, pause=0.001),
+    "reset": Reset(after=200),
+    "truncated": Truncate(after=200),
+    "oversize": Oversize(2 * 2**20),
+    "bomb": Reply(200, BOMB, {"Content-Type": JSON, "Content-Encoding": "gzip"}),
+    "wrong type": Reply(200, b"<html>Please log in</html>", {"Content-Type": "application/pdf"}),
+    "unasked 304": Reply(304),
+    "redirect elsewhere": Redirect("http://elsewhere.example/x"),
+    "redirect to link-local": Redirect("http://169.254.169.254/latest/meta-data/"),
+    "wrong digest": Corrupt(150),
+    "gone": Reply(404),
+    "429": Reply(429, headers={"Retry-After": "3600"}),
+    "503": Reply(503),
+}
+ROUTES: dict[str, Callable[[Listed], str]] = {
+    "json": lambda _: "/simple/foo/",
+    "html": lambda _: "/simple/foo/",
+    "file": Running.files_path,
+    "range": Running.files_path,
+    "head": Running.files_path,
+    "metadata": lambda listed: f"{Running.files_path(listed)}.metadata",
+    "provenance": Running.provenance_path,
+    "root": lambda _: "/simple/",
+}
+HEADERS = {
+    "json": {"Accept": JSON},
+    "html": {"Accept": "application/vnd.pypi.simple.v1+html"},
+    "range": {"Range": "bytes=100-299"},
+    "root": {"Accept": JSON},
+}
+
+
+@dataclass
+class World:
+    """One file, attested, and what each route says of it when all is well."""
+
+    index: Index
+    listed: Listed
+    document: bytes
+
+    def paths(self) -> list[str]:
+        listed = self.listed
+        return ["/simple/foo/", "/simple/", listed.path, listed.metadata_path, listed.provenance_path]
+
+    def is_right(self, route: str, body: bytes) -> bool:
+        match route:
+            case "json":
+                page: dict[str, Any] = json.loads(body)
+                return [entry["hashes"]["sha256"] for entry in page["files"]] == [self.listed.built.sha256]
+            case "html":
+                return self.listed.built.sha256.encode() in body
+            case "file":
+                return body == self.listed.built.content
+            case "range":
+                return body == self.listed.built.content[100:300]
+            case "head":
+                return body == b""
+            case "metadata":
+                return body == self.listed.built.metadata
+            case "provenance":
+                return body == self.document
+            case _:
+                return [project["name"] for project in json.loads(body)["projects"]] == ["foo"]
+
+
+def made(index: Index, sigstore: PrivateSigstore) -> World:
+    built = wheel("foo", "1.0", padding=200_000)
+    document = sigstore.provenance(built.filename, built.sha256)
+    return World(index, index.add(built, provenance=document, upload_time=WHEN), document)
+
+
+async def answer(proxy: Running, world: World, route: str) -> int | None:
+    """The status of a right or typed answer; None for one that was cut. Anything else fails."""
+    method = "HEAD" if route == "head" else "GET"
+    try:
+        async with asyncio.timeout(DEADLINE):
+            got = await proxy.request(method, ROUTES[route](world.listed), HEADERS.get(route))
+    except (aiohttp.ClientError, ConnectionError):
+        assert route == "file", "only a file whose head is out may be cut"
+        return None
+    except TimeoutError:
+        pytest.fail(f"{route}: no answer")
+    if got.status == 200 and route in {"json", "html"} and (b"provenance-missing" in got.body or b"forged" in got.body):
+        # The page as it is, and why the file does not stand on it.
+        assert b"/files/" not in got.body
+        return 403
+    if got.status in {200, 206}:
+        assert world.is_right(route, got.body), (route, got.body[:300])
+        return got.status
+    assert got.status in {403, 404, 502, 503}, (route, got.status, got.reason)
+    assert got.headers["Cache-Control"] == "no-store"
+    assert got.reason
+    if got.status == 503:
+        assert got.headers["Retry-After"] == "5"
+    if method == "GET":
+        assert json.loads(got.body)["status"] == got.status
+    return got.status
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_everything_fails_at_once(tmp_path: Path, fault: str) -> None:
+    """Every path of the index has the fault: nothing is had, each route says so, and afterwards all is well."""
+    sigstore = PrivateSigstore(seed=1)
+    async with Index() as index:
+        world = made(index, sigstore)
+        chosen = configured(index, tmp_path / "assay", sigstore, limits=LIMITS)
+        clock = Clock()
+        async with running(index, tmp_path, policy=REQUIRED, configuration=chosen, clock=clock) as proxy:
+            index.fault("*", FAULTS[fault])
+            cold = dict(
+                zip(ROUTES, await asyncio.gather(*(answer(proxy, world, route) for route in ROUTES)), strict=True)
+            )
+            if fault == "slow":
+                assert set(cold.values()) <= {200, 206}
+            else:
+                # The list of projects is shorter than what a broken answer still brings, and no digest tells it.
+                cold.pop("root")
+                assert not {200, 206} & set(cold.values()), cold
+            index.heal()
+            proxy.assembly.gate._pages._upstream._pacing._until.clear()  # as if an hour had passed
+            clock.now += timedelta(minutes=20)
+            for route in ROUTES:
+                assert await answer(proxy, world, route) in {200, 206}, f"{route} after {fault}"
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("place", ["page", "file", "metadata", "provenance"])
+async def test_one_thing_fails(tmp_path: Path, place: str, fault: str) -> None:
+    """One path of the index has the fault; then the same where everything had been fetched before."""
+    sigstore = PrivateSigstore(seed=1)
+    async with Index() as index:
+        world = made(index, sigstore)
+        broken = {
+            "page": "/simple/foo/",
+            "file": world.listed.path,
+            "metadata": world.listed.metadata_path,
+            "provenance": world.listed.provenance_path,
+        }[place]
+        chosen = configured(index, tmp_path / "assay", sigstore, limits=LIMITS)
+        clock = Clock()
+        async with running(index, tmp_path, policy=REQUIRED, configuration=chosen, clock=clock) as proxy:
+            index.fault(broken, FAULTS[fault])
+            await asyncio.gather(*(answer(proxy, world, route) for route in ROUTES))
+            index.heal()
+            proxy.assembly.gate._pages._upstream._pacing._until.clear()  # as if an hour had passed
+            clock.now += timedelta(minutes=20)
+            for route in ROUTES:
+                assert await answer(proxy, world, route) in {200, 206}, f"{route} after {fault}"
+            index.fault(broken, FAULTS[fault])
+            clock.now += timedelta(minutes=20)
+            for route in ROUTES:
+                status = await answer(proxy, world, route)
+                if place != "page" or fault != "gone":
+                    assert status in {200, 206}, f"{route}: what was here is served although the {place} is {fault}"
+
+
+@pytest.mark.parametrize("fault", ["down", "no such name"])
+async def test_the_index_is_not_there(tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    sigstore = PrivateSigstore(seed=1)
+    async with Index() as index:
+        world = made(index, sigstore)
+        name = {"name": "test", "url": index.url.replace("127.0.0.1", "localhost"), "file-hosts": [index.files_host]}
+        chosen = configured(index, tmp_path / "assay", sigstore, limits=LIMITS, indexes=[name])
+        real = socket.getaddrinfo
+
+        def nobody(host: str, *more: Any, **named: Any) -> Any:
+            if host == "localhost":
+                raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+            return real(host, *more, **named)
+
+        clock = Clock()
+        async with running(index, tmp_path, policy=REQUIRED, configuration=chosen, clock=clock) as proxy:
+            for route in ROUTES:
+                assert await answer(proxy, world, route) in {200, 206}
+            await index.down()
+            if fault == "no such name":
+                monkeypatch.setattr(socket, "getaddrinfo", nobody)
+            clock.now += timedelta(hours=1)
+            for route in ROUTES:
+                assert await answer(proxy, world, route) in {200, 206}, f"{route}: what was here is served"
+            assert (await proxy.get("/simple/other/")).status == 503
+            monkeypatch.undo()
+            await index.up()
+            index.project("other")
+            assert (await proxy.get("/simple/other/")).status == 200

@@ -1,0 +1,199 @@
+"""METADATA that can be trusted: the wheel's own, whatever its index says of it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import logging
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from proxy.gate import wheels
+from proxy.gate.metadata import MOST
+from tests.service.test_files import body_or_none, published
+from tests.world.connection import Answer
+from tests.world.distributions import Built, raw, wheel
+from tests.world.index import Index, Listed
+from tests.world.proxy import Running, running
+
+LIE = b"Metadata-Version: 2.1\nName: foo\nVersion: 1.0\nRequires-Dist: evil\n"
+FROM_WHEEL = """
+version = 1
+[[rules]]
+name = "its own word"
+projects = ["*"]
+metadata = "wheel"
+"""
+WAIVED = """
+version = 1
+[[rules]]
+name = "all"
+projects = ["*"]
+[[waivers]]
+projects = ["foo"]
+versions = ">=0"
+uploaded-before = 2030-01-01
+lifts = ["metadata"]
+expires = 2030-01-01
+reason = "known"
+approved-by = "me"
+"""
+
+
+def lying(index: Index, built: Built) -> Listed:
+    """A wheel of which the index says that its METADATA is another."""
+    said = {"sha256": hashlib.sha256(LIE).hexdigest()}
+    listed = index.add(built, entry={"core-metadata": said, "data-dist-info-metadata": said})
+    index.serve(listed.metadata_path, Answer(body=LIE))
+    return listed
+
+
+async def entry(proxy: Running, filename: str) -> dict[str, Any]:
+    page = await proxy.page("foo")
+    found: dict[str, Any] = next(each for each in page["files"] if each["filename"] == filename)
+    return found
+
+
+@pytest.mark.parametrize("padding", [0, 300_000])
+async def test_a_wheel_whose_index_lies_about_its_dependencies_never_arrives(
+    tmp_path: Path, padding: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR, "assay.security")
+    async with Index() as index, running(index, tmp_path) as proxy:
+        listed, good = lying(index, wheel("foo", padding=padding)), index.add(wheel("foo", "2.0", padding=padding))
+        path = proxy.files_path(listed)
+        # Until the wheel is here, its dependencies are what the index says.
+        assert (await proxy.get(f"{path}.metadata")).body == LIE
+        assert await proxy.listed("foo") == {listed.built.filename, good.built.filename}
+        answers = await asyncio.gather(*(body_or_none(proxy, path) for _ in range(3)))
+        assert answers == [None] * 3
+        assert [record.getMessage() for record in caplog.records].count("metadata-mismatch") == 1
+        assert await proxy.listed("foo") == {good.built.filename}
+        assert await proxy.withheld("foo") == {listed.built.filename: ["metadata-mismatch"]}
+        for target in (path, f"{path}.metadata"):
+            assert (await proxy.get(target)).status == 403
+        assert (await proxy.get(proxy.files_path(good))).body == good.built.content
+
+
+async def test_a_fact_that_was_lost_is_learned_again_before_the_wheel_is_served(tmp_path: Path) -> None:
+    async with Index() as index:
+        listed = lying(index, wheel("foo"))
+        async with running(index, tmp_path) as proxy:
+            assert await body_or_none(proxy, proxy.files_path(listed)) is None
+            await published(proxy, listed)
+        async with running(index, tmp_path) as proxy:
+            assert await proxy.listed("foo") == set(), "it is remembered"
+        (tmp_path / "assay/records/cache.db").unlink()
+        async with running(index, tmp_path) as proxy:
+            assert await proxy.listed("foo") == {listed.built.filename}
+            for _ in range(2):
+                answer = await proxy.get(proxy.files_path(listed))
+                assert (answer.status, answer.json()["reasons"][0]["code"]) == (403, "metadata-mismatch")
+            assert index.count(listed.path) == 1, "its blob was here all the time"
+            assert await proxy.listed("foo") == set()
+
+
+async def test_who_waives_it_gets_the_wheel_and_its_own_metadata(tmp_path: Path) -> None:
+    async with Index() as index, running(index, tmp_path, policy=WAIVED) as proxy:
+        listed = lying(index, wheel("foo", padding=300_000))
+        path = proxy.files_path(listed)
+        assert (await proxy.get(path)).body == listed.built.content
+        said = await entry(proxy, listed.built.filename)
+        assert said["core-metadata"] == {"sha256": listed.built.metadata_sha256}
+        assert (await proxy.get(f"{path}.metadata")).body == listed.built.metadata
+
+
+async def test_metadata_is_back_filled_byte_by_byte_for_an_index_without_it(tmp_path: Path) -> None:
+    async with Index(content="html") as index:
+        listed = index.add(wheel("foo", requires=["bar>=1"]), metadata=False)
+        async with running(index, tmp_path) as proxy:
+            path = f"{proxy.files_path(listed)}.metadata"
+            assert (await proxy.get(path)).status == 404
+            assert not (await entry(proxy, listed.built.filename)).get("core-metadata")
+            await proxy.get(proxy.files_path(listed))
+            await published(proxy, listed)
+            said = await entry(proxy, listed.built.filename)
+            assert said["core-metadata"] == said["data-dist-info-metadata"] == {"sha256": listed.built.metadata_sha256}
+            answer = await proxy.get(path)
+            assert (answer.status, answer.body) == (200, listed.built.metadata)
+            html = await proxy.get("/simple/foo/", {"Accept": "application/vnd.pypi.simple.v1+html"})
+            assert f'data-core-metadata="sha256={listed.built.metadata_sha256}"'.encode() in html.body
+        async with running(index, tmp_path) as proxy:
+            assert (await proxy.get(path)).body == listed.built.metadata
+            # The document may be lost while the fact is not: then it is read from the wheel again.
+            await proxy.assembly.store.records.delete(f"metadata:{listed.built.metadata_sha256}")
+            assert (await proxy.get(path)).body == listed.built.metadata
+        assert index.count(listed.metadata_path) == 0
+
+
+async def test_an_index_that_promises_metadata_without_a_digest_gets_one(tmp_path: Path) -> None:
+    async with Index() as index, running(index, tmp_path) as proxy:
+        listed = index.add(wheel("foo"), entry={"core-metadata": True, "data-dist-info-metadata": True})
+        assert (await entry(proxy, listed.built.filename))["core-metadata"] is True
+        await proxy.get(proxy.files_path(listed))
+        assert (await entry(proxy, listed.built.filename))["core-metadata"] == {"sha256": listed.built.metadata_sha256}
+
+
+async def test_a_rule_may_ask_for_the_wheels_own_word(tmp_path: Path) -> None:
+    async with Index() as index, running(index, tmp_path, policy=FROM_WHEEL) as proxy:
+        good, bad = index.add(wheel("foo", "2.0", padding=200_000)), lying(index, wheel("foo"))
+        for _ in range(2):
+            answer = await proxy.get(f"{proxy.files_path(good)}.metadata")
+            assert (answer.status, answer.body) == (200, good.built.metadata)
+        assert index.count(good.metadata_path) == 0, "the index is not asked for it"
+        assert index.count(good.path) == 1
+        answer = await proxy.get(f"{proxy.files_path(bad)}.metadata")
+        assert (answer.status, answer.json()["reasons"][0]["code"]) == (403, "metadata-mismatch")
+        broken = index.add(raw("foo-3.0-py3-none-any.whl", b"no archive"), entry={"core-metadata": True})
+        proxy.clock.now = proxy.clock.now.replace(month=8)
+        assert (await proxy.get(f"{proxy.files_path(broken)}.metadata")).status == 502
+
+
+def zipped(*entries: tuple[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive, warnings.catch_warnings(action="ignore"):
+        for name, content in entries:
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+ONE = ("foo-1.0.dist-info/METADATA", b"Name: foo\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "document"),
+    [
+        (zipped(ONE, ("foo/__init__.py", b"")), ONE[1]),
+        (zipped(("foo/x.dist-info/METADATA", b"no"), ONE), ONE[1]),
+        (zipped(ONE, ONE), None),
+        (zipped(ONE, ("bar-1.0.dist-info/METADATA", b"")), None),
+        (zipped(("foo-1.0.dist-info/RECORD", b"")), None),
+        (zipped(("x", b"")), None),
+        (zipped((ONE[0], b"\0" * (MOST + 1))), None),
+        (zipped(ONE)[:-30], None),
+        (zipped(ONE)[:40], None),
+        (b"", None),
+        (b"PK\x05\x06", None),
+        (b"PK\x05\x06" + b"\xff" * 18, None),
+    ],
+)
+def test_any_bytes_are_a_wheel_or_none(content: bytes, document: bytes | None) -> None:
+    fact, found = wheels._read(io.BytesIO(content))
+    assert found == document
+    assert (fact == hashlib.sha256(document).hexdigest()) if document is not None else fact in {"", "-"}
+
+
+async def test_source_archives_are_not_looked_into(tmp_path: Path) -> None:
+    async with Index() as index, running(index, tmp_path) as proxy:
+        listed = index.add(raw("foo-1.0.tar.gz", b"anything"))
+        try:
+            assert (await proxy.get(proxy.files_path(listed))).body == b"anything"
+        except aiohttp.ClientError as error:
+            pytest.fail(repr(error))
+        assert await proxy.assembly.gate._wheels.facts(proxy.assembly.gate._owner("foo"), "foo") == {}  # type: ignore[arg-type]  # a literal name
