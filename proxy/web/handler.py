@@ -120,7 +120,7 @@ class Handler:
     async def _explained(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
         """The answer, or what went wrong as an answer; in both the request's id."""
         try:
-            response = await self._answer(request, route)
+            response = await self._decided(request, route)
         except AssayError as error:
             response = response_to(problem_of(error), request.headers.get("Accept"))
         except ConnectionError:
@@ -133,6 +133,14 @@ class Handler:
             response.headers["X-Request-Id"] = telemetry.request_id.get() or ""
         return response
 
+    async def _decided(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
+        """The answer; a refusal is counted, logged and recorded, wherever on the way it came from."""
+        try:
+            return await self._answer(request, route)
+        except WithheldError as error:
+            await self._refuse(request, label_of(route), error.withheld)
+            raise
+
     async def _answer(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
         if request.method not in {"GET", "HEAD"}:
             return web.Response(status=HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "GET, HEAD"})
@@ -142,7 +150,7 @@ class Handler:
             case DistributionFile(location=location):
                 return await self._file(request, location)
             case DistributionMetadata(location=location):
-                approved = await self._approved(request, "metadata", location)
+                approved = await self._approved(location)
                 policy = self._gate.policy.digest  # that of the verdict: nothing was awaited since
                 metadata = await self._gate.metadata(approved)
                 await self._recorder.served(request, "metadata", approved, policy)
@@ -174,33 +182,29 @@ class Handler:
                     headers={"Cache-Control": "no-store"},
                 )
 
-    async def _approved(self, request: web.BaseRequest, route: str, location: str) -> Approved:
+    async def _approved(self, location: str) -> Approved:
         verdict = await self._gate.file(location)
         if isinstance(verdict, Withheld):
-            await self._refuse(request, route, verdict)
             raise WithheldError(verdict)
         return verdict
 
     async def _file(self, request: web.BaseRequest, location: str) -> web.StreamResponse:
-        approved = await self._approved(request, "file", location)
+        approved = await self._approved(location)
+        policy = self._gate.policy.digest  # as above
         _tell_exception(approved)
-        await self._recorder.served(request, "file", approved, self._gate.policy.digest)
-        try:
-            async with self._gate.content(approved) as content:
-                metrics.FILES.labels("hit" if isinstance(content, Stored) else "miss").inc()
+        async with self._gate.content(approved) as content:
+            metrics.FILES.labels("hit" if isinstance(content, Stored) else "miss").inc()
+            await self._recorder.served(request, "file", approved, policy)
+            try:
                 if isinstance(content, Stored):
                     return await send_stored(request, content)
                 return await send_arriving(request, content)
-        except BaseException as error:
-            self._recorder.unfinished(f"{type(error).__name__}: {error}")
-            raise
+            except BaseException as error:
+                self._recorder.unfinished(f"{type(error).__name__}: {error}")
+                raise
 
     async def _provenance(self, request: web.BaseRequest, route: FileProvenance) -> web.StreamResponse:
-        try:
-            document = await self._gate.provenance(route.project, route.version, route.filename)
-        except WithheldError as error:
-            await self._refuse(request, "provenance", error.withheld)
-            raise
+        document = await self._gate.provenance(route.project, route.version, route.filename)
         approved = (await self._gate.page(route.project)).listed.approved
         for verdict in approved:
             if verdict.file.filename == route.filename:
