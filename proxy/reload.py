@@ -13,12 +13,15 @@ import hashlib
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 
 from proxy import telemetry
+from proxy.assembly import utc_now
 from proxy.errors import ConfigurationError
 from proxy.gate import Gate
 from proxy.policy.document import load_policy
+from proxy.policy.expiry import expiring
 from proxy.policy.model import Policy
 from proxy.telemetry.metrics import POLICY_SINCE
 from proxy.units import format_size
@@ -93,6 +96,7 @@ class PolicyWatch:
         self._gate.policy = policy
         POLICY_SINCE.set_to_current_time()
         telemetry.event("policy-reloaded", policy=str(self._path), policy_digest=policy.digest, before=before.digest)
+        warn_of_waivers(policy, utc_now())
         return True
 
     def _refuse(self, why: str) -> None:
@@ -126,6 +130,7 @@ async def following(path: Path | None, gate: Gate) -> AsyncIterator[PolicyWatch 
             loop.remove_signal_handler(signal.SIGHUP)
         return
     watch = PolicyWatch(path, gate)
+    warn_of_waivers(gate.policy, utc_now())
     loop.add_signal_handler(signal.SIGHUP, watch.ask)
     watching = asyncio.create_task(watch.run(), name="policy watch")
     try:
@@ -134,6 +139,12 @@ async def following(path: Path | None, gate: Gate) -> AsyncIterator[PolicyWatch 
         loop.remove_signal_handler(signal.SIGHUP)
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
+
+
+def warn_of_waivers(policy: Policy, now: datetime) -> None:
+    """Say which waivers are over or soon will be, before a build fails for it; `/metrics` has when each ends."""
+    for each in expiring(policy, now):
+        telemetry.warning("waiver-over" if each.is_over else "waiver-ends-soon", waiver=str(each))
 
 
 def _read(path: Path) -> bytes:

@@ -9,13 +9,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
 import pytest
 
 from proxy.policy.document import load_policy
-from proxy.reload import REMIND, PolicyWatch
+from proxy.reload import REMIND, PolicyWatch, warn_of_waivers
 from tests.world.distributions import wheel
 from tests.world.index import Index
 from tests.world.proxy import Running, running
@@ -155,6 +156,27 @@ async def test_a_download_under_way_ends_without_its_tail_when_a_reload_withhold
         with pytest.raises((aiohttp.ClientError, ConnectionError)):
             await answers[0]
         assert (await answers[1]).body == kept.built.content
+
+
+def test_waivers_that_end_are_told_before_a_build_fails(caplog: pytest.LogCaptureFixture) -> None:
+    waiver = """
+        [[waivers]]
+        projects = ["foo"]
+        uploaded-before = 2020-01-01
+        lifts = ["yanked"]
+        expires = {0}
+        reason = "until {0}"
+        """
+    ends = ("2026-06-30", "2026-07-05", "2026-12-31")
+    policy = load_policy(OPEN + "".join(waiver.format(each) for each in ends), "policy.toml")
+    warn_of_waivers(policy, datetime(2026, 7, 1, 12, tzinfo=UTC))
+    assert [(record.getMessage(), getattr(record, "fields", {})["waiver"]) for record in caplog.records] == [
+        (
+            "waiver-over",
+            "waivers[0]: until 2026-06-30: expired on 2026-07-01 00:00 UTC and lifts nothing any more; remove it",
+        ),
+        ("waiver-ends-soon", "waivers[1]: until 2026-07-05: expires on 2026-07-06 00:00 UTC"),
+    ]
 
 
 async def test_the_command_obeys_a_changed_file_and_survives_a_bad_one_and_sighup(tmp_path: Path) -> None:
