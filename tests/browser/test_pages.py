@@ -1,0 +1,117 @@
+"""Each page in a real browser: light and dark, narrow and wide, without a script, a foreign request or a barrier."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import struct
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser.chromium import PROGRAM, Chromium, browser
+from tests.browser.scene import scene
+from tests.world.proxy import Running
+
+AXE = Path(__file__).parents[2] / ".tools" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
+SHOTS = os.environ.get("ASSAY_SCREENSHOTS")
+"""A directory that keeps the screenshots; else they are the test's own and go with it."""
+PAGES = {"home": "/", "project": "/project/widget", "policy": "/policy"}
+FORMS = list(itertools.product((1280, 400), (False, True)))
+FOREIGN_IMAGE = """
+new Promise(done => {
+  document.addEventListener("securitypolicyviolation", event => done(event.violatedDirective));
+  const image = document.createElement("img");
+  image.src = "https://192.0.2.1/x";
+  document.body.append(image);
+})
+"""
+
+pytestmark = [
+    pytest.mark.clients,
+    pytest.mark.skipif(PROGRAM is None, reason="no chromium here: see tests/install-browser.sh"),
+]
+
+
+@pytest.fixture
+async def proxy(tmp_path: Path) -> AsyncIterator[Running]:
+    async with scene(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def chromium(tmp_path: Path) -> AsyncIterator[Chromium]:
+    async with browser(tmp_path) as started:
+        yield started
+
+
+def luminance(colour: str) -> float:
+    """Of ``rgb(r, g, b)``, roughly."""
+    return sum(int(part) for part in colour.removeprefix("rgb(").removesuffix(")").split(",")) / 765
+
+
+@pytest.mark.parametrize("name", PAGES)
+async def test_a_page_is_shown_in_light_and_dark_narrow_and_wide(
+    proxy: Running, chromium: Chromium, tmp_path: Path, name: str
+) -> None:
+    seen = set()
+    for width, dark in FORMS:
+        await chromium.show(f"{proxy.origin}{PAGES[name]}", width=width, dark=dark)
+        paper = luminance(await chromium.evaluate("getComputedStyle(document.body).backgroundColor"))
+        ink = luminance(await chromium.evaluate("getComputedStyle(document.body).color"))
+        assert (paper < 0.2 and ink > 0.8) if dark else (paper > 0.8 and ink < 0.2)
+        assert await chromium.evaluate("document.documentElement.scrollWidth") <= width, "no scrolling sideways"
+        shot = await chromium.screenshot()
+        assert struct.unpack(">4x4s", shot[8:16])[0] == b"IHDR"
+        assert struct.unpack(">I", shot[16:20])[0] == width
+        (Path(SHOTS) if SHOTS else tmp_path).joinpath(
+            f"{name}-{'dark' if dark else 'light'}-{'wide' if width > 600 else 'narrow'}.png"
+        ).write_bytes(shot)
+        seen.add(shot)
+    assert len(seen) == len(FORMS)
+
+
+@pytest.mark.parametrize("name", PAGES)
+async def test_a_page_asks_for_nothing_else_and_nothing_hostile_runs(
+    proxy: Running, chromium: Chromium, name: str
+) -> None:
+    await chromium.show(f"{proxy.origin}{PAGES[name]}")
+    assert await chromium.evaluate("document.title") != "owned"
+    assert await chromium.evaluate("document.scripts.length + document.images.length") == 0
+    assert "<script>" in await chromium.evaluate("document.body.textContent"), "what is hostile shows as text"
+    assert [address for address in chromium.asked if address != f"{proxy.origin}{PAGES[name]}"] == []
+    assert chromium.complaints == []
+    # The twin: what the page would not be allowed to do if a text ever became markup.
+    blocked = await chromium.evaluate(FOREIGN_IMAGE)
+    assert blocked == "img-src"
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: see tests/install-browser.sh")
+@pytest.mark.parametrize("name", PAGES)
+async def test_a_page_has_no_barriers_by_axe(proxy: Running, chromium: Chromium, name: str) -> None:
+    source = AXE.read_text("utf-8")
+    for width, dark in FORMS:
+        await chromium.show(f"{proxy.origin}{PAGES[name]}", width=width, dark=dark)
+        await chromium.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+        await chromium.evaluate(source)
+        found: dict[str, Any] = await chromium.evaluate("axe.run()")
+        assert len(found["passes"]) > 10
+        assert [(each["id"], [node["html"][:200] for node in each["nodes"]]) for each in found["violations"]] == [], (
+            f"width {width}, dark {dark}"
+        )
+    await chromium.evaluate("document.querySelector('main h1').style.color = '#777'; document.title = ''")
+    broken = await chromium.evaluate("axe.run()")
+    assert {"document-title"} <= {each["id"] for each in broken["violations"]}, "it does find one"
+
+
+async def test_a_person_finds_a_project_by_its_name_with_the_keyboard(proxy: Running, chromium: Chromium) -> None:
+    await chromium.show(f"{proxy.origin}/")
+    await chromium.evaluate("document.querySelector('#name').focus()")
+    await chromium.call("Input.insertText", text="Widget")
+    enter = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"}
+    await chromium.follow(chromium.call("Input.dispatchKeyEvent", type="keyDown", **enter))
+    assert await chromium.evaluate("location.pathname") == "/project/widget"
+    assert await chromium.evaluate("document.querySelector('h1').textContent") == "widget"
+    assert chromium.complaints == []
