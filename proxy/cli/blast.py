@@ -143,7 +143,7 @@ def _hits(entries: Iterable[Entry], window: Window, faults: list[str]) -> list[H
             continue
         try:
             covering = [each for each in _attestations(entry.fields) if window.covers(each)]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             faults.append(f"{where}: does not say who signed ({error})")
             continue
         if covering:

@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from packaging.utils import canonicalize_name
+from packaging.utils import InvalidName, canonicalize_name
 from packaging.version import InvalidVersion, Version
 from pydantic import AfterValidator, Field, model_validator
 
@@ -47,10 +47,17 @@ def _version(text: str) -> str:
         raise ValueError('a version such as "1.0"') from error
 
 
+def _name(text: str) -> str:
+    try:
+        return canonicalize_name(text, validate=True)
+    except InvalidName as error:
+        raise ValueError("a project's name") from error
+
+
 class Expectation(Settings):
     """What should become of some files."""
 
-    project: Annotated[str, AfterValidator(canonicalize_name), Field(min_length=1)]
+    project: Annotated[str, AfterValidator(_name)]
     file: str | None = None
     version: Annotated[str, AfterValidator(_version)] | None = None
     verdict: Literal["approved", "withheld"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from packaging.utils import NormalizedName, canonicalize_name
+from packaging.utils import InvalidName, NormalizedName, canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from proxy.errors import ConfigurationError
@@ -59,7 +59,19 @@ def package(entry: Mapping[str, Any], where: str) -> tuple[NormalizedName, Versi
         ConfigurationError: there is no name, or the version is none.
     """
     version = entry.get("version")
-    return canonicalize_name(text(entry, "name", where)), None if version is None else version_of(version, where)
+    return name_of(text(entry, "name", where), where), None if version is None else version_of(version, where)
+
+
+def name_of(spelled: str, where: str) -> NormalizedName:
+    """A project's name, normalised: it becomes part of an address, so that nothing else may pass for one.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    try:
+        return canonicalize_name(spelled, validate=True)
+    except InvalidName as error:
+        raise ConfigurationError(f"{where}: expected a project's name, found {spelled!r:.80}") from error
 
 
 def version_of(found: object, where: str) -> Version:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from packaging.pylock import Package, PackageSdist, PackageWheel, Pylock, PylockValidationError
 
 from proxy.errors import ConfigurationError
+from proxy.lockfiles.fields import name_of
 from proxy.lockfiles.model import Pinned
 from proxy.settings import read_toml
 from proxy.simple.fields import parse_sha256
@@ -37,7 +38,7 @@ def _files(package: Package) -> Iterator[Pinned]:
         if file.path is not None and file.url is None:
             continue
         yield Pinned(
-            project=package.name,
+            project=name_of(package.name, "packages"),
             version=package.version,
             filename=file.filename,
             sha256=parse_sha256(file.hashes.get("sha256", "")),

@@ -10,10 +10,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.utils import canonicalize_name
 
 from proxy.errors import ConfigurationError
-from proxy.lockfiles.fields import basename, package, sha256_of, table, tables, text, version_of
+from proxy.lockfiles.fields import basename, name_of, package, sha256_of, table, tables, text, version_of
 from proxy.lockfiles.model import Pinned
 from proxy.settings import read_toml
 
@@ -116,7 +115,7 @@ def read_pipfile(document: str, source: str) -> _Read:
 
 
 def _locked(spelled: str, entry: Mapping[str, Any], where: str) -> _Read:
-    name = canonicalize_name(spelled)
+    name = name_of(spelled, where)
     other = next((key for key in ("git", "hg", "svn", "bzr", "path", "file", "url") if key in entry), None)
     if other is not None:
         return [], [f"{name}: from {other} {entry[other]}, not from an index"]

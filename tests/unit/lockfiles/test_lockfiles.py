@@ -163,6 +163,8 @@ def test_a_pylock_brings_the_publishers_it_recorded() -> None:
         ("Pipfile.lock", '{"default": []}'),
         ("Pipfile.lock", '{"default": {"f": 1}}'),
         ("Pipfile.lock", "[" * 100_000),
+        ("Pipfile.lock", '{"default": {"../evil": {"hashes": ["sha256:' + A + '"]}}}'),
+        ("poetry.lock", "[[package]]\nname = '../evil'\nfiles = []"),
         ("pylock.toml", 'lock-version = "9"\ncreated-by = "x"\npackages = []'),
         ("pylock.toml", "packages = 1"),
         ("requirements.txt", "what is this"),
