@@ -131,7 +131,7 @@ async def assembled(
             stack.push_async_callback(_end, renewing)
         upstream = Upstream(
             limits=configuration.limits,
-            authorizations=Authorizations(indexes, environ),
+            authorizations=await asyncio.to_thread(Authorizations, indexes, environ),
             proxies=getproxies_environment(),
         )
         await upstream.start()

@@ -154,6 +154,7 @@ async def running(
     clock: Clock | None = None,
     patience: timedelta = timedelta(seconds=10),
     configuration: Configuration | None = None,
+    environ: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Running]:
     """A proxy in front of `index`, its storage under `directory`."""
     clock = clock or Clock()
@@ -162,7 +163,7 @@ async def running(
     async with (
         recording(chosen.audit, clock) as trail,
         assembled(
-            chosen, judged_by, environ={}, clock=clock, gate_settings=GateSettings(patience=patience)
+            chosen, judged_by, environ=environ or {}, clock=clock, gate_settings=GateSettings(patience=patience)
         ) as assembly,
         watching_loop(),
     ):
