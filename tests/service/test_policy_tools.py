@@ -249,6 +249,20 @@ def test_audit_holds_files_to_the_publishers_that_a_pylock_recorded(house: House
     assert "none of those whom the lockfile recorded" in out
 
 
+def test_a_pylock_that_recorded_a_publisher_notices_provenance_that_is_gone(house: House) -> None:
+    house.policy.write_text(f'{LENIENT}ratchet = "off"\n')
+    identities = {"widget": [WIDGET.publisher()], "gadget": [GADGET.publisher()]}
+    # A file beside a signed one may never have had an attestation: the identities are the package's, not each file's.
+    house.files.append(house.publish(wheel("widget", "1.0", tag="py2-none-any"), None))
+    path = house.written("pylock.toml", lockfiles.pylock(house.files, identities))
+    assert house.assay("audit", path)[0] == 0
+    house.files[2].provenance = None
+    house.index.touch("gadget")
+    status, out = house.assay("audit", path, "--json")
+    codes = {entry["filename"]: entry["codes"] for entry in json.loads(out)["files"] if entry["codes"]}
+    assert (status, codes) == (1, {"gadget-2.0-py3-none-any.whl": ["lock-identity"]})
+
+
 def test_waive_writes_a_waiver_for_exactly_these_files_and_the_policy_obeys_it(house: House) -> None:
     house.policy.write_text(STRICT)
     plain, twin = house.files[3], house.publish(wheel("plain", "1.1"), None)
