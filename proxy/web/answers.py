@@ -6,7 +6,6 @@ its title and detail) and the HTML for browsers. Everything that comes from othe
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,16 +27,13 @@ from proxy.errors import (
 )
 from proxy.gate import WithheldError
 from proxy.policy.reasons import ReasonJson, reasons_json, sentence
+from proxy.simple.model import NormalizedName
+from proxy.web.people.layout import HEADERS, page
+from proxy.web.people.markup import element, joined, when
 
 RETRY_AFTER = "5"
 """Seconds. pip obeys it silently, five times, so never say more (DESIGN, Routes)."""
 _LONGEST_PHRASE = 200
-
-HTML_HEADERS: Mapping[str, str] = {
-    "Content-Type": "text/html; charset=utf-8",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'",
-    "X-Content-Type-Options": "nosniff",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,12 +49,14 @@ class Problem:
     """Reason phrase: what pip shows."""
     reasons: list[ReasonJson] = field(default_factory=list)
     headers: Mapping[str, str] = field(default_factory=dict)
+    project: NormalizedName | None = None
+    """Whose page says more."""
 
 
 def problem_of(error: AssayError) -> Problem:
     """The answer to an error, by DESIGN's table."""
     if isinstance(error, WithheldError):
-        phrase = sentence(error.withheld)
+        phrase, distribution = sentence(error.withheld), error.withheld.file.distribution
         reasons = reasons_json(error.withheld)
         detail = " ".join(str(reason["message"]) for reason in reasons)
         return Problem(
@@ -68,6 +66,7 @@ def problem_of(error: AssayError) -> Problem:
             detail=detail,
             phrase=phrase,
             reasons=reasons,
+            project=distribution.project if distribution is not None else None,
         )
     status, kind, title = _classified(error)
     headers = {"Retry-After": RETRY_AFTER} if status is HTTPStatus.SERVICE_UNAVAILABLE else {}
@@ -98,12 +97,18 @@ def _classified(error: AssayError) -> tuple[HTTPStatus, str, str]:
             return HTTPStatus.INTERNAL_SERVER_ERROR, "fault", "A fault of the proxy"
 
 
-def response_to(problem: Problem, accept: str | None) -> web.Response:
-    """The problem as a response: HTML for a browser, a problem document for everybody else."""
+def response_to(problem: Problem, accept: str | None, root: str) -> web.Response:
+    """The problem as a response: HTML for a browser, a problem document for everybody else.
+
+    Args:
+        problem: what went wrong.
+        accept: the request's header.
+        root: relative address of ``/`` from the request's.
+    """
     headers = {"Cache-Control": "no-store", "Vary": "Accept", **problem.headers}
     if _is_browser(accept):
-        headers |= HTML_HEADERS
-        body = _page(problem)
+        headers |= HEADERS
+        body = _page(problem, root)
     else:
         headers |= {"Content-Type": "application/problem+json", "X-Content-Type-Options": "nosniff"}
         document: dict[str, object] = {
@@ -132,16 +137,22 @@ def _is_browser(accept: str | None) -> bool:
     return first.strip().lower() in {"text/html", "application/xhtml+xml"}
 
 
-def _page(problem: Problem) -> bytes:
-    rows = "".join(
-        f"<li><strong>{html.escape(str(reason['code']))}</strong>"
-        f"{' (' + html.escape(str(reason['rule'])) + ')' if reason.get('rule') else ''}: "
-        f"{html.escape(str(reason['message']))}</li>"
+def _page(problem: Problem, root: str) -> bytes:
+    reasons = [
+        joined(
+            (
+                element("strong", reason["code"]),
+                f" ({reason['rule']})" if reason["rule"] else "",
+                f": {reason['message']}",
+            )
+        )
         for reason in problem.reasons
+    ]
+    more = element("a", "What is known of this project", href=f"{root}project/{problem.project}")
+    return page(
+        problem.title,
+        element("h1", problem.title),
+        element("ul", *(element("li", each) for each in reasons)) if reasons else element("p", problem.detail),
+        when(problem.project is not None, element("p", more)),
+        root=root,
     )
-    detail = f"<ul>{rows}</ul>" if rows else f"<p>{html.escape(problem.detail)}</p>"
-    title = html.escape(problem.title)
-    return (
-        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>'
-        f"<body><h1>{title}</h1>{detail}</body></html>"
-    ).encode()

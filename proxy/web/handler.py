@@ -122,13 +122,14 @@ class Handler:
         try:
             response = await self._decided(request, route)
         except AssayError as error:
-            response = response_to(problem_of(error), request.headers.get("Accept"))
+            response = response_to(problem_of(error), request.headers.get("Accept"), _root_from(request))
         except ConnectionError:
             # Cut on purpose, or the client left; there is nobody to answer.
             raise
         except Exception as error:  # noqa: BLE001 - the last resort: a fault is logged and answered, not leaked
             telemetry.failure("request-failed", error, path=request.path)
-            response = response_to(problem_of(AssayError("see the proxy's log")), request.headers.get("Accept"))
+            accept = request.headers.get("Accept")
+            response = response_to(problem_of(AssayError("see the proxy's log")), accept, _root_from(request))
         if not response.prepared:
             response.headers["X-Request-Id"] = telemetry.request_id.get() or ""
         return response
@@ -238,6 +239,11 @@ def _tell_exception(approved: Approved) -> None:
             despite=[reason.code.value for reason in approved.despite],
             notes=[printable(note) for note in approved.notes],
         )
+
+
+def _root_from(request: web.BaseRequest) -> str:
+    """The relative address of ``/``, so that it holds behind any path prefix."""
+    return "../" * (request.raw_path.partition("?")[0].count("/") - 1)
 
 
 def _document(body: bytes, content_type: str) -> web.Response:

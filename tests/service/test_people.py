@@ -278,6 +278,30 @@ async def test_search_and_names_lead_to_a_project_and_nowhere_else(
     assert (answer.status, answer.headers.get("Location")) == (status, location)
 
 
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+async def test_a_refusal_in_a_browser_says_why_and_leads_to_the_project(proxy: Running) -> None:
+    page = harmless((await proxy.get("/")).body)
+    refused = next(link for link in page.links if link == "project/denied")
+    path = next(iter((await proxy.assembly.gate.page(NormalizedName("denied"))).by_location))
+    answer = await proxy.get(f"/files/{path}", BROWSER)
+    found = harmless(answer.body)
+    assert answer.status == 403
+    assert f"denied (not this one): denied by the policy: we use {SCRIPT} another library" in found.text
+    up = "../" * path.count("/") + "../"
+    assert f"{up}{refused}" in found.links
+    assert (await proxy.get(f"/{refused}")).status == 200
+
+
+async def test_an_unknown_project_in_a_browser_can_be_searched_again(proxy: Running) -> None:
+    answer = await proxy.get("/project/unknown", BROWSER)
+    found = harmless(answer.body)
+    assert answer.status == 404
+    assert "No such project" in found.text
+    assert [each["action"] for tag, each in found.elements if tag == "form"] == ["../search"]
+
+
 async def test_a_page_of_many_versions_comes_in_pieces_that_hold_them_all(tmp_path: Path) -> None:
     async with Index() as index, running(index, tmp_path) as proxy:
         for minor in range(VERSIONS * 2 + 5):
