@@ -14,12 +14,17 @@ from proxy.web.routes import (
     DistributionMetadata,
     FileProvenance,
     Home,
+    Metrics,
     Moved,
     Nowhere,
+    PolicyStory,
     ProjectPage,
+    ProjectStory,
     Ready,
     RootList,
     Route,
+    Search,
+    label_of,
     route_of,
 )
 
@@ -32,6 +37,21 @@ FOO = NormalizedName("foo")
         ("/", Home()),
         ("/healthz", Alive()),
         ("/readyz", Ready()),
+        ("/metrics", Metrics()),
+        ("/policy", PolicyStory()),
+        ("/project/foo", ProjectStory(FOO, 1)),
+        ("/project/foo?page=12", ProjectStory(FOO, 12)),
+        ("/project/foo?page=0", ProjectStory(FOO, 1)),
+        ("/project/foo?page=-1", ProjectStory(FOO, 1)),
+        ("/project/foo?page=9999999", ProjectStory(FOO, 1)),
+        ("/project/foo?page=%D9%A1", ProjectStory(FOO, 1)),
+        ("/project/Foo", Moved(to="foo")),
+        ("/project/Foo/", Moved(to="../foo")),
+        ("/project/", Nowhere()),
+        ("/project/a%2Fb", Nowhere()),
+        ("/search?name=Foo", Search(to="project/foo")),
+        ("/search?name=a%0D%0Ab", Search(to=None)),
+        ("/search?name=" + "a" * 300, Search(to=None)),
         ("/simple", Moved(to="simple/")),
         ("/simple/", RootList(format=None)),
         ("/simple/?format=application/vnd.pypi.simple.v1%2Bjson", RootList("application/vnd.pypi.simple.v1+json")),
@@ -76,8 +96,8 @@ def test_any_other_address_is_nowhere(target: str) -> None:
 
 
 @given(st.text())
-def test_no_target_is_an_error(target: str) -> None:
-    route_of(target)
+def test_no_target_is_an_error_and_each_has_a_label(target: str) -> None:
+    assert label_of(route_of(target))
 
 
 @given(st.text(), st.text())
@@ -92,3 +112,11 @@ def test_a_redirect_never_leaves_the_proxy_nor_writes_a_header(name: str, query:
             )
         case _:
             pass
+
+
+@given(st.text(), st.text())
+def test_a_search_leads_to_a_project_or_to_nothing(name: str, more: str) -> None:
+    for target in (f"/search?name={name}&{more}", f"/search?{more}&name={name}"):
+        route = route_of(target)
+        if isinstance(route, Search) and route.to is not None:
+            assert route_of(f"/{route.to}") == ProjectStory(NormalizedName(route.to.removeprefix("project/")), 1)

@@ -1,0 +1,59 @@
+"""Who the proxy is to a client, and who the client is to the proxy: believed only from whom configuration names."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.config import ServerSettings
+from proxy.web.origin import address_of, client_of, origin_of
+
+BEHIND = ServerSettings.model_validate(
+    {"trusted-proxies": ["10.0.0.0/8"], "allowed-hosts": ["pypi.acme.example", "127.0.0.1"]}
+)
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "client"),
+    [
+        ("192.0.2.9", "6.6.6.6", "192.0.2.9"),
+        ("10.0.0.1", None, "10.0.0.1"),
+        ("10.0.0.1", "192.0.2.7", "192.0.2.7"),
+        ("10.0.0.1", "6.6.6.6, 192.0.2.7", "192.0.2.7"),
+        ("10.0.0.1", "192.0.2.7, 10.0.0.2", "192.0.2.7"),
+        ("10.0.0.1", "192.0.2.7, nonsense", "10.0.0.1"),
+        ("10.0.0.1", "nonsense, 10.0.0.2", "10.0.0.2"),
+        ("10.0.0.1", "2001:DB8::1", "2001:db8::1"),
+        (None, "192.0.2.7", None),
+    ],
+)
+def test_a_client_is_the_last_address_that_no_trusted_proxy_has(
+    peer: str | None, forwarded: str | None, client: str | None
+) -> None:
+    headers = {} if forwarded is None else {"X-Forwarded-For": forwarded}
+    assert client_of(headers, peer=peer, settings=BEHIND) == client
+
+
+@given(st.text(max_size=60))
+def test_what_a_client_says_of_itself_is_never_its_address(claim: str) -> None:
+    assert client_of({"X-Forwarded-For": claim}, peer="192.0.2.9", settings=BEHIND) == "192.0.2.9"
+    assert client_of({"X-Forwarded-For": f"{claim}, 192.0.2.7"}, peer="10.0.0.1", settings=BEHIND) == "192.0.2.7"
+
+
+@pytest.mark.parametrize(
+    ("peer", "headers", "address", "secure"),
+    [
+        ("192.0.2.9", {"Host": "pypi.acme.example"}, "http://pypi.acme.example", False),
+        ("192.0.2.9", {"Host": "127.0.0.1:8080"}, "http://127.0.0.1:8080", True),
+        ("192.0.2.9", {"Host": "evil.example"}, None, False),
+        ("192.0.2.9", {"Host": "pypi.acme.example", "X-Forwarded-Proto": "https"}, "http://pypi.acme.example", False),
+        ("10.0.0.1", {"Host": "pypi.acme.example", "X-Forwarded-Proto": "https"}, "https://pypi.acme.example", True),
+        ("10.0.0.1", {"Host": "x", "X-Forwarded-Host": "pypi.acme.example"}, "http://pypi.acme.example", False),
+    ],
+)
+def test_people_are_told_an_address_over_plain_http_too_and_provenance_only_a_secure_one(
+    peer: str, headers: dict[str, str], address: str | None, *, secure: bool
+) -> None:
+    assert address_of(headers, peer=peer, tls=False, settings=BEHIND) == address
+    assert origin_of(headers, peer=peer, tls=False, settings=BEHIND) == (address if secure else None)
