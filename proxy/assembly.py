@@ -24,6 +24,7 @@ from proxy.gate import Gate, GateSettings, Pages, Proofs
 from proxy.gate.contents import FileContents
 from proxy.gate.metadata import Metadata
 from proxy.gate.renewal import renew_for_ever
+from proxy.gate.revalidation import Revalidation
 from proxy.gate.root_list import RootList
 from proxy.gate.wheels import Wheels
 from proxy.policy.document import BUILT_IN, load_policy
@@ -141,14 +142,16 @@ async def assembled(
         blobs = SturdyBlobs(store.blobs, spares)
         downloads = Downloads(blobs, pause=_pause)
         stack.push_async_callback(downloads.close)
+        proofs = Proofs(upstream=upstream, records=store.records, verifier=verifier, clock=clock)
         gate = Gate(
             indexes=indexes,
             policy=policy,
             pages=Pages(upstream=upstream, records=store.records, clock=clock),
-            proofs=Proofs(upstream=upstream, records=store.records, verifier=verifier),
+            proofs=proofs,
             contents=FileContents(blobs=blobs, downloads=downloads, upstream=upstream),
             metadata=Metadata(upstream=upstream, records=store.records),
             wheels=Wheels(records=store.records),
+            revalidation=Revalidation(proofs=proofs, records=store.records, clock=clock),
             ledger=store.ledger,
             clock=clock,
             settings=gate_settings,

@@ -6,7 +6,8 @@ becomes a claim: each field here comes from the signing certificate, the transpa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import TypeAlias
@@ -178,3 +179,22 @@ def identity_of(attestation: Attestation) -> Identity | None:
     else:
         return None
     return Identity(trust_root=attestation.trust_root, issuer=claims.issuer, subject=subject)
+
+
+def united(latest: Evidence, earlier: Sequence[Evidence]) -> Evidence:
+    """What several documents of one file prove together: evidence once recorded counts beside the latest.
+
+    A forged latest document is forged, whatever came before; a forged earlier one was replaced and counts for nothing.
+    """
+    if isinstance(latest, Forged):
+        return latest
+    documents = [each for each in (latest, *earlier) if isinstance(each, Attested)]
+    if not documents or (len(documents) == 1 and documents[0] is latest):
+        return latest
+    attestations: list[Attestation] = []
+    for document in documents:
+        # A rule's predicates must stand in one bundle, so bundles of different documents keep apart.
+        first = 1 + max((each.bundle for each in attestations), default=-1)
+        attestations += [replace(each, bundle=first + each.bundle) for each in document.attestations]
+    ignored = tuple(reason for document in documents for reason in document.ignored)
+    return Attested(attestations=tuple(attestations), ignored=ignored)

@@ -30,6 +30,7 @@ from proxy.gate.judging import Court
 from proxy.gate.metadata import Metadata
 from proxy.gate.pages import Page, Pages
 from proxy.gate.proofs import Proofs
+from proxy.gate.revalidation import Revalidation
 from proxy.gate.wheels import Opener, Wheels, is_wheel
 from proxy.indexes import Indexes, IndexSettings, hosts
 from proxy.policy.judge import metadata_from_wheel
@@ -72,12 +73,14 @@ class Gate:
         contents: FileContents,
         metadata: Metadata,
         wheels: Wheels,
+        revalidation: Revalidation,
         ledger: Ledger,
         clock: Callable[[], datetime],
         settings: GateSettings | None = None,
     ) -> None:
         self.policy = policy
         """Replaced as a whole on reload; the next request obeys it."""
+        self.revalidation = revalidation
         self._indexes = indexes
         self._pages = pages
         self._proofs = proofs
@@ -210,6 +213,7 @@ class Gate:
         for flight in flights:
             flight.cancel()
         await asyncio.gather(*flights, return_exceptions=True)
+        await self.revalidation.close()
         await self._pages.close()
 
     def _is_current(self, judged: Judged, *, overdue: timedelta = timedelta(0)) -> bool:
@@ -234,6 +238,11 @@ class Gate:
             telemetry.failure("page-failed", error, project=name)
 
     async def _fly(self, name: NormalizedName) -> Judged:
+        judged = self._remember(name, await self._renewed(name))
+        self._revalidate(judged)
+        return judged
+
+    async def _renewed(self, name: NormalizedName) -> Judged:
         index = self._owner(name)
         history = await self._ledger.history(index.name, name)
         page = await self._pages.current(index, name, newest_serial=history.serial)
@@ -250,8 +259,21 @@ class Gate:
             and known.holds(policy=self.policy.digest, roots=self._proofs.roots_digest, now=self._clock())
             and known.news == self._wheels.news(index, name)
         ):
-            return self._remember(name, replace(known, page=page))
-        return self._remember(name, await self._court.judge(self.policy, page, history))
+            return replace(known, page=page)
+        return await self._court.judge(self.policy, page, history)
+
+    def _revalidate(self, judged: Judged) -> None:
+        """Ask again, in the background, for provenance that may have been replaced since the page was last renewed."""
+        page = judged.page
+        if not page.stale:
+            files = [each.file for each in judged.verdicts if each.file.provenance and each.file.sha256]
+            self.revalidation.begin(page.index, page.project.name, files, self._reconsider)
+
+    def _reconsider(self, name: NormalizedName) -> None:
+        """Judge a project anew at the next request, also where a flight that knows nothing yet is about to land."""
+        self._forget(name)
+        if (flight := self._flights.get(name)) is not None:
+            flight.add_done_callback(lambda _: self._forget(name))
 
     def _reserved(self, index: IndexSettings, name: NormalizedName) -> Page:
         """An empty page for a name that its index reserves and does not have: a 404 would send uv elsewhere."""

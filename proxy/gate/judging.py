@@ -15,9 +15,10 @@ from typing import TypeVar
 
 from proxy.evidence import Evidence, Forged
 from proxy.gate import reserved
+from proxy.gate.documents import FileKey
 from proxy.gate.judged import Judged, by_location
 from proxy.gate.pages import Page
-from proxy.gate.proofs import FileKey, Proof, Proofs
+from proxy.gate.proofs import Proof, Proofs
 from proxy.gate.wheels import Wheels, mismatched, offered
 from proxy.indexes import hosts
 from proxy.policy.judge import IndexFacts, changes_of, decide_page, next_change

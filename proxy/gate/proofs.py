@@ -14,23 +14,21 @@ named by its digest, and evidence is remembered under all that it depends on, so
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 from urllib.parse import quote
 
 from proxy import telemetry
 from proxy.attestation.codec import decode_evidence, encode_evidence, evidence_key
 from proxy.attestation.workers import Job, Verifier
 from proxy.errors import AssayError
-from proxy.evidence import OMITTED, Attested, Evidence, Forged, Unattested, Unverifiable
+from proxy.evidence import OMITTED, Attested, Evidence, Forged, Unattested, Unverifiable, united
+from proxy.gate.documents import Documents, FileKey, Pointer, digest_of, document_key, key_of, pointer_key, sha256_of
 from proxy.indexes import IndexSettings
 from proxy.ports import History, Records
 from proxy.simple.model import File, NormalizedName, Sha256
-from proxy.simple.parse import parse_sha256
 from proxy.telemetry.metrics import EVIDENCE, VERIFICATION_SECONDS
 from proxy.upstream import PROVENANCE_ACCEPT, Fetched, Upstream
 
@@ -51,9 +49,6 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 _T = TypeVar("_T")
 
-FileKey: TypeAlias = tuple[str, Sha256]
-"""(filename, digest): what an attestation's statement names."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
@@ -67,9 +62,13 @@ class Proof:
 class Proofs:
     """Provenance and evidence of files."""
 
-    def __init__(self, *, upstream: Upstream, records: Records, verifier: Verifier) -> None:
+    def __init__(
+        self, *, upstream: Upstream, records: Records, verifier: Verifier, clock: Callable[[], datetime]
+    ) -> None:
         self._upstream = upstream
         self._records = records
+        self._documents = Documents(records)
+        self._clock = clock
         self._verifier = verifier
         self._slots: dict[str, asyncio.Semaphore] = {}
 
@@ -88,8 +87,8 @@ class Proofs:
             UpstreamError: the index answers nonsense for one.
             VerificationUnavailableError: our own failure.
         """
-        asked = [file for file in files if _address(index, project, file) or _digest(file) in history.evidence]
-        proofs = {_key(file): Proof(evidence=Unattested(), document=None) for file in files}
+        asked = [file for file in files if _address(index, project, file) or digest_of(file) in history.evidence]
+        proofs = {key_of(file): Proof(evidence=Unattested(), document=None) for file in files}
         newest_first = sorted(asked, key=lambda file: file.upload_time or _LONG_AGO, reverse=True)
         batches = [newest_first[start : start + _BATCH] for start in range(0, len(newest_first), _BATCH)]
         two_at_once = asyncio.Semaphore(2)
@@ -113,7 +112,25 @@ class Proofs:
         Raises:
             UpstreamError: it cannot be had now.
         """
-        return await self._document(index, project, file, _decoded_pointer(await self._records.get(_pointer_key(file))))
+        return await self._document(index, project, file, await self._documents.pointer(file))
+
+    async def offered(self, index: IndexSettings, project: NormalizedName, file: File) -> bytes | None:
+        """The document that the index has now, whatever was seen before.
+
+        Raises:
+            UpstreamError: it cannot be asked now.
+        """
+        return await self._document(index, project, file, None)
+
+    async def learn(
+        self, index: IndexSettings, project: NormalizedName, file: File, document: bytes, before: Pointer
+    ) -> None:
+        """Verify a document that took the place of `before`'s, and record it beside that.
+
+        Raises:
+            VerificationUnavailableError: our own failure.
+        """
+        await self._verified(index, project, [(file, document)], {key_of(file): before})
 
     async def _batch(
         self,
@@ -123,16 +140,16 @@ class Proofs:
         history: History,
         trouble: list[AssayError],
     ) -> dict[FileKey, Proof]:
-        pointers = await self._pointers(files)
+        pointers = await self._documents.pointers(files)
         proofs = await self._recorded(index, files, pointers)
         missing = [file for file in files if not isinstance(_evidence(proofs, file), _Settled)]
 
         async def fetch(file: File) -> bytes | AssayError | None:
-            known = proofs.get(_key(file))
+            known = proofs.get(key_of(file))
             try:
                 if known is not None:
                     return await self._document_again(index, project, file, known)
-                return await self._document(index, project, file, pointers.get(_key(file)), trouble)
+                return await self._document(index, project, file, pointers.get(key_of(file)), trouble)
             except AssayError as error:
                 trouble.append(error)
                 return error
@@ -140,15 +157,16 @@ class Proofs:
         fetched = await _all(fetch(file) for file in missing)
         jobs: list[tuple[File, bytes]] = []
         for file, document in zip(missing, fetched, strict=True):
-            if isinstance(document, AssayError) or (document is None and _key(file) in proofs):
+            if isinstance(document, AssayError) or (document is None and key_of(file) in proofs):
                 continue
             if document is not None:
                 jobs.append((file, document))
-            elif file.provenance is None and _digest(file) not in history.evidence:
-                proofs[_key(file)] = Proof(evidence=Unattested(), document=None)
+            elif file.provenance is None and digest_of(file) not in history.evidence:
+                proofs[key_of(file)] = Proof(evidence=Unattested(), document=None)
             else:
-                proofs[_key(file)] = Proof(evidence=_omitted(file, history), document=None)
-        return proofs | await self._verified(index, project, jobs)
+                proofs[key_of(file)] = Proof(evidence=_omitted(file, history), document=None)
+        fresh = await self._verified(index, project, jobs, pointers)
+        return proofs | {key: await self._with_earlier(index, key, proof, pointers) for key, proof in fresh.items()}
 
     async def _document_again(
         self, index: IndexSettings, project: NormalizedName, file: File, known: Proof
@@ -162,43 +180,66 @@ class Proofs:
                 document = await self._document(index, project, file, None)
         except (AssayError, TimeoutError):
             return None
-        return None if document is None or _sha256(document) == known.document else document
-
-    async def _pointers(self, files: Sequence[File]) -> dict[FileKey, Sha256]:
-        found = await self._records.get_many([_pointer_key(file) for file in files])
-        decoded = {_key(file): _decoded_pointer(found.get(_pointer_key(file))) for file in files}
-        return {key: pointer for key, pointer in decoded.items() if pointer is not None}
+        return None if document is None or sha256_of(document) == known.document else document
 
     async def _recorded(
-        self, index: IndexSettings, files: Sequence[File], pointers: Mapping[FileKey, Sha256]
+        self, index: IndexSettings, files: Sequence[File], pointers: Mapping[FileKey, Pointer]
     ) -> dict[FileKey, Proof]:
         """Evidence under the roots in force, or under earlier ones if all that vouched for it is still listed."""
+        wanted = {
+            (key_of(file), document): pointers[key_of(file)]
+            for file in files
+            if key_of(file) in pointers
+            for document in (pointers[key_of(file)].document, *pointers[key_of(file)].earlier)
+        }
+        found = await self._evidence_of(index, list(wanted))
         proofs: dict[FileKey, Proof] = {}
+        for (key, document), pointer in wanted.items():
+            if document == pointer.document and (key, document) in found:
+                earlier = [found[key, each] for each in pointer.earlier if (key, each) in found]
+                proofs[key] = Proof(evidence=united(found[key, document], earlier), document=document)
+        return proofs
+
+    async def _with_earlier(
+        self, index: IndexSettings, key: FileKey, proof: Proof, pointers: Mapping[FileKey, Pointer]
+    ) -> Proof:
+        """A fresh proof beside what was recorded before: evidence once recorded counts."""
+        if key not in pointers:
+            return proof
+        seen = [document for document in (pointers[key].document, *pointers[key].earlier) if document != proof.document]
+        found = await self._evidence_of(index, [(key, document) for document in seen])
+        return Proof(evidence=united(proof.evidence, list(found.values())), document=proof.document)
+
+    async def _evidence_of(
+        self, index: IndexSettings, wanted: Sequence[tuple[FileKey, Sha256]]
+    ) -> dict[tuple[FileKey, Sha256], Evidence]:
+        """Recorded evidence, under the roots in force, or under earlier ones as far as it still stands."""
+        found: dict[tuple[FileKey, Sha256], Evidence] = {}
         trust = index.trust
         current = self._verifier.digest_for(trust)
         for roots in (current, *self._verifier.earlier_digests_for(trust)):
             keys = {
-                _key(file): evidence_key(_digest(file), file.filename, pointers[_key(file)], roots)
-                for file in files
-                if _key(file) in pointers and _key(file) not in proofs
+                (file, document): evidence_key(file[1], file[0], document, roots)
+                for file, document in wanted
+                if (file, document) not in found
             }
             records = await self._records.get_many(list(keys.values()))
-            for file_key, key in keys.items():
+            for asked, key in keys.items():
                 evidence = decode_evidence(records[key]) if key in records else None
                 if evidence is not None and (roots == current or self._verifier.still_stands(evidence, trust)):
-                    proofs[file_key] = Proof(evidence=evidence, document=pointers[file_key])
-        return proofs
+                    found[asked] = evidence
+        return found
 
     async def _document(
         self,
         index: IndexSettings,
         project: NormalizedName,
         file: File,
-        pointer: Sha256 | None,
+        pointer: Pointer | None,
         trouble: Sequence[AssayError] = (),
     ) -> bytes | None:
         """Our copy, else the index's; None where the index says there is none. `trouble` of others ends it too."""
-        if pointer is not None and (stored := await self._stored(pointer)) is not None:
+        if pointer is not None and (stored := await self._documents.stored(pointer.document)) is not None:
             return stored
         address = _address(index, project, file)
         if address is None:
@@ -212,46 +253,44 @@ class Proofs:
             )
         return answer.body if isinstance(answer, Fetched) else None
 
-    async def _stored(self, digest: Sha256) -> bytes | None:
-        document = await self._records.get(_document_key(digest))
-        if document is None or _sha256(document) == digest:
-            return document
-        telemetry.warning("record-broken", record="provenance", sha256=digest)
-        await self._records.delete(_document_key(digest))
-        return None
-
     async def _verified(
-        self, index: IndexSettings, project: NormalizedName, jobs: Sequence[tuple[File, bytes]]
+        self,
+        index: IndexSettings,
+        project: NormalizedName,
+        jobs: Sequence[tuple[File, bytes]],
+        pointers: Mapping[FileKey, Pointer],
     ) -> dict[FileKey, Proof]:
+        """The proofs of documents just fetched, recorded; by themselves, without what was seen before."""
         if not jobs:
             return {}
         roots = self._verifier.digest_for(index.trust)
         with VERIFICATION_SECONDS.time():
             found = await self._verifier.verify(
                 [
-                    Job(filename=file.filename, sha256=_digest(file), provenance=document, trust=index.trust)
+                    Job(filename=file.filename, sha256=digest_of(file), provenance=document, trust=index.trust)
                     for file, document in jobs
                 ]
             )
         proofs: dict[FileKey, Proof] = {}
         records: dict[str, bytes] = {}
         for (file, document), evidence in zip(jobs, found, strict=True):
-            digest = _sha256(document)
-            proofs[_key(file)] = Proof(evidence=evidence, document=digest)
+            digest = sha256_of(document)
+            proofs[key_of(file)] = Proof(evidence=evidence, document=digest)
             EVIDENCE.labels(type(evidence).__name__.lower()).inc()
             if isinstance(evidence, Forged):
                 _alarm(index, project, file, evidence)
-            records[_document_key(digest)] = document
-            records[_pointer_key(file)] = json.dumps({"document": digest}).encode()
+            records[document_key(digest)] = document
+            before = pointers.get(key_of(file)) or Pointer(document=digest)
+            records[pointer_key(file)] = before.followed_by(digest, self._clock().timestamp()).encoded()
             if roots == self._verifier.digest_for(index.trust):
                 # Else a root was renewed meanwhile, and which one spoke is not known: verified again next time.
-                records[evidence_key(_digest(file), file.filename, digest, roots)] = encode_evidence(evidence)
+                records[evidence_key(digest_of(file), file.filename, digest, roots)] = encode_evidence(evidence)
         await self._records.put_many(records)
         return proofs
 
 
 def _evidence(proofs: Mapping[FileKey, Proof], file: File) -> Evidence | None:
-    proof = proofs.get(_key(file))
+    proof = proofs.get(key_of(file))
     return None if proof is None else proof.evidence
 
 
@@ -269,7 +308,7 @@ def _alarm(index: IndexSettings, project: NormalizedName, file: File, evidence: 
 
 
 def _omitted(file: File, history: History) -> Forged:
-    seen = history.evidence.get(_digest(file))
+    seen = history.evidence.get(digest_of(file))
     expected = "the provenance that the page promises" if file.provenance else f"the provenance {seen}, seen before"
     return Forged(step=OMITTED, expected=expected, found="none: the index answers that there is none")
 
@@ -280,35 +319,6 @@ def _address(index: IndexSettings, project: NormalizedName, file: File) -> str |
         return file.provenance
     version, filename = quote(str(file.distribution.version)), quote(file.filename, safe="")
     return f"{index.provenance_from}integrity/{project}/{version}/{filename}/provenance"
-
-
-def _digest(file: File) -> Sha256:
-    if file.sha256 is None:
-        raise RuntimeError(f"{file.filename} has no sha256, so policy withholds it and never asks for its evidence")
-    return file.sha256
-
-
-def _key(file: File) -> FileKey:
-    return file.filename, _digest(file)
-
-
-def _sha256(document: bytes) -> Sha256:
-    return Sha256(hashlib.sha256(document).hexdigest())
-
-
-def _decoded_pointer(record: bytes | None) -> Sha256 | None:
-    try:
-        return parse_sha256(json.loads(record)["document"]) if record is not None else None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
-
-
-def _pointer_key(file: File) -> str:
-    return f"provenance:{file.sha256}:{file.filename}"
-
-
-def _document_key(digest: Sha256) -> str:
-    return f"document:{digest}"
 
 
 async def _all(jobs: Iterable[Coroutine[None, None, _T]]) -> list[_T]:

@@ -1,0 +1,113 @@
+"""An index that replaces, spoils or withdraws the provenance of a file: noticed on the page's rhythm, noted, judged."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from proxy.simple.model import NormalizedName
+from tests.world.distributions import wheel
+from tests.world.index import Index, Listed
+from tests.world.proxy import Running, running
+from tests.world.sigstore import WHEN, GitHub, PrivateSigstore
+
+ACME, OTHER = GitHub(repository="acme/foo"), GitHub(repository="other/foo")
+FOO = NormalizedName("foo")
+
+
+def policy(repository: str, revoked: str = "nobody/nothing") -> str:
+    return f"""
+version = 1
+[[rules]]
+name = "foo"
+projects = ["*"]
+publishers = [{{ kind = "GitHub", repository = "{repository}" }}]
+[[revocations]]
+publishers = [{{ kind = "GitHub", repository = "{revoked}" }}]
+reason = "stolen"
+"""
+
+
+async def renewed(proxy: Running, project: str = "foo") -> None:
+    """A page's freshness later, one request, and what it set off in the background."""
+    proxy.clock.now += timedelta(minutes=11)
+    await proxy.page(project)
+    await proxy.assembly.gate.revalidation.settled()
+
+
+def add(index: Index, sigstore: PrivateSigstore) -> Listed:
+    built = wheel("foo", "1.0")
+    return index.add(
+        built, upload_time=WHEN, provenance=sigstore.provenance(built.filename, built.sha256, ACME, when=WHEN)
+    )
+
+
+@pytest.fixture
+def sigstore() -> PrivateSigstore:
+    return PrivateSigstore(seed=5)
+
+
+async def test_a_replaced_document_counts_beside_the_earlier_one_and_is_noted_in_the_ledger(
+    tmp_path: Path, sigstore: PrivateSigstore, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Index() as index, running(index, tmp_path, policy=policy("acme/foo"), sigstore=sigstore) as proxy:
+        listed = add(index, sigstore)
+        name, digest = listed.built.filename, listed.built.sha256
+        assert await proxy.listed("foo") == {name}
+        other = sigstore.provenance(name, digest, OTHER, when=WHEN)
+        listed.provenance = other
+        await renewed(proxy)
+        assert await proxy.listed("foo") == {name}, "evidence once recorded counts"
+        assert (await proxy.get(listed.provenance_path)).body == other
+        assert "provenance-replaced" in [record.message for record in caplog.records]
+        history = await proxy.assembly.store.ledger.history("test", FOO)
+        assert list(history.evidence.values()) == [hashlib.sha256(other).hexdigest()]
+
+
+@pytest.mark.parametrize("revoked", ["acme/foo", "other/foo"])
+async def test_a_revocation_of_either_publisher_withholds_the_file(
+    tmp_path: Path, sigstore: PrivateSigstore, revoked: str
+) -> None:
+    rules = policy("*/foo", revoked)
+    async with Index() as index, running(index, tmp_path, policy=rules, sigstore=sigstore) as proxy:
+        listed = add(index, sigstore)
+        before = await proxy.listed("foo")
+        assert before == (set() if revoked == "acme/foo" else {listed.built.filename})
+        listed.provenance = sigstore.provenance(listed.built.filename, listed.built.sha256, OTHER, when=WHEN)
+        await renewed(proxy)
+        assert await proxy.withheld("foo") == {listed.built.filename: ["revoked"]}
+
+
+async def test_a_forged_replacement_withholds_and_a_good_one_afterwards_is_approved(
+    tmp_path: Path, sigstore: PrivateSigstore
+) -> None:
+    async with Index() as index, running(index, tmp_path, policy=policy("acme/foo"), sigstore=sigstore) as proxy:
+        listed = add(index, sigstore)
+        good = listed.provenance
+        assert await proxy.listed("foo") == {listed.built.filename}
+        listed.provenance = sigstore.provenance(listed.built.filename, "0" * 64, ACME, when=WHEN)
+        await renewed(proxy)
+        assert await proxy.withheld("foo") == {listed.built.filename: ["forged"]}
+        listed.provenance = good
+        await renewed(proxy)
+        assert await proxy.listed("foo") == {listed.built.filename}
+
+
+async def test_what_an_index_withdraws_still_counts_and_what_is_unchanged_is_not_verified_again(
+    tmp_path: Path, sigstore: PrivateSigstore
+) -> None:
+    async with Index() as index, running(index, tmp_path, policy=policy("acme/foo"), sigstore=sigstore) as proxy:
+        listed = add(index, sigstore)
+        assert await proxy.listed("foo") == {listed.built.filename}
+        await renewed(proxy)
+        assert index.count(listed.provenance_path) == 2
+        await proxy.page("foo")
+        await proxy.assembly.gate.revalidation.settled()
+        assert index.count(listed.provenance_path) == 2, "not before its page is due again"
+        listed.entry["provenance"] = listed.provenance_url
+        listed.provenance = None
+        await renewed(proxy)
+        assert await proxy.listed("foo") == {listed.built.filename}
