@@ -52,7 +52,7 @@ class UpstreamNonsenseError(UpstreamError):
 
 
 class UpstreamRefusedError(UpstreamNonsenseError):
-    """The index answers, and refuses to give this to us (401, 403, 451): what was remembered of it is not used either."""
+    """The index refuses to give this to us (401, 403, 451): what was remembered of it is not used either."""
 
 
 class UpstreamGoneError(UpstreamError):

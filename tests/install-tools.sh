@@ -41,6 +41,18 @@ python_tools() {
   fi
 }
 
+promtool() {  # out of Debian's package, which would also install a server
+  [ -x $TOOLS/bin/promtool ] && return
+  local fetched
+  fetched=$(mktemp -d)
+  (cd "$fetched" && apt-get download -qq prometheus) && mkdir -p $TOOLS/bin \
+    && dpkg-deb --fsys-tarfile "$fetched"/*.deb | tar -xO ./usr/bin/promtool >"$fetched/promtool" \
+    && install -m 0755 "$fetched/promtool" $TOOLS/bin/promtool
+  local status=$?
+  rm -rf "$fetched"
+  return $status
+}
+
 debian curl:curl wget:wget
 if [ "${1:-}" = image ]; then
   debian buildah:buildah podman:podman runc:runc mmdebstrap:mmdebstrap /usr/lib/podman/netavark:netavark
@@ -48,6 +60,7 @@ fi
 mkdir -p $TOOLS
 # A shell of its own: `set -e` is off inside a condition, and a half-made tool must not count as made.
 (set -e; python_tools) & wait $! || failed+=("what tests/deploy/tools.lock and helm.lock name")
+promtool || failed+=("promtool, out of Debian's package prometheus")
 if [ "${#failed[@]}" -ne 0 ]; then
   echo "install-tools: missing and not installable here: ${failed[*]}" >&2
   exit 1

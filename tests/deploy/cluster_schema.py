@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
-CUSTOM = frozenset({"ServiceMonitor"})
+CUSTOM = frozenset({"ServiceMonitor", "PrometheusRule"})
 """Kinds of operators, for which Kubernetes has no schema; a test looks at them by itself."""
 
 

@@ -241,7 +241,7 @@ def test_the_heaviest_format_is_served(weights: dict[Format, str]) -> None:
     st.integers(1, 40),
     st.booleans(),
 )
-def test_root_lists_are_read_alike_in_any_pieces(listed: list[str], size: int, escaped: bool) -> None:  # noqa: FBT001 - drawn
+def test_root_lists_are_read_alike_in_any_pieces(listed: list[str], size: int, escaped: bool) -> None:
     page = {"meta": {"api-version": "1.0", "x": listed}, "projects": [{"name": name, "x": [name]} for name in listed]}
     body = json.dumps(page, ensure_ascii=escaped).encode()
     whole, pieces = RootParser(JSON), RootParser(JSON)
@@ -268,7 +268,7 @@ def _valid(name: str) -> bool:
     ),
     st.booleans(),
 )
-def test_any_root_list_is_names_or_nonsense(pieces: list[str], html: bool) -> None:  # noqa: FBT001 - drawn
+def test_any_root_list_is_names_or_nonsense(pieces: list[str], html: bool) -> None:
     parser = RootParser("text/html" if html else JSON)
     with suppress(UpstreamNonsenseError):
         for piece in pieces:

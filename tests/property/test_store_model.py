@@ -84,7 +84,7 @@ class StoreModel(RuleBasedStateMachine):
         assert self.run(partial.digest()) == digest(bytes(content))
 
     @rule(one=consumes(partials), good=st.booleans())
-    def commit(self, one: tuple[DiskPartial, bytearray], good: bool) -> None:  # noqa: FBT001 - drawn
+    def commit(self, one: tuple[DiskPartial, bytearray], good: bool) -> None:
         partial, content = one
         alive = self.going.pop(id(partial), None) is not None
         expected = digest(bytes(content) if good else b"other" + bytes(content))

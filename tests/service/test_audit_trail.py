@@ -223,14 +223,21 @@ async def test_the_commands_verify_a_trail_and_detect_what_was_done_to_it(
     await asyncio.to_thread(judge)
 
 
-async def test_at_sigterm_everything_that_waits_is_written(tmp_path: Path) -> None:
-    """The real command, with a trail that nobody waits for ("alarm")."""
+@pytest.mark.parametrize(
+    ("on_failure", "how"),
+    [("alarm", signal.SIGTERM), ("refuse", signal.SIGTERM), ("refuse", signal.SIGKILL)],
+    ids=["nobody waits, told to end", "told to end", "killed"],
+)
+async def test_however_the_command_ends_what_was_served_is_in_the_trail(
+    tmp_path: Path, on_failure: str, how: signal.Signals
+) -> None:
     async with Index() as index:
         listed = index.add(wheel("foo", "1.0"))
         config = tmp_path / "proxy.toml"
         config.write_text(
             f'[server]\nport = 0\n[storage]\ndirectory = "{tmp_path}/assay"\n[trust]\nrefresh = false\n'
-            f'[audit]\npath = "audit.jsonl"\non-failure = "alarm"\n[[indexes]]\nname = "test"\nurl = "{index.url}"\n'
+            f'[audit]\npath = "audit.jsonl"\non-failure = "{on_failure}"\n'
+            f'[[indexes]]\nname = "test"\nurl = "{index.url}"\n'
             f'file-hosts = ["{index.files_host}"]\n'
         )
         serving = await asyncio.create_subprocess_exec(
@@ -260,9 +267,9 @@ async def test_at_sigterm_everything_that_waits_is_written(tmp_path: Path) -> No
                     return response.status
 
             assert set(await asyncio.gather(*(ask() for _ in range(40)))) == {200}
-        serving.send_signal(signal.SIGTERM)
+        serving.send_signal(how)
         logged = [json.loads(line) for line in (await serving.communicate())[1].splitlines()]
-        assert serving.returncode == 0
+        assert serving.returncode == (0 if how is signal.SIGTERM else -signal.SIGKILL)
     found = await entries(tmp_path)
     assert len(found) == 40
     assert len({entry["request"] for entry in found}) == 40

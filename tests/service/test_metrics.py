@@ -93,6 +93,7 @@ async def test_what_is_looked_at_is_of_now(tmp_path: Path) -> None:
         assert now["assay_policy", (("digest", proxy.assembly.gate.policy.digest[:12]), ("mode", "enforce"))] == 1
         assert now["assay_stored_limit_bytes", (("what", "blobs"),)] == 50 * 2**30
         assert ("assay_trust_root_age_seconds", (("root", "sigstore"),)) in now
+        assert now["process_resident_memory_bytes", ()] > 2**20
         proxy.assembly.gate.policy = proxy.assembly.gate.policy.model_copy(update={"waivers": ()})
         assert not [key for key in await scraped(proxy) if key[0] == "assay_waiver_expires_timestamp_seconds"]
 

@@ -170,6 +170,14 @@ def test_pin_writes_a_policy_under_which_audit_passes_and_a_stranger_does_not(ho
     assert "[not-pinned]" in out
 
 
+def test_explain_tells_what_a_lockfile_would_get(house: House) -> None:
+    lock = house.lock("pdm.lock")
+    assert house.assay("explain", lock) == house.assay("audit", lock)
+    house.policy.write_text(STRICT)
+    assert house.assay("explain", lock)[0] == 1
+    assert house.assay("explain", house.directory / "nowhere.lock")[0] == 2
+
+
 def test_pin_approves_nothing_that_is_withheld_today(house: House) -> None:
     forged = wheel("widget", "1.2")
     document = house.sigstore.provenance(forged.filename, "00" * 32, WIDGET, LONG_AGO)

@@ -210,7 +210,7 @@ def test_plain_http_is_refused_for_the_provenance_source_too() -> None:
         ("[::2]", False),
     ],
 )
-def test_loopback_is_known_by_name_and_address(host: str, local: bool) -> None:  # noqa: FBT001 - a table of facts
+def test_loopback_is_known_by_name_and_address(host: str, local: bool) -> None:
     assert is_loopback(host) is local
 
 

@@ -183,7 +183,7 @@ class Index:
         listed.built = built
         self.touch(built.project)
 
-    def yank(self, listed: Listed, reason: bool | str = True) -> None:  # noqa: FBT001, FBT002 - PEP 691's own type
+    def yank(self, listed: Listed, reason: bool | str = True) -> None:
         """Yank a file, with a reason or without; ``False`` takes it back."""
         listed.yanked = reason
         self.touch(listed.built.project)

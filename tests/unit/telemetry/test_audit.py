@@ -7,13 +7,16 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as settings_of
+from hypothesis import strategies as st
 
 from proxy.errors import StorageError, StorageInUseError
 from proxy.telemetry import audit
@@ -37,10 +40,9 @@ async def read(directory: Path) -> list[dict[str, Any]]:
     return [dict(entry.fields) for entry in entries]
 
 
-@contextmanager
-def full_disk(monkeypatch: pytest.MonkeyPatch, after: int = 0) -> Iterator[None]:
-    """Every write fails, once so many bytes more were taken."""
-    left, write = after, os.write
+def failing_after(left: int) -> Callable[[int, memoryview], int]:
+    """An `os.write` that takes so many bytes more."""
+    write = os.write
 
     def failing(descriptor: int, view: memoryview) -> int:
         nonlocal left
@@ -50,8 +52,14 @@ def full_disk(monkeypatch: pytest.MonkeyPatch, after: int = 0) -> Iterator[None]
         left -= taken
         return taken
 
+    return failing
+
+
+@contextmanager
+def full_disk(monkeypatch: pytest.MonkeyPatch, after: int = 0) -> Iterator[None]:
+    """Every write fails, once so many bytes more were taken."""
     with monkeypatch.context() as patched:
-        patched.setattr("proxy.telemetry.audit.os.write", failing)
+        patched.setattr("proxy.telemetry.audit.os.write", failing_after(after))
         yield
 
 
@@ -211,3 +219,43 @@ async def test_files_are_for_their_owner_alone(tmp_path: Path) -> None:
     assert oct((tmp_path / "new").stat().st_mode & 0o777) == "0o700"
     assert oct((tmp_path / "new" / "audit.jsonl").stat().st_mode & 0o777) == "0o600"
     assert json.loads((tmp_path / "new" / "audit.jsonl").read_bytes())["number"] == 1
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 4), st.none() | st.integers(0, 900), st.booleans()),
+        min_size=1,
+        max_size=12,
+    ),
+    st.integers(600, 4000),
+)
+@settings_of(max_examples=60)
+def test_wherever_the_disk_fails_or_the_proxy_ends_the_chain_holds_and_no_acknowledged_entry_is_missing(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, int | None, bool]], rotate: int
+) -> None:
+    """Each step: how many entries at once, after how many bytes the disk fails, whether the proxy starts again."""
+    path = tmp_path_factory.mktemp("trail") / "audit.jsonl"
+    part, acknowledged, number = audit._Part(path, rotate), [], 0
+    part.take()
+    for count, fails_after, starts_again in steps:
+        batch = [{"number": number + position} for position in range(count)]
+        number += count
+        with pytest.MonkeyPatch.context() as patch:
+            if fails_after is not None:
+                patch.setattr("proxy.telemetry.audit.os.write", failing_after(fails_after))
+            try:
+                part.append(batch)
+            except StorageError:
+                assert fails_after is not None
+            else:
+                acknowledged += [entry["number"] for entry in batch]
+        if starts_again:
+            part.close()
+            part = audit._Part(path, rotate)
+            part.take()
+    part.close()
+    entries = list(read_trail(path))
+    assert check(entries).faults == ()
+    there = [entry.fields["number"] for entry in entries if "number" in entry.fields]
+    assert there == sorted(there)
+    assert set(acknowledged) <= set(there)

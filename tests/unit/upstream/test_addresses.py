@@ -93,7 +93,7 @@ def test_plain_http_is_for_an_index_that_is_reached_by_http_itself() -> None:
         ("example.org", False),
     ],
 )
-def test_link_local(host: str, found: bool) -> None:  # noqa: FBT001 - parametrized
+def test_link_local(host: str, found: bool) -> None:
     assert is_link_local(host) is found
 
 
