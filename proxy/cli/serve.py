@@ -19,7 +19,7 @@ from proxy.web.handler import Handler
 from proxy.web.health import readiness
 from proxy.web.metrics import Scrape
 from proxy.web.people.answer import People
-from proxy.web.server import listening
+from proxy.web.server import DRAIN, listening
 
 _FORMS = {"auto": None, "text": False, "json": True}
 
@@ -59,7 +59,7 @@ async def _serve(configuration: Configuration, policy: Policy) -> None:
             people=People(assembly=assembly, settings=configuration.server, clock=utc_now),
             trail=trail,
         )
-        async with listening(handler, ready, configuration.server) as (host, port):
+        async with listening(handler, ready, configuration.server, drain=DRAIN) as (host, port):
             shown = f"[{host}]" if ":" in host else host
             telemetry.event(
                 "listening",
