@@ -1,0 +1,231 @@
+"""Indexes as they are in the world: other makers' pages, weak hashes, signed addresses, provenance from elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.world.distributions import Built, wheel
+from tests.world.index import ABSENT, Index, Listed
+from tests.world.proxy import NOW, Clock, configured, running
+from tests.world.sigstore import GitHub, GitLab, PrivateSigstore
+from tests.world.upstream_pages import SHAPES, Shape
+from tests.world.wire import Redirect, Reply, Request
+
+WIDGET = wheel("widget", "1.0")
+COOL_DOWN = """
+version = 1
+[defaults]
+min-age = "3 days"
+ratchet = "off"
+[[rules]]
+name = "cool down"
+projects = ["*"]
+"""
+SIGNED = """
+version = 1
+[[rules]]
+name = "signed by widget's own pipeline"
+projects = ["*"]
+publishers = [{ kind = "GitHub", repository = "acme/widget" }]
+"""
+
+
+def by_maker(shape: Shape) -> str:
+    return shape.maker
+
+
+# Pages of other makers
+
+
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape.installs], ids=by_maker)
+async def test_a_file_of_another_makers_index_is_listed_and_served(tmp_path: Path, shape: Shape) -> None:
+    async with Index() as index:
+        path = shape.put(index, WIDGET)
+        indexes = [{"name": "theirs", "url": f"{index.origin}{shape.root}"}]
+        configuration = configured(index, tmp_path / "assay", indexes=indexes)
+        async with running(index, tmp_path, configuration=configuration) as proxy:
+            assert await proxy.listed("widget") == {WIDGET.filename}
+            answer = await proxy.get(f"/files/{index.files_host}{path}")
+            assert (answer.status, answer.body) == (200, WIDGET.content)
+            again = await proxy.get(f"/files/{index.files_host}{path}")
+            assert (again.status, again.body, index.count(path)) == (200, WIDGET.content, 1)
+
+
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if not shape.installs], ids=by_maker)
+async def test_without_a_sha256_nothing_is_served_and_the_page_says_so(tmp_path: Path, shape: Shape) -> None:
+    async with Index() as index:
+        path = shape.put(index, WIDGET)
+        indexes = [{"name": "theirs", "url": f"{index.origin}{shape.root}"}]
+        configuration = configured(index, tmp_path / "assay", indexes=indexes)
+        async with running(index, tmp_path, configuration=configuration) as proxy:
+            assert await proxy.listed("widget") == set()
+            assert await proxy.withheld("widget") == {WIDGET.filename: ["no-sha256"]}
+            answer = await proxy.get(f"/files/{index.files_host}{path}")
+            assert (answer.status, index.count(path)) == (403, 0)
+            assert "no-sha256" in answer.reason
+
+
+@pytest.mark.parametrize("hashes", [{}, {"md5": "d" * 32}, {"sha256": "short"}, {"sha512": "d" * 128}])
+async def test_in_json_too_only_a_sha256_will_do(tmp_path: Path, hashes: dict[str, str]) -> None:
+    async with Index() as index, running(index, tmp_path) as proxy:
+        index.add(WIDGET, entry={"hashes": hashes})
+        index.add(wheel("widget", "1.1"), entry={"hashes": {"md5": "d" * 32, "sha256": wheel("widget", "1.1").sha256}})
+        assert await proxy.withheld("widget") == {WIDGET.filename: ["no-sha256"]}
+        assert await proxy.listed("widget") == {"widget-1.1-py3-none-any.whl"}
+
+
+@pytest.mark.parametrize("content", ["json", "html"])
+async def test_relative_addresses_start_at_the_page_that_answered(tmp_path: Path, content: Any) -> None:
+    async with Index(content=content, relative_urls=True) as index, running(index, tmp_path) as proxy:
+        listed = index.add(WIDGET)
+        index.add(wheel("moved", "1.0"))
+        index.fault(index.page_path("widget"), Redirect("/mirror/deep/simple/widget/"), times=1)
+        index.serve("/mirror/deep/simple/widget/", _answer_of(index, "widget"))
+        assert await proxy.listed("widget") == {WIDGET.filename}
+        # The page's own ../../packages/… means another place now, and that place has nothing.
+        assert (await proxy.get(proxy.files_path(listed))).status == 404
+        (entry,) = (await proxy.page("widget"))["files"]
+        assert entry["url"] == f"../../files/{index.files_host}/mirror/deep{listed.path}"
+        assert await proxy.listed("moved") == {"moved-1.0-py3-none-any.whl"}
+
+
+def _answer_of(index: Index, project: str) -> Any:
+    headers = {"accept": "application/vnd.pypi.simple.v1+json, text/html;q=0.1"}
+    request = Request(method="GET", path=index.page_path(project), query="", headers=headers, port=0)
+    return index._respond(request)
+
+
+# Ages
+
+
+async def test_a_file_without_upload_time_cannot_meet_a_cool_down(tmp_path: Path) -> None:
+    async with Index() as index, running(index, tmp_path, policy=COOL_DOWN) as proxy:
+        index.add(WIDGET, upload_time=None)
+        index.add(wheel("widget", "0.9"))
+        assert await proxy.withheld("widget") == {WIDGET.filename: ["too-young"]}
+        assert await proxy.listed("widget") == {"widget-0.9-py3-none-any.whl"}
+
+
+async def test_one_that_appears_later_ages_from_when_it_was_first_seen(tmp_path: Path) -> None:
+    clock = Clock()
+    async with Index(content="html") as index, running(index, tmp_path, policy=COOL_DOWN, clock=clock) as proxy:
+        index.project("widget")
+        await proxy.page("widget")
+        index.add(WIDGET)
+        clock.now = NOW.replace(day=2)
+        assert await proxy.withheld("widget") == {WIDGET.filename: ["too-young"]}
+        clock.now = NOW.replace(day=6)
+        assert await proxy.listed("widget") == {WIDGET.filename}
+
+
+async def test_without_metadata_beside_the_file_none_is_offered(tmp_path: Path) -> None:
+    async with Index() as index, running(index, tmp_path) as proxy:
+        listed, other = index.add(WIDGET, metadata=False), index.add(wheel("widget", "1.1"))
+        entries = {entry["filename"]: entry for entry in (await proxy.page("widget"))["files"]}
+        assert entries[WIDGET.filename]["core-metadata"] is False
+        assert (await proxy.get(f"{proxy.files_path(listed)}.metadata")).status == 404
+        assert (await proxy.get(f"{proxy.files_path(other)}.metadata")).status == 200
+
+
+# Signed addresses
+
+
+async def test_a_signed_address_is_fetched_with_its_query_of_the_moment_which_no_client_sees(tmp_path: Path) -> None:
+    clock = Clock()
+    async with Index(separate_files=True) as index, running(index, tmp_path, clock=clock) as proxy:
+        listed = index.add(WIDGET)
+        listed.entry["url"] = f"{listed.url}?X-Sig=first%2Fone&e=1"
+        page = await proxy.get("/simple/widget/")
+        assert b"X-Sig" not in page.body
+        listed.entry["url"] = f"{listed.url}?X-Sig=second%2Fone&e=2"
+        clock.now = NOW.replace(day=2)
+        assert (await proxy.page("widget"))["files"][0]["url"] == f"../..{proxy.files_path(listed)}"
+        assert (await proxy.get(proxy.files_path(listed))).body == WIDGET.content
+        queries = [request.query for request in index.requests if request.path == listed.path]
+        assert queries == ["X-Sig=second%2Fone&e=2"]
+
+
+async def test_a_query_of_the_clients_own_reaches_nobody(tmp_path: Path) -> None:
+    async with Index() as index, running(index, tmp_path) as proxy:
+        listed = index.add(WIDGET)
+        assert (await proxy.get(f"{proxy.files_path(listed)}?X-Sig=mine")).status == 200
+        assert [request.query for request in index.requests if request.path == listed.path] == [""]
+
+
+# Provenance from another Integrity API
+
+
+async def judged(tmp_path: Path, built: Built, provenance: bytes | None, policy: str) -> tuple[set[str], Any, Listed]:
+    """Listed names, withheld reasons, and the file, of an index whose provenance another one has."""
+    async with Index() as index, Index() as other:
+        sigstore = PrivateSigstore(seed=1)
+        listed = index.add(built, upload_time="2026-06-01T12:00:05Z")
+        other.add(built, provenance=provenance)
+        entry = {"name": "mirror", "url": index.url, "provenance-from": other.origin}
+        configuration = configured(index, tmp_path / "assay", sigstore, indexes=[entry])
+        async with running(index, tmp_path, policy=policy, configuration=configuration) as proxy:
+            found = await proxy.listed("widget"), await proxy.withheld("widget"), listed
+            assert other.count(listed.provenance_path) >= 1
+            assert index.count(listed.provenance_path) == 0
+            if listed.built.filename in found[0]:
+                served = await proxy.get(listed.provenance_path)
+                if provenance is None:
+                    assert served.status == 404
+                else:
+                    assert (served.status, served.body) == (200, provenance)
+            return found
+
+
+def signed(built: Built, signer: Any = None, seed: int = 1) -> bytes:
+    return PrivateSigstore(seed=seed).provenance(
+        built.filename, built.sha256, signer or GitHub(repository="acme/widget")
+    )
+
+
+async def test_provenance_from_another_integrity_api_approves(tmp_path: Path) -> None:
+    listed, withheld, _ = await judged(tmp_path, WIDGET, signed(WIDGET), SIGNED)
+    assert (listed, withheld) == ({WIDGET.filename}, {})
+
+
+async def test_where_that_one_has_none_the_file_is_unattested_and_not_forged(tmp_path: Path) -> None:
+    listed, withheld, _ = await judged(tmp_path, WIDGET, None, SIGNED)
+    assert (listed, withheld) == (set(), {WIDGET.filename: ["unattested"]})
+
+
+async def test_and_it_is_approved_where_the_rule_asks_for_none(tmp_path: Path) -> None:
+    listed, withheld, _ = await judged(tmp_path, WIDGET, None, COOL_DOWN)
+    assert (listed, withheld) == ({WIDGET.filename}, {})
+
+
+async def test_what_another_root_certified_is_worth_nothing(tmp_path: Path) -> None:
+    listed, withheld, _ = await judged(tmp_path, WIDGET, signed(WIDGET, seed=2), SIGNED)
+    assert listed == set()
+    assert set(withheld[WIDGET.filename]) & {"unverifiable", "forged"}
+
+
+async def test_another_publishers_certificate_approves_nothing(tmp_path: Path) -> None:
+    listed, withheld, _ = await judged(tmp_path, WIDGET, signed(WIDGET, GitLab(repository="acme/widget")), SIGNED)
+    assert (listed, withheld) == (set(), {WIDGET.filename: ["publisher"]})
+
+
+async def test_the_provenance_of_another_file_is_forged(tmp_path: Path) -> None:
+    other = wheel("widget", "1.0", padding=10)
+    listed, withheld, _ = await judged(tmp_path, WIDGET, signed(other), SIGNED)
+    assert (listed, withheld[WIDGET.filename][0]) == (set(), "forged")
+
+
+@pytest.mark.parametrize("status", [403, 500])
+async def test_an_integrity_api_that_cannot_be_asked_decides_nothing(tmp_path: Path, status: int) -> None:
+    async with Index() as index, Index() as other:
+        listed = index.add(WIDGET, upload_time="2026-06-01T12:00:05Z", entry={"provenance": ABSENT})
+        other.add(WIDGET, provenance=signed(WIDGET))
+        other.fault(listed.provenance_path, Reply(status))
+        entry = {"name": "mirror", "url": index.url, "provenance-from": other.origin}
+        configuration = configured(index, tmp_path / "assay", PrivateSigstore(seed=1), indexes=[entry])
+        async with running(index, tmp_path, policy=SIGNED, configuration=configuration) as proxy:
+            assert (await proxy.get("/simple/widget/")).status == (503 if status == 500 else 502)
+            other.heal()
+            assert await proxy.listed("widget") == {WIDGET.filename}
