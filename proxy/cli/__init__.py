@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     _command(commands, "check", "check configuration and policy, and show what they mean")
     _audit_log_command(commands)
     explain = _command(commands, "explain", "what would be listed and served of a project, and why")
-    explain.add_argument("project", metavar="PROJECT")
+    explain.add_argument("project", metavar="PROJECT|LOCKFILE")
     explain.add_argument("which", metavar="FILENAME|VERSION", nargs="?", help="only this file or version")
     explain.add_argument("--json", action="store_true", help="for programs")
     verify = _command(commands, "verify", "verify a file on disk against a provenance document")

@@ -5,14 +5,15 @@ Judges as the proxy would (`proxy.cli.aside`): asking changes nothing, and a run
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import logging
 import os
 import re
 import sys
+from argparse import Namespace
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from packaging.utils import canonicalize_name
@@ -20,7 +21,7 @@ from packaging.version import InvalidVersion, Version
 
 from proxy import telemetry
 from proxy.assembly import read_policy
-from proxy.cli import GOOD, WITHHELD
+from proxy.cli import GOOD, WITHHELD, audit
 from proxy.cli.aside import aside, judged_pages
 from proxy.cli.tables import table
 from proxy.cli.verdicts import because, evidence_words, verdict_json
@@ -31,17 +32,22 @@ from proxy.policy.model import Policy
 from proxy.policy.verdict import Approved, Withheld
 from proxy.simple.model import File, NormalizedName
 
+_LOCKFILES = frozenset({".lock", ".toml", ".txt", ".in"})
 _NAME = re.compile(r"[A-Z0-9](?:[A-Z0-9._-]*[A-Z0-9])?", re.ASCII | re.IGNORECASE)
 
 
-def main(options: argparse.Namespace) -> int:
-    """Explain; 1 when something asked for is withheld.
+def main(options: Namespace) -> int:
+    """Explain a project, or what a lockfile would get; 1 when something asked for is withheld.
 
     Raises:
         ConfigurationError: configuration or policy, or no such file or version.
         AssayError: it cannot be decided now.
     """
     telemetry.log_to(sys.stderr, level=logging.WARNING)
+    if (lockfile := Path(options.project)).suffix in _LOCKFILES and lockfile.is_file():
+        return audit.main(
+            Namespace(lockfile=lockfile, policy=None, sarif=False, json=options.json, config=options.config)
+        )
     if not _NAME.fullmatch(options.project):
         raise ConfigurationError(f"{options.project!r} is no project name")
     configuration = load_configuration(options.config, os.environ)
