@@ -107,7 +107,8 @@ async def listening(
         await asyncio.sleep(drain)
         listener.close()
         server.pre_shutdown()
-        await server.shutdown(_GRACE)
+        # aiohttp waits that long twice: for the handler to answer, then for it to notice that it is cancelled.
+        await server.shutdown(_GRACE / 2)
 
 
 def _address(bound: socket.socket) -> tuple[str, int]:

@@ -1,0 +1,164 @@
+"""The real process: it ends in order, and after it was killed it starts again with all that was finished."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from proxy.web import server
+from tests.world.distributions import wheel
+from tests.world.index import Index, Listed
+from tests.world.proxy import running
+
+SECONDS = 60
+"""After which something hangs."""
+
+
+@dataclass
+class Serving:
+    """``assay serve`` as a process."""
+
+    process: asyncio.subprocess.Process
+    origin: str
+    session: aiohttp.ClientSession
+
+    async def get(self, path: str) -> tuple[int, bytes]:
+        async with self.session.get(f"{self.origin}{path}") as response:
+            return response.status, await response.read()
+
+    async def ended(self) -> int:
+        return await asyncio.wait_for(self.process.wait(), SECONDS)
+
+
+def path_of(listed: Listed) -> str:
+    return f"/files/{listed.url.partition('://')[2]}"
+
+
+@asynccontextmanager
+async def serving(index: Index, directory: Path) -> AsyncIterator[Serving]:
+    configuration = directory / "proxy.toml"
+    configuration.write_text(f"""
+        [server]
+        port = 0
+        [storage]
+        directory = "assay"
+        [trust]
+        refresh = false
+        [verification]
+        workers = 0
+        [[indexes]]
+        name = "test"
+        url = "{index.url}"
+    """)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "proxy",
+        "serve",
+        "--config",
+        str(configuration),
+        "--log",
+        "json",
+        env={"PATH": os.environ["PATH"], "HOME": str(directory)},
+        cwd=Path(__file__).parents[2],
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    lines: list[bytes] = []
+    try:
+        async with asyncio.timeout(SECONDS), aiohttp.ClientSession() as session:
+            origin = ""
+            while not origin:
+                lines.append(await process.stderr.readline())
+                assert lines[-1], b"".join(lines).decode()
+                event = json.loads(lines[-1])
+                if event["event"] == "listening":
+                    origin = event["index"].removesuffix("/simple/")
+            rest = asyncio.create_task(process.stderr.read())
+            yield Serving(process, origin, session)
+            if process.returncode is None:
+                process.terminate()
+                await process.wait()
+            await rest
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def ready(proxy: Serving) -> int:
+    return (await proxy.get("/readyz"))[0]
+
+
+async def test_sigterm_lowers_readiness_first_and_lets_a_running_download_finish(tmp_path: Path) -> None:
+    async with Index() as index, serving(index, tmp_path) as proxy:
+        listed, unfinished = index.add(wheel("foo", padding=1_000_000)), index.add(wheel("bar", padding=1_000_000))
+        stall = index.stall(listed.path, after=500_000)
+        async with proxy.session.get(f"{proxy.origin}{path_of(listed)}") as response:
+            start = await response.content.readexactly(100_000)
+            await stall.reached.wait()
+            assert await ready(proxy) == 200
+            proxy.process.send_signal(signal.SIGTERM)
+            while await ready(proxy) != 503:  # noqa: ASYNC110 - the process tells nobody but who asks
+                await asyncio.sleep(0.01)
+            stall.release.set()
+            assert start + await response.read() == listed.built.content
+        assert await proxy.ended() == 0
+        left = list((tmp_path / "assay" / "blobs" / "unfinished").iterdir())
+        assert left == [], "nothing unfinished is left"
+        assert [path.name for path in (tmp_path / "assay" / "blobs").rglob("*.*")] == [
+            f"{listed.built.sha256}.{listed.built.size}"
+        ]
+        assert index.count(unfinished.path) == 0
+
+
+async def test_what_cannot_finish_in_time_is_cut_and_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_GRACE", 0.4)
+    async with Index() as index, aiohttp.ClientSession() as session:
+        listed = index.add(wheel("foo", padding=1_000_000))
+        stall = index.stall(listed.path, after=500_000)
+
+        async def download(url: str) -> bytes:
+            async with session.get(url) as response:
+                return await response.read()
+
+        async with running(index, tmp_path) as proxy:
+            request = asyncio.create_task(download(f"{proxy.origin}{path_of(listed)}"))
+            await stall.reached.wait()
+        assert isinstance((await asyncio.gather(request, return_exceptions=True))[0], aiohttp.ClientError)
+        assert list((tmp_path / "assay" / "blobs" / "unfinished").iterdir()) == []
+        assert list((tmp_path / "assay" / "blobs").rglob(f"{listed.built.sha256}*")) == []
+        stall.release.set()
+
+
+async def test_after_kill_9_everything_finished_is_here_and_nothing_unfinished(tmp_path: Path) -> None:
+    async with Index() as index:
+        done, broken = index.add(wheel("foo", padding=300_000)), index.add(wheel("bar", padding=1_000_000))
+        async with serving(index, tmp_path) as proxy:
+            assert (await proxy.get(path_of(done)))[1] == done.built.content
+            blob = tmp_path / "assay" / "blobs" / done.built.sha256[:2] / f"{done.built.sha256}.{done.built.size}"
+            while not blob.exists():  # noqa: ASYNC110 - the process tells nobody, on purpose
+                await asyncio.sleep(0.01)
+            stall = index.stall(broken.path, after=500_000)
+            request = asyncio.create_task(proxy.get(path_of(broken)))
+            await stall.reached.wait()
+            proxy.process.kill()
+            await proxy.ended()
+            assert isinstance((await asyncio.gather(request, return_exceptions=True))[0], aiohttp.ClientError)
+            stall.release.set()
+            assert list((tmp_path / "assay" / "blobs" / "unfinished").iterdir()), "as it was left"
+        async with serving(index, tmp_path) as proxy:
+            assert list((tmp_path / "assay" / "blobs" / "unfinished").iterdir()) == [], "swept"
+            for listed in (done, broken):
+                assert await proxy.get(path_of(listed)) == (200, listed.built.content)
+            assert index.count(done.path) == 1
