@@ -23,7 +23,7 @@ from proxy.gate import Gate
 from proxy.policy.document import load_policy
 from proxy.policy.expiry import expiring
 from proxy.policy.model import Policy
-from proxy.telemetry.metrics import POLICY_SINCE
+from proxy.telemetry.metrics import POLICY_REFUSED, POLICY_SINCE
 from proxy.units import format_size
 
 EVERY = 1.0
@@ -89,6 +89,7 @@ class PolicyWatch:
 
     def _obey(self, policy: Policy) -> bool:
         self.refused = None
+        POLICY_REFUSED.set(0)
         before = self._gate.policy
         if policy == before:
             return False
@@ -104,6 +105,7 @@ class PolicyWatch:
             self._remind()
             return
         self.refused = why
+        POLICY_REFUSED.set(1)
         self._tell()
 
     def _remind(self) -> None:

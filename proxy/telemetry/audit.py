@@ -217,7 +217,7 @@ class _Part:
         """Write `entries` behind the last one.
 
         Raises:
-            StorageError: not all of them could be written; those that were stay part of the chain.
+            StorageError: not all could be written, so that none is in the trail; or the trail could not be rotated.
         """
         try:
             descriptor = self._resume() if self._descriptor is None else self._descriptor
@@ -228,6 +228,7 @@ class _Part:
                 os.fdatasync(descriptor)
                 self._synced = time.monotonic()
         except OSError as error:
+            self._take_back()
             self._let_go()  # the next batch looks where the file really ends
             raise StorageError(f"{self._path}: cannot be written: {error.strerror}") from error
 
@@ -296,6 +297,12 @@ class _Part:
         finally:
             os.close(directory)
         self._resume()
+
+    def _take_back(self) -> None:
+        """Cut off what a failed write left; where even that fails, `_resume` does it later and says so."""
+        if self._descriptor is not None:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._descriptor, self._size)
 
     def _let_go(self) -> None:
         descriptor, self._descriptor = self._descriptor, None

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 REGISTRY: Final = CollectorRegistry()
@@ -60,6 +60,7 @@ STORED_LIMIT = _gauge("stored_limit_bytes", "Bytes that may be kept", "what")
 STORED_COUNT = _gauge("stored_count", "Blobs and records kept", "what")
 ROOT_AGE = _gauge("trust_root_age_seconds", "Since a trust root was known to be current", "root")
 POLICY_SINCE = _gauge("policy_since_timestamp_seconds", "When the policy in force came into force, Unix time")
+POLICY_REFUSED = _gauge("policy_refused", "1 while the policy file is not obeyed because it cannot be a policy")
 POLICY = _gauge("policy", "The policy in force, by the head of its digest: 1", "digest", "mode")
 WAIVER_EXPIRES = _gauge("waiver_expires_timestamp_seconds", "When a waiver ends, Unix time", "waiver")
 QUEUE = _gauge("verification_queue", "Batches of documents that wait for a worker")
@@ -68,11 +69,13 @@ AUDIT_ENTRIES = _gauge("audit_entries", "Sequence number of the audit trail's la
 AUDIT_HEAD = _gauge("audit_head", "The first 48 bits of the audit trail's last hash, as a number (exact)")
 AUDIT_LOST = _counter("audit_lost", "Entries that the audit trail could not take")
 
+ProcessCollector(registry=REGISTRY)
+"""Memory, processor time and open files of this process, by Prometheus' own names."""
 LOOP_DELAY = _histogram("loop_delay_seconds", "How late the event loop wakes who asked for it", buckets=_DELAYS)
 
 
 def exposition() -> bytes:
-    """Everything, in Prometheus' text format."""
+    """Everything, in Prometheus' text format. Blocking: it reads ``/proc``."""
     return bytes(generate_latest(REGISTRY))
 
 

@@ -5,6 +5,7 @@ Owns the looking: sizes, ages and the policy in force are read for each scrape, 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -26,6 +27,7 @@ class Scrape:
     def __init__(self, assembly: Assembly, wall: Callable[[], float] = time.time) -> None:
         self._assembly = assembly
         self._wall = wall
+        self._alone = asyncio.Lock()
 
     async def response(self) -> web.Response:
         """All metrics, in Prometheus' text format."""
@@ -34,9 +36,11 @@ class Scrape:
             metrics.STORED.labels(what).set(usage.size)
             metrics.STORED_LIMIT.labels(what).set(usage.limit)
             metrics.STORED_COUNT.labels(what).set(usage.count)
-        self._look()
+        async with self._alone:  # what one scrape clears, another must not be writing out
+            self._look()
+            body = await asyncio.to_thread(metrics.exposition)
         headers = {"Content-Type": metrics.CONTENT_TYPE, "Cache-Control": "no-store"}
-        return web.Response(body=metrics.exposition(), headers=headers)
+        return web.Response(body=body, headers=headers)
 
     def _look(self) -> None:
         verifier, gate = self._assembly.verifier, self._assembly.gate

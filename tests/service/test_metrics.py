@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from proxy.reload import PolicyWatch
 from tests.world.distributions import wheel
 from tests.world.index import Index
 from tests.world.proxy import Running, running
@@ -96,6 +98,21 @@ async def test_what_is_looked_at_is_of_now(tmp_path: Path) -> None:
         assert now["process_resident_memory_bytes", ()] > 2**20
         proxy.assembly.gate.policy = proxy.assembly.gate.policy.model_copy(update={"waivers": ()})
         assert not [key for key in await scraped(proxy) if key[0] == "assay_waiver_expires_timestamp_seconds"]
+
+
+async def test_a_policy_that_is_refused_or_obeyed_shows(tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text(POLICY)
+    async with Index() as index, running(index, tmp_path, policy=POLICY) as proxy:
+        watch = PolicyWatch(file, proxy.assembly.gate, settle=0)
+        for content, refused in ((POLICY, 0), ("version = 2", 1), (f'mode = "audit"\n{POLICY}', 0)):
+            file.write_text(content)
+            await watch.look()
+            assert (await scraped(proxy))["assay_policy_refused", ()] == refused
+        now = await scraped(proxy)
+        assert now["assay_policy", (("digest", proxy.assembly.gate.policy.digest[:12]), ("mode", "audit"))] == 1
+        assert len([key for key in now if key[0] == "assay_policy"]) == 1, "the one before is gone"
+        assert abs(now["assay_policy_since_timestamp_seconds", ()] - time.time()) < 3600
 
 
 async def test_an_index_that_fails_is_counted(tmp_path: Path) -> None:
