@@ -23,8 +23,7 @@ COPY proxy proxy
 RUN /opt/assay/bin/python -m pip install --no-deps --no-build-isolation --no-index . \
  && /opt/assay/bin/python -m pip uninstall --quiet --yes setuptools wheel pip \
  && find /opt/assay -depth \( -type d \( -name __pycache__ -o -name tests \) -o -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' \) \) -exec rm -rf {} + \
- && find /opt/assay/bin -mindepth 1 ! -name 'python*' ! -name assay -delete \
- && install -d -m 0770 -o 10001 -g 0 /build/volume/assay
+ && find /opt/assay/bin -mindepth 1 ! -name 'python*' ! -name assay -delete
 # Nobody may write bytecode where this runs, and the official base has none even for the standard library: without it each
 # start compiles a thousand modules. So it is made here, for the modules that the program imports and no others;
 # "unchecked-hash", because a builder may change the time stamps by which Python would tell that it is current.
@@ -48,7 +47,8 @@ LABEL org.opencontainers.image.title="assay-proxy" \
       org.opencontainers.image.base.name="${BASE_IMAGE}"
 COPY --from=build /opt/assay /opt/assay
 COPY requirements.lock /opt/assay/requirements.lock
-COPY --from=build --chown=10001:0 /build/volume /var/lib
+# Group 0 may write too: OpenShift runs images as a user of its own choosing, in that group.
+RUN ["install", "-d", "-m", "0770", "-o", "10001", "-g", "0", "/var/lib/assay"]
 # The storage is a directory within the volume, made by Assay for itself alone: the volume's own root may be open to all.
 # Temporary files are on the volume too, so that it is the only place that need be writable.
 ENV PATH=/opt/assay/bin:$PATH \

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -135,6 +136,11 @@ async def behind(index: Index, tmp_path: Path, locked: list[Listed], *command: s
     }
     settings = [f"{name}={value}" for name, value in variables.items()]
     return await ran("env", *settings, "sh", str(SCRIPT), str(lock), *command, home=tmp_path, cwd=tmp_path)
+
+
+def test_the_script_is_a_script_for_any_posix_shell() -> None:
+    assert subprocess.run(["sh", "-n", SCRIPT], check=False).returncode == 0
+    assert os.access(SCRIPT, os.X_OK)
 
 
 async def test_the_script_warms_the_cache_and_runs_the_command_behind_assay(tmp_path: Path) -> None:
