@@ -76,6 +76,11 @@ def _parser() -> argparse.ArgumentParser:
     ledger = _command(commands, "ledger", "what must never be forgotten, as a text file")
     ledger.add_argument("action", choices=("export", "import"), help="write it, or add what was written")
     ledger.add_argument("file", metavar="FILE", type=Path, nargs="?", help="default: standard output or input")
+    cache = _command(commands, "cache", "what the storage holds, while no proxy is using it")
+    cache.add_argument("action", choices=("stats", "verify", "prune", "warm"), help="how full; whole; less; more")
+    cache.add_argument("lockfile", metavar="LOCKFILE", type=Path, nargs="?", help="warm: fetch what it pins")
+    cache.add_argument("--to", metavar="SIZE", help='prune: down to this, such as "10 GiB" (default: storage.blobs)')
+    cache.add_argument("--json", action="store_true", help="stats: for programs")
     return parser
 
 

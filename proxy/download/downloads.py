@@ -9,6 +9,9 @@ from proxy.download.download import Download, Pause, Source, Wanted
 from proxy.ports import Blobs
 from proxy.simple.model import Sha256
 
+_PUBLISHING = 5.0
+"""Seconds that the publication of verified files may take at the end."""
+
 
 class Downloads:
     """The running downloads, by digest and size: many askers, one fetch."""
@@ -47,8 +50,14 @@ class Downloads:
             del self._running[key]
 
     async def close(self) -> None:
-        """Stop all; nothing unfinished stays."""
-        tasks = [task for _, task in self._running.values()]
+        """Stop all; nothing unfinished stays, and what is being published is waited for."""
+        entries = list(self._running.values())
+        for download, task in entries:
+            if not download.verified:
+                task.cancel()
+        tasks = [task for _, task in entries]
+        if tasks:
+            await asyncio.wait(tasks, timeout=_PUBLISHING)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
