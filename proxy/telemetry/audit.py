@@ -100,6 +100,7 @@ class Trail:
             async with asyncio.timeout(_PATIENCE):
                 await asyncio.shield(written)
         except TimeoutError as error:
+            self._failing = True
             raise StorageError(f"the audit trail did not take an entry within {_PATIENCE:.0f} s") from error
 
     def note(self, fields: Mapping[str, Any]) -> None:

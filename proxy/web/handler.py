@@ -195,8 +195,8 @@ class Handler:
         _tell_exception(approved)
         async with self._gate.content(approved) as content:
             metrics.FILES.labels("hit" if isinstance(content, Stored) else "miss").inc()
-            await self._recorder.served(request, "file", approved, policy)
             try:
+                await self._recorder.served(request, "file", approved, policy)
                 if isinstance(content, Stored):
                     return await send_stored(request, content)
                 return await send_arriving(request, content)

@@ -120,6 +120,21 @@ async def test_a_file_that_was_let_go_and_then_failed_is_said_to_be_unfinished(t
     assert served["request"] == unfinished["request"] == answer.headers["X-Request-Id"]
 
 
+async def test_a_client_that_leaves_in_the_middle_is_said_to_have_got_no_whole_file(tmp_path: Path) -> None:
+    async with Index() as index:
+        listed = index.add(wheel("foo", "1.0", padding=300_000))
+        async with running(index, tmp_path, configuration=with_trail(index, tmp_path)) as proxy:
+            stall = index.stall(listed.path, after=200_000)
+            async with proxy.open("GET", proxy.files_path(listed)) as response:
+                await response.content.readany()
+                await stall.reached.wait()
+                response.close()
+        stall.release.set()
+        found = await entries(tmp_path)
+    assert [entry["event"] for entry in found] == ["served", "unfinished"]
+    assert found[0]["request"] == found[1]["request"]
+
+
 def stop_writing(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on the trail's disk is full, and no other."""
 

@@ -208,7 +208,12 @@ async def test_a_disk_that_hangs_holds_up_nobody_for_ever_and_takes_no_more_than
                 await trail.record({"number": number})
         with pytest.raises(StorageError, match="wait for the audit trail already"):
             await trail.record({"number": 4})
+        with pytest.raises(StorageError):
+            await trail.usable()
         released.set()
+        assert trail._writing is not None
+        await trail._writing
+        await trail.usable()
     assert [entry["number"] for entry in await read(tmp_path)][:4] == [0, 1, 2, 3]
 
 
