@@ -1,0 +1,90 @@
+"""kill -9 of the real proxy under load: after each restart every byte is the index's, and nothing finished is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from hashlib import sha256
+from pathlib import Path
+from random import Random
+
+import aiohttp
+import pytest
+
+from tests.service.test_shutdown import Serving, path_of, serving
+from tests.world.distributions import wheel
+from tests.world.index import Index, Listed
+from tests.world.wire import Reply, Reset
+
+
+def finished(directory: Path) -> dict[str, int]:
+    """Digest and size of each blob, of which the bytes must be right whenever the process ends."""
+    found = {}
+    for path in (directory / "assay" / "blobs").glob("??/*.*"):
+        digest, _, size = path.name.partition(".")
+        content = path.read_bytes()
+        assert (sha256(content).hexdigest(), len(content)) == (digest, int(size)), path
+        found[digest] = int(size)
+    return found
+
+
+async def ask(proxy: Serving, listed: Listed) -> bool:
+    """Whether it answered; what it answers whole is right."""
+    try:
+        status, body = await proxy.get(path_of(listed))
+    except (aiohttp.ClientError, ConnectionError):
+        return False
+    assert status in {200, 502, 503}
+    assert status != 200 or body == listed.built.content
+    return status == 200
+
+
+async def round_of(index: Index, directory: Path, listed: list[Listed], random: Random) -> set[str]:
+    """Load, then a kill at a random moment: the digests that were finished by then."""
+    async with serving(index, directory) as proxy:
+
+        async def client(seed: int) -> None:
+            own = Random(seed)
+            while proxy.process.returncode is None:
+                await ask(proxy, own.choice(listed))
+                with contextlib.suppress(aiohttp.ClientError, ConnectionError):
+                    await proxy.get(f"/simple/{own.choice(listed).built.project}/")
+
+        clients = [asyncio.create_task(client(random.randrange(10**9))) for _ in range(6)]
+        await asyncio.sleep(random.uniform(0.0, 1.0))  # the moment is the point
+        proxy.process.kill()
+        await proxy.ended()
+        await asyncio.gather(*clients)
+    return set(finished(directory))
+
+
+async def crash(directory: Path, rounds: int, seed: int) -> None:
+    random = Random(seed)
+    async with Index() as index:
+        listed = [index.add(wheel(f"p{n % 7}", f"{n}.0", padding=random.randrange(1_500_000))) for n in range(80)]
+        for each in random.sample(listed, 20):
+            index.fault(each.path, Reset(after=random.randrange(each.built.size)), times=2)
+            index.fault(each.path, Reply(503), times=1)
+        kept: set[str] = set()
+        for number in range(rounds):
+            now = await round_of(index, directory, listed, random)
+            assert kept <= now, f"round {number}: a finished blob is lost"
+            kept = now
+        async with serving(index, directory) as proxy:
+            index.heal()
+            index.reset_log()
+            for each in listed:
+                assert await ask(proxy, each)
+            again = {each.built.sha256 for each in listed if index.count(each.path)}
+            assert not again & kept, "what was finished is not fetched again"
+        assert kept
+
+
+async def test_a_few_kills_under_load(tmp_path: Path) -> None:
+    await crash(tmp_path, rounds=3, seed=20261121)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(4))
+async def test_hundreds_of_kills_under_load(tmp_path: Path, seed: int) -> None:
+    await crash(tmp_path, rounds=50, seed=seed)
