@@ -8,7 +8,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check --no-input
 export PIP_CONFIG_FILE := /dev/null
 unexport PIP_FIND_LINKS PIP_EXTRA_INDEX_URL
 
-.PHONY: help install install-dev serve test test-long crash lint format lock clean
+.PHONY: help install install-dev serve test test-long crash soak lint format lock clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,9 @@ test-long: $(VENV)/.installed-dev  ## the long forms: fuzzers, hundreds of crash
 
 crash: $(VENV)/.installed-dev  ## hundreds of kill -9 at random moments, of the store and of the proxy under load
 	$(BIN)/python -m pytest -n 2 -m long tests/service/test_store_crash.py tests/faults/test_crash.py $(PYTEST_ARGS)
+
+soak: $(VENV)/.installed-dev  ## mixed load of pip and uv with faults, for SOAK_SECONDS (30 minutes)
+	SOAK_SECONDS=$(or $(SOAK_SECONDS),1800) $(BIN)/python -m pytest -m long tests/faults/test_soak.py $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev  ## ruff, mypy strict, import-linter
 	$(BIN)/ruff check .

@@ -45,13 +45,18 @@ def path_of(listed: Listed) -> str:
 
 
 @asynccontextmanager
-async def serving(index: Index, directory: Path) -> AsyncIterator[Serving]:
+async def serving(
+    index: Index, directory: Path, *, freshness: str = "10 minutes", blobs: str = "1 GiB", deadline: float = SECONDS
+) -> AsyncIterator[Serving]:
     configuration = directory / "proxy.toml"
     configuration.write_text(f"""
         [server]
         port = 0
         [storage]
         directory = "assay"
+        blobs = "{blobs}"
+        [freshness]
+        page = "{freshness}"
         [trust]
         refresh = false
         [verification]
@@ -76,7 +81,7 @@ async def serving(index: Index, directory: Path) -> AsyncIterator[Serving]:
     assert process.stderr is not None
     lines: list[bytes] = []
     try:
-        async with asyncio.timeout(SECONDS), aiohttp.ClientSession() as session:
+        async with asyncio.timeout(deadline), aiohttp.ClientSession() as session:
             origin = ""
             while not origin:
                 lines.append(await process.stderr.readline())

@@ -1,0 +1,113 @@
+"""Mixed load of real pip and uv with faults injected, for seconds here and for as long as wanted by ``make soak``.
+
+No wrong byte, no hang, memory and descriptors flat. ``SOAK_SECONDS`` says how long the long form takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import aiohttp
+import pytest
+
+from tests.service.test_shutdown import Serving, path_of, serving
+from tests.world.distributions import wheel
+from tests.world.index import Index, Listed
+from tests.world.installers import ran
+from tests.world.wire import Corrupt, Fault, Refuse, Reply, Reset, Truncate
+
+FAULTS: list[Callable[[Random], Fault]] = [
+    lambda random: Reset(after=random.randrange(200_000)),
+    lambda random: Truncate(after=random.randrange(200_000)),
+    lambda _: Corrupt(-1),
+    lambda _: Reply(503),
+    lambda _: Reply(429, headers={"Retry-After": "1"}),
+    lambda _: Refuse(),
+]
+
+
+def resources(process: int) -> tuple[int, int]:
+    """Resident bytes and open descriptors."""
+    status = Path(f"/proc/{process}/status").read_text("ascii")
+    found = re.search(r"VmRSS:\s+(\d+) kB", status)
+    assert found is not None
+    return int(found[1]) * 1024, len(os.listdir(f"/proc/{process}/fd"))  # noqa: PTH208 - names of descriptors, not paths
+
+
+async def reading(proxy: Serving, listed: list[Listed], random: Random, over: asyncio.Event) -> int:
+    """One client that reads files; how many came whole. What comes whole is right."""
+    whole = 0
+    while not over.is_set():
+        each = random.choice(listed)
+        try:
+            async with asyncio.timeout(60):
+                status, body = await proxy.get(path_of(each))
+        except (aiohttp.ClientError, ConnectionError):
+            continue
+        assert status in {200, 502, 503}
+        if status == 200:
+            assert body == each.built.content
+            whole += 1
+    return whole
+
+
+async def installing(tool: str, proxy: Serving, home: Path, random: Random, over: asyncio.Event) -> int:
+    """One installer, again and again with an empty cache; how often it succeeded."""
+    await asyncio.to_thread(home.mkdir)
+    pip = (sys.executable, "-m", "pip", "install", "--no-cache-dir", "--no-deps")
+    uv = (str(Path(sys.executable).parent / "uv"), "pip", "install", "--no-cache", "--no-deps")
+    good = 0
+    while not over.is_set():
+        target = home / "site"
+        await asyncio.to_thread(shutil.rmtree, target, ignore_errors=True)
+        index = ("--index-url", f"{proxy.origin}/simple/", "--target", str(target))
+        outcome = await ran(*(pip if tool == "pip" else uv), *index, f"p{random.randrange(5)}", home=home)
+        good += outcome.status == 0
+    return good
+
+
+def spoil(index: Index, listed: list[Listed], random: Random) -> None:
+    each = random.choice(listed)
+    index.fault(each.path, random.choice(FAULTS)(random), times=1)
+    index.fault(f"/simple/{each.built.project}/", Reply(503), times=1)
+
+
+async def soak(directory: Path, seconds: float, seed: int) -> None:
+    random = Random(seed)
+    async with Index() as index:
+        listed = [index.add(wheel(f"p{n % 5}", f"{n}.0", padding=random.randrange(500_000))) for n in range(200)]
+        async with serving(index, directory, freshness="1 second", blobs="20 MiB", deadline=seconds + 120) as proxy:
+            over = asyncio.Event()
+            clients = [reading(proxy, listed, Random(n), over) for n in range(3)]
+            clients += [installing(tool, proxy, directory / tool, Random(9), over) for tool in ("pip", "uv")]
+            running = [asyncio.create_task(client) for client in clients]
+            samples = []
+            for _ in range(round(seconds * 2)):
+                spoil(index, listed, random)
+                await asyncio.sleep(0.5)
+                samples.append(resources(proxy.process.pid))
+                assert proxy.process.returncode is None
+            over.set()
+            counts = await asyncio.gather(*running)
+            assert all(counts), "every client got somewhere"
+    half = len(samples) // 2
+    memory, descriptors = zip(*samples, strict=True)
+    assert max(memory[half:]) < max(memory[:half]) * 1.25 + 16 * 2**20
+    assert max(descriptors[half:]) < max(descriptors[:half]) + 40
+
+
+async def test_twenty_seconds_of_everything(tmp_path: Path) -> None:
+    await soak(tmp_path, seconds=20, seed=1)
+
+
+@pytest.mark.long
+@pytest.mark.skipif("SOAK_SECONDS" not in os.environ, reason="`make soak` says how long")
+async def test_as_long_as_wanted(tmp_path: Path) -> None:
+    await soak(tmp_path, seconds=float(os.environ["SOAK_SECONDS"]), seed=2)
