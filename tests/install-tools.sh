@@ -45,7 +45,7 @@ promtool() {  # out of Debian's package, which would also install a server
   [ -x $TOOLS/bin/promtool ] && return
   local fetched
   fetched=$(mktemp -d)
-  (cd "$fetched" && apt-get download -qq prometheus) && mkdir -p $TOOLS/bin \
+  (cd "$fetched" && apt-get download -qq -o APT::Sandbox::User=root prometheus) && mkdir -p $TOOLS/bin \
     && dpkg-deb --fsys-tarfile "$fetched"/*.deb | tar -xO ./usr/bin/promtool >"$fetched/promtool" \
     && install -m 0755 "$fetched/promtool" $TOOLS/bin/promtool
   local status=$?
@@ -55,7 +55,7 @@ promtool() {  # out of Debian's package, which would also install a server
 
 debian curl:curl wget:wget
 if [ "${1:-}" = image ]; then
-  debian buildah:buildah podman:podman runc:runc mmdebstrap:mmdebstrap /usr/lib/podman/netavark:netavark
+  debian buildah:buildah podman:podman runc:runc catatonit:catatonit mmdebstrap:mmdebstrap /usr/lib/podman/netavark:netavark
 fi
 mkdir -p $TOOLS
 # A shell of its own: `set -e` is off inside a condition, and a half-made tool must not count as made.
