@@ -86,6 +86,8 @@ async def test_what_nobody_waited_for_is_written_before_it_closes(tmp_path: Path
         assert trail is not None
         for number in range(50):
             trail.note({"number": number})
+    assert trail.head.sequence == 50
+    assert trail._file._descriptor is None
     assert [entry["number"] for entry in await read(tmp_path)] == list(range(50))
 
 
