@@ -58,8 +58,11 @@ async def body_or_none(proxy: Running, path: str) -> bytes | None:
 async def test_a_cold_file_comes_whole_and_a_warm_one_without_asking_the_index(tmp_path: Path) -> None:
     async with Index() as index, running(index, tmp_path) as proxy:
         listed = index.add(wheel("foo", "1.0", padding=BIG))
-        cold = await proxy.get(proxy.files_path(listed))
-        assert (cold.status, cold.body) == (200, listed.built.content)
+        stall = index.stall(listed.path, after=200_000)
+        async with proxy.open("GET", proxy.files_path(listed)) as cold:
+            await stall.reached.wait()
+            stall.release.set()
+            assert (cold.status, await cold.read()) == (200, listed.built.content)
         assert cold.headers["Content-Length"] == str(listed.built.size)
         assert "ETag" not in cold.headers, "unverified when it began, so that nothing can be spliced to it"
         assert "Accept-Ranges" not in cold.headers
