@@ -91,6 +91,29 @@ async def test_what_nobody_waited_for_is_written_before_it_closes(tmp_path: Path
     assert [entry["number"] for entry in await read(tmp_path)] == list(range(50))
 
 
+async def test_closing_waits_for_a_slow_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entered, released, write = threading.Event(), threading.Event(), os.write
+
+    def slow(descriptor: int, view: memoryview) -> int:
+        entered.set()
+        released.wait()
+        return write(descriptor, view)
+
+    trail = await Trail.open(settings(tmp_path, on_failure="alarm"), clock)
+    assert trail is not None
+    with monkeypatch.context() as patched:
+        patched.setattr("proxy.telemetry.audit.os.write", slow)
+        trail.note({"number": 1})
+        await asyncio.to_thread(entered.wait)
+        trail.note({"number": 2})
+        closing = asyncio.create_task(trail.close())
+        ended, _ = await asyncio.wait({closing}, timeout=0.1)
+        assert not ended
+        released.set()
+        await closing
+    assert [entry["number"] for entry in await read(tmp_path)] == [1, 2]
+
+
 async def test_a_trail_is_continued_where_it_ended(tmp_path: Path) -> None:
     for number in range(3):
         async with recording(settings(tmp_path), clock) as trail:
