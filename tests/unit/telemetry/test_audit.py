@@ -108,8 +108,8 @@ async def test_closing_waits_for_a_slow_disk(tmp_path: Path, monkeypatch: pytest
         trail.note({"number": 2})
         closing = asyncio.create_task(trail.close())
         ended, _ = await asyncio.wait({closing}, timeout=0.1)
-        assert not ended
         released.set()
+        assert not ended
         await closing
     assert [entry["number"] for entry in await read(tmp_path)] == [1, 2]
 
