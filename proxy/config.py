@@ -39,12 +39,42 @@ _PATHS = (
     ("policy",),
     ("storage", "directory"),
     ("audit", "path"),
+    ("server", "tls", "certificate"),
+    ("server", "tls", "key"),
+    ("server", "auth", "passwords"),
+    ("server", "auth", "tokens"),
     ("trust", "root"),
     ("trust", "roots", "*", "path"),
     ("indexes", "*", "credentials", "password-file"),
     ("indexes", "*", "credentials", "token-file"),
 )
 _Inherited = TypeVar("_Inherited", bound=Settings)
+
+
+class TlsSettings(Settings):
+    """``[server.tls]``: https instead of http. Both files are read again when they change."""
+
+    certificate: Annotated[str, Field(min_length=1)]
+    """PEM: the server's certificate and what certifies it, up to the root."""
+    key: Annotated[str, Field(min_length=1)] | None = None
+    """PEM, without a pass phrase; None: it stands in the certificate's file."""
+
+
+class AuthSettings(Settings):
+    """``[server.auth]``: who may ask at all. Any one of these will do; without this table everybody may."""
+
+    passwords: Annotated[str, Field(min_length=1)] | None = None
+    """File of ``user:hash`` lines, as ``assay hash-password`` writes them."""
+    tokens: Annotated[str, Field(min_length=1)] | None = None
+    """File of ``name:sha256`` lines: the SHA-256 of each token, in hexadecimal."""
+    user_header: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")] | None = None
+    """Header in which a front proxy names whom it has let in; believed from `trusted-proxies` alone."""
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if self.passwords is None and self.tokens is None and self.user_header is None:
+            raise ValueError("at least one of passwords, tokens, user-header")
+        return self
 
 
 class ServerSettings(Settings):
@@ -61,6 +91,10 @@ class ServerSettings(Settings):
     """Peers whose ``X-Forwarded-*`` are believed."""
     page_max_age: Duration = timedelta(0)
     """How long clients may use a page without asking. A revocation is seen that much later."""
+    tls: TlsSettings | None = None
+    """None: plain http."""
+    auth: AuthSettings | None = None
+    """None: everybody may ask."""
 
     @model_validator(mode="after")
     def _secure_origin(self) -> Self:
@@ -192,7 +226,7 @@ def _overlay(table: dict[str, Any], variable: str, text: str) -> None:
     leaf: dict[str, Any] = {keys[-1]: value}
     for key in reversed(keys[:-1]):
         leaf = {key: leaf}
-    if "roots" not in keys:
+    if "roots" not in keys and "tls" not in keys:
         validate(Configuration, leaf, source=variable, text="")
     _merge(table, leaf)
 

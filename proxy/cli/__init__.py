@@ -73,6 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     blast.add_argument("--until", metavar="DATE", help="signed before (signed-until)")
     blast.add_argument("--trail", metavar="FILE", type=Path, help="instead of the configuration's audit.path")
     blast.add_argument("--json", action="store_true", help="for programs")
+    hash_password = _command(commands, "hash-password", "a line for server.auth.passwords", "hash_password")
+    hash_password.add_argument("user", metavar="USER", help="the password is asked for, or read from standard input")
     ledger = _command(commands, "ledger", "what must never be forgotten, as a text file")
     ledger.add_argument("action", choices=("export", "import"), help="write it, or add what was written")
     ledger.add_argument("file", metavar="FILE", type=Path, nargs="?", help="default: standard output or input")

@@ -15,6 +15,7 @@ from proxy.policy.model import Policy
 from proxy.reload import following
 from proxy.telemetry.audit import recording
 from proxy.telemetry.metrics import POLICY_SINCE, watching_loop
+from proxy.web.access import admission
 from proxy.web.handler import Handler
 from proxy.web.health import readiness
 from proxy.web.metrics import Scrape
@@ -43,6 +44,7 @@ async def _serve(configuration: Configuration, policy: Policy) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with (
+        admission(configuration.server) as access,
         recording(configuration.audit, utc_now) as trail,
         assembled(configuration, policy) as assembly,
         following(configuration.policy, assembly.gate),
@@ -58,12 +60,13 @@ async def _serve(configuration: Configuration, policy: Policy) -> None:
             scrape=Scrape(assembly),
             people=People(assembly=assembly, settings=configuration.server, clock=utc_now),
             trail=trail,
+            access=access,
         )
         async with listening(handler, ready, configuration.server, drain=DRAIN) as (host, port):
             shown = f"[{host}]" if ":" in host else host
             telemetry.event(
                 "listening",
-                index=f"http://{shown}:{port}/simple/",
+                index=f"{'http' if configuration.server.tls is None else 'https'}://{shown}:{port}/simple/",
                 policy=str(configuration.policy or "built-in"),
                 policy_digest=policy.digest,
                 storage=str(configuration.storage.directory),

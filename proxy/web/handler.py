@@ -23,6 +23,7 @@ from proxy.policy.reasons import printable
 from proxy.policy.verdict import Approved, Withheld
 from proxy.telemetry import metrics
 from proxy.telemetry.audit import Trail
+from proxy.web.access import Access
 from proxy.web.answers import problem_of, response_to
 from proxy.web.health import Readiness
 from proxy.web.metrics import Scrape
@@ -65,6 +66,7 @@ class Handler:
         scrape: for ``/metrics``.
         people: the pages for people.
         trail: where served and refused files are recorded; None: nowhere.
+        access: who may ask; None: everybody.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Handler:
         scrape: Scrape,
         people: People,
         trail: Trail | None = None,
+        access: Access | None = None,
     ) -> None:
         self._gate = gate
         self._roots = roots
@@ -87,6 +90,7 @@ class Handler:
         self._scrape = scrape
         self._people = people
         self._recorder = Recorder(trail, settings)
+        self._access = access
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; never raises but to cut the connection."""
@@ -136,6 +140,11 @@ class Handler:
 
     async def _decided(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
         """The answer; a refusal is counted, logged and recorded, wherever on the way it came from."""
+        # A kubelet has no name to give: what says no more than "alive" and "ready" is open.
+        if self._access is not None and not isinstance(route, Alive | Ready):
+            user = await self._access.user(request.headers, request.remote)
+            if user is None:
+                return self._access.refusal(request.headers.get("Accept"), _root_from(request))
         try:
             return await self._answer(request, route)
         except WithheldError as error:

@@ -39,7 +39,7 @@ def address_of(headers: Mapping[str, str], *, peer: str | None, tls: bool, setti
         return settings.public_url.rstrip("/")
     scheme = "https" if tls else "http"
     authority = headers.get("Host", "")
-    if _is_trusted(peer, settings):
+    if is_trusted(peer, settings):
         scheme = headers.get("X-Forwarded-Proto", scheme).strip().lower()
         authority = headers.get("X-Forwarded-Host", authority)
     authority = authority.strip().lower()
@@ -54,7 +54,8 @@ def address_of(headers: Mapping[str, str], *, peer: str | None, tls: bool, setti
     return f"{scheme}://{authority}"
 
 
-def _is_trusted(peer: str | None, settings: ServerSettings) -> bool:
+def is_trusted(peer: str | None, settings: ServerSettings) -> bool:
+    """Whether whoever opened the connection is one of `trusted-proxies`."""
     try:
         address = ip_address(peer or "")
     except ValueError:
@@ -69,12 +70,12 @@ def client_of(headers: Mapping[str, str], *, peer: str | None, settings: ServerS
     is that client's own claim.
     """
     client = peer
-    if _is_trusted(peer, settings):
+    if is_trusted(peer, settings):
         for hop in reversed(headers.get("X-Forwarded-For", "").split(",")):
             try:
                 client = str(ip_address(hop.strip()))
             except ValueError:
                 break
-            if not _is_trusted(client, settings):
+            if not is_trusted(client, settings):
                 break
     return client

@@ -17,9 +17,11 @@ from aiohttp import web
 from proxy import telemetry
 from proxy.config import ServerSettings
 from proxy.errors import ConfigurationError
+from proxy.web.files import obeying
 from proxy.web.handler import Handler
 from proxy.web.health import Readiness
 from proxy.web.send import AbortedError
+from proxy.web.tls import Certificate
 
 _KEEPALIVE = 30.0
 """Seconds; aiohttp's own default is an hour."""
@@ -88,27 +90,36 @@ async def listening(
         drain: seconds between that and the closing of the door.
 
     Raises:
-        ConfigurationError: the address cannot be listened on.
+        ConfigurationError: the address cannot be listened on, or the certificate cannot be used.
     """
     logger = logging.getLogger("assay.http")
     logger.addFilter(_AbortedOnPurpose())
     server = _Punctual(handler, logger)
     loop = asyncio.get_running_loop()
-    try:
-        listener = await loop.create_server(server, settings.host, settings.port, backlog=_BACKLOG)
-    except OSError as error:
-        raise ConfigurationError(
-            f"server.host, server.port: cannot listen on {settings.host}:{settings.port}: {error.strerror or error}"
-        ) from error
-    try:
-        yield _address(listener.sockets[0])
-    finally:
-        readiness.stopping = True
-        await asyncio.sleep(drain)
-        listener.close()
-        server.pre_shutdown()
-        # aiohttp waits that long twice: for the handler to answer, then for it to notice that it is cancelled.
-        await server.shutdown(_GRACE / 2)
+    certificate = None if settings.tls is None else Certificate(settings.tls)
+    async with obeying(None if certificate is None else certificate.watch):
+        try:
+            listener = await loop.create_server(
+                server,
+                settings.host,
+                settings.port,
+                backlog=_BACKLOG,
+                ssl=None if certificate is None else certificate.context,
+                ssl_handshake_timeout=None if certificate is None else _FIRST_REQUEST,
+            )
+        except OSError as error:
+            raise ConfigurationError(
+                f"server.host, server.port: cannot listen on {settings.host}:{settings.port}: {error.strerror or error}"
+            ) from error
+        try:
+            yield _address(listener.sockets[0])
+        finally:
+            readiness.stopping = True
+            await asyncio.sleep(drain)
+            listener.close()
+            server.pre_shutdown()
+            # aiohttp waits that long twice: for the handler to answer, then for it to notice that it is cancelled.
+            await server.shutdown(_GRACE / 2)
 
 
 def _address(bound: socket.socket) -> tuple[str, int]:

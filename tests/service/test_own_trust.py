@@ -90,7 +90,7 @@ async def test_the_companys_root_does_not_speak_for_github(tmp_path: Path, signe
     async with company(tmp_path, patterns=("acme-*", "widget")) as there:
         filename = there.publish(there.internal, "widget", there.own, signer)
         assert await there.proxy.listed("widget") == set()
-        assert await there.proxy.withheld("widget") == {filename: ["unverifiable"]}
+        assert await there.proxy.withheld("widget") == {filename: ["forged"]}
 
 
 async def test_nor_for_another_gitlab(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from proxy.policy.document import BUILT_IN, load_policy
 from proxy.policy.model import Policy
 from proxy.telemetry.audit import recording
 from proxy.telemetry.metrics import watching_loop
+from proxy.web.access import admission
 from proxy.web.handler import Handler
 from proxy.web.health import Readiness, readiness
 from proxy.web.metrics import Scrape
@@ -160,6 +161,7 @@ async def running(
     judged_by = load_policy(policy, "policy.toml") if isinstance(policy, str) else policy
     chosen = configuration or configured(index, directory / "assay", sigstore)
     async with (
+        admission(chosen.server) as access,
         recording(chosen.audit, clock) as trail,
         assembled(
             chosen, judged_by, environ=environ or {}, clock=clock, gate_settings=GateSettings(patience=patience)
@@ -176,9 +178,12 @@ async def running(
             scrape=Scrape(assembly),
             people=People(assembly=assembly, settings=chosen.server, clock=clock),
             trail=trail,
+            access=access,
         )
         async with (
             listening(handler, ready, chosen.server) as (host, port),
             aiohttp.ClientSession(auto_decompress=False, skip_auto_headers=("Accept-Encoding",)) as session,
         ):
-            yield Running(f"http://{host}:{port}", assembly, clock, session, ready)
+            yield Running(
+                f"{'https' if chosen.server.tls else 'http'}://{host}:{port}", assembly, clock, session, ready
+            )
