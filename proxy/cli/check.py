@@ -7,12 +7,14 @@ import os
 
 from proxy.assembly import read_policy, read_trust, utc_now
 from proxy.cli.tables import table
-from proxy.config import Configuration, load_configuration
+from proxy.config import Configuration, ServerSettings, load_configuration
 from proxy.indexes import hosts
 from proxy.policy.expiry import expiring
 from proxy.policy.model import Policy
 from proxy.units import format_duration, format_size
 from proxy.upstream import Authorizations
+from proxy.web.access import Access
+from proxy.web.tls import Certificate
 
 
 def main(options: argparse.Namespace) -> int:
@@ -25,6 +27,7 @@ def main(options: argparse.Namespace) -> int:
     policy = read_policy(configuration.policy)
     roots, _ = read_trust(configuration, configuration.storage.directory)
     Authorizations(configuration.indexes, os.environ)
+    _try_server(configuration.server)
     for line in (*_settings(configuration, policy), "", *_indexes(configuration), "", *_rules(policy)):
         print(line)
     print(f"\ntrust roots: {', '.join(root.name for root in roots.for_index())}")
@@ -34,10 +37,23 @@ def main(options: argparse.Namespace) -> int:
     return 0
 
 
+def _try_server(server: ServerSettings) -> None:
+    """Read what the server would read when it starts.
+
+    Raises:
+        ConfigurationError: it would not start.
+    """
+    if server.tls is not None:
+        Certificate(server.tls).load()
+    if server.auth is not None:
+        Access(server, server.auth).load()
+
+
 def _settings(configuration: Configuration, policy: Policy) -> list[str]:
     server, storage = configuration.server, configuration.storage
+    scheme, admitted = "http" if server.tls is None else "https", "with authentication"
     return [
-        f"listens on: {server.host}:{server.port}",
+        f"listens on: {server.host}:{server.port}, {scheme}, {'everybody may ask' if server.auth is None else admitted}",
         f"storage: {storage.directory} (blobs {format_size(storage.blobs)}, records {format_size(storage.records)})",
         f"policy: {configuration.policy or 'built-in'}, mode {policy.mode}, digest {policy.digest[:12]}",
     ]

@@ -29,6 +29,7 @@ from tests.world.distributions import wheel
 from tests.world.index import Index, Listed
 from tests.world.installers import Outcome, pip, ran
 from tests.world.proxy import Running, configured, running
+from tests.world.wire import Corrupt
 
 TOKEN, PASSWORD = secrets.token_urlsafe(24), "correct horse: battery é"
 ROUTES = ["/", "/simple/", "/simple/widget/", "/simple/Widget/", "/project/widget", "/policy", "/metrics", "/nowhere"]
@@ -300,6 +301,40 @@ async def test_a_certificate_that_cannot_be_used_is_a_reason_not_to_start(tmp_pa
     with pytest.raises(ConfigurationError, match=r"server\.tls: "):
         async with guarded(tmp_path, tls=own.settings):
             pass
+
+
+async def test_no_wrong_byte_completes_over_https_either(tmp_path: Path) -> None:
+    """Sent by another way than over plain sockets: TLS has no sendfile."""
+    own, large = secure(tmp_path), wheel("large", "1.0", padding=700_000)
+    async with guarded(tmp_path, tls=own.settings) as there:
+        spoilt = there.index.add(wheel("spoilt", "1.0", padding=700_000))
+        there.index.fault(spoilt.path, Corrupt(at=10))
+        right = there.index.add(large)
+        trusting = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=own.ca))
+        async with aiohttp.ClientSession(connector=trusting) as session:
+            async with session.get(f"{there.proxy.origin}{there.proxy.files_path(right)}") as response:
+                assert await response.read() == large.content
+            headers = {"Range": "bytes=1000-650000"}
+            url = f"{there.proxy.origin}{there.proxy.files_path(right)}"
+            async with session.get(url, headers=headers) as response:
+                assert (response.status, await response.read()) == (206, large.content[1000:650001])
+            with pytest.raises(aiohttp.ClientError):
+                async with session.get(f"{there.proxy.origin}{there.proxy.files_path(spoilt)}") as response:
+                    await response.read()
+
+
+@pytest.mark.parametrize("table", ["tls", "auth"])
+def test_check_reads_what_the_server_would_read(tmp_path: Path, table: str, capsys: pytest.CaptureFixture[str]) -> None:
+    own, files = secure(tmp_path), credentials(tmp_path)
+    lines = [f"[server.{table}]", *(f'{key} = "{value}"' for key, value in (own.settings | files).items())]
+    lines = [line for line in lines if line.startswith("[") or (line.split()[0] in own.settings) == (table == "tls")]
+    config = tmp_path / "proxy.toml"
+    config.write_text("\n".join(["[storage]", 'directory = "storage"', *lines]), "utf-8")
+    assert run(["check", "--config", str(config)]) == 0
+    assert ("https" if table == "tls" else "with authentication") in capsys.readouterr().out.splitlines()[0]
+    (own.key if table == "tls" else tmp_path / "tokens").write_text("nonsense", "utf-8")
+    assert run(["check", "--config", str(config)]) == 2
+    assert f"server.{table}" in capsys.readouterr().err
 
 
 # Installers, over https with a private authority and a token
