@@ -182,6 +182,7 @@ ONE = ("foo-1.0.dist-info/METADATA", b"Name: foo\n")
         (b"PK\x05\x06", None),
         (b"PK\x05\x06" + b"\xff" * 18, None),
     ],
+    ids=range(12),
 )
 def test_any_bytes_are_a_wheel_or_none(content: bytes, document: bytes | None) -> None:
     fact, found = wheels._read(io.BytesIO(content))
