@@ -134,6 +134,7 @@ async def assembled(
             limits=configuration.limits,
             authorizations=await asyncio.to_thread(Authorizations, indexes, environ),
             proxies=getproxies_environment(),
+            indexes=indexes,
         )
         await upstream.start()
         stack.push_async_callback(upstream.close)

@@ -45,6 +45,7 @@ _PATHS = (
     ("server", "auth", "tokens"),
     ("trust", "root"),
     ("trust", "roots", "*", "path"),
+    ("indexes", "*", "ca-file"),
     ("indexes", "*", "credentials", "password-file"),
     ("indexes", "*", "credentials", "token-file"),
 )

@@ -194,6 +194,10 @@ class IndexSettings(Settings):
     credentials: CredentialsSettings | None = None
     insecure: bool = False
     """Plain http to hosts that are not loopback."""
+    ca_file: Annotated[str, Field(min_length=1)] | None = None
+    """PEM: authorities that may certify this index's hosts, beside the system's."""
+    proxy: Address | None = None
+    """HTTP proxy on the way to this index; None: what the environment says."""
     provenance_from: Address | None = None
     """Root of another Integrity API (what comes before ``integrity/``), for an index that carries no provenance."""
     freshness: FreshnessSettings = FreshnessSettings()

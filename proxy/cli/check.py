@@ -12,7 +12,7 @@ from proxy.indexes import hosts
 from proxy.policy.expiry import expiring
 from proxy.policy.model import Policy
 from proxy.units import format_duration, format_size
-from proxy.upstream import Authorizations
+from proxy.upstream import Authorizations, authorities
 from proxy.web.access import Access
 from proxy.web.tls import Certificate
 
@@ -27,6 +27,7 @@ def main(options: argparse.Namespace) -> int:
     policy = read_policy(configuration.policy)
     roots, _ = read_trust(configuration, configuration.storage.directory)
     Authorizations(configuration.indexes, os.environ)
+    authorities(configuration.indexes)
     _try_server(configuration.server)
     for line in (*_settings(configuration, policy), "", *_indexes(configuration), "", *_rules(policy)):
         print(line)
@@ -51,9 +52,10 @@ def _try_server(server: ServerSettings) -> None:
 
 def _settings(configuration: Configuration, policy: Policy) -> list[str]:
     server, storage = configuration.server, configuration.storage
-    scheme, admitted = "http" if server.tls is None else "https", "with authentication"
+    scheme = "http" if server.tls is None else "https"
+    who = "everybody may ask" if server.auth is None else "with authentication"
     return [
-        f"listens on: {server.host}:{server.port}, {scheme}, {'everybody may ask' if server.auth is None else admitted}",
+        f"listens on: {server.host}:{server.port}, {scheme}, {who}",
         f"storage: {storage.directory} (blobs {format_size(storage.blobs)}, records {format_size(storage.records)})",
         f"policy: {configuration.policy or 'built-in'}, mode {policy.mode}, digest {policy.digest[:12]}",
     ]

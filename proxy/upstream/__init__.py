@@ -1,5 +1,6 @@
 """The only outbound sockets: what may be contacted, with whose credentials, and what comes back."""
 
+from proxy.upstream.authorities import authorities
 from proxy.upstream.client import (
     PROVENANCE_ACCEPT,
     Contents,
@@ -19,5 +20,6 @@ __all__ = [
     "Nothing",
     "Upstream",
     "Validators",
+    "authorities",
     "pause_before_retry",
 ]

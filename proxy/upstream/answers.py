@@ -105,6 +105,9 @@ def as_upstream_error(error: Exception, url: str) -> UpstreamError:
     """What aiohttp raised, as what it means to us."""
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return UpstreamUnavailableError(f"{shown(url)}: the HTTP proxy on the way answered {error.status}")
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        why = getattr(error.certificate_error, "verify_message", None) or type(error.certificate_error).__name__
+        return UpstreamNonsenseError(f"{shown(url)}: its certificate is not believed ({why}); see the index's ca-file")
     if isinstance(error, aiohttp.ClientResponseError | aiohttp.InvalidURL | ValueError):
         return UpstreamNonsenseError(f"{shown(url)}: not understood: {type(error).__name__}")
     if isinstance(error, TimeoutError):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -36,6 +36,7 @@ from proxy.upstream.answers import (
     refuse_failure,
     serial_of,
 )
+from proxy.upstream.authorities import authorities
 from proxy.upstream.credentials import Authorizations
 from proxy.upstream.measuring import measuring
 from proxy.upstream.pacing import PATIENCE, Pacing
@@ -107,17 +108,25 @@ class Upstream:
         limits: LimitsSettings,
         authorizations: Authorizations,
         proxies: Mapping[str, str],
+        indexes: Iterable[IndexSettings] = (),
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._limits = limits
         self._authorizations = authorizations
         self._proxies = dict(proxies)
+        self._indexes = tuple(indexes)
+        self._contexts: dict[str, ssl.SSLContext] = {}
         self._pacing = Pacing(pause)
         self._session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
-        """Open the pool, with the system's certificate store (``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` included)."""
+        """Open the pool, with the system's certificate store (``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` included).
+
+        Raises:
+            ConfigurationError: an index's `ca-file` cannot be used.
+        """
         tls = await asyncio.to_thread(ssl.create_default_context)
+        self._contexts = await asyncio.to_thread(authorities, self._indexes)
         resolver = NoLinkLocal(self._limits.timeouts.connect.total_seconds())
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
@@ -271,7 +280,8 @@ class Upstream:
                             },
                             allow_redirects=False,
                             auto_decompress=decode,
-                            proxy=self._proxy_for(target),
+                            proxy=index.proxy or self._proxy_for(target),
+                            ssl=self._contexts.get(index.name, True),
                             timeout=_timeout(index),
                         )
                     )

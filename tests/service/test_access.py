@@ -337,6 +337,52 @@ def test_check_reads_what_the_server_would_read(tmp_path: Path, table: str, caps
     assert f"server.{table}" in capsys.readouterr().err
 
 
+# One Assay before another: https with an authority of its own, and a token
+
+
+@asynccontextmanager
+async def chained(tmp_path: Path, **entry: Any) -> AsyncIterator[tuple[Guarded, Running]]:
+    """The outer proxy is the inner one's only index."""
+    own = secure(tmp_path)
+    async with guarded(tmp_path, tls=own.settings, auth=credentials(tmp_path)) as outer:
+        index = {"name": "outer", "url": outer.proxy.url, **entry}
+        configuration = configured(outer.index, tmp_path / "inner", indexes=[index])
+        environ = {"OUTER_TOKEN": TOKEN}
+        async with running(outer.index, tmp_path, configuration=configuration, environ=environ) as inner:
+            yield outer, inner
+
+
+async def test_an_index_may_have_an_authority_of_its_own_and_a_token(tmp_path: Path) -> None:
+    table = {"ca-file": str(tmp_path / "ca.pem"), "credentials": {"token-env": "OUTER_TOKEN"}}
+    async with chained(tmp_path, **table) as (outer, inner):
+        (entry,) = (await inner.page("widget"))["files"]
+        assert entry["filename"] == outer.listed.built.filename
+        answer = await inner.get(entry["url"].removeprefix("../.."))
+        assert (answer.status, answer.body) == (200, outer.listed.built.content)
+
+
+async def test_without_its_authority_nothing_is_sent_there(tmp_path: Path) -> None:
+    async with chained(tmp_path, credentials={"token-env": "OUTER_TOKEN"}) as (outer, inner):
+        answer = await inner.get("/simple/widget/")
+        assert answer.status == 502
+        assert "its certificate is not believed" in answer.reason
+        assert outer.index.requests == []
+
+
+async def test_without_the_token_the_refusal_is_told(tmp_path: Path) -> None:
+    async with chained(tmp_path, **{"ca-file": str(tmp_path / "ca.pem")}) as (outer, inner):
+        answer = await inner.get("/simple/widget/")
+        assert (answer.status, outer.index.requests) == (502, [])
+        assert "answered 401" in answer.json()["detail"]
+
+
+async def test_an_authority_that_is_none_is_a_reason_not_to_start(tmp_path: Path) -> None:
+    (tmp_path / "none.pem").write_text("no certificate", "utf-8")
+    with pytest.raises(ConfigurationError, match=r"indexes\[outer\]\.ca-file: .*none\.pem cannot be used"):
+        async with chained(tmp_path, **{"ca-file": str(tmp_path / "none.pem")}):
+            pass
+
+
 # Installers, over https with a private authority and a token
 
 

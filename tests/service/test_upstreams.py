@@ -98,6 +98,22 @@ def _answer_of(index: Index, project: str) -> Any:
     return index._respond(request)
 
 
+# The way there
+
+
+async def test_an_index_may_have_an_http_proxy_of_its_own(tmp_path: Path) -> None:
+    async with Index() as index, Index() as way:
+        index.add(WIDGET)
+        way.serve(f"http://127.0.0.1:9/simple/{WIDGET.project}/", _answer_of(index, "widget"))
+        there = {"url": "http://127.0.0.1:9/simple/", "projects": ["widget"], "file-hosts": [index.files_host]}
+        indexes = [{"name": "far", "proxy": way.origin, **there}, {"name": "near", "url": index.url}]
+        configuration = configured(index, tmp_path / "assay", indexes=indexes)
+        async with running(index, tmp_path, configuration=configuration) as proxy:
+            assert await proxy.listed("widget") == {WIDGET.filename}
+            assert (await proxy.get("/simple/other/")).status == 404
+            assert [request.path for request in way.requests] == ["http://127.0.0.1:9/simple/widget/"]
+
+
 # Ages
 
 
