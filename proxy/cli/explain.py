@@ -29,6 +29,7 @@ from proxy.config import Configuration, load_configuration
 from proxy.errors import AssayError, ConfigurationError
 from proxy.gate import Judged
 from proxy.policy.model import Policy
+from proxy.policy.reasons import nameless_json
 from proxy.policy.verdict import Approved, Withheld
 from proxy.simple.model import File, NormalizedName
 
@@ -62,7 +63,8 @@ def main(options: Namespace) -> int:
         print(json.dumps(_document(judged, verdicts), indent=2))
     else:
         _print(judged, verdicts)
-    return WITHHELD if any(isinstance(each, Withheld) for each in verdicts) else GOOD
+    withheld = judged.listed.reserved is not None or any(isinstance(each, Withheld) for each in verdicts)
+    return WITHHELD if withheld else GOOD
 
 
 async def _judged(configuration: Configuration, policy: Policy, project: NormalizedName) -> Judged:
@@ -87,6 +89,9 @@ def _print(judged: Judged, verdicts: list[Approved | Withheld]) -> None:
     print(
         f"{page.project.name} on {page.index.name}: {len(page.project.files)} files{' (stale)' if page.stale else ''}\n"
     )
+    if judged.listed.reserved is not None:
+        print(f"[{judged.listed.reserved.code}] {judged.listed.reserved.message}")
+        return
     rows = [
         (
             each.file.filename,
@@ -110,4 +115,5 @@ def _document(judged: Judged, verdicts: list[Approved | Withheld]) -> Mapping[st
         "stale": judged.page.stale,
         "policy": judged.policy,
         "files": [verdict_json(each) for each in verdicts],
+        "reasons": [] if judged.listed.reserved is None else nameless_json(judged.listed.reserved)["reasons"],
     }

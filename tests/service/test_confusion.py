@@ -5,6 +5,7 @@ Each story has a twin in which the same thing is right, so that what is refused 
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from proxy.cli import run
+from tests.world.alone import in_thread
 from tests.world.distributions import wheel
 from tests.world.index import Index, Listed
 from tests.world.installers import Outcome, pip, ran, uv
@@ -195,6 +198,33 @@ async def test_a_reserved_name_is_an_empty_page_with_the_reason(tmp_path: Path) 
         assert BELONGS in answer.body.decode()
         assert b"<a " not in answer.body
         assert there.public.count("/simple/acme-nothing/") == 0
+
+
+async def test_a_browser_is_told_the_same(tmp_path: Path) -> None:
+    async with company(tmp_path) as there:
+        answer = await there.proxy.get("/project/acme-nothing", {"Accept": "text/html"})
+        assert (answer.status, BELONGS in answer.body.decode()) == (200, True)
+        other = await there.proxy.get("/project/acme-core", {"Accept": "text/html"})
+        assert (other.status, b"no other index is asked" in other.body) == (200, False)
+
+
+def test_explain_says_it_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with in_thread() as internal:
+        internal.add(wheel("acme-core", "1.0"))
+        config = tmp_path / "proxy.toml"
+        config.write_text(
+            f'[storage]\ndirectory = "storage"\n[trust]\nrefresh = false\n[verification]\nworkers = 0\n'
+            f'[[indexes]]\nname = "internal"\nurl = "{internal.url}"\nprojects = ["acme-*"]\n'
+            f'[[indexes]]\nname = "public"\nurl = "{internal.url}"\n',
+            "utf-8",
+        )
+        assert run(["explain", "acme-nothing", "--config", str(config)]) == 1
+        assert f"[index] {BELONGS}" in capsys.readouterr().out
+        assert run(["explain", "acme-nothing", "--config", str(config), "--json"]) == 1
+        told = json.loads(capsys.readouterr().out)
+        assert (told["index"], told["files"], told["reasons"][0]["code"]) == ("internal", [], "index")
+        assert run(["explain", "acme-core", "--config", str(config), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["reasons"] == []
 
 
 async def test_a_name_that_the_catch_all_does_not_have_is_404(tmp_path: Path) -> None:

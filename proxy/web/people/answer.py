@@ -89,6 +89,7 @@ class People:
             route.project,
             judged.verdicts,
             index=judged.page.index.name,
+            reserved=None if judged.listed.reserved is None else judged.listed.reserved.message,
             status=judged.page.project.status,
             stale_since=judged.page.checked if judged.page.stale else None,
             number=route.page,

@@ -38,6 +38,7 @@ def project_page(
     verdicts: Sequence[Verdict],
     *,
     index: str,
+    reserved: str | None = None,
     status: ProjectStatus | None,
     stale_since: datetime | None,
     number: int,
@@ -49,6 +50,7 @@ def project_page(
         name: of the project.
         verdicts: all of its files'.
         index: whose it is.
+        reserved: why there is nothing at all: a name that the index owns and does not have.
         status: as the index says (PEP 792).
         stale_since: when the index was last asked, if it cannot be asked now.
         number: which `VERSIONS` of the versions, from 1, newest first.
@@ -69,7 +71,7 @@ def project_page(
         element("h2", "Who published it"),
         _picture(verdicts),
         element("h2", "Versions"),
-        when(not groups, element("p", "The index lists no files of this project.")),
+        when(not groups, element("p", reserved or "The index lists no files of this project.")),
         _pages(name, number, last),
         *(_version(version, files, opened=position == 0) for position, (version, files) in enumerate(shown)),
         _pages(name, number, last),
