@@ -41,7 +41,8 @@ from proxy.simple.filename import possible_projects
 from proxy.simple.model import File, NormalizedName, Project
 from proxy.upstream import Validators
 
-_MOST_FILES_IN_MEMORY = 60_000
+_MOST_FILES_IN_MEMORY = 30_000
+"""Of all judged pages together: with what is rendered of them about 3 kB each."""
 _LONGEST_GRACE = timedelta(minutes=1)
 
 

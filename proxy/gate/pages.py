@@ -50,8 +50,8 @@ from proxy.upstream import Fetched, Nothing, Upstream, Validators
 
 _OFF_LOOP = 64 * 1024
 """Bytes of a page from which on parsing leaves the event loop."""
-_MOST_FILES_IN_MEMORY = 60_000
-"""Of all parsed pages together; about 1 kB each."""
+_MOST_FILES_IN_MEMORY = 10_000
+"""Of the parsed pages kept here; the gate keeps the judged ones, and here are those that are to be renewed soon."""
 _ABSENCE = timedelta(minutes=1)
 _HESITATION = timedelta(seconds=3)
 """How long a silent index is waited for where there is a page to be used instead."""

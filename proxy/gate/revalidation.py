@@ -8,6 +8,7 @@ new one's; that an index has none any more changes nothing, since evidence once 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -21,6 +22,15 @@ from proxy.simple.model import File, NormalizedName
 
 _MOST = 50
 """Documents asked for after one renewal of a page."""
+
+
+def _is_json(document: bytes) -> bool:
+    """Whether it is a document at all: a login page in the place of one replaces nothing that was proven."""
+    try:
+        json.loads(document)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 class Revalidation:
@@ -73,7 +83,7 @@ class Revalidation:
             for file in sorted(due, key=lambda each: pointers[key_of(each)].checked)[:_MOST]:
                 before = pointers[key_of(file)]
                 document = await self._proofs.offered(index, project, file)
-                if document is None or sha256_of(document) == before.document:
+                if document is None or not _is_json(document) or sha256_of(document) == before.document:
                     await self._documents.point(file, before.followed_by(before.document, now))
                     continue
                 await self._proofs.learn(index, project, file, document, before)

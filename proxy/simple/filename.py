@@ -11,6 +11,7 @@ characters, anything outside printable ASCII (``str.lower`` maps U+212A to ``k``
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -37,6 +38,9 @@ MOST_CANDIDATES = 8
 _SDIST_ENDINGS = (".tar.gz", ".tar.bz2", ".tar.xz", ".tar.Z", ".tar", ".tgz", ".tbz", ".zip")
 _INSTALLER_ENDINGS = (".exe", ".msi", ".rpm", ".deb", ".dmg")
 _VARIANTS_ENDING = "-variants.json"
+# Binary distribution format, "Escaping and Unicode": components hold alphanumerics, "." and "_", and of versions "+"
+# and "!"; the library checks name, version and build tag, but takes any tag.
+_WHEEL = re.compile(r"[A-Za-z0-9._+!-]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +135,8 @@ def _kind(filename: str) -> tuple[Kind | None, str]:
 
 
 def _wheel(filename: str, project: NormalizedName) -> ParsedFilename:
+    if _WHEEL.fullmatch(filename) is None:
+        return ParsedFilename(refusal="is not a wheel's name: a tag holds a character that none has")
     try:
         name, version, _build, _tags = parse_wheel_filename(filename)
     except InvalidWheelFilename as error:

@@ -76,7 +76,7 @@ async def scene(directory: Path, *, policy: str = POLICY) -> AsyncIterator[Runni
 
 
 BAD = 'widget-1.0-py3-none-any<script>alert(1)<script>".whl'
-"""Within the filename, since a ``/`` in one is the index's own affair."""
+"""Within the filename, since a ``/`` in one is the index's own affair; no wheel is called so, and it is withheld."""
 
 
 def fill(index: Index, sigstore: PrivateSigstore) -> None:

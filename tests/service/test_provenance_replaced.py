@@ -107,6 +107,9 @@ async def test_what_an_index_withdraws_still_counts_and_what_is_unchanged_is_not
         await proxy.page("foo")
         await proxy.assembly.gate.revalidation.settled()
         assert index.count(listed.provenance_path) == 2, "not before its page is due again"
+        listed.provenance = b"<html>Please log in</html>"
+        await renewed(proxy)
+        assert await proxy.listed("foo") == {listed.built.filename}, "no document, so no replacement"
         listed.entry["provenance"] = listed.provenance_url
         listed.provenance = None
         await renewed(proxy)

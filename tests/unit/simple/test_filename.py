@@ -91,6 +91,7 @@ def test_a_file_of_another_project_names_its_owner(filename: str, owner: str) ->
         ("foo__bar-1.0-py3-none-any.whl", "invalid project name"),
         ("_foo-1.0-py3-none-any.whl", "invalid project name"),
         ("foo-1.0-x1-py3-none-any.whl", "invalid build number"),
+        ("foo-1.0-py3-none-any<script>.whl", "a tag holds"),
         ("../foo-1.0.tar.gz", "slash"),
         ("a\\foo-1.0.tar.gz", "slash"),
         ("foo-1.0.tar.gz\0", "printable ASCII"),
