@@ -414,7 +414,9 @@ def with_user(url: str, user: str) -> str:
 
 @pytest.mark.clients
 @BOTH
-@pytest.mark.parametrize("user", [f"__token__:{TOKEN}@", "alice:correct%20horse%3A%20battery%20%C3%A9@"])
+@pytest.mark.parametrize(
+    "user", [f"__token__:{TOKEN}@", "alice:correct%20horse%3A%20battery%20%C3%A9@"], ids=["token", "password"]
+)
 async def test_installers_install_over_https_with_a_name(tmp_path: Path, installer: Any, user: str) -> None:
     own = secure(tmp_path)
     async with guarded(tmp_path, tls=own.settings, auth=credentials(tmp_path)) as there:
