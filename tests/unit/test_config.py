@@ -295,3 +295,54 @@ def test_a_password_in_an_index_url_is_not_repeated(tmp_path: Path) -> None:
     said = refusal(tmp_path, '[[indexes]]\nname = "a"\nurl = "https://ci:hunter2@a.example/"\n')
     assert "hunter2" not in said
     assert "indexes[0].url: expected a URL without user name and password" in said
+
+
+def test_certificate_and_password_files_start_at_the_file_that_names_them(tmp_path: Path) -> None:
+    configuration = load(
+        tmp_path,
+        """
+        [server.tls]
+        certificate = "tls/tls.crt"
+        key = "/run/tls.key"
+        [server.auth]
+        passwords = "passwords"
+        tokens = "tokens"
+        [[indexes]]
+        name = "internal"
+        url = "https://index.acme.example/simple/"
+        ca-file = "ca.pem"
+        """,
+    )
+    tls, auth = configuration.server.tls, configuration.server.auth
+    assert tls is not None
+    assert auth is not None
+    assert (tls.certificate, tls.key) == (str(tmp_path / "tls/tls.crt"), "/run/tls.key")
+    assert (auth.passwords, auth.tokens) == (str(tmp_path / "passwords"), str(tmp_path / "tokens"))
+    assert configuration.indexes[0].ca_file == str(tmp_path / "ca.pem")
+
+
+def test_a_certificate_can_be_named_in_the_environment_alone(tmp_path: Path) -> None:
+    variables = {"ASSAY_SERVER__TLS__CERTIFICATE": "/run/tls.crt", "ASSAY_SERVER__TLS__KEY": "/run/tls.key"}
+    tls = load(tmp_path, "", **variables).server.tls
+    assert tls is not None
+    assert (tls.certificate, tls.key) == ("/run/tls.crt", "/run/tls.key")
+    assert "server.tls.certificate" in refusal(tmp_path, "", ASSAY_SERVER__TLS__KEY="/run/tls.key")
+
+
+@pytest.mark.parametrize(
+    ("table", "place"),
+    [
+        ("[server.auth]", "server.auth: expected at least one of passwords, tokens, user-header"),
+        ('[server.auth]\nuser-header = "X Y"', "server.auth.user-header"),
+        ('[server.tls]\nkey = "x"', "server.tls.certificate"),
+        ('[server.tls]\ncertificate = "x"\nkeys = "x"', 'did you mean "key"'),
+        (
+            '[[indexes]]\nname = "a"\nurl = "https://a.example/"\nproxy = "http://u:secret@p.example/"',
+            "indexes[0].proxy",
+        ),
+    ],
+)
+def test_a_wrong_server_table_is_said_with_its_place(tmp_path: Path, table: str, place: str) -> None:
+    found = refusal(tmp_path, table)
+    assert place in found
+    assert "secret" not in found
