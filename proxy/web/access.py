@@ -27,12 +27,15 @@ from aiohttp import web
 
 from proxy.config import AuthSettings, ServerSettings
 from proxy.errors import ConfigurationError
+from proxy.policy.reasons import printable
 from proxy.web.answers import Problem, response_to
 from proxy.web.files import FileWatch, obeying, read_file
 from proxy.web.origin import is_trusted
 
 TOKEN_USER = "__token__"  # noqa: S105 - the user name that PyPI gives to tokens
 REALM = "assay"
+USER = web.RequestKey("user", str)
+"""Where a request keeps who asked."""
 
 _COST, _BLOCK, _LANES, _LENGTH = 2**14, 8, 1, 32
 _MEMORY = 2**26
@@ -58,6 +61,11 @@ def hashed(user: str, password: str) -> str:
     if not _ENTRY.fullmatch(line):
         raise ConfigurationError("expected a user name without colons and spaces")
     return line
+
+
+def named(request: web.BaseRequest) -> dict[str, str]:
+    """Who asked, as a field of the log and the trail; nothing where nobody was asked for a name."""
+    return {"user": printable(request[USER], _LONGEST)} if USER in request else {}
 
 
 class Access:

@@ -23,7 +23,7 @@ from proxy.policy.reasons import printable
 from proxy.policy.verdict import Approved, Withheld
 from proxy.telemetry import metrics
 from proxy.telemetry.audit import Trail
-from proxy.web.access import Access
+from proxy.web.access import USER, Access, named
 from proxy.web.answers import problem_of, response_to
 from proxy.web.health import Readiness
 from proxy.web.metrics import Scrape
@@ -118,6 +118,7 @@ class Handler:
                 status=status or outcome,
                 ms=round(seconds * 1000, 1),
                 client=client_of(request.headers, peer=request.remote, settings=self._settings),
+                **named(request),
             )
         return response
 
@@ -145,6 +146,7 @@ class Handler:
             user = await self._access.user(request.headers, request.remote)
             if user is None:
                 return self._access.refusal(request.headers.get("Accept"), _root_from(request))
+            request[USER] = user
         try:
             return await self._answer(request, route)
         except WithheldError as error:

@@ -20,6 +20,7 @@ from proxy.policy.publishers import describe_claims
 from proxy.policy.reasons import printable
 from proxy.policy.verdict import Approved, Withheld
 from proxy.telemetry.audit import Trail
+from proxy.web.access import named
 from proxy.web.origin import client_of
 
 _LONGEST = 500
@@ -66,6 +67,7 @@ class Recorder:
             "event": event,
             "request": telemetry.request_id.get(),
             "client": client_of(request.headers, peer=request.remote, settings=self.settings),
+            **named(request),
             "method": request.method,
             "route": route,
             "project": file.distribution.project if file.distribution is not None else None,

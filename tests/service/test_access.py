@@ -134,6 +134,29 @@ async def test_with_it_everything_is_as_without_authentication(tmp_path: Path, h
         assert 401 not in await there.statuses(headers)
 
 
+@pytest.mark.parametrize(("headers", "user"), [(basic("alice", PASSWORD), "alice"), (bearer(TOKEN), "ci")])
+async def test_log_and_trail_say_who_asked_and_never_by_what(
+    tmp_path: Path, headers: dict[str, str], user: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "assay")
+    async with Index() as index:
+        listed = index.add(wheel("widget", "1.0"))
+        configuration = configured(
+            index,
+            tmp_path / "assay",
+            server={"port": 0, "auth": credentials(tmp_path)},
+            audit={"path": str(tmp_path / "audit.jsonl")},
+        )
+        async with running(index, tmp_path, configuration=configuration) as proxy:
+            assert (await proxy.get(proxy.files_path(listed), headers)).status == 200
+            assert (await proxy.get(proxy.files_path(listed))).status == 401
+    logged = [getattr(record, "fields", {}) for record in caplog.records if record.message == "request"]
+    assert [(fields["status"], fields.get("user")) for fields in logged] == [(200, user), (401, None)]
+    trail = await asyncio.to_thread((tmp_path / "audit.jsonl").read_text, "utf-8")
+    assert trail.count('"event":"served"') == trail.count(f'"user":"{user}"') == 1
+    assert all(word not in trail + str(logged) for word in (PASSWORD, TOKEN, headers["Authorization"]))
+
+
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 async def test_probes_need_no_name(tmp_path: Path, path: str) -> None:
     async with guarded(tmp_path) as there:
