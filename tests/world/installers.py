@@ -32,9 +32,11 @@ def environment(home: Path) -> dict[str, str]:
         "PIP_CONFIG_FILE": os.devnull,
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_NO_INPUT": "1",
-        "PIP_RETRIES": "3",
+        # Enough to see a second try end right, few enough that a test of refusal ends soon.
+        "PIP_RETRIES": "1",
+        "PIP_RESUME_RETRIES": "1",
         "UV_NO_CONFIG": "1",
-        "UV_HTTP_RETRIES": "3",
+        "UV_HTTP_RETRIES": "1",
         "UV_CACHE_DIR": str(home / "uv-cache"),
         "NO_COLOR": "1",
         "TERM": "dumb",
