@@ -193,7 +193,6 @@ async def every_path(index: Index, heard: Heard, proxy: Running) -> None:
     await heard.ask("/simple/unreachable/")
     for path in PATHS:
         await heard.ask(path)
-    await index.up()
 
 
 @KINDS
