@@ -38,6 +38,7 @@ def environment(home: Path) -> dict[str, str]:
         "UV_NO_CONFIG": "1",
         "UV_HTTP_RETRIES": "1",
         "UV_CACHE_DIR": str(home / "uv-cache"),
+        "PDM_CHECK_UPDATE": "0",
         "NO_COLOR": "1",
         "TERM": "dumb",
         "LANG": "C.UTF-8",

@@ -1,0 +1,109 @@
+"""pip, uv, Poetry and PDM through the proxy: cold, warm, with the index dead, and with an index that flaps."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.world import installers
+from tests.world.distributions import wheel
+from tests.world.index import Index
+from tests.world.installers import Outcome, ran
+from tests.world.proxy import running
+from tests.world.wire import Reply, Reset
+
+pytestmark = pytest.mark.clients
+
+MANAGERS = Path(__file__).parents[2] / ".tools" / "managers" / "bin"
+PROJECT = """
+[project]
+name = "application"
+version = "1.0"
+requires-python = ">=3.11"
+dependencies = ["top"]
+"""
+Install = Callable[[str, Path], Awaitable[Outcome]]
+"""An index address and an empty directory, in which `top` and what it needs are to be installed."""
+
+
+async def pip(url: str, directory: Path) -> Outcome:
+    return await installers.pip(url, "top", home=directory, target=directory / "target")
+
+
+async def uv(url: str, directory: Path) -> Outcome:
+    return await installers.uv(url, "top", home=directory, target=directory / "target")
+
+
+async def poetry(url: str, directory: Path) -> Outcome:
+    source = f'[tool.poetry]\npackage-mode = false\n[[tool.poetry.source]]\nname = "assay"\nurl = "{url}"\n'
+    (directory / "pyproject.toml").write_text(f'{PROJECT}{source}priority = "primary"\n', "utf-8")
+    (directory / "poetry.toml").write_text("[virtualenvs]\nin-project = true\n", "utf-8")
+    command = str(MANAGERS / "poetry")
+    return await ran(command, "--no-interaction", "--no-cache", "install", home=directory, cwd=directory)
+
+
+async def pdm(url: str, directory: Path) -> Outcome:
+    source = f'[tool.pdm]\ndistribution = false\n[[tool.pdm.source]]\nname = "pypi"\nurl = "{url}"\n'
+    (directory / "pyproject.toml").write_text(PROJECT + source, "utf-8")
+    command = str(MANAGERS / "pdm")
+    return await ran(command, "install", home=directory, cwd=directory)
+
+
+needs_managers = pytest.mark.skipif(
+    not (MANAGERS / "pdm").exists(), reason="Poetry and PDM are not here: tests/install-managers.sh installs them"
+)
+EVERY = pytest.mark.parametrize(
+    "install",
+    [pip, uv, pytest.param(poetry, marks=needs_managers), pytest.param(pdm, marks=needs_managers)],
+    ids=["pip", "uv", "poetry", "pdm"],
+)
+
+
+def installed(directory: Path) -> set[str]:
+    """Which of ours stand anywhere below."""
+    return {name for name in ("top", "below") if any(directory.rglob(f"{name}-*.dist-info"))}
+
+
+@EVERY
+async def test_it_installs_cold_warm_with_a_dead_index_and_with_a_flapping_one(
+    tmp_path: Path, install: Install
+) -> None:
+    async with Index() as index, running(index, tmp_path / "proxy") as proxy:
+        top = index.add(wheel("top", "1.0", requires=["below>=1"], padding=200_000))
+        below = index.add(wheel("below", "1.2"))
+
+        async def succeeds(when: str) -> None:
+            directory = tmp_path / when
+            directory.mkdir()
+            outcome = await install(proxy.url, directory)
+            assert outcome.status == 0, (when, outcome.output)
+            assert installed(directory) == {"top", "below"}, (when, outcome.output)
+
+        for path in (top.path, below.path, index.page_path("top"), index.page_path("below")):
+            index.fault(path, Reply(503), times=1)
+        index.fault(top.path, Reset(after=50_000), times=1)
+        await succeeds("flapping")
+        await succeeds("warm")
+        assert (index.count(below.path, "GET"), index.count(top.path, "GET")) == (2, 3)
+        await index.down()
+        proxy.clock.now += timedelta(hours=1)
+        await succeeds("dead")
+        # Only what was cached: a project that never was is an error, and soon.
+        (tmp_path / "other").mkdir()
+        other = await installers.pip(proxy.url, "unheard-of", home=tmp_path / "other", target=tmp_path / "other")
+        assert other.status != 0
+        await index.up()
+
+
+@EVERY
+async def test_it_installs_cold(tmp_path: Path, install: Install) -> None:
+    async with Index() as index, running(index, tmp_path / "proxy") as proxy:
+        index.add(wheel("top", "1.0", requires=["below>=1"]))
+        index.add(wheel("below", "1.2"))
+        (tmp_path / "cold").mkdir()
+        outcome = await install(proxy.url, tmp_path / "cold")
+        assert outcome.status == 0, outcome.output
+        assert installed(tmp_path / "cold") == {"top", "below"}
