@@ -119,25 +119,8 @@ async def assembled(
     async with AsyncExitStack() as stack:
         store = await Store.open(configuration.storage)
         stack.push_async_callback(store.close)
-        trusted, renewers = await asyncio.to_thread(
-            read_trust, configuration, trust_state or configuration.storage.directory
-        )
-        verifier = Verifier(trusted, configuration.verification)
-        await verifier.start()
-        stack.push_async_callback(verifier.close)
-        if trust_state is None:
-            renewing = asyncio.create_task(
-                renew_for_ever(verifier, renewers, configuration.trust, clock), name="renew trust roots"
-            )
-            stack.push_async_callback(_end, renewing)
-        upstream = Upstream(
-            limits=configuration.limits,
-            authorizations=await asyncio.to_thread(Authorizations, indexes, environ),
-            proxies=getproxies_environment(),
-            indexes=indexes,
-        )
-        await upstream.start()
-        stack.push_async_callback(upstream.close)
+        verifier = await _verifier(stack, configuration, trust_state, clock)
+        upstream = await _upstream(stack, configuration, environ)
         spares = Spares()
         stack.push_async_callback(spares.close)
         blobs = SturdyBlobs(store.blobs, spares)
@@ -158,16 +141,49 @@ async def assembled(
             settings=gate_settings,
         )
         stack.push_async_callback(gate.close)
-        spool = Spool(configuration.storage.directory / "spool")
-        await spool.open()
-        stack.push_async_callback(spool.close)
-        roots = RootList(
-            upstream=upstream,
-            indexes=indexes,
-            spool=spool,
-            policy=lambda: gate.policy,
-            freshness=configuration.freshness.page,
-            clock=clock,
-        )
-        stack.push_async_callback(roots.close)
+        roots = await _root_list(stack, configuration, upstream, gate, clock)
         yield Assembly(gate=gate, roots=roots, store=store, verifier=verifier)
+
+
+async def _verifier(
+    stack: AsyncExitStack, configuration: Configuration, trust_state: Path | None, clock: Callable[[], datetime]
+) -> Verifier:
+    state = trust_state or configuration.storage.directory
+    trusted, renewers = await asyncio.to_thread(read_trust, configuration, state)
+    verifier = Verifier(trusted, configuration.verification)
+    await verifier.start()
+    stack.push_async_callback(verifier.close)
+    if trust_state is None:
+        renewing = renew_for_ever(verifier, renewers, configuration.trust, clock)
+        stack.push_async_callback(_end, asyncio.create_task(renewing, name="renew trust roots"))
+    return verifier
+
+
+async def _upstream(stack: AsyncExitStack, configuration: Configuration, environ: Mapping[str, str]) -> Upstream:
+    upstream = Upstream(
+        limits=configuration.limits,
+        authorizations=await asyncio.to_thread(Authorizations, configuration.indexes, environ),
+        proxies=getproxies_environment(),
+        indexes=configuration.indexes,
+    )
+    await upstream.start()
+    stack.push_async_callback(upstream.close)
+    return upstream
+
+
+async def _root_list(
+    stack: AsyncExitStack, configuration: Configuration, upstream: Upstream, gate: Gate, clock: Callable[[], datetime]
+) -> RootList:
+    spool = Spool(configuration.storage.directory / "spool")
+    await spool.open()
+    stack.push_async_callback(spool.close)
+    roots = RootList(
+        upstream=upstream,
+        indexes=configuration.indexes,
+        spool=spool,
+        policy=lambda: gate.policy,
+        freshness=configuration.freshness.page,
+        clock=clock,
+    )
+    stack.push_async_callback(roots.close)
+    return roots

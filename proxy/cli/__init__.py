@@ -61,6 +61,14 @@ def _parser() -> argparse.ArgumentParser:
     trust.add_argument("--json", action="store_true", help="for programs")
     _policy_commands(commands.add_parser("policy", help="the policy's language, and what a policy changes"))
     _lockfile_commands(commands)
+    _exception_commands(commands)
+    hash_password = _command(commands, "hash-password", "a line for server.auth.passwords", "hash_password")
+    hash_password.add_argument("user", metavar="USER", help="the password is asked for, or read from standard input")
+    _storage_commands(commands)
+    return parser
+
+
+def _exception_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     waive = _command(commands, "waive", "write a waiver for exactly these files")
     waive.add_argument("files", metavar="FILE", nargs="+", help="filenames as their index lists them")
     waive.add_argument("--reason", required=True, help="why, for whoever reads the policy")
@@ -73,8 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     blast.add_argument("--until", metavar="DATE", help="signed before (signed-until)")
     blast.add_argument("--trail", metavar="FILE", type=Path, help="instead of the configuration's audit.path")
     blast.add_argument("--json", action="store_true", help="for programs")
-    hash_password = _command(commands, "hash-password", "a line for server.auth.passwords", "hash_password")
-    hash_password.add_argument("user", metavar="USER", help="the password is asked for, or read from standard input")
+
+
+def _storage_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     ledger = _command(commands, "ledger", "what must never be forgotten, as a text file")
     ledger.add_argument("action", choices=("export", "import"), help="write it, or add what was written")
     ledger.add_argument("file", metavar="FILE", type=Path, nargs="?", help="default: standard output or input")
@@ -83,7 +92,6 @@ def _parser() -> argparse.ArgumentParser:
     cache.add_argument("lockfile", metavar="LOCKFILE", type=Path, nargs="?", help="warm: fetch what it pins")
     cache.add_argument("--to", metavar="SIZE", help='prune: down to this, such as "10 GiB" (default: storage.blobs)')
     cache.add_argument("--json", action="store_true", help="stats: for programs")
-    return parser
 
 
 def _policy_commands(parser: argparse.ArgumentParser) -> None:
