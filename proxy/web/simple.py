@@ -14,7 +14,7 @@ from aiohttp import web
 from proxy.config import ServerSettings
 from proxy.gate import Gate, Judged
 from proxy.gate.root_list import RootList
-from proxy.simple.negotiate import Format, etag_matches, negotiate, negotiate_coding
+from proxy.simple.negotiate import etag_matches, negotiate, negotiate_coding
 from proxy.web.origin import origin_of
 from proxy.web.routes import ProjectPage
 from proxy.web.send import send_spooled
@@ -80,6 +80,3 @@ async def root_page(request: web.BaseRequest, format_param: str | None, roots: R
         if etag_matches(request.headers.get("If-None-Match"), spooled.etag):
             return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
         return await send_spooled(request, spooled.file, spooled.size, headers | {"Content-Type": form.content_type})
-
-
-__all__ = ["Format", "project_page", "root_page"]
