@@ -1,4 +1,4 @@
-"""What people ask of verification from a terminal: which roots are in force, and what a document proves of a file.
+"""What people ask of verification from a terminal: which roots are in force, and what a file on disk is.
 
 The functions behind ``assay trust show|refresh`` and ``assay verify``. Values out, no printing.
 """
@@ -15,8 +15,6 @@ from proxy.attestation.keys import Keys, load_keys
 from proxy.attestation.refresh import Refresher, RefreshError
 from proxy.attestation.roots import TrustRoot, TrustRoots
 from proxy.attestation.settings import TrustSettings
-from proxy.attestation.verify import verify
-from proxy.evidence import Evidence
 from proxy.simple.model import File, Sha256
 
 _CHUNK = 1 << 20
@@ -80,21 +78,6 @@ def refresh_all(roots: TrustRoots, refreshers: Sequence[Refresher]) -> tuple[Tru
         except RefreshError as error:
             failures.append(str(error))
     return roots, tuple(failures)
-
-
-def verify_file(path: Path, provenance: bytes, roots: Sequence[TrustRoot], filename: str | None = None) -> Evidence:
-    """What `provenance` proves of the file at `path`. Blocking: reads it whole.
-
-    Args:
-        path: the distribution.
-        provenance: the document; hostile.
-        roots: `TrustRoots.for_index(…)`.
-        filename: as the index lists it; None: the path's own.
-
-    Raises:
-        OSError: the file can't be read.
-    """
-    return verify(provenance, local_file(path, filename), roots)
 
 
 def local_file(path: Path, filename: str | None = None) -> File:

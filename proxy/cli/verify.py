@@ -16,14 +16,16 @@ from pathlib import Path
 
 from proxy.assembly import read_policy, read_trust
 from proxy.attestation.codec import encode_evidence
-from proxy.attestation.inspection import local_file, verify_file
+from proxy.attestation.inspection import local_file
+from proxy.attestation.verify import verify
 from proxy.cli import GOOD, WITHHELD
 from proxy.cli.tables import printable
 from proxy.config import load_configuration
 from proxy.errors import ConfigurationError
 from proxy.evidence import Attestation, Attested, Evidence, Forged, Unverifiable
-from proxy.indexes import hosts
+from proxy.indexes import Indexes, hosts
 from proxy.policy.judge import IndexFacts, decide_page
+from proxy.policy.model import Policy
 from proxy.policy.reasons import reasons_json
 from proxy.policy.verdict import Approved, Withheld
 from proxy.ports import History
@@ -43,10 +45,11 @@ def main(options: argparse.Namespace) -> int:
     roots, _ = read_trust(configuration, configuration.storage.directory)
     document = _read(options.provenance)
     try:
-        evidence = verify_file(options.file, document, roots.for_index())
+        file = local_file(options.file)
     except OSError as error:
         raise ConfigurationError(f"{options.file}: cannot be read: {error.strerror}") from error
-    verdict = _verdict(options, evidence) if options.policy else None
+    evidence = verify(document, file, roots.for_index())
+    verdict = _verdict(configuration.indexes, read_policy(options.policy), file, evidence) if options.policy else None
     if options.json:
         print(json.dumps(_document(options.file, document, evidence, verdict), indent=2))
     else:
@@ -67,14 +70,11 @@ def _read(path: Path) -> bytes:
     return document
 
 
-def _verdict(options: argparse.Namespace, evidence: Evidence) -> Approved | Withheld:
+def _verdict(indexes: Indexes, policy: Policy, file: File, evidence: Evidence) -> Approved | Withheld:
     """As if the file stood alone on the page of its project."""
-    configuration = load_configuration(options.config, os.environ)
-    policy = read_policy(options.policy)
-    file = local_file(options.file)
     for name in possible_projects(file.filename):
         parsed = parse_filename(file.filename, name)
-        index = configuration.indexes.owner(name)
+        index = indexes.owner(name)
         if parsed.distribution is None or index is None:
             continue
         host = min(hosts(index))
@@ -92,7 +92,7 @@ def _verdict(options: argparse.Namespace, evidence: Evidence) -> Approved | With
         )
         if isinstance(verdict, Approved | Withheld):
             return verdict
-    raise ConfigurationError(f"{options.file.name} is no distribution of a project that an index of ours owns")
+    raise ConfigurationError(f"{file.filename} is no distribution of a project that an index of ours owns")
 
 
 def _lines(path: Path, evidence: Evidence, verdict: Approved | Withheld | None) -> list[str]:

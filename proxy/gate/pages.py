@@ -170,10 +170,6 @@ class Pages:
         self._outages.pop(index.name, None)
         return taken
 
-    def forget(self, index: IndexSettings, name: NormalizedName) -> None:
-        """Drop what is in memory, so that the record is read again."""
-        self._evict((index.name, name))
-
     async def _take(
         self,
         index: IndexSettings,

@@ -6,10 +6,11 @@ import hashlib
 from datetime import timedelta
 from pathlib import Path
 
-from proxy.attestation.inspection import describe, local_file, refresh_all, verify_file
+from proxy.attestation.inspection import describe, local_file, refresh_all
 from proxy.attestation.refresh import Refresher
 from proxy.attestation.roots import BUNDLED_ON, load_roots
 from proxy.attestation.settings import TrustSettings
+from proxy.attestation.verify import verify
 from proxy.errors import UpstreamUnavailableError
 from proxy.evidence import Attested, Forged
 from tests.world.attacks import root_of
@@ -38,11 +39,11 @@ def test_a_file_on_disk_is_verified(tmp_path: Path) -> None:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     sigstore = PrivateSigstore(seed=1)
     raw = sigstore.provenance(path.name, digest)
-    assert isinstance(verify_file(path, raw, [root_of(sigstore)]), Attested)
+    assert isinstance(verify(raw, local_file(path), [root_of(sigstore)]), Attested)
     renamed = path.rename(tmp_path / "download")
-    assert isinstance(verify_file(renamed, raw, [root_of(sigstore)], "widget-1.0.tar.gz"), Attested)
+    assert isinstance(verify(raw, local_file(renamed, "widget-1.0.tar.gz"), [root_of(sigstore)]), Attested)
     renamed.write_bytes(b"other")
-    assert isinstance(verify_file(renamed, raw, [root_of(sigstore)], "widget-1.0.tar.gz"), Forged)
+    assert isinstance(verify(raw, local_file(renamed, "widget-1.0.tar.gz"), [root_of(sigstore)]), Forged)
     assert local_file(renamed).size == 5
 
 

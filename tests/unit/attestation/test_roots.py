@@ -265,7 +265,7 @@ def refuse(*_, **__): raise AssertionError("the network was asked")
 socket.socket.connect = socket.getaddrinfo = refuse
 from proxy.attestation.roots import load_roots
 from proxy.attestation.settings import TrustSettings
-from proxy.attestation.inspection import describe, verify_file
+from proxy.attestation.inspection import describe
 from proxy.attestation.verify import verify
 from proxy.evidence import Attested
 from proxy.simple.model import File
