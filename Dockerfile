@@ -15,7 +15,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore
 COPY requirements.lock ./
 RUN python -m venv /opt/assay \
- && /opt/assay/bin/python -m pip install --require-hashes --only-binary :all: -r requirements.lock
+ && /opt/assay/bin/python -m pip install --no-deps --require-hashes --only-binary :all: -r requirements.lock
 COPY LICENSE README.md pyproject.toml ./
 COPY proxy proxy
 # What installs is not needed to run, nor are other packages' tests and commands. The *.dist-info directories stay: by them

@@ -16,13 +16,16 @@ help:  ## what can be made
 # blockbuster's forbiddenfruit comes as a source archive only: built, hash-checked, with the setuptools of the first lock.
 DEV_FLAGS := --no-binary forbiddenfruit --no-build-isolation
 
+# The lock is the whole truth, so nothing is resolved: an older pip meets `pydantic[email]` by looking at the newest pydantic, finds no hash for it,
+# and refuses a lock that has become a day too old. What the lock may have left out, `pip check` finds.
 # $(1): the stamp; $(2): a further lock and its flags, or nothing. The project itself is installed without dependencies and without a build environment of its own.
 define into-venv
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Assay needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Say: make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install $(PIP_FLAGS) --require-hashes --only-binary :all: -r requirements.lock
-	$(if $(2),$(BIN)/python -m pip install $(PIP_FLAGS) --require-hashes --only-binary :all: -r $(2))
+	$(BIN)/python -m pip install $(PIP_FLAGS) --no-deps --require-hashes --only-binary :all: -r requirements.lock
+	$(if $(2),$(BIN)/python -m pip install $(PIP_FLAGS) --no-deps --require-hashes --only-binary :all: -r $(2))
 	$(BIN)/python -m pip install $(PIP_FLAGS) --no-deps --no-build-isolation --no-index --editable .
+	$(BIN)/python -m pip check $(PIP_FLAGS)
 	touch $(1)
 endef
 
