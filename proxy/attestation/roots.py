@@ -38,17 +38,18 @@ class TrustRoot:
     """As of when it is known to be current."""
     source: str = ""
     """Where it came from, for people."""
+    digest: str = field(init=False, repr=False, compare=False)
+    """SHA-256 of the file, hexadecimal."""
+    fingerprint: str = field(init=False, repr=False, compare=False)
+    """Digest of all that evidence depends on: name, file and issuers."""
 
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the file, hexadecimal."""
-        return hashlib.sha256(self.content).hexdigest()
-
-    @property
-    def fingerprint(self) -> str:
-        """Digest of all that evidence depends on: name, file and issuers."""
+    def __post_init__(self) -> None:
+        """Hash once: every answer asks whether its roots are still those in force."""
         issuers = "*" if self.issuers is None else " ".join(sorted(self.issuers))
-        return hashlib.sha256(f"{self.name}\0{self.digest}\0{issuers}".encode()).hexdigest()
+        digest = hashlib.sha256(self.content).hexdigest()
+        fingerprint = hashlib.sha256(f"{self.name}\0{digest}\0{issuers}".encode()).hexdigest()
+        object.__setattr__(self, "digest", digest)
+        object.__setattr__(self, "fingerprint", fingerprint)
 
     @property
     def entries(self) -> frozenset[str]:
@@ -78,6 +79,13 @@ class TrustRoots:
     """Names of those that `[trust.roots]` lists, in order."""
     earlier: tuple[TrustRoots, ...] = ()
     """What was in force before, newest first: under these digests evidence may still be recorded."""
+    digest: str = field(init=False, repr=False, compare=False)
+    """Of all roots together: changes when anything about any of them does."""
+
+    def __post_init__(self) -> None:
+        """Hash once, as for one root."""
+        parts = [self.default, *self.further, *(root.fingerprint for _, root in sorted(self.named.items()))]
+        object.__setattr__(self, "digest", hashlib.sha256("\0".join(parts).encode()).hexdigest())
 
     def for_index(self, trust: str | None = None) -> tuple[TrustRoot, ...]:
         """The roots that count for an index: the one it names, else the default one and those beside it.
@@ -95,12 +103,6 @@ class TrustRoots:
     def digests(self, trust: str | None = None) -> tuple[str, ...]:
         """Fingerprints of `for_index(trust)`, for the key under which evidence is recorded."""
         return tuple(root.fingerprint for root in self.for_index(trust))
-
-    @property
-    def digest(self) -> str:
-        """Of all roots together: changes when anything about any of them does."""
-        parts = [self.default, *self.further, *(root.fingerprint for _, root in sorted(self.named.items()))]
-        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     def renewed(self, root: TrustRoot) -> TrustRoots:
         """These roots with `root` in the place of the one of its name; the issuers stay as configured."""

@@ -1,11 +1,16 @@
-"""The bytes of an approved file: a finished blob, or a download that is under way.
+"""The bytes of an approved file: held in memory, a finished blob, or a download that is under way.
 
-Owns the way from an `Approved` to its bytes. A bare `File` cannot be asked for: the type is the pass.
+Owns the way from an `Approved` to its bytes. A bare `File` cannot be asked for: the type is the pass. Small files that
+are asked for again and again are held in memory, up to a limit, so that they cost no thread and no file; what is held
+was read whole and has its digest.
 """
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import os
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,7 +18,9 @@ from functools import partial
 from io import FileIO
 from typing import BinaryIO, TypeAlias
 
+from proxy import telemetry
 from proxy.download import Download, Downloads, Wanted
+from proxy.errors import StorageError
 from proxy.gate.wheels import Opener
 from proxy.indexes import IndexSettings
 from proxy.policy.verdict import Approved
@@ -39,6 +46,12 @@ class Arriving:
 
 Content: TypeAlias = Stored | Arriving
 
+_HELD = 16 * 2**20
+"""Bytes of all files in memory."""
+_LARGEST_HELD = 128 * 2**10
+_MOST_NOTICED = 2048
+"""Files remembered as asked for once: a file is held from the second time on, so that a mirror run holds none."""
+
 
 class FileContents:
     """Blobs, and downloads for those that are not here yet."""
@@ -47,6 +60,17 @@ class FileContents:
         self._blobs = blobs
         self._downloads = downloads
         self._upstream = upstream
+        self._held: OrderedDict[Sha256, bytes] = OrderedDict()
+        self._bytes_held = 0
+        self._noticed: OrderedDict[Sha256, None] = OrderedDict()
+
+    def held(self, approved: Approved) -> bytes | None:
+        """The whole file, if it is in memory."""
+        digest = digest_of(approved)
+        body = self._held.get(digest)
+        if body is not None:
+            self._held.move_to_end(digest)
+        return body
 
     @asynccontextmanager
     async def of(
@@ -61,6 +85,7 @@ class FileContents:
         if blob is not None:
             try:
                 await still_approved(partial(another_reader, blob))
+                await self._notice(blob)
                 yield Stored(blob=blob)
             finally:
                 await blob.close()
@@ -72,10 +97,37 @@ class FileContents:
         finally:
             self._downloads.leave(download)
 
+    async def _notice(self, blob: Blob) -> None:
+        """Hold a small file that is asked for once more."""
+        digest = blob.sha256
+        if blob.size > _LARGEST_HELD or digest in self._held:
+            return
+        if digest not in self._noticed:
+            self._noticed[digest] = None
+            if len(self._noticed) > _MOST_NOTICED:
+                self._noticed.popitem(last=False)
+            return
+        body = await asyncio.to_thread(_read_whole, blob)
+        if body is None:
+            telemetry.security("blob-broken", sha256=digest, found="other bytes")
+            await self._blobs.remove(digest)
+            raise StorageError(f"the stored bytes of {digest} are broken; they are fetched again when asked for again")
+        if digest not in self._held:
+            self._held[digest] = body
+            self._bytes_held += len(body)
+            while self._bytes_held > _HELD:
+                self._bytes_held -= len(self._held.popitem(last=False)[1])
+
     @asynccontextmanager
     async def _opened(self, index: IndexSettings, url: str, start: int) -> AsyncIterator[Contents]:
         async with self._upstream.contents(index, url, start=start) as contents:
             yield contents
+
+
+def _read_whole(blob: Blob) -> bytes | None:
+    """A stored file's bytes; None where they are not those of its digest."""
+    body = os.pread(blob.file.fileno(), blob.size, 0)
+    return body if hashlib.sha256(body).hexdigest() == blob.sha256 else None
 
 
 async def another_reader(blob: Blob) -> BinaryIO:

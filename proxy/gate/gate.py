@@ -135,11 +135,18 @@ class Gate:
         """
         return (await self._find(location))[1]
 
+    def held(self, approved: Approved) -> bytes | None:
+        """The bytes of a file approved just now, if they are in memory and nothing about them is left to be seen."""
+        body = self._contents.held(approved)
+        if body is None:
+            return None
+        name = _project_of(approved)
+        return body if self._wheels.has_seen(self._owner(name), name, approved.file) else None
+
     @asynccontextmanager
     async def content(self, approved: Approved) -> AsyncIterator[Content]:
         """The bytes of an approved file."""
         name = _project_of(approved)
-
         index = self._owner(name)
 
         async def still_approved(opener: Opener) -> None:

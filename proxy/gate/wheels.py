@@ -75,6 +75,10 @@ class Wheels:
         """The digest of a wheel's own METADATA; None where that is not known."""
         return parse_sha256((await self.facts(index, project)).get(file.sha256 or _NONE, _NONE))
 
+    def has_seen(self, index: IndexSettings, project: NormalizedName, file: File) -> bool:
+        """Whether there is nothing to `look` for, as far as memory says."""
+        return not is_wheel(file) or file.sha256 in self._facts.get((index.name, project), {})
+
     async def look(self, index: IndexSettings, project: NormalizedName, file: File, opener: Opener) -> None:
         """Learn what a whole, verified wheel says of itself, once; a contradiction is a security event."""
         digest = file.sha256

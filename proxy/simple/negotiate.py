@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
+from functools import lru_cache
 
 __all__ = ["Format", "etag_matches", "negotiate", "negotiate_coding"]
 
@@ -37,6 +38,8 @@ _LATEST = {
     "application/vnd.pypi.simple.latest+html": Format.HTML.value,
 }
 _LONGEST_HEADER = 8192
+_REMEMBERED = 512
+"""Characters of a header up to which its outcome is remembered: the clients of one kind all send the same few."""
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _RANGE = re.compile(rf"(\*/\*|{_WORD}/\*|{_WORD}/{_WORD})", re.ASCII)
@@ -53,6 +56,12 @@ def negotiate(accept: str | None, format_param: str | None = None) -> Format:
         accept: the ``Accept`` header, several of them joined by commas; None where there is none.
         format_param: the decoded value of ``?format=``, which goes before ``Accept``; an unknown one is ignored.
     """
+    short = len(accept or "") + len(format_param or "") <= _REMEMBERED
+    return (_negotiated if short else _negotiated.__wrapped__)(accept, format_param)
+
+
+@lru_cache(maxsize=512)
+def _negotiated(accept: str | None, format_param: str | None) -> Format:
     if format_param is not None:
         # An unencoded "+" in a query arrives as a space.
         asked = format_param.strip().lower().replace(" ", "+")
@@ -84,6 +93,12 @@ def negotiate_coding(accept_encoding: str | None, offered: Sequence[str]) -> str
 
     No header means identity: RFC 9110 section 12.5.3 would allow any, but whoever sends none may understand none.
     """
+    chosen = _coding if len(accept_encoding or "") <= _REMEMBERED else _coding.__wrapped__
+    return chosen(accept_encoding, tuple(offered))
+
+
+@lru_cache(maxsize=512)
+def _coding(accept_encoding: str | None, offered: tuple[str, ...]) -> str:
     weights = _weights(accept_encoding, _CODING)
     if not weights:
         return "identity"
@@ -107,6 +122,8 @@ def etag_matches(if_none_match: str | None, etag: str) -> bool:
     """
     if if_none_match is None or len(if_none_match) > _LONGEST_HEADER:
         return False
+    if if_none_match == etag:
+        return True
     if if_none_match.strip() == "*":
         return True
     if _ENTITY_TAGS.fullmatch(if_none_match.strip()) is None:

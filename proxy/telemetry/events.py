@@ -1,27 +1,38 @@
 """Events: one stable name per thing that happens, with fields, to the log, and counted by name.
 
-Owns the loggers, their two formats (readable text on a terminal, JSON lines elsewhere) and the id of the request on
-whose behalf something happens, which every line carries; work that outlives its request keeps the id of the one that
-began it. A *security event* is a kind of its own: bytes, documents or pages that contradict what was proven or
+Owns the loggers and the id of the request on whose behalf something happens, which every line carries; work that
+outlives its request keeps the id of the one that began it. `lines` has what a line looks like. A *security event* is a
+kind of its own: bytes, documents or pages that contradict what was proven or
 decided. Values of others are escaped, so that no filename or header can write a line of the log.
 """
 
 from __future__ import annotations
 
-import json
+import itertools
 import logging
+import secrets
 import sys
+import time
 from contextvars import ContextVar
-from datetime import UTC, datetime
 from typing import Final, TextIO
 
+from proxy.telemetry import lines
+from proxy.telemetry.lines import Channel, request_line
 from proxy.telemetry.metrics import EVENTS, SECURITY
 
 request_id: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)
 """Of the request in work; also answered as ``X-Request-Id``."""
 
+_PROCESS = secrets.token_hex(4)
+_NUMBERS = itertools.count(1)
 _LOG = logging.getLogger("assay")
-_SECURITY = logging.getLogger("assay.security")
+_SECURITY = logging.getLogger(lines.SECURITY)
+_REQUESTS = EVENTS.labels("request", "info")
+
+
+def new_request_id() -> str:
+    """An id that no other request has, of this process or, as far as chance goes, of another."""
+    return f"{_PROCESS}{next(_NUMBERS):08x}"
 
 
 def event(name: str, /, **fields: object) -> None:
@@ -56,42 +67,23 @@ def _with_id(fields: dict[str, object]) -> dict[str, object]:
     return fields if known is None or "request" in fields else {"request": known, **fields}
 
 
-class _JsonLines(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": "security" if record.name == _SECURITY.name else record.levelname.lower(),
-            "event": record.getMessage(),
-            **getattr(record, "fields", {}),
-        }
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
-
-
-class _Text(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        time = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
-        level = "SECURITY" if record.name == _SECURITY.name else record.levelname
-        fields = " ".join(f"{key}={_shown(value)}" for key, value in getattr(record, "fields", {}).items())
-        line = f"{time} {level:<8} {_shown(record.getMessage(), quote=False)} {fields}".rstrip()
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
-
-
-def _shown(value: object, *, quote: bool = True) -> str:
-    text = str(value)
-    if text.isprintable() and not (quote and (" " in text or not text)):
-        return text
-    return json.dumps(text)
+def request(**fields: str | float | None) -> None:
+    """The event ``request``: the same as `event`, gathered with others where nobody but our own stream listens."""
+    _REQUESTS.inc()
+    if not _LOG.isEnabledFor(logging.INFO):
+        return
+    named = {"request": request_id.get(), **fields}
+    match logging.root.handlers:
+        case [Channel(as_json=True) as channel]:
+            channel.gather(request_line(time.time(), named))
+        case _:
+            _LOG.info("request", extra={"fields": named})
 
 
 def log_to(stream: TextIO = sys.stderr, *, level: int = logging.INFO, as_json: bool | None = None) -> None:
     """Send events to `stream`, as JSON lines unless it is a terminal or `as_json` says otherwise."""
-    channel = logging.StreamHandler(stream)
-    chosen = not stream.isatty() if as_json is None else as_json
-    channel.setFormatter(_JsonLines() if chosen else _Text())
     root = logging.getLogger()
-    root.handlers[:] = [channel]
+    root.handlers[:] = [Channel(stream, as_json=not stream.isatty() if as_json is None else as_json)]
     root.setLevel(logging.WARNING)
     _LOG.setLevel(level)
     # It warns of each retry of a trust root's renewal, whose outcome is an event of ours.

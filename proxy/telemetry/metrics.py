@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -72,6 +73,21 @@ AUDIT_LOST = _counter("audit_lost", "Entries that the audit trail could not take
 ProcessCollector(registry=REGISTRY)
 """Memory, processor time and open files of this process, by Prometheus' own names."""
 LOOP_DELAY = _histogram("loop_delay_seconds", "How late the event loop wakes who asked for it", buckets=_DELAYS)
+
+
+@lru_cache(maxsize=256)
+def _request_series(route: str, outcome: str) -> tuple[Counter, Histogram, Counter]:
+    """The series of one route and outcome; looking them up costs more than counting."""
+    return REQUESTS.labels(route, outcome), REQUEST_SECONDS.labels(route), SENT.labels(route)
+
+
+def count_request(route: str, outcome: str, seconds: float, sent: int) -> None:
+    """One request that is over, and the bytes of its answer's body."""
+    requests, durations, sizes = _request_series(route, outcome)
+    requests.inc()
+    durations.observe(seconds)
+    if sent:
+        sizes.inc(sent)
 
 
 def exposition() -> bytes:

@@ -6,7 +6,6 @@ other modules either decide or send.
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -18,12 +17,14 @@ from proxy import telemetry
 from proxy.config import ServerSettings
 from proxy.errors import AssayError
 from proxy.gate import Gate, Stored, WithheldError
+from proxy.gate.contents import digest_of
 from proxy.gate.root_list import RootList as Roots
 from proxy.policy.reasons import printable
 from proxy.policy.verdict import Approved, Withheld
 from proxy.telemetry import metrics
 from proxy.telemetry.audit import Trail
 from proxy.web.access import USER, Access, named
+from proxy.web.answer import Answer
 from proxy.web.answers import problem_of, response_to
 from proxy.web.health import Readiness
 from proxy.web.metrics import Scrape
@@ -47,7 +48,7 @@ from proxy.web.routes import (
     label_of,
     route_of,
 )
-from proxy.web.send import AbortedError, send_arriving, send_stored
+from proxy.web.send import AbortedError, send_arriving, send_held, send_stored
 from proxy.web.simple import project_page, root_page
 from proxy.web.trail import Recorder
 
@@ -95,24 +96,22 @@ class Handler:
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; never raises but to cut the connection."""
         started = time.monotonic()
-        telemetry.request_id.set(secrets.token_hex(8))
+        telemetry.request_id.set(telemetry.new_request_id())
         route = route_of(request.raw_path)
-        outcome, status = "left", 0
+        outcome, status, sent = "left", 0, 0
         try:
             response = await self._explained(request, route)
             status = response.status
             outcome = metrics.status_class(status)
             if request.method == "GET" and status != HTTPStatus.NOT_MODIFIED:
-                metrics.SENT.labels(label_of(route)).inc(response.content_length or 0)
+                sent = response.content_length or 0
         except AbortedError:
             outcome = "aborted"
             raise
         finally:
             seconds = time.monotonic() - started
-            metrics.REQUESTS.labels(label_of(route), outcome).inc()
-            metrics.REQUEST_SECONDS.labels(label_of(route)).observe(seconds)
-            telemetry.event(
-                "request",
+            metrics.count_request(label_of(route), outcome, seconds, sent)
+            telemetry.request(
                 method=request.method,
                 path=request.raw_path.partition("?")[0][:300],
                 status=status or outcome,
@@ -135,8 +134,9 @@ class Handler:
             telemetry.failure("request-failed", error, path=request.path)
             accept = request.headers.get("Accept")
             response = response_to(problem_of(AssayError("see the proxy's log")), accept, _root_from(request))
+        fields = response.fields if isinstance(response, Answer) else response.headers
         if not response.prepared:
-            response.headers["X-Request-Id"] = telemetry.request_id.get() or ""
+            fields["X-Request-Id"] = telemetry.request_id.get() or ""
         return response
 
     async def _decided(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
@@ -204,6 +204,10 @@ class Handler:
         approved = await self._approved(location)
         policy = self._gate.policy.digest  # as above
         _tell_exception(approved)
+        if (body := self._gate.held(approved)) is not None:
+            metrics.FILES.labels("hit").inc()
+            await self._recorder.served(request, "file", approved, policy)
+            return send_held(request, digest_of(approved), body)
         async with self._gate.content(approved) as content:
             metrics.FILES.labels("hit" if isinstance(content, Stored) else "miss").inc()
             try:

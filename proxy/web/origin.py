@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from ipaddress import ip_address
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from proxy.config import ServerSettings
 from proxy.indexes import is_loopback, split_host
 
+_LONGEST_AUTHORITY = 300
+"""A host name has at most 253 characters (RFC 1035)."""
 _AUTHORITY = re.compile(r"(?:[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::\d{1,5})?", re.ASCII)
 
 
@@ -27,10 +30,13 @@ def origin_of(headers: Mapping[str, str], *, peer: str | None, tls: bool, settin
         settings: `public-url` wins; else `allowed-hosts`; `X-Forwarded-*` count from `trusted-proxies` alone.
     """
     address = address_of(headers, peer=peer, tls=tls, settings=settings)
-    if address is None or settings.public_url is not None:
-        return address
+    return address if settings.public_url is not None or address is None or _is_secure(address) else None
+
+
+@lru_cache(maxsize=256)
+def _is_secure(address: str) -> bool:
     scheme, _, authority = address.partition("://")
-    return address if scheme == "https" or is_loopback(split_host(authority)[0]) else None
+    return scheme == "https" or is_loopback(split_host(authority)[0])
 
 
 def address_of(headers: Mapping[str, str], *, peer: str | None, tls: bool, settings: ServerSettings) -> str | None:
@@ -42,25 +48,35 @@ def address_of(headers: Mapping[str, str], *, peer: str | None, tls: bool, setti
     if is_trusted(peer, settings):
         scheme = headers.get("X-Forwarded-Proto", scheme).strip().lower()
         authority = headers.get("X-Forwarded-Host", authority)
-    authority = authority.strip().lower()
+    if len(authority) > _LONGEST_AUTHORITY:
+        return None
+    return _believed(scheme, authority.strip().lower(), settings.allowed_hosts)
+
+
+@lru_cache(maxsize=256)
+def _believed(scheme: str, authority: str, allowed: tuple[str, ...]) -> str | None:
+    """The address, if it is one and allowed; remembered, because all clients but a hostile one name the same few."""
     if not _AUTHORITY.fullmatch(authority) or scheme not in {"http", "https"}:
         return None
     try:
         host, _ = split_host(authority)
     except ValueError:
         return None
-    if not {host, authority} & set(settings.allowed_hosts):
-        return None
-    return f"{scheme}://{authority}"
+    return f"{scheme}://{authority}" if {host, authority} & set(allowed) else None
 
 
 def is_trusted(peer: str | None, settings: ServerSettings) -> bool:
     """Whether whoever opened the connection is one of `trusted-proxies`."""
+    return bool(settings.trusted_proxies) and _is_within(peer or "", settings.trusted_proxies)
+
+
+@lru_cache(maxsize=1024)
+def _is_within(peer: str, networks: tuple[IPv4Network | IPv6Network, ...]) -> bool:
     try:
-        address = ip_address(peer or "")
+        address = ip_address(peer)
     except ValueError:
         return False
-    return any(address in network for network in settings.trusted_proxies)
+    return any(address in network for network in networks)
 
 
 def client_of(headers: Mapping[str, str], *, peer: str | None, settings: ServerSettings) -> str | None:

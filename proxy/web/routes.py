@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 from urllib.parse import parse_qs, quote, unquote
 
@@ -143,8 +144,17 @@ _FIXED: dict[str, Route] = {
 }
 
 
+_REMEMBERED = 512
+"""Characters of a target up to which its route is remembered."""
+
+
 def route_of(target: str) -> Route:
     """The route of a request target in origin form (RFC 9112, 3.2.1), still percent-encoded."""
+    return (_route_of if len(target) <= _REMEMBERED else _route_of.__wrapped__)(target)
+
+
+@lru_cache(maxsize=4096)
+def _route_of(target: str) -> Route:
     path, _, query = target.partition("?")
     if path in _FIXED:
         return _FIXED[path]

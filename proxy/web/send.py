@@ -8,6 +8,8 @@ bytes would complete the body.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import BinaryIO, NoReturn
 
@@ -18,9 +20,16 @@ from proxy.errors import AssayError
 from proxy.gate import Arriving, Stored
 from proxy.simple.model import Sha256
 from proxy.simple.negotiate import etag_matches
+from proxy.web.answer import Answer
 from proxy.web.ranges import Part, Unsatisfiable, Whole, WouldSplice, selected
 
 CACHE_CONTROL = "private, immutable, max-age=31536000"
+_HEADERS = {
+    # No Content-Encoding and one type for all: a client must never decode what it is to hash.
+    "Content-Type": "application/octet-stream",
+    "Cache-Control": CACHE_CONTROL,
+    "X-Content-Type-Options": "nosniff",
+}
 
 
 class AbortedError(ConnectionError):
@@ -92,42 +101,64 @@ async def _send_unverified(request: web.BaseRequest, content: Arriving, file: Bi
 
 
 async def _send_verified(request: web.BaseRequest, file: BinaryIO, sha256: Sha256, size: int) -> web.StreamResponse:
-    etag = f'"{sha256}"'
-    headers = {"ETag": etag, "Accept-Ranges": "bytes"}
-    if etag_matches(request.headers.get("If-None-Match"), etag):
-        return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers | {"Cache-Control": CACHE_CONTROL})
-    selection = selected(
-        request.headers.get("Range"),
-        request.headers.get("If-Range"),
-        etag=etag,
-        size=size,
-        user_agent=request.headers.get("User-Agent", ""),
-    )
-    if request.method == "HEAD":
-        # RFC 9110, 14.2: Range is defined for GET alone.
-        selection = Whole()
-    if isinstance(selection, Unsatisfiable):
-        return web.Response(
-            status=HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
-            headers={"Content-Range": f"bytes */{size}", "Cache-Control": "no-store"},
-        )
-    if isinstance(selection, WouldSplice):
-        return web.Response(
-            status=HTTPStatus.PRECONDITION_FAILED,
-            reason="remove the part you have and download again: it was never verified",
-            headers={"Cache-Control": "no-store"},
-        )
-    start, count = 0, size
-    response = _response(HTTPStatus.OK, count, headers)
-    if isinstance(selection, Part):
-        start, count = selection.start, selection.count
-        response = _response(HTTPStatus.PARTIAL_CONTENT, count, headers)
-        response.headers["Content-Range"] = f"bytes {start}-{start + count - 1}/{size}"
+    chosen = _chosen(request, f'"{sha256}"', size)
+    if not isinstance(chosen, Piece):
+        return chosen
+    response = _response(chosen.status, chosen.count, chosen.headers)
     await response.prepare(request)
     if request.method != "HEAD":
-        await _send_span(request, file, start, count)
+        await _send_span(request, file, chosen.start, chosen.count)
         await response.write_eof()
     return response
+
+
+def send_held(request: web.BaseRequest, sha256: Sha256, body: bytes) -> web.StreamResponse:
+    """A finished file that is in memory: as `send_stored`, in one write."""
+    chosen = _chosen(request, f'"{sha256}"', len(body))
+    if not isinstance(chosen, Piece):
+        return chosen
+    whole = chosen.count == len(body)
+    piece = body if whole else body[chosen.start : chosen.start + chosen.count]
+    return Answer(status=chosen.status, headers={**_HEADERS, **chosen.headers}, body=piece)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What of a verified file is to be sent, and under which headers."""
+
+    start: int
+    count: int
+    status: HTTPStatus
+    headers: Mapping[str, str]
+
+
+def _chosen(request: web.BaseRequest, etag: str, size: int) -> Piece | web.StreamResponse:
+    """The piece of a verified file that a request asks for, or the answer without one."""
+    headers = {"ETag": etag, "Accept-Ranges": "bytes"}
+    if etag_matches(request.headers.get("If-None-Match"), etag):
+        return Answer(status=HTTPStatus.NOT_MODIFIED, headers={**headers, "Cache-Control": CACHE_CONTROL})
+    asked = request.headers.get("Range")
+    if asked is None or request.method == "HEAD":
+        # RFC 9110, 14.2: Range is defined for GET alone.
+        return Piece(0, size, HTTPStatus.OK, headers)
+    agent = request.headers.get("User-Agent", "")
+    match selected(asked, request.headers.get("If-Range"), etag=etag, size=size, user_agent=agent):
+        case Whole():
+            return Piece(0, size, HTTPStatus.OK, headers)
+        case Part(start=start, count=count):
+            headers["Content-Range"] = f"bytes {start}-{start + count - 1}/{size}"
+            return Piece(start, count, HTTPStatus.PARTIAL_CONTENT, headers)
+        case Unsatisfiable():
+            return web.Response(
+                status=HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+                headers={"Content-Range": f"bytes */{size}", "Cache-Control": "no-store"},
+            )
+        case WouldSplice():
+            return web.Response(
+                status=HTTPStatus.PRECONDITION_FAILED,
+                reason="remove the part you have and download again: it was never verified",
+                headers={"Cache-Control": "no-store"},
+            )
 
 
 async def _send_span(request: web.BaseRequest, file: BinaryIO, offset: int, count: int) -> None:
@@ -148,18 +179,9 @@ def _abort(request: web.BaseRequest, why: str) -> NoReturn:
     raise AbortedError(why)
 
 
-def _response(status: HTTPStatus, length: int, headers: dict[str, str] | None = None) -> web.StreamResponse:
-    response = web.StreamResponse(
-        status=status,
-        headers={
-            # No Content-Encoding and one type for all: a client must never decode what it is to hash.
-            "Content-Type": "application/octet-stream",
-            "Cache-Control": CACHE_CONTROL,
-            "X-Content-Type-Options": "nosniff",
-            "X-Request-Id": telemetry.request_id.get() or "",
-            **(headers or {}),
-        },
-    )
+def _response(status: HTTPStatus, length: int, headers: Mapping[str, str] | None = None) -> web.StreamResponse:
+    own = {"X-Request-Id": telemetry.request_id.get() or ""}
+    response = web.StreamResponse(status=status, headers={**_HEADERS, **own, **(headers or {})})
     response.content_length = length
     return response
 

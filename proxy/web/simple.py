@@ -15,6 +15,7 @@ from proxy.config import ServerSettings
 from proxy.gate import Gate, Judged
 from proxy.gate.root_list import RootList
 from proxy.simple.negotiate import etag_matches, negotiate, negotiate_coding
+from proxy.web.answer import Answer
 from proxy.web.origin import origin_of
 from proxy.web.routes import ProjectPage
 from proxy.web.send import send_spooled
@@ -48,15 +49,17 @@ async def project_page(
         headers["Age"] = str(int((now - judged.page.checked).total_seconds()))
         headers["Cache-Status"] = 'assay; hit; detail="the index is unavailable"'
     if etag_matches(request.headers.get("If-None-Match"), rendered.etag):
-        return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+        return Answer(status=HTTPStatus.NOT_MODIFIED, headers=headers)
     headers["Content-Type"] = form.content_type
     if coding != "identity":
         headers["Content-Encoding"] = coding
-    return web.Response(body=rendered.body, headers=headers)
+    return Answer(body=rendered.body, headers=headers)
 
 
 def _cache_control(judged: Judged, settings: ServerSettings, now: datetime) -> str:
     """``no-cache`` unless configured otherwise, and never past the next change by the clock."""
+    if not settings.page_max_age:
+        return "private, no-cache"
     seconds = settings.page_max_age.total_seconds()
     if judged.until is not None:
         seconds = min(seconds, (judged.until - now).total_seconds())

@@ -1,0 +1,82 @@
+"""What the benchmarks serve: pages of many files, distributions, provenance; written once as a static tree.
+
+Owns the shapes of the bars in issue 8. Everything is made from a seed, so that two runs serve the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+JSON = "application/vnd.pypi.simple.v1+json"
+UPLOADED = datetime(2026, 1, 1, 12, tzinfo=UTC)
+_BLOCK = 2**20
+
+
+@dataclass
+class Tree:
+    """A directory that nginx serves as an index: ``simple/NAME/index.json``, ``files/…``, ``integrity/…``."""
+
+    root: Path
+    origin: str = ""
+    """``http://127.0.0.1:PORT``: pages hold absolute addresses, as PyPI's do."""
+    pages: dict[str, list[dict[str, object]]] = field(default_factory=dict)
+
+    def file(self, project: str, version: str, size: int, *, tag: str = "py3-none-any", folder: str = "files") -> str:
+        """A distribution of `size` bytes (no archive: nothing here installs it); its path."""
+        name = f"{project.replace('-', '_')}-{version}-{tag}.whl"
+        path = self.root / folder / project / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise, digest = random.Random(name).randbytes(min(size, _BLOCK)), hashlib.sha256()
+        with path.open("wb") as out:
+            for start in range(0, size, _BLOCK):
+                piece = noise[: size - start]
+                out.write(piece)
+                digest.update(piece)
+        self.list(project, name, digest.hexdigest(), size, url=f"/{folder}/{project}/{name}")
+        return f"/{folder}/{project}/{name}"
+
+    def list(self, project: str, name: str, sha256: str, size: int, *, url: str, provenance: str | None = None) -> None:
+        """Put a file on its project's page, whether its bytes are there or not."""
+        entries = self.pages.setdefault(project, [])
+        entries.append(
+            {
+                "filename": name,
+                "url": f"{self.origin}{url}",
+                "hashes": {"sha256": sha256},
+                "requires-python": ">=3.9",
+                "size": size,
+                "upload-time": (UPLOADED + timedelta(minutes=len(entries))).strftime("%Y-%m-%dT%H:%M:%S.000000Z"),
+                "yanked": False,
+                "core-metadata": False,
+                "data-dist-info-metadata": False,
+                "provenance": None if provenance is None else f"{self.origin}{provenance}",
+            }
+        )
+
+    def page_of(self, project: str, files: int) -> None:
+        """A page of files that nobody will fetch, ten to a release."""
+        for number in range(files):
+            version, tag = f"{number // 10}.0", f"cp3{number % 10}-cp3{number % 10}-manylinux_2_17_x86_64"
+            name = f"{project.replace('-', '_')}-{version}-{tag}.whl"
+            digest = hashlib.sha256(name.encode()).hexdigest()
+            self.list(project, name, digest, 100_000, url=f"/files/{digest[:2]}/{digest[2:4]}/{digest[4:]}/{name}")
+
+    def write(self) -> None:
+        """The pages as files."""
+        for project, entries in self.pages.items():
+            versions = list(dict.fromkeys(str(entry["filename"]).split("-")[1] for entry in entries))
+            page = {
+                "meta": {"api-version": "1.4", "_last-serial": 1000 + len(entries)},
+                "name": project,
+                "project-status": {"status": "active"},
+                "versions": versions,
+                "files": entries,
+            }
+            path = self.root / "simple" / project / "index.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(page, separators=(",", ":")))

@@ -1,0 +1,75 @@
+"""Load: wrk for many small answers, a plain socket for one large one."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+_UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
+_PIECE = 2**20
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What wrk saw."""
+
+    per_second: float
+    p99: float
+    """Milliseconds."""
+    failed: int
+    """Answers that are neither 2xx nor 3xx, and broken connections."""
+
+
+def wrk(url: str, headers: Mapping[str, str], *, seconds: float, connections: int = 16) -> Rate:
+    """One thread, keep-alive, for a while."""
+    if shutil.which("wrk") is None:
+        raise SystemExit("wrk is not installed: apt-get install wrk")
+    flags = [part for name, value in headers.items() for part in ("-H", f"{name}: {value}")]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", *flags, url]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", told)
+    p99 = re.search(r"99%\s+([\d.]+)(us|ms|s|m)\b", told)
+    if rate is None or p99 is None:
+        raise SystemExit(f"wrk said something else than expected: {told}")
+    bad = re.search(r"Non-2xx or 3xx responses: (\d+)", told)
+    broken = [int(number) for number in re.findall(r"(?:connect|read|write|timeout) (\d+)", told)]
+    return Rate(float(rate[1]), float(p99[1]) * _UNITS[p99[2]], (int(bad[1]) if bad else 0) + sum(broken))
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """One answer read whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    size: int
+    first: float
+    """Seconds until its first byte of body."""
+    total: float
+    body: bytes = b""
+
+
+def fetch(url: str, headers: Mapping[str, str] | None = None, *, keep: bool = False, timeout: float = 300) -> Fetched:
+    """Read one answer to its end; the bytes are kept only if asked for."""
+    parts = urlsplit(url)
+    started = time.perf_counter()
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
+    try:
+        connection.request("GET", parts.path, headers=dict(headers or {}))
+        answer = connection.getresponse()
+        buffer, kept, size, first = bytearray(_PIECE), bytearray(), 0, 0.0
+        while count := answer.readinto1(buffer) if hasattr(answer, "readinto1") else answer.readinto(buffer):
+            first = first or time.perf_counter() - started
+            size += count
+            if keep:
+                kept += buffer[:count]
+        total = time.perf_counter() - started
+        return Fetched(answer.status, dict(answer.getheaders()), size, first or total, total, bytes(kept))
+    finally:
+        connection.close()

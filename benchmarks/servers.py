@@ -1,0 +1,190 @@
+"""The contestants: nginx as the limit and as the index behind everybody, a bare aiohttp server, Assay.
+
+Each is started on loopback by its own command, waited for until it answers, and stopped by its own id.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+_PATIENCE = 60.0
+
+NGINX = """
+daemon off; master_process on; worker_processes 1; pid {root}/nginx.pid; error_log {root}/nginx-error.log warn;
+events {{ worker_connections 1024; }}
+http {{
+  sendfile on; tcp_nopush on; tcp_nodelay on; keepalive_timeout 60s; keepalive_requests 100000000; etag on;
+  log_format one '$request_uri';
+  access_log {root}/access.log one;
+  client_body_temp_path {root}/tmp; proxy_temp_path {root}/tmp; fastcgi_temp_path {root}/tmp;
+  uwsgi_temp_path {root}/tmp; scgi_temp_path {root}/tmp; types {{ }}
+  server {{
+    listen 127.0.0.1:{port} backlog=1024; root {tree}; default_type application/octet-stream;
+    location /simple/ {{ default_type application/vnd.pypi.simple.v1+json; index index.json; }}
+    location /integrity/ {{ default_type application/vnd.pypi.integrity.v1+json; }}
+    location /slow/ {{ limit_rate 100m; }}
+  }}
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A process that answers on loopback."""
+
+    name: str
+    port: int
+    process: subprocess.Popen[bytes]
+    root: Path
+
+    @property
+    def origin(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def pss(self) -> float:
+        """Proportional set size of the process and all below it, in MB: what it adds to the machine."""
+        return sum(_pss(pid) for pid in _family(self.process.pid)) / 1e3
+
+    def cpu(self) -> float:
+        """Seconds of processor time that the process and all below it have used."""
+        return sum(_cpu(pid) for pid in _family(self.process.pid))
+
+    def asked(self, prefix: str = "") -> int:
+        """Of nginx: how many requests its log has with this prefix."""
+        lines = (self.root / "access.log").read_text().splitlines()
+        return sum(line.startswith(prefix) for line in lines)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def started(
+    name: str,
+    command: Sequence[str],
+    port: int,
+    root: Path,
+    *,
+    ready: str = "/",
+    environ: Mapping[str, str] | None = None,
+) -> Iterator[Server]:
+    """A server, from its first answer on; its output goes to a file, which is where access logs cost what they cost."""
+    root.mkdir(parents=True, exist_ok=True)
+    log = root / f"{name}.log"
+    with log.open("ab") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, **(environ or {})}, cwd=root)
+    try:
+        _wait(name, process, port, ready, log)
+        yield Server(name, port, process, root)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait(name: str, process: subprocess.Popen[bytes], port: int, ready: str, log: Path) -> None:
+    until = time.monotonic() + _PATIENCE
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            raise SystemExit(f"{name} ended with {process.returncode}: {log.read_text()[-2000:]}")
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            connection.request("GET", ready)
+            if connection.getresponse().status < 500:
+                return
+        except OSError:
+            pass
+        finally:
+            connection.close()
+        time.sleep(0.01)
+    raise SystemExit(f"{name} did not answer within {_PATIENCE:.0f} s: {log.read_text()[-2000:]}")
+
+
+@contextmanager
+def nginx(root: Path, tree: Path, port: int | None = None) -> Iterator[Server]:
+    """nginx with one worker over a directory."""
+    program = shutil.which("nginx") or "/usr/sbin/nginx"
+    if not Path(program).exists():
+        raise SystemExit("nginx is not installed: bash tests/install-upstreams.sh")
+    port = port or free_port()
+    (root / "tmp").mkdir(parents=True, exist_ok=True)
+    (root / "nginx.conf").write_text(f"user root;{NGINX.format(root=root, tree=tree, port=port)}")
+    with started("nginx", [program, "-c", str(root / "nginx.conf"), "-p", str(root)], port, root) as server:
+        yield server
+
+
+@contextmanager
+def bare(root: Path, bodies: Path) -> Iterator[Server]:
+    """aiohttp's low-level server, which answers each path with bytes that it holds."""
+    port = free_port()
+    command = [sys.executable, str(HERE / "bare.py"), str(port), str(bodies)]
+    with started("bare", command, port, root) as server:
+        yield server
+
+
+@contextmanager
+def assay(
+    root: Path, upstream: Server, *, workers: int = 0, trust: Path | None = None, policy: str | None = None
+) -> Iterator[Server]:
+    """Assay as its users run it: its own command, its log in a file."""
+    port = free_port()
+    root.mkdir(parents=True, exist_ok=True)
+    root_line = "" if trust is None else f'root = "{trust}"'
+    lines = [
+        f'[server]\nport = {port}\n[storage]\ndirectory = "{root}/storage"\n[verification]\nworkers = {workers}',
+        f"[trust]\nrefresh = false\n{root_line}",
+        f'[[indexes]]\nname = "local"\nurl = "{upstream.origin}/simple/"',
+    ]
+    if policy is not None:
+        (root / "policy.toml").write_text(policy)
+        lines.insert(0, 'policy = "policy.toml"')
+    (root / "proxy.toml").write_text("\n".join(lines) + "\n")
+    command = [sys.executable, "-m", "proxy", "serve", "--config", str(root / "proxy.toml"), "--log", "json"]
+    environ = {"PYTHONPATH": str(HERE.parent)}
+    with started("assay", command, port, root, ready="/healthz", environ=environ) as server:
+        yield server
+
+
+def _family(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    found = [pid]
+    try:
+        for child in children.read_text().split():
+            found += _family(int(child))
+    except OSError:
+        return []
+    return found
+
+
+def _cpu(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _pss(pid: int) -> float:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((float(line.split()[1]) for line in lines if line.startswith("Pss:")), 0.0)

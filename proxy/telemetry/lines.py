@@ -1,0 +1,123 @@
+"""The log's lines: their two forms, and the stream that they go to.
+
+Owns escaping (whatever others wrote stays on one line) and order: the lines of requests are gathered for a moment and
+written together, and anything else that is to be written goes behind what was gathered. So a request costs no system
+call of its own, and what a `kill -9` can lose is a quarter of a second of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Final, TextIO
+
+SECURITY: Final = "assay.security"
+"""The logger of security events."""
+_GATHERED = 64 * 1024
+"""Characters of gathered lines that are written without waiting."""
+_MOMENT = 0.25
+"""Seconds that a line may wait."""
+
+_text = json.encoder.encode_basestring_ascii
+
+
+class JsonLines(logging.Formatter):
+    """A JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One record."""
+        line = {
+            "time": _instant(record.created),
+            "level": "security" if record.name == SECURITY else record.levelname.lower(),
+            "event": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+class ReadableText(logging.Formatter):
+    """For a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One record."""
+        time = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
+        level = "SECURITY" if record.name == SECURITY else record.levelname
+        fields = " ".join(f"{key}={_shown(value)}" for key, value in getattr(record, "fields", {}).items())
+        line = f"{time} {level:<8} {_shown(record.getMessage(), quote=False)} {fields}".rstrip()
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _shown(value: object, *, quote: bool = True) -> str:
+    text = str(value)
+    if text.isprintable() and not (quote and (" " in text or not text)):
+        return text
+    return json.dumps(text)
+
+
+def request_line(created: float, fields: Mapping[str, str | float | None]) -> str:
+    """What `JsonLines` makes of the event ``request``, in a third of the time: it is the one event that is hot.
+
+    Args:
+        created: Unix time.
+        fields: names that need no escaping, with text, numbers and None.
+    """
+    line = f'{{"time": "{_instant(created)}", "level": "info", "event": "request"'
+    for name, value in fields.items():
+        line += f', "{name}": {_text(value) if type(value) is str else "null" if value is None else value}'
+    return line + "}"
+
+
+def _instant(created: float) -> str:
+    whole = int(created)
+    return f"{_second(whole)}.{int((created - whole) * 1000):03d}+00:00"
+
+
+@lru_cache(maxsize=4)
+def _second(whole: int) -> str:
+    return datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+class Channel(logging.StreamHandler[TextIO]):
+    """The stream, in order."""
+
+    def __init__(self, stream: TextIO, *, as_json: bool) -> None:
+        super().__init__(stream)
+        self.setFormatter(JsonLines() if as_json else ReadableText())
+        self.as_json = as_json
+        self._lines: list[str] = []
+        self._gathered = 0
+
+    def gather(self, line: str) -> None:
+        """Write a line with others, in a moment. On the event loop's thread."""
+        with self.lock:  # type: ignore[union-attr]  # None only before __init__
+            if not self._lines:
+                asyncio.get_running_loop().call_later(_MOMENT, self.flush)
+            self._lines.append(line)
+            self._gathered += len(line)
+            full = self._gathered >= _GATHERED
+        if full:
+            self.flush()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, behind what was gathered. The lock is held."""
+        self._write_gathered()
+        super().emit(record)
+
+    def flush(self) -> None:
+        """Write what was gathered."""
+        with self.lock:  # type: ignore[union-attr]  # as above
+            self._write_gathered()
+        super().flush()
+
+    def _write_gathered(self) -> None:
+        if self._lines:
+            lines, self._lines, self._gathered = self._lines, [], 0
+            with suppress(OSError, ValueError):  # as logging does: a log that cannot be written stops nobody
+                self.stream.write("\n".join(lines) + "\n")
