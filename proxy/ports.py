@@ -65,8 +65,8 @@ class Partial(Protocol):
     def moves(self) -> int:
         """How often it has moved to another file: a reader from before ends where the old file does."""
 
-    async def append(self, chunk: bytes | bytearray | memoryview) -> None:
-        """Write and hash, off the loop.
+    async def append(self, *pieces: bytes | bytearray | memoryview) -> None:
+        """Write and hash, in order, off the loop. No piece may change until this returns.
 
         Raises:
             StorageError: the disk does not take it.

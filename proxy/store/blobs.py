@@ -27,6 +27,7 @@ from proxy.errors import DigestMismatchError, StorageError
 from proxy.simple.model import Sha256
 from proxy.store.shelf import BlobUsage, Pruned, Shelf, open_unbuffered, refused
 from proxy.store.threads import Threads
+from proxy.store.writing import write_all
 
 _PIECE = 2**20
 
@@ -83,29 +84,29 @@ class DiskPartial:
         """Bytes that are in the file and in the hash."""
         return self._written
 
-    async def append(self, chunk: bytes | bytearray | memoryview) -> None:
-        """Write and hash. `chunk` must not change until this returns.
+    async def append(self, *pieces: bytes | bytearray | memoryview) -> None:
+        """Write and hash, in order. No piece may change until this returns.
 
         Raises:
             StorageError: the disk or the limit does not take it; only `discard` is left then.
         """
-        await self._blobs.writing.run(self._append, memoryview(chunk).cast("B"))
+        await self._blobs.writing.run(self._append, [memoryview(piece).cast("B") for piece in pieces])
 
-    def _append(self, chunk: memoryview) -> None:
+    def _append(self, pieces: list[memoryview]) -> None:
+        size = sum(map(len, pieces))
         with self._lock:
             if self._descriptor is None or self._torn:
                 raise StorageError("nothing can be added to this file any more")
             self._torn = True  # until all of the piece is in the file and in the hash
-            self._blobs.shelf.reserve(len(chunk))
-            self._reserved += len(chunk)
+            self._blobs.shelf.reserve(size)
+            self._reserved += size
             try:
-                at = 0
-                while at < len(chunk):
-                    at += os.write(self._descriptor, chunk[at:])
+                write_all(self._descriptor, pieces)
             except OSError as error:
                 raise refused(f"write {self._path}", error) from error
-            self._hash.update(chunk)
-            self._written += len(chunk)
+            for piece in pieces:
+                self._hash.update(piece)
+            self._written += size
             self._torn = False
 
     async def digest(self) -> Sha256:

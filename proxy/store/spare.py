@@ -20,6 +20,7 @@ from proxy.errors import StorageError
 from proxy.simple.model import Sha256
 from proxy.store.shelf import refused
 from proxy.store.threads import Threads
+from proxy.store.writing import write_all
 from proxy.units import format_size
 
 ON_DISK = 2 * 2**30
@@ -48,28 +49,28 @@ class SparePartial:
         """Bytes that are in the file and in the hash."""
         return self._written
 
-    async def append(self, chunk: bytes | bytearray | memoryview) -> None:
-        """Write and hash. `chunk` must not change until this returns.
+    async def append(self, *pieces: bytes | bytearray | memoryview) -> None:
+        """Write and hash, in order. No piece may change until this returns.
 
         Raises:
             StorageError: there is no room; only `discard` is left then.
         """
-        await self._spares.threads.run(self._append, memoryview(chunk).cast("B"))
+        await self._spares.threads.run(self._append, [memoryview(piece).cast("B") for piece in pieces])
 
-    def _append(self, chunk: memoryview) -> None:
+    def _append(self, pieces: list[memoryview]) -> None:
+        size = sum(map(len, pieces))
         with self._lock:
             if self._descriptor is None:
                 raise StorageError("this file was discarded")
-            self._spares.reserve(len(chunk), in_memory=self._in_memory)
-            self._reserved += len(chunk)
+            self._spares.reserve(size, in_memory=self._in_memory)
+            self._reserved += size
             try:
-                at = 0
-                while at < len(chunk):
-                    at += os.write(self._descriptor, chunk[at:])
+                write_all(self._descriptor, pieces)
             except OSError as error:
                 raise refused("write an anonymous file", error) from error
-            self._hash.update(chunk)
-            self._written += len(chunk)
+            for piece in pieces:
+                self._hash.update(piece)
+            self._written += size
 
     async def digest(self) -> Sha256:
         """SHA-256 of all that was appended."""

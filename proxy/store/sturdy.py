@@ -31,19 +31,19 @@ class SturdyPartial:
         """Bytes that are in the file and in the hash."""
         return self._current.written
 
-    async def append(self, chunk: bytes | bytearray | memoryview) -> None:
-        """Write and hash.
+    async def append(self, *pieces: bytes | bytearray | memoryview) -> None:
+        """Write and hash, in order.
 
         Raises:
             StorageError: neither the disk nor what stands beside it takes it.
         """
         try:
-            await self._current.append(chunk)
+            await self._current.append(*pieces)
         except StorageError as error:
             if self._spare:
                 raise
             await self._move(error)
-            await self._current.append(chunk)
+            await self._current.append(*pieces)
 
     async def _move(self, why: StorageError) -> None:
         """Take what is here to an anonymous file, if it can still be read and is the same there."""

@@ -32,12 +32,12 @@ class Disk:
         self.begins = True
         append, begin = DiskPartial._append, Shelf.begin
 
-        def limited(partial: DiskPartial, chunk: memoryview) -> None:
+        def limited(partial: DiskPartial, pieces: list[memoryview]) -> None:
             if self.room is not None:
-                if len(chunk) > self.room:
+                if sum(map(len, pieces)) > self.room:
                     raise StorageError("cannot write: No space left on device")
-                self.room -= len(chunk)
-            append(partial, chunk)
+                self.room -= sum(map(len, pieces))
+            append(partial, pieces)
 
         def begun(shelf: Shelf) -> tuple[Path, int]:
             if not self.begins:

@@ -7,7 +7,7 @@ import errno
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeAlias
@@ -284,7 +284,7 @@ async def test_a_failing_write_is_said_and_nothing_is_left(
     partial = await blobs.begin()
     await partial.append(b"abc")
     with monkeypatch.context() as broken:
-        fail("proxy.store.blobs.os.write", number, broken)
+        fail("proxy.store.writing.os.writev", number, broken)
         with pytest.raises(StorageError, match=os.strerror(number)):
             await partial.append(b"def")
     assert partial.written == 3
@@ -376,10 +376,10 @@ async def test_who_comes_after_publication_and_eviction_is_told(blobs: DiskBlobs
 async def test_short_writes_are_completed(blobs: DiskBlobs, monkeypatch: pytest.MonkeyPatch) -> None:
     write = os.write
 
-    def short(descriptor: int, content: memoryview) -> int:
-        return write(descriptor, content[:7])
+    def short(descriptor: int, pieces: Sequence[memoryview]) -> int:
+        return write(descriptor, pieces[0][:7])
 
-    monkeypatch.setattr("proxy.store.blobs.os.write", short)
+    monkeypatch.setattr("proxy.store.writing.os.writev", short)
     content = os.urandom(1000)
     await publish(blobs, content)
     assert await content_of(blobs, digest(content)) == content
@@ -390,12 +390,12 @@ async def test_an_append_whose_caller_is_gone_ends_before_its_file_is_closed(
 ) -> None:
     write, entered, release = os.write, threading.Event(), threading.Event()
 
-    def stalled(descriptor: int, content: memoryview) -> int:
+    def stalled(descriptor: int, pieces: Sequence[memoryview]) -> int:
         entered.set()
         assert release.wait(10)
-        return write(descriptor, content)
+        return write(descriptor, b"".join(pieces))
 
-    monkeypatch.setattr("proxy.store.blobs.os.write", stalled)
+    monkeypatch.setattr("proxy.store.writing.os.writev", stalled)
     partial = await blobs.begin()
     appending = asyncio.create_task(partial.append(b"abc"))
     assert await asyncio.to_thread(entered.wait, 10)
