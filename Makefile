@@ -8,7 +8,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check --no-input
 export PIP_CONFIG_FILE := /dev/null
 unexport PIP_FIND_LINKS PIP_EXTRA_INDEX_URL
 
-.PHONY: help install install-dev serve test test-long crash soak lint format lock clean
+.PHONY: help install install-dev serve test test-long crash soak bench lint format lock clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -51,6 +51,10 @@ crash: $(VENV)/.installed-dev  ## hundreds of kill -9 at random moments, of the 
 
 soak: $(VENV)/.installed-dev  ## mixed load of pip and uv with faults, for SOAK_SECONDS (30 minutes)
 	SOAK_SECONDS=$(or $(SOAK_SECONDS),1800) $(BIN)/python -m pytest -m long tests/faults/test_soak.py $(PYTEST_ARGS)
+
+bench: $(VENV)/.installed-dev  ## Assay beside nginx, a bare aiohttp server and peers: a table of ratios (CASES="warm cold …")
+	bash benchmarks/install-peers.sh || echo "bench: what could not be installed is left out"
+	$(BIN)/python -m benchmarks $(CASES) $(BENCH_ARGS)
 
 lint: $(VENV)/.installed-dev  ## ruff, mypy strict, import-linter
 	$(BIN)/ruff check .

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
@@ -24,6 +24,13 @@ class Rate:
     """Milliseconds."""
     failed: int
     """Answers that are neither 2xx nor 3xx, and broken connections."""
+    answers: int
+    cpu: float = 0.0
+    """Seconds of the server's processor time for one answer: what a busy machine falsifies least."""
+
+    def with_cpu(self, seconds: float) -> Rate:
+        """The same, with what the server used for all of them."""
+        return replace(self, cpu=seconds / self.answers)
 
 
 def wrk(url: str, headers: Mapping[str, str], *, seconds: float, connections: int = 16) -> Rate:
@@ -37,9 +44,11 @@ def wrk(url: str, headers: Mapping[str, str], *, seconds: float, connections: in
     p99 = re.search(r"99%\s+([\d.]+)(us|ms|s|m)\b", told)
     if rate is None or p99 is None:
         raise SystemExit(f"wrk said something else than expected: {told}")
+    count = re.search(r"(\d+) requests in", told)
     bad = re.search(r"Non-2xx or 3xx responses: (\d+)", told)
     broken = [int(number) for number in re.findall(r"(?:connect|read|write|timeout) (\d+)", told)]
-    return Rate(float(rate[1]), float(p99[1]) * _UNITS[p99[2]], (int(bad[1]) if bad else 0) + sum(broken))
+    failed = (int(bad[1]) if bad else 0) + sum(broken)
+    return Rate(float(rate[1]), float(p99[1]) * _UNITS[p99[2]], failed, int(count[1]) if count else 0)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ http {{
   uwsgi_temp_path {root}/tmp; scgi_temp_path {root}/tmp; types {{ }}
   server {{
     listen 127.0.0.1:{port} backlog=1024; root {tree}; default_type application/octet-stream;
-    location /simple/ {{ default_type application/vnd.pypi.simple.v1+json; index index.json; }}
+    location /simple/ {{ {every} default_type application/vnd.pypi.simple.v1+json; index index.json; }}
     location /integrity/ {{ default_type application/vnd.pypi.integrity.v1+json; }}
     location /slow/ {{ limit_rate 100m; }}
   }}
@@ -80,7 +80,7 @@ def started(
     port: int,
     root: Path,
     *,
-    ready: str = "/",
+    ready: str = "/healthz",
     environ: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
     """A server, from its first answer on; its output goes to a file, which is where access logs cost what they cost."""
@@ -119,14 +119,15 @@ def _wait(name: str, process: subprocess.Popen[bytes], port: int, ready: str, lo
 
 
 @contextmanager
-def nginx(root: Path, tree: Path, port: int | None = None) -> Iterator[Server]:
-    """nginx with one worker over a directory."""
+def nginx(root: Path, tree: Path, port: int | None = None, *, every: str = "") -> Iterator[Server]:
+    """nginx with one worker over a directory; `every`: the file that is every project's page."""
     program = shutil.which("nginx") or "/usr/sbin/nginx"
     if not Path(program).exists():
         raise SystemExit("nginx is not installed: bash tests/install-upstreams.sh")
     port = port or free_port()
     (root / "tmp").mkdir(parents=True, exist_ok=True)
-    (root / "nginx.conf").write_text(f"user root;{NGINX.format(root=root, tree=tree, port=port)}")
+    rewrite = f"rewrite ^ {every} break;" if every else ""
+    (root / "nginx.conf").write_text(f"user root;{NGINX.format(root=root, tree=tree, port=port, every=rewrite)}")
     with started("nginx", [program, "-c", str(root / "nginx.conf"), "-p", str(root)], port, root) as server:
         yield server
 
@@ -142,10 +143,16 @@ def bare(root: Path, bodies: Path) -> Iterator[Server]:
 
 @contextmanager
 def assay(
-    root: Path, upstream: Server, *, workers: int = 0, trust: Path | None = None, policy: str | None = None
+    root: Path,
+    upstream: Server,
+    *,
+    workers: int = 0,
+    trust: Path | None = None,
+    ready: str = "/healthz",
+    port: int | None = None,
 ) -> Iterator[Server]:
-    """Assay as its users run it: its own command, its log in a file."""
-    port = free_port()
+    """Assay as its users run it: its own command and built-in policy, its log in a file."""
+    port = port or free_port()
     root.mkdir(parents=True, exist_ok=True)
     root_line = "" if trust is None else f'root = "{trust}"'
     lines = [
@@ -153,13 +160,10 @@ def assay(
         f"[trust]\nrefresh = false\n{root_line}",
         f'[[indexes]]\nname = "local"\nurl = "{upstream.origin}/simple/"',
     ]
-    if policy is not None:
-        (root / "policy.toml").write_text(policy)
-        lines.insert(0, 'policy = "policy.toml"')
     (root / "proxy.toml").write_text("\n".join(lines) + "\n")
     command = [sys.executable, "-m", "proxy", "serve", "--config", str(root / "proxy.toml"), "--log", "json"]
     environ = {"PYTHONPATH": str(HERE.parent)}
-    with started("assay", command, port, root, ready="/healthz", environ=environ) as server:
+    with started("assay", command, port, root, ready=ready, environ=environ) as server:
         yield server
 
 

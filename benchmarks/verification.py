@@ -63,12 +63,12 @@ def by_reference(cases: Sequence[Case]) -> None:
         bundle.attestations[0].verify(bundle.publisher, distribution, offline=True)
 
 
-def prepare_cache(home: Path) -> None:
+def prepare_cache(home: Path, root: bytes = ROOT.content) -> None:
     """A home whose sigstore cache holds our root: offline, the reference believes it."""
     os.environ.update(HOME=str(home), XDG_CACHE_HOME=str(home / "cache"), XDG_DATA_HOME=str(home / "share"))
     cache = home / "cache" / "sigstore-python" / "tuf" / quote("https://tuf-repo-cdn.sigstore.dev", safe="")
     cache.mkdir(parents=True)
-    (cache / "trusted_root.json").write_bytes(ROOT.content)
+    (cache / "trusted_root.json").write_bytes(root)
     logging.getLogger("sigstore").setLevel(logging.ERROR)
 
 

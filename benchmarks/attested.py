@@ -1,0 +1,104 @@
+"""The first view of a project with a thousand attested files, what others feel of it, and the same after a restart."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from benchmarks import servers
+from benchmarks.content import JSON, Tree
+from benchmarks.load import Rate, fetch, wrk
+from benchmarks.report import Table, ratios
+from tests.world.sigstore import PrivateSigstore
+
+RELEASES, FILES = 25, 40
+SIGNED = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def run(table: Table, root: Path, *, rounds: int) -> None:
+    """All of them, with two verification workers, as on two cores by default."""
+    port = servers.free_port()
+    tree = Tree(root / "tree", f"http://127.0.0.1:{port}")
+    sigstore = PrivateSigstore(seed=1)
+    trust = root / "trusted_root.json"
+    trust.parent.mkdir(parents=True, exist_ok=True)
+    trust.write_bytes(sigstore.trusted_root())
+    _publish(tree, sigstore, root / "documents")
+    tree.page_of("hundred", 100)
+    tree.write()
+    first, reference, delays = [], [], []
+    with servers.nginx(root / "nginx", tree.root, port) as upstream:
+        for number in range(rounds):
+            storage = root / f"assay{number}"
+            with servers.assay(storage, upstream, workers=2, trust=trust, ready="/readyz") as assay:
+                fetch(f"{assay.origin}/simple/hundred/", {"Accept": JSON})
+                time.sleep(2)  # the workers are up; a proxy that was just started is another row
+                seconds, warm = _view(assay)
+                first.append(seconds)
+                delays.append(warm.p99)
+            reference.append(_by_reference(root / "documents", trust))
+            asked = upstream.asked("/integrity/")
+            with servers.assay(storage, upstream, workers=2, trust=trust, ready="/readyz") as assay:
+                started = time.perf_counter()
+                _listed(assay)
+                again = time.perf_counter() - started
+                evidence = fetch(f"{assay.origin}/metrics", keep=True).body.decode()
+            more = upstream.asked("/integrity/") - asked
+    table.add("first view of 1,000 attested files", first, unit=" s", most=2.5)
+    table.add("… times faster than the reference, one after another", ratios(reference, first), least=3)
+    table.add("warm requests while that runs: p99", delays, unit=" ms", most=25)
+    verified = "assay_evidence_total{" in evidence
+    note = f"{again:.2f} s; {'files were verified again' if verified else 'nothing was verified'}"
+    table.add("the same after a restart: provenance requests", [more], most=0, note=note)
+
+
+def _publish(tree: Tree, sigstore: PrivateSigstore, documents: Path) -> None:
+    """Releases whose files share a leaf, as those of one publish job do."""
+    documents.mkdir(parents=True)
+    for release in range(RELEASES):
+        for number in range(FILES):
+            name = f"attested-{release}.0-cp3{number}-cp3{number}-manylinux_2_17_x86_64.whl"
+            digest = hashlib.sha256(name.encode()).hexdigest()
+            path = f"/integrity/attested/{release}.0/{name}/provenance"
+            document = sigstore.provenance(name, digest, when=SIGNED + timedelta(minutes=release))
+            where = tree.root / path.lstrip("/")
+            where.parent.mkdir(parents=True)
+            where.write_bytes(document)
+            (documents / f"{name}.{digest}.json").write_bytes(document)
+            tree.list("attested", name, digest, 100_000, url=f"/files/attested/{name}", provenance=path)
+            # PyPI's upload-time is a little after the log's.
+            entry = tree.pages["attested"][-1]
+            entry["upload-time"] = (SIGNED + timedelta(minutes=release, seconds=30)).strftime("%Y-%m-%dT%H:%M:%S.0Z")
+
+
+def _view(assay: servers.Server) -> tuple[float, Rate]:
+    """Seconds until the page is there, and what clients of another page see meanwhile."""
+    seen: list[float] = []
+
+    def look() -> None:
+        started = time.perf_counter()
+        _listed(assay)
+        seen.append(time.perf_counter() - started)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    warm = wrk(f"{assay.origin}/simple/hundred/", {"Accept": JSON}, seconds=1, connections=1)
+    looking.join()
+    return seen[0], warm
+
+
+def _listed(assay: servers.Server) -> None:
+    answer = fetch(f"{assay.origin}/simple/attested/", {"Accept": JSON}, keep=True)
+    count = answer.body.count(b'"filename"')
+    if answer.status != 200 or count != RELEASES * FILES or b'"reasons"' in answer.body:
+        raise SystemExit(f"the attested page is {answer.status} with {count} files: {answer.body[:500]!r}")
+
+
+def _by_reference(documents: Path, trust: Path) -> float:
+    command = [sys.executable, str(servers.HERE / "reference.py"), str(documents), str(trust)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)

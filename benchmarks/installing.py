@@ -1,0 +1,74 @@
+"""`uv pip install` of an application of many packages: through warm Assay, and from the same as a static mirror."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks import servers
+from benchmarks.content import Tree
+from benchmarks.report import Table, ratios
+from tests.world.distributions import wheel
+
+PACKAGES, VERSIONS = 70, 40
+
+
+def run(table: Table, root: Path, *, rounds: int) -> None:
+    """Interleaved, each time with an empty client cache into an empty directory."""
+    port = servers.free_port()
+    tree = Tree(root / "tree", f"http://127.0.0.1:{port}")
+    _publish(tree)
+    tree.write()
+    with servers.nginx(root / "nginx", tree.root, port) as upstream, servers.assay(root / "assay", upstream) as assay:
+        for _ in range(2):  # the second finds small files worth holding
+            _install(f"{assay.origin}/simple/", root / "target")
+        ours, theirs = [], []
+        for _ in range(rounds):
+            theirs.append(_install(f"{upstream.origin}/simple/", root / "target"))
+            ours.append(_install(f"{assay.origin}/simple/", root / "target"))
+    note = f"{min(ours):.2f} s against {min(theirs):.2f} s"
+    what = f"uv pip install of {PACKAGES} packages, in a static mirror's"
+    table.add(what, ratios(ours, theirs), most=1.15, note=note)
+
+
+def _publish(tree: Tree) -> None:
+    """An application on top of libraries, each on up to three of those before it; old versions are listed only."""
+    chance = random.Random(8)
+    names = [f"part-{number}" for number in range(PACKAGES - 1)]
+    for number, name in enumerate(names):
+        needs = sorted(chance.sample(names[:number], min(number, 3)))
+        tree.page_of(name, VERSIONS)
+        size = int(10 ** chance.uniform(3.5, 6))
+        _add(tree, name, f"{VERSIONS}.0", needs, size)
+    _add(tree, "application", "1.0", names, 1000)
+
+
+def _add(tree: Tree, name: str, version: str, needs: list[str], size: int) -> None:
+    built = wheel(name, version, requires=needs, padding=size)
+    path = tree.root / "files" / name / built.filename
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(built.content)
+    path.with_name(f"{path.name}.metadata").write_bytes(built.metadata or b"")
+    tree.list(name, built.filename, built.sha256, built.size, url=f"/files/{name}/{built.filename}")
+    entry = tree.pages[name][-1]
+    entry["core-metadata"] = entry["data-dist-info-metadata"] = {"sha256": built.metadata_sha256}
+
+
+def _install(index: str, target: Path) -> float:
+    shutil.rmtree(target, ignore_errors=True)
+    command = [shutil.which("uv", path=str(Path(sys.executable).parent)) or "uv", "pip", "install", "--no-config"]
+    flags = ["--no-cache", "--python", sys.executable, "--target", str(target), "--default-index", index]
+    started = time.perf_counter()
+    done = subprocess.run([*command, *flags, "application"], check=False, capture_output=True, text=True)
+    seconds = time.perf_counter() - started
+    if done.returncode:
+        raise SystemExit(f"uv from {index}: {done.stderr[-2000:]}")
+    installed = len(list(target.glob("*.dist-info")))
+    if installed != PACKAGES:
+        raise SystemExit(f"uv installed {installed} packages of {PACKAGES}: {json.dumps(done.stderr[-500:])}")
+    return seconds

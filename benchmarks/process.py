@@ -1,0 +1,40 @@
+"""What the process itself costs: until it is ready, and while nothing happens."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from benchmarks import servers
+from benchmarks.content import JSON, Tree
+from benchmarks.load import fetch
+from benchmarks.report import Table
+
+
+def run(table: Table, root: Path, *, rounds: int) -> None:
+    """Start and idle, with two verification workers and without."""
+    port = servers.free_port()
+    tree = Tree(root / "tree", f"http://127.0.0.1:{port}")
+    tree.page_of("hundred", 100)
+    tree.write()
+    with servers.nginx(root / "nginx", tree.root, port) as upstream:
+        starts, idle = [], []
+        for number in range(rounds):
+            started = time.perf_counter()
+            with servers.assay(root / f"alone{number}", upstream, ready="/readyz") as assay:
+                starts.append(time.perf_counter() - started)
+                idle.append(_settled(assay))
+        table.add("start to ready", starts, unit=" s", most=1.5)
+        table.add("idle memory (PSS), workers = 0", idle, unit=" MB", most=85)
+        with_workers = []
+        for number in range(rounds):
+            with servers.assay(root / f"workers{number}", upstream, workers=2) as assay:
+                with_workers.append(_settled(assay))
+        table.add("idle memory (PSS), two workers started", with_workers, unit=" MB", most=130)
+
+
+def _settled(assay: servers.Server) -> float:
+    """Memory once workers are up and a page was served."""
+    fetch(f"{assay.origin}/simple/hundred/", {"Accept": JSON})
+    time.sleep(3)
+    return assay.pss()

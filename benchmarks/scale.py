@@ -1,0 +1,88 @@
+"""How time and memory grow with the files of a page and with the projects seen; as a plot for the documentation."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import http.client
+import time
+from pathlib import Path
+
+from benchmarks import servers
+from benchmarks.content import JSON, Tree
+from benchmarks.load import fetch
+from benchmarks.plot import Curve, plot
+from benchmarks.report import Table
+
+PAGES = (100, 1_000, 10_000)
+PROJECTS = (10, 1_000, 100_000)
+IMAGE = servers.HERE.parent / "docs" / "images" / "scaling.svg"
+
+
+def run(table: Table, root: Path) -> None:
+    """Both, and the picture."""
+    port = servers.free_port()
+    tree = Tree(root / "tree", f"http://127.0.0.1:{port}")
+    for files in PAGES:
+        tree.page_of(f"page-{files}", files)
+    tree.page_of("small", 3)
+    tree.write()
+    with servers.nginx(root / "nginx", tree.root, port) as upstream:
+        pages = [_page(root / f"page{files}", upstream, files) for files in PAGES]
+    first = [seconds * 1e3 for seconds, _ in pages]
+    growth = [max(0.0, memory) for _, memory in pages]
+    table.add("10 times the files: first view takes times", [first[2] / first[1]], most=12)
+    projects = _projects(root, tree)
+    seconds = [each for each, _ in projects]
+    memory = [each for _, each in projects]
+    table.add("100 times the projects: all of them once take times", [seconds[2] / seconds[1]], most=120)
+    table.add("memory after 100,000 projects", [memory[2]], unit=" MB")
+    plot(
+        IMAGE,
+        Curve("files of a page", "first view, ms", PAGES, first),
+        Curve("files of a page", "memory for it, MB", PAGES, growth),
+        Curve("projects seen", "one after another, s", PROJECTS, seconds),
+        Curve("projects seen", "memory of the proxy, MB", PROJECTS, memory),
+    )
+
+
+def _page(root: Path, upstream: servers.Server, files: int) -> tuple[float, float]:
+    with servers.assay(root, upstream) as assay:
+        fetch(f"{assay.origin}/simple/small/", {"Accept": JSON})
+        before = assay.pss()
+        took = fetch(f"{assay.origin}/simple/page-{files}/", {"Accept": JSON})
+        if took.status != 200:
+            raise SystemExit(f"a page of {files} files is {took.status}")
+        time.sleep(1)
+        return took.total, assay.pss() - before
+
+
+def _projects(root: Path, tree: Tree) -> list[tuple[float, float]]:
+    """Seconds for, and memory after, so many different projects, each asked for once."""
+    name = "small"
+    (tree.root / "simple" / name / "index.json").read_bytes()
+    found = []
+    for count in PROJECTS:
+        port = servers.free_port()
+        with (
+            servers.nginx(root / f"nginx{count}", tree.root, port, every=f"/simple/{name}/index.json") as upstream,
+            servers.assay(root / f"projects{count}", upstream) as assay,
+        ):
+            started = time.perf_counter()
+            with concurrent.futures.ThreadPoolExecutor(4) as threads:
+                lanes = [range(lane, count, 4) for lane in range(4)]
+                failed = sum(threads.map(lambda lane: _ask(assay.port, lane), lanes))
+            if failed:
+                raise SystemExit(f"{failed} of {count} projects failed")
+            found.append((time.perf_counter() - started, assay.pss()))
+    return found
+
+
+def _ask(port: int, numbers: range) -> int:
+    connection, failed = http.client.HTTPConnection("127.0.0.1", port, timeout=60), 0
+    for number in numbers:
+        connection.request("GET", f"/simple/project-{number}/", headers={"Accept": JSON})
+        answer = connection.getresponse()
+        answer.read()
+        failed += answer.status != 200
+    connection.close()
+    return failed
