@@ -25,7 +25,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("cases", nargs="*", choices=[*CASES, []], help="which; all where none is named")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of load for each contestant in each round")
+    parser.add_argument("--seconds", type=int, default=3, help="of load for each contestant in each round")
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--markdown", type=Path, help="where to write the table as well")
     options = parser.parse_args()

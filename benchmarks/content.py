@@ -67,7 +67,10 @@ class Tree:
             self.list(project, name, digest, 100_000, url=f"/files/{digest[:2]}/{digest[2:4]}/{digest[4:]}/{name}")
 
     def write(self) -> None:
-        """The pages as files."""
+        """The pages and the list of projects as files."""
+        names = {"meta": {"api-version": "1.4"}, "projects": [{"name": project} for project in self.pages]}
+        (self.root / "simple").mkdir(parents=True, exist_ok=True)
+        (self.root / "simple" / "index.json").write_text(json.dumps(names))
         for project, entries in self.pages.items():
             versions = list(dict.fromkeys(str(entry["filename"]).split("-")[1] for entry in entries))
             page = {

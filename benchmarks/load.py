@@ -33,12 +33,12 @@ class Rate:
         return replace(self, cpu=seconds / self.answers)
 
 
-def wrk(url: str, headers: Mapping[str, str], *, seconds: float, connections: int = 16) -> Rate:
+def wrk(url: str, headers: Mapping[str, str], *, seconds: int, connections: int = 16) -> Rate:
     """One thread, keep-alive, for a while."""
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is not installed: apt-get install wrk")
     flags = [part for name, value in headers.items() for part in ("-H", f"{name}: {value}")]
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", *flags, url]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", *flags, url]
     told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     rate = re.search(r"Requests/sec:\s+([\d.]+)", told)
     p99 = re.search(r"99%\s+([\d.]+)(us|ms|s|m)\b", told)
