@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from yarl import URL
 
 from proxy.assembly import Assembly, assembled
 from proxy.config import Configuration
-from proxy.gate import GateSettings
+from proxy.gate import Gate, GateSettings
 from proxy.policy.document import BUILT_IN, load_policy
 from proxy.policy.model import Policy
 from proxy.telemetry.audit import recording
@@ -77,6 +77,14 @@ class Running:
     @property
     def url(self) -> str:
         return f"{self.origin}/simple/"
+
+    def within(self, path: str) -> Running:
+        """The same proxy, asked for what stands below `path`: a view's."""
+        return replace(self, origin=f"{self.origin}{path.rstrip('/')}")
+
+    def gate(self, view: str) -> Gate:
+        """Of a view, by its name."""
+        return next(each.gate for each in self.assembly.views if each.gate.view == view)
 
     @asynccontextmanager
     async def open(
