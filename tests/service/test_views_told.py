@@ -7,6 +7,7 @@ import os
 import signal
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from proxy.assembly import View
@@ -15,7 +16,9 @@ from proxy.reload import PolicyWatch, following
 from proxy.telemetry import metrics
 from proxy.telemetry.chain import check, read_trail
 from tests.world.distributions import wheel
+from tests.world.index import Index
 from tests.world.proxy import Running
+from tests.world.served import served
 from tests.world.views import CLOSED, OPEN, serves, world
 
 # Reload
@@ -129,3 +132,28 @@ async def test_metrics_log_and_trail_name_the_view(tmp_path: Path, caplog: pytes
         ("served", None),
         ("served", "dev"),
     ]
+
+
+async def test_the_command_serves_every_view_and_says_where_each_is(tmp_path: Path) -> None:
+    (tmp_path / "closed.toml").write_text(CLOSED, "utf-8")
+    more = '[[views]]\nname = "strict"\npath = "strict"\npolicy = "closed.toml"\n'
+    async with Index() as index, aiohttp.ClientSession() as session:
+        listed = index.add(wheel("widget", "1.0"))
+        async with served(index, tmp_path, policy=OPEN, more=more) as proxy:
+
+            async def status(prefix: str) -> int:
+                async with session.get(f"{proxy.origin}{prefix}{Running.files_path(listed)}") as answer:
+                    await answer.read()
+                    return answer.status
+
+            assert [await status(""), await status("/strict")] == [200, 403]
+            [opened] = [each for each in proxy.log if each["event"] == "view-open"]
+            assert (opened["view"], opened["index"]) == ("strict", f"{proxy.origin}/strict/simple/")
+            assert opened["policy"] == str(tmp_path / "closed.toml")
+            (tmp_path / "closed.toml").write_text(OPEN, "utf-8")
+            proxy.process.send_signal(signal.SIGHUP)
+            async with asyncio.timeout(20):
+                while "policy-reloaded" not in {each["event"] for each in proxy.log}:  # noqa: ASYNC110 - another process
+                    await asyncio.sleep(0.05)
+            assert [await status(""), await status("/strict")] == [200, 200]
+            assert [each["view"] for each in proxy.log if each["event"] == "policy-reloaded"] == ["strict"]
