@@ -65,6 +65,7 @@ WORKDIR /var/lib/assay
 VOLUME /var/lib/assay
 EXPOSE 8080
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["python", "-P", "-c", "import http.client as h, os, sys; c = h.HTTPConnection('localhost', int(os.environ['ASSAY_SERVER__PORT']), timeout=4); c.request('GET', '/readyz'); sys.exit(c.getresponse().status != 200)"]
+# It asks itself as its configuration says: on that port, over https where there is `[server.tls]`.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["python", "-P", "-m", "proxy.probe"]
 ENTRYPOINT ["assay"]
 CMD ["serve"]

@@ -2,6 +2,6 @@
 
 The layers, from the top (import-linter enforces them):
 
-    cli > web | reload > assembly > config > gate > attestation | upstream | store | download > telemetry
-        > render | lockfiles > policy > evidence : indexes : ports > simple > settings > units > errors
+    cli > web | reload | probe > assembly > config > views > gate > attestation | upstream | store | download
+        > telemetry > render | lockfiles > policy > evidence : indexes : ports > simple > settings > units > errors
 """

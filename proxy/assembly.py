@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from urllib.request import getproxies_environment
 
@@ -22,6 +23,7 @@ from proxy.download import Downloads
 from proxy.errors import ConfigurationError
 from proxy.gate import Gate, GateSettings, Pages, Proofs
 from proxy.gate.contents import FileContents
+from proxy.gate.memory import Memory
 from proxy.gate.metadata import Metadata
 from proxy.gate.renewal import renew_for_ever
 from proxy.gate.revalidation import Revalidation
@@ -34,16 +36,31 @@ from proxy.store.spare import Spares
 from proxy.store.spool import Spool
 from proxy.store.sturdy import SturdyBlobs
 from proxy.upstream import Authorizations, Upstream, pause_before_retry
+from proxy.views import ViewSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """One view, running: what decides for it, and its list of projects."""
+
+    settings: ViewSettings
+    gate: Gate
+    roots: RootList
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assembly:
     """The running parts that the web and the commands talk to."""
 
-    gate: Gate
-    roots: RootList
+    views: tuple[View, ...]
+    """The one at ``/`` first."""
     store: Store
     verifier: Verifier
+
+    @property
+    def gate(self) -> Gate:
+        """Of the view at ``/``: the only one where one policy is asked about."""
+        return self.views[0].gate
 
 
 def utc_now() -> datetime:
@@ -64,6 +81,15 @@ def read_policy(path: Path | None) -> Policy:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: cannot be read as a policy: {error}") from error
     return load_policy(text, str(path))
+
+
+def read_policies(configuration: Configuration) -> dict[str, Policy]:
+    """Every view's policy, by the view's name.
+
+    Raises:
+        ConfigurationError: one cannot be read, or says what it cannot mean.
+    """
+    return {view.name: read_policy(view.policy) for view in configuration.all_views}
 
 
 def read_trust(configuration: Configuration, state: Path) -> tuple[TrustRoots, tuple[Refresher, ...]]:
@@ -94,7 +120,7 @@ async def _end(task: asyncio.Task[None]) -> None:
 @asynccontextmanager
 async def assembled(
     configuration: Configuration,
-    policy: Policy,
+    policies: Mapping[str, Policy],
     *,
     environ: Mapping[str, str] = os.environ,
     clock: Callable[[], datetime] = utc_now,
@@ -105,7 +131,7 @@ async def assembled(
 
     Args:
         configuration: where, from where, how much.
-        policy: what is approved.
+        policies: what is approved, by the name of the view.
         environ: for credentials.
         clock: UTC.
         gate_settings: how long a request waits.
@@ -115,7 +141,6 @@ async def assembled(
         ConfigurationError: a credential, trust root or directory is not usable.
         StorageError: the storage directory is not usable.
     """
-    indexes = configuration.indexes
     async with AsyncExitStack() as stack:
         store = await Store.open(configuration.storage)
         stack.push_async_callback(store.close)
@@ -126,23 +151,37 @@ async def assembled(
         blobs = SturdyBlobs(store.blobs, spares)
         downloads = Downloads(blobs, pause=_pause)
         stack.push_async_callback(downloads.close)
+        pages = Pages(upstream=upstream, records=store.records, clock=clock)
+        stack.push_async_callback(pages.close)
         proofs = Proofs(upstream=upstream, records=store.records, verifier=verifier, clock=clock)
-        gate = Gate(
-            indexes=indexes,
-            policy=policy,
-            pages=Pages(upstream=upstream, records=store.records, clock=clock),
+        revalidation = Revalidation(proofs=proofs, records=store.records, clock=clock)
+        stack.push_async_callback(revalidation.close)
+        # All but the policy: what was fetched and proven for one view is there for the others.
+        gate = partial(
+            Gate,
+            indexes=configuration.indexes,
+            pages=pages,
             proofs=proofs,
             contents=FileContents(blobs=blobs, downloads=downloads, upstream=upstream),
             metadata=Metadata(upstream=upstream, records=store.records),
             wheels=Wheels(records=store.records),
-            revalidation=Revalidation(proofs=proofs, records=store.records, clock=clock),
+            revalidation=revalidation,
             ledger=store.ledger,
+            memory=Memory(),
             clock=clock,
             settings=gate_settings,
         )
-        stack.push_async_callback(gate.close)
-        roots = await _root_list(stack, configuration, upstream, gate, clock)
-        yield Assembly(gate=gate, roots=roots, store=store, verifier=verifier)
+        spool = Spool(configuration.storage.directory / "spool")
+        await spool.open()
+        stack.push_async_callback(spool.close)
+        views = []
+        for each in configuration.all_views:
+            own = gate(view=each.name, policy=policies[each.name])
+            stack.push_async_callback(own.close)
+            roots = _root_list(configuration, upstream, spool, own, clock)
+            stack.push_async_callback(roots.close)
+            views.append(View(settings=each, gate=own, roots=roots))
+        yield Assembly(views=tuple(views), store=store, verifier=verifier)
 
 
 async def _verifier(
@@ -171,13 +210,11 @@ async def _upstream(stack: AsyncExitStack, configuration: Configuration, environ
     return upstream
 
 
-async def _root_list(
-    stack: AsyncExitStack, configuration: Configuration, upstream: Upstream, gate: Gate, clock: Callable[[], datetime]
+def _root_list(
+    configuration: Configuration, upstream: Upstream, spool: Spool, gate: Gate, clock: Callable[[], datetime]
 ) -> RootList:
-    spool = Spool(configuration.storage.directory / "spool")
-    await spool.open()
-    stack.push_async_callback(spool.close)
-    roots = RootList(
+    return RootList(
+        view=gate.view,
         upstream=upstream,
         indexes=configuration.indexes,
         spool=spool,
@@ -185,5 +222,3 @@ async def _root_list(
         freshness=configuration.freshness.page,
         clock=clock,
     )
-    stack.push_async_callback(roots.close)
-    return roots

@@ -25,6 +25,7 @@ from proxy.settings import Settings, nearest, read_toml, validate, wrong
 from proxy.store.settings import StorageSettings
 from proxy.telemetry.audit import AuditSettings
 from proxy.units import Duration
+from proxy.views import ViewSettings, all_views, check
 
 PYPI: Mapping[str, object] = {
     "name": "pypi",
@@ -48,6 +49,7 @@ _PATHS = (
     ("indexes", "*", "ca-file"),
     ("indexes", "*", "credentials", "password-file"),
     ("indexes", "*", "credentials", "token-file"),
+    ("views", "*", "policy"),
 )
 _Inherited = TypeVar("_Inherited", bound=Settings)
 
@@ -110,7 +112,7 @@ class Configuration(Settings):
     """Everything that can be configured but the policy's content."""
 
     policy: Path | None = None
-    """None: the built-in policy."""
+    """Of the view at ``/``. None: the built-in policy."""
     server: ServerSettings = ServerSettings()
     storage: StorageSettings = Field(default_factory=StorageSettings)
     audit: AuditSettings = AuditSettings()
@@ -119,6 +121,12 @@ class Configuration(Settings):
     freshness: FreshnessSettings = FreshnessSettings()
     limits: LimitsSettings = LimitsSettings()
     indexes: Annotated[Indexes, Field(validate_default=True)] = _DEFAULT_INDEXES
+    views: tuple[ViewSettings, ...] = ()
+
+    @property
+    def all_views(self) -> tuple[ViewSettings, ...]:
+        """Every view, the one at ``/`` first."""
+        return all_views(self.views, self.policy)
 
     @field_validator("indexes", mode="after")
     @classmethod
@@ -140,6 +148,11 @@ class Configuration(Settings):
             if index.trust is not None and index.trust not in known:
                 names = ", ".join(f"'{name}'" for name in sorted(known))
                 raise wrong(("indexes", position, "trust"), expected=f"one of {names}", found=index.trust)
+        return self
+
+    @model_validator(mode="after")
+    def _views_apart(self) -> Self:
+        check(self.views, self.policy, names_users=self.server.auth is not None)
         return self
 
 

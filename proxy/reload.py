@@ -1,9 +1,9 @@
 """Obeying a changed policy file while running: a good policy at once, a bad one never.
 
-Owns the watch over one file. Its bytes are read each second, off the loop, by its name, so that a new file, an edited
-one and a swapped symbolic link (Kubernetes' ConfigMap) are all seen; a watcher on the file itself missed
-two of three such swaps (DESIGN, "Measured facts"). What cannot be a policy is refused loudly and the old one stays:
-a proxy never runs without, and never by a part of one.
+Owns the watch over one view's file, which concerns no other view. Its bytes are read each second, off the loop, by its
+name, so that a new file, an edited one and a swapped symbolic link (Kubernetes' ConfigMap) are all seen; a watcher on
+the file itself missed two of three such swaps (DESIGN, "Measured facts"). What cannot be a policy is refused loudly and
+the old one stays: a proxy never runs without, and never by a part of one.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
 from proxy import telemetry
-from proxy.assembly import utc_now
+from proxy.assembly import View, utc_now
 from proxy.errors import ConfigurationError
 from proxy.gate import Gate
 from proxy.policy.document import load_policy
@@ -25,6 +25,7 @@ from proxy.policy.expiry import expiring
 from proxy.policy.model import Policy
 from proxy.telemetry.metrics import POLICY_REFUSED, POLICY_SINCE
 from proxy.units import format_size
+from proxy.views import DEFAULT
 
 EVERY = 1.0
 """Seconds between two looks."""
@@ -50,6 +51,7 @@ class PolicyWatch:
         self._judged: bytes | None = None
         self._asked = asyncio.Event()
         self._looks = 0
+        self._said = {"policy": str(path), **_named(gate)}
         self.refused: str | None = None
 
     def ask(self) -> None:
@@ -66,9 +68,9 @@ class PolicyWatch:
             self._asked.clear()
             try:
                 if not await self.look() and asked and self.refused is None:
-                    telemetry.event("policy-kept", policy=str(self._path), policy_digest=self._gate.policy.digest)
+                    telemetry.event("policy-kept", **self._said, policy_digest=self._gate.policy.digest)
             except Exception as error:  # noqa: BLE001 - without the watch, a revocation would never arrive
-                telemetry.failure("policy-watch-failed", error, policy=str(self._path))
+                telemetry.failure("policy-watch-failed", error, **self._said)
 
     async def look(self) -> bool:
         """Read the file once; whether another policy is in force now."""
@@ -89,15 +91,15 @@ class PolicyWatch:
 
     def _obey(self, policy: Policy) -> bool:
         self.refused = None
-        POLICY_REFUSED.set(0)
+        POLICY_REFUSED.labels(self._gate.view).set(0)
         before = self._gate.policy
         if policy == before:
             return False
         # One assignment: each answer takes the policy once, and is wholly by the one or by the other.
         self._gate.policy = policy
-        POLICY_SINCE.set_to_current_time()
-        telemetry.event("policy-reloaded", policy=str(self._path), policy_digest=policy.digest, before=before.digest)
-        warn_of_waivers(policy, utc_now())
+        POLICY_SINCE.labels(self._gate.view).set_to_current_time()
+        telemetry.event("policy-reloaded", **self._said, policy_digest=policy.digest, before=before.digest)
+        warn_of_waivers(policy, utc_now(), **_named(self._gate))
         return True
 
     def _refuse(self, why: str) -> None:
@@ -105,7 +107,7 @@ class PolicyWatch:
             self._remind()
             return
         self.refused = why
-        POLICY_REFUSED.set(1)
+        POLICY_REFUSED.labels(self._gate.view).set(1)
         self._tell()
 
     def _remind(self) -> None:
@@ -115,38 +117,46 @@ class PolicyWatch:
 
     def _tell(self) -> None:
         self._looks = 0
-        telemetry.warning(
-            "policy-refused", policy=str(self._path), in_force=self._gate.policy.digest, error=str(self.refused)
-        )
+        telemetry.warning("policy-refused", **self._said, in_force=self._gate.policy.digest, error=str(self.refused))
 
 
 @asynccontextmanager
-async def following(path: Path | None, gate: Gate) -> AsyncIterator[PolicyWatch | None]:
-    """Obey the policy at `path` as it changes, and SIGHUP; with the built-in policy (None) SIGHUP changes nothing."""
+async def following(views: Sequence[View]) -> AsyncIterator[None]:
+    """Obey each view's policy as its file changes, and all of them at SIGHUP; a built-in one never changes."""
+    watches = [PolicyWatch(each.settings.policy, each.gate) for each in views if each.settings.policy is not None]
+    built_in = [each.gate for each in views if each.settings.policy is None]
+
+    def ask() -> None:
+        for watch in watches:
+            watch.ask()
+        for gate in built_in:
+            telemetry.event("policy-kept", policy="built-in", **_named(gate))
+
+    for view in views:
+        POLICY_SINCE.labels(view.gate.view).set_to_current_time()
+        POLICY_REFUSED.labels(view.gate.view).set(0)
+        warn_of_waivers(view.gate.policy, utc_now(), **_named(view.gate))
     loop = asyncio.get_running_loop()
-    if path is None:
-        loop.add_signal_handler(signal.SIGHUP, lambda: telemetry.event("policy-kept", policy="built-in"))
-        try:
-            yield None
-        finally:
-            loop.remove_signal_handler(signal.SIGHUP)
-        return
-    watch = PolicyWatch(path, gate)
-    warn_of_waivers(gate.policy, utc_now())
-    loop.add_signal_handler(signal.SIGHUP, watch.ask)
-    watching = asyncio.create_task(watch.run(), name="policy watch")
+    loop.add_signal_handler(signal.SIGHUP, ask)
+    watching = [asyncio.create_task(watch.run(), name="policy watch") for watch in watches]
     try:
-        yield watch
+        yield
     finally:
         loop.remove_signal_handler(signal.SIGHUP)
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
+        for task in watching:
+            task.cancel()
+        await asyncio.gather(*watching, return_exceptions=True)
 
 
-def warn_of_waivers(policy: Policy, now: datetime) -> None:
+def warn_of_waivers(policy: Policy, now: datetime, **view: str) -> None:
     """Say which waivers are over or soon will be, before a build fails for it; `/metrics` has when each ends."""
     for each in expiring(policy, now):
-        telemetry.warning("waiver-over" if each.is_over else "waiver-ends-soon", waiver=str(each))
+        telemetry.warning("waiver-over" if each.is_over else "waiver-ends-soon", **view, waiver=str(each))
+
+
+def _named(gate: Gate) -> dict[str, str]:
+    """The view as a field of the log."""
+    return {} if gate.view == DEFAULT else {"view": gate.view}
 
 
 def _read(path: Path) -> bytes:

@@ -71,8 +71,9 @@ class Links:
     files: str
     """Prefix of file addresses, relative to the page: ``../../files/``."""
     integrity: str | None
-    """Origin of provenance addresses, ``https://proxy.example``; None where there is none to state, so that provenance
-    is left out: PEP 740 wants "a fully qualified URL" on a secure origin."""
+    """What provenance addresses begin with: ``https://proxy.example``, or of a view ``https://proxy.example/strict``;
+    None where there is none to state, so that provenance is left out: PEP 740 wants "a fully qualified URL" on a secure
+    origin."""
 
 
 def render_project(page: ApprovedPage, format: Format, links: Links) -> bytes:  # noqa: A002 - DESIGN's own name

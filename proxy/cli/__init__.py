@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("project", metavar="PROJECT|LOCKFILE")
     explain.add_argument("which", metavar="FILENAME|VERSION", nargs="?", help="only this file or version")
     explain.add_argument("--json", action="store_true", help="for programs")
+    _by_view(explain)
     verify = _command(commands, "verify", "verify a file on disk against a provenance document")
     verify.add_argument("file", metavar="FILE", type=Path)
     verify.add_argument("--provenance", metavar="P", type=Path, required=True, help="the provenance document")
@@ -75,6 +76,7 @@ def _exception_commands(commands: argparse._SubParsersAction[argparse.ArgumentPa
     waive.add_argument("--expires", metavar="DATE", required=True, help="the last day on which it holds")
     waive.add_argument("--approved-by", metavar="WHO", help="who answers for it")
     waive.add_argument("--append", action="store_true", help="put it at the end of the policy file")
+    _by_view(waive)
     blast = _command(commands, "blast", "what a publisher's revocation covers of what was served, and to whom")
     blast.add_argument("publisher", metavar="PUBLISHER", help="GitHub:owner/name, or a table as a policy has it")
     blast.add_argument("--since", metavar="DATE", required=True, help="signed from here on (signed-from)")
@@ -105,7 +107,7 @@ def _policy_commands(parser: argparse.ArgumentParser) -> None:
     diff.add_argument("--json", action="store_true", help="for programs")
     test = _command(commands, "test", "hold a policy to a file of expectations", "policy_test")
     test.add_argument("expectations", metavar="FILE", type=Path)
-    test.add_argument("--policy", metavar="FILE", type=Path, help="instead of the configuration's")
+    _by_policy(test)
 
 
 def _lockfile_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -116,7 +118,17 @@ def _lockfile_commands(commands: argparse._SubParsersAction[argparse.ArgumentPar
     pin = _command(commands, "pin", "write rules from what a lockfile's files prove today")
     for command in (audit, pin):
         command.add_argument("lockfile", metavar="LOCKFILE", type=Path)
-        command.add_argument("--policy", metavar="FILE", type=Path, help="instead of the configuration's")
+        _by_policy(command)
+
+
+def _by_policy(command: argparse.ArgumentParser) -> None:
+    either = command.add_mutually_exclusive_group()
+    either.add_argument("--policy", metavar="FILE", type=Path, help="instead of the configuration's")
+    _by_view(either)
+
+
+def _by_view(command: argparse._ActionsContainer) -> None:
+    command.add_argument("--view", metavar="NAME", help="by this view's policy (default: that of the view at /)")
 
 
 def _audit_log_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -22,6 +22,7 @@ from proxy.gate import GateSettings, Judged
 from proxy.policy.model import Policy
 from proxy.simple.model import NormalizedName
 from proxy.store.snapshot import copy_ledger, copy_records
+from proxy.views import DEFAULT
 
 _PATIENCE = timedelta(hours=1)
 """A person waits longer than a client does."""
@@ -35,7 +36,7 @@ Pages: TypeAlias = dict[NormalizedName, Judged | AssayError]
 
 @asynccontextmanager
 async def aside(configuration: Configuration, policy: Policy) -> AsyncIterator[Assembly]:
-    """A proxy of one's own, with the real one's ledger and records as they are now.
+    """A proxy of one's own, of one view, with the real one's ledger and records as they are now.
 
     Raises:
         AssayError: the ledger cannot be copied, or a part cannot start.
@@ -45,9 +46,10 @@ async def aside(configuration: Configuration, policy: Policy) -> AsyncIterator[A
         await asyncio.to_thread(copy_ledger, configuration.storage.directory, place)
         await asyncio.to_thread(copy_records, configuration.storage.directory, place)
         storage = configuration.storage.model_copy(update={"directory": place})
-        own = configuration.model_copy(update={"storage": storage})
+        own = configuration.model_copy(update={"storage": storage, "views": ()})
         state = configuration.storage.directory
-        async with assembled(own, policy, gate_settings=GateSettings(patience=_PATIENCE), trust_state=state) as parts:
+        waiting = GateSettings(patience=_PATIENCE)
+        async with assembled(own, {DEFAULT: policy}, gate_settings=waiting, trust_state=state) as parts:
             yield parts
     finally:
         await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)

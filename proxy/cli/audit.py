@@ -11,6 +11,7 @@ from typing import Any
 
 from proxy import telemetry
 from proxy.cli import locked
+from proxy.cli.chosen import chosen
 from proxy.cli.findings import APPROVED, Finding
 from proxy.cli.sarif import sarif
 from proxy.cli.tables import printable, table
@@ -28,12 +29,12 @@ def main(options: argparse.Namespace) -> int:
     """
     telemetry.log_to(sys.stderr, level=logging.WARNING)
     lockfile, text = locked.read(options.lockfile)
-    configuration, policy = locked.chosen(options)
-    findings = asyncio.run(locked.judged(configuration, policy, lockfile))
+    by = chosen(options)
+    findings = asyncio.run(locked.judged(by.configuration, by.policy, lockfile))
     if options.sarif:
         print(json.dumps(sarif(findings, str(options.lockfile), text), indent=2))
     elif options.json:
-        print(json.dumps(_document(lockfile, findings, policy.digest), indent=2))
+        print(json.dumps(_document(lockfile, findings, by.policy.digest), indent=2))
     else:
         _print(lockfile, findings)
     return locked.status(findings)

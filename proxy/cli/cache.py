@@ -30,6 +30,7 @@ from proxy.policy.verdict import Approved
 from proxy.store.directory import Store
 from proxy.store.settings import StorageSettings
 from proxy.units import format_size, parse_size
+from proxy.views import DEFAULT
 
 _AT_ONCE = 4
 _EVERY = 1.0
@@ -57,7 +58,7 @@ def main(options: argparse.Namespace) -> int:
                 raise ConfigurationError("cache warm: expected a lockfile")
             lockfile, _ = locked.read(options.lockfile)
             configuration = load_configuration(options.config, os.environ)
-            return asyncio.run(_warm(configuration, read_policy(configuration.policy), lockfile))
+            return asyncio.run(_warm(configuration, read_policy(configuration.all_views[0].policy), lockfile))
 
 
 class Progress:
@@ -134,7 +135,8 @@ async def _prune(storage: StorageSettings, to: str | None) -> int:
 
 
 async def _warm(configuration: Configuration, policy: Policy, lockfile: Lockfile) -> int:
-    async with assembled(configuration, policy) as assembly:
+    alone = configuration.model_copy(update={"views": ()})
+    async with assembled(alone, {DEFAULT: policy}) as assembly:
         pages = await judged_pages(assembly, (pinned.project for pinned in lockfile.files))
         findings = findings_of(lockfile, pages)
         wanted = [each.verdict for each in findings if isinstance(each.verdict, Approved)]

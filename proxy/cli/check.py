@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Mapping
 
-from proxy.assembly import read_policy, read_trust, utc_now
+from proxy.assembly import read_policies, read_trust, utc_now
 from proxy.cli.tables import table
 from proxy.config import Configuration, ServerSettings, load_configuration
 from proxy.indexes import hosts
@@ -24,15 +25,22 @@ def main(options: argparse.Namespace) -> int:
         ConfigurationError: what is wrong, where, what was expected, the nearest valid key.
     """
     configuration = load_configuration(options.config, os.environ)
-    policy = read_policy(configuration.policy)
+    policies = read_policies(configuration)
     roots, _ = read_trust(configuration, configuration.storage.directory)
     Authorizations(configuration.indexes, os.environ)
     authorities(configuration.indexes)
     _try_server(configuration.server)
-    for line in (*_settings(configuration, policy), "", *_indexes(configuration), "", *_rules(policy)):
+    for line in (*_settings(configuration), *_views(configuration, policies), "", *_indexes(configuration)):
         print(line)
+    for name, policy in policies.items():
+        print("\n".join(("", *([f"view {name}:"] if configuration.views else []), *_rules(policy))))
     print(f"\ntrust roots: {', '.join(root.name for root in roots.for_index())}")
-    for warning in (*_warnings(configuration), *expiring(policy, utc_now())):
+    ending = [
+        f"{f'view {name}: ' if configuration.views else ''}{each}"
+        for name, policy in policies.items()
+        for each in expiring(policy, utc_now())
+    ]
+    for warning in (*_warnings(configuration), *ending):
         print(f"warning: {warning}")
     print("good")
     return 0
@@ -50,15 +58,33 @@ def _try_server(server: ServerSettings) -> None:
         Access(server, server.auth).load()
 
 
-def _settings(configuration: Configuration, policy: Policy) -> list[str]:
+def _settings(configuration: Configuration) -> list[str]:
     server, storage = configuration.server, configuration.storage
     scheme = "http" if server.tls is None else "https"
     who = "everybody may ask" if server.auth is None else "with authentication"
     return [
         f"listens on: {server.host}:{server.port}, {scheme}, {who}",
         f"storage: {storage.directory} (blobs {format_size(storage.blobs)}, records {format_size(storage.records)})",
-        f"policy: {configuration.policy or 'built-in'}, mode {policy.mode}, digest {policy.digest[:12]}",
     ]
+
+
+def _views(configuration: Configuration, policies: Mapping[str, Policy]) -> list[str]:
+    """Where each view is, by which policy and for whom; of a single one only the policy is worth saying."""
+    if not configuration.views:
+        [policy] = policies.values()
+        return [f"policy: {configuration.policy or 'built-in'}, mode {policy.mode}, digest {policy.digest[:12]}"]
+    rows = [
+        (
+            view.name,
+            view.path,
+            str(view.policy or "built-in"),
+            policies[view.name].mode,
+            policies[view.name].digest[:12],
+            "all" if view.users is None else " ".join(view.users),
+        )
+        for view in configuration.all_views
+    ]
+    return ["", *table(("VIEW", "PATH", "POLICY", "MODE", "DIGEST", "USERS"), rows)]
 
 
 def _indexes(configuration: Configuration) -> list[str]:

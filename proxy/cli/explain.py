@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import re
 import sys
 from argparse import Namespace
@@ -20,12 +19,12 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from proxy import telemetry
-from proxy.assembly import read_policy
 from proxy.cli import GOOD, WITHHELD, audit
 from proxy.cli.aside import aside, judged_pages
+from proxy.cli.chosen import chosen
 from proxy.cli.tables import table
 from proxy.cli.verdicts import because, evidence_words, verdict_json
-from proxy.config import Configuration, load_configuration
+from proxy.config import Configuration
 from proxy.errors import AssayError, ConfigurationError
 from proxy.gate import Judged
 from proxy.policy.model import Policy
@@ -46,14 +45,12 @@ def main(options: Namespace) -> int:
     """
     telemetry.log_to(sys.stderr, level=logging.WARNING)
     if (lockfile := Path(options.project)).suffix in _LOCKFILES and lockfile.is_file():
-        return audit.main(
-            Namespace(lockfile=lockfile, policy=None, sarif=False, json=options.json, config=options.config)
-        )
+        asked = Namespace(lockfile=lockfile, sarif=False, json=options.json, config=options.config, view=options.view)
+        return audit.main(asked)
     if not _NAME.fullmatch(options.project):
         raise ConfigurationError(f"{options.project!r} is no project name")
-    configuration = load_configuration(options.config, os.environ)
-    policy = read_policy(configuration.policy)
-    judged = asyncio.run(_judged(configuration, policy, canonicalize_name(options.project)))
+    by = chosen(options)
+    judged = asyncio.run(_judged(by.configuration, by.policy, canonicalize_name(options.project)))
     verdicts = [each for each in judged.verdicts if _is_asked(each.file, options.which)]
     if options.which and not verdicts:
         raise ConfigurationError(

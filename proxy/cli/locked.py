@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from argparse import Namespace
 from collections.abc import Iterable
 from pathlib import Path
 
-from proxy.assembly import read_policy
 from proxy.cli import GOOD, UNDECIDED, WITHHELD
 from proxy.cli import findings as found
 from proxy.cli.aside import aside, judged_pages
 from proxy.cli.findings import Finding, findings_of
-from proxy.config import Configuration, load_configuration
+from proxy.config import Configuration
 from proxy.errors import ConfigurationError
 from proxy.lockfiles import Lockfile, read_lockfile
 from proxy.policy.model import Policy
@@ -37,16 +34,6 @@ def read(path: Path) -> tuple[Lockfile, str]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: cannot be read: {error}") from error
     return read_lockfile(text, str(path)), text
-
-
-def chosen(options: Namespace) -> tuple[Configuration, Policy]:
-    """The configuration, and its policy or the one that ``--policy`` names.
-
-    Raises:
-        ConfigurationError: either cannot be used.
-    """
-    configuration = load_configuration(options.config, os.environ)
-    return configuration, read_policy(options.policy or configuration.policy)
 
 
 async def judged(configuration: Configuration, policy: Policy, lockfile: Lockfile) -> list[Finding]:

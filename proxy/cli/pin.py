@@ -9,6 +9,7 @@ import sys
 
 from proxy import telemetry
 from proxy.cli import GOOD, WITHHELD, locked
+from proxy.cli.chosen import chosen
 from proxy.cli.findings import APPROVED, Finding
 from proxy.cli.verdicts import because
 from proxy.policy.proposal import comment, pinned_rule, publisher_rules
@@ -23,8 +24,8 @@ def main(options: argparse.Namespace) -> int:
     """
     telemetry.log_to(sys.stderr, level=logging.WARNING)
     lockfile, _ = locked.read(options.lockfile)
-    configuration, policy = locked.chosen(options)
-    findings = asyncio.run(locked.judged(configuration, policy, lockfile))
+    by = chosen(options)
+    findings = asyncio.run(locked.judged(by.configuration, by.policy, lockfile))
     proven = locked.proven(findings)
     left_out = _left_out(findings)
     for line in (

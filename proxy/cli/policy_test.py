@@ -29,8 +29,9 @@ from packaging.version import InvalidVersion, Version
 from pydantic import AfterValidator, Field, model_validator
 
 from proxy import telemetry
-from proxy.cli import GOOD, UNDECIDED, WITHHELD, locked
+from proxy.cli import GOOD, UNDECIDED, WITHHELD
 from proxy.cli.aside import Pages, aside, judged_pages
+from proxy.cli.chosen import chosen
 from proxy.cli.tables import printable
 from proxy.cli.verdicts import because
 from proxy.config import Configuration
@@ -102,8 +103,8 @@ def main(options: argparse.Namespace) -> int:
     """
     telemetry.log_to(sys.stderr, level=logging.WARNING)
     expectations = _read(options.expectations).expect
-    configuration, policy = locked.chosen(options)
-    pages = asyncio.run(_pages(configuration, policy, expectations))
+    by = chosen(options)
+    pages = asyncio.run(_pages(by.configuration, by.policy, expectations))
     failed = open_ = 0
     for each in expectations:
         page = pages[canonicalize_name(each.project)]

@@ -7,20 +7,18 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Mapping
 
 from proxy import telemetry
-from proxy.assembly import assembled, read_policy, utc_now
+from proxy.assembly import Assembly, assembled, read_policies, utc_now
 from proxy.config import Configuration, load_configuration
 from proxy.policy.model import Policy
 from proxy.reload import following
 from proxy.telemetry.audit import recording
-from proxy.telemetry.metrics import POLICY_SINCE, watching_loop
+from proxy.telemetry.metrics import watching_loop
 from proxy.web.access import admission
-from proxy.web.handler import Handler
-from proxy.web.health import readiness
-from proxy.web.metrics import Scrape
-from proxy.web.people.answer import People
 from proxy.web.server import DRAIN, listening
+from proxy.web.wiring import wired
 
 _FORMS = {"auto": None, "text": False, "json": True}
 
@@ -29,16 +27,15 @@ def main(options: argparse.Namespace) -> int:
     """Serve.
 
     Raises:
-        ConfigurationError: configuration, policy, or the address to listen on.
+        ConfigurationError: configuration, a policy, or the address to listen on.
     """
     telemetry.log_to(sys.stderr, as_json=_FORMS[options.log])
     configuration = load_configuration(options.config, os.environ)
-    policy = read_policy(configuration.policy)
-    asyncio.run(_serve(configuration, policy))
+    asyncio.run(_serve(configuration, read_policies(configuration)))
     return 0
 
 
-async def _serve(configuration: Configuration, policy: Policy) -> None:
+async def _serve(configuration: Configuration, policies: Mapping[str, Policy]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -46,32 +43,26 @@ async def _serve(configuration: Configuration, policy: Policy) -> None:
     async with (
         admission(configuration.server) as access,
         recording(configuration.audit, utc_now) as trail,
-        assembled(configuration, policy) as assembly,
-        following(configuration.policy, assembly.gate),
+        assembled(configuration, policies) as assembly,
+        following(assembly.views),
         watching_loop(),
     ):
-        ready = readiness(assembly, configuration.trust, utc_now, trail)
-        handler = Handler(
-            gate=assembly.gate,
-            roots=assembly.roots,
-            readiness=ready,
-            settings=configuration.server,
-            clock=utc_now,
-            scrape=Scrape(assembly),
-            people=People(assembly=assembly, settings=configuration.server, clock=utc_now),
-            trail=trail,
-            access=access,
-        )
+        handler, ready = wired(assembly, configuration, clock=utc_now, trail=trail, access=access)
         async with listening(handler, ready, configuration.server, drain=DRAIN) as (host, port):
             shown = f"[{host}]" if ":" in host else host
-            telemetry.event(
-                "listening",
-                index=f"{'http' if configuration.server.tls is None else 'https'}://{shown}:{port}/simple/",
-                policy=str(configuration.policy or "built-in"),
-                policy_digest=policy.digest,
-                storage=str(configuration.storage.directory),
-            )
-            POLICY_SINCE.set_to_current_time()
+            scheme = "http" if configuration.server.tls is None else "https"
+            _announce(f"{scheme}://{shown}:{port}", assembly, str(configuration.storage.directory))
             await stop.wait()
             telemetry.event("stopping")
     telemetry.event("stopped")
+
+
+def _announce(origin: str, assembly: Assembly, storage: str) -> None:
+    """Say where each view's index is, and by which policy; the one at ``/`` last, since then all of them are there."""
+    for number, view in reversed(list(enumerate(assembly.views))):
+        said = {"index": f"{origin}{view.settings.path}simple/", "policy": str(view.settings.policy or "built-in")}
+        digest = view.gate.policy.digest
+        if number:
+            telemetry.event("view-open", view=view.settings.name, **said, policy_digest=digest)
+        else:
+            telemetry.event("listening", **said, policy_digest=digest, storage=storage)

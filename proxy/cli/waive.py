@@ -5,17 +5,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import os
 import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 from proxy import telemetry
-from proxy.assembly import read_policy
 from proxy.cli import GOOD
 from proxy.cli.aside import Pages, aside, judged_pages
+from proxy.cli.chosen import chosen
 from proxy.cli.tables import printable
-from proxy.config import Configuration, load_configuration
+from proxy.config import Configuration
 from proxy.errors import AssayError, ConfigurationError
 from proxy.gate import Judged
 from proxy.policy.compiled import LIFT_OF
@@ -35,9 +34,8 @@ def main(options: argparse.Namespace) -> int:
     """
     telemetry.log_to(sys.stderr, level=logging.WARNING)
     expires = _date(options.expires)
-    configuration = load_configuration(options.config, os.environ)
-    policy = read_policy(configuration.policy)
-    withheld = asyncio.run(_withheld(configuration, policy, options.files))
+    by = chosen(options)
+    withheld = asyncio.run(_withheld(by.configuration, by.policy, options.files))
     lifts = sorted({lift for each in withheld for lift in _lifts(each)})
     lines = waiver(
         projects=(each.file.distribution.project for each in withheld if each.file.distribution is not None),
@@ -50,10 +48,10 @@ def main(options: argparse.Namespace) -> int:
     text = "\n".join(lines) + "\n"
     if not options.append:
         print(text, end="")
-    elif configuration.policy is None:
+    elif by.path is None:
         raise ConfigurationError("--append needs a policy file; the built-in policy holds here")
     else:
-        _append(configuration.policy, text)
+        _append(by.path, text)
     return GOOD
 
 

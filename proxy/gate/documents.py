@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from proxy import telemetry
+from proxy.evidence import Evidence
 from proxy.ports import Records
 from proxy.simple.model import File, Sha256
 from proxy.simple.parse import parse_sha256
@@ -45,6 +46,15 @@ class Pointer:
     def encoded(self) -> bytes:
         """As a record."""
         return json.dumps({"document": self.document, "earlier": self.earlier, "checked": self.checked}).encode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """A file's evidence and the document that it comes from."""
+
+    evidence: Evidence
+    document: Sha256 | None
+    """Digest of the provenance document; None where there is none."""
 
 
 class Documents:

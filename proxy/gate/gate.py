@@ -1,13 +1,13 @@
 """The one door: every route asks here, and gets the same verdict for the same file at the same moment.
 
-Owns the flow page → judge → evidence → judge → ledger, the flights (one for each project, which belong to the proxy and
-not to a request) and the judged pages in memory. It speaks no HTTP and renders nothing itself.
+Owns one view's flow page → judge → evidence → judge → ledger and its flights (one for each project, which belong to the
+proxy and not to a request). What it is given besides its policy is shared with the gates of other views, and no verdict
+is: each view lists and serves by its own. It speaks no HTTP and renders nothing itself.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -27,6 +27,7 @@ from proxy.errors import (
 from proxy.gate.contents import Content, FileContents, Stored, another_reader
 from proxy.gate.judged import Judged
 from proxy.gate.judging import Court
+from proxy.gate.memory import Memory
 from proxy.gate.metadata import Metadata
 from proxy.gate.pages import Page, Pages
 from proxy.gate.proofs import Proofs
@@ -41,8 +42,6 @@ from proxy.simple.filename import possible_projects
 from proxy.simple.model import File, NormalizedName, Project
 from proxy.upstream import Validators
 
-_MOST_FILES_IN_MEMORY = 30_000
-"""Of all judged pages together: with what is rendered of them about 3 kB each."""
 _LONGEST_GRACE = timedelta(minutes=1)
 
 
@@ -67,6 +66,7 @@ class Gate:
     def __init__(
         self,
         *,
+        view: str,
         indexes: Indexes,
         policy: Policy,
         pages: Pages,
@@ -76,9 +76,12 @@ class Gate:
         wheels: Wheels,
         revalidation: Revalidation,
         ledger: Ledger,
+        memory: Memory,
         clock: Callable[[], datetime],
         settings: GateSettings | None = None,
     ) -> None:
+        self.view = view
+        """The name of the view whose gate it is."""
         self.policy = policy
         """Replaced as a whole on reload; the next request obeys it."""
         self.revalidation = revalidation
@@ -88,13 +91,13 @@ class Gate:
         self._contents = contents
         self._metadata = metadata
         self._wheels = wheels
-        self._court = Court(proofs=proofs, ledger=ledger, wheels=wheels, clock=clock)
+        self._court = Court(view=view, proofs=proofs, ledger=ledger, wheels=wheels, clock=clock)
         self._ledger = ledger
         self._clock = clock
         self._settings = settings or GateSettings()
-        self._judged: OrderedDict[NormalizedName, Judged] = OrderedDict()
-        self._files = 0
+        self._memory = memory
         self._flights: dict[NormalizedName, asyncio.Task[Judged]] = {}
+        revalidation.listen(self._reconsider)
 
     async def page(self, name: NormalizedName) -> Judged:
         """The judged page of a project.
@@ -108,9 +111,9 @@ class Gate:
 
     async def _page(self, name: NormalizedName, patience: float | None) -> Judged:
         while True:
-            judged = self._judged.get(name)
+            judged = self._memory.get(self.view, name)
             if judged is not None and self._is_current(judged):
-                self._judged.move_to_end(name)
+                self._memory.used(self.view, name)
                 return judged
             if name not in self._flights:
                 self._flights[name] = flight = asyncio.create_task(self._fly(name), name=f"page {name}")
@@ -213,7 +216,7 @@ class Gate:
 
     def in_memory(self) -> tuple[Judged, ...]:
         """The judged pages that are remembered, for counts; some may be due to be judged anew."""
-        return tuple(self._judged.values())
+        return self._memory.of(self.view)
 
     async def close(self) -> None:
         """End what is in the air."""
@@ -221,8 +224,6 @@ class Gate:
         for flight in flights:
             flight.cancel()
         await asyncio.gather(*flights, return_exceptions=True)
-        await self.revalidation.close()
-        await self._pages.close()
 
     def _is_current(self, judged: Judged, *, overdue: timedelta = timedelta(0)) -> bool:
         now = self._clock()
@@ -246,7 +247,8 @@ class Gate:
             telemetry.failure("page-failed", error, project=name)
 
     async def _fly(self, name: NormalizedName) -> Judged:
-        judged = self._remember(name, await self._renewed(name))
+        judged = await self._renewed(name)
+        self._memory.keep(self.view, name, judged)
         self._revalidate(judged)
         return judged
 
@@ -255,11 +257,11 @@ class Gate:
         history = await self._ledger.history(index.name, name)
         page = await self._pages.current(index, name, newest_serial=history.serial)
         if page is None:
-            self._forget(name)
+            self._memory.forget(self.view, name)
             if self._indexes.is_catch_all(index):
                 raise ProjectNotFoundError(f"{index.name} has no project {name}")
             page = self._reserved(index, name)
-        known = self._judged.get(name)
+        known = self._memory.get(self.view, name)
         if (
             known is not None
             and not known.doubtful
@@ -275,13 +277,13 @@ class Gate:
         page = judged.page
         if not page.stale:
             files = [each.file for each in judged.verdicts if each.file.provenance and each.file.sha256]
-            self.revalidation.begin(page.index, page.project.name, files, self._reconsider)
+            self.revalidation.begin(page.index, page.project.name, files)
 
     def _reconsider(self, name: NormalizedName) -> None:
         """Judge a project anew at the next request, also where a flight that knows nothing yet is about to land."""
-        self._forget(name)
+        self._memory.forget(self.view, name)
         if (flight := self._flights.get(name)) is not None:
-            flight.add_done_callback(lambda _: self._forget(name))
+            flight.add_done_callback(lambda _: self._memory.forget(self.view, name))
 
     def _reserved(self, index: IndexSettings, name: NormalizedName) -> Page:
         """An empty page for a name that its index reserves and does not have: a 404 would send uv elsewhere."""
@@ -309,19 +311,6 @@ class Gate:
         if failure is not None:
             raise failure
         raise FileNotListedError(f"no page of this proxy lists {location}")
-
-    def _remember(self, name: NormalizedName, judged: Judged) -> Judged:
-        self._forget(name)
-        self._judged[name] = judged
-        self._files += 1 + len(judged.page.project.files)
-        while self._files > _MOST_FILES_IN_MEMORY and len(self._judged) > 1:
-            self._forget(next(iter(self._judged)))
-        return judged
-
-    def _forget(self, name: NormalizedName) -> None:
-        judged = self._judged.pop(name, None)
-        if judged is not None:
-            self._files -= 1 + len(judged.page.project.files)
 
 
 def _grace(judged: Judged) -> timedelta:

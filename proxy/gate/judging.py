@@ -15,10 +15,10 @@ from typing import TypeVar
 
 from proxy.evidence import Evidence, Forged
 from proxy.gate import reserved
-from proxy.gate.documents import FileKey
+from proxy.gate.documents import FileKey, Proof
 from proxy.gate.judged import Judged, by_location
 from proxy.gate.pages import Page
-from proxy.gate.proofs import Proof, Proofs
+from proxy.gate.proofs import Proofs
 from proxy.gate.wheels import Wheels, mismatched, offered
 from proxy.indexes import hosts
 from proxy.policy.judge import IndexFacts, changes_of, decide_page, next_change
@@ -37,9 +37,18 @@ _T = TypeVar("_T")
 
 
 class Court:
-    """Judges pages."""
+    """Judges pages for one view.
 
-    def __init__(self, *, proofs: Proofs, ledger: Ledger, wheels: Wheels, clock: Callable[[], datetime]) -> None:
+    The ledger is that of all views, because it holds facts: an approval by a lax policy cannot loosen a strict one. A
+    publisher is established only through a file that the policy in hand approves in the same sitting (`policy.judge`),
+    and whose signature that policy, where it sees it, counts (`policy.ratchet.identities`). First digests, first
+    sights, serials and evidence are what the index said and what was proven, whoever asked.
+    """
+
+    def __init__(
+        self, *, view: str, proofs: Proofs, ledger: Ledger, wheels: Wheels, clock: Callable[[], datetime]
+    ) -> None:
+        self._view = view
         self._proofs = proofs
         self._ledger = ledger
         self._wheels = wheels
@@ -63,7 +72,7 @@ class Court:
         proofs: dict[FileKey, Proof] = {}
         evidence: dict[FileKey, Evidence] = {}
         if needed := [verdict.file for verdict in verdicts if isinstance(verdict, Undecided)]:
-            proofs = await self._proofs.of(index, project.name, needed, history)
+            proofs = await self._proofs.of(page, needed, history)
             evidence = {key: proof.evidence for key, proof in proofs.items()}
             verdicts = await _away_if_long(project, partial(decide, evidence=evidence))
         decided = tuple(verdict for verdict in verdicts if not isinstance(verdict, Undecided))
@@ -76,7 +85,7 @@ class Court:
         if changes:
             # Written before the page is answered: what must never be forgotten is not lost with this process.
             await self._ledger.record(index.name, project.name, changes)
-        _count(decided)
+        _count(self._view, decided)
         return Judged(
             page=page,
             policy=policy.digest,
@@ -104,7 +113,7 @@ def _listed(project: Project, policy: Policy, decided: tuple[Approved | Withheld
     )
 
 
-def _count(decided: tuple[Approved | Withheld, ...]) -> None:
+def _count(view: str, decided: tuple[Approved | Withheld, ...]) -> None:
     """For metrics: the deciding reason of each, or the first that was lifted."""
     counted: Counter[tuple[str, str, str]] = Counter()
     for verdict in decided:
@@ -114,7 +123,7 @@ def _count(decided: tuple[Approved | Withheld, ...]) -> None:
         else:
             counted["withheld", verdict.rule or "", verdict.reasons[0].code.value] += 1
     for labels, count in counted.items():
-        VERDICTS.labels(*labels).inc(count)
+        VERDICTS.labels(view, *labels).inc(count)
 
 
 def _news(history: History, documents: Mapping[FileKey, Sha256]) -> dict[Sha256, str]:

@@ -11,13 +11,10 @@ import json
 import zlib
 from typing import Any
 
-from proxy.simple.model import NormalizedName
+from proxy.gate.turns import Key
 from proxy.upstream import Fetched
 
 SCHEMA = 1
-
-Key = tuple[str, NormalizedName]
-"""(index, project)"""
 
 
 def version_of(answer: Fetched) -> str:

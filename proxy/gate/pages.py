@@ -33,7 +33,6 @@ from proxy.errors import (
 )
 from proxy.gate.page_records import (
     SCHEMA,
-    Key,
     body_key,
     decoded_header,
     header_key,
@@ -41,6 +40,7 @@ from proxy.gate.page_records import (
     text_of,
     version_of,
 )
+from proxy.gate.turns import Key, Turns
 from proxy.indexes import IndexSettings
 from proxy.ports import Records
 from proxy.simple.model import NormalizedName, Project
@@ -88,7 +88,7 @@ _Kept = Page | _Absence
 
 
 class Pages:
-    """All pages. One caller at a time for each project: the gate's flight."""
+    """All pages, for all views."""
 
     def __init__(
         self,
@@ -100,6 +100,7 @@ class Pages:
         self._upstream = upstream
         self._records = records
         self._clock = clock
+        self._turns = Turns()
         self._asking: dict[Key, asyncio.Task[Page | None]] = {}
         self._outages: dict[str, datetime] = {}
         self._memory: OrderedDict[Key, _Kept] = OrderedDict()
@@ -112,6 +113,10 @@ class Pages:
             UpstreamUnavailableError: the index is down and nothing recent enough is remembered.
             UpstreamError: the index answered nonsense.
         """
+        async with self._turns.turn((index.name, name)):
+            return await self._current(index, name, newest_serial)
+
+    async def _current(self, index: IndexSettings, name: NormalizedName, newest_serial: int | None) -> Page | None:
         kept = await self._remembered(index, name)
         if kept is not None and self._age(kept) < self._freshness(index, kept):
             PAGES.labels("fresh").inc()

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 from urllib.parse import quote
@@ -25,7 +24,20 @@ from proxy.attestation.codec import decode_evidence, encode_evidence, evidence_k
 from proxy.attestation.workers import Job, Verifier
 from proxy.errors import AssayError
 from proxy.evidence import OMITTED, Attested, Evidence, Forged, Unattested, Unverifiable, united
-from proxy.gate.documents import Documents, FileKey, Pointer, digest_of, document_key, key_of, pointer_key, sha256_of
+from proxy.gate.documents import (
+    Documents,
+    FileKey,
+    Pointer,
+    Proof,
+    digest_of,
+    document_key,
+    key_of,
+    pointer_key,
+    sha256_of,
+)
+from proxy.gate.doubts import Doubts
+from proxy.gate.pages import Page
+from proxy.gate.turns import Turns
 from proxy.indexes import IndexSettings
 from proxy.ports import History, Records
 from proxy.simple.model import File, NormalizedName, Sha256
@@ -50,15 +62,6 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proof:
-    """A file's evidence and the document that it comes from."""
-
-    evidence: Evidence
-    document: Sha256 | None
-    """Digest of the provenance document; None where there is none."""
-
-
 class Proofs:
     """Provenance and evidence of files."""
 
@@ -71,24 +74,37 @@ class Proofs:
         self._clock = clock
         self._verifier = verifier
         self._slots: dict[str, asyncio.Semaphore] = {}
+        self._turns = Turns()
+        self._doubts = Doubts()
 
     @property
     def roots_digest(self) -> str:
         """Changes whenever the trust roots do: what evidence depends on besides the document."""
         return self._verifier.roots_digest
 
-    async def of(
-        self, index: IndexSettings, project: NormalizedName, files: Sequence[File], history: History
-    ) -> dict[FileKey, Proof]:
-        """The proof of each of `files`, all of which have a digest.
+    async def of(self, page: Page, files: Sequence[File], history: History) -> dict[FileKey, Proof]:
+        """The proof of each of `files` of a page, all of which have a digest; one view's question at a time.
 
         Raises:
             UpstreamUnavailableError: a document cannot be had now.
             UpstreamError: the index answers nonsense for one.
             VerificationUnavailableError: our own failure.
         """
-        asked = [file for file in files if _address(index, project, file) or digest_of(file) in history.evidence]
+        async with self._turns.turn((page.index.name, page.project.name)):
+            roots = self.roots_digest
+            answered = self._doubts.of(page, roots)
+            open_ = [file for file in files if key_of(file) not in answered]
+            asked = await self._asked(page.index, page.project.name, open_, history)
+            self._doubts.keep(page, roots, asked)
         proofs = {key_of(file): Proof(evidence=Unattested(), document=None) for file in files}
+        return proofs | {key: answered[key] for key in proofs if key in answered} | asked
+
+    async def _asked(
+        self, index: IndexSettings, project: NormalizedName, files: Sequence[File], history: History
+    ) -> dict[FileKey, Proof]:
+        """The proofs of those files for which there is something to ask."""
+        proofs: dict[FileKey, Proof] = {}
+        asked = [file for file in files if _address(index, project, file) or digest_of(file) in history.evidence]
         newest_first = sorted(asked, key=lambda file: file.upload_time or _LONG_AGO, reverse=True)
         batches = [newest_first[start : start + _BATCH] for start in range(0, len(newest_first), _BATCH)]
         two_at_once = asyncio.Semaphore(2)
@@ -131,6 +147,7 @@ class Proofs:
             VerificationUnavailableError: our own failure.
         """
         await self._verified(index, project, [(file, document)], {key_of(file): before})
+        self._doubts.forget((index.name, project))
 
     async def _batch(
         self,

@@ -41,18 +41,17 @@ class Revalidation:
         self._documents = Documents(records)
         self._clock = clock
         self._running: dict[NormalizedName, asyncio.Task[None]] = {}
+        self._listeners: list[Callable[[NormalizedName], None]] = []
 
-    def begin(
-        self,
-        index: IndexSettings,
-        project: NormalizedName,
-        files: Sequence[File],
-        replaced: Callable[[NormalizedName], None],
-    ) -> None:
-        """Look, in the background, whether documents of `files` were replaced; `replaced` is called if any was."""
+    def listen(self, replaced: Callable[[NormalizedName], None]) -> None:
+        """Call `replaced` with each project of which a document was replaced: every view's gate must know."""
+        self._listeners.append(replaced)
+
+    def begin(self, index: IndexSettings, project: NormalizedName, files: Sequence[File]) -> None:
+        """Look, in the background, whether documents of `files` were replaced, unless another view's look runs."""
         if project in self._running or not files:
             return
-        task = asyncio.create_task(self._run(index, project, files, replaced), name=f"revalidate {project}")
+        task = asyncio.create_task(self._run(index, project, files), name=f"revalidate {project}")
         self._running[project] = task
         task.add_done_callback(lambda _: self._running.pop(project, None))
 
@@ -67,13 +66,7 @@ class Revalidation:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run(
-        self,
-        index: IndexSettings,
-        project: NormalizedName,
-        files: Sequence[File],
-        replaced: Callable[[NormalizedName], None],
-    ) -> None:
+    async def _run(self, index: IndexSettings, project: NormalizedName, files: Sequence[File]) -> None:
         changed = 0
         try:
             pointers = await self._documents.pointers(files)
@@ -101,4 +94,5 @@ class Revalidation:
         except Exception as error:  # noqa: BLE001 - a background task has nobody else to tell
             telemetry.failure("provenance-not-revalidated", error, project=project)
         if changed:
-            replaced(project)
+            for replaced in self._listeners:
+                replaced(project)

@@ -1,4 +1,4 @@
-"""The list of all projects: spooled to disk for each format, without names that policy denies or another index owns.
+"""A view's list of all projects: spooled to disk by format, without names that policy denies or another index owns.
 
 Owns the refreshing: at most one at a time, in the background, on demand. PyPI's list has 40 MB, so it is never in
 memory whole: parsed, filtered and written chunk by chunk, off the loop.
@@ -51,6 +51,7 @@ class RootList:
     def __init__(
         self,
         *,
+        view: str,
         upstream: Upstream,
         indexes: Indexes,
         spool: Spool,
@@ -59,6 +60,7 @@ class RootList:
         clock: Callable[[], datetime],
         patience: timedelta = timedelta(seconds=10),
     ) -> None:
+        self._view = view
         self._upstream = upstream
         self._indexes = indexes
         self._spool = spool
@@ -123,7 +125,10 @@ class RootList:
                 raise UpstreamGoneError("no index of this proxy has a list of projects")
             for form, sheet in sheets.items():
                 await sheet.append(render_root_tail(form))
-            spooled = {form: await self._spool.finish(sheet, f"root-{form.name}") for form, sheet in sheets.items()}
+            spooled = {
+                form: await self._spool.finish(sheet, f"root-{form.name}-{self._view}")
+                for form, sheet in sheets.items()
+            }
         self._edition = _Edition(policy=policy.digest, made=self._clock(), spooled=spooled)
         telemetry.event("root-list-made", projects=writer.count)
         return self._edition

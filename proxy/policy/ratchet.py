@@ -48,7 +48,8 @@ def identities(exhibit: Exhibit, context: Context) -> dict[Identity, datetime]:
             logged = attestation.integrated_time
             found[identity] = min(logged, found.get(identity, logged))
     for fact in context.facts.get((exhibit.file.filename, exhibit.file.sha256), ()):
-        found.setdefault(fact.identity, fact.logged)
+        if fact.identity not in found and fact.identity not in _passed_over(exhibit):
+            found[fact.identity] = fact.logged
     return found
 
 
@@ -146,6 +147,13 @@ def _signature(attestation: Attestation) -> Signature:
         claims.workflow,
         claims.environment,
     )
+
+
+def _passed_over(exhibit: Exhibit) -> set[Identity | None]:
+    """Signers whom the rule sees and does not count: another view's policy, or an earlier one, may have."""
+    if not isinstance(exhibit.evidence, Attested):
+        return set()
+    return {identity_of(each) for each in exhibit.evidence.attestations if each not in exhibit.counted}
 
 
 def _origin(claims: Claims) -> Origin:

@@ -1,9 +1,9 @@
 """Events: one stable name per thing that happens, with fields, to the log, and counted by name.
 
-Owns the loggers and the id of the request on whose behalf something happens, which every line carries; work that
-outlives its request keeps the id of the one that began it. `lines` has what a line looks like. A *security event* is a
-kind of its own: bytes, documents or pages that contradict what was proven or
-decided. Values of others are escaped, so that no filename or header can write a line of the log.
+Owns the loggers and the id of the request on whose behalf something happens, with its view, which every line carries;
+work that outlives its request keeps those of the one that began it. `lines` has what a line looks like. A *security
+event* is a kind of its own: bytes, documents or pages that contradict what was proven or decided. Values of others are
+escaped, so that no filename or header can write a line of the log.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from proxy.telemetry.metrics import EVENTS, SECURITY
 
 request_id: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)
 """Of the request in work; also answered as ``X-Request-Id``."""
+view: Final[ContextVar[str | None]] = ContextVar("view", default=None)
+"""The view that the request in work is for; None: `default`, which lines do not name."""
 
 _PROCESS = secrets.token_hex(4)
 _NUMBERS = itertools.count(1)
@@ -39,45 +41,56 @@ def event(name: str, /, **fields: object) -> None:
     """Something that happened as it should: ``page-fetched``, ``download-finished``, and so on."""
     EVENTS.labels(name, "info").inc()
     if _LOG.isEnabledFor(logging.INFO):
-        _LOG.info(name, extra={"fields": _with_id(fields)})
+        _LOG.info(name, extra={"fields": _placed(fields)})
 
 
 def warning(name: str, /, **fields: object) -> None:
     """Something that an operator should look at: ``page-stale``, ``record-broken``, and so on."""
     EVENTS.labels(name, "warning").inc()
-    _LOG.warning(name, extra={"fields": _with_id(fields)})
+    _LOG.warning(name, extra={"fields": _placed(fields)})
 
 
 def security(name: str, /, **fields: object) -> None:
     """Something that contradicts what was proven or decided: ``forged``, ``digest-mismatch``, ``serial-rollback``."""
     EVENTS.labels(name, "security").inc()
     SECURITY.labels(name).inc()
-    _SECURITY.error(name, extra={"fields": _with_id(fields)})
+    _SECURITY.error(name, extra={"fields": _placed(fields)})
 
 
 def failure(name: str, /, error: BaseException, **fields: object) -> None:
     """A fault of our own, with its traceback."""
     EVENTS.labels(name, "error").inc()
-    _LOG.error(name, exc_info=error, extra={"fields": _with_id(fields)})
+    _LOG.error(name, exc_info=error, extra={"fields": _placed(fields)})
 
 
-def _with_id(fields: dict[str, object]) -> dict[str, object]:
-    """With the request's id: taken here, since the formatter may run in another context."""
-    known = request_id.get()
-    return fields if known is None or "request" in fields else {"request": known, **fields}
+def _placed(fields: dict[str, object]) -> dict[str, object]:
+    """With the request's id and view: taken here, since the formatter may run in another context."""
+    known = {"request": request_id.get(), "view": view.get()}
+    return {key: value for key, value in known.items() if value is not None} | fields
 
 
-def request(**fields: str | float | None) -> None:
-    """The event ``request``: the same as `event`, gathered with others where nobody but our own stream listens."""
+def request(*, method: str, path: str, status: int | str, ms: float, client: str | None, user: str | None) -> None:
+    """The event ``request``: as `event`, but that our own stream gathers it with others where nobody else listens."""
     _REQUESTS.inc()
     if not _LOG.isEnabledFor(logging.INFO):
         return
-    named = {"request": request_id.get(), **fields}
     match logging.root.handlers:
         case [Channel(as_json=True) as channel]:
-            channel.gather(request_line(time.time(), named))
+            line = request_line(
+                time.time(),
+                request=request_id.get(),
+                view=view.get(),
+                method=method,
+                path=path,
+                status=status,
+                ms=ms,
+                client=client,
+                user=user,
+            )
+            channel.gather(line)
         case _:
-            _LOG.info("request", extra={"fields": named})
+            fields: dict[str, object] = {"method": method, "path": path, "status": status, "ms": ms, "client": client}
+            _LOG.info("request", extra={"fields": _placed(fields | ({} if user is None else {"user": user}))})
 
 
 def log_to(stream: TextIO = sys.stderr, *, level: int = logging.INFO, as_json: bool | None = None) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -61,17 +60,31 @@ def _shown(value: object, *, quote: bool = True) -> str:
     return json.dumps(text)
 
 
-def request_line(created: float, fields: Mapping[str, str | float | None]) -> str:
-    """What `JsonLines` makes of the event ``request``, in a third of the time: it is the one event that is hot.
+def request_line(
+    created: float,
+    *,
+    request: str | None,
+    view: str | None,
+    method: str,
+    path: str,
+    status: int | str,
+    ms: float,
+    client: str | None,
+    user: str | None,
+) -> str:
+    """What `JsonLines` makes of the event ``request``, in a third of the time: it is the one event that is hot."""
+    whose = f'"request": "{request}", ' if request is not None else ""
+    if view is not None:
+        whose += f'"view": {_text(view)}, '
+    return (
+        f'{{"time": "{_instant(created)}", "level": "info", "event": "request", {whose}"method": {_text(method)}, '
+        f'"path": {_text(path)}, "status": {status if type(status) is int else _text(str(status))}, "ms": {ms}, '
+        f'"client": {"null" if client is None else _text(client)}'
+        f"{'' if user is None else f', {_USER}: {_text(user)}'}}}"
+    )
 
-    Args:
-        created: Unix time.
-        fields: names that need no escaping, with text, numbers and None.
-    """
-    line = f'{{"time": "{_instant(created)}", "level": "info", "event": "request"'
-    for name, value in fields.items():
-        line += f', "{name}": {_text(value) if type(value) is str else "null" if value is None else value}'
-    return line + "}"
+
+_USER = '"user"'
 
 
 def _instant(created: float) -> str:

@@ -1,8 +1,8 @@
 """Metrics: what Prometheus may count of this proxy. All of them are declared here, so that all can be read here.
 
-Owns one registry. Every label comes from a set that the operator or this source bounds: routes, hosts of the
-configuration, rules of the policy, stable codes, names of events. Never a project, filename, path or client: those are
-for the log and the audit trail.
+Owns one registry. Every label comes from a set that the operator or this source bounds: routes, views, hosts of the
+configuration, rules of the policies, stable codes, names of events. Never a project, filename, path or client: those
+are for the log and the audit trail.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ UPSTREAM = _counter("upstream_answers", "Answers of indexes: a class of status, 
 
 VERIFICATION_SECONDS = _histogram("verification_seconds", "From documents in hand to evidence, a batch at a time")
 EVIDENCE = _counter("evidence", "Verified provenance documents by what they proved", "evidence")
-VERDICTS = _counter("verdicts", "Files judged, whenever a page is judged anew", "verdict", "rule", "reason")
-REFUSALS = _counter("refusals", "Requests refused because the file is withheld", "route", "rule", "reason")
-LISTED = _gauge("files_listed", "Files on the project pages in memory by verdict", "verdict")
+VERDICTS = _counter("verdicts", "Files judged, whenever a page is judged anew", "view", "verdict", "rule", "reason")
+REFUSALS = _counter("refusals", "Requests refused because the file is withheld", "view", "route", "rule", "reason")
+LISTED = _gauge("files_listed", "Files on the project pages in memory by verdict", "view", "verdict")
 
 EVENTS = _counter("events", "Events of the log by name", "event", "level")
 SECURITY = _counter("security_events", "What contradicts what was proven or decided", "event")
@@ -60,10 +60,10 @@ STORED = _gauge("stored_bytes", "Bytes kept", "what")
 STORED_LIMIT = _gauge("stored_limit_bytes", "Bytes that may be kept", "what")
 STORED_COUNT = _gauge("stored_count", "Blobs and records kept", "what")
 ROOT_AGE = _gauge("trust_root_age_seconds", "Since a trust root was known to be current", "root")
-POLICY_SINCE = _gauge("policy_since_timestamp_seconds", "When the policy in force came into force, Unix time")
-POLICY_REFUSED = _gauge("policy_refused", "1 while the policy file is not obeyed because it cannot be a policy")
-POLICY = _gauge("policy", "The policy in force, by the head of its digest: 1", "digest", "mode")
-WAIVER_EXPIRES = _gauge("waiver_expires_timestamp_seconds", "When a waiver ends, Unix time", "waiver")
+POLICY_SINCE = _gauge("policy_since_timestamp_seconds", "When the policy in force came into force, Unix time", "view")
+POLICY_REFUSED = _gauge("policy_refused", "1 while the policy file is not obeyed because it cannot be a policy", "view")
+POLICY = _gauge("policy", "The policy in force, by the head of its digest: 1", "view", "digest", "mode")
+WAIVER_EXPIRES = _gauge("waiver_expires_timestamp_seconds", "When a waiver ends, Unix time", "view", "waiver")
 QUEUE = _gauge("verification_queue", "Batches of documents that wait for a worker")
 
 AUDIT_ENTRIES = _gauge("audit_entries", "Sequence number of the audit trail's last entry")

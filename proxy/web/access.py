@@ -1,7 +1,7 @@
 """Who may ask at all: passwords, tokens, or a front proxy's word. Everybody else gets 401 and nothing more.
 
-Owns the two files of `[server.auth]` and the answer 401. Only hashes are kept. It decides nothing about what somebody
-may have: that is policy's, and the same for all.
+Owns the two files of `[server.auth]`, the answer 401, and the 403 for somebody whose view it is not. Only hashes are
+kept. It decides nothing about which files somebody may have: that is the view's policy's, the same for all its users.
 
 - pip and uv know Basic alone, so a token is taken as the password of the user ``__token__`` too, as PyPI has it.
 - scrypt takes 50 ms and 16 MiB on purpose, so a password that was right is remembered until the files change (under a
@@ -63,9 +63,9 @@ def hashed(user: str, password: str) -> str:
     return line
 
 
-def named(request: web.BaseRequest) -> dict[str, str]:
-    """Who asked, as a field of the log and the trail; nothing where nobody was asked for a name."""
-    return {"user": printable(request[USER], _LONGEST)} if USER in request else {}
+def user_of(request: web.BaseRequest) -> str | None:
+    """Who asked, for the log and the trail; None where nobody was asked for a name."""
+    return printable(request[USER], _LONGEST) if USER in request else None
 
 
 class Access:
@@ -174,6 +174,18 @@ class Access:
             good.clear()
         good[mark] = None
         return user
+
+
+def not_your_view(view: str, accept: str | None, root: str) -> web.Response:
+    """403 for a known user: the same on every address of the view, so that it says nothing of what there is."""
+    problem = Problem(
+        status=HTTPStatus.FORBIDDEN,
+        kind="not-your-view",
+        title="Not your view",
+        detail=f"the view {view} of this proxy is not open to you: ask whoever runs it, or use another view's address",
+        phrase=f"the view {view} of this proxy is not open to you",
+    )
+    return response_to(problem, accept, root)
 
 
 @asynccontextmanager

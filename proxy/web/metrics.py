@@ -1,6 +1,6 @@
 """``/metrics``: what is counted as it happens, and what is looked at when somebody asks.
 
-Owns the looking: sizes, ages and the policy in force are read for each scrape, so that they are never older than it.
+Owns the looking: sizes, ages and the policies in force are read for each scrape, so that they are never older than it.
 """
 
 from __future__ import annotations
@@ -43,22 +43,26 @@ class Scrape:
         return web.Response(body=body, headers=headers)
 
     def _look(self) -> None:
-        verifier, gate = self._assembly.verifier, self._assembly.gate
+        verifier = self._assembly.verifier
         metrics.QUEUE.set(verifier.waiting)
         metrics.ROOT_AGE.clear()
         for root in verifier.roots.for_index():
             metrics.ROOT_AGE.labels(root.name).set(self._wall() - root.obtained.timestamp())
-        _show_policy(gate.policy)
-        pages = gate.in_memory()
-        metrics.LISTED.labels("approved").set(sum(len(page.listed.approved) for page in pages))
-        metrics.LISTED.labels("withheld").set(sum(len(page.listed.withheld) for page in pages))
+        # Cleared, so that policies and waivers of yesterday leave no series behind.
+        metrics.POLICY.clear()
+        metrics.WAIVER_EXPIRES.clear()
+        for view in self._assembly.views:
+            _show_policy(view.gate.view, view.gate.policy)
+            pages = view.gate.in_memory()
+            for verdict, count in (
+                ("approved", sum(len(page.listed.approved) for page in pages)),
+                ("withheld", sum(len(page.listed.withheld) for page in pages)),
+            ):
+                metrics.LISTED.labels(view.gate.view, verdict).set(count)
 
 
-def _show_policy(policy: Policy) -> None:
-    # Cleared, so that policies and waivers of yesterday leave no series behind.
-    metrics.POLICY.clear()
-    metrics.POLICY.labels(policy.digest[:12], policy.mode.value).set(1)
-    metrics.WAIVER_EXPIRES.clear()
+def _show_policy(view: str, policy: Policy) -> None:
+    metrics.POLICY.labels(view, policy.digest[:12], policy.mode.value).set(1)
     for number, waiver in enumerate(policy.waivers):
         name = waiver.name or f"waivers[{number}]"
-        metrics.WAIVER_EXPIRES.labels(name).set(waiver.expires.timestamp())
+        metrics.WAIVER_EXPIRES.labels(view, name).set(waiver.expires.timestamp())

@@ -1,12 +1,15 @@
 """Request targets to routes, as values. Pure.
 
-Owns the shape of every address that Assay answers. A target is taken apart while still encoded and each part is decoded
-once (pip sends ``%3A8080`` and ``%2B``); what does not fit any route is `Nowhere`, never an error.
+Owns the shape of every address that Assay answers. Which view a target is for is said by its path as it was sent,
+before anything is decoded, so that there is one way to write it; the rest is that view's as if it stood at ``/``. It is
+taken apart while still encoded and each part is decoded once (pip sends ``%3A8080`` and ``%2B``); what does not fit any
+route is `Nowhere`, never an error.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
@@ -135,6 +138,17 @@ Route: TypeAlias = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a request target asks for."""
+
+    prefix: str
+    """Of the view: nothing for the one at ``/``, or ``/strict``."""
+    route: Route
+    root: str
+    """The view's home page, relative to the target, so that it holds behind any further prefix."""
+
+
 _FIXED: dict[str, Route] = {
     "/": Home(),
     "/healthz": Alive(),
@@ -145,16 +159,31 @@ _FIXED: dict[str, Route] = {
 
 
 _REMEMBERED = 512
-"""Characters of a target up to which its route is remembered."""
+"""Characters of a target up to which what it asks for is remembered."""
+
+
+def asked_of(target: str, prefixes: Iterable[str]) -> Asked:
+    """The view and route of a request target. No prefix begins another but the empty one, which is always there."""
+    return (_asked_of if len(target) <= _REMEMBERED else _asked_of.__wrapped__)(target, tuple(prefixes))
+
+
+@lru_cache(maxsize=4096)
+def _asked_of(target: str, prefixes: tuple[str, ...]) -> Asked:
+    path, _, query = target.partition("?")
+    for prefix in filter(None, prefixes):
+        if path == prefix:
+            home = f"{prefix.rpartition('/')[2]}/"
+            return Asked(prefix=prefix, route=Moved(to=_with_query(home, query)), root=home)
+        if path.startswith(f"{prefix}/"):
+            route = route_of(target.removeprefix(prefix))
+            # What operators ask is the whole proxy's.
+            own = Nowhere() if isinstance(route, Alive | Ready | Metrics) else route
+            return Asked(prefix=prefix, route=own, root="../" * (path.removeprefix(prefix).count("/") - 1))
+    return Asked(prefix="", route=route_of(target), root="../" * (path.count("/") - 1))
 
 
 def route_of(target: str) -> Route:
     """The route of a request target in origin form (RFC 9112, 3.2.1), still percent-encoded."""
-    return (_route_of if len(target) <= _REMEMBERED else _route_of.__wrapped__)(target)
-
-
-@lru_cache(maxsize=4096)
-def _route_of(target: str) -> Route:
     path, _, query = target.partition("?")
     if path in _FIXED:
         return _FIXED[path]

@@ -24,9 +24,9 @@ _CODINGS = ("gzip",)
 
 
 async def project_page(
-    request: web.BaseRequest, route: ProjectPage, gate: Gate, settings: ServerSettings, now: datetime
+    request: web.BaseRequest, route: ProjectPage, gate: Gate, settings: ServerSettings, *, prefix: str, now: datetime
 ) -> web.StreamResponse:
-    """One project's page.
+    """One project's page; `prefix` is its view's, and so its provenance addresses'.
 
     Raises:
         AssayError: it cannot be had.
@@ -35,7 +35,7 @@ async def project_page(
     form = negotiate(request.headers.get("Accept"), route.format)
     coding = negotiate_coding(request.headers.get("Accept-Encoding"), _CODINGS)
     origin = origin_of(request.headers, peer=request.remote, tls=request.secure, settings=settings)
-    rendered = await judged.rendered(form, origin, coding)
+    rendered = await judged.rendered(form, None if origin is None else f"{origin}{prefix}", coding)
     headers = {
         "ETag": rendered.etag,
         "Cache-Control": _cache_control(judged, settings, now),

@@ -20,7 +20,8 @@ from proxy.policy.publishers import describe_claims
 from proxy.policy.reasons import printable
 from proxy.policy.verdict import Approved, Withheld
 from proxy.telemetry.audit import Trail
-from proxy.web.access import named
+from proxy.views import DEFAULT
+from proxy.web.access import user_of
 from proxy.web.origin import client_of
 
 _LONGEST = 500
@@ -38,6 +39,8 @@ class Recorder:
 
     trail: Trail | None
     settings: ServerSettings
+    view: str
+    """Entries of the view `default` do not name it."""
 
     async def served(self, request: web.BaseRequest, route: str, approved: Approved, policy: str) -> None:
         """Before its first byte: this client is given this file (or what speaks for it).
@@ -67,8 +70,9 @@ class Recorder:
             "event": event,
             "request": telemetry.request_id.get(),
             "client": client_of(request.headers, peer=request.remote, settings=self.settings),
-            **named(request),
+            **({} if (user := user_of(request)) is None else {"user": user}),
             "method": request.method,
+            **({} if self.view == DEFAULT else {"view": self.view}),
             "route": route,
             "project": file.distribution.project if file.distribution is not None else None,
             "filename": _clipped(file.filename),

@@ -117,6 +117,24 @@ REFUSED: list[tuple[str, dict[str, object], str, dict[str, object]]] = [
         {"certificateAuthority": {"secretName": "a"}},
     ),
     (
+        "https that the probes would not know of",
+        {"configuration.toml": '# [server.tls]\n [ server . tls ]\ncertificate = "/run/secrets/assay/tls/tls.crt"\n'},
+        "server.tls.secretName: expected the Secret with tls.crt and tls.key",
+        {"configuration.toml": "# [server.tls]\n", "server.tls.secretName": "assay-tls"},
+    ),
+    (
+        "views' policies beside a ConfigMap that is not the chart's",
+        {"policy.existingConfigMap": "mine", "policy.views": {"strict": "version = 1\n"}},
+        "policy.views: expected none beside policy.existingConfigMap",
+        {"policy.views": {"strict": "version = 1\n"}},
+    ),
+    (
+        "a view's policy in the place of the one at /",
+        {"policy.views": {"policy": "version = 1\n"}},
+        "policy",
+        {"policy.views": {"policy-2": "version = 1\n"}},
+    ),
+    (
         "too little time to stop",
         {"terminationGracePeriodSeconds": 29},
         "at least preStopSeconds + 25",
@@ -165,7 +183,7 @@ def test_a_changed_configuration_makes_a_new_pod_and_a_changed_policy_does_not()
         return only(documents(MINIMAL, over), "StatefulSet")["spec"]["template"]
 
     policy = 'version = 1\n[[rules]]\nname = "all"\nprojects = ["*"]\n'
-    assert pod({"policy.toml": policy}) == pod({})
+    assert pod({"policy.toml": policy}) == pod({"policy.views": {"strict": policy}}) == pod({})
     assert pod({"configuration.toml": '[freshness]\npage = "1 hour"\n'}) != pod(
         {"configuration.toml": '[freshness]\npage = "2 hours"\n'}
     )
@@ -187,6 +205,34 @@ def test_the_probes_ask_what_they_are_for() -> None:
     # Liveness is not readiness: a proxy whose storage is full must not be killed for it, over and over.
     assert paths == {"startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"}
     assert container["ports"] == [{"name": "http", "containerPort": 8080, "protocol": "TCP"}]
+
+
+@pytest.mark.parametrize(("secret", "scheme"), [("", "HTTP"), ("assay-tls", "HTTPS")])
+def test_whoever_asks_the_pod_speaks_as_it_does(secret: str, scheme: str) -> None:
+    over = {"server.tls.secretName": secret, "serviceMonitor.enabled": True}
+    found = documents(MINIMAL, over)
+    container = proxy_container(found)
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert container[probe]["httpGet"]["scheme"] == scheme
+    environ = {each["name"]: each.get("value") for each in container["env"]}
+    https = scheme == "HTTPS"
+    assert environ.get("ASSAY_SERVER__TLS__CERTIFICATE") == ("/etc/assay/tls/tls.crt" if https else None)
+    assert environ.get("ASSAY_SERVER__TLS__KEY") == ("/etc/assay/tls/tls.key" if https else None)
+    [endpoint] = only(found, "ServiceMonitor")["spec"]["endpoints"]
+    assert endpoint.get("scheme", "http").upper() == scheme
+    assert ("HTTPSConnection" in only(found, "Pod")["spec"]["containers"][0]["args"][0]) == https
+    compile(only(found, "Pod")["spec"]["containers"][0]["args"][0], "helm test", "exec")
+    mounts = {each["name"]: each for each in container["volumeMounts"]}
+    assert (mounts["tls"] == {"name": "tls", "mountPath": "/etc/assay/tls", "readOnly": True}) if https else True
+    assert ("tls" in mounts) == https
+    assert check_against_clusters(found, "1.34.0") == []
+
+
+def test_without_a_policy_of_the_chart_the_view_at_the_root_may_be_a_table_of_the_configuration() -> None:
+    found = documents(MINIMAL, {"policy.toml": "", "policy.views": {"everybody": "version = 1\n"}})
+    assert "ASSAY_POLICY" not in {each["name"] for each in proxy_container(found)["env"]}
+    assert only(found, "ConfigMap", "-policy")["data"] == {"everybody.toml": "version = 1\n"}
+    assert "policy" in {each["name"] for each in proxy_container(found)["volumeMounts"]}
 
 
 def test_every_selector_finds_the_proxy_and_not_the_pod_of_the_test() -> None:
@@ -257,6 +303,9 @@ def test_the_notes_have_lines_to_copy_for_pip_and_uv() -> None:
     assert "uv pip install --default-index https://pypi.acme.example/simple/ requests" in public
     assert "WARNING" not in public
     assert "Every pod of the cluster" not in public
+    own = notes("views-values.yaml")
+    assert "pip install --index-url https://pypi.acme.example/simple/ requests" in own
+    assert "key policy.toml, production.toml. A changed one" in own
     inside = notes("trial-values.yaml")
     assert "--index-url http://pypi.build.svc:80/simple/ --trusted-host pypi.build.svc" in inside
     assert "WARNING: persistence is off" in inside

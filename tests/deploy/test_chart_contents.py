@@ -50,11 +50,17 @@ def test_the_rendered_maps_are_configuration_and_policy_as_the_product_reads_the
     assert str(configuration.storage.directory) == "/var/lib/assay/storage"
     for name, document in maps.items():
         if "policy.toml" in document["data"]:
-            assert load_policy(document["data"]["policy.toml"], name).rules
+            for text in document["data"].values():
+                assert load_policy(text, name).rules
     mounted = tuple(f"{each['mountPath']}/" for each in container["volumeMounts"])
     needed = [str(configuration.policy), environment(container).get("SSL_CERT_FILE", mounted[0])]
+    needed += [str(view.policy) for view in configuration.all_views]
     needed += [root.path for root in configuration.trust.roots.values()]
     needed += [configuration.trust.root] if configuration.trust.root.startswith("/") else []
+    tls, auth = configuration.server.tls, configuration.server.auth
+    needed += [path for path in (tls and tls.certificate, tls and tls.key, auth and auth.tokens) if path]
+    for view in configuration.views:
+        assert (tmp_path / str(view.policy).lstrip("/")).exists(), "a key of the ConfigMap"
     for index in configuration.indexes:
         credentials = index.credentials
         if credentials and credentials.password_file:

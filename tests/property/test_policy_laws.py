@@ -367,14 +367,32 @@ def test_what_the_ledger_learns_of_a_page_changes_no_verdict_of_it(world: World)
     assert kinds(world.judge(history=learned(world))) == kinds(world.judge())
 
 
-def learned(world: World) -> History:
+LAX = (
+    'ratchet = "off"',
+    'ratchet = "warn"\nratchet-settle = "0 days"',
+    'ratchet = "off"\npublishers = [{ kind = "GitHub", repository = "evil/*" }]',
+    'mode = "audit"\nattestations = "required"\npublishers = "any"',
+)
+"""Rules of another view of the same proxy, which approves what this one may not."""
+
+
+@settings(max_examples=200, deadline=None)
+@given(worlds(), st.sampled_from(LAX))
+def test_what_the_ledger_learns_of_a_laxer_view_approves_nothing_more_in_this_one(world: World, lax: str) -> None:
+    other = load_policy(f'version = 1\n[[rules]]\nname = "lax"\nprojects = ["*"]\n{lax}\n')
+    for alone, beside in zip(world.judge(), world.judge(history=learned(world, other)), strict=True):
+        assert isinstance(alone, Approved) or not isinstance(beside, Approved)
+
+
+def learned(world: World, policy: Policy | None = None) -> History:
     """The ledger after this page was judged."""
+    chosen = policy or world.policy()
     added = changes_of(
-        world.policy(),
+        chosen,
         world.project,
         index=world.index,
         history=world.history,
-        verdicts=world.judge(),
+        verdicts=world.judge(chosen),
         evidence=world.evidence,
         now=world.now,
     )

@@ -15,6 +15,7 @@ from tests.world.index import Index
 from tests.world.proxy import Running, running
 from tests.world.wire import Corrupt, Reply
 
+VIEW = (("view", "default"),)
 POLICY = """
 version = 1
 [[rules]]
@@ -72,9 +73,28 @@ async def test_what_happens_is_counted_by_route_rule_reason_and_host(tmp_path: P
         assert grown(before, after, "requests_total", route="file", outcome="5xx") == 1
         assert grown(before, after, "requests_total", route="page", outcome="2xx") == 1
         assert grown(before, after, "sent_bytes_total", route="file") >= good.built.size
-        assert grown(before, after, "refusals_total", route="file", rule="not this one", reason="denied") == 1
-        assert grown(before, after, "verdicts_total", verdict="withheld", rule="not this one", reason="denied") == 1
-        assert grown(before, after, "verdicts_total", verdict="approved", rule="everything else", reason="") == 2
+        assert (
+            grown(before, after, "refusals_total", view="default", route="file", rule="not this one", reason="denied")
+            == 1
+        )
+        assert (
+            grown(
+                before,
+                after,
+                "verdicts_total",
+                view="default",
+                verdict="withheld",
+                rule="not this one",
+                reason="denied",
+            )
+            == 1
+        )
+        assert (
+            grown(
+                before, after, "verdicts_total", view="default", verdict="approved", rule="everything else", reason=""
+            )
+            == 2
+        )
         assert grown(before, after, "security_events_total", event="digest-mismatch") == 1
         assert grown(before, after, "upstream_answers_total", host=index.files_host, outcome="2xx") == 5
         assert grown(before, after, "upstream_seconds_count", host=index.files_host) == 5
@@ -89,10 +109,18 @@ async def test_what_is_looked_at_is_of_now(tmp_path: Path) -> None:
         for name in ("foo", "denied"):
             await proxy.page(name)
         now = await scraped(proxy)
-        assert now["assay_files_listed", (("verdict", "approved"),)] == 1
-        assert now["assay_files_listed", (("verdict", "withheld"),)] == 1
-        assert now["assay_waiver_expires_timestamp_seconds", (("waiver", "old numpy"),)] == 1797379200
-        assert now["assay_policy", (("digest", proxy.assembly.gate.policy.digest[:12]), ("mode", "enforce"))] == 1
+        assert now["assay_files_listed", (("verdict", "approved"), ("view", "default"))] == 1
+        assert now["assay_files_listed", (("verdict", "withheld"), ("view", "default"))] == 1
+        assert (
+            now["assay_waiver_expires_timestamp_seconds", (("view", "default"), ("waiver", "old numpy"))] == 1797379200
+        )
+        assert (
+            now[
+                "assay_policy",
+                (("digest", proxy.assembly.gate.policy.digest[:12]), ("mode", "enforce"), ("view", "default")),
+            ]
+            == 1
+        )
         assert now["assay_stored_limit_bytes", (("what", "blobs"),)] == 50 * 2**30
         assert ("assay_trust_root_age_seconds", (("root", "sigstore"),)) in now
         assert now["process_resident_memory_bytes", ()] > 2**20
@@ -108,11 +136,17 @@ async def test_a_policy_that_is_refused_or_obeyed_shows(tmp_path: Path) -> None:
         for content, refused in ((POLICY, 0), ("version = 2", 1), (f'mode = "audit"\n{POLICY}', 0)):
             file.write_text(content)
             await watch.look()
-            assert (await scraped(proxy))["assay_policy_refused", ()] == refused
+            assert (await scraped(proxy))["assay_policy_refused", VIEW] == refused
         now = await scraped(proxy)
-        assert now["assay_policy", (("digest", proxy.assembly.gate.policy.digest[:12]), ("mode", "audit"))] == 1
+        assert (
+            now[
+                "assay_policy",
+                (("digest", proxy.assembly.gate.policy.digest[:12]), ("mode", "audit"), ("view", "default")),
+            ]
+            == 1
+        )
         assert len([key for key in now if key[0] == "assay_policy"]) == 1, "the one before is gone"
-        assert abs(now["assay_policy_since_timestamp_seconds", ()] - time.time()) < 3600
+        assert abs(now["assay_policy_since_timestamp_seconds", VIEW] - time.time()) < 3600
 
 
 async def test_an_index_that_fails_is_counted(tmp_path: Path) -> None:

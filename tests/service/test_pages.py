@@ -311,5 +311,5 @@ async def test_thousands_of_invented_names_stay_bounded(tmp_path: Path, monkeypa
             found = await asyncio.gather(*(proxy.get(f"/simple/{name}/") for name in names[start : start + 20]))
             assert {answer.status for answer in found} == {404}
         assert len(proxy.assembly.gate._pages._memory) <= 101
-        assert not proxy.assembly.gate._judged
+        assert not proxy.assembly.gate.in_memory()
         assert not proxy.assembly.gate._flights

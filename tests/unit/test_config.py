@@ -53,12 +53,14 @@ def test_every_commented_line_of_the_example_is_good_when_it_is_uncommented(tmp_
     assert [index.name for index in configuration.indexes] == ["internal", "pypi"]
     assert configuration.policy == tmp_path / "policy.toml"
     internal = configuration.indexes[0]
+    [strict] = configuration.views
+    assert (strict.path, strict.policy, strict.users) == ("/strict/", tmp_path / "strict.toml", ("alice", "ci"))
     assert internal.trust == "acme"
     assert internal.freshness.page == timedelta(minutes=1)
     assert internal.freshness.max_stale == timedelta(days=1)
 
 
-@pytest.mark.parametrize("name", ["internal", "kubernetes", "air-gapped"])
+@pytest.mark.parametrize("name", ["internal", "kubernetes", "air-gapped", "views"])
 def test_every_example_can_be_used(name: str) -> None:
     configuration = load_configuration(ROOT / "config/examples" / f"proxy-{name}.toml", {})
     assert any(configuration.indexes.is_catch_all(index) for index in configuration.indexes)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,17 +25,15 @@ from yarl import URL
 
 from proxy.assembly import Assembly, assembled
 from proxy.config import Configuration
-from proxy.gate import GateSettings
+from proxy.gate import Gate, GateSettings
 from proxy.policy.document import BUILT_IN, load_policy
 from proxy.policy.model import Policy
 from proxy.telemetry.audit import recording
 from proxy.telemetry.metrics import watching_loop
 from proxy.web.access import admission
-from proxy.web.handler import Handler
-from proxy.web.health import Readiness, readiness
-from proxy.web.metrics import Scrape
-from proxy.web.people.answer import People
+from proxy.web.health import Readiness
 from proxy.web.server import listening
+from proxy.web.wiring import wired
 from tests.world.index import Index, Listed
 from tests.world.sigstore import PrivateSigstore
 
@@ -79,6 +77,14 @@ class Running:
     @property
     def url(self) -> str:
         return f"{self.origin}/simple/"
+
+    def within(self, path: str) -> Running:
+        """The same proxy, asked for what stands below `path`: a view's."""
+        return replace(self, origin=f"{self.origin}{path.rstrip('/')}")
+
+    def gate(self, view: str) -> Gate:
+        """Of a view, by its name."""
+        return next(each.gate for each in self.assembly.views if each.gate.view == view)
 
     @asynccontextmanager
     async def open(
@@ -150,16 +156,20 @@ async def running(
     directory: Path,
     *,
     policy: Policy | str = BUILT_IN,
+    policies: Mapping[str, Policy | str] | None = None,
     sigstore: PrivateSigstore | None = None,
     clock: Clock | None = None,
     patience: timedelta = timedelta(seconds=10),
     configuration: Configuration | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Running]:
-    """A proxy in front of `index`, its storage under `directory`."""
+    """A proxy in front of `index`, its storage under `directory`; `policies` are those of further views."""
     clock = clock or Clock()
-    judged_by = load_policy(policy, "policy.toml") if isinstance(policy, str) else policy
     chosen = configuration or configured(index, directory / "assay", sigstore)
+    judged_by = {
+        name: load_policy(each, f"{name}.toml") if isinstance(each, str) else each
+        for name, each in {"default": policy, **(policies or {})}.items()
+    }
     async with (
         admission(chosen.server) as access,
         recording(chosen.audit, clock) as trail,
@@ -168,18 +178,7 @@ async def running(
         ) as assembly,
         watching_loop(),
     ):
-        ready = readiness(assembly, chosen.trust, clock, trail)
-        handler = Handler(
-            gate=assembly.gate,
-            roots=assembly.roots,
-            readiness=ready,
-            settings=chosen.server,
-            clock=clock,
-            scrape=Scrape(assembly),
-            people=People(assembly=assembly, settings=chosen.server, clock=clock),
-            trail=trail,
-            access=access,
-        )
+        handler, ready = wired(assembly, chosen, clock=clock, trail=trail, access=access)
         async with (
             listening(handler, ready, chosen.server) as (host, port),
             aiohttp.ClientSession(auto_decompress=False, skip_auto_headers=("Accept-Encoding",)) as session,

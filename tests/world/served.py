@@ -47,9 +47,14 @@ class Served:
 
 @asynccontextmanager
 async def served(
-    index: Index, directory: Path, *, environ: Mapping[str, str] | None = None, policy: str | None = None
+    index: Index,
+    directory: Path,
+    *,
+    environ: Mapping[str, str] | None = None,
+    policy: str | None = None,
+    more: str = "",
 ) -> AsyncIterator[Served]:
-    """Start it, wait until it listens, stop it."""
+    """Start it, wait until it listens, stop it; `more` is added to its configuration."""
     config = directory / "proxy.toml"
     lines = [
         f'[storage]\ndirectory = "{directory / "storage"}"',
@@ -57,6 +62,7 @@ async def served(
         "[trust]\nrefresh = false",
         "[verification]\nworkers = 0",
         f'[[indexes]]\nname = "test"\nurl = "{index.url}"\nfile-hosts = ["{index.files_host}"]',
+        more,
     ]
     if policy is not None:
         (directory / "policy.toml").write_text(policy, "utf-8")

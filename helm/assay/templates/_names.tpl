@@ -56,7 +56,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "assay.policyMap" -}}
 {{- if .Values.policy.existingConfigMap -}}
 {{- .Values.policy.existingConfigMap -}}
-{{- else if .Values.policy.toml -}}
+{{- else if or .Values.policy.toml .Values.policy.views -}}
 {{- include "assay.fullname" . }}-policy
 {{- end -}}
 {{- end -}}

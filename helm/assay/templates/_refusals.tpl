@@ -14,6 +14,12 @@
 {{- fail (printf "server.publicUrl: expected https://%s/, because that is ingress.host; found %s. Leave it out, and it is derived." .Values.ingress.host .Values.server.publicUrl) -}}
 {{- end -}}
 {{- end -}}
+{{- if and (regexMatch "(?m)^[ \\t]*\\[[ \\t]*server[ \\t]*\\.[ \\t]*tls[ \\t]*\\]" .Values.configuration.toml) (not .Values.server.tls.secretName) -}}
+{{- fail "server.tls.secretName: expected the Secret with tls.crt and tls.key, instead of [server.tls] in configuration.toml: the probes must know that they are to ask over https." -}}
+{{- end -}}
+{{- if and .Values.policy.existingConfigMap .Values.policy.views -}}
+{{- fail "policy.views: expected none beside policy.existingConfigMap. Put each view's policy into that ConfigMap, under a key of its own such as strict.toml." -}}
+{{- end -}}
 {{- if and .Values.certificateAuthority.secretName .Values.certificateAuthority.configMapName -}}
 {{- fail "certificateAuthority: expected secretName or configMapName, found both." -}}
 {{- end -}}

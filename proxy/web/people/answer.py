@@ -6,18 +6,21 @@ Owns the last refusals and leaves the loop for pages of many files. All else is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 from http import HTTPStatus
 
 from aiohttp import web
 
-from proxy.assembly import Assembly
+from proxy.assembly import View
 from proxy.config import ServerSettings
 from proxy.policy.verdict import Withheld
+from proxy.store.directory import Store
+from proxy.views import DEFAULT, ViewSettings
+from proxy.web.access import USER
 from proxy.web.origin import address_of
-from proxy.web.people.home import Counts, home_page
+from proxy.web.people.home import Counts, Place, home_page
 from proxy.web.people.layout import HEADERS
 from proxy.web.people.policy import policy_page
 from proxy.web.people.project import project_page
@@ -29,18 +32,30 @@ _OFF_LOOP = 100
 
 
 class People:
-    """Answers people.
+    """Answers people about one view.
 
     Args:
-        assembly: whose verdicts are shown.
+        view: whose verdicts and policy are shown.
+        store: what is kept, of all views.
         settings: who the proxy is to its clients.
         clock: UTC.
+        others: the views that home leads to, each shown to those alone to whom it is open.
     """
 
-    def __init__(self, *, assembly: Assembly, settings: ServerSettings, clock: Callable[[], datetime]) -> None:
-        self._assembly = assembly
+    def __init__(
+        self,
+        *,
+        view: View,
+        store: Store,
+        settings: ServerSettings,
+        clock: Callable[[], datetime],
+        others: Sequence[ViewSettings] = (),
+    ) -> None:
+        self._view = view
+        self._store = store
         self._settings = settings
         self._clock = clock
+        self._others = tuple(others)
         self._refusals = Refusals()
 
     def refused(self, withheld: Withheld) -> None:
@@ -61,7 +76,7 @@ class People:
             case ProjectStory():
                 return _page(await self._project(route))
             case PolicyStory():
-                return _page(policy_page(self._assembly.gate.policy, self._clock()))
+                return _page(policy_page(self._view.gate.policy, self._clock()))
             case Search(to=None):
                 return _page(await self._home(request, no_such_name=True), HTTPStatus.BAD_REQUEST)
             case Search(to=to):
@@ -70,7 +85,7 @@ class People:
                 )
 
     async def _home(self, request: web.BaseRequest, *, no_such_name: bool = False) -> bytes:
-        judged, blobs = self._assembly.gate.in_memory(), await self._assembly.store.blobs.stats()
+        judged, blobs = self._view.gate.in_memory(), await self._store.blobs.stats()
         counts = Counts(
             projects=len(judged),
             approved=sum(len(page.listed.approved) for page in judged),
@@ -80,10 +95,17 @@ class People:
             refused=self._refusals.count,
         )
         origin = address_of(request.headers, peer=request.remote, tls=request.secure, settings=self._settings)
-        return home_page(origin, counts, self._refusals.last(), self._clock(), no_such_name=no_such_name)
+        own = self._view.settings
+        place = Place(
+            origin=origin,
+            prefix=own.prefix,
+            view=None if own.name == DEFAULT else own.name,
+            others=tuple((each.name, each.path) for each in self._others if each.admits(request.get(USER))),
+        )
+        return home_page(place, counts, self._refusals.last(), self._clock(), no_such_name=no_such_name)
 
     async def _project(self, route: ProjectStory) -> bytes:
-        judged = await self._assembly.gate.page(route.project)
+        judged = await self._view.gate.page(route.project)
         render = partial(
             project_page,
             route.project,

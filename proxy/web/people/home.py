@@ -31,13 +31,27 @@ class Counts:
     """Requests for withheld files."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where this page stands."""
+
+    origin: str | None
+    """The proxy's own address; None where none can be believed."""
+    prefix: str = ""
+    """Of the view."""
+    view: str | None = None
+    """Its name; None where there is no need to say it."""
+    others: tuple[tuple[str, str], ...] = ()
+    """Names and paths of the views that this reader may go to."""
+
+
 def home_page(
-    origin: str | None, counts: Counts, refusals: tuple[Refusal, ...], now: datetime, *, no_such_name: bool = False
+    place: Place, counts: Counts, refusals: tuple[Refusal, ...], now: datetime, *, no_such_name: bool = False
 ) -> bytes:
     """The page, UTF-8.
 
     Args:
-        origin: the proxy's own address; None where none can be believed.
+        place: where it stands.
         counts: of just now.
         refusals: newest first.
         now: when.
@@ -58,8 +72,9 @@ def home_page(
             element("a", "in words", href="policy"),
             "; what it makes of a project is found by the project's name, above.",
         ),
+        *_views(place),
         element("h2", "Use it"),
-        *_instructions(origin),
+        *_instructions(place),
         element("h2", "Just now"),
         _counted(counts),
         element("h2", "Last refusals"),
@@ -69,8 +84,19 @@ def home_page(
     )
 
 
-def _instructions(origin: str | None) -> list[Child]:
-    index = f"{origin or _PLACEHOLDER}/simple/"
+def _views(place: Place) -> list[Markup]:
+    said = element("p", "This is the view ", element("code", place.view), ", which has a policy of its own.")
+    links = (element("li", element("a", name, href=path.lstrip("/"))) for name, path in place.others)
+    return [
+        when(place.view is not None, said),
+        when(place.others, element("p", "Other policies hold in other views of this proxy:")),
+        when(place.others, element("ul", *links)),
+    ]
+
+
+def _instructions(place: Place) -> list[Child]:
+    origin = place.origin
+    index = f"{_PLACEHOLDER}/simple/" if origin is None else f"{origin}{place.prefix}/simple/"
     missing = element("p", "Replace ", element("code", _PLACEHOLDER), " by the address of this page.")
     return [
         when(origin is None, missing),

@@ -283,6 +283,29 @@ def test_what_the_ledger_proved_of_a_digest_counts_when_the_index_stops_offering
     assert [codes(each) for each in page(ENFORCE, first, second, history=history)] == [[], []]
 
 
+def test_what_another_views_rule_counted_and_this_ones_sees_and_does_not_count_establishes_nobody() -> None:
+    waived = """
+        [[waivers]]
+        projects = ["widget"]
+        uploaded-before = 2026-12-01
+        lifts = ["publishers"]
+        expires = 2030-01-01
+        reason = "another publisher, but not any"
+        """
+    policy = a_policy('publishers = [{ kind = "GitHub", repository = "octo/widget" }]', more=waived)
+    stranger = Identity(trust_root="sigstore", issuer=GITHUB, subject="repository-id:666")
+    first, later = a_file("1.0", uploaded=ago(100)), a_file("2.0", uploaded=ago(5))
+    by_both = Attested(attestations=(attestation(ago(100)), attestation(ago(100), claims=claims(**STRANGER), bundle=1)))
+    fact = Established(identity=stranger, filename=first.filename, sha256=digest(first.filename), logged=ago(100))
+    for history in (History(), seen(first, later, established=(fact,))):
+        verdicts = page(
+            policy, first, later, evidence={first: by_both, later: signed(later, **STRANGER)}, history=history
+        )
+        assert [codes(each) for each in verdicts] == [[], [Code.PUBLISHER_CHANGED]]
+    lost = page(ENFORCE, first, later, evidence={later: signed(later, **STRANGER)}, history=history)
+    assert [codes(each) for each in lost] == [[], []], "a fact is still good where its document is gone"
+
+
 def test_a_fact_of_other_bytes_counts_for_nothing() -> None:
     first, second = a_file("1.0", uploaded=ago(100)), a_file("2.0", uploaded=ago(50))
     history = History(established=(fact(first, 100), fact(a_file("3.0"), 50)))

@@ -10,6 +10,7 @@ from packaging.utils import canonicalize_name
 from proxy.simple.model import NormalizedName
 from proxy.web.routes import (
     Alive,
+    Asked,
     DistributionFile,
     DistributionMetadata,
     FileProvenance,
@@ -24,11 +25,13 @@ from proxy.web.routes import (
     RootList,
     Route,
     Search,
+    asked_of,
     label_of,
     route_of,
 )
 
 FOO = NormalizedName("foo")
+PREFIXES = ("", "/strict", "/teams/a")
 
 
 @pytest.mark.parametrize(
@@ -120,3 +123,63 @@ def test_a_search_leads_to_a_project_or_to_nothing(name: str, more: str) -> None
         route = route_of(target)
         if isinstance(route, Search) and route.to is not None:
             assert route_of(f"/{route.to}") == ProjectStory(NormalizedName(route.to.removeprefix("project/")), 1)
+
+
+@pytest.mark.parametrize(
+    ("target", "prefix", "route", "root"),
+    [
+        ("/", "", Home(), ""),
+        ("/simple/foo/", "", ProjectPage(FOO, None), "../../"),
+        ("/strict/", "/strict", Home(), ""),
+        ("/strict", "/strict", Moved(to="strict/"), "strict/"),
+        ("/strict?a=b", "/strict", Moved(to="strict/?a=b"), "strict/"),
+        ("/teams/a", "/teams/a", Moved(to="a/"), "a/"),
+        ("/teams/a/simple", "/teams/a", Moved(to="simple/"), ""),
+        ("/strict/simple/foo/", "/strict", ProjectPage(FOO, None), "../../"),
+        ("/strict/simple/Foo", "/strict", Moved(to="foo/"), "../"),
+        ("/strict/policy", "/strict", PolicyStory(), ""),
+        ("/teams/a/files/h/foo-1.0.tar.gz", "/teams/a", DistributionFile("h/foo-1.0.tar.gz"), "../../"),
+        ("/strict/files/h/f%2Boo.whl.metadata", "/strict", DistributionMetadata("h/f+oo.whl"), "../../"),
+        ("/strict/integrity/foo/1/f/provenance", "/strict", FileProvenance(FOO, "1", "f"), "../../../../"),
+    ],
+)
+def test_a_view_is_found_by_its_path_and_answers_as_if_it_stood_at_the_root(
+    target: str, prefix: str, route: Route, root: str
+) -> None:
+    assert asked_of(target, PREFIXES) == Asked(prefix=prefix, route=route, root=root)
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+def test_what_operators_ask_is_at_the_root_alone(path: str) -> None:
+    assert asked_of(path, PREFIXES).route != Nowhere()
+    assert asked_of(f"/strict{path}", PREFIXES) == Asked(prefix="/strict", route=Nowhere(), root="")
+
+
+OTHERWISE = [
+    "/%73trict/",
+    "/STRICT/",
+    "//strict/",
+    "/./strict/",
+    "/x/../strict/",
+    "/strict%2f",
+    "/strict;/",
+    "/strictly/",
+]
+
+
+@pytest.mark.parametrize("prefix", OTHERWISE)
+@pytest.mark.parametrize("rest", ["simple/foo/", "simple/", "", "files/h/foo-1.0.tar.gz"])
+def test_a_view_has_one_way_to_be_written(prefix: str, rest: str) -> None:
+    asked = asked_of(prefix + rest, PREFIXES)
+    assert (asked.prefix, asked.route) == ("", Nowhere())
+
+
+@given(
+    st.sampled_from(["/strict", "/strict/..", "/strict/../teams/a", "/teams/a/../../strict", "/strict//"]), st.text()
+)
+def test_whatever_follows_a_views_path_stays_within_the_view(start: str, rest: str) -> None:
+    target = f"{start}/{rest}"
+    asked = asked_of(target, PREFIXES)
+    assert asked.prefix == ("/teams/a" if start.startswith("/teams") else "/strict")
+    assert asked.route == route_of(target.removeprefix(asked.prefix)) or asked.route == Nowhere()
+    assert label_of(asked.route)

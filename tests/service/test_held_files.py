@@ -1,0 +1,110 @@
+"""Small files that are asked for again are held in memory, and obey the same verdict, digest and ranges as on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from proxy.gate import contents
+from proxy.policy.document import load_policy
+from proxy.simple.model import Sha256
+from tests.world.distributions import wheel
+from tests.world.index import Index, Listed
+from tests.world.proxy import Running, running
+
+ALL = 'version = 1\n[[rules]]\nname = "all"\nprojects = ["*"]\n'
+
+
+def held(proxy: Running) -> dict[Sha256, bytes]:
+    return dict(proxy.assembly.gate._contents._held)
+
+
+async def warmed(proxy: Running, listed: Listed) -> str:
+    """Until the file is held: cold, noticed, held."""
+    path = proxy.files_path(listed)
+    for _ in range(4):
+        assert (await proxy.get(path)).body == listed.built.content
+    assert held(proxy) == {listed.built.sha256: listed.built.content}
+    return path
+
+
+async def test_a_held_file_is_served_as_a_stored_one_is(tmp_path: Path) -> None:
+    async with Index() as index, running(index, tmp_path) as proxy:
+        listed = index.add(wheel("foo", padding=5000))
+        path, content = proxy.files_path(listed), listed.built.content
+        asked = [{}, {"Range": "bytes=10-19"}, {"Range": "bytes=-5"}, {"Range": f"bytes={len(content)}-"}]
+        asked += [{"Range": "bytes=10-"}, {"Range": "bytes=10-", "If-Range": f'"{listed.built.sha256}"'}]
+        asked += [{"If-None-Match": f'"{listed.built.sha256}"'}, {"Range": "bytes=7-", "User-Agent": "Wget/1.2"}]
+        assert (await proxy.get(path)).status == 200
+        stored = []
+        for headers in asked:
+            contents_of = proxy.assembly.gate._contents
+            contents_of._noticed.clear()  # so that it is not held yet
+            stored.append(await proxy.get(path, headers))
+        assert not held(proxy)
+        await warmed(proxy, listed)
+        for headers, before in zip(asked, stored, strict=True):
+            now = await proxy.get(path, headers)
+            assert (now.status, now.reason, now.body) == (before.status, before.reason, before.body), headers
+            for name in ("ETag", "Content-Range", "Cache-Control", "Accept-Ranges", "Content-Length", "Content-Type"):
+                assert now.headers.get(name) == before.headers.get(name), (headers, name)
+            assert now.headers["X-Request-Id"]
+        head = await proxy.head(path)
+        assert (head.status, head.headers["Content-Length"], head.body) == (200, str(len(content)), b"")
+        assert index.count(listed.path) == 1
+
+
+async def test_a_held_file_that_policy_withholds_now_is_refused(tmp_path: Path) -> None:
+    async with Index() as index, running(index, tmp_path, policy=ALL) as proxy:
+        listed = index.add(wheel("foo", padding=5000))
+        path = await warmed(proxy, listed)
+        proxy.assembly.gate.policy = load_policy(
+            f'{ALL}\n[[revocations]]\nsha256 = ["{listed.built.sha256}"]\nreason = "INC-1"\n', "policy.toml"
+        )
+        refused = await proxy.get(path)
+        assert (refused.status, b"INC-1" in refused.body) == (403, True)
+        proxy.assembly.gate.policy = load_policy(ALL, "policy.toml")
+        assert (await proxy.get(path)).body == listed.built.content
+
+
+async def test_a_held_file_that_its_index_withdraws_is_gone(tmp_path: Path) -> None:
+    async with Index() as index, running(index, tmp_path) as proxy:
+        listed, _ = index.add(wheel("foo", padding=5000)), index.add(wheel("foo", "2.0"))
+        path = await warmed(proxy, listed)
+        index.remove(listed)
+        proxy.clock.now += proxy.assembly.gate._indexes[0].freshness.page * 2
+        assert (await proxy.get(path)).status == 404
+
+
+async def test_bytes_that_were_spoilt_on_disk_are_not_held_but_removed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Index() as index, running(index, tmp_path) as proxy:
+        listed = index.add(wheel("foo", padding=5000))
+        path = proxy.files_path(listed)
+        assert (await proxy.get(path)).status == 200
+        stored = next((tmp_path / "assay" / "blobs").glob(f"*/{listed.built.sha256}.*"))
+        assert (await proxy.get(path)).body == listed.built.content
+        content = bytearray(stored.read_bytes())
+        content[100] ^= 1
+        stored.write_bytes(content)
+        assert (await proxy.get(path)).status == 503
+        assert "blob-broken" in {record.getMessage() for record in caplog.records}
+        assert (await proxy.get(path)).body == listed.built.content
+        assert index.count(listed.path) == 2
+
+
+async def test_large_files_are_not_held_and_all_together_have_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contents, "_HELD", 20_000)
+    async with Index() as index, running(index, tmp_path) as proxy:
+        large = index.add(wheel("large", padding=contents._LARGEST_HELD + 1))
+        small = [index.add(wheel("foo", f"{number}.0", padding=8_000)) for number in range(4)]
+        for _ in range(4):
+            for listed in (large, *small):
+                assert (await proxy.get(proxy.files_path(listed))).body == listed.built.content
+        assert large.built.sha256 not in held(proxy)
+        assert sum(map(len, held(proxy).values())) <= 20_000
+        assert len(held(proxy)) == 2

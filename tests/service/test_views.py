@@ -1,0 +1,264 @@
+"""Several views of one proxy: each serves what it lists, and what was fetched for one is there for all."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from proxy.policy.document import load_policy
+from proxy.simple.model import NormalizedName
+from tests.world.distributions import wheel
+from tests.world.proxy import JSON, NOW, Running
+from tests.world.views import CLOSED, GENUINE, OPEN, RATCHET, SIGNED, STRANGER, serves, world
+from tests.world.wire import Reply
+
+# Each view by its own policy
+
+
+async def test_a_file_approved_in_one_view_and_withheld_in_another_cold_and_warm(tmp_path: Path) -> None:
+    async with world(tmp_path, strict=SIGNED) as there:
+        plain = there.index.add(wheel("widget", "1.0"))
+        signed = there.publish(wheel("widget", "1.1"), NOW - timedelta(days=30))
+        for _ in range(2):
+            for view, expected in (
+                (there.strict, (False, True)),
+                (there.dev, (True, True)),
+                (there.proxy, (True, True)),
+            ):
+                assert (await serves(view, plain), await serves(view, signed)) == expected
+        assert there.index.count(plain.path, "GET") == there.index.count(signed.path, "GET") == 1
+        assert await there.strict.withheld("widget") == {plain.built.filename: ["unattested"]}
+        refused = await there.strict.get(there.strict.files_path(plain), {"If-None-Match": f'"{plain.built.sha256}"'})
+        assert refused.status == 403
+        assert "rule: signed" in refused.reason
+
+
+async def test_every_address_on_a_page_leads_into_the_same_view(tmp_path: Path) -> None:
+    async with world(tmp_path, strict=SIGNED) as there:
+        listed = there.publish(wheel("widget", "1.0"), NOW - timedelta(days=30))
+        for view in (there.strict, there.dev, there.proxy):
+            [entry] = (await view.page("widget"))["files"]
+            assert entry["url"] == f"../..{view.files_path(listed)}"
+            assert entry["provenance"] == f"{view.origin}{listed.provenance_path}"
+            html = (await view.get("/simple/widget/", {"Accept": "text/html"})).body.decode()
+            assert f'data-provenance="{view.origin}{listed.provenance_path}"' in html
+            assert (await view.get(listed.provenance_path)).body == listed.provenance
+
+
+async def test_a_public_address_stands_before_the_views_path(tmp_path: Path) -> None:
+    server = {"port": 0, "public-url": "https://pypi.acme.example/python/"}
+    async with world(tmp_path, strict=OPEN, server=server) as there:
+        listed = there.publish(wheel("widget", "1.0"), NOW - timedelta(days=30))
+        [entry] = (await there.strict.page("widget"))["files"]
+        assert entry["provenance"] == f"https://pypi.acme.example/python/strict{listed.provenance_path}"
+        assert b"https://pypi.acme.example/python/strict/simple/" in (await there.strict.get("/")).body
+
+
+async def test_names_and_slashes_are_put_right_within_the_view(tmp_path: Path) -> None:
+    async with world(tmp_path, strict=OPEN) as there:
+        there.index.add(wheel("foo-bar", "1.0"))
+        for path, to in (
+            ("/strict", "strict/"),
+            ("/teams/dev", "dev/"),
+            ("/strict/simple", "simple/"),
+            ("/strict/simple/Foo_Bar/", "../foo-bar/"),
+            ("/teams/dev/simple/foo.bar", "foo-bar/"),
+        ):
+            answer = await there.proxy.get(path)
+            assert (answer.status, answer.headers["Location"]) == (301, to), path
+        for path in ("/strict/", "/strict/policy", "/strict/project/foo-bar", "/strict/simple/", "/teams/dev/"):
+            assert (await there.proxy.get(path)).status == 200, path
+        for path in ("/teams/", "/teams", "/strict/healthz", "/strict/readyz", "/strict/metrics", "/strict/strict/"):
+            assert (await there.proxy.get(path)).status == 404, path
+        for path in ("/healthz", "/readyz", "/metrics"):
+            assert (await there.proxy.get(path)).status == 200, path
+
+
+HOSTILE = [
+    "/%73trict/",
+    "//strict/",
+    "/strict/../teams/dev/",
+    "/strict%2f",
+    "/STRICT/",
+    "/strict//",
+    "/strict/./",
+    "/strict;/",
+]
+
+
+@pytest.mark.parametrize("prefix", HOSTILE)
+async def test_a_prefix_written_otherwise_reaches_nothing(tmp_path: Path, prefix: str) -> None:
+    async with world(tmp_path, strict=CLOSED, dev=OPEN, policy=CLOSED) as there:
+        listed = there.publish(wheel("widget", "1.0"), NOW - timedelta(days=30))
+        file = there.proxy.files_path(listed)
+        for rest in ("simple/widget/", "simple/", file.lstrip("/"), f"{file}.metadata"[1:], listed.provenance_path[1:]):
+            answer = await there.proxy.get(prefix + rest)
+            assert answer.status == 404, (prefix, rest)
+            assert b"widget" not in answer.body
+        assert there.index.requests == []
+        assert await serves(there.dev, listed), "the twin"
+
+
+async def test_pages_for_people_are_each_views_own(tmp_path: Path) -> None:
+    async with world(tmp_path, strict=CLOSED) as there:
+        listed = there.index.add(wheel("widget", "1.0"))
+        assert (await there.strict.get(there.strict.files_path(listed))).status == 403
+        homes = {path: (await there.proxy.get(path)).body for path in ("/", "/strict/", "/teams/dev/")}
+        assert [path for path, home in homes.items() if b"widget-1.0" in home] == ["/strict/"], "its last refusal"
+        assert b"the view <code>strict</code>" in homes["/strict/"]
+        assert f"{there.strict.origin}/simple/".encode() in homes["/strict/"]
+        assert b'<a href="strict/">strict</a>' in homes["/"]
+        assert b'<a href="teams/dev/">dev</a>' in homes["/"]
+        assert b">dev</a>" not in homes["/strict/"]
+        assert b"nothing today" in (await there.strict.get("/policy")).body
+        assert b"nothing today" not in (await there.dev.get("/policy")).body
+        assert b"closed" in (await there.strict.get("/project/widget")).body
+        refusal = (await there.strict.get(there.strict.files_path(listed), {"Accept": "text/html"})).body.decode()
+        up = "../" * there.strict.files_path(listed).count("/")
+        assert f'href="{up[3:]}project/widget"' in refusal
+
+
+async def test_the_list_of_projects_is_each_views_own(tmp_path: Path) -> None:
+    some = CLOSED.replace('["*"]', '["denied"]') + '[[rules]]\nname = "rest"\nprojects = ["*"]\n'
+    async with world(tmp_path, strict=some) as there:
+        for name in ("widget", "denied"):
+            there.index.add(wheel(name, "1.0"))
+
+        async def names(view: Running) -> set[str]:
+            return {each["name"] for each in (await view.get("/simple/", {"Accept": JSON})).json()["projects"]}
+
+        assert await names(there.strict) == {"widget"}
+        assert await names(there.dev) == await names(there.proxy) == {"widget", "denied"}
+
+
+# One request for all
+
+
+async def test_two_views_asked_at_once_for_a_cold_project_cause_one_request_and_one_verification(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(tmp_path, strict=SIGNED, dev=RATCHET) as there:
+        signed = [there.publish(wheel("widget", f"1.{number}"), NOW - timedelta(days=30)) for number in range(3)]
+        broken, missing = wheel("widget", "2.0"), wheel("widget", "3.0")
+        forged = there.sigstore.provenance(broken.filename, "0" * 64, GENUINE, NOW - timedelta(days=20))
+        doubtful = [there.index.add(broken, provenance=forged)]
+        promised = {"provenance": f"{there.index.origin}/integrity/widget/3.0/{missing.filename}/provenance"}
+        doubtful.append(there.index.add(missing, entry=promised))
+        verified: list[str] = []
+        verifier = there.proxy.assembly.verifier
+        real = verifier.verify
+
+        async def counting(jobs: Any) -> Any:
+            verified.extend(job.filename for job in jobs)
+            return await real(jobs)
+
+        monkeypatch.setattr(verifier, "verify", counting)
+        stall = there.index.stall(there.index.page_path("widget"))
+        asking = [asyncio.create_task(view.listed("widget")) for view in (there.strict, there.dev, there.proxy)]
+        await stall.reached.wait()
+        stall.release.set()
+        good = {listed.built.filename for listed in signed}
+        assert await asyncio.gather(*asking) == [good] * 3
+        assert there.index.count(there.index.page_path("widget")) == 1
+        assert [there.index.count(listed.provenance_path) for listed in (*signed, *doubtful)] == [1] * 5
+        assert sorted(verified) == sorted([*good, broken.filename])
+
+        # The next renewal asks for what was doubtful once more, for all views together, and good evidence stays.
+        there.index.reset_log()
+        there.proxy.clock.now += timedelta(minutes=11)
+        assert await asyncio.gather(*(view.listed("widget") for view in (there.strict, there.dev))) == [good] * 2
+        for each in there.proxy.assembly.views:
+            await each.gate.revalidation.settled()
+        assert there.index.count(there.index.page_path("widget")) == 1
+        assert there.index.count(doubtful[1].provenance_path) == 1
+
+
+async def test_a_view_that_needs_no_evidence_does_not_wait_for_one_that_does(tmp_path: Path) -> None:
+    async with world(tmp_path, strict=CLOSED, dev=SIGNED) as there:
+        listed = there.publish(wheel("widget", "1.0"), NOW - timedelta(days=30))
+        stall = there.index.stall(listed.provenance_path)
+        slow = asyncio.create_task(there.dev.listed("widget"))
+        await stall.reached.wait()
+        assert await there.strict.listed("widget") == set()
+        assert not slow.done()
+        stall.release.set()
+        assert await slow == {listed.built.filename}
+
+
+async def test_a_view_takes_over_where_the_one_before_it_failed(tmp_path: Path) -> None:
+    async with world(tmp_path, strict=SIGNED) as there:
+        listed = there.publish(wheel("widget", "1.0"), NOW - timedelta(days=30))
+        there.index.fault(listed.provenance_path, Reply(404), times=1)
+        there.index.fault(there.index.page_path("widget"), Reply(404), times=1)
+        assert (await there.strict.get("/simple/widget/")).status == 404
+        assert (await there.dev.get("/simple/widget/")).status == 404, "an absence is remembered for all"
+        assert there.index.count(there.index.page_path("widget")) == 1
+        there.proxy.clock.now += timedelta(minutes=2)
+        assert await there.strict.withheld("widget") == {listed.built.filename: ["provenance-missing"]}
+        assert await there.dev.withheld("widget") == {listed.built.filename: ["provenance-missing"]}
+        there.proxy.clock.now += timedelta(minutes=11)
+        assert await there.dev.listed("widget") == await there.strict.listed("widget") == {listed.built.filename}
+
+
+async def test_one_download_for_clients_of_two_views_each_asked_by_its_own_policy_at_the_end(tmp_path: Path) -> None:
+    async with world(tmp_path, strict=RATCHET) as there:
+        listed = there.index.add(wheel("widget", "1.0", padding=300_000))
+        stall = there.index.stall(listed.path, after=200_000)
+        views = (there.strict, there.dev, there.proxy)
+        clients = [asyncio.create_task(view.get(view.files_path(listed))) for view in views]
+        await stall.reached.wait()
+        while there.proxy.assembly.store.blobs.shelf.usage().unfinished == 0:  # noqa: ASYNC110 - no event to await
+            await asyncio.sleep(0.01)
+        there.proxy.gate("strict").policy = load_policy(CLOSED, "strict.toml")
+        stall.release.set()
+        with pytest.raises((aiohttp.ClientError, ConnectionError)):
+            await clients[0]
+        assert [(await client).body for client in clients[1:]] == [listed.built.content] * 2
+        assert there.index.count(listed.path, "GET") == 1
+        assert not await serves(there.strict, listed), "it is here, and not for this view"
+
+
+async def test_a_replaced_document_reaches_every_view(tmp_path: Path) -> None:
+    named = SIGNED.replace('publishers = "any"', 'publishers = [{ kind = "GitHub", repository = "acme/widget" }]')
+    async with world(tmp_path, strict=named.replace("signed", "strict"), dev=named) as there:
+        listed = there.publish(wheel("widget", "1.0"), NOW - timedelta(days=30), STRANGER)
+        views = (there.strict, there.dev)
+        assert [await view.listed("widget") for view in views] == [set(), set()]
+        built = listed.built
+        listed.provenance = there.sigstore.provenance(built.filename, built.sha256, GENUINE, NOW - timedelta(days=30))
+        there.proxy.clock.now += timedelta(minutes=11)
+        for view in views:
+            await view.listed("widget")
+        await there.proxy.assembly.gate.revalidation.settled()
+        assert [await view.listed("widget") for view in views] == [{built.filename}] * 2
+        assert there.index.count(listed.provenance_path) == 2, "once, and once again for all views"
+
+
+# A ledger of facts
+
+
+async def test_a_stranger_whom_one_view_approves_is_not_established_in_another(tmp_path: Path) -> None:
+    async with world(tmp_path, strict=RATCHET, dev=OPEN) as there:
+        for number in range(3):
+            there.publish(wheel("widget", f"1.{number}"), NOW - timedelta(days=200 - number))
+        strange = there.publish(wheel("widget", "2.0"), NOW - timedelta(days=60), STRANGER)
+        genuine = there.publish(wheel("widget", "2.1"), NOW - timedelta(days=5))
+        again = there.publish(wheel("widget", "2.2"), NOW - timedelta(days=4), STRANGER)
+        for listed in (strange, genuine, again):
+            assert await serves(there.dev, listed), "the lax view sees it first, and the ledger remembers who signed"
+        history = await there.proxy.assembly.store.ledger.history("test", NormalizedName("widget"))
+        assert len({fact.identity for fact in history.established}) == 2
+        for _ in range(2):
+            assert not await serves(there.strict, strange)
+            assert not await serves(there.strict, again)
+            assert await serves(there.strict, genuine)
+            there.proxy.clock.now += timedelta(days=30)
+        assert await there.strict.withheld("widget") == {
+            strange.built.filename: ["publisher-changed"],
+            again.built.filename: ["publisher-changed"],
+        }

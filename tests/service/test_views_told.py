@@ -1,0 +1,159 @@
+"""Each view's policy changes by itself, and what is told of a view says which: log, metrics, audit trail."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from proxy.assembly import View
+from proxy.policy.document import load_policy
+from proxy.reload import PolicyWatch, following
+from proxy.telemetry import metrics
+from proxy.telemetry.chain import check, read_trail
+from tests.world.distributions import wheel
+from tests.world.index import Index
+from tests.world.proxy import Running
+from tests.world.served import served
+from tests.world.views import CLOSED, OPEN, serves, world
+
+# Reload
+
+
+def views_with_files(proxy: Running, directory: Path) -> list[View]:
+    """The running views, as if their policies came from files."""
+    return [
+        View(
+            settings=each.settings.model_copy(update={"policy": directory / f"{each.gate.view}.toml"}),
+            gate=each.gate,
+            roots=each.roots,
+        )
+        for each in proxy.assembly.views
+    ]
+
+
+async def test_a_changed_policy_acts_on_its_view_alone_and_a_bad_one_leaves_the_others_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with world(tmp_path, strict=OPEN, dev=OPEN) as there:
+        listed = there.index.add(wheel("widget", "1.0"))
+        views = (there.proxy, there.strict, there.dev)
+        assert [await serves(view, listed) for view in views] == [True, True, True]
+        files = {name: tmp_path / f"{name}.toml" for name in ("default", "strict", "dev")}
+        watches = {name: PolicyWatch(path, there.proxy.gate(name), settle=0) for name, path in files.items()}
+        for path in files.values():
+            path.write_text(OPEN)
+        assert [await watch.look() for watch in watches.values()] == [False, False, False]
+        files["strict"].write_text(CLOSED)
+        files["dev"].write_text("version = 2")
+        caplog.clear()
+        assert [await watch.look() for watch in watches.values()] == [False, True, False]
+        assert [await serves(view, listed) for view in views] == [True, False, True]
+        told = {(each.getMessage(), getattr(each, "fields", {}).get("view")) for each in caplog.records}
+        assert {("policy-refused", "dev")} <= told
+        assert watches["dev"].refused is not None
+        shown = (await there.proxy.get("/metrics")).body.decode()
+        assert 'assay_policy_refused{view="dev"} 1.0' in shown
+        assert 'assay_policy_refused{view="strict"} 0.0' in shown
+        files["strict"].write_text(OPEN)
+        assert await watches["strict"].look()
+        assert [await serves(view, listed) for view in views] == [True, True, True]
+        assert there.index.count(there.index.page_path("widget")) == 1, "a reload judges anew; it fetches nothing"
+
+
+async def test_one_sighup_asks_for_every_views_policy(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="assay")
+    ended = OPEN + '[[waivers]]\nprojects = ["a"]\nversions = "==1"\nuploaded-before = 2020-01-01\nlifts = ["yanked"]\n'
+    ended += 'expires = 2020-01-02\nreason = "old"\n'
+    async with world(tmp_path, strict=ended, dev=OPEN) as there:
+        views = views_with_files(there.proxy, tmp_path)
+        for view, text in zip(views, (OPEN, ended, OPEN), strict=True):
+            assert view.settings.policy is not None
+            view.settings.policy.write_text(text)
+        built_in = View(settings=there.proxy.assembly.views[0].settings, gate=views[0].gate, roots=views[0].roots)
+        async with following([built_in, *views[1:]]):
+            (tmp_path / "dev.toml").write_text(CLOSED)
+            os.kill(os.getpid(), signal.SIGHUP)
+
+            def told() -> set[tuple[str, str | None]]:
+                return {(each.getMessage(), getattr(each, "fields", {}).get("view")) for each in caplog.records}
+
+            wanted = {
+                ("policy-kept", None),
+                ("policy-kept", "strict"),
+                ("policy-reloaded", "dev"),
+                ("waiver-over", "strict"),
+            }
+            async with asyncio.timeout(20):
+                while not wanted <= told():  # noqa: ASYNC110 - the log is what is waited for
+                    await asyncio.sleep(0.05)
+        assert ("waiver-over", None) not in told()
+        assert there.proxy.gate("dev").policy == load_policy(CLOSED, "dev")
+
+
+# Who says so
+
+
+async def test_metrics_log_and_trail_name_the_view(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="assay")
+    audit = {"path": str(tmp_path / "audit.jsonl")}
+    waived = CLOSED + '[[waivers]]\nname = "w"\nprojects = ["a"]\nversions = "==1"\nuploaded-before = 2020-01-01\n'
+    waived += 'lifts = ["yanked"]\nexpires = 2099-01-01\nreason = "old"\n'
+    async with world(tmp_path, strict=waived, dev=OPEN, audit=audit) as there:
+        listed = there.index.add(wheel("widget", "1.0"))
+        refusals = metrics.REFUSALS.labels("strict", "file", "closed", "denied")
+        before = refusals._value.get()
+        for view, status in ((there.strict, 403), (there.dev, 200), (there.proxy, 200)):
+            assert (await view.get(view.files_path(listed))).status == status
+        assert refusals._value.get() == before + 1
+        shown = (await there.proxy.get("/metrics")).body.decode()
+        for name in ("default", "strict", "dev"):
+            assert (
+                f'assay_policy{{digest="{there.proxy.gate(name).policy.digest[:12]}",mode="enforce",view="{name}"}} 1'
+                in shown
+            )
+        assert 'assay_waiver_expires_timestamp_seconds{view="strict",waiver="w"}' in shown
+        assert 'assay_files_listed{verdict="withheld",view="strict"} 1.0' in shown
+        assert 'assay_files_listed{verdict="approved",view="dev"} 1.0' in shown
+        requests = [each.__dict__["fields"] for each in caplog.records if each.getMessage() == "request"]
+        assert [each.get("view") for each in requests] == ["strict", "dev", None, None]
+        refused = [each.__dict__["fields"] for each in caplog.records if each.getMessage() == "file-refused"]
+        assert [each["view"] for each in refused] == ["strict"]
+        await there.dev.get(there.dev.files_path(listed))
+    lines = await asyncio.to_thread(lambda: list(read_trail(tmp_path / "audit.jsonl")))
+    assert check(lines).faults == ()
+    assert [(line.fields["event"], line.fields.get("view")) for line in lines] == [
+        ("refused", "strict"),
+        ("served", "dev"),
+        ("served", None),
+        ("served", "dev"),
+    ]
+
+
+async def test_the_command_serves_every_view_and_says_where_each_is(tmp_path: Path) -> None:
+    (tmp_path / "closed.toml").write_text(CLOSED, "utf-8")
+    more = '[[views]]\nname = "strict"\npath = "strict"\npolicy = "closed.toml"\n'
+    async with Index() as index, aiohttp.ClientSession() as session:
+        listed = index.add(wheel("widget", "1.0"))
+        async with served(index, tmp_path, policy=OPEN, more=more) as proxy:
+
+            async def status(prefix: str) -> int:
+                async with session.get(f"{proxy.origin}{prefix}{Running.files_path(listed)}") as answer:
+                    await answer.read()
+                    return answer.status
+
+            assert [await status(""), await status("/strict")] == [200, 403]
+            [opened] = [each for each in proxy.log if each["event"] == "view-open"]
+            assert (opened["view"], opened["index"]) == ("strict", f"{proxy.origin}/strict/simple/")
+            assert opened["policy"] == str(tmp_path / "closed.toml")
+            (tmp_path / "closed.toml").write_text(OPEN, "utf-8")
+            proxy.process.send_signal(signal.SIGHUP)
+            async with asyncio.timeout(20):
+                while "policy-reloaded" not in {each["event"] for each in proxy.log}:  # noqa: ASYNC110 - another process
+                    await asyncio.sleep(0.05)
+            assert [await status(""), await status("/strict")] == [200, 200]
+            assert [each["view"] for each in proxy.log if each["event"] == "policy-reloaded"] == ["strict"]

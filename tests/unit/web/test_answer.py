@@ -1,0 +1,104 @@
+"""An answer in one write is, byte for byte, an HTTP/1.1 answer: seen from the other end of a socket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+
+import pytest
+from aiohttp import web
+
+from proxy.web.answer import Answer
+
+BODIES = [b"", b"x", b"y" * 65_536, b"z" * 3_000_000]
+
+
+@asynccontextmanager
+async def answering(make: Callable[[], Answer]) -> AsyncIterator[int]:
+    """A server that gives one answer to everything; its port."""
+
+    async def answer(_request: web.BaseRequest) -> web.StreamResponse:
+        return make()
+
+    server = web.Server(answer, access_log=None)
+    listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+    try:
+        yield listener.sockets[0].getsockname()[1]
+    finally:
+        listener.close()
+        await server.shutdown(1)
+
+
+async def told(port: int, *requests: str) -> bytes:
+    """All that comes back on one connection, until the server closes it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write("".join(requests).encode())
+    answer = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    return answer
+
+
+def taken_apart(answer: bytes) -> tuple[str, dict[str, str], bytes]:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status, *lines = head.decode().split("\r\n")
+    return status, dict(line.split(": ", 1) for line in lines), body
+
+
+@pytest.mark.parametrize("body", BODIES)
+async def test_head_and_body_arrive_whole(body: bytes) -> None:
+    async with answering(lambda: Answer(headers={"ETag": '"a"', "X-Name": "é"}, body=body)) as port:
+        status, headers, found = taken_apart(await told(port, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"))
+    assert status == "HTTP/1.1 200 OK"
+    assert (headers["ETag"], headers["X-Name"], headers["Connection"]) == ('"a"', "é", "close")
+    assert headers["Content-Length"] == str(len(body))
+    assert headers["Date"].endswith(" GMT")
+    assert found == body
+
+
+async def test_a_head_request_gets_the_length_and_no_body() -> None:
+    async with answering(lambda: Answer(headers={}, body=b"twelve bytes")) as port:
+        _, headers, body = taken_apart(await told(port, "HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"))
+    assert (headers["Content-Length"], body) == ("12", b"")
+
+
+async def test_what_is_not_modified_has_neither_body_nor_length() -> None:
+    async with answering(lambda: Answer(headers={"ETag": '"a"'}, status=HTTPStatus.NOT_MODIFIED)) as port:
+        asked = "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        answer = await told(port, *asked)
+    first, second, nothing = answer.split(b"\r\n\r\n")
+    assert first.startswith(b"HTTP/1.1 304 Not Modified\r\n")
+    assert second.startswith(b"HTTP/1.1 304 Not Modified\r\n")
+    assert b"Content-Length" not in answer
+    assert nothing == b""
+
+
+async def test_a_connection_takes_many_requests_and_an_old_client_is_told_so() -> None:
+    async with answering(lambda: Answer(headers={}, body=b"ok")) as port:
+        keeps = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+        answer = await told(port, keeps, keeps, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        old = await told(port, "GET / HTTP/1.0\r\n\r\n")
+        older = "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+        kept = await told(port, older, "GET / HTTP/1.0\r\n\r\n")
+    assert answer.count(b"HTTP/1.1 200 OK") == 3
+    assert b"Connection: close" in old
+    assert kept.count(b"HTTP/1.1 200 OK") == 2
+    assert kept.count(b"Connection: keep-alive") == 1
+
+
+@pytest.mark.parametrize("value", ["a\r\nSet-Cookie: b", "a\nb", "a\rb"])
+def test_a_header_cannot_break_out_of_its_line(value: str) -> None:
+    with pytest.raises(ValueError, match="line break"):
+        Answer(headers={"X-Name": value})._head(old=False)
+    assert b"X-Name: ab\r\n" in Answer(headers={"X-Name": "ab"})._head(old=False)
+
+
+async def test_its_headers_can_be_read_and_its_length_not_changed() -> None:
+    answer = Answer(headers={"etag": '"a"'}, body=b"abc")
+    assert (answer.status, answer.reason, answer.headers["ETag"], answer.content_length) == (200, "OK", '"a"', 3)
+    assert not answer.prepared
+    with pytest.raises(RuntimeError):
+        answer.content_length = 4
+    with pytest.raises(RuntimeError):
+        await answer.write_eof()

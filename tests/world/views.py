@@ -1,0 +1,91 @@
+"""A proxy with three views in front of a test index: one at ``/``, a strict one, and one for developers.
+
+::
+
+    async with world(tmp_path, strict=POLICY, dev=POLICY) as there:
+        there.proxy, there.strict, there.dev          # `Running`: each asks within its view
+        await serves(there.strict, listed)            # True, False; fails where two routes disagree
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from proxy.config import Configuration
+from tests.world.distributions import Built
+from tests.world.index import Index, Listed
+from tests.world.proxy import Running, configured, running
+from tests.world.sigstore import GitHub, PrivateSigstore, Signer
+
+OPEN = 'version = 1\n[[rules]]\nname = "open"\nprojects = ["*"]\nratchet = "off"\n'
+CLOSED = 'version = 1\n[[rules]]\nname = "closed"\nprojects = ["*"]\ndeny = "nothing today"\n'
+RATCHET = 'version = 1\n[[rules]]\nname = "everything"\nprojects = ["*"]\n'
+SIGNED = OPEN.replace("open", "signed") + 'attestations = "required"\npublishers = "any"\n'
+VIEWS = [{"name": "strict", "path": "/strict/"}, {"name": "dev", "path": "/teams/dev/"}]
+GENUINE, STRANGER = GitHub(repository="acme/widget"), GitHub(repository="mallory/widget")
+
+
+def with_views(index: Index, directory: Path, sigstore: PrivateSigstore | None = None, **tables: Any) -> Configuration:
+    return configured(index, directory / "assay", sigstore, views=VIEWS, **tables)
+
+
+@dataclass(frozen=True)
+class World:
+    """An index, a Sigstore, and a proxy with a view for everybody, a strict one and a lax one."""
+
+    index: Index
+    sigstore: PrivateSigstore
+    proxy: Running
+
+    @property
+    def strict(self) -> Running:
+        return self.proxy.within("/strict/")
+
+    @property
+    def dev(self) -> Running:
+        return self.proxy.within("/teams/dev/")
+
+    def publish(self, built: Built, when: datetime, signer: Signer | None = GENUINE) -> Listed:
+        document = None
+        if signer is not None:
+            document = self.sigstore.provenance(built.filename, built.sha256, signer, when)
+        return self.index.add(built, upload_time=when, provenance=document)
+
+
+@asynccontextmanager
+async def world(
+    tmp_path: Path, *, strict: str, dev: str = OPEN, policy: str = OPEN, **tables: Any
+) -> AsyncIterator[World]:
+    sigstore = PrivateSigstore()
+    async with Index() as index:
+        configuration = with_views(index, tmp_path, sigstore, **tables)
+        policies = {"strict": strict, "dev": dev}
+        async with running(index, tmp_path, policy=policy, policies=policies, configuration=configuration) as proxy:
+            yield World(index, sigstore, proxy)
+
+
+async def serves(view: Running, listed: Listed) -> bool:
+    """Whether this view lists and serves a file, the same on every route."""
+    path, project = view.files_path(listed), listed.built.project
+    shown = listed.built.filename in await view.listed(project)
+    html = (await view.get(f"/simple/{project}/", {"Accept": "text/html"})).body.decode()
+    assert (f'href="../..{path}#' in html) == shown
+    answers = [
+        await view.get(path),
+        await view.head(path),
+        await view.get(path, {"Range": "bytes=0-9"}),
+        await view.get(f"{path}.metadata"),
+        await view.get(listed.provenance_path),
+    ]
+    if shown:
+        expected = [200, 200, 206, 200, 200 if listed.provenance else 404]
+        assert [answer.status for answer in answers] == expected
+        assert answers[0].body == listed.built.content
+    else:
+        assert {answer.status for answer in answers} == {403}
+    return shown
