@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from urllib.request import getproxies_environment
 
-from proxy.attestation.refresh import Refresher, refreshers
+from proxy.attestation.renewer import RenewerApart, renewers_apart
 from proxy.attestation.roots import TrustRoots, load_roots
 from proxy.attestation.workers import Verifier
 from proxy.config import Configuration
@@ -92,16 +92,16 @@ def read_policies(configuration: Configuration) -> dict[str, Policy]:
     return {view.name: read_policy(view.policy) for view in configuration.all_views}
 
 
-def read_trust(configuration: Configuration, state: Path) -> tuple[TrustRoots, tuple[Refresher, ...]]:
-    """The trust roots, as last renewed under `state`, and what renews them. Blocking.
+async def read_trust(configuration: Configuration, state: Path) -> tuple[TrustRoots, tuple[RenewerApart, ...]]:
+    """The trust roots, as last renewed under `state`, and what renews them.
 
     Raises:
         ConfigurationError: a root cannot be read, or is none.
     """
     trust = configuration.trust
-    renewers = refreshers([trust.root] if trust.refreshes else [], state)
-    renewed = [root for renewer in renewers if (root := renewer.last_good()) is not None]
-    return load_roots(trust, Path.cwd(), renewed=renewed), renewers
+    renewers = renewers_apart([trust.root] if trust.refreshes else [], state)
+    renewed = [root for renewer in renewers if (root := await renewer.last_good()) is not None]
+    return await asyncio.to_thread(lambda: load_roots(trust, Path.cwd(), renewed=renewed)), renewers
 
 
 async def _pause(attempt: int, retry_after: float | None) -> bool:
@@ -188,7 +188,7 @@ async def _verifier(
     stack: AsyncExitStack, configuration: Configuration, trust_state: Path | None, clock: Callable[[], datetime]
 ) -> Verifier:
     state = trust_state or configuration.storage.directory
-    trusted, renewers = await asyncio.to_thread(read_trust, configuration, state)
+    trusted, renewers = await read_trust(configuration, state)
     verifier = Verifier(trusted, configuration.verification)
     await verifier.start()
     stack.push_async_callback(verifier.close)

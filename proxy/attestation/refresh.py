@@ -16,7 +16,6 @@ Reading, in order: the TUF specification 1.0 section 5 (client workflow), `tuf.n
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,14 +32,10 @@ from tuf.ngclient.updater import Updater
 
 from proxy import telemetry
 from proxy.attestation.keys import load_keys
+from proxy.attestation.renewer import REPOSITORIES
 from proxy.attestation.roots import TrustRoot, bundled, check_content
 from proxy.errors import AssayError, ConfigurationError, NotFoundError
 
-REPOSITORIES: Final = {
-    "sigstore": "https://tuf-repo-cdn.sigstore.dev",
-    "sigstore-staging": "https://tuf-repo-cdn.sigstage.dev",
-}
-"""Where each bundled root is renewed from."""
 _TARGET: Final = "trusted_root.json"
 _RENEWED: Final = "renewed"
 """An empty file; its time is when the root was last known to be current."""
@@ -124,11 +119,23 @@ class Refresher:
             None when there is none, or none that can be proven, which is logged.
         """
         try:
-            with contextlib.suppress(FileNotFoundError):
-                return self._proven()
-        except (RepositoryError, OSError, ValueError, KeyError, ConfigurationError) as error:
+            return self.proven()
+        except RefreshError as error:
             telemetry.warning("trust-root-not-proven", root=self.name, directory=str(self.directory), error=str(error))
-        return None
+            return None
+
+    def proven(self) -> TrustRoot | None:
+        """As `last_good`; None where there is nothing.
+
+        Raises:
+            RefreshError: what is there cannot be proven.
+        """
+        try:
+            return self._proven()
+        except FileNotFoundError:
+            return None
+        except (RepositoryError, OSError, ValueError, KeyError, ConfigurationError) as error:
+            raise RefreshError(str(error)) from error
 
     def _proven(self) -> TrustRoot:
         if stat.S_IMODE(self.directory.stat().st_mode) & 0o022:

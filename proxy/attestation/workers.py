@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -21,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from proxy import telemetry
-from proxy.attestation import wire
+from proxy.attestation import apart, wire
 from proxy.attestation.roots import TrustRoot, TrustRoots, still_stands
 from proxy.attestation.settings import VerificationSettings
 from proxy.attestation.wire import Job
@@ -39,14 +38,6 @@ _CLOSING_SECONDS: Final = 2.0
 _RESTART_SECONDS: Final = 0.5
 """Before a worker that died at once is started again: a broken installation must not spin."""
 _CLOSING: Final = "the verifier is closing"
-_BOOT: Final = """
-import sys
-sys.path[:] = sys.argv[2:]
-from proxy.attestation.watch import begin
-begin(int(sys.argv[1]))
-from proxy.attestation.worker import main
-main()
-"""
 _Work: TypeAlias = Callable[[Sequence[Job], TrustRoots], Awaitable[bytes]]
 """Takes a batch, gives the answer to it in the language of `wire`; never raises for a reason of the batch's."""
 
@@ -68,17 +59,7 @@ class _Worker:
     async def ready(self) -> asyncio.subprocess.Process:
         if self.running is None or self.running.returncode is not None:
             self.roots = None
-            # -P: the working directory is no place to import from; the same path as ours is.
-            self.running = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-P",
-                "-c",
-                _BOOT,
-                str(os.getpid()),
-                *(entry for entry in sys.path if entry),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-            )
+            self.running = await apart.started("proxy.attestation.worker")
         return self.running
 
     async def work(self, jobs: Sequence[Job], roots: TrustRoots) -> bytes:

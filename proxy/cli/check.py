@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 from collections.abc import Mapping
 
@@ -26,7 +27,7 @@ def main(options: argparse.Namespace) -> int:
     """
     configuration = load_configuration(options.config, os.environ)
     policies = read_policies(configuration)
-    roots, _ = read_trust(configuration, configuration.storage.directory)
+    roots, _ = asyncio.run(read_trust(configuration, configuration.storage.directory))
     Authorizations(configuration.indexes, os.environ)
     authorities(configuration.indexes)
     _try_server(configuration.server)

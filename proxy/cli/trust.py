@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import sys
@@ -23,7 +24,7 @@ def main(options: argparse.Namespace) -> int:
     """
     configuration = load_configuration(options.config, os.environ)
     state = configuration.storage.directory
-    roots, _ = read_trust(configuration, state)
+    roots, _ = asyncio.run(read_trust(configuration, state))
     failures: tuple[str, ...] = ()
     if options.action == "refresh":
         roots, failures = refresh_all(roots, refreshers([configuration.trust.root], state))

@@ -7,6 +7,7 @@ page or the ledger can tell (its age, other files, the digest first seen) is not
 from __future__ import annotations
 
 import argparse
+import asyncio
 import hashlib
 import json
 import os
@@ -42,7 +43,7 @@ def main(options: argparse.Namespace) -> int:
         ConfigurationError: a file that cannot be read.
     """
     configuration = load_configuration(options.config, os.environ)
-    roots, _ = read_trust(configuration, configuration.storage.directory)
+    roots, _ = asyncio.run(read_trust(configuration, configuration.storage.directory))
     document = _read(options.provenance)
     try:
         file = local_file(options.file)

@@ -1,6 +1,6 @@
 """Trust roots renewed on a timer, never in the way of a request; the last good one stays in force.
 
-Owns the timer alone: how a root is renewed and proven is `attestation.refresh`'s, what a new root means for recorded
+Owns the timer alone: how a root is renewed and proven is `attestation`'s, what a new root means for recorded
 evidence is `Proofs`'.
 """
 
@@ -11,14 +11,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
 from proxy import telemetry
-from proxy.attestation.refresh import Refresher
+from proxy.attestation.renewer import Renewer
 from proxy.attestation.settings import TrustSettings
 from proxy.attestation.workers import Verifier
 
 
 async def renew_for_ever(
     verifier: Verifier,
-    refreshers: Sequence[Refresher],
+    refreshers: Sequence[Renewer],
     settings: TrustSettings,
     clock: Callable[[], datetime],
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.attestation import workers
+from proxy.attestation import apart
 from proxy.attestation.roots import TrustRoots
 from proxy.attestation.settings import VerificationSettings
 from proxy.attestation.workers import Job, Verifier, default_workers
@@ -154,7 +154,7 @@ async def test_workers_killed_between_batches_are_replaced(sigstore: PrivateSigs
 async def test_documents_that_kill_every_worker_are_our_failure_and_nothing_hangs(
     sigstore: PrivateSigstore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers, "_BOOT", "raise SystemExit(3)")
+    monkeypatch.setattr(apart, "_BOOT", "raise SystemExit(3)")
     verifier = Verifier(roots_of(sigstore), settings(1))
     await verifier.start()
     with pytest.raises(VerificationUnavailableError, match="died"):
@@ -291,13 +291,13 @@ def test_no_worker_outlives_its_owner_by_two_seconds(state: str, tmp_path: Path)
 
 _LIGHT = """
 import sys
-import proxy.attestation.workers, proxy.attestation.codec, proxy.attestation.roots, proxy.attestation.settings
+import proxy.attestation.codec, proxy.cli.serve
 heavy = {"sigstore", "pypi_attestations", "cryptography", "tuf", "multiprocessing"} & set(sys.modules)
 assert not heavy, heavy
 """
 
 
-def test_the_owners_side_imports_nothing_heavy() -> None:
+def test_what_serves_imports_nothing_heavy() -> None:
     ran = subprocess.run(
         [sys.executable, "-c", _LIGHT], capture_output=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
