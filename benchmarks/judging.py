@@ -37,8 +37,11 @@ POLICIES = {
 def a_page(count: int) -> Project:
     """Ten files to a release, an hour apart."""
     files = []
+    text, parsed = "", Version("0")
     for number in range(count):
         version = f"{number // 1000}.{number // 10 % 100}.0"
+        if version != text:
+            text, parsed = version, Version(version)  # one object a release, as parsing makes them
         filename = f"widget-{version}-cp3{number % 10}-none-any.whl"
         location = f"files.example/packages/{filename}"
         files.append(
@@ -47,9 +50,7 @@ def a_page(count: int) -> Project:
                 url=f"https://{location}",
                 location=location,
                 route=location,
-                distribution=Distribution(
-                    project=canonicalize_name("widget"), version=Version(version), kind=Kind.WHEEL
-                ),
+                distribution=Distribution(project=canonicalize_name("widget"), version=parsed, kind=Kind.WHEEL),
                 sha256=Sha256(f"{number:064x}"),
                 upload_time=NOW - timedelta(hours=count - number),
                 provenance=f"https://files.example/integrity/{filename}",
@@ -59,17 +60,18 @@ def a_page(count: int) -> Project:
 
 
 def evidence_for(project: Project, *, attested: bool) -> dict[tuple[str, Sha256], Evidence]:
-    claims = Claims(
-        kind=PublisherKind.GITHUB,
-        issuer="https://token.actions.githubusercontent.com",
-        san="https://github.com/octo/widget/.github/workflows/release.yml@refs/tags/v1",
-        repository="octo/widget",
-        repository_id="1",
-        workflow=".github/workflows/release.yml",
-    )
     found: dict[tuple[str, Sha256], Evidence] = {}
     for number, file in enumerate(project.files):
         logged = file.upload_time or NOW
+        claims = Claims(
+            kind=PublisherKind.GITHUB,
+            issuer=fresh("https://token.actions.githubusercontent.com"),
+            san=fresh("https://github.com/octo/widget/.github/workflows/release.yml@refs/tags/v1"),
+            repository=fresh("octo/widget"),
+            repository_id=fresh("1001"),
+            workflow=fresh(".github/workflows/release.yml"),
+            trigger=fresh("release"),
+        )
         one = Attestation(
             trust_root="sigstore",
             bundle=0,
@@ -84,6 +86,11 @@ def evidence_for(project: Project, *, attested: bool) -> dict[tuple[str, Sha256]
         if file.sha256 is not None:
             found[file.filename, file.sha256] = Attested(attestations=(one,)) if attested else Unattested()
     return found
+
+
+def fresh(text: str) -> str:
+    """An equal string of its own, as each document has: its hash is not known yet."""
+    return text.encode().decode()
 
 
 def judged(

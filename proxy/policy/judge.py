@@ -214,8 +214,9 @@ def _releases(files: tuple[File, ...], history: History) -> dict[Version, dateti
     first: dict[Version, datetime] = {}
     for file in files:
         # The clock plays no part: what appears only now is the first of its release, or later than the first.
-        time = base_time(file, history, _LAST)
-        if time is None and (seen := history.files.get(file.filename)) is not None:
+        seen = history.files.get(file.filename)
+        time = base_time(file, seen, history, _LAST)
+        if time is None and seen is not None:
             time = seen.first_seen  # by then it was there
         if file.distribution is not None and time is not None:
             version = file.distribution.version
@@ -241,15 +242,16 @@ class _Sitting:
         exhibits = self._exhibits(terms)
         found: list[Verdict] = [None] * len(exhibits)  # type: ignore[list-item]  # each is filled in below
         wheels = _wheels(self.project.files) if terms.whole else frozenset()
-        context, now = self.context, self.now
+        context, now, continuity, pins = self.context, self.now, self.context.continuity, terms.pins
         for place in _in_order(exhibits, terms, context):
             each = exhibits[place]
             verdict = found[place] = decide(each, terms, context, now)
             if each.evidence is None:
-                context.continuity.open = context.continuity.open or isinstance(verdict, Undecided)
+                if isinstance(verdict, Undecided):
+                    continuity.open = True
             elif (each.counted or context.facts) and isinstance(verdict, Approved):
                 # A pin approves "exactly that file", so that it speaks for no other.
-                if each.file.sha256 in terms.pins or (terms.whole and builds_on_wheels(each, wheels)):
+                if (pins and each.file.sha256 in pins) or (terms.whole and builds_on_wheels(each, wheels)):
                     continue
                 if not each.familiar:
                     remember(each, terms, context, now)
