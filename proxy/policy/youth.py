@@ -9,12 +9,14 @@ from __future__ import annotations
 from dataclasses import FrozenInstanceError
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import NoReturn, TypeAlias, final
+from typing import Final, NoReturn, TypeAlias, final
 
 from proxy.policy.times import show
 from proxy.policy.verdict import Code, Reason, make_reason
 from proxy.units import format_duration
 
+_PAIR: Final = 2
+"""From two on a larger unit says enough."""
 _Told: TypeAlias = tuple[Code, str | None, str, str | None, str | None, datetime | None]
 
 
@@ -30,12 +32,12 @@ class TooYoung(Reason):
     def message(self) -> str:
         """How old it is, how old it has to be, and when it will be."""
         until = show(self.until) if self.until is not None else "no instant"
-        return f"it is {self.found}, the rule asks for {_asked(self._wanted)}: allowed from {until}"
+        return f"it is {span(self._age)} old, the rule asks for {_asked(self._wanted)[0]}: allowed from {until}"
 
     @property
     def expected(self) -> str:
         """``at least 3 days old``."""
-        return f"at least {_asked(self._wanted)} old"
+        return _asked(self._wanted)[1]
 
     @property
     def found(self) -> str:
@@ -74,14 +76,18 @@ def too_young(rule: str | None, age: timedelta, wanted: timedelta, until: dateti
 
 def span(span: timedelta) -> str:
     """``2 days``, ``5 hours``, ``0 minutes``: whole units, rounded down."""
+    if span.days >= _PAIR:
+        return f"{span.days} days"
     minutes = max(0, span.days * 1440 + span.seconds // 60)
-    for unit, length in (("day", 1440), ("hour", 60)):
-        if minutes >= 2 * length:
-            return f"{minutes // length} {unit}s"
+    if minutes >= _PAIR * 60:
+        return f"{minutes // 60} hours"
     return f"{minutes} minute{'' if minutes == 1 else 's'}"
 
 
-_asked = lru_cache(maxsize=64)(format_duration)
+@lru_cache(maxsize=64)
+def _asked(wanted: timedelta) -> tuple[str, str]:
+    asked = format_duration(wanted)
+    return asked, f"at least {asked} old"
 
 
 def _told(reason: Reason) -> _Told:
