@@ -7,6 +7,7 @@ decides, and every one that applies is reported.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TypeAlias
 
@@ -46,7 +47,7 @@ def decide(exhibit: Exhibit, terms: Terms, context: Context, now: datetime) -> V
     forged = isinstance(evidence, Forged)
     if not is_sound_and_plain or reasons or terms.pins or forged:
         if is_sound_and_plain and len(reasons) == 1 and not (terms.pins or terms.exemptions) and not forged:
-            return _withheld(exhibit, terms, reasons, enforced=False)
+            return _withheld(exhibit, terms, exhibit.doubts or reasons, enforced=False)
         enforced = _NOTHING if is_sound_and_plain else _enforced(exhibit, terms, context, now)
         return _contested(exhibit, terms, now, enforced, unmet)
     if is_open:
@@ -197,7 +198,7 @@ def _pinned(exhibit: Exhibit, terms: Terms, despite: list[Reason]) -> Approved:
 
 
 def _withheld(
-    exhibit: Exhibit, terms: Terms, reasons: list[Reason], *, enforced: bool, expiry: datetime | None = None
+    exhibit: Exhibit, terms: Terms, reasons: Sequence[Reason], *, enforced: bool, expiry: datetime | None = None
 ) -> Withheld:
     return withhold(
         exhibit.file,
@@ -209,7 +210,7 @@ def _withheld(
     )
 
 
-def _soonest(reasons: list[Reason], expiry: datetime | None) -> datetime | None:
+def _soonest(reasons: Sequence[Reason], expiry: datetime | None) -> datetime | None:
     if len(reasons) == 1 and expiry is None:
         return reasons[0].until
     instants = [reason.until for reason in reasons if reason.until is not None]

@@ -15,14 +15,19 @@ WIDGET = NormalizedName("widget")
 NAMES = st.sampled_from(["widget", "Widget", "wid.get", "wid_get", "other", "a__b", "_", ""])
 VERSIONS = st.sampled_from(["1.0", "1.0.0", "v1", "1!2+a_b", "1.0.post1", "x", ""])
 TAGS = st.sampled_from(
-    ["py3-none-any", "py2.py3-none-any", "1-py3-none-any", "1a-py3-none-any", "a-py3-none-any", "-py3-none-any"]
-    + [
+    [
+        "py3-none-any",
+        "py2.py3-none-any",
         "cp313-cp313-manylinux_2_28_x86_64",
+        "1-py3-none-any",
+        "1a-py3-none-any",
+        "a-py3-none-any",
+        "-py3-none-any",
+        "py3-none-any-more",
         "py3-none",
         "py3--any",
-        "3py-none-any",
-        "py3-none-any-more",
         "py3..-none-any",
+        "3py-none-any",
         "",
     ]
 )
