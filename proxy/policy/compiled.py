@@ -164,6 +164,8 @@ class Terms:
     """And of the requirements, whether none but age, provenance and the ratchet may fail."""
     any_bundle: bool
     """Whether nothing is asked of attestations beside their publisher."""
+    any_trusted: bool
+    """Nor of that but to be a Trusted Publisher."""
     asks_of_page: bool
     """Whether anything is asked beside age, provenance and the index."""
 
@@ -196,6 +198,7 @@ def terms(policy: Policy, name: NormalizedName) -> Terms:
     asks_of_page = merged.yanked == "deny" or any(
         (merged.uploaded_before, merged.late_files is not None, merged.types, merged.project_status)
     )
+    any_bundle = not (merged.trust or merged.builder or merged.predicates)
     return Terms(
         label=label,
         mode=(rule.mode if rule else None) or policy.mode,
@@ -227,7 +230,8 @@ def terms(policy: Policy, name: NormalizedName) -> Terms:
         noting=tuple(each for each in publishers or () if each.environment is not None),
         is_plain=is_plain,
         is_lean=is_plain and rule is not None and not rule.pins and merged.indexes is None and not asks_of_page,
-        any_bundle=not (merged.trust or merged.builder or merged.predicates),
+        any_bundle=any_bundle,
+        any_trusted=any_bundle and publishers is None,
         asks_of_page=asks_of_page,
     )
 

@@ -200,14 +200,8 @@ def _pinned(exhibit: Exhibit, terms: Terms, despite: list[Reason]) -> Approved:
 def _withheld(
     exhibit: Exhibit, terms: Terms, reasons: Sequence[Reason], *, enforced: bool, expiry: datetime | None = None
 ) -> Withheld:
-    return withhold(
-        exhibit.file,
-        tuple(reasons),
-        enforced=enforced,
-        rule=terms.label,
-        evidence=exhibit.evidence,
-        changes_at=_soonest(reasons, expiry),
-    )
+    changes_at = _soonest(reasons, expiry)
+    return withhold(exhibit.file, tuple(reasons), enforced, terms.label, exhibit.evidence, changes_at)
 
 
 def _soonest(reasons: Sequence[Reason], expiry: datetime | None) -> datetime | None:

@@ -7,7 +7,7 @@ an earlier page of ours lacked it" (POLICY.md).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -100,7 +100,16 @@ def exhibit(file: File, evidence: Evidence | None, terms: Terms, context: Contex
     if evidence is None:
         return Exhibit(file, None, (), (), time, None, seen)
     counted, doubts = count(evidence, terms)
-    published, logged = _logged(evidence, counted) if isinstance(evidence, Attested) else _NEVER
+    if not isinstance(evidence, Attested):
+        return Exhibit(file, evidence, counted, doubts, time, None, seen)
+    if len(evidence.attestations) == 1:
+        only = evidence.attestations[0]
+        logged: datetime | None = only.integrated_time
+        published = logged if counted and only.predicate_type == PUBLISH else None
+    else:
+        # The first, so that an attestation added later doesn't make a file look backdated.
+        logged = _first(evidence.attestations)
+        published = _first(each for each in counted if each.predicate_type == PUBLISH)
     if published is not None and (time is None or published > time):
         time = published
     return Exhibit(file, evidence, counted, doubts, time, logged, seen)
@@ -127,17 +136,5 @@ def existed(exhibit: Exhibit, now: datetime) -> datetime:
     return now if exhibit.seen is None else exhibit.seen.first_seen
 
 
-_NEVER = (None, None)
-
-
-def _logged(evidence: Attested, counted: tuple[Attestation, ...]) -> tuple[datetime | None, datetime | None]:
-    """When the log took the first publish attestation that counts, and the first of all.
-
-    The first, so that an attestation added later doesn't make a file look backdated.
-    """
-    found = evidence.attestations
-    if len(found) == 1:
-        only = found[0].integrated_time
-        return only if counted and found[0].predicate_type == PUBLISH else None, only
-    published = (each.integrated_time for each in counted if each.predicate_type == PUBLISH)
-    return min(published, default=None), min((each.integrated_time for each in found), default=None)
+def _first(attestations: Iterable[Attestation]) -> datetime | None:
+    return min((each.integrated_time for each in attestations), default=None)

@@ -26,8 +26,11 @@ def count(evidence: Evidence | None, terms: Terms) -> tuple[tuple[Attestation, .
         case Unattested():
             return _NONE, _unattested(terms.label) if terms.required else ()
         case Attested():
-            if evidence.attestations:
-                return _count(evidence.attestations, terms)
+            found = evidence.attestations
+            if len(found) == 1 and terms.any_trusted and found[0].claims.kind is not None:
+                return found, ()
+            if found:
+                return _count(found, terms)
             return _NONE, _unattested(terms.label) if terms.required else ()
         case None | Forged():
             return _NONE, ()
@@ -36,10 +39,8 @@ def count(evidence: Evidence | None, terms: Terms) -> tuple[tuple[Attestation, .
 
 
 def _count(found: tuple[Attestation, ...], terms: Terms) -> tuple[tuple[Attestation, ...], tuple[Reason, ...]]:
-    if terms.any_bundle and len(found) == 1:
-        kind = found[0].claims.kind
-        if kind is not None if terms.publishers is None else _is_by_publisher(found[0], terms):
-            return found, ()
+    if terms.any_bundle and len(found) == 1 and _is_by_publisher(found[0], terms):
+        return found, ()
     doubts = []
     counted = found
     if terms.trust is not None:

@@ -80,11 +80,11 @@ def _with_nearest(verdict: Withheld, nearest: str) -> Withheld:
     return withhold(
         verdict.file,
         verdict.reasons,
-        enforced=verdict.enforced,
-        rule=verdict.rule,
-        evidence=verdict.evidence,
-        changes_at=verdict.changes_at,
-        nearest=nearest,
+        verdict.enforced,
+        verdict.rule,
+        verdict.evidence,
+        verdict.changes_at,
+        nearest,
     )
 
 

@@ -153,11 +153,10 @@ def approve(
     return made  # type: ignore[no-any-return]  # it is one now
 
 
-def withhold(
+def withhold(  # noqa: PLR0917 - as `make_reason`
     file: File,
     reasons: tuple[Reason, ...],
-    *,
-    enforced: bool,
+    enforced: bool,  # noqa: FBT001 - likewise
     rule: str | None,
     evidence: Evidence | None,
     changes_at: datetime | None,

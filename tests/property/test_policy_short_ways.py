@@ -31,7 +31,9 @@ terms_of = compiled.terms.__wrapped__
 
 def in_full(policy: Policy, name: NormalizedName) -> Terms:
     """What the files are judged by, with every short way closed."""
-    return replace(terms_of(policy, name), is_plain=False, is_lean=False, any_bundle=False, asks_of_page=True)
+    return replace(
+        terms_of(policy, name), is_plain=False, is_lean=False, any_bundle=False, any_trusted=False, asks_of_page=True
+    )
 
 
 def plainly(policy: Policy, world: World, evidence: Known) -> tuple[Verdict, ...]:

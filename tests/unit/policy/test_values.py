@@ -66,7 +66,7 @@ def test_a_page_s_young_files_have_such_reasons() -> None:
 
 
 APPROVED = approve(FILE, rule="all", evidence=UNATTESTED)
-WITHHELD = withhold(FILE, (SAID,), enforced=True, rule="all", evidence=None, changes_at=NOW)
+WITHHELD = withhold(FILE, (SAID,), True, "all", None, NOW)
 
 
 @pytest.mark.parametrize("value", [APPROVED, WITHHELD, YOUNG, make_reason(Code.INDEX, None, "m", "e", "f", None)])
