@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 PUBLISH = "https://docs.pypi.org/attestations/publish/v1"
 """PyPI Publish predicate (PEP 740)."""
@@ -151,12 +151,12 @@ class Unverifiable:
 Evidence: TypeAlias = Attested | Unattested | Forged | Unverifiable
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Identity:
+class Identity(NamedTuple):
     """Who a publisher *is*, for the ratchet: unchanged by renames of repository, workflow or environment.
 
     (issuer, repository id), else (issuer, e-mail), else (issuer, CircleCI project), within one trust root; where an old
-    certificate carries no numeric id, the repository's name takes its place.
+    certificate carries no numeric id, the repository's name takes its place. A tuple, because it is a key of every dict
+    of the ratchet: hashing and comparing it is no call.
     """
 
     trust_root: str

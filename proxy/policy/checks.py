@@ -12,15 +12,13 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Final
 
-from proxy.policy.exhibit import Context, Exhibit, logged_first
+from proxy.policy.exhibit import Context, Exhibit
 from proxy.policy.times import show
 from proxy.policy.verdict import Code, Reason
 from proxy.simple.model import File
 
 BACKDATED: Final = timedelta(hours=1)
 """How long before its attestation was logged a file may claim to be uploaded: clocks differ, and little else does."""
-
-_ORIGIN = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?/", re.ASCII)
 
 
 def failures(exhibit: Exhibit, context: Context, now: datetime) -> list[Reason]:
@@ -33,7 +31,7 @@ def failures(exhibit: Exhibit, context: Context, now: datetime) -> list[Reason]:
         found.append(_foreign("its address", file.url, context))
     if file.provenance is not None and not _is_at_home(file.provenance, context):
         found.append(_foreign("the address of its provenance", file.provenance, context))
-    seen = context.history.files.get(file.filename)
+    seen = exhibit.seen
     if seen is not None and file.sha256 is not None and seen.sha256 != file.sha256:
         message = "its digest is not the one first seen for this filename: the bytes were exchanged"
         found.append(_reason(Code.DIGEST_CHANGED, message, expected=seen.sha256, found=file.sha256))
@@ -45,8 +43,9 @@ def failures(exhibit: Exhibit, context: Context, now: datetime) -> list[Reason]:
 def is_sound(exhibit: Exhibit, context: Context, now: datetime) -> bool:
     """Whether every check passes: the short way, because nearly every file's do and thousands are judged at a time."""
     file = exhibit.file
-    filename, sha256, distribution, url = file.filename, file.sha256, file.distribution, file.url
-    seen = context.history.files.get(filename)
+    filename, sha256, distribution, provenance = file.filename, file.sha256, file.distribution, file.provenance
+    upload, logged = file.upload_time, exhibit.logged
+    seen, homes = exhibit.seen, context.homes
     return (
         distribution is not None
         and distribution.project == context.project
@@ -55,9 +54,9 @@ def is_sound(exhibit: Exhibit, context: Context, now: datetime) -> bool:
         and filename not in context.repeated
         and sha256 is not None
         and (seen is None or seen.sha256 == sha256)
-        and (context.origins.get(url[: url.find("/", 8) + 1]) or _is_at_home(url, context))
-        and (file.provenance is None or _is_at_home(file.provenance, context))
-        and (file.upload_time is None or _time_conflict(exhibit, now) is None)
+        and (file.url.startswith(homes) or _is_at_home(file.url, context))
+        and (provenance is None or provenance.startswith(homes) or _is_at_home(provenance, context))
+        and (upload is None or (upload <= now and (logged is None or upload >= logged - BACKDATED)))
     )
 
 
@@ -91,18 +90,8 @@ def _is_at_home(url: str, context: Context) -> bool:
     origin = url[: url.find("/", 8) + 1]
     known = context.origins.get(origin)
     if known is None:
-        known = context.origins[origin] = _is_of_index(origin, context)
+        known = context.origins[origin] = context.index.owns(origin)
     return known
-
-
-def _is_of_index(origin: str, context: Context) -> bool:
-    match = _ORIGIN.fullmatch(origin)
-    if match is None:
-        return False
-    host, port = match[1].lower(), match[2]
-    default = "443" if origin.startswith("https") else "80"
-    hosts = context.index.hosts
-    return f"{host}:{port or default}" in hosts or (port in {None, default} and host in hosts)
 
 
 def _foreign(what: str, url: str, context: Context) -> Reason:
@@ -123,7 +112,7 @@ def _time_conflict(exhibit: Exhibit, now: datetime) -> Reason | None:
         return _reason(
             Code.TIME_CONFLICT, message, expected=f"at most {show(now)}", found=upload.isoformat(), until=upload
         )
-    logged = logged_first(exhibit.evidence)
+    logged = exhibit.logged
     if logged is not None and upload < logged - BACKDATED:
         message = "its upload-time is before its own attestation was logged: it is backdated"
         return _reason(

@@ -160,8 +160,12 @@ class Terms:
     """Those of `publishers` that may match without proof of all they name."""
     is_plain: bool
     """Whether steps 1, 2 and 4 have nothing to say of any file."""
+    is_lean: bool
+    """And of the requirements, whether none but age, provenance and the ratchet may fail."""
     any_bundle: bool
     """Whether nothing is asked of attestations beside their publisher."""
+    any_trusted: bool
+    """Nor of that but to be a Trusted Publisher."""
     asks_of_page: bool
     """Whether anything is asked beside age, provenance and the index."""
 
@@ -190,6 +194,11 @@ def terms(policy: Policy, name: NormalizedName) -> Terms:
         publishers = tuple(matcher(each) for each in merged.publishers)
     proving = merged.publishers or merged.predicates or merged.builder
     min_age = merged.min_age or timedelta()
+    is_plain = rule is not None and not repeals and rule.deny is None and not rule.pinned_only
+    asks_of_page = merged.yanked == "deny" or any(
+        (merged.uploaded_before, merged.late_files is not None, merged.types, merged.project_status)
+    )
+    any_bundle = not (merged.trust or merged.builder or merged.predicates)
     return Terms(
         label=label,
         mode=(rule.mode if rule else None) or policy.mode,
@@ -219,10 +228,11 @@ def terms(policy: Policy, name: NormalizedName) -> Terms:
         repeals=repeals,
         revokes_by_evidence=any(repeal.needs_evidence for repeal in repeals),
         noting=tuple(each for each in publishers or () if each.environment is not None),
-        is_plain=rule is not None and not repeals and rule.deny is None and not rule.pinned_only,
-        any_bundle=not (merged.trust or merged.builder or merged.predicates),
-        asks_of_page=any((merged.uploaded_before, merged.late_files is not None, merged.types, merged.project_status))
-        or merged.yanked == "deny",
+        is_plain=is_plain,
+        is_lean=is_plain and rule is not None and not rule.pins and merged.indexes is None and not asks_of_page,
+        any_bundle=any_bundle,
+        any_trusted=any_bundle and publishers is None,
+        asks_of_page=asks_of_page,
     )
 
 

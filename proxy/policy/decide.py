@@ -11,22 +11,24 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TypeAlias
 
-from proxy.evidence import OMITTED, Attested, Forged, Unattested, Unverifiable
+from proxy.evidence import OMITTED, Attested, Evidence, Forged, Unverifiable
 from proxy.policy import provenance, requirements
 from proxy.policy.checks import failures, is_sound
 from proxy.policy.compiled import Terms
 from proxy.policy.exhibit import Context, Exhibit
 from proxy.policy.model import Mode, RatchetMode
 from proxy.policy.ratchet import SILENT, Opinion, opinion
-from proxy.policy.verdict import Approved, Code, Reason, Undecided, Verdict, Withheld, approve
-
-_NOTHING: list[Reason] = []
-_ORDER = {code: place for place, code in enumerate(Code)}
-
+from proxy.policy.verdict import Approved, Code, Reason, Undecided, Verdict, Withheld, approve, withhold
 
 _Unmet: TypeAlias = tuple[list[Reason], Opinion, bool]
 """The requirements that a file does not meet for certain, the ratchet's opinion, and whether more may fail by the
 evidence of earlier files."""
+_Lifted: TypeAlias = tuple[list[Reason], datetime | None, list[str]]
+"""The reasons that waivers lift, until when, and by which waivers."""
+
+_NOTHING: list[Reason] = []
+_NOTHING_LIFTED: _Lifted = ([], None, [])
+_ORDER = {code: place for place, code in enumerate(Code)}
 
 
 def decide(exhibit: Exhibit, terms: Terms, context: Context, now: datetime) -> Verdict:
@@ -36,9 +38,16 @@ def decide(exhibit: Exhibit, terms: Terms, context: Context, now: datetime) -> V
     if evidence is None:
         enforced = _NOTHING if is_sound_and_plain else _enforced(exhibit, terms, context, now)
         return _without_evidence(exhibit, terms, context, now, enforced)
-    unmet = _unmet(exhibit, terms, context, now)
-    reasons, continuity, is_open = unmet
-    if not is_sound_and_plain or reasons or terms.pins or isinstance(evidence, Forged):
+    continuity = opinion(exhibit, terms, context, now)
+    if is_sound_and_plain and continuity is SILENT and _is_lean(exhibit, terms, context, now):
+        notes = provenance.notes(exhibit.counted, terms) if exhibit.counted else _notes_without(evidence)
+        return approve(exhibit.file, rule=terms.label or "", evidence=evidence, notes=notes)
+    unmet = _unmet(exhibit, terms, context, now, continuity)
+    reasons, _, is_open = unmet
+    forged = isinstance(evidence, Forged)
+    if not is_sound_and_plain or reasons or terms.pins or forged:
+        if is_sound_and_plain and len(reasons) == 1 and not (terms.pins or terms.exemptions) and not forged:
+            return _withheld(exhibit, terms, exhibit.doubts or reasons, enforced=False)
         enforced = _NOTHING if is_sound_and_plain else _enforced(exhibit, terms, context, now)
         return _contested(exhibit, terms, now, enforced, unmet)
     if is_open:
@@ -58,8 +67,8 @@ def _contested(exhibit: Exhibit, terms: Terms, now: datetime, enforced: list[Rea
         return _pinned(exhibit, terms, [*forged, *reasons])
     if forged:
         return _withheld(exhibit, terms, [*forged, *reasons], enforced=True)
-    lifted, expiry, labels = _lifted(exhibit, terms, reasons, now)
-    remaining = [reason for reason in reasons if reason not in lifted]
+    lifted, expiry, labels = _lifted(exhibit, terms, reasons, now) if terms.exemptions else _NOTHING_LIFTED
+    remaining = [reason for reason in reasons if reason not in lifted] if lifted else reasons
     if remaining:
         return _withheld(exhibit, terms, remaining, enforced=False, expiry=expiry)
     if is_open:
@@ -68,7 +77,7 @@ def _contested(exhibit: Exhibit, terms: Terms, now: datetime, enforced: list[Rea
         exhibit.file,
         rule=terms.label or "",
         evidence=exhibit.evidence,
-        despite=lifted,
+        despite=tuple(lifted),
         notes=(*_notes(exhibit, terms, continuity), *labels),
         changes_at=_soonest(reasons, expiry),
     )
@@ -108,6 +117,8 @@ def _without_evidence(
         return Undecided(file=file) if terms.revokes_by_evidence else _pinned(exhibit, terms, early)
     if not early or terms.mode is Mode.AUDIT:
         return Undecided(file=file)
+    if not terms.exemptions:
+        return _withheld(exhibit, terms, early, enforced=False)
     lifted, expiry, _ = _lifted(exhibit, terms, early, now)
     remaining = [reason for reason in early if reason not in lifted]
     if not remaining:
@@ -118,16 +129,27 @@ def _without_evidence(
 def _at_best(exhibit: Exhibit, terms: Terms, context: Context, now: datetime) -> list[Reason]:
     """The requirements that fail whatever the evidence will be."""
     found = []
-    if (index := requirements.of_index(terms, context)) is not None:
+    if terms.indexes is not None and (index := requirements.of_index(terms, context)) is not None:
         found.append(index)
-    if (age := requirements.of_age(exhibit, terms, context, now, best_case=True)[0]) is not None:
+    if terms.min_age and (age := requirements.of_age(exhibit, terms, context, now, best_case=True)[0]) is not None:
         found.append(age)
     if terms.asks_of_page or context.mismatched:
         found.extend(requirements.of_page(exhibit, terms, context, now, best_case=True))
     return found
 
 
-def _unmet(exhibit: Exhibit, terms: Terms, context: Context, now: datetime) -> _Unmet:
+def _is_lean(exhibit: Exhibit, terms: Terms, context: Context, now: datetime) -> bool:
+    """Whether step 6 has nothing to say, the ratchet being silent: the short way, as `is_sound` is of step 3."""
+    return (
+        terms.is_lean
+        and not exhibit.doubts
+        and not context.mismatched
+        and (not terms.min_age or (exhibit.time is not None and exhibit.time + terms.min_age <= now))
+        and not isinstance(exhibit.evidence, Forged)
+    )
+
+
+def _unmet(exhibit: Exhibit, terms: Terms, context: Context, now: datetime, continuity: Opinion) -> _Unmet:
     """Step 6 before waivers."""
     found: list[Reason] = []
     is_open = False
@@ -138,7 +160,6 @@ def _unmet(exhibit: Exhibit, terms: Terms, context: Context, now: datetime) -> _
         age, is_open = requirements.of_age(exhibit, terms, context, now)
         if age is not None and not is_open:
             found.append(age)
-    continuity = opinion(exhibit, terms, context, now)
     if continuity is not SILENT and terms.ratchet is RatchetMode.ENFORCE:
         is_open = is_open or continuity.is_open
         if continuity.reason is not None:
@@ -148,9 +169,7 @@ def _unmet(exhibit: Exhibit, terms: Terms, context: Context, now: datetime) -> _
     return found, continuity, is_open
 
 
-def _lifted(
-    exhibit: Exhibit, terms: Terms, unmet: list[Reason], now: datetime
-) -> tuple[list[Reason], datetime | None, list[str]]:
+def _lifted(exhibit: Exhibit, terms: Terms, unmet: list[Reason], now: datetime) -> _Lifted:
     """Which reasons waivers lift, until when, and by which waivers. "An expired waiver is no waiver"."""
     lifted: list[Reason] = []
     expiries, labels = [], []
@@ -172,26 +191,22 @@ def _pinned(exhibit: Exhibit, terms: Terms, despite: list[Reason]) -> Approved:
         exhibit.file,
         rule=terms.label or "",
         evidence=exhibit.evidence,
-        despite=despite,
+        despite=tuple(despite),
         notes=("pinned: a person approved exactly this file",),
         changes_at=_soonest(despite, None),
     )
 
 
 def _withheld(
-    exhibit: Exhibit, terms: Terms, reasons: list[Reason], *, enforced: bool, expiry: datetime | None = None
+    exhibit: Exhibit, terms: Terms, reasons: Sequence[Reason], *, enforced: bool, expiry: datetime | None = None
 ) -> Withheld:
-    return Withheld(
-        file=exhibit.file,
-        reasons=tuple(reasons),
-        enforced=enforced,
-        rule=terms.label,
-        evidence=exhibit.evidence,
-        changes_at=_soonest(reasons, expiry),
-    )
+    changes_at = _soonest(reasons, expiry)
+    return withhold(exhibit.file, tuple(reasons), enforced, terms.label, exhibit.evidence, changes_at)
 
 
-def _soonest(reasons: list[Reason], expiry: datetime | None) -> datetime | None:
+def _soonest(reasons: Sequence[Reason], expiry: datetime | None) -> datetime | None:
+    if len(reasons) == 1 and expiry is None:
+        return reasons[0].until
     instants = [reason.until for reason in reasons if reason.until is not None]
     if expiry is not None:
         instants.append(expiry)
@@ -210,15 +225,17 @@ def _forged(evidence: object, terms: Terms) -> list[Reason]:
     return [Reason(code=code, rule=terms.label, message=message, expected=evidence.expected, found=evidence.found)]
 
 
-def _notes(exhibit: Exhibit, terms: Terms, continuity: Opinion) -> Sequence[str]:
-    if not exhibit.counted and continuity is SILENT and isinstance(exhibit.evidence, Unattested):
-        return ()
-    told = provenance.notes(exhibit.counted, terms) if exhibit.counted else []
-    if isinstance(exhibit.evidence, Unverifiable):
-        told.append(f"its attestation counts for nothing: {exhibit.evidence.reason}")
-    if continuity is not SILENT:
-        if continuity.note is not None:
-            told.append(continuity.note)
-        if continuity.reason is not None and terms.ratchet is RatchetMode.WARN:
-            told.append(f"{continuity.reason.code}: {continuity.reason.message}")
+def _notes(exhibit: Exhibit, terms: Terms, continuity: Opinion) -> tuple[str, ...]:
+    told = (*provenance.notes(exhibit.counted, terms), *_notes_without(exhibit.evidence))
+    if continuity.note is not None:
+        told = (*told, continuity.note)
+    if continuity.reason is not None and terms.ratchet is RatchetMode.WARN:
+        told = (*told, f"{continuity.reason.code}: {continuity.reason.message}")
     return told
+
+
+def _notes_without(evidence: Evidence | None) -> tuple[str, ...]:
+    """Why there is no attestation that counts."""
+    if isinstance(evidence, Unverifiable):
+        return (f"its attestation counts for nothing: {evidence.reason}",)
+    return ()

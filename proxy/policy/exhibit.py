@@ -6,19 +6,22 @@ an earlier page of ours lacked it" (POLICY.md).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from packaging.version import Version
 
-from proxy.evidence import PUBLISH, Attestation, Attested, Evidence
+from proxy.evidence import PUBLISH, Attestation, Attested, Evidence, Identity
 from proxy.policy.compiled import Terms
 from proxy.policy.continuity import Continuity
 from proxy.policy.provenance import count
 from proxy.policy.verdict import Reason
-from proxy.ports import Established, History
+from proxy.ports import Established, History, Seen
 from proxy.simple.model import File, NormalizedName, ProjectStatus, Sha256
+
+_ORIGIN = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?/", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +31,15 @@ class IndexFacts:
     name: str
     hosts: frozenset[str]
     """Lower-case ``host[:port]`` that the index may use for files, metadata and provenance."""
+
+    def owns(self, origin: str) -> bool:
+        """Whether ``https://host[:port]/`` is the index's, without user information."""
+        match = _ORIGIN.fullmatch(origin)
+        if match is None:
+            return False
+        host, port = match[1].lower(), match[2]
+        default = "443" if origin.startswith("https") else "80"
+        return f"{host}:{port or default}" in self.hosts or (port in {None, default} and host in self.hosts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +61,13 @@ class Context:
     """`history.established` by file, of those that the page still lists."""
     origins: dict[str, bool] = field(default_factory=dict)
     """Scheme and authority of addresses met on this page, and whether they are the index's: thousands share one."""
+    homes: tuple[str, ...] = field(init=False)
+    """How most addresses on hosts of the index begin."""
+
+    def __post_init__(self) -> None:
+        """Lay out what every file is held against."""
+        usual = (f"{scheme}://{host}/" for scheme in ("https", "http") for host in sorted(self.index.hosts))
+        object.__setattr__(self, "homes", tuple(origin for origin in usual if self.index.owns(origin)))
 
 
 @dataclass(slots=True)
@@ -62,27 +81,43 @@ class Exhibit:
     doubts: tuple[Reason, ...]
     """What the attestations lack of what the rule asks for."""
     time: datetime | None
+    logged: datetime | None
+    """When the log took the file's own attestation, whatever it states: by then the file existed."""
+    seen: Seen | None
+    """What the ledger remembers of its name."""
     familiar: bool = False
     """It is signed exactly as files before it, by somebody who was established when it was logged."""
     again: bool = False
     """The same file with the same digest stands earlier on the page."""
+    signers: dict[Identity, datetime] | None = None
+    """Who is proven to have signed it, and when, once `ratchet.identities` has found out."""
 
 
 def exhibit(file: File, evidence: Evidence | None, terms: Terms, context: Context, now: datetime) -> Exhibit:
     """Put a file on the table."""
+    seen = context.history.files.get(file.filename)
+    time = file.upload_time if seen is not None and not seen.late else base_time(file, seen, context.history, now)
+    if evidence is None:
+        return Exhibit(file, None, (), (), time, None, seen)
     counted, doubts = count(evidence, terms)
-    time = base_time(file, context.history, now)
-    if counted:
-        logged = _logged(counted)
-        if logged is not None and (time is None or logged > time):
-            time = logged
-    return Exhibit(file, evidence, counted, doubts, time)
+    if not isinstance(evidence, Attested):
+        return Exhibit(file, evidence, counted, doubts, time, None, seen)
+    if len(evidence.attestations) == 1:
+        only = evidence.attestations[0]
+        logged: datetime | None = only.integrated_time
+        published = logged if counted and only.predicate_type == PUBLISH else None
+    else:
+        # The first, so that an attestation added later doesn't make a file look backdated.
+        logged = _first(evidence.attestations)
+        published = _first(each for each in counted if each.predicate_type == PUBLISH)
+    if published is not None and (time is None or published > time):
+        time = published
+    return Exhibit(file, evidence, counted, doubts, time, logged, seen)
 
 
-def base_time(file: File, history: History, now: datetime) -> datetime | None:
+def base_time(file: File, seen: Seen | None, history: History, now: datetime) -> datetime | None:
     """A file's time so far as it is known without evidence, which can only make it later."""
     time = file.upload_time
-    seen = history.files.get(file.filename)
     if seen is not None:
         if not seen.late:
             return time
@@ -94,31 +129,12 @@ def base_time(file: File, history: History, now: datetime) -> datetime | None:
     return first_seen if time is None or first_seen > time else time
 
 
-def existed(exhibit: Exhibit, context: Context, now: datetime) -> datetime:
+def existed(exhibit: Exhibit, now: datetime) -> datetime:
     """The file's time; where it has none, when it was first seen: what hides its time gains nothing by it."""
     if exhibit.time is not None:
         return exhibit.time
-    seen = context.history.files.get(exhibit.file.filename)
-    return now if seen is None else seen.first_seen
+    return now if exhibit.seen is None else exhibit.seen.first_seen
 
 
-def logged_first(evidence: Evidence | None) -> datetime | None:
-    """When the log took the file's own attestation, whatever it states: by then the file existed.
-
-    Of several the earliest, so that an attestation added later doesn't make a file look backdated.
-    """
-    if not isinstance(evidence, Attested) or not evidence.attestations:
-        return None
-    if len(evidence.attestations) == 1:
-        return evidence.attestations[0].integrated_time
-    return min(each.integrated_time for each in evidence.attestations)
-
-
-def _logged(attestations: tuple[Attestation, ...]) -> datetime | None:
-    if not attestations:
-        return None
-    if len(attestations) == 1:
-        only = attestations[0]
-        return only.integrated_time if only.predicate_type == PUBLISH else None
-    times = [each.integrated_time for each in attestations if each.predicate_type == PUBLISH]
-    return min(times) if times else None
+def _first(attestations: Iterable[Attestation]) -> datetime | None:
+    return min((each.integrated_time for each in attestations), default=None)

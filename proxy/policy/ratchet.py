@@ -15,7 +15,7 @@ from packaging.version import Version
 
 from proxy.evidence import Attestation, Attested, Claims, Forged, Identity, Unverifiable, identity_of
 from proxy.policy.compiled import Terms
-from proxy.policy.continuity import Origin, Signature, Standing
+from proxy.policy.continuity import Continuity, Origin, Signature, Standing
 from proxy.policy.exhibit import Context, Exhibit, existed
 from proxy.policy.model import RatchetMode
 from proxy.policy.publishers import describe_claims, name_claims
@@ -41,15 +41,18 @@ _OPEN = Opinion(is_open=True)
 
 def identities(exhibit: Exhibit, context: Context) -> dict[Identity, datetime]:
     """Who is proven to have signed this file, and when; what the ledger proved of this digest counts as well."""
-    found: dict[Identity, datetime] = {}
+    if exhibit.signers is not None:
+        return exhibit.signers
+    exhibit.signers = found = dict[Identity, datetime]()
     for attestation in exhibit.counted:
         identity = identity_of(attestation)
         if identity is not None:
             logged = attestation.integrated_time
             found[identity] = min(logged, found.get(identity, logged))
-    for fact in context.facts.get((exhibit.file.filename, exhibit.file.sha256), ()):
-        if fact.identity not in found and fact.identity not in _passed_over(exhibit):
-            found[fact.identity] = fact.logged
+    if context.facts:
+        for fact in context.facts.get((exhibit.file.filename, exhibit.file.sha256), ()):
+            if fact.identity not in found and fact.identity not in _passed_over(exhibit):
+                found[fact.identity] = fact.logged
     return found
 
 
@@ -58,8 +61,12 @@ def opinion(exhibit: Exhibit, terms: Terms, context: Context, now: datetime) -> 
     continuity = context.continuity
     if terms.ratchet is RatchetMode.OFF or (continuity.since is None and not continuity.open):
         return SILENT
-    exhibit.familiar = _is_familiar(exhibit, context, now)
-    if exhibit.familiar or isinstance(exhibit.evidence, Forged) or _is_excepted(exhibit, terms):
+    since = _known_since(exhibit, continuity)
+    if since is not None and since <= now:
+        # The long way would find the signer established and nothing moved.
+        exhibit.familiar = since <= exhibit.counted[0].integrated_time <= now
+        return SILENT
+    if isinstance(exhibit.evidence, Forged) or _is_excepted(exhibit, terms):
         return SILENT
     if terms.publishers is not None and exhibit.counted and not exhibit.doubts:
         return SILENT  # "established … when a rule names it"
@@ -67,7 +74,7 @@ def opinion(exhibit: Exhibit, terms: Terms, context: Context, now: datetime) -> 
     standing, until = continuity.standing(found, now)
     if standing is Standing.ESTABLISHED:
         return _moved(exhibit, context)
-    if not continuity.holds(existed(exhibit, context, now), now):
+    if not continuity.holds(existed(exhibit, now), now):
         return _OPEN if continuity.open else SILENT
     if not found and not isinstance(exhibit.evidence, Attested):
         return Opinion(reason=_lost(exhibit, terms))
@@ -93,8 +100,11 @@ def remember(exhibit: Exhibit, terms: Terms, context: Context, now: datetime) ->
     Beside an established publisher's signature another one establishes nobody: it would ride along.
     """
     continuity = context.continuity
+    since = _known_since(exhibit, continuity)
+    if since is not None and not context.facts and exhibit.counted[0].integrated_time + terms.settle >= since:
+        return  # the same signer under the same names, settled no earlier than is known
     found = identities(exhibit, context)
-    if continuity.holds(existed(exhibit, context, now), now):
+    if continuity.holds(existed(exhibit, now), now):
         found = {each: logged for each, logged in found.items() if each in continuity.established} or found
     for identity, logged in found.items():
         settled = logged + terms.settle
@@ -125,14 +135,14 @@ def builds_on_wheels(exhibit: Exhibit, wheels: Container[Version]) -> bool:
     return distribution is not None and distribution.kind is Kind.SDIST and distribution.version in wheels
 
 
-def _is_familiar(exhibit: Exhibit, context: Context, now: datetime) -> bool:
-    """The short way for what is signed exactly as files before it, by somebody established when it was logged."""
-    familiar = context.continuity.familiar
-    if not familiar or len(exhibit.counted) != 1:
-        return False
-    attestation = exhibit.counted[0]
-    since = familiar.get(_signature(attestation))
-    return since is not None and since <= attestation.integrated_time <= now
+def _known_since(exhibit: Exhibit, continuity: Continuity) -> datetime | None:
+    """The short way for what is signed exactly as files before it, as most are: from when their signer is established.
+
+    Not so early, perhaps, as by now is known from files that were signed otherwise.
+    """
+    if not continuity.familiar or len(exhibit.counted) != 1:
+        return None
+    return continuity.familiar.get(_signature(exhibit.counted[0]))
 
 
 def _signature(attestation: Attestation) -> Signature:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final, NotRequired, TypedDict
 
 from packaging.version import Version
@@ -65,6 +66,11 @@ def reasons_json(withheld: Withheld) -> list[ReasonJson]:
     return [_reason_json(reason, withheld.nearest) for reason in withheld.reasons]
 
 
+def words(withheld: Withheld) -> str:
+    """Every reason of a withheld file in one line, for people."""
+    return "; ".join(f"{each.code.value}: {printable(_message(each, withheld.nearest))}" for each in withheld.reasons)
+
+
 def withheld_json(withheld: Withheld) -> WithheldJson:
     """A page's `_withheld` entry."""
     return {
@@ -82,14 +88,21 @@ def nameless_json(reason: Reason) -> NamelessJson:
 def sentence(withheld: Withheld) -> str:
     """The deciding reason in one line of printable ASCII of at most `SENTENCE` bytes, for reason phrases and yanks."""
     first = withheld.reasons[0]
-    tail = f" (rule: {_clip(first.rule, _RULE)})" if first.rule else ""
-    tail += f"; nearest approved version: {_clip(withheld.nearest, 30)}" if withheld.nearest else ""
+    tail = _tail(first.rule, withheld.nearest)
     head = _ascii(f"withheld, {first.code}: {first.message}")
-    room = SENTENCE - len(_ascii(tail))
+    room = SENTENCE - len(tail)
     if len(head) > room:
         # What to do stands at the end, and is worth more than the middle.
         head = f"{head[: room - _ADVICE - 3]}...{head[-_ADVICE:]}"
-    return head + _ascii(tail)
+    return head + tail
+
+
+@lru_cache(maxsize=256)
+def _tail(rule: str | None, nearest: str | None) -> str:
+    """The same for all files of a release."""
+    tail = f" (rule: {_clip(rule, _RULE)})" if rule else ""
+    tail += f"; nearest approved version: {_clip(nearest, 30)}" if nearest else ""
+    return _ascii(tail)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,17 +138,21 @@ def _version(verdict: Verdict) -> Version | None:
 
 
 def _reason_json(reason: Reason, nearest: str | None) -> ReasonJson:
-    message = f"{reason.message}; nearest approved version: {nearest}" if nearest else reason.message
+    expected, found = reason.expected, reason.found
     told: ReasonJson = {
         "code": reason.code.value,
         "rule": None if reason.rule is None else printable(reason.rule),
-        "message": printable(message),
-        "expected": None if reason.expected is None else printable(reason.expected),
-        "found": None if reason.found is None else printable(reason.found),
+        "message": printable(_message(reason, nearest)),
+        "expected": None if expected is None else printable(expected),
+        "found": None if found is None else printable(found),
     }
     if reason.until is not None:
         told["until"] = _instant(reason.until)
     return told
+
+
+def _message(reason: Reason, nearest: str | None) -> str:
+    return f"{reason.message}; nearest approved version: {nearest}" if nearest else reason.message
 
 
 def _instant(instant: datetime) -> str:
@@ -143,6 +160,8 @@ def _instant(instant: datetime) -> str:
 
 
 def _ascii(text: str) -> str:
+    if text.isascii() and text.isprintable() and len(text) <= _LONGEST:
+        return text
     return printable(text).encode("ascii", "backslashreplace").decode("ascii")
 
 

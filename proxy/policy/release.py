@@ -14,7 +14,7 @@ from packaging.version import Version
 
 from proxy.policy.compiled import Terms
 from proxy.policy.exhibit import Exhibit
-from proxy.policy.verdict import Approved, Code, Reason, Undecided, Verdict, Withheld
+from proxy.policy.verdict import Approved, Code, Reason, Undecided, Verdict, Withheld, withhold
 from proxy.simple.model import Kind
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -42,15 +42,14 @@ def hold_whole(verdicts: list[Verdict], exhibits: list[Exhibit], terms: Terms, n
 
 def name_nearest(verdicts: list[Verdict]) -> None:
     """Tell, in place, each withheld file of a version with nothing approved which version is the nearest that has."""
-    wanted = {_version(each) for each in verdicts if isinstance(each, Withheld)} - {None}
-    if not wanted:
+    if not {Approved, Withheld} <= set(map(type, verdicts)):
         return
-    approved = {_version(each) for each in verdicts if isinstance(each, Approved)} - {None}
+    wanted, approved = _versions(verdicts, Withheld), _versions(verdicts, Approved)
     if not approved or wanted <= approved:
         return
-    ladder = sorted(version for version in approved if version is not None)
+    ladder = sorted(approved)
     finals = [version for version in ladder if not version.is_prerelease]
-    nearest = {version: str(_nearest(version, finals, ladder)) for version in wanted - approved if version is not None}
+    nearest = {version: str(_nearest(version, finals, ladder)) for version in wanted - approved}
     for place, verdict in enumerate(verdicts):
         if isinstance(verdict, Withheld) and (name := nearest.get(_version(verdict))) is not None:  # type: ignore[arg-type]  # None is in no dict
             verdicts[place] = _with_nearest(verdict, name)
@@ -61,6 +60,15 @@ def _version(verdict: Verdict) -> Version | None:
     return None if distribution is None else distribution.version
 
 
+def _versions(verdicts: list[Verdict], kind: type[Approved | Withheld]) -> set[Version]:
+    """By identity first: a release's files share their version once parsed, and comparing versions is a slow call."""
+    found: dict[int, Version] = {}
+    for each in verdicts:
+        if type(each) is kind and (distribution := each.file.distribution) is not None:
+            found[id(distribution.version)] = distribution.version
+    return set(found.values())
+
+
 def _nearest(version: Version, finals: list[Version], ladder: list[Version]) -> Version:
     """The next lower one, else the next higher; pre-releases only beside one, or where there is nothing else."""
     steps = ladder if version.is_prerelease or not finals else finals
@@ -69,14 +77,14 @@ def _nearest(version: Version, finals: list[Version], ladder: list[Version]) -> 
 
 
 def _with_nearest(verdict: Withheld, nearest: str) -> Withheld:
-    return Withheld(
-        file=verdict.file,
-        reasons=verdict.reasons,
-        enforced=verdict.enforced,
-        rule=verdict.rule,
-        evidence=verdict.evidence,
-        changes_at=verdict.changes_at,
-        nearest=nearest,
+    return withhold(
+        verdict.file,
+        verdict.reasons,
+        verdict.enforced,
+        verdict.rule,
+        verdict.evidence,
+        verdict.changes_at,
+        nearest,
     )
 
 

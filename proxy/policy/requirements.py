@@ -7,8 +7,7 @@ time later.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
-from functools import lru_cache
+from datetime import datetime
 
 from proxy.policy.compiled import Terms
 from proxy.policy.continuity import Standing
@@ -16,6 +15,7 @@ from proxy.policy.exhibit import Context, Exhibit, existed
 from proxy.policy.ratchet import is_established
 from proxy.policy.times import show
 from proxy.policy.verdict import Code, Reason
+from proxy.policy.youth import span, too_young
 from proxy.units import format_duration
 
 ACTIVE = "active"
@@ -44,17 +44,17 @@ def of_age(
     if until <= now:
         return None, False
     if terms.min_age_attested == terms.min_age:
-        return _too_young(terms, terms.min_age, time, until, now), False
+        return too_young(terms.label, now - time, terms.min_age, until), False
     sooner = time + terms.min_age_attested
     if best_case:
-        return (None if sooner <= now else _too_young(terms, terms.min_age_attested, time, sooner, now)), False
+        return (None if sooner <= now else too_young(terms.label, now - time, terms.min_age_attested, sooner)), False
     standing, settled = is_established(exhibit, terms, context, now)
     if standing is Standing.ESTABLISHED:
-        return (None if sooner <= now else _too_young(terms, terms.min_age_attested, time, sooner, now)), False
+        return (None if sooner <= now else too_young(terms.label, now - time, terms.min_age_attested, sooner)), False
     if standing is Standing.SETTLING and settled is not None:
         until = min(until, max(sooner, settled))
     is_open = standing is Standing.OPEN and sooner <= now
-    return _too_young(terms, terms.min_age, time, until, now), is_open
+    return too_young(terms.label, now - time, terms.min_age, until), is_open
 
 
 def of_page(
@@ -108,45 +108,21 @@ def _late(exhibit: Exhibit, terms: Terms, context: Context, now: datetime, *, be
     first = context.releases.get(distribution.version) if distribution is not None else None
     if terms.late_files is None or first is None or (exhibit.time is None and best_case):
         return None
-    late = existed(exhibit, context, now) - first
+    late = existed(exhibit, now) - first
     if late <= terms.late_files:
         return None
     allowed = format_duration(terms.late_files)
     message = (
-        f"it was added {_span(late)} after the first file of its release, the rule allows {allowed}; "
+        f"it was added {span(late)} after the first file of its release, the rule allows {allowed}; "
         'ask for a waiver of "late-files"'
     )
-    return _reason(Code.LATE_FILE, terms, message, expected=f"within {allowed}", found=f"{_span(late)} later")
+    return _reason(Code.LATE_FILE, terms, message, expected=f"within {allowed}", found=f"{span(late)} later")
 
 
 def _ageless(terms: Terms) -> Reason:
     wanted = format_duration(terms.min_age)
     message = f'its age is unknown, the rule asks for {wanted}; ask for a waiver of "min-age"'
     return _reason(Code.TOO_YOUNG, terms, message, expected=f"at least {wanted} old", found="no time")
-
-
-def _too_young(terms: Terms, wanted: timedelta, time: datetime, until: datetime, now: datetime) -> Reason:
-    age, asked = _span(now - time), _asked(wanted)
-    return Reason(
-        code=Code.TOO_YOUNG,
-        rule=terms.label,
-        message=f"it is {age} old, the rule asks for {asked}: allowed from {show(until)}",
-        expected=f"at least {asked} old",
-        found=f"{age} old",
-        until=until,
-    )
-
-
-_asked = lru_cache(maxsize=64)(format_duration)
-
-
-def _span(span: timedelta) -> str:
-    """``2 days``, ``5 hours``, ``0 minutes``: whole units, rounded down."""
-    minutes = max(0, span.days * 1440 + span.seconds // 60)
-    for unit, length in (("day", 1440), ("hour", 60)):
-        if minutes >= 2 * length:
-            return f"{minutes // length} {unit}s"
-    return f"{minutes} minute{'' if minutes == 1 else 's'}"
 
 
 def _reason(code: Code, terms: Terms, message: str, *, expected: str, found: str) -> Reason:

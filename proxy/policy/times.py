@@ -13,7 +13,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, WithJsonSchema
 
 _EXPECTED = "a date such as 2026-11-20, or a time with its offset such as 2026-11-20T12:00:00Z, both without quotes"
-_MINUTE = timedelta(minutes=1)
+_NEARLY_A_MINUTE = timedelta(minutes=1, microseconds=-1)
 _SCHEMA = WithJsonSchema({"anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}]})
 
 
@@ -53,5 +53,12 @@ def show(instant: datetime) -> str:
     if instant.tzinfo is not UTC:
         instant = instant.astimezone(UTC)
     if instant.second or instant.microsecond:
-        instant += _MINUTE - timedelta(seconds=instant.second, microseconds=instant.microsecond)
-    return f"{instant.isoformat(' ', 'minutes')[:16]} UTC"
+        instant += _NEARLY_A_MINUTE
+    # Printf's way takes 0.6 µs, `isoformat` and a slice 1.0, a format string 0.9: pages tell thousands of instants.
+    return "%04d-%02d-%02d %02d:%02d UTC" % (  # noqa: UP031
+        instant.year,
+        instant.month,
+        instant.day,
+        instant.hour,
+        instant.minute,
+    )

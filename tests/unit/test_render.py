@@ -239,6 +239,15 @@ def test_provenance_is_left_out_where_the_proxy_has_no_address_to_state() -> Non
     assert "data-provenance" not in _html(page, nowhere)
 
 
+@pytest.mark.parametrize("order", [("1.0", "1.0.0"), ("1.0.0", "1.0")])
+def test_each_file_s_provenance_has_its_own_version_s_spelling(order: tuple[str, str]) -> None:
+    """They are equal versions, and what is remembered of one must not be taken for the other."""
+    names = [f"foo-{version}.tar.gz" for version in order]
+    files = [{**UPSTREAM["files"][0], "filename": name, "url": f"https://files.example/{name}"} for name in names]
+    listed = _json(_page(_project({**UPSTREAM, "files": files})))["files"]
+    assert [each["provenance"].split("/")[5] for each in listed] == list(order)
+
+
 def test_provenance_addresses_are_percent_encoded() -> None:
     first, _ = UPSTREAM["files"]
     entry = {**first, "filename": "foo-1!2.0+a.tar.gz", "url": "https://h/foo-1!2.0+a.tar.gz"}

@@ -1,0 +1,167 @@
+"""The short ways of judging a page give what the long way gives: file by file, in order of time, with every check."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from packaging.version import Version
+
+from proxy.evidence import PUBLISH, SLSA, Attested, Evidence, Unattested
+from proxy.policy import compiled, judge
+from proxy.policy.compiled import Terms
+from proxy.policy.decide import decide
+from proxy.policy.exhibit import exhibit
+from proxy.policy.model import Policy
+from proxy.policy.ratchet import builds_on_wheels, remember
+from proxy.policy.release import hold_whole
+from proxy.policy.verdict import Approved, Undecided, Verdict, Withheld
+from proxy.ports import History, Seen
+from proxy.simple.model import File, NormalizedName
+from tests.property.test_policy_laws import World, learned, load_policy, waiver, worlds
+from tests.unit.policy.making import FORGED, NOW, a_file, a_project, ago, attestation, claims, days, digest
+
+Known = Mapping[Any, Evidence]
+terms_of = compiled.terms.__wrapped__
+
+
+def in_full(policy: Policy, name: NormalizedName) -> Terms:
+    """What the files are judged by, with every short way closed."""
+    return replace(
+        terms_of(policy, name), is_plain=False, is_lean=False, any_bundle=False, any_trusted=False, asks_of_page=True
+    )
+
+
+def plainly(policy: Policy, world: World, evidence: Known) -> tuple[Verdict, ...]:
+    """One file after the other by `judge`, the earliest first, with nothing remembered of signatures."""
+    files, now = world.project.files, world.now
+    terms = in_full(policy, world.project.name)
+    context = judge._context(policy, world.project, world.index, world.history, frozenset())
+    wheels = judge._wheels(files) if terms.whole else frozenset()
+    laid = [exhibit(file, evidence.get((file.filename, file.sha256)), terms, context, now) for file in files]
+    for place, file in enumerate(files):
+        earlier = {each.filename for each in files[:place]}
+        laid[place].again = file.filename in earlier and file.filename not in context.repeated
+    found: dict[int, Verdict] = {}
+    for place in sorted(range(len(files)), key=lambda place: (judge._moment(laid[place]), files[place].filename)):
+        each = laid[place]
+        context.continuity.familiar.clear()
+        if each.again:  # which `judge` cannot be told
+            verdict = decide(each, terms, context, now)
+        else:
+            with patch.object(compiled, "terms", in_full):
+                verdict = judge.judge(policy, each.file, each.evidence, context, now)
+        found[place] = verdict
+        context.continuity.familiar.clear()
+        if each.evidence is None:
+            context.continuity.open |= isinstance(verdict, Undecided)
+        elif isinstance(verdict, Approved) and not builds_on_wheels(each, wheels):
+            remember(each, terms, context, now)
+    verdicts = [found[place] for place in range(len(files))]
+    if terms.whole:
+        hold_whole(verdicts, laid, terms, now)
+    return tuple(with_nearest(each, verdicts) for each in verdicts)
+
+
+def with_nearest(verdict: Verdict, verdicts: Sequence[Verdict]) -> Verdict:
+    """The next lower approved version, else the next higher; pre-releases only beside one, or as the last resort."""
+    version = version_of(verdict)
+    approved = {version_of(each) for each in verdicts if isinstance(each, Approved)} - {None}
+    if not isinstance(verdict, Withheld) or version is None or version in approved or not approved:
+        return verdict
+    ladder = sorted(each for each in approved if each is not None)
+    finals = [each for each in ladder if not each.is_prerelease]
+    steps = ladder if version.is_prerelease or not finals else finals
+    lower = [each for each in steps if each < version]
+    return replace(verdict, nearest=str(lower[-1] if lower else steps[0]))
+
+
+def version_of(verdict: Verdict) -> Version | None:
+    return verdict.file.distribution.version if verdict.file.distribution is not None else None
+
+
+RATCHETS = (
+    "",
+    'ratchet = "warn"',
+    'ratchet = "off"',
+    'ratchet-settle = "2 days"',
+    'min-age = "3 days"',
+    'min-age = "5 days"\nmin-age-attested = "1 day"',
+    'min-age = "5 days"\nmin-age-attested = "1 day"\nratchet = "off"',
+    'release = "whole"',
+    'ratchet-except = "<10"',
+    'publishers = [{ kind = "GitHub", repository = "octo/*" }]',
+)
+
+
+@st.composite
+def signatures(draw: st.DrawFn, file: File) -> Evidence:
+    """Mostly by one signer, logged when the file was uploaded; sometimes by another, or long before."""
+    evil = {"repository": "evil/widget", "repository_id": "666"}
+    said = draw(st.sampled_from([claims(), claims(), claims(workflow="other.yml"), claims(**evil)]))
+    logged = (file.upload_time or NOW) + draw(st.sampled_from([days(0.01), days(0.01), days(-9), days(-20)]))
+    predicates = draw(st.sampled_from([(PUBLISH,), (PUBLISH,), (PUBLISH,), (SLSA,), (PUBLISH, SLSA)]))
+    return Attested(attestations=tuple(attestation(logged, claims=said, predicate_type=each) for each in predicates))
+
+
+@st.composite
+def long_worlds(draw: st.DrawFn) -> World:
+    """Pages of many releases by few signers, on which most files are signed as the one before."""
+    evidence: dict[Any, Evidence] = {}
+    listed: list[File] = []
+    uploaded = ago(draw(st.sampled_from([60, 30, 21])))
+    for number in range(draw(st.integers(min_value=2, max_value=12))):
+        uploaded += days(draw(st.sampled_from([0, 0.5, 2, 5])))
+        listed.append(file := a_file(f"{number}.{draw(st.sampled_from(['0', '0rc1']))}", uploaded=min(uploaded, NOW)))
+        otherwise = draw(st.sampled_from([None, None, None, None, Unattested(), FORGED]))
+        evidence[file.filename, file.sha256] = otherwise or draw(signatures(file))
+    return World(
+        rule=draw(st.sampled_from(RATCHETS)),
+        more="",
+        project=a_project(*draw(st.permutations(listed))),
+        evidence=evidence,
+        history=History(),
+    )
+
+
+some = settings(max_examples=200, deadline=None)
+Unknown = st.integers(min_value=0, max_value=2**14 - 1)
+
+
+def known(world: World, unknown: int) -> Known:
+    return {each: found for place, (each, found) in enumerate(world.evidence.items()) if not unknown >> place & 1}
+
+
+@some
+@given(worlds(), Unknown, st.booleans())
+def test_the_short_ways_equal_the_long_way_on_all_kinds_of_pages(world: World, unknown: int, waived: bool) -> None:
+    policy = world.policy(more=waiver("2030-01-01") if waived else "")
+    for evidence in (world.evidence, known(world, unknown)):
+        assert world.judge(policy, evidence=evidence) == plainly(policy, world, evidence)
+
+
+@some
+@given(long_worlds(), Unknown, st.sampled_from(["", 'mode = "audit"']), st.booleans())
+def test_the_short_ways_equal_the_long_way_where_files_are_signed_alike(
+    world: World, unknown: int, top: str, told: bool
+) -> None:
+    policy = world.policy(top=top)
+    world = replace(world, history=learned(world)) if told else world
+    for evidence in (world.evidence, known(world, unknown)):
+        assert world.judge(policy, evidence=evidence) == plainly(policy, world, evidence)
+
+
+def test_the_long_way_takes_none_of_the_short_ones() -> None:
+    """Else the comparison above would compare a thing with itself."""
+    policy = load_policy('version = 1\n[[rules]]\nprojects = ["*"]\n')
+    file = a_file()
+    world = World(rule="", more="", project=a_project(file), evidence={}, history=History())
+    nobody = "nobody asks whether a file is sound where everything is checked in full"
+    with patch("proxy.policy.decide.is_sound", side_effect=AssertionError(nobody)):
+        assert isinstance(plainly(policy, world, {(file.filename, digest(file.filename)): Unattested()})[0], Approved)
+    seen = {file.filename: Seen(sha256=digest("other"), first_seen=NOW, late=False)}
+    assert isinstance(plainly(policy, replace(world, history=History(known=True, files=seen)), {})[0], Withheld)

@@ -1,0 +1,90 @@
+"""Verdicts and reasons are values, however they are made."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, fields, replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from proxy.policy.verdict import Approved, Code, Reason, Withheld, approve, make_reason, withhold
+from proxy.policy.youth import too_young
+from tests.unit.policy.making import NOW, UNATTESTED, a_file, a_policy, ago, one
+
+FILE = a_file()
+YOUNG = too_young("cool down", timedelta(hours=26, minutes=59), timedelta(days=3), NOW)
+SAID = Reason(
+    code=Code.TOO_YOUNG,
+    rule="cool down",
+    message="it is 26 hours old, the rule asks for 3 days: allowed from 2026-11-21 12:00 UTC",
+    expected="at least 3 days old",
+    found="26 hours old",
+    until=NOW,
+)
+
+
+def test_a_reason_that_finds_its_words_when_read_is_the_reason_with_these_words() -> None:
+    assert (YOUNG, hash(YOUNG)) == (SAID, hash(SAID))
+    assert (SAID, YOUNG) == (YOUNG, SAID)
+    assert (YOUNG.code, YOUNG.rule, YOUNG.until) == (Code.TOO_YOUNG, "cool down", NOW)
+    assert repr(YOUNG).replace("TooYoung", "Reason") == repr(SAID)
+    for other in (
+        replace(SAID, rule=None),
+        replace(SAID, until=ago(1)),
+        replace(SAID, found="25 hours old"),
+        SAID.code,
+    ):
+        assert other != YOUNG
+        assert len({YOUNG, other}) == 2
+
+
+def test_it_is_equal_to_another_one_by_its_words() -> None:
+    assert too_young("cool down", timedelta(hours=26), timedelta(hours=72), NOW) == YOUNG
+    assert too_young("cool down", timedelta(hours=25), timedelta(hours=72), NOW) != YOUNG
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda reason: pickle.loads(pickle.dumps(reason))])  # noqa: S301
+def test_it_is_copied_and_pickled_with_its_words(again: Callable[[Reason], Reason]) -> None:
+    assert again(YOUNG) == again(SAID) == SAID
+
+
+def test_a_page_s_young_files_have_such_reasons() -> None:
+    verdict = one(a_policy('min-age = "3 days"'), a_file(uploaded=ago(1)))
+    assert isinstance(verdict, Withheld)
+    (reason,) = verdict.reasons
+    assert reason == replace(
+        SAID,
+        rule="all",
+        message="it is 24 hours old, the rule asks for 3 days: allowed from 2026-11-23 12:00 UTC",
+        found="24 hours old",
+        until=NOW + timedelta(days=2),
+    )
+
+
+APPROVED = approve(FILE, rule="all", evidence=UNATTESTED)
+WITHHELD = withhold(FILE, (SAID,), True, "all", None, NOW)
+
+
+@pytest.mark.parametrize("value", [APPROVED, WITHHELD, YOUNG, make_reason(Code.INDEX, None, "m", "e", "f", None)])
+def test_what_is_made_the_quick_way_is_frozen(value: Any) -> None:
+    for field in fields(value):
+        with pytest.raises(FrozenInstanceError):
+            setattr(value, field.name, None)
+
+
+def test_what_is_made_the_quick_way_is_what_its_type_makes() -> None:
+    assert type(APPROVED) is Approved
+    usual = Withheld(file=FILE, reasons=(SAID,), enforced=True, rule="all", changes_at=NOW)
+    assert (WITHHELD, hash(WITHHELD), repr(WITHHELD)) == (usual, hash(usual), repr(usual))
+    assert make_reason(Code.TOO_YOUNG, "cool down", SAID.message, SAID.expected, SAID.found, NOW) == SAID
+    assert hash(approve(FILE, rule="all", evidence=UNATTESTED)) == hash(APPROVED)
+
+
+def test_no_approval_is_made_from_another_one() -> None:
+    with pytest.raises(TypeError, match=r"proxy\.policy alone"):
+        replace(APPROVED, file=a_file("2.0"))
+    assert approve(APPROVED.file, rule="all", evidence=UNATTESTED) == APPROVED
