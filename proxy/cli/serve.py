@@ -7,6 +7,8 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 
 from proxy import telemetry
 from proxy.assembly import assembled, read_policy, utc_now
@@ -43,10 +45,36 @@ async def _serve(configuration: Configuration, policy: Policy) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    async with serving(configuration, policy):
+        await stop.wait()
+        telemetry.event("stopping")
+    telemetry.event("stopped")
+
+
+@asynccontextmanager
+async def serving(
+    configuration: Configuration,
+    policy: Policy,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    drain: float = DRAIN,
+) -> AsyncIterator[str]:
+    """All that this command runs, until the context is left; gives the proxy's origin. `make demo` runs it too.
+
+    Args:
+        configuration: all of it.
+        policy: the one that stands where the configuration says; it is obeyed as it changes.
+        environ: for credentials.
+        drain: seconds for which it says that it stops, before it does.
+
+    Raises:
+        ConfigurationError: a credential, trust root, directory or address is not usable.
+        StorageError: the storage directory is not usable.
+    """
     async with (
         admission(configuration.server) as access,
         recording(configuration.audit, utc_now) as trail,
-        assembled(configuration, policy) as assembly,
+        assembled(configuration, policy, environ=environ) as assembly,
         following(configuration.policy, assembly.gate),
         watching_loop(),
     ):
@@ -62,16 +90,15 @@ async def _serve(configuration: Configuration, policy: Policy) -> None:
             trail=trail,
             access=access,
         )
-        async with listening(handler, ready, configuration.server, drain=DRAIN) as (host, port):
+        async with listening(handler, ready, configuration.server, drain=drain) as (host, port):
             shown = f"[{host}]" if ":" in host else host
+            origin = f"{'http' if configuration.server.tls is None else 'https'}://{shown}:{port}"
             telemetry.event(
                 "listening",
-                index=f"{'http' if configuration.server.tls is None else 'https'}://{shown}:{port}/simple/",
+                index=f"{origin}/simple/",
                 policy=str(configuration.policy or "built-in"),
                 policy_digest=policy.digest,
                 storage=str(configuration.storage.directory),
             )
             POLICY_SINCE.set_to_current_time()
-            await stop.wait()
-            telemetry.event("stopping")
-    telemetry.event("stopped")
+            yield origin
