@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -45,13 +46,18 @@ def welcome(demo: Demo) -> str:
         "",
         "In another terminal, first:",
         f"  . {demo.directory}/shell",
-        "then any of these, or the same with `uv pip install`:",
+        "then any of these, or the same with `uv pip install` (in the middle, words that pip 26 prints):",
         *(f"  pip install {s.wanted:{wide}}   → {s.seen:{wider}}   {s.told}" for s in STORIES),
         "",
-        "Ctrl-C ends it and removes everything. What the proxy does shows below.",
+        "Ctrl-C ends it and removes everything. What the proxy refuses, finds forged, or reads anew shows below.",
         "",
     ]
     return "\n".join(lines)
+
+
+def worth_a_line(record: logging.LogRecord) -> bool:
+    """Whether it may scroll what stands above: warnings, and that the policy is another."""
+    return record.levelno > logging.INFO or record.getMessage() == "policy-reloaded"
 
 
 async def _run(directory: Path) -> None:
@@ -68,6 +74,7 @@ def main() -> int:
     # Both indexes are on loopback, whatever proxy the machine's environment names.
     os.environ |= {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
     telemetry.log_to(sys.stderr, as_json=False)
+    logging.getLogger("assay").addFilter(worth_a_line)
     with tempfile.TemporaryDirectory(prefix="assay-demo-") as directory:
         asyncio.run(_run(Path(directory)))
     return 0

@@ -84,7 +84,7 @@ def _policy_values(now: datetime) -> dict[str, str]:
     return {
         "pinned": PINNED.sha256,
         "waived": WAIVED.sha256,
-        "expires": f"{now + timedelta(days=10):%Y-%m-%d}",
+        "expires": f"{now + timedelta(days=30):%Y-%m-%d}",
         "stolen_from": stolen_from,
         "stolen_until": stolen_until,
     }
