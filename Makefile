@@ -8,7 +8,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check --no-input
 export PIP_CONFIG_FILE := /dev/null
 unexport PIP_FIND_LINKS PIP_EXTRA_INDEX_URL
 
-.PHONY: help install install-dev serve test test-long crash soak bench lint format lock clean
+.PHONY: help install install-dev serve demo screenshots reference test test-long crash soak bench lint format lock clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,15 @@ $(VENV)/.installed-dev: requirements.lock requirements-dev.lock pyproject.toml
 
 serve: $(VENV)/.installed  ## run the proxy on its embedded defaults: http://127.0.0.1:8080/simple/
 	$(BIN)/assay serve
+
+demo: $(VENV)/.installed  ## every verdict in a browser and in pip's console, offline: http://127.0.0.1:8080/
+	$(BIN)/python -m demo
+
+screenshots: $(VENV)/.installed-dev  ## renew the README's pictures, of the demo (tests/install-browser.sh)
+	$(BIN)/python -m tests.browser.screenshots docs/images
+
+reference: $(VENV)/.installed  ## write docs/configuration.md and docs/policy.md from the models
+	$(BIN)/python -m docs.reference
 
 test: $(VENV)/.installed-dev  ## all tests but the long ones
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not long" $(PYTEST_ARGS)

@@ -84,6 +84,7 @@ class ServerSettings(Settings):
     """Where the proxy listens and what it is called."""
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    """Address to listen on; ``0.0.0.0`` or ``::`` to serve others."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     """0: any free one."""
     public_url: Address | None = None
@@ -121,7 +122,9 @@ class Configuration(Settings):
     freshness: FreshnessSettings = FreshnessSettings()
     limits: LimitsSettings = LimitsSettings()
     indexes: Annotated[Indexes, Field(validate_default=True)] = _DEFAULT_INDEXES
+    """Upstream indexes in order: the first whose patterns cover a name owns it. Without any, PyPI."""
     views: tuple[ViewSettings, ...] = ()
+    """Further policies over the same cache, each below a path of its own; one at ``/`` replaces `policy`."""
 
     @property
     def all_views(self) -> tuple[ViewSettings, ...]:

@@ -131,6 +131,7 @@ class TimeoutSettings(Settings):
     """How long an index may take."""
 
     connect: Positive = timedelta(seconds=10)
+    """Until a connection stands, TLS included."""
     read: Positive = timedelta(seconds=30)
     """Between two pieces of an answer: what ends a stalled download."""
     total: Positive = timedelta(minutes=2)
@@ -147,6 +148,7 @@ class LimitsSettings(Settings):
     file: Size = 10 * 2**30
     """Bytes of a distribution."""
     files_per_project: Annotated[int, Field(gt=0)] = 100_000
+    """Files on one page; a page with more is refused."""
     connections: Annotated[int, Field(gt=0, le=10_000)] = 64
     """To one index at a time."""
     timeouts: TimeoutSettings = TimeoutSettings()
@@ -156,13 +158,15 @@ class CredentialsSettings(Settings):
     """Where an index's credentials are found. One of: a user name with a password, a token, netrc."""
 
     username: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f:]+$")] | None = None
+    """Beside a password, and only there."""
     password_env: str | None = None
     """Environment variable that has the password."""
     password_file: str | None = None
     """File that has it (a mounted secret); one trailing newline is dropped."""
     token_env: str | None = None
+    """Environment variable that has a token, for ``Authorization: Bearer``."""
     token_file: str | None = None
-    """Likewise, for ``Authorization: Bearer``."""
+    """File that has it."""
     netrc: bool = False
     """``$NETRC``, else ``~/.netrc``, looked up by the host of the index's url."""
 
@@ -185,6 +189,7 @@ class IndexSettings(Settings):
     url: Address
     """Its Simple API's root, with a trailing slash."""
     projects: Annotated[tuple[Pattern, ...], Field(min_length=1)] = ("*",)
+    """Names that it owns, with ``*`` and ``?``, compared as PEP 503 normalises them."""
     excluded: Annotated[tuple[Pattern, ...], Field(alias="except")] = ()
     """Names it does not own although `projects` covers them."""
     file_hosts: tuple[Host, ...] = ()
@@ -192,6 +197,7 @@ class IndexSettings(Settings):
     trust: str | None = None
     """Name of the trust root that vouches for its provenance; None: `trust.root`."""
     credentials: CredentialsSettings | None = None
+    """None: it is asked without."""
     insecure: bool = False
     """Plain http to hosts that are not loopback."""
     ca_file: Annotated[str, Field(min_length=1)] | None = None
@@ -201,7 +207,9 @@ class IndexSettings(Settings):
     provenance_from: Address | None = None
     """Root of another Integrity API (what comes before ``integrity/``), for an index that carries no provenance."""
     freshness: FreshnessSettings = FreshnessSettings()
+    """For this index; what is left out is as in ``[freshness]``."""
     limits: LimitsSettings = LimitsSettings()
+    """For this index; what is left out is as in ``[limits]``."""
 
     @model_validator(mode="after")
     def _secure(self) -> Self:

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Real indexes beside the test index: devpi-server and pypiserver (from the Python index, with hashes, into a venv of their
-# own under .tools) and nginx (Debian's package). Says loudly what is missing; the tests that need it skip.
+# own under .tools) and nginx (Debian's package), which also stands before Assay, as HAProxy does. Says loudly what is missing;
+# the tests that need it skip.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 TOOLS=.tools
@@ -17,6 +18,11 @@ python_servers() {
   cp tests/upstreams/upstreams.lock $TOOLS/upstreams.lock
 }
 
+haproxy() {
+  [ -x /usr/sbin/haproxy ] && return
+  [ "$(id -u)" -eq 0 ] && apt-get update -qq && apt-get install -y -qq --no-install-recommends haproxy >/dev/null
+}
+
 nginx() {
   [ -x /usr/sbin/nginx ] && return
   [ "$(id -u)" -eq 0 ] && apt-get update -qq && apt-get install -y -qq --no-install-recommends nginx-light >/dev/null
@@ -26,6 +32,7 @@ mkdir -p $TOOLS
 # Shells of their own: `set -e` is off inside a condition, and a half-made venv must not count as made.
 (set -e; python_servers) & wait $! || failed+=("what tests/upstreams/upstreams.lock names")
 (set -e; nginx) & wait $! || failed+=(nginx-light)
+(set -e; haproxy) & wait $! || failed+=(haproxy)
 if [ "${#failed[@]}" -ne 0 ]; then
   echo "install-upstreams: missing and not installable here: ${failed[*]}" >&2
   exit 1

@@ -38,16 +38,18 @@ class FurtherRootSettings(Settings):
 
 
 class TrustSettings(Settings):
-    """``[trust]``."""
+    """Whose signatures count."""
 
     root: Annotated[str, Field(min_length=1)] = "sigstore"
     """``sigstore``, ``sigstore-staging`` or the path of a trusted_root.json: for every index that names no root."""
     issuers: Annotated[tuple[Issuer, ...], Field(min_length=1)] | None = None
     """Narrows whom `root` may speak for; None: everybody whom its authority certifies."""
     roots: dict[str, FurtherRootSettings] = Field(default_factory=dict)
+    """Further roots by name, each with the issuers that it may speak for."""
     refresh: bool | None = None
     """Whether the bundled root is renewed by TUF. None: for ``sigstore`` yes, for others no. Air-gapped: false."""
     refresh_every: Duration = timedelta(days=1)
+    """How often the bundled root is renewed; at least a minute."""
     warn_age: Duration = timedelta(days=60)
     """A root not renewed for longer is warned of; with `refresh` off it is the operator who renews it."""
     max_age: Duration | None = None
@@ -69,7 +71,7 @@ class TrustSettings(Settings):
 
 
 class VerificationSettings(Settings):
-    """``[verification]``."""
+    """What verifying attestations may cost."""
 
     workers: Annotated[int, Field(ge=0, le=64)] | None = None
     """Worker processes; 0: a thread. None: one for each core but one, at most four, and a thread where there is one

@@ -7,7 +7,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 
 from proxy import telemetry
 from proxy.assembly import Assembly, assembled, read_policies, utc_now
@@ -40,21 +41,45 @@ async def _serve(configuration: Configuration, policies: Mapping[str, Policy]) -
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    async with serving(configuration, policies):
+        await stop.wait()
+        telemetry.event("stopping")
+    telemetry.event("stopped")
+
+
+@asynccontextmanager
+async def serving(
+    configuration: Configuration,
+    policies: Mapping[str, Policy],
+    *,
+    environ: Mapping[str, str] = os.environ,
+    drain: float = DRAIN,
+) -> AsyncIterator[str]:
+    """All that this command runs, until the context is left; gives the proxy's origin. `make demo` runs it too.
+
+    Args:
+        configuration: all of it.
+        policies: by view; each is obeyed as its file changes.
+        environ: for credentials.
+        drain: seconds for which it says that it stops, before it does.
+
+    Raises:
+        ConfigurationError: a credential, trust root, directory or address is not usable.
+        StorageError: the storage directory is not usable.
+    """
     async with (
         admission(configuration.server) as access,
         recording(configuration.audit, utc_now) as trail,
-        assembled(configuration, policies) as assembly,
+        assembled(configuration, policies, environ=environ) as assembly,
         following(assembly.views),
         watching_loop(),
     ):
         handler, ready = wired(assembly, configuration, clock=utc_now, trail=trail, access=access)
-        async with listening(handler, ready, configuration.server, drain=DRAIN) as (host, port):
+        async with listening(handler, ready, configuration.server, drain=drain) as (host, port):
             shown = f"[{host}]" if ":" in host else host
-            scheme = "http" if configuration.server.tls is None else "https"
-            _announce(f"{scheme}://{shown}:{port}", assembly, str(configuration.storage.directory))
-            await stop.wait()
-            telemetry.event("stopping")
-    telemetry.event("stopped")
+            origin = f"{'http' if configuration.server.tls is None else 'https'}://{shown}:{port}"
+            _announce(origin, assembly, str(configuration.storage.directory))
+            yield origin
 
 
 def _announce(origin: str, assembly: Assembly, storage: str) -> None:

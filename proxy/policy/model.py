@@ -137,26 +137,44 @@ Publishers: TypeAlias = Annotated[
 
 
 class Requirements(Settings):
-    """What a file must meet; None is what the author left out."""
+    """What a file must meet. What a rule leaves out is as in `defaults`, and here it is None."""
 
     indexes: Annotated[tuple[Text, ...], Some] | None = None
+    """Indexes that the file may come from: a requirement, it selects nothing."""
     trust: Annotated[tuple[Text, ...], Some] | None = None
+    """Trust roots that may vouch for its attestation."""
     attestations: Attestations | None = None
+    """``if-present`` (the default): what there is must be genuine. ``required``: there must be one, by `publishers`."""
     publishers: Publishers | None = None
+    """Any one of these must have signed, or ``"any"`` Trusted Publisher. Implies ``required``."""
     predicates: Annotated[tuple[Predicate, ...], Some] | None = None
+    """All of these must be attested: ``publish``, ``slsa`` or a type URI. Implies ``required``."""
     builder: Annotated[tuple[Text, ...], Some] | None = None
+    """Build Signer URIs, with ``*`` and ``**``; without an ``@``, at any ref. Implies ``required``."""
     min_age: Age | None = None
+    """How old a file must be: a cool-down. Left out: none."""
     min_age_attested: Age | None = None
+    """The same for files of an established publisher. Left out: ``min-age``."""
     uploaded_before: Until | None = None
+    """A line in the sand: nothing that was uploaded later."""
     ratchet: RatchetMode | None = None
+    """A loss or change of provenance withholds (``enforce``, the default), is noted (``warn``) or ignored (``off``)."""
     ratchet_settle: Age | None = None
+    """How long ago a publisher's first file must have been logged to establish it. Left out: 14 days."""
     ratchet_except: Specifiers | None = None
+    """Versions that the ratchet leaves alone: old lines that are still patched by hand."""
     late_files: Age | None = None
+    """How long after the first file of its version a file may still be added."""
     types: Annotated[tuple[Kind, ...], Some] | None = None
+    """Kinds of file that may be served."""
     yanked: Literal["allow", "deny"] | None = None
+    """``deny`` withholds yanked files; ``allow`` (the default) leaves them to installers."""
     project_status: Annotated[tuple[Text, ...], Some] | None = None
+    """PEP 792 states that are good enough. Left out: all."""
     metadata: Literal["index", "wheel"] | None = None
+    """``wheel`` serves metadata from verified wheels alone; ``index`` (the default) believes the index until then."""
     release: Literal["files", "whole"] | None = None
+    """``whole`` withholds the source archive of a version of which a wheel is withheld; ``files`` is the default."""
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
@@ -170,11 +188,17 @@ class Rule(Requirements):
     """What holds for the projects it covers, if no rule before it covers them."""
 
     name: Text | None = None
+    """What reasons, logs and metrics call it."""
     projects: Names
+    """Names that it governs, with ``*`` and ``?``."""
     mode: Mode | None = None
+    """``audit`` or ``enforce``, for these projects alone."""
     deny: Text | None = None
+    """Withholds everything of these projects, and says this."""
     pins: Annotated[tuple[Digest, ...], Some] | None = None
+    """SHA-256 of files that are approved whatever their provenance: a person's decision."""
     pinned_only: StrictBool = False
+    """Whether the pinned files are the only ones."""
 
     @model_validator(mode="after")
     def _pins_something(self) -> Self:
@@ -187,14 +211,23 @@ class Waiver(Settings):
     """A dated exception for files that exist already."""
 
     name: Text | None = None
+    """What notes and logs call it."""
     projects: Names
+    """Names that it is for, with ``*`` and ``?``."""
     versions: Specifiers | None = None
+    """Only these versions."""
     sha256: Annotated[tuple[Digest, ...], Some] | None = None
+    """Only these files."""
     uploaded_before: Until | None = None
+    """Only files that were there by then; this or ``sha256`` is required."""
     lifts: Annotated[tuple[Lift, ...], Some]
+    """Which requirements, by their keys. Nothing that is revoked, denied or forged is ever lifted."""
     expires: Until
+    """When it ends."""
     reason: Text
+    """Why."""
     approved_by: Text | None = None
+    """Who answers for it."""
 
     @model_validator(mode="after")
     def _covers_no_file_to_come(self) -> Self:
@@ -211,16 +244,27 @@ class Revocation(Settings):
     """
 
     name: Text | None = None
+    """What logs call it."""
     publishers: Annotated[tuple[Publisher, ...], Some] | None = None
+    """Whatever any of these signed."""
     signed_from: From | None = None
+    """Beside ``publishers``: signed from then on."""
     signed_until: Until | None = None
+    """Beside ``publishers``: signed before then."""
     certificates: Annotated[tuple[Fingerprint, ...], Some] | None = None
+    """SHA-256 fingerprints of signing certificates."""
     log_index_from: Annotated[int, Field(ge=0, strict=True)] | None = None
+    """First log entry, beside ``log-index-until``."""
     log_index_until: Annotated[int, Field(ge=0, strict=True)] | None = None
+    """First log entry that is not meant any more."""
     sha256: Annotated[tuple[Digest, ...], Some] | None = None
+    """These files."""
     projects: Names | None = None
+    """These names, with ``*`` and ``?``."""
     versions: Specifiers | None = None
+    """Beside ``projects``: only these, pre-releases included."""
     reason: Text
+    """Why; whoever asks for such a file reads it."""
 
     @model_validator(mode="after")
     def _selects_in_one_way(self) -> Self:
@@ -245,14 +289,21 @@ class Policy(Settings):
     """What an organisation approves. Policies are equal when their digests are."""
 
     version: Literal[1]
+    """Of this language: 1."""
     mode: Mode = Mode.ENFORCE
+    """``audit`` reports requirements without enforcing them; what is revoked, denied or forged stays withheld."""
     withheld: Showing = Showing.HIDE
+    """``explain`` lists a version that has no approved file as yanked with the reason, which pip and uv print."""
     show_withheld: StrictBool = True
     """Whether pages carry `_withheld`."""
     defaults: Requirements = Requirements()
+    """What a rule leaves out."""
     rules: tuple[Rule, ...] = ()
+    """The first whose ``projects`` cover a name governs it; a name that none covers is withheld."""
     waivers: tuple[Waiver, ...] = ()
+    """Dated exceptions for files that exist already."""
     revocations: tuple[Revocation, ...] = ()
+    """What is trusted no longer, whatever else would approve it, cached copies included."""
 
     @model_validator(mode="after")
     def _says_whose_attestations(self) -> Self:

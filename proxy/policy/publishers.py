@@ -36,6 +36,7 @@ class _Publisher(Settings):
     model_config = ConfigDict(alias_generator=None)
     identifying: ClassVar[tuple[str, ...]]
     issuer: str
+    """OIDC issuer of the certificate."""
 
     @model_validator(mode="after")
     def _names_somebody(self) -> Self:
@@ -50,21 +51,31 @@ class _Forge(_Publisher):
 
     identifying: ClassVar[tuple[str, ...]] = ("repository", "repository_id", "owner_id")
     repository: Text | None = None
+    """``owner/name``; ``*`` doesn't cross a ``/``, ``**`` does; compared without case."""
     environment: str | None = None
-    """``""`` is how older provenance objects write that there is none; it asks for nothing."""
+    """Deployment environment, proven by certificates since June 2026; for older ones it is a note. ``""`` is how older
+    provenance objects write that there is none; it asks for nothing."""
     ref: Text | None = None
+    """Git ref, such as ``refs/tags/*``."""
     trigger: Text | None = None
+    """Event that started the job, such as ``release``."""
     runner: Text | None = None
+    """Such as ``github-hosted``."""
     visibility: Text | None = None
+    """Of the repository: ``public`` or ``private``."""
     repository_id: Number | None = None
+    """Number of the repository, which survives renaming and is nobody else's."""
     owner_id: Number | None = None
+    """Number of its owner."""
     builder: Text | None = None
+    """Build Signer URI: a reusable workflow."""
 
 
 class GitHub(_Forge):
     """GitHub Actions, github.com unless `issuer` names an enterprise's."""
 
     kind: Literal["GitHub"]
+    """Says which kind of publisher it is."""
     issuer: Text = "https://token.actions.githubusercontent.com"
     workflow: Text | None = None
     """A file in ``.github/workflows``, as PyPI has it; with a ``/``, a whole path."""
@@ -74,8 +85,10 @@ class GitLab(_Forge):
     """GitLab CI/CD, gitlab.com unless `issuer` names a self-managed one."""
 
     kind: Literal["GitLab"]
+    """Says which kind of publisher it is."""
     issuer: Text = "https://gitlab.com"
     workflow_filepath: Text | None = None
+    """Path of the pipeline's file in the repository."""
 
 
 class Google(_Publisher):
@@ -83,8 +96,10 @@ class Google(_Publisher):
 
     identifying: ClassVar[tuple[str, ...]] = ("email",)
     kind: Literal["Google"]
+    """Says which kind of publisher it is."""
     issuer: Text = "https://accounts.google.com"
     email: Text
+    """Of the service account."""
 
 
 class CircleCI(_Publisher):
@@ -92,12 +107,18 @@ class CircleCI(_Publisher):
 
     identifying: ClassVar[tuple[str, ...]] = ("project_id",)
     kind: Literal["CircleCI"]
+    """Says which kind of publisher it is."""
     issuer: Text = "https://oidc.circleci.com"
     project_id: Uuid
+    """UUID of the project."""
     pipeline_definition_id: Uuid | None = None
+    """UUID of the pipeline's definition."""
     vcs_origin: Text | None = None
+    """Repository that it was built from."""
     vcs_ref: Text | None = None
+    """Git ref."""
     builder: Text | None = None
+    """Build Signer URI."""
 
 
 _Claim: TypeAlias = Callable[[Claims], str | None]

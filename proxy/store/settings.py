@@ -18,7 +18,8 @@ class StorageSettings(Settings):
     """Where things are kept, and how much of them."""
 
     directory: Path = Field(default_factory=lambda: user_cache_path("assay", appauthor=False))
-    """Belongs to one running proxy, which makes it with mode 0700."""
+    """Belongs to one running proxy, which makes it with mode 0700. Left out: ``assay`` in the user's cache directory
+    (``~/.cache`` on Linux)."""
     blobs: Annotated[Size, Field(ge=_MEBIBYTE)] = 50 * 2**30
     """Bytes of distributions, oldest-used first out."""
     records: Annotated[Size, Field(ge=_MEBIBYTE)] = 2 * 2**30

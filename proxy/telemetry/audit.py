@@ -51,6 +51,7 @@ class AuditSettings(Settings):
     path: Path | None = None
     """None: no trail."""
     on_failure: OnFailure = OnFailure.REFUSE
+    """What becomes of a file whose line cannot be written: ``refuse``, 503; ``alarm``, it is served, and an alarm."""
     rotate: Annotated[Size, Field(ge=4096)] = 256 * 2**20
     """Bytes from which on a part is closed and the next one begun."""
 

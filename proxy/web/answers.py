@@ -28,8 +28,8 @@ from proxy.errors import (
 from proxy.gate import WithheldError
 from proxy.policy.reasons import ReasonJson, reasons_json, sentence
 from proxy.simple.model import NormalizedName
-from proxy.web.people.layout import HEADERS, page
-from proxy.web.people.markup import element, joined, when
+from proxy.web.people.layout import HEADERS, page, reason_told
+from proxy.web.people.markup import Markup, element, joined, when
 
 RETRY_AFTER = "5"
 """Seconds. pip obeys it silently, five times, so never say more (DESIGN, Routes)."""
@@ -138,21 +138,18 @@ def _is_browser(accept: str | None) -> bool:
 
 
 def _page(problem: Problem, root: str) -> bytes:
-    reasons = [
-        joined(
-            (
-                element("strong", reason["code"]),
-                f" ({reason['rule']})" if reason["rule"] else "",
-                f": {reason['message']}",
-            )
-        )
-        for reason in problem.reasons
-    ]
     more = element("a", "What is known of this project", href=f"{root}project/{problem.project}")
     return page(
         problem.title,
         element("h1", problem.title),
-        element("ul", *(element("li", each) for each in reasons)) if reasons else element("p", problem.detail),
+        _reasons(problem.reasons) if problem.reasons else element("p", problem.detail),
         when(problem.project is not None, element("p", more)),
         root=root,
     )
+
+
+def _reasons(reasons: list[ReasonJson]) -> Markup:
+    """Each reason; the rule once, since it is one rule that governs a file."""
+    rule = next((reason["rule"] for reason in reasons if reason["rule"]), None)
+    listed = element("ul", *(element("li", reason_told(reason)) for reason in reasons))
+    return joined((listed, when(rule, element("p", f"The rule that governs it: {rule}.", class_="soft"))))

@@ -95,12 +95,18 @@ class Chromium:
         for domain in ("Page", "Network", "Runtime", "Log"):
             await self.call(f"{domain}.enable")
 
-    async def show(self, address: str, *, width: int = 1280, dark: bool = False) -> None:
-        """Load a page."""
+    async def show(
+        self, address: str, *, width: int = 1280, height: int = 900, scale: float = 1, dark: bool = False
+    ) -> None:
+        """Load a page into a window of that size; `scale` is how many pixels one of the page's is."""
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         await self.call("Emulation.setEmulatedMedia", features=[scheme])
         await self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=scale,
+            mobile=width < 600,
         )
         await self.follow(self.call("Page.navigate", url=address))
 
@@ -117,9 +123,9 @@ class Chromium:
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
-    async def screenshot(self) -> bytes:
-        """The whole page as PNG."""
-        taken = await self.call("Page.captureScreenshot", captureBeyondViewport=True)
+    async def screenshot(self, *, whole: bool = True) -> bytes:
+        """The page as PNG, or what of it the window shows."""
+        taken = await self.call("Page.captureScreenshot", captureBeyondViewport=whole)
         return base64.b64decode(taken["data"])
 
 

@@ -68,7 +68,11 @@ async def scene(directory: Path, *, policy: str = POLICY) -> AsyncIterator[Runni
     async with Index() as index:
         fill(index, sigstore)
         denied = index.add(wheel("denied", "1.0"))
-        chosen = configured(index, directory / "assay", sigstore)
+        indexes = [
+            {"name": "test", "url": index.url, "except": ["acme-*"]},
+            {"name": "acme", "url": index.url, "projects": ["acme-*"]},
+        ]
+        chosen = configured(index, directory / "assay", sigstore, indexes=indexes)
         async with running(index, directory, policy=policy, configuration=chosen) as proxy:
             for path in (proxy.files_path(denied), f"/files/{index.files_host}/packages/bad/{BAD}"):
                 await proxy.get(path.replace("<", "%3C").replace(">", "%3E").replace('"', "%22").replace(" ", "%20"))

@@ -246,7 +246,7 @@ def test_every_key_of_a_rule_and_every_kind_of_revocation_has_words() -> None:
         "is not yanked",
         "from the verified wheel alone",
         "all of whose files are approved",
-        "one of 1 files pinned by digest; nothing else is approved",
+        "is the file pinned by digest; nothing else is approved",
         "signed by GitHub victim/project from 2026-11-01 00:00 UTC",
         "log entries from 5 until 9",
         "1 certificates",
@@ -287,7 +287,8 @@ async def test_a_refusal_in_a_browser_says_why_and_leads_to_the_project(proxy: R
     answer = await proxy.get(f"/files/{path}", BROWSER)
     found = harmless(answer.body)
     assert answer.status == 403
-    assert f"denied (not this one): denied by the policy: we use {SCRIPT} another library" in found.text
+    assert f"denied: denied by the policy: we use {SCRIPT} another library" in found.text
+    assert "The rule that governs it: not this one." in found.text
     up = "../" * path.count("/") + "../"
     assert f"{up}{refused}" in found.links
     assert (await proxy.get(f"/{refused}")).status == 200
@@ -458,6 +459,10 @@ def test_the_timeline_tells_losses_changes_and_returns_apart() -> None:
     assert said(by(1, "a/b"), at(2, Unattested()), at(3, Unattested()), by(4, "a/b")) == [
         "provenance lost with 2: no attestation",
         "attested again from 4 on, by a/b",
+    ]
+    assert said(by(1, "a/b"), by(2, "c/d"), at(3, Unattested()), by(4, "a/b"))[1:] == [
+        "provenance lost with 3: no attestation",
+        "back from 4 on: a/b",
     ]
     assert said(by(1, "a/b"), by(2, "c/d")) == ["another publisher from 2 on: c/d"]
     assert said(by(2, "c/d"), by(1, "a/b")) == ["another publisher from 2 on: c/d"], "in order of time, not of listing"

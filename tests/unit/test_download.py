@@ -241,3 +241,16 @@ async def test_closing_ends_followers_with_an_error_and_leaves_nothing(blobs: Di
     assert isinstance(error, UpstreamUnavailableError)
     assert given <= 1000
     assert await blobs.open(DIGEST) is None
+
+
+async def test_whoever_comes_to_read_what_has_failed_meanwhile_is_told_of_that_and_not_of_the_storage(
+    blobs: DiskBlobs,
+) -> None:
+    tampered = Served([sends(CONTENT[:-1] + b"!")])
+    download = Download(wanted(), tampered.open, blobs, pause=no_pause)
+    await download.run()
+    with pytest.raises(DigestMismatchError):
+        await download.reader()
+    good = Download(wanted(), Served([sends()]).open, blobs, pause=no_pause)
+    await good.run()
+    (await good.reader()).close()

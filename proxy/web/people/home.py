@@ -9,7 +9,7 @@ from proxy.indexes import is_loopback, split_host
 from proxy.policy.reasons import reasons_json
 from proxy.policy.times import show
 from proxy.units import format_size
-from proxy.web.people.layout import facts, page, table
+from proxy.web.people.layout import facts, instant, page, table
 from proxy.web.people.markup import Child, Markup, element, joined, lines, when
 from proxy.web.people.refusals import Refusal
 
@@ -157,7 +157,7 @@ def _row(refusal: Refusal) -> tuple[Child, ...]:
     project = file.distribution.project if file.distribution is not None else None
     name = element("code", file.filename)
     return (
-        show(refusal.time),
+        instant(refusal.time),
         name if project is None else element("a", name, href=f"project/{project}"),
         refusal.withheld.rule or "none",
         joined((element("strong", reasons[0]["code"]), ": ", reasons[0]["message"])),

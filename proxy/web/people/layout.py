@@ -9,8 +9,11 @@ from __future__ import annotations
 import hashlib
 from base64 import b64encode
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Final
 
+from proxy.policy.reasons import ReasonJson
+from proxy.policy.times import show
 from proxy.web.people.markup import Child, Markup, element, joined
 
 _STYLE: Final = """
@@ -38,30 +41,38 @@ code,pre{font:14px/1.5 ui-monospace,"DejaVu Sans Mono",monospace}
 pre,.scroll{overflow:auto;background:var(--panel);border:1px solid var(--line);border-radius:.4rem}
 pre{padding:.7rem;margin:.4rem 0 1rem}
 table{border-collapse:collapse;width:100%;min-width:44rem}
-th,td{text-align:left;vertical-align:top;padding:.45rem .6rem;border-bottom:1px solid var(--line)}
-dl{display:grid;grid-template-columns:minmax(7rem,max-content) 1fr;gap:.15rem 1rem;margin:.4rem 0}
+th,td{min-width:7rem;text-align:left;vertical-align:top;padding:.45rem .6rem;border-bottom:1px solid var(--line)}
+dl{display:grid;grid-template-columns:9rem 1fr;gap:.15rem 1rem;margin:.4rem 0}
 dt{color:var(--soft)}dd{margin:0}
 .counts{grid-template-columns:repeat(auto-fit,minmax(9rem,1fr));gap:.6rem}
-.counts div{background:var(--panel);border:1px solid var(--line);border-radius:.4rem;padding:.5rem .8rem}
+.counts div{background:var(--panel);border:1px solid var(--line);border-radius:.4rem;padding:.5rem .8rem;
+display:flex;flex-direction:column;justify-content:space-between}
 .counts dd{font-size:1.3rem;font-weight:600}
 details{border:1px solid var(--line);border-radius:.4rem;padding:.35rem .7rem;margin:.35rem 0}
-summary{cursor:pointer}
-.badge{font-weight:700;white-space:nowrap}
-.approved{color:var(--good)}.withheld{color:var(--bad)}.lifted{color:var(--warn)}
+details.approved{border-left:4px solid var(--good)}details.lifted{border-left:4px solid var(--warn)}
+details.withheld{border-left:4px solid var(--bad)}
+summary{cursor:pointer}details[open]>summary{margin-bottom:.4rem}
+h3 span{font-size:.9rem;font-weight:400;margin-left:.6rem}
+.badge{font-weight:700}.badge,.short{white-space:nowrap}
+span.approved{color:var(--good)}span.withheld{color:var(--bad)}span.lifted{color:var(--warn)}
 .soft{color:var(--soft)}
 .note{border-left:4px solid var(--warn);background:var(--panel);padding:.5rem .8rem;margin:1rem 0}
 footer{color:var(--soft);padding-top:2.5rem;padding-bottom:1.5rem;font-size:.9rem}
-svg{display:block;min-width:40rem;width:100%;height:auto;font:12px system-ui,sans-serif}
-svg text{fill:var(--ink)}
-svg .lane{stroke:var(--line)}
-svg .thread{fill:none;stroke:var(--soft);stroke-width:1.5}
-svg .mark{stroke-width:2.5}
-svg .mark.approved{fill:var(--good);stroke:var(--good)}
-svg .mark.withheld{fill:none;stroke:var(--bad)}
-svg .break{stroke:var(--mark);stroke-width:2;stroke-dasharray:5 4}
-svg text.said{fill:var(--mark);font-weight:700}
-@media(max-width:36rem){dl:not(.counts){grid-template-columns:1fr}dd{margin-bottom:.3rem}form{margin-left:0;width:100%}}
+.picture{background:var(--panel);border:1px solid var(--line);border-radius:.4rem;padding:.7rem 1rem}
+.timeline{display:block;width:100%;overflow:visible;font:12px system-ui,sans-serif}
+.timeline text{fill:var(--ink)}.timeline text.soft{fill:var(--soft)}
+.timeline .lane{stroke:var(--line)}
+.timeline .thread{stroke:var(--soft);stroke-width:1.5}
+.timeline .mark{stroke-width:2.5}
+.timeline .mark.approved{fill:var(--good);stroke:var(--good)}
+.timeline .mark.withheld{fill:none;stroke:var(--bad)}
+.timeline .break{stroke:var(--mark);stroke-width:1.5;stroke-dasharray:5 4}
+.timeline text.said{fill:var(--mark);font-weight:700}
+.timeline text.version{font-size:11px;paint-order:stroke;stroke:var(--panel);stroke-width:5px}
+@media(max-width:36rem){.timeline text.version{display:none}
+dl:not(.counts){grid-template-columns:1fr}dd{margin-bottom:.3rem}form{margin-left:0;width:100%}}
 """
+_SHORT: Final = 24
 _DIGEST: Final = b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 
 HEADERS: Final[Mapping[str, str]] = {
@@ -132,6 +143,27 @@ def facts(rows: list[tuple[str, Child]], *, class_: str | None = None) -> Markup
         if value
     ]
     return element("dl", *made, class_=class_) if made else Markup()
+
+
+def reason_told(reason: ReasonJson) -> Markup:
+    """One reason, with what was expected and what was found."""
+    until = reason.get("until")
+    rows: list[tuple[str, Child]] = [
+        ("expected", reason["expected"]),
+        ("found", reason["found"]),
+        ("until", None if until is None else show(datetime.fromisoformat(until))),
+    ]
+    return joined((element("strong", reason["code"]), f": {reason['message']}", facts(rows)))
+
+
+def name(content: str) -> Markup:
+    """A name as code: in one line where that is short enough for a cell."""
+    return element("code", content, class_="short" if len(content) <= _SHORT else None)
+
+
+def instant(time: datetime) -> Markup:
+    """A time in one line."""
+    return element("span", show(time), class_="short")
 
 
 def table(caption: str, header: tuple[str, ...], rows: list[tuple[Child, ...]]) -> Markup:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from proxy.policy.model import Attestations, Mode, Policy, RatchetMode, Requirements, Revocation, Rule, Waiver
 from proxy.policy.publishers import describe
 from proxy.policy.times import show
 from proxy.units import format_duration
-from proxy.web.people.layout import page, table
-from proxy.web.people.markup import Child, Markup, element, joined, when
+from proxy.web.people.layout import instant, name, page, table
+from proxy.web.people.markup import Child, Markup, element, joined, when, words
 
 _SOON = timedelta(days=14)
 _PHRASES = {
@@ -58,7 +59,7 @@ def _rule(number: int, rule: Rule, policy: Policy) -> Markup:
     return element(
         "section",
         element("h3", f"{number + 1}. {rule.name or 'without a name'}"),
-        element("p", "A file of ", _names(rule.projects), " is" if rule.deny else " is approved where it"),
+        element("p", "A file of ", _listed(rule.projects), " is" if rule.deny else " is approved where it"),
         element("ul", *(element("li", each) for each in said)),
         when(rule.mode is not None, element("p", f"This rule is in {mode} mode.", class_="soft")),
         aria_label=f"Rule {number + 1}",
@@ -92,7 +93,8 @@ def requirements(rule: Rule, defaults: Requirements) -> list[Child]:
     said.append(_ratchet(stated("ratchet")))
     if rule.pins:
         only = "; nothing else is approved" if rule.pinned_only else ", whatever else holds"
-        said.append(f"or is one of {len(rule.pins)} files pinned by digest{only}")
+        which = "the file" if len(rule.pins) == 1 else f"one of {len(rule.pins)} files"
+        said.append(f"or is {which} pinned by digest{only}")
     return [each for each in said if each]
 
 
@@ -143,9 +145,9 @@ def _waiver(waiver: Waiver, now: datetime) -> tuple[Child, ...]:
         f"{len(waiver.sha256)} by digest" if waiver.sha256 else "",
     ]
     return (
-        _names(waiver.projects),
+        _listed(waiver.projects),
         ", ".join(each for each in files if each),
-        ", ".join(lift.value for lift in waiver.lifts),
+        _listed(lift.value for lift in waiver.lifts),
         _expiry(waiver.expires, now),
         f"{waiver.reason}{f' ({waiver.approved_by})' if waiver.approved_by else ''}",
     )
@@ -156,7 +158,7 @@ def _expiry(expires: datetime, now: datetime) -> Markup:
         return element("span", f"✗ expired {show(expires)}", class_="badge withheld")
     if expires - now < _SOON:
         return element("span", f"! soon: {show(expires)}", class_="badge lifted")
-    return element("span", show(expires))
+    return instant(expires)
 
 
 def _revocations(policy: Policy) -> Markup:
@@ -176,13 +178,11 @@ def _revoked(revocation: Revocation) -> Child:
         return f"signed by {' or '.join(describe(each) for each in revocation.publishers)}{window}"
     if revocation.projects:
         versions = f" {revocation.versions}" if revocation.versions is not None else ", all versions"
-        return joined((_names(revocation.projects), versions))
+        return joined((_listed(revocation.projects), versions))
     if revocation.log_index_from is not None:
         return f"log entries from {revocation.log_index_from} until {revocation.log_index_until}"
     return f"{len(revocation.certificates or revocation.sha256 or ())} certificates or files by digest"
 
 
-def _names(patterns: tuple[str, ...]) -> Markup:
-    return joined(
-        piece for number, each in enumerate(patterns) for piece in ((", " if number else None), element("code", each))
-    )
+def _listed(names: Iterable[str]) -> Markup:
+    return words((name(each) for each in names), ", ")

@@ -12,14 +12,14 @@ from typing import Final
 
 from packaging.version import Version
 
-from proxy.evidence import Attestation, Attested, Claims, Evidence, Forged, PublisherKind, Unverifiable
+from proxy.evidence import Attestation, Attested, Claims, Forged, PublisherKind, Unverifiable
 from proxy.policy.publishers import describe_claims
-from proxy.policy.reasons import ReasonJson, reasons_json
+from proxy.policy.reasons import reasons_json
 from proxy.policy.times import show
-from proxy.policy.verdict import Approved, Withheld
+from proxy.policy.verdict import Approved, Code, Withheld
 from proxy.simple.model import File, ProjectStatus
 from proxy.units import format_size
-from proxy.web.people.layout import facts, page
+from proxy.web.people.layout import facts, page, reason_told
 from proxy.web.people.markup import Child, Markup, element, joined, linked, when, words
 from proxy.web.people.timeline import legend, marks_of, publisher_of, timeline
 
@@ -29,6 +29,11 @@ _FILES: Final = 200
 """Of one version that are shown."""
 _ATTESTATIONS: Final = 8
 _OTHER: Final = "files of no version"
+_BADGES: Final = {
+    "withheld": "✗ withheld",
+    "lifted": "✓ approved, with reasons lifted",
+    "approved": "✓ approved",
+}
 
 Verdict = Approved | Withheld
 
@@ -124,11 +129,11 @@ def _pages(name: str, number: int, last: int) -> Markup:
 def _version(version: Version | None, verdicts: Sequence[Verdict], *, opened: bool) -> Markup:
     title = _OTHER if version is None else str(version)
     withheld = sum(isinstance(verdict, Withheld) for verdict in verdicts)
-    state = f" {withheld} of {len(verdicts)} withheld" if withheld else ""
+    state = f"{withheld} of {len(verdicts)} withheld" if withheld else ""
     hidden = len(verdicts) - _FILES
     return element(
         "section",
-        element("h3", title, element("span", state, class_="withheld") if state else None),
+        element("h3", title, " ", element("span", state, class_="withheld") if state else None),
         *(_file(verdict, opened=opened or isinstance(verdict, Withheld)) for verdict in verdicts[:_FILES]),
         when(hidden > 0, element("p", f"and {hidden} more files, which assay explain shows")),
         aria_label=f"Version {title}",
@@ -148,17 +153,20 @@ def _file(verdict: Verdict, *, opened: bool) -> Markup:
                 ("the index says", _claimed(file)),
             ]
         ),
-        _evidence(verdict.evidence),
+        _evidence(verdict),
+        class_=_standing(verdict),
         open="" if opened else None,
     )
 
 
-def _badge(verdict: Verdict) -> Markup:
+def _standing(verdict: Verdict) -> str:
     if isinstance(verdict, Withheld):
-        return element("span", "✗ withheld", class_="badge withheld")
-    if verdict.despite:
-        return element("span", "✓ approved, with reasons lifted", class_="badge lifted")
-    return element("span", "✓ approved", class_="badge approved")
+        return "withheld"
+    return "lifted" if verdict.despite else "approved"
+
+
+def _badge(verdict: Verdict) -> Markup:
+    return element("span", _BADGES[_standing(verdict)], class_=f"badge {_standing(verdict)}")
 
 
 def _by(verdict: Verdict) -> Markup:
@@ -167,21 +175,10 @@ def _by(verdict: Verdict) -> Markup:
 
 def _reasons(verdict: Verdict) -> Markup:
     if isinstance(verdict, Withheld):
-        return element("ul", *(element("li", _reason(reason)) for reason in reasons_json(verdict)))
+        return element("ul", *(element("li", reason_told(reason)) for reason in reasons_json(verdict)))
     lifted = [joined(("despite ", element("strong", each.code.value), f": {each.message}")) for each in verdict.despite]
     said: list[Child] = [*lifted, *verdict.notes]
     return when(said, element("ul", *(element("li", each) for each in said)))
-
-
-def _reason(reason: ReasonJson) -> Markup:
-    until = reason.get("until")
-    return joined(
-        (
-            element("strong", reason["code"]),
-            f": {reason['message']}",
-            facts([("expected", reason["expected"]), ("found", reason["found"]), ("until", until)]),
-        )
-    )
 
 
 def _claimed(file: File) -> Markup:
@@ -194,8 +191,8 @@ def _claimed(file: File) -> Markup:
     return words(said, "; ")
 
 
-def _evidence(evidence: Evidence | None) -> Markup:
-    match evidence:
+def _evidence(verdict: Verdict) -> Markup:
+    match verdict.evidence:
         case Attested(attestations=attestations, ignored=ignored):
             return joined(
                 (
@@ -203,6 +200,8 @@ def _evidence(evidence: Evidence | None) -> Markup:
                     when(ignored, element("p", "Counts for nothing: ", "; ".join(ignored), class_="soft")),
                 )
             )
+        case Forged() if isinstance(verdict, Withheld) and Code.FORGED in {each.code for each in verdict.reasons}:
+            return Markup()  # said with the reason
         case Forged(step=step, expected=expected, found=found):
             return facts([("forged at", step), ("expected", expected), ("found", found)])
         case Unverifiable(reason=reason):

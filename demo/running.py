@@ -1,0 +1,121 @@
+"""The demo, running: both indexes and the proxy on loopback, everything that is written under one directory.
+
+::
+
+    async with demonstrated(tmp_path) as demo:
+        demo.origin                     # "http://127.0.0.1:8080"
+        demo.directory / "policy.toml"  # obeyed as it is changed
+        demo.directory / "shell"        # what a shell reads so that pip and uv use the demo and nothing else
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import venv
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from string import Template
+from typing import Final
+
+import aiohttp
+
+from demo.listings import PINNED, STOLEN, WAIVED, Company, fill_company, fill_public
+from proxy.assembly import read_policies
+from proxy.cli.serve import serving
+from proxy.config import load_configuration
+from tests.world.distributions import wheel
+from tests.world.index import Index, Listed
+from tests.world.sigstore import PrivateSigstore
+
+_HERE: Final = Path(__file__).parent
+_PATIENCE: Final = 30
+"""Seconds for the proxy to see the swapped file; it takes about two."""
+_JSON: Final = "application/vnd.pypi.simple.v1+json"
+_SHELL: Final = """\
+# Read by a shell: . $directory/shell
+export PIP_CONFIG_FILE=/dev/null PIP_INDEX_URL=$origin/simple/ PIP_PYTHON=$directory/venv/bin/python
+export PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
+export PIP_RETRIES=1 PIP_RESUME_RETRIES=1 UV_HTTP_RETRIES=1
+export UV_NO_CONFIG=1 UV_DEFAULT_INDEX=$origin/simple/ UV_NO_CACHE=1 VIRTUAL_ENV=$directory/venv
+export NO_PROXY=127.0.0.1 no_proxy=127.0.0.1 PATH=$programs:"$$PATH"
+unset PIP_EXTRA_INDEX_URL PIP_FIND_LINKS PIP_TARGET UV_INDEX UV_EXTRA_INDEX_URL UV_FIND_LINKS
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demo:
+    """What people need to know of it."""
+
+    origin: str
+    directory: Path
+
+
+@asynccontextmanager
+async def demonstrated(directory: Path, *, port: int = 0) -> AsyncIterator[Demo]:
+    """Run it under an empty `directory` of its own, and end it.
+
+    Args:
+        directory: all that is written goes there.
+        port: of the proxy; 0: any.
+    """
+    now = datetime.now(UTC)
+    sigstore = PrivateSigstore(seed=7, host="sigstore.acme.example")
+    async with Index() as acme, Index() as pypi:
+        swapped = fill_company(Company(index=acme, sigstore=sigstore, now=now))
+        fill_public(pypi, now)
+        values = {"port": str(port), "directory": str(directory), "acme": acme.url, "pypi": pypi.url}
+        configured = await asyncio.to_thread(_write, directory, sigstore, values | _policy_values(now))
+        configuration = await asyncio.to_thread(load_configuration, configured, {})
+        policies = await asyncio.to_thread(read_policies, configuration)
+        async with serving(configuration, policies, environ={}, drain=0) as origin:
+            programs = str(Path(sys.executable).parent)
+            shell = Template(_SHELL).substitute(values, origin=origin, programs=programs)
+            await asyncio.to_thread((directory / "shell").write_text, shell, "utf-8")
+            await _swap(acme, swapped, origin)
+            yield Demo(origin=origin, directory=directory)
+
+
+def _policy_values(now: datetime) -> dict[str, str]:
+    stolen_from, stolen_until = (_toml(now - timedelta(days=days)) for days in STOLEN)
+    return {
+        "pinned": PINNED.sha256,
+        "waived": WAIVED.sha256,
+        "expires": f"{now + timedelta(days=30):%Y-%m-%d}",
+        "stolen_from": stolen_from,
+        "stolen_until": stolen_until,
+    }
+
+
+def _toml(instant: datetime) -> str:
+    return f"{instant:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _write(directory: Path, sigstore: PrivateSigstore, values: Mapping[str, str]) -> Path:
+    """The configuration's path, with everything it names beside it."""
+    (directory / "acme-trusted-root.json").write_bytes(sigstore.trusted_root())
+    # The demo's pip and uv install here, and nothing of anybody's is touched; pip comes from outside.
+    venv.create(directory / "venv", with_pip=False, symlinks=True)
+    for name in ("policy.toml", "proxy.toml"):
+        filled = Template((_HERE / name).read_text("utf-8")).substitute(values)
+        (directory / name).write_text(filled, "utf-8")
+    return directory / "proxy.toml"
+
+
+async def _swap(index: Index, listed: Listed, origin: str) -> None:
+    """Let the proxy see a file, put other bytes under its name, and wait until it has seen those."""
+    page = f"{origin}{index.page_path(listed.built.project)}"
+    async with aiohttp.ClientSession(headers={"Accept": _JSON}) as session, asyncio.timeout(_PATIENCE):
+        await _withheld(session, page)
+        index.replace(listed, wheel(listed.built.project, listed.built.version, padding=1000))
+        while not await _withheld(session, page):  # noqa: ASYNC110 - asked for as a client does
+            await asyncio.sleep(0.2)
+
+
+async def _withheld(session: aiohttp.ClientSession, page: str) -> bool:
+    async with session.get(page) as answer:
+        answer.raise_for_status()
+        return bool((await answer.json(content_type=_JSON)).get("_withheld"))

@@ -1,0 +1,127 @@
+"""What pip's and uv's own caches do after a revocation, as docs/operations.md says it."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from proxy.policy.document import load_policy
+from tests.world.distributions import wheel
+from tests.world.index import Index
+from tests.world.installers import Outcome, ran
+from tests.world.proxy import Running, running
+
+pytestmark = pytest.mark.clients
+
+UV = str(Path(sys.executable).parent / "uv")
+REASON = "withheld, revoked: revoked: INC-1234"
+
+
+def policy(withheld: str, *, revoked: bool) -> str:
+    revocation = '[[revocations]]\nprojects = ["foo"]\nversions = "==1.0"\nreason = "INC-1234"\n' if revoked else ""
+    return f'version = 1\nwithheld = "{withheld}"\n[[rules]]\nname = "all"\nprojects = ["*"]\n{revocation}'
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A build machine with warm caches, and the proxy that it uses."""
+
+    proxy: Running
+    home: Path
+    withheld: str
+
+    async def pip(self, *arguments: str) -> Outcome:
+        """As over https: of plain http pip keeps nothing, but of trusted hosts."""
+        return await ran(
+            sys.executable, "-m", "pip", *arguments, "--cache-dir", str(self.home / "pip-cache"), home=self.home
+        )
+
+    async def pip_install(self, wanted: str) -> Outcome:
+        where = ("--trusted-host", "127.0.0.1", "--index-url", self.proxy.url, "--target", str(self.home / "pip"))
+        return await self.pip("install", "--upgrade", *where, wanted)
+
+    async def uv_install(self, wanted: str) -> Outcome:
+        where = ("--default-index", self.proxy.url, "--python", sys.executable, "--target", str(self.home / "uv"))
+        return await ran(UV, "pip", "install", *where, wanted, home=self.home)
+
+    async def uv_sync(self) -> Outcome:
+        """From a project with a lock, into a new environment."""
+        project = self.home / "project"
+        shutil.rmtree(project / ".venv", ignore_errors=True)
+        return await ran(
+            "env", "-u", "UV_NO_CONFIG", UV, "sync", "--python", sys.executable, home=self.home, cwd=project
+        )
+
+    def revoke(self) -> None:
+        shutil.rmtree(self.home / "pip")
+        shutil.rmtree(self.home / "uv")
+        self.proxy.assembly.gate.policy = load_policy(policy(self.withheld, revoked=True), "policy.toml")
+
+    def has(self, which: str) -> bool:
+        return (self.home / which / "foo-1.0.dist-info").exists()
+
+
+@asynccontextmanager
+async def warm(tmp_path: Path, withheld: str) -> AsyncIterator[Machine]:
+    """Everything was installed before the revocation, which then comes."""
+    project = tmp_path / "project"
+    project.mkdir()
+    async with Index() as index, running(index, tmp_path / "proxy", policy=policy(withheld, revoked=False)) as proxy:
+        index.add(wheel("foo", "0.9"))
+        index.add(wheel("foo", "1.0"))
+        (project / "pyproject.toml").write_text(
+            '[project]\nname = "ours"\nversion = "1"\nrequires-python = ">=3.11"\ndependencies = ["foo==1.0"]\n'
+            f'[[tool.uv.index]]\nurl = "{proxy.url}"\ndefault = true\n'
+        )
+        machine = Machine(proxy, tmp_path, withheld)
+        for outcome in (
+            await machine.pip_install("foo==1.0"),
+            await machine.uv_install("foo==1.0"),
+            await machine.uv_sync(),
+        ):
+            assert outcome.status == 0, outcome.output
+        machine.revoke()
+        yield machine
+
+
+async def test_pip_installs_from_its_cache_what_is_explained_and_says_why_it_should_not(tmp_path: Path) -> None:
+    async with warm(tmp_path, "explain") as machine:
+        outcome = await machine.pip_install("foo==1.0")
+        assert machine.has("pip"), "the one gap: nobody is asked for the file"
+        assert REASON in outcome.output
+        shutil.rmtree(tmp_path / "pip")
+        assert (await machine.pip("cache", "remove", "foo")).status == 0
+        assert (await machine.pip_install("foo==1.0")).status == 0, "that is for wheels which pip has built"
+        shutil.rmtree(tmp_path / "pip")
+        assert (await machine.pip("cache", "purge")).status == 0
+        outcome = await machine.pip_install("foo==1.0")
+        assert outcome.status != 0
+        assert f"403 Client Error: {REASON}" in outcome.output
+        assert not machine.has("pip")
+
+
+async def test_pip_installs_nothing_from_its_cache_that_is_hidden(tmp_path: Path) -> None:
+    async with warm(tmp_path, "hide") as machine:
+        outcome = await machine.pip_install("foo==1.0")
+        assert "No matching distribution found for foo==1.0" in outcome.output
+        assert not machine.has("pip")
+        assert (await machine.pip_install("foo")).status == 0, "the twin: an approved version is"
+
+
+@pytest.mark.parametrize("withheld", ["hide", "explain"])
+async def test_uv_refuses_it_by_name_and_takes_it_from_its_cache_by_a_lock(tmp_path: Path, withheld: str) -> None:
+    async with warm(tmp_path, withheld) as machine:
+        assert (await machine.uv_install("foo==1.0")).status != 0
+        assert not machine.has("uv")
+        assert (await machine.uv_sync()).status == 0, "nobody is asked"
+        cleaned = await ran(UV, "cache", "clean", "foo", home=tmp_path)
+        assert cleaned.status == 0, cleaned.output
+        outcome = await machine.uv_sync()
+        assert outcome.status != 0
+        assert "revoked: INC-1234" in outcome.output

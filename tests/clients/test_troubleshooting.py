@@ -1,0 +1,70 @@
+"""docs/troubleshooting.md quotes pip and uv: every line of its first table is printed here, by them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from demo.running import demonstrated
+from tests.world.distributions import wheel
+from tests.world.index import Index
+from tests.world.installers import pip, ran, uv
+from tests.world.proxy import configured, running
+
+pytestmark = pytest.mark.clients
+
+PAGE = (Path(__file__).parents[2] / "docs" / "troubleshooting.md").read_text("utf-8").partition("## Operators")[0]
+ROWS = re.findall(r"^\| `([^`]+)` \| (pip|uv) \|", PAGE, re.MULTILINE)
+"""Words, and who prints them."""
+OF_THE_DEMO = (
+    "acme-widgets==1.4",
+    "acme-abandoned",
+    "acme-nothing",
+    "plain==9.9",
+    "sampleproject==4.0.0",
+    "acme-tampered==1.0",
+    "no-such-project",
+)
+
+
+async def of_the_demo(directory: Path, said: dict[str, str]) -> None:
+    async with demonstrated(directory) as demo:
+        for wanted in OF_THE_DEMO:
+            for tool in said:
+                command = f"{'uv pip' if tool == 'uv' else 'pip'} install {wanted}"
+                said[tool] += (await ran("sh", "-c", f". {demo.directory}/shell; {command}", home=directory)).output
+
+
+async def of_failures(tmp_path: Path, said: dict[str, str]) -> None:
+    """An index that is down, a proxy that asks for a name, a lock with another digest."""
+    (tmp_path / "tokens").write_text(f"ci:{'0' * 64}\n")
+    (tmp_path / "lock.txt").write_text(f"foo==1.0 --hash=sha256:{'0' * 64}\n")
+    installers = {"pip": pip, "uv": uv}
+    where = {"home": tmp_path, "target": tmp_path / "target"}
+    async with Index() as index:
+        index.add(wheel("foo", "1.0"))
+        closed = configured(index, tmp_path / "b", server={"port": 0, "auth": {"tokens": str(tmp_path / "tokens")}})
+        async with (
+            running(index, tmp_path / "a") as proxy,
+            running(index, tmp_path / "b", configuration=closed) as asking,
+        ):
+            for tool, install in installers.items():
+                said[tool] += (
+                    await install(proxy.url, "--require-hashes", "-r", str(tmp_path / "lock.txt"), **where)
+                ).output
+                said[tool] += (await install(asking.url, "foo", **where)).output
+            await index.down()
+            said["uv"] += (await uv(proxy.url, "bar", **where)).output
+
+
+async def test_pip_and_uv_print_every_line_that_the_page_explains(tmp_path: Path) -> None:
+    said = {"pip": "", "uv": ""}
+    (tmp_path / "demo").mkdir()
+    await of_the_demo(tmp_path / "demo", said)
+    await of_failures(tmp_path, said)
+    assert len(ROWS) > 15
+    for words, tool in ROWS:
+        pattern = ".+?".join(re.escape(part) for part in words.split("…"))
+        assert re.search(pattern, " ".join(said[tool].split())), (tool, words, said[tool])
