@@ -15,6 +15,7 @@ from pathlib import Path
 from demo.running import Demo, demonstrated
 from demo.stories import STORIES
 from proxy import telemetry
+from proxy.errors import ConfigurationError
 
 _PORTS = range(8080, 8100)
 
@@ -60,11 +61,11 @@ def worth_a_line(record: logging.LogRecord) -> bool:
     return record.levelno > logging.INFO or record.getMessage() == "policy-reloaded"
 
 
-async def _run(directory: Path) -> None:
+async def _run(directory: Path, port: int) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with demonstrated(directory, port=await asyncio.to_thread(free_port)) as demo:
+    async with demonstrated(directory, port=port) as demo:
         print(welcome(demo), flush=True)
         await stop.wait()
 
@@ -75,9 +76,16 @@ def main() -> int:
     os.environ |= {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
     telemetry.log_to(sys.stderr, as_json=False)
     logging.getLogger("assay").addFilter(worth_a_line)
-    with tempfile.TemporaryDirectory(prefix="assay-demo-") as directory:
-        asyncio.run(_run(Path(directory)))
+    try:
+        _in_directory(free_port())
+    except ConfigurationError:
+        _in_directory(0)  # somebody took the port since it was seen to be free
     return 0
+
+
+def _in_directory(port: int) -> None:
+    with tempfile.TemporaryDirectory(prefix="assay-demo-") as directory:
+        asyncio.run(_run(Path(directory), port))
 
 
 if __name__ == "__main__":

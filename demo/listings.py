@@ -18,7 +18,7 @@ from typing import Any, Final
 from tests.world.distributions import Built, raw, sdist, wheel
 from tests.world.index import Index, Listed
 from tests.world.sigstore import GitLab, PrivateSigstore
-from tests.world.wire import Corrupt
+from tests.world.wire import Answer, Drip
 
 GITLAB: Final = "https://gitlab.acme.example"
 _CORPUS: Final = Path(__file__).parents[1] / "tests" / "corpus"
@@ -80,9 +80,16 @@ def fill_company(company: Company) -> Listed:
     company.publish(wheel("acme-legacy", "0.9.1"), 40, None)
     company.publish(wheel("acme-abandoned", "2.0"), 300, None)
     company.publish(wheel("acme-core", "1.0"), 50, "platform/core")
-    tampered = company.publish(wheel("acme-tampered", "1.0", padding=300_000), 30, "platform/tampered")
-    company.index.fault(tampered.path, Corrupt(at=200_000))
+    _tamper(company.index, company.publish(wheel("acme-tampered", "1.0", padding=300_000), 30, "platform/tampered"))
     return company.publish(wheel("acme-swapped", "1.0"), 30, None)
+
+
+def _tamper(index: Index, listed: Listed) -> None:
+    """Send it with another byte, and slowly: the first bytes are with the client before the last show what is wrong."""
+    content = bytearray(listed.built.content)
+    content[200_000] ^= 1
+    index.serve(listed.path, Answer(body=bytes(content), headers={"Content-Type": "application/octet-stream"}))
+    index.fault(listed.path, Drip(piece=100_000, pause=0.3))
 
 
 def _widgets(company: Company) -> None:

@@ -12,6 +12,7 @@ from tests.world.distributions import wheel
 from tests.world.index import Index
 from tests.world.installers import pip, ran, uv
 from tests.world.proxy import configured, running
+from tests.world.wire import Reply
 
 pytestmark = pytest.mark.clients
 
@@ -38,7 +39,7 @@ async def of_the_demo(directory: Path, said: dict[str, str]) -> None:
 
 
 async def of_failures(tmp_path: Path, said: dict[str, str]) -> None:
-    """An index that is down, a proxy that asks for a name, a lock with another digest."""
+    """An index that answers 503, a proxy that asks for a name, a lock with another digest."""
     (tmp_path / "tokens").write_text(f"ci:{'0' * 64}\n")
     (tmp_path / "lock.txt").write_text(f"foo==1.0 --hash=sha256:{'0' * 64}\n")
     installers = {"pip": pip, "uv": uv}
@@ -55,7 +56,7 @@ async def of_failures(tmp_path: Path, said: dict[str, str]) -> None:
                     await install(proxy.url, "--require-hashes", "-r", str(tmp_path / "lock.txt"), **where)
                 ).output
                 said[tool] += (await install(asking.url, "foo", **where)).output
-            await index.down()
+            index.fault("*", Reply(503))
             said["uv"] += (await uv(proxy.url, "bar", **where)).output
 
 

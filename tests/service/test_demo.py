@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import re
 import signal
@@ -19,9 +20,10 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from demo.__main__ import free_port, welcome
+from demo.__main__ import free_port, main, welcome, worth_a_line
 from demo.running import Demo, demonstrated
 from demo.stories import STORIES, Story
+from proxy.errors import ConfigurationError
 from tests.world.proxy import JSON
 
 ROOT = Path(__file__).parents[2]
@@ -157,10 +159,32 @@ async def test_the_command_says_where_to_look_and_leaves_nothing_behind(tmp_path
     assert under(tmp_path) is None
 
 
-def test_the_next_port_is_taken_where_the_first_is_not_free() -> None:
-    first = free_port()
-    assert first, "one of twenty is free"
+def test_a_port_that_somebody_listens_on_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", first))
+        taken.bind(("127.0.0.1", 0))
         taken.listen()
-        assert free_port() not in {0, first}
+        port = taken.getsockname()[1]
+        monkeypatch.setattr("demo.__main__._PORTS", (port,))
+        assert free_port() == 0, "any other"
+    assert free_port() == port
+
+
+def test_a_port_that_is_taken_after_all_is_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def run(port: int) -> None:
+        asked.append(port)
+        if port:
+            raise ConfigurationError("server.host, server.port: cannot listen on 127.0.0.1:8080")
+
+    monkeypatch.setattr("demo.__main__._in_directory", run)
+    monkeypatch.setattr("demo.__main__.free_port", lambda: 8080)
+    monkeypatch.setattr("demo.__main__.telemetry.log_to", lambda *_, **__: None)
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("no_proxy", "")
+    logger = logging.getLogger("assay")
+    try:
+        assert main() == 0
+    finally:
+        logger.removeFilter(worth_a_line)
+    assert asked == [8080, 0]

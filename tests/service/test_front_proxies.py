@@ -21,7 +21,7 @@ from tests.world.distributions import wheel
 from tests.world.index import Index
 from tests.world.proxy import Running, configured, running
 from tests.world.sigstore import PrivateSigstore
-from tests.world.wire import Corrupt
+from tests.world.wire import Answer, Stall
 
 PAGE = (Path(__file__).parents[2] / "docs" / "front-proxies.md").read_text("utf-8")
 SECONDS = 20
@@ -107,7 +107,8 @@ async def test_what_matters_gets_through(tmp_path: Path, name: str) -> None:
         denied = index.add(wheel("denied", "1.0"))
         good = index.add(wheel("good", "1.0", padding=300_000))
         bad = index.add(wheel("bad", "1.0", padding=300_000))
-        index.fault(bad.path, Corrupt(at=200_000))
+        index.serve(bad.path, Answer(body=bad.built.content[:-1] + b"!"))
+        stall = index.stall(bad.path, after=200_000)
         attested = wheel("attested", "1.0")
         index.add(
             attested,
@@ -137,14 +138,17 @@ async def test_what_matters_gets_through(tmp_path: Path, name: str) -> None:
             async with session.get(address(proxy.files_path(good)), headers={"Range": "bytes=-10"}) as answer:
                 assert (answer.status, await answer.read()) == (206, good.built.content[-10:])
             with pytest.raises(aiohttp.ClientPayloadError):
-                await _whole(session, address(proxy.files_path(bad)))
+                await _to_the_end(session, address(proxy.files_path(bad)), stall)
             assert index.count(bad.path) == 1, "nobody tries again behind the client's back"
             page = await _json(session, f"{origin}/simple/attested/")
             assert [urlsplit(entry["provenance"]).netloc for entry in page["files"]] == [urlsplit(origin).netloc]
 
 
-async def _whole(session: aiohttp.ClientSession, address: URL) -> None:
+async def _to_the_end(session: aiohttp.ClientSession, address: URL, stall: Stall) -> None:
+    """Read on while the index sends the rest."""
     async with session.get(address) as answer:
+        assert await answer.content.readany(), "the first bytes are here before the last are known"
+        stall.release.set()
         await answer.read()
 
 
