@@ -15,7 +15,7 @@ import html
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
@@ -126,7 +126,15 @@ def _json_file(file: File, links: Links) -> str:
 def _json_tombstone(tombstone: Tombstone, links: Links) -> str:
     """What is known of the file, but nothing to fetch beside it: its metadata and provenance answer 403 as it does."""
     yanked = _text(tombstone.yanked)
-    return f"{{{','.join(_entry(tombstone.file, links, yanked=yanked, metadata='false', provenance=None))}}}"
+    return f"{{{','.join(_entry(_elsewhere(tombstone.file), links, yanked=yanked, metadata='false', provenance=None))}}}"
+
+
+def _elsewhere(file: File) -> File:
+    """A tombstone's file at an address that it never had while it was approved.
+
+    pip keeps downloads by address (over https), and would install what it has without asking anybody.
+    """
+    return replace(file, route=f"{file.route}?withheld")
 
 
 def _entry(file: File, links: Links, *, yanked: str, metadata: str, provenance: str | None) -> list[str]:
@@ -227,7 +235,7 @@ def _html_lines(page: ApprovedPage, links: Links) -> Iterator[str]:
     for approved in page.approved:
         yield _html_file(approved.file, links)
     for tombstone in page.tombstones:
-        yield _anchor(tombstone.file, links, [("data-yanked", tombstone.yanked)])
+        yield _anchor(_elsewhere(tombstone.file), links, [("data-yanked", tombstone.yanked)])
     if page.show_withheld and page.withheld:
         yield from _html_withheld(page.withheld)
     if page.show_withheld and page.reserved is not None:

@@ -216,7 +216,7 @@ def test_a_tombstone_is_listed_as_yanked_and_offers_nothing_beside_itself() -> N
     assert _json(page)["versions"] == []
     (anchor,) = _Anchors(_html(page)).anchors
     assert anchor == {
-        "href": f"../../files/files.example:8080/p/foo-1.0-py3-none-any.whl#sha256={HASH}",
+        "href": f"../../files/files.example:8080/p/foo-1.0-py3-none-any.whl?withheld#sha256={HASH}",
         "data-requires-python": ">=3.9",
         "data-yanked": 'withheld: "too young"',
     }
