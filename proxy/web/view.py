@@ -16,6 +16,7 @@ from proxy import telemetry
 from proxy.assembly import View
 from proxy.config import ServerSettings
 from proxy.gate import Stored, WithheldError
+from proxy.gate.root_list import RootList as Roots
 from proxy.policy.reasons import printable
 from proxy.policy.verdict import Approved, Withheld
 from proxy.telemetry import metrics
@@ -47,6 +48,7 @@ class ViewAnswers:
 
     Args:
         view: what decides.
+        roots: the lists of projects.
         settings: who the proxy is to its clients, and whom it believes.
         clock: UTC.
         people: the pages for people.
@@ -57,6 +59,7 @@ class ViewAnswers:
         self,
         *,
         view: View,
+        roots: Roots,
         settings: ServerSettings,
         clock: Callable[[], datetime],
         people: People,
@@ -64,6 +67,7 @@ class ViewAnswers:
     ) -> None:
         self._view = view
         self._gate = view.gate
+        self._roots = roots
         self._settings = settings
         self._clock = clock
         self._people = people
@@ -103,7 +107,7 @@ class ViewAnswers:
             case FileProvenance():
                 return await self._provenance(request, route)
             case RootList(format=format_param):
-                return await root_page(request, format_param, self._view.roots)
+                return await root_page(request, format_param, self._roots, self.settings.name)
             case Home() | ProjectStory() | PolicyStory() | Search():
                 return await self._people.answer(request, route)
             case Moved(to=to):

@@ -134,6 +134,17 @@ async def test_the_list_of_projects_is_each_views_own(tmp_path: Path) -> None:
 
         assert await names(there.strict) == {"widget"}
         assert await names(there.dev) == await names(there.proxy) == {"widget", "denied"}
+        # From now on all of them are made together.
+        there.index.reset_log()
+        there.proxy.clock.now += timedelta(minutes=11)
+        there.index.add(wheel("new", "1.0"))
+        for view in (there.strict, there.dev, there.proxy):
+            while "new" not in await names(view):  # noqa: ASYNC110 - the old list is served meanwhile
+                await asyncio.sleep(0.01)
+        assert there.index.count("/simple/") == 1
+        there.proxy.gate("dev").policy = load_policy(some, "dev.toml")
+        assert "denied" not in await names(there.dev)
+        assert "denied" in await names(there.proxy)
 
 
 # One request for all
