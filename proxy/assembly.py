@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -41,11 +41,10 @@ from proxy.views import ViewSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """One view, running: what decides for it, and its list of projects."""
+    """One view, running: what decides for it."""
 
     settings: ViewSettings
     gate: Gate
-    roots: RootList
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +53,7 @@ class Assembly:
 
     views: tuple[View, ...]
     """The one at ``/`` first."""
+    roots: RootList
     store: Store
     verifier: Verifier
 
@@ -178,10 +178,10 @@ async def assembled(
         for each in configuration.all_views:
             own = gate(view=each.name, policy=policies[each.name])
             stack.push_async_callback(own.close)
-            roots = _root_list(configuration, upstream, spool, own, clock)
-            stack.push_async_callback(roots.close)
-            views.append(View(settings=each, gate=own, roots=roots))
-        yield Assembly(views=tuple(views), store=store, verifier=verifier)
+            views.append(View(settings=each, gate=own))
+        roots = _root_list(configuration, upstream, spool, views, clock)
+        stack.push_async_callback(roots.close)
+        yield Assembly(views=tuple(views), roots=roots, store=store, verifier=verifier)
 
 
 async def _verifier(
@@ -211,14 +211,17 @@ async def _upstream(stack: AsyncExitStack, configuration: Configuration, environ
 
 
 def _root_list(
-    configuration: Configuration, upstream: Upstream, spool: Spool, gate: Gate, clock: Callable[[], datetime]
+    configuration: Configuration,
+    upstream: Upstream,
+    spool: Spool,
+    views: Iterable[View],
+    clock: Callable[[], datetime],
 ) -> RootList:
     return RootList(
-        view=gate.view,
         upstream=upstream,
         indexes=configuration.indexes,
         spool=spool,
-        policy=lambda: gate.policy,
+        policies={view.gate.view: partial(getattr, view.gate, "policy") for view in views},
         freshness=configuration.freshness.page,
         clock=clock,
     )

@@ -254,8 +254,8 @@ class Gate:
 
     async def _renewed(self, name: NormalizedName) -> Judged:
         index = self._owner(name)
-        history = await self._ledger.history(index.name, name)
-        page = await self._pages.current(index, name, newest_serial=history.serial)
+        newest = (await self._ledger.history(index.name, name)).serial
+        page = await self._pages.current(index, name, newest_serial=newest)
         if page is None:
             self._memory.forget(self.view, name)
             if self._indexes.is_catch_all(index):
@@ -270,7 +270,8 @@ class Gate:
             and known.news == self._wheels.news(index, name)
         ):
             return replace(known, page=page)
-        return await self._court.judge(self.policy, page, history)
+        # Read once more: another view may have judged this project, and taught the ledger, while the page was awaited.
+        return await self._court.judge(self.policy, page, await self._ledger.history(index.name, name))
 
     def _revalidate(self, judged: Judged) -> None:
         """Ask again, in the background, for provenance that may have been replaced since the page was last renewed."""

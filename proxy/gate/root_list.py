@@ -1,19 +1,20 @@
-"""A view's list of all projects: spooled to disk by format, without names that policy denies or another index owns.
+"""The list of all projects by view and format, spooled to disk, without names that policy denies or another index owns.
 
-Owns the refreshing: at most one at a time, in the background, on demand. PyPI's list has 40 MB, so it is never in
-memory whole: parsed, filtered and written chunk by chunk, off the loop.
+Owns the refreshing: at most one at a time, in the background, on demand, and for all views that were ever asked for
+their list: an index is asked once for all of them. PyPI's list has 40 MB, so it is never in memory whole: parsed,
+filtered and written chunk by chunk, off the loop.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import BinaryIO
 
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 
 from proxy import telemetry
 from proxy.errors import AssayError, NotYetError, UpstreamGoneError, UpstreamNonsenseError
@@ -46,40 +47,39 @@ class _Edition:
 
 
 class RootList:
-    """The list, in the edition of the moment."""
+    """The list of each view, in the edition of the moment."""
 
     def __init__(
         self,
         *,
-        view: str,
         upstream: Upstream,
         indexes: Indexes,
         spool: Spool,
-        policy: Callable[[], Policy],
+        policies: Mapping[str, Callable[[], Policy]],
         freshness: timedelta,
         clock: Callable[[], datetime],
         patience: timedelta = timedelta(seconds=10),
     ) -> None:
-        self._view = view
         self._upstream = upstream
         self._indexes = indexes
         self._spool = spool
-        self._policy = policy
+        self._policies = policies
         self._freshness = freshness
         self._clock = clock
         self._patience = patience
-        self._edition: _Edition | None = None
-        self._refreshing: asyncio.Task[_Edition] | None = None
+        self._editions: dict[str, _Edition] = {}
+        self._wanted: dict[str, None] = {}
+        self._refreshing: asyncio.Task[dict[str, _Edition]] | None = None
 
     @asynccontextmanager
-    async def current(self, form: Format) -> AsyncIterator[Open]:
-        """The list in one format.
+    async def current(self, view: str, form: Format) -> AsyncIterator[Open]:
+        """A view's list in one format.
 
         Raises:
             NotYetError: the first edition is still being made.
             AssayError: it cannot be made.
         """
-        edition = await self._usable()
+        edition = await self._usable(view)
         async with self._spool.reading(edition.spooled[form]) as file:
             yield Open(file=file, size=edition.spooled[form].size, etag=edition.spooled[form].etag)
 
@@ -89,24 +89,29 @@ class RootList:
             self._refreshing.cancel()
             await asyncio.gather(self._refreshing, return_exceptions=True)
 
-    async def _usable(self) -> _Edition:
-        policy, now, edition = self._policy(), self._clock(), self._edition
-        obeyed = edition is not None and edition.policy == policy.digest
-        if edition is not None and obeyed and abs(now - edition.made) < self._freshness:
-            return edition
-        if self._refreshing is None:
-            self._refreshing = asyncio.create_task(self._refresh(policy), name="root list")
-            self._refreshing.add_done_callback(self._refreshed)
-        if edition is not None and obeyed:
-            # Old names only: what each page lists is decided when it is asked for.
-            return edition
-        refreshing = self._refreshing
-        done, _ = await asyncio.wait({refreshing}, timeout=self._patience.total_seconds())
-        if not done:
-            raise NotYetError("the list of projects is being fetched; ask again")
-        return refreshing.result()
+    async def _usable(self, view: str) -> _Edition:
+        self._wanted[view] = None
+        while True:
+            policy, now, edition = self._policies[view](), self._clock(), self._editions.get(view)
+            obeyed = edition is not None and edition.policy == policy.digest
+            if edition is not None and obeyed and abs(now - edition.made) < self._freshness:
+                return edition
+            if self._refreshing is None:
+                policies = {each: self._policies[each]() for each in self._wanted}
+                self._refreshing = asyncio.create_task(self._refresh(policies), name="root list")
+                self._refreshing.add_done_callback(self._refreshed)
+            if edition is not None and obeyed:
+                # Old names only: what each page lists is decided when it is asked for.
+                return edition
+            refreshing = self._refreshing
+            done, _ = await asyncio.wait({refreshing}, timeout=self._patience.total_seconds())
+            if not done:
+                raise NotYetError("the list of projects is being fetched; ask again")
+            if view in (made := refreshing.result()):
+                return made[view]
+            # That one was begun before this view was asked for its list.
 
-    def _refreshed(self, task: asyncio.Task[_Edition]) -> None:
+    def _refreshed(self, task: asyncio.Task[dict[str, _Edition]]) -> None:
         self._refreshing = None
         if not task.cancelled() and (error := task.exception()) is not None:
             if isinstance(error, AssayError):
@@ -114,26 +119,30 @@ class RootList:
             else:
                 telemetry.failure("root-list-failed", error)
 
-    async def _refresh(self, policy: Policy) -> _Edition:
+    async def _refresh(self, policies: Mapping[str, Policy]) -> dict[str, _Edition]:
         async with AsyncExitStack() as stack:
-            sheets = {form: await stack.enter_async_context(self._spool.sheet()) for form in Format}
-            for form, sheet in sheets.items():
-                await sheet.append(render_root_head(form))
-            writer = _Writer(sheets)
-            found = [await self._write_index(index, policy, writer) for index in self._indexes]
+            writers = {}
+            for view, policy in policies.items():
+                sheets = {form: await stack.enter_async_context(self._spool.sheet()) for form in Format}
+                for form, sheet in sheets.items():
+                    await sheet.append(render_root_head(form))
+                writers[view] = _Writer(policy, sheets)
+            found = [await self._write_index(index, list(writers.values())) for index in self._indexes]
             if not any(found):
                 raise UpstreamGoneError("no index of this proxy has a list of projects")
-            for form, sheet in sheets.items():
-                await sheet.append(render_root_tail(form))
-            spooled = {
-                form: await self._spool.finish(sheet, f"root-{form.name}-{self._view}")
-                for form, sheet in sheets.items()
-            }
-        self._edition = _Edition(policy=policy.digest, made=self._clock(), spooled=spooled)
-        telemetry.event("root-list-made", projects=writer.count)
-        return self._edition
+            made = {view: await self._edition(view, writer) for view, writer in writers.items()}
+        self._editions |= made
+        telemetry.event("root-list-made", projects=max(writer.count for writer in writers.values()))
+        return made
 
-    async def _write_index(self, index: IndexSettings, policy: Policy, writer: _Writer) -> bool:
+    async def _edition(self, view: str, writer: _Writer) -> _Edition:
+        spooled = {}
+        for form, sheet in writer.sheets.items():
+            await sheet.append(render_root_tail(form))
+            spooled[form] = await self._spool.finish(sheet, f"root-{form.name}-{view}")
+        return _Edition(policy=writer.policy.digest, made=self._clock(), spooled=spooled)
+
+    async def _write_index(self, index: IndexSettings, writers: Sequence[_Writer]) -> bool:
         async with self._upstream.root_list(index, Validators()) as answer:
             if not isinstance(answer, Contents):
                 telemetry.warning("root-list-absent", index=index.name)
@@ -146,33 +155,41 @@ class RootList:
                     raise UpstreamNonsenseError(
                         f"the list of projects of {index.name} is over {index.limits.page} bytes"
                     )
-                await writer.write(await asyncio.to_thread(self._listed, parser.feed, chunk, index, policy))
-            await writer.write(await asyncio.to_thread(self._listed, lambda _: parser.close(), b"", index, policy))
+                await self._write(await asyncio.to_thread(self._owned, parser.feed, chunk, index), writers)
+            await self._write(await asyncio.to_thread(self._owned, lambda _: parser.close(), b"", index), writers)
             return True
 
-    def _listed(
-        self, names_in: Callable[[bytes], list[str]], chunk: bytes, index: IndexSettings, policy: Policy
-    ) -> list[str]:
-        return [name for name in names_in(chunk) if self._is_listed(name, index, policy)]
+    def _owned(
+        self, names_in: Callable[[bytes], list[str]], chunk: bytes, index: IndexSettings
+    ) -> list[tuple[str, NormalizedName]]:
+        """Names as the index writes them, and normalised; those that it owns."""
+        named = ((name, canonicalize_name(name)) for name in names_in(chunk))
+        return [(name, project) for name, project in named if self._indexes.owner(project) is index]
 
-    def _is_listed(self, name: str, index: IndexSettings, policy: Policy) -> bool:
-        project = canonicalize_name(name)
-        return self._indexes.owner(project) is index and not is_denied(policy, project)
+    @staticmethod
+    async def _write(names: list[tuple[str, NormalizedName]], writers: Sequence[_Writer]) -> None:
+        for writer in writers:
+            await writer.write(names)
 
 
 class _Writer:
-    """Names to all sheets, separated where the format wants it."""
+    """Names that a policy does not deny, to all sheets of its view, separated where the format wants it."""
 
-    def __init__(self, sheets: Mapping[Format, Sheet]) -> None:
-        self._sheets = sheets
+    def __init__(self, policy: Policy, sheets: Mapping[Format, Sheet]) -> None:
+        self.policy = policy
+        self.sheets = sheets
         self.count = 0
 
-    async def write(self, names: list[str]) -> None:
+    async def write(self, found: list[tuple[str, NormalizedName]]) -> None:
+        names = await asyncio.to_thread(self._listed, found)
         if not names:
             return
-        for form, sheet in self._sheets.items():
+        for form, sheet in self.sheets.items():
             await sheet.append(await asyncio.to_thread(_lines, form, names, first=self.count == 0))
         self.count += len(names)
+
+    def _listed(self, found: list[tuple[str, NormalizedName]]) -> list[str]:
+        return [name for name, project in found if not is_denied(self.policy, project)]
 
 
 def _lines(form: Format, names: list[str], *, first: bool) -> bytes:

@@ -66,14 +66,16 @@ def _cache_control(judged: Judged, settings: ServerSettings, now: datetime) -> s
     return f"private, max-age={int(seconds)}" if seconds >= 1 else "private, no-cache"
 
 
-async def root_page(request: web.BaseRequest, format_param: str | None, roots: RootList) -> web.StreamResponse:
-    """The list of all projects that policy does not deny by name, from its spool.
+async def root_page(
+    request: web.BaseRequest, format_param: str | None, roots: RootList, view: str
+) -> web.StreamResponse:
+    """A view's list of all projects that policy does not deny by name, from its spool.
 
     Raises:
         AssayError: there is none yet and the index cannot be asked.
     """
     form = negotiate(request.headers.get("Accept"), format_param)
-    async with roots.current(form) as spooled:
+    async with roots.current(view, form) as spooled:
         headers = {
             "ETag": spooled.etag,
             "Cache-Control": "private, no-cache",

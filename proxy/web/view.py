@@ -17,6 +17,7 @@ from proxy.assembly import View
 from proxy.config import ServerSettings
 from proxy.gate import Stored, WithheldError
 from proxy.gate.contents import digest_of
+from proxy.gate.root_list import RootList as Roots
 from proxy.policy.reasons import printable
 from proxy.policy.verdict import Approved, Withheld
 from proxy.telemetry import metrics
@@ -48,6 +49,7 @@ class ViewAnswers:
 
     Args:
         view: what decides.
+        roots: the lists of projects.
         settings: who the proxy is to its clients, and whom it believes.
         clock: UTC.
         people: the pages for people.
@@ -58,6 +60,7 @@ class ViewAnswers:
         self,
         *,
         view: View,
+        roots: Roots,
         settings: ServerSettings,
         clock: Callable[[], datetime],
         people: People,
@@ -65,6 +68,7 @@ class ViewAnswers:
     ) -> None:
         self._view = view
         self._gate = view.gate
+        self._roots = roots
         self._settings = settings
         self._clock = clock
         self._people = people
@@ -104,7 +108,7 @@ class ViewAnswers:
             case FileProvenance():
                 return await self._provenance(request, route)
             case RootList(format=format_param):
-                return await root_page(request, format_param, self._view.roots)
+                return await root_page(request, format_param, self._roots, self.settings.name)
             case Home() | ProjectStory() | PolicyStory() | Search():
                 return await self._people.answer(request, route)
             case Moved(to=to):

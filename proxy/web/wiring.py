@@ -40,6 +40,7 @@ def wired(
     views = [
         ViewAnswers(
             view=view,
+            roots=assembly.roots,
             settings=server,
             clock=clock,
             people=People(

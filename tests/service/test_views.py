@@ -134,6 +134,17 @@ async def test_the_list_of_projects_is_each_views_own(tmp_path: Path) -> None:
 
         assert await names(there.strict) == {"widget"}
         assert await names(there.dev) == await names(there.proxy) == {"widget", "denied"}
+        # From now on all of them are made together.
+        there.index.reset_log()
+        there.proxy.clock.now += timedelta(minutes=11)
+        there.index.add(wheel("new", "1.0"))
+        for view in (there.strict, there.dev, there.proxy):
+            while "new" not in await names(view):  # noqa: ASYNC110 - the old list is served meanwhile
+                await asyncio.sleep(0.01)
+        assert there.index.count("/simple/") == 1
+        there.proxy.gate("dev").policy = load_policy(some, "dev.toml")
+        assert "denied" not in await names(there.dev)
+        assert "denied" in await names(there.proxy)
 
 
 # One request for all
@@ -240,6 +251,26 @@ async def test_a_replaced_document_reaches_every_view(tmp_path: Path) -> None:
 
 
 # A ledger of facts
+
+
+async def test_a_digest_that_one_view_saw_first_is_known_to_another_that_waited_for_its_page(tmp_path: Path) -> None:
+    async with world(tmp_path, strict=OPEN, dev=OPEN, freshness={"page": "0 seconds"}) as there:
+        listed = there.index.add(wheel("widget", "1.0"))
+        path = there.index.page_path("widget")
+        first = there.index.stall(path)
+        strict = asyncio.create_task(there.strict.listed("widget"))
+        await first.reached.wait()
+        second = there.index.stall(path)
+        dev = asyncio.create_task(there.dev.withheld("widget"))
+        turns = there.proxy.gate("dev")._pages._turns
+        while sum(queue.length for queue in turns._queues.values()) < 2:  # noqa: ASYNC110 - no event to await
+            await asyncio.sleep(0.01)
+        there.index.replace(listed, wheel("widget", "1.0", padding=1))
+        first.release.set()
+        await second.reached.wait()
+        assert await strict == {listed.built.filename}
+        second.release.set()
+        assert await dev == {listed.built.filename: ["digest-changed"]}
 
 
 async def test_a_stranger_whom_one_view_approves_is_not_established_in_another(tmp_path: Path) -> None:

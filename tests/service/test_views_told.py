@@ -30,7 +30,6 @@ def views_with_files(proxy: Running, directory: Path) -> list[View]:
         View(
             settings=each.settings.model_copy(update={"policy": directory / f"{each.gate.view}.toml"}),
             gate=each.gate,
-            roots=each.roots,
         )
         for each in proxy.assembly.views
     ]
@@ -74,7 +73,7 @@ async def test_one_sighup_asks_for_every_views_policy(tmp_path: Path, caplog: py
         for view, text in zip(views, (OPEN, ended, OPEN), strict=True):
             assert view.settings.policy is not None
             view.settings.policy.write_text(text)
-        built_in = View(settings=there.proxy.assembly.views[0].settings, gate=views[0].gate, roots=views[0].roots)
+        built_in = View(settings=there.proxy.assembly.views[0].settings, gate=views[0].gate)
         async with following([built_in, *views[1:]]):
             (tmp_path / "dev.toml").write_text(CLOSED)
             os.kill(os.getpid(), signal.SIGHUP)
