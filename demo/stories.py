@@ -23,6 +23,8 @@ class Story:
     """What pip 26 prints when this version is asked for; empty: that it is installed."""
     listed: bool = True
     """Whether the index that owns the name has it at all."""
+    or_else: str = ""
+    """What pip prints where it tried again before it was told: the connection that was cut, or the 502 after it."""
     whole: bool = True
     """Whether the index sends the bytes that its page promises."""
 
@@ -30,6 +32,10 @@ class Story:
     def wanted(self) -> str:
         """As pip and uv take it."""
         return f"{self.project}=={self.version}"
+
+    def is_in(self, output: str) -> bool:
+        """Whether pip printed it."""
+        return self.seen in output or bool(self.or_else and self.or_else in output)
 
     @property
     def seen(self) -> str:
@@ -124,6 +130,7 @@ STORIES: Final = (
         version="1.0",
         told="approved, but one byte is changed on the way: the download never completes",
         console="Download failed",
+        or_else="502 error responses",
         whole=False,
     ),
     Story(

@@ -125,8 +125,8 @@ def _json_file(file: File, links: Links) -> str:
 
 def _json_tombstone(tombstone: Tombstone, links: Links) -> str:
     """What is known of the file, but nothing to fetch beside it: its metadata and provenance answer 403 as it does."""
-    yanked = _text(tombstone.yanked)
-    return f"{{{','.join(_entry(_elsewhere(tombstone.file), links, yanked=yanked, metadata='false', provenance=None))}}}"
+    file, yanked = _elsewhere(tombstone.file), _text(tombstone.yanked)
+    return f"{{{','.join(_entry(file, links, yanked=yanked, metadata='false', provenance=None))}}}"
 
 
 def _elsewhere(file: File) -> File:

@@ -20,7 +20,7 @@ async def test_pip_prints_what_is_promised_of_every_story(tmp_path: Path) -> Non
         for story in STORIES:
             line = f". {demo.directory}/shell; pip install {story.wanted}"
             outcome = await ran("sh", "-c", line, home=tmp_path)
-            assert story.seen in outcome.output, (story, outcome.output)
+            assert story.is_in(outcome.output), (story, outcome.output)
             assert (outcome.status == 0) == (not story.console), (story, outcome.output)
         assert list(demo.directory.glob("venv/lib/python*/site-packages/acme_widgets-1.8.dist-info"))
 
