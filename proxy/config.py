@@ -90,6 +90,8 @@ class ServerSettings(Settings):
     """Host headers that are believed; one without a port stands for all ports."""
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     """Peers whose ``X-Forwarded-*`` are believed."""
+    max_connections: Annotated[int, Field(ge=1, le=100_000)] = 1024
+    """Connections at a time, half of them for one address; as many as the limit on open files can bear."""
     page_max_age: Duration = timedelta(0)
     """How long clients may use a page without asking. A revocation is seen that much later."""
     tls: TlsSettings | None = None
