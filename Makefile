@@ -8,7 +8,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check --no-input
 export PIP_CONFIG_FILE := /dev/null
 unexport PIP_FIND_LINKS PIP_EXTRA_INDEX_URL
 
-.PHONY: help install install-dev serve test test-long crash soak lint format lock clean
+.PHONY: help install install-dev serve test test-long fuzz crash soak lint format lock clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -43,8 +43,12 @@ serve: $(VENV)/.installed  ## run the proxy on its embedded defaults: http://127
 test: $(VENV)/.installed-dev  ## all tests but the long ones
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not long" $(PYTEST_ARGS)
 
-test-long: $(VENV)/.installed-dev  ## the long forms: fuzzers, hundreds of crashes, 100 MB to 50 clients
+test-long: $(VENV)/.installed-dev  ## the long forms: documents of attestations, hundreds of crashes, 100 MB to 50 clients
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m long $(PYTEST_ARGS)
+
+FUZZERS := page_parsers simple_pages render_pages web_laws
+fuzz: $(VENV)/.installed-dev  ## page parsers, rendering, routing and ranges: FUZZ_EXAMPLES (100,000) inputs each
+	FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),100000) $(BIN)/python -m pytest -n 2 --dist worksteal $(FUZZERS:%=tests/property/test_%.py) $(PYTEST_ARGS)
 
 crash: $(VENV)/.installed-dev  ## hundreds of kill -9 at random moments, of the store and of the proxy under load
 	$(BIN)/python -m pytest -n 2 -m long tests/service/test_store_crash.py tests/faults/test_crash.py $(PYTEST_ARGS)

@@ -42,6 +42,8 @@ _DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
 _HASH = re.compile(r"(sha1|sha224|sha256|sha384|sha512|sha3_[0-9]{3}|blake2[bs]|md5)=([0-9A-Za-z]{1,256})", re.ASCII)
 _ELEMENTS_A_FILE = 12
 """Tags that one line of a list may have (a row of a table, say) before a page counts as an attack on our time."""
+_LONGEST_BASE = 512
+"""It stands before every relative link: a megabyte of links could be made into gigabytes of addresses by it."""
 _HTML_SPACE = " \t\n\f\r"
 
 
@@ -111,6 +113,8 @@ class _Page:
         elif tag == "base":
             if not self.based and "href" in given:  # "the first base element … with an href attribute" counts
                 self.based = True
+                if len(given["href"]) > _LONGEST_BASE:
+                    raise UpstreamNonsenseError(f"page: a <base> longer than {_LONGEST_BASE} characters")
                 self.base_url = locate(given["href"].strip(_HTML_SPACE), self.base_url).url
         else:
             self._meta(given.get("name", "").lower(), given.get("content", ""))

@@ -19,6 +19,7 @@ __all__ = ["Place", "basename", "locate", "location_of"]
 # RFC 3986 section 3: scheme, and what reserved and unreserved characters a path may hold besides "%" itself.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?://)?", re.ASCII)
 _PATH_SAFE = "%/:@!$&'()*+,;=~-._[]"
+_DOTS = re.compile(r"(?:\A|/)(?:\.|%2[eE]){1,2}(?:/|\Z)", re.ASCII)
 _URL = re.compile(r"[!-\[\]-~]*", re.ASCII)
 
 
@@ -56,7 +57,11 @@ def locate(reference: str, base: str) -> Place:
     host = authority.rpartition("@")[2].lower()
     if not host:
         return _nowhere(url, "has a URL without a host")
-    route = quote(f"{host}{slash}{path}", safe=_PATH_SAFE)
+    if _DOTS.search(path) is not None:
+        # Whoever resolves the address takes them away, some the encoded ones too: he would ask for another file.
+        return _nowhere(url, 'has a URL with "." or ".." in its path')
+    # Clients resolve the relative link that this becomes, and urllib makes one slash of two on the way (pip uses it).
+    route = quote(f"{host}{slash}{path}", safe=_PATH_SAFE).replace("//", "/%2F")
     return Place(url, location_of(route), route, None)
 
 
