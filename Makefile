@@ -69,7 +69,7 @@ format: $(VENV)/.installed-dev  ## let ruff write what it can
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --default-index https://pypi.org/simple/
 lock: $(VENV)/.installed-dev  ## renew the lock files (with the network, on purpose)
 	$(BIN)/$(LOCK) --upgrade pyproject.toml --group build -o requirements.lock
-	$(BIN)/$(LOCK) pyproject.toml --group build --group dev -c requirements.lock -o requirements-dev.lock
+	$(BIN)/$(LOCK) pyproject.toml --extra otel --group build --group dev -c requirements.lock -o requirements-dev.lock
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -15,6 +15,7 @@ from proxy.policy.model import Policy
 from proxy.reload import following
 from proxy.telemetry.audit import recording
 from proxy.telemetry.metrics import POLICY_SINCE, watching_loop
+from proxy.telemetry.tracing import exporting
 from proxy.web.access import admission
 from proxy.web.handler import Handler
 from proxy.web.health import readiness
@@ -44,6 +45,7 @@ async def _serve(configuration: Configuration, policy: Policy) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with (
+        exporting(os.environ),
         admission(configuration.server) as access,
         recording(configuration.audit, utc_now) as trail,
         assembled(configuration, policy) as assembly,

@@ -32,6 +32,7 @@ from proxy.errors import (
 )
 from proxy.ports import Blobs, Partial
 from proxy.simple.model import Sha256
+from proxy.telemetry import tracing
 
 TAIL = 64 * 1024
 """Bytes withheld until the digest is right (DESIGN, promise 2)."""
@@ -116,6 +117,11 @@ class Download:
 
     async def run(self) -> None:
         """Fetch, verify, publish. Failures go to the followers, not to the caller."""
+        with tracing.span("download", sha256=self.wanted.sha256, size=self.wanted.size) as span:
+            await self._run()
+            span.note(error=type(self._failure).__name__ if self._failure is not None else None)
+
+    async def _run(self) -> None:
         partial: Partial | None = None
         try:
             self._partial = partial = await self._blobs.begin()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
@@ -26,9 +26,9 @@ from proxy.web.origin import is_trusted
 from proxy.web.room import Room, Seat, raised_descriptors, seats_within
 from proxy.web.routes import Alive, Ready, route_of
 from proxy.web.send import AbortedError, paced
+from proxy.web.spans import Answer, traced
 from proxy.web.tls import Certificate
 
-Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 _KEEPALIVE = 30.0
 """Seconds; aiohttp's own default is an hour."""
 _GRACE = 20.0
@@ -56,7 +56,7 @@ class _AbortedOnPurpose(logging.Filter):
 class _Punctual(web.Server):
     """Cuts connections that bring no whole request in their first seconds, or never end: each would cost a socket."""
 
-    def __init__(self, answer: Answer, logger: logging.Logger, room: Room) -> None:
+    def __init__(self, answer: Answer, logger: logging.Logger, room: Room, settings: ServerSettings) -> None:
         self._silent: set[object] = set()
         self._seats: dict[object, Seat] = {}
         self._leaving: dict[asyncio.Transport, float] = {}
@@ -70,7 +70,7 @@ class _Punctual(web.Server):
             return await paced(request, await answer(request))
 
         super().__init__(
-            heard,
+            traced(heard, settings),
             handler_cancellation=True,
             keepalive_timeout=_KEEPALIVE,
             access_log=None,
@@ -149,7 +149,7 @@ async def listening(
     logger = logging.getLogger("assay.http")
     logger.addFilter(_AbortedOnPurpose())
     room = Room(_seats(settings.max_connections), lambda address: is_trusted(address, settings))
-    server = _Punctual(handler, logger, room)
+    server = _Punctual(handler, logger, room, settings)
     certificate = None if settings.tls is None else Certificate(settings.tls)
     async with obeying(None if certificate is None else certificate.watch):
         context = None if certificate is None else certificate.context

@@ -18,6 +18,7 @@ import pytest
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from proxy.config import ServerSettings
 from proxy.telemetry import metrics
 from proxy.web import door, room, send, server
 from tests.world.certificates import Authority
@@ -268,7 +269,7 @@ async def test_what_is_closed_ends_though_nobody_reads_the_rest(
         raise ConnectionError
 
     few = room.Room(2)
-    punctual = server._Punctual(answers, logging.getLogger("test"), few)
+    punctual = server._Punctual(answers, logging.getLogger("test"), few, ServerSettings())
     entrance = door.Door(few, punctual.protocol, context=None, handshake=1)
     host, port = await entrance.open("127.0.0.1", 0)
     seeing_off = asyncio.create_task(punctual.see_off())
