@@ -25,6 +25,7 @@ from proxy.simple.fields import (
     parse_api_version,
     parse_sha256,
     parse_time,
+    shared,
     shown,
 )
 from proxy.simple.filename import parse_filename
@@ -158,7 +159,7 @@ class _Page:
                 sha256=next((parse_sha256(digest) for kind, digest in hashes if kind == "sha256"), None),
                 size=_size(given.get("data-size")),
                 upload_time=parse_time(given.get("data-upload-time", "")),
-                requires_python=given.get("data-requires-python"),
+                requires_python=shared(given.get("data-requires-python")),
                 yanked=given.get("data-yanked"),
                 core_metadata=_metadata(given, where),
                 provenance=given.get("data-provenance"),
