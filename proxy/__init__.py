@@ -3,5 +3,5 @@
 The layers, from the top (import-linter enforces them):
 
     cli > web | reload > assembly > config > gate > attestation | upstream | store | download > telemetry
-        > render | lockfiles > policy > evidence : indexes : ports > simple > settings > units > errors
+        > render | lockfiles > policy > evidence : indexes : ports > simple > settings | reading > units > errors
 """

@@ -19,7 +19,6 @@ from proxy.attestation.roots import TrustRoots, load_roots
 from proxy.attestation.workers import Verifier
 from proxy.config import Configuration
 from proxy.download import Downloads
-from proxy.errors import ConfigurationError
 from proxy.gate import Gate, GateSettings, Pages, Proofs
 from proxy.gate.contents import FileContents
 from proxy.gate.metadata import Metadata
@@ -29,6 +28,7 @@ from proxy.gate.root_list import RootList
 from proxy.gate.wheels import Wheels
 from proxy.policy.document import BUILT_IN, load_policy
 from proxy.policy.model import Policy
+from proxy.reading import read_text
 from proxy.store.directory import Store
 from proxy.store.spare import Spares
 from proxy.store.spool import Spool
@@ -59,11 +59,7 @@ def read_policy(path: Path | None) -> Policy:
     """
     if path is None:
         return BUILT_IN
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: cannot be read as a policy: {error}") from error
-    return load_policy(text, str(path))
+    return load_policy(read_text(path), str(path))
 
 
 def read_trust(configuration: Configuration, state: Path) -> tuple[TrustRoots, tuple[Refresher, ...]]:
