@@ -56,6 +56,9 @@ class Span(Protocol):
     def note(self, **facts: str | int | None) -> None:
         """Add to what is said of it."""
 
+    def rename(self, name: str) -> None:
+        """Call it otherwise than at its beginning: again one of few."""
+
     def end(self, error: str | None = None) -> None:
         """End one that was begun by `begin`; `error`: the stable name of what went wrong."""
 
@@ -72,6 +75,9 @@ class _Nothing:
         pass
 
     def note(self, **facts: str | int | None) -> None:
+        pass
+
+    def rename(self, name: str) -> None:
         pass
 
     def end(self, error: str | None = None) -> None:
@@ -101,6 +107,9 @@ class _Live:
 
     def note(self, **facts: str | int | None) -> None:
         self._span.set_attributes(_attributes(facts))
+
+    def rename(self, name: str) -> None:
+        self._span.update_name(name)
 
     def end(self, error: str | None = None) -> None:
         from opentelemetry.trace import StatusCode  # noqa: PLC0415

@@ -49,6 +49,7 @@ from proxy.web.routes import (
 )
 from proxy.web.send import AbortedError, send_arriving, send_stored
 from proxy.web.simple import project_page, root_page
+from proxy.web.spans import ROUTE
 from proxy.web.trail import Recorder
 
 _INTEGRITY = "application/vnd.pypi.integrity.v1+json"
@@ -97,6 +98,7 @@ class Handler:
         started = time.monotonic()
         telemetry.request_id.set(secrets.token_hex(8))
         route = route_of(request.raw_path)
+        request[ROUTE] = label_of(route)
         outcome, status = "left", 0
         try:
             response = await self._explained(request, route)

@@ -15,8 +15,9 @@ from proxy import telemetry
 from proxy.config import ServerSettings
 from proxy.telemetry import tracing
 from proxy.web.origin import is_trusted
-from proxy.web.routes import label_of, route_of
 
+ROUTE = web.RequestKey("route", str)
+"""The route's label, put there by whoever found it out."""
 Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
@@ -29,11 +30,15 @@ def traced(answer: Answer, settings: ServerSettings) -> Answer:
         parent = request.headers.get("traceparent") if is_trusted(request.remote, settings) else None
         # Semantic conventions: a method that is not known is "_OTHER", or names of spans would be without number.
         method = request.method if request.method in {"GET", "HEAD"} else "_OTHER"
-        route = label_of(route_of(request.raw_path))
-        with tracing.span(f"{method} {route}", kind="server", parent=parent, method=method, route=route) as span:
-            response = await answer(request)
-            wrong = str(response.status) if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR else None
-            span.note(status=response.status, request=telemetry.request_id.get(), error=wrong)
+        with tracing.span(method, kind="server", parent=parent, method=method) as span:
+            try:
+                response = await answer(request)
+                wrong = str(response.status) if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR else None
+                span.note(status=response.status, error=wrong)
+            finally:
+                route = request.get(ROUTE)
+                span.rename(f"{method} {route}" if route else method)
+                span.note(route=route, request=telemetry.request_id.get())
         return response
 
     return within
