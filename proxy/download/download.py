@@ -196,7 +196,11 @@ class Download:
         """A file object of the caller's own over what is here; call after `ready`, close it when done."""
         if self._partial is None:
             raise RuntimeError("Download.reader before Download.ready")
-        return await self._partial.reader()
+        try:
+            return await self._partial.reader()
+        except StorageError:
+            self._refuse()  # it failed since `ready`, and its file is gone: that is what is to be said
+            raise
 
     async def follow(self, still_approved: Callable[[], Awaitable[None]]) -> AsyncIterator[Span]:
         """Spans in order, as they become sendable; `still_approved` is asked, and may raise, before the tail.
@@ -223,10 +227,13 @@ class Download:
             return 0
         return min(self._written, self.length - TAIL)
 
-    async def _change(self) -> None:
+    def _refuse(self) -> None:
         if self._failure is not None:
             # A fresh copy for each follower: a shared one would grow a traceback with every raise.
             raise type(self._failure)(*self._failure.args) from self._failure
+
+    async def _change(self) -> None:
+        self._refuse()
         await self._changed.wait()
 
     def _pulse(self) -> None:
