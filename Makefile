@@ -8,7 +8,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check --no-input
 export PIP_CONFIG_FILE := /dev/null
 unexport PIP_FIND_LINKS PIP_EXTRA_INDEX_URL
 
-.PHONY: help install install-dev serve demo screenshots reference test test-long crash soak bench lint format lock clean
+.PHONY: help install install-dev serve demo screenshots reference test test-long fuzz crash soak bench lint format lock clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -52,8 +52,12 @@ reference: $(VENV)/.installed  ## write docs/configuration.md and docs/policy.md
 test: $(VENV)/.installed-dev  ## all tests but the long ones
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not long" $(PYTEST_ARGS)
 
-test-long: $(VENV)/.installed-dev  ## the long forms: fuzzers, hundreds of crashes, 100 MB to 50 clients
+test-long: $(VENV)/.installed-dev  ## the long forms: documents of attestations, hundreds of crashes, 100 MB to 50 clients
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m long $(PYTEST_ARGS)
+
+FUZZERS := page_parsers simple_pages render_pages web_laws
+fuzz: $(VENV)/.installed-dev  ## page parsers, rendering, routing and ranges: FUZZ_EXAMPLES (100,000) inputs each
+	FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),100000) $(BIN)/python -m pytest -n 2 --dist worksteal $(FUZZERS:%=tests/property/test_%.py) $(PYTEST_ARGS)
 
 crash: $(VENV)/.installed-dev  ## hundreds of kill -9 at random moments, of the store and of the proxy under load
 	$(BIN)/python -m pytest -n 2 -m long tests/service/test_store_crash.py tests/faults/test_crash.py $(PYTEST_ARGS)
@@ -78,7 +82,7 @@ format: $(VENV)/.installed-dev  ## let ruff write what it can
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --default-index https://pypi.org/simple/
 lock: $(VENV)/.installed-dev  ## renew the lock files (with the network, on purpose)
 	$(BIN)/$(LOCK) --upgrade pyproject.toml --group build -o requirements.lock
-	$(BIN)/$(LOCK) pyproject.toml --group build --group dev -c requirements.lock -o requirements-dev.lock
+	$(BIN)/$(LOCK) pyproject.toml --extra otel --group build --group dev -c requirements.lock -o requirements-dev.lock
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -3,5 +3,6 @@
 The layers, from the top (import-linter enforces them):
 
     cli > web | reload | probe > assembly > config > views > gate > attestation | upstream | store | download
-        > telemetry > render | lockfiles > policy > evidence : indexes : ports > simple > settings > units > errors
+        > telemetry > render | lockfiles > policy > evidence : indexes : ports > simple > settings | reading
+        > units > errors
 """

@@ -20,7 +20,6 @@ from proxy.attestation.roots import TrustRoots, load_roots
 from proxy.attestation.workers import Verifier
 from proxy.config import Configuration
 from proxy.download import Downloads
-from proxy.errors import ConfigurationError
 from proxy.gate import Gate, GateSettings, Pages, Proofs
 from proxy.gate.contents import FileContents
 from proxy.gate.memory import Memory
@@ -31,6 +30,7 @@ from proxy.gate.root_list import RootList
 from proxy.gate.wheels import Wheels
 from proxy.policy.document import BUILT_IN, load_policy
 from proxy.policy.model import Policy
+from proxy.reading import read_text
 from proxy.store.directory import Store
 from proxy.store.spare import Spares
 from proxy.store.spool import Spool
@@ -76,11 +76,7 @@ def read_policy(path: Path | None) -> Policy:
     """
     if path is None:
         return BUILT_IN
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: cannot be read as a policy: {error}") from error
-    return load_policy(text, str(path))
+    return load_policy(read_text(path), str(path))
 
 
 def read_policies(configuration: Configuration) -> dict[str, Policy]:

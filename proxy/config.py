@@ -21,6 +21,7 @@ from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_va
 from proxy.attestation.settings import BUNDLED, DEFAULT_NAME, TrustSettings, VerificationSettings
 from proxy.errors import ConfigurationError
 from proxy.indexes import Address, FreshnessSettings, Host, Indexes, IndexSettings, LimitsSettings, is_loopback
+from proxy.reading import read_text
 from proxy.settings import Settings, nearest, read_toml, validate, wrong
 from proxy.store.settings import StorageSettings
 from proxy.telemetry.audit import AuditSettings
@@ -93,6 +94,8 @@ class ServerSettings(Settings):
     """Host headers that are believed; one without a port stands for all ports."""
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     """Peers whose ``X-Forwarded-*`` are believed."""
+    max_connections: Annotated[int, Field(ge=1, le=100_000)] = 1024
+    """Connections at a time, half of them for one address; as many as the limit on open files can bear."""
     page_max_age: Duration = timedelta(0)
     """How long clients may use a page without asking. A revocation is seen that much later."""
     tls: TlsSettings | None = None
@@ -178,7 +181,7 @@ def load_configuration(path: Path | None, environ: Mapping[str, str]) -> Configu
         path = Path(named)
     source, text, table = "defaults", "", dict[str, Any]()
     if path is not None:
-        source, text = str(path), _read_text(path)
+        source, text = str(path), read_text(path)
         table = read_toml(text, source)
         _resolve_paths(table, path.absolute().parent)
     variables = sorted(name for name in environ if name.startswith(_PREFIX) and "__" in name)
@@ -189,15 +192,6 @@ def load_configuration(path: Path | None, environ: Mapping[str, str]) -> Configu
     if variables:
         source += " and " + ", ".join(variables)
     return validate(Configuration, table, source=source, text=text)
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{path}: not UTF-8, at byte {error.start}") from error
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _resolve_paths(table: dict[str, Any], base: Path) -> None:

@@ -23,8 +23,8 @@ from proxy.gate import Gate
 from proxy.policy.document import load_policy
 from proxy.policy.expiry import expiring
 from proxy.policy.model import Policy
+from proxy.reading import read_file, text_of
 from proxy.telemetry.metrics import POLICY_REFUSED, POLICY_SINCE
-from proxy.units import format_size
 from proxy.views import DEFAULT
 
 EVERY = 1.0
@@ -33,7 +33,6 @@ SETTLE = 0.1
 """Seconds for which a changed file must stay as it is: half of a policy may be TOML too, without its revocations."""
 REMIND = 60
 """Looks after which a refused policy is told again, for as long as it stands there."""
-_LARGEST = 16 * 2**20
 
 
 class PolicyWatch:
@@ -75,13 +74,13 @@ class PolicyWatch:
     async def look(self) -> bool:
         """Read the file once; whether another policy is in force now."""
         try:
-            content = await asyncio.to_thread(_read, self._path)
+            content = await asyncio.to_thread(read_file, self._path)
             digest = hashlib.sha256(content).digest()
             if digest == self._judged:
                 self._remind()
                 return False
             await asyncio.sleep(self._settle)
-            if content != await asyncio.to_thread(_read, self._path):
+            if content != await asyncio.to_thread(read_file, self._path):
                 return False  # still being written: a later look sees it finished
             self._judged = digest
             return self._obey(await asyncio.to_thread(_parsed, content, str(self._path)))
@@ -159,26 +158,7 @@ def _named(gate: Gate) -> dict[str, str]:
     return {} if gate.view == DEFAULT else {"view": gate.view}
 
 
-def _read(path: Path) -> bytes:
-    """The file's bytes, through whatever symbolic links lead to it now.
-
-    Raises:
-        ConfigurationError: it cannot be read, or is larger than a policy may be.
-    """
-    try:
-        with path.open("rb") as file:
-            content = file.read(_LARGEST + 1)
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read as a policy: {error.strerror}") from error
-    if len(content) > _LARGEST:
-        raise ConfigurationError(f"{path}: larger than {format_size(_LARGEST)}, which no policy is")
-    return content
-
-
 def _parsed(content: bytes, source: str) -> Policy:
-    try:
-        policy = load_policy(content.decode(), source)
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{source}: not UTF-8, at byte {error.start}") from error
+    policy = load_policy(text_of(content, source), source)
     policy.digest  # noqa: B018 - computed once, and here, off the loop
     return policy

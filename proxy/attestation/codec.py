@@ -11,7 +11,9 @@ import json
 from collections.abc import Callable
 from dataclasses import fields
 from datetime import datetime
+from functools import lru_cache
 from importlib.metadata import version
+from sys import intern
 from typing import Any, Final, TypeVar
 
 from proxy.evidence import (
@@ -145,19 +147,25 @@ def _read(content: Any) -> Attestation:  # noqa: ANN401 - hostile JSON
         raise KeyError("attestation")
     slsa = content["slsa"]
     return Attestation(
-        trust_root=_take(content, "trust_root", str),
+        trust_root=intern(_take(content, "trust_root", str)),
         bundle=_take(content, "bundle", int),
-        predicate_type=_take(content, "predicate_type", str),
-        claims=_claims(_take(content, "claims", dict)),
+        predicate_type=intern(_take(content, "predicate_type", str)),
+        claims=_shared(_claims(_take(content, "claims", dict))),
         integrated_time=_time(content, "integrated_time"),
         log_index=_take(content, "log_index", int),
-        certificate=_take(content, "certificate", str),
+        certificate=_shared(_take(content, "certificate", str)),
         not_before=_time(content, "not_before"),
         not_after=_time(content, "not_after"),
-        slsa=None if slsa is None else Slsa(**_optional_texts(slsa, Slsa)),
+        slsa=None if slsa is None else _shared(Slsa(**_optional_texts(slsa, Slsa))),
         subject=_take(content, "subject", str),
-        material=_texts(content, "material"),
+        material=_shared(_texts(content, "material")),
     )
+
+
+@lru_cache(maxsize=4096)
+def _shared(value: _Value) -> _Value:
+    """The same value, once for all who have it: the files of a release are signed by one certificate, and kept."""
+    return value
 
 
 def _claims(content: dict[str, Any]) -> Claims:

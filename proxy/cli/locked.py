@@ -10,13 +10,14 @@ from proxy.cli import findings as found
 from proxy.cli.aside import aside, judged_pages
 from proxy.cli.findings import Finding, findings_of
 from proxy.config import Configuration
-from proxy.errors import ConfigurationError
 from proxy.lockfiles import Lockfile, read_lockfile
 from proxy.policy.model import Policy
 from proxy.policy.proposal import Proven
 from proxy.policy.verdict import Approved, Code
+from proxy.reading import read_text
 from proxy.simple.model import NormalizedName
 
+_LARGEST = 64 * 2**20
 _DOUBTS = frozenset(
     {Code.FORGED, Code.PROVENANCE_MISSING, Code.INDEX, Code.TRUST, Code.UNVERIFIABLE, Code.UNATTESTED, Code.PUBLISHER}
     | {Code.PREDICATE, Code.BUILDER, Code.PROVENANCE_LOST, Code.PUBLISHER_CHANGED, Code.METADATA_MISMATCH}
@@ -29,10 +30,7 @@ def read(path: Path) -> tuple[Lockfile, str]:
     Raises:
         ConfigurationError: it cannot be read, or is none.
     """
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error}") from error
+    text = read_text(path, largest=_LARGEST)
     return read_lockfile(text, str(path)), text
 
 

@@ -35,9 +35,10 @@ from proxy.cli.chosen import chosen
 from proxy.cli.tables import printable
 from proxy.cli.verdicts import because
 from proxy.config import Configuration
-from proxy.errors import AssayError, ConfigurationError
+from proxy.errors import AssayError
 from proxy.policy.model import Policy
 from proxy.policy.verdict import Approved, Code, Withheld
+from proxy.reading import read_text
 from proxy.settings import Settings, read_toml, validate, wrong
 
 
@@ -122,10 +123,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _read(path: Path) -> Expectations:
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error}") from error
+    text = read_text(path)
     return validate(Expectations, read_toml(text, str(path)), source=str(path), text=text)
 
 

@@ -17,6 +17,7 @@ from proxy.policy.model import Policy
 from proxy.reload import following
 from proxy.telemetry.audit import recording
 from proxy.telemetry.metrics import watching_loop
+from proxy.telemetry.tracing import exporting
 from proxy.web.access import admission
 from proxy.web.server import DRAIN, listening
 from proxy.web.wiring import wired
@@ -68,6 +69,7 @@ async def serving(
         StorageError: the storage directory is not usable.
     """
     async with (
+        exporting(os.environ),
         admission(configuration.server) as access,
         recording(configuration.audit, utc_now) as trail,
         assembled(configuration, policies, environ=environ) as assembly,

@@ -30,10 +30,9 @@ from proxy.policy.model import Policy
 from proxy.policy.reasons import reasons_json
 from proxy.policy.verdict import Approved, Withheld
 from proxy.ports import History
+from proxy.reading import read_file
 from proxy.simple.filename import parse_filename, possible_projects
 from proxy.simple.model import File, Project
-
-_LARGEST = 16 * 2**20
 
 
 def main(options: argparse.Namespace) -> int:
@@ -44,7 +43,7 @@ def main(options: argparse.Namespace) -> int:
     """
     configuration = load_configuration(options.config, os.environ)
     roots, _ = asyncio.run(read_trust(configuration, configuration.storage.directory))
-    document = _read(options.provenance)
+    document = read_file(options.provenance)
     try:
         file = local_file(options.file)
     except OSError as error:
@@ -58,17 +57,6 @@ def main(options: argparse.Namespace) -> int:
             print(printable(line))
     good = isinstance(evidence, Attested) if verdict is None else isinstance(verdict, Approved)
     return GOOD if good else WITHHELD
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            document = file.read(_LARGEST + 1)
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
-    if len(document) > _LARGEST:
-        raise ConfigurationError(f"{path}: more than {_LARGEST} bytes are no provenance document")
-    return document
 
 
 def _verdict(indexes: Indexes, policy: Policy, file: File, evidence: Evidence) -> Approved | Withheld:

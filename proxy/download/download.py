@@ -32,6 +32,7 @@ from proxy.errors import (
 )
 from proxy.ports import Blobs, Partial
 from proxy.simple.model import Sha256
+from proxy.telemetry import tracing
 
 TAIL = 64 * 1024
 """Bytes withheld until the digest is right (DESIGN, promise 2)."""
@@ -116,6 +117,11 @@ class Download:
 
     async def run(self) -> None:
         """Fetch, verify, publish. Failures go to the followers, not to the caller."""
+        with tracing.span("download", sha256=self.wanted.sha256, size=self.wanted.size) as span:
+            await self._run()
+            span.note(error=type(self._failure).__name__ if self._failure is not None else None)
+
+    async def _run(self) -> None:
         partial: Partial | None = None
         try:
             self._partial = partial = await self._blobs.begin()
@@ -199,7 +205,7 @@ class Download:
             return await self._partial.reader()
         except StorageError:
             # Discarded because the download failed meanwhile: that is the reason, not the storage.
-            self._check()
+            self._refuse()
             raise
 
     async def follow(self, still_approved: Callable[[], Awaitable[None]]) -> AsyncIterator[Span]:
@@ -227,13 +233,13 @@ class Download:
             return 0
         return min(self._written, self.length - TAIL)
 
-    def _check(self) -> None:
+    def _refuse(self) -> None:
         if self._failure is not None:
             # A fresh copy for each follower: a shared one would grow a traceback with every raise.
             raise type(self._failure)(*self._failure.args) from self._failure
 
     async def _change(self) -> None:
-        self._check()
+        self._refuse()
         await self._changed.wait()
 
     def _pulse(self) -> None:

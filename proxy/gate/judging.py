@@ -28,6 +28,7 @@ from proxy.policy.verdict import Approved, Undecided, Withheld
 from proxy.ports import History, Ledger
 from proxy.render import ApprovedPage
 from proxy.simple.model import Project, Sha256
+from proxy.telemetry import tracing
 from proxy.telemetry.metrics import VERDICTS
 
 _OFF_LOOP = 400
@@ -60,6 +61,10 @@ class Court:
         Raises:
             AssayError: evidence is needed and not to be had now, or the ledger takes nothing.
         """
+        with tracing.span("judge", index=page.index.name, project=page.project.name, files=len(page.project.files)):
+            return await self._judged(policy, page, history)
+
+    async def _judged(self, policy: Policy, page: Page, history: History) -> Judged:
         roots, now, index = self._proofs.roots_digest, self._clock(), page.index
         news = self._wheels.news(index, page.project.name)
         if page.reserved:

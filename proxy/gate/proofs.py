@@ -41,6 +41,7 @@ from proxy.gate.turns import Turns
 from proxy.indexes import IndexSettings
 from proxy.ports import History, Records
 from proxy.simple.model import File, NormalizedName, Sha256
+from proxy.telemetry import tracing
 from proxy.telemetry.metrics import EVIDENCE, VERIFICATION_SECONDS
 from proxy.upstream import PROVENANCE_ACCEPT, Fetched, Upstream
 
@@ -281,7 +282,7 @@ class Proofs:
         if not jobs:
             return {}
         roots = self._verifier.digest_for(index.trust)
-        with VERIFICATION_SECONDS.time():
+        with VERIFICATION_SECONDS.time(), tracing.span("verify", project=project, documents=len(jobs)):
             found = await self._verifier.verify(
                 [
                     Job(filename=file.filename, sha256=digest_of(file), provenance=document, trust=index.trust)

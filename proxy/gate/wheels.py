@@ -115,12 +115,14 @@ class Wheels:
         facts = self._facts.setdefault(key, {})
         if len(facts) >= _MOST_WHEELS:
             facts.clear()
+        said = None if file.core_metadata is None else file.core_metadata.sha256
+        # Both at once: whoever finds the fact and no news would go by the verdict of before.
         facts[str(file.sha256)] = fact
+        if fact not in {_TOO_LARGE, said} and not (fact == _NONE and said is None):
+            self._news[key] = self._news.get(key, 0) + 1
         records = {_record(key): json.dumps(facts).encode()}
         if document is not None:
             records[record_of(Sha256(fact))] = document
-        await self._records.put_many(records)
-        said = None if file.core_metadata is None else file.core_metadata.sha256
         if contradicts(file, fact):
             telemetry.security(
                 "metadata-mismatch",
@@ -131,8 +133,7 @@ class Wheels:
                 expected=said,
                 found=fact or "none, or more than one",
             )
-        if fact not in {_TOO_LARGE, said} and not (fact == _NONE and said is None):
-            self._news[key] = self._news.get(key, 0) + 1
+        await self._records.put_many(records)
 
 
 def is_wheel(file: File) -> bool:

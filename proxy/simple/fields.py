@@ -8,6 +8,7 @@ policy withholds what needed it.
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -44,9 +45,18 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:80]}…"  # noqa: PLR2004 - a line of a terminal
 
 
+def shared(text: str | None) -> str | None:
+    """The same text, once for all who have it: most files of a project say the same of Python."""
+    return None if text is None else sys.intern(text)
+
+
 def parse_sha256(text: str) -> Sha256 | None:
     """The digest that `text` is, lower-cased; None where it is not 64 hexadecimal digits."""
-    return Sha256(text.lower()) if _SHA256.fullmatch(text) is not None else None
+    if _SHA256.fullmatch(text) is None:
+        return None
+    lowered = text.lower()
+    # `lower` makes a new string always; most are lower-case already, and a page has thousands, kept in memory.
+    return Sha256(text if lowered == text else lowered)
 
 
 def parse_time(text: str) -> datetime | None:

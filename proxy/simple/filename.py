@@ -143,11 +143,11 @@ def _wheel(filename: str, project: NormalizedName) -> ParsedFilename:
     if release is not None and _are_tags(tags):
         return release
     try:
-        name, version, _build, _tags = parse_wheel_filename(filename)
+        name, _version, _build, _tags = parse_wheel_filename(filename)
     except InvalidWheelFilename as error:
         return ParsedFilename(refusal=f"is not a wheel's name: {_without_subject(error, filename)}")
     if name == project:
-        return ParsedFilename(distribution=Distribution(project=project, version=version, kind=Kind.WHEEL))
+        return ParsedFilename(distribution=_the_wheel(project, filename.split("-", 2)[1]))
     if is_normalized_name(name):
         return _foreign(name)
     return ParsedFilename(refusal="is not a wheel's name: invalid project name")
@@ -217,6 +217,12 @@ def _version_prefix(rest: str, filename: str) -> Version | None:
         return _version(rest.partition("_")[0].partition("-")[0])
     cuts = [len(rest), *(place for place in range(len(rest) - 1, 0, -1) if rest[place] in ".-_")]
     return next((version for cut in cuts if (version := _version(rest[:cut])) is not None), None)
+
+
+@lru_cache(maxsize=4096)
+def _the_wheel(project: NormalizedName, version: str) -> Distribution:
+    """One for all wheels of a release: a page that is kept in memory has a hundred of each."""
+    return Distribution(project=project, version=Version(version), kind=Kind.WHEEL)
 
 
 @lru_cache(maxsize=4096)

@@ -25,6 +25,7 @@ from proxy.simple.fields import (
     parse_api_version,
     parse_sha256,
     parse_time,
+    shared,
     shown,
 )
 from proxy.simple.filename import parse_filename
@@ -42,6 +43,8 @@ _DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
 _HASH = re.compile(r"(sha1|sha224|sha256|sha384|sha512|sha3_[0-9]{3}|blake2[bs]|md5)=([0-9A-Za-z]{1,256})", re.ASCII)
 _ELEMENTS_A_FILE = 12
 """Tags that one line of a list may have (a row of a table, say) before a page counts as an attack on our time."""
+_LONGEST_BASE = 512
+"""It stands before every relative link: a megabyte of links could be made into gigabytes of addresses by it."""
 _HTML_SPACE = " \t\n\f\r"
 
 
@@ -111,6 +114,8 @@ class _Page:
         elif tag == "base":
             if not self.based and "href" in given:  # "the first base element … with an href attribute" counts
                 self.based = True
+                if len(given["href"]) > _LONGEST_BASE:
+                    raise UpstreamNonsenseError(f"page: a <base> longer than {_LONGEST_BASE} characters")
                 self.base_url = locate(given["href"].strip(_HTML_SPACE), self.base_url).url
         else:
             self._meta(given.get("name", "").lower(), given.get("content", ""))
@@ -154,7 +159,7 @@ class _Page:
                 sha256=next((parse_sha256(digest) for kind, digest in hashes if kind == "sha256"), None),
                 size=_size(given.get("data-size")),
                 upload_time=parse_time(given.get("data-upload-time", "")),
-                requires_python=given.get("data-requires-python"),
+                requires_python=shared(given.get("data-requires-python")),
                 yanked=given.get("data-yanked"),
                 core_metadata=_metadata(given, where),
                 provenance=given.get("data-provenance"),

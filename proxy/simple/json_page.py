@@ -24,6 +24,7 @@ from proxy.simple.fields import (
     parse_serial,
     parse_sha256,
     parse_time,
+    shared,
     shown,
 )
 from proxy.simple.filename import parse_filename
@@ -195,7 +196,7 @@ def _file(entry: object, where: str, base_url: str, project: NormalizedName, lim
         sha256=next((parse_sha256(digest) for kind, digest in hashes if kind == "sha256"), None),
         size=_size(entry.get("size"), f"{where}.size"),
         upload_time=None if uploaded is None else parse_time(uploaded),
-        requires_python=_text(entry.get("requires-python"), f"{where}.requires-python"),
+        requires_python=shared(_text(entry.get("requires-python"), f"{where}.requires-python")),
         yanked=_yanked(entry.get("yanked"), f"{where}.yanked"),
         core_metadata=_metadata(entry, where),
         provenance=_text(entry.get("provenance"), f"{where}.provenance"),

@@ -1,7 +1,8 @@
 """The blobs' directory and what stands in it: names, sizes, order of use, room. Synchronous; for `blobs` alone.
 
 A finished blob is ``blobs/<first two digits>/<sha256>.<size>``: the size in the name tells a torn or truncated file at
-the first look, without reading it. What is on its way in is in ``blobs/unfinished`` and swept at the next start.
+the first look, without reading it; its directory is made when a blob needs it. What is on its way in is in
+``blobs/unfinished`` and swept at the next start.
 
 The index of all blobs is in memory (some 200 bytes for each), in order of use; on disk that order is the modification
 time, written at most hourly. Unfinished files count towards the limit, so that it holds however many downloads run;
@@ -85,6 +86,8 @@ class Shelf:
             self._lay_out()
             swept = _sweep(self._directory / "unfinished")
             found = sorted(self._finished())
+            # A process that was killed may have made a directory of which the disk knows nothing yet.
+            sync_directory(self._directory)
         except OSError as error:
             raise refused(f"use {self._directory}", error) from error
         with self._lock:
@@ -95,12 +98,20 @@ class Shelf:
 
     def _lay_out(self) -> None:
         # Never `parents=True`: when a mount has vanished, nothing may be written where it was.
-        for directory in (self._directory, self._directory / "unfinished", *(self._directory / s for s in _SHARDS)):
+        for directory in (self._directory, self._directory / "unfinished"):
             directory.mkdir(mode=0o700, exist_ok=True)
+
+    def _make_way(self, place: Path) -> None:
+        """Make the directory of a blob, durably: what stands in a directory that is lost is lost too."""
+        self._lay_out()
+        place.parent.mkdir(mode=0o700, exist_ok=True)
+        sync_directory(self._directory)
 
     def _finished(self) -> Iterator[tuple[float, bytes, int]]:
         """(time of use, digest, size) of each good blob; a broken one is removed on the way."""
         for shard in _SHARDS:
+            if not (self._directory / shard).is_dir():
+                continue
             with os.scandir(self._directory / shard) as entries:
                 for entry in entries:
                     name = _NAME.fullmatch(entry.name)
@@ -161,7 +172,7 @@ class Shelf:
                 try:
                     unfinished.replace(place)
                 except FileNotFoundError:
-                    self._lay_out()
+                    self._make_way(place)
                     unfinished.replace(place)
                 with self._lock:
                     self._unfinished -= size

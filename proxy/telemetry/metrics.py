@@ -39,6 +39,10 @@ def _histogram(name: str, summary: str, *labels: str, buckets: tuple[float, ...]
 REQUESTS = _counter("requests", "Requests by route and outcome: a class of status, 403, or aborted", "route", "outcome")
 REQUEST_SECONDS = _histogram("request_seconds", "From the request's head to the last byte of its answer", "route")
 SENT = _counter("sent_bytes", "Bytes of bodies of completed answers", "route")
+CONNECTIONS = _gauge("connections", "Connections of clients that are open")
+CONNECTIONS_REFUSED = _counter(
+    "connections_refused", "Connections beyond server.max-connections: answered 503 (busy), or cut", "how"
+)
 FILES = _counter("files", "Files asked for that are here (hit) or on their way in (miss)", "cache")
 PAGES = _counter(
     "pages", "Project pages by where they came from: fresh (remembered), not-modified, changed, absent, stale", "result"

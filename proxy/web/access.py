@@ -28,8 +28,9 @@ from aiohttp import web
 from proxy.config import AuthSettings, ServerSettings
 from proxy.errors import ConfigurationError
 from proxy.policy.reasons import printable
+from proxy.reading import read_text
 from proxy.web.answers import Problem, response_to
-from proxy.web.files import FileWatch, obeying, read_file
+from proxy.web.files import FileWatch, obeying
 from proxy.web.origin import is_trusted
 
 TOKEN_USER = "__token__"  # noqa: S105 - the user name that PyPI gives to tokens
@@ -201,12 +202,8 @@ async def admission(settings: ServerSettings) -> AsyncIterator[Access | None]:
 
 
 def _entries(path: Path, form: re.Pattern[str], what: str) -> list[tuple[str, ...]]:
-    try:
-        lines = read_file(path, what).decode("utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{what}: {path} is not UTF-8") from error
     found = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_text(path, f"{what}: {path}").splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
         match = form.fullmatch(line.strip())

@@ -8,6 +8,7 @@ counts but its method, its version and whether its connection stays.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from email.utils import formatdate
 from http import HTTPStatus
@@ -16,8 +17,9 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
-_COPIED = 64 * 1024
-"""Bytes of a body up to which it is copied behind its head, so that both are one packet and one system call."""
+_PIECE = 64 * 1024
+"""Bytes of a body up to which it is copied behind its head, so that both are one packet and one system call; and what
+is handed over at a time beyond that: what a client does not take is buffered for him alone."""
 _BODILESS = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 _HTTP_11 = (1, 1)
 
@@ -37,7 +39,10 @@ class Answer(web.StreamResponse):
         self.fields = headers
         self._whole = body
         self._code = status
+        self._left = memoryview(b"")
         self._stays = True
+        self._closes = False
+        self._transport: asyncio.WriteTransport | None = None
         self._writer: AbstractStreamWriter | None = None
 
     @property
@@ -65,6 +70,15 @@ class Answer(web.StreamResponse):
         """Whether the connection takes another request."""
         return self._stays
 
+    def force_close(self) -> None:
+        """Let the connection end with this answer."""
+        self._closes = True
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether the client has not taken enough for all of it to be handed over."""
+        return bool(self._left)
+
     @property
     def content_length(self) -> int | None:
         """Bytes of the body."""
@@ -75,7 +89,7 @@ class Answer(web.StreamResponse):
         raise RuntimeError(f"the length of an answer is its body's, not {value}")
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
-        """Send everything.
+        """Send it, as far as the client takes it without being waited for.
 
         Raises:
             ConnectionResetError: the client left.
@@ -86,22 +100,45 @@ class Answer(web.StreamResponse):
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client left")
-        self._writer = request.writer
-        self._stays = request.keep_alive
+        self._writer, self._transport = request.writer, transport
+        self._stays = request.keep_alive and not self._closes
         head, body = self._head(old=request.version < _HTTP_11), self._whole
         if request.method == "HEAD" or not body:
             transport.write(head)
-        elif len(body) <= _COPIED:
+        elif len(body) <= _PIECE:
             transport.write(head + body)
         else:
             transport.write(head)
-            transport.write(body)
+            self._left = memoryview(body)
+            while self._left and not transport.get_write_buffer_size():
+                self._hand_over()
         return self._writer
+
+    async def proceed(self) -> None:
+        """Wait until the client has taken what was handed over, and hand over the next piece, if there is one.
+
+        Raises:
+            ConnectionResetError: he left.
+        """
+        if self._writer is None or self._transport is None:
+            raise RuntimeError("an answer is prepared before it proceeds")
+        await self._writer.drain()
+        if self._transport.is_closing():
+            raise ConnectionResetError("the client left")
+        if self._left:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        if self._transport is not None:
+            self._transport.write(self._left[:_PIECE])
+            self._left = self._left[_PIECE:]
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Wait until the connection takes more, so that a slow client's next answer is not made meanwhile."""
         if data or self._writer is None:
             raise RuntimeError("an answer is sent whole, once")
+        while self._left:
+            await self.proceed()
         await self._writer.drain()
 
     def _head(self, *, old: bool) -> bytes:

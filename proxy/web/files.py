@@ -14,26 +14,10 @@ from pathlib import Path
 
 from proxy import telemetry
 from proxy.errors import ConfigurationError
+from proxy.reading import read_file
 
 EVERY = 1.0
 """Seconds between two looks."""
-_LARGEST = 4 * 2**20
-
-
-def read_file(path: Path, what: str) -> bytes:
-    """The file's bytes. Blocking.
-
-    Raises:
-        ConfigurationError: it cannot be read, or is larger than such a file has reason to be.
-    """
-    try:
-        with path.open("rb") as file:
-            content = file.read(_LARGEST + 1)
-    except OSError as error:
-        raise ConfigurationError(f"{what}: {path} cannot be read: {error.strerror}") from error
-    if len(content) > _LARGEST:
-        raise ConfigurationError(f"{what}: {path} is larger than {_LARGEST} bytes")
-    return content
 
 
 class FileWatch:
@@ -72,7 +56,7 @@ class FileWatch:
         digest = hashlib.sha256()
         for path in self._paths:
             try:
-                content = read_file(path, self._what)
+                content = read_file(path, f"{self._what}: {path}")
             except ConfigurationError as error:
                 content = str(error).encode()
             digest.update(hashlib.sha256(content).digest())

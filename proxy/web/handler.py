@@ -25,6 +25,7 @@ from proxy.web.metrics import Scrape
 from proxy.web.origin import client_of
 from proxy.web.routes import Alive, Asked, Metrics, Ready, asked_of, label_of
 from proxy.web.send import AbortedError
+from proxy.web.spans import ROUTE
 from proxy.web.view import ViewAnswers
 
 
@@ -62,7 +63,7 @@ class Handler:
         view = self._views[asked.prefix]
         telemetry.request_id.set(telemetry.new_request_id())
         telemetry.view.set(None if view.settings.name == DEFAULT else view.settings.name)
-        label = label_of(asked.route)
+        label = request[ROUTE] = label_of(asked.route)
         outcome, status, sent = "left", 0, 0
         try:
             response = await self._explained(request, asked, view)

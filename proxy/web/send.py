@@ -2,13 +2,13 @@
 
 Owns the one rule of aborting: once the header of a file is out, a response either completes with the bytes decided on
 or its connection is cut. Returning short of Content-Length would leave the connection open, and the next response's
-bytes would complete the body.
+bytes would complete the body. And the other: nobody may hold a connection, a file and a page's buffer by not reading.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import BinaryIO, NoReturn
@@ -23,6 +23,16 @@ from proxy.simple.negotiate import etag_matches
 from proxy.web.answer import Answer
 from proxy.web.ranges import Part, Unsatisfiable, Whole, WouldSplice, selected
 
+_SPAN = 256 * 2**10
+_LONGEST_SPAN = 4 * 2**20
+"""Bytes for one sendfile: the first to a client whom we don't know, and the most to one who takes them at once."""
+_AT_ONCE = 1.0
+"""Seconds."""
+_PIECE = 64 * 2**10
+"""Of a page at a time: what a client who does not read keeps in memory, beside the page itself that all share."""
+_STALLED = 120.0
+"""Seconds that a client has for a span or a piece: at 2 kB/s he still gets everything."""
+_NOT_READING = f"the client takes less than {_SPAN // 1024} KiB in {_STALLED:.0f} seconds"
 CACHE_CONTROL = "private, immutable, max-age=31536000"
 _HEADERS = {
     # No Content-Encoding and one type for all: a client must never decode what it is to hash.
@@ -165,11 +175,58 @@ async def _send_span(request: web.BaseRequest, file: BinaryIO, offset: int, coun
     transport = request.transport
     if transport is None:
         raise ConnectionResetError("the client left")
-    if not count:
-        return
-    sent = await asyncio.get_running_loop().sendfile(transport, file, offset, count)
-    if sent != count:
-        _abort(request, f"the file ended {count - sent} bytes early")
+    loop, end, span = asyncio.get_running_loop(), offset + count, _SPAN
+    while offset < end:
+        begun = loop.time()
+        try:
+            async with asyncio.timeout(_STALLED):
+                sent = await loop.sendfile(transport, file, offset, min(span, end - offset))
+        except TimeoutError:
+            _abort(request, _NOT_READING)
+        if not sent:
+            _abort(request, f"the file ended {end - offset} bytes early")
+        offset += sent
+        # Each span costs a time limit of its own and a turn of the loop: short ones are for clients who are slow.
+        span = min(2 * span, _LONGEST_SPAN) if loop.time() - begun < _AT_ONCE else _SPAN
+
+
+async def paced(request: web.BaseRequest, response: web.StreamResponse) -> web.StreamResponse:
+    """Send what aiohttp would send without a time limit; a large body in pieces, each after the one before is taken.
+
+    Handed over whole, it would be buffered whole for each client who is slow to read it.
+    """
+    if response.prepared:
+        return response
+    if isinstance(response, Answer):
+        # Nearly always that is all: no time limit is set for who takes it at once.
+        await response.prepare(request)
+        try:
+            while response.is_pending:
+                await _in_time(response.proceed())
+        except TimeoutError:
+            _abort(request, _NOT_READING)
+        return response
+    body = response.body if isinstance(response, web.Response) else None
+    pieces, view = response, memoryview(b"")
+    if request.method != "HEAD" and isinstance(body, bytes) and len(body) > _PIECE:
+        pieces, view = (
+            web.StreamResponse(status=response.status, reason=response.reason, headers=response.headers),
+            memoryview(body),
+        )
+        pieces.content_length = len(body)
+    try:
+        await _in_time(pieces.prepare(request))
+        for place in range(0, len(view), _PIECE):
+            await _in_time(pieces.write(view[place : place + _PIECE]))
+        await _in_time(pieces.write_eof())
+    except TimeoutError:
+        _abort(request, _NOT_READING)
+    return pieces
+
+
+async def _in_time(step: Awaitable[object]) -> None:
+    async with asyncio.timeout(_STALLED):
+        await step
 
 
 def _abort(request: web.BaseRequest, why: str) -> NoReturn:

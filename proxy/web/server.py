@@ -1,35 +1,46 @@
-"""The listening socket: aiohttp's low-level server around `Handler`, and a shutdown that finishes what runs.
+"""aiohttp's low-level server around `Handler` behind the `Door`, and a shutdown that finishes what runs.
 
-Owns the limits on what a client may send and the order of going down: readiness first, then the listening socket, then
-the requests in flight within the grace period.
+Owns the limits on what a client may send and how long he may take, and the order of going down: readiness first, then
+the listening socket, then the requests in flight within the grace period.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 
 from aiohttp import web
 
 from proxy import telemetry
 from proxy.config import ServerSettings
-from proxy.errors import ConfigurationError
+from proxy.telemetry import metrics
+from proxy.web.answers import RETRY_AFTER
+from proxy.web.door import Door
 from proxy.web.files import obeying
 from proxy.web.handler import Handler
 from proxy.web.health import Readiness
-from proxy.web.send import AbortedError
+from proxy.web.origin import is_trusted
+from proxy.web.room import Room, Seat, raised_descriptors, seats_within
+from proxy.web.routes import Alive, Ready, route_of
+from proxy.web.send import AbortedError, paced
+from proxy.web.spans import Answer, traced
 from proxy.web.tls import Certificate
 
 _KEEPALIVE = 30.0
 """Seconds; aiohttp's own default is an hour."""
 _GRACE = 20.0
 """Seconds for the requests in flight: inside Kubernetes' default of 30."""
-_BACKLOG = 1024
 _FIRST_REQUEST = 10.0
 """Seconds that a new connection has for its first whole request: aiohttp's own time-out begins after one."""
+_RESERVED_REQUEST = 2.0
+"""The same in the reserve, where a probe asks at once."""
+_LEAVING = 30.0
+"""Seconds that a client has to take what was written to him before his connection was closed."""
+_LOOK = 5.0
+"""Seconds between two looks for connections that are closed and do not end."""
 DRAIN = 1.0
 """Seconds during which a server that is to stop says so on ``/readyz`` and still accepts: load balancers ask."""
 
@@ -43,17 +54,23 @@ class _AbortedOnPurpose(logging.Filter):
 
 
 class _Punctual(web.Server):
-    """Cuts connections that bring no whole request in their first seconds: each would cost a socket for good."""
+    """Cuts connections that bring no whole request in their first seconds, or never end: each would cost a socket."""
 
-    def __init__(self, handler: Handler, logger: logging.Logger) -> None:
+    def __init__(self, answer: Answer, logger: logging.Logger, room: Room, settings: ServerSettings) -> None:
         self._silent: set[object] = set()
+        self._seats: dict[object, Seat] = {}
+        self._leaving: dict[asyncio.Transport, float] = {}
+        self._room = room
 
         async def heard(request: web.BaseRequest) -> web.StreamResponse:
             self._silent.discard(request.protocol)
-            return await handler(request)
+            seat = self._seats.get(request.protocol)
+            if seat is not None and seat.reserved:
+                return await _reserved(answer, request)
+            return await paced(request, await answer(request))
 
         super().__init__(
-            heard,
+            traced(heard, settings),
             handler_cancellation=True,
             keepalive_timeout=_KEEPALIVE,
             access_log=None,
@@ -61,12 +78,21 @@ class _Punctual(web.Server):
             lingering_time=0,
         )
 
-    def __call__(self) -> web.RequestHandler:
+    def protocol(self, seat: Seat) -> web.RequestHandler:
         """The protocol of a new connection."""
-        protocol = super().__call__()
+        protocol = self()
         self._silent.add(protocol)
-        asyncio.get_running_loop().call_later(_FIRST_REQUEST, self._look, protocol)
+        self._seats[protocol] = seat
+        seconds = _RESERVED_REQUEST if seat.reserved else _FIRST_REQUEST
+        asyncio.get_running_loop().call_later(seconds, self._look, protocol)
         return protocol
+
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        """The end of a connection."""
+        super().connection_lost(handler, exc)
+        if (seat := self._seats.pop(handler, None)) is not None:
+            seat.leave()
+            metrics.CONNECTIONS.set(self._room.taken)
 
     def _look(self, protocol: web.RequestHandler) -> None:
         if protocol not in self._silent:
@@ -75,6 +101,34 @@ class _Punctual(web.Server):
         if protocol.transport is not None:
             telemetry.event("connection-without-request", client=protocol.transport.get_extra_info("peername"))
             protocol.transport.abort()
+
+    async def see_off(self) -> None:
+        """End, for ever, what was closed and is not taken: closing waits for the client to read the rest."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_LOOK)
+            now = loop.time()
+            closing = [transport for transport in self._connections.values() if transport.is_closing()]
+            self._leaving = {transport: self._leaving.get(transport, now) for transport in closing}
+            for transport, since in self._leaving.items():
+                if now - since >= _LEAVING:
+                    telemetry.event("connection-not-ending", client=transport.get_extra_info("peername"))
+                    transport.abort()
+
+
+async def _reserved(answer: Answer, request: web.BaseRequest) -> web.StreamResponse:
+    """The one answer that there is in the reserve."""
+    if isinstance(route_of(request.raw_path), Alive | Ready):
+        response = await answer(request)
+    else:
+        response = web.Response(
+            status=HTTPStatus.SERVICE_UNAVAILABLE,
+            reason="too many connections, ask again",
+            text="This proxy has as many connections as it may have (server.max-connections). Ask again.\n",
+            headers={"Retry-After": RETRY_AFTER, "Cache-Control": "no-store"},
+        )
+    response.force_close()
+    return response
 
 
 @asynccontextmanager
@@ -94,34 +148,30 @@ async def listening(
     """
     logger = logging.getLogger("assay.http")
     logger.addFilter(_AbortedOnPurpose())
-    server = _Punctual(handler, logger)
-    loop = asyncio.get_running_loop()
+    room = Room(_seats(settings.max_connections), lambda address: is_trusted(address, settings))
+    server = _Punctual(handler, logger, room, settings)
     certificate = None if settings.tls is None else Certificate(settings.tls)
     async with obeying(None if certificate is None else certificate.watch):
+        context = None if certificate is None else certificate.context
+        door = Door(room, server.protocol, context=context, handshake=_FIRST_REQUEST)
+        address = await door.open(settings.host, settings.port)
+        seeing_off = asyncio.create_task(server.see_off(), name="see connections off")
         try:
-            listener = await loop.create_server(
-                server,
-                settings.host,
-                settings.port,
-                backlog=_BACKLOG,
-                ssl=None if certificate is None else certificate.context,
-                ssl_handshake_timeout=None if certificate is None else _FIRST_REQUEST,
-            )
-        except OSError as error:
-            raise ConfigurationError(
-                f"server.host, server.port: cannot listen on {settings.host}:{settings.port}: {error.strerror or error}"
-            ) from error
-        try:
-            yield _address(listener.sockets[0])
+            yield address
         finally:
             readiness.stopping = True
             await asyncio.sleep(drain)
-            listener.close()
+            door.close()
             server.pre_shutdown()
             # aiohttp waits that long twice: for the handler to answer, then for it to notice that it is cancelled.
             await server.shutdown(_GRACE / 2)
+            seeing_off.cancel()
+            await asyncio.gather(seeing_off, return_exceptions=True)
 
 
-def _address(bound: socket.socket) -> tuple[str, int]:
-    host, port = bound.getsockname()[:2]
-    return str(host), int(port)
+def _seats(wanted: int) -> int:
+    limit = raised_descriptors()
+    seats = seats_within(wanted, limit)
+    if seats < wanted:
+        telemetry.warning("too-few-descriptors", limit=limit, max_connections=wanted, used=seats)
+    return seats

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from proxy.config import TlsSettings
 from proxy.errors import ConfigurationError
-from proxy.web.files import FileWatch, read_file
+from proxy.reading import read_file
+from proxy.web.files import FileWatch
 
 
 class Certificate:
@@ -38,7 +39,7 @@ class Certificate:
             ConfigurationError: they cannot be read, or do not belong together.
         """
         for path in filter(None, (self._certificate, self._key)):
-            read_file(path, "server.tls")
+            read_file(path, f"server.tls: {path}")
         context = _context()
         try:
             context.load_cert_chain(self._certificate, self._key, password=_no_pass_phrase)

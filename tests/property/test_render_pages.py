@@ -18,6 +18,7 @@ from proxy.render import ApprovedPage, Links, render_project
 from proxy.simple.model import File, Project
 from proxy.simple.negotiate import Format
 from proxy.simple.parse import parse_project
+from tests.property.fuzzing import examples
 
 FOO = NormalizedName("foo")
 LINKS = Links(files="../../files/", integrity="https://proxy.example")
@@ -94,7 +95,7 @@ def _relocated(file: File) -> File:
     )
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(pages)
 def test_json_is_read_back_as_what_was_approved(page: dict[str, Any]) -> None:
     project = _read(page)
@@ -107,7 +108,7 @@ def test_json_is_read_back_as_what_was_approved(page: dict[str, Any]) -> None:
     assert again.extra == (*project.extra, ("_withheld", "[]"))
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(pages)
 def test_html_is_read_back_as_what_was_approved_but_for_what_it_cannot_carry(page: dict[str, Any]) -> None:
     project = _read(page)
@@ -140,7 +141,7 @@ class _Anchors(HTMLParser):
             self.found[-1] = (self.found[-1][0], self.found[-1][1] + data)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(pages, text)
 def test_html_has_one_link_for_each_approved_file_and_none_besides(page: dict[str, Any], reason: str) -> None:
     project = _read(page)
@@ -166,7 +167,7 @@ def test_html_has_one_link_for_each_approved_file_and_none_besides(page: dict[st
     assert json.loads(render_project(replace(listed, approved=()), Format.JSON, LINKS))["files"] == []
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.lists(entries.filter(lambda entry: entry["filename"].startswith("foo-")), max_size=3))
 def test_pip_sees_the_same_files_in_json_and_html(listed: list[dict[str, Any]]) -> None:
     collector = pytest.importorskip("pip._internal.index.collector")

@@ -27,6 +27,7 @@ from proxy.simple.model import Project
 from proxy.simple.negotiate import Format, etag_matches, negotiate, negotiate_coding
 from proxy.simple.parse import parse_project
 from proxy.simple.root import RootParser
+from tests.property.fuzzing import examples
 
 FOO = NormalizedName("foo")
 BASE = "https://index.example/simple/foo/"
@@ -94,7 +95,7 @@ def test_any_bytes_are_a_page_or_nonsense(body: bytes, form: Format) -> None:
     _parse(body, form.content_type)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(pages)
 @example({"files": [{"filename": "foo-1.0.zip", "url": "//["}]})
 def test_any_json_is_a_page_or_nonsense(page: dict[str, Any]) -> None:
@@ -107,13 +108,13 @@ def test_any_json_is_a_page_or_nonsense(page: dict[str, Any]) -> None:
             assert all(json.dumps(json.loads(value)) == value for _, value in file.extra)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(fragments)
 def test_any_html_is_a_page_or_nonsense(text: str) -> None:
     _parse(text.encode(), "text/html")
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(fragments, st.integers(1, 7))
 def test_the_scanner_sees_the_same_in_any_pieces(text: str, size: int) -> None:
     whole, pieces = Scanner(), Scanner()
@@ -154,7 +155,7 @@ _between = st.sampled_from(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.lists(st.tuples(_anchor, _between), max_size=5))
 def test_links_are_those_that_the_standard_library_sees(pieces: list[tuple[str, str]]) -> None:
     text = "".join(anchor + between for anchor, between in pieces)
@@ -166,7 +167,7 @@ def test_links_are_those_that_the_standard_library_sees(pieces: list[tuple[str, 
     assert mine == _Reference(text).anchors
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(filenames)
 def test_what_packaging_parses_is_parsed_alike(filename: str) -> None:
     try:
@@ -181,7 +182,7 @@ def test_what_packaging_parses_is_parsed_alike(filename: str) -> None:
         assert parsed.distribution.version == version
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(filenames, names)
 def test_a_file_is_looked_for_on_the_page_that_would_take_it(filename: str, other: str) -> None:
     candidates = possible_projects(filename)
@@ -201,7 +202,7 @@ def test_any_filename_and_page_give_words_or_a_distribution(filename: str, proje
     assert all(is_normalized_name(name) for name in possible_projects(filename))
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(anything | st.text("ab:/?#@[]%2e2F\\. ", max_size=30))
 @example("https://h/%25%32%46")
 def test_what_clients_are_given_leads_back_to_the_location(reference: str) -> None:
@@ -217,7 +218,7 @@ def test_what_clients_are_given_leads_back_to_the_location(reference: str) -> No
             assert place.location.startswith("/")
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.text("abjson/html*;,=q0.15 \"+'application", max_size=60) | anything, st.none() | anything)
 def test_negotiation_never_fails(header: str, asked: str | None) -> None:
     assert negotiate(header, asked) in set(Format)
@@ -235,7 +236,7 @@ def test_the_heaviest_format_is_served(weights: dict[Format, str]) -> None:
     assert float(weights.get(chosen, "0")) == heaviest or (heaviest == 0 and chosen is Format.TEXT_HTML)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(
     st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | names, max_size=6),
     st.integers(1, 40),
@@ -258,7 +259,7 @@ def _valid(name: str) -> bool:
     return name[0].isalnum() and name[-1].isalnum() and all(each.isalnum() or each in "._-" for each in name)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(
     st.lists(
         st.sampled_from(

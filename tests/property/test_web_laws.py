@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proxy.web.ranges import Part, Unsatisfiable, Whole, WouldSplice, selected
 from proxy.web.routes import DistributionFile, DistributionMetadata, Moved, ProjectPage, route_of
+from tests.property.fuzzing import examples
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "300"))
-"""``FUZZ_EXAMPLES=100000 pytest tests/property/test_web_laws.py`` is the long form."""
+EXAMPLES = examples(300)
 SIZE = 1000
 ETAG = f'"{"ab" * 32}"'
 

@@ -8,6 +8,7 @@ import io
 import logging
 import warnings
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,31 @@ async def test_a_wheel_whose_index_lies_about_its_dependencies_never_arrives(
         assert await proxy.withheld("foo") == {listed.built.filename: ["metadata-mismatch"]}
         for target in (path, f"{path}.metadata"):
             assert (await proxy.get(target)).status == 403
+        assert (await proxy.get(proxy.files_path(good))).body == good.built.content
+
+
+async def test_what_a_wheel_says_counts_before_it_is_written_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Index() as index, running(index, tmp_path) as proxy:
+        listed, good = lying(index, wheel("foo")), index.add(wheel("foo", "2.0"))
+        known, release = asyncio.Event(), asyncio.Event()
+        put_many = proxy.assembly.store.records.put_many
+
+        async def stalled(items: Mapping[str, bytes]) -> None:
+            if any(key.startswith("own-metadata:") for key in items):
+                known.set()
+                await release.wait()
+            await put_many(items)
+
+        monkeypatch.setattr(proxy.assembly.store.records, "put_many", stalled)
+        first = asyncio.create_task(body_or_none(proxy, proxy.files_path(listed)))
+        await asyncio.wait_for(known.wait(), 10)
+        # What it says is known and not yet on disk: nobody is served by the verdict of before.
+        assert await body_or_none(proxy, proxy.files_path(listed)) is None
+        assert await proxy.listed("foo") == {good.built.filename}
+        release.set()
+        assert await first is None
         assert (await proxy.get(proxy.files_path(good))).body == good.built.content
 
 

@@ -121,7 +121,7 @@ async def test_a_file_that_is_still_being_written_is_not_obeyed(
     reads = iter([OPEN + "\n", whole, whole, whole])
     async with Index() as index, running(index, tmp_path, policy=CLOSED) as proxy:
         watch = watched(proxy, policy)
-        monkeypatch.setattr("proxy.reload._read", lambda _path: next(reads).encode())
+        monkeypatch.setattr("proxy.reload.read_file", lambda _path: next(reads).encode())
         assert not await watch.look()
         assert proxy.assembly.gate.policy == load_policy(CLOSED, "closed")
         assert await watch.look()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import shutil
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -213,6 +214,7 @@ async def test_a_start_removes_torn_blobs_sweeps_the_unfinished_and_keeps_the_re
     place(tmp_path, of(2)).write_bytes(b"")
     (tmp_path / "blobs/unfinished/left").write_bytes(b"half")
     stray = tmp_path / "blobs/00/notes.txt"
+    stray.parent.mkdir(exist_ok=True)
     stray.write_text("not ours")
     second = await make()
     assert await present(second, range(3)) == [1]
@@ -236,6 +238,47 @@ async def test_a_blob_in_the_wrong_shard_is_no_blob(make: Make, tmp_path: Path) 
     (tmp_path / "blobs/00").mkdir(parents=True)
     (tmp_path / "blobs/00" / f"{'a' * 64}.3").write_bytes(b"abc")
     assert (await (await make()).stats()).count == 0
+
+
+async def test_a_blobs_directory_is_made_with_its_first_blob_and_lasts_like_it(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync, synced = os.fsync, list[str]()
+
+    def watched(descriptor: int) -> None:
+        sync(descriptor)
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().relative_to(tmp_path).parts[-1])
+
+    blobs = await make()
+    assert [path.name for path in (tmp_path / "blobs").iterdir()] == ["unfinished"]
+    monkeypatch.setattr("proxy.store.shelf.os.fsync", watched)
+    first, second = of(1), next(of(number) for number in range(2, 256) if digest(of(number))[:2] != digest(of(1))[:2])
+    await publish(blobs, first)
+    shard = digest(first)[:2]
+    assert synced[-2:] == ["blobs", shard], "its own name first, then the blob's in it"
+    assert {path.name for path in (tmp_path / "blobs").iterdir()} == {"unfinished", shard}
+    (tmp_path / "blobs" / digest(second)[:2]).mkdir()
+    synced.clear()
+    await publish(blobs, second)
+    assert "blobs" not in synced
+    # What a process made that was killed before it could sync is synced by the next one.
+    synced.clear()
+    again = await make()
+    assert synced == ["blobs"]
+    assert await content_of(again, digest(first)) == first
+    assert await content_of(again, digest(second)) == second
+
+
+async def test_directories_that_somebody_removed_are_made_again(blobs: DiskBlobs, tmp_path: Path) -> None:
+    await publish(blobs, of(1))
+    partial = await blobs.begin()
+    await partial.append(of(2))
+    shutil.rmtree(place(tmp_path, of(1)).parent)
+    if (shard := place(tmp_path, of(2)).parent).exists():
+        shutil.rmtree(shard)
+    await partial.commit(digest(of(2)))
+    assert await content_of(blobs, digest(of(2))) == of(2)
+    assert await blobs.open(digest(of(1))) is None
 
 
 async def test_a_symbolic_link_in_a_blobs_place_is_not_followed(
@@ -460,9 +503,10 @@ async def test_what_is_being_published_is_not_evicted_by_another(make: Make, mon
     blobs = await make(4 * KIB)
     entered, release = threading.Event(), threading.Event()
 
-    def stalled(_directory: Path) -> None:
-        entered.set()
-        assert release.wait(10)
+    def stalled(directory: Path) -> None:
+        if directory.name != "blobs":  # the blob stands in its place, and its name is not synced yet
+            entered.set()
+            assert release.wait(10)
 
     monkeypatch.setattr("proxy.store.shelf.sync_directory", stalled)
     publishing = asyncio.create_task(publish(blobs, of(1)))

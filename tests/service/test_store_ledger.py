@@ -8,22 +8,19 @@ import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from packaging.utils import canonicalize_name
 
 from proxy.errors import LedgerError
 from proxy.evidence import Identity
-from proxy.ports import Changes, Established, History, Seen
+from proxy.ports import Changes, Established, History
 from proxy.store import ledger as ledger_module
 from proxy.store import ledger_text
 from proxy.store.ledger import SqliteLedger
-from proxy.store.ledger_rows import merged
 from tests.contract.ledger_contract import NOON, PROJECT, digest, established, seen
 
 
@@ -338,47 +335,6 @@ async def test_a_text_of_another_format_is_refused(ledger: SqliteLedger, lines: 
     with pytest.raises(LedgerError, match=r"line [12]: "):
         await ledger.import_(lines)
     assert await lines_of(ledger) == [ledger_text.HEADER]
-
-
-DIGESTS = st.integers(0, 5).map(lambda number: digest(str(number)))
-TIMES = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - bounds are naive
-NAMES = st.text(min_size=1, max_size=3)
-ESTABLISHED = st.builds(
-    Established,
-    identity=st.builds(Identity, trust_root=st.just("r"), issuer=st.just("i"), subject=st.sampled_from(["a", "b"])),
-    filename=NAMES,
-    sha256=DIGESTS,
-    logged=TIMES,
-)
-CHANGES = st.builds(
-    Changes,
-    serial=st.none() | st.integers(0, 2**63 - 1),
-    files=st.dictionaries(NAMES, st.builds(Seen, sha256=DIGESTS, first_seen=TIMES, late=st.booleans()), max_size=4),
-    established=st.lists(ESTABLISHED, max_size=4).map(tuple),
-    evidence=st.dictionaries(DIGESTS, st.text(min_size=1, max_size=3), max_size=4),
-)
-
-
-@given(CHANGES)
-def test_every_history_survives_its_text(changes: Changes) -> None:
-    history = merged(History(), changes)
-    lines = [ledger_text.HEADER, *ledger_text.lines("pypi", PROJECT, history)]
-    ((index, project, read),) = ledger_text.read(lines)
-    assert (index, project) == ("pypi", PROJECT)
-    again = merged(History(), read)
-    assert (again.serial, again.files, again.evidence) == (history.serial, history.files, history.evidence)
-    assert set(again.established) == set(history.established)
-
-
-@given(st.lists(CHANGES, max_size=4))
-def test_what_was_once_known_is_known_for_good(pages: list[Changes]) -> None:
-    history = History()
-    for page in pages:
-        later = merged(history, page)
-        assert history.files.items() <= later.files.items()
-        assert set(history.established) <= set(later.established)
-        assert (later.serial or 0) >= (history.serial or 0)
-        history = later
 
 
 async def test_the_database_and_the_memory_agree_on_what_is_known(

@@ -161,6 +161,7 @@ def test_indexes_of_a_file_replace_the_default_one_in_their_order(tmp_path: Path
         ("[server]\nprot = 1", ':2: server.prot: expected a known key, found "prot"; did you mean "port"?'),
         ('[server]\n\nport = "x"', ':3: server.port: expected a whole number, found "x"'),
         ("[server]\nport = 70000", ":2: server.port: expected at most 65535, found 70000"),
+        ("[server]\nmax-connections = 0", ":2: server.max-connections: expected at least 1, found 0"),
         (
             '[storage]\nblobs = "5 gigs"',
             ':2: storage.blobs: expected a size in bytes or such as "50 GiB", found "5 gigs"',

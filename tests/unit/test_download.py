@@ -123,6 +123,17 @@ async def test_the_tail_is_withheld_until_the_digest_is_right(blobs: DiskBlobs, 
     assert await blobs.open(DIGEST) is None
 
 
+async def test_who_comes_to_read_when_it_has_failed_is_told_why(blobs: DiskBlobs) -> None:
+    wrong = bytes(len(CONTENT))
+    download = Download(wanted(), Served([sends(wrong)]).open, blobs, pause=no_pause)
+    running = asyncio.create_task(download.run())
+    await download.ready()
+    await running
+    assert download.failed
+    with pytest.raises(DigestMismatchError, match="SHA-256"):
+        await download.reader()
+
+
 async def test_of_a_small_file_nothing_is_released_before_its_digest_is_right(blobs: DiskBlobs) -> None:
     content = CONTENT[:TAIL]
     digest = Sha256(hashlib.sha256(content).hexdigest())

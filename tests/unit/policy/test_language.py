@@ -1,9 +1,9 @@
-"""The language as a document: what is read, what is refused and how, patterns, times, schema, digest."""
+"""The language as a document: what is read, what is refused and how, schema, digest."""
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,6 @@ from proxy.errors import ConfigurationError
 from proxy.evidence import PUBLISH
 from proxy.policy.document import BUILT_IN, load_policy, policy_schema
 from proxy.policy.model import Attestations, Mode, RatchetMode, Showing
-from proxy.policy.patterns import glob, name_pattern, names
-from proxy.policy.times import end, show, start
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = """\
@@ -314,94 +312,3 @@ def test_the_schema_has_every_table_and_refuses_unknown_keys() -> None:
     assert {"projects", "min-age", "ratchet-except", "pinned-only", "project-status"} <= set(rule["properties"])
     assert rule["additionalProperties"] is False
     assert "repository_id" in schema["$defs"]["GitHub"]["properties"]
-
-
-# patterns
-
-
-@pytest.mark.parametrize(
-    ("pattern", "name", "expected"),
-    [
-        ("acme", "acme", True),
-        ("acme", "acme-core", False),
-        ("acme-*", "acme-core", True),
-        ("acme-*", "acme", False),
-        ("Acme_*", "acme-core", True),
-        ("ACME.Core", "acme-core", True),
-        ("acme--__core", "acme-core", True),
-        ("acme-?", "acme-1", True),
-        ("acme-?", "acme-12", False),
-        ("acme-[ab]", "acme-a", True),
-        ("acme-[!ab]", "acme-a", False),
-        ("*", "anything", True),
-        ("a.c", "abc", False),
-    ],
-)
-def test_a_project_pattern_is_matched_after_normalisation(pattern: str, name: str, expected: bool) -> None:
-    assert names([name_pattern(pattern)])(name) is expected
-
-
-@pytest.mark.parametrize("pattern", ["", "a b", "acme/*", "ac\nme", "äcme"])
-def test_what_no_project_can_be_called_is_no_pattern(pattern: str) -> None:
-    with pytest.raises(ValueError, match="a project's name or a pattern"):
-        name_pattern(pattern)
-
-
-@pytest.mark.parametrize(
-    ("pattern", "claim", "expected"),
-    [
-        ("octo/widget", "octo/widget", True),
-        ("octo/widget", "octo/widgets", False),
-        ("octo/*", "octo/widget", True),
-        ("octo/*", "octo/", True),
-        ("octo/*", "octo/group/widget", False),
-        ("octo/**", "octo/group/widget", True),
-        ("octo/**", "octo", False),
-        ("**/widget", "a/b/widget", True),
-        ("*", "a/b", False),
-        ("**", "a/b", True),
-        ("refs/tags/v?", "refs/tags/v1", True),
-        ("refs/tags/v?", "refs/tags/v/", False),
-        ("a.b", "axb", False),
-        ("a[b]", "a[b]", True),
-        ("a[b]", "ab", False),
-        ("octo/*", "octo/wid\nget", True),
-        ("octo/widget", "octo/widget\n", False),
-    ],
-)
-def test_a_glob_knows_paths(pattern: str, claim: str, expected: bool) -> None:
-    assert glob(pattern)(claim) is expected
-
-
-def test_a_glob_compares_case_unless_told_otherwise() -> None:
-    assert not glob("Octo/*")("octo/widget")
-    assert glob("Octo/*", fold=True)("ocTo/widget")
-    assert glob("Octo/Widget", fold=True)("octo/WIDGET")
-    assert not glob("Octo/Widget")("octo/widget")
-
-
-# times
-
-
-def test_a_date_is_a_whole_day() -> None:
-    assert start(date(2026, 11, 20)) == datetime(2026, 11, 20, tzinfo=UTC)
-    assert end(date(2026, 11, 20)) == datetime(2026, 11, 21, tzinfo=UTC)
-
-
-def test_a_time_is_itself_in_utc() -> None:
-    there = datetime.fromisoformat("2026-11-20T02:00:00+02:00")
-    assert start(there) == end(there) == datetime(2026, 11, 20, tzinfo=UTC)
-    assert start(there).tzinfo is UTC
-
-
-@pytest.mark.parametrize("value", [datetime(2026, 11, 20), "2026-11-20", 3, None])  # noqa: DTZ001 - that is the point
-def test_what_names_no_instant_is_none(value: object) -> None:
-    for reading in (start, end):
-        with pytest.raises(ValueError, match="a time with its offset"):
-            reading(value)
-
-
-def test_an_instant_is_shown_no_earlier_than_it_is() -> None:
-    assert show(datetime(2026, 11, 24, 14, 0, tzinfo=UTC)) == "2026-11-24 14:00 UTC"
-    assert show(datetime(2026, 11, 24, 13, 59, 0, 1, tzinfo=UTC)) == "2026-11-24 14:00 UTC"
-    assert show(datetime.fromisoformat("2026-11-24T16:00:00+02:00")) == "2026-11-24 14:00 UTC"

@@ -24,6 +24,8 @@ PAGE = "https://index.example/simple/foo/"
         ("https://h?q=/x", "https://h?q=/x", "h", "h"),
         ("https://h/%ff", "https://h/%ff", "h/\ufffd", "h/%ff"),
         ("https://h/a;b=1/(x)", "https://h/a;b=1/(x)", "h/a;b=1/(x)", "h/a;b=1/(x)"),
+        ("https://h/a//x.whl", "https://h/a//x.whl", "h/a//x.whl", "h/a/%2Fx.whl"),
+        ("https://h/a/.x/..y/z.", "https://h/a/.x/..y/z.", "h/a/.x/..y/z.", "h/a/.x/..y/z."),
         ('https://h/"a"', 'https://h/"a"', 'h/"a"', "h/%22a%22"),
     ],
 )
@@ -50,6 +52,10 @@ def test_a_url_is_matched_decoded_once_and_given_out_encoded(
         "https://h/\udc80",
         "//[bad/x",
         "https:x.whl",
+        "https://h/a/../x.whl",
+        "https://h/./x.whl",
+        "https://h/a/%2e%2E/x.whl",
+        "https://h/a/..",
     ],
 )
 def test_a_url_that_leads_nowhere_has_a_location_that_no_request_has(reference: str) -> None:

@@ -329,6 +329,13 @@ def test_links_start_at_the_first_base() -> None:
     assert page.files[0].url == "https://index.example/a/foo-1.0.tar.gz"
 
 
+def test_a_base_is_too_short_to_be_multiplied() -> None:
+    (file,) = _html(f'<base href="/{"a" * 510}/"><a href="foo-1.0.tar.gz">x</a>').files
+    assert len(file.url) > 512
+    with pytest.raises(UpstreamNonsenseError, match="a <base> longer than 512 characters"):
+        _html(f'<base href="/{"a" * 511}/"><a href="foo-1.0.tar.gz">x</a>')
+
+
 def test_directory_listings_are_pages() -> None:
     page = _html(
         '<a href="?C=N;O=D">Name</a><a href="../">Parent</a><a name="x">y</a><a href="#top">top</a>'

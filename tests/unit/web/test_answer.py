@@ -102,3 +102,41 @@ async def test_its_headers_can_be_read_and_its_length_not_changed() -> None:
         answer.content_length = 4
     with pytest.raises(RuntimeError):
         await answer.write_eof()
+
+
+async def test_what_a_slow_client_does_not_take_is_not_buffered_for_him_whole() -> None:
+    body = b"z" * 30_000_000
+    made: list[Answer] = []
+
+    def make() -> Answer:
+        made.append(Answer(headers={}, body=body))
+        return made[0]
+
+    async with answering(make) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        await reader.read(100)
+        await asyncio.sleep(0.2)
+        (answer,) = made
+        assert answer.is_pending
+        transport = answer._transport
+        assert transport is not None
+        assert transport.get_write_buffer_size() < 300_000
+        size = 100
+        while piece := await asyncio.wait_for(reader.read(1_000_000), 10):
+            size += len(piece)
+        writer.close()
+    assert size > len(body)
+    assert not answer.is_pending
+
+
+async def test_an_answer_can_be_the_last_of_its_connection() -> None:
+    def make() -> Answer:
+        answer = Answer(headers={}, body=b"ok")
+        answer.force_close()
+        return answer
+
+    async with answering(make) as port:
+        answer = await told(port, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert answer.count(b"HTTP/1.1 200 OK") == 1
+    assert b"Connection: close" in answer

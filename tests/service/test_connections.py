@@ -1,0 +1,290 @@
+"""How many connections there may be, and how long one may take: below it all is served, above it probes are."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import random
+import resource
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from proxy.config import ServerSettings
+from proxy.telemetry import metrics
+from proxy.web import door, room, send, server
+from tests.world.certificates import Authority
+from tests.world.distributions import wheel
+from tests.world.index import Index
+from tests.world.proxy import JSON, Running, configured, running
+from tests.world.wire import Reply
+
+SECONDS = 10
+END = b"\r\n\r\n"
+
+
+def ask(path: str, *headers: str) -> bytes:
+    return "\r\n".join((f"GET {path} HTTP/1.1", "Host: 127.0.0.1", *headers)).encode() + END
+
+
+class Client:
+    """One connection from an address of the test's choice (all of 127.0.0.0/8 is this machine)."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def get(self, path: str) -> tuple[int, bytes]:
+        """Status and head; 0 for a connection that is cut."""
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            self.writer.write(ask(path))
+            async with asyncio.timeout(SECONDS):
+                head = await self.reader.readuntil(END)
+                length = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length"))
+                await self.reader.readexactly(int(length.split(b":")[1]))
+                return int(head.split(b" ")[1]), head
+        return 0, b""
+
+    async def ended(self) -> bool:
+        """Whether the other side closed it; to be asked where nothing more is to be read."""
+        async with asyncio.timeout(SECONDS):
+            try:
+                return await self.reader.read() == b""
+            except ConnectionError:
+                return True
+
+
+class Clients:
+    """Connections, closed at the end."""
+
+    def __init__(self, proxy: Running) -> None:
+        self._address = urlsplit(proxy.origin)
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def connect(self, source: str = "127.0.0.1", context: ssl.SSLContext | None = None) -> Client:
+        reader, writer = await asyncio.open_connection(
+            self._address.hostname, self._address.port, local_addr=(source, 0), ssl=context
+        )
+        self._writers.append(writer)
+        return Client(reader, writer)
+
+    async def close(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+        await asyncio.gather(*(writer.wait_closed() for writer in self._writers), return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def clients_of(proxy: Running) -> AsyncIterator[Clients]:
+    clients = Clients(proxy)
+    try:
+        yield clients
+    finally:
+        await clients.close()
+
+
+async def settles(proxy_count: int) -> None:
+    async with asyncio.timeout(SECONDS):
+        while open_now() != proxy_count:  # noqa: ASYNC110 - the other side of a socket notices when it does
+            await asyncio.sleep(0.01)
+
+
+def open_now() -> float:
+    return value(metrics.REGISTRY, "assay_connections")
+
+
+def value(registry: CollectorRegistry, name: str, **labels: str) -> float:
+    return registry.get_sample_value(name, labels) or 0.0
+
+
+async def test_beyond_the_seats_a_probe_is_answered_and_anything_else_is_503(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Index() as index:
+        index.add(wheel("foo"))
+        few = configured(index, tmp_path / "assay", server={"port": 0, "max-connections": 4})
+        async with running(index, tmp_path, configuration=few) as proxy, clients_of(proxy) as clients:
+            seated = [await clients.connect(f"127.0.0.{number}") for number in (2, 2, 3, 3)]
+            for client in seated:
+                assert (await client.get("/simple/foo/"))[0] == 200
+            for path, expected in (("/healthz", 200), ("/readyz", 200), ("/simple/foo/", 503), ("/metrics", 503)):
+                beyond = await clients.connect("127.0.0.4")
+                status, head = await beyond.get(path)
+                assert (path, status) == (path, expected)
+                assert (b"Retry-After: 5" in head) == (expected == 503)
+                assert await beyond.ended(), "one request, in the reserve"
+            for client in seated:
+                assert (await client.get("/simple/foo/"))[0] == 200, "they are not who pays"
+            await settles(4)
+            seated[0].writer.close()
+            await settles(3)
+            later = await clients.connect("127.0.0.4")
+            assert [(await later.get("/simple/foo/"))[0] for _ in range(2)] == [200, 200]
+    (said, *_) = [record for record in caplog.records if record.getMessage() == "connections-refused"]
+    assert said.__dict__["fields"] == {"refused": 1, "open": 5, "limit": 4}
+
+
+async def test_one_address_leaves_half_of_the_seats_to_others(tmp_path: Path) -> None:
+    async with Index() as index:
+        index.add(wheel("foo"))
+        few = configured(index, tmp_path / "assay", server={"port": 0, "max-connections": 4})
+        async with running(index, tmp_path, configuration=few) as proxy, clients_of(proxy) as clients:
+            greedy = [await clients.connect("127.0.0.2") for _ in range(3)]
+            assert [(await client.get("/simple/foo/"))[0] for client in greedy] == [200, 200, 503]
+            other = await clients.connect("127.0.0.3")
+            assert (await other.get("/simple/foo/"))[0] == 200
+
+
+async def test_a_full_reserve_is_cut_and_empties_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_RESERVED_REQUEST", 0.3)
+    async with Index() as index:
+        few = configured(index, tmp_path / "assay", server={"port": 0, "max-connections": 1})
+        async with running(index, tmp_path, configuration=few) as proxy, clients_of(proxy) as clients:
+            cut = value(metrics.REGISTRY, "assay_connections_refused_total", how="cut")
+            silent = [await clients.connect(f"127.0.1.{number}") for number in range(1, 2 + room.RESERVE)]
+            await settles(1 + room.RESERVE)
+            assert (await (await clients.connect("127.0.2.1")).get("/healthz"))[0] == 0
+            assert value(metrics.REGISTRY, "assay_connections_refused_total", how="cut") == cut + 1
+            assert all(await asyncio.gather(*(client.ended() for client in silent[1:])))
+            await settles(1)
+            assert (await (await clients.connect("127.0.2.1")).get("/healthz"))[0] == 200
+
+
+async def test_a_flood_is_told_once_a_second(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with Index() as index:
+        few = configured(index, tmp_path / "assay", server={"port": 0, "max-connections": 1})
+        async with running(index, tmp_path, configuration=few) as proxy, clients_of(proxy) as clients:
+            await clients.connect("127.0.0.9")
+            await settles(1)
+            began = asyncio.get_running_loop().time()
+            for number in range(40):
+                await (await clients.connect(f"127.0.3.{number + 1}")).get("/simple/")
+            lasted = asyncio.get_running_loop().time() - began
+    told = [record for record in caplog.records if record.getMessage() == "connections-refused"]
+    assert 1 <= len(told) <= 1 + lasted
+
+
+async def test_a_connection_that_fails_its_handshake_gives_its_seat_back(tmp_path: Path) -> None:
+    tls = {"certificate": str(tmp_path / "tls.crt"), "key": str(tmp_path / "tls.key")}
+    authority = Authority.new()
+    authority.certify(tmp_path / "tls.crt", tmp_path / "tls.key")
+    context = ssl.create_default_context(cafile=authority.write(tmp_path / "ca.pem"))
+    async with Index() as index:
+        few = configured(index, tmp_path / "assay", server={"port": 0, "max-connections": 2, "tls": tls})
+        async with running(index, tmp_path, configuration=few) as proxy, clients_of(proxy) as clients:
+            for _ in range(5):
+                bad = await clients.connect()
+                bad.writer.write(b"GET / HTTP/1.1\r\n\r\n")
+                assert await bad.ended()
+                await settles(0)
+            assert (await (await clients.connect(context=context)).get("/healthz"))[0] == 200
+
+
+async def test_no_descriptor_left_is_a_pause_and_not_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(door, "_PAUSE", 0.2)
+    async with Index() as index, running(index, tmp_path) as proxy, clients_of(proxy) as clients:
+        early = await clients.connect()
+        assert (await early.get("/healthz"))[0] == 200
+        loop, (soft, hard) = asyncio.get_running_loop(), resource.getrlimit(resource.RLIMIT_NOFILE)
+        with socket.socket() as late:
+            late.setblocking(False)
+            try:
+                # No descriptor beyond those that are: the kernel makes the connection, and the proxy can't have it.
+                resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+                await loop.sock_connect(late, early.writer.get_extra_info("peername"))
+                async with asyncio.timeout(SECONDS):
+                    while "accept-failed" not in caplog.messages:  # noqa: ASYNC110 - the loop's turn, not ours
+                        await asyncio.sleep(0.01)
+                assert (await early.get("/healthz"))[0] == 200
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            await loop.sock_sendall(late, ask("/healthz"))
+            async with asyncio.timeout(SECONDS):
+                assert (await loop.sock_recv(late, 100)).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("what", ["file", "page"])
+async def test_who_takes_nothing_is_cut_and_who_takes_his_time_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr(send, "_STALLED", 0.5)
+    async with Index() as index, running(index, tmp_path) as proxy, clients_of(proxy) as clients:
+        path = proxy.files_path(index.add(wheel("foo", padding=12_000_000)))
+        if what == "page":
+            path, document = (
+                "/simple/big/",
+                {"meta": {"api-version": "1.1"}, "name": "big", "files": [], "versions": []},
+            )
+            page = json.dumps(document | {"_note": random.Random(1).randbytes(10_000_000).hex()}).encode()
+            index.fault(path, Reply(200, page, {"Content-Type": JSON}))
+        whole = len((await proxy.get(path, {"Accept": JSON})).body)
+        assert whole > 8_000_000
+        idle, slow = await clients.connect("127.0.0.2"), await clients.connect("127.0.0.3")
+        for client in (idle, slow):
+            client.writer.write(ask(path, f"Accept: {JSON}"))
+        taken, head = 0, await slow.reader.readuntil(END)
+        assert head.startswith(b"HTTP/1.1 200")
+        while taken < whole:
+            async with asyncio.timeout(SECONDS):
+                taken += len(await slow.reader.read(whole // 20))
+            await asyncio.sleep(0.05)
+        assert taken == whole, "longer than half a second, but always some of it"
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await idle.reader.readexactly(whole)
+
+
+async def test_who_asks_and_asks_and_takes_nothing_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(send, "_STALLED", 0.3)
+    async with Index() as index, running(index, tmp_path) as proxy, clients_of(proxy) as clients:
+        rude = await clients.connect()
+        with contextlib.suppress(ConnectionError):
+            for _ in range(1000):
+                rude.writer.write(ask("/") * 100)  # some 10 kB are answered to each, which nobody reads
+                async with asyncio.timeout(SECONDS):
+                    await rude.writer.drain()
+        await settles(0)
+
+
+async def test_what_is_closed_ends_though_nobody_reads_the_rest(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="assay")
+    monkeypatch.setattr(server, "_LEAVING", 0.2)
+    monkeypatch.setattr(server, "_LOOK", 0.05)
+
+    async def answers(request: web.BaseRequest) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.write(b"x" * 20_000_000)  # more than the kernel takes
+        request.transport.close()
+        raise ConnectionError
+
+    few = room.Room(2)
+    punctual = server._Punctual(answers, logging.getLogger("test"), few, ServerSettings())
+    entrance = door.Door(few, punctual.protocol, context=None, handshake=1)
+    host, port = await entrance.open("127.0.0.1", 0)
+    seeing_off = asyncio.create_task(punctual.see_off())
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        writer.write(ask("/"))
+        async with asyncio.timeout(SECONDS):
+            while "connection-not-ending" not in caplog.messages:
+                assert few.taken <= 1
+                await asyncio.sleep(0.01)
+        await settles(0)
+        assert few.taken == 0
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await reader.readexactly(20_000_000)
+    finally:
+        seeing_off.cancel()
+        entrance.close()
+        writer.close()

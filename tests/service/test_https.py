@@ -1,0 +1,177 @@
+"""https with a private authority, renewed without a restart; and one Assay before another over it."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from cryptography import x509
+
+from proxy.cli import run
+from proxy.errors import ConfigurationError
+from proxy.web.tls import Certificate
+from tests.world.distributions import wheel
+from tests.world.guarded import TOKEN, Guarded, credentials, guarded, secure
+from tests.world.proxy import Running, configured, running
+from tests.world.wire import Corrupt
+
+
+async def shown(proxy: Running, ca: Path, server_name: str | None) -> int:
+    """The serial number of the certificate that a new connection is shown."""
+    host, _, port = proxy.origin.partition("://")[2].partition(":")
+    context = ssl.create_default_context(cafile=ca)
+    context.check_hostname = server_name is not None
+    _, writer = await asyncio.open_connection(host, int(port), ssl=context, server_hostname=server_name or "")
+    der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    writer.close()
+    await writer.wait_closed()
+    return x509.load_der_x509_certificate(der).serial_number
+
+
+async def test_pages_and_files_come_over_https(tmp_path: Path) -> None:
+    own = secure(tmp_path)
+    async with guarded(tmp_path, tls=own.settings) as there:
+        trusting = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=own.ca))
+        async with aiohttp.ClientSession(connector=trusting) as session:
+            for _ in range(2):  # cold, then from the cache
+                path = there.proxy.files_path(there.listed)
+                async with session.get(f"{there.proxy.origin}{path}") as response:
+                    assert await response.read() == there.listed.built.content
+            accept = {"Accept": "application/vnd.pypi.simple.v1+json"}
+            async with session.get(f"{there.proxy.url}widget/", headers=accept) as response:
+                page = await response.json(content_type=None)
+        assert [file["filename"] for file in page["files"]] == [there.listed.built.filename]
+        with pytest.raises(aiohttp.ClientConnectorCertificateError):
+            await there.proxy.get("/simple/widget/")
+
+
+@pytest.mark.parametrize("server_name", ["localhost", None])
+async def test_a_renewed_certificate_is_shown_without_a_restart_and_half_of_one_never(
+    tmp_path: Path, server_name: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: asyncio.Queue[None] = asyncio.Queue()
+    plain = Certificate.load
+
+    def load(certificate: Certificate) -> None:
+        try:
+            plain(certificate)
+        finally:
+            loop.call_soon_threadsafe(looked.put_nowait, None)
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(Certificate, "load", load)
+    monkeypatch.setattr("proxy.web.files.EVERY", 0.02)
+    own = secure(tmp_path)
+    async with guarded(tmp_path, tls=own.settings) as there:
+        await looked.get()
+        assert await shown(there.proxy, own.ca, server_name) == own.serial
+        renewed = own.authority.certify(tmp_path / "new.pem", tmp_path / "new.key")
+        (tmp_path / "new.pem").replace(own.certificate)
+        await looked.get()
+        assert await shown(there.proxy, own.ca, server_name) == own.serial
+        (tmp_path / "new.key").replace(own.key)
+        await looked.get()
+        assert await shown(there.proxy, own.ca, server_name) == renewed
+
+
+@pytest.mark.parametrize("wrong", ["absent", "nonsense", "another key"])
+async def test_a_certificate_that_cannot_be_used_is_a_reason_not_to_start(tmp_path: Path, wrong: str) -> None:
+    own = secure(tmp_path)
+    match wrong:
+        case "absent":
+            own.key.unlink()
+        case "nonsense":
+            own.certificate.write_text("no certificate", "utf-8")
+        case _:
+            own.authority.certify(tmp_path / "other.pem", own.key)
+    with pytest.raises(ConfigurationError, match=r"server\.tls: "):
+        async with guarded(tmp_path, tls=own.settings):
+            pass
+
+
+async def test_no_wrong_byte_completes_over_https_either(tmp_path: Path) -> None:
+    """Sent by another way than over plain sockets: TLS has no sendfile."""
+    own, large = secure(tmp_path), wheel("large", "1.0", padding=700_000)
+    async with guarded(tmp_path, tls=own.settings) as there:
+        spoilt = there.index.add(wheel("spoilt", "1.0", padding=700_000))
+        there.index.fault(spoilt.path, Corrupt(at=10))
+        right = there.index.add(large)
+        trusting = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=own.ca))
+        async with aiohttp.ClientSession(connector=trusting) as session:
+            async with session.get(f"{there.proxy.origin}{there.proxy.files_path(right)}") as response:
+                assert await response.read() == large.content
+            headers = {"Range": "bytes=1000-650000"}
+            url = f"{there.proxy.origin}{there.proxy.files_path(right)}"
+            async with session.get(url, headers=headers) as response:
+                assert (response.status, await response.read()) == (206, large.content[1000:650001])
+            url = f"{there.proxy.origin}{there.proxy.files_path(spoilt)}"
+            # Cut, or where the mismatch is known before the first byte, a whole 502.
+            with pytest.raises(aiohttp.ClientError):
+                async with session.get(url, raise_for_status=True) as response:
+                    await response.read()
+
+
+@pytest.mark.parametrize("table", ["tls", "auth"])
+def test_check_reads_what_the_server_would_read(tmp_path: Path, table: str, capsys: pytest.CaptureFixture[str]) -> None:
+    own, files = secure(tmp_path), credentials(tmp_path)
+    lines = [f"[server.{table}]", *(f'{key} = "{value}"' for key, value in (own.settings | files).items())]
+    lines = [line for line in lines if line.startswith("[") or (line.split()[0] in own.settings) == (table == "tls")]
+    config = tmp_path / "proxy.toml"
+    config.write_text("\n".join(["[storage]", 'directory = "storage"', *lines]), "utf-8")
+    assert run(["check", "--config", str(config)]) == 0
+    assert ("https" if table == "tls" else "with authentication") in capsys.readouterr().out.splitlines()[0]
+    (own.key if table == "tls" else tmp_path / "tokens").write_text("nonsense", "utf-8")
+    assert run(["check", "--config", str(config)]) == 2
+    assert f"server.{table}" in capsys.readouterr().err
+
+
+# One Assay before another: https with an authority of its own, and a token
+
+
+@asynccontextmanager
+async def chained(tmp_path: Path, **entry: Any) -> AsyncIterator[tuple[Guarded, Running]]:
+    """The outer proxy is the inner one's only index."""
+    own = secure(tmp_path)
+    async with guarded(tmp_path, tls=own.settings, auth=credentials(tmp_path)) as outer:
+        index = {"name": "outer", "url": outer.proxy.url, **entry}
+        configuration = configured(outer.index, tmp_path / "inner", indexes=[index])
+        environ = {"OUTER_TOKEN": TOKEN}
+        async with running(outer.index, tmp_path, configuration=configuration, environ=environ) as inner:
+            yield outer, inner
+
+
+async def test_an_index_may_have_an_authority_of_its_own_and_a_token(tmp_path: Path) -> None:
+    table = {"ca-file": str(tmp_path / "ca.pem"), "credentials": {"token-env": "OUTER_TOKEN"}}
+    async with chained(tmp_path, **table) as (outer, inner):
+        (entry,) = (await inner.page("widget"))["files"]
+        assert entry["filename"] == outer.listed.built.filename
+        answer = await inner.get(entry["url"].removeprefix("../.."))
+        assert (answer.status, answer.body) == (200, outer.listed.built.content)
+
+
+async def test_without_its_authority_nothing_is_sent_there(tmp_path: Path) -> None:
+    async with chained(tmp_path, credentials={"token-env": "OUTER_TOKEN"}) as (outer, inner):
+        answer = await inner.get("/simple/widget/")
+        assert answer.status == 502
+        assert "its certificate is not believed" in answer.reason
+        assert outer.index.requests == []
+
+
+async def test_without_the_token_the_refusal_is_told(tmp_path: Path) -> None:
+    async with chained(tmp_path, **{"ca-file": str(tmp_path / "ca.pem")}) as (outer, inner):
+        answer = await inner.get("/simple/widget/")
+        assert (answer.status, outer.index.requests) == (502, [])
+        assert "answered 401" in answer.json()["detail"]
+
+
+async def test_an_authority_that_is_none_is_a_reason_not_to_start(tmp_path: Path) -> None:
+    (tmp_path / "none.pem").write_text("no certificate", "utf-8")
+    with pytest.raises(ConfigurationError, match=r"indexes\[outer\]\.ca-file: .*none\.pem cannot be used"):
+        async with chained(tmp_path, **{"ca-file": str(tmp_path / "none.pem")}):
+            pass
