@@ -109,12 +109,19 @@ class Gate:
         """
         return await self._page(name, self._settings.patience.total_seconds())
 
+    def at_hand(self, name: NormalizedName) -> Judged | None:
+        """What `page` gives, if that is in memory and holds; else None: nothing is begun."""
+        judged = self._memory.get(self.view, name)
+        if judged is None or not self._is_current(judged):
+            return None
+        self._memory.used(self.view, name)
+        return judged
+
     async def _page(self, name: NormalizedName, patience: float | None) -> Judged:
         while True:
-            judged = self._memory.get(self.view, name)
-            if judged is not None and self._is_current(judged):
-                self._memory.used(self.view, name)
+            if (judged := self.at_hand(name)) is not None:
                 return judged
+            judged = self._memory.get(self.view, name)
             if name not in self._flights:
                 self._flights[name] = flight = asyncio.create_task(self._fly(name), name=f"page {name}")
                 flight.add_done_callback(lambda done: self._landed(name, done))

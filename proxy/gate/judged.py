@@ -51,6 +51,8 @@ class Judged:
     until: datetime | None
     """The next instant at which the clock alone changes a verdict."""
     _forms: dict[tuple[Format, str | None, str], Rendered] = field(default_factory=dict, repr=False, compare=False)
+    kept: dict[object, object] = field(default_factory=dict, repr=False, compare=False)
+    """What an upper layer has made of this page and wants to find again for as long as it lives."""
 
     @property
     def verdicts(self) -> tuple[Approved | Withheld, ...]:

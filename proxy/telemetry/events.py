@@ -74,23 +74,24 @@ def request(*, method: str, path: str, status: int | str, ms: float, client: str
     _REQUESTS.inc()
     if not _LOG.isEnabledFor(logging.INFO):
         return
-    match logging.root.handlers:
-        case [Channel(as_json=True) as channel]:
-            line = request_line(
-                time.time(),
-                request=request_id.get(),
-                view=view.get(),
-                method=method,
-                path=path,
-                status=status,
-                ms=ms,
-                client=client,
-                user=user,
-            )
-            channel.gather(line)
-        case _:
-            fields: dict[str, object] = {"method": method, "path": path, "status": status, "ms": ms, "client": client}
-            _LOG.info("request", extra={"fields": _placed(fields | ({} if user is None else {"user": user}))})
+    listeners = logging.root.handlers
+    channel = listeners[0] if len(listeners) == 1 else None
+    if isinstance(channel, Channel) and channel.as_json:
+        line = request_line(
+            time.time(),
+            request=request_id.get(),
+            view=view.get(),
+            method=method,
+            path=path,
+            status=status,
+            ms=ms,
+            client=client,
+            user=user,
+        )
+        channel.gather(line)
+        return
+    fields: dict[str, object] = {"method": method, "path": path, "status": status, "ms": ms, "client": client}
+    _LOG.info("request", extra={"fields": _placed(fields | ({} if user is None else {"user": user}))})
 
 
 def log_to(stream: TextIO = sys.stderr, *, level: int = logging.INFO, as_json: bool | None = None) -> None:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import lru_cache
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from proxy.telemetry.requests import Requests
 
 REGISTRY: Final = CollectorRegistry()
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
@@ -36,9 +37,8 @@ def _histogram(name: str, summary: str, *labels: str, buckets: tuple[float, ...]
     return Histogram(f"assay_{name}", summary, labels, registry=REGISTRY, buckets=buckets)
 
 
-REQUESTS = _counter("requests", "Requests by route and outcome: a class of status, 403, or aborted", "route", "outcome")
-REQUEST_SECONDS = _histogram("request_seconds", "From the request's head to the last byte of its answer", "route")
-SENT = _counter("sent_bytes", "Bytes of bodies of completed answers", "route")
+REQUESTS: Final = Requests(_FAST)
+REGISTRY.register(REQUESTS)
 CONNECTIONS = _gauge("connections", "Connections of clients that are open")
 CONNECTIONS_REFUSED = _counter(
     "connections_refused", "Connections beyond server.max-connections: answered 503 (busy), or cut", "how"
@@ -77,21 +77,6 @@ AUDIT_LOST = _counter("audit_lost", "Entries that the audit trail could not take
 ProcessCollector(registry=REGISTRY)
 """Memory, processor time and open files of this process, by Prometheus' own names."""
 LOOP_DELAY = _histogram("loop_delay_seconds", "How late the event loop wakes who asked for it", buckets=_DELAYS)
-
-
-@lru_cache(maxsize=256)
-def _request_series(route: str, outcome: str) -> tuple[Counter, Histogram, Counter]:
-    """The series of one route and outcome; looking them up costs more than counting."""
-    return REQUESTS.labels(route, outcome), REQUEST_SECONDS.labels(route), SENT.labels(route)
-
-
-def count_request(route: str, outcome: str, seconds: float, sent: int) -> None:
-    """One request that is over, and the bytes of its answer's body."""
-    requests, durations, sizes = _request_series(route, outcome)
-    requests.inc()
-    durations.observe(seconds)
-    if sent:
-        sizes.inc(sent)
 
 
 def exposition() -> bytes:

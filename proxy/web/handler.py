@@ -15,8 +15,7 @@ from aiohttp import web
 from proxy import telemetry
 from proxy.config import ServerSettings
 from proxy.errors import AssayError
-from proxy.telemetry import metrics
-from proxy.views import DEFAULT
+from proxy.telemetry import metrics, tracing
 from proxy.web.access import USER, Access, not_your_view, user_of
 from proxy.web.answer import Answer
 from proxy.web.answers import problem_of, response_to
@@ -27,6 +26,8 @@ from proxy.web.routes import Alive, Asked, Metrics, Ready, asked_of, label_of
 from proxy.web.send import AbortedError
 from proxy.web.spans import ROUTE
 from proxy.web.view import ViewAnswers
+
+_READING = frozenset({"GET", "HEAD"})
 
 
 class Handler:
@@ -62,8 +63,10 @@ class Handler:
         asked = asked_of(request.raw_path, self._prefixes)
         view = self._views[asked.prefix]
         telemetry.request_id.set(telemetry.new_request_id())
-        telemetry.view.set(None if view.settings.name == DEFAULT else view.settings.name)
-        label = request[ROUTE] = label_of(asked.route)
+        telemetry.view.set(view.named)
+        label = label_of(asked.route)
+        if tracing.is_on():
+            request[ROUTE] = label
         outcome, status, sent = "left", 0, 0
         try:
             response = await self._explained(request, asked, view)
@@ -76,7 +79,7 @@ class Handler:
             raise
         finally:
             seconds = time.monotonic() - started
-            metrics.count_request(label, outcome, seconds, sent)
+            metrics.REQUESTS.count(label, outcome, seconds, sent)
             telemetry.request(
                 method=request.method,
                 path=request.raw_path.partition("?")[0][:300],
@@ -91,7 +94,7 @@ class Handler:
         """The answer, or what went wrong as an answer; in both the request's id."""
         accept = request.headers.get("Accept")
         try:
-            response = await self._permitted(request, asked, view)
+            response = self._warm(request, asked, view) or await self._permitted(request, asked, view)
         except AssayError as error:
             response = response_to(problem_of(error), accept, asked.root)
         except ConnectionError:
@@ -104,6 +107,10 @@ class Handler:
             fields = response.fields if isinstance(response, Answer) else response.headers
             fields["X-Request-Id"] = telemetry.request_id.get() or ""
         return response
+
+    def _warm(self, request: web.BaseRequest, asked: Asked, view: ViewAnswers) -> Answer | None:
+        """A page that is there, where nobody is asked for a name."""
+        return view.warm(request, asked.route) if self._access is None and request.method in _READING else None
 
     async def _permitted(self, request: web.BaseRequest, asked: Asked, view: ViewAnswers) -> web.StreamResponse:
         """The answer to whom it may be given: before that, nothing is looked up and nobody is asked."""
@@ -119,7 +126,7 @@ class Handler:
         return await self._answer(request, asked, view)
 
     async def _answer(self, request: web.BaseRequest, asked: Asked, view: ViewAnswers) -> web.StreamResponse:
-        if request.method not in {"GET", "HEAD"}:
+        if request.method not in _READING:
             return web.Response(status=HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "GET, HEAD"})
         match asked.route:
             case Alive():

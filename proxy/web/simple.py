@@ -6,6 +6,8 @@ and rendered elsewhere.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 
@@ -13,6 +15,7 @@ from aiohttp import web
 
 from proxy.config import ServerSettings
 from proxy.gate import Gate, Judged
+from proxy.gate.judged import Rendered
 from proxy.gate.root_list import RootList
 from proxy.simple.negotiate import etag_matches, negotiate, negotiate_coding
 from proxy.web.answer import Answer
@@ -21,11 +24,30 @@ from proxy.web.routes import ProjectPage
 from proxy.web.send import send_spooled
 
 _CODINGS = ("gzip",)
+_MOST_WORDS = 32
+_LONGEST_WORDS = 1024
+"""Characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A page as it goes to all who ask for it in the same words."""
+
+    validated: Mapping[str, str]
+    """Headers of a 304 (RFC 9110, 15.4.5)."""
+    headers: Mapping[str, str]
+    """Headers of a 200: these and those of the body."""
+    rendered: Rendered
+
+    def answer(self, request: web.BaseRequest) -> Answer:
+        if etag_matches(request.headers.get("If-None-Match"), self.rendered.etag):
+            return Answer(status=HTTPStatus.NOT_MODIFIED, headers=dict(self.validated))
+        return Answer(body=self.rendered.body, headers=dict(self.headers))
 
 
 async def project_page(
     request: web.BaseRequest, route: ProjectPage, gate: Gate, settings: ServerSettings, *, prefix: str, now: datetime
-) -> web.StreamResponse:
+) -> Answer:
     """One project's page; `prefix` is its view's, and so its provenance addresses'.
 
     Raises:
@@ -48,12 +70,33 @@ async def project_page(
         # RFC 9211: the answer is from the cache because the index could not be asked.
         headers["Age"] = str(int((now - judged.page.checked).total_seconds()))
         headers["Cache-Status"] = 'assay; hit; detail="the index is unavailable"'
-    if etag_matches(request.headers.get("If-None-Match"), rendered.etag):
-        return Answer(status=HTTPStatus.NOT_MODIFIED, headers=headers)
-    headers["Content-Type"] = form.content_type
-    if coding != "identity":
-        headers["Content-Encoding"] = coding
-    return Answer(body=rendered.body, headers=headers)
+    body = {"Content-Type": form.content_type} | ({} if coding == "identity" else {"Content-Encoding": coding})
+    made = _Made(validated=headers, headers=headers | body, rendered=rendered)
+    # Neither the clock nor a front proxy's word plays a part in what is kept.
+    if not judged.page.stale and not settings.page_max_age and not settings.trusted_proxies:
+        _keep(judged, _words(request, route), made)
+    return made.answer(request)
+
+
+def warm_page(request: web.BaseRequest, route: ProjectPage, gate: Gate) -> Answer | None:
+    """What `project_page` answers, if the page still holds and was asked for in these very words before."""
+    judged = gate.at_hand(route.project)
+    made = None if judged is None else judged.kept.get(_words(request, route))
+    return made.answer(request) if isinstance(made, _Made) else None
+
+
+def _words(request: web.BaseRequest, route: ProjectPage) -> tuple[str | None, ...]:
+    """All of a request that a page depends on, where only its view, its server and the page itself are given."""
+    headers = request.headers
+    return route.format, headers.get("Accept"), headers.get("Accept-Encoding"), headers.get("Host")
+
+
+def _keep(judged: Judged, words: tuple[str | None, ...], made: _Made) -> None:
+    """Clients of one kind all ask in the same words; those who invent some evict nobody else's page."""
+    if sum(len(word or "") for word in words) <= _LONGEST_WORDS:
+        if len(judged.kept) >= _MOST_WORDS:
+            judged.kept.clear()
+        judged.kept[words] = made
 
 
 def _cache_control(judged: Judged, settings: ServerSettings, now: datetime) -> str:

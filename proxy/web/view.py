@@ -21,7 +21,8 @@ from proxy.gate.root_list import RootList as Roots
 from proxy.policy.reasons import printable
 from proxy.policy.verdict import Approved, Withheld
 from proxy.telemetry import metrics
-from proxy.views import ViewSettings
+from proxy.views import DEFAULT, ViewSettings
+from proxy.web.answer import Answer
 from proxy.web.people.answer import People
 from proxy.web.routes import (
     DistributionFile,
@@ -38,7 +39,7 @@ from proxy.web.routes import (
     label_of,
 )
 from proxy.web.send import send_arriving, send_held, send_stored
-from proxy.web.simple import project_page, root_page
+from proxy.web.simple import project_page, root_page, warm_page
 from proxy.web.trail import Recorder
 
 _INTEGRITY = "application/vnd.pypi.integrity.v1+json"
@@ -73,11 +74,17 @@ class ViewAnswers:
         self._clock = clock
         self._people = people
         self._recorder = recorder
+        self.named = None if view.settings.name == DEFAULT else view.settings.name
+        """For log and trail, which don't name the view at ``/``."""
 
     @property
     def settings(self) -> ViewSettings:
         """Name, path, and who may use it."""
         return self._view.settings
+
+    def warm(self, request: web.BaseRequest, route: Route) -> Answer | None:
+        """The answer, if it is a page that is there: nearly all that a proxy is asked for, and nothing of it waits."""
+        return warm_page(request, route, self._gate) if isinstance(route, ProjectPage) else None
 
     async def answer(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
         """The answer.
