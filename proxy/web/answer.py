@@ -75,6 +75,11 @@ class Answer(web.StreamResponse):
         self._closes = True
 
     @property
+    def is_short(self) -> bool:
+        """Whether it is handed over at once, however slow the client is."""
+        return len(self._whole) <= _PIECE
+
+    @property
     def is_pending(self) -> bool:
         """Whether the client has not taken enough for all of it to be handed over."""
         return bool(self._left)

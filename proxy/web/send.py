@@ -198,7 +198,8 @@ async def paced(request: web.BaseRequest, response: web.StreamResponse) -> web.S
     if response.prepared:
         return response
     if isinstance(response, Answer):
-        # Nearly always that is all: no time limit is set for who takes it at once.
+        if response.is_short:
+            return response  # it goes out in one write, whoever reads or not
         await response.prepare(request)
         try:
             while response.is_pending:
