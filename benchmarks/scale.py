@@ -31,7 +31,7 @@ def run(table: Table, root: Path) -> None:
     first = [seconds * 1e3 for seconds, _ in pages]
     growth = [max(0.0, memory) for _, memory in pages]
     table.add("10 times the files: first view takes times", [first[2] / first[1]], most=12)
-    projects = _projects(root, tree)
+    projects = _projects(root)
     seconds = [each for each, _ in projects]
     memory = [each for _, each in projects]
     table.add("100 times the projects: all of them once take times", [seconds[2] / seconds[1]], most=120)
@@ -56,15 +56,18 @@ def _page(root: Path, upstream: servers.Server, files: int) -> tuple[float, floa
         return took.total, assay.pss() - before
 
 
-def _projects(root: Path, tree: Tree) -> list[tuple[float, float]]:
-    """Seconds for, and memory after, so many different projects, each asked for once."""
-    name = "small"
-    (tree.root / "simple" / name / "index.json").read_bytes()
+def _projects(root: Path) -> list[tuple[float, float]]:
+    """Seconds for, and memory after, so many different projects of three files, each asked for once."""
     found = []
     for count in PROJECTS:
         port = servers.free_port()
+        tree = Tree(root / f"tree{count}", f"http://127.0.0.1:{port}")
+        for number in range(count):
+            tree.page_of(f"project-{number}", 3)
+        tree.write()
+        tree.pages.clear()
         with (
-            servers.nginx(root / f"nginx{count}", tree.root, port, every=f"/simple/{name}/index.json") as upstream,
+            servers.nginx(root / f"nginx{count}", tree.root, port) as upstream,
             servers.assay(root / f"projects{count}", upstream) as assay,
         ):
             started = time.perf_counter()

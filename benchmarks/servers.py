@@ -32,7 +32,7 @@ http {{
   uwsgi_temp_path {root}/tmp; scgi_temp_path {root}/tmp; types {{ }}
   server {{
     listen 127.0.0.1:{port} backlog=1024; root {tree}; default_type application/octet-stream;
-    location /simple/ {{ {every} default_type application/vnd.pypi.simple.v1+json; index index.json; }}
+    location /simple/ {{ default_type application/vnd.pypi.simple.v1+json; index index.json; }}
     location /integrity/ {{ default_type application/vnd.pypi.integrity.v1+json; }}
     location /slow/ {{ limit_rate 100m; }}
   }}
@@ -119,15 +119,14 @@ def _wait(name: str, process: subprocess.Popen[bytes], port: int, ready: str, lo
 
 
 @contextmanager
-def nginx(root: Path, tree: Path, port: int | None = None, *, every: str = "") -> Iterator[Server]:
-    """nginx with one worker over a directory; `every`: the file that is every project's page."""
+def nginx(root: Path, tree: Path, port: int | None = None) -> Iterator[Server]:
+    """nginx with one worker over a directory."""
     program = shutil.which("nginx") or "/usr/sbin/nginx"
     if not Path(program).exists():
         raise SystemExit("nginx is not installed: bash tests/install-upstreams.sh")
     port = port or free_port()
     (root / "tmp").mkdir(parents=True, exist_ok=True)
-    rewrite = f"rewrite ^ {every} break;" if every else ""
-    (root / "nginx.conf").write_text(f"user root;{NGINX.format(root=root, tree=tree, port=port, every=rewrite)}")
+    (root / "nginx.conf").write_text(f"user root;{NGINX.format(root=root, tree=tree, port=port)}")
     with started("nginx", [program, "-c", str(root / "nginx.conf"), "-p", str(root)], port, root) as server:
         yield server
 
