@@ -27,7 +27,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=3, help="of load for each contestant in each round")
     parser.add_argument("--no-peers", action="store_true")
-    parser.add_argument("--markdown", type=Path, help="where to write the table as well")
+    parser.add_argument("--markdown", type=Path, help="a page with <!-- table --> in it, to write the table into")
     options = parser.parse_args()
     table = Table()
     # In memory, where there is a file system in it: what is measured is no disk.
@@ -54,7 +54,9 @@ def main() -> int:
         finally:
             shutil.rmtree(root, ignore_errors=True)
     if options.markdown:
-        options.markdown.write_text(table.markdown())
+        head, _, rest = options.markdown.read_text().partition("<!-- table -->\n")
+        tail = rest.partition("<!-- /table -->")[2]
+        options.markdown.write_text(f"{head}<!-- table -->\n{table.markdown()}<!-- /table -->{tail}")
     missed = [row.what for row in table.rows if row.passed is False]
     print(f"\n{len(missed)} bars missed: {'; '.join(missed)}" if missed else "\nevery bar is met")
     return 1 if missed else 0
