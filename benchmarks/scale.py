@@ -15,6 +15,7 @@ from benchmarks.report import Table
 
 PAGES = (100, 1_000, 10_000)
 PROJECTS = (10, 1_000, 100_000)
+TRIES = 3
 IMAGE = servers.HERE.parent / "docs" / "images" / "scaling.svg"
 
 
@@ -27,7 +28,7 @@ def run(table: Table, root: Path) -> None:
     tree.page_of("small", 3)
     tree.write()
     with servers.nginx(root / "nginx", tree.root, port) as upstream:
-        pages = [_page(root / f"page{files}", upstream, files) for files in PAGES]
+        pages = [_page(root, upstream, files) for files in PAGES]
     first = [seconds * 1e3 for seconds, _ in pages]
     growth = [max(0.0, memory) for _, memory in pages]
     table.add("10 times the files: first view takes times", [first[2] / first[1]], most=12)
@@ -46,14 +47,18 @@ def run(table: Table, root: Path) -> None:
 
 
 def _page(root: Path, upstream: servers.Server, files: int) -> tuple[float, float]:
-    with servers.assay(root, upstream) as assay:
-        fetch(f"{assay.origin}/simple/small/", {"Accept": JSON})
-        before = assay.pss()
-        took = fetch(f"{assay.origin}/simple/page-{files}/", {"Accept": JSON})
-        if took.status != 200:
-            raise SystemExit(f"a page of {files} files is {took.status}")
-        time.sleep(1)
-        return took.total, assay.pss() - before
+    """Seconds of the first view, the best of a few proxies that never saw it, and the memory that it took."""
+    found = []
+    for number in range(TRIES):
+        with servers.assay(root / f"page{files}-{number}", upstream) as assay:
+            fetch(f"{assay.origin}/simple/small/", {"Accept": JSON})
+            before = assay.pss()
+            took = fetch(f"{assay.origin}/simple/page-{files}/", {"Accept": JSON})
+            if took.status != 200:
+                raise SystemExit(f"a page of {files} files is {took.status}")
+            time.sleep(1)
+            found.append((took.total, assay.pss() - before))
+    return min(found)
 
 
 def _projects(root: Path) -> list[tuple[float, float]]:
