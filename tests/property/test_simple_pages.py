@@ -205,6 +205,7 @@ def test_any_filename_and_page_give_words_or_a_distribution(filename: str, proje
 @settings(max_examples=examples(200))
 @given(anything | st.text("ab:/?#@[]%2e2F\\. ", max_size=30))
 @example("https://h/%25%32%46")
+@example("%2F")
 def test_what_clients_are_given_leads_back_to_the_location(reference: str) -> None:
     for text in (reference, f"https://{reference}", f"../{reference}"):
         place = locate(text, BASE)
