@@ -56,7 +56,7 @@ test-long: $(VENV)/.installed-dev  ## the long forms: documents of attestations,
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m long $(PYTEST_ARGS)
 
 FUZZERS := page_parsers simple_pages render_pages web_laws
-fuzz: $(VENV)/.installed-dev  ## page parsers, rendering, routing and ranges: FUZZ_EXAMPLES (100,000) inputs each
+fuzz: $(VENV)/.installed-dev  ## page parsers, rendering, routing and ranges: FUZZ_EXAMPLES (100,000) inputs each, an hour of two cores
 	FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),100000) $(BIN)/python -m pytest -n 2 --dist worksteal $(FUZZERS:%=tests/property/test_%.py) $(PYTEST_ARGS)
 
 crash: $(VENV)/.installed-dev  ## hundreds of kill -9 at random moments, of the store and of the proxy under load

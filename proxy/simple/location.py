@@ -59,6 +59,9 @@ def locate(reference: str, base: str) -> Place:
     host = authority.rpartition("@")[2].lower()
     if not host:
         return _nowhere(url, "has a URL without a host")
+    if "%" in host:
+        # No name or address has one, and once decoded it could be the slash that stands for no host at all.
+        return _nowhere(url, "has a URL with an encoded host")
     if _DOTS.search(path) is not None:
         # Whoever resolves the address takes them away, some the encoded ones too: he would ask for another file.
         return _nowhere(url, 'has a URL with "." or ".." in its path')

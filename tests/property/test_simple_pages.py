@@ -87,6 +87,7 @@ def _parse(body: bytes, content_type: str) -> Project | None:
     return None
 
 
+@settings(max_examples=examples(100))
 @given(
     st.binary(max_size=200) | anything.map(lambda text: text.encode("utf-8", "surrogatepass")),
     st.sampled_from([*Format]),
@@ -195,6 +196,7 @@ def test_a_file_is_looked_for_on_the_page_that_would_take_it(filename: str, othe
     assert parsed.owner is None or parsed.owner in candidates
 
 
+@settings(max_examples=examples(100))
 @given(anything, anything)
 def test_any_filename_and_page_give_words_or_a_distribution(filename: str, project: str) -> None:
     parsed = parse_filename(filename, NormalizedName(project))
@@ -205,6 +207,7 @@ def test_any_filename_and_page_give_words_or_a_distribution(filename: str, proje
 @settings(max_examples=examples(200))
 @given(anything | st.text("ab:/?#@[]%2e2F\\. ", max_size=30))
 @example("https://h/%25%32%46")
+@example("%2F")
 def test_what_clients_are_given_leads_back_to_the_location(reference: str) -> None:
     for text in (reference, f"https://{reference}", f"../{reference}"):
         place = locate(text, BASE)
@@ -229,6 +232,7 @@ def test_negotiation_never_fails(header: str, asked: str | None) -> None:
 _weights = st.sampled_from(["0", "0.001", "0.5", "0.999", "1"])
 
 
+@settings(max_examples=examples(100))
 @given(st.dictionaries(st.sampled_from([*Format]), _weights, min_size=1))
 def test_the_heaviest_format_is_served(weights: dict[Format, str]) -> None:
     chosen = negotiate(", ".join(f"{form.value};q={weight}" for form, weight in weights.items()))

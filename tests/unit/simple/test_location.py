@@ -53,6 +53,8 @@ def test_a_url_is_matched_decoded_once_and_given_out_encoded(
         "//[bad/x",
         "https:x.whl",
         "https://h/a/../x.whl",
+        "https://%2F/x.whl",
+        "https://%68/x.whl",
         "https://h/./x.whl",
         "https://h/a/%2e%2E/x.whl",
         "https://h/a/..",
