@@ -31,14 +31,17 @@ class Seat:
     __slots__ = ("_leave", "reserved")
 
     def __init__(self, leave: Callable[[], None], *, reserved: bool) -> None:
-        self._leave: Callable[[], None] | None = leave
+        self._leave = [leave]
         self.reserved = reserved
+
+    def when_left(self, then: Callable[[], None]) -> None:
+        """Do this as well when it is left: what else is held for a connection ends with its seat, however that ends."""
+        self._leave.append(then)
 
     def leave(self) -> None:
         """Make room; once, however often it is said."""
-        if self._leave is not None:
-            leave, self._leave = self._leave, None
-            leave()
+        while self._leave:
+            self._leave.pop()()
 
 
 class Room:

@@ -188,6 +188,29 @@ async def test_a_connection_that_fails_its_handshake_gives_its_seat_back(tmp_pat
             assert (await (await clients.connect(context=context)).get("/healthz"))[0] == 200
 
 
+async def test_nothing_stays_of_a_connection_however_it_ended(tmp_path: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    Authority.new().certify(tmp_path / "tls.crt", tmp_path / "tls.key")
+    context.load_cert_chain(tmp_path / "tls.crt", tmp_path / "tls.key")
+
+    async def answers(_request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(text="ok")
+
+    few = room.Room(2)
+    punctual = server._Punctual(answers, logging.getLogger("test"), few, ServerSettings())
+    for tls in (None, context):
+        entrance = door.Door(few, punctual.protocol, context=tls, handshake=SECONDS)
+        host, port = await entrance.open("127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(ask("/", "Connection: close"))  # to the second, no handshake
+        async with asyncio.timeout(SECONDS):
+            assert (await reader.read()).startswith(b"HTTP/1.1 200") == (tls is None)
+        writer.close()
+        await settles(0)
+        entrance.close()
+        assert (punctual._seats, punctual._silent) == ({}, set())
+
+
 async def test_no_descriptor_left_is_a_pause_and_not_an_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
