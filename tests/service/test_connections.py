@@ -259,7 +259,9 @@ async def test_who_takes_nothing_is_cut_and_who_takes_his_time_is_not(
         assert head.startswith(b"HTTP/1.1 200")
         while taken < whole:
             async with asyncio.timeout(SECONDS):
-                taken += len(await slow.reader.read(whole // 20))
+                piece = await slow.reader.read(whole // 20)
+            assert piece, f"cut after {taken} of {whole} bytes"
+            taken += len(piece)
             await asyncio.sleep(0.05)
         assert taken == whole, "longer than half a second, but always some of it"
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
