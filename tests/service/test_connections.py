@@ -268,16 +268,22 @@ async def test_who_takes_nothing_is_cut_and_who_takes_his_time_is_not(
             await idle.reader.readexactly(whole)
 
 
-async def test_who_asks_and_asks_and_takes_nothing_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("what", ["home", "held"])
+async def test_who_asks_and_asks_and_takes_nothing_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
     monkeypatch.setattr(send, "_STALLED", 0.3)
     async with Index() as index, running(index, tmp_path) as proxy, clients_of(proxy) as clients:
-        rude = await clients.connect()
+        path = "/" if what == "home" else proxy.files_path(index.add(wheel("foo", padding=50_000)))
+        for _ in range(3):  # the file is in memory then
+            assert (await proxy.get(path)).status == 200
+        others, rude = open_now(), await clients.connect()
         with contextlib.suppress(ConnectionError):
             for _ in range(1000):
-                rude.writer.write(ask("/") * 100)  # some 10 kB are answered to each, which nobody reads
+                rude.writer.write(ask(path) * 100)  # 10 kB or more are answered to each, which nobody reads
                 async with asyncio.timeout(SECONDS):
                     await rude.writer.drain()
-        await settles(0)
+        await settles(int(others))
 
 
 async def test_what_is_closed_ends_though_nobody_reads_the_rest(
