@@ -32,6 +32,7 @@ from proxy.gate.metadata import Metadata
 from proxy.gate.pages import Page, Pages
 from proxy.gate.proofs import Proofs
 from proxy.gate.revalidation import Revalidation
+from proxy.gate.turns import Turns
 from proxy.gate.wheels import Opener, Wheels, is_wheel
 from proxy.indexes import Indexes, IndexSettings, hosts
 from proxy.policy.judge import metadata_from_wheel
@@ -77,6 +78,7 @@ class Gate:
         revalidation: Revalidation,
         ledger: Ledger,
         memory: Memory,
+        turns: Turns,
         clock: Callable[[], datetime],
         settings: GateSettings | None = None,
     ) -> None:
@@ -91,7 +93,7 @@ class Gate:
         self._contents = contents
         self._metadata = metadata
         self._wheels = wheels
-        self._court = Court(view=view, proofs=proofs, ledger=ledger, wheels=wheels, clock=clock)
+        self._court = Court(view=view, proofs=proofs, ledger=ledger, wheels=wheels, turns=turns, clock=clock)
         self._ledger = ledger
         self._clock = clock
         self._settings = settings or GateSettings()
