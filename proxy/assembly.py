@@ -27,6 +27,7 @@ from proxy.gate.metadata import Metadata
 from proxy.gate.renewal import renew_for_ever
 from proxy.gate.revalidation import Revalidation
 from proxy.gate.root_list import RootList
+from proxy.gate.turns import Turns
 from proxy.gate.wheels import Wheels
 from proxy.policy.document import BUILT_IN, load_policy
 from proxy.policy.model import Policy
@@ -164,6 +165,7 @@ async def assembled(
             revalidation=revalidation,
             ledger=store.ledger,
             memory=Memory(),
+            turns=Turns(),
             clock=clock,
             settings=gate_settings,
         )

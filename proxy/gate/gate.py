@@ -32,6 +32,7 @@ from proxy.gate.metadata import Metadata
 from proxy.gate.pages import Page, Pages
 from proxy.gate.proofs import Proofs
 from proxy.gate.revalidation import Revalidation
+from proxy.gate.turns import Turns
 from proxy.gate.wheels import Opener, Wheels, is_wheel
 from proxy.indexes import Indexes, IndexSettings, hosts
 from proxy.policy.judge import metadata_from_wheel
@@ -77,6 +78,7 @@ class Gate:
         revalidation: Revalidation,
         ledger: Ledger,
         memory: Memory,
+        turns: Turns,
         clock: Callable[[], datetime],
         settings: GateSettings | None = None,
     ) -> None:
@@ -91,7 +93,7 @@ class Gate:
         self._contents = contents
         self._metadata = metadata
         self._wheels = wheels
-        self._court = Court(view=view, proofs=proofs, ledger=ledger, wheels=wheels, clock=clock)
+        self._court = Court(view=view, proofs=proofs, ledger=ledger, wheels=wheels, turns=turns, clock=clock)
         self._ledger = ledger
         self._clock = clock
         self._settings = settings or GateSettings()
@@ -162,14 +164,18 @@ class Gate:
         async def still_approved(opener: Opener) -> None:
             await self._wheels.look(index, name, approved.file, opener)
             # However long it takes: the client has its head and waits for the tail, there is nothing to be asked again.
-            verdict = (await self._page(name, None)).by_location.get(approved.file.location)
-            if isinstance(verdict, Withheld):
-                raise WithheldError(verdict)
-            if verdict is None or verdict.file.sha256 != approved.file.sha256:
-                raise FileNotListedError(f"{approved.file.filename} is not listed any more")
+            await self._confirm(approved, None)
 
         async with self._contents.of(approved, index, still_approved) as content:
             yield content
+
+    async def _confirm(self, approved: Approved, patience: float | None) -> None:
+        """That a file is approved now too, after whatever was waited for."""
+        verdict = (await self._page(_project_of(approved), patience)).by_location.get(approved.file.location)
+        if isinstance(verdict, Withheld):
+            raise WithheldError(verdict)
+        if verdict is None or verdict.file.sha256 != approved.file.sha256:
+            raise FileNotListedError(f"{approved.file.filename} is not listed any more")
 
     async def metadata(self, approved: Approved) -> bytes:
         """The METADATA beside an approved file, with the digest that the page gives.
@@ -180,6 +186,11 @@ class Gate:
             WithheldError: the file's own METADATA turns out to be another.
             UpstreamError: it cannot be had.
         """
+        document = await self._metadata_of(approved)
+        await self._confirm(approved, self._settings.patience.total_seconds())
+        return document
+
+    async def _metadata_of(self, approved: Approved) -> bytes:
         name = _project_of(approved)
         index, file = self._owner(name), approved.file
         own = await self._wheels.own(index, name, file)
@@ -215,9 +226,10 @@ class Gate:
         for verdict in verdicts:
             if isinstance(verdict, Withheld):
                 raise WithheldError(verdict)
-        for verdict in verdicts:
-            document = await self._proofs.document(judged.page.index, name, verdict.file)
+        for approved in (each for each in verdicts if isinstance(each, Approved)):
+            document = await self._proofs.document(judged.page.index, name, approved.file)
             if document is not None:
+                await self._confirm(approved, self._settings.patience.total_seconds())
                 return document
         raise ProvenanceNotFoundError(f"No provenance available for {filename}")
 

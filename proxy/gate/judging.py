@@ -19,13 +19,14 @@ from proxy.gate.documents import FileKey, Proof
 from proxy.gate.judged import Judged, by_location
 from proxy.gate.pages import Page
 from proxy.gate.proofs import Proofs
+from proxy.gate.turns import Turns
 from proxy.gate.wheels import Wheels, mismatched, offered
 from proxy.indexes import hosts
 from proxy.policy.judge import IndexFacts, changes_of, decide_page, next_change
 from proxy.policy.model import Policy, Showing
 from proxy.policy.reasons import tombstones
 from proxy.policy.verdict import Approved, Undecided, Withheld
-from proxy.ports import History, Ledger
+from proxy.ports import Changes, History, Ledger
 from proxy.render import ApprovedPage
 from proxy.simple.model import Project, Sha256
 from proxy.telemetry import tracing
@@ -47,12 +48,20 @@ class Court:
     """
 
     def __init__(
-        self, *, view: str, proofs: Proofs, ledger: Ledger, wheels: Wheels, clock: Callable[[], datetime]
+        self,
+        *,
+        view: str,
+        proofs: Proofs,
+        ledger: Ledger,
+        wheels: Wheels,
+        turns: Turns,
+        clock: Callable[[], datetime],
     ) -> None:
         self._view = view
         self._proofs = proofs
         self._ledger = ledger
         self._wheels = wheels
+        self._turns = turns
         self._clock = clock
 
     async def judge(self, policy: Policy, page: Page, history: History) -> Judged:
@@ -87,9 +96,9 @@ class Court:
         changes = await _away_if_long(project, partial(learn, evidence=evidence, mismatched=wrong))
         documents = {key: proof.document for key, proof in proofs.items() if proof.document is not None}
         changes = replace(changes, evidence=_news(history, documents))
-        if changes:
-            # Written before the page is answered: what must never be forgotten is not lost with this process.
-            await self._ledger.record(index.name, project.name, changes)
+        if (latest := await self._learned(page, history, changes)) != history:
+            # Another view judged this project meanwhile: what it saw first is the first for this one too.
+            return await self._judged(policy, page, latest)
         _count(self._view, decided)
         return Judged(
             page=page,
@@ -101,6 +110,15 @@ class Court:
             by_location=by_location(decided),
             until=next_change(decided),
         )
+
+    async def _learned(self, page: Page, history: History, changes: Changes) -> History:
+        """Let the ledger learn, if it knows what it knew; what it knew until now."""
+        async with self._turns.turn((page.index.name, page.project.name)):
+            latest = await self._ledger.history(page.index.name, page.project.name)
+            if changes and latest == history:
+                # Written before the page is answered: what must never be forgotten is not lost with this process.
+                await self._ledger.record(page.index.name, page.project.name, changes)
+        return latest
 
 
 async def _away_if_long(project: Project, work: Callable[[], _T]) -> _T:

@@ -107,9 +107,10 @@ class RootList:
             done, _ = await asyncio.wait({refreshing}, timeout=self._patience.total_seconds())
             if not done:
                 raise NotYetError("the list of projects is being fetched; ask again")
-            if view in (made := refreshing.result()):
-                return made[view]
-            # That one was begun before this view was asked for its list.
+            made = refreshing.result().get(view)
+            if made is not None and made.policy == self._policies[view]().digest:
+                return made
+            # That one was begun before this view was asked for its list, or before its policy changed.
 
     def _refreshed(self, task: asyncio.Task[dict[str, _Edition]]) -> None:
         self._refreshing = None

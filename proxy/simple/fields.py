@@ -39,6 +39,9 @@ def nonsense(where: str, expected: str, found: object) -> UpstreamNonsenseError:
     return UpstreamNonsenseError(f"{where}: expected {expected}, found {shown(found)}")
 
 
+LATEST = datetime(9000, 1, 1, tzinfo=UTC)
+
+
 def shown(value: object) -> str:
     """A value of others for a message: escaped and short."""
     text = ascii(value) if isinstance(value, (str, bytes, int, float, bool, type(None))) else type(value).__name__
@@ -63,11 +66,14 @@ def parse_time(text: str) -> datetime | None:
     """An ISO 8601 instant in UTC; None for anything else, a date without a time included.
 
     "The upload-time … MUST be in UTC" (PEP 700), so that a time without an offset, which some mirrors send, is UTC.
+    Whatever is later than `LATEST` is taken for that: to be told, and added to, an instant needs room behind it.
     """
     if len(text) <= len("yyyy-mm-dd"):
         return None
     try:
         moment = datetime.fromisoformat(text)
+        if moment.year >= LATEST.year:
+            return LATEST
         if moment.tzinfo is UTC:
             return moment
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import resource
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
 
 RESERVE = 16
@@ -19,6 +20,9 @@ _DESCRIPTORS_EACH = 3
 """A socket, and the blob or the growing download that is sent through it, twice while one moves to another disk."""
 _DESCRIPTORS_BESIDE = 256
 """Databases, connections to indexes, workers' pipes, downloads that nobody waits for any more."""
+
+_USUAL_MOST = 10_240
+"""Open files that a process can have where the system does not say (macOS, ``OPEN_MAX``)."""
 
 
 class Seat:
@@ -31,14 +35,17 @@ class Seat:
     __slots__ = ("_leave", "reserved")
 
     def __init__(self, leave: Callable[[], None], *, reserved: bool) -> None:
-        self._leave: Callable[[], None] | None = leave
+        self._leave = [leave]
         self.reserved = reserved
+
+    def when_left(self, then: Callable[[], None]) -> None:
+        """Do this as well when it is left: what else is held for a connection ends with its seat, however that ends."""
+        self._leave.append(then)
 
     def leave(self) -> None:
         """Make room; once, however often it is said."""
-        if self._leave is not None:
-            leave, self._leave = self._leave, None
-            leave()
+        while self._leave:
+            self._leave.pop()()
 
 
 class Room:
@@ -96,6 +103,9 @@ def seats_within(wanted: int, limit: int) -> int:
 def raised_descriptors() -> int:
     """The limit on open files, raised to as many as the system lets this process have."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard if hard != resource.RLIM_INFINITY else 2**31 - 1
+    for wanted in (hard, max(soft, _USUAL_MOST)):
+        # macOS says that there is no limit, and does not take that for one.
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            return wanted if wanted != resource.RLIM_INFINITY else 2**31 - 1
+    return soft

@@ -247,7 +247,7 @@ def _provenance(name: str, version: str, filename: str) -> Route:
 
 def _with_query(path: str, query: str) -> str:
     # Re-quoted: a query may hold anything, a Location header may not.
-    return f"{path}?{quote(query, safe='=&%+,.-_~')}" if query else path
+    return f"{path}?{quote(query, safe='=&%+,.-_~', errors='replace')}" if query else path
 
 
 def _format(query: str) -> str | None:

@@ -24,14 +24,15 @@ from proxy.web.answer import Answer
 from proxy.web.ranges import Part, Unsatisfiable, Whole, WouldSplice, selected
 
 _SPAN = 256 * 2**10
-_LONGEST_SPAN = 4 * 2**20
+_LONGEST_SPAN = 2**20
 """Bytes for one sendfile: the first to a client whom we don't know, and the most to one who takes them at once."""
 _AT_ONCE = 1.0
 """Seconds."""
 _PIECE = 64 * 2**10
 """Of a page at a time: what a client who does not read keeps in memory, beside the page itself that all share."""
 _STALLED = 120.0
-"""Seconds that a client has for a span or a piece: at 2 kB/s he still gets everything."""
+"""Seconds that a client has for a first span or a piece, and for a longer span in proportion: who took the one before
+at once may be a kernel's buffer, and the client behind it slow. At 2 kB/s he still gets everything."""
 _NOT_READING = f"the client takes less than {_SPAN // 1024} KiB in {_STALLED:.0f} seconds"
 CACHE_CONTROL = "private, immutable, max-age=31536000"
 _HEADERS = {
@@ -179,7 +180,7 @@ async def _send_span(request: web.BaseRequest, file: BinaryIO, offset: int, coun
     while offset < end:
         begun = loop.time()
         try:
-            async with asyncio.timeout(_STALLED):
+            async with asyncio.timeout(_STALLED * span / _SPAN):
                 sent = await loop.sendfile(transport, file, offset, min(span, end - offset))
         except TimeoutError:
             _abort(request, _NOT_READING)

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 
 from aiohttp import web
@@ -83,6 +84,8 @@ class _Punctual(web.Server):
         protocol = self()
         self._silent.add(protocol)
         self._seats[protocol] = seat
+        # Not left to `connection_lost`: of a TLS handshake that fails, the protocol never hears.
+        seat.when_left(partial(self._forget, protocol))
         seconds = _RESERVED_REQUEST if seat.reserved else _FIRST_REQUEST
         asyncio.get_running_loop().call_later(seconds, self._look, protocol)
         return protocol
@@ -90,9 +93,13 @@ class _Punctual(web.Server):
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         """The end of a connection."""
         super().connection_lost(handler, exc)
-        if (seat := self._seats.pop(handler, None)) is not None:
+        if (seat := self._seats.get(handler)) is not None:
             seat.leave()
             metrics.CONNECTIONS.set(self._room.taken)
+
+    def _forget(self, protocol: web.RequestHandler) -> None:
+        self._silent.discard(protocol)
+        self._seats.pop(protocol, None)
 
     def _look(self, protocol: web.RequestHandler) -> None:
         if protocol not in self._silent:

@@ -188,6 +188,29 @@ async def test_a_connection_that_fails_its_handshake_gives_its_seat_back(tmp_pat
             assert (await (await clients.connect(context=context)).get("/healthz"))[0] == 200
 
 
+async def test_nothing_stays_of_a_connection_however_it_ended(tmp_path: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    Authority.new().certify(tmp_path / "tls.crt", tmp_path / "tls.key")
+    context.load_cert_chain(tmp_path / "tls.crt", tmp_path / "tls.key")
+
+    async def answers(_request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(text="ok")
+
+    few = room.Room(2)
+    punctual = server._Punctual(answers, logging.getLogger("test"), few, ServerSettings())
+    for tls in (None, context):
+        entrance = door.Door(few, punctual.protocol, context=tls, handshake=SECONDS)
+        host, port = await entrance.open("127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(ask("/", "Connection: close"))  # to the second, no handshake
+        async with asyncio.timeout(SECONDS):
+            assert (await reader.read()).startswith(b"HTTP/1.1 200") == (tls is None)
+        writer.close()
+        await settles(0)
+        entrance.close()
+        assert (punctual._seats, punctual._silent) == ({}, set())
+
+
 async def test_no_descriptor_left_is_a_pause_and_not_an_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -236,23 +259,31 @@ async def test_who_takes_nothing_is_cut_and_who_takes_his_time_is_not(
         assert head.startswith(b"HTTP/1.1 200")
         while taken < whole:
             async with asyncio.timeout(SECONDS):
-                taken += len(await slow.reader.read(whole // 20))
+                piece = await slow.reader.read(whole // 20)
+            assert piece, f"cut after {taken} of {whole} bytes"
+            taken += len(piece)
             await asyncio.sleep(0.05)
         assert taken == whole, "longer than half a second, but always some of it"
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await idle.reader.readexactly(whole)
 
 
-async def test_who_asks_and_asks_and_takes_nothing_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("what", ["home", "held"])
+async def test_who_asks_and_asks_and_takes_nothing_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
     monkeypatch.setattr(send, "_STALLED", 0.3)
     async with Index() as index, running(index, tmp_path) as proxy, clients_of(proxy) as clients:
-        rude = await clients.connect()
+        path = "/" if what == "home" else proxy.files_path(index.add(wheel("foo", padding=50_000)))
+        for _ in range(3):  # the file is in memory then
+            assert (await proxy.get(path)).status == 200
+        others, rude = open_now(), await clients.connect()
         with contextlib.suppress(ConnectionError):
             for _ in range(1000):
-                rude.writer.write(ask("/") * 100)  # some 10 kB are answered to each, which nobody reads
+                rude.writer.write(ask(path) * 100)  # 10 kB or more are answered to each, which nobody reads
                 async with asyncio.timeout(SECONDS):
                     await rude.writer.drain()
-        await settles(0)
+        await settles(int(others))
 
 
 async def test_what_is_closed_ends_though_nobody_reads_the_rest(

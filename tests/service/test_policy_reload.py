@@ -15,12 +15,13 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from proxy.gate.documents import document_key, sha256_of
 from proxy.policy.document import load_policy
 from proxy.reload import REMIND, PolicyWatch, warn_of_waivers
 from tests.world.distributions import wheel
 from tests.world.index import Index
 from tests.world.proxy import Running, running
-from tests.world.sigstore import PrivateSigstore
+from tests.world.sigstore import WHEN, PrivateSigstore
 
 OPEN = 'version = 1\n[[rules]]\nname = "open"\nprojects = ["*"]\n'
 CLOSED = 'version = 1\n[[rules]]\nname = "closed"\nprojects = ["*"]\ndeny = "nothing today"\n'
@@ -141,6 +142,28 @@ async def test_who_asks_after_a_reload_is_not_answered_by_a_page_begun_before_it
         stall.release.set()
         assert await late == set()
         assert await early == set(), "it had no answer yet when the policy changed"
+
+
+@pytest.mark.parametrize("what", ["metadata", "provenance"])
+async def test_what_is_fetched_while_a_reload_withholds_its_file_is_not_served(tmp_path: Path, what: str) -> None:
+    sigstore = PrivateSigstore()
+    async with Index() as index, running(index, tmp_path, policy=OPEN, sigstore=sigstore) as proxy:
+        answers, stalls = [], []
+        for name in ("gone", "kept"):
+            built = wheel(name, "1.0")
+            document = sigstore.provenance(built.filename, built.sha256, when=WHEN)
+            listed = index.add(built, upload_time=WHEN, provenance=document)
+            assert await proxy.listed(name) == {built.filename}
+            path = {"metadata": f"{proxy.files_path(listed)}.metadata", "provenance": listed.provenance_path}[what]
+            # As when records are short of room.
+            await proxy.assembly.store.records.delete(document_key(sha256_of(document)))
+            stalls.append(index.stall({"metadata": listed.metadata_path, "provenance": listed.provenance_path}[what]))
+            answers.append(asyncio.create_task(proxy.get(path)))
+            await stalls[-1].reached.wait()
+        proxy.assembly.gate.policy = load_policy(OPEN.replace('["*"]', '["kept"]'), "kept only")
+        for stall in stalls:
+            stall.release.set()
+        assert [(await answer).status for answer in answers] == [403, 200]
 
 
 async def test_a_download_under_way_ends_without_its_tail_when_a_reload_withholds_it(tmp_path: Path) -> None:

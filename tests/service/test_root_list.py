@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -57,6 +58,21 @@ async def test_a_reloaded_policy_is_obeyed_by_the_next_request(tmp_path: Path) -
         assert await names(proxy) == ["denied", "foo"]
         proxy.assembly.gate.policy = load_policy(DENIES, "policy.toml")
         assert await names(proxy) == ["foo"]
+
+
+async def test_who_asks_after_a_reload_is_not_answered_by_a_list_begun_before_it(tmp_path: Path) -> None:
+    async with Index() as index, running(index, tmp_path) as proxy:
+        index.add(wheel("denied", "1.0"))
+        index.add(wheel("foo", "1.0"))
+        stall = index.stall("/simple/")
+        early = asyncio.create_task(names(proxy))
+        await stall.reached.wait()
+        proxy.assembly.gate.policy = load_policy(DENIES, "policy.toml")
+        late = asyncio.create_task(names(proxy))
+        stall.release.set()
+        assert await late == ["foo"]
+        assert await early == ["foo"], "it had no answer yet when the policy changed"
+        assert index.count("/simple/") == 2
 
 
 async def test_the_old_list_serves_while_a_new_one_is_fetched_or_cannot_be(tmp_path: Path) -> None:

@@ -104,6 +104,27 @@ async def test_a_prefix_written_otherwise_reaches_nothing(tmp_path: Path, prefix
         assert await serves(there.dev, listed), "the twin"
 
 
+async def test_a_digest_first_seen_for_one_view_while_another_waits_is_the_first_for_both(tmp_path: Path) -> None:
+    async with world(tmp_path, strict=OPEN) as there:
+        exchanged = there.index.add(wheel("widget", "1.0"))
+        slow = there.publish(wheel("widget", "1.1"), NOW - timedelta(days=30))
+        stall = there.index.stall(slow.provenance_path)
+        first = asyncio.create_task(there.strict.listed("widget"))
+        await stall.reached.wait()
+        there.proxy.clock.now += timedelta(minutes=11)
+        there.index.replace(exchanged, wheel("widget", "1.0", padding=10))
+        page = there.index.page_path("widget")
+        second = asyncio.create_task(there.dev.listed("widget"))
+        async with asyncio.timeout(10):
+            while there.index.count(page) < 2:  # noqa: ASYNC110 - the loop's turn, not ours
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)  # until it stands behind the first
+        stall.release.set()
+        assert await first == {exchanged.built.filename, slow.built.filename}
+        assert await second == {slow.built.filename}
+        assert await there.dev.withheld("widget") == {exchanged.built.filename: ["digest-changed"]}
+
+
 async def test_pages_for_people_are_each_views_own(tmp_path: Path) -> None:
     async with world(tmp_path, strict=CLOSED) as there:
         listed = there.index.add(wheel("widget", "1.0"))

@@ -9,6 +9,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from proxy.policy.verdict import Code, Withheld
+from proxy.simple.fields import parse_time
 from proxy.simple.model import Distribution, Kind
 from tests.unit.policy.making import (
     HOST,
@@ -45,12 +46,22 @@ def test_a_good_file_passes_all_of_them() -> None:
         ({"sha256": None}, Code.NO_SHA256),
         ({"sha256": None, "upload_time": None}, Code.NO_SHA256),
         ({"upload_time": NOW + days(1)}, Code.TIME_CONFLICT),
+        ({"upload_time": parse_time("9999-12-31T23:59:59.999999Z")}, Code.TIME_CONFLICT),
+        ({"upload_time": parse_time("9999-12-31T23:59:59-12:00")}, Code.TIME_CONFLICT),
     ],
 )
 def test_a_file_that_fails_one_is_withheld_for_it_without_any_evidence(changes: dict[str, Any], expected: Code) -> None:
     file = a_file(**changes)
     assert codes(one(PERMISSIVE, file)) == [expected]
     assert codes(one(PERMISSIVE, file, None)) == [expected]
+
+
+def test_a_time_at_the_end_of_all_times_leaves_the_other_files_of_its_page_alone() -> None:
+    never = a_file("2.0", uploaded=parse_time("9999-12-31T23:59:59Z"))
+    assert [codes(each) for each in page(a_policy('min-age = "3 days"'), a_file(), never)] == [
+        [],
+        [Code.TIME_CONFLICT, Code.TOO_YOUNG],
+    ]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from packaging.utils import NormalizedName
 from packaging.version import Version
 
 from proxy.errors import UpstreamNonsenseError
+from proxy.simple.fields import LATEST
 from proxy.simple.model import CoreMetadata, Distribution, File, Kind, Project, ProjectStatus
 from proxy.simple.parse import PageLimits, is_json, parse_project, parse_sha256
 
@@ -223,6 +224,9 @@ def test_core_metadata_goes_before_its_older_name(entry: dict[str, object], expe
         ("2024-11-06T23:37:08+01:00", datetime(2024, 11, 6, 22, 37, 8, tzinfo=UTC)),
         ("2024-11-06", None),
         ("0001-01-01T00:00:00+23:00", None),
+        ("8999-12-31T23:59:59Z", datetime(8999, 12, 31, 23, 59, 59, tzinfo=UTC)),
+        ("9999-12-31T23:59:59.999999Z", LATEST),
+        ("9999-12-31T23:59:59-12:00", LATEST),
         ("yesterday at noon", None),
         ("", None),
     ],

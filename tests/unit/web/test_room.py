@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import resource
+
 import pytest
 
-from proxy.web.room import RESERVE, Room, Seat, seats_within
+from proxy.web.room import RESERVE, Room, Seat, raised_descriptors, seats_within
 
 
 def entered(room: Room, address: str, times: int) -> list[Seat | None]:
@@ -61,3 +63,35 @@ def test_who_leaves_makes_room_once() -> None:
 )
 def test_seats_are_as_many_as_descriptors_can_bear(wanted: int, limit: int, seats: int) -> None:
     assert seats_within(wanted, limit) == seats
+
+
+NONE = resource.RLIM_INFINITY
+
+
+@pytest.mark.parametrize(
+    ("hard", "refused", "expected", "told"),
+    [(4096, set(), 4096, 4096), (NONE, set(), NONE, 2**31 - 1), (NONE, {NONE}, 10_240, 10_240)],
+)
+def test_open_files_are_as_many_as_the_system_gives(
+    monkeypatch: pytest.MonkeyPatch, hard: int, refused: set[int], expected: int, told: int
+) -> None:
+    taken = []
+
+    def setrlimit(_what: int, limits: tuple[int, int]) -> None:
+        if limits[0] in refused:
+            raise ValueError("current limit exceeds maximum limit")
+        taken.append(limits)
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _what: (256, hard))
+    monkeypatch.setattr(resource, "setrlimit", setrlimit)
+    assert raised_descriptors() == told
+    assert taken == [(expected, hard)]
+
+
+def test_a_limit_that_cannot_be_raised_is_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    def setrlimit(_what: int, _limits: tuple[int, int]) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _what: (256, 4096))
+    monkeypatch.setattr(resource, "setrlimit", setrlimit)
+    assert raised_descriptors() == 256

@@ -62,6 +62,7 @@ PREFIXES = ("", "/strict", "/teams/a")
         ("/simple/foo", Moved(to="foo/")),
         ("/simple/Foo_Bar/", Moved(to="../foo-bar/")),
         ("/simple/Foo.Bar?a=1", Moved(to="foo-bar/?a=1")),
+        ("/simple/Foo?\udcff=\ud800", Moved(to="foo/?%3F=%3F")),
         ("/simple/f%6fo/", ProjectPage(FOO, None)),
         ("/files/h.example/packages/a/foo-1.0.tar.gz", DistributionFile("h.example/packages/a/foo-1.0.tar.gz")),
         ("/files/127.0.0.1%3A8080/foo-1.0%2Blocal.tar.gz", DistributionFile("127.0.0.1:8080/foo-1.0+local.tar.gz")),
