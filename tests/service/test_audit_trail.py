@@ -251,7 +251,7 @@ async def test_however_the_command_ends_what_was_served_is_in_the_trail(
         config = tmp_path / "proxy.toml"
         config.write_text(
             f'[server]\nport = 0\n[storage]\ndirectory = "{tmp_path}/assay"\n[trust]\nrefresh = false\n'
-            f'[audit]\npath = "audit.jsonl"\non-failure = "{on_failure}"\n'
+            f'[verification]\nworkers = 0\n[audit]\npath = "audit.jsonl"\non-failure = "{on_failure}"\n'
             f'[[indexes]]\nname = "test"\nurl = "{index.url}"\n'
             f'file-hosts = ["{index.files_host}"]\n'
         )
