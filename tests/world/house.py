@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from tests.world import lockfiles
 from tests.world.alone import in_thread
 from tests.world.distributions import sdist, wheel
 from tests.world.index import Index, Listed
+from tests.world.logs import restored
 from tests.world.sigstore import GitHub, GitLab, PrivateSigstore, Signer
 
 LONG_AGO = datetime(2025, 3, 1, 12, tzinfo=UTC)
@@ -64,10 +64,8 @@ class House:
 @pytest.fixture(autouse=True)
 def the_log_as_it_was() -> Iterator[None]:
     """The commands take the root logger for themselves."""
-    root = logging.getLogger()
-    before = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = before
+    with restored():
+        yield
 
 
 @pytest.fixture
