@@ -143,38 +143,13 @@ async def assembled(
         stack.push_async_callback(store.close)
         verifier = await _verifier(stack, configuration, trust_state, clock)
         upstream = await _upstream(stack, configuration, environ)
-        spares = Spares()
-        stack.push_async_callback(spares.close)
-        blobs = SturdyBlobs(store.blobs, spares)
-        downloads = Downloads(blobs, pause=_pause)
-        stack.push_async_callback(downloads.close)
-        pages = Pages(upstream=upstream, records=store.records, clock=clock)
-        stack.push_async_callback(pages.close)
-        proofs = Proofs(upstream=upstream, records=store.records, verifier=verifier, clock=clock)
-        revalidation = Revalidation(proofs=proofs, records=store.records, clock=clock)
-        stack.push_async_callback(revalidation.close)
-        # All but the policy: what was fetched and proven for one view is there for the others.
-        gate = partial(
-            Gate,
-            indexes=configuration.indexes,
-            pages=pages,
-            proofs=proofs,
-            contents=FileContents(blobs=blobs, downloads=downloads, upstream=upstream),
-            metadata=Metadata(upstream=upstream, records=store.records),
-            wheels=Wheels(records=store.records),
-            revalidation=revalidation,
-            ledger=store.ledger,
-            memory=Memory(),
-            turns=Turns(),
-            clock=clock,
-            settings=gate_settings,
-        )
+        gate = _gate(stack, configuration, store=store, upstream=upstream, verifier=verifier, clock=clock)
         spool = Spool(configuration.storage.directory / "spool")
         await spool.open()
         stack.push_async_callback(spool.close)
         views = []
         for each in configuration.all_views:
-            own = gate(view=each.name, policy=policies[each.name])
+            own = gate(view=each.name, policy=policies[each.name], settings=gate_settings)
             stack.push_async_callback(own.close)
             views.append(View(settings=each, gate=own))
         roots = _root_list(configuration, upstream, spool, views, clock)
@@ -206,6 +181,42 @@ async def _upstream(stack: AsyncExitStack, configuration: Configuration, environ
     await upstream.start()
     stack.push_async_callback(upstream.close)
     return upstream
+
+
+def _gate(
+    stack: AsyncExitStack,
+    configuration: Configuration,
+    *,
+    store: Store,
+    upstream: Upstream,
+    verifier: Verifier,
+    clock: Callable[[], datetime],
+) -> partial[Gate]:
+    """All but the view and its policy: what was fetched and proven for one view is there for the others."""
+    spares = Spares()
+    stack.push_async_callback(spares.close)
+    blobs = SturdyBlobs(store.blobs, spares)
+    downloads = Downloads(blobs, pause=_pause)
+    stack.push_async_callback(downloads.close)
+    pages = Pages(upstream=upstream, records=store.records, clock=clock)
+    stack.push_async_callback(pages.close)
+    proofs = Proofs(upstream=upstream, records=store.records, verifier=verifier, clock=clock)
+    revalidation = Revalidation(proofs=proofs, records=store.records, clock=clock)
+    stack.push_async_callback(revalidation.close)
+    return partial(
+        Gate,
+        indexes=configuration.indexes,
+        pages=pages,
+        proofs=proofs,
+        contents=FileContents(blobs=blobs, downloads=downloads, upstream=upstream),
+        metadata=Metadata(upstream=upstream, records=store.records),
+        wheels=Wheels(records=store.records),
+        revalidation=revalidation,
+        ledger=store.ledger,
+        memory=Memory(),
+        turns=Turns(),
+        clock=clock,
+    )
 
 
 def _root_list(

@@ -20,10 +20,10 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from proxy import telemetry
-from proxy.attestation.codec import decode_evidence, encode_evidence, evidence_key
+from proxy.attestation.codec import encode_evidence, evidence_key
 from proxy.attestation.workers import Job, Verifier
 from proxy.errors import AssayError
-from proxy.evidence import OMITTED, Attested, Evidence, Forged, Unattested, Unverifiable, united
+from proxy.evidence import OMITTED, Attested, Evidence, Forged, Unattested, Unverifiable
 from proxy.gate.documents import (
     Documents,
     FileKey,
@@ -37,10 +37,11 @@ from proxy.gate.documents import (
 )
 from proxy.gate.doubts import Doubts
 from proxy.gate.pages import Page
+from proxy.gate.remembered import Remembered
 from proxy.gate.turns import Turns
 from proxy.indexes import IndexSettings
 from proxy.ports import History, Records
-from proxy.simple.model import File, NormalizedName, Sha256
+from proxy.simple.model import File, NormalizedName
 from proxy.telemetry import tracing
 from proxy.telemetry.metrics import EVIDENCE, VERIFICATION_SECONDS
 from proxy.upstream import PROVENANCE_ACCEPT, Fetched, Upstream
@@ -74,6 +75,7 @@ class Proofs:
         self._documents = Documents(records)
         self._clock = clock
         self._verifier = verifier
+        self._remembered = Remembered(records, verifier)
         self._slots: dict[str, asyncio.Semaphore] = {}
         self._turns = Turns()
         self._doubts = Doubts()
@@ -159,7 +161,7 @@ class Proofs:
         trouble: list[AssayError],
     ) -> dict[FileKey, Proof]:
         pointers = await self._documents.pointers(files)
-        proofs = await self._recorded(index, files, pointers)
+        proofs = await self._remembered.proofs(index, files, pointers)
         missing = [file for file in files if not isinstance(_evidence(proofs, file), _Settled)]
 
         async def fetch(file: File) -> bytes | AssayError | None:
@@ -184,7 +186,9 @@ class Proofs:
             else:
                 proofs[key_of(file)] = Proof(evidence=_omitted(file, history), document=None)
         fresh = await self._verified(index, project, jobs, pointers)
-        return proofs | {key: await self._with_earlier(index, key, proof, pointers) for key, proof in fresh.items()}
+        return proofs | {
+            key: await self._remembered.beside(index, key, proof, pointers) for key, proof in fresh.items()
+        }
 
     async def _document_again(
         self, index: IndexSettings, project: NormalizedName, file: File, known: Proof
@@ -199,54 +203,6 @@ class Proofs:
         except (AssayError, TimeoutError):
             return None
         return None if document is None or sha256_of(document) == known.document else document
-
-    async def _recorded(
-        self, index: IndexSettings, files: Sequence[File], pointers: Mapping[FileKey, Pointer]
-    ) -> dict[FileKey, Proof]:
-        """Evidence under the roots in force, or under earlier ones if all that vouched for it is still listed."""
-        wanted = {
-            (key_of(file), document): pointers[key_of(file)]
-            for file in files
-            if key_of(file) in pointers
-            for document in (pointers[key_of(file)].document, *pointers[key_of(file)].earlier)
-        }
-        found = await self._evidence_of(index, list(wanted))
-        proofs: dict[FileKey, Proof] = {}
-        for (key, document), pointer in wanted.items():
-            if document == pointer.document and (key, document) in found:
-                earlier = [found[key, each] for each in pointer.earlier if (key, each) in found]
-                proofs[key] = Proof(evidence=united(found[key, document], earlier), document=document)
-        return proofs
-
-    async def _with_earlier(
-        self, index: IndexSettings, key: FileKey, proof: Proof, pointers: Mapping[FileKey, Pointer]
-    ) -> Proof:
-        """A fresh proof beside what was recorded before: evidence once recorded counts."""
-        if key not in pointers:
-            return proof
-        seen = [document for document in (pointers[key].document, *pointers[key].earlier) if document != proof.document]
-        found = await self._evidence_of(index, [(key, document) for document in seen])
-        return Proof(evidence=united(proof.evidence, list(found.values())), document=proof.document)
-
-    async def _evidence_of(
-        self, index: IndexSettings, wanted: Sequence[tuple[FileKey, Sha256]]
-    ) -> dict[tuple[FileKey, Sha256], Evidence]:
-        """Recorded evidence, under the roots in force, or under earlier ones as far as it still stands."""
-        found: dict[tuple[FileKey, Sha256], Evidence] = {}
-        trust = index.trust
-        current = self._verifier.digest_for(trust)
-        for roots in (current, *self._verifier.earlier_digests_for(trust)):
-            keys = {
-                (file, document): evidence_key(file[1], file[0], document, roots)
-                for file, document in wanted
-                if (file, document) not in found
-            }
-            records = await self._records.get_many(list(keys.values()))
-            for asked, key in keys.items():
-                evidence = decode_evidence(records[key]) if key in records else None
-                if evidence is not None and (roots == current or self._verifier.still_stands(evidence, trust)):
-                    found[asked] = evidence
-        return found
 
     async def _document(
         self,

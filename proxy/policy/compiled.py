@@ -5,7 +5,7 @@ Compiled once per policy and project and remembered; judging a file then touches
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Final, TypeVar
@@ -158,15 +158,17 @@ class Terms:
     """Whether only evidence tells if some file is revoked."""
     noting: tuple[Matcher, ...]
     """Those of `publishers` that may match without proof of all they name."""
-    is_plain: bool
+
+    # Short ways: closed, until `_with_short_ways` has seen that they lead where the long one does.
+    is_plain: bool = False
     """Whether steps 1, 2 and 4 have nothing to say of any file."""
-    is_lean: bool
+    is_lean: bool = False
     """And of the requirements, whether none but age, provenance and the ratchet may fail."""
-    any_bundle: bool
+    any_bundle: bool = False
     """Whether nothing is asked of attestations beside their publisher."""
-    any_trusted: bool
+    any_trusted: bool = False
     """Nor of that but to be a Trusted Publisher."""
-    asks_of_page: bool
+    asks_of_page: bool = True
     """Whether anything is asked beside age, provenance and the index."""
 
 
@@ -189,17 +191,9 @@ def terms(policy: Policy, name: NormalizedName) -> Terms:
     repeals = tuple(repeal for covers, repeal in book.repeals if covers(name))
     label, rule = book.governing(name) or (None, None)
     merged = _merged(rule, policy.defaults)
-    publishers = None
-    if isinstance(merged.publishers, tuple):
-        publishers = tuple(matcher(each) for each in merged.publishers)
-    proving = merged.publishers or merged.predicates or merged.builder
+    publishers = _publishers(merged)
     min_age = merged.min_age or timedelta()
-    is_plain = rule is not None and not repeals and rule.deny is None and not rule.pinned_only
-    asks_of_page = merged.yanked == "deny" or any(
-        (merged.uploaded_before, merged.late_files is not None, merged.types, merged.project_status)
-    )
-    any_bundle = not (merged.trust or merged.builder or merged.predicates)
-    return Terms(
+    compiled = Terms(
         label=label,
         mode=(rule.mode if rule else None) or policy.mode,
         deny=rule.deny if rule else None,
@@ -207,7 +201,7 @@ def terms(policy: Policy, name: NormalizedName) -> Terms:
         pinned_only=rule is not None and rule.pinned_only,
         indexes=_set(merged.indexes),
         trust=_set(merged.trust),
-        required=bool(proving) or merged.attestations is Attestations.REQUIRED,
+        required=merged.attestations is Attestations.REQUIRED,
         publishers=publishers,
         predicates=frozenset(merged.predicates or ()),
         builders=None if merged.builder is None else tuple(builder(each) for each in merged.builder),
@@ -228,12 +222,8 @@ def terms(policy: Policy, name: NormalizedName) -> Terms:
         repeals=repeals,
         revokes_by_evidence=any(repeal.needs_evidence for repeal in repeals),
         noting=tuple(each for each in publishers or () if each.environment is not None),
-        is_plain=is_plain,
-        is_lean=is_plain and rule is not None and not rule.pins and merged.indexes is None and not asks_of_page,
-        any_bundle=any_bundle,
-        any_trusted=any_bundle and publishers is None,
-        asks_of_page=asks_of_page,
     )
+    return _with_short_ways(compiled)
 
 
 def is_denied(policy: Policy, name: NormalizedName) -> bool:
@@ -243,6 +233,26 @@ def is_denied(policy: Policy, name: NormalizedName) -> bool:
     """
     governing = _book(policy).governing(name)
     return governing is None or governing[1].deny is not None
+
+
+def _publishers(merged: Requirements) -> tuple[Matcher, ...] | None:
+    return tuple(matcher(each) for each in merged.publishers) if isinstance(merged.publishers, tuple) else None
+
+
+def _with_short_ways(stated: Terms) -> Terms:
+    asks_of_page = not stated.yanked or any(
+        (stated.uploaded_before, stated.late_files is not None, stated.types, stated.statuses)
+    )
+    is_plain = stated.label is not None and not stated.repeals and stated.deny is None and not stated.pinned_only
+    any_bundle = not (stated.trust or stated.builders or stated.predicates)
+    return replace(
+        stated,
+        is_plain=is_plain,
+        is_lean=is_plain and not stated.pins and stated.indexes is None and not asks_of_page,
+        any_bundle=any_bundle,
+        any_trusted=any_bundle and stated.publishers is None,
+        asks_of_page=asks_of_page,
+    )
 
 
 def _set(values: tuple[T, ...] | None) -> frozenset[T] | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from proxy.simple.model import NormalizedName
 from tests.browser.chromium import PROGRAM, Chromium, browser
@@ -43,20 +44,30 @@ new Promise(done => {
 
 pytestmark = [
     pytest.mark.clients,
+    pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.skipif(PROGRAM is None, reason="no chromium here: see tests/install-browser.sh"),
 ]
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def proxy(tmp_path: Path) -> AsyncIterator[Running]:
     async with scene(tmp_path) as running:
         yield running
 
 
-@pytest.fixture
-async def chromium(tmp_path: Path) -> AsyncIterator[Chromium]:
-    async with browser(tmp_path) as started:
-        yield started
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def started(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Chromium]:
+    async with browser(tmp_path_factory.mktemp("chromium")) as one:
+        yield one
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def chromium(started: Chromium) -> Chromium:
+    """The one browser, as if it had seen nothing yet."""
+    await started.show("about:blank")
+    started.asked.clear()
+    started.complaints.clear()
+    return started
 
 
 async def address_of(proxy: Running, name: str) -> str:

@@ -91,9 +91,13 @@ async def test_it_installs_cold_warm_with_a_dead_index_and_with_a_flapping_one(
         await index.down()
         proxy.clock.now += timedelta(hours=1)
         await succeeds("dead")
-        # Only what was cached: a project that never was is an error, and soon.
-        (tmp_path / "other").mkdir()
-        other = await installers.pip(proxy.url, "unheard-of", home=tmp_path / "other", target=tmp_path / "other")
+        await index.up()
+
+
+async def test_with_a_dead_index_what_is_not_cached_is_an_error_and_soon(tmp_path: Path) -> None:
+    async with Index() as index, running(index, tmp_path / "proxy") as proxy:
+        await index.down()
+        other = await installers.pip(proxy.url, "unheard-of", home=tmp_path, target=tmp_path / "other")
         assert other.status != 0
         await index.up()
 

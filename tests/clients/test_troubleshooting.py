@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 
@@ -33,9 +34,10 @@ OF_THE_DEMO = (
 async def of_the_demo(directory: Path, said: dict[str, str]) -> None:
     async with demonstrated(directory) as demo:
         for wanted in OF_THE_DEMO:
-            for tool in said:
-                command = f"{'uv pip' if tool == 'uv' else 'pip'} install {wanted}"
-                said[tool] += (await ran("sh", "-c", f". {demo.directory}/shell; {command}", home=directory)).output
+            commands = [f". {demo.directory}/shell; {tool} install {wanted}" for tool in ("pip", "uv pip")]
+            by_pip, by_uv = await asyncio.gather(*(ran("sh", "-c", each, home=directory) for each in commands))
+            said["pip"] += by_pip.output
+            said["uv"] += by_uv.output
 
 
 async def of_failures(tmp_path: Path, said: dict[str, str]) -> None:

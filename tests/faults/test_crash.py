@@ -20,7 +20,7 @@ from tests.world.wire import Reply, Reset
 def finished(directory: Path) -> dict[str, int]:
     """Digest and size of each blob, of which the bytes must be right whenever the process ends."""
     found = {}
-    for path in (directory / "assay" / "blobs").glob("??/*.*"):
+    for path in (directory / "storage" / "blobs").glob("??/*.*"):
         digest, _, size = path.name.partition(".")
         content = path.read_bytes()
         assert (sha256(content).hexdigest(), len(content)) == (digest, int(size)), path

@@ -42,9 +42,9 @@ def resources(process: int) -> tuple[int, int]:
 
 
 async def reading(proxy: Serving, listed: list[Listed], random: Random, over: asyncio.Event) -> int:
-    """One client that reads files; how many came whole. What comes whole is right."""
+    """One client that reads files, until one at least came whole: how many. What comes whole is right."""
     whole = 0
-    while not over.is_set():
+    while not (over.is_set() and whole):
         each = random.choice(listed)
         try:
             async with asyncio.timeout(60):
@@ -59,12 +59,12 @@ async def reading(proxy: Serving, listed: list[Listed], random: Random, over: as
 
 
 async def installing(tool: str, proxy: Serving, home: Path, random: Random, over: asyncio.Event) -> int:
-    """One installer, again and again with an empty cache; how often it succeeded."""
+    """One installer, again and again with an empty cache, until it succeeded once at least: how often it did."""
     await asyncio.to_thread(home.mkdir)
     pip = (sys.executable, "-m", "pip", "install", "--no-cache-dir", "--no-deps")
     uv = (str(Path(sys.executable).parent / "uv"), "pip", "install", "--no-cache", "--no-deps")
     good = 0
-    while not over.is_set():
+    while not (over.is_set() and good):
         target = home / "site"
         await asyncio.to_thread(shutil.rmtree, target, ignore_errors=True)
         index = ("--index-url", f"{proxy.origin}/simple/", "--target", str(target))
@@ -103,8 +103,8 @@ async def soak(directory: Path, seconds: float, seed: int) -> None:
     assert max(descriptors[half:]) < max(descriptors[:half]) + 40
 
 
-async def test_twenty_seconds_of_everything(tmp_path: Path) -> None:
-    await soak(tmp_path, seconds=20, seed=1)
+async def test_ten_seconds_of_everything(tmp_path: Path) -> None:
+    await soak(tmp_path, seconds=10, seed=1)
 
 
 @pytest.mark.long

@@ -3,170 +3,35 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from functools import lru_cache
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.evidence import (
-    PUBLISH,
-    SLSA,
-    Attestation,
     Attested,
     Evidence,
     Forged,
-    PublisherKind,
     Unattested,
-    Unverifiable,
 )
-from proxy.policy import document
-from proxy.policy.judge import IndexFacts, changes_of, decide_page, judge_page, next_change
-from proxy.policy.model import Policy
-from proxy.policy.verdict import Approved, Code, Undecided, Verdict, Withheld
-from proxy.ports import History, Seen
-from proxy.simple.model import File, Kind, Project
-from tests.unit.policy.making import FORGED, INDEX, NOW, a_file, a_project, attestation, claims, days, digest
-
-RULE_KEYS = (
-    'min-age = "3 days"',
-    'min-age-attested = "1 day"',
-    'ratchet = "warn"',
-    'ratchet = "off"',
-    'ratchet-settle = "2 days"',
-    'ratchet-except = "<2"',
-    'attestations = "required"\npublishers = "any"',
-    'publishers = [{ kind = "GitHub", repository = "octo/*" }]',
-    'publishers = "any"\npredicates = ["publish", "slsa"]',
-    'trust = ["sigstore"]',
-    "uploaded-before = 2026-11-15",
-    'late-files = "5 days"',
-    'types = ["wheel"]',
-    'yanked = "deny"',
-    'release = "whole"',
-    'indexes = ["pypi"]',
-    'indexes = ["internal"]',
+from proxy.policy.judge import decide_page, next_change
+from proxy.policy.verdict import Approved, Code, Undecided, Withheld
+from proxy.ports import History
+from tests.property.policy_worlds import (
+    EVERYTHING,
+    RULE_KEYS,
+    World,
+    codes,
+    decide,
+    kinds,
+    learned,
+    load_policy,
+    waiver,
+    worlds,
 )
-EVERYTHING = (
-    '"indexes", "trust", "attestations", "publishers", "predicates", "builder", "min-age", "uploaded-before", '
-    '"ratchet", "late-files", "types", "yanked", "project-status", "metadata", "release"'
-)
-REVOCATIONS = (
-    'publishers = [{ kind = "GitHub", repository = "evil/widget" }]',
-    'publishers = [{ kind = "GitHub", repository = "octo/*" }]\nsigned-from = 2026-11-10\nsigned-until = 2026-11-12',
-    'projects = ["widget"]\nversions = "==2"',
-)
-
-
-@lru_cache(maxsize=512)
-def load_policy(text: str) -> Policy:
-    """Remembered: reading is not what is tested here."""
-    return document.load_policy(text, "policy.toml")
-
-
-@dataclass(frozen=True)
-class World:
-    """Everything that a judgement rests on."""
-
-    rule: str
-    more: str
-    project: Project
-    evidence: dict[Any, Evidence]
-    history: History
-    now: datetime = NOW
-    index: IndexFacts = INDEX
-
-    def policy(self, *, rule: str = "", before: str = "", more: str = "", top: str = "") -> Policy:
-        text = f'version = 1\n{top}\n{before}\n[[rules]]\nname = "all"\nprojects = ["*"]\n{self.rule}\n{rule}\n'
-        return load_policy(f"{text}{self.more}\n{more}\n")
-
-    def judge(self, policy: Policy | None = None, **changes: Any) -> tuple[Verdict, ...]:
-        given_: dict[str, Any] = {"history": self.history, "evidence": self.evidence, "now": self.now} | changes
-        project = given_.pop("project", self.project)
-        return judge_page(policy or self.policy(), project, index=self.index, **given_)
-
-
-def kinds(verdicts: tuple[Verdict, ...]) -> list[str]:
-    return [type(each).__name__ for each in verdicts]
-
-
-def codes(verdict: Verdict) -> list[Code]:
-    return [reason.code for reason in verdict.reasons] if isinstance(verdict, Withheld) else []
-
-
-OTHERWISE = (None, None, None, Unattested(), Unattested(), FORGED, Unverifiable(reason="an unknown log"))
-AGES = st.sampled_from([0.1, 0.5, 1, 2, 3, 5, 8, 13, 20, 30, 60])
-
-
-@st.composite
-def files(draw: st.DrawFn) -> File:
-    kind = draw(st.sampled_from([Kind.WHEEL, Kind.WHEEL, Kind.SDIST]))
-    uploaded = NOW - days(draw(AGES))
-    file = a_file(draw(st.sampled_from(["1.0", "2.0", "3.0", "4.0", "5.0"])), kind=kind, uploaded=uploaded)
-    changes: list[dict[str, Any]] = [{}] * 6 + [
-        {"upload_time": None},
-        {"yanked": "bad"},
-        {"url": f"https://evil.example/{file.filename}"},
-        {"sha256": None},
-        {"upload_time": NOW + days(1)},
-        {"sha256": digest("other")},
-    ]
-    return replace(file, **draw(st.sampled_from(changes)))
-
-
-@st.composite
-def attestations(draw: st.DrawFn, file: File) -> Attested:
-    made: list[Attestation] = []
-    for bundle in range(draw(st.integers(min_value=1, max_value=2))):
-        said = draw(
-            st.sampled_from(
-                [
-                    claims(),
-                    claims(),
-                    claims(repository="evil/widget", repository_id="666"),
-                    claims(kind=None, repository=None, repository_id=None, email="me@example.org"),
-                    claims(kind=PublisherKind.GITLAB, issuer="https://gitlab.com", repository_id="5"),
-                ]
-            )
-        )
-        logged = (file.upload_time or NOW - days(draw(AGES))) + timedelta(minutes=draw(st.sampled_from([-5, 5, 90])))
-        made.extend(
-            attestation(logged, claims=said, bundle=bundle, predicate_type=predicate)
-            for predicate in draw(st.sampled_from([(PUBLISH,), (PUBLISH, SLSA), (SLSA,)]))
-        )
-    return Attested(attestations=tuple(made))
-
-
-@st.composite
-def worlds(draw: st.DrawFn, *, revocations: bool = True) -> World:
-    keys = draw(st.lists(st.sampled_from(RULE_KEYS), max_size=4, unique_by=lambda key: key.split(" ")[0]))
-    if sum("publishers" in key for key in keys) > 1:
-        keys = [key for key in keys if "publishers" not in key]
-    revoked = draw(st.lists(st.sampled_from(REVOCATIONS), max_size=1)) if revocations else []
-    listed = draw(st.lists(files(), max_size=6))
-    evidence: dict[Any, Evidence] = {}
-    for file in listed:
-        genuine = draw(attestations(file))
-        other = draw(
-            st.sampled_from([None, None, None, Unattested(), Unattested(), FORGED, Unverifiable(reason="log")])
-        )
-        evidence[file.filename, file.sha256] = other or genuine
-    known = draw(st.booleans())
-    ledger = {
-        file.filename: Seen(sha256=digest(file.filename), first_seen=NOW - days(draw(AGES)), late=draw(st.booleans()))
-        for file in listed
-        if known and draw(st.booleans())
-    }
-    return World(
-        rule="\n".join(keys),
-        more="\n".join(f'[[revocations]]\n{each}\nreason = "stolen"' for each in revoked),
-        project=a_project(*listed),
-        evidence=evidence,
-        history=History(known=known, files=ledger),
-    )
-
+from tests.unit.policy.making import FORGED, NOW, a_project, days
 
 few = settings(max_examples=50, deadline=None)
 
@@ -256,13 +121,6 @@ def test_revocation_beats_everything(world: World) -> None:
         assert verdict.reasons[0].code is Code.REVOKED
 
 
-def waiver(expires: str) -> str:
-    return (
-        f'[[waivers]]\nprojects = ["*"]\nuploaded-before = 2030-01-01\nexpires = {expires}\nreason = "x"\n'
-        f"lifts = [{EVERYTHING}]"
-    )
-
-
 @few
 @given(worlds())
 def test_a_waiver_never_beats_steps_one_to_three_or_five(world: World) -> None:
@@ -308,12 +166,6 @@ def test_forged_evidence_is_approved_by_a_pin_alone(world: World, audit: bool) -
         pinned = world.policy(top=top, rule=f'pins = ["{good.sha256}"]')
         for verdict in decide(world, pinned, forged):
             assert not isinstance(verdict, Approved) or verdict.file.sha256 == good.sha256
-
-
-def decide(world: World, policy: Policy, evidence: dict[Any, Evidence]) -> tuple[Verdict, ...]:
-    return decide_page(
-        policy, world.project, index=world.index, history=world.history, evidence=evidence, now=world.now
-    )
 
 
 @few
@@ -382,25 +234,6 @@ def test_what_the_ledger_learns_of_a_laxer_view_approves_nothing_more_in_this_on
     other = load_policy(f'version = 1\n[[rules]]\nname = "lax"\nprojects = ["*"]\n{lax}\n')
     for alone, beside in zip(world.judge(), world.judge(history=learned(world, other)), strict=True):
         assert isinstance(alone, Approved) or not isinstance(beside, Approved)
-
-
-def learned(world: World, policy: Policy | None = None) -> History:
-    """The ledger after this page was judged."""
-    chosen = policy or world.policy()
-    added = changes_of(
-        chosen,
-        world.project,
-        index=world.index,
-        history=world.history,
-        verdicts=world.judge(chosen),
-        evidence=world.evidence,
-        now=world.now,
-    )
-    return History(
-        known=True,
-        files={**added.files, **world.history.files},
-        established=(*world.history.established, *added.established),
-    )
 
 
 @few

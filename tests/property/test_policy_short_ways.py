@@ -22,7 +22,7 @@ from proxy.policy.release import hold_whole
 from proxy.policy.verdict import Approved, Undecided, Verdict, Withheld
 from proxy.ports import History, Seen
 from proxy.simple.model import File, NormalizedName
-from tests.property.test_policy_laws import World, learned, load_policy, waiver, worlds
+from tests.property.policy_worlds import World, learned, load_policy, waiver, worlds
 from tests.unit.policy.making import FORGED, NOW, a_file, a_project, ago, attestation, claims, days, digest
 
 Known = Mapping[Any, Evidence]

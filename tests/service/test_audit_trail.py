@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from proxy.telemetry.chain import check, read_trail
 from tests.world.distributions import wheel
 from tests.world.index import Index
 from tests.world.proxy import Running, configured, running
+from tests.world.served import served
 from tests.world.sigstore import PrivateSigstore
 from tests.world.wire import Reply
 
@@ -248,44 +247,20 @@ async def test_however_the_command_ends_what_was_served_is_in_the_trail(
 ) -> None:
     async with Index() as index:
         listed = index.add(wheel("foo", "1.0"))
-        config = tmp_path / "proxy.toml"
-        config.write_text(
-            f'[server]\nport = 0\n[storage]\ndirectory = "{tmp_path}/assay"\n[trust]\nrefresh = false\n'
-            f'[audit]\npath = "audit.jsonl"\non-failure = "{on_failure}"\n'
-            f'[[indexes]]\nname = "test"\nurl = "{index.url}"\n'
-            f'file-hosts = ["{index.files_host}"]\n'
-        )
-        serving = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "proxy",
-            "serve",
-            "--config",
-            str(config),
-            "--log",
-            "json",
-            stderr=asyncio.subprocess.PIPE,
-            env={key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")},
-        )
-        assert serving.stderr is not None
-        origin = ""
-        while not origin:
-            line = json.loads(await serving.stderr.readline())
-            if line["event"] == "listening":
-                origin = line["index"].removesuffix("/simple/")
-        path = Running.files_path(listed)
-        async with aiohttp.ClientSession() as session:
+        audit = f'[audit]\npath = "audit.jsonl"\non-failure = "{on_failure}"'
+        async with served(index, tmp_path, more=audit) as proxy, aiohttp.ClientSession() as session:
 
             async def ask() -> int:
-                async with session.get(f"{origin}{path}") as response:
+                async with session.get(f"{proxy.origin}{Running.files_path(listed)}") as response:
                     await response.read()
                     return response.status
 
             assert set(await asyncio.gather(*(ask() for _ in range(40)))) == {200}
-        serving.send_signal(how)
-        logged = [json.loads(line) for line in (await serving.communicate())[1].splitlines()]
-        assert serving.returncode == (0 if how is signal.SIGTERM else -signal.SIGKILL)
+            proxy.process.send_signal(how)
+            assert await proxy.process.wait() == (0 if how is signal.SIGTERM else -signal.SIGKILL)
     found = await entries(tmp_path)
     assert len(found) == 40
     assert len({entry["request"] for entry in found}) == 40
-    assert {line["request"] for line in logged if line["event"] == "request"} <= {entry["request"] for entry in found}
+    assert {line["request"] for line in proxy.log if line["event"] == "request"} <= {
+        entry["request"] for entry in found
+    }

@@ -31,6 +31,7 @@ from tests.world.connection import Connection, Fault, Request
 from tests.world.distributions import wheel
 from tests.world.index import Index
 from tests.world.installers import SECONDS
+from tests.world.logs import restored
 from tests.world.proxy import Running, configured, running
 from tests.world.wire import Answer, Redirect, Reply
 
@@ -100,16 +101,11 @@ class Echo(Fault):
 @pytest.fixture
 def log() -> Any:
     """Everything that is logged, as JSON lines and as text, at the finest level."""
-    root = logging.getLogger()
-    before, level = root.handlers[:], root.level
     stream = io.StringIO()
-    telemetry.log_to(stream, level=logging.DEBUG, as_json=True)
-    root.setLevel(logging.DEBUG)
-    try:
+    with restored():
+        telemetry.log_to(stream, level=logging.DEBUG, as_json=True)
+        logging.getLogger().setLevel(logging.DEBUG)
         yield stream
-    finally:
-        root.handlers[:] = before
-        root.setLevel(level)
 
 
 @asynccontextmanager

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,6 +16,7 @@ from proxy.web import server
 from tests.world.distributions import wheel
 from tests.world.index import Index, Listed
 from tests.world.proxy import running
+from tests.world.served import served
 
 SECONDS = 60
 """After which something hangs."""
@@ -48,57 +46,14 @@ def path_of(listed: Listed) -> str:
 async def serving(
     index: Index, directory: Path, *, freshness: str = "10 minutes", blobs: str = "1 GiB", deadline: float = SECONDS
 ) -> AsyncIterator[Serving]:
-    configuration = directory / "proxy.toml"
-    configuration.write_text(f"""
-        [server]
-        port = 0
-        [storage]
-        directory = "assay"
-        blobs = "{blobs}"
-        [freshness]
-        page = "{freshness}"
-        [trust]
-        refresh = false
-        [verification]
-        workers = 0
-        [[indexes]]
-        name = "test"
-        url = "{index.url}"
-    """)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "proxy",
-        "serve",
-        "--config",
-        str(configuration),
-        "--log",
-        "json",
-        env={"PATH": os.environ["PATH"], "HOME": str(directory)},
-        cwd=Path(__file__).parents[2],
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert process.stderr is not None
-    lines: list[bytes] = []
-    try:
-        async with asyncio.timeout(deadline), aiohttp.ClientSession() as session:
-            origin = ""
-            while not origin:
-                lines.append(await process.stderr.readline())
-                assert lines[-1], b"".join(lines).decode()
-                event = json.loads(lines[-1])
-                if event["event"] == "listening":
-                    origin = event["index"].removesuffix("/simple/")
-            rest = asyncio.create_task(process.stderr.read())
-            yield Serving(process, origin, session)
-            if process.returncode is None:
-                process.terminate()
-                await process.wait()
-            await rest
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+    """`deadline`: seconds for all that is done with it."""
+    storage, more = {"ASSAY_STORAGE__BLOBS": blobs}, f'[freshness]\npage = "{freshness}"'
+    async with (
+        asyncio.timeout(deadline),
+        served(index, directory, environ=storage, more=more) as proxy,
+        aiohttp.ClientSession() as session,
+    ):
+        yield Serving(proxy.process, proxy.origin, session)
 
 
 async def ready(proxy: Serving) -> int:
@@ -119,9 +74,9 @@ async def test_sigterm_lowers_readiness_first_and_lets_a_running_download_finish
             stall.release.set()
             assert start + await response.read() == listed.built.content
         assert await proxy.ended() == 0
-        left = list((tmp_path / "assay" / "blobs" / "unfinished").iterdir())
+        left = list((tmp_path / "storage" / "blobs" / "unfinished").iterdir())
         assert left == [], "nothing unfinished is left"
-        assert [path.name for path in (tmp_path / "assay" / "blobs").rglob("*.*")] == [
+        assert [path.name for path in (tmp_path / "storage" / "blobs").rglob("*.*")] == [
             f"{listed.built.sha256}.{listed.built.size}"
         ]
         assert index.count(unfinished.path) == 0
@@ -151,7 +106,7 @@ async def test_after_kill_9_everything_finished_is_here_and_nothing_unfinished(t
         done, broken = index.add(wheel("foo", padding=300_000)), index.add(wheel("bar", padding=1_000_000))
         async with serving(index, tmp_path) as proxy:
             assert (await proxy.get(path_of(done)))[1] == done.built.content
-            blob = tmp_path / "assay" / "blobs" / done.built.sha256[:2] / f"{done.built.sha256}.{done.built.size}"
+            blob = tmp_path / "storage" / "blobs" / done.built.sha256[:2] / f"{done.built.sha256}.{done.built.size}"
             while not blob.exists():  # noqa: ASYNC110 - the process tells nobody, on purpose
                 await asyncio.sleep(0.01)
             stall = index.stall(broken.path, after=500_000)
@@ -161,9 +116,9 @@ async def test_after_kill_9_everything_finished_is_here_and_nothing_unfinished(t
             await proxy.ended()
             assert isinstance((await asyncio.gather(request, return_exceptions=True))[0], aiohttp.ClientError)
             stall.release.set()
-            assert list((tmp_path / "assay" / "blobs" / "unfinished").iterdir()), "as it was left"
+            assert list((tmp_path / "storage" / "blobs" / "unfinished").iterdir()), "as it was left"
         async with serving(index, tmp_path) as proxy:
-            assert list((tmp_path / "assay" / "blobs" / "unfinished").iterdir()) == [], "swept"
+            assert list((tmp_path / "storage" / "blobs" / "unfinished").iterdir()) == [], "swept"
             for listed in (done, broken):
                 assert await proxy.get(path_of(listed)) == (200, listed.built.content)
             assert index.count(done.path) == 1

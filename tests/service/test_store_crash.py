@@ -83,8 +83,8 @@ async def crash(directory: Path, rounds: int, seed: int) -> None:
     assert {kind for kind, _ in kept} == {"open", "blob", "record", "ledger"}
 
 
-async def test_twenty_kills_lose_nothing_that_was_finished(tmp_path: Path) -> None:
-    await crash(tmp_path / "storage", rounds=20, seed=20261121)
+async def test_ten_kills_lose_nothing_that_was_finished(tmp_path: Path) -> None:
+    await crash(tmp_path / "storage", rounds=10, seed=20261121)
 
 
 @pytest.mark.long

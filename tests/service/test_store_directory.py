@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from packaging.utils import canonicalize_name
 
 from proxy.errors import LedgerError, StorageError, StorageInUseError
 from proxy.ports import Changes
 from proxy.store.directory import Store, open_ledger
 from proxy.store.settings import StorageSettings
-from tests.contract.blobs_contract import content_of, digest, publish
+from tests.contract.blobs_contract import content_of, digest
+from tests.world.stores import PROJECT, ROOT, needs_root, use
+from tests.world.stores import settings as settings  # noqa: PLC0414 - fixtures are found by their names
+from tests.world.stores import store as store  # noqa: PLC0414 - fixtures are found by their names
 
-ROOT = Path(__file__).parents[2]
-PROJECT = canonicalize_name("a")
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others, or mount")
 HOLDER = """
 import asyncio, sys
 from pathlib import Path
@@ -43,18 +40,6 @@ asyncio.run(hold())
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> StorageSettings:
-    return StorageSettings(directory=tmp_path / "storage", blobs=2**20, records=2**20)
-
-
-@pytest.fixture
-async def store(settings: StorageSettings) -> AsyncIterator[Store]:
-    opened = await Store.open(settings)
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
 def hold(settings: StorageSettings) -> Iterator[Callable[[], subprocess.Popen[str]]]:
     held: list[subprocess.Popen[str]] = []
 
@@ -70,12 +55,6 @@ def hold(settings: StorageSettings) -> Iterator[Callable[[], subprocess.Popen[st
     for holder in held:
         holder.kill()
         holder.communicate()
-
-
-async def use(store: Store) -> None:
-    await publish(store.blobs, b"abc")
-    await store.records.put("key", b"value")
-    await store.ledger.record("pypi", PROJECT, Changes(serial=1))
 
 
 async def test_everything_in_it_is_for_its_owner_alone(store: Store, settings: StorageSettings) -> None:
@@ -244,132 +223,3 @@ def test_a_directory_that_cannot_be_written_is_refused_in_words() -> None:
             [sys.executable, "-c", nobody, directory], input="", capture_output=True, text=True, cwd=ROOT, check=False
         )
     assert f"StorageError: cannot use the storage directory {directory}: Permission denied" in tried.stderr
-
-
-async def test_when_the_blobs_vanish_they_are_missing_and_new_ones_are_taken(
-    store: Store, settings: StorageSettings
-) -> None:
-    await publish(store.blobs, b"abc")
-    unfinished = await store.blobs.begin()
-    await unfinished.append(b"half")
-    shutil.rmtree(settings.directory / "blobs")
-    assert await store.blobs.open(digest(b"abc")) is None
-    with pytest.raises(StorageError, match="cannot publish"):
-        await unfinished.commit(digest(b"half"))
-    await publish(store.blobs, b"abc")
-    assert await content_of(store.blobs, digest(b"abc")) == b"abc"
-    usage = await store.blobs.stats()
-    assert (usage.count, usage.size, usage.unfinished) == (1, 3, 0)
-
-
-async def test_when_the_directory_vanishes_nothing_is_written_in_its_place_until_it_is_back(
-    store: Store, settings: StorageSettings
-) -> None:
-    await use(store)
-    away = settings.directory.with_name("away")
-    settings.directory.rename(away)
-    with pytest.raises(StorageError, match="cannot begin a file"):
-        await store.blobs.begin()
-    with pytest.raises(LedgerError, match="cannot be used"):
-        await store.ledger.record("pypi", PROJECT, Changes(serial=2))
-    await store.records.put("other", b"value")
-    assert not settings.directory.exists()
-    away.rename(settings.directory)
-    await publish(store.blobs, b"def")
-    await store.ledger.record("pypi", PROJECT, Changes(serial=3))
-    assert (await store.ledger.history("pypi", PROJECT)).serial == 3
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 8 MiB."""
-    place = tmp_path / "small"
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"a file system cannot be mounted here: {mounted.stderr.decode().strip()}")
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
-
-
-def fill(disk: Path) -> Path:
-    ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file, suppress(OSError):
-        while file.write(bytes(4096)):
-            pass
-    return ballast
-
-
-@needs_root
-async def test_a_full_disk_is_said_nothing_is_broken_and_work_goes_on_when_there_is_room(
-    small_disk: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    store = await Store.open(StorageSettings(directory=small_disk / "storage"))
-    await use(store)
-    ballast = fill(small_disk)
-    partial = await store.blobs.begin()
-    with pytest.raises(StorageError, match="No space left on device"):
-        await partial.append(bytes(2**16))
-    await partial.discard()
-    with pytest.raises(LedgerError):
-        await store.ledger.record(
-            "pypi", PROJECT, Changes(evidence={digest(str(n).encode()): "x" for n in range(5000)})
-        )
-    await store.records.put("large", bytes(2**18))
-    assert "records-failing" in caplog.text
-    assert await content_of(store.blobs, digest(b"abc")) == b"abc"
-    assert await store.records.get("key") == b"value"
-    assert (await store.ledger.history("pypi", PROJECT)).evidence == {}
-
-    ballast.unlink()
-    await publish(store.blobs, b"def")
-    await store.records.put("large", bytes(2**18))
-    assert await store.records.get("large") == bytes(2**18)
-    await store.ledger.record("pypi", PROJECT, Changes(serial=9))
-    await store.close()
-    store = await Store.open(StorageSettings(directory=small_disk / "storage"))
-    assert await content_of(store.blobs, digest(b"def")) == b"def"
-    assert (await store.ledger.history("pypi", PROJECT)).serial == 9
-    await store.close()
-
-
-LIMITED = """
-import asyncio, resource, signal, sys
-from hashlib import sha256
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from proxy.errors import StorageError
-from proxy.store.directory import Store
-from proxy.store.settings import StorageSettings
-
-async def main():
-    store = await Store.open(StorageSettings(directory=Path(sys.argv[1])))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
-    partial = await store.blobs.begin()
-    await partial.append(bytes(2**19))
-    try:
-        await partial.append(bytes(2**20))
-    except StorageError as error:
-        print(error, flush=True)
-    try:
-        await partial.commit(sha256(bytes(2**19)).hexdigest())
-    except StorageError as error:
-        print(error, flush=True)
-    print(await store.blobs.stats(), flush=True)
-    await store.close()
-
-asyncio.run(main())
-"""
-
-
-def test_a_file_that_the_system_cuts_off_is_never_published(settings: StorageSettings) -> None:
-    tried = subprocess.run(
-        [sys.executable, "-c", LIMITED, str(settings.directory)], capture_output=True, text=True, cwd=ROOT, check=True
-    )
-    first, second, usage = tried.stdout.splitlines()
-    assert "File too large" in first
-    assert "did not take all of this file" in second
-    assert "count=0, size=0, unfinished=0" in usage
-    assert list((settings.directory / "blobs/unfinished").iterdir()) == []

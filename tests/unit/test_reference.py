@@ -15,7 +15,8 @@ from proxy.indexes import IndexSettings
 from proxy.policy.model import Policy
 from proxy.settings import Settings, read_toml, validate
 
-VARIABLES = re.findall(r"`(ASSAY_\w+__\w+)` \|$", pages()["configuration.md"], re.MULTILINE)
+WRITTEN = pages()
+VARIABLES = re.findall(r"`(ASSAY_\w+__\w+)` \|$", WRITTEN["configuration.md"], re.MULTILINE)
 
 
 class Added(Settings):
@@ -39,11 +40,11 @@ class Silent(IndexSettings):
 
 @pytest.mark.parametrize("filename", ["configuration.md", "policy.md"])
 def test_the_committed_page_is_the_one_that_is_written(filename: str) -> None:
-    assert (HERE / filename).read_text("utf-8") == pages()[filename], "say: make reference"
+    assert (HERE / filename).read_text("utf-8") == WRITTEN[filename], "say: make reference"
 
 
 def test_every_key_says_what_it_means() -> None:
-    for content in pages().values():
+    for content in WRITTEN.values():
         rows = [line.split(" | ") for line in content.splitlines() if line.startswith("| `")]
         assert len(rows) > 40
         assert [row[0] for row in rows if not row[3].strip(" |")] == []
@@ -55,7 +56,7 @@ def test_every_key_of_the_two_example_files_is_there() -> None:
         example = root / "config" / filename.replace("configuration.md", "proxy.toml").replace(".md", ".toml")
         keys = set(re.findall(r"^(?:# )?([a-z-]+) = ", example.read_text("utf-8"), re.MULTILINE))
         assert len(keys) > 10
-        assert keys <= set(re.findall(r"^\| `([a-z-]+)`", pages()[filename], re.MULTILINE))
+        assert keys <= set(re.findall(r"^\| `([a-z-]+)`", WRITTEN[filename], re.MULTILINE))
 
 
 def told(variable: str) -> str:

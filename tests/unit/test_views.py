@@ -7,18 +7,12 @@ from typing import get_args
 
 import pytest
 
-from proxy.config import Configuration, load_configuration
 from proxy.errors import ConfigurationError
 from proxy.views import RESERVED
 from proxy.web.routes import Nowhere, Route, route_of
+from tests.unit.configuring import load
 
 AUTH = '[server.auth]\ntokens = "tokens"\n'
-
-
-def load(tmp_path: Path, text: str, **environ: str) -> Configuration:
-    file = tmp_path / "proxy.toml"
-    file.write_text(text, "utf-8")
-    return load_configuration(file, environ)
 
 
 def view(name: str, path: str, more: str = "") -> str:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import aiohttp
 from multidict import CIMultiDictProxy
@@ -30,6 +31,7 @@ from proxy.policy.document import BUILT_IN, load_policy
 from proxy.policy.model import Policy
 from proxy.telemetry.audit import recording
 from proxy.telemetry.metrics import watching_loop
+from proxy.upstream import pacing
 from proxy.web.access import admission
 from proxy.web.health import Readiness
 from proxy.web.server import listening
@@ -151,6 +153,13 @@ def configured(index: Index, directory: Path, sigstore: PrivateSigstore | None =
 
 
 @asynccontextmanager
+async def _short_pauses() -> AsyncIterator[None]:
+    """As many tries as ever, and a moment between them; tests/unit/upstream has how long the real pauses are."""
+    with patch.object(pacing, "_SHORTEST_PAUSE", 0.01):
+        yield
+
+
+@asynccontextmanager
 async def running(
     index: Index,
     directory: Path,
@@ -171,6 +180,7 @@ async def running(
         for name, each in {"default": policy, **(policies or {})}.items()
     }
     async with (
+        _short_pauses(),
         admission(chosen.server) as access,
         recording(chosen.audit, clock) as trail,
         assembled(

@@ -12,7 +12,17 @@ from urllib.parse import quote
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from proxy.evidence import PUBLISH, Attestation, Attested, Claims, Evidence, Forged, PublisherKind, Unattested
+from proxy.evidence import (
+    PUBLISH,
+    Attestation,
+    Attested,
+    Claims,
+    Evidence,
+    Forged,
+    Identity,
+    PublisherKind,
+    Unattested,
+)
 from proxy.policy.document import load_policy
 from proxy.policy.judge import IndexFacts, judge_page
 from proxy.policy.model import Policy
@@ -175,3 +185,34 @@ def seen(*files: File, at: datetime = NOW, late: bool = False, established: tupl
         file.filename: Seen(sha256=file.sha256, first_seen=at, late=late) for file in files if file.sha256 is not None
     }
     return History(files=known, known=True, established=established)
+
+
+ENFORCE = a_policy()
+
+
+def old(*ages: float) -> dict[File, Evidence]:
+    """Attested releases by the genuine publisher, so many days old."""
+    files = [a_file(f"{number}.0", uploaded=ago(age)) for number, age in enumerate(ages, start=1)]
+    return {file: signed(file) for file in files}
+
+
+def latest(
+    evidence: dict[File, Evidence], file: File, found: Evidence | None, policy: Policy = ENFORCE, **more: Any
+) -> Verdict:
+    """The verdict on `file`, listed beside the files of `evidence`."""
+    known = evidence | ({file: found} if found is not None else {})
+    return page(policy, *evidence, file, evidence=known, default=None, **more)[-1]
+
+
+STRANGER: dict[str, Any] = {"repository": "evil/widget", "repository_id": "666"}
+
+# facts of the ledger, and evidence that is not known yet
+
+
+def fact(file: File, logged: float, identity: str = "repository-id:1001") -> Established:
+    return Established(
+        identity=Identity(trust_root="sigstore", issuer=GITHUB, subject=identity),
+        filename=file.filename,
+        sha256=digest(file.filename),
+        logged=ago(logged),
+    )

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 import pytest
 
-from proxy.evidence import Attested, Evidence, Identity, Unverifiable
-from proxy.policy.continuity import Continuity
-from proxy.policy.document import load_policy
-from proxy.policy.judge import Context, judge
-from proxy.policy.model import Policy
-from proxy.policy.verdict import Approved, Code, Undecided, Verdict, Withheld
-from proxy.ports import Established, History
-from proxy.simple.model import File, NormalizedName
+from proxy.evidence import Attested, Evidence, Unverifiable
+from proxy.policy.verdict import Approved, Code, Withheld
+from proxy.simple.model import File
 from tests.unit.policy.making import (
+    ENFORCE,
     FORGED,
-    GITHUB,
-    INDEX,
     NOW,
+    STRANGER,
     UNATTESTED,
     a_file,
     a_policy,
@@ -28,28 +22,13 @@ from tests.unit.policy.making import (
     claims,
     codes,
     days,
-    digest,
+    fact,
+    latest,
+    old,
     page,
     seen,
     signed,
 )
-
-ENFORCE = a_policy()
-STRANGER: dict[str, Any] = {"repository": "evil/widget", "repository_id": "666"}
-
-
-def old(*ages: float) -> dict[File, Evidence]:
-    """Attested releases by the genuine publisher, so many days old."""
-    files = [a_file(f"{number}.0", uploaded=ago(age)) for number, age in enumerate(ages, start=1)]
-    return {file: signed(file) for file in files}
-
-
-def latest(
-    evidence: dict[File, Evidence], file: File, found: Evidence | None, policy: Policy = ENFORCE, **more: Any
-) -> Verdict:
-    """The verdict on `file`, listed beside the files of `evidence`."""
-    known = evidence | ({file: found} if found is not None else {})
-    return page(policy, *evidence, file, evidence=known, default=None, **more)[-1]
 
 
 def test_a_stolen_token_an_unattested_release_after_attested_ones_is_withheld() -> None:
@@ -255,128 +234,3 @@ def test_what_cannot_be_verified_counts_as_lost() -> None:
 
 def test_forged_evidence_is_forged_and_no_loss() -> None:
     assert codes(latest(old(100), a_file("9.0", uploaded=ago(5)), FORGED)) == [Code.FORGED]
-
-
-# facts of the ledger, and evidence that is not known yet
-
-
-def fact(file: File, logged: float, identity: str = "repository-id:1001") -> Established:
-    return Established(
-        identity=Identity(trust_root="sigstore", issuer=GITHUB, subject=identity),
-        filename=file.filename,
-        sha256=digest(file.filename),
-        logged=ago(logged),
-    )
-
-
-def test_an_index_that_strips_all_provenance_is_found_out_by_the_ledger() -> None:
-    first, file = a_file("1.0", uploaded=ago(100)), a_file("9.0", uploaded=ago(5))
-    history = seen(first, file, at=ago(5), established=(fact(first, 100),))
-    verdicts = page(ENFORCE, first, file, history=history)
-    assert [codes(each) for each in verdicts] == [[], [Code.PROVENANCE_LOST]]
-    assert [codes(each) for each in page(ENFORCE, first, file)] == [[], []]
-
-
-def test_what_the_ledger_proved_of_a_digest_counts_when_the_index_stops_offering_it() -> None:
-    first, second = a_file("1.0", uploaded=ago(100)), a_file("2.0", uploaded=ago(50))
-    history = seen(first, second, at=ago(50), established=(fact(first, 100), fact(second, 50)))
-    assert [codes(each) for each in page(ENFORCE, first, second, history=history)] == [[], []]
-
-
-def test_what_another_views_rule_counted_and_this_ones_sees_and_does_not_count_establishes_nobody() -> None:
-    waived = """
-        [[waivers]]
-        projects = ["widget"]
-        uploaded-before = 2026-12-01
-        lifts = ["publishers"]
-        expires = 2030-01-01
-        reason = "another publisher, but not any"
-        """
-    policy = a_policy('publishers = [{ kind = "GitHub", repository = "octo/widget" }]', more=waived)
-    stranger = Identity(trust_root="sigstore", issuer=GITHUB, subject="repository-id:666")
-    first, later = a_file("1.0", uploaded=ago(100)), a_file("2.0", uploaded=ago(5))
-    by_both = Attested(attestations=(attestation(ago(100)), attestation(ago(100), claims=claims(**STRANGER), bundle=1)))
-    fact = Established(identity=stranger, filename=first.filename, sha256=digest(first.filename), logged=ago(100))
-    for history in (History(), seen(first, later, established=(fact,))):
-        verdicts = page(
-            policy, first, later, evidence={first: by_both, later: signed(later, **STRANGER)}, history=history
-        )
-        assert [codes(each) for each in verdicts] == [[], [Code.PUBLISHER_CHANGED]]
-    lost = page(ENFORCE, first, later, evidence={later: signed(later, **STRANGER)}, history=history)
-    assert [codes(each) for each in lost] == [[], []], "a fact is still good where its document is gone"
-
-
-def test_a_fact_of_other_bytes_counts_for_nothing() -> None:
-    first, second = a_file("1.0", uploaded=ago(100)), a_file("2.0", uploaded=ago(50))
-    history = History(established=(fact(first, 100), fact(a_file("3.0"), 50)))
-    assert codes(page(ENFORCE, first, second, history=history)[1]) == [Code.PROVENANCE_LOST]
-
-
-def test_nothing_is_said_while_an_earlier_file_could_start_the_ratchet() -> None:
-    first, file = a_file("1.0", uploaded=ago(100)), a_file("9.0", uploaded=ago(5))
-    waiting = page(ENFORCE, first, file, evidence={file: UNATTESTED}, default=None)
-    assert [type(each) for each in waiting] == [Undecided, Undecided]
-    known = page(ENFORCE, first, file, evidence={first: signed(first), file: UNATTESTED})
-    assert [codes(each) for each in known] == [[], [Code.PROVENANCE_LOST]]
-
-
-def test_nothing_is_said_while_an_earlier_file_could_establish_the_publisher() -> None:
-    unknown, file = a_file("1.5", uploaded=ago(90)), a_file("9.0", uploaded=ago(5))
-    evidence = {**old(100), file: signed(file, **STRANGER)}
-    assert isinstance(page(ENFORCE, *old(100), unknown, file, evidence=evidence, default=None)[-1], Undecided)
-
-
-def test_what_later_files_prove_is_not_waited_for() -> None:
-    file, later = a_file("1.0", uploaded=ago(100)), a_file("9.0", uploaded=ago(5))
-    verdicts = page(ENFORCE, file, later, evidence={file: UNATTESTED}, default=None)
-    assert [type(each) for each in verdicts] == [Approved, Undecided]
-
-
-def test_what_is_lost_for_certain_is_withheld_though_others_are_not_known_yet() -> None:
-    unknown, file = a_file("1.5", uploaded=ago(90)), a_file("9.0", uploaded=ago(5))
-    verdicts = page(ENFORCE, *old(100), unknown, file, evidence={**old(100), file: UNATTESTED}, default=None)
-    assert codes(verdicts[-1]) == [Code.PROVENANCE_LOST]
-
-
-def test_the_order_of_the_page_is_irrelevant() -> None:
-    lost, changed = a_file("8.0", uploaded=ago(9)), a_file("9.0", uploaded=ago(5))
-    evidence = {**old(100, 90, 60, 30), lost: UNATTESTED, changed: signed(changed, **STRANGER)}
-    straight = {each.file: codes(each) for each in page(ENFORCE, *evidence, evidence=evidence)}
-    shuffled = list(evidence)
-    for seed in range(10):
-        random.Random(seed).shuffle(shuffled)
-        assert {each.file: codes(each) for each in page(ENFORCE, *shuffled, evidence=evidence)} == straight
-
-
-def test_a_file_that_hides_its_time_does_not_escape() -> None:
-    hidden = a_file("9.0", upload_time=None)
-    assert codes(latest(old(100), hidden, UNATTESTED)) == [Code.PROVENANCE_LOST]
-    before = seen(*old(100), hidden, at=ago(90))
-    assert codes(latest(old(100), hidden, UNATTESTED, history=before)) == []
-
-
-def test_a_rule_without_the_ratchet_frees_its_projects_only() -> None:
-    text = 'version = 1\n[[rules]]\nprojects = ["gadget"]\nratchet = "off"\n[[rules]]\nprojects = ["*"]\n'
-    policy = load_policy(text, "policy.toml")
-    file = a_file("9.0", uploaded=ago(5))
-    assert codes(latest(old(100), file, UNATTESTED, policy)) == [Code.PROVENANCE_LOST]
-
-
-def test_one_file_is_judged_by_the_continuity_that_is_stated() -> None:
-    file = a_file("9.0", uploaded=ago(5))
-    known = Continuity.of([fact(a_file("1.0"), 100), fact(a_file("1.1"), 90)], days(14))
-    context = Context(project=NormalizedName("widget"), index=INDEX, continuity=known)
-    assert codes(judge(ENFORCE, file, UNATTESTED, context, NOW)) == [Code.PROVENANCE_LOST]
-    assert codes(judge(ENFORCE, file, signed(file), context, NOW)) == []
-    assert known.since == ago(86)
-
-
-def test_a_waiver_of_another_requirement_does_not_end_the_waiting() -> None:
-    first, file = a_file("1.0", uploaded=ago(100)), a_file("9.0", uploaded=ago(5))
-    waiver = (
-        f'[[waivers]]\nprojects = ["*"]\nsha256 = ["{file.sha256}"]\nlifts = ["min-age"]\n'
-        'expires = 2027-01-01\nreason = "x"'
-    )
-    policy = a_policy('min-age = "30 days"', more=waiver)
-    assert isinstance(page(policy, first, file, evidence={file: UNATTESTED}, default=None)[1], Undecided)
-    assert codes(page(policy, first, file, evidence={first: UNATTESTED, file: UNATTESTED})[1]) == []

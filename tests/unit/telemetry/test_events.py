@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -13,16 +12,13 @@ from hypothesis import strategies as st
 
 from proxy import telemetry
 from proxy.telemetry.metrics import REGISTRY
+from tests.world.logs import restored
 
 
 @pytest.fixture(autouse=True)
 def loggers_as_they_were() -> Iterator[None]:
-    root, ours = logging.getLogger(), logging.getLogger("assay")
-    before = (root.handlers[:], root.level, ours.level)
-    yield
-    root.handlers[:], level, own = before
-    root.setLevel(level)
-    ours.setLevel(own)
+    with restored():
+        yield
 
 
 def logged(say: Callable[[], None], *, as_json: bool) -> str:

@@ -15,16 +15,13 @@ from hypothesis import strategies as st
 
 from proxy import telemetry
 from proxy.telemetry.lines import JsonLines, request_line
+from tests.world.logs import restored
 
 
 @pytest.fixture(autouse=True)
 def loggers_as_they_were() -> Iterator[None]:
-    root, ours = logging.getLogger(), logging.getLogger("assay")
-    before = (root.handlers[:], root.level, ours.level)
-    yield
-    root.handlers[:], level, own = before
-    root.setLevel(level)
-    ours.setLevel(own)
+    with restored():
+        yield
 
 
 NAMES = st.none() | st.text(max_size=20)

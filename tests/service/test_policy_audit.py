@@ -1,0 +1,193 @@
+"""`assay audit` and `assay pin`: what a lockfile's files prove, and the policy that holds them to it."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from proxy.lockfiles import read_lockfile
+from proxy.policy import publishers
+from proxy.policy.document import load_policy
+from tests.world import lockfiles
+from tests.world.distributions import raw, wheel
+from tests.world.house import GADGET, KINDS, LENIENT, LONG_AGO, STRICT, WIDGET, House
+from tests.world.house import house as house  # noqa: PLC0414 - fixtures are found by their names
+from tests.world.house import the_log_as_it_was as the_log_as_it_was  # noqa: PLC0414 - fixtures are found by their names
+from tests.world.sigstore import GitHub
+from tests.world.wire import Reply
+
+
+@KINDS
+def test_audit_tells_evidence_and_verdict_of_every_file_of_a_lockfile(house: House, kind: str) -> None:
+    status, out = house.assay("audit", house.lock(kind))
+    assert status == 0
+    rows = {line.split()[0]: line.split() for line in out.splitlines()[1:5]}
+    assert {name: row[1] for name, row in rows.items()} == dict.fromkeys(
+        (each.built.filename for each in house.files), "approved"
+    )
+    assert rows["widget-1.0.tar.gz"][3] == "acme/widget"
+    assert rows["gadget-2.0-py3-none-any.whl"][3] == "tools/gadget"
+    assert rows["plain-1.0-py3-none-any.whl"][3] == "none"
+    assert "3 of 4 files prove who published them." in out
+    pasted = load_policy("version = 1\n" + out[out.index("[[rules]]") :], "pasted")
+    assert {name for rule in pasted.rules for name in rule.projects} == {"widget", "gadget"}
+    status, out = house.assay("audit", house.lock(kind), "--policy", house.written("strict.toml", STRICT))
+    assert status == 1
+    assert "plain-1.0-py3-none-any.whl" in out
+    assert "[unattested]" in out
+
+
+REAL = Path(__file__).parents[1] / "unit" / "lockfiles" / "real"
+CORPUS = Path(__file__).parents[1] / "corpus"
+
+
+@KINDS
+def test_real_lockfiles_are_audited_against_real_provenance_and_the_public_root(house: House, kind: str) -> None:
+    lock = REAL / kind
+    for pinned in read_lockfile((REAL / "uv.lock").read_text(), "uv.lock").files:
+        assert pinned.filename is not None
+        provenance = next(CORPUS.glob(f"provenance/{pinned.filename}*"), None)
+        house.index.add(
+            raw(pinned.filename, project=pinned.project),
+            upload_time="2024-11-06T22:37:10Z",
+            provenance=None if provenance is None else provenance.read_bytes(),
+            entry={"hashes": {"sha256": pinned.sha256}, "size": 1},
+            metadata=False,
+        )
+    configuration = house.directory / "proxy.toml"
+    configuration.write_text(configuration.read_text().replace('root = "root.json"', 'root = "sigstore"'))
+    status, out = house.assay("audit", lock)
+    assert status == 0
+    evidence = {line.split()[0]: line.split()[3] for line in out.splitlines()[1:7]}
+    assert evidence["sampleproject-4.0.0.tar.gz"] == "pypa/sampleproject"
+    assert evidence["idna-3.20-py3-none-any.whl"] == "none"
+    assert "6 files in" in out
+    pinned_policy = house.written("pinned.toml", house.assay("pin", lock)[1])
+    assert house.assay("audit", lock, "--policy", pinned_policy)[0] == 0
+
+
+@pytest.mark.parametrize("kind", ["requirements.txt", "uv.lock"], ids=["by digest", "by name"])
+def test_pin_writes_a_policy_under_which_audit_passes_and_a_stranger_does_not(house: House, kind: str) -> None:
+    status, text = house.assay("pin", house.lock(kind))
+    assert status == 0
+    pinned = house.written("pinned.toml", text)
+    policy = load_policy(text, "pinned")
+    (github,) = (rule for rule in policy.rules if "widget" in rule.projects)
+    assert isinstance(github.publishers, tuple)
+    (publisher,) = github.publishers
+    assert isinstance(publisher, publishers.GitHub)
+    assert (publisher.repository_id, publisher.owner_id) == ("4711", "17"), "a name registered again is somebody else"
+    assert house.assay("audit", house.lock(kind), "--policy", pinned)[0] == 0
+    # The same name, registered again by another owner; and another file of the project that proves nothing.
+    house.files = [
+        house.publish(wheel("widget", "1.1"), GitHub(repository="acme/widget", repository_id="9", owner_id="9")),
+        house.publish(wheel("plain", "1.1"), None),
+    ]
+    status, out = house.assay("audit", house.lock(kind), "--policy", pinned)
+    assert status == 1
+    assert "[publisher]" in out
+    assert "[not-pinned]" in out
+
+
+def test_explain_tells_what_a_lockfile_would_get(house: House) -> None:
+    lock = house.lock("pdm.lock")
+    assert house.assay("explain", lock) == house.assay("audit", lock)
+    house.policy.write_text(STRICT)
+    assert house.assay("explain", lock)[0] == 1
+    assert house.assay("explain", house.directory / "nowhere.lock")[0] == 2
+
+
+def test_pin_approves_nothing_that_is_withheld_today(house: House) -> None:
+    forged = wheel("widget", "1.2")
+    document = house.sigstore.provenance(forged.filename, "00" * 32, WIDGET, LONG_AGO)
+    house.files.append(house.index.add(forged, upload_time=LONG_AGO, provenance=document))
+    status, text = house.assay("pin", house.lock("uv.lock"))
+    assert status == 1
+    assert "# left out, withheld: widget-1.2-py3-none-any.whl" in text
+    assert forged.sha256 not in {pin for rule in load_policy(text, "pinned").rules for pin in rule.pins or ()}
+
+
+@pytest.mark.parametrize(
+    "policy", [f'mode = "audit"\n{LENIENT}', f'{LENIENT}ratchet = "warn"\n'], ids=["audit", "warn"]
+)
+def test_pin_makes_no_rule_of_an_exception(house: House, policy: str) -> None:
+    """A stranger's file is approved all the same under these; a rule that names him would let him in for good."""
+    signer = GitHub(repository="mallory/widget")
+    house.files.append(house.publish(wheel("widget", "1.1"), signer, datetime(2025, 6, 1, tzinfo=UTC)))
+    house.policy.write_text(policy)
+    lock = house.lock("uv.lock")
+    assert house.assay("audit", lock)[0] == 0
+    status, text = house.assay("pin", lock)
+    assert status == 1
+    assert "# left out, approved by exception: widget-1.1-py3-none-any.whl: " in text
+    assert "publisher-changed" in text
+    named = [rule for rule in load_policy(text, "pinned").rules if "widget" in rule.projects]
+    assert "mallory" not in str([rule.publishers for rule in named])
+    assert len(named) == 1, "the twin: its genuine files are named"
+
+
+def test_audit_for_programs_and_for_code_scanning(house: House) -> None:
+    strict = house.written("strict.toml", STRICT)
+    lock = house.lock("requirements.txt")
+    status, out = house.assay("audit", lock, "--policy", strict, "--json")
+    document = json.loads(out)
+    assert status == 1
+    codes = {entry["filename"]: entry["codes"] for entry in document["files"]}
+    assert codes["plain-1.0-py3-none-any.whl"] == ["unattested"]
+    assert codes["widget-1.0.tar.gz"] == []
+    status, out = house.assay("audit", lock, "--policy", strict, "--sarif")
+    (run_,) = json.loads(out)["runs"]
+    (result,) = run_["results"]
+    assert (result["ruleId"], result["level"]) == ("unattested", "error")
+    line = result["locations"][0]["physicalLocation"]["region"]["startLine"]
+    plain = house.files[3].built.sha256
+    assert plain in lock.read_text().splitlines()[line - 1]
+    assert [rule["id"] for rule in run_["tool"]["driver"]["rules"]] == ["unattested"]
+
+
+def test_audit_tells_what_is_gone_and_what_was_exchanged_from_what_cannot_be_had_now(house: House) -> None:
+    lock = house.lock("uv.lock")
+    gone, exchanged = house.files[3], house.files[2]
+    house.index.remove(gone)
+    house.index.replace(exchanged, wheel("gadget", "2.0", padding=1))
+    status, out = house.assay("audit", lock, "--json")
+    statuses = {entry["filename"]: entry["status"] for entry in json.loads(out)["files"]}
+    assert status == 1
+    assert statuses == {
+        "widget-1.0-py3-none-any.whl": "approved",
+        "widget-1.0.tar.gz": "approved",
+        "gadget-2.0-py3-none-any.whl": "digest-differs",
+        "plain-1.0-py3-none-any.whl": "missing",
+    }
+    house.files = house.files[:2]
+    house.index.fault(house.index.page_path("widget"), Reply(503))
+    status, out = house.assay("audit", house.lock("uv.lock"))
+    assert (status, "undecided" in out) == (3, True)
+
+
+def test_audit_holds_files_to_the_publishers_that_a_pylock_recorded(house: House) -> None:
+    honest = {"widget": [WIDGET.publisher()], "gadget": [GADGET.publisher()]}
+    path = house.written("pylock.toml", lockfiles.pylock(house.files, honest))
+    assert house.assay("audit", path)[0] == 0
+    other = {"widget": [GitHub(repository="acme/other").publisher()]}
+    path = house.written("pylock.toml", lockfiles.pylock(house.files, other))
+    status, out = house.assay("audit", path)
+    assert status == 1
+    assert "none of those whom the lockfile recorded" in out
+
+
+def test_a_pylock_that_recorded_a_publisher_notices_provenance_that_is_gone(house: House) -> None:
+    house.policy.write_text(f'{LENIENT}ratchet = "off"\n')
+    identities = {"widget": [WIDGET.publisher()], "gadget": [GADGET.publisher()]}
+    # A file beside a signed one may never have had an attestation: the identities are the package's, not each file's.
+    house.files.append(house.publish(wheel("widget", "1.0", tag="py2-none-any"), None))
+    path = house.written("pylock.toml", lockfiles.pylock(house.files, identities))
+    assert house.assay("audit", path)[0] == 0
+    house.files[2].provenance = None
+    house.index.touch("gadget")
+    status, out = house.assay("audit", path, "--json")
+    codes = {entry["filename"]: entry["codes"] for entry in json.loads(out)["files"] if entry["codes"]}
+    assert (status, codes) == (1, {"gadget-2.0-py3-none-any.whl": ["lock-identity"]})

@@ -1,0 +1,232 @@
+"""Blobs while system calls fail, stall or do half, and while their callers go away."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from proxy.errors import StorageError
+from proxy.simple.model import Sha256
+from proxy.store.blobs import DiskBlobs
+from proxy.store.shelf import HOUR, Shelf
+from tests.contract.blobs_contract import content_of, digest, publish
+from tests.world.shelves import KIB, Clock, Make, of, on_disk, present
+from tests.world.shelves import blobs as blobs  # noqa: PLC0414 - fixtures are found by their names
+from tests.world.shelves import clock as clock  # noqa: PLC0414 - fixtures are found by their names
+from tests.world.shelves import make as make  # noqa: PLC0414 - fixtures are found by their names
+
+
+def fail(call: str, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_arguments: object, **_named: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(call, failing)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT])
+async def test_a_failing_write_is_said_and_nothing_is_left(
+    blobs: DiskBlobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    partial = await blobs.begin()
+    await partial.append(b"abc")
+    with monkeypatch.context() as broken:
+        fail("proxy.store.writing.os.writev", number, broken)
+        with pytest.raises(StorageError, match=os.strerror(number)):
+            await partial.append(b"def")
+    assert partial.written == 3
+    with pytest.raises(StorageError):
+        await partial.commit(digest(b"abc"))
+    assert on_disk(tmp_path) == 0
+    assert (await blobs.stats()).unfinished == 0
+
+
+async def test_a_failing_sync_publishes_nothing(
+    blobs: DiskBlobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partial = await blobs.begin()
+    await partial.append(b"abc")
+    with monkeypatch.context() as broken:
+        fail("proxy.store.blobs.os.fsync", errno.EIO, broken)
+        with pytest.raises(StorageError, match="cannot sync"):
+            await partial.commit(digest(b"abc"))
+    assert await blobs.open(digest(b"abc")) is None
+    assert on_disk(tmp_path) == 0
+
+
+async def test_a_failing_rename_publishes_nothing(
+    blobs: DiskBlobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partial = await blobs.begin()
+    await partial.append(b"abc")
+    with monkeypatch.context() as broken:
+        fail("proxy.store.shelf.Path.replace", errno.EROFS, broken)
+        with pytest.raises(StorageError, match="cannot publish"):
+            await partial.commit(digest(b"abc"))
+    assert await blobs.open(digest(b"abc")) is None
+    assert on_disk(tmp_path) == 0
+    assert (await blobs.stats()).unfinished == 0
+
+
+async def test_a_disk_that_lets_nothing_go_takes_nothing_more_and_says_so(
+    blobs: DiskBlobs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(3):
+        await publish(blobs, of(number))
+    partial = await blobs.begin()
+    with monkeypatch.context() as broken:
+        fail("proxy.store.shelf.Path.unlink", errno.EROFS, broken)
+        with pytest.raises(StorageError, match="no room left"):
+            await partial.append(of(3))
+        with pytest.raises(StorageError, match="cannot remove"):
+            await blobs.remove(digest(of(0)))
+    assert "blob-not-evicted" in caplog.text
+    assert await present(blobs, range(4)) == [1, 2]
+
+
+async def test_a_disk_that_cannot_be_written_still_gives_what_it_has(
+    blobs: DiskBlobs, monkeypatch: pytest.MonkeyPatch, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    await publish(blobs, of(0))
+    clock.now = time.time() + 2 * HOUR
+    fail("proxy.store.shelf.os.utime", errno.EROFS, monkeypatch)
+    assert await content_of(blobs, digest(of(0))) == of(0)
+    assert "blob-not-touched" in caplog.text
+
+
+async def test_a_name_that_cannot_be_synced_is_said_and_the_blob_is_there(
+    blobs: DiskBlobs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    sync, synced = os.fsync, list[int]()
+
+    def second_fails(descriptor: int) -> None:
+        synced.append(descriptor)
+        if len(synced) > 1:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        sync(descriptor)
+
+    monkeypatch.setattr("proxy.store.shelf.os.fsync", second_fails)
+    await publish(blobs, of(0))
+    assert "directory-not-synced" in caplog.text
+    assert await content_of(blobs, digest(of(0))) == of(0)
+
+
+async def test_who_comes_after_publication_and_eviction_is_told(blobs: DiskBlobs) -> None:
+    partial = await blobs.begin()
+    await partial.append(b"abc")
+    await partial.commit(digest(b"abc"))
+    await blobs.prune(0)
+    with pytest.raises(StorageError, match="cannot read"):
+        await partial.reader()
+
+
+async def test_short_writes_are_completed(blobs: DiskBlobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+
+    def short(descriptor: int, pieces: Sequence[memoryview]) -> int:
+        return write(descriptor, pieces[0][:7])
+
+    monkeypatch.setattr("proxy.store.writing.os.writev", short)
+    content = os.urandom(1000)
+    await publish(blobs, content)
+    assert await content_of(blobs, digest(content)) == content
+
+
+async def test_an_append_whose_caller_is_gone_ends_before_its_file_is_closed(
+    blobs: DiskBlobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, entered, release = os.write, threading.Event(), threading.Event()
+
+    def stalled(descriptor: int, pieces: Sequence[memoryview]) -> int:
+        entered.set()
+        assert release.wait(10)
+        return write(descriptor, b"".join(pieces))
+
+    monkeypatch.setattr("proxy.store.writing.os.writev", stalled)
+    partial = await blobs.begin()
+    appending = asyncio.create_task(partial.append(b"abc"))
+    assert await asyncio.to_thread(entered.wait, 10)
+    appending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await appending
+    discarding = asyncio.create_task(partial.discard())
+    await asyncio.sleep(0)
+    assert not discarding.done()
+    release.set()
+    await discarding
+    assert partial.written == 3
+    assert on_disk(tmp_path) == 0
+
+
+async def test_a_blob_whose_opener_is_gone_is_let_go_of(blobs: DiskBlobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    await publish(blobs, b"abc")
+    look, entered, release = Shelf.open, threading.Event(), threading.Event()
+
+    def stalled(shelf: Shelf, sha: Sha256) -> object:
+        found = look(shelf, sha)
+        entered.set()
+        assert release.wait(10)
+        return found
+
+    monkeypatch.setattr(Shelf, "open", stalled)
+    opening = asyncio.create_task(blobs.open(digest(b"abc")))
+    assert await asyncio.to_thread(entered.wait, 10)
+    assert (await blobs.stats()).opened == 1
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    release.set()
+    await blobs.reading.close()
+    assert (await asyncio.to_thread(blobs.shelf.usage)).opened == 0
+
+
+async def test_a_file_whose_beginner_is_gone_is_removed(
+    blobs: DiskBlobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, entered, release = Shelf.begin, threading.Event(), threading.Event()
+
+    def stalled(shelf: Shelf) -> object:
+        found = begin(shelf)
+        entered.set()
+        assert release.wait(10)
+        return found
+
+    monkeypatch.setattr(Shelf, "begin", stalled)
+    beginning = asyncio.create_task(blobs.begin())
+    assert await asyncio.to_thread(entered.wait, 10)
+    beginning.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await beginning
+    release.set()
+    await blobs.writing.close()
+    assert list((tmp_path / "blobs/unfinished").iterdir()) == []
+    assert blobs.unfinished == set()
+
+
+async def test_what_is_being_published_is_not_evicted_by_another(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    blobs = await make(4 * KIB)
+    entered, release = threading.Event(), threading.Event()
+
+    def stalled(directory: Path) -> None:
+        if directory.name != "blobs":  # the blob stands in its place, and its name is not synced yet
+            entered.set()
+            assert release.wait(10)
+
+    monkeypatch.setattr("proxy.store.shelf.sync_directory", stalled)
+    publishing = asyncio.create_task(publish(blobs, of(1)))
+    assert await asyncio.to_thread(entered.wait, 10)
+    other = await blobs.begin()
+    with pytest.raises(StorageError, match="no room left"):
+        await other.append(of(2))
+    assert await present(blobs, range(3)) == [1]
+    release.set()
+    await publishing
+    await other.discard()
+    await publish(blobs, of(2))
+    assert await present(blobs, range(3)) == [2]

@@ -1,0 +1,139 @@
+"""The ledger as a text: what is exported can be read by people, and imported only as it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.utils import canonicalize_name
+
+from proxy.errors import LedgerError
+from proxy.ports import Changes, History
+from proxy.store import ledger_text
+from proxy.store.ledger import SqliteLedger
+from tests.contract.ledger_contract import PROJECT, digest, established, seen
+from tests.world.ledgers import FULL, lines_of
+from tests.world.ledgers import ledger as ledger  # noqa: PLC0414 - fixtures are found by their names
+from tests.world.ledgers import make as make  # noqa: PLC0414 - fixtures are found by their names
+from tests.world.ledgers import path as path  # noqa: PLC0414 - fixtures are found by their names
+
+
+async def test_the_text_is_the_same_whatever_the_order_of_recording(
+    make: Callable[..., Any], ledger: SqliteLedger, tmp_path: Path
+) -> None:
+    other = await make(tmp_path / "other.db")
+    pages = [
+        ("pypi", PROJECT, Changes(serial=2, files={"b": seen("b"), "a": seen("a")}, established=(established("b"),))),
+        ("pypi", PROJECT, Changes(established=(established("a"),), evidence={digest("b"): "1", digest("a"): "2"})),
+        ("internal", canonicalize_name("z"), Changes()),
+        ("internal", canonicalize_name("y"), Changes(files={"c": seen("c", late=True)})),
+    ]
+    for page in pages:
+        await ledger.record(*page)
+    for page in reversed(pages):
+        await other.record(*page)
+    assert await lines_of(ledger) == await lines_of(other)
+
+
+async def test_the_text_can_be_read_by_people(ledger: SqliteLedger) -> None:
+    await ledger.record("pypi", PROJECT, FULL)
+    header, *lines = await lines_of(ledger)
+    assert header == '{"assay-ledger": 1}'
+    assert all(line.isascii() and line.isprintable() for line in lines)
+    project, *rest = map(json.loads, lines)
+    assert project == {"kind": "project", "index": "pypi", "project": "sampleproject", "serial": 7}
+    assert rest[0] == {
+        "kind": "file",
+        "index": "pypi",
+        "project": "sampleproject",
+        "filename": "a-1.tar.gz",
+        "sha256": digest("a"),
+        "first-seen": "2026-11-21T12:00:00.123456+00:00",
+        "late": False,
+    }
+    assert [line["kind"] for line in rest] == ["file"] * 2 + ["established"] * 2 + ["evidence"] * 2
+
+
+async def test_what_was_exported_can_be_imported_elsewhere(
+    make: Callable[..., Any], ledger: SqliteLedger, tmp_path: Path
+) -> None:
+    await ledger.record("pypi", PROJECT, FULL)
+    await ledger.record("internal", canonicalize_name("z"), Changes())
+    lines = await lines_of(ledger)
+    other = await make(tmp_path / "other.db")
+    imported = await other.import_(f"{line}\n" for line in lines)
+    assert (imported.projects, imported.conflicts) == (2, 0)
+    assert await lines_of(other) == lines
+    assert (await other.history("internal", canonicalize_name("z"))).known
+
+
+async def test_an_import_never_replaces_what_was_seen_first_and_counts_what_disagrees(ledger: SqliteLedger) -> None:
+    await ledger.record("pypi", PROJECT, Changes(serial=9, files={"a": seen("ours"), "b": seen("b")}))
+    await ledger.history("pypi", PROJECT)
+    theirs = History(serial=5, files={"a": seen("theirs"), "b": seen("b"), "c": seen("c")})
+    lines = [ledger_text.HEADER, *ledger_text.lines("pypi", PROJECT, theirs)]
+    imported = await ledger.import_(lines)
+    assert (imported.projects, imported.conflicts) == (1, 1)
+    found = await ledger.history("pypi", PROJECT)
+    assert found.files == {"a": seen("ours"), "b": seen("b"), "c": seen("c")}
+    assert found.serial == 9
+
+
+LINE = {
+    "kind": "file",
+    "index": "pypi",
+    "project": "a",
+    "filename": "a-1.tar.gz",
+    "sha256": "0" * 64,
+    "first-seen": "2026-11-21T12:00:00+00:00",
+    "late": False,
+}
+
+
+def test_the_line_that_is_damaged_below_is_good_as_it_is() -> None:
+    ((index, project, changes),) = ledger_text.read([ledger_text.HEADER, json.dumps(LINE)])
+    assert (index, project, list(changes.files)) == ("pypi", "a", ["a-1.tar.gz"])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"kind": "fiel"}, "'kind': expected one of"),
+        ({"project": "A_b"}, "'project': expected a normalised project name"),
+        ({"index": ""}, "'index': expected a string"),
+        ({"filename": 7}, "'filename': expected a string"),
+        ({"sha256": "0" * 63}, "'sha256': expected 64 lower-case"),
+        ({"sha256": "A" * 64}, "'sha256': expected 64 lower-case"),
+        ({"first-seen": "2026-11-21T12:00:00"}, "'first-seen': expected a time with its offset"),
+        ({"first-seen": "yesterday"}, "'first-seen': expected a time with its offset"),
+        ({"late": 1}, "'late': expected true or false"),
+        ({"more": 1}, "unknown keys 'more'"),
+        ({"kind": "project", "serial": -1}, "'serial': expected a whole number"),
+        ({"kind": "project", "serial": True}, "'serial': expected a whole number"),
+        ({"kind": "project", "serial": 2**63}, "'serial': expected a whole number"),
+        ({"kind": "established"}, "'trust-root' is missing"),
+        ({"kind": "evidence"}, "'document' is missing"),
+        ({"filename": "x" * 20_000}, "longer than"),
+    ],
+)
+async def test_a_line_of_another_form_is_refused_by_its_number_and_nothing_is_imported(
+    ledger: SqliteLedger, change: dict[str, object], said: str
+) -> None:
+    lines = [ledger_text.HEADER, json.dumps(LINE), json.dumps(LINE | change)]
+    with pytest.raises(LedgerError, match="line 3: ") as refusal:
+        await ledger.import_(lines)
+    assert said in str(refusal.value)
+    assert await lines_of(ledger) == [ledger_text.HEADER]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [[], [""], ['{"assay-ledger": 2}'], [json.dumps(LINE)], [ledger_text.HEADER, "[1]"], [ledger_text.HEADER, "["]],
+)
+async def test_a_text_of_another_format_is_refused(ledger: SqliteLedger, lines: list[str]) -> None:
+    with pytest.raises(LedgerError, match=r"line [12]: "):
+        await ledger.import_(lines)
+    assert await lines_of(ledger) == [ledger_text.HEADER]

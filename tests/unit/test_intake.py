@@ -1,0 +1,126 @@
+"""What has arrived is written: in order, and after a moment though nothing more arrives."""
+
+from __future__ import annotations
+
+import asyncio
+from io import BytesIO
+from typing import BinaryIO
+
+import pytest
+
+from proxy.download import intake
+from proxy.download.intake import Intake
+from proxy.errors import DigestMismatchError, StorageError
+from proxy.simple.model import Sha256
+
+SECONDS = 10
+"""After which something hangs."""
+
+
+class Written:
+    """A `Partial` in memory, whose writes can be held and can fail."""
+
+    moves = 0
+
+    def __init__(self) -> None:
+        self.lots: list[bytes] = []
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+        self.at_once = 0
+        self.fails = False
+
+    @property
+    def written(self) -> int:
+        return sum(map(len, self.lots))
+
+    async def append(self, *pieces: bytes | bytearray | memoryview) -> None:
+        self.at_once += 1
+        assert self.at_once == 1, "two writes at once lose the order"
+        await self.go_on.wait()
+        self.at_once -= 1
+        if self.fails:
+            raise StorageError("full")
+        self.lots.append(b"".join(pieces))
+
+    async def digest(self) -> Sha256:
+        raise NotImplementedError
+
+    async def reader(self) -> BinaryIO:
+        return BytesIO(b"".join(self.lots))
+
+    async def commit(self, expected: Sha256) -> None:
+        raise DigestMismatchError(expected)
+
+    async def discard(self) -> None:
+        self.lots.clear()
+
+
+class Heard:
+    """How much is said to be there."""
+
+    def __init__(self) -> None:
+        self.much = 0
+        self.more = asyncio.Event()
+
+    def __call__(self, written: int) -> None:
+        self.much = written
+        self.more.set()
+
+    async def until(self, written: int) -> None:
+        async with asyncio.timeout(SECONDS):
+            while self.much < written:
+                self.more.clear()
+                await self.more.wait()
+
+
+@pytest.fixture
+async def partial() -> Written:
+    return Written()
+
+
+async def test_what_a_stalling_index_has_sent_is_there_after_a_moment(partial: Written) -> None:
+    heard = Heard()
+    taking = Intake(partial, heard)
+    for number in range(1, 4):
+        for piece in (b"a", b"bc", b"def"):  # the first is written at once, the others wait for company
+            await taking.add(piece)
+        await heard.until(6 * number)
+    assert b"".join(partial.lots) == b"abcdef" * 3
+    await taking.flush()
+
+
+async def test_on_a_fast_line_a_follower_wakes_once_a_lot(partial: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "_MOMENT", SECONDS)
+    monkeypatch.setattr(intake, "_LOT", 10)
+    taking = Intake(partial, lambda _: None)
+    for number in range(25):
+        await taking.add(bytes([number]))
+    await taking.flush()
+    # The first at once unless the machine has just started: its clock begins there.
+    assert [len(lot) for lot in partial.lots if len(lot) > 1] in ([10, 10, 4], [10, 10, 5])
+    assert b"".join(partial.lots) == bytes(range(25))
+
+
+async def test_writes_that_take_longer_than_a_moment_stay_in_order(partial: Written) -> None:
+    heard = Heard()
+    taking = Intake(partial, heard)
+    partial.go_on.clear()
+    await taking.add(b"a")
+    await taking.add(b"b")
+    await asyncio.sleep(intake._MOMENT * 2)  # the timer looks, and finds the first still being written
+    assert partial.lots == []
+    partial.go_on.set()
+    await heard.until(2)
+    await taking.flush()
+    assert partial.lots == [b"a", b"b"]
+
+
+async def test_a_failed_write_is_raised_and_nothing_is_written_behind_its_back(partial: Written) -> None:
+    partial.fails = True
+    taking = Intake(partial, lambda _: None)
+    await taking.add(b"a")
+    await taking.add(b"b")
+    await asyncio.sleep(intake._MOMENT * 3)  # the timer looks, and leaves it to who asks
+    with pytest.raises(StorageError, match="full"):
+        await taking.flush()
+    assert partial.lots == []

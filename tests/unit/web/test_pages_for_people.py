@@ -1,0 +1,243 @@
+"""What pages for people make of whatever anybody writes. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from packaging.version import Version
+
+from proxy.evidence import PUBLISH, Attestation, Attested, Claims, Evidence, Forged, PublisherKind, Unattested
+from proxy.policy.document import load_policy
+from proxy.policy.verdict import Approved, Code, Reason, Withheld, approve
+from proxy.simple.model import Distribution, File, Kind, NormalizedName, ProjectStatus, Sha256
+from proxy.web.people.markup import element, is_web_address, joined, linked, text
+from proxy.web.people.policy import policy_page
+from proxy.web.people.project import project_page
+from proxy.web.people.timeline import changes, marks_of, timeline
+from tests.browser.scene import IMAGE, SCRIPT
+from tests.world.pages_read import Read, harmless
+
+NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
+
+
+def test_every_key_of_a_rule_and_every_kind_of_revocation_has_words() -> None:
+    policy = load_policy(
+        """
+        version = 1
+        mode = "audit"
+        [defaults]
+        min-age = "1 day"
+        [[rules]]
+        projects = ["a"]
+        mode = "enforce"
+        publishers = "any"
+        predicates = ["publish"]
+        builder = ["https://github.com/acme/ci/**"]
+        min-age-attested = "2 hours"
+        uploaded-before = 2026-11-20
+        ratchet = "warn"
+        late-files = "7 days"
+        indexes = ["pypi"]
+        trust = ["sigstore"]
+        project-status = ["active"]
+        yanked = "deny"
+        metadata = "wheel"
+        release = "whole"
+        pins = ["0000000000000000000000000000000000000000000000000000000000000000"]
+        pinned-only = true
+        [[revocations]]
+        publishers = [{ kind = "GitHub", repository = "victim/project" }]
+        signed-from = 2026-11-01T00:00:00Z
+        reason = "stolen"
+        [[revocations]]
+        log-index-from = 5
+        log-index-until = 9
+        reason = "range"
+        [[revocations]]
+        certificates = ["1111111111111111111111111111111111111111111111111111111111111111"]
+        reason = "certificate"
+        """,
+        "policy.toml",
+    )
+    found = harmless(policy_page(policy, NOW))
+    for said in (
+        "audit mode",
+        "This rule is in enforce mode",
+        "is attested by any Trusted Publisher",
+        f"carries {PUBLISH}",
+        "was built by https://github.com/acme/ci/**",
+        "is at least 1 day old",
+        "or 2 hours where an established publisher signed it",
+        "was uploaded before 2026-11-21 00:00 UTC",
+        "without a note",
+        "came within 7 days",
+        "comes from pypi",
+        "is vouched for by sigstore",
+        "is of a project whose status is active",
+        "is not yanked",
+        "from the verified wheel alone",
+        "all of whose files are approved",
+        "is the file pinned by digest; nothing else is approved",
+        "signed by GitHub victim/project from 2026-11-01 00:00 UTC",
+        "log entries from 5 until 9",
+        "1 certificates",
+    ):
+        assert said in found.text, said
+    nothing = harmless(policy_page(load_policy("version = 1", "policy.toml"), NOW))
+    assert "nothing is approved" in nothing.text
+
+
+def a_file(filename: str = "foo-1.0.tar.gz", version: str = "1.0", **changes: object) -> File:
+    distribution = Distribution(project=NormalizedName("foo"), version=Version(version), kind=Kind.SDIST)
+    file = File(
+        filename=filename,
+        url="https://files.example/foo",
+        location="files.example/foo",
+        route="files.example/foo",
+        distribution=distribution,
+        sha256=Sha256("0" * 64),
+        upload_time=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    return replace(file, **changes)  # type: ignore[arg-type] # fields by name
+
+
+def attested(when: datetime = datetime(2026, 1, 1, tzinfo=UTC), **claims: str) -> Attested:
+    stated = {"issuer": "https://issuer.example", "san": "https://san.example", "repository": "acme/foo", **claims}
+    one = Attestation(
+        trust_root="sigstore",
+        bundle=0,
+        predicate_type=PUBLISH,
+        claims=Claims(kind=PublisherKind.GITHUB, **stated),
+        integrated_time=when,
+        log_index=7,
+        certificate="ab" * 32,
+        not_before=when,
+        not_after=when,
+    )
+    return Attested(attestations=(one,))
+
+
+def good(evidence: Evidence | None = None, **changes: object) -> Approved:
+    return approve(a_file(**changes), rule="all", evidence=evidence)  # type: ignore[arg-type] # fields by name
+
+
+def shown(*verdicts: Approved | Withheld, status: ProjectStatus | None = None) -> Read:
+    return harmless(project_page("foo", verdicts, index="pypi", status=status, stale_since=None, number=1, now=NOW))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "javascript:alert(1)",
+        "JaVaScRiPt:alert(1)",
+        "data:text/html,<script>alert(1)</script>",
+        "//evil.example/acme/foo",
+        "/acme/foo",
+        "https:evil.example",
+        "https://",
+        "https://github.com@evil.example/",
+        "https:\\\\evil.example",
+        "https://github.com\\@evil.example",
+        "https://evil.example/\nx",
+        "https://evil.example/ x",
+        "https://gïthub.com/acme",
+        "https://github.com/\u202ecba",
+        "ftp://github.com/acme",
+        "https://[/",
+        "https://github.com/" + "a" * 3000,
+    ],
+)
+def test_only_plain_web_addresses_of_verified_claims_become_links(address: str) -> None:
+    assert not is_web_address(address)
+    found = shown(good(attested(repository_uri=address, run_url=address, digest="ab" * 20)))
+    assert [link for link in found.links if "evil" in link or "github" in link or "alert" in link] == []
+    assert is_web_address("https://github.com/acme/foo")
+    honest = shown(good(attested(repository_uri="https://github.com/acme/foo", digest="ab" * 20)))
+    assert "https://github.com/acme/foo" in honest.links
+    assert f"https://github.com/acme/foo/commit/{'ab' * 20}" in honest.links
+
+
+def test_a_commit_that_is_none_makes_no_link() -> None:
+    found = shown(good(attested(repository_uri="https://github.com/acme/foo", digest="../../evil/x")))
+    assert found.links.count("https://github.com/acme/foo") == 1
+    assert not [link for link in found.links if "evil" in link]
+
+
+ANY = st.text(max_size=40) | st.sampled_from([SCRIPT, IMAGE, "</style>", "<!--", '"><svg onload=x>', "]]>", "&#60;"])
+
+
+@given(ANY, ANY, ANY, ANY, ANY)
+def test_whatever_is_written_a_page_has_the_same_elements(a: str, b: str, c: str, d: str, e: str) -> None:
+    def made(a: str, b: str, c: str, d: str, e: str) -> Read:
+        reason = Reason(code=Code.PUBLISHER, rule=a or "x", message=b or "x", expected=c or "x", found=d or "x")
+        return shown(
+            good(attested(repository=a or "x", workflow=b or "x", san=c, run_url=f"x{d}"), filename=e, yanked=f"x{a}"),
+            Withheld(
+                file=a_file(filename=d, version="2.0", requires_python=f"x{b}"),
+                reasons=(reason,),
+                enforced=True,
+                rule=c or "x",
+                evidence=Forged(step=f"x{a}", expected=f"x{b}", found=f"x{e}"),
+            ),
+            status=ProjectStatus(status=f"x{c}", reason=f"x{d}"),
+        )
+
+    plain, hostile = made("x", "x", "x", "x", "x"), made(a, b, c, d, e)
+    assert [tag for tag, _ in hostile.elements] == [tag for tag, _ in plain.elements]
+    assert [set(attributes) for _, attributes in hostile.elements] == [set(each) for _, each in plain.elements]
+
+
+@given(ANY)
+def test_text_comes_back_as_it_went_in_but_for_what_cannot_be_seen(content: str) -> None:
+    read = Read(str(element("p", content, title=content)).encode())
+    seen = Read(str(text(content)).encode()).text
+    assert read.text == seen
+    assert read.elements == [("p", {"title": seen})]
+    if content.isprintable():
+        assert seen == content
+    assert str(joined((content,))) == str(text(content)) if content else True
+    assert Read(str(linked(content, f"javascript:{content}")).encode()).elements == []
+
+
+def test_the_timeline_tells_losses_changes_and_returns_apart() -> None:
+    def at(month: int, evidence: Evidence | None) -> Approved:
+        when = datetime(2026, month, 1, tzinfo=UTC)
+        return good(evidence, filename=f"foo-{month}.tar.gz", version=str(month), upload_time=when)
+
+    def by(month: int, repository: str) -> Approved:
+        return at(month, attested(datetime(2026, month, 1, tzinfo=UTC), repository=repository))
+
+    def said(*verdicts: Approved) -> list[str]:
+        return [what for _, what in changes(marks_of(verdicts))]
+
+    assert said(by(1, "a/b"), by(2, "a/b"), at(3, None), by(4, "a/b")) == []
+    assert said(at(1, Unattested()), by(2, "a/b")) == ["attested from 2 on, by a/b"]
+    assert said(by(1, "a/b"), at(2, Unattested()), at(3, Unattested()), by(4, "a/b")) == [
+        "provenance lost with 2: no attestation",
+        "attested again from 4 on, by a/b",
+    ]
+    assert said(by(1, "a/b"), by(2, "c/d"), at(3, Unattested()), by(4, "a/b"))[1:] == [
+        "provenance lost with 3: no attestation",
+        "back from 4 on: a/b",
+    ]
+    assert said(by(1, "a/b"), by(2, "c/d")) == ["another publisher from 2 on: c/d"]
+    assert said(by(2, "c/d"), by(1, "a/b")) == ["another publisher from 2 on: c/d"], "in order of time, not of listing"
+
+
+def test_a_project_of_a_thousand_publishers_and_releases_is_a_picture_of_bounded_size() -> None:
+    marks = marks_of(
+        good(
+            attested(datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=number), repository=f"r{number}/" + "x" * 500),
+            filename=f"foo-{number}.tar.gz",
+            version=str(number),
+        )
+        for number in range(1500)
+    )
+    drawn = str(timeline(marks))
+    assert len(drawn) < 1_000_000
+    assert Read(drawn.encode()).elements
+    assert str(timeline([])) == ""

@@ -1,0 +1,49 @@
+"""A page for people as a reader takes it apart: elements and text, and that none of either is a stranger's."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+OURS = """
+html head meta title style body header nav main footer section form label input button a p h1 h2 h3 pre code div span
+strong ul ol li dl dt dd table thead tbody tr th td details summary svg desc line text polyline circle path
+"""
+ADDRESSES = frozenset({"href", "src", "action", "srcset", "data", "poster", "xlink:href", "formaction", "content"})
+
+
+class Read(HTMLParser):
+    """What a page consists of."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.text = ""
+        self._style = False
+        self.feed(body.decode())
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {key: value or "" for key, value in attributes}))
+        self._style = tag == "style"
+
+    def handle_endtag(self, tag: str) -> None:
+        self._style = self._style and tag != "style"
+
+    def handle_data(self, data: str) -> None:
+        self.text += "" if self._style else data
+
+    @property
+    def links(self) -> list[str]:
+        return [attributes["href"] for tag, attributes in self.elements if "href" in attributes]
+
+
+def harmless(body: bytes) -> Read:
+    """The page, read, once it has nothing but what we put there."""
+    found = Read(body)
+    for tag, attributes in found.elements:
+        assert tag in OURS.split(), tag
+        assert not [name for name in attributes if name.startswith("on") or name == "style"], attributes
+        for name in ADDRESSES & set(attributes):
+            value = attributes[name]
+            assert tag == "meta" or ":" not in value or value.startswith("https://"), (tag, name, value)
+    assert all(character.isprintable() or character == "\n" for character in found.text)
+    return found

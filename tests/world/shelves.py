@@ -1,0 +1,66 @@
+"""Blobs in a directory and a clock to turn: fixtures of the tests that use and break them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+from proxy.store.blobs import DiskBlobs
+from tests.contract.blobs_contract import digest
+
+KIB = 1024
+Make: TypeAlias = Callable[..., Awaitable[DiskBlobs]]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def make(tmp_path: Path, clock: Clock) -> AsyncIterator[Make]:
+    made: list[DiskBlobs] = []
+
+    async def begin(limit: int = 10 * KIB) -> DiskBlobs:
+        blobs = DiskBlobs(tmp_path / "blobs", limit, clock)
+        made.append(blobs)
+        await blobs.scan()
+        return blobs
+
+    yield begin
+    for blobs in made:
+        await blobs.close()
+
+
+@pytest.fixture
+async def blobs(make: Make) -> DiskBlobs:
+    return await make()
+
+
+def of(number: int, size: int = 3 * KIB) -> bytes:
+    return bytes([number]) * size
+
+
+async def present(blobs: DiskBlobs, numbers: range) -> list[int]:
+    kept = await asyncio.to_thread(blobs.shelf.digests)
+    return [number for number in numbers if digest(of(number)) in kept]
+
+
+def place(tmp_path: Path, content: bytes) -> Path:
+    return tmp_path / "blobs" / digest(content)[:2] / f"{digest(content)}.{len(content)}"
+
+
+def on_disk(tmp_path: Path) -> int:
+    return sum(path.stat().st_size for path in (tmp_path / "blobs").rglob("*") if path.is_file())

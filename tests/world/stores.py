@@ -1,0 +1,37 @@
+"""A storage directory and a store opened on it: fixtures of the tests that use and break one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from packaging.utils import canonicalize_name
+
+from proxy.ports import Changes
+from proxy.store.directory import Store
+from proxy.store.settings import StorageSettings
+from tests.contract.blobs_contract import publish
+
+ROOT = Path(__file__).parents[2]
+PROJECT = canonicalize_name("a")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others, or mount")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> StorageSettings:
+    return StorageSettings(directory=tmp_path / "storage", blobs=2**20, records=2**20)
+
+
+@pytest.fixture
+async def store(settings: StorageSettings) -> AsyncIterator[Store]:
+    opened = await Store.open(settings)
+    yield opened
+    await opened.close()
+
+
+async def use(store: Store) -> None:
+    await publish(store.blobs, b"abc")
+    await store.records.put("key", b"value")
+    await store.ledger.record("pypi", PROJECT, Changes(serial=1))
