@@ -15,7 +15,6 @@ from proxy.store.blobs import DiskBlobs, DiskPartial
 from proxy.store.shelf import Shelf
 from proxy.store.spare import Spares
 from proxy.store.sturdy import SturdyBlobs
-from tests.service.test_files import published
 from tests.service.test_pages import settled
 from tests.world.distributions import wheel
 from tests.world.index import Index
@@ -87,7 +86,7 @@ async def test_a_disk_without_room_costs_the_cache_and_not_the_download(
         # And when the disk takes files again, they are kept.
         disk.begins, disk.room = True, None
         assert (await proxy.get(path)).body == listed.built.content
-        await published(proxy, listed)
+        await proxy.published(listed)
         assert index.count(listed.path) == 2
         assert (await proxy.get("/readyz")).status == 200
         assert proxy.assembly.store.blobs.shelf.usage().unfinished == 0
@@ -97,7 +96,7 @@ async def test_a_storage_directory_that_vanishes(tmp_path: Path) -> None:
     async with Index() as index, running(index, tmp_path) as proxy:
         warm, cold = index.add(wheel("foo", padding=BIG)), index.add(wheel("foo", "2.0", padding=BIG))
         assert (await proxy.get(proxy.files_path(warm))).status == 200
-        await published(proxy, warm)
+        await proxy.published(warm)
         shutil.rmtree(tmp_path / "assay")
         for listed in (warm, cold):
             assert (await proxy.get(proxy.files_path(listed))).body == listed.built.content
@@ -106,7 +105,7 @@ async def test_a_storage_directory_that_vanishes(tmp_path: Path) -> None:
         assert not (tmp_path / "assay" / "blobs").exists(), "nothing is written where a mount has vanished"
         (tmp_path / "assay").mkdir(mode=0o700)
         assert (await proxy.get(proxy.files_path(cold))).body == listed.built.content
-        await published(proxy, cold)
+        await proxy.published(cold)
 
 
 async def test_a_wrong_file_is_no_better_without_a_disk(tmp_path: Path, disk: Disk) -> None:

@@ -10,9 +10,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from proxy.simple.model import Sha256
 from tests.world.distributions import sdist, wheel
-from tests.world.index import Index, Listed
+from tests.world.index import Index
 from tests.world.proxy import JSON, Running, running
 from tests.world.wire import (
     Answer,
@@ -67,21 +66,13 @@ async def test_a_cold_file_comes_whole_and_a_warm_one_without_asking_the_index(t
         assert "ETag" not in cold.headers, "unverified when it began, so that nothing can be spliced to it"
         assert "Accept-Ranges" not in cold.headers
         assert "Transfer-Encoding" not in cold.headers
-        await published(proxy, listed)
+        await proxy.published(listed)
         warm = await proxy.get(proxy.files_path(listed))
         assert (warm.status, warm.body) == (200, listed.built.content)
         assert warm.headers["ETag"] == f'"{listed.built.sha256}"'
         assert warm.headers["Accept-Ranges"] == "bytes"
         assert warm.headers["Cache-Control"] == "private, immutable, max-age=31536000"
         assert index.count(listed.path) == 1
-
-
-async def published(proxy: Running, listed: Listed) -> None:
-    """Wait until the blob is in its place: the answer does not wait for fsync, and the store tells nobody."""
-    digest = Sha256(listed.built.sha256)
-    while (blob := await proxy.assembly.store.blobs.open(digest)) is None:  # noqa: ASYNC110 - there is no event to await
-        await asyncio.sleep(0)
-    await blob.close()
 
 
 async def test_head_equals_get(tmp_path: Path) -> None:
@@ -93,7 +84,7 @@ async def test_head_equals_get(tmp_path: Path) -> None:
             assert head.body == b""
             same = {"Content-Length", "Content-Type", "Cache-Control"}
             assert {key: head.headers.get(key) for key in same} == {key: get.headers.get(key) for key in same}
-            await published(proxy, listed)
+            await proxy.published(listed)
         assert (await proxy.head(path)).headers["ETag"] == f'"{listed.built.sha256}"'
         assert index.count(listed.path) == 1, "a HEAD whose answer the page knows fetches nothing"
 
@@ -115,7 +106,7 @@ async def test_ranges(tmp_path: Path, *, warm: bool, headers: dict[str, str], st
         listed = index.add(wheel("foo", "1.0", padding=BIG))
         if warm:
             await proxy.get(proxy.files_path(listed))
-            await published(proxy, listed)
+            await proxy.published(listed)
         sent = {key: value.format(sha256=listed.built.sha256) for key, value in headers.items()}
         answer = await proxy.get(proxy.files_path(listed), sent)
         assert (answer.status, answer.body) == (status, listed.built.content[part])

@@ -25,6 +25,7 @@ async def warmed(proxy: Running, listed: Listed) -> str:
     path = proxy.files_path(listed)
     for _ in range(4):
         assert (await proxy.get(path)).body == listed.built.content
+        await proxy.published(listed)
     assert held(proxy) == {listed.built.sha256: listed.built.content}
     return path
 
@@ -37,6 +38,7 @@ async def test_a_held_file_is_served_as_a_stored_one_is(tmp_path: Path) -> None:
         asked += [{"Range": "bytes=10-"}, {"Range": "bytes=10-", "If-Range": f'"{listed.built.sha256}"'}]
         asked += [{"If-None-Match": f'"{listed.built.sha256}"'}, {"Range": "bytes=7-", "User-Agent": "Wget/1.2"}]
         assert (await proxy.get(path)).status == 200
+        await proxy.published(listed)
         stored = []
         for headers in asked:
             contents_of = proxy.assembly.gate._contents
@@ -84,6 +86,7 @@ async def test_bytes_that_were_spoilt_on_disk_are_not_held_but_removed(
         listed = index.add(wheel("foo", padding=5000))
         path = proxy.files_path(listed)
         assert (await proxy.get(path)).status == 200
+        await proxy.published(listed)
         stored = next((tmp_path / "assay" / "blobs").glob(f"*/{listed.built.sha256}.*"))
         assert (await proxy.get(path)).body == listed.built.content
         content = bytearray(stored.read_bytes())

@@ -17,7 +17,7 @@ import pytest
 
 from proxy.gate import wheels
 from proxy.gate.metadata import MOST
-from tests.service.test_files import body_or_none, published
+from tests.service.test_files import body_or_none
 from tests.world.connection import Answer
 from tests.world.distributions import Built, raw, wheel
 from tests.world.index import Index, Listed
@@ -112,7 +112,7 @@ async def test_a_fact_that_was_lost_is_learned_again_before_the_wheel_is_served(
         listed = lying(index, wheel("foo"))
         async with running(index, tmp_path) as proxy:
             assert await body_or_none(proxy, proxy.files_path(listed)) is None
-            await published(proxy, listed)
+            await proxy.published(listed)
         async with running(index, tmp_path) as proxy:
             assert await proxy.listed("foo") == set(), "it is remembered"
         (tmp_path / "assay/records/cache.db").unlink()
@@ -143,7 +143,7 @@ async def test_metadata_is_back_filled_byte_by_byte_for_an_index_without_it(tmp_
             assert (await proxy.get(path)).status == 404
             assert not (await entry(proxy, listed.built.filename)).get("core-metadata")
             await proxy.get(proxy.files_path(listed))
-            await published(proxy, listed)
+            await proxy.published(listed)
             said = await entry(proxy, listed.built.filename)
             assert said["core-metadata"] == said["data-dist-info-metadata"] == {"sha256": listed.built.metadata_sha256}
             answer = await proxy.get(path)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from proxy.gate import pages
-from tests.service.test_files import body_or_none, published
+from tests.service.test_files import body_or_none
 from tests.world.distributions import wheel
 from tests.world.index import Index, Listed
 from tests.world.proxy import JSON, Clock, Running, configured, running
@@ -162,7 +162,7 @@ async def test_after_a_restart_with_a_dead_index_all_that_was_here_is_served(tmp
             page = await proxy.get(PATH, {"Accept": JSON})
             await proxy.get(proxy.files_path(listed))
             metadata = await proxy.get(f"{proxy.files_path(listed)}.metadata")
-            await published(proxy, listed)
+            await proxy.published(listed)
         await index.down()
         clock.now += timedelta(hours=20)
         async with running(index, tmp_path, clock=clock) as proxy:
@@ -199,7 +199,7 @@ def _told(log: pytest.LogCaptureFixture) -> set[str]:
 
 async def _cached(proxy: Running, listed: Listed) -> None:
     assert (await proxy.get(proxy.files_path(listed))).status == 200
-    await published(proxy, listed)
+    await proxy.published(listed)
 
 
 async def test_a_file_that_is_withdrawn_is_gone_from_every_route_at_once(

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -29,6 +30,7 @@ from proxy.config import Configuration
 from proxy.gate import Gate, GateSettings
 from proxy.policy.document import BUILT_IN, load_policy
 from proxy.policy.model import Policy
+from proxy.simple.model import Sha256
 from proxy.telemetry.audit import recording
 from proxy.telemetry.metrics import watching_loop
 from proxy.upstream import pacing
@@ -106,6 +108,13 @@ class Running:
 
     async def head(self, path: str, headers: Mapping[str, str] | None = None) -> Answered:
         return await self.request("HEAD", path, headers)
+
+    async def published(self, listed: Listed) -> None:
+        """Wait until the blob is in its place: the answer does not wait for fsync, and the store tells nobody."""
+        digest = Sha256(listed.built.sha256)
+        while (blob := await self.assembly.store.blobs.open(digest)) is None:  # noqa: ASYNC110 - there is no event to await
+            await asyncio.sleep(0)
+        await blob.close()
 
     async def page(self, project: str) -> Any:
         """The project's JSON page."""
