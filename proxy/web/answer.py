@@ -20,6 +20,9 @@ from multidict import CIMultiDict
 _PIECE = 64 * 1024
 """Bytes of a body up to which it is copied behind its head, so that both are one packet and one system call; and what
 is handed over at a time beyond that: what a client does not take is buffered for him alone."""
+_SHORT = _PIECE - 8 * 1024
+"""Bytes of a body that with any head of ours are fewer than asyncio's transports let gather before they are waited for
+(64 KiB)."""
 _BODILESS = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 _HTTP_11 = (1, 1)
 
@@ -76,8 +79,8 @@ class Answer(web.StreamResponse):
 
     @property
     def is_short(self) -> bool:
-        """Whether it is handed over at once, however slow the client is."""
-        return len(self._whole) <= _PIECE
+        """Whether it is handed over at once, and nothing is waited for where all before it was taken."""
+        return len(self._whole) <= _SHORT
 
     @property
     def is_pending(self) -> bool:

@@ -199,12 +199,14 @@ async def paced(request: web.BaseRequest, response: web.StreamResponse) -> web.S
     if response.prepared:
         return response
     if isinstance(response, Answer):
-        if response.is_short:
-            return response  # it goes out in one write, whoever reads or not
+        if response.is_short and request.transport is not None and not request.transport.get_write_buffer_size():
+            return response  # it goes out in one write, and aiohttp will not wait for whoever does not read
         await response.prepare(request)
         try:
             while response.is_pending:
                 await _in_time(response.proceed())
+            if request.protocol.writing_paused:
+                await _in_time(response.write_eof())
         except TimeoutError:
             _abort(request, _NOT_READING)
         return response

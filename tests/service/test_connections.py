@@ -268,13 +268,13 @@ async def test_who_takes_nothing_is_cut_and_who_takes_his_time_is_not(
             await idle.reader.readexactly(whole)
 
 
-@pytest.mark.parametrize("what", ["home", "held"])
+@pytest.mark.parametrize("padding", [None, 50_000, 64_000], ids=["home", "short", "held"])
 async def test_who_asks_and_asks_and_takes_nothing_is_cut(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, padding: int | None
 ) -> None:
     monkeypatch.setattr(send, "_STALLED", 0.3)
     async with Index() as index, running(index, tmp_path) as proxy, clients_of(proxy) as clients:
-        path = "/" if what == "home" else proxy.files_path(index.add(wheel("foo", padding=50_000)))
+        path = "/" if padding is None else proxy.files_path(index.add(wheel("foo", padding=padding)))
         for _ in range(3):  # the file is in memory then
             assert (await proxy.get(path)).status == 200
         others, rude = open_now(), await clients.connect()
