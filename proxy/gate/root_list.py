@@ -17,7 +17,7 @@ from typing import BinaryIO
 from packaging.utils import NormalizedName, canonicalize_name
 
 from proxy import telemetry
-from proxy.errors import AssayError, NotYetError, UpstreamGoneError, UpstreamNonsenseError
+from proxy.errors import AssayError, NotYetError, StorageError, UpstreamGoneError, UpstreamNonsenseError
 from proxy.indexes import Indexes, IndexSettings
 from proxy.policy.judge import is_denied
 from proxy.policy.model import Policy
@@ -79,9 +79,15 @@ class RootList:
             NotYetError: the first edition is still being made.
             AssayError: it cannot be made.
         """
-        edition = await self._usable(view)
-        async with self._spool.reading(edition.spooled[form]) as file:
-            yield Open(file=file, size=edition.spooled[form].size, etag=edition.spooled[form].etag)
+        async with AsyncExitStack() as stack:
+            spooled = (await self._usable(view)).spooled[form]
+            try:
+                file = await stack.enter_async_context(self._spool.reading(spooled))
+            except StorageError:
+                # Removed while it was being opened: a newer edition is in force.
+                spooled = (await self._usable(view)).spooled[form]
+                file = await stack.enter_async_context(self._spool.reading(spooled))
+            yield Open(file=file, size=spooled.size, etag=spooled.etag)
 
     async def close(self) -> None:
         """End a refresh that is under way."""
@@ -131,16 +137,23 @@ class RootList:
             found = [await self._write_index(index, list(writers.values())) for index in self._indexes]
             if not any(found):
                 raise UpstreamGoneError("no index of this proxy has a list of projects")
-            made = {view: await self._edition(view, writer) for view, writer in writers.items()}
-        self._editions |= made
+            unused = await stack.enter_async_context(AsyncExitStack())
+            made = {view: await self._edition(view, writer, unused) for view, writer in writers.items()}
+            old = [self._editions[view] for view in made if view in self._editions]
+            self._editions |= made
+            unused.pop_all()
+            for spooled in (each for edition in old for each in edition.spooled.values()):
+                await self._spool.remove(spooled)
         telemetry.event("root-list-made", projects=max(writer.count for writer in writers.values()))
         return made
 
-    async def _edition(self, view: str, writer: _Writer) -> _Edition:
+    async def _edition(self, view: str, writer: _Writer, unused: AsyncExitStack) -> _Edition:
+        """All formats, finished; removed with `unused`, unless all views' become the lists in force."""
         spooled = {}
         for form, sheet in writer.sheets.items():
             await sheet.append(render_root_tail(form))
             spooled[form] = await self._spool.finish(sheet, f"root-{form.name}-{view}")
+            unused.push_async_callback(self._spool.remove, spooled[form])
         return _Edition(policy=writer.policy.digest, made=self._clock(), spooled=spooled)
 
     async def _write_index(self, index: IndexSettings, writers: Sequence[_Writer]) -> bool:

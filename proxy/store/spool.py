@@ -1,8 +1,9 @@
 """Large documents of our own making, on disk whole or not at all, and gone at the next start.
 
-Owns one directory. A name is replaced in one step; whoever reads the old file keeps it. Nothing here is trusted after a
-restart: the directory is emptied, since what is spooled can be made again. Written through aiofiles: one writer, pieces
-of 64 KiB and more, no durability to promise; `blobs`, which has all of these to care for, says why it does not.
+Owns one directory. What is finished never changes: a newer document stands beside it, under a name of its own, until
+the older is removed, and whoever reads it then keeps it. Nothing here is trusted after a restart: the directory is
+emptied, since what is spooled can be made again. Written through aiofiles: one writer, pieces of 64 KiB and more, no
+durability to promise; `blobs`, which has all of these to care for, says why it does not.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Sheet:
         return self._path.open("wb")
 
     async def finish(self, place: Path) -> Spooled:
-        """Close, and put in its place.
+        """Close, and put in its place, where nothing is.
 
         Raises:
             StorageError: the disk does not take it.
@@ -129,12 +130,18 @@ class Spool:
             await sheet.abandon()
 
     async def finish(self, sheet: Sheet, name: str) -> Spooled:
-        """Put a sheet in its place, replacing what was there.
+        """A document by that name, beside earlier ones: who knows one of those reads what he was told of it.
 
         Raises:
             StorageError: the disk does not take it.
         """
-        return await sheet.finish(self._directory / name)
+        self._count += 1
+        return await sheet.finish(self._directory / f"{name}-{self._count}")
+
+    async def remove(self, spooled: Spooled) -> None:
+        """Forget a document; one that cannot be removed goes at the next start."""
+        with suppress(OSError):
+            await aiofiles.os.unlink(spooled.path)
 
     @asynccontextmanager
     async def reading(self, spooled: Spooled) -> AsyncIterator[BinaryIO]:

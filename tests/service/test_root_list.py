@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from proxy.errors import StorageError
 from proxy.policy.document import load_policy
+from proxy.store.spool import Sheet, Spool, Spooled
 from tests.world.distributions import wheel
 from tests.world.index import Index
 from tests.world.proxy import JSON, Running, configured, running
@@ -122,3 +124,40 @@ async def test_a_list_over_the_limit_is_refused(tmp_path: Path) -> None:
             body = b"<!DOCTYPE html><body>" + b'<a href="/simple/foo/">foo</a>' * 1000
             index.serve("/simple/", Answer(body=body, headers={"Content-Type": "text/html"}))
             assert (await proxy.get("/simple/")).status == 502
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_while_a_newer_list_takes_its_place_the_old_one_is_whole_and_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    finish, one_is_there, go_on = Spool.finish, asyncio.Event(), asyncio.Event()
+
+    async def stalled(spool: Spool, sheet: Sheet, name: str) -> Spooled:
+        if one_is_there.is_set():
+            await go_on.wait()
+            if fails:
+                raise StorageError("full")
+        finished = await finish(spool, sheet, name)
+        one_is_there.set()
+        return finished
+
+    async with Index() as index, running(index, tmp_path) as proxy:
+        index.add(wheel("foo", "1.0"))
+        before = {kind: await proxy.get("/simple/", {"Accept": kind}) for kind in (JSON, "text/html")}
+        spooled = sorted((tmp_path / "assay" / "spool").iterdir())
+        index.add(wheel("bar-with-a-longer-name", "1.0"))
+        monkeypatch.setattr(Spool, "finish", stalled)
+        proxy.clock.now += timedelta(hours=1)
+        for _ in range(2):  # the first asks for a newer list, and one format of that is finished before the second
+            for kind, old in before.items():
+                now = await proxy.get("/simple/", {"Accept": kind})
+                assert (now.body, now.headers["ETag"]) == (old.body, old.headers["ETag"])
+            await asyncio.wait_for(one_is_there.wait(), 30)
+        go_on.set()
+        await asyncio.gather(proxy.assembly.roots._refreshing or asyncio.sleep(0), return_exceptions=True)
+        left = sorted((tmp_path / "assay" / "spool").iterdir())
+        if fails:
+            assert left == spooled, "nothing stays of what was not finished"
+        else:
+            assert set(await names(proxy)) == {"foo", "bar-with-a-longer-name"}
+            assert (len(left), set(left) & set(spooled)) == (len(spooled), set()), "the old one is removed"
