@@ -42,11 +42,7 @@ class Requests(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """For a scrape."""
-        counted = CounterMetricFamily(
-            "assay_requests",
-            "Requests by route and outcome: a class of status, 403, or aborted",
-            labels=("route", "outcome"),
-        )
+        counted, durations, sizes = families = _families()
         routes: dict[str, _Series] = {}
         for (route, outcome), series in tuple(self._series.items()):
             counted.add_metric((route, outcome), sum(series.buckets))
@@ -54,18 +50,23 @@ class Requests(Collector):
             total.buckets = [mine + more for mine, more in zip(total.buckets, series.buckets, strict=True)]
             total.seconds += series.seconds
             total.sent += series.sent
-        yield counted
-        yield from self._by_route(routes)
-
-    def _by_route(self, routes: dict[str, _Series]) -> Iterator[Metric]:
-        durations = HistogramMetricFamily(
-            "assay_request_seconds", "From the request's head to the last byte of its answer", labels=("route",)
-        )
-        sizes = CounterMetricFamily("assay_sent_bytes", "Bytes of bodies of completed answers", labels=("route",))
         names = [*(str(float(bound)) for bound in self.bounds), "+Inf"]
         for route, total in routes.items():
             reached = [sum(total.buckets[: place + 1]) for place in range(len(names))]
             durations.add_metric((route,), list(zip(names, reached, strict=True)), total.seconds)
             sizes.add_metric((route,), total.sent)
-        yield durations
-        yield sizes
+        yield from families
+
+    def describe(self) -> Iterator[Metric]:
+        """What there is before anything is counted, so that the registry knows its names."""
+        yield from _families()
+
+
+def _families() -> tuple[CounterMetricFamily, HistogramMetricFamily, CounterMetricFamily]:
+    outcomes = "Requests by route and outcome: a class of status, 403, or aborted"
+    durations = "From the request's head to the last byte of its answer"
+    return (
+        CounterMetricFamily("assay_requests", outcomes, labels=("route", "outcome")),
+        HistogramMetricFamily("assay_request_seconds", durations, labels=("route",)),
+        CounterMetricFamily("assay_sent_bytes", "Bytes of bodies of completed answers", labels=("route",)),
+    )

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from proxy.telemetry import metrics
+from proxy.telemetry.requests import Requests
 from proxy.web.routes import _LABELS
 from tests.deploy.tools import CHART, documents, documents_of, only, run
 
@@ -29,8 +30,10 @@ def known() -> dict[str, set[str]]:
     # A registry tells the labels of metrics that have no sample yet through its collectors alone.
     for collector in metrics.REGISTRY._collector_to_names:
         names = set(getattr(collector, "_labelnames", ()))
+        families = collector.describe() if isinstance(collector, Requests) else ()
+        several = {each.name: set(getattr(each, "_labelnames", ())) for each in families}
         for metric in metrics.REGISTRY._collector_to_names[collector]:
-            found[metric] = names
+            found[metric] = next((labels for name, labels in several.items() if metric.startswith(name)), names)
     return found
 
 
