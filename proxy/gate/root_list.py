@@ -17,7 +17,7 @@ from typing import BinaryIO
 from packaging.utils import NormalizedName, canonicalize_name
 
 from proxy import telemetry
-from proxy.errors import AssayError, NotYetError, UpstreamGoneError, UpstreamNonsenseError
+from proxy.errors import AssayError, NotYetError, StorageError, UpstreamGoneError, UpstreamNonsenseError
 from proxy.indexes import Indexes, IndexSettings
 from proxy.policy.judge import is_denied
 from proxy.policy.model import Policy
@@ -79,9 +79,21 @@ class RootList:
             NotYetError: the first edition is still being made.
             AssayError: it cannot be made.
         """
-        edition = await self._usable(view)
-        async with self._spool.reading(edition.spooled[form]) as file:
-            yield Open(file=file, size=edition.spooled[form].size, etag=edition.spooled[form].etag)
+        async with AsyncExitStack() as stack:
+            yield await self._opened(view, form, stack)
+
+    async def _opened(self, view: str, form: Format, stack: AsyncExitStack) -> Open:
+        while True:
+            edition = await self._usable(view)
+            spooled = edition.spooled[form]
+            try:
+                file = await stack.enter_async_context(self._spool.reading(spooled))
+            except StorageError:
+                if self._editions.get(view) is edition:
+                    raise
+                # There was a newer one before it was open.
+            else:
+                return Open(file=file, size=spooled.size, etag=spooled.etag)
 
     async def close(self) -> None:
         """End a refresh that is under way."""
@@ -131,16 +143,22 @@ class RootList:
             found = [await self._write_index(index, list(writers.values())) for index in self._indexes]
             if not any(found):
                 raise UpstreamGoneError("no index of this proxy has a list of projects")
-            made = {view: await self._edition(view, writer) for view, writer in writers.items()}
+            made = {view: await self._edition(view, writer, stack) for view, writer in writers.items()}
+            stack.pop_all()  # all are finished: none is to be undone
+        before = [self._editions[view] for view in made if view in self._editions]
         self._editions |= made
+        for edition in before:
+            for spooled in edition.spooled.values():
+                await self._spool.remove(spooled)
         telemetry.event("root-list-made", projects=max(writer.count for writer in writers.values()))
         return made
 
-    async def _edition(self, view: str, writer: _Writer) -> _Edition:
+    async def _edition(self, view: str, writer: _Writer, undo: AsyncExitStack) -> _Edition:
         spooled = {}
         for form, sheet in writer.sheets.items():
             await sheet.append(render_root_tail(form))
             spooled[form] = await self._spool.finish(sheet, f"root-{form.name}-{view}")
+            undo.push_async_callback(self._spool.remove, spooled[form])
         return _Edition(policy=writer.policy.digest, made=self._clock(), spooled=spooled)
 
     async def _write_index(self, index: IndexSettings, writers: Sequence[_Writer]) -> bool:

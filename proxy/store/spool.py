@@ -1,6 +1,7 @@
 """Large documents of our own making, on disk whole or not at all, and gone at the next start.
 
-Owns one directory. A name is replaced in one step; whoever reads the old file keeps it. Nothing here is trusted after a
+Owns one directory. No document takes the place of another, so that none is sent with another's length and validator: a
+newer one has a path of its own, and the older is removed; whoever reads it keeps it. Nothing here is trusted after a
 restart: the directory is emptied, since what is spooled can be made again. Written through aiofiles: one writer, pieces
 of 64 KiB and more, no durability to promise; `blobs`, which has all of these to care for, says why it does not.
 """
@@ -129,12 +130,18 @@ class Spool:
             await sheet.abandon()
 
     async def finish(self, sheet: Sheet, name: str) -> Spooled:
-        """Put a sheet in its place, replacing what was there.
+        """Put a sheet in a place of its own.
 
         Raises:
             StorageError: the disk does not take it.
         """
-        return await sheet.finish(self._directory / name)
+        self._count += 1
+        return await sheet.finish(self._directory / f"{name}-{self._count}")
+
+    async def remove(self, spooled: Spooled) -> None:
+        """Let go of a document that there is a newer one of."""
+        with suppress(OSError):
+            await aiofiles.os.unlink(spooled.path)
 
     @asynccontextmanager
     async def reading(self, spooled: Spooled) -> AsyncIterator[BinaryIO]:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from proxy.policy.document import load_policy
+from proxy.simple.negotiate import Format
+from proxy.store.spool import Spool, Spooled
 from tests.world.distributions import wheel
 from tests.world.index import Index
 from tests.world.proxy import JSON, Running, configured, running
@@ -58,6 +63,29 @@ async def test_a_reloaded_policy_is_obeyed_by_the_next_request(tmp_path: Path) -
         assert await names(proxy) == ["denied", "foo"]
         proxy.assembly.gate.policy = load_policy(DENIES, "policy.toml")
         assert await names(proxy) == ["foo"]
+
+
+async def test_a_list_of_which_there_is_a_newer_one_before_it_is_open_is_not_cut_to_the_old_ones_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Index() as index, running(index, tmp_path) as proxy:
+        index.add(wheel("foo", "1.0"))
+        assert await names(proxy) == ["foo"]
+        plain = Spool.reading
+
+        @asynccontextmanager
+        async def late(spool: Spool, spooled: Spooled) -> AsyncIterator[BinaryIO]:
+            monkeypatch.undo()
+            index.add(wheel("bar", "1.0"))
+            proxy.clock.now += timedelta(minutes=11)
+            while "bar" not in await names(proxy):  # noqa: ASYNC110 - the old list is served meanwhile
+                await asyncio.sleep(0.01)
+            async with plain(spool, spooled) as file:
+                yield file
+
+        monkeypatch.setattr(Spool, "reading", late)
+        assert sorted(await names(proxy)) == ["bar", "foo"]
+        assert len(list((tmp_path / "assay" / "spool").iterdir())) == len(Format), "and nothing of the old one is left"
 
 
 async def test_who_asks_after_a_reload_is_not_answered_by_a_list_begun_before_it(tmp_path: Path) -> None:
