@@ -52,7 +52,7 @@ class Wheels:
         self._records = records
         self._facts: OrderedDict[_Key, dict[str, str]] = OrderedDict()
         self._news: dict[_Key, int] = {}
-        self._looking: dict[Sha256, asyncio.Task[None]] = {}
+        self._looking: dict[tuple[_Key, Sha256], asyncio.Task[None]] = {}
 
     def news(self, index: IndexSettings, project: NormalizedName) -> int:
         """Grows whenever a wheel turns out to be other than its project's page says."""
@@ -84,10 +84,12 @@ class Wheels:
         digest = file.sha256
         if not is_wheel(file) or digest is None or digest in await self.facts(index, project):
             return
-        if digest not in self._looking:
-            self._looking[digest] = task = asyncio.create_task(self._look(index, project, file, opener))
-            task.add_done_callback(lambda _: self._looking.pop(digest, None))
-        await asyncio.shield(self._looking[digest])
+        # By project too: what one page says of a wheel may be true, and what another says of the same wheel not.
+        what = ((index.name, project), digest)
+        if what not in self._looking:
+            self._looking[what] = task = asyncio.create_task(self._look(index, project, file, opener))
+            task.add_done_callback(lambda _: self._looking.pop(what, None))
+        await asyncio.shield(self._looking[what])
 
     async def read(self, file: File, opener: Opener) -> bytes:
         """A whole, verified wheel's METADATA.

@@ -14,9 +14,11 @@ from functools import partial
 from http import HTTPStatus
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy import telemetry
 from proxy.config import ServerSettings
+from proxy.policy.reasons import printable
 from proxy.telemetry import metrics
 from proxy.web.answers import RETRY_AFTER
 from proxy.web.door import Door
@@ -42,16 +44,26 @@ _LEAVING = 30.0
 """Seconds that a client has to take what was written to him before his connection was closed."""
 _LOOK = 5.0
 """Seconds between two looks for connections that are closed and do not end."""
+_LONGEST = 200
+"""Characters of what aiohttp says of a request that is none."""
 DRAIN = 1.0
 """Seconds during which a server that is to stop says so on ``/readyz`` and still accepts: load balancers ask."""
 
 
-class _AbortedOnPurpose(logging.Filter):
-    """`send` has logged what it cut; aiohttp would add a traceback."""
+class _NoFaultOfOurs(logging.Filter):
+    """What aiohttp would log with a traceback: what `send` has cut and logged, and requests that are none."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        return not isinstance(error, AbortedError)
+        match record.exc_info[1] if record.exc_info else None:
+            case AbortedError():
+                return False
+            case HttpProcessingError() as error:
+                # Anybody can send such, over and over: a line each, as for any request.
+                client = record.args[0] if isinstance(record.args, tuple) and record.args else None
+                telemetry.event("request-malformed", client=client, error=printable(error.message, _LONGEST))
+                return False
+            case _:
+                return True
 
 
 class _Punctual(web.Server):
@@ -154,7 +166,7 @@ async def listening(
         ConfigurationError: the address cannot be listened on, or the certificate cannot be used.
     """
     logger = logging.getLogger("assay.http")
-    logger.addFilter(_AbortedOnPurpose())
+    logger.addFilter(_NoFaultOfOurs())
     room = Room(_seats(settings.max_connections), lambda address: is_trusted(address, settings))
     server = _Punctual(handler, logger, room, settings)
     certificate = None if settings.tls is None else Certificate(settings.tls)

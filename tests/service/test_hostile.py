@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -92,6 +93,27 @@ async def test_what_is_no_request_is_refused_and_the_connection_with_it(tmp_path
         assert len(statuses(answer)) <= 1
         assert index.count("/simple/foo/") == 0
         assert statuses(await said(proxy, b"GET /healthz HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")) == [200]
+
+
+async def test_what_is_no_request_is_a_line_of_the_log_and_no_traceback(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with Index() as index, running(index, tmp_path) as proxy:
+        head = b"GET /healthz HTTP/1.1\r\n" + HOST
+        await said(proxy, head + b"\r\n" + head + b"X\x1b[31m\r\n\r\n")
+        (line,) = [record for record in caplog.records if record.getMessage() == "request-malformed"]
+        assert line.__dict__["fields"]["client"] == "127.0.0.1"
+        assert str(line.__dict__["fields"]["error"]).isprintable()
+        assert not [record for record in caplog.records if record.exc_info]
+
+        # The twin: a fault of ours is told with all that is known of it.
+        def broken(*_: object) -> None:
+            raise ZeroDivisionError("ours")
+
+        monkeypatch.setattr("proxy.web.server.paced", broken)
+        await said(proxy, head + b"Connection: close\r\n\r\n")
+        assert [record for record in caplog.records if record.exc_info and record.name == "assay.http"]
 
 
 async def test_a_request_with_a_body_is_one_request(tmp_path: Path) -> None:

@@ -1,0 +1,63 @@
+"""A wheel is looked at for each project that lists it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from typing import BinaryIO, cast
+
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from proxy.gate.wheels import Wheels
+from proxy.indexes import IndexSettings
+from proxy.ports import Records
+from proxy.simple.model import CoreMetadata, Distribution, File, Kind, Sha256
+from tests.world.distributions import wheel
+
+INDEX = IndexSettings.model_validate({"name": "test", "url": "https://index.example/simple/"})
+BUILT = wheel("foo")
+
+
+class Nothing:
+    """Records that are always empty."""
+
+    async def get(self, _key: str) -> bytes | None:
+        return None
+
+    async def get_many(self, _keys: Sequence[str]) -> dict[str, bytes]:
+        return {}
+
+    async def put_many(self, _items: Mapping[str, bytes]) -> None:
+        await asyncio.sleep(0)
+
+
+def listed(project: str, metadata: str) -> File:
+    name = f"{project}-1.0-py3-none-any.whl"
+    distribution = Distribution(project=canonicalize_name(project), version=Version("1.0"), kind=Kind.WHEEL)
+    return File(
+        filename=name,
+        url=f"https://index.example/{name}",
+        location=f"index.example/{name}",
+        route=f"index.example/{name}",
+        distribution=distribution,
+        sha256=Sha256(BUILT.sha256),
+        core_metadata=CoreMetadata(sha256=Sha256(metadata)),
+    )
+
+
+async def test_two_projects_with_the_same_bytes_at_once_are_both_looked_at() -> None:
+    wheels = Wheels(records=cast("Records", Nothing()))
+    honest, lying = listed("foo", str(BUILT.metadata_sha256)), listed("bar", hashlib.sha256(b"lie").hexdigest())
+
+    async def opener() -> BinaryIO:
+        return io.BytesIO(BUILT.content)
+
+    names = {file.filename: canonicalize_name(file.filename.partition("-")[0]) for file in (honest, lying)}
+    await asyncio.gather(*(wheels.look(INDEX, names[file.filename], file, opener) for file in (honest, lying)))
+    for file, news in ((honest, 0), (lying, 1)):
+        assert await wheels.own(INDEX, names[file.filename], file) == BUILT.metadata_sha256
+        assert wheels.news(INDEX, names[file.filename]) == news
+        assert wheels.has_seen(INDEX, names[file.filename], file)
