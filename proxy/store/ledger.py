@@ -62,6 +62,8 @@ class SqliteLedger:
         self._database: sqlite3.Connection | None = None
         self._inode = 0
         self._histories: OrderedDict[tuple[str, str], History] = OrderedDict()
+        self._remembered = 0
+        """Facts of all of them."""
 
     async def open(self) -> None:
         """Open the database and check all of it; begin one where the storage directory is fresh.
@@ -170,12 +172,18 @@ class SqliteLedger:
         return kept if kept is not None else self._remember(index, project, self._load(index, project))
 
     def _remember(self, index: str, project: NormalizedName, history: History) -> History:
+        self._forget(index, project)
         self._histories[index, project] = history
-        self._histories.move_to_end((index, project))
-        facts = sum(_facts(kept) for kept in self._histories.values())
-        while facts > _REMEMBERED and len(self._histories) > 1:
-            facts -= _facts(self._histories.popitem(last=False)[1])
+        self._remembered += _facts(history)
+        while self._remembered > _REMEMBERED and len(self._histories) > 1:
+            self._forget(*next(iter(self._histories)))
         return history
+
+    def _forget(self, index: str, project: str) -> History | None:
+        kept = self._histories.pop((index, project), None)
+        if kept is not None:
+            self._remembered -= _facts(kept)
+        return kept
 
     def _load(self, index: str, project: NormalizedName) -> History:
         found = self._db.execute(
@@ -232,7 +240,7 @@ class SqliteLedger:
             raise LedgerError(f"the ledger {self._path} was replaced while it was in use")
         with Transaction(self._db):
             self._write(index, project, changes)
-        kept = self._histories.pop((index, project), None)
+        kept = self._forget(index, project)
         if kept is not None:
             self._remember(index, project, merged(kept, changes))
 
@@ -261,6 +269,7 @@ class SqliteLedger:
     def _import(self, lines: Iterable[str]) -> Imported:
         count = conflicts = 0
         self._histories.clear()
+        self._remembered = 0
         with Transaction(self._db):
             for index, project, changes in ledger_text.read(lines):
                 known = self._load(index, project)

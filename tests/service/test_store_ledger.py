@@ -184,6 +184,27 @@ async def test_histories_in_memory_are_bounded_and_right_all_the_same(
         assert len((await ledger.history("pypi", project)).files) == 4
 
 
+async def test_what_is_remembered_is_counted_and_never_counted_anew(
+    ledger: SqliteLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = 0
+    facts_of = ledger_module._facts
+
+    def counting(history: History) -> int:
+        nonlocal counted
+        counted += 1
+        return facts_of(history)
+
+    monkeypatch.setattr(ledger_module, "_REMEMBERED", 200)
+    monkeypatch.setattr(ledger_module, "_facts", counting)
+    projects = [canonicalize_name(f"p{number}") for number in range(300)]
+    for project in projects:
+        await ledger.history("pypi", project)
+        await ledger.record("pypi", project, Changes(files={f"{project}-{n}": seen() for n in range(3)}))
+    assert ledger._remembered == sum(facts_of(kept) for kept in ledger._histories.values()) <= 200
+    assert counted < 6 * len(projects), "each project costs the same, however many were seen before it"
+
+
 async def test_the_database_and_the_memory_agree_on_what_is_known(
     make: Callable[..., Any], ledger: SqliteLedger, tmp_path: Path
 ) -> None:
