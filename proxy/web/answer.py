@@ -17,7 +17,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
-_PIECE = 128 * 1024
+_PIECE = 64 * 1024
 """Bytes of a body up to which it is copied behind its head, so that both are one packet and one system call; and what
 is handed over at a time beyond that: what a client does not take is buffered for him alone."""
 _SHORT = _PIECE - 8 * 1024
