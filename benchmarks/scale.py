@@ -16,7 +16,7 @@ from benchmarks.report import Table
 PAGES = (100, 1_000, 10_000)
 PROJECTS = (10, 1_000, 30_000)
 TRIES = 3
-IMAGE = servers.HERE.parent / "docs" / "images" / "scaling.svg"
+IMAGE = servers.HERE.parent / "docs" / "scaling.svg"
 
 
 def run(table: Table, root: Path) -> None:

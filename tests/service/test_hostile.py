@@ -98,7 +98,7 @@ async def test_what_is_no_request_is_refused_and_the_connection_with_it(tmp_path
 async def test_what_is_no_request_is_a_line_of_the_log_and_no_traceback(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "assay")
     async with Index() as index, running(index, tmp_path) as proxy:
         head = b"GET /healthz HTTP/1.1\r\n" + HOST
         await said(proxy, head + b"\r\n" + head + b"X\x1b[31m\r\n\r\n")
