@@ -43,8 +43,6 @@ from proxy.simple.filename import possible_projects
 from proxy.simple.model import File, NormalizedName, Project
 from proxy.upstream import Validators
 
-_LONGEST_GRACE = timedelta(minutes=1)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateSettings:
@@ -127,7 +125,7 @@ class Gate:
             if name not in self._flights:
                 self._flights[name] = flight = asyncio.create_task(self._fly(name), name=f"page {name}")
                 flight.add_done_callback(lambda done: self._landed(name, done))
-            if judged is not None and self._is_current(judged, overdue=_grace(judged)):
+            if judged is not None and self._is_current(judged, overdue=judged.grace):
                 return judged
             flight = self._flights[name]
             done, _ = await asyncio.wait({flight}, timeout=patience)
@@ -331,15 +329,6 @@ class Gate:
         if failure is not None:
             raise failure
         raise FileNotListedError(f"no page of this proxy lists {location}")
-
-
-def _grace(judged: Judged) -> timedelta:
-    """How long past its freshness a page is served while one renewal runs in the background.
-
-    A page that is asked for more than once a minute never waits for its index; for one that is not, a minute is no
-    reason to be late. Nothing for a page that is stale already: what it says of itself must be said again.
-    """
-    return timedelta(0) if judged.page.stale else min(_LONGEST_GRACE, judged.page.index.freshness.page / 10)
 
 
 def _project_of(approved: Approved) -> NormalizedName:

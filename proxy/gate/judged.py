@@ -11,7 +11,7 @@ import gzip
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from proxy.gate.pages import Page
 from proxy.policy.verdict import Approved, Withheld
@@ -20,6 +20,7 @@ from proxy.simple.negotiate import Format
 
 _MOST_FORMS = 8
 """Rendered forms kept of one page: a client that invents origins evicts its own."""
+_LONGEST_GRACE = timedelta(minutes=1)
 _OFF_LOOP = 200
 """Files of a page from which on rendering and compressing leave the event loop."""
 
@@ -58,6 +59,15 @@ class Judged:
     def verdicts(self) -> tuple[Approved | Withheld, ...]:
         """All of them, in no order that means anything."""
         return (*self.listed.approved, *self.listed.withheld)
+
+    @property
+    def grace(self) -> timedelta:
+        """How long past its freshness the page is served while one renewal runs in the background.
+
+        A page that is asked for more than once a minute never waits for its index; for one that is not, a minute is no
+        reason to be late. Nothing for a page that is stale already: what it says of itself must be said again.
+        """
+        return timedelta(0) if self.page.stale else min(_LONGEST_GRACE, self.page.index.freshness.page / 10)
 
     def holds(self, *, policy: str, roots: str, now: datetime) -> bool:
         """Whether the verdicts would come out the same now, on the same page."""
