@@ -9,9 +9,10 @@ credentials are only *named* here (an environment variable, a file), never held.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Annotated, Any, Self
 from urllib.parse import SplitResult, urlsplit
@@ -21,6 +22,7 @@ from pydantic import AfterValidator, Field, GetCoreSchemaHandler, model_validato
 from pydantic_core import CoreSchema, core_schema
 
 from proxy.settings import Settings, wrong
+from proxy.simple.filename import possible_projects
 from proxy.units import Duration, Size
 
 _HOST = re.compile(r"(?!-)[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\]", re.ASCII)
@@ -233,9 +235,15 @@ def _any(patterns: Iterable[str], name: str) -> bool:
 
 def hosts(index: IndexSettings) -> frozenset[str]:
     """``host`` or ``host:port`` (lower-case, default ports dropped) that the index's pages may point to."""
-    named = {_host_of(index.url)}
-    plain = index.url.startswith("http:")
-    for entry in index.file_hosts:
+    return _hosts(index.url, index.file_hosts)
+
+
+@lru_cache(maxsize=256)
+def _hosts(url: str, file_hosts: tuple[str, ...]) -> frozenset[str]:
+    """Once for each index: every request that is made or answered asks."""
+    named = {_host_of(url)}
+    plain = url.startswith("http:")
+    for entry in file_hosts:
         host, port = split_host(entry)
         default = port in {None, _HTTPS} or (plain and port == _HTTP)
         named.add(host if default else f"{host}:{port}")
@@ -244,8 +252,7 @@ def hosts(index: IndexSettings) -> frozenset[str]:
 
 def provenance_hosts(index: IndexSettings) -> frozenset[str]:
     """`hosts` and that of `provenance_from`: where provenance, but no file, may be fetched."""
-    further = {_host_of(index.provenance_from)} if index.provenance_from is not None else set()
-    return hosts(index) | further
+    return hosts(index) if index.provenance_from is None else hosts(index) | {_host_of(index.provenance_from)}
 
 
 def _host_of(address: str) -> str:
@@ -279,6 +286,14 @@ class Indexes(tuple[IndexSettings, ...]):
     def owner(self, name: NormalizedName) -> IndexSettings | None:
         """The first index whose patterns cover the name; None: the name is unknown."""
         return next((index for index in self if index.covers(name)), None)
+
+    def could_list(self, location: str) -> Iterator[NormalizedName]:
+        """The projects whose pages could list a file at ``host/path``, most likely first."""
+        host, _, path = location.partition("/")
+        for name in possible_projects(path.rpartition("/")[2]):
+            index = self.owner(name)
+            if index is not None and host.lower() in hosts(index):
+                yield name
 
     def is_catch_all(self, index: IndexSettings) -> bool:
         """Whether it takes every name that nobody else owns: only such an index's unknown names are 404."""

@@ -34,12 +34,11 @@ from proxy.gate.proofs import Proofs
 from proxy.gate.revalidation import Revalidation
 from proxy.gate.turns import Turns
 from proxy.gate.wheels import Opener, Wheels, is_wheel
-from proxy.indexes import Indexes, IndexSettings, hosts
+from proxy.indexes import Indexes, IndexSettings
 from proxy.policy.judge import metadata_from_wheel
 from proxy.policy.model import Policy
 from proxy.policy.verdict import Approved, Withheld
 from proxy.ports import Ledger
-from proxy.simple.filename import possible_projects
 from proxy.simple.model import File, NormalizedName, Project
 from proxy.upstream import Validators
 
@@ -144,6 +143,14 @@ class Gate:
             AssayError: the page that would list it cannot be had now.
         """
         return (await self._find(location))[1]
+
+    def file_at_hand(self, location: str) -> Approved | Withheld | None:
+        """What `file` gives, if that can be said without waiting; else None: nothing is begun."""
+        for name in self._indexes.could_list(location):
+            judged = self.at_hand(name)
+            if judged is None or (verdict := judged.by_location.get(location)) is not None:
+                return None if judged is None else verdict
+        return None
 
     def held(self, approved: Approved) -> bytes | None:
         """The bytes of a file approved just now, if they are in memory and nothing about them is left to be seen."""
@@ -311,12 +318,8 @@ class Gate:
         )
 
     async def _find(self, location: str) -> tuple[Judged, Approved | Withheld]:
-        host, _, path = location.partition("/")
         failure: AssayError | None = None
-        for name in possible_projects(path.rpartition("/")[2]):
-            index = self._indexes.owner(name)
-            if index is None or host.lower() not in hosts(index):
-                continue
+        for name in self._indexes.could_list(location):
             try:
                 judged = await self.page(name)
             except ProjectNotFoundError:

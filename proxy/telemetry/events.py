@@ -69,8 +69,29 @@ def _placed(fields: dict[str, object]) -> dict[str, object]:
     return {key: value for key, value in known.items() if value is not None} | fields
 
 
-def request(*, method: str, path: str, status: int | str, ms: float, client: str | None, user: str | None) -> None:
-    """The event ``request``: as `event`, but that our own stream gathers it with others where nobody else listens."""
+def request(
+    name: str,
+    view: str | None,
+    *,
+    method: str,
+    path: str,
+    status: int | str,
+    ms: float,
+    client: str | None,
+    user: str | None,
+) -> None:
+    """The event ``request``: as `event`, but that our own stream gathers it with others where nobody else listens.
+
+    Args:
+        name: the request's id.
+        view: as in `view`.
+        method: as it was sent.
+        path: without the query.
+        status: of the answer, or what became of it.
+        ms: milliseconds that the answer took.
+        client: his address.
+        user: his name, where names are asked for.
+    """
     _REQUESTS.inc()
     if not _LOG.isEnabledFor(logging.INFO):
         return
@@ -79,8 +100,8 @@ def request(*, method: str, path: str, status: int | str, ms: float, client: str
     if isinstance(channel, Channel) and channel.as_json:
         line = request_line(
             time.time(),
-            request=request_id.get(),
-            view=view.get(),
+            request=name,
+            view=view,
             method=method,
             path=path,
             status=status,
@@ -90,8 +111,9 @@ def request(*, method: str, path: str, status: int | str, ms: float, client: str
         )
         channel.gather(line)
         return
-    fields: dict[str, object] = {"method": method, "path": path, "status": status, "ms": ms, "client": client}
-    _LOG.info("request", extra={"fields": _placed(fields | ({} if user is None else {"user": user}))})
+    fields: dict[str, object] = {"request": name, **({} if view is None else {"view": view})}
+    fields |= {"method": method, "path": path, "status": status, "ms": ms, "client": client}
+    _LOG.info("request", extra={"fields": fields | ({} if user is None else {"user": user})})
 
 
 def log_to(stream: TextIO = sys.stderr, *, level: int = logging.INFO, as_json: bool | None = None) -> None:

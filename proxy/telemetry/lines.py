@@ -63,7 +63,7 @@ def _shown(value: object, *, quote: bool = True) -> str:
 def request_line(
     created: float,
     *,
-    request: str | None,
+    request: str,
     view: str | None,
     method: str,
     path: str,
@@ -73,12 +73,11 @@ def request_line(
     user: str | None,
 ) -> str:
     """What `JsonLines` makes of the event ``request``, in a third of the time: it is the one event that is hot."""
-    whose = f'"request": "{request}", ' if request is not None else ""
-    if view is not None:
-        whose += f'"view": {_text(view)}, '
+    whose = "" if view is None else f'"view": {_text(view)}, '
     return (
-        f'{{"time": "{_instant(created)}", "level": "info", "event": "request", {whose}"method": {_text(method)}, '
-        f'"path": {_text(path)}, "status": {status if type(status) is int else _text(str(status))}, "ms": {ms}, '
+        f'{{"time": "{_instant(created)}", "level": "info", "event": "request", "request": "{request}", {whose}'
+        f'"method": {_text(method)}, "path": {_text(path)}, '
+        f'"status": {status if type(status) is int else _text(str(status))}, "ms": {ms}, '
         f'"client": {"null" if client is None else _text(client)}'
         f"{'' if user is None else f', {_USER}: {_text(user)}'}}}"
     )

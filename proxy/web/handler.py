@@ -7,7 +7,7 @@ resort for faults of our own. All other modules either decide or send.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
 from aiohttp import web
@@ -28,6 +28,8 @@ from proxy.web.spans import ROUTE
 from proxy.web.view import ViewAnswers
 
 _READING = frozenset({"GET", "HEAD"})
+_LONGEST_PATH = 300
+"""Characters of it in the log."""
 
 
 class Handler:
@@ -57,12 +59,45 @@ class Handler:
         self._scrape = scrape
         self._access = access
 
+    def at_once(self, target: str, headers: Mapping[str, str], peer: str | None) -> Answer | None:
+        """The answer to a GET request that nothing needs to be waited for to give; None: it is to be called for.
+
+        Args:
+            target: of the request, as it was sent.
+            headers: case-insensitive.
+            peer: the address of whoever opened the connection.
+        """
+        if self._access is not None or tracing.is_on():
+            return None
+        started = time.monotonic()
+        asked = asked_of(target, self._prefixes)
+        view = self._views[asked.prefix]
+        answer = view.at_once(headers, asked.route)
+        if answer is None:
+            return None
+        name = answer.fields["X-Request-Id"] = telemetry.new_request_id()
+        seconds, status = time.monotonic() - started, answer.status
+        sent = answer.content_length or 0
+        metrics.REQUESTS.count(label_of(asked.route), metrics.status_class(status), seconds, sent)
+        telemetry.request(
+            name,
+            view.named,
+            method="GET",
+            path=target.partition("?")[0][:_LONGEST_PATH],
+            status=status,
+            ms=round(seconds * 1000, 1),
+            client=client_of(headers, peer=peer, settings=self._settings),
+            user=None,
+        )
+        return answer
+
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; never raises but to cut the connection."""
         started = time.monotonic()
         asked = asked_of(request.raw_path, self._prefixes)
         view = self._views[asked.prefix]
-        telemetry.request_id.set(telemetry.new_request_id())
+        name = telemetry.new_request_id()
+        telemetry.request_id.set(name)
         telemetry.view.set(view.named)
         label = label_of(asked.route)
         if tracing.is_on():
@@ -81,8 +116,10 @@ class Handler:
             seconds = time.monotonic() - started
             metrics.REQUESTS.count(label, outcome, seconds, sent)
             telemetry.request(
+                name,
+                view.named,
                 method=request.method,
-                path=request.raw_path.partition("?")[0][:300],
+                path=request.raw_path.partition("?")[0][:_LONGEST_PATH],
                 status=status or outcome,
                 ms=round(seconds * 1000, 1),
                 client=client_of(request.headers, peer=request.remote, settings=self._settings),
@@ -94,7 +131,7 @@ class Handler:
         """The answer, or what went wrong as an answer; in both the request's id."""
         accept = request.headers.get("Accept")
         try:
-            response = self._warm(request, asked, view) or await self._permitted(request, asked, view)
+            response = await self._permitted(request, asked, view)
         except AssayError as error:
             response = response_to(problem_of(error), accept, asked.root)
         except ConnectionError:
@@ -107,10 +144,6 @@ class Handler:
             fields = response.fields if isinstance(response, Answer) else response.headers
             fields["X-Request-Id"] = telemetry.request_id.get() or ""
         return response
-
-    def _warm(self, request: web.BaseRequest, asked: Asked, view: ViewAnswers) -> Answer | None:
-        """A page that is there, where nobody is asked for a name."""
-        return view.warm(request, asked.route) if self._access is None and request.method in _READING else None
 
     async def _permitted(self, request: web.BaseRequest, asked: Asked, view: ViewAnswers) -> web.StreamResponse:
         """The answer to whom it may be given: before that, nothing is looked up and nobody is asked."""

@@ -112,7 +112,7 @@ async def _send_unverified(request: web.BaseRequest, content: Arriving, file: Bi
 
 
 async def _send_verified(request: web.BaseRequest, file: BinaryIO, sha256: Sha256, size: int) -> web.StreamResponse:
-    chosen = _chosen(request, f'"{sha256}"', size)
+    chosen = _chosen(request.headers, f'"{sha256}"', size, request.method)
     if not isinstance(chosen, Piece):
         return chosen
     response = _response(chosen.status, chosen.count, chosen.headers)
@@ -123,9 +123,9 @@ async def _send_verified(request: web.BaseRequest, file: BinaryIO, sha256: Sha25
     return response
 
 
-def send_held(request: web.BaseRequest, sha256: Sha256, body: bytes) -> web.StreamResponse:
+def held(headers: Mapping[str, str], sha256: Sha256, body: bytes, *, method: str = "GET") -> web.StreamResponse:
     """A finished file that is in memory: as `send_stored`, in one write."""
-    chosen = _chosen(request, f'"{sha256}"', len(body))
+    chosen = _chosen(headers, f'"{sha256}"', len(body), method)
     if not isinstance(chosen, Piece):
         return chosen
     whole = chosen.count == len(body)
@@ -143,17 +143,17 @@ class Piece:
     headers: Mapping[str, str]
 
 
-def _chosen(request: web.BaseRequest, etag: str, size: int) -> Piece | web.StreamResponse:
-    """The piece of a verified file that a request asks for, or the answer without one."""
+def _chosen(asked: Mapping[str, str], etag: str, size: int, method: str) -> Piece | web.StreamResponse:
+    """The piece of a verified file that a request's headers ask for, or the answer without one."""
     headers = {"ETag": etag, "Accept-Ranges": "bytes"}
-    if etag_matches(request.headers.get("If-None-Match"), etag):
+    if etag_matches(asked.get("If-None-Match"), etag):
         return Answer(status=HTTPStatus.NOT_MODIFIED, headers={**headers, "Cache-Control": CACHE_CONTROL})
-    asked = request.headers.get("Range")
-    if asked is None or request.method == "HEAD":
+    part = asked.get("Range")
+    if part is None or method == "HEAD":
         # RFC 9110, 14.2: Range is defined for GET alone.
         return Piece(0, size, HTTPStatus.OK, headers)
-    agent = request.headers.get("User-Agent", "")
-    match selected(asked, request.headers.get("If-Range"), etag=etag, size=size, user_agent=agent):
+    agent = asked.get("User-Agent", "")
+    match selected(part, asked.get("If-Range"), etag=etag, size=size, user_agent=agent):
         case Whole():
             return Piece(0, size, HTTPStatus.OK, headers)
         case Part(start=start, count=count):
@@ -199,7 +199,12 @@ async def paced(request: web.BaseRequest, response: web.StreamResponse) -> web.S
     if response.prepared:
         return response
     if isinstance(response, Answer):
-        if response.is_short and request.transport is not None and not request.transport.get_write_buffer_size():
+        if (
+            not response.is_pending
+            and response.is_short
+            and request.transport is not None
+            and not request.transport.get_write_buffer_size()
+        ):
             return response  # it goes out in one write, and aiohttp will not wait for whoever does not read
         await response.prepare(request)
         try:

@@ -10,8 +10,8 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from http import HTTPStatus
+from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -21,6 +21,7 @@ from proxy.config import ServerSettings
 from proxy.policy.reasons import printable
 from proxy.telemetry import metrics
 from proxy.web.answers import RETRY_AFTER
+from proxy.web.connection import AtOnce, Connection
 from proxy.web.door import Door
 from proxy.web.files import obeying
 from proxy.web.handler import Handler
@@ -67,59 +68,45 @@ class _NoFaultOfOurs(logging.Filter):
 
 
 class _Punctual(web.Server):
-    """Cuts connections that bring no whole request in their first seconds, or never end: each would cost a socket."""
+    """Cuts connections that never end, and counts those there are: each costs a socket."""
 
-    def __init__(self, answer: Answer, logger: logging.Logger, room: Room, settings: ServerSettings) -> None:
-        self._silent: set[object] = set()
-        self._seats: dict[object, Seat] = {}
+    def __init__(
+        self, answer: Answer, at_once: AtOnce | None, logger: logging.Logger, room: Room, settings: ServerSettings
+    ) -> None:
         self._leaving: dict[asyncio.Transport, float] = {}
         self._room = room
+        self._at_once = at_once
 
         async def heard(request: web.BaseRequest) -> web.StreamResponse:
-            self._silent.discard(request.protocol)
-            seat = self._seats.get(request.protocol)
-            if seat is not None and seat.reserved:
+            connection = request.protocol
+            if not isinstance(connection, Connection):
+                raise TypeError(f"a request came on {type(connection).__name__}")
+            if (begun := connection.heard()) is not None:
+                return await paced(request, begun)
+            if connection.seat.reserved:
                 return await _reserved(answer, request)
             return await paced(request, await answer(request))
 
-        super().__init__(
-            traced(heard, settings),
-            handler_cancellation=True,
-            keepalive_timeout=_KEEPALIVE,
-            access_log=None,
-            logger=logger,
-            lingering_time=0,
-        )
+        self._settings: dict[str, Any] = {
+            "keepalive_timeout": _KEEPALIVE,
+            "access_log": None,
+            "logger": logger,
+            "lingering_time": 0,
+        }
+        super().__init__(traced(heard, settings), handler_cancellation=True)
 
-    def protocol(self, seat: Seat) -> web.RequestHandler:
+    def protocol(self, seat: Seat) -> Connection:
         """The protocol of a new connection."""
-        protocol = self()
-        self._silent.add(protocol)
-        self._seats[protocol] = seat
-        # Not left to `connection_lost`: of a TLS handshake that fails, the protocol never hears.
-        seat.when_left(partial(self._forget, protocol))
-        seconds = _RESERVED_REQUEST if seat.reserved else _FIRST_REQUEST
-        asyncio.get_running_loop().call_later(seconds, self._look, protocol)
-        return protocol
+        if seat.reserved:
+            return Connection(self, seat, None, patience=_RESERVED_REQUEST, **self._settings)
+        return Connection(self, seat, self._at_once, patience=_FIRST_REQUEST, **self._settings)
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         """The end of a connection."""
         super().connection_lost(handler, exc)
-        if (seat := self._seats.get(handler)) is not None:
-            seat.leave()
+        if isinstance(handler, Connection):
+            handler.seat.leave()
             metrics.CONNECTIONS.set(self._room.taken)
-
-    def _forget(self, protocol: web.RequestHandler) -> None:
-        self._silent.discard(protocol)
-        self._seats.pop(protocol, None)
-
-    def _look(self, protocol: web.RequestHandler) -> None:
-        if protocol not in self._silent:
-            return
-        self._silent.discard(protocol)
-        if protocol.transport is not None:
-            telemetry.event("connection-without-request", client=protocol.transport.get_extra_info("peername"))
-            protocol.transport.abort()
 
     async def see_off(self) -> None:
         """End, for ever, what was closed and is not taken: closing waits for the client to read the rest."""
@@ -168,7 +155,7 @@ async def listening(
     logger = logging.getLogger("assay.http")
     logger.addFilter(_NoFaultOfOurs())
     room = Room(_seats(settings.max_connections), lambda address: is_trusted(address, settings))
-    server = _Punctual(handler, logger, room, settings)
+    server = _Punctual(handler, handler.at_once, logger, room, settings)
     certificate = None if settings.tls is None else Certificate(settings.tls)
     async with obeying(None if certificate is None else certificate.watch):
         context = None if certificate is None else certificate.context

@@ -39,8 +39,8 @@ class _Made:
     """Headers of a 200: these and those of the body."""
     rendered: Rendered
 
-    def answer(self, request: web.BaseRequest) -> Answer:
-        if etag_matches(request.headers.get("If-None-Match"), self.rendered.etag):
+    def answer(self, headers: Mapping[str, str]) -> Answer:
+        if etag_matches(headers.get("If-None-Match"), self.rendered.etag):
             return Answer(status=HTTPStatus.NOT_MODIFIED, headers=dict(self.validated))
         return Answer(body=self.rendered.body, headers=dict(self.headers))
 
@@ -53,6 +53,8 @@ async def project_page(
     Raises:
         AssayError: it cannot be had.
     """
+    if (warm := warm_page(request.headers, route, gate)) is not None:
+        return warm
     judged = await gate.page(route.project)
     form = negotiate(request.headers.get("Accept"), route.format)
     coding = negotiate_coding(request.headers.get("Accept-Encoding"), _CODINGS)
@@ -74,20 +76,19 @@ async def project_page(
     made = _Made(validated=headers, headers=headers | body, rendered=rendered)
     # Neither the clock nor a front proxy's word plays a part in what is kept.
     if not judged.page.stale and not settings.page_max_age and not settings.trusted_proxies:
-        _keep(judged, _words(request, route), made)
-    return made.answer(request)
+        _keep(judged, _words(request.headers, route), made)
+    return made.answer(request.headers)
 
 
-def warm_page(request: web.BaseRequest, route: ProjectPage, gate: Gate) -> Answer | None:
+def warm_page(headers: Mapping[str, str], route: ProjectPage, gate: Gate) -> Answer | None:
     """What `project_page` answers, if the page still holds and was asked for in these very words before."""
     judged = gate.at_hand(route.project)
-    made = None if judged is None else judged.kept.get(_words(request, route))
-    return made.answer(request) if isinstance(made, _Made) else None
+    made = None if judged is None else judged.kept.get(_words(headers, route))
+    return made.answer(headers) if isinstance(made, _Made) else None
 
 
-def _words(request: web.BaseRequest, route: ProjectPage) -> tuple[str | None, ...]:
+def _words(headers: Mapping[str, str], route: ProjectPage) -> tuple[str | None, ...]:
     """All of a request that a page depends on, where only its view, its server and the page itself are given."""
-    headers = request.headers
     return route.format, headers.get("Accept"), headers.get("Accept-Encoding"), headers.get("Host")
 
 

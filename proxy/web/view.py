@@ -6,7 +6,7 @@ may ask, and of which view, was decided before; `/healthz`, `/readyz` and `/metr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from http import HTTPStatus
 
@@ -38,7 +38,7 @@ from proxy.web.routes import (
     Search,
     label_of,
 )
-from proxy.web.send import send_arriving, send_held, send_stored
+from proxy.web.send import held, send_arriving, send_stored
 from proxy.web.simple import project_page, root_page, warm_page
 from proxy.web.trail import Recorder
 
@@ -82,9 +82,26 @@ class ViewAnswers:
         """Name, path, and who may use it."""
         return self._view.settings
 
-    def warm(self, request: web.BaseRequest, route: Route) -> Answer | None:
-        """The answer, if it is a page that is there: nearly all that a proxy is asked for, and nothing of it waits."""
-        return warm_page(request, route, self._gate) if isinstance(route, ProjectPage) else None
+    def at_once(self, headers: Mapping[str, str], route: Route) -> Answer | None:
+        """The answer to GET, if all of it is in memory: most of what a proxy is asked for, and nothing of it waits."""
+        match route:
+            case ProjectPage():
+                return warm_page(headers, route, self._gate)
+            case DistributionFile(location=location):
+                return self._held(headers, location)
+            case _:
+                return None
+
+    def _held(self, headers: Mapping[str, str], location: str) -> Answer | None:
+        """A file that is in memory, where its serving is recorded nowhere but in the request log."""
+        verdict = self._gate.file_at_hand(location) if self._recorder.trail is None else None
+        if not isinstance(verdict, Approved) or _is_exception(verdict) or (body := self._gate.held(verdict)) is None:
+            return None
+        answer = held(headers, digest_of(verdict), body)
+        if not isinstance(answer, Answer):
+            return None
+        metrics.FILES.labels("hit").inc()
+        return answer
 
     async def answer(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
         """The answer.
@@ -141,7 +158,7 @@ class ViewAnswers:
         if (body := self._gate.held(approved)) is not None:
             metrics.FILES.labels("hit").inc()
             await self._recorder.served(request, "file", approved, policy)
-            return send_held(request, digest_of(approved), body)
+            return held(request.headers, digest_of(approved), body, method=request.method)
         async with self._gate.content(approved) as content:
             metrics.FILES.labels("hit" if isinstance(content, Stored) else "miss").inc()
             try:
@@ -179,7 +196,7 @@ class ViewAnswers:
 
 def _tell_exception(approved: Approved) -> None:
     """Say that a pin, a waiver or audit mode let a file through: "logged at each use" (POLICY.md)."""
-    if approved.despite or approved.evidence is None:
+    if _is_exception(approved):
         telemetry.event(
             "file-excepted",
             filename=approved.file.filename,
@@ -188,6 +205,10 @@ def _tell_exception(approved: Approved) -> None:
             despite=[reason.code.value for reason in approved.despite],
             notes=[printable(note) for note in approved.notes],
         )
+
+
+def _is_exception(approved: Approved) -> bool:
+    return bool(approved.despite) or approved.evidence is None
 
 
 def _document(body: bytes, content_type: str) -> web.Response:

@@ -10,9 +10,7 @@ import random
 import resource
 import socket
 import ssl
-from collections.abc import AsyncIterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import web
@@ -21,74 +19,13 @@ from prometheus_client import CollectorRegistry
 from proxy.config import ServerSettings
 from proxy.telemetry import metrics
 from proxy.web import door, room, send, server
+from proxy.web.connection import Connection
 from tests.world.certificates import Authority
 from tests.world.distributions import wheel
 from tests.world.index import Index
-from tests.world.proxy import JSON, Running, configured, running
+from tests.world.proxy import JSON, configured, running
+from tests.world.sockets import END, SECONDS, ask, clients_of
 from tests.world.wire import Reply
-
-SECONDS = 10
-END = b"\r\n\r\n"
-
-
-def ask(path: str, *headers: str) -> bytes:
-    return "\r\n".join((f"GET {path} HTTP/1.1", "Host: 127.0.0.1", *headers)).encode() + END
-
-
-class Client:
-    """One connection from an address of the test's choice (all of 127.0.0.0/8 is this machine)."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    async def get(self, path: str) -> tuple[int, bytes]:
-        """Status and head; 0 for a connection that is cut."""
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            self.writer.write(ask(path))
-            async with asyncio.timeout(SECONDS):
-                head = await self.reader.readuntil(END)
-                length = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length"))
-                await self.reader.readexactly(int(length.split(b":")[1]))
-                return int(head.split(b" ")[1]), head
-        return 0, b""
-
-    async def ended(self) -> bool:
-        """Whether the other side closed it; to be asked where nothing more is to be read."""
-        async with asyncio.timeout(SECONDS):
-            try:
-                return await self.reader.read() == b""
-            except ConnectionError:
-                return True
-
-
-class Clients:
-    """Connections, closed at the end."""
-
-    def __init__(self, proxy: Running) -> None:
-        self._address = urlsplit(proxy.origin)
-        self._writers: list[asyncio.StreamWriter] = []
-
-    async def connect(self, source: str = "127.0.0.1", context: ssl.SSLContext | None = None) -> Client:
-        reader, writer = await asyncio.open_connection(
-            self._address.hostname, self._address.port, local_addr=(source, 0), ssl=context
-        )
-        self._writers.append(writer)
-        return Client(reader, writer)
-
-    async def close(self) -> None:
-        for writer in self._writers:
-            writer.transport.abort()
-        await asyncio.gather(*(writer.wait_closed() for writer in self._writers), return_exceptions=True)
-
-
-@contextlib.asynccontextmanager
-async def clients_of(proxy: Running) -> AsyncIterator[Clients]:
-    clients = Clients(proxy)
-    try:
-        yield clients
-    finally:
-        await clients.close()
 
 
 async def settles(proxy_count: int) -> None:
@@ -197,9 +134,15 @@ async def test_nothing_stays_of_a_connection_however_it_ended(tmp_path: Path) ->
         return web.Response(text="ok")
 
     few = room.Room(2)
-    punctual = server._Punctual(answers, logging.getLogger("test"), few, ServerSettings())
+    punctual = server._Punctual(answers, None, logging.getLogger("test"), few, ServerSettings())
+    made: list[Connection] = []
+
+    def making(seat: room.Seat) -> Connection:
+        made.append(punctual.protocol(seat))
+        return made[-1]
+
     for tls in (None, context):
-        entrance = door.Door(few, punctual.protocol, context=tls, handshake=SECONDS)
+        entrance = door.Door(few, making, context=tls, handshake=SECONDS)
         host, port = await entrance.open("127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(host, port)
         writer.write(ask("/", "Connection: close"))  # to the second, no handshake
@@ -208,7 +151,9 @@ async def test_nothing_stays_of_a_connection_however_it_ended(tmp_path: Path) ->
         writer.close()
         await settles(0)
         entrance.close()
-        assert (punctual._seats, punctual._silent) == ({}, set())
+        assert few.taken == 0
+    assert len(made) == 2
+    assert all(connection._silent.cancelled() for connection in made)
 
 
 async def test_no_descriptor_left_is_a_pause_and_not_an_end(
@@ -300,7 +245,7 @@ async def test_what_is_closed_ends_though_nobody_reads_the_rest(
         raise ConnectionError
 
     few = room.Room(2)
-    punctual = server._Punctual(answers, logging.getLogger("test"), few, ServerSettings())
+    punctual = server._Punctual(answers, None, logging.getLogger("test"), few, ServerSettings())
     entrance = door.Door(few, punctual.protocol, context=None, handshake=1)
     host, port = await entrance.open("127.0.0.1", 0)
     seeing_off = asyncio.create_task(punctual.see_off())

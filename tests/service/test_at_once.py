@@ -1,0 +1,231 @@
+"""What is answered the short way is answered as the long way answers it, and whatever is not for it goes that way."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from proxy.policy.document import load_policy
+from proxy.telemetry import metrics
+from proxy.web import server
+from proxy.web.handler import Handler
+from proxy.web.view import ViewAnswers
+from tests.world.distributions import wheel
+from tests.world.index import Index
+from tests.world.proxy import JSON, Running, running
+from tests.world.sockets import SECONDS, Client, ask, clients_of
+
+CLOSE = "Connection: close"
+VARIES = re.compile(rb"(?:Date|X-Request-Id|Connection): [^\r]*\r\n")
+
+
+@dataclass
+class Ways:
+    """How many requests went the long way."""
+
+    long: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def ways(monkeypatch: pytest.MonkeyPatch) -> Ways:
+    counted, called = Ways(), Handler.__call__
+
+    async def counting(self: Handler, request: web.BaseRequest) -> web.StreamResponse:
+        counted.long.append(f"{request.method} {request.raw_path}")
+        return await called(self, request)
+
+    monkeypatch.setattr(Handler, "__call__", counting)
+    return counted
+
+
+@dataclass
+class Warm:
+    """A proxy that has a page and a file in memory, and somebody who is connected to it."""
+
+    proxy: Running
+    client: Client
+    page: str
+    file: str
+    content: bytes
+
+
+@asynccontextmanager
+async def warm(tmp_path: Path, ways: Ways, *, padding: int = 50_000) -> AsyncIterator[Warm]:
+    async with Index() as index, running(index, tmp_path) as proxy, clients_of(proxy) as clients:
+        listed = index.add(wheel("foo", padding=padding))
+        page, file, client = "/simple/foo/", proxy.files_path(listed), await clients.connect()
+        for path in (file, file, file, page):
+            assert (await client.get(path))[0] == 200
+            await proxy.published(listed)
+        ways.long.clear()
+        yield Warm(proxy, client, page, file, listed.built.content)
+
+
+async def answer(client: Client) -> tuple[bytes, bytes]:
+    """Head and body of the next answer."""
+    async with asyncio.timeout(SECONDS):
+        head = await client.reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"Content-Length: (\d+)", head)
+        return head, await client.reader.readexactly(int(length[1]) if length else 0)
+
+
+@pytest.mark.parametrize("headers", [(), ("Range: bytes=10-19",), ("If-None-Match: *",), (f"Accept: {JSON}",)])
+@pytest.mark.parametrize("what", ["page", "file"])
+async def test_the_short_way_and_the_long_way_give_one_answer(
+    tmp_path: Path, ways: Ways, what: str, headers: tuple[str, ...]
+) -> None:
+    async with warm(tmp_path, ways) as world, clients_of(world.proxy) as clients:
+        path = world.page if what == "page" else world.file
+        if f"Accept: {JSON}" in headers:
+            world.client.writer.write(ask(path, *headers))
+            await answer(world.client)
+        ways.long.clear()
+        world.client.writer.write(ask(path, *headers))
+        short = await answer(world.client)
+        assert ways.long == []
+        other = await clients.connect()
+        other.writer.write(ask(path, *headers, CLOSE))
+        long = await answer(other)
+        assert ways.long == [f"GET {path}"]
+        assert await other.ended()
+        assert (VARIES.sub(b"", short[0]), short[1]) == (VARIES.sub(b"", long[0]), long[1])
+        assert b"X-Request-Id: " in short[0]
+        assert b"Date: " in short[0]
+
+
+async def test_it_is_logged_and_counted_once(tmp_path: Path, ways: Ways, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="assay")
+    async with warm(tmp_path, ways) as world:
+        for path, route, size in ((world.page, "page", None), (world.file, "file", len(world.content))):
+            caplog.clear()
+            before = {name: value(name, route) for name in ("requests_total", "sent_bytes_total")}
+            world.client.writer.write(ask(path))
+            head, body = await answer(world.client)
+            assert ways.long == []
+            (line,) = [record.__dict__["fields"] for record in caplog.records if record.message == "request"]
+            assert line.pop("ms") >= 0
+            name = re.search(rb"X-Request-Id: (\w+)", head)
+            assert name is not None
+            expected = {"method": "GET", "path": path, "status": 200, "client": "127.0.0.1"}
+            assert line == {"request": name[1].decode(), **expected}
+            assert value("requests_total", route) == before["requests_total"] + 1
+            assert value("sent_bytes_total", route) == before["sent_bytes_total"] + len(body)
+            assert size in {None, len(body)}
+
+
+def value(name: str, route: str) -> float:
+    labels = {"route": route, **({"outcome": "2xx"} if name == "requests_total" else {})}
+    return metrics.REGISTRY.get_sample_value(f"assay_{name}", labels) or 0.0
+
+
+async def test_requests_that_come_together_or_in_pieces_are_answered_in_order(tmp_path: Path, ways: Ways) -> None:
+    async with warm(tmp_path, ways) as world:
+        client = world.client
+        client.writer.write(ask(world.page) + ask("/nowhere") + ask(world.file) + ask(world.page))
+        answers = [await answer(client) for _ in range(4)]
+        assert [head.split(b" ")[1] for head, _ in answers] == [b"200", b"404", b"200", b"200"]
+        assert answers[2][1] == world.content
+        assert answers[0][1] == answers[3][1]
+        ways.long.clear()
+        for byte in ask(world.page):
+            client.writer.write(bytes([byte]))
+            await asyncio.sleep(0)
+        assert (await answer(client))[1] == answers[0][1]
+        # One and a half, then the other half.
+        both = ask(world.page) + ask(world.file)
+        client.writer.write(both[:-10])
+        assert (await answer(client))[1] == answers[0][1]
+        client.writer.write(both[-10:])
+        assert (await answer(client))[1] == world.content
+        assert ways.long == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (b"POST {} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", b"405"),
+        (b"HEAD {} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", b"200"),
+        (b"GET {} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 3\r\n\r\nabc", b"200"),
+        (b"GET {} HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"200"),
+        (b"GET {} HTTP/1.0\r\nHost: 127.0.0.1\r\nConnection: keep-alive\r\n\r\n", b"200"),
+        (b"GET {} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", b"200"),
+        (b"GET {} HTTP/9.9\r\n\r\n", b"400"),
+    ],
+    ids=["post", "head", "body", "chunked", "old", "upgrade", "malformed"],
+)
+async def test_whatever_is_not_a_plain_get_goes_the_long_way(
+    tmp_path: Path, ways: Ways, asked: bytes, expected: bytes
+) -> None:
+    async with warm(tmp_path, ways) as world:
+        world.client.writer.write(asked.replace(b"{}", world.page.encode()))
+        async with asyncio.timeout(SECONDS):
+            head = await world.client.reader.readuntil(b"\r\n\r\n")
+        assert head.split(b" ")[1] == expected
+        assert len(ways.long) == (expected != b"400")
+
+
+async def test_a_fault_on_the_short_way_is_answered_and_told_by_the_long_way(
+    tmp_path: Path, ways: Ways, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    async with warm(tmp_path, ways) as world:
+        monkeypatch.setattr(ViewAnswers, "at_once", fails)
+        assert (await world.client.get(world.page))[0] == 200
+        assert ways.long == [f"GET {world.page}"]
+
+
+async def test_what_is_withheld_from_now_on_is_not_given_at_once(tmp_path: Path, ways: Ways) -> None:
+    async with warm(tmp_path, ways) as world:
+        gate = world.proxy.assembly.gate
+        assert (await world.client.get(world.file))[0] == 200
+        assert ways.long == []
+        deny = 'version = 1\n[[rules]]\nname = "none"\nprojects = ["*"]\ndeny = "not here"\n'
+        gate.policy = load_policy(deny, "deny.toml")
+        assert (await world.client.get(world.file))[0] == 403
+        assert (await world.client.get(world.page))[0] == 200
+        assert ways.long == [f"GET {world.file}", f"GET {world.page}"]
+
+
+async def test_a_connection_that_is_used_the_short_way_alone_stays_open(
+    tmp_path: Path, ways: Ways, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_KEEPALIVE", 0.5)
+    monkeypatch.setattr(server, "_FIRST_REQUEST", 0.7)
+    async with warm(tmp_path, ways) as world, clients_of(world.proxy) as clients:
+        fresh = await clients.connect()  # whose first request, too, goes the short way
+        for _ in range(8):
+            assert (await fresh.get(world.page))[0] == 200
+            await asyncio.sleep(0.2)
+        assert ways.long == []
+        assert await fresh.ended()  # and then is closed, since it asks no more
+
+
+async def test_what_a_client_does_not_take_at_once_is_sent_as_he_takes_it(tmp_path: Path, ways: Ways) -> None:
+    async with Index() as index, running(index, tmp_path) as proxy, clients_of(proxy) as clients:
+        for number in range(1500):
+            index.add(wheel("many", version=f"1.{number}"))
+        whole = (await proxy.get("/simple/many/", {"Accept": JSON})).body
+        assert len(json.loads(whole)["files"]) == 1500
+        client = await clients.connect()
+        client.writer.write(ask("/simple/many/", f"Accept: {JSON}"))
+        assert (await answer(client))[1] == whole
+        ways.long.clear()
+        times = 40  # more than the kernel takes for him
+        for _ in range(times):
+            client.writer.write(ask("/simple/many/", f"Accept: {JSON}"))
+            await asyncio.sleep(0.01)
+        for _ in range(times):
+            assert (await answer(client))[1] == whole
+        assert 0 < len(ways.long) < times
+        client.writer.write(ask("/simple/many/", f"Accept: {JSON}"))
+        assert (await answer(client))[1] == whole
