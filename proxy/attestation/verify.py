@@ -25,6 +25,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
@@ -51,6 +52,8 @@ from proxy.evidence import Attestation, Attested, Claims, Evidence, Forged, Slsa
 from proxy.simple.model import File
 
 _PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
+_SIGNERS: Final = 64
+"""Leaves remembered, of at most 16 kB (`limits.CERTIFICATE_BYTES`)."""
 
 
 def verify(provenance: bytes, file: File, roots: Sequence[TrustRoot]) -> Evidence:
@@ -155,8 +158,8 @@ def _verify(
 
 def _check_consistency(signed: SignedStatement, publisher: PublisherBlock | None, file: File) -> _Consistent:
     # (3): Verify the signing certificate against the Sigstore X.509 profile, and its claims against the index's.
-    certificate = load_certificate(signed.certificate)
-    claims = identity.read_claims(certificate)
+    signer = _signer(signed.certificate)
+    certificate, claims = signer.certificate, signer.claims
     if publisher is not None and not isinstance(publisher, UnknownPublisher):
         identity.compare(publisher, claims)
     # (7): Verify the envelope's signature against the signing certificate's public key.
@@ -175,11 +178,33 @@ def _check_consistency(signed: SignedStatement, publisher: PublisherBlock | None
     check_body(entry, signed)
     return _Consistent(
         certificate=certificate,
-        fingerprint=hashlib.sha256(signed.certificate).hexdigest(),
+        fingerprint=signer.fingerprint,
         claims=claims,
         statement=statement,
         entry=entry,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Signer:
+    """What a leaf says by itself."""
+
+    certificate: SigningCertificate
+    claims: Claims
+    fingerprint: str
+
+
+@lru_cache(maxsize=_SIGNERS)
+def _signer(der: bytes) -> _Signer:
+    """Read once for all files that it signed, which are one release's; a refusal is not remembered.
+
+    Raises:
+        Broken: no leaf by Sigstore's profile, or it contradicts itself.
+        Unknown: of a name that cannot be compared.
+    """
+    certificate = load_certificate(der)
+    claims = identity.read_claims(certificate)
+    return _Signer(certificate=certificate, claims=claims, fingerprint=hashlib.sha256(der).hexdigest())
 
 
 def _check_signature(certificate: SigningCertificate, signed: SignedStatement) -> None:
