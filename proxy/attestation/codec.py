@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from datetime import datetime
 from functools import lru_cache
@@ -33,6 +33,11 @@ SCHEMA: Final = 1
 VERIFIER: Final = f"1+sigstore-{version('sigstore')}"
 """Raise the first number whenever a check is added or changes: what was verified by fewer is verified again."""
 _LONGEST: Final = 4 << 20
+
+_ATTESTATION: Final = dict.fromkeys(one.name for one in fields(Attestation))
+_CLAIMS: Final = dict.fromkeys(one.name for one in fields(Claims))
+_SLSA: Final = dict.fromkeys(one.name for one in fields(Slsa))
+"""Names of fields, in order."""
 
 _Value = TypeVar("_Value")
 
@@ -73,13 +78,19 @@ def _plain(evidence: Evidence) -> dict[str, Any]:
 
 
 def _attestation(attestation: Attestation) -> dict[str, Any]:
-    made = {one.name: getattr(attestation, one.name) for one in fields(Attestation)}
-    made["claims"] = {one.name: getattr(attestation.claims, one.name) for one in fields(Claims)}
+    made = {name: getattr(attestation, name) for name in _ATTESTATION}
+    made["claims"] = _plain_claims(attestation.claims)
     if attestation.slsa is not None:
-        made["slsa"] = {one.name: getattr(attestation.slsa, one.name) for one in fields(Slsa)}
+        made["slsa"] = {name: getattr(attestation.slsa, name) for name in _SLSA}
     for key in ("integrated_time", "not_before", "not_after"):
         made[key] = made[key].isoformat()
     return made
+
+
+@lru_cache(maxsize=256)
+def _plain_claims(claims: Claims) -> dict[str, str | None]:
+    """Once for all files of a release, which come one after another; nobody changes it."""
+    return {name: getattr(claims, name) for name in _CLAIMS}
 
 
 def decode_evidence(raw: bytes) -> Evidence | None:
@@ -143,20 +154,20 @@ def _time(of: dict[str, Any], key: str) -> datetime:
 
 
 def _read(content: Any) -> Attestation:  # noqa: ANN401 - hostile JSON
-    if type(content) is not dict or content.keys() != {one.name for one in fields(Attestation)}:
+    if type(content) is not dict or content.keys() != _ATTESTATION.keys():
         raise KeyError("attestation")
     slsa = content["slsa"]
     return Attestation(
         trust_root=intern(_take(content, "trust_root", str)),
         bundle=_take(content, "bundle", int),
         predicate_type=intern(_take(content, "predicate_type", str)),
-        claims=_shared(_claims(_take(content, "claims", dict))),
+        claims=_claims(_take(content, "claims", dict)),
         integrated_time=_time(content, "integrated_time"),
         log_index=_take(content, "log_index", int),
         certificate=_shared(_take(content, "certificate", str)),
         not_before=_time(content, "not_before"),
         not_after=_time(content, "not_after"),
-        slsa=None if slsa is None else _shared(Slsa(**_optional_texts(slsa, Slsa))),
+        slsa=None if slsa is None else _shared(Slsa(**_texts_or_none(slsa, _SLSA))),
         subject=_take(content, "subject", str),
         material=_shared(_texts(content, "material")),
     )
@@ -169,17 +180,25 @@ def _shared(value: _Value) -> _Value:
 
 
 def _claims(content: dict[str, Any]) -> Claims:
-    texts = _optional_texts(content, Claims)
+    if content.keys() != _CLAIMS.keys():
+        raise KeyError("claims")
+    return _claims_of(tuple(content[name] for name in _CLAIMS))
+
+
+@lru_cache(maxsize=4096)
+def _claims_of(values: tuple[Any, ...]) -> Claims:
+    """Checked, made and kept once for all files of a release. A value that cannot be hashed is a TypeError, too."""
+    texts = _texts_or_none(dict(zip(_CLAIMS, values, strict=True)), _CLAIMS)
     kind = texts.pop("kind")
     for key in ("issuer", "san"):
-        _take(content, key, str)
+        _take(texts, key, str)
     return Claims(kind=None if kind is None else PublisherKind(kind), **texts)
 
 
-def _optional_texts(content: Any, kind: type) -> dict[str, Any]:  # noqa: ANN401 - hostile JSON
-    """All fields of `kind`, no others, each a text or null."""
-    if type(content) is not dict or content.keys() != {one.name for one in fields(kind)}:
-        raise KeyError(kind.__name__)
+def _texts_or_none(content: Any, names: Mapping[str, None]) -> dict[str, Any]:  # noqa: ANN401 - hostile JSON
+    """All of `names`, no others, each a text or null."""
+    if type(content) is not dict or content.keys() != names.keys():
+        raise KeyError("fields")
     if not all(value is None or type(value) is str for value in content.values()):
-        raise TypeError(kind.__name__)
+        raise TypeError("fields")
     return dict(content)

@@ -14,6 +14,7 @@ import json
 from base64 import b64encode
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from proxy.attestation import limits
@@ -163,6 +164,7 @@ def check_body(entry: LogEntry, attestation: SignedStatement) -> None:
         raise Broken("log entry body", "an envelope hash by sha256", envelope_hash)
 
 
+@lru_cache(maxsize=64)
 def _verifier(der: bytes) -> str:
     """The certificate as the log keeps it: base64 of its PEM (RFC 7468: lines of 64)."""
     text = b64encode(der).decode()

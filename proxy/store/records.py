@@ -7,7 +7,8 @@ key, time and value, so that a torn or swapped row is noticed, removed, and miss
 
 One thread owns the database and closes it (six reader threads took 246 MB on the defaults). Least recently stored goes
 first, and a value that is read is stored again at most hourly: least-recently-used would write on each read, 202 µs
-against 22. The limit is enforced after each write, since diskcache by itself lets large values run over it.
+against 22. The limit is enforced after each write: diskcache by itself lets large values run over it, and looks, with
+four statements, after each value.
 
 A record is only a cache. A disk that fails is said once, and asked again after a while; a database that is no database
 any more is set aside, said loudly, and begun anew.
@@ -42,7 +43,7 @@ _LARGEST_SHARE = 4
 """A value that takes more than this part of the limit would push out everything else."""
 _SETTINGS = {
     "eviction_policy": "least-recently-stored",
-    "cull_limit": 100,
+    "cull_limit": 0,
     "statistics": 0,
     "tag_index": 0,
     "sqlite_mmap_size": 0,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+from functools import lru_cache
 
 import aiohttp
 from aiohttp.abc import ResolveResult
@@ -100,6 +101,7 @@ class NoLinkLocal(aiohttp.ThreadedResolver):
         return allowed
 
 
+@lru_cache(maxsize=1024)
 def is_link_local(host: str) -> bool:
     """Whether `host` is a literal link-local address (RFC 3927, RFC 4291), IPv4-mapped ones included."""
     try:

@@ -14,9 +14,10 @@ import asyncio
 import ssl
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from http import HTTPStatus
 
 import aiohttp
@@ -38,7 +39,7 @@ from proxy.upstream.answers import (
 )
 from proxy.upstream.authorities import authorities
 from proxy.upstream.credentials import Authorizations
-from proxy.upstream.measuring import measuring
+from proxy.upstream.measuring import Exchange
 from proxy.upstream.pacing import PATIENCE, Pacing
 
 PAGE_ACCEPT = (
@@ -50,6 +51,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
 _CODINGS = frozenset({"gzip", "deflate"})
 """Content codings that are asked for, and decoded; anything else would be taken for the page itself."""
+_ACCEPTED = ", ".join(sorted(_CODINGS))
 _CHUNK = 256 * 1024
 
 
@@ -138,7 +140,6 @@ class Upstream:
                 happy_eyeballs_delay=0.25,
             ),
             headers={"User-Agent": "assay-proxy"},
-            trace_configs=[measuring()],
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             read_bufsize=_CHUNK,
@@ -179,9 +180,10 @@ class Upstream:
     async def _fetched(
         self, index: IndexSettings, url: str, *, headers: Mapping[str, str], limit: int, patience: float = PATIENCE
     ) -> Fetched | Nothing:
+        target = permitted(index, url)
         return await self._pacing.retrying(
-            host_of(permitted(index, url)),
-            lambda: self._document(index, url, headers=headers, limit=limit),
+            host_of(target),
+            lambda: self._document(index, url, target, headers=headers, limit=limit),
             patience,
         )
 
@@ -196,7 +198,7 @@ class Upstream:
         headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
         if start:
             headers["Range"] = f"bytes={start}-"
-        async with self._response(index, url, headers) as response:
+        async with await self._response(index, url, permitted(index, url), headers) as response:
             if response.status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
                 raise UpstreamGoneError(f"{shown(url)}: the index lists this file and answers {response.status}")
             begins, length = extent(response, start)
@@ -216,7 +218,9 @@ class Upstream:
             UpstreamError: anything that is neither a list, a 304 nor a 404.
         """
         headers = {"Accept": PAGE_ACCEPT, **validators.headers()}
-        async with self._response(index, index.url, headers, decode=True) as response:
+        async with await self._response(
+            index, index.url, permitted(index, index.url), headers, decode=True
+        ) as response:
             match response.status:
                 case HTTPStatus.OK:
                     yield Contents(
@@ -234,11 +238,14 @@ class Upstream:
                     raise UpstreamNonsenseError(f"{index.url} answered {status} to a request for the list of projects")
 
     async def _document(
-        self, index: IndexSettings, url: str, *, headers: Mapping[str, str], limit: int
+        self, index: IndexSettings, url: str, target: URL, *, headers: Mapping[str, str], limit: int
     ) -> Fetched | Nothing:
         total = index.limits.timeouts.total.total_seconds()
         try:
-            async with asyncio.timeout(total), self._response(index, url, headers, decode=True) as response:
+            async with (
+                asyncio.timeout(total),
+                await self._response(index, url, target, headers, decode=True) as response,
+            ):
                 match response.status:
                     case HTTPStatus.OK:
                         return Fetched(
@@ -259,59 +266,86 @@ class Upstream:
         except TimeoutError as error:
             raise UpstreamUnavailableError(f"{shown(url)} did not answer within {total:.0f} s") from error
 
-    @asynccontextmanager
     async def _response(
-        self, index: IndexSettings, url: str, headers: Mapping[str, str], *, decode: bool = False
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The response after redirects; only 2xx, 304, 404 and 410 come through, anything else is raised."""
-        if self._session is None:
-            raise RuntimeError("Upstream.start was not awaited")
-        async with AsyncExitStack() as stack:
-            target = permitted(index, url)
-            for _ in range(_MOST_REDIRECTS + 1):
-                try:
-                    response = await stack.enter_async_context(
-                        self._session.get(
-                            target,
-                            headers={
-                                **({"Accept-Encoding": ", ".join(sorted(_CODINGS))} if decode else {}),
-                                **headers,
-                                **self._authorizations.headers(index, target),
-                            },
-                            allow_redirects=False,
-                            auto_decompress=decode,
-                            proxy=index.proxy or self._proxy_for(target),
-                            ssl=self._contexts.get(index.name, True),
-                            timeout=_timeout(index),
-                        )
-                    )
-                except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-                    raise as_upstream_error(error, url) from error
+        self, index: IndexSettings, url: str, target: URL, headers: Mapping[str, str], *, decode: bool = False
+    ) -> aiohttp.ClientResponse:
+        """The response after redirects, to be left; only 2xx, 304, 404 and 410 come through, anything else is raised.
+
+        Args:
+            index: on whose behalf.
+            url: as the index gave it, for messages.
+            target: the same, if the index may use it.
+            headers: of the request.
+            decode: whether the body is wanted without its content coding.
+        """
+        for _ in range(_MOST_REDIRECTS + 1):
+            response = await self._request(index, url, target, headers, decode=decode)
+            try:
                 if response.status not in _REDIRECTS:
                     refuse_failure(response, url)
                     if decode:
                         refuse_coding(response, url, _CODINGS)
-                    yield response
-                    return
+                    return response
                 target = redirected(index, target, response)
-                telemetry.event("redirect-followed", index=index.name, to=shown(str(target)))
-                await stack.aclose()
-            raise UpstreamNonsenseError(f"{shown(url)} redirects more than {_MOST_REDIRECTS} times")
+            except BaseException:
+                await _leave(response)
+                raise
+            await _leave(response)
+            telemetry.event("redirect-followed", index=index.name, to=shown(str(target)))
+        raise UpstreamNonsenseError(f"{shown(url)} redirects more than {_MOST_REDIRECTS} times")
+
+    async def _request(
+        self, index: IndexSettings, url: str, target: URL, headers: Mapping[str, str], *, decode: bool
+    ) -> aiohttp.ClientResponse:
+        """One request, and whatever answers it."""
+        if self._session is None:
+            raise RuntimeError("Upstream.start was not awaited")
+        timeouts = index.limits.timeouts
+        exchange = Exchange("GET", target)
+        try:
+            response = await self._session.request(
+                "GET",
+                target,
+                headers={
+                    **({"Accept-Encoding": _ACCEPTED} if decode else {}),
+                    **headers,
+                    **self._authorizations.headers(index, target),
+                },
+                allow_redirects=False,
+                auto_decompress=decode,
+                proxy=index.proxy or self._proxy_for(target),
+                ssl=self._contexts.get(index.name, True),
+                timeout=_timeout(timeouts.connect.total_seconds(), timeouts.read.total_seconds()),
+            )
+        except BaseException as error:
+            exchange.failed(error)
+            if isinstance(error, aiohttp.ClientError | TimeoutError | OSError | ValueError):
+                raise as_upstream_error(error, url) from error
+            raise
+        exchange.answered(response.status)
+        return response
 
     def _proxy_for(self, target: URL) -> str | None:
         # Public in the module's sources and undocumented; typeshed lacks it. It knows NO_PROXY's forms.
+        if not self._proxies:
+            return None
         bypassed: Callable[[str, Mapping[str, str]], bool] = urllib.request.proxy_bypass_environment  # type: ignore[attr-defined]
         if target.host is None or bypassed(f"{target.host}:{target.port}", self._proxies):
             return None
         return self._proxies.get(target.scheme) or self._proxies.get("all")
 
 
-def _timeout(index: IndexSettings) -> aiohttp.ClientTimeout:
+async def _leave(response: aiohttp.ClientResponse) -> None:
+    async with response:
+        pass
+
+
+@lru_cache(maxsize=64)
+def _timeout(connect: float, read: float) -> aiohttp.ClientTimeout:
     """No total here: a large file on a slow line is no failure. What stalls ends by `sock_read`."""
-    timeouts = index.limits.timeouts
     return aiohttp.ClientTimeout(
         total=None,
         connect=None,
-        sock_connect=timeouts.connect.total_seconds(),
-        sock_read=timeouts.read.total_seconds(),
+        sock_connect=connect,
+        sock_read=read,
     )

@@ -35,8 +35,10 @@ class Authorizations:
     def headers(self, index: IndexSettings, target: URL) -> dict[str, str]:
         """What to send to `target` on behalf of `index`."""
         value = self._values.get(index.name)
+        if value is None:
+            return {}
         own = URL(index.url, encoded=True)
-        if value is None or host_of(target) != host_of(own) or target.scheme != own.scheme:
+        if host_of(target) != host_of(own) or target.scheme != own.scheme:
             return {}
         return {"Authorization": value}
 
