@@ -6,6 +6,7 @@ its owner: at once when it waits for work, since its standard input ends, and wi
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -82,6 +83,8 @@ def main() -> None:
     """Serve standard input and output until either ends."""
     # Whoever waits for a page that is there goes before whoever waits for one that is being verified.
     os.nice(_NICENESS)
+    # What was imported stays: nothing of it needs to be looked through for garbage, over and over (8 % of the work).
+    gc.freeze()
     answers = os.fdopen(os.dup(1), "wb")
     # Nothing else may write into the answers: whatever a library prints goes to the log.
     os.dup2(2, 1)

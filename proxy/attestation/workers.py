@@ -1,9 +1,10 @@
 """Verification off the event loop: worker processes, or one thread where there is one core.
 
-Owns the workers' lives. Jobs are split into batches, batches wait in a bounded queue, each worker takes one at a time.
-A worker that dies is replaced and its batch is given to another once; a batch that kills two workers, or outlasts its
-time, is a failure of ours (`VerificationUnavailableError`), never evidence. Closing, or the death of the proxy however
-sudden, ends every worker.
+Owns the workers' lives. Jobs are split into batches, batches wait in a bounded queue, and each worker has two: one that
+it works on and one that is there when it is done, since the event loop is busiest when there is most to verify. A
+worker that dies is replaced, and what it had is given to its successor; a batch over which two workers died, or that
+outlasts its time, is a failure of ours (`VerificationUnavailableError`), never evidence. Closing, or the death of the
+proxy however sudden, ends every worker.
 
 Light on purpose: only the workers import sigstore. They are started as fresh interpreters and not by `multiprocessing`,
 which imports the entry module again and passes pickles.
@@ -13,11 +14,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final
 
 from proxy import telemetry
 from proxy.attestation import apart, wire
@@ -32,20 +34,22 @@ __all__ = ["BATCH", "Job", "Verifier"]
 BATCH: Final = 20
 """Documents: long enough to make the hop cheap, short enough to spread a page over the workers."""
 _BATCH_BYTES: Final = 8 << 20
+_AHEAD: Final = 2
+"""Batches that a worker has."""
 _TRIES: Final = 2
 _MOST_WORKERS: Final = 4
 _CLOSING_SECONDS: Final = 2.0
 _RESTART_SECONDS: Final = 0.5
 """Before a worker that died at once is started again: a broken installation must not spin."""
 _CLOSING: Final = "the verifier is closing"
-_Work: TypeAlias = Callable[[Sequence[Job], TrustRoots], Awaitable[bytes]]
-"""Takes a batch, gives the answer to it in the language of `wire`; never raises for a reason of the batch's."""
 
 
 @dataclass(slots=True, eq=False)
 class _Batch:
     jobs: Sequence[Job]
     done: asyncio.Future[list[Evidence]]
+    deaths: int = 0
+    """Workers that died over it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -62,20 +66,27 @@ class _Worker:
             self.running = await apart.started("proxy.attestation.worker")
         return self.running
 
-    async def work(self, jobs: Sequence[Job], roots: TrustRoots) -> bytes:
-        """The answer to one batch; raises EOFError or OSError when the worker dies over it."""
+    async def give(self, jobs: Sequence[Job], roots: TrustRoots) -> None:
+        """Send a batch, to be answered after those that were sent before; raises EOFError or OSError when it is dead.
+
+        What the worker does not take yet is buffered: whoever waited for it here would not read what it answers.
+        """
         running = await self.ready()
-        if running.stdin is None or running.stdout is None:
+        if running.stdin is None:
             raise EOFError("a worker without pipes")
         if self.roots is not roots:
             running.stdin.write(wire.frame(wire.encode_roots(roots)))
             self.roots = roots
         running.stdin.write(wire.frame(wire.encode_batch(jobs)))
-        await running.stdin.drain()
-        length = int.from_bytes(await running.stdout.readexactly(wire.LENGTH), "big")
+
+    async def answer(self) -> bytes:
+        """The answer to the oldest batch; raises EOFError or OSError when the worker dies over it."""
+        if self.running is None or self.running.stdout is None:
+            raise EOFError("a worker without pipes")
+        length = int.from_bytes(await self.running.stdout.readexactly(wire.LENGTH), "big")
         if length > wire.LARGEST:
             raise EOFError("a worker's answer is too long")
-        return await running.stdout.readexactly(length)
+        return await self.running.stdout.readexactly(length)
 
     async def end(self, grace: float = 0.0) -> None:
         """Wait `grace` seconds for it to end, then kill it."""
@@ -156,7 +167,7 @@ class Verifier:
             return
         if not self._count:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="verify")
-            self._tasks = [asyncio.create_task(self._run(self._in_thread), name="verify")]
+            self._tasks = [asyncio.create_task(self._run_thread(), name="verify")]
             return
         for worker in self._workers:
             await worker.ready()
@@ -199,42 +210,62 @@ class Verifier:
                 batch.done.cancel()
         return [evidence for one in done for evidence in one]
 
-    async def _run(self, work: _Work) -> None:
+    async def _run_thread(self) -> None:
         while True:
             batch = await self._queue.get()
             if batch.done.done():
                 continue
             try:
-                await self._answer(batch, work)
+                _settle(batch, await self._in_thread(batch.jobs, self._roots))
             except asyncio.CancelledError:
                 _fail(batch, _CLOSING)
                 raise
 
-    async def _answer(self, batch: _Batch, work: _Work) -> None:
-        answer = await work(batch.jobs, self._roots)
-        match wire.decode_answer(answer, len(batch.jobs)):
-            case str(reason):
-                _fail(batch, reason)
-            case evidence:
-                if not batch.done.done():
-                    batch.done.set_result(evidence)
-
     async def _run_worker(self, worker: _Worker) -> None:
-        async def work(jobs: Sequence[Job], roots: TrustRoots) -> bytes:
-            for attempt in range(_TRIES):
+        given, again = deque[_Batch](), deque[_Batch]()
+        try:
+            while True:
                 try:
-                    return await asyncio.wait_for(worker.work(jobs, roots), self._timeout)
+                    await self._give(worker, given, again)
+                    answer = await asyncio.wait_for(worker.answer(), self._timeout)
                 except TimeoutError:
                     await worker.end()
-                    return wire.encode_failure(f"verification took more than {self._timeout:g} seconds")
+                    answer = wire.encode_failure(f"verification took more than {self._timeout:g} seconds")
+                    _settle(given.popleft(), answer)
                 except (EOFError, OSError) as error:
-                    telemetry.warning("verification-worker-died", error=repr(error), attempt=attempt + 1)
+                    # It works in order: the oldest batch is the one that it died over.
+                    given[0].deaths += 1
+                    telemetry.warning("verification-worker-died", error=repr(error), attempt=given[0].deaths)
                     await worker.end(_CLOSING_SECONDS)
-                    if attempt:
+                    if given[0].deaths == _TRIES:
+                        answer = wire.encode_failure("two verification workers died over the same documents")
+                        _settle(given.popleft(), answer)
                         await asyncio.sleep(_RESTART_SECONDS)
-            return wire.encode_failure("two verification workers died over the same documents")
+                else:
+                    _settle(given.popleft(), answer)
+                    continue
+                # The next worker has read nothing of what this one was given.
+                again.extendleft(reversed(given))
+                given.clear()
+        except asyncio.CancelledError:
+            for batch in (*given, *again):
+                _fail(batch, _CLOSING)
+            raise
 
-        await self._run(work)
+    async def _give(self, worker: _Worker, given: deque[_Batch], again: deque[_Batch]) -> None:
+        """Let the worker have as many batches as it may, and wait for one if it has none."""
+        while len(given) < _AHEAD:
+            if again:
+                batch = again.popleft()
+            elif not given:
+                batch = await self._queue.get()
+            elif self._queue.empty():
+                return
+            else:
+                batch = self._queue.get_nowait()
+            if not batch.done.done():
+                given.append(batch)
+                await worker.give(batch.jobs, self._roots)
 
     async def _in_thread(self, jobs: Sequence[Job], roots: TrustRoots) -> bytes:
         def run() -> bytes:
@@ -266,6 +297,16 @@ def _split(jobs: Sequence[Job], workers: int) -> list[list[Job]]:
         batches[-1].append(job)
         weight += len(job.provenance)
     return batches
+
+
+def _settle(batch: _Batch, answer: bytes) -> None:
+    """What a worker said of a batch, for whoever waits for it."""
+    match wire.decode_answer(answer, len(batch.jobs)):
+        case str(reason):
+            _fail(batch, reason)
+        case evidence:
+            if not batch.done.done():
+                batch.done.set_result(evidence)
 
 
 def _fail(batch: _Batch, reason: str) -> None:

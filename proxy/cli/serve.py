@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -81,6 +82,9 @@ async def serving(
             shown = f"[{host}]" if ":" in host else host
             origin = f"{'http' if configuration.server.tls is None else 'https'}://{shown}:{port}"
             _announce(origin, assembly, str(configuration.storage.directory))
+            # What is there by now stays: the collector need not look through it whenever it looks through all, which
+            # would hold up everybody who asks.
+            gc.freeze()
             yield origin
 
 

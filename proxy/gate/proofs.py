@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
 from urllib.parse import quote
@@ -49,7 +50,10 @@ from proxy.upstream import PROVENANCE_ACCEPT, Fetched, Upstream
 _AT_ONCE = 24
 """Provenance requests to one index at a time: below what PyPI's front counts as abuse, enough to hide its latency."""
 _BATCH = 100
-"""Documents fetched before their verification begins: the first batch is being verified while the next one comes."""
+"""Documents fetched before their verification begins."""
+_FETCHING = 2
+_MOST_BATCHES = 4
+"""Batches of one page that are being fetched, and in all: others are verified and recorded while the next ones come."""
 
 _PATIENCE = 60.0
 """Seconds that a document may be held back by the index's ``Retry-After``."""
@@ -62,6 +66,18 @@ _Settled = Attested | Unattested | Unverifiable
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Question:
+    """What one page's batches have in common."""
+
+    index: IndexSettings
+    project: NormalizedName
+    history: History
+    fetching: asyncio.Semaphore
+    trouble: list[AssayError] = field(default_factory=list)
+    """What could not be had; after the first nothing new is asked for."""
 
 
 class Proofs:
@@ -110,19 +126,18 @@ class Proofs:
         asked = [file for file in files if _address(index, project, file) or digest_of(file) in history.evidence]
         newest_first = sorted(asked, key=lambda file: file.upload_time or _LONG_AGO, reverse=True)
         batches = [newest_first[start : start + _BATCH] for start in range(0, len(newest_first), _BATCH)]
-        two_at_once = asyncio.Semaphore(2)
-
-        trouble: list[AssayError] = []
+        question = _Question(index=index, project=project, history=history, fetching=asyncio.Semaphore(_FETCHING))
+        in_flight = asyncio.Semaphore(_MOST_BATCHES)
 
         async def run(batch: Sequence[File]) -> dict[FileKey, Proof]:
-            async with two_at_once:
+            async with in_flight:
                 # After a failure nothing new is begun: the index has enough of us, or is not there.
-                return {} if trouble else await self._batch(index, project, batch, history, trouble)
+                return {} if question.trouble else await self._batch(question, batch)
 
         for found in await _all(run(batch) for batch in batches):
             proofs |= found
-        if trouble:
-            raise trouble[0]
+        if question.trouble:
+            raise question.trouble[0]
         return proofs
 
     async def document(self, index: IndexSettings, project: NormalizedName, file: File) -> bytes | None:
@@ -152,14 +167,8 @@ class Proofs:
         await self._verified(index, project, [(file, document)], {key_of(file): before})
         self._doubts.forget((index.name, project))
 
-    async def _batch(
-        self,
-        index: IndexSettings,
-        project: NormalizedName,
-        files: Sequence[File],
-        history: History,
-        trouble: list[AssayError],
-    ) -> dict[FileKey, Proof]:
+    async def _batch(self, question: _Question, files: Sequence[File]) -> dict[FileKey, Proof]:
+        index, project, history = question.index, question.project, question.history
         pointers = await self._documents.pointers(files)
         proofs = await self._remembered.proofs(index, files, pointers)
         missing = [file for file in files if not isinstance(_evidence(proofs, file), _Settled)]
@@ -169,12 +178,13 @@ class Proofs:
             try:
                 if known is not None:
                     return await self._document_again(index, project, file, known)
-                return await self._document(index, project, file, pointers.get(key_of(file)), trouble)
+                return await self._document(index, project, file, pointers.get(key_of(file)), question.trouble)
             except AssayError as error:
-                trouble.append(error)
+                question.trouble.append(error)
                 return error
 
-        fetched = await _all(fetch(file) for file in missing)
+        async with question.fetching:
+            fetched = await _all(fetch(file) for file in missing)
         jobs: list[tuple[File, bytes]] = []
         for file, document in zip(missing, fetched, strict=True):
             if isinstance(document, AssayError) or (document is None and key_of(file) in proofs):

@@ -12,6 +12,11 @@ import aiohttp
 from proxy.errors import UpstreamError, UpstreamNonsenseError, UpstreamRefusedError, UpstreamUnavailableError
 from proxy.upstream.addresses import shown
 
+_GOES_ON = frozenset({
+    HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.NOT_MODIFIED, HTTPStatus.NOT_FOUND, HTTPStatus.GONE,
+})  # fmt: skip
+_PASSES = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+
 
 def refuse_failure(response: aiohttp.ClientResponse, url: str) -> None:
     """Let through what a caller can go on with: 200, 206, 304, 404, 410.
@@ -22,24 +27,15 @@ def refuse_failure(response: aiohttp.ClientResponse, url: str) -> None:
         UpstreamNonsenseError: any other status.
     """
     status = response.status
-    if (
-        status in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
-        or status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    ):
+    if status in _GOES_ON:
+        return
+    if status in _PASSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise UpstreamUnavailableError(
             f"{shown(url)} answered {status}", retry_after=_seconds(response.headers.get("Retry-After"))
         )
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS}:
         raise UpstreamRefusedError(f"{shown(url)} answered {status}: the index does not give it to this proxy")
-    expected = {
-        HTTPStatus.OK,
-        HTTPStatus.PARTIAL_CONTENT,
-        HTTPStatus.NOT_MODIFIED,
-        HTTPStatus.NOT_FOUND,
-        HTTPStatus.GONE,
-    }
-    if status not in expected:
-        raise UpstreamNonsenseError(f"{shown(url)} answered {status}")
+    raise UpstreamNonsenseError(f"{shown(url)} answered {status}")
 
 
 def refuse_coding(response: aiohttp.ClientResponse, url: str, known: frozenset[str]) -> None:
@@ -49,7 +45,9 @@ def refuse_coding(response: aiohttp.ClientResponse, url: str, known: frozenset[s
         UpstreamNonsenseError: any other Content-Encoding, several of them included: the body is still encoded, and
             would be read as a page that lists nothing.
     """
-    coding = ", ".join(response.headers.getall("Content-Encoding", ())).strip().lower()
+    if "Content-Encoding" not in response.headers:
+        return
+    coding = ", ".join(response.headers.getall("Content-Encoding")).strip().lower()
     if coding not in known | {"", "identity"}:
         raise UpstreamNonsenseError(f"{shown(url)} answers in a content coding that was not asked for")
 
@@ -84,6 +82,13 @@ async def read_whole(response: aiohttp.ClientResponse, url: str, limit: int) -> 
         UpstreamNonsenseError: more than `limit` bytes, counted after decompression.
         UpstreamUnavailableError: it broke off.
     """
+    length = response.content_length
+    if length is not None and length <= limit and "Content-Encoding" not in response.headers:
+        # aiohttp reads no further than that.
+        try:
+            return await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise as_upstream_error(error, url) from error
     body = bytearray()
     async for chunk in chunks_of(response, url):
         body += chunk

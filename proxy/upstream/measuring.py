@@ -7,12 +7,19 @@ is decided elsewhere.
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 
+from prometheus_client import Counter, Histogram
 from yarl import URL
 
 from proxy.telemetry import tracing
 from proxy.telemetry.metrics import UPSTREAM, UPSTREAM_SECONDS, status_class
 from proxy.upstream.addresses import host_of
+
+
+@lru_cache(maxsize=1024)
+def _series(host: str, outcome: str) -> tuple[Histogram, Counter]:
+    return UPSTREAM_SECONDS.labels(host), UPSTREAM.labels(host, outcome)
 
 
 class Exchange:
@@ -27,8 +34,9 @@ class Exchange:
 
     def answered(self, status: int) -> None:
         """The head is there."""
-        UPSTREAM_SECONDS.labels(self._host).observe(time.monotonic() - self._started)
-        UPSTREAM.labels(self._host, status_class(status)).inc()
+        seconds, count = _series(self._host, status_class(status))
+        seconds.observe(time.monotonic() - self._started)
+        count.inc()
         self._span.note(status=status)
         self._span.end()
 

@@ -164,6 +164,54 @@ async def test_documents_that_kill_every_worker_are_our_failure_and_nothing_hang
     await verifier.close()
 
 
+_DEADLY = """
+import sys
+sys.path[:] = sys.argv[3:]
+from proxy.attestation import worker
+harmless = worker.answer
+def answer(jobs, roots):
+    if any(job.filename.startswith("killer") for job in jobs):
+        raise SystemExit(3)
+    return harmless(jobs, roots)
+worker.answer = answer
+worker.main()
+"""
+
+
+async def test_what_waits_in_a_worker_behind_what_kills_it_is_not_blamed(
+    sigstore: PrivateSigstore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(apart, "_BOOT", _DEADLY)
+    verifier = Verifier(roots_of(sigstore), settings(1))
+    await verifier.start()
+    good = jobs(sigstore, 4)
+    killer = [replace(good[0], filename="killer-1.0.tar.gz")]
+    first, second, third = await asyncio.gather(
+        verifier.verify(killer), verifier.verify(good), verifier.verify(good), return_exceptions=True
+    )
+    assert isinstance(first, VerificationUnavailableError)
+    assert "two verification workers died" in str(first)
+    for found in (second, third):
+        assert isinstance(found, list)
+        check(list(found), 4)
+    assert caplog.messages.count("verification-worker-died") == 2
+    await verifier.close()
+
+
+async def test_batches_longer_than_pipes_hold_are_given_ahead_and_answered(sigstore: PrivateSigstore) -> None:
+    verifier = Verifier(roots_of(sigstore), settings(1))
+    await verifier.start()
+    asked = jobs(sigstore, 4)
+    # 6 MB a batch: it is buffered here while the worker answers the one before.
+    long = [replace(job, provenance=b'{"version": 1, "%s": 2' % (b"x" * 300_000)) for job in asked * 5]
+    async with asyncio.timeout(60):
+        many = await asyncio.gather(*(verifier.verify(long + asked) for _ in range(6)))
+    for found in many:
+        assert all(isinstance(one, Forged) for one in found[:20])
+        check(list(found[20:]), 4)
+    await verifier.close()
+
+
 async def test_a_worker_that_doesnt_answer_in_time_is_replaced(sigstore: PrivateSigstore) -> None:
     verifier = Verifier(roots_of(sigstore), settings(1))
     await verifier.start()
