@@ -74,7 +74,7 @@ def refresh_all(roots: TrustRoots, refreshers: Sequence[Refresher]) -> tuple[Tru
     failures = []
     for refresher in refreshers:
         try:
-            roots = roots.renewed(refresher.refresh_now(roots.named[refresher.name]))
+            roots = roots.renewed(refresher.refresh(roots.named[refresher.name]))
         except RefreshError as error:
             failures.append(str(error))
     return roots, tuple(failures)

@@ -1,11 +1,10 @@
 """Renewing a bundled trust root by TUF, in the background, with the last good one kept.
 
 Owns a directory of its own (`<state>/trust/<name>`, 0700) and the one place where verification's material comes from
-the network. Nothing waits for it: who refreshes calls `refresh` from a task and replaces the roots when there is a new
-one.
+the network. It blocks, and so runs apart (`refreshing`, asked by `renewer`) or for a command.
 
 - The chain of trust starts at the TUF root that comes with Assay, never at one found on disk.
-- What was fetched once is proven again whenever it is read back: `last_good` follows the signatures from our TUF root
+- What was fetched once is proven again whenever it is read back: `proven` follows the signatures from our TUF root
   to the stored file, so that a stale or edited copy does not win. (Only their expiry is passed over: an old signed
   root is better than an older bundled one.)
 - A root that doesn't parse, or from which no keys load, is not taken.
@@ -15,7 +14,6 @@ Reading, in order: the TUF specification 1.0 section 5 (client workflow), `tuf.n
 
 from __future__ import annotations
 
-import asyncio
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,7 +28,6 @@ from tuf.ngclient.config import UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater
 
-from proxy import telemetry
 from proxy.attestation.keys import load_keys
 from proxy.attestation.renewer import REPOSITORIES
 from proxy.attestation.roots import TrustRoot, bundled, check_content
@@ -63,21 +60,8 @@ class Refresher:
     anchor: bytes | None = None
     """The first TUF root.json; None: the one that comes with Assay."""
 
-    async def refresh(self, root: TrustRoot) -> TrustRoot | None:
-        """`root` as it is now upstream, off the event loop.
-
-        Returns:
-            A root with new content; the same content with a new `obtained` when nothing changed; None when it could not
-            be renewed, which is logged.
-        """
-        try:
-            return await asyncio.to_thread(self.refresh_now, root)
-        except RefreshError as error:
-            telemetry.warning("trust-root-not-renewed", root=self.name, error=str(error))
-            return None
-
-    def refresh_now(self, root: TrustRoot) -> TrustRoot:
-        """As `refresh`, blocking.
+    def refresh(self, root: TrustRoot) -> TrustRoot:
+        """`root` as it is now upstream: with new content, or with the same and a new `obtained`. Blocking.
 
         Raises:
             RefreshError: it could not be renewed.
@@ -112,20 +96,8 @@ class Refresher:
     def _anchor(self) -> bytes:
         return bundled(self.name, "root.json") if self.anchor is None else self.anchor
 
-    def last_good(self) -> TrustRoot | None:
-        """The root as last renewed, proven again from our own TUF root without the network. Blocking.
-
-        Returns:
-            None when there is none, or none that can be proven, which is logged.
-        """
-        try:
-            return self.proven()
-        except RefreshError as error:
-            telemetry.warning("trust-root-not-proven", root=self.name, directory=str(self.directory), error=str(error))
-            return None
-
     def proven(self) -> TrustRoot | None:
-        """As `last_good`; None where there is nothing.
+        """The root as last renewed, proven again from our own TUF root without the network; None where there is none.
 
         Raises:
             RefreshError: what is there cannot be proven.

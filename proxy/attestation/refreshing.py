@@ -28,7 +28,7 @@ def answer(question: dict[str, str]) -> dict[str, Any]:
         match question["action"]:
             case "refresh":
                 # Only content, time and source of what comes back count: name and issuers are the asker's.
-                return _said(refresher.refresh_now(TrustRoot(name=refresher.name, content=b"")))
+                return _said(refresher.refresh(TrustRoot(name=refresher.name, content=b"")))
             case "prove":
                 found = refresher.proven()
                 return {"none": True} if found is None else _said(found)

@@ -147,7 +147,7 @@ def load_roots(settings: TrustSettings, base_directory: Path, *, renewed: Iterab
     Args:
         settings: of the whole `[trust]` table.
         base_directory: where relative paths start.
-        renewed: bundled roots as last refreshed (`refresh.last_good`); others are passed over.
+        renewed: bundled roots as last refreshed (`refresh.Refresher.proven`); others are passed over.
 
     Raises:
         ConfigurationError: a file can't be read, or is no trusted root.

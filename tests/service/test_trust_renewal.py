@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from proxy.attestation.refresh import Refresher
+from proxy.attestation.refresh import Refresher, RefreshError
 from proxy.attestation.roots import TrustRoot
 from proxy.attestation.settings import TrustSettings
 from proxy.gate.renewal import renew_for_ever
@@ -28,6 +29,23 @@ publishers = "any"
 """
 
 
+@dataclass
+class InThread:
+    """A renewer whose repository is here: `RenewerApart` asks one over the network."""
+
+    refresher: Refresher
+
+    @property
+    def name(self) -> str:
+        return self.refresher.name
+
+    async def refresh(self, root: TrustRoot) -> TrustRoot | None:
+        try:
+            return await asyncio.to_thread(self.refresher.refresh, root)
+        except RefreshError:
+            return None
+
+
 async def renewed_once(proxy: Running, refresher: Refresher, settings: TrustSettings) -> None:
     """One turn of the timer."""
     turned = asyncio.Event()
@@ -38,7 +56,7 @@ async def renewed_once(proxy: Running, refresher: Refresher, settings: TrustSett
         await asyncio.Event().wait()
 
     task = asyncio.create_task(
-        renew_for_ever(proxy.assembly.verifier, [refresher], settings, lambda: datetime.now(UTC), pause)
+        renew_for_ever(proxy.assembly.verifier, [InThread(refresher)], settings, lambda: datetime.now(UTC), pause)
     )
     await turned.wait()
     task.cancel()

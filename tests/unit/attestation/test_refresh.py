@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import threading
-from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -41,55 +39,34 @@ def bundled(sigstore: PrivateSigstore) -> TrustRoot:
     return TrustRoot(name="sigstore", content=sigstore.trusted_root())
 
 
-async def test_a_log_with_a_new_key_is_verified_without_restart_once_the_root_is_renewed(
+def test_a_log_with_a_new_key_is_verified_without_restart_once_the_root_is_renewed(
     sigstore: PrivateSigstore, tuf: TufRepository, refresher: Refresher, bundled: TrustRoot
 ) -> None:
     sigstore.new_rekor_key()
     raw = sigstore.provenance(FILENAME, SHA256)
     assert isinstance(verify(raw, listed(), [bundled]), Unverifiable)
     tuf.publish(sigstore.trusted_root())
-    renewed = await refresher.refresh(bundled)
-    assert renewed is not None
+    renewed = refresher.refresh(bundled)
     assert renewed.content == sigstore.trusted_root()
     assert isinstance(verify(raw, listed(), [renewed]), Attested)
 
 
-async def test_a_root_found_unchanged_is_known_to_be_current(refresher: Refresher, bundled: TrustRoot) -> None:
+def test_a_root_found_unchanged_is_known_to_be_current(refresher: Refresher, bundled: TrustRoot) -> None:
     before = datetime.now(UTC)
-    renewed = await refresher.refresh(bundled)
-    assert renewed is not None
+    renewed = refresher.refresh(bundled)
     assert renewed.content == bundled.content
     assert renewed.obtained >= before
 
 
-async def test_a_repository_that_cant_be_reached_changes_nothing(
-    tuf: TufRepository, refresher: Refresher, bundled: TrustRoot, caplog: pytest.LogCaptureFixture
+def test_a_repository_that_cant_be_reached_changes_nothing(
+    tuf: TufRepository, refresher: Refresher, bundled: TrustRoot
 ) -> None:
     tuf.down = True
-    assert await refresher.refresh(bundled) is None
-    assert [record.getMessage() for record in caplog.records] == ["trust-root-not-renewed"]
-    assert await asyncio.to_thread(refresher.last_good) is None
+    with pytest.raises(RefreshError, match="sigstore from"):
+        refresher.refresh(bundled)
+    assert refresher.proven() is None
     tuf.down = False
-    assert await refresher.refresh(bundled) is not None
-
-
-async def test_a_refresh_holds_up_nobody(refresher: Refresher, bundled: TrustRoot, tuf: TufRepository) -> None:
-    """The loop goes on while the repository doesn't answer."""
-    asked, answer = threading.Event(), threading.Event()
-
-    def slow(url: str) -> Iterable[bytes]:
-        asked.set()
-        assert answer.wait(30)
-        return tuf.fetch(url)
-
-    stalled = Refresher(
-        name="sigstore", directory=refresher.directory, url=TufRepository.URL, fetch=slow, anchor=tuf.anchor
-    )
-    task = asyncio.create_task(stalled.refresh(bundled))
-    assert await asyncio.to_thread(asked.wait, 30)
-    assert not task.done()
-    answer.set()
-    assert await task is not None
+    assert refresher.refresh(bundled).content == bundled.content
 
 
 def forge_target(tuf: TufRepository) -> None:
@@ -128,14 +105,15 @@ def test_what_isnt_signed_or_isnt_a_root_is_not_taken(
     assert callable(forge)
     forge(tuf)
     with pytest.raises(RefreshError):
-        refresher.refresh_now(bundled)
-    assert refresher.last_good() is None
+        refresher.refresh(bundled)
+    with suppress(RefreshError):
+        assert refresher.proven() is None
 
 
 def test_the_control_of_those_forgeries_is_taken(tuf: TufRepository, refresher: Refresher, bundled: TrustRoot) -> None:
     tuf.rotate_root()
     tuf.publish(PrivateSigstore(seed=9).trusted_root())
-    assert refresher.refresh_now(bundled).content == PrivateSigstore(seed=9).trusted_root()
+    assert refresher.refresh(bundled).content == PrivateSigstore(seed=9).trusted_root()
 
 
 # -- the last good root -----------------------------------------------------------------------------------------------
@@ -146,9 +124,9 @@ def test_the_last_good_root_is_read_back_without_the_network(
 ) -> None:
     tuf.rotate_root()
     tuf.publish(PrivateSigstore(seed=9).trusted_root())
-    refresher.refresh_now(bundled)
+    refresher.refresh(bundled)
     asked = len(tuf.asked)
-    kept = refresher.last_good()
+    kept = refresher.proven()
     assert kept is not None
     assert kept.content == PrivateSigstore(seed=9).trusted_root()
     assert datetime.now(UTC) - kept.obtained < timedelta(minutes=1)
@@ -159,25 +137,25 @@ def test_the_last_good_root_outlives_the_repositorys_signatures(
     tuf: TufRepository, refresher: Refresher, bundled: TrustRoot
 ) -> None:
     """An old signed root is better than an older bundled one: expiry concerns refreshing, not keeping."""
-    refresher.refresh_now(bundled)
+    refresher.refresh(bundled)
     tuf.expires = datetime.now(UTC) - timedelta(days=1)
     content = PrivateSigstore(seed=9).trusted_root()
     tuf.publish(content)
     (refresher.directory / "targets.json").write_bytes(tuf.files[f"{TufRepository.URL}/2.targets.json"])
     (refresher.directory / TARGET).write_bytes(content)
-    kept = refresher.last_good()
+    kept = refresher.proven()
     assert kept is not None
     assert kept.content == content
 
 
 @pytest.mark.parametrize("file", [TARGET, "targets.json", "root_history/2.root.json"])
 def test_an_edited_copy_on_disk_wins_nothing(
-    file: str, tuf: TufRepository, refresher: Refresher, bundled: TrustRoot, caplog: pytest.LogCaptureFixture
+    file: str, tuf: TufRepository, refresher: Refresher, bundled: TrustRoot
 ) -> None:
     tuf.rotate_root()
     tuf.publish(PrivateSigstore(seed=9).trusted_root())
-    refresher.refresh_now(bundled)
-    assert refresher.last_good() is not None
+    refresher.refresh(bundled)
+    assert refresher.proven() is not None
     thief = TufRepository(PrivateSigstore(seed=8).trusted_root())
     thief.rotate_root()
     thief.publish(PrivateSigstore(seed=8).trusted_root())
@@ -187,24 +165,25 @@ def test_an_edited_copy_on_disk_wins_nothing(
         "root_history/2.root.json": thief.files[f"{TufRepository.URL}/2.root.json"],
     }[file]
     (refresher.directory / file).write_bytes(forged)
-    assert refresher.last_good() is None
-    assert [record.getMessage() for record in caplog.records] == ["trust-root-not-proven"]
+    with pytest.raises(RefreshError):
+        refresher.proven()
 
 
 def test_a_directory_that_others_can_write_to_is_not_believed(
     tuf: TufRepository, refresher: Refresher, bundled: TrustRoot
 ) -> None:
-    refresher.refresh_now(bundled)
-    assert refresher.last_good() is not None
+    refresher.refresh(bundled)
+    assert refresher.proven() is not None
     assert tuf.asked
     refresher.directory.chmod(0o777)
-    assert refresher.last_good() is None
+    with pytest.raises(RefreshError, match="writable by others"):
+        refresher.proven()
 
 
 def test_the_directory_is_ours_alone(refresher: Refresher, bundled: TrustRoot) -> None:
     old = os.umask(0)
     try:
-        refresher.refresh_now(bundled)
+        refresher.refresh(bundled)
     finally:
         os.umask(old)
     assert refresher.directory.stat().st_mode & 0o777 == 0o700
