@@ -10,25 +10,34 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
+from collections.abc import Sequence
 from typing import Final
 
 _BOOT: Final = """
 import sys
-sys.path[:] = sys.argv[3:]
+owner, module, without, *sys.path[:] = sys.argv[1:]
+if without:
+    import warnings
+    sys.modules.update(dict.fromkeys(without.split(",")))
+    warnings.filterwarnings("ignore", "Unable to find acceptable character detection")
 from proxy.attestation.watch import begin
-begin(int(sys.argv[1]))
+begin(int(owner))
 import importlib
-importlib.import_module(sys.argv[2]).main()
+importlib.import_module(module).main()
 """
 
 
-async def started(module: str) -> Process:
+async def started(module: str, without: Sequence[str] = ()) -> Process:
     """A process that runs `main` of a module, with pipes; it ends soon after this one does.
+
+    Args:
+        module: its name.
+        without: modules that libraries import where they can, and do without where they cannot.
 
     Raises:
         OSError: none can be started.
     """
     # -P: the working directory is no place to import from; the same path as ours is.
     path = [entry for entry in sys.path if entry]
-    command = [sys.executable, "-P", "-c", _BOOT, str(os.getpid()), module, *path]
+    command = [sys.executable, "-P", "-c", _BOOT, str(os.getpid()), module, ",".join(without), *path]
     return await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)

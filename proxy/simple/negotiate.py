@@ -91,6 +91,9 @@ def _weight_of(offer: Format, ranges: dict[str, float]) -> float:
 def negotiate_coding(accept_encoding: str | None, offered: Sequence[str]) -> str:
     """The content coding for an answer: one of `offered`, the server's favourite first, or ``identity``.
 
+    ``*`` stands for the last one, which all understand.
+
+
     No header means identity: RFC 9110 section 12.5.3 would allow any, but whoever sends none may understand none.
     """
     chosen = _coding if len(accept_encoding or "") <= _REMEMBERED else _coding.__wrapped__
@@ -104,10 +107,10 @@ def _coding(accept_encoding: str | None, offered: tuple[str, ...]) -> str:
         return "identity"
     if "x-gzip" in weights:  # "A recipient SHOULD consider x-gzip to be equivalent to gzip" (section 8.4.1.3)
         weights.setdefault("gzip", weights["x-gzip"])
-    default = weights.get("*", 0.0)
     best, best_weight = "identity", weights.get("identity", 0.0)
     for coding in offered:
-        weight = weights.get(coding, default)
+        # "*" is written by those who think of gzip.
+        weight = weights.get(coding, weights.get("*", 0.0) if coding == offered[-1] else 0.0)
         if weight > best_weight or (weight == best_weight > 0 and best == "identity"):
             best, best_weight = coding, weight
     return best

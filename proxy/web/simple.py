@@ -17,13 +17,13 @@ from proxy.config import ServerSettings
 from proxy.gate import Gate, Judged
 from proxy.gate.judged import Rendered
 from proxy.gate.root_list import RootList
+from proxy.simple.coding import CODINGS
 from proxy.simple.negotiate import etag_matches, negotiate, negotiate_coding
 from proxy.web.answer import Answer
 from proxy.web.origin import origin_of
 from proxy.web.routes import ProjectPage
 from proxy.web.send import send_spooled
 
-_CODINGS = ("gzip",)
 _MOST_WORDS = 32
 _LONGEST_WORDS = 1024
 """Characters."""
@@ -57,7 +57,7 @@ async def project_page(
         return warm
     judged = await gate.page(route.project)
     form = negotiate(request.headers.get("Accept"), route.format)
-    coding = negotiate_coding(request.headers.get("Accept-Encoding"), _CODINGS)
+    coding = negotiate_coding(request.headers.get("Accept-Encoding"), CODINGS)
     origin = origin_of(request.headers, peer=request.remote, tls=request.secure, settings=settings)
     rendered = await judged.rendered(form, None if origin is None else f"{origin}{prefix}", coding)
     headers = {

@@ -166,7 +166,7 @@ async def test_documents_that_kill_every_worker_are_our_failure_and_nothing_hang
 
 _DEADLY = """
 import sys
-sys.path[:] = sys.argv[3:]
+sys.path[:] = sys.argv[4:]
 from proxy.attestation import worker
 harmless = worker.answer
 def answer(jobs, roots):
@@ -278,6 +278,15 @@ async def test_closing_fails_those_who_wait_and_ends_the_workers(count: int, sig
 async def test_a_verifier_that_was_never_started_says_so(sigstore: PrivateSigstore) -> None:
     with pytest.raises(VerificationUnavailableError, match="not running"):
         await Verifier(roots_of(sigstore), settings(1)).verify(jobs(sigstore, 1))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc which libraries a process has loaded")
+async def test_a_worker_has_not_loaded_what_it_never_needs(one_worker: Verifier, sigstore: PrivateSigstore) -> None:
+    check(list(await one_worker.verify(jobs(sigstore, 4))), 4)
+    (pid,) = pids(one_worker)
+    maps = await asyncio.to_thread(Path(f"/proc/{pid}/maps").read_text)
+    assert "pydantic_core" in maps
+    assert [name for name in ("charset_normalizer", "zstd") if name in maps] == []
 
 
 async def test_a_worker_ignores_the_terminals_interrupt(one_worker: Verifier, sigstore: PrivateSigstore) -> None:

@@ -1,0 +1,34 @@
+"""A page in a content coding is the page, the same bytes each time."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.simple.coding import CODINGS, encoded
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+DECODERS: dict[str, Callable[[bytes], bytes]] = {"zstd": zstd.decompress, "gzip": gzip.decompress, "identity": bytes}
+
+
+@given(st.binary(max_size=5000))
+def test_what_is_encoded_is_decoded_and_encoded_alike(body: bytes) -> None:
+    for coding, decoded in DECODERS.items():
+        once = encoded(body, coding)
+        assert decoded(once) == body
+        assert encoded(body, coding) == once
+    assert {*CODINGS, "identity"} == DECODERS.keys()
+
+
+def test_a_coding_that_there_isnt_is_an_error() -> None:
+    with pytest.raises(ValueError, match="expected one of zstd, gzip or identity, found br"):
+        encoded(b"", "br")
