@@ -21,11 +21,12 @@ from typing import BinaryIO, TypeAlias
 from proxy import telemetry
 from proxy.download import Download, Downloads, Wanted
 from proxy.errors import StorageError
+from proxy.gate.held import Held
 from proxy.gate.wheels import Opener
 from proxy.indexes import IndexSettings
 from proxy.policy.verdict import Approved
 from proxy.ports import Blob, Blobs
-from proxy.simple.model import Sha256
+from proxy.simple.model import NormalizedName, Sha256
 from proxy.upstream import Contents, Upstream
 
 
@@ -60,17 +61,12 @@ class FileContents:
         self._blobs = blobs
         self._downloads = downloads
         self._upstream = upstream
-        self._held: OrderedDict[Sha256, bytes] = OrderedDict()
-        self._bytes_held = 0
+        self._held = Held(_HELD, _LARGEST_HELD)
         self._noticed: OrderedDict[Sha256, None] = OrderedDict()
 
     def held(self, approved: Approved) -> bytes | None:
         """The whole file, if it is in memory."""
-        digest = digest_of(approved)
-        body = self._held.get(digest)
-        if body is not None:
-            self._held.move_to_end(digest)
-        return body
+        return self._held.get(digest_of(approved))
 
     @asynccontextmanager
     async def of(
@@ -100,7 +96,7 @@ class FileContents:
     async def _notice(self, blob: Blob) -> None:
         """Hold a small file that is asked for once more."""
         digest = blob.sha256
-        if blob.size > _LARGEST_HELD or digest in self._held:
+        if not self._held.fits(blob.size) or digest in self._held:
             return
         if digest not in self._noticed:
             self._noticed[digest] = None
@@ -112,11 +108,7 @@ class FileContents:
             telemetry.security("blob-broken", sha256=digest, found="other bytes")
             await self._blobs.remove(digest)
             raise StorageError(f"the stored bytes of {digest} are broken; they are fetched again when asked for again")
-        if digest not in self._held:
-            self._held[digest] = body
-            self._bytes_held += len(body)
-            while self._bytes_held > _HELD:
-                self._bytes_held -= len(self._held.popitem(last=False)[1])
+        self._held.put(digest, body)
 
     @asynccontextmanager
     async def _opened(self, index: IndexSettings, url: str, start: int) -> AsyncIterator[Contents]:
@@ -140,3 +132,10 @@ def digest_of(approved: Approved) -> Sha256:
     if approved.file.sha256 is None:
         raise RuntimeError(f"{approved.file.filename} was approved without a digest")
     return approved.file.sha256
+
+
+def project_of(approved: Approved) -> NormalizedName:
+    """An approved file's project: policy approves none whose name cannot be parsed."""
+    if approved.file.distribution is None:
+        raise RuntimeError(f"{approved.file.filename} was approved although it does not parse")
+    return approved.file.distribution.project

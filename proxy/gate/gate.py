@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -24,7 +24,7 @@ from proxy.errors import (
     ProjectNotFoundError,
     ProvenanceNotFoundError,
 )
-from proxy.gate.contents import Content, FileContents, Stored, another_reader
+from proxy.gate.contents import Content, FileContents, Stored, another_reader, project_of
 from proxy.gate.judged import Judged
 from proxy.gate.judging import Court
 from proxy.gate.memory import Memory
@@ -157,13 +157,13 @@ class Gate:
         body = self._contents.held(approved)
         if body is None:
             return None
-        name = _project_of(approved)
+        name = project_of(approved)
         return body if self._wheels.has_seen(self._owner(name), name, approved.file) else None
 
     @asynccontextmanager
     async def content(self, approved: Approved) -> AsyncIterator[Content]:
         """The bytes of an approved file."""
-        name = _project_of(approved)
+        name = project_of(approved)
         index = self._owner(name)
 
         async def still_approved(opener: Opener) -> None:
@@ -176,7 +176,7 @@ class Gate:
 
     async def _confirm(self, approved: Approved, patience: float | None) -> None:
         """That a file is approved now too, after whatever was waited for."""
-        verdict = (await self._page(_project_of(approved), patience)).by_location.get(approved.file.location)
+        verdict = (await self._page(project_of(approved), patience)).by_location.get(approved.file.location)
         if isinstance(verdict, Withheld):
             raise WithheldError(verdict)
         if verdict is None or verdict.file.sha256 != approved.file.sha256:
@@ -195,8 +195,18 @@ class Gate:
         await self._confirm(approved, self._settings.patience.total_seconds())
         return document
 
+    def metadata_at_hand(self, approved: Approved) -> bytes | None:
+        """What `metadata` gives for a file approved just now, if it is in memory; else None."""
+        name = project_of(approved)
+        file, core = approved.file, approved.file.core_metadata
+        known, own = self._wheels.own_at_hand(self._owner(name), name, file)
+        if not known or core is None or (own is None and is_wheel(file) and metadata_from_wheel(self.policy, name)):
+            return None
+        digest = own or core.sha256
+        return None if digest is None else self._metadata.held(digest)
+
     async def _metadata_of(self, approved: Approved) -> bytes:
-        name = _project_of(approved)
+        name = project_of(approved)
         index, file = self._owner(name), approved.file
         own = await self._wheels.own(index, name, file)
         from_wheel = is_wheel(file) and metadata_from_wheel(self.policy, name)
@@ -334,16 +344,7 @@ class Gate:
         raise FileNotListedError(f"no page of this proxy lists {location}")
 
 
-def _project_of(approved: Approved) -> NormalizedName:
-    if approved.file.distribution is None:
-        raise RuntimeError(f"{approved.file.filename} was approved although it does not parse")
-    return approved.file.distribution.project
-
-
 def _is_version(file: File, version: str) -> bool:
-    if file.distribution is None:
-        return False
-    try:
-        return Version(version) == file.distribution.version
-    except InvalidVersion:
-        return False
+    with suppress(InvalidVersion):
+        return file.distribution is not None and Version(version) == file.distribution.version
+    return False

@@ -1,6 +1,7 @@
 """The METADATA that an index serves beside a file (PEP 658/714), checked against the digest on its page.
 
-Owns these documents as records, by digest. Serves nothing for a file that is not `Approved`.
+Owns these documents by their digest: as records, and in memory what is asked for again and again. Serves nothing for a
+file that is not `Approved`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import hashlib
 
 from proxy import telemetry
 from proxy.errors import DigestMismatchError, FileNotListedError, UpstreamGoneError
+from proxy.gate.held import Held
 from proxy.indexes import IndexSettings
 from proxy.policy.verdict import Approved
 from proxy.ports import Records
@@ -17,6 +19,9 @@ from proxy.upstream import Fetched, Upstream
 
 MOST = 16 * 2**20
 """Bytes; the largest on PyPI has about 1 MB."""
+_HELD = 4 * 2**20
+"""Bytes of all documents in memory."""
+_LARGEST_HELD = 128 * 2**10
 
 
 class Metadata:
@@ -25,6 +30,7 @@ class Metadata:
     def __init__(self, *, upstream: Upstream, records: Records) -> None:
         self._upstream = upstream
         self._records = records
+        self._held = Held(_HELD, _LARGEST_HELD)
 
     async def of(self, approved: Approved, index: IndexSettings) -> bytes:
         """The document, with the digest that the page gives where it gives one.
@@ -50,13 +56,23 @@ class Metadata:
             raise DigestMismatchError(
                 f"the metadata of {file.filename} has SHA-256 {found}, the index's page says {core.sha256}"
             )
+        self._held.put(core.sha256, answer.body)
         await self._records.put(record_of(core.sha256), answer.body)
         return answer.body
 
+    def held(self, digest: Sha256) -> bytes | None:
+        """The document of a digest, if it is in memory."""
+        return self._held.get(digest)
+
     async def kept(self, digest: Sha256) -> bytes | None:
         """The document of a digest, wherever it came from; None where it is not here."""
+        if (held := self.held(digest)) is not None:
+            return held
         kept = await self._records.get(record_of(digest))
-        if kept is None or hashlib.sha256(kept).hexdigest() == digest:
+        if kept is None:
+            return None
+        if hashlib.sha256(kept).hexdigest() == digest:
+            self._held.put(digest, kept)
             return kept
         telemetry.warning("record-broken", record="metadata", sha256=digest)
         await self._records.delete(record_of(digest))

@@ -75,6 +75,11 @@ class Wheels:
         """The digest of a wheel's own METADATA; None where that is not known."""
         return parse_sha256((await self.facts(index, project)).get(file.sha256 or _NONE, _NONE))
 
+    def own_at_hand(self, index: IndexSettings, project: NormalizedName, file: File) -> tuple[bool, Sha256 | None]:
+        """Whether `own` can be said without waiting, and what it then says."""
+        facts = self._facts.get((index.name, project))
+        return facts is not None, parse_sha256((facts or {}).get(file.sha256 or _NONE, _NONE))
+
     def has_seen(self, index: IndexSettings, project: NormalizedName, file: File) -> bool:
         """Whether there is nothing to `look` for, as far as memory says."""
         return not is_wheel(file) or file.sha256 in self._facts.get((index.name, project), {})

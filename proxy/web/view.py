@@ -42,6 +42,7 @@ from proxy.web.send import held, send_arriving, send_stored
 from proxy.web.simple import project_page, root_page, warm_page
 from proxy.web.trail import Recorder
 
+_BYTES = "application/octet-stream"
 _INTEGRITY = "application/vnd.pypi.integrity.v1+json"
 
 
@@ -89,13 +90,21 @@ class ViewAnswers:
                 return warm_page(headers, route, self._gate)
             case DistributionFile(location=location):
                 return self._held(headers, location)
+            case DistributionMetadata(location=location):
+                approved = self._at_hand(location)
+                metadata = None if approved is None else self._gate.metadata_at_hand(approved)
+                return None if metadata is None else _document(metadata, _BYTES)
             case _:
                 return None
 
-    def _held(self, headers: Mapping[str, str], location: str) -> Answer | None:
-        """A file that is in memory, where its serving is recorded nowhere but in the request log."""
+    def _at_hand(self, location: str) -> Approved | None:
+        """An approved file whose serving is recorded nowhere but in the request log."""
         verdict = self._gate.file_at_hand(location) if self._recorder.trail is None else None
-        if not isinstance(verdict, Approved) or _is_exception(verdict) or (body := self._gate.held(verdict)) is None:
+        return verdict if isinstance(verdict, Approved) else None
+
+    def _held(self, headers: Mapping[str, str], location: str) -> Answer | None:
+        verdict = self._at_hand(location)
+        if verdict is None or _is_exception(verdict) or (body := self._gate.held(verdict)) is None:
             return None
         answer = held(headers, digest_of(verdict), body)
         if not isinstance(answer, Answer):
@@ -128,7 +137,7 @@ class ViewAnswers:
                 policy = self._gate.policy.digest  # that of the verdict: nothing was awaited since
                 metadata = await self._gate.metadata(approved)
                 await self._recorder.served(request, "metadata", approved, policy)
-                return _document(metadata, "application/octet-stream")
+                return _document(metadata, _BYTES)
             case FileProvenance():
                 return await self._provenance(request, route)
             case RootList(format=format_param):
@@ -211,7 +220,7 @@ def _is_exception(approved: Approved) -> bool:
     return bool(approved.despite) or approved.evidence is None
 
 
-def _document(body: bytes, content_type: str) -> web.Response:
+def _document(body: bytes, content_type: str) -> Answer:
     # Provenance may change (PEP 740), and METADATA must vanish with its file: revalidated each time.
     headers = {"Content-Type": content_type, "Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
-    return web.Response(body=body, headers=headers)
+    return Answer(body=body, headers=headers)

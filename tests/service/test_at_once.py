@@ -54,6 +54,7 @@ class Warm:
     client: Client
     page: str
     file: str
+    metadata: str
     content: bytes
 
 
@@ -62,11 +63,12 @@ async def warm(tmp_path: Path, ways: Ways, *, padding: int = 50_000) -> AsyncIte
     async with Index() as index, running(index, tmp_path) as proxy, clients_of(proxy) as clients:
         listed = index.add(wheel("foo", padding=padding))
         page, file, client = "/simple/foo/", proxy.files_path(listed), await clients.connect()
-        for path in (file, file, file, page):
+        metadata = f"{file}.metadata"
+        for path in (file, file, file, metadata, page):
             assert (await client.get(path))[0] == 200
             await proxy.published(listed)
         ways.long.clear()
-        yield Warm(proxy, client, page, file, listed.built.content)
+        yield Warm(proxy, client, page, file, metadata, listed.built.content)
 
 
 async def answer(client: Client) -> tuple[bytes, bytes]:
@@ -78,12 +80,12 @@ async def answer(client: Client) -> tuple[bytes, bytes]:
 
 
 @pytest.mark.parametrize("headers", [(), ("Range: bytes=10-19",), ("If-None-Match: *",), (f"Accept: {JSON}",)])
-@pytest.mark.parametrize("what", ["page", "file"])
+@pytest.mark.parametrize("what", ["page", "file", "metadata"])
 async def test_the_short_way_and_the_long_way_give_one_answer(
     tmp_path: Path, ways: Ways, what: str, headers: tuple[str, ...]
 ) -> None:
     async with warm(tmp_path, ways) as world, clients_of(world.proxy) as clients:
-        path = world.page if what == "page" else world.file
+        path = {"page": world.page, "file": world.file, "metadata": world.metadata}[what]
         if f"Accept: {JSON}" in headers:
             world.client.writer.write(ask(path, *headers))
             await answer(world.client)
@@ -104,7 +106,11 @@ async def test_the_short_way_and_the_long_way_give_one_answer(
 async def test_it_is_logged_and_counted_once(tmp_path: Path, ways: Ways, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="assay")
     async with warm(tmp_path, ways) as world:
-        for path, route, size in ((world.page, "page", None), (world.file, "file", len(world.content))):
+        for path, route, size in (
+            (world.page, "page", None),
+            (world.file, "file", len(world.content)),
+            (world.metadata, "metadata", None),
+        ):
             caplog.clear()
             before = {name: value(name, route) for name in ("requests_total", "sent_bytes_total")}
             world.client.writer.write(ask(path))
@@ -192,8 +198,9 @@ async def test_what_is_withheld_from_now_on_is_not_given_at_once(tmp_path: Path,
         deny = 'version = 1\n[[rules]]\nname = "none"\nprojects = ["*"]\ndeny = "not here"\n'
         gate.policy = load_policy(deny, "deny.toml")
         assert (await world.client.get(world.file))[0] == 403
+        assert (await world.client.get(world.metadata))[0] == 403
         assert (await world.client.get(world.page))[0] == 200
-        assert ways.long == [f"GET {world.file}", f"GET {world.page}"]
+        assert ways.long == [f"GET {world.file}", f"GET {world.metadata}", f"GET {world.page}"]
 
 
 async def test_a_connection_that_is_used_the_short_way_alone_stays_open(

@@ -17,7 +17,7 @@ ALL = 'version = 1\n[[rules]]\nname = "all"\nprojects = ["*"]\n'
 
 
 def held(proxy: Running) -> dict[Sha256, bytes]:
-    return dict(proxy.assembly.gate._contents._held)
+    return proxy.assembly.gate._contents._held.whole()
 
 
 async def warmed(proxy: Running, listed: Listed) -> str:
