@@ -94,6 +94,7 @@ def _storage_commands(commands: argparse._SubParsersAction[argparse.ArgumentPars
     cache.add_argument("lockfile", metavar="LOCKFILE", type=Path, nargs="?", help="warm: fetch what it pins")
     cache.add_argument("--to", metavar="SIZE", help='prune: down to this, such as "10 GiB" (default: storage.blobs)')
     cache.add_argument("--json", action="store_true", help="stats: for programs")
+    _by_view(cache)
 
 
 def _policy_commands(parser: argparse.ArgumentParser) -> None:

@@ -16,9 +16,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from proxy import telemetry
-from proxy.assembly import Assembly, assembled, read_policy
+from proxy.assembly import Assembly, assembled
 from proxy.cli import GOOD, UNDECIDED, WITHHELD, locked
 from proxy.cli.aside import judged_pages
+from proxy.cli.chosen import chosen
 from proxy.cli.findings import Finding, findings_of
 from proxy.cli.tables import printable, table
 from proxy.config import Configuration, load_configuration
@@ -57,8 +58,8 @@ def main(options: argparse.Namespace) -> int:
             if options.lockfile is None:
                 raise ConfigurationError("cache warm: expected a lockfile")
             lockfile, _ = locked.read(options.lockfile)
-            configuration = load_configuration(options.config, os.environ)
-            return asyncio.run(_warm(configuration, read_policy(configuration.all_views[0].policy), lockfile))
+            by = chosen(options)
+            return asyncio.run(_warm(by.configuration, by.policy, lockfile))
 
 
 class Progress:

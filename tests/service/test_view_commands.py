@@ -86,15 +86,16 @@ def test_check_reads_every_views_policy(config: Path, capsys: pytest.CaptureFixt
     assert "closed.toml:1: version" in capsys.readouterr().err
 
 
-def test_explain_audit_and_pin_judge_by_the_view_that_is_named(
+def test_explain_audit_pin_and_warm_judge_by_the_view_that_is_named(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lock = tmp_path / "requirements.txt"
     lock.write_text(f"widget==1.0 --hash=sha256:{BUILT.sha256}\n", "utf-8")
-    for command in (["explain", "widget"], ["explain", str(lock)], ["audit", str(lock)], ["pin", str(lock)]):
+    commands = [["explain", "widget"], *([*words, str(lock)] for words in (["explain"], ["audit"], ["pin"]))]
+    for command in (*commands, ["cache", "warm", str(lock)]):
         for view, status in (([], 0), (["--view", "default"], 0), (["--view", "strict"], 1)):
             assert run([*command, *view, "--config", str(config)]) == status, (command, view)
-            shown = capsys.readouterr().out
+            shown = "".join(capsys.readouterr())
             assert ("too-young" in shown) == (status == 1), (command, view)
 
 

@@ -31,6 +31,19 @@ def test_what_is_too_large_is_not_held_and_what_is_held_stays_as_it_is() -> None
     assert held.get(A) == b"1"
 
 
+def test_after_an_hour_the_store_is_asked_again() -> None:
+    now = [100.0]
+    held = Held(most=10, largest=5, clock=lambda: now[0])
+    held.put(A, b"12345")
+    now[0] += 3600
+    assert held.get(A) == b"12345"
+    now[0] += 1
+    assert held.get(A) is None
+    held.put(B, b"12345")
+    held.put(A, b"12345")
+    assert held.whole() == {B: b"12345", A: b"12345"}
+
+
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 8))))
 def test_it_never_holds_more_than_its_limit(asked: list[tuple[int, int]]) -> None:
     held = Held(most=20, largest=6)
