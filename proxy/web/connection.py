@@ -85,6 +85,14 @@ class Connection(web.RequestHandler):
             # Not before the other clients' requests that are here already were read: answers that go out together wake
             # whoever reads them once. Side by side that is 48 µs instead of 57 for a page of 100 files.
             self._loop.call_soon(self._answer, self._at_once, waiter)
+            # Until then nobody takes the connection for an idle one.
+            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+
+    def close(self) -> None:
+        """Take no more requests; one that is here is answered."""
+        if self._messages and self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        super().close()
 
     def _answer(self, at_once: AtOnce, waiter: asyncio.Future[None]) -> None:
         if not waiter.done() and not self._answered(at_once):
@@ -114,7 +122,11 @@ class Connection(web.RequestHandler):
             return False
         if answer is None:
             return False
-        answer.begin(transport)
+        try:
+            answer.begin(transport)
+        except BaseException:
+            transport.abort()  # whatever went out of it, nothing may come behind
+            raise
         if transport.get_write_buffer_size():
             self._begun = answer  # the rest has to be waited for
             return False
@@ -122,7 +134,6 @@ class Connection(web.RequestHandler):
         self._messages.popleft()
         parser.message_consumed()
         manager.requests_count += 1
-        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         return True
 
     def _cut(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,9 +14,12 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from proxy.config import ServerSettings
 from proxy.policy.document import load_policy
 from proxy.telemetry import metrics
-from proxy.web import server
+from proxy.web import door, room, server
+from proxy.web.answer import Answer
+from proxy.web.connection import Connection
 from proxy.web.handler import Handler
 from proxy.web.view import ViewAnswers
 from tests.world.distributions import wheel
@@ -215,6 +219,51 @@ async def test_a_connection_that_is_used_the_short_way_alone_stays_open(
             await asyncio.sleep(0.2)
         assert ways.long == []
         assert await fresh.ended()  # and then is closed, since it asks no more
+
+
+@pytest.mark.parametrize("moment", ["closing", "idle", "fault"])
+async def test_a_request_that_waits_for_its_turn_is_answered_whatever_comes_between(
+    moment: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def long(_request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(text="long")
+
+    def at_once(_target: str, _headers: object, _peer: str | None) -> Answer:
+        return Answer(headers={"X-Broken": "a\nb"} if moment == "fault" else {}, body=b"short")
+
+    made: list[Connection] = []
+    punctual = server._Punctual(long, at_once, logging.getLogger("test"), room.Room(2), ServerSettings())
+
+    def making(seat: room.Seat) -> Connection:
+        made.append(punctual.protocol(seat))
+        return made[-1]
+
+    entrance = door.Door(room.Room(2), making, context=None, handshake=1)
+    host, port = await entrance.open("127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(host, port)
+    client = Client(reader, writer)
+    try:
+        async with asyncio.timeout(SECONDS):
+            while not made or made[0]._waiter is None:  # noqa: ASYNC110 - the turns of the loop that making one takes
+                await asyncio.sleep(0)
+        connection = made[0]
+        connection._next_keepalive_close_time = 0.0
+        connection.data_received(ask("/"))
+        match moment:
+            case "closing":
+                connection.close()
+                assert (await answer(client))[1] == b"long"
+                assert await client.ended()
+            case "idle":
+                connection._process_keepalive()
+                assert (await answer(client))[1] == b"short"
+            case _:
+                # An answer that cannot be sent is cut: behind what went out of it nothing may come.
+                assert await client.ended()
+                assert "line break" in caplog.text
+    finally:
+        writer.close()
+        entrance.close()
 
 
 async def test_what_a_client_does_not_take_at_once_is_sent_as_he_takes_it(tmp_path: Path, ways: Ways) -> None:
