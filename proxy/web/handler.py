@@ -76,16 +76,16 @@ class Handler:
         if answer is None:
             return None
         name = answer.fields["X-Request-Id"] = telemetry.new_request_id()
-        seconds, status = time.monotonic() - started, answer.status
-        sent = answer.content_length or 0
-        metrics.REQUESTS.count(label_of(asked.route), metrics.status_class(status), seconds, sent)
-        telemetry.request(
+        _tell(
             name,
-            view.named,
+            asked,
+            view,
             method="GET",
-            path=target.partition("?")[0][:_LONGEST_PATH],
-            status=status,
-            ms=round(seconds * 1000, 1),
+            target=target,
+            status=answer.status,
+            outcome=metrics.status_class(answer.status),
+            seconds=time.monotonic() - started,
+            sent=answer.content_length or 0,
             client=client_of(headers, peer=peer, settings=self._settings),
             user=None,
         )
@@ -99,9 +99,8 @@ class Handler:
         name = telemetry.new_request_id()
         telemetry.request_id.set(name)
         telemetry.view.set(view.named)
-        label = label_of(asked.route)
         if tracing.is_on():
-            request[ROUTE] = label
+            request[ROUTE] = label_of(asked.route)
         outcome, status, sent = "left", 0, 0
         try:
             response = await self._explained(request, asked, view)
@@ -113,15 +112,16 @@ class Handler:
             outcome = "aborted"
             raise
         finally:
-            seconds = time.monotonic() - started
-            metrics.REQUESTS.count(label, outcome, seconds, sent)
-            telemetry.request(
+            _tell(
                 name,
-                view.named,
+                asked,
+                view,
                 method=request.method,
-                path=request.raw_path.partition("?")[0][:_LONGEST_PATH],
+                target=request.raw_path,
                 status=status or outcome,
-                ms=round(seconds * 1000, 1),
+                outcome=outcome,
+                seconds=time.monotonic() - started,
+                sent=sent,
                 client=client_of(request.headers, peer=request.remote, settings=self._settings),
                 user=None if self._access is None else user_of(request),
             )
@@ -170,3 +170,24 @@ class Handler:
                 return await self._scrape.response()
             case route:
                 return await view.answer(request, route)
+
+
+def _tell(
+    name: str,
+    asked: Asked,
+    view: ViewAnswers,
+    *,
+    method: str,
+    target: str,
+    status: int | str,
+    outcome: str,
+    seconds: float,
+    sent: int,
+    client: str | None,
+    user: str | None,
+) -> None:
+    """Count and log a request that is over."""
+    metrics.REQUESTS.count(label_of(asked.route), outcome, seconds, sent)
+    path = target.partition("?")[0][:_LONGEST_PATH]
+    ms = round(seconds * 1000, 1)
+    telemetry.request(name, view.named, method=method, path=path, status=status, ms=ms, client=client, user=user)
