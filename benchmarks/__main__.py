@@ -46,7 +46,7 @@ def main() -> int:
                 case "process":
                     process.run(table, root, rounds=options.rounds)
                 case "attested":
-                    attested.run(table, root, rounds=min(3, options.rounds))
+                    attested.run(table, root, rounds=options.rounds)
                 case "installing":
                     installing.run(table, root, rounds=options.rounds)
                 case "scale":

@@ -41,6 +41,7 @@ def run(table: Table, root: Path, *, rounds: int) -> None:
                 started = time.perf_counter()
                 _listed(assay)
                 first.append(time.perf_counter() - started)
+            reference.append(_by_reference(root / "documents", trust))
             # And once more with other clients, who use a core themselves.
             with servers.assay(root / f"busy{number}", upstream, workers=2, trust=trust, ready="/readyz") as assay:
                 fetch(f"{assay.origin}/simple/hundred/", {"Accept": JSON})
@@ -48,7 +49,6 @@ def run(table: Table, root: Path, *, rounds: int) -> None:
                 seconds, warm = _view(assay)
                 disturbed.append(seconds)
                 delays.append(warm.p99)
-            reference.append(_by_reference(root / "documents", trust))
             asked = upstream.asked("/integrity/")
             with servers.assay(storage, upstream, workers=2, trust=trust, ready="/readyz") as assay:
                 started = time.perf_counter()
