@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from typing import Final, TextIO
 
 from proxy.telemetry import lines
-from proxy.telemetry.lines import Channel, request_line
+from proxy.telemetry.lines import Channel, RequestEvent
 from proxy.telemetry.metrics import EVENTS, SECURITY
 
 request_id: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)
@@ -69,51 +69,17 @@ def _placed(fields: dict[str, object]) -> dict[str, object]:
     return {key: value for key, value in known.items() if value is not None} | fields
 
 
-def request(
-    name: str,
-    view: str | None,
-    *,
-    method: str,
-    path: str,
-    status: int | str,
-    ms: float,
-    client: str | None,
-    user: str | None,
-) -> None:
-    """The event ``request``: as `event`, but that our own stream gathers it with others where nobody else listens.
-
-    Args:
-        name: the request's id.
-        view: as in `view`.
-        method: as it was sent.
-        path: without the query.
-        status: of the answer, or what became of it.
-        ms: milliseconds that the answer took.
-        client: his address.
-        user: his name, where names are asked for.
-    """
+def request(over: RequestEvent) -> None:
+    """The event ``request``: as `event`, but that our own stream gathers it with others where nobody else listens."""
     _REQUESTS.inc()
     if not _LOG.isEnabledFor(logging.INFO):
         return
     listeners = logging.root.handlers
     channel = listeners[0] if len(listeners) == 1 else None
     if isinstance(channel, Channel) and channel.as_json:
-        line = request_line(
-            time.time(),
-            request=name,
-            view=view,
-            method=method,
-            path=path,
-            status=status,
-            ms=ms,
-            client=client,
-            user=user,
-        )
-        channel.gather(line)
-        return
-    fields: dict[str, object] = {"request": name, **({} if view is None else {"view": view})}
-    fields |= {"method": method, "path": path, "status": status, "ms": ms, "client": client}
-    _LOG.info("request", extra={"fields": fields | ({} if user is None else {"user": user})})
+        channel.gather(over.line(time.time()))
+    else:
+        _LOG.info("request", extra={"fields": over.fields()})
 
 
 def log_to(stream: TextIO = sys.stderr, *, level: int = logging.INFO, as_json: bool | None = None) -> None:

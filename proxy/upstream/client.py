@@ -271,12 +271,7 @@ class Upstream:
     ) -> aiohttp.ClientResponse:
         """The response after redirects, to be left; only 2xx, 304, 404 and 410 come through, anything else is raised.
 
-        Args:
-            index: on whose behalf.
-            url: as the index gave it, for messages.
-            target: the same, if the index may use it.
-            headers: of the request.
-            decode: whether the body is wanted without its content coding.
+        `target` is `url` as the index may use it; `decode`: the body is wanted without its content coding.
         """
         for _ in range(_MOST_REDIRECTS + 1):
             response = await self._request(index, url, target, headers, decode=decode)

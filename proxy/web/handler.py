@@ -16,6 +16,7 @@ from proxy import telemetry
 from proxy.config import ServerSettings
 from proxy.errors import AssayError
 from proxy.telemetry import metrics, tracing
+from proxy.telemetry.lines import RequestEvent
 from proxy.web.access import USER, Access, not_your_view, user_of
 from proxy.web.answer import Answer
 from proxy.web.answers import problem_of, response_to
@@ -76,19 +77,11 @@ class Handler:
         if answer is None:
             return None
         name = answer.fields["X-Request-Id"] = telemetry.new_request_id()
-        _tell(
-            name,
-            asked,
-            view,
-            method="GET",
-            target=target,
-            status=answer.status,
-            outcome=metrics.status_class(answer.status),
-            seconds=time.monotonic() - started,
-            sent=answer.content_length or 0,
-            client=client_of(headers, peer=peer, settings=self._settings),
-            user=None,
-        )
+        seconds, status = time.monotonic() - started, answer.status
+        client = client_of(headers, peer=peer, settings=self._settings)
+        sent = answer.content_length or 0
+        metrics.REQUESTS.count(label_of(asked.route), metrics.status_class(status), seconds, sent)
+        telemetry.request(RequestEvent(name, view.named, "GET", _path(target), status, _ms(seconds), client, None))
         return answer
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -112,18 +105,12 @@ class Handler:
             outcome = "aborted"
             raise
         finally:
-            _tell(
-                name,
-                asked,
-                view,
-                method=request.method,
-                target=request.raw_path,
-                status=status or outcome,
-                outcome=outcome,
-                seconds=time.monotonic() - started,
-                sent=sent,
-                client=client_of(request.headers, peer=request.remote, settings=self._settings),
-                user=None if self._access is None else user_of(request),
+            seconds, path = time.monotonic() - started, _path(request.raw_path)
+            client = client_of(request.headers, peer=request.remote, settings=self._settings)
+            user = None if self._access is None else user_of(request)
+            metrics.REQUESTS.count(label_of(asked.route), outcome, seconds, sent)
+            telemetry.request(
+                RequestEvent(name, view.named, request.method, path, status or outcome, _ms(seconds), client, user)
             )
         return response
 
@@ -172,22 +159,10 @@ class Handler:
                 return await view.answer(request, route)
 
 
-def _tell(
-    name: str,
-    asked: Asked,
-    view: ViewAnswers,
-    *,
-    method: str,
-    target: str,
-    status: int | str,
-    outcome: str,
-    seconds: float,
-    sent: int,
-    client: str | None,
-    user: str | None,
-) -> None:
-    """Count and log a request that is over."""
-    metrics.REQUESTS.count(label_of(asked.route), outcome, seconds, sent)
-    path = target.partition("?")[0][:_LONGEST_PATH]
-    ms = round(seconds * 1000, 1)
-    telemetry.request(name, view.named, method=method, path=path, status=status, ms=ms, client=client, user=user)
+def _path(target: str) -> str:
+    """What the log says of a target: no query, where tokens are."""
+    return target.partition("?")[0][:_LONGEST_PATH]
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 1)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy import telemetry
-from proxy.telemetry.lines import JsonLines, request_line
+from proxy.telemetry.lines import JsonLines, RequestEvent
 from tests.world.logs import restored
 
 
@@ -41,7 +41,7 @@ FIELDS = {
 
 @given(created=st.floats(0, 4e9), said=st.fixed_dictionaries(FIELDS))
 def test_a_request_s_line_says_what_the_general_form_would(created: float, said: dict[str, Any]) -> None:
-    line = request_line(created, **said)
+    line = RequestEvent(**said).line(created)
     always = {name: said[name] for name in ("method", "path", "status", "ms", "client")}
     fields = always | {name: value for name, value in said.items() if value is not None}
     record = logging.LogRecord("assay", logging.INFO, "", 0, "request", None, None)
@@ -62,7 +62,7 @@ def ours_second(created: float) -> str:
 
 
 def say(path: str) -> None:
-    telemetry.request("id", None, method="GET", path=path, status=200, ms=0.1, client=None, user=None)
+    telemetry.request(RequestEvent("id", None, "GET", path, 200, 0.1, None, None))
 
 
 def paths(stream: io.StringIO) -> list[str]:
