@@ -55,8 +55,8 @@ class Body(Protocol):
         """Bytes of the whole file, where known."""
 
     @property
-    def chunks(self) -> AsyncIterator[bytes]:
-        """The bytes from `start` on."""
+    def chunks(self) -> AsyncIterator[bytes | memoryview]:
+        """The bytes from `start` on; a memoryview is lent until the next is asked for."""
 
 
 Source = Callable[[int], AbstractAsyncContextManager[Body]]
@@ -297,7 +297,7 @@ class Download:
         if self.length is not None and self._written < self.length:
             raise UpstreamUnavailableError(f"the body ended after {self._written} of {self.length} bytes")
 
-    async def _agreeing(self, body: Body, partial: Partial) -> AsyncIterator[bytes]:
+    async def _agreeing(self, body: Body, partial: Partial) -> AsyncIterator[bytes | memoryview]:
         """The chunks past what is already here, once the repeated part has the same hash as the first time."""
         repeated, left = hashlib.sha256(), self._written
         if body.start != 0:

@@ -2,7 +2,7 @@
 
 A lot is written once it is big, or once a moment has passed since the last one, whether more arrives or not: on a fast
 line a follower wakes for each megabyte and not for each packet, on a slow one for whatever there is. Pieces are never
-joined.
+joined. What is only lent (a memoryview) is written before more is asked for.
 """
 
 from __future__ import annotations
@@ -24,16 +24,19 @@ class Intake:
     def __init__(self, partial: Partial, grown: Callable[[int], None]) -> None:
         self._partial = partial
         self._grown = grown
-        self._waiting: list[bytes] = []
+        self._waiting: list[bytes | memoryview] = []
         self._size = 0
         self._begun = 0.0
         self._writing: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    async def add(self, chunk: bytes) -> None:
-        """Take a chunk; raises what writing an earlier one raised."""
+    async def add(self, chunk: bytes | memoryview) -> None:
+        """Take a chunk; raises what writing an earlier one, or this one where it is lent, raised."""
         self._waiting.append(chunk)
         self._size += len(chunk)
+        if isinstance(chunk, memoryview):
+            await self.flush()
+            return
         loop = asyncio.get_running_loop()
         left = self._begun + _MOMENT - loop.time()
         if self._size >= _LOT or left <= 0:
@@ -74,7 +77,7 @@ class Intake:
         self._begun = asyncio.get_running_loop().time()
         self._writing = asyncio.create_task(self._write(taken))
 
-    async def _write(self, taken: list[bytes]) -> None:
+    async def _write(self, taken: list[bytes | memoryview]) -> None:
         await self._partial.append(*taken)
         self._grown(self._partial.written)
 

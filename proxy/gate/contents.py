@@ -111,7 +111,7 @@ class FileContents:
         self._held.put(digest, body)
 
     @asynccontextmanager
-    async def _opened(self, index: IndexSettings, url: str, start: int) -> AsyncIterator[Contents]:
+    async def _opened(self, index: IndexSettings, url: str, start: int) -> AsyncIterator[Contents[bytes | memoryview]]:
         async with self._upstream.contents(index, url, start=start) as contents:
             yield contents
 

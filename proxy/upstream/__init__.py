@@ -3,7 +3,6 @@
 from proxy.upstream.authorities import authorities
 from proxy.upstream.client import (
     PROVENANCE_ACCEPT,
-    Contents,
     Fetched,
     Nothing,
     Upstream,
@@ -11,6 +10,7 @@ from proxy.upstream.client import (
 )
 from proxy.upstream.credentials import Authorizations
 from proxy.upstream.pacing import pause_before_retry
+from proxy.upstream.reception import Contents
 
 __all__ = [
     "PROVENANCE_ACCEPT",

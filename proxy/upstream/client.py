@@ -41,6 +41,7 @@ from proxy.upstream.authorities import authorities
 from proxy.upstream.credentials import Authorizations
 from proxy.upstream.measuring import Exchange
 from proxy.upstream.pacing import PATIENCE, Pacing
+from proxy.upstream.reception import Contents, receiving
 
 PAGE_ACCEPT = (
     "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"  # PEP 691
@@ -52,7 +53,8 @@ _MOST_REDIRECTS = 5
 _CODINGS = frozenset({"gzip", "deflate"})
 """Content codings that are asked for, and decoded; anything else would be taken for the page itself."""
 _ACCEPTED = ", ".join(sorted(_CODINGS))
-_CHUNK = 256 * 1024
+_BUFFERED = 256 * 1024
+"""Bytes that aiohttp gathers of an answer; of documents and short files."""
 
 
 class Nothing(Enum):
@@ -86,19 +88,6 @@ class Fetched:
     validators: Validators
     serial: int | None
     """``X-PyPI-Last-Serial``, where the index sends one."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contents:
-    """A body that streams."""
-
-    start: int
-    """Where in the file `chunks` begins: 0 where the index ignored the Range."""
-    length: int | None
-    """Bytes of the whole file, where the index says."""
-    chunks: AsyncIterator[bytes]
-    content_type: str
-    url: str
 
 
 class Upstream:
@@ -142,7 +131,7 @@ class Upstream:
             headers={"User-Agent": "assay-proxy"},
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
-            read_bufsize=_CHUNK,
+            read_bufsize=_BUFFERED,
         )
 
     async def close(self) -> None:
@@ -188,7 +177,9 @@ class Upstream:
         )
 
     @asynccontextmanager
-    async def contents(self, index: IndexSettings, url: str, *, start: int = 0) -> AsyncIterator[Contents]:
+    async def contents(
+        self, index: IndexSettings, url: str, *, start: int = 0
+    ) -> AsyncIterator[Contents[bytes | memoryview]]:
         """A file's bytes from `start` on, undecoded; from 0 where the index ignores the Range.
 
         Raises:
@@ -202,16 +193,17 @@ class Upstream:
             if response.status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
                 raise UpstreamGoneError(f"{shown(url)}: the index lists this file and answers {response.status}")
             begins, length = extent(response, start)
-            yield Contents(
-                start=begins,
-                length=length,
-                chunks=chunks_of(response, url),
-                content_type=response.headers.get("Content-Type", ""),
-                url=str(response.url),
-            )
+            async with receiving(response, url, index.limits.timeouts.read.total_seconds()) as chunks:
+                yield Contents(
+                    start=begins,
+                    length=length,
+                    chunks=chunks,
+                    content_type=response.headers.get("Content-Type", ""),
+                    url=str(response.url),
+                )
 
     @asynccontextmanager
-    async def root_list(self, index: IndexSettings, validators: Validators) -> AsyncIterator[Contents | Nothing]:
+    async def root_list(self, index: IndexSettings, validators: Validators) -> AsyncIterator[Contents[bytes] | Nothing]:
         """The index's list of all projects, decoded, as a stream.
 
         Raises:

@@ -15,6 +15,7 @@ from cryptography import x509
 
 from proxy.cli import run
 from proxy.errors import ConfigurationError
+from proxy.upstream.reception import LONG
 from proxy.web.tls import Certificate
 from tests.world.distributions import wheel
 from tests.world.guarded import TOKEN, Guarded, credentials, guarded, secure
@@ -153,6 +154,23 @@ async def test_an_index_may_have_an_authority_of_its_own_and_a_token(tmp_path: P
         assert entry["filename"] == outer.listed.built.filename
         answer = await inner.get(entry["url"].removeprefix("../.."))
         assert (answer.status, answer.body) == (200, outer.listed.built.content)
+
+
+async def test_a_long_file_comes_over_https(tmp_path: Path) -> None:
+    """By `proxy.upstream.reception`, which takes the connection over in the middle of TLS."""
+    table = {"ca-file": str(tmp_path / "ca.pem"), "credentials": {"token-env": "OUTER_TOKEN"}}
+    async with chained(tmp_path, **table) as (outer, inner):
+        long = outer.index.add(wheel("long", "1.0", padding=LONG + 3_000_000))
+        spoilt = outer.index.add(wheel("spoilt", "1.0", padding=LONG + 3_000_000))
+        outer.index.fault(spoilt.path, Corrupt(at=10))
+        for listed, right in [(long, True), (spoilt, False)]:
+            (entry,) = (await inner.page(listed.built.project))["files"]
+            path = entry["url"].removeprefix("../..")
+            if right:
+                assert (await inner.get(path)).body == listed.built.content
+            else:
+                with pytest.raises(aiohttp.ClientError):
+                    await inner.get(path)
 
 
 async def test_without_its_authority_nothing_is_sent_there(tmp_path: Path) -> None:

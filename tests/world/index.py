@@ -19,6 +19,7 @@
         await index.down(); await index.up()           # connections refused; then the same port again
         index.latency = 0.03                           # seconds before every answer
         index.peak                                     # the most requests in work at one time
+        index.connections                              # how many have been opened
 
         index.yank(listed, "broken"); index.remove(listed); index.replace(listed, wheel(…))   # each raises the serial
         index.set_status("foo", "archived", "moved"); index.serve("/any/path", Answer(body=b"…"))
@@ -251,6 +252,11 @@ class Index:
     @property
     def peak(self) -> int:
         return max(self._main.peak, self._files.peak)
+
+    @property
+    def connections(self) -> int:
+        """How many have been opened in all."""
+        return sum(server.connections for server in {self._main, self._files})
 
     def count(self, path: str, method: str | None = None) -> int:
         """How many requests came for `path`, not decoded."""

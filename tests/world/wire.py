@@ -77,6 +77,7 @@ class Server:
         self._changed = asyncio.Condition()
         self.port = 0
         self.requests: list[Request] = []
+        self.connections = 0
         self.latency = 0.0
         self.active = 0
         self.peak = 0
@@ -115,6 +116,7 @@ class Server:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = Connection(reader, writer)
+        self.connections += 1
         task = asyncio.current_task()
         assert task is not None
         self._open[task] = connection

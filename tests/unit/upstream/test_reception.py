@@ -1,0 +1,164 @@
+"""Long bodies come in large lots, whole or with what went wrong, as short ones do by aiohttp's own way."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from proxy.errors import UpstreamUnavailableError
+from proxy.indexes import IndexSettings
+from proxy.upstream import Upstream, reception
+from tests.unit.upstream.test_client import settings, upstream
+from tests.world.index import Index
+from tests.world.wire import Answer, Chunked, Drip, Fault, Length, Reset, Stall, Truncate, UntilClose
+
+LOT = 2**20
+PATH = "/packages/big.bin"
+BODY = random.Random(1).randbytes(9 * LOT + 12_345)
+SECONDS = 10
+"""After which something hangs."""
+
+
+@asynccontextmanager
+async def served(
+    body: bytes = BODY, fault: Fault | None = None
+) -> AsyncIterator[tuple[Index, Upstream, IndexSettings]]:
+    async with Index() as index:
+        index.serve(PATH, Answer(body=body, ranges=True))
+        if fault is not None:
+            index.fault(PATH, fault, times=1)
+        chosen = settings(index)
+        async with upstream(chosen) as client, asyncio.timeout(SECONDS):
+            yield index, client, chosen
+
+
+async def pieces(client: Upstream, index: IndexSettings, start: int = 0) -> list[bytes | memoryview]:
+    """The chunks, each copied before the next is asked for: bytes as aiohttp hands them on, or what was lent."""
+    url = index.url.replace("/simple/", PATH)
+    async with client.contents(index, url, start=start) as contents:
+        return [memoryview(bytes(chunk)) if isinstance(chunk, memoryview) else chunk async for chunk in contents.chunks]
+
+
+def lent(chunks: list[bytes | memoryview]) -> list[int]:
+    return [len(chunk) for chunk in chunks if isinstance(chunk, memoryview)]
+
+
+@pytest.mark.parametrize(("size", "is_long"), [(reception.LONG - 1, False), (reception.LONG, True), (len(BODY), True)])
+async def test_a_long_body_comes_in_lots_and_a_short_one_as_it_came(size: int, *, is_long: bool) -> None:
+    async with served(BODY[:size]) as (_, client, index):
+        chunks = await pieces(client, index)
+        assert b"".join(chunks) == BODY[:size]
+        assert bool(lent(chunks)) is is_long
+        assert max(map(len, chunks)) <= LOT
+        assert len(lent(chunks)) <= size // LOT + SECONDS  # all but the first and those of a slow moment are whole
+
+
+async def test_a_part_comes_in_lots_and_only_what_is_left_of_it_counts() -> None:
+    async with served() as (_, client, index):
+        chunks = await pieces(client, index, start=12_345)
+        assert b"".join(chunks) == BODY[12_345:]
+        assert lent(chunks)
+        chunks = await pieces(client, index, start=5 * LOT)
+        assert b"".join(chunks) == BODY[5 * LOT :]
+        assert not lent(chunks)
+
+
+@pytest.mark.parametrize("fault", [Chunked(), UntilClose()], ids=repr)
+async def test_a_body_of_unknown_length_comes_as_it_came(fault: Fault) -> None:
+    async with served(fault=fault) as (_, client, index):
+        chunks = await pieces(client, index)
+        assert b"".join(chunks) == BODY
+        assert not lent(chunks)
+
+
+async def test_what_is_lent_holds_until_the_next_is_asked_for() -> None:
+    async with served() as (index, client, chosen):
+        url = f"{index.origin}{PATH}"
+        whole = bytearray()
+        async with client.contents(chosen, url) as contents:
+            async for chunk in contents.chunks:
+                await asyncio.sleep(0.02)  # meanwhile the other buffer fills
+                whole += chunk
+        assert bytes(whole) == BODY
+
+
+async def test_a_slow_body_is_handed_on_after_a_moment() -> None:
+    stall = Stall(after=3 * LOT + 5)
+    async with served(fault=stall) as (index, client, chosen):
+        size = 0
+        async with client.contents(chosen, f"{index.origin}{PATH}") as contents:
+            async for chunk in contents.chunks:
+                size += len(chunk)
+                if size == 3 * LOT + 5:  # though no lot is full
+                    stall.release.set()
+        assert size == len(BODY)
+
+
+async def test_a_body_in_small_pieces_is_handed_on_in_fewer() -> None:
+    async with served(fault=Drip(piece=100_000, pause=0.001)) as (_, client, index):
+        chunks = await pieces(client, index)
+        assert b"".join(chunks) == BODY
+        assert len(chunks) < len(BODY) // 100_000
+
+
+@pytest.mark.parametrize("fault", [Truncate(after=4 * LOT + 99), Truncate(after=10), Reset(after=4 * LOT)], ids=repr)
+async def test_what_came_of_a_broken_body_is_handed_on_first(fault: Truncate | Reset) -> None:
+    async with served(fault=fault) as (index, client, chosen):
+        had = bytearray()
+        with pytest.raises(UpstreamUnavailableError, match=r"broke off|Connection|Payload"):  # noqa: PT012 - the loop is what raises
+            async with client.contents(chosen, f"{index.origin}{PATH}") as contents:
+                async for chunk in contents.chunks:
+                    had += chunk
+        assert bytes(had) == BODY[: len(had)]
+        assert isinstance(fault, Reset) or len(had) == fault.after
+        assert b"".join(await pieces(client, chosen, start=len(had))) == BODY[len(had) :]
+
+
+async def test_a_body_that_stalls_is_given_up_after_the_time_limit_of_the_index() -> None:
+    async with served(fault=Stall(after=2 * LOT)) as (index, client, chosen):
+        size = 0
+        with pytest.raises(UpstreamUnavailableError, match="timed out"):  # noqa: PT012 - the loop is what raises
+            async with client.contents(chosen, f"{index.origin}{PATH}") as contents:
+                async for chunk in contents.chunks:
+                    size += len(chunk)
+        assert size == 2 * LOT
+        assert b"".join(await pieces(client, chosen)) == BODY
+
+
+async def test_who_takes_his_time_stalls_nothing() -> None:
+    async with served() as (index, client, chosen):
+        size = 0
+        async with client.contents(chosen, f"{index.origin}{PATH}") as contents:
+            async for chunk in contents.chunks:
+                if not size:
+                    await asyncio.sleep(1.2)  # the index's limit is a second
+                size += len(chunk)
+        assert size == len(BODY)
+
+
+async def test_bytes_beyond_the_body_are_not_taken() -> None:
+    async with served(BODY + b"HTTP/1.1 200 OK\r\n", Length(len(BODY))) as (_, client, index):
+        chunks = await pieces(client, index)
+        assert lent(chunks)
+        assert b"".join(chunks) == BODY
+
+
+async def test_a_connection_is_kept_after_a_short_body_and_closed_after_a_long_one() -> None:
+    for body, kept in [(BODY[: reception.LONG - 1], True), (BODY, False)]:
+        async with served(body) as (index, client, chosen):
+            for _ in range(3):
+                assert b"".join(await pieces(client, chosen)) == body
+            assert (index.connections == 1) is kept
+
+
+async def test_who_leaves_in_the_middle_leaves_no_connection_behind() -> None:
+    async with served() as (index, client, chosen):
+        for _ in range(3):
+            async with client.contents(chosen, f"{index.origin}{PATH}") as contents:
+                async for _chunk in contents.chunks:
+                    break
+        await index.idle()  # it would be writing yet
