@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from base64 import b64decode
 from binascii import Error as Base64Error
+from binascii import a2b_base64
 from codecs import BOM_UTF8
 from typing import Any, Final, NoReturn
 
@@ -111,7 +111,7 @@ def binary(of: dict[str, Any], key: str, limit: int, what: str, *, wrapped: bool
     if len(text) > limit * 2:
         raise Broken(what, f"{key}: at most {limit} bytes", f"{len(text)} characters of base64")
     try:
-        raw = b64decode(text.replace("\n", "") if wrapped else text, validate=True)
+        raw = a2b_base64(text.replace("\n", "") if wrapped else text, strict_mode=True)
     except (Base64Error, ValueError) as error:
         raise Broken(what, f"{key}: base64", error) from error
     if not 0 < len(raw) <= limit:

@@ -31,6 +31,7 @@ from typing import Final
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from proxy.attestation import identity, reference
 from proxy.attestation.certificate import SigningCertificate
@@ -52,6 +53,7 @@ from proxy.evidence import Attestation, Attested, Claims, Evidence, Forged, Slsa
 from proxy.simple.model import File
 
 _PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
+_ECDSA: Final = ec.ECDSA(Prehashed(hashes.SHA256()))
 _SIGNERS: Final = 64
 """Leaves remembered, of at most 16 kB (`limits.CERTIFICATE_BYTES`)."""
 
@@ -212,7 +214,7 @@ def _check_signature(certificate: SigningCertificate, signed: SignedStatement) -
     # DSSE's pre-authentication encoding; PEP 740 fixes the payload type.
     encoded = f"DSSEv1 {len(_PAYLOAD_TYPE)} {_PAYLOAD_TYPE} {len(content)} ".encode() + content
     try:
-        certificate.key.verify(signed.signature, encoded, ec.ECDSA(hashes.SHA256()))
+        certificate.key.verify(signed.signature, hashlib.sha256(encoded).digest(), _ECDSA)
     except InvalidSignature as error:
         expected = "a signature of the statement by the certificate's key"
         raise Broken("signature", expected, "another signature") from error

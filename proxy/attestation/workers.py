@@ -76,10 +76,14 @@ class _Worker:
         running = await self.ready()
         if running.stdin is None:
             raise EOFError("a worker without pipes")
-        if self.roots is not roots:
-            running.stdin.write(wire.frame(wire.encode_roots(roots)))
-            self.roots = roots
+        self.prepare(roots)
         running.stdin.write(wire.frame(wire.encode_batch(jobs)))
+
+    def prepare(self, roots: TrustRoots) -> None:
+        """Let it load these roots, if it lives and was given others or none; whether it dies is found out later."""
+        if self.running is not None and self.running.stdin is not None and self.roots is not roots:
+            self.running.stdin.write(wire.frame(wire.encode_roots(roots)))
+            self.roots = roots
 
     async def answer(self) -> bytes:
         """The answer to the oldest batch; raises EOFError or OSError when the worker dies over it."""
@@ -191,6 +195,11 @@ class Verifier:
         """Nobody takes batches any more. Whoever waits for room comes here too, and makes it for the next."""
         while not self._queue.empty():
             _fail(self._queue.get_nowait(), _CLOSING)
+
+    def prepare(self) -> None:
+        """There will be documents soon: workers load the roots in force while these are on their way (12 ms)."""
+        for worker in self._workers:
+            worker.prepare(self._roots)
 
     async def verify(self, jobs: Sequence[Job]) -> list[Evidence]:
         """Evidence for each job, in order.

@@ -49,8 +49,9 @@ from proxy.upstream import PROVENANCE_ACCEPT, Fetched, Upstream
 
 _AT_ONCE = 24
 """Provenance requests to one index at a time: below what PyPI's front counts as abuse, enough to hide its latency."""
-_BATCH = 100
-"""Documents fetched before their verification begins."""
+_BATCHES = (25, 50, 100)
+"""Documents fetched before their verification begins: a page's first ones are few, so that nobody waits long for work,
+and the last of these numbers holds for all that follow."""
 _FETCHING = 2
 _MOST_BATCHES = 4
 """Batches of one page that are being fetched, and in all: others are verified and recorded while the next ones come."""
@@ -125,7 +126,7 @@ class Proofs:
         proofs: dict[FileKey, Proof] = {}
         asked = [file for file in files if _address(index, project, file) or digest_of(file) in history.evidence]
         newest_first = sorted(asked, key=lambda file: file.upload_time or _LONG_AGO, reverse=True)
-        batches = [newest_first[start : start + _BATCH] for start in range(0, len(newest_first), _BATCH)]
+        batches = _batches(newest_first)
         question = _Question(index=index, project=project, history=history, fetching=asyncio.Semaphore(_FETCHING))
         in_flight = asyncio.Semaphore(_MOST_BATCHES)
 
@@ -183,6 +184,8 @@ class Proofs:
                 question.trouble.append(error)
                 return error
 
+        if missing:
+            self._verifier.prepare()
         async with question.fetching:
             fetched = await _all(fetch(file) for file in missing)
         jobs: list[tuple[File, bytes]] = []
@@ -271,6 +274,16 @@ class Proofs:
                 records[evidence_key(digest_of(file), file.filename, digest, roots)] = encode_evidence(evidence)
         await self._records.put_many(records)
         return proofs
+
+
+def _batches(files: Sequence[File]) -> list[Sequence[File]]:
+    batches: list[Sequence[File]] = []
+    start = 0
+    while start < len(files):
+        size = _BATCHES[min(len(batches), len(_BATCHES) - 1)]
+        batches.append(files[start : start + size])
+        start += size
+    return batches
 
 
 def _evidence(proofs: Mapping[FileKey, Proof], file: File) -> Evidence | None:

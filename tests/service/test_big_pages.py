@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.telemetry.metrics import EVIDENCE
 from tests.service.test_pages import settled
 from tests.world.connection import Answer
 from tests.world.distributions import Built, raw, wheel
@@ -76,6 +77,24 @@ async def test_newest_first_once_each_and_a_second_client_joins_in(tmp_path: Pat
         assert set(asked(index)[:50]) <= {listed.provenance_path for listed in signed[:100]}, "newest first"
         assert index.peak <= 30
         assert index.count(PATH) == 1
+
+
+async def test_the_first_documents_are_verified_while_the_next_ones_are_awaited(tmp_path: Path) -> None:
+    sigstore = PrivateSigstore(seed=1)
+    verified = EVIDENCE.labels("attested")
+    async with Index() as index, running(index, tmp_path, policy=REQUIRED, sigstore=sigstore) as proxy:
+        signed = filled(index, sigstore, 60, 60)
+        stall = index.stall(signed[30].provenance_path)
+        before = verified._value.get()
+        page = asyncio.create_task(proxy.listed("big"))
+        async with asyncio.timeout(30):
+            while verified._value.get() - before < 25:
+                await asyncio.sleep(0.01)
+        assert stall.reached.is_set()
+        assert not stall.release.is_set()
+        stall.release.set()
+        assert await page == {listed.built.filename for listed in signed}
+        assert verified._value.get() - before == 60
 
 
 @pytest.mark.parametrize(

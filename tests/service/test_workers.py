@@ -10,19 +10,16 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from proxy.attestation import apart
-from proxy.attestation.roots import TrustRoots
-from proxy.attestation.settings import VerificationSettings
-from proxy.attestation.workers import Job, Verifier, default_workers
+from proxy.attestation.workers import Verifier, default_workers
 from proxy.errors import VerificationUnavailableError
-from proxy.evidence import Attested, Forged, Unattested, Unverifiable
-from tests.world.attacks import OTHER, SHA256, root_of
-from tests.world.sigstore import PrivateSigstore, document
+from proxy.evidence import Forged
+from tests.world.sigstore import PrivateSigstore
+from tests.world.verifiers import check, jobs, pids, roots_of, settings, verifying
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,58 +29,16 @@ def sigstore() -> PrivateSigstore:
     return PrivateSigstore(seed=1)
 
 
-def roots_of(sigstore: PrivateSigstore) -> TrustRoots:
-    root = replace(root_of(sigstore), name="default")
-    return TrustRoots(default="default", named={"default": root})
-
-
-def settings(workers: int, timeout: timedelta = timedelta(seconds=60), queue: int = 64) -> VerificationSettings:
-    return VerificationSettings(workers=workers, timeout=timeout, queue=queue)
-
-
-def jobs(sigstore: PrivateSigstore, count: int) -> list[Job]:
-    """Good, forged, unverifiable and empty documents by turns, so that an answer out of order is seen."""
-    made = []
-    for number in range(count):
-        filename = f"widget-1.{number}.tar.gz"
-        raw = (
-            sigstore.provenance(filename, SHA256),
-            sigstore.provenance(filename, OTHER),
-            sigstore.provenance(filename, SHA256, predicate_type="https://example.com/sbom"),
-            document(),
-        )[number % 4]
-        made.append(Job(filename=filename, sha256=SHA256, provenance=raw))
-    return made
-
-
-KINDS = (Attested, Forged, Unverifiable, Unattested)
-
-
-def check(found: list[object], count: int) -> None:
-    assert [type(one) for one in found] == [KINDS[number % 4] for number in range(count)]
-    for number, one in enumerate(found):
-        if isinstance(one, Attested):
-            assert one.attestations[0].subject == f"widget-1.{number}.tar.gz"
-
-
 @pytest.fixture(params=[0, 1, 2], ids=["thread", "one-worker", "two-workers"])
 async def verifier(request: pytest.FixtureRequest, sigstore: PrivateSigstore) -> AsyncIterator[Verifier]:
-    made = Verifier(roots_of(sigstore), settings(request.param))
-    await made.start()
-    yield made
-    await made.close()
+    async with verifying(sigstore, request.param) as made:
+        yield made
 
 
 @pytest.fixture
 async def one_worker(sigstore: PrivateSigstore) -> AsyncIterator[Verifier]:
-    made = Verifier(roots_of(sigstore), settings(1))
-    await made.start()
-    yield made
-    await made.close()
-
-
-def pids(verifier: Verifier) -> list[int]:
-    return [worker.running.pid for worker in verifier._workers if worker.running is not None]
+    async with verifying(sigstore, 1) as made:
+        yield made
 
 
 async def settled() -> None:
@@ -101,32 +56,6 @@ async def test_several_callers_are_served_at_once(verifier: Verifier, sigstore: 
     asked = jobs(sigstore, 24)
     for found in await asyncio.gather(*(verifier.verify(asked) for _ in range(4))):
         check(list(found), 24)
-
-
-async def test_a_renewed_root_is_in_force_without_restart(verifier: Verifier, sigstore: PrivateSigstore) -> None:
-    before = verifier.roots_digest
-    sigstore.new_rekor_key()
-    asked = [
-        Job(filename="widget-1.0.tar.gz", sha256=SHA256, provenance=sigstore.provenance("widget-1.0.tar.gz", SHA256))
-    ]
-    (unknown,) = await verifier.verify(asked)
-    assert isinstance(unknown, Unverifiable)
-    running = pids(verifier)
-    verifier.renew(replace(root_of(sigstore), name="default"))
-    (known,) = await verifier.verify(asked)
-    assert isinstance(known, Attested)
-    assert pids(verifier) == running
-    assert verifier.roots_digest != before
-    assert verifier.earlier_digests_for(None) != ()
-    assert not verifier.still_stands(unknown, None)
-    assert verifier.still_stands(known, None)
-
-
-async def test_a_root_that_there_isnt_is_our_failure(verifier: Verifier, sigstore: PrivateSigstore) -> None:
-    (job, *_) = jobs(sigstore, 1)
-    with pytest.raises(VerificationUnavailableError, match="expected one of default, found acme"):
-        await verifier.verify([replace(job, trust="acme")])
-    check(list(await verifier.verify([job])), 1)
 
 
 async def test_a_worker_killed_in_the_middle_of_a_batch_is_replaced_and_no_answer_is_wrong(

@@ -1,0 +1,90 @@
+"""Which roots workers verify over: those in force when a batch starts, loaded while its documents are on their way."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from proxy.attestation import wire, worker
+from proxy.attestation.keys import load_keys
+from proxy.attestation.roots import TrustRoot, TrustRoots
+from proxy.attestation.workers import Job, Verifier
+from proxy.errors import VerificationUnavailableError
+from proxy.evidence import Attested, Unverifiable
+from tests.world.attacks import SHA256, root_of
+from tests.world.sigstore import PrivateSigstore
+from tests.world.verifiers import check, jobs, pids, roots_of, verifying
+
+
+@pytest.fixture
+def sigstore() -> PrivateSigstore:
+    return PrivateSigstore(seed=1)
+
+
+@pytest.fixture(params=[0, 1, 2], ids=["thread", "one-worker", "two-workers"])
+async def verifier(request: pytest.FixtureRequest, sigstore: PrivateSigstore) -> AsyncIterator[Verifier]:
+    async with verifying(sigstore, request.param) as made:
+        yield made
+
+
+async def test_a_renewed_root_is_in_force_without_restart(verifier: Verifier, sigstore: PrivateSigstore) -> None:
+    before = verifier.roots_digest
+    sigstore.new_rekor_key()
+    asked = [
+        Job(filename="widget-1.0.tar.gz", sha256=SHA256, provenance=sigstore.provenance("widget-1.0.tar.gz", SHA256))
+    ]
+    (unknown,) = await verifier.verify(asked)
+    assert isinstance(unknown, Unverifiable)
+    running = pids(verifier)
+    verifier.renew(replace(root_of(sigstore), name="default"))
+    (known,) = await verifier.verify(asked)
+    assert isinstance(known, Attested)
+    assert pids(verifier) == running
+    assert verifier.roots_digest != before
+    assert verifier.earlier_digests_for(None) != ()
+    assert not verifier.still_stands(unknown, None)
+    assert verifier.still_stands(known, None)
+
+
+async def test_a_root_that_there_isnt_is_our_failure(verifier: Verifier, sigstore: PrivateSigstore) -> None:
+    (job, *_) = jobs(sigstore, 1)
+    with pytest.raises(VerificationUnavailableError, match="expected one of default, found acme"):
+        await verifier.verify([replace(job, trust="acme")])
+    check(list(await verifier.verify([job])), 1)
+
+
+async def test_prepared_or_not_the_answers_are_the_same(verifier: Verifier, sigstore: PrivateSigstore) -> None:
+    running = pids(verifier)
+    for _ in range(2):
+        verifier.prepare()
+        assert all(each.roots is verifier.roots for each in verifier._workers)
+        check(list(await verifier.verify(jobs(sigstore, 8))), 8)
+    assert pids(verifier) == running
+
+
+async def test_a_root_that_cannot_be_used_is_said_of_a_document_and_kills_no_worker(
+    verifier: Verifier, sigstore: PrivateSigstore
+) -> None:
+    running, good = pids(verifier), verifier.roots
+    verifier.replace(TrustRoots(default="default", named={"default": TrustRoot(name="default", content=b"{}")}))
+    verifier.prepare()
+    with pytest.raises(VerificationUnavailableError, match="trust root"):
+        await verifier.verify(jobs(sigstore, 1))
+    verifier.replace(good)
+    verifier.prepare()
+    check(list(await verifier.verify(jobs(sigstore, 8))), 8)
+    assert pids(verifier) == running
+
+
+def test_roots_are_loaded_before_there_is_a_document(sigstore: PrivateSigstore, tmp_path: Path) -> None:
+    load_keys.cache_clear()
+    orders, answers = tmp_path / "orders", BytesIO()
+    orders.write_bytes(wire.frame(wire.encode_roots(roots_of(sigstore))))
+    with orders.open("rb") as given:
+        worker.serve(given, answers)
+    assert load_keys.cache_info().currsize == 1
+    assert answers.getvalue() == b""
