@@ -31,6 +31,9 @@ class Records(Protocol):
     async def put_many(self, items: Mapping[str, bytes]) -> None:
         """Keep several in one transaction."""
 
+    async def put_soon(self, items: Mapping[str, bytes]) -> None:
+        """As `put_many`, without being waited for unless several others are: whoever reads later finds them."""
+
     async def delete(self, key: str) -> None:
         """Forget the key, if it is there."""
 

@@ -98,18 +98,11 @@ def decode_evidence(raw: bytes) -> Evidence | None:
     if len(raw) > _LONGEST:
         return None
     try:
-        return read_evidence(json.loads(raw))
-    except (ValueError, RecursionError):
-        return None
-
-
-def read_evidence(content: Any) -> Evidence | None:  # noqa: ANN401 - hostile JSON
-    """As `decode_evidence`, of a JSON value."""
-    try:
+        content = json.loads(raw)
         if type(content) is not dict or _take(content, "schema", int) != SCHEMA:
             return None
         return _evidence(content)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -3,8 +3,8 @@
 A worker reads hostile documents all day; should one of them ever take it over, it still has only this small language to
 speak to its owner in, and the decoder is total.
 
-A frame is its length (4 bytes, big-endian) and that many bytes. To the worker: roots, then batches, told apart by their
-first byte. From it: one answer a batch, JSON with `evidence` or `failure`.
+A frame is its length (4 bytes, big-endian) and that many bytes, of which the first says what it is. To the worker:
+roots, then batches. From it, one for each batch: evidence, a line each, or why there is none.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import json
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
-from proxy.attestation.codec import encode_evidence, read_evidence
+from proxy.attestation.codec import decode_evidence, encode_evidence
 from proxy.attestation.roots import TrustRoot, TrustRoots
 from proxy.evidence import Evidence
 
@@ -24,6 +24,8 @@ LARGEST: Final = 256 << 20
 """Bytes in a frame: a batch of documents at their limits."""
 _ROOTS: Final = b"R"
 _JOBS: Final = b"J"
+_EVIDENCE: Final = b"E"
+_FAILURE: Final = b"F"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,14 @@ class Job:
     provenance: bytes
     trust: str | None = None
     """The trust root that the file's index names; None: the default one and those beside it."""
+
+
+class Finding(NamedTuple):
+    """What a document proves, and how that is recorded."""
+
+    evidence: Evidence
+    record: bytes
+    """As `codec.encode_evidence` wrote it."""
 
 
 def frame(content: bytes) -> bytes:
@@ -89,24 +99,20 @@ def _read_jobs(raw: bytes) -> list[Job]:
 
 def encode_answer(evidence: Sequence[Evidence]) -> bytes:
     """Evidence for each job of a batch, in order."""
-    return b'{"evidence":[' + b",".join(encode_evidence(one) for one in evidence) + b"]}"
+    return _EVIDENCE + b"\n".join(encode_evidence(one) for one in evidence)
 
 
 def encode_failure(reason: str) -> bytes:
     """A failure of the worker's own: no evidence."""
-    return json.dumps({"failure": reason}).encode()
+    return _FAILURE + reason.encode(errors="replace")
 
 
-def decode_answer(raw: bytes, jobs: int) -> list[Evidence] | str:
-    """Evidence for `jobs` jobs, or why there is none: the worker's own failure, or an answer that makes no sense."""
-    try:
-        answer = json.loads(raw)
-        if "failure" in answer:
-            return str(answer["failure"])
-        evidence = [read_evidence(one) for one in answer["evidence"]]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        return f"a worker's answer makes no sense: {error}"
-    known = [one for one in evidence if one is not None]
-    if len(known) != jobs or len(evidence) != jobs:
-        return f"a worker answered {len(known)} of {jobs} documents"
-    return known
+def decode_answer(raw: bytes, jobs: int) -> list[Finding] | str:
+    """What was found of `jobs` jobs, or why nothing was: the worker's own failure, or an answer that makes no sense."""
+    if raw[:1] == _FAILURE:
+        return raw[1:].decode(errors="replace")
+    lines = raw[1:].split(b"\n")
+    found = [Finding(evidence, line) for line in lines if (evidence := decode_evidence(line)) is not None]
+    if raw[:1] != _EVIDENCE or not len(found) == len(lines) == jobs:
+        return f"a worker's answer makes no sense: evidence of {len(found)} documents in {len(lines)} lines, not {jobs}"
+    return found

@@ -1,10 +1,10 @@
 """Verification off the event loop: worker processes, or one thread where there is one core.
 
-Owns the workers' lives. Jobs are split into batches, batches wait in a bounded queue, and each worker has two: one that
-it works on and one that is there when it is done, since the event loop is busiest when there is most to verify. A
-worker that dies is replaced, and what it had is given to its successor; a batch over which two workers died, or that
-outlasts its time, is a failure of ours (`VerificationUnavailableError`), never evidence. Closing, or the death of the
-proxy however sudden, ends every worker.
+Owns the workers' lives. Jobs are split into batches, batches wait in a bounded queue, and each worker has a few: one
+that it works on and others that are there when it is done, since the event loop is busiest when there is most to
+verify. A worker that dies is replaced, and what it had is given to its successor; a batch over which two workers died,
+or that outlasts its time, is a failure of ours (`VerificationUnavailableError`), never evidence. Closing, or the death
+of the proxy however sudden, ends every worker.
 
 Light on purpose: only the workers import sigstore. They are started as fresh interpreters and not by `multiprocessing`,
 which imports the entry module again and passes pickles.
@@ -25,7 +25,7 @@ from proxy import telemetry
 from proxy.attestation import apart, wire
 from proxy.attestation.roots import TrustRoot, TrustRoots, still_stands
 from proxy.attestation.settings import VerificationSettings
-from proxy.attestation.wire import Job
+from proxy.attestation.wire import Finding, Job
 from proxy.errors import VerificationUnavailableError
 from proxy.evidence import Evidence
 
@@ -33,8 +33,8 @@ __all__ = ["BATCH", "Job", "Verifier"]
 
 BATCH: Final = 20
 """Documents: long enough to make the hop cheap, short enough to spread a page over the workers."""
-_BATCH_BYTES: Final = 8 << 20
-_AHEAD: Final = 2
+_BATCH_BYTES: Final = 4 << 20
+_AHEAD: Final = 3
 """Batches that a worker has."""
 _TRIES: Final = 2
 _MOST_WORKERS: Final = 4
@@ -49,7 +49,7 @@ _CLOSING: Final = "the verifier is closing"
 @dataclass(slots=True, eq=False)
 class _Batch:
     jobs: Sequence[Job]
-    done: asyncio.Future[list[Evidence]]
+    done: asyncio.Future[list[Finding]]
     deaths: int = 0
     """Workers that died over it."""
 
@@ -202,7 +202,11 @@ class Verifier:
             worker.prepare(self._roots)
 
     async def verify(self, jobs: Sequence[Job]) -> list[Evidence]:
-        """Evidence for each job, in order.
+        """Evidence for each job, in order; raises what `findings` raises."""
+        return [found.evidence for found in await self.findings(jobs)]
+
+    async def findings(self, jobs: Sequence[Job]) -> list[Finding]:
+        """Evidence for each job, in order, and how it is recorded.
 
         Raises:
             VerificationUnavailableError: our own failure; nothing may be recorded of any of them.
@@ -219,7 +223,7 @@ class Verifier:
         finally:
             for batch in batches:
                 batch.done.cancel()
-        return [evidence for one in done for evidence in one]
+        return [found for one in done for found in one]
 
     async def _run_thread(self) -> None:
         while True:
@@ -315,9 +319,9 @@ def _settle(batch: _Batch, answer: bytes) -> None:
     match wire.decode_answer(answer, len(batch.jobs)):
         case str(reason):
             _fail(batch, reason)
-        case evidence:
+        case findings:
             if not batch.done.done():
-                batch.done.set_result(evidence)
+                batch.done.set_result(findings)
 
 
 def _fail(batch: _Batch, reason: str) -> None:

@@ -14,6 +14,7 @@ named by its digest, and evidence is remembered under all that it depends on, so
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from proxy import telemetry
-from proxy.attestation.codec import encode_evidence, evidence_key
+from proxy.attestation.codec import evidence_key
 from proxy.attestation.workers import Job, Verifier
 from proxy.errors import AssayError
 from proxy.evidence import OMITTED, Attested, Evidence, Forged, Unattested, Unverifiable
@@ -252,7 +253,7 @@ class Proofs:
             return {}
         roots = self._verifier.digest_for(index.trust)
         with VERIFICATION_SECONDS.time(), tracing.span("verify", project=project, documents=len(jobs)):
-            found = await self._verifier.verify(
+            found = await self._verifier.findings(
                 [
                     Job(filename=file.filename, sha256=digest_of(file), provenance=document, trust=index.trust)
                     for file, document in jobs
@@ -260,19 +261,21 @@ class Proofs:
             )
         proofs: dict[FileKey, Proof] = {}
         records: dict[str, bytes] = {}
-        for (file, document), evidence in zip(jobs, found, strict=True):
+        # Else a root was renewed meanwhile, and which one spoke is not known: verified again next time.
+        is_known, now = roots == self._verifier.digest_for(index.trust), self._clock().timestamp()
+        for (file, document), (evidence, record) in zip(jobs, found, strict=True):
             digest = sha256_of(document)
             proofs[key_of(file)] = Proof(evidence=evidence, document=digest)
-            EVIDENCE.labels(type(evidence).__name__.lower()).inc()
             if isinstance(evidence, Forged):
                 _alarm(index, project, file, evidence)
             records[document_key(digest)] = document
             before = pointers.get(key_of(file)) or Pointer(document=digest)
-            records[pointer_key(file)] = before.followed_by(digest, self._clock().timestamp()).encoded()
-            if roots == self._verifier.digest_for(index.trust):
-                # Else a root was renewed meanwhile, and which one spoke is not known: verified again next time.
-                records[evidence_key(digest_of(file), file.filename, digest, roots)] = encode_evidence(evidence)
-        await self._records.put_many(records)
+            records[pointer_key(file)] = before.followed_by(digest, now).encoded()
+            if is_known:
+                records[evidence_key(digest_of(file), file.filename, digest, roots)] = record
+        for kind, count in Counter(type(one.evidence) for one in found).items():
+            EVIDENCE.labels(kind.__name__.lower()).inc(count)
+        await self._records.put_soon(records)
         return proofs
 
 

@@ -31,7 +31,17 @@ class Threads:
         Raises:
             StorageError: `close` was called before.
         """
-        return await asyncio.wrap_future(self._submit(call, *arguments, **named))
+        return await self.start(call, *arguments, **named)
+
+    def start(
+        self, call: Callable[_Arguments, _Result], /, *arguments: _Arguments.args, **named: _Arguments.kwargs
+    ) -> asyncio.Future[_Result]:
+        """As `run`, begun at once; calls that are started run in their order where there is one thread.
+
+        Raises:
+            StorageError: `close` was called before.
+        """
+        return asyncio.wrap_future(self._submit(call, *arguments, **named))
 
     async def obtain(self, call: Callable[[], _Result], give_back: Callable[[_Result], None]) -> _Result:
         """Like `run`; what the call obtained is given back when nobody is there any more to take it.

@@ -38,6 +38,12 @@ class RecordsContract:
         await records.put_many({"a": b"1", "b": b"2"})
         assert await records.get_many(["b", "missing", "a"]) == {"a": b"1", "b": b"2"}
 
+    async def test_what_is_put_soon_is_there_for_whoever_reads_later(self, records: Records) -> None:
+        for number in range(20):
+            await records.put_soon({"a": b"%d" % number, f"b{number}": bytes(100_000)})
+            assert await records.get("a") == b"%d" % number
+        assert len(await records.get_many([f"b{number}" for number in range(20)])) == 20
+
     async def test_nothing_put_and_nothing_asked_is_no_error(self, records: Records) -> None:
         await records.put_many({})
         assert await records.get_many([]) == {}

@@ -329,3 +329,20 @@ async def test_pruning_forgets_the_least_recently_stored(make: Callable[..., Dis
 async def test_only_the_owner_may_read_the_database(records: DiskcacheRecords, database: Path) -> None:
     await records.put("k", b"value")
     assert {path.stat().st_mode & 0o777 for path in database.parent.iterdir()} == {0o600}
+
+
+async def test_what_replaces_a_hostile_row_leaves_its_file_alone(
+    make: Callable[..., DiskcacheRecords], database: Path, tmp_path: Path
+) -> None:
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"of others")
+    records = make()
+    await records.put("a", b"1")
+    await records.close()
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE Cache SET filename = ?, mode = ?, size = 9, value = NULL", (str(precious), BINARY))
+    records = make()
+    await records.put("a", b"2")
+    assert await records.get("a") == b"2"
+    assert precious.read_bytes() == b"of others"
+    assert (await records.stats()).count == 1

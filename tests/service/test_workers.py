@@ -131,7 +131,7 @@ async def test_batches_longer_than_pipes_hold_are_given_ahead_and_answered(sigst
     verifier = Verifier(roots_of(sigstore), settings(1))
     await verifier.start()
     asked = jobs(sigstore, 4)
-    # 6 MB a batch: it is buffered here while the worker answers the one before.
+    # 4 MB a batch: it is buffered here while the worker answers the one before.
     long = [replace(job, provenance=b'{"version": 1, "%s": 2' % (b"x" * 300_000)) for job in asked * 5]
     async with asyncio.timeout(60):
         many = await asyncio.gather(*(verifier.verify(long + asked) for _ in range(6)))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import io
-import json
 from dataclasses import replace
 
 import pytest
 
 from proxy.attestation import wire, worker
+from proxy.attestation.codec import decode_evidence, encode_evidence
 from proxy.attestation.roots import TrustRoots
-from proxy.attestation.wire import Job
-from proxy.evidence import Attested, Evidence, Unattested, Unverifiable
+from proxy.attestation.wire import Finding, Job
+from proxy.evidence import Evidence, Unattested, Unverifiable
 from tests.world.attacks import FILENAME, SHA256, root_of
 from tests.world.sigstore import PrivateSigstore, document
 
@@ -38,7 +38,8 @@ def test_jobs_arrive_as_they_were_sent() -> None:
 
 def test_answers_arrive_as_they_were_sent() -> None:
     evidence: list[Evidence] = [Unattested(), Unverifiable(reason="\u2014")]
-    assert wire.decode_answer(wire.encode_answer(evidence), 2) == evidence
+    found = wire.decode_answer(wire.encode_answer(evidence), 2)
+    assert found == [Finding(one, encode_evidence(one)) for one in evidence]
     assert wire.decode_answer(wire.encode_failure("why"), 2) == "why"
 
 
@@ -46,21 +47,23 @@ def test_answers_arrive_as_they_were_sent() -> None:
     "raw",
     [
         b"",
-        b"[]",
-        b"{}",
-        b"null",
-        b"\xff",
-        b"[" * 100_000,
-        b'{"evidence":[]}',
-        b'{"evidence":[1]}',
-        b'{"evidence":["x"]}',
-        b'{"evidence":null}',
+        b"E",
+        b"E1",
+        b"E[]",
+        b"Enull",
+        b"E\xff",
+        b"E" + b"[" * 100_000,
+        b"E\n",
+        b"J" + encode_evidence(Unattested()),
+        b"E" + encode_evidence(Unattested())[:-1],
+        b"E" + encode_evidence(Unattested()) + b"\n",
         wire.encode_answer([Unattested(), Unattested()]),
     ],
 )
 def test_an_answer_that_makes_no_sense_is_a_failure(raw: bytes) -> None:
     assert isinstance(wire.decode_answer(raw, 1), str)
-    assert wire.decode_answer(wire.encode_answer([Unattested()]), 1) == [Unattested()]
+    record = encode_evidence(Unattested())
+    assert wire.decode_answer(wire.encode_answer([Unattested()]), 1) == [Finding(Unattested(), record)]
 
 
 def test_a_worker_serves_until_its_orders_end() -> None:
@@ -72,8 +75,8 @@ def test_a_worker_serves_until_its_orders_end() -> None:
     assert int.from_bytes(raw[: wire.LENGTH], "big") == len(raw) - wire.LENGTH
     found = wire.decode_answer(raw[wire.LENGTH :], 3)
     assert isinstance(found, list)
-    assert [type(one).__name__ for one in found] == ["Attested", "Forged", "Unattested"]
-    assert isinstance(found[0], Attested)
+    assert [type(one.evidence).__name__ for one in found] == ["Attested", "Forged", "Unattested"]
+    assert all(decode_evidence(one.record) == one.evidence for one in found)
 
 
 def test_an_order_that_is_cut_or_too_long_ends_the_worker() -> None:
@@ -92,4 +95,3 @@ def test_a_worker_without_memory_or_roots_answers_with_its_failure(monkeypatch: 
     monkeypatch.setattr(worker, "verify", burst)
     answer = worker.answer(JOBS, ROOTS)
     assert wire.decode_answer(answer, 2) == "the worker has no memory left"
-    assert json.loads(answer).keys() == {"failure"}
