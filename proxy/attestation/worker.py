@@ -1,7 +1,7 @@
 """A verification worker: batches from its standard input, evidence to its standard output, until either ends.
 
 Runs as a process of its own, started by `workers` with nothing of the proxy's entry module in it. It is gone soon after
-its owner: at once when it waits for work, since its standard input ends, and within a second when it doesn't (`watch`).
+its owner: at once when it waits for work, since its standard input ends, and soon when it doesn't (`boot`).
 """
 
 from __future__ import annotations
@@ -95,8 +95,6 @@ def main() -> None:
     """Serve standard input and output until either ends."""
     # Whoever waits for a page that is there goes before whoever waits for one that is being verified.
     os.nice(_NICENESS)
-    # What was imported stays: nothing of it needs to be looked through for garbage, over and over (8 % of the work).
-    gc.freeze()
     gc.set_threshold(_YOUNG)
     answers = os.fdopen(os.dup(1), "wb")
     # Nothing else may write into the answers: whatever a library prints goes to the log.

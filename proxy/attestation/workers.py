@@ -17,7 +17,6 @@ import os
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -41,6 +40,7 @@ _MOST_WORKERS: Final = 4
 _CLOSING_SECONDS: Final = 2.0
 _RESTART_SECONDS: Final = 0.5
 """Before a worker that died at once is started again: a broken installation must not spin."""
+_MODULE: Final = "proxy.attestation.worker"
 _NEEDLESS: Final = ("chardet", "charset_normalizer", "backports.zstd", "compression.zstd")
 """For answers to HTTP requests, which a worker never makes: 3.6 MB in each."""
 _CLOSING: Final = "the verifier is closing"
@@ -56,16 +56,18 @@ class _Batch:
 
 @dataclass(slots=True, eq=False)
 class _Worker:
-    """One process, started lazily and again whenever it is found dead."""
+    """One process, started again whenever it is found dead."""
 
-    running: asyncio.subprocess.Process | None = None
+    running: apart.Apart | None = None
     roots: TrustRoots | None = field(default=None)
     """Those it was last given."""
 
-    async def ready(self) -> asyncio.subprocess.Process:
-        if self.running is None or self.running.returncode is not None:
+    async def ready(self) -> apart.Apart:
+        if self.running is not None and self.running.is_gone:
+            await self.end()
+        if self.running is None:
             self.roots = None
-            self.running = await apart.started("proxy.attestation.worker", _NEEDLESS)
+            (self.running,) = await apart.siblings(_MODULE, _NEEDLESS, 1)
         return self.running
 
     async def give(self, jobs: Sequence[Job], roots: TrustRoots) -> None:
@@ -74,21 +76,20 @@ class _Worker:
         What the worker does not take yet is buffered: whoever waited for it here would not read what it answers.
         """
         running = await self.ready()
-        if running.stdin is None:
-            raise EOFError("a worker without pipes")
         self.prepare(roots)
         running.stdin.write(wire.frame(wire.encode_batch(jobs)))
 
     def prepare(self, roots: TrustRoots) -> None:
         """Let it load these roots, if it lives and was given others or none; whether it dies is found out later."""
-        if self.running is not None and self.running.stdin is not None and self.roots is not roots:
+        if self.running is not None and self.roots is not roots:
             self.running.stdin.write(wire.frame(wire.encode_roots(roots)))
             self.roots = roots
 
     async def answer(self) -> bytes:
         """The answer to the oldest batch; raises EOFError or OSError when the worker dies over it."""
-        if self.running is None or self.running.stdout is None:
-            raise EOFError("a worker without pipes")
+        if self.running is None:
+            raise EOFError("a worker without a process")
+        await self.running.pid()
         length = int.from_bytes(await self.running.stdout.readexactly(wire.LENGTH), "big")
         if length > wire.LARGEST:
             raise EOFError("a worker's answer is too long")
@@ -96,20 +97,13 @@ class _Worker:
 
     async def end(self, grace: float = 0.0) -> None:
         """Wait `grace` seconds for it to end, then kill it."""
-        if self.running is None:
-            return
-        # A process that is already dead must be reaped by the loop's watcher alone: Popen.kill would race with it.
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self.running.wait(), grace)
-        if self.running.returncode is None:
-            with suppress(ProcessLookupError):
-                self.running.kill()
-            await self.running.wait()
-        self.running = None
+        running, self.running = self.running, None
+        if running is not None:
+            await running.end(grace)
 
     async def close(self) -> None:
         """Let it end by itself, for a while."""
-        if self.running is not None and self.running.stdin is not None:
+        if self.running is not None:
             self.running.stdin.close()
         await self.end(_CLOSING_SECONDS)
 
@@ -175,8 +169,9 @@ class Verifier:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="verify")
             self._tasks = [asyncio.create_task(self._run_thread(), name="verify")]
             return
-        for worker in self._workers:
-            await worker.ready()
+        processes = await apart.siblings(_MODULE, _NEEDLESS, self._count)
+        for worker, process in zip(self._workers, processes, strict=True):
+            worker.running = process
             self._tasks.append(asyncio.create_task(self._run_worker(worker), name="verify"))
 
     async def close(self) -> None:

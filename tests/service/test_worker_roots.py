@@ -39,11 +39,11 @@ async def test_a_renewed_root_is_in_force_without_restart(verifier: Verifier, si
     ]
     (unknown,) = await verifier.verify(asked)
     assert isinstance(unknown, Unverifiable)
-    running = pids(verifier)
+    running = await pids(verifier)
     verifier.renew(replace(root_of(sigstore), name="default"))
     (known,) = await verifier.verify(asked)
     assert isinstance(known, Attested)
-    assert pids(verifier) == running
+    assert await pids(verifier) == running
     assert verifier.roots_digest != before
     assert verifier.earlier_digests_for(None) != ()
     assert not verifier.still_stands(unknown, None)
@@ -58,18 +58,18 @@ async def test_a_root_that_there_isnt_is_our_failure(verifier: Verifier, sigstor
 
 
 async def test_prepared_or_not_the_answers_are_the_same(verifier: Verifier, sigstore: PrivateSigstore) -> None:
-    running = pids(verifier)
+    running = await pids(verifier)
     for _ in range(2):
         verifier.prepare()
         assert all(each.roots is verifier.roots for each in verifier._workers)
         check(list(await verifier.verify(jobs(sigstore, 8))), 8)
-    assert pids(verifier) == running
+    assert await pids(verifier) == running
 
 
 async def test_a_root_that_cannot_be_used_is_said_of_a_document_and_kills_no_worker(
     verifier: Verifier, sigstore: PrivateSigstore
 ) -> None:
-    running, good = pids(verifier), verifier.roots
+    running, good = await pids(verifier), verifier.roots
     verifier.replace(TrustRoots(default="default", named={"default": TrustRoot(name="default", content=b"{}")}))
     verifier.prepare()
     with pytest.raises(VerificationUnavailableError, match="trust root"):
@@ -77,7 +77,7 @@ async def test_a_root_that_cannot_be_used_is_said_of_a_document_and_kills_no_wor
     verifier.replace(good)
     verifier.prepare()
     check(list(await verifier.verify(jobs(sigstore, 8))), 8)
-    assert pids(verifier) == running
+    assert await pids(verifier) == running
 
 
 def test_roots_are_loaded_before_there_is_a_document(sigstore: PrivateSigstore, tmp_path: Path) -> None:

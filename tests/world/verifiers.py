@@ -60,5 +60,5 @@ def check(found: list[object], count: int) -> None:
             assert one.attestations[0].subject == f"widget-1.{number}.tar.gz"
 
 
-def pids(verifier: Verifier) -> list[int]:
-    return [worker.running.pid for worker in verifier._workers if worker.running is not None]
+async def pids(verifier: Verifier) -> list[int]:
+    return [await worker.running.pid() for worker in verifier._workers if worker.running is not None]

@@ -1,0 +1,91 @@
+"""What a process beside the proxy's does before its own work: heed its owner, load what it needs, divide into siblings.
+
+Siblings share what was loaded before they were divided: 33 MB of memory of a verification worker, of which each writes
+to a few by itself (a counter of references is in every object). Nothing may start a thread before.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import select
+import signal
+import threading
+import time
+from collections.abc import Sequence
+
+_SECONDS = 0.5
+PID_BYTES = 4
+"""The first bytes that a sibling sends: its process id, big-endian."""
+
+
+def run(owner: int, module: str, pairs: Sequence[tuple[int, int]] = ()) -> None:
+    """`main` of a module, here and in a sibling for each of `pairs`.
+
+    Args:
+        owner: the process that all of them end with.
+        module: its name.
+        pairs: descriptors of pipes, each sibling's standard input and output.
+    """
+    # The terminal sends SIGINT to the whole group; the owner says when this ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    watched = _opened(owner)
+    main = importlib.import_module(module).main
+    gc.collect()
+    # What was imported stays: nobody needs to look through it for garbage, over and over (8 % of the work), nor is it
+    # to be copied for a sibling because somebody did.
+    gc.freeze()
+    _divide(pairs)
+    threading.Thread(target=_watch, args=(owner, watched), daemon=True, name="watch").start()
+    main()
+
+
+def has_descriptors() -> bool:
+    """Whether there are descriptors of processes: Linux has them, and a sandbox may forbid them."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):
+        return False
+    return True
+
+
+def _divide(pairs: Sequence[tuple[int, int]]) -> None:
+    if pairs:
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody here waits for a sibling's end
+    for number, (orders, answers) in enumerate(pairs):
+        try:
+            is_sibling = os.fork() == 0
+        except OSError:
+            is_sibling = False  # the owner sees its pipes end, and starts another process
+        if is_sibling:
+            os.dup2(orders, 0)
+            os.dup2(answers, 1)
+        # Whoever kept another's ends open would hide the other's death from the owner.
+        for descriptor in (each for pair in (pairs[number:] if is_sibling else (pairs[number],)) for each in pair):
+            os.close(descriptor)
+        if is_sibling:
+            os.write(1, os.getpid().to_bytes(PID_BYTES, "big"))
+            return
+
+
+def _opened(owner: int) -> int | None:
+    """What tells when `owner` ends; None where the system has nothing of the kind."""
+    if not has_descriptors():
+        return None
+    try:
+        watched = os.pidfd_open(owner)
+    except ProcessLookupError:
+        os._exit(1)
+    if os.getppid() != owner:  # it has ended, and another may have its number
+        os._exit(1)
+    return watched
+
+
+def _watch(owner: int, watched: int | None) -> None:
+    """End with the owner, also in the middle of a batch: at once where Linux tells, else within a second."""
+    if watched is not None:
+        select.select([watched], [], [])
+    while watched is None and os.getppid() == owner:  # an orphan is given to another parent
+        time.sleep(_SECONDS)
+    os._exit(1)

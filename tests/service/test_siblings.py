@@ -1,0 +1,152 @@
+"""Workers that one process divided into: they share its memory and nothing else, not even its death."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from proxy.attestation import apart
+from proxy.attestation.workers import Verifier
+from proxy.errors import VerificationUnavailableError
+from tests.world.sigstore import PrivateSigstore
+from tests.world.verifiers import check, jobs, pids, roots_of, settings, verifying
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="without pidfd_open each worker is by itself")
+_PRIVATE = 12_000
+"""kB that an idle worker has for itself; some 33,000 when it shares nothing."""
+_MANY = 200
+"""Documents: some for each of three workers, who take up to sixty ahead."""
+_NO_FORK = f"import os\ndef refused():\n    raise OSError(11, 'no more processes')\nos.fork = refused\n{apart._BOOT}"
+
+
+@pytest.fixture
+def sigstore() -> PrivateSigstore:
+    return PrivateSigstore(seed=1)
+
+
+@pytest.fixture
+async def three(sigstore: PrivateSigstore) -> AsyncIterator[Verifier]:
+    async with verifying(sigstore, 3) as made:
+        yield made
+
+
+def open_descriptors() -> set[str]:
+    found = set()
+    for each in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # the one that reads the directory
+            found.add(str(each.readlink()))
+    return found
+
+
+async def gone(pid: int) -> bool:
+    try:
+        stat = await asyncio.to_thread(Path(f"/proc/{pid}/stat").read_text)
+    except OSError:
+        return True
+    return stat.rpartition(")")[2].split()[0] == "Z"
+
+
+async def test_they_share_the_memory_of_what_they_loaded(three: Verifier, sigstore: PrivateSigstore) -> None:
+    running = await pids(three)
+    assert len(set(running)) == 3
+    for pid in running:
+        rollup = await asyncio.to_thread(Path(f"/proc/{pid}/smaps_rollup").read_text)
+        private = next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Private_Dirty:"))
+        assert private < _PRIVATE, rollup
+    check(list(await three.verify(jobs(sigstore, 64))), 64)
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+async def test_one_that_is_killed_is_replaced_and_the_others_go_on(
+    three: Verifier, sigstore: PrivateSigstore, which: int
+) -> None:
+    before = await pids(three)
+    os.kill(before[which], signal.SIGSTOP)
+    asked = asyncio.create_task(three.verify(jobs(sigstore, _MANY)))
+    await asyncio.sleep(0.1)
+    os.kill(before[which], signal.SIGKILL)
+    check(list(await asked), _MANY)
+    check(list(await three.verify(jobs(sigstore, _MANY))), _MANY)
+    after = await pids(three)
+    assert [old == new for old, new in zip(before, after, strict=True)] == [number != which for number in range(3)]
+
+
+async def test_one_that_hangs_is_killed_and_replaced(three: Verifier, sigstore: PrivateSigstore) -> None:
+    before = await pids(three)
+    three._timeout = 0.5
+    for pid in before[1:]:
+        os.kill(pid, signal.SIGSTOP)
+    with pytest.raises(VerificationUnavailableError, match="more than"):
+        await three.verify(jobs(sigstore, _MANY))
+    three._timeout = 60
+    check(list(await three.verify(jobs(sigstore, _MANY))), _MANY)
+    assert all([await gone(pid) for pid in before[1:]])
+    assert (await pids(three))[0] == before[0]
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+async def test_closing_ends_all_of_them_and_leaves_nothing_open(sigstore: PrivateSigstore, *, stopped: bool) -> None:
+    descriptors = open_descriptors()
+    async with verifying(sigstore, 3) as verifier:
+        running = await pids(verifier)
+        check(list(await verifier.verify(jobs(sigstore, 64))), 64)
+        if stopped:
+            os.kill(running[1], signal.SIGSTOP)
+    for pid in running:
+        assert await gone(pid)
+    assert open_descriptors() <= descriptors
+
+
+async def test_closing_before_they_are_there_ends_them_too(sigstore: PrivateSigstore) -> None:
+    descriptors = open_descriptors()
+    async with verifying(sigstore, 3):
+        pass
+    assert open_descriptors() <= descriptors
+
+
+@pytest.mark.parametrize(
+    "boot", ["raise SystemExit(3)", _NO_FORK], ids=["it dies before it divides", "it may not divide"]
+)
+async def test_who_has_no_siblings_is_given_others(
+    sigstore: PrivateSigstore, monkeypatch: pytest.MonkeyPatch, boot: str
+) -> None:
+    monkeypatch.setattr(apart, "_BOOT", boot)
+    verifier = Verifier(roots_of(sigstore), settings(3))
+    await verifier.start()
+    monkeypatch.undo()
+    check(list(await verifier.verify(jobs(sigstore, _MANY))), _MANY)
+    await verifier.close()
+
+
+async def test_where_none_can_be_started_nothing_stays_open(
+    sigstore: PrivateSigstore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    descriptors = open_descriptors()
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
+    with pytest.raises(OSError, match="none"):
+        await Verifier(roots_of(sigstore), settings(3)).start()
+    assert open_descriptors() <= descriptors
+
+
+@pytest.mark.parametrize("missing", [True, False], ids=["not on this system", "forbidden"])
+async def test_without_descriptors_of_processes_each_is_by_itself(
+    sigstore: PrivateSigstore, monkeypatch: pytest.MonkeyPatch, *, missing: bool
+) -> None:
+    def forbidden(*_: object) -> int:
+        raise PermissionError(1, "Operation not permitted")
+
+    there = "def refused(*_):\n    raise OSError(38, 'no such call')\nos.pidfd_open = refused\n"
+    monkeypatch.setattr(apart, "_BOOT", f"import os\n{'del os.pidfd_open' if missing else there}\n{apart._BOOT}")
+    monkeypatch.setattr(os, "pidfd_open", forbidden)
+    if missing:
+        monkeypatch.delattr(os, "pidfd_open")
+    async with verifying(sigstore, 2) as verifier:
+        assert all(isinstance(worker.running, apart.Alone) for worker in verifier._workers)
+        check(list(await verifier.verify(jobs(sigstore, 44))), 44)
