@@ -103,7 +103,7 @@ def compare(title: str, cases: Sequence[Case], rounds: int, required: float) -> 
 async def wall(verifier: Verifier, jobs: Sequence[Job]) -> float:
     start = time.perf_counter()
     found = await verifier.verify(jobs)
-    if not all(isinstance(one, Attested) for one in found):
+    if not all(isinstance(one.evidence, Attested) for one in found):
         raise AssertionError("not attested")
     return time.perf_counter() - start
 

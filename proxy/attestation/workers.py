@@ -196,11 +196,7 @@ class Verifier:
         for worker in self._workers:
             worker.prepare(self._roots)
 
-    async def verify(self, jobs: Sequence[Job]) -> list[Evidence]:
-        """Evidence for each job, in order; raises what `findings` raises."""
-        return [found.evidence for found in await self.findings(jobs)]
-
-    async def findings(self, jobs: Sequence[Job]) -> list[Finding]:
+    async def verify(self, jobs: Sequence[Job]) -> list[Finding]:
         """Evidence for each job, in order, and how it is recorded.
 
         Raises:

@@ -253,7 +253,7 @@ class Proofs:
             return {}
         roots = self._verifier.digest_for(index.trust)
         with VERIFICATION_SECONDS.time(), tracing.span("verify", project=project, documents=len(jobs)):
-            found = await self._verifier.findings(
+            found = await self._verifier.verify(
                 [
                     Job(filename=file.filename, sha256=digest_of(file), provenance=document, trust=index.trust)
                     for file, document in jobs

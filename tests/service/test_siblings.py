@@ -60,7 +60,7 @@ async def test_they_share_the_memory_of_what_they_loaded(three: Verifier, sigsto
         rollup = await asyncio.to_thread(Path(f"/proc/{pid}/smaps_rollup").read_text)
         private = next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Private_Dirty:"))
         assert private < _PRIVATE, rollup
-    check(list(await three.verify(jobs(sigstore, 64))), 64)
+    check(await three.verify(jobs(sigstore, 64)), 64)
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
@@ -72,8 +72,8 @@ async def test_one_that_is_killed_is_replaced_and_the_others_go_on(
     asked = asyncio.create_task(three.verify(jobs(sigstore, _MANY)))
     await asyncio.sleep(0.1)
     os.kill(before[which], signal.SIGKILL)
-    check(list(await asked), _MANY)
-    check(list(await three.verify(jobs(sigstore, _MANY))), _MANY)
+    check(await asked, _MANY)
+    check(await three.verify(jobs(sigstore, _MANY)), _MANY)
     after = await pids(three)
     assert [old == new for old, new in zip(before, after, strict=True)] == [number != which for number in range(3)]
 
@@ -86,7 +86,7 @@ async def test_one_that_hangs_is_killed_and_replaced(three: Verifier, sigstore: 
     with pytest.raises(VerificationUnavailableError, match="more than"):
         await three.verify(jobs(sigstore, _MANY))
     three._timeout = 60
-    check(list(await three.verify(jobs(sigstore, _MANY))), _MANY)
+    check(await three.verify(jobs(sigstore, _MANY)), _MANY)
     assert all([await gone(pid) for pid in before[1:]])
     assert (await pids(three))[0] == before[0]
 
@@ -96,7 +96,7 @@ async def test_closing_ends_all_of_them_and_leaves_nothing_open(sigstore: Privat
     descriptors = open_descriptors()
     async with verifying(sigstore, 3) as verifier:
         running = await pids(verifier)
-        check(list(await verifier.verify(jobs(sigstore, 64))), 64)
+        check(await verifier.verify(jobs(sigstore, 64)), 64)
         if stopped:
             os.kill(running[1], signal.SIGSTOP)
     for pid in running:
@@ -121,7 +121,7 @@ async def test_who_has_no_siblings_is_given_others(
     verifier = Verifier(roots_of(sigstore), settings(3))
     await verifier.start()
     monkeypatch.undo()
-    check(list(await verifier.verify(jobs(sigstore, _MANY))), _MANY)
+    check(await verifier.verify(jobs(sigstore, _MANY)), _MANY)
     await verifier.close()
 
 
@@ -149,4 +149,4 @@ async def test_without_descriptors_of_processes_each_is_by_itself(
         monkeypatch.delattr(os, "pidfd_open")
     async with verifying(sigstore, 2) as verifier:
         assert all(isinstance(worker.running, apart.Alone) for worker in verifier._workers)
-        check(list(await verifier.verify(jobs(sigstore, 44))), 44)
+        check(await verifier.verify(jobs(sigstore, 44)), 44)

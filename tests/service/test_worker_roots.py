@@ -38,23 +38,23 @@ async def test_a_renewed_root_is_in_force_without_restart(verifier: Verifier, si
         Job(filename="widget-1.0.tar.gz", sha256=SHA256, provenance=sigstore.provenance("widget-1.0.tar.gz", SHA256))
     ]
     (unknown,) = await verifier.verify(asked)
-    assert isinstance(unknown, Unverifiable)
+    assert isinstance(unknown.evidence, Unverifiable)
     running = await pids(verifier)
     verifier.renew(replace(root_of(sigstore), name="default"))
     (known,) = await verifier.verify(asked)
-    assert isinstance(known, Attested)
+    assert isinstance(known.evidence, Attested)
     assert await pids(verifier) == running
     assert verifier.roots_digest != before
     assert verifier.earlier_digests_for(None) != ()
-    assert not verifier.still_stands(unknown, None)
-    assert verifier.still_stands(known, None)
+    assert not verifier.still_stands(unknown.evidence, None)
+    assert verifier.still_stands(known.evidence, None)
 
 
 async def test_a_root_that_there_isnt_is_our_failure(verifier: Verifier, sigstore: PrivateSigstore) -> None:
     (job, *_) = jobs(sigstore, 1)
     with pytest.raises(VerificationUnavailableError, match="expected one of default, found acme"):
         await verifier.verify([replace(job, trust="acme")])
-    check(list(await verifier.verify([job])), 1)
+    check(await verifier.verify([job]), 1)
 
 
 async def test_prepared_or_not_the_answers_are_the_same(verifier: Verifier, sigstore: PrivateSigstore) -> None:
@@ -62,7 +62,7 @@ async def test_prepared_or_not_the_answers_are_the_same(verifier: Verifier, sigs
     for _ in range(2):
         verifier.prepare()
         assert all(each.roots is verifier.roots for each in verifier._workers)
-        check(list(await verifier.verify(jobs(sigstore, 8))), 8)
+        check(await verifier.verify(jobs(sigstore, 8)), 8)
     assert await pids(verifier) == running
 
 
@@ -76,7 +76,7 @@ async def test_a_root_that_cannot_be_used_is_said_of_a_document_and_kills_no_wor
         await verifier.verify(jobs(sigstore, 1))
     verifier.replace(good)
     verifier.prepare()
-    check(list(await verifier.verify(jobs(sigstore, 8))), 8)
+    check(await verifier.verify(jobs(sigstore, 8)), 8)
     assert await pids(verifier) == running
 
 

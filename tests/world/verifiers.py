@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 
 from proxy.attestation.roots import TrustRoots
 from proxy.attestation.settings import VerificationSettings
+from proxy.attestation.wire import Finding
 from proxy.attestation.workers import Job, Verifier
 from proxy.evidence import Attested, Forged, Unattested, Unverifiable
 from tests.world.attacks import OTHER, SHA256, root_of
@@ -53,9 +54,11 @@ def jobs(sigstore: PrivateSigstore, count: int) -> list[Job]:
 KINDS = (Attested, Forged, Unverifiable, Unattested)
 
 
-def check(found: list[object], count: int) -> None:
-    assert [type(one) for one in found] == [KINDS[number % 4] for number in range(count)]
-    for number, one in enumerate(found):
+def check(found: Sequence[Finding], count: int) -> None:
+    """What `jobs` makes was found out, in its order."""
+    evidence = [one.evidence for one in found]
+    assert [type(one) for one in evidence] == [KINDS[number % 4] for number in range(count)]
+    for number, one in enumerate(evidence):
         if isinstance(one, Attested):
             assert one.attestations[0].subject == f"widget-1.{number}.tar.gz"
 
