@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from proxy.gate import collector
+from proxy.gate.budget import Budget
 from proxy.telemetry.metrics import EVIDENCE
 from tests.service.test_pages import settled
 from tests.world.connection import Answer
@@ -115,13 +117,59 @@ async def test_what_was_verified_before_a_failure_is_not_asked_for_again(tmp_pat
         assert (await refused).status in {502, 503}, "nothing is judged without its evidence"
         first = Counter(asked(index))
         index.heal()
-        proxy.assembly.gate._proofs._upstream._pacing._until.clear()  # as if the hour had passed
+        proxy.assembly.gate._proofs._collector._upstream._pacing._until.clear()  # as if the hour had passed
         assert len(await proxy.listed("big")) == 250
         again = set(asked(index)[sum(first.values()) :])
         newest = {listed.provenance_path for listed in signed[:100]}
         assert newest <= set(first)
         assert not again & newest, "what was verified is recorded"
         assert broken in again
+
+
+@pytest.mark.parametrize("most", [1, 100_000, 2**25])
+async def test_documents_of_any_size_are_all_proven_within_the_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """An index that answers with the largest documents it may: 60 of them at once would be 60 MB."""
+    sigstore, held, highest = PrivateSigstore(seed=1), 0, 0
+    spend = Budget._spend
+
+    def watched(budget: Budget, size: int) -> None:
+        nonlocal held, highest
+        spend(budget, size)
+        held += size
+        highest = max(highest, held)
+
+    monkeypatch.setattr(collector, "_BUDGET", most)
+    monkeypatch.setattr(Budget, "_spend", watched)
+    async with Index() as index, running(index, tmp_path, policy=REQUIRED, sigstore=sigstore) as proxy:
+        signed = filled(index, sigstore, 120, 120)
+        large = signed[::2]
+        for listed in large:
+            index.serve(listed.provenance_path, Answer(body=b'{"version": 2, "much": "' + b"x" * 1_000_000 + b'"}'))
+        assert await proxy.listed("big") == {listed.built.filename for listed in signed[1::2]}
+        assert Counter(asked(index)).most_common(1)[0][1] == 1, "each document once"
+        assert len(asked(index)) == 120
+    assert held == 0
+    assert 1_000_000 < highest <= most + 24 * 1_000_100, "what 24 requests bring is not known before"
+
+
+async def test_a_page_that_fills_the_budget_does_not_hold_up_another_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sigstore = PrivateSigstore(seed=1)
+    monkeypatch.setattr(collector, "_BUDGET", 1)
+    async with Index() as index, running(index, tmp_path, policy=REQUIRED, sigstore=sigstore) as proxy:
+        signed = filled(index, sigstore, 60, 60)
+        others = []
+        for number in range(5):
+            built = wheel(f"other-{number}", "1.0")
+            document = sigstore.provenance(built.filename, built.sha256)
+            others.append(index.add(built, provenance=document, upload_time=FIRST).built)
+        pages = [proxy.listed("big"), *(proxy.listed(other.project) for other in others)]
+        async with asyncio.timeout(60):
+            found = await asyncio.gather(*pages)
+        assert found == [{listed.built.filename for listed in signed}, *({other.filename} for other in others)]
 
 
 async def test_some_429_are_obeyed_and_cost_no_more_than_their_time(tmp_path: Path) -> None:
