@@ -107,7 +107,7 @@ def swap(directory: Path, version: str, policy: str) -> None:
 
 @asynccontextmanager
 async def contained(
-    image: str, index: Index, tmp_path: Path, volume: Path, user: str = "10001:10001"
+    image: str, index: Index, tmp_path: Path, volume: Path, user: str = "10001:10001", **more: str
 ) -> AsyncIterator[Container]:
     """The image in front of the test's index, until the block ends."""
     settings = tmp_path / "etc"
@@ -125,6 +125,7 @@ async def contained(
         "ASSAY_SERVER__PORT": port,
         "ASSAY_CONFIG": "/etc/assay/proxy.toml",
         "ASSAY_POLICY": "/etc/assay/policy.toml",
+        **more,
     }
     began = time.monotonic()
     run = await podman(
@@ -191,6 +192,30 @@ async def test_pip_installs_through_it_and_it_stops_cleanly(image: str, tmp_path
         log = await assay.podman("logs", assay.name)
         assert [json.loads(line)["event"] for line in log.splitlines() if line.startswith("{")][-1] == "stopped"
         print(f"\nimage {size / 1e6:.0f} MB; ready {assay.seconds:.1f} s; stopped {stopped:.1f} s; memory {used}")
+
+
+async def test_verification_workers_share_what_they_load_without_any_capability(image: str, tmp_path: Path) -> None:
+    volume = volume_of(tmp_path, mode=0o700, owner=10001)
+    async with (
+        Index() as index,
+        contained(image, index, tmp_path, volume, ASSAY_VERIFICATION__WORKERS="2") as assay,
+        asyncio.timeout(30),
+    ):
+        while len(private := await private_memory(assay)) < 3:  # noqa: ASYNC110 - until one has loaded all and divided
+            await asyncio.sleep(0.2)
+    assert all(kilobytes < 12_000 for number, kilobytes in private.items() if number != 1), private
+
+
+async def private_memory(assay: Container) -> dict[int, int]:
+    """Of each process but the one that asks, kB that it shares with nobody."""
+    asked = await assay.python(
+        "import os, re, pathlib\n"
+        "for one in pathlib.Path('/proc').glob('[0-9]*/smaps_rollup'):\n"
+        "    if int(one.parent.name) != os.getpid():\n"
+        "        print(one.parent.name, re.search(r'Private_Dirty: +(\\d+)', one.read_text())[1])\n"
+    )
+    assert asked.status == 0, asked.output
+    return {int(number): int(kilobytes) for number, kilobytes in map(str.split, asked.output.splitlines())}
 
 
 async def test_it_can_write_to_its_volume_alone_and_do_nothing_as_root(image: str, tmp_path: Path) -> None:
