@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The unit tests on every other Python 3.11+ of this machine, each in a virtual environment of its own from the same lock.
+# The unit tests, and those of what leans on the interpreter (processes that fork, answers past aiohttp), on every other
+# Python 3.11+ of this machine, each in a virtual environment of its own from the same lock.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mine=$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
@@ -9,8 +10,9 @@ for candidate in $(compgen -c python3. | grep -E '^python3\.[0-9]+$' | sort -uV)
   case "$version" in 3.1[1-9]) ;; *) continue ;; esac
   case " $mine $tried " in *" $version "*) continue ;; esac
   tried="$tried $version"
-  echo "== unit tests on Python $version"
+  echo "== Python $version"
   make --no-print-directory PYTHON="$candidate" VENV=".venv-$version" install-dev
-  ".venv-$version/bin/python" -m pytest -q -n 2 -m "not long and not clients" tests/unit
+  ".venv-$version/bin/python" -m pytest -q -n 2 -m "not long and not clients" \
+    tests/unit tests/service/test_siblings.py tests/service/test_at_once.py
 done
 [ -n "$tried" ] || echo "other-pythons: SKIPPED, this machine has no other Python 3.11+ than $mine"

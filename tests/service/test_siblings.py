@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.attestation import apart
+from proxy.attestation import apart, boot
 from proxy.attestation.workers import Verifier
 from proxy.errors import VerificationUnavailableError
 from tests.world.sigstore import PrivateSigstore
@@ -136,17 +136,26 @@ async def test_where_none_can_be_started_nothing_stays_open(
 
 
 @pytest.mark.parametrize("missing", [True, False], ids=["not on this system", "forbidden"])
-async def test_without_descriptors_of_processes_each_is_by_itself(
-    sigstore: PrivateSigstore, monkeypatch: pytest.MonkeyPatch, *, missing: bool
+def test_descriptors_of_processes_may_be_missing_or_forbidden(
+    monkeypatch: pytest.MonkeyPatch, *, missing: bool
 ) -> None:
     def forbidden(*_: object) -> int:
         raise PermissionError(1, "Operation not permitted")
 
-    there = "def refused(*_):\n    raise OSError(38, 'no such call')\nos.pidfd_open = refused\n"
-    monkeypatch.setattr(apart, "_BOOT", f"import os\n{'del os.pidfd_open' if missing else there}\n{apart._BOOT}")
+    assert boot.has_descriptors()
     monkeypatch.setattr(os, "pidfd_open", forbidden)
     if missing:
         monkeypatch.delattr(os, "pidfd_open")
+    assert not boot.has_descriptors()
+
+
+@pytest.mark.parametrize("missing", [True, False], ids=["not on this system", "forbidden"])
+async def test_without_descriptors_of_processes_each_is_by_itself(
+    sigstore: PrivateSigstore, monkeypatch: pytest.MonkeyPatch, *, missing: bool
+) -> None:
+    there = "def refused(*_):\n    raise OSError(38, 'no such call')\nos.pidfd_open = refused\n"
+    monkeypatch.setattr(apart, "_BOOT", f"import os\n{'del os.pidfd_open' if missing else there}\n{apart._BOOT}")
+    monkeypatch.setattr(boot, "has_descriptors", lambda: False)
     async with verifying(sigstore, 2) as verifier:
         assert all(isinstance(worker.running, apart.Alone) for worker in verifier._workers)
         check(await verifier.verify(jobs(sigstore, 44)), 44)
