@@ -2,8 +2,8 @@
 
 Owns a connection from the head of its answer to the end of the body. aiohttp's way costs an allocation, a copy, a wake
 of the loop and a turn of its parser for each piece of some 100 KiB; here the kernel (or TLS) writes into one of two
-buffers while whoever asked still has the other. Only a body whose length was declared and that nothing encodes comes
-this way; aiohttp closes its connection afterwards. What the bytes are is decided by their digest, elsewhere.
+buffers while whoever asked still has the other. Only a long body of declared length, not in chunks, comes
+this way; its connection is closed afterwards. What the bytes are is decided by their digest, elsewhere.
 """
 
 from __future__ import annotations
