@@ -65,8 +65,8 @@ def serve(orders: BinaryIO, answers: BinaryIO) -> None:
 
 def _load(roots: TrustRoots) -> None:
     """Before the first document is there. Whether a root can be used is said of the first document that needs it."""
-    for root in roots.for_index():
-        with suppress(ConfigurationError):
+    with suppress(ConfigurationError):
+        for root in roots.for_index():
             load_keys(root.content)
 
 

@@ -48,6 +48,7 @@ class Intake:
         """Until all is written."""
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         while self._waiting or self._writing is not None:
             await self._next()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -17,18 +16,7 @@ from proxy.errors import VerificationUnavailableError
 from proxy.evidence import Attested, Unverifiable
 from tests.world.attacks import SHA256, root_of
 from tests.world.sigstore import PrivateSigstore
-from tests.world.verifiers import check, jobs, pids, roots_of, verifying
-
-
-@pytest.fixture
-def sigstore() -> PrivateSigstore:
-    return PrivateSigstore(seed=1)
-
-
-@pytest.fixture(params=[0, 1, 2], ids=["thread", "one-worker", "two-workers"])
-async def verifier(request: pytest.FixtureRequest, sigstore: PrivateSigstore) -> AsyncIterator[Verifier]:
-    async with verifying(sigstore, request.param) as made:
-        yield made
+from tests.world.verifiers import check, jobs, pids, roots_of
 
 
 async def test_a_renewed_root_is_in_force_without_restart(verifier: Verifier, sigstore: PrivateSigstore) -> None:
@@ -66,13 +54,16 @@ async def test_prepared_or_not_the_answers_are_the_same(verifier: Verifier, sigs
     assert await pids(verifier) == running
 
 
+@pytest.mark.parametrize(
+    ("default", "said"), [("default", "trust root"), ("none", "expected one of default, found none")]
+)
 async def test_a_root_that_cannot_be_used_is_said_of_a_document_and_kills_no_worker(
-    verifier: Verifier, sigstore: PrivateSigstore
+    verifier: Verifier, sigstore: PrivateSigstore, default: str, said: str
 ) -> None:
     running, good = await pids(verifier), verifier.roots
-    verifier.replace(TrustRoots(default="default", named={"default": TrustRoot(name="default", content=b"{}")}))
+    verifier.replace(TrustRoots(default=default, named={"default": TrustRoot(name="default", content=b"{}")}))
     verifier.prepare()
-    with pytest.raises(VerificationUnavailableError, match="trust root"):
+    with pytest.raises(VerificationUnavailableError, match=said):
         await verifier.verify(jobs(sigstore, 1))
     verifier.replace(good)
     verifier.prepare()

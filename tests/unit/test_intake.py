@@ -89,6 +89,24 @@ async def test_what_a_stalling_index_has_sent_is_there_after_a_moment(partial: W
     await taking.flush()
 
 
+async def test_what_is_only_lent_is_written_before_it_may_change(partial: Written) -> None:
+    taking, buffer = Intake(partial, lambda _: None), bytearray(b"abc")
+    await taking.add(b"first")
+    await taking.add(memoryview(buffer))
+    buffer[:] = b"xyz"
+    assert b"".join(partial.lots) == b"firstabc"
+
+
+async def test_after_what_was_lent_the_rest_is_there_after_a_moment_too(partial: Written) -> None:
+    heard = Heard()
+    taking = Intake(partial, heard)
+    for piece in (b"a", b"b", memoryview(b"c"), b"d", b"e"):
+        await taking.add(piece)
+    await heard.until(5)
+    assert b"".join(partial.lots) == b"abcde"
+    await taking.flush()
+
+
 async def test_on_a_fast_line_a_follower_wakes_once_a_lot(partial: Written, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake, "_MOMENT", SECONDS)
     monkeypatch.setattr(intake, "_LOT", 10)

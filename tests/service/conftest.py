@@ -1,0 +1,22 @@
+"""What several modules about verification workers stand on; a module's own fixture of the same name goes before it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from proxy.attestation.workers import Verifier
+from tests.world.sigstore import PrivateSigstore
+from tests.world.verifiers import verifying
+
+
+@pytest.fixture
+def sigstore() -> PrivateSigstore:
+    return PrivateSigstore(seed=1)
+
+
+@pytest.fixture(params=[0, 1, 2], ids=["thread", "one-worker", "two-workers"])
+async def verifier(request: pytest.FixtureRequest, sigstore: PrivateSigstore) -> AsyncIterator[Verifier]:
+    async with verifying(sigstore, request.param) as made:
+        yield made
