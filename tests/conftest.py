@@ -17,7 +17,7 @@ def no_blocking_calls() -> Iterator[None]:
     """A blocking call made by `proxy` in a running event loop fails the test."""
     with blockbuster_ctx("proxy") as blocking:
         # To a socket that does not block, as asyncio's own sendfile, which is excepted there.
-        blocking.functions["os.sendfile"].can_block_in("proxy/web/send.py", {"_taken_at_once"})
+        blocking.functions["os.sendfile"].can_block_in("proxy/web/direct.py", {"taken"})
         yield
 
 

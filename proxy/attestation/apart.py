@@ -159,17 +159,26 @@ class Sibling:
             loop.remove_reader(self._descriptor)
 
 
-async def started(module: str, without: Sequence[str] = ()) -> Process:
+async def started(module: str, without: Sequence[str] = (), pairs: Sequence[tuple[int, int]] = ()) -> Process:
     """A process that runs `main` of a module, with pipes; it ends soon after this one does.
 
     Args:
         module: its name.
         without: modules that libraries import where they can, and do without where they cannot.
+        pairs: descriptors of pipes, to and from each sibling that it is to divide into.
 
     Raises:
         OSError: none can be started.
     """
-    return await _started(module, without, ())
+    # -P: the working directory is no place to import from; the same path as ours is.
+    path = [entry for entry in sys.path if entry]
+    told = " ".join(f"{read}:{write}" for read, write in pairs)
+    command = [sys.executable, "-P", "-c", _BOOT, str(os.getpid()), module, ",".join(without), told, *path]
+    kept = [descriptor for pair in pairs for descriptor in pair]
+    process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, pass_fds=kept)
+    if process.stdin is not None:
+        _widen(process.stdin)
+    return process
 
 
 async def siblings(module: str, without: Sequence[str], count: int) -> list[Apart]:
@@ -187,30 +196,13 @@ async def siblings(module: str, without: Sequence[str], count: int) -> list[Apar
             (read, to), (back, write) = os.pipe(), os.pipe()
             ours.append((to, back))
             theirs.append((read, write))
-        first = Alone(await _started(module, without, theirs))
+        first = Alone(await started(module, without, theirs))
     except BaseException:
-        _close(ours)
+        boot.close(ours)
         raise
     finally:
-        _close(theirs)
+        boot.close(theirs)
     return [first, *[await Sibling.over(to, back) for to, back in ours]]
-
-
-def _close(pairs: Sequence[tuple[int, int]]) -> None:
-    for descriptor in (each for pair in pairs for each in pair):
-        os.close(descriptor)
-
-
-async def _started(module: str, without: Sequence[str], pairs: Sequence[tuple[int, int]]) -> Process:
-    # -P: the working directory is no place to import from; the same path as ours is.
-    path = [entry for entry in sys.path if entry]
-    told = " ".join(f"{read}:{write}" for read, write in pairs)
-    command = [sys.executable, "-P", "-c", _BOOT, str(os.getpid()), module, ",".join(without), told, *path]
-    kept = [descriptor for pair in pairs for descriptor in pair]
-    process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, pass_fds=kept)
-    if process.stdin is not None:
-        _widen(process.stdin)
-    return process
 
 
 def _widen(to: asyncio.StreamWriter) -> None:

@@ -62,11 +62,16 @@ def _divide(pairs: Sequence[tuple[int, int]]) -> None:
             os.dup2(orders, 0)
             os.dup2(answers, 1)
         # Whoever kept another's ends open would hide the other's death from the owner.
-        for descriptor in (each for pair in (pairs[number:] if is_sibling else (pairs[number],)) for each in pair):
-            os.close(descriptor)
+        close(pairs[number:] if is_sibling else [pairs[number]])
         if is_sibling:
             os.write(1, os.getpid().to_bytes(PID_BYTES, "big"))
             return
+
+
+def close(pairs: Sequence[tuple[int, int]]) -> None:
+    """Close both descriptors of each."""
+    for descriptor in (each for pair in pairs for each in pair):
+        os.close(descriptor)
 
 
 def _opened(owner: int) -> int | None:

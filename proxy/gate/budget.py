@@ -36,9 +36,10 @@ class Budget:
         try:
             yield share
         finally:
-            self._spend(-share.size)
+            self.spend(-share.size)
 
-    def _spend(self, size: int) -> None:
+    def spend(self, size: int) -> None:
+        """So many bytes more are here, or fewer."""
         self._spent += size
         if self.is_spent:
             self._left.clear()
@@ -61,4 +62,4 @@ class Share:
     def add(self, size: int) -> None:
         """So many bytes more are here."""
         self.size += size
-        self._budget._spend(size)  # noqa: SLF001 - the other half of it
+        self._budget.spend(size)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from typing import Final, TypeAlias, TypeVar
 from urllib.parse import quote
 
@@ -93,12 +94,7 @@ class Collector:
             known: what is recorded of those whose evidence is doubtful.
             pointers: which documents were seen before.
         """
-
-        def check() -> None:
-            if question.trouble:
-                raise question.trouble[0]
-            if share.is_full:
-                raise _LaterError
+        check = partial(_check, question, share)
 
         async def collect(file: File) -> Collected:
             index, project, doubted = question.index, question.project, known.get(key_of(file))
@@ -164,6 +160,14 @@ class Collector:
                 index, address, accept=PROVENANCE_ACCEPT, limit=index.limits.provenance, patience=_PATIENCE
             )
         return answer.body if isinstance(answer, Fetched) else None
+
+
+def _check(question: Question, share: Share) -> None:
+    """Raises what ends the asking, or puts it off."""
+    if question.trouble:
+        raise question.trouble[0]
+    if share.is_full:
+        raise _LaterError
 
 
 def address_of(index: IndexSettings, project: NormalizedName, file: File) -> str | None:

@@ -208,8 +208,8 @@ class Proofs:
             )
         proofs: dict[FileKey, Proof] = {}
         records: dict[str, bytes] = {}
-        # Else a root was renewed meanwhile, and which one spoke is not known: verified again next time.
-        is_known, now = roots == self._verifier.digest_for(index.trust), self._clock().timestamp()
+        # Where a root was renewed meanwhile, which one spoke is not known: verified again next time.
+        is_sure, now = roots == self._verifier.digest_for(index.trust), self._clock().timestamp()
         for (file, document), (evidence, record) in zip(jobs, found, strict=True):
             digest = sha256_of(document)
             proofs[key_of(file)] = Proof(evidence=evidence, document=digest)
@@ -218,7 +218,7 @@ class Proofs:
             records[document_key(digest)] = document
             before = pointers.get(key_of(file)) or Pointer(document=digest)
             records[pointer_key(file)] = before.followed_by(digest, now).encoded()
-            if is_known:
+            if is_sure:
                 records[evidence_key(digest_of(file), file.filename, digest, roots)] = record
         for kind, count in Counter(type(one.evidence) for one in found).items():
             EVIDENCE.labels(kind.__name__.lower()).inc(count)

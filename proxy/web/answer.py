@@ -22,6 +22,8 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
+from proxy.web.direct import taken
+
 _PIECE = 64 * 1024
 """Bytes handed over at a time to a client who did not take all at once: they are buffered for him alone."""
 _SHORT = _PIECE - 8 * 1024
@@ -132,10 +134,10 @@ class Answer(web.StreamResponse):
         """
         self._transport, self._stays = transport, stays
         head, whole = self._head(old=old), self._whole if body else b""
-        taken = _taken(transport, head, whole)
-        if taken < len(head):
-            transport.write(head[taken:])
-        self._left = memoryview(whole)[max(0, taken - len(head)) :]
+        sent = taken(transport, lambda socket: os.writev(socket, (head, whole)))
+        if sent < len(head):
+            transport.write(head[sent:])
+        self._left = memoryview(whole)[max(0, sent - len(head)) :]
         while self._left and not transport.get_write_buffer_size():
             self._hand_over()
 
@@ -180,20 +182,6 @@ class Answer(web.StreamResponse):
         if head.count("\n") != len(lines) + 1 or head.count("\r") != len(lines) + 1:
             raise ValueError("a header of this answer has a line break in it")
         return head.encode()
-
-
-def _taken(transport: asyncio.Transport, head: bytes, body: bytes) -> int:
-    """How many bytes of both the client took at once.
-
-    None where others are in line before them, where they must be encrypted, or where the connection is broken, which
-    the transport finds out by itself.
-    """
-    if transport.get_write_buffer_size() or transport.get_extra_info("sslcontext") is not None:
-        return 0
-    try:
-        return os.writev(transport.get_extra_info("socket").fileno(), (head, body))
-    except OSError:
-        return 0
 
 
 _said: tuple[int, str] = (0, "")

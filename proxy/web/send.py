@@ -11,6 +11,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import BinaryIO, NoReturn
 
@@ -22,6 +23,7 @@ from proxy.gate import Arriving, Stored
 from proxy.simple.model import Sha256
 from proxy.simple.negotiate import etag_matches
 from proxy.web.answer import Answer
+from proxy.web.direct import taken
 from proxy.web.ranges import Part, Unsatisfiable, Whole, WouldSplice, selected
 
 _SPAN = 256 * 2**10
@@ -180,9 +182,9 @@ async def _send_span(request: web.BaseRequest, file: BinaryIO, offset: int, coun
     loop, end, span = asyncio.get_running_loop(), offset + count, _SPAN
     while offset < end:
         wanted = min(_LONGEST_SPAN, end - offset)
-        taken = _taken_at_once(transport, file, offset, wanted)
-        offset += taken
-        if taken == wanted:
+        sent = taken(transport, partial(os.sendfile, in_fd=file.fileno(), offset=offset, count=wanted))
+        offset += sent
+        if sent == wanted:
             await asyncio.sleep(0)  # the others' turn
             continue
         begun = loop.time()
@@ -196,20 +198,6 @@ async def _send_span(request: web.BaseRequest, file: BinaryIO, offset: int, coun
         offset += sent
         # Each span costs a time limit of its own and a turn of the loop: short ones are for clients who are slow.
         span = min(2 * span, _LONGEST_SPAN) if loop.time() - begun < _AT_ONCE else _SPAN
-
-
-def _taken_at_once(transport: asyncio.Transport, file: BinaryIO, offset: int, count: int) -> int:
-    """How many bytes of the file the kernel took for a client without being waited for: no time limit, no task.
-
-    None where others are in line before them, where they must be encrypted, where the file ends or the connection is
-    broken: `loop.sendfile` finds out by itself.
-    """
-    if transport.get_write_buffer_size() or transport.get_extra_info("sslcontext") is not None:
-        return 0
-    try:
-        return os.sendfile(transport.get_extra_info("socket").fileno(), file.fileno(), offset, count)
-    except OSError:
-        return 0
 
 
 async def paced(request: web.BaseRequest, response: web.StreamResponse) -> web.StreamResponse:

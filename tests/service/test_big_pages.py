@@ -132,7 +132,7 @@ async def test_documents_of_any_size_are_all_proven_within_the_budget(
 ) -> None:
     """An index that answers with the largest documents it may: 60 of them at once would be 60 MB."""
     sigstore, held, highest = PrivateSigstore(seed=1), 0, 0
-    spend = Budget._spend
+    spend = Budget.spend
 
     def watched(budget: Budget, size: int) -> None:
         nonlocal held, highest
@@ -141,7 +141,7 @@ async def test_documents_of_any_size_are_all_proven_within_the_budget(
         highest = max(highest, held)
 
     monkeypatch.setattr(collector, "_BUDGET", most)
-    monkeypatch.setattr(Budget, "_spend", watched)
+    monkeypatch.setattr(Budget, "spend", watched)
     async with Index() as index, running(index, tmp_path, policy=REQUIRED, sigstore=sigstore) as proxy:
         signed = filled(index, sigstore, 120, 120)
         large = signed[::2]

@@ -27,11 +27,6 @@ _NO_FORK = f"import os\ndef refused():\n    raise OSError(11, 'no more processes
 
 
 @pytest.fixture
-def sigstore() -> PrivateSigstore:
-    return PrivateSigstore(seed=1)
-
-
-@pytest.fixture
 async def three(sigstore: PrivateSigstore) -> AsyncIterator[Verifier]:
     async with verifying(sigstore, 3) as made:
         yield made

@@ -25,17 +25,6 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def sigstore() -> PrivateSigstore:
-    return PrivateSigstore(seed=1)
-
-
-@pytest.fixture(params=[0, 1, 2], ids=["thread", "one-worker", "two-workers"])
-async def verifier(request: pytest.FixtureRequest, sigstore: PrivateSigstore) -> AsyncIterator[Verifier]:
-    async with verifying(sigstore, request.param) as made:
-        yield made
-
-
-@pytest.fixture
 async def one_worker(sigstore: PrivateSigstore) -> AsyncIterator[Verifier]:
     async with verifying(sigstore, 1) as made:
         yield made
