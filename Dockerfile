@@ -28,8 +28,8 @@ RUN /opt/assay/bin/python -m pip install --no-deps --no-build-isolation --no-ind
 # start compiles a thousand modules. So it is made here, for the modules that the program imports and no others;
 # "unchecked-hash", because a builder may change the time stamps by which Python would tell that it is current.
 ENV PYTHONPYCACHEPREFIX=/opt/assay/bytecode
-RUN /opt/assay/bin/python -P -B -c "import importlib, pkgutil, sys, proxy; \
-[importlib.import_module(found.name) for found in pkgutil.walk_packages(proxy.__path__, 'proxy.') if found.name != 'proxy.__main__']; \
+RUN /opt/assay/bin/python -P -B -c "import importlib, pkgutil, sys, assay; \
+[importlib.import_module(found.name) for found in pkgutil.walk_packages(assay.__path__, 'assay.') if found.name != 'assay.__main__']; \
 print(*sorted({m.__file__ for m in sys.modules.values() if str(getattr(m, '__file__', '')).endswith('.py')}), sep='\n')" > modules \
  && /opt/assay/bin/python -m compileall -q --invalidation-mode unchecked-hash -i modules
 
@@ -69,6 +69,6 @@ VOLUME /var/lib/assay
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 # It asks itself as its configuration says: on that port, over https where there is `[server.tls]`.
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["python", "-P", "-m", "proxy.probe"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["python", "-P", "-m", "assay.probe"]
 ENTRYPOINT ["assay"]
 CMD ["serve"]

@@ -80,7 +80,7 @@ def main(storage: Path, projects: list[str]) -> None:
         "ASSAY_FRESHNESS__PAGE": "7 days",
         "ASSAY_TRUST__REFRESH": "false",
     } | {name: value for name, value in os.environ.items() if name.startswith(("MALLOC_", "SSL_", "HTTP", "PYTHON"))}
-    command = [sys.executable, "-m", "proxy", "serve", "--log", "json"]
+    command = [sys.executable, "-m", "assay", "serve", "--log", "json"]
     with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE) as proxy:
         if proxy.stderr is None:
             raise RuntimeError("Popen without the pipe that was asked for")

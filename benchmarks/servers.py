@@ -160,8 +160,8 @@ def assay(
         f'[[indexes]]\nname = "local"\nurl = "{upstream.origin}/simple/"',
     ]
     (root / "proxy.toml").write_text("\n".join(lines) + "\n")
-    command = [sys.executable, "-m", "proxy", "serve", "--config", str(root / "proxy.toml"), "--log", "json"]
-    environ = {"PYTHONPATH": str(HERE.parent)}
+    command = [sys.executable, "-m", "assay", "serve", "--config", str(root / "proxy.toml"), "--log", "json"]
+    environ = {"PYTHONPATH": str(HERE.parent / "proxy")}
     with started("assay", command, port, root, ready=ready, environ=environ) as server:
         yield server
 

@@ -25,14 +25,14 @@ from urllib.parse import quote
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from assay.attestation.keys import load_keys
+from assay.attestation.roots import TrustRoot, TrustRoots
+from assay.attestation.settings import VerificationSettings
+from assay.attestation.verify import verify
+from assay.attestation.workers import Job, Verifier
+from assay.evidence import Attested
 from pypi_attestations import Distribution, Provenance
 
-from proxy.attestation.keys import load_keys
-from proxy.attestation.roots import TrustRoot, TrustRoots
-from proxy.attestation.settings import VerificationSettings
-from proxy.attestation.verify import verify
-from proxy.attestation.workers import Job, Verifier
-from proxy.evidence import Attested
 from tests.world.attacks import SHA256, listed
 from tests.world.sigstore import WHEN, PrivateSigstore
 

@@ -12,10 +12,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from assay import telemetry
+from assay.errors import ConfigurationError
+
 from demo.running import Demo, demonstrated
 from demo.stories import STORIES
-from proxy import telemetry
-from proxy.errors import ConfigurationError
 
 _PORTS = range(8080, 8100)
 

@@ -22,11 +22,11 @@ from string import Template
 from typing import Final
 
 import aiohttp
+from assay.assembly import read_policies
+from assay.cli.serve import serving
+from assay.config import load_configuration
 
 from demo.listings import PINNED, STOLEN, WAIVED, Company, fill_company, fill_public
-from proxy.assembly import read_policies
-from proxy.cli.serve import serving
-from proxy.config import load_configuration
 from tests.world.distributions import wheel
 from tests.world.index import Index, Listed
 from tests.world.sigstore import PrivateSigstore

@@ -20,18 +20,17 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
+from assay import indexes
+from assay.attestation.settings import Issuer
+from assay.config import Configuration
+from assay.policy import model as policy
+from assay.policy.publishers import Number, Uuid
+from assay.settings import Settings
+from assay.units import Duration, Size, format_duration, format_size
 from packaging.specifiers import SpecifierSet
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
-
-from proxy import indexes
-from proxy.attestation.settings import Issuer
-from proxy.config import Configuration
-from proxy.policy import model as policy
-from proxy.policy.publishers import Number, Uuid
-from proxy.settings import Settings
-from proxy.units import Duration, Size, format_duration, format_size
 
 HERE: Final = Path(__file__).parent
 _KINDS: Final = (

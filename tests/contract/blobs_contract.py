@@ -7,10 +7,9 @@ import os
 from hashlib import sha256
 
 import pytest
-
-from proxy.errors import DigestMismatchError, StorageError
-from proxy.ports import Blob, Blobs
-from proxy.simple.model import Sha256
+from assay.errors import DigestMismatchError, StorageError
+from assay.ports import Blob, Blobs
+from assay.simple.model import Sha256
 
 
 def digest(content: bytes) -> Sha256:

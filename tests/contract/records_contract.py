@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-
-from proxy.ports import Records
+from assay.ports import Records
 
 
 class RecordsContract:

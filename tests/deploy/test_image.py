@@ -271,11 +271,11 @@ async def test_it_holds_what_runs_and_is_labelled_and_starts_from_bytecode(image
         assert {"assay-proxy", "sigstore", "aiohttp"} <= names, "a scanner finds what is installed"
         assert not {"pip", "setuptools", "wheel"} & names
         verbose = await podman(
-            tmp_path, "exec", assay.name, "python", "-v", "-c", "import proxy.cli.serve, proxy.attestation.worker"
+            tmp_path, "exec", assay.name, "python", "-v", "-c", "import assay.cli.serve, assay.attestation.worker"
         )
         assert verbose.output.count("/opt/assay/bytecode/") > 500
         compiled = re.findall(r"# code object from '?(/\S+\.py)\b", verbose.output)
-        assert not [path for path in compiled if "/proxy/" in path]
+        assert not [path for path in compiled if "/site-packages/assay/" in path]
         assert len(compiled) < 5, "modules that only try to import what is not there; not hundreds at each start"
         labels = json.loads(await assay.podman("image", "inspect", "--format", "{{json .Labels}}", image))
         prefix = "org.opencontainers.image."

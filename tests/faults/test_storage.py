@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from assay.errors import DigestMismatchError, StorageError
+from assay.simple.model import Sha256
+from assay.store.blobs import DiskBlobs, DiskPartial
+from assay.store.shelf import Shelf
+from assay.store.spare import Spares
+from assay.store.sturdy import SturdyBlobs
 
-from proxy.errors import DigestMismatchError, StorageError
-from proxy.simple.model import Sha256
-from proxy.store.blobs import DiskBlobs, DiskPartial
-from proxy.store.shelf import Shelf
-from proxy.store.spare import Spares
-from proxy.store.sturdy import SturdyBlobs
 from tests.service.test_pages import settled
 from tests.world.distributions import wheel
 from tests.world.index import Index

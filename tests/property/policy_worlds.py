@@ -7,24 +7,15 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
+from assay.evidence import PUBLISH, SLSA, Attestation, Attested, Evidence, PublisherKind, Unattested, Unverifiable
+from assay.policy import document
+from assay.policy.judge import IndexFacts, changes_of, decide_page, judge_page
+from assay.policy.model import Policy
+from assay.policy.verdict import Code, Verdict, Withheld
+from assay.ports import History, Seen
+from assay.simple.model import File, Kind, Project
 from hypothesis import strategies as st
 
-from proxy.evidence import (
-    PUBLISH,
-    SLSA,
-    Attestation,
-    Attested,
-    Evidence,
-    PublisherKind,
-    Unattested,
-    Unverifiable,
-)
-from proxy.policy import document
-from proxy.policy.judge import IndexFacts, changes_of, decide_page, judge_page
-from proxy.policy.model import Policy
-from proxy.policy.verdict import Code, Verdict, Withheld
-from proxy.ports import History, Seen
-from proxy.simple.model import File, Kind, Project
 from tests.unit.policy.making import FORGED, INDEX, NOW, a_file, a_project, attestation, claims, days, digest
 
 RULE_KEYS = (

@@ -15,13 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
-from proxy.attestation.codec import decode_evidence, encode_evidence
-from proxy.attestation.roots import TrustRoot, bundled
-from proxy.attestation.verify import verify
-from proxy.evidence import (
+from assay.attestation.codec import decode_evidence, encode_evidence
+from assay.attestation.roots import TrustRoot, bundled
+from assay.attestation.verify import verify
+from assay.evidence import (
     Attestation,
     Attested,
     Claims,
@@ -32,7 +29,10 @@ from proxy.evidence import (
     Unattested,
     Unverifiable,
 )
-from proxy.simple.model import File
+from assay.simple.model import File
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from tests.world.attacks import FILENAME, SHA256, listed, root_of
 from tests.world.mutations import damaged
 from tests.world.sigstore import SLSA, CircleCI, GitHub, GitLab, Google, PrivateSigstore, Signer, document, slsa

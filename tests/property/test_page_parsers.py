@@ -17,19 +17,19 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urljoin
 
+from assay.errors import UpstreamNonsenseError
+from assay.policy.verdict import approve
+from assay.render import ApprovedPage, Links, render_project
+from assay.simple.location import basename, location_of
+from assay.simple.model import Project
+from assay.simple.negotiate import Format
+from assay.simple.parse import parse_project, possible_projects
+from assay.simple.root import RootParser
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from packaging.utils import NormalizedName, is_normalized_name
 from yarl import URL
 
-from proxy.errors import UpstreamNonsenseError
-from proxy.policy.verdict import approve
-from proxy.render import ApprovedPage, Links, render_project
-from proxy.simple.location import basename, location_of
-from proxy.simple.model import Project
-from proxy.simple.negotiate import Format
-from proxy.simple.parse import parse_project, possible_projects
-from proxy.simple.root import RootParser
 from tests.property.fuzzing import examples
 
 FOO = NormalizedName("foo")

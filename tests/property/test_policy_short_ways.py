@@ -7,21 +7,21 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
+from assay.evidence import PUBLISH, SLSA, Attested, Evidence, Unattested
+from assay.policy import compiled, judge
+from assay.policy.compiled import Terms
+from assay.policy.decide import decide
+from assay.policy.exhibit import exhibit
+from assay.policy.model import Policy
+from assay.policy.ratchet import builds_on_wheels, remember
+from assay.policy.release import hold_whole
+from assay.policy.verdict import Approved, Undecided, Verdict, Withheld
+from assay.ports import History, Seen
+from assay.simple.model import File, NormalizedName
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.version import Version
 
-from proxy.evidence import PUBLISH, SLSA, Attested, Evidence, Unattested
-from proxy.policy import compiled, judge
-from proxy.policy.compiled import Terms
-from proxy.policy.decide import decide
-from proxy.policy.exhibit import exhibit
-from proxy.policy.model import Policy
-from proxy.policy.ratchet import builds_on_wheels, remember
-from proxy.policy.release import hold_whole
-from proxy.policy.verdict import Approved, Undecided, Verdict, Withheld
-from proxy.ports import History, Seen
-from proxy.simple.model import File, NormalizedName
 from tests.property.policy_worlds import World, learned, load_policy, waiver, worlds
 from tests.unit.policy.making import FORGED, NOW, a_file, a_project, ago, attestation, claims, days, digest
 
@@ -161,7 +161,7 @@ def test_the_long_way_takes_none_of_the_short_ones() -> None:
     file = a_file()
     world = World(rule="", more="", project=a_project(file), evidence={}, history=History())
     nobody = "nobody asks whether a file is sound where everything is checked in full"
-    with patch("proxy.policy.decide.is_sound", side_effect=AssertionError(nobody)):
+    with patch("assay.policy.decide.is_sound", side_effect=AssertionError(nobody)):
         assert isinstance(plainly(policy, world, {(file.filename, digest(file.filename)): Unattested()})[0], Approved)
     seen = {file.filename: Seen(sha256=digest("other"), first_seen=NOW, late=False)}
     assert isinstance(plainly(policy, replace(world, history=History(known=True, files=seen)), {})[0], Withheld)

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from assay.reload import PolicyWatch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.reload import PolicyWatch
 from tests.world.distributions import wheel
 from tests.world.index import Index, Listed
 from tests.world.proxy import Running, running

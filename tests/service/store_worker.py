@@ -10,12 +10,11 @@ from hashlib import sha256
 from pathlib import Path
 from random import Random
 
+from assay.ports import Changes, Seen
+from assay.simple.model import Sha256
+from assay.store.directory import Store
+from assay.store.settings import StorageSettings
 from packaging.utils import canonicalize_name
-
-from proxy.ports import Changes, Seen
-from proxy.simple.model import Sha256
-from proxy.store.directory import Store
-from proxy.store.settings import StorageSettings
 
 PROJECT = canonicalize_name("crash")
 

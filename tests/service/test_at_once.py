@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from assay.config import ServerSettings
+from assay.policy.document import load_policy
+from assay.telemetry import metrics
+from assay.web import door, room, server
+from assay.web.answer import Answer
+from assay.web.connection import Connection
+from assay.web.handler import Handler
+from assay.web.view import ViewAnswers
 
-from proxy.config import ServerSettings
-from proxy.policy.document import load_policy
-from proxy.telemetry import metrics
-from proxy.web import door, room, server
-from proxy.web.answer import Answer
-from proxy.web.connection import Connection
-from proxy.web.handler import Handler
-from proxy.web.view import ViewAnswers
 from tests.world.distributions import wheel
 from tests.world.index import Index
 from tests.world.proxy import JSON, Running, running

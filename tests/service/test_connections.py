@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from assay.config import ServerSettings
+from assay.telemetry import metrics
+from assay.web import door, room, send, server
+from assay.web.connection import Connection
 from prometheus_client import CollectorRegistry
 
-from proxy.config import ServerSettings
-from proxy.telemetry import metrics
-from proxy.web import door, room, send, server
-from proxy.web.connection import Connection
 from tests.world.certificates import Authority
 from tests.world.distributions import wheel
 from tests.world.index import Index

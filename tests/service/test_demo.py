@@ -18,12 +18,12 @@ from typing import Any
 
 import aiohttp
 import pytest
+from assay.errors import ConfigurationError
 from yarl import URL
 
 from demo.__main__ import free_port, main, welcome, worth_a_line
 from demo.running import Demo, demonstrated
 from demo.stories import STORIES, Story
-from proxy.errors import ConfigurationError
 from tests.world.proxy import JSON
 
 ROOT = Path(__file__).parents[2]

@@ -11,12 +11,12 @@ from typing import Any
 
 import aiohttp
 import pytest
+from assay.cli import run
+from assay.errors import ConfigurationError
+from assay.upstream.reception import LONG
+from assay.web.tls import Certificate
 from cryptography import x509
 
-from proxy.cli import run
-from proxy.errors import ConfigurationError
-from proxy.upstream.reception import LONG
-from proxy.web.tls import Certificate
 from tests.world.distributions import wheel
 from tests.world.guarded import TOKEN, Guarded, credentials, guarded, secure
 from tests.world.proxy import Running, configured, running
@@ -67,7 +67,7 @@ async def test_a_renewed_certificate_is_shown_without_a_restart_and_half_of_one_
 
     loop = asyncio.get_running_loop()
     monkeypatch.setattr(Certificate, "load", load)
-    monkeypatch.setattr("proxy.web.files.EVERY", 0.02)
+    monkeypatch.setattr("assay.web.files.EVERY", 0.02)
     own = secure(tmp_path)
     async with guarded(tmp_path, tls=own.settings) as there:
         await looked.get()
@@ -157,7 +157,7 @@ async def test_an_index_may_have_an_authority_of_its_own_and_a_token(tmp_path: P
 
 
 async def test_a_long_file_comes_over_https(tmp_path: Path) -> None:
-    """By `proxy.upstream.reception`, which takes the connection over in the middle of TLS."""
+    """By `assay.upstream.reception`, which takes the connection over in the middle of TLS."""
     table = {"ca-file": str(tmp_path / "ca.pem"), "credentials": {"token-env": "OUTER_TOKEN"}}
     async with chained(tmp_path, **table) as (outer, inner):
         long = outer.index.add(wheel("long", "1.0", padding=LONG + 3_000_000))

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from assay.gate.documents import document_key, sha256_of
+from assay.policy.document import load_policy
+from assay.reload import REMIND, PolicyWatch, warn_of_waivers
 
-from proxy.gate.documents import document_key, sha256_of
-from proxy.policy.document import load_policy
-from proxy.reload import REMIND, PolicyWatch, warn_of_waivers
 from tests.world.distributions import wheel
 from tests.world.index import Index
 from tests.world.proxy import Running, running
@@ -122,7 +122,7 @@ async def test_a_file_that_is_still_being_written_is_not_obeyed(
     reads = iter([OPEN + "\n", whole, whole, whole])
     async with Index() as index, running(index, tmp_path, policy=CLOSED) as proxy:
         watch = watched(proxy, policy)
-        monkeypatch.setattr("proxy.reload.read_file", lambda _path: next(reads).encode())
+        monkeypatch.setattr("assay.reload.read_file", lambda _path: next(reads).encode())
         assert not await watch.look()
         assert proxy.assembly.gate.policy == load_policy(CLOSED, "closed")
         assert await watch.look()
@@ -218,7 +218,7 @@ async def test_the_command_obeys_a_changed_file_and_survives_a_bad_one_and_sighu
             f'[verification]\nworkers = 0\n[[indexes]]\nname = "test"\nurl = "{index.url}"\n'
         )
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "proxy", "serve", "--config", str(configuration), "--log", "json",
+            sys.executable, "-m", "assay", "serve", "--config", str(configuration), "--log", "json",
             stderr=asyncio.subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )  # fmt: skip
         assert process.stderr is not None

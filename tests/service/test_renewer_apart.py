@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import RawTestServer
+from assay.attestation import apart
+from assay.attestation.renewer import RenewerApart, renewers_apart
+from assay.attestation.roots import TrustRoot
 
-from proxy.attestation import apart
-from proxy.attestation.renewer import RenewerApart, renewers_apart
-from proxy.attestation.roots import TrustRoot
 from tests.world.sigstore import PrivateSigstore
 from tests.world.sigstore_tuf import TufRepository
 

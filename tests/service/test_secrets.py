@@ -24,9 +24,9 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from assay import telemetry
+from assay.config import Configuration
 
-from proxy import telemetry
-from proxy.config import Configuration
 from tests.world.connection import Connection, Fault, Request
 from tests.world.distributions import wheel
 from tests.world.index import Index
@@ -277,7 +277,7 @@ async def command(*arguments: str, environ: Mapping[str, str], home: Path) -> tu
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "proxy",
+        "assay",
         *arguments,
         env={"PATH": os.environ["PATH"], "HOME": str(home), **environ},
         stdout=asyncio.subprocess.PIPE,

@@ -11,10 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from assay.attestation import apart, boot
+from assay.attestation.workers import Verifier
+from assay.errors import VerificationUnavailableError
 
-from proxy.attestation import apart, boot
-from proxy.attestation.workers import Verifier
-from proxy.errors import VerificationUnavailableError
 from tests.world.sigstore import PrivateSigstore
 from tests.world.verifiers import check, jobs, pids, roots_of, settings, verifying
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from assay.simple.model import Sha256
+from assay.store.directory import Store
+from assay.store.settings import StorageSettings
 
-from proxy.simple.model import Sha256
-from proxy.store.directory import Store
-from proxy.store.settings import StorageSettings
 from tests.contract.blobs_contract import content_of
 from tests.service.store_worker import PROJECT, content, record
 

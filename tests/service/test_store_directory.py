@@ -12,11 +12,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from assay.errors import LedgerError, StorageError, StorageInUseError
+from assay.ports import Changes
+from assay.store.directory import Store, open_ledger
+from assay.store.settings import StorageSettings
 
-from proxy.errors import LedgerError, StorageError, StorageInUseError
-from proxy.ports import Changes
-from proxy.store.directory import Store, open_ledger
-from proxy.store.settings import StorageSettings
 from tests.contract.blobs_contract import content_of, digest
 from tests.world.stores import PROJECT, ROOT, needs_root, use
 from tests.world.stores import settings as settings  # noqa: PLC0414 - fixtures are found by their names
@@ -26,8 +26,8 @@ HOLDER = """
 import asyncio, sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from proxy.store.directory import Store
-from proxy.store.settings import StorageSettings
+from assay.store.directory import Store
+from assay.store.settings import StorageSettings
 
 async def hold():
     store = await Store.open(StorageSettings(directory=Path(sys.argv[1])))

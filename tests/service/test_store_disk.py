@@ -10,11 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from assay.errors import LedgerError, StorageError
+from assay.ports import Changes
+from assay.store.directory import Store
+from assay.store.settings import StorageSettings
 
-from proxy.errors import LedgerError, StorageError
-from proxy.ports import Changes
-from proxy.store.directory import Store
-from proxy.store.settings import StorageSettings
 from tests.contract.blobs_contract import content_of, digest, publish
 from tests.world.stores import PROJECT, ROOT, needs_root, use
 from tests.world.stores import settings as settings  # noqa: PLC0414 - fixtures are found by their names
@@ -115,9 +115,9 @@ import asyncio, resource, signal, sys
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from proxy.errors import StorageError
-from proxy.store.directory import Store
-from proxy.store.settings import StorageSettings
+from assay.errors import StorageError
+from assay.store.directory import Store
+from assay.store.settings import StorageSettings
 
 async def main():
     store = await Store.open(StorageSettings(directory=Path(sys.argv[1])))

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from assay.errors import LedgerError
+from assay.evidence import Identity
+from assay.ports import Changes, Established, History
+from assay.store import ledger as ledger_module
+from assay.store.ledger import SqliteLedger
 from packaging.utils import canonicalize_name
 
-from proxy.errors import LedgerError
-from proxy.evidence import Identity
-from proxy.ports import Changes, Established, History
-from proxy.store import ledger as ledger_module
-from proxy.store.ledger import SqliteLedger
 from tests.contract.ledger_contract import NOON, PROJECT, digest, established, seen
 from tests.world.ledgers import FULL
 from tests.world.ledgers import ledger as ledger  # noqa: PLC0414 - fixtures are found by their names

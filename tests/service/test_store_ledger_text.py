@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from assay.errors import LedgerError
+from assay.ports import Changes, History
+from assay.store import ledger_text
+from assay.store.ledger import SqliteLedger
 from packaging.utils import canonicalize_name
 
-from proxy.errors import LedgerError
-from proxy.ports import Changes, History
-from proxy.store import ledger_text
-from proxy.store.ledger import SqliteLedger
 from tests.contract.ledger_contract import PROJECT, digest, established, seen
 from tests.world.ledgers import FULL, lines_of
 from tests.world.ledgers import ledger as ledger  # noqa: PLC0414 - fixtures are found by their names

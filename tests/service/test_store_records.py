@@ -11,8 +11,7 @@ from typing import Any
 
 import diskcache
 import pytest
-
-from proxy.store.records import DiskcacheRecords
+from assay.store.records import DiskcacheRecords
 
 MEBIBYTE = 2**20
 RAW, BINARY, TEXT, PICKLE = 1, 2, 3, 4  # diskcache.core.MODE_*

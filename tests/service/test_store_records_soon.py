@@ -8,10 +8,9 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-
-from proxy.errors import StorageError
-from proxy.store import records as records_module
-from proxy.store.records import DiskcacheRecords
+from assay.errors import StorageError
+from assay.store import records as records_module
+from assay.store.records import DiskcacheRecords
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from proxy.reload import PolicyWatch
+from assay.reload import PolicyWatch
+
 from tests.world.distributions import Built, sdist, wheel
 from tests.world.index import ABSENT, Index, Listed
 from tests.world.proxy import NOW, Running, running

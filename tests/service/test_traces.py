@@ -12,12 +12,12 @@ from typing import Any, Self
 
 import pytest
 from aiohttp import web
+from assay.telemetry import tracing
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from proxy.telemetry import tracing
 from tests.world.distributions import wheel
 from tests.world.index import Index
 from tests.world.proxy import NOW, configured, running
@@ -179,7 +179,7 @@ async def test_asked_for_and_not_installed_is_said_before_anything_else(
         "sys.meta_path.insert(0, Without())\n"
     )
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "proxy", "serve", "--log", "json",
+        sys.executable, "-m", "assay", "serve", "--log", "json",
         stderr=asyncio.subprocess.PIPE,
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(tmp_path), **environ,
              "ASSAY_SERVER__PORT": "0", "ASSAY_TRUST__REFRESH": "false",

@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from assay.attestation.refresh import Refresher, RefreshError
+from assay.attestation.roots import TrustRoot
+from assay.attestation.settings import TrustSettings
+from assay.gate.renewal import renew_for_ever
 
-from proxy.attestation.refresh import Refresher, RefreshError
-from proxy.attestation.roots import TrustRoot
-from proxy.attestation.settings import TrustSettings
-from proxy.gate.renewal import renew_for_ever
 from tests.world.distributions import wheel
 from tests.world.index import Index
 from tests.world.proxy import Clock, Running, running

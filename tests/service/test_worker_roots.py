@@ -7,13 +7,13 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+from assay.attestation import wire, worker
+from assay.attestation.keys import load_keys
+from assay.attestation.roots import TrustRoot, TrustRoots
+from assay.attestation.workers import Job, Verifier
+from assay.errors import VerificationUnavailableError
+from assay.evidence import Attested, Unverifiable
 
-from proxy.attestation import wire, worker
-from proxy.attestation.keys import load_keys
-from proxy.attestation.roots import TrustRoot, TrustRoots
-from proxy.attestation.workers import Job, Verifier
-from proxy.errors import VerificationUnavailableError
-from proxy.evidence import Attested, Unverifiable
 from tests.world.attacks import SHA256, root_of
 from tests.world.sigstore import PrivateSigstore
 from tests.world.verifiers import check, jobs, pids, roots_of

@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from assay.attestation import apart
+from assay.attestation.workers import Verifier, default_workers
+from assay.errors import VerificationUnavailableError
+from assay.evidence import Forged
 
-from proxy.attestation import apart
-from proxy.attestation.workers import Verifier, default_workers
-from proxy.errors import VerificationUnavailableError
-from proxy.evidence import Forged
 from tests.world.sigstore import PrivateSigstore
 from tests.world.verifiers import check, jobs, pids, roots_of, settings, verifying
 
@@ -85,7 +85,7 @@ async def test_documents_that_kill_every_worker_are_our_failure_and_nothing_hang
 _DEADLY = """
 import sys
 sys.path[:] = sys.argv[5:]
-from proxy.attestation import worker
+from assay.attestation import worker
 harmless = worker.answer
 def answer(jobs, roots):
     if any(job.filename.startswith("killer") for job in jobs):
@@ -217,8 +217,8 @@ async def test_a_worker_ignores_the_terminals_interrupt(one_worker: Verifier, si
 
 _OWNER = """
 import asyncio, sys
-from proxy.attestation.settings import VerificationSettings
-from proxy.attestation.workers import Verifier
+from assay.attestation.settings import VerificationSettings
+from assay.attestation.workers import Verifier
 from tests.service.test_workers import jobs, pids, roots_of
 from tests.world.sigstore import PrivateSigstore
 async def main():
@@ -267,7 +267,7 @@ def test_no_worker_outlives_its_owner_by_two_seconds(state: str, tmp_path: Path)
 
 _LIGHT = """
 import sys
-import proxy.attestation.codec, proxy.cli.serve
+import assay.attestation.codec, assay.cli.serve
 heavy = {"sigstore", "pypi_attestations", "cryptography", "tuf", "multiprocessing"} & set(sys.modules)
 assert not heavy, heavy
 """

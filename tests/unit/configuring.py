@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-from proxy.config import Configuration, load_configuration
-from proxy.errors import ConfigurationError
+from assay.config import Configuration, load_configuration
+from assay.errors import ConfigurationError
 
 
 def load(tmp_path: Path, text: str, **environ: str) -> Configuration:

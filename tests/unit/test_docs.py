@@ -7,8 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-
-from proxy.cli import _parser
+from assay.cli import _parser
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

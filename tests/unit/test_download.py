@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-
-from proxy.download import TAIL, Download, Downloads, Wanted
-from proxy.errors import AssayError, DigestMismatchError, UpstreamNonsenseError, UpstreamUnavailableError
-from proxy.simple.model import Sha256
-from proxy.store.blobs import DiskBlobs
+from assay.download import TAIL, Download, Downloads, Wanted
+from assay.errors import AssayError, DigestMismatchError, UpstreamNonsenseError, UpstreamUnavailableError
+from assay.simple.model import Sha256
+from assay.store.blobs import DiskBlobs
 
 CONTENT = bytes(range(256)) * 1024  # 256 KiB
 DIGEST = Sha256(hashlib.sha256(CONTENT).hexdigest())

@@ -7,11 +7,10 @@ from io import BytesIO
 from typing import BinaryIO
 
 import pytest
-
-from proxy.download import intake
-from proxy.download.intake import Intake
-from proxy.errors import DigestMismatchError, StorageError
-from proxy.simple.model import Sha256
+from assay.download import intake
+from assay.download.intake import Intake
+from assay.errors import DigestMismatchError, StorageError
+from assay.simple.model import Sha256
 
 SECONDS = 10
 """After which something hangs."""

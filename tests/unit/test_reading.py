@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-from proxy.errors import ConfigurationError
-from proxy.policy.document import BUILT_IN
-from proxy.reading import LARGEST, read_file, read_text, text_of
+from assay.errors import ConfigurationError
+from assay.policy.document import BUILT_IN
+from assay.reading import LARGEST, read_file, read_text, text_of
 
 
 def test_a_file_is_read_through_links_and_to_its_last_byte(tmp_path: Path) -> None:
@@ -42,7 +41,7 @@ def test_text_is_utf_8_with_newlines(tmp_path: Path) -> None:
 
 
 def test_a_policy_is_bounded_as_well(tmp_path: Path) -> None:
-    from proxy.assembly import read_policy  # noqa: PLC0415 - heavy
+    from assay.assembly import read_policy  # noqa: PLC0415 - heavy
 
     policy = tmp_path / "policy.toml"
     policy.write_text('version = 1\n[[rules]]\nname = "all"\nprojects = ["*"]\n')

@@ -6,14 +6,14 @@ import re
 from pathlib import Path
 
 import pytest
+from assay.config import Configuration, load_configuration
+from assay.errors import ConfigurationError
+from assay.indexes import IndexSettings
+from assay.policy.model import Policy
+from assay.settings import Settings, read_toml, validate
 from pydantic import BaseModel, Field
 
 from docs.reference import HERE, kind_of, meaning, pages
-from proxy.config import Configuration, load_configuration
-from proxy.errors import ConfigurationError
-from proxy.indexes import IndexSettings
-from proxy.policy.model import Policy
-from proxy.settings import Settings, read_toml, validate
 
 WRITTEN = pages()
 VARIABLES = re.findall(r"`(ASSAY_\w+__\w+)` \|$", WRITTEN["configuration.md"], re.MULTILINE)

@@ -7,22 +7,14 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from assay.policy.reasons import Tombstone
+from assay.policy.verdict import Code, Reason, Withheld, approve
+from assay.render import ApprovedPage, Links, render_project, render_root_head, render_root_line, render_root_tail
+from assay.simple.model import File, Project
+from assay.simple.negotiate import Format
+from assay.simple.parse import parse_project
+from assay.simple.root import RootParser
 from packaging.utils import NormalizedName
-
-from proxy.policy.reasons import Tombstone
-from proxy.policy.verdict import Code, Reason, Withheld, approve
-from proxy.render import (
-    ApprovedPage,
-    Links,
-    render_project,
-    render_root_head,
-    render_root_line,
-    render_root_tail,
-)
-from proxy.simple.model import File, Project
-from proxy.simple.negotiate import Format
-from proxy.simple.parse import parse_project
-from proxy.simple.root import RootParser
 
 FOO = NormalizedName("foo")
 HASH = "3427a8a5dd0c1e176da48a44efb410875b3973bd9843403a0997e4187c408dc1"

@@ -3,10 +3,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from assay.units import format_duration, format_size, parse_duration, parse_size
 from hypothesis import given
 from hypothesis import strategies as st
-
-from proxy.units import format_duration, format_size, parse_duration, parse_size
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from proxy.attestation.roots import TrustRoot
-from proxy.simple.model import File, Sha256
+from assay.attestation.roots import TrustRoot
+from assay.simple.model import File, Sha256
+
 from tests.world.sigstore import GitHub, Hook, PrivateSigstore, Signer
 
 FILENAME: Final = "widget-1.0.tar.gz"

@@ -22,22 +22,22 @@ from typing import Any
 from unittest.mock import patch
 
 import aiohttp
+from assay.assembly import Assembly, assembled
+from assay.config import Configuration
+from assay.gate import Gate, GateSettings
+from assay.policy.document import BUILT_IN, load_policy
+from assay.policy.model import Policy
+from assay.simple.model import Sha256
+from assay.telemetry.audit import recording
+from assay.telemetry.metrics import watching_loop
+from assay.upstream import pacing
+from assay.web.access import admission
+from assay.web.health import Readiness
+from assay.web.server import listening
+from assay.web.wiring import wired
 from multidict import CIMultiDictProxy
 from yarl import URL
 
-from proxy.assembly import Assembly, assembled
-from proxy.config import Configuration
-from proxy.gate import Gate, GateSettings
-from proxy.policy.document import BUILT_IN, load_policy
-from proxy.policy.model import Policy
-from proxy.simple.model import Sha256
-from proxy.telemetry.audit import recording
-from proxy.telemetry.metrics import watching_loop
-from proxy.upstream import pacing
-from proxy.web.access import admission
-from proxy.web.health import Readiness
-from proxy.web.server import listening
-from proxy.web.wiring import wired
 from tests.world.index import Index, Listed
 from tests.world.sigstore import PrivateSigstore
 

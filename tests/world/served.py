@@ -71,7 +71,7 @@ async def served(
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "proxy",
+        "assay",
         "serve",
         "--config",
         str(config),

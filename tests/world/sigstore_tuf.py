@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from assay.errors import NotFoundError, UpstreamUnavailableError
 from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]  # as below
 from tuf.api.metadata import (  # type: ignore[attr-defined]  # documented there, without __all__
     Metadata,
@@ -23,8 +24,6 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # documented there
     Targets,
     Timestamp,
 )
-
-from proxy.errors import NotFoundError, UpstreamUnavailableError
 
 TARGET = "trusted_root.json"
 

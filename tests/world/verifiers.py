@@ -7,11 +7,12 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 
-from proxy.attestation.roots import TrustRoots
-from proxy.attestation.settings import VerificationSettings
-from proxy.attestation.wire import Finding
-from proxy.attestation.workers import Job, Verifier
-from proxy.evidence import Attested, Forged, Unattested, Unverifiable
+from assay.attestation.roots import TrustRoots
+from assay.attestation.settings import VerificationSettings
+from assay.attestation.wire import Finding
+from assay.attestation.workers import Job, Verifier
+from assay.evidence import Attested, Forged, Unattested, Unverifiable
+
 from tests.world.attacks import OTHER, SHA256, root_of
 from tests.world.sigstore import PrivateSigstore, document
 

@@ -16,7 +16,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from proxy.config import Configuration
+from assay.config import Configuration
+
 from tests.world.distributions import Built
 from tests.world.index import Index, Listed
 from tests.world.proxy import Running, configured, running

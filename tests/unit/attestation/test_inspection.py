@@ -6,13 +6,14 @@ import hashlib
 from datetime import timedelta
 from pathlib import Path
 
-from proxy.attestation.inspection import describe, local_file, refresh_all
-from proxy.attestation.refresh import Refresher
-from proxy.attestation.roots import BUNDLED_ON, load_roots
-from proxy.attestation.settings import TrustSettings
-from proxy.attestation.verify import verify
-from proxy.errors import UpstreamUnavailableError
-from proxy.evidence import Attested, Forged
+from assay.attestation.inspection import describe, local_file, refresh_all
+from assay.attestation.refresh import Refresher
+from assay.attestation.roots import BUNDLED_ON, load_roots
+from assay.attestation.settings import TrustSettings
+from assay.attestation.verify import verify
+from assay.errors import UpstreamUnavailableError
+from assay.evidence import Attested, Forged
+
 from tests.world.attacks import root_of
 from tests.world.sigstore import PrivateSigstore
 

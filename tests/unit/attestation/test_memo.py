@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from assay.attestation import reference
+from assay.attestation.keys import load_keys
+from assay.attestation.verify import verify
+from assay.evidence import Attested, Evidence, Forged
 
-from proxy.attestation import reference
-from proxy.attestation.keys import load_keys
-from proxy.attestation.verify import verify
-from proxy.evidence import Attested, Evidence, Forged
 from tests.world.attacks import FILENAME, SHA256, listed, put, root_of
 from tests.world.sigstore import WHEN, GitHub, PrivateSigstore, document
 
@@ -110,7 +110,7 @@ def test_what_one_root_remembers_another_doesnt(sigstore: PrivateSigstore, count
 
 
 def test_the_memo_is_bounded(sigstore: PrivateSigstore, monkeypatch: pytest.MonkeyPatch, counting: Counting) -> None:
-    monkeypatch.setattr("proxy.attestation.keys.REMEMBERED", 2)
+    monkeypatch.setattr("assay.attestation.keys.REMEMBERED", 2)
     for second in (0, 1, 2, 0):
         raw = sigstore.provenance(FILENAME, SHA256, when=WHEN + timedelta(seconds=second))
         attested(verify(raw, listed(), [root_of(sigstore)]))

@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from assay.attestation.refresh import Refresher, RefreshError, refreshers
+from assay.attestation.roots import TrustRoot
+from assay.attestation.verify import verify
+from assay.evidence import Attested, Unverifiable
 
-from proxy.attestation.refresh import Refresher, RefreshError, refreshers
-from proxy.attestation.roots import TrustRoot
-from proxy.attestation.verify import verify
-from proxy.evidence import Attested, Unverifiable
 from tests.world.attacks import FILENAME, SHA256, listed
 from tests.world.sigstore import PrivateSigstore
 from tests.world.sigstore_tuf import TARGET, TufRepository

@@ -11,14 +11,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from assay.attestation.keys import load_keys
+from assay.attestation.roots import BUNDLED_ON, TrustRoot, TrustRoots, bundled, load_roots, still_stands
+from assay.attestation.settings import TrustSettings, VerificationSettings
+from assay.attestation.verify import verify
+from assay.errors import ConfigurationError
+from assay.evidence import Attested, Evidence, Forged, Unattested, Unverifiable
 from pydantic import ValidationError
 
-from proxy.attestation.keys import load_keys
-from proxy.attestation.roots import BUNDLED_ON, TrustRoot, TrustRoots, bundled, load_roots, still_stands
-from proxy.attestation.settings import TrustSettings, VerificationSettings
-from proxy.attestation.verify import verify
-from proxy.errors import ConfigurationError
-from proxy.evidence import Attested, Evidence, Forged, Unattested, Unverifiable
 from tests.world.attacks import FILENAME, SHA256, listed, root_of
 from tests.world.sigstore import GitHub, PrivateSigstore, document
 
@@ -263,12 +263,12 @@ import socket, sys
 from pathlib import Path
 def refuse(*_, **__): raise AssertionError("the network was asked")
 socket.socket.connect = socket.getaddrinfo = refuse
-from proxy.attestation.roots import load_roots
-from proxy.attestation.settings import TrustSettings
-from proxy.attestation.inspection import describe
-from proxy.attestation.verify import verify
-from proxy.evidence import Attested
-from proxy.simple.model import File
+from assay.attestation.roots import load_roots
+from assay.attestation.settings import TrustSettings
+from assay.attestation.inspection import describe
+from assay.attestation.verify import verify
+from assay.evidence import Attested
+from assay.simple.model import File
 from datetime import datetime, UTC
 roots = load_roots(TrustSettings(), Path("."))
 describe(roots, TrustSettings(), datetime.now(UTC))

@@ -6,12 +6,12 @@ import json
 from dataclasses import replace
 
 import pytest
+from assay.attestation import reference
+from assay.attestation.roots import TrustRoot
+from assay.attestation.verify import verify
+from assay.errors import ConfigurationError
+from assay.evidence import Attested, Claims, Evidence, Forged, PublisherKind, Unattested, Unverifiable
 
-from proxy.attestation import reference
-from proxy.attestation.roots import TrustRoot
-from proxy.attestation.verify import verify
-from proxy.errors import ConfigurationError
-from proxy.evidence import Attested, Claims, Evidence, Forged, PublisherKind, Unattested, Unverifiable
 from tests.world.attacks import FILENAME, OTHER, SHA256, WHEEL, listed, root_of
 from tests.world.sigstore import (
     SLSA,
@@ -243,7 +243,7 @@ def test_an_exception_that_nobody_thought_of_is_forged_in_the_document_too(
     def burst(_: object) -> None:
         raise ZeroDivisionError("nobody thought of it")
 
-    monkeypatch.setattr("proxy.attestation.verify.read_document", burst)
+    monkeypatch.setattr("assay.attestation.verify.read_document", burst)
     evidence = verify(b"", listed(), [root_of(sigstore)])
     assert isinstance(evidence, Forged)
     assert evidence.found == "ZeroDivisionError: nobody thought of it"

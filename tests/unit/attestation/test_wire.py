@@ -6,12 +6,12 @@ import io
 from dataclasses import replace
 
 import pytest
+from assay.attestation import wire, worker
+from assay.attestation.codec import decode_evidence, encode_evidence
+from assay.attestation.roots import TrustRoots
+from assay.attestation.wire import Finding, Job
+from assay.evidence import Evidence, Unattested, Unverifiable
 
-from proxy.attestation import wire, worker
-from proxy.attestation.codec import decode_evidence, encode_evidence
-from proxy.attestation.roots import TrustRoots
-from proxy.attestation.wire import Finding, Job
-from proxy.evidence import Evidence, Unattested, Unverifiable
 from tests.world.attacks import FILENAME, SHA256, root_of
 from tests.world.sigstore import PrivateSigstore, document
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-
-from proxy.gate.budget import Budget
+from assay.gate.budget import Budget
 
 
 async def test_what_is_spent_is_given_back_however_it_ends() -> None:

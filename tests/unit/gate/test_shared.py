@@ -7,17 +7,18 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from proxy.evidence import Evidence, Unattested
-from proxy.gate.documents import Proof, key_of
-from proxy.gate.doubts import Doubts
-from proxy.gate.judged import Judged
-from proxy.gate.memory import Memory
-from proxy.gate.pages import Page
-from proxy.gate.turns import Turns
-from proxy.indexes import IndexSettings
-from proxy.render import ApprovedPage
-from proxy.simple.model import NormalizedName
-from proxy.upstream import Validators
+from assay.evidence import Evidence, Unattested
+from assay.gate.documents import Proof, key_of
+from assay.gate.doubts import Doubts
+from assay.gate.judged import Judged
+from assay.gate.memory import Memory
+from assay.gate.pages import Page
+from assay.gate.turns import Turns
+from assay.indexes import IndexSettings
+from assay.render import ApprovedPage
+from assay.simple.model import NormalizedName
+from assay.upstream import Validators
+
 from tests.unit.policy.making import FORGED, NOW, a_file, a_project, attested, digest
 
 INDEX = IndexSettings(name="test", url="https://index.example/")

@@ -7,11 +7,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-
-from proxy.errors import ConfigurationError
-from proxy.evidence import PUBLISH
-from proxy.policy.document import BUILT_IN, load_policy, policy_schema
-from proxy.policy.model import Attestations, Mode, RatchetMode, Showing
+from assay.errors import ConfigurationError
+from assay.evidence import PUBLISH
+from assay.policy.document import BUILT_IN, load_policy, policy_schema
+from assay.policy.model import Attestations, Mode, RatchetMode, Showing
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = """\

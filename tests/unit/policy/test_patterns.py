@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-
-from proxy.policy.patterns import glob, name_pattern, names
+from assay.policy.patterns import glob, name_pattern, names
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from assay.evidence import OMITTED, Forged, Unattested
+from assay.policy.document import BUILT_IN, load_policy
+from assay.policy.judge import Context, admit, decide_page, is_denied, judge, metadata_from_wheel, mode_for, next_change
+from assay.policy.model import Mode
+from assay.policy.verdict import Approved, Code, Undecided, Withheld, approve
+from assay.ports import History
+from assay.simple.model import NormalizedName
 
-from proxy.evidence import OMITTED, Forged, Unattested
-from proxy.policy.document import BUILT_IN, load_policy
-from proxy.policy.judge import Context, admit, decide_page, is_denied, judge, metadata_from_wheel, mode_for, next_change
-from proxy.policy.model import Mode
-from proxy.policy.verdict import Approved, Code, Undecided, Withheld, approve
-from proxy.ports import History
-from proxy.simple.model import NormalizedName
 from tests.unit.policy.making import (
     FORGED,
     INDEX,
@@ -189,7 +189,7 @@ def test_the_page_changes_next_when_the_first_of_its_verdicts_does() -> None:
 
 
 def test_only_policy_makes_approvals() -> None:
-    with pytest.raises(TypeError, match=r"proxy\.policy alone"):
+    with pytest.raises(TypeError, match=r"assay\.policy alone"):
         Approved(file=FILE, rule="all", evidence=None)
     assert approve(FILE, rule="all", evidence=None).file is FILE
 

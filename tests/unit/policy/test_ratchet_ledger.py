@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 
-from proxy.evidence import Attested, Identity
-from proxy.policy.continuity import Continuity
-from proxy.policy.document import load_policy
-from proxy.policy.judge import Context, judge
-from proxy.policy.verdict import Approved, Code, Undecided
-from proxy.ports import Established, History
-from proxy.simple.model import NormalizedName
+from assay.evidence import Attested, Identity
+from assay.policy.continuity import Continuity
+from assay.policy.document import load_policy
+from assay.policy.judge import Context, judge
+from assay.policy.verdict import Approved, Code, Undecided
+from assay.ports import Established, History
+from assay.simple.model import NormalizedName
+
 from tests.unit.policy.making import (
     ENFORCE,
     GITHUB,

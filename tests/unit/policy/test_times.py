@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 
 import pytest
-
-from proxy.policy.times import end, show, start
+from assay.policy.times import end, show, start
 
 
 def test_a_date_is_a_whole_day() -> None:

@@ -10,9 +10,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from assay.policy.verdict import Approved, Code, Reason, Withheld, approve, make_reason, withhold
+from assay.policy.youth import too_young
 
-from proxy.policy.verdict import Approved, Code, Reason, Withheld, approve, make_reason, withhold
-from proxy.policy.youth import too_young
 from tests.unit.policy.making import NOW, UNATTESTED, a_file, a_policy, ago, one
 
 FILE = a_file()
@@ -85,6 +85,6 @@ def test_what_is_made_the_quick_way_is_what_its_type_makes() -> None:
 
 
 def test_no_approval_is_made_from_another_one() -> None:
-    with pytest.raises(TypeError, match=r"proxy\.policy alone"):
+    with pytest.raises(TypeError, match=r"assay\.policy alone"):
         replace(APPROVED, file=a_file("2.0"))
     assert approve(APPROVED.file, rule="all", evidence=UNATTESTED) == APPROVED

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from assay.simple.model import File, Project
+from assay.simple.parse import parse_project
 from packaging.utils import NormalizedName
-
-from proxy.simple.model import File, Project
-from proxy.simple.parse import parse_project
 
 FOO = NormalizedName("foo")
 PAGE_URL = "https://index.example/simple/foo/"

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import pytest
+from assay.simple.filename import MOST_CANDIDATES, parse_filename, possible_projects
+from assay.simple.model import Kind
 from packaging.utils import NormalizedName
 from packaging.version import Version
-
-from proxy.simple.filename import MOST_CANDIDATES, parse_filename, possible_projects
-from proxy.simple.model import Kind
 
 FOO = NormalizedName("foo")
 

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import pytest
-
-from proxy.simple.location import basename, locate, location_of
+from assay.simple.location import basename, locate, location_of
 
 PAGE = "https://index.example/simple/foo/"
 

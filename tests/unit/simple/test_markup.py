@@ -1,9 +1,8 @@
 from __future__ import annotations
 
 import pytest
-
-from proxy.errors import UpstreamNonsenseError
-from proxy.simple.markup import LONGEST_ELEMENT, Comment, Scanner, Tag, Token, attributes
+from assay.errors import UpstreamNonsenseError
+from assay.simple.markup import LONGEST_ELEMENT, Comment, Scanner, Tag, Token, attributes
 
 
 def _tokens(*pieces: str) -> list[Token]:

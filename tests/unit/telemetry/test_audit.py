@@ -14,15 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from assay.errors import StorageError, StorageInUseError
+from assay.telemetry import audit
+from assay.telemetry.audit import AuditSettings, OnFailure, Trail, recording
+from assay.telemetry.chain import check, parts, read_trail
+from assay.telemetry.metrics import REGISTRY
 from hypothesis import given
 from hypothesis import settings as settings_of
 from hypothesis import strategies as st
-
-from proxy.errors import StorageError, StorageInUseError
-from proxy.telemetry import audit
-from proxy.telemetry.audit import AuditSettings, OnFailure, Trail, recording
-from proxy.telemetry.chain import check, parts, read_trail
-from proxy.telemetry.metrics import REGISTRY
 
 
 def clock() -> datetime:
@@ -59,7 +58,7 @@ def failing_after(left: int) -> Callable[[int, memoryview], int]:
 def full_disk(monkeypatch: pytest.MonkeyPatch, after: int = 0) -> Iterator[None]:
     """Every write fails, once so many bytes more were taken."""
     with monkeypatch.context() as patched:
-        patched.setattr("proxy.telemetry.audit.os.write", failing_after(after))
+        patched.setattr("assay.telemetry.audit.os.write", failing_after(after))
         yield
 
 
@@ -102,7 +101,7 @@ async def test_closing_waits_for_a_slow_disk(tmp_path: Path, monkeypatch: pytest
     trail = await Trail.open(settings(tmp_path, on_failure="alarm"), clock)
     assert trail is not None
     with monkeypatch.context() as patched:
-        patched.setattr("proxy.telemetry.audit.os.write", slow)
+        patched.setattr("assay.telemetry.audit.os.write", slow)
         trail.note({"number": 1})
         await asyncio.to_thread(entered.wait)
         trail.note({"number": 2})
@@ -225,7 +224,7 @@ async def test_a_disk_that_hangs_holds_up_nobody_for_ever_and_takes_no_more_than
 
     async with recording(settings(tmp_path), clock) as trail:
         assert trail is not None
-        monkeypatch.setattr("proxy.telemetry.audit.os.write", hanging)
+        monkeypatch.setattr("assay.telemetry.audit.os.write", hanging)
         with pytest.raises(StorageError, match="did not take an entry"):
             await trail.record({"number": 0})
         for number in range(1, 4):
@@ -272,7 +271,7 @@ def test_wherever_the_disk_fails_or_the_proxy_ends_the_chain_holds_and_no_acknow
         number += count
         with pytest.MonkeyPatch.context() as patch:
             if fails_after is not None:
-                patch.setattr("proxy.telemetry.audit.os.write", failing_after(fails_after))
+                patch.setattr("assay.telemetry.audit.os.write", failing_after(fails_after))
             try:
                 part.append(batch)
             except StorageError:

@@ -8,12 +8,11 @@ import timeit
 from collections.abc import Iterator
 
 import pytest
+from assay.errors import ConfigurationError
+from assay.telemetry import tracing
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
-
-from proxy.errors import ConfigurationError
-from proxy.telemetry import tracing
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -27,7 +26,7 @@ def kept() -> Iterator[InMemorySpanExporter]:
 
 
 def test_without_tracing_nothing_is_imported_and_a_span_is_one_look() -> None:
-    code = "import sys; import proxy.cli.serve, proxy.telemetry.tracing as t; t.span('a').__enter__().note(a=1);"
+    code = "import sys; import assay.cli.serve, assay.telemetry.tracing as t; t.span('a').__enter__().note(a=1);"
     code += "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     assert not tracing.is_on()

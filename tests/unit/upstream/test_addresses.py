@@ -8,11 +8,10 @@ import threading
 from typing import Any
 
 import pytest
+from assay.errors import ForeignHostError, UpstreamNonsenseError
+from assay.indexes import IndexSettings
+from assay.upstream.addresses import NoLinkLocal, host_of, is_link_local, permitted, shown
 from yarl import URL
-
-from proxy.errors import ForeignHostError, UpstreamNonsenseError
-from proxy.indexes import IndexSettings
-from proxy.upstream.addresses import NoLinkLocal, host_of, is_link_local, permitted, shown
 
 INDEX = IndexSettings.model_validate(
     {

@@ -6,9 +6,8 @@ import math
 from dataclasses import dataclass, field
 
 import pytest
-
-from proxy.errors import UpstreamNonsenseError, UpstreamUnavailableError
-from proxy.upstream.pacing import PATIENCE, TRIES, Pacing, pause_before_retry
+from assay.errors import UpstreamNonsenseError, UpstreamUnavailableError
+from assay.upstream.pacing import PATIENCE, TRIES, Pacing, pause_before_retry
 
 
 @dataclass

@@ -6,18 +6,18 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from assay.evidence import PUBLISH, Attestation, Attested, Claims, Evidence, Forged, PublisherKind, Unattested
+from assay.policy.document import load_policy
+from assay.policy.verdict import Approved, Code, Reason, Withheld, approve
+from assay.simple.model import Distribution, File, Kind, NormalizedName, ProjectStatus, Sha256
+from assay.web.people.markup import element, is_web_address, joined, linked, text
+from assay.web.people.policy import policy_page
+from assay.web.people.project import project_page
+from assay.web.people.timeline import changes, marks_of, timeline
 from hypothesis import given
 from hypothesis import strategies as st
 from packaging.version import Version
 
-from proxy.evidence import PUBLISH, Attestation, Attested, Claims, Evidence, Forged, PublisherKind, Unattested
-from proxy.policy.document import load_policy
-from proxy.policy.verdict import Approved, Code, Reason, Withheld, approve
-from proxy.simple.model import Distribution, File, Kind, NormalizedName, ProjectStatus, Sha256
-from proxy.web.people.markup import element, is_web_address, joined, linked, text
-from proxy.web.people.policy import policy_page
-from proxy.web.people.project import project_page
-from proxy.web.people.timeline import changes, marks_of, timeline
 from tests.browser.scene import IMAGE, SCRIPT
 from tests.world.pages_read import Read, harmless
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import resource
 
 import pytest
-
-from proxy.web.room import RESERVE, Room, Seat, raised_descriptors, seats_within
+from assay.web.room import RESERVE, Room, Seat, raised_descriptors, seats_within
 
 
 def entered(room: Room, address: str, times: int) -> list[Seat | None]:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from packaging.utils import canonicalize_name
-
-from proxy.simple.model import NormalizedName
-from proxy.web.routes import (
+from assay.simple.model import NormalizedName
+from assay.web.routes import (
     Alive,
     Asked,
     DistributionFile,
@@ -29,6 +25,9 @@ from proxy.web.routes import (
     label_of,
     route_of,
 )
+from hypothesis import given
+from hypothesis import strategies as st
+from packaging.utils import canonicalize_name
 
 FOO = NormalizedName("foo")
 PREFIXES = ("", "/strict", "/teams/a")

@@ -1,0 +1,212 @@
+"""Python processes of our own beside the proxy's: how they are started, told to end, and found to have ended.
+
+What verification and renewal need (sigstore, TUF and all they import) takes 20 MB and half a second. It is loaded in
+processes that need it and never in the one that answers requests. Several that need the same are started as one, which
+divides itself when all is loaded (`boot`): two verification workers take 30 MB less so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final, Protocol
+
+from assay.attestation import boot
+
+_PIPE: Final = 2**20
+"""Bytes: what Linux lets anybody have (`/proc/sys/fs/pipe-max-size`)."""
+_BOOT: Final = """
+import sys
+owner, module, without, pairs, *sys.path[:] = sys.argv[1:]
+if without:
+    import warnings
+    sys.modules.update(dict.fromkeys(without.split(",")))
+    warnings.filterwarnings("ignore", "Unable to find acceptable character detection")
+from assay.attestation import boot
+boot.run(int(owner), module, [tuple(map(int, pair.split(":"))) for pair in pairs.split()])
+"""
+
+
+class Apart(Protocol):
+    """A process and the pipes to it."""
+
+    @property
+    def stdin(self) -> asyncio.StreamWriter:
+        """To it."""
+
+    @property
+    def stdout(self) -> asyncio.StreamReader:
+        """From it."""
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it is known to have ended."""
+
+    async def pid(self) -> int:
+        """Its process id; raises EOFError where it ended before it had one."""
+
+    async def end(self, grace: float) -> None:
+        """Wait `grace` seconds for it to end, then kill it."""
+
+
+class Alone:
+    """A process that was started for itself."""
+
+    def __init__(self, process: Process) -> None:
+        if process.stdin is None or process.stdout is None:
+            raise RuntimeError("a process without pipes")
+        self._process = process
+        self.stdin = process.stdin
+        self.stdout = process.stdout
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it is known to have ended."""
+        return self._process.returncode is not None
+
+    async def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    async def end(self, grace: float) -> None:
+        """Wait `grace` seconds for it to end, then kill it."""
+        # A process that is already dead must be reaped by the loop's watcher alone: Popen.kill would race with it.
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._process.wait(), grace)
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
+
+
+class Sibling:
+    """A process that another of ours divided into: nobody's child here, so that its pipes say when it has ended."""
+
+    def __init__(self, stdin: asyncio.StreamWriter, stdout: asyncio.StreamReader, back: asyncio.ReadTransport) -> None:
+        self.stdin = stdin
+        self.stdout = stdout
+        self._back = back
+        self._descriptor: int | None = None
+        """Of the process: a number alone could be another's by the time it is used."""
+        self._born = asyncio.create_task(self._birth(), name="sibling")
+
+    @classmethod
+    async def over(cls, to: int, back: int) -> Sibling:
+        """The process at the other ends of two pipes, whose ends here are its own from now on."""
+        loop, stdout = asyncio.get_running_loop(), asyncio.StreamReader()
+        receiving, _ = await loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(stdout), os.fdopen(back, "rb", buffering=0)
+        )
+        sending, protocol = await loop.connect_write_pipe(
+            lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), os.fdopen(to, "wb", buffering=0)
+        )
+        stdin = asyncio.StreamWriter(sending, protocol, None, loop)
+        _widen(stdin)
+        return cls(stdin, stdout, receiving)
+
+    async def _birth(self) -> int:
+        try:
+            pid = int.from_bytes(await self.stdout.readexactly(boot.PID_BYTES), "big")
+            self._descriptor = os.pidfd_open(pid)
+        except (EOFError, OSError):  # it ended at once
+            return 0
+        return pid
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it is known to have ended."""
+        return self.stdout.at_eof()
+
+    async def pid(self) -> int:
+        """Its process id, once it is there; raises EOFError where it ended before."""
+        if not (pid := await asyncio.shield(self._born)):
+            raise EOFError("it ended before it began")
+        return pid
+
+    async def end(self, grace: float) -> None:
+        """Wait `grace` seconds for it to end, then kill it."""
+        try:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ended(), grace)
+            if self._descriptor is not None:
+                with suppress(ProcessLookupError):  # it has ended
+                    signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
+                await self._ended()
+        finally:
+            self._born.cancel()
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+                self._descriptor = None
+            self.stdin.close()
+            self._back.close()
+
+    async def _ended(self) -> None:
+        with suppress(EOFError):
+            await self.pid()
+        if self._descriptor is None:
+            return
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(self._descriptor, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(self._descriptor)
+
+
+async def started(module: str, without: Sequence[str] = (), pairs: Sequence[tuple[int, int]] = ()) -> Process:
+    """A process that runs `main` of a module, with pipes; it ends soon after this one does.
+
+    Args:
+        module: its name.
+        without: modules that libraries import where they can, and do without where they cannot.
+        pairs: descriptors of pipes, to and from each sibling that it is to divide into.
+
+    Raises:
+        OSError: none can be started.
+    """
+    # -P: the working directory is no place to import from; the same path as ours is.
+    path = [entry for entry in sys.path if entry]
+    told = " ".join(f"{read}:{write}" for read, write in pairs)
+    command = [sys.executable, "-P", "-c", _BOOT, str(os.getpid()), module, ",".join(without), told, *path]
+    kept = [descriptor for pair in pairs for descriptor in pair]
+    process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, pass_fds=kept)
+    if process.stdin is not None:
+        _widen(process.stdin)
+    return process
+
+
+async def siblings(module: str, without: Sequence[str], count: int) -> list[Apart]:
+    """So many processes, as `started` starts one.
+
+    Raises:
+        OSError: none can be started.
+    """
+    if count < 2 or not boot.has_descriptors():  # noqa: PLR2004 - one has no siblings
+        return [Alone(await started(module, without)) for _ in range(count)]
+    ours: list[tuple[int, int]] = []
+    theirs: list[tuple[int, int]] = []
+    try:
+        for _ in range(count - 1):
+            (read, to), (back, write) = os.pipe(), os.pipe()
+            ours.append((to, back))
+            theirs.append((read, write))
+        first = Alone(await started(module, without, theirs))
+    except BaseException:
+        boot.close(ours)
+        raise
+    finally:
+        boot.close(theirs)
+    return [first, *[await Sibling.over(to, back) for to, back in ours]]
+
+
+def _widen(to: asyncio.StreamWriter) -> None:
+    """Let what is written be there at once, and not as this process finds the time for each 64 KiB more."""
+    if hasattr(fcntl, "F_SETPIPE_SZ"):  # Linux
+        with suppress(OSError):  # more than this user may have, in all pipes together
+            fcntl.fcntl(to.get_extra_info("pipe").fileno(), fcntl.F_SETPIPE_SZ, _PIPE)

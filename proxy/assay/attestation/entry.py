@@ -1,0 +1,168 @@
+"""A Rekor v1 transparency log entry, taken apart and compared with what was signed.
+
+Owns everything about an entry that needs no key: its shape, its numbers, the agreement of proof and checkpoint, and
+step (8), that its body records this very signature by this very certificate. `verify` checks the log's signatures.
+
+Rekor v2 gives no integrated time and needs an RFC 3161 timestamp instead, for which PEP 740 version 1 has no field:
+such entries are unknown to us, not broken. When PEP 740 gets the field, `read_entry` is where the other kind joins.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64encode
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Final
+
+from assay.attestation import limits
+from assay.attestation.document import SignedStatement
+from assay.attestation.limits import binary, member, number
+from assay.attestation.refusal import Broken, Unknown
+from assay.attestation.tree import Checkpoint, read_checkpoint, root_of
+
+_WHAT: Final = "log entry"
+_HASH_BYTES: Final = 32
+_KEYS: Final = frozenset({
+    "logIndex", "logId", "kindVersion", "integratedTime", "inclusionPromise", "inclusionProof", "canonicalizedBody",
+})  # fmt: skip
+"""protobuf-specs' TransparencyLogEntry, all of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogEntry:
+    """An entry that agrees with itself; its signatures are not checked yet."""
+
+    log_id: bytes
+    log_index: int
+    integrated_time: datetime
+    body: dict[str, Any]
+    promise: bytes
+    """The signed entry timestamp (SET)."""
+    promised: bytes
+    """What it must be a signature of."""
+    checkpoint: Checkpoint
+
+
+def read_entry(raw: dict[str, Any]) -> LogEntry:
+    """The entry in `raw`, whose proof leads to the root hash of its checkpoint: step (4) but for the signature.
+
+    Raises:
+        Broken: malformed, or its parts contradict each other.
+        Unknown: of a kind or version that this verifier doesn't know (Rekor v2).
+    """
+    canonical = binary(raw, "canonicalizedBody", limits.BODY_BYTES, _WHAT)
+    body = limits.parse_json(canonical, "log entry body")
+    _check_kind(member(raw, "kindVersion", dict, _WHAT), body)
+    seconds = number(raw, "integratedTime", "log time")
+    if not 0 < seconds <= limits.LATEST_TIME:
+        raise Broken("log time", "a time between 1970 and 9999", str(seconds))
+    if raw.get("inclusionPromise") is None:
+        raise Broken("inclusion promise", "a signed entry timestamp (SET), as Rekor v1 gives", None)
+    promise: dict[str, Any] = member(raw, "inclusionPromise", dict, "inclusion promise")
+    log_id = binary(member(raw, "logId", dict, _WHAT), "keyId", limits.SIGNATURE_BYTES, "log id")
+    log_index = number(raw, "logIndex", "log index")
+    if unknown := raw.keys() - _KEYS:
+        raise Broken(_WHAT, "nothing else in it", ", ".join(sorted(unknown)))
+    return LogEntry(
+        log_id=log_id,
+        log_index=log_index,
+        integrated_time=datetime.fromtimestamp(seconds, UTC),
+        body=body,
+        promise=binary(promise, "signedEntryTimestamp", limits.SIGNATURE_BYTES, "inclusion promise"),
+        promised=_promised(canonical, seconds, log_id, log_index),
+        checkpoint=_check_proof(member(raw, "inclusionProof", dict, "inclusion proof"), canonical, log_index),
+    )
+
+
+def _promised(canonical: bytes, seconds: int, log_id: bytes, log_index: int) -> bytes:
+    """What Rekor v1 signs at once: canonical JSON (RFC 8785), which for ASCII keys and such values is this."""
+    # Nothing in it needs an escape, and what writes JSON would look for some in all of the body.
+    body = b64encode(canonical).decode()
+    promised = f'"body":"{body}","integratedTime":{seconds},"logID":"{log_id.hex()}","logIndex":{log_index}'
+    return f"{{{promised}}}".encode()
+
+
+def _check_kind(stated: dict[str, Any], body: dict[str, Any]) -> None:
+    kind, version = member(stated, "kind", str, "log entry kind"), member(stated, "version", str, "log entry kind")
+    logged = body.get("kind"), body.get("apiVersion")
+    if logged != (kind, version):
+        raise Broken("log entry kind", f"{logged[0]} {logged[1]}, as the logged body says", f"{kind} {version}")
+    if version == "0.0.2":
+        raise Unknown(
+            f"Rekor v2 log entry ({kind} {version}): PEP 740 version 1 can't carry the RFC 3161 timestamp it needs"
+        )
+    if logged != ("dsse", "0.0.1"):
+        raise Unknown(f"log entry of kind {kind} {version}; this verifier knows dsse 0.0.1")
+
+
+def _check_proof(proof: dict[str, Any], canonical: bytes, log_index: int) -> Checkpoint:
+    """The proof leads from the entry to the root hash of its checkpoint, in a tree of the checkpoint's size."""
+    index, size = number(proof, "logIndex", "inclusion proof"), number(proof, "treeSize", "inclusion proof")
+    if index >= size:
+        raise Broken("inclusion proof", f"an index below the tree's size {size}", str(index))
+    if index > log_index:
+        # A shard's tree counts from nought, the log from the first shard's beginning.
+        raise Broken("log index", f"at least the proof's index {index}", str(log_index))
+    listed: list[Any] = member(proof, "hashes", list, "inclusion proof")
+    if len(listed) > limits.PROOF_HASHES:
+        raise Broken("inclusion proof", f"at most {limits.PROOF_HASHES} hashes", f"{len(listed)} hashes")
+    path = [_check_hash({"hashes": one}, "hashes") for one in listed]
+    root = _check_hash(proof, "rootHash")
+    envelope: str = member(member(proof, "checkpoint", dict, "checkpoint"), "envelope", str, "checkpoint")
+    checkpoint = read_checkpoint(envelope)
+    if checkpoint.size != size:
+        raise Broken("checkpoint", f"a tree of {size}, as the inclusion proof says", f"a tree of {checkpoint.size}")
+    if checkpoint.root != root:
+        raise Broken("checkpoint", f"root hash {root.hex()}, as the inclusion proof says", checkpoint.root.hex())
+    reached = root_of(canonical, index, size, path)
+    if reached != root:
+        found = "a path of another length" if reached is None else reached.hex()
+        raise Broken("inclusion proof", f"a proof that the log contains the entry: root hash {root.hex()}", found)
+    return checkpoint
+
+
+def _check_hash(of: dict[str, Any], key: str) -> bytes:
+    raw = binary(of, key, _HASH_BYTES, "inclusion proof")
+    if len(raw) != _HASH_BYTES:
+        raise Broken("inclusion proof", f"{key} of {_HASH_BYTES} bytes", f"{len(raw)} bytes")
+    return raw
+
+
+def check_body(entry: LogEntry, attestation: SignedStatement) -> None:
+    """Step (8): the log recorded this statement, signed by this signature with this certificate, and nothing else.
+
+    The hash of the envelope can't be checked, since nobody says how the envelope was spelt; all the rest is exact.
+
+    Raises:
+        Broken: the logged body is about something else.
+    """
+    spec: dict[str, Any] = member(entry.body, "spec", dict, "log entry body")
+    payload = {"algorithm": "sha256", "value": hashlib.sha256(attestation.statement).hexdigest()}
+    if spec.get("payloadHash") != payload:
+        raise Broken("log entry body", f"payload hash {payload['value']} of the statement", spec.get("payloadHash"))
+    signature = {
+        "signature": b64encode(attestation.signature).decode(),
+        "verifier": _verifier(attestation.certificate),
+    }
+    logged = spec.get("signatures")
+    if not isinstance(logged, list) or len(logged) != 1 or not isinstance(logged[0], dict):
+        raise Broken("log entry body", "exactly one signature", logged)
+    for key, expected in signature.items():
+        if logged[0].get(key) != expected:
+            raise Broken("log entry body", f"the attestation's own {key}", f"another {key}")
+    unexpected = (entry.body.keys() - {"apiVersion", "kind", "spec"}) | (logged[0].keys() - signature.keys())
+    if unexpected:
+        raise Broken("log entry body", "nothing else", ", ".join(sorted(unexpected)))
+    envelope_hash = spec.get("envelopeHash")
+    if not isinstance(envelope_hash, dict) or envelope_hash.get("algorithm") != "sha256":
+        raise Broken("log entry body", "an envelope hash by sha256", envelope_hash)
+
+
+@lru_cache(maxsize=64)
+def _verifier(der: bytes) -> str:
+    """The certificate as the log keeps it: base64 of its PEM (RFC 7468: lines of 64)."""
+    text = b64encode(der).decode()
+    lines = "\n".join(text[start : start + 64] for start in range(0, len(text), 64))
+    return b64encode(f"-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n".encode()).decode()

@@ -1,0 +1,202 @@
+"""A trust root's keys, loaded: which authorities and logs there are, when each may speak, and what they vouched for.
+
+Owns the lookup by exact identity. The reference treats a log id as a hint and tries every key; here an id that the root
+doesn't list is unknown, and a key outside its validity window vouches for nothing.
+
+The memo: certificate chain and SCT are the same for every file of a release and cost more than all other checks, so
+their success is remembered, per trust root, by the SHA-256 of the certificate's DER. Only what was verified enters it;
+a hit counts only while every certificate of the chain is valid at the time asked about; nothing else is remembered.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from sigstore.errors import Error as SigstoreError
+from sigstore.verify import Verifier
+from sigstore_models.common.v1 import TimeRange
+from sigstore_models.trustroot.v1 import TransparencyLogInstance
+from sigstore_models.trustroot.v1 import TrustedRoot as WireTrustedRoot
+
+from assay.attestation import reference
+from assay.attestation.certificate import SigningCertificate
+from assay.attestation.refusal import Broken, Unknown
+from assay.attestation.roots import entry_fingerprint
+from assay.errors import ConfigurationError
+
+REMEMBERED: Final = 4096
+"""Certificates, about 1 kB each, per trust root and worker."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """A transparency log's one key."""
+
+    name: str
+    keyring: reference.Keyring
+    start: datetime
+    end: datetime | None
+    fingerprint: str
+    """SHA-256 of its entry in the trust root: changes when anything about it does."""
+
+    def check(self, time: datetime, step: str) -> None:
+        """The key may speak for `time`.
+
+        Raises:
+            Broken: it may not.
+        """
+        if time < self.start or (self.end is not None and time > self.end):
+            window = f"{self.start.isoformat()} to {self.end.isoformat() if self.end else 'now'}"
+            raise Broken(step, f"a time at which the key of {self.name} is valid ({window})", time.isoformat())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vouched:
+    """An authority and a CT log stand behind a certificate, between these times."""
+
+    start: datetime
+    end: datetime
+    material: tuple[str, ...]
+    """Fingerprints of the authority and of the CT log."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Authority:
+    certificates: frozenset[bytes]
+    start: datetime
+    end: datetime | None
+    fingerprint: str
+
+
+class Keys:
+    """Everything that one trusted_root.json lets us check. Not for several threads at once."""
+
+    def __init__(self, content: bytes) -> None:
+        root = WireTrustedRoot.from_json(content)
+        listed = json.loads(content)
+        self._verifier: Verifier = reference.verifier(root)
+        self._authorities = [
+            _Authority(
+                certificates=frozenset(one.raw_bytes for one in authority.cert_chain.certificates),
+                start=authority.valid_for.start,
+                end=authority.valid_for.end,
+                fingerprint=entry_fingerprint(entry),
+            )
+            for authority, entry in zip(root.certificate_authorities, listed["certificateAuthorities"], strict=True)
+        ]
+        self._key_ids = {
+            identifier
+            for authority in root.certificate_authorities
+            for one in authority.cert_chain.certificates
+            if (identifier := _key_id(x509.load_der_x509_certificate(one.raw_bytes))) is not None
+        }
+        self.logs = _by_id(root.tlogs, listed["tlogs"])
+        self._ct_logs = _by_id(root.ctlogs, listed["ctlogs"])
+        self._remembered: dict[str, Vouched] = {}
+
+    def knows_issuer(self, certificate: SigningCertificate) -> bool:
+        """Whether the certificate names one of this root's authorities, or names none."""
+        return certificate.authority_key is None or certificate.authority_key in self._key_ids
+
+    def vouch(self, certificate: SigningCertificate, fingerprint: str, time: datetime) -> Vouched:
+        """Steps (1) and (2): an authority and a CT log of this root stand behind the certificate at `time`.
+
+        Args:
+            certificate: the leaf.
+            fingerprint: SHA-256 of its DER, hexadecimal.
+            time: the integrated time.
+
+        Raises:
+            Broken: they don't.
+            Unknown: a CT log that this root doesn't list.
+        """
+        known = self._remembered.get(fingerprint)
+        if known is not None and known.start <= time <= known.end:
+            return known
+        vouched = self._vouch(certificate, time)
+        if len(self._remembered) >= REMEMBERED:
+            self._remembered.pop(next(iter(self._remembered)))
+        self._remembered[fingerprint] = vouched
+        return vouched
+
+    def _vouch(self, certificate: SigningCertificate, time: datetime) -> Vouched:
+        # (1): Verify that the signing certificate chains to the root of trust and is valid at the time of signing.
+        try:
+            chain = reference.chain(self._verifier, certificate.x509, time)
+        except SigstoreError as error:
+            raise Broken("certificate chain", "a chain to an authority of the trust root", error) from error
+        authority = self._authority(chain, time)
+        # (2): Verify the signing certificate's SCT.
+        log = self._ct_log(certificate)
+        try:
+            reference.timestamp(certificate.x509, chain, log.keyring)
+        except SigstoreError as error:
+            raise Broken("certificate timestamp", f"an SCT signed by {log.name}", error) from error
+        ends = [one.not_valid_after_utc for one in (certificate.x509, *chain)]
+        return Vouched(
+            start=max(one.not_valid_before_utc for one in (certificate.x509, *chain)),
+            end=min(ends if authority.end is None else [*ends, authority.end]),
+            material=(authority.fingerprint, log.fingerprint),
+        )
+
+    def _authority(self, chain: list[x509.Certificate], time: datetime) -> _Authority:
+        """The authority that the chain ends in; the reference reads no authority's `validFor`."""
+        issuer = chain[0].public_bytes(Encoding.DER)
+        listed = [one for one in self._authorities if issuer in one.certificates]
+        for authority in listed:
+            if authority.start <= time and (authority.end is None or time <= authority.end):
+                return authority
+        windows = ", ".join(f"{one.start.isoformat()} to {one.end or 'now'}" for one in listed)
+        raise Broken("certificate chain", f"a time at which the authority is valid ({windows})", time.isoformat())
+
+    def _ct_log(self, certificate: SigningCertificate) -> Log:
+        stamps = certificate.timestamps
+        if len(stamps) != 1:
+            raise Broken("certificate timestamp", "exactly one embedded SCT", f"{len(stamps)}")
+        log = self._ct_logs.get(stamps[0].log_id)
+        if log is None:
+            raise Unknown(f"CT log {stamps[0].log_id.hex()} is not in the trust root")
+        log.check(stamps[0].timestamp.replace(tzinfo=UTC), "certificate timestamp")
+        return log
+
+
+def _by_id(logs_listed: list[TransparencyLogInstance], entries: list[object]) -> dict[bytes, Log]:
+    logs: dict[bytes, Log] = {}
+    for one, entry in zip(logs_listed, entries, strict=True):
+        keyring = reference.keyring(one.public_key)
+        window: TimeRange | None = one.public_key.valid_for
+        if keyring is not None:
+            logs[one.log_id.key_id] = Log(
+                name=one.base_url,
+                keyring=keyring,
+                start=window.start if window else datetime.min.replace(tzinfo=UTC),
+                end=window.end if window else None,
+                fingerprint=entry_fingerprint(entry),
+            )
+    return logs
+
+
+def _key_id(certificate: x509.Certificate) -> bytes | None:
+    for extension in certificate.extensions:
+        if isinstance(extension.value, x509.SubjectKeyIdentifier):
+            return extension.value.digest
+    return None
+
+
+@lru_cache(maxsize=16)
+def load_keys(content: bytes) -> Keys:
+    """The keys in a trusted_root.json, loaded once for each content.
+
+    Raises:
+        ConfigurationError: it is none, or has no authority or log in it.
+    """
+    try:
+        return Keys(content)
+    except (ValueError, SigstoreError) as error:
+        raise ConfigurationError(f"trust root: expected a Sigstore trusted_root.json, found {error}") from error

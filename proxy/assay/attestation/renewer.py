@@ -1,0 +1,115 @@
+"""Renewing trust roots from the proxy's side: who is asked, and nothing of how it is done.
+
+Owns the addresses of the repositories and the process apart in which `refresh` does its work, once for each question:
+a root is renewed daily, and what that takes must not stay in the memory of the process that answers requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from assay import telemetry
+from assay.attestation import apart
+from assay.attestation.roots import ROOT_BYTES, TrustRoot
+
+REPOSITORIES: Final = {
+    "sigstore": "https://tuf-repo-cdn.sigstore.dev",
+    "sigstore-staging": "https://tuf-repo-cdn.sigstage.dev",
+}
+"""Where each bundled root is renewed from."""
+_PATIENCE: Final = 300.0
+"""Seconds for a renewal: a few small files."""
+_LONGEST_ANSWER: Final = 2 * ROOT_BYTES
+
+
+class Renewer(Protocol):
+    """What renews one bundled root."""
+
+    @property
+    def name(self) -> str:
+        """Of the root."""
+
+    async def refresh(self, root: TrustRoot) -> TrustRoot | None:
+        """`root` as it is now upstream; None where it could not be renewed, which is logged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenewerApart:
+    """Renews one bundled root in a process of its own: `refresh.Refresher`, asked through pipes."""
+
+    name: str
+    directory: Path
+    """State of ours, kept between runs."""
+    url: str
+    anchor: bytes | None = None
+    """The first TUF root.json; None: the one that comes with Assay."""
+
+    async def refresh(self, root: TrustRoot) -> TrustRoot | None:
+        """`root` as it is now upstream.
+
+        Returns:
+            A root with new content; the same content with a new `obtained` when nothing changed; None when it could not
+            be renewed, which is logged.
+        """
+        match await self._asked("refresh"):
+            case {"content": str(content), "obtained": float(obtained), "source": str(source)}:
+                when = datetime.fromtimestamp(obtained, UTC)
+                return replace(root, content=base64.b64decode(content), obtained=when, source=source)
+            case answer:
+                self._tell("trust-root-not-renewed", answer)
+                return None
+
+    async def last_good(self) -> TrustRoot | None:
+        """The root as last renewed, proven again without the network; None where there is none that can be proven."""
+        if not await asyncio.to_thread(self.directory.exists):
+            return None
+        match await self._asked("prove"):
+            case {"content": str(content), "obtained": float(obtained), "source": str(source)}:
+                when = datetime.fromtimestamp(obtained, UTC)
+                return TrustRoot(name=self.name, content=base64.b64decode(content), obtained=when, source=source)
+            case {"none": True}:
+                return None
+            case answer:
+                self._tell("trust-root-not-proven", answer)
+                return None
+
+    def _tell(self, event: str, answer: dict[str, Any]) -> None:
+        telemetry.warning(event, root=self.name, directory=str(self.directory), error=answer.get("error", str(answer)))
+
+    async def _asked(self, action: str) -> dict[str, Any]:
+        """The answer of a process that does this and ends; ``error`` where there is none."""
+        question = {"action": action, "name": self.name, "directory": str(self.directory), "url": self.url}
+        if self.anchor is not None:
+            question["anchor"] = base64.b64encode(self.anchor).decode("ascii")
+        try:
+            process = await apart.started("assay.attestation.refreshing")
+        except OSError as error:
+            return {"error": f"no process can be started for it: {error.strerror or error}"}
+        try:
+            said, _ = await asyncio.wait_for(process.communicate(json.dumps(question).encode()), _PATIENCE)
+            answer = json.loads(said) if len(said) <= _LONGEST_ANSWER else None
+        except (TimeoutError, ValueError) as error:
+            return {"error": f"the process for it gave no answer: {type(error).__name__}"}
+        finally:
+            if process.returncode is None:
+                with suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+        return answer if isinstance(answer, dict) else {"error": "the process for it gave no answer"}
+
+
+def renewers_apart(names: Sequence[str], state: Path) -> tuple[RenewerApart, ...]:
+    """One for each bundled root among `names`, each with its directory under `state`."""
+    return tuple(
+        RenewerApart(name=name, directory=state / "trust" / name, url=REPOSITORIES[name])
+        for name in names
+        if name in REPOSITORIES
+    )

@@ -1,0 +1,118 @@
+"""What a verification worker and its owner say to each other over two pipes: frames of JSON, never pickles.
+
+A worker reads hostile documents all day; should one of them ever take it over, it still has only this small language to
+speak to its owner in, and the decoder is total.
+
+A frame is its length (4 bytes, big-endian) and that many bytes, of which the first says what it is. To the worker:
+roots, then batches. From it, one for each batch: evidence, a line each, or why there is none.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from assay.attestation.codec import decode_evidence, encode_evidence
+from assay.attestation.roots import TrustRoot, TrustRoots
+from assay.evidence import Evidence
+
+LENGTH: Final = 4
+LARGEST: Final = 256 << 20
+"""Bytes in a frame: a batch of documents at their limits."""
+_ROOTS: Final = b"R"
+_JOBS: Final = b"J"
+_EVIDENCE: Final = b"E"
+_FAILURE: Final = b"F"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One document to verify."""
+
+    filename: str
+    sha256: str
+    provenance: bytes
+    trust: str | None = None
+    """The trust root that the file's index names; None: the default one and those beside it."""
+
+
+class Finding(NamedTuple):
+    """What a document proves, and how that is recorded."""
+
+    evidence: Evidence
+    record: bytes
+    """As `codec.encode_evidence` wrote it."""
+
+
+def frame(content: bytes) -> bytes:
+    """`content` with its length before it."""
+    return len(content).to_bytes(LENGTH, "big") + content
+
+
+def encode_roots(roots: TrustRoots) -> bytes:
+    """The roots, to be in force for all batches after them."""
+    named = {
+        name: {
+            "content": b64encode(root.content).decode(),
+            "issuers": None if root.issuers is None else sorted(root.issuers),
+        }
+        for name, root in roots.named.items()
+    }
+    return _ROOTS + json.dumps({"default": roots.default, "further": roots.further, "named": named}).encode()
+
+
+def encode_batch(jobs: Sequence[Job]) -> bytes:
+    """A batch of jobs: what each is about as JSON, then the documents as they are."""
+    listed = [[job.filename, job.sha256, len(job.provenance), job.trust] for job in jobs]
+    return b"".join((_JOBS, frame(json.dumps(listed).encode()), *(job.provenance for job in jobs)))
+
+
+def decode_order(raw: bytes) -> TrustRoots | list[Job]:
+    """What the owner sent. The worker trusts its owner: a malformed order is a bug and raises."""
+    if raw[:1] == _JOBS:
+        return _read_jobs(raw)
+    roots = json.loads(raw[1:])
+    named = {
+        name: TrustRoot(
+            name=name,
+            content=b64decode(root["content"]),
+            issuers=None if root["issuers"] is None else frozenset(root["issuers"]),
+        )
+        for name, root in roots["named"].items()
+    }
+    return TrustRoots(default=roots["default"], further=tuple(roots["further"]), named=named)
+
+
+def _read_jobs(raw: bytes) -> list[Job]:
+    start = 1 + LENGTH
+    end = start + int.from_bytes(raw[1:start], "big")
+    jobs = []
+    for filename, sha256, length, trust in json.loads(raw[start:end]):
+        provenance = raw[end : end + length]
+        jobs.append(Job(filename=filename, sha256=sha256, provenance=provenance, trust=trust))
+        end += length
+    return jobs
+
+
+def encode_answer(evidence: Sequence[Evidence]) -> bytes:
+    """Evidence for each job of a batch, in order."""
+    return _EVIDENCE + b"\n".join(encode_evidence(one) for one in evidence)
+
+
+def encode_failure(reason: str) -> bytes:
+    """A failure of the worker's own: no evidence."""
+    return _FAILURE + reason.encode(errors="replace")
+
+
+def decode_answer(raw: bytes, jobs: int) -> list[Finding] | str:
+    """What was found of `jobs` jobs, or why nothing was: the worker's own failure, or an answer that makes no sense."""
+    if raw[:1] == _FAILURE:
+        return raw[1:].decode(errors="replace")
+    lines = raw[1:].split(b"\n")
+    found = [Finding(evidence, line) for line in lines if (evidence := decode_evidence(line)) is not None]
+    if raw[:1] != _EVIDENCE or not len(found) == len(lines) == jobs:
+        return f"a worker's answer makes no sense: evidence of {len(found)} documents in {len(lines)} lines, not {jobs}"
+    return found

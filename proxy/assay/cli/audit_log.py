@@ -1,0 +1,63 @@
+"""``assay audit-log verify|head``: whether the audit trail is whole, and the hash to keep elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+from assay.cli import GOOD, WITHHELD
+from assay.cli.tables import printable
+from assay.config import load_configuration
+from assay.errors import ConfigurationError
+from assay.telemetry.chain import GENESIS, SHORTEST_HEAD, check, read_trail
+
+
+def main(options: argparse.Namespace) -> int:
+    """Read the whole trail; 1 when it is not one unbroken chain.
+
+    Raises:
+        ConfigurationError: no trail is configured, or a hash is none.
+        StorageError: it cannot be read.
+    """
+    path = _path(options)
+    head = None if options.head is None else _hash(options.head, SHORTEST_HEAD, "--head")
+    after = GENESIS if options.after is None else _hash(options.after, len(GENESIS), "--after")
+    findings = check(read_trail(path, after=after), head=head)
+    if options.json:
+        document = {
+            "entries": findings.entries,
+            "sequence": findings.head.sequence,
+            "head": findings.head.hash,
+            "lost": findings.lost,
+            "faults": findings.faults,
+        }
+        print(json.dumps(document, indent=2))
+    elif options.action == "head":
+        print(findings.head.hash)
+    else:
+        print(f"{findings.entries} entries, the last is number {findings.head.sequence}, head {findings.head.hash}")
+        if findings.lost:
+            print(f"{findings.lost} entries could not be written when they were due; the trail says where")
+    for fault in findings.faults:
+        print(f"assay: {printable(fault)}", file=sys.stderr)
+    return WITHHELD if findings.faults else GOOD
+
+
+def _path(options: argparse.Namespace) -> Path:
+    if options.trail is not None:
+        return Path(options.trail)
+    path = load_configuration(options.config, os.environ).audit.path
+    if path is None:
+        raise ConfigurationError("audit.path: no audit trail is configured; name one with --trail")
+    return path
+
+
+def _hash(text: str, shortest: int, option: str) -> str:
+    lower = text.strip().lower()
+    if not re.fullmatch(rf"[0-9a-f]{{{shortest},64}}", lower, re.ASCII):
+        raise ConfigurationError(f"{option}: expected {shortest} to 64 hexadecimal digits, found {text!r}")
+    return lower

@@ -1,0 +1,215 @@
+"""``assay blast PUBLISHER --since …``: what was served that a revocation of this publisher covers, and to whom.
+
+Read from the audit trail alone: a release that was withdrawn since is on no page any more, and its evidence may be gone
+from the cache, but who installed it is what is asked after a theft. The trail's claims are those that certificates
+proved, and they are matched as a policy's `revocations` match them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from assay.cli import GOOD, UNDECIDED, WITHHELD
+from assay.cli.tables import printable, table
+from assay.config import load_configuration
+from assay.errors import ConfigurationError
+from assay.evidence import Attestation, Claims, PublisherKind
+from assay.policy.publishers import Matcher, Publisher, describe_claims, matcher
+from assay.policy.times import end, start
+from assay.telemetry.chain import Entry, read_trail
+
+_PUBLISHER: TypeAdapter[Publisher] = TypeAdapter(Publisher)
+_NAMES = {"github": "repository", "gitlab": "repository", "google": "email", "circleci": "project_id"}
+_CLAIMS = frozenset(field.name for field in fields(Claims))
+
+
+@dataclass(slots=True, kw_only=True)
+class Hit:
+    """A file that one client was given."""
+
+    client: str
+    project: str
+    filename: str
+    sha256: str
+    publisher: str
+    signed: datetime
+    first: str
+    last: str
+    times: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """A publisher and when it signed: what a `[[revocations]]` table says."""
+
+    publisher: Matcher
+    since: datetime
+    until: datetime | None
+
+    def covers(self, attestation: Attestation) -> bool:
+        """Whether the revocation would."""
+        signed = attestation.integrated_time
+        in_time = self.since <= signed and (self.until is None or signed < self.until)
+        return in_time and self.publisher.covers(attestation)
+
+
+def main(options: argparse.Namespace) -> int:
+    """List; 1 when something was served, 3 when the trail does not tell all.
+
+    Raises:
+        ConfigurationError: the publisher, a date, or no trail is configured.
+        StorageError: the trail cannot be read.
+    """
+    window = Window(
+        publisher=matcher(_publisher(options.publisher)),
+        since=start(_date(options.since, "--since")),
+        until=None if options.until is None else end(_date(options.until, "--until")),
+    )
+    faults: list[str] = []
+    hits = _hits(read_trail(_path(options)), window, faults)
+    if options.json:
+        print(json.dumps([_plain(hit) for hit in hits], indent=2))
+    else:
+        _print(hits)
+    for fault in faults[:20]:
+        print(f"assay: {printable(fault)}", file=sys.stderr)
+    if hits:
+        return WITHHELD
+    return UNDECIDED if faults else GOOD
+
+
+def _publisher(text: str) -> Publisher:
+    """``GitHub:owner/name``, or a publisher's table as a policy has it.
+
+    Raises:
+        ConfigurationError: neither.
+    """
+    kind, colon, name = text.partition(":")
+    stated: object = None
+    if colon and kind.lower() in _NAMES and "{" not in kind:
+        known = next(each.value for each in PublisherKind if each.value.lower() == kind.lower())
+        stated = {"kind": known, _NAMES[kind.lower()]: name}
+    else:
+        try:
+            stated = tomllib.loads(f"publisher = {text}")["publisher"]
+        except tomllib.TOMLDecodeError:
+            stated = None
+    try:
+        found: Publisher = _PUBLISHER.validate_python(stated)
+    except ValidationError as error:
+        expected = 'a publisher such as GitHub:owner/name, or \'{ kind = "GitHub", repository_id = "1" }\''
+        raise ConfigurationError(f"expected {expected}, found {text!r}") from error
+    return found
+
+
+def _date(text: str, option: str) -> date:
+    try:
+        found = date.fromisoformat(text) if len(text) == len("yyyy-mm-dd") else datetime.fromisoformat(text)
+        start(found)
+    except ValueError as error:
+        expected = "a date such as 2026-11-20 or a time with its offset"
+        raise ConfigurationError(f"{option}: expected {expected}, found {text!r}") from error
+    return found
+
+
+def _path(options: argparse.Namespace) -> Path:
+    path: Path | None = options.trail or load_configuration(options.config, os.environ).audit.path
+    if path is None:
+        raise ConfigurationError("audit.path: no audit trail is configured; name one with --trail")
+    return path
+
+
+def _hits(entries: Iterable[Entry], window: Window, faults: list[str]) -> list[Hit]:
+    """What the trail says was served; what it does not say is added to `faults`."""
+    found: dict[tuple[str, str], Hit] = {}
+    for entry in entries:
+        where = f"{entry.part.name}:{entry.line}"
+        if entry.fault is not None:
+            faults.append(f"{where}: {entry.fault}")
+        if entry.fields.get("event") == "lost":
+            faults.append(f"{where}: the trail could not take {entry.fields.get('count')} entries here")
+        if entry.fields.get("event") != "served" or entry.fields.get("route") != "file":
+            continue
+        try:
+            covering = [each for each in _attestations(entry.fields) if window.covers(each)]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            faults.append(f"{where}: does not say who signed ({error})")
+            continue
+        if covering:
+            _add(found, entry.fields, covering[0])
+    return sorted(found.values(), key=lambda hit: (hit.filename, hit.client))
+
+
+def _add(found: dict[tuple[str, str], Hit], entry: Mapping[str, Any], signed: Attestation) -> None:
+    client, digest, when = str(entry.get("client")), str(entry.get("sha256")), str(entry.get("time"))
+    known = found.get((client, digest))
+    if known is not None:
+        known.last, known.times = when, known.times + 1
+        return
+    found[client, digest] = Hit(
+        client=client,
+        project=str(entry.get("project")),
+        filename=str(entry.get("filename")),
+        sha256=digest,
+        publisher=describe_claims(signed.claims),
+        signed=signed.integrated_time,
+        first=when,
+        last=when,
+    )
+
+
+def _attestations(entry: Mapping[str, Any]) -> Iterator[Attestation]:
+    """What an entry says was proven of its file."""
+    for each in entry.get("attestations", ()):
+        stated = {key: str(value) for key, value in each["claims"].items() if key in _CLAIMS}
+        kind = stated.pop("kind", None)
+        logged = datetime.fromisoformat(each["logged"])
+        yield Attestation(
+            trust_root=str(each["trust-root"]),
+            bundle=0,
+            predicate_type="",
+            claims=Claims(kind=None if kind is None else PublisherKind(kind), **stated),
+            integrated_time=logged,
+            log_index=int(each["log-index"]),
+            certificate=str(each["certificate"]),
+            not_before=datetime.fromisoformat(each["not-before"]),
+            not_after=logged,
+        )
+
+
+def _print(hits: list[Hit]) -> None:
+    rows = [
+        (hit.filename, hit.client, hit.first, hit.last, str(hit.times), hit.signed.isoformat(), hit.publisher)
+        for hit in hits
+    ]
+    if rows:
+        for line in table(("FILE", "CLIENT", "FIRST", "LAST", "TIMES", "SIGNED", "PUBLISHER"), rows):
+            print(line)
+        print()
+    files, clients = len({hit.sha256 for hit in hits}), len({hit.client for hit in hits})
+    print(f"{files} files that a revocation would cover were served, to {clients} clients")
+
+
+def _plain(hit: Hit) -> dict[str, Any]:
+    return {
+        "project": hit.project,
+        "filename": hit.filename,
+        "sha256": hit.sha256,
+        "client": hit.client,
+        "publisher": hit.publisher,
+        "signed": hit.signed.isoformat(),
+        "first": hit.first,
+        "last": hit.last,
+        "times": hit.times,
+    }

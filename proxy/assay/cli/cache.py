@@ -1,0 +1,180 @@
+"""``assay cache stats|verify|prune|warm``: what the storage directory holds, whether it is whole, less of it, more.
+
+For a directory that no proxy is using: a running one has it for itself, and says on ``/metrics`` how full it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from assay import telemetry
+from assay.assembly import Assembly, assembled
+from assay.cli import GOOD, UNDECIDED, WITHHELD, locked
+from assay.cli.aside import judged_pages
+from assay.cli.chosen import chosen
+from assay.cli.findings import Finding, findings_of
+from assay.cli.tables import printable, table
+from assay.config import Configuration, load_configuration
+from assay.errors import AssayError, ConfigurationError, StorageInUseError
+from assay.gate import Stored
+from assay.lockfiles import Lockfile
+from assay.policy.model import Policy
+from assay.policy.verdict import Approved
+from assay.store.directory import Store
+from assay.store.settings import StorageSettings
+from assay.units import format_size, parse_size
+from assay.views import DEFAULT
+
+_AT_ONCE = 4
+_EVERY = 1.0
+"""Seconds between two lines of progress."""
+
+
+def main(options: argparse.Namespace) -> int:
+    """Do what `options.action` says; 1 when something was broken, or is withheld.
+
+    Raises:
+        ConfigurationError: the configuration, a size, or the lockfile; or nothing is kept there yet.
+        StorageInUseError: a proxy is running on the directory.
+    """
+    telemetry.log_to(sys.stderr, level=logging.WARNING)
+    storage = load_configuration(options.config, os.environ).storage
+    match options.action:
+        case "stats":
+            return asyncio.run(_stats(storage, as_json=options.json))
+        case "verify":
+            return asyncio.run(_verify(storage))
+        case "prune":
+            return asyncio.run(_prune(storage, options.to))
+        case _:
+            if options.lockfile is None:
+                raise ConfigurationError("cache warm: expected a lockfile")
+            lockfile, _ = locked.read(options.lockfile)
+            by = chosen(options)
+            return asyncio.run(_warm(by.configuration, by.policy, lockfile))
+
+
+class Progress:
+    """A line now and then, for what takes longer than a second."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._told = time.monotonic()
+
+    def __call__(self, done: int, count: int) -> None:
+        """So far."""
+        now = time.monotonic()
+        if now - self._told >= _EVERY:
+            self._told = now
+            print(f"{self._what}: {done} of {count} …", file=sys.stderr)
+
+
+@asynccontextmanager
+async def _alone(storage: StorageSettings) -> AsyncIterator[Store]:
+    if not await asyncio.to_thread((storage.directory / "format").exists):
+        raise ConfigurationError(f"storage.directory: nothing is kept in {storage.directory} yet")
+    try:
+        store = await Store.open(storage)
+    except StorageInUseError as error:
+        raise StorageInUseError(f"{error}. A running proxy says on /metrics how full its storage is") from error
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def _stats(storage: StorageSettings, *, as_json: bool) -> int:
+    async with _alone(storage) as store:
+        blobs, records = await store.blobs.stats(), await store.records.stats()
+    if as_json:
+        document = {
+            "directory": str(storage.directory),
+            "blobs": {"count": blobs.count, "size": blobs.size, "limit": blobs.limit},
+            "records": {"count": records.count, "size": records.size, "limit": records.limit},
+        }
+        print(json.dumps(document, indent=2))
+        return GOOD
+    rows = [
+        ("files", str(blobs.count), format_size(blobs.size), format_size(blobs.limit)),
+        ("records", str(records.count), format_size(records.size), format_size(records.limit)),
+    ]
+    print(f"{storage.directory}\n")
+    for line in table(("WHAT", "COUNT", "SIZE", "LIMIT"), rows):
+        print(line)
+    return GOOD
+
+
+async def _verify(storage: StorageSettings) -> int:
+    async with _alone(storage) as store:
+        blobs = await store.blobs.verify(Progress("files read"))
+        broken = await store.records.verify(Progress("records read"))
+    print(f"{blobs.checked} files read ({format_size(blobs.size)}), {len(blobs.broken)} broken and removed")
+    for sha256 in blobs.broken:
+        print(f"  {sha256}")
+    print(f"{broken} records broken and removed")
+    return WITHHELD if blobs.broken or broken else GOOD
+
+
+async def _prune(storage: StorageSettings, to: str | None) -> int:
+    try:
+        limit = storage.blobs if to is None else parse_size(to)
+    except ValueError as error:
+        raise ConfigurationError(f"--to: expected {error}, found {to!r}") from error
+    async with _alone(storage) as store:
+        pruned = await store.blobs.prune(limit)
+        left = await store.blobs.stats()
+    print(f"{pruned.count} files removed ({format_size(pruned.size)}), {left.count} left ({format_size(left.size)})")
+    return GOOD
+
+
+async def _warm(configuration: Configuration, policy: Policy, lockfile: Lockfile) -> int:
+    alone = configuration.model_copy(update={"views": ()})
+    async with assembled(alone, {DEFAULT: policy}) as assembly:
+        pages = await judged_pages(assembly, (pinned.project for pinned in lockfile.files))
+        findings = findings_of(lockfile, pages)
+        wanted = [each.verdict for each in findings if isinstance(each.verdict, Approved)]
+        failures = await _fetched(assembly, wanted)
+    _report(findings, lockfile.loose, failures)
+    print(f"{len(wanted) - len(failures)} of {len(lockfile.files)} files are here")
+    return UNDECIDED if failures else locked.status(findings)
+
+
+async def _fetched(assembly: Assembly, wanted: list[Approved]) -> dict[str, str]:
+    """Why the files that are not here now could not be had, by filename."""
+    failures: dict[str, str] = {}
+    slots, progress, done = asyncio.Semaphore(_AT_ONCE), Progress("files fetched"), 0
+
+    async def fetch(approved: Approved) -> None:
+        nonlocal done
+        async with slots:
+            try:
+                async with assembly.gate.content(approved) as content:
+                    if not isinstance(content, Stored):
+                        await content.download.finished()
+                        await content.still_approved()
+            except AssayError as error:
+                failures[approved.file.filename] = str(error)
+        done += 1
+        progress(done, len(wanted))
+
+    await asyncio.gather(*(fetch(approved) for approved in wanted))
+    return failures
+
+
+def _report(findings: list[Finding], loose: tuple[str, ...], failures: dict[str, str]) -> None:
+    for each in findings:
+        if not isinstance(each.verdict, Approved):
+            told = ", ".join(each.codes) if each.problem is None else each.problem
+            print(f"not fetched: {printable(each.pinned.label)}: {printable(told)}", file=sys.stderr)
+    for filename, why in failures.items():
+        print(f"failed: {printable(filename)}: {printable(why)}", file=sys.stderr)
+    for entry in loose:
+        print(f"pins no file: {printable(entry)}", file=sys.stderr)

@@ -1,0 +1,58 @@
+"""``assay trust show|refresh``: the trust roots in force, and renewing them now."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+
+from assay.assembly import read_trust, utc_now
+from assay.attestation.inspection import describe, refresh_all
+from assay.attestation.refresh import refreshers
+from assay.cli import GOOD, UNDECIDED
+from assay.cli.tables import table
+from assay.config import load_configuration
+
+
+def main(options: argparse.Namespace) -> int:
+    """Show the roots, renewed first for ``refresh``; 3 when a renewal failed.
+
+    Raises:
+        ConfigurationError: a root cannot be read.
+    """
+    configuration = load_configuration(options.config, os.environ)
+    state = configuration.storage.directory
+    roots, _ = asyncio.run(read_trust(configuration, state))
+    failures: tuple[str, ...] = ()
+    if options.action == "refresh":
+        roots, failures = refresh_all(roots, refreshers([configuration.trust.root], state))
+    reports = describe(roots, configuration.trust, utc_now())
+    if options.json:
+        print(json.dumps([_facts(report) for report in reports], indent=2))
+    else:
+        rows = [
+            (
+                f"{report.name}{' (default)' if report.default else ''}",
+                report.digest[:12],
+                f"{report.age.days} days{', too old' if report.too_old else ''}",
+                "yes" if report.refreshed else "no",
+                " ".join(report.issuers or ("all",)),
+                report.source,
+            )
+            for report in reports
+        ]
+        for line in table(("ROOT", "DIGEST", "AGE", "RENEWED", "SPEAKS FOR", "FROM"), rows):
+            print(line)
+    for failure in failures:
+        print(f"assay: not renewed: {failure}", file=sys.stderr)
+    return UNDECIDED if failures else GOOD
+
+
+def _facts(report: object) -> dict[str, object]:
+    return {name: _plain(getattr(report, name)) for name in report.__slots__}  # type: ignore[attr-defined] # a slotted dataclass
+
+
+def _plain(value: object) -> object:
+    return value if value is None or isinstance(value, bool | str | tuple) else str(value)

@@ -1,0 +1,136 @@
+"""``assay verify``: what a provenance document proves of a file on disk, and what a policy says to it.
+
+Needs no network and no running proxy. The policy judges as if the file stood alone on its index's page; what only a
+page or the ledger can tell (its age, other files, the digest first seen) is not known, and requirements on it fail.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import json
+import os
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from assay.assembly import read_policy, read_trust
+from assay.attestation.codec import encode_evidence
+from assay.attestation.inspection import local_file
+from assay.attestation.verify import verify
+from assay.cli import GOOD, WITHHELD
+from assay.cli.tables import printable
+from assay.config import load_configuration
+from assay.errors import ConfigurationError
+from assay.evidence import Attestation, Attested, Evidence, Forged, Unverifiable
+from assay.indexes import Indexes, hosts
+from assay.policy.judge import IndexFacts, decide_page
+from assay.policy.model import Policy
+from assay.policy.reasons import reasons_json
+from assay.policy.verdict import Approved, Withheld
+from assay.ports import History
+from assay.reading import read_file
+from assay.simple.filename import parse_filename, possible_projects
+from assay.simple.model import File, Project
+
+
+def main(options: argparse.Namespace) -> int:
+    """Verify; 1 unless attested (and, with a policy, approved).
+
+    Raises:
+        ConfigurationError: a file that cannot be read.
+    """
+    configuration = load_configuration(options.config, os.environ)
+    roots, _ = asyncio.run(read_trust(configuration, configuration.storage.directory))
+    document = read_file(options.provenance)
+    try:
+        file = local_file(options.file)
+    except OSError as error:
+        raise ConfigurationError(f"{options.file}: cannot be read: {error.strerror}") from error
+    evidence = verify(document, file, roots.for_index())
+    verdict = _verdict(configuration.indexes, read_policy(options.policy), file, evidence) if options.policy else None
+    if options.json:
+        print(json.dumps(_document(options.file, document, evidence, verdict), indent=2))
+    else:
+        for line in _lines(options.file, evidence, verdict):
+            print(printable(line))
+    good = isinstance(evidence, Attested) if verdict is None else isinstance(verdict, Approved)
+    return GOOD if good else WITHHELD
+
+
+def _verdict(indexes: Indexes, policy: Policy, file: File, evidence: Evidence) -> Approved | Withheld:
+    """As if the file stood alone on the page of its project."""
+    for name in possible_projects(file.filename):
+        parsed = parse_filename(file.filename, name)
+        index = indexes.owner(name)
+        if parsed.distribution is None or index is None:
+            continue
+        host = min(hosts(index))
+        place = f"{host}/{file.filename}"
+        listed: File = replace(
+            file, url=f"https://{place}", location=place, route=place, distribution=parsed.distribution, refusal=None
+        )
+        (verdict,) = decide_page(
+            policy,
+            Project(name=name, files=(listed,), api_version=(1, 4)),
+            index=IndexFacts(name=index.name, hosts=hosts(index)),
+            history=History(),
+            evidence={} if listed.sha256 is None else {(listed.filename, listed.sha256): evidence},
+            now=datetime.now(UTC),
+        )
+        if isinstance(verdict, Approved | Withheld):
+            return verdict
+    raise ConfigurationError(f"{file.filename} is no distribution of a project that an index of ours owns")
+
+
+def _lines(path: Path, evidence: Evidence, verdict: Approved | Withheld | None) -> list[str]:
+    match evidence:
+        case Attested(attestations=attestations, ignored=ignored):
+            lines = [f"{path.name}: attested"]
+            for attestation in attestations:
+                lines += _claims(attestation)
+            lines += [f"  not counted: {reason}" for reason in ignored]
+        case Forged(step=step, expected=expected, found=found):
+            lines = [f"{path.name}: FORGED, at: {step}", f"  expected: {expected}", f"  found: {found}"]
+        case Unverifiable(reason=reason):
+            lines = [f"{path.name}: unverifiable: {reason}"]
+        case _:
+            lines = [f"{path.name}: the document has no attestations"]
+    if isinstance(verdict, Approved):
+        lines.append(f"approved by rule {verdict.rule}")
+    elif verdict is not None:
+        lines += [f"withheld: [{reason['code']}] {reason['message']}" for reason in reasons_json(verdict)]
+    return lines
+
+
+def _claims(attestation: Attestation) -> list[str]:
+    claims = attestation.claims
+    shown = {
+        "predicate": attestation.predicate_type,
+        "publisher": claims.repository or claims.email or claims.project_id or claims.san,
+        "issuer": claims.issuer,
+        "workflow": claims.workflow,
+        "ref": claims.ref,
+        "commit": claims.digest,
+        "environment": claims.environment,
+        "run": claims.run_url,
+        "logged": f"{attestation.integrated_time:%Y-%m-%d %H:%M:%S} UTC, index {attestation.log_index}",
+        "trust root": attestation.trust_root,
+    }
+    return [f"  {name}: {value}" for name, value in shown.items() if value]
+
+
+def _document(
+    path: Path, document: bytes, evidence: Evidence, verdict: Approved | Withheld | None
+) -> dict[str, object]:
+    facts: dict[str, object] = {
+        "file": path.name,
+        "provenance-sha256": hashlib.sha256(document).hexdigest(),
+        "evidence": json.loads(encode_evidence(evidence)),
+    }
+    if verdict is not None:
+        facts["verdict"] = "approved" if isinstance(verdict, Approved) else "withheld"
+        facts["rule"] = verdict.rule
+        facts["reasons"] = reasons_json(verdict) if isinstance(verdict, Withheld) else []
+    return facts

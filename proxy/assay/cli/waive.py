@@ -1,0 +1,113 @@
+"""``assay waive FILE… --reason … --expires …``: a waiver for exactly these files, as they are on their index now."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from assay import telemetry
+from assay.cli import GOOD
+from assay.cli.aside import Pages, aside, judged_pages
+from assay.cli.chosen import chosen
+from assay.cli.tables import printable
+from assay.config import Configuration
+from assay.errors import AssayError, ConfigurationError
+from assay.gate import Judged
+from assay.policy.compiled import LIFT_OF
+from assay.policy.document import load_policy
+from assay.policy.model import Lift, Policy
+from assay.policy.proposal import waiver
+from assay.policy.verdict import Withheld
+from assay.simple.filename import possible_projects
+
+
+def main(options: argparse.Namespace) -> int:
+    """Write the waiver to standard output, or with ``--append`` to the end of the policy.
+
+    Raises:
+        ConfigurationError: configuration, policy, a file that is not withheld, or whose reasons no waiver lifts.
+        AssayError: it cannot be decided now.
+    """
+    telemetry.log_to(sys.stderr, level=logging.WARNING)
+    expires = _date(options.expires)
+    by = chosen(options)
+    withheld = asyncio.run(_withheld(by.configuration, by.policy, options.files))
+    lifts = sorted({lift for each in withheld for lift in _lifts(each)})
+    lines = waiver(
+        projects=(each.file.distribution.project for each in withheld if each.file.distribution is not None),
+        files={each.file.sha256: each.file.filename for each in withheld if each.file.sha256 is not None},
+        lifts=lifts,
+        expires=expires,
+        reason=options.reason,
+        approved_by=options.approved_by,
+    )
+    text = "\n".join(lines) + "\n"
+    if not options.append:
+        print(text, end="")
+    elif by.path is None:
+        raise ConfigurationError("--append needs a policy file; the built-in policy holds here")
+    else:
+        _append(by.path, text)
+    return GOOD
+
+
+def _date(text: str) -> date:
+    try:
+        expires = date.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigurationError(f"--expires: expected a date such as 2026-12-15, found {text!r}") from error
+    if expires < datetime.now(UTC).date():
+        raise ConfigurationError(f"--expires: {text} is over: such a waiver would lift nothing")
+    return expires
+
+
+async def _withheld(configuration: Configuration, policy: Policy, filenames: list[str]) -> list[Withheld]:
+    names = {name for filename in filenames for name in possible_projects(filename)}
+    async with aside(configuration, policy) as assembly:
+        pages = await judged_pages(assembly, sorted(names))
+    return [_verdict(filename, pages) for filename in filenames]
+
+
+def _verdict(filename: str, pages: Pages) -> Withheld:
+    candidates = [pages[name] for name in possible_projects(filename)]
+    for page in candidates:
+        if not isinstance(page, Judged):
+            continue
+        for verdict in page.verdicts:
+            if verdict.file.filename != filename:
+                continue
+            if not isinstance(verdict, Withheld):
+                raise ConfigurationError(f"{printable(filename)} is approved: it needs no waiver")
+            return verdict
+    failures = [page for page in candidates if isinstance(page, AssayError)]
+    if failures and len(failures) == len(candidates):
+        raise failures[0]
+    raise ConfigurationError(f"no index of this proxy lists {printable(filename)}")
+
+
+def _lifts(withheld: Withheld) -> set[Lift]:
+    if withheld.enforced or not all(reason.code in LIFT_OF for reason in withheld.reasons):
+        first = withheld.reasons[0]
+        name, why = printable(withheld.file.filename), printable(first.message)
+        raise ConfigurationError(f"no waiver lifts what withholds {name}: [{first.code}] {why}")
+    return {LIFT_OF[reason.code] for reason in withheld.reasons}
+
+
+def _append(path: Path, text: str) -> None:
+    """Put the waiver at the policy's end, at once and only if the whole is a policy then."""
+    target = path.resolve()  # a link is kept, and what it leads to is replaced
+    try:
+        before = target.read_text("utf-8")
+        whole = before if before.endswith("\n") else f"{before}\n"
+        load_policy(whole + text, str(path))
+        new = target.with_name(f".{target.name}.new")
+        new.write_text(whole + text, "utf-8")
+        new.chmod(target.stat().st_mode)
+        new.replace(target)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be written: {error.strerror}") from error
+    print(f"appended to {path}", file=sys.stderr)

@@ -1,0 +1,189 @@
+"""Provenance documents: our copies, else the index's, so many at a time and so many bytes of them at once.
+
+Owns what is asked of an index and when: slots for requests, a budget of bytes for all pages together, and that nothing
+new is asked once something of a page could not be had. What documents prove is decided by `proofs`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import partial
+from typing import Final, TypeAlias, TypeVar
+from urllib.parse import quote
+
+from assay.errors import AssayError
+from assay.gate.budget import Budget, Share
+from assay.gate.documents import Documents, FileKey, Pointer, Proof, key_of, sha256_of
+from assay.indexes import IndexSettings
+from assay.ports import History
+from assay.simple.model import File, NormalizedName
+from assay.upstream import PROVENANCE_ACCEPT, Fetched, Upstream
+
+_AT_ONCE = 24
+"""Provenance requests to one index at a time: below what PyPI's front counts as abuse, enough to hide its latency."""
+_BUDGET = 32 * 2**20
+"""Bytes of documents that are not recorded yet, of all pages together."""
+_PATIENCE = 60.0
+"""Seconds that a document may be held back by the index's ``Retry-After``."""
+_AGAIN = 5.0
+"""Seconds that the question takes at most whether a forged document was replaced: there is an answer without it."""
+
+_T = TypeVar("_T")
+
+
+class Later(Enum):
+    """A document that is to be asked for once there is room."""
+
+    LATER = 0
+
+
+LATER: Final = Later.LATER
+Collected: TypeAlias = bytes | AssayError | Later | None
+"""A document; why it could not be had; that there was no room; that there is none."""
+
+
+class _LaterError(Exception):
+    """There is no room now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What all batches of one page have in common."""
+
+    index: IndexSettings
+    project: NormalizedName
+    history: History
+    fetching: asyncio.Semaphore
+    """How many batches fetch at a time."""
+    trouble: list[AssayError] = field(default_factory=list)
+    """What could not be had; after the first nothing new is asked for."""
+
+
+class Collector:
+    """Gets documents."""
+
+    def __init__(self, upstream: Upstream, documents: Documents) -> None:
+        self._upstream = upstream
+        self._documents = documents
+        self._slots: dict[str, asyncio.Semaphore] = {}
+        self._budget = Budget(_BUDGET)
+
+    def share(self) -> AbstractAsyncContextManager[Share]:
+        """A batch's share of the budget, once there is something left, until its documents are recorded."""
+        return self._budget.share()
+
+    async def collected(
+        self,
+        question: Question,
+        share: Share,
+        files: Sequence[File],
+        *,
+        known: Mapping[FileKey, Proof],
+        pointers: Mapping[FileKey, Pointer],
+    ) -> list[tuple[File, Collected]]:
+        """Each file's document.
+
+        Args:
+            question: of which page.
+            share: what the documents are added to.
+            files: of a batch.
+            known: what is recorded of those whose evidence is doubtful.
+            pointers: which documents were seen before.
+        """
+        check = partial(_check, question, share)
+
+        async def collect(file: File) -> Collected:
+            index, project, doubted = question.index, question.project, known.get(key_of(file))
+            try:
+                if doubted is not None:
+                    document = await self._again(index, project, file, doubted, check)
+                else:
+                    document = await self.document(index, project, file, pointers.get(key_of(file)), check)
+            except _LaterError:
+                return LATER
+            except AssayError as error:
+                question.trouble.append(error)
+                return error
+            share.add(len(document or b""))
+            return document
+
+        async with question.fetching:
+            return list(zip(files, await all_of(collect(file) for file in files), strict=True))
+
+    async def _again(
+        self, index: IndexSettings, project: NormalizedName, file: File, known: Proof, check: Callable[[], None]
+    ) -> bytes | None:
+        """What the index offers in the place of a forged document; None where that is the same, or not to be had.
+
+        A document that was spoilt on its way, or replaced by its index, must not condemn its file for ever.
+        """
+        try:
+            async with asyncio.timeout(_AGAIN):
+                document = await self.document(index, project, file, None, check)
+        except (AssayError, TimeoutError):
+            return None
+        return None if document is None or sha256_of(document) == known.document else document
+
+    async def document(
+        self,
+        index: IndexSettings,
+        project: NormalizedName,
+        file: File,
+        pointer: Pointer | None,
+        check: Callable[[], None] = lambda: None,
+    ) -> bytes | None:
+        """Our copy, else the index's; None where the index says there is none.
+
+        Args:
+            index: the file's.
+            project: the file's.
+            file: whose document.
+            pointer: which documents were seen before; None: the index is asked.
+            check: asked before the index is; what it raises is raised.
+
+        Raises:
+            UpstreamError: it cannot be had now.
+        """
+        if pointer is not None and (stored := await self._documents.stored(pointer.document)) is not None:
+            return stored
+        address = address_of(index, project, file)
+        if address is None:
+            return None
+        slots = self._slots.setdefault(index.name, asyncio.Semaphore(_AT_ONCE))
+        async with slots:
+            check()
+            answer = await self._upstream.document(
+                index, address, accept=PROVENANCE_ACCEPT, limit=index.limits.provenance, patience=_PATIENCE
+            )
+        return answer.body if isinstance(answer, Fetched) else None
+
+
+def _check(question: Question, share: Share) -> None:
+    """Raises what ends the asking, or puts it off."""
+    if question.trouble:
+        raise question.trouble[0]
+    if share.is_full:
+        raise _LaterError
+
+
+def address_of(index: IndexSettings, project: NormalizedName, file: File) -> str | None:
+    """Where the file's provenance is: where the page says, else in the index's other Integrity API."""
+    if file.provenance is not None or index.provenance_from is None or file.distribution is None:
+        return file.provenance
+    version, filename = quote(str(file.distribution.version)), quote(file.filename, safe="")
+    return f"{index.provenance_from}integrity/{project}/{version}/{filename}/provenance"
+
+
+async def all_of(jobs: Iterable[Coroutine[None, None, _T]]) -> list[_T]:
+    """All results in order; the first failure cancels the rest and is raised as itself, not in a group."""
+    tasks = [asyncio.ensure_future(job) for job in jobs]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

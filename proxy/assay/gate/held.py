@@ -1,0 +1,67 @@
+"""Bytes in memory by their digest, up to a limit: what was not asked for longest goes first.
+
+Owns the bounds of size and time. Whoever puts something here has seen that it has its digest, and has it from a store
+where what is used least goes first: so it is let go of now and then, and asking that store again marks it as used.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from assay.simple.model import Sha256
+
+_LONGEST = 3600.0
+"""Seconds: stores mark what is used at most hourly."""
+
+
+class Held:
+    """Small documents and files.
+
+    Args:
+        most: bytes of all together.
+        largest: bytes of one; larger ones are not held.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, most: int, largest: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most = most
+        self._largest = largest
+        self._clock = clock
+        self._held: OrderedDict[Sha256, tuple[float, bytes]] = OrderedDict()
+        self._size = 0
+
+    def get(self, digest: Sha256) -> bytes | None:
+        """What is held; it counts as asked for."""
+        held = self._held.get(digest)
+        if held is None:
+            return None
+        since, body = held
+        if self._clock() - since > _LONGEST:
+            del self._held[digest]
+            self._size -= len(body)
+            return None
+        self._held.move_to_end(digest)
+        return body
+
+    def __contains__(self, digest: Sha256) -> bool:
+        """Whether it is held; that asks for nothing."""
+        return digest in self._held
+
+    def fits(self, size: int) -> bool:
+        """Whether something of that many bytes may be held."""
+        return size <= self._largest
+
+    def put(self, digest: Sha256, body: bytes) -> None:
+        """Hold it, if it is small enough."""
+        if digest in self._held or not self.fits(len(body)):
+            return
+        self._held[digest] = (self._clock(), body)
+        self._size += len(body)
+        while self._size > self._most:
+            self._size -= len(self._held.popitem(last=False)[1][1])
+
+    def whole(self) -> dict[Sha256, bytes]:
+        """A copy of all of it."""
+        return {digest: body for digest, (_, body) in self._held.items()}

@@ -1,0 +1,65 @@
+"""A page as records: a header and a compressed body, believed only where both agree.
+
+Owns their form and keys. What is read back is hostile: a header that is none, or a body that is not the one described,
+is no record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from typing import Any
+
+from assay.gate.turns import Key
+from assay.upstream import Fetched
+
+SCHEMA = 1
+
+
+def version_of(answer: Fetched) -> str:
+    """Digest of the index's bytes and of the address they came from."""
+    digest = hashlib.sha256(answer.body)
+    digest.update(f"\n{answer.url}\n{answer.content_type}\n{answer.serial}".encode())
+    return digest.hexdigest()
+
+
+def inflated(body: bytes, limit: int) -> bytes:
+    """A compressed body.
+
+    Raises:
+        ValueError: it is cut, or has more than `limit` bytes.
+        zlib.error: it is no compressed body.
+    """
+    inflater = zlib.decompressobj()
+    found = inflater.decompress(body, limit + 1)
+    if len(found) > limit or not inflater.eof:
+        raise ValueError("the compressed body is cut or larger than a page may be")
+    return found
+
+
+def decoded_header(record: bytes | None) -> dict[str, Any] | None:
+    """A header of this schema, else None."""
+    if record is None:
+        return None
+    try:
+        header = json.loads(record)
+    except ValueError:
+        return None
+    return header if isinstance(header, dict) and header.get("schema") == SCHEMA else None
+
+
+def text_of(header: dict[str, Any], key: str) -> str | None:
+    """A value that is a string, else None."""
+    value = header.get(key)
+    return value if isinstance(value, str) else None
+
+
+def header_key(key: Key) -> str:
+    """Where a page's header is."""
+    return f"page:{key[0]}:{key[1]}"
+
+
+def body_key(key: Key) -> str:
+    """Where its body is."""
+    return f"page-body:{key[0]}:{key[1]}"

@@ -1,0 +1,73 @@
+"""Evidence as records: what was verified before and still stands, alone and beside what is fresh.
+
+Owns the reading of recorded evidence; `Proofs` writes it. A record counts under the roots in force, and under earlier
+ones as long as all that vouched for it is still listed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from assay.attestation.codec import decode_evidence, evidence_key
+from assay.attestation.workers import Verifier
+from assay.evidence import Evidence, united
+from assay.gate.documents import FileKey, Pointer, Proof, key_of
+from assay.indexes import IndexSettings
+from assay.ports import Records
+from assay.simple.model import File, Sha256
+
+
+class Remembered:
+    """The evidence that is remembered."""
+
+    def __init__(self, records: Records, verifier: Verifier) -> None:
+        self._records = records
+        self._verifier = verifier
+
+    async def proofs(
+        self, index: IndexSettings, files: Sequence[File], pointers: Mapping[FileKey, Pointer]
+    ) -> dict[FileKey, Proof]:
+        """The proofs of those files whose document, the last one seen, was verified before."""
+        wanted = {
+            (key_of(file), document): pointers[key_of(file)]
+            for file in files
+            if key_of(file) in pointers
+            for document in (pointers[key_of(file)].document, *pointers[key_of(file)].earlier)
+        }
+        found = await self._evidence_of(index, list(wanted))
+        proofs: dict[FileKey, Proof] = {}
+        for (key, document), pointer in wanted.items():
+            if document == pointer.document and (key, document) in found:
+                earlier = [found[key, each] for each in pointer.earlier if (key, each) in found]
+                proofs[key] = Proof(evidence=united(found[key, document], earlier), document=document)
+        return proofs
+
+    async def beside(
+        self, index: IndexSettings, key: FileKey, proof: Proof, pointers: Mapping[FileKey, Pointer]
+    ) -> Proof:
+        """A fresh proof together with what was recorded before: evidence once recorded counts."""
+        if key not in pointers:
+            return proof
+        seen = [document for document in (pointers[key].document, *pointers[key].earlier) if document != proof.document]
+        found = await self._evidence_of(index, [(key, document) for document in seen])
+        return Proof(evidence=united(proof.evidence, list(found.values())), document=proof.document)
+
+    async def _evidence_of(
+        self, index: IndexSettings, wanted: Sequence[tuple[FileKey, Sha256]]
+    ) -> dict[tuple[FileKey, Sha256], Evidence]:
+        """Recorded evidence, under the roots in force, or under earlier ones as far as it still stands."""
+        found: dict[tuple[FileKey, Sha256], Evidence] = {}
+        trust = index.trust
+        current = self._verifier.digest_for(trust)
+        for roots in (current, *self._verifier.earlier_digests_for(trust)):
+            keys = {
+                (file, document): evidence_key(file[1], file[0], document, roots)
+                for file, document in wanted
+                if (file, document) not in found
+            }
+            records = await self._records.get_many(list(keys.values()))
+            for asked, key in keys.items():
+                evidence = decode_evidence(records[key]) if key in records else None
+                if evidence is not None and (roots == current or self._verifier.still_stands(evidence, trust)):
+                    found[asked] = evidence
+        return found

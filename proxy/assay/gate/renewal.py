@@ -1,0 +1,46 @@
+"""Trust roots renewed on a timer, never in the way of a request; the last good one stays in force.
+
+Owns the timer alone: how a root is renewed and proven is `attestation`'s, what a new root means for recorded
+evidence is `Proofs`'.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+
+from assay import telemetry
+from assay.attestation.renewer import Renewer
+from assay.attestation.settings import TrustSettings
+from assay.attestation.workers import Verifier
+
+
+async def renew_for_ever(
+    verifier: Verifier,
+    refreshers: Sequence[Renewer],
+    settings: TrustSettings,
+    clock: Callable[[], datetime],
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:
+    """Renew each root that is older than `refresh-every`, now and each time that has passed; until cancelled.
+
+    Also where nothing renews them (air gap, a root given by path) roots past `warn-age` are warned of, each time.
+    """
+    every = settings.refresh_every
+    while True:
+        for refresher in refreshers:
+            root = verifier.roots.named[refresher.name]
+            if root.age(clock()) < every:
+                continue
+            renewed = await refresher.refresh(root)
+            if renewed is not None:
+                verifier.renew(renewed)
+                telemetry.event(
+                    "trust-root-renewed", root=root.name, digest=renewed.digest, changed=renewed.content != root.content
+                )
+        for root in verifier.roots.for_index():
+            age = root.age(clock())
+            if age > settings.warn_age:
+                telemetry.warning("trust-root-old", root=root.name, days=age.days, renewed_here=bool(refreshers))
+        await pause(every.total_seconds())

@@ -1,0 +1,58 @@
+"""pylock.toml (PEP 751), with its ``attestation-identities``; `packaging.pylock` says what is valid. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from packaging.pylock import Package, PackageSdist, PackageWheel, Pylock, PylockValidationError
+
+from assay.errors import ConfigurationError
+from assay.lockfiles.fields import name_of
+from assay.lockfiles.model import Pinned
+from assay.settings import read_toml
+from assay.simple.fields import parse_sha256
+
+
+def read_pylock(text: str, source: str) -> tuple[list[Pinned], list[str]]:
+    """Pinned files and what pins none.
+
+    Raises:
+        ConfigurationError: not a lock file of PEP 751.
+    """
+    try:
+        # It validates what it reads, but a hostile type deep inside may still surprise it.
+        packages = Pylock.from_dict(read_toml(text, source)).packages
+        files = [pinned for package in packages for pinned in _files(package)]
+    except (PylockValidationError, TypeError, AttributeError, ValueError) as error:
+        raise ConfigurationError(f"{source}: expected a lock file of PEP 751: {error}") from error
+    return files, [loose for package in packages for loose in _loose(package)]
+
+
+def _files(package: Package) -> Iterator[Pinned]:
+    if package.vcs or package.directory or package.archive:
+        return
+    found: list[PackageSdist | PackageWheel] = [*(package.wheels or ())]
+    if package.sdist is not None:
+        found.append(package.sdist)
+    for file in found:
+        if file.path is not None and file.url is None:
+            continue
+        yield Pinned(
+            project=name_of(package.name, "packages"),
+            version=package.version,
+            filename=file.filename,
+            sha256=parse_sha256(file.hashes.get("sha256", "")),
+            identities=tuple(package.attestation_identities or ()),
+        )
+
+
+def _loose(package: Package) -> Iterator[str]:
+    if package.vcs is not None:
+        yield f"{package.name}: from the repository {package.vcs.url or package.vcs.path}, not from an index"
+    elif package.archive is not None:
+        yield f"{package.name}: from {package.archive.url or package.archive.path}, not from an index"
+    elif package.directory is not None:
+        yield f"{package.name}: from the directory {package.directory.path}, not from an index"
+    for file in (*(package.wheels or ()), *([package.sdist] if package.sdist else ())):
+        if file.path is not None and file.url is None:
+            yield f"{package.name}: the file {file.path} lies beside the lockfile and comes from no index"

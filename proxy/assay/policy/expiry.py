@@ -1,0 +1,42 @@
+"""Which waivers are over and which soon will be, so that nobody learns it from a build that fails. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from assay.policy.model import Policy
+from assay.policy.times import show
+
+SOON: Final = timedelta(days=14)
+"""Long enough before the end for somebody to be back from leave."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expiry:
+    """A waiver whose end is near or past."""
+
+    label: str
+    expires: datetime
+    is_over: bool
+
+    def __str__(self) -> str:
+        """In one sentence."""
+        if self.is_over:
+            return f"{self.label}: expired on {show(self.expires)} and lifts nothing any more; remove it"
+        return f"{self.label}: expires on {show(self.expires)}"
+
+
+def expiring(policy: Policy, now: datetime, within: timedelta = SOON) -> tuple[Expiry, ...]:
+    """The waivers that are over, or will be within `within`; the earliest first."""
+    found = [
+        Expiry(
+            label=f"waivers[{number}]: {waiver.name or waiver.reason}",
+            expires=waiver.expires,
+            is_over=waiver.expires <= now,
+        )
+        for number, waiver in enumerate(policy.waivers)
+        if waiver.expires - now <= within
+    ]
+    return tuple(sorted(found, key=lambda each: each.expires))

@@ -1,0 +1,177 @@
+"""Policy as text that a person pastes: rules for what is proven today, waivers for exactly these files. Pure.
+
+A rule proposed here names publishers by their numeric ids as well, so that a name that is registered again is not the
+same publisher. What stands in it was proven by certificates, but it is text of others all the same: every value is
+written as a TOML string, every comment in one printable line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import TypeAlias
+
+from assay.evidence import Attestation, Claims, PublisherKind
+from assay.policy.model import Lift
+from assay.policy.publishers import CircleCI, GitHub, GitLab, Google
+from assay.policy.reasons import printable
+from assay.simple.model import NormalizedName, Sha256
+
+Block: TypeAlias = tuple[tuple[str, str], ...]
+"""A publisher's keys and values, in the order in which they are written."""
+
+_WORKFLOWS = ".github/workflows/"
+_DEFAULT_ISSUER = {
+    PublisherKind.GITHUB: str(GitHub.model_fields["issuer"].default),
+    PublisherKind.GITLAB: str(GitLab.model_fields["issuer"].default),
+    PublisherKind.GOOGLE: str(Google.model_fields["issuer"].default),
+    PublisherKind.CIRCLECI: str(CircleCI.model_fields["issuer"].default),
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class Proven:
+    """What a project's approved files prove today."""
+
+    project: NormalizedName
+    versions: set[str] = field(default_factory=set)
+    publishers: dict[Block, datetime] = field(default_factory=dict)
+    """Who signed, and when the last of it was logged."""
+    unproven: dict[Sha256, str] = field(default_factory=dict)
+    """Approved files without an attestation that counts: digest to filename."""
+
+    def add(self, attestations: Iterable[Attestation]) -> bool:
+        """Take a file's attestations; False where none is a Trusted Publisher's."""
+        counts = False
+        for each in attestations:
+            if (found := block(each.claims)) is not None:
+                counts = True
+                self.publishers[found] = max(each.integrated_time, self.publishers.get(found, each.integrated_time))
+        return counts
+
+
+def block(claims: Claims) -> Block | None:
+    """The publisher that a certificate proves, as a policy names it; None for nobody's Trusted Publisher."""
+    if claims.kind is None:
+        return None
+    workflow = claims.workflow
+    if claims.kind is PublisherKind.GITHUB and workflow is not None:
+        inner = workflow.removeprefix(_WORKFLOWS)
+        workflow = workflow if "/" in inner else inner
+    stated: dict[str, str | None] = {
+        "kind": claims.kind.value,
+        "issuer": None if claims.issuer.rstrip("/") == _DEFAULT_ISSUER[claims.kind] else claims.issuer,
+    }
+    match claims.kind:
+        case PublisherKind.GITHUB | PublisherKind.GITLAB:
+            key = "workflow" if claims.kind is PublisherKind.GITHUB else "workflow_filepath"
+            stated |= {"repository": claims.repository, key: workflow}
+            stated |= {"repository_id": claims.repository_id, "owner_id": claims.owner_id}
+        case PublisherKind.GOOGLE:
+            stated["email"] = claims.email
+        case PublisherKind.CIRCLECI:
+            stated |= {"project_id": claims.project_id, "pipeline_definition_id": claims.pipeline_definition_id}
+    return tuple((key, value) for key, value in stated.items() if value)
+
+
+def publisher_rules(proven: Iterable[Proven]) -> list[str]:
+    """A rule for each group of projects with the same publishers, whose files are all proven but for pinned ones."""
+    groups: dict[tuple[Block, ...], list[Proven]] = {}
+    for each in proven:
+        if each.publishers:
+            groups.setdefault(tuple(sorted(each.publishers)), []).append(each)
+    lines: list[str] = []
+    for publishers, members in sorted(groups.items(), key=lambda group: group[1][0].project):
+        names = ", ".join(dict.fromkeys(_subject(each) for each in publishers))
+        lines += ["", "[[rules]]", *(_signed(each) for each in members)]
+        lines += [f"name = {quoted(f'signed by {names}')}", f"projects = {array(each.project for each in members)}"]
+        lines += ["publishers = [", *(f"  {_inline(each)}," for each in publishers), "]"]
+        lines += _pins(members)
+    return lines
+
+
+def pinned_rule(proven: Iterable[Proven]) -> list[str]:
+    """A rule for the projects whose files prove nothing: exactly these files, and no others."""
+    members = [each for each in proven if not each.publishers and each.unproven]
+    if not members:
+        return []
+    return [
+        "",
+        "# Nothing proves where these come from: exactly the files below, and no others, until somebody looks again.",
+        "[[rules]]",
+        'name = "unproven, pinned as they are today"',
+        f"projects = {array(each.project for each in members)}",
+        "pinned-only = true",
+        *_pins(members),
+    ]
+
+
+def waiver(
+    *,
+    projects: Iterable[NormalizedName],
+    files: Mapping[Sha256, str],
+    lifts: Sequence[Lift],
+    expires: date,
+    reason: str,
+    approved_by: str | None,
+) -> list[str]:
+    """A waiver for exactly these files (digest to filename)."""
+    lines = ["", "[[waivers]]", f"projects = {array(sorted(set(projects)))}", "sha256 = ["]
+    lines += [f"  {quoted(digest)},  # {comment(name)}" for digest, name in sorted(files.items(), key=_by_name)]
+    lines += ["]", f"lifts = {array(lift.value for lift in lifts)}", f"expires = {expires.isoformat()}"]
+    lines += [f"reason = {quoted(reason)}"]
+    return lines if approved_by is None else [*lines, f"approved-by = {quoted(approved_by)}"]
+
+
+def quoted(text: str) -> str:
+    """A TOML basic string: "any Unicode character may be used except those that must be escaped" (TOML 1.0)."""
+    escaped = "".join(f"\\{each}" if each in '"\\' else each if each.isprintable() else _escaped(each) for each in text)
+    return f'"{escaped}"'
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    # A lone surrogate is no Unicode scalar value, which is all that TOML can hold.
+    return "\\uFFFD" if 0xD800 <= code <= 0xDFFF else f"\\U{code:08X}"  # noqa: PLR2004 - Unicode's own range
+
+
+def comment(text: str) -> str:
+    """One line that ends no comment early."""
+    return printable(text)
+
+
+def array(values: Iterable[str]) -> str:
+    """A TOML array of strings."""
+    return f"[{', '.join(quoted(value) for value in values)}]"
+
+
+def _inline(publisher: Block) -> str:
+    return f"{{ {', '.join(f'{key} = {quoted(value)}' for key, value in publisher)} }}"
+
+
+def _subject(publisher: Block) -> str:
+    stated = dict(publisher)
+    name = next((stated[key] for key in ("repository", "email", "project_id") if key in stated), "somebody")
+    return f"{stated['kind']} {name}"
+
+
+def _signed(proven: Proven) -> str:
+    last = max(proven.publishers.values())
+    versions = ", ".join(sorted(proven.versions))
+    return f"# {comment(f'{proven.project} {versions}')}: signed {last.date().isoformat()}"
+
+
+def _pins(members: Iterable[Proven]) -> list[str]:
+    unproven = {digest: name for each in members for digest, name in each.unproven.items()}
+    if not unproven:
+        return []
+    return [
+        "pins = [",
+        *(f"  {quoted(digest)},  # {comment(name)}" for digest, name in sorted(unproven.items(), key=_by_name)),
+        "]",
+    ]
+
+
+def _by_name(item: tuple[str, str]) -> tuple[str, str]:
+    return item[1], item[0]

@@ -1,0 +1,124 @@
+"""What one file's verdict means for the others of its release and project, once all are judged. Pure.
+
+`release = "whole"`: "no sdist of a version whose wheels are withheld: pip would build it". And for each withheld file,
+the nearest version that can be had instead.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from packaging.version import Version
+
+from assay.policy.compiled import Terms
+from assay.policy.exhibit import Exhibit
+from assay.policy.verdict import Approved, Code, Reason, Undecided, Verdict, Withheld, withhold
+from assay.simple.model import Kind
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+def hold_whole(verdicts: list[Verdict], exhibits: list[Exhibit], terms: Terms, now: datetime) -> None:
+    """Withhold, in place, each approved source archive of a version of which some wheel is withheld."""
+    wheels: dict[Version, list[Verdict]] = {}
+    for verdict in verdicts:
+        distribution = verdict.file.distribution
+        if distribution is not None and distribution.kind is Kind.WHEEL:
+            wheels.setdefault(distribution.version, []).append(verdict)
+    for place, verdict in enumerate(verdicts):
+        distribution = verdict.file.distribution
+        if not isinstance(verdict, Approved) or distribution is None or distribution.kind is not Kind.SDIST:
+            continue
+        if verdict.file.sha256 in terms.pins or _is_waived(exhibits[place], terms, now):
+            continue
+        siblings = wheels.get(distribution.version, ())
+        if withheld := [each for each in siblings if isinstance(each, Withheld)]:
+            verdicts[place] = _held(verdict, withheld, terms)
+        elif any(isinstance(each, Undecided) for each in siblings):
+            verdicts[place] = Undecided(file=verdict.file)
+
+
+def name_nearest(verdicts: list[Verdict]) -> None:
+    """Tell, in place, each withheld file of a version with nothing approved which version is the nearest that has."""
+    if not {Approved, Withheld} <= set(map(type, verdicts)):
+        return
+    wanted, approved = _versions(verdicts, Withheld), _versions(verdicts, Approved)
+    if not approved or wanted <= approved:
+        return
+    ladder = sorted(approved)
+    finals = [version for version in ladder if not version.is_prerelease]
+    nearest = {version: str(_nearest(version, finals, ladder)) for version in wanted - approved}
+    for place, verdict in enumerate(verdicts):
+        if isinstance(verdict, Withheld) and (name := nearest.get(_version(verdict))) is not None:  # type: ignore[arg-type]  # None is in no dict
+            verdicts[place] = _with_nearest(verdict, name)
+
+
+def _version(verdict: Verdict) -> Version | None:
+    distribution = verdict.file.distribution
+    return None if distribution is None else distribution.version
+
+
+def _versions(verdicts: list[Verdict], kind: type[Approved | Withheld]) -> set[Version]:
+    """By identity first: a release's files share their version once parsed, and comparing versions is a slow call."""
+    found: dict[int, Version] = {}
+    for each in verdicts:
+        if type(each) is kind and (distribution := each.file.distribution) is not None:
+            found[id(distribution.version)] = distribution.version
+    return set(found.values())
+
+
+def _nearest(version: Version, finals: list[Version], ladder: list[Version]) -> Version:
+    """The next lower one, else the next higher; pre-releases only beside one, or where there is nothing else."""
+    steps = ladder if version.is_prerelease or not finals else finals
+    place = bisect_left(steps, version)
+    return steps[place - 1] if place else steps[0]
+
+
+def _with_nearest(verdict: Withheld, nearest: str) -> Withheld:
+    return withhold(
+        verdict.file,
+        verdict.reasons,
+        verdict.enforced,
+        verdict.rule,
+        verdict.evidence,
+        verdict.changes_at,
+        nearest,
+    )
+
+
+def _is_waived(exhibit: Exhibit, terms: Terms, now: datetime) -> bool:
+    return any(
+        Code.FILE_TYPE in each.codes and each.expires > now and each.covers(exhibit.file, exhibit.time)
+        for each in terms.exemptions
+    )
+
+
+def _held(verdict: Approved, wheels: list[Withheld], terms: Terms) -> Withheld:
+    heal = [max(reason.until or _NEVER for reason in each.reasons) for each in wheels]
+    first = wheels[0]
+    message = (
+        f"{first.file.filename} of the same release is withheld ({first.reasons[0].code}), and installers would build "
+        'this source archive in its place; ask for a waiver of "release"'
+    )
+    reason = Reason(
+        code=Code.FILE_TYPE,
+        rule=terms.label,
+        message=message,
+        expected="a release whose wheels are all approved",
+        found=f"{len(wheels)} withheld",
+        until=None if _NEVER in heal else max(heal),
+    )
+    return Withheld(
+        file=verdict.file,
+        reasons=(reason,),
+        enforced=False,
+        rule=verdict.rule,
+        evidence=verdict.evidence,
+        changes_at=_earliest((verdict.changes_at, *(each.changes_at for each in wheels))),
+    )
+
+
+def _earliest(instants: Iterable[datetime | None]) -> datetime | None:
+    return min((each for each in instants if each is not None), default=None)

@@ -1,0 +1,168 @@
+"""Verdicts and their reasons as values. `Approved` is made here only, through `approve`.
+
+A reason says, to the person who meets it: which rule, what was expected, what was found, and what to do.
+
+A page has one verdict a file, so that making them counts. A frozen value's own constructor looks up and calls
+`object.__setattr__` for each field: 1.1 µs for seven of them, 0.3 µs by way of a draft (`_draft_of`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, make_dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, TypeAlias, final
+
+from assay.evidence import Evidence
+from assay.simple.model import File
+
+
+class Code(StrEnum):
+    """The stable codes of POLICY.md, in the order of precedence in which they are reported."""
+
+    REVOKED = "revoked"
+    DENIED = "denied"
+    NO_RULE = "no-rule"
+    BAD_FILENAME = "bad-filename"
+    OTHER_PROJECT = "other-project"
+    URL_MISMATCH = "url-mismatch"
+    DUPLICATE = "duplicate"
+    NO_SHA256 = "no-sha256"
+    FOREIGN_HOST = "foreign-host"
+    DIGEST_CHANGED = "digest-changed"
+    TIME_CONFLICT = "time-conflict"
+    NOT_PINNED = "not-pinned"
+    FORGED = "forged"
+    PROVENANCE_MISSING = "provenance-missing"
+    INDEX = "index"
+    TRUST = "trust"
+    UNVERIFIABLE = "unverifiable"
+    UNATTESTED = "unattested"
+    PUBLISHER = "publisher"
+    PREDICATE = "predicate"
+    BUILDER = "builder"
+    TOO_YOUNG = "too-young"
+    UPLOADED_AFTER = "uploaded-after"
+    PROVENANCE_LOST = "provenance-lost"
+    PUBLISHER_CHANGED = "publisher-changed"
+    LATE_FILE = "late-file"
+    FILE_TYPE = "file-type"
+    YANKED = "yanked"
+    PROJECT_STATUS = "project-status"
+    METADATA_MISMATCH = "metadata-mismatch"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """One reason why a file is withheld, or would be."""
+
+    code: Code
+    rule: str | None
+    """Name of the governing rule, waiver or revocation; None where no rule governs or the check is always on."""
+    message: str
+    """One sentence that says what and what to do. May hold control characters of others: escape where shown."""
+    expected: str | None = None
+    found: str | None = None
+    until: datetime | None = None
+    """When time alone heals it."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approved:
+    """A file that may be listed and served. Not constructible outside `policy`: who serves files asks for this type."""
+
+    file: File
+    rule: str
+    evidence: Evidence | None
+    """None where nothing about the evidence could change the verdict (a pin)."""
+    despite: tuple[Reason, ...] = ()
+    """Reasons that a waiver, a pin or audit mode lifted."""
+    notes: tuple[str, ...] = ()
+    changes_at: datetime | None = None
+    """The next instant at which the clock alone could change this verdict."""
+
+    def __post_init__(self) -> None:
+        """Refuse a forged approval: `approve` does not come by here.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError("Approved is made by assay.policy alone")
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withheld:
+    """A file that is neither listed nor served, and why: every reason that applies, the deciding one first."""
+
+    file: File
+    reasons: tuple[Reason, ...]
+    enforced: bool
+    """True for steps 1 to 5, which audit mode does not lift; False when only requirements (step 6) fail."""
+    rule: str | None = None
+    evidence: Evidence | None = None
+    changes_at: datetime | None = None
+    nearest: str | None = None
+    """The nearest version of the project that has an approved file, where this file's version has none."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undecided:
+    """Without this file's evidence nothing can be said: get it, and judge again."""
+
+    file: File
+
+
+Verdict: TypeAlias = Approved | Withheld | Undecided
+
+
+def _draft_of(kind: type[Reason | Approved | Withheld]) -> Callable[..., Any]:
+    """Makes the fields of a `kind` as a plain object of the same layout, to become a `kind` and so be frozen."""
+    return make_dataclass(f"_{kind.__name__}Draft", [(each.name, Any) for each in fields(kind)], slots=True)
+
+
+_reason = _draft_of(Reason)
+_approved = _draft_of(Approved)
+_withheld = _draft_of(Withheld)
+
+
+def make_reason(  # noqa: PLR0917 - positional, as every value's own fields in their order
+    code: Code, rule: str | None, message: str, expected: str | None, found: str | None, until: datetime | None
+) -> Reason:
+    """What `Reason` makes, in a third of the time."""
+    made = _reason(code, rule, message, expected, found, until)
+    made.__class__ = Reason
+    return made  # type: ignore[no-any-return]  # it is one now
+
+
+def approve(
+    file: File,
+    *,
+    rule: str,
+    evidence: Evidence | None,
+    despite: tuple[Reason, ...] = (),
+    notes: tuple[str, ...] = (),
+    changes_at: datetime | None = None,
+) -> Approved:
+    """The one maker of `Approved`, for the modules of `policy` alone."""
+    made = _approved(file, rule, evidence, despite, notes, changes_at)
+    made.__class__ = Approved
+    return made  # type: ignore[no-any-return]  # it is one now
+
+
+def withhold(  # noqa: PLR0917 - as `make_reason`
+    file: File,
+    reasons: tuple[Reason, ...],
+    enforced: bool,  # noqa: FBT001 - likewise
+    rule: str | None,
+    evidence: Evidence | None,
+    changes_at: datetime | None,
+    nearest: str | None = None,
+) -> Withheld:
+    """What `Withheld` makes, in a third of the time."""
+    made = _withheld(file, reasons, enforced, rule, evidence, changes_at, nearest)
+    made.__class__ = Withheld
+    return made  # type: ignore[no-any-return]  # it is one now

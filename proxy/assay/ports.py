@@ -1,0 +1,198 @@
+"""The outside world as the upper layers see it: short protocols for what is kept. Pure: no implementation here.
+
+`store` implements them on a directory, diskcache and SQLite; other engines implement the same ones. Everything that is
+read back is hostile until checked: blobs are named by their digest, records are parsed by their owner, and a broken one
+is removed and fetched again. The ledger is state, not cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import BinaryIO, Protocol
+
+from assay.evidence import Identity
+from assay.simple.model import NormalizedName, Sha256
+
+
+class Records(Protocol):
+    """Small remembered facts by key. Losing one costs a request, never correctness."""
+
+    async def get(self, key: str) -> bytes | None:
+        """The value, or None where there is none or it is broken (then it has been removed)."""
+
+    async def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Those of `keys` that are there, in one hop."""
+
+    async def put(self, key: str, value: bytes) -> None:
+        """Keep `value`; a full or failing store is logged and otherwise ignored: a record is only a cache."""
+
+    async def put_many(self, items: Mapping[str, bytes]) -> None:
+        """Keep several in one transaction."""
+
+    async def put_soon(self, items: Mapping[str, bytes]) -> None:
+        """As `put_many`, without being waited for unless several others are: whoever reads later finds them."""
+
+    async def delete(self, key: str) -> None:
+        """Forget the key, if it is there."""
+
+
+class Blob(Protocol):
+    """A finished file's bytes. Holding it keeps them readable, whatever eviction does."""
+
+    @property
+    def sha256(self) -> Sha256:
+        """The digest that names it."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+
+    @property
+    def file(self) -> BinaryIO:
+        """Unbuffered, for sendfile; positions are given explicitly by whoever reads."""
+
+    async def close(self) -> None:
+        """Let go of it. Idempotent."""
+
+
+class Partial(Protocol):
+    """A file on its way in: a temporary file that followers read while it grows. One writer."""
+
+    @property
+    def written(self) -> int:
+        """Bytes that are in the file and in the hash."""
+
+    @property
+    def moves(self) -> int:
+        """How often it has moved to another file: a reader from before ends where the old file does."""
+
+    async def append(self, *pieces: bytes | bytearray | memoryview) -> None:
+        """Write and hash, in order, off the loop. No piece may change until this returns.
+
+        Raises:
+            StorageError: the disk does not take it.
+        """
+
+    async def digest(self) -> Sha256:
+        """SHA-256 of all that was appended."""
+
+    async def reader(self) -> BinaryIO:
+        """A file object of the caller's own over the same bytes, unbuffered; still good after commit or discard."""
+
+    async def commit(self, expected: Sha256) -> None:
+        """fsync, rename to the digest's place, fsync the directory.
+
+        Raises:
+            DigestMismatchError: what was appended is not `expected`; it has been discarded.
+            StorageError: the disk does not take it; it has been discarded.
+        """
+
+    async def discard(self) -> None:
+        """Remove the temporary file. Idempotent."""
+
+
+class Blobs(Protocol):
+    """Distributions by SHA-256, bounded by size, oldest-used first out."""
+
+    async def open(self, sha256: Sha256) -> Blob | None:
+        """The finished blob, marked as used; None where there is none."""
+
+    async def begin(self) -> Partial:
+        """Start a new one.
+
+        Raises:
+            StorageError: no temporary file can be made.
+        """
+
+    async def remove(self, sha256: Sha256) -> None:
+        """Forget a blob, if it is there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What the ledger remembers of one filename of a project."""
+
+    sha256: Sha256
+    """The digest first seen for this filename; another one later is ``digest-changed``."""
+    first_seen: datetime
+    late: bool
+    """An earlier page of ours lacked it, so `first_seen` says something about its age."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Established:
+    """A file of the project whose attestation was approved: what the ratchet is built on."""
+
+    identity: Identity
+    filename: str
+    sha256: Sha256
+    logged: datetime
+    """Integrated time of the attestation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """Everything the ledger knows of one project on one index."""
+
+    serial: int | None = None
+    """The highest serial seen."""
+    files: Mapping[str, Seen] = field(default_factory=dict)
+    established: tuple[Established, ...] = ()
+    evidence: Mapping[Sha256, str] = field(default_factory=dict)
+    """File digest to the digest of the provenance document last judged for it."""
+    known: bool = False
+    """False when no page of this project was ever judged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What one judged page adds to a project's history."""
+
+    serial: int | None = None
+    files: Mapping[str, Seen] = field(default_factory=dict)
+    established: tuple[Established, ...] = ()
+    evidence: Mapping[Sha256, str] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self.files or self.established or self.evidence or self.serial is not None)
+
+
+class Ledger(Protocol):
+    """What must never be forgotten. Never evicted; written before the page it belongs to is answered."""
+
+    async def history(self, index: str, project: NormalizedName) -> History:
+        """All that is known.
+
+        Raises:
+            LedgerError: it cannot be read.
+        """
+
+    async def record(self, index: str, project: NormalizedName, changes: Changes) -> None:
+        """Add, durably. A filename or fact already there is kept as it is; a serial only grows.
+
+        Raises:
+            LedgerError: it cannot be written.
+        """
+
+
+class Storage(Protocol):
+    """A directory, or another engine, that holds all three."""
+
+    @property
+    def blobs(self) -> Blobs:
+        """Distributions."""
+
+    @property
+    def records(self) -> Records:
+        """Remembered facts."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """What must never be forgotten."""
+
+    @property
+    def directory(self) -> str:
+        """Where, for messages."""

@@ -1,0 +1,58 @@
+"""Files of the operator, read whole and never more than they have reason to be: one reader for all of them.
+
+Blocking. Whatever links lead to a file now are followed: Kubernetes swaps one to change it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from assay.errors import ConfigurationError
+from assay.units import format_size
+
+LARGEST = 16 * 2**20
+"""Bytes of a configuration, policy or list of expectations; none that people write comes near."""
+
+
+def read_file(path: Path, named: str | None = None, *, largest: int = LARGEST) -> bytes:
+    """The file's bytes.
+
+    Args:
+        path: the file.
+        named: how messages call it; None: by its path.
+        largest: bytes.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is larger.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(largest + 1)
+    except OSError as error:
+        raise ConfigurationError(f"{named or path}: cannot be read: {error.strerror}") from error
+    if len(content) > largest:
+        raise ConfigurationError(
+            f"{named or path}: larger than {format_size(largest)}, which no such file has reason to be"
+        )
+    return content
+
+
+def read_text(path: Path, named: str | None = None, *, largest: int = LARGEST) -> str:
+    """The file's text, lines ended by a newline alone.
+
+    Raises:
+        ConfigurationError: it cannot be read, is larger, or is not UTF-8.
+    """
+    return text_of(read_file(path, named, largest=largest), named or str(path))
+
+
+def text_of(content: bytes, named: str) -> str:
+    """What a file's bytes say.
+
+    Raises:
+        ConfigurationError: they are not UTF-8.
+    """
+    try:
+        return content.decode("utf-8").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{named}: not UTF-8, at byte {error.start}") from error

@@ -1,0 +1,164 @@
+"""Obeying a changed policy file while running: a good policy at once, a bad one never.
+
+Owns the watch over one view's file, which concerns no other view. Its bytes are read each second, off the loop, by its
+name, so that a new file, an edited one and a swapped symbolic link (Kubernetes' ConfigMap) are all seen; a watcher on
+the file itself missed two of three such swaps (DESIGN, "Measured facts"). What cannot be a policy is refused loudly and
+the old one stays: a proxy never runs without, and never by a part of one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import signal
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from assay import telemetry
+from assay.assembly import View, utc_now
+from assay.errors import ConfigurationError
+from assay.gate import Gate
+from assay.policy.document import load_policy
+from assay.policy.expiry import expiring
+from assay.policy.model import Policy
+from assay.reading import read_file, text_of
+from assay.telemetry.metrics import POLICY_REFUSED, POLICY_SINCE
+from assay.views import DEFAULT
+
+EVERY = 1.0
+"""Seconds between two looks."""
+SETTLE = 0.1
+"""Seconds for which a changed file must stay as it is: half of a policy may be TOML too, without its revocations."""
+REMIND = 60
+"""Looks after which a refused policy is told again, for as long as it stands there."""
+
+
+class PolicyWatch:
+    """Looks at the policy file and hands what is good to the gate.
+
+    Attributes:
+        refused: why the file as it stands is not obeyed; None where it is.
+    """
+
+    def __init__(self, path: Path, gate: Gate, *, every: float = EVERY, settle: float = SETTLE) -> None:
+        self._path = path
+        self._gate = gate
+        self._every = every
+        self._settle = settle
+        self._judged: bytes | None = None
+        self._asked = asyncio.Event()
+        self._looks = 0
+        self._said = {"policy": str(path), **_named(gate)}
+        self.refused: str | None = None
+
+    def ask(self) -> None:
+        """Look now, and say what is found even if nothing changed (SIGHUP)."""
+        self._judged, self._looks = None, REMIND
+        self._asked.set()
+
+    async def run(self) -> None:
+        """Look for ever. A fault of our own is logged, and the watch goes on."""
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._asked.wait(), self._every)
+            asked = self._asked.is_set()
+            self._asked.clear()
+            try:
+                if not await self.look() and asked and self.refused is None:
+                    telemetry.event("policy-kept", **self._said, policy_digest=self._gate.policy.digest)
+            except Exception as error:  # noqa: BLE001 - without the watch, a revocation would never arrive
+                telemetry.failure("policy-watch-failed", error, **self._said)
+
+    async def look(self) -> bool:
+        """Read the file once; whether another policy is in force now."""
+        try:
+            content = await asyncio.to_thread(read_file, self._path)
+            digest = hashlib.sha256(content).digest()
+            if digest == self._judged:
+                self._remind()
+                return False
+            await asyncio.sleep(self._settle)
+            if content != await asyncio.to_thread(read_file, self._path):
+                return False  # still being written: a later look sees it finished
+            self._judged = digest
+            return self._obey(await asyncio.to_thread(_parsed, content, str(self._path)))
+        except ConfigurationError as error:
+            self._refuse(str(error))
+            return False
+
+    def _obey(self, policy: Policy) -> bool:
+        self.refused = None
+        POLICY_REFUSED.labels(self._gate.view).set(0)
+        before = self._gate.policy
+        if policy == before:
+            return False
+        # One assignment: each answer takes the policy once, and is wholly by the one or by the other.
+        self._gate.policy = policy
+        POLICY_SINCE.labels(self._gate.view).set_to_current_time()
+        telemetry.event("policy-reloaded", **self._said, policy_digest=policy.digest, before=before.digest)
+        warn_of_waivers(policy, utc_now(), **_named(self._gate))
+        return True
+
+    def _refuse(self, why: str) -> None:
+        if why == self.refused:
+            self._remind()
+            return
+        self.refused = why
+        POLICY_REFUSED.labels(self._gate.view).set(1)
+        self._tell()
+
+    def _remind(self) -> None:
+        self._looks += 1
+        if self.refused is not None and self._looks >= REMIND:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._looks = 0
+        telemetry.warning("policy-refused", **self._said, in_force=self._gate.policy.digest, error=str(self.refused))
+
+
+@asynccontextmanager
+async def following(views: Sequence[View]) -> AsyncIterator[None]:
+    """Obey each view's policy as its file changes, and all of them at SIGHUP; a built-in one never changes."""
+    watches = [PolicyWatch(each.settings.policy, each.gate) for each in views if each.settings.policy is not None]
+    built_in = [each.gate for each in views if each.settings.policy is None]
+
+    def ask() -> None:
+        for watch in watches:
+            watch.ask()
+        for gate in built_in:
+            telemetry.event("policy-kept", policy="built-in", **_named(gate))
+
+    for view in views:
+        POLICY_SINCE.labels(view.gate.view).set_to_current_time()
+        POLICY_REFUSED.labels(view.gate.view).set(0)
+        warn_of_waivers(view.gate.policy, utc_now(), **_named(view.gate))
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, ask)
+    watching = [asyncio.create_task(watch.run(), name="policy watch") for watch in watches]
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+        for task in watching:
+            task.cancel()
+        await asyncio.gather(*watching, return_exceptions=True)
+
+
+def warn_of_waivers(policy: Policy, now: datetime, **view: str) -> None:
+    """Say which waivers are over or soon will be, before a build fails for it; `/metrics` has when each ends."""
+    for each in expiring(policy, now):
+        telemetry.warning("waiver-over" if each.is_over else "waiver-ends-soon", **view, waiver=str(each))
+
+
+def _named(gate: Gate) -> dict[str, str]:
+    """The view as a field of the log."""
+    return {} if gate.view == DEFAULT else {"view": gate.view}
+
+
+def _parsed(content: bytes, source: str) -> Policy:
+    policy = load_policy(text_of(content, source), source)
+    policy.digest  # noqa: B018 - computed once, and here, off the loop
+    return policy

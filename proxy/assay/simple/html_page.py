@@ -1,0 +1,202 @@
+"""A project page in HTML (PEP 503, 592, 629, 658, 714, 740, 792) as the same `Project` that JSON gives. Pure.
+
+What HTML cannot carry is absent (`versions`), unless a mirror sends it as an attribute of its own (``data-size``,
+``data-upload-time``). A file's name is the last segment of its URL, decoded, which is what installers go by: PEP 503
+wants the anchor's text to be the same, but directory listings shorten theirs.
+
+Refuses a page that ends inside a tag (it was cut off) and a page without files that asks for a password (a login form
+in an index's place must not look like a project without releases).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from packaging.utils import NormalizedName
+
+from assay.errors import UpstreamNonsenseError
+from assay.simple.fields import PageLimits, core_metadata, parse_api_version, parse_sha256, parse_time, shared, shown
+from assay.simple.filename import parse_filename
+from assay.simple.json_page import FILE_KEYS
+from assay.simple.location import basename, locate
+from assay.simple.markup import Comment, Scanner, Tag, attributes
+from assay.simple.model import CoreMetadata, File, Project, ProjectStatus
+
+__all__ = ["decode_html", "parse_html"]
+
+# Encodings that index pages come in; others (UTF-7, punycode …) only serve to confuse or to burn time.
+_CHARSETS: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin-1", "latin1", "windows-1252"})
+_SERIAL = re.compile(r"\s*SERIAL\s+([0-9]{1,18})\s*", re.ASCII)
+_DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
+_HASH = re.compile(r"(sha1|sha224|sha256|sha384|sha512|sha3_[0-9]{3}|blake2[bs]|md5)=([0-9A-Za-z]{1,256})", re.ASCII)
+_ELEMENTS_A_FILE = 12
+"""Tags that one line of a list may have (a row of a table, say) before a page counts as an attack on our time."""
+_LONGEST_BASE = 512
+"""It stands before every relative link: a megabyte of links could be made into gigabytes of addresses by it."""
+_HTML_SPACE = " \t\n\f\r"
+
+
+def decode_html(charset: str | None) -> str:
+    """The codec for a page of this ``charset``; UTF-8 where none is said.
+
+    Raises:
+        UpstreamNonsenseError: an encoding that no index page has.
+    """
+    name = "utf-8" if charset is None else charset.strip("\"' ").lower()
+    if name not in _CHARSETS:
+        raise UpstreamNonsenseError(f"page: expected UTF-8, found charset {shown(name)}")
+    return "utf-8-sig" if name in {"utf-8", "utf8"} else name
+
+
+def parse_html(text: str, base_url: str, name: NormalizedName, limits: PageLimits) -> Project:
+    """The page of `name`.
+
+    Raises:
+        UpstreamNonsenseError: another major API version, too many files, a page cut off, or a login form.
+    """
+    page = _Page(base_url=base_url, name=name, limits=limits)
+    scanner = Scanner()
+    most = _ELEMENTS_A_FILE * (limits.files + 1)
+    for count, token in enumerate(scanner.feed(text)):
+        if count > most:
+            raise UpstreamNonsenseError(f"page: more than {most} elements")
+        match token:
+            case Comment(words):
+                page.comment(words)
+            case Tag(name="a", closing=False, source=source):
+                page.anchor(attributes(source))
+            case Tag(name="base" | "meta" | "input" as tag, closing=False, source=source):
+                page.head(tag, attributes(source))
+            case Tag():
+                pass
+    if scanner.unfinished:
+        raise UpstreamNonsenseError("page: it ends inside an element, so it was cut off")
+    return page.project()
+
+
+@dataclass(slots=True, kw_only=True)
+class _Page:
+    """What has been read of a page so far."""
+
+    base_url: str
+    name: NormalizedName
+    limits: PageLimits
+    files: list[File] = field(default_factory=list)
+    based: bool = False
+    api_version: tuple[int, int] | None = None
+    status: str | None = None
+    status_reason: str | None = None
+    serial: int | None = None
+    asks_for_password: bool = False
+
+    def comment(self, text: str) -> None:
+        """``<!--SERIAL n-->``: PyPI's way to say in HTML what ``_last-serial`` says in JSON."""
+        match = _SERIAL.fullmatch(text)
+        if match is not None:
+            self.serial = int(match[1])
+
+    def head(self, tag: str, given: Mapping[str, str]) -> None:
+        """What stands outside of the list: where its links start, and what the index says of itself."""
+        if tag == "input":
+            self.asks_for_password |= given.get("type", "").lower() == "password"
+        elif tag == "base":
+            if not self.based and "href" in given:  # "the first base element … with an href attribute" counts
+                self.based = True
+                if len(given["href"]) > _LONGEST_BASE:
+                    raise UpstreamNonsenseError(f"page: a <base> longer than {_LONGEST_BASE} characters")
+                self.base_url = locate(given["href"].strip(_HTML_SPACE), self.base_url).url
+        else:
+            self._meta(given.get("name", "").lower(), given.get("content", ""))
+
+    def _meta(self, name: str, content: str) -> None:
+        match name:
+            case "pypi:repository-version" if self.api_version is None:
+                self.api_version = parse_api_version(content, "meta pypi:repository-version")
+            case "pypi:project-status" if self.status is None:
+                self.status = content
+            case "pypi:project-status-reason" if self.status_reason is None:
+                self.status_reason = content
+            case _:
+                pass
+
+    def anchor(self, given: Mapping[str, str]) -> None:
+        """One link; those that name no file (directories, sort orders, anchors without ``href``) are passed over."""
+        href = given.get("href")
+        if href is None:
+            return
+        reference = href.strip(_HTML_SPACE)
+        place = locate(reference, self.base_url)
+        filename = basename(place.location)
+        if not filename:
+            return
+        if len(self.files) >= self.limits.files:
+            raise UpstreamNonsenseError(f"page: more than {self.limits.files} files")
+        parsed = parse_filename(filename, self.name)
+        hashes = _hashes(reference)
+        where = f"link {len(self.files)}"
+        self.files.append(
+            File(
+                filename=filename,
+                url=place.url,
+                location=place.location,
+                route=place.route,
+                distribution=parsed.distribution if place.refusal is None else None,
+                refusal=parsed.refusal or place.refusal,
+                owner=parsed.owner,
+                hashes=hashes,
+                sha256=next((parse_sha256(digest) for kind, digest in hashes if kind == "sha256"), None),
+                size=_size(given.get("data-size")),
+                upload_time=parse_time(given.get("data-upload-time", "")),
+                requires_python=shared(given.get("data-requires-python")),
+                yanked=given.get("data-yanked"),
+                core_metadata=_metadata(given, where),
+                provenance=given.get("data-provenance"),
+                extra=_extra(given),
+            )
+        )
+
+    def project(self) -> Project:
+        """The page, read to its end."""
+        if self.asks_for_password and not self.files:
+            raise UpstreamNonsenseError("page: expected links to files, found a form that asks for a password")
+        return Project(
+            name=self.name,
+            files=tuple(self.files),
+            api_version=self.api_version or (1, 0),
+            serial=self.serial,
+            status=None if self.status is None else ProjectStatus(status=self.status, reason=self.status_reason),
+        )
+
+
+def _hashes(reference: str) -> tuple[tuple[str, str], ...]:
+    """``#<hashname>=<hashvalue>`` (PEP 503), also among other fragments (``#egg=…&md5=…``)."""
+    fragment = reference.partition("#")[2]
+    found = (_HASH.fullmatch(part) for part in fragment.split("&")) if fragment else ()
+    return tuple((match[1], match[2]) for match in found if match is not None)
+
+
+def _size(text: str | None) -> int | None:
+    return int(text) if text is not None and _DIGITS.fullmatch(text) is not None else None
+
+
+def _metadata(given: Mapping[str, str], where: str) -> CoreMetadata | None:
+    """PEP 658: ``<hashname>=<hashvalue>``, or ``true``; PEP 714's name wins."""
+    key = "data-core-metadata" if "data-core-metadata" in given else "data-dist-info-metadata"
+    value = given.get(key)
+    if value is None or value.lower() == "false":
+        return None
+    kind, equals, digest = value.partition("=")
+    return core_metadata({kind: digest} if equals else True, f"{where} {key}")
+
+
+def _extra(given: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Attributes of unknown meaning under the key that JSON would give them (``data-gpg-sig``: ``gpg-sig``)."""
+    return tuple(
+        (key, json.dumps(value))
+        for name, value in given.items()
+        if name.startswith("data-") and name != "data-dist-info-metadata" and (key := name[5:]) and key not in FILE_KEYS
+    )

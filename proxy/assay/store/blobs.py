@@ -1,0 +1,305 @@
+"""Distributions by SHA-256 on a file system: `assay.ports.Blobs`.
+
+A file comes in by way of a temporary one: written and hashed together, synced, renamed to its digest's place. So what
+stands under a digest is whole and has that digest, whenever the machine stops. Once there it is not read again to check
+it (a warm file is one sendfile), but its size is compared at every opening, and `verify` reads everything on demand.
+Refuses to publish anything under a digest that it did not compute itself.
+
+aiofiles is not used here: it makes one hop to a thread for each call, so writing and hashing a piece would be two, and
+a cancelled caller could close a file that a thread still writes. Here a piece is one hop, under the file's own lock;
+both `write` and `sha256.update` let go of the interpreter while they work.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256 as new_sha256
+from io import FileIO
+from pathlib import Path
+from typing import BinaryIO
+
+from assay import telemetry
+from assay.errors import DigestMismatchError, StorageError
+from assay.simple.model import Sha256
+from assay.store.shelf import BlobUsage, Pruned, Shelf, open_unbuffered, refused
+from assay.store.threads import Threads
+from assay.store.writing import write_all
+
+_PIECE = 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """What reading every blob showed."""
+
+    checked: int
+    size: int
+    """Bytes read."""
+    broken: tuple[Sha256, ...]
+    """Those whose bytes were others; they have been removed."""
+
+
+class DiskBlob:
+    """A finished blob that is open."""
+
+    def __init__(self, shelf: Shelf, sha256: Sha256, file: FileIO, size: int) -> None:
+        self.sha256 = sha256
+        self.size = size
+        self.file: BinaryIO = file
+        self._shelf = shelf
+
+    async def close(self) -> None:
+        """Let go of it. Idempotent."""
+        # Closing what was only read does not block: no hop, and nothing to be cancelled in.
+        self.release()
+
+    def release(self) -> None:
+        """`close`, from any thread."""
+        if not self.file.closed:
+            self.file.close()
+            self._shelf.close(self.sha256)
+
+
+class DiskPartial:
+    """A file on its way in."""
+
+    moves = 0
+
+    def __init__(self, blobs: DiskBlobs, path: Path, descriptor: int) -> None:
+        self._blobs = blobs
+        self._path: Path | None = path
+        self._descriptor: int | None = descriptor
+        self._lock = threading.Lock()
+        self._hash = new_sha256()
+        self._written = 0
+        self._reserved = 0
+        self._torn = False
+
+    @property
+    def written(self) -> int:
+        """Bytes that are in the file and in the hash."""
+        return self._written
+
+    async def append(self, *pieces: bytes | bytearray | memoryview) -> None:
+        """Write and hash, in order. No piece may change until this returns.
+
+        Raises:
+            StorageError: the disk or the limit does not take it; only `discard` is left then.
+        """
+        await self._blobs.writing.run(self._append, [memoryview(piece).cast("B") for piece in pieces])
+
+    def _append(self, pieces: list[memoryview]) -> None:
+        size = sum(map(len, pieces))
+        with self._lock:
+            if self._descriptor is None or self._torn:
+                raise StorageError("nothing can be added to this file any more")
+            self._torn = True  # until all of the piece is in the file and in the hash
+            self._blobs.shelf.reserve(size)
+            self._reserved += size
+            try:
+                write_all(self._descriptor, pieces)
+            except OSError as error:
+                raise refused(f"write {self._path}", error) from error
+            for piece in pieces:
+                self._hash.update(piece)
+            self._written += size
+            self._torn = False
+
+    async def digest(self) -> Sha256:
+        """SHA-256 of all that was appended."""
+        return Sha256(self._hash.hexdigest())
+
+    async def reader(self) -> BinaryIO:
+        """A file object of the caller's own over the same bytes.
+
+        Raises:
+            StorageError: it was discarded, or evicted after its publication.
+        """
+        return await self._blobs.reading.obtain(self._reader, FileIO.close)
+
+    def _reader(self) -> FileIO:
+        with self._lock:
+            if self._path is None:
+                raise StorageError("this file was discarded")
+            try:
+                return open_unbuffered(self._path)
+            except OSError as error:
+                raise refused(f"read {self._path}", error) from error
+
+    async def commit(self, expected: Sha256) -> None:
+        """Make it the blob of its digest, durably.
+
+        Raises:
+            DigestMismatchError: it is not `expected`; it has been discarded.
+            StorageError: the disk does not take it; it has been discarded.
+        """
+        await self._blobs.publishing.run(self._commit, expected)
+
+    def _commit(self, expected: Sha256) -> None:
+        with self._lock:
+            descriptor, path = self._descriptor, self._path
+            if descriptor is None or path is None:
+                raise StorageError("this file was published or discarded before")
+            try:
+                self._publish(expected, descriptor, path)
+            except BaseException:
+                self._remove()
+                raise
+
+    def _publish(self, expected: Sha256, descriptor: int, path: Path) -> None:
+        if self._torn:
+            raise StorageError("the disk did not take all of this file")
+        found = Sha256(self._hash.hexdigest())
+        if found != expected:
+            raise DigestMismatchError(f"expected SHA-256 {expected}, found {found} in {self._written} bytes")
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            raise refused(f"sync {path}", error) from error
+        self._path = self._blobs.shelf.publish(path, found, self._written)
+        self._reserved = 0
+        self._close()
+
+    async def discard(self) -> None:
+        """Remove the temporary file. Idempotent; what was published stays."""
+        if self._descriptor is not None:
+            await self._blobs.writing.run(self.abandon)
+
+    def abandon(self) -> None:
+        """`discard`, from any thread."""
+        with self._lock:
+            if self._descriptor is not None:
+                self._remove()
+
+    def _remove(self) -> None:
+        path, self._path = self._path, None
+        if self._descriptor is not None and path is not None:
+            self._close()
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:  # swept at the next start
+                telemetry.warning("unfinished-not-removed", path=path, found=error.strerror)
+        self._blobs.shelf.release(self._reserved)
+        self._reserved = 0
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+        self._blobs.unfinished.discard(self)
+
+
+class DiskBlobs:
+    """All blobs of one directory.
+
+    Attributes:
+        shelf: what is in the directory.
+        reading, writing, publishing: threads; apart, so that a slow sync delays no reader.
+        unfinished: the files on their way in.
+    """
+
+    def __init__(self, directory: Path, limit: int, clock: Callable[[], float] = time.time) -> None:
+        self.shelf = Shelf(directory, limit, clock)
+        self.reading = Threads("blobs-reading", 4)
+        self.writing = Threads("blobs-writing", 2)
+        self.publishing = Threads("blobs-publishing", 2)
+        self.unfinished: set[DiskPartial] = set()
+
+    async def scan(self) -> None:
+        """Sweep what is unfinished and learn what is there; to be called once, first.
+
+        Raises:
+            StorageError: the directory cannot be used.
+        """
+        await self.publishing.run(self.shelf.scan)
+
+    async def open(self, sha256: Sha256) -> DiskBlob | None:
+        """The finished blob, marked as used; None where there is none (or it was broken and has been removed)."""
+        return await self.reading.obtain(lambda: self._open(sha256), _give_back)
+
+    def _open(self, sha256: Sha256) -> DiskBlob | None:
+        found = self.shelf.open(sha256)
+        return DiskBlob(self.shelf, sha256, *found) if found is not None else None
+
+    async def begin(self) -> DiskPartial:
+        """Start a new one.
+
+        Raises:
+            StorageError: no temporary file can be made.
+        """
+        return await self.writing.obtain(self._begin, DiskPartial.abandon)
+
+    def _begin(self) -> DiskPartial:
+        partial = DiskPartial(self, *self.shelf.begin())
+        self.unfinished.add(partial)
+        return partial
+
+    async def remove(self, sha256: Sha256) -> None:
+        """Forget a blob, if it is there.
+
+        Raises:
+            StorageError: the disk does not let it go; it is forgotten until the next start.
+        """
+        await self.writing.run(self.shelf.remove, sha256)
+
+    async def stats(self) -> BlobUsage:
+        """How full the directory is."""
+        return await self.reading.run(self.shelf.usage)
+
+    async def prune(self, limit: int) -> Pruned:
+        """Evict, oldest-used first, down to `limit` bytes."""
+        return await self.publishing.run(self.shelf.prune, limit)
+
+    async def verify(self, progress: Callable[[int, int], None] | None = None) -> Verified:
+        """Read every blob, and remove those whose bytes are not their digest's: a security event each.
+
+        Args:
+            progress: called with (done, of how many) after each.
+        """
+        digests = await self.reading.run(self.shelf.digests)
+        size, broken, checked = 0, [], 0
+        for done, sha256 in enumerate(digests, start=1):
+            read = await self.publishing.run(self._read_through, sha256)
+            if read is not None:
+                checked += 1
+                size += read[0]
+                if read[1] != sha256:
+                    telemetry.security("blob-broken", sha256=sha256, found=read[1])
+                    broken.append(sha256)
+                    await self.remove(sha256)
+            if progress is not None:
+                progress(done, len(digests))
+        return Verified(checked=checked, size=size, broken=tuple(broken))
+
+    def _read_through(self, sha256: Sha256) -> tuple[int, str] | None:
+        """Bytes and digest of what stands under a digest; None: nothing does any more."""
+        found = self.shelf.open(sha256)
+        if found is None:
+            return None
+        file, size = found
+        try:
+            with file:
+                hashed = new_sha256()
+                while piece := file.read(_PIECE):
+                    hashed.update(piece)
+                return size, hashed.hexdigest()
+        except OSError as error:
+            return 0, f"unreadable: {error.strerror}"
+        finally:
+            self.shelf.close(sha256)
+
+    async def close(self) -> None:
+        """Remove what is unfinished and end the threads. Open blobs stay readable."""
+        for partial in tuple(self.unfinished):
+            await partial.discard()
+        for threads in (self.reading, self.writing, self.publishing):
+            await threads.close()
+
+
+def _give_back(blob: DiskBlob | None) -> None:
+    if blob is not None:
+        blob.release()

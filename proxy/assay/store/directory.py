@@ -1,0 +1,197 @@
+"""The storage directory: who may use it, and the three parts in it.
+
+    lock        held by the one process that uses the directory, with its id
+    format      the layout's version; its presence says that a ledger must be here
+    blobs/      distributions by SHA-256
+    records/    remembered facts, a cache
+    ledger/     what must never be forgotten
+
+Refuses a directory that another process uses, that another user owns or everybody may write to, and one that cannot be
+written. Everything in it is made for its owner alone (0700, 0600).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from assay import telemetry
+from assay.errors import StorageError, StorageInUseError
+from assay.store.blobs import DiskBlobs
+from assay.store.ledger import SqliteLedger
+from assay.store.records import DiskcacheRecords
+from assay.store.settings import StorageSettings
+from assay.store.shelf import refused, sync_directory
+
+_FORMAT = "1\n"
+_LONGEST_ID = 20
+
+
+class Store:
+    """An open storage directory; `assay.ports.Storage`.
+
+    Attributes:
+        blobs, records, ledger: its parts.
+    """
+
+    def __init__(self, taken: _Taken, settings: StorageSettings, clock: Callable[[], float]) -> None:
+        self._directory = directory = taken.directory
+        self._lock = taken.lock
+        self.blobs = DiskBlobs(directory / "blobs", settings.blobs, clock)
+        self.records = DiskcacheRecords(directory / "records", settings.records, clock)
+        self.ledger = SqliteLedger(directory / "ledger" / "ledger.db", fresh=taken.fresh)
+
+    @property
+    def directory(self) -> str:
+        """Where it is."""
+        return str(self._directory)
+
+    @classmethod
+    async def open(cls, settings: StorageSettings, *, clock: Callable[[], float] = time.time) -> Self:
+        """Take the directory for this process, sweep what an earlier one left unfinished, and open the parts.
+
+        Args:
+            settings: where, and how much.
+            clock: seconds since 1970.
+
+        Raises:
+            StorageInUseError: another process has it.
+            StorageError: it cannot be made, read or written, or is not ours.
+            LedgerError: the ledger is missing, damaged or of another version.
+        """
+        taken = await asyncio.to_thread(_take, settings.directory)
+        store = cls(taken, settings, clock)
+        try:
+            await store.blobs.scan()
+            await store.ledger.open()
+            await asyncio.to_thread(_mark, taken.directory)
+        except BaseException:
+            await store.close()
+            raise
+        telemetry.event("storage-opened", directory=taken.directory)
+        return store
+
+    async def close(self) -> None:
+        """Remove what is unfinished, close everything, and let go of the directory. Idempotent."""
+        await self.blobs.close()
+        await self.records.close()
+        await self.ledger.close()
+        lock, self._lock = self._lock, -1
+        if lock >= 0:
+            os.close(lock)
+
+
+async def open_ledger(settings: StorageSettings) -> SqliteLedger:
+    """The ledger alone, for reading, even while another process has the directory: what is exported from a live proxy.
+
+    Raises:
+        LedgerError: there is none, or it cannot be read.
+    """
+    ledger = SqliteLedger(settings.directory / "ledger" / "ledger.db", fresh=False, read_only=True)
+    try:
+        await ledger.open()
+    except BaseException:
+        await ledger.close()
+        raise
+    return ledger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Taken:
+    """A directory that is ours."""
+
+    directory: Path
+    lock: int
+    """Descriptor of the locked file."""
+    fresh: bool
+    """It was never used before."""
+
+
+def _take(named: Path) -> _Taken:
+    """Lock the directory, once it is fit for use."""
+    directory = named.absolute()
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check_owner(directory)
+        lock = _locked(directory / "lock")
+        try:
+            (directory / "ledger").mkdir(mode=0o700, exist_ok=True)
+            fresh = not _has_format(directory / "format")
+        except BaseException:
+            os.close(lock)
+            raise
+    except OSError as error:
+        raise refused(f"use the storage directory {directory}", error) from error
+    return _Taken(directory=directory, lock=lock, fresh=fresh)
+
+
+def _check_owner(directory: Path) -> None:
+    facts = directory.stat()
+    user = os.geteuid()
+    # A mounted volume's root may belong to root, and be writable to us by our group (Kubernetes' fsGroup); root could
+    # change what is in it anyway. Any other owner could without being asked.
+    if facts.st_uid not in {user, 0}:
+        raise StorageError(f"the storage directory {directory} belongs to user {facts.st_uid}; Assay runs as {user}")
+    if facts.st_uid == user:
+        if stat.S_IMODE(facts.st_mode) != stat.S_IRWXU:
+            directory.chmod(stat.S_IRWXU)
+    elif facts.st_mode & stat.S_IWOTH:
+        raise StorageError(f"everybody may write to the storage directory {directory}")
+
+
+def _locked(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        holder = os.pread(descriptor, _LONGEST_ID, 0).decode("ascii", "replace").strip()
+        os.close(descriptor)
+        if error.errno != errno.EWOULDBLOCK:
+            raise
+        raise StorageInUseError(
+            f"the storage directory {path.parent} is in use by process {holder or 'unknown'}; stop it, or give this one"
+            " a storage.directory of its own"
+        ) from error
+    with suppress(OSError):  # a full disk: the lock holds all the same
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
+
+
+def _has_format(path: Path) -> bool:
+    try:
+        found = path.read_text("ascii", errors="replace")
+    except FileNotFoundError:
+        return False
+    if found != _FORMAT:
+        raise StorageError(f"{path}: expected layout {_FORMAT.strip()!r}, found {found[:20].strip()!r}")
+    return True
+
+
+def _mark(directory: Path) -> None:
+    """Say, durably, that a ledger is here: after it is."""
+    path = directory / "format"
+    if path.exists():
+        return
+    sync_directory(directory / "ledger")
+    sync_directory(directory)
+    try:
+        descriptor = os.open(directory / "format.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, _FORMAT.encode("ascii"))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        (directory / "format.new").replace(path)
+        sync_directory(directory)
+    except OSError as error:
+        raise refused(f"write {path}", error) from error

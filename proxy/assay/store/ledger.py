@@ -1,0 +1,284 @@
+"""What must never be forgotten, in a SQLite database of its own: `assay.ports.Ledger`.
+
+State, not cache: nothing is evicted, each page's changes are one transaction that is on disk (synchronous=FULL) before
+`record` returns, and a database that is damaged, replaced or missing is an error and never begun anew by itself, since
+an empty ledger would let every project establish its publishers again (POLICY.md, "Ratchet").
+
+One thread owns the database. The histories last loaded are kept in memory, bounded by their number of facts; writes go
+through. Names that an index chose are stored as bytes: they may hold what is no UTF-8.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import TypeVar
+from urllib.parse import quote
+
+from assay.errors import LedgerError, StorageError
+from assay.evidence import Identity
+from assay.ports import Changes, Established, History, Seen
+from assay.simple.model import NormalizedName
+from assay.store import ledger_text
+from assay.store.ledger_rows import (
+    Digests,
+    Times,
+    Transaction,
+    established_row,
+    merged,
+    name,
+    name_bytes,
+    number,
+    prepare,
+)
+from assay.store.ledger_text import Imported
+from assay.store.threads import Threads
+
+_REMEMBERED = 60_000
+"""Facts kept in memory, some 18 MB; a project of 15,000 attested files has 45,000."""
+_Result = TypeVar("_Result")
+
+
+class SqliteLedger:
+    """The ledger of one storage directory.
+
+    Args:
+        path: the database.
+        fresh: the storage directory was never used before, so that there is nothing to be missed.
+        read_only: another process may be writing it.
+    """
+
+    def __init__(self, path: Path, *, fresh: bool, read_only: bool = False) -> None:
+        self._path = path
+        self._fresh = fresh
+        self._mode = "ro" if read_only else "rw"
+        self._thread = Threads("ledger", 1)
+        self._database: sqlite3.Connection | None = None
+        self._inode = 0
+        self._histories: OrderedDict[tuple[str, str], History] = OrderedDict()
+        self._remembered = 0
+        """Facts of all of them."""
+
+    async def open(self) -> None:
+        """Open the database and check all of it; begin one where the storage directory is fresh.
+
+        Raises:
+            LedgerError: it is missing, damaged, of another version, or not ours.
+        """
+        await self._run(self._open)
+
+    async def history(self, index: str, project: NormalizedName) -> History:
+        """All that is known.
+
+        Raises:
+            LedgerError: it cannot be read.
+        """
+        kept = self._histories.get((index, project))
+        return kept if kept is not None else await self._run(lambda: self._history(index, project))
+
+    async def record(self, index: str, project: NormalizedName, changes: Changes) -> None:
+        """Add, durably. A filename or establishment already there is kept; a serial only grows; evidence is replaced.
+
+        Raises:
+            LedgerError: it cannot be written; nothing of `changes` is then in it.
+        """
+        await self._run(lambda: self._record(index, project, changes))
+
+    async def projects(self) -> list[tuple[str, NormalizedName]]:
+        """Every project ever judged, with its index's name, in a stable order.
+
+        Raises:
+            LedgerError: it cannot be read.
+        """
+        return await self._run(self._projects)
+
+    async def export(self) -> AsyncIterator[str]:
+        """Everything as lines of text without their line ends, in a stable order (`ledger_text` has the form).
+
+        Raises:
+            LedgerError: it cannot be read.
+        """
+        yield ledger_text.HEADER
+        for index, project in await self._run(self._projects):
+            history = await self._run(partial(self._load, index, project))
+            for line in ledger_text.lines(index, project, history):
+                yield line
+
+    async def import_(self, lines: Iterable[str]) -> Imported:
+        """Add what `export` wrote; all of it or nothing. What is there already is kept, as `record` has it.
+
+        Raises:
+            LedgerError: a line is not of that form, or it cannot be written.
+        """
+        return await self._run(lambda: self._import(lines))
+
+    async def close(self) -> None:
+        """Close the database in its own thread, and end the thread. Idempotent."""
+        with suppress(StorageError):
+            await self._run(self._close)
+        await self._thread.close()
+
+    async def _run(self, action: Callable[[], _Result]) -> _Result:
+        return await self._thread.run(self._guarded, action)
+
+    def _guarded(self, action: Callable[[], _Result]) -> _Result:
+        try:
+            return action()
+        except (sqlite3.Error, OSError, OverflowError, UnicodeError) as error:
+            # Text and numbers that SQLite does not take are refused with the page, not cut to fit.
+            raise LedgerError(f"the ledger {self._path} cannot be used: {error}") from error
+
+    def _open(self) -> None:
+        if not self._fresh and (not self._path.exists() or not self._path.stat().st_size):
+            raise LedgerError(
+                f"the ledger {self._path} is missing or empty although this storage directory has been in use; restore"
+                " it, or remove the whole storage directory to begin without any history"
+            )
+        if self._fresh:
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        self._inode = self._path.stat().st_ino
+        place = f"file:{quote(str(self._path.absolute()))}?mode={self._mode}"
+        database = sqlite3.connect(place, uri=True, timeout=5, isolation_level=None)
+        try:
+            prepare(database, self._path, fresh=self._fresh)
+        except BaseException:
+            database.close()
+            raise
+        self._database = database
+
+    def _close(self) -> None:
+        database, self._database = self._database, None
+        if database is not None:
+            database.close()
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        if self._database is None:
+            raise LedgerError(f"the ledger {self._path} is not open")
+        return self._database
+
+    def _projects(self) -> list[tuple[str, NormalizedName]]:
+        rows = self._db.execute('SELECT "index", project FROM projects ORDER BY "index", project').fetchall()
+        return [(index, NormalizedName(project)) for index, project in rows]
+
+    def _history(self, index: str, project: NormalizedName) -> History:
+        kept = self._histories.get((index, project))
+        return kept if kept is not None else self._remember(index, project, self._load(index, project))
+
+    def _remember(self, index: str, project: NormalizedName, history: History) -> History:
+        self._forget(index, project)
+        self._histories[index, project] = history
+        self._remembered += _facts(history)
+        while self._remembered > _REMEMBERED and len(self._histories) > 1:
+            self._forget(*next(iter(self._histories)))
+        return history
+
+    def _forget(self, index: str, project: str) -> History | None:
+        kept = self._histories.pop((index, project), None)
+        if kept is not None:
+            self._remembered -= _facts(kept)
+        return kept
+
+    def _load(self, index: str, project: NormalizedName) -> History:
+        found = self._db.execute(
+            'SELECT id, serial FROM projects WHERE "index" = ? AND project = ?', (index, project)
+        ).fetchone()
+        if found is None:
+            return History()
+        key, serial = found
+        times, digests = Times(), Digests()
+        return History(
+            serial=serial,
+            files=MappingProxyType(self._files(key, times, digests)),
+            established=self._established(key, times, digests),
+            evidence=MappingProxyType(
+                {
+                    digests[stored]: document
+                    for stored, document in self._db.execute(
+                        "SELECT sha256, document FROM evidence WHERE project = ? ORDER BY sha256", (key,)
+                    )
+                }
+            ),
+            known=True,
+        )
+
+    def _files(self, key: int, times: Times, digests: Digests) -> dict[str, Seen]:
+        rows = self._db.execute(
+            "SELECT filename, sha256, first_seen, late FROM files WHERE project = ? ORDER BY filename", (key,)
+        )
+        return {
+            name(filename): Seen(sha256=digests[stored], first_seen=times[seen], late=bool(late))
+            for filename, stored, seen, late in rows
+        }
+
+    def _established(self, key: int, times: Times, digests: Digests) -> tuple[Established, ...]:
+        identities = dict[tuple[str, str, str], Identity]()
+        found = []
+        for root, issuer, subject, filename, stored, logged in self._db.execute(
+            "SELECT trust_root, issuer, subject, filename, sha256, logged FROM established WHERE project = ?"
+            " ORDER BY filename, sha256, trust_root, issuer, subject",
+            (key,),
+        ):
+            identity = identities.get((root, issuer, subject))
+            if identity is None:
+                identity = Identity(trust_root=root, issuer=issuer, subject=subject)
+                identities[root, issuer, subject] = identity
+            found.append(
+                Established(identity=identity, filename=name(filename), sha256=digests[stored], logged=times[logged])
+            )
+        return tuple(found)
+
+    def _record(self, index: str, project: NormalizedName, changes: Changes) -> None:
+        # SQLite would go on writing to a file that has no name any more, and all of it would be forgotten at its end.
+        if self._path.stat().st_ino != self._inode:
+            raise LedgerError(f"the ledger {self._path} was replaced while it was in use")
+        with Transaction(self._db):
+            self._write(index, project, changes)
+        kept = self._forget(index, project)
+        if kept is not None:
+            self._remember(index, project, merged(kept, changes))
+
+    def _write(self, index: str, project: NormalizedName, changes: Changes) -> None:
+        (key,) = self._db.execute(
+            'INSERT INTO projects ("index", project, serial) VALUES (?, ?, ?) ON CONFLICT DO UPDATE'
+            " SET serial = max(coalesce(serial, excluded.serial), coalesce(excluded.serial, serial)) RETURNING id",
+            (index, project, changes.serial),
+        ).fetchone()
+        self._db.executemany(
+            "INSERT INTO files VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (
+                (key, name_bytes(filename), bytes.fromhex(seen.sha256), number(seen.first_seen), seen.late)
+                for filename, seen in changes.files.items()
+            ),
+        )
+        self._db.executemany(
+            "INSERT INTO established VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            ((key, *established_row(one)) for one in changes.established),
+        )
+        self._db.executemany(
+            "INSERT INTO evidence VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET document = excluded.document",
+            ((key, bytes.fromhex(sha256), document) for sha256, document in changes.evidence.items()),
+        )
+
+    def _import(self, lines: Iterable[str]) -> Imported:
+        count = conflicts = 0
+        self._histories.clear()
+        self._remembered = 0
+        with Transaction(self._db):
+            for index, project, changes in ledger_text.read(lines):
+                known = self._load(index, project)
+                both = known.files.keys() & changes.files.keys()
+                conflicts += sum(known.files[each].sha256 != changes.files[each].sha256 for each in both)
+                self._write(index, project, changes)
+                count += 1
+        return Imported(projects=count, conflicts=conflicts)
+
+
+def _facts(history: History) -> int:
+    return 1 + len(history.files) + len(history.established) + len(history.evidence)

@@ -1,0 +1,176 @@
+"""The ledger's tables, and the values of its rows: times as microseconds, digests and foreign names as bytes."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import MappingProxyType
+
+from assay.errors import LedgerError
+from assay.evidence import Identity
+from assay.ports import Changes, Established, History
+from assay.simple.model import Sha256
+
+_APPLICATION = 0x41535359
+"""``ASSY``, SQLite's application_id: this database is ours."""
+_SCHEMA = 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_DIGEST_BYTES = 32
+_PRAGMAS = (
+    "journal_mode = WAL",
+    "synchronous = FULL",  # in WAL mode anything less may lose the last transactions with the power
+    "foreign_keys = ON",
+    "trusted_schema = OFF",
+    "cell_size_check = ON",
+    "mmap_size = 0",
+    f"journal_size_limit = {16 * 2**20}",
+)
+# Names that an index chose are bytes: they may hold NUL and lone surrogates.
+_TABLES = (
+    """CREATE TABLE projects (
+        id INTEGER PRIMARY KEY, "index" TEXT NOT NULL, project TEXT NOT NULL, serial INTEGER,
+        UNIQUE ("index", project)
+    )""",
+    """CREATE TABLE files (
+        project INTEGER NOT NULL REFERENCES projects, filename BLOB NOT NULL, sha256 BLOB NOT NULL,
+        first_seen INTEGER NOT NULL, late INTEGER NOT NULL,
+        PRIMARY KEY (project, filename)
+    ) WITHOUT ROWID""",
+    """CREATE TABLE established (
+        project INTEGER NOT NULL REFERENCES projects, filename BLOB NOT NULL, sha256 BLOB NOT NULL,
+        trust_root TEXT NOT NULL, issuer TEXT NOT NULL, subject TEXT NOT NULL, logged INTEGER NOT NULL,
+        PRIMARY KEY (project, filename, sha256, trust_root, issuer, subject)
+    ) WITHOUT ROWID""",
+    """CREATE TABLE evidence (
+        project INTEGER NOT NULL REFERENCES projects, sha256 BLOB NOT NULL, document TEXT NOT NULL,
+        PRIMARY KEY (project, sha256)
+    ) WITHOUT ROWID""",
+)
+
+
+class Transaction:
+    """All of it or nothing; the lock on the database is taken at the beginning."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+
+    def __enter__(self) -> None:
+        """Begin."""
+        self._database.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        """Commit, or take everything back."""
+        if kind is None:
+            try:
+                self._database.execute("COMMIT")
+            except sqlite3.Error:
+                self._roll_back()
+                raise
+        else:
+            self._roll_back()
+
+    def _roll_back(self) -> None:
+        # A full disk may have rolled back already; the first error is the one to be told.
+        with suppress(sqlite3.Error):
+            self._database.execute("ROLLBACK")
+
+
+def prepare(database: sqlite3.Connection, path: Path, *, fresh: bool) -> None:
+    """Set it up, check all of it, and make the tables where nothing was there before.
+
+    Raises:
+        LedgerError: it is empty although it should not be, damaged, of another version, or not ours.
+        sqlite3.Error: it is no database.
+    """
+    for pragma in _PRAGMAS:
+        database.execute(f"PRAGMA {pragma}").fetchall()
+    (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if not tables and fresh:
+        with Transaction(database):
+            for table in _TABLES:
+                database.execute(table)
+            database.execute(f"PRAGMA application_id = {_APPLICATION}")
+            database.execute(f"PRAGMA user_version = {_SCHEMA}")
+    (application,) = database.execute("PRAGMA application_id").fetchone()
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if application != _APPLICATION:
+        raise LedgerError(f"{path} is not a ledger of Assay; restore it, or import an export into a new directory")
+    if version != _SCHEMA:
+        raise LedgerError(f"the ledger {path} has version {version}; this Assay reads version {_SCHEMA}")
+    (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        raise LedgerError(f"the ledger {path} is damaged ({found}); restore it, or import an export")
+
+
+class Times(dict[int, datetime]):
+    """Microseconds since 1970 as times; the files of one page share most of theirs."""
+
+    def __missing__(self, number: int) -> datetime:
+        """The time, made once."""
+        self[number] = made = _EPOCH + timedelta(microseconds=number)
+        return made
+
+
+def number(time: datetime) -> int:
+    """Microseconds since 1970; exact."""
+    return (time - _EPOCH) // _MICROSECOND
+
+
+class Digests(dict[object, Sha256]):
+    """Stored digests as text; one file's stands in several tables."""
+
+    def __missing__(self, stored: object) -> Sha256:
+        """The digest, made once.
+
+        Raises:
+            LedgerError: it is none.
+        """
+        if type(stored) is not bytes or len(stored) != _DIGEST_BYTES:
+            raise LedgerError("the ledger is damaged: a digest in it is not one")
+        self[stored] = made = Sha256(stored.hex())
+        return made
+
+
+def name_bytes(name: str) -> bytes:
+    """A name as an index chose it, whatever is in it."""
+    return name.encode("utf-8", "surrogatepass")
+
+
+def name(stored: bytes) -> str:
+    """The inverse of `name_bytes`."""
+    return stored.decode("utf-8", "surrogatepass")
+
+
+def established_row(one: Established) -> tuple[bytes, bytes, str, str, str, int]:
+    """The columns of `established` after the project's."""
+    who = one.identity
+    return (
+        name_bytes(one.filename),
+        bytes.fromhex(one.sha256),
+        who.trust_root,
+        who.issuer,
+        who.subject,
+        number(one.logged),
+    )
+
+
+def merged(known: History, changes: Changes) -> History:
+    """What is known after `changes` have been recorded, by the ledger's rules: first facts stay, serials grow."""
+    established = {_key(one): one for one in reversed((*known.established, *changes.established))}
+    serials = [serial for serial in (known.serial, changes.serial) if serial is not None]
+    return replace(
+        known,
+        serial=max(serials, default=None),
+        files=MappingProxyType({**changes.files, **known.files}),
+        established=tuple(reversed(established.values())),
+        evidence=MappingProxyType({**known.evidence, **changes.evidence}),
+        known=True,
+    )
+
+
+def _key(one: Established) -> tuple[str, str, Identity]:
+    return one.filename, one.sha256, one.identity

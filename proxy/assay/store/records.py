@@ -1,0 +1,335 @@
+"""Small remembered facts in diskcache: `assay.ports.Records`. The only importer of diskcache.
+
+diskcache unpickles what it reads unless its `Disk` refuses to, and its own JSONDisk does not (CVE-2025-69872); nor does
+it ask what a row's file name points to before it deletes that file. So `_BytesOnly` stores and reads raw bytes inline
+and nothing else: a row of any other kind is removed unread. Each value is stored with the time and with a digest of
+key, time and value, so that a torn or swapped row is noticed, removed, and missing.
+
+One thread owns the database and closes it (six reader threads took 246 MB on the defaults). Least recently stored goes
+first, and a value that is read is stored again at most hourly: least-recently-used would write on each read, 202 µs
+against 22. The limit is enforced after each write: diskcache by itself lets large values run over it, and looks, with
+four statements, after each value.
+
+A record is only a cache. A disk that fails is said once, and asked again after a while; a database that is no database
+any more is set aside, said loudly, and begun anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from diskcache import Cache, Disk, Timeout
+from diskcache.core import MODE_RAW
+
+from assay import telemetry
+from assay.errors import StorageError
+from assay.store.shelf import HOUR
+from assay.store.threads import Threads
+
+_DIGEST_SIZE = 16
+_HEADER = _DIGEST_SIZE + 8
+_DATABASE = "cache.db"
+_PAUSE = 5.0
+"""Seconds before a failing database is tried again."""
+_MOST_WAITING = 4
+"""Calls of `put_soon` that are not done: their values are in memory."""
+_LARGEST_SHARE = 4
+"""A value that takes more than this part of the limit would push out everything else."""
+_SETTINGS = {
+    "eviction_policy": "least-recently-stored",
+    "cull_limit": 0,
+    "statistics": 0,
+    "tag_index": 0,
+    "sqlite_mmap_size": 0,
+    "sqlite_cache_size": 512,
+    "sqlite_journal_size_limit": 16 * 2**20,
+    "sqlite_trusted_schema": 0,
+}
+_SET = """
+INSERT INTO Cache (key, raw, store_time, access_time, mode, value) VALUES (?, 1, ?, ?, ?, ?)
+ON CONFLICT (key, raw) DO UPDATE SET store_time = excluded.store_time, access_time = excluded.access_time,
+    mode = excluded.mode, value = excluded.value, expire_time = NULL, access_count = 0, tag = NULL, size = 0,
+    filename = NULL
+"""
+"""What `Cache.set` does to a row of ours; `tests/service/test_store_records.py` fails if its table changes."""
+_Result = TypeVar("_Result")
+
+
+class _RefusedError(Exception):
+    """A row that is not raw bytes, inline."""
+
+
+class _BytesOnly(Disk):  # type: ignore[misc]  # diskcache ships no types
+    """Keys are strings, values raw bytes in the row. Nothing is unpickled; no file but the database is touched."""
+
+    def put(self, key: object) -> tuple[str, bool]:
+        if type(key) is not str:
+            raise TypeError(f"expected a string as key, found {type(key).__name__}")
+        return key, True
+
+    def get(self, key: object, raw: object) -> NoReturn:  # noqa: ARG002 - the signature is diskcache's
+        raise _RefusedError
+
+    def store(self, value: object, read: object, key: object = None) -> tuple[int, int, None, memoryview]:  # noqa: ARG002 - as above
+        if type(value) is not bytes or read:
+            raise TypeError(f"expected bytes as value, found {type(value).__name__}")
+        return 0, MODE_RAW, None, memoryview(value)
+
+    def fetch(self, mode: object, filename: object, value: object, read: object) -> bytes:
+        if mode != MODE_RAW or filename is not None or type(value) is not bytes or read:
+            raise _RefusedError
+        return value
+
+    def remove(self, file_path: object) -> None:
+        telemetry.security("record-refused", file=file_path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordUsage:
+    """How full the records are; sizes in bytes."""
+
+    count: int
+    size: int
+    limit: int
+
+
+class DiskcacheRecords:
+    """Records in one directory.
+
+    Args:
+        directory: its own, made if need be.
+        limit: bytes on disk.
+        clock: seconds since 1970.
+    """
+
+    def __init__(self, directory: Path, limit: int, clock: Callable[[], float] = time.time) -> None:
+        self._directory = directory
+        self._limit = limit
+        self._clock = clock
+        self._thread = Threads("records", 1)
+        self._room = asyncio.Semaphore(_MOST_WAITING)
+        self._cache: Any = None
+        self._failed_at: float | None = None
+
+    async def get(self, key: str) -> bytes | None:
+        """The value, or None where there is none or it is broken (then it has been removed)."""
+        return (await self.get_many((key,))).get(key)
+
+    async def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Those of `keys` that are there, in one hop."""
+        return await self._thread.run(self._guarded, lambda: self._get_many(keys), dict[str, bytes]())
+
+    async def put(self, key: str, value: bytes) -> None:
+        """Keep `value`; a full or failing store is logged and otherwise ignored."""
+        await self.put_many({key: value})
+
+    async def put_many(self, items: Mapping[str, bytes]) -> None:
+        """Keep several in one transaction."""
+        await self._thread.run(self._guarded, lambda: self._put_many(items), None)
+
+    async def put_soon(self, items: Mapping[str, bytes]) -> None:
+        """As `put_many`, without being waited for unless `_MOST_WAITING` others are; `close` waits for all of them."""
+        await self._room.acquire()
+        try:
+            kept = self._thread.start(self._guarded, lambda: self._put_many(items), None)
+        except BaseException:
+            self._room.release()
+            raise
+        kept.add_done_callback(lambda _: self._room.release())
+
+    async def delete(self, key: str) -> None:
+        """Forget the key, if it is there."""
+        await self._thread.run(self._guarded, lambda: self._delete(key), None)
+
+    async def stats(self) -> RecordUsage:
+        """How full they are; nothing where the disk fails."""
+        nothing = RecordUsage(count=0, size=0, limit=self._limit)
+        return await self._thread.run(self._guarded, self._usage, nothing)
+
+    async def prune(self, limit: int) -> int:
+        """Forget the least recently stored until `limit` bytes are left: how many were forgotten."""
+        return await self._thread.run(self._guarded, lambda: self._prune(limit), 0)
+
+    async def verify(self, progress: Callable[[int, int], None] | None = None) -> int:
+        """Read every record, and remove the broken: how many there were.
+
+        Args:
+            progress: called with (done, of how many) now and then.
+        """
+        keys = await self._thread.run(self._guarded, self._keys, list[str]())
+        removed = 0
+        for start in range(0, len(keys), 100):
+            some = keys[start : start + 100]
+            removed += len(some) - len(await self.get_many(some))
+            if progress is not None:
+                progress(min(start + 100, len(keys)), len(keys))
+        return removed
+
+    async def close(self) -> None:
+        """Close the database in its own thread, and end the thread. Idempotent."""
+        with suppress(StorageError):
+            await self._thread.run(self._close)
+        await self._thread.close()
+
+    def _guarded(self, action: Callable[[], _Result], otherwise: _Result) -> _Result:
+        """`action`, or `otherwise` where the disk fails: said once, and again when it works."""
+        try:
+            if self._cache is None:
+                if self._failed_at is not None and 0 <= self._clock() - self._failed_at < _PAUSE:
+                    return otherwise
+                self._open()
+            result = action()
+        except (sqlite3.Error, OSError, Timeout) as error:
+            self._fail(error)
+            return otherwise
+        if self._failed_at is not None:
+            self._failed_at = None
+            telemetry.event("records-recovered", directory=self._directory)
+        return result
+
+    def _fail(self, error: Exception) -> None:
+        codes = _codes(error)
+        if codes & {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+            self._close()
+            self._set_aside(error)
+            return
+        if self._failed_at is None:
+            telemetry.warning("records-failing", directory=self._directory, found=str(error) or type(error).__name__)
+        self._failed_at = self._clock()
+        if codes & {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}:
+            self._close()  # and begin again after a pause; where the disk is only full, what is there can still be read
+
+    def _set_aside(self, error: Exception) -> None:
+        database = self._directory / _DATABASE
+        aside = database.with_suffix(".broken")
+        telemetry.security("records-broken", database=database, found=error, set_aside=aside)
+        try:
+            database.replace(aside)
+            for suffix in ("-wal", "-shm"):
+                database.with_name(_DATABASE + suffix).unlink(missing_ok=True)
+        except OSError as failure:
+            telemetry.warning("records-failing", directory=self._directory, found=failure)
+
+    def _open(self) -> None:
+        self._directory.mkdir(mode=0o700, exist_ok=True)
+        database = self._directory / _DATABASE
+        # SQLite gives the files that it makes beside a database the database's own mode.
+        os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        _forget_settings(database)
+        self._cache = Cache(str(self._directory), timeout=1, disk=_BytesOnly, size_limit=self._limit, **_SETTINGS)
+
+    def _close(self) -> None:
+        cache, self._cache = self._cache, None
+        if cache is not None:
+            try:
+                cache.close()
+            except sqlite3.Error as error:
+                telemetry.warning("records-failing", directory=self._directory, found=error)
+
+    def _get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
+        found, again = {}, {}
+        now = int(self._clock())
+        for key in keys:
+            value = self._read(key)
+            if value is None:
+                continue
+            found[key] = value[1]
+            if now - value[0] > HOUR:
+                again[key] = value[1]
+        if again:
+            self._put_many(again)
+        return found
+
+    def _read(self, key: str) -> tuple[int, bytes] | None:
+        try:
+            stored = self._cache.get(key)
+        except _RefusedError:
+            telemetry.security("record-refused", key=key)
+            self._delete(key)
+            return None
+        if stored is None:
+            return None
+        value = _unsealed(key, stored)
+        if value is None:
+            telemetry.warning("record-broken", key=key)
+            self._delete(key)
+        return value
+
+    def _put_many(self, items: Mapping[str, bytes]) -> None:
+        now = self._clock()
+        rows = []
+        for key, value in items.items():
+            if len(value) * _LARGEST_SHARE > self._limit:
+                telemetry.warning("record-too-large", key=key, size=len(value))
+                continue
+            rows.append((key, now, now, MODE_RAW, _sealed(key, int(now), value)))
+        with self._cache.transact():
+            # `Cache.set` looks first, one by one: 35 µs a record where this takes 20.
+            self._cache._con.executemany(_SET, rows)  # noqa: SLF001 - it has no `set` for many
+        if self._cache.volume() > self._limit:
+            self._cache.cull()
+
+    def _delete(self, key: str) -> None:
+        self._cache.delete(key)
+
+    def _usage(self) -> RecordUsage:
+        return RecordUsage(count=len(self._cache), size=self._cache.volume(), limit=self._limit)
+
+    def _prune(self, limit: int) -> int:
+        before = len(self._cache)
+        self._cache.reset("size_limit", limit)
+        try:
+            self._cache.cull()
+        finally:
+            self._cache.reset("size_limit", self._limit)
+        return before - len(self._cache)
+
+    def _keys(self) -> list[str]:
+        # diskcache's own iteration would ask the Disk to decode every key, broken ones included.
+        with closing(sqlite3.connect(self._directory / _DATABASE)) as connection:
+            rows = connection.execute("SELECT key FROM Cache WHERE raw = 1 AND typeof(key) = 'text'").fetchall()
+        return [key for (key,) in rows]
+
+
+def _codes(error: BaseException | None) -> set[int]:
+    """SQLite's primary result codes: diskcache's own rollback may fail and hide the first error behind its own."""
+    codes = set()
+    while error is not None:
+        codes.add(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+        error = error.__context__
+    return codes
+
+
+def _forget_settings(database: Path) -> None:
+    """Drop the settings that an earlier run wrote: diskcache would make pragmas of any that stand there."""
+    with closing(sqlite3.connect(database, timeout=1)) as connection, connection:
+        if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'Settings'").fetchone():
+            connection.execute("DELETE FROM Settings WHERE key <> 'count'")
+
+
+def _sealed(key: str, now: int, value: bytes) -> bytes:
+    stamped = now.to_bytes(_HEADER - _DIGEST_SIZE, "big") + value
+    return _digest(key, stamped) + stamped
+
+
+def _unsealed(key: str, stored: bytes) -> tuple[int, bytes] | None:
+    """(when it was stored, value); None: broken."""
+    digest, stamped = stored[:_DIGEST_SIZE], stored[_DIGEST_SIZE:]
+    if len(stored) < _HEADER or _digest(key, stamped) != digest:
+        return None
+    return int.from_bytes(stored[_DIGEST_SIZE:_HEADER], "big"), stored[_HEADER:]
+
+
+def _digest(key: str, stamped: bytes) -> bytes:
+    hashed = blake2b(stamped, digest_size=_DIGEST_SIZE, person=b"assay-record")
+    hashed.update(b"\0" + key.encode("utf-8", "surrogatepass"))
+    return hashed.digest()

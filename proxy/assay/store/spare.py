@@ -1,0 +1,173 @@
+"""Where a file on its way in goes when the blobs' directory takes none: an anonymous file, never kept.
+
+Owns no directory and publishes nothing: what is here is gone when it is let go of, however this process ends. It lies
+in the system's temporary directory, which is often another disk, and where that takes nothing either, in memory, within
+narrow bounds. So a full, read-only or vanished storage directory costs the cache and not the download.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from hashlib import sha256 as new_sha256
+from io import FileIO
+from pathlib import Path
+from typing import BinaryIO
+
+from assay import telemetry
+from assay.errors import StorageError
+from assay.simple.model import Sha256
+from assay.store.shelf import refused
+from assay.store.threads import Threads
+from assay.store.writing import write_all
+from assay.units import format_size
+
+ON_DISK = 2 * 2**30
+"""Bytes that all anonymous files may take together."""
+IN_MEMORY = 64 * 2**20
+"""The same of those for which there is no disk at all."""
+_OWN_FILES = Path("/proc/self/fd")
+
+
+class SparePartial:
+    """A file on its way in that nobody will find again: `assay.ports.Partial`."""
+
+    moves = 0
+
+    def __init__(self, spares: Spares, descriptor: int, *, in_memory: bool) -> None:
+        self._spares = spares
+        self._descriptor: int | None = descriptor
+        self._in_memory = in_memory
+        self._lock = threading.Lock()
+        self._hash = new_sha256()
+        self._written = 0
+        self._reserved = 0
+
+    @property
+    def written(self) -> int:
+        """Bytes that are in the file and in the hash."""
+        return self._written
+
+    async def append(self, *pieces: bytes | bytearray | memoryview) -> None:
+        """Write and hash, in order. No piece may change until this returns.
+
+        Raises:
+            StorageError: there is no room; only `discard` is left then.
+        """
+        await self._spares.threads.run(self._append, [memoryview(piece).cast("B") for piece in pieces])
+
+    def _append(self, pieces: list[memoryview]) -> None:
+        size = sum(map(len, pieces))
+        with self._lock:
+            if self._descriptor is None:
+                raise StorageError("this file was discarded")
+            self._spares.reserve(size, in_memory=self._in_memory)
+            self._reserved += size
+            try:
+                write_all(self._descriptor, pieces)
+            except OSError as error:
+                raise refused("write an anonymous file", error) from error
+            for piece in pieces:
+                self._hash.update(piece)
+            self._written += size
+
+    async def digest(self) -> Sha256:
+        """SHA-256 of all that was appended."""
+        return Sha256(self._hash.hexdigest())
+
+    async def reader(self) -> BinaryIO:
+        """A file object of the caller's own over the same bytes.
+
+        Raises:
+            StorageError: it was discarded.
+        """
+        return await self._spares.threads.obtain(self._reader, FileIO.close)
+
+    def _reader(self) -> FileIO:
+        with self._lock:
+            if self._descriptor is None:
+                raise StorageError("this file was discarded")
+            try:
+                # Opened anew, for a position of its own; a copy of the descriptor would share the writer's.
+                return FileIO(_OWN_FILES / str(self._descriptor), "rb")
+            except OSError as error:
+                raise refused("read an anonymous file", error) from error
+
+    async def commit(self, expected: Sha256) -> None:
+        """Never.
+
+        Raises:
+            StorageError: it cannot be kept; it stays readable until it is discarded.
+        """
+        raise StorageError(f"{expected} was served without being kept: the blobs' directory did not take it")
+
+    async def discard(self) -> None:
+        """Let go of it. Idempotent."""
+        await self._spares.threads.run(self.abandon)
+
+    def abandon(self) -> None:
+        """`discard`, from any thread."""
+        with self._lock:
+            descriptor, self._descriptor = self._descriptor, None
+            if descriptor is not None:
+                os.close(descriptor)
+                self._spares.release(self._reserved, in_memory=self._in_memory)
+
+
+class Spares:
+    """Anonymous files, within their bounds.
+
+    Attributes:
+        threads: those that read and write.
+    """
+
+    def __init__(self, *, on_disk: int = ON_DISK, in_memory: int = IN_MEMORY, directory: str | None = None) -> None:
+        self.threads = Threads("spares", 2)
+        self._limits = {False: on_disk, True: in_memory}
+        self._used = {False: 0, True: 0}
+        self._lock = threading.Lock()
+        self._directory = directory
+
+    async def begin(self) -> SparePartial:
+        """Start a new one.
+
+        Raises:
+            StorageError: none can be made.
+        """
+        return await self.threads.obtain(self._begin, SparePartial.abandon)
+
+    def _begin(self) -> SparePartial:
+        try:
+            return SparePartial(self, self._on_disk(), in_memory=False)
+        except OSError as error:
+            telemetry.warning("no-temporary-directory", found=error.strerror or type(error).__name__)
+        try:
+            return SparePartial(self, os.memfd_create("assay"), in_memory=True)
+        except (OSError, AttributeError) as error:
+            raise StorageError("no temporary file can be made, on no disk and not in memory") from error
+
+    def _on_disk(self) -> int:
+        with tempfile.TemporaryFile(buffering=0, dir=self._directory) as file:
+            return os.dup(file.fileno())
+
+    def reserve(self, size: int, *, in_memory: bool) -> None:
+        """Count `size` more bytes.
+
+        Raises:
+            StorageError: that would be more than all may take together.
+        """
+        with self._lock:
+            if self._used[in_memory] + size > self._limits[in_memory]:
+                limit = format_size(self._limits[in_memory])
+                raise StorageError(f"the storage fails, and the {limit} for downloads beside it are taken")
+            self._used[in_memory] += size
+
+    def release(self, size: int, *, in_memory: bool) -> None:
+        """Uncount bytes."""
+        with self._lock:
+            self._used[in_memory] -= size
+
+    async def close(self) -> None:
+        """End the threads. Idempotent."""
+        await self.threads.close()

@@ -1,0 +1,165 @@
+"""Large documents of our own making, on disk whole or not at all, and gone at the next start.
+
+Owns one directory. What is finished never changes: a newer document stands beside it, under a name of its own, until
+the older is removed, and whoever reads it then keeps it. Nothing here is trusted after a restart: the directory is
+emptied, since what is spooled can be made again. Written through aiofiles: one writer, pieces of 64 KiB and more, no
+durability to promise; `blobs`, which has all of these to care for, says why it does not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from io import BufferedWriter, FileIO
+from pathlib import Path
+from typing import BinaryIO
+
+import aiofiles.os
+from aiofiles.threadpool import wrap
+from aiofiles.threadpool.binary import AsyncBufferedIOBase
+
+from assay.errors import StorageError
+from assay.store.threads import Threads
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spooled:
+    """A finished document."""
+
+    path: Path
+    size: int
+    etag: str
+    """Strong: of the bytes."""
+
+
+class Sheet:
+    """A document being written."""
+
+    def __init__(self, path: Path, threads: Threads) -> None:
+        self._path = path
+        self._threads = threads
+        self._hash = hashlib.sha256()
+        self._size = 0
+        self._file: AsyncBufferedIOBase | None = None
+
+    async def append(self, chunk: bytes) -> None:
+        """Write and hash.
+
+        Raises:
+            StorageError: the disk does not take it.
+        """
+        try:
+            if self._file is None:
+                # Not by aiofiles.open: cancelled in the middle, it would leave an open file that nobody has.
+                self._file = wrap(await self._threads.obtain(self._open, lambda late: late.close()))
+            await self._file.write(chunk)
+        except OSError as error:
+            raise StorageError(f"{self._path}: {error.strerror}") from error
+        self._hash.update(chunk)
+        self._size += len(chunk)
+
+    def _open(self) -> BufferedWriter:
+        return self._path.open("wb")
+
+    async def finish(self, place: Path) -> Spooled:
+        """Close, and put in its place, where nothing is.
+
+        Raises:
+            StorageError: the disk does not take it.
+        """
+        try:
+            await self._close()
+            await aiofiles.os.replace(self._path, place)
+        except OSError as error:
+            raise StorageError(f"{place}: {error.strerror}") from error
+        return Spooled(path=place, size=self._size, etag=f'"{self._hash.hexdigest()}"')
+
+    async def abandon(self) -> None:
+        """Remove what was written, unless it is finished."""
+        with suppress(OSError):
+            await self._close()
+        with suppress(OSError):
+            await aiofiles.os.unlink(self._path)
+
+    async def _close(self) -> None:
+        if self._file is not None:
+            # Forgotten only when it is closed: cancelled before a thread was free for it, it is still open.
+            await self._file.close()
+            self._file = None
+
+
+class Spool:
+    """Documents by name."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._threads = Threads("spool", 1)
+        self._count = 0
+
+    async def open(self) -> None:
+        """Begin with an empty directory.
+
+        Raises:
+            StorageError: it cannot be made.
+        """
+        await self._threads.run(self._empty)
+
+    def _empty(self) -> None:
+        try:
+            shutil.rmtree(self._directory, ignore_errors=True)
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"{self._directory}: {error.strerror}") from error
+
+    async def close(self) -> None:
+        """End the thread. Idempotent."""
+        await self._threads.close()
+
+    @asynccontextmanager
+    async def sheet(self) -> AsyncIterator[Sheet]:
+        """A new document; it is removed unless `finish` puts it in its place."""
+        self._count += 1
+        sheet = Sheet(self._directory / f"unfinished-{self._count}", self._threads)
+        try:
+            yield sheet
+        finally:
+            await sheet.abandon()
+
+    async def finish(self, sheet: Sheet, name: str) -> Spooled:
+        """A document by that name, beside earlier ones: who knows one of those reads what he was told of it.
+
+        Raises:
+            StorageError: the disk does not take it.
+        """
+        self._count += 1
+        return await sheet.finish(self._directory / f"{name}-{self._count}")
+
+    async def remove(self, spooled: Spooled) -> None:
+        """Forget a document; one that cannot be removed goes at the next start."""
+        with suppress(OSError):
+            await aiofiles.os.unlink(spooled.path)
+
+    @asynccontextmanager
+    async def reading(self, spooled: Spooled) -> AsyncIterator[BinaryIO]:
+        """The document's file, unbuffered, the caller's own.
+
+        Raises:
+            StorageError: it is not there any more.
+        """
+        file = await self._threads.obtain(lambda: _opened(spooled.path), lambda late: late.close())
+        try:
+            yield file
+        finally:
+            file.close()
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}") from error
+    return FileIO(descriptor, "rb", closefd=True)

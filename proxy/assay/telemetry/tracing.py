@@ -1,0 +1,245 @@
+"""Traces: what a request waited for, as OpenTelemetry spans, where the operator's OTEL_* variables ask for them.
+
+Owns the one use of OpenTelemetry, an optional extra that is imported only then: off, a span costs one look at a name.
+What goes out is for the operator: routes, hosts of the configuration, projects, digests and counts; never a path, a
+query, a header, a client or a message. Nothing goes to indexes: a trace's context is not put into requests to them.
+
+The variables are those of every OpenTelemetry SDK (endpoint, headers, sampler, service name …); of protocols there is
+http/protobuf alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Literal, Protocol, Self
+
+from assay.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.sdk.trace import SpanProcessor
+    from opentelemetry.trace import Span as OpenTelemetrySpan
+    from opentelemetry.trace import Tracer
+
+Kind = Literal["internal", "server", "client"]
+_ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+_PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+_PROTOCOL: Final = "http/protobuf"
+_NAME: Final = "assay-proxy"
+_FLUSH: Final = 3.0
+"""Seconds that the last spans may take at the end: a collector that is gone must not hold up a shutdown."""
+# Semantic conventions, "HTTP spans"; whatever else we say is ours.
+_CONVENTIONS: Final = {
+    "method": "http.request.method",
+    "route": "http.route",
+    "status": "http.response.status_code",
+    "host": "server.address",
+    "error": "error.type",
+}
+
+
+class Span(Protocol):
+    """A span, or the absence of one."""
+
+    def __enter__(self) -> Self:
+        """Begin; what is begun meanwhile is a part of it."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End."""
+
+    def note(self, **facts: str | int | None) -> None:
+        """Add to what is said of it."""
+
+    def rename(self, name: str) -> None:
+        """Call it otherwise than at its beginning: again one of few."""
+
+    def end(self, error: str | None = None) -> None:
+        """End one that was begun by `begin`; `error`: the stable name of what went wrong."""
+
+
+class _Nothing:
+    """Every span while there is no tracing."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def note(self, **facts: str | int | None) -> None:
+        pass
+
+    def rename(self, name: str) -> None:
+        pass
+
+    def end(self, error: str | None = None) -> None:
+        pass
+
+
+class _Live:
+    __slots__ = ("_span", "_token")
+
+    def __init__(self, span: OpenTelemetrySpan) -> None:
+        self._span = span
+        self._token: object = None
+
+    def __enter__(self) -> Self:
+        from opentelemetry import context, trace  # noqa: PLC0415 - only where tracing is on
+
+        self._token = context.attach(trace.set_span_in_context(self._span))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        from opentelemetry import context  # noqa: PLC0415
+
+        context.detach(self._token)  # type: ignore[arg-type]  # the token that attach gave
+        self.end(kind.__name__ if kind is not None else None)
+
+    def note(self, **facts: str | int | None) -> None:
+        self._span.set_attributes(_attributes(facts))
+
+    def rename(self, name: str) -> None:
+        self._span.update_name(name)
+
+    def end(self, error: str | None = None) -> None:
+        from opentelemetry.trace import StatusCode  # noqa: PLC0415
+
+        if error is not None:
+            # Its name alone: messages hold addresses.
+            self.note(error=error)
+            self._span.set_status(StatusCode.ERROR)
+        self._span.end()
+
+
+_NOTHING: Final = _Nothing()
+_tracer: Tracer | None = None
+
+
+def is_on() -> bool:
+    """Whether spans go anywhere: for what would only be worked out for them."""
+    return _tracer is not None
+
+
+def span(name: str, /, *, kind: Kind = "internal", parent: str | None = None, **facts: str | int | None) -> Span:
+    """A span for a ``with`` statement.
+
+    Args:
+        name: what is done, one of few.
+        kind: its side of a connection.
+        parent: the ``traceparent`` of who asked, if he is to be believed; None: whatever span is current.
+        facts: what is known at its beginning.
+    """
+    if _tracer is None:
+        return _NOTHING
+    return _Live(_started(_tracer, name, kind, parent, facts))
+
+
+def begin(name: str, /, *, kind: Kind = "internal", **facts: str | int | None) -> Span:
+    """A span that its holder ends; what is begun meanwhile is no part of it."""
+    return _NOTHING if _tracer is None else _Live(_started(_tracer, name, kind, None, facts))
+
+
+def _started(
+    tracer: Tracer, name: str, kind: Kind, parent: str | None, facts: Mapping[str, str | int | None]
+) -> OpenTelemetrySpan:
+    from opentelemetry.trace import SpanKind  # noqa: PLC0415
+
+    context = None if parent is None else _context_of(parent)
+    return tracer.start_span(name, context, kind=SpanKind[kind.upper()], attributes=_attributes(facts))
+
+
+def _context_of(traceparent: str) -> Context:
+    """W3C Trace Context, section 3.2: what is malformed is ignored; ``tracestate`` would be carried to nobody."""
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
+
+    return TraceContextTextMapPropagator().extract({"traceparent": traceparent})
+
+
+def _attributes(facts: Mapping[str, str | int | None]) -> dict[str, str | int]:
+    return {_CONVENTIONS.get(key, f"assay.{key}"): value for key, value in facts.items() if value is not None}
+
+
+@contextmanager
+def spans_to(taker: SpanProcessor, service: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Give all spans to `taker` meanwhile; the caller closes it."""
+    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+
+    global _tracer  # noqa: PLW0603 - one for the whole process, like the loggers and the registry
+    provider = TracerProvider(resource=Resource.create(service), shutdown_on_exit=False)
+    provider.add_span_processor(taker)
+    _tracer = provider.get_tracer(_NAME)
+    try:
+        yield
+    finally:
+        _tracer = None
+
+
+def is_wanted(environ: Mapping[str, str]) -> bool:
+    """Whether OTEL_* variables ask for traces.
+
+    Raises:
+        ConfigurationError: they ask for what is not to be had here.
+    """
+    exporter = environ.get("OTEL_TRACES_EXPORTER", "").strip().lower()
+    if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true" or exporter == "none":
+        return False
+    if exporter not in {"", "otlp"}:
+        raise ConfigurationError(f"OTEL_TRACES_EXPORTER: expected otlp or none, found {exporter!r}")
+    if exporter != "otlp" and not any(environ.get(name) for name in _ENDPOINTS):
+        return False
+    name = next((name for name in _PROTOCOLS if environ.get(name)), None)
+    if name is not None and environ[name].strip().lower() != _PROTOCOL:
+        raise ConfigurationError(f"{name}: expected {_PROTOCOL} (or nothing), found {environ[name]!r}")
+    return True
+
+
+@asynccontextmanager
+async def exporting(environ: Mapping[str, str]) -> AsyncIterator[None]:
+    """Export spans by OTLP meanwhile, if OTEL_* variables ask for it.
+
+    Raises:
+        ConfigurationError: they cannot be obeyed, or the extra is not installed.
+    """
+    if not is_wanted(environ):
+        yield
+        return
+    taker = await asyncio.to_thread(_exporter)
+    with spans_to(taker, _service(environ)):
+        try:
+            yield
+        finally:
+            # A thread that nobody waits for any longer than this, not even the interpreter.
+            flushing = threading.Thread(target=taker.shutdown, name="flush spans", daemon=True)
+            flushing.start()
+            await asyncio.to_thread(flushing.join, _FLUSH)
+
+
+def _exporter() -> SpanProcessor:
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+    except ImportError as error:
+        raise ConfigurationError(
+            f"traces are asked for ({', '.join(_ENDPOINTS)}), and {error.name} is not installed: "
+            "pip install 'assay-proxy[otel]', or set OTEL_SDK_DISABLED=true"
+        ) from error
+    try:
+        return BatchSpanProcessor(OTLPSpanExporter())
+    except ValueError as error:  # a time-out or compression that is none
+        raise ConfigurationError(f"OTEL_*: {error}") from error
+
+
+def _service(environ: Mapping[str, str]) -> dict[str, str]:
+    named = environ.get("OTEL_SERVICE_NAME") or "service.name=" in environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    return {} if named else {"service.name": _NAME}

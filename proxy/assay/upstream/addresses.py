@@ -1,0 +1,120 @@
+"""Which addresses may be contacted for an index, and which never. No sockets of its own.
+
+- Only hosts that the index names; https, or http where its own address is http; no user information.
+- Link-local addresses are refused wherever a name resolves to them: clouds keep their metadata and credentials there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from functools import lru_cache
+
+import aiohttp
+from aiohttp.abc import ResolveResult
+from yarl import URL
+
+from assay.errors import ForeignHostError, UpstreamNonsenseError
+from assay.indexes import IndexSettings, provenance_hosts
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def host_of(target: URL) -> str:
+    """``host`` or ``host:port``, lower-case, the scheme's default port dropped, as `indexes.hosts` has them."""
+    host = (target.raw_host or "").lower()
+    bracketed = f"[{host}]" if ":" in host else host
+    port = target.explicit_port
+    return bracketed if port in {None, _DEFAULT_PORTS.get(target.scheme)} else f"{bracketed}:{port}"
+
+
+def permitted(index: IndexSettings, url: str) -> URL:
+    """The address as the page gave it, nothing re-encoded, if the index may use it.
+
+    Raises:
+        ForeignHostError: another host, scheme, user information, or a link-local address.
+        UpstreamNonsenseError: no URL at all.
+    """
+    try:
+        target = URL(url, encoded=True)
+        host = host_of(target)
+    except ValueError as error:
+        raise UpstreamNonsenseError(f"{shown(url)} is no URL") from error
+    plain_allowed = index.url.startswith("http://")
+    if target.scheme != "https" and not (target.scheme == "http" and plain_allowed):
+        raise ForeignHostError(f"{shown(url)}: index {index.name} is reached by https only")
+    if target.raw_user is not None or target.raw_password is not None:
+        raise ForeignHostError(f"{shown(url)} carries user information")
+    if host not in provenance_hosts(index) or is_link_local(target.raw_host or ""):
+        raise ForeignHostError(f"{host} is no host of index {index.name} (file-hosts would have to name it)")
+    return target
+
+
+def redirected(index: IndexSettings, target: URL, response: aiohttp.ClientResponse) -> URL:
+    """Where a redirect leads, if the index may go there; never from https to http.
+
+    Raises:
+        ForeignHostError: it may not.
+        UpstreamNonsenseError: no Location, or none that is a URL.
+    """
+    location = response.headers.get("Location")
+    if not location:
+        raise UpstreamNonsenseError(f"{shown(str(target))} answered {response.status} without a Location")
+    try:
+        joined = target.join(URL(location, encoded=True))
+    except ValueError as error:
+        raise UpstreamNonsenseError(f"{shown(str(target))} redirects to what is no URL") from error
+    if target.scheme == "https" and joined.scheme != "https":
+        raise ForeignHostError(f"{shown(str(target))} redirects from https to {joined.scheme}")
+    return permitted(index, str(joined))
+
+
+class NoLinkLocal(aiohttp.ThreadedResolver):
+    """The system's resolver, without link-local answers, and with an end to its silence.
+
+    Args:
+        timeout: seconds; aiohttp's own time-outs begin after the name is resolved.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        super().__init__()
+        self._timeout = timeout
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """As the system resolves it.
+
+        Raises:
+            ForeignHostError: to nothing but link-local addresses.
+            OSError: not at all, or not in time.
+        """
+        try:
+            async with asyncio.timeout(self._timeout):
+                found = await super().resolve(host, port, family)
+        except TimeoutError as error:
+            raise OSError(f"{host} was not resolved within {self._timeout:.0f} s") from error
+        allowed = [each for each in found if not is_link_local(each["host"])]
+        if found and not allowed:
+            raise ForeignHostError(f"{host} resolves to a link-local address, which is never contacted")
+        return allowed
+
+
+@lru_cache(maxsize=1024)
+def is_link_local(host: str) -> bool:
+    """Whether `host` is a literal link-local address (RFC 3927, RFC 4291), IPv4-mapped ones included."""
+    try:
+        address = ipaddress.ip_address(host.strip("[]").partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return address.is_link_local or (mapped is not None and mapped.is_link_local)
+
+
+def shown(url: str) -> str:
+    """An address for messages: without query, where signatures and tokens are, and without user information."""
+    bare = url.partition("?")[0].partition("#")[0]
+    scheme, separator, rest = bare.partition("://")
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{authority.rpartition('@')[2]}{slash}{path}"[:300]

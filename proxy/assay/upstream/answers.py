@@ -1,0 +1,140 @@
+"""Reading an index's response: its status, length, chunks and headers, none of them trusted. Knows no index."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+
+import aiohttp
+
+from assay.errors import UpstreamError, UpstreamNonsenseError, UpstreamRefusedError, UpstreamUnavailableError
+from assay.upstream.addresses import shown
+
+_GOES_ON = frozenset({
+    HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.NOT_MODIFIED, HTTPStatus.NOT_FOUND, HTTPStatus.GONE,
+})  # fmt: skip
+_PASSES = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+
+
+def refuse_failure(response: aiohttp.ClientResponse, url: str) -> None:
+    """Let through what a caller can go on with: 200, 206, 304, 404, 410.
+
+    Raises:
+        UpstreamUnavailableError: 408, 429 and 5xx, with what Retry-After asks.
+        UpstreamRefusedError: 401, 403 and 451.
+        UpstreamNonsenseError: any other status.
+    """
+    status = response.status
+    if status in _GOES_ON:
+        return
+    if status in _PASSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        raise UpstreamUnavailableError(
+            f"{shown(url)} answered {status}", retry_after=_seconds(response.headers.get("Retry-After"))
+        )
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS}:
+        raise UpstreamRefusedError(f"{shown(url)} answered {status}: the index does not give it to this proxy")
+    raise UpstreamNonsenseError(f"{shown(url)} answered {status}")
+
+
+def refuse_coding(response: aiohttp.ClientResponse, url: str, known: frozenset[str]) -> None:
+    """Let through what was decoded, or is not coded at all.
+
+    Raises:
+        UpstreamNonsenseError: any other Content-Encoding, several of them included: the body is still encoded, and
+            would be read as a page that lists nothing.
+    """
+    if "Content-Encoding" not in response.headers:
+        return
+    coding = ", ".join(response.headers.getall("Content-Encoding")).strip().lower()
+    if coding not in known | {"", "identity"}:
+        raise UpstreamNonsenseError(f"{shown(url)} answers in a content coding that was not asked for")
+
+
+def extent(response: aiohttp.ClientResponse, start: int) -> tuple[int, int | None]:
+    """Where the body begins and how long the whole file is (RFC 9110, 14.4)."""
+    declared = response.content_length
+    if response.status == HTTPStatus.OK:
+        return 0, declared
+    content_range = response.headers.get("Content-Range", "")
+    unit, _, rest = content_range.partition(" ")
+    span, _, whole = rest.partition("/")
+    first, _, last = span.partition("-")
+    if not (
+        response.status == HTTPStatus.PARTIAL_CONTENT
+        and start
+        and unit == "bytes"
+        and all(part.isascii() and part.isdigit() for part in (first, last, whole))
+        and int(first) == start
+        and int(last) == int(whole) - 1
+    ):
+        raise UpstreamNonsenseError(
+            f"answered {response.status} with Content-Range {content_range!r} to bytes={start}-"
+        )
+    return start, int(whole)
+
+
+async def read_whole(response: aiohttp.ClientResponse, url: str, limit: int) -> bytes:
+    """The body, decoded.
+
+    Raises:
+        UpstreamNonsenseError: more than `limit` bytes, counted after decompression.
+        UpstreamUnavailableError: it broke off.
+    """
+    length = response.content_length
+    if length is not None and length <= limit and "Content-Encoding" not in response.headers:
+        # aiohttp reads no further than that.
+        try:
+            return await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise as_upstream_error(error, url) from error
+    body = bytearray()
+    async for chunk in chunks_of(response, url):
+        body += chunk
+        if len(body) > limit:
+            raise UpstreamNonsenseError(f"{shown(url)} is larger than {limit} bytes")
+    return bytes(body)
+
+
+async def chunks_of(response: aiohttp.ClientResponse, url: str) -> AsyncIterator[bytes]:
+    """The body's chunks, with aiohttp's exceptions as ours: also those that come in the middle."""
+    try:
+        # As they came: `iter_any` would join what has gathered, one more copy of every byte.
+        async for chunk, _ in response.content.iter_chunks():
+            if chunk:
+                yield chunk
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise as_upstream_error(error, url) from error
+
+
+def as_upstream_error(error: Exception, url: str) -> UpstreamError:
+    """What aiohttp raised, as what it means to us."""
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return UpstreamUnavailableError(f"{shown(url)}: the HTTP proxy on the way answered {error.status}")
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        why = getattr(error.certificate_error, "verify_message", None) or type(error.certificate_error).__name__
+        return UpstreamNonsenseError(f"{shown(url)}: its certificate is not believed ({why}); see the index's ca-file")
+    if isinstance(error, aiohttp.ClientResponseError | aiohttp.InvalidURL | ValueError):
+        return UpstreamNonsenseError(f"{shown(url)}: not understood: {type(error).__name__}")
+    if isinstance(error, TimeoutError):
+        return UpstreamUnavailableError(f"{shown(url)}: timed out")
+    return UpstreamUnavailableError(f"{shown(url)}: {type(error).__name__}: {error}")
+
+
+def serial_of(text: str | None) -> int | None:
+    """``X-PyPI-Last-Serial`` as a number; None for anything else."""
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) <= 18 else None  # noqa: PLR2004 - 64 bits
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """RFC 9110, 10.2.3: delay-seconds; a date is read as "too long to wait for"."""
+    if retry_after is None:
+        return None
+    if retry_after.isascii() and retry_after.isdigit() and len(retry_after) <= 9:  # noqa: PLR2004 - thirty years
+        return float(retry_after)
+    try:
+        parsedate_to_datetime(retry_after)
+    except ValueError:
+        return None
+    return math.inf

@@ -1,0 +1,338 @@
+"""An index's pages, documents and file contents, over one connection pool.
+
+Owns redirects, proxies, TLS, time-outs, retries of small documents and the caps on what is read. Every byte and header
+that comes back is hostile. It judges nothing, caches nothing and parses no page.
+
+- Redirects are followed one by one, each checked like a first address.
+- File contents are taken as they are on the wire (``Accept-Encoding: identity``, nothing decoded): the digest decides.
+- Proxies come from the environment that was read once, at the top.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+from http import HTTPStatus
+
+import aiohttp
+from yarl import URL
+
+from assay import telemetry
+from assay.errors import UpstreamGoneError, UpstreamNonsenseError, UpstreamUnavailableError
+from assay.indexes import IndexSettings, LimitsSettings
+from assay.simple.model import NormalizedName
+from assay.upstream.addresses import NoLinkLocal, host_of, permitted, redirected, shown
+from assay.upstream.answers import (
+    as_upstream_error,
+    chunks_of,
+    extent,
+    read_whole,
+    refuse_coding,
+    refuse_failure,
+    serial_of,
+)
+from assay.upstream.authorities import authorities
+from assay.upstream.credentials import Authorizations
+from assay.upstream.measuring import Exchange
+from assay.upstream.pacing import PATIENCE, Pacing
+from assay.upstream.reception import Contents, receiving
+
+PAGE_ACCEPT = (
+    "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"  # PEP 691
+)
+PROVENANCE_ACCEPT = "application/vnd.pypi.integrity.v1+json, application/json;q=0.9"
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MOST_REDIRECTS = 5
+_CODINGS = frozenset({"gzip", "deflate"})
+"""Content codings that are asked for, and decoded; anything else would be taken for the page itself."""
+_ACCEPTED = ", ".join(sorted(_CODINGS))
+_BUFFERED = 256 * 1024
+"""Bytes that aiohttp gathers of an answer; of documents and short files."""
+
+
+class Nothing(Enum):
+    """Answers without a body that are no errors."""
+
+    ABSENT = "absent"
+    NOT_MODIFIED = "not modified"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validators:
+    """What makes a request conditional (RFC 9110, 13.1)."""
+
+    etag: str | None = None
+    last_modified: str | None = None
+
+    def headers(self) -> dict[str, str]:
+        """As request headers."""
+        named = {"If-None-Match": self.etag, "If-Modified-Since": self.last_modified}
+        return {name: value for name, value in named.items() if value}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """A whole document, within its limit."""
+
+    body: bytes
+    content_type: str
+    url: str
+    """Where it was in the end found: the base of its relative addresses."""
+    validators: Validators
+    serial: int | None
+    """``X-PyPI-Last-Serial``, where the index sends one."""
+
+
+class Upstream:
+    """One connection pool for all indexes; each call names the index on whose behalf it goes out."""
+
+    def __init__(
+        self,
+        *,
+        limits: LimitsSettings,
+        authorizations: Authorizations,
+        proxies: Mapping[str, str],
+        indexes: Iterable[IndexSettings] = (),
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._limits = limits
+        self._authorizations = authorizations
+        self._proxies = dict(proxies)
+        self._indexes = tuple(indexes)
+        self._contexts: dict[str, ssl.SSLContext] = {}
+        self._pacing = Pacing(pause)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def start(self) -> None:
+        """Open the pool, with the system's certificate store (``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` included).
+
+        Raises:
+            ConfigurationError: an index's `ca-file` cannot be used.
+        """
+        tls = await asyncio.to_thread(ssl.create_default_context)
+        self._contexts = await asyncio.to_thread(authorities, self._indexes)
+        resolver = NoLinkLocal(self._limits.timeouts.connect.total_seconds())
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                # For each host, and none for all together: an index that hangs must not take another's connections.
+                ssl=tls,
+                limit=0,
+                limit_per_host=self._limits.connections,
+                resolver=resolver,
+                happy_eyeballs_delay=0.25,
+            ),
+            headers={"User-Agent": "assay-proxy"},
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+            read_bufsize=_BUFFERED,
+        )
+
+    async def close(self) -> None:
+        """Close the pool. Idempotent."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def page(self, index: IndexSettings, name: NormalizedName, validators: Validators) -> Fetched | Nothing:
+        """A project's page; `Nothing.ABSENT` where the index has no such project.
+
+        Raises:
+            UpstreamError: anything that is neither a page, a 304 nor a 404.
+        """
+        headers = {"Accept": PAGE_ACCEPT, **validators.headers()}
+        return await self._fetched(index, f"{index.url}{name}/", headers=headers, limit=index.limits.page)
+
+    async def document(
+        self, index: IndexSettings, url: str, *, accept: str, limit: int, patience: float = PATIENCE
+    ) -> Fetched | Nothing:
+        """A small document (provenance, metadata), at most `limit` bytes.
+
+        Args:
+            index: on whose behalf.
+            url: where it is.
+            accept: media types.
+            limit: bytes, after decompression.
+            patience: seconds that it may be held back by what the index's ``Retry-After`` asks.
+
+        Raises:
+            UpstreamError: anything but 200, 404 and 410.
+        """
+        return await self._fetched(index, url, headers={"Accept": accept}, limit=limit, patience=patience)
+
+    async def _fetched(
+        self, index: IndexSettings, url: str, *, headers: Mapping[str, str], limit: int, patience: float = PATIENCE
+    ) -> Fetched | Nothing:
+        target = permitted(index, url)
+        return await self._pacing.retrying(
+            host_of(target),
+            lambda: self._document(index, url, target, headers=headers, limit=limit),
+            patience,
+        )
+
+    @asynccontextmanager
+    async def contents(
+        self, index: IndexSettings, url: str, *, start: int = 0
+    ) -> AsyncIterator[Contents[bytes | memoryview]]:
+        """A file's bytes from `start` on, undecoded; from 0 where the index ignores the Range.
+
+        Raises:
+            UpstreamGoneError: 404 or 410.
+            UpstreamError: anything else that is no file.
+        """
+        headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
+        if start:
+            headers["Range"] = f"bytes={start}-"
+        async with await self._response(index, url, permitted(index, url), headers) as response:
+            if response.status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
+                raise UpstreamGoneError(f"{shown(url)}: the index lists this file and answers {response.status}")
+            begins, length = extent(response, start)
+            async with receiving(response, url, index.limits.timeouts.read.total_seconds()) as chunks:
+                yield Contents(
+                    start=begins,
+                    length=length,
+                    chunks=chunks,
+                    content_type=response.headers.get("Content-Type", ""),
+                    url=str(response.url),
+                )
+
+    @asynccontextmanager
+    async def root_list(self, index: IndexSettings, validators: Validators) -> AsyncIterator[Contents[bytes] | Nothing]:
+        """The index's list of all projects, decoded, as a stream.
+
+        Raises:
+            UpstreamError: anything that is neither a list, a 304 nor a 404.
+        """
+        headers = {"Accept": PAGE_ACCEPT, **validators.headers()}
+        async with await self._response(
+            index, index.url, permitted(index, index.url), headers, decode=True
+        ) as response:
+            match response.status:
+                case HTTPStatus.OK:
+                    yield Contents(
+                        start=0,
+                        length=None,
+                        chunks=chunks_of(response, index.url),
+                        content_type=response.headers.get("Content-Type", ""),
+                        url=str(response.url),
+                    )
+                case HTTPStatus.NOT_MODIFIED if validators.headers():
+                    yield Nothing.NOT_MODIFIED
+                case HTTPStatus.NOT_FOUND | HTTPStatus.GONE:
+                    yield Nothing.ABSENT
+                case status:
+                    raise UpstreamNonsenseError(f"{index.url} answered {status} to a request for the list of projects")
+
+    async def _document(
+        self, index: IndexSettings, url: str, target: URL, *, headers: Mapping[str, str], limit: int
+    ) -> Fetched | Nothing:
+        total = index.limits.timeouts.total.total_seconds()
+        try:
+            async with (
+                asyncio.timeout(total),
+                await self._response(index, url, target, headers, decode=True) as response,
+            ):
+                match response.status:
+                    case HTTPStatus.OK:
+                        return Fetched(
+                            body=await read_whole(response, url, limit),
+                            content_type=response.headers.get("Content-Type", ""),
+                            url=str(response.url),
+                            validators=Validators(
+                                etag=response.headers.get("ETag"), last_modified=response.headers.get("Last-Modified")
+                            ),
+                            serial=serial_of(response.headers.get("X-PyPI-Last-Serial")),
+                        )
+                    case HTTPStatus.NOT_MODIFIED if "If-None-Match" in headers or "If-Modified-Since" in headers:
+                        return Nothing.NOT_MODIFIED
+                    case HTTPStatus.NOT_FOUND | HTTPStatus.GONE:
+                        return Nothing.ABSENT
+                    case status:
+                        raise UpstreamNonsenseError(f"{shown(url)} answered {status}, expected 200")
+        except TimeoutError as error:
+            raise UpstreamUnavailableError(f"{shown(url)} did not answer within {total:.0f} s") from error
+
+    async def _response(
+        self, index: IndexSettings, url: str, target: URL, headers: Mapping[str, str], *, decode: bool = False
+    ) -> aiohttp.ClientResponse:
+        """The response after redirects, to be left; only 2xx, 304, 404 and 410 come through, anything else is raised.
+
+        `target` is `url` as the index may use it; `decode`: the body is wanted without its content coding.
+        """
+        for _ in range(_MOST_REDIRECTS + 1):
+            response = await self._request(index, url, target, headers, decode=decode)
+            try:
+                if response.status not in _REDIRECTS:
+                    refuse_failure(response, url)
+                    if decode:
+                        refuse_coding(response, url, _CODINGS)
+                    return response
+                target = redirected(index, target, response)
+            except BaseException:
+                await _leave(response)
+                raise
+            await _leave(response)
+            telemetry.event("redirect-followed", index=index.name, to=shown(str(target)))
+        raise UpstreamNonsenseError(f"{shown(url)} redirects more than {_MOST_REDIRECTS} times")
+
+    async def _request(
+        self, index: IndexSettings, url: str, target: URL, headers: Mapping[str, str], *, decode: bool
+    ) -> aiohttp.ClientResponse:
+        """One request, and whatever answers it."""
+        if self._session is None:
+            raise RuntimeError("Upstream.start was not awaited")
+        timeouts = index.limits.timeouts
+        exchange = Exchange("GET", target)
+        try:
+            response = await self._session.request(
+                "GET",
+                target,
+                headers={
+                    **({"Accept-Encoding": _ACCEPTED} if decode else {}),
+                    **headers,
+                    **self._authorizations.headers(index, target),
+                },
+                allow_redirects=False,
+                auto_decompress=decode,
+                proxy=index.proxy or self._proxy_for(target),
+                ssl=self._contexts.get(index.name, True),
+                timeout=_timeout(timeouts.connect.total_seconds(), timeouts.read.total_seconds()),
+            )
+        except BaseException as error:
+            exchange.failed(error)
+            if isinstance(error, aiohttp.ClientError | TimeoutError | OSError | ValueError):
+                raise as_upstream_error(error, url) from error
+            raise
+        exchange.answered(response.status)
+        return response
+
+    def _proxy_for(self, target: URL) -> str | None:
+        # Public in the module's sources and undocumented; typeshed lacks it. It knows NO_PROXY's forms.
+        if not self._proxies:
+            return None
+        bypassed: Callable[[str, Mapping[str, str]], bool] = urllib.request.proxy_bypass_environment  # type: ignore[attr-defined]
+        if target.host is None or bypassed(f"{target.host}:{target.port}", self._proxies):
+            return None
+        return self._proxies.get(target.scheme) or self._proxies.get("all")
+
+
+async def _leave(response: aiohttp.ClientResponse) -> None:
+    async with response:
+        pass
+
+
+@lru_cache(maxsize=64)
+def _timeout(connect: float, read: float) -> aiohttp.ClientTimeout:
+    """No total here: a large file on a slow line is no failure. What stalls ends by `sock_read`."""
+    return aiohttp.ClientTimeout(
+        total=None,
+        connect=None,
+        sock_connect=connect,
+        sock_read=read,
+    )

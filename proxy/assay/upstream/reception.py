@@ -1,0 +1,147 @@
+"""Long bodies, received into memory of our own and in large lots, where aiohttp would hand on each piece by itself.
+
+Owns a connection from the head of its answer to the end of the body. aiohttp's way costs an allocation, a copy, a wake
+of the loop and a turn of its parser for each piece of some 100 KiB; here the kernel (or TLS) writes into one of two
+buffers while whoever asked still has the other. Only a long body of declared length, not in chunks, comes
+this way; its connection is closed afterwards. What the bytes are is decided by their digest, elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import aiohttp
+
+from assay.errors import UpstreamUnavailableError
+from assay.upstream.addresses import shown
+from assay.upstream.answers import as_upstream_error, chunks_of
+
+LONG = 8 * 2**20
+"""Bytes from which on a body is worth a connection: shorter ones leave theirs to the next request."""
+_LOT = 2**20
+"""Bytes that are handed on without waiting for more."""
+_MOMENT = 0.02
+"""Seconds after which fewer will do: an index that is slow must not hold back what it has sent."""
+
+_Chunk = TypeVar("_Chunk", bytes, bytes | memoryview)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents(Generic[_Chunk]):
+    """A body that streams."""
+
+    start: int
+    """Where in the file `chunks` begins: 0 where the index ignored the Range."""
+    length: int | None
+    """Bytes of the whole file, where the index says."""
+    chunks: AsyncIterator[_Chunk]
+    """What is a memoryview is lent until the next is asked for."""
+    content_type: str
+    url: str
+
+
+@asynccontextmanager
+async def receiving(
+    response: aiohttp.ClientResponse, url: str, patience: float
+) -> AsyncIterator[AsyncIterator[bytes | memoryview]]:
+    """The body's chunks. A memoryview is lent: it holds until the next chunk is asked for.
+
+    Args:
+        response: its head is there, and nothing of its body was read.
+        url: for messages.
+        patience: seconds without a byte after which the index counts as stalled.
+    """
+    connection, length, content = response.connection, response.content_length, response.content
+    handler = connection.protocol if connection is not None else None
+    transport = connection.transport if connection is not None else None
+    if (
+        handler is None
+        or transport is None
+        or length is None
+        or length < LONG
+        or "Transfer-Encoding" in response.headers
+        or content.exception() is not None
+    ):
+        yield chunks_of(response, url)
+        return
+    early = b"".join(iter(content.read_nowait, b""))
+    handler.pause_reading()  # and aiohttp's own clock
+    receiver = _Receiver(handler, transport, length - len(early))
+    transport.set_protocol(receiver)
+    transport.resume_reading()
+    try:
+        yield receiver.chunks(early, url, patience)
+    finally:
+        response.close()  # and the connection: aiohttp's parser has not seen the end of the body
+
+
+class _Receiver(asyncio.BufferedProtocol):
+    """Fills one buffer while the other is lent."""
+
+    def __init__(self, handler: asyncio.Protocol, transport: asyncio.Transport, left: int) -> None:
+        self._handler = handler
+        self._transport = transport
+        self._left = left
+        self._filling = memoryview(bytearray(_LOT))
+        self._lent = memoryview(bytearray(_LOT))
+        self._filled = 0
+        self._lost: BaseException | None = None
+        self._worth_it = asyncio.Event()
+        """Set when what is here need not wait for more."""
+        self._begun = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
+        """Never more than the body: what an index sends beyond it stays where it is."""
+        return self._filling[self._filled : min(self._filled + self._left, _LOT)]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """So many more bytes are here."""
+        self._filled += nbytes
+        self._left -= nbytes
+        if not self._left or self._filled == _LOT:
+            self._transport.pause_reading()
+            self._worth_it.set()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_at(self._begun + _MOMENT, self._worth_it.set)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing more will come."""
+        self._lost = exc or ConnectionResetError("the connection was closed")
+        self._worth_it.set()
+        self._handler.connection_lost(exc)
+
+    async def chunks(self, early: bytes, url: str, patience: float) -> AsyncIterator[bytes | memoryview]:
+        """All of the body.
+
+        Raises:
+            UpstreamUnavailableError: it broke off, or stalled.
+        """
+        if early:
+            yield early
+        while self._left or self._filled:
+            try:
+                async with asyncio.timeout(patience):
+                    await self._worth_it.wait()
+            except TimeoutError as error:
+                raise as_upstream_error(error, url) from error
+            if not self._filled:
+                raise UpstreamUnavailableError(f"{shown(url)}: broke off: {self._lost}")
+            yield self._taken()
+
+    def _taken(self) -> memoryview:
+        lot = self._filling[: self._filled]
+        self._filling, self._lent, self._filled = self._lent, self._filling, 0
+        self._begun = asyncio.get_running_loop().time()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._lost is None:
+            self._worth_it.clear()
+        if self._left:
+            self._transport.resume_reading()
+        return lot

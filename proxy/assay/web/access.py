@@ -1,0 +1,242 @@
+"""Who may ask at all: passwords, tokens, or a front proxy's word. Everybody else gets 401 and nothing more.
+
+Owns the two files of `[server.auth]`, the answer 401, and the 403 for somebody whose view it is not. Only hashes are
+kept. It decides nothing about which files somebody may have: that is the view's policy's, the same for all its users.
+
+- pip and uv know Basic alone, so a token is taken as the password of the user ``__token__`` too, as PyPI has it.
+- scrypt takes 50 ms and 16 MiB on purpose, so a password that was right is remembered until the files change (under a
+  key that only this process has), and others are tried one at a time: a flood of them costs one core at most.
+- A header that names a user counts from `trusted-proxies` alone: from anybody else it is the client's own claim.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from pathlib import Path
+
+from aiohttp import web
+
+from assay.config import AuthSettings, ServerSettings
+from assay.errors import ConfigurationError
+from assay.policy.reasons import printable
+from assay.reading import read_text
+from assay.web.answers import Problem, response_to
+from assay.web.files import FileWatch, obeying
+from assay.web.origin import is_trusted
+
+TOKEN_USER = "__token__"  # noqa: S105 - the user name that PyPI gives to tokens
+REALM = "assay"
+USER = web.RequestKey("user", str)
+"""Where a request keeps who asked."""
+
+_COST, _BLOCK, _LANES, _LENGTH = 2**14, 8, 1, 32
+_MEMORY = 2**26
+_ENTRY = re.compile(
+    r"([^:\s]{1,256}):scrypt\$(\d{1,8})\$(\d{1,3})\$(\d{1,3})\$([\w+/=-]{8,128})\$([\w+/=-]{16,128})", re.ASCII
+)
+_TOKEN = re.compile(r"([^:\s]{1,256}):([0-9a-f]{64})", re.ASCII)
+_LONGEST = 1024
+"""Characters of an Authorization header: more is nobody's password."""
+_MOST_REMEMBERED = 10_000
+
+
+def hashed(user: str, password: str) -> str:
+    """The line of a passwords file (RFC 7914: scrypt with N, r, p, salt and key).
+
+    Raises:
+        ConfigurationError: the user name has a colon or a space, or is empty (RFC 7617, 2).
+    """
+    salt = secrets.token_bytes(16)
+    line = (
+        f"{user}:scrypt${_COST}${_BLOCK}${_LANES}${_text(salt)}${_text(_scrypt(password, salt, _COST, _BLOCK, _LANES))}"
+    )
+    if not _ENTRY.fullmatch(line):
+        raise ConfigurationError("expected a user name without colons and spaces")
+    return line
+
+
+def user_of(request: web.BaseRequest) -> str | None:
+    """Who asked, for the log and the trail; None where nobody was asked for a name."""
+    return printable(request[USER], _LONGEST) if USER in request else None
+
+
+class Access:
+    """The question whether a request may be answered.
+
+    Attributes:
+        watch: obeys changed files.
+    """
+
+    def __init__(self, settings: ServerSettings, auth: AuthSettings) -> None:
+        self._settings = settings
+        self._auth = auth
+        self._passwords: Mapping[str, tuple[str, ...]] = {}
+        self._tokens: Mapping[bytes, str] = {}
+        self._key = secrets.token_bytes(32)
+        self._good: dict[bytes, None] = {}
+        self._trying = asyncio.Semaphore(1)
+        files = [Path(each) for each in (auth.passwords, auth.tokens) if each is not None]
+        self.watch = FileWatch("server.auth", files, self.load)
+
+    def load(self) -> None:
+        """Read the files. Blocking.
+
+        Raises:
+            ConfigurationError: one cannot be read, or has a line that is none; the line's text is not quoted.
+        """
+        passwords, tokens = dict[str, tuple[str, ...]](), dict[bytes, str]()
+        if self._auth.passwords is not None:
+            for user, *parts in _entries(Path(self._auth.passwords), _ENTRY, "server.auth.passwords"):
+                passwords[user] = tuple(parts)
+        if self._auth.tokens is not None:
+            for name, digest in _entries(Path(self._auth.tokens), _TOKEN, "server.auth.tokens"):
+                tokens[bytes.fromhex(digest)] = name
+        self._passwords, self._tokens = passwords, tokens
+        # A new key as well: a check that began before must not be remembered after.
+        self._key, self._good = secrets.token_bytes(32), {}
+
+    async def user(self, headers: Mapping[str, str], peer: str | None) -> str | None:
+        """Who asks, or None for somebody who may not.
+
+        Args:
+            headers: the request's, case-insensitive.
+            peer: the address of whoever opened the connection.
+        """
+        named = self._auth.user_header
+        if named is not None and is_trusted(peer, self._settings) and (claimed := headers.get(named, "").strip()):
+            return claimed
+        given = headers.get("Authorization", "")
+        scheme, _, rest = given.partition(" ")
+        if len(given) > _LONGEST:
+            return None
+        match scheme.lower():
+            case "bearer":
+                return self._token(rest.strip())
+            case "basic":
+                return await self._basic(rest.strip())
+            case _:
+                return None
+
+    def refusal(self, accept: str | None, root: str) -> web.Response:
+        """401, which says how to be let in and nothing of what there is (RFC 9110, 15.5.2)."""
+        problem = Problem(
+            status=HTTPStatus.UNAUTHORIZED,
+            kind="unauthenticated",
+            title="Not without a name",
+            detail="this proxy answers those alone whom it knows: give a user name and password or a token",
+            phrase="this proxy asks for a user name and password, or a token",
+        )
+        response = response_to(problem, accept, root)
+        response.headers.add("WWW-Authenticate", f'Basic realm="{REALM}", charset="UTF-8"')
+        if self._tokens:
+            response.headers.add("WWW-Authenticate", f'Bearer realm="{REALM}"')
+        return response
+
+    def _token(self, token: str) -> str | None:
+        # By digest, so that how long this takes says nothing about any token.
+        return self._tokens.get(hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest())
+
+    async def _basic(self, encoded: str) -> str | None:
+        try:
+            given = base64.b64decode(encoded, validate=True)
+        except (binascii.Error, ValueError):
+            return None
+        user, colon, password = _decoded(given).partition(":")
+        if not colon:
+            return None
+        if user == TOKEN_USER:
+            return self._token(password)
+        key, good = self._key, self._good
+        mark = hmac.digest(key, f"{user}\0{password}".encode(), "sha256")
+        if mark in good:
+            return user
+        # Somebody unknown takes as long as somebody known with a wrong password.
+        entry = self._passwords.get(user) or (
+            str(_COST),
+            str(_BLOCK),
+            str(_LANES),
+            _text(b"\0" * 16),
+            _text(b"\0" * 32),
+        )
+        async with self._trying:
+            right = await asyncio.to_thread(_is_right, password, entry)
+        if not right or user not in self._passwords:
+            return None
+        if len(good) >= _MOST_REMEMBERED:
+            good.clear()
+        good[mark] = None
+        return user
+
+
+def not_your_view(view: str, accept: str | None, root: str) -> web.Response:
+    """403 for a known user: the same on every address of the view, so that it says nothing of what there is."""
+    problem = Problem(
+        status=HTTPStatus.FORBIDDEN,
+        kind="not-your-view",
+        title="Not your view",
+        detail=f"the view {view} of this proxy is not open to you: ask whoever runs it, or use another view's address",
+        phrase=f"the view {view} of this proxy is not open to you",
+    )
+    return response_to(problem, accept, root)
+
+
+@asynccontextmanager
+async def admission(settings: ServerSettings) -> AsyncIterator[Access | None]:
+    """What asks for names, with its files obeyed as they change; None where everybody may ask.
+
+    Raises:
+        ConfigurationError: a file cannot be used.
+    """
+    access = None if settings.auth is None else Access(settings, settings.auth)
+    async with obeying(None if access is None else access.watch):
+        yield access
+
+
+def _entries(path: Path, form: re.Pattern[str], what: str) -> list[tuple[str, ...]]:
+    found = []
+    for number, line in enumerate(read_text(path, f"{what}: {path}").splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        match = form.fullmatch(line.strip())
+        if match is None:
+            raise ConfigurationError(f"{what}: {path}, line {number}: expected a name, a colon and a hash")
+        found.append(match.groups())
+    return found
+
+
+def _decoded(given: bytes) -> str:
+    """UTF-8 as the challenge asks (RFC 7617, 2.1), or the Latin-1 of clients that do not listen (requests, so pip)."""
+    try:
+        return given.decode()
+    except UnicodeDecodeError:
+        return given.decode("latin-1")
+
+
+def _is_right(password: str, entry: tuple[str, ...]) -> bool:
+    cost, block, lanes, salt, key = entry
+    try:
+        made = _scrypt(password, _bytes(salt), int(cost), int(block), int(lanes))
+        return hmac.compare_digest(made, _bytes(key))
+    except ValueError:
+        return False
+
+
+def _scrypt(password: str, salt: bytes, cost: int, block: int, lanes: int) -> bytes:
+    return hashlib.scrypt(password.encode(), salt=salt, n=cost, r=block, p=lanes, maxmem=_MEMORY, dklen=_LENGTH)
+
+
+def _text(raw: bytes) -> str:
+    return base64.b64encode(raw).decode("ascii")
+
+
+def _bytes(text: str) -> bytes:
+    return base64.b64decode(text)

@@ -1,0 +1,142 @@
+"""One client's connection: its seat, whether it has asked for anything yet, and what is answered while it is read.
+
+Owns the short way of a request for something that is there, whole, in memory: it is answered without a task, without a
+future to wake it, and without the objects that aiohttp makes for a handler. aiohttp's parser has read it, and its queue
+is left as if nothing had stood in it; everything else goes aiohttp's own way, and so does the rest of an answer that a
+client does not take at once. Processor time for a warm page of 100 files, side by side: 43 µs, against 62 the long way
+and 43 for an aiohttp handler that does nothing but send the same bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import EMPTY_PAYLOAD
+
+from assay import telemetry
+from assay.web.answer import Answer
+from assay.web.room import Seat
+
+AtOnce = Callable[[str, Mapping[str, str], str | None], Answer | None]
+"""The answer to GET by target, headers and the client's address, if nothing needs to be waited for to give it."""
+_HTTP_11 = (1, 1)
+
+
+class Connection(web.RequestHandler):
+    """aiohttp's protocol of one connection, with a seat.
+
+    Args:
+        manager: the server.
+        seat: given back when the connection is lost.
+        at_once: the short way; None: there is none.
+        patience: seconds that it has for its first whole request: aiohttp's own time-out begins after one.
+        settings: aiohttp's.
+    """
+
+    __slots__ = ("_at_once", "_begun", "_peer", "_silent", "seat")
+
+    def __init__(
+        self,
+        manager: web.Server,
+        seat: Seat,
+        at_once: AtOnce | None,
+        *,
+        patience: float,
+        **settings: Any,  # noqa: ANN401 - as `web.Server` hands them on
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        super().__init__(manager, loop=loop, **settings)
+        self.seat = seat
+        self._at_once = at_once
+        self._begun: Answer | None = None
+        self._peer: str | None = None
+        self._silent = loop.call_later(patience, self._cut)
+        # Not left to `connection_lost`: of a TLS handshake that fails, the protocol never hears.
+        seat.when_left(self._silent.cancel)
+
+    def heard(self) -> Answer | None:
+        """A whole request is here. Gives the answer that was begun to it, if it was."""
+        self._silent.cancel()
+        begun, self._begun = self._begun, None
+        return begun
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It has begun."""
+        super().connection_made(transport)
+        peer = self.peername
+        self._peer = str(peer[0]) if isinstance(peer, tuple) else peer
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the client's: answered here, if they are one request that can be, and else left to aiohttp."""
+        waiter = self._waiter
+        if self._at_once is None or waiter is None or waiter.done() or self._messages:
+            super().data_received(data)
+            return
+        self._waiter = None  # so that nobody is woken
+        try:
+            super().data_received(data)
+        finally:
+            self._waiter = waiter
+        if self._messages:
+            # Not before the other clients' requests that are here already were read: answers that go out together wake
+            # whoever reads them once. Side by side that is 48 µs instead of 57 for a page of 100 files.
+            self._loop.call_soon(self._answer, self._at_once, waiter)
+            # Until then nobody takes the connection for an idle one.
+            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+
+    def close(self) -> None:
+        """Take no more requests; one that is here is answered."""
+        if self._messages and self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        super().close()
+
+    def _answer(self, at_once: AtOnce, waiter: asyncio.Future[None]) -> None:
+        if not waiter.done() and not self._answered(at_once):
+            waiter.set_result(None)
+
+    def _answered(self, at_once: AtOnce) -> bool:
+        """Whether the one request that is here was answered, and is gone from the queue."""
+        message, payload = self._messages[0]
+        if not (
+            len(self._messages) == 1
+            and isinstance(message, RawRequestMessage)
+            and message.method == "GET"
+            and message.version == _HTTP_11
+            and not message.should_close
+            and not message.upgrade
+            and payload is EMPTY_PAYLOAD
+        ):
+            return False
+        transport, manager, parser = self.transport, self._manager, self._parser
+        if transport is None or manager is None or parser is None:
+            return False
+        if transport.is_closing() or transport.get_write_buffer_size():
+            return False
+        try:
+            answer = at_once(message.path, message.headers, self._peer)
+        except Exception:  # noqa: BLE001 - the long way meets the same fault, answers it and says what it was
+            return False
+        if answer is None:
+            return False
+        try:
+            answer.begin(transport)
+        except BaseException:
+            transport.abort()  # whatever went out of it, nothing may come behind
+            raise
+        if transport.get_write_buffer_size():
+            self._begun = answer  # the rest has to be waited for
+            return False
+        self._silent.cancel()
+        self._messages.popleft()
+        parser.message_consumed()
+        manager.requests_count += 1
+        return True
+
+    def _cut(self) -> None:
+        if self.transport is not None:
+            telemetry.event("connection-without-request", client=self.transport.get_extra_info("peername"))
+            self.transport.abort()

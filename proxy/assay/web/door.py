@@ -1,0 +1,158 @@
+"""Accepting connections: as many as there is room for, each told at once whether it may stay.
+
+Owns the listening sockets. asyncio's own server accepts without asking and tells nobody of a TLS handshake that failed,
+so that its connections cannot be counted; here a connection has its seat before anything is read from it, and gives it
+back however it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from functools import partial
+
+from assay import telemetry
+from assay.errors import ConfigurationError
+from assay.telemetry import metrics
+from assay.web.room import Room, Seat
+
+_BACKLOG = 1024
+_AT_ONCE = 64
+"""Connections accepted before anything else has its turn."""
+_PAUSE = 1.0
+"""Seconds without accepting after the system could give no descriptor; also between two lines of the log."""
+
+
+class Door:
+    """Accepts and seats.
+
+    Args:
+        room: who may come in.
+        protocol: makes the protocol of a connection that has a seat, which it leaves when the connection is lost.
+        context: TLS, or None.
+        handshake: seconds that a client has for it.
+    """
+
+    def __init__(
+        self,
+        room: Room,
+        protocol: Callable[[Seat], asyncio.Protocol],
+        *,
+        context: ssl.SSLContext | None,
+        handshake: float,
+    ) -> None:
+        self._room = room
+        self._protocol = protocol
+        self._context = context
+        self._handshake = handshake
+        self._listeners: list[socket.socket] = []
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._pauses: set[asyncio.TimerHandle] = set()
+        self._unsaid = 0
+        self._quiet_until = 0.0
+
+    async def open(self, host: str, port: int) -> tuple[str, int]:
+        """Listen on every address of `host`; gives the first one.
+
+        Raises:
+            ConfigurationError: it cannot be listened on.
+        """
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(
+                host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+            for family, _, _, _, address in dict.fromkeys(found):
+                self._listeners.append(_listening(family, address))
+        except OSError as error:
+            self.close()
+            raise ConfigurationError(
+                f"server.host, server.port: cannot listen on {host}:{port}: {error.strerror or error}"
+            ) from error
+        for listener in self._listeners:
+            self._resume(listener)
+        name, number = self._listeners[0].getsockname()[:2]
+        return str(name), int(number)
+
+    def close(self) -> None:
+        """Accept no more; connections that have been made go on."""
+        for pause in self._pauses:
+            pause.cancel()
+        for listener in self._listeners:
+            asyncio.get_running_loop().remove_reader(listener)
+            listener.close()
+        self._listeners.clear()
+        for task in self._connecting:
+            task.cancel()
+
+    def _resume(self, listener: socket.socket) -> None:
+        asyncio.get_running_loop().add_reader(listener, self._accept, listener)
+
+    def _accept(self, listener: socket.socket) -> None:
+        for _ in range(_AT_ONCE):
+            try:
+                connection, address = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                # Out of descriptors or memory: whoever waits in the queue keeps the socket ready, so look away.
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(listener)
+                self._pauses = {pause for pause in self._pauses if pause.when() > loop.time()}
+                self._pauses.add(loop.call_later(_PAUSE, self._resume, listener))
+                telemetry.warning("accept-failed", error=error.strerror or str(error), open=self._room.taken)
+                return
+            connection.settimeout(0)
+            seat = self._room.enter(address[0])
+            if seat is None or seat.reserved:
+                self.refused("busy" if seat else "cut")
+            if seat is None:
+                connection.close()
+                continue
+            metrics.CONNECTIONS.set(self._room.taken)
+            task = asyncio.create_task(self._connect(connection, seat), name="connect")
+            self._connecting.add(task)
+            task.add_done_callback(self._connecting.discard)
+
+    async def _connect(self, connection: socket.socket, seat: Seat) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.connect_accepted_socket(
+                partial(self._protocol, seat),
+                connection,
+                ssl=self._context,
+                ssl_handshake_timeout=None if self._context is None else self._handshake,
+            )
+        except BaseException as error:
+            connection.close()
+            seat.leave()
+            metrics.CONNECTIONS.set(self._room.taken)
+            if not isinstance(error, OSError):  # a client that left, or whose handshake failed
+                raise
+
+    def refused(self, how: str) -> None:
+        """Count it, and say so at most once a second: a flood must not become one of lines."""
+        metrics.CONNECTIONS_REFUSED.labels(how).inc()
+        self._unsaid += 1
+        now = asyncio.get_running_loop().time()
+        if now >= self._quiet_until:
+            telemetry.warning(
+                "connections-refused", refused=self._unsaid, open=self._room.taken, limit=self._room.seats
+            )
+            self._unsaid, self._quiet_until = 0, now + _PAUSE
+
+
+def _listening(family: int, address: tuple[object, ...]) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.settimeout(0)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener

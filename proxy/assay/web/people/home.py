@@ -1,0 +1,164 @@
+"""The page at ``/``: what this is, how to point installers at it, what it does just now. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from assay.indexes import is_loopback, split_host
+from assay.policy.reasons import reasons_json
+from assay.policy.times import show
+from assay.units import format_size
+from assay.web.people.layout import facts, instant, page, table
+from assay.web.people.markup import Child, Markup, element, joined, lines, when
+from assay.web.people.refusals import Refusal
+
+_PLACEHOLDER = "http://ADDRESS"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What the proxy holds and has done since it started."""
+
+    projects: int
+    """Judged pages in memory."""
+    approved: int
+    """Files on them."""
+    withheld: int
+    blobs: int
+    blob_bytes: int
+    refused: int
+    """Requests for withheld files."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where this page stands."""
+
+    origin: str | None
+    """The proxy's own address; None where none can be believed."""
+    prefix: str = ""
+    """Of the view."""
+    view: str | None = None
+    """Its name; None where there is no need to say it."""
+    others: tuple[tuple[str, str], ...] = ()
+    """Names and paths of the views that this reader may go to."""
+
+
+def home_page(
+    place: Place, counts: Counts, refusals: tuple[Refusal, ...], now: datetime, *, no_such_name: bool = False
+) -> bytes:
+    """The page, UTF-8.
+
+    Args:
+        place: where it stands.
+        counts: of just now.
+        refusals: newest first.
+        now: when.
+        no_such_name: what was searched for cannot be a project.
+    """
+    return page(
+        "Assay",
+        element("h1", "Assay: packages whose provenance was tested"),
+        when(
+            no_such_name,
+            element("p", "That cannot be the name of a project: letters, digits, -, _ and . only.", class_="note"),
+        ),
+        element(
+            "p",
+            "This is a package index in front of others. It verifies the provenance of every distribution, and lists"
+            " and serves only what the organisation's policy approves. A file that is withheld answers 403 and says"
+            " why, in pip's and uv's console too. What the policy asks for is said ",
+            element("a", "in words", href="policy"),
+            "; what it makes of a project is found by the project's name, above.",
+        ),
+        *_views(place),
+        element("h2", "Use it"),
+        *_instructions(place),
+        element("h2", "Just now"),
+        _counted(counts),
+        element("h2", "Last refusals"),
+        _refused(refusals),
+        element("p", f"As of {show(now)}; counted since the proxy started.", class_="soft"),
+        root="",
+    )
+
+
+def _views(place: Place) -> list[Markup]:
+    said = element("p", "This is the view ", element("code", place.view), ", which has a policy of its own.")
+    links = (element("li", element("a", name, href=path.lstrip("/"))) for name, path in place.others)
+    return [
+        when(place.view is not None, said),
+        when(place.others, element("p", "Other policies hold in other views of this proxy:")),
+        when(place.others, element("ul", *links)),
+    ]
+
+
+def _instructions(place: Place) -> list[Child]:
+    origin = place.origin
+    index = f"{_PLACEHOLDER}/simple/" if origin is None else f"{origin}{place.prefix}/simple/"
+    missing = element("p", "Replace ", element("code", _PLACEHOLDER), " by the address of this page.")
+    return [
+        when(origin is None, missing),
+        element(
+            "p",
+            "Make it the ",
+            element("strong", "only"),
+            " index: a second one (",
+            element("code", "extra-index-url"),
+            ") is a way around the policy.",
+        ),
+        *_shown("pip", f"pip config set global.index-url {index}{_trusted(origin)}"),
+        *_shown("uv, in uv.toml", f'[[index]]\nurl = "{index}"\ndefault = true'),
+        *_shown(
+            "Poetry, in pyproject.toml",
+            f'[[tool.poetry.source]]\nname = "assay"\nurl = "{index}"\npriority = "primary"',
+        ),
+        *_shown("PDM, in pyproject.toml", f'[[tool.pdm.source]]\nname = "pypi"\nurl = "{index}"'),
+    ]
+
+
+def _trusted(origin: str | None) -> str:
+    """Pip refuses plain http but on loopback."""
+    scheme, _, authority = (origin or "https://").partition("://")
+    if scheme == "https" or is_loopback(split_host(authority)[0]):
+        return ""
+    return f"\npip config set global.trusted-host {authority}"
+
+
+def _shown(name: str, content: str) -> tuple[Markup, Markup]:
+    return element("h3", name), element(
+        "pre", element("code", lines(content)), tabindex=0, role="region", aria_label=f"Lines for {name}"
+    )
+
+
+def _counted(counts: Counts) -> Markup:
+    return facts(
+        [
+            ("projects in memory", f"{counts.projects:,}"),
+            ("their files approved", element("span", f"{counts.approved:,}", class_="approved")),
+            ("their files withheld", element("span", f"{counts.withheld:,}", class_="withheld")),
+            ("requests refused", f"{counts.refused:,}"),
+            ("files kept", f"{counts.blobs:,}"),
+            ("in all", format_size(counts.blob_bytes)),
+        ],
+        class_="counts",
+    )
+
+
+def _refused(refusals: tuple[Refusal, ...]) -> Markup:
+    if not refusals:
+        return element("p", "None since the proxy started.")
+    return table("Last refusals", ("Time", "File", "Rule", "Why"), [_row(refusal) for refusal in refusals])
+
+
+def _row(refusal: Refusal) -> tuple[Child, ...]:
+    file, reasons = refusal.withheld.file, reasons_json(refusal.withheld)
+    project = file.distribution.project if file.distribution is not None else None
+    name = element("code", file.filename)
+    return (
+        instant(refusal.time),
+        name if project is None else element("a", name, href=f"project/{project}"),
+        refusal.withheld.rule or "none",
+        joined((element("strong", reasons[0]["code"]), ": ", reasons[0]["message"])),
+    )

@@ -1,0 +1,184 @@
+"""What all pages for people share: head, navigation, style, and the headers that keep them harmless. Pure.
+
+One style element, allowed by its digest; no script, image, font or frame from anywhere. Light and dark by the reader's
+setting, colours with a contrast of at least 4.5 to 1, nothing said by colour alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64encode
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+
+from assay.policy.reasons import ReasonJson
+from assay.policy.times import show
+from assay.web.people.markup import Child, Markup, element, joined
+
+_STYLE: Final = """
+:root{color-scheme:light dark;--paper:#fff;--ink:#1b1f24;--soft:#545c66;--line:#d0d7de;--panel:#f5f7f9;--link:#0550ae;
+--good:#116329;--bad:#a40e26;--warn:#7a4b00;--mark:#8250df}
+@media(prefers-color-scheme:dark){:root{--paper:#11151a;--ink:#e6edf3;--soft:#a3adb8;--line:#3a424c;--panel:#1a2027;
+--link:#79b8ff;--good:#6ede8a;--bad:#ff9aa2;--warn:#f2cc60;--mark:#c8a6ff}}
+*{box-sizing:border-box}
+body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.55 system-ui,-apple-system,"Segoe UI",sans-serif}
+header,main,footer{max-width:64rem;margin:0 auto;padding:0 1rem}
+header{display:flex;flex-wrap:wrap;gap:.5rem 1.5rem;align-items:center;padding-top:1rem;padding-bottom:1rem}
+header>a{font-weight:700;font-size:1.15rem;color:inherit;text-decoration:none}
+nav{display:flex;gap:1rem}
+form{display:flex;gap:.5rem;flex-wrap:wrap;align-items:center;margin-left:auto}
+input,button{font:inherit;color:inherit;background:var(--panel);border:1px solid var(--soft);border-radius:.35rem;
+padding:.3rem .6rem;max-width:100%}
+a{color:var(--link)}
+a:focus-visible,input:focus-visible,button:focus-visible,summary:focus-visible,[tabindex]:focus-visible{
+outline:3px solid var(--mark);outline-offset:2px}
+h1{font-size:1.7rem;line-height:1.25;margin:.6rem 0;overflow-wrap:anywhere}
+h2{font-size:1.25rem;margin:2rem 0 .6rem}
+h3{font-size:1.05rem;margin:1.4rem 0 .4rem}
+p,li,dd,summary{overflow-wrap:anywhere}td,th{overflow-wrap:break-word}
+code,pre{font:14px/1.5 ui-monospace,"DejaVu Sans Mono",monospace}
+pre,.scroll{overflow:auto;background:var(--panel);border:1px solid var(--line);border-radius:.4rem}
+pre{padding:.7rem;margin:.4rem 0 1rem}
+table{border-collapse:collapse;width:100%;min-width:44rem}
+th,td{min-width:7rem;text-align:left;vertical-align:top;padding:.45rem .6rem;border-bottom:1px solid var(--line)}
+dl{display:grid;grid-template-columns:9rem 1fr;gap:.15rem 1rem;margin:.4rem 0}
+dt{color:var(--soft)}dd{margin:0}
+.counts{grid-template-columns:repeat(auto-fit,minmax(9rem,1fr));gap:.6rem}
+.counts div{background:var(--panel);border:1px solid var(--line);border-radius:.4rem;padding:.5rem .8rem;
+display:flex;flex-direction:column;justify-content:space-between}
+.counts dd{font-size:1.3rem;font-weight:600}
+details{border:1px solid var(--line);border-radius:.4rem;padding:.35rem .7rem;margin:.35rem 0}
+details.approved{border-left:4px solid var(--good)}details.lifted{border-left:4px solid var(--warn)}
+details.withheld{border-left:4px solid var(--bad)}
+summary{cursor:pointer}details[open]>summary{margin-bottom:.4rem}
+h3 span{font-size:.9rem;font-weight:400;margin-left:.6rem}
+.badge{font-weight:700}.badge,.short{white-space:nowrap}
+span.approved{color:var(--good)}span.withheld{color:var(--bad)}span.lifted{color:var(--warn)}
+.soft{color:var(--soft)}
+.note{border-left:4px solid var(--warn);background:var(--panel);padding:.5rem .8rem;margin:1rem 0}
+footer{color:var(--soft);padding-top:2.5rem;padding-bottom:1.5rem;font-size:.9rem}
+.picture{background:var(--panel);border:1px solid var(--line);border-radius:.4rem;padding:.7rem 1rem}
+.timeline{display:block;width:100%;overflow:visible;font:12px system-ui,sans-serif}
+.timeline text{fill:var(--ink)}.timeline text.soft{fill:var(--soft)}
+.timeline .lane{stroke:var(--line)}
+.timeline .thread{stroke:var(--soft);stroke-width:1.5}
+.timeline .mark{stroke-width:2.5}
+.timeline .mark.approved{fill:var(--good);stroke:var(--good)}
+.timeline .mark.withheld{fill:none;stroke:var(--bad)}
+.timeline .break{stroke:var(--mark);stroke-width:1.5;stroke-dasharray:5 4}
+.timeline text.said{fill:var(--mark);font-weight:700}
+.timeline text.version{font-size:11px;paint-order:stroke;stroke:var(--panel);stroke-width:5px}
+@media(max-width:36rem){.timeline text.version{display:none}
+dl:not(.counts){grid-template-columns:1fr}dd{margin-bottom:.3rem}form{margin-left:0;width:100%}}
+"""
+_SHORT: Final = 24
+_DIGEST: Final = b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+
+HEADERS: Final[Mapping[str, str]] = {
+    "Content-Type": "text/html; charset=utf-8",
+    "Content-Security-Policy": (
+        f"default-src 'none'; style-src 'sha256-{_DIGEST}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def page(title: str, *body: Child, root: str, searched: str = "") -> bytes:
+    """A whole page.
+
+    Args:
+        title: of the tab; the body has its own ``h1``.
+        body: what stands in ``main``.
+        root: relative address of ``/`` from here.
+        searched: what stands in the search field.
+    """
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("title", f"{title} · Assay" if title != "Assay" else title),
+        # Ours and constant; escaping would change its digest.
+        Markup(f"<style>{_STYLE}</style>"),
+    )
+    top = element(
+        "header",
+        element("a", "Assay", href=root or "./"),
+        element(
+            "nav",
+            element("a", "Policy", href=f"{root}policy"),
+            element("a", "Index", href=f"{root}simple/"),
+            aria_label="Main",
+        ),
+        _search(root, searched),
+    )
+    foot = element("footer", "Assay verifies the provenance of every distribution and serves what policy approves.")
+    whole = element("html", head, element("body", top, element("main", *body), foot), lang="en")
+    return f"<!DOCTYPE html>{whole}".encode("utf-8", "backslashreplace")
+
+
+def _search(root: str, searched: str) -> Markup:
+    return element(
+        "form",
+        element("label", "Project", for_="name"),
+        element(
+            "input", id="name", name="name", type="search", value=searched or None, maxlength=256, autocomplete="off"
+        ),
+        element("button", "Show", type="submit"),
+        action=f"{root}search",
+        method="get",
+        role="search",
+    )
+
+
+def facts(rows: list[tuple[str, Child]], *, class_: str | None = None) -> Markup:
+    """A description list, without the rows that have nothing to say."""
+    made = [
+        joined((element("dt", name), element("dd", value)))
+        if class_ is None
+        else element("div", element("dt", name), element("dd", value))
+        for name, value in rows
+        if value
+    ]
+    return element("dl", *made, class_=class_) if made else Markup()
+
+
+def reason_told(reason: ReasonJson) -> Markup:
+    """One reason, with what was expected and what was found."""
+    until = reason.get("until")
+    rows: list[tuple[str, Child]] = [
+        ("expected", reason["expected"]),
+        ("found", reason["found"]),
+        ("until", None if until is None else show(datetime.fromisoformat(until))),
+    ]
+    return joined((element("strong", reason["code"]), f": {reason['message']}", facts(rows)))
+
+
+def name(content: str) -> Markup:
+    """A name as code: in one line where that is short enough for a cell."""
+    return element("code", content, class_="short" if len(content) <= _SHORT else None)
+
+
+def instant(time: datetime) -> Markup:
+    """A time in one line."""
+    return element("span", show(time), class_="short")
+
+
+def table(caption: str, header: tuple[str, ...], rows: list[tuple[Child, ...]]) -> Markup:
+    """A table that scrolls within itself where it is too wide, by keyboard too."""
+    body = (element("tr", *(element("td", cell) for cell in row)) for row in rows)
+    return element(
+        "div",
+        element(
+            "table",
+            element("thead", element("tr", *(element("th", name, scope="col") for name in header))),
+            element("tbody", *body),
+            aria_label=caption,
+        ),
+        class_="scroll",
+        tabindex=0,
+        role="region",
+        aria_label=caption,
+    )

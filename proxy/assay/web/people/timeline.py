@@ -1,0 +1,240 @@
+"""A picture of a project's releases by who published them: one lane a publisher, time from left to right. Pure.
+
+A release that leaves its publisher's lane is marked, so that a change of publisher and a loss of provenance are seen at
+a glance. Shapes, words and lanes say what colours say. Across, places are in per cent of whatever width there is, and
+nothing is scaled: letters are as large on a telephone as on a desk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+from typing import Final
+
+from packaging.version import Version
+
+from assay.evidence import Attested, Evidence, Forged, Unverifiable
+from assay.policy.verdict import Approved, Withheld
+from assay.web.people.markup import Markup, element, joined
+
+NOBODY: Final = "no attestation"
+FORGED: Final = "forged"
+UNVERIFIABLE: Final = "not verifiable here"
+UNEXAMINED: Final = "not examined"
+_UNPROVEN: Final = frozenset({NOBODY, FORGED, UNVERIFIABLE})
+_OTHERS: Final = "other publishers"
+_MOST_LANES: Final = 8
+_MOST_MARKS: Final = 600
+_MOST_BREAKS: Final = 12
+_TOP, _LANE, _LINE, _FOOT = 26, 50, 26, 26
+"""Pixels: above the lanes, of a lane, down to its line, below the lanes."""
+_LEFT, _RIGHT = 2.5, 97.5
+"""Per cent: the first release and the last."""
+_LETTER, _GAP = 0.75, 1.0
+"""Per cent that a letter of a version takes where there is room for versions, and between two of them."""
+_NAME = 40
+_VERSION = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """The files of one version that one publisher made."""
+
+    version: Version
+    publisher: str
+    time: datetime
+    approved: bool
+    """All of them."""
+
+
+def publisher_of(evidence: Evidence | None) -> str:
+    """Who is proven to have published, in few words."""
+    match evidence:
+        case Attested(attestations=attestations):
+            claims = attestations[0].claims
+            return claims.repository or claims.email or claims.project_id or claims.san
+        case Forged():
+            return FORGED
+        case Unverifiable():
+            return UNVERIFIABLE
+        case None:
+            return UNEXAMINED
+        case _:
+            return NOBODY
+
+
+def marks_of(verdicts: Iterable[Approved | Withheld]) -> list[Mark]:
+    """One mark for each version and publisher, oldest first; files that say nothing of their time have none."""
+    found: dict[tuple[Version, str], Mark] = {}
+    for verdict in verdicts:
+        time = _time(verdict)
+        if verdict.file.distribution is None or time is None:
+            continue
+        version, publisher = verdict.file.distribution.version, publisher_of(verdict.evidence)
+        known = found.get((version, publisher))
+        approved = isinstance(verdict, Approved)
+        found[version, publisher] = Mark(
+            version=version,
+            publisher=publisher,
+            time=time if known is None else min(time, known.time),
+            approved=approved and (known is None or known.approved),
+        )
+    return sorted(found.values(), key=lambda mark: (mark.time, mark.version))[-_MOST_MARKS:]
+
+
+def timeline(marks: Sequence[Mark]) -> Markup:
+    """The picture; nothing where there is nothing to see."""
+    if not marks:
+        return Markup()
+    lanes = _lanes(marks)
+    height = _TOP + _LANE * len(lanes) + _FOOT
+    title = f"Releases by publisher, {marks[0].time:%Y-%m-%d} to {marks[-1].time:%Y-%m-%d}"
+    return element(
+        "div",
+        element(
+            "svg",
+            element("title", title, id="timeline-title"),
+            element("desc", _told(marks), id="timeline-desc"),
+            *(_lane(name, row) for row, name in enumerate(lanes)),
+            *_thread(marks, lanes),
+            *_breaks(marks, lanes),
+            *(_mark(mark, marks, lanes) for mark in marks),
+            *_versions(marks, lanes),
+            element("text", f"{marks[0].time:%Y-%m-%d}", class_="soft", x="0", y=height - 4),
+            element("text", f"{marks[-1].time:%Y-%m-%d}", class_="soft", x="100%", y=height - 4, text_anchor="end"),
+            class_="timeline",
+            role="img",
+            aria_labelledby="timeline-title timeline-desc",
+            height=height,
+        ),
+        class_="picture",
+    )
+
+
+def changes(marks: Sequence[Mark]) -> list[tuple[Mark, str]]:
+    """Where, in order of time, a release is another's than the one before, in words."""
+    found: list[tuple[Mark, str]] = []
+    seen: dict[str, None] = {}
+    """Who published with an attestation, who did last at the end."""
+    before: str | None = None
+    for mark in marks:
+        if mark.publisher == UNEXAMINED:
+            continue  # says nothing either way
+        if said := _change(mark, list(seen), before):
+            found.append((mark, said))
+        if mark.publisher not in _UNPROVEN:
+            seen.pop(mark.publisher, None)
+            seen[mark.publisher] = None
+        before = mark.publisher
+    return found
+
+
+def _change(mark: Mark, seen: Sequence[str], before: str | None) -> str | None:
+    version, publisher, last = mark.version, mark.publisher, seen[-1] if seen else None
+    if publisher in _UNPROVEN:
+        return f"provenance lost with {version}: {publisher}" if last is not None and before == last else None
+    if last is None:
+        return None if before is None else f"attested from {version} on, by {publisher}"
+    if last != publisher and publisher in seen:
+        return f"back from {version} on: {publisher}"
+    if last != publisher:
+        return f"another publisher from {version} on: {publisher}"
+    return f"attested again from {version} on, by {publisher}" if before != last else None
+
+
+def legend(marks: Sequence[Mark]) -> Markup:
+    """What the picture's shapes mean, and its numbered changes in words."""
+    listed = changes(marks)[-_MOST_BREAKS:]
+    shapes = "A dot is a release whose files are all approved, a cross one of which some are withheld."
+    items = (element("li", f"{mark.time:%Y-%m-%d}: {said}") for mark, said in listed)
+    return joined((element("p", shapes, class_="soft"), element("ol", *items) if listed else None))
+
+
+def _told(marks: Sequence[Mark]) -> str:
+    told = "; ".join(said for _, said in changes(marks)[-_MOST_BREAKS:])
+    return f"{len(marks)} releases. {told or 'No change of publisher.'}"
+
+
+def _time(verdict: Approved | Withheld) -> datetime | None:
+    if isinstance(verdict.evidence, Attested):
+        return min(one.integrated_time for one in verdict.evidence.attestations)
+    return verdict.file.upload_time
+
+
+def _lanes(marks: Sequence[Mark]) -> list[str]:
+    names = list(dict.fromkeys(mark.publisher for mark in marks))
+    if len(names) <= _MOST_LANES:
+        return names
+    # The newest stay apart: that is where somebody new stands.
+    return [*names[-_MOST_LANES + 1 :], _OTHERS]
+
+
+def _x(mark: Mark, marks: Sequence[Mark]) -> float:
+    span = (marks[-1].time - marks[0].time).total_seconds()
+    part = (mark.time - marks[0].time).total_seconds() / span if span else 0.5
+    return round(_LEFT + part * (_RIGHT - _LEFT), 2)
+
+
+def _row(mark: Mark, lanes: Sequence[str]) -> int:
+    return lanes.index(mark.publisher) if mark.publisher in lanes else len(lanes) - 1
+
+
+def _y(row: int) -> int:
+    return _TOP + _LANE * row + _LINE
+
+
+def _lane(name: str, row: int) -> Markup:
+    y = _y(row)
+    short = name if len(name) <= _NAME else f"{name[:_NAME]}…"
+    return joined(
+        (
+            element("line", class_="lane", x1="0", x2="100%", y1=y, y2=y),
+            element("text", short, class_="soft", x="0", y=y - 12),
+        )
+    )
+
+
+def _thread(marks: Sequence[Mark], lanes: Sequence[str]) -> list[Markup]:
+    places = [(f"{_x(mark, marks)}%", _y(_row(mark, lanes))) for mark in marks]
+    return [element("line", class_="thread", x1=x1, y1=y1, x2=x2, y2=y2) for (x1, y1), (x2, y2) in pairwise(places)]
+
+
+def _breaks(marks: Sequence[Mark], lanes: Sequence[str]) -> list[Markup]:
+    drawn = []
+    for number, (mark, _) in enumerate(changes(marks)[-_MOST_BREAKS:], start=1):
+        x = f"{_x(mark, marks)}%"
+        y = 10 if number % 2 else 22
+        drawn.append(element("line", class_="break", x1=x, x2=x, y1=y + 4, y2=_y(_row(mark, lanes)) - 8))
+        drawn.append(element("text", str(number), class_="said", x=x, y=y, text_anchor="middle"))
+    return drawn
+
+
+def _mark(mark: Mark, marks: Sequence[Mark], lanes: Sequence[str]) -> Markup:
+    x, y = f"{_x(mark, marks)}%", _y(_row(mark, lanes))
+    verdict = "approved" if mark.approved else "withheld"
+    title = element("title", f"{mark.version}, {mark.time:%Y-%m-%d}, {mark.publisher}: {verdict}")
+    if mark.approved:
+        return element("circle", title, class_="mark approved", cx=x, cy=y, r=5)
+    cross = element("path", title, class_="mark withheld", d="M-6 -6L6 6M-6 6L6 -6")
+    # A path has no per cent; a picture within the picture has.
+    return element("svg", cross, x=x, y=y, overflow="visible")
+
+
+def _versions(marks: Sequence[Mark], lanes: Sequence[str]) -> list[Markup]:
+    """The versions below their marks, the newest first, where one finds room beside its neighbour in the lane."""
+    taken: dict[int, float] = {}
+    drawn = []
+    for mark in reversed(marks):
+        x, row, label = _x(mark, marks), _row(mark, lanes), _shortened(str(mark.version))
+        half = len(label) * _LETTER / 2
+        if x + half + _GAP <= taken.get(row, 200.0):
+            taken[row] = x - half
+            y = _y(row) + 19
+            drawn.append(element("text", label, class_="version", x=f"{x}%", y=y, text_anchor="middle"))
+    return drawn
+
+
+def _shortened(version: str) -> str:
+    return version if len(version) <= _VERSION else f"{version[:_VERSION]}…"

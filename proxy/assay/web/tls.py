@@ -1,0 +1,68 @@
+"""The server's certificate: TLS 1.2 and newer, renewed without a restart.
+
+Owns the contexts. A connection gets the certificate that is in force when it begins; those that are open keep theirs.
+Certificate and key are tried together before either is used, so that half of a renewal changes nothing.
+"""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+from assay.config import TlsSettings
+from assay.errors import ConfigurationError
+from assay.reading import read_file
+from assay.web.files import FileWatch
+
+
+class Certificate:
+    """What the server shows of itself.
+
+    Attributes:
+        context: for the listening socket.
+        watch: obeys changed files.
+    """
+
+    def __init__(self, settings: TlsSettings) -> None:
+        self._certificate = Path(settings.certificate)
+        self._key = None if settings.key is None else Path(settings.key)
+        self._current: ssl.SSLContext | None = None
+        self.context = _context()
+        self.context.sni_callback = self._choose
+        files = (self._certificate,) if self._key is None else (self._certificate, self._key)
+        self.watch = FileWatch("server.tls", files, self.load)
+
+    def load(self) -> None:
+        """Read both files. Blocking.
+
+        Raises:
+            ConfigurationError: they cannot be read, or do not belong together.
+        """
+        for path in filter(None, (self._certificate, self._key)):
+            read_file(path, f"server.tls: {path}")
+        context = _context()
+        try:
+            context.load_cert_chain(self._certificate, self._key, password=_no_pass_phrase)
+        except (ssl.SSLError, OSError) as error:
+            raise ConfigurationError(
+                f"server.tls: {self._certificate} and {self._key or 'the key in it'} cannot be used:"
+                f" {getattr(error, 'reason', None) or type(error).__name__}"
+            ) from error
+        self._current = context
+
+    def _choose(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        """OpenSSL asks for every handshake, also for one without a server name (a client that knows an address)."""
+        if self._current is not None:
+            connection.context = self._current
+
+
+def _context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _no_pass_phrase() -> str:
+    # Without this, OpenSSL would ask at the terminal and the proxy would wait there for ever.
+    raise ConfigurationError("server.tls: the key has a pass phrase; give one without")

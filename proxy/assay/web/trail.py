@@ -1,0 +1,119 @@
+"""What the audit trail says of one request for a file: who asked for what, and why it was served or refused.
+
+Owns the entries' fields, which are a contract with whoever reads the trail: a field is added, never changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from assay import telemetry
+from assay.attestation.codec import encode_evidence
+from assay.config import ServerSettings
+from assay.evidence import Attested, Claims, Evidence
+from assay.policy.publishers import describe_claims
+from assay.policy.reasons import printable
+from assay.policy.verdict import Approved, Withheld
+from assay.telemetry.audit import Trail
+from assay.views import DEFAULT
+from assay.web.access import user_of
+from assay.web.origin import client_of
+
+_LONGEST = 500
+_MOST = 8
+"""Attestations of one file that an entry names."""
+_ASKED = (
+    *("kind", "issuer", "san", "repository", "workflow", "ref", "environment", "trigger", "runner", "visibility"),
+    *("repository_id", "owner_id", "builder", "email", "project_id", "pipeline_definition_id", "vcs_origin", "vcs_ref"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorder:
+    """Writes entries; does nothing where there is no trail."""
+
+    trail: Trail | None
+    settings: ServerSettings
+    view: str
+    """Entries of the view `default` do not name it."""
+
+    async def served(self, request: web.BaseRequest, route: str, approved: Approved, policy: str) -> None:
+        """Before its first byte: this client is given this file (or what speaks for it).
+
+        Raises:
+            StorageError: it cannot be written, and what is not written must not happen.
+        """
+        if self.trail is not None:
+            await self.trail.record(self._fields("served", request, route, approved, policy))
+
+    async def refused(self, request: web.BaseRequest, route: str, withheld: Withheld, policy: str) -> None:
+        """This client asked for a withheld file."""
+        if self.trail is not None:
+            await self.trail.record(self._fields("refused", request, route, withheld, policy))
+
+    def unfinished(self, why: str) -> None:
+        """What was to be served, by the entry with this request's id, was not served whole."""
+        if self.trail is not None:
+            self.trail.note({"event": "unfinished", "request": telemetry.request_id.get(), "why": _clipped(why)})
+
+    def _fields(
+        self, event: str, request: web.BaseRequest, route: str, verdict: Approved | Withheld, policy: str
+    ) -> Mapping[str, Any]:
+        file = verdict.file
+        codes = verdict.reasons if isinstance(verdict, Withheld) else verdict.despite
+        return {
+            "event": event,
+            "request": telemetry.request_id.get(),
+            "client": client_of(request.headers, peer=request.remote, settings=self.settings),
+            **({} if (user := user_of(request)) is None else {"user": user}),
+            "method": request.method,
+            **({} if self.view == DEFAULT else {"view": self.view}),
+            "route": route,
+            "project": file.distribution.project if file.distribution is not None else None,
+            "filename": _clipped(file.filename),
+            "sha256": file.sha256,
+            "rule": verdict.rule,
+            "reasons" if isinstance(verdict, Withheld) else "despite": [reason.code.value for reason in codes],
+            "policy": policy,
+            **_proven(verdict.evidence),
+        }
+
+
+def _proven(evidence: Evidence | None) -> Mapping[str, Any]:
+    """The evidence by digest, and who it names: what a later revocation would select it by."""
+    if evidence is None:
+        return {"evidence": None}
+    digest = hashlib.sha256(encode_evidence(evidence)).hexdigest()
+    if not isinstance(evidence, Attested):
+        return {"evidence": digest, "kind": type(evidence).__name__.lower()}
+    return {
+        "evidence": digest,
+        "kind": "attested",
+        "attestations": [
+            {
+                "publisher": _clipped(describe_claims(one.claims)),
+                "claims": _claims(one.claims),
+                "trust-root": one.trust_root,
+                "certificate": one.certificate,
+                "log-index": one.log_index,
+                "logged": one.integrated_time.isoformat(),
+                "not-before": one.not_before.isoformat(),
+            }
+            for one in evidence.attestations[:_MOST]
+        ],
+    }
+
+
+def _claims(claims: Claims) -> Mapping[str, str]:
+    """What a policy's publishers ask for, so that a revocation can be held against the trail (``assay blast``)."""
+    stated = ((key, getattr(claims, key)) for key in _ASKED)
+    return {key: str(value)[:_LONGEST] for key, value in stated if value is not None}
+
+
+def _clipped(text: str) -> str:
+    return printable(text, _LONGEST)

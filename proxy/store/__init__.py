@@ -1,5 +1,0 @@
-"""What Assay keeps, in one directory of its own: blobs, records, the ledger.
-
-`directory` owns the directory and opens the three parts in it; each part is a module that implements its protocol of
-`proxy.ports`. Everything read back is hostile until checked.
-"""
