@@ -69,6 +69,6 @@ VOLUME /var/lib/assay
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 # It asks itself as its configuration says: on that port, over https where there is `[server.tls]`.
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["python", "-P", "-m", "assay.probe"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["python", "-P", "-m", "assay.healthcheck"]
 ENTRYPOINT ["assay"]
 CMD ["serve"]

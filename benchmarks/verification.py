@@ -25,11 +25,11 @@ from urllib.parse import quote
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from assay.attestation.keys import load_keys
-from assay.attestation.roots import TrustRoot, TrustRoots
-from assay.attestation.settings import VerificationSettings
-from assay.attestation.verify import verify
-from assay.attestation.workers import Job, Verifier
+from assay.attestation.config import VerificationSettings
+from assay.attestation.pool.pool import Job, Verifier
+from assay.attestation.trust_roots import TrustRoot, TrustRoots
+from assay.attestation.verification.keys import load_keys
+from assay.attestation.verification.verify import verify
 from assay.evidence import Attested
 from pypi_attestations import Distribution, Provenance
 

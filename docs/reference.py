@@ -21,7 +21,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
 from assay import indexes
-from assay.attestation.settings import Issuer
+from assay.attestation.config import Issuer
 from assay.config import Configuration
 from assay.policy import model as policy
 from assay.policy.publishers import Number, Uuid

@@ -2,7 +2,7 @@
 
 The layers, from the top (import-linter enforces them):
 
-    cli > web | reload | probe > assembly > config > views > gate > attestation | upstream | store | download
-        > telemetry > render | lockfiles > policy > evidence : indexes : ports > simple > settings | reading
-        > units > errors
+    cli > web | policy_reload | healthcheck > assembly > config > views > gate
+        > attestation | upstream | store | download > file_watch > telemetry > render | lockfiles > policy
+        > evidence : indexes : ports > simple > settings | operator_files > units > errors
 """

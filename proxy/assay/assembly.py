@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path
 from urllib.request import getproxies_environment
 
-from assay.attestation.renewer import RenewerApart, renewers_apart
-from assay.attestation.roots import TrustRoots, load_roots
-from assay.attestation.workers import Verifier
+from assay.attestation.pool.pool import Verifier
+from assay.attestation.renewal.tuf_client import RenewerApart, renewers_apart
+from assay.attestation.trust_roots import TrustRoots, load_roots
 from assay.config import Configuration
 from assay.download import Downloads
 from assay.gate import Gate, GateSettings, Pages, Proofs
@@ -29,9 +29,9 @@ from assay.gate.revalidation import Revalidation
 from assay.gate.root_list import RootList
 from assay.gate.turns import Turns
 from assay.gate.wheels import Wheels
+from assay.operator_files import read_text
 from assay.policy.document import BUILT_IN, load_policy
 from assay.policy.model import Policy
-from assay.reading import read_text
 from assay.store.directory import Store
 from assay.store.spare import Spares
 from assay.store.spool import Spool

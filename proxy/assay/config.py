@@ -18,10 +18,10 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
 
-from assay.attestation.settings import BUNDLED, DEFAULT_NAME, TrustSettings, VerificationSettings
+from assay.attestation.config import BUNDLED, DEFAULT_NAME, TrustSettings, VerificationSettings
 from assay.errors import ConfigurationError
 from assay.indexes import Address, FreshnessSettings, Host, Indexes, IndexSettings, LimitsSettings, is_loopback
-from assay.reading import read_text
+from assay.operator_files import read_text
 from assay.settings import Settings, nearest, read_toml, validate, wrong
 from assay.store.settings import StorageSettings
 from assay.telemetry.audit import AuditSettings

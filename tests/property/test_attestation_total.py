@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 from assay.attestation.codec import decode_evidence, encode_evidence
-from assay.attestation.roots import TrustRoot, bundled
-from assay.attestation.verify import verify
+from assay.attestation.trust_roots import TrustRoot, bundled
+from assay.attestation.verification.verify import verify
 from assay.evidence import (
     Attestation,
     Attested,

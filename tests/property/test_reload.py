@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from assay.reload import PolicyWatch
+from assay.policy_reload import PolicyWatch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

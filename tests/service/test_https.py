@@ -67,7 +67,7 @@ async def test_a_renewed_certificate_is_shown_without_a_restart_and_half_of_one_
 
     loop = asyncio.get_running_loop()
     monkeypatch.setattr(Certificate, "load", load)
-    monkeypatch.setattr("assay.web.files.EVERY", 0.02)
+    monkeypatch.setattr("assay.file_watch.EVERY", 0.02)
     own = secure(tmp_path)
     async with guarded(tmp_path, tls=own.settings) as there:
         await looked.get()

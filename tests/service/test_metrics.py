@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from assay.reload import PolicyWatch
+from assay.policy_reload import PolicyWatch
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.world.distributions import wheel

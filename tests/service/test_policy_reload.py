@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 from assay.gate.documents import document_key, sha256_of
 from assay.policy.document import load_policy
-from assay.reload import REMIND, PolicyWatch, warn_of_waivers
+from assay.policy_reload import REMIND, PolicyWatch, warn_of_waivers
 
 from tests.world.distributions import wheel
 from tests.world.index import Index
@@ -122,7 +122,7 @@ async def test_a_file_that_is_still_being_written_is_not_obeyed(
     reads = iter([OPEN + "\n", whole, whole, whole])
     async with Index() as index, running(index, tmp_path, policy=CLOSED) as proxy:
         watch = watched(proxy, policy)
-        monkeypatch.setattr("assay.reload.read_file", lambda _path: next(reads).encode())
+        monkeypatch.setattr("assay.policy_reload.read_file", lambda _path: next(reads).encode())
         assert not await watch.look()
         assert proxy.assembly.gate.policy == load_policy(CLOSED, "closed")
         assert await watch.look()

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import RawTestServer
-from assay.attestation import apart
-from assay.attestation.renewer import RenewerApart, renewers_apart
-from assay.attestation.roots import TrustRoot
+from assay.attestation.pool import processes
+from assay.attestation.renewal.tuf_client import RenewerApart, renewers_apart
+from assay.attestation.trust_roots import TrustRoot
 
 from tests.world.sigstore import PrivateSigstore
 from tests.world.sigstore_tuf import TufRepository
@@ -86,7 +86,7 @@ async def test_a_stored_root_that_was_edited_is_not_taken(
 async def test_a_process_that_gives_no_answer_is_a_failure_and_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, boot: str
 ) -> None:
-    monkeypatch.setattr(apart, "_BOOT", boot)
+    monkeypatch.setattr(processes, "_BOOT", boot)
     renewer = RenewerApart(name="sigstore", directory=tmp_path, url="http://127.0.0.1:9")
     assert await renewer.refresh(TrustRoot(name="sigstore", content=b"{}")) is None
     assert await renewer.last_good() is None
@@ -97,7 +97,7 @@ async def test_where_nothing_was_renewed_no_process_is_started(tmp_path: Path, m
     async def refused(_module: str) -> None:
         raise AssertionError("a process for nothing")
 
-    monkeypatch.setattr(apart, "started", refused)
+    monkeypatch.setattr(processes, "started", refused)
     (renewer,) = renewers_apart(["sigstore", "default"], tmp_path)
     assert (renewer.name, renewer.directory) == ("sigstore", tmp_path / "trust" / "sigstore")
     assert await renewer.last_good() is None

@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from assay.attestation import apart, boot
-from assay.attestation.workers import Verifier
+from assay.attestation.pool import fork_server, processes
+from assay.attestation.pool.pool import Verifier
 from assay.errors import VerificationUnavailableError
 
 from tests.world.sigstore import PrivateSigstore
@@ -23,7 +23,9 @@ _PRIVATE = 12_000
 """kB that an idle worker has for itself; some 33,000 when it shares nothing."""
 _MANY = 200
 """Documents: some for each of three workers, who take up to sixty ahead."""
-_NO_FORK = f"import os\ndef refused():\n    raise OSError(11, 'no more processes')\nos.fork = refused\n{apart._BOOT}"
+_NO_FORK = (
+    f"import os\ndef refused():\n    raise OSError(11, 'no more processes')\nos.fork = refused\n{processes._BOOT}"
+)
 
 
 @pytest.fixture
@@ -112,7 +114,7 @@ async def test_closing_before_they_are_there_ends_them_too(sigstore: PrivateSigs
 async def test_who_has_no_siblings_is_given_others(
     sigstore: PrivateSigstore, monkeypatch: pytest.MonkeyPatch, boot: str
 ) -> None:
-    monkeypatch.setattr(apart, "_BOOT", boot)
+    monkeypatch.setattr(processes, "_BOOT", boot)
     verifier = Verifier(roots_of(sigstore), settings(3))
     await verifier.start()
     monkeypatch.undo()
@@ -137,11 +139,11 @@ def test_descriptors_of_processes_may_be_missing_or_forbidden(
     def forbidden(*_: object) -> int:
         raise PermissionError(1, "Operation not permitted")
 
-    assert boot.has_descriptors()
+    assert fork_server.has_descriptors()
     monkeypatch.setattr(os, "pidfd_open", forbidden)
     if missing:
         monkeypatch.delattr(os, "pidfd_open")
-    assert not boot.has_descriptors()
+    assert not fork_server.has_descriptors()
 
 
 @pytest.mark.parametrize("missing", [True, False], ids=["not on this system", "forbidden"])
@@ -149,8 +151,10 @@ async def test_without_descriptors_of_processes_each_is_by_itself(
     sigstore: PrivateSigstore, monkeypatch: pytest.MonkeyPatch, *, missing: bool
 ) -> None:
     there = "def refused(*_):\n    raise OSError(38, 'no such call')\nos.pidfd_open = refused\n"
-    monkeypatch.setattr(apart, "_BOOT", f"import os\n{'del os.pidfd_open' if missing else there}\n{apart._BOOT}")
-    monkeypatch.setattr(boot, "has_descriptors", lambda: False)
+    monkeypatch.setattr(
+        processes, "_BOOT", f"import os\n{'del os.pidfd_open' if missing else there}\n{processes._BOOT}"
+    )
+    monkeypatch.setattr(fork_server, "has_descriptors", lambda: False)
     async with verifying(sigstore, 2) as verifier:
-        assert all(isinstance(worker.running, apart.Alone) for worker in verifier._workers)
+        assert all(isinstance(worker.running, processes.Alone) for worker in verifier._workers)
         check(await verifier.verify(jobs(sigstore, 44)), 44)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from assay.reload import PolicyWatch
+from assay.policy_reload import PolicyWatch
 
 from tests.world.distributions import Built, sdist, wheel
 from tests.world.index import ABSENT, Index, Listed

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from assay.attestation.refresh import Refresher, RefreshError
-from assay.attestation.roots import TrustRoot
-from assay.attestation.settings import TrustSettings
+from assay.attestation.config import TrustSettings
+from assay.attestation.renewal.tuf import Refresher, RefreshError
+from assay.attestation.trust_roots import TrustRoot
 from assay.gate.renewal import renew_for_ever
 
 from tests.world.distributions import wheel

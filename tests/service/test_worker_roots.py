@@ -7,10 +7,10 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from assay.attestation import wire, worker
-from assay.attestation.keys import load_keys
-from assay.attestation.roots import TrustRoot, TrustRoots
-from assay.attestation.workers import Job, Verifier
+from assay.attestation.pool import protocol, worker
+from assay.attestation.pool.pool import Job, Verifier
+from assay.attestation.trust_roots import TrustRoot, TrustRoots
+from assay.attestation.verification.keys import load_keys
 from assay.errors import VerificationUnavailableError
 from assay.evidence import Attested, Unverifiable
 
@@ -74,7 +74,7 @@ async def test_a_root_that_cannot_be_used_is_said_of_a_document_and_kills_no_wor
 def test_roots_are_loaded_before_there_is_a_document(sigstore: PrivateSigstore, tmp_path: Path) -> None:
     load_keys.cache_clear()
     orders, answers = tmp_path / "orders", BytesIO()
-    orders.write_bytes(wire.frame(wire.encode_roots(roots_of(sigstore))))
+    orders.write_bytes(protocol.frame(protocol.encode_roots(roots_of(sigstore))))
     with orders.open("rb") as given:
         worker.serve(given, answers)
     assert load_keys.cache_info().currsize == 1

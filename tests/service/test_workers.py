@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from assay.attestation import apart
-from assay.attestation.workers import Verifier, default_workers
+from assay.attestation.pool import processes
+from assay.attestation.pool.pool import Verifier, default_workers
 from assay.errors import VerificationUnavailableError
 from assay.evidence import Forged
 
@@ -72,7 +72,7 @@ async def test_workers_killed_between_batches_are_replaced(sigstore: PrivateSigs
 async def test_documents_that_kill_every_worker_are_our_failure_and_nothing_hangs(
     sigstore: PrivateSigstore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(apart, "_BOOT", "raise SystemExit(3)")
+    monkeypatch.setattr(processes, "_BOOT", "raise SystemExit(3)")
     verifier = Verifier(roots_of(sigstore), settings(1))
     await verifier.start()
     with pytest.raises(VerificationUnavailableError, match="died"):
@@ -85,7 +85,7 @@ async def test_documents_that_kill_every_worker_are_our_failure_and_nothing_hang
 _DEADLY = """
 import sys
 sys.path[:] = sys.argv[5:]
-from assay.attestation import worker
+from assay.attestation.pool import worker
 harmless = worker.answer
 def answer(jobs, roots):
     if any(job.filename.startswith("killer") for job in jobs):
@@ -99,7 +99,7 @@ worker.main()
 async def test_what_waits_in_a_worker_behind_what_kills_it_is_not_blamed(
     sigstore: PrivateSigstore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(apart, "_BOOT", _DEADLY)
+    monkeypatch.setattr(processes, "_BOOT", _DEADLY)
     verifier = Verifier(roots_of(sigstore), settings(1))
     await verifier.start()
     good = jobs(sigstore, 4)
@@ -217,8 +217,8 @@ async def test_a_worker_ignores_the_terminals_interrupt(one_worker: Verifier, si
 
 _OWNER = """
 import asyncio, sys
-from assay.attestation.settings import VerificationSettings
-from assay.attestation.workers import Verifier
+from assay.attestation.config import VerificationSettings
+from assay.attestation.pool.pool import Verifier
 from tests.service.test_workers import jobs, pids, roots_of
 from tests.world.sigstore import PrivateSigstore
 async def main():

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from assay.attestation.roots import TrustRoot
+from assay.attestation.trust_roots import TrustRoot
 from assay.simple.model import File, Sha256
 
 from tests.world.sigstore import GitHub, Hook, PrivateSigstore, Signer

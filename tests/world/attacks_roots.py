@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
-from assay.attestation.roots import TrustRoot
+from assay.attestation.trust_roots import TrustRoot
 
 from tests.world.attacks import UNVERIFIABLE, at, root_of, rooted
 from tests.world.sigstore import WHEN, GitLab, LogKey, PrivateSigstore

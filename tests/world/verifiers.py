@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 
-from assay.attestation.roots import TrustRoots
-from assay.attestation.settings import VerificationSettings
-from assay.attestation.wire import Finding
-from assay.attestation.workers import Job, Verifier
+from assay.attestation.config import VerificationSettings
+from assay.attestation.pool.pool import Job, Verifier
+from assay.attestation.pool.protocol import Finding
+from assay.attestation.trust_roots import TrustRoots
 from assay.evidence import Attested, Forged, Unattested, Unverifiable
 
 from tests.world.attacks import OTHER, SHA256, root_of

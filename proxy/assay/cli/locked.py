@@ -11,10 +11,10 @@ from assay.cli.aside import aside, judged_pages
 from assay.cli.findings import Finding, findings_of
 from assay.config import Configuration
 from assay.lockfiles import Lockfile, read_lockfile
+from assay.operator_files import read_text
 from assay.policy.model import Policy
 from assay.policy.proposal import Proven
 from assay.policy.verdict import Approved, Code
-from assay.reading import read_text
 from assay.simple.model import NormalizedName
 
 _LARGEST = 64 * 2**20

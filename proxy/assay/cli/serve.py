@@ -15,7 +15,7 @@ from assay import telemetry
 from assay.assembly import Assembly, assembled, read_policies, utc_now
 from assay.config import Configuration, load_configuration
 from assay.policy.model import Policy
-from assay.reload import following
+from assay.policy_reload import following
 from assay.telemetry.audit import recording
 from assay.telemetry.metrics import watching_loop
 from assay.telemetry.tracing import exporting

@@ -9,8 +9,8 @@ import os
 import sys
 
 from assay.assembly import read_trust, utc_now
-from assay.attestation.inspection import describe, refresh_all
-from assay.attestation.refresh import refreshers
+from assay.attestation.renewal.report import describe, refresh_all
+from assay.attestation.renewal.tuf import refreshers
 from assay.cli import GOOD, UNDECIDED
 from assay.cli.tables import table
 from assay.config import load_configuration

@@ -17,20 +17,20 @@ from pathlib import Path
 
 from assay.assembly import read_policy, read_trust
 from assay.attestation.codec import encode_evidence
-from assay.attestation.inspection import local_file
-from assay.attestation.verify import verify
+from assay.attestation.renewal.report import local_file
+from assay.attestation.verification.verify import verify
 from assay.cli import GOOD, WITHHELD
 from assay.cli.tables import printable
 from assay.config import load_configuration
 from assay.errors import ConfigurationError
 from assay.evidence import Attestation, Attested, Evidence, Forged, Unverifiable
 from assay.indexes import Indexes, hosts
+from assay.operator_files import read_file
 from assay.policy.judge import IndexFacts, decide_page
 from assay.policy.model import Policy
 from assay.policy.reasons import reasons_json
 from assay.policy.verdict import Approved, Withheld
 from assay.ports import History
-from assay.reading import read_file
 from assay.simple.filename import parse_filename, possible_projects
 from assay.simple.model import File, Project
 

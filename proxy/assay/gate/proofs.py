@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 
 from assay import telemetry
 from assay.attestation.codec import evidence_key
-from assay.attestation.workers import Job, Verifier
+from assay.attestation.pool.pool import Job, Verifier
 from assay.evidence import OMITTED, Attested, Evidence, Forged, Unattested, Unverifiable
 from assay.gate.collector import LATER, Collected, Collector, Question, address_of, all_of
 from assay.gate.documents import (

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from assay.attestation.codec import decode_evidence, evidence_key
-from assay.attestation.workers import Verifier
+from assay.attestation.pool.pool import Verifier
 from assay.evidence import Evidence, united
 from assay.gate.documents import FileKey, Pointer, Proof, key_of
 from assay.indexes import IndexSettings

@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
 from assay import telemetry
-from assay.attestation.renewer import Renewer
-from assay.attestation.settings import TrustSettings
-from assay.attestation.workers import Verifier
+from assay.attestation.config import TrustSettings
+from assay.attestation.pool.pool import Verifier
+from assay.attestation.renewal.tuf_client import Renewer
 
 
 async def renew_for_ever(

@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from assay.errors import ConfigurationError
-from assay.settings.places import KeyPath, Places
+from assay.settings.toml_positions import KeyPath, Places
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -27,10 +27,10 @@ from aiohttp import web
 
 from assay.config import AuthSettings, ServerSettings
 from assay.errors import ConfigurationError
+from assay.file_watch import FileWatch, obeying
+from assay.operator_files import read_text
 from assay.policy.reasons import printable
-from assay.reading import read_text
 from assay.web.answers import Problem, response_to
-from assay.web.files import FileWatch, obeying
 from assay.web.origin import is_trusted
 
 TOKEN_USER = "__token__"  # noqa: S105 - the user name that PyPI gives to tokens

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from assay.assembly import Assembly
-from assay.attestation.settings import TrustSettings
+from assay.attestation.config import TrustSettings
 from assay.errors import AssayError, VerificationUnavailableError
 from assay.telemetry.audit import Trail
 from assay.units import format_duration

@@ -18,12 +18,12 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from assay import telemetry
 from assay.config import ServerSettings
+from assay.file_watch import obeying
 from assay.policy.reasons import printable
 from assay.telemetry import metrics
 from assay.web.answers import RETRY_AFTER
 from assay.web.connection import AtOnce, Connection
 from assay.web.door import Door
-from assay.web.files import obeying
 from assay.web.handler import Handler
 from assay.web.health import Readiness
 from assay.web.origin import is_trusted

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from assay.config import TlsSettings
 from assay.errors import ConfigurationError
-from assay.reading import read_file
-from assay.web.files import FileWatch
+from assay.file_watch import FileWatch
+from assay.operator_files import read_file
 
 
 class Certificate:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from assay.attestation.verify import verify
+from assay.attestation.verification.verify import verify
 from assay.evidence import Attested, Forged, Unverifiable
 
 from tests.world.attacks import UNVERIFIABLE, Attack

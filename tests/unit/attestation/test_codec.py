@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from assay.attestation.codec import decode_evidence, encode_evidence, evidence_key
-from assay.attestation.verify import verify
+from assay.attestation.verification.verify import verify
 from assay.evidence import Evidence, Forged, Unattested, Unverifiable
 
 from tests.world.attacks import FILENAME, SHA256, listed, root_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from assay.attestation.verify import verify
+from assay.attestation.verification.verify import verify
 from assay.evidence import Attested, Forged, Unverifiable
 
 from tests.world.attacks import FILENAME, SHA256, Attack, listed, root_of

@@ -6,11 +6,11 @@ import hashlib
 from datetime import timedelta
 from pathlib import Path
 
-from assay.attestation.inspection import describe, local_file, refresh_all
-from assay.attestation.refresh import Refresher
-from assay.attestation.roots import BUNDLED_ON, load_roots
-from assay.attestation.settings import TrustSettings
-from assay.attestation.verify import verify
+from assay.attestation.config import TrustSettings
+from assay.attestation.renewal.report import describe, local_file, refresh_all
+from assay.attestation.renewal.tuf import Refresher
+from assay.attestation.trust_roots import BUNDLED_ON, load_roots
+from assay.attestation.verification.verify import verify
 from assay.errors import UpstreamUnavailableError
 from assay.evidence import Attested, Forged
 

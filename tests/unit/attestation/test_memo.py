@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from assay.attestation import reference
-from assay.attestation.keys import load_keys
-from assay.attestation.verify import verify
+from assay.attestation.verification import sigstore_private
+from assay.attestation.verification.keys import load_keys
+from assay.attestation.verification.verify import verify
 from assay.evidence import Attested, Evidence, Forged
 
 from tests.world.attacks import FILENAME, SHA256, listed, put, root_of
@@ -29,13 +29,13 @@ class Counting:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls = 0
-        real = reference.chain
+        real = sigstore_private.chain
 
         def chain(*arguments: object) -> object:
             self.calls += 1
             return real(*arguments)  # type: ignore[arg-type]  # passed on as it came
 
-        monkeypatch.setattr(reference, "chain", chain)
+        monkeypatch.setattr(sigstore_private, "chain", chain)
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_what_one_root_remembers_another_doesnt(sigstore: PrivateSigstore, count
 
 
 def test_the_memo_is_bounded(sigstore: PrivateSigstore, monkeypatch: pytest.MonkeyPatch, counting: Counting) -> None:
-    monkeypatch.setattr("assay.attestation.keys.REMEMBERED", 2)
+    monkeypatch.setattr("assay.attestation.verification.keys.REMEMBERED", 2)
     for second in (0, 1, 2, 0):
         raw = sigstore.provenance(FILENAME, SHA256, when=WHEN + timedelta(seconds=second))
         attested(verify(raw, listed(), [root_of(sigstore)]))

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from assay.attestation.refresh import Refresher, RefreshError, refreshers
-from assay.attestation.roots import TrustRoot
-from assay.attestation.verify import verify
+from assay.attestation.renewal.tuf import Refresher, RefreshError, refreshers
+from assay.attestation.trust_roots import TrustRoot
+from assay.attestation.verification.verify import verify
 from assay.evidence import Attested, Unverifiable
 
 from tests.world.attacks import FILENAME, SHA256, listed

@@ -11,10 +11,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from assay.attestation.keys import load_keys
-from assay.attestation.roots import BUNDLED_ON, TrustRoot, TrustRoots, bundled, load_roots, still_stands
-from assay.attestation.settings import TrustSettings, VerificationSettings
-from assay.attestation.verify import verify
+from assay.attestation.config import TrustSettings, VerificationSettings
+from assay.attestation.trust_roots import BUNDLED_ON, TrustRoot, TrustRoots, bundled, load_roots, still_stands
+from assay.attestation.verification.keys import load_keys
+from assay.attestation.verification.verify import verify
 from assay.errors import ConfigurationError
 from assay.evidence import Attested, Evidence, Forged, Unattested, Unverifiable
 from pydantic import ValidationError
@@ -263,10 +263,10 @@ import socket, sys
 from pathlib import Path
 def refuse(*_, **__): raise AssertionError("the network was asked")
 socket.socket.connect = socket.getaddrinfo = refuse
-from assay.attestation.roots import load_roots
-from assay.attestation.settings import TrustSettings
-from assay.attestation.inspection import describe
-from assay.attestation.verify import verify
+from assay.attestation.trust_roots import load_roots
+from assay.attestation.config import TrustSettings
+from assay.attestation.renewal.report import describe
+from assay.attestation.verification.verify import verify
 from assay.evidence import Attested
 from assay.simple.model import File
 from datetime import datetime, UTC

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from assay.attestation.tree import root_of
+from assay.attestation.verification.merkle import root_of
 from sigstore._internal.merkle import verify_merkle_inclusion
 from sigstore.errors import VerificationError
 

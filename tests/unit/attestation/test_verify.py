@@ -6,9 +6,9 @@ import json
 from dataclasses import replace
 
 import pytest
-from assay.attestation import reference
-from assay.attestation.roots import TrustRoot
-from assay.attestation.verify import verify
+from assay.attestation.trust_roots import TrustRoot
+from assay.attestation.verification import sigstore_private
+from assay.attestation.verification.verify import verify
 from assay.errors import ConfigurationError
 from assay.evidence import Attested, Claims, Evidence, Forged, PublisherKind, Unattested, Unverifiable
 
@@ -231,7 +231,7 @@ def test_an_exception_that_nobody_thought_of_is_forged(
 
     raw = sigstore.provenance(FILENAME, SHA256)
     attested(verify(raw, listed(), [root_of(sigstore)]))
-    monkeypatch.setattr(reference, "signed_by", burst)
+    monkeypatch.setattr(sigstore_private, "signed_by", burst)
     evidence = verify(raw, listed(), [root_of(sigstore)])
     assert isinstance(evidence, Forged)
     assert evidence.found == "ZeroDivisionError: nobody thought of it"
@@ -243,7 +243,7 @@ def test_an_exception_that_nobody_thought_of_is_forged_in_the_document_too(
     def burst(_: object) -> None:
         raise ZeroDivisionError("nobody thought of it")
 
-    monkeypatch.setattr("assay.attestation.verify.read_document", burst)
+    monkeypatch.setattr("assay.attestation.verification.verify.read_document", burst)
     evidence = verify(b"", listed(), [root_of(sigstore)])
     assert isinstance(evidence, Forged)
     assert evidence.found == "ZeroDivisionError: nobody thought of it"
@@ -259,7 +259,7 @@ def test_our_own_want_of_memory_is_no_evidence(sigstore: PrivateSigstore, monkey
     def burst(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(reference, "signed_by", burst)
+    monkeypatch.setattr(sigstore_private, "signed_by", burst)
     with pytest.raises(MemoryError):
         verify(sigstore.provenance(FILENAME, SHA256), listed(), [root_of(sigstore)])
 

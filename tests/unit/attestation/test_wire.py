@@ -6,10 +6,10 @@ import io
 from dataclasses import replace
 
 import pytest
-from assay.attestation import wire, worker
 from assay.attestation.codec import decode_evidence, encode_evidence
-from assay.attestation.roots import TrustRoots
-from assay.attestation.wire import Finding, Job
+from assay.attestation.pool import protocol, worker
+from assay.attestation.pool.protocol import Finding, Job
+from assay.attestation.trust_roots import TrustRoots
 from assay.evidence import Evidence, Unattested, Unverifiable
 
 from tests.world.attacks import FILENAME, SHA256, root_of
@@ -26,21 +26,21 @@ JOBS = [
 
 
 def test_roots_arrive_as_they_were_sent() -> None:
-    arrived = wire.decode_order(wire.encode_roots(ROOTS))
+    arrived = protocol.decode_order(protocol.encode_roots(ROOTS))
     assert isinstance(arrived, TrustRoots)
     assert (arrived.digest, arrived.further) == (ROOTS.digest, ROOTS.further)
     assert arrived.for_index() == ROOTS.for_index()
 
 
 def test_jobs_arrive_as_they_were_sent() -> None:
-    assert wire.decode_order(wire.encode_batch(JOBS)) == JOBS
+    assert protocol.decode_order(protocol.encode_batch(JOBS)) == JOBS
 
 
 def test_answers_arrive_as_they_were_sent() -> None:
     evidence: list[Evidence] = [Unattested(), Unverifiable(reason="\u2014")]
-    found = wire.decode_answer(wire.encode_answer(evidence), 2)
+    found = protocol.decode_answer(protocol.encode_answer(evidence), 2)
     assert found == [Finding(one, encode_evidence(one)) for one in evidence]
-    assert wire.decode_answer(wire.encode_failure("why"), 2) == "why"
+    assert protocol.decode_answer(protocol.encode_failure("why"), 2) == "why"
 
 
 @pytest.mark.parametrize(
@@ -57,30 +57,32 @@ def test_answers_arrive_as_they_were_sent() -> None:
         b"J" + encode_evidence(Unattested()),
         b"E" + encode_evidence(Unattested())[:-1],
         b"E" + encode_evidence(Unattested()) + b"\n",
-        wire.encode_answer([Unattested(), Unattested()]),
+        protocol.encode_answer([Unattested(), Unattested()]),
     ],
 )
 def test_an_answer_that_makes_no_sense_is_a_failure(raw: bytes) -> None:
-    assert isinstance(wire.decode_answer(raw, 1), str)
+    assert isinstance(protocol.decode_answer(raw, 1), str)
     record = encode_evidence(Unattested())
-    assert wire.decode_answer(wire.encode_answer([Unattested()]), 1) == [Finding(Unattested(), record)]
+    assert protocol.decode_answer(protocol.encode_answer([Unattested()]), 1) == [Finding(Unattested(), record)]
 
 
 def test_a_worker_serves_until_its_orders_end() -> None:
     jobs = [*JOBS, Job(filename=FILENAME, sha256=SHA256, provenance=document())]
-    orders = io.BytesIO(wire.frame(wire.encode_roots(ROOTS)) + wire.frame(wire.encode_batch(jobs)) + b"\x00\x00")
+    orders = io.BytesIO(
+        protocol.frame(protocol.encode_roots(ROOTS)) + protocol.frame(protocol.encode_batch(jobs)) + b"\x00\x00"
+    )
     answers = io.BytesIO()
     worker.serve(orders, answers)
     raw = answers.getvalue()
-    assert int.from_bytes(raw[: wire.LENGTH], "big") == len(raw) - wire.LENGTH
-    found = wire.decode_answer(raw[wire.LENGTH :], 3)
+    assert int.from_bytes(raw[: protocol.LENGTH], "big") == len(raw) - protocol.LENGTH
+    found = protocol.decode_answer(raw[protocol.LENGTH :], 3)
     assert isinstance(found, list)
     assert [type(one.evidence).__name__ for one in found] == ["Attested", "Forged", "Unattested"]
     assert all(decode_evidence(one.record) == one.evidence for one in found)
 
 
 def test_an_order_that_is_cut_or_too_long_ends_the_worker() -> None:
-    for orders in (b"\x00\x00\x00\x09{}", (wire.LARGEST + 1).to_bytes(4, "big") + b"{}"):
+    for orders in (b"\x00\x00\x00\x09{}", (protocol.LARGEST + 1).to_bytes(4, "big") + b"{}"):
         answers = io.BytesIO()
         worker.serve(io.BytesIO(orders), answers)
         assert answers.getvalue() == b""
@@ -94,4 +96,4 @@ def test_a_worker_without_memory_or_roots_answers_with_its_failure(monkeypatch: 
 
     monkeypatch.setattr(worker, "verify", burst)
     answer = worker.answer(JOBS, ROOTS)
-    assert wire.decode_answer(answer, 2) == "the worker has no memory left"
+    assert protocol.decode_answer(answer, 2) == "the worker has no memory left"

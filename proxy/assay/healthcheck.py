@@ -1,4 +1,4 @@
-"""Whether the proxy of this machine is ready, for the image's HEALTHCHECK: ``python -P -m assay.probe``.
+"""Whether the proxy of this machine is ready, for the image's HEALTHCHECK: ``python -P -m assay.healthcheck``.
 
 Owns the question as whoever shares the proxy's environment must ask it: on the port, and by http or https, that the
 configuration says. Exit status 0 when ``/readyz`` answers 200, else 1.

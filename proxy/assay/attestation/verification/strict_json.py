@@ -13,7 +13,7 @@ from binascii import a2b_base64
 from codecs import BOM_UTF8
 from typing import Any, Final, NoReturn
 
-from assay.attestation.refusal import Broken
+from assay.attestation.verification.errors import Broken
 
 DOCUMENT_BYTES: Final = 1 << 20
 BUNDLES: Final = 16

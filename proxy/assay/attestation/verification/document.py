@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from assay.attestation import limits
-from assay.attestation.limits import binary, member
-from assay.attestation.refusal import Broken, Unknown
+from assay.attestation.verification import strict_json
+from assay.attestation.verification.errors import Broken, Unknown
+from assay.attestation.verification.strict_json import binary, member
 from assay.evidence import PublisherKind
 
 _WHAT: Final = "document"
@@ -71,17 +71,17 @@ def read_document(raw: bytes) -> tuple[Bundle, ...]:
         Broken: it is none, or larger than any honest one.
         Unknown: a version of the format other than 1.
     """
-    if len(raw) > limits.DOCUMENT_BYTES:
-        raise Broken(_WHAT, f"at most {limits.DOCUMENT_BYTES} bytes", f"{len(raw)} bytes")
-    document = limits.parse_json(raw, _WHAT)
+    if len(raw) > strict_json.DOCUMENT_BYTES:
+        raise Broken(_WHAT, f"at most {strict_json.DOCUMENT_BYTES} bytes", f"{len(raw)} bytes")
+    document = strict_json.parse_json(raw, _WHAT)
     _version(document, "provenance")
     listed: list[Any] = member(document, "attestation_bundles", list, _WHAT)
-    if len(listed) > limits.BUNDLES:
-        raise Broken(_WHAT, f"at most {limits.BUNDLES} bundles", f"{len(listed)} bundles")
+    if len(listed) > strict_json.BUNDLES:
+        raise Broken(_WHAT, f"at most {strict_json.BUNDLES} bundles", f"{len(listed)} bundles")
     bundles = tuple(_bundle(one) for one in listed)
     total = sum(len(bundle.attestations) for bundle in bundles)
-    if total > limits.ATTESTATIONS:
-        raise Broken(_WHAT, f"at most {limits.ATTESTATIONS} attestations", f"{total} attestations")
+    if total > strict_json.ATTESTATIONS:
+        raise Broken(_WHAT, f"at most {strict_json.ATTESTATIONS} attestations", f"{total} attestations")
     return bundles
 
 
@@ -133,8 +133,8 @@ def read_attestation(listed: object) -> SignedStatement:
     if not isinstance(entries[0], dict):
         raise Broken("log entry", "an object", type(entries[0]).__name__)
     return SignedStatement(
-        certificate=binary(material, "certificate", limits.CERTIFICATE_BYTES, "certificate", wrapped=True),
+        certificate=binary(material, "certificate", strict_json.CERTIFICATE_BYTES, "certificate", wrapped=True),
         entry=entries[0],
-        statement=binary(envelope, "statement", limits.STATEMENT_BYTES, "statement", wrapped=True),
-        signature=binary(envelope, "signature", limits.SIGNATURE_BYTES, "signature", wrapped=True),
+        statement=binary(envelope, "statement", strict_json.STATEMENT_BYTES, "statement", wrapped=True),
+        signature=binary(envelope, "signature", strict_json.SIGNATURE_BYTES, "signature", wrapped=True),
     )

@@ -16,7 +16,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
-from assay.attestation.settings import BUNDLED, DEFAULT_NAME, TrustSettings
+from assay.attestation.config import BUNDLED, DEFAULT_NAME, TrustSettings
 from assay.errors import ConfigurationError
 from assay.evidence import Attested, Evidence, Unattested
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, Protocol
 
-from assay.attestation import boot
+from assay.attestation.pool import fork_server
 
 _PIPE: Final = 2**20
 """Bytes: what Linux lets anybody have (`/proc/sys/fs/pipe-max-size`)."""
@@ -28,8 +28,8 @@ if without:
     import warnings
     sys.modules.update(dict.fromkeys(without.split(",")))
     warnings.filterwarnings("ignore", "Unable to find acceptable character detection")
-from assay.attestation import boot
-boot.run(int(owner), module, [tuple(map(int, pair.split(":"))) for pair in pairs.split()])
+from assay.attestation.pool import fork_server
+fork_server.run(int(owner), module, [tuple(map(int, pair.split(":"))) for pair in pairs.split()])
 """
 
 
@@ -112,7 +112,7 @@ class Sibling:
 
     async def _birth(self) -> int:
         try:
-            pid = int.from_bytes(await self.stdout.readexactly(boot.PID_BYTES), "big")
+            pid = int.from_bytes(await self.stdout.readexactly(fork_server.PID_BYTES), "big")
             self._descriptor = os.pidfd_open(pid)
         except (EOFError, OSError):  # it ended at once
             return 0
@@ -187,7 +187,7 @@ async def siblings(module: str, without: Sequence[str], count: int) -> list[Apar
     Raises:
         OSError: none can be started.
     """
-    if count < 2 or not boot.has_descriptors():  # noqa: PLR2004 - one has no siblings
+    if count < 2 or not fork_server.has_descriptors():  # noqa: PLR2004 - one has no siblings
         return [Alone(await started(module, without)) for _ in range(count)]
     ours: list[tuple[int, int]] = []
     theirs: list[tuple[int, int]] = []
@@ -198,10 +198,10 @@ async def siblings(module: str, without: Sequence[str], count: int) -> list[Apar
             theirs.append((read, write))
         first = Alone(await started(module, without, theirs))
     except BaseException:
-        boot.close(ours)
+        fork_server.close(ours)
         raise
     finally:
-        boot.close(theirs)
+        fork_server.close(theirs)
     return [first, *[await Sibling.over(to, back) for to, back in ours]]
 
 

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import BinaryIO
 
-from assay.attestation.keys import load_keys
-from assay.attestation.roots import TrustRoots
-from assay.attestation.verify import verify
-from assay.attestation.wire import LARGEST, LENGTH, Job, decode_order, encode_answer, encode_failure, frame
+from assay.attestation.pool.protocol import LARGEST, LENGTH, Job, decode_order, encode_answer, encode_failure, frame
+from assay.attestation.trust_roots import TrustRoots
+from assay.attestation.verification.keys import load_keys
+from assay.attestation.verification.verify import verify
 from assay.errors import ConfigurationError
 from assay.evidence import Evidence
 from assay.simple.model import File, Sha256

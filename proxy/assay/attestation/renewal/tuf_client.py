@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from assay import telemetry
-from assay.attestation import apart
-from assay.attestation.roots import ROOT_BYTES, TrustRoot
+from assay.attestation.pool import processes
+from assay.attestation.trust_roots import ROOT_BYTES, TrustRoot
 
 REPOSITORIES: Final = {
     "sigstore": "https://tuf-repo-cdn.sigstore.dev",
@@ -90,7 +90,7 @@ class RenewerApart:
         if self.anchor is not None:
             question["anchor"] = base64.b64encode(self.anchor).decode("ascii")
         try:
-            process = await apart.started("assay.attestation.refreshing")
+            process = await processes.started("assay.attestation.renewal.tuf_process")
         except OSError as error:
             return {"error": f"no process can be started for it: {error.strerror or error}"}
         try:

@@ -16,11 +16,11 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
 
-from assay.attestation import limits
-from assay.attestation.document import SignedStatement
-from assay.attestation.limits import binary, member, number
-from assay.attestation.refusal import Broken, Unknown
-from assay.attestation.tree import Checkpoint, read_checkpoint, root_of
+from assay.attestation.verification import strict_json
+from assay.attestation.verification.document import SignedStatement
+from assay.attestation.verification.errors import Broken, Unknown
+from assay.attestation.verification.merkle import Checkpoint, read_checkpoint, root_of
+from assay.attestation.verification.strict_json import binary, member, number
 
 _WHAT: Final = "log entry"
 _HASH_BYTES: Final = 32
@@ -52,16 +52,16 @@ def read_entry(raw: dict[str, Any]) -> LogEntry:
         Broken: malformed, or its parts contradict each other.
         Unknown: of a kind or version that this verifier doesn't know (Rekor v2).
     """
-    canonical = binary(raw, "canonicalizedBody", limits.BODY_BYTES, _WHAT)
-    body = limits.parse_json(canonical, "log entry body")
+    canonical = binary(raw, "canonicalizedBody", strict_json.BODY_BYTES, _WHAT)
+    body = strict_json.parse_json(canonical, "log entry body")
     _check_kind(member(raw, "kindVersion", dict, _WHAT), body)
     seconds = number(raw, "integratedTime", "log time")
-    if not 0 < seconds <= limits.LATEST_TIME:
+    if not 0 < seconds <= strict_json.LATEST_TIME:
         raise Broken("log time", "a time between 1970 and 9999", str(seconds))
     if raw.get("inclusionPromise") is None:
         raise Broken("inclusion promise", "a signed entry timestamp (SET), as Rekor v1 gives", None)
     promise: dict[str, Any] = member(raw, "inclusionPromise", dict, "inclusion promise")
-    log_id = binary(member(raw, "logId", dict, _WHAT), "keyId", limits.SIGNATURE_BYTES, "log id")
+    log_id = binary(member(raw, "logId", dict, _WHAT), "keyId", strict_json.SIGNATURE_BYTES, "log id")
     log_index = number(raw, "logIndex", "log index")
     if unknown := raw.keys() - _KEYS:
         raise Broken(_WHAT, "nothing else in it", ", ".join(sorted(unknown)))
@@ -70,7 +70,7 @@ def read_entry(raw: dict[str, Any]) -> LogEntry:
         log_index=log_index,
         integrated_time=datetime.fromtimestamp(seconds, UTC),
         body=body,
-        promise=binary(promise, "signedEntryTimestamp", limits.SIGNATURE_BYTES, "inclusion promise"),
+        promise=binary(promise, "signedEntryTimestamp", strict_json.SIGNATURE_BYTES, "inclusion promise"),
         promised=_promised(canonical, seconds, log_id, log_index),
         checkpoint=_check_proof(member(raw, "inclusionProof", dict, "inclusion proof"), canonical, log_index),
     )
@@ -106,8 +106,8 @@ def _check_proof(proof: dict[str, Any], canonical: bytes, log_index: int) -> Che
         # A shard's tree counts from nought, the log from the first shard's beginning.
         raise Broken("log index", f"at least the proof's index {index}", str(log_index))
     listed: list[Any] = member(proof, "hashes", list, "inclusion proof")
-    if len(listed) > limits.PROOF_HASHES:
-        raise Broken("inclusion proof", f"at most {limits.PROOF_HASHES} hashes", f"{len(listed)} hashes")
+    if len(listed) > strict_json.PROOF_HASHES:
+        raise Broken("inclusion proof", f"at most {strict_json.PROOF_HASHES} hashes", f"{len(listed)} hashes")
     path = [_check_hash({"hashes": one}, "hashes") for one in listed]
     root = _check_hash(proof, "rootHash")
     envelope: str = member(member(proof, "checkpoint", dict, "checkpoint"), "envelope", str, "checkpoint")

@@ -28,9 +28,9 @@ from tuf.ngclient.config import UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater
 
-from assay.attestation.keys import load_keys
-from assay.attestation.renewer import REPOSITORIES
-from assay.attestation.roots import TrustRoot, bundled, check_content
+from assay.attestation.renewal.tuf_client import REPOSITORIES
+from assay.attestation.trust_roots import TrustRoot, bundled, check_content
+from assay.attestation.verification.keys import load_keys
 from assay.errors import AssayError, ConfigurationError, NotFoundError
 
 _TARGET: Final = "trusted_root.json"

@@ -1,7 +1,7 @@
 """Small files that change while the proxy runs: certificates, password lists. A new one that is bad changes nothing.
 
-Owns the watch: their bytes are compared each second, off the loop and by name, as `assay.reload` does it for the policy
-and for the same reason (Kubernetes swaps a symbolic link).
+Owns the watch: their bytes are compared each second, off the loop and by name, as `assay.policy_reload` does it for
+the policy and for the same reason (Kubernetes swaps a symbolic link).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from assay import telemetry
 from assay.errors import ConfigurationError
-from assay.reading import read_file
+from assay.operator_files import read_file
 
 EVERY = 1.0
 """Seconds between two looks."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from assay.attestation.codec import decode_evidence, encode_evidence
-from assay.attestation.roots import TrustRoot, TrustRoots
+from assay.attestation.trust_roots import TrustRoot, TrustRoots
 from assay.evidence import Evidence
 
 LENGTH: Final = 4

@@ -33,21 +33,22 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
-from assay.attestation import identity, reference
-from assay.attestation.certificate import SigningCertificate
-from assay.attestation.certificate import load as load_certificate
-from assay.attestation.document import (
+from assay.attestation.trust_roots import TrustRoot
+from assay.attestation.verification import sigstore_private
+from assay.attestation.verification.certificate import SigningCertificate
+from assay.attestation.verification.certificate import load as load_certificate
+from assay.attestation.verification.claims import compare, read_claims
+from assay.attestation.verification.document import (
     PublisherBlock,
     SignedStatement,
     UnknownPublisher,
     read_attestation,
     read_document,
 )
-from assay.attestation.entry import LogEntry, check_body, read_entry
-from assay.attestation.keys import load_keys
-from assay.attestation.refusal import Broken, Unknown, shown
-from assay.attestation.roots import TrustRoot
-from assay.attestation.statement import Statement, check_predicate, check_subject, read_statement
+from assay.attestation.verification.errors import Broken, Unknown, shown
+from assay.attestation.verification.keys import load_keys
+from assay.attestation.verification.log_entry import LogEntry, check_body, read_entry
+from assay.attestation.verification.statement import Statement, check_predicate, check_subject, read_statement
 from assay.errors import ConfigurationError
 from assay.evidence import Attestation, Attested, Claims, Evidence, Forged, Slsa, Unattested, Unverifiable
 from assay.simple.model import File
@@ -163,7 +164,7 @@ def _check_consistency(signed: SignedStatement, publisher: PublisherBlock | None
     signer = _signer(signed.certificate)
     certificate, claims = signer.certificate, signer.claims
     if publisher is not None and not isinstance(publisher, UnknownPublisher):
-        identity.compare(publisher, claims)
+        compare(publisher, claims)
     # (7): Verify the envelope's signature against the signing certificate's public key.
     _check_signature(certificate, signed)
     # (9): The statement is about this file. Parsed only after its signature is known to be good.
@@ -205,7 +206,7 @@ def _signer(der: bytes) -> _Signer:
         Unknown: of a name that cannot be compared.
     """
     certificate = load_certificate(der)
-    claims = identity.read_claims(certificate)
+    claims = read_claims(certificate)
     return _Signer(certificate=certificate, claims=claims, fingerprint=hashlib.sha256(der).hexdigest())
 
 
@@ -262,11 +263,11 @@ def _vouch(consistent: _Consistent, root: TrustRoot) -> tuple[str, ...]:
     log.check(entry.integrated_time, "log key")
     # (4), second half: the log signed the checkpoint.
     signature = entry.checkpoint.signature_by(entry.log_id)
-    if signature is None or not reference.signed_by(log.keyring, entry.log_id, signature, entry.checkpoint.note):
+    if signature is None or not sigstore_private.signed_by(log.keyring, entry.log_id, signature, entry.checkpoint.note):
         found = "no signature of it" if signature is None else "a signature by another key, or of another text"
         raise Broken("checkpoint", f"a checkpoint signed by {log.name}", found)
     # (5): Verify the inclusion promise for the log entry.
-    if not reference.signed_by(log.keyring, entry.log_id, entry.promise, entry.promised):
+    if not sigstore_private.signed_by(log.keyring, entry.log_id, entry.promise, entry.promised):
         found = "a signature by another key, or of another entry, index or time"
         raise Broken("inclusion promise", f"a signed entry timestamp by {log.name}", found)
     return (*vouched.material, log.fingerprint)

@@ -17,7 +17,7 @@ from cryptography.x509 import Certificate, GeneralName
 from cryptography.x509.certificate_transparency import SignedCertificateTimestamp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from assay.attestation.refusal import Broken, Unknown
+from assay.attestation.verification.errors import Broken, Unknown
 
 _E = TypeVar("_E", bound=x509.ExtensionType)
 _FULCIO: Final = "1.3.6.1.4.1.57264.1."

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from packaging.utils import parse_sdist_filename, parse_wheel_filename
 
-from assay.attestation import limits
-from assay.attestation.limits import member
-from assay.attestation.refusal import Broken, Unknown
+from assay.attestation.verification import strict_json
+from assay.attestation.verification.errors import Broken, Unknown
+from assay.attestation.verification.strict_json import member
 from assay.evidence import PUBLISH, SLSA, Claims, Slsa
 from assay.simple.model import File
 
@@ -46,7 +46,7 @@ def read_statement(raw: bytes) -> Statement:
     Raises:
         Broken: no in-toto v1 statement about exactly one subject with a SHA-256.
     """
-    content = limits.parse_json(raw, "statement")
+    content = strict_json.parse_json(raw, "statement")
     kind = member(content, "_type", str, "statement")
     if kind != _STATEMENT:
         raise Broken("statement", f"_type {_STATEMENT}", kind)

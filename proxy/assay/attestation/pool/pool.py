@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from assay import telemetry
-from assay.attestation import apart, wire
-from assay.attestation.roots import TrustRoot, TrustRoots, still_stands
-from assay.attestation.settings import VerificationSettings
-from assay.attestation.wire import Finding, Job
+from assay.attestation.config import VerificationSettings
+from assay.attestation.pool import processes, protocol
+from assay.attestation.pool.protocol import Finding, Job
+from assay.attestation.trust_roots import TrustRoot, TrustRoots, still_stands
 from assay.errors import VerificationUnavailableError
 from assay.evidence import Evidence
 
@@ -40,7 +40,7 @@ _MOST_WORKERS: Final = 4
 _CLOSING_SECONDS: Final = 2.0
 _RESTART_SECONDS: Final = 0.5
 """Before a worker that died at once is started again: a broken installation must not spin."""
-_MODULE: Final = "assay.attestation.worker"
+_MODULE: Final = "assay.attestation.pool.worker"
 _NEEDLESS: Final = ("chardet", "charset_normalizer", "backports.zstd", "compression.zstd")
 """For answers to HTTP requests, which a worker never makes: 3.6 MB in each."""
 _CLOSING: Final = "the verifier is closing"
@@ -58,16 +58,16 @@ class _Batch:
 class _Worker:
     """One process, started again whenever it is found dead."""
 
-    running: apart.Apart | None = None
+    running: processes.Apart | None = None
     roots: TrustRoots | None = field(default=None)
     """Those it was last given."""
 
-    async def ready(self) -> apart.Apart:
+    async def ready(self) -> processes.Apart:
         if self.running is not None and self.running.is_gone:
             await self.end()
         if self.running is None:
             self.roots = None
-            (self.running,) = await apart.siblings(_MODULE, _NEEDLESS, 1)
+            (self.running,) = await processes.siblings(_MODULE, _NEEDLESS, 1)
         return self.running
 
     async def give(self, jobs: Sequence[Job], roots: TrustRoots) -> None:
@@ -77,12 +77,12 @@ class _Worker:
         """
         running = await self.ready()
         self.prepare(roots)
-        running.stdin.write(wire.frame(wire.encode_batch(jobs)))
+        running.stdin.write(protocol.frame(protocol.encode_batch(jobs)))
 
     def prepare(self, roots: TrustRoots) -> None:
         """Let it load these roots, if it lives and was given others or none; whether it dies is found out later."""
         if self.running is not None and self.roots is not roots:
-            self.running.stdin.write(wire.frame(wire.encode_roots(roots)))
+            self.running.stdin.write(protocol.frame(protocol.encode_roots(roots)))
             self.roots = roots
 
     async def answer(self) -> bytes:
@@ -90,8 +90,8 @@ class _Worker:
         if self.running is None:
             raise EOFError("a worker without a process")
         await self.running.pid()
-        length = int.from_bytes(await self.running.stdout.readexactly(wire.LENGTH), "big")
-        if length > wire.LARGEST:
+        length = int.from_bytes(await self.running.stdout.readexactly(protocol.LENGTH), "big")
+        if length > protocol.LARGEST:
             raise EOFError("a worker's answer is too long")
         return await self.running.stdout.readexactly(length)
 
@@ -169,8 +169,8 @@ class Verifier:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="verify")
             self._tasks = [asyncio.create_task(self._run_thread(), name="verify")]
             return
-        processes = await apart.siblings(_MODULE, _NEEDLESS, self._count)
-        for worker, process in zip(self._workers, processes, strict=True):
+        running = await processes.siblings(_MODULE, _NEEDLESS, self._count)
+        for worker, process in zip(self._workers, running, strict=True):
             worker.running = process
             self._tasks.append(asyncio.create_task(self._run_worker(worker), name="verify"))
 
@@ -236,7 +236,7 @@ class Verifier:
                     answer = await asyncio.wait_for(worker.answer(), self._timeout)
                 except TimeoutError:
                     await worker.end()
-                    answer = wire.encode_failure(f"verification took more than {self._timeout:g} seconds")
+                    answer = protocol.encode_failure(f"verification took more than {self._timeout:g} seconds")
                     _settle(given.popleft(), answer)
                 except (EOFError, OSError) as error:
                     # It works in order: the oldest batch is the one that it died over.
@@ -244,7 +244,7 @@ class Verifier:
                     telemetry.warning("verification-worker-died", error=repr(error), attempt=given[0].deaths)
                     await worker.end(_CLOSING_SECONDS)
                     if given[0].deaths == _TRIES:
-                        answer = wire.encode_failure("two verification workers died over the same documents")
+                        answer = protocol.encode_failure("two verification workers died over the same documents")
                         _settle(given.popleft(), answer)
                         await asyncio.sleep(_RESTART_SECONDS)
                 else:
@@ -275,14 +275,14 @@ class Verifier:
 
     async def _in_thread(self, jobs: Sequence[Job], roots: TrustRoots) -> bytes:
         def run() -> bytes:
-            from assay.attestation.worker import answer  # noqa: PLC0415 - imports sigstore, in the thread that needs it
+            from assay.attestation.pool.worker import answer  # noqa: PLC0415 - imports sigstore, in the thread that needs it
 
             return answer(jobs, roots)
 
         try:
             return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(self._thread, run), self._timeout)
         except TimeoutError:
-            return wire.encode_failure(f"verification took more than {self._timeout:g} seconds")
+            return protocol.encode_failure(f"verification took more than {self._timeout:g} seconds")
 
 
 def default_workers() -> int:
@@ -307,7 +307,7 @@ def _split(jobs: Sequence[Job], workers: int) -> list[list[Job]]:
 
 def _settle(batch: _Batch, answer: bytes) -> None:
     """What a worker said of a batch, for whoever waits for it."""
-    match wire.decode_answer(answer, len(batch.jobs)):
+    match protocol.decode_answer(answer, len(batch.jobs)):
         case str(reason):
             _fail(batch, reason)
         case findings:

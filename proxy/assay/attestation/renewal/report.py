@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from assay.attestation.keys import Keys, load_keys
-from assay.attestation.refresh import Refresher, RefreshError
-from assay.attestation.roots import TrustRoot, TrustRoots
-from assay.attestation.settings import TrustSettings
+from assay.attestation.config import TrustSettings
+from assay.attestation.renewal.tuf import Refresher, RefreshError
+from assay.attestation.trust_roots import TrustRoot, TrustRoots
+from assay.attestation.verification.keys import Keys, load_keys
 from assay.simple.model import File, Sha256
 
 _CHUNK = 1 << 20

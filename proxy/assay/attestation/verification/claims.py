@@ -13,9 +13,9 @@ from dataclasses import replace
 from typing import Final
 from urllib.parse import unquote
 
-from assay.attestation.certificate import NAMES, SigningCertificate
-from assay.attestation.document import Publisher
-from assay.attestation.refusal import Broken
+from assay.attestation.verification.certificate import NAMES, SigningCertificate
+from assay.attestation.verification.document import Publisher
+from assay.attestation.verification.errors import Broken
 from assay.evidence import Claims, PublisherKind
 
 GITHUB: Final = "https://token.actions.githubusercontent.com"

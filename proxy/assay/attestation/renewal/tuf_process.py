@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from assay.attestation.refresh import Refresher, RefreshError
-from assay.attestation.roots import TrustRoot
+from assay.attestation.renewal.tuf import Refresher, RefreshError
+from assay.attestation.trust_roots import TrustRoot
 
 
 def answer(question: dict[str, str]) -> dict[str, Any]:

@@ -20,10 +20,10 @@ from assay import telemetry
 from assay.assembly import View, utc_now
 from assay.errors import ConfigurationError
 from assay.gate import Gate
+from assay.operator_files import read_file, text_of
 from assay.policy.document import load_policy
 from assay.policy.expiry import expiring
 from assay.policy.model import Policy
-from assay.reading import read_file, text_of
 from assay.telemetry.metrics import POLICY_REFUSED, POLICY_SINCE
 from assay.views import DEFAULT
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
-from assay.attestation import limits
-from assay.attestation.refusal import Broken
+from assay.attestation.verification import strict_json
+from assay.attestation.verification.errors import Broken
 
 _SIGNATURES: Final = 16
 _SIGNATURE_LINE: Final = re.compile(r"\u2014 (\S{1,300}) ([A-Za-z0-9+/]+={0,2})")
@@ -67,8 +67,8 @@ def read_checkpoint(envelope: str) -> Checkpoint:
     Raises:
         Broken: it is none.
     """
-    if len(envelope) > limits.CHECKPOINT_CHARACTERS:
-        raise Broken("checkpoint", f"at most {limits.CHECKPOINT_CHARACTERS} characters", str(len(envelope)))
+    if len(envelope) > strict_json.CHECKPOINT_CHARACTERS:
+        raise Broken("checkpoint", f"at most {strict_json.CHECKPOINT_CHARACTERS} characters", str(len(envelope)))
     note, blank, signatures = envelope.partition("\n\n")
     lines = note.split("\n")
     if not blank or len(lines) < 3 or not lines[0]:  # noqa: PLR2004 - origin, size, root hash

@@ -24,10 +24,10 @@ from sigstore_models.common.v1 import TimeRange
 from sigstore_models.trustroot.v1 import TransparencyLogInstance
 from sigstore_models.trustroot.v1 import TrustedRoot as WireTrustedRoot
 
-from assay.attestation import reference
-from assay.attestation.certificate import SigningCertificate
-from assay.attestation.refusal import Broken, Unknown
-from assay.attestation.roots import entry_fingerprint
+from assay.attestation.trust_roots import entry_fingerprint
+from assay.attestation.verification import sigstore_private
+from assay.attestation.verification.certificate import SigningCertificate
+from assay.attestation.verification.errors import Broken, Unknown
 from assay.errors import ConfigurationError
 
 REMEMBERED: Final = 4096
@@ -39,7 +39,7 @@ class Log:
     """A transparency log's one key."""
 
     name: str
-    keyring: reference.Keyring
+    keyring: sigstore_private.Keyring
     start: datetime
     end: datetime | None
     fingerprint: str
@@ -80,7 +80,7 @@ class Keys:
     def __init__(self, content: bytes) -> None:
         root = WireTrustedRoot.from_json(content)
         listed = json.loads(content)
-        self._verifier: Verifier = reference.verifier(root)
+        self._verifier: Verifier = sigstore_private.verifier(root)
         self._authorities = [
             _Authority(
                 certificates=frozenset(one.raw_bytes for one in authority.cert_chain.certificates),
@@ -128,14 +128,14 @@ class Keys:
     def _vouch(self, certificate: SigningCertificate, time: datetime) -> Vouched:
         # (1): Verify that the signing certificate chains to the root of trust and is valid at the time of signing.
         try:
-            chain = reference.chain(self._verifier, certificate.x509, time)
+            chain = sigstore_private.chain(self._verifier, certificate.x509, time)
         except SigstoreError as error:
             raise Broken("certificate chain", "a chain to an authority of the trust root", error) from error
         authority = self._authority(chain, time)
         # (2): Verify the signing certificate's SCT.
         log = self._ct_log(certificate)
         try:
-            reference.timestamp(certificate.x509, chain, log.keyring)
+            sigstore_private.timestamp(certificate.x509, chain, log.keyring)
         except SigstoreError as error:
             raise Broken("certificate timestamp", f"an SCT signed by {log.name}", error) from error
         ends = [one.not_valid_after_utc for one in (certificate.x509, *chain)]
@@ -169,7 +169,7 @@ class Keys:
 def _by_id(logs_listed: list[TransparencyLogInstance], entries: list[object]) -> dict[bytes, Log]:
     logs: dict[bytes, Log] = {}
     for one, entry in zip(logs_listed, entries, strict=True):
-        keyring = reference.keyring(one.public_key)
+        keyring = sigstore_private.keyring(one.public_key)
         window: TimeRange | None = one.public_key.valid_for
         if keyring is not None:
             logs[one.log_id.key_id] = Log(

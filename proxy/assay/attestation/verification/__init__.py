@@ -1,0 +1,1 @@
+"""The verification of provenance documents: pure but for the cryptography, and total over any bytes."""
