@@ -11,6 +11,9 @@ import tracemalloc
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
 from assay.evidence import PUBLISH, Attestation, Attested, Claims, Evidence, PublisherKind, Unattested
 from assay.policy.document import BUILT_IN, load_policy
 from assay.policy.judge import IndexFacts, judge_page
@@ -18,8 +21,6 @@ from assay.policy.model import Policy
 from assay.policy.verdict import Verdict
 from assay.ports import History, Seen
 from assay.simple.model import Distribution, File, Kind, Project, Sha256
-from packaging.utils import canonicalize_name
-from packaging.version import Version
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 COUNTS = {400: 50, 4_000: 25, 40_000: 3}

@@ -25,14 +25,14 @@ from urllib.parse import quote
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from pypi_attestations import Distribution, Provenance
+
 from assay.attestation.config import VerificationSettings
 from assay.attestation.pool.pool import Job, Verifier
 from assay.attestation.trust_roots import TrustRoot, TrustRoots
 from assay.attestation.verification.keys import load_keys
 from assay.attestation.verification.verify import verify
 from assay.evidence import Attested
-from pypi_attestations import Distribution, Provenance
-
 from tests.world.attacks import SHA256, listed
 from tests.world.sigstore import WHEN, PrivateSigstore
 

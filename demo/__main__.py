@@ -14,7 +14,6 @@ from pathlib import Path
 
 from assay import telemetry
 from assay.errors import ConfigurationError
-
 from demo.running import Demo, demonstrated
 from demo.stories import STORIES
 

@@ -22,10 +22,10 @@ from string import Template
 from typing import Final
 
 import aiohttp
+
 from assay.assembly import read_policies
 from assay.cli.serve import serving
 from assay.config import load_configuration
-
 from demo.listings import PINNED, STOLEN, WAIVED, Company, fill_company, fill_public
 from tests.world.distributions import wheel
 from tests.world.index import Index, Listed

@@ -20,6 +20,11 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
+from packaging.specifiers import SpecifierSet
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
 from assay import indexes
 from assay.attestation.config import Issuer
 from assay.config import Configuration
@@ -27,10 +32,6 @@ from assay.policy import model as policy
 from assay.policy.publishers import Number, Uuid
 from assay.settings import Settings
 from assay.units import Duration, Size, format_duration, format_size
-from packaging.specifiers import SpecifierSet
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 HERE: Final = Path(__file__).parent
 _KINDS: Final = (

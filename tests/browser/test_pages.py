@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from assay.simple.model import NormalizedName
 
+from assay.simple.model import NormalizedName
 from tests.browser.chromium import PROGRAM, Chromium, browser
 from tests.browser.scene import scene
 from tests.world.proxy import Running

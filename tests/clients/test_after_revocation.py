@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from assay.policy.document import load_policy
 
+from assay.policy.document import load_policy
 from tests.world.distributions import wheel
 from tests.world.index import Index
 from tests.world.installers import Outcome, ran

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from assay.cli import run
 
+from assay.cli import run
 from tests.world.distributions import sdist, wheel
 from tests.world.index import Index
 from tests.world.installers import ran

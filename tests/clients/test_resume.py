@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
-from assay.simple.model import Sha256
 
+from assay.simple.model import Sha256
 from tests.world.distributions import wheel
 from tests.world.index import Index
 from tests.world.installers import pip

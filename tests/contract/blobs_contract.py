@@ -7,6 +7,7 @@ import os
 from hashlib import sha256
 
 import pytest
+
 from assay.errors import DigestMismatchError, StorageError
 from assay.ports import Blob, Blobs
 from assay.simple.model import Sha256

@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta, timezone
 from hashlib import sha256
 
 import pytest
+from packaging.utils import canonicalize_name
+
 from assay.evidence import Identity
 from assay.ports import Changes, Established, History, Ledger, Seen
 from assay.simple.model import Sha256
-from packaging.utils import canonicalize_name
 
 PROJECT = canonicalize_name("sampleproject")
 NOON = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)

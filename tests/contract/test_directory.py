@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
 from assay.ports import Blobs, Ledger, Records, Storage
 from assay.store.directory import Store
 from assay.store.settings import StorageSettings
-
 from tests.contract.blobs_contract import BlobsContract
 from tests.contract.ledger_contract import LedgerContract
 from tests.contract.records_contract import RecordsContract

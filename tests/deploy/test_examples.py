@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from assay.cli import _parser
 
+from assay.cli import _parser
 from tests.deploy.tools import EXAMPLES, ROOT, Document, documents_of, run
 from tests.world.distributions import wheel
 from tests.world.index import Index, Listed

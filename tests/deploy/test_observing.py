@@ -8,10 +8,10 @@ from itertools import combinations
 from typing import Any
 
 import pytest
+
 from assay.telemetry import metrics
 from assay.telemetry.requests import Requests
 from assay.web.routes import _LABELS
-
 from tests.deploy.tools import CHART, documents, documents_of, only, run
 
 pytestmark = pytest.mark.deploy

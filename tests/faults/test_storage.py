@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
 from assay.errors import DigestMismatchError, StorageError
 from assay.simple.model import Sha256
 from assay.store.blobs import DiskBlobs, DiskPartial
 from assay.store.shelf import Shelf
 from assay.store.spare import Spares
 from assay.store.sturdy import SturdyBlobs
-
 from tests.service.test_pages import settled
 from tests.world.distributions import wheel
 from tests.world.index import Index

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
+from hypothesis import strategies as st
+
 from assay.evidence import PUBLISH, SLSA, Attestation, Attested, Evidence, PublisherKind, Unattested, Unverifiable
 from assay.policy import document
 from assay.policy.judge import IndexFacts, changes_of, decide_page, judge_page
@@ -14,8 +16,6 @@ from assay.policy.model import Policy
 from assay.policy.verdict import Code, Verdict, Withheld
 from assay.ports import History, Seen
 from assay.simple.model import File, Kind, Project
-from hypothesis import strategies as st
-
 from tests.unit.policy.making import FORGED, INDEX, NOW, a_file, a_project, attestation, claims, days, digest
 
 RULE_KEYS = (

@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from assay.attestation.codec import decode_evidence, encode_evidence
 from assay.attestation.trust_roots import TrustRoot, bundled
 from assay.attestation.verification.verify import verify
@@ -30,9 +33,6 @@ from assay.evidence import (
     Unverifiable,
 )
 from assay.simple.model import File
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
 from tests.world.attacks import FILENAME, SHA256, listed, root_of
 from tests.world.mutations import damaged
 from tests.world.sigstore import SLSA, CircleCI, GitHub, GitLab, Google, PrivateSigstore, Signer, document, slsa

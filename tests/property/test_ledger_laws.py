@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from assay.evidence import Identity
 from assay.ports import Changes, Established, History, Seen
 from assay.store import ledger_text
 from assay.store.ledger_rows import merged
-from hypothesis import given
-from hypothesis import strategies as st
-
 from tests.contract.ledger_contract import PROJECT, digest
 
 DIGESTS = st.integers(0, 5).map(lambda number: digest(str(number)))

@@ -17,6 +17,11 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urljoin
 
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from packaging.utils import NormalizedName, is_normalized_name
+from yarl import URL
+
 from assay.errors import UpstreamNonsenseError
 from assay.policy.verdict import approve
 from assay.render import ApprovedPage, Links, render_project
@@ -25,11 +30,6 @@ from assay.simple.model import Project
 from assay.simple.negotiate import Format
 from assay.simple.parse import parse_project, possible_projects
 from assay.simple.root import RootParser
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-from packaging.utils import NormalizedName, is_normalized_name
-from yarl import URL
-
 from tests.property.fuzzing import examples
 
 FOO = NormalizedName("foo")

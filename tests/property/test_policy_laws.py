@@ -7,13 +7,13 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from assay.evidence import Attested, Evidence, Forged, Unattested
 from assay.policy.judge import decide_page, next_change
 from assay.policy.verdict import Approved, Code, Undecided, Withheld
 from assay.ports import History
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from tests.property.policy_worlds import (
     EVERYTHING,
     RULE_KEYS,

@@ -7,6 +7,10 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from packaging.version import Version
+
 from assay.evidence import PUBLISH, SLSA, Attested, Evidence, Unattested
 from assay.policy import compiled, judge
 from assay.policy.compiled import Terms
@@ -18,10 +22,6 @@ from assay.policy.release import hold_whole
 from assay.policy.verdict import Approved, Undecided, Verdict, Withheld
 from assay.ports import History, Seen
 from assay.simple.model import File, NormalizedName
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from packaging.version import Version
-
 from tests.property.policy_worlds import World, learned, load_policy, waiver, worlds
 from tests.unit.policy.making import FORGED, NOW, a_file, a_project, ago, attestation, claims, days, digest
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from assay.policy_reload import PolicyWatch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from assay.policy_reload import PolicyWatch
 from tests.world.distributions import wheel
 from tests.world.index import Index, Listed
 from tests.world.proxy import Running, running

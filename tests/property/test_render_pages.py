@@ -9,15 +9,15 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from packaging.utils import NormalizedName
+
 from assay.policy.verdict import Code, Reason, Withheld, approve
 from assay.render import ApprovedPage, Links, render_project
 from assay.simple.model import File, Project
 from assay.simple.negotiate import Format
 from assay.simple.parse import parse_project
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from packaging.utils import NormalizedName
-
 from tests.property.fuzzing import examples
 
 FOO = NormalizedName("foo")

@@ -7,14 +7,6 @@ from contextlib import suppress
 from html.parser import HTMLParser
 from typing import Any
 
-from assay.errors import UpstreamNonsenseError
-from assay.simple.filename import MOST_CANDIDATES, parse_filename, possible_projects
-from assay.simple.location import locate, location_of
-from assay.simple.markup import Scanner, Tag, attributes
-from assay.simple.model import Project
-from assay.simple.negotiate import Format, etag_matches, negotiate, negotiate_coding
-from assay.simple.parse import parse_project
-from assay.simple.root import RootParser
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from packaging.utils import (
@@ -27,6 +19,14 @@ from packaging.utils import (
     parse_wheel_filename,
 )
 
+from assay.errors import UpstreamNonsenseError
+from assay.simple.filename import MOST_CANDIDATES, parse_filename, possible_projects
+from assay.simple.location import locate, location_of
+from assay.simple.markup import Scanner, Tag, attributes
+from assay.simple.model import Project
+from assay.simple.negotiate import Format, etag_matches, negotiate, negotiate_coding
+from assay.simple.parse import parse_project
+from assay.simple.root import RootParser
 from tests.property.fuzzing import examples
 
 FOO = NormalizedName("foo")

@@ -12,14 +12,14 @@ from tempfile import mkdtemp
 from typing import Any, TypeVar
 
 import pytest
-from assay.errors import DigestMismatchError, StorageError
-from assay.simple.model import Sha256
-from assay.store.blobs import DiskBlob, DiskBlobs, DiskPartial
-from assay.store.records import DiskcacheRecords
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
+from assay.errors import DigestMismatchError, StorageError
+from assay.simple.model import Sha256
+from assay.store.blobs import DiskBlob, DiskBlobs, DiskPartial
+from assay.store.records import DiskcacheRecords
 from tests.contract.blobs_contract import digest, whole
 
 LIMIT = 4000

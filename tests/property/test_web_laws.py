@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from assay.web.ranges import Part, Unsatisfiable, Whole, WouldSplice, selected
-from assay.web.routes import DistributionFile, DistributionMetadata, Moved, ProjectPage, route_of
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from assay.web.ranges import Part, Unsatisfiable, Whole, WouldSplice, selected
+from assay.web.routes import DistributionFile, DistributionMetadata, Moved, ProjectPage, route_of
 from tests.property.fuzzing import examples
 
 EXAMPLES = examples(300)

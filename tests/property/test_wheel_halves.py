@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from unittest.mock import patch
 
-from assay.simple import filename as module
-from assay.simple.filename import ParsedFilename, parse_filename
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from packaging.utils import NormalizedName
+
+from assay.simple import filename as module
+from assay.simple.filename import ParsedFilename, parse_filename
 
 WIDGET = NormalizedName("widget")
 NAMES = st.sampled_from(["widget", "Widget", "wid.get", "wid_get", "other", "a__b", "_", ""])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from assay.attestation.pool.pool import Verifier
 
+from assay.attestation.pool.pool import Verifier
 from tests.world.sigstore import PrivateSigstore
 from tests.world.verifiers import verifying
 

@@ -10,11 +10,12 @@ from hashlib import sha256
 from pathlib import Path
 from random import Random
 
+from packaging.utils import canonicalize_name
+
 from assay.ports import Changes, Seen
 from assay.simple.model import Sha256
 from assay.store.directory import Store
 from assay.store.settings import StorageSettings
-from packaging.utils import canonicalize_name
 
 PROJECT = canonicalize_name("crash")
 

@@ -9,11 +9,11 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+
 from assay.cli import run
 from assay.config import ServerSettings
 from assay.errors import ConfigurationError
 from assay.web.access import Access, hashed
-
 from tests.world.distributions import wheel
 from tests.world.guarded import PASSWORD, TOKEN, basic, bearer, credentials, guarded
 from tests.world.index import Index

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+
 from assay.config import ServerSettings
 from assay.policy.document import load_policy
 from assay.telemetry import metrics
@@ -21,7 +22,6 @@ from assay.web.answer import Answer
 from assay.web.connection import Connection
 from assay.web.handler import Handler
 from assay.web.view import ViewAnswers
-
 from tests.world.distributions import wheel
 from tests.world.index import Index
 from tests.world.proxy import JSON, Running, running

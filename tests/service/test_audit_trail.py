@@ -11,10 +11,10 @@ from typing import Any
 
 import aiohttp
 import pytest
+
 from assay.cli import run
 from assay.config import Configuration
 from assay.telemetry.chain import check, read_trail
-
 from tests.world.distributions import wheel
 from tests.world.index import Index
 from tests.world.proxy import Running, configured, running

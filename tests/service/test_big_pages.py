@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+
 from assay.gate import collector
 from assay.gate.budget import Budget
 from assay.telemetry.metrics import EVIDENCE
-
 from tests.service.test_pages import settled
 from tests.world.connection import Answer
 from tests.world.distributions import Built, raw, wheel

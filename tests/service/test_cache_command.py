@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from assay.cli import run
 
+from assay.cli import run
 from tests.service.test_commands import written
 from tests.world.alone import in_thread
 from tests.world.distributions import Built, wheel

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from assay.cli import run
 
+from assay.cli import run
 from tests.world.alone import in_thread
 from tests.world.distributions import wheel
 from tests.world.index import Index

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from prometheus_client import CollectorRegistry
+
 from assay.config import ServerSettings
 from assay.telemetry import metrics
 from assay.web import door, room, send, server
 from assay.web.connection import Connection
-from prometheus_client import CollectorRegistry
-
 from tests.world.certificates import Authority
 from tests.world.distributions import wheel
 from tests.world.index import Index

@@ -8,8 +8,8 @@ from typing import Any
 
 import pypi_attestations
 import pytest
-from assay.simple.filename import possible_projects
 
+from assay.simple.filename import possible_projects
 from tests.world.distributions import Built, raw
 from tests.world.index import Index, Listed
 from tests.world.proxy import Clock, Running, running

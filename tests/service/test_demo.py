@@ -18,9 +18,9 @@ from typing import Any
 
 import aiohttp
 import pytest
-from assay.errors import ConfigurationError
 from yarl import URL
 
+from assay.errors import ConfigurationError
 from demo.__main__ import free_port, main, welcome, worth_a_line
 from demo.running import Demo, demonstrated
 from demo.stories import STORIES, Story

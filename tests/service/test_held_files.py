@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from assay.gate import contents
 from assay.policy.document import load_policy
 from assay.simple.model import Sha256
-
 from tests.world.distributions import wheel
 from tests.world.index import Index, Listed
 from tests.world.proxy import Running, running

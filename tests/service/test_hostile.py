@@ -10,8 +10,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from assay.web import server
 
+from assay.web import server
 from tests.world.distributions import wheel
 from tests.world.index import Index
 from tests.world.proxy import Running, running

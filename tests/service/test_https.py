@@ -11,12 +11,12 @@ from typing import Any
 
 import aiohttp
 import pytest
+from cryptography import x509
+
 from assay.cli import run
 from assay.errors import ConfigurationError
 from assay.upstream.reception import LONG
 from assay.web.tls import Certificate
-from cryptography import x509
-
 from tests.world.distributions import wheel
 from tests.world.guarded import TOKEN, Guarded, credentials, guarded, secure
 from tests.world.proxy import Running, configured, running

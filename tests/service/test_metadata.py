@@ -14,9 +14,9 @@ from typing import Any
 
 import aiohttp
 import pytest
+
 from assay.gate import wheels
 from assay.gate.metadata import MOST
-
 from tests.service.test_files import body_or_none
 from tests.world.connection import Answer
 from tests.world.distributions import Built, raw, wheel

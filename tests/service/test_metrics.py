@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
-from assay.policy_reload import PolicyWatch
 from prometheus_client.parser import text_string_to_metric_families
 
+from assay.policy_reload import PolicyWatch
 from tests.world.distributions import wheel
 from tests.world.index import Index
 from tests.world.proxy import Running, running

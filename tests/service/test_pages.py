@@ -8,8 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from assay.gate import pages
 
+from assay.gate import pages
 from tests.service.test_files import body_or_none
 from tests.world.distributions import wheel
 from tests.world.index import Index, Listed

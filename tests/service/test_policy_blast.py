@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from assay.cli import run
 from assay.telemetry.chain import parts
-
 from tests.world.distributions import wheel
 from tests.world.index import Index
 from tests.world.proxy import configured, running

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+
 from assay.cli import run
 from assay.policy.document import load_policy
-
 from tests.world import lockfiles
 from tests.world.distributions import wheel
 from tests.world.house import LENIENT, LONG_AGO, STRICT, WIDGET, House

@@ -7,8 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from assay.simple.model import NormalizedName
 
+from assay.simple.model import NormalizedName
 from tests.world.distributions import wheel
 from tests.world.index import Index, Listed
 from tests.world.proxy import Running, running

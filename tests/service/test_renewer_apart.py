@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import RawTestServer
+
 from assay.attestation.pool import processes
 from assay.attestation.renewal.tuf_client import RenewerApart, renewers_apart
 from assay.attestation.trust_roots import TrustRoot
-
 from tests.world.sigstore import PrivateSigstore
 from tests.world.sigstore_tuf import TufRepository
 

@@ -8,10 +8,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+
 from assay.errors import StorageError
 from assay.policy.document import load_policy
 from assay.store.spool import Sheet, Spool, Spooled
-
 from tests.world.distributions import wheel
 from tests.world.index import Index
 from tests.world.proxy import JSON, Running, configured, running

@@ -24,9 +24,9 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+
 from assay import telemetry
 from assay.config import Configuration
-
 from tests.world.connection import Connection, Fault, Request
 from tests.world.distributions import wheel
 from tests.world.index import Index

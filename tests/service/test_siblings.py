@@ -11,10 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
 from assay.attestation.pool import fork_server, processes
 from assay.attestation.pool.pool import Verifier
 from assay.errors import VerificationUnavailableError
-
 from tests.world.sigstore import PrivateSigstore
 from tests.world.verifiers import check, jobs, pids, roots_of, settings, verifying
 

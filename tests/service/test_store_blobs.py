@@ -9,11 +9,11 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+
 from assay.errors import StorageError
 from assay.simple.model import Sha256
 from assay.store.blobs import DiskBlobs, DiskPartial
 from assay.store.shelf import HOUR
-
 from tests.contract.blobs_contract import content_of, digest, publish, whole
 from tests.world.shelves import KIB, Clock, Make, of, on_disk, place, present
 from tests.world.shelves import blobs as blobs  # noqa: PLC0414 - fixtures are found by their names

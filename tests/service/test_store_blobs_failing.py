@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
 from assay.errors import StorageError
 from assay.simple.model import Sha256
 from assay.store.blobs import DiskBlobs
 from assay.store.shelf import HOUR, Shelf
-
 from tests.contract.blobs_contract import content_of, digest, publish
 from tests.world.shelves import KIB, Clock, Make, of, on_disk, present
 from tests.world.shelves import blobs as blobs  # noqa: PLC0414 - fixtures are found by their names

@@ -9,10 +9,10 @@ from pathlib import Path
 from random import Random
 
 import pytest
+
 from assay.simple.model import Sha256
 from assay.store.directory import Store
 from assay.store.settings import StorageSettings
-
 from tests.contract.blobs_contract import content_of
 from tests.service.store_worker import PROJECT, content, record
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+
 from assay.errors import LedgerError, StorageError, StorageInUseError
 from assay.ports import Changes
 from assay.store.directory import Store, open_ledger
 from assay.store.settings import StorageSettings
-
 from tests.contract.blobs_contract import content_of, digest
 from tests.world.stores import PROJECT, ROOT, needs_root, use
 from tests.world.stores import settings as settings  # noqa: PLC0414 - fixtures are found by their names

@@ -10,11 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
 from assay.errors import LedgerError, StorageError
 from assay.ports import Changes
 from assay.store.directory import Store
 from assay.store.settings import StorageSettings
-
 from tests.contract.blobs_contract import content_of, digest, publish
 from tests.world.stores import PROJECT, ROOT, needs_root, use
 from tests.world.stores import settings as settings  # noqa: PLC0414 - fixtures are found by their names

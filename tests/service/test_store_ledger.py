@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.utils import canonicalize_name
+
 from assay.errors import LedgerError
 from assay.evidence import Identity
 from assay.ports import Changes, Established, History
 from assay.store import ledger as ledger_module
 from assay.store.ledger import SqliteLedger
-from packaging.utils import canonicalize_name
-
 from tests.contract.ledger_contract import NOON, PROJECT, digest, established, seen
 from tests.world.ledgers import FULL
 from tests.world.ledgers import ledger as ledger  # noqa: PLC0414 - fixtures are found by their names

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.utils import canonicalize_name
+
 from assay.errors import LedgerError
 from assay.ports import Changes, History
 from assay.store import ledger_text
 from assay.store.ledger import SqliteLedger
-from packaging.utils import canonicalize_name
-
 from tests.contract.ledger_contract import PROJECT, digest, established, seen
 from tests.world.ledgers import FULL, lines_of
 from tests.world.ledgers import ledger as ledger  # noqa: PLC0414 - fixtures are found by their names

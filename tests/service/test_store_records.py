@@ -11,6 +11,7 @@ from typing import Any
 
 import diskcache
 import pytest
+
 from assay.store.records import DiskcacheRecords
 
 MEBIBYTE = 2**20

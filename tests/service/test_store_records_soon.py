@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+
 from assay.errors import StorageError
 from assay.store import records as records_module
 from assay.store.records import DiskcacheRecords

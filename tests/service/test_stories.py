@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from assay.policy_reload import PolicyWatch
-
 from tests.world.distributions import Built, sdist, wheel
 from tests.world.index import ABSENT, Index, Listed
 from tests.world.proxy import NOW, Running, running

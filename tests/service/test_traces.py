@@ -12,12 +12,12 @@ from typing import Any, Self
 
 import pytest
 from aiohttp import web
-from assay.telemetry import tracing
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from assay.telemetry import tracing
 from tests.world.distributions import wheel
 from tests.world.index import Index
 from tests.world.proxy import NOW, configured, running

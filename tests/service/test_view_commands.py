@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from assay.cli import run
 
+from assay.cli import run
 from tests.world.alone import in_thread
 from tests.world.distributions import wheel
 from tests.world.index import Index

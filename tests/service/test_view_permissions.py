@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from assay.web.access import hashed
 
+from assay.web.access import hashed
 from tests.world.distributions import wheel
 from tests.world.index import Index, Listed
 from tests.world.proxy import Answered, Running, configured, running

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+
 from assay.assembly import View
 from assay.policy.document import load_policy
 from assay.policy_reload import PolicyWatch, following
 from assay.telemetry import metrics
 from assay.telemetry.chain import check, read_trail
-
 from tests.world.distributions import wheel
 from tests.world.index import Index
 from tests.world.proxy import Running

@@ -7,13 +7,13 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+
 from assay.attestation.pool import protocol, worker
 from assay.attestation.pool.pool import Job, Verifier
 from assay.attestation.trust_roots import TrustRoot, TrustRoots
 from assay.attestation.verification.keys import load_keys
 from assay.errors import VerificationUnavailableError
 from assay.evidence import Attested, Unverifiable
-
 from tests.world.attacks import SHA256, root_of
 from tests.world.sigstore import PrivateSigstore
 from tests.world.verifiers import check, jobs, pids, roots_of

@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from assay.attestation.pool import processes
 from assay.attestation.pool.pool import Verifier, default_workers
 from assay.errors import VerificationUnavailableError
 from assay.evidence import Forged
-
 from tests.world.sigstore import PrivateSigstore
 from tests.world.verifiers import check, jobs, pids, roots_of, settings, verifying
 

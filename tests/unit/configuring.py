@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from assay.config import Configuration, load_configuration
 from assay.errors import ConfigurationError
 

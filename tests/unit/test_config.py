@@ -8,10 +8,10 @@ from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
-from assay.config import PYPI, load_configuration
-from assay.indexes import Indexes, hosts
 from packaging.utils import canonicalize_name
 
+from assay.config import PYPI, load_configuration
+from assay.indexes import Indexes, hosts
 from tests.unit.configuring import load, refusal
 
 ROOT = Path(__file__).parents[2]

@@ -6,9 +6,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+
 from assay.config import load_configuration
 from assay.errors import ConfigurationError
-
 from tests.unit.configuring import load, refusal
 
 

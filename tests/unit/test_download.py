@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
 from assay.download import TAIL, Download, Downloads, Wanted
 from assay.errors import AssayError, DigestMismatchError, UpstreamNonsenseError, UpstreamUnavailableError
 from assay.simple.model import Sha256

@@ -7,13 +7,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from assay.errors import ConfigurationError
-from assay.indexes import Indexes, IndexSettings, hosts, is_loopback, provenance_hosts, split_host
-from assay.settings import validate
 from hypothesis import given
 from hypothesis import strategies as st
 from packaging.utils import canonicalize_name
 from pydantic import ValidationError
+
+from assay.errors import ConfigurationError
+from assay.indexes import Indexes, IndexSettings, hosts, is_loopback, provenance_hosts, split_host
+from assay.settings import validate
 
 URL = "https://index.example/simple/"
 

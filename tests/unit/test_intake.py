@@ -7,6 +7,7 @@ from io import BytesIO
 from typing import BinaryIO
 
 import pytest
+
 from assay.download import intake
 from assay.download.intake import Intake
 from assay.errors import DigestMismatchError, StorageError

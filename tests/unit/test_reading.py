@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from assay.errors import ConfigurationError
 from assay.operator_files import LARGEST, read_file, read_text, text_of
 from assay.policy.document import BUILT_IN

@@ -6,13 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel, Field
+
 from assay.config import Configuration, load_configuration
 from assay.errors import ConfigurationError
 from assay.indexes import IndexSettings
 from assay.policy.model import Policy
 from assay.settings import Settings, read_toml, validate
-from pydantic import BaseModel, Field
-
 from docs.reference import HERE, kind_of, meaning, pages
 
 WRITTEN = pages()

@@ -7,6 +7,8 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from packaging.utils import NormalizedName
+
 from assay.policy.reasons import Tombstone
 from assay.policy.verdict import Code, Reason, Withheld, approve
 from assay.render import ApprovedPage, Links, render_project, render_root_head, render_root_line, render_root_tail
@@ -14,7 +16,6 @@ from assay.simple.model import File, Project
 from assay.simple.negotiate import Format
 from assay.simple.parse import parse_project
 from assay.simple.root import RootParser
-from packaging.utils import NormalizedName
 
 FOO = NormalizedName("foo")
 HASH = "3427a8a5dd0c1e176da48a44efb410875b3973bd9843403a0997e4187c408dc1"

@@ -4,12 +4,13 @@ from enum import StrEnum
 from typing import Annotated, Literal, Self
 
 import pytest
-from assay.errors import ConfigurationError
-from assay.settings import Settings, nearest, read_toml, spell, validate, wrong
-from assay.units import Duration, Size
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, model_validator
+
+from assay.errors import ConfigurationError
+from assay.settings import Settings, nearest, read_toml, spell, validate, wrong
+from assay.units import Duration, Size
 
 
 class Colour(StrEnum):

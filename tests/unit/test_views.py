@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+
 from assay.errors import ConfigurationError
 from assay.views import RESERVED
 from assay.web.routes import Nowhere, Route, route_of
-
 from tests.unit.configuring import load
 
 AUTH = '[server.auth]\ntokens = "tokens"\n'

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from assay.store.writing import write_all
 from hypothesis import given
 from hypothesis import strategies as st
+
+from assay.store.writing import write_all
 
 
 @given(pieces=st.lists(st.binary(max_size=40), max_size=1200), most=st.integers(1, 60))

@@ -9,7 +9,6 @@ from datetime import timedelta
 from typing import Any, Final
 
 from assay.attestation.trust_roots import TrustRoot
-
 from tests.world.attacks import UNVERIFIABLE, at, root_of, rooted
 from tests.world.sigstore import WHEN, GitLab, LogKey, PrivateSigstore
 

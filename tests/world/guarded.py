@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from assay.web.access import hashed
-
 from tests.world.certificates import Authority
 from tests.world.distributions import wheel
 from tests.world.index import Index, Listed

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from assay.cli import run
 
+from assay.cli import run
 from tests.world import lockfiles
 from tests.world.alone import in_thread
 from tests.world.distributions import sdist, wheel

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from assay.ports import Changes
 from assay.store.ledger import SqliteLedger
-
 from tests.contract.ledger_contract import digest, established, seen
 
 

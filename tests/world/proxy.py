@@ -22,6 +22,9 @@ from typing import Any
 from unittest.mock import patch
 
 import aiohttp
+from multidict import CIMultiDictProxy
+from yarl import URL
+
 from assay.assembly import Assembly, assembled
 from assay.config import Configuration
 from assay.gate import Gate, GateSettings
@@ -35,9 +38,6 @@ from assay.web.access import admission
 from assay.web.health import Readiness
 from assay.web.server import listening
 from assay.web.wiring import wired
-from multidict import CIMultiDictProxy
-from yarl import URL
-
 from tests.world.index import Index, Listed
 from tests.world.sigstore import PrivateSigstore
 

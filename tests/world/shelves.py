@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
-from assay.store.blobs import DiskBlobs
 
+from assay.store.blobs import DiskBlobs
 from tests.contract.blobs_contract import digest
 
 KIB = 1024

@@ -10,12 +10,13 @@ from contextlib import suppress
 from functools import lru_cache
 from unittest import mock
 
-from assay.simple.model import File
 from pydantic import TypeAdapter
 from pypi_attestations import Attestation, Distribution, Provenance
 from sigstore.models import TrustedRoot
 from sigstore.verify import Verifier
 from sigstore_models.trustroot.v1 import TrustedRoot as WireTrustedRoot
+
+from assay.simple.model import File
 
 
 @lru_cache(maxsize=8)

@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from assay.errors import NotFoundError, UpstreamUnavailableError
 from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]  # as below
 from tuf.api.metadata import (  # type: ignore[attr-defined]  # documented there, without __all__
     Metadata,
@@ -24,6 +23,8 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # documented there
     Targets,
     Timestamp,
 )
+
+from assay.errors import NotFoundError, UpstreamUnavailableError
 
 TARGET = "trusted_root.json"
 

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
+
 from assay.ports import Changes
 from assay.store.directory import Store
 from assay.store.settings import StorageSettings
-from packaging.utils import canonicalize_name
-
 from tests.contract.blobs_contract import publish
 
 ROOT = Path(__file__).parents[2]

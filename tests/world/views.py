@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from assay.config import Configuration
-
 from tests.world.distributions import Built
 from tests.world.index import Index, Listed
 from tests.world.proxy import Running, configured, running

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+
 from assay.attestation.verification.verify import verify
 from assay.evidence import Attested, Forged, Unverifiable
-
 from tests.world.attacks import UNVERIFIABLE, Attack
 from tests.world.attacks_document import ATTACKS
 from tests.world.sigstore import PrivateSigstore

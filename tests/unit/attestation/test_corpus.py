@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from assay.attestation.trust_roots import TrustRoot, bundled
 from assay.attestation.verification.verify import verify, verify_attestation
 from assay.evidence import PUBLISH, SLSA, Attestation, Attested, Forged, PublisherKind, Unverifiable
-
 from tests.world.attacks import listed
 from tests.world.sigstore import document
 from tests.world.sigstore_reference import accepts

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+
 from assay.attestation.verification.verify import verify
 from assay.evidence import Attested, Forged, Unverifiable
-
 from tests.world.attacks import FILENAME, SHA256, Attack, listed, root_of
 from tests.world.attacks_document import ATTACKS
 from tests.world.sigstore import SLSA, CircleCI, GitHub, GitLab, Google, PrivateSigstore, Signer, slsa

@@ -13,7 +13,6 @@ from assay.attestation.trust_roots import BUNDLED_ON, load_roots
 from assay.attestation.verification.verify import verify
 from assay.errors import UpstreamUnavailableError
 from assay.evidence import Attested, Forged
-
 from tests.world.attacks import root_of
 from tests.world.sigstore import PrivateSigstore
 

@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+
 from assay.attestation.renewal.tuf import Refresher, RefreshError, refreshers
 from assay.attestation.trust_roots import TrustRoot
 from assay.attestation.verification.verify import verify
 from assay.evidence import Attested, Unverifiable
-
 from tests.world.attacks import FILENAME, SHA256, listed
 from tests.world.sigstore import PrivateSigstore
 from tests.world.sigstore_tuf import TARGET, TufRepository

@@ -11,14 +11,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
+
 from assay.attestation.config import TrustSettings, VerificationSettings
 from assay.attestation.trust_roots import BUNDLED_ON, TrustRoot, TrustRoots, bundled, load_roots, still_stands
 from assay.attestation.verification.keys import load_keys
 from assay.attestation.verification.verify import verify
 from assay.errors import ConfigurationError
 from assay.evidence import Attested, Evidence, Forged, Unattested, Unverifiable
-from pydantic import ValidationError
-
 from tests.world.attacks import FILENAME, SHA256, listed, root_of
 from tests.world.sigstore import GitHub, PrivateSigstore, document
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from assay.attestation.verification.merkle import root_of
 from sigstore._internal.merkle import verify_merkle_inclusion
 from sigstore.errors import VerificationError
 
+from assay.attestation.verification.merkle import root_of
 from tests.world.sigstore_log import inclusion
 
 ENTRY = b"an entry"

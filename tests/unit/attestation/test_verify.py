@@ -6,12 +6,12 @@ import json
 from dataclasses import replace
 
 import pytest
+
 from assay.attestation.trust_roots import TrustRoot
 from assay.attestation.verification import sigstore_private
 from assay.attestation.verification.verify import verify
 from assay.errors import ConfigurationError
 from assay.evidence import Attested, Claims, Evidence, Forged, PublisherKind, Unattested, Unverifiable
-
 from tests.world.attacks import FILENAME, OTHER, SHA256, WHEEL, listed, root_of
 from tests.world.sigstore import (
     SLSA,

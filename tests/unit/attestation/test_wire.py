@@ -6,12 +6,12 @@ import io
 from dataclasses import replace
 
 import pytest
+
 from assay.attestation.codec import decode_evidence, encode_evidence
 from assay.attestation.pool import protocol, worker
 from assay.attestation.pool.protocol import Finding, Job
 from assay.attestation.trust_roots import TrustRoots
 from assay.evidence import Evidence, Unattested, Unverifiable
-
 from tests.world.attacks import FILENAME, SHA256, root_of
 from tests.world.sigstore import PrivateSigstore, document
 

@@ -6,16 +6,16 @@ import tomllib
 from dataclasses import replace
 from datetime import date
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from packaging.utils import canonicalize_name
+
 from assay.evidence import Claims, PublisherKind
 from assay.policy.document import load_policy
 from assay.policy.model import Lift
 from assay.policy.proposal import Proven, block, comment, pinned_rule, publisher_rules, quoted, waiver
 from assay.policy.publishers import GitHub, matcher
 from assay.simple.model import Sha256
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from packaging.utils import canonicalize_name
-
 from tests.unit.policy.making import a_file, attestation, claims
 
 TEXT = st.text(max_size=40)

@@ -18,7 +18,6 @@ from assay.indexes import IndexSettings
 from assay.render import ApprovedPage
 from assay.simple.model import NormalizedName
 from assay.upstream import Validators
-
 from tests.unit.policy.making import FORGED, NOW, a_file, a_project, attested, digest
 
 INDEX = IndexSettings(name="test", url="https://index.example/")

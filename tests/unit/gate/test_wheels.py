@@ -8,13 +8,13 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import BinaryIO, cast
 
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
 from assay.gate.wheels import Wheels
 from assay.indexes import IndexSettings
 from assay.ports import Records
 from assay.simple.model import CoreMetadata, Distribution, File, Kind, Sha256
-from packaging.utils import canonicalize_name
-from packaging.version import Version
-
 from tests.world.distributions import wheel
 
 INDEX = IndexSettings.model_validate({"name": "test", "url": "https://index.example/simple/"})

@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from assay.errors import ConfigurationError
-from assay.lockfiles import Lockfile, read_lockfile
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from packaging.version import Version
+
+from assay.errors import ConfigurationError
+from assay.lockfiles import Lockfile, read_lockfile
 
 REAL = Path(__file__).parent / "real"
 BY_NAME = ("pylock.toml", "uv.lock", "poetry.lock", "pdm.lock")

@@ -9,6 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
 from assay.evidence import PUBLISH, Attestation, Attested, Claims, Evidence, Forged, Identity, PublisherKind, Unattested
 from assay.policy.document import load_policy
 from assay.policy.judge import IndexFacts, judge_page
@@ -16,8 +19,6 @@ from assay.policy.model import Policy
 from assay.policy.verdict import Approved, Code, Verdict, Withheld
 from assay.ports import Established, History, Seen
 from assay.simple.model import Distribution, File, Kind, Project, Sha256
-from packaging.utils import canonicalize_name
-from packaging.version import Version
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 HOST = "files.example"

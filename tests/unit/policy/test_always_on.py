@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from assay.policy.verdict import Code, Withheld
-from assay.simple.fields import parse_time
-from assay.simple.model import Distribution, Kind
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from assay.policy.verdict import Code, Withheld
+from assay.simple.fields import parse_time
+from assay.simple.model import Distribution, Kind
 from tests.unit.policy.making import (
     HOST,
     NOW,

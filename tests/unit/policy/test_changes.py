@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from assay.evidence import PUBLISH, SLSA, Attested, Evidence, Identity
 from assay.policy.judge import changes_of
 from assay.policy.model import Policy
 from assay.ports import Changes, Established, History, Seen
 from assay.simple.model import File
-
 from tests.unit.policy.making import (
     GITHUB,
     INDEX,

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+
 from assay.errors import ConfigurationError
 from assay.evidence import PUBLISH
 from assay.policy.document import BUILT_IN, load_policy, policy_schema

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from assay.policy.patterns import glob, name_pattern, names
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from assay.evidence import Attested, Evidence, Unverifiable
 from assay.policy.verdict import Approved, Code, Withheld
 from assay.simple.model import File
-
 from tests.unit.policy.making import (
     ENFORCE,
     FORGED,

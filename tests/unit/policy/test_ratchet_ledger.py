@@ -11,7 +11,6 @@ from assay.policy.judge import Context, judge
 from assay.policy.verdict import Approved, Code, Undecided
 from assay.ports import Established, History
 from assay.simple.model import NormalizedName
-
 from tests.unit.policy.making import (
     ENFORCE,
     GITHUB,

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from assay.policy.reasons import SENTENCE, printable, reasons_json, sentence, tombstones, withheld_json
-from assay.policy.verdict import Code, Reason, Undecided, Verdict, Withheld
-from assay.simple.model import File, Kind
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assay.policy.reasons import SENTENCE, printable, reasons_json, sentence, tombstones, withheld_json
+from assay.policy.verdict import Code, Reason, Undecided, Verdict, Withheld
+from assay.simple.model import File, Kind
 from tests.unit.policy.making import FORGED, PERMISSIVE, UNATTESTED, a_file, a_policy, a_project, ago, digest, one, page
 
 YOUNG = a_policy('min-age = "3 days"')

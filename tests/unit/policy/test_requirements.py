@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+
 from assay.policy.verdict import Approved, Code, Undecided, Withheld
 from assay.ports import History, Seen
 from assay.simple.model import File, Kind, ProjectStatus
-
 from tests.unit.policy.making import NOW, a_file, a_policy, ago, attested, codes, days, digest, one, page, seen, signed
 
 FILE = a_file()

@@ -10,9 +10,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+
 from assay.policy.verdict import Approved, Code, Reason, Withheld, approve, make_reason, withhold
 from assay.policy.youth import too_young
-
 from tests.unit.policy.making import NOW, UNATTESTED, a_file, a_policy, ago, one
 
 FILE = a_file()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from packaging.utils import NormalizedName
+
 from assay.simple.model import File, Project
 from assay.simple.parse import parse_project
-from packaging.utils import NormalizedName
 
 FOO = NormalizedName("foo")
 PAGE_URL = "https://index.example/simple/foo/"

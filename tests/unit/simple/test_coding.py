@@ -7,9 +7,10 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from assay.simple.coding import CODINGS, encoded
 from hypothesis import given
 from hypothesis import strategies as st
+
+from assay.simple.coding import CODINGS, encoded
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from assay.simple.filename import MOST_CANDIDATES, parse_filename, possible_projects
-from assay.simple.model import Kind
 from packaging.utils import NormalizedName
 from packaging.version import Version
+
+from assay.simple.filename import MOST_CANDIDATES, parse_filename, possible_projects
+from assay.simple.model import Kind
 
 FOO = NormalizedName("foo")
 

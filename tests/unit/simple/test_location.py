@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from assay.simple.location import basename, locate, location_of
 
 PAGE = "https://index.example/simple/foo/"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from assay.errors import UpstreamNonsenseError
 from assay.simple.markup import LONGEST_ELEMENT, Comment, Scanner, Tag, Token, attributes
 

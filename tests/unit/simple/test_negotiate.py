@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from assay.simple.negotiate import Format, etag_matches, negotiate, negotiate_coding
 
 JSON, HTML, TEXT = Format.JSON, Format.HTML, Format.TEXT_HTML

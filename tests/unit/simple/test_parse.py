@@ -3,12 +3,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from packaging.version import Version
+
 from assay.errors import UpstreamNonsenseError
 from assay.simple.fields import LATEST
 from assay.simple.model import CoreMetadata, Distribution, File, Kind, Project, ProjectStatus
 from assay.simple.parse import PageLimits, parse_project, parse_sha256
-from packaging.version import Version
-
 from tests.unit.simple.making import (
     FILE,
     FOO,

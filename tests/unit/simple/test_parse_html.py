@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+
 from assay.errors import UpstreamNonsenseError
 from assay.simple.model import CoreMetadata
 from assay.simple.parse import is_json, parse_project, parse_sha256
-
 from tests.unit.simple.making import (
     FILE,
     FOO,

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from assay.errors import UpstreamNonsenseError
 from assay.simple.root import LONGEST_ELEMENT, RootParser
 

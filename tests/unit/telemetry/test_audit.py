@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as settings_of
+from hypothesis import strategies as st
+
 from assay.errors import StorageError, StorageInUseError
 from assay.telemetry import audit
 from assay.telemetry.audit import AuditSettings, OnFailure, Trail, recording
 from assay.telemetry.chain import check, parts, read_trail
 from assay.telemetry.metrics import REGISTRY
-from hypothesis import given
-from hypothesis import settings as settings_of
-from hypothesis import strategies as st
 
 
 def clock() -> datetime:

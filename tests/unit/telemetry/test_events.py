@@ -7,11 +7,11 @@ import json
 from collections.abc import Callable, Iterator
 
 import pytest
-from assay import telemetry
-from assay.telemetry.metrics import REGISTRY
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assay import telemetry
+from assay.telemetry.metrics import REGISTRY
 from tests.world.logs import restored
 
 

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from assay import telemetry
-from assay.telemetry.lines import JsonLines, RequestEvent
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assay import telemetry
+from assay.telemetry.lines import JsonLines, RequestEvent
 from tests.world.logs import restored
 
 

@@ -8,11 +8,12 @@ import timeit
 from collections.abc import Iterator
 
 import pytest
-from assay.errors import ConfigurationError
-from assay.telemetry import tracing
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
+
+from assay.errors import ConfigurationError
+from assay.telemetry import tracing
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

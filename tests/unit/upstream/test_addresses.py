@@ -8,10 +8,11 @@ import threading
 from typing import Any
 
 import pytest
+from yarl import URL
+
 from assay.errors import ForeignHostError, UpstreamNonsenseError
 from assay.indexes import IndexSettings
 from assay.upstream.addresses import NoLinkLocal, host_of, is_link_local, permitted, shown
-from yarl import URL
 
 INDEX = IndexSettings.model_validate(
     {

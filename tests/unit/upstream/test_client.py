@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+
 from assay.errors import (
     ConfigurationError,
     ForeignHostError,
@@ -21,7 +22,6 @@ from assay.errors import (
 from assay.indexes import IndexSettings
 from assay.simple.model import NormalizedName
 from assay.upstream import Authorizations, Fetched, Nothing, Upstream, Validators
-
 from tests.world.distributions import wheel
 from tests.world.index import Index
 from tests.world.wire import (
@@ -185,8 +185,9 @@ async def test_redirects_within_the_hosts_of_the_index_are_followed_a_few_times(
 
 
 async def test_a_redirect_from_https_to_http_is_refused() -> None:
-    from assay.upstream.addresses import redirected  # noqa: PLC0415 - as above
     from yarl import URL  # noqa: PLC0415 - beside its only use
+
+    from assay.upstream.addresses import redirected  # noqa: PLC0415 - as above
 
     index = IndexSettings.model_validate({"name": "a", "url": "http://a.example/", "insecure": True})
 

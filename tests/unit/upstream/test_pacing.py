@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 import pytest
+
 from assay.errors import UpstreamNonsenseError, UpstreamUnavailableError
 from assay.upstream.pacing import PATIENCE, TRIES, Pacing, pause_before_retry
 

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+
 from assay.errors import UpstreamUnavailableError
 from assay.indexes import IndexSettings
 from assay.upstream import Upstream, reception
-
 from tests.unit.upstream.test_client import settings, upstream
 from tests.world.index import Index
 from tests.world.wire import Answer, Chunked, Drip, Fault, Length, Reset, Stall, Truncate, UntilClose

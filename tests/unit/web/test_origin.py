@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from assay.config import ServerSettings
-from assay.web.origin import address_of, client_of, origin_of
 from hypothesis import given
 from hypothesis import strategies as st
+
+from assay.config import ServerSettings
+from assay.web.origin import address_of, client_of, origin_of
 
 BEHIND = ServerSettings.model_validate(
     {"trusted-proxies": ["10.0.0.0/8"], "allowed-hosts": ["pypi.acme.example", "127.0.0.1"]}

@@ -6,6 +6,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from packaging.version import Version
+
 from assay.evidence import PUBLISH, Attestation, Attested, Claims, Evidence, Forged, PublisherKind, Unattested
 from assay.policy.document import load_policy
 from assay.policy.verdict import Approved, Code, Reason, Withheld, approve
@@ -14,10 +18,6 @@ from assay.web.people.markup import element, is_web_address, joined, linked, tex
 from assay.web.people.policy import policy_page
 from assay.web.people.project import project_page
 from assay.web.people.timeline import changes, marks_of, timeline
-from hypothesis import given
-from hypothesis import strategies as st
-from packaging.version import Version
-
 from tests.browser.scene import IMAGE, SCRIPT
 from tests.world.pages_read import Read, harmless
 

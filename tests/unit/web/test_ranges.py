@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from assay.web.ranges import Part, Selection, Unsatisfiable, Whole, WouldSplice, selected
 from hypothesis import given
 from hypothesis import strategies as st
+
+from assay.web.ranges import Part, Selection, Unsatisfiable, Whole, WouldSplice, selected
 
 ETAG = '"abc"'
 

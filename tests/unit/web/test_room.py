@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 
 import pytest
+
 from assay.web.room import RESERVE, Room, Seat, raised_descriptors, seats_within
 
 

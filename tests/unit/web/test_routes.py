@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from packaging.utils import canonicalize_name
+
 from assay.simple.model import NormalizedName
 from assay.web.routes import (
     Alive,
@@ -25,9 +29,6 @@ from assay.web.routes import (
     label_of,
     route_of,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from packaging.utils import canonicalize_name
 
 FOO = NormalizedName("foo")
 PREFIXES = ("", "/strict", "/teams/a")
