@@ -15,9 +15,9 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from assay.evidence import PUBLISH, Attestation, Attested, Claims, Evidence, PublisherKind, Unattested
-from assay.policy.document import BUILT_IN, load_policy
 from assay.policy.judge import IndexFacts, judge_page
-from assay.policy.model import Policy
+from assay.policy.language.document import BUILT_IN, load_policy
+from assay.policy.language.model import Policy
 from assay.policy.verdict import Verdict
 from assay.ports import History, Seen
 from assay.simple.model import Distribution, File, Kind, Project, Sha256

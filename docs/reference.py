@@ -28,8 +28,8 @@ from pydantic_core import PydanticUndefined
 from assay import indexes
 from assay.attestation.config import Issuer
 from assay.config import Configuration
-from assay.policy import model as policy
-from assay.policy.publishers import Number, Uuid
+from assay.policy.language import model as policy
+from assay.policy.language.publishers import Number, Uuid
 from assay.settings import Settings
 from assay.units import Duration, Size, format_duration, format_size
 

@@ -30,8 +30,8 @@ from assay.gate.root_list import RootList
 from assay.gate.turns import Turns
 from assay.gate.wheels import Wheels
 from assay.operator_files import read_text
-from assay.policy.document import BUILT_IN, load_policy
-from assay.policy.model import Policy
+from assay.policy.language.document import BUILT_IN, load_policy
+from assay.policy.language.model import Policy
 from assay.store.directory import Store
 from assay.store.spare import Spares
 from assay.store.spool import Spool

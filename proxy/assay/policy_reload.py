@@ -21,9 +21,9 @@ from assay.assembly import View, utc_now
 from assay.errors import ConfigurationError
 from assay.gate import Gate
 from assay.operator_files import read_file, text_of
-from assay.policy.document import load_policy
-from assay.policy.expiry import expiring
-from assay.policy.model import Policy
+from assay.policy.language.document import load_policy
+from assay.policy.language.expiry import expiring
+from assay.policy.language.model import Policy
 from assay.telemetry.metrics import POLICY_REFUSED, POLICY_SINCE
 from assay.views import DEFAULT
 

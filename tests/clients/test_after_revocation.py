@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.policy.document import load_policy
+from assay.policy.language.document import load_policy
 from tests.world.distributions import wheel
 from tests.world.index import Index
 from tests.world.installers import Outcome, ran

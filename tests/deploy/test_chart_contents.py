@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from assay.config import Configuration, load_configuration
-from assay.policy.document import load_policy
+from assay.policy.language.document import load_policy
 from tests.deploy.pod_security import violations
 from tests.deploy.tools import EXAMPLES, VALUES, Document, documents, documents_of, only
 

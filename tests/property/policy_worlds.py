@@ -10,9 +10,9 @@ from typing import Any
 from hypothesis import strategies as st
 
 from assay.evidence import PUBLISH, SLSA, Attestation, Attested, Evidence, PublisherKind, Unattested, Unverifiable
-from assay.policy import document
 from assay.policy.judge import IndexFacts, changes_of, decide_page, judge_page
-from assay.policy.model import Policy
+from assay.policy.language import document
+from assay.policy.language.model import Policy
 from assay.policy.verdict import Code, Verdict, Withheld
 from assay.ports import History, Seen
 from assay.simple.model import File, Kind, Project

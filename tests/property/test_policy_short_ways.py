@@ -13,10 +13,10 @@ from packaging.version import Version
 
 from assay.evidence import PUBLISH, SLSA, Attested, Evidence, Unattested
 from assay.policy import compiled, judge
+from assay.policy.candidate import exhibit
 from assay.policy.compiled import Terms
 from assay.policy.decide import decide
-from assay.policy.exhibit import exhibit
-from assay.policy.model import Policy
+from assay.policy.language.model import Policy
 from assay.policy.ratchet import builds_on_wheels, remember
 from assay.policy.release import hold_whole
 from assay.policy.verdict import Approved, Undecided, Verdict, Withheld

@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 
 from assay.config import ServerSettings
-from assay.policy.document import load_policy
+from assay.policy.language.document import load_policy
 from assay.telemetry import metrics
 from assay.web import door, room, server
 from assay.web.answer import Answer

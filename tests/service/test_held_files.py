@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from assay.gate import contents
-from assay.policy.document import load_policy
+from assay.policy.language.document import load_policy
 from assay.simple.model import Sha256
 from tests.world.distributions import wheel
 from tests.world.index import Index, Listed

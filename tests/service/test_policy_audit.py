@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from assay.lockfiles import read_lockfile
-from assay.policy import publishers
-from assay.policy.document import load_policy
+from assay.policy.language import publishers
+from assay.policy.language.document import load_policy
 from tests.world import lockfiles
 from tests.world.distributions import raw, wheel
 from tests.world.house import GADGET, KINDS, LENIENT, LONG_AGO, STRICT, WIDGET, House

@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 
 from assay.gate.documents import document_key, sha256_of
-from assay.policy.document import load_policy
+from assay.policy.language.document import load_policy
 from assay.policy_reload import REMIND, PolicyWatch, warn_of_waivers
 from tests.world.distributions import wheel
 from tests.world.index import Index

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from assay.cli import run
-from assay.policy.document import load_policy
+from assay.policy.language.document import load_policy
 from tests.world import lockfiles
 from tests.world.distributions import wheel
 from tests.world.house import LENIENT, LONG_AGO, STRICT, WIDGET, House

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from assay.errors import StorageError
-from assay.policy.document import load_policy
+from assay.policy.language.document import load_policy
 from assay.store.spool import Sheet, Spool, Spooled
 from tests.world.distributions import wheel
 from tests.world.index import Index

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from assay.policy.document import load_policy
+from assay.policy.language.document import load_policy
 from assay.simple.model import NormalizedName
 from tests.world.distributions import wheel
 from tests.world.proxy import JSON, NOW, Running

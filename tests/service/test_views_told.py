@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from assay.assembly import View
-from assay.policy.document import load_policy
+from assay.policy.language.document import load_policy
 from assay.policy_reload import PolicyWatch, following
 from assay.telemetry import metrics
 from assay.telemetry.chain import check, read_trail

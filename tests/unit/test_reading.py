@@ -8,7 +8,7 @@ import pytest
 
 from assay.errors import ConfigurationError
 from assay.operator_files import LARGEST, read_file, read_text, text_of
-from assay.policy.document import BUILT_IN
+from assay.policy.language.document import BUILT_IN
 
 
 def test_a_file_is_read_through_links_and_to_its_last_byte(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from assay.config import Configuration, load_configuration
 from assay.errors import ConfigurationError
 from assay.indexes import IndexSettings
-from assay.policy.model import Policy
+from assay.policy.language.model import Policy
 from assay.settings import Settings, read_toml, validate
 from docs.reference import HERE, kind_of, meaning, pages
 

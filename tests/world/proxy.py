@@ -28,8 +28,8 @@ from yarl import URL
 from assay.assembly import Assembly, assembled
 from assay.config import Configuration
 from assay.gate import Gate, GateSettings
-from assay.policy.document import BUILT_IN, load_policy
-from assay.policy.model import Policy
+from assay.policy.language.document import BUILT_IN, load_policy
+from assay.policy.language.model import Policy
 from assay.simple.model import Sha256
 from assay.telemetry.audit import recording
 from assay.telemetry.metrics import watching_loop

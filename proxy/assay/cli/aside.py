@@ -19,7 +19,7 @@ from assay.assembly import Assembly, assembled
 from assay.config import Configuration
 from assay.errors import AssayError
 from assay.gate import GateSettings, Judged
-from assay.policy.model import Policy
+from assay.policy.language.model import Policy
 from assay.simple.model import NormalizedName
 from assay.store.snapshot import copy_ledger, copy_records
 from assay.views import DEFAULT

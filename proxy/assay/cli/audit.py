@@ -17,7 +17,7 @@ from assay.cli.sarif import sarif
 from assay.cli.tables import printable, table
 from assay.cli.verdicts import because, evidence_words, verdict_json
 from assay.lockfiles import Lockfile
-from assay.policy.proposal import publisher_rules
+from assay.policy.language.proposal import publisher_rules
 
 
 def main(options: argparse.Namespace) -> int:

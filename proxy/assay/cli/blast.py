@@ -25,8 +25,8 @@ from assay.cli.tables import printable, table
 from assay.config import load_configuration
 from assay.errors import ConfigurationError
 from assay.evidence import Attestation, Claims, PublisherKind
-from assay.policy.publishers import Matcher, Publisher, describe_claims, matcher
-from assay.policy.times import end, start
+from assay.policy.language.publishers import Matcher, Publisher, describe_claims, matcher
+from assay.policy.language.times import end, start
 from assay.telemetry.chain import Entry, read_trail
 
 _PUBLISHER: TypeAdapter[Publisher] = TypeAdapter(Publisher)

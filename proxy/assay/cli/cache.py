@@ -26,7 +26,7 @@ from assay.config import Configuration, load_configuration
 from assay.errors import AssayError, ConfigurationError, StorageInUseError
 from assay.gate import Stored
 from assay.lockfiles import Lockfile
-from assay.policy.model import Policy
+from assay.policy.language.model import Policy
 from assay.policy.verdict import Approved
 from assay.store.directory import Store
 from assay.store.settings import StorageSettings

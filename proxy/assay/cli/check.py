@@ -11,8 +11,8 @@ from assay.assembly import read_policies, read_trust, utc_now
 from assay.cli.tables import table
 from assay.config import Configuration, ServerSettings, load_configuration
 from assay.indexes import hosts
-from assay.policy.expiry import expiring
-from assay.policy.model import Policy
+from assay.policy.language.expiry import expiring
+from assay.policy.language.model import Policy
 from assay.units import format_duration, format_size
 from assay.upstream import Authorizations, authorities
 from assay.web.access import Access

@@ -10,7 +10,7 @@ from pathlib import Path
 from assay.assembly import read_policy
 from assay.config import Configuration, load_configuration
 from assay.errors import ConfigurationError
-from assay.policy.model import Policy
+from assay.policy.language.model import Policy
 from assay.settings import nearest
 from assay.views import ViewSettings
 

@@ -17,7 +17,7 @@ from assay.errors import AssayError, NotFoundError
 from assay.evidence import Attestation, Attested
 from assay.gate import Judged
 from assay.lockfiles import Lockfile, Pinned
-from assay.policy.publishers import Matcher, Publisher, describe_claims, matcher
+from assay.policy.language.publishers import Matcher, Publisher, describe_claims, matcher
 from assay.policy.verdict import Approved, Withheld
 
 APPROVED, WITHHELD, MISSING, CHANGED, IDENTITY, UNKNOWN = (

@@ -12,8 +12,8 @@ from assay.cli.findings import Finding, findings_of
 from assay.config import Configuration
 from assay.lockfiles import Lockfile, read_lockfile
 from assay.operator_files import read_text
-from assay.policy.model import Policy
-from assay.policy.proposal import Proven
+from assay.policy.language.model import Policy
+from assay.policy.language.proposal import Proven
 from assay.policy.verdict import Approved, Code
 from assay.simple.model import NormalizedName
 

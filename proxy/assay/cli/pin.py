@@ -12,7 +12,7 @@ from assay.cli import GOOD, WITHHELD, locked
 from assay.cli.chosen import chosen
 from assay.cli.findings import APPROVED, Finding
 from assay.cli.verdicts import because
-from assay.policy.proposal import comment, pinned_rule, publisher_rules
+from assay.policy.language.proposal import comment, pinned_rule, publisher_rules
 
 
 def main(options: argparse.Namespace) -> int:

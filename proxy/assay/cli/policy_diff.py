@@ -24,7 +24,7 @@ from assay.cli.verdicts import because
 from assay.config import Configuration, load_configuration
 from assay.errors import AssayError
 from assay.lockfiles import Lockfile
-from assay.policy.model import Policy
+from assay.policy.language.model import Policy
 from assay.policy.verdict import Approved, Withheld
 from assay.simple.model import NormalizedName
 

@@ -37,7 +37,7 @@ from assay.cli.verdicts import because
 from assay.config import Configuration
 from assay.errors import AssayError
 from assay.operator_files import read_text
-from assay.policy.model import Policy
+from assay.policy.language.model import Policy
 from assay.policy.verdict import Approved, Code, Withheld
 from assay.settings import Settings, read_toml, validate, wrong
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from assay.policy.document import policy_schema
+from assay.policy.language.document import policy_schema
 
 
 def main(_options: argparse.Namespace) -> int:

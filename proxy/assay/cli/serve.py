@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from assay import telemetry
 from assay.assembly import Assembly, assembled, read_policies, utc_now
 from assay.config import Configuration, load_configuration
-from assay.policy.model import Policy
+from assay.policy.language.model import Policy
 from assay.policy_reload import following
 from assay.telemetry.audit import recording
 from assay.telemetry.metrics import watching_loop

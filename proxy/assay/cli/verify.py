@@ -27,7 +27,7 @@ from assay.evidence import Attestation, Attested, Evidence, Forged, Unverifiable
 from assay.indexes import Indexes, hosts
 from assay.operator_files import read_file
 from assay.policy.judge import IndexFacts, decide_page
-from assay.policy.model import Policy
+from assay.policy.language.model import Policy
 from assay.policy.reasons import reasons_json
 from assay.policy.verdict import Approved, Withheld
 from assay.ports import History

@@ -18,9 +18,9 @@ from assay.config import Configuration
 from assay.errors import AssayError, ConfigurationError
 from assay.gate import Judged
 from assay.policy.compiled import LIFT_OF
-from assay.policy.document import load_policy
-from assay.policy.model import Lift, Policy
-from assay.policy.proposal import waiver
+from assay.policy.language.document import load_policy
+from assay.policy.language.model import Lift, Policy
+from assay.policy.language.proposal import waiver
 from assay.policy.verdict import Withheld
 from assay.simple.filename import possible_projects
 

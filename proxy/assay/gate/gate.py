@@ -30,7 +30,7 @@ from assay.gate.turns import Turns
 from assay.gate.wheels import Opener, Wheels, is_wheel
 from assay.indexes import Indexes, IndexSettings
 from assay.policy.judge import metadata_from_wheel
-from assay.policy.model import Policy
+from assay.policy.language.model import Policy
 from assay.policy.verdict import Approved, Withheld
 from assay.ports import Ledger
 from assay.simple.model import File, NormalizedName, Project

@@ -23,7 +23,7 @@ from assay.gate.turns import Turns
 from assay.gate.wheels import Wheels, mismatched, offered
 from assay.indexes import hosts
 from assay.policy.judge import IndexFacts, changes_of, decide_page, next_change
-from assay.policy.model import Policy, Showing
+from assay.policy.language.model import Policy, Showing
 from assay.policy.reasons import tombstones
 from assay.policy.verdict import Approved, Undecided, Withheld
 from assay.ports import Changes, History, Ledger

@@ -17,7 +17,7 @@ from packaging.version import Version
 from assay.gate.judged import Judged
 from assay.gate.pages import Page
 from assay.indexes import IndexSettings
-from assay.policy.model import Policy, Showing
+from assay.policy.language.model import Policy, Showing
 from assay.policy.reasons import Tombstone, sentence
 from assay.policy.verdict import Code, Reason, Withheld
 from assay.render import ApprovedPage

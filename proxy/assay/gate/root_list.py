@@ -20,7 +20,7 @@ from assay import telemetry
 from assay.errors import AssayError, NotYetError, StorageError, UpstreamGoneError, UpstreamNonsenseError
 from assay.indexes import Indexes, IndexSettings
 from assay.policy.judge import is_denied
-from assay.policy.model import Policy
+from assay.policy.language.model import Policy
 from assay.render import render_root_head, render_root_line, render_root_tail
 from assay.simple.negotiate import Format
 from assay.simple.root import RootParser

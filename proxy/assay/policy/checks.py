@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Final
 
-from assay.policy.exhibit import Context, Exhibit
-from assay.policy.times import show
+from assay.policy.candidate import Context, Exhibit
+from assay.policy.language.times import show
 from assay.policy.verdict import Code, Reason
 from assay.simple.model import File
 

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 from packaging.specifiers import SpecifierSet
 
 from assay.evidence import Attestation
-from assay.policy.model import (
+from assay.policy.language.model import (
     RATCHET_SETTLE,
     Attestations,
     Lift,
@@ -25,8 +25,8 @@ from assay.policy.model import (
     Rule,
     Waiver,
 )
-from assay.policy.patterns import Matches, names
-from assay.policy.publishers import Matcher, builder, matcher
+from assay.policy.language.patterns import Matches, names
+from assay.policy.language.publishers import Matcher, builder, matcher
 from assay.policy.verdict import Code
 from assay.simple.model import File, Kind, NormalizedName, Sha256
 

@@ -13,10 +13,10 @@ from typing import TypeAlias
 
 from assay.evidence import OMITTED, Attested, Evidence, Forged, Unverifiable
 from assay.policy import provenance, requirements
+from assay.policy.candidate import Context, Exhibit
 from assay.policy.checks import failures, is_sound
 from assay.policy.compiled import Terms
-from assay.policy.exhibit import Context, Exhibit
-from assay.policy.model import Mode, RatchetMode
+from assay.policy.language.model import Mode, RatchetMode
 from assay.policy.ratchet import SILENT, Opinion, opinion
 from assay.policy.verdict import Approved, Code, Reason, Undecided, Verdict, Withheld, approve, withhold
 

@@ -19,10 +19,10 @@ from packaging.version import Version
 
 from assay.evidence import Attested, Evidence
 from assay.policy import compiled
+from assay.policy.candidate import Context, Exhibit, IndexFacts, base_time, exhibit
 from assay.policy.compiled import Terms, is_denied
 from assay.policy.decide import decide
-from assay.policy.exhibit import Context, Exhibit, IndexFacts, base_time, exhibit
-from assay.policy.model import Mode, Policy, RatchetMode
+from assay.policy.language.model import Mode, Policy, RatchetMode
 from assay.policy.ratchet import builds_on_wheels, facts_of, remember
 from assay.policy.release import hold_whole, name_nearest
 from assay.policy.verdict import Approved, Code, Undecided, Verdict, Withheld, approve

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from assay.evidence import Attestation, Attested, Evidence, Forged, Unattested, Unverifiable
 from assay.policy.compiled import Terms
-from assay.policy.publishers import describe, describe_claims
+from assay.policy.language.publishers import describe, describe_claims
 from assay.policy.verdict import Code, Reason
 
 _NONE: tuple[Attestation, ...] = ()

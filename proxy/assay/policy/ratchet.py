@@ -14,12 +14,12 @@ from datetime import datetime
 from packaging.version import Version
 
 from assay.evidence import Attestation, Attested, Claims, Forged, Identity, Unverifiable, identity_of
+from assay.policy.candidate import Context, Exhibit, existed
 from assay.policy.compiled import Terms
 from assay.policy.continuity import Continuity, Origin, Signature, Standing
-from assay.policy.exhibit import Context, Exhibit, existed
-from assay.policy.model import RatchetMode
-from assay.policy.publishers import describe_claims, name_claims
-from assay.policy.times import show
+from assay.policy.language.model import RatchetMode
+from assay.policy.language.publishers import describe_claims, name_claims
+from assay.policy.language.times import show
 from assay.policy.verdict import Code, Reason
 from assay.ports import Established
 from assay.simple.model import Kind

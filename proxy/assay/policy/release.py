@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 
 from packaging.version import Version
 
+from assay.policy.candidate import Exhibit
 from assay.policy.compiled import Terms
-from assay.policy.exhibit import Exhibit
 from assay.policy.verdict import Approved, Code, Reason, Undecided, Verdict, Withheld, withhold
 from assay.simple.model import Kind
 

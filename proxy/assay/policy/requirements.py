@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
+from assay.policy.candidate import Context, Exhibit, existed
 from assay.policy.compiled import Terms
 from assay.policy.continuity import Standing
-from assay.policy.exhibit import Context, Exhibit, existed
+from assay.policy.language.times import show
 from assay.policy.ratchet import is_established
-from assay.policy.times import show
+from assay.policy.too_young import span, too_young
 from assay.policy.verdict import Code, Reason
-from assay.policy.youth import span, too_young
 from assay.units import format_duration
 
 ACTIVE = "active"

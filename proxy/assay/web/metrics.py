@@ -12,7 +12,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from assay.assembly import Assembly
-from assay.policy.model import Policy
+from assay.policy.language.model import Policy
 from assay.telemetry import metrics
 
 

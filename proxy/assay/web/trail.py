@@ -16,7 +16,7 @@ from assay import telemetry
 from assay.attestation.codec import encode_evidence
 from assay.config import ServerSettings
 from assay.evidence import Attested, Claims, Evidence
-from assay.policy.publishers import describe_claims
+from assay.policy.language.publishers import describe_claims
 from assay.policy.reasons import printable
 from assay.policy.verdict import Approved, Withheld
 from assay.telemetry.audit import Trail

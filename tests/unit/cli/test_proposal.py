@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from packaging.utils import canonicalize_name
 
 from assay.evidence import Claims, PublisherKind
-from assay.policy.document import load_policy
-from assay.policy.model import Lift
-from assay.policy.proposal import Proven, block, comment, pinned_rule, publisher_rules, quoted, waiver
-from assay.policy.publishers import GitHub, matcher
+from assay.policy.language.document import load_policy
+from assay.policy.language.model import Lift
+from assay.policy.language.proposal import Proven, block, comment, pinned_rule, publisher_rules, quoted, waiver
+from assay.policy.language.publishers import GitHub, matcher
 from assay.simple.model import Sha256
 from tests.unit.policy.making import a_file, attestation, claims
 

@@ -13,9 +13,9 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from assay.evidence import PUBLISH, Attestation, Attested, Claims, Evidence, Forged, Identity, PublisherKind, Unattested
-from assay.policy.document import load_policy
 from assay.policy.judge import IndexFacts, judge_page
-from assay.policy.model import Policy
+from assay.policy.language.document import load_policy
+from assay.policy.language.model import Policy
 from assay.policy.verdict import Approved, Code, Verdict, Withheld
 from assay.ports import Established, History, Seen
 from assay.simple.model import Distribution, File, Kind, Project, Sha256

@@ -8,7 +8,7 @@ import pytest
 
 from assay.evidence import PUBLISH, SLSA, Attested, Evidence, Identity
 from assay.policy.judge import changes_of
-from assay.policy.model import Policy
+from assay.policy.language.model import Policy
 from assay.ports import Changes, Established, History, Seen
 from assay.simple.model import File
 from tests.unit.policy.making import (

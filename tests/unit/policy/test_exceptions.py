@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from assay.policy.model import Policy
+from assay.policy.language.model import Policy
 from assay.policy.verdict import Approved, Code, Undecided, Withheld
 from assay.simple.model import Kind
 from tests.unit.policy.making import (

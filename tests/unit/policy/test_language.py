@@ -10,8 +10,8 @@ import pytest
 
 from assay.errors import ConfigurationError
 from assay.evidence import PUBLISH
-from assay.policy.document import BUILT_IN, load_policy, policy_schema
-from assay.policy.model import Attestations, Mode, RatchetMode, Showing
+from assay.policy.language.document import BUILT_IN, load_policy, policy_schema
+from assay.policy.language.model import Attestations, Mode, RatchetMode, Showing
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = """\

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from assay.policy.patterns import glob, name_pattern, names
+from assay.policy.language.patterns import glob, name_pattern, names
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from assay.evidence import OMITTED, Forged, Unattested
-from assay.policy.document import BUILT_IN, load_policy
 from assay.policy.judge import Context, admit, decide_page, is_denied, judge, metadata_from_wheel, mode_for, next_change
-from assay.policy.model import Mode
+from assay.policy.language.document import BUILT_IN, load_policy
+from assay.policy.language.model import Mode
 from assay.policy.verdict import Approved, Code, Undecided, Withheld, approve
 from assay.ports import History
 from assay.simple.model import NormalizedName

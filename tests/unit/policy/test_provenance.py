@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from assay.evidence import PUBLISH, SLSA, Attestation, Attested, Claims, PublisherKind, Unattested, Unverifiable
-from assay.policy.publishers import ENVIRONMENT_SINCE
+from assay.policy.language.publishers import ENVIRONMENT_SINCE
 from assay.policy.verdict import Approved, Code, Withheld
 from tests.unit.policy.making import a_file, a_policy, ago, attestation, attested, claims, codes, one, signed
 

@@ -6,8 +6,8 @@ import random
 
 from assay.evidence import Attested, Identity
 from assay.policy.continuity import Continuity
-from assay.policy.document import load_policy
 from assay.policy.judge import Context, judge
+from assay.policy.language.document import load_policy
 from assay.policy.verdict import Approved, Code, Undecided
 from assay.ports import Established, History
 from assay.simple.model import NormalizedName

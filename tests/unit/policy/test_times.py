@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from assay.policy.times import end, show, start
+from assay.policy.language.times import end, show, start
 
 
 def test_a_date_is_a_whole_day() -> None:

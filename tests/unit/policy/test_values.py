@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from assay.policy.too_young import too_young
 from assay.policy.verdict import Approved, Code, Reason, Withheld, approve, make_reason, withhold
-from assay.policy.youth import too_young
 from tests.unit.policy.making import NOW, UNATTESTED, a_file, a_policy, ago, one
 
 FILE = a_file()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from packaging.version import Version
 
 from assay.evidence import PUBLISH, Attestation, Attested, Claims, Evidence, Forged, PublisherKind, Unattested
-from assay.policy.document import load_policy
+from assay.policy.language.document import load_policy
 from assay.policy.verdict import Approved, Code, Reason, Withheld, approve
 from assay.simple.model import Distribution, File, Kind, NormalizedName, ProjectStatus, Sha256
 from assay.web.people.markup import element, is_web_address, joined, linked, text

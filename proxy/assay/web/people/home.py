@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from assay.indexes import is_loopback, split_host
+from assay.policy.language.times import show
 from assay.policy.reasons import reasons_json
-from assay.policy.times import show
 from assay.units import format_size
 from assay.web.people.layout import facts, instant, page, table
 from assay.web.people.markup import Child, Markup, element, joined, lines, when

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
+from assay.policy.language.times import show
 from assay.policy.reasons import ReasonJson
-from assay.policy.times import show
 from assay.web.people.markup import Child, Markup, element, joined
 
 _STYLE: Final = """

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from assay.policy.model import Attestations, Mode, Policy, RatchetMode, Requirements, Revocation, Rule, Waiver
-from assay.policy.publishers import describe
-from assay.policy.times import show
+from assay.policy.language.model import Attestations, Mode, Policy, RatchetMode, Requirements, Revocation, Rule, Waiver
+from assay.policy.language.publishers import describe
+from assay.policy.language.times import show
 from assay.units import format_duration
 from assay.web.people.layout import instant, name, page, table
 from assay.web.people.markup import Child, Markup, element, joined, when, words

@@ -13,9 +13,9 @@ from typing import Final
 from packaging.version import Version
 
 from assay.evidence import Attestation, Attested, Claims, Forged, PublisherKind, Unverifiable
-from assay.policy.publishers import describe_claims
+from assay.policy.language.publishers import describe_claims
+from assay.policy.language.times import show
 from assay.policy.reasons import reasons_json
-from assay.policy.times import show
 from assay.policy.verdict import Approved, Code, Withheld
 from assay.simple.model import File, ProjectStatus
 from assay.units import format_size

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from assay.policy.model import Policy
-from assay.policy.times import show
+from assay.policy.language.model import Policy
+from assay.policy.language.times import show
 
 SOON: Final = timedelta(days=14)
 """Long enough before the end for somebody to be back from leave."""

@@ -29,9 +29,9 @@ from pydantic import (
 )
 
 from assay.evidence import PUBLISH, SLSA
-from assay.policy.patterns import name_pattern
-from assay.policy.publishers import Publisher, Text
-from assay.policy.times import From, Until
+from assay.policy.language.patterns import name_pattern
+from assay.policy.language.publishers import Publisher, Text
+from assay.policy.language.times import From, Until
 from assay.settings import Settings, wrong
 from assay.simple.model import Kind, Sha256
 from assay.units import Duration

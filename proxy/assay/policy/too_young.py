@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Final, NoReturn, TypeAlias, final
 
-from assay.policy.times import show
+from assay.policy.language.times import show
 from assay.policy.verdict import Code, Reason, make_reason
 from assay.units import format_duration
 

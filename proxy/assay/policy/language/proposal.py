@@ -13,8 +13,8 @@ from datetime import date, datetime
 from typing import TypeAlias
 
 from assay.evidence import Attestation, Claims, PublisherKind
-from assay.policy.model import Lift
-from assay.policy.publishers import CircleCI, GitHub, GitLab, Google
+from assay.policy.language.model import Lift
+from assay.policy.language.publishers import CircleCI, GitHub, GitLab, Google
 from assay.policy.reasons import printable
 from assay.simple.model import NormalizedName, Sha256
 

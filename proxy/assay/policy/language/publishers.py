@@ -17,7 +17,7 @@ from typing import Annotated, ClassVar, Literal, Self, TypeAlias
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from assay.evidence import Attestation, Claims, PublisherKind
-from assay.policy.patterns import Matches, glob
+from assay.policy.language.patterns import Matches, glob
 from assay.settings import Settings, wrong
 
 ENVIRONMENT_SINCE = datetime(2026, 6, 1, tzinfo=UTC)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from assay.policy.model import Policy, RatchetMode, Requirements, Rule
+from assay.policy.language.model import Policy, RatchetMode, Requirements, Rule
 from assay.settings import read_toml, validate
 
 BUILT_IN: Final = Policy(
