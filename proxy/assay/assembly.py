@@ -16,27 +16,31 @@ from pathlib import Path
 from urllib.request import getproxies_environment
 
 from assay.attestation.pool.pool import Verifier
+from assay.attestation.renewal.schedule import renew_for_ever
 from assay.attestation.renewal.tuf_client import RenewerApart, renewers_apart
 from assay.attestation.trust_roots import TrustRoots, load_roots
+from assay.caching.keyed_lock import Turns
 from assay.config import Configuration
-from assay.download import Downloads
-from assay.gate import Gate, GateSettings, Pages, Proofs
-from assay.gate.contents import FileContents
-from assay.gate.memory import Memory
-from assay.gate.metadata import Metadata
-from assay.gate.renewal import renew_for_ever
-from assay.gate.revalidation import Revalidation
-from assay.gate.root_list import RootList
-from assay.gate.turns import Turns
-from assay.gate.wheels import Wheels
+from assay.files.cache import FileContents
+from assay.files.download_registry import Downloads
+from assay.files.index_metadata import Metadata
+from assay.files.wheel_metadata import Wheels
+from assay.gate.gate import Gate, GateSettings
+from assay.gate.judged_page_cache import Memory
 from assay.operator_files import read_text
+from assay.pages.cache import Pages
+from assay.pages.root_list import RootList
 from assay.policy.language.document import BUILT_IN, load_policy
 from assay.policy.language.model import Policy
+from assay.provenance.resolver import Proofs
+from assay.provenance.revalidation import Revalidation
 from assay.store.directory import Store
 from assay.store.spare import Spares
 from assay.store.spool import Spool
 from assay.store.sturdy import SturdyBlobs
-from assay.upstream import Authorizations, Upstream, pause_before_retry
+from assay.upstream.client import Upstream
+from assay.upstream.credentials import Authorizations
+from assay.upstream.pacing import pause_before_retry
 from assay.views import ViewSettings
 
 

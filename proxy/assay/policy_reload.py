@@ -19,7 +19,7 @@ from pathlib import Path
 from assay import telemetry
 from assay.assembly import View, utc_now
 from assay.errors import ConfigurationError
-from assay.gate import Gate
+from assay.gate.gate import Gate
 from assay.operator_files import read_file, text_of
 from assay.policy.language.document import load_policy
 from assay.policy.language.expiry import expiring

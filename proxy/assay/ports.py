@@ -13,7 +13,41 @@ from datetime import datetime
 from typing import BinaryIO, Protocol
 
 from assay.evidence import Identity
-from assay.simple.model import NormalizedName, Sha256
+from assay.indexes import IndexSettings
+from assay.simple.model import NormalizedName, Project, Sha256
+
+Key = tuple[str, NormalizedName]
+"""(index, project)"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validators:
+    """What makes a request conditional (RFC 9110, 13.1)."""
+
+    etag: str | None = None
+    last_modified: str | None = None
+
+    def headers(self) -> dict[str, str]:
+        """As request headers."""
+        named = {"If-None-Match": self.etag, "If-Modified-Since": self.last_modified}
+        return {name: value for name, value in named.items() if value}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """A project as its index lists it, and how far that can be relied on."""
+
+    index: IndexSettings
+    project: Project
+    version: str
+    """Digest of the index's bytes and of the address they came from: a page of the same version is the same page."""
+    checked: datetime
+    """When the index last confirmed it."""
+    validators: Validators
+    stale: bool = False
+    """The index is down and this is older than it should be."""
+    reserved: bool = False
+    """The index owns the name and has no such project: empty, and nobody else is asked."""
 
 
 class Records(Protocol):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from assay.gate import collector
-from assay.gate.budget import Budget
+from assay.provenance import fetcher
+from assay.provenance.budget import Budget
 from assay.telemetry.metrics import EVIDENCE
 from tests.service.test_pages import settled
 from tests.world.connection import Answer
@@ -140,7 +140,7 @@ async def test_documents_of_any_size_are_all_proven_within_the_budget(
         held += size
         highest = max(highest, held)
 
-    monkeypatch.setattr(collector, "_BUDGET", most)
+    monkeypatch.setattr(fetcher, "_BUDGET", most)
     monkeypatch.setattr(Budget, "spend", watched)
     async with Index() as index, running(index, tmp_path, policy=REQUIRED, sigstore=sigstore) as proxy:
         signed = filled(index, sigstore, 120, 120)
@@ -158,7 +158,7 @@ async def test_a_page_that_fills_the_budget_does_not_hold_up_another_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sigstore = PrivateSigstore(seed=1)
-    monkeypatch.setattr(collector, "_BUDGET", 1)
+    monkeypatch.setattr(fetcher, "_BUDGET", 1)
     async with Index() as index, running(index, tmp_path, policy=REQUIRED, sigstore=sigstore) as proxy:
         signed = filled(index, sigstore, 60, 60)
         others = []

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.gate import contents
+from assay.files import cache
 from assay.policy.language.document import load_policy
 from assay.simple.model import Sha256
 from tests.world.distributions import wheel
@@ -101,9 +101,9 @@ async def test_bytes_that_were_spoilt_on_disk_are_not_held_but_removed(
 async def test_large_files_are_not_held_and_all_together_have_a_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contents, "_HELD", 20_000)
+    monkeypatch.setattr(cache, "_HELD", 20_000)
     async with Index() as index, running(index, tmp_path) as proxy:
-        large = index.add(wheel("large", padding=contents._LARGEST_HELD + 1))
+        large = index.add(wheel("large", padding=cache._LARGEST_HELD + 1))
         small = [index.add(wheel("foo", f"{number}.0", padding=8_000)) for number in range(4)]
         for _ in range(4):
             for listed in (large, *small):

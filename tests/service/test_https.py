@@ -15,7 +15,7 @@ from cryptography import x509
 
 from assay.cli import run
 from assay.errors import ConfigurationError
-from assay.upstream.reception import LONG
+from assay.upstream.bulk_receiver import LONG
 from assay.web.tls import Certificate
 from tests.world.distributions import wheel
 from tests.world.guarded import TOKEN, Guarded, credentials, guarded, secure
@@ -157,7 +157,7 @@ async def test_an_index_may_have_an_authority_of_its_own_and_a_token(tmp_path: P
 
 
 async def test_a_long_file_comes_over_https(tmp_path: Path) -> None:
-    """By `assay.upstream.reception`, which takes the connection over in the middle of TLS."""
+    """By `assay.upstream.bulk_receiver`, which takes the connection over in the middle of TLS."""
     table = {"ca-file": str(tmp_path / "ca.pem"), "credentials": {"token-env": "OUTER_TOKEN"}}
     async with chained(tmp_path, **table) as (outer, inner):
         long = outer.index.add(wheel("long", "1.0", padding=LONG + 3_000_000))

@@ -15,8 +15,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from assay.gate import wheels
-from assay.gate.metadata import MOST
+from assay.files import wheel_metadata
+from assay.files.index_metadata import MOST
 from tests.service.test_files import body_or_none
 from tests.world.connection import Answer
 from tests.world.distributions import Built, raw, wheel
@@ -211,7 +211,7 @@ ONE = ("foo-1.0.dist-info/METADATA", b"Name: foo\n")
     ids=range(12),
 )
 def test_any_bytes_are_a_wheel_or_none(content: bytes, document: bytes | None) -> None:
-    fact, found = wheels._read(io.BytesIO(content))
+    fact, found = wheel_metadata._read(io.BytesIO(content))
     assert found == document
     assert (fact == hashlib.sha256(document).hexdigest()) if document is not None else fact in {"", "-"}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.gate import pages
+from assay.pages import cache
 from tests.service.test_files import body_or_none
 from tests.world.distributions import wheel
 from tests.world.index import Index, Listed
@@ -30,7 +30,7 @@ async def settled(proxy: Running) -> None:
 @pytest.fixture
 def no_hesitation(monkeypatch: pytest.MonkeyPatch) -> None:
     """A silent index is waited for a moment only."""
-    monkeypatch.setattr(pages, "_HESITATION", timedelta(milliseconds=50))
+    monkeypatch.setattr(cache, "_HESITATION", timedelta(milliseconds=50))
 
 
 async def test_a_fresh_page_costs_nothing_and_an_old_one_a_conditional_request(tmp_path: Path) -> None:
@@ -304,7 +304,7 @@ async def test_a_page_with_a_lower_serial_is_a_rollback(tmp_path: Path, warnings
 
 
 async def test_thousands_of_invented_names_stay_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "_MOST_FILES_IN_MEMORY", 1000)
+    monkeypatch.setattr(cache, "_MOST_FILES_IN_MEMORY", 1000)
     async with Index() as index, running(index, tmp_path) as proxy:
         names = [f"invented-{number}" for number in range(400)]
         for start in range(0, len(names), 20):

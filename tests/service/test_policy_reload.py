@@ -15,9 +15,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from assay.gate.documents import document_key, sha256_of
 from assay.policy.language.document import load_policy
 from assay.policy_reload import REMIND, PolicyWatch, warn_of_waivers
+from assay.provenance.documents import document_key, sha256_of
 from tests.world.distributions import wheel
 from tests.world.index import Index
 from tests.world.proxy import Running, running

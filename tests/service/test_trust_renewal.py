@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from assay.attestation.config import TrustSettings
+from assay.attestation.renewal.schedule import renew_for_ever
 from assay.attestation.renewal.tuf import Refresher, RefreshError
 from assay.attestation.trust_roots import TrustRoot
-from assay.gate.renewal import renew_for_ever
 from tests.world.distributions import wheel
 from tests.world.index import Index
 from tests.world.proxy import Clock, Running, running

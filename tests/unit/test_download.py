@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from assay.download import TAIL, Download, Downloads, Wanted
 from assay.errors import AssayError, DigestMismatchError, UpstreamNonsenseError, UpstreamUnavailableError
+from assay.files.download import TAIL, Download, Wanted
+from assay.files.download_registry import Downloads
 from assay.simple.model import Sha256
 from assay.store.blobs import DiskBlobs
 

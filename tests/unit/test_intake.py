@@ -8,9 +8,9 @@ from typing import BinaryIO
 
 import pytest
 
-from assay.download import intake
-from assay.download.intake import Intake
 from assay.errors import DigestMismatchError, StorageError
+from assay.files import write_buffer
+from assay.files.write_buffer import Intake
 from assay.simple.model import Sha256
 
 SECONDS = 10
@@ -108,8 +108,8 @@ async def test_after_what_was_lent_the_rest_is_there_after_a_moment_too(partial:
 
 
 async def test_on_a_fast_line_a_follower_wakes_once_a_lot(partial: Written, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "_MOMENT", SECONDS)
-    monkeypatch.setattr(intake, "_LOT", 10)
+    monkeypatch.setattr(write_buffer, "_MOMENT", SECONDS)
+    monkeypatch.setattr(write_buffer, "_LOT", 10)
     taking = Intake(partial, lambda _: None)
     for number in range(25):
         await taking.add(bytes([number]))
@@ -125,7 +125,7 @@ async def test_writes_that_take_longer_than_a_moment_stay_in_order(partial: Writ
     partial.go_on.clear()
     await taking.add(b"a")
     await taking.add(b"b")
-    await asyncio.sleep(intake._MOMENT * 2)  # the timer looks, and finds the first still being written
+    await asyncio.sleep(write_buffer._MOMENT * 2)  # the timer looks, and finds the first still being written
     assert partial.lots == []
     partial.go_on.set()
     await heard.until(2)
@@ -138,7 +138,7 @@ async def test_a_failed_write_is_raised_and_nothing_is_written_behind_its_back(p
     taking = Intake(partial, lambda _: None)
     await taking.add(b"a")
     await taking.add(b"b")
-    await asyncio.sleep(intake._MOMENT * 3)  # the timer looks, and leaves it to who asks
+    await asyncio.sleep(write_buffer._MOMENT * 3)  # the timer looks, and leaves it to who asks
     with pytest.raises(StorageError, match="full"):
         await taking.flush()
     assert partial.lots == []

@@ -27,7 +27,7 @@ from yarl import URL
 
 from assay.assembly import Assembly, assembled
 from assay.config import Configuration
-from assay.gate import Gate, GateSettings
+from assay.gate.gate import Gate, GateSettings
 from assay.policy.language.document import BUILT_IN, load_policy
 from assay.policy.language.model import Policy
 from assay.simple.model import Sha256

@@ -18,7 +18,8 @@ from typing import TypeAlias
 from assay.assembly import Assembly, assembled
 from assay.config import Configuration
 from assay.errors import AssayError
-from assay.gate import GateSettings, Judged
+from assay.gate.gate import GateSettings
+from assay.gate.judged_page import Judged
 from assay.policy.language.model import Policy
 from assay.simple.model import NormalizedName
 from assay.store.snapshot import copy_ledger, copy_records

@@ -24,7 +24,7 @@ from assay.cli.findings import Finding, findings_of
 from assay.cli.tables import printable, table
 from assay.config import Configuration, load_configuration
 from assay.errors import AssayError, ConfigurationError, StorageInUseError
-from assay.gate import Stored
+from assay.files.cache import Stored
 from assay.lockfiles import Lockfile
 from assay.policy.language.model import Policy
 from assay.policy.verdict import Approved

@@ -14,7 +14,8 @@ from assay.indexes import hosts
 from assay.policy.language.expiry import expiring
 from assay.policy.language.model import Policy
 from assay.units import format_duration, format_size
-from assay.upstream import Authorizations, authorities
+from assay.upstream.credentials import Authorizations
+from assay.upstream.tls import authorities
 from assay.web.access import Access
 from assay.web.tls import Certificate
 

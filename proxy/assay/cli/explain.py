@@ -26,7 +26,7 @@ from assay.cli.tables import table
 from assay.cli.verdicts import because, evidence_words, verdict_json
 from assay.config import Configuration
 from assay.errors import AssayError, ConfigurationError
-from assay.gate import Judged
+from assay.gate.judged_page import Judged
 from assay.policy.language.model import Policy
 from assay.policy.reasons import nameless_json
 from assay.policy.verdict import Approved, Withheld

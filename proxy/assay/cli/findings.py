@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from assay.cli.aside import Pages
 from assay.errors import AssayError, NotFoundError
 from assay.evidence import Attestation, Attested
-from assay.gate import Judged
+from assay.gate.judged_page import Judged
 from assay.lockfiles import Lockfile, Pinned
 from assay.policy.language.publishers import Matcher, Publisher, describe_claims, matcher
 from assay.policy.verdict import Approved, Withheld

@@ -16,7 +16,7 @@ from assay.cli.chosen import chosen
 from assay.cli.tables import printable
 from assay.config import Configuration
 from assay.errors import AssayError, ConfigurationError
-from assay.gate import Judged
+from assay.gate.judged_page import Judged
 from assay.policy.compiled import LIFT_OF
 from assay.policy.language.document import load_policy
 from assay.policy.language.model import Lift, Policy

@@ -17,24 +17,23 @@ from functools import partial
 from packaging.version import InvalidVersion, Version
 
 from assay import telemetry
+from assay.caching.keyed_lock import Turns
 from assay.errors import AssayError, FileNotListedError, NotYetError, ProjectNotFoundError, ProvenanceNotFoundError
-from assay.gate.contents import Content, FileContents, Stored, another_reader, project_of
-from assay.gate.judged import Judged
-from assay.gate.judging import Court
-from assay.gate.memory import Memory
-from assay.gate.metadata import Metadata
-from assay.gate.pages import Page, Pages
-from assay.gate.proofs import Proofs
-from assay.gate.revalidation import Revalidation
-from assay.gate.turns import Turns
-from assay.gate.wheels import Opener, Wheels, is_wheel
+from assay.files.cache import Content, FileContents, Stored, another_reader, project_of
+from assay.files.index_metadata import Metadata
+from assay.files.wheel_metadata import Opener, Wheels, is_wheel
+from assay.gate.judged_page import Judged
+from assay.gate.judged_page_cache import Memory
+from assay.gate.page_judge import Court
 from assay.indexes import Indexes, IndexSettings
+from assay.pages.cache import Pages
 from assay.policy.judge import metadata_from_wheel
 from assay.policy.language.model import Policy
 from assay.policy.verdict import Approved, Withheld
-from assay.ports import Ledger
+from assay.ports import Ledger, Page, Validators
+from assay.provenance.resolver import Proofs
+from assay.provenance.revalidation import Revalidation
 from assay.simple.model import File, NormalizedName, Project
-from assay.upstream import Validators
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

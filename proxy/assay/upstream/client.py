@@ -26,9 +26,14 @@ from yarl import URL
 from assay import telemetry
 from assay.errors import UpstreamGoneError, UpstreamNonsenseError, UpstreamUnavailableError
 from assay.indexes import IndexSettings, LimitsSettings
+from assay.ports import Validators
 from assay.simple.model import NormalizedName
 from assay.upstream.addresses import NoLinkLocal, host_of, permitted, redirected, shown
-from assay.upstream.answers import (
+from assay.upstream.bulk_receiver import Contents, receiving
+from assay.upstream.credentials import Authorizations
+from assay.upstream.metrics import Exchange
+from assay.upstream.pacing import PATIENCE, Pacing
+from assay.upstream.responses import (
     as_upstream_error,
     chunks_of,
     extent,
@@ -37,11 +42,7 @@ from assay.upstream.answers import (
     refuse_failure,
     serial_of,
 )
-from assay.upstream.authorities import authorities
-from assay.upstream.credentials import Authorizations
-from assay.upstream.measuring import Exchange
-from assay.upstream.pacing import PATIENCE, Pacing
-from assay.upstream.reception import Contents, receiving
+from assay.upstream.tls import authorities
 
 PAGE_ACCEPT = (
     "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"  # PEP 691
@@ -62,19 +63,6 @@ class Nothing(Enum):
 
     ABSENT = "absent"
     NOT_MODIFIED = "not modified"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Validators:
-    """What makes a request conditional (RFC 9110, 13.1)."""
-
-    etag: str | None = None
-    last_modified: str | None = None
-
-    def headers(self) -> dict[str, str]:
-        """As request headers."""
-        named = {"If-None-Match": self.etag, "If-Modified-Since": self.last_modified}
-        return {name: value for name, value in named.items() if value}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,7 @@ from assay.errors import (
     UpstreamUnavailableError,
     VerificationUnavailableError,
 )
-from assay.gate import WithheldError
+from assay.gate.gate import WithheldError
 from assay.policy.reasons import ReasonJson, reasons_json, sentence
 from assay.simple.model import NormalizedName
 from assay.web.people.layout import HEADERS, page, reason_told

@@ -19,7 +19,7 @@ from aiohttp import web
 
 from assay import telemetry
 from assay.errors import AssayError
-from assay.gate import Arriving, Stored
+from assay.files.cache import Arriving, Stored
 from assay.simple.model import Sha256
 from assay.simple.negotiate import etag_matches
 from assay.web.answer import Answer

@@ -14,9 +14,9 @@ from http import HTTPStatus
 from aiohttp import web
 
 from assay.config import ServerSettings
-from assay.gate import Gate, Judged
-from assay.gate.judged import Rendered
-from assay.gate.root_list import RootList
+from assay.gate.gate import Gate
+from assay.gate.judged_page import Judged, Rendered
+from assay.pages.root_list import RootList
 from assay.simple.coding import CODINGS
 from assay.simple.negotiate import etag_matches, negotiate, negotiate_coding
 from assay.web.answer import Answer

@@ -15,9 +15,9 @@ from aiohttp import web
 from assay import telemetry
 from assay.assembly import View
 from assay.config import ServerSettings
-from assay.gate import Stored, WithheldError
-from assay.gate.contents import digest_of
-from assay.gate.root_list import RootList as Roots
+from assay.files.cache import Stored, digest_of
+from assay.gate.gate import WithheldError
+from assay.pages.root_list import RootList as Roots
 from assay.policy.reasons import printable
 from assay.policy.verdict import Approved, Withheld
 from assay.telemetry import metrics

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from assay.gate.budget import Budget
+from assay.provenance.budget import Budget
 
 
 async def test_what_is_spent_is_given_back_however_it_ends() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.gate.held import Held
+from assay.caching.lru import Held
 from assay.simple.model import Sha256
 
 A, B, C = (Sha256(letter * 64) for letter in "abc")

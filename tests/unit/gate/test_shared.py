@@ -7,17 +7,16 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from assay.caching.keyed_lock import Turns
 from assay.evidence import Evidence, Unattested
-from assay.gate.documents import Proof, key_of
-from assay.gate.doubts import Doubts
-from assay.gate.judged import Judged
-from assay.gate.memory import Memory
-from assay.gate.pages import Page
-from assay.gate.turns import Turns
+from assay.gate.judged_page import Judged
+from assay.gate.judged_page_cache import Memory
 from assay.indexes import IndexSettings
+from assay.ports import Page, Validators
+from assay.provenance.documents import Proof, key_of
+from assay.provenance.negative_cache import Doubts
 from assay.render import ApprovedPage
 from assay.simple.model import NormalizedName
-from assay.upstream import Validators
 from tests.unit.policy.making import FORGED, NOW, a_file, a_project, attested, digest
 
 INDEX = IndexSettings(name="test", url="https://index.example/")

@@ -11,7 +11,7 @@ from typing import BinaryIO, cast
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from assay.gate.wheels import Wheels
+from assay.files.wheel_metadata import Wheels
 from assay.indexes import IndexSettings
 from assay.ports import Records
 from assay.simple.model import CoreMetadata, Distribution, File, Kind, Sha256

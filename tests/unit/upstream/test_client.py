@@ -20,8 +20,10 @@ from assay.errors import (
     UpstreamUnavailableError,
 )
 from assay.indexes import IndexSettings
+from assay.ports import Validators
 from assay.simple.model import NormalizedName
-from assay.upstream import Authorizations, Fetched, Nothing, Upstream, Validators
+from assay.upstream.client import Fetched, Nothing, Upstream
+from assay.upstream.credentials import Authorizations
 from tests.world.distributions import wheel
 from tests.world.index import Index
 from tests.world.wire import (

@@ -11,7 +11,8 @@ import pytest
 
 from assay.errors import UpstreamUnavailableError
 from assay.indexes import IndexSettings
-from assay.upstream import Upstream, reception
+from assay.upstream import bulk_receiver
+from assay.upstream.client import Upstream
 from tests.unit.upstream.test_client import settings, upstream
 from tests.world.index import Index
 from tests.world.wire import Answer, Chunked, Drip, Fault, Length, Reset, Stall, Truncate, UntilClose
@@ -47,7 +48,9 @@ def lent(chunks: list[bytes | memoryview]) -> list[int]:
     return [len(chunk) for chunk in chunks if isinstance(chunk, memoryview)]
 
 
-@pytest.mark.parametrize(("size", "is_long"), [(reception.LONG - 1, False), (reception.LONG, True), (len(BODY), True)])
+@pytest.mark.parametrize(
+    ("size", "is_long"), [(bulk_receiver.LONG - 1, False), (bulk_receiver.LONG, True), (len(BODY), True)]
+)
 async def test_a_long_body_comes_in_lots_and_a_short_one_as_it_came(size: int, *, is_long: bool) -> None:
     async with served(BODY[:size]) as (_, client, index):
         chunks = await pieces(client, index)
@@ -148,7 +151,7 @@ async def test_bytes_beyond_the_body_are_not_taken() -> None:
 
 
 async def test_a_connection_is_kept_after_a_short_body_and_closed_after_a_long_one() -> None:
-    for body, kept in [(BODY[: reception.LONG - 1], True), (BODY, False)]:
+    for body, kept in [(BODY[: bulk_receiver.LONG - 1], True), (BODY, False)]:
         async with served(body) as (index, client, chosen):
             for _ in range(3):
                 assert b"".join(await pieces(client, chosen)) == body

@@ -14,10 +14,10 @@ from datetime import datetime
 
 from assay import telemetry
 from assay.errors import AssayError
-from assay.gate.documents import Documents, key_of, sha256_of
-from assay.gate.proofs import Proofs
 from assay.indexes import IndexSettings
 from assay.ports import Records
+from assay.provenance.documents import Documents, key_of, sha256_of
+from assay.provenance.resolver import Proofs
 from assay.simple.model import File, NormalizedName
 
 _MOST = 50

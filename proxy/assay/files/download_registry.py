@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from assay import telemetry
-from assay.download.download import Download, Pause, Source, Wanted
+from assay.files.download import Download, Pause, Source, Wanted
 from assay.ports import Blobs
 from assay.simple.model import Sha256
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from assay.gate.pages import Page
 from assay.policy.verdict import Approved, Withheld
+from assay.ports import Page
 from assay.render import ApprovedPage, Links, render_project
 from assay.simple.coding import encoded
 from assay.simple.negotiate import Format

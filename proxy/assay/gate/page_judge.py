@@ -13,20 +13,19 @@ from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
+from assay.caching.keyed_lock import Turns
 from assay.evidence import Evidence, Forged
-from assay.gate import reserved
-from assay.gate.documents import FileKey, Proof
-from assay.gate.judged import Judged, by_location
-from assay.gate.pages import Page
-from assay.gate.proofs import Proofs
-from assay.gate.turns import Turns
-from assay.gate.wheels import Wheels, mismatched, offered
+from assay.files.wheel_metadata import Wheels, mismatched, offered
+from assay.gate import absent_project
+from assay.gate.judged_page import Judged, by_location
 from assay.indexes import hosts
 from assay.policy.judge import IndexFacts, changes_of, decide_page, next_change
 from assay.policy.language.model import Policy, Showing
 from assay.policy.reasons import tombstones
 from assay.policy.verdict import Approved, Undecided, Withheld
-from assay.ports import Changes, History, Ledger
+from assay.ports import Changes, History, Ledger, Page
+from assay.provenance.documents import FileKey, Proof
+from assay.provenance.resolver import Proofs
 from assay.render import ApprovedPage
 from assay.simple.model import Project, Sha256
 from assay.telemetry import tracing
@@ -77,7 +76,7 @@ class Court:
         roots, now, index = self._proofs.roots_digest, self._clock(), page.index
         news = self._wheels.news(index, page.project.name)
         if page.reserved:
-            return reserved.judged(policy, page, roots=roots, news=news)
+            return absent_project.judged(policy, page, roots=roots, news=news)
         facts = await self._wheels.facts(index, page.project.name)
         project, wrong = offered(page.project, facts), mismatched(page.project, facts)
         about = IndexFacts(name=index.name, hosts=hosts(index))

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 
 from assay import telemetry
+from assay.caching.lru import Held
 from assay.errors import DigestMismatchError, FileNotListedError, UpstreamGoneError
-from assay.gate.held import Held
 from assay.indexes import IndexSettings
 from assay.policy.verdict import Approved
 from assay.ports import Records
 from assay.simple.model import Sha256
-from assay.upstream import Fetched, Upstream
+from assay.upstream.client import Fetched, Upstream
 
 MOST = 16 * 2**20
 """Bytes; the largest on PyPI has about 1 MB."""

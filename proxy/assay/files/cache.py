@@ -19,15 +19,17 @@ from io import FileIO
 from typing import BinaryIO, TypeAlias
 
 from assay import telemetry
-from assay.download import Download, Downloads, Wanted
+from assay.caching.lru import Held
 from assay.errors import StorageError
-from assay.gate.held import Held
-from assay.gate.wheels import Opener
+from assay.files.download import Download, Wanted
+from assay.files.download_registry import Downloads
+from assay.files.wheel_metadata import Opener
 from assay.indexes import IndexSettings
 from assay.policy.verdict import Approved
 from assay.ports import Blob, Blobs
 from assay.simple.model import NormalizedName, Sha256
-from assay.upstream import Contents, Upstream
+from assay.upstream.bulk_receiver import Contents
+from assay.upstream.client import Upstream
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

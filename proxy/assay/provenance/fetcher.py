@@ -16,12 +16,12 @@ from typing import Final, TypeAlias, TypeVar
 from urllib.parse import quote
 
 from assay.errors import AssayError
-from assay.gate.budget import Budget, Share
-from assay.gate.documents import Documents, FileKey, Pointer, Proof, key_of, sha256_of
 from assay.indexes import IndexSettings
 from assay.ports import History
+from assay.provenance.budget import Budget, Share
+from assay.provenance.documents import Documents, FileKey, Pointer, Proof, key_of, sha256_of
 from assay.simple.model import File, NormalizedName
-from assay.upstream import PROVENANCE_ACCEPT, Fetched, Upstream
+from assay.upstream.client import PROVENANCE_ACCEPT, Fetched, Upstream
 
 _AT_ONCE = 24
 """Provenance requests to one index at a time: below what PyPI's front counts as abuse, enough to hide its latency."""

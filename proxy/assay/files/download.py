@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
 from assay import telemetry
-from assay.download.intake import Intake
 from assay.errors import AssayError, DigestMismatchError, StorageError, UpstreamNonsenseError, UpstreamUnavailableError
+from assay.files.write_buffer import Intake
 from assay.ports import Blobs, Partial
 from assay.simple.model import Sha256
 from assay.telemetry import tracing

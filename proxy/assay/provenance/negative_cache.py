@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from assay.evidence import Forged
-from assay.gate.documents import FileKey, Proof
-from assay.gate.pages import Page
-from assay.gate.turns import Key
+from assay.ports import Key, Page
+from assay.provenance.documents import FileKey, Proof
 
 _MOST = 10_000
 """Answers of all projects together."""

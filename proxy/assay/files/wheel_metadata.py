@@ -21,7 +21,7 @@ from typing import BinaryIO
 
 from assay import telemetry
 from assay.errors import UpstreamNonsenseError
-from assay.gate.metadata import MOST, record_of
+from assay.files.index_metadata import MOST, record_of
 from assay.indexes import IndexSettings
 from assay.ports import Records
 from assay.simple.model import CoreMetadata, File, Kind, NormalizedName, Project, Sha256

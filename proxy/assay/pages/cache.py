@@ -24,6 +24,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from assay import telemetry
+from assay.caching.keyed_lock import Turns
 from assay.errors import (
     UpstreamError,
     UpstreamGoneError,
@@ -31,14 +32,13 @@ from assay.errors import (
     UpstreamRefusedError,
     UpstreamUnavailableError,
 )
-from assay.gate.page_records import SCHEMA, body_key, decoded_header, header_key, inflated, text_of, version_of
-from assay.gate.turns import Key, Turns
 from assay.indexes import IndexSettings
-from assay.ports import Records
-from assay.simple.model import NormalizedName, Project
+from assay.pages.records import SCHEMA, body_key, decoded_header, header_key, inflated, text_of, version_of
+from assay.ports import Key, Page, Records, Validators
+from assay.simple.model import NormalizedName
 from assay.simple.parse import PageLimits, parse_project
 from assay.telemetry.metrics import PAGES
-from assay.upstream import Fetched, Nothing, Upstream, Validators
+from assay.upstream.client import Fetched, Nothing, Upstream
 
 _OFF_LOOP = 64 * 1024
 """Bytes of a page from which on parsing leaves the event loop."""
@@ -52,23 +52,6 @@ _OUTAGE = timedelta(seconds=10)
 must not wait for each of them."""
 _NAMED = 20
 """Withdrawn files that one line of the log names."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """A project as its index lists it, and how far that can be relied on."""
-
-    index: IndexSettings
-    project: Project
-    version: str
-    """Digest of the index's bytes and of the address they came from: a page of the same version is the same page."""
-    checked: datetime
-    """When the index last confirmed it."""
-    validators: Validators
-    stale: bool = False
-    """The index is down and this is older than it should be."""
-    reserved: bool = False
-    """The index owns the name and has no such project: empty, and nobody else is asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,11 +21,13 @@ from assay.errors import AssayError, NotYetError, StorageError, UpstreamGoneErro
 from assay.indexes import Indexes, IndexSettings
 from assay.policy.judge import is_denied
 from assay.policy.language.model import Policy
+from assay.ports import Validators
 from assay.render import render_root_head, render_root_line, render_root_tail
 from assay.simple.negotiate import Format
 from assay.simple.root import RootParser
 from assay.store.spool import Sheet, Spool, Spooled
-from assay.upstream import Contents, Upstream, Validators
+from assay.upstream.bulk_receiver import Contents
+from assay.upstream.client import Upstream
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,12 +14,12 @@ from urllib.parse import quote, unquote, urlsplit
 
 from packaging.version import Version
 
-from assay.gate.judged import Judged
-from assay.gate.pages import Page
+from assay.gate.judged_page import Judged
 from assay.indexes import IndexSettings
 from assay.policy.language.model import Policy, Showing
 from assay.policy.reasons import Tombstone, sentence
 from assay.policy.verdict import Code, Reason, Withheld
+from assay.ports import Page
 from assay.render import ApprovedPage
 from assay.simple.model import Distribution, File, Kind, NormalizedName
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from assay.attestation.codec import decode_evidence, evidence_key
 from assay.attestation.pool.pool import Verifier
 from assay.evidence import Evidence, united
-from assay.gate.documents import FileKey, Pointer, Proof, key_of
 from assay.indexes import IndexSettings
 from assay.ports import Records
+from assay.provenance.documents import FileKey, Pointer, Proof, key_of
 from assay.simple.model import File, Sha256
 
 

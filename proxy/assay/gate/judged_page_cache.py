@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from assay.gate.judged import Judged
+from assay.gate.judged_page import Judged
 from assay.simple.model import NormalizedName
 
 _MOST_FILES = 30_000

@@ -11,8 +11,8 @@ import json
 import zlib
 from typing import Any
 
-from assay.gate.turns import Key
-from assay.upstream import Fetched
+from assay.ports import Key
+from assay.upstream.client import Fetched
 
 SCHEMA = 1
 

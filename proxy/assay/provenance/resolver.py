@@ -22,9 +22,11 @@ from datetime import UTC, datetime
 from assay import telemetry
 from assay.attestation.codec import evidence_key
 from assay.attestation.pool.pool import Job, Verifier
+from assay.caching.keyed_lock import Turns
 from assay.evidence import OMITTED, Attested, Evidence, Forged, Unattested, Unverifiable
-from assay.gate.collector import LATER, Collected, Collector, Question, address_of, all_of
-from assay.gate.documents import (
+from assay.indexes import IndexSettings
+from assay.ports import History, Page, Records
+from assay.provenance.documents import (
     Documents,
     FileKey,
     Pointer,
@@ -35,16 +37,13 @@ from assay.gate.documents import (
     pointer_key,
     sha256_of,
 )
-from assay.gate.doubts import Doubts
-from assay.gate.pages import Page
-from assay.gate.remembered import Remembered
-from assay.gate.turns import Turns
-from assay.indexes import IndexSettings
-from assay.ports import History, Records
+from assay.provenance.evidence_cache import Remembered
+from assay.provenance.fetcher import LATER, Collected, Collector, Question, address_of, all_of
+from assay.provenance.negative_cache import Doubts
 from assay.simple.model import File, NormalizedName
 from assay.telemetry import tracing
 from assay.telemetry.metrics import EVIDENCE, VERIFICATION_SECONDS
-from assay.upstream import Upstream
+from assay.upstream.client import Upstream
 
 _BATCHES = (25, 50, 100)
 """Documents fetched before their verification begins: a page's first ones are few, so that nobody waits long for work,

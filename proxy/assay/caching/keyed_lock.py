@@ -10,10 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from assay.simple.model import NormalizedName
-
-Key = tuple[str, NormalizedName]
-"""(index, project)"""
+from assay.ports import Key
 
 
 @dataclass(slots=True)

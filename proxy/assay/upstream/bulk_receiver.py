@@ -18,7 +18,7 @@ import aiohttp
 
 from assay.errors import UpstreamUnavailableError
 from assay.upstream.addresses import shown
-from assay.upstream.answers import as_upstream_error, chunks_of
+from assay.upstream.responses import as_upstream_error, chunks_of
 
 LONG = 8 * 2**20
 """Bytes from which on a body is worth a connection: shorter ones leave theirs to the next request."""

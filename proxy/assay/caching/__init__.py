@@ -1,0 +1,1 @@
+"""Bounded caches and per-key locks that the packages above share."""

@@ -1,0 +1,1 @@
+"""Provenance documents: fetched, verified, recorded as evidence, and revalidated."""
