@@ -33,6 +33,8 @@ class Table:
 
     def target(self, module: str, name: str) -> tuple[str, str]:
         """Return the module and name to import instead of `name` of `module`."""
+        if f"{module}.{name}" in self.modules.values():
+            return module, name  # it was renamed already
         if (moved := self.names.get(f"{module}:{name}")) is not None:
             new_module, _, new_name = moved.partition(":")
             return new_module, new_name or name

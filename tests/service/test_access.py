@@ -13,7 +13,7 @@ import pytest
 from assay.cli import run
 from assay.config import ServerSettings
 from assay.errors import ConfigurationError
-from assay.web.access import Access, hashed
+from assay.web.auth import Access, hashed
 from tests.world.distributions import wheel
 from tests.world.guarded import PASSWORD, TOKEN, basic, bearer, credentials, guarded
 from tests.world.index import Index

@@ -17,10 +17,10 @@ from aiohttp import web
 from assay.config import ServerSettings
 from assay.policy.language.document import load_policy
 from assay.telemetry import metrics
-from assay.web import door, room, server
-from assay.web.answer import Answer
-from assay.web.connection import Connection
-from assay.web.handler import Handler
+from assay.web.app import Handler
+from assay.web.response import Answer
+from assay.web.server import connection_limit, listener, server
+from assay.web.server.connection import Connection
 from assay.web.view import ViewAnswers
 from tests.world.distributions import wheel
 from tests.world.index import Index
@@ -232,13 +232,13 @@ async def test_a_request_that_waits_for_its_turn_is_answered_whatever_comes_betw
         return Answer(headers={"X-Broken": "a\nb"} if moment == "fault" else {}, body=b"short")
 
     made: list[Connection] = []
-    punctual = server._Punctual(long, at_once, logging.getLogger("test"), room.Room(2), ServerSettings())
+    punctual = server._Punctual(long, at_once, logging.getLogger("test"), connection_limit.Room(2), ServerSettings())
 
-    def making(seat: room.Seat) -> Connection:
+    def making(seat: connection_limit.Seat) -> Connection:
         made.append(punctual.protocol(seat))
         return made[-1]
 
-    entrance = door.Door(room.Room(2), making, context=None, handshake=1)
+    entrance = listener.Door(connection_limit.Room(2), making, context=None, handshake=1)
     host, port = await entrance.open("127.0.0.1", 0)
     reader, writer = await asyncio.open_connection(host, port)
     client = Client(reader, writer)

@@ -18,8 +18,9 @@ from prometheus_client import CollectorRegistry
 
 from assay.config import ServerSettings
 from assay.telemetry import metrics
-from assay.web import door, room, send, server
-from assay.web.connection import Connection
+from assay.web import files
+from assay.web.server import connection_limit, listener, server
+from assay.web.server.connection import Connection
 from tests.world.certificates import Authority
 from tests.world.distributions import wheel
 from tests.world.index import Index
@@ -86,8 +87,8 @@ async def test_a_full_reserve_is_cut_and_empties_by_itself(tmp_path: Path, monke
         few = configured(index, tmp_path / "assay", server={"port": 0, "max-connections": 1})
         async with running(index, tmp_path, configuration=few) as proxy, clients_of(proxy) as clients:
             cut = value(metrics.REGISTRY, "assay_connections_refused_total", how="cut")
-            silent = [await clients.connect(f"127.0.1.{number}") for number in range(1, 2 + room.RESERVE)]
-            await settles(1 + room.RESERVE)
+            silent = [await clients.connect(f"127.0.1.{number}") for number in range(1, 2 + connection_limit.RESERVE)]
+            await settles(1 + connection_limit.RESERVE)
             assert (await (await clients.connect("127.0.2.1")).get("/healthz"))[0] == 0
             assert value(metrics.REGISTRY, "assay_connections_refused_total", how="cut") == cut + 1
             assert all(await asyncio.gather(*(client.ended() for client in silent[1:])))
@@ -133,16 +134,16 @@ async def test_nothing_stays_of_a_connection_however_it_ended(tmp_path: Path) ->
     async def answers(_request: web.BaseRequest) -> web.StreamResponse:
         return web.Response(text="ok")
 
-    few = room.Room(2)
+    few = connection_limit.Room(2)
     punctual = server._Punctual(answers, None, logging.getLogger("test"), few, ServerSettings())
     made: list[Connection] = []
 
-    def making(seat: room.Seat) -> Connection:
+    def making(seat: connection_limit.Seat) -> Connection:
         made.append(punctual.protocol(seat))
         return made[-1]
 
     for tls in (None, context):
-        entrance = door.Door(few, making, context=tls, handshake=SECONDS)
+        entrance = listener.Door(few, making, context=tls, handshake=SECONDS)
         host, port = await entrance.open("127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(host, port)
         writer.write(ask("/", "Connection: close"))  # to the second, no handshake
@@ -159,7 +160,7 @@ async def test_nothing_stays_of_a_connection_however_it_ended(tmp_path: Path) ->
 async def test_no_descriptor_left_is_a_pause_and_not_an_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(door, "_PAUSE", 0.2)
+    monkeypatch.setattr(listener, "_PAUSE", 0.2)
     async with Index() as index, running(index, tmp_path) as proxy, clients_of(proxy) as clients:
         early = await clients.connect()
         assert (await early.get("/healthz"))[0] == 200
@@ -185,7 +186,7 @@ async def test_no_descriptor_left_is_a_pause_and_not_an_end(
 async def test_who_takes_nothing_is_cut_and_who_takes_his_time_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    monkeypatch.setattr(send, "_STALLED", 0.5)
+    monkeypatch.setattr(files, "_STALLED", 0.5)
     async with Index() as index, running(index, tmp_path) as proxy, clients_of(proxy) as clients:
         path = proxy.files_path(index.add(wheel("foo", padding=12_000_000)))
         if what == "page":
@@ -217,7 +218,7 @@ async def test_who_takes_nothing_is_cut_and_who_takes_his_time_is_not(
 async def test_who_asks_and_asks_and_takes_nothing_is_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, padding: int | None
 ) -> None:
-    monkeypatch.setattr(send, "_STALLED", 0.3)
+    monkeypatch.setattr(files, "_STALLED", 0.3)
     async with Index() as index, running(index, tmp_path) as proxy, clients_of(proxy) as clients:
         path = "/" if padding is None else proxy.files_path(index.add(wheel("foo", padding=padding)))
         for _ in range(3):  # the file is in memory then
@@ -244,9 +245,9 @@ async def test_what_is_closed_ends_though_nobody_reads_the_rest(
         request.transport.close()
         raise ConnectionError
 
-    few = room.Room(2)
+    few = connection_limit.Room(2)
     punctual = server._Punctual(answers, None, logging.getLogger("test"), few, ServerSettings())
-    entrance = door.Door(few, punctual.protocol, context=None, handshake=1)
+    entrance = listener.Door(few, punctual.protocol, context=None, handshake=1)
     host, port = await entrance.open("127.0.0.1", 0)
     seeing_off = asyncio.create_task(punctual.see_off())
     reader, writer = await asyncio.open_connection(host, port)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from assay.web import server
+from assay.web.server import server
 from tests.world.distributions import wheel
 from tests.world.index import Index
 from tests.world.proxy import Running, running
@@ -111,7 +111,7 @@ async def test_what_is_no_request_is_a_line_of_the_log_and_no_traceback(
         def broken(*_: object) -> None:
             raise ZeroDivisionError("ours")
 
-        monkeypatch.setattr("assay.web.server.paced", broken)
+        monkeypatch.setattr("assay.web.server.server.paced", broken)
         await said(proxy, head + b"Connection: close\r\n\r\n")
         assert [record for record in caplog.records if record.exc_info and record.name == "assay.http"]
 

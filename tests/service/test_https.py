@@ -16,7 +16,7 @@ from cryptography import x509
 from assay.cli import run
 from assay.errors import ConfigurationError
 from assay.upstream.bulk_receiver import LONG
-from assay.web.tls import Certificate
+from assay.web.server.tls import Certificate
 from tests.world.distributions import wheel
 from tests.world.guarded import TOKEN, Guarded, credentials, guarded, secure
 from tests.world.proxy import Running, configured, running

@@ -11,7 +11,7 @@ import pytest
 from assay.config import Configuration
 from assay.evidence import Attested
 from assay.simple.model import NormalizedName
-from assay.web.people.project import VERSIONS
+from assay.web.ui.project import VERSIONS
 from tests.browser.scene import BAD, IMAGE, RULE, SCRIPT, scene
 from tests.world.distributions import wheel
 from tests.world.index import Index

@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from assay.web import server
+from assay.web.server import server
 from tests.world.distributions import wheel
 from tests.world.index import Index, Listed
 from tests.world.proxy import running

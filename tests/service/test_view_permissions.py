@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.web.access import hashed
+from assay.web.auth import hashed
 from tests.world.distributions import wheel
 from tests.world.index import Index, Listed
 from tests.world.proxy import Answered, Running, configured, running

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assay.web.access import hashed
+from assay.web.auth import hashed
 from tests.world.certificates import Authority
 from tests.world.distributions import wheel
 from tests.world.index import Index, Listed

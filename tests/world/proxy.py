@@ -34,9 +34,9 @@ from assay.simple.model import Sha256
 from assay.telemetry.audit import recording
 from assay.telemetry.metrics import watching_loop
 from assay.upstream import pacing
-from assay.web.access import admission
+from assay.web.auth import admission
 from assay.web.health import Readiness
-from assay.web.server import listening
+from assay.web.server.server import listening
 from assay.web.wiring import wired
 from tests.world.index import Index, Listed
 from tests.world.sigstore import PrivateSigstore

@@ -16,8 +16,8 @@ from assay.policy.language.model import Policy
 from assay.units import format_duration, format_size
 from assay.upstream.credentials import Authorizations
 from assay.upstream.tls import authorities
-from assay.web.access import Access
-from assay.web.tls import Certificate
+from assay.web.auth import Access
+from assay.web.server.tls import Certificate
 
 
 def main(options: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from getpass import getpass
 
 from assay.cli import GOOD
 from assay.errors import ConfigurationError
-from assay.web.access import hashed
+from assay.web.auth import hashed
 
 
 def main(options: argparse.Namespace) -> int:

@@ -19,8 +19,8 @@ from assay.policy_reload import following
 from assay.telemetry.audit import recording
 from assay.telemetry.metrics import watching_loop
 from assay.telemetry.tracing import exporting
-from assay.web.access import admission
-from assay.web.server import DRAIN, listening
+from assay.web.auth import admission
+from assay.web.server.server import DRAIN, listening
 from assay.web.wiring import wired
 
 _FORMS = {"auto": None, "text": False, "json": True}

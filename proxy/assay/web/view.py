@@ -22,8 +22,10 @@ from assay.policy.reasons import printable
 from assay.policy.verdict import Approved, Withheld
 from assay.telemetry import metrics
 from assay.views import DEFAULT, ViewSettings
-from assay.web.answer import Answer
-from assay.web.people.answer import People
+from assay.web.audit import Recorder
+from assay.web.files import held, send_arriving, send_stored
+from assay.web.pages import project_page, root_page, warm_page
+from assay.web.response import Answer
 from assay.web.routes import (
     DistributionFile,
     DistributionMetadata,
@@ -38,9 +40,7 @@ from assay.web.routes import (
     Search,
     label_of,
 )
-from assay.web.send import held, send_arriving, send_stored
-from assay.web.simple import project_page, root_page, warm_page
-from assay.web.trail import Recorder
+from assay.web.ui.pages import People
 
 _BYTES = "application/octet-stream"
 _INTEGRITY = "application/vnd.pypi.integrity.v1+json"

@@ -8,12 +8,12 @@ from datetime import datetime
 from assay.assembly import Assembly
 from assay.config import Configuration
 from assay.telemetry.audit import Trail
-from assay.web.access import Access
-from assay.web.handler import Handler
+from assay.web.app import Handler
+from assay.web.audit import Recorder
+from assay.web.auth import Access
 from assay.web.health import Readiness, readiness
 from assay.web.metrics import Scrape
-from assay.web.people.answer import People
-from assay.web.trail import Recorder
+from assay.web.ui.pages import People
 from assay.web.view import ViewAnswers
 
 

@@ -10,7 +10,7 @@ from http import HTTPStatus
 import pytest
 from aiohttp import web
 
-from assay.web.answer import Answer
+from assay.web.response import Answer
 
 BODIES = [b"", b"x", b"y" * 65_536, b"z" * 3_000_000]
 

@@ -14,10 +14,10 @@ from assay.evidence import PUBLISH, Attestation, Attested, Claims, Evidence, For
 from assay.policy.language.document import load_policy
 from assay.policy.verdict import Approved, Code, Reason, Withheld, approve
 from assay.simple.model import Distribution, File, Kind, NormalizedName, ProjectStatus, Sha256
-from assay.web.people.markup import element, is_web_address, joined, linked, text
-from assay.web.people.policy import policy_page
-from assay.web.people.project import project_page
-from assay.web.people.timeline import changes, marks_of, timeline
+from assay.web.ui.markup import element, is_web_address, joined, linked, text
+from assay.web.ui.policy import policy_page
+from assay.web.ui.project import project_page
+from assay.web.ui.timeline import changes, marks_of, timeline
 from tests.browser.scene import IMAGE, SCRIPT
 from tests.world.pages_read import Read, harmless
 

@@ -6,7 +6,7 @@ import resource
 
 import pytest
 
-from assay.web.room import RESERVE, Room, Seat, raised_descriptors, seats_within
+from assay.web.server.connection_limit import RESERVE, Room, Seat, raised_descriptors, seats_within
 
 
 def entered(room: Room, address: str, times: int) -> list[Seat | None]:

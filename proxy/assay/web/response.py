@@ -22,7 +22,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
-from assay.web.direct import taken
+from assay.web.socket_io import taken
 
 _PIECE = 64 * 1024
 """Bytes handed over at a time to a client who did not take all at once: they are buffered for him alone."""

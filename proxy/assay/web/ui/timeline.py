@@ -17,7 +17,7 @@ from packaging.version import Version
 
 from assay.evidence import Attested, Evidence, Forged, Unverifiable
 from assay.policy.verdict import Approved, Withheld
-from assay.web.people.markup import Markup, element, joined
+from assay.web.ui.markup import Markup, element, joined
 
 NOBODY: Final = "no attestation"
 FORGED: Final = "forged"

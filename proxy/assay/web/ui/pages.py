@@ -18,14 +18,14 @@ from assay.config import ServerSettings
 from assay.policy.verdict import Withheld
 from assay.store.directory import Store
 from assay.views import DEFAULT, ViewSettings
-from assay.web.access import USER
+from assay.web.auth import USER
 from assay.web.origin import address_of
-from assay.web.people.home import Counts, Place, home_page
-from assay.web.people.layout import HEADERS
-from assay.web.people.policy import policy_page
-from assay.web.people.project import project_page
-from assay.web.people.refusals import Refusals
 from assay.web.routes import Home, PolicyStory, ProjectStory, Search
+from assay.web.ui.home import Counts, Place, home_page
+from assay.web.ui.layout import HEADERS
+from assay.web.ui.policy import policy_page
+from assay.web.ui.project import project_page
+from assay.web.ui.refusals import Refusals
 
 _OFF_LOOP = 100
 """Files of a project from which on its page is rendered in a thread."""

@@ -14,7 +14,7 @@ from typing import Final
 
 from assay.policy.language.times import show
 from assay.policy.reasons import ReasonJson
-from assay.web.people.markup import Child, Markup, element, joined
+from assay.web.ui.markup import Child, Markup, element, joined
 
 _STYLE: Final = """
 :root{color-scheme:light dark;--paper:#fff;--ink:#1b1f24;--soft:#545c66;--line:#d0d7de;--panel:#f5f7f9;--link:#0550ae;

@@ -22,9 +22,9 @@ from assay.errors import AssayError
 from assay.files.cache import Arriving, Stored
 from assay.simple.model import Sha256
 from assay.simple.negotiate import etag_matches
-from assay.web.answer import Answer
-from assay.web.direct import taken
 from assay.web.ranges import Part, Unsatisfiable, Whole, WouldSplice, selected
+from assay.web.response import Answer
+from assay.web.socket_io import taken
 
 _SPAN = 256 * 2**10
 _LONGEST_SPAN = 2**20

@@ -18,8 +18,8 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 
 from assay import telemetry
-from assay.web.answer import Answer
-from assay.web.room import Seat
+from assay.web.response import Answer
+from assay.web.server.connection_limit import Seat
 
 AtOnce = Callable[[str, Mapping[str, str], str | None], Answer | None]
 """The answer to GET by target, headers and the client's address, if nothing needs to be waited for to give it."""

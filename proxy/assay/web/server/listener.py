@@ -16,7 +16,7 @@ from functools import partial
 from assay import telemetry
 from assay.errors import ConfigurationError
 from assay.telemetry import metrics
-from assay.web.room import Room, Seat
+from assay.web.server.connection_limit import Room, Seat
 
 _BACKLOG = 1024
 _AT_ONCE = 64

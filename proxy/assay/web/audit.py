@@ -21,7 +21,7 @@ from assay.policy.reasons import printable
 from assay.policy.verdict import Approved, Withheld
 from assay.telemetry.audit import Trail
 from assay.views import DEFAULT
-from assay.web.access import user_of
+from assay.web.auth import user_of
 from assay.web.origin import client_of
 
 _LONGEST = 500

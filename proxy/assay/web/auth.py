@@ -30,7 +30,7 @@ from assay.errors import ConfigurationError
 from assay.file_watch import FileWatch, obeying
 from assay.operator_files import read_text
 from assay.policy.reasons import printable
-from assay.web.answers import Problem, response_to
+from assay.web.errors import Problem, response_to
 from assay.web.origin import is_trusted
 
 TOKEN_USER = "__token__"  # noqa: S105 - the user name that PyPI gives to tokens

@@ -19,10 +19,10 @@ from assay.gate.judged_page import Judged, Rendered
 from assay.pages.root_list import RootList
 from assay.simple.coding import CODINGS
 from assay.simple.negotiate import etag_matches, negotiate, negotiate_coding
-from assay.web.answer import Answer
+from assay.web.files import send_spooled
 from assay.web.origin import origin_of
+from assay.web.response import Answer
 from assay.web.routes import ProjectPage
-from assay.web.send import send_spooled
 
 _MOST_WORDS = 32
 _LONGEST_WORDS = 1024

@@ -17,14 +17,14 @@ from assay.config import ServerSettings
 from assay.errors import AssayError
 from assay.telemetry import metrics, tracing
 from assay.telemetry.lines import RequestEvent
-from assay.web.access import USER, Access, not_your_view, user_of
-from assay.web.answer import Answer
-from assay.web.answers import problem_of, response_to
+from assay.web.auth import USER, Access, not_your_view, user_of
+from assay.web.errors import problem_of, response_to
+from assay.web.files import AbortedError
 from assay.web.health import Readiness
 from assay.web.metrics import Scrape
 from assay.web.origin import client_of
+from assay.web.response import Answer
 from assay.web.routes import Alive, Asked, Metrics, Ready, asked_of, label_of
-from assay.web.send import AbortedError
 from assay.web.spans import ROUTE
 from assay.web.view import ViewAnswers
 

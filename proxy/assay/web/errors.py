@@ -28,8 +28,8 @@ from assay.errors import (
 from assay.gate.gate import WithheldError
 from assay.policy.reasons import ReasonJson, reasons_json, sentence
 from assay.simple.model import NormalizedName
-from assay.web.people.layout import HEADERS, page, reason_told
-from assay.web.people.markup import Markup, element, joined, when
+from assay.web.ui.layout import HEADERS, page, reason_told
+from assay.web.ui.markup import Markup, element, joined, when
 
 RETRY_AFTER = "5"
 """Seconds. pip obeys it silently, five times, so never say more (DESIGN, Routes)."""

@@ -9,9 +9,9 @@ from assay.indexes import is_loopback, split_host
 from assay.policy.language.times import show
 from assay.policy.reasons import reasons_json
 from assay.units import format_size
-from assay.web.people.layout import facts, instant, page, table
-from assay.web.people.markup import Child, Markup, element, joined, lines, when
-from assay.web.people.refusals import Refusal
+from assay.web.ui.layout import facts, instant, page, table
+from assay.web.ui.markup import Child, Markup, element, joined, lines, when
+from assay.web.ui.refusals import Refusal
 
 _PLACEHOLDER = "http://ADDRESS"
 

@@ -9,8 +9,8 @@ from assay.policy.language.model import Attestations, Mode, Policy, RatchetMode,
 from assay.policy.language.publishers import describe
 from assay.policy.language.times import show
 from assay.units import format_duration
-from assay.web.people.layout import instant, name, page, table
-from assay.web.people.markup import Child, Markup, element, joined, when, words
+from assay.web.ui.layout import instant, name, page, table
+from assay.web.ui.markup import Child, Markup, element, joined, when, words
 
 _SOON = timedelta(days=14)
 _PHRASES = {

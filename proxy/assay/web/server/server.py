@@ -21,17 +21,17 @@ from assay.config import ServerSettings
 from assay.file_watch import obeying
 from assay.policy.reasons import printable
 from assay.telemetry import metrics
-from assay.web.answers import RETRY_AFTER
-from assay.web.connection import AtOnce, Connection
-from assay.web.door import Door
-from assay.web.handler import Handler
+from assay.web.app import Handler
+from assay.web.errors import RETRY_AFTER
+from assay.web.files import AbortedError, paced
 from assay.web.health import Readiness
 from assay.web.origin import is_trusted
-from assay.web.room import Room, Seat, raised_descriptors, seats_within
 from assay.web.routes import Alive, Ready, route_of
-from assay.web.send import AbortedError, paced
+from assay.web.server.connection import AtOnce, Connection
+from assay.web.server.connection_limit import Room, Seat, raised_descriptors, seats_within
+from assay.web.server.listener import Door
+from assay.web.server.tls import Certificate
 from assay.web.spans import Answer, traced
-from assay.web.tls import Certificate
 
 _KEEPALIVE = 30.0
 """Seconds; aiohttp's own default is an hour."""

@@ -19,9 +19,9 @@ from assay.policy.reasons import reasons_json
 from assay.policy.verdict import Approved, Code, Withheld
 from assay.simple.model import File, ProjectStatus
 from assay.units import format_size
-from assay.web.people.layout import facts, page, reason_told
-from assay.web.people.markup import Child, Markup, element, joined, linked, when, words
-from assay.web.people.timeline import legend, marks_of, publisher_of, timeline
+from assay.web.ui.layout import facts, page, reason_told
+from assay.web.ui.markup import Child, Markup, element, joined, linked, when, words
+from assay.web.ui.timeline import legend, marks_of, publisher_of, timeline
 
 VERSIONS: Final = 30
 """On one page."""
