@@ -24,7 +24,7 @@ from typing import Final
 import aiohttp
 
 from assay.assembly import read_policies
-from assay.cli.serve import serving
+from assay.cli.commands.serve import serving
 from assay.config import load_configuration
 from demo.listings import PINNED, STOLEN, WAIVED, Company, fill_company, fill_public
 from tests.world.distributions import wheel

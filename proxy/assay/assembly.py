@@ -35,9 +35,9 @@ from assay.policy.language.model import Policy
 from assay.provenance.resolver import Proofs
 from assay.provenance.revalidation import Revalidation
 from assay.store.directory import Store
-from assay.store.spare import Spares
+from assay.store.fallback_blobs import SturdyBlobs
 from assay.store.spool import Spool
-from assay.store.sturdy import SturdyBlobs
+from assay.store.temp_blobs import Spares
 from assay.upstream.client import Upstream
 from assay.upstream.credentials import Authorizations
 from assay.upstream.pacing import pause_before_retry

@@ -24,7 +24,7 @@ from assay.indexes import Address, FreshnessSettings, Host, Indexes, IndexSettin
 from assay.operator_files import read_text
 from assay.settings import Settings, nearest, read_toml, validate, wrong
 from assay.store.settings import StorageSettings
-from assay.telemetry.audit import AuditSettings
+from assay.telemetry.audit_trail import AuditSettings
 from assay.units import Duration
 from assay.views import ViewSettings, all_views, check
 

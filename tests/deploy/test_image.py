@@ -271,7 +271,13 @@ async def test_it_holds_what_runs_and_is_labelled_and_starts_from_bytecode(image
         assert {"assay-proxy", "sigstore", "aiohttp"} <= names, "a scanner finds what is installed"
         assert not {"pip", "setuptools", "wheel"} & names
         verbose = await podman(
-            tmp_path, "exec", assay.name, "python", "-v", "-c", "import assay.cli.serve, assay.attestation.pool.worker"
+            tmp_path,
+            "exec",
+            assay.name,
+            "python",
+            "-v",
+            "-c",
+            "import assay.cli.commands.serve, assay.attestation.pool.worker",
         )
         assert verbose.output.count("/opt/assay/bytecode/") > 500
         compiled = re.findall(r"# code object from '?(/\S+\.py)\b", verbose.output)

@@ -11,10 +11,10 @@ import pytest
 
 from assay.errors import DigestMismatchError, StorageError
 from assay.simple.model import Sha256
+from assay.store.blob_directory import Shelf
 from assay.store.blobs import DiskBlobs, DiskPartial
-from assay.store.shelf import Shelf
-from assay.store.spare import Spares
-from assay.store.sturdy import SturdyBlobs
+from assay.store.fallback_blobs import SturdyBlobs
+from assay.store.temp_blobs import Spares
 from tests.service.test_pages import settled
 from tests.world.distributions import wheel
 from tests.world.index import Index

@@ -29,7 +29,7 @@ from assay.simple.location import basename, location_of
 from assay.simple.model import Project
 from assay.simple.negotiate import Format
 from assay.simple.parse import parse_project, possible_projects
-from assay.simple.root import RootParser
+from assay.simple.root_list import RootParser
 from tests.property.fuzzing import examples
 
 FOO = NormalizedName("foo")

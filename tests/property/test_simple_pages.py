@@ -26,7 +26,7 @@ from assay.simple.markup import Scanner, Tag, attributes
 from assay.simple.model import Project
 from assay.simple.negotiate import Format, etag_matches, negotiate, negotiate_coding
 from assay.simple.parse import parse_project
-from assay.simple.root import RootParser
+from assay.simple.root_list import RootParser
 from tests.property.fuzzing import examples
 
 FOO = NormalizedName("foo")

@@ -14,7 +14,7 @@ import pytest
 
 from assay.cli import run
 from assay.config import Configuration
-from assay.telemetry.chain import check, read_trail
+from assay.telemetry.audit_chain import check, read_trail
 from tests.world.distributions import wheel
 from tests.world.index import Index
 from tests.world.proxy import Running, configured, running
@@ -140,7 +140,7 @@ def stop_writing(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("assay.telemetry.audit._Part._write", full)
+    monkeypatch.setattr("assay.telemetry.audit_trail._Part._write", full)
 
 
 async def test_refuse_serves_nothing_that_is_not_recorded_and_is_not_ready(

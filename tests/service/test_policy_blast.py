@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from assay.cli import run
-from assay.telemetry.chain import parts
+from assay.telemetry.audit_chain import parts
 from tests.world.distributions import wheel
 from tests.world.index import Index
 from tests.world.proxy import configured, running

@@ -12,8 +12,8 @@ import pytest
 
 from assay.errors import StorageError
 from assay.simple.model import Sha256
+from assay.store.blob_directory import HOUR
 from assay.store.blobs import DiskBlobs, DiskPartial
-from assay.store.shelf import HOUR
 from tests.contract.blobs_contract import content_of, digest, publish, whole
 from tests.world.shelves import KIB, Clock, Make, of, on_disk, place, present
 from tests.world.shelves import blobs as blobs  # noqa: PLC0414 - fixtures are found by their names
@@ -197,7 +197,7 @@ async def test_a_blobs_directory_is_made_with_its_first_blob_and_lasts_like_it(
 
     blobs = await make()
     assert [path.name for path in (tmp_path / "blobs").iterdir()] == ["unfinished"]
-    monkeypatch.setattr("assay.store.shelf.os.fsync", watched)
+    monkeypatch.setattr("assay.store.blob_directory.os.fsync", watched)
     first, second = of(1), next(of(number) for number in range(2, 256) if digest(of(number))[:2] != digest(of(1))[:2])
     await publish(blobs, first)
     shard = digest(first)[:2]

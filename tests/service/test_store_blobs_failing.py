@@ -14,8 +14,8 @@ import pytest
 
 from assay.errors import StorageError
 from assay.simple.model import Sha256
+from assay.store.blob_directory import HOUR, Shelf
 from assay.store.blobs import DiskBlobs
-from assay.store.shelf import HOUR, Shelf
 from tests.contract.blobs_contract import content_of, digest, publish
 from tests.world.shelves import KIB, Clock, Make, of, on_disk, present
 from tests.world.shelves import blobs as blobs  # noqa: PLC0414 - fixtures are found by their names
@@ -37,7 +37,7 @@ async def test_a_failing_write_is_said_and_nothing_is_left(
     partial = await blobs.begin()
     await partial.append(b"abc")
     with monkeypatch.context() as broken:
-        fail("assay.store.writing.os.writev", number, broken)
+        fail("assay.store.writev.os.writev", number, broken)
         with pytest.raises(StorageError, match=os.strerror(number)):
             await partial.append(b"def")
     assert partial.written == 3
@@ -66,7 +66,7 @@ async def test_a_failing_rename_publishes_nothing(
     partial = await blobs.begin()
     await partial.append(b"abc")
     with monkeypatch.context() as broken:
-        fail("assay.store.shelf.Path.replace", errno.EROFS, broken)
+        fail("assay.store.blob_directory.Path.replace", errno.EROFS, broken)
         with pytest.raises(StorageError, match="cannot publish"):
             await partial.commit(digest(b"abc"))
     assert await blobs.open(digest(b"abc")) is None
@@ -81,7 +81,7 @@ async def test_a_disk_that_lets_nothing_go_takes_nothing_more_and_says_so(
         await publish(blobs, of(number))
     partial = await blobs.begin()
     with monkeypatch.context() as broken:
-        fail("assay.store.shelf.Path.unlink", errno.EROFS, broken)
+        fail("assay.store.blob_directory.Path.unlink", errno.EROFS, broken)
         with pytest.raises(StorageError, match="no room left"):
             await partial.append(of(3))
         with pytest.raises(StorageError, match="cannot remove"):
@@ -95,7 +95,7 @@ async def test_a_disk_that_cannot_be_written_still_gives_what_it_has(
 ) -> None:
     await publish(blobs, of(0))
     clock.now = time.time() + 2 * HOUR
-    fail("assay.store.shelf.os.utime", errno.EROFS, monkeypatch)
+    fail("assay.store.blob_directory.os.utime", errno.EROFS, monkeypatch)
     assert await content_of(blobs, digest(of(0))) == of(0)
     assert "blob-not-touched" in caplog.text
 
@@ -111,7 +111,7 @@ async def test_a_name_that_cannot_be_synced_is_said_and_the_blob_is_there(
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         sync(descriptor)
 
-    monkeypatch.setattr("assay.store.shelf.os.fsync", second_fails)
+    monkeypatch.setattr("assay.store.blob_directory.os.fsync", second_fails)
     await publish(blobs, of(0))
     assert "directory-not-synced" in caplog.text
     assert await content_of(blobs, digest(of(0))) == of(0)
@@ -132,7 +132,7 @@ async def test_short_writes_are_completed(blobs: DiskBlobs, monkeypatch: pytest.
     def short(descriptor: int, pieces: Sequence[memoryview]) -> int:
         return write(descriptor, pieces[0][:7])
 
-    monkeypatch.setattr("assay.store.writing.os.writev", short)
+    monkeypatch.setattr("assay.store.writev.os.writev", short)
     content = os.urandom(1000)
     await publish(blobs, content)
     assert await content_of(blobs, digest(content)) == content
@@ -148,7 +148,7 @@ async def test_an_append_whose_caller_is_gone_ends_before_its_file_is_closed(
         assert release.wait(10)
         return write(descriptor, b"".join(pieces))
 
-    monkeypatch.setattr("assay.store.writing.os.writev", stalled)
+    monkeypatch.setattr("assay.store.writev.os.writev", stalled)
     partial = await blobs.begin()
     appending = asyncio.create_task(partial.append(b"abc"))
     assert await asyncio.to_thread(entered.wait, 10)
@@ -218,7 +218,7 @@ async def test_what_is_being_published_is_not_evicted_by_another(make: Make, mon
             entered.set()
             assert release.wait(10)
 
-    monkeypatch.setattr("assay.store.shelf.sync_directory", stalled)
+    monkeypatch.setattr("assay.store.blob_directory.sync_directory", stalled)
     publishing = asyncio.create_task(publish(blobs, of(1)))
     assert await asyncio.to_thread(entered.wait, 10)
     other = await blobs.begin()

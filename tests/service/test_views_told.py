@@ -14,7 +14,7 @@ from assay.assembly import View
 from assay.policy.language.document import load_policy
 from assay.policy_reload import PolicyWatch, following
 from assay.telemetry import metrics
-from assay.telemetry.chain import check, read_trail
+from assay.telemetry.audit_chain import check, read_trail
 from tests.world.distributions import wheel
 from tests.world.index import Index
 from tests.world.proxy import Running

@@ -267,7 +267,7 @@ def test_no_worker_outlives_its_owner_by_two_seconds(state: str, tmp_path: Path)
 
 _LIGHT = """
 import sys
-import assay.attestation.codec, assay.cli.serve
+import assay.attestation.codec, assay.cli.commands.serve
 heavy = {"sigstore", "pypi_attestations", "cryptography", "tuf", "multiprocessing"} & set(sys.modules)
 assert not heavy, heavy
 """

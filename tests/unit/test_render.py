@@ -15,7 +15,7 @@ from assay.render import ApprovedPage, Links, render_project, render_root_head, 
 from assay.simple.model import File, Project
 from assay.simple.negotiate import Format
 from assay.simple.parse import parse_project
-from assay.simple.root import RootParser
+from assay.simple.root_list import RootParser
 
 FOO = NormalizedName("foo")
 HASH = "3427a8a5dd0c1e176da48a44efb410875b3973bd9843403a0997e4187c408dc1"

@@ -31,7 +31,7 @@ from assay.gate.gate import Gate, GateSettings
 from assay.policy.language.document import BUILT_IN, load_policy
 from assay.policy.language.model import Policy
 from assay.simple.model import Sha256
-from assay.telemetry.audit import recording
+from assay.telemetry.audit_trail import recording
 from assay.telemetry.metrics import watching_loop
 from assay.upstream import pacing
 from assay.web.auth import admission

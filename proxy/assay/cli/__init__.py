@@ -21,7 +21,7 @@ def run(arguments: Sequence[str]) -> int:
     from assay.errors import AssayError, ConfigurationError, StorageInUseError  # noqa: PLC0415 - see above
 
     options = _parser().parse_args(arguments)
-    command = import_module(f"assay.cli.{options.module}")
+    command = import_module(f"assay.cli.commands.{options.module}")
     try:
         return int(command.main(options))
     except (ConfigurationError, StorageInUseError) as error:

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
 
-from assay.cli.aside import Pages
+from assay.cli.dry_run import Pages
 from assay.errors import AssayError, NotFoundError
 from assay.evidence import Attestation, Attested
 from assay.gate.judged_page import Judged

@@ -24,7 +24,7 @@ from assay.policy.language.model import Policy
 from assay.ports import Validators
 from assay.render import render_root_head, render_root_line, render_root_tail
 from assay.simple.negotiate import Format
-from assay.simple.root import RootParser
+from assay.simple.root_list import RootParser
 from assay.store.spool import Sheet, Spool, Spooled
 from assay.upstream.bulk_receiver import Contents
 from assay.upstream.client import Upstream

@@ -25,9 +25,9 @@ from typing import BinaryIO
 from assay import telemetry
 from assay.errors import DigestMismatchError, StorageError
 from assay.simple.model import Sha256
-from assay.store.shelf import BlobUsage, Pruned, Shelf, open_unbuffered, refused
+from assay.store.blob_directory import BlobUsage, Pruned, Shelf, open_unbuffered, refused
 from assay.store.threads import Threads
-from assay.store.writing import write_all
+from assay.store.writev import write_all
 
 _PIECE = 2**20
 

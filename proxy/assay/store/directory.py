@@ -26,11 +26,11 @@ from typing import Self
 
 from assay import telemetry
 from assay.errors import StorageError, StorageInUseError
+from assay.store.blob_directory import refused, sync_directory
 from assay.store.blobs import DiskBlobs
 from assay.store.ledger import SqliteLedger
 from assay.store.records import DiskcacheRecords
 from assay.store.settings import StorageSettings
-from assay.store.shelf import refused, sync_directory
 
 _FORMAT = "1\n"
 _LONGEST_ID = 20

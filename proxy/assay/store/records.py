@@ -32,7 +32,7 @@ from diskcache.core import MODE_RAW
 
 from assay import telemetry
 from assay.errors import StorageError
-from assay.store.shelf import HOUR
+from assay.store.blob_directory import HOUR
 from assay.store.threads import Threads
 
 _DIGEST_SIZE = 16

@@ -19,7 +19,7 @@ from assay.evidence import Attested, Claims, Evidence
 from assay.policy.language.publishers import describe_claims
 from assay.policy.reasons import printable
 from assay.policy.verdict import Approved, Withheld
-from assay.telemetry.audit import Trail
+from assay.telemetry.audit_trail import Trail
 from assay.views import DEFAULT
 from assay.web.auth import user_of
 from assay.web.origin import client_of

@@ -15,7 +15,7 @@ from aiohttp import web
 from assay.assembly import Assembly
 from assay.attestation.config import TrustSettings
 from assay.errors import AssayError, VerificationUnavailableError
-from assay.telemetry.audit import Trail
+from assay.telemetry.audit_trail import Trail
 from assay.units import format_duration
 
 Check = Callable[[], Awaitable[None]]

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from assay.assembly import Assembly
 from assay.config import Configuration
-from assay.telemetry.audit import Trail
+from assay.telemetry.audit_trail import Trail
 from assay.web.app import Handler
 from assay.web.audit import Recorder
 from assay.web.auth import Access

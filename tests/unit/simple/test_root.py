@@ -5,7 +5,7 @@ import json
 import pytest
 
 from assay.errors import UpstreamNonsenseError
-from assay.simple.root import LONGEST_ELEMENT, RootParser
+from assay.simple.root_list import LONGEST_ELEMENT, RootParser
 
 JSON = "application/vnd.pypi.simple.v1+json"
 PAGE = {
@@ -116,7 +116,7 @@ def test_a_link_with_markup_in_its_text_is_known_by_where_it_leads() -> None:
 
 
 def test_more_projects_than_there_can_be_are_nonsense(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("assay.simple.root.MOST_PROJECTS", 2)
+    monkeypatch.setattr("assay.simple.root_list.MOST_PROJECTS", 2)
     projects = [{"name": name} for name in "abc"]
     assert _read(json.dumps({"projects": projects[:2]}).encode(), JSON) == ["a", "b"]
     with pytest.raises(UpstreamNonsenseError, match="more than 2"):

@@ -19,9 +19,9 @@ from hypothesis import settings as settings_of
 from hypothesis import strategies as st
 
 from assay.errors import StorageError, StorageInUseError
-from assay.telemetry import audit
-from assay.telemetry.audit import AuditSettings, OnFailure, Trail, recording
-from assay.telemetry.chain import check, parts, read_trail
+from assay.telemetry import audit_trail
+from assay.telemetry.audit_chain import check, parts, read_trail
+from assay.telemetry.audit_trail import AuditSettings, OnFailure, Trail, recording
 from assay.telemetry.metrics import REGISTRY
 
 
@@ -59,7 +59,7 @@ def failing_after(left: int) -> Callable[[int, memoryview], int]:
 def full_disk(monkeypatch: pytest.MonkeyPatch, after: int = 0) -> Iterator[None]:
     """Every write fails, once so many bytes more were taken."""
     with monkeypatch.context() as patched:
-        patched.setattr("assay.telemetry.audit.os.write", failing_after(after))
+        patched.setattr("assay.telemetry.audit_trail.os.write", failing_after(after))
         yield
 
 
@@ -102,7 +102,7 @@ async def test_closing_waits_for_a_slow_disk(tmp_path: Path, monkeypatch: pytest
     trail = await Trail.open(settings(tmp_path, on_failure="alarm"), clock)
     assert trail is not None
     with monkeypatch.context() as patched:
-        patched.setattr("assay.telemetry.audit.os.write", slow)
+        patched.setattr("assay.telemetry.audit_trail.os.write", slow)
         trail.note({"number": 1})
         await asyncio.to_thread(entered.wait)
         trail.note({"number": 2})
@@ -215,8 +215,8 @@ async def test_alarm_goes_on_and_the_trail_says_how_many_are_missing(
 async def test_a_disk_that_hangs_holds_up_nobody_for_ever_and_takes_no_more_than_it_may(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit, "_PATIENCE", 0.0)
-    monkeypatch.setattr(audit, "_MOST_WAITING", 3)
+    monkeypatch.setattr(audit_trail, "_PATIENCE", 0.0)
+    monkeypatch.setattr(audit_trail, "_MOST_WAITING", 3)
     released, write = threading.Event(), os.write
 
     def hanging(descriptor: int, view: memoryview) -> int:
@@ -225,7 +225,7 @@ async def test_a_disk_that_hangs_holds_up_nobody_for_ever_and_takes_no_more_than
 
     async with recording(settings(tmp_path), clock) as trail:
         assert trail is not None
-        monkeypatch.setattr("assay.telemetry.audit.os.write", hanging)
+        monkeypatch.setattr("assay.telemetry.audit_trail.os.write", hanging)
         with pytest.raises(StorageError, match="did not take an entry"):
             await trail.record({"number": 0})
         for number in range(1, 4):
@@ -265,14 +265,14 @@ def test_wherever_the_disk_fails_or_the_proxy_ends_the_chain_holds_and_no_acknow
 ) -> None:
     """Each step: how many entries at once, after how many bytes the disk fails, whether the proxy starts again."""
     path = tmp_path_factory.mktemp("trail") / "audit.jsonl"
-    part, acknowledged, number = audit._Part(path, rotate), [], 0
+    part, acknowledged, number = audit_trail._Part(path, rotate), [], 0
     part.take()
     for count, fails_after, starts_again in steps:
         batch = [{"number": number + position} for position in range(count)]
         number += count
         with pytest.MonkeyPatch.context() as patch:
             if fails_after is not None:
-                patch.setattr("assay.telemetry.audit.os.write", failing_after(fails_after))
+                patch.setattr("assay.telemetry.audit_trail.os.write", failing_after(fails_after))
             try:
                 part.append(batch)
             except StorageError:
@@ -281,7 +281,7 @@ def test_wherever_the_disk_fails_or_the_proxy_ends_the_chain_holds_and_no_acknow
                 acknowledged += [entry["number"] for entry in batch]
         if starts_again:
             part.close()
-            part = audit._Part(path, rotate)
+            part = audit_trail._Part(path, rotate)
             part.take()
     part.close()
     entries = list(read_trail(path))

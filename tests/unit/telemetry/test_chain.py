@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.errors import StorageError
-from assay.telemetry.chain import START, Findings, Link, check, link, part_name, parts, read_trail
+from assay.telemetry.audit_chain import START, Findings, Link, check, link, part_name, parts, read_trail
 
 
 def written(path: Path, count: int = 6, before: Link = START) -> Link:

@@ -27,7 +27,9 @@ def kept() -> Iterator[InMemorySpanExporter]:
 
 
 def test_without_tracing_nothing_is_imported_and_a_span_is_one_look() -> None:
-    code = "import sys; import assay.cli.serve, assay.telemetry.tracing as t; t.span('a').__enter__().note(a=1);"
+    code = (
+        "import sys; import assay.cli.commands.serve, assay.telemetry.tracing as t; t.span('a').__enter__().note(a=1);"
+    )
     code += "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     assert not tracing.is_on()

@@ -12,7 +12,7 @@ from assay import telemetry
 from assay.errors import StorageError
 from assay.ports import Blob, Blobs, Partial
 from assay.simple.model import Sha256
-from assay.store.spare import Spares
+from assay.store.temp_blobs import Spares
 
 _PIECE = 2**20
 

@@ -26,7 +26,7 @@ from pydantic import Field
 from assay.errors import StorageError, StorageInUseError
 from assay.settings import Settings
 from assay.telemetry import events
-from assay.telemetry.chain import START, Link, last_link, link, part_name, parts
+from assay.telemetry.audit_chain import START, Link, last_link, link, part_name, parts
 from assay.telemetry.metrics import AUDIT_ENTRIES, AUDIT_HEAD, AUDIT_LOST
 from assay.units import Size
 

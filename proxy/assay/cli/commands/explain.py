@@ -1,6 +1,6 @@
 """``assay explain``: what of a project would be listed and served now, and why.
 
-Judges as the proxy would (`assay.cli.aside`): asking changes nothing, and a running proxy is not disturbed.
+Judges as the proxy would (`assay.cli.dry_run`): asking changes nothing, and a running proxy is not disturbed.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from assay import telemetry
-from assay.cli import GOOD, WITHHELD, audit
-from assay.cli.aside import aside, judged_pages
-from assay.cli.chosen import chosen
+from assay.cli import GOOD, WITHHELD
+from assay.cli.commands import audit
+from assay.cli.dry_run import aside, judged_pages
+from assay.cli.policy_option import chosen
 from assay.cli.tables import table
 from assay.cli.verdicts import because, evidence_words, verdict_json
 from assay.config import Configuration

@@ -8,9 +8,9 @@ import logging
 import sys
 
 from assay import telemetry
-from assay.cli import GOOD, WITHHELD, locked
-from assay.cli.chosen import chosen
+from assay.cli import GOOD, WITHHELD, lockfile_report
 from assay.cli.findings import APPROVED, Finding
+from assay.cli.policy_option import chosen
 from assay.cli.verdicts import because
 from assay.policy.language.proposal import comment, pinned_rule, publisher_rules
 
@@ -23,10 +23,10 @@ def main(options: argparse.Namespace) -> int:
         AssayError: nothing can be decided now.
     """
     telemetry.log_to(sys.stderr, level=logging.WARNING)
-    lockfile, _ = locked.read(options.lockfile)
+    lockfile, _ = lockfile_report.read(options.lockfile)
     by = chosen(options)
-    findings = asyncio.run(locked.judged(by.configuration, by.policy, lockfile))
-    proven = locked.proven(findings)
+    findings = asyncio.run(lockfile_report.judged(by.configuration, by.policy, lockfile))
+    proven = lockfile_report.proven(findings)
     left_out = _left_out(findings)
     for line in (
         f"# What the files of {comment(str(options.lockfile))} prove today. Numeric ids tell a publisher from whoever",
@@ -37,7 +37,7 @@ def main(options: argparse.Namespace) -> int:
         *pinned_rule(proven),
     ):
         print(line)
-    return locked.status(findings) or (WITHHELD if left_out else GOOD)
+    return lockfile_report.status(findings) or (WITHHELD if left_out else GOOD)
 
 
 def _left_out(findings: list[Finding]) -> list[str]:
@@ -47,6 +47,6 @@ def _left_out(findings: list[Finding]) -> list[str]:
         why = each.problem or (because(each.verdict) if each.verdict else "")
         if each.status != APPROVED:
             told.append(f"# left out, {each.status}: {comment(each.pinned.label)}: {comment(why)}")
-        elif locked.excepted(each):
+        elif lockfile_report.excepted(each):
             told.append(f"# left out, approved by exception: {comment(each.pinned.label)}: {comment(why)}")
     return told

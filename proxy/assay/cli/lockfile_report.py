@@ -7,7 +7,7 @@ from pathlib import Path
 
 from assay.cli import GOOD, UNDECIDED, WITHHELD
 from assay.cli import findings as found
-from assay.cli.aside import aside, judged_pages
+from assay.cli.dry_run import aside, judged_pages
 from assay.cli.findings import Finding, findings_of
 from assay.config import Configuration
 from assay.lockfiles import Lockfile, read_lockfile

@@ -10,9 +10,9 @@ import sys
 from typing import Any
 
 from assay import telemetry
-from assay.cli import locked
-from assay.cli.chosen import chosen
+from assay.cli import lockfile_report
 from assay.cli.findings import APPROVED, Finding
+from assay.cli.policy_option import chosen
 from assay.cli.sarif import sarif
 from assay.cli.tables import printable, table
 from assay.cli.verdicts import because, evidence_words, verdict_json
@@ -28,16 +28,16 @@ def main(options: argparse.Namespace) -> int:
         AssayError: nothing can be decided now.
     """
     telemetry.log_to(sys.stderr, level=logging.WARNING)
-    lockfile, text = locked.read(options.lockfile)
+    lockfile, text = lockfile_report.read(options.lockfile)
     by = chosen(options)
-    findings = asyncio.run(locked.judged(by.configuration, by.policy, lockfile))
+    findings = asyncio.run(lockfile_report.judged(by.configuration, by.policy, lockfile))
     if options.sarif:
         print(json.dumps(sarif(findings, str(options.lockfile), text), indent=2))
     elif options.json:
         print(json.dumps(_document(lockfile, findings, by.policy.digest), indent=2))
     else:
         _print(lockfile, findings)
-    return locked.status(findings)
+    return lockfile_report.status(findings)
 
 
 def _print(lockfile: Lockfile, findings: list[Finding]) -> None:
@@ -68,14 +68,14 @@ def _propose(findings: list[Finding]) -> None:
     print(
         f"{len(provable)} of {len(findings)} files prove who published them. To require it, paste before other rules:"
     )
-    for line in publisher_rules(locked.proven(provable)):
+    for line in publisher_rules(lockfile_report.proven(provable)):
         print(line)
 
 
 def _provable(findings: list[Finding]) -> list[Finding]:
     """Files of the projects that could be held to it from today on: every pinned file is approved and proven."""
-    whole = {each.project for each in locked.proven(findings) if not each.unproven}
-    whole -= {each.pinned.project for each in findings if each.status != APPROVED or locked.excepted(each)}
+    whole = {each.project for each in lockfile_report.proven(findings) if not each.unproven}
+    whole -= {each.pinned.project for each in findings if each.status != APPROVED or lockfile_report.excepted(each)}
     return [each for each in findings if each.pinned.project in whole]
 
 
@@ -101,5 +101,5 @@ def _document(lockfile: Lockfile, findings: list[Finding], policy: str) -> dict[
             for each in findings
         ],
         "not-judged": [printable(loose) for loose in lockfile.loose],
-        "rules": "\n".join(publisher_rules(locked.proven(_provable(findings)))).strip(),
+        "rules": "\n".join(publisher_rules(lockfile_report.proven(_provable(findings)))).strip(),
     }

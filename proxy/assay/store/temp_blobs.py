@@ -18,9 +18,9 @@ from typing import BinaryIO
 from assay import telemetry
 from assay.errors import StorageError
 from assay.simple.model import Sha256
-from assay.store.shelf import refused
+from assay.store.blob_directory import refused
 from assay.store.threads import Threads
-from assay.store.writing import write_all
+from assay.store.writev import write_all
 from assay.units import format_size
 
 ON_DISK = 2 * 2**30

@@ -27,7 +27,7 @@ from assay.errors import ConfigurationError
 from assay.evidence import Attestation, Claims, PublisherKind
 from assay.policy.language.publishers import Matcher, Publisher, describe_claims, matcher
 from assay.policy.language.times import end, start
-from assay.telemetry.chain import Entry, read_trail
+from assay.telemetry.audit_chain import Entry, read_trail
 
 _PUBLISHER: TypeAdapter[Publisher] = TypeAdapter(Publisher)
 _NAMES = {"github": "repository", "gitlab": "repository", "google": "email", "circleci": "project_id"}

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from assay import telemetry
 from assay.cli import GOOD
-from assay.cli.aside import Pages, aside, judged_pages
-from assay.cli.chosen import chosen
+from assay.cli.dry_run import Pages, aside, judged_pages
+from assay.cli.policy_option import chosen
 from assay.cli.tables import printable
 from assay.config import Configuration
 from assay.errors import AssayError, ConfigurationError

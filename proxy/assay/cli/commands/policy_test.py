@@ -30,8 +30,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from assay import telemetry
 from assay.cli import GOOD, UNDECIDED, WITHHELD
-from assay.cli.aside import Pages, aside, judged_pages
-from assay.cli.chosen import chosen
+from assay.cli.dry_run import Pages, aside, judged_pages
+from assay.cli.policy_option import chosen
 from assay.cli.tables import printable
 from assay.cli.verdicts import because
 from assay.config import Configuration

@@ -16,7 +16,7 @@ from assay.assembly import Assembly, assembled, read_policies, utc_now
 from assay.config import Configuration, load_configuration
 from assay.policy.language.model import Policy
 from assay.policy_reload import following
-from assay.telemetry.audit import recording
+from assay.telemetry.audit_trail import recording
 from assay.telemetry.metrics import watching_loop
 from assay.telemetry.tracing import exporting
 from assay.web.auth import admission

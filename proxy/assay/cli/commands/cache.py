@@ -17,10 +17,10 @@ from contextlib import asynccontextmanager
 
 from assay import telemetry
 from assay.assembly import Assembly, assembled
-from assay.cli import GOOD, UNDECIDED, WITHHELD, locked
-from assay.cli.aside import judged_pages
-from assay.cli.chosen import chosen
+from assay.cli import GOOD, UNDECIDED, WITHHELD, lockfile_report
+from assay.cli.dry_run import judged_pages
 from assay.cli.findings import Finding, findings_of
+from assay.cli.policy_option import chosen
 from assay.cli.tables import printable, table
 from assay.config import Configuration, load_configuration
 from assay.errors import AssayError, ConfigurationError, StorageInUseError
@@ -57,7 +57,7 @@ def main(options: argparse.Namespace) -> int:
         case _:
             if options.lockfile is None:
                 raise ConfigurationError("cache warm: expected a lockfile")
-            lockfile, _ = locked.read(options.lockfile)
+            lockfile, _ = lockfile_report.read(options.lockfile)
             by = chosen(options)
             return asyncio.run(_warm(by.configuration, by.policy, lockfile))
 
@@ -144,7 +144,7 @@ async def _warm(configuration: Configuration, policy: Policy, lockfile: Lockfile
         failures = await _fetched(assembly, wanted)
     _report(findings, lockfile.loose, failures)
     print(f"{len(wanted) - len(failures)} of {len(lockfile.files)} files are here")
-    return UNDECIDED if failures else locked.status(findings)
+    return UNDECIDED if failures else lockfile_report.status(findings)
 
 
 async def _fetched(assembly: Assembly, wanted: list[Approved]) -> dict[str, str]:

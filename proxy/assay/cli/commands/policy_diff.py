@@ -16,8 +16,8 @@ from typing import Any
 
 from assay import telemetry
 from assay.assembly import Assembly, read_policy
-from assay.cli import GOOD, UNDECIDED, WITHHELD, locked
-from assay.cli.aside import Pages, aside, judged_pages
+from assay.cli import GOOD, UNDECIDED, WITHHELD, lockfile_report
+from assay.cli.dry_run import Pages, aside, judged_pages
 from assay.cli.findings import Finding, findings_of
 from assay.cli.tables import printable, table
 from assay.cli.verdicts import because
@@ -55,7 +55,7 @@ def main(options: argparse.Namespace) -> int:
     telemetry.log_to(sys.stderr, level=logging.WARNING)
     configuration = load_configuration(options.config, os.environ)
     old, new = read_policy(options.old), read_policy(options.new)
-    lockfile = locked.read(options.lockfile)[0] if options.lockfile else None
+    lockfile = lockfile_report.read(options.lockfile)[0] if options.lockfile else None
     changes, missing, count = asyncio.run(_compared(configuration, old, new, lockfile))
     if options.json:
         print(json.dumps(_document(old, new, changes, missing), indent=2))

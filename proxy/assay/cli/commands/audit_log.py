@@ -13,7 +13,7 @@ from assay.cli import GOOD, WITHHELD
 from assay.cli.tables import printable
 from assay.config import load_configuration
 from assay.errors import ConfigurationError
-from assay.telemetry.chain import GENESIS, SHORTEST_HEAD, check, read_trail
+from assay.telemetry.audit_chain import GENESIS, SHORTEST_HEAD, check, read_trail
 
 
 def main(options: argparse.Namespace) -> int:
