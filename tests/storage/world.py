@@ -1,0 +1,281 @@
+"""Projects of every kind behind one proxy, asked for all that they have: what a storage directory is written by.
+
+::
+
+    told = await write(directory, clock)           # storage/, from an index that has everything; who signs; the policy
+    async with FarIndex() as nothing, over(nothing, directory, clock) as proxy:
+        await answers(proxy, told)                 # by question: status, type, ETag and digest of the body
+        nothing.asked                              # what went to the index nevertheless
+    written(directory / "storage")                 # every fact in it, but for when a record was stored
+
+The index has the same address on every machine, and so has what is recorded of it: it is reached over an HTTP proxy on
+loopback, which is itself. All that is signed is signed deterministically.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import sqlite3
+import zlib
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager, closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, Protocol, TypeAlias
+from urllib.parse import quote
+
+import aiohttp
+from yarl import URL
+
+from proxy.config import Configuration
+from tests.world.connection import Answer, Request
+from tests.world.distributions import Built, sdist, wheel
+from tests.world.index import HTML, JSON, Index, Listed
+from tests.world.proxy import Clock, Running, running
+from tests.world.sigstore import GitHub, GitLab, PrivateSigstore, Signer
+
+LONG_AGO: Final = datetime(2025, 3, 1, 12, tzinfo=UTC)
+WIDGET, MOVED = GitHub(repository="acme/widget"), GitHub(repository="acme/widget-next")
+GADGET, LOST = GitLab(repository="tools/gadget"), GitHub(repository="acme/lost")
+ABSENT: Final = "nowhere"
+"""A project that the index does not have: for a minute that is remembered, too."""
+PUBLIC: Final = "https://assay.example"
+"""What the proxy is told to be called, so that its pages do not name the port of the moment."""
+POLICY: Final = """\
+version = 1
+
+[[rules]]
+name = "widget is signed by its publishers"
+projects = ["widget"]
+publishers = [{ kind = "GitHub", repository = "acme/widget*" }]
+
+[[rules]]
+name = "everything"
+projects = ["*"]
+"""
+_ACCEPT: Final = {"json": JSON, "html": HTML}
+_LIE: Final = b"Metadata-Version: 2.1\nName: liar\nVersion: 1.0\nRequires-Dist: evil\n"
+_SECONDS: Final = 30
+_STAMPED: Final = 24
+"""Bytes before a record's value: its digest, and when it was stored."""
+
+Told: TypeAlias = dict[str, Any]
+"""Status, type, ETag and digest of an answer; nothing where its connection was broken off."""
+
+
+class FarIndex(Index):
+    """An index whose address is the same everywhere, behind an HTTP proxy that is itself."""
+
+    @property
+    def origin(self) -> str:
+        return "http://index.example"
+
+    @property
+    def files_origin(self) -> str:
+        return self.origin
+
+    @property
+    def files_host(self) -> str:
+        return "index.example"
+
+    @property
+    def reached_over(self) -> str:
+        """The HTTP proxy's address."""
+        return f"http://127.0.0.1:{self._main.port}/"
+
+    @property
+    def asked(self) -> list[str]:
+        """What came, in order."""
+        return [f"{request.method} {request.path}" for request in self.requests]
+
+    def _respond(self, request: Request) -> Answer:
+        return super()._respond(replace(request, path=request.path.removeprefix(self.origin)))
+
+
+class Stocked:
+    """What the index lists; the same each time."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._sigstore = PrivateSigstore(seed=14)
+        self.files: list[Listed] = []
+        self._moved = self._add(wheel("widget", "1.0", requires=["plain>=1"]), WIDGET)
+        self._add(sdist("widget", "1.0"), WIDGET)
+        self._add(wheel("lost", "1.0"), LOST)
+        self._add(wheel("plain", "1.0"), None, metadata=False)
+        self._add(sdist("plain", "1.0"), None)
+        self._lie(wheel("liar", "1.0"))
+
+    @property
+    def trusted_root(self) -> bytes:
+        """Of those who sign."""
+        return self._sigstore.trusted_root()
+
+    def more(self) -> None:
+        """What comes later: a replaced document, a release without provenance, others that nobody asked for before."""
+        built = self._moved.built
+        self._moved.provenance = self._sigstore.provenance(built.filename, built.sha256, MOVED, LONG_AGO)
+        self._add(wheel("widget", "2.0"), WIDGET)
+        self._add(wheel("lost", "2.0"), None)
+        self._index.yank(self._add(wheel("plain", "2.0", requires_python=">=3.9"), None), "broken & old")
+        self._add(wheel("gadget", "2.0"), GADGET)
+        self._forge(wheel("forged", "1.0"))
+        self._sign(wheel("stranger", "1.0"), PrivateSigstore(seed=15, host="other.example"))
+        self._index.project("empty")
+
+    def _add(self, built: Built, signer: Signer | None, *, metadata: bool = True) -> Listed:
+        document = None
+        if signer is not None:
+            document = self._sigstore.provenance(built.filename, built.sha256, signer, LONG_AGO)
+        self.files.append(
+            self._index.add(built, upload_time=LONG_AGO, provenance=document, metadata=metadata),
+        )
+        return self.files[-1]
+
+    def _lie(self, built: Built) -> None:
+        said = {"sha256": hashlib.sha256(_LIE).hexdigest()}
+        listed = self._index.add(
+            built, upload_time=LONG_AGO, entry={"core-metadata": said, "data-dist-info-metadata": said}
+        )
+        self._index.serve(listed.metadata_path, Answer(body=_LIE))
+        self.files.append(listed)
+
+    def _forge(self, built: Built) -> None:
+        listed = self._add(built, None)
+        listed.provenance = self._sigstore.provenance(built.filename, "ab" * 32, WIDGET, LONG_AGO)
+
+    def _sign(self, built: Built, sigstore: PrivateSigstore) -> None:
+        listed = self._add(built, None)
+        listed.provenance = sigstore.provenance(built.filename, built.sha256, WIDGET, LONG_AGO)
+
+
+def questions(stocked: Stocked) -> list[str]:
+    """Everything that can be asked for but the list of all projects, which is not kept: kind and path of each."""
+    asked = []
+    for project in [*dict.fromkeys(listed.built.project for listed in stocked.files), "empty", ABSENT]:
+        asked += [f"json /simple/{project}/", f"html /simple/{project}/"]
+    for listed in stocked.files:
+        path = Running.files_path(listed)
+        asked += [f"metadata {path}.metadata"] if listed.built.metadata is not None else []
+        asked += [f"provenance {listed.provenance_path}", f"file {path}"]
+    return asked
+
+
+class Asked(Protocol):
+    """A proxy that listens."""
+
+    @property
+    def origin(self) -> str: ...
+
+    @property
+    def session(self) -> aiohttp.ClientSession: ...
+
+
+async def answers(proxy: Asked, asked: Iterable[str]) -> dict[str, Told]:
+    """The answer to each question."""
+    return {question: await _answer(proxy, *question.split(" ")) for question in asked}
+
+
+async def _answer(proxy: Asked, kind: str, path: str) -> Told:
+    target = URL(f"{proxy.origin}{path}", encoded=True)
+    try:
+        async with proxy.session.get(target, headers={"Accept": _ACCEPT.get(kind, "*/*")}) as response:
+            return {
+                "status": response.status,
+                "type": response.headers.get("Content-Type"),
+                "etag": response.headers.get("ETag"),
+                "sha256": hashlib.sha256(await response.read()).hexdigest(),
+            }
+    except aiohttp.ClientPayloadError:
+        return {}
+
+
+def configuration(index: FarIndex, directory: Path) -> Configuration:
+    """Of a proxy over what is in `directory`."""
+    return Configuration.model_validate(
+        {
+            "server": {"port": 0, "public-url": PUBLIC},
+            "storage": {"directory": str(directory / "storage")},
+            "trust": {"root": str(directory / "trusted_root.json"), "refresh": False},
+            "verification": {"workers": 0},
+            "indexes": [{"name": "test", "url": index.url, "proxy": index.reached_over, "insecure": True}],
+        }
+    )
+
+
+@asynccontextmanager
+async def over(index: FarIndex, directory: Path, clock: Clock) -> AsyncIterator[Running]:
+    """A proxy over what is in `directory`."""
+    settings, policy = configuration(index, directory), await asyncio.to_thread((directory / "policy.toml").read_text)
+    async with running(index, directory, policy=policy, clock=clock, configuration=settings) as proxy:
+        yield proxy
+
+
+async def write(directory: Path, clock: Clock) -> dict[str, Told]:
+    """Make ``storage``, ``trusted_root.json`` and ``policy.toml``, and ask for everything: the answers in the end.
+
+    The clock stands an hour earlier while the first half is asked for.
+    """
+    async with FarIndex() as index:
+        stocked = Stocked(index)
+        await asyncio.to_thread((directory / "trusted_root.json").write_bytes, stocked.trusted_root)
+        await asyncio.to_thread((directory / "policy.toml").write_text, POLICY)
+        async with over(index, directory, clock) as proxy:
+            now, clock.now = clock.now, clock.now - timedelta(hours=1)
+            for project in dict.fromkeys(listed.built.project for listed in stocked.files):
+                await proxy.page(project)
+            clock.now = now
+            stocked.more()
+            asked = questions(stocked)
+            first = await answers(proxy, asked)
+            await proxy.assembly.gate.revalidation.settled()
+            async with asyncio.timeout(_SECONDS):
+                for listed in stocked.files:
+                    # Served, or broken off at the end by what the wheel says of itself.
+                    if first[f"file {proxy.files_path(listed)}"].get("status", 200) == 200:
+                        await proxy.published(listed)
+            return await answers(proxy, asked)
+
+
+def written(storage: Path) -> dict[str, Any]:
+    """All facts in a storage directory that nobody has open, and the schemas that they are in."""
+    return {
+        "format": (storage / "format").read_text("ascii"),
+        "blobs": sorted(str(path.relative_to(storage)) for path in storage.glob("blobs/*/*")),
+        "records": _records(storage / "records" / "cache.db"),
+        "records schema": _schema(storage / "records" / "cache.db"),
+        "ledger": _rows(storage / "ledger" / "ledger.db"),
+        "ledger schema": _schema(storage / "ledger" / "ledger.db"),
+    }
+
+
+def _opened(database: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{quote(str(database.absolute()))}?mode=ro&immutable=1", uri=True)
+
+
+def _records(database: Path) -> Mapping[str, object]:
+    with closing(_opened(database)) as connection:
+        rows = connection.execute("SELECT key, value FROM Cache ORDER BY key").fetchall()
+    return {key: _value(key, stored[_STAMPED:]) for key, stored in rows}
+
+
+def _value(key: str, value: bytes) -> object:
+    """As it can be compared: how zlib packs depends on the machine, the order of a JSON object means nothing."""
+    if key.startswith("page-body:"):
+        return json.loads(zlib.decompress(value))
+    return value if key.startswith(("metadata:", "document:")) else json.loads(value)
+
+
+def _rows(database: Path) -> list[str]:
+    with closing(_opened(database)) as connection:
+        return sorted(line for line in connection.iterdump() if line.startswith("INSERT"))
+
+
+def _schema(database: Path) -> list[object]:
+    with closing(_opened(database)) as connection:
+        pragmas = [connection.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")]
+        tables = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name")
+        return [*pragmas, *tables.fetchall()]
