@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
-from proxy.attestation import codec
-from proxy.attestation.refresh import Refresher, refreshers
-from proxy.attestation.roots import TrustRoot
-from proxy.attestation.workers import Job, Verifier
-from proxy.gate import page_records
-from proxy.store.directory import Store
-from proxy.store.settings import StorageSettings
+from assay.attestation import codec
+from assay.attestation.pool.pool import Job, Verifier
+from assay.attestation.renewal.tuf import Refresher, refreshers
+from assay.attestation.trust_roots import TrustRoot
+from assay.pages import records
+from assay.store.directory import Store
+from assay.store.settings import StorageSettings
 from tests.storage import before
 from tests.storage.kept import KEPT, RENEWED, SOON, TUF, WRITTEN, copied, exported, told
 from tests.storage.world import ABSENT, FarIndex, answers, over, write, written
@@ -106,7 +106,7 @@ async def test_every_record_and_blob_of_before_is_whole(tmp_path: Path) -> None:
 
 def test_the_versions_of_what_is_recorded_are_those_of_before() -> None:
     """Raising one makes what is recorded be fetched or verified again everywhere: on purpose, with this test."""
-    assert (codec.SCHEMA, page_records.SCHEMA) == (1, 1)
+    assert (codec.SCHEMA, records.SCHEMA) == (1, 1)
     assert f"1+sigstore-{version('sigstore')}" == codec.VERIFIER
     names = {one.partition(":")[0] for one in written(KEPT / "storage")["records"]}
     assert names == {"document", "evidence", "metadata", "own-metadata", "page", "page-body", "provenance"}

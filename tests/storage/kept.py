@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from proxy.store.directory import open_ledger
-from proxy.store.settings import StorageSettings
+from assay.store.directory import open_ledger
+from assay.store.settings import StorageSettings
 from tests.storage.before import COMMIT
 
 KEPT: Final = Path(__file__).parent / COMMIT

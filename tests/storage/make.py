@@ -16,8 +16,8 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from proxy.attestation.refresh import refreshers
-from proxy.attestation.roots import TrustRoot
+from assay.attestation.renewal.tuf import refreshers
+from assay.attestation.trust_roots import TrustRoot
 from tests.storage.before import COMMIT, PACKAGE, ROOT
 from tests.storage.kept import KEPT, RENEWED, SOON, TUF, WRITTEN, copied, exported, told
 from tests.storage.world import FarIndex, Told, answers, over, write

@@ -30,7 +30,7 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
-from proxy.config import Configuration
+from assay.config import Configuration
 from tests.world.connection import Answer, Request
 from tests.world.distributions import Built, sdist, wheel
 from tests.world.index import HTML, JSON, Index, Listed
