@@ -7,10 +7,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from benchmarks import servers
+from benchmarks.checkout import HERE, Checkout
 from benchmarks.content import JSON, Tree
 from benchmarks.load import Rate, fetch, wrk
 from benchmarks.report import Table, ratios
@@ -22,38 +25,22 @@ SIGNED = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 def run(table: Table, root: Path, *, rounds: int) -> None:
     """All of them, with two verification workers, as on two cores by default."""
-    port = servers.free_port()
-    tree = Tree(root / "tree", f"http://127.0.0.1:{port}")
-    sigstore = PrivateSigstore(seed=1)
-    trust = root / "trusted_root.json"
-    trust.parent.mkdir(parents=True, exist_ok=True)
-    trust.write_bytes(sigstore.trusted_root())
-    _publish(tree, sigstore, root / "documents")
-    tree.page_of("hundred", 100)
-    tree.write()
+    tree, port, trust = published(root)
     first, reference, delays, disturbed = [], [], [], []
     with servers.nginx(root / "nginx", tree.root, port) as upstream:
         for number in range(rounds):
             storage = root / f"assay{number}"
-            with servers.assay(storage, upstream, workers=2, trust=trust, ready="/readyz") as assay:
-                fetch(f"{assay.origin}/simple/hundred/", {"Accept": JSON})
-                time.sleep(2)  # the workers are up; a proxy that was just started is another row
-                started = time.perf_counter()
-                _listed(assay)
-                first.append(time.perf_counter() - started)
+            with attesting(storage, upstream, trust) as assay:
+                first.append(seconds(assay))
             reference.append(_by_reference(root / "documents", trust))
             # And once more with other clients, who use a core themselves.
-            with servers.assay(root / f"busy{number}", upstream, workers=2, trust=trust, ready="/readyz") as assay:
-                fetch(f"{assay.origin}/simple/hundred/", {"Accept": JSON})
-                time.sleep(2)
-                seconds, warm = _view(assay)
-                disturbed.append(seconds)
+            with attesting(root / f"busy{number}", upstream, trust) as assay:
+                took, warm = view(assay)
+                disturbed.append(took)
                 delays.append(warm.p99)
             asked = upstream.asked("/integrity/")
-            with servers.assay(storage, upstream, workers=2, trust=trust, ready="/readyz") as assay:
-                started = time.perf_counter()
-                _listed(assay)
-                again = time.perf_counter() - started
+            with attesting(storage, upstream, trust, settle=False) as assay:
+                again = seconds(assay)
                 evidence = fetch(f"{assay.origin}/metrics", keep=True).body.decode()
             more = upstream.asked("/integrity/") - asked
     table.add("first view of 1,000 attested files", first, unit=" s", most=2.5)
@@ -63,6 +50,32 @@ def run(table: Table, root: Path, *, rounds: int) -> None:
     verified = "assay_evidence_total{" in evidence
     note = f"{again:.2f} s; {'files were verified again' if verified else 'nothing was verified'}"
     table.add("the same after a restart: provenance requests", [more], most=0, note=note)
+
+
+def published(root: Path) -> tuple[Tree, int, Path]:
+    """Write an index of attested files and of a page without, and the trust root; return the port that it names."""
+    port = servers.free_port()
+    tree = Tree(root / "tree", f"http://127.0.0.1:{port}")
+    sigstore = PrivateSigstore(seed=1)
+    trust = root / "trusted_root.json"
+    trust.parent.mkdir(parents=True, exist_ok=True)
+    trust.write_bytes(sigstore.trusted_root())
+    _publish(tree, sigstore, root / "documents")
+    tree.page_of("hundred", 100)
+    tree.write()
+    return tree, port, trust
+
+
+@contextmanager
+def attesting(
+    storage: Path, upstream: servers.Server, trust: Path, *, settle: bool = True, checkout: Checkout = HERE
+) -> Iterator[servers.Server]:
+    """Start Assay with two workers that are up, unless it is not to settle: just started is another row."""
+    with servers.assay(storage, upstream, workers=2, trust=trust, ready="/readyz", checkout=checkout) as assay:
+        if settle:
+            fetch(f"{assay.origin}/simple/hundred/", {"Accept": JSON})
+            time.sleep(2)
+        yield assay
 
 
 def _publish(tree: Tree, sigstore: PrivateSigstore, documents: Path) -> None:
@@ -84,27 +97,25 @@ def _publish(tree: Tree, sigstore: PrivateSigstore, documents: Path) -> None:
             entry["upload-time"] = (SIGNED + timedelta(minutes=release, seconds=30)).strftime("%Y-%m-%dT%H:%M:%S.0Z")
 
 
-def _view(assay: servers.Server) -> tuple[float, Rate]:
+def view(assay: servers.Server) -> tuple[float, Rate]:
     """Seconds until the page is there, and what clients of another page see meanwhile."""
     seen: list[float] = []
-
-    def look() -> None:
-        started = time.perf_counter()
-        _listed(assay)
-        seen.append(time.perf_counter() - started)
-
-    looking = threading.Thread(target=look)
+    looking = threading.Thread(target=lambda: seen.append(seconds(assay)))
     looking.start()
     warm = wrk(f"{assay.origin}/simple/hundred/", {"Accept": JSON}, seconds=1, connections=1)
     looking.join()
     return seen[0], warm
 
 
-def _listed(assay: servers.Server) -> None:
+def seconds(assay: servers.Server) -> float:
+    """Return how long the attested page takes, of which every file has to be approved."""
+    started = time.perf_counter()
     answer = fetch(f"{assay.origin}/simple/attested/", {"Accept": JSON}, keep=True)
+    took = time.perf_counter() - started
     count = answer.body.count(b'"filename"')
     if answer.status != 200 or count != RELEASES * FILES or b'"reasons"' in answer.body:
         raise SystemExit(f"the attested page is {answer.status} with {count} files: {answer.body[:500]!r}")
+    return took
 
 
 def _by_reference(documents: Path, trust: Path) -> float:

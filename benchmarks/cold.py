@@ -28,7 +28,7 @@ def run(table: Table, root: Path, *, rounds: int) -> None:
             fetch(f"{assay.origin}/simple/{project}/", {"Accept": JSON})
         speeds = []
         for path in fast:
-            _touch(root / "touched", 2 * BIG)
+            touch(root / "touched", 2 * BIG)
             speeds.append(BIG / fetch(f"{assay.origin}/files/127.0.0.1:{port}{path}").total / 1e6)
         table.add("cold file, 200 MB, unlimited", speeds, unit=" MB/s", least=400)
         cold, direct = [], []
@@ -42,7 +42,7 @@ def run(table: Table, root: Path, *, rounds: int) -> None:
         _memory(table, assay, upstream, huge)
 
 
-def _touch(path: Path, size: int) -> None:
+def touch(path: Path, size: int) -> None:
     """Use so much memory once, and give it back: a virtual machine gets its own at the first write to it, page by page,
     which can take longer than all that is measured here."""
     with path.open("wb") as file:

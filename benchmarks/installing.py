@@ -22,21 +22,21 @@ def run(table: Table, root: Path, *, rounds: int) -> None:
     """Interleaved, each time with an empty client cache into an empty directory."""
     port = servers.free_port()
     tree = Tree(root / "tree", f"http://127.0.0.1:{port}")
-    _publish(tree)
+    publish(tree)
     tree.write()
     with servers.nginx(root / "nginx", tree.root, port) as upstream, servers.assay(root / "assay", upstream) as assay:
         for _ in range(2):  # the second finds small files worth holding
-            _install(f"{assay.origin}/simple/", root / "target")
+            install(f"{assay.origin}/simple/", root / "target")
         ours, theirs = [], []
         for _ in range(rounds * 3):  # a third of a second each: whoever else has the cores decides one
-            theirs.append(_install(f"{upstream.origin}/simple/", root / "target"))
-            ours.append(_install(f"{assay.origin}/simple/", root / "target"))
+            theirs.append(install(f"{upstream.origin}/simple/", root / "target"))
+            ours.append(install(f"{assay.origin}/simple/", root / "target"))
     note = f"{min(ours):.2f} s against {min(theirs):.2f} s"
     what = f"uv pip install of {PACKAGES} packages, in a static mirror's"
     table.add(what, ratios(ours, theirs), most=1.15, note=note)
 
 
-def _publish(tree: Tree) -> None:
+def publish(tree: Tree) -> None:
     """An application on top of libraries, each on up to three of those before it; old versions are listed only."""
     chance = random.Random(8)
     names = [f"part-{number}" for number in range(PACKAGES - 1)]
@@ -59,7 +59,7 @@ def _add(tree: Tree, name: str, version: str, needs: list[str], size: int) -> No
     entry["core-metadata"] = entry["data-dist-info-metadata"] = {"sha256": built.metadata_sha256}
 
 
-def _install(index: str, target: Path) -> float:
+def install(index: str, target: Path) -> float:
     shutil.rmtree(target, ignore_errors=True)
     command = [shutil.which("uv", path=str(Path(sys.executable).parent)) or "uv", "pip", "install", "--no-config"]
     flags = ["--no-cache", "--python", sys.executable, "--target", str(target), "--default-index", index]

@@ -23,18 +23,19 @@ def run(table: Table, root: Path, *, rounds: int) -> None:
             started = time.perf_counter()
             with servers.assay(root / f"alone{number}", upstream, ready="/readyz") as assay:
                 starts.append(time.perf_counter() - started)
-                idle.append(_settled(assay))
+                settle(assay)
+                idle.append(assay.pss())
         table.add("start to ready", starts, unit=" s", most=1.5)
         table.add("idle memory (PSS), workers = 0", idle, unit=" MB", most=85)
         with_workers = []
         for number in range(rounds):
             with servers.assay(root / f"workers{number}", upstream, workers=2) as assay:
-                with_workers.append(_settled(assay))
+                settle(assay)
+                with_workers.append(assay.pss())
         table.add("idle memory (PSS), two workers started", with_workers, unit=" MB", most=130)
 
 
-def _settled(assay: servers.Server) -> float:
-    """Memory once workers are up and a page was served."""
+def settle(assay: servers.Server) -> None:
+    """Wait until workers are up and a page was served."""
     fetch(f"{assay.origin}/simple/hundred/", {"Accept": JSON})
     time.sleep(3)
-    return assay.pss()

@@ -30,11 +30,11 @@ class Row:
     @property
     def cells(self) -> tuple[str, str, str, str, str]:
         """As text."""
-        bar = "" if self.bar is None else f"{'≥' if self.at_least else '≤'} {_number(self.bar)}{self.unit}"
+        bar = "" if self.bar is None else f"{'≥' if self.at_least else '≤'} {number(self.bar)}{self.unit}"
         met = {None: "", True: "met", False: "MISSED"}[self.passed]
         low, high = self.spread
-        spread = "" if low == high else f"{_number(low)} to {_number(high)}"
-        return self.what, f"{_number(self.figure)}{self.unit}", spread, bar, f"{met} {self.note}".strip()
+        spread = "" if low == high else f"{number(low)} to {number(high)}"
+        return self.what, f"{number(self.figure)}{self.unit}", spread, bar, f"{met} {self.note}".strip()
 
 
 @dataclass
@@ -77,7 +77,7 @@ def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
     return [mine / other for mine, other in zip(ours, theirs, strict=True)]
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.4f}"

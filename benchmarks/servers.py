@@ -13,10 +13,14 @@ import socket
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from benchmarks.checkout import HERE as THIS
+from benchmarks.checkout import Checkout
 
 HERE = Path(__file__).parent
 _PATIENCE = 60.0
@@ -56,6 +60,15 @@ class Server:
     def pss(self) -> float:
         """Proportional set size of the process and all below it, in MB: what it adds to the machine."""
         return sum(_pss(pid) for pid in _family(self.process.pid)) / 1e3
+
+    def held(self) -> float:
+        """Return what the process and all below it hold, in MB, whoever else maps the same files.
+
+        A comparison's measure: the benchmarks map this checkout's libraries, too, which would halve its share of them.
+        """
+        each = [_rollup(pid) for pid in _family(self.process.pid)]
+        mapped = max((one["Rss"] - one["Anonymous"] for one in each), default=0.0)
+        return (sum(one["Pss_Anon"] for one in each) + mapped) / 1e3
 
     def cpu(self) -> float:
         """Seconds of processor time that the process and all below it have used."""
@@ -149,6 +162,8 @@ def assay(
     trust: Path | None = None,
     ready: str = "/healthz",
     port: int | None = None,
+    checkout: Checkout = THIS,
+    settings: str = "",
 ) -> Iterator[Server]:
     """Assay as its users run it: its own command and built-in policy, its log in a file."""
     port = port or free_port()
@@ -158,11 +173,11 @@ def assay(
         f'[server]\nport = {port}\n[storage]\ndirectory = "{root}/storage"\n[verification]\nworkers = {workers}',
         f"[trust]\nrefresh = false\n{root_line}",
         f'[[indexes]]\nname = "local"\nurl = "{upstream.origin}/simple/"',
+        settings,
     ]
     (root / "proxy.toml").write_text("\n".join(lines) + "\n")
-    command = [sys.executable, "-m", "assay", "serve", "--config", str(root / "proxy.toml"), "--log", "json"]
-    environ = {"PYTHONPATH": str(HERE.parent / "proxy")}
-    with started("assay", command, port, root, ready=ready, environ=environ) as server:
+    command = [*checkout.serve, "--config", str(root / "proxy.toml"), "--log", "json"]
+    with started("assay", command, port, root, ready=ready, environ=checkout.environ) as server:
         yield server
 
 
@@ -186,8 +201,13 @@ def _cpu(pid: int) -> float:
 
 
 def _pss(pid: int) -> float:
+    return _rollup(pid)["Pss"]
+
+
+def _rollup(pid: int) -> Mapping[str, float]:
+    """Kilobytes of each kind; nothing of a process that has ended."""
     try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     except OSError:
-        return 0.0
-    return next((float(line.split()[1]) for line in lines if line.startswith("Pss:")), 0.0)
+        lines = []
+    return defaultdict(float, {key: float(rest.split()[0]) for key, _, rest in (line.partition(":") for line in lines)})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,21 +53,21 @@ def run(table: Table, root: Path, *, rounds: int, seconds: int, peers: list[Peer
             for other in others:
                 if (url := other.url(path)) is not None:
                     contestants[other.name] = Contestant(other.server, url, headers)
-            return _measured(contestants, rounds, seconds)
+            return measured(contestants, rounds, seconds)
 
         page = in_turns("/simple/hundred/", "/simple/limit-hundred/", "/limit-hundred/index.json", ACCEPT)
         _tell(table, "warm page, 100 files", page, nginx=0.25, bare=0.8, p99=5.0)
         page = in_turns("/simple/many/", "/simple/limit-many/", "/limit-many/index.json", ACCEPT)
         _tell(table, "warm page, 1,500 files", page, nginx=0.7)
         _unmodified(table, upstream, assay, rounds, seconds)
-        path = _routed(upstream, small)
+        path = routed(upstream, small)
         for _ in range(3):
             fetch(f"{assay.origin}{path}")
         _tell(table, "warm file, 100 KB", in_turns(path, small, None, {}), nginx=0.3)
         _big(table, upstream, assay, big, rounds, tree=tree.root, storage=root / "assay" / "storage")
 
 
-def _routed(upstream: servers.Server, path: str) -> str:
+def routed(upstream: servers.Server, path: str) -> str:
     return f"/files/127.0.0.1:{upstream.port}{path}"
 
 
@@ -81,7 +81,7 @@ def _freeze(assay: servers.Server, tree: Path, project: str) -> None:
     path.write_bytes(answer.body)
 
 
-def _measured(contestants: Mapping[str, Contestant], rounds: int, seconds: int) -> dict[str, list[Rate]]:
+def measured(contestants: Mapping[str, Contestant], rounds: int, seconds: int) -> dict[str, list[Rate]]:
     found: dict[str, list[Rate]] = {name: [] for name in contestants}
     for each in contestants.values():
         fetch(each.url, each.headers)
@@ -91,7 +91,7 @@ def _measured(contestants: Mapping[str, Contestant], rounds: int, seconds: int) 
             each = contestants[name]
             before = each.server.cpu()
             rate = wrk(each.url, each.headers, seconds=seconds)
-            if rate.failed and name in {"nginx", "bare", "assay"}:
+            if rate.failed and name in {"nginx", "bare", "assay", "base"}:
                 raise SystemExit(f"{name}: {rate.failed} answers failed")
             found[name].append(rate.with_cpu(each.server.cpu() - before))
     return found
@@ -127,7 +127,7 @@ def _unmodified(table: Table, upstream: servers.Server, assay: servers.Server, r
         url = f"{server.origin}{path}"
         etag = {key.lower(): value for key, value in fetch(url, ACCEPT).headers.items()}["etag"]
         contestants[name] = Contestant(server, url, {**ACCEPT, "If-None-Match": etag})
-    rates = _measured(contestants, rounds, seconds)
+    rates = measured(contestants, rounds, seconds)
     speeds = {name: [rate.per_second for rate in each] for name, each in rates.items()}
     note = f"{sum(speeds['assay']) / rounds:,.0f}/s"
     table.add("warm page answered 304: share of nginx", ratios(speeds["assay"], speeds["nginx"]), least=0.2, note=note)
@@ -136,16 +136,19 @@ def _unmodified(table: Table, upstream: servers.Server, assay: servers.Server, r
 def _big(
     table: Table, upstream: servers.Server, assay: servers.Server, big: str, rounds: int, *, tree: Path, storage: Path
 ) -> None:
-    fetch(f"{assay.origin}{_routed(upstream, big)}")
+    fetch(f"{assay.origin}{routed(upstream, big)}")
     # Both send from the same pages of memory: of two copies one is read 14 % faster than the other, by where they lie.
     stored = next(path for path in storage.rglob("*") if path.is_file() and path.stat().st_size == BIG)
     limit = tree / "limit.whl"
     limit.symlink_to(stored)
-    # Several to a sample: one takes 60 ms, and whoever else has the cores then decides it.
-    measure: Callable[[str], float] = lambda url: BIG / statistics.mean(fetch(url).total for _ in range(5))  # noqa: E731 - used twice, in turns
     ours, theirs = [], []
     for _ in range(rounds * 2):
-        theirs.append(measure(f"{upstream.origin}/{limit.name}"))
-        ours.append(measure(f"{assay.origin}{_routed(upstream, big)}"))
+        theirs.append(big_rate(f"{upstream.origin}/{limit.name}"))
+        ours.append(big_rate(f"{assay.origin}{routed(upstream, big)}"))
     note = f"{sum(ours) / len(ours) / 1e6:,.0f} MB/s"
     table.add("warm file, 200 MB: share of nginx", ratios(ours, theirs), least=0.95, note=note)
+
+
+def big_rate(url: str) -> float:
+    """Return bytes a second, of several to a sample: one takes 60 ms, and whoever else has the cores decides it."""
+    return BIG / statistics.mean(fetch(url).total for _ in range(5))
