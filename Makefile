@@ -65,9 +65,9 @@ crash: $(VENV)/.installed-dev  ## hundreds of kill -9 at random moments, of the 
 soak: $(VENV)/.installed-dev  ## mixed load of pip and uv with faults, for SOAK_SECONDS (30 minutes)
 	SOAK_SECONDS=$(or $(SOAK_SECONDS),1800) $(BIN)/python -m pytest -m long tests/faults/test_soak.py $(PYTEST_ARGS)
 
-bench: $(VENV)/.installed-dev  ## Assay beside nginx, a bare aiohttp server and peers: a table of ratios (CASES="warm cold …")
-	bash benchmarks/install-peers.sh || echo "bench: what could not be installed is left out"
-	$(BIN)/python -m benchmarks $(CASES) $(BENCH_ARGS)
+bench: $(VENV)/.installed-dev  ## Assay beside nginx, a bare aiohttp server and peers (CASES="warm cold …"), or beside another checkout (BASE=…)
+	bash benchmarks/install-peers.sh $(if $(BASE),without-peers) || echo "bench: what could not be installed is left out"
+	$(BIN)/python -m benchmarks $(CASES) $(if $(BASE),--base $(BASE)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(BENCH_ARGS)
 
 lint: $(VENV)/.installed-dev  ## ruff, mypy strict, import-linter
 	$(BIN)/ruff check .

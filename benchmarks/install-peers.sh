@@ -2,6 +2,7 @@
 # What `make bench` measures Assay beside: nginx and wrk (Debian's packages), and devpi-server, proxpi and
 # simple-repository-server (from the Python index, with hashes, into a venv of their own under .tools). Says loudly what is
 # missing: without nginx or wrk nothing can be measured, without a peer its rows are left out.
+# `without-peers`: nginx and wrk alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 TOOLS=.tools
@@ -10,7 +11,7 @@ for pair in nginx:nginx-light wrk:wrk; do
   PATH="$PATH:/usr/sbin" command -v "${pair%%:*}" >/dev/null && continue
   { [ "$(id -u)" -eq 0 ] && apt-get update -qq && apt-get install -y -qq --no-install-recommends "${pair##*:}" >/dev/null; } || failed+=("${pair##*:}")
 done
-if ! cmp -s benchmarks/peers.lock $TOOLS/peers.lock; then
+if [ "${1-}" != without-peers ] && ! cmp -s benchmarks/peers.lock $TOOLS/peers.lock; then
   mkdir -p $TOOLS
   rm -rf $TOOLS/peers
   export PIP_CONFIG_FILE=/dev/null PIP_DISABLE_PIP_VERSION_CHECK=1

@@ -1,0 +1,272 @@
+"""This checkout beside another one, in turns: `make bench BASE=/path/to/other/checkout`.
+
+Each is run from its own directory by its own virtual environment, before the same nginx. A row is the median of the
+rounds' ratios, with their range, and more than 1 says that this one is better, be it of speed, of time or of memory.
+The rows are those of docs/performance.md, but for the 45 seconds of 64 clients; 10,000 projects stand for its 100,000.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+
+from benchmarks import attested, cold, installing, process, scale, servers, warm
+from benchmarks.content import JSON, Tree
+from benchmarks.load import Fetched, fetch
+from benchmarks.sides import Sides
+
+ACCEPT = {"Accept": JSON}
+FAST, SLOW, SLOW_SIZE = 2, 3, 50_000_000
+"""Cold files in each turn: unlimited ones of 200 MB, and limited ones, of which only the first byte is looked at."""
+STARTS = 3
+"""In each turn."""
+PAGES, PROJECTS = (1_000, 10_000), 10_000
+TOKEN = "a-token-of-the-benchmarks"  # noqa: S105 - made up
+SECURED = '[server.auth]\ntokens = "{root}/tokens"\n[audit]\npath = "{root}/audit.jsonl"'
+
+
+def run(sides: Sides, case: str) -> None:
+    """Compare one case."""
+    CASES[case](sides)
+
+
+def _index(sides: Sides) -> tuple[Tree, int]:
+    port = servers.free_port()
+    return Tree(sides.root / "tree", f"http://127.0.0.1:{port}"), port
+
+
+def _warm(sides: Sides) -> None:
+    """Compare pages, what is unmodified, and files that are held."""
+    tree, port = _index(sides)
+    tree.page_of("hundred", 100)
+    tree.page_of("many", 1500)
+    small, big = tree.file("small", "1.0", warm.SMALL), tree.file("big", "1.0", warm.BIG)
+    tree.write()
+    with ExitStack() as stack:
+        upstream = stack.enter_context(servers.nginx(sides.root / "nginx", tree.root, port))
+        both = sides.started(stack, upstream)
+        _rates(sides, both, "warm page, 100 files", "/simple/hundred/", ACCEPT, p99=True)
+        _rates(sides, both, "warm page, 1,500 files", "/simple/many/", ACCEPT)
+        _rates(sides, both, "warm page answered 304", "/simple/hundred/", ACCEPT, unmodified=True)
+        _rates(sides, both, "warm file, 100 KB", warm.routed(upstream, small), {})
+        path, found = warm.routed(upstream, big), sides.figures()
+        for server in both.values():
+            fetch(f"{server.origin}{path}")
+        for _ in range(2):
+            for _turn, name in sides.turns():
+                found[name].append(warm.big_rate(f"{both[name].origin}{path}") / 1e6)
+        sides.more("warm file, 200 MB", found, " MB/s")
+
+
+def _secured(sides: Sides) -> None:
+    """Compare a page and a file where everybody has a token and every file leaves a line in the trail."""
+    tree, port = _index(sides)
+    tree.page_of("hundred", 100)
+    small = tree.file("small", "1.0", warm.SMALL)
+    tree.write()
+    for name in sides.checkouts:
+        (sides.root / name).mkdir(parents=True)
+        line = f"bench:{hashlib.sha256(TOKEN.encode()).hexdigest()}\n"
+        (sides.root / name / "tokens").write_text(line)
+    token = {"Authorization": f"Basic {base64.b64encode(f'__token__:{TOKEN}'.encode()).decode()}"}
+    with ExitStack() as stack:
+        upstream = stack.enter_context(servers.nginx(sides.root / "nginx", tree.root, port))
+        both = sides.started(stack, upstream, settings=SECURED)
+        page, file = "/simple/hundred/", warm.routed(upstream, small)
+        for server in both.values():
+            if (status := fetch(f"{server.origin}{page}", ACCEPT).status) != 401:
+                raise SystemExit(f"{server.root.name} answers {status} to somebody without a token")
+        _rates(sides, both, "token and trail: warm page, 100 files", page, {**ACCEPT, **token}, p99=True)
+        _rates(sides, both, "token and trail: warm file, 100 KB", file, token)
+
+
+def _rates(
+    sides: Sides,
+    both: Mapping[str, servers.Server],
+    what: str,
+    path: str,
+    headers: Mapping[str, str],
+    *,
+    unmodified: bool = False,
+    p99: bool = False,
+) -> None:
+    contestants = {}
+    for name, server in both.items():
+        url, wanted = f"{server.origin}{path}", dict(headers)
+        for _ in range(3):  # by the third, a small file is worth holding
+            answer = _fetched(url, headers)
+        if unmodified:
+            wanted["If-None-Match"] = {key.lower(): value for key, value in answer.headers.items()}["etag"]
+        contestants[name] = warm.Contestant(server, url, wanted)
+    rates = warm.measured(contestants, sides.rounds, sides.seconds)
+    sides.more(what, {name: [one.per_second for one in each] for name, each in rates.items()}, "/s")
+    costs = {name: [one.cpu * 1e6 for one in each] for name, each in rates.items()}
+    sides.less(f"{what}: processor time of an answer", costs, " µs")
+    if p99:
+        sides.less(f"{what}: p99", {name: [one.p99 for one in each] for name, each in rates.items()}, " ms")
+
+
+def _fetched(url: str, headers: Mapping[str, str] | None = None) -> Fetched:
+    answer = fetch(url, headers)
+    if answer.status != 200:
+        raise SystemExit(f"{url} is answered {answer.status}")
+    return answer
+
+
+def _cold(sides: Sides) -> None:
+    """Compare files that nobody has asked for: as fast as it goes, and until the first byte of a slow index."""
+    tree, port = _index(sides)
+    turns = range(sides.rounds)
+    fast = [[tree.file("fast", f"{turn}.{number}", cold.BIG) for number in range(FAST)] for turn in turns]
+    slow = [
+        [tree.file("slow", f"{turn}.{number}", SLOW_SIZE, folder="slow") for number in range(SLOW)] for turn in turns
+    ]
+    tree.write()
+    with ExitStack() as stack:
+        upstream = stack.enter_context(servers.nginx(sides.root / "nginx", tree.root, port))
+        both = sides.started(stack, upstream)
+        for server in both.values():
+            for project in ("fast", "slow"):
+                _fetched(f"{server.origin}/simple/{project}/", ACCEPT)
+        speeds, first = sides.figures(), sides.figures()
+        for turn, name in sides.turns():
+            origin = both[name].origin
+            cold.touch(sides.root / "touched", 2 * cold.BIG)
+            seconds = sum(_fetched(f"{origin}{warm.routed(upstream, path)}").total for path in fast[turn])
+            speeds[name].append(FAST * cold.BIG / seconds / 1e6)
+            delays = [_fetched(f"{origin}{warm.routed(upstream, path)}").first for path in slow[turn]]
+            first[name].append(sorted(delays)[SLOW // 2] * 1e3)
+    sides.more("cold file, 200 MB, unlimited", speeds, " MB/s")
+    sides.less("cold file at 100 MB/s: first byte", first, " ms")
+
+
+def _process(sides: Sides) -> None:
+    """Compare starting, and what an idle proxy holds."""
+    tree, port = _index(sides)
+    tree.page_of("hundred", 100)
+    tree.write()
+    starts, alone, workers = sides.figures(), sides.figures(), sides.figures()
+    with servers.nginx(sides.root / "nginx", tree.root, port) as upstream:
+        with ExitStack() as stack:
+            sides.started(stack, upstream)  # once, so that both have their byte code
+        for turn, name in sides.turns():
+            root, checkout = sides.root / f"{name}{turn}", sides.checkouts[name]
+            took = []
+            for number in range(STARTS):
+                started = time.perf_counter()
+                with servers.assay(root / f"{number}", upstream, ready="/readyz", checkout=checkout) as assay:
+                    took.append(time.perf_counter() - started)
+                    if number == STARTS - 1:
+                        process.settle(assay)
+                        alone[name].append(assay.held())
+            starts[name].append(sorted(took)[STARTS // 2])
+            with servers.assay(root / "workers", upstream, workers=2, checkout=checkout) as assay:
+                process.settle(assay)
+                workers[name].append(assay.held())
+    sides.less("start to ready", starts, " s")
+    sides.less("idle memory, workers = 0", alone, " MB")
+    sides.less("idle memory, two workers started", workers, " MB")
+
+
+def _attested(sides: Sides) -> None:
+    """Compare the first view of many attested files, with other clients and without, and the view after a restart."""
+    tree, port, trust = attested.published(sides.root)
+    first, again, asked = sides.figures(), sides.figures(), sides.figures()
+    disturbed, delays = sides.figures(), sides.figures()
+    with servers.nginx(sides.root / "nginx", tree.root, port) as upstream:
+        for turn, name in sides.turns():
+            root, checkout = sides.root / f"{name}{turn}", sides.checkouts[name]
+            with attested.attesting(root / "first", upstream, trust, checkout=checkout) as assay:
+                first[name].append(attested.seconds(assay))
+            before = upstream.asked("/integrity/")
+            with attested.attesting(root / "first", upstream, trust, settle=False, checkout=checkout) as assay:
+                again[name].append(attested.seconds(assay))
+            # And one: none has no ratio to none.
+            asked[name].append(1.0 + upstream.asked("/integrity/") - before)
+            with attested.attesting(root / "busy", upstream, trust, checkout=checkout) as assay:
+                took, rate = attested.view(assay)
+            disturbed[name].append(took)
+            delays[name].append(rate.p99)
+    sides.less("first view of 1,000 attested files", first, " s")
+    sides.less("first view of 1,000 attested files beside other clients", disturbed, " s")
+    sides.less("warm requests while that runs: p99", delays, " ms")
+    sides.less("the same after a restart", again, " s")
+    sides.less("the same after a restart: provenance requests, and one", asked, "")
+
+
+def _installing(sides: Sides) -> None:
+    """Compare `uv pip install` of many packages, three in each turn."""
+    tree, port = _index(sides)
+    installing.publish(tree)
+    tree.write()
+    found, target = sides.figures(), sides.root / "target"
+    with ExitStack() as stack:
+        upstream = stack.enter_context(servers.nginx(sides.root / "nginx", tree.root, port))
+        both = sides.started(stack, upstream)
+        for server in both.values():
+            for _ in range(2):  # the second finds small files worth holding
+                installing.install(f"{server.origin}/simple/", target)
+        for _ in range(3):
+            for _turn, name in sides.turns():
+                found[name].append(installing.install(f"{both[name].origin}/simple/", target))
+    sides.less(f"uv pip install of {installing.PACKAGES} packages", found, " s")
+
+
+def _scale(sides: Sides) -> None:
+    """Compare how time and memory grow with the files of a page, and with the projects that were seen."""
+    tree, port = _index(sides)
+    for files in PAGES:
+        tree.page_of(f"page-{files}", files)
+    for count in range(PROJECTS):
+        tree.page_of(f"project-{count}", 3)
+    tree.write()
+    tree.pages.clear()
+    pages: dict[int, dict[str, list[float]]] = {files: sides.figures() for files in PAGES}
+    grown, memory, projects, after = sides.figures(), sides.figures(), sides.figures(), sides.figures()
+    with servers.nginx(sides.root / "nginx", tree.root, port) as upstream:
+        for turn, name in sides.turns():
+            root, checkout = sides.root / f"{name}{turn}", sides.checkouts[name]
+            with servers.assay(root / "pages", upstream, checkout=checkout) as assay:
+                _fetched(f"{assay.origin}/simple/project-0/", ACCEPT)
+                few, many = (_fetched(f"{assay.origin}/simple/page-{files}/", ACCEPT).total for files in PAGES)
+                time.sleep(1)
+                memory[name].append(assay.held())
+            for files, seconds in zip(PAGES, (few, many), strict=True):
+                pages[files][name].append(seconds * 1e3)
+            grown[name].append(many / few)
+            with servers.assay(root / "projects", upstream, checkout=checkout) as assay:
+                projects[name].append(scale.all_once(assay.port, range(PROJECTS)))
+                after[name].append(assay.held())
+    for files in PAGES:
+        sides.less(f"first view of {files:,} files", pages[files], " ms")
+    sides.less("10 times the files: first view takes times", grown, "")
+    sides.less(f"memory after a page of {PAGES[-1]:,} files", memory, " MB")
+    sides.less(f"{PROJECTS:,} projects, each once", projects, " s")
+    sides.less(f"memory after {PROJECTS:,} projects", after, " MB")
+
+
+def _imported(sides: Sides, what: str) -> None:
+    """Compare what either checkout's own benchmarks say of its package, imported by its own Python."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for _turn, name in sides.turns():
+        for row, value in sides.checkouts[name].figures(what).items():
+            found.setdefault(row, sides.figures())[name].append(value)
+    for row, figures in found.items():
+        row_name, _, unit = row.rpartition(" in ")
+        sides.less(row_name, figures, f" {unit}")
+
+
+CASES: Mapping[str, Callable[[Sides], None]] = {
+    "warm": _warm,
+    "secured": _secured,
+    "cold": _cold,
+    "process": _process,
+    "attested": _attested,
+    "installing": _installing,
+    "scale": _scale,
+    "judging": lambda sides: _imported(sides, "judging"),
+    "verification": lambda sides: _imported(sides, "verification"),
+}
