@@ -83,7 +83,8 @@ _POLICY: Final = f"""{_WRITTEN}
 
 One TOML file, named by `policy` in the configuration or by `ASSAY_POLICY`; obeyed within a second of its change.
 [config/policy.toml](../config/policy.toml) is one to begin with, `assay policy schema` writes a JSON Schema for
-editors, `assay check` says what is wrong with a file and where.
+editors, `assay check` says what is wrong with a file and where. [policy-semantics.md](policy-semantics.md) states how
+the keys work together.
 
 **Values.** A *duration* is such as `"3 days"`, `"12 hours"` or `"P3D"`; a *date or time* is TOML's: a date without a
 time ends with that day, UTC, and a time needs its offset; `from` is inclusive, `until` and `before` are exclusive; a
