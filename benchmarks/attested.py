@@ -17,7 +17,7 @@ from benchmarks.checkout import HERE, Checkout
 from benchmarks.content import JSON, Tree
 from benchmarks.load import Rate, fetch, wrk
 from benchmarks.report import Table, ratios
-from tests.world.sigstore import PrivateSigstore
+from tests.world.sigstore.private_sigstore import PrivateSigstore
 
 RELEASES, FILES = 25, 40
 SIGNED = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks import servers
 from benchmarks.content import Tree
 from benchmarks.report import Table, ratios
-from tests.world.distributions import wheel
+from tests.world.index.distributions import wheel
 
 PACKAGES, VERSIONS = 70, 40
 

@@ -33,8 +33,8 @@ from assay.attestation.trust_roots import TrustRoot, TrustRoots
 from assay.attestation.verification.keys import load_keys
 from assay.attestation.verification.verify import verify
 from assay.evidence import Attested
-from tests.world.attacks import SHA256, listed
-from tests.world.sigstore import WHEN, PrivateSigstore
+from tests.world.sigstore.attacks import SHA256, listed
+from tests.world.sigstore.private_sigstore import WHEN, PrivateSigstore
 
 SIGSTORE = PrivateSigstore(seed=1)
 ROOT = TrustRoot(name="default", content=SIGSTORE.trusted_root())

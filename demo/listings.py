@@ -15,10 +15,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from tests.world.distributions import Built, raw, sdist, wheel
-from tests.world.index import Index, Listed
-from tests.world.sigstore import GitLab, PrivateSigstore
-from tests.world.wire import Answer, Drip
+from tests.world.index.distributions import Built, raw, sdist, wheel
+from tests.world.index.fake_index import Index, Listed
+from tests.world.index.faulty_server import Answer, Drip
+from tests.world.sigstore.private_sigstore import GitLab, PrivateSigstore
 
 GITLAB: Final = "https://gitlab.acme.example"
 _CORPUS: Final = Path(__file__).parents[1] / "tests" / "corpus"

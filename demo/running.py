@@ -27,9 +27,9 @@ from assay.assembly import read_policies
 from assay.cli.commands.serve import serving
 from assay.config import load_configuration
 from demo.listings import PINNED, STOLEN, WAIVED, Company, fill_company, fill_public
-from tests.world.distributions import wheel
-from tests.world.index import Index, Listed
-from tests.world.sigstore import PrivateSigstore
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index, Listed
+from tests.world.sigstore.private_sigstore import PrivateSigstore
 
 _HERE: Final = Path(__file__).parent
 _PATIENCE: Final = 30

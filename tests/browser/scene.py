@@ -13,11 +13,11 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.world.distributions import raw, sdist, wheel
-from tests.world.index import Index
-from tests.world.proxy import Running, configured, running
-from tests.world.sigstore import PrivateSigstore
-from tests.world.sigstore_signers import GitHub
+from tests.world.index.distributions import raw, sdist, wheel
+from tests.world.index.fake_index import Index
+from tests.world.proxy.running_proxy import Running, configured, running
+from tests.world.sigstore.private_sigstore import PrivateSigstore
+from tests.world.sigstore.signers import GitHub
 
 SCRIPT = "<script>document.title='owned'</script>"
 IMAGE = "<img src=x onerror=\"document.title='owned'\">"

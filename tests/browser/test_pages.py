@@ -15,7 +15,7 @@ import pytest_asyncio
 from assay.simple.model import NormalizedName
 from tests.browser.chromium import PROGRAM, Chromium, browser
 from tests.browser.scene import scene
-from tests.world.proxy import Running
+from tests.world.proxy.running_proxy import Running
 
 AXE = Path(__file__).parents[2] / ".tools" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
 SHOTS = os.environ.get("ASSAY_SCREENSHOTS")

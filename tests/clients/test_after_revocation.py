@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from assay.policy.language.document import load_policy
-from tests.world.distributions import wheel
-from tests.world.index import Index
-from tests.world.installers import Outcome, ran
-from tests.world.proxy import Running, running
+from tests.world.clients.installers import Outcome, ran
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index
+from tests.world.proxy.running_proxy import Running, running
 
 pytestmark = pytest.mark.clients
 

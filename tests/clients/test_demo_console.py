@@ -8,7 +8,7 @@ import pytest
 
 from demo.running import demonstrated
 from demo.stories import STORIES
-from tests.world.installers import ran
+from tests.world.clients.installers import ran
 
 pytestmark = pytest.mark.clients
 

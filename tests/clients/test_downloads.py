@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.world.distributions import wheel
-from tests.world.index import Index
-from tests.world.installers import needs, pip, ran, uv
-from tests.world.proxy import running
-from tests.world.wire import Corrupt, Fault, NoRange, Oversize, Reset, Truncate
+from tests.world.clients.installers import needs, pip, ran, uv
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index
+from tests.world.index.faulty_server import Corrupt, Fault, NoRange, Oversize, Reset, Truncate
+from tests.world.proxy.running_proxy import running
 
 pytestmark = pytest.mark.clients
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.world import installers
-from tests.world.distributions import wheel
-from tests.world.index import Index
-from tests.world.installers import Outcome, ran
-from tests.world.proxy import running
-from tests.world.wire import Reply, Reset
+from tests.world.clients import installers
+from tests.world.clients.installers import Outcome, ran
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index
+from tests.world.index.faulty_server import Reply, Reset
+from tests.world.proxy.running_proxy import running
 
 pytestmark = pytest.mark.clients
 

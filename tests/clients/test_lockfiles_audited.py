@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from assay.cli import run
-from tests.world.distributions import sdist, wheel
-from tests.world.index import Index
-from tests.world.installers import ran
-from tests.world.proxy import running
-from tests.world.sigstore import WHEN, GitHub, PrivateSigstore
+from tests.world.clients.installers import ran
+from tests.world.index.distributions import sdist, wheel
+from tests.world.index.fake_index import Index
+from tests.world.proxy.running_proxy import running
+from tests.world.sigstore.private_sigstore import WHEN, GitHub, PrivateSigstore
 
 pytestmark = pytest.mark.clients
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from assay.simple.model import Sha256
-from tests.world.distributions import wheel
-from tests.world.index import Index
-from tests.world.installers import pip
-from tests.world.proxy import running
+from tests.world.clients.installers import pip
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index
+from tests.world.proxy.running_proxy import running
 
 pytestmark = pytest.mark.clients
 

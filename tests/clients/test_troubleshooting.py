@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from demo.running import demonstrated
-from tests.world.distributions import wheel
-from tests.world.index import Index
-from tests.world.installers import pip, ran, uv
-from tests.world.proxy import configured, running
-from tests.world.wire import Reply
+from tests.world.clients.installers import pip, ran, uv
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index
+from tests.world.index.faulty_server import Reply
+from tests.world.proxy.running_proxy import configured, running
 
 pytestmark = pytest.mark.clients
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.world.distributions import wheel
-from tests.world.index import Index
-from tests.world.installers import Outcome, pip, uv
-from tests.world.proxy import configured, running
+from tests.world.clients.installers import Outcome, pip, uv
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index
+from tests.world.proxy.running_proxy import configured, running
 
 pytestmark = pytest.mark.clients
 

@@ -9,18 +9,7 @@ from typing import Any
 import pytest
 
 from tests.deploy.chart_readme import README, default_of, leaves, readme
-from tests.deploy.tools import (
-    CHART,
-    HELMS,
-    ROOT,
-    VALUES,
-    Document,
-    documents,
-    documents_of,
-    only,
-    run,
-    template,
-)
+from tests.deploy.tools import CHART, HELMS, ROOT, VALUES, Document, documents, documents_of, only, run, template
 
 pytestmark = pytest.mark.deploy
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from tests.deploy.tools import documents, only
-from tests.world.certificates import Authority
-from tests.world.index import Index
-from tests.world.installers import Outcome, ran
-from tests.world.proxy import configured, running
+from tests.world.clients.installers import Outcome, ran
+from tests.world.index.fake_index import Index
+from tests.world.proxy.certificate_authority import Authority
+from tests.world.proxy.running_proxy import configured, running
 
 pytestmark = pytest.mark.deploy
 

@@ -17,12 +17,16 @@ import aiohttp
 import pytest
 
 from tests.deploy.test_examples import free_port
-from tests.deploy.test_image import STORAGE, Container, policy_text, ready
-from tests.deploy.test_image import image as image  # noqa: PLC0414 - a fixture is found by its name
+from tests.deploy.test_image import (
+    STORAGE,
+    Container,
+    policy_text,
+    ready,
+)
 from tests.deploy.tools import Document, documents, only
-from tests.world.distributions import wheel
-from tests.world.index import Index
-from tests.world.installers import Outcome, ran
+from tests.world.clients.installers import Outcome, ran
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index
 
 pytestmark = [pytest.mark.deploy, pytest.mark.long]
 

@@ -13,9 +13,9 @@ import pytest
 
 from assay.cli import _parser
 from tests.deploy.tools import EXAMPLES, ROOT, Document, documents_of, run
-from tests.world.distributions import wheel
-from tests.world.index import Index, Listed
-from tests.world.installers import Outcome, ran
+from tests.world.clients.installers import Outcome, ran
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index, Listed
 
 pytestmark = pytest.mark.deploy
 

@@ -27,10 +27,10 @@ import pytest
 
 from tests.deploy.test_examples import free_port
 from tests.deploy.tools import ROOT
-from tests.world.distributions import wheel
-from tests.world.index import Index
-from tests.world.installers import Outcome, pip, ran
-from tests.world.proxy import JSON
+from tests.world.clients.installers import Outcome, pip, ran
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index
+from tests.world.proxy.running_proxy import JSON
 
 pytestmark = [pytest.mark.deploy, pytest.mark.long]
 

@@ -12,9 +12,9 @@ import aiohttp
 import pytest
 
 from tests.service.test_shutdown import Serving, path_of, serving
-from tests.world.distributions import wheel
-from tests.world.index import Index, Listed
-from tests.world.wire import Reply, Reset
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index, Listed
+from tests.world.index.faulty_server import Reply, Reset
 
 
 def finished(directory: Path) -> dict[str, int]:

@@ -20,11 +20,22 @@ import aiohttp
 import pytest
 
 from tests.service.test_big_pages import REQUIRED
-from tests.world.distributions import wheel
-from tests.world.index import Index, Listed
-from tests.world.proxy import JSON, Clock, Running, configured, running
-from tests.world.sigstore import WHEN, PrivateSigstore
-from tests.world.wire import Corrupt, Drip, Fault, Hang, Oversize, Redirect, Refuse, Reply, Reset, Truncate
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index, Listed
+from tests.world.index.faulty_server import (
+    Corrupt,
+    Drip,
+    Fault,
+    Hang,
+    Oversize,
+    Redirect,
+    Refuse,
+    Reply,
+    Reset,
+    Truncate,
+)
+from tests.world.proxy.running_proxy import JSON, Clock, Running, configured, running
+from tests.world.sigstore.private_sigstore import WHEN, PrivateSigstore
 
 DEADLINE = 25.0
 """Seconds, for a hang only: the slowest cell takes three time-outs of one second and their pauses."""

@@ -18,10 +18,10 @@ import aiohttp
 import pytest
 
 from tests.service.test_shutdown import Serving, path_of, serving
-from tests.world.distributions import wheel
-from tests.world.index import Index, Listed
-from tests.world.installers import ran
-from tests.world.wire import Corrupt, Fault, Refuse, Reply, Reset, Truncate
+from tests.world.clients.installers import ran
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index, Listed
+from tests.world.index.faulty_server import Corrupt, Fault, Refuse, Reply, Reset, Truncate
 
 FAULTS: list[Callable[[Random], Fault]] = [
     lambda random: Reset(after=random.randrange(200_000)),

@@ -16,9 +16,9 @@ from assay.store.blobs import DiskBlobs, DiskPartial
 from assay.store.fallback_blobs import SturdyBlobs
 from assay.store.temp_blobs import Spares
 from tests.service.test_pages import settled
-from tests.world.distributions import wheel
-from tests.world.index import Index
-from tests.world.proxy import Running, running
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index
+from tests.world.proxy.running_proxy import Running, running
 
 BIG = 1_000_000
 
@@ -110,7 +110,7 @@ async def test_a_storage_directory_that_vanishes(tmp_path: Path) -> None:
 
 async def test_a_wrong_file_is_no_better_without_a_disk(tmp_path: Path, disk: Disk) -> None:
     from tests.service.test_files import body_or_none  # noqa: PLC0415 - its only use
-    from tests.world.wire import Corrupt  # noqa: PLC0415 - as above
+    from tests.world.index.faulty_server import Corrupt  # noqa: PLC0415 - as above
 
     async with Index() as index, running(index, tmp_path) as proxy:
         listed = index.add(wheel("foo", padding=BIG))

@@ -33,10 +33,20 @@ from assay.evidence import (
     Unverifiable,
 )
 from assay.simple.model import File
-from tests.world.attacks import FILENAME, SHA256, listed, root_of
-from tests.world.mutations import damaged
-from tests.world.sigstore import SLSA, CircleCI, GitHub, GitLab, Google, PrivateSigstore, Signer, document, slsa
-from tests.world.sigstore_reference import accepts
+from tests.world.sigstore.attacks import FILENAME, SHA256, listed, root_of
+from tests.world.sigstore.mutations import damaged
+from tests.world.sigstore.private_sigstore import (
+    SLSA,
+    CircleCI,
+    GitHub,
+    GitLab,
+    Google,
+    PrivateSigstore,
+    Signer,
+    document,
+    slsa,
+)
+from tests.world.sigstore.reference_verifier import accepts
 
 CORPUS = Path(__file__).parents[1] / "corpus"
 SIGSTORE = PrivateSigstore(seed=1)

@@ -15,10 +15,10 @@ from typing import Any
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from tests.world.distributions import Built, sdist, wheel
-from tests.world.index import ABSENT, Index, Listed
-from tests.world.proxy import JSON, NOW, Running, running
-from tests.world.sigstore import GitHub, PrivateSigstore
+from tests.world.index.distributions import Built, sdist, wheel
+from tests.world.index.fake_index import ABSENT, Index, Listed
+from tests.world.proxy.running_proxy import JSON, NOW, Running, running
+from tests.world.sigstore.private_sigstore import GitHub, PrivateSigstore
 
 PROJECTS = ("alpha", "beta", "gamma-delta")
 GOOD, OTHER = GitHub(repository="acme/widget"), GitHub(repository="mallory/widget")

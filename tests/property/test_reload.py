@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay.policy_reload import PolicyWatch
-from tests.world.distributions import wheel
-from tests.world.index import Index, Listed
-from tests.world.proxy import Running, running
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index, Listed
+from tests.world.proxy.running_proxy import Running, running
 
 COUNT = 6
 CLIENTS = 4

@@ -20,8 +20,8 @@ from tests.property.test_listed_is_served import (
     sigstore,
     worlds,
 )
-from tests.world.index import Index, Listed
-from tests.world.proxy import NOW, Running, configured, running
+from tests.world.index.fake_index import Index, Listed
+from tests.world.proxy.running_proxy import NOW, Running, configured, running
 
 PATHS = {"default": "/", "strict": "/strict/", "dev": "/teams/dev/"}
 

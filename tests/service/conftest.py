@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from assay.attestation.pool.pool import Verifier
-from tests.world.sigstore import PrivateSigstore
-from tests.world.verifiers import verifying
+from tests.world.sigstore.private_sigstore import PrivateSigstore
+from tests.world.sigstore.verifiers import verifying
 
 
 @pytest.fixture

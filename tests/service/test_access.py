@@ -14,10 +14,10 @@ from assay.cli import run
 from assay.config import ServerSettings
 from assay.errors import ConfigurationError
 from assay.web.auth import Access, hashed
-from tests.world.distributions import wheel
-from tests.world.guarded import PASSWORD, TOKEN, basic, bearer, credentials, guarded
-from tests.world.index import Index
-from tests.world.proxy import configured, running
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index
+from tests.world.proxy.auth_proxy import PASSWORD, TOKEN, basic, bearer, credentials, guarded
+from tests.world.proxy.running_proxy import configured, running
 
 WRONG = [
     {},

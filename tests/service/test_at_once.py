@@ -22,10 +22,10 @@ from assay.web.response import Answer
 from assay.web.server import connection_limit, listener, server
 from assay.web.server.connection import Connection
 from assay.web.view import ViewAnswers
-from tests.world.distributions import wheel
-from tests.world.index import Index
-from tests.world.proxy import JSON, Running, running
-from tests.world.sockets import SECONDS, Client, ask, clients_of
+from tests.world.clients.raw_client import SECONDS, Client, ask, clients_of
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index
+from tests.world.proxy.running_proxy import JSON, Running, running
 
 CLOSE = "Connection: close"
 VARIES = re.compile(rb"(?:Date|X-Request-Id|Connection): [^\r]*\r\n")

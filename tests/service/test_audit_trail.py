@@ -15,12 +15,12 @@ import pytest
 from assay.cli import run
 from assay.config import Configuration
 from assay.telemetry.audit_chain import check, read_trail
-from tests.world.distributions import wheel
-from tests.world.index import Index
-from tests.world.proxy import Running, configured, running
-from tests.world.served import served
-from tests.world.sigstore import PrivateSigstore
-from tests.world.wire import Reply
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index
+from tests.world.index.faulty_server import Reply
+from tests.world.proxy.running_proxy import Running, configured, running
+from tests.world.proxy.serve_process import served
+from tests.world.sigstore.private_sigstore import PrivateSigstore
 
 UPLOADED = datetime(2026, 6, 1, 12, 1, tzinfo=UTC)
 """A minute after the private Sigstore's log took it."""

@@ -13,13 +13,13 @@ from assay.provenance import fetcher
 from assay.provenance.budget import Budget
 from assay.telemetry.metrics import EVIDENCE
 from tests.service.test_pages import settled
-from tests.world.connection import Answer
-from tests.world.distributions import Built, raw, wheel
-from tests.world.index import Index, Listed
-from tests.world.installers import ran
-from tests.world.proxy import JSON, running
-from tests.world.sigstore import PrivateSigstore
-from tests.world.wire import Fault, Refuse, Reply, Request
+from tests.world.clients.installers import ran
+from tests.world.index.distributions import Built, raw, wheel
+from tests.world.index.fake_index import Index, Listed
+from tests.world.index.faulty_server import Fault, Refuse, Reply, Request
+from tests.world.index.wire_connection import Answer
+from tests.world.proxy.running_proxy import JSON, running
+from tests.world.sigstore.private_sigstore import PrivateSigstore
 
 PATH = "/simple/big/"
 REQUIRED = """

@@ -9,10 +9,10 @@ import pytest
 
 from assay.cli import run
 from tests.service.test_commands import written
-from tests.world.alone import in_thread
-from tests.world.distributions import Built, wheel
-from tests.world.index import Index
-from tests.world.sigstore import PrivateSigstore
+from tests.world.index.distributions import Built, wheel
+from tests.world.index.fake_index import Index
+from tests.world.index.threaded_index import in_thread
+from tests.world.sigstore.private_sigstore import PrivateSigstore
 
 GOOD = wheel("gadget", padding=100_000)
 WITHHELD = wheel("widget")

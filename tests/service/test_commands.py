@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from assay.cli import run
-from tests.world.alone import in_thread
-from tests.world.distributions import wheel
-from tests.world.index import Index
-from tests.world.sigstore import WHEN, GitHub, PrivateSigstore
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index
+from tests.world.index.threaded_index import in_thread
+from tests.world.sigstore.private_sigstore import WHEN, GitHub, PrivateSigstore
 
 POLICY = """
 version = 1

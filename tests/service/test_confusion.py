@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 
 from assay.cli import run
-from tests.world.alone import in_thread
-from tests.world.distributions import wheel
-from tests.world.index import Index, Listed
-from tests.world.installers import Outcome, pip, ran, uv
-from tests.world.proxy import JSON, Running, configured, running
-from tests.world.wire import Reply
+from tests.world.clients.installers import Outcome, pip, ran, uv
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index, Listed
+from tests.world.index.faulty_server import Reply
+from tests.world.index.threaded_index import in_thread
+from tests.world.proxy.running_proxy import JSON, Running, configured, running
 
 BOTH = pytest.mark.parametrize("installer", [pip, uv])
 OURS = ["acme", "acme-*"]

@@ -21,12 +21,12 @@ from assay.telemetry import metrics
 from assay.web import files
 from assay.web.server import connection_limit, listener, server
 from assay.web.server.connection import Connection
-from tests.world.certificates import Authority
-from tests.world.distributions import wheel
-from tests.world.index import Index
-from tests.world.proxy import JSON, configured, running
-from tests.world.sockets import END, SECONDS, ask, clients_of
-from tests.world.wire import Reply
+from tests.world.clients.raw_client import END, SECONDS, ask, clients_of
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index
+from tests.world.index.faulty_server import Reply
+from tests.world.proxy.certificate_authority import Authority
+from tests.world.proxy.running_proxy import JSON, configured, running
 
 
 async def settles(proxy_count: int) -> None:

@@ -10,9 +10,9 @@ import pypi_attestations
 import pytest
 
 from assay.simple.filename import possible_projects
-from tests.world.distributions import Built, raw
-from tests.world.index import Index, Listed
-from tests.world.proxy import Clock, Running, running
+from tests.world.index.distributions import Built, raw
+from tests.world.index.fake_index import Index, Listed
+from tests.world.proxy.running_proxy import Clock, Running, running
 
 CORPUS = Path(__file__).parents[1] / "corpus"
 MANIFEST: list[dict[str, Any]] = json.loads((CORPUS / "manifest.json").read_bytes())

@@ -24,7 +24,7 @@ from assay.errors import ConfigurationError
 from demo.__main__ import free_port, main, welcome, worth_a_line
 from demo.running import Demo, demonstrated
 from demo.stories import STORIES, Story
-from tests.world.proxy import JSON
+from tests.world.proxy.running_proxy import JSON
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 60

@@ -10,10 +10,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.world.distributions import sdist, wheel
-from tests.world.index import Index
-from tests.world.proxy import JSON, Running, running
-from tests.world.wire import (
+from tests.world.index.distributions import sdist, wheel
+from tests.world.index.fake_index import Index
+from tests.world.index.faulty_server import (
     Answer,
     Chunked,
     Corrupt,
@@ -30,6 +29,7 @@ from tests.world.wire import (
     Truncate,
     UntilClose,
 )
+from tests.world.proxy.running_proxy import JSON, Running, running
 
 BIG = 300_000
 """Bytes of padding: well over the tail that is withheld."""

@@ -17,11 +17,11 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from tests.world.distributions import wheel
-from tests.world.index import Index
-from tests.world.proxy import Running, configured, running
-from tests.world.sigstore import PrivateSigstore
-from tests.world.wire import Answer, Stall
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index
+from tests.world.index.faulty_server import Answer, Stall
+from tests.world.proxy.running_proxy import Running, configured, running
+from tests.world.sigstore.private_sigstore import PrivateSigstore
 
 PAGE = (Path(__file__).parents[2] / "docs" / "front-proxies.md").read_text("utf-8")
 SECONDS = 20

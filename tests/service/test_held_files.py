@@ -9,9 +9,9 @@ import pytest
 from assay.files import cache
 from assay.policy.language.document import load_policy
 from assay.simple.model import Sha256
-from tests.world.distributions import wheel
-from tests.world.index import Index, Listed
-from tests.world.proxy import Running, running
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index, Listed
+from tests.world.proxy.running_proxy import Running, running
 
 ALL = 'version = 1\n[[rules]]\nname = "all"\nprojects = ["*"]\n'
 

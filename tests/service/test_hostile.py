@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from assay.web.server import server
-from tests.world.distributions import wheel
-from tests.world.index import Index
-from tests.world.proxy import Running, running
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index
+from tests.world.proxy.running_proxy import Running, running
 
 SECONDS = 10
 """After which an answer is a hang."""

@@ -17,10 +17,10 @@ from assay.cli import run
 from assay.errors import ConfigurationError
 from assay.upstream.bulk_receiver import LONG
 from assay.web.server.tls import Certificate
-from tests.world.distributions import wheel
-from tests.world.guarded import TOKEN, Guarded, credentials, guarded, secure
-from tests.world.proxy import Running, configured, running
-from tests.world.wire import Corrupt
+from tests.world.index.distributions import wheel
+from tests.world.index.faulty_server import Corrupt
+from tests.world.proxy.auth_proxy import TOKEN, Guarded, credentials, guarded, secure
+from tests.world.proxy.running_proxy import Running, configured, running
 
 
 async def shown(proxy: Running, ca: Path, server_name: str | None) -> int:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.world.certificates import Authority
-from tests.world.guarded import TOKEN, credentials, guarded, secure
-from tests.world.installers import Outcome, pip, ran
+from tests.world.clients.installers import Outcome, pip, ran
+from tests.world.proxy.auth_proxy import TOKEN, credentials, guarded, secure
+from tests.world.proxy.certificate_authority import Authority
 
 
 async def uv_with(ca: Path, url: str, *arguments: str, home: Path, target: Path) -> Outcome:

@@ -9,9 +9,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.world.distributions import wheel
-from tests.world.index import Index
-from tests.world.served import served
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index
+from tests.world.proxy.serve_process import served
 
 MEGABYTE = 10**6
 

@@ -18,10 +18,10 @@ import pytest
 from assay.files import wheel_metadata
 from assay.files.index_metadata import MOST
 from tests.service.test_files import body_or_none
-from tests.world.connection import Answer
-from tests.world.distributions import Built, raw, wheel
-from tests.world.index import Index, Listed
-from tests.world.proxy import Running, running
+from tests.world.index.distributions import Built, raw, wheel
+from tests.world.index.fake_index import Index, Listed
+from tests.world.index.wire_connection import Answer
+from tests.world.proxy.running_proxy import Running, running
 
 LIE = b"Metadata-Version: 2.1\nName: foo\nVersion: 1.0\nRequires-Dist: evil\n"
 FROM_WHEEL = """

@@ -10,10 +10,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from assay.policy_reload import PolicyWatch
-from tests.world.distributions import wheel
-from tests.world.index import Index
-from tests.world.proxy import Running, running
-from tests.world.wire import Corrupt, Reply
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index
+from tests.world.index.faulty_server import Corrupt, Reply
+from tests.world.proxy.running_proxy import Running, running
 
 VIEW = (("view", "default"),)
 POLICY = """

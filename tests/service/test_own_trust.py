@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.world.distributions import wheel
-from tests.world.index import Index
-from tests.world.proxy import Running, configured, running
-from tests.world.sigstore import GitHub, GitLab, PrivateSigstore, Signer
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index
+from tests.world.proxy.running_proxy import Running, configured, running
+from tests.world.sigstore.private_sigstore import GitHub, GitLab, PrivateSigstore, Signer
 
 GITLAB = "https://gitlab.acme.example"
 OURS = GitLab(repository="platform/core/acme-core", issuer=GITLAB)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.world.distributions import wheel
-from tests.world.index import Index
-from tests.world.proxy import JSON, Answered, Running, running
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index
+from tests.world.proxy.running_proxy import JSON, Answered, Running, running
 
 if sys.version_info >= (3, 14):
     from compression import zstd

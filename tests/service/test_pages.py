@@ -11,10 +11,10 @@ import pytest
 
 from assay.pages import cache
 from tests.service.test_files import body_or_none
-from tests.world.distributions import wheel
-from tests.world.index import Index, Listed
-from tests.world.proxy import JSON, Clock, Running, configured, running
-from tests.world.wire import Fault, Headers, Redirect, Refuse, Reply
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index, Listed
+from tests.world.index.faulty_server import Fault, Headers, Redirect, Refuse, Reply
+from tests.world.proxy.running_proxy import JSON, Clock, Running, configured, running
 
 FRESH = timedelta(minutes=10)
 MINUTE = timedelta(minutes=1)

@@ -13,10 +13,10 @@ from assay.evidence import Attested
 from assay.simple.model import NormalizedName
 from assay.web.ui.project import VERSIONS
 from tests.browser.scene import BAD, IMAGE, RULE, SCRIPT, scene
-from tests.world.distributions import wheel
-from tests.world.index import Index
-from tests.world.pages_read import harmless
-from tests.world.proxy import Running, configured, running
+from tests.world.clients.html_reader import harmless
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index
+from tests.world.proxy.running_proxy import Running, configured, running
 
 
 @pytest.fixture

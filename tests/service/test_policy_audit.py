@@ -11,13 +11,19 @@ import pytest
 from assay.lockfiles import read_lockfile
 from assay.policy.language import publishers
 from assay.policy.language.document import load_policy
-from tests.world import lockfiles
-from tests.world.distributions import raw, wheel
-from tests.world.house import GADGET, KINDS, LENIENT, LONG_AGO, STRICT, WIDGET, House
-from tests.world.house import house as house  # noqa: PLC0414 - fixtures are found by their names
-from tests.world.house import the_log_as_it_was as the_log_as_it_was  # noqa: PLC0414 - fixtures are found by their names
-from tests.world.sigstore import GitHub
-from tests.world.wire import Reply
+from tests.world.clients import lockfile_writers
+from tests.world.index.distributions import raw, wheel
+from tests.world.index.faulty_server import Reply
+from tests.world.proxy.cli_sandbox import (
+    GADGET,
+    KINDS,
+    LENIENT,
+    LONG_AGO,
+    STRICT,
+    WIDGET,
+    House,
+)
+from tests.world.sigstore.private_sigstore import GitHub
 
 
 @KINDS
@@ -170,10 +176,10 @@ def test_audit_tells_what_is_gone_and_what_was_exchanged_from_what_cannot_be_had
 
 def test_audit_holds_files_to_the_publishers_that_a_pylock_recorded(house: House) -> None:
     honest = {"widget": [WIDGET.publisher()], "gadget": [GADGET.publisher()]}
-    path = house.written("pylock.toml", lockfiles.pylock(house.files, honest))
+    path = house.written("pylock.toml", lockfile_writers.pylock(house.files, honest))
     assert house.assay("audit", path)[0] == 0
     other = {"widget": [GitHub(repository="acme/other").publisher()]}
-    path = house.written("pylock.toml", lockfiles.pylock(house.files, other))
+    path = house.written("pylock.toml", lockfile_writers.pylock(house.files, other))
     status, out = house.assay("audit", path)
     assert status == 1
     assert "none of those whom the lockfile recorded" in out
@@ -184,7 +190,7 @@ def test_a_pylock_that_recorded_a_publisher_notices_provenance_that_is_gone(hous
     identities = {"widget": [WIDGET.publisher()], "gadget": [GADGET.publisher()]}
     # A file beside a signed one may never have had an attestation: the identities are the package's, not each file's.
     house.files.append(house.publish(wheel("widget", "1.0", tag="py2-none-any"), None))
-    path = house.written("pylock.toml", lockfiles.pylock(house.files, identities))
+    path = house.written("pylock.toml", lockfile_writers.pylock(house.files, identities))
     assert house.assay("audit", path)[0] == 0
     house.files[2].provenance = None
     house.index.touch("gadget")

@@ -12,10 +12,10 @@ import pytest
 
 from assay.cli import run
 from assay.telemetry.audit_chain import parts
-from tests.world.distributions import wheel
-from tests.world.index import Index
-from tests.world.proxy import configured, running
-from tests.world.sigstore import GitHub, PrivateSigstore
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index
+from tests.world.proxy.running_proxy import configured, running
+from tests.world.sigstore.private_sigstore import GitHub, PrivateSigstore
 
 POLICY = 'version = 1\n[[rules]]\nname = "all"\nprojects = ["*"]\nratchet = "off"\n'
 VICTIM = GitHub(repository="victim/project", repository_id="42")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.world.distributions import wheel
-from tests.world.index import Index
-from tests.world.proxy import running
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index
+from tests.world.proxy.running_proxy import running
 
 POLICY = """
 version = 1

@@ -18,10 +18,10 @@ import pytest
 from assay.policy.language.document import load_policy
 from assay.policy_reload import REMIND, PolicyWatch, warn_of_waivers
 from assay.provenance.documents import document_key, sha256_of
-from tests.world.distributions import wheel
-from tests.world.index import Index
-from tests.world.proxy import Running, running
-from tests.world.sigstore import WHEN, PrivateSigstore
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index
+from tests.world.proxy.running_proxy import Running, running
+from tests.world.sigstore.private_sigstore import WHEN, PrivateSigstore
 
 OPEN = 'version = 1\n[[rules]]\nname = "open"\nprojects = ["*"]\n'
 CLOSED = 'version = 1\n[[rules]]\nname = "closed"\nprojects = ["*"]\ndeny = "nothing today"\n'

@@ -12,14 +12,18 @@ import pytest
 
 from assay.cli import run
 from assay.policy.language.document import load_policy
-from tests.world import lockfiles
-from tests.world.distributions import wheel
-from tests.world.house import LENIENT, LONG_AGO, STRICT, WIDGET, House
-from tests.world.house import house as house  # noqa: PLC0414 - fixtures are found by their names
-from tests.world.house import the_log_as_it_was as the_log_as_it_was  # noqa: PLC0414 - fixtures are found by their names
-from tests.world.index import Index
-from tests.world.proxy import configured, running
-from tests.world.sigstore import PrivateSigstore
+from tests.world.clients import lockfile_writers
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index
+from tests.world.proxy.cli_sandbox import (
+    LENIENT,
+    LONG_AGO,
+    STRICT,
+    WIDGET,
+    House,
+)
+from tests.world.proxy.running_proxy import configured, running
+from tests.world.sigstore.private_sigstore import PrivateSigstore
 
 
 def test_waive_writes_a_waiver_for_exactly_these_files_and_the_policy_obeys_it(house: House) -> None:
@@ -146,7 +150,7 @@ async def test_what_a_running_proxy_remembers_is_not_asked_for_again(
             built, upload_time=LONG_AGO, provenance=sigstore.provenance(built.filename, built.sha256, WIDGET, LONG_AGO)
         )
         chosen = configured(index, store, sigstore, freshness={"page": "365000 days"})
-        (tmp_path / "uv.lock").write_text(lockfiles.uv_lock([listed]))
+        (tmp_path / "uv.lock").write_text(lockfile_writers.uv_lock([listed]))
         (tmp_path / "proxy.toml").write_text(
             f'[storage]\ndirectory = "store"\n[trust]\nroot = "store-trusted-root.json"\nrefresh = false\n'
             f'[verification]\nworkers = 0\n[freshness]\npage = "365000 days"\n'

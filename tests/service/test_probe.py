@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.world.certificates import Authority
-from tests.world.index import Index
-from tests.world.proxy import Running, configured, running
+from tests.world.index.fake_index import Index
+from tests.world.proxy.certificate_authority import Authority
+from tests.world.proxy.running_proxy import Running, configured, running
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from assay.simple.model import NormalizedName
-from tests.world.distributions import wheel
-from tests.world.index import Index, Listed
-from tests.world.proxy import Running, running
-from tests.world.sigstore import WHEN, GitHub, PrivateSigstore
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index, Listed
+from tests.world.proxy.running_proxy import Running, running
+from tests.world.sigstore.private_sigstore import WHEN, GitHub, PrivateSigstore
 
 ACME, OTHER = GitHub(repository="acme/foo"), GitHub(repository="other/foo")
 FOO = NormalizedName("foo")

@@ -16,10 +16,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.world.distributions import sdist, wheel
-from tests.world.index import Index
-from tests.world.installers import Outcome, pip, uv
-from tests.world.proxy import Running, configured, running
+from tests.world.clients.installers import Outcome, pip, uv
+from tests.world.index.distributions import sdist, wheel
+from tests.world.index.fake_index import Index
+from tests.world.proxy.running_proxy import Running, configured, running
 
 pytestmark = pytest.mark.clients
 

@@ -14,8 +14,8 @@ from aiohttp.test_utils import RawTestServer
 from assay.attestation.pool import processes
 from assay.attestation.renewal.tuf_client import RenewerApart, renewers_apart
 from assay.attestation.trust_roots import TrustRoot
-from tests.world.sigstore import PrivateSigstore
-from tests.world.sigstore_tuf import TufRepository
+from tests.world.sigstore.private_sigstore import PrivateSigstore
+from tests.world.sigstore.tuf_repository import TufRepository
 
 
 @asynccontextmanager

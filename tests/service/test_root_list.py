@@ -12,10 +12,10 @@ import pytest
 from assay.errors import StorageError
 from assay.policy.language.document import load_policy
 from assay.store.spool import Sheet, Spool, Spooled
-from tests.world.distributions import wheel
-from tests.world.index import Index
-from tests.world.proxy import JSON, Running, configured, running
-from tests.world.wire import Answer, Reply
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index
+from tests.world.index.faulty_server import Answer, Reply
+from tests.world.proxy.running_proxy import JSON, Running, configured, running
 
 DENIES = """
 version = 1

@@ -27,13 +27,13 @@ import pytest
 
 from assay import telemetry
 from assay.config import Configuration
-from tests.world.connection import Connection, Fault, Request
-from tests.world.distributions import wheel
-from tests.world.index import Index
-from tests.world.installers import SECONDS
-from tests.world.logs import restored
-from tests.world.proxy import Running, configured, running
-from tests.world.wire import Answer, Redirect, Reply
+from tests.world.clients.installers import SECONDS
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index
+from tests.world.index.faulty_server import Answer, Redirect, Reply
+from tests.world.index.wire_connection import Connection, Fault, Request
+from tests.world.proxy.loggers import restored
+from tests.world.proxy.running_proxy import Running, configured, running
 
 KINDS = pytest.mark.parametrize("kind", ["basic-env", "basic-file", "bearer-env", "bearer-file", "netrc"])
 PATHS = ["/", "/policy", "/project/widget", "/healthz", "/readyz", "/metrics", "/simple/", "/simple/nobodys/"]

@@ -13,10 +13,10 @@ import aiohttp
 import pytest
 
 from assay.web.server import server
-from tests.world.distributions import wheel
-from tests.world.index import Index, Listed
-from tests.world.proxy import running
-from tests.world.served import served
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index, Listed
+from tests.world.proxy.running_proxy import running
+from tests.world.proxy.serve_process import served
 
 SECONDS = 60
 """After which something hangs."""

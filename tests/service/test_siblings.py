@@ -15,8 +15,8 @@ import pytest
 from assay.attestation.pool import fork_server, processes
 from assay.attestation.pool.pool import Verifier
 from assay.errors import VerificationUnavailableError
-from tests.world.sigstore import PrivateSigstore
-from tests.world.verifiers import check, jobs, pids, roots_of, settings, verifying
+from tests.world.sigstore.private_sigstore import PrivateSigstore
+from tests.world.sigstore.verifiers import check, jobs, pids, roots_of, settings, verifying
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="without pidfd_open each worker is by itself")
 _PRIVATE = 12_000

@@ -26,8 +26,8 @@ from assay.store.settings import StorageSettings
 from tests.storage import before
 from tests.storage.kept import KEPT, RENEWED, SOON, TUF, WRITTEN, copied, exported, told
 from tests.storage.world import ABSENT, FarIndex, answers, over, write, written
-from tests.world.proxy import Clock
-from tests.world.sigstore_tuf import TufRepository
+from tests.world.proxy.running_proxy import Clock
+from tests.world.sigstore.tuf_repository import TufRepository
 
 TOLD = told()
 SAME_SIGSTORE = version("sigstore") == TOLD["sigstore"]

@@ -15,10 +15,15 @@ from assay.simple.model import Sha256
 from assay.store.blob_directory import HOUR
 from assay.store.blobs import DiskBlobs, DiskPartial
 from tests.contract.blobs_contract import content_of, digest, publish, whole
-from tests.world.shelves import KIB, Clock, Make, of, on_disk, place, present
-from tests.world.shelves import blobs as blobs  # noqa: PLC0414 - fixtures are found by their names
-from tests.world.shelves import clock as clock  # noqa: PLC0414 - fixtures are found by their names
-from tests.world.shelves import make as make  # noqa: PLC0414 - fixtures are found by their names
+from tests.world.proxy.blob_fixtures import (
+    KIB,
+    Clock,
+    Make,
+    of,
+    on_disk,
+    place,
+    present,
+)
 
 
 async def test_the_oldest_used_goes_first(blobs: DiskBlobs) -> None:

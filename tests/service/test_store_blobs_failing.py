@@ -17,10 +17,14 @@ from assay.simple.model import Sha256
 from assay.store.blob_directory import HOUR, Shelf
 from assay.store.blobs import DiskBlobs
 from tests.contract.blobs_contract import content_of, digest, publish
-from tests.world.shelves import KIB, Clock, Make, of, on_disk, present
-from tests.world.shelves import blobs as blobs  # noqa: PLC0414 - fixtures are found by their names
-from tests.world.shelves import clock as clock  # noqa: PLC0414 - fixtures are found by their names
-from tests.world.shelves import make as make  # noqa: PLC0414 - fixtures are found by their names
+from tests.world.proxy.blob_fixtures import (
+    KIB,
+    Clock,
+    Make,
+    of,
+    on_disk,
+    present,
+)
 
 
 def fail(call: str, number: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,9 +16,12 @@ from assay.ports import Changes
 from assay.store.directory import Store
 from assay.store.settings import StorageSettings
 from tests.contract.blobs_contract import content_of, digest, publish
-from tests.world.stores import PROJECT, ROOT, needs_root, use
-from tests.world.stores import settings as settings  # noqa: PLC0414 - fixtures are found by their names
-from tests.world.stores import store as store  # noqa: PLC0414 - fixtures are found by their names
+from tests.world.proxy.store_fixtures import (
+    PROJECT,
+    ROOT,
+    needs_root,
+    use,
+)
 
 
 async def test_when_the_blobs_vanish_they_are_missing_and_new_ones_are_taken(

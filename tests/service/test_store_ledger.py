@@ -20,10 +20,9 @@ from assay.ports import Changes, Established, History
 from assay.store import ledger as ledger_module
 from assay.store.ledger import SqliteLedger
 from tests.contract.ledger_contract import NOON, PROJECT, digest, established, seen
-from tests.world.ledgers import FULL
-from tests.world.ledgers import ledger as ledger  # noqa: PLC0414 - fixtures are found by their names
-from tests.world.ledgers import make as make  # noqa: PLC0414 - fixtures are found by their names
-from tests.world.ledgers import path as path  # noqa: PLC0414 - fixtures are found by their names
+from tests.world.proxy.ledger_fixtures import (
+    FULL,
+)
 
 
 def write(file: Path, content: bytes) -> None:

@@ -15,10 +15,10 @@ from assay.ports import Changes, History
 from assay.store import ledger_text
 from assay.store.ledger import SqliteLedger
 from tests.contract.ledger_contract import PROJECT, digest, established, seen
-from tests.world.ledgers import FULL, lines_of
-from tests.world.ledgers import ledger as ledger  # noqa: PLC0414 - fixtures are found by their names
-from tests.world.ledgers import make as make  # noqa: PLC0414 - fixtures are found by their names
-from tests.world.ledgers import path as path  # noqa: PLC0414 - fixtures are found by their names
+from tests.world.proxy.ledger_fixtures import (
+    FULL,
+    lines_of,
+)
 
 
 async def test_the_text_is_the_same_whatever_the_order_of_recording(

@@ -13,11 +13,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from assay.policy_reload import PolicyWatch
-from tests.world.distributions import Built, sdist, wheel
-from tests.world.index import ABSENT, Index, Listed
-from tests.world.proxy import NOW, Running, running
-from tests.world.sigstore import GitHub, PrivateSigstore, Signer
-from tests.world.wire import Reply
+from tests.world.index.distributions import Built, sdist, wheel
+from tests.world.index.fake_index import ABSENT, Index, Listed
+from tests.world.index.faulty_server import Reply
+from tests.world.proxy.running_proxy import NOW, Running, running
+from tests.world.sigstore.private_sigstore import GitHub, PrivateSigstore, Signer
 
 ENFORCING = """
 version = 1

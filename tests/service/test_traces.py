@@ -18,12 +18,12 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from assay.telemetry import tracing
-from tests.world.distributions import wheel
-from tests.world.index import Index
-from tests.world.proxy import NOW, configured, running
-from tests.world.served import served
-from tests.world.sigstore import PrivateSigstore
-from tests.world.wire import Reply
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index
+from tests.world.index.faulty_server import Reply
+from tests.world.proxy.running_proxy import NOW, configured, running
+from tests.world.proxy.serve_process import served
+from tests.world.sigstore.private_sigstore import PrivateSigstore
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 TRACE = PARENT.split("-")[1]

@@ -13,11 +13,11 @@ from assay.attestation.config import TrustSettings
 from assay.attestation.renewal.schedule import renew_for_ever
 from assay.attestation.renewal.tuf import Refresher, RefreshError
 from assay.attestation.trust_roots import TrustRoot
-from tests.world.distributions import wheel
-from tests.world.index import Index
-from tests.world.proxy import Clock, Running, running
-from tests.world.sigstore import WHEN, GitHub, PrivateSigstore
-from tests.world.sigstore_tuf import TufRepository
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index
+from tests.world.proxy.running_proxy import Clock, Running, running
+from tests.world.sigstore.private_sigstore import WHEN, GitHub, PrivateSigstore
+from tests.world.sigstore.tuf_repository import TufRepository
 
 REQUIRED = """
 version = 1

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from tests.world.distributions import Built, wheel
-from tests.world.index import ABSENT, Index, Listed
-from tests.world.proxy import NOW, Clock, configured, running
-from tests.world.sigstore import GitHub, GitLab, PrivateSigstore
-from tests.world.upstream_pages import SHAPES, Shape
-from tests.world.wire import Redirect, Reply, Request
+from tests.world.index.distributions import Built, wheel
+from tests.world.index.fake_index import ABSENT, Index, Listed
+from tests.world.index.faulty_server import Redirect, Reply, Request
+from tests.world.index.upstream_pages import SHAPES, Shape
+from tests.world.proxy.running_proxy import NOW, Clock, configured, running
+from tests.world.sigstore.private_sigstore import GitHub, GitLab, PrivateSigstore
 
 WIDGET = wheel("widget", "1.0")
 COOL_DOWN = """

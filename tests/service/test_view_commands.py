@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from assay.cli import run
-from tests.world.alone import in_thread
-from tests.world.distributions import wheel
-from tests.world.index import Index
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index
+from tests.world.index.threaded_index import in_thread
 
 OPEN = 'version = 1\n[[rules]]\nname = "open"\nprojects = ["*"]\n'
 CLOSED = 'version = 1\n[[rules]]\nname = "closed"\nprojects = ["widget"]\nmin-age = "9000 days"\n'

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from assay.web.auth import hashed
-from tests.world.distributions import wheel
-from tests.world.index import Index, Listed
-from tests.world.proxy import Answered, Running, configured, running
-from tests.world.views import CLOSED, OPEN
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index, Listed
+from tests.world.proxy.running_proxy import Answered, Running, configured, running
+from tests.world.proxy.views_world import CLOSED, OPEN
 
 TOKEN, PASSWORD = "a-token-of-ci", "alice's own"
 PREFIXES = {"default": "", "strict": "/strict", "dev": "/teams/dev"}

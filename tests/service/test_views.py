@@ -12,10 +12,10 @@ import pytest
 
 from assay.policy.language.document import load_policy
 from assay.simple.model import NormalizedName
-from tests.world.distributions import wheel
-from tests.world.proxy import JSON, NOW, Running
-from tests.world.views import CLOSED, GENUINE, OPEN, RATCHET, SIGNED, STRANGER, serves, world
-from tests.world.wire import Reply
+from tests.world.index.distributions import wheel
+from tests.world.index.faulty_server import Reply
+from tests.world.proxy.running_proxy import JSON, NOW, Running
+from tests.world.proxy.views_world import CLOSED, GENUINE, OPEN, RATCHET, SIGNED, STRANGER, serves, world
 
 # Each view by its own policy
 

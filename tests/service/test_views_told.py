@@ -15,11 +15,11 @@ from assay.policy.language.document import load_policy
 from assay.policy_reload import PolicyWatch, following
 from assay.telemetry import metrics
 from assay.telemetry.audit_chain import check, read_trail
-from tests.world.distributions import wheel
-from tests.world.index import Index
-from tests.world.proxy import Running
-from tests.world.served import served
-from tests.world.views import CLOSED, OPEN, serves, world
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index
+from tests.world.proxy.running_proxy import Running
+from tests.world.proxy.serve_process import served
+from tests.world.proxy.views_world import CLOSED, OPEN, serves, world
 
 # Reload
 

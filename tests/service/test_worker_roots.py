@@ -14,9 +14,9 @@ from assay.attestation.trust_roots import TrustRoot, TrustRoots
 from assay.attestation.verification.keys import load_keys
 from assay.errors import VerificationUnavailableError
 from assay.evidence import Attested, Unverifiable
-from tests.world.attacks import SHA256, root_of
-from tests.world.sigstore import PrivateSigstore
-from tests.world.verifiers import check, jobs, pids, roots_of
+from tests.world.sigstore.attacks import SHA256, root_of
+from tests.world.sigstore.private_sigstore import PrivateSigstore
+from tests.world.sigstore.verifiers import check, jobs, pids, roots_of
 
 
 async def test_a_renewed_root_is_in_force_without_restart(verifier: Verifier, sigstore: PrivateSigstore) -> None:

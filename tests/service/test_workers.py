@@ -18,8 +18,8 @@ from assay.attestation.pool import processes
 from assay.attestation.pool.pool import Verifier, default_workers
 from assay.errors import VerificationUnavailableError
 from assay.evidence import Forged
-from tests.world.sigstore import PrivateSigstore
-from tests.world.verifiers import check, jobs, pids, roots_of, settings, verifying
+from tests.world.sigstore.private_sigstore import PrivateSigstore
+from tests.world.sigstore.verifiers import check, jobs, pids, roots_of, settings, verifying
 
 ROOT = Path(__file__).parents[2]
 
@@ -220,7 +220,7 @@ import asyncio, sys
 from assay.attestation.config import VerificationSettings
 from assay.attestation.pool.pool import Verifier
 from tests.service.test_workers import jobs, pids, roots_of
-from tests.world.sigstore import PrivateSigstore
+from tests.world.sigstore.private_sigstore import PrivateSigstore
 async def main():
     sigstore = PrivateSigstore(seed=1)
     verifier = Verifier(roots_of(sigstore), VerificationSettings(workers=2))

@@ -21,8 +21,8 @@ from assay.attestation.trust_roots import TrustRoot
 from tests.storage.before import COMMIT, PACKAGE, ROOT
 from tests.storage.kept import KEPT, RENEWED, SOON, TUF, WRITTEN, copied, exported, told
 from tests.storage.world import FarIndex, Told, answers, over, write
-from tests.world.proxy import Clock
-from tests.world.sigstore_tuf import TufRepository
+from tests.world.proxy.running_proxy import Clock
+from tests.world.sigstore.tuf_repository import TufRepository
 
 
 async def storage() -> dict[str, Told]:

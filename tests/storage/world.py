@@ -31,11 +31,11 @@ import aiohttp
 from yarl import URL
 
 from assay.config import Configuration
-from tests.world.connection import Answer, Request
-from tests.world.distributions import Built, sdist, wheel
-from tests.world.index import HTML, JSON, Index, Listed
-from tests.world.proxy import Clock, Running, running
-from tests.world.sigstore import GitHub, GitLab, PrivateSigstore, Signer
+from tests.world.index.distributions import Built, sdist, wheel
+from tests.world.index.fake_index import HTML, JSON, Index, Listed
+from tests.world.index.wire_connection import Answer, Request
+from tests.world.proxy.running_proxy import Clock, Running, running
+from tests.world.sigstore.private_sigstore import GitHub, GitLab, PrivateSigstore, Signer
 
 LONG_AGO: Final = datetime(2025, 3, 1, 12, tzinfo=UTC)
 WIDGET, MOVED = GitHub(repository="acme/widget"), GitHub(repository="acme/widget-next")

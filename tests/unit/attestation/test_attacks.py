@@ -6,9 +6,9 @@ import pytest
 
 from assay.attestation.verification.verify import verify
 from assay.evidence import Attested, Forged, Unverifiable
-from tests.world.attacks import UNVERIFIABLE, Attack
-from tests.world.attacks_document import ATTACKS
-from tests.world.sigstore import PrivateSigstore
+from tests.world.sigstore.attacks import UNVERIFIABLE, Attack
+from tests.world.sigstore.attacks_document import ATTACKS
+from tests.world.sigstore.private_sigstore import PrivateSigstore
 
 
 @pytest.fixture(scope="module")

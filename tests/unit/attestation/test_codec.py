@@ -10,8 +10,17 @@ import pytest
 from assay.attestation.codec import decode_evidence, encode_evidence, evidence_key
 from assay.attestation.verification.verify import verify
 from assay.evidence import Evidence, Forged, Unattested, Unverifiable
-from tests.world.attacks import FILENAME, SHA256, listed, root_of
-from tests.world.sigstore import SLSA, CircleCI, GitHub, GitLab, Google, PrivateSigstore, document, slsa
+from tests.world.sigstore.attacks import FILENAME, SHA256, listed, root_of
+from tests.world.sigstore.private_sigstore import (
+    SLSA,
+    CircleCI,
+    GitHub,
+    GitLab,
+    Google,
+    PrivateSigstore,
+    document,
+    slsa,
+)
 
 
 def attested(predicate: bool = False) -> Evidence:

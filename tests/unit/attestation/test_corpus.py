@@ -12,9 +12,9 @@ import pytest
 from assay.attestation.trust_roots import TrustRoot, bundled
 from assay.attestation.verification.verify import verify, verify_attestation
 from assay.evidence import PUBLISH, SLSA, Attestation, Attested, Forged, PublisherKind, Unverifiable
-from tests.world.attacks import listed
-from tests.world.sigstore import document
-from tests.world.sigstore_reference import accepts
+from tests.world.sigstore.attacks import listed
+from tests.world.sigstore.private_sigstore import document
+from tests.world.sigstore.reference_verifier import accepts
 
 CORPUS = Path(__file__).parents[2] / "corpus"
 MANIFEST: list[dict[str, Any]] = json.loads((CORPUS / "manifest.json").read_text())

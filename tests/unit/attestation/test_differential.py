@@ -8,10 +8,10 @@ import pytest
 
 from assay.attestation.verification.verify import verify
 from assay.evidence import Attested, Forged, Unverifiable
-from tests.world.attacks import FILENAME, SHA256, Attack, listed, root_of
-from tests.world.attacks_document import ATTACKS
-from tests.world.sigstore import SLSA, CircleCI, GitHub, GitLab, Google, PrivateSigstore, Signer, slsa
-from tests.world.sigstore_reference import accepts, first, refusal
+from tests.world.sigstore.attacks import FILENAME, SHA256, Attack, listed, root_of
+from tests.world.sigstore.attacks_document import ATTACKS
+from tests.world.sigstore.private_sigstore import SLSA, CircleCI, GitHub, GitLab, Google, PrivateSigstore, Signer, slsa
+from tests.world.sigstore.reference_verifier import accepts, first, refusal
 
 SIGNERS: tuple[Signer, ...] = (
     GitHub(),

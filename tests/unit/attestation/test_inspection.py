@@ -13,8 +13,8 @@ from assay.attestation.trust_roots import BUNDLED_ON, load_roots
 from assay.attestation.verification.verify import verify
 from assay.errors import UpstreamUnavailableError
 from assay.evidence import Attested, Forged
-from tests.world.attacks import root_of
-from tests.world.sigstore import PrivateSigstore
+from tests.world.sigstore.attacks import root_of
+from tests.world.sigstore.private_sigstore import PrivateSigstore
 
 GITLAB = "https://gitlab.acme.example"
 

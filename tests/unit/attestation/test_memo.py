@@ -10,8 +10,8 @@ from assay.attestation.verification import sigstore_private
 from assay.attestation.verification.keys import load_keys
 from assay.attestation.verification.verify import verify
 from assay.evidence import Attested, Evidence, Forged
-from tests.world.attacks import FILENAME, SHA256, listed, put, root_of
-from tests.world.sigstore import WHEN, GitHub, PrivateSigstore, document
+from tests.world.sigstore.attacks import FILENAME, SHA256, listed, put, root_of
+from tests.world.sigstore.private_sigstore import WHEN, GitHub, PrivateSigstore, document
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from assay.attestation.renewal.tuf import Refresher, RefreshError, refreshers
 from assay.attestation.trust_roots import TrustRoot
 from assay.attestation.verification.verify import verify
 from assay.evidence import Attested, Unverifiable
-from tests.world.attacks import FILENAME, SHA256, listed
-from tests.world.sigstore import PrivateSigstore
-from tests.world.sigstore_tuf import TARGET, TufRepository
+from tests.world.sigstore.attacks import FILENAME, SHA256, listed
+from tests.world.sigstore.private_sigstore import PrivateSigstore
+from tests.world.sigstore.tuf_repository import TARGET, TufRepository
 
 
 @pytest.fixture

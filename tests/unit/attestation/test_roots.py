@@ -19,8 +19,8 @@ from assay.attestation.verification.keys import load_keys
 from assay.attestation.verification.verify import verify
 from assay.errors import ConfigurationError
 from assay.evidence import Attested, Evidence, Forged, Unattested, Unverifiable
-from tests.world.attacks import FILENAME, SHA256, listed, root_of
-from tests.world.sigstore import GitHub, PrivateSigstore, document
+from tests.world.sigstore.attacks import FILENAME, SHA256, listed, root_of
+from tests.world.sigstore.private_sigstore import GitHub, PrivateSigstore, document
 
 GITLAB = "https://gitlab.acme.example"
 

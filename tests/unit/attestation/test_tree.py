@@ -9,7 +9,7 @@ from sigstore._internal.merkle import verify_merkle_inclusion
 from sigstore.errors import VerificationError
 
 from assay.attestation.verification.merkle import root_of
-from tests.world.sigstore_log import inclusion
+from tests.world.sigstore.transparency_log import inclusion
 
 ENTRY = b"an entry"
 

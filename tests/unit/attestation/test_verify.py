@@ -12,8 +12,8 @@ from assay.attestation.verification import sigstore_private
 from assay.attestation.verification.verify import verify
 from assay.errors import ConfigurationError
 from assay.evidence import Attested, Claims, Evidence, Forged, PublisherKind, Unattested, Unverifiable
-from tests.world.attacks import FILENAME, OTHER, SHA256, WHEEL, listed, root_of
-from tests.world.sigstore import (
+from tests.world.sigstore.attacks import FILENAME, OTHER, SHA256, WHEEL, listed, root_of
+from tests.world.sigstore.private_sigstore import (
     SLSA,
     WHEN,
     CircleCI,

@@ -12,8 +12,8 @@ from assay.attestation.pool import protocol, worker
 from assay.attestation.pool.protocol import Finding, Job
 from assay.attestation.trust_roots import TrustRoots
 from assay.evidence import Evidence, Unattested, Unverifiable
-from tests.world.attacks import FILENAME, SHA256, root_of
-from tests.world.sigstore import PrivateSigstore, document
+from tests.world.sigstore.attacks import FILENAME, SHA256, root_of
+from tests.world.sigstore.private_sigstore import PrivateSigstore, document
 
 SIGSTORE = PrivateSigstore(seed=1)
 ROOT = replace(root_of(SIGSTORE), name="default")

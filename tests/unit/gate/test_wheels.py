@@ -15,7 +15,7 @@ from assay.files.wheel_metadata import Wheels
 from assay.indexes import IndexSettings
 from assay.ports import Records
 from assay.simple.model import CoreMetadata, Distribution, File, Kind, Sha256
-from tests.world.distributions import wheel
+from tests.world.index.distributions import wheel
 
 INDEX = IndexSettings.model_validate({"name": "test", "url": "https://index.example/simple/"})
 BUILT = wheel("foo")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from assay import telemetry
 from assay.telemetry.metrics import REGISTRY
-from tests.world.logs import restored
+from tests.world.proxy.loggers import restored
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from assay import telemetry
 from assay.telemetry.lines import JsonLines, RequestEvent
-from tests.world.logs import restored
+from tests.world.proxy.loggers import restored
 
 
 @pytest.fixture(autouse=True)

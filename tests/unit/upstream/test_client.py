@@ -24,9 +24,9 @@ from assay.ports import Validators
 from assay.simple.model import NormalizedName
 from assay.upstream.client import Fetched, Nothing, Upstream
 from assay.upstream.credentials import Authorizations
-from tests.world.distributions import wheel
-from tests.world.index import Index
-from tests.world.wire import (
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index
+from tests.world.index.faulty_server import (
     Answer,
     Fault,
     Gzip,

@@ -14,8 +14,8 @@ from assay.indexes import IndexSettings
 from assay.upstream import bulk_receiver
 from assay.upstream.client import Upstream
 from tests.unit.upstream.test_client import settings, upstream
-from tests.world.index import Index
-from tests.world.wire import Answer, Chunked, Drip, Fault, Length, Reset, Stall, Truncate, UntilClose
+from tests.world.index.fake_index import Index
+from tests.world.index.faulty_server import Answer, Chunked, Drip, Fault, Length, Reset, Stall, Truncate, UntilClose
 
 LOT = 2**20
 PATH = "/packages/big.bin"

@@ -19,7 +19,7 @@ from assay.web.ui.policy import policy_page
 from assay.web.ui.project import project_page
 from assay.web.ui.timeline import changes, marks_of, timeline
 from tests.browser.scene import IMAGE, SCRIPT
-from tests.world.pages_read import Read, harmless
+from tests.world.clients.html_reader import Read, harmless
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
 

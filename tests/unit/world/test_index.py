@@ -15,10 +15,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.world.alone import in_thread
-from tests.world.distributions import Built, raw, sdist, wheel
-from tests.world.index import ABSENT, JSON, Index
-from tests.world.wire import (
+from tests.world.index.distributions import Built, raw, sdist, wheel
+from tests.world.index.fake_index import ABSENT, JSON, Index
+from tests.world.index.faulty_server import (
     Answer,
     Chunked,
     Corrupt,
@@ -36,6 +35,7 @@ from tests.world.wire import (
     Truncate,
     UntilClose,
 )
+from tests.world.index.threaded_index import in_thread
 
 
 @pytest.fixture

@@ -14,8 +14,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.world.connection import Answer, Connection, Fault, Request
-from tests.world.faults import (
+from tests.world.index.faults import (
     Chunked,
     Corrupt,
     Drip,
@@ -33,6 +32,7 @@ from tests.world.faults import (
     Truncate,
     UntilClose,
 )
+from tests.world.index.wire_connection import Answer, Connection, Fault, Request
 
 __all__ = [
     "Answer",

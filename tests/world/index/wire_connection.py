@@ -1,4 +1,4 @@
-"""Requests, answers and the wire between them: what `tests.world.faults` spoils and `tests.world.wire` serves."""
+"""Requests, answers and the wire between them, which `faults` spoils and `faulty_server` serves."""
 
 from __future__ import annotations
 

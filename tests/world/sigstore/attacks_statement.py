@@ -6,7 +6,7 @@ import json
 from base64 import b64encode
 from typing import Any, Final
 
-from tests.world.attacks import (
+from tests.world.sigstore.attacks import (
     FILENAME,
     GONE,
     OTHER,
@@ -22,8 +22,8 @@ from tests.world.attacks import (
     signed,
     statement_at,
 )
-from tests.world.sigstore import SLSA, Envelope, GitHub, GitLab, slsa
-from tests.world.sigstore_log import curve_key
+from tests.world.sigstore.private_sigstore import SLSA, Envelope, GitHub, GitLab, slsa
+from tests.world.sigstore.transparency_log import curve_key
 
 
 def _name(name: object) -> Any:

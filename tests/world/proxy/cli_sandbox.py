@@ -11,19 +11,19 @@ from typing import Any
 import pytest
 
 from assay.cli import run
-from tests.world import lockfiles
-from tests.world.alone import in_thread
-from tests.world.distributions import sdist, wheel
-from tests.world.index import Index, Listed
-from tests.world.logs import restored
-from tests.world.sigstore import GitHub, GitLab, PrivateSigstore, Signer
+from tests.world.clients import lockfile_writers
+from tests.world.index.distributions import sdist, wheel
+from tests.world.index.fake_index import Index, Listed
+from tests.world.index.threaded_index import in_thread
+from tests.world.proxy.loggers import restored
+from tests.world.sigstore.private_sigstore import GitHub, GitLab, PrivateSigstore, Signer
 
 LONG_AGO = datetime(2025, 3, 1, 12, tzinfo=UTC)
 WIDGET = GitHub(repository="acme/widget", repository_id="4711", owner_id="17")
 GADGET = GitLab(repository="tools/gadget")
 LENIENT = 'version = 1\n[[rules]]\nname = "lenient"\nprojects = ["*"]\n'
 STRICT = LENIENT.replace("lenient", "strict") + 'attestations = "required"\npublishers = "any"\n'
-KINDS = pytest.mark.parametrize("kind", sorted(lockfiles.KINDS))
+KINDS = pytest.mark.parametrize("kind", sorted(lockfile_writers.KINDS))
 
 
 @dataclass
@@ -46,7 +46,7 @@ class House:
 
     def lock(self, kind: str) -> Path:
         path = self.directory / kind
-        path.write_text(lockfiles.KINDS[kind](self.files))
+        path.write_text(lockfile_writers.KINDS[kind](self.files))
         return path
 
     def assay(self, *arguments: object) -> tuple[int, str]:

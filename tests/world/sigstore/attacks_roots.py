@@ -9,8 +9,8 @@ from datetime import timedelta
 from typing import Any, Final
 
 from assay.attestation.trust_roots import TrustRoot
-from tests.world.attacks import UNVERIFIABLE, at, root_of, rooted
-from tests.world.sigstore import WHEN, GitLab, LogKey, PrivateSigstore
+from tests.world.sigstore.attacks import UNVERIFIABLE, at, root_of, rooted
+from tests.world.sigstore.private_sigstore import WHEN, GitLab, LogKey, PrivateSigstore
 
 _OTHERS: Final = PrivateSigstore(seed=98, host="others.example")
 _SECOND: Final = timedelta(seconds=1)

@@ -9,7 +9,7 @@ from typing import Any
 
 from packaging.utils import canonicalize_name
 
-from tests.world.index import Listed
+from tests.world.index.fake_index import Listed
 
 Packages = list[tuple[str, str, list[Listed]]]
 

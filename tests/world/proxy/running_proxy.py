@@ -38,8 +38,8 @@ from assay.web.auth import admission
 from assay.web.health import Readiness
 from assay.web.server.server import listening
 from assay.web.wiring import wired
-from tests.world.index import Index, Listed
-from tests.world.sigstore import PrivateSigstore
+from tests.world.index.fake_index import Index, Listed
+from tests.world.sigstore.private_sigstore import PrivateSigstore
 
 NOW = datetime(2026, 7, 1, 12, 0, 0, tzinfo=UTC)
 JSON = "application/vnd.pypi.simple.v1+json"

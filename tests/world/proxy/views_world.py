@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from assay.config import Configuration
-from tests.world.distributions import Built
-from tests.world.index import Index, Listed
-from tests.world.proxy import Running, configured, running
-from tests.world.sigstore import GitHub, PrivateSigstore, Signer
+from tests.world.index.distributions import Built
+from tests.world.index.fake_index import Index, Listed
+from tests.world.proxy.running_proxy import Running, configured, running
+from tests.world.sigstore.private_sigstore import GitHub, PrivateSigstore, Signer
 
 OPEN = 'version = 1\n[[rules]]\nname = "open"\nprojects = ["*"]\nratchet = "off"\n'
 CLOSED = 'version = 1\n[[rules]]\nname = "closed"\nprojects = ["*"]\ndeny = "nothing today"\n'

@@ -12,8 +12,8 @@ from assay.attestation.pool.pool import Job, Verifier
 from assay.attestation.pool.protocol import Finding
 from assay.attestation.trust_roots import TrustRoots
 from assay.evidence import Attested, Forged, Unattested, Unverifiable
-from tests.world.attacks import OTHER, SHA256, root_of
-from tests.world.sigstore import PrivateSigstore, document
+from tests.world.sigstore.attacks import OTHER, SHA256, root_of
+from tests.world.sigstore.private_sigstore import PrivateSigstore, document
 
 
 @asynccontextmanager

@@ -24,12 +24,12 @@
         index.yank(listed, "broken"); index.remove(listed); index.replace(listed, wheel(…))   # each raises the serial
         index.set_status("foo", "archived", "moved"); index.serve("/any/path", Answer(body=b"…"))
 
-Faults come from `tests.world.wire`: Refuse Hang Drip Reset Truncate Length Chunked UntilClose Stall Corrupt Oversize
+Faults come from `faulty_server`: Refuse Hang Drip Reset Truncate Length Chunked UntilClose Stall Corrupt Oversize
 Reply Redirect Headers Gzip NoRange. An entry's keys are changed, added or (with `ABSENT`) left out by ``entry={…}``:
 ``index.add(built, entry={"size": 7, "hashes": {}, "upload-time": ABSENT, "x-new": 1})``.
 
 Deterministic: serials count changes, upload times default to a minute apart from 2024-01-01, nothing is random.
-pip and uv as subprocesses are served by the test's own loop; `tests.world.alone` serves them in synchronous tests and
+pip and uv as subprocesses are served by the test's own loop; `threaded_index` serves them in synchronous tests and
 outside of tests.
 """
 
@@ -44,8 +44,9 @@ from urllib.parse import quote, unquote
 
 from packaging.utils import canonicalize_name
 
-from tests.world.distributions import Built
-from tests.world.listing import (
+from tests.world.index.distributions import Built
+from tests.world.index.faulty_server import Answer, Fault, Request, Server, Stall
+from tests.world.index.listing import (
     ABSENT,
     HTML,
     JSON,
@@ -57,7 +58,6 @@ from tests.world.listing import (
     page_answer,
     quoted,
 )
-from tests.world.wire import Answer, Fault, Request, Server, Stall
 
 __all__ = ["ABSENT", "HTML", "JSON", "Index", "Listed"]
 

@@ -1,6 +1,6 @@
 """The test index outside of an asyncio test: on a thread of its own, or as a process.
 
-``python -m tests.world.alone DIRECTORY`` serves a directory's distributions until it is interrupted.
+``python -m tests.world.index.threaded_index DIRECTORY`` serves a directory's distributions until it is interrupted.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.world.distributions import Built, raw
-from tests.world.index import Index
+from tests.world.index.distributions import Built, raw
+from tests.world.index.fake_index import Index
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""What the test index lists, and how its pages say it. `tests.world.index` says how to use it."""
+"""What the test index lists, and how its pages say it. `tests.world.index.fake_index` says how to use it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 from packaging.utils import canonicalize_name
 
-from tests.world.distributions import Built
-from tests.world.wire import Answer
+from tests.world.index.distributions import Built
+from tests.world.index.faulty_server import Answer
 
 JSON = "application/vnd.pypi.simple.v1+json"
 HTML = "application/vnd.pypi.simple.v1+html"

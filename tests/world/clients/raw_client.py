@@ -8,7 +8,7 @@ import ssl
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
-from tests.world.proxy import Running
+from tests.world.proxy.running_proxy import Running
 
 SECONDS = 10
 END = b"\r\n\r\n"

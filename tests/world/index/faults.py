@@ -1,4 +1,4 @@
-"""What can go wrong between a right answer and the client. `tests.world.wire` says how to use them."""
+"""What can go wrong between a right answer and the client. `tests.world.index.faulty_server` says how to use them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import gzip
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from tests.world.connection import PIECE, Answer, Connection, Fault, Request, headed, settled
+from tests.world.index.wire_connection import PIECE, Answer, Connection, Fault, Request, headed, settled
 
 
 @dataclass(frozen=True)

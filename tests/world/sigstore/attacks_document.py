@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from tests.world import attacks_certificate as certificate
-from tests.world import attacks_identity as identity
-from tests.world import attacks_log as log
-from tests.world import attacks_roots as roots
-from tests.world import attacks_statement as statement
-from tests.world.attacks import GONE, UNVERIFIABLE, Attack, at, documented
+from tests.world.sigstore import attacks_certificate as certificate
+from tests.world.sigstore import attacks_identity as identity
+from tests.world.sigstore import attacks_log as log
+from tests.world.sigstore import attacks_roots as roots
+from tests.world.sigstore import attacks_statement as statement
+from tests.world.sigstore.attacks import GONE, UNVERIFIABLE, Attack, at, documented
 
 _BUNDLE: Final = "attestation_bundles.0"
 _ATTESTATION: Final = f"{_BUNDLE}.attestations.0"

@@ -11,10 +11,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
 
-from tests.world.attacks import UNVERIFIABLE, at, edited, put, signed
-from tests.world.sigstore import WHEN, Leaf, PrivateSigstore
-from tests.world.sigstore_certificates import signed_leaf, usage
-from tests.world.sigstore_log import curve_key
+from tests.world.sigstore.attacks import UNVERIFIABLE, at, edited, put, signed
+from tests.world.sigstore.certificates import signed_leaf, usage
+from tests.world.sigstore.private_sigstore import WHEN, Leaf, PrivateSigstore
+from tests.world.sigstore.transparency_log import curve_key
 
 _OTHERS: Final = PrivateSigstore(seed=99, host="others.example")
 _CERTIFICATE: Final = "verification_material.certificate"

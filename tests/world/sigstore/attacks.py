@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from assay.attestation.trust_roots import TrustRoot
 from assay.simple.model import File, Sha256
-from tests.world.sigstore import GitHub, Hook, PrivateSigstore, Signer
+from tests.world.sigstore.private_sigstore import GitHub, Hook, PrivateSigstore, Signer
 
 FILENAME: Final = "widget-1.0.tar.gz"
 WHEEL: Final = "widget-1.0-1-py3-none-any.whl"

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from tests.world.distributions import Built
-from tests.world.index import Index
-from tests.world.wire import Answer
+from tests.world.index.distributions import Built
+from tests.world.index.fake_index import Index
+from tests.world.index.faulty_server import Answer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.world.index import Index
+from tests.world.index.fake_index import Index
 
 SECONDS = 30
 

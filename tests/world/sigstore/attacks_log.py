@@ -8,20 +8,9 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final
 
-from tests.world.attacks import (
-    FILENAME,
-    GONE,
-    OTHER,
-    UNVERIFIABLE,
-    at,
-    edited,
-    entry_at,
-    flip,
-    put,
-    signed,
-)
-from tests.world.sigstore import WHEN, Entry, PrivateSigstore
-from tests.world.sigstore_log import curve_key
+from tests.world.sigstore.attacks import FILENAME, GONE, OTHER, UNVERIFIABLE, at, edited, entry_at, flip, put, signed
+from tests.world.sigstore.private_sigstore import WHEN, Entry, PrivateSigstore
+from tests.world.sigstore.transparency_log import curve_key
 
 _THIEF: Final = curve_key("thief")
 _OTHERS: Final = PrivateSigstore(seed=98, host="others.example")

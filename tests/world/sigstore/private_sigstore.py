@@ -37,9 +37,19 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from tests.world.sigstore_certificates import Leaf, der, signed_leaf, usage
-from tests.world.sigstore_log import EPOCH, Entry, Envelope, LogKey, PrivateKey, curve_key, dsse, logged, window
-from tests.world.sigstore_signers import CircleCI, GitHub, GitLab, Google, Person, Signer, slsa
+from tests.world.sigstore.certificates import Leaf, der, signed_leaf, usage
+from tests.world.sigstore.signers import CircleCI, GitHub, GitLab, Google, Person, Signer, slsa
+from tests.world.sigstore.transparency_log import (
+    EPOCH,
+    Entry,
+    Envelope,
+    LogKey,
+    PrivateKey,
+    curve_key,
+    dsse,
+    logged,
+    window,
+)
 
 __all__ = [
     "EPOCH",

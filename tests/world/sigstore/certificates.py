@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ObjectIdentifier
 
-from tests.world.sigstore_log import LogKey, PrivateKey, curve_key, sign
+from tests.world.sigstore.transparency_log import LogKey, PrivateKey, curve_key, sign
 
 _SCT_LIST: Final = ObjectIdentifier("1.3.6.1.4.1.11129.2.4.2")
 _FULCIO: Final = "1.3.6.1.4.1.57264.1."

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from assay.web.auth import hashed
-from tests.world.certificates import Authority
-from tests.world.distributions import wheel
-from tests.world.index import Index, Listed
-from tests.world.proxy import Running, configured, running
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index, Listed
+from tests.world.proxy.certificate_authority import Authority
+from tests.world.proxy.running_proxy import Running, configured, running
 
 TOKEN, PASSWORD = secrets.token_urlsafe(24), "correct horse: battery é"
 ROUTES = ["/", "/simple/", "/simple/widget/", "/simple/Widget/", "/project/widget", "/policy", "/metrics", "/nowhere"]

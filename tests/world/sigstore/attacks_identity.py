@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from cryptography import x509
 
-from tests.world.attacks import UNVERIFIABLE, Attack, claims, put, signed
-from tests.world.sigstore import CircleCI, GitHub, GitLab, Google, Leaf, Person
+from tests.world.sigstore.attacks import UNVERIFIABLE, Attack, claims, put, signed
+from tests.world.sigstore.private_sigstore import CircleCI, GitHub, GitLab, Google, Leaf, Person
 
 
 def _a_person(leaf: Leaf) -> None:
