@@ -14,12 +14,12 @@ from datetime import UTC, datetime, timedelta
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from assay.evidence import PUBLISH, Attestation, Attested, Claims, Evidence, PublisherKind, Unattested
+from assay.evidence import PUBLISH_PREDICATE_TYPE, Attestation, Attested, Claims, Evidence, PublisherKind, Unattested
 from assay.policy.judge import IndexFacts, judge_page
-from assay.policy.language.document import BUILT_IN, load_policy
+from assay.policy.language.document import BUILT_IN_POLICY, load_policy
 from assay.policy.language.model import Policy
 from assay.policy.verdict import Verdict
-from assay.ports import History, Seen
+from assay.ports import ProjectHistory, SeenFile
 from assay.simple.model import Distribution, File, Kind, Project, Sha256
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -35,7 +35,7 @@ of files and evidence come from memory, not from the processor's cache, and the 
 INDEX = IndexFacts(name="pypi", hosts=frozenset({"files.example"}))
 RULE = '[[rules]]\nname = "all"\nprojects = ["*"]\n'
 POLICIES = {
-    "built-in": BUILT_IN,
+    "built-in": BUILT_IN_POLICY,
     "enforcing ratchet, 3 days": load_policy(f'version = 1\n{RULE}min-age = "3 days"\n', "benchmark"),
     "publisher required": load_policy(
         f'version = 1\n{RULE}publishers = [{{ kind = "GitHub", repository = "octo/*", workflow = "release.yml" }}]\n',
@@ -86,7 +86,7 @@ def evidence_for(project: Project, kind: str) -> dict[tuple[str, Sha256], Eviden
         one = Attestation(
             trust_root="sigstore",
             bundle=0,
-            predicate_type=PUBLISH,
+            predicate_type=PUBLISH_PREDICATE_TYPE,
             claims=claims,
             integrated_time=logged,
             log_index=number,
@@ -105,7 +105,7 @@ def fresh(text: str) -> str:
 
 
 def judged(
-    policy: Policy, project: Project, evidence: dict[tuple[str, Sha256], Evidence], history: History
+    policy: Policy, project: Project, evidence: dict[tuple[str, Sha256], Evidence], history: ProjectHistory
 ) -> tuple[Verdict, ...]:
     return judge_page(policy, project, index=INDEX, history=history, evidence=evidence, now=NOW)
 
@@ -114,7 +114,7 @@ def fastest(
     policy: Policy,
     project: Project,
     evidence: dict[tuple[str, Sha256], Evidence],
-    history: History,
+    history: ProjectHistory,
     rounds: int = 10,
 ) -> float:
     """Milliseconds of this thread, the best of several: what the work costs, not what else the machine does."""
@@ -140,10 +140,12 @@ class Cost:
 def measured(count: int) -> dict[tuple[str, str], Cost]:
     """By policy and evidence."""
     project = a_page(count)
-    history = History(
+    history = ProjectHistory(
         known=True,
         files={
-            file.filename: Seen(sha256=file.sha256, first_seen=NOW, late=False) for file in project.files if file.sha256
+            file.filename: SeenFile(sha256=file.sha256, first_seen=NOW, late=False)
+            for file in project.files
+            if file.sha256
         },
     )
     found = {}

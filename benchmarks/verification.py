@@ -28,17 +28,17 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from pypi_attestations import Distribution, Provenance
 
 from assay.attestation.config import VerificationSettings
-from assay.attestation.pool.pool import Job, Verifier
+from assay.attestation.pool.pool import VerificationJob, Verifier
 from assay.attestation.trust_roots import TrustRoot, TrustRoots
 from assay.attestation.verification.keys import load_keys
 from assay.attestation.verification.verify import verify
 from assay.evidence import Attested
-from tests.world.sigstore.attacks import SHA256, listed
-from tests.world.sigstore.private_sigstore import WHEN, PrivateSigstore
+from tests.world.sigstore.attacks import FILE_SHA256, make_listed_file
+from tests.world.sigstore.private_sigstore import SIGNING_TIME, PrivateSigstore
 
 SIGSTORE = PrivateSigstore(seed=1)
 ROOT = TrustRoot(name="default", content=SIGSTORE.trusted_root())
-ROOTS = TrustRoots(default="default", named={"default": ROOT})
+ROOTS = TrustRoots(default="default", by_name={"default": ROOT})
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def release(files: int, *, leaves: int) -> list[Case]:
     """Files of one release, signed by this many jobs."""
     names = [f"widget-1.0-{number}-py3-none-any.whl" for number in range(files)]
     return [
-        Case(name, SIGSTORE.provenance(name, SHA256, when=WHEN + timedelta(seconds=number % leaves)))
+        Case(name, SIGSTORE.provenance(name, FILE_SHA256, when=SIGNING_TIME + timedelta(seconds=number % leaves)))
         for number, name in enumerate(names)
     ]
 
@@ -59,7 +59,7 @@ def release(files: int, *, leaves: int) -> list[Case]:
 def by_reference(cases: Sequence[Case]) -> None:
     for case in cases:
         bundle = Provenance.model_validate_json(case.raw).attestation_bundles[0]
-        distribution = Distribution(name=case.filename, digest=SHA256)
+        distribution = Distribution(name=case.filename, digest=FILE_SHA256)
         bundle.attestations[0].verify(bundle.publisher, distribution, offline=True)
 
 
@@ -74,9 +74,9 @@ def prepare_cache(home: Path, root: bytes = ROOT.content) -> None:
 
 def by_assay(cases: Sequence[Case]) -> None:
     # Nothing is remembered between rounds: each begins as a release does that nobody has seen.
-    load_keys(ROOT.content)._remembered.clear()  # noqa: SLF001 - so that the first file pays for the chain
+    load_keys(ROOT.content)._verified_chains.clear()  # noqa: SLF001 - so that the first file pays for the chain
     for case in cases:
-        evidence = verify(case.raw, listed(case.filename), [ROOT])
+        evidence = verify(case.raw, make_listed_file(case.filename), [ROOT])
         if type(evidence) is not Attested:
             raise RuntimeError(case.filename)
 
@@ -100,7 +100,7 @@ def compare(title: str, cases: Sequence[Case], rounds: int, required: float) -> 
     return ratio >= required
 
 
-async def wall(verifier: Verifier, jobs: Sequence[Job]) -> float:
+async def wall(verifier: Verifier, jobs: Sequence[VerificationJob]) -> float:
     start = time.perf_counter()
     found = await verifier.verify(jobs)
     if not all(isinstance(one.evidence, Attested) for one in found):
@@ -108,7 +108,7 @@ async def wall(verifier: Verifier, jobs: Sequence[Job]) -> float:
     return time.perf_counter() - start
 
 
-async def compare_workers(jobs: Sequence[Job], rounds: int) -> bool:
+async def compare_workers(jobs: Sequence[VerificationJob], rounds: int) -> bool:
     verifiers = {count: Verifier(ROOTS, VerificationSettings(workers=count)) for count in (0, 1, 2)}
     best = dict.fromkeys(verifiers, float("inf"))
     for verifier in verifiers.values():
@@ -126,7 +126,7 @@ async def compare_workers(jobs: Sequence[Job], rounds: int) -> bool:
     return ratio >= 1.6
 
 
-async def measure_delay(jobs: Sequence[Job], workers: int) -> bool:
+async def measure_delay(jobs: Sequence[VerificationJob], workers: int) -> bool:
     """How late the loop is for a timer of one millisecond while all of `jobs` are verified."""
     verifier = Verifier(ROOTS, VerificationSettings(workers=workers))
     await verifier.start()
@@ -163,7 +163,7 @@ def main() -> int:
             compare("as many files with a leaf each", release(chosen.files, leaves=chosen.files), chosen.rounds, 1.3),
         ]
     case, *_ = cases = release(1000, leaves=20)
-    job = Job(filename=case.filename, sha256=SHA256, provenance=case.raw)
+    job = VerificationJob(filename=case.filename, sha256=FILE_SHA256, provenance=case.raw)
     jobs = [replace(job, filename=one.filename, provenance=one.raw) for one in cases]
     good.append(asyncio.run(compare_workers(jobs, chosen.rounds)))
     good.append(asyncio.run(measure_delay(jobs, 1)))

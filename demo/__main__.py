@@ -74,7 +74,7 @@ def main() -> int:
     """Run it until it is interrupted."""
     # Both indexes are on loopback, whatever proxy the machine's environment names.
     os.environ |= {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
-    telemetry.log_to(sys.stderr, as_json=False)
+    telemetry.configure_logging(sys.stderr, as_json=False)
     logging.getLogger("assay").addFilter(worth_a_line)
     try:
         _in_directory(free_port())

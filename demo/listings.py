@@ -15,9 +15,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from tests.world.index.distributions import Built, raw, sdist, wheel
-from tests.world.index.fake_index import Index, Listed
-from tests.world.index.faulty_server import Answer, Drip
+from tests.world.index.distributions import BuiltDistribution, make_raw_file, sdist, wheel
+from tests.world.index.fake_index import Index, ListedFile
+from tests.world.index.faulty_server import CannedResponse, Drip
 from tests.world.sigstore.private_sigstore import GitLab, PrivateSigstore
 
 GITLAB: Final = "https://gitlab.acme.example"
@@ -49,8 +49,14 @@ class Company:
     now: datetime
 
     def publish(
-        self, built: Built, days: float, repository: str | None, *, edit: Edit | None = None, yanked: bool | str = False
-    ) -> Listed:
+        self,
+        built: BuiltDistribution,
+        days: float,
+        repository: str | None,
+        *,
+        edit: Edit | None = None,
+        yanked: bool | str = False,
+    ) -> ListedFile:
         """An upload, attested by a job of `repository` unless that is None."""
         when = (self.now - timedelta(days=days)).replace(microsecond=0)
         document = None
@@ -66,7 +72,7 @@ STOLEN: Final = (22.0, 18.0)
 """Days ago: from when until when somebody else had the parser's runner."""
 
 
-def fill_company(company: Company) -> Listed:
+def fill_company(company: Company) -> ListedFile:
     """List the company's projects; the file that is to be swapped once it has been seen."""
     _widgets(company)
     company.publish(wheel("acme-payments", "1.0"), 90, "platform/payments")
@@ -84,12 +90,14 @@ def fill_company(company: Company) -> Listed:
     return company.publish(wheel("acme-swapped", "1.0"), 30, None)
 
 
-def _tamper(index: Index, listed: Listed) -> None:
+def _tamper(index: Index, listed: ListedFile) -> None:
     """Send it with another byte, and slowly: the first bytes are with the client before the last show what is wrong."""
     content = bytearray(listed.built.content)
     content[200_000] ^= 1
-    index.serve(listed.path, Answer(body=bytes(content), headers={"Content-Type": "application/octet-stream"}))
-    index.fault(listed.path, Drip(piece=100_000, pause=0.3))
+    index.serve_fixed(
+        listed.path, CannedResponse(body=bytes(content), headers={"Content-Type": "application/octet-stream"})
+    )
+    index.inject_fault(listed.path, Drip(piece=100_000, pause=0.3))
 
 
 def _widgets(company: Company) -> None:
@@ -137,7 +145,7 @@ def fill_public(index: Index, now: datetime) -> None:
 def _add_real(index: Index, facts: dict[str, Any]) -> None:
     document = _document(facts)
     index.add(
-        raw(facts["filename"], bytes(facts["size"]), project=facts["project"], version=facts["version"]),
+        make_raw_file(facts["filename"], bytes(facts["size"]), project=facts["project"], version=facts["version"]),
         provenance=document,
         upload_time=_logged(document),
         metadata=False,

@@ -24,11 +24,11 @@ from typing import Final
 import aiohttp
 
 from assay.assembly import read_policies
-from assay.cli.commands.serve import serving
+from assay.cli.commands.serve import run_proxy
 from assay.config import load_configuration
 from demo.listings import PINNED, STOLEN, WAIVED, Company, fill_company, fill_public
 from tests.world.index.distributions import wheel
-from tests.world.index.fake_index import Index, Listed
+from tests.world.index.fake_index import Index, ListedFile
 from tests.world.sigstore.private_sigstore import PrivateSigstore
 
 _HERE: Final = Path(__file__).parent
@@ -71,7 +71,7 @@ async def demonstrated(directory: Path, *, port: int = 0) -> AsyncIterator[Demo]
         configured = await asyncio.to_thread(_write, directory, sigstore, values | _policy_values(now))
         configuration = await asyncio.to_thread(load_configuration, configured, {})
         policies = await asyncio.to_thread(read_policies, configuration)
-        async with serving(configuration, policies, environ={}, drain=0) as origin:
+        async with run_proxy(configuration, policies, environ={}, drain=0) as origin:
             programs = str(Path(sys.executable).parent)
             shell = Template(_SHELL).substitute(values, origin=origin, programs=programs)
             await asyncio.to_thread((directory / "shell").write_text, shell, "utf-8")
@@ -105,7 +105,7 @@ def _write(directory: Path, sigstore: PrivateSigstore, values: Mapping[str, str]
     return directory / "proxy.toml"
 
 
-async def _swap(index: Index, listed: Listed, origin: str) -> None:
+async def _swap(index: Index, listed: ListedFile, origin: str) -> None:
     """Let the proxy see a file, put other bytes under its name, and wait until it has seen those."""
     page = f"{origin}{index.page_path(listed.built.project)}"
     async with aiohttp.ClientSession(headers={"Accept": _JSON}) as session, asyncio.timeout(_PATIENCE):

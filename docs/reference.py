@@ -26,10 +26,10 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from assay import indexes
-from assay.attestation.config import Issuer
+from assay.attestation.config import IssuerUrl
 from assay.config import Configuration
 from assay.policy.language import model as policy
-from assay.policy.language.publishers import Number, Uuid
+from assay.policy.language.publishers import NumericId, Uuid
 from assay.settings import Settings
 from assay.units import Duration, Size, format_duration, format_size
 
@@ -37,15 +37,15 @@ HERE: Final = Path(__file__).parent
 _KINDS: Final = (
     ("duration", Duration),
     ("size", Size),
-    ("address", indexes.Address),
-    ("host or host:port", indexes.Host),
-    ("name pattern", indexes.Pattern),
+    ("address", indexes.BaseUrl),
+    ("host or host:port", indexes.HostPort),
+    ("name pattern", indexes.ProjectPattern),
     ("name pattern", policy.NamePattern),
-    ("issuer", Issuer),
+    ("issuer", IssuerUrl),
     ("SHA-256", policy.Digest),
     ("SHA-256", policy.Fingerprint),
-    ("predicate", policy.Predicate),
-    ("digits", Number),
+    ("predicate", policy.PredicateType),
+    ("digits", NumericId),
     ("UUID", Uuid),
 )
 """What an annotated type is called; it is one if its own annotations come first."""

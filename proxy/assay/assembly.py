@@ -16,31 +16,31 @@ from pathlib import Path
 from urllib.request import getproxies_environment
 
 from assay.attestation.pool.pool import Verifier
-from assay.attestation.renewal.schedule import renew_for_ever
-from assay.attestation.renewal.tuf_client import RenewerApart, renewers_apart
+from assay.attestation.renewal.schedule import refresh_roots_forever
+from assay.attestation.renewal.tuf_client import SubprocessRefresher, create_subprocess_refreshers
 from assay.attestation.trust_roots import TrustRoots, load_roots
-from assay.caching.keyed_lock import Turns
+from assay.caching.keyed_lock import KeyedLock
 from assay.config import Configuration
-from assay.files.cache import FileContents
-from assay.files.download_registry import Downloads
-from assay.files.index_metadata import Metadata
-from assay.files.wheel_metadata import Wheels
+from assay.files.cache import FileCache
+from assay.files.download_registry import DownloadRegistry
+from assay.files.index_metadata import IndexMetadata
+from assay.files.wheel_metadata import WheelMetadata
 from assay.gate.gate import Gate, GateSettings
-from assay.gate.judged_page_cache import Memory
+from assay.gate.judged_page_cache import JudgedPageCache
 from assay.operator_files import read_text
-from assay.pages.cache import Pages
-from assay.pages.root_list import RootList
-from assay.policy.language.document import BUILT_IN, load_policy
+from assay.pages.cache import PageCache
+from assay.pages.root_list import RootListCache
+from assay.policy.language.document import BUILT_IN_POLICY, load_policy
 from assay.policy.language.model import Policy
-from assay.provenance.resolver import Proofs
-from assay.provenance.revalidation import Revalidation
-from assay.store.directory import Store
-from assay.store.fallback_blobs import SturdyBlobs
+from assay.provenance.resolver import ProvenanceResolver
+from assay.provenance.revalidation import ProvenanceRevalidator
+from assay.store.directory import StorageDirectory
+from assay.store.fallback_blobs import FallbackBlobStore
 from assay.store.spool import Spool
-from assay.store.temp_blobs import Spares
-from assay.upstream.client import Upstream
-from assay.upstream.credentials import Authorizations
-from assay.upstream.pacing import pause_before_retry
+from assay.store.temp_blobs import TempBlobs
+from assay.upstream.client import UpstreamClient
+from assay.upstream.credentials import IndexAuthorizations
+from assay.upstream.pacing import compute_retry_delay
 from assay.views import ViewSettings
 
 
@@ -58,8 +58,8 @@ class Assembly:
 
     views: tuple[View, ...]
     """The one at ``/`` first."""
-    roots: RootList
-    store: Store
+    root_lists: RootListCache
+    store: StorageDirectory
     verifier: Verifier
 
     @property
@@ -80,7 +80,7 @@ def read_policy(path: Path | None) -> Policy:
         ConfigurationError: it cannot be read, or says what it cannot mean.
     """
     if path is None:
-        return BUILT_IN
+        return BUILT_IN_POLICY
     return load_policy(read_text(path), str(path))
 
 
@@ -93,33 +93,35 @@ def read_policies(configuration: Configuration) -> dict[str, Policy]:
     return {view.name: read_policy(view.policy) for view in configuration.all_views}
 
 
-async def read_trust(configuration: Configuration, state: Path) -> tuple[TrustRoots, tuple[RenewerApart, ...]]:
+async def read_trust_roots(
+    configuration: Configuration, state: Path
+) -> tuple[TrustRoots, tuple[SubprocessRefresher, ...]]:
     """The trust roots, as last renewed under `state`, and what renews them.
 
     Raises:
         ConfigurationError: a root cannot be read, or is none.
     """
     trust = configuration.trust
-    renewers = renewers_apart([trust.root] if trust.refreshes else [], state)
-    renewed = [root for renewer in renewers if (root := await renewer.last_good()) is not None]
+    renewers = create_subprocess_refreshers([trust.root] if trust.is_refresh_enabled else [], state)
+    renewed = [root for renewer in renewers if (root := await renewer.load_last_good()) is not None]
     return await asyncio.to_thread(lambda: load_roots(trust, Path.cwd(), renewed=renewed)), renewers
 
 
-async def _pause(attempt: int, retry_after: float | None) -> bool:
-    seconds = pause_before_retry(attempt, retry_after)
+async def _sleep_before_retry(attempt: int, retry_after: float | None) -> bool:
+    seconds = compute_retry_delay(attempt, retry_after)
     if seconds is None:
         return False
     await asyncio.sleep(seconds)
     return True
 
 
-async def _end(task: asyncio.Task[None]) -> None:
+async def _cancel_task(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
 
 @asynccontextmanager
-async def assembled(
+async def assemble(
     configuration: Configuration,
     policies: Mapping[str, Policy],
     *,
@@ -143,11 +145,11 @@ async def assembled(
         StorageError: the storage directory is not usable.
     """
     async with AsyncExitStack() as stack:
-        store = await Store.open(configuration.storage)
+        store = await StorageDirectory.open(configuration.storage)
         stack.push_async_callback(store.close)
-        verifier = await _verifier(stack, configuration, trust_state, clock)
-        upstream = await _upstream(stack, configuration, environ)
-        gate = _gate(stack, configuration, store=store, upstream=upstream, verifier=verifier, clock=clock)
+        verifier = await _start_verifier(stack, configuration, trust_state, clock)
+        upstream = await _start_upstream(stack, configuration, environ)
+        gate = _build_gate_factory(stack, configuration, store=store, upstream=upstream, verifier=verifier, clock=clock)
         spool = Spool(configuration.storage.directory / "spool")
         await spool.open()
         stack.push_async_callback(spool.close)
@@ -156,29 +158,31 @@ async def assembled(
             own = gate(view=each.name, policy=policies[each.name], settings=gate_settings)
             stack.push_async_callback(own.close)
             views.append(View(settings=each, gate=own))
-        roots = _root_list(configuration, upstream, spool, views, clock)
+        roots = _build_root_lists(configuration, upstream, spool, views, clock)
         stack.push_async_callback(roots.close)
-        yield Assembly(views=tuple(views), roots=roots, store=store, verifier=verifier)
+        yield Assembly(views=tuple(views), root_lists=roots, store=store, verifier=verifier)
 
 
-async def _verifier(
+async def _start_verifier(
     stack: AsyncExitStack, configuration: Configuration, trust_state: Path | None, clock: Callable[[], datetime]
 ) -> Verifier:
     state = trust_state or configuration.storage.directory
-    trusted, renewers = await read_trust(configuration, state)
+    trusted, renewers = await read_trust_roots(configuration, state)
     verifier = Verifier(trusted, configuration.verification)
     await verifier.start()
     stack.push_async_callback(verifier.close)
     if trust_state is None:
-        renewing = renew_for_ever(verifier, renewers, configuration.trust, clock)
-        stack.push_async_callback(_end, asyncio.create_task(renewing, name="renew trust roots"))
+        renewing = refresh_roots_forever(verifier, renewers, configuration.trust, clock)
+        stack.push_async_callback(_cancel_task, asyncio.create_task(renewing, name="renew trust roots"))
     return verifier
 
 
-async def _upstream(stack: AsyncExitStack, configuration: Configuration, environ: Mapping[str, str]) -> Upstream:
-    upstream = Upstream(
+async def _start_upstream(
+    stack: AsyncExitStack, configuration: Configuration, environ: Mapping[str, str]
+) -> UpstreamClient:
+    upstream = UpstreamClient(
         limits=configuration.limits,
-        authorizations=await asyncio.to_thread(Authorizations, configuration.indexes, environ),
+        authorizations=await asyncio.to_thread(IndexAuthorizations, configuration.indexes, environ),
         proxies=getproxies_environment(),
         indexes=configuration.indexes,
     )
@@ -187,50 +191,50 @@ async def _upstream(stack: AsyncExitStack, configuration: Configuration, environ
     return upstream
 
 
-def _gate(
+def _build_gate_factory(
     stack: AsyncExitStack,
     configuration: Configuration,
     *,
-    store: Store,
-    upstream: Upstream,
+    store: StorageDirectory,
+    upstream: UpstreamClient,
     verifier: Verifier,
     clock: Callable[[], datetime],
 ) -> partial[Gate]:
     """All but the view and its policy: what was fetched and proven for one view is there for the others."""
-    spares = Spares()
+    spares = TempBlobs()
     stack.push_async_callback(spares.close)
-    blobs = SturdyBlobs(store.blobs, spares)
-    downloads = Downloads(blobs, pause=_pause)
+    blobs = FallbackBlobStore(store.blobs, spares)
+    downloads = DownloadRegistry(blobs, pause=_sleep_before_retry)
     stack.push_async_callback(downloads.close)
-    pages = Pages(upstream=upstream, records=store.records, clock=clock)
+    pages = PageCache(upstream=upstream, records=store.records, clock=clock)
     stack.push_async_callback(pages.close)
-    proofs = Proofs(upstream=upstream, records=store.records, verifier=verifier, clock=clock)
-    revalidation = Revalidation(proofs=proofs, records=store.records, clock=clock)
+    proofs = ProvenanceResolver(upstream=upstream, records=store.records, verifier=verifier, clock=clock)
+    revalidation = ProvenanceRevalidator(proofs=proofs, records=store.records, clock=clock)
     stack.push_async_callback(revalidation.close)
     return partial(
         Gate,
         indexes=configuration.indexes,
         pages=pages,
         proofs=proofs,
-        contents=FileContents(blobs=blobs, downloads=downloads, upstream=upstream),
-        metadata=Metadata(upstream=upstream, records=store.records),
-        wheels=Wheels(records=store.records),
+        contents=FileCache(blobs=blobs, downloads=downloads, upstream=upstream),
+        metadata=IndexMetadata(upstream=upstream, records=store.records),
+        wheels=WheelMetadata(records=store.records),
         revalidation=revalidation,
         ledger=store.ledger,
-        memory=Memory(),
-        turns=Turns(),
+        memory=JudgedPageCache(),
+        turns=KeyedLock(),
         clock=clock,
     )
 
 
-def _root_list(
+def _build_root_lists(
     configuration: Configuration,
-    upstream: Upstream,
+    upstream: UpstreamClient,
     spool: Spool,
     views: Iterable[View],
     clock: Callable[[], datetime],
-) -> RootList:
-    return RootList(
+) -> RootListCache:
+    return RootListCache(
         upstream=upstream,
         indexes=configuration.indexes,
         spool=spool,

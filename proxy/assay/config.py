@@ -18,15 +18,15 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
 
-from assay.attestation.config import BUNDLED, DEFAULT_NAME, TrustSettings, VerificationSettings
+from assay.attestation.config import BUNDLED_ROOT_NAMES, DEFAULT_ROOT_NAME, TrustSettings, VerificationSettings
 from assay.errors import ConfigurationError
-from assay.indexes import Address, FreshnessSettings, Host, Indexes, IndexSettings, LimitsSettings, is_loopback
+from assay.indexes import BaseUrl, FreshnessSettings, HostPort, Indexes, IndexSettings, LimitsSettings, is_loopback
 from assay.operator_files import read_text
-from assay.settings import Settings, nearest, read_toml, validate, wrong
+from assay.settings import Settings, find_close_match, make_key_error, parse_toml, validate_table
 from assay.store.settings import StorageSettings
 from assay.telemetry.audit_trail import AuditSettings
 from assay.units import Duration
-from assay.views import ViewSettings, all_views, check
+from assay.views import ViewSettings, list_views, validate_views
 
 PYPI: Mapping[str, object] = {
     "name": "pypi",
@@ -35,9 +35,9 @@ PYPI: Mapping[str, object] = {
 }
 """The one index of a configuration that names none."""
 
-_PREFIX = "ASSAY_"
+_ENV_PREFIX = "ASSAY_"
 _DEFAULT_INDEXES = Indexes([IndexSettings.model_validate(PYPI)])
-_PATHS = (
+_PATH_SETTINGS = (
     ("policy",),
     ("storage", "directory"),
     ("audit", "path"),
@@ -52,7 +52,7 @@ _PATHS = (
     ("indexes", "*", "credentials", "token-file"),
     ("views", "*", "policy"),
 )
-_Inherited = TypeVar("_Inherited", bound=Settings)
+_SettingsT = TypeVar("_SettingsT", bound=Settings)
 
 
 class TlsSettings(Settings):
@@ -75,7 +75,7 @@ class AuthSettings(Settings):
     """Header in which a front proxy names whom it has let in; believed from `trusted-proxies` alone."""
 
     @model_validator(mode="after")
-    def _some(self) -> Self:
+    def _require_one_method(self) -> Self:
         if self.passwords is None and self.tokens is None and self.user_header is None:
             raise ValueError("at least one of passwords, tokens, user-header")
         return self
@@ -88,9 +88,9 @@ class ServerSettings(Settings):
     """Address to listen on; ``0.0.0.0`` or ``::`` to serve others."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     """0: any free one."""
-    public_url: Address | None = None
+    public_url: BaseUrl | None = None
     """What clients know it by; provenance addresses start with it. None: the request's Host, if it is allowed."""
-    allowed_hosts: tuple[Host, ...] = ("localhost", "127.0.0.1", "[::1]")
+    allowed_hosts: tuple[HostPort, ...] = ("localhost", "127.0.0.1", "[::1]")
     """Host headers that are believed; one without a port stands for all ports."""
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     """Peers whose ``X-Forwarded-*`` are believed."""
@@ -104,11 +104,11 @@ class ServerSettings(Settings):
     """None: everybody may ask."""
 
     @model_validator(mode="after")
-    def _secure_origin(self) -> Self:
+    def _require_secure_public_url(self) -> Self:
         # PEP 740: a provenance URL "MUST be served from a secure origin"; loopback counts as one.
         parts = urlsplit(self.public_url or "https:")
         if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
-            raise wrong("public-url", expected="https (http: on loopback only)", found=self.public_url)
+            raise make_key_error("public-url", expected="https (http: on loopback only)", found=self.public_url)
         return self
 
 
@@ -132,42 +132,46 @@ class Configuration(Settings):
     @property
     def all_views(self) -> tuple[ViewSettings, ...]:
         """Every view, the one at ``/`` first."""
-        return all_views(self.views, self.policy)
+        return list_views(self.views, self.policy)
 
     @field_validator("indexes", mode="after")
     @classmethod
-    def _inherit(cls, indexes: Indexes, validated: ValidationInfo) -> Indexes:
+    def _inherit_index_settings(cls, indexes: Indexes, validated: ValidationInfo) -> Indexes:
         """Give each index what it leaves out of `freshness` and `limits`."""
         freshness = validated.data.get("freshness", FreshnessSettings())
         limits = validated.data.get("limits", LimitsSettings())
         return Indexes(
             index.model_copy(
-                update={"freshness": _over(freshness, index.freshness), "limits": _over(limits, index.limits)}
+                update={"freshness": _override(freshness, index.freshness), "limits": _override(limits, index.limits)}
             )
             for index in indexes
         )
 
     @model_validator(mode="after")
-    def _known_roots(self) -> Self:
-        known = BUNDLED | {*self.trust.roots} | ({DEFAULT_NAME} if self.trust.root not in BUNDLED else set())
+    def _require_known_roots(self) -> Self:
+        known = (
+            BUNDLED_ROOT_NAMES
+            | {*self.trust.roots}
+            | ({DEFAULT_ROOT_NAME} if self.trust.root not in BUNDLED_ROOT_NAMES else set())
+        )
         for position, index in enumerate(self.indexes):
             if index.trust is not None and index.trust not in known:
                 names = ", ".join(f"'{name}'" for name in sorted(known))
-                raise wrong(("indexes", position, "trust"), expected=f"one of {names}", found=index.trust)
+                raise make_key_error(("indexes", position, "trust"), expected=f"one of {names}", found=index.trust)
         return self
 
     @model_validator(mode="after")
-    def _views_apart(self) -> Self:
-        check(self.views, self.policy, names_users=self.server.auth is not None)
+    def _validate_views(self) -> Self:
+        validate_views(self.views, self.policy, names_users=self.server.auth is not None)
         return self
 
 
-def _over(general: _Inherited, particular: _Inherited) -> _Inherited:
+def _override(general: _SettingsT, particular: _SettingsT) -> _SettingsT:
     """`general` with what `particular` was explicitly given."""
     changes: dict[str, object] = {}
     for name in particular.model_fields_set:
         value = getattr(particular, name)
-        changes[name] = _over(getattr(general, name), value) if isinstance(value, Settings) else value
+        changes[name] = _override(getattr(general, name), value) if isinstance(value, Settings) else value
     return general.model_copy(update=changes)
 
 
@@ -182,25 +186,25 @@ def load_configuration(path: Path | None, environ: Mapping[str, str]) -> Configu
     source, text, table = "defaults", "", dict[str, Any]()
     if path is not None:
         source, text = str(path), read_text(path)
-        table = read_toml(text, source)
+        table = parse_toml(text, source)
         _resolve_paths(table, path.absolute().parent)
-    variables = sorted(name for name in environ if name.startswith(_PREFIX) and "__" in name)
+    variables = sorted(name for name in environ if name.startswith(_ENV_PREFIX) and "__" in name)
     for variable in variables:
-        _overlay(table, variable, environ[variable])
+        _apply_variable(table, variable, environ[variable])
     if policy := environ.get("ASSAY_POLICY"):
         table["policy"] = policy
     if variables:
         source += " and " + ", ".join(variables)
-    return validate(Configuration, table, source=source, text=text)
+    return validate_table(Configuration, table, source=source, text=text)
 
 
 def _resolve_paths(table: dict[str, Any], base: Path) -> None:
     """Make the file's relative paths start at the file's directory."""
-    for place in _PATHS:
+    for place in _PATH_SETTINGS:
         for parent in _tables_at(table, place[:-1]):
             key = place[-1]
             found = parent.get(key)
-            if isinstance(found, str) and found and found not in BUNDLED:
+            if isinstance(found, str) and found and found not in BUNDLED_ROOT_NAMES:
                 parent[key] = str(base / Path(found).expanduser())
 
 
@@ -224,10 +228,10 @@ def _tables_at(table: object, place: tuple[str, ...]) -> Iterator[dict[str, Any]
         yield from _tables_at(entry, rest)
 
 
-def _overlay(table: dict[str, Any], variable: str, text: str) -> None:
+def _apply_variable(table: dict[str, Any], variable: str, text: str) -> None:
     """Put one environment variable's value where it belongs."""
-    keys = [part.lower().replace("_", "-") for part in variable.removeprefix(_PREFIX).split("__")]
-    expected = _type_at(variable, keys)
+    keys = [part.lower().replace("_", "-") for part in variable.removeprefix(_ENV_PREFIX).split("__")]
+    expected = _resolve_setting_type(variable, keys)
     value: object = text
     if expected is bool and text.lower() in {"true", "false"}:
         value = text.lower() == "true"
@@ -238,7 +242,7 @@ def _overlay(table: dict[str, Any], variable: str, text: str) -> None:
     for key in reversed(keys[:-1]):
         leaf = {key: leaf}
     if "roots" not in keys and "tls" not in keys:
-        validate(Configuration, leaf, source=variable, text="")
+        validate_table(Configuration, leaf, source=variable, text="")
     _merge(table, leaf)
 
 
@@ -250,11 +254,11 @@ def _merge(table: dict[str, Any], over: dict[str, Any]) -> None:
             table[key] = value
 
 
-def _type_at(variable: str, keys: list[str]) -> object:
+def _resolve_setting_type(variable: str, keys: list[str]) -> object:
     """The type of the setting that a variable names."""
     current: object = Configuration
     for position, key in enumerate(keys):
-        known = _keys_of(current)
+        known = _get_table_keys(current)
         if known is None:
             raise ConfigurationError(f"{variable}: expected a setting; {'.'.join(keys[:position])} is no table")
         if "*" in known:
@@ -262,32 +266,32 @@ def _type_at(variable: str, keys: list[str]) -> object:
         elif key in known:
             current = known[key]
         else:
-            near = nearest(key, known)
-            hint = f"; did you mean {_variable([*keys[:position], near])}?" if near else ""
+            near = find_close_match(key, known)
+            hint = f"; did you mean {_format_variable([*keys[:position], near])}?" if near else ""
             raise ConfigurationError(f"{variable}: expected a setting, found {'.'.join(keys[: position + 1])!r}{hint}")
-    if _keys_of(current) is not None or get_origin(current) in {tuple, list, frozenset} or current is Indexes:
+    if _get_table_keys(current) is not None or get_origin(current) in {tuple, list, frozenset} or current is Indexes:
         raise ConfigurationError(f"{variable}: expected a single value; tables and lists can be given in TOML only")
     return current
 
 
-def _variable(keys: list[str]) -> str:
-    return _PREFIX + "__".join(key.upper().replace("-", "_") for key in keys)
+def _format_variable(keys: list[str]) -> str:
+    return _ENV_PREFIX + "__".join(key.upper().replace("-", "_") for key in keys)
 
 
-def _keys_of(kind: object) -> dict[str, object] | None:
+def _get_table_keys(kind: object) -> dict[str, object] | None:
     """Keys and types of a table; ``*`` for one with names of the user's choosing; None for what is no table."""
     if isinstance(kind, type) and issubclass(kind, BaseModel):
-        return {field.alias or name: _bare(field.annotation) for name, field in kind.model_fields.items()}
+        return {field.alias or name: _unwrap_annotation(field.annotation) for name, field in kind.model_fields.items()}
     if isinstance(origin := get_origin(kind), type) and issubclass(origin, Mapping):
-        return {"*": _bare(get_args(kind)[1])}
+        return {"*": _unwrap_annotation(get_args(kind)[1])}
     return None
 
 
-def _bare(annotation: object) -> object:
+def _unwrap_annotation(annotation: object) -> object:
     """The type within ``X | None`` and ``Annotated[X, …]``."""
     if get_origin(annotation) is Annotated:
-        return _bare(get_args(annotation)[0])
+        return _unwrap_annotation(get_args(annotation)[0])
     if get_origin(annotation) in {Union, UnionType}:
         some = [part for part in get_args(annotation) if part is not NoneType]
-        return _bare(some[0]) if len(some) == 1 else annotation
+        return _unwrap_annotation(some[0]) if len(some) == 1 else annotation
     return annotation

@@ -47,11 +47,11 @@ class UpstreamUnavailableError(UpstreamError):
         self.retry_after = retry_after
 
 
-class UpstreamNonsenseError(UpstreamError):
+class InvalidResponseError(UpstreamError):
     """The index answered with what cannot be used: wrong type, malformed page, too large, wrong length."""
 
 
-class UpstreamRefusedError(UpstreamNonsenseError):
+class UpstreamAccessDeniedError(InvalidResponseError):
     """The index refuses to give this to us (401, 403, 451): what was remembered of it is not used either."""
 
 
@@ -59,7 +59,7 @@ class UpstreamGoneError(UpstreamError):
     """The index answers 404 or 410 for something that its own page lists."""
 
 
-class ForeignHostError(UpstreamError):
+class DisallowedHostError(UpstreamError):
     """An address outside the hosts that the index may use; it was not contacted."""
 
 
@@ -67,7 +67,7 @@ class DigestMismatchError(UpstreamError):
     """Bytes whose SHA-256 or length is not the one that was decided on: a security event."""
 
 
-class NotYetError(AssayError):
+class NotReadyError(AssayError):
     """The answer is still being worked out by the proxy; asking again in a few seconds gets it."""
 
 

@@ -12,9 +12,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
-PUBLISH = "https://docs.pypi.org/attestations/publish/v1"
+PUBLISH_PREDICATE_TYPE = "https://docs.pypi.org/attestations/publish/v1"
 """PyPI Publish predicate (PEP 740)."""
-SLSA = "https://slsa.dev/provenance/v1"
+SLSA_PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 """SLSA Provenance v1 predicate."""
 
 
@@ -137,7 +137,7 @@ class Forged:
     found: str
 
 
-OMITTED = "provenance promised"
+PROVENANCE_OMITTED = "provenance promised"
 """`Forged.step` where the index promises a provenance and answers 404 (reason ``provenance-missing``)."""
 
 
@@ -151,7 +151,7 @@ class Unverifiable:
 Evidence: TypeAlias = Attested | Unattested | Forged | Unverifiable
 
 
-class Identity(NamedTuple):
+class PublisherIdentity(NamedTuple):
     """Who a publisher *is*, for the ratchet: unchanged by renames of repository, workflow or environment.
 
     (issuer, repository id), else (issuer, e-mail), else (issuer, CircleCI project), within one trust root; where an old
@@ -165,7 +165,7 @@ class Identity(NamedTuple):
     """``repository-id:…``, ``repository:…``, ``email:…`` or ``project:…``."""
 
 
-def identity_of(attestation: Attestation) -> Identity | None:
+def identify_publisher(attestation: Attestation) -> PublisherIdentity | None:
     """The identity an attestation proves; None where the claims name no stable subject."""
     claims = attestation.claims
     if claims.repository_id:
@@ -178,10 +178,10 @@ def identity_of(attestation: Attestation) -> Identity | None:
         subject = f"project:{claims.project_id.lower()}"
     else:
         return None
-    return Identity(trust_root=attestation.trust_root, issuer=claims.issuer, subject=subject)
+    return PublisherIdentity(trust_root=attestation.trust_root, issuer=claims.issuer, subject=subject)
 
 
-def united(latest: Evidence, earlier: Sequence[Evidence]) -> Evidence:
+def merge_evidence(latest: Evidence, earlier: Sequence[Evidence]) -> Evidence:
     """What several documents of one file prove together: evidence once recorded counts beside the latest.
 
     A forged latest document is forged, whatever came before; a forged earlier one was replaced and counts for nothing.

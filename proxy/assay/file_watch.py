@@ -16,7 +16,7 @@ from assay import telemetry
 from assay.errors import ConfigurationError
 from assay.operator_files import read_file
 
-EVERY = 1.0
+POLL_INTERVAL_SECONDS = 1.0
 """Seconds between two looks."""
 
 
@@ -30,33 +30,33 @@ class FileWatch:
     """
 
     def __init__(self, what: str, paths: Sequence[Path], obey: Callable[[], None]) -> None:
-        self._what = what
+        self._setting_name = what
         self._paths = tuple(paths)
-        self._obey = obey
-        self._known: bytes | None = None
+        self._reload = obey
+        self._loaded_digest: bytes | None = None
 
-    async def look(self) -> bool:
+    async def reload_if_changed(self) -> bool:
         """Obey the files if they are not as they were at the last look; whether they were good and new.
 
         Raises:
             ConfigurationError: they cannot be used; said once for each change.
         """
-        return await asyncio.to_thread(self._look)
+        return await asyncio.to_thread(self._reload_if_changed)
 
-    def _look(self) -> bool:
+    def _reload_if_changed(self) -> bool:
         # Taken before they are obeyed: what changes meanwhile is seen at the next look.
-        state = self._state()
-        if state == self._known:
+        state = self._digest_files()
+        if state == self._loaded_digest:
             return False
-        self._known = state
-        self._obey()
+        self._loaded_digest = state
+        self._reload()
         return True
 
-    def _state(self) -> bytes:
+    def _digest_files(self) -> bytes:
         digest = hashlib.sha256()
         for path in self._paths:
             try:
-                content = read_file(path, f"{self._what}: {path}")
+                content = read_file(path, f"{self._setting_name}: {path}")
             except ConfigurationError as error:
                 content = str(error).encode()
             digest.update(hashlib.sha256(content).digest())
@@ -65,18 +65,20 @@ class FileWatch:
     async def run(self) -> None:
         """Look for ever; a file that cannot be used is logged, and the old one stays in force."""
         while True:
-            await asyncio.sleep(EVERY)
+            await asyncio.sleep(POLL_INTERVAL_SECONDS)
             try:
-                if await self.look():
-                    telemetry.event("file-obeyed", setting=self._what, files=[str(path) for path in self._paths])
+                if await self.reload_if_changed():
+                    telemetry.event(
+                        "file-obeyed", setting=self._setting_name, files=[str(path) for path in self._paths]
+                    )
             except ConfigurationError as error:
-                telemetry.warning("file-refused", setting=self._what, error=str(error))
+                telemetry.warning("file-refused", setting=self._setting_name, error=str(error))
             except Exception as error:  # noqa: BLE001 - without the watch, a withdrawn password would stay good
-                telemetry.failure("file-watch-failed", error, setting=self._what)
+                telemetry.failure("file-watch-failed", error, setting=self._setting_name)
 
 
 @asynccontextmanager
-async def obeying(watch: FileWatch | None) -> AsyncIterator[None]:
+async def reload_on_change(watch: FileWatch | None) -> AsyncIterator[None]:
     """Obey the files now and whenever they change.
 
     Raises:
@@ -85,7 +87,7 @@ async def obeying(watch: FileWatch | None) -> AsyncIterator[None]:
     if watch is None:
         yield
         return
-    await watch.look()
+    await watch.reload_if_changed()
     running = asyncio.create_task(watch.run(), name="watch files")
     try:
         yield

@@ -17,13 +17,13 @@ from ipaddress import ip_address
 from assay.config import ServerSettings, load_configuration
 from assay.errors import ConfigurationError
 
-_SECONDS = 4.0
+_TIMEOUT_SECONDS = 4.0
 
 
 def main(environ: Mapping[str, str] = os.environ) -> int:
     """Ask, and say on standard error what is wrong."""
     try:
-        connection = _connection(load_configuration(None, environ).server)
+        connection = _create_connection(load_configuration(None, environ).server)
         try:
             connection.request("GET", "/readyz")
             answer = connection.getresponse()
@@ -38,19 +38,19 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
     return 1
 
 
-def _connection(server: ServerSettings) -> HTTPConnection:
-    host = "localhost" if _is_any(server.host) else server.host
+def _create_connection(server: ServerSettings) -> HTTPConnection:
+    host = "localhost" if _is_unspecified(server.host) else server.host
     if server.tls is None:
-        return HTTPConnection(host, server.port, timeout=_SECONDS)
+        return HTTPConnection(host, server.port, timeout=_TIMEOUT_SECONDS)
     # It asks itself, by a name that the certificate need not have: nothing secret is sent, and nothing that is
     # answered is believed but the status.
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    return HTTPSConnection(host, server.port, timeout=_SECONDS, context=context)
+    return HTTPSConnection(host, server.port, timeout=_TIMEOUT_SECONDS, context=context)
 
 
-def _is_any(host: str) -> bool:
+def _is_unspecified(host: str) -> bool:
     try:
         return ip_address(host).is_unspecified
     except ValueError:

@@ -21,19 +21,19 @@ from packaging.utils import NormalizedName
 from pydantic import AfterValidator, Field, GetCoreSchemaHandler, model_validator
 from pydantic_core import CoreSchema, core_schema
 
-from assay.settings import Settings, wrong
+from assay.settings import Settings, make_key_error
 from assay.simple.filename import possible_projects
 from assay.units import Duration, Size
 
 _HOST = re.compile(r"(?!-)[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\]", re.ASCII)
 _PATTERN = re.compile(r"[a-z0-9._?*-]{1,256}", re.ASCII)
 _SEPARATORS = re.compile(r"[-_.]+")
-_HTTPS = 443
-_HTTP = 80
-_LAST_PORT = 65535
+_HTTPS_PORT = 443
+_HTTP_PORT = 80
+_MAX_PORT = 65535
 
 
-def _pattern(text: str) -> str:
+def _normalize_pattern(text: str) -> str:
     """A name pattern, normalised as PEP 503 normalises names, so that ``Acme_*`` covers ``acme-web``."""
     lowered = text.lower()
     if not _PATTERN.fullmatch(lowered):
@@ -53,12 +53,12 @@ def split_host(text: str) -> tuple[str, int | None]:
     if not _HOST.fullmatch(host) or (colon and not text.endswith("]") and not digits.isdecimal()):
         raise ValueError("host or host:port, without scheme or path")
     port = int(digits) if digits else None
-    if port is not None and not 0 < port <= _LAST_PORT:
+    if port is not None and not 0 < port <= _MAX_PORT:
         raise ValueError("a port from 1 to 65535")
     return host, port
 
 
-def _host(text: str) -> str:
+def _normalize_host(text: str) -> str:
     host, port = split_host(text)
     return host if port is None else f"{host}:{port}"
 
@@ -73,17 +73,17 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _address(text: str) -> str:
+def _check_address(text: str) -> str:
     """An http(s) address with a trailing slash and a lower-case host."""
     try:
-        return _parsed(text)
+        return _normalize_address(text)
     except ValueError as error:
         if "@" in text:  # what may hold a password is not quoted
-            raise wrong((), expected=str(error), found="an address that is not shown") from error
+            raise make_key_error((), expected=str(error), found="an address that is not shown") from error
         raise
 
 
-def _parsed(text: str) -> str:
+def _normalize_address(text: str) -> str:
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -95,29 +95,29 @@ def _parsed(text: str) -> str:
         raise ValueError("a URL without user name and password: name them in `credentials` instead")
     if "?" in text or "#" in text:
         raise ValueError("a URL without query and fragment")
-    netloc = _netloc(parts, port)
+    netloc = _format_netloc(parts, port)
     split_host(netloc)
     path = parts.path if parts.path.endswith("/") else parts.path + "/"
     return f"{parts.scheme}://{netloc}{path}"
 
 
-def _netloc(parts: SplitResult, port: int | None) -> str:
+def _format_netloc(parts: SplitResult, port: int | None) -> str:
     host = parts.hostname or ""
     bracketed = f"[{host}]" if ":" in host else host
-    default = _HTTPS if parts.scheme == "https" else _HTTP
+    default = _HTTPS_PORT if parts.scheme == "https" else _HTTP_PORT
     return bracketed if port in {None, default} else f"{bracketed}:{port}"
 
 
-def _positive(duration: timedelta) -> timedelta:
+def _check_positive(duration: timedelta) -> timedelta:
     if not duration:
         raise ValueError("a duration longer than zero")
     return duration
 
 
-Pattern = Annotated[str, AfterValidator(_pattern)]
-Host = Annotated[str, AfterValidator(_host)]
-Address = Annotated[str, AfterValidator(_address)]
-Positive = Annotated[Duration, AfterValidator(_positive)]
+ProjectPattern = Annotated[str, AfterValidator(_normalize_pattern)]
+HostPort = Annotated[str, AfterValidator(_normalize_host)]
+BaseUrl = Annotated[str, AfterValidator(_check_address)]
+PositiveDuration = Annotated[Duration, AfterValidator(_check_positive)]
 
 
 class FreshnessSettings(Settings):
@@ -132,11 +132,11 @@ class FreshnessSettings(Settings):
 class TimeoutSettings(Settings):
     """How long an index may take."""
 
-    connect: Positive = timedelta(seconds=10)
+    connect: PositiveDuration = timedelta(seconds=10)
     """Until a connection stands, TLS included."""
-    read: Positive = timedelta(seconds=30)
+    read: PositiveDuration = timedelta(seconds=30)
     """Between two pieces of an answer: what ends a stalled download."""
-    total: Positive = timedelta(minutes=2)
+    total: PositiveDuration = timedelta(minutes=2)
     """Of a page or provenance; a file has no total, since a large one on a slow line is no failure."""
 
 
@@ -173,13 +173,15 @@ class CredentialsSettings(Settings):
     """``$NETRC``, else ``~/.netrc``, looked up by the host of the index's url."""
 
     @model_validator(mode="after")
-    def _one_kind(self) -> Self:
+    def _check_single_source(self) -> Self:
         passwords = [self.password_env, self.password_file]
         tokens = [self.token_env, self.token_file]
         if sum(source is not None for source in passwords + tokens) + self.netrc != 1:
             raise ValueError("exactly one of password-env, password-file, token-env, token-file, netrc")
         if (self.username is not None) != any(passwords):
-            raise wrong("username", expected="a user name beside a password, and only there", found=self.username)
+            raise make_key_error(
+                "username", expected="a user name beside a password, and only there", found=self.username
+            )
         return self
 
 
@@ -188,13 +190,13 @@ class IndexSettings(Settings):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$")]
     """What policy, logs, records and the ledger call it; renaming an index forgets its history."""
-    url: Address
+    url: BaseUrl
     """Its Simple API's root, with a trailing slash."""
-    projects: Annotated[tuple[Pattern, ...], Field(min_length=1)] = ("*",)
+    projects: Annotated[tuple[ProjectPattern, ...], Field(min_length=1)] = ("*",)
     """Names that it owns, with ``*`` and ``?``, compared as PEP 503 normalises them."""
-    excluded: Annotated[tuple[Pattern, ...], Field(alias="except")] = ()
+    excluded: Annotated[tuple[ProjectPattern, ...], Field(alias="except")] = ()
     """Names it does not own although `projects` covers them."""
-    file_hosts: tuple[Host, ...] = ()
+    file_hosts: tuple[HostPort, ...] = ()
     """Further hosts that its pages may point to; the url's own is always allowed."""
     trust: str | None = None
     """Name of the trust root that vouches for its provenance; None: `trust.root`."""
@@ -204,9 +206,9 @@ class IndexSettings(Settings):
     """Plain http to hosts that are not loopback."""
     ca_file: Annotated[str, Field(min_length=1)] | None = None
     """PEM: authorities that may certify this index's hosts, beside the system's."""
-    proxy: Address | None = None
+    proxy: BaseUrl | None = None
     """HTTP proxy on the way to this index; None: what the environment says."""
-    provenance_from: Address | None = None
+    provenance_from: BaseUrl | None = None
     """Root of another Integrity API (what comes before ``integrity/``), for an index that carries no provenance."""
     freshness: FreshnessSettings = FreshnessSettings()
     """For this index; what is left out is as in ``[freshness]``."""
@@ -214,48 +216,56 @@ class IndexSettings(Settings):
     """For this index; what is left out is as in ``[limits]``."""
 
     @model_validator(mode="after")
-    def _secure(self) -> Self:
+    def _check_secure(self) -> Self:
         for key, address in (("url", self.url), ("provenance-from", self.provenance_from)):
-            if address is not None and not (address.startswith("https:") or self.insecure or _is_local(address)):
-                raise wrong(key, expected="https (http: on loopback, or with `insecure = true`)", found=address)
+            if address is not None and not (
+                address.startswith("https:") or self.insecure or _is_loopback_address(address)
+            ):
+                raise make_key_error(
+                    key, expected="https (http: on loopback, or with `insecure = true`)", found=address
+                )
         return self
 
     def covers(self, name: NormalizedName) -> bool:
         """Whether its patterns cover the name; another index that stands before may own it all the same."""
-        return _any(self.projects, name) and not _any(self.excluded, name)
+        return _matches_any(self.projects, name) and not _matches_any(self.excluded, name)
 
 
-def _is_local(address: str) -> bool:
+def _is_loopback_address(address: str) -> bool:
     return is_loopback(urlsplit(address).hostname or "")
 
 
-def _any(patterns: Iterable[str], name: str) -> bool:
+def _matches_any(patterns: Iterable[str], name: str) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def hosts(index: IndexSettings) -> frozenset[str]:
+def allowed_file_hosts(index: IndexSettings) -> frozenset[str]:
     """``host`` or ``host:port`` (lower-case, default ports dropped) that the index's pages may point to."""
-    return _hosts(index.url, index.file_hosts)
+    return _parse_file_hosts(index.url, index.file_hosts)
 
 
 @lru_cache(maxsize=256)
-def _hosts(url: str, file_hosts: tuple[str, ...]) -> frozenset[str]:
+def _parse_file_hosts(url: str, file_hosts: tuple[str, ...]) -> frozenset[str]:
     """Once for each index: every request that is made or answered asks."""
-    named = {_host_of(url)}
+    named = {_get_netloc(url)}
     plain = url.startswith("http:")
     for entry in file_hosts:
         host, port = split_host(entry)
-        default = port in {None, _HTTPS} or (plain and port == _HTTP)
+        default = port in {None, _HTTPS_PORT} or (plain and port == _HTTP_PORT)
         named.add(host if default else f"{host}:{port}")
     return frozenset(named)
 
 
-def provenance_hosts(index: IndexSettings) -> frozenset[str]:
-    """`hosts` and that of `provenance_from`: where provenance, but no file, may be fetched."""
-    return hosts(index) if index.provenance_from is None else hosts(index) | {_host_of(index.provenance_from)}
+def allowed_provenance_hosts(index: IndexSettings) -> frozenset[str]:
+    """`allowed_file_hosts` and that of `provenance_from`: where provenance, but no file, may be fetched."""
+    return (
+        allowed_file_hosts(index)
+        if index.provenance_from is None
+        else allowed_file_hosts(index) | {_get_netloc(index.provenance_from)}
+    )
 
 
-def _host_of(address: str) -> str:
+def _get_netloc(address: str) -> str:
     return urlsplit(address).netloc
 
 
@@ -283,38 +293,38 @@ class Indexes(tuple[IndexSettings, ...]):
         """Validate as a tuple of tables, then check the whole."""
         return core_schema.no_info_after_validator_function(cls, schema_of(tuple[IndexSettings, ...]))
 
-    def owner(self, name: NormalizedName) -> IndexSettings | None:
+    def find_owner(self, name: NormalizedName) -> IndexSettings | None:
         """The first index whose patterns cover the name; None: the name is unknown."""
         return next((index for index in self if index.covers(name)), None)
 
-    def could_list(self, location: str) -> Iterator[NormalizedName]:
+    def find_candidate_projects(self, location: str) -> Iterator[NormalizedName]:
         """The projects whose pages could list a file at ``host/path``, most likely first."""
         host, _, path = location.partition("/")
         for name in possible_projects(path.rpartition("/")[2]):
-            index = self.owner(name)
-            if index is not None and host.lower() in hosts(index):
+            index = self.find_owner(name)
+            if index is not None and host.lower() in allowed_file_hosts(index):
                 yield name
 
     def is_catch_all(self, index: IndexSettings) -> bool:
         """Whether it takes every name that nobody else owns: only such an index's unknown names are 404."""
         return any(not pattern.strip("*") for pattern in index.projects)
 
-    def named(self, name: str) -> IndexSettings | None:
+    def find_by_name(self, name: str) -> IndexSettings | None:
         """The index of that name."""
         return next((index for index in self if index.name == name), None)
 
-    def shadowed(self) -> tuple[tuple[IndexSettings, str, IndexSettings], ...]:
+    def find_shadowed_patterns(self) -> tuple[tuple[IndexSettings, str, IndexSettings], ...]:
         """Patterns that can never apply, as (index, its pattern, the earlier index that takes every such name)."""
         return tuple(
             (index, pattern, earlier)
             for position, index in enumerate(self)
             for pattern in index.projects
-            for earlier in [next((other for other in self[:position] if _takes_all(other, pattern)), None)]
+            for earlier in [next((other for other in self[:position] if _covers_pattern(other, pattern)), None)]
             if earlier is not None
         )
 
 
-def _takes_all(index: IndexSettings, pattern: str) -> bool:
+def _covers_pattern(index: IndexSettings, pattern: str) -> bool:
     """Whether `index` covers every name that `pattern` does, as far as samples of it say."""
     # NUL stands for whatever a wildcard takes: no pattern can name it, so that only wildcards match it.
     samples = [pattern.replace("*", fill).replace("?", "\0") for fill in ("", "\0", "\0\0\0")]

@@ -10,11 +10,11 @@ from pathlib import Path
 from assay.errors import ConfigurationError
 from assay.units import format_size
 
-LARGEST = 16 * 2**20
+MAX_OPERATOR_FILE_BYTES = 16 * 2**20
 """Bytes of a configuration, policy or list of expectations; none that people write comes near."""
 
 
-def read_file(path: Path, named: str | None = None, *, largest: int = LARGEST) -> bytes:
+def read_file(path: Path, named: str | None = None, *, largest: int = MAX_OPERATOR_FILE_BYTES) -> bytes:
     """The file's bytes.
 
     Args:
@@ -37,16 +37,16 @@ def read_file(path: Path, named: str | None = None, *, largest: int = LARGEST) -
     return content
 
 
-def read_text(path: Path, named: str | None = None, *, largest: int = LARGEST) -> str:
+def read_text(path: Path, named: str | None = None, *, largest: int = MAX_OPERATOR_FILE_BYTES) -> str:
     """The file's text, lines ended by a newline alone.
 
     Raises:
         ConfigurationError: it cannot be read, is larger, or is not UTF-8.
     """
-    return text_of(read_file(path, named, largest=largest), named or str(path))
+    return decode_text(read_file(path, named, largest=largest), named or str(path))
 
 
-def text_of(content: bytes, named: str) -> str:
+def decode_text(content: bytes, named: str) -> str:
     """What a file's bytes say.
 
     Raises:

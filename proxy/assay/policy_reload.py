@@ -20,18 +20,18 @@ from assay import telemetry
 from assay.assembly import View, utc_now
 from assay.errors import ConfigurationError
 from assay.gate.gate import Gate
-from assay.operator_files import read_file, text_of
+from assay.operator_files import decode_text, read_file
 from assay.policy.language.document import load_policy
-from assay.policy.language.expiry import expiring
+from assay.policy.language.expiry import find_expiring_waivers
 from assay.policy.language.model import Policy
 from assay.telemetry.metrics import POLICY_REFUSED, POLICY_SINCE
-from assay.views import DEFAULT
+from assay.views import DEFAULT_VIEW
 
-EVERY = 1.0
+POLL_INTERVAL_SECONDS = 1.0
 """Seconds between two looks."""
-SETTLE = 0.1
+SETTLE_SECONDS = 0.1
 """Seconds for which a changed file must stay as it is: half of a policy may be TOML too, without its revocations."""
-REMIND = 60
+POLLS_PER_REMINDER = 60
 """Looks after which a refused policy is told again, for as long as it stands there."""
 
 
@@ -42,54 +42,56 @@ class PolicyWatch:
         refused: why the file as it stands is not obeyed; None where it is.
     """
 
-    def __init__(self, path: Path, gate: Gate, *, every: float = EVERY, settle: float = SETTLE) -> None:
+    def __init__(
+        self, path: Path, gate: Gate, *, every: float = POLL_INTERVAL_SECONDS, settle: float = SETTLE_SECONDS
+    ) -> None:
         self._path = path
         self._gate = gate
-        self._every = every
-        self._settle = settle
-        self._judged: bytes | None = None
-        self._asked = asyncio.Event()
-        self._looks = 0
-        self._said = {"policy": str(path), **_named(gate)}
-        self.refused: str | None = None
+        self._poll_interval = every
+        self._settle_delay = settle
+        self._last_digest: bytes | None = None
+        self._check_requested = asyncio.Event()
+        self._polls_since_report = 0
+        self._log_fields = {"policy": str(path), **_build_view_field(gate)}
+        self.rejection: str | None = None
 
-    def ask(self) -> None:
+    def request_check(self) -> None:
         """Look now, and say what is found even if nothing changed (SIGHUP)."""
-        self._judged, self._looks = None, REMIND
-        self._asked.set()
+        self._last_digest, self._polls_since_report = None, POLLS_PER_REMINDER
+        self._check_requested.set()
 
     async def run(self) -> None:
         """Look for ever. A fault of our own is logged, and the watch goes on."""
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._asked.wait(), self._every)
-            asked = self._asked.is_set()
-            self._asked.clear()
+                await asyncio.wait_for(self._check_requested.wait(), self._poll_interval)
+            asked = self._check_requested.is_set()
+            self._check_requested.clear()
             try:
-                if not await self.look() and asked and self.refused is None:
-                    telemetry.event("policy-kept", **self._said, policy_digest=self._gate.policy.digest)
+                if not await self.reload_if_changed() and asked and self.rejection is None:
+                    telemetry.event("policy-kept", **self._log_fields, policy_digest=self._gate.policy.digest)
             except Exception as error:  # noqa: BLE001 - without the watch, a revocation would never arrive
-                telemetry.failure("policy-watch-failed", error, **self._said)
+                telemetry.failure("policy-watch-failed", error, **self._log_fields)
 
-    async def look(self) -> bool:
+    async def reload_if_changed(self) -> bool:
         """Read the file once; whether another policy is in force now."""
         try:
             content = await asyncio.to_thread(read_file, self._path)
             digest = hashlib.sha256(content).digest()
-            if digest == self._judged:
-                self._remind()
+            if digest == self._last_digest:
+                self._remind_if_due()
                 return False
-            await asyncio.sleep(self._settle)
+            await asyncio.sleep(self._settle_delay)
             if content != await asyncio.to_thread(read_file, self._path):
                 return False  # still being written: a later look sees it finished
-            self._judged = digest
-            return self._obey(await asyncio.to_thread(_parsed, content, str(self._path)))
+            self._last_digest = digest
+            return self._apply(await asyncio.to_thread(_parse_policy, content, str(self._path)))
         except ConfigurationError as error:
-            self._refuse(str(error))
+            self._reject(str(error))
             return False
 
-    def _obey(self, policy: Policy) -> bool:
-        self.refused = None
+    def _apply(self, policy: Policy) -> bool:
+        self.rejection = None
         POLICY_REFUSED.labels(self._gate.view).set(0)
         before = self._gate.policy
         if policy == before:
@@ -97,44 +99,46 @@ class PolicyWatch:
         # One assignment: each answer takes the policy once, and is wholly by the one or by the other.
         self._gate.policy = policy
         POLICY_SINCE.labels(self._gate.view).set_to_current_time()
-        telemetry.event("policy-reloaded", **self._said, policy_digest=policy.digest, before=before.digest)
-        warn_of_waivers(policy, utc_now(), **_named(self._gate))
+        telemetry.event("policy-reloaded", **self._log_fields, policy_digest=policy.digest, before=before.digest)
+        warn_of_expiring_waivers(policy, utc_now(), **_build_view_field(self._gate))
         return True
 
-    def _refuse(self, why: str) -> None:
-        if why == self.refused:
-            self._remind()
+    def _reject(self, why: str) -> None:
+        if why == self.rejection:
+            self._remind_if_due()
             return
-        self.refused = why
+        self.rejection = why
         POLICY_REFUSED.labels(self._gate.view).set(1)
-        self._tell()
+        self._log_rejection()
 
-    def _remind(self) -> None:
-        self._looks += 1
-        if self.refused is not None and self._looks >= REMIND:
-            self._tell()
+    def _remind_if_due(self) -> None:
+        self._polls_since_report += 1
+        if self.rejection is not None and self._polls_since_report >= POLLS_PER_REMINDER:
+            self._log_rejection()
 
-    def _tell(self) -> None:
-        self._looks = 0
-        telemetry.warning("policy-refused", **self._said, in_force=self._gate.policy.digest, error=str(self.refused))
+    def _log_rejection(self) -> None:
+        self._polls_since_report = 0
+        telemetry.warning(
+            "policy-refused", **self._log_fields, in_force=self._gate.policy.digest, error=str(self.rejection)
+        )
 
 
 @asynccontextmanager
-async def following(views: Sequence[View]) -> AsyncIterator[None]:
+async def watch_policies(views: Sequence[View]) -> AsyncIterator[None]:
     """Obey each view's policy as its file changes, and all of them at SIGHUP; a built-in one never changes."""
     watches = [PolicyWatch(each.settings.policy, each.gate) for each in views if each.settings.policy is not None]
     built_in = [each.gate for each in views if each.settings.policy is None]
 
     def ask() -> None:
         for watch in watches:
-            watch.ask()
+            watch.request_check()
         for gate in built_in:
-            telemetry.event("policy-kept", policy="built-in", **_named(gate))
+            telemetry.event("policy-kept", policy="built-in", **_build_view_field(gate))
 
     for view in views:
         POLICY_SINCE.labels(view.gate.view).set_to_current_time()
         POLICY_REFUSED.labels(view.gate.view).set(0)
-        warn_of_waivers(view.gate.policy, utc_now(), **_named(view.gate))
+        warn_of_expiring_waivers(view.gate.policy, utc_now(), **_build_view_field(view.gate))
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, ask)
     watching = [asyncio.create_task(watch.run(), name="policy watch") for watch in watches]
@@ -147,18 +151,18 @@ async def following(views: Sequence[View]) -> AsyncIterator[None]:
         await asyncio.gather(*watching, return_exceptions=True)
 
 
-def warn_of_waivers(policy: Policy, now: datetime, **view: str) -> None:
+def warn_of_expiring_waivers(policy: Policy, now: datetime, **view: str) -> None:
     """Say which waivers are over or soon will be, before a build fails for it; `/metrics` has when each ends."""
-    for each in expiring(policy, now):
-        telemetry.warning("waiver-over" if each.is_over else "waiver-ends-soon", **view, waiver=str(each))
+    for each in find_expiring_waivers(policy, now):
+        telemetry.warning("waiver-over" if each.is_expired else "waiver-ends-soon", **view, waiver=str(each))
 
 
-def _named(gate: Gate) -> dict[str, str]:
+def _build_view_field(gate: Gate) -> dict[str, str]:
     """The view as a field of the log."""
-    return {} if gate.view == DEFAULT else {"view": gate.view}
+    return {} if gate.view == DEFAULT_VIEW else {"view": gate.view}
 
 
-def _parsed(content: bytes, source: str) -> Policy:
-    policy = load_policy(text_of(content, source), source)
+def _parse_policy(content: bytes, source: str) -> Policy:
+    policy = load_policy(decode_text(content, source), source)
     policy.digest  # noqa: B018 - computed once, and here, off the loop
     return policy

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import BinaryIO, Protocol
 
-from assay.evidence import Identity
+from assay.evidence import PublisherIdentity
 from assay.indexes import IndexSettings
 from assay.simple.model import NormalizedName, Project, Sha256
 
-Key = tuple[str, NormalizedName]
+ProjectKey = tuple[str, NormalizedName]
 """(index, project)"""
 
 
@@ -27,30 +27,30 @@ class Validators:
     etag: str | None = None
     last_modified: str | None = None
 
-    def headers(self) -> dict[str, str]:
+    def to_headers(self) -> dict[str, str]:
         """As request headers."""
         named = {"If-None-Match": self.etag, "If-Modified-Since": self.last_modified}
         return {name: value for name, value in named.items() if value}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
+class IndexPage:
     """A project as its index lists it, and how far that can be relied on."""
 
     index: IndexSettings
     project: Project
-    version: str
+    content_digest: str
     """Digest of the index's bytes and of the address they came from: a page of the same version is the same page."""
-    checked: datetime
+    confirmed_at: datetime
     """When the index last confirmed it."""
     validators: Validators
-    stale: bool = False
+    is_stale: bool = False
     """The index is down and this is older than it should be."""
-    reserved: bool = False
+    is_absent: bool = False
     """The index owns the name and has no such project: empty, and nobody else is asked."""
 
 
-class Records(Protocol):
+class RecordStore(Protocol):
     """Small remembered facts by key. Losing one costs a request, never correctness."""
 
     async def get(self, key: str) -> bytes | None:
@@ -91,15 +91,15 @@ class Blob(Protocol):
         """Let go of it. Idempotent."""
 
 
-class Partial(Protocol):
+class PartialBlob(Protocol):
     """A file on its way in: a temporary file that followers read while it grows. One writer."""
 
     @property
-    def written(self) -> int:
+    def bytes_written(self) -> int:
         """Bytes that are in the file and in the hash."""
 
     @property
-    def moves(self) -> int:
+    def move_count(self) -> int:
         """How often it has moved to another file: a reader from before ends where the old file does."""
 
     async def append(self, *pieces: bytes | bytearray | memoryview) -> None:
@@ -112,7 +112,7 @@ class Partial(Protocol):
     async def digest(self) -> Sha256:
         """SHA-256 of all that was appended."""
 
-    async def reader(self) -> BinaryIO:
+    async def open_reader(self) -> BinaryIO:
         """A file object of the caller's own over the same bytes, unbuffered; still good after commit or discard."""
 
     async def commit(self, expected: Sha256) -> None:
@@ -127,13 +127,13 @@ class Partial(Protocol):
         """Remove the temporary file. Idempotent."""
 
 
-class Blobs(Protocol):
+class BlobStore(Protocol):
     """Distributions by SHA-256, bounded by size, oldest-used first out."""
 
     async def open(self, sha256: Sha256) -> Blob | None:
         """The finished blob, marked as used; None where there is none."""
 
-    async def begin(self) -> Partial:
+    async def create_partial(self) -> PartialBlob:
         """Start a new one.
 
         Raises:
@@ -145,7 +145,7 @@ class Blobs(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class SeenFile:
     """What the ledger remembers of one filename of a project."""
 
     sha256: Sha256
@@ -156,10 +156,10 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Established:
+class EstablishedIdentity:
     """A file of the project whose attestation was approved: what the ratchet is built on."""
 
-    identity: Identity
+    identity: PublisherIdentity
     filename: str
     sha256: Sha256
     logged: datetime
@@ -167,13 +167,13 @@ class Established:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class History:
+class ProjectHistory:
     """Everything the ledger knows of one project on one index."""
 
     serial: int | None = None
     """The highest serial seen."""
-    files: Mapping[str, Seen] = field(default_factory=dict)
-    established: tuple[Established, ...] = ()
+    files: Mapping[str, SeenFile] = field(default_factory=dict)
+    established: tuple[EstablishedIdentity, ...] = ()
     evidence: Mapping[Sha256, str] = field(default_factory=dict)
     """File digest to the digest of the provenance document last judged for it."""
     known: bool = False
@@ -181,12 +181,12 @@ class History:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Changes:
+class HistoryChanges:
     """What one judged page adds to a project's history."""
 
     serial: int | None = None
-    files: Mapping[str, Seen] = field(default_factory=dict)
-    established: tuple[Established, ...] = ()
+    files: Mapping[str, SeenFile] = field(default_factory=dict)
+    established: tuple[EstablishedIdentity, ...] = ()
     evidence: Mapping[Sha256, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
@@ -197,14 +197,14 @@ class Changes:
 class Ledger(Protocol):
     """What must never be forgotten. Never evicted; written before the page it belongs to is answered."""
 
-    async def history(self, index: str, project: NormalizedName) -> History:
+    async def get_history(self, index: str, project: NormalizedName) -> ProjectHistory:
         """All that is known.
 
         Raises:
             LedgerError: it cannot be read.
         """
 
-    async def record(self, index: str, project: NormalizedName, changes: Changes) -> None:
+    async def record(self, index: str, project: NormalizedName, changes: HistoryChanges) -> None:
         """Add, durably. A filename or fact already there is kept as it is; a serial only grows.
 
         Raises:
@@ -216,11 +216,11 @@ class Storage(Protocol):
     """A directory, or another engine, that holds all three."""
 
     @property
-    def blobs(self) -> Blobs:
+    def blobs(self) -> BlobStore:
         """Distributions."""
 
     @property
-    def records(self) -> Records:
+    def records(self) -> RecordStore:
         """Remembered facts."""
 
     @property

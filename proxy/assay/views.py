@@ -15,28 +15,30 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from assay.settings import Settings, wrong
+from assay.settings import Settings, make_key_error
 
-DEFAULT = "default"
+DEFAULT_VIEW = "default"
 """The view at ``/`` where no table replaces it. Log and trail do not name it: what names no view is its."""
-ROOT = "/"
-RESERVED = frozenset({"simple", "files", "integrity", "project", "policy", "search", "healthz", "readyz", "metrics"})
+ROOT_PATH = "/"
+RESERVED_SEGMENTS = frozenset(
+    {"simple", "files", "integrity", "project", "policy", "search", "healthz", "readyz", "metrics"}
+)
 """First segments of what the view at ``/`` answers itself."""
-_MOST = 32
+_MAX_VIEWS = 32
 """Views: each holds pages of its own, and has labels of its own in metrics."""
-_LONGEST = 200
+_MAX_PATH_CHARS = 200
 # Unreserved characters alone (RFC 3986, 2.3), in lower case: there is one way to write such a path, percent-encoding
 # it is another path, and no client rewrites it on its way.
 _PATH = re.compile(r"/?(?:[a-z0-9._~-]+/)*[a-z0-9._~-]+/?", re.ASCII)
 
 
-def _path(text: str) -> str:
-    if text == ROOT:
-        return ROOT
+def _parse_path(text: str) -> str:
+    if text == ROOT_PATH:
+        return ROOT_PATH
     segments = text.strip("/").split("/")
-    if len(text) > _LONGEST or not _PATH.fullmatch(text) or {".", ".."} & set(segments):
+    if len(text) > _MAX_PATH_CHARS or not _PATH.fullmatch(text) or {".", ".."} & set(segments):
         raise ValueError('a path such as "/strict/", whose segments have a-z, 0-9, ".", "_", "~" and "-"')
-    if segments[0] in RESERVED:
+    if segments[0] in RESERVED_SEGMENTS:
         raise ValueError(f"a path that does not begin with {segments[0]}, which is an address of the view at /")
     return f"/{'/'.join(segments)}/"
 
@@ -46,7 +48,7 @@ class ViewSettings(Settings):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$")]
     """For logs, metrics and commands."""
-    path: Annotated[str, AfterValidator(_path)]
+    path: Annotated[str, AfterValidator(_parse_path)]
     """What its addresses begin with: ``/`` or ``/strict/``."""
     policy: Path | None = None
     """None: the built-in policy."""
@@ -63,13 +65,15 @@ class ViewSettings(Settings):
         return self.users is None or user in self.users
 
 
-def all_views(tables: Sequence[ViewSettings], policy: Path | None) -> tuple[ViewSettings, ...]:
+def list_views(tables: Sequence[ViewSettings], policy: Path | None) -> tuple[ViewSettings, ...]:
     """Every view, the one at ``/`` first: that of the tables, else `default` with the top level's policy."""
-    root = [each for each in tables if each.path == ROOT] or [ViewSettings(name=DEFAULT, path=ROOT, policy=policy)]
-    return (*root, *(each for each in tables if each.path != ROOT))
+    root = [each for each in tables if each.path == ROOT_PATH] or [
+        ViewSettings(name=DEFAULT_VIEW, path=ROOT_PATH, policy=policy)
+    ]
+    return (*root, *(each for each in tables if each.path != ROOT_PATH))
 
 
-def check(tables: Sequence[ViewSettings], policy: Path | None, *, names_users: bool) -> None:
+def validate_views(tables: Sequence[ViewSettings], policy: Path | None, *, names_users: bool) -> None:
     """What must hold among the tables of a configuration; key paths are relative to it.
 
     Args:
@@ -80,21 +84,25 @@ def check(tables: Sequence[ViewSettings], policy: Path | None, *, names_users: b
     Raises:
         PydanticCustomError: it does not hold.
     """
-    if len(tables) > _MOST:
-        raise wrong("views", expected=f"at most {_MOST} views", found=f"{len(tables)} views")
+    if len(tables) > _MAX_VIEWS:
+        raise make_key_error("views", expected=f"at most {_MAX_VIEWS} views", found=f"{len(tables)} views")
     for place, each in enumerate(tables):
         if each.users is not None and not names_users:
-            raise wrong(("views", place, "users"), expected="[server.auth] beside it, which names users", found=[])
-        if each.path == ROOT and policy is not None:
+            raise make_key_error(
+                ("views", place, "users"), expected="[server.auth] beside it, which names users", found=[]
+            )
+        if each.path == ROOT_PATH and policy is not None:
             expected = (
                 f"nothing, since views[{place}] is the view at / and has a policy of its own (also no ASSAY_POLICY)"
             )
-            raise wrong("policy", expected=expected, found=str(policy))
-        if each.name == DEFAULT and each.path != ROOT:
-            raise wrong(("views", place, "name"), expected="another name: this is the view at /", found=each.name)
+            raise make_key_error("policy", expected=expected, found=str(policy))
+        if each.name == DEFAULT_VIEW and each.path != ROOT_PATH:
+            raise make_key_error(
+                ("views", place, "name"), expected="another name: this is the view at /", found=each.name
+            )
     for (_, one), (place, other) in permutations(enumerate(tables), 2):
         if one.name == other.name:
-            raise wrong(("views", place, "name"), expected="a name that no other view has", found=other.name)
-        if one.path == other.path or (one.path != ROOT and other.path.startswith(one.path)):
+            raise make_key_error(("views", place, "name"), expected="a name that no other view has", found=other.name)
+        if one.path == other.path or (one.path != ROOT_PATH and other.path.startswith(one.path)):
             expected = f"a path that does not begin with {one.path}, which is the view {one.name}"
-            raise wrong(("views", place, "path"), expected=expected, found=other.path)
+            raise make_key_error(("views", place, "path"), expected=expected, found=other.path)

@@ -13,9 +13,9 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.world.index.distributions import raw, sdist, wheel
+from tests.world.index.distributions import make_raw_file, sdist, wheel
 from tests.world.index.fake_index import Index
-from tests.world.proxy.running_proxy import Running, configured, running
+from tests.world.proxy.running_proxy import RunningProxy, make_configuration, run_test_proxy
 from tests.world.sigstore.private_sigstore import PrivateSigstore
 from tests.world.sigstore.signers import GitHub
 
@@ -62,7 +62,7 @@ reason = "INC-1234"
 
 
 @asynccontextmanager
-async def scene(directory: Path, *, policy: str = POLICY) -> AsyncIterator[Running]:
+async def scene(directory: Path, *, policy: str = POLICY) -> AsyncIterator[RunningProxy]:
     """Run it; some files were asked for and refused."""
     sigstore = PrivateSigstore()
     async with Index() as index:
@@ -72,8 +72,8 @@ async def scene(directory: Path, *, policy: str = POLICY) -> AsyncIterator[Runni
             {"name": "test", "url": index.url, "except": ["acme-*"]},
             {"name": "acme", "url": index.url, "projects": ["acme-*"]},
         ]
-        chosen = configured(index, directory / "assay", sigstore, indexes=indexes)
-        async with running(index, directory, policy=policy, configuration=chosen) as proxy:
+        chosen = make_configuration(index, directory / "assay", sigstore, indexes=indexes)
+        async with run_test_proxy(index, directory, policy=policy, configuration=chosen) as proxy:
             for path in (proxy.files_path(denied), f"/files/{index.files_host}/packages/bad/{BAD}"):
                 await proxy.get(path.replace("<", "%3C").replace(">", "%3E").replace('"', "%22").replace(" ", "%20"))
             yield proxy
@@ -104,5 +104,5 @@ def fill(index: Index, sigstore: PrivateSigstore) -> None:
                 upload_time=when.replace(minute=1),
                 yanked=f"broken {SCRIPT} \u202etxt.exe\u202c \x1b[31mred" if version == "1.2" else False,
             )
-    index.add(raw(BAD, project="widget"), directory="bad")
+    index.add(make_raw_file(BAD, project="widget"), directory="bad")
     index.set_status("widget", "archived", f"gone {IMAGE}")

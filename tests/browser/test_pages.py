@@ -15,7 +15,7 @@ import pytest_asyncio
 from assay.simple.model import NormalizedName
 from tests.browser.chromium import PROGRAM, Chromium, browser
 from tests.browser.scene import scene
-from tests.world.proxy.running_proxy import Running
+from tests.world.proxy.running_proxy import RunningProxy
 
 AXE = Path(__file__).parents[2] / ".tools" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
 SHOTS = os.environ.get("ASSAY_SCREENSHOTS")
@@ -50,7 +50,7 @@ pytestmark = [
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def proxy(tmp_path: Path) -> AsyncIterator[Running]:
+async def proxy(tmp_path: Path) -> AsyncIterator[RunningProxy]:
     async with scene(tmp_path) as running:
         yield running
 
@@ -70,10 +70,10 @@ async def chromium(started: Chromium) -> Chromium:
     return started
 
 
-async def address_of(proxy: Running, name: str) -> str:
+async def address_of(proxy: RunningProxy, name: str) -> str:
     path = PAGES[name]
     if path is None:
-        (location,) = (await proxy.assembly.gate.page(NormalizedName("denied"))).by_location
+        (location,) = (await proxy.assembly.gate.get_page(NormalizedName("denied"))).by_location
         path = f"/files/{location}"
     return f"{proxy.origin}{path}"
 
@@ -85,7 +85,7 @@ def luminance(colour: str) -> float:
 
 @pytest.mark.parametrize("name", PAGES)
 async def test_a_page_is_shown_in_light_and_dark_narrow_and_wide(
-    proxy: Running, chromium: Chromium, tmp_path: Path, name: str
+    proxy: RunningProxy, chromium: Chromium, tmp_path: Path, name: str
 ) -> None:
     seen = set()
     for width, dark in FORMS:
@@ -106,7 +106,7 @@ async def test_a_page_is_shown_in_light_and_dark_narrow_and_wide(
 
 @pytest.mark.parametrize("name", HOSTILE)
 async def test_a_page_asks_for_nothing_else_and_nothing_hostile_runs(
-    proxy: Running, chromium: Chromium, name: str
+    proxy: RunningProxy, chromium: Chromium, name: str
 ) -> None:
     address = await address_of(proxy, name)
     await chromium.show(address)
@@ -122,7 +122,7 @@ async def test_a_page_asks_for_nothing_else_and_nothing_hostile_runs(
 
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: see tests/install-browser.sh")
 @pytest.mark.parametrize("name", PAGES)
-async def test_a_page_has_no_barriers_by_axe(proxy: Running, chromium: Chromium, name: str) -> None:
+async def test_a_page_has_no_barriers_by_axe(proxy: RunningProxy, chromium: Chromium, name: str) -> None:
     source = AXE.read_text("utf-8")
     for width, dark in FORMS:
         await chromium.show(await address_of(proxy, name), width=width, dark=dark)
@@ -138,7 +138,7 @@ async def test_a_page_has_no_barriers_by_axe(proxy: Running, chromium: Chromium,
     assert {"document-title"} <= {each["id"] for each in broken["violations"]}, "it does find one"
 
 
-async def test_a_person_finds_a_project_by_its_name_with_the_keyboard(proxy: Running, chromium: Chromium) -> None:
+async def test_a_person_finds_a_project_by_its_name_with_the_keyboard(proxy: RunningProxy, chromium: Chromium) -> None:
     await chromium.show(f"{proxy.origin}/")
     await chromium.evaluate("document.querySelector('#name').focus()")
     await chromium.call("Input.insertText", text="Widget")

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from assay.policy.language.document import load_policy
-from tests.world.clients.installers import Outcome, ran
+from tests.world.clients.installers import ClientResult, run_client
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
-from tests.world.proxy.running_proxy import Running, running
+from tests.world.proxy.running_proxy import RunningProxy, run_test_proxy
 
 pytestmark = pytest.mark.clients
 
@@ -32,29 +32,29 @@ def policy(withheld: str, *, revoked: bool) -> str:
 class Machine:
     """A build machine with warm caches, and the proxy that it uses."""
 
-    proxy: Running
+    proxy: RunningProxy
     home: Path
     withheld: str
 
-    async def pip(self, *arguments: str) -> Outcome:
+    async def pip(self, *arguments: str) -> ClientResult:
         """As over https: of plain http pip keeps nothing, but of trusted hosts."""
-        return await ran(
+        return await run_client(
             sys.executable, "-m", "pip", *arguments, "--cache-dir", str(self.home / "pip-cache"), home=self.home
         )
 
-    async def pip_install(self, wanted: str) -> Outcome:
+    async def pip_install(self, wanted: str) -> ClientResult:
         where = ("--trusted-host", "127.0.0.1", "--index-url", self.proxy.url, "--target", str(self.home / "pip"))
         return await self.pip("install", "--upgrade", *where, wanted)
 
-    async def uv_install(self, wanted: str) -> Outcome:
+    async def uv_install(self, wanted: str) -> ClientResult:
         where = ("--default-index", self.proxy.url, "--python", sys.executable, "--target", str(self.home / "uv"))
-        return await ran(UV, "pip", "install", *where, wanted, home=self.home)
+        return await run_client(UV, "pip", "install", *where, wanted, home=self.home)
 
-    async def uv_sync(self) -> Outcome:
+    async def uv_sync(self) -> ClientResult:
         """From a project with a lock, into a new environment."""
         project = self.home / "project"
         shutil.rmtree(project / ".venv", ignore_errors=True)
-        return await ran(
+        return await run_client(
             "env", "-u", "UV_NO_CONFIG", UV, "sync", "--python", sys.executable, home=self.home, cwd=project
         )
 
@@ -72,7 +72,10 @@ async def warm(tmp_path: Path, withheld: str) -> AsyncIterator[Machine]:
     """Everything was installed before the revocation, which then comes."""
     project = tmp_path / "project"
     project.mkdir()
-    async with Index() as index, running(index, tmp_path / "proxy", policy=policy(withheld, revoked=False)) as proxy:
+    async with (
+        Index() as index,
+        run_test_proxy(index, tmp_path / "proxy", policy=policy(withheld, revoked=False)) as proxy,
+    ):
         index.add(wheel("foo", "0.9"))
         index.add(wheel("foo", "1.0"))
         (project / "pyproject.toml").write_text(
@@ -113,7 +116,7 @@ async def test_uv_refuses_it_by_name_and_takes_it_from_its_cache_by_a_lock(tmp_p
         assert (await machine.uv_install("foo==1.0")).status != 0
         assert not machine.has("uv")
         assert (await machine.uv_sync()).status == 0, "nobody is asked"
-        cleaned = await ran(UV, "cache", "clean", "foo", home=tmp_path)
+        cleaned = await run_client(UV, "cache", "clean", "foo", home=tmp_path)
         assert cleaned.status == 0, cleaned.output
         outcome = await machine.uv_sync()
         assert outcome.status != 0

@@ -8,7 +8,7 @@ import pytest
 
 from demo.running import demonstrated
 from demo.stories import STORIES
-from tests.world.clients.installers import ran
+from tests.world.clients.installers import run_client
 
 pytestmark = pytest.mark.clients
 
@@ -19,7 +19,7 @@ async def test_pip_prints_what_is_promised_of_every_story(tmp_path: Path) -> Non
     async with demonstrated(directory) as demo:
         for story in STORIES:
             line = f". {demo.directory}/shell; pip install {story.wanted}"
-            outcome = await ran("sh", "-c", line, home=tmp_path)
+            outcome = await run_client("sh", "-c", line, home=tmp_path)
             assert story.is_in(outcome.output), (story, outcome.output)
             assert (outcome.status == 0) == (not story.console), (story, outcome.output)
         assert list(demo.directory.glob("venv/lib/python*/site-packages/acme_widgets-1.8.dist-info"))
@@ -33,6 +33,6 @@ async def test_uv_takes_the_same_shell(tmp_path: Path) -> None:
             ("acme-core", 0, "acme-core==1.0"),
             ("acme-widgets==1.4", 2, "it has no attestation, but earlier files of the project have"),
         ):
-            outcome = await ran("sh", "-c", f". {demo.directory}/shell; uv pip install {wanted}", home=tmp_path)
+            outcome = await run_client("sh", "-c", f". {demo.directory}/shell; uv pip install {wanted}", home=tmp_path)
             assert outcome.status == status, outcome.output
             assert words in outcome.output

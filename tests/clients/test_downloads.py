@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.world.clients.installers import needs, pip, ran, uv
+from tests.world.clients.installers import pip_install, requires_tool, run_client, uv_install
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
 from tests.world.index.faulty_server import Corrupt, Fault, NoRange, Oversize, Reset, Truncate
-from tests.world.proxy.running_proxy import running
+from tests.world.proxy.running_proxy import run_test_proxy
 
 pytestmark = pytest.mark.clients
 
@@ -31,68 +31,68 @@ def content(path: Path) -> bytes:
     return path.read_bytes() if path.exists() else b""
 
 
-@needs("curl")
+@requires_tool("curl")
 @BROKEN
 async def test_curl_ends_with_the_right_file_or_an_error(
     tmp_path: Path, fault: Fault, times: int | None, healed: bool
 ) -> None:
-    async with Index() as index, running(index, tmp_path / "proxy") as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path / "proxy") as proxy:
         listed = index.add(wheel("foo", "1.0", padding=BIG))
-        index.fault(listed.path, fault, times=times)
+        index.inject_fault(listed.path, fault, times=times)
         url, out = f"{proxy.origin}{proxy.files_path(listed)}", tmp_path / "out"
-        first = await ran("curl", "-sS", "--fail", "-o", str(out), url, home=tmp_path)
+        first = await run_client("curl", "-sS", "--fail", "-o", str(out), url, home=tmp_path)
         assert (first.status == 0) == (content(out) == listed.built.content), first.output
         assert (first.status == 0) == healed, first.output
-        index.heal()
+        index.clear_faults()
         # Resuming what was cut: curl sends an open-ended Range without If-Range.
-        second = await ran("curl", "-sS", "--fail", "-C", "-", "-o", str(out), url, home=tmp_path)
+        second = await run_client("curl", "-sS", "--fail", "-C", "-", "-o", str(out), url, home=tmp_path)
         assert second.status != 0 or content(out) == listed.built.content, second.output
-        fresh = await ran("curl", "-sS", "--fail", "-o", str(out), url, home=tmp_path)
+        fresh = await run_client("curl", "-sS", "--fail", "-o", str(out), url, home=tmp_path)
         assert (fresh.status, content(out)) == (0, listed.built.content)
 
 
-@needs("wget")
+@requires_tool("wget")
 @BROKEN
 async def test_wget_continues_with_the_right_file_or_an_error(
     tmp_path: Path, fault: Fault, times: int | None, healed: bool
 ) -> None:
-    async with Index() as index, running(index, tmp_path / "proxy") as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path / "proxy") as proxy:
         listed = index.add(wheel("foo", "1.0", padding=BIG))
-        index.fault(listed.path, fault, times=times)
+        index.inject_fault(listed.path, fault, times=times)
         url, out = f"{proxy.origin}{proxy.files_path(listed)}", tmp_path / "out"
         command = ("wget", "-q", "-c", "--tries=2", "--waitretry=0", "-O", str(out), url)
-        first = await ran(*command, home=tmp_path)
+        first = await run_client(*command, home=tmp_path)
         assert (first.status == 0) == healed == (content(out) == listed.built.content), first.output
-        index.heal()
-        second = await ran(*command, home=tmp_path)
+        index.clear_faults()
+        second = await run_client(*command, home=tmp_path)
         assert second.status != 0 or content(out) == listed.built.content, second.output
         out.unlink(missing_ok=True)
-        third = await ran(*command, home=tmp_path)
+        third = await run_client(*command, home=tmp_path)
         assert (third.status, content(out)) == (0, listed.built.content)
 
 
 @BROKEN
-@pytest.mark.parametrize("install", [pip, uv], ids=["pip", "uv"])
+@pytest.mark.parametrize("install", [pip_install, uv_install], ids=["pip", "uv"])
 async def test_installers_end_with_the_right_file_or_an_error(
     tmp_path: Path, fault: Fault, times: int | None, healed: bool, install: object
 ) -> None:
-    async with Index() as index, running(index, tmp_path / "proxy") as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path / "proxy") as proxy:
         listed = index.add(wheel("foo", "1.0", padding=BIG))
-        index.fault(listed.path, fault, times=times)
+        index.inject_fault(listed.path, fault, times=times)
         arguments = {"home": tmp_path, "target": tmp_path / "broken"}
         # The hash is not given to the client: what protects it here is the proxy alone.
         broken = await install(proxy.url, "foo==1.0", **arguments)  # type: ignore[operator] # pip or uv
         assert (broken.status == 0) == healed, broken.output
-        index.heal()
+        index.clear_faults()
         good = await install(proxy.url, "foo==1.0", home=tmp_path, target=tmp_path / "good")  # type: ignore[operator] # as above
         assert good.status == 0, good.output
         assert (tmp_path / "good" / "foo").exists()
 
 
-@pytest.mark.parametrize("install", [pip, uv], ids=["pip", "uv"])
+@pytest.mark.parametrize("install", [pip_install, uv_install], ids=["pip", "uv"])
 @pytest.mark.parametrize("mode", ["json", "html"])
 async def test_a_second_install_asks_the_index_for_no_file(tmp_path: Path, install: object, mode: str) -> None:
-    async with Index(content=mode) as index, running(index, tmp_path / "proxy") as proxy:  # type: ignore[arg-type] # a literal
+    async with Index(content=mode) as index, run_test_proxy(index, tmp_path / "proxy") as proxy:  # type: ignore[arg-type] # a literal
         top = index.add(wheel("top", "1.0", requires=["below>=1"], padding=BIG))
         below = index.add(wheel("below", "1.2"))
         for target in ("first", "second"):
@@ -103,9 +103,9 @@ async def test_a_second_install_asks_the_index_for_no_file(tmp_path: Path, insta
 
 
 async def test_no_range_from_an_index_is_no_obstacle(tmp_path: Path) -> None:
-    async with Index() as index, running(index, tmp_path / "proxy") as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path / "proxy") as proxy:
         listed = index.add(wheel("foo", "1.0", padding=BIG))
-        index.fault(listed.path, NoRange(), times=None, when=lambda request: "range" in request.headers)
-        index.fault(listed.path, Reset(200_000), times=1)
-        done = await uv(proxy.url, "foo", home=tmp_path, target=tmp_path / "target")
+        index.inject_fault(listed.path, NoRange(), times=None, when=lambda request: "range" in request.headers)
+        index.inject_fault(listed.path, Reset(200_000), times=1)
+        done = await uv_install(proxy.url, "foo", home=tmp_path, target=tmp_path / "target")
         assert done.status == 0, done.output

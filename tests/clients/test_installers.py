@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.world.clients import installers
-from tests.world.clients.installers import Outcome, ran
+from tests.world.clients.installers import ClientResult, run_client
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
 from tests.world.index.faulty_server import Reply, Reset
-from tests.world.proxy.running_proxy import running
+from tests.world.proxy.running_proxy import run_test_proxy
 
 pytestmark = pytest.mark.clients
 
@@ -25,31 +25,31 @@ version = "1.0"
 requires-python = ">=3.11"
 dependencies = ["top"]
 """
-Install = Callable[[str, Path], Awaitable[Outcome]]
+Install = Callable[[str, Path], Awaitable[ClientResult]]
 """An index address and an empty directory, in which `top` and what it needs are to be installed."""
 
 
-async def pip(url: str, directory: Path) -> Outcome:
-    return await installers.pip(url, "top", home=directory, target=directory / "target")
+async def pip(url: str, directory: Path) -> ClientResult:
+    return await installers.pip_install(url, "top", home=directory, target=directory / "target")
 
 
-async def uv(url: str, directory: Path) -> Outcome:
-    return await installers.uv(url, "top", home=directory, target=directory / "target")
+async def uv(url: str, directory: Path) -> ClientResult:
+    return await installers.uv_install(url, "top", home=directory, target=directory / "target")
 
 
-async def poetry(url: str, directory: Path) -> Outcome:
+async def poetry(url: str, directory: Path) -> ClientResult:
     source = f'[tool.poetry]\npackage-mode = false\n[[tool.poetry.source]]\nname = "assay"\nurl = "{url}"\n'
     (directory / "pyproject.toml").write_text(f'{PROJECT}{source}priority = "primary"\n', "utf-8")
     (directory / "poetry.toml").write_text("[virtualenvs]\nin-project = true\n", "utf-8")
     command = str(MANAGERS / "poetry")
-    return await ran(command, "--no-interaction", "--no-cache", "install", home=directory, cwd=directory)
+    return await run_client(command, "--no-interaction", "--no-cache", "install", home=directory, cwd=directory)
 
 
-async def pdm(url: str, directory: Path) -> Outcome:
+async def pdm(url: str, directory: Path) -> ClientResult:
     source = f'[tool.pdm]\ndistribution = false\n[[tool.pdm.source]]\nname = "pypi"\nurl = "{url}"\n'
     (directory / "pyproject.toml").write_text(PROJECT + source, "utf-8")
     command = str(MANAGERS / "pdm")
-    return await ran(command, "install", home=directory, cwd=directory)
+    return await run_client(command, "install", home=directory, cwd=directory)
 
 
 needs_managers = pytest.mark.skipif(
@@ -71,7 +71,7 @@ def installed(directory: Path) -> set[str]:
 async def test_it_installs_cold_warm_with_a_dead_index_and_with_a_flapping_one(
     tmp_path: Path, install: Install
 ) -> None:
-    async with Index() as index, running(index, tmp_path / "proxy") as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path / "proxy") as proxy:
         top = index.add(wheel("top", "1.0", requires=["below>=1"], padding=200_000))
         below = index.add(wheel("below", "1.2"))
 
@@ -83,8 +83,8 @@ async def test_it_installs_cold_warm_with_a_dead_index_and_with_a_flapping_one(
             assert installed(directory) == {"top", "below"}, (when, outcome.output)
 
         for path in (top.path, below.path, index.page_path("top"), index.page_path("below")):
-            index.fault(path, Reply(503), times=1)
-        index.fault(top.path, Reset(after=50_000), times=1)
+            index.inject_fault(path, Reply(503), times=1)
+        index.inject_fault(top.path, Reset(after=50_000), times=1)
         await succeeds("flapping")
         await succeeds("warm")
         assert (index.count(below.path, "GET"), index.count(top.path, "GET")) == (2, 3)
@@ -95,16 +95,16 @@ async def test_it_installs_cold_warm_with_a_dead_index_and_with_a_flapping_one(
 
 
 async def test_with_a_dead_index_what_is_not_cached_is_an_error_and_soon(tmp_path: Path) -> None:
-    async with Index() as index, running(index, tmp_path / "proxy") as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path / "proxy") as proxy:
         await index.down()
-        other = await installers.pip(proxy.url, "unheard-of", home=tmp_path, target=tmp_path / "other")
+        other = await installers.pip_install(proxy.url, "unheard-of", home=tmp_path, target=tmp_path / "other")
         assert other.status != 0
         await index.up()
 
 
 @EVERY
 async def test_it_installs_cold(tmp_path: Path, install: Install) -> None:
-    async with Index() as index, running(index, tmp_path / "proxy") as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path / "proxy") as proxy:
         index.add(wheel("top", "1.0", requires=["below>=1"]))
         index.add(wheel("below", "1.2"))
         (tmp_path / "cold").mkdir()

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from assay.cli import run
-from tests.world.clients.installers import ran
+from tests.world.clients.installers import run_client
 from tests.world.index.distributions import sdist, wheel
 from tests.world.index.fake_index import Index
-from tests.world.proxy.running_proxy import running
-from tests.world.sigstore.private_sigstore import WHEN, GitHub, PrivateSigstore
+from tests.world.proxy.running_proxy import run_test_proxy
+from tests.world.sigstore.private_sigstore import SIGNING_TIME, GitHub, PrivateSigstore
 
 pytestmark = pytest.mark.clients
 
@@ -33,18 +33,18 @@ async def test_what_uv_locks_through_the_proxy_can_be_audited(
 ) -> None:
     sigstore, project = PrivateSigstore(), tmp_path / "project"
     write(project / "pyproject.toml", PROJECT)
-    async with Index() as index, running(index, tmp_path, sigstore=sigstore) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path, sigstore=sigstore) as proxy:
         for built in (wheel("widget", "1.0", requires=["plain"]), sdist("widget", "1.0", requires=["plain"])):
-            document = sigstore.provenance(built.filename, built.sha256, GitHub(), WHEN)
-            index.add(built, upload_time=WHEN, provenance=document)
-        index.add(wheel("plain", "2.0"), upload_time=WHEN)
+            document = sigstore.provenance(built.filename, built.sha256, GitHub(), SIGNING_TIME)
+            index.add(built, upload_time=SIGNING_TIME, provenance=document)
+        index.add(wheel("plain", "2.0"), upload_time=SIGNING_TIME)
         flags = ("--no-cache", "--default-index", proxy.url, "--python", sys.executable)
         for command in (
             ("lock", *flags),
             ("export", *flags, "--format", "pylock.toml", "-o", "pylock.toml"),
             ("pip", "compile", *flags, "--generate-hashes", "pyproject.toml", "-o", "requirements.txt"),
         ):
-            outcome = await ran(UV, *command, home=tmp_path, cwd=project)
+            outcome = await run_client(UV, *command, home=tmp_path, cwd=project)
             assert outcome.status == 0, outcome.output
         write(
             tmp_path / "proxy.toml",

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.world.clients.installers import Outcome, pip, uv
+from tests.world.clients.installers import ClientResult, pip_install, uv_install
 from tests.world.index.distributions import sdist, wheel
 from tests.world.index.fake_index import Index
-from tests.world.proxy.running_proxy import Running, running
+from tests.world.proxy.running_proxy import RunningProxy, run_test_proxy
 
 pytestmark = pytest.mark.clients
 
@@ -19,12 +19,12 @@ YESTERDAY, LONG_AGO = "2026-06-30T12:00:00Z", "2026-05-30T12:00:00Z"
 MESSAGE = "it is 24 hours old, the rule asks for 3 days: allowed from 2026-07-03 12:00 UTC"
 SENTENCE = f"withheld, too-young: {MESSAGE} (rule: cool down)"
 NEAREST = "; nearest approved version: 1.0"
-BOTH = pytest.mark.parametrize("installer", [pip, uv])
+BOTH = pytest.mark.parametrize("installer", [pip_install, uv_install])
 SETTINGS = pytest.mark.parametrize("withheld", ["hide", "explain"])
 
 
 @asynccontextmanager
-async def proxied(tmp_path: Path, withheld: str) -> AsyncIterator[Running]:
+async def proxied(tmp_path: Path, withheld: str) -> AsyncIterator[RunningProxy]:
     """young has only a file of yesterday; aged has an older one beside it; denied is denied."""
     policy = f"""
         version = 1
@@ -39,7 +39,7 @@ async def proxied(tmp_path: Path, withheld: str) -> AsyncIterator[Running]:
         name = "cool down"
         projects = ["*"]
         """
-    async with Index() as index, running(index, tmp_path / "proxy", policy=policy) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path / "proxy", policy=policy) as proxy:
         index.add(wheel("young", "1.0"), upload_time=YESTERDAY)
         index.add(sdist("young", "1.0"), upload_time=YESTERDAY)
         index.add(wheel("aged", "1.0"), upload_time=LONG_AGO)
@@ -48,10 +48,10 @@ async def proxied(tmp_path: Path, withheld: str) -> AsyncIterator[Running]:
         yield proxy
 
 
-Installer = Callable[..., Awaitable[Outcome]]
+Installer = Callable[..., Awaitable[ClientResult]]
 
 
-async def console(installer: Installer, proxy: Running, wanted: str, tmp_path: Path) -> tuple[int, str]:
+async def console(installer: Installer, proxy: RunningProxy, wanted: str, tmp_path: Path) -> tuple[int, str]:
     """Exit status and console, its line breaks and indentation as single spaces."""
     outcome = await installer(proxy.url, wanted, home=tmp_path, target=tmp_path / "target")
     return outcome.status, " ".join(outcome.output.split())
@@ -63,10 +63,10 @@ def installed(tmp_path: Path) -> list[str]:
 
 async def test_pip_tells_why_a_pinned_version_is_withheld(tmp_path: Path) -> None:
     async with proxied(tmp_path, "explain") as proxy:
-        status, text = await console(pip, proxy, "aged==1.1", tmp_path)
+        status, text = await console(pip_install, proxy, "aged==1.1", tmp_path)
         assert status != 0
         assert f"HTTP error 403 Client Error: {SENTENCE}{NEAREST} for url" in text
-        status, text = await console(pip, proxy, "denied==1.0", tmp_path)
+        status, text = await console(pip_install, proxy, "denied==1.0", tmp_path)
         assert status != 0
         assert (
             "403 Client Error: withheld, denied: denied by the policy: use requests: see https://wiki.acme.example/http"
@@ -76,7 +76,7 @@ async def test_pip_tells_why_a_pinned_version_is_withheld(tmp_path: Path) -> Non
 
 async def test_uv_tells_why_a_pinned_version_is_withheld(tmp_path: Path) -> None:
     async with proxied(tmp_path, "explain") as proxy:
-        status, text = await console(uv, proxy, "aged==1.1", tmp_path)
+        status, text = await console(uv_install, proxy, "aged==1.1", tmp_path)
         assert status != 0
         assert f"Server message: aged-1.1-py3-none-any.whl is withheld by policy, {MESSAGE}{NEAREST}" in text
         assert f"403 {SENTENCE}{NEAREST}" in text
@@ -85,7 +85,7 @@ async def test_uv_tells_why_a_pinned_version_is_withheld(tmp_path: Path) -> None
 @pytest.mark.parametrize(("wanted", "tail"), [("young", ""), ("aged>1", NEAREST)])
 async def test_uv_tells_it_unpinned_as_well(tmp_path: Path, wanted: str, tail: str) -> None:
     async with proxied(tmp_path, "explain") as proxy:
-        status, text = await console(uv, proxy, wanted, tmp_path)
+        status, text = await console(uv_install, proxy, wanted, tmp_path)
         assert status != 0
         assert f"was yanked (reason: {SENTENCE}{tail})" in text
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from assay.simple.model import Sha256
-from tests.world.clients.installers import pip
+from tests.world.clients.installers import pip_install
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
-from tests.world.proxy.running_proxy import running
+from tests.world.proxy.running_proxy import run_test_proxy
 
 pytestmark = pytest.mark.clients
 
@@ -62,7 +62,7 @@ async def cutter(port: int, after: int, seen: list[bytes]) -> AsyncIterator[int]
 
 @pytest.mark.parametrize("warm", [True, False])
 async def test_pip_ends_with_the_right_file_when_its_connection_breaks(tmp_path: Path, warm: bool) -> None:
-    async with Index() as index, running(index, tmp_path / "proxy") as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path / "proxy") as proxy:
         listed = index.add(wheel("foo", "1.0", padding=BIG))
         if warm:
             assert (await proxy.get(proxy.files_path(listed))).body == listed.built.content
@@ -71,7 +71,7 @@ async def test_pip_ends_with_the_right_file_when_its_connection_breaks(tmp_path:
             await blob.close()
         seen: list[bytes] = []
         async with cutter(int(proxy.origin.rpartition(":")[2]), BIG // 2, seen) as port:
-            outcome = await pip(
+            outcome = await pip_install(
                 f"http://127.0.0.1:{port}/simple/", "foo==1.0", home=tmp_path, target=tmp_path / "target"
             )
         assert outcome.status == 0, outcome.output

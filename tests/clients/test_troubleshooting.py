@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from demo.running import demonstrated
-from tests.world.clients.installers import pip, ran, uv
+from tests.world.clients.installers import pip_install, run_client, uv_install
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
 from tests.world.index.faulty_server import Reply
-from tests.world.proxy.running_proxy import configured, running
+from tests.world.proxy.running_proxy import make_configuration, run_test_proxy
 
 pytestmark = pytest.mark.clients
 
@@ -35,7 +35,7 @@ async def of_the_demo(directory: Path, said: dict[str, str]) -> None:
     async with demonstrated(directory) as demo:
         for wanted in OF_THE_DEMO:
             commands = [f". {demo.directory}/shell; {tool} install {wanted}" for tool in ("pip", "uv pip")]
-            by_pip, by_uv = await asyncio.gather(*(ran("sh", "-c", each, home=directory) for each in commands))
+            by_pip, by_uv = await asyncio.gather(*(run_client("sh", "-c", each, home=directory) for each in commands))
             said["pip"] += by_pip.output
             said["uv"] += by_uv.output
 
@@ -44,22 +44,24 @@ async def of_failures(tmp_path: Path, said: dict[str, str]) -> None:
     """An index that answers 503, a proxy that asks for a name, a lock with another digest."""
     (tmp_path / "tokens").write_text(f"ci:{'0' * 64}\n")
     (tmp_path / "lock.txt").write_text(f"foo==1.0 --hash=sha256:{'0' * 64}\n")
-    installers = {"pip": pip, "uv": uv}
+    installers = {"pip": pip_install, "uv": uv_install}
     where = {"home": tmp_path, "target": tmp_path / "target"}
     async with Index() as index:
         index.add(wheel("foo", "1.0"))
-        closed = configured(index, tmp_path / "b", server={"port": 0, "auth": {"tokens": str(tmp_path / "tokens")}})
+        closed = make_configuration(
+            index, tmp_path / "b", server={"port": 0, "auth": {"tokens": str(tmp_path / "tokens")}}
+        )
         async with (
-            running(index, tmp_path / "a") as proxy,
-            running(index, tmp_path / "b", configuration=closed) as asking,
+            run_test_proxy(index, tmp_path / "a") as proxy,
+            run_test_proxy(index, tmp_path / "b", configuration=closed) as asking,
         ):
             for tool, install in installers.items():
                 said[tool] += (
                     await install(proxy.url, "--require-hashes", "-r", str(tmp_path / "lock.txt"), **where)
                 ).output
                 said[tool] += (await install(asking.url, "foo", **where)).output
-            index.fault("*", Reply(503))
-            said["uv"] += (await uv(proxy.url, "bar", **where)).output
+            index.inject_fault("*", Reply(503))
+            said["uv"] += (await uv_install(proxy.url, "bar", **where)).output
 
 
 async def test_pip_and_uv_print_every_line_that_the_page_explains(tmp_path: Path) -> None:

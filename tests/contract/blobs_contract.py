@@ -9,7 +9,7 @@ from hashlib import sha256
 import pytest
 
 from assay.errors import DigestMismatchError, StorageError
-from assay.ports import Blob, Blobs
+from assay.ports import Blob, BlobStore
 from assay.simple.model import Sha256
 
 
@@ -17,15 +17,15 @@ def digest(content: bytes) -> Sha256:
     return Sha256(sha256(content).hexdigest())
 
 
-async def publish(blobs: Blobs, content: bytes, *, piece: int = 65536) -> Sha256:
-    partial = await blobs.begin()
+async def publish(blobs: BlobStore, content: bytes, *, piece: int = 65536) -> Sha256:
+    partial = await blobs.create_partial()
     for start in range(0, len(content), piece):
         await partial.append(content[start : start + piece])
     await partial.commit(digest(content))
     return digest(content)
 
 
-async def content_of(blobs: Blobs, sha: Sha256) -> bytes | None:
+async def content_of(blobs: BlobStore, sha: Sha256) -> bytes | None:
     blob = await blobs.open(sha)
     if blob is None:
         return None
@@ -41,14 +41,14 @@ def whole(blob: Blob) -> bytes:
 
 class BlobsContract:
     @pytest.fixture
-    def blobs(self) -> Blobs:
+    def blobs(self) -> BlobStore:
         raise NotImplementedError
 
-    async def test_what_was_never_published_is_missing(self, blobs: Blobs) -> None:
+    async def test_what_was_never_published_is_missing(self, blobs: BlobStore) -> None:
         assert await blobs.open(digest(b"x")) is None
 
     @pytest.mark.parametrize("size", [0, 1, 65536, 200_001])
-    async def test_a_published_file_is_there_under_its_digest(self, blobs: Blobs, size: int) -> None:
+    async def test_a_published_file_is_there_under_its_digest(self, blobs: BlobStore, size: int) -> None:
         content = os.urandom(size)
         sha = await publish(blobs, content)
         blob = await blobs.open(sha)
@@ -58,24 +58,24 @@ class BlobsContract:
         await blob.close()
 
     @pytest.mark.parametrize("convert", [bytes, bytearray, memoryview])
-    async def test_pieces_are_any_kind_of_bytes(self, blobs: Blobs, convert: type) -> None:
-        partial = await blobs.begin()
+    async def test_pieces_are_any_kind_of_bytes(self, blobs: BlobStore, convert: type) -> None:
+        partial = await blobs.create_partial()
         await partial.append(convert(b"abc"))
         await partial.append(convert(b""))
         await partial.append(convert(b"def"))
-        assert partial.written == 6
+        assert partial.bytes_written == 6
         assert await partial.digest() == digest(b"abcdef")
         await partial.commit(digest(b"abcdef"))
         assert await content_of(blobs, digest(b"abcdef")) == b"abcdef"
 
-    async def test_what_is_not_yet_published_is_missing(self, blobs: Blobs) -> None:
-        partial = await blobs.begin()
+    async def test_what_is_not_yet_published_is_missing(self, blobs: BlobStore) -> None:
+        partial = await blobs.create_partial()
         await partial.append(b"abc")
         assert await blobs.open(digest(b"abc")) is None
         await partial.discard()
 
-    async def test_another_digest_is_refused_and_nothing_is_published(self, blobs: Blobs) -> None:
-        partial = await blobs.begin()
+    async def test_another_digest_is_refused_and_nothing_is_published(self, blobs: BlobStore) -> None:
+        partial = await blobs.create_partial()
         await partial.append(b"abc")
         with pytest.raises(DigestMismatchError):
             await partial.commit(digest(b"abd"))
@@ -83,8 +83,8 @@ class BlobsContract:
         assert await blobs.open(digest(b"abd")) is None
         await partial.discard()
 
-    async def test_after_discarding_nothing_is_added_or_published(self, blobs: Blobs) -> None:
-        partial = await blobs.begin()
+    async def test_after_discarding_nothing_is_added_or_published(self, blobs: BlobStore) -> None:
+        partial = await blobs.create_partial()
         await partial.append(b"abc")
         await partial.discard()
         await partial.discard()
@@ -93,11 +93,11 @@ class BlobsContract:
         with pytest.raises(StorageError):
             await partial.commit(digest(b"abc"))
         with pytest.raises(StorageError):
-            await partial.reader()
+            await partial.open_reader()
         assert await blobs.open(digest(b"abc")) is None
 
-    async def test_after_publishing_nothing_is_added_and_discarding_takes_nothing_back(self, blobs: Blobs) -> None:
-        partial = await blobs.begin()
+    async def test_after_publishing_nothing_is_added_and_discarding_takes_nothing_back(self, blobs: BlobStore) -> None:
+        partial = await blobs.create_partial()
         await partial.append(b"abc")
         await partial.commit(digest(b"abc"))
         with pytest.raises(StorageError):
@@ -107,34 +107,34 @@ class BlobsContract:
         await partial.discard()
         assert await content_of(blobs, digest(b"abc")) == b"abc"
 
-    async def test_a_reader_follows_a_growing_file_and_outlives_its_publication(self, blobs: Blobs) -> None:
-        partial = await blobs.begin()
+    async def test_a_reader_follows_a_growing_file_and_outlives_its_publication(self, blobs: BlobStore) -> None:
+        partial = await blobs.create_partial()
         await partial.append(b"abc")
-        early = await partial.reader()
+        early = await partial.open_reader()
         assert os.pread(early.fileno(), 10, 0) == b"abc"
         await partial.append(b"def")
         assert os.pread(early.fileno(), 10, 3) == b"def"
         await partial.commit(digest(b"abcdef"))
-        late = await partial.reader()
+        late = await partial.open_reader()
         await blobs.remove(digest(b"abcdef"))
         for reader in (early, late):
             assert os.pread(reader.fileno(), 10, 0) == b"abcdef"
             reader.close()
 
-    async def test_a_reader_outlives_the_discarding_of_its_file(self, blobs: Blobs) -> None:
-        partial = await blobs.begin()
+    async def test_a_reader_outlives_the_discarding_of_its_file(self, blobs: BlobStore) -> None:
+        partial = await blobs.create_partial()
         await partial.append(b"abc")
-        reader = await partial.reader()
+        reader = await partial.open_reader()
         await partial.discard()
         assert os.pread(reader.fileno(), 10, 0) == b"abc"
         reader.close()
 
-    async def test_one_file_published_twice_at_once_is_one_blob(self, blobs: Blobs) -> None:
+    async def test_one_file_published_twice_at_once_is_one_blob(self, blobs: BlobStore) -> None:
         content = os.urandom(100_000)
         await asyncio.gather(*(publish(blobs, content) for _ in range(4)))
         assert await content_of(blobs, digest(content)) == content
 
-    async def test_a_removed_blob_is_missing_and_those_who_have_it_open_keep_it(self, blobs: Blobs) -> None:
+    async def test_a_removed_blob_is_missing_and_those_who_have_it_open_keep_it(self, blobs: BlobStore) -> None:
         sha = await publish(blobs, b"abc")
         blob = await blobs.open(sha)
         assert blob is not None
@@ -147,9 +147,9 @@ class BlobsContract:
         assert await content_of(blobs, sha) == b"abc"
 
     @pytest.mark.parametrize("name", ["", "../../etc/passwd", "a" * 63, "A" * 64, "a" * 64 + "/x", "/" * 64, "é" * 64])
-    async def test_what_is_no_digest_names_nothing(self, blobs: Blobs, name: str) -> None:
+    async def test_what_is_no_digest_names_nothing(self, blobs: BlobStore, name: str) -> None:
         assert await blobs.open(Sha256(name)) is None
         await blobs.remove(Sha256(name))
-        partial = await blobs.begin()
+        partial = await blobs.create_partial()
         with pytest.raises(DigestMismatchError):
             await partial.commit(Sha256(name))

@@ -6,55 +6,55 @@ import asyncio
 
 import pytest
 
-from assay.ports import Records
+from assay.ports import RecordStore
 
 
 class RecordsContract:
     @pytest.fixture
-    def records(self) -> Records:
+    def records(self) -> RecordStore:
         raise NotImplementedError
 
-    async def test_what_was_never_put_is_missing(self, records: Records) -> None:
+    async def test_what_was_never_put_is_missing(self, records: RecordStore) -> None:
         assert await records.get("a") is None
         assert await records.get_many(["a", "b"]) == {}
 
     @pytest.mark.parametrize("value", [b"", b"x", bytes(range(256)) * 1000, b"\x80\x04K\x01."])
-    async def test_what_was_put_comes_back_as_it_was(self, records: Records, value: bytes) -> None:
+    async def test_what_was_put_comes_back_as_it_was(self, records: RecordStore, value: bytes) -> None:
         await records.put("a", value)
         assert await records.get("a") == value
 
-    async def test_a_later_value_replaces_an_earlier_one(self, records: Records) -> None:
+    async def test_a_later_value_replaces_an_earlier_one(self, records: RecordStore) -> None:
         await records.put("a", b"1")
         await records.put("a", b"2")
         assert await records.get("a") == b"2"
 
     @pytest.mark.parametrize("key", ["../../etc/passwd", "a/b", "a\x00b", "ключ", "'; DROP TABLE x; --", "x" * 2000])
-    async def test_a_key_is_any_text_and_nothing_but_a_key(self, records: Records, key: str) -> None:
+    async def test_a_key_is_any_text_and_nothing_but_a_key(self, records: RecordStore, key: str) -> None:
         await records.put("a", b"other")
         await records.put(key, b"value")
         assert await records.get_many([key, "a"]) == {key: b"value", "a": b"other"}
 
-    async def test_several_come_in_one_hop_without_those_that_are_missing(self, records: Records) -> None:
+    async def test_several_come_in_one_hop_without_those_that_are_missing(self, records: RecordStore) -> None:
         await records.put_many({"a": b"1", "b": b"2"})
         assert await records.get_many(["b", "missing", "a"]) == {"a": b"1", "b": b"2"}
 
-    async def test_what_is_put_soon_is_there_for_whoever_reads_later(self, records: Records) -> None:
+    async def test_what_is_put_soon_is_there_for_whoever_reads_later(self, records: RecordStore) -> None:
         for number in range(20):
             await records.put_soon({"a": b"%d" % number, f"b{number}": bytes(100_000)})
             assert await records.get("a") == b"%d" % number
         assert len(await records.get_many([f"b{number}" for number in range(20)])) == 20
 
-    async def test_nothing_put_and_nothing_asked_is_no_error(self, records: Records) -> None:
+    async def test_nothing_put_and_nothing_asked_is_no_error(self, records: RecordStore) -> None:
         await records.put_many({})
         assert await records.get_many([]) == {}
 
-    async def test_a_deleted_key_is_missing_and_its_neighbour_stays(self, records: Records) -> None:
+    async def test_a_deleted_key_is_missing_and_its_neighbour_stays(self, records: RecordStore) -> None:
         await records.put_many({"a": b"1", "b": b"2"})
         await records.delete("a")
         await records.delete("never-there")
         assert await records.get_many(["a", "b"]) == {"b": b"2"}
 
-    async def test_many_writers_and_readers_at_once_see_whole_values(self, records: Records) -> None:
+    async def test_many_writers_and_readers_at_once_see_whole_values(self, records: RecordStore) -> None:
         values = [bytes([number]) * 5000 for number in range(8)]
 
         async def write(value: bytes) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from assay.ports import Blobs, Ledger, Records, Storage
-from assay.store.directory import Store
+from assay.ports import BlobStore, Ledger, RecordStore, Storage
+from assay.store.directory import StorageDirectory
 from assay.store.settings import StorageSettings
 from tests.contract.blobs_contract import BlobsContract
 from tests.contract.ledger_contract import LedgerContract
@@ -17,20 +17,20 @@ from tests.contract.records_contract import RecordsContract
 
 @pytest.fixture
 async def storage(tmp_path: Path) -> AsyncIterator[Storage]:
-    store = await Store.open(StorageSettings(directory=tmp_path / "storage"))
+    store = await StorageDirectory.open(StorageSettings(directory=tmp_path / "storage"))
     yield store
     await store.close()
 
 
 class TestRecords(RecordsContract):
     @pytest.fixture
-    def records(self, storage: Storage) -> Records:
+    def records(self, storage: Storage) -> RecordStore:
         return storage.records
 
 
 class TestBlobs(BlobsContract):
     @pytest.fixture
-    def blobs(self, storage: Storage) -> Blobs:
+    def blobs(self, storage: Storage) -> BlobStore:
         return storage.blobs
 
 

@@ -24,7 +24,7 @@ from tests.deploy.test_image import (
     ready,
 )
 from tests.deploy.tools import Document, documents, only
-from tests.world.clients.installers import Outcome, ran
+from tests.world.clients.installers import ClientResult, run_client
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
 
@@ -42,10 +42,10 @@ runc = ["/usr/sbin/runc"]
 """
 
 
-async def podman(tmp_path: Path, *arguments: str) -> Outcome:
+async def podman(tmp_path: Path, *arguments: str) -> ClientResult:
     engine = tmp_path / "containers.conf"
     settings = (f"CONTAINERS_STORAGE_CONF={STORAGE}", f"CONTAINERS_CONF={engine}")
-    return await ran("env", *settings, "podman", "--log-level", "fatal", *arguments, home=tmp_path)
+    return await run_client("env", *settings, "podman", "--log-level", "fatal", *arguments, home=tmp_path)
 
 
 def playable(found: list[Document], name: str, port: int) -> list[Document]:

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from assay.cli import _parser
+from assay.cli import _build_parser
 from tests.deploy.tools import EXAMPLES, ROOT, Document, documents_of, run
-from tests.world.clients.installers import Outcome, ran
+from tests.world.clients.installers import ClientResult, run_client
 from tests.world.index.distributions import wheel
-from tests.world.index.fake_index import Index, Listed
+from tests.world.index.fake_index import Index, ListedFile
 
 pytestmark = pytest.mark.deploy
 
@@ -86,7 +86,7 @@ def test_the_commands_in_the_examples_exist() -> None:
     assert {"audit", "serve"} <= said
     for command in said:
         with pytest.raises(SystemExit) as exit_status:
-            _parser().parse_args([command, "--help"])
+            _build_parser().parse_args([command, "--help"])
         assert exit_status.value.code == 0, command
 
 
@@ -110,7 +110,7 @@ def free_port() -> int:
         return port
 
 
-async def behind(index: Index, tmp_path: Path, locked: list[Listed], *command: str) -> Outcome:
+async def behind(index: Index, tmp_path: Path, locked: list[ListedFile], *command: str) -> ClientResult:
     """`behind-assay.sh` before the test's index, with the lockfile that pins these files."""
     lock, policy, configuration = (tmp_path / name for name in ("requirements.txt", "policy.toml", "proxy.toml"))
     pins = (f"{each.built.project}==1.0 --hash=sha256:{each.built.sha256}\n" for each in locked)
@@ -135,7 +135,7 @@ async def behind(index: Index, tmp_path: Path, locked: list[Listed], *command: s
         "PIP_NO_CACHE_DIR": 1,
     }
     settings = [f"{name}={value}" for name, value in variables.items()]
-    return await ran("env", *settings, "sh", str(SCRIPT), str(lock), *command, home=tmp_path, cwd=tmp_path)
+    return await run_client("env", *settings, "sh", str(SCRIPT), str(lock), *command, home=tmp_path, cwd=tmp_path)
 
 
 def test_the_script_is_a_script_for_any_posix_shell() -> None:

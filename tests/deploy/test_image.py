@@ -27,10 +27,10 @@ import pytest
 
 from tests.deploy.test_examples import free_port
 from tests.deploy.tools import ROOT
-from tests.world.clients.installers import Outcome, pip, ran
+from tests.world.clients.installers import ClientResult, pip_install, run_client
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
-from tests.world.proxy.running_proxy import JSON
+from tests.world.proxy.running_proxy import SIMPLE_JSON
 
 pytestmark = [pytest.mark.deploy, pytest.mark.long]
 
@@ -57,10 +57,10 @@ def image() -> str:
     return built.stdout.strip()
 
 
-async def podman(tmp_path: Path, *arguments: str) -> Outcome:
+async def podman(tmp_path: Path, *arguments: str) -> ClientResult:
     settings = f"CONTAINERS_STORAGE_CONF={STORAGE}"
     runtime = ("--runtime", "/usr/sbin/runc", "--cgroup-manager", "cgroupfs", "--log-level", "fatal")
-    return await ran("env", settings, "podman", *runtime, *arguments, home=tmp_path)
+    return await run_client("env", settings, "podman", *runtime, *arguments, home=tmp_path)
 
 
 @dataclass
@@ -78,12 +78,12 @@ class Container:
         assert outcome.status == 0, outcome.output
         return outcome.output.strip()
 
-    async def python(self, code: str) -> Outcome:
+    async def python(self, code: str) -> ClientResult:
         return await podman(self.place, "exec", self.name, "python", "-c", code)
 
     async def listed(self, project: str) -> list[str]:
         async with (
-            aiohttp.ClientSession(headers={"Accept": JSON}) as session,
+            aiohttp.ClientSession(headers={"Accept": SIMPLE_JSON}) as session,
             session.get(f"{self.origin}/simple/{project}/") as answer,
         ):
             page = await answer.json(content_type=None)
@@ -174,9 +174,9 @@ async def test_pip_installs_through_it_and_it_stops_cleanly(image: str, tmp_path
     async with Index() as index, contained(image, index, tmp_path, volume) as assay:
         for name in ("good", "denied"):
             index.add(wheel(name, "1.0", padding=300_000))
-        installed = await pip(f"{assay.origin}/simple/", "good", home=tmp_path, target=tmp_path / "target")
+        installed = await pip_install(f"{assay.origin}/simple/", "good", home=tmp_path, target=tmp_path / "target")
         assert installed.status == 0, installed.output
-        refused = await pip(f"{assay.origin}/simple/", "denied", home=tmp_path, target=tmp_path / "target")
+        refused = await pip_install(f"{assay.origin}/simple/", "denied", home=tmp_path, target=tmp_path / "target")
         assert refused.status != 0
         assert installed_in(tmp_path / "target") == ["good-1.0.dist-info"]
         await assay.podman("healthcheck", "run", assay.name)

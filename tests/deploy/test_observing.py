@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from assay.telemetry import metrics
-from assay.telemetry.requests import Requests
-from assay.web.routes import _LABELS
+from assay.telemetry.requests import RequestsCollector
+from assay.web.routes import _ROUTE_LABELS
 from tests.deploy.tools import CHART, documents, documents_of, only, run
 
 pytestmark = pytest.mark.deploy
@@ -30,7 +30,7 @@ def known() -> dict[str, set[str]]:
     # A registry tells the labels of metrics that have no sample yet through its collectors alone.
     for collector in metrics.REGISTRY._collector_to_names:
         names = set(getattr(collector, "_labelnames", ()))
-        families = collector.describe() if isinstance(collector, Requests) else ()
+        families = collector.describe() if isinstance(collector, RequestsCollector) else ()
         several = {each.name: set(getattr(each, "_labelnames", ())) for each in families}
         for metric in metrics.REGISTRY._collector_to_names[collector]:
             found[metric] = next((labels for name, labels in several.items() if metric.startswith(name)), names)
@@ -61,7 +61,7 @@ def test_every_metric_and_label_that_is_asked_for_is_published() -> None:
 
 def test_the_routes_of_the_alerts_exist() -> None:
     [named] = set(re.findall(r'route=~"([^"]+)"', ALERTS.read_text("utf-8")))
-    assert set(named.split("|")) <= set(_LABELS.values())
+    assert set(named.split("|")) <= set(_ROUTE_LABELS.values())
 
 
 def test_prometheus_takes_the_rules_and_each_fires_when_it_should() -> None:

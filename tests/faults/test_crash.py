@@ -13,7 +13,7 @@ import pytest
 
 from tests.service.test_shutdown import Serving, path_of, serving
 from tests.world.index.distributions import wheel
-from tests.world.index.fake_index import Index, Listed
+from tests.world.index.fake_index import Index, ListedFile
 from tests.world.index.faulty_server import Reply, Reset
 
 
@@ -28,7 +28,7 @@ def finished(directory: Path) -> dict[str, int]:
     return found
 
 
-async def ask(proxy: Serving, listed: Listed) -> bool:
+async def ask(proxy: Serving, listed: ListedFile) -> bool:
     """Whether it answered; what it answers whole is right."""
     try:
         status, body = await proxy.get(path_of(listed))
@@ -39,7 +39,7 @@ async def ask(proxy: Serving, listed: Listed) -> bool:
     return status == 200
 
 
-async def round_of(index: Index, directory: Path, listed: list[Listed], random: Random) -> set[str]:
+async def round_of(index: Index, directory: Path, listed: list[ListedFile], random: Random) -> set[str]:
     """Load, then a kill at a random moment: the digests that were finished by then."""
     async with serving(index, directory) as proxy:
 
@@ -63,15 +63,15 @@ async def crash(directory: Path, rounds: int, seed: int) -> None:
     async with Index() as index:
         listed = [index.add(wheel(f"p{n % 7}", f"{n}.0", padding=random.randrange(1_500_000))) for n in range(80)]
         for each in random.sample(listed, 20):
-            index.fault(each.path, Reset(after=random.randrange(each.built.size)), times=2)
-            index.fault(each.path, Reply(503), times=1)
+            index.inject_fault(each.path, Reset(after=random.randrange(each.built.size)), times=2)
+            index.inject_fault(each.path, Reply(503), times=1)
         kept: set[str] = set()
         for number in range(rounds):
             now = await round_of(index, directory, listed, random)
             assert kept <= now, f"round {number}: a finished blob is lost"
             kept = now
         async with serving(index, directory) as proxy:
-            index.heal()
+            index.clear_faults()
             index.reset_log()
             for each in listed:
                 assert await ask(proxy, each)

@@ -21,7 +21,7 @@ import pytest
 
 from tests.service.test_big_pages import REQUIRED
 from tests.world.index.distributions import wheel
-from tests.world.index.fake_index import Index, Listed
+from tests.world.index.fake_index import Index, ListedFile
 from tests.world.index.faulty_server import (
     Corrupt,
     Drip,
@@ -34,8 +34,8 @@ from tests.world.index.faulty_server import (
     Reset,
     Truncate,
 )
-from tests.world.proxy.running_proxy import JSON, Clock, Running, configured, running
-from tests.world.sigstore.private_sigstore import WHEN, PrivateSigstore
+from tests.world.proxy.running_proxy import SIMPLE_JSON, ManualClock, RunningProxy, make_configuration, run_test_proxy
+from tests.world.sigstore.private_sigstore import SIGNING_TIME, PrivateSigstore
 
 DEADLINE = 25.0
 """Seconds, for a hang only: the slowest cell takes three time-outs of one second and their pauses."""
@@ -53,7 +53,7 @@ FAULTS: dict[str, Fault] = {
     "reset": Reset(after=200),
     "truncated": Truncate(after=200),
     "oversize": Oversize(2 * 2**20),
-    "bomb": Reply(200, BOMB, {"Content-Type": JSON, "Content-Encoding": "gzip"}),
+    "bomb": Reply(200, BOMB, {"Content-Type": SIMPLE_JSON, "Content-Encoding": "gzip"}),
     "wrong type": Reply(200, b"<html>Please log in</html>", {"Content-Type": "application/pdf"}),
     "unasked 304": Reply(304),
     "redirect elsewhere": Redirect("http://elsewhere.example/x"),
@@ -63,21 +63,21 @@ FAULTS: dict[str, Fault] = {
     "429": Reply(429, headers={"Retry-After": "3600"}),
     "503": Reply(503),
 }
-ROUTES: dict[str, Callable[[Listed], str]] = {
+ROUTES: dict[str, Callable[[ListedFile], str]] = {
     "json": lambda _: "/simple/foo/",
     "html": lambda _: "/simple/foo/",
-    "file": Running.files_path,
-    "range": Running.files_path,
-    "head": Running.files_path,
-    "metadata": lambda listed: f"{Running.files_path(listed)}.metadata",
-    "provenance": Running.provenance_path,
+    "file": RunningProxy.files_path,
+    "range": RunningProxy.files_path,
+    "head": RunningProxy.files_path,
+    "metadata": lambda listed: f"{RunningProxy.files_path(listed)}.metadata",
+    "provenance": RunningProxy.provenance_path,
     "root": lambda _: "/simple/",
 }
 HEADERS = {
-    "json": {"Accept": JSON},
+    "json": {"Accept": SIMPLE_JSON},
     "html": {"Accept": "application/vnd.pypi.simple.v1+html"},
     "range": {"Range": "bytes=100-299"},
-    "root": {"Accept": JSON},
+    "root": {"Accept": SIMPLE_JSON},
 }
 
 
@@ -86,7 +86,7 @@ class World:
     """One file, attested, and what each route says of it when all is well."""
 
     index: Index
-    listed: Listed
+    listed: ListedFile
     document: bytes
 
     def paths(self) -> list[str]:
@@ -117,10 +117,10 @@ class World:
 def made(index: Index, sigstore: PrivateSigstore) -> World:
     built = wheel("foo", "1.0", padding=200_000)
     document = sigstore.provenance(built.filename, built.sha256)
-    return World(index, index.add(built, provenance=document, upload_time=WHEN), document)
+    return World(index, index.add(built, provenance=document, upload_time=SIGNING_TIME), document)
 
 
-async def answer(proxy: Running, world: World, route: str) -> int | None:
+async def answer(proxy: RunningProxy, world: World, route: str) -> int | None:
     """The status of a right or typed answer; None for one that was cut. Anything else fails."""
     method = "HEAD" if route == "head" else "GET"
     try:
@@ -154,10 +154,10 @@ async def test_everything_fails_at_once(tmp_path: Path, fault: str) -> None:
     sigstore = PrivateSigstore(seed=1)
     async with Index() as index:
         world = made(index, sigstore)
-        chosen = configured(index, tmp_path / "assay", sigstore, limits=LIMITS)
-        clock = Clock()
-        async with running(index, tmp_path, policy=REQUIRED, configuration=chosen, clock=clock) as proxy:
-            index.fault("*", FAULTS[fault])
+        chosen = make_configuration(index, tmp_path / "assay", sigstore, limits=LIMITS)
+        clock = ManualClock()
+        async with run_test_proxy(index, tmp_path, policy=REQUIRED, configuration=chosen, clock=clock) as proxy:
+            index.inject_fault("*", FAULTS[fault])
             cold = dict(
                 zip(ROUTES, await asyncio.gather(*(answer(proxy, world, route) for route in ROUTES)), strict=True)
             )
@@ -167,8 +167,8 @@ async def test_everything_fails_at_once(tmp_path: Path, fault: str) -> None:
                 # The list of projects is shorter than what a broken answer still brings, and no digest tells it.
                 cold.pop("root")
                 assert not {200, 206} & set(cold.values()), cold
-            index.heal()
-            proxy.assembly.gate._pages._upstream._pacing._until.clear()  # as if an hour had passed
+            index.clear_faults()
+            proxy.assembly.gate._pages._upstream._backoff._held_until.clear()  # as if an hour had passed
             clock.now += timedelta(minutes=20)
             for route in ROUTES:
                 assert await answer(proxy, world, route) in {200, 206}, f"{route} after {fault}"
@@ -187,17 +187,17 @@ async def test_one_thing_fails(tmp_path: Path, place: str, fault: str) -> None:
             "metadata": world.listed.metadata_path,
             "provenance": world.listed.provenance_path,
         }[place]
-        chosen = configured(index, tmp_path / "assay", sigstore, limits=LIMITS)
-        clock = Clock()
-        async with running(index, tmp_path, policy=REQUIRED, configuration=chosen, clock=clock) as proxy:
-            index.fault(broken, FAULTS[fault])
+        chosen = make_configuration(index, tmp_path / "assay", sigstore, limits=LIMITS)
+        clock = ManualClock()
+        async with run_test_proxy(index, tmp_path, policy=REQUIRED, configuration=chosen, clock=clock) as proxy:
+            index.inject_fault(broken, FAULTS[fault])
             await asyncio.gather(*(answer(proxy, world, route) for route in ROUTES))
-            index.heal()
-            proxy.assembly.gate._pages._upstream._pacing._until.clear()  # as if an hour had passed
+            index.clear_faults()
+            proxy.assembly.gate._pages._upstream._backoff._held_until.clear()  # as if an hour had passed
             clock.now += timedelta(minutes=20)
             for route in ROUTES:
                 assert await answer(proxy, world, route) in {200, 206}, f"{route} after {fault}"
-            index.fault(broken, FAULTS[fault])
+            index.inject_fault(broken, FAULTS[fault])
             clock.now += timedelta(minutes=20)
             for route in ROUTES:
                 status = await answer(proxy, world, route)
@@ -214,7 +214,7 @@ async def test_the_index_is_not_there(tmp_path: Path, fault: str, monkeypatch: p
     async with Index() as index:
         world = made(index, sigstore)
         name = {"name": "test", "url": index.url.replace("127.0.0.1", "localhost"), "file-hosts": [index.files_host]}
-        chosen = configured(index, tmp_path / "assay", sigstore, limits=LIMITS, indexes=[name])
+        chosen = make_configuration(index, tmp_path / "assay", sigstore, limits=LIMITS, indexes=[name])
         real = socket.getaddrinfo
 
         def nobody(host: str, *more: Any, **named: Any) -> Any:
@@ -222,8 +222,8 @@ async def test_the_index_is_not_there(tmp_path: Path, fault: str, monkeypatch: p
                 raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
             return real(host, *more, **named)
 
-        clock = Clock()
-        async with running(index, tmp_path, policy=REQUIRED, configuration=chosen, clock=clock) as proxy:
+        clock = ManualClock()
+        async with run_test_proxy(index, tmp_path, policy=REQUIRED, configuration=chosen, clock=clock) as proxy:
             for route in ROUTES:
                 assert await answer(proxy, world, route) in {200, 206}
             await index.down()
@@ -235,5 +235,5 @@ async def test_the_index_is_not_there(tmp_path: Path, fault: str, monkeypatch: p
             assert (await proxy.get("/simple/other/")).status == 503
             monkeypatch.undo()
             await index.up()
-            index.project("other")
+            index.add_project("other")
             assert (await proxy.get("/simple/other/")).status == 200

@@ -18,9 +18,9 @@ import aiohttp
 import pytest
 
 from tests.service.test_shutdown import Serving, path_of, serving
-from tests.world.clients.installers import ran
+from tests.world.clients.installers import run_client
 from tests.world.index.distributions import wheel
-from tests.world.index.fake_index import Index, Listed
+from tests.world.index.fake_index import Index, ListedFile
 from tests.world.index.faulty_server import Corrupt, Fault, Refuse, Reply, Reset, Truncate
 
 FAULTS: list[Callable[[Random], Fault]] = [
@@ -41,7 +41,7 @@ def resources(process: int) -> tuple[int, int]:
     return int(found[1]) * 1024, len(os.listdir(f"/proc/{process}/fd"))  # noqa: PTH208 - names of descriptors, not paths
 
 
-async def reading(proxy: Serving, listed: list[Listed], random: Random, over: asyncio.Event) -> int:
+async def reading(proxy: Serving, listed: list[ListedFile], random: Random, over: asyncio.Event) -> int:
     """One client that reads files, until one at least came whole: how many. What comes whole is right."""
     whole = 0
     while not (over.is_set() and whole):
@@ -68,15 +68,15 @@ async def installing(tool: str, proxy: Serving, home: Path, random: Random, over
         target = home / "site"
         await asyncio.to_thread(shutil.rmtree, target, ignore_errors=True)
         index = ("--index-url", f"{proxy.origin}/simple/", "--target", str(target))
-        outcome = await ran(*(pip if tool == "pip" else uv), *index, f"p{random.randrange(5)}", home=home)
+        outcome = await run_client(*(pip if tool == "pip" else uv), *index, f"p{random.randrange(5)}", home=home)
         good += outcome.status == 0
     return good
 
 
-def spoil(index: Index, listed: list[Listed], random: Random) -> None:
+def spoil(index: Index, listed: list[ListedFile], random: Random) -> None:
     each = random.choice(listed)
-    index.fault(each.path, random.choice(FAULTS)(random), times=1)
-    index.fault(f"/simple/{each.built.project}/", Reply(503), times=1)
+    index.inject_fault(each.path, random.choice(FAULTS)(random), times=1)
+    index.inject_fault(f"/simple/{each.built.project}/", Reply(503), times=1)
 
 
 async def soak(directory: Path, seconds: float, seed: int) -> None:

@@ -11,14 +11,14 @@ import pytest
 
 from assay.errors import DigestMismatchError, StorageError
 from assay.simple.model import Sha256
-from assay.store.blob_directory import Shelf
-from assay.store.blobs import DiskBlobs, DiskPartial
-from assay.store.fallback_blobs import SturdyBlobs
-from assay.store.temp_blobs import Spares
+from assay.store.blob_directory import BlobDirectory
+from assay.store.blobs import DiskBlobStore, DiskPartialBlob
+from assay.store.fallback_blobs import FallbackBlobStore
+from assay.store.temp_blobs import TempBlobs
 from tests.service.test_pages import settled
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
-from tests.world.proxy.running_proxy import Running, running
+from tests.world.proxy.running_proxy import RunningProxy, run_test_proxy
 
 BIG = 1_000_000
 
@@ -29,22 +29,22 @@ class Disk:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.room: int | None = None
         self.begins = True
-        append, begin = DiskPartial._append, Shelf.begin
+        append, begin = DiskPartialBlob._append, BlobDirectory.create_unfinished
 
-        def limited(partial: DiskPartial, pieces: list[memoryview]) -> None:
+        def limited(partial: DiskPartialBlob, pieces: list[memoryview]) -> None:
             if self.room is not None:
                 if sum(map(len, pieces)) > self.room:
                     raise StorageError("cannot write: No space left on device")
                 self.room -= sum(map(len, pieces))
             append(partial, pieces)
 
-        def begun(shelf: Shelf) -> tuple[Path, int]:
+        def begun(shelf: BlobDirectory) -> tuple[Path, int]:
             if not self.begins:
                 raise StorageError("cannot begin a file: Read-only file system")
             return begin(shelf)
 
-        monkeypatch.setattr(DiskPartial, "_append", limited)
-        monkeypatch.setattr(Shelf, "begin", begun)
+        monkeypatch.setattr(DiskPartialBlob, "_append", limited)
+        monkeypatch.setattr(BlobDirectory, "create_unfinished", begun)
 
 
 @pytest.fixture
@@ -56,9 +56,9 @@ def told(log: pytest.LogCaptureFixture) -> set[str]:
     return {record.getMessage() for record in log.records}
 
 
-async def over(proxy: Running) -> None:
+async def over(proxy: RunningProxy) -> None:
     """Until no download runs."""
-    downloads = proxy.assembly.gate._contents._downloads
+    downloads = proxy.assembly.gate._files._downloads
     while running_now := [task for _, task in downloads._running.values()]:
         await asyncio.wait(running_now)
 
@@ -67,7 +67,7 @@ async def over(proxy: Running) -> None:
 async def test_a_disk_without_room_costs_the_cache_and_not_the_download(
     tmp_path: Path, disk: Disk, room: int | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with Index() as index, running(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         listed = index.add(wheel("foo", padding=BIG))
         disk.begins, disk.room = room is not None, room
         stall = index.stall(listed.path, after=BIG // 2)
@@ -86,17 +86,17 @@ async def test_a_disk_without_room_costs_the_cache_and_not_the_download(
         # And when the disk takes files again, they are kept.
         disk.begins, disk.room = True, None
         assert (await proxy.get(path)).body == listed.built.content
-        await proxy.published(listed)
+        await proxy.wait_until_stored(listed)
         assert index.count(listed.path) == 2
         assert (await proxy.get("/readyz")).status == 200
-        assert proxy.assembly.store.blobs.shelf.usage().unfinished == 0
+        assert proxy.assembly.store.blobs.directory.usage().unfinished == 0
 
 
 async def test_a_storage_directory_that_vanishes(tmp_path: Path) -> None:
-    async with Index() as index, running(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         warm, cold = index.add(wheel("foo", padding=BIG)), index.add(wheel("foo", "2.0", padding=BIG))
         assert (await proxy.get(proxy.files_path(warm))).status == 200
-        await proxy.published(warm)
+        await proxy.wait_until_stored(warm)
         shutil.rmtree(tmp_path / "assay")
         for listed in (warm, cold):
             assert (await proxy.get(proxy.files_path(listed))).body == listed.built.content
@@ -105,40 +105,40 @@ async def test_a_storage_directory_that_vanishes(tmp_path: Path) -> None:
         assert not (tmp_path / "assay" / "blobs").exists(), "nothing is written where a mount has vanished"
         (tmp_path / "assay").mkdir(mode=0o700)
         assert (await proxy.get(proxy.files_path(cold))).body == listed.built.content
-        await proxy.published(cold)
+        await proxy.wait_until_stored(cold)
 
 
 async def test_a_wrong_file_is_no_better_without_a_disk(tmp_path: Path, disk: Disk) -> None:
     from tests.service.test_files import body_or_none  # noqa: PLC0415 - its only use
     from tests.world.index.faulty_server import Corrupt  # noqa: PLC0415 - as above
 
-    async with Index() as index, running(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         listed = index.add(wheel("foo", padding=BIG))
         disk.room = 600_000
-        index.fault(listed.path, Corrupt(-1), times=1)
+        index.inject_fault(listed.path, Corrupt(-1), times=1)
         assert await body_or_none(proxy, proxy.files_path(listed)) is None
         assert await body_or_none(proxy, proxy.files_path(listed)) == listed.built.content
 
 
 @pytest.fixture
-async def blobs(tmp_path: Path) -> AsyncIterator[DiskBlobs]:
-    opened = DiskBlobs(tmp_path / "blobs", 10**9)
+async def blobs(tmp_path: Path) -> AsyncIterator[DiskBlobStore]:
+    opened = DiskBlobStore(tmp_path / "blobs", 10**9)
     await opened.scan()
     yield opened
     await opened.close()
 
 
-async def test_what_is_beside_the_disk_is_bounded_and_given_back(blobs: DiskBlobs, disk: Disk) -> None:
+async def test_what_is_beside_the_disk_is_bounded_and_given_back(blobs: DiskBlobStore, disk: Disk) -> None:
     disk.begins = False
-    spares = Spares(on_disk=1000)
-    sturdy = SturdyBlobs(blobs, spares)
-    first, second = await sturdy.begin(), await sturdy.begin()
+    spares = TempBlobs(on_disk=1000)
+    sturdy = FallbackBlobStore(blobs, spares)
+    first, second = await sturdy.create_partial(), await sturdy.create_partial()
     await first.append(b"x" * 600)
     with pytest.raises(StorageError, match="are taken"):
         await second.append(b"x" * 600)
     await first.discard()
     await first.discard()
-    third = await sturdy.begin()
+    third = await sturdy.create_partial()
     await third.append(b"x" * 1000)
     for partial in (second, third):
         await partial.discard()
@@ -147,13 +147,13 @@ async def test_what_is_beside_the_disk_is_bounded_and_given_back(blobs: DiskBlob
 
 
 async def test_where_there_is_no_temporary_directory_memory_serves_within_narrow_bounds(
-    blobs: DiskBlobs, disk: Disk, tmp_path: Path
+    blobs: DiskBlobStore, disk: Disk, tmp_path: Path
 ) -> None:
     disk.begins = False
-    spares = Spares(directory=str(tmp_path / "nowhere"), in_memory=1000)
-    partial = await SturdyBlobs(blobs, spares).begin()
+    spares = TempBlobs(directory=str(tmp_path / "nowhere"), in_memory=1000)
+    partial = await FallbackBlobStore(blobs, spares).create_partial()
     await partial.append(b"x" * 900)
-    reader = await partial.reader()
+    reader = await partial.open_reader()
     await partial.append(b"y" * 100)
     with pytest.raises(StorageError):
         await partial.append(b"z")
@@ -163,47 +163,47 @@ async def test_where_there_is_no_temporary_directory_memory_serves_within_narrow
     assert reader.read() == b"x" * 900 + b"y" * 100, "whoever reads it may finish"
     reader.close()
     with pytest.raises(StorageError):
-        await partial.reader()
+        await partial.open_reader()
     await spares.close()
 
 
-async def test_a_move_carries_every_byte_along_or_is_none(blobs: DiskBlobs, disk: Disk) -> None:
-    spares = Spares()
-    sturdy = SturdyBlobs(blobs, spares)
+async def test_a_move_carries_every_byte_along_or_is_none(blobs: DiskBlobStore, disk: Disk) -> None:
+    spares = TempBlobs()
+    sturdy = FallbackBlobStore(blobs, spares)
     disk.room = 3_000_000
-    partial = await sturdy.begin()
+    partial = await sturdy.create_partial()
     await partial.append(b"a" * 3_000_000)
-    old = await partial.reader()
+    old = await partial.open_reader()
     await partial.append(b"b" * 10)
-    assert (partial.moves, partial.written) == (1, 3_000_010)
-    with await partial.reader() as reader:
+    assert (partial.move_count, partial.bytes_written) == (1, 3_000_010)
+    with await partial.open_reader() as reader:
         assert reader.read() == b"a" * 3_000_000 + b"b" * 10
     assert old.read() == b"a" * 3_000_000
     old.close()
     await partial.discard()
     # What was written can't be read again: then there is nothing to go on from.
     disk.room = 100
-    torn = await sturdy.begin()
+    torn = await sturdy.create_partial()
     await torn.append(b"a" * 100)
     inner = torn._current
-    assert isinstance(inner, DiskPartial)
+    assert isinstance(inner, DiskPartialBlob)
     assert inner._path is not None
     inner._path.write_bytes(b"c" * 100)
     with pytest.raises(StorageError, match="No space"):
         await torn.append(b"b")
-    assert torn.moves == 0
+    assert torn.move_count == 0
     await torn.discard()
     await spares.close()
 
 
-async def test_a_disk_that_works_is_used(blobs: DiskBlobs) -> None:
-    spares = Spares()
-    sturdy = SturdyBlobs(blobs, spares)
-    partial = await sturdy.begin()
+async def test_a_disk_that_works_is_used(blobs: DiskBlobStore) -> None:
+    spares = TempBlobs()
+    sturdy = FallbackBlobStore(blobs, spares)
+    partial = await sturdy.create_partial()
     await partial.append(b"good")
     with pytest.raises(DigestMismatchError):
         await partial.commit(Sha256("0" * 64))
-    good = await sturdy.begin()
+    good = await sturdy.create_partial()
     await good.append(b"good")
     digest = await good.digest()
     await good.commit(digest)

@@ -9,12 +9,21 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from assay.evidence import PUBLISH, SLSA, Attestation, Attested, Evidence, PublisherKind, Unattested, Unverifiable
-from assay.policy.judge import IndexFacts, changes_of, decide_page, judge_page
+from assay.evidence import (
+    PUBLISH_PREDICATE_TYPE,
+    SLSA_PREDICATE_TYPE,
+    Attestation,
+    Attested,
+    Evidence,
+    PublisherKind,
+    Unattested,
+    Unverifiable,
+)
+from assay.policy.judge import IndexFacts, derive_ledger_changes, judge_page, judge_page_in_mode
 from assay.policy.language import document
 from assay.policy.language.model import Policy
-from assay.policy.verdict import Code, Verdict, Withheld
-from assay.ports import History, Seen
+from assay.policy.verdict import ReasonCode, Verdict, Withheld
+from assay.ports import ProjectHistory, SeenFile
 from assay.simple.model import File, Kind, Project
 from tests.unit.policy.making import FORGED, INDEX, NOW, a_file, a_project, attestation, claims, days, digest
 
@@ -62,7 +71,7 @@ class World:
     more: str
     project: Project
     evidence: dict[Any, Evidence]
-    history: History
+    history: ProjectHistory
     now: datetime = NOW
     index: IndexFacts = INDEX
 
@@ -80,7 +89,7 @@ def kinds(verdicts: tuple[Verdict, ...]) -> list[str]:
     return [type(each).__name__ for each in verdicts]
 
 
-def codes(verdict: Verdict) -> list[Code]:
+def codes(verdict: Verdict) -> list[ReasonCode]:
     return [reason.code for reason in verdict.reasons] if isinstance(verdict, Withheld) else []
 
 
@@ -122,7 +131,11 @@ def attestations(draw: st.DrawFn, file: File) -> Attested:
         logged = (file.upload_time or NOW - days(draw(AGES))) + timedelta(minutes=draw(st.sampled_from([-5, 5, 90])))
         made.extend(
             attestation(logged, claims=said, bundle=bundle, predicate_type=predicate)
-            for predicate in draw(st.sampled_from([(PUBLISH,), (PUBLISH, SLSA), (SLSA,)]))
+            for predicate in draw(
+                st.sampled_from(
+                    [(PUBLISH_PREDICATE_TYPE,), (PUBLISH_PREDICATE_TYPE, SLSA_PREDICATE_TYPE), (SLSA_PREDICATE_TYPE,)]
+                )
+            )
         )
     return Attested(attestations=tuple(made))
 
@@ -143,7 +156,9 @@ def worlds(draw: st.DrawFn, *, revocations: bool = True) -> World:
         evidence[file.filename, file.sha256] = other or genuine
     known = draw(st.booleans())
     ledger = {
-        file.filename: Seen(sha256=digest(file.filename), first_seen=NOW - days(draw(AGES)), late=draw(st.booleans()))
+        file.filename: SeenFile(
+            sha256=digest(file.filename), first_seen=NOW - days(draw(AGES)), late=draw(st.booleans())
+        )
         for file in listed
         if known and draw(st.booleans())
     }
@@ -152,7 +167,7 @@ def worlds(draw: st.DrawFn, *, revocations: bool = True) -> World:
         more="\n".join(f'[[revocations]]\n{each}\nreason = "stolen"' for each in revoked),
         project=a_project(*listed),
         evidence=evidence,
-        history=History(known=known, files=ledger),
+        history=ProjectHistory(known=known, files=ledger),
     )
 
 
@@ -164,15 +179,15 @@ def waiver(expires: str) -> str:
 
 
 def decide(world: World, policy: Policy, evidence: dict[Any, Evidence]) -> tuple[Verdict, ...]:
-    return decide_page(
+    return judge_page_in_mode(
         policy, world.project, index=world.index, history=world.history, evidence=evidence, now=world.now
     )
 
 
-def learned(world: World, policy: Policy | None = None) -> History:
+def learned(world: World, policy: Policy | None = None) -> ProjectHistory:
     """The ledger after this page was judged."""
     chosen = policy or world.policy()
-    added = changes_of(
+    added = derive_ledger_changes(
         chosen,
         world.project,
         index=world.index,
@@ -181,7 +196,7 @@ def learned(world: World, policy: Policy | None = None) -> History:
         evidence=world.evidence,
         now=world.now,
     )
-    return History(
+    return ProjectHistory(
         known=True,
         files={**added.files, **world.history.files},
         established=(*world.history.established, *added.established),

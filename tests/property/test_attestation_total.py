@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from assay.attestation.codec import decode_evidence, encode_evidence
-from assay.attestation.trust_roots import TrustRoot, bundled
+from assay.attestation.trust_roots import TrustRoot, read_bundled
 from assay.attestation.verification.verify import verify
 from assay.evidence import (
     Attestation,
@@ -33,37 +33,37 @@ from assay.evidence import (
     Unverifiable,
 )
 from assay.simple.model import File
-from tests.world.sigstore.attacks import FILENAME, SHA256, listed, root_of
+from tests.world.sigstore.attacks import FILE_SHA256, FILENAME, make_listed_file, trust_root_for
 from tests.world.sigstore.mutations import damaged
 from tests.world.sigstore.private_sigstore import (
-    SLSA,
+    SLSA_PREDICATE,
     CircleCI,
     GitHub,
     GitLab,
     Google,
     PrivateSigstore,
     Signer,
-    document,
-    slsa,
+    build_provenance,
+    make_slsa_predicate,
 )
-from tests.world.sigstore.reference_verifier import accepts
+from tests.world.sigstore.reference_verifier import is_accepted
 
 CORPUS = Path(__file__).parents[1] / "corpus"
 SIGSTORE = PrivateSigstore(seed=1)
-ROOT = root_of(SIGSTORE)
+ROOT = trust_root_for(SIGSTORE)
 SIGNERS: tuple[Signer, ...] = (GitHub(), GitHub(environment="pypi"), GitLab(), Google(), CircleCI())
 OURS = (
-    *(SIGSTORE.provenance(FILENAME, SHA256, one) for one in SIGNERS),
-    SIGSTORE.provenance(FILENAME, SHA256, predicate_type=SLSA, predicate=slsa(GitHub())),
-    document(
-        (GitHub().publisher(), [SIGSTORE.attestation(FILENAME, SHA256)]),
-        (GitLab().publisher(), [SIGSTORE.attestation(FILENAME, SHA256, GitLab())]),
+    *(SIGSTORE.provenance(FILENAME, FILE_SHA256, one) for one in SIGNERS),
+    SIGSTORE.provenance(FILENAME, FILE_SHA256, predicate_type=SLSA_PREDICATE, predicate=make_slsa_predicate(GitHub())),
+    build_provenance(
+        (GitHub().publisher(), [SIGSTORE.attestation(FILENAME, FILE_SHA256)]),
+        (GitLab().publisher(), [SIGSTORE.attestation(FILENAME, FILE_SHA256, GitLab())]),
     ),
 )
-PRODUCTION = TrustRoot(name="sigstore", content=bundled("sigstore"))
+PRODUCTION = TrustRoot(name="sigstore", content=read_bundled("sigstore"))
 MANIFEST: list[dict[str, Any]] = json.loads((CORPUS / "manifest.json").read_text())
 REAL = {
-    path: listed(entry["filename"], entry["sha256"])
+    path: make_listed_file(entry["filename"], entry["sha256"])
     for entry in MANIFEST
     if (path := CORPUS / "provenance" / f"{entry['filename']}.provenance").exists()
 }
@@ -76,7 +76,7 @@ def signed(raw: bytes, file: File, root: TrustRoot) -> frozenset[Attestation]:
     return frozenset(replace(one, bundle=0) for one in evidence.attestations)
 
 
-GENUINE_OURS = frozenset().union(*(signed(raw, listed(), ROOT) for raw in OURS))
+GENUINE_OURS = frozenset().union(*(signed(raw, make_listed_file(), ROOT) for raw in OURS))
 GENUINE_REAL = {path: signed(path.read_bytes(), file, PRODUCTION) for path, file in REAL.items()}
 
 
@@ -88,7 +88,7 @@ def check(raw: bytes, file: File, root: TrustRoot, genuine: frozenset[Attestatio
         # An unknown kind of publisher spoils the whole document for the reference, and for us what stands under it.
         kinds = {bundle["publisher"]["kind"] for bundle in json.loads(raw)["attestation_bundles"]}
         if not evidence.ignored and kinds <= set(PublisherKind):
-            assert accepts(raw, file, root.content)
+            assert is_accepted(raw, file, root.content)
     assert decode_evidence(encode_evidence(evidence)) == evidence
 
 
@@ -110,7 +110,7 @@ def damaged_real(draw: st.DrawFn) -> tuple[bytes, Path]:
 @law(300)
 @given(damaged_ours())
 def test_a_damaged_document_attests_nothing_new(raw: bytes) -> None:
-    check(raw, listed(), ROOT, GENUINE_OURS)
+    check(raw, make_listed_file(), ROOT, GENUINE_OURS)
 
 
 @law(100)
@@ -124,7 +124,7 @@ def test_a_damaged_real_document_attests_nothing_new(damage: tuple[bytes, Path])
 @law(8_000)
 @given(damaged_ours())
 def test_eight_thousand_damaged_documents_attest_nothing_new(raw: bytes) -> None:
-    check(raw, listed(), ROOT, GENUINE_OURS)
+    check(raw, make_listed_file(), ROOT, GENUINE_OURS)
 
 
 @pytest.mark.long
@@ -143,7 +143,7 @@ def test_damage_reaches_every_stage_of_verification() -> None:
     @settings(max_examples=400, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(damaged_ours())
     def collect(raw: bytes) -> None:
-        evidence = verify(raw, listed(), [ROOT])
+        evidence = verify(raw, make_listed_file(), [ROOT])
         kinds.add(type(evidence).__name__)
         if isinstance(evidence, Forged):
             steps.add(evidence.step)
@@ -156,7 +156,7 @@ def test_damage_reaches_every_stage_of_verification() -> None:
 @law(100)
 @given(st.binary(max_size=2000))
 def test_arbitrary_bytes_come_to_evidence(raw: bytes) -> None:
-    check(raw, listed(), ROOT, frozenset())
+    check(raw, make_listed_file(), ROOT, frozenset())
 
 
 KEYS = st.text() | st.sampled_from(("version", "attestation_bundles"))
@@ -170,11 +170,11 @@ JSON = st.recursive(
 @law(100)
 @given(JSON, JSON, JSON)
 def test_arbitrary_json_comes_to_evidence(whole: object, publisher: object, attestation: object) -> None:
-    check(json.dumps(whole).encode(), listed(), ROOT, frozenset())
+    check(json.dumps(whole).encode(), make_listed_file(), ROOT, frozenset())
     shaped = {"version": 1, "attestation_bundles": [{"publisher": publisher, "attestations": [attestation]}]}
-    check(json.dumps(shaped).encode(), listed(), ROOT, frozenset())
+    check(json.dumps(shaped).encode(), make_listed_file(), ROOT, frozenset())
     known = {"version": 1, "attestation_bundles": [{"publisher": GitHub().publisher(), "attestations": [attestation]}]}
-    check(json.dumps(known).encode(), listed(), ROOT, frozenset())
+    check(json.dumps(known).encode(), make_listed_file(), ROOT, frozenset())
 
 
 # -- records ----------------------------------------------------------------------------------------------------------

@@ -15,9 +15,9 @@ from typing import Any
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from tests.world.index.distributions import Built, sdist, wheel
-from tests.world.index.fake_index import ABSENT, Index, Listed
-from tests.world.proxy.running_proxy import JSON, NOW, Running, running
+from tests.world.index.distributions import BuiltDistribution, sdist, wheel
+from tests.world.index.fake_index import ABSENT, Index, ListedFile
+from tests.world.proxy.running_proxy import NOW, SIMPLE_JSON, RunningProxy, run_test_proxy
 from tests.world.sigstore.private_sigstore import GitHub, PrivateSigstore
 
 PROJECTS = ("alpha", "beta", "gamma-delta")
@@ -46,18 +46,18 @@ class Drawn:
     """none, no-sha256, no-size, foreign-host, other-name, user-info"""
     yanked: bool
 
-    def built(self) -> Built:
+    def built(self) -> BuiltDistribution:
         make = sdist if self.source else wheel
         return make(self.project, self.version, padding=self.padding)
 
-    def document(self, built: Built) -> bytes | None:
+    def document(self, built: BuiltDistribution) -> bytes | None:
         if self.provenance in {"none", "missing"}:
             return None
         signer = OTHER if self.provenance == "other" else GOOD
         sha256 = "0" * 64 if self.provenance == "forged" else built.sha256
         return sigstore().provenance(built.filename, sha256, signer, when=SIGNED_AT)
 
-    def entry(self, index: Index, built: Built) -> dict[str, object]:
+    def entry(self, index: Index, built: BuiltDistribution) -> dict[str, object]:
         elsewhere = f"http://elsewhere.example/{built.filename}"
         flaws: dict[str, dict[str, object]] = {
             "no-sha256": {"hashes": {"md5": "0" * 32}},
@@ -136,7 +136,7 @@ async def check(world: list[Drawn], policy: str, mode: Any, directory: Path) -> 
                     entry=drawn.entry(index, built),
                 )
             )
-        async with running(index, directory, policy=policy, sigstore=sigstore()) as proxy:
+        async with run_test_proxy(index, directory, policy=policy, sigstore=sigstore()) as proxy:
             for project in {drawn.project for drawn in world}:
                 shown = await listed_as(proxy, project)
                 for listed in added:
@@ -145,9 +145,9 @@ async def check(world: list[Drawn], policy: str, mode: Any, directory: Path) -> 
                         event(f"approved: {approved}")
 
 
-async def listed_as(proxy: Running, project: str) -> dict[str, bool]:
+async def listed_as(proxy: RunningProxy, project: str) -> dict[str, bool]:
     """Location to whether it is a tombstone; HTML and JSON list the same."""
-    page = (await proxy.get(f"/simple/{project}/", {"Accept": JSON})).json()
+    page = (await proxy.get(f"/simple/{project}/", {"Accept": SIMPLE_JSON})).json()
     html = (await proxy.get(f"/simple/{project}/", {"Accept": "text/html"})).body.decode()
     by_json = [entry["url"].removeprefix("../../files/") for entry in page["files"]]
     by_html = [href.partition("#")[0].removeprefix("../../files/") for href in re.findall(r'href="([^"]*)"', html)]
@@ -159,7 +159,7 @@ async def listed_as(proxy: Running, project: str) -> dict[str, bool]:
     }
 
 
-async def same_on_every_route(proxy: Running, listed: Listed, shown: dict[str, bool]) -> bool:
+async def same_on_every_route(proxy: RunningProxy, listed: ListedFile, shown: dict[str, bool]) -> bool:
     path = proxy.files_path(listed)
     location = path.removeprefix("/files/")
     approved = shown.get(location) is False

@@ -22,21 +22,21 @@ from hypothesis import strategies as st
 from packaging.utils import NormalizedName, is_normalized_name
 from yarl import URL
 
-from assay.errors import UpstreamNonsenseError
+from assay.errors import InvalidResponseError
 from assay.policy.verdict import approve
-from assay.render import ApprovedPage, Links, render_project
-from assay.simple.location import basename, location_of
+from assay.render import PageLinks, PageListing, render_project
+from assay.simple.location import basename, decode_location
 from assay.simple.model import Project
-from assay.simple.negotiate import Format
+from assay.simple.negotiate import PageFormat
 from assay.simple.parse import parse_project, possible_projects
-from assay.simple.root_list import RootParser
+from assay.simple.root_list import RootListParser
 from tests.property.fuzzing import examples
 
 FOO = NormalizedName("foo")
 BASE = "https://index.example/simple/foo/"
-LINKS = Links(files="../../files/", integrity="https://proxy.example")
+LINKS = PageLinks(files_prefix="../../files/", integrity_base="https://proxy.example")
 OURS = "https://proxy.example/simple/foo/"
-JSON, HTML = Format.JSON.content_type, Format.TEXT_HTML.content_type
+JSON, HTML = PageFormat.JSON.content_type, PageFormat.TEXT_HTML.content_type
 WHEEL = "foo-1.0-py3-none-any.whl"
 SHA = "3ac7b9d95c7e2b26a4b5cf0c5ecd5e0f6ba8d3a2b3b34e6ac4c8c4d5a6bfe777"
 
@@ -195,19 +195,19 @@ def spoiled(text: str, script: Textual) -> bytes:
 
 
 def read(body: bytes, content_type: str, base: str = BASE) -> Project | None:
-    with suppress(UpstreamNonsenseError):
+    with suppress(InvalidResponseError):
         return parse_project(body, content_type, base, FOO)
     return None
 
 
-def servable(project: Project) -> ApprovedPage:
+def servable(project: Project) -> PageListing:
     """What policy may at most approve: files of the project with a digest, called as their address is."""
     files = (
         file
         for file in project.files
         if file.distribution is not None and file.sha256 is not None and file.filename == basename(file.location)
     )
-    return ApprovedPage(project=project, approved=tuple(approve(file, rule="r", evidence=None) for file in files))
+    return PageListing(project=project, approved=tuple(approve(file, rule="r", evidence=None) for file in files))
 
 
 def check(project: Project | None) -> None:
@@ -220,7 +220,7 @@ def check(project: Project | None) -> None:
             continue
         assert file.distribution.project == FOO
         assert FOO in possible_projects(file.filename), "a request for it would not find it"
-        assert location_of(file.route) == file.location
+        assert decode_location(file.route) == file.location
         assert re.fullmatch(r"[!-~]+", file.url)
         assert "?" not in file.route
         assert "#" not in file.route
@@ -233,7 +233,7 @@ def check(project: Project | None) -> None:
 def stable(project: Project) -> None:
     """What is rendered is read as what was approved, and rendered alike again."""
     page = servable(project)
-    for form in (Format.JSON, Format.HTML):
+    for form in (PageFormat.JSON, PageFormat.HTML):
         body = render_project(page, form, LINKS)
         again = read(body, form.content_type, OURS)
         assert again is not None
@@ -250,10 +250,10 @@ def stable(project: Project) -> None:
         third = read(render_project(servable(_moved_back(again, page)), form, LINKS), form.content_type, OURS)
         assert third is not None
         # HTML carries no sizes, so that the version without them is all that can be said of it afterwards.
-        assert (third if form is Format.JSON else replace(third, api_version=again.api_version)) == again
+        assert (third if form is PageFormat.JSON else replace(third, api_version=again.api_version)) == again
 
 
-def _moved_back(again: Project, page: ApprovedPage) -> Project:
+def _moved_back(again: Project, page: PageListing) -> Project:
     """`again` with the addresses of its index: what a second proxy in the place of the first would read."""
     files = tuple(
         replace(now, url=was.file.url, location=was.file.location, route=was.file.route, provenance=was.file.provenance)
@@ -277,12 +277,12 @@ def test_a_damaged_html_page_is_a_page_or_nonsense(script: Textual, charset: str
 
 
 def names_in(body: bytes, content_type: str, size: int) -> list[str] | None:
-    parser, names = RootParser(content_type), list[str]()
+    parser, names = RootListParser(content_type), list[str]()
     try:
         for at in range(0, len(body), size):
             names += parser.feed(body[at : at + size])
         return names + parser.close()
-    except UpstreamNonsenseError:
+    except InvalidResponseError:
         return None
 
 

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay.evidence import Attested, Evidence, Forged, Unattested
-from assay.policy.judge import decide_page, next_change
-from assay.policy.verdict import Approved, Code, Undecided, Withheld
-from assay.ports import History
+from assay.policy.judge import find_next_change, judge_page_in_mode
+from assay.policy.verdict import Approved, ReasonCode, Undecided, Withheld
+from assay.ports import ProjectHistory
 from tests.property.policy_worlds import (
     EVERYTHING,
     RULE_KEYS,
@@ -38,7 +38,7 @@ few = settings(max_examples=50, deadline=None)
 @given(worlds())
 def test_the_empty_policy_approves_nothing(world: World) -> None:
     policy = load_policy("version = 1")
-    assert all(isinstance(each, Withheld) and Code.NO_RULE in codes(each) for each in world.judge(policy))
+    assert all(isinstance(each, Withheld) and ReasonCode.NO_RULE in codes(each) for each in world.judge(policy))
 
 
 @few
@@ -113,7 +113,7 @@ def test_revocation_beats_everything(world: World) -> None:
     for verdict in (*world.judge(policy), *world.judge(policy, evidence={})):
         assert isinstance(verdict, Withheld)
         assert verdict.enforced
-        assert verdict.reasons[0].code is Code.REVOKED
+        assert verdict.reasons[0].code is ReasonCode.REVOKED
 
 
 @few
@@ -136,7 +136,7 @@ def test_an_expired_waiver_is_no_waiver(world: World) -> None:
 @given(worlds())
 def test_audit_mode_changes_what_is_served_only_by_step_six(world: World) -> None:
     enforcing = world.judge()
-    audited = decide_page(
+    audited = judge_page_in_mode(
         world.policy(top='mode = "audit"'),
         world.project,
         index=world.index,
@@ -167,8 +167,8 @@ def test_forged_evidence_is_approved_by_a_pin_alone(world: World, audit: bool) -
 @given(worlds(), st.timedeltas(min_value=timedelta(), max_value=days(100)))
 def test_moving_the_clock_forward_never_withholds_on_min_age(world: World, passed: timedelta) -> None:
     for before, after in zip(world.judge(), world.judge(now=NOW + passed), strict=True):
-        if Code.TOO_YOUNG in codes(after):
-            assert Code.TOO_YOUNG in codes(before) or Code.TIME_CONFLICT in codes(before)
+        if ReasonCode.TOO_YOUNG in codes(after):
+            assert ReasonCode.TOO_YOUNG in codes(before) or ReasonCode.TIME_CONFLICT in codes(before)
 
 
 # What the gate rests on
@@ -202,7 +202,7 @@ def test_the_order_of_the_page_is_irrelevant(world: World, seed: int) -> None:
 def test_nothing_changes_before_the_instant_that_the_verdicts_name(world: World, thousandths: int) -> None:
     history = learned(world)
     verdicts = world.judge(history=history)
-    change = next_change(verdicts) or NOW + days(1000)
+    change = find_next_change(verdicts) or NOW + days(1000)
     assert change > NOW
     later = world.judge(history=history, now=NOW + (change - NOW) * thousandths / 1000)
     assert kinds(later) == kinds(verdicts)
@@ -236,12 +236,12 @@ def test_what_the_ledger_learns_of_a_laxer_view_approves_nothing_more_in_this_on
 def test_the_index_stripping_all_provenance_approves_nothing_more_once_the_ledger_knows(world: World) -> None:
     """The records are lost as well; only the ledger is left. Revocations by publisher need the evidence itself."""
     listed = [each for each in world.project.files if each.upload_time is not None]
-    calm = replace(world, more="", rule="", history=History(), project=a_project(*listed))
+    calm = replace(world, more="", rule="", history=ProjectHistory(), project=a_project(*listed))
     history = learned(calm)
     stripped: dict[Any, Evidence] = {
         key: found if isinstance(found, Forged) else Unattested() for key, found in world.evidence.items()
     }
     whole = calm.judge(history=history)
     for with_evidence, without in zip(whole, calm.judge(history=history, evidence=stripped), strict=True):
-        backdated = Code.TIME_CONFLICT in codes(with_evidence)
+        backdated = ReasonCode.TIME_CONFLICT in codes(with_evidence)
         assert isinstance(with_evidence, Approved) or not isinstance(without, Approved) or backdated

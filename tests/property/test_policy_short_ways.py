@@ -11,25 +11,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.version import Version
 
-from assay.evidence import PUBLISH, SLSA, Attested, Evidence, Unattested
+from assay.evidence import PUBLISH_PREDICATE_TYPE, SLSA_PREDICATE_TYPE, Attested, Evidence, Unattested
 from assay.policy import compiled, judge
-from assay.policy.candidate import exhibit
-from assay.policy.compiled import Terms
-from assay.policy.decide import decide
+from assay.policy.candidate import gather_facts
+from assay.policy.compiled import CompiledRule
+from assay.policy.decide import decide_verdict
 from assay.policy.language.model import Policy
-from assay.policy.ratchet import builds_on_wheels, remember
-from assay.policy.release import hold_whole
+from assay.policy.ratchet import depends_on_wheels, establish_signers
+from assay.policy.release import withhold_incomplete_releases
 from assay.policy.verdict import Approved, Undecided, Verdict, Withheld
-from assay.ports import History, Seen
+from assay.ports import ProjectHistory, SeenFile
 from assay.simple.model import File, NormalizedName
 from tests.property.policy_worlds import World, learned, load_policy, waiver, worlds
 from tests.unit.policy.making import FORGED, NOW, a_file, a_project, ago, attestation, claims, days, digest
 
 Known = Mapping[Any, Evidence]
-terms_of = compiled.terms.__wrapped__
+terms_of = compiled.compile_rule.__wrapped__
 
 
-def in_full(policy: Policy, name: NormalizedName) -> Terms:
+def in_full(policy: Policy, name: NormalizedName) -> CompiledRule:
     """What the files are judged by, with every short way closed."""
     return replace(
         terms_of(policy, name), is_plain=False, is_lean=False, any_bundle=False, any_trusted=False, asks_of_page=True
@@ -40,30 +40,30 @@ def plainly(policy: Policy, world: World, evidence: Known) -> tuple[Verdict, ...
     """One file after the other by `judge`, the earliest first, with nothing remembered of signatures."""
     files, now = world.project.files, world.now
     terms = in_full(policy, world.project.name)
-    context = judge._context(policy, world.project, world.index, world.history, frozenset())
-    wheels = judge._wheels(files) if terms.whole else frozenset()
-    laid = [exhibit(file, evidence.get((file.filename, file.sha256)), terms, context, now) for file in files]
+    context = judge._build_context(policy, world.project, world.index, world.history, frozenset())
+    wheels = judge._find_wheel_versions(files) if terms.requires_whole_release else frozenset()
+    laid = [gather_facts(file, evidence.get((file.filename, file.sha256)), terms, context, now) for file in files]
     for place, file in enumerate(files):
         earlier = {each.filename for each in files[:place]}
-        laid[place].again = file.filename in earlier and file.filename not in context.repeated
+        laid[place].is_duplicate = file.filename in earlier and file.filename not in context.repeated_filenames
     found: dict[int, Verdict] = {}
-    for place in sorted(range(len(files)), key=lambda place: (judge._moment(laid[place]), files[place].filename)):
+    for place in sorted(range(len(files)), key=lambda place: (judge._sort_time(laid[place]), files[place].filename)):
         each = laid[place]
-        context.continuity.familiar.clear()
-        if each.again:  # which `judge` cannot be told
-            verdict = decide(each, terms, context, now)
+        context.ratchet_state.established_signers.clear()
+        if each.is_duplicate:  # which `judge` cannot be told
+            verdict = decide_verdict(each, terms, context, now)
         else:
-            with patch.object(compiled, "terms", in_full):
-                verdict = judge.judge(policy, each.file, each.evidence, context, now)
+            with patch.object(compiled, "compile_rule", in_full):
+                verdict = judge.judge_file(policy, each.file, each.evidence, context, now)
         found[place] = verdict
-        context.continuity.familiar.clear()
+        context.ratchet_state.established_signers.clear()
         if each.evidence is None:
-            context.continuity.open |= isinstance(verdict, Undecided)
-        elif isinstance(verdict, Approved) and not builds_on_wheels(each, wheels):
-            remember(each, terms, context, now)
+            context.ratchet_state.has_unknown_evidence |= isinstance(verdict, Undecided)
+        elif isinstance(verdict, Approved) and not depends_on_wheels(each, wheels):
+            establish_signers(each, terms, context, now)
     verdicts = [found[place] for place in range(len(files))]
-    if terms.whole:
-        hold_whole(verdicts, laid, terms, now)
+    if terms.requires_whole_release:
+        withhold_incomplete_releases(verdicts, laid, terms, now)
     return tuple(with_nearest(each, verdicts) for each in verdicts)
 
 
@@ -104,7 +104,17 @@ def signatures(draw: st.DrawFn, file: File) -> Evidence:
     evil = {"repository": "evil/widget", "repository_id": "666"}
     said = draw(st.sampled_from([claims(), claims(), claims(workflow="other.yml"), claims(**evil)]))
     logged = (file.upload_time or NOW) + draw(st.sampled_from([days(0.01), days(0.01), days(-9), days(-20)]))
-    predicates = draw(st.sampled_from([(PUBLISH,), (PUBLISH,), (PUBLISH,), (SLSA,), (PUBLISH, SLSA)]))
+    predicates = draw(
+        st.sampled_from(
+            [
+                (PUBLISH_PREDICATE_TYPE,),
+                (PUBLISH_PREDICATE_TYPE,),
+                (PUBLISH_PREDICATE_TYPE,),
+                (SLSA_PREDICATE_TYPE,),
+                (PUBLISH_PREDICATE_TYPE, SLSA_PREDICATE_TYPE),
+            ]
+        )
+    )
     return Attested(attestations=tuple(attestation(logged, claims=said, predicate_type=each) for each in predicates))
 
 
@@ -124,7 +134,7 @@ def long_worlds(draw: st.DrawFn) -> World:
         more="",
         project=a_project(*draw(st.permutations(listed))),
         evidence=evidence,
-        history=History(),
+        history=ProjectHistory(),
     )
 
 
@@ -159,9 +169,9 @@ def test_the_long_way_takes_none_of_the_short_ones() -> None:
     """Else the comparison above would compare a thing with itself."""
     policy = load_policy('version = 1\n[[rules]]\nprojects = ["*"]\n')
     file = a_file()
-    world = World(rule="", more="", project=a_project(file), evidence={}, history=History())
+    world = World(rule="", more="", project=a_project(file), evidence={}, history=ProjectHistory())
     nobody = "nobody asks whether a file is sound where everything is checked in full"
     with patch("assay.policy.decide.is_sound", side_effect=AssertionError(nobody)):
         assert isinstance(plainly(policy, world, {(file.filename, digest(file.filename)): Unattested()})[0], Approved)
-    seen = {file.filename: Seen(sha256=digest("other"), first_seen=NOW, late=False)}
-    assert isinstance(plainly(policy, replace(world, history=History(known=True, files=seen)), {})[0], Withheld)
+    seen = {file.filename: SeenFile(sha256=digest("other"), first_seen=NOW, late=False)}
+    assert isinstance(plainly(policy, replace(world, history=ProjectHistory(known=True, files=seen)), {})[0], Withheld)

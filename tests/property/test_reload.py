@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from assay.policy_reload import PolicyWatch
 from tests.world.index.distributions import wheel
-from tests.world.index.fake_index import Index, Listed
-from tests.world.proxy.running_proxy import Running, running
+from tests.world.index.fake_index import Index, ListedFile
+from tests.world.proxy.running_proxy import RunningProxy, run_test_proxy
 
 COUNT = 6
 CLIENTS = 4
@@ -31,7 +31,7 @@ PAUSES = st.lists(st.integers(0, 3 * CLIENTS), min_size=6, max_size=6)
 class Model:
     """Which files each policy lists, and which policies were in force."""
 
-    files: Sequence[Listed]
+    files: Sequence[ListedFile]
     policies: Sequence[frozenset[int]]
     newest: int = 0
     """The last policy that may have been taken up."""
@@ -63,16 +63,16 @@ class Model:
         self.wrong.append(f"{told}: {sorted(listed)} by {sorted(rules)}, policies {since} to {self.newest}")
 
 
-async def ask_for_pages(proxy: Running, model: Model, over: asyncio.Event) -> None:
+async def ask_for_pages(proxy: RunningProxy, model: Model, over: asyncio.Event) -> None:
     while not over.is_set():
         since = model.oldest
-        page = await proxy.page("foo")
+        page = await proxy.fetch_page("foo")
         listed = {entry["filename"] for entry in page["files"]}
         rules = {reason["rule"] for entry in page.get("_withheld", []) for reason in entry["reasons"]}
         model.check(since, listed, rules, "page")
 
 
-async def ask_for_files(proxy: Running, model: Model, over: asyncio.Event) -> None:
+async def ask_for_files(proxy: RunningProxy, model: Model, over: asyncio.Event) -> None:
     number = 0
     while not over.is_set():
         number = (number + 1) % COUNT
@@ -94,7 +94,7 @@ async def play(policies: Sequence[frozenset[int]], pauses: Sequence[int], direct
         model = Model([index.add(wheel("foo", f"1.{number}")) for number in range(COUNT)], policies)
         path = directory / "policy.toml"
         path.write_text(model.text(0))
-        async with running(index, directory, policy=model.text(0)) as proxy:
+        async with run_test_proxy(index, directory, policy=model.text(0)) as proxy:
             watch = PolicyWatch(path, proxy.assembly.gate, settle=0)
             over = asyncio.Event()
             async with asyncio.TaskGroup() as clients:
@@ -104,7 +104,7 @@ async def play(policies: Sequence[frozenset[int]], pauses: Sequence[int], direct
                 for number, pause in zip(range(1, len(policies)), pauses, strict=False):
                     path.write_text(model.text(number))
                     model.newest = number
-                    await watch.look()
+                    await watch.reload_if_changed()
                     model.oldest = number
                     await model.answered(pause)
                 await model.answered(8 * CLIENTS)  # by then most of them have asked anew

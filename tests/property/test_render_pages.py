@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.utils import NormalizedName
 
-from assay.policy.verdict import Code, Reason, Withheld, approve
-from assay.render import ApprovedPage, Links, render_project
+from assay.policy.verdict import Reason, ReasonCode, Withheld, approve
+from assay.render import PageLinks, PageListing, render_project
 from assay.simple.model import File, Project
-from assay.simple.negotiate import Format
+from assay.simple.negotiate import PageFormat
 from assay.simple.parse import parse_project
 from tests.property.fuzzing import examples
 
 FOO = NormalizedName("foo")
-LINKS = Links(files="../../files/", integrity="https://proxy.example")
+LINKS = PageLinks(files_prefix="../../files/", integrity_base="https://proxy.example")
 OURS = "https://proxy.example/simple/foo/"
 
 # Everything that can stand in JSON but for lone surrogates and NUL, which no HTML document can hold.
@@ -71,11 +71,11 @@ pages = st.fixed_dictionaries(
 
 
 def _read(page: dict[str, Any]) -> Project:
-    return parse_project(json.dumps(page).encode(), Format.JSON, "https://index.example/simple/foo/", FOO)
+    return parse_project(json.dumps(page).encode(), PageFormat.JSON, "https://index.example/simple/foo/", FOO)
 
 
-def _approved(project: Project) -> ApprovedPage:
-    return ApprovedPage(
+def _approved(project: Project) -> PageListing:
+    return PageListing(
         project=project, approved=tuple(approve(file, rule="r", evidence=None) for file in project.files)
     )
 
@@ -99,8 +99,8 @@ def _relocated(file: File) -> File:
 @given(pages)
 def test_json_is_read_back_as_what_was_approved(page: dict[str, Any]) -> None:
     project = _read(page)
-    body = render_project(_approved(project), Format.JSON, LINKS)
-    again = parse_project(body, Format.JSON, OURS, FOO)
+    body = render_project(_approved(project), PageFormat.JSON, LINKS)
+    again = parse_project(body, PageFormat.JSON, OURS, FOO)
     assert [replace(file, hashes=tuple(sorted(file.hashes))) for file in again.files] == [
         _relocated(file) for file in project.files
     ]
@@ -112,8 +112,8 @@ def test_json_is_read_back_as_what_was_approved(page: dict[str, Any]) -> None:
 @given(pages)
 def test_html_is_read_back_as_what_was_approved_but_for_what_it_cannot_carry(page: dict[str, Any]) -> None:
     project = _read(page)
-    body = render_project(_approved(project), Format.HTML, LINKS)
-    again = parse_project(body, Format.HTML.content_type, OURS, FOO)
+    body = render_project(_approved(project), PageFormat.HTML, LINKS)
+    again = parse_project(body, PageFormat.HTML.content_type, OURS, FOO)
     assert list(again.files) == [
         replace(_relocated(file), size=None, upload_time=None, extra=(), hashes=(("sha256", str(file.sha256)),))
         for file in project.files
@@ -148,13 +148,13 @@ def test_html_has_one_link_for_each_approved_file_and_none_besides(page: dict[st
     withheld = tuple(
         Withheld(
             file=file,
-            reasons=(Reason(code=Code.DENIED, rule=reason, message=reason, found=reason),),
+            reasons=(Reason(code=ReasonCode.DENIED, rule=reason, message=reason, found=reason),),
             enforced=True,
         )
         for file in project.files
     )
     listed = replace(_approved(project), withheld=withheld)
-    seen = _Anchors(render_project(listed, Format.TEXT_HTML, LINKS).decode())
+    seen = _Anchors(render_project(listed, PageFormat.TEXT_HTML, LINKS).decode())
     assert [attrs["href"] for attrs, _ in seen.found] == [
         f"../../files/{file.route}#sha256={file.sha256}" for file in project.files
     ]
@@ -162,9 +162,9 @@ def test_html_has_one_link_for_each_approved_file_and_none_besides(page: dict[st
         assert attrs.get("data-yanked") == file.yanked
         assert attrs.get("data-requires-python") == file.requires_python
     assert seen.tags <= {"html", "head", "meta", "title", "body", "h1", "h2", "a", "br", "ul", "li", "code"}
-    nothing = render_project(replace(listed, approved=()), Format.TEXT_HTML, LINKS).decode()
+    nothing = render_project(replace(listed, approved=()), PageFormat.TEXT_HTML, LINKS).decode()
     assert _Anchors(nothing).found == []
-    assert json.loads(render_project(replace(listed, approved=()), Format.JSON, LINKS))["files"] == []
+    assert json.loads(render_project(replace(listed, approved=()), PageFormat.JSON, LINKS))["files"] == []
 
 
 @settings(max_examples=examples(60))
@@ -173,7 +173,7 @@ def test_pip_sees_the_same_files_in_json_and_html(listed: list[dict[str, Any]]) 
     collector = pytest.importorskip("pip._internal.index.collector")
     project = _read({"files": listed})
     page = _approved(project)
-    for form in (Format.JSON, Format.HTML):
+    for form in (PageFormat.JSON, PageFormat.HTML):
         content = collector.IndexContent(
             render_project(page, form, LINKS), form.content_type, encoding=None, url=OURS, cache_link_parsing=False
         )

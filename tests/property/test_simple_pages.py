@@ -1,4 +1,4 @@
-"""Laws of the way in: whatever is sent, the answer is a value or `UpstreamNonsenseError`, never another exception."""
+"""Laws of the way in: whatever is sent, the answer is a value or `InvalidResponseError`, never another exception."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from packaging.utils import (
     parse_wheel_filename,
 )
 
-from assay.errors import UpstreamNonsenseError
-from assay.simple.filename import MOST_CANDIDATES, parse_filename, possible_projects
-from assay.simple.location import locate, location_of
-from assay.simple.markup import Scanner, Tag, attributes
+from assay.errors import InvalidResponseError
+from assay.simple.filename import MAX_CANDIDATE_PROJECTS, parse_filename, possible_projects
+from assay.simple.location import decode_location, resolve_address
+from assay.simple.markup import HtmlScanner, Tag, parse_attributes
 from assay.simple.model import Project
-from assay.simple.negotiate import Format, etag_matches, negotiate, negotiate_coding
+from assay.simple.negotiate import PageFormat, etag_matches, negotiate, negotiate_coding
 from assay.simple.parse import parse_project
-from assay.simple.root_list import RootParser
+from assay.simple.root_list import RootListParser
 from tests.property.fuzzing import examples
 
 FOO = NormalizedName("foo")
 BASE = "https://index.example/simple/foo/"
-JSON = Format.JSON.value
+JSON = PageFormat.JSON.value
 
 anything = st.text(st.characters(), max_size=40)
 json_values = st.recursive(
@@ -82,7 +82,7 @@ fragments = st.lists(
 
 
 def _parse(body: bytes, content_type: str) -> Project | None:
-    with suppress(UpstreamNonsenseError):
+    with suppress(InvalidResponseError):
         return parse_project(body, content_type, BASE, FOO)
     return None
 
@@ -90,9 +90,9 @@ def _parse(body: bytes, content_type: str) -> Project | None:
 @settings(max_examples=examples(100))
 @given(
     st.binary(max_size=200) | anything.map(lambda text: text.encode("utf-8", "surrogatepass")),
-    st.sampled_from([*Format]),
+    st.sampled_from([*PageFormat]),
 )
-def test_any_bytes_are_a_page_or_nonsense(body: bytes, form: Format) -> None:
+def test_any_bytes_are_a_page_or_nonsense(body: bytes, form: PageFormat) -> None:
     _parse(body, form.content_type)
 
 
@@ -118,10 +118,10 @@ def test_any_html_is_a_page_or_nonsense(text: str) -> None:
 @settings(max_examples=examples(200))
 @given(fragments, st.integers(1, 7))
 def test_the_scanner_sees_the_same_in_any_pieces(text: str, size: int) -> None:
-    whole, pieces = Scanner(), Scanner()
+    whole, pieces = HtmlScanner(), HtmlScanner()
     expected = list(whole.feed(text))
     assert [token for at in range(0, len(text), size) for token in pieces.feed(text[at : at + size])] == expected
-    assert pieces.unfinished == whole.unfinished
+    assert pieces.is_unfinished == whole.is_unfinished
 
 
 class _Reference(HTMLParser):
@@ -161,8 +161,8 @@ _between = st.sampled_from(
 def test_links_are_those_that_the_standard_library_sees(pieces: list[tuple[str, str]]) -> None:
     text = "".join(anchor + between for anchor, between in pieces)
     mine = [
-        attributes(tag.source)
-        for tag in Scanner().feed(text)
+        parse_attributes(tag.source)
+        for tag in HtmlScanner().feed(text)
         if isinstance(tag, Tag) and tag.name == "a" and not tag.closing
     ]
     assert mine == _Reference(text).anchors
@@ -187,7 +187,7 @@ def test_what_packaging_parses_is_parsed_alike(filename: str) -> None:
 @given(filenames, names)
 def test_a_file_is_looked_for_on_the_page_that_would_take_it(filename: str, other: str) -> None:
     candidates = possible_projects(filename)
-    assert len(candidates) <= MOST_CANDIDATES
+    assert len(candidates) <= MAX_CANDIDATE_PROJECTS
     for split in range(1, len(filename)):
         name = canonicalize_name(filename[:split])
         if is_normalized_name(name) and parse_filename(filename, name).distribution is not None:
@@ -210,12 +210,12 @@ def test_any_filename_and_page_give_words_or_a_distribution(filename: str, proje
 @example("%2F")
 def test_what_clients_are_given_leads_back_to_the_location(reference: str) -> None:
     for text in (reference, f"https://{reference}", f"../{reference}"):
-        place = locate(text, BASE)
+        place = resolve_address(text, BASE)
         assert place.route.isascii()
         assert "?" not in place.route
         assert "#" not in place.route
         if place.refusal is None:
-            assert location_of(place.route) == place.location
+            assert decode_location(place.route) == place.location
             assert not place.location.startswith("/")
         else:
             assert place.location.startswith("/")
@@ -224,7 +224,7 @@ def test_what_clients_are_given_leads_back_to_the_location(reference: str) -> No
 @settings(max_examples=examples(200))
 @given(st.text("abjson/html*;,=q0.15 \"+'application", max_size=60) | anything, st.none() | anything)
 def test_negotiation_never_fails(header: str, asked: str | None) -> None:
-    assert negotiate(header, asked) in set(Format)
+    assert negotiate(header, asked) in set(PageFormat)
     assert negotiate_coding(header, ["br", "gzip"]) in {"br", "gzip", "identity"}
     etag_matches(header, '"abc"')
 
@@ -233,11 +233,11 @@ _weights = st.sampled_from(["0", "0.001", "0.5", "0.999", "1"])
 
 
 @settings(max_examples=examples(100))
-@given(st.dictionaries(st.sampled_from([*Format]), _weights, min_size=1))
-def test_the_heaviest_format_is_served(weights: dict[Format, str]) -> None:
+@given(st.dictionaries(st.sampled_from([*PageFormat]), _weights, min_size=1))
+def test_the_heaviest_format_is_served(weights: dict[PageFormat, str]) -> None:
     chosen = negotiate(", ".join(f"{form.value};q={weight}" for form, weight in weights.items()))
     heaviest = max(float(weight) for weight in weights.values())
-    assert float(weights.get(chosen, "0")) == heaviest or (heaviest == 0 and chosen is Format.TEXT_HTML)
+    assert float(weights.get(chosen, "0")) == heaviest or (heaviest == 0 and chosen is PageFormat.TEXT_HTML)
 
 
 @settings(max_examples=examples(150))
@@ -249,7 +249,7 @@ def test_the_heaviest_format_is_served(weights: dict[Format, str]) -> None:
 def test_root_lists_are_read_alike_in_any_pieces(listed: list[str], size: int, escaped: bool) -> None:
     page = {"meta": {"api-version": "1.0", "x": listed}, "projects": [{"name": name, "x": [name]} for name in listed]}
     body = json.dumps(page, ensure_ascii=escaped).encode()
-    whole, pieces = RootParser(JSON), RootParser(JSON)
+    whole, pieces = RootListParser(JSON), RootListParser(JSON)
     expected = whole.feed(body) + whole.close()
     found = [name for at in range(0, len(body), size) for name in pieces.feed(body[at : at + size])]
     assert found + pieces.close() == expected
@@ -274,8 +274,8 @@ def _valid(name: str) -> bool:
     st.booleans(),
 )
 def test_any_root_list_is_names_or_nonsense(pieces: list[str], html: bool) -> None:
-    parser = RootParser("text/html" if html else JSON)
-    with suppress(UpstreamNonsenseError):
+    parser = RootListParser("text/html" if html else JSON)
+    with suppress(InvalidResponseError):
         for piece in pieces:
             parser.feed(piece.encode())
         parser.close()

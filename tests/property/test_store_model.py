@@ -18,8 +18,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from assay.errors import DigestMismatchError, StorageError
 from assay.simple.model import Sha256
-from assay.store.blobs import DiskBlob, DiskBlobs, DiskPartial
-from assay.store.records import DiskcacheRecords
+from assay.store.blobs import DiskBlob, DiskBlobStore, DiskPartialBlob
+from assay.store.records import DiskcacheRecordStore
 from tests.contract.blobs_contract import digest, whole
 
 LIMIT = 4000
@@ -31,7 +31,7 @@ Result = TypeVar("Result")
 class StoreModel(RuleBasedStateMachine):
     """The model: which contents were published, which blobs are open, which records were put."""
 
-    partials: Bundle[tuple[DiskPartial, bytearray]] = Bundle("partials")
+    partials: Bundle[tuple[DiskPartialBlob, bytearray]] = Bundle("partials")
     opened: Bundle[tuple[DiskBlob, bytes]] = Bundle("opened")
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class StoreModel(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.published: dict[Sha256, bytes] = {}
         self.held: dict[int, tuple[DiskBlob, bytes]] = {}
-        self.going: dict[int, tuple[DiskPartial, bytearray]] = {}
+        self.going: dict[int, tuple[DiskPartialBlob, bytearray]] = {}
         self.put: dict[str, bytes] = {}
         self.start()
 
@@ -48,8 +48,8 @@ class StoreModel(RuleBasedStateMachine):
         return self.runner.run(action)
 
     def start(self) -> None:
-        self.blobs = DiskBlobs(self.directory / "blobs", LIMIT)
-        self.records = DiskcacheRecords(self.directory / "records", 2**24)
+        self.blobs = DiskBlobStore(self.directory / "blobs", LIMIT)
+        self.records = DiskcacheRecordStore(self.directory / "records", 2**24)
         self.run(self.blobs.scan())
 
     def teardown(self) -> None:
@@ -61,13 +61,13 @@ class StoreModel(RuleBasedStateMachine):
         shutil.rmtree(self.directory)
 
     @rule(target=partials)
-    def begin(self) -> tuple[DiskPartial, bytearray]:
-        partial = self.run(self.blobs.begin())
+    def begin(self) -> tuple[DiskPartialBlob, bytearray]:
+        partial = self.run(self.blobs.create_partial())
         self.going[id(partial)] = (partial, bytearray())
         return self.going[id(partial)]
 
     @rule(one=partials, piece=CONTENTS)
-    def append(self, one: tuple[DiskPartial, bytearray], piece: bytes) -> None:
+    def append(self, one: tuple[DiskPartialBlob, bytearray], piece: bytes) -> None:
         partial, content = one
         if id(partial) not in self.going:
             with pytest.raises(StorageError):
@@ -80,11 +80,11 @@ class StoreModel(RuleBasedStateMachine):
             del self.going[id(partial)]
             return
         content += piece
-        assert partial.written == len(content)
+        assert partial.bytes_written == len(content)
         assert self.run(partial.digest()) == digest(bytes(content))
 
     @rule(one=consumes(partials), good=st.booleans())
-    def commit(self, one: tuple[DiskPartial, bytearray], good: bool) -> None:
+    def commit(self, one: tuple[DiskPartialBlob, bytearray], good: bool) -> None:
         partial, content = one
         alive = self.going.pop(id(partial), None) is not None
         expected = digest(bytes(content) if good else b"other" + bytes(content))
@@ -100,7 +100,7 @@ class StoreModel(RuleBasedStateMachine):
             self.check_blob(bytes(content), must_be_there=True)
 
     @rule(one=consumes(partials))
-    def discard(self, one: tuple[DiskPartial, bytearray]) -> None:
+    def discard(self, one: tuple[DiskPartialBlob, bytearray]) -> None:
         self.going.pop(id(one[0]), None)
         self.run(one[0].discard())
 

@@ -20,8 +20,8 @@ from tests.property.test_listed_is_served import (
     sigstore,
     worlds,
 )
-from tests.world.index.fake_index import Index, Listed
-from tests.world.proxy.running_proxy import NOW, Running, configured, running
+from tests.world.index.fake_index import Index, ListedFile
+from tests.world.proxy.running_proxy import NOW, RunningProxy, make_configuration, run_test_proxy
 
 PATHS = {"default": "/", "strict": "/strict/", "dev": "/teams/dev/"}
 
@@ -50,9 +50,9 @@ async def check(world: list[Drawn], texts: dict[str, str], mode: Any, directory:
             uploaded, yanked = NOW - timedelta(days=drawn.days), "gone" if drawn.yanked else False
             document, entry = drawn.document(built), drawn.entry(index, built)
             added.append(index.add(built, provenance=document, upload_time=uploaded, yanked=yanked, entry=entry))
-        configuration = configured(index, directory / "assay", sigstore(), views=tables)
-        async with running(index, directory, policies=texts, configuration=configuration) as proxy:
-            views = [proxy.within(PATHS[name]) for name in texts]
+        configuration = make_configuration(index, directory / "assay", sigstore(), views=tables)
+        async with run_test_proxy(index, directory, policies=texts, configuration=configuration) as proxy:
+            views = [proxy.at_path(PATHS[name]) for name in texts]
             if at_once:
                 found = await asyncio.gather(*(approved_in(view, added) for view in views))
             else:
@@ -63,7 +63,7 @@ async def check(world: list[Drawn], texts: dict[str, str], mode: Any, directory:
             assert all(index.count(listed.path, "GET") <= 1 for listed in added)
 
 
-async def approved_in(view: Running, added: list[Listed]) -> frozenset[str]:
+async def approved_in(view: RunningProxy, added: list[ListedFile]) -> frozenset[str]:
     """The files that a view lists, each of which, and no other, it serves on every route."""
     approved = set()
     for project in {listed.built.project for listed in added}:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from assay.web.ranges import Part, Unsatisfiable, Whole, WouldSplice, selected
-from assay.web.routes import DistributionFile, DistributionMetadata, Moved, ProjectPage, route_of
+from assay.web.ranges import ByteRange, UnsafeResume, UnsatisfiableRange, WholeFile, select_range
+from assay.web.routes import CanonicalRedirect, DistributionFile, DistributionMetadata, SimpleProject, match_route
 from tests.property.fuzzing import examples
 
 EXAMPLES = examples(300)
@@ -27,8 +27,8 @@ targets = st.one_of(
 @example("/simple/Foo?%0d%0aX: 1")
 @example("//evil.example/simple/foo")
 def test_every_target_is_a_route_and_a_redirect_stays_here(target: str) -> None:
-    match route_of(target):
-        case Moved(to=to):
+    match match_route(target):
+        case CanonicalRedirect(to=to):
             path, _, query = to.partition("?")
             assert to.isascii()
             assert to.isprintable()
@@ -36,7 +36,7 @@ def test_every_target_is_a_route_and_a_redirect_stays_here(target: str) -> None:
             assert ":" not in path
             assert path.removeprefix("../").rstrip("/").replace("-", "").isalnum()
             assert len(query) <= 3 * len(target.encode("utf-8", "surrogatepass"))
-        case ProjectPage(project=project):
+        case SimpleProject(project=project):
             assert project == project.lower()
             assert project.replace("-", "").isalnum()
         case DistributionFile(location=location) | DistributionMetadata(location=location):
@@ -62,9 +62,9 @@ conditions = st.one_of(st.none(), st.just(ETAG), st.just(f"W/{ETAG}"), st.text(m
 def test_a_part_lies_within_the_file_and_is_what_was_asked_for(
     header: str, condition: str | None, agent: str, size: int
 ) -> None:
-    found = selected(header, condition, etag=ETAG, size=size, user_agent=agent)
+    found = select_range(header, condition, etag=ETAG, size=size, user_agent=agent)
     match found:
-        case Part(start=start, count=count):
+        case ByteRange(start=start, count=count):
             assert 0 <= start < start + count <= size
             first, _, last = header.lower().partition("=")[2].strip().partition("-")
             if not first:
@@ -75,7 +75,7 @@ def test_a_part_lies_within_the_file_and_is_what_was_asked_for(
             assert condition is None or condition.strip() == ETAG
             if first and int(first) and not last.strip():
                 assert condition is not None, "a resumption without the file's own validator gets the whole"
-        case WouldSplice():
+        case UnsafeResume():
             assert agent.startswith("Wget")
         case _:
-            assert isinstance(found, Whole | Unsatisfiable)
+            assert isinstance(found, WholeFile | UnsatisfiableRange)

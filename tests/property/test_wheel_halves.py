@@ -40,7 +40,7 @@ PARTS = st.text("aw1.+_!-", max_size=6)
 @example("other", "1.0", "py3-none-any")
 def test_a_wheel_s_name_read_by_halves_is_what_the_library_reads(name: str, version: str, tags: str) -> None:
     listed = f"{name}-{version}-{tags}.whl"
-    with patch.object(module, "_release", lambda *_: None):
+    with patch.object(module, "_parse_wheel_release", lambda *_: None):
         whole = parse_filename(listed, WIDGET)
     for _ in range(2):  # the second time from memory
         found = parse_filename(listed, WIDGET)

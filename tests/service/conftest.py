@@ -8,7 +8,7 @@ import pytest
 
 from assay.attestation.pool.pool import Verifier
 from tests.world.sigstore.private_sigstore import PrivateSigstore
-from tests.world.sigstore.verifiers import verifying
+from tests.world.sigstore.verifiers import run_verifier
 
 
 @pytest.fixture
@@ -18,5 +18,5 @@ def sigstore() -> PrivateSigstore:
 
 @pytest.fixture(params=[0, 1, 2], ids=["thread", "one-worker", "two-workers"])
 async def verifier(request: pytest.FixtureRequest, sigstore: PrivateSigstore) -> AsyncIterator[Verifier]:
-    async with verifying(sigstore, request.param) as made:
+    async with run_verifier(sigstore, request.param) as made:
         yield made

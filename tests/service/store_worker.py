@@ -12,9 +12,9 @@ from random import Random
 
 from packaging.utils import canonicalize_name
 
-from assay.ports import Changes, Seen
+from assay.ports import HistoryChanges, SeenFile
 from assay.simple.model import Sha256
-from assay.store.directory import Store
+from assay.store.directory import StorageDirectory
 from assay.store.settings import StorageSettings
 
 PROJECT = canonicalize_name("crash")
@@ -36,10 +36,10 @@ def say(kind: str, number: int) -> None:
     os.write(sys.stdout.fileno(), f"{kind} {number}\n".encode())
 
 
-async def bring_blobs(store: Store, start: int) -> None:
+async def bring_blobs(store: StorageDirectory, start: int) -> None:
     for number in range(start, start + 10**6, 2):
         whole = content(number)
-        partial = await store.blobs.begin()
+        partial = await store.blobs.create_partial()
         for at in range(0, len(whole), 65536):
             await partial.append(whole[at : at + 65536])
         digest = Sha256(sha256(whole).hexdigest())
@@ -47,21 +47,21 @@ async def bring_blobs(store: Store, start: int) -> None:
         say("blob", number)
 
 
-async def put_records(store: Store, start: int) -> None:
+async def put_records(store: StorageDirectory, start: int) -> None:
     for number in range(start, start + 10**6):
         await store.records.put(f"record {number}", record(number))
         say("record", number)
 
 
-async def write_ledger(store: Store, start: int) -> None:
+async def write_ledger(store: StorageDirectory, start: int) -> None:
     for number in range(start, start + 10**6):
-        seen = Seen(sha256=Sha256(f"{number:064x}"), first_seen=datetime.now(UTC), late=False)
-        await store.ledger.record("pypi", PROJECT, Changes(serial=number, files={f"file-{number}": seen}))
+        seen = SeenFile(sha256=Sha256(f"{number:064x}"), first_seen=datetime.now(UTC), late=False)
+        await store.ledger.record("pypi", PROJECT, HistoryChanges(serial=number, files={f"file-{number}": seen}))
         say("ledger", number)
 
 
 async def main(directory: Path, start: int) -> None:
-    store = await Store.open(StorageSettings(directory=directory))
+    store = await StorageDirectory.open(StorageSettings(directory=directory))
     say("open", start)
     await asyncio.gather(
         bring_blobs(store, start), bring_blobs(store, start + 1), put_records(store, start), write_ledger(store, start)

@@ -13,20 +13,27 @@ import pytest
 from assay.cli import run
 from assay.config import ServerSettings
 from assay.errors import ConfigurationError
-from assay.web.auth import Access, hashed
+from assay.web.auth import Authenticator, format_password_entry
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
-from tests.world.proxy.auth_proxy import PASSWORD, TOKEN, basic, bearer, credentials, guarded
-from tests.world.proxy.running_proxy import configured, running
+from tests.world.proxy.auth_proxy import (
+    PASSWORD,
+    TOKEN,
+    make_basic_header,
+    make_bearer_header,
+    run_auth_proxy,
+    write_credentials,
+)
+from tests.world.proxy.running_proxy import make_configuration, run_test_proxy
 
 WRONG = [
     {},
-    bearer("wrong"),
-    bearer(""),
-    basic("alice", "wrong"),
-    basic("bob", PASSWORD),
-    basic("__token__", "wrong"),
-    basic("alice", TOKEN),
+    make_bearer_header("wrong"),
+    make_bearer_header(""),
+    make_basic_header("alice", "wrong"),
+    make_basic_header("bob", PASSWORD),
+    make_basic_header("__token__", "wrong"),
+    make_basic_header("alice", TOKEN),
     {"Authorization": "Basic !!!"},
     {"Authorization": "Basic " + base64.b64encode(b"\xff\xfe:x").decode()},
     {"Authorization": "Basic"},
@@ -40,8 +47,8 @@ WRONG = [
 async def test_without_the_right_word_every_route_is_401_and_no_index_is_asked(
     tmp_path: Path, headers: dict[str, str]
 ) -> None:
-    async with guarded(tmp_path) as there:
-        assert await there.statuses(headers) == {401}
+    async with run_auth_proxy(tmp_path) as there:
+        assert await there.collect_statuses(headers) == {401}
         assert there.index.requests == []
         answer = await there.proxy.get("/simple/widget/", headers)
         assert answer.headers.getall("WWW-Authenticate") == [
@@ -53,32 +60,34 @@ async def test_without_the_right_word_every_route_is_401_and_no_index_is_asked(
         assert b"widget" not in answer.body
 
 
-RIGHT = [bearer(TOKEN), basic("__token__", TOKEN), basic("alice", PASSWORD)]
+RIGHT = [make_bearer_header(TOKEN), make_basic_header("__token__", TOKEN), make_basic_header("alice", PASSWORD)]
 
 
 @pytest.mark.parametrize("headers", RIGHT, ids=["bearer", "token as password", "password"])
 async def test_with_it_everything_is_as_without_authentication(tmp_path: Path, headers: dict[str, str]) -> None:
-    async with guarded(tmp_path) as there:
+    async with run_auth_proxy(tmp_path) as there:
         assert (await there.proxy.get("/simple/widget/", headers)).status == 200
         answer = await there.proxy.get(there.proxy.files_path(there.listed), headers)
         assert (answer.status, answer.body) == (200, there.listed.built.content)
-        assert 401 not in await there.statuses(headers)
+        assert 401 not in await there.collect_statuses(headers)
 
 
-@pytest.mark.parametrize(("headers", "user"), [(basic("alice", PASSWORD), "alice"), (bearer(TOKEN), "ci")])
+@pytest.mark.parametrize(
+    ("headers", "user"), [(make_basic_header("alice", PASSWORD), "alice"), (make_bearer_header(TOKEN), "ci")]
+)
 async def test_log_and_trail_say_who_asked_and_never_by_what(
     tmp_path: Path, headers: dict[str, str], user: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "assay")
     async with Index() as index:
         listed = index.add(wheel("widget", "1.0"))
-        configuration = configured(
+        configuration = make_configuration(
             index,
             tmp_path / "assay",
-            server={"port": 0, "auth": credentials(tmp_path)},
+            server={"port": 0, "auth": write_credentials(tmp_path)},
             audit={"path": str(tmp_path / "audit.jsonl")},
         )
-        async with running(index, tmp_path, configuration=configuration) as proxy:
+        async with run_test_proxy(index, tmp_path, configuration=configuration) as proxy:
             assert (await proxy.get(proxy.files_path(listed), headers)).status == 200
             assert (await proxy.get(proxy.files_path(listed))).status == 401
     logged = [getattr(record, "fields", {}) for record in caplog.records if record.message == "request"]
@@ -90,12 +99,12 @@ async def test_log_and_trail_say_who_asked_and_never_by_what(
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 async def test_probes_need_no_name(tmp_path: Path, path: str) -> None:
-    async with guarded(tmp_path) as there:
+    async with run_auth_proxy(tmp_path) as there:
         assert (await there.proxy.get(path)).status == 200
 
 
 async def test_without_the_table_everybody_may_ask(tmp_path: Path) -> None:
-    async with guarded(tmp_path, host="127.0.0.1") as there:
+    async with run_auth_proxy(tmp_path, host="127.0.0.1") as there:
         assert (await there.proxy.get("/simple/widget/")).status == 200
 
 
@@ -104,38 +113,38 @@ async def test_a_front_proxys_word_counts_from_trusted_proxies_alone(
     tmp_path: Path, proxies: list[str], status: int
 ) -> None:
     auth = {"user-header": "X-Forwarded-User"}
-    async with guarded(tmp_path, auth=auth, **{"trusted-proxies": proxies}) as there:
+    async with run_auth_proxy(tmp_path, auth=auth, **{"trusted-proxies": proxies}) as there:
         assert (await there.proxy.get("/simple/widget/", {"X-Forwarded-User": "alice"})).status == status
         assert (await there.proxy.get("/simple/widget/", {"X-Forwarded-User": " "})).status == 401
         assert (await there.proxy.get("/simple/widget/")).status == 401
 
 
 async def test_a_user_who_is_taken_out_is_out_and_a_file_that_is_none_changes_nothing(tmp_path: Path) -> None:
-    files = credentials(tmp_path)
+    files = write_credentials(tmp_path)
     settings = ServerSettings.model_validate({"auth": files})
     assert settings.auth is not None
-    access = Access(settings, settings.auth)
-    await access.watch.look()
-    assert await access.user(basic("alice", PASSWORD), None) == "alice"
-    assert await access.user(bearer(TOKEN), None) == "ci"
+    access = Authenticator(settings, settings.auth)
+    await access.watch.reload_if_changed()
+    assert await access.authenticate(make_basic_header("alice", PASSWORD), None) == "alice"
+    assert await access.authenticate(make_bearer_header(TOKEN), None) == "ci"
     (tmp_path / "passwords").write_text("alice:plain text\n", "utf-8")
     with pytest.raises(ConfigurationError, match=r"passwords, line 1: expected a name, a colon and a hash") as refused:
-        await access.watch.look()
+        await access.watch.reload_if_changed()
     assert "plain" not in str(refused.value)
-    assert await access.user(basic("alice", PASSWORD), None) == "alice"
-    (tmp_path / "passwords").write_text(f"{hashed('bob', PASSWORD)}\n", "utf-8")
-    assert await access.watch.look()
-    assert await access.user(basic("alice", PASSWORD), None) is None
-    assert await access.user(basic("bob", PASSWORD), None) == "bob"
-    assert not await access.watch.look()
+    assert await access.authenticate(make_basic_header("alice", PASSWORD), None) == "alice"
+    (tmp_path / "passwords").write_text(f"{format_password_entry('bob', PASSWORD)}\n", "utf-8")
+    assert await access.watch.reload_if_changed()
+    assert await access.authenticate(make_basic_header("alice", PASSWORD), None) is None
+    assert await access.authenticate(make_basic_header("bob", PASSWORD), None) == "bob"
+    assert not await access.watch.reload_if_changed()
 
 
 def test_a_hash_is_salted_and_says_nothing_of_the_password() -> None:
-    one, other = hashed("alice", PASSWORD), hashed("alice", PASSWORD)
+    one, other = format_password_entry("alice", PASSWORD), format_password_entry("alice", PASSWORD)
     assert one != other
     assert PASSWORD not in one
     with pytest.raises(ConfigurationError, match="without colons"):
-        hashed("a:b", PASSWORD)
+        format_password_entry("a:b", PASSWORD)
 
 
 def test_the_command_writes_a_line_that_lets_in(
@@ -146,14 +155,14 @@ def test_the_command_writes_a_line_that_lets_in(
     (tmp_path / "passwords").write_text(capsys.readouterr().out, "utf-8")
     settings = ServerSettings.model_validate({"auth": {"passwords": str(tmp_path / "passwords")}})
     assert settings.auth is not None
-    access = Access(settings, settings.auth)
+    access = Authenticator(settings, settings.auth)
     access.load()
-    assert asyncio.run(access.user(basic("alice", PASSWORD), None)) == "alice"
-    assert asyncio.run(access.user(basic("alice", "wrong"), None)) is None
+    assert asyncio.run(access.authenticate(make_basic_header("alice", PASSWORD), None)) == "alice"
+    assert asyncio.run(access.authenticate(make_basic_header("alice", "wrong"), None)) is None
 
 
 @pytest.mark.parametrize("name", ["passwords", "tokens"])
 async def test_a_file_that_is_not_there_is_a_reason_not_to_start(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"server\.auth\.{name}: .* cannot be read"):
-        async with guarded(tmp_path, auth={name: str(tmp_path / "absent")}):
+        async with run_auth_proxy(tmp_path, auth={name: str(tmp_path / "absent")}):
             pass

@@ -17,15 +17,15 @@ from aiohttp import web
 from assay.config import ServerSettings
 from assay.policy.language.document import load_policy
 from assay.telemetry import metrics
-from assay.web.app import Handler
-from assay.web.response import Answer
+from assay.web.app import WebApp
+from assay.web.response import BufferedResponse
 from assay.web.server import connection_limit, listener, server
 from assay.web.server.connection import Connection
-from assay.web.view import ViewAnswers
-from tests.world.clients.raw_client import SECONDS, Client, ask, clients_of
+from assay.web.view import ViewResponder
+from tests.world.clients.raw_client import TIMEOUT_SECONDS, RawClient, encode_get, open_clients
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
-from tests.world.proxy.running_proxy import JSON, Running, running
+from tests.world.proxy.running_proxy import SIMPLE_JSON, RunningProxy, run_test_proxy
 
 CLOSE = "Connection: close"
 VARIES = re.compile(rb"(?:Date|X-Request-Id|Connection): [^\r]*\r\n")
@@ -40,13 +40,13 @@ class Ways:
 
 @pytest.fixture
 def ways(monkeypatch: pytest.MonkeyPatch) -> Ways:
-    counted, called = Ways(), Handler.__call__
+    counted, called = Ways(), WebApp.__call__
 
-    async def counting(self: Handler, request: web.BaseRequest) -> web.StreamResponse:
+    async def counting(self: WebApp, request: web.BaseRequest) -> web.StreamResponse:
         counted.long.append(f"{request.method} {request.raw_path}")
         return await called(self, request)
 
-    monkeypatch.setattr(Handler, "__call__", counting)
+    monkeypatch.setattr(WebApp, "__call__", counting)
     return counted
 
 
@@ -54,8 +54,8 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> Ways:
 class Warm:
     """A proxy that has a page and a file in memory, and somebody who is connected to it."""
 
-    proxy: Running
-    client: Client
+    proxy: RunningProxy
+    client: RawClient
     page: str
     file: str
     metadata: str
@@ -64,44 +64,44 @@ class Warm:
 
 @asynccontextmanager
 async def warm(tmp_path: Path, ways: Ways, *, padding: int = 50_000) -> AsyncIterator[Warm]:
-    async with Index() as index, running(index, tmp_path) as proxy, clients_of(proxy) as clients:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy, open_clients(proxy) as clients:
         listed = index.add(wheel("foo", padding=padding))
         page, file, client = "/simple/foo/", proxy.files_path(listed), await clients.connect()
         metadata = f"{file}.metadata"
         for path in (file, file, file, metadata, page):
             assert (await client.get(path))[0] == 200
-            await proxy.published(listed)
+            await proxy.wait_until_stored(listed)
         ways.long.clear()
         yield Warm(proxy, client, page, file, metadata, listed.built.content)
 
 
-async def answer(client: Client) -> tuple[bytes, bytes]:
+async def answer(client: RawClient) -> tuple[bytes, bytes]:
     """Head and body of the next answer."""
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         head = await client.reader.readuntil(b"\r\n\r\n")
         length = re.search(rb"Content-Length: (\d+)", head)
         return head, await client.reader.readexactly(int(length[1]) if length else 0)
 
 
-@pytest.mark.parametrize("headers", [(), ("Range: bytes=10-19",), ("If-None-Match: *",), (f"Accept: {JSON}",)])
+@pytest.mark.parametrize("headers", [(), ("Range: bytes=10-19",), ("If-None-Match: *",), (f"Accept: {SIMPLE_JSON}",)])
 @pytest.mark.parametrize("what", ["page", "file", "metadata"])
 async def test_the_short_way_and_the_long_way_give_one_answer(
     tmp_path: Path, ways: Ways, what: str, headers: tuple[str, ...]
 ) -> None:
-    async with warm(tmp_path, ways) as world, clients_of(world.proxy) as clients:
+    async with warm(tmp_path, ways) as world, open_clients(world.proxy) as clients:
         path = {"page": world.page, "file": world.file, "metadata": world.metadata}[what]
-        if f"Accept: {JSON}" in headers:
-            world.client.writer.write(ask(path, *headers))
+        if f"Accept: {SIMPLE_JSON}" in headers:
+            world.client.writer.write(encode_get(path, *headers))
             await answer(world.client)
         ways.long.clear()
-        world.client.writer.write(ask(path, *headers))
+        world.client.writer.write(encode_get(path, *headers))
         short = await answer(world.client)
         assert ways.long == []
         other = await clients.connect()
-        other.writer.write(ask(path, *headers, CLOSE))
+        other.writer.write(encode_get(path, *headers, CLOSE))
         long = await answer(other)
         assert ways.long == [f"GET {path}"]
-        assert await other.ended()
+        assert await other.is_closed()
         assert (VARIES.sub(b"", short[0]), short[1]) == (VARIES.sub(b"", long[0]), long[1])
         assert b"X-Request-Id: " in short[0]
         assert b"Date: " in short[0]
@@ -117,7 +117,7 @@ async def test_it_is_logged_and_counted_once(tmp_path: Path, ways: Ways, caplog:
         ):
             caplog.clear()
             before = {name: value(name, route) for name in ("requests_total", "sent_bytes_total")}
-            world.client.writer.write(ask(path))
+            world.client.writer.write(encode_get(path))
             head, body = await answer(world.client)
             assert ways.long == []
             (line,) = [record.__dict__["fields"] for record in caplog.records if record.message == "request"]
@@ -139,18 +139,20 @@ def value(name: str, route: str) -> float:
 async def test_requests_that_come_together_or_in_pieces_are_answered_in_order(tmp_path: Path, ways: Ways) -> None:
     async with warm(tmp_path, ways) as world:
         client = world.client
-        client.writer.write(ask(world.page) + ask("/nowhere") + ask(world.file) + ask(world.page))
+        client.writer.write(
+            encode_get(world.page) + encode_get("/nowhere") + encode_get(world.file) + encode_get(world.page)
+        )
         answers = [await answer(client) for _ in range(4)]
         assert [head.split(b" ")[1] for head, _ in answers] == [b"200", b"404", b"200", b"200"]
         assert answers[2][1] == world.content
         assert answers[0][1] == answers[3][1]
         ways.long.clear()
-        for byte in ask(world.page):
+        for byte in encode_get(world.page):
             client.writer.write(bytes([byte]))
             await asyncio.sleep(0)
         assert (await answer(client))[1] == answers[0][1]
         # One and a half, then the other half.
-        both = ask(world.page) + ask(world.file)
+        both = encode_get(world.page) + encode_get(world.file)
         client.writer.write(both[:-10])
         assert (await answer(client))[1] == answers[0][1]
         client.writer.write(both[-10:])
@@ -176,7 +178,7 @@ async def test_whatever_is_not_a_plain_get_goes_the_long_way(
 ) -> None:
     async with warm(tmp_path, ways) as world:
         world.client.writer.write(asked.replace(b"{}", world.page.encode()))
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             head = await world.client.reader.readuntil(b"\r\n\r\n")
         assert head.split(b" ")[1] == expected
         assert len(ways.long) == (expected != b"400")
@@ -189,7 +191,7 @@ async def test_a_fault_on_the_short_way_is_answered_and_told_by_the_long_way(
         raise RuntimeError("a fault of ours")
 
     async with warm(tmp_path, ways) as world:
-        monkeypatch.setattr(ViewAnswers, "at_once", fails)
+        monkeypatch.setattr(ViewResponder, "try_from_cache", fails)
         assert (await world.client.get(world.page))[0] == 200
         assert ways.long == [f"GET {world.page}"]
 
@@ -210,15 +212,15 @@ async def test_what_is_withheld_from_now_on_is_not_given_at_once(tmp_path: Path,
 async def test_a_connection_that_is_used_the_short_way_alone_stays_open(
     tmp_path: Path, ways: Ways, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_KEEPALIVE", 0.5)
-    monkeypatch.setattr(server, "_FIRST_REQUEST", 0.7)
-    async with warm(tmp_path, ways) as world, clients_of(world.proxy) as clients:
+    monkeypatch.setattr(server, "_KEEPALIVE_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(server, "_FIRST_REQUEST_TIMEOUT_SECONDS", 0.7)
+    async with warm(tmp_path, ways) as world, open_clients(world.proxy) as clients:
         fresh = await clients.connect()  # whose first request, too, goes the short way
         for _ in range(8):
             assert (await fresh.get(world.page))[0] == 200
             await asyncio.sleep(0.2)
         assert ways.long == []
-        assert await fresh.ended()  # and then is closed, since it asks no more
+        assert await fresh.is_closed()  # and then is closed, since it asks no more
 
 
 @pytest.mark.parametrize("moment", ["closing", "idle", "fault"])
@@ -228,38 +230,40 @@ async def test_a_request_that_waits_for_its_turn_is_answered_whatever_comes_betw
     async def long(_request: web.BaseRequest) -> web.StreamResponse:
         return web.Response(text="long")
 
-    def at_once(_target: str, _headers: object, _peer: str | None) -> Answer:
-        return Answer(headers={"X-Broken": "a\nb"} if moment == "fault" else {}, body=b"short")
+    def at_once(_target: str, _headers: object, _peer: str | None) -> BufferedResponse:
+        return BufferedResponse(headers={"X-Broken": "a\nb"} if moment == "fault" else {}, body=b"short")
 
     made: list[Connection] = []
-    punctual = server._Punctual(long, at_once, logging.getLogger("test"), connection_limit.Room(2), ServerSettings())
+    punctual = server._HttpServer(
+        long, at_once, logging.getLogger("test"), connection_limit.ConnectionLimit(2), ServerSettings()
+    )
 
-    def making(seat: connection_limit.Seat) -> Connection:
-        made.append(punctual.protocol(seat))
+    def making(seat: connection_limit.ConnectionSlot) -> Connection:
+        made.append(punctual.make_protocol(seat))
         return made[-1]
 
-    entrance = listener.Door(connection_limit.Room(2), making, context=None, handshake=1)
+    entrance = listener.Listener(connection_limit.ConnectionLimit(2), making, context=None, handshake=1)
     host, port = await entrance.open("127.0.0.1", 0)
     reader, writer = await asyncio.open_connection(host, port)
-    client = Client(reader, writer)
+    client = RawClient(reader, writer)
     try:
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             while not made or made[0]._waiter is None:  # noqa: ASYNC110 - the turns of the loop that making one takes
                 await asyncio.sleep(0)
         connection = made[0]
         connection._next_keepalive_close_time = 0.0
-        connection.data_received(ask("/"))
+        connection.data_received(encode_get("/"))
         match moment:
             case "closing":
                 connection.close()
                 assert (await answer(client))[1] == b"long"
-                assert await client.ended()
+                assert await client.is_closed()
             case "idle":
                 connection._process_keepalive()
                 assert (await answer(client))[1] == b"short"
             case _:
                 # An answer that cannot be sent is cut: behind what went out of it nothing may come.
-                assert await client.ended()
+                assert await client.is_closed()
                 assert "line break" in caplog.text
     finally:
         writer.close()
@@ -267,21 +271,21 @@ async def test_a_request_that_waits_for_its_turn_is_answered_whatever_comes_betw
 
 
 async def test_what_a_client_does_not_take_at_once_is_sent_as_he_takes_it(tmp_path: Path, ways: Ways) -> None:
-    async with Index() as index, running(index, tmp_path) as proxy, clients_of(proxy) as clients:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy, open_clients(proxy) as clients:
         for number in range(1500):
             index.add(wheel("many", version=f"1.{number}"))
-        whole = (await proxy.get("/simple/many/", {"Accept": JSON})).body
+        whole = (await proxy.get("/simple/many/", {"Accept": SIMPLE_JSON})).body
         assert len(json.loads(whole)["files"]) == 1500
         client = await clients.connect()
-        client.writer.write(ask("/simple/many/", f"Accept: {JSON}"))
+        client.writer.write(encode_get("/simple/many/", f"Accept: {SIMPLE_JSON}"))
         assert (await answer(client))[1] == whole
         ways.long.clear()
         times = 40  # more than the kernel takes for him
         for _ in range(times):
-            client.writer.write(ask("/simple/many/", f"Accept: {JSON}"))
+            client.writer.write(encode_get("/simple/many/", f"Accept: {SIMPLE_JSON}"))
             await asyncio.sleep(0.01)
         for _ in range(times):
             assert (await answer(client))[1] == whole
         assert 0 < len(ways.long) < times
-        client.writer.write(ask("/simple/many/", f"Accept: {JSON}"))
+        client.writer.write(encode_get("/simple/many/", f"Accept: {SIMPLE_JSON}"))
         assert (await answer(client))[1] == whole

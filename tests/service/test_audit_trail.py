@@ -14,12 +14,12 @@ import pytest
 
 from assay.cli import run
 from assay.config import Configuration
-from assay.telemetry.audit_chain import check, read_trail
+from assay.telemetry.audit_chain import read_trail, verify_trail
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
 from tests.world.index.faulty_server import Reply
-from tests.world.proxy.running_proxy import Running, configured, running
-from tests.world.proxy.serve_process import served
+from tests.world.proxy.running_proxy import RunningProxy, make_configuration, run_test_proxy
+from tests.world.proxy.serve_process import run_serve_process
 from tests.world.sigstore.private_sigstore import PrivateSigstore
 
 UPLOADED = datetime(2026, 6, 1, 12, 1, tzinfo=UTC)
@@ -38,13 +38,13 @@ ratchet = "off"
 
 
 def with_trail(index: Index, directory: Path, **audit: Any) -> Configuration:
-    return configured(index, directory / "assay", audit={"path": str(directory / "audit.jsonl"), **audit})
+    return make_configuration(index, directory / "assay", audit={"path": str(directory / "audit.jsonl"), **audit})
 
 
 async def entries(directory: Path) -> list[dict[str, Any]]:
     """Of a trail that must be sound."""
     found = await asyncio.to_thread(lambda: list(read_trail(directory / "audit.jsonl")))
-    assert check(found).faults == ()
+    assert verify_trail(found).faults == ()
     return [dict(entry.fields) for entry in found]
 
 
@@ -53,8 +53,8 @@ async def test_a_served_file_is_recorded_with_who_what_and_why(tmp_path: Path) -
     built = wheel("foo", "1.0")
     async with Index() as index:
         listed = index.add(built, provenance=sigstore.provenance(built.filename, built.sha256), upload_time=UPLOADED)
-        chosen = configured(index, tmp_path / "assay", sigstore, audit={"path": str(tmp_path / "audit.jsonl")})
-        async with running(index, tmp_path, policy=POLICY, configuration=chosen) as proxy:
+        chosen = make_configuration(index, tmp_path / "assay", sigstore, audit={"path": str(tmp_path / "audit.jsonl")})
+        async with run_test_proxy(index, tmp_path, policy=POLICY, configuration=chosen) as proxy:
             answer = await proxy.get(proxy.files_path(listed))
             assert answer.status == 200
             (entry,) = await entries(tmp_path)
@@ -76,8 +76,8 @@ async def test_a_refusal_is_recorded_on_every_route_and_so_is_what_the_same_rout
 ) -> None:
     sigstore = PrivateSigstore()
     async with Index() as index:
-        chosen = configured(index, tmp_path / "assay", sigstore, audit={"path": str(tmp_path / "audit.jsonl")})
-        async with running(index, tmp_path, policy=POLICY, configuration=chosen) as proxy:
+        chosen = make_configuration(index, tmp_path / "assay", sigstore, audit={"path": str(tmp_path / "audit.jsonl")})
+        async with run_test_proxy(index, tmp_path, policy=POLICY, configuration=chosen) as proxy:
             for project, status in (("denied", 403), ("foo", 200)):
                 built = wheel(project, "1.0")
                 listed = index.add(
@@ -101,8 +101,8 @@ async def test_a_refusal_is_recorded_on_every_route_and_so_is_what_the_same_rout
 async def test_pages_and_what_is_on_no_page_leave_no_entry(tmp_path: Path) -> None:
     async with Index() as index:
         index.add(wheel("foo", "1.0"))
-        async with running(index, tmp_path, configuration=with_trail(index, tmp_path)) as proxy:
-            await proxy.page("foo")
+        async with run_test_proxy(index, tmp_path, configuration=with_trail(index, tmp_path)) as proxy:
+            await proxy.fetch_page("foo")
             assert (await proxy.get(f"/files/{index.files_host}/foo-9.0-py3-none-any.whl")).status == 404
             assert (await asyncio.to_thread((tmp_path / "audit.jsonl").read_bytes)) == b""
 
@@ -110,8 +110,8 @@ async def test_pages_and_what_is_on_no_page_leave_no_entry(tmp_path: Path) -> No
 async def test_a_file_that_was_let_go_and_then_failed_is_said_to_be_unfinished(tmp_path: Path) -> None:
     async with Index() as index:
         listed = index.add(wheel("foo", "1.0"))
-        index.fault(listed.path, Reply(404))
-        async with running(index, tmp_path, configuration=with_trail(index, tmp_path)) as proxy:
+        index.inject_fault(listed.path, Reply(404))
+        async with run_test_proxy(index, tmp_path, configuration=with_trail(index, tmp_path)) as proxy:
             answer = await proxy.get(proxy.files_path(listed))
             assert answer.status == 502
         served, unfinished = await entries(tmp_path)
@@ -122,7 +122,7 @@ async def test_a_file_that_was_let_go_and_then_failed_is_said_to_be_unfinished(t
 async def test_a_client_that_leaves_in_the_middle_is_said_to_have_got_no_whole_file(tmp_path: Path) -> None:
     async with Index() as index:
         listed = index.add(wheel("foo", "1.0", padding=300_000))
-        async with running(index, tmp_path, configuration=with_trail(index, tmp_path)) as proxy:
+        async with run_test_proxy(index, tmp_path, configuration=with_trail(index, tmp_path)) as proxy:
             stall = index.stall(listed.path, after=200_000)
             async with proxy.open("GET", proxy.files_path(listed)) as response:
                 await response.content.readany()
@@ -140,7 +140,7 @@ def stop_writing(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("assay.telemetry.audit_trail._Part._write", full)
+    monkeypatch.setattr("assay.telemetry.audit_trail._TrailFile._write", full)
 
 
 async def test_refuse_serves_nothing_that_is_not_recorded_and_is_not_ready(
@@ -148,7 +148,7 @@ async def test_refuse_serves_nothing_that_is_not_recorded_and_is_not_ready(
 ) -> None:
     async with Index() as index:
         listed = index.add(wheel("foo", "1.0"))
-        async with running(index, tmp_path, configuration=with_trail(index, tmp_path)) as proxy:
+        async with run_test_proxy(index, tmp_path, configuration=with_trail(index, tmp_path)) as proxy:
             path = proxy.files_path(listed)
             assert (await proxy.get(path)).status == 200
             with monkeypatch.context() as patched:
@@ -167,7 +167,7 @@ async def test_alarm_serves_on_and_is_ready(tmp_path: Path, monkeypatch: pytest.
     async with Index() as index:
         listed = index.add(wheel("foo", "1.0"))
         chosen = with_trail(index, tmp_path, **{"on-failure": "alarm"})
-        async with running(index, tmp_path, configuration=chosen) as proxy:
+        async with run_test_proxy(index, tmp_path, configuration=chosen) as proxy:
             path = proxy.files_path(listed)
             with monkeypatch.context() as patched:
                 stop_writing(patched)
@@ -190,7 +190,7 @@ async def test_a_client_is_who_asked_the_proxy_in_front_and_never_who_it_says_it
                     "server": Configuration.model_validate({"server": {"port": 0, "trusted-proxies": trusted}}).server
                 }
             )
-            async with running(index, tmp_path / name, configuration=chosen) as proxy:
+            async with run_test_proxy(index, tmp_path / name, configuration=chosen) as proxy:
                 assert (await proxy.get(proxy.files_path(listed), headers)).status == 200
             assert [entry["client"] for entry in await entries(tmp_path / name)] == [client]
 
@@ -205,7 +205,7 @@ async def test_the_commands_verify_a_trail_and_detect_what_was_done_to_it(
     trail = tmp_path / "audit.jsonl"
     async with Index() as index:
         listed = index.add(wheel("foo", "1.0"))
-        async with running(index, tmp_path, configuration=with_trail(index, tmp_path)) as proxy:
+        async with run_test_proxy(index, tmp_path, configuration=with_trail(index, tmp_path)) as proxy:
             for _ in range(4):
                 await proxy.get(proxy.files_path(listed))
             metrics = (await proxy.get("/metrics")).body.decode()
@@ -248,10 +248,10 @@ async def test_however_the_command_ends_what_was_served_is_in_the_trail(
     async with Index() as index:
         listed = index.add(wheel("foo", "1.0"))
         audit = f'[audit]\npath = "audit.jsonl"\non-failure = "{on_failure}"'
-        async with served(index, tmp_path, more=audit) as proxy, aiohttp.ClientSession() as session:
+        async with run_serve_process(index, tmp_path, more=audit) as proxy, aiohttp.ClientSession() as session:
 
             async def ask() -> int:
-                async with session.get(f"{proxy.origin}{Running.files_path(listed)}") as response:
+                async with session.get(f"{proxy.origin}{RunningProxy.files_path(listed)}") as response:
                     await response.read()
                     return response.status
 

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from assay.provenance import fetcher
-from assay.provenance.budget import Budget
-from assay.telemetry.metrics import EVIDENCE
+from assay.provenance.budget import ByteBudget
+from assay.telemetry.metrics import EVIDENCE_OUTCOMES
 from tests.service.test_pages import settled
-from tests.world.clients.installers import ran
-from tests.world.index.distributions import Built, raw, wheel
-from tests.world.index.fake_index import Index, Listed
+from tests.world.clients.installers import run_client
+from tests.world.index.distributions import BuiltDistribution, make_raw_file, wheel
+from tests.world.index.fake_index import Index, ListedFile
 from tests.world.index.faulty_server import Fault, Refuse, Reply, Request
-from tests.world.index.wire_connection import Answer
-from tests.world.proxy.running_proxy import JSON, running
+from tests.world.index.wire_connection import CannedResponse
+from tests.world.proxy.running_proxy import SIMPLE_JSON, run_test_proxy
 from tests.world.sigstore.private_sigstore import PrivateSigstore
 
 PATH = "/simple/big/"
@@ -36,11 +36,11 @@ FIRST = datetime(2026, 6, 1, 12, tzinfo=UTC)
 """When the private Sigstore logs by default: nothing may be older than its own attestation."""
 
 
-def release(number: int) -> Built:
-    return raw(f"big-{number}.0-py3-none-any.whl", b"%d" % number)
+def release(number: int) -> BuiltDistribution:
+    return make_raw_file(f"big-{number}.0-py3-none-any.whl", b"%d" % number)
 
 
-def filled(index: Index, sigstore: PrivateSigstore, files: int, attested: int) -> list[Listed]:
+def filled(index: Index, sigstore: PrivateSigstore, files: int, attested: int) -> list[ListedFile]:
     """`files` releases of which the newest `attested` have a provenance; the attested ones, newest first."""
     signed = []
     for number in range(files):
@@ -50,7 +50,7 @@ def filled(index: Index, sigstore: PrivateSigstore, files: int, attested: int) -
         listed = index.add(built, provenance=document, metadata=False, upload_time=when)
         if document is not None:
             # By address, since the index looks through its list for anything else.
-            index.serve(listed.provenance_path, Answer(body=document))
+            index.serve_fixed(listed.provenance_path, CannedResponse(body=document))
             signed.append(listed)
     return signed[::-1]
 
@@ -63,7 +63,7 @@ async def test_newest_first_once_each_and_a_second_client_joins_in(tmp_path: Pat
     sigstore = PrivateSigstore(seed=1)
     async with (
         Index() as index,
-        running(index, tmp_path, policy=REQUIRED, sigstore=sigstore, patience=timedelta(0)) as proxy,
+        run_test_proxy(index, tmp_path, policy=REQUIRED, sigstore=sigstore, patience=timedelta(0)) as proxy,
     ):
         signed = filled(index, sigstore, 300, 200)
         stall = index.stall(signed[-1].provenance_path)
@@ -74,21 +74,21 @@ async def test_newest_first_once_each_and_a_second_client_joins_in(tmp_path: Pat
         assert "ask again" in second.reason
         stall.release.set()
         await settled(proxy)
-        assert await proxy.listed("big") == {listed.built.filename for listed in signed}
+        assert await proxy.fetch_listed("big") == {listed.built.filename for listed in signed}
         assert Counter(asked(index)).most_common(1)[0][1] == 1, "each document once"
         assert set(asked(index)[:50]) <= {listed.provenance_path for listed in signed[:100]}, "newest first"
-        assert index.peak <= 30
+        assert index.max_concurrent_requests <= 30
         assert index.count(PATH) == 1
 
 
 async def test_the_first_documents_are_verified_while_the_next_ones_are_awaited(tmp_path: Path) -> None:
     sigstore = PrivateSigstore(seed=1)
-    verified = EVIDENCE.labels("attested")
-    async with Index() as index, running(index, tmp_path, policy=REQUIRED, sigstore=sigstore) as proxy:
+    verified = EVIDENCE_OUTCOMES.labels("attested")
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=REQUIRED, sigstore=sigstore) as proxy:
         signed = filled(index, sigstore, 60, 60)
         stall = index.stall(signed[30].provenance_path)
         before = verified._value.get()
-        page = asyncio.create_task(proxy.listed("big"))
+        page = asyncio.create_task(proxy.fetch_listed("big"))
         async with asyncio.timeout(30):
             while verified._value.get() - before < 25:  # noqa: ASYNC110 - a counter tells nobody
                 await asyncio.sleep(0.01)
@@ -106,19 +106,19 @@ async def test_the_first_documents_are_verified_while_the_next_ones_are_awaited(
 )
 async def test_what_was_verified_before_a_failure_is_not_asked_for_again(tmp_path: Path, fault: Fault) -> None:
     sigstore = PrivateSigstore(seed=1)
-    async with Index() as index, running(index, tmp_path, policy=REQUIRED, sigstore=sigstore) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=REQUIRED, sigstore=sigstore) as proxy:
         signed = filled(index, sigstore, 250, 250)
         broken = signed[120].provenance_path
         stall = index.stall(signed[99].provenance_path)
-        index.fault(broken, fault)
+        index.inject_fault(broken, fault)
         refused = asyncio.create_task(proxy.get(PATH))
         await stall.reached.wait()
         stall.release.set()
         assert (await refused).status in {502, 503}, "nothing is judged without its evidence"
         first = Counter(asked(index))
-        index.heal()
-        proxy.assembly.gate._proofs._collector._upstream._pacing._until.clear()  # as if the hour had passed
-        assert len(await proxy.listed("big")) == 250
+        index.clear_faults()
+        proxy.assembly.gate._provenance._fetcher._upstream._backoff._held_until.clear()  # as if the hour had passed
+        assert len(await proxy.fetch_listed("big")) == 250
         again = set(asked(index)[sum(first.values()) :])
         newest = {listed.provenance_path for listed in signed[:100]}
         assert newest <= set(first)
@@ -132,22 +132,24 @@ async def test_documents_of_any_size_are_all_proven_within_the_budget(
 ) -> None:
     """An index that answers with the largest documents it may: 60 of them at once would be 60 MB."""
     sigstore, held, highest = PrivateSigstore(seed=1), 0, 0
-    spend = Budget.spend
+    spend = ByteBudget.adjust
 
-    def watched(budget: Budget, size: int) -> None:
+    def watched(budget: ByteBudget, size: int) -> None:
         nonlocal held, highest
         spend(budget, size)
         held += size
         highest = max(highest, held)
 
-    monkeypatch.setattr(fetcher, "_BUDGET", most)
-    monkeypatch.setattr(Budget, "spend", watched)
-    async with Index() as index, running(index, tmp_path, policy=REQUIRED, sigstore=sigstore) as proxy:
+    monkeypatch.setattr(fetcher, "_MAX_UNRECORDED_BYTES", most)
+    monkeypatch.setattr(ByteBudget, "adjust", watched)
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=REQUIRED, sigstore=sigstore) as proxy:
         signed = filled(index, sigstore, 120, 120)
         large = signed[::2]
         for listed in large:
-            index.serve(listed.provenance_path, Answer(body=b'{"version": 2, "much": "' + b"x" * 1_000_000 + b'"}'))
-        assert await proxy.listed("big") == {listed.built.filename for listed in signed[1::2]}
+            index.serve_fixed(
+                listed.provenance_path, CannedResponse(body=b'{"version": 2, "much": "' + b"x" * 1_000_000 + b'"}')
+            )
+        assert await proxy.fetch_listed("big") == {listed.built.filename for listed in signed[1::2]}
         assert Counter(asked(index)).most_common(1)[0][1] == 1, "each document once"
         assert len(asked(index)) == 120
     assert held == 0
@@ -158,15 +160,15 @@ async def test_a_page_that_fills_the_budget_does_not_hold_up_another_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sigstore = PrivateSigstore(seed=1)
-    monkeypatch.setattr(fetcher, "_BUDGET", 1)
-    async with Index() as index, running(index, tmp_path, policy=REQUIRED, sigstore=sigstore) as proxy:
+    monkeypatch.setattr(fetcher, "_MAX_UNRECORDED_BYTES", 1)
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=REQUIRED, sigstore=sigstore) as proxy:
         signed = filled(index, sigstore, 60, 60)
         others = []
         for number in range(5):
             built = wheel(f"other-{number}", "1.0")
             document = sigstore.provenance(built.filename, built.sha256)
             others.append(index.add(built, provenance=document, upload_time=FIRST).built)
-        pages = [proxy.listed("big"), *(proxy.listed(other.project) for other in others)]
+        pages = [proxy.fetch_listed("big"), *(proxy.fetch_listed(other.project) for other in others)]
         async with asyncio.timeout(60):
             found = await asyncio.gather(*pages)
         assert found == [{listed.built.filename for listed in signed}, *({other.filename} for other in others)]
@@ -181,10 +183,10 @@ async def test_some_429_are_obeyed_and_cost_no_more_than_their_time(tmp_path: Pa
         refused += request.path.startswith("/integrity/")
         return request.path.startswith("/integrity/") and refused % 40 == 0
 
-    async with Index() as index, running(index, tmp_path, policy=REQUIRED, sigstore=sigstore) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=REQUIRED, sigstore=sigstore) as proxy:
         signed = filled(index, sigstore, 150, 150)
-        index.fault("*", Reply(429, headers={"Retry-After": "0"}), when=busy)
-        answers = await asyncio.gather(*(proxy.get(PATH, {"Accept": JSON}) for _ in range(3)))
+        index.inject_fault("*", Reply(429, headers={"Retry-After": "0"}), when=busy)
+        answers = await asyncio.gather(*(proxy.get(PATH, {"Accept": SIMPLE_JSON}) for _ in range(3)))
         assert {len(answer.json()["files"]) for answer in answers} == {len(signed)}
         assert max(Counter(asked(index)).values()) <= 4
 
@@ -199,21 +201,21 @@ async def test_pip_installs_the_newest_of_fifteen_thousand_within_its_own_retrie
         seen += request.path.startswith("/integrity/")
         return request.path.startswith("/integrity/") and seen % 500 == 0
 
-    async with Index() as index, running(index, tmp_path, policy=REQUIRED, sigstore=sigstore) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=REQUIRED, sigstore=sigstore) as proxy:
         filled(index, sigstore, 14_999, 9_999)
         newest = wheel("big", "20000.0")
         document = sigstore.provenance(newest.filename, newest.sha256)
         listed = index.add(newest, provenance=document, upload_time=FIRST + timedelta(days=20))
-        index.serve(listed.provenance_path, Answer(body=document))
+        index.serve_fixed(listed.provenance_path, CannedResponse(body=document))
         index.latency = 0.03
-        index.fault("*", Reply(429, headers={"Retry-After": "1"}), when=busy)
+        index.inject_fault("*", Reply(429, headers={"Retry-After": "1"}), when=busy)
 
         async def install(number: int) -> None:
             home = tmp_path / f"home-{number}"
             home.mkdir()
             python = Path(__file__).parents[2] / ".venv/bin/python"
             target = ("--target", str(home / "site"), "--no-cache-dir", "--retries", "5")
-            outcome = await ran(
+            outcome = await run_client(
                 str(python), "-m", "pip", "install", *target, "--index-url", proxy.url, "big", home=home
             )
             assert outcome.status == 0, outcome.output

@@ -9,9 +9,9 @@ import pytest
 
 from assay.cli import run
 from tests.service.test_commands import written
-from tests.world.index.distributions import Built, wheel
+from tests.world.index.distributions import BuiltDistribution, wheel
 from tests.world.index.fake_index import Index
-from tests.world.index.threaded_index import in_thread
+from tests.world.index.threaded_index import run_index_in_thread
 from tests.world.sigstore.private_sigstore import PrivateSigstore
 
 GOOD = wheel("gadget", padding=100_000)
@@ -23,14 +23,14 @@ def config(tmp_path: Path) -> Path:
     return tmp_path / "proxy.toml"
 
 
-def lockfile(directory: Path, *pinned: Built) -> Path:
+def lockfile(directory: Path, *pinned: BuiltDistribution) -> Path:
     path = directory / "requirements.txt"
     lines = [f"{each.project}=={each.version} --hash=sha256:{each.sha256}" for each in pinned]
     path.write_text("\n".join(lines) + "\n", "utf-8")
     return path
 
 
-def warm(directory: Path, index: Index, *pinned: Built) -> int:
+def warm(directory: Path, index: Index, *pinned: BuiltDistribution) -> int:
     config = written(directory, index.url, index.files_host, PrivateSigstore(seed=3))
     return run(["cache", "warm", str(lockfile(directory, *pinned)), "--config", str(config)])
 
@@ -42,7 +42,7 @@ def cache(config: Path, *arguments: str) -> int:
 def test_warm_fetches_what_a_lockfile_pins_and_says_what_it_does_not(
     tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with in_thread() as index:
+    with run_index_in_thread() as index:
         listed = index.add(GOOD)
         index.add(WITHHELD)
         assert warm(tmp_path, index, GOOD) == 0
@@ -59,7 +59,7 @@ def test_warm_fetches_what_a_lockfile_pins_and_says_what_it_does_not(
 
 
 def test_stats_verify_and_prune(tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with in_thread() as index:
+    with run_index_in_thread() as index:
         index.add(GOOD)
         assert warm(tmp_path, index, GOOD) == 0
     capsys.readouterr()
@@ -76,7 +76,7 @@ def test_stats_verify_and_prune(tmp_path: Path, config: Path, capsys: pytest.Cap
     assert cache(config, "verify") == 1
     assert GOOD.sha256 in capsys.readouterr().out
     assert not blob.exists()
-    with in_thread() as index:
+    with run_index_in_thread() as index:
         index.add(GOOD)
         assert warm(tmp_path, index, GOOD) == 0
     capsys.readouterr()
@@ -96,7 +96,7 @@ def test_a_directory_that_is_in_use_or_was_never_used_is_said_so(
     for action in ("stats", "verify", "prune"):
         assert cache(config, action) == 2
         assert "nothing is kept" in capsys.readouterr().err
-    with in_thread() as index:
+    with run_index_in_thread() as index:
         index.add(GOOD)
         assert warm(tmp_path, index, GOOD) == 0
     with (tmp_path / "storage" / "lock").open("r+") as held:

@@ -12,8 +12,8 @@ import pytest
 from assay.cli import run
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
-from tests.world.index.threaded_index import in_thread
-from tests.world.sigstore.private_sigstore import WHEN, GitHub, PrivateSigstore
+from tests.world.index.threaded_index import run_index_in_thread
+from tests.world.sigstore.private_sigstore import SIGNING_TIME, GitHub, PrivateSigstore
 
 POLICY = """
 version = 1
@@ -90,8 +90,8 @@ def test_explain_tells_each_verdict_and_changes_nothing(
 ) -> None:
     good, bad = wheel("widget", "1.0"), wheel("widget", "2.0")
     acme = GitHub(repository="acme/widget")
-    with in_thread(Index) as index:
-        index.add(good, upload_time=WHEN, provenance=sigstore.provenance(good.filename, good.sha256, acme))
+    with run_index_in_thread(Index) as index:
+        index.add(good, upload_time=SIGNING_TIME, provenance=sigstore.provenance(good.filename, good.sha256, acme))
         index.add(bad)
         config = written(tmp_path, index.url, index.files_host, sigstore)
         assert run(["explain", "widget", "--config", str(config)]) == 1

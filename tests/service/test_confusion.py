@@ -17,14 +17,14 @@ from typing import Any
 import pytest
 
 from assay.cli import run
-from tests.world.clients.installers import Outcome, pip, ran, uv
+from tests.world.clients.installers import ClientResult, pip_install, run_client, uv_install
 from tests.world.index.distributions import wheel
-from tests.world.index.fake_index import Index, Listed
+from tests.world.index.fake_index import Index, ListedFile
 from tests.world.index.faulty_server import Reply
-from tests.world.index.threaded_index import in_thread
-from tests.world.proxy.running_proxy import JSON, Running, configured, running
+from tests.world.index.threaded_index import run_index_in_thread
+from tests.world.proxy.running_proxy import SIMPLE_JSON, RunningProxy, make_configuration, run_test_proxy
 
-BOTH = pytest.mark.parametrize("installer", [pip, uv])
+BOTH = pytest.mark.parametrize("installer", [pip_install, uv_install])
 OURS = ["acme", "acme-*"]
 BELONGS = "the name acme-nothing belongs to the index internal, which has no such project, and no other index is asked"
 
@@ -35,8 +35,8 @@ class Company:
 
     internal: Index
     public: Index
-    proxy: Running
-    stranger: Listed
+    proxy: RunningProxy
+    stranger: ListedFile
 
 
 @asynccontextmanager
@@ -62,8 +62,8 @@ async def company(
             name = "all"
             projects = ["*"]
             """
-        configuration = configured(public, tmp_path / "assay", indexes=indexes)
-        async with running(public, tmp_path, policy=policy, configuration=configuration) as proxy:
+        configuration = make_configuration(public, tmp_path / "assay", indexes=indexes)
+        async with run_test_proxy(public, tmp_path, policy=policy, configuration=configuration) as proxy:
             yield Company(internal, public, proxy, stranger)
 
 
@@ -76,7 +76,7 @@ def versions(tmp_path: Path) -> list[str]:
 
 async def test_a_higher_version_on_the_public_index_is_neither_listed_nor_served_nor_asked_for(tmp_path: Path) -> None:
     async with company(tmp_path) as there:
-        assert await there.proxy.listed("acme-core") == {"acme_core-1.0-py3-none-any.whl"}
+        assert await there.proxy.fetch_listed("acme-core") == {"acme_core-1.0-py3-none-any.whl"}
         there.public.reset_log()
         for path in (there.proxy.files_path(there.stranger), f"{there.proxy.files_path(there.stranger)}.metadata"):
             assert (await there.proxy.get(path)).status == 404
@@ -86,14 +86,14 @@ async def test_a_higher_version_on_the_public_index_is_neither_listed_nor_served
 
 async def test_without_the_pattern_the_public_version_is_what_people_would_get(tmp_path: Path) -> None:
     async with company(tmp_path, patterns=["other-*"]) as there:
-        assert await there.proxy.listed("acme-core") == {"acme_core-99.0-py3-none-any.whl"}
+        assert await there.proxy.fetch_listed("acme-core") == {"acme_core-99.0-py3-none-any.whl"}
 
 
 @pytest.mark.clients
 @BOTH
 async def test_installers_get_the_internal_version(tmp_path: Path, installer: Any) -> None:
     async with company(tmp_path) as there:
-        outcome: Outcome = await installer(
+        outcome: ClientResult = await installer(
             there.proxy.url, "acme-core", "widget", home=tmp_path, target=tmp_path / "target"
         )
         assert outcome.status == 0, outcome.output
@@ -103,7 +103,7 @@ async def test_installers_get_the_internal_version(tmp_path: Path, installer: An
 
 async def test_the_list_of_all_projects_names_it_once_and_as_the_internal_index_has_it(tmp_path: Path) -> None:
     async with company(tmp_path) as there:
-        root = (await there.proxy.get("/simple/", {"Accept": JSON})).json()
+        root = (await there.proxy.get("/simple/", {"Accept": SIMPLE_JSON})).json()
         assert sorted(project["name"] for project in root["projects"]) == ["acme-core", "widget"]
 
 
@@ -113,14 +113,14 @@ async def test_the_list_of_all_projects_names_it_once_and_as_the_internal_index_
 async def test_an_internal_index_that_is_down_is_waited_for_and_never_replaced(tmp_path: Path) -> None:
     async with company(tmp_path) as there:
         await there.internal.down()
-        answer = await there.proxy.get("/simple/acme-core/", {"Accept": JSON})
+        answer = await there.proxy.get("/simple/acme-core/", {"Accept": SIMPLE_JSON})
         assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
         assert answer.headers["Content-Type"] == "application/problem+json"
         assert str(there.internal.files_host) in answer.json()["detail"]
         assert there.public.count("/simple/acme-core/") == 0
-        assert await there.proxy.listed("widget") == {"widget-1.0-py3-none-any.whl"}
+        assert await there.proxy.fetch_listed("widget") == {"widget-1.0-py3-none-any.whl"}
         await there.internal.up()
-        assert await there.proxy.listed("acme-core") == {"acme_core-1.0-py3-none-any.whl"}
+        assert await there.proxy.fetch_listed("acme-core") == {"acme_core-1.0-py3-none-any.whl"}
 
 
 @pytest.mark.clients
@@ -128,12 +128,12 @@ async def test_an_internal_index_that_is_down_is_waited_for_and_never_replaced(t
 async def test_installers_fail_while_the_internal_index_is_down(tmp_path: Path, installer: Any) -> None:
     async with company(tmp_path) as there:
         await there.internal.down()
-        more = ["--retries", "0"] if installer is pip else []
-        outcome: Outcome = await installer(
+        more = ["--retries", "0"] if installer is pip_install else []
+        outcome: ClientResult = await installer(
             there.proxy.url, "acme-core", *more, home=tmp_path, target=tmp_path / "target"
         )
         assert outcome.status != 0
-        if installer is uv:
+        if installer is uv_install:
             assert "Server message:" in outcome.output
             assert there.internal.files_host in outcome.output
     assert versions(tmp_path) == []
@@ -142,8 +142,8 @@ async def test_installers_fail_while_the_internal_index_is_down(tmp_path: Path, 
 @pytest.mark.parametrize("status", [401, 403, 404, 410, 500])
 async def test_no_answer_of_the_internal_index_makes_the_public_one_be_asked(tmp_path: Path, status: int) -> None:
     async with company(tmp_path) as there:
-        there.internal.fault("/simple/acme-core/", Reply(status))
-        answer = await there.proxy.get("/simple/acme-core/", {"Accept": JSON})
+        there.internal.inject_fault("/simple/acme-core/", Reply(status))
+        answer = await there.proxy.get("/simple/acme-core/", {"Accept": SIMPLE_JSON})
         assert answer.status == {404: 200, 410: 200, 500: 503}.get(status, 502)
         assert b"99.0" not in answer.body
         assert there.public.count("/simple/acme-core/") == 0
@@ -155,20 +155,20 @@ async def test_no_answer_of_the_internal_index_makes_the_public_one_be_asked(tmp
 @pytest.mark.parametrize("spelt", ["Acme_Core", "acme.core", "ACME--core", "acme_-.core"])
 async def test_every_spelling_is_the_internal_name(tmp_path: Path, spelt: str) -> None:
     async with company(tmp_path) as there:
-        answer = await there.proxy.get(f"/simple/{spelt}/", {"Accept": JSON})
+        answer = await there.proxy.get(f"/simple/{spelt}/", {"Accept": SIMPLE_JSON})
         assert (answer.status, answer.headers["Location"]) == (301, "../acme-core/")
         assert there.public.requests == []
 
 
 async def test_a_pattern_may_be_spelt_in_any_way_too(tmp_path: Path) -> None:
     async with company(tmp_path, patterns=["Acme_*"]) as there:
-        assert await there.proxy.listed("acme-core") == {"acme_core-1.0-py3-none-any.whl"}
+        assert await there.proxy.fetch_listed("acme-core") == {"acme_core-1.0-py3-none-any.whl"}
 
 
 async def test_a_name_that_only_looks_alike_is_another(tmp_path: Path) -> None:
     async with company(tmp_path) as there:
         there.public.add(wheel("acmecore", "1.0"))
-        assert await there.proxy.listed("acmecore") == {"acmecore-1.0-py3-none-any.whl"}
+        assert await there.proxy.fetch_listed("acmecore") == {"acmecore-1.0-py3-none-any.whl"}
         assert there.internal.count("/simple/acmecore/") == 0
 
 
@@ -176,7 +176,7 @@ async def test_a_name_that_only_looks_alike_is_another(tmp_path: Path) -> None:
 @BOTH
 async def test_installers_get_the_internal_one_by_another_spelling(tmp_path: Path, installer: Any) -> None:
     async with company(tmp_path) as there:
-        outcome: Outcome = await installer(there.proxy.url, "Acme_Core", home=tmp_path, target=tmp_path / "target")
+        outcome: ClientResult = await installer(there.proxy.url, "Acme_Core", home=tmp_path, target=tmp_path / "target")
         assert outcome.status == 0, outcome.output
     assert versions(tmp_path) == ["acme_core-1.0.dist-info"]
 
@@ -186,7 +186,7 @@ async def test_installers_get_the_internal_one_by_another_spelling(tmp_path: Pat
 
 async def test_a_reserved_name_is_an_empty_page_with_the_reason(tmp_path: Path) -> None:
     async with company(tmp_path) as there:
-        page = await there.proxy.page("acme-nothing")
+        page = await there.proxy.fetch_page("acme-nothing")
         assert (page["files"], page["versions"]) == ([], [])
         (entry,) = page["_withheld"]
         assert set(entry) == {"reasons"}
@@ -209,7 +209,7 @@ async def test_a_browser_is_told_the_same(tmp_path: Path) -> None:
 
 
 def test_explain_says_it_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with in_thread() as internal:
+    with run_index_in_thread() as internal:
         internal.add(wheel("acme-core", "1.0"))
         config = tmp_path / "proxy.toml"
         config.write_text(
@@ -229,22 +229,22 @@ def test_explain_says_it_too(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 async def test_a_name_that_the_catch_all_does_not_have_is_404(tmp_path: Path) -> None:
     async with company(tmp_path) as there:
-        assert (await there.proxy.get("/simple/nobodys/", {"Accept": JSON})).status == 404
+        assert (await there.proxy.get("/simple/nobodys/", {"Accept": SIMPLE_JSON})).status == 404
 
 
 async def test_a_reserved_name_is_listed_in_full_once_its_index_has_it(tmp_path: Path) -> None:
     async with company(tmp_path, withheld="explain") as there:
-        assert (await there.proxy.page("acme-nothing"))["files"][0]["yanked"]
+        assert (await there.proxy.fetch_page("acme-nothing"))["files"][0]["yanked"]
         there.internal.add(wheel("acme-nothing", "0.1"))
         there.proxy.clock.now += timedelta(minutes=2)
-        page = await there.proxy.page("acme-nothing")
+        page = await there.proxy.fetch_page("acme-nothing")
         assert [file["filename"] for file in page["files"]] == ["acme_nothing-0.1-py3-none-any.whl"]
         assert page["_withheld"] == []
 
 
 async def test_with_explain_it_is_listed_as_a_yanked_version_and_asking_for_it_is_403(tmp_path: Path) -> None:
     async with company(tmp_path, withheld="explain") as there:
-        (entry,) = (await there.proxy.page("acme-nothing"))["files"]
+        (entry,) = (await there.proxy.fetch_page("acme-nothing"))["files"]
         assert entry["yanked"].startswith("withheld, index: the name acme-nothing belongs to the index internal")
         for method in ("GET", "HEAD"):
             answer = await there.proxy.request(method, entry["url"].removeprefix("../.."))
@@ -260,19 +260,21 @@ async def test_installers_install_nothing_for_a_reserved_name_and_with_explain_t
     tmp_path: Path, installer: Any, withheld: str
 ) -> None:
     async with company(tmp_path, withheld=withheld) as there:
-        outcome: Outcome = await installer(there.proxy.url, "acme-nothing", home=tmp_path, target=tmp_path / "target")
+        outcome: ClientResult = await installer(
+            there.proxy.url, "acme-nothing", home=tmp_path, target=tmp_path / "target"
+        )
         assert outcome.status != 0
         text = " ".join(outcome.output.split())
         told = "0+reserved.for.internal.which.has.no.such.project" in text
         assert told == (withheld == "explain"), text
-        if installer is uv and told:
+        if installer is uv_install and told:
             assert "withheld, index: the name acme-nothing belongs to the index internal" in text
     assert versions(tmp_path) == []
 
 
-async def uv_with_two(first: str, second: str, wanted: str, tmp_path: Path) -> Outcome:
+async def uv_with_two(first: str, second: str, wanted: str, tmp_path: Path) -> ClientResult:
     """uv as somebody has it who names the public index beside the proxy, against all advice."""
-    return await ran(
+    return await run_client(
         str(Path(sys.executable).parent / "uv"), "pip", "install", "--no-cache", "--python", sys.executable,
         "--index", first, "--default-index", second, "--target", str(tmp_path / "target"), wanted, home=tmp_path,
     )  # fmt: skip

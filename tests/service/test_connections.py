@@ -21,16 +21,16 @@ from assay.telemetry import metrics
 from assay.web import files
 from assay.web.server import connection_limit, listener, server
 from assay.web.server.connection import Connection
-from tests.world.clients.raw_client import END, SECONDS, ask, clients_of
+from tests.world.clients.raw_client import END_OF_HEAD, TIMEOUT_SECONDS, encode_get, open_clients
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
 from tests.world.index.faulty_server import Reply
-from tests.world.proxy.certificate_authority import Authority
-from tests.world.proxy.running_proxy import JSON, configured, running
+from tests.world.proxy.certificate_authority import CertificateAuthority
+from tests.world.proxy.running_proxy import SIMPLE_JSON, make_configuration, run_test_proxy
 
 
 async def settles(proxy_count: int) -> None:
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         while open_now() != proxy_count:  # noqa: ASYNC110 - the other side of a socket notices when it does
             await asyncio.sleep(0.01)
 
@@ -48,8 +48,8 @@ async def test_beyond_the_seats_a_probe_is_answered_and_anything_else_is_503(
 ) -> None:
     async with Index() as index:
         index.add(wheel("foo"))
-        few = configured(index, tmp_path / "assay", server={"port": 0, "max-connections": 4})
-        async with running(index, tmp_path, configuration=few) as proxy, clients_of(proxy) as clients:
+        few = make_configuration(index, tmp_path / "assay", server={"port": 0, "max-connections": 4})
+        async with run_test_proxy(index, tmp_path, configuration=few) as proxy, open_clients(proxy) as clients:
             seated = [await clients.connect(f"127.0.0.{number}") for number in (2, 2, 3, 3)]
             for client in seated:
                 assert (await client.get("/simple/foo/"))[0] == 200
@@ -58,7 +58,7 @@ async def test_beyond_the_seats_a_probe_is_answered_and_anything_else_is_503(
                 status, head = await beyond.get(path)
                 assert (path, status) == (path, expected)
                 assert (b"Retry-After: 5" in head) == (expected == 503)
-                assert await beyond.ended(), "one request, in the reserve"
+                assert await beyond.is_closed(), "one request, in the reserve"
             for client in seated:
                 assert (await client.get("/simple/foo/"))[0] == 200, "they are not who pays"
             await settles(4)
@@ -73,8 +73,8 @@ async def test_beyond_the_seats_a_probe_is_answered_and_anything_else_is_503(
 async def test_one_address_leaves_half_of_the_seats_to_others(tmp_path: Path) -> None:
     async with Index() as index:
         index.add(wheel("foo"))
-        few = configured(index, tmp_path / "assay", server={"port": 0, "max-connections": 4})
-        async with running(index, tmp_path, configuration=few) as proxy, clients_of(proxy) as clients:
+        few = make_configuration(index, tmp_path / "assay", server={"port": 0, "max-connections": 4})
+        async with run_test_proxy(index, tmp_path, configuration=few) as proxy, open_clients(proxy) as clients:
             greedy = [await clients.connect("127.0.0.2") for _ in range(3)]
             assert [(await client.get("/simple/foo/"))[0] for client in greedy] == [200, 200, 503]
             other = await clients.connect("127.0.0.3")
@@ -82,24 +82,26 @@ async def test_one_address_leaves_half_of_the_seats_to_others(tmp_path: Path) ->
 
 
 async def test_a_full_reserve_is_cut_and_empties_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_RESERVED_REQUEST", 0.3)
+    monkeypatch.setattr(server, "_PROBE_REQUEST_TIMEOUT_SECONDS", 0.3)
     async with Index() as index:
-        few = configured(index, tmp_path / "assay", server={"port": 0, "max-connections": 1})
-        async with running(index, tmp_path, configuration=few) as proxy, clients_of(proxy) as clients:
+        few = make_configuration(index, tmp_path / "assay", server={"port": 0, "max-connections": 1})
+        async with run_test_proxy(index, tmp_path, configuration=few) as proxy, open_clients(proxy) as clients:
             cut = value(metrics.REGISTRY, "assay_connections_refused_total", how="cut")
-            silent = [await clients.connect(f"127.0.1.{number}") for number in range(1, 2 + connection_limit.RESERVE)]
-            await settles(1 + connection_limit.RESERVE)
+            silent = [
+                await clients.connect(f"127.0.1.{number}") for number in range(1, 2 + connection_limit.PROBE_SLOTS)
+            ]
+            await settles(1 + connection_limit.PROBE_SLOTS)
             assert (await (await clients.connect("127.0.2.1")).get("/healthz"))[0] == 0
             assert value(metrics.REGISTRY, "assay_connections_refused_total", how="cut") == cut + 1
-            assert all(await asyncio.gather(*(client.ended() for client in silent[1:])))
+            assert all(await asyncio.gather(*(client.is_closed() for client in silent[1:])))
             await settles(1)
             assert (await (await clients.connect("127.0.2.1")).get("/healthz"))[0] == 200
 
 
 async def test_a_flood_is_told_once_a_second(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with Index() as index:
-        few = configured(index, tmp_path / "assay", server={"port": 0, "max-connections": 1})
-        async with running(index, tmp_path, configuration=few) as proxy, clients_of(proxy) as clients:
+        few = make_configuration(index, tmp_path / "assay", server={"port": 0, "max-connections": 1})
+        async with run_test_proxy(index, tmp_path, configuration=few) as proxy, open_clients(proxy) as clients:
             await clients.connect("127.0.0.9")
             await settles(1)
             began = asyncio.get_running_loop().time()
@@ -112,56 +114,56 @@ async def test_a_flood_is_told_once_a_second(tmp_path: Path, caplog: pytest.LogC
 
 async def test_a_connection_that_fails_its_handshake_gives_its_seat_back(tmp_path: Path) -> None:
     tls = {"certificate": str(tmp_path / "tls.crt"), "key": str(tmp_path / "tls.key")}
-    authority = Authority.new()
-    authority.certify(tmp_path / "tls.crt", tmp_path / "tls.key")
-    context = ssl.create_default_context(cafile=authority.write(tmp_path / "ca.pem"))
+    authority = CertificateAuthority.create()
+    authority.issue(tmp_path / "tls.crt", tmp_path / "tls.key")
+    context = ssl.create_default_context(cafile=authority.write_certificate(tmp_path / "ca.pem"))
     async with Index() as index:
-        few = configured(index, tmp_path / "assay", server={"port": 0, "max-connections": 2, "tls": tls})
-        async with running(index, tmp_path, configuration=few) as proxy, clients_of(proxy) as clients:
+        few = make_configuration(index, tmp_path / "assay", server={"port": 0, "max-connections": 2, "tls": tls})
+        async with run_test_proxy(index, tmp_path, configuration=few) as proxy, open_clients(proxy) as clients:
             for _ in range(5):
                 bad = await clients.connect()
                 bad.writer.write(b"GET / HTTP/1.1\r\n\r\n")
-                assert await bad.ended()
+                assert await bad.is_closed()
                 await settles(0)
             assert (await (await clients.connect(context=context)).get("/healthz"))[0] == 200
 
 
 async def test_nothing_stays_of_a_connection_however_it_ended(tmp_path: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    Authority.new().certify(tmp_path / "tls.crt", tmp_path / "tls.key")
+    CertificateAuthority.create().issue(tmp_path / "tls.crt", tmp_path / "tls.key")
     context.load_cert_chain(tmp_path / "tls.crt", tmp_path / "tls.key")
 
     async def answers(_request: web.BaseRequest) -> web.StreamResponse:
         return web.Response(text="ok")
 
-    few = connection_limit.Room(2)
-    punctual = server._Punctual(answers, None, logging.getLogger("test"), few, ServerSettings())
+    few = connection_limit.ConnectionLimit(2)
+    punctual = server._HttpServer(answers, None, logging.getLogger("test"), few, ServerSettings())
     made: list[Connection] = []
 
-    def making(seat: connection_limit.Seat) -> Connection:
-        made.append(punctual.protocol(seat))
+    def making(seat: connection_limit.ConnectionSlot) -> Connection:
+        made.append(punctual.make_protocol(seat))
         return made[-1]
 
     for tls in (None, context):
-        entrance = listener.Door(few, making, context=tls, handshake=SECONDS)
+        entrance = listener.Listener(few, making, context=tls, handshake=TIMEOUT_SECONDS)
         host, port = await entrance.open("127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(host, port)
-        writer.write(ask("/", "Connection: close"))  # to the second, no handshake
-        async with asyncio.timeout(SECONDS):
+        writer.write(encode_get("/", "Connection: close"))  # to the second, no handshake
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             assert (await reader.read()).startswith(b"HTTP/1.1 200") == (tls is None)
         writer.close()
         await settles(0)
         entrance.close()
-        assert few.taken == 0
+        assert few.open_connections == 0
     assert len(made) == 2
-    assert all(connection._silent.cancelled() for connection in made)
+    assert all(connection._first_request_timer.cancelled() for connection in made)
 
 
 async def test_no_descriptor_left_is_a_pause_and_not_an_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(listener, "_PAUSE", 0.2)
-    async with Index() as index, running(index, tmp_path) as proxy, clients_of(proxy) as clients:
+    monkeypatch.setattr(listener, "_ACCEPT_PAUSE_SECONDS", 0.2)
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy, open_clients(proxy) as clients:
         early = await clients.connect()
         assert (await early.get("/healthz"))[0] == 200
         loop, (soft, hard) = asyncio.get_running_loop(), resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -171,14 +173,14 @@ async def test_no_descriptor_left_is_a_pause_and_not_an_end(
                 # No descriptor beyond those that are: the kernel makes the connection, and the proxy can't have it.
                 resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
                 await loop.sock_connect(late, early.writer.get_extra_info("peername"))
-                async with asyncio.timeout(SECONDS):
+                async with asyncio.timeout(TIMEOUT_SECONDS):
                     while "accept-failed" not in caplog.messages:  # noqa: ASYNC110 - the loop's turn, not ours
                         await asyncio.sleep(0.01)
                 assert (await early.get("/healthz"))[0] == 200
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-            await loop.sock_sendall(late, ask("/healthz"))
-            async with asyncio.timeout(SECONDS):
+            await loop.sock_sendall(late, encode_get("/healthz"))
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 assert (await loop.sock_recv(late, 100)).startswith(b"HTTP/1.1 200")
 
 
@@ -186,8 +188,8 @@ async def test_no_descriptor_left_is_a_pause_and_not_an_end(
 async def test_who_takes_nothing_is_cut_and_who_takes_his_time_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    monkeypatch.setattr(files, "_STALLED", 0.5)
-    async with Index() as index, running(index, tmp_path) as proxy, clients_of(proxy) as clients:
+    monkeypatch.setattr(files, "_STALL_TIMEOUT_SECONDS", 0.5)
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy, open_clients(proxy) as clients:
         path = proxy.files_path(index.add(wheel("foo", padding=12_000_000)))
         if what == "page":
             path, document = (
@@ -195,16 +197,16 @@ async def test_who_takes_nothing_is_cut_and_who_takes_his_time_is_not(
                 {"meta": {"api-version": "1.1"}, "name": "big", "files": [], "versions": []},
             )
             page = json.dumps(document | {"_note": random.Random(1).randbytes(10_000_000).hex()}).encode()
-            index.fault(path, Reply(200, page, {"Content-Type": JSON}))
-        whole = len((await proxy.get(path, {"Accept": JSON})).body)
+            index.inject_fault(path, Reply(200, page, {"Content-Type": SIMPLE_JSON}))
+        whole = len((await proxy.get(path, {"Accept": SIMPLE_JSON})).body)
         assert whole > 8_000_000
         idle, slow = await clients.connect("127.0.0.2"), await clients.connect("127.0.0.3")
         for client in (idle, slow):
-            client.writer.write(ask(path, f"Accept: {JSON}"))
-        taken, head = 0, await slow.reader.readuntil(END)
+            client.writer.write(encode_get(path, f"Accept: {SIMPLE_JSON}"))
+        taken, head = 0, await slow.reader.readuntil(END_OF_HEAD)
         assert head.startswith(b"HTTP/1.1 200")
         while taken < whole:
-            async with asyncio.timeout(SECONDS):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 piece = await slow.reader.read(whole // 20)
             assert piece, f"cut after {taken} of {whole} bytes"
             taken += len(piece)
@@ -218,16 +220,16 @@ async def test_who_takes_nothing_is_cut_and_who_takes_his_time_is_not(
 async def test_who_asks_and_asks_and_takes_nothing_is_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, padding: int | None
 ) -> None:
-    monkeypatch.setattr(files, "_STALLED", 0.3)
-    async with Index() as index, running(index, tmp_path) as proxy, clients_of(proxy) as clients:
+    monkeypatch.setattr(files, "_STALL_TIMEOUT_SECONDS", 0.3)
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy, open_clients(proxy) as clients:
         path = "/" if padding is None else proxy.files_path(index.add(wheel("foo", padding=padding)))
         for _ in range(3):  # the file is in memory then
             assert (await proxy.get(path)).status == 200
         others, rude = open_now(), await clients.connect()
         with contextlib.suppress(ConnectionError):
             for _ in range(1000):
-                rude.writer.write(ask(path) * 100)  # 10 kB or more are answered to each, which nobody reads
-                async with asyncio.timeout(SECONDS):
+                rude.writer.write(encode_get(path) * 100)  # 10 kB or more are answered to each, which nobody reads
+                async with asyncio.timeout(TIMEOUT_SECONDS):
                     await rude.writer.drain()
         await settles(int(others))
 
@@ -236,8 +238,8 @@ async def test_what_is_closed_ends_though_nobody_reads_the_rest(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", logger="assay")
-    monkeypatch.setattr(server, "_LEAVING", 0.2)
-    monkeypatch.setattr(server, "_LOOK", 0.05)
+    monkeypatch.setattr(server, "_CLOSING_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(server, "_REAP_INTERVAL_SECONDS", 0.05)
 
     async def answers(request: web.BaseRequest) -> web.StreamResponse:
         assert request.transport is not None
@@ -245,20 +247,20 @@ async def test_what_is_closed_ends_though_nobody_reads_the_rest(
         request.transport.close()
         raise ConnectionError
 
-    few = connection_limit.Room(2)
-    punctual = server._Punctual(answers, None, logging.getLogger("test"), few, ServerSettings())
-    entrance = listener.Door(few, punctual.protocol, context=None, handshake=1)
+    few = connection_limit.ConnectionLimit(2)
+    punctual = server._HttpServer(answers, None, logging.getLogger("test"), few, ServerSettings())
+    entrance = listener.Listener(few, punctual.make_protocol, context=None, handshake=1)
     host, port = await entrance.open("127.0.0.1", 0)
-    seeing_off = asyncio.create_task(punctual.see_off())
+    seeing_off = asyncio.create_task(punctual.reap_closing())
     reader, writer = await asyncio.open_connection(host, port)
     try:
-        writer.write(ask("/"))
-        async with asyncio.timeout(SECONDS):
+        writer.write(encode_get("/"))
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             while "connection-not-ending" not in caplog.messages:
-                assert few.taken <= 1
+                assert few.open_connections <= 1
                 await asyncio.sleep(0.01)
         await settles(0)
-        assert few.taken == 0
+        assert few.open_connections == 0
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await reader.readexactly(20_000_000)
     finally:

@@ -10,9 +10,9 @@ import pypi_attestations
 import pytest
 
 from assay.simple.filename import possible_projects
-from tests.world.index.distributions import Built, raw
-from tests.world.index.fake_index import Index, Listed
-from tests.world.proxy.running_proxy import Clock, Running, running
+from tests.world.index.distributions import BuiltDistribution, make_raw_file
+from tests.world.index.fake_index import Index, ListedFile
+from tests.world.proxy.running_proxy import ManualClock, RunningProxy, run_test_proxy
 
 CORPUS = Path(__file__).parents[1] / "corpus"
 MANIFEST: list[dict[str, Any]] = json.loads((CORPUS / "manifest.json").read_bytes())
@@ -77,10 +77,12 @@ def bundled(publisher: dict[str, Any], attestation: str) -> bytes:
     ).encode()
 
 
-def listed(index: Index, filename: str, document: bytes) -> Listed:
+def listed(index: Index, filename: str, document: bytes) -> ListedFile:
     """The real name and digest; the bytes are not what is tested."""
     facts = next(each for each in MANIFEST if each["filename"] == filename)
-    built: Built = raw(filename, b"not the real bytes", project=facts["project"], version=facts["version"])
+    built: BuiltDistribution = make_raw_file(
+        filename, b"not the real bytes", project=facts["project"], version=facts["version"]
+    )
     return index.add(
         built,
         provenance=document,
@@ -101,12 +103,12 @@ def touched(home: Path) -> list[Path]:
     return list(home.rglob("*"))
 
 
-async def state(proxy: Running, filename: str) -> list[str] | None:
+async def state(proxy: RunningProxy, filename: str) -> list[str] | None:
     """None: listed. Else the reasons."""
     project = str(possible_projects(filename)[0])
-    if filename in await proxy.listed(project):
+    if filename in await proxy.fetch_listed(project):
         return None
-    return (await proxy.withheld(project))[filename]
+    return (await proxy.fetch_withheld(project))[filename]
 
 
 @pytest.mark.parametrize("filename", GENUINE)
@@ -116,14 +118,14 @@ async def test_a_genuine_file_is_approved_under_its_publisher_and_withheld_under
     async with Index() as index:
         document = provenance(filename)
         file = listed(index, filename, document)
-        clock = Clock()
-        async with running(index, tmp_path / "own", policy=policy(GENUINE[filename]), clock=clock) as proxy:
+        clock = ManualClock()
+        async with run_test_proxy(index, tmp_path / "own", policy=policy(GENUINE[filename]), clock=clock) as proxy:
             assert await state(proxy, filename) is None
             served = await proxy.get(file.provenance_path)
             assert served.body == document, "the document's bytes unchanged"
             assert served.headers["Content-Type"] == "application/vnd.pypi.integrity.v1+json"
         for number, other in enumerate(OTHERS):
-            async with running(index, tmp_path / str(number), policy=policy(other), clock=clock) as proxy:
+            async with run_test_proxy(index, tmp_path / str(number), policy=policy(other), clock=clock) as proxy:
                 assert await state(proxy, filename) == ["publisher"]
                 assert (await proxy.get(file.provenance_path)).status == 403
     assert not touched(private_home), "the user's Sigstore cache is never touched"
@@ -132,7 +134,7 @@ async def test_a_genuine_file_is_approved_under_its_publisher_and_withheld_under
 @pytest.mark.parametrize("filename", GENUINE)
 async def test_the_public_package_accepts_what_is_served(tmp_path: Path, filename: str, private_home: Path) -> None:
     facts = next(each for each in MANIFEST if each["filename"] == filename)
-    async with Index() as index, running(index, tmp_path / "proxy", policy=policy(GENUINE[filename])) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path / "proxy", policy=policy(GENUINE[filename])) as proxy:
         file = listed(index, filename, provenance(filename))
         served = (await proxy.get(file.provenance_path)).body
     parsed = pypi_attestations.Provenance.model_validate_json(served)
@@ -178,7 +180,7 @@ async def test_what_a_person_or_the_staging_instance_signed_is_withheld_under_an
     async with Index() as index:
         listed(index, filename, bundled(publisher, attestation))
         for number, rule in enumerate(rules):
-            async with running(index, tmp_path / str(number), policy=rule) as proxy:
+            async with run_test_proxy(index, tmp_path / str(number), policy=rule) as proxy:
                 reasons = await state(proxy, filename)
                 assert reasons, rule
                 assert set(reasons) & {"forged", "unverifiable"}, rule

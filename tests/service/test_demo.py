@@ -24,7 +24,7 @@ from assay.errors import ConfigurationError
 from demo.__main__ import free_port, main, welcome, worth_a_line
 from demo.running import Demo, demonstrated
 from demo.stories import STORIES, Story
-from tests.world.proxy.running_proxy import JSON
+from tests.world.proxy.running_proxy import SIMPLE_JSON
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 60
@@ -32,7 +32,7 @@ SECONDS = 60
 
 @asynccontextmanager
 async def shown(tmp_path: Path) -> AsyncIterator[tuple[Demo, aiohttp.ClientSession]]:
-    async with demonstrated(tmp_path) as demo, aiohttp.ClientSession(headers={"Accept": JSON}) as session:
+    async with demonstrated(tmp_path) as demo, aiohttp.ClientSession(headers={"Accept": SIMPLE_JSON}) as session:
         yield demo, session
 
 

@@ -13,13 +13,12 @@ import pytest
 from tests.world.index.distributions import sdist, wheel
 from tests.world.index.fake_index import Index
 from tests.world.index.faulty_server import (
-    Answer,
+    CannedResponse,
+    ChangeHeaders,
     Chunked,
     Corrupt,
     Fault,
     Gzip,
-    Headers,
-    Length,
     NoRange,
     Oversize,
     Redirect,
@@ -28,8 +27,9 @@ from tests.world.index.faulty_server import (
     Reset,
     Truncate,
     UntilClose,
+    WrongLength,
 )
-from tests.world.proxy.running_proxy import JSON, Running, running
+from tests.world.proxy.running_proxy import SIMPLE_JSON, RunningProxy, run_test_proxy
 
 BIG = 300_000
 """Bytes of padding: well over the tail that is withheld."""
@@ -45,7 +45,7 @@ projects = ["*"]
 """
 
 
-async def body_or_none(proxy: Running, path: str) -> bytes | None:
+async def body_or_none(proxy: RunningProxy, path: str) -> bytes | None:
     """A completed response's body; None where it was cut or refused."""
     try:
         answer = await proxy.get(path)
@@ -55,7 +55,7 @@ async def body_or_none(proxy: Running, path: str) -> bytes | None:
 
 
 async def test_a_cold_file_comes_whole_and_a_warm_one_without_asking_the_index(tmp_path: Path) -> None:
-    async with Index() as index, running(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         listed = index.add(wheel("foo", "1.0", padding=BIG))
         stall = index.stall(listed.path, after=200_000)
         async with proxy.open("GET", proxy.files_path(listed)) as cold:
@@ -66,7 +66,7 @@ async def test_a_cold_file_comes_whole_and_a_warm_one_without_asking_the_index(t
         assert "ETag" not in cold.headers, "unverified when it began, so that nothing can be spliced to it"
         assert "Accept-Ranges" not in cold.headers
         assert "Transfer-Encoding" not in cold.headers
-        await proxy.published(listed)
+        await proxy.wait_until_stored(listed)
         warm = await proxy.get(proxy.files_path(listed))
         assert (warm.status, warm.body) == (200, listed.built.content)
         assert warm.headers["ETag"] == f'"{listed.built.sha256}"'
@@ -76,7 +76,7 @@ async def test_a_cold_file_comes_whole_and_a_warm_one_without_asking_the_index(t
 
 
 async def test_head_equals_get(tmp_path: Path) -> None:
-    async with Index() as index, running(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         listed = index.add(wheel("foo", "1.0", padding=BIG))
         path = proxy.files_path(listed)
         for _ in ("cold", "warm"):
@@ -84,7 +84,7 @@ async def test_head_equals_get(tmp_path: Path) -> None:
             assert head.body == b""
             same = {"Content-Length", "Content-Type", "Cache-Control"}
             assert {key: head.headers.get(key) for key in same} == {key: get.headers.get(key) for key in same}
-            await proxy.published(listed)
+            await proxy.wait_until_stored(listed)
         assert (await proxy.head(path)).headers["ETag"] == f'"{listed.built.sha256}"'
         assert index.count(listed.path) == 1, "a HEAD whose answer the page knows fetches nothing"
 
@@ -102,11 +102,11 @@ async def test_head_equals_get(tmp_path: Path) -> None:
     ],
 )
 async def test_ranges(tmp_path: Path, *, warm: bool, headers: dict[str, str], status: int, part: slice) -> None:
-    async with Index() as index, running(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         listed = index.add(wheel("foo", "1.0", padding=BIG))
         if warm:
             await proxy.get(proxy.files_path(listed))
-            await proxy.published(listed)
+            await proxy.wait_until_stored(listed)
         sent = {key: value.format(sha256=listed.built.sha256) for key, value in headers.items()}
         answer = await proxy.get(proxy.files_path(listed), sent)
         assert (answer.status, answer.body) == (status, listed.built.content[part])
@@ -116,7 +116,7 @@ async def test_ranges(tmp_path: Path, *, warm: bool, headers: dict[str, str], st
 
 
 async def test_a_range_past_the_end_is_416_and_if_none_match_is_304(tmp_path: Path) -> None:
-    async with Index() as index, running(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         listed = index.add(wheel("foo", "1.0"))
         path = proxy.files_path(listed)
         past = await proxy.get(path, {"Range": f"bytes={listed.built.size}-{listed.built.size}"})
@@ -132,8 +132,8 @@ async def test_a_range_past_the_end_is_416_and_if_none_match_is_304(tmp_path: Pa
         Corrupt(10),
         Corrupt(-1),
         Truncate(500),
-        Length(100),
-        Length(10**7),
+        WrongLength(100),
+        WrongLength(10**7),
         Oversize(1),
         Chunked(),
         Chunked(cut=500),
@@ -143,27 +143,27 @@ async def test_a_range_past_the_end_is_416_and_if_none_match_is_304(tmp_path: Pa
         Reply(500),
         Refuse(),
         Redirect("http://elsewhere.example/x.whl"),
-        Headers({"Content-Length": None}),
+        ChangeHeaders({"Content-Length": None}),
     ],
     ids=repr,
 )
 async def test_whatever_the_index_does_no_response_completes_with_wrong_bytes(
     tmp_path: Path, fault: Fault, padding: int
 ) -> None:
-    async with Index() as index, running(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         listed = index.add(wheel("foo", "1.0", padding=padding))
-        index.fault(listed.path, fault, times=None)
+        index.inject_fault(listed.path, fault, times=None)
         body = await body_or_none(proxy, proxy.files_path(listed))
         assert body in {None, listed.built.content}
-        index.heal()
+        index.clear_faults()
         again = await proxy.get(proxy.files_path(listed))
         assert (again.status, again.body) == (200, listed.built.content), "nothing wrong was kept"
 
 
 async def test_a_download_that_breaks_half_way_is_taken_up_where_it_broke(tmp_path: Path) -> None:
-    async with Index() as index, running(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         listed = index.add(wheel("foo", "1.0", padding=BIG))
-        index.fault(listed.path, Reset(after=100_000), times=1)
+        index.inject_fault(listed.path, Reset(after=100_000), times=1)
         answer = await proxy.get(proxy.files_path(listed))
         assert (answer.status, answer.body) == (200, listed.built.content)
         assert index.count(listed.path) == 2
@@ -171,16 +171,16 @@ async def test_a_download_that_breaks_half_way_is_taken_up_where_it_broke(tmp_pa
 
 
 async def test_a_download_that_breaks_is_followed_when_the_index_starts_again(tmp_path: Path) -> None:
-    async with Index() as index, running(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         listed = index.add(wheel("foo", "1.0", padding=BIG))
-        index.fault(listed.path, NoRange(), times=None, when=lambda request: "range" in request.headers)
-        index.fault(listed.path, Reset(after=100_000), times=1)
+        index.inject_fault(listed.path, NoRange(), times=None, when=lambda request: "range" in request.headers)
+        index.inject_fault(listed.path, Reset(after=100_000), times=1)
         answer = await proxy.get(proxy.files_path(listed))
         assert (answer.status, answer.body) == (200, listed.built.content)
 
 
 async def test_a_url_on_no_page_is_404_and_never_asked_for(tmp_path: Path) -> None:
-    async with Index() as index, running(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         listed = index.add(wheel("foo", "1.0"))
         served = listed.path.replace("foo-1.0", "foo-2.0")
         for path in (f"/files/{index.files_host}{served}", "/files/elsewhere.example/foo-1.0-py3-none-any.whl"):
@@ -191,7 +191,7 @@ async def test_a_url_on_no_page_is_404_and_never_asked_for(tmp_path: Path) -> No
 
 
 async def test_a_withheld_file_is_403_on_every_route_and_says_why(tmp_path: Path) -> None:
-    async with Index() as index, running(index, tmp_path, policy=DENIED) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=DENIED) as proxy:
         denied, other = index.add(wheel("denied", "1.0")), index.add(wheel("other", "1.0"))
         path = proxy.files_path(denied)
         for method, target, headers in [
@@ -212,8 +212,8 @@ async def test_a_withheld_file_is_403_on_every_route_and_says_why(tmp_path: Path
         page = await proxy.get(path, {"Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"})
         assert page.headers["Content-Type"].startswith("text/html")
         assert b"we use another library" in page.body
-        assert await proxy.listed("denied") == set()
-        assert await proxy.withheld("denied") == {denied.built.filename: ["denied"]}
+        assert await proxy.fetch_listed("denied") == set()
+        assert await proxy.fetch_withheld("denied") == {denied.built.filename: ["denied"]}
         assert index.count(denied.path) == 0
         # The twin differs in its name alone.
         assert (await proxy.get(proxy.files_path(other))).status == 200
@@ -221,10 +221,10 @@ async def test_a_withheld_file_is_403_on_every_route_and_says_why(tmp_path: Path
 
 
 async def test_metadata_that_contradicts_the_page_is_not_served(tmp_path: Path) -> None:
-    async with Index() as index, running(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         listed = index.add(wheel("foo", "1.0"))
         path = f"{proxy.files_path(listed)}.metadata"
-        index.fault(listed.metadata_path, Corrupt(3), times=1)
+        index.inject_fault(listed.metadata_path, Corrupt(3), times=1)
         assert (await proxy.get(path)).status == 502
         good = await proxy.get(path)
         assert (good.status, good.body) == (200, listed.built.metadata)
@@ -236,7 +236,7 @@ async def test_metadata_that_contradicts_the_page_is_not_served(tmp_path: Path) 
 
 
 async def test_many_clients_of_one_cold_file_cause_one_request_and_a_leaver_harms_none(tmp_path: Path) -> None:
-    async with Index() as index, running(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         listed = index.add(wheel("foo", "1.0", padding=2_000_000))
         stall = index.stall(listed.path, after=500_000)
         path = proxy.files_path(listed)
@@ -250,9 +250,9 @@ async def test_many_clients_of_one_cold_file_cause_one_request_and_a_leaver_harm
 
 
 async def test_the_json_page_leads_to_the_file(tmp_path: Path) -> None:
-    async with Index() as index, running(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         listed = index.add(wheel("foo", "1.0+local.1", padding=10))
-        answer = await proxy.get("/simple/foo/", {"Accept": JSON})
+        answer = await proxy.get("/simple/foo/", {"Accept": SIMPLE_JSON})
         (entry,) = answer.json()["files"]
         assert entry["url"].startswith("../../files/")
         path = entry["url"].removeprefix("../..")
@@ -264,12 +264,15 @@ async def test_the_json_page_leads_to_the_file(tmp_path: Path) -> None:
 async def test_a_file_listed_twice_is_served_once_it_is_the_same_and_never_when_it_is_not(
     tmp_path: Path, same: bool
 ) -> None:
-    async with Index() as index, running(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         listed = index.add(wheel("foo", "1.0"))
         first = listed.as_entry(relative=False)
         second = first if same else {**first, "hashes": {"sha256": "0" * 64}}
         page = {"meta": {"api-version": "1.4"}, "name": "foo", "files": [first, second]}
-        index.serve(index.page_path("foo"), Answer(body=json.dumps(page).encode(), headers={"Content-Type": JSON}))
-        names = [entry["filename"] for entry in (await proxy.page("foo"))["files"]]
+        index.serve_fixed(
+            index.page_path("foo"),
+            CannedResponse(body=json.dumps(page).encode(), headers={"Content-Type": SIMPLE_JSON}),
+        )
+        names = [entry["filename"] for entry in (await proxy.fetch_page("foo"))["files"]]
         assert names == ([listed.built.filename] if same else [])
         assert (await proxy.get(proxy.files_path(listed))).status == (200 if same else 403)

@@ -19,8 +19,8 @@ from yarl import URL
 
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
-from tests.world.index.faulty_server import Answer, Stall
-from tests.world.proxy.running_proxy import Running, configured, running
+from tests.world.index.faulty_server import CannedResponse, Stall
+from tests.world.proxy.running_proxy import RunningProxy, make_configuration, run_test_proxy
 from tests.world.sigstore.private_sigstore import PrivateSigstore
 
 PAGE = (Path(__file__).parents[2] / "docs" / "front-proxies.md").read_text("utf-8")
@@ -72,7 +72,7 @@ def haproxy(home: Path, port: int, upstream: str) -> tuple[str, ...]:
 
 
 @asynccontextmanager
-async def before(name: str, home: Path, proxy: Running) -> AsyncIterator[str]:
+async def before(name: str, home: Path, proxy: RunningProxy) -> AsyncIterator[str]:
     """The front proxy's origin."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -107,7 +107,7 @@ async def test_what_matters_gets_through(tmp_path: Path, name: str) -> None:
         denied = index.add(wheel("denied", "1.0"))
         good = index.add(wheel("good", "1.0", padding=300_000))
         bad = index.add(wheel("bad", "1.0", padding=300_000))
-        index.serve(bad.path, Answer(body=bad.built.content[:-1] + b"!"))
+        index.serve_fixed(bad.path, CannedResponse(body=bad.built.content[:-1] + b"!"))
         stall = index.stall(bad.path, after=200_000)
         attested = wheel("attested", "1.0")
         index.add(
@@ -116,9 +116,9 @@ async def test_what_matters_gets_through(tmp_path: Path, name: str) -> None:
             upload_time="2026-06-01T12:00:05Z",
         )
         server = {"port": 0, "trusted-proxies": ["127.0.0.0/8"]}
-        chosen = configured(index, tmp_path / "assay", sigstore, server=server)
+        chosen = make_configuration(index, tmp_path / "assay", sigstore, server=server)
         async with (
-            running(index, tmp_path, policy=POLICY, configuration=chosen) as proxy,
+            run_test_proxy(index, tmp_path, policy=POLICY, configuration=chosen) as proxy,
             before(name, tmp_path, proxy) as origin,
             aiohttp.ClientSession() as session,
         ):

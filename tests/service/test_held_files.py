@@ -10,39 +10,39 @@ from assay.files import cache
 from assay.policy.language.document import load_policy
 from assay.simple.model import Sha256
 from tests.world.index.distributions import wheel
-from tests.world.index.fake_index import Index, Listed
-from tests.world.proxy.running_proxy import Running, running
+from tests.world.index.fake_index import Index, ListedFile
+from tests.world.proxy.running_proxy import RunningProxy, run_test_proxy
 
 ALL = 'version = 1\n[[rules]]\nname = "all"\nprojects = ["*"]\n'
 
 
-def held(proxy: Running) -> dict[Sha256, bytes]:
-    return proxy.assembly.gate._contents._held.whole()
+def held(proxy: RunningProxy) -> dict[Sha256, bytes]:
+    return proxy.assembly.gate._files._memory_cache.snapshot()
 
 
-async def warmed(proxy: Running, listed: Listed) -> str:
+async def warmed(proxy: RunningProxy, listed: ListedFile) -> str:
     """Until the file is held: cold, noticed, held."""
     path = proxy.files_path(listed)
     for _ in range(4):
         assert (await proxy.get(path)).body == listed.built.content
-        await proxy.published(listed)
+        await proxy.wait_until_stored(listed)
     assert held(proxy) == {listed.built.sha256: listed.built.content}
     return path
 
 
 async def test_a_held_file_is_served_as_a_stored_one_is(tmp_path: Path) -> None:
-    async with Index() as index, running(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         listed = index.add(wheel("foo", padding=5000))
         path, content = proxy.files_path(listed), listed.built.content
         asked = [{}, {"Range": "bytes=10-19"}, {"Range": "bytes=-5"}, {"Range": f"bytes={len(content)}-"}]
         asked += [{"Range": "bytes=10-"}, {"Range": "bytes=10-", "If-Range": f'"{listed.built.sha256}"'}]
         asked += [{"If-None-Match": f'"{listed.built.sha256}"'}, {"Range": "bytes=7-", "User-Agent": "Wget/1.2"}]
         assert (await proxy.get(path)).status == 200
-        await proxy.published(listed)
+        await proxy.wait_until_stored(listed)
         stored = []
         for headers in asked:
-            contents_of = proxy.assembly.gate._contents
-            contents_of._noticed.clear()  # so that it is not held yet
+            contents_of = proxy.assembly.gate._files
+            contents_of._requested_once.clear()  # so that it is not held yet
             stored.append(await proxy.get(path, headers))
         assert not held(proxy)
         await warmed(proxy, listed)
@@ -58,7 +58,7 @@ async def test_a_held_file_is_served_as_a_stored_one_is(tmp_path: Path) -> None:
 
 
 async def test_a_held_file_that_policy_withholds_now_is_refused(tmp_path: Path) -> None:
-    async with Index() as index, running(index, tmp_path, policy=ALL) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=ALL) as proxy:
         listed = index.add(wheel("foo", padding=5000))
         path = await warmed(proxy, listed)
         proxy.assembly.gate.policy = load_policy(
@@ -71,7 +71,7 @@ async def test_a_held_file_that_policy_withholds_now_is_refused(tmp_path: Path) 
 
 
 async def test_a_held_file_that_its_index_withdraws_is_gone(tmp_path: Path) -> None:
-    async with Index() as index, running(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         listed, _ = index.add(wheel("foo", padding=5000)), index.add(wheel("foo", "2.0"))
         path = await warmed(proxy, listed)
         index.remove(listed)
@@ -82,11 +82,11 @@ async def test_a_held_file_that_its_index_withdraws_is_gone(tmp_path: Path) -> N
 async def test_bytes_that_were_spoilt_on_disk_are_not_held_but_removed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with Index() as index, running(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         listed = index.add(wheel("foo", padding=5000))
         path = proxy.files_path(listed)
         assert (await proxy.get(path)).status == 200
-        await proxy.published(listed)
+        await proxy.wait_until_stored(listed)
         stored = next((tmp_path / "assay" / "blobs").glob(f"*/{listed.built.sha256}.*"))
         assert (await proxy.get(path)).body == listed.built.content
         content = bytearray(stored.read_bytes())
@@ -101,9 +101,9 @@ async def test_bytes_that_were_spoilt_on_disk_are_not_held_but_removed(
 async def test_large_files_are_not_held_and_all_together_have_a_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache, "_HELD", 20_000)
-    async with Index() as index, running(index, tmp_path) as proxy:
-        large = index.add(wheel("large", padding=cache._LARGEST_HELD + 1))
+    monkeypatch.setattr(cache, "_MEMORY_CACHE_BYTES", 20_000)
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
+        large = index.add(wheel("large", padding=cache._MAX_CACHED_FILE_BYTES + 1))
         small = [index.add(wheel("foo", f"{number}.0", padding=8_000)) for number in range(4)]
         for _ in range(4):
             for listed in (large, *small):

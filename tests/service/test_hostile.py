@@ -14,7 +14,7 @@ import pytest
 from assay.web.server import server
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
-from tests.world.proxy.running_proxy import Running, running
+from tests.world.proxy.running_proxy import RunningProxy, run_test_proxy
 
 SECONDS = 10
 """After which an answer is a hang."""
@@ -22,7 +22,7 @@ HOST = b"Host: 127.0.0.1\r\n"
 
 
 @asynccontextmanager
-async def connected(proxy: Running) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def connected(proxy: RunningProxy) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     address = urlsplit(proxy.origin)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     try:
@@ -31,7 +31,7 @@ async def connected(proxy: Running) -> AsyncIterator[tuple[asyncio.StreamReader,
         writer.close()
 
 
-async def said(proxy: Running, sent: bytes) -> bytes:
+async def said(proxy: RunningProxy, sent: bytes) -> bytes:
     """All that a connection answers until it is closed."""
     async with connected(proxy) as (reader, writer):
         writer.write(sent)
@@ -52,8 +52,8 @@ def statuses(answer: bytes) -> list[int]:
 async def test_a_connection_without_a_whole_request_is_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
-    monkeypatch.setattr(server, "_FIRST_REQUEST", 0.2)
-    async with Index() as index, running(index, tmp_path) as proxy:
+    monkeypatch.setattr(server, "_FIRST_REQUEST_TIMEOUT_SECONDS", 0.2)
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         assert await said(proxy, sent) == b""
         async with connected(proxy) as (reader, writer):
             writer.write(b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n")
@@ -86,7 +86,7 @@ async def test_a_connection_without_a_whole_request_is_cut(
 )
 async def test_what_is_no_request_is_refused_and_the_connection_with_it(tmp_path: Path, head: bytes) -> None:
     """Nothing that follows is taken for a request: "smuggling" needs two readers who disagree where one ends."""
-    async with Index() as index, running(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         index.add(wheel("foo"))
         answer = await said(proxy, head + b"GET /simple/foo/ HTTP/1.1\r\n" + HOST + b"\r\n")
         assert 400 <= min(statuses(answer), default=400) < 500, answer[:300]
@@ -99,7 +99,7 @@ async def test_what_is_no_request_is_a_line_of_the_log_and_no_traceback(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO, "assay")
-    async with Index() as index, running(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         head = b"GET /healthz HTTP/1.1\r\n" + HOST
         await said(proxy, head + b"\r\n" + head + b"X\x1b[31m\r\n\r\n")
         (line,) = [record for record in caplog.records if record.getMessage() == "request-malformed"]
@@ -111,13 +111,13 @@ async def test_what_is_no_request_is_a_line_of_the_log_and_no_traceback(
         def broken(*_: object) -> None:
             raise ZeroDivisionError("ours")
 
-        monkeypatch.setattr("assay.web.server.server.paced", broken)
+        monkeypatch.setattr("assay.web.server.server.send_paced", broken)
         await said(proxy, head + b"Connection: close\r\n\r\n")
         assert [record for record in caplog.records if record.exc_info and record.name == "assay.http"]
 
 
 async def test_a_request_with_a_body_is_one_request(tmp_path: Path) -> None:
-    async with Index() as index, running(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         index.add(wheel("foo"))
         inner = b"GET /simple/foo/ HTTP/1.1\r\n" + HOST + b"\r\n"
         sized = (
@@ -167,7 +167,7 @@ PATHS = [
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_paths_that_lead_elsewhere_lead_nowhere(tmp_path: Path, path: str) -> None:
-    async with Index() as index, running(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         index.add(wheel("foo"))
         target = path.format(host=index.files_host)
         answer = await said(proxy, b"GET " + target.encode() + b" HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")
@@ -181,7 +181,7 @@ async def test_paths_that_lead_elsewhere_lead_nowhere(tmp_path: Path, path: str)
     "query", ["format=%0d%0aX-Evil:%201", "%0d%0aX-Evil:%201", "a=b%00", "x" * 5000, "format=" + "&format=" * 500]
 )
 async def test_a_query_writes_no_header(tmp_path: Path, query: str) -> None:
-    async with Index() as index, running(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         index.add(wheel("foo"))
         for path in ("/simple/Foo/", "/simple/foo", "/simple/foo/", "/simple"):
             answer = await proxy.get(f"{path}?{query}")
@@ -208,7 +208,7 @@ async def test_a_query_writes_no_header(tmp_path: Path, query: str) -> None:
     ids=range(12),
 )
 async def test_headers_of_any_kind_are_answered(tmp_path: Path, headers: dict[str, str]) -> None:
-    async with Index() as index, running(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         listed = index.add(wheel("foo"))
         for path in ("/simple/foo/", proxy.files_path(listed), "/simple/"):
             answer = await proxy.get(path, headers)
@@ -217,7 +217,7 @@ async def test_headers_of_any_kind_are_answered(tmp_path: Path, headers: dict[st
 
 
 async def test_a_client_that_reads_nothing_holds_up_nobody(tmp_path: Path) -> None:
-    async with Index() as index, running(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         listed = index.add(wheel("foo", padding=20_000_000))
         path = proxy.files_path(listed)
         async with connected(proxy) as (_, writer), connected(proxy) as (_, other):

@@ -15,15 +15,15 @@ from cryptography import x509
 
 from assay.cli import run
 from assay.errors import ConfigurationError
-from assay.upstream.bulk_receiver import LONG
-from assay.web.server.tls import Certificate
+from assay.upstream.bulk_receiver import MIN_BULK_BYTES
+from assay.web.server.tls import ServerCertificate
 from tests.world.index.distributions import wheel
 from tests.world.index.faulty_server import Corrupt
-from tests.world.proxy.auth_proxy import TOKEN, Guarded, credentials, guarded, secure
-from tests.world.proxy.running_proxy import Running, configured, running
+from tests.world.proxy.auth_proxy import TOKEN, AuthProxy, make_tls_files, run_auth_proxy, write_credentials
+from tests.world.proxy.running_proxy import RunningProxy, make_configuration, run_test_proxy
 
 
-async def shown(proxy: Running, ca: Path, server_name: str | None) -> int:
+async def shown(proxy: RunningProxy, ca: Path, server_name: str | None) -> int:
     """The serial number of the certificate that a new connection is shown."""
     host, _, port = proxy.origin.partition("://")[2].partition(":")
     context = ssl.create_default_context(cafile=ca)
@@ -36,8 +36,8 @@ async def shown(proxy: Running, ca: Path, server_name: str | None) -> int:
 
 
 async def test_pages_and_files_come_over_https(tmp_path: Path) -> None:
-    own = secure(tmp_path)
-    async with guarded(tmp_path, tls=own.settings) as there:
+    own = make_tls_files(tmp_path)
+    async with run_auth_proxy(tmp_path, tls=own.settings) as there:
         trusting = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=own.ca))
         async with aiohttp.ClientSession(connector=trusting) as session:
             for _ in range(2):  # cold, then from the cache
@@ -57,22 +57,22 @@ async def test_a_renewed_certificate_is_shown_without_a_restart_and_half_of_one_
     tmp_path: Path, server_name: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: asyncio.Queue[None] = asyncio.Queue()
-    plain = Certificate.load
+    plain = ServerCertificate.load
 
-    def load(certificate: Certificate) -> None:
+    def load(certificate: ServerCertificate) -> None:
         try:
             plain(certificate)
         finally:
             loop.call_soon_threadsafe(looked.put_nowait, None)
 
     loop = asyncio.get_running_loop()
-    monkeypatch.setattr(Certificate, "load", load)
-    monkeypatch.setattr("assay.file_watch.EVERY", 0.02)
-    own = secure(tmp_path)
-    async with guarded(tmp_path, tls=own.settings) as there:
+    monkeypatch.setattr(ServerCertificate, "load", load)
+    monkeypatch.setattr("assay.file_watch.POLL_INTERVAL_SECONDS", 0.02)
+    own = make_tls_files(tmp_path)
+    async with run_auth_proxy(tmp_path, tls=own.settings) as there:
         await looked.get()
         assert await shown(there.proxy, own.ca, server_name) == own.serial
-        renewed = own.authority.certify(tmp_path / "new.pem", tmp_path / "new.key")
+        renewed = own.authority.issue(tmp_path / "new.pem", tmp_path / "new.key")
         (tmp_path / "new.pem").replace(own.certificate)
         await looked.get()
         assert await shown(there.proxy, own.ca, server_name) == own.serial
@@ -83,25 +83,25 @@ async def test_a_renewed_certificate_is_shown_without_a_restart_and_half_of_one_
 
 @pytest.mark.parametrize("wrong", ["absent", "nonsense", "another key"])
 async def test_a_certificate_that_cannot_be_used_is_a_reason_not_to_start(tmp_path: Path, wrong: str) -> None:
-    own = secure(tmp_path)
+    own = make_tls_files(tmp_path)
     match wrong:
         case "absent":
             own.key.unlink()
         case "nonsense":
             own.certificate.write_text("no certificate", "utf-8")
         case _:
-            own.authority.certify(tmp_path / "other.pem", own.key)
+            own.authority.issue(tmp_path / "other.pem", own.key)
     with pytest.raises(ConfigurationError, match=r"server\.tls: "):
-        async with guarded(tmp_path, tls=own.settings):
+        async with run_auth_proxy(tmp_path, tls=own.settings):
             pass
 
 
 async def test_no_wrong_byte_completes_over_https_either(tmp_path: Path) -> None:
     """Sent by another way than over plain sockets: TLS has no sendfile."""
-    own, large = secure(tmp_path), wheel("large", "1.0", padding=700_000)
-    async with guarded(tmp_path, tls=own.settings) as there:
+    own, large = make_tls_files(tmp_path), wheel("large", "1.0", padding=700_000)
+    async with run_auth_proxy(tmp_path, tls=own.settings) as there:
         spoilt = there.index.add(wheel("spoilt", "1.0", padding=700_000))
-        there.index.fault(spoilt.path, Corrupt(at=10))
+        there.index.inject_fault(spoilt.path, Corrupt(at=10))
         right = there.index.add(large)
         trusting = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=own.ca))
         async with aiohttp.ClientSession(connector=trusting) as session:
@@ -120,7 +120,7 @@ async def test_no_wrong_byte_completes_over_https_either(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("table", ["tls", "auth"])
 def test_check_reads_what_the_server_would_read(tmp_path: Path, table: str, capsys: pytest.CaptureFixture[str]) -> None:
-    own, files = secure(tmp_path), credentials(tmp_path)
+    own, files = make_tls_files(tmp_path), write_credentials(tmp_path)
     lines = [f"[server.{table}]", *(f'{key} = "{value}"' for key, value in (own.settings | files).items())]
     lines = [line for line in lines if line.startswith("[") or (line.split()[0] in own.settings) == (table == "tls")]
     config = tmp_path / "proxy.toml"
@@ -136,21 +136,21 @@ def test_check_reads_what_the_server_would_read(tmp_path: Path, table: str, caps
 
 
 @asynccontextmanager
-async def chained(tmp_path: Path, **entry: Any) -> AsyncIterator[tuple[Guarded, Running]]:
+async def chained(tmp_path: Path, **entry: Any) -> AsyncIterator[tuple[AuthProxy, RunningProxy]]:
     """The outer proxy is the inner one's only index."""
-    own = secure(tmp_path)
-    async with guarded(tmp_path, tls=own.settings, auth=credentials(tmp_path)) as outer:
+    own = make_tls_files(tmp_path)
+    async with run_auth_proxy(tmp_path, tls=own.settings, auth=write_credentials(tmp_path)) as outer:
         index = {"name": "outer", "url": outer.proxy.url, **entry}
-        configuration = configured(outer.index, tmp_path / "inner", indexes=[index])
+        configuration = make_configuration(outer.index, tmp_path / "inner", indexes=[index])
         environ = {"OUTER_TOKEN": TOKEN}
-        async with running(outer.index, tmp_path, configuration=configuration, environ=environ) as inner:
+        async with run_test_proxy(outer.index, tmp_path, configuration=configuration, environ=environ) as inner:
             yield outer, inner
 
 
 async def test_an_index_may_have_an_authority_of_its_own_and_a_token(tmp_path: Path) -> None:
     table = {"ca-file": str(tmp_path / "ca.pem"), "credentials": {"token-env": "OUTER_TOKEN"}}
     async with chained(tmp_path, **table) as (outer, inner):
-        (entry,) = (await inner.page("widget"))["files"]
+        (entry,) = (await inner.fetch_page("widget"))["files"]
         assert entry["filename"] == outer.listed.built.filename
         answer = await inner.get(entry["url"].removeprefix("../.."))
         assert (answer.status, answer.body) == (200, outer.listed.built.content)
@@ -160,11 +160,11 @@ async def test_a_long_file_comes_over_https(tmp_path: Path) -> None:
     """By `assay.upstream.bulk_receiver`, which takes the connection over in the middle of TLS."""
     table = {"ca-file": str(tmp_path / "ca.pem"), "credentials": {"token-env": "OUTER_TOKEN"}}
     async with chained(tmp_path, **table) as (outer, inner):
-        long = outer.index.add(wheel("long", "1.0", padding=LONG + 3_000_000))
-        spoilt = outer.index.add(wheel("spoilt", "1.0", padding=LONG + 3_000_000))
-        outer.index.fault(spoilt.path, Corrupt(at=10))
+        long = outer.index.add(wheel("long", "1.0", padding=MIN_BULK_BYTES + 3_000_000))
+        spoilt = outer.index.add(wheel("spoilt", "1.0", padding=MIN_BULK_BYTES + 3_000_000))
+        outer.index.inject_fault(spoilt.path, Corrupt(at=10))
         for listed, right in [(long, True), (spoilt, False)]:
-            (entry,) = (await inner.page(listed.built.project))["files"]
+            (entry,) = (await inner.fetch_page(listed.built.project))["files"]
             path = entry["url"].removeprefix("../..")
             if right:
                 assert (await inner.get(path)).body == listed.built.content

@@ -8,23 +8,23 @@ from typing import Any
 
 import pytest
 
-from tests.world.clients.installers import Outcome, pip, ran
-from tests.world.proxy.auth_proxy import TOKEN, credentials, guarded, secure
-from tests.world.proxy.certificate_authority import Authority
+from tests.world.clients.installers import ClientResult, pip_install, run_client
+from tests.world.proxy.auth_proxy import TOKEN, make_tls_files, run_auth_proxy, write_credentials
+from tests.world.proxy.certificate_authority import CertificateAuthority
 
 
-async def uv_with(ca: Path, url: str, *arguments: str, home: Path, target: Path) -> Outcome:
+async def uv_with(ca: Path, url: str, *arguments: str, home: Path, target: Path) -> ClientResult:
     """uv as somebody sets it up who has a private authority."""
     uv = str(Path(sys.executable).parent / "uv")
-    return await ran(
+    return await run_client(
         "env", f"SSL_CERT_FILE={ca}", uv, "pip", "install", "--no-cache", "--default-index", url,
         "--python", sys.executable, "--target", str(target), *arguments, home=home,
     )  # fmt: skip
 
 
-async def pip_with(ca: Path, url: str, *arguments: str, home: Path, target: Path) -> Outcome:
+async def pip_with(ca: Path, url: str, *arguments: str, home: Path, target: Path) -> ClientResult:
     """pip likewise."""
-    return await pip(url, "--cert", str(ca), *arguments, home=home, target=target)
+    return await pip_install(url, "--cert", str(ca), *arguments, home=home, target=target)
 
 
 BOTH = pytest.mark.parametrize("installer", [pip_with, uv_with], ids=["pip", "uv"])
@@ -45,8 +45,8 @@ def with_user(url: str, user: str) -> str:
     "user", [f"__token__:{TOKEN}@", "alice:correct%20horse%3A%20battery%20%C3%A9@"], ids=["token", "password"]
 )
 async def test_installers_install_over_https_with_a_name(tmp_path: Path, installer: Any, user: str) -> None:
-    own = secure(tmp_path)
-    async with guarded(tmp_path, tls=own.settings, auth=credentials(tmp_path)) as there:
+    own = make_tls_files(tmp_path)
+    async with run_auth_proxy(tmp_path, tls=own.settings, auth=write_credentials(tmp_path)) as there:
         url = with_user(there.proxy.url, user)
         outcome = await installer(own.ca, url, "widget", home=tmp_path, target=tmp_path / "target")
         assert outcome.status == 0, outcome.output
@@ -57,8 +57,8 @@ async def test_installers_install_over_https_with_a_name(tmp_path: Path, install
 @BOTH
 @pytest.mark.parametrize("user", ["", "__token__:wrong@", "alice:wrong@"])
 async def test_installers_get_nothing_without_the_right_one(tmp_path: Path, installer: Any, user: str) -> None:
-    own = secure(tmp_path)
-    async with guarded(tmp_path, tls=own.settings, auth=credentials(tmp_path)) as there:
+    own = make_tls_files(tmp_path)
+    async with run_auth_proxy(tmp_path, tls=own.settings, auth=write_credentials(tmp_path)) as there:
         url = with_user(there.proxy.url, user)
         outcome = await installer(own.ca, url, "widget", home=tmp_path, target=tmp_path / "target")
         assert outcome.status != 0
@@ -71,9 +71,9 @@ async def test_installers_get_nothing_without_the_right_one(tmp_path: Path, inst
 @pytest.mark.clients
 @BOTH
 async def test_installers_trust_no_other_authority(tmp_path: Path, installer: Any) -> None:
-    own = secure(tmp_path)
-    other = Authority.new("another").write(tmp_path / "other-ca.pem")
-    async with guarded(tmp_path, tls=own.settings) as there:
+    own = make_tls_files(tmp_path)
+    other = CertificateAuthority.create("another").write_certificate(tmp_path / "other-ca.pem")
+    async with run_auth_proxy(tmp_path, tls=own.settings) as there:
         url = with_user(there.proxy.url, "")
         more = ["--retries", "0"] if installer is pip_with else []
         outcome = await installer(other, url, "widget", *more, home=tmp_path, target=tmp_path / "target")

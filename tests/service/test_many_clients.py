@@ -11,7 +11,7 @@ import pytest
 
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
-from tests.world.proxy.serve_process import served
+from tests.world.proxy.serve_process import run_serve_process
 
 MEGABYTE = 10**6
 
@@ -21,7 +21,7 @@ MEGABYTE = 10**6
     [pytest.param(50, 16 * MEGABYTE, id="short"), pytest.param(50, 100 * MEGABYTE, id="long", marks=pytest.mark.long)],
 )
 async def test_memory_stays_flat_while_many_clients_take_one_cold_file(tmp_path: Path, clients: int, size: int) -> None:
-    async with Index() as index, served(index, tmp_path) as proxy:
+    async with Index() as index, run_serve_process(index, tmp_path) as proxy:
         small = index.add(wheel("small", "1.0"))
         listed = index.add(wheel("big", "1.0", padding=size))
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), read_bufsize=MEGABYTE) as session:
@@ -35,9 +35,9 @@ async def test_memory_stays_flat_while_many_clients_take_one_cold_file(tmp_path:
                     return hashed.hexdigest()
 
             assert await digest(small.path) == small.built.sha256
-            before = proxy.memory("VmRSS")
+            before = proxy.read_memory("VmRSS")
             digests = await asyncio.gather(*(digest(listed.path) for _ in range(clients)))
-            grown = proxy.memory("VmHWM") - before
+            grown = proxy.read_memory("VmHWM") - before
         assert set(digests) == {listed.built.sha256}
         assert index.count(listed.path) == 1
         assert grown < 64 * MEGABYTE

@@ -16,12 +16,12 @@ import aiohttp
 import pytest
 
 from assay.files import wheel_metadata
-from assay.files.index_metadata import MOST
+from assay.files.index_metadata import MAX_METADATA_BYTES
 from tests.service.test_files import body_or_none
-from tests.world.index.distributions import Built, raw, wheel
-from tests.world.index.fake_index import Index, Listed
-from tests.world.index.wire_connection import Answer
-from tests.world.proxy.running_proxy import Running, running
+from tests.world.index.distributions import BuiltDistribution, make_raw_file, wheel
+from tests.world.index.fake_index import Index, ListedFile
+from tests.world.index.wire_connection import CannedResponse
+from tests.world.proxy.running_proxy import RunningProxy, run_test_proxy
 
 LIE = b"Metadata-Version: 2.1\nName: foo\nVersion: 1.0\nRequires-Dist: evil\n"
 FROM_WHEEL = """
@@ -47,16 +47,16 @@ approved-by = "me"
 """
 
 
-def lying(index: Index, built: Built) -> Listed:
+def lying(index: Index, built: BuiltDistribution) -> ListedFile:
     """A wheel of which the index says that its METADATA is another."""
     said = {"sha256": hashlib.sha256(LIE).hexdigest()}
     listed = index.add(built, entry={"core-metadata": said, "data-dist-info-metadata": said})
-    index.serve(listed.metadata_path, Answer(body=LIE))
+    index.serve_fixed(listed.metadata_path, CannedResponse(body=LIE))
     return listed
 
 
-async def entry(proxy: Running, filename: str) -> dict[str, Any]:
-    page = await proxy.page("foo")
+async def entry(proxy: RunningProxy, filename: str) -> dict[str, Any]:
+    page = await proxy.fetch_page("foo")
     found: dict[str, Any] = next(each for each in page["files"] if each["filename"] == filename)
     return found
 
@@ -66,17 +66,17 @@ async def test_a_wheel_whose_index_lies_about_its_dependencies_never_arrives(
     tmp_path: Path, padding: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.ERROR, "assay.security")
-    async with Index() as index, running(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         listed, good = lying(index, wheel("foo", padding=padding)), index.add(wheel("foo", "2.0", padding=padding))
         path = proxy.files_path(listed)
         # Until the wheel is here, its dependencies are what the index says.
         assert (await proxy.get(f"{path}.metadata")).body == LIE
-        assert await proxy.listed("foo") == {listed.built.filename, good.built.filename}
+        assert await proxy.fetch_listed("foo") == {listed.built.filename, good.built.filename}
         answers = await asyncio.gather(*(body_or_none(proxy, path) for _ in range(3)))
         assert answers == [None] * 3
         assert [record.getMessage() for record in caplog.records].count("metadata-mismatch") == 1
-        assert await proxy.listed("foo") == {good.built.filename}
-        assert await proxy.withheld("foo") == {listed.built.filename: ["metadata-mismatch"]}
+        assert await proxy.fetch_listed("foo") == {good.built.filename}
+        assert await proxy.fetch_withheld("foo") == {listed.built.filename: ["metadata-mismatch"]}
         for target in (path, f"{path}.metadata"):
             assert (await proxy.get(target)).status == 403
         assert (await proxy.get(proxy.files_path(good))).body == good.built.content
@@ -85,7 +85,7 @@ async def test_a_wheel_whose_index_lies_about_its_dependencies_never_arrives(
 async def test_what_a_wheel_says_counts_before_it_is_written_down(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with Index() as index, running(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         listed, good = lying(index, wheel("foo")), index.add(wheel("foo", "2.0"))
         known, release = asyncio.Event(), asyncio.Event()
         put_many = proxy.assembly.store.records.put_many
@@ -101,7 +101,7 @@ async def test_what_a_wheel_says_counts_before_it_is_written_down(
         await asyncio.wait_for(known.wait(), 10)
         # What it says is known and not yet on disk: nobody is served by the verdict of before.
         assert await body_or_none(proxy, proxy.files_path(listed)) is None
-        assert await proxy.listed("foo") == {good.built.filename}
+        assert await proxy.fetch_listed("foo") == {good.built.filename}
         release.set()
         assert await first is None
         assert (await proxy.get(proxy.files_path(good))).body == good.built.content
@@ -110,23 +110,23 @@ async def test_what_a_wheel_says_counts_before_it_is_written_down(
 async def test_a_fact_that_was_lost_is_learned_again_before_the_wheel_is_served(tmp_path: Path) -> None:
     async with Index() as index:
         listed = lying(index, wheel("foo"))
-        async with running(index, tmp_path) as proxy:
+        async with run_test_proxy(index, tmp_path) as proxy:
             assert await body_or_none(proxy, proxy.files_path(listed)) is None
-            await proxy.published(listed)
-        async with running(index, tmp_path) as proxy:
-            assert await proxy.listed("foo") == set(), "it is remembered"
+            await proxy.wait_until_stored(listed)
+        async with run_test_proxy(index, tmp_path) as proxy:
+            assert await proxy.fetch_listed("foo") == set(), "it is remembered"
         (tmp_path / "assay/records/cache.db").unlink()
-        async with running(index, tmp_path) as proxy:
-            assert await proxy.listed("foo") == {listed.built.filename}
+        async with run_test_proxy(index, tmp_path) as proxy:
+            assert await proxy.fetch_listed("foo") == {listed.built.filename}
             for _ in range(2):
                 answer = await proxy.get(proxy.files_path(listed))
                 assert (answer.status, answer.json()["reasons"][0]["code"]) == (403, "metadata-mismatch")
             assert index.count(listed.path) == 1, "its blob was here all the time"
-            assert await proxy.listed("foo") == set()
+            assert await proxy.fetch_listed("foo") == set()
 
 
 async def test_who_waives_it_gets_the_wheel_and_its_own_metadata(tmp_path: Path) -> None:
-    async with Index() as index, running(index, tmp_path, policy=WAIVED) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=WAIVED) as proxy:
         listed = lying(index, wheel("foo", padding=300_000))
         path = proxy.files_path(listed)
         assert (await proxy.get(path)).body == listed.built.content
@@ -138,19 +138,19 @@ async def test_who_waives_it_gets_the_wheel_and_its_own_metadata(tmp_path: Path)
 async def test_metadata_is_back_filled_byte_by_byte_for_an_index_without_it(tmp_path: Path) -> None:
     async with Index(content="html") as index:
         listed = index.add(wheel("foo", requires=["bar>=1"]), metadata=False)
-        async with running(index, tmp_path) as proxy:
+        async with run_test_proxy(index, tmp_path) as proxy:
             path = f"{proxy.files_path(listed)}.metadata"
             assert (await proxy.get(path)).status == 404
             assert not (await entry(proxy, listed.built.filename)).get("core-metadata")
             await proxy.get(proxy.files_path(listed))
-            await proxy.published(listed)
+            await proxy.wait_until_stored(listed)
             said = await entry(proxy, listed.built.filename)
             assert said["core-metadata"] == said["data-dist-info-metadata"] == {"sha256": listed.built.metadata_sha256}
             answer = await proxy.get(path)
             assert (answer.status, answer.body) == (200, listed.built.metadata)
             html = await proxy.get("/simple/foo/", {"Accept": "application/vnd.pypi.simple.v1+html"})
             assert f'data-core-metadata="sha256={listed.built.metadata_sha256}"'.encode() in html.body
-        async with running(index, tmp_path) as proxy:
+        async with run_test_proxy(index, tmp_path) as proxy:
             assert (await proxy.get(path)).body == listed.built.metadata
             # The document may be lost while the fact is not: then it is read from the wheel again.
             await proxy.assembly.store.records.delete(f"metadata:{listed.built.metadata_sha256}")
@@ -159,7 +159,7 @@ async def test_metadata_is_back_filled_byte_by_byte_for_an_index_without_it(tmp_
 
 
 async def test_an_index_that_promises_metadata_without_a_digest_gets_one(tmp_path: Path) -> None:
-    async with Index() as index, running(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         listed = index.add(wheel("foo"), entry={"core-metadata": True, "data-dist-info-metadata": True})
         assert (await entry(proxy, listed.built.filename))["core-metadata"] is True
         await proxy.get(proxy.files_path(listed))
@@ -167,7 +167,7 @@ async def test_an_index_that_promises_metadata_without_a_digest_gets_one(tmp_pat
 
 
 async def test_a_rule_may_ask_for_the_wheels_own_word(tmp_path: Path) -> None:
-    async with Index() as index, running(index, tmp_path, policy=FROM_WHEEL) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=FROM_WHEEL) as proxy:
         good, bad = index.add(wheel("foo", "2.0", padding=200_000)), lying(index, wheel("foo"))
         for _ in range(2):
             answer = await proxy.get(f"{proxy.files_path(good)}.metadata")
@@ -176,7 +176,7 @@ async def test_a_rule_may_ask_for_the_wheels_own_word(tmp_path: Path) -> None:
         assert index.count(good.path) == 1
         answer = await proxy.get(f"{proxy.files_path(bad)}.metadata")
         assert (answer.status, answer.json()["reasons"][0]["code"]) == (403, "metadata-mismatch")
-        broken = index.add(raw("foo-3.0-py3-none-any.whl", b"no archive"), entry={"core-metadata": True})
+        broken = index.add(make_raw_file("foo-3.0-py3-none-any.whl", b"no archive"), entry={"core-metadata": True})
         proxy.clock.now = proxy.clock.now.replace(month=8)
         assert (await proxy.get(f"{proxy.files_path(broken)}.metadata")).status == 502
 
@@ -201,7 +201,7 @@ ONE = ("foo-1.0.dist-info/METADATA", b"Name: foo\n")
         (zipped(ONE, ("bar-1.0.dist-info/METADATA", b"")), None),
         (zipped(("foo-1.0.dist-info/RECORD", b"")), None),
         (zipped(("x", b"")), None),
-        (zipped((ONE[0], b"\0" * (MOST + 1))), None),
+        (zipped((ONE[0], b"\0" * (MAX_METADATA_BYTES + 1))), None),
         (zipped(ONE)[:-30], None),
         (zipped(ONE)[:40], None),
         (b"", None),
@@ -211,16 +211,16 @@ ONE = ("foo-1.0.dist-info/METADATA", b"Name: foo\n")
     ids=range(12),
 )
 def test_any_bytes_are_a_wheel_or_none(content: bytes, document: bytes | None) -> None:
-    fact, found = wheel_metadata._read(io.BytesIO(content))
+    fact, found = wheel_metadata._read_wheel(io.BytesIO(content))
     assert found == document
     assert (fact == hashlib.sha256(document).hexdigest()) if document is not None else fact in {"", "-"}
 
 
 async def test_source_archives_are_not_looked_into(tmp_path: Path) -> None:
-    async with Index() as index, running(index, tmp_path) as proxy:
-        listed = index.add(raw("foo-1.0.tar.gz", b"anything"))
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
+        listed = index.add(make_raw_file("foo-1.0.tar.gz", b"anything"))
         try:
             assert (await proxy.get(proxy.files_path(listed))).body == b"anything"
         except aiohttp.ClientError as error:
             pytest.fail(repr(error))
-        assert await proxy.assembly.gate._wheels.facts(proxy.assembly.gate._owner("foo"), "foo") == {}  # type: ignore[arg-type]  # a literal name
+        assert await proxy.assembly.gate._wheels.load_facts(proxy.assembly.gate._require_owner("foo"), "foo") == {}  # type: ignore[arg-type]  # a literal name

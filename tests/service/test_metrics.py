@@ -13,7 +13,7 @@ from assay.policy_reload import PolicyWatch
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
 from tests.world.index.faulty_server import Corrupt, Reply
-from tests.world.proxy.running_proxy import Running, running
+from tests.world.proxy.running_proxy import RunningProxy, run_test_proxy
 
 VIEW = (("view", "default"),)
 POLICY = """
@@ -45,7 +45,7 @@ def parsed(body: bytes) -> Samples:
     }
 
 
-async def scraped(proxy: Running) -> Samples:
+async def scraped(proxy: RunningProxy) -> Samples:
     answer = await proxy.get("/metrics")
     assert answer.status == 200
     assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
@@ -60,13 +60,13 @@ def grown(before: Samples, after: Samples, name: str, **labels: str) -> float:
 
 
 async def test_what_happens_is_counted_by_route_rule_reason_and_host(tmp_path: Path) -> None:
-    async with Index() as index, running(index, tmp_path, policy=POLICY) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=POLICY) as proxy:
         before = await scraped(proxy)
         good, denied, bad = (index.add(wheel(name, "1.0")) for name in ("foo", "denied", "bad"))
-        index.fault(bad.path, Corrupt(at=10))
+        index.inject_fault(bad.path, Corrupt(at=10))
         for listed, status in ((good, 200), (denied, 403), (bad, 502)):
             assert (await proxy.get(proxy.files_path(listed))).status == status
-        await proxy.page("foo")
+        await proxy.fetch_page("foo")
         after = await scraped(proxy)
         assert grown(before, after, "requests_total", route="file", outcome="2xx") == 1
         assert grown(before, after, "requests_total", route="file", outcome="403") == 1
@@ -103,11 +103,11 @@ async def test_what_happens_is_counted_by_route_rule_reason_and_host(tmp_path: P
 
 
 async def test_what_is_looked_at_is_of_now(tmp_path: Path) -> None:
-    async with Index() as index, running(index, tmp_path, policy=POLICY) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=POLICY) as proxy:
         index.add(wheel("foo", "1.0"))
         index.add(wheel("denied", "1.0"))
         for name in ("foo", "denied"):
-            await proxy.page(name)
+            await proxy.fetch_page(name)
         now = await scraped(proxy)
         assert now["assay_files_listed", (("verdict", "approved"), ("view", "default"))] == 1
         assert now["assay_files_listed", (("verdict", "withheld"), ("view", "default"))] == 1
@@ -131,11 +131,11 @@ async def test_what_is_looked_at_is_of_now(tmp_path: Path) -> None:
 async def test_a_policy_that_is_refused_or_obeyed_shows(tmp_path: Path) -> None:
     file = tmp_path / "policy.toml"
     file.write_text(POLICY)
-    async with Index() as index, running(index, tmp_path, policy=POLICY) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=POLICY) as proxy:
         watch = PolicyWatch(file, proxy.assembly.gate, settle=0)
         for content, refused in ((POLICY, 0), ("version = 2", 1), (f'mode = "audit"\n{POLICY}', 0)):
             file.write_text(content)
-            await watch.look()
+            await watch.reload_if_changed()
             assert (await scraped(proxy))["assay_policy_refused", VIEW] == refused
         now = await scraped(proxy)
         assert (
@@ -150,9 +150,9 @@ async def test_a_policy_that_is_refused_or_obeyed_shows(tmp_path: Path) -> None:
 
 
 async def test_an_index_that_fails_is_counted(tmp_path: Path) -> None:
-    async with Index() as index, running(index, tmp_path, policy=POLICY) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=POLICY) as proxy:
         before = await scraped(proxy)
-        index.fault("*", Reply(500))
+        index.inject_fault("*", Reply(500))
         assert (await proxy.get("/simple/foo/")).status == 503
         await index.down()
         assert (await proxy.get("/simple/bar/")).status == 503
@@ -163,7 +163,7 @@ async def test_an_index_that_fails_is_counted(tmp_path: Path) -> None:
 
 
 async def test_a_scrape_under_load_is_whole(tmp_path: Path) -> None:
-    async with Index() as index, running(index, tmp_path, policy=POLICY) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=POLICY) as proxy:
         listed = index.add(wheel("foo", "1.0"))
         loaded = asyncio.Event()
 
@@ -187,7 +187,7 @@ async def test_a_scrape_under_load_is_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.long)])
 async def test_thousands_of_names_paths_and_methods_add_nothing(tmp_path: Path, count: int) -> None:
-    async with Index() as index, running(index, tmp_path, policy=POLICY) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=POLICY) as proxy:
 
         async def ask(number: int) -> None:
             paths = (
@@ -220,7 +220,7 @@ async def test_an_answer_names_its_request_and_so_does_every_line_of_the_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", logger="assay")
-    async with Index() as index, running(index, tmp_path, policy=POLICY) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=POLICY) as proxy:
         good, denied = index.add(wheel("foo", "1.0")), index.add(wheel("denied", "1.0"))
         answers = [
             await proxy.get(path)

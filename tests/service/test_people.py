@@ -11,26 +11,26 @@ import pytest
 from assay.config import Configuration
 from assay.evidence import Attested
 from assay.simple.model import NormalizedName
-from assay.web.ui.project import VERSIONS
+from assay.web.ui.project import VERSIONS_PER_PAGE
 from tests.browser.scene import BAD, IMAGE, RULE, SCRIPT, scene
-from tests.world.clients.html_reader import harmless
+from tests.world.clients.html_reader import read_harmless_page
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
-from tests.world.proxy.running_proxy import Running, configured, running
+from tests.world.proxy.running_proxy import RunningProxy, make_configuration, run_test_proxy
 
 
 @pytest.fixture
-async def proxy(tmp_path: Path) -> AsyncIterator[Running]:
+async def proxy(tmp_path: Path) -> AsyncIterator[RunningProxy]:
     async with scene(tmp_path) as running_proxy:
         yield running_proxy
 
 
 @pytest.mark.parametrize("path", ["/", "/project/widget", "/project/denied", "/policy", "/search?name=%3Cscript%3E"])
 async def test_hostile_names_reasons_yanks_and_statuses_show_as_text_under_a_strict_policy(
-    proxy: Running, path: str
+    proxy: RunningProxy, path: str
 ) -> None:
     answer = await proxy.get(path)
-    found = harmless(answer.body)
+    found = read_harmless_page(answer.body)
     assert SCRIPT in found.text or path == "/search?name=%3Cscript%3E"
     security = answer.headers["Content-Security-Policy"]
     assert security.startswith("default-src 'none'; style-src 'sha256-")
@@ -40,9 +40,9 @@ async def test_hostile_names_reasons_yanks_and_statuses_show_as_text_under_a_str
     assert answer.headers["Cache-Control"] == "no-store"
 
 
-async def test_a_project_page_says_of_every_file_what_the_index_page_does(proxy: Running) -> None:
-    found = harmless((await proxy.get("/project/widget")).body)
-    listed, withheld = await proxy.listed("widget"), await proxy.withheld("widget")
+async def test_a_project_page_says_of_every_file_what_the_index_page_does(proxy: RunningProxy) -> None:
+    found = read_harmless_page((await proxy.get("/project/widget")).body)
+    listed, withheld = await proxy.fetch_listed("widget"), await proxy.fetch_withheld("widget")
     assert f"{len(listed)} files approved, {len(withheld)} withheld" in found.text
     for filename, codes in withheld.items():
         assert f"✗ withheld {filename}" in found.text
@@ -56,9 +56,9 @@ async def test_a_project_page_says_of_every_file_what_the_index_page_does(proxy:
     assert "\\u202etxt.exe\\u202c \\x1b[31mred" in found.text, "what turns text around or colours it is made visible"
 
 
-async def test_a_publisher_is_linked_by_what_its_certificate_proves(proxy: Running) -> None:
-    found = harmless((await proxy.get("/project/widget")).body)
-    page = await proxy.assembly.gate.page(NormalizedName("widget"))
+async def test_a_publisher_is_linked_by_what_its_certificate_proves(proxy: RunningProxy) -> None:
+    found = read_harmless_page((await proxy.get("/project/widget")).body)
+    page = await proxy.assembly.gate.get_page(NormalizedName("widget"))
     attested = [verdict.evidence for verdict in page.verdicts if isinstance(verdict.evidence, Attested)]
     assert len(attested) == 8
     for evidence in attested:
@@ -70,8 +70,8 @@ async def test_a_publisher_is_linked_by_what_its_certificate_proves(proxy: Runni
         assert one.certificate in found.text
 
 
-async def test_the_timeline_says_where_the_publisher_changed_and_provenance_was_lost(proxy: Running) -> None:
-    found = harmless((await proxy.get("/project/widget")).body)
+async def test_the_timeline_says_where_the_publisher_changed_and_provenance_was_lost(proxy: RunningProxy) -> None:
+    found = read_harmless_page((await proxy.get("/project/widget")).body)
     for said in (
         "2026-04-10: provenance lost with 1.3: no attestation",
         "2026-05-10: another publisher from 1.4 on: mallory/widget",
@@ -82,8 +82,8 @@ async def test_the_timeline_says_where_the_publisher_changed_and_provenance_was_
     assert (marks.count("mark approved"), marks.count("mark withheld")) == (3, 4)
 
 
-async def test_the_first_page_says_how_to_point_every_installer_at_this_very_proxy(proxy: Running) -> None:
-    found = harmless((await proxy.get("/")).body)
+async def test_the_first_page_says_how_to_point_every_installer_at_this_very_proxy(proxy: RunningProxy) -> None:
+    found = read_harmless_page((await proxy.get("/")).body)
     assert f"pip config set global.index-url {proxy.url}" in found.text
     for line in (f'url = "{proxy.url}"\ndefault = true', 'priority = "primary"', "[[tool.pdm.source]]"):
         assert line in found.text
@@ -91,8 +91,8 @@ async def test_the_first_page_says_how_to_point_every_installer_at_this_very_pro
 
 
 @pytest.mark.parametrize("host", ['evil.example"><script>', "evil.example", "127.0.0.1:1@evil.example"])
-async def test_an_address_that_is_not_ours_is_never_shown(proxy: Running, host: str) -> None:
-    found = harmless((await proxy.get("/", {"Host": host})).body)
+async def test_an_address_that_is_not_ours_is_never_shown(proxy: RunningProxy, host: str) -> None:
+    found = read_harmless_page((await proxy.get("/", {"Host": host})).body)
     assert "evil" not in found.text
     assert "http://ADDRESS/simple/" in found.text
 
@@ -102,14 +102,14 @@ async def test_a_public_url_is_what_people_are_told(tmp_path: Path) -> None:
         server = Configuration.model_validate(
             {"server": {"port": 0, "public-url": "https://pypi.acme.example/"}}
         ).server
-        chosen = configured(index, tmp_path / "assay").model_copy(update={"server": server})
-        async with running(index, tmp_path, configuration=chosen) as proxy:
-            found = harmless((await proxy.get("/")).body)
+        chosen = make_configuration(index, tmp_path / "assay").model_copy(update={"server": server})
+        async with run_test_proxy(index, tmp_path, configuration=chosen) as proxy:
+            found = read_harmless_page((await proxy.get("/")).body)
     assert "pip config set global.index-url https://pypi.acme.example/simple/" in found.text
 
 
-async def test_the_first_page_counts_and_lists_refusals_without_who_asked(proxy: Running) -> None:
-    found = harmless((await proxy.get("/")).body)
+async def test_the_first_page_counts_and_lists_refusals_without_who_asked(proxy: RunningProxy) -> None:
+    found = read_harmless_page((await proxy.get("/")).body)
     assert "denied-1.0-py3-none-any.whl" in found.text
     assert f"denied: denied by the policy: we use {SCRIPT} another library" in found.text
     assert "project/denied" in found.links
@@ -117,8 +117,8 @@ async def test_the_first_page_counts_and_lists_refusals_without_who_asked(proxy:
     assert "127.0.0.1" not in found.text.replace(proxy.url, "")
 
 
-async def test_the_policy_page_says_rules_waivers_and_revocations_in_words(proxy: Running) -> None:
-    found = harmless((await proxy.get("/policy")).body)
+async def test_the_policy_page_says_rules_waivers_and_revocations_in_words(proxy: RunningProxy) -> None:
+    found = read_harmless_page((await proxy.get("/policy")).body)
     for said in (
         "1. not this one",
         "GitHub pyca/cryptography (workflow pypi-publish.yml)",
@@ -150,7 +150,7 @@ async def test_the_policy_page_says_rules_waivers_and_revocations_in_words(proxy
     ],
 )
 async def test_search_and_names_lead_to_a_project_and_nowhere_else(
-    proxy: Running, path: str, status: int, location: str | None
+    proxy: RunningProxy, path: str, status: int, location: str | None
 ) -> None:
     answer = await proxy.get(path)
     assert (answer.status, answer.headers.get("Location")) == (status, location)
@@ -159,12 +159,12 @@ async def test_search_and_names_lead_to_a_project_and_nowhere_else(
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
 
-async def test_a_refusal_in_a_browser_says_why_and_leads_to_the_project(proxy: Running) -> None:
-    page = harmless((await proxy.get("/")).body)
+async def test_a_refusal_in_a_browser_says_why_and_leads_to_the_project(proxy: RunningProxy) -> None:
+    page = read_harmless_page((await proxy.get("/")).body)
     refused = next(link for link in page.links if link == "project/denied")
-    path = next(iter((await proxy.assembly.gate.page(NormalizedName("denied"))).by_location))
+    path = next(iter((await proxy.assembly.gate.get_page(NormalizedName("denied"))).by_location))
     answer = await proxy.get(f"/files/{path}", BROWSER)
-    found = harmless(answer.body)
+    found = read_harmless_page(answer.body)
     assert answer.status == 403
     assert f"denied: denied by the policy: we use {SCRIPT} another library" in found.text
     assert "The rule that governs it: not this one." in found.text
@@ -173,35 +173,35 @@ async def test_a_refusal_in_a_browser_says_why_and_leads_to_the_project(proxy: R
     assert (await proxy.get(f"/{refused}")).status == 200
 
 
-async def test_an_unknown_project_in_a_browser_can_be_searched_again(proxy: Running) -> None:
+async def test_an_unknown_project_in_a_browser_can_be_searched_again(proxy: RunningProxy) -> None:
     answer = await proxy.get("/project/unknown", BROWSER)
-    found = harmless(answer.body)
+    found = read_harmless_page(answer.body)
     assert answer.status == 404
     assert "No such project" in found.text
     assert [each["action"] for tag, each in found.elements if tag == "form"] == ["../search"]
 
 
 async def test_a_page_of_many_versions_comes_in_pieces_that_hold_them_all(tmp_path: Path) -> None:
-    async with Index() as index, running(index, tmp_path) as proxy:
-        for minor in range(VERSIONS * 2 + 5):
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
+        for minor in range(VERSIONS_PER_PAGE * 2 + 5):
             index.add(wheel("big", f"1.{minor}"))
-        shown = [harmless((await proxy.get(f"/project/big?page={number}")).body) for number in (1, 2, 3)]
+        shown = [read_harmless_page((await proxy.get(f"/project/big?page={number}")).body) for number in (1, 2, 3)]
         for number, page in enumerate(shown, start=1):
             assert f"page {number} of 3" in page.text
-        for minor in range(VERSIONS * 2 + 5):
+        for minor in range(VERSIONS_PER_PAGE * 2 + 5):
             named = [f"big-1.{minor}-py3" in page.text for page in shown]
             assert named.count(True) == 1
         assert "big-1.64-py3" in shown[0].text, "the newest first"
-        beyond = harmless((await proxy.get("/project/big?page=999999")).body)
+        beyond = read_harmless_page((await proxy.get("/project/big?page=999999")).body)
         assert "page 3 of 3" in beyond.text
 
 
 async def test_a_stale_page_says_so(tmp_path: Path) -> None:
-    async with Index() as index, running(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         index.add(wheel("foo", "1.0"))
-        fresh = harmless((await proxy.get("/project/foo")).body)
+        fresh = read_harmless_page((await proxy.get("/project/foo")).body)
         await index.down()
         proxy.clock.now += timedelta(hours=2)
-        stale = harmless((await proxy.get("/project/foo")).body)
+        stale = read_harmless_page((await proxy.get("/project/foo")).body)
     assert "cannot be asked" not in fresh.text
     assert "The index cannot be asked now; this is as of 2026-07-01 12:00 UTC" in stale.text

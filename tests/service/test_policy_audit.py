@@ -12,23 +12,23 @@ from assay.lockfiles import read_lockfile
 from assay.policy.language import publishers
 from assay.policy.language.document import load_policy
 from tests.world.clients import lockfile_writers
-from tests.world.index.distributions import raw, wheel
+from tests.world.index.distributions import make_raw_file, wheel
 from tests.world.index.faulty_server import Reply
 from tests.world.proxy.cli_sandbox import (
-    GADGET,
-    KINDS,
-    LENIENT,
+    GADGET_SIGNER,
+    LENIENT_POLICY,
     LONG_AGO,
-    STRICT,
-    WIDGET,
-    House,
+    STRICT_POLICY,
+    WIDGET_SIGNER,
+    CliSandbox,
+    each_lockfile_kind,
 )
 from tests.world.sigstore.private_sigstore import GitHub
 
 
-@KINDS
-def test_audit_tells_evidence_and_verdict_of_every_file_of_a_lockfile(house: House, kind: str) -> None:
-    status, out = house.assay("audit", house.lock(kind))
+@each_lockfile_kind
+def test_audit_tells_evidence_and_verdict_of_every_file_of_a_lockfile(house: CliSandbox, kind: str) -> None:
+    status, out = house.run_assay("audit", house.write_lockfile(kind))
     assert status == 0
     rows = {line.split()[0]: line.split() for line in out.splitlines()[1:5]}
     assert {name: row[1] for name, row in rows.items()} == dict.fromkeys(
@@ -40,7 +40,9 @@ def test_audit_tells_evidence_and_verdict_of_every_file_of_a_lockfile(house: Hou
     assert "3 of 4 files prove who published them." in out
     pasted = load_policy("version = 1\n" + out[out.index("[[rules]]") :], "pasted")
     assert {name for rule in pasted.rules for name in rule.projects} == {"widget", "gadget"}
-    status, out = house.assay("audit", house.lock(kind), "--policy", house.written("strict.toml", STRICT))
+    status, out = house.run_assay(
+        "audit", house.write_lockfile(kind), "--policy", house.write_file("strict.toml", STRICT_POLICY)
+    )
     assert status == 1
     assert "plain-1.0-py3-none-any.whl" in out
     assert "[unattested]" in out
@@ -50,14 +52,14 @@ REAL = Path(__file__).parents[1] / "unit" / "lockfiles" / "real"
 CORPUS = Path(__file__).parents[1] / "corpus"
 
 
-@KINDS
-def test_real_lockfiles_are_audited_against_real_provenance_and_the_public_root(house: House, kind: str) -> None:
+@each_lockfile_kind
+def test_real_lockfiles_are_audited_against_real_provenance_and_the_public_root(house: CliSandbox, kind: str) -> None:
     lock = REAL / kind
     for pinned in read_lockfile((REAL / "uv.lock").read_text(), "uv.lock").files:
         assert pinned.filename is not None
         provenance = next(CORPUS.glob(f"provenance/{pinned.filename}*"), None)
         house.index.add(
-            raw(pinned.filename, project=pinned.project),
+            make_raw_file(pinned.filename, project=pinned.project),
             upload_time="2024-11-06T22:37:10Z",
             provenance=None if provenance is None else provenance.read_bytes(),
             entry={"hashes": {"sha256": pinned.sha256}, "size": 1},
@@ -65,68 +67,68 @@ def test_real_lockfiles_are_audited_against_real_provenance_and_the_public_root(
         )
     configuration = house.directory / "proxy.toml"
     configuration.write_text(configuration.read_text().replace('root = "root.json"', 'root = "sigstore"'))
-    status, out = house.assay("audit", lock)
+    status, out = house.run_assay("audit", lock)
     assert status == 0
     evidence = {line.split()[0]: line.split()[3] for line in out.splitlines()[1:7]}
     assert evidence["sampleproject-4.0.0.tar.gz"] == "pypa/sampleproject"
     assert evidence["idna-3.20-py3-none-any.whl"] == "none"
     assert "6 files in" in out
-    pinned_policy = house.written("pinned.toml", house.assay("pin", lock)[1])
-    assert house.assay("audit", lock, "--policy", pinned_policy)[0] == 0
+    pinned_policy = house.write_file("pinned.toml", house.run_assay("pin", lock)[1])
+    assert house.run_assay("audit", lock, "--policy", pinned_policy)[0] == 0
 
 
 @pytest.mark.parametrize("kind", ["requirements.txt", "uv.lock"], ids=["by digest", "by name"])
-def test_pin_writes_a_policy_under_which_audit_passes_and_a_stranger_does_not(house: House, kind: str) -> None:
-    status, text = house.assay("pin", house.lock(kind))
+def test_pin_writes_a_policy_under_which_audit_passes_and_a_stranger_does_not(house: CliSandbox, kind: str) -> None:
+    status, text = house.run_assay("pin", house.write_lockfile(kind))
     assert status == 0
-    pinned = house.written("pinned.toml", text)
+    pinned = house.write_file("pinned.toml", text)
     policy = load_policy(text, "pinned")
     (github,) = (rule for rule in policy.rules if "widget" in rule.projects)
     assert isinstance(github.publishers, tuple)
     (publisher,) = github.publishers
     assert isinstance(publisher, publishers.GitHub)
     assert (publisher.repository_id, publisher.owner_id) == ("4711", "17"), "a name registered again is somebody else"
-    assert house.assay("audit", house.lock(kind), "--policy", pinned)[0] == 0
+    assert house.run_assay("audit", house.write_lockfile(kind), "--policy", pinned)[0] == 0
     # The same name, registered again by another owner; and another file of the project that proves nothing.
     house.files = [
         house.publish(wheel("widget", "1.1"), GitHub(repository="acme/widget", repository_id="9", owner_id="9")),
         house.publish(wheel("plain", "1.1"), None),
     ]
-    status, out = house.assay("audit", house.lock(kind), "--policy", pinned)
+    status, out = house.run_assay("audit", house.write_lockfile(kind), "--policy", pinned)
     assert status == 1
     assert "[publisher]" in out
     assert "[not-pinned]" in out
 
 
-def test_explain_tells_what_a_lockfile_would_get(house: House) -> None:
-    lock = house.lock("pdm.lock")
-    assert house.assay("explain", lock) == house.assay("audit", lock)
-    house.policy.write_text(STRICT)
-    assert house.assay("explain", lock)[0] == 1
-    assert house.assay("explain", house.directory / "nowhere.lock")[0] == 2
+def test_explain_tells_what_a_lockfile_would_get(house: CliSandbox) -> None:
+    lock = house.write_lockfile("pdm.lock")
+    assert house.run_assay("explain", lock) == house.run_assay("audit", lock)
+    house.policy.write_text(STRICT_POLICY)
+    assert house.run_assay("explain", lock)[0] == 1
+    assert house.run_assay("explain", house.directory / "nowhere.lock")[0] == 2
 
 
-def test_pin_approves_nothing_that_is_withheld_today(house: House) -> None:
+def test_pin_approves_nothing_that_is_withheld_today(house: CliSandbox) -> None:
     forged = wheel("widget", "1.2")
-    document = house.sigstore.provenance(forged.filename, "00" * 32, WIDGET, LONG_AGO)
+    document = house.sigstore.provenance(forged.filename, "00" * 32, WIDGET_SIGNER, LONG_AGO)
     house.files.append(house.index.add(forged, upload_time=LONG_AGO, provenance=document))
-    status, text = house.assay("pin", house.lock("uv.lock"))
+    status, text = house.run_assay("pin", house.write_lockfile("uv.lock"))
     assert status == 1
     assert "# left out, withheld: widget-1.2-py3-none-any.whl" in text
     assert forged.sha256 not in {pin for rule in load_policy(text, "pinned").rules for pin in rule.pins or ()}
 
 
 @pytest.mark.parametrize(
-    "policy", [f'mode = "audit"\n{LENIENT}', f'{LENIENT}ratchet = "warn"\n'], ids=["audit", "warn"]
+    "policy", [f'mode = "audit"\n{LENIENT_POLICY}', f'{LENIENT_POLICY}ratchet = "warn"\n'], ids=["audit", "warn"]
 )
-def test_pin_makes_no_rule_of_an_exception(house: House, policy: str) -> None:
+def test_pin_makes_no_rule_of_an_exception(house: CliSandbox, policy: str) -> None:
     """A stranger's file is approved all the same under these; a rule that names him would let him in for good."""
     signer = GitHub(repository="mallory/widget")
     house.files.append(house.publish(wheel("widget", "1.1"), signer, datetime(2025, 6, 1, tzinfo=UTC)))
     house.policy.write_text(policy)
-    lock = house.lock("uv.lock")
-    assert house.assay("audit", lock)[0] == 0
-    status, text = house.assay("pin", lock)
+    lock = house.write_lockfile("uv.lock")
+    assert house.run_assay("audit", lock)[0] == 0
+    status, text = house.run_assay("pin", lock)
     assert status == 1
     assert "# left out, approved by exception: widget-1.1-py3-none-any.whl: " in text
     assert "publisher-changed" in text
@@ -135,16 +137,16 @@ def test_pin_makes_no_rule_of_an_exception(house: House, policy: str) -> None:
     assert len(named) == 1, "the twin: its genuine files are named"
 
 
-def test_audit_for_programs_and_for_code_scanning(house: House) -> None:
-    strict = house.written("strict.toml", STRICT)
-    lock = house.lock("requirements.txt")
-    status, out = house.assay("audit", lock, "--policy", strict, "--json")
+def test_audit_for_programs_and_for_code_scanning(house: CliSandbox) -> None:
+    strict = house.write_file("strict.toml", STRICT_POLICY)
+    lock = house.write_lockfile("requirements.txt")
+    status, out = house.run_assay("audit", lock, "--policy", strict, "--json")
     document = json.loads(out)
     assert status == 1
     codes = {entry["filename"]: entry["codes"] for entry in document["files"]}
     assert codes["plain-1.0-py3-none-any.whl"] == ["unattested"]
     assert codes["widget-1.0.tar.gz"] == []
-    status, out = house.assay("audit", lock, "--policy", strict, "--sarif")
+    status, out = house.run_assay("audit", lock, "--policy", strict, "--sarif")
     (run_,) = json.loads(out)["runs"]
     (result,) = run_["results"]
     assert (result["ruleId"], result["level"]) == ("unattested", "error")
@@ -154,12 +156,12 @@ def test_audit_for_programs_and_for_code_scanning(house: House) -> None:
     assert [rule["id"] for rule in run_["tool"]["driver"]["rules"]] == ["unattested"]
 
 
-def test_audit_tells_what_is_gone_and_what_was_exchanged_from_what_cannot_be_had_now(house: House) -> None:
-    lock = house.lock("uv.lock")
+def test_audit_tells_what_is_gone_and_what_was_exchanged_from_what_cannot_be_had_now(house: CliSandbox) -> None:
+    lock = house.write_lockfile("uv.lock")
     gone, exchanged = house.files[3], house.files[2]
     house.index.remove(gone)
     house.index.replace(exchanged, wheel("gadget", "2.0", padding=1))
-    status, out = house.assay("audit", lock, "--json")
+    status, out = house.run_assay("audit", lock, "--json")
     statuses = {entry["filename"]: entry["status"] for entry in json.loads(out)["files"]}
     assert status == 1
     assert statuses == {
@@ -169,31 +171,31 @@ def test_audit_tells_what_is_gone_and_what_was_exchanged_from_what_cannot_be_had
         "plain-1.0-py3-none-any.whl": "missing",
     }
     house.files = house.files[:2]
-    house.index.fault(house.index.page_path("widget"), Reply(503))
-    status, out = house.assay("audit", house.lock("uv.lock"))
+    house.index.inject_fault(house.index.page_path("widget"), Reply(503))
+    status, out = house.run_assay("audit", house.write_lockfile("uv.lock"))
     assert (status, "undecided" in out) == (3, True)
 
 
-def test_audit_holds_files_to_the_publishers_that_a_pylock_recorded(house: House) -> None:
-    honest = {"widget": [WIDGET.publisher()], "gadget": [GADGET.publisher()]}
-    path = house.written("pylock.toml", lockfile_writers.pylock(house.files, honest))
-    assert house.assay("audit", path)[0] == 0
+def test_audit_holds_files_to_the_publishers_that_a_pylock_recorded(house: CliSandbox) -> None:
+    honest = {"widget": [WIDGET_SIGNER.publisher()], "gadget": [GADGET_SIGNER.publisher()]}
+    path = house.write_file("pylock.toml", lockfile_writers.pylock(house.files, honest))
+    assert house.run_assay("audit", path)[0] == 0
     other = {"widget": [GitHub(repository="acme/other").publisher()]}
-    path = house.written("pylock.toml", lockfile_writers.pylock(house.files, other))
-    status, out = house.assay("audit", path)
+    path = house.write_file("pylock.toml", lockfile_writers.pylock(house.files, other))
+    status, out = house.run_assay("audit", path)
     assert status == 1
     assert "none of those whom the lockfile recorded" in out
 
 
-def test_a_pylock_that_recorded_a_publisher_notices_provenance_that_is_gone(house: House) -> None:
-    house.policy.write_text(f'{LENIENT}ratchet = "off"\n')
-    identities = {"widget": [WIDGET.publisher()], "gadget": [GADGET.publisher()]}
+def test_a_pylock_that_recorded_a_publisher_notices_provenance_that_is_gone(house: CliSandbox) -> None:
+    house.policy.write_text(f'{LENIENT_POLICY}ratchet = "off"\n')
+    identities = {"widget": [WIDGET_SIGNER.publisher()], "gadget": [GADGET_SIGNER.publisher()]}
     # A file beside a signed one may never have had an attestation: the identities are the package's, not each file's.
     house.files.append(house.publish(wheel("widget", "1.0", tag="py2-none-any"), None))
-    path = house.written("pylock.toml", lockfile_writers.pylock(house.files, identities))
-    assert house.assay("audit", path)[0] == 0
+    path = house.write_file("pylock.toml", lockfile_writers.pylock(house.files, identities))
+    assert house.run_assay("audit", path)[0] == 0
     house.files[2].provenance = None
-    house.index.touch("gadget")
-    status, out = house.assay("audit", path, "--json")
+    house.index.bump_serial("gadget")
+    status, out = house.run_assay("audit", path, "--json")
     codes = {entry["filename"]: entry["codes"] for entry in json.loads(out)["files"] if entry["codes"]}
     assert (status, codes) == (1, {"gadget-2.0-py3-none-any.whl": ["lock-identity"]})

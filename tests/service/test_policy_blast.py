@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from assay.cli import run
-from assay.telemetry.audit_chain import parts
+from assay.telemetry.audit_chain import list_parts
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
-from tests.world.proxy.running_proxy import configured, running
+from tests.world.proxy.running_proxy import make_configuration, run_test_proxy
 from tests.world.sigstore.private_sigstore import GitHub, PrivateSigstore
 
 POLICY = 'version = 1\n[[rules]]\nname = "all"\nprojects = ["*"]\nratchet = "off"\n'
@@ -30,8 +30,8 @@ async def trail(tmp_path: Path) -> Path:
     """The victim's files of June 1st, 3rd and 5th, and another's of the 3rd, each downloaded; the 3rd's twice."""
     sigstore, path = PrivateSigstore(), tmp_path / "audit.jsonl"
     async with Index() as index:
-        chosen = configured(index, tmp_path / "assay", sigstore, audit={"path": str(path)})
-        async with running(index, tmp_path, policy=POLICY, configuration=chosen) as proxy:
+        chosen = make_configuration(index, tmp_path / "assay", sigstore, audit={"path": str(path)})
+        async with run_test_proxy(index, tmp_path, policy=POLICY, configuration=chosen) as proxy:
             for project, day, signer in [
                 ("early", 1, VICTIM),
                 ("stolen", 3, VICTIM),
@@ -79,7 +79,7 @@ async def test_a_trail_that_was_changed_is_no_all_clear(tmp_path: Path, capsys: 
     path = await trail(tmp_path)
 
     def cut() -> tuple[int, Any]:
-        (only,) = parts(path)
+        (only,) = list_parts(path)
         lines = only.read_bytes().splitlines(keepends=True)
         only.write_bytes(b"".join(line for line in lines if b'"stolen' not in line))
         return blast(path, capsys, "GitHub:victim/project", "--since", "2026-06-02", "--until", "2026-06-04")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
-from tests.world.proxy.running_proxy import running
+from tests.world.proxy.running_proxy import run_test_proxy
 
 POLICY = """
 version = 1
@@ -25,7 +25,7 @@ MESSAGE = "it is 24 hours old, the rule asks for 3 days: allowed from 2026-07-03
 
 
 async def test_the_same_sentence_reaches_every_reader(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async with Index() as index, running(index, tmp_path, policy=POLICY) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=POLICY) as proxy:
         listed = index.add(wheel("foo", "1.0"), upload_time="2026-06-30T12:00:00Z")
         path = proxy.files_path(listed)
         problem = await proxy.get(path)
@@ -42,7 +42,7 @@ async def test_the_same_sentence_reaches_every_reader(tmp_path: Path, caplog: py
                 "until": "2026-07-03T12:00:00Z",
             }
         ]
-        page = await proxy.page("foo")
+        page = await proxy.fetch_page("foo")
         assert page["_withheld"] == [
             {"filename": listed.built.filename, "sha256": listed.built.sha256, "reasons": document["reasons"]}
         ]
@@ -60,11 +60,11 @@ async def test_the_same_sentence_reaches_every_reader(tmp_path: Path, caplog: py
 
 
 async def test_a_version_with_an_approved_file_has_no_tombstone(tmp_path: Path) -> None:
-    async with Index() as index, running(index, tmp_path, policy=POLICY) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=POLICY) as proxy:
         old = index.add(wheel("foo", "1.0"), upload_time="2026-05-30T12:00:00Z")
         index.add(wheel("foo", "1.0", tag="cp311-cp311-any"), upload_time="2026-06-30T12:00:00Z")
         buried = index.add(wheel("foo", "1.1"), upload_time="2026-06-30T12:00:00Z")
-        page = await proxy.page("foo")
+        page = await proxy.fetch_page("foo")
         yanked = {entry["filename"]: bool(entry.get("yanked")) for entry in page["files"]}
         assert yanked == {old.built.filename: False, buried.built.filename: True}
         assert page["versions"] == ["1.0"]
@@ -105,7 +105,7 @@ async def test_every_use_of_an_exception_is_logged(tmp_path: Path, caplog: pytes
             expires = 2026-12-31
             reason = "needed today"
             """
-        async with running(index, tmp_path, policy=policy) as proxy:
+        async with run_test_proxy(index, tmp_path, policy=policy) as proxy:
             for _ in range(2):
                 for listed in files.values():
                     assert (await proxy.get(proxy.files_path(listed))).status == 200

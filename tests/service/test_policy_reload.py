@@ -16,18 +16,18 @@ import aiohttp
 import pytest
 
 from assay.policy.language.document import load_policy
-from assay.policy_reload import REMIND, PolicyWatch, warn_of_waivers
-from assay.provenance.documents import document_key, sha256_of
+from assay.policy_reload import POLLS_PER_REMINDER, PolicyWatch, warn_of_expiring_waivers
+from assay.provenance.documents import document_key, hash_document
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
-from tests.world.proxy.running_proxy import Running, running
-from tests.world.sigstore.private_sigstore import WHEN, PrivateSigstore
+from tests.world.proxy.running_proxy import RunningProxy, run_test_proxy
+from tests.world.sigstore.private_sigstore import SIGNING_TIME, PrivateSigstore
 
 OPEN = 'version = 1\n[[rules]]\nname = "open"\nprojects = ["*"]\n'
 CLOSED = 'version = 1\n[[rules]]\nname = "closed"\nprojects = ["*"]\ndeny = "nothing today"\n'
 
 
-def watched(proxy: Running, path: Path) -> PolicyWatch:
+def watched(proxy: RunningProxy, path: Path) -> PolicyWatch:
     return PolicyWatch(path, proxy.assembly.gate, settle=0)
 
 
@@ -38,18 +38,18 @@ def told(caplog: pytest.LogCaptureFixture, name: str) -> list[logging.LogRecord]
 async def test_the_next_request_after_a_good_policy_obeys_it_cached_copies_included(tmp_path: Path) -> None:
     policy = tmp_path / "policy.toml"
     policy.write_text(OPEN)
-    async with Index() as index, running(index, tmp_path, policy=OPEN) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=OPEN) as proxy:
         listed = index.add(wheel("foo", "1.0"))
         watch = watched(proxy, policy)
-        assert not await watch.look(), "the policy it began with is no news"
+        assert not await watch.reload_if_changed(), "the policy it began with is no news"
         assert (await proxy.get(proxy.files_path(listed))).status == 200
         policy.write_text(CLOSED)
-        assert await watch.look()
+        assert await watch.reload_if_changed()
         assert (await proxy.get(proxy.files_path(listed))).status == 403
-        assert await proxy.listed("foo") == set()
+        assert await proxy.fetch_listed("foo") == set()
         policy.write_text(OPEN)
-        assert await watch.look()
-        assert await proxy.listed("foo") == {listed.built.filename}
+        assert await watch.reload_if_changed()
+        assert await proxy.fetch_listed("foo") == {listed.built.filename}
         assert index.count(index.page_path("foo")) == 1, "a reload judges anew; it fetches nothing"
 
 
@@ -71,27 +71,27 @@ async def test_a_bad_policy_is_refused_loudly_and_the_old_one_stays(
 ) -> None:
     policy = tmp_path / "policy.toml"
     policy.write_text(CLOSED)
-    async with Index() as index, running(index, tmp_path, policy=CLOSED) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=CLOSED) as proxy:
         index.add(wheel("foo", "1.0"))
         watch = watched(proxy, policy)
         before = proxy.assembly.gate.policy
         spoil(policy)
-        assert not await watch.look()
+        assert not await watch.reload_if_changed()
         assert proxy.assembly.gate.policy is before
-        assert watch.refused is not None
-        assert said in watch.refused
+        assert watch.rejection is not None
+        assert said in watch.rejection
         assert len(told(caplog, "policy-refused")) == 1
-        for _ in range(REMIND - 1):
-            await watch.look()
+        for _ in range(POLLS_PER_REMINDER - 1):
+            await watch.reload_if_changed()
         assert len(told(caplog, "policy-refused")) == 1
-        await watch.look()
+        await watch.reload_if_changed()
         assert len(told(caplog, "policy-refused")) == 2, "as long as it stands there, it is told again"
-        assert await proxy.withheld("foo") == {"foo-1.0-py3-none-any.whl": ["denied"]}
+        assert await proxy.fetch_withheld("foo") == {"foo-1.0-py3-none-any.whl": ["denied"]}
         if policy.is_dir():
             policy.rmdir()
         policy.write_text(OPEN)
-        assert await watch.look()
-        assert watch.refused is None
+        assert await watch.reload_if_changed()
+        assert watch.rejection is None
 
 
 async def test_the_swap_of_a_config_map_is_seen(tmp_path: Path) -> None:
@@ -102,14 +102,14 @@ async def test_the_swap_of_a_config_map_is_seen(tmp_path: Path) -> None:
         (mount / name / "policy.toml").write_text(text)
     (mount / "..data").symlink_to("..2026_1")
     (mount / "policy.toml").symlink_to("..data/policy.toml")
-    async with Index() as index, running(index, tmp_path, policy=OPEN) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=OPEN) as proxy:
         index.add(wheel("foo", "1.0"))
         watch = watched(proxy, mount / "policy.toml")
-        assert not await watch.look()
+        assert not await watch.reload_if_changed()
         (mount / "..data_tmp").symlink_to("..2026_2")
         (mount / "..data_tmp").rename(mount / "..data")
-        assert await watch.look()
-        assert await proxy.listed("foo") == set()
+        assert await watch.reload_if_changed()
+        assert await proxy.fetch_listed("foo") == set()
 
 
 async def test_a_file_that_is_still_being_written_is_not_obeyed(
@@ -120,25 +120,25 @@ async def test_a_file_that_is_still_being_written_is_not_obeyed(
     whole = OPEN + '[[revocations]]\nprojects = ["foo"]\nreason = "stolen"\n'
     policy.write_text(OPEN)
     reads = iter([OPEN + "\n", whole, whole, whole])
-    async with Index() as index, running(index, tmp_path, policy=CLOSED) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=CLOSED) as proxy:
         watch = watched(proxy, policy)
         monkeypatch.setattr("assay.policy_reload.read_file", lambda _path: next(reads).encode())
-        assert not await watch.look()
+        assert not await watch.reload_if_changed()
         assert proxy.assembly.gate.policy == load_policy(CLOSED, "closed")
-        assert await watch.look()
+        assert await watch.reload_if_changed()
         assert proxy.assembly.gate.policy == load_policy(whole, "whole")
 
 
 async def test_who_asks_after_a_reload_is_not_answered_by_a_page_begun_before_it(tmp_path: Path) -> None:
     sigstore = PrivateSigstore()
-    async with Index() as index, running(index, tmp_path, policy=OPEN, sigstore=sigstore) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=OPEN, sigstore=sigstore) as proxy:
         built = wheel("foo", "1.0")
         listed = index.add(built, provenance=sigstore.provenance(built.filename, built.sha256))
         stall = index.stall(listed.provenance_path)
-        early = asyncio.create_task(proxy.listed("foo"))
+        early = asyncio.create_task(proxy.fetch_listed("foo"))
         await stall.reached.wait()
         proxy.assembly.gate.policy = load_policy(CLOSED, "closed")
-        late = asyncio.create_task(proxy.listed("foo"))
+        late = asyncio.create_task(proxy.fetch_listed("foo"))
         stall.release.set()
         assert await late == set()
         assert await early == set(), "it had no answer yet when the policy changed"
@@ -147,16 +147,16 @@ async def test_who_asks_after_a_reload_is_not_answered_by_a_page_begun_before_it
 @pytest.mark.parametrize("what", ["metadata", "provenance"])
 async def test_what_is_fetched_while_a_reload_withholds_its_file_is_not_served(tmp_path: Path, what: str) -> None:
     sigstore = PrivateSigstore()
-    async with Index() as index, running(index, tmp_path, policy=OPEN, sigstore=sigstore) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=OPEN, sigstore=sigstore) as proxy:
         answers, stalls = [], []
         for name in ("gone", "kept"):
             built = wheel(name, "1.0")
-            document = sigstore.provenance(built.filename, built.sha256, when=WHEN)
-            listed = index.add(built, upload_time=WHEN, provenance=document)
-            assert await proxy.listed(name) == {built.filename}
+            document = sigstore.provenance(built.filename, built.sha256, when=SIGNING_TIME)
+            listed = index.add(built, upload_time=SIGNING_TIME, provenance=document)
+            assert await proxy.fetch_listed(name) == {built.filename}
             path = {"metadata": f"{proxy.files_path(listed)}.metadata", "provenance": listed.provenance_path}[what]
             # As when records are short of room.
-            await proxy.assembly.store.records.delete(document_key(sha256_of(document)))
+            await proxy.assembly.store.records.delete(document_key(hash_document(document)))
             stalls.append(index.stall({"metadata": listed.metadata_path, "provenance": listed.provenance_path}[what]))
             answers.append(asyncio.create_task(proxy.get(path)))
             await stalls[-1].reached.wait()
@@ -167,7 +167,7 @@ async def test_what_is_fetched_while_a_reload_withholds_its_file_is_not_served(t
 
 
 async def test_a_download_under_way_ends_without_its_tail_when_a_reload_withholds_it(tmp_path: Path) -> None:
-    async with Index() as index, running(index, tmp_path, policy=OPEN) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=OPEN) as proxy:
         cut, kept = (index.add(wheel(name, "1.0", padding=300_000)) for name in ("cut", "kept"))
         stalls = [index.stall(listed.path, after=200_000) for listed in (cut, kept)]
         async with (
@@ -198,7 +198,7 @@ def test_waivers_that_end_are_told_before_a_build_fails(caplog: pytest.LogCaptur
         """
     ends = ("2026-06-30", "2026-07-05", "2026-12-31")
     policy = load_policy(OPEN + "".join(waiver.format(each) for each in ends), "policy.toml")
-    warn_of_waivers(policy, datetime(2026, 7, 1, 12, tzinfo=UTC))
+    warn_of_expiring_waivers(policy, datetime(2026, 7, 1, 12, tzinfo=UTC))
     assert [(record.getMessage(), getattr(record, "fields", {})["waiver"]) for record in caplog.records] == [
         (
             "waiver-over",
@@ -226,7 +226,7 @@ async def test_the_command_obeys_a_changed_file_and_survives_a_bad_one_and_sighu
             address = json.loads(await _event(process.stderr, "listening"))["index"].removesuffix("/simple/")
 
             async def status() -> int:
-                async with session.get(address + Running.files_path(listed)) as response:
+                async with session.get(address + RunningProxy.files_path(listed)) as response:
                     await response.read()
                     return response.status
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.world.index.fake_index import Index
-from tests.world.proxy.certificate_authority import Authority
-from tests.world.proxy.running_proxy import Running, configured, running
+from tests.world.proxy.certificate_authority import CertificateAuthority
+from tests.world.proxy.running_proxy import RunningProxy, make_configuration, run_test_proxy
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,13 +34,13 @@ async def probed(environ: dict[str, str]) -> tuple[int, str]:
     return process.returncode or 0, said.decode()
 
 
-def port_of(proxy: Running) -> str:
+def port_of(proxy: RunningProxy) -> str:
     return proxy.origin.rpartition(":")[2]
 
 
 def certified(directory: Path) -> dict[str, str]:
     files = {"certificate": str(directory / "server.pem"), "key": str(directory / "server.key")}
-    Authority.new().certify(Path(files["certificate"]), Path(files["key"]))
+    CertificateAuthority.create().issue(Path(files["certificate"]), Path(files["key"]))
     return files
 
 
@@ -48,8 +48,8 @@ def certified(directory: Path) -> dict[str, str]:
 async def test_it_is_healthy_when_it_is_ready(tmp_path: Path, https: bool) -> None:
     server = {"port": 0, **({"tls": certified(tmp_path)} if https else {})}
     async with Index() as index:
-        configuration = configured(index, tmp_path / "assay", server=server)
-        async with running(index, tmp_path, configuration=configuration) as proxy:
+        configuration = make_configuration(index, tmp_path / "assay", server=server)
+        async with run_test_proxy(index, tmp_path, configuration=configuration) as proxy:
             environ = {"ASSAY_SERVER__HOST": "0.0.0.0", "ASSAY_SERVER__PORT": port_of(proxy)}  # noqa: S104 - as in the image
             wrong = dict(environ)
             if https:
@@ -59,7 +59,7 @@ async def test_it_is_healthy_when_it_is_ready(tmp_path: Path, https: bool) -> No
             assert await probed(environ) == (0, "")
             status, said = await probed(wrong)
             assert (status, bool(said)) == (1, True), "asked in the wrong way it is no answer"
-            proxy.readiness.stopping = True
+            proxy.readiness.is_stopping = True
             status, said = await probed(environ)
             assert (status, "shutting down" in said) == (1, True)
     status, said = await probed(environ)
@@ -69,8 +69,8 @@ async def test_it_is_healthy_when_it_is_ready(tmp_path: Path, https: bool) -> No
 async def test_a_configuration_file_says_it_as_well(tmp_path: Path) -> None:
     tls = certified(tmp_path)
     async with Index() as index:
-        configuration = configured(index, tmp_path / "assay", server={"port": 0, "tls": tls})
-        async with running(index, tmp_path, configuration=configuration) as proxy:
+        configuration = make_configuration(index, tmp_path / "assay", server={"port": 0, "tls": tls})
+        async with run_test_proxy(index, tmp_path, configuration=configuration) as proxy:
             file = tmp_path / "proxy.toml"
             file.write_text(
                 f'[server]\nport = {port_of(proxy)}\n[server.tls]\ncertificate = "server.pem"\nkey = "server.key"\n',

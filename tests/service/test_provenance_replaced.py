@@ -10,9 +10,9 @@ import pytest
 
 from assay.simple.model import NormalizedName
 from tests.world.index.distributions import wheel
-from tests.world.index.fake_index import Index, Listed
-from tests.world.proxy.running_proxy import Running, running
-from tests.world.sigstore.private_sigstore import WHEN, GitHub, PrivateSigstore
+from tests.world.index.fake_index import Index, ListedFile
+from tests.world.proxy.running_proxy import RunningProxy, run_test_proxy
+from tests.world.sigstore.private_sigstore import SIGNING_TIME, GitHub, PrivateSigstore
 
 ACME, OTHER = GitHub(repository="acme/foo"), GitHub(repository="other/foo")
 FOO = NormalizedName("foo")
@@ -31,17 +31,19 @@ reason = "stolen"
 """
 
 
-async def renewed(proxy: Running, project: str = "foo") -> None:
+async def renewed(proxy: RunningProxy, project: str = "foo") -> None:
     """A page's freshness later, one request, and what it set off in the background."""
     proxy.clock.now += timedelta(minutes=11)
-    await proxy.page(project)
-    await proxy.assembly.gate.revalidation.settled()
+    await proxy.fetch_page(project)
+    await proxy.assembly.gate.revalidator.wait_until_idle()
 
 
-def add(index: Index, sigstore: PrivateSigstore) -> Listed:
+def add(index: Index, sigstore: PrivateSigstore) -> ListedFile:
     built = wheel("foo", "1.0")
     return index.add(
-        built, upload_time=WHEN, provenance=sigstore.provenance(built.filename, built.sha256, ACME, when=WHEN)
+        built,
+        upload_time=SIGNING_TIME,
+        provenance=sigstore.provenance(built.filename, built.sha256, ACME, when=SIGNING_TIME),
     )
 
 
@@ -53,17 +55,17 @@ def sigstore() -> PrivateSigstore:
 async def test_a_replaced_document_counts_beside_the_earlier_one_and_is_noted_in_the_ledger(
     tmp_path: Path, sigstore: PrivateSigstore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with Index() as index, running(index, tmp_path, policy=policy("acme/foo"), sigstore=sigstore) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=policy("acme/foo"), sigstore=sigstore) as proxy:
         listed = add(index, sigstore)
         name, digest = listed.built.filename, listed.built.sha256
-        assert await proxy.listed("foo") == {name}
-        other = sigstore.provenance(name, digest, OTHER, when=WHEN)
+        assert await proxy.fetch_listed("foo") == {name}
+        other = sigstore.provenance(name, digest, OTHER, when=SIGNING_TIME)
         listed.provenance = other
         await renewed(proxy)
-        assert await proxy.listed("foo") == {name}, "evidence once recorded counts"
+        assert await proxy.fetch_listed("foo") == {name}, "evidence once recorded counts"
         assert (await proxy.get(listed.provenance_path)).body == other
         assert "provenance-replaced" in [record.message for record in caplog.records]
-        history = await proxy.assembly.store.ledger.history("test", FOO)
+        history = await proxy.assembly.store.ledger.get_history("test", FOO)
         assert list(history.evidence.values()) == [hashlib.sha256(other).hexdigest()]
 
 
@@ -72,45 +74,45 @@ async def test_a_revocation_of_either_publisher_withholds_the_file(
     tmp_path: Path, sigstore: PrivateSigstore, revoked: str
 ) -> None:
     rules = policy("*/foo", revoked)
-    async with Index() as index, running(index, tmp_path, policy=rules, sigstore=sigstore) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=rules, sigstore=sigstore) as proxy:
         listed = add(index, sigstore)
-        before = await proxy.listed("foo")
+        before = await proxy.fetch_listed("foo")
         assert before == (set() if revoked == "acme/foo" else {listed.built.filename})
-        listed.provenance = sigstore.provenance(listed.built.filename, listed.built.sha256, OTHER, when=WHEN)
+        listed.provenance = sigstore.provenance(listed.built.filename, listed.built.sha256, OTHER, when=SIGNING_TIME)
         await renewed(proxy)
-        assert await proxy.withheld("foo") == {listed.built.filename: ["revoked"]}
+        assert await proxy.fetch_withheld("foo") == {listed.built.filename: ["revoked"]}
 
 
 async def test_a_forged_replacement_withholds_and_a_good_one_afterwards_is_approved(
     tmp_path: Path, sigstore: PrivateSigstore
 ) -> None:
-    async with Index() as index, running(index, tmp_path, policy=policy("acme/foo"), sigstore=sigstore) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=policy("acme/foo"), sigstore=sigstore) as proxy:
         listed = add(index, sigstore)
         good = listed.provenance
-        assert await proxy.listed("foo") == {listed.built.filename}
-        listed.provenance = sigstore.provenance(listed.built.filename, "0" * 64, ACME, when=WHEN)
+        assert await proxy.fetch_listed("foo") == {listed.built.filename}
+        listed.provenance = sigstore.provenance(listed.built.filename, "0" * 64, ACME, when=SIGNING_TIME)
         await renewed(proxy)
-        assert await proxy.withheld("foo") == {listed.built.filename: ["forged"]}
+        assert await proxy.fetch_withheld("foo") == {listed.built.filename: ["forged"]}
         listed.provenance = good
         await renewed(proxy)
-        assert await proxy.listed("foo") == {listed.built.filename}
+        assert await proxy.fetch_listed("foo") == {listed.built.filename}
 
 
 async def test_what_an_index_withdraws_still_counts_and_what_is_unchanged_is_not_verified_again(
     tmp_path: Path, sigstore: PrivateSigstore
 ) -> None:
-    async with Index() as index, running(index, tmp_path, policy=policy("acme/foo"), sigstore=sigstore) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=policy("acme/foo"), sigstore=sigstore) as proxy:
         listed = add(index, sigstore)
-        assert await proxy.listed("foo") == {listed.built.filename}
+        assert await proxy.fetch_listed("foo") == {listed.built.filename}
         await renewed(proxy)
         assert index.count(listed.provenance_path) == 2
-        await proxy.page("foo")
-        await proxy.assembly.gate.revalidation.settled()
+        await proxy.fetch_page("foo")
+        await proxy.assembly.gate.revalidator.wait_until_idle()
         assert index.count(listed.provenance_path) == 2, "not before its page is due again"
         listed.provenance = b"<html>Please log in</html>"
         await renewed(proxy)
-        assert await proxy.listed("foo") == {listed.built.filename}, "no document, so no replacement"
+        assert await proxy.fetch_listed("foo") == {listed.built.filename}, "no document, so no replacement"
         listed.entry["provenance"] = listed.provenance_url
         listed.provenance = None
         await renewed(proxy)
-        assert await proxy.listed("foo") == {listed.built.filename}
+        assert await proxy.fetch_listed("foo") == {listed.built.filename}

@@ -16,16 +16,16 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.world.clients.installers import Outcome, pip, uv
+from tests.world.clients.installers import ClientResult, pip_install, uv_install
 from tests.world.index.distributions import sdist, wheel
 from tests.world.index.fake_index import Index
-from tests.world.proxy.running_proxy import Running, configured, running
+from tests.world.proxy.running_proxy import RunningProxy, make_configuration, run_test_proxy
 
 pytestmark = pytest.mark.clients
 
 TOOLS = Path(__file__).parents[2] / ".tools" / "upstreams" / "bin"
 NGINX = Path("/usr/sbin/nginx")
-BOTH = pytest.mark.parametrize("installer", [pip, uv])
+BOTH = pytest.mark.parametrize("installer", [pip_install, uv_install])
 SECONDS = 60
 WIDGET, GADGET = wheel("widget", "1.0", requires=["gadget"]), sdist("gadget", "2.0")
 
@@ -152,11 +152,11 @@ async def nginx(home: Path, *, hashed: bool = True) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def before(url: str, tmp_path: Path) -> AsyncIterator[Running]:
+async def before(url: str, tmp_path: Path) -> AsyncIterator[RunningProxy]:
     """The proxy before that index."""
     async with Index() as unused:
-        configuration = configured(unused, tmp_path / "assay", indexes=[{"name": "real", "url": url}])
-        async with running(unused, tmp_path, configuration=configuration) as proxy:
+        configuration = make_configuration(unused, tmp_path / "assay", indexes=[{"name": "real", "url": url}])
+        async with run_test_proxy(unused, tmp_path, configuration=configuration) as proxy:
             yield proxy
 
 
@@ -166,7 +166,7 @@ def installed(tmp_path: Path) -> list[str]:
 
 
 Server = Callable[[Path], AbstractAsyncContextManager[str]]
-Installer = Callable[..., Awaitable[Outcome]]
+Installer = Callable[..., Awaitable[ClientResult]]
 
 
 @pytest.mark.parametrize(
@@ -179,11 +179,11 @@ Installer = Callable[..., Awaitable[Outcome]]
 )
 async def test_installers_install_from_a_real_index_through_the_proxy(tmp_path: Path, server: Server) -> None:
     async with server(tmp_path) as url:
-        for installer in (pip, uv):  # each before a proxy that knows nothing yet
+        for installer in (pip_install, uv_install):  # each before a proxy that knows nothing yet
             home = tmp_path / installer.__name__
             home.mkdir()
             async with before(url, home) as proxy:
-                assert await proxy.listed("widget") == {WIDGET.filename}
+                assert await proxy.fetch_listed("widget") == {WIDGET.filename}
                 outcome = await installer(
                     proxy.url, "widget", "--no-build-isolation", home=home, target=home / "target"
                 )
@@ -196,7 +196,7 @@ async def test_installers_install_from_a_real_index_through_the_proxy(tmp_path: 
 @BOTH
 async def test_a_listing_without_digests_is_withheld_with_that_reason(tmp_path: Path, installer: Installer) -> None:
     async with nginx(tmp_path, hashed=False) as url, before(url, tmp_path) as proxy:
-        assert await proxy.withheld("widget") == {WIDGET.filename: ["no-sha256"]}
+        assert await proxy.fetch_withheld("widget") == {WIDGET.filename: ["no-sha256"]}
         outcome = await installer(proxy.url, "widget", home=tmp_path, target=tmp_path / "target")
         assert outcome.status != 0, outcome.output
     assert installed(tmp_path) == []

@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.test_utils import RawTestServer
 
 from assay.attestation.pool import processes
-from assay.attestation.renewal.tuf_client import RenewerApart, renewers_apart
+from assay.attestation.renewal.tuf_client import SubprocessRefresher, create_subprocess_refreshers
 from assay.attestation.trust_roots import TrustRoot
 from tests.world.sigstore.private_sigstore import PrivateSigstore
 from tests.world.sigstore.tuf_repository import TufRepository
@@ -43,13 +43,13 @@ async def test_a_root_is_renewed_and_proven_again_without_the_network(tmp_path: 
     repository = TufRepository(content)
     root = TrustRoot(name="sigstore", content=b"{}", issuers=frozenset({"https://issuer.example"}))
     async with published(repository) as url:
-        renewer = RenewerApart(name="sigstore", directory=tmp_path / "tuf", url=url, anchor=repository.anchor)
-        assert await renewer.last_good() is None
+        renewer = SubprocessRefresher(name="sigstore", directory=tmp_path / "tuf", url=url, anchor=repository.anchor)
+        assert await renewer.load_last_good() is None
         renewed = await renewer.refresh(root)
     assert renewed is not None
     assert (renewed.content, renewed.issuers, renewed.source) == (content, root.issuers, url)
     assert datetime.now(UTC) - renewed.obtained < timedelta(minutes=1)
-    proven = await renewer.last_good()
+    proven = await renewer.load_last_good()
     assert proven is not None
     assert (proven.name, proven.content) == ("sigstore", content)
     assert abs(proven.obtained - renewed.obtained) < timedelta(minutes=1)
@@ -61,10 +61,10 @@ async def test_a_repository_that_is_down_or_forged_renews_nothing(
     repository, stranger = TufRepository(content), TufRepository(content)
     root = TrustRoot(name="sigstore", content=b"{}")
     async with published(repository) as url:
-        renewer = RenewerApart(name="sigstore", directory=tmp_path / "tuf", url=url, anchor=stranger.anchor)
+        renewer = SubprocessRefresher(name="sigstore", directory=tmp_path / "tuf", url=url, anchor=stranger.anchor)
         assert await renewer.refresh(root) is None
         repository.down = True
-        renewer = RenewerApart(name="sigstore", directory=tmp_path / "tuf", url=url, anchor=repository.anchor)
+        renewer = SubprocessRefresher(name="sigstore", directory=tmp_path / "tuf", url=url, anchor=repository.anchor)
         assert await renewer.refresh(root) is None
     assert told(caplog).count("trust-root-not-renewed") == 2
 
@@ -74,11 +74,11 @@ async def test_a_stored_root_that_was_edited_is_not_taken(
 ) -> None:
     repository = TufRepository(content)
     async with published(repository) as url:
-        renewer = RenewerApart(name="sigstore", directory=tmp_path / "tuf", url=url, anchor=repository.anchor)
+        renewer = SubprocessRefresher(name="sigstore", directory=tmp_path / "tuf", url=url, anchor=repository.anchor)
         assert await renewer.refresh(TrustRoot(name="sigstore", content=b"{}")) is not None
     stored = tmp_path / "tuf" / "trusted_root.json"
     stored.write_bytes(stored.read_bytes().replace(b"2", b"3", 1))
-    assert await renewer.last_good() is None
+    assert await renewer.load_last_good() is None
     assert "trust-root-not-proven" in told(caplog)
 
 
@@ -86,10 +86,10 @@ async def test_a_stored_root_that_was_edited_is_not_taken(
 async def test_a_process_that_gives_no_answer_is_a_failure_and_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, boot: str
 ) -> None:
-    monkeypatch.setattr(processes, "_BOOT", boot)
-    renewer = RenewerApart(name="sigstore", directory=tmp_path, url="http://127.0.0.1:9")
+    monkeypatch.setattr(processes, "_BOOTSTRAP_SOURCE", boot)
+    renewer = SubprocessRefresher(name="sigstore", directory=tmp_path, url="http://127.0.0.1:9")
     assert await renewer.refresh(TrustRoot(name="sigstore", content=b"{}")) is None
-    assert await renewer.last_good() is None
+    assert await renewer.load_last_good() is None
     assert told(caplog) == ["trust-root-not-renewed", "trust-root-not-proven"]
 
 
@@ -97,7 +97,7 @@ async def test_where_nothing_was_renewed_no_process_is_started(tmp_path: Path, m
     async def refused(_module: str) -> None:
         raise AssertionError("a process for nothing")
 
-    monkeypatch.setattr(processes, "started", refused)
-    (renewer,) = renewers_apart(["sigstore", "default"], tmp_path)
+    monkeypatch.setattr(processes, "spawn_process", refused)
+    (renewer,) = create_subprocess_refreshers(["sigstore", "default"], tmp_path)
     assert (renewer.name, renewer.directory) == ("sigstore", tmp_path / "trust" / "sigstore")
-    assert await renewer.last_good() is None
+    assert await renewer.load_last_good() is None

@@ -11,11 +11,11 @@ import pytest
 
 from assay.errors import StorageError
 from assay.policy.language.document import load_policy
-from assay.store.spool import Sheet, Spool, Spooled
+from assay.store.spool import Spool, SpooledFile, SpoolWriter
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
-from tests.world.index.faulty_server import Answer, Reply
-from tests.world.proxy.running_proxy import JSON, Running, configured, running
+from tests.world.index.faulty_server import CannedResponse, Reply
+from tests.world.proxy.running_proxy import SIMPLE_JSON, RunningProxy, make_configuration, run_test_proxy
 
 DENIES = """
 version = 1
@@ -29,8 +29,8 @@ projects = ["*"]
 """
 
 
-async def names(proxy: Running) -> list[str]:
-    answer = await proxy.get("/simple/", {"Accept": JSON})
+async def names(proxy: RunningProxy) -> list[str]:
+    answer = await proxy.get("/simple/", {"Accept": SIMPLE_JSON})
     assert answer.status == 200, answer.reason
     return [project["name"] for project in answer.json()["projects"]]
 
@@ -40,7 +40,7 @@ async def test_it_lists_what_the_index_lists_without_names_that_policy_denies(tm
     async with Index(content=content) as index:  # type: ignore[arg-type] # one of its literals
         for name in ("Foo", "denied", "Un_wanted", "bar"):
             index.add(wheel(name, "1.0"))
-        async with running(index, tmp_path, policy=DENIES) as proxy:
+        async with run_test_proxy(index, tmp_path, policy=DENIES) as proxy:
             assert sorted(name.lower() for name in await names(proxy)) == ["bar", "foo"]
             html = await proxy.get("/simple/", {"Accept": "text/html"})
             assert sorted(re.findall(r'href="([^"]*)"', html.body.decode())) == ["bar/", "foo/"]
@@ -54,7 +54,7 @@ async def test_it_lists_what_the_index_lists_without_names_that_policy_denies(tm
 
 
 async def test_a_reloaded_policy_is_obeyed_by_the_next_request(tmp_path: Path) -> None:
-    async with Index() as index, running(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         index.add(wheel("denied", "1.0"))
         index.add(wheel("foo", "1.0"))
         assert await names(proxy) == ["denied", "foo"]
@@ -63,7 +63,7 @@ async def test_a_reloaded_policy_is_obeyed_by_the_next_request(tmp_path: Path) -
 
 
 async def test_who_asks_after_a_reload_is_not_answered_by_a_list_begun_before_it(tmp_path: Path) -> None:
-    async with Index() as index, running(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         index.add(wheel("denied", "1.0"))
         index.add(wheel("foo", "1.0"))
         stall = index.stall("/simple/")
@@ -78,7 +78,7 @@ async def test_who_asks_after_a_reload_is_not_answered_by_a_list_begun_before_it
 
 
 async def test_the_old_list_serves_while_a_new_one_is_fetched_or_cannot_be(tmp_path: Path) -> None:
-    async with Index() as index, running(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         index.add(wheel("foo", "1.0"))
         assert await names(proxy) == ["foo"]
         await index.down()
@@ -88,12 +88,12 @@ async def test_the_old_list_serves_while_a_new_one_is_fetched_or_cannot_be(tmp_p
 
 
 async def test_without_any_list_the_answer_says_that_the_index_cannot_be_reached(tmp_path: Path) -> None:
-    async with Index() as index, running(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         index.add(wheel("foo", "1.0"))
-        index.fault("/simple/", Reply(503), times=None)
+        index.inject_fault("/simple/", Reply(503), times=None)
         answer = await proxy.get("/simple/")
         assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
-        index.heal()
+        index.clear_faults()
         assert await names(proxy) == ["foo"]
 
 
@@ -107,22 +107,22 @@ async def test_a_name_belongs_to_one_index_alone(tmp_path: Path) -> None:
             {"name": "internal", "url": internal.url, "projects": ["acme-*"]},
             {"name": "public", "url": public.url},
         ]
-        configuration = configured(public, tmp_path / "assay", indexes=tables)
-        async with running(public, tmp_path, configuration=configuration) as proxy:
+        configuration = make_configuration(public, tmp_path / "assay", indexes=tables)
+        async with run_test_proxy(public, tmp_path, configuration=configuration) as proxy:
             assert sorted(await names(proxy)) == ["acme-core", "foo"]
-            assert await proxy.listed("acme-core") == {"acme_core-1.0-py3-none-any.whl"}
+            assert await proxy.fetch_listed("acme-core") == {"acme_core-1.0-py3-none-any.whl"}
             assert public.count("/simple/acme-core/") == 0
             # Reserved and absent: an empty page, so that no client looks elsewhere.
-            assert await proxy.listed("acme-other") == set()
+            assert await proxy.fetch_listed("acme-other") == set()
             assert (await proxy.get("/simple/other/")).status == 404
 
 
 async def test_a_list_over_the_limit_is_refused(tmp_path: Path) -> None:
     async with Index() as index:
-        configuration = configured(index, tmp_path / "assay", limits={"page": "10 kB"})
-        async with running(index, tmp_path, configuration=configuration) as proxy:
+        configuration = make_configuration(index, tmp_path / "assay", limits={"page": "10 kB"})
+        async with run_test_proxy(index, tmp_path, configuration=configuration) as proxy:
             body = b"<!DOCTYPE html><body>" + b'<a href="/simple/foo/">foo</a>' * 1000
-            index.serve("/simple/", Answer(body=body, headers={"Content-Type": "text/html"}))
+            index.serve_fixed("/simple/", CannedResponse(body=body, headers={"Content-Type": "text/html"}))
             assert (await proxy.get("/simple/")).status == 502
 
 
@@ -132,7 +132,7 @@ async def test_while_a_newer_list_takes_its_place_the_old_one_is_whole_and_itsel
 ) -> None:
     finish, one_is_there, go_on = Spool.finish, asyncio.Event(), asyncio.Event()
 
-    async def stalled(spool: Spool, sheet: Sheet, name: str) -> Spooled:
+    async def stalled(spool: Spool, sheet: SpoolWriter, name: str) -> SpooledFile:
         if one_is_there.is_set():
             await go_on.wait()
             if fails:
@@ -141,9 +141,9 @@ async def test_while_a_newer_list_takes_its_place_the_old_one_is_whole_and_itsel
         one_is_there.set()
         return finished
 
-    async with Index() as index, running(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         index.add(wheel("foo", "1.0"))
-        before = {kind: await proxy.get("/simple/", {"Accept": kind}) for kind in (JSON, "text/html")}
+        before = {kind: await proxy.get("/simple/", {"Accept": kind}) for kind in (SIMPLE_JSON, "text/html")}
         spooled = sorted((tmp_path / "assay" / "spool").iterdir())
         index.add(wheel("bar-with-a-longer-name", "1.0"))
         monkeypatch.setattr(Spool, "finish", stalled)
@@ -154,7 +154,7 @@ async def test_while_a_newer_list_takes_its_place_the_old_one_is_whole_and_itsel
                 assert (now.body, now.headers["ETag"]) == (old.body, old.headers["ETag"])
             await asyncio.wait_for(one_is_there.wait(), 30)
         go_on.set()
-        await asyncio.gather(proxy.assembly.roots._refreshing or asyncio.sleep(0), return_exceptions=True)
+        await asyncio.gather(proxy.assembly.root_lists._refresh_task or asyncio.sleep(0), return_exceptions=True)
         left = sorted((tmp_path / "assay" / "spool").iterdir())
         if fails:
             assert left == spooled, "nothing stays of what was not finished"

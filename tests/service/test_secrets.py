@@ -27,13 +27,13 @@ import pytest
 
 from assay import telemetry
 from assay.config import Configuration
-from tests.world.clients.installers import SECONDS
+from tests.world.clients.installers import CLIENT_TIMEOUT_SECONDS
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
-from tests.world.index.faulty_server import Answer, Redirect, Reply
-from tests.world.index.wire_connection import Connection, Fault, Request
-from tests.world.proxy.loggers import restored
-from tests.world.proxy.running_proxy import Running, configured, running
+from tests.world.index.faulty_server import CannedResponse, Redirect, Reply
+from tests.world.index.wire_connection import Fault, Request, WireConnection
+from tests.world.proxy.loggers import preserve_loggers
+from tests.world.proxy.running_proxy import RunningProxy, make_configuration, run_test_proxy
 
 KINDS = pytest.mark.parametrize("kind", ["basic-env", "basic-file", "bearer-env", "bearer-file", "netrc"])
 PATHS = ["/", "/policy", "/project/widget", "/healthz", "/readyz", "/metrics", "/simple/", "/simple/nobodys/"]
@@ -92,36 +92,36 @@ class Echo(Fault):
     def __init__(self, status: int) -> None:
         self._status = status
 
-    async def play(self, connection: Connection, request: Request, answer: Answer) -> None:  # noqa: ARG002 - the base's signature
+    async def play(self, connection: WireConnection, request: Request, answer: CannedResponse) -> None:  # noqa: ARG002 - the base's signature
         told = repr(dict(request.headers)).encode("utf-8", "replace")
         headers = {"X-Told": request.headers.get("authorization", ""), "WWW-Authenticate": "Basic"}
-        await super().play(connection, request, Answer(status=self._status, body=told, headers=headers))
+        await super().play(connection, request, CannedResponse(status=self._status, body=told, headers=headers))
 
 
 @pytest.fixture
 def log() -> Any:
     """Everything that is logged, as JSON lines and as text, at the finest level."""
     stream = io.StringIO()
-    with restored():
-        telemetry.log_to(stream, level=logging.DEBUG, as_json=True)
+    with preserve_loggers():
+        telemetry.configure_logging(stream, level=logging.DEBUG, as_json=True)
         logging.getLogger().setLevel(logging.DEBUG)
         yield stream
 
 
 @asynccontextmanager
-async def guarded(index: Index, tmp_path: Path, secret: Secret) -> AsyncIterator[Running]:
+async def guarded(index: Index, tmp_path: Path, secret: Secret) -> AsyncIterator[RunningProxy]:
     """A proxy with that credential for the index."""
     entry = {"name": "test", "url": index.url, "file-hosts": [index.files_host], "credentials": secret.settings}
     audit = {"path": str(tmp_path / "audit.jsonl")}
-    configuration: Configuration = configured(index, tmp_path / "assay", indexes=[entry], audit=audit)
-    async with running(index, tmp_path, configuration=configuration, environ=secret.environ) as proxy:
+    configuration: Configuration = make_configuration(index, tmp_path / "assay", indexes=[entry], audit=audit)
+    async with run_test_proxy(index, tmp_path, configuration=configuration, environ=secret.environ) as proxy:
         yield proxy
 
 
 class Heard:
     """What came out of the proxy to its clients."""
 
-    def __init__(self, proxy: Running) -> None:
+    def __init__(self, proxy: RunningProxy) -> None:
         self._proxy = proxy
         self.text = bytearray()
         self.statuses: list[int] = []
@@ -161,7 +161,7 @@ def _inflated(value: object) -> bytes:
     return str(value).encode()
 
 
-async def every_path(index: Index, heard: Heard, proxy: Running) -> None:
+async def every_path(index: Index, heard: Heard, proxy: RunningProxy) -> None:
     """Pages, files, metadata, provenance and people's pages; redirects; then everything that can go wrong."""
     good = index.add(wheel("widget", "1.0"), provenance=b"{}")
     for path in [*PATHS, "/simple/widget/", proxy.files_path(good), f"{proxy.files_path(good)}.metadata"]:
@@ -169,21 +169,23 @@ async def every_path(index: Index, heard: Heard, proxy: Running) -> None:
         await heard.ask(path, Accept="text/html")
     await heard.ask(good.provenance_path)
     moved = index.add(wheel("moved", "1.0"), metadata=False)
-    index.fault(moved.path, Redirect(f"{index.files_origin}{good.path}"))
-    index.fault(index.page_path("elsewhere"), Redirect("https://elsewhere.example/simple/elsewhere/?q=1"))
-    index.fault(index.page_path("otherport"), Redirect(f"{index.files_origin}/simple/widget/"))
+    index.inject_fault(moved.path, Redirect(f"{index.files_origin}{good.path}"))
+    index.inject_fault(index.page_path("elsewhere"), Redirect("https://elsewhere.example/simple/elsewhere/?q=1"))
+    index.inject_fault(index.page_path("otherport"), Redirect(f"{index.files_origin}/simple/widget/"))
     for path in ("/simple/moved/", proxy.files_path(moved), "/simple/elsewhere/", "/simple/otherport/"):
         await heard.ask(path)
     for status in (400, 401, 403, 404, 418, 500):
-        index.fault(index.page_path(f"echo{status}"), Echo(status))
+        index.inject_fault(index.page_path(f"echo{status}"), Echo(status))
         await heard.ask(f"/simple/echo{status}/")
     spoilt = index.add(wheel("spoilt", "1.0"))
     await heard.ask("/simple/spoilt/")
     for path in (spoilt.path, spoilt.metadata_path):
-        index.fault(path, Echo(403))
+        index.inject_fault(path, Echo(403))
     await heard.ask(proxy.files_path(spoilt))
     await heard.ask(f"{proxy.files_path(spoilt)}.metadata")
-    index.fault(index.page_path("nonsense"), Reply(200, b"{", {"Content-Type": "application/vnd.pypi.simple.v1+json"}))
+    index.inject_fault(
+        index.page_path("nonsense"), Reply(200, b"{", {"Content-Type": "application/vnd.pypi.simple.v1+json"})
+    )
     await heard.ask("/simple/nonsense/")
     await index.down()
     await heard.ask("/simple/unreachable/")
@@ -248,9 +250,9 @@ async def test_what_a_page_hides_in_addresses_reaches_the_file_host_and_nobody_e
         foreign = wheel("foreign", "1.0")
         index.add(foreign, entry={"url": f"https://u:{password}@s3.example/{foreign.filename}?{query}"})
         moved = index.add(wheel("moved", "1.0"))
-        index.fault(moved.path, Redirect(f"https://u:{password}@s3.example/moved?{query}"))
-        configuration = configured(index, tmp_path / "assay", audit={"path": str(tmp_path / "audit.jsonl")})
-        async with running(index, tmp_path, configuration=configuration) as proxy:
+        index.inject_fault(moved.path, Redirect(f"https://u:{password}@s3.example/moved?{query}"))
+        configuration = make_configuration(index, tmp_path / "assay", audit={"path": str(tmp_path / "audit.jsonl")})
+        async with run_test_proxy(index, tmp_path, configuration=configuration) as proxy:
             heard = Heard(proxy)
             for project in ("signed", "user", "foreign", "moved"):
                 for kind in ("application/vnd.pypi.simple.v1+json", "text/html"):
@@ -258,10 +260,10 @@ async def test_what_a_page_hides_in_addresses_reaches_the_file_host_and_nobody_e
                 await heard.ask(f"/project/{project}")
             for path in [*PATHS, proxy.files_path(listed), proxy.files_path(moved)]:
                 await heard.ask(path)
-            assert await proxy.listed("signed") == {signed.filename}
+            assert await proxy.fetch_listed("signed") == {signed.filename}
             assert (await proxy.get(proxy.files_path(listed))).body == signed.content
-            assert await proxy.withheld("user") == {user.filename: ["foreign-host"]}
-            assert await proxy.withheld("foreign") == {foreign.filename: ["foreign-host"]}
+            assert await proxy.fetch_withheld("user") == {user.filename: ["foreign-host"]}
+            assert await proxy.fetch_withheld("foreign") == {foreign.filename: ["foreign-host"]}
         queries = {request.query for request in index.requests if request.path == listed.path}
         assert queries == {query}
     everything = {
@@ -283,7 +285,7 @@ async def command(*arguments: str, environ: Mapping[str, str], home: Path) -> tu
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    output, _ = await asyncio.wait_for(process.communicate(), SECONDS)
+    output, _ = await asyncio.wait_for(process.communicate(), CLIENT_TIMEOUT_SECONDS)
     return process.returncode or 0, output
 
 
@@ -292,7 +294,7 @@ async def test_no_command_shows_a_credential(tmp_path: Path, kind: str) -> None:
     secret = made(kind, tmp_path)
     async with Index() as index:
         index.add(wheel("widget", "1.0"))
-        index.fault(index.page_path("echo"), Echo(500))
+        index.inject_fault(index.page_path("echo"), Echo(500))
         config = written(tmp_path, index.url, secret.settings)
         told = bytearray()
         statuses = []

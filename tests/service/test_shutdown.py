@@ -14,9 +14,9 @@ import pytest
 
 from assay.web.server import server
 from tests.world.index.distributions import wheel
-from tests.world.index.fake_index import Index, Listed
-from tests.world.proxy.running_proxy import running
-from tests.world.proxy.serve_process import served
+from tests.world.index.fake_index import Index, ListedFile
+from tests.world.proxy.running_proxy import run_test_proxy
+from tests.world.proxy.serve_process import run_serve_process
 
 SECONDS = 60
 """After which something hangs."""
@@ -38,7 +38,7 @@ class Serving:
         return await asyncio.wait_for(self.process.wait(), SECONDS)
 
 
-def path_of(listed: Listed) -> str:
+def path_of(listed: ListedFile) -> str:
     return f"/files/{listed.url.partition('://')[2]}"
 
 
@@ -50,7 +50,7 @@ async def serving(
     storage, more = {"ASSAY_STORAGE__BLOBS": blobs}, f'[freshness]\npage = "{freshness}"'
     async with (
         asyncio.timeout(deadline),
-        served(index, directory, environ=storage, more=more) as proxy,
+        run_serve_process(index, directory, environ=storage, more=more) as proxy,
         aiohttp.ClientSession() as session,
     ):
         yield Serving(proxy.process, proxy.origin, session)
@@ -83,7 +83,7 @@ async def test_sigterm_lowers_readiness_first_and_lets_a_running_download_finish
 
 
 async def test_what_cannot_finish_in_time_is_cut_and_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_GRACE", 0.4)
+    monkeypatch.setattr(server, "_SHUTDOWN_GRACE_SECONDS", 0.4)
     async with Index() as index, aiohttp.ClientSession() as session:
         listed = index.add(wheel("foo", padding=1_000_000))
         stall = index.stall(listed.path, after=500_000)
@@ -92,7 +92,7 @@ async def test_what_cannot_finish_in_time_is_cut_and_not_kept(tmp_path: Path, mo
             async with session.get(url) as response:
                 return await response.read()
 
-        async with running(index, tmp_path) as proxy:
+        async with run_test_proxy(index, tmp_path) as proxy:
             request = asyncio.create_task(download(f"{proxy.origin}{path_of(listed)}"))
             await stall.reached.wait()
         assert isinstance((await asyncio.gather(request, return_exceptions=True))[0], aiohttp.ClientError)

@@ -16,7 +16,14 @@ from assay.attestation.pool import fork_server, processes
 from assay.attestation.pool.pool import Verifier
 from assay.errors import VerificationUnavailableError
 from tests.world.sigstore.private_sigstore import PrivateSigstore
-from tests.world.sigstore.verifiers import check, jobs, pids, roots_of, settings, verifying
+from tests.world.sigstore.verifiers import (
+    assert_findings,
+    list_worker_pids,
+    make_jobs,
+    make_settings,
+    run_verifier,
+    trust_roots_for,
+)
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="without pidfd_open each worker is by itself")
 _PRIVATE = 12_000
@@ -24,13 +31,14 @@ _PRIVATE = 12_000
 _MANY = 200
 """Documents: some for each of three workers, who take up to sixty ahead."""
 _NO_FORK = (
-    f"import os\ndef refused():\n    raise OSError(11, 'no more processes')\nos.fork = refused\n{processes._BOOT}"
+    "import os\ndef refused():\n    raise OSError(11, 'no more processes')\nos.fork = refused\n"
+    + processes._BOOTSTRAP_SOURCE
 )
 
 
 @pytest.fixture
 async def three(sigstore: PrivateSigstore) -> AsyncIterator[Verifier]:
-    async with verifying(sigstore, 3) as made:
+    async with run_verifier(sigstore, 3) as made:
         yield made
 
 
@@ -51,49 +59,49 @@ async def gone(pid: int) -> bool:
 
 
 async def test_they_share_the_memory_of_what_they_loaded(three: Verifier, sigstore: PrivateSigstore) -> None:
-    running = await pids(three)
+    running = await list_worker_pids(three)
     assert len(set(running)) == 3
     for pid in running:
         rollup = await asyncio.to_thread(Path(f"/proc/{pid}/smaps_rollup").read_text)
         private = next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Private_Dirty:"))
         assert private < _PRIVATE, rollup
-    check(await three.verify(jobs(sigstore, 64)), 64)
+    assert_findings(await three.verify(make_jobs(sigstore, 64)), 64)
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
 async def test_one_that_is_killed_is_replaced_and_the_others_go_on(
     three: Verifier, sigstore: PrivateSigstore, which: int
 ) -> None:
-    before = await pids(three)
+    before = await list_worker_pids(three)
     os.kill(before[which], signal.SIGSTOP)
-    asked = asyncio.create_task(three.verify(jobs(sigstore, _MANY)))
+    asked = asyncio.create_task(three.verify(make_jobs(sigstore, _MANY)))
     await asyncio.sleep(0.1)
     os.kill(before[which], signal.SIGKILL)
-    check(await asked, _MANY)
-    check(await three.verify(jobs(sigstore, _MANY)), _MANY)
-    after = await pids(three)
+    assert_findings(await asked, _MANY)
+    assert_findings(await three.verify(make_jobs(sigstore, _MANY)), _MANY)
+    after = await list_worker_pids(three)
     assert [old == new for old, new in zip(before, after, strict=True)] == [number != which for number in range(3)]
 
 
 async def test_one_that_hangs_is_killed_and_replaced(three: Verifier, sigstore: PrivateSigstore) -> None:
-    before = await pids(three)
+    before = await list_worker_pids(three)
     three._timeout = 0.5
     for pid in before[1:]:
         os.kill(pid, signal.SIGSTOP)
     with pytest.raises(VerificationUnavailableError, match="more than"):
-        await three.verify(jobs(sigstore, _MANY))
+        await three.verify(make_jobs(sigstore, _MANY))
     three._timeout = 60
-    check(await three.verify(jobs(sigstore, _MANY)), _MANY)
+    assert_findings(await three.verify(make_jobs(sigstore, _MANY)), _MANY)
     assert all([await gone(pid) for pid in before[1:]])
-    assert (await pids(three))[0] == before[0]
+    assert (await list_worker_pids(three))[0] == before[0]
 
 
 @pytest.mark.parametrize("stopped", [False, True])
 async def test_closing_ends_all_of_them_and_leaves_nothing_open(sigstore: PrivateSigstore, *, stopped: bool) -> None:
     descriptors = open_descriptors()
-    async with verifying(sigstore, 3) as verifier:
-        running = await pids(verifier)
-        check(await verifier.verify(jobs(sigstore, 64)), 64)
+    async with run_verifier(sigstore, 3) as verifier:
+        running = await list_worker_pids(verifier)
+        assert_findings(await verifier.verify(make_jobs(sigstore, 64)), 64)
         if stopped:
             os.kill(running[1], signal.SIGSTOP)
     for pid in running:
@@ -103,7 +111,7 @@ async def test_closing_ends_all_of_them_and_leaves_nothing_open(sigstore: Privat
 
 async def test_closing_before_they_are_there_ends_them_too(sigstore: PrivateSigstore) -> None:
     descriptors = open_descriptors()
-    async with verifying(sigstore, 3):
+    async with run_verifier(sigstore, 3):
         pass
     assert open_descriptors() <= descriptors
 
@@ -114,11 +122,11 @@ async def test_closing_before_they_are_there_ends_them_too(sigstore: PrivateSigs
 async def test_who_has_no_siblings_is_given_others(
     sigstore: PrivateSigstore, monkeypatch: pytest.MonkeyPatch, boot: str
 ) -> None:
-    monkeypatch.setattr(processes, "_BOOT", boot)
-    verifier = Verifier(roots_of(sigstore), settings(3))
+    monkeypatch.setattr(processes, "_BOOTSTRAP_SOURCE", boot)
+    verifier = Verifier(trust_roots_for(sigstore), make_settings(3))
     await verifier.start()
     monkeypatch.undo()
-    check(await verifier.verify(jobs(sigstore, _MANY)), _MANY)
+    assert_findings(await verifier.verify(make_jobs(sigstore, _MANY)), _MANY)
     await verifier.close()
 
 
@@ -128,7 +136,7 @@ async def test_where_none_can_be_started_nothing_stays_open(
     descriptors = open_descriptors()
     monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
     with pytest.raises(OSError, match="none"):
-        await Verifier(roots_of(sigstore), settings(3)).start()
+        await Verifier(trust_roots_for(sigstore), make_settings(3)).start()
     assert open_descriptors() <= descriptors
 
 
@@ -139,11 +147,11 @@ def test_descriptors_of_processes_may_be_missing_or_forbidden(
     def forbidden(*_: object) -> int:
         raise PermissionError(1, "Operation not permitted")
 
-    assert fork_server.has_descriptors()
+    assert fork_server.has_pidfd()
     monkeypatch.setattr(os, "pidfd_open", forbidden)
     if missing:
         monkeypatch.delattr(os, "pidfd_open")
-    assert not fork_server.has_descriptors()
+    assert not fork_server.has_pidfd()
 
 
 @pytest.mark.parametrize("missing", [True, False], ids=["not on this system", "forbidden"])
@@ -152,9 +160,11 @@ async def test_without_descriptors_of_processes_each_is_by_itself(
 ) -> None:
     there = "def refused(*_):\n    raise OSError(38, 'no such call')\nos.pidfd_open = refused\n"
     monkeypatch.setattr(
-        processes, "_BOOT", f"import os\n{'del os.pidfd_open' if missing else there}\n{processes._BOOT}"
+        processes,
+        "_BOOTSTRAP_SOURCE",
+        f"import os\n{'del os.pidfd_open' if missing else there}\n{processes._BOOTSTRAP_SOURCE}",
     )
-    monkeypatch.setattr(fork_server, "has_descriptors", lambda: False)
-    async with verifying(sigstore, 2) as verifier:
-        assert all(isinstance(worker.running, processes.Alone) for worker in verifier._workers)
-        check(await verifier.verify(jobs(sigstore, 44)), 44)
+    monkeypatch.setattr(fork_server, "has_pidfd", lambda: False)
+    async with run_verifier(sigstore, 2) as verifier:
+        assert all(isinstance(worker.process, processes.SpawnedProcess) for worker in verifier._workers)
+        assert_findings(await verifier.verify(make_jobs(sigstore, 44)), 44)

@@ -17,16 +17,16 @@ from typing import Any
 import pytest
 
 from assay.attestation import codec
-from assay.attestation.pool.pool import Job, Verifier
-from assay.attestation.renewal.tuf import Refresher, refreshers
+from assay.attestation.pool.pool import VerificationJob, Verifier
+from assay.attestation.renewal.tuf import TufRefresher, create_tuf_refreshers
 from assay.attestation.trust_roots import TrustRoot
 from assay.pages import records
-from assay.store.directory import Store
+from assay.store.directory import StorageDirectory
 from assay.store.settings import StorageSettings
 from tests.storage import before
 from tests.storage.kept import KEPT, RENEWED, SOON, TUF, WRITTEN, copied, exported, told
 from tests.storage.world import ABSENT, FarIndex, answers, over, write, written
-from tests.world.proxy.running_proxy import Clock
+from tests.world.proxy.running_proxy import ManualClock
 from tests.world.sigstore.tuf_repository import TufRepository
 
 TOLD = told()
@@ -50,7 +50,7 @@ def comparable(facts: dict[str, Any]) -> dict[str, Any]:
 
 async def test_what_was_written_before_is_served_as_it_was_then_and_no_index_is_asked(tmp_path: Path) -> None:
     directory = await asyncio.to_thread(copied, tmp_path / "kept")
-    async with FarIndex() as nothing, over(nothing, directory, Clock(SOON)) as proxy:
+    async with FarIndex() as nothing, over(nothing, directory, ManualClock(SOON)) as proxy:
         assert await answers(proxy, TOLD["answers"]) == TOLD["answers"]
         # What was forged is asked for again by each process, for it may have been replaced: before, too.
         assert nothing.asked == TOLD["asked"]
@@ -62,20 +62,20 @@ async def test_what_was_written_before_is_served_as_it_was_then_and_no_index_is_
 async def test_what_was_verified_before_is_not_verified_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     verify, again = Verifier.verify, list[str]()
 
-    async def noted(self: Verifier, jobs: Sequence[Job]) -> Any:
+    async def noted(self: Verifier, jobs: Sequence[VerificationJob]) -> Any:
         again.extend(job.filename for job in jobs)
         return await verify(self, jobs)
 
     monkeypatch.setattr(Verifier, "verify", noted)
     directory = await asyncio.to_thread(copied, tmp_path / "kept")
-    async with FarIndex() as nothing, over(nothing, directory, Clock(SOON)) as proxy:
+    async with FarIndex() as nothing, over(nothing, directory, ManualClock(SOON)) as proxy:
         await answers(proxy, TOLD["answers"])
     assert again == []
 
 
 async def test_what_is_written_today_is_fact_for_fact_what_was_written_before(tmp_path: Path) -> None:
     """Schemas, rows, keys, and values but for when a record was stored."""
-    assert await write(tmp_path, Clock(WRITTEN)) == TOLD["answers"]
+    assert await write(tmp_path, ManualClock(WRITTEN)) == TOLD["answers"]
     today, then = [await asyncio.to_thread(written, root / "storage") for root in (tmp_path, KEPT)]
     assert (tmp_path / "trusted_root.json").read_bytes() == (KEPT / "trusted_root.json").read_bytes()
     assert comparable(today) == comparable(then)
@@ -86,7 +86,7 @@ async def test_a_ledger_of_before_is_exported_and_its_text_imported_as_it_was(tm
     text = (KEPT / "ledger.txt").read_text("utf-8")
     directory = await asyncio.to_thread(copied, tmp_path / "kept")
     assert await exported(directory / "storage") == text
-    store = await Store.open(StorageSettings(directory=tmp_path / "fresh"))
+    store = await StorageDirectory.open(StorageSettings(directory=tmp_path / "fresh"))
     imported = await store.ledger.import_(text.splitlines())
     assert (imported.projects > 5, imported.conflicts) == (True, 0)
     assert "".join([f"{line}\n" async for line in store.ledger.export()]) == text
@@ -96,7 +96,7 @@ async def test_a_ledger_of_before_is_exported_and_its_text_imported_as_it_was(tm
 async def test_every_record_and_blob_of_before_is_whole(tmp_path: Path) -> None:
     directory = await asyncio.to_thread(copied, tmp_path / "kept")
     facts = await asyncio.to_thread(written, KEPT / "storage")
-    store = await Store.open(StorageSettings(directory=directory / "storage"))
+    store = await StorageDirectory.open(StorageSettings(directory=directory / "storage"))
     usage = await store.records.stats()
     assert (usage.count, await store.records.verify()) == (len(facts["records"]), 0)
     checked = await store.blobs.verify()
@@ -106,22 +106,22 @@ async def test_every_record_and_blob_of_before_is_whole(tmp_path: Path) -> None:
 
 def test_the_versions_of_what_is_recorded_are_those_of_before() -> None:
     """Raising one makes what is recorded be fetched or verified again everywhere: on purpose, with this test."""
-    assert (codec.SCHEMA, records.SCHEMA) == (1, 1)
-    assert f"1+sigstore-{version('sigstore')}" == codec.VERIFIER
+    assert (codec.EVIDENCE_SCHEMA_VERSION, records.SCHEMA_VERSION) == (1, 1)
+    assert f"1+sigstore-{version('sigstore')}" == codec.VERIFIER_VERSION
     names = {one.partition(":")[0] for one in written(KEPT / "storage")["records"]}
     assert names == {"document", "evidence", "metadata", "own-metadata", "page", "page-body", "provenance"}
 
 
-def refresher_in(storage: Path, anchor: bytes) -> Refresher:
+def refresher_in(storage: Path, anchor: bytes) -> TufRefresher:
     """Of a repository that is here."""
-    (found,) = refreshers([RENEWED], storage)
+    (found,) = create_tuf_refreshers([RENEWED], storage)
     return replace(found, url=TUF, anchor=anchor)
 
 
 def test_a_trust_root_renewed_before_is_proven_and_one_of_today_has_the_same_files(tmp_path: Path) -> None:
     directory = copied(tmp_path / "kept")
     content, anchor = ((KEPT / name).read_bytes() for name in ("trusted_root.json", "tuf_root.json"))
-    proven = refresher_in(directory / "storage", anchor).proven()
+    proven = refresher_in(directory / "storage", anchor).load_verified()
     assert proven is not None
     assert (proven.name, proven.content) == (RENEWED, content)
     tuf = TufRepository(content)
@@ -155,7 +155,7 @@ async def test_what_is_written_today_is_served_by_the_product_of_before_and_no_i
     assert tree in (await asyncio.to_thread(before.imported, tree)).parents
     directory = tmp_path / "today"
     directory.mkdir()
-    clock = Clock(datetime.now(UTC))
+    clock = ManualClock(datetime.now(UTC))
     today = await write(directory, clock)
     export = await exported(directory / "storage")
     async with FarIndex() as nothing, before.serving(tree, nothing, directory) as old:

@@ -12,98 +12,102 @@ import pytest
 
 from assay.errors import StorageError
 from assay.simple.model import Sha256
-from assay.store.blob_directory import HOUR
-from assay.store.blobs import DiskBlobs, DiskPartial
+from assay.store.blob_directory import TOUCH_INTERVAL_SECONDS
+from assay.store.blobs import DiskBlobStore, DiskPartialBlob
 from tests.contract.blobs_contract import content_of, digest, publish, whole
 from tests.world.proxy.blob_fixtures import (
     KIB,
-    Clock,
-    Make,
-    of,
-    on_disk,
-    place,
-    present,
+    BlobsFactory,
+    ManualUnixClock,
+    get_blob_path,
+    list_present,
+    make_content,
+    measure_disk_usage,
 )
 
 
-async def test_the_oldest_used_goes_first(blobs: DiskBlobs) -> None:
+async def test_the_oldest_used_goes_first(blobs: DiskBlobStore) -> None:
     for number in range(3):
-        await publish(blobs, of(number))
-    assert await content_of(blobs, digest(of(0))) == of(0)
-    await publish(blobs, of(3))
-    assert await present(blobs, range(4)) == [0, 2, 3]
+        await publish(blobs, make_content(number))
+    assert await content_of(blobs, digest(make_content(0))) == make_content(0)
+    await publish(blobs, make_content(3))
+    assert await list_present(blobs, range(4)) == [0, 2, 3]
 
 
-async def test_what_is_open_is_not_evicted_until_it_is_closed(blobs: DiskBlobs) -> None:
-    await publish(blobs, of(0))
-    blob = await blobs.open(digest(of(0)))
+async def test_what_is_open_is_not_evicted_until_it_is_closed(blobs: DiskBlobStore) -> None:
+    await publish(blobs, make_content(0))
+    blob = await blobs.open(digest(make_content(0)))
     assert blob is not None
     for number in range(1, 5):
-        await publish(blobs, of(number))
-    assert await present(blobs, range(5)) == [0, 3, 4]
-    assert whole(blob) == of(0)
+        await publish(blobs, make_content(number))
+    assert await list_present(blobs, range(5)) == [0, 3, 4]
+    assert whole(blob) == make_content(0)
     await blob.close()
-    await publish(blobs, of(5))
-    assert await present(blobs, range(6)) == [3, 4, 5]
+    await publish(blobs, make_content(5))
+    assert await list_present(blobs, range(6)) == [3, 4, 5]
 
 
-async def test_the_order_of_use_outlives_a_restart_to_the_hour(make: Make, clock: Clock) -> None:
+async def test_the_order_of_use_outlives_a_restart_to_the_hour(make: BlobsFactory, clock: ManualUnixClock) -> None:
     first = await make()
     for number in range(3):
-        await publish(first, of(number))
+        await publish(first, make_content(number))
         clock.now += 1
-    for sha in map(digest, map(of, range(3))):
-        os.utime(first.shelf._place(sha, 3 * KIB), (clock.now, clock.now))
+    for sha in map(digest, map(make_content, range(3))):
+        os.utime(first.directory._get_path(sha, 3 * KIB), (clock.now, clock.now))
         clock.now += 1
-    clock.now += 2 * HOUR
-    assert await content_of(first, digest(of(0))) == of(0)
+    clock.now += 2 * TOUCH_INTERVAL_SECONDS
+    assert await content_of(first, digest(make_content(0))) == make_content(0)
     await first.close()
     second = await make()
-    await publish(second, of(3))
-    assert await present(second, range(4)) == [0, 2, 3]
+    await publish(second, make_content(3))
+    assert await list_present(second, range(4)) == [0, 2, 3]
 
 
-async def test_use_is_written_to_disk_at_most_hourly(blobs: DiskBlobs, tmp_path: Path, clock: Clock) -> None:
-    await publish(blobs, of(0))
-    file = place(tmp_path, of(0))
+async def test_use_is_written_to_disk_at_most_hourly(
+    blobs: DiskBlobStore, tmp_path: Path, clock: ManualUnixClock
+) -> None:
+    await publish(blobs, make_content(0))
+    file = get_blob_path(tmp_path, make_content(0))
     os.utime(file, (clock.now, clock.now))
     written = file.stat().st_mtime
-    clock.now += HOUR - 1
-    await content_of(blobs, digest(of(0)))
+    clock.now += TOUCH_INTERVAL_SECONDS - 1
+    await content_of(blobs, digest(make_content(0)))
     assert file.stat().st_mtime == written
     clock.now += 2
-    await content_of(blobs, digest(of(0)))
+    await content_of(blobs, digest(make_content(0)))
     assert file.stat().st_mtime == clock.now
 
 
-async def test_the_limit_holds_while_several_come_in_at_once(make: Make, tmp_path: Path) -> None:
+async def test_the_limit_holds_while_several_come_in_at_once(make: BlobsFactory, tmp_path: Path) -> None:
     blobs = await make(64 * KIB)
     for number in range(20):
-        await publish(blobs, of(number))
+        await publish(blobs, make_content(number))
     highest = 0
 
-    async def bring(number: int) -> DiskPartial:
+    async def bring(number: int) -> DiskPartialBlob:
         nonlocal highest
-        partial = await blobs.begin()
+        partial = await blobs.create_partial()
         for _ in range(4):
-            await partial.append(of(number, 4 * KIB))
+            await partial.append(make_content(number, 4 * KIB))
             usage = await blobs.stats()
             highest = max(highest, usage.size + usage.unfinished)
         return partial
 
     partials = await asyncio.gather(*(bring(number) for number in range(100, 104)))
     assert highest == 64 * KIB
-    assert on_disk(tmp_path) == 64 * KIB
+    assert measure_disk_usage(tmp_path) == 64 * KIB
     await asyncio.gather(
-        *(partial.commit(digest(of(number, 16 * KIB))) for number, partial in enumerate(partials, start=100))
+        *(partial.commit(digest(make_content(number, 16 * KIB))) for number, partial in enumerate(partials, start=100))
     )
-    assert on_disk(tmp_path) == 64 * KIB
+    assert measure_disk_usage(tmp_path) == 64 * KIB
     usage = await blobs.stats()
     assert (usage.count, usage.size, usage.unfinished) == (4, 64 * KIB, 0)
 
 
-async def test_a_file_larger_than_all_the_room_is_refused_and_leaves_nothing(blobs: DiskBlobs, tmp_path: Path) -> None:
-    partial = await blobs.begin()
+async def test_a_file_larger_than_all_the_room_is_refused_and_leaves_nothing(
+    blobs: DiskBlobStore, tmp_path: Path
+) -> None:
+    partial = await blobs.create_partial()
     await partial.append(bytes(10 * KIB))
     with pytest.raises(StorageError, match=r"no room left in the 10\.0 KiB of storage\.blobs"):
         await partial.append(b"x")
@@ -111,65 +115,67 @@ async def test_a_file_larger_than_all_the_room_is_refused_and_leaves_nothing(blo
         await partial.append(b"")
     with pytest.raises(StorageError, match="did not take all"):
         await partial.commit(digest(bytes(10 * KIB)))
-    assert on_disk(tmp_path) == 0
+    assert measure_disk_usage(tmp_path) == 0
     await publish(blobs, bytes(10 * KIB))
     assert (await blobs.stats()).count == 1
 
 
-async def test_a_limit_made_smaller_holds_from_the_start(make: Make) -> None:
+async def test_a_limit_made_smaller_holds_from_the_start(make: BlobsFactory) -> None:
     first = await make()
     for number in range(3):
-        await publish(first, of(number))
-        os.utime(first.shelf._place(digest(of(number)), 3 * KIB), (number, number))
+        await publish(first, make_content(number))
+        os.utime(first.directory._get_path(digest(make_content(number)), 3 * KIB), (number, number))
     await first.close()
     second = await make(7 * KIB)
-    assert await present(second, range(3)) == [1, 2]
+    assert await list_present(second, range(3)) == [1, 2]
 
 
-async def test_pruning_leaves_what_fits(blobs: DiskBlobs, tmp_path: Path) -> None:
+async def test_pruning_leaves_what_fits(blobs: DiskBlobStore, tmp_path: Path) -> None:
     for number in range(3):
-        await publish(blobs, of(number))
+        await publish(blobs, make_content(number))
     pruned = await blobs.prune(4 * KIB)
     assert (pruned.count, pruned.size) == (2, 6 * KIB)
-    assert await present(blobs, range(3)) == [2]
-    assert on_disk(tmp_path) == 3 * KIB
+    assert await list_present(blobs, range(3)) == [2]
+    assert measure_disk_usage(tmp_path) == 3 * KIB
 
 
-async def test_the_same_content_published_again_is_counted_once(blobs: DiskBlobs) -> None:
+async def test_the_same_content_published_again_is_counted_once(blobs: DiskBlobStore) -> None:
     for _ in range(5):
-        await publish(blobs, of(1))
+        await publish(blobs, make_content(1))
     usage = await blobs.stats()
     assert (usage.count, usage.size, usage.unfinished, usage.opened) == (1, 3 * KIB, 0, 0)
 
 
-@pytest.mark.parametrize("damage", [b"", b"short", of(1, 3 * KIB + 1)])
+@pytest.mark.parametrize("damage", [b"", b"short", make_content(1, 3 * KIB + 1)])
 async def test_a_blob_of_another_size_is_missing_and_gone_from_the_disk(
-    blobs: DiskBlobs, tmp_path: Path, damage: bytes, caplog: pytest.LogCaptureFixture
+    blobs: DiskBlobStore, tmp_path: Path, damage: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await publish(blobs, of(1))
-    place(tmp_path, of(1)).write_bytes(damage)
-    assert await blobs.open(digest(of(1))) is None
-    assert not place(tmp_path, of(1)).exists()
+    await publish(blobs, make_content(1))
+    get_blob_path(tmp_path, make_content(1)).write_bytes(damage)
+    assert await blobs.open(digest(make_content(1))) is None
+    assert not get_blob_path(tmp_path, make_content(1)).exists()
     assert "blob-broken" in caplog.text
     usage = await blobs.stats()
     assert (usage.count, usage.size, usage.opened) == (0, 0, 0)
-    await publish(blobs, of(1))
-    assert await content_of(blobs, digest(of(1))) == of(1)
+    await publish(blobs, make_content(1))
+    assert await content_of(blobs, digest(make_content(1))) == make_content(1)
 
 
-async def test_a_start_removes_torn_blobs_sweeps_the_unfinished_and_keeps_the_rest(make: Make, tmp_path: Path) -> None:
+async def test_a_start_removes_torn_blobs_sweeps_the_unfinished_and_keeps_the_rest(
+    make: BlobsFactory, tmp_path: Path
+) -> None:
     first = await make()
-    await publish(first, of(1))
-    await publish(first, of(2))
+    await publish(first, make_content(1))
+    await publish(first, make_content(2))
     await first.close()
-    place(tmp_path, of(2)).write_bytes(b"")
+    get_blob_path(tmp_path, make_content(2)).write_bytes(b"")
     (tmp_path / "blobs/unfinished/left").write_bytes(b"half")
     stray = tmp_path / "blobs/00/notes.txt"
     stray.parent.mkdir(exist_ok=True)
     stray.write_text("not ours")
     second = await make()
-    assert await present(second, range(3)) == [1]
-    assert not place(tmp_path, of(2)).exists()
+    assert await list_present(second, range(3)) == [1]
+    assert not get_blob_path(tmp_path, make_content(2)).exists()
     assert list((tmp_path / "blobs/unfinished").iterdir()) == []
     assert stray.exists()
 
@@ -178,21 +184,21 @@ async def test_a_start_removes_torn_blobs_sweeps_the_unfinished_and_keeps_the_re
     "name",
     ["../../victim", "a" * 64, "a" * 64 + ".3.4", "a" * 64 + ".-3", "a" * 64 + ".03", "A" * 64 + ".3", "a" * 63 + ".3"],
 )
-async def test_a_name_of_another_form_is_no_blob(make: Make, tmp_path: Path, name: str) -> None:
+async def test_a_name_of_another_form_is_no_blob(make: BlobsFactory, tmp_path: Path, name: str) -> None:
     (tmp_path / "blobs/aa").mkdir(parents=True)
     (tmp_path / "blobs/aa" / name.replace("/", "_")).write_bytes(b"abc")
     blobs = await make()
     assert (await blobs.stats()).count == 0
 
 
-async def test_a_blob_in_the_wrong_shard_is_no_blob(make: Make, tmp_path: Path) -> None:
+async def test_a_blob_in_the_wrong_shard_is_no_blob(make: BlobsFactory, tmp_path: Path) -> None:
     (tmp_path / "blobs/00").mkdir(parents=True)
     (tmp_path / "blobs/00" / f"{'a' * 64}.3").write_bytes(b"abc")
     assert (await (await make()).stats()).count == 0
 
 
 async def test_a_blobs_directory_is_made_with_its_first_blob_and_lasts_like_it(
-    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make: BlobsFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sync, synced = os.fsync, list[str]()
 
@@ -203,7 +209,14 @@ async def test_a_blobs_directory_is_made_with_its_first_blob_and_lasts_like_it(
     blobs = await make()
     assert [path.name for path in (tmp_path / "blobs").iterdir()] == ["unfinished"]
     monkeypatch.setattr("assay.store.blob_directory.os.fsync", watched)
-    first, second = of(1), next(of(number) for number in range(2, 256) if digest(of(number))[:2] != digest(of(1))[:2])
+    first, second = (
+        make_content(1),
+        next(
+            make_content(number)
+            for number in range(2, 256)
+            if digest(make_content(number))[:2] != digest(make_content(1))[:2]
+        ),
+    )
     await publish(blobs, first)
     shard = digest(first)[:2]
     assert synced[-2:] == ["blobs", shard], "its own name first, then the blob's in it"
@@ -220,26 +233,26 @@ async def test_a_blobs_directory_is_made_with_its_first_blob_and_lasts_like_it(
     assert await content_of(again, digest(second)) == second
 
 
-async def test_directories_that_somebody_removed_are_made_again(blobs: DiskBlobs, tmp_path: Path) -> None:
-    await publish(blobs, of(1))
-    partial = await blobs.begin()
-    await partial.append(of(2))
-    shutil.rmtree(place(tmp_path, of(1)).parent)
-    if (shard := place(tmp_path, of(2)).parent).exists():
+async def test_directories_that_somebody_removed_are_made_again(blobs: DiskBlobStore, tmp_path: Path) -> None:
+    await publish(blobs, make_content(1))
+    partial = await blobs.create_partial()
+    await partial.append(make_content(2))
+    shutil.rmtree(get_blob_path(tmp_path, make_content(1)).parent)
+    if (shard := get_blob_path(tmp_path, make_content(2)).parent).exists():
         shutil.rmtree(shard)
-    await partial.commit(digest(of(2)))
-    assert await content_of(blobs, digest(of(2))) == of(2)
-    assert await blobs.open(digest(of(1))) is None
+    await partial.commit(digest(make_content(2)))
+    assert await content_of(blobs, digest(make_content(2))) == make_content(2)
+    assert await blobs.open(digest(make_content(1))) is None
 
 
 async def test_a_symbolic_link_in_a_blobs_place_is_not_followed(
-    make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    make: BlobsFactory, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "victim").write_bytes(b"abc")
     blobs = await make()
     await publish(blobs, b"abc")
-    place(tmp_path, b"abc").unlink()
-    place(tmp_path, b"abc").symlink_to(tmp_path / "victim")
+    get_blob_path(tmp_path, b"abc").unlink()
+    get_blob_path(tmp_path, b"abc").symlink_to(tmp_path / "victim")
     assert await blobs.open(digest(b"abc")) is None
     assert "blob-unreadable" in caplog.text
     await blobs.close()
@@ -249,26 +262,26 @@ async def test_a_symbolic_link_in_a_blobs_place_is_not_followed(
 
 
 async def test_verification_removes_what_has_other_bytes_and_says_so(
-    blobs: DiskBlobs, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    blobs: DiskBlobStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number in range(3):
-        await publish(blobs, of(number))
-    place(tmp_path, of(1)).write_bytes(of(9))
+        await publish(blobs, make_content(number))
+    get_blob_path(tmp_path, make_content(1)).write_bytes(make_content(9))
     steps: list[tuple[int, int]] = []
     found = await blobs.verify(lambda done, count: steps.append((done, count)))
-    assert (found.checked, found.size, found.broken) == (3, 9 * KIB, (digest(of(1)),))
+    assert (found.checked, found.size, found.broken) == (3, 9 * KIB, (digest(make_content(1)),))
     assert steps == [(1, 3), (2, 3), (3, 3)]
     assert "blob-broken" in caplog.text
-    assert await present(blobs, range(3)) == [0, 2]
+    assert await list_present(blobs, range(3)) == [0, 2]
     assert (await blobs.verify()).broken == ()
     assert (await blobs.stats()).opened == 0
 
 
-async def test_large_files_are_hashed_as_they_are(make: Make) -> None:
+async def test_large_files_are_hashed_as_they_are(make: BlobsFactory) -> None:
     blobs = await make(2**26)
     content = os.urandom(2**20)
     expected = sha256(content * 20)
-    partial = await blobs.begin()
+    partial = await blobs.create_partial()
     for _ in range(20):
         await partial.append(content)
     assert await partial.digest() == expected.hexdigest()

@@ -14,16 +14,16 @@ import pytest
 
 from assay.errors import StorageError
 from assay.simple.model import Sha256
-from assay.store.blob_directory import HOUR, Shelf
-from assay.store.blobs import DiskBlobs
+from assay.store.blob_directory import TOUCH_INTERVAL_SECONDS, BlobDirectory
+from assay.store.blobs import DiskBlobStore
 from tests.contract.blobs_contract import content_of, digest, publish
 from tests.world.proxy.blob_fixtures import (
     KIB,
-    Clock,
-    Make,
-    of,
-    on_disk,
-    present,
+    BlobsFactory,
+    ManualUnixClock,
+    list_present,
+    make_content,
+    measure_disk_usage,
 )
 
 
@@ -36,76 +36,76 @@ def fail(call: str, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT])
 async def test_a_failing_write_is_said_and_nothing_is_left(
-    blobs: DiskBlobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    blobs: DiskBlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    partial = await blobs.begin()
+    partial = await blobs.create_partial()
     await partial.append(b"abc")
     with monkeypatch.context() as broken:
         fail("assay.store.writev.os.writev", number, broken)
         with pytest.raises(StorageError, match=os.strerror(number)):
             await partial.append(b"def")
-    assert partial.written == 3
+    assert partial.bytes_written == 3
     with pytest.raises(StorageError):
         await partial.commit(digest(b"abc"))
-    assert on_disk(tmp_path) == 0
+    assert measure_disk_usage(tmp_path) == 0
     assert (await blobs.stats()).unfinished == 0
 
 
 async def test_a_failing_sync_publishes_nothing(
-    blobs: DiskBlobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    blobs: DiskBlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    partial = await blobs.begin()
+    partial = await blobs.create_partial()
     await partial.append(b"abc")
     with monkeypatch.context() as broken:
         fail("assay.store.blobs.os.fsync", errno.EIO, broken)
         with pytest.raises(StorageError, match="cannot sync"):
             await partial.commit(digest(b"abc"))
     assert await blobs.open(digest(b"abc")) is None
-    assert on_disk(tmp_path) == 0
+    assert measure_disk_usage(tmp_path) == 0
 
 
 async def test_a_failing_rename_publishes_nothing(
-    blobs: DiskBlobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    blobs: DiskBlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    partial = await blobs.begin()
+    partial = await blobs.create_partial()
     await partial.append(b"abc")
     with monkeypatch.context() as broken:
         fail("assay.store.blob_directory.Path.replace", errno.EROFS, broken)
         with pytest.raises(StorageError, match="cannot publish"):
             await partial.commit(digest(b"abc"))
     assert await blobs.open(digest(b"abc")) is None
-    assert on_disk(tmp_path) == 0
+    assert measure_disk_usage(tmp_path) == 0
     assert (await blobs.stats()).unfinished == 0
 
 
 async def test_a_disk_that_lets_nothing_go_takes_nothing_more_and_says_so(
-    blobs: DiskBlobs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    blobs: DiskBlobStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number in range(3):
-        await publish(blobs, of(number))
-    partial = await blobs.begin()
+        await publish(blobs, make_content(number))
+    partial = await blobs.create_partial()
     with monkeypatch.context() as broken:
         fail("assay.store.blob_directory.Path.unlink", errno.EROFS, broken)
         with pytest.raises(StorageError, match="no room left"):
-            await partial.append(of(3))
+            await partial.append(make_content(3))
         with pytest.raises(StorageError, match="cannot remove"):
-            await blobs.remove(digest(of(0)))
+            await blobs.remove(digest(make_content(0)))
     assert "blob-not-evicted" in caplog.text
-    assert await present(blobs, range(4)) == [1, 2]
+    assert await list_present(blobs, range(4)) == [1, 2]
 
 
 async def test_a_disk_that_cannot_be_written_still_gives_what_it_has(
-    blobs: DiskBlobs, monkeypatch: pytest.MonkeyPatch, clock: Clock, caplog: pytest.LogCaptureFixture
+    blobs: DiskBlobStore, monkeypatch: pytest.MonkeyPatch, clock: ManualUnixClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await publish(blobs, of(0))
-    clock.now = time.time() + 2 * HOUR
+    await publish(blobs, make_content(0))
+    clock.now = time.time() + 2 * TOUCH_INTERVAL_SECONDS
     fail("assay.store.blob_directory.os.utime", errno.EROFS, monkeypatch)
-    assert await content_of(blobs, digest(of(0))) == of(0)
+    assert await content_of(blobs, digest(make_content(0))) == make_content(0)
     assert "blob-not-touched" in caplog.text
 
 
 async def test_a_name_that_cannot_be_synced_is_said_and_the_blob_is_there(
-    blobs: DiskBlobs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    blobs: DiskBlobStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     sync, synced = os.fsync, list[int]()
 
@@ -116,21 +116,21 @@ async def test_a_name_that_cannot_be_synced_is_said_and_the_blob_is_there(
         sync(descriptor)
 
     monkeypatch.setattr("assay.store.blob_directory.os.fsync", second_fails)
-    await publish(blobs, of(0))
+    await publish(blobs, make_content(0))
     assert "directory-not-synced" in caplog.text
-    assert await content_of(blobs, digest(of(0))) == of(0)
+    assert await content_of(blobs, digest(make_content(0))) == make_content(0)
 
 
-async def test_who_comes_after_publication_and_eviction_is_told(blobs: DiskBlobs) -> None:
-    partial = await blobs.begin()
+async def test_who_comes_after_publication_and_eviction_is_told(blobs: DiskBlobStore) -> None:
+    partial = await blobs.create_partial()
     await partial.append(b"abc")
     await partial.commit(digest(b"abc"))
     await blobs.prune(0)
     with pytest.raises(StorageError, match="cannot read"):
-        await partial.reader()
+        await partial.open_reader()
 
 
-async def test_short_writes_are_completed(blobs: DiskBlobs, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_short_writes_are_completed(blobs: DiskBlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     write = os.write
 
     def short(descriptor: int, pieces: Sequence[memoryview]) -> int:
@@ -143,7 +143,7 @@ async def test_short_writes_are_completed(blobs: DiskBlobs, monkeypatch: pytest.
 
 
 async def test_an_append_whose_caller_is_gone_ends_before_its_file_is_closed(
-    blobs: DiskBlobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    blobs: DiskBlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write, entered, release = os.write, threading.Event(), threading.Event()
 
@@ -153,7 +153,7 @@ async def test_an_append_whose_caller_is_gone_ends_before_its_file_is_closed(
         return write(descriptor, b"".join(pieces))
 
     monkeypatch.setattr("assay.store.writev.os.writev", stalled)
-    partial = await blobs.begin()
+    partial = await blobs.create_partial()
     appending = asyncio.create_task(partial.append(b"abc"))
     assert await asyncio.to_thread(entered.wait, 10)
     appending.cancel()
@@ -164,21 +164,21 @@ async def test_an_append_whose_caller_is_gone_ends_before_its_file_is_closed(
     assert not discarding.done()
     release.set()
     await discarding
-    assert partial.written == 3
-    assert on_disk(tmp_path) == 0
+    assert partial.bytes_written == 3
+    assert measure_disk_usage(tmp_path) == 0
 
 
-async def test_a_blob_whose_opener_is_gone_is_let_go_of(blobs: DiskBlobs, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_blob_whose_opener_is_gone_is_let_go_of(blobs: DiskBlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     await publish(blobs, b"abc")
-    look, entered, release = Shelf.open, threading.Event(), threading.Event()
+    look, entered, release = BlobDirectory.open, threading.Event(), threading.Event()
 
-    def stalled(shelf: Shelf, sha: Sha256) -> object:
+    def stalled(shelf: BlobDirectory, sha: Sha256) -> object:
         found = look(shelf, sha)
         entered.set()
         assert release.wait(10)
         return found
 
-    monkeypatch.setattr(Shelf, "open", stalled)
+    monkeypatch.setattr(BlobDirectory, "open", stalled)
     opening = asyncio.create_task(blobs.open(digest(b"abc")))
     assert await asyncio.to_thread(entered.wait, 10)
     assert (await blobs.stats()).opened == 1
@@ -186,34 +186,36 @@ async def test_a_blob_whose_opener_is_gone_is_let_go_of(blobs: DiskBlobs, monkey
     with pytest.raises(asyncio.CancelledError):
         await opening
     release.set()
-    await blobs.reading.close()
-    assert (await asyncio.to_thread(blobs.shelf.usage)).opened == 0
+    await blobs.read_threads.close()
+    assert (await asyncio.to_thread(blobs.directory.usage)).opened == 0
 
 
 async def test_a_file_whose_beginner_is_gone_is_removed(
-    blobs: DiskBlobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    blobs: DiskBlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begin, entered, release = Shelf.begin, threading.Event(), threading.Event()
+    begin, entered, release = BlobDirectory.create_unfinished, threading.Event(), threading.Event()
 
-    def stalled(shelf: Shelf) -> object:
+    def stalled(shelf: BlobDirectory) -> object:
         found = begin(shelf)
         entered.set()
         assert release.wait(10)
         return found
 
-    monkeypatch.setattr(Shelf, "begin", stalled)
-    beginning = asyncio.create_task(blobs.begin())
+    monkeypatch.setattr(BlobDirectory, "create_unfinished", stalled)
+    beginning = asyncio.create_task(blobs.create_partial())
     assert await asyncio.to_thread(entered.wait, 10)
     beginning.cancel()
     with pytest.raises(asyncio.CancelledError):
         await beginning
     release.set()
-    await blobs.writing.close()
+    await blobs.write_threads.close()
     assert list((tmp_path / "blobs/unfinished").iterdir()) == []
     assert blobs.unfinished == set()
 
 
-async def test_what_is_being_published_is_not_evicted_by_another(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_being_published_is_not_evicted_by_another(
+    make: BlobsFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     blobs = await make(4 * KIB)
     entered, release = threading.Event(), threading.Event()
 
@@ -223,14 +225,14 @@ async def test_what_is_being_published_is_not_evicted_by_another(make: Make, mon
             assert release.wait(10)
 
     monkeypatch.setattr("assay.store.blob_directory.sync_directory", stalled)
-    publishing = asyncio.create_task(publish(blobs, of(1)))
+    publishing = asyncio.create_task(publish(blobs, make_content(1)))
     assert await asyncio.to_thread(entered.wait, 10)
-    other = await blobs.begin()
+    other = await blobs.create_partial()
     with pytest.raises(StorageError, match="no room left"):
-        await other.append(of(2))
-    assert await present(blobs, range(3)) == [1]
+        await other.append(make_content(2))
+    assert await list_present(blobs, range(3)) == [1]
     release.set()
     await publishing
     await other.discard()
-    await publish(blobs, of(2))
-    assert await present(blobs, range(3)) == [2]
+    await publish(blobs, make_content(2))
+    assert await list_present(blobs, range(3)) == [2]

@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from assay.simple.model import Sha256
-from assay.store.directory import Store
+from assay.store.directory import StorageDirectory
 from assay.store.settings import StorageSettings
 from tests.contract.blobs_contract import content_of
 from tests.service.store_worker import PROJECT, content, record
@@ -46,10 +46,10 @@ def tear(directory: Path, random: Random) -> None:
 
 
 async def check(directory: Path, kept: set[tuple[str, int]]) -> None:
-    store = await Store.open(StorageSettings(directory=directory))
+    store = await StorageDirectory.open(StorageSettings(directory=directory))
     try:
         assert (await store.blobs.verify()).broken == ()
-        history = await store.ledger.history("pypi", PROJECT)
+        history = await store.ledger.get_history("pypi", PROJECT)
         for kind, number in sorted(kept):
             if kind == "blob":
                 expected = content(number)

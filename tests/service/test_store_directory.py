@@ -14,13 +14,13 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from assay.errors import LedgerError, StorageError, StorageInUseError
-from assay.ports import Changes
-from assay.store.directory import Store, open_ledger
+from assay.ports import HistoryChanges
+from assay.store.directory import StorageDirectory, open_ledger
 from assay.store.settings import StorageSettings
 from tests.contract.blobs_contract import content_of, digest
 from tests.world.proxy.store_fixtures import (
     PROJECT,
-    ROOT,
+    REPOSITORY_ROOT,
     needs_root,
     use,
 )
@@ -48,7 +48,9 @@ def hold(settings: StorageSettings) -> Iterator[Callable[[], subprocess.Popen[st
 
     def begin() -> subprocess.Popen[str]:
         command = [sys.executable, "-c", HOLDER, str(settings.directory)]
-        holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        holder = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY_ROOT
+        )
         held.append(holder)
         assert holder.stdout is not None
         assert holder.stdout.readline() == "open\n"
@@ -60,9 +62,9 @@ def hold(settings: StorageSettings) -> Iterator[Callable[[], subprocess.Popen[st
         holder.communicate()
 
 
-async def test_everything_in_it_is_for_its_owner_alone(store: Store, settings: StorageSettings) -> None:
+async def test_everything_in_it_is_for_its_owner_alone(store: StorageDirectory, settings: StorageSettings) -> None:
     await use(store)
-    partial = await store.blobs.begin()
+    partial = await store.blobs.create_partial()
     modes = {path: stat.S_IMODE(path.lstat().st_mode) for path in settings.directory.rglob("*")}
     assert stat.S_IMODE(settings.directory.stat().st_mode) == 0o700
     assert {mode for path, mode in modes.items() if path.is_dir()} == {0o700}
@@ -72,36 +74,36 @@ async def test_everything_in_it_is_for_its_owner_alone(store: Store, settings: S
 
 async def test_a_directory_of_ours_that_others_could_read_is_closed_to_them(settings: StorageSettings) -> None:
     settings.directory.mkdir(mode=0o755)
-    store = await Store.open(settings)
+    store = await StorageDirectory.open(settings)
     assert stat.S_IMODE(settings.directory.stat().st_mode) == 0o700
     await store.close()
 
 
 async def test_what_was_kept_is_there_after_closing_and_opening(settings: StorageSettings) -> None:
-    first = await Store.open(settings)
+    first = await StorageDirectory.open(settings)
     await use(first)
     await first.close()
     await first.close()
-    second = await Store.open(settings)
+    second = await StorageDirectory.open(settings)
     assert await content_of(second.blobs, digest(b"abc")) == b"abc"
     assert await second.records.get("key") == b"value"
-    assert (await second.ledger.history("pypi", PROJECT)).serial == 1
+    assert (await second.ledger.get_history("pypi", PROJECT)).serial == 1
     await second.close()
 
 
 async def test_a_closed_store_refuses_everything_and_breaks_nothing(settings: StorageSettings) -> None:
-    store = await Store.open(settings)
+    store = await StorageDirectory.open(settings)
     await store.close()
-    for attempt in (store.blobs.begin(), store.blobs.open(digest(b"abc")), store.records.get("a")):
+    for attempt in (store.blobs.create_partial(), store.blobs.open(digest(b"abc")), store.records.get("a")):
         with pytest.raises(StorageError, match="is closed"):
             await attempt
     with pytest.raises(StorageError, match="is closed"):
-        await store.ledger.history("pypi", PROJECT)
+        await store.ledger.get_history("pypi", PROJECT)
 
 
 async def test_closing_removes_what_is_unfinished(settings: StorageSettings) -> None:
-    store = await Store.open(settings)
-    partial = await store.blobs.begin()
+    store = await StorageDirectory.open(settings)
+    partial = await store.blobs.create_partial()
     await partial.append(b"abc")
     assert len(list((settings.directory / "blobs/unfinished").iterdir())) == 1
     await store.close()
@@ -113,28 +115,30 @@ async def test_a_second_process_is_refused_with_the_first_ones_id(
 ) -> None:
     holder = hold()
     with pytest.raises(StorageInUseError, match=rf"in use by process {holder.pid};"):
-        await Store.open(settings)
+        await StorageDirectory.open(settings)
     holder.communicate("")
-    store = await Store.open(settings)
+    store = await StorageDirectory.open(settings)
     await store.close()
 
 
-async def test_a_second_opening_in_the_same_process_is_refused_too(store: Store, settings: StorageSettings) -> None:
+async def test_a_second_opening_in_the_same_process_is_refused_too(
+    store: StorageDirectory, settings: StorageSettings
+) -> None:
     with pytest.raises(StorageInUseError, match=rf"in use by process {os.getpid()};"):
-        await Store.open(settings)
+        await StorageDirectory.open(settings)
     await use(store)
 
 
 async def test_the_ledger_can_be_exported_while_another_has_the_directory(
-    store: Store, settings: StorageSettings
+    store: StorageDirectory, settings: StorageSettings
 ) -> None:
     await use(store)
     ledger = await open_ledger(settings)
     assert [line async for line in ledger.export()] == [line async for line in store.ledger.export()]
-    await store.ledger.record("pypi", PROJECT, Changes(serial=2))
+    await store.ledger.record("pypi", PROJECT, HistoryChanges(serial=2))
     with pytest.raises(LedgerError, match="readonly"):
-        await ledger.record("pypi", PROJECT, Changes(serial=3))
-    assert (await ledger.history("pypi", PROJECT)).serial == 2
+        await ledger.record("pypi", PROJECT, HistoryChanges(serial=3))
+    assert (await ledger.get_history("pypi", PROJECT)).serial == 2
     await ledger.close()
 
 
@@ -150,29 +154,29 @@ async def test_a_killed_process_leaves_the_directory_free(
     holder = hold()
     holder.send_signal(signal.SIGKILL)
     holder.wait()
-    store = await Store.open(settings)
+    store = await StorageDirectory.open(settings)
     await store.close()
 
 
 async def test_a_failed_opening_lets_go_of_the_directory(settings: StorageSettings) -> None:
-    store = await Store.open(settings)
+    store = await StorageDirectory.open(settings)
     await store.close()
     ledger = settings.directory / "ledger" / "ledger.db"
     kept = ledger.read_bytes()
     ledger.write_bytes(b"garbage" * 1000)
     with pytest.raises(LedgerError):
-        await Store.open(settings)
+        await StorageDirectory.open(settings)
     ledger.write_bytes(kept)
-    store = await Store.open(settings)
+    store = await StorageDirectory.open(settings)
     await store.close()
 
 
 async def test_another_layout_is_refused(settings: StorageSettings) -> None:
-    store = await Store.open(settings)
+    store = await StorageDirectory.open(settings)
     await store.close()
     (settings.directory / "format").write_text("2\n")
     with pytest.raises(StorageError, match="expected layout '1', found '2'"):
-        await Store.open(settings)
+        await StorageDirectory.open(settings)
 
 
 async def test_a_lock_that_is_a_symbolic_link_is_not_followed(settings: StorageSettings, tmp_path: Path) -> None:
@@ -181,16 +185,16 @@ async def test_a_lock_that_is_a_symbolic_link_is_not_followed(settings: StorageS
     settings.directory.mkdir()
     (settings.directory / "lock").symlink_to(victim)
     with pytest.raises(StorageError, match="cannot use the storage directory"):
-        await Store.open(settings)
+        await StorageDirectory.open(settings)
     assert victim.read_text() == "precious"
 
 
 async def test_what_is_no_directory_is_refused_in_words(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(StorageError, match=r"cannot use the storage directory .*: Not a directory"):
-        await Store.open(StorageSettings(directory=tmp_path / "file" / "storage"))
+        await StorageDirectory.open(StorageSettings(directory=tmp_path / "file" / "storage"))
     with pytest.raises(StorageError, match="cannot use the storage directory /proc/none/storage"):
-        await Store.open(StorageSettings(directory=Path("/proc/none/storage")))
+        await StorageDirectory.open(StorageSettings(directory=Path("/proc/none/storage")))
 
 
 @needs_root
@@ -198,7 +202,7 @@ async def test_a_directory_of_another_user_is_refused(settings: StorageSettings)
     settings.directory.mkdir()
     os.chown(settings.directory, 65534, -1)
     with pytest.raises(StorageError, match="belongs to user 65534; Assay runs as 0"):
-        await Store.open(settings)
+        await StorageDirectory.open(settings)
 
 
 @needs_root
@@ -209,9 +213,9 @@ async def test_a_directory_that_everybody_may_write_to_is_refused(
     settings.directory.mkdir()
     settings.directory.chmod(0o777)
     with pytest.raises(StorageError, match="everybody may write"):
-        await Store.open(settings)
+        await StorageDirectory.open(settings)
     settings.directory.chmod(0o2770)  # a volume of Kubernetes: root's, and writable to our group
-    store = await Store.open(settings)
+    store = await StorageDirectory.open(settings)
     await store.close()
 
 
@@ -223,6 +227,11 @@ def test_a_directory_that_cannot_be_written_is_refused_in_words() -> None:
     with TemporaryDirectory() as directory:
         Path(directory).chmod(0o755)
         tried = subprocess.run(
-            [sys.executable, "-c", nobody, directory], input="", capture_output=True, text=True, cwd=ROOT, check=False
+            [sys.executable, "-c", nobody, directory],
+            input="",
+            capture_output=True,
+            text=True,
+            cwd=REPOSITORY_ROOT,
+            check=False,
         )
     assert f"StorageError: cannot use the storage directory {directory}: Permission denied" in tried.stderr

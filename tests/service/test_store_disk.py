@@ -12,23 +12,23 @@ from pathlib import Path
 import pytest
 
 from assay.errors import LedgerError, StorageError
-from assay.ports import Changes
-from assay.store.directory import Store
+from assay.ports import HistoryChanges
+from assay.store.directory import StorageDirectory
 from assay.store.settings import StorageSettings
 from tests.contract.blobs_contract import content_of, digest, publish
 from tests.world.proxy.store_fixtures import (
     PROJECT,
-    ROOT,
+    REPOSITORY_ROOT,
     needs_root,
     use,
 )
 
 
 async def test_when_the_blobs_vanish_they_are_missing_and_new_ones_are_taken(
-    store: Store, settings: StorageSettings
+    store: StorageDirectory, settings: StorageSettings
 ) -> None:
     await publish(store.blobs, b"abc")
-    unfinished = await store.blobs.begin()
+    unfinished = await store.blobs.create_partial()
     await unfinished.append(b"half")
     shutil.rmtree(settings.directory / "blobs")
     assert await store.blobs.open(digest(b"abc")) is None
@@ -41,21 +41,21 @@ async def test_when_the_blobs_vanish_they_are_missing_and_new_ones_are_taken(
 
 
 async def test_when_the_directory_vanishes_nothing_is_written_in_its_place_until_it_is_back(
-    store: Store, settings: StorageSettings
+    store: StorageDirectory, settings: StorageSettings
 ) -> None:
     await use(store)
     away = settings.directory.with_name("away")
     settings.directory.rename(away)
     with pytest.raises(StorageError, match="cannot begin a file"):
-        await store.blobs.begin()
+        await store.blobs.create_partial()
     with pytest.raises(LedgerError, match="cannot be used"):
-        await store.ledger.record("pypi", PROJECT, Changes(serial=2))
+        await store.ledger.record("pypi", PROJECT, HistoryChanges(serial=2))
     await store.records.put("other", b"value")
     assert not settings.directory.exists()
     away.rename(settings.directory)
     await publish(store.blobs, b"def")
-    await store.ledger.record("pypi", PROJECT, Changes(serial=3))
-    assert (await store.ledger.history("pypi", PROJECT)).serial == 3
+    await store.ledger.record("pypi", PROJECT, HistoryChanges(serial=3))
+    assert (await store.ledger.get_history("pypi", PROJECT)).serial == 3
 
 
 @pytest.fixture
@@ -84,32 +84,32 @@ def fill(disk: Path) -> Path:
 async def test_a_full_disk_is_said_nothing_is_broken_and_work_goes_on_when_there_is_room(
     small_disk: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = await Store.open(StorageSettings(directory=small_disk / "storage"))
+    store = await StorageDirectory.open(StorageSettings(directory=small_disk / "storage"))
     await use(store)
     ballast = fill(small_disk)
-    partial = await store.blobs.begin()
+    partial = await store.blobs.create_partial()
     with pytest.raises(StorageError, match="No space left on device"):
         await partial.append(bytes(2**16))
     await partial.discard()
     with pytest.raises(LedgerError):
         await store.ledger.record(
-            "pypi", PROJECT, Changes(evidence={digest(str(n).encode()): "x" for n in range(5000)})
+            "pypi", PROJECT, HistoryChanges(evidence={digest(str(n).encode()): "x" for n in range(5000)})
         )
     await store.records.put("large", bytes(2**18))
     assert "records-failing" in caplog.text
     assert await content_of(store.blobs, digest(b"abc")) == b"abc"
     assert await store.records.get("key") == b"value"
-    assert (await store.ledger.history("pypi", PROJECT)).evidence == {}
+    assert (await store.ledger.get_history("pypi", PROJECT)).evidence == {}
 
     ballast.unlink()
     await publish(store.blobs, b"def")
     await store.records.put("large", bytes(2**18))
     assert await store.records.get("large") == bytes(2**18)
-    await store.ledger.record("pypi", PROJECT, Changes(serial=9))
+    await store.ledger.record("pypi", PROJECT, HistoryChanges(serial=9))
     await store.close()
-    store = await Store.open(StorageSettings(directory=small_disk / "storage"))
+    store = await StorageDirectory.open(StorageSettings(directory=small_disk / "storage"))
     assert await content_of(store.blobs, digest(b"def")) == b"def"
-    assert (await store.ledger.history("pypi", PROJECT)).serial == 9
+    assert (await store.ledger.get_history("pypi", PROJECT)).serial == 9
     await store.close()
 
 
@@ -144,7 +144,11 @@ asyncio.run(main())
 
 def test_a_file_that_the_system_cuts_off_is_never_published(settings: StorageSettings) -> None:
     tried = subprocess.run(
-        [sys.executable, "-c", LIMITED, str(settings.directory)], capture_output=True, text=True, cwd=ROOT, check=True
+        [sys.executable, "-c", LIMITED, str(settings.directory)],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY_ROOT,
+        check=True,
     )
     first, second, usage = tried.stdout.splitlines()
     assert "File too large" in first

@@ -15,13 +15,13 @@ import pytest
 from packaging.utils import canonicalize_name
 
 from assay.errors import LedgerError
-from assay.evidence import Identity
-from assay.ports import Changes, Established, History
+from assay.evidence import PublisherIdentity
+from assay.ports import EstablishedIdentity, HistoryChanges, ProjectHistory
 from assay.store import ledger as ledger_module
 from assay.store.ledger import SqliteLedger
 from tests.contract.ledger_contract import NOON, PROJECT, digest, established, seen
 from tests.world.proxy.ledger_fixtures import (
-    FULL,
+    FULL_CHANGES,
 )
 
 
@@ -38,8 +38,8 @@ def remove(file: Path) -> None:
 
 
 async def test_everything_is_there_after_opening_it_again(make: Callable[..., Any], ledger: SqliteLedger) -> None:
-    await ledger.record("pypi", PROJECT, FULL)
-    before = await ledger.history("pypi", PROJECT)
+    await ledger.record("pypi", PROJECT, FULL_CHANGES)
+    before = await ledger.get_history("pypi", PROJECT)
     await ledger.close()
     again = await make(fresh=False)
     after = await again.history("pypi", PROJECT)
@@ -48,8 +48,8 @@ async def test_everything_is_there_after_opening_it_again(make: Callable[..., An
 
 
 async def test_a_history_cannot_be_changed_by_who_asked_for_it(ledger: SqliteLedger) -> None:
-    await ledger.record("pypi", PROJECT, FULL)
-    found = await ledger.history("pypi", PROJECT)
+    await ledger.record("pypi", PROJECT, FULL_CHANGES)
+    found = await ledger.get_history("pypi", PROJECT)
     with pytest.raises(TypeError):
         found.files["x"] = seen()  # type: ignore[index]  # that it is refused is the point
     with pytest.raises(TypeError):
@@ -101,7 +101,7 @@ async def test_a_damaged_page_is_noticed_at_the_start(
     make: Callable[..., Any], ledger: SqliteLedger, path: Path
 ) -> None:
     files = {f"file-{number}": seen(str(number)) for number in range(500)}
-    await ledger.record("pypi", PROJECT, Changes(files=files))
+    await ledger.record("pypi", PROJECT, HistoryChanges(files=files))
     await ledger.close()
     kept = read(path) or b""
     middle = len(kept) // 2 // 4096 * 4096
@@ -115,7 +115,7 @@ async def test_a_damaged_page_is_noticed_at_the_start(
 async def test_a_row_that_makes_no_sense_is_an_error_and_not_a_gap(
     make: Callable[..., Any], ledger: SqliteLedger, path: Path
 ) -> None:
-    await ledger.record("pypi", PROJECT, FULL)
+    await ledger.record("pypi", PROJECT, FULL_CHANGES)
     await ledger.close()
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("UPDATE files SET sha256 = X'00'")
@@ -125,41 +125,44 @@ async def test_a_row_that_makes_no_sense_is_an_error_and_not_a_gap(
 
 
 async def test_a_ledger_replaced_while_it_is_used_takes_nothing_more(ledger: SqliteLedger, path: Path) -> None:
-    await ledger.record("pypi", PROJECT, FULL)
+    await ledger.record("pypi", PROJECT, FULL_CHANGES)
     shutil.copy(path, path.with_suffix(".copy"))
     path.with_suffix(".copy").replace(path)
     with pytest.raises(LedgerError, match="was replaced while it was in use"):
-        await ledger.record("pypi", PROJECT, Changes(serial=8))
+        await ledger.record("pypi", PROJECT, HistoryChanges(serial=8))
     remove(path)
     with pytest.raises(LedgerError, match="No such file"):
-        await ledger.record("pypi", PROJECT, Changes(serial=8))
-    assert (await ledger.history("pypi", PROJECT)).serial == 7
+        await ledger.record("pypi", PROJECT, HistoryChanges(serial=8))
+    assert (await ledger.get_history("pypi", PROJECT)).serial == 7
 
 
 async def test_a_serial_that_the_database_cannot_hold_is_refused_with_its_page(ledger: SqliteLedger) -> None:
     with pytest.raises(LedgerError, match="cannot be used"):
-        await ledger.record("pypi", PROJECT, Changes(serial=2**63, files={"a": seen()}))
-    assert await ledger.history("pypi", PROJECT) == History()
-    await ledger.record("pypi", PROJECT, Changes(serial=2**63 - 1))
-    assert (await ledger.history("pypi", PROJECT)).serial == 2**63 - 1
+        await ledger.record("pypi", PROJECT, HistoryChanges(serial=2**63, files={"a": seen()}))
+    assert await ledger.get_history("pypi", PROJECT) == ProjectHistory()
+    await ledger.record("pypi", PROJECT, HistoryChanges(serial=2**63 - 1))
+    assert (await ledger.get_history("pypi", PROJECT)).serial == 2**63 - 1
 
 
 async def test_a_page_is_recorded_whole_or_not_at_all(ledger: SqliteLedger) -> None:
-    await ledger.record("pypi", PROJECT, Changes(files={"a": seen("a")}))
-    wrong = Established(
-        identity=Identity(trust_root="r", issuer="\ud800", subject="s"), filename="a", sha256=digest("a"), logged=NOON
+    await ledger.record("pypi", PROJECT, HistoryChanges(files={"a": seen("a")}))
+    wrong = EstablishedIdentity(
+        identity=PublisherIdentity(trust_root="r", issuer="\ud800", subject="s"),
+        filename="a",
+        sha256=digest("a"),
+        logged=NOON,
     )
     with pytest.raises(LedgerError):
-        await ledger.record("pypi", PROJECT, Changes(serial=9, files={"b": seen("b")}, established=(wrong,)))
-    found = await ledger.history("pypi", PROJECT)
+        await ledger.record("pypi", PROJECT, HistoryChanges(serial=9, files={"b": seen("b")}, established=(wrong,)))
+    found = await ledger.get_history("pypi", PROJECT)
     assert (found.serial, dict(found.files), found.established) == (None, {"a": seen("a")}, ())
-    await ledger.record("pypi", PROJECT, Changes(serial=9))
-    assert (await ledger.history("pypi", PROJECT)).serial == 9
+    await ledger.record("pypi", PROJECT, HistoryChanges(serial=9))
+    assert (await ledger.get_history("pypi", PROJECT)).serial == 9
 
 
 async def test_a_project_of_15000_files_is_one_transaction(make: Callable[..., Any], ledger: SqliteLedger) -> None:
     files = {f"big-1.{number}-py3-none-any.whl": seen(str(number)) for number in range(15_000)}
-    changes = Changes(serial=1, files=files, evidence={one.sha256: "d" for one in files.values()})
+    changes = HistoryChanges(serial=1, files=files, evidence={one.sha256: "d" for one in files.values()})
     statements: list[str] = []
     await ledger._run(lambda: ledger._db.set_trace_callback(statements.append))
     await ledger.record("pypi", PROJECT, changes)
@@ -173,34 +176,34 @@ async def test_a_project_of_15000_files_is_one_transaction(make: Callable[..., A
 async def test_histories_in_memory_are_bounded_and_right_all_the_same(
     ledger: SqliteLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger_module, "_REMEMBERED", 10)
+    monkeypatch.setattr(ledger_module, "_MAX_CACHED_FACTS", 10)
     projects = [canonicalize_name(f"p{number}") for number in range(10)]
     for project in projects:
-        await ledger.record("pypi", project, Changes(files={f"{project}-{n}": seen() for n in range(4)}))
-        await ledger.history("pypi", project)
-    assert list(ledger._histories) == [("pypi", "p8"), ("pypi", "p9")]
+        await ledger.record("pypi", project, HistoryChanges(files={f"{project}-{n}": seen() for n in range(4)}))
+        await ledger.get_history("pypi", project)
+    assert list(ledger._cached_histories) == [("pypi", "p8"), ("pypi", "p9")]
     for project in projects:
-        assert len((await ledger.history("pypi", project)).files) == 4
+        assert len((await ledger.get_history("pypi", project)).files) == 4
 
 
 async def test_what_is_remembered_is_counted_and_never_counted_anew(
     ledger: SqliteLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted = 0
-    facts_of = ledger_module._facts
+    facts_of = ledger_module._count_facts
 
-    def counting(history: History) -> int:
+    def counting(history: ProjectHistory) -> int:
         nonlocal counted
         counted += 1
         return facts_of(history)
 
-    monkeypatch.setattr(ledger_module, "_REMEMBERED", 200)
-    monkeypatch.setattr(ledger_module, "_facts", counting)
+    monkeypatch.setattr(ledger_module, "_MAX_CACHED_FACTS", 200)
+    monkeypatch.setattr(ledger_module, "_count_facts", counting)
     projects = [canonicalize_name(f"p{number}") for number in range(300)]
     for project in projects:
-        await ledger.history("pypi", project)
-        await ledger.record("pypi", project, Changes(files={f"{project}-{n}": seen() for n in range(3)}))
-    assert ledger._remembered == sum(facts_of(kept) for kept in ledger._histories.values()) <= 200
+        await ledger.get_history("pypi", project)
+        await ledger.record("pypi", project, HistoryChanges(files={f"{project}-{n}": seen() for n in range(3)}))
+    assert ledger._cached_facts == sum(facts_of(kept) for kept in ledger._cached_histories.values()) <= 200
     assert counted < 6 * len(projects), "each project costs the same, however many were seen before it"
 
 
@@ -211,7 +214,7 @@ async def test_the_database_and_the_memory_agree_on_what_is_known(
     # answers from memory), the other only at the end.
     unasked = await make(tmp_path / "unasked.db")
     pages = [
-        Changes(
+        HistoryChanges(
             serial=(7 * number) % 5,
             files={f"f{number % 4}": seen(str(number), at=NOON + timedelta(hours=number))},
             established=(established(f"f{number % 3}", logged=NOON + timedelta(hours=number)),) * 2,
@@ -222,17 +225,17 @@ async def test_the_database_and_the_memory_agree_on_what_is_known(
     for page in pages:
         await ledger.record("pypi", PROJECT, page)
         await unasked.record("pypi", PROJECT, page)
-        await ledger.history("pypi", PROJECT)
-    asked = await ledger.history("pypi", PROJECT)
+        await ledger.get_history("pypi", PROJECT)
+    asked = await ledger.get_history("pypi", PROJECT)
     found = await unasked.history("pypi", PROJECT)
     assert (asked.serial, asked.files, asked.evidence) == (found.serial, found.files, found.evidence)
     assert sorted(asked.established, key=repr) == sorted(found.established, key=repr)
 
 
 async def test_a_caller_that_is_gone_leaves_a_whole_record(ledger: SqliteLedger) -> None:
-    recording = asyncio.create_task(ledger.record("pypi", PROJECT, FULL))
+    recording = asyncio.create_task(ledger.record("pypi", PROJECT, FULL_CHANGES))
     await asyncio.sleep(0)
     recording.cancel()
     await asyncio.gather(recording, return_exceptions=True)
-    found = await ledger.history("pypi", PROJECT)
+    found = await ledger.get_history("pypi", PROJECT)
     assert (found.serial, len(found.files), len(found.evidence)) in {(7, 2, 2), (None, 0, 0)}

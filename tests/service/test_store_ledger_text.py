@@ -11,13 +11,13 @@ import pytest
 from packaging.utils import canonicalize_name
 
 from assay.errors import LedgerError
-from assay.ports import Changes, History
+from assay.ports import HistoryChanges, ProjectHistory
 from assay.store import ledger_text
 from assay.store.ledger import SqliteLedger
 from tests.contract.ledger_contract import PROJECT, digest, established, seen
 from tests.world.proxy.ledger_fixtures import (
-    FULL,
-    lines_of,
+    FULL_CHANGES,
+    export_lines,
 )
 
 
@@ -26,21 +26,29 @@ async def test_the_text_is_the_same_whatever_the_order_of_recording(
 ) -> None:
     other = await make(tmp_path / "other.db")
     pages = [
-        ("pypi", PROJECT, Changes(serial=2, files={"b": seen("b"), "a": seen("a")}, established=(established("b"),))),
-        ("pypi", PROJECT, Changes(established=(established("a"),), evidence={digest("b"): "1", digest("a"): "2"})),
-        ("internal", canonicalize_name("z"), Changes()),
-        ("internal", canonicalize_name("y"), Changes(files={"c": seen("c", late=True)})),
+        (
+            "pypi",
+            PROJECT,
+            HistoryChanges(serial=2, files={"b": seen("b"), "a": seen("a")}, established=(established("b"),)),
+        ),
+        (
+            "pypi",
+            PROJECT,
+            HistoryChanges(established=(established("a"),), evidence={digest("b"): "1", digest("a"): "2"}),
+        ),
+        ("internal", canonicalize_name("z"), HistoryChanges()),
+        ("internal", canonicalize_name("y"), HistoryChanges(files={"c": seen("c", late=True)})),
     ]
     for page in pages:
         await ledger.record(*page)
     for page in reversed(pages):
         await other.record(*page)
-    assert await lines_of(ledger) == await lines_of(other)
+    assert await export_lines(ledger) == await export_lines(other)
 
 
 async def test_the_text_can_be_read_by_people(ledger: SqliteLedger) -> None:
-    await ledger.record("pypi", PROJECT, FULL)
-    header, *lines = await lines_of(ledger)
+    await ledger.record("pypi", PROJECT, FULL_CHANGES)
+    header, *lines = await export_lines(ledger)
     assert header == '{"assay-ledger": 1}'
     assert all(line.isascii() and line.isprintable() for line in lines)
     project, *rest = map(json.loads, lines)
@@ -60,24 +68,24 @@ async def test_the_text_can_be_read_by_people(ledger: SqliteLedger) -> None:
 async def test_what_was_exported_can_be_imported_elsewhere(
     make: Callable[..., Any], ledger: SqliteLedger, tmp_path: Path
 ) -> None:
-    await ledger.record("pypi", PROJECT, FULL)
-    await ledger.record("internal", canonicalize_name("z"), Changes())
-    lines = await lines_of(ledger)
+    await ledger.record("pypi", PROJECT, FULL_CHANGES)
+    await ledger.record("internal", canonicalize_name("z"), HistoryChanges())
+    lines = await export_lines(ledger)
     other = await make(tmp_path / "other.db")
     imported = await other.import_(f"{line}\n" for line in lines)
     assert (imported.projects, imported.conflicts) == (2, 0)
-    assert await lines_of(other) == lines
+    assert await export_lines(other) == lines
     assert (await other.history("internal", canonicalize_name("z"))).known
 
 
 async def test_an_import_never_replaces_what_was_seen_first_and_counts_what_disagrees(ledger: SqliteLedger) -> None:
-    await ledger.record("pypi", PROJECT, Changes(serial=9, files={"a": seen("ours"), "b": seen("b")}))
-    await ledger.history("pypi", PROJECT)
-    theirs = History(serial=5, files={"a": seen("theirs"), "b": seen("b"), "c": seen("c")})
-    lines = [ledger_text.HEADER, *ledger_text.lines("pypi", PROJECT, theirs)]
+    await ledger.record("pypi", PROJECT, HistoryChanges(serial=9, files={"a": seen("ours"), "b": seen("b")}))
+    await ledger.get_history("pypi", PROJECT)
+    theirs = ProjectHistory(serial=5, files={"a": seen("theirs"), "b": seen("b"), "c": seen("c")})
+    lines = [ledger_text.HEADER_LINE, *ledger_text.encode_history("pypi", PROJECT, theirs)]
     imported = await ledger.import_(lines)
     assert (imported.projects, imported.conflicts) == (1, 1)
-    found = await ledger.history("pypi", PROJECT)
+    found = await ledger.get_history("pypi", PROJECT)
     assert found.files == {"a": seen("ours"), "b": seen("b"), "c": seen("c")}
     assert found.serial == 9
 
@@ -94,7 +102,7 @@ LINE = {
 
 
 def test_the_line_that_is_damaged_below_is_good_as_it_is() -> None:
-    ((index, project, changes),) = ledger_text.read([ledger_text.HEADER, json.dumps(LINE)])
+    ((index, project, changes),) = ledger_text.read_changes([ledger_text.HEADER_LINE, json.dumps(LINE)])
     assert (index, project, list(changes.files)) == ("pypi", "a", ["a-1.tar.gz"])
 
 
@@ -122,18 +130,25 @@ def test_the_line_that_is_damaged_below_is_good_as_it_is() -> None:
 async def test_a_line_of_another_form_is_refused_by_its_number_and_nothing_is_imported(
     ledger: SqliteLedger, change: dict[str, object], said: str
 ) -> None:
-    lines = [ledger_text.HEADER, json.dumps(LINE), json.dumps(LINE | change)]
+    lines = [ledger_text.HEADER_LINE, json.dumps(LINE), json.dumps(LINE | change)]
     with pytest.raises(LedgerError, match="line 3: ") as refusal:
         await ledger.import_(lines)
     assert said in str(refusal.value)
-    assert await lines_of(ledger) == [ledger_text.HEADER]
+    assert await export_lines(ledger) == [ledger_text.HEADER_LINE]
 
 
 @pytest.mark.parametrize(
     "lines",
-    [[], [""], ['{"assay-ledger": 2}'], [json.dumps(LINE)], [ledger_text.HEADER, "[1]"], [ledger_text.HEADER, "["]],
+    [
+        [],
+        [""],
+        ['{"assay-ledger": 2}'],
+        [json.dumps(LINE)],
+        [ledger_text.HEADER_LINE, "[1]"],
+        [ledger_text.HEADER_LINE, "["],
+    ],
 )
 async def test_a_text_of_another_format_is_refused(ledger: SqliteLedger, lines: list[str]) -> None:
     with pytest.raises(LedgerError, match=r"line [12]: "):
         await ledger.import_(lines)
-    assert await lines_of(ledger) == [ledger_text.HEADER]
+    assert await export_lines(ledger) == [ledger_text.HEADER_LINE]

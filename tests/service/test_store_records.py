@@ -12,7 +12,7 @@ from typing import Any
 import diskcache
 import pytest
 
-from assay.store.records import DiskcacheRecords
+from assay.store.records import DiskcacheRecordStore
 
 MEBIBYTE = 2**20
 RAW, BINARY, TEXT, PICKLE = 1, 2, 3, 4  # diskcache.core.MODE_*
@@ -47,11 +47,11 @@ def database(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def make(tmp_path: Path, clock: Clock) -> AsyncIterator[Callable[..., DiskcacheRecords]]:
-    made: list[DiskcacheRecords] = []
+async def make(tmp_path: Path, clock: Clock) -> AsyncIterator[Callable[..., DiskcacheRecordStore]]:
+    made: list[DiskcacheRecordStore] = []
 
-    def begin(limit: int = 16 * MEBIBYTE) -> DiskcacheRecords:
-        made.append(DiskcacheRecords(tmp_path / "records", limit, clock))
+    def begin(limit: int = 16 * MEBIBYTE) -> DiskcacheRecordStore:
+        made.append(DiskcacheRecordStore(tmp_path / "records", limit, clock))
         return made[-1]
 
     yield begin
@@ -60,7 +60,7 @@ async def make(tmp_path: Path, clock: Clock) -> AsyncIterator[Callable[..., Disk
 
 
 @pytest.fixture
-async def records(make: Callable[..., DiskcacheRecords]) -> DiskcacheRecords:
+async def records(make: Callable[..., DiskcacheRecordStore]) -> DiskcacheRecordStore:
     found = make()
     await found.put("other", b"good")
     return found
@@ -93,7 +93,7 @@ def count(database: Path, key: str = "k") -> int:
 
 
 async def test_a_pickle_in_the_database_is_removed_and_never_loaded(
-    records: DiskcacheRecords, database: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    records: DiskcacheRecordStore, database: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     trace = tmp_path / "exploded"
     insert(database, mode=PICKLE, value=pickle.dumps(Bomb(trace)))
@@ -104,7 +104,7 @@ async def test_a_pickle_in_the_database_is_removed_and_never_loaded(
     assert "record-refused" in caplog.text
 
 
-async def test_the_same_pickle_explodes_in_diskcache_as_it_comes(records: DiskcacheRecords, database: Path) -> None:
+async def test_the_same_pickle_explodes_in_diskcache_as_it_comes(records: DiskcacheRecordStore, database: Path) -> None:
     # The twin of the test above: the bomb is live, so that its silence there means something.
     trace = database.parent.parent / "exploded"
     await records.close()
@@ -115,7 +115,7 @@ async def test_the_same_pickle_explodes_in_diskcache_as_it_comes(records: Diskca
 
 
 async def test_a_pickle_in_a_file_is_not_loaded_either(
-    records: DiskcacheRecords, database: Path, tmp_path: Path
+    records: DiskcacheRecordStore, database: Path, tmp_path: Path
 ) -> None:
     trace = tmp_path / "exploded"
     (tmp_path / "bomb.val").write_bytes(pickle.dumps(Bomb(trace)))
@@ -125,7 +125,7 @@ async def test_a_pickle_in_a_file_is_not_loaded_either(
     assert (tmp_path / "bomb.val").exists()
 
 
-async def test_a_pickled_key_is_never_loaded(records: DiskcacheRecords, database: Path, tmp_path: Path) -> None:
+async def test_a_pickled_key_is_never_loaded(records: DiskcacheRecordStore, database: Path, tmp_path: Path) -> None:
     trace = tmp_path / "exploded"
     insert(database, key=pickle.dumps(Bomb(trace)), raw=0)
     await records.verify()
@@ -135,7 +135,7 @@ async def test_a_pickled_key_is_never_loaded(records: DiskcacheRecords, database
 
 @pytest.mark.parametrize("mode", [BINARY, TEXT, PICKLE, 0, 77])
 async def test_a_row_that_names_a_file_neither_reads_nor_removes_it(
-    records: DiskcacheRecords, database: Path, tmp_path: Path, mode: int
+    records: DiskcacheRecordStore, database: Path, tmp_path: Path, mode: int
 ) -> None:
     victim = tmp_path / "victim"
     victim.write_bytes(b"precious")
@@ -151,7 +151,9 @@ async def test_a_row_that_names_a_file_neither_reads_nor_removes_it(
 
 
 @pytest.mark.parametrize("value", ["text", 7, 7.5, None, b"", b"short", b"x" * 100])
-async def test_a_row_that_we_did_not_write_is_removed(records: DiskcacheRecords, database: Path, value: object) -> None:
+async def test_a_row_that_we_did_not_write_is_removed(
+    records: DiskcacheRecordStore, database: Path, value: object
+) -> None:
     insert(database, value=value)
     assert await records.get("k") is None
     assert count(database) == 0
@@ -160,7 +162,7 @@ async def test_a_row_that_we_did_not_write_is_removed(records: DiskcacheRecords,
 
 @pytest.mark.parametrize("position", [0, 15, 16, 23, 24, 30])
 async def test_one_changed_byte_is_noticed(
-    records: DiskcacheRecords, database: Path, position: int, caplog: pytest.LogCaptureFixture
+    records: DiskcacheRecordStore, database: Path, position: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     await records.put("k", b"value of k")
     ((stored,),) = sql(database, "SELECT value FROM Cache WHERE key = 'k'")
@@ -172,14 +174,14 @@ async def test_one_changed_byte_is_noticed(
     assert "record-broken" in caplog.text
 
 
-async def test_a_value_under_another_key_is_noticed(records: DiskcacheRecords, database: Path) -> None:
+async def test_a_value_under_another_key_is_noticed(records: DiskcacheRecordStore, database: Path) -> None:
     await records.put("k", b"approved")
     sql(database, "UPDATE Cache SET value = (SELECT value FROM Cache WHERE key = 'k') WHERE key = 'other'")
     assert await records.get_many(["k", "other"]) == {"k": b"approved"}
 
 
 async def test_settings_in_the_database_are_not_obeyed(
-    make: Callable[..., DiskcacheRecords], records: DiskcacheRecords, database: Path
+    make: Callable[..., DiskcacheRecordStore], records: DiskcacheRecordStore, database: Path
 ) -> None:
     await records.close()
     for key, value in (
@@ -200,8 +202,8 @@ async def test_settings_in_the_database_are_not_obeyed(
 
 @pytest.mark.parametrize("damage", [b"garbage" * 1000, b"SQLite format 3\x00" + b"\xff" * 5000])
 async def test_a_database_that_is_none_is_set_aside_and_begun_anew_loudly(
-    make: Callable[..., DiskcacheRecords],
-    records: DiskcacheRecords,
+    make: Callable[..., DiskcacheRecordStore],
+    records: DiskcacheRecordStore,
     database: Path,
     damage: bytes,
     caplog: pytest.LogCaptureFixture,
@@ -218,7 +220,7 @@ async def test_a_database_that_is_none_is_set_aside_and_begun_anew_loudly(
 
 
 async def test_a_database_that_breaks_while_it_is_used_is_begun_anew(
-    records: DiskcacheRecords, database: Path, caplog: pytest.LogCaptureFixture
+    records: DiskcacheRecordStore, database: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     await records.put_many({f"key {number}": bytes(3000) for number in range(200)})
     sql(database, "PRAGMA wal_checkpoint(TRUNCATE)")
@@ -231,7 +233,7 @@ async def test_a_database_that_breaks_while_it_is_used_is_begun_anew(
 
 
 async def test_a_locked_database_is_said_once_and_used_again_when_it_is_free(
-    records: DiskcacheRecords, database: Path, caplog: pytest.LogCaptureFixture
+    records: DiskcacheRecordStore, database: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with closing(sqlite3.connect(database, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -245,7 +247,7 @@ async def test_a_locked_database_is_said_once_and_used_again_when_it_is_free(
 
 
 async def test_a_directory_that_cannot_be_used_costs_records_and_is_tried_again_after_a_pause(
-    make: Callable[..., DiskcacheRecords], tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+    make: Callable[..., DiskcacheRecordStore], tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "records").write_text("in the way")
     records = make()
@@ -262,7 +264,7 @@ async def test_a_directory_that_cannot_be_used_costs_records_and_is_tried_again_
 
 
 async def test_the_limit_holds_and_the_least_recently_stored_go_first(
-    make: Callable[..., DiskcacheRecords], database: Path
+    make: Callable[..., DiskcacheRecordStore], database: Path
 ) -> None:
     records = make(4 * MEBIBYTE)
     for number in range(120):
@@ -277,7 +279,7 @@ async def test_the_limit_holds_and_the_least_recently_stored_go_first(
 
 
 async def test_a_value_that_would_push_out_all_others_is_not_kept(
-    make: Callable[..., DiskcacheRecords], caplog: pytest.LogCaptureFixture
+    make: Callable[..., DiskcacheRecordStore], caplog: pytest.LogCaptureFixture
 ) -> None:
     records = make(4 * MEBIBYTE)
     await records.put("small", b"value")
@@ -289,7 +291,7 @@ async def test_a_value_that_would_push_out_all_others_is_not_kept(
 
 
 async def test_reading_counts_as_storing_at_most_hourly(
-    make: Callable[..., DiskcacheRecords], database: Path, clock: Clock
+    make: Callable[..., DiskcacheRecordStore], database: Path, clock: Clock
 ) -> None:
     records = make()
     await records.put("k", b"value")
@@ -303,7 +305,7 @@ async def test_reading_counts_as_storing_at_most_hourly(
     assert await records.get("k") == b"value"
 
 
-async def test_verification_reads_all_and_removes_the_broken(records: DiskcacheRecords, database: Path) -> None:
+async def test_verification_reads_all_and_removes_the_broken(records: DiskcacheRecordStore, database: Path) -> None:
     await records.put_many({f"key {number}": b"value" for number in range(250)})
     sql(database, "UPDATE Cache SET value = X'00' WHERE key IN ('key 7', 'key 200')")
     steps: list[tuple[int, int]] = []
@@ -313,7 +315,7 @@ async def test_verification_reads_all_and_removes_the_broken(records: DiskcacheR
     assert (await records.stats()).count == 249
 
 
-async def test_pruning_forgets_the_least_recently_stored(make: Callable[..., DiskcacheRecords]) -> None:
+async def test_pruning_forgets_the_least_recently_stored(make: Callable[..., DiskcacheRecordStore]) -> None:
     records = make()
     for number in range(40):
         await records.put(f"key {number}", bytes(100_000))
@@ -326,13 +328,13 @@ async def test_pruning_forgets_the_least_recently_stored(make: Callable[..., Dis
     assert await records.get("key 0") is None
 
 
-async def test_only_the_owner_may_read_the_database(records: DiskcacheRecords, database: Path) -> None:
+async def test_only_the_owner_may_read_the_database(records: DiskcacheRecordStore, database: Path) -> None:
     await records.put("k", b"value")
     assert {path.stat().st_mode & 0o777 for path in database.parent.iterdir()} == {0o600}
 
 
 async def test_what_replaces_a_hostile_row_leaves_its_file_alone(
-    make: Callable[..., DiskcacheRecords], database: Path, tmp_path: Path
+    make: Callable[..., DiskcacheRecordStore], database: Path, tmp_path: Path
 ) -> None:
     precious = tmp_path / "precious"
     precious.write_bytes(b"of others")

@@ -11,15 +11,15 @@ import pytest
 
 from assay.errors import StorageError
 from assay.store import records as records_module
-from assay.store.records import DiskcacheRecords
+from assay.store.records import DiskcacheRecordStore
 
 
 @pytest.fixture
-async def make(tmp_path: Path) -> AsyncIterator[Callable[[], DiskcacheRecords]]:
-    made: list[DiskcacheRecords] = []
+async def make(tmp_path: Path) -> AsyncIterator[Callable[[], DiskcacheRecordStore]]:
+    made: list[DiskcacheRecordStore] = []
 
-    def begin() -> DiskcacheRecords:
-        made.append(DiskcacheRecords(tmp_path / "records", 2**24))
+    def begin() -> DiskcacheRecordStore:
+        made.append(DiskcacheRecordStore(tmp_path / "records", 2**24))
         return made[-1]
 
     yield begin
@@ -27,7 +27,7 @@ async def make(tmp_path: Path) -> AsyncIterator[Callable[[], DiskcacheRecords]]:
         await records.close()
 
 
-async def test_what_is_put_soon_is_kept_before_the_database_is_closed(make: Callable[[], DiskcacheRecords]) -> None:
+async def test_what_is_put_soon_is_kept_before_the_database_is_closed(make: Callable[[], DiskcacheRecordStore]) -> None:
     records = make()
     for number in range(20):
         await records.put_soon({f"key {number}": bytes(10_000)})
@@ -35,10 +35,10 @@ async def test_what_is_put_soon_is_kept_before_the_database_is_closed(make: Call
     assert (await make().stats()).count == 20
 
 
-async def test_who_puts_soon_waits_for_room_and_for_nothing_else(make: Callable[[], DiskcacheRecords]) -> None:
+async def test_who_puts_soon_waits_for_room_and_for_nothing_else(make: Callable[[], DiskcacheRecordStore]) -> None:
     records, held = make(), threading.Event()
-    blocked = records._thread.start(held.wait, 10)
-    for number in range(records_module._MOST_WAITING):
+    blocked = records._thread.submit(held.wait, 10)
+    for number in range(records_module._MAX_PENDING_WRITES):
         await records.put_soon({f"key {number}": b"value"})
     late = asyncio.create_task(records.put_soon({"late": b"value"}))
     for _ in range(20):
@@ -50,9 +50,9 @@ async def test_who_puts_soon_waits_for_room_and_for_nothing_else(make: Callable[
     assert await records.get("late") == b"value"
 
 
-async def test_nothing_is_put_soon_into_records_that_are_closed(make: Callable[[], DiskcacheRecords]) -> None:
+async def test_nothing_is_put_soon_into_records_that_are_closed(make: Callable[[], DiskcacheRecordStore]) -> None:
     records = make()
     await records.close()
-    for _ in range(2 * records_module._MOST_WAITING):  # and each gives back its room
+    for _ in range(2 * records_module._MAX_PENDING_WRITES):  # and each gives back its room
         with pytest.raises(StorageError):
             await records.put_soon({"a": b"1"})

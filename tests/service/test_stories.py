@@ -13,10 +13,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from assay.policy_reload import PolicyWatch
-from tests.world.index.distributions import Built, sdist, wheel
-from tests.world.index.fake_index import ABSENT, Index, Listed
+from tests.world.index.distributions import BuiltDistribution, sdist, wheel
+from tests.world.index.fake_index import ABSENT, Index, ListedFile
 from tests.world.index.faulty_server import Reply
-from tests.world.proxy.running_proxy import NOW, Running, running
+from tests.world.proxy.running_proxy import NOW, RunningProxy, run_test_proxy
 from tests.world.sigstore.private_sigstore import GitHub, PrivateSigstore, Signer
 
 ENFORCING = """
@@ -42,11 +42,13 @@ class World:
 
     index: Index
     sigstore: PrivateSigstore
-    proxy: Running
+    proxy: RunningProxy
     policy: Path
     watch: PolicyWatch
 
-    def publish(self, built: Built, when: datetime, signer: Signer | None = GENUINE, **more: object) -> Listed:
+    def publish(
+        self, built: BuiltDistribution, when: datetime, signer: Signer | None = GENUINE, **more: object
+    ) -> ListedFile:
         """An upload, attested at the same moment unless `signer` is None."""
         document = None
         if signer is not None:
@@ -60,14 +62,14 @@ class World:
     async def obey(self, policy: str) -> None:
         """Put another policy where the old one was."""
         self.policy.write_text(policy)
-        assert await self.watch.look()
+        assert await self.watch.reload_if_changed()
 
-    async def why(self, listed: Listed) -> list[str]:
+    async def why(self, listed: ListedFile) -> list[str]:
         """Why a file is withheld, as page and download agree; empty where both have it."""
         project = listed.built.project
-        withheld = (await self.proxy.withheld(project)).get(listed.built.filename, [])
+        withheld = (await self.proxy.fetch_withheld(project)).get(listed.built.filename, [])
         answer = await self.proxy.get(self.proxy.files_path(listed))
-        assert (listed.built.filename in await self.proxy.listed(project)) == (not withheld)
+        assert (listed.built.filename in await self.proxy.fetch_listed(project)) == (not withheld)
         assert answer.status == (403 if withheld else 200), (withheld, answer.reason)
         if withheld:
             assert [reason["code"] for reason in answer.json()["reasons"]] == withheld
@@ -81,7 +83,7 @@ async def world(tmp_path: Path, policy: str) -> AsyncIterator[World]:
     sigstore = PrivateSigstore()
     path = tmp_path / "policy.toml"
     path.write_text(policy)
-    async with Index() as index, running(index, tmp_path, policy=policy, sigstore=sigstore) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=policy, sigstore=sigstore) as proxy:
         yield World(index, sigstore, proxy, path, PolicyWatch(path, proxy.assembly.gate, settle=0))
 
 
@@ -148,12 +150,12 @@ async def test_an_index_that_strips_provenance_is_not_believed(tmp_path: Path) -
         known = told.publish(wheel("widget", "1.0"), ago(100))
         assert await told.why(known) == []
         known.provenance = None
-        told.index.touch("widget")
+        told.index.bump_serial("widget")
         # Offered without from the start: nothing is recorded of it, only of those before it.
         stripped = told.publish(wheel("widget", "1.1"), ago(4), signer=None)
         # Promised on the page, and then not there.
         omitted = told.publish(wheel("widget", "1.2"), ago(4))
-        told.index.fault(omitted.provenance_path, Reply(404))
+        told.index.inject_fault(omitted.provenance_path, Reply(404))
         honest = told.publish(wheel("widget", "1.3"), ago(3))
         await told.look_again()
         assert await told.why(known) == [], "evidence once recorded counts"

@@ -21,8 +21,8 @@ from assay.telemetry import tracing
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
 from tests.world.index.faulty_server import Reply
-from tests.world.proxy.running_proxy import NOW, configured, running
-from tests.world.proxy.serve_process import served
+from tests.world.proxy.running_proxy import NOW, make_configuration, run_test_proxy
+from tests.world.proxy.serve_process import run_serve_process
 from tests.world.sigstore.private_sigstore import PrivateSigstore
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -32,7 +32,7 @@ TRACE = PARENT.split("-")[1]
 @pytest.fixture
 def kept() -> Iterator[InMemorySpanExporter]:
     exporter = InMemorySpanExporter()
-    with tracing.spans_to(SimpleSpanProcessor(exporter)):
+    with tracing.export_spans_to(SimpleSpanProcessor(exporter)):
         yield exporter
 
 
@@ -44,7 +44,7 @@ async def test_a_download_is_one_trace_from_the_request_to_the_index(
     tmp_path: Path, kept: InMemorySpanExporter
 ) -> None:
     sigstore = PrivateSigstore(seed=3)
-    async with Index() as index, running(index, tmp_path, sigstore=sigstore) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path, sigstore=sigstore) as proxy:
         built = wheel("foo", "1.0")
         listed = index.add(built, upload_time=NOW, provenance=sigstore.provenance(built.filename, built.sha256))
         answer = await proxy.get(f"{proxy.files_path(listed)}?token=secret", {"traceparent": PARENT})
@@ -79,9 +79,11 @@ async def test_a_download_is_one_trace_from_the_request_to_the_index(
 
 async def test_a_trusted_proxy_is_believed_and_failures_are_named(tmp_path: Path, kept: InMemorySpanExporter) -> None:
     async with Index() as index:
-        trusting = configured(index, tmp_path / "assay", server={"port": 0, "trusted-proxies": ["127.0.0.1/32"]})
-        async with running(index, tmp_path, configuration=trusting) as proxy:
-            index.fault("*", Reply(500))
+        trusting = make_configuration(
+            index, tmp_path / "assay", server={"port": 0, "trusted-proxies": ["127.0.0.1/32"]}
+        )
+        async with run_test_proxy(index, tmp_path, configuration=trusting) as proxy:
+            index.inject_fault("*", Reply(500))
             assert (await proxy.request("PUT", "/simple/foo/", {"traceparent": PARENT})).status == 405
             assert (await proxy.get("/simple/foo/", {"traceparent": PARENT})).status == 503
             await index.down()
@@ -126,7 +128,7 @@ async def test_the_process_exports_to_the_collector_that_the_environment_names(t
     async with Collector() as collector, Index() as index:
         index.add(wheel("foo"))
         environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_EXPORTER_OTLP_HEADERS": "x-key=abc"}
-        async with served(index, tmp_path, environ=environ) as proxy:
+        async with run_serve_process(index, tmp_path, environ=environ) as proxy:
             await _get(f"{proxy.url}foo/")
             assert await proxy.stop() == 0
     assert set(collector.headers) == {"/v1/traces application/x-protobuf abc"}
@@ -147,7 +149,7 @@ async def test_a_collector_that_is_gone_holds_up_neither_requests_nor_the_end(tm
         gone = collector.url
     async with Index() as index:
         index.add(wheel("foo"))
-        async with served(index, tmp_path, environ={"OTEL_EXPORTER_OTLP_ENDPOINT": gone}) as proxy:
+        async with run_serve_process(index, tmp_path, environ={"OTEL_EXPORTER_OTLP_ENDPOINT": gone}) as proxy:
             await _get(f"{proxy.url}foo/")
             began = asyncio.get_running_loop().time()
             assert await proxy.stop() == 0

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from assay.attestation.config import TrustSettings
-from assay.attestation.renewal.schedule import renew_for_ever
-from assay.attestation.renewal.tuf import Refresher, RefreshError
+from assay.attestation.renewal.schedule import refresh_roots_forever
+from assay.attestation.renewal.tuf import RefreshError, TufRefresher
 from assay.attestation.trust_roots import TrustRoot
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
-from tests.world.proxy.running_proxy import Clock, Running, running
-from tests.world.sigstore.private_sigstore import WHEN, GitHub, PrivateSigstore
+from tests.world.proxy.running_proxy import ManualClock, RunningProxy, run_test_proxy
+from tests.world.sigstore.private_sigstore import SIGNING_TIME, GitHub, PrivateSigstore
 from tests.world.sigstore.tuf_repository import TufRepository
 
 REQUIRED = """
@@ -31,9 +31,9 @@ publishers = "any"
 
 @dataclass
 class InThread:
-    """A renewer whose repository is here: `RenewerApart` asks one over the network."""
+    """A renewer whose repository is here: `SubprocessRefresher` asks one over the network."""
 
-    refresher: Refresher
+    refresher: TufRefresher
 
     @property
     def name(self) -> str:
@@ -46,7 +46,7 @@ class InThread:
             return None
 
 
-async def renewed_once(proxy: Running, refresher: Refresher, settings: TrustSettings) -> None:
+async def renewed_once(proxy: RunningProxy, refresher: TufRefresher, settings: TrustSettings) -> None:
     """One turn of the timer."""
     turned = asyncio.Event()
 
@@ -56,7 +56,9 @@ async def renewed_once(proxy: Running, refresher: Refresher, settings: TrustSett
         await asyncio.Event().wait()
 
     task = asyncio.create_task(
-        renew_for_ever(proxy.assembly.verifier, [InThread(refresher)], settings, lambda: datetime.now(UTC), pause)
+        refresh_roots_forever(
+            proxy.assembly.verifier, [InThread(refresher)], settings, lambda: datetime.now(UTC), pause
+        )
     )
     await turned.wait()
     task.cancel()
@@ -69,38 +71,38 @@ async def test_a_new_log_key_is_verified_without_restart_once_the_root_is_renewe
     sigstore = PrivateSigstore(seed=1)
     tuf = TufRepository(sigstore.trusted_root())
     old = sigstore.trusted_root()
-    async with Index() as index, running(index, tmp_path, policy=REQUIRED, sigstore=sigstore) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=REQUIRED, sigstore=sigstore) as proxy:
         verifier = proxy.assembly.verifier
         # As the bundled root is: older than the interval, renewed by TUF.
-        verifier.replace(verifier.roots.renewed(TrustRoot(name="default", content=old)))
+        verifier.replace_roots(verifier.roots.with_refreshed(TrustRoot(name="default", content=old)))
         sigstore.new_rekor_key()
         built = wheel("foo", "1.0")
         index.add(
             built,
-            upload_time=WHEN,
+            upload_time=SIGNING_TIME,
             provenance=sigstore.provenance(built.filename, built.sha256, GitHub(repository="acme/foo")),
         )
-        assert await proxy.withheld("foo") == {built.filename: ["unverifiable"]}
+        assert await proxy.fetch_withheld("foo") == {built.filename: ["unverifiable"]}
         assert not [record for record in caplog.records if record.name == "assay.security"]
 
-        refresher = Refresher(
+        refresher = TufRefresher(
             name="default", directory=tmp_path / "tuf", url=TufRepository.URL, fetch=tuf.fetch, anchor=tuf.anchor
         )
         settings = TrustSettings(refresh_every=timedelta(minutes=1))
         tuf.down = True
         await renewed_once(proxy, refresher, settings)
-        assert await proxy.withheld("foo") == {built.filename: ["unverifiable"]}, "the last good root stays"
+        assert await proxy.fetch_withheld("foo") == {built.filename: ["unverifiable"]}, "the last good root stays"
         tuf.down = False
         tuf.publish(sigstore.trusted_root())
         await renewed_once(proxy, refresher, settings)
-        assert await proxy.listed("foo") == {built.filename}
+        assert await proxy.fetch_listed("foo") == {built.filename}
 
 
 async def test_an_old_root_that_nobody_renews_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async with Index() as index, running(index, tmp_path, sigstore=PrivateSigstore(seed=1)) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path, sigstore=PrivateSigstore(seed=1)) as proxy:
         now = datetime.now(UTC)
         for days, warns in ((10, False), (100, True)):
-            clock = Clock(now + timedelta(days=days))
+            clock = ManualClock(now + timedelta(days=days))
             turned = asyncio.Event()
 
             async def pause(_: float, turned: asyncio.Event = turned) -> None:
@@ -108,7 +110,9 @@ async def test_an_old_root_that_nobody_renews_is_warned_of(tmp_path: Path, caplo
                 await asyncio.Event().wait()
 
             caplog.clear()
-            task = asyncio.create_task(renew_for_ever(proxy.assembly.verifier, [], TrustSettings(), clock, pause))
+            task = asyncio.create_task(
+                refresh_roots_forever(proxy.assembly.verifier, [], TrustSettings(), clock, pause)
+            )
             await turned.wait()
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.world.index.distributions import Built, wheel
-from tests.world.index.fake_index import ABSENT, Index, Listed
+from tests.world.index.distributions import BuiltDistribution, wheel
+from tests.world.index.fake_index import ABSENT, Index, ListedFile
 from tests.world.index.faulty_server import Redirect, Reply, Request
-from tests.world.index.upstream_pages import SHAPES, Shape
-from tests.world.proxy.running_proxy import NOW, Clock, configured, running
+from tests.world.index.upstream_pages import SHAPES, PageShape
+from tests.world.proxy.running_proxy import NOW, ManualClock, make_configuration, run_test_proxy
 from tests.world.sigstore.private_sigstore import GitHub, GitLab, PrivateSigstore
 
 WIDGET = wheel("widget", "1.0")
@@ -33,7 +33,7 @@ publishers = [{ kind = "GitHub", repository = "acme/widget" }]
 """
 
 
-def by_maker(shape: Shape) -> str:
+def by_maker(shape: PageShape) -> str:
     return shape.maker
 
 
@@ -41,13 +41,13 @@ def by_maker(shape: Shape) -> str:
 
 
 @pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape.installs], ids=by_maker)
-async def test_a_file_of_another_makers_index_is_listed_and_served(tmp_path: Path, shape: Shape) -> None:
+async def test_a_file_of_another_makers_index_is_listed_and_served(tmp_path: Path, shape: PageShape) -> None:
     async with Index() as index:
-        path = shape.put(index, WIDGET)
+        path = shape.install(index, WIDGET)
         indexes = [{"name": "theirs", "url": f"{index.origin}{shape.root}"}]
-        configuration = configured(index, tmp_path / "assay", indexes=indexes)
-        async with running(index, tmp_path, configuration=configuration) as proxy:
-            assert await proxy.listed("widget") == {WIDGET.filename}
+        configuration = make_configuration(index, tmp_path / "assay", indexes=indexes)
+        async with run_test_proxy(index, tmp_path, configuration=configuration) as proxy:
+            assert await proxy.fetch_listed("widget") == {WIDGET.filename}
             answer = await proxy.get(f"/files/{index.files_host}{path}")
             assert (answer.status, answer.body) == (200, WIDGET.content)
             again = await proxy.get(f"/files/{index.files_host}{path}")
@@ -55,14 +55,14 @@ async def test_a_file_of_another_makers_index_is_listed_and_served(tmp_path: Pat
 
 
 @pytest.mark.parametrize("shape", [shape for shape in SHAPES if not shape.installs], ids=by_maker)
-async def test_without_a_sha256_nothing_is_served_and_the_page_says_so(tmp_path: Path, shape: Shape) -> None:
+async def test_without_a_sha256_nothing_is_served_and_the_page_says_so(tmp_path: Path, shape: PageShape) -> None:
     async with Index() as index:
-        path = shape.put(index, WIDGET)
+        path = shape.install(index, WIDGET)
         indexes = [{"name": "theirs", "url": f"{index.origin}{shape.root}"}]
-        configuration = configured(index, tmp_path / "assay", indexes=indexes)
-        async with running(index, tmp_path, configuration=configuration) as proxy:
-            assert await proxy.listed("widget") == set()
-            assert await proxy.withheld("widget") == {WIDGET.filename: ["no-sha256"]}
+        configuration = make_configuration(index, tmp_path / "assay", indexes=indexes)
+        async with run_test_proxy(index, tmp_path, configuration=configuration) as proxy:
+            assert await proxy.fetch_listed("widget") == set()
+            assert await proxy.fetch_withheld("widget") == {WIDGET.filename: ["no-sha256"]}
             answer = await proxy.get(f"/files/{index.files_host}{path}")
             assert (answer.status, index.count(path)) == (403, 0)
             assert "no-sha256" in answer.reason
@@ -70,26 +70,26 @@ async def test_without_a_sha256_nothing_is_served_and_the_page_says_so(tmp_path:
 
 @pytest.mark.parametrize("hashes", [{}, {"md5": "d" * 32}, {"sha256": "short"}, {"sha512": "d" * 128}])
 async def test_in_json_too_only_a_sha256_will_do(tmp_path: Path, hashes: dict[str, str]) -> None:
-    async with Index() as index, running(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         index.add(WIDGET, entry={"hashes": hashes})
         index.add(wheel("widget", "1.1"), entry={"hashes": {"md5": "d" * 32, "sha256": wheel("widget", "1.1").sha256}})
-        assert await proxy.withheld("widget") == {WIDGET.filename: ["no-sha256"]}
-        assert await proxy.listed("widget") == {"widget-1.1-py3-none-any.whl"}
+        assert await proxy.fetch_withheld("widget") == {WIDGET.filename: ["no-sha256"]}
+        assert await proxy.fetch_listed("widget") == {"widget-1.1-py3-none-any.whl"}
 
 
 @pytest.mark.parametrize("content", ["json", "html"])
 async def test_relative_addresses_start_at_the_page_that_answered(tmp_path: Path, content: Any) -> None:
-    async with Index(content=content, relative_urls=True) as index, running(index, tmp_path) as proxy:
+    async with Index(content=content, relative_urls=True) as index, run_test_proxy(index, tmp_path) as proxy:
         listed = index.add(WIDGET)
         index.add(wheel("moved", "1.0"))
-        index.fault(index.page_path("widget"), Redirect("/mirror/deep/simple/widget/"), times=1)
-        index.serve("/mirror/deep/simple/widget/", _answer_of(index, "widget"))
-        assert await proxy.listed("widget") == {WIDGET.filename}
+        index.inject_fault(index.page_path("widget"), Redirect("/mirror/deep/simple/widget/"), times=1)
+        index.serve_fixed("/mirror/deep/simple/widget/", _answer_of(index, "widget"))
+        assert await proxy.fetch_listed("widget") == {WIDGET.filename}
         # The page's own ../../packages/… means another place now, and that place has nothing.
         assert (await proxy.get(proxy.files_path(listed))).status == 404
-        (entry,) = (await proxy.page("widget"))["files"]
+        (entry,) = (await proxy.fetch_page("widget"))["files"]
         assert entry["url"] == f"../../files/{index.files_host}/mirror/deep{listed.path}"
-        assert await proxy.listed("moved") == {"moved-1.0-py3-none-any.whl"}
+        assert await proxy.fetch_listed("moved") == {"moved-1.0-py3-none-any.whl"}
 
 
 def _answer_of(index: Index, project: str) -> Any:
@@ -104,12 +104,12 @@ def _answer_of(index: Index, project: str) -> Any:
 async def test_an_index_may_have_an_http_proxy_of_its_own(tmp_path: Path) -> None:
     async with Index() as index, Index() as way:
         index.add(WIDGET)
-        way.serve(f"http://127.0.0.1:9/simple/{WIDGET.project}/", _answer_of(index, "widget"))
+        way.serve_fixed(f"http://127.0.0.1:9/simple/{WIDGET.project}/", _answer_of(index, "widget"))
         there = {"url": "http://127.0.0.1:9/simple/", "projects": ["widget"], "file-hosts": [index.files_host]}
         indexes = [{"name": "far", "proxy": way.origin, **there}, {"name": "near", "url": index.url}]
-        configuration = configured(index, tmp_path / "assay", indexes=indexes)
-        async with running(index, tmp_path, configuration=configuration) as proxy:
-            assert await proxy.listed("widget") == {WIDGET.filename}
+        configuration = make_configuration(index, tmp_path / "assay", indexes=indexes)
+        async with run_test_proxy(index, tmp_path, configuration=configuration) as proxy:
+            assert await proxy.fetch_listed("widget") == {WIDGET.filename}
             assert (await proxy.get("/simple/other/")).status == 404
             assert [request.path for request in way.requests] == ["http://127.0.0.1:9/simple/widget/"]
 
@@ -118,29 +118,29 @@ async def test_an_index_may_have_an_http_proxy_of_its_own(tmp_path: Path) -> Non
 
 
 async def test_a_file_without_upload_time_cannot_meet_a_cool_down(tmp_path: Path) -> None:
-    async with Index() as index, running(index, tmp_path, policy=COOL_DOWN) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=COOL_DOWN) as proxy:
         index.add(WIDGET, upload_time=None)
         index.add(wheel("widget", "0.9"))
-        assert await proxy.withheld("widget") == {WIDGET.filename: ["too-young"]}
-        assert await proxy.listed("widget") == {"widget-0.9-py3-none-any.whl"}
+        assert await proxy.fetch_withheld("widget") == {WIDGET.filename: ["too-young"]}
+        assert await proxy.fetch_listed("widget") == {"widget-0.9-py3-none-any.whl"}
 
 
 async def test_one_that_appears_later_ages_from_when_it_was_first_seen(tmp_path: Path) -> None:
-    clock = Clock()
-    async with Index(content="html") as index, running(index, tmp_path, policy=COOL_DOWN, clock=clock) as proxy:
-        index.project("widget")
-        await proxy.page("widget")
+    clock = ManualClock()
+    async with Index(content="html") as index, run_test_proxy(index, tmp_path, policy=COOL_DOWN, clock=clock) as proxy:
+        index.add_project("widget")
+        await proxy.fetch_page("widget")
         index.add(WIDGET)
         clock.now = NOW.replace(day=2)
-        assert await proxy.withheld("widget") == {WIDGET.filename: ["too-young"]}
+        assert await proxy.fetch_withheld("widget") == {WIDGET.filename: ["too-young"]}
         clock.now = NOW.replace(day=6)
-        assert await proxy.listed("widget") == {WIDGET.filename}
+        assert await proxy.fetch_listed("widget") == {WIDGET.filename}
 
 
 async def test_without_metadata_beside_the_file_none_is_offered(tmp_path: Path) -> None:
-    async with Index() as index, running(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         listed, other = index.add(WIDGET, metadata=False), index.add(wheel("widget", "1.1"))
-        entries = {entry["filename"]: entry for entry in (await proxy.page("widget"))["files"]}
+        entries = {entry["filename"]: entry for entry in (await proxy.fetch_page("widget"))["files"]}
         assert entries[WIDGET.filename]["core-metadata"] is False
         assert (await proxy.get(f"{proxy.files_path(listed)}.metadata")).status == 404
         assert (await proxy.get(f"{proxy.files_path(other)}.metadata")).status == 200
@@ -150,22 +150,22 @@ async def test_without_metadata_beside_the_file_none_is_offered(tmp_path: Path) 
 
 
 async def test_a_signed_address_is_fetched_with_its_query_of_the_moment_which_no_client_sees(tmp_path: Path) -> None:
-    clock = Clock()
-    async with Index(separate_files=True) as index, running(index, tmp_path, clock=clock) as proxy:
+    clock = ManualClock()
+    async with Index(separate_files=True) as index, run_test_proxy(index, tmp_path, clock=clock) as proxy:
         listed = index.add(WIDGET)
         listed.entry["url"] = f"{listed.url}?X-Sig=first%2Fone&e=1"
         page = await proxy.get("/simple/widget/")
         assert b"X-Sig" not in page.body
         listed.entry["url"] = f"{listed.url}?X-Sig=second%2Fone&e=2"
         clock.now = NOW.replace(day=2)
-        assert (await proxy.page("widget"))["files"][0]["url"] == f"../..{proxy.files_path(listed)}"
+        assert (await proxy.fetch_page("widget"))["files"][0]["url"] == f"../..{proxy.files_path(listed)}"
         assert (await proxy.get(proxy.files_path(listed))).body == WIDGET.content
         queries = [request.query for request in index.requests if request.path == listed.path]
         assert queries == ["X-Sig=second%2Fone&e=2"]
 
 
 async def test_a_query_of_the_clients_own_reaches_nobody(tmp_path: Path) -> None:
-    async with Index() as index, running(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         listed = index.add(WIDGET)
         assert (await proxy.get(f"{proxy.files_path(listed)}?X-Sig=mine")).status == 200
         assert [request.query for request in index.requests if request.path == listed.path] == [""]
@@ -174,16 +174,18 @@ async def test_a_query_of_the_clients_own_reaches_nobody(tmp_path: Path) -> None
 # Provenance from another Integrity API
 
 
-async def judged(tmp_path: Path, built: Built, provenance: bytes | None, policy: str) -> tuple[set[str], Any, Listed]:
+async def judged(
+    tmp_path: Path, built: BuiltDistribution, provenance: bytes | None, policy: str
+) -> tuple[set[str], Any, ListedFile]:
     """Listed names, withheld reasons, and the file, of an index whose provenance another one has."""
     async with Index() as index, Index() as other:
         sigstore = PrivateSigstore(seed=1)
         listed = index.add(built, upload_time="2026-06-01T12:00:05Z")
         other.add(built, provenance=provenance)
         entry = {"name": "mirror", "url": index.url, "provenance-from": other.origin}
-        configuration = configured(index, tmp_path / "assay", sigstore, indexes=[entry])
-        async with running(index, tmp_path, policy=policy, configuration=configuration) as proxy:
-            found = await proxy.listed("widget"), await proxy.withheld("widget"), listed
+        configuration = make_configuration(index, tmp_path / "assay", sigstore, indexes=[entry])
+        async with run_test_proxy(index, tmp_path, policy=policy, configuration=configuration) as proxy:
+            found = await proxy.fetch_listed("widget"), await proxy.fetch_withheld("widget"), listed
             assert other.count(listed.provenance_path) >= 1
             assert index.count(listed.provenance_path) == 0
             if listed.built.filename in found[0]:
@@ -195,7 +197,7 @@ async def judged(tmp_path: Path, built: Built, provenance: bytes | None, policy:
             return found
 
 
-def signed(built: Built, signer: Any = None, seed: int = 1) -> bytes:
+def signed(built: BuiltDistribution, signer: Any = None, seed: int = 1) -> bytes:
     return PrivateSigstore(seed=seed).provenance(
         built.filename, built.sha256, signer or GitHub(repository="acme/widget")
     )
@@ -238,10 +240,10 @@ async def test_an_integrity_api_that_cannot_be_asked_decides_nothing(tmp_path: P
     async with Index() as index, Index() as other:
         listed = index.add(WIDGET, upload_time="2026-06-01T12:00:05Z", entry={"provenance": ABSENT})
         other.add(WIDGET, provenance=signed(WIDGET))
-        other.fault(listed.provenance_path, Reply(status))
+        other.inject_fault(listed.provenance_path, Reply(status))
         entry = {"name": "mirror", "url": index.url, "provenance-from": other.origin}
-        configuration = configured(index, tmp_path / "assay", PrivateSigstore(seed=1), indexes=[entry])
-        async with running(index, tmp_path, policy=SIGNED, configuration=configuration) as proxy:
+        configuration = make_configuration(index, tmp_path / "assay", PrivateSigstore(seed=1), indexes=[entry])
+        async with run_test_proxy(index, tmp_path, policy=SIGNED, configuration=configuration) as proxy:
             assert (await proxy.get("/simple/widget/")).status == (503 if status == 500 else 502)
-            other.heal()
-            assert await proxy.listed("widget") == {WIDGET.filename}
+            other.clear_faults()
+            assert await proxy.fetch_listed("widget") == {WIDGET.filename}

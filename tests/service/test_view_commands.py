@@ -11,7 +11,7 @@ import pytest
 from assay.cli import run
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
-from tests.world.index.threaded_index import in_thread
+from tests.world.index.threaded_index import run_index_in_thread
 
 OPEN = 'version = 1\n[[rules]]\nname = "open"\nprojects = ["*"]\n'
 CLOSED = 'version = 1\n[[rules]]\nname = "closed"\nprojects = ["widget"]\nmin-age = "9000 days"\n'
@@ -33,7 +33,7 @@ def config(tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "open.toml").write_text(OPEN, "utf-8")
     (tmp_path / "closed.toml").write_text(CLOSED + ENDED, "utf-8")
     (tmp_path / "tokens").write_text(f"ci:{'0' * 64}\n", "utf-8")
-    with in_thread(Index) as index:
+    with run_index_in_thread(Index) as index:
         index.add(BUILT)
         path = tmp_path / "proxy.toml"
         path.write_text(

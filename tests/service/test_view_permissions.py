@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from assay.web.auth import hashed
+from assay.web.auth import format_password_entry
 from tests.world.index.distributions import wheel
-from tests.world.index.fake_index import Index, Listed
-from tests.world.proxy.running_proxy import Answered, Running, configured, running
-from tests.world.proxy.views_world import CLOSED, OPEN
+from tests.world.index.fake_index import Index, ListedFile
+from tests.world.proxy.running_proxy import ReadResponse, RunningProxy, make_configuration, run_test_proxy
+from tests.world.proxy.views_world import CLOSED_POLICY, OPEN_POLICY
 
 TOKEN, PASSWORD = "a-token-of-ci", "alice's own"
 PREFIXES = {"default": "", "strict": "/strict", "dev": "/teams/dev"}
@@ -31,9 +31,9 @@ WHO: Mapping[str, dict[str, str]] = {
 
 @dataclass(frozen=True)
 class Guarded:
-    proxy: Running
+    proxy: RunningProxy
     index: Index
-    listed: Listed
+    listed: ListedFile
 
     def routes(self, view: str) -> list[str]:
         """Every kind of address of a view, of what there is and of what there is not."""
@@ -47,7 +47,7 @@ class Guarded:
 @asynccontextmanager
 async def guarded(tmp_path: Path, **users: list[str]) -> AsyncIterator[Guarded]:
     """A proxy that knows alice by password, ci by token, and whom a front proxy names; views as in `PREFIXES`."""
-    (tmp_path / "passwords").write_text(hashed("alice", PASSWORD) + "\n")
+    (tmp_path / "passwords").write_text(format_password_entry("alice", PASSWORD) + "\n")
     (tmp_path / "tokens").write_text(f"ci:{hashlib.sha256(TOKEN.encode()).hexdigest()}\n")
     auth = {"passwords": str(tmp_path / "passwords"), "tokens": str(tmp_path / "tokens")}
     server = {"port": 0, "auth": {**auth, "user-header": "X-Forwarded-User"}, "trusted-proxies": ["127.0.0.0/8"]}
@@ -57,9 +57,9 @@ async def guarded(tmp_path: Path, **users: list[str]) -> AsyncIterator[Guarded]:
     ]
     async with Index() as index:
         listed = index.add(wheel("widget", "1.0"))
-        configuration = configured(index, tmp_path / "assay", server=server, views=tables)
-        policies = {"default": OPEN, "strict": CLOSED, "dev": OPEN}
-        async with running(index, tmp_path, policies=policies, configuration=configuration) as proxy:
+        configuration = make_configuration(index, tmp_path / "assay", server=server, views=tables)
+        policies = {"default": OPEN_POLICY, "strict": CLOSED_POLICY, "dev": OPEN_POLICY}
+        async with run_test_proxy(index, tmp_path, policies=policies, configuration=configuration) as proxy:
             yield Guarded(proxy, index, listed)
 
 
@@ -99,7 +99,7 @@ async def test_a_refusal_is_the_same_for_what_there_is_and_what_there_is_not(tmp
     async with guarded(tmp_path, strict=["alice"]) as there:
         answers = [await there.proxy.get(route, WHO["ci"]) for route in there.routes("strict")]
 
-        def told(answer: Answered) -> tuple[object, ...]:
+        def told(answer: ReadResponse) -> tuple[object, ...]:
             own = {
                 name: value for name, value in answer.headers.items() if name.lower() not in {"x-request-id", "date"}
             }
@@ -137,7 +137,9 @@ async def test_whom_no_front_proxy_names_is_nobody_whatever_the_header_says(tmp_
     auth = {"tokens": str(tmp_path / "tokens"), "user-header": "X-Forwarded-User"}
     views = [{"name": "strict", "path": "/strict/", "users": ["carol"]}]
     async with Index() as index:
-        configuration = configured(index, tmp_path / "assay", server={"port": 0, "auth": auth}, views=views)
-        async with running(index, tmp_path, policies={"strict": OPEN}, configuration=configuration) as proxy:
+        configuration = make_configuration(index, tmp_path / "assay", server={"port": 0, "auth": auth}, views=views)
+        async with run_test_proxy(
+            index, tmp_path, policies={"strict": OPEN_POLICY}, configuration=configuration
+        ) as proxy:
             for headers, status in ((WHO["carol"], 401), ({**WHO["ci"], **WHO["carol"]}, 403)):
                 assert (await proxy.get("/strict/simple/", headers)).status == status

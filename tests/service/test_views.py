@@ -14,14 +14,23 @@ from assay.policy.language.document import load_policy
 from assay.simple.model import NormalizedName
 from tests.world.index.distributions import wheel
 from tests.world.index.faulty_server import Reply
-from tests.world.proxy.running_proxy import JSON, NOW, Running
-from tests.world.proxy.views_world import CLOSED, GENUINE, OPEN, RATCHET, SIGNED, STRANGER, serves, world
+from tests.world.proxy.running_proxy import NOW, SIMPLE_JSON, RunningProxy
+from tests.world.proxy.views_world import (
+    CLOSED_POLICY,
+    GENUINE,
+    OPEN_POLICY,
+    RATCHET_POLICY,
+    SIGNED_POLICY,
+    STRANGER,
+    is_served,
+    run_views_world,
+)
 
 # Each view by its own policy
 
 
 async def test_a_file_approved_in_one_view_and_withheld_in_another_cold_and_warm(tmp_path: Path) -> None:
-    async with world(tmp_path, strict=SIGNED) as there:
+    async with run_views_world(tmp_path, strict=SIGNED_POLICY) as there:
         plain = there.index.add(wheel("widget", "1.0"))
         signed = there.publish(wheel("widget", "1.1"), NOW - timedelta(days=30))
         for _ in range(2):
@@ -30,19 +39,19 @@ async def test_a_file_approved_in_one_view_and_withheld_in_another_cold_and_warm
                 (there.dev, (True, True)),
                 (there.proxy, (True, True)),
             ):
-                assert (await serves(view, plain), await serves(view, signed)) == expected
+                assert (await is_served(view, plain), await is_served(view, signed)) == expected
         assert there.index.count(plain.path, "GET") == there.index.count(signed.path, "GET") == 1
-        assert await there.strict.withheld("widget") == {plain.built.filename: ["unattested"]}
+        assert await there.strict.fetch_withheld("widget") == {plain.built.filename: ["unattested"]}
         refused = await there.strict.get(there.strict.files_path(plain), {"If-None-Match": f'"{plain.built.sha256}"'})
         assert refused.status == 403
         assert "rule: signed" in refused.reason
 
 
 async def test_every_address_on_a_page_leads_into_the_same_view(tmp_path: Path) -> None:
-    async with world(tmp_path, strict=SIGNED) as there:
+    async with run_views_world(tmp_path, strict=SIGNED_POLICY) as there:
         listed = there.publish(wheel("widget", "1.0"), NOW - timedelta(days=30))
         for view in (there.strict, there.dev, there.proxy):
-            [entry] = (await view.page("widget"))["files"]
+            [entry] = (await view.fetch_page("widget"))["files"]
             assert entry["url"] == f"../..{view.files_path(listed)}"
             assert entry["provenance"] == f"{view.origin}{listed.provenance_path}"
             html = (await view.get("/simple/widget/", {"Accept": "text/html"})).body.decode()
@@ -52,15 +61,15 @@ async def test_every_address_on_a_page_leads_into_the_same_view(tmp_path: Path) 
 
 async def test_a_public_address_stands_before_the_views_path(tmp_path: Path) -> None:
     server = {"port": 0, "public-url": "https://pypi.acme.example/python/"}
-    async with world(tmp_path, strict=OPEN, server=server) as there:
+    async with run_views_world(tmp_path, strict=OPEN_POLICY, server=server) as there:
         listed = there.publish(wheel("widget", "1.0"), NOW - timedelta(days=30))
-        [entry] = (await there.strict.page("widget"))["files"]
+        [entry] = (await there.strict.fetch_page("widget"))["files"]
         assert entry["provenance"] == f"https://pypi.acme.example/python/strict{listed.provenance_path}"
         assert b"https://pypi.acme.example/python/strict/simple/" in (await there.strict.get("/")).body
 
 
 async def test_names_and_slashes_are_put_right_within_the_view(tmp_path: Path) -> None:
-    async with world(tmp_path, strict=OPEN) as there:
+    async with run_views_world(tmp_path, strict=OPEN_POLICY) as there:
         there.index.add(wheel("foo-bar", "1.0"))
         for path, to in (
             ("/strict", "strict/"),
@@ -93,7 +102,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("prefix", HOSTILE)
 async def test_a_prefix_written_otherwise_reaches_nothing(tmp_path: Path, prefix: str) -> None:
-    async with world(tmp_path, strict=CLOSED, dev=OPEN, policy=CLOSED) as there:
+    async with run_views_world(tmp_path, strict=CLOSED_POLICY, dev=OPEN_POLICY, policy=CLOSED_POLICY) as there:
         listed = there.publish(wheel("widget", "1.0"), NOW - timedelta(days=30))
         file = there.proxy.files_path(listed)
         for rest in ("simple/widget/", "simple/", file.lstrip("/"), f"{file}.metadata"[1:], listed.provenance_path[1:]):
@@ -101,20 +110,20 @@ async def test_a_prefix_written_otherwise_reaches_nothing(tmp_path: Path, prefix
             assert answer.status == 404, (prefix, rest)
             assert b"widget" not in answer.body
         assert there.index.requests == []
-        assert await serves(there.dev, listed), "the twin"
+        assert await is_served(there.dev, listed), "the twin"
 
 
 async def test_a_digest_first_seen_for_one_view_while_another_waits_is_the_first_for_both(tmp_path: Path) -> None:
-    async with world(tmp_path, strict=OPEN) as there:
+    async with run_views_world(tmp_path, strict=OPEN_POLICY) as there:
         exchanged = there.index.add(wheel("widget", "1.0"))
         slow = there.publish(wheel("widget", "1.1"), NOW - timedelta(days=30))
         stall = there.index.stall(slow.provenance_path)
-        first = asyncio.create_task(there.strict.listed("widget"))
+        first = asyncio.create_task(there.strict.fetch_listed("widget"))
         await stall.reached.wait()
         there.proxy.clock.now += timedelta(minutes=11)
         there.index.replace(exchanged, wheel("widget", "1.0", padding=10))
         page = there.index.page_path("widget")
-        second = asyncio.create_task(there.dev.listed("widget"))
+        second = asyncio.create_task(there.dev.fetch_listed("widget"))
         async with asyncio.timeout(10):
             while there.index.count(page) < 2:  # noqa: ASYNC110 - the loop's turn, not ours
                 await asyncio.sleep(0.01)
@@ -122,11 +131,11 @@ async def test_a_digest_first_seen_for_one_view_while_another_waits_is_the_first
         stall.release.set()
         assert await first == {exchanged.built.filename, slow.built.filename}
         assert await second == {slow.built.filename}
-        assert await there.dev.withheld("widget") == {exchanged.built.filename: ["digest-changed"]}
+        assert await there.dev.fetch_withheld("widget") == {exchanged.built.filename: ["digest-changed"]}
 
 
 async def test_pages_for_people_are_each_views_own(tmp_path: Path) -> None:
-    async with world(tmp_path, strict=CLOSED) as there:
+    async with run_views_world(tmp_path, strict=CLOSED_POLICY) as there:
         listed = there.index.add(wheel("widget", "1.0"))
         assert (await there.strict.get(there.strict.files_path(listed))).status == 403
         homes = {path: (await there.proxy.get(path)).body for path in ("/", "/strict/", "/teams/dev/")}
@@ -145,13 +154,13 @@ async def test_pages_for_people_are_each_views_own(tmp_path: Path) -> None:
 
 
 async def test_the_list_of_projects_is_each_views_own(tmp_path: Path) -> None:
-    some = CLOSED.replace('["*"]', '["denied"]') + '[[rules]]\nname = "rest"\nprojects = ["*"]\n'
-    async with world(tmp_path, strict=some) as there:
+    some = CLOSED_POLICY.replace('["*"]', '["denied"]') + '[[rules]]\nname = "rest"\nprojects = ["*"]\n'
+    async with run_views_world(tmp_path, strict=some) as there:
         for name in ("widget", "denied"):
             there.index.add(wheel(name, "1.0"))
 
-        async def names(view: Running) -> set[str]:
-            return {each["name"] for each in (await view.get("/simple/", {"Accept": JSON})).json()["projects"]}
+        async def names(view: RunningProxy) -> set[str]:
+            return {each["name"] for each in (await view.get("/simple/", {"Accept": SIMPLE_JSON})).json()["projects"]}
 
         assert await names(there.strict) == {"widget"}
         assert await names(there.dev) == await names(there.proxy) == {"widget", "denied"}
@@ -163,7 +172,7 @@ async def test_the_list_of_projects_is_each_views_own(tmp_path: Path) -> None:
             while "new" not in await names(view):  # noqa: ASYNC110 - the old list is served meanwhile
                 await asyncio.sleep(0.01)
         assert there.index.count("/simple/") == 1
-        there.proxy.gate("dev").policy = load_policy(some, "dev.toml")
+        there.proxy.get_gate("dev").policy = load_policy(some, "dev.toml")
         assert "denied" not in await names(there.dev)
         assert "denied" in await names(there.proxy)
 
@@ -174,7 +183,7 @@ async def test_the_list_of_projects_is_each_views_own(tmp_path: Path) -> None:
 async def test_two_views_asked_at_once_for_a_cold_project_cause_one_request_and_one_verification(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with world(tmp_path, strict=SIGNED, dev=RATCHET) as there:
+    async with run_views_world(tmp_path, strict=SIGNED_POLICY, dev=RATCHET_POLICY) as there:
         signed = [there.publish(wheel("widget", f"1.{number}"), NOW - timedelta(days=30)) for number in range(3)]
         broken, missing = wheel("widget", "2.0"), wheel("widget", "3.0")
         forged = there.sigstore.provenance(broken.filename, "0" * 64, GENUINE, NOW - timedelta(days=20))
@@ -191,7 +200,7 @@ async def test_two_views_asked_at_once_for_a_cold_project_cause_one_request_and_
 
         monkeypatch.setattr(verifier, "verify", counting)
         stall = there.index.stall(there.index.page_path("widget"))
-        asking = [asyncio.create_task(view.listed("widget")) for view in (there.strict, there.dev, there.proxy)]
+        asking = [asyncio.create_task(view.fetch_listed("widget")) for view in (there.strict, there.dev, there.proxy)]
         await stall.reached.wait()
         stall.release.set()
         good = {listed.built.filename for listed in signed}
@@ -203,71 +212,77 @@ async def test_two_views_asked_at_once_for_a_cold_project_cause_one_request_and_
         # The next renewal asks for what was doubtful once more, for all views together, and good evidence stays.
         there.index.reset_log()
         there.proxy.clock.now += timedelta(minutes=11)
-        assert await asyncio.gather(*(view.listed("widget") for view in (there.strict, there.dev))) == [good] * 2
+        assert await asyncio.gather(*(view.fetch_listed("widget") for view in (there.strict, there.dev))) == [good] * 2
         for each in there.proxy.assembly.views:
-            await each.gate.revalidation.settled()
+            await each.gate.revalidator.wait_until_idle()
         assert there.index.count(there.index.page_path("widget")) == 1
         assert there.index.count(doubtful[1].provenance_path) == 1
 
 
 async def test_a_view_that_needs_no_evidence_does_not_wait_for_one_that_does(tmp_path: Path) -> None:
-    async with world(tmp_path, strict=CLOSED, dev=SIGNED) as there:
+    async with run_views_world(tmp_path, strict=CLOSED_POLICY, dev=SIGNED_POLICY) as there:
         listed = there.publish(wheel("widget", "1.0"), NOW - timedelta(days=30))
         stall = there.index.stall(listed.provenance_path)
-        slow = asyncio.create_task(there.dev.listed("widget"))
+        slow = asyncio.create_task(there.dev.fetch_listed("widget"))
         await stall.reached.wait()
-        assert await there.strict.listed("widget") == set()
+        assert await there.strict.fetch_listed("widget") == set()
         assert not slow.done()
         stall.release.set()
         assert await slow == {listed.built.filename}
 
 
 async def test_a_view_takes_over_where_the_one_before_it_failed(tmp_path: Path) -> None:
-    async with world(tmp_path, strict=SIGNED) as there:
+    async with run_views_world(tmp_path, strict=SIGNED_POLICY) as there:
         listed = there.publish(wheel("widget", "1.0"), NOW - timedelta(days=30))
-        there.index.fault(listed.provenance_path, Reply(404), times=1)
-        there.index.fault(there.index.page_path("widget"), Reply(404), times=1)
+        there.index.inject_fault(listed.provenance_path, Reply(404), times=1)
+        there.index.inject_fault(there.index.page_path("widget"), Reply(404), times=1)
         assert (await there.strict.get("/simple/widget/")).status == 404
         assert (await there.dev.get("/simple/widget/")).status == 404, "an absence is remembered for all"
         assert there.index.count(there.index.page_path("widget")) == 1
         there.proxy.clock.now += timedelta(minutes=2)
-        assert await there.strict.withheld("widget") == {listed.built.filename: ["provenance-missing"]}
-        assert await there.dev.withheld("widget") == {listed.built.filename: ["provenance-missing"]}
+        assert await there.strict.fetch_withheld("widget") == {listed.built.filename: ["provenance-missing"]}
+        assert await there.dev.fetch_withheld("widget") == {listed.built.filename: ["provenance-missing"]}
         there.proxy.clock.now += timedelta(minutes=11)
-        assert await there.dev.listed("widget") == await there.strict.listed("widget") == {listed.built.filename}
+        assert (
+            await there.dev.fetch_listed("widget")
+            == await there.strict.fetch_listed("widget")
+            == {listed.built.filename}
+        )
 
 
 async def test_one_download_for_clients_of_two_views_each_asked_by_its_own_policy_at_the_end(tmp_path: Path) -> None:
-    async with world(tmp_path, strict=RATCHET) as there:
+    async with run_views_world(tmp_path, strict=RATCHET_POLICY) as there:
         listed = there.index.add(wheel("widget", "1.0", padding=300_000))
         stall = there.index.stall(listed.path, after=200_000)
         views = (there.strict, there.dev, there.proxy)
         clients = [asyncio.create_task(view.get(view.files_path(listed))) for view in views]
         await stall.reached.wait()
-        while there.proxy.assembly.store.blobs.shelf.usage().unfinished == 0:  # noqa: ASYNC110 - no event to await
+        while there.proxy.assembly.store.blobs.directory.usage().unfinished == 0:  # noqa: ASYNC110 - no event to await
             await asyncio.sleep(0.01)
-        there.proxy.gate("strict").policy = load_policy(CLOSED, "strict.toml")
+        there.proxy.get_gate("strict").policy = load_policy(CLOSED_POLICY, "strict.toml")
         stall.release.set()
         with pytest.raises((aiohttp.ClientError, ConnectionError)):
             await clients[0]
         assert [(await client).body for client in clients[1:]] == [listed.built.content] * 2
         assert there.index.count(listed.path, "GET") == 1
-        assert not await serves(there.strict, listed), "it is here, and not for this view"
+        assert not await is_served(there.strict, listed), "it is here, and not for this view"
 
 
 async def test_a_replaced_document_reaches_every_view(tmp_path: Path) -> None:
-    named = SIGNED.replace('publishers = "any"', 'publishers = [{ kind = "GitHub", repository = "acme/widget" }]')
-    async with world(tmp_path, strict=named.replace("signed", "strict"), dev=named) as there:
+    named = SIGNED_POLICY.replace(
+        'publishers = "any"', 'publishers = [{ kind = "GitHub", repository = "acme/widget" }]'
+    )
+    async with run_views_world(tmp_path, strict=named.replace("signed", "strict"), dev=named) as there:
         listed = there.publish(wheel("widget", "1.0"), NOW - timedelta(days=30), STRANGER)
         views = (there.strict, there.dev)
-        assert [await view.listed("widget") for view in views] == [set(), set()]
+        assert [await view.fetch_listed("widget") for view in views] == [set(), set()]
         built = listed.built
         listed.provenance = there.sigstore.provenance(built.filename, built.sha256, GENUINE, NOW - timedelta(days=30))
         there.proxy.clock.now += timedelta(minutes=11)
         for view in views:
-            await view.listed("widget")
-        await there.proxy.assembly.gate.revalidation.settled()
-        assert [await view.listed("widget") for view in views] == [{built.filename}] * 2
+            await view.fetch_listed("widget")
+        await there.proxy.assembly.gate.revalidator.wait_until_idle()
+        assert [await view.fetch_listed("widget") for view in views] == [{built.filename}] * 2
         assert there.index.count(listed.provenance_path) == 2, "once, and once again for all views"
 
 
@@ -275,16 +290,16 @@ async def test_a_replaced_document_reaches_every_view(tmp_path: Path) -> None:
 
 
 async def test_a_digest_that_one_view_saw_first_is_known_to_another_that_waited_for_its_page(tmp_path: Path) -> None:
-    async with world(tmp_path, strict=OPEN, dev=OPEN, freshness={"page": "0 seconds"}) as there:
+    async with run_views_world(tmp_path, strict=OPEN_POLICY, dev=OPEN_POLICY, freshness={"page": "0 seconds"}) as there:
         listed = there.index.add(wheel("widget", "1.0"))
         path = there.index.page_path("widget")
         first = there.index.stall(path)
-        strict = asyncio.create_task(there.strict.listed("widget"))
+        strict = asyncio.create_task(there.strict.fetch_listed("widget"))
         await first.reached.wait()
         second = there.index.stall(path)
-        dev = asyncio.create_task(there.dev.withheld("widget"))
-        turns = there.proxy.gate("dev")._pages._turns
-        while sum(queue.length for queue in turns._queues.values()) < 2:  # noqa: ASYNC110 - no event to await
+        dev = asyncio.create_task(there.dev.fetch_withheld("widget"))
+        turns = there.proxy.get_gate("dev")._pages._locks
+        while sum(queue.users for queue in turns._locks.values()) < 2:  # noqa: ASYNC110 - no event to await
             await asyncio.sleep(0.01)
         there.index.replace(listed, wheel("widget", "1.0", padding=1))
         first.release.set()
@@ -295,22 +310,22 @@ async def test_a_digest_that_one_view_saw_first_is_known_to_another_that_waited_
 
 
 async def test_a_stranger_whom_one_view_approves_is_not_established_in_another(tmp_path: Path) -> None:
-    async with world(tmp_path, strict=RATCHET, dev=OPEN) as there:
+    async with run_views_world(tmp_path, strict=RATCHET_POLICY, dev=OPEN_POLICY) as there:
         for number in range(3):
             there.publish(wheel("widget", f"1.{number}"), NOW - timedelta(days=200 - number))
         strange = there.publish(wheel("widget", "2.0"), NOW - timedelta(days=60), STRANGER)
         genuine = there.publish(wheel("widget", "2.1"), NOW - timedelta(days=5))
         again = there.publish(wheel("widget", "2.2"), NOW - timedelta(days=4), STRANGER)
         for listed in (strange, genuine, again):
-            assert await serves(there.dev, listed), "the lax view sees it first, and the ledger remembers who signed"
-        history = await there.proxy.assembly.store.ledger.history("test", NormalizedName("widget"))
+            assert await is_served(there.dev, listed), "the lax view sees it first, and the ledger remembers who signed"
+        history = await there.proxy.assembly.store.ledger.get_history("test", NormalizedName("widget"))
         assert len({fact.identity for fact in history.established}) == 2
         for _ in range(2):
-            assert not await serves(there.strict, strange)
-            assert not await serves(there.strict, again)
-            assert await serves(there.strict, genuine)
+            assert not await is_served(there.strict, strange)
+            assert not await is_served(there.strict, again)
+            assert await is_served(there.strict, genuine)
             there.proxy.clock.now += timedelta(days=30)
-        assert await there.strict.withheld("widget") == {
+        assert await there.strict.fetch_withheld("widget") == {
             strange.built.filename: ["publisher-changed"],
             again.built.filename: ["publisher-changed"],
         }

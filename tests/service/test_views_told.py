@@ -12,19 +12,19 @@ import pytest
 
 from assay.assembly import View
 from assay.policy.language.document import load_policy
-from assay.policy_reload import PolicyWatch, following
+from assay.policy_reload import PolicyWatch, watch_policies
 from assay.telemetry import metrics
-from assay.telemetry.audit_chain import check, read_trail
+from assay.telemetry.audit_chain import read_trail, verify_trail
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
-from tests.world.proxy.running_proxy import Running
-from tests.world.proxy.serve_process import served
-from tests.world.proxy.views_world import CLOSED, OPEN, serves, world
+from tests.world.proxy.running_proxy import RunningProxy
+from tests.world.proxy.serve_process import run_serve_process
+from tests.world.proxy.views_world import CLOSED_POLICY, OPEN_POLICY, is_served, run_views_world
 
 # Reload
 
 
-def views_with_files(proxy: Running, directory: Path) -> list[View]:
+def views_with_files(proxy: RunningProxy, directory: Path) -> list[View]:
     """The running views, as if their policies came from files."""
     return [
         View(
@@ -38,44 +38,47 @@ def views_with_files(proxy: Running, directory: Path) -> list[View]:
 async def test_a_changed_policy_acts_on_its_view_alone_and_a_bad_one_leaves_the_others_alone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with world(tmp_path, strict=OPEN, dev=OPEN) as there:
+    async with run_views_world(tmp_path, strict=OPEN_POLICY, dev=OPEN_POLICY) as there:
         listed = there.index.add(wheel("widget", "1.0"))
         views = (there.proxy, there.strict, there.dev)
-        assert [await serves(view, listed) for view in views] == [True, True, True]
+        assert [await is_served(view, listed) for view in views] == [True, True, True]
         files = {name: tmp_path / f"{name}.toml" for name in ("default", "strict", "dev")}
-        watches = {name: PolicyWatch(path, there.proxy.gate(name), settle=0) for name, path in files.items()}
+        watches = {name: PolicyWatch(path, there.proxy.get_gate(name), settle=0) for name, path in files.items()}
         for path in files.values():
-            path.write_text(OPEN)
-        assert [await watch.look() for watch in watches.values()] == [False, False, False]
-        files["strict"].write_text(CLOSED)
+            path.write_text(OPEN_POLICY)
+        assert [await watch.reload_if_changed() for watch in watches.values()] == [False, False, False]
+        files["strict"].write_text(CLOSED_POLICY)
         files["dev"].write_text("version = 2")
         caplog.clear()
-        assert [await watch.look() for watch in watches.values()] == [False, True, False]
-        assert [await serves(view, listed) for view in views] == [True, False, True]
+        assert [await watch.reload_if_changed() for watch in watches.values()] == [False, True, False]
+        assert [await is_served(view, listed) for view in views] == [True, False, True]
         told = {(each.getMessage(), getattr(each, "fields", {}).get("view")) for each in caplog.records}
         assert {("policy-refused", "dev")} <= told
-        assert watches["dev"].refused is not None
+        assert watches["dev"].rejection is not None
         shown = (await there.proxy.get("/metrics")).body.decode()
         assert 'assay_policy_refused{view="dev"} 1.0' in shown
         assert 'assay_policy_refused{view="strict"} 0.0' in shown
-        files["strict"].write_text(OPEN)
-        assert await watches["strict"].look()
-        assert [await serves(view, listed) for view in views] == [True, True, True]
+        files["strict"].write_text(OPEN_POLICY)
+        assert await watches["strict"].reload_if_changed()
+        assert [await is_served(view, listed) for view in views] == [True, True, True]
         assert there.index.count(there.index.page_path("widget")) == 1, "a reload judges anew; it fetches nothing"
 
 
 async def test_one_sighup_asks_for_every_views_policy(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="assay")
-    ended = OPEN + '[[waivers]]\nprojects = ["a"]\nversions = "==1"\nuploaded-before = 2020-01-01\nlifts = ["yanked"]\n'
+    ended = (
+        OPEN_POLICY
+        + '[[waivers]]\nprojects = ["a"]\nversions = "==1"\nuploaded-before = 2020-01-01\nlifts = ["yanked"]\n'
+    )
     ended += 'expires = 2020-01-02\nreason = "old"\n'
-    async with world(tmp_path, strict=ended, dev=OPEN) as there:
+    async with run_views_world(tmp_path, strict=ended, dev=OPEN_POLICY) as there:
         views = views_with_files(there.proxy, tmp_path)
-        for view, text in zip(views, (OPEN, ended, OPEN), strict=True):
+        for view, text in zip(views, (OPEN_POLICY, ended, OPEN_POLICY), strict=True):
             assert view.settings.policy is not None
             view.settings.policy.write_text(text)
         built_in = View(settings=there.proxy.assembly.views[0].settings, gate=views[0].gate)
-        async with following([built_in, *views[1:]]):
-            (tmp_path / "dev.toml").write_text(CLOSED)
+        async with watch_policies([built_in, *views[1:]]):
+            (tmp_path / "dev.toml").write_text(CLOSED_POLICY)
             os.kill(os.getpid(), signal.SIGHUP)
 
             def told() -> set[tuple[str, str | None]]:
@@ -91,7 +94,7 @@ async def test_one_sighup_asks_for_every_views_policy(tmp_path: Path, caplog: py
                 while not wanted <= told():  # noqa: ASYNC110 - the log is what is waited for
                     await asyncio.sleep(0.05)
         assert ("waiver-over", None) not in told()
-        assert there.proxy.gate("dev").policy == load_policy(CLOSED, "dev")
+        assert there.proxy.get_gate("dev").policy == load_policy(CLOSED_POLICY, "dev")
 
 
 # Who says so
@@ -100,9 +103,11 @@ async def test_one_sighup_asks_for_every_views_policy(tmp_path: Path, caplog: py
 async def test_metrics_log_and_trail_name_the_view(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="assay")
     audit = {"path": str(tmp_path / "audit.jsonl")}
-    waived = CLOSED + '[[waivers]]\nname = "w"\nprojects = ["a"]\nversions = "==1"\nuploaded-before = 2020-01-01\n'
+    waived = (
+        CLOSED_POLICY + '[[waivers]]\nname = "w"\nprojects = ["a"]\nversions = "==1"\nuploaded-before = 2020-01-01\n'
+    )
     waived += 'lifts = ["yanked"]\nexpires = 2099-01-01\nreason = "old"\n'
-    async with world(tmp_path, strict=waived, dev=OPEN, audit=audit) as there:
+    async with run_views_world(tmp_path, strict=waived, dev=OPEN_POLICY, audit=audit) as there:
         listed = there.index.add(wheel("widget", "1.0"))
         refusals = metrics.REFUSALS.labels("strict", "file", "closed", "denied")
         before = refusals._value.get()
@@ -111,10 +116,8 @@ async def test_metrics_log_and_trail_name_the_view(tmp_path: Path, caplog: pytes
         assert refusals._value.get() == before + 1
         shown = (await there.proxy.get("/metrics")).body.decode()
         for name in ("default", "strict", "dev"):
-            assert (
-                f'assay_policy{{digest="{there.proxy.gate(name).policy.digest[:12]}",mode="enforce",view="{name}"}} 1'
-                in shown
-            )
+            digest = there.proxy.get_gate(name).policy.digest[:12]
+            assert f'assay_policy{{digest="{digest}",mode="enforce",view="{name}"}} 1' in shown
         assert 'assay_waiver_expires_timestamp_seconds{view="strict",waiver="w"}' in shown
         assert 'assay_files_listed{verdict="withheld",view="strict"} 1.0' in shown
         assert 'assay_files_listed{verdict="approved",view="dev"} 1.0' in shown
@@ -124,7 +127,7 @@ async def test_metrics_log_and_trail_name_the_view(tmp_path: Path, caplog: pytes
         assert [each["view"] for each in refused] == ["strict"]
         await there.dev.get(there.dev.files_path(listed))
     lines = await asyncio.to_thread(lambda: list(read_trail(tmp_path / "audit.jsonl")))
-    assert check(lines).faults == ()
+    assert verify_trail(lines).faults == ()
     assert [(line.fields["event"], line.fields.get("view")) for line in lines] == [
         ("refused", "strict"),
         ("served", "dev"),
@@ -134,14 +137,14 @@ async def test_metrics_log_and_trail_name_the_view(tmp_path: Path, caplog: pytes
 
 
 async def test_the_command_serves_every_view_and_says_where_each_is(tmp_path: Path) -> None:
-    (tmp_path / "closed.toml").write_text(CLOSED, "utf-8")
+    (tmp_path / "closed.toml").write_text(CLOSED_POLICY, "utf-8")
     more = '[[views]]\nname = "strict"\npath = "strict"\npolicy = "closed.toml"\n'
     async with Index() as index, aiohttp.ClientSession() as session:
         listed = index.add(wheel("widget", "1.0"))
-        async with served(index, tmp_path, policy=OPEN, more=more) as proxy:
+        async with run_serve_process(index, tmp_path, policy=OPEN_POLICY, more=more) as proxy:
 
             async def status(prefix: str) -> int:
-                async with session.get(f"{proxy.origin}{prefix}{Running.files_path(listed)}") as answer:
+                async with session.get(f"{proxy.origin}{prefix}{RunningProxy.files_path(listed)}") as answer:
                     await answer.read()
                     return answer.status
 
@@ -149,7 +152,7 @@ async def test_the_command_serves_every_view_and_says_where_each_is(tmp_path: Pa
             [opened] = [each for each in proxy.log if each["event"] == "view-open"]
             assert (opened["view"], opened["index"]) == ("strict", f"{proxy.origin}/strict/simple/")
             assert opened["policy"] == str(tmp_path / "closed.toml")
-            (tmp_path / "closed.toml").write_text(OPEN, "utf-8")
+            (tmp_path / "closed.toml").write_text(OPEN_POLICY, "utf-8")
             proxy.process.send_signal(signal.SIGHUP)
             async with asyncio.timeout(20):
                 while "policy-reloaded" not in {each["event"] for each in proxy.log}:  # noqa: ASYNC110 - another process

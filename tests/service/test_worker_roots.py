@@ -9,49 +9,53 @@ from pathlib import Path
 import pytest
 
 from assay.attestation.pool import protocol, worker
-from assay.attestation.pool.pool import Job, Verifier
+from assay.attestation.pool.pool import VerificationJob, Verifier
 from assay.attestation.trust_roots import TrustRoot, TrustRoots
 from assay.attestation.verification.keys import load_keys
 from assay.errors import VerificationUnavailableError
 from assay.evidence import Attested, Unverifiable
-from tests.world.sigstore.attacks import SHA256, root_of
+from tests.world.sigstore.attacks import FILE_SHA256, trust_root_for
 from tests.world.sigstore.private_sigstore import PrivateSigstore
-from tests.world.sigstore.verifiers import check, jobs, pids, roots_of
+from tests.world.sigstore.verifiers import assert_findings, list_worker_pids, make_jobs, trust_roots_for
 
 
 async def test_a_renewed_root_is_in_force_without_restart(verifier: Verifier, sigstore: PrivateSigstore) -> None:
     before = verifier.roots_digest
     sigstore.new_rekor_key()
     asked = [
-        Job(filename="widget-1.0.tar.gz", sha256=SHA256, provenance=sigstore.provenance("widget-1.0.tar.gz", SHA256))
+        VerificationJob(
+            filename="widget-1.0.tar.gz",
+            sha256=FILE_SHA256,
+            provenance=sigstore.provenance("widget-1.0.tar.gz", FILE_SHA256),
+        )
     ]
     (unknown,) = await verifier.verify(asked)
     assert isinstance(unknown.evidence, Unverifiable)
-    running = await pids(verifier)
-    verifier.renew(replace(root_of(sigstore), name="default"))
+    running = await list_worker_pids(verifier)
+    verifier.update_root(replace(trust_root_for(sigstore), name="default"))
     (known,) = await verifier.verify(asked)
     assert isinstance(known.evidence, Attested)
-    assert await pids(verifier) == running
+    assert await list_worker_pids(verifier) == running
     assert verifier.roots_digest != before
-    assert verifier.earlier_digests_for(None) != ()
-    assert not verifier.still_stands(unknown.evidence, None)
-    assert verifier.still_stands(known.evidence, None)
+    assert verifier.earlier_trust_fingerprints_for(None) != ()
+    assert not verifier.is_still_valid(unknown.evidence, None)
+    assert verifier.is_still_valid(known.evidence, None)
 
 
 async def test_a_root_that_there_isnt_is_our_failure(verifier: Verifier, sigstore: PrivateSigstore) -> None:
-    (job, *_) = jobs(sigstore, 1)
+    (job, *_) = make_jobs(sigstore, 1)
     with pytest.raises(VerificationUnavailableError, match="expected one of default, found acme"):
         await verifier.verify([replace(job, trust="acme")])
-    check(await verifier.verify([job]), 1)
+    assert_findings(await verifier.verify([job]), 1)
 
 
 async def test_prepared_or_not_the_answers_are_the_same(verifier: Verifier, sigstore: PrivateSigstore) -> None:
-    running = await pids(verifier)
+    running = await list_worker_pids(verifier)
     for _ in range(2):
-        verifier.prepare()
+        verifier.preload_roots()
         assert all(each.roots is verifier.roots for each in verifier._workers)
-        check(await verifier.verify(jobs(sigstore, 8)), 8)
-    assert await pids(verifier) == running
+        assert_findings(await verifier.verify(make_jobs(sigstore, 8)), 8)
+    assert await list_worker_pids(verifier) == running
 
 
 @pytest.mark.parametrize(
@@ -60,21 +64,21 @@ async def test_prepared_or_not_the_answers_are_the_same(verifier: Verifier, sigs
 async def test_a_root_that_cannot_be_used_is_said_of_a_document_and_kills_no_worker(
     verifier: Verifier, sigstore: PrivateSigstore, default: str, said: str
 ) -> None:
-    running, good = await pids(verifier), verifier.roots
-    verifier.replace(TrustRoots(default=default, named={"default": TrustRoot(name="default", content=b"{}")}))
-    verifier.prepare()
+    running, good = await list_worker_pids(verifier), verifier.roots
+    verifier.replace_roots(TrustRoots(default=default, by_name={"default": TrustRoot(name="default", content=b"{}")}))
+    verifier.preload_roots()
     with pytest.raises(VerificationUnavailableError, match=said):
-        await verifier.verify(jobs(sigstore, 1))
-    verifier.replace(good)
-    verifier.prepare()
-    check(await verifier.verify(jobs(sigstore, 8)), 8)
-    assert await pids(verifier) == running
+        await verifier.verify(make_jobs(sigstore, 1))
+    verifier.replace_roots(good)
+    verifier.preload_roots()
+    assert_findings(await verifier.verify(make_jobs(sigstore, 8)), 8)
+    assert await list_worker_pids(verifier) == running
 
 
 def test_roots_are_loaded_before_there_is_a_document(sigstore: PrivateSigstore, tmp_path: Path) -> None:
     load_keys.cache_clear()
     orders, answers = tmp_path / "orders", BytesIO()
-    orders.write_bytes(protocol.frame(protocol.encode_roots(roots_of(sigstore))))
+    orders.write_bytes(protocol.encode_frame(protocol.encode_roots(trust_roots_for(sigstore))))
     with orders.open("rb") as given:
         worker.serve(given, answers)
     assert load_keys.cache_info().currsize == 1

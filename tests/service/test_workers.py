@@ -15,18 +15,25 @@ from pathlib import Path
 import pytest
 
 from assay.attestation.pool import processes
-from assay.attestation.pool.pool import Verifier, default_workers
+from assay.attestation.pool.pool import Verifier, default_worker_count
 from assay.errors import VerificationUnavailableError
 from assay.evidence import Forged
 from tests.world.sigstore.private_sigstore import PrivateSigstore
-from tests.world.sigstore.verifiers import check, jobs, pids, roots_of, settings, verifying
+from tests.world.sigstore.verifiers import (
+    assert_findings,
+    list_worker_pids,
+    make_jobs,
+    make_settings,
+    run_verifier,
+    trust_roots_for,
+)
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
 async def one_worker(sigstore: PrivateSigstore) -> AsyncIterator[Verifier]:
-    async with verifying(sigstore, 1) as made:
+    async with run_verifier(sigstore, 1) as made:
         yield made
 
 
@@ -38,47 +45,47 @@ async def settled() -> None:
 
 async def test_answers_come_in_the_order_of_the_jobs(verifier: Verifier, sigstore: PrivateSigstore) -> None:
     for count in (0, 1, 3, 53):
-        check(await verifier.verify(jobs(sigstore, count)), count)
+        assert_findings(await verifier.verify(make_jobs(sigstore, count)), count)
 
 
 async def test_several_callers_are_served_at_once(verifier: Verifier, sigstore: PrivateSigstore) -> None:
-    asked = jobs(sigstore, 24)
+    asked = make_jobs(sigstore, 24)
     for found in await asyncio.gather(*(verifier.verify(asked) for _ in range(4))):
-        check(found, 24)
+        assert_findings(found, 24)
 
 
 async def test_a_worker_killed_in_the_middle_of_a_batch_is_replaced_and_no_answer_is_wrong(
     one_worker: Verifier, sigstore: PrivateSigstore
 ) -> None:
-    (pid,) = await pids(one_worker)
+    (pid,) = await list_worker_pids(one_worker)
     os.kill(pid, signal.SIGSTOP)
-    asked = asyncio.create_task(one_worker.verify(jobs(sigstore, 20)))
+    asked = asyncio.create_task(one_worker.verify(make_jobs(sigstore, 20)))
     await settled()
-    assert (one_worker.waiting, asked.done()) == (0, False)
+    assert (one_worker.queued_batches, asked.done()) == (0, False)
     os.kill(pid, signal.SIGKILL)
-    check(await asked, 20)
-    assert await pids(one_worker) != [pid]
+    assert_findings(await asked, 20)
+    assert await list_worker_pids(one_worker) != [pid]
 
 
 async def test_workers_killed_between_batches_are_replaced(sigstore: PrivateSigstore) -> None:
-    verifier = Verifier(roots_of(sigstore), settings(2))
+    verifier = Verifier(trust_roots_for(sigstore), make_settings(2))
     await verifier.start()
-    for pid in await pids(verifier):
+    for pid in await list_worker_pids(verifier):
         os.kill(pid, signal.SIGKILL)
-    check(await verifier.verify(jobs(sigstore, 44)), 44)
+    assert_findings(await verifier.verify(make_jobs(sigstore, 44)), 44)
     await verifier.close()
 
 
 async def test_documents_that_kill_every_worker_are_our_failure_and_nothing_hangs(
     sigstore: PrivateSigstore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processes, "_BOOT", "raise SystemExit(3)")
-    verifier = Verifier(roots_of(sigstore), settings(1))
+    monkeypatch.setattr(processes, "_BOOTSTRAP_SOURCE", "raise SystemExit(3)")
+    verifier = Verifier(trust_roots_for(sigstore), make_settings(1))
     await verifier.start()
     with pytest.raises(VerificationUnavailableError, match="died"):
-        await verifier.verify(jobs(sigstore, 4))
+        await verifier.verify(make_jobs(sigstore, 4))
     monkeypatch.undo()
-    check(await verifier.verify(jobs(sigstore, 4)), 4)
+    assert_findings(await verifier.verify(make_jobs(sigstore, 4)), 4)
     await verifier.close()
 
 
@@ -86,12 +93,12 @@ _DEADLY = """
 import sys
 sys.path[:] = sys.argv[5:]
 from assay.attestation.pool import worker
-harmless = worker.answer
-def answer(jobs, roots):
+harmless = worker.verify_batch
+def verify_batch(jobs, roots):
     if any(job.filename.startswith("killer") for job in jobs):
         raise SystemExit(3)
     return harmless(jobs, roots)
-worker.answer = answer
+worker.verify_batch = verify_batch
 worker.main()
 """
 
@@ -99,10 +106,10 @@ worker.main()
 async def test_what_waits_in_a_worker_behind_what_kills_it_is_not_blamed(
     sigstore: PrivateSigstore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(processes, "_BOOT", _DEADLY)
-    verifier = Verifier(roots_of(sigstore), settings(1))
+    monkeypatch.setattr(processes, "_BOOTSTRAP_SOURCE", _DEADLY)
+    verifier = Verifier(trust_roots_for(sigstore), make_settings(1))
     await verifier.start()
-    good = jobs(sigstore, 4)
+    good = make_jobs(sigstore, 4)
     killer = [replace(good[0], filename="killer-1.0.tar.gz")]
     first, second, third = await asyncio.gather(
         verifier.verify(killer), verifier.verify(good), verifier.verify(good), return_exceptions=True
@@ -111,74 +118,74 @@ async def test_what_waits_in_a_worker_behind_what_kills_it_is_not_blamed(
     assert "two verification workers died" in str(first)
     for found in (second, third):
         assert isinstance(found, list)
-        check(found, 4)
+        assert_findings(found, 4)
     assert caplog.messages.count("verification-worker-died") == 2
     await verifier.close()
 
 
 async def test_batches_longer_than_pipes_hold_are_given_ahead_and_answered(sigstore: PrivateSigstore) -> None:
-    verifier = Verifier(roots_of(sigstore), settings(1))
+    verifier = Verifier(trust_roots_for(sigstore), make_settings(1))
     await verifier.start()
-    asked = jobs(sigstore, 4)
+    asked = make_jobs(sigstore, 4)
     # 4 MB a batch: it is buffered here while the worker answers the one before.
     long = [replace(job, provenance=b'{"version": 1, "%s": 2' % (b"x" * 300_000)) for job in asked * 5]
     async with asyncio.timeout(60):
         many = await asyncio.gather(*(verifier.verify(long + asked) for _ in range(6)))
     for found in many:
         assert all(isinstance(one.evidence, Forged) for one in found[:20])
-        check(found[20:], 4)
+        assert_findings(found[20:], 4)
     await verifier.close()
 
 
 async def test_a_worker_that_doesnt_answer_in_time_is_replaced(sigstore: PrivateSigstore) -> None:
-    verifier = Verifier(roots_of(sigstore), settings(1))
+    verifier = Verifier(trust_roots_for(sigstore), make_settings(1))
     await verifier.start()
-    check(await verifier.verify(jobs(sigstore, 4)), 4)
+    assert_findings(await verifier.verify(make_jobs(sigstore, 4)), 4)
     verifier._timeout = 0.1
-    os.kill((await pids(verifier))[0], signal.SIGSTOP)
+    os.kill((await list_worker_pids(verifier))[0], signal.SIGSTOP)
     with pytest.raises(VerificationUnavailableError, match="more than"):
-        await verifier.verify(jobs(sigstore, 4))
+        await verifier.verify(make_jobs(sigstore, 4))
     verifier._timeout = 60
-    check(await verifier.verify(jobs(sigstore, 4)), 4)
+    assert_findings(await verifier.verify(make_jobs(sigstore, 4)), 4)
     await verifier.close()
 
 
 async def test_the_queue_is_bounded_and_whoever_brings_more_waits(sigstore: PrivateSigstore) -> None:
-    verifier = Verifier(roots_of(sigstore), settings(1, queue=1))
+    verifier = Verifier(trust_roots_for(sigstore), make_settings(1, queue=1))
     await verifier.start()
-    (pid,) = await pids(verifier)
+    (pid,) = await list_worker_pids(verifier)
     os.kill(pid, signal.SIGSTOP)
-    asked = [asyncio.create_task(verifier.verify(jobs(sigstore, 4))) for _ in range(5)]
+    asked = [asyncio.create_task(verifier.verify(make_jobs(sigstore, 4))) for _ in range(5)]
     await settled()
-    assert verifier.waiting == 1
+    assert verifier.queued_batches == 1
     os.kill(pid, signal.SIGCONT)
     for found in await asyncio.gather(*asked):
-        check(found, 4)
+        assert_findings(found, 4)
     await verifier.close()
 
 
 async def test_a_caller_who_leaves_harms_nobody(one_worker: Verifier, sigstore: PrivateSigstore) -> None:
-    (pid,) = await pids(one_worker)
+    (pid,) = await list_worker_pids(one_worker)
     os.kill(pid, signal.SIGSTOP)
-    leaving = asyncio.create_task(one_worker.verify(jobs(sigstore, 8)))
-    staying = asyncio.create_task(one_worker.verify(jobs(sigstore, 8)))
+    leaving = asyncio.create_task(one_worker.verify(make_jobs(sigstore, 8)))
+    staying = asyncio.create_task(one_worker.verify(make_jobs(sigstore, 8)))
     await settled()
     leaving.cancel()
     os.kill(pid, signal.SIGCONT)
-    check(await staying, 8)
+    assert_findings(await staying, 8)
     with pytest.raises(asyncio.CancelledError):
         await leaving
-    assert await pids(one_worker) == [pid]
+    assert await list_worker_pids(one_worker) == [pid]
 
 
 @pytest.mark.parametrize("count", [0, 1])
 async def test_closing_fails_those_who_wait_and_ends_the_workers(count: int, sigstore: PrivateSigstore) -> None:
-    verifier = Verifier(roots_of(sigstore), settings(count, queue=1))
+    verifier = Verifier(trust_roots_for(sigstore), make_settings(count, queue=1))
     await verifier.start()
-    running = await pids(verifier)
+    running = await list_worker_pids(verifier)
     for pid in running:
         os.kill(pid, signal.SIGSTOP)
-    asked = [asyncio.create_task(verifier.verify(jobs(sigstore, 40))) for _ in range(4)]
+    asked = [asyncio.create_task(verifier.verify(make_jobs(sigstore, 40))) for _ in range(4)]
     await settled()
     for pid in running:
         os.kill(pid, signal.SIGCONT)
@@ -189,30 +196,30 @@ async def test_closing_fails_those_who_wait_and_ends_the_workers(count: int, sig
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
     with pytest.raises(VerificationUnavailableError, match="not running"):
-        await verifier.verify(jobs(sigstore, 1))
+        await verifier.verify(make_jobs(sigstore, 1))
     await verifier.close()
 
 
 async def test_a_verifier_that_was_never_started_says_so(sigstore: PrivateSigstore) -> None:
     with pytest.raises(VerificationUnavailableError, match="not running"):
-        await Verifier(roots_of(sigstore), settings(1)).verify(jobs(sigstore, 1))
+        await Verifier(trust_roots_for(sigstore), make_settings(1)).verify(make_jobs(sigstore, 1))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc which libraries a process has loaded")
 async def test_a_worker_has_not_loaded_what_it_never_needs(one_worker: Verifier, sigstore: PrivateSigstore) -> None:
-    check(await one_worker.verify(jobs(sigstore, 4)), 4)
-    (pid,) = await pids(one_worker)
+    assert_findings(await one_worker.verify(make_jobs(sigstore, 4)), 4)
+    (pid,) = await list_worker_pids(one_worker)
     maps = await asyncio.to_thread(Path(f"/proc/{pid}/maps").read_text)
     assert "pydantic_core" in maps
     assert [name for name in ("charset_normalizer", "zstd") if name in maps] == []
 
 
 async def test_a_worker_ignores_the_terminals_interrupt(one_worker: Verifier, sigstore: PrivateSigstore) -> None:
-    check(await one_worker.verify(jobs(sigstore, 4)), 4)
-    running = await pids(one_worker)
+    assert_findings(await one_worker.verify(make_jobs(sigstore, 4)), 4)
+    running = await list_worker_pids(one_worker)
     os.kill(running[0], signal.SIGINT)
-    check(await one_worker.verify(jobs(sigstore, 4)), 4)
-    assert await pids(one_worker) == running
+    assert_findings(await one_worker.verify(make_jobs(sigstore, 4)), 4)
+    assert await list_worker_pids(one_worker) == running
 
 
 _OWNER = """
@@ -287,13 +294,13 @@ async def test_a_worker_imports_nothing_from_the_working_directory(
     (tmp_path / "json.py").write_text("raise SystemExit('imported from the working directory')")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", *sys.path])
-    verifier = Verifier(roots_of(sigstore), settings(1))
+    verifier = Verifier(trust_roots_for(sigstore), make_settings(1))
     await verifier.start()
-    check(await verifier.verify(jobs(sigstore, 4)), 4)
+    assert_findings(await verifier.verify(make_jobs(sigstore, 4)), 4)
     await verifier.close()
 
 
 def test_the_default_leaves_a_core_to_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     for cores, expected in ((1, 0), (2, 1), (4, 3), (64, 4)):
         monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)), raising=False)
-        assert default_workers() == expected
+        assert default_worker_count() == expected

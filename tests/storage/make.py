@@ -16,18 +16,18 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from assay.attestation.renewal.tuf import refreshers
+from assay.attestation.renewal.tuf import create_tuf_refreshers
 from assay.attestation.trust_roots import TrustRoot
 from tests.storage.before import COMMIT, PACKAGE, ROOT
 from tests.storage.kept import KEPT, RENEWED, SOON, TUF, WRITTEN, copied, exported, told
 from tests.storage.world import FarIndex, Told, answers, over, write
-from tests.world.proxy.running_proxy import Clock
+from tests.world.proxy.running_proxy import ManualClock
 from tests.world.sigstore.tuf_repository import TufRepository
 
 
 async def storage() -> dict[str, Told]:
     """The directory itself, its trust root, its policy: what was answered while it was written."""
-    written = await write(KEPT, Clock(WRITTEN))
+    written = await write(KEPT, ManualClock(WRITTEN))
     renew()
     for name in ("spool", "blobs/unfinished"):
         (KEPT / "storage" / name).rmdir()
@@ -44,7 +44,7 @@ def renew() -> None:
     tuf = TufRepository(content)
     tuf.rotate_root()
     tuf.publish(content)
-    (refresher,) = refreshers([RENEWED], KEPT / "storage", fetch=tuf.fetch)
+    (refresher,) = create_tuf_refreshers([RENEWED], KEPT / "storage", fetch=tuf.fetch)
     replace(refresher, url=TUF, anchor=tuf.anchor).refresh(TrustRoot(name=RENEWED, content=content))
     (KEPT / "tuf_root.json").write_bytes(tuf.anchor)
 
@@ -53,7 +53,7 @@ async def answer(asked: list[str], sigstore: str) -> dict[str, Told]:
     """Write down what is answered over a copy, and what the index is asked for."""
     with tempfile.TemporaryDirectory() as temporary:
         directory = copied(Path(temporary) / "kept")
-        async with FarIndex() as nothing, over(nothing, directory, Clock(SOON)) as proxy:
+        async with FarIndex() as nothing, over(nothing, directory, ManualClock(SOON)) as proxy:
             found = await answers(proxy, asked)
             content = {"sigstore": sigstore, "asked": nothing.asked, "answers": found}
     (KEPT / "answers.json").write_text(json.dumps(content, indent=1) + "\n", "utf-8")

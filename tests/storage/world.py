@@ -31,10 +31,10 @@ import aiohttp
 from yarl import URL
 
 from assay.config import Configuration
-from tests.world.index.distributions import Built, sdist, wheel
-from tests.world.index.fake_index import HTML, JSON, Index, Listed
-from tests.world.index.wire_connection import Answer, Request
-from tests.world.proxy.running_proxy import Clock, Running, running
+from tests.world.index.distributions import BuiltDistribution, sdist, wheel
+from tests.world.index.fake_index import SIMPLE_HTML, SIMPLE_JSON, Index, ListedFile
+from tests.world.index.wire_connection import CannedResponse, Request
+from tests.world.proxy.running_proxy import ManualClock, RunningProxy, run_test_proxy
 from tests.world.sigstore.private_sigstore import GitHub, GitLab, PrivateSigstore, Signer
 
 LONG_AGO: Final = datetime(2025, 3, 1, 12, tzinfo=UTC)
@@ -56,7 +56,7 @@ publishers = [{ kind = "GitHub", repository = "acme/widget*" }]
 name = "everything"
 projects = ["*"]
 """
-_ACCEPT: Final = {"json": JSON, "html": HTML}
+_ACCEPT: Final = {"json": SIMPLE_JSON, "html": SIMPLE_HTML}
 _LIE: Final = b"Metadata-Version: 2.1\nName: liar\nVersion: 1.0\nRequires-Dist: evil\n"
 _SECONDS: Final = 30
 _STAMPED: Final = 24
@@ -91,7 +91,7 @@ class FarIndex(Index):
         """What came, in order."""
         return [f"{request.method} {request.path}" for request in self.requests]
 
-    def _respond(self, request: Request) -> Answer:
+    def _respond(self, request: Request) -> CannedResponse:
         return super()._respond(replace(request, path=request.path.removeprefix(self.origin)))
 
 
@@ -101,7 +101,7 @@ class Stocked:
     def __init__(self, index: Index) -> None:
         self._index = index
         self._sigstore = PrivateSigstore(seed=14)
-        self.files: list[Listed] = []
+        self.files: list[ListedFile] = []
         self._moved = self._add(wheel("widget", "1.0", requires=["plain>=1"]), WIDGET)
         self._add(sdist("widget", "1.0"), WIDGET)
         self._add(wheel("lost", "1.0"), LOST)
@@ -124,9 +124,9 @@ class Stocked:
         self._add(wheel("gadget", "2.0"), GADGET)
         self._forge(wheel("forged", "1.0"))
         self._sign(wheel("stranger", "1.0"), PrivateSigstore(seed=15, host="other.example"))
-        self._index.project("empty")
+        self._index.add_project("empty")
 
-    def _add(self, built: Built, signer: Signer | None, *, metadata: bool = True) -> Listed:
+    def _add(self, built: BuiltDistribution, signer: Signer | None, *, metadata: bool = True) -> ListedFile:
         document = None
         if signer is not None:
             document = self._sigstore.provenance(built.filename, built.sha256, signer, LONG_AGO)
@@ -135,19 +135,19 @@ class Stocked:
         )
         return self.files[-1]
 
-    def _lie(self, built: Built) -> None:
+    def _lie(self, built: BuiltDistribution) -> None:
         said = {"sha256": hashlib.sha256(_LIE).hexdigest()}
         listed = self._index.add(
             built, upload_time=LONG_AGO, entry={"core-metadata": said, "data-dist-info-metadata": said}
         )
-        self._index.serve(listed.metadata_path, Answer(body=_LIE))
+        self._index.serve_fixed(listed.metadata_path, CannedResponse(body=_LIE))
         self.files.append(listed)
 
-    def _forge(self, built: Built) -> None:
+    def _forge(self, built: BuiltDistribution) -> None:
         listed = self._add(built, None)
         listed.provenance = self._sigstore.provenance(built.filename, "ab" * 32, WIDGET, LONG_AGO)
 
-    def _sign(self, built: Built, sigstore: PrivateSigstore) -> None:
+    def _sign(self, built: BuiltDistribution, sigstore: PrivateSigstore) -> None:
         listed = self._add(built, None)
         listed.provenance = sigstore.provenance(built.filename, built.sha256, WIDGET, LONG_AGO)
 
@@ -158,7 +158,7 @@ def questions(stocked: Stocked) -> list[str]:
     for project in [*dict.fromkeys(listed.built.project for listed in stocked.files), "empty", ABSENT]:
         asked += [f"json /simple/{project}/", f"html /simple/{project}/"]
     for listed in stocked.files:
-        path = Running.files_path(listed)
+        path = RunningProxy.files_path(listed)
         asked += [f"metadata {path}.metadata"] if listed.built.metadata is not None else []
         asked += [f"provenance {listed.provenance_path}", f"file {path}"]
     return asked
@@ -207,14 +207,14 @@ def configuration(index: FarIndex, directory: Path) -> Configuration:
 
 
 @asynccontextmanager
-async def over(index: FarIndex, directory: Path, clock: Clock) -> AsyncIterator[Running]:
+async def over(index: FarIndex, directory: Path, clock: ManualClock) -> AsyncIterator[RunningProxy]:
     """A proxy over what is in `directory`."""
     settings, policy = configuration(index, directory), await asyncio.to_thread((directory / "policy.toml").read_text)
-    async with running(index, directory, policy=policy, clock=clock, configuration=settings) as proxy:
+    async with run_test_proxy(index, directory, policy=policy, clock=clock, configuration=settings) as proxy:
         yield proxy
 
 
-async def write(directory: Path, clock: Clock) -> dict[str, Told]:
+async def write(directory: Path, clock: ManualClock) -> dict[str, Told]:
     """Make ``storage``, ``trusted_root.json`` and ``policy.toml``, and ask for everything: the answers in the end.
 
     The clock stands an hour earlier while the first half is asked for.
@@ -226,17 +226,17 @@ async def write(directory: Path, clock: Clock) -> dict[str, Told]:
         async with over(index, directory, clock) as proxy:
             now, clock.now = clock.now, clock.now - timedelta(hours=1)
             for project in dict.fromkeys(listed.built.project for listed in stocked.files):
-                await proxy.page(project)
+                await proxy.fetch_page(project)
             clock.now = now
             stocked.more()
             asked = questions(stocked)
             first = await answers(proxy, asked)
-            await proxy.assembly.gate.revalidation.settled()
+            await proxy.assembly.gate.revalidator.wait_until_idle()
             async with asyncio.timeout(_SECONDS):
                 for listed in stocked.files:
                     # Served, or broken off at the end by what the wheel says of itself.
                     if first[f"file {proxy.files_path(listed)}"].get("status", 200) == 200:
-                        await proxy.published(listed)
+                        await proxy.wait_until_stored(listed)
             return await answers(proxy, asked)
 
 

@@ -11,7 +11,7 @@ import pytest
 from packaging.utils import canonicalize_name
 
 from assay.config import PYPI, load_configuration
-from assay.indexes import Indexes, hosts
+from assay.indexes import Indexes, allowed_file_hosts
 from tests.unit.configuring import load, refusal
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +23,7 @@ def test_without_any_configuration_it_is_pypi_on_loopback() -> None:
     assert configuration.policy is None
     (pypi,) = configuration.indexes
     assert pypi.url == PYPI["url"] == "https://pypi.org/simple/"
-    assert hosts(pypi) == {"pypi.org", "files.pythonhosted.org"}
+    assert allowed_file_hosts(pypi) == {"pypi.org", "files.pythonhosted.org"}
     assert configuration.indexes.is_catch_all(pypi)
     assert configuration.storage.directory.name == "assay"
     assert configuration.trust.root == "sigstore"
@@ -52,12 +52,12 @@ def test_every_commented_line_of_the_example_is_good_when_it_is_uncommented(tmp_
 def test_every_example_can_be_used(name: str) -> None:
     configuration = load_configuration(ROOT / "config/examples" / f"proxy-{name}.toml", {})
     assert any(configuration.indexes.is_catch_all(index) for index in configuration.indexes)
-    assert configuration.indexes.shadowed() == ()
+    assert configuration.indexes.find_shadowed_patterns() == ()
 
 
 def test_the_internal_example_keeps_internal_names_from_pypi() -> None:
     configuration = load_configuration(ROOT / "config/examples/proxy-internal.toml", {})
-    owner = configuration.indexes.owner(canonicalize_name("Acme_Core"))
+    owner = configuration.indexes.find_owner(canonicalize_name("Acme_Core"))
     assert owner is not None
     assert (owner.name, owner.trust) == ("internal", "acme")
 
@@ -139,7 +139,7 @@ def test_indexes_of_a_file_replace_the_default_one_in_their_order(tmp_path: Path
         """,
     )
     assert isinstance(configuration.indexes, Indexes)
-    owners = [configuration.indexes.owner(canonicalize_name(name)) for name in ("acme-x", "requests")]
+    owners = [configuration.indexes.find_owner(canonicalize_name(name)) for name in ("acme-x", "requests")]
     assert [owner.name for owner in owners if owner is not None] == ["internal", "rest"]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.cli import _parser
+from assay.cli import _build_parser
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -18,7 +18,7 @@ COMMAND = re.compile(r"(?:^|[`$(]\s?)assay ((?:[a-z|-]+)(?: [^`\n#)]*)?)", re.MU
 
 def unknown(command: str) -> list[str]:
     """What of a command, as a page writes it, the parser doesn't know."""
-    parser, found = _parser(), []
+    parser, found = _build_parser(), []
     for word in re.sub(r"[\[\]\\]", "", command).split():
         if word.startswith("--"):
             found += [each for each in word.split("|") if each not in parser._option_string_actions]

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from assay.errors import AssayError, DigestMismatchError, UpstreamNonsenseError, UpstreamUnavailableError
-from assay.files.download import TAIL, Download, Wanted
-from assay.files.download_registry import Downloads
+from assay.errors import AssayError, DigestMismatchError, InvalidResponseError, UpstreamUnavailableError
+from assay.files.download import WITHHELD_TAIL_BYTES, Download, Expected
+from assay.files.download_registry import DownloadRegistry
 from assay.simple.model import Sha256
-from assay.store.blobs import DiskBlobs
+from assay.store.blobs import DiskBlobStore
 
 CONTENT = bytes(range(256)) * 1024  # 256 KiB
 DIGEST = Sha256(hashlib.sha256(CONTENT).hexdigest())
@@ -59,8 +59,8 @@ def sends(
 
 
 @pytest.fixture
-async def blobs(tmp_path: Path) -> AsyncIterator[DiskBlobs]:
-    opened = DiskBlobs(tmp_path / "blobs", 10**9)
+async def blobs(tmp_path: Path) -> AsyncIterator[DiskBlobStore]:
+    opened = DiskBlobStore(tmp_path / "blobs", 10**9)
     await opened.scan()
     yield opened
     await opened.close()
@@ -74,15 +74,15 @@ async def approved() -> None:
     pass
 
 
-def wanted(size: int | None = len(CONTENT), sha256: Sha256 = DIGEST, limit: int = 10**9) -> Wanted:
-    return Wanted(sha256=sha256, size=size, limit=limit)
+def wanted(size: int | None = len(CONTENT), sha256: Sha256 = DIGEST, limit: int = 10**9) -> Expected:
+    return Expected(sha256=sha256, size=size, limit=limit)
 
 
 async def followed(download: Download, still_approved: Callable[[], object] = approved) -> bytes:
     """All that a follower was given."""
     got = bytearray()
-    await download.ready()
-    file = await download.reader()
+    await download.wait_until_sendable()
+    file = await download.open_reader()
     try:
         async for span in download.follow(still_approved):  # type: ignore[arg-type] # tests pass plain coroutines
             file.seek(span.offset)
@@ -103,7 +103,7 @@ async def released(download: Download) -> tuple[int, AssayError | None]:
     return given, None
 
 
-async def test_a_follower_gets_all_bytes_and_the_blob_is_published(blobs: DiskBlobs) -> None:
+async def test_a_follower_gets_all_bytes_and_the_blob_is_published(blobs: DiskBlobStore) -> None:
     download = Download(wanted(), Served([sends()]).open, blobs, pause=no_pause)
     run = asyncio.create_task(download.run())
     assert await followed(download) == CONTENT
@@ -115,51 +115,58 @@ async def test_a_follower_gets_all_bytes_and_the_blob_is_published(blobs: DiskBl
 
 
 @pytest.mark.parametrize("size", [len(CONTENT), None])
-async def test_the_tail_is_withheld_until_the_digest_is_right(blobs: DiskBlobs, size: int | None) -> None:
+async def test_the_tail_is_withheld_until_the_digest_is_right(blobs: DiskBlobStore, size: int | None) -> None:
     corrupted = CONTENT[:-1] + b"x"
     download = Download(wanted(size), Served([sends(corrupted)]).open, blobs, pause=no_pause)
     given, _ = await asyncio.gather(released(download), download.run())
-    assert given[0] <= len(CONTENT) - TAIL
+    assert given[0] <= len(CONTENT) - WITHHELD_TAIL_BYTES
     assert isinstance(given[1], DigestMismatchError)
     assert await blobs.open(DIGEST) is None
 
 
-async def test_who_comes_to_read_when_it_has_failed_is_told_why(blobs: DiskBlobs) -> None:
+async def test_who_comes_to_read_when_it_has_failed_is_told_why(blobs: DiskBlobStore) -> None:
     wrong = bytes(len(CONTENT))
     download = Download(wanted(), Served([sends(wrong)]).open, blobs, pause=no_pause)
     running = asyncio.create_task(download.run())
-    await download.ready()
+    await download.wait_until_sendable()
     await running
-    assert download.failed
+    assert download.has_failed
     with pytest.raises(DigestMismatchError, match="SHA-256"):
-        await download.reader()
+        await download.open_reader()
 
 
-async def test_of_a_small_file_nothing_is_released_before_its_digest_is_right(blobs: DiskBlobs) -> None:
-    content = CONTENT[:TAIL]
+async def test_of_a_small_file_nothing_is_released_before_its_digest_is_right(blobs: DiskBlobStore) -> None:
+    content = CONTENT[:WITHHELD_TAIL_BYTES]
     digest = Sha256(hashlib.sha256(content).hexdigest())
-    bad = Download(wanted(TAIL, digest), Served([sends(b"y" + content[1:])], TAIL).open, blobs, pause=no_pause)
+    bad = Download(
+        wanted(WITHHELD_TAIL_BYTES, digest),
+        Served([sends(b"y" + content[1:])], WITHHELD_TAIL_BYTES).open,
+        blobs,
+        pause=no_pause,
+    )
     given, _ = await asyncio.gather(released(bad), bad.run())
     assert given[0] == 0
     assert isinstance(given[1], DigestMismatchError)
-    good = Download(wanted(TAIL, digest), Served([sends(content)], TAIL).open, blobs, pause=no_pause)
+    good = Download(
+        wanted(WITHHELD_TAIL_BYTES, digest), Served([sends(content)], WITHHELD_TAIL_BYTES).open, blobs, pause=no_pause
+    )
     got, _ = await asyncio.gather(followed(good), good.run())
     assert got == content
 
 
-async def test_a_withdrawn_approval_keeps_the_tail(blobs: DiskBlobs) -> None:
+async def test_a_withdrawn_approval_keeps_the_tail(blobs: DiskBlobStore) -> None:
     download = Download(wanted(), Served([sends()]).open, blobs, pause=no_pause)
 
     async def withdrawn() -> None:
-        raise UpstreamNonsenseError("not approved any more")
+        raise InvalidResponseError("not approved any more")
 
     run = asyncio.create_task(download.run())
-    with pytest.raises(UpstreamNonsenseError):
+    with pytest.raises(InvalidResponseError):
         await followed(download, withdrawn)
     await run
 
 
-async def test_a_broken_body_is_taken_up_where_it_broke(blobs: DiskBlobs) -> None:
+async def test_a_broken_body_is_taken_up_where_it_broke(blobs: DiskBlobStore) -> None:
     source = Served([sends(breaks_after=100_000), sends()])
     download = Download(wanted(), source.open, blobs, pause=no_pause)
     got, _ = await asyncio.gather(followed(download), download.run())
@@ -167,14 +174,14 @@ async def test_a_broken_body_is_taken_up_where_it_broke(blobs: DiskBlobs) -> Non
     assert source.starts == [0, 100_000]
 
 
-async def test_an_index_that_starts_again_is_followed_while_its_bytes_agree(blobs: DiskBlobs) -> None:
+async def test_an_index_that_starts_again_is_followed_while_its_bytes_agree(blobs: DiskBlobStore) -> None:
     source = Served([sends(breaks_after=100_000), sends()], ignores_range=True)
     download = Download(wanted(), source.open, blobs, pause=no_pause)
     got, _ = await asyncio.gather(followed(download), download.run())
     assert got == CONTENT
 
 
-async def test_an_index_that_starts_again_with_other_bytes_is_refused(blobs: DiskBlobs) -> None:
+async def test_an_index_that_starts_again_with_other_bytes_is_refused(blobs: DiskBlobStore) -> None:
     # The whole second body has the right digest, but its beginning is not what followers already have.
     source = Served([sends(b"z" + CONTENT[1:], breaks_after=100_000), sends()], ignores_range=True)
     download = Download(wanted(), source.open, blobs, pause=no_pause)
@@ -183,7 +190,7 @@ async def test_an_index_that_starts_again_with_other_bytes_is_refused(blobs: Dis
     assert await blobs.open(DIGEST) is None
 
 
-async def test_a_source_that_never_gets_on_is_given_up(blobs: DiskBlobs) -> None:
+async def test_a_source_that_never_gets_on_is_given_up(blobs: DiskBlobStore) -> None:
     source = Served([sends(breaks_after=0)])
     download = Download(wanted(), source.open, blobs, pause=no_pause)
     given, _ = await asyncio.gather(released(download), download.run())
@@ -201,7 +208,7 @@ async def test_a_source_that_never_gets_on_is_given_up(blobs: DiskBlobs) -> None
     ],
 )
 async def test_another_length_than_the_page_says_is_refused(
-    blobs: DiskBlobs, length: int | None, content: bytes, error: type[AssayError]
+    blobs: DiskBlobStore, length: int | None, content: bytes, error: type[AssayError]
 ) -> None:
     download = Download(wanted(), Served([sends(content)], length).open, blobs, pause=no_pause)
     given, _ = await asyncio.gather(released(download), download.run())
@@ -209,13 +216,13 @@ async def test_another_length_than_the_page_says_is_refused(
     assert await blobs.open(DIGEST) is None
 
 
-async def test_a_file_of_unknown_length_is_released_when_it_is_verified(blobs: DiskBlobs) -> None:
+async def test_a_file_of_unknown_length_is_released_when_it_is_verified(blobs: DiskBlobStore) -> None:
     download = Download(wanted(None), Served([sends()], None).open, blobs, pause=no_pause)
     got, _ = await asyncio.gather(followed(download), download.run())
     assert got == CONTENT
 
 
-async def test_a_file_over_the_limit_is_refused_and_one_at_the_limit_is_not(blobs: DiskBlobs) -> None:
+async def test_a_file_over_the_limit_is_refused_and_one_at_the_limit_is_not(blobs: DiskBlobStore) -> None:
     small = Download(wanted(None, limit=1000), Served([sends()], None).open, blobs, pause=no_pause)
     given, _ = await asyncio.gather(released(small), small.run())
     assert isinstance(given[1], DigestMismatchError)
@@ -224,9 +231,9 @@ async def test_a_file_over_the_limit_is_refused_and_one_at_the_limit_is_not(blob
     assert got == CONTENT
 
 
-async def test_many_followers_cause_one_fetch_and_a_leaving_one_harms_none(blobs: DiskBlobs) -> None:
+async def test_many_followers_cause_one_fetch_and_a_leaving_one_harms_none(blobs: DiskBlobStore) -> None:
     source = Served([sends()])
-    downloads = Downloads(blobs, pause=no_pause)
+    downloads = DownloadRegistry(blobs, pause=no_pause)
     joined = [downloads.join(wanted(), source.open) for _ in range(10)]
     assert len({id(download) for download in joined}) == 1
     downloads.leave(joined.pop())
@@ -236,7 +243,7 @@ async def test_many_followers_cause_one_fetch_and_a_leaving_one_harms_none(blobs
     await downloads.close()
 
 
-async def test_closing_ends_followers_with_an_error_and_leaves_nothing(blobs: DiskBlobs) -> None:
+async def test_closing_ends_followers_with_an_error_and_leaves_nothing(blobs: DiskBlobStore) -> None:
     started = asyncio.Event()
 
     async def stalls(start: int) -> AsyncIterator[bytes]:
@@ -244,7 +251,7 @@ async def test_closing_ends_followers_with_an_error_and_leaves_nothing(blobs: Di
         started.set()
         await asyncio.Event().wait()
 
-    downloads = Downloads(blobs, pause=no_pause)
+    downloads = DownloadRegistry(blobs, pause=no_pause)
     download = downloads.join(wanted(), Served([stalls]).open)
     follower = asyncio.create_task(released(download))
     await started.wait()
@@ -256,13 +263,13 @@ async def test_closing_ends_followers_with_an_error_and_leaves_nothing(blobs: Di
 
 
 async def test_whoever_comes_to_read_what_has_failed_meanwhile_is_told_of_that_and_not_of_the_storage(
-    blobs: DiskBlobs,
+    blobs: DiskBlobStore,
 ) -> None:
     tampered = Served([sends(CONTENT[:-1] + b"!")])
     download = Download(wanted(), tampered.open, blobs, pause=no_pause)
     await download.run()
     with pytest.raises(DigestMismatchError):
-        await download.reader()
+        await download.open_reader()
     good = Download(wanted(), Served([sends()]).open, blobs, pause=no_pause)
     await good.run()
-    (await good.reader()).close()
+    (await good.open_reader()).close()

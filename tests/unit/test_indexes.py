@@ -13,15 +13,15 @@ from packaging.utils import canonicalize_name
 from pydantic import ValidationError
 
 from assay.errors import ConfigurationError
-from assay.indexes import Indexes, IndexSettings, hosts, is_loopback, provenance_hosts, split_host
-from assay.settings import validate
+from assay.indexes import Indexes, IndexSettings, allowed_file_hosts, allowed_provenance_hosts, is_loopback, split_host
+from assay.settings import validate_table
 
 URL = "https://index.example/simple/"
 
 
 def index(name: str = "one", url: str = URL, **keys: Any) -> IndexSettings:
     table = {{"excluded": "except"}.get(key, key.replace("_", "-")): value for key, value in keys.items()}
-    return validate(IndexSettings, {"name": name, "url": url, **table}, source="test")
+    return validate_table(IndexSettings, {"name": name, "url": url, **table}, source="test")
 
 
 def internal_and_public() -> Indexes:
@@ -34,7 +34,7 @@ def internal_and_public() -> Indexes:
 
 
 def owner(indexes: Indexes, name: str) -> str | None:
-    found = indexes.owner(canonicalize_name(name))
+    found = indexes.find_owner(canonicalize_name(name))
     return found.name if found is not None else None
 
 
@@ -66,10 +66,10 @@ def test_only_an_index_that_takes_every_name_is_a_catch_all() -> None:
 
 
 def test_an_index_is_found_by_its_name() -> None:
-    found = internal_and_public().named("public")
+    found = internal_and_public().find_by_name("public")
     assert found is not None
     assert found.url == "https://public.example/simple/"
-    assert internal_and_public().named("other") is None
+    assert internal_and_public().find_by_name("other") is None
 
 
 @given(st.text(string.ascii_letters + string.digits + "-_.", min_size=1, max_size=12), st.data())
@@ -82,9 +82,9 @@ def test_owner_is_the_same_for_all_spellings_of_a_name(name: str, data: st.DataO
 def test_indexes_after_the_owner_change_nothing(patterns: list[str], data: st.DataObject) -> None:
     indexes = Indexes(index(f"i{number}", projects=[pattern]) for number, pattern in enumerate(patterns))
     name = canonicalize_name(data.draw(st.sampled_from(["acme", "acme-x", "xyz", "other", "e"])))
-    found = indexes.owner(name)
+    found = indexes.find_owner(name)
     if found is not None:
-        assert Indexes(indexes[: indexes.index(found) + 1]).owner(name) == found
+        assert Indexes(indexes[: indexes.index(found) + 1]).find_owner(name) == found
 
 
 def test_patterns_that_an_earlier_index_takes_whole_are_shadowed() -> None:
@@ -95,7 +95,7 @@ def test_patterns_that_an_earlier_index_takes_whole_are_shadowed() -> None:
             index("rest"),
         ]
     )
-    assert [(each.name, pattern, by.name) for each, pattern, by in indexes.shadowed()] == [
+    assert [(each.name, pattern, by.name) for each, pattern, by in indexes.find_shadowed_patterns()] == [
         ("narrow", "acme-web", "wide"),
         ("narrow", "acme-web-*", "wide"),
     ]
@@ -103,11 +103,11 @@ def test_patterns_that_an_earlier_index_takes_whole_are_shadowed() -> None:
 
 def test_a_pattern_that_an_earlier_index_excepts_in_part_is_not_shadowed() -> None:
     indexes = Indexes([index("wide", excluded=["acme-web"]), index("narrow", projects=["acme-*", "other"])])
-    assert [(pattern, by.name) for _, pattern, by in indexes.shadowed()] == [("other", "wide")]
+    assert [(pattern, by.name) for _, pattern, by in indexes.find_shadowed_patterns()] == [("other", "wide")]
 
 
 def test_a_single_character_pattern_does_not_shadow_a_wildcard() -> None:
-    assert Indexes([index("a", projects=["a?"]), index("b", projects=["a*"])]).shadowed() == ()
+    assert Indexes([index("a", projects=["a?"]), index("b", projects=["a*"])]).find_shadowed_patterns() == ()
 
 
 def test_two_indexes_of_one_name_are_refused() -> None:
@@ -215,18 +215,20 @@ def test_loopback_is_known_by_name_and_address(host: str, local: bool) -> None:
 
 
 def test_the_hosts_of_an_index_are_its_own_and_its_file_hosts_without_default_ports() -> None:
-    found = hosts(index(file_hosts=["Files.Example:443", "cdn.example:8443", "[2001:DB8::1]", "cdn.example:80"]))
+    found = allowed_file_hosts(
+        index(file_hosts=["Files.Example:443", "cdn.example:8443", "[2001:DB8::1]", "cdn.example:80"])
+    )
     assert found == {"index.example", "files.example", "cdn.example:8443", "[2001:db8::1]", "cdn.example:80"}
 
 
 def test_for_a_plain_http_index_port_80_is_the_default() -> None:
-    assert hosts(index(url="http://localhost/", file_hosts=["127.0.0.1:80"])) == {"localhost", "127.0.0.1"}
+    assert allowed_file_hosts(index(url="http://localhost/", file_hosts=["127.0.0.1:80"])) == {"localhost", "127.0.0.1"}
 
 
 def test_the_provenance_source_may_serve_provenance_and_no_file() -> None:
     one = index(provenance_from="https://pypi.example:8443/")
-    assert "pypi.example:8443" not in hosts(one)
-    assert provenance_hosts(one) == hosts(one) | {"pypi.example:8443"}
+    assert "pypi.example:8443" not in allowed_file_hosts(one)
+    assert allowed_provenance_hosts(one) == allowed_file_hosts(one) | {"pypi.example:8443"}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from assay.errors import DigestMismatchError, StorageError
 from assay.files import write_buffer
-from assay.files.write_buffer import Intake
+from assay.files.write_buffer import WriteBuffer
 from assay.simple.model import Sha256
 
 SECONDS = 10
@@ -18,9 +18,9 @@ SECONDS = 10
 
 
 class Written:
-    """A `Partial` in memory, whose writes can be held and can fail."""
+    """A `PartialBlob` in memory, whose writes can be held and can fail."""
 
-    moves = 0
+    move_count = 0
 
     def __init__(self) -> None:
         self.lots: list[bytes] = []
@@ -30,7 +30,7 @@ class Written:
         self.fails = False
 
     @property
-    def written(self) -> int:
+    def bytes_written(self) -> int:
         return sum(map(len, self.lots))
 
     async def append(self, *pieces: bytes | bytearray | memoryview) -> None:
@@ -45,7 +45,7 @@ class Written:
     async def digest(self) -> Sha256:
         raise NotImplementedError
 
-    async def reader(self) -> BinaryIO:
+    async def open_reader(self) -> BinaryIO:
         return BytesIO(b"".join(self.lots))
 
     async def commit(self, expected: Sha256) -> None:
@@ -80,7 +80,7 @@ async def partial() -> Written:
 
 async def test_what_a_stalling_index_has_sent_is_there_after_a_moment(partial: Written) -> None:
     heard = Heard()
-    taking = Intake(partial, heard)
+    taking = WriteBuffer(partial, heard)
     for number in range(1, 4):
         for piece in (b"a", b"bc", b"def"):  # the first is written at once, the others wait for company
             await taking.add(piece)
@@ -90,7 +90,7 @@ async def test_what_a_stalling_index_has_sent_is_there_after_a_moment(partial: W
 
 
 async def test_what_is_only_lent_is_written_before_it_may_change(partial: Written) -> None:
-    taking, buffer = Intake(partial, lambda _: None), bytearray(b"abc")
+    taking, buffer = WriteBuffer(partial, lambda _: None), bytearray(b"abc")
     await taking.add(b"first")
     await taking.add(memoryview(buffer))
     buffer[:] = b"xyz"
@@ -99,7 +99,7 @@ async def test_what_is_only_lent_is_written_before_it_may_change(partial: Writte
 
 async def test_after_what_was_lent_the_rest_is_there_after_a_moment_too(partial: Written) -> None:
     heard = Heard()
-    taking = Intake(partial, heard)
+    taking = WriteBuffer(partial, heard)
     for piece in (b"a", b"b", memoryview(b"c"), b"d", b"e"):
         await taking.add(piece)
     await heard.until(5)
@@ -108,9 +108,9 @@ async def test_after_what_was_lent_the_rest_is_there_after_a_moment_too(partial:
 
 
 async def test_on_a_fast_line_a_follower_wakes_once_a_lot(partial: Written, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(write_buffer, "_MOMENT", SECONDS)
-    monkeypatch.setattr(write_buffer, "_LOT", 10)
-    taking = Intake(partial, lambda _: None)
+    monkeypatch.setattr(write_buffer, "_FLUSH_DELAY_SECONDS", SECONDS)
+    monkeypatch.setattr(write_buffer, "_FLUSH_BYTES", 10)
+    taking = WriteBuffer(partial, lambda _: None)
     for number in range(25):
         await taking.add(bytes([number]))
     await taking.flush()
@@ -121,11 +121,13 @@ async def test_on_a_fast_line_a_follower_wakes_once_a_lot(partial: Written, monk
 
 async def test_writes_that_take_longer_than_a_moment_stay_in_order(partial: Written) -> None:
     heard = Heard()
-    taking = Intake(partial, heard)
+    taking = WriteBuffer(partial, heard)
     partial.go_on.clear()
     await taking.add(b"a")
     await taking.add(b"b")
-    await asyncio.sleep(write_buffer._MOMENT * 2)  # the timer looks, and finds the first still being written
+    await asyncio.sleep(
+        write_buffer._FLUSH_DELAY_SECONDS * 2
+    )  # the timer looks, and finds the first still being written
     assert partial.lots == []
     partial.go_on.set()
     await heard.until(2)
@@ -135,10 +137,10 @@ async def test_writes_that_take_longer_than_a_moment_stay_in_order(partial: Writ
 
 async def test_a_failed_write_is_raised_and_nothing_is_written_behind_its_back(partial: Written) -> None:
     partial.fails = True
-    taking = Intake(partial, lambda _: None)
+    taking = WriteBuffer(partial, lambda _: None)
     await taking.add(b"a")
     await taking.add(b"b")
-    await asyncio.sleep(write_buffer._MOMENT * 3)  # the timer looks, and leaves it to who asks
+    await asyncio.sleep(write_buffer._FLUSH_DELAY_SECONDS * 3)  # the timer looks, and leaves it to who asks
     with pytest.raises(StorageError, match="full"):
         await taking.flush()
     assert partial.lots == []

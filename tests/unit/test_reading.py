@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from assay.errors import ConfigurationError
-from assay.operator_files import LARGEST, read_file, read_text, text_of
-from assay.policy.language.document import BUILT_IN
+from assay.operator_files import MAX_OPERATOR_FILE_BYTES, decode_text, read_file, read_text
+from assay.policy.language.document import BUILT_IN_POLICY
 
 
 def test_a_file_is_read_through_links_and_to_its_last_byte(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_text_is_utf_8_with_newlines(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes("é\r\nb\n".encode())
     assert read_text(tmp_path / "a") == "é\nb\n"
     with pytest.raises(ConfigurationError, match=r"^it: not UTF-8, at byte 1$"):
-        text_of(b"a\xff", "it")
+        decode_text(b"a\xff", "it")
 
 
 def test_a_policy_is_bounded_as_well(tmp_path: Path) -> None:
@@ -47,8 +47,8 @@ def test_a_policy_is_bounded_as_well(tmp_path: Path) -> None:
     policy = tmp_path / "policy.toml"
     policy.write_text('version = 1\n[[rules]]\nname = "all"\nprojects = ["*"]\n')
     assert read_policy(policy).rules[0].name == "all"
-    assert read_policy(None) is BUILT_IN
+    assert read_policy(None) is BUILT_IN_POLICY
     with policy.open("ab") as file:
-        file.truncate(LARGEST + 1)
+        file.truncate(MAX_OPERATOR_FILE_BYTES + 1)
     with pytest.raises(ConfigurationError, match="larger than"):
         read_policy(policy)

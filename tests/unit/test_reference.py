@@ -12,7 +12,7 @@ from assay.config import Configuration, load_configuration
 from assay.errors import ConfigurationError
 from assay.indexes import IndexSettings
 from assay.policy.language.model import Policy
-from assay.settings import Settings, read_toml, validate
+from assay.settings import Settings, parse_toml, validate_table
 from docs.reference import HERE, kind_of, meaning, pages
 
 WRITTEN = pages()
@@ -96,4 +96,4 @@ def test_inherited_and_own_meanings_are_found_and_a_missing_one_is_empty() -> No
 def test_the_twin_a_key_that_is_no_key_is_refused() -> None:
     assert issubclass(Policy, BaseModel)
     with pytest.raises(ConfigurationError, match="known key"):
-        validate(Policy, read_toml("version = 1\nmodes = 1", "p"), source="p")
+        validate_table(Policy, parse_toml("version = 1\nmodes = 1", "p"), source="p")

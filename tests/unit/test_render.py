@@ -10,17 +10,17 @@ import pytest
 from packaging.utils import NormalizedName
 
 from assay.policy.reasons import Tombstone
-from assay.policy.verdict import Code, Reason, Withheld, approve
-from assay.render import ApprovedPage, Links, render_project, render_root_head, render_root_line, render_root_tail
+from assay.policy.verdict import Reason, ReasonCode, Withheld, approve
+from assay.render import PageLinks, PageListing, render_project, render_root_head, render_root_line, render_root_tail
 from assay.simple.model import File, Project
-from assay.simple.negotiate import Format
+from assay.simple.negotiate import PageFormat
 from assay.simple.parse import parse_project
-from assay.simple.root_list import RootParser
+from assay.simple.root_list import RootListParser
 
 FOO = NormalizedName("foo")
 HASH = "3427a8a5dd0c1e176da48a44efb410875b3973bd9843403a0997e4187c408dc1"
 OTHER = "0ace7980f82c5815ede4cd7bf9f6693684cec2ae47b9b7ade9add533b8627c6b"
-LINKS = Links(files="../../files/", integrity="https://proxy.example")
+LINKS = PageLinks(files_prefix="../../files/", integrity_base="https://proxy.example")
 UPSTREAM: dict[str, Any] = {
     "meta": {"_last-serial": 25862117, "api-version": "1.4", "x-meta": [1]},
     "name": "foo",
@@ -59,25 +59,25 @@ UPSTREAM: dict[str, Any] = {
 
 
 def _project(page: dict[str, Any] = UPSTREAM) -> Project:
-    return parse_project(json.dumps(page).encode(), Format.JSON, "https://index.example/simple/foo/", FOO)
+    return parse_project(json.dumps(page).encode(), PageFormat.JSON, "https://index.example/simple/foo/", FOO)
 
 
-def _page(project: Project, **more: Any) -> ApprovedPage:
+def _page(project: Project, **more: Any) -> PageListing:
     approved = tuple(approve(file, rule="everything else", evidence=None) for file in project.files)
-    return ApprovedPage(project=project, **{"approved": approved, **more})
+    return PageListing(project=project, **{"approved": approved, **more})
 
 
-def _json(page: ApprovedPage, links: Links = LINKS) -> Any:
-    return json.loads(render_project(page, Format.JSON, links))
+def _json(page: PageListing, links: PageLinks = LINKS) -> Any:
+    return json.loads(render_project(page, PageFormat.JSON, links))
 
 
-def _html(page: ApprovedPage, links: Links = LINKS) -> str:
-    return render_project(page, Format.TEXT_HTML, links).decode()
+def _html(page: PageListing, links: PageLinks = LINKS) -> str:
+    return render_project(page, PageFormat.TEXT_HTML, links).decode()
 
 
 def _withheld(file: File, message: str = "uploaded 1 day ago; allowed from 2026-11-24 14:00 UTC") -> Withheld:
     reason = Reason(
-        code=Code.TOO_YOUNG,
+        code=ReasonCode.TOO_YOUNG,
         rule="everything else",
         message=message,
         expected="3 days",
@@ -140,13 +140,13 @@ def test_html_has_every_attribute_that_pypi_sends() -> None:
     assert text.endswith("<!--SERIAL 25862117-->")
 
 
-@pytest.mark.parametrize("form", list(Format))
-def test_the_query_of_an_upstream_url_never_reaches_a_client(form: Format) -> None:
+@pytest.mark.parametrize("form", list(PageFormat))
+def test_the_query_of_an_upstream_url_never_reaches_a_client(form: PageFormat) -> None:
     assert b"secret" not in render_project(_page(_project()), form, LINKS)
 
 
-@pytest.mark.parametrize("form", list(Format))
-def test_the_same_page_gives_the_same_bytes(form: Format) -> None:
+@pytest.mark.parametrize("form", list(PageFormat))
+def test_the_same_page_gives_the_same_bytes(form: PageFormat) -> None:
     assert render_project(_page(_project()), form, LINKS) == render_project(_page(_project()), form, LINKS)
 
 
@@ -182,9 +182,7 @@ def test_only_approved_files_are_listed_and_the_others_are_told() -> None:
 
 def test_a_view_may_keep_silent_about_what_is_withheld() -> None:
     project = _project()
-    page = ApprovedPage(
-        project=project, approved=(), withheld=tuple(map(_withheld, project.files)), show_withheld=False
-    )
+    page = PageListing(project=project, approved=(), withheld=tuple(map(_withheld, project.files)), show_withheld=False)
     assert "_withheld" not in _json(page)
     assert "foo-2.0+a" not in _html(page)
     assert _json(replace(page, show_withheld=True))["_withheld"]
@@ -193,7 +191,7 @@ def test_a_view_may_keep_silent_about_what_is_withheld() -> None:
 
 def test_a_page_with_nothing_approved_lists_nothing() -> None:
     project = _project()
-    page = ApprovedPage(project=project, approved=(), withheld=tuple(map(_withheld, project.files)))
+    page = PageListing(project=project, approved=(), withheld=tuple(map(_withheld, project.files)))
     assert (_json(page)["files"], _json(page)["versions"], len(_json(page)["_withheld"])) == ([], [], 2)
     assert _Anchors(_html(page)).anchors == []
 
@@ -201,7 +199,7 @@ def test_a_page_with_nothing_approved_lists_nothing() -> None:
 def test_a_tombstone_is_listed_as_yanked_and_offers_nothing_beside_itself() -> None:
     project = _project()
     stone = Tombstone(file=project.files[0], yanked='withheld: "too young"')
-    page = ApprovedPage(project=project, approved=(), withheld=(_withheld(project.files[0]),), tombstones=(stone,))
+    page = PageListing(project=project, approved=(), withheld=(_withheld(project.files[0]),), tombstones=(stone,))
     (entry,) = _json(page)["files"]
     assert entry["yanked"] == 'withheld: "too young"'
     assert (entry["core-metadata"], entry["data-dist-info-metadata"], entry["provenance"]) == (False, False, None)
@@ -227,7 +225,7 @@ def test_a_listed_file_without_size_lowers_the_version_that_the_page_claims() ->
 
 
 def test_provenance_is_left_out_where_the_proxy_has_no_address_to_state() -> None:
-    page, nowhere = _page(_project()), Links(files="../../files/", integrity=None)
+    page, nowhere = _page(_project()), PageLinks(files_prefix="../../files/", integrity_base=None)
     assert _json(page, nowhere)["files"][0]["provenance"] is None
     assert "data-provenance" not in _html(page, nowhere)
 
@@ -269,7 +267,7 @@ def test_an_index_cannot_speak_with_our_voice() -> None:
     first, _ = UPSTREAM["files"]
     lying = _project({"files": [first], "_withheld": ["nothing"], "x": 1})
     assert _json(_page(lying))["_withheld"] == []
-    assert render_project(_page(lying), Format.JSON, LINKS).count(b'"_withheld"') == 1
+    assert render_project(_page(lying), PageFormat.JSON, LINKS).count(b'"_withheld"') == 1
     silent = _json(_page(lying, show_withheld=False))
     assert "_withheld" not in silent
     assert silent["x"] == 1
@@ -315,15 +313,15 @@ def test_surrogates_and_nuls_do_not_break_the_page() -> None:
     assert _Anchors(_html(page)).anchors[0]["data-yanked"] == "?\ufffd"
 
 
-@pytest.mark.parametrize("form", list(Format))
-def test_the_root_list_is_rendered_in_pieces_that_parse(form: Format) -> None:
+@pytest.mark.parametrize("form", list(PageFormat))
+def test_the_root_list_is_rendered_in_pieces_that_parse(form: PageFormat) -> None:
     names = ["Foo.Bar", "baz", "q"]
     lines = [render_root_line(name, form, first=place == 0) for place, name in enumerate(names)]
     for listed, body in ((names, lines), ([], [])):
         whole = render_root_head(form, serial=7) + b"".join(body) + render_root_tail(form)
-        parser = RootParser(form.content_type)
+        parser = RootListParser(form.content_type)
         assert parser.feed(whole) + parser.close() == listed
-        if form is Format.JSON:
+        if form is PageFormat.JSON:
             assert json.loads(whole) == {
                 "meta": {"api-version": "1.4", "_last-serial": 7},
                 "projects": [{"name": name} for name in listed],
@@ -331,6 +329,6 @@ def test_the_root_list_is_rendered_in_pieces_that_parse(form: Format) -> None:
 
 
 def test_root_links_lead_to_the_normalised_name_and_escape_the_displayed_one() -> None:
-    assert render_root_line("Foo.Bar", Format.HTML, first=True) == b'<a href="foo-bar/">Foo.Bar</a><br />\n'
-    assert b"<x>" not in render_root_line('"><x>', Format.TEXT_HTML, first=True)
-    assert render_root_line('"<x>', Format.JSON, first=True) == b'\n{"name":"\\"<x>"}'
+    assert render_root_line("Foo.Bar", PageFormat.HTML, first=True) == b'<a href="foo-bar/">Foo.Bar</a><br />\n'
+    assert b"<x>" not in render_root_line('"><x>', PageFormat.TEXT_HTML, first=True)
+    assert render_root_line('"<x>', PageFormat.JSON, first=True) == b'\n{"name":"\\"<x>"}'

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import Field, model_validator
 
 from assay.errors import ConfigurationError
-from assay.settings import Settings, nearest, read_toml, spell, validate, wrong
+from assay.settings import Settings, find_close_match, format_key_path, make_key_error, parse_toml, validate_table
 from assay.units import Duration, Size
 
 
@@ -39,7 +39,7 @@ class Basket(Settings):
     @model_validator(mode="after")
     def _green_is_small(self) -> Self:
         if self.colour is Colour.GREEN and self.size:
-            raise wrong("size", expected="0 beside green", found=self.size)
+            raise make_key_error("size", expected="0 beside green", found=self.size)
         return self
 
 
@@ -50,7 +50,7 @@ class Shop(Settings):
 
 
 def load(text: str) -> Shop:
-    return validate(Shop, read_toml(text, "shop.toml"), source="shop.toml", text=text)
+    return validate_table(Shop, parse_toml(text, "shop.toml"), source="shop.toml", text=text)
 
 
 def refusal(text: str) -> str:
@@ -135,7 +135,7 @@ def test_the_python_spelling_of_a_key_is_no_key() -> None:
 
 def test_what_is_not_in_the_text_is_told_without_a_line() -> None:
     with pytest.raises(ConfigurationError, match=r"^ASSAY_DEFAULT__SIZE: default.size: expected a size"):
-        validate(Shop, {"version": 1, "default": {"size": "big"}}, source="ASSAY_DEFAULT__SIZE")
+        validate_table(Shop, {"version": 1, "default": {"size": "big"}}, source="ASSAY_DEFAULT__SIZE")
 
 
 def test_a_secret_is_never_quoted() -> None:
@@ -151,12 +151,12 @@ def test_control_characters_and_length_do_not_reach_the_terminal() -> None:
 @pytest.mark.parametrize("text", ["a = ", "a = 1\na = 2", "=", 'x = "\n"', "a = [1", "\x00"])
 def test_what_is_not_toml_is_refused_with_its_line(text: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^shop.toml:\d+: expected TOML, found an error: "):
-        read_toml(text, "shop.toml")
+        parse_toml(text, "shop.toml")
 
 
 def test_a_document_nested_too_deeply_is_refused() -> None:
     with pytest.raises(ConfigurationError):
-        read_toml("a = " + "[" * 100_000, "shop.toml")
+        parse_toml("a = " + "[" * 100_000, "shop.toml")
 
 
 @pytest.mark.parametrize(
@@ -168,12 +168,12 @@ def test_a_document_nested_too_deeply_is_refused() -> None:
     ],
 )
 def test_a_key_path_is_spelled_as_in_toml(path: tuple[str | int, ...], expected: str) -> None:
-    assert spell(path) == expected
+    assert format_key_path(path) == expected
 
 
 def test_the_nearest_word_is_the_one_that_was_meant() -> None:
-    assert nearest("min-agee", ["min-age", "mode"]) == "min-age"
-    assert nearest("xyz", ["min-age", "mode"]) is None
+    assert find_close_match("min-agee", ["min-age", "mode"]) == "min-age"
+    assert find_close_match("xyz", ["min-age", "mode"]) is None
 
 
 @pytest.mark.parametrize(
@@ -197,8 +197,8 @@ def test_the_line_is_found_whatever_stands_before_it(text: str, line: int) -> No
 @given(st.text(alphabet="ab=[]{}.,#\"'\n 1-_\\", max_size=60))
 def test_any_text_is_read_or_refused_and_never_anything_else(text: str) -> None:
     try:
-        table = read_toml(text, "shop.toml")
+        table = parse_toml(text, "shop.toml")
     except ConfigurationError:
         return
     with pytest.raises(ConfigurationError):
-        validate(Shop, {**table, "version": 2}, source="shop.toml", text=text)
+        validate_table(Shop, {**table, "version": 2}, source="shop.toml", text=text)

@@ -8,8 +8,8 @@ from typing import get_args
 import pytest
 
 from assay.errors import ConfigurationError
-from assay.views import RESERVED
-from assay.web.routes import Nowhere, Route, route_of
+from assay.views import RESERVED_SEGMENTS
+from assay.web.routes import Route, UnknownRoute, match_route
 from tests.unit.configuring import load
 
 AUTH = '[server.auth]\ntokens = "tokens"\n'
@@ -76,7 +76,7 @@ def test_a_path_that_could_be_written_otherwise_or_means_something_else_is_refus
         load(tmp_path, view("v", path))
 
 
-@pytest.mark.parametrize("segment", sorted(RESERVED))
+@pytest.mark.parametrize("segment", sorted(RESERVED_SEGMENTS))
 def test_no_view_takes_an_address_of_the_view_at_the_root(tmp_path: Path, segment: str) -> None:
     said = f"a path that does not begin with {segment}, which is an address of the view at /"
     with pytest.raises(ConfigurationError, match=said):
@@ -87,8 +87,8 @@ def test_no_view_takes_an_address_of_the_view_at_the_root(tmp_path: Path, segmen
 def test_every_route_begins_with_what_no_view_may_begin_with() -> None:
     targets = ["/simple/", "/simple/a/", "/simple/A", "/files/h/a.whl", "/files/h/a.whl.metadata", "/", "/healthz"]
     targets += ["/integrity/a/1/f/provenance", "/readyz", "/metrics", "/project/a", "/policy", "/search"]
-    assert {type(route_of(target)) for target in targets} | {Nowhere} == set(get_args(Route)), "all kinds"
-    assert {target.split("/")[1] for target in targets} - {""} == RESERVED
+    assert {type(match_route(target)) for target in targets} | {UnknownRoute} == set(get_args(Route)), "all kinds"
+    assert {target.split("/")[1] for target in targets} - {""} == RESERVED_SEGMENTS
 
 
 MANY = [view(f"v{number}", f"/v{number}/") for number in range(33)]

@@ -28,45 +28,47 @@ from assay.evidence import (
     Unverifiable,
 )
 
-SCHEMA: Final = 1
+EVIDENCE_SCHEMA_VERSION: Final = 1
 """Raise it whenever a field of evidence is added or changes its meaning."""
-VERIFIER: Final = f"1+sigstore-{version('sigstore')}"
+VERIFIER_VERSION: Final = f"1+sigstore-{version('sigstore')}"
 """Raise the first number whenever a check is added or changes: what was verified by fewer is verified again."""
-_LONGEST: Final = 4 << 20
+_MAX_EVIDENCE_BYTES: Final = 4 << 20
 
-_ATTESTATION: Final = dict.fromkeys(one.name for one in fields(Attestation))
-_CLAIMS: Final = dict.fromkeys(one.name for one in fields(Claims))
-_SLSA: Final = dict.fromkeys(one.name for one in fields(Slsa))
+_ATTESTATION_FIELDS: Final = dict.fromkeys(one.name for one in fields(Attestation))
+_CLAIMS_FIELDS: Final = dict.fromkeys(one.name for one in fields(Claims))
+_SLSA_FIELDS: Final = dict.fromkeys(one.name for one in fields(Slsa))
 """Names of fields, in order."""
 
 _Value = TypeVar("_Value")
 
 
-def evidence_key(sha256: str, filename: str, provenance: str, roots: str, verifier: str = VERIFIER) -> str:
+def evidence_key(sha256: str, filename: str, provenance: str, roots: str, verifier: str = VERIFIER_VERSION) -> str:
     """Under which evidence is recorded.
 
     Args:
         sha256: of the file, hexadecimal.
         filename: as listed; it may hold anything.
         provenance: SHA-256 of the provenance document, hexadecimal.
-        roots: digest of the trust roots that counted (`Verifier.digest_for`).
+        roots: digest of the trust roots that counted (`Verifier.trust_fingerprint_for`).
         verifier: which checks were made.
     """
-    parts = json.dumps([SCHEMA, verifier, sha256, filename, provenance, roots])
+    parts = json.dumps([EVIDENCE_SCHEMA_VERSION, verifier, sha256, filename, provenance, roots])
     return f"evidence:{hashlib.sha256(parts.encode()).hexdigest()}"
 
 
 def encode_evidence(evidence: Evidence) -> bytes:
     """`evidence` as JSON."""
-    return json.dumps({"schema": SCHEMA, **_plain(evidence)}, separators=(",", ":")).encode()
+    return json.dumps(
+        {"schema": EVIDENCE_SCHEMA_VERSION, **_evidence_to_json(evidence)}, separators=(",", ":")
+    ).encode()
 
 
-def _plain(evidence: Evidence) -> dict[str, Any]:
+def _evidence_to_json(evidence: Evidence) -> dict[str, Any]:
     match evidence:
         case Attested(attestations=attestations, ignored=ignored):
             return {
                 "evidence": "attested",
-                "attestations": [_attestation(one) for one in attestations],
+                "attestations": [_attestation_to_json(one) for one in attestations],
                 "ignored": list(ignored),
             }
         case Unattested():
@@ -77,118 +79,118 @@ def _plain(evidence: Evidence) -> dict[str, Any]:
             return {"evidence": "unverifiable", "reason": reason}
 
 
-def _attestation(attestation: Attestation) -> dict[str, Any]:
-    made = {name: getattr(attestation, name) for name in _ATTESTATION}
-    made["claims"] = _plain_claims(attestation.claims)
+def _attestation_to_json(attestation: Attestation) -> dict[str, Any]:
+    made = {name: getattr(attestation, name) for name in _ATTESTATION_FIELDS}
+    made["claims"] = _claims_to_json(attestation.claims)
     if attestation.slsa is not None:
-        made["slsa"] = {name: getattr(attestation.slsa, name) for name in _SLSA}
+        made["slsa"] = {name: getattr(attestation.slsa, name) for name in _SLSA_FIELDS}
     for key in ("integrated_time", "not_before", "not_after"):
         made[key] = made[key].isoformat()
     return made
 
 
 @lru_cache(maxsize=256)
-def _plain_claims(claims: Claims) -> dict[str, str | None]:
+def _claims_to_json(claims: Claims) -> dict[str, str | None]:
     """Once for all files of a release, which come one after another; nobody changes it."""
-    return {name: getattr(claims, name) for name in _CLAIMS}
+    return {name: getattr(claims, name) for name in _CLAIMS_FIELDS}
 
 
 def decode_evidence(raw: bytes) -> Evidence | None:
     """The evidence in `raw`; None when it is anything that `encode_evidence` doesn't write."""
-    if len(raw) > _LONGEST:
+    if len(raw) > _MAX_EVIDENCE_BYTES:
         return None
     try:
         content = json.loads(raw)
-        if type(content) is not dict or _take(content, "schema", int) != SCHEMA:
+        if type(content) is not dict or _get_typed(content, "schema", int) != EVIDENCE_SCHEMA_VERSION:
             return None
-        return _evidence(content)
+        return _read_evidence(content)
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
-def _take(of: Any, key: str, kind: Callable[..., _Value]) -> _Value:  # noqa: ANN401 - hostile JSON
+def _get_typed(of: Any, key: str, kind: Callable[..., _Value]) -> _Value:  # noqa: ANN401 - hostile JSON
     value = of[key]
     if type(value) is not kind:
         raise TypeError(key)
     return value  # type: ignore[no-any-return]  # exactly `kind`, by the line above
 
 
-def _evidence(content: dict[str, Any]) -> Evidence:
+def _read_evidence(content: dict[str, Any]) -> Evidence:
     match content["evidence"]:
         case "attested":
-            listed: list[Any] = _take(content, "attestations", list)
-            attestations = tuple(_read(one) for one in listed)
+            listed: list[Any] = _get_typed(content, "attestations", list)
+            attestations = tuple(_read_attestation(one) for one in listed)
             if not attestations:
                 raise ValueError("nothing attested")
-            return Attested(attestations=attestations, ignored=_texts(content, "ignored"))
+            return Attested(attestations=attestations, ignored=_get_strings(content, "ignored"))
         case "unattested":
             return Unattested()
         case "forged":
-            step, expected, found = (_take(content, key, str) for key in ("step", "expected", "found"))
+            step, expected, found = (_get_typed(content, key, str) for key in ("step", "expected", "found"))
             return Forged(step=step, expected=expected, found=found)
         case "unverifiable":
-            return Unverifiable(reason=_take(content, "reason", str))
+            return Unverifiable(reason=_get_typed(content, "reason", str))
         case other:
             raise ValueError(other)
 
 
-def _texts(of: dict[str, Any], key: str) -> tuple[str, ...]:
-    listed: list[Any] = _take(of, key, list)
+def _get_strings(of: dict[str, Any], key: str) -> tuple[str, ...]:
+    listed: list[Any] = _get_typed(of, key, list)
     if not all(type(one) is str for one in listed):
         raise TypeError(key)
     return tuple(listed)
 
 
-def _time(of: dict[str, Any], key: str) -> datetime:
-    time = datetime.fromisoformat(_take(of, key, str))
+def _get_time(of: dict[str, Any], key: str) -> datetime:
+    time = datetime.fromisoformat(_get_typed(of, key, str))
     if time.tzinfo is None:
         raise ValueError(key)
     return time
 
 
-def _read(content: Any) -> Attestation:  # noqa: ANN401 - hostile JSON
-    if type(content) is not dict or content.keys() != _ATTESTATION.keys():
+def _read_attestation(content: Any) -> Attestation:  # noqa: ANN401 - hostile JSON
+    if type(content) is not dict or content.keys() != _ATTESTATION_FIELDS.keys():
         raise KeyError("attestation")
     slsa = content["slsa"]
     return Attestation(
-        trust_root=intern(_take(content, "trust_root", str)),
-        bundle=_take(content, "bundle", int),
-        predicate_type=intern(_take(content, "predicate_type", str)),
-        claims=_claims(_take(content, "claims", dict)),
-        integrated_time=_time(content, "integrated_time"),
-        log_index=_take(content, "log_index", int),
-        certificate=_shared(_take(content, "certificate", str)),
-        not_before=_time(content, "not_before"),
-        not_after=_time(content, "not_after"),
-        slsa=None if slsa is None else _shared(Slsa(**_texts_or_none(slsa, _SLSA))),
-        subject=_take(content, "subject", str),
-        material=_shared(_texts(content, "material")),
+        trust_root=intern(_get_typed(content, "trust_root", str)),
+        bundle=_get_typed(content, "bundle", int),
+        predicate_type=intern(_get_typed(content, "predicate_type", str)),
+        claims=_read_claims(_get_typed(content, "claims", dict)),
+        integrated_time=_get_time(content, "integrated_time"),
+        log_index=_get_typed(content, "log_index", int),
+        certificate=_deduplicate(_get_typed(content, "certificate", str)),
+        not_before=_get_time(content, "not_before"),
+        not_after=_get_time(content, "not_after"),
+        slsa=None if slsa is None else _deduplicate(Slsa(**_check_optional_strings(slsa, _SLSA_FIELDS))),
+        subject=_get_typed(content, "subject", str),
+        material=_deduplicate(_get_strings(content, "material")),
     )
 
 
 @lru_cache(maxsize=4096)
-def _shared(value: _Value) -> _Value:
+def _deduplicate(value: _Value) -> _Value:
     """The same value, once for all who have it: the files of a release are signed by one certificate, and kept."""
     return value
 
 
-def _claims(content: dict[str, Any]) -> Claims:
-    if content.keys() != _CLAIMS.keys():
+def _read_claims(content: dict[str, Any]) -> Claims:
+    if content.keys() != _CLAIMS_FIELDS.keys():
         raise KeyError("claims")
-    return _claims_of(tuple(content[name] for name in _CLAIMS))
+    return _build_claims(tuple(content[name] for name in _CLAIMS_FIELDS))
 
 
 @lru_cache(maxsize=4096)
-def _claims_of(values: tuple[Any, ...]) -> Claims:
+def _build_claims(values: tuple[Any, ...]) -> Claims:
     """Checked, made and kept once for all files of a release. A value that cannot be hashed is a TypeError, too."""
-    texts = _texts_or_none(dict(zip(_CLAIMS, values, strict=True)), _CLAIMS)
+    texts = _check_optional_strings(dict(zip(_CLAIMS_FIELDS, values, strict=True)), _CLAIMS_FIELDS)
     kind = texts.pop("kind")
     for key in ("issuer", "san"):
-        _take(texts, key, str)
+        _get_typed(texts, key, str)
     return Claims(kind=None if kind is None else PublisherKind(kind), **texts)
 
 
-def _texts_or_none(content: Any, names: Mapping[str, None]) -> dict[str, Any]:  # noqa: ANN401 - hostile JSON
+def _check_optional_strings(content: Any, names: Mapping[str, None]) -> dict[str, Any]:  # noqa: ANN401 - hostile JSON
     """All of `names`, no others, each a text or null."""
     if type(content) is not dict or content.keys() != names.keys():
         raise KeyError("fields")

@@ -13,19 +13,19 @@ from pydantic import AfterValidator, Field, model_validator
 from assay.settings import Settings
 from assay.units import Duration
 
-BUNDLED: Final = frozenset({"sigstore", "sigstore-staging"})
+BUNDLED_ROOT_NAMES: Final = frozenset({"sigstore", "sigstore-staging"})
 """Roots that come with Assay; any other value of `root` is a path."""
-DEFAULT_NAME: Final = "default"
+DEFAULT_ROOT_NAME: Final = "default"
 """What a default root given by path is called in evidence, policy and ledger."""
 
 
-def _issuer(text: str) -> str:
+def _check_issuer(text: str) -> str:
     if not text.startswith("https://") or len(text) <= len("https://"):
         raise ValueError("an OIDC issuer, such as https://gitlab.acme.example")
     return text
 
 
-Issuer = Annotated[str, AfterValidator(_issuer)]
+IssuerUrl = Annotated[str, AfterValidator(_check_issuer)]
 
 
 class FurtherRootSettings(Settings):
@@ -33,7 +33,7 @@ class FurtherRootSettings(Settings):
 
     path: Annotated[str, Field(min_length=1)]
     """A trusted_root.json, or the name of a bundled root."""
-    issuers: Annotated[tuple[Issuer, ...], Field(min_length=1)]
+    issuers: Annotated[tuple[IssuerUrl, ...], Field(min_length=1)]
     """Whom it may speak for. There is no default: a private authority could mint anybody's identity."""
 
 
@@ -42,7 +42,7 @@ class TrustSettings(Settings):
 
     root: Annotated[str, Field(min_length=1)] = "sigstore"
     """``sigstore``, ``sigstore-staging`` or the path of a trusted_root.json: for every index that names no root."""
-    issuers: Annotated[tuple[Issuer, ...], Field(min_length=1)] | None = None
+    issuers: Annotated[tuple[IssuerUrl, ...], Field(min_length=1)] | None = None
     """Narrows whom `root` may speak for; None: everybody whom its authority certifies."""
     roots: dict[str, FurtherRootSettings] = Field(default_factory=dict)
     """Further roots by name, each with the issuers that it may speak for."""
@@ -56,18 +56,18 @@ class TrustSettings(Settings):
     """A root not renewed for longer makes `/readyz` fail. None: never."""
 
     @model_validator(mode="after")
-    def _distinct(self) -> Self:
+    def _check_names_and_interval(self) -> Self:
         for name in self.roots:
-            if name in BUNDLED or name == DEFAULT_NAME:
+            if name in BUNDLED_ROOT_NAMES or name == DEFAULT_ROOT_NAME:
                 raise ValueError(f"[trust.roots.{name}]: a name other than {name}, which is taken")
         if self.refresh_every < timedelta(minutes=1):
             raise ValueError("refresh-every: at least a minute")
         return self
 
     @property
-    def refreshes(self) -> bool:
+    def is_refresh_enabled(self) -> bool:
         """Whether the default root is renewed by TUF."""
-        return self.root in BUNDLED and (self.root == "sigstore" if self.refresh is None else self.refresh)
+        return self.root in BUNDLED_ROOT_NAMES and (self.root == "sigstore" if self.refresh is None else self.refresh)
 
 
 class VerificationSettings(Settings):

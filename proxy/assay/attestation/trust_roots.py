@@ -16,14 +16,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
-from assay.attestation.config import BUNDLED, DEFAULT_NAME, TrustSettings
+from assay.attestation.config import BUNDLED_ROOT_NAMES, DEFAULT_ROOT_NAME, TrustSettings
 from assay.errors import ConfigurationError
 from assay.evidence import Attested, Evidence, Unattested
 
-BUNDLED_ON: Final = datetime(2026, 10, 20, tzinfo=UTC)
+BUNDLED_ROOTS_DATE: Final = datetime(2026, 10, 20, tzinfo=UTC)
 """When sigstore 4.5.1 was published, from which the bundled files come."""
-ROOT_BYTES: Final = 1 << 20
-_EARLIER: Final = 4
+MAX_ROOT_BYTES: Final = 1 << 20
+_MAX_EARLIER_ROOTS: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class TrustRoot:
     content: bytes = field(repr=False)
     issuers: frozenset[str] | None = None
     """None: everybody whom its authority certifies."""
-    obtained: datetime = BUNDLED_ON
+    obtained: datetime = BUNDLED_ROOTS_DATE
     """As of when it is known to be current."""
     source: str = ""
     """Where it came from, for people."""
@@ -52,18 +52,18 @@ class TrustRoot:
         object.__setattr__(self, "fingerprint", fingerprint)
 
     @property
-    def entries(self) -> frozenset[str]:
+    def entry_fingerprints(self) -> frozenset[str]:
         """Fingerprints of its authorities and logs, as `Attestation.material` names them."""
         content = json.loads(self.content)
         kinds = ("certificateAuthorities", "tlogs", "ctlogs")
-        return frozenset(entry_fingerprint(entry) for kind in kinds for entry in content[kind])
+        return frozenset(fingerprint_entry(entry) for kind in kinds for entry in content[kind])
 
     def age(self, now: datetime) -> timedelta:
         """How long ago it was known to be current."""
         return now - self.obtained
 
 
-def entry_fingerprint(entry: object) -> str:
+def fingerprint_entry(entry: object) -> str:
     """SHA-256 of one authority or log of a trusted_root.json: changes when anything about it does."""
     return hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()
 
@@ -73,7 +73,7 @@ class TrustRoots:
     """The default root and those beside it. Replaced as a whole when one is renewed."""
 
     default: str
-    named: Mapping[str, TrustRoot]
+    by_name: Mapping[str, TrustRoot]
     """All, bundled ones included, by name."""
     further: tuple[str, ...] = ()
     """Names of those that `[trust.roots]` lists, in order."""
@@ -84,7 +84,7 @@ class TrustRoots:
 
     def __post_init__(self) -> None:
         """Hash once, as for one root."""
-        parts = [self.default, *self.further, *(root.fingerprint for _, root in sorted(self.named.items()))]
+        parts = [self.default, *self.further, *(root.fingerprint for _, root in sorted(self.by_name.items()))]
         object.__setattr__(self, "digest", hashlib.sha256("\0".join(parts).encode()).hexdigest())
 
     def for_index(self, trust: str | None = None) -> tuple[TrustRoot, ...]:
@@ -95,26 +95,26 @@ class TrustRoots:
         """
         names = (self.default, *self.further) if trust is None else (trust,)
         try:
-            return tuple(self.named[name] for name in names)
+            return tuple(self.by_name[name] for name in names)
         except KeyError as missing:
-            known = ", ".join(sorted(self.named))
+            known = ", ".join(sorted(self.by_name))
             raise ConfigurationError(f"trust: expected one of {known}, found {missing.args[0]}") from None
 
-    def digests(self, trust: str | None = None) -> tuple[str, ...]:
+    def fingerprints_for_index(self, trust: str | None = None) -> tuple[str, ...]:
         """Fingerprints of `for_index(trust)`, for the key under which evidence is recorded."""
         return tuple(root.fingerprint for root in self.for_index(trust))
 
-    def renewed(self, root: TrustRoot) -> TrustRoots:
+    def with_refreshed(self, root: TrustRoot) -> TrustRoots:
         """These roots with `root` in the place of the one of its name; the issuers stay as configured."""
-        current = self.named[root.name]
+        current = self.by_name[root.name]
         root = replace(root, issuers=current.issuers)
         if root.content == current.content:
-            return replace(self, named={**self.named, root.name: root})
-        earlier = (replace(self, earlier=()), *self.earlier)[:_EARLIER]
-        return replace(self, named={**self.named, root.name: root}, earlier=earlier)
+            return replace(self, by_name={**self.by_name, root.name: root})
+        earlier = (replace(self, earlier=()), *self.earlier)[:_MAX_EARLIER_ROOTS]
+        return replace(self, by_name={**self.by_name, root.name: root}, earlier=earlier)
 
 
-def still_stands(evidence: Evidence, roots: Sequence[TrustRoot]) -> bool:
+def is_still_valid(evidence: Evidence, roots: Sequence[TrustRoot]) -> bool:
     """Whether evidence recorded under earlier roots holds under these without verifying it again.
 
     It does while every key that vouched for it is listed unchanged. What was `Unverifiable`, wholly or in part, may be
@@ -127,7 +127,7 @@ def still_stands(evidence: Evidence, roots: Sequence[TrustRoot]) -> bool:
                 (root := named.get(one.trust_root)) is not None
                 and (root.issuers is None or one.claims.issuer in root.issuers)
                 and bool(one.material)
-                and root.entries.issuperset(one.material)
+                and root.entry_fingerprints.issuperset(one.material)
                 for one in attestations
             )
         case Unattested():
@@ -136,7 +136,7 @@ def still_stands(evidence: Evidence, roots: Sequence[TrustRoot]) -> bool:
             return False
 
 
-def bundled(name: str, file: str = "trusted_root.json") -> bytes:
+def read_bundled(name: str, file: str = "trusted_root.json") -> bytes:
     """A pinned file that comes with Assay (`bundled/README.md` says from where)."""
     return resources.files("assay.attestation").joinpath("bundled", f"{name}.{file}").read_bytes()
 
@@ -153,43 +153,46 @@ def load_roots(settings: TrustSettings, base_directory: Path, *, renewed: Iterab
         ConfigurationError: a file can't be read, or is no trusted root.
     """
     issuers = None if settings.issuers is None else frozenset(settings.issuers)
-    default = settings.root if settings.root in BUNDLED else DEFAULT_NAME
-    named = {name: TrustRoot(name=name, content=bundled(name), source="bundled with Assay") for name in sorted(BUNDLED)}
-    named[default] = replace(_load(default, settings.root, base_directory), issuers=issuers)
+    default = settings.root if settings.root in BUNDLED_ROOT_NAMES else DEFAULT_ROOT_NAME
+    named = {
+        name: TrustRoot(name=name, content=read_bundled(name), source="bundled with Assay")
+        for name in sorted(BUNDLED_ROOT_NAMES)
+    }
+    named[default] = replace(_load_root(default, settings.root, base_directory), issuers=issuers)
     for name, further in settings.roots.items():
-        root = _load(name, further.path, base_directory)
+        root = _load_root(name, further.path, base_directory)
         named[name] = replace(root, issuers=frozenset(further.issuers))
-    roots = TrustRoots(default=default, named=named, further=tuple(settings.roots))
+    roots = TrustRoots(default=default, by_name=named, further=tuple(settings.roots))
     for root in renewed:
-        if root.name in BUNDLED:
-            roots = roots.renewed(root)
+        if root.name in BUNDLED_ROOT_NAMES:
+            roots = roots.with_refreshed(root)
     return roots
 
 
-def _load(name: str, source: str, base_directory: Path) -> TrustRoot:
-    if source in BUNDLED:
-        return TrustRoot(name=name, content=bundled(source), source="bundled with Assay")
+def _load_root(name: str, source: str, base_directory: Path) -> TrustRoot:
+    if source in BUNDLED_ROOT_NAMES:
+        return TrustRoot(name=name, content=read_bundled(source), source="bundled with Assay")
     path = base_directory / source
     try:
         with path.open("rb") as file:
-            content = file.read(ROOT_BYTES + 1)
+            content = file.read(MAX_ROOT_BYTES + 1)
         obtained = datetime.fromtimestamp(path.stat().st_mtime, UTC)
     except OSError as error:
         raise ConfigurationError(
             f"trust root {name}: expected a readable file, found {path}: {error.strerror}"
         ) from error
-    check_content(content, f"trust root {name} ({path})")
+    check_root_content(content, f"trust root {name} ({path})")
     return TrustRoot(name=name, content=content, obtained=obtained, source=str(path))
 
 
-def check_content(content: bytes, what: str) -> None:
+def check_root_content(content: bytes, what: str) -> None:
     """The file has the shape of a trusted_root.json; its keys are loaded where they are used.
 
     Raises:
         ConfigurationError: it hasn't.
     """
-    if len(content) > ROOT_BYTES:
-        raise ConfigurationError(f"{what}: expected at most {ROOT_BYTES} bytes, found more")
+    if len(content) > MAX_ROOT_BYTES:
+        raise ConfigurationError(f"{what}: expected at most {MAX_ROOT_BYTES} bytes, found more")
     try:
         root = json.loads(content)
     except (ValueError, RecursionError) as error:

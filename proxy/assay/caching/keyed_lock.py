@@ -10,30 +10,30 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from assay.ports import Key
+from assay.ports import ProjectKey
 
 
 @dataclass(slots=True)
-class _Queue:
+class _LockEntry:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    length: int = 0
+    users: int = 0
 
 
-class Turns:
+class KeyedLock:
     """One turn at a time for each project."""
 
     def __init__(self) -> None:
-        self._queues: dict[Key, _Queue] = {}
+        self._locks: dict[ProjectKey, _LockEntry] = {}
 
     @asynccontextmanager
-    async def turn(self, key: Key) -> AsyncIterator[None]:
+    async def acquire(self, key: ProjectKey) -> AsyncIterator[None]:
         """Wait until nobody else has it, in the order of asking."""
-        queue = self._queues.setdefault(key, _Queue())
-        queue.length += 1
+        queue = self._locks.setdefault(key, _LockEntry())
+        queue.users += 1
         try:
             async with queue.lock:
                 yield
         finally:
-            queue.length -= 1
-            if not queue.length:
-                del self._queues[key]
+            queue.users -= 1
+            if not queue.users:
+                del self._locks[key]

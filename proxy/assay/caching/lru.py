@@ -12,11 +12,11 @@ from collections.abc import Callable
 
 from assay.simple.model import Sha256
 
-_LONGEST = 3600.0
+_MAX_AGE_SECONDS = 3600.0
 """Seconds: stores mark what is used at most hourly."""
 
 
-class Held:
+class ByteCache:
     """Small documents and files.
 
     Args:
@@ -26,42 +26,42 @@ class Held:
     """
 
     def __init__(self, most: int, largest: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most = most
-        self._largest = largest
+        self._max_total_bytes = most
+        self._max_item_bytes = largest
         self._clock = clock
-        self._held: OrderedDict[Sha256, tuple[float, bytes]] = OrderedDict()
-        self._size = 0
+        self._items: OrderedDict[Sha256, tuple[float, bytes]] = OrderedDict()
+        self._total_bytes = 0
 
     def get(self, digest: Sha256) -> bytes | None:
         """What is held; it counts as asked for."""
-        held = self._held.get(digest)
+        held = self._items.get(digest)
         if held is None:
             return None
         since, body = held
-        if self._clock() - since > _LONGEST:
-            del self._held[digest]
-            self._size -= len(body)
+        if self._clock() - since > _MAX_AGE_SECONDS:
+            del self._items[digest]
+            self._total_bytes -= len(body)
             return None
-        self._held.move_to_end(digest)
+        self._items.move_to_end(digest)
         return body
 
     def __contains__(self, digest: Sha256) -> bool:
         """Whether it is held; that asks for nothing."""
-        return digest in self._held
+        return digest in self._items
 
     def fits(self, size: int) -> bool:
         """Whether something of that many bytes may be held."""
-        return size <= self._largest
+        return size <= self._max_item_bytes
 
     def put(self, digest: Sha256, body: bytes) -> None:
         """Hold it, if it is small enough."""
-        if digest in self._held or not self.fits(len(body)):
+        if digest in self._items or not self.fits(len(body)):
             return
-        self._held[digest] = (self._clock(), body)
-        self._size += len(body)
-        while self._size > self._most:
-            self._size -= len(self._held.popitem(last=False)[1][1])
+        self._items[digest] = (self._clock(), body)
+        self._total_bytes += len(body)
+        while self._total_bytes > self._max_total_bytes:
+            self._total_bytes -= len(self._items.popitem(last=False)[1][1])
 
-    def whole(self) -> dict[Sha256, bytes]:
+    def snapshot(self) -> dict[Sha256, bytes]:
         """A copy of all of it."""
-        return {digest: body for digest, (_, body) in self._held.items()}
+        return {digest: body for digest, (_, body) in self._items.items()}

@@ -15,28 +15,28 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeAlias
 
-from assay.assembly import Assembly, assembled
+from assay.assembly import Assembly, assemble
 from assay.config import Configuration
 from assay.errors import AssayError
 from assay.gate.gate import GateSettings
-from assay.gate.judged_page import Judged
+from assay.gate.judged_page import JudgedPage
 from assay.policy.language.model import Policy
 from assay.simple.model import NormalizedName
 from assay.store.snapshot import copy_ledger, copy_records
-from assay.views import DEFAULT
+from assay.views import DEFAULT_VIEW
 
-_PATIENCE = timedelta(hours=1)
+_REQUEST_TIMEOUT = timedelta(hours=1)
 """A person waits longer than a client does."""
-_AT_ONCE = 8
-_EVERY = 5.0
+_MAX_CONCURRENT_PROJECTS = 8
+_PROGRESS_INTERVAL_SECONDS = 5.0
 """Seconds between two lines of progress."""
 
-Pages: TypeAlias = dict[NormalizedName, Judged | AssayError]
+PageResults: TypeAlias = dict[NormalizedName, JudgedPage | AssayError]
 """Each project's page as judged, or why it cannot be had."""
 
 
 @asynccontextmanager
-async def aside(configuration: Configuration, policy: Policy) -> AsyncIterator[Assembly]:
+async def open_dry_run(configuration: Configuration, policy: Policy) -> AsyncIterator[Assembly]:
     """A proxy of one's own, of one view, with the real one's ledger and records as they are now.
 
     Raises:
@@ -49,23 +49,23 @@ async def aside(configuration: Configuration, policy: Policy) -> AsyncIterator[A
         storage = configuration.storage.model_copy(update={"directory": place})
         own = configuration.model_copy(update={"storage": storage, "views": ()})
         state = configuration.storage.directory
-        waiting = GateSettings(patience=_PATIENCE)
-        async with assembled(own, {DEFAULT: policy}, gate_settings=waiting, trust_state=state) as parts:
+        waiting = GateSettings(page_timeout=_REQUEST_TIMEOUT)
+        async with assemble(own, {DEFAULT_VIEW: policy}, gate_settings=waiting, trust_state=state) as parts:
             yield parts
     finally:
         await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
 
 
-async def judged_pages(assembly: Assembly, names: Iterable[NormalizedName]) -> Pages:
+async def judge_pages(assembly: Assembly, names: Iterable[NormalizedName]) -> PageResults:
     """The page of each project; says how far it is where that takes longer than a second."""
     wanted = list(dict.fromkeys(names))
-    pages: Pages = {}
-    slots = asyncio.Semaphore(_AT_ONCE)
+    pages: PageResults = {}
+    slots = asyncio.Semaphore(_MAX_CONCURRENT_PROJECTS)
 
     async def judge(name: NormalizedName) -> None:
         async with slots:
             try:
-                pages[name] = await assembly.gate.page(name)
+                pages[name] = await assembly.gate.get_page(name)
             except AssayError as error:
                 pages[name] = error
 
@@ -73,7 +73,7 @@ async def judged_pages(assembly: Assembly, names: Iterable[NormalizedName]) -> P
         await asyncio.sleep(1)
         while True:
             print(f"fetching and verifying: {len(pages)} of {len(wanted)} projects …", file=sys.stderr)
-            await asyncio.sleep(_EVERY)
+            await asyncio.sleep(_PROGRESS_INTERVAL_SECONDS)
 
     telling = asyncio.create_task(progress())
     try:

@@ -11,12 +11,12 @@ from assay.assembly import read_policy
 from assay.config import Configuration, load_configuration
 from assay.errors import ConfigurationError
 from assay.policy.language.model import Policy
-from assay.settings import nearest
+from assay.settings import find_close_match
 from assay.views import ViewSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chosen:
+class PolicyChoice:
     """A configuration, and one policy to judge by."""
 
     configuration: Configuration
@@ -25,23 +25,23 @@ class Chosen:
     """The policy's file; None: the built-in one."""
 
 
-def chosen(options: Namespace) -> Chosen:
+def choose_policy(options: Namespace) -> PolicyChoice:
     """What the options of a command choose.
 
     Raises:
         ConfigurationError: configuration or policy cannot be used, or there is no such view.
     """
     configuration = load_configuration(options.config, os.environ)
-    path = getattr(options, "policy", None) or _view(configuration, options.view).policy
-    return Chosen(configuration=configuration, policy=read_policy(path), path=path)
+    path = getattr(options, "policy", None) or _find_view(configuration, options.view).policy
+    return PolicyChoice(configuration=configuration, policy=read_policy(path), path=path)
 
 
-def _view(configuration: Configuration, name: str | None) -> ViewSettings:
+def _find_view(configuration: Configuration, name: str | None) -> ViewSettings:
     views = {view.name: view for view in configuration.all_views}
     if name is None:
         return configuration.all_views[0]
     if name not in views:
-        near = nearest(name, views)
+        near = find_close_match(name, views)
         hint = f'; did you mean "{near}"?' if near else ""
         raise ConfigurationError(f"--view: expected one of {', '.join(views)}; found {name!r}{hint}")
     return views[name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 
-def printable(text: str) -> str:
+def escape_unprintable(text: str) -> str:
     """`text` with everything that is not printable escaped."""
     return (
         text
@@ -16,8 +16,8 @@ def printable(text: str) -> str:
     )
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+def format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Lines of left-aligned columns, two spaces apart; the last column is as wide as it is."""
-    cells = [tuple(header), *(tuple(printable(cell) for cell in row) for row in rows)]
+    cells = [tuple(header), *(tuple(escape_unprintable(cell) for cell in row) for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]

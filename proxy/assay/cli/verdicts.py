@@ -6,13 +6,13 @@ import json
 from typing import Any
 
 from assay.attestation.codec import encode_evidence
-from assay.cli.tables import printable
+from assay.cli.tables import escape_unprintable
 from assay.evidence import Attested, Evidence, Forged, Unverifiable
-from assay.policy.reasons import reasons_json
+from assay.policy.reasons import reasons_to_json
 from assay.policy.verdict import Approved, Withheld
 
 
-def evidence_words(evidence: Evidence | None) -> str:
+def summarize_evidence(evidence: Evidence | None) -> str:
     """What is proven of a file, in a few words."""
     match evidence:
         case Attested(attestations=attestations):
@@ -28,7 +28,7 @@ def evidence_words(evidence: Evidence | None) -> str:
             return "none"
 
 
-def because(verdict: Approved | Withheld) -> str:
+def explain_verdict(verdict: Approved | Withheld) -> str:
     """Why it is withheld, or in spite of what it is approved."""
     if isinstance(verdict, Withheld):
         nearest = f"; nearest approved version: {verdict.nearest}" if verdict.nearest else ""
@@ -40,12 +40,12 @@ def because(verdict: Approved | Withheld) -> str:
 def verdict_json(verdict: Approved | Withheld) -> dict[str, Any]:
     """A verdict for programs."""
     return {
-        "filename": printable(verdict.file.filename),
+        "filename": escape_unprintable(verdict.file.filename),
         "sha256": verdict.file.sha256,
         "verdict": "approved" if isinstance(verdict, Approved) else "withheld",
         "rule": verdict.rule,
         "evidence": None if verdict.evidence is None else json.loads(encode_evidence(verdict.evidence)),
-        "reasons": reasons_json(verdict) if isinstance(verdict, Withheld) else [],
+        "reasons": reasons_to_json(verdict) if isinstance(verdict, Withheld) else [],
         "despite": [reason.message for reason in verdict.despite] if isinstance(verdict, Approved) else [],
         "notes": list(verdict.notes) if isinstance(verdict, Approved) else [],
     }

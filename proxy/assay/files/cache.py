@@ -19,124 +19,126 @@ from io import FileIO
 from typing import BinaryIO, TypeAlias
 
 from assay import telemetry
-from assay.caching.lru import Held
+from assay.caching.lru import ByteCache
 from assay.errors import StorageError
-from assay.files.download import Download, Wanted
-from assay.files.download_registry import Downloads
-from assay.files.wheel_metadata import Opener
+from assay.files.download import Download, Expected
+from assay.files.download_registry import DownloadRegistry
+from assay.files.wheel_metadata import ReaderOpener
 from assay.indexes import IndexSettings
 from assay.policy.verdict import Approved
-from assay.ports import Blob, Blobs
+from assay.ports import Blob, BlobStore
 from assay.simple.model import NormalizedName, Sha256
-from assay.upstream.bulk_receiver import Contents
-from assay.upstream.client import Upstream
+from assay.upstream.bulk_receiver import BodyStream
+from assay.upstream.client import UpstreamClient
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
+class Cached:
     """A finished, verified file."""
 
     blob: Blob
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Arriving:
+class InProgress:
     """A file on its way in; `still_approved` is to be asked before its tail is sent."""
 
     download: Download
     still_approved: Callable[[], Awaitable[None]]
 
 
-Content: TypeAlias = Stored | Arriving
+FileContent: TypeAlias = Cached | InProgress
 
-_HELD = 16 * 2**20
+_MEMORY_CACHE_BYTES = 16 * 2**20
 """Bytes of all files in memory."""
-_LARGEST_HELD = 128 * 2**10
-_MOST_NOTICED = 2048
+_MAX_CACHED_FILE_BYTES = 128 * 2**10
+_MAX_NOTICED_FILES = 2048
 """Files remembered as asked for once: a file is held from the second time on, so that a mirror run holds none."""
 
 
-class FileContents:
+class FileCache:
     """Blobs, and downloads for those that are not here yet."""
 
-    def __init__(self, *, blobs: Blobs, downloads: Downloads, upstream: Upstream) -> None:
+    def __init__(self, *, blobs: BlobStore, downloads: DownloadRegistry, upstream: UpstreamClient) -> None:
         self._blobs = blobs
         self._downloads = downloads
         self._upstream = upstream
-        self._held = Held(_HELD, _LARGEST_HELD)
-        self._noticed: OrderedDict[Sha256, None] = OrderedDict()
+        self._memory_cache = ByteCache(_MEMORY_CACHE_BYTES, _MAX_CACHED_FILE_BYTES)
+        self._requested_once: OrderedDict[Sha256, None] = OrderedDict()
 
-    def held(self, approved: Approved) -> bytes | None:
+    def peek(self, approved: Approved) -> bytes | None:
         """The whole file, if it is in memory."""
-        return self._held.get(digest_of(approved))
+        return self._memory_cache.get(get_approved_digest(approved))
 
     @asynccontextmanager
-    async def of(
-        self, approved: Approved, index: IndexSettings, still_approved: Callable[[Opener], Awaitable[None]]
-    ) -> AsyncIterator[Content]:
+    async def open(
+        self, approved: Approved, index: IndexSettings, still_approved: Callable[[ReaderOpener], Awaitable[None]]
+    ) -> AsyncIterator[FileContent]:
         """Hold on to the bytes of an approved file; leaving the context lets go of them.
 
         `still_approved` is asked, with a way to read the whole file, when all of it is here.
         """
-        digest = digest_of(approved)
+        digest = get_approved_digest(approved)
         blob = await self._blobs.open(digest)
         if blob is not None:
             try:
-                await still_approved(partial(another_reader, blob))
-                await self._notice(blob)
-                yield Stored(blob=blob)
+                await still_approved(partial(reopen_blob, blob))
+                await self._cache_if_repeated(blob)
+                yield Cached(blob=blob)
             finally:
                 await blob.close()
             return
-        wanted = Wanted(sha256=digest, size=approved.file.size, limit=index.limits.file)
-        download = self._downloads.join(wanted, lambda start: self._opened(index, approved.file.url, start))
+        wanted = Expected(sha256=digest, size=approved.file.size, limit=index.limits.file)
+        download = self._downloads.join(wanted, lambda start: self._open_upstream(index, approved.file.url, start))
         try:
-            yield Arriving(download=download, still_approved=partial(still_approved, download.reader))
+            yield InProgress(download=download, still_approved=partial(still_approved, download.open_reader))
         finally:
             self._downloads.leave(download)
 
-    async def _notice(self, blob: Blob) -> None:
+    async def _cache_if_repeated(self, blob: Blob) -> None:
         """Hold a small file that is asked for once more."""
         digest = blob.sha256
-        if not self._held.fits(blob.size) or digest in self._held:
+        if not self._memory_cache.fits(blob.size) or digest in self._memory_cache:
             return
-        if digest not in self._noticed:
-            self._noticed[digest] = None
-            if len(self._noticed) > _MOST_NOTICED:
-                self._noticed.popitem(last=False)
+        if digest not in self._requested_once:
+            self._requested_once[digest] = None
+            if len(self._requested_once) > _MAX_NOTICED_FILES:
+                self._requested_once.popitem(last=False)
             return
-        body = await asyncio.to_thread(_read_whole, blob)
+        body = await asyncio.to_thread(_read_verified, blob)
         if body is None:
             telemetry.security("blob-broken", sha256=digest, found="other bytes")
             await self._blobs.remove(digest)
             raise StorageError(f"the stored bytes of {digest} are broken; they are fetched again when asked for again")
-        self._held.put(digest, body)
+        self._memory_cache.put(digest, body)
 
     @asynccontextmanager
-    async def _opened(self, index: IndexSettings, url: str, start: int) -> AsyncIterator[Contents[bytes | memoryview]]:
-        async with self._upstream.contents(index, url, start=start) as contents:
+    async def _open_upstream(
+        self, index: IndexSettings, url: str, start: int
+    ) -> AsyncIterator[BodyStream[bytes | memoryview]]:
+        async with self._upstream.open_file(index, url, start=start) as contents:
             yield contents
 
 
-def _read_whole(blob: Blob) -> bytes | None:
+def _read_verified(blob: Blob) -> bytes | None:
     """A stored file's bytes; None where they are not those of its digest."""
     body = os.pread(blob.file.fileno(), blob.size, 0)
     return body if hashlib.sha256(body).hexdigest() == blob.sha256 else None
 
 
-async def another_reader(blob: Blob) -> BinaryIO:
+async def reopen_blob(blob: Blob) -> BinaryIO:
     """A file object of the caller's own over a blob that is open; it may outlast the blob's."""
     return FileIO(os.dup(blob.file.fileno()), "rb")
 
 
-def digest_of(approved: Approved) -> Sha256:
+def get_approved_digest(approved: Approved) -> Sha256:
     """An approved file's digest: policy approves none without (`no-sha256` is always on)."""
     if approved.file.sha256 is None:
         raise RuntimeError(f"{approved.file.filename} was approved without a digest")
     return approved.file.sha256
 
 
-def project_of(approved: Approved) -> NormalizedName:
+def get_approved_project(approved: Approved) -> NormalizedName:
     """An approved file's project: policy approves none whose name cannot be parsed."""
     if approved.file.distribution is None:
         raise RuntimeError(f"{approved.file.filename} was approved although it does not parse")

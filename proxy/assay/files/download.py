@@ -1,6 +1,6 @@
 """One fetch of a file from its index, any number of followers, the tail withheld until the digest is right.
 
-Owns one download. The bytes go to a `Partial` (a temporary file) as they come
+Owns one download. The bytes go to a `PartialBlob` (a temporary file) as they come
 and followers read them from there, so that memory does not grow with followers or their slowness, and one that leaves
 harms none. It knows no HTTP: a source opens bodies, a follower gets spans of the file that may be sent.
 
@@ -22,22 +22,22 @@ from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
 from assay import telemetry
-from assay.errors import AssayError, DigestMismatchError, StorageError, UpstreamNonsenseError, UpstreamUnavailableError
-from assay.files.write_buffer import Intake
-from assay.ports import Blobs, Partial
+from assay.errors import AssayError, DigestMismatchError, InvalidResponseError, StorageError, UpstreamUnavailableError
+from assay.files.write_buffer import WriteBuffer
+from assay.ports import BlobStore, PartialBlob
 from assay.simple.model import Sha256
 from assay.telemetry import tracing
 
-TAIL = 64 * 1024
+WITHHELD_TAIL_BYTES = 64 * 1024
 """Bytes withheld until the digest is right (DESIGN, promise 2)."""
-_TRIES_WITHOUT_PROGRESS = 4
-_PROGRESS = 1024 * 1024
+_MAX_TRIES_WITHOUT_PROGRESS = 4
+_MIN_PROGRESS_BYTES = 1024 * 1024
 """Bytes that one try must bring to count as progress: an index that breaks every few bytes is given up."""
-_WORTH_FINISHING = 16 * 1024 * 1024
+_MAX_BYTES_TO_FINISH_ALONE = 16 * 1024 * 1024
 """Bytes. An abandoned download with more than this and more than half of it still to come is stopped."""
 
 
-class Body(Protocol):
+class SourceBody(Protocol):
     """What a source gives: `upstream.Contents`, or a test's."""
 
     @property
@@ -53,16 +53,16 @@ class Body(Protocol):
         """The bytes from `start` on; a memoryview is lent until the next is asked for."""
 
 
-Source = Callable[[int], AbstractAsyncContextManager[Body]]
+BodyOpener = Callable[[int], AbstractAsyncContextManager[SourceBody]]
 """Opens the file from a byte offset on; raises `UpstreamUnavailableError` where another try may succeed."""
 
 
-Pause = Callable[[int, float | None], Awaitable[bool]]
+RetryPause = Callable[[int, float | None], Awaitable[bool]]
 """Waits before try number `n`, or the seconds that the index asked for; False where that is too long to wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
+class ByteSpan:
     """Bytes of the file that may be sent now."""
 
     offset: int
@@ -70,7 +70,7 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Expected:
     """Which bytes a download must end up with."""
 
     sha256: Sha256
@@ -83,47 +83,47 @@ class Wanted:
 class Download:
     """One file on its way in. `run` once; `follow` as often as wanted."""
 
-    def __init__(self, wanted: Wanted, source: Source, blobs: Blobs, *, pause: Pause) -> None:
-        self.wanted = wanted
+    def __init__(self, wanted: Expected, source: BodyOpener, blobs: BlobStore, *, pause: RetryPause) -> None:
+        self.expected = wanted
         self.length = wanted.size
         self.followers = 0
         self._source = source
         self._blobs = blobs
         self._pause = pause
-        self._partial: Partial | None = None
+        self._partial: PartialBlob | None = None
         self._written = 0
         self._verified = False
         self._failure: AssayError | None = None
-        self._changed = asyncio.Event()
-        self._alone = asyncio.Event()
-        self._alone.set()
-        self._over = False
+        self._change_event = asyncio.Event()
+        self._no_followers = asyncio.Event()
+        self._no_followers.set()
+        self._is_useless = False
 
     @property
-    def verified(self) -> bool:
+    def is_verified(self) -> bool:
         """Whether all bytes are here and their digest is the wanted one."""
         return self._verified
 
     @property
-    def failed(self) -> bool:
+    def has_failed(self) -> bool:
         """Whether it has ended without the wanted bytes."""
         return self._failure is not None
 
     async def run(self) -> None:
         """Fetch, verify, publish. Failures go to the followers, not to the caller."""
-        with tracing.span("download", sha256=self.wanted.sha256, size=self.wanted.size) as span:
+        with tracing.span("download", sha256=self.expected.sha256, size=self.expected.size) as span:
             await self._run()
-            span.note(error=type(self._failure).__name__ if self._failure is not None else None)
+            span.set_attributes(error=type(self._failure).__name__ if self._failure is not None else None)
 
     async def _run(self) -> None:
-        partial: Partial | None = None
+        partial: PartialBlob | None = None
         try:
-            self._partial = partial = await self._blobs.begin()
+            self._partial = partial = await self._blobs.create_partial()
             await self._fetch(partial)
             await self._verify(partial)
             if not await self._publish(partial):
                 # Nobody finds these bytes again, but those who follow read them from here to the end.
-                await self._left_alone()
+                await self._wait_until_unfollowed()
         except AssayError as error:
             self._fail(error)
         except BaseException:
@@ -134,60 +134,60 @@ class Download:
                 await partial.discard()
 
     @property
-    def over(self) -> bool:
+    def is_useless(self) -> bool:
         """Whether it is no use to anybody who comes now."""
-        return self.failed or self._over
+        return self.has_failed or self._is_useless
 
     @property
-    def moves(self) -> int:
-        """Grows when the bytes go on elsewhere: a `reader` obtained before must then be obtained again."""
-        return self._partial.moves if self._partial is not None else 0
+    def move_count(self) -> int:
+        """Grows when the bytes go on elsewhere: a reader obtained before must then be obtained again."""
+        return self._partial.move_count if self._partial is not None else 0
 
     @property
-    def missing(self) -> int:
+    def missing_bytes(self) -> int:
         """Bytes still to come, as far as the length is known."""
         return (self.length or 0) - self._written
 
     @property
     def is_mostly_missing(self) -> bool:
         """Whether to stop costs less than to finish for the cache alone."""
-        return self.missing > max(_WORTH_FINISHING, self._written)
+        return self.missing_bytes > max(_MAX_BYTES_TO_FINISH_ALONE, self._written)
 
-    def joined(self) -> None:
+    def add_follower(self) -> None:
         """One follower more."""
         self.followers += 1
-        self._alone.clear()
+        self._no_followers.clear()
 
-    def left(self) -> None:
+    def remove_follower(self) -> None:
         """One follower less."""
         self.followers -= 1
         if not self.followers:
-            self._alone.set()
+            self._no_followers.set()
 
-    async def _left_alone(self) -> None:
-        await self._alone.wait()
-        self._over = True
+    async def _wait_until_unfollowed(self) -> None:
+        await self._no_followers.wait()
+        self._is_useless = True
 
-    async def ready(self) -> None:
+    async def wait_until_sendable(self) -> None:
         """Wait until a first byte may be sent.
 
         Raises:
             AssayError: what went wrong instead.
         """
-        while not self._verified and self._available() == 0:
-            await self._change()
+        while not self._verified and self._get_sendable_bytes() == 0:
+            await self._wait_for_change()
 
-    async def finished(self) -> None:
+    async def wait_until_verified(self) -> None:
         """Wait until the digest is known to be right.
 
         Raises:
             AssayError: what went wrong instead.
         """
         while not self._verified:
-            await self._change()
+            await self._wait_for_change()
 
-    async def reader(self) -> BinaryIO:
-        """A file object of the caller's own over what is here; call after `ready`, close it when done.
+    async def open_reader(self) -> BinaryIO:
+        """A file object of the caller's own over what is here; call after `wait_until_sendable`, close it when done.
 
         Raises:
             AssayError: what went wrong since then.
@@ -196,13 +196,13 @@ class Download:
         if self._partial is None:
             raise RuntimeError("Download.reader before Download.ready")
         try:
-            return await self._partial.reader()
+            return await self._partial.open_reader()
         except StorageError:
             # Discarded because the download failed meanwhile: that is the reason, not the storage.
-            self._refuse()
+            self._raise_failure()
             raise
 
-    async def follow(self, still_approved: Callable[[], Awaitable[None]]) -> AsyncIterator[Span]:
+    async def follow(self, still_approved: Callable[[], Awaitable[None]]) -> AsyncIterator[ByteSpan]:
         """Spans in order, as they become sendable; `still_approved` is asked, and may raise, before the tail.
 
         Raises:
@@ -213,71 +213,73 @@ class Download:
             if self._verified:
                 await still_approved()
                 if position < self._written:
-                    yield Span(offset=position, count=self._written - position)
+                    yield ByteSpan(offset=position, count=self._written - position)
                 return
-            available = self._available()
+            available = self._get_sendable_bytes()
             if position < available:
-                yield Span(offset=position, count=available - position)
+                yield ByteSpan(offset=position, count=available - position)
                 position = available
             else:
-                await self._change()
+                await self._wait_for_change()
 
-    def _available(self) -> int:
-        if self.length is None or self.length <= TAIL:
+    def _get_sendable_bytes(self) -> int:
+        if self.length is None or self.length <= WITHHELD_TAIL_BYTES:
             return 0
-        return min(self._written, self.length - TAIL)
+        return min(self._written, self.length - WITHHELD_TAIL_BYTES)
 
-    def _refuse(self) -> None:
+    def _raise_failure(self) -> None:
         if self._failure is not None:
             # A fresh copy for each follower: a shared one would grow a traceback with every raise.
             raise type(self._failure)(*self._failure.args) from self._failure
 
-    async def _change(self) -> None:
-        self._refuse()
-        await self._changed.wait()
+    async def _wait_for_change(self) -> None:
+        self._raise_failure()
+        await self._change_event.wait()
 
-    def _pulse(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
+    def _notify_followers(self) -> None:
+        self._change_event.set()
+        self._change_event = asyncio.Event()
 
     def _fail(self, error: AssayError) -> None:
         if not self._verified:
             self._failure = error
-        self._pulse()
+        self._notify_followers()
         if isinstance(error, DigestMismatchError):
-            telemetry.security("digest-mismatch", sha256=self.wanted.sha256, error=str(error))
+            telemetry.security("digest-mismatch", sha256=self.expected.sha256, error=str(error))
         else:
-            telemetry.warning("download-failed", sha256=self.wanted.sha256, error=str(error), published=self._verified)
+            telemetry.warning(
+                "download-failed", sha256=self.expected.sha256, error=str(error), published=self._verified
+            )
 
-    async def _fetch(self, partial: Partial) -> None:
+    async def _fetch(self, partial: PartialBlob) -> None:
         tries = 0
         while True:
             before = self._written
             try:
                 async with self._source(before) as body:
-                    self._agree_on_length(body.length)
-                    await self._take(body, partial)
+                    self._check_length(body.length)
+                    await self._receive_body(body, partial)
                     return
             except UpstreamUnavailableError as error:
-                tries = 1 if self._written - before >= _PROGRESS else tries + 1
-                if tries >= _TRIES_WITHOUT_PROGRESS or not await self._pause(tries, error.retry_after):
+                tries = 1 if self._written - before >= _MIN_PROGRESS_BYTES else tries + 1
+                if tries >= _MAX_TRIES_WITHOUT_PROGRESS or not await self._pause(tries, error.retry_after):
                     raise
-                telemetry.event("download-resumed", sha256=self.wanted.sha256, at=self._written, error=str(error))
+                telemetry.event("download-resumed", sha256=self.expected.sha256, at=self._written, error=str(error))
 
-    def _agree_on_length(self, declared: int | None) -> None:
+    def _check_length(self, declared: int | None) -> None:
         if declared is None:
             return
         if self.length is None:
             self.length = declared
         if declared != self.length:
             raise DigestMismatchError(f"the index sends {declared} bytes where {self.length} were expected")
-        if declared > self.wanted.limit:
-            raise UpstreamNonsenseError(f"the file has {declared} bytes, more than the limit of {self.wanted.limit}")
+        if declared > self.expected.limit:
+            raise InvalidResponseError(f"the file has {declared} bytes, more than the limit of {self.expected.limit}")
 
-    async def _take(self, body: Body, partial: Partial) -> None:
-        chunks = body.chunks if body.start == self._written else self._agreeing(body, partial)
-        intake = Intake(partial, self._grown)
-        most = self.wanted.limit if self.length is None else self.length
+    async def _receive_body(self, body: SourceBody, partial: PartialBlob) -> None:
+        chunks = body.chunks if body.start == self._written else self._skip_repeated(body, partial)
+        intake = WriteBuffer(partial, self._on_written)
+        most = self.expected.limit if self.length is None else self.length
         total = self._written
         try:
             async for chunk in chunks:
@@ -291,11 +293,11 @@ class Download:
         if self.length is not None and self._written < self.length:
             raise UpstreamUnavailableError(f"the body ended after {self._written} of {self.length} bytes")
 
-    async def _agreeing(self, body: Body, partial: Partial) -> AsyncIterator[bytes | memoryview]:
+    async def _skip_repeated(self, body: SourceBody, partial: PartialBlob) -> AsyncIterator[bytes | memoryview]:
         """The chunks past what is already here, once the repeated part has the same hash as the first time."""
         repeated, left = hashlib.sha256(), self._written
         if body.start != 0:
-            raise UpstreamNonsenseError(f"the body begins at byte {body.start}, asked for {left}")
+            raise InvalidResponseError(f"the body begins at byte {body.start}, asked for {left}")
         async for chunk in body.chunks:
             if not left:
                 yield chunk
@@ -309,23 +311,23 @@ class Download:
                 if rest := chunk[len(head) :]:
                     yield rest
 
-    def _grown(self, written: int) -> None:
+    def _on_written(self, written: int) -> None:
         self._written = written
-        self._pulse()
+        self._notify_followers()
 
-    async def _verify(self, partial: Partial) -> None:
+    async def _verify(self, partial: PartialBlob) -> None:
         found = await partial.digest()
-        if found != self.wanted.sha256:
-            raise DigestMismatchError(f"the bytes have SHA-256 {found}, the index's page says {self.wanted.sha256}")
+        if found != self.expected.sha256:
+            raise DigestMismatchError(f"the bytes have SHA-256 {found}, the index's page says {self.expected.sha256}")
         self.length = self._written
         self._verified = True
-        self._pulse()
+        self._notify_followers()
 
-    async def _publish(self, partial: Partial) -> bool:
+    async def _publish(self, partial: PartialBlob) -> bool:
         try:
-            await partial.commit(self.wanted.sha256)
+            await partial.commit(self.expected.sha256)
         except StorageError as error:
-            telemetry.warning("blob-not-kept", sha256=self.wanted.sha256, error=str(error))
+            telemetry.warning("blob-not-kept", sha256=self.expected.sha256, error=str(error))
             return False
-        telemetry.event("download-finished", sha256=self.wanted.sha256, size=self._written)
+        telemetry.event("download-finished", sha256=self.expected.sha256, size=self._written)
         return True

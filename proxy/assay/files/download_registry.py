@@ -5,45 +5,45 @@ from __future__ import annotations
 import asyncio
 
 from assay import telemetry
-from assay.files.download import Download, Pause, Source, Wanted
-from assay.ports import Blobs
+from assay.files.download import BodyOpener, Download, Expected, RetryPause
+from assay.ports import BlobStore
 from assay.simple.model import Sha256
 
-_PUBLISHING = 5.0
+_PUBLISH_TIMEOUT_SECONDS = 5.0
 """Seconds that the publication of verified files may take at the end."""
 
 
-class Downloads:
+class DownloadRegistry:
     """The running downloads, by digest and size: many askers, one fetch."""
 
-    def __init__(self, blobs: Blobs, *, pause: Pause) -> None:
+    def __init__(self, blobs: BlobStore, *, pause: RetryPause) -> None:
         self._blobs = blobs
         self._pause = pause
         self._running: dict[tuple[Sha256, int | None], tuple[Download, asyncio.Task[None]]] = {}
 
-    def join(self, wanted: Wanted, source: Source) -> Download:
+    def join(self, wanted: Expected, source: BodyOpener) -> Download:
         """The running download of this file, or a new one. Balance each call with `leave`."""
         key = (wanted.sha256, wanted.size)
-        if key in self._running and not self._running[key][0].over:
+        if key in self._running and not self._running[key][0].is_useless:
             download = self._running[key][0]
         else:
             download = Download(wanted, source, self._blobs, pause=self._pause)
             task = asyncio.create_task(download.run(), name=f"download {wanted.sha256}")
             self._running[key] = (download, task)
             task.add_done_callback(lambda _: self._forget(key, download))
-        download.joined()
+        download.add_follower()
         return download
 
     def leave(self, download: Download) -> None:
         """A follower is done or gone. The fetch goes on for the others, and for the cache if most of it is here."""
-        download.left()
-        entry = self._running.get((download.wanted.sha256, download.wanted.size))
-        if download.followers or entry is None or entry[0] is not download or download.verified:
+        download.remove_follower()
+        entry = self._running.get((download.expected.sha256, download.expected.size))
+        if download.followers or entry is None or entry[0] is not download or download.is_verified:
             return
         if download.is_mostly_missing:
-            telemetry.event("download-abandoned", sha256=download.wanted.sha256, left=download.missing)
+            telemetry.event("download-abandoned", sha256=download.expected.sha256, left=download.missing_bytes)
             entry[1].cancel()
-            self._forget((download.wanted.sha256, download.wanted.size), download)
+            self._forget((download.expected.sha256, download.expected.size), download)
 
     def _forget(self, key: tuple[Sha256, int | None], download: Download) -> None:
         if key in self._running and self._running[key][0] is download:
@@ -53,11 +53,11 @@ class Downloads:
         """Stop all; nothing unfinished stays, and what is being published is waited for."""
         entries = list(self._running.values())
         for download, task in entries:
-            if not download.verified:
+            if not download.is_verified:
                 task.cancel()
         tasks = [task for _, task in entries]
         if tasks:
-            await asyncio.wait(tasks, timeout=_PUBLISHING)
+            await asyncio.wait(tasks, timeout=_PUBLISH_TIMEOUT_SECONDS)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

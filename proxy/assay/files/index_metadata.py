@@ -9,30 +9,30 @@ from __future__ import annotations
 import hashlib
 
 from assay import telemetry
-from assay.caching.lru import Held
+from assay.caching.lru import ByteCache
 from assay.errors import DigestMismatchError, FileNotListedError, UpstreamGoneError
 from assay.indexes import IndexSettings
 from assay.policy.verdict import Approved
-from assay.ports import Records
+from assay.ports import RecordStore
 from assay.simple.model import Sha256
-from assay.upstream.client import Fetched, Upstream
+from assay.upstream.client import FetchedDocument, UpstreamClient
 
-MOST = 16 * 2**20
+MAX_METADATA_BYTES = 16 * 2**20
 """Bytes; the largest on PyPI has about 1 MB."""
-_HELD = 4 * 2**20
+_MEMORY_CACHE_BYTES = 4 * 2**20
 """Bytes of all documents in memory."""
-_LARGEST_HELD = 128 * 2**10
+_MAX_CACHED_DOCUMENT_BYTES = 128 * 2**10
 
 
-class Metadata:
+class IndexMetadata:
     """METADATA documents of approved files."""
 
-    def __init__(self, *, upstream: Upstream, records: Records) -> None:
+    def __init__(self, *, upstream: UpstreamClient, records: RecordStore) -> None:
         self._upstream = upstream
         self._records = records
-        self._held = Held(_HELD, _LARGEST_HELD)
+        self._memory_cache = ByteCache(_MEMORY_CACHE_BYTES, _MAX_CACHED_DOCUMENT_BYTES)
 
-    async def of(self, approved: Approved, index: IndexSettings) -> bytes:
+    async def get_document(self, approved: Approved, index: IndexSettings) -> bytes:
         """The document, with the digest that the page gives where it gives one.
 
         Raises:
@@ -43,10 +43,12 @@ class Metadata:
         file, core = approved.file, approved.file.core_metadata
         if core is None:
             raise FileNotListedError(f"the index offers no metadata for {file.filename}")
-        if core.sha256 is not None and (kept := await self.kept(core.sha256)) is not None:
+        if core.sha256 is not None and (kept := await self.find_stored(core.sha256)) is not None:
             return kept
-        answer = await self._upstream.document(index, _address(file.url), accept="*/*", limit=MOST)
-        if not isinstance(answer, Fetched):
+        answer = await self._upstream.fetch_document(
+            index, _metadata_url(file.url), accept="*/*", limit=MAX_METADATA_BYTES
+        )
+        if not isinstance(answer, FetchedDocument):
             raise UpstreamGoneError(f"the index promises metadata for {file.filename} and does not have it")
         if core.sha256 is None:
             return answer.body
@@ -56,35 +58,35 @@ class Metadata:
             raise DigestMismatchError(
                 f"the metadata of {file.filename} has SHA-256 {found}, the index's page says {core.sha256}"
             )
-        self._held.put(core.sha256, answer.body)
-        await self._records.put(record_of(core.sha256), answer.body)
+        self._memory_cache.put(core.sha256, answer.body)
+        await self._records.put(metadata_record_key(core.sha256), answer.body)
         return answer.body
 
-    def held(self, digest: Sha256) -> bytes | None:
+    def peek(self, digest: Sha256) -> bytes | None:
         """The document of a digest, if it is in memory."""
-        return self._held.get(digest)
+        return self._memory_cache.get(digest)
 
-    async def kept(self, digest: Sha256) -> bytes | None:
+    async def find_stored(self, digest: Sha256) -> bytes | None:
         """The document of a digest, wherever it came from; None where it is not here."""
-        if (held := self.held(digest)) is not None:
+        if (held := self.peek(digest)) is not None:
             return held
-        kept = await self._records.get(record_of(digest))
+        kept = await self._records.get(metadata_record_key(digest))
         if kept is None:
             return None
         if hashlib.sha256(kept).hexdigest() == digest:
-            self._held.put(digest, kept)
+            self._memory_cache.put(digest, kept)
             return kept
         telemetry.warning("record-broken", record="metadata", sha256=digest)
-        await self._records.delete(record_of(digest))
+        await self._records.delete(metadata_record_key(digest))
         return None
 
 
-def record_of(digest: Sha256) -> str:
+def metadata_record_key(digest: Sha256) -> str:
     """Where a document is."""
     return f"metadata:{digest}"
 
 
-def _address(url: str) -> str:
+def _metadata_url(url: str) -> str:
     """PEP 658: the file's URL with ``.metadata`` behind its path; a query (a signature, a token) stays where it was."""
     path, question, query = url.partition("?")
     return f"{path}.metadata{question}{query}"

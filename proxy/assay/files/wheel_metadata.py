@@ -20,83 +20,83 @@ from types import MappingProxyType
 from typing import BinaryIO
 
 from assay import telemetry
-from assay.errors import UpstreamNonsenseError
-from assay.files.index_metadata import MOST, record_of
+from assay.errors import InvalidResponseError
+from assay.files.index_metadata import MAX_METADATA_BYTES, metadata_record_key
 from assay.indexes import IndexSettings
-from assay.ports import Records
+from assay.ports import RecordStore
 from assay.simple.model import CoreMetadata, File, Kind, NormalizedName, Project, Sha256
 from assay.simple.parse import parse_sha256
 
-_NONE = ""
+_NO_METADATA = ""
 """The fact of a wheel that has no METADATA, or more than one."""
 _TOO_LARGE = "-"
 """The fact of a wheel whose directory is too large to look into: nothing is known of it."""
-_MOST_PROJECTS = 2000
-_MOST_WHEELS = 20_000
+_MAX_PROJECTS = 2000
+_MAX_WHEELS_PER_PROJECT = 20_000
 """Of one project."""
-_MOST_ENTRIES = 60_000
-_LARGEST_DIRECTORY = 16 * 2**20
-_END = b"PK\x05\x06"
-_END_SIZE = 22
-_LONGEST_COMMENT = 65_535
+_MAX_ZIP_ENTRIES = 60_000
+_MAX_ZIP_DIRECTORY_BYTES = 16 * 2**20
+_END_RECORD_SIGNATURE = b"PK\x05\x06"
+_END_RECORD_BYTES = 22
+_MAX_ZIP_COMMENT_BYTES = 65_535
 
-_Key = tuple[str, NormalizedName]
-Opener = Callable[[], Awaitable[BinaryIO]]
+_ProjectKey = tuple[str, NormalizedName]
+ReaderOpener = Callable[[], Awaitable[BinaryIO]]
 """A file object of the caller's own over a whole wheel."""
 
 
-class Wheels:
+class WheelMetadata:
     """Facts about wheels."""
 
-    def __init__(self, *, records: Records) -> None:
+    def __init__(self, *, records: RecordStore) -> None:
         self._records = records
-        self._facts: OrderedDict[_Key, dict[str, str]] = OrderedDict()
-        self._news: dict[_Key, int] = {}
-        self._looking: dict[tuple[_Key, Sha256], asyncio.Task[None]] = {}
+        self._facts: OrderedDict[_ProjectKey, dict[str, str]] = OrderedDict()
+        self._facts_versions: dict[_ProjectKey, int] = {}
+        self._inspections: dict[tuple[_ProjectKey, Sha256], asyncio.Task[None]] = {}
 
-    def news(self, index: IndexSettings, project: NormalizedName) -> int:
+    def get_facts_version(self, index: IndexSettings, project: NormalizedName) -> int:
         """Grows whenever a wheel turns out to be other than its project's page says."""
-        return self._news.get((index.name, project), 0)
+        return self._facts_versions.get((index.name, project), 0)
 
-    async def facts(self, index: IndexSettings, project: NormalizedName) -> Mapping[str, str]:
+    async def load_facts(self, index: IndexSettings, project: NormalizedName) -> Mapping[str, str]:
         """By wheel: the digest of its METADATA."""
         key = (index.name, project)
         if key not in self._facts:
-            found = _decoded(await self._records.get(_record(key)))
+            found = _decode_facts(await self._records.get(_build_record_key(key)))
             self._facts.setdefault(key, found)
-            while len(self._facts) > _MOST_PROJECTS:
+            while len(self._facts) > _MAX_PROJECTS:
                 self._facts.popitem(last=False)
         facts = self._facts.get(key, {})
         if key in self._facts:
             self._facts.move_to_end(key)
         return MappingProxyType(facts)
 
-    async def own(self, index: IndexSettings, project: NormalizedName, file: File) -> Sha256 | None:
+    async def get_own_digest(self, index: IndexSettings, project: NormalizedName, file: File) -> Sha256 | None:
         """The digest of a wheel's own METADATA; None where that is not known."""
-        return parse_sha256((await self.facts(index, project)).get(file.sha256 or _NONE, _NONE))
+        return parse_sha256((await self.load_facts(index, project)).get(file.sha256 or _NO_METADATA, _NO_METADATA))
 
-    def own_at_hand(self, index: IndexSettings, project: NormalizedName, file: File) -> tuple[bool, Sha256 | None]:
-        """Whether `own` can be said without waiting, and what it then says."""
+    def peek_own_digest(self, index: IndexSettings, project: NormalizedName, file: File) -> tuple[bool, Sha256 | None]:
+        """Whether `get_own_digest` can be said without waiting, and what it then says."""
         facts = self._facts.get((index.name, project))
-        return facts is not None, parse_sha256((facts or {}).get(file.sha256 or _NONE, _NONE))
+        return facts is not None, parse_sha256((facts or {}).get(file.sha256 or _NO_METADATA, _NO_METADATA))
 
-    def has_seen(self, index: IndexSettings, project: NormalizedName, file: File) -> bool:
-        """Whether there is nothing to `look` for, as far as memory says."""
+    def has_inspected(self, index: IndexSettings, project: NormalizedName, file: File) -> bool:
+        """Whether there is nothing to `inspect` for, as far as memory says."""
         return not is_wheel(file) or file.sha256 in self._facts.get((index.name, project), {})
 
-    async def look(self, index: IndexSettings, project: NormalizedName, file: File, opener: Opener) -> None:
+    async def inspect(self, index: IndexSettings, project: NormalizedName, file: File, opener: ReaderOpener) -> None:
         """Learn what a whole, verified wheel says of itself, once; a contradiction is a security event."""
         digest = file.sha256
-        if not is_wheel(file) or digest is None or digest in await self.facts(index, project):
+        if not is_wheel(file) or digest is None or digest in await self.load_facts(index, project):
             return
         # By project too: what one page says of a wheel may be true, and what another says of the same wheel not.
         what = ((index.name, project), digest)
-        if what not in self._looking:
-            self._looking[what] = task = asyncio.create_task(self._look(index, project, file, opener))
-            task.add_done_callback(lambda _: self._looking.pop(what, None))
-        await asyncio.shield(self._looking[what])
+        if what not in self._inspections:
+            self._inspections[what] = task = asyncio.create_task(self._inspect(index, project, file, opener))
+            task.add_done_callback(lambda _: self._inspections.pop(what, None))
+        await asyncio.shield(self._inspections[what])
 
-    async def read(self, file: File, opener: Opener) -> bytes:
+    async def read_metadata(self, file: File, opener: ReaderOpener) -> bytes:
         """A whole, verified wheel's METADATA.
 
         Raises:
@@ -104,33 +104,33 @@ class Wheels:
         """
         reader = await opener()
         try:
-            _, document = await asyncio.to_thread(_read, reader)
+            _, document = await asyncio.to_thread(_read_wheel, reader)
         finally:
             reader.close()
         if document is None:
-            raise UpstreamNonsenseError(f"{file.filename} has no METADATA that can be read")
+            raise InvalidResponseError(f"{file.filename} has no METADATA that can be read")
         return document
 
-    async def _look(self, index: IndexSettings, project: NormalizedName, file: File, opener: Opener) -> None:
+    async def _inspect(self, index: IndexSettings, project: NormalizedName, file: File, opener: ReaderOpener) -> None:
         reader = await opener()
         try:
-            fact, document = await asyncio.to_thread(_read, reader)
+            fact, document = await asyncio.to_thread(_read_wheel, reader)
         finally:
             reader.close()
         key = (index.name, project)
-        await self.facts(index, project)
+        await self.load_facts(index, project)
         facts = self._facts.setdefault(key, {})
-        if len(facts) >= _MOST_WHEELS:
+        if len(facts) >= _MAX_WHEELS_PER_PROJECT:
             facts.clear()
         said = None if file.core_metadata is None else file.core_metadata.sha256
         # Both at once: whoever finds the fact and no news would go by the verdict of before.
         facts[str(file.sha256)] = fact
-        if fact not in {_TOO_LARGE, said} and not (fact == _NONE and said is None):
-            self._news[key] = self._news.get(key, 0) + 1
-        records = {_record(key): json.dumps(facts).encode()}
+        if fact not in {_TOO_LARGE, said} and not (fact == _NO_METADATA and said is None):
+            self._facts_versions[key] = self._facts_versions.get(key, 0) + 1
+        records = {_build_record_key(key): json.dumps(facts).encode()}
         if document is not None:
-            records[record_of(Sha256(fact))] = document
-        if contradicts(file, fact):
+            records[metadata_record_key(Sha256(fact))] = document
+        if contradicts_index(file, fact):
             telemetry.security(
                 "metadata-mismatch",
                 index=index.name,
@@ -148,53 +148,58 @@ def is_wheel(file: File) -> bool:
     return file.distribution is not None and file.distribution.kind is Kind.WHEEL
 
 
-def contradicts(file: File, fact: str | None) -> bool:
+def contradicts_index(file: File, fact: str | None) -> bool:
     """Whether the index says another METADATA than the wheel has."""
     if fact in {None, _TOO_LARGE} or file.core_metadata is None or file.core_metadata.sha256 is None:
         return False
     return file.core_metadata.sha256 != fact
 
 
-def mismatched(project: Project, facts: Mapping[str, str]) -> frozenset[Sha256]:
+def find_mismatched(project: Project, facts: Mapping[str, str]) -> frozenset[Sha256]:
     """The wheels of a page whose own METADATA is not what the page says."""
     if not facts:
         return frozenset()
     return frozenset(
-        file.sha256 for file in project.files if file.sha256 is not None and contradicts(file, facts.get(file.sha256))
+        file.sha256
+        for file in project.files
+        if file.sha256 is not None and contradicts_index(file, facts.get(file.sha256))
     )
 
 
-def offered(project: Project, facts: Mapping[str, str]) -> Project:
+def apply_own_metadata(project: Project, facts: Mapping[str, str]) -> Project:
     """The page with each known wheel's own METADATA beside it, whatever the index says or leaves out (PEP 658)."""
     if not facts:
         return project
     return replace(
-        project, files=tuple(_offered(file, facts.get(file.sha256 or _NONE, _NONE)) for file in project.files)
+        project,
+        files=tuple(
+            _apply_to_file(file, facts.get(file.sha256 or _NO_METADATA, _NO_METADATA)) for file in project.files
+        ),
     )
 
 
-def _offered(file: File, fact: str) -> File:
+def _apply_to_file(file: File, fact: str) -> File:
     own = parse_sha256(fact)
     if own is None or not is_wheel(file) or (file.core_metadata is not None and file.core_metadata.sha256 == own):
         return file
     return replace(file, core_metadata=CoreMetadata(sha256=own))
 
 
-def _read(reader: BinaryIO) -> tuple[str, bytes | None]:
+def _read_wheel(reader: BinaryIO) -> tuple[str, bytes | None]:
     """The fact of a wheel, and its METADATA. Total: whatever the file is."""
     try:
-        if _is_too_large(reader):
+        if _is_directory_too_large(reader):
             return _TOO_LARGE, None
         with zipfile.ZipFile(reader) as archive:
-            document = _metadata(archive)
+            document = _extract_metadata(archive)
     except (zipfile.BadZipFile, zlib.error, OSError, ValueError, NotImplementedError, RuntimeError, EOFError):
-        return _NONE, None
+        return _NO_METADATA, None
     if document is None:
-        return _NONE, None
+        return _NO_METADATA, None
     return hashlib.sha256(document).hexdigest(), document
 
 
-def _metadata(archive: zipfile.ZipFile) -> bytes | None:
+def _extract_metadata(archive: zipfile.ZipFile) -> bytes | None:
     # As pip looks for it: exactly one top-level *.dist-info. Named twice, readers of zip files disagree which counts.
     names = [name for name in archive.namelist() if name.partition("/")[0].endswith(".dist-info")]
     directories = {name.partition("/")[0] for name in names}
@@ -202,28 +207,28 @@ def _metadata(archive: zipfile.ZipFile) -> bytes | None:
     if len(directories) != 1 or names.count(wanted) != 1:
         return None
     with archive.open(wanted) as entry:
-        document = entry.read(MOST + 1)
-    return document if len(document) <= MOST else None
+        document = entry.read(MAX_METADATA_BYTES + 1)
+    return document if len(document) <= MAX_METADATA_BYTES else None
 
 
-def _is_too_large(reader: BinaryIO) -> bool:
+def _is_directory_too_large(reader: BinaryIO) -> bool:
     """Whether the archive's directory, which zipfile reads whole, has more entries or bytes than we hold."""
     size = reader.seek(0, 2)
-    reader.seek(max(0, size - _END_SIZE - _LONGEST_COMMENT))
-    tail = reader.read(_END_SIZE + _LONGEST_COMMENT)
-    place = tail.rfind(_END)
-    end = tail[place : place + _END_SIZE]
-    if place < 0 or len(end) < _END_SIZE:
+    reader.seek(max(0, size - _END_RECORD_BYTES - _MAX_ZIP_COMMENT_BYTES))
+    tail = reader.read(_END_RECORD_BYTES + _MAX_ZIP_COMMENT_BYTES)
+    place = tail.rfind(_END_RECORD_SIGNATURE)
+    end = tail[place : place + _END_RECORD_BYTES]
+    if place < 0 or len(end) < _END_RECORD_BYTES:
         return False
     entries, directory = int.from_bytes(end[10:12], "little"), int.from_bytes(end[12:16], "little")
-    return entries > _MOST_ENTRIES or directory > _LARGEST_DIRECTORY
+    return entries > _MAX_ZIP_ENTRIES or directory > _MAX_ZIP_DIRECTORY_BYTES
 
 
-def _record(key: _Key) -> str:
+def _build_record_key(key: _ProjectKey) -> str:
     return f"own-metadata:{key[0]}:{key[1]}"
 
 
-def _decoded(record: bytes | None) -> dict[str, str]:
+def _decode_facts(record: bytes | None) -> dict[str, str]:
     try:
         found = json.loads(record) if record is not None else {}
     except ValueError:

@@ -14,24 +14,24 @@ from urllib.parse import quote, unquote, urlsplit
 
 from packaging.version import Version
 
-from assay.gate.judged_page import Judged
+from assay.gate.judged_page import JudgedPage
 from assay.indexes import IndexSettings
 from assay.policy.language.model import Policy, Showing
-from assay.policy.reasons import Tombstone, sentence
-from assay.policy.verdict import Code, Reason, Withheld
-from assay.ports import Page
-from assay.render import ApprovedPage
+from assay.policy.reasons import Tombstone, summarize_withheld
+from assay.policy.verdict import Reason, ReasonCode, Withheld
+from assay.ports import IndexPage
+from assay.render import PageListing
 from assay.simple.model import Distribution, File, Kind, NormalizedName
 
-_ABSENCE = timedelta(minutes=1)
+_ABSENCE_TTL = timedelta(minutes=1)
 """As long as an absence is remembered: a project's first release is installed soon after."""
-_NO_LABEL = re.compile(r"[^a-z0-9]+", re.ASCII)
+_NON_LABEL_CHARACTERS = re.compile(r"[^a-z0-9]+", re.ASCII)
 
 
-def why(index: IndexSettings, name: NormalizedName) -> Reason:
+def make_absence_reason(index: IndexSettings, name: NormalizedName) -> Reason:
     """Why there is nothing, and what to do."""
     return Reason(
-        code=Code.INDEX,
+        code=ReasonCode.INDEX,
         rule=None,
         message=f"the name {name} belongs to the index {index.name}, which has no such project, and no other index is"
         f" asked: publish it there, or leave the name out of that index's `projects`",
@@ -40,10 +40,10 @@ def why(index: IndexSettings, name: NormalizedName) -> Reason:
     )
 
 
-def tombstone(index: IndexSettings, name: NormalizedName) -> tuple[Tombstone, Withheld]:
+def make_absence_tombstone(index: IndexSettings, name: NormalizedName) -> tuple[Tombstone, Withheld]:
     """A file that does not exist, as it is listed and as it is answered."""
     # PEP 440, "Local version identifiers": ASCII letters, digits and periods.
-    label = _NO_LABEL.sub(".", f"reserved.for.{index.name}.which.has.no.such.project")
+    label = _NON_LABEL_CHARACTERS.sub(".", f"reserved.for.{index.name}.which.has.no.such.project")
     filename = f"{name.replace('-', '_')}-0+{label}-py3-none-any.whl"
     parts = urlsplit(index.url)
     route = f"{parts.netloc}{parts.path}{name}/{quote(filename)}"
@@ -54,28 +54,28 @@ def tombstone(index: IndexSettings, name: NormalizedName) -> tuple[Tombstone, Wi
         route=route,
         distribution=Distribution(project=name, version=Version(f"0+{label}"), kind=Kind.WHEEL),
     )
-    withheld = Withheld(file=file, reasons=(why(index, name),), enforced=True)
-    return Tombstone(file=file, yanked=sentence(withheld)), withheld
+    withheld = Withheld(file=file, reasons=(make_absence_reason(index, name),), enforced=True)
+    return Tombstone(file=file, yanked=summarize_withheld(withheld)), withheld
 
 
-def judged(policy: Policy, page: Page, *, roots: str, news: int) -> Judged:
+def make_absent_page(policy: Policy, page: IndexPage, *, roots: str, news: int) -> JudgedPage:
     """The empty page with its reason: nothing on it can be judged, and only the policy's way of showing matters."""
     index, name = page.index, page.project.name
-    stone, withheld = tombstone(index, name)
+    stone, withheld = make_absence_tombstone(index, name)
     shown = policy.withheld is Showing.EXPLAIN
-    return Judged(
+    return JudgedPage(
         page=page,
-        policy=policy.digest,
-        roots=roots,
-        news=news,
-        doubtful=False,
-        listed=ApprovedPage(
+        policy_digest=policy.digest,
+        roots_digest=roots,
+        facts_version=news,
+        has_failed_evidence=False,
+        listing=PageListing(
             project=page.project,
             approved=(),
             tombstones=(stone,) if shown else (),
-            reserved=why(index, name),
+            absence_reason=make_absence_reason(index, name),
             show_withheld=policy.show_withheld,
         ),
         by_location={withheld.file.location: withheld} if shown else {},
-        until=page.checked + _ABSENCE,
+        valid_until=page.confirmed_at + _ABSENCE_TTL,
     )

@@ -13,20 +13,20 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from assay.policy.verdict import Approved, Withheld
-from assay.ports import Page
-from assay.render import ApprovedPage, Links, render_project
-from assay.simple.coding import encoded
-from assay.simple.negotiate import Format
+from assay.ports import IndexPage
+from assay.render import PageLinks, PageListing, render_project
+from assay.simple.coding import encode_content
+from assay.simple.negotiate import PageFormat
 
-_MOST_FORMS = 8
+_MAX_RENDERINGS = 8
 """Rendered forms kept of one page: a client that invents origins evicts its own."""
-_LONGEST_GRACE = timedelta(minutes=1)
-_OFF_LOOP = 200
+_MAX_STALE_WHILE_REVALIDATE = timedelta(minutes=1)
+_OFFLOAD_MIN_FILES = 200
 """Files of a page from which on rendering and compressing leave the event loop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rendered:
+class RenderedPage:
     """Bytes to send, and the strong validator that belongs to exactly these."""
 
     body: bytes
@@ -34,64 +34,76 @@ class Rendered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class JudgedPage:
     """The verdicts on one page at one instant, under one policy and one set of trust roots."""
 
-    page: Page
-    policy: str
+    page: IndexPage
+    policy_digest: str
     """Digest of the policy."""
-    roots: str
+    roots_digest: str
     """Digest of the trust roots."""
-    news: int
-    """What was known of the project's wheels (`Wheels.news`)."""
-    doubtful: bool
+    facts_version: int
+    """What was known of the project's wheels (`WheelMetadata.get_facts_version`)."""
+    has_failed_evidence: bool
     """Some evidence is forged, or missing though promised: looked for again whenever the page is renewed, since what
     was spoilt on its way, or missing for an hour, must not condemn a file for ever."""
-    listed: ApprovedPage
+    listing: PageListing
     by_location: Mapping[str, Approved | Withheld]
-    until: datetime | None
+    valid_until: datetime | None
     """The next instant at which the clock alone changes a verdict."""
-    _forms: dict[tuple[Format, str | None, str], Rendered] = field(default_factory=dict, repr=False, compare=False)
-    kept: dict[object, object] = field(default_factory=dict, repr=False, compare=False)
+    _renderings: dict[tuple[PageFormat, str | None, str], RenderedPage] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+    response_cache: dict[object, object] = field(default_factory=dict, repr=False, compare=False)
     """What an upper layer has made of this page and wants to find again for as long as it lives."""
 
     @property
     def verdicts(self) -> tuple[Approved | Withheld, ...]:
         """All of them, in no order that means anything."""
-        return (*self.listed.approved, *self.listed.withheld)
+        return (*self.listing.approved, *self.listing.withheld)
 
     @property
-    def grace(self) -> timedelta:
+    def stale_while_revalidate(self) -> timedelta:
         """How long past its freshness the page is served while one renewal runs in the background.
 
         A page that is asked for more than once a minute never waits for its index; for one that is not, a minute is no
         reason to be late. Nothing for a page that is stale already: what it says of itself must be said again.
         """
-        return timedelta(0) if self.page.stale else min(_LONGEST_GRACE, self.page.index.freshness.page / 10)
+        return (
+            timedelta(0)
+            if self.page.is_stale
+            else min(_MAX_STALE_WHILE_REVALIDATE, self.page.index.freshness.page / 10)
+        )
 
-    def holds(self, *, policy: str, roots: str, now: datetime) -> bool:
+    def is_valid(self, *, policy: str, roots: str, now: datetime) -> bool:
         """Whether the verdicts would come out the same now, on the same page."""
-        return self.policy == policy and self.roots == roots and (self.until is None or now < self.until)
+        return (
+            self.policy_digest == policy
+            and self.roots_digest == roots
+            and (self.valid_until is None or now < self.valid_until)
+        )
 
-    async def rendered(self, form: Format, origin: str | None, coding: str) -> Rendered:
+    async def render(self, form: PageFormat, origin: str | None, coding: str) -> RenderedPage:
         """The page as `form` in `coding`, provenance addresses under `origin` (none where None); rendered once."""
         key = (form, origin, coding)
-        if key not in self._forms:
-            if len(self.page.project.files) < _OFF_LOOP:
-                made = self._render(form, origin, coding)
+        if key not in self._renderings:
+            if len(self.page.project.files) < _OFFLOAD_MIN_FILES:
+                made = self._render_uncached(form, origin, coding)
             else:
-                made = await asyncio.to_thread(self._render, form, origin, coding)
-            if len(self._forms) >= _MOST_FORMS:
-                self._forms.clear()
-            self._forms[key] = made
-        return self._forms[key]
+                made = await asyncio.to_thread(self._render_uncached, form, origin, coding)
+            if len(self._renderings) >= _MAX_RENDERINGS:
+                self._renderings.clear()
+            self._renderings[key] = made
+        return self._renderings[key]
 
-    def _render(self, form: Format, origin: str | None, coding: str) -> Rendered:
-        body = encoded(render_project(self.listed, form, Links(files="../../files/", integrity=origin)), coding)
-        return Rendered(body=body, etag=f'"{hashlib.sha256(body).hexdigest()}"')
+    def _render_uncached(self, form: PageFormat, origin: str | None, coding: str) -> RenderedPage:
+        body = encode_content(
+            render_project(self.listing, form, PageLinks(files_prefix="../../files/", integrity_base=origin)), coding
+        )
+        return RenderedPage(body=body, etag=f'"{hashlib.sha256(body).hexdigest()}"')
 
 
-def by_location(decided: tuple[Approved | Withheld, ...]) -> dict[str, Approved | Withheld]:
+def index_by_location(decided: tuple[Approved | Withheld, ...]) -> dict[str, Approved | Withheld]:
     """Verdicts by what a request is matched on.
 
     Entries that share it have one filename: with different digests all are withheld, with one digest the first is

@@ -7,47 +7,47 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from assay.gate.judged_page import Judged
+from assay.gate.judged_page import JudgedPage
 from assay.simple.model import NormalizedName
 
-_MOST_FILES = 30_000
+_MAX_CACHED_FILES = 30_000
 """Of all judged pages together: with what is rendered of them about 3 kB each."""
 
 
-class Memory:
+class JudgedPageCache:
     """Judged pages by view and project."""
 
-    def __init__(self, most_files: int = _MOST_FILES) -> None:
-        self._most = most_files
-        self._judged: OrderedDict[tuple[str, NormalizedName], Judged] = OrderedDict()
-        self._files = 0
+    def __init__(self, most_files: int = _MAX_CACHED_FILES) -> None:
+        self._max_files = most_files
+        self._pages: OrderedDict[tuple[str, NormalizedName], JudgedPage] = OrderedDict()
+        self._file_count = 0
 
-    def get(self, view: str, name: NormalizedName) -> Judged | None:
+    def get(self, view: str, name: NormalizedName) -> JudgedPage | None:
         """What is remembered."""
-        return self._judged.get((view, name))
+        return self._pages.get((view, name))
 
-    def used(self, view: str, name: NormalizedName) -> None:
+    def touch(self, view: str, name: NormalizedName) -> None:
         """It was asked for just now."""
-        self._judged.move_to_end((view, name))
+        self._pages.move_to_end((view, name))
 
-    def keep(self, view: str, name: NormalizedName, judged: Judged) -> None:
+    def put(self, view: str, name: NormalizedName, judged: JudgedPage) -> None:
         """Remember a page in the place of the one before, and forget others where they become too many."""
-        self.forget(view, name)
-        self._judged[view, name] = judged
-        self._files += _weight(judged)
-        while self._files > self._most and len(self._judged) > 1:
-            self.forget(*next(iter(self._judged)))
+        self.invalidate(view, name)
+        self._pages[view, name] = judged
+        self._file_count += _weigh(judged)
+        while self._file_count > self._max_files and len(self._pages) > 1:
+            self.invalidate(*next(iter(self._pages)))
 
-    def forget(self, view: str, name: NormalizedName) -> None:
+    def invalidate(self, view: str, name: NormalizedName) -> None:
         """Forget a page, if it is there."""
-        judged = self._judged.pop((view, name), None)
+        judged = self._pages.pop((view, name), None)
         if judged is not None:
-            self._files -= _weight(judged)
+            self._file_count -= _weigh(judged)
 
-    def of(self, view: str) -> tuple[Judged, ...]:
+    def list_pages(self, view: str) -> tuple[JudgedPage, ...]:
         """All of one view."""
-        return tuple(judged for (whose, _), judged in self._judged.items() if whose == view)
+        return tuple(judged for (whose, _), judged in self._pages.items() if whose == view)
 
 
-def _weight(judged: Judged) -> int:
+def _weigh(judged: JudgedPage) -> int:
     return 1 + len(judged.page.project.files)

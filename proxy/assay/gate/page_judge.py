@@ -1,6 +1,6 @@
 """One page judged once: without evidence, with it, and what the ledger must learn before anybody is answered.
 
-Owns the order of these steps. What the verdicts are is policy's; what a `Judged` is good for is the gate's.
+Owns the order of these steps. What the verdicts are is policy's; what a `JudgedPage` is good for is the gate's.
 """
 
 from __future__ import annotations
@@ -13,129 +13,132 @@ from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
-from assay.caching.keyed_lock import Turns
+from assay.caching.keyed_lock import KeyedLock
 from assay.evidence import Evidence, Forged
-from assay.files.wheel_metadata import Wheels, mismatched, offered
+from assay.files.wheel_metadata import WheelMetadata, apply_own_metadata, find_mismatched
 from assay.gate import absent_project
-from assay.gate.judged_page import Judged, by_location
-from assay.indexes import hosts
-from assay.policy.judge import IndexFacts, changes_of, decide_page, next_change
+from assay.gate.judged_page import JudgedPage, index_by_location
+from assay.indexes import allowed_file_hosts
+from assay.policy.judge import IndexFacts, derive_ledger_changes, find_next_change, judge_page_in_mode
 from assay.policy.language.model import Policy, Showing
-from assay.policy.reasons import tombstones
+from assay.policy.reasons import make_tombstones
 from assay.policy.verdict import Approved, Undecided, Withheld
-from assay.ports import Changes, History, Ledger, Page
-from assay.provenance.documents import FileKey, Proof
-from assay.provenance.resolver import Proofs
-from assay.render import ApprovedPage
+from assay.ports import HistoryChanges, IndexPage, Ledger, ProjectHistory
+from assay.provenance.documents import FileEvidence, FileKey
+from assay.provenance.resolver import ProvenanceResolver
+from assay.render import PageListing
 from assay.simple.model import Project, Sha256
 from assay.telemetry import tracing
 from assay.telemetry.metrics import VERDICTS
 
-_OFF_LOOP = 400
+_OFFLOAD_MIN_FILES = 400
 """Files of a page from which on judging takes milliseconds."""
 
 _T = TypeVar("_T")
 
 
-class Court:
+class PageJudge:
     """Judges pages for one view.
 
     The ledger is that of all views, because it holds facts: an approval by a lax policy cannot loosen a strict one. A
-    publisher is established only through a file that the policy in hand approves in the same sitting (`policy.judge`),
-    and whose signature that policy, where it sees it, counts (`policy.ratchet.identities`). First digests, first
-    sights, serials and evidence are what the index said and what was proven, whoever asked.
+    publisher is established only through a file that the policy in hand approves in the same sitting
+    (`policy.judge`), and whose signature that policy, where it sees it, counts
+    (`policy.ratchet.find_signers`). First digests, first sights, serials and evidence are what the index said and
+    what was proven, whoever asked.
     """
 
     def __init__(
         self,
         *,
         view: str,
-        proofs: Proofs,
+        proofs: ProvenanceResolver,
         ledger: Ledger,
-        wheels: Wheels,
-        turns: Turns,
+        wheels: WheelMetadata,
+        turns: KeyedLock,
         clock: Callable[[], datetime],
     ) -> None:
         self._view = view
-        self._proofs = proofs
+        self._provenance = proofs
         self._ledger = ledger
         self._wheels = wheels
-        self._turns = turns
+        self._locks = turns
         self._clock = clock
 
-    async def judge(self, policy: Policy, page: Page, history: History) -> Judged:
+    async def judge(self, policy: Policy, page: IndexPage, history: ProjectHistory) -> JudgedPage:
         """Every file's verdict, after the ledger has learned what it must.
 
         Raises:
             AssayError: evidence is needed and not to be had now, or the ledger takes nothing.
         """
         with tracing.span("judge", index=page.index.name, project=page.project.name, files=len(page.project.files)):
-            return await self._judged(policy, page, history)
+            return await self._judge(policy, page, history)
 
-    async def _judged(self, policy: Policy, page: Page, history: History) -> Judged:
-        roots, now, index = self._proofs.roots_digest, self._clock(), page.index
-        news = self._wheels.news(index, page.project.name)
-        if page.reserved:
-            return absent_project.judged(policy, page, roots=roots, news=news)
-        facts = await self._wheels.facts(index, page.project.name)
-        project, wrong = offered(page.project, facts), mismatched(page.project, facts)
-        about = IndexFacts(name=index.name, hosts=hosts(index))
-        decide = partial(decide_page, policy, project, index=about, history=history, now=now, mismatched=wrong)
-        verdicts = await _away_if_long(project, partial(decide, evidence={}))
-        proofs: dict[FileKey, Proof] = {}
+    async def _judge(self, policy: Policy, page: IndexPage, history: ProjectHistory) -> JudgedPage:
+        roots, now, index = self._provenance.roots_digest, self._clock(), page.index
+        news = self._wheels.get_facts_version(index, page.project.name)
+        if page.is_absent:
+            return absent_project.make_absent_page(policy, page, roots=roots, news=news)
+        facts = await self._wheels.load_facts(index, page.project.name)
+        project, wrong = apply_own_metadata(page.project, facts), find_mismatched(page.project, facts)
+        about = IndexFacts(name=index.name, hosts=allowed_file_hosts(index))
+        decide = partial(judge_page_in_mode, policy, project, index=about, history=history, now=now, mismatched=wrong)
+        verdicts = await _offload_if_large(project, partial(decide, evidence={}))
+        proofs: dict[FileKey, FileEvidence] = {}
         evidence: dict[FileKey, Evidence] = {}
         if needed := [verdict.file for verdict in verdicts if isinstance(verdict, Undecided)]:
-            proofs = await self._proofs.of(page, needed, history)
+            proofs = await self._provenance.resolve(page, needed, history)
             evidence = {key: proof.evidence for key, proof in proofs.items()}
-            verdicts = await _away_if_long(project, partial(decide, evidence=evidence))
+            verdicts = await _offload_if_large(project, partial(decide, evidence=evidence))
         decided = tuple(verdict for verdict in verdicts if not isinstance(verdict, Undecided))
         if len(decided) != len(verdicts):
             raise RuntimeError(f"{project.name}: a file is undecided although its evidence is known")
-        learn = partial(changes_of, policy, project, index=about, history=history, verdicts=verdicts, now=now)
-        changes = await _away_if_long(project, partial(learn, evidence=evidence, mismatched=wrong))
+        learn = partial(
+            derive_ledger_changes, policy, project, index=about, history=history, verdicts=verdicts, now=now
+        )
+        changes = await _offload_if_large(project, partial(learn, evidence=evidence, mismatched=wrong))
         documents = {key: proof.document for key, proof in proofs.items() if proof.document is not None}
-        changes = replace(changes, evidence=_news(history, documents))
-        if (latest := await self._learned(page, history, changes)) != history:
+        changes = replace(changes, evidence=_find_changed_documents(history, documents))
+        if (latest := await self._update_ledger(page, history, changes)) != history:
             # Another view judged this project meanwhile: what it saw first is the first for this one too.
-            return await self._judged(policy, page, latest)
-        _count(self._view, decided)
-        return Judged(
+            return await self._judge(policy, page, latest)
+        _count_verdicts(self._view, decided)
+        return JudgedPage(
             page=page,
-            policy=policy.digest,
-            roots=roots,
-            news=news,
-            doubtful=any(isinstance(found, Forged) for found in evidence.values()),
-            listed=_listed(project, policy, decided),
-            by_location=by_location(decided),
-            until=next_change(decided),
+            policy_digest=policy.digest,
+            roots_digest=roots,
+            facts_version=news,
+            has_failed_evidence=any(isinstance(found, Forged) for found in evidence.values()),
+            listing=_make_listing(project, policy, decided),
+            by_location=index_by_location(decided),
+            valid_until=find_next_change(decided),
         )
 
-    async def _learned(self, page: Page, history: History, changes: Changes) -> History:
+    async def _update_ledger(self, page: IndexPage, history: ProjectHistory, changes: HistoryChanges) -> ProjectHistory:
         """Let the ledger learn, if it knows what it knew; what it knew until now."""
-        async with self._turns.turn((page.index.name, page.project.name)):
-            latest = await self._ledger.history(page.index.name, page.project.name)
+        async with self._locks.acquire((page.index.name, page.project.name)):
+            latest = await self._ledger.get_history(page.index.name, page.project.name)
             if changes and latest == history:
                 # Written before the page is answered: what must never be forgotten is not lost with this process.
                 await self._ledger.record(page.index.name, page.project.name, changes)
         return latest
 
 
-async def _away_if_long(project: Project, work: Callable[[], _T]) -> _T:
+async def _offload_if_large(project: Project, work: Callable[[], _T]) -> _T:
     """Pure work on a page: in place for most, off the event loop for the few with thousands of files."""
-    return work() if len(project.files) < _OFF_LOOP else await asyncio.to_thread(work)
+    return work() if len(project.files) < _OFFLOAD_MIN_FILES else await asyncio.to_thread(work)
 
 
-def _listed(project: Project, policy: Policy, decided: tuple[Approved | Withheld, ...]) -> ApprovedPage:
-    return ApprovedPage(
+def _make_listing(project: Project, policy: Policy, decided: tuple[Approved | Withheld, ...]) -> PageListing:
+    return PageListing(
         project=project,
         approved=tuple(verdict for verdict in decided if isinstance(verdict, Approved)),
         withheld=tuple(verdict for verdict in decided if isinstance(verdict, Withheld)),
-        tombstones=tombstones(project, decided) if policy.withheld is Showing.EXPLAIN else (),
+        tombstones=make_tombstones(project, decided) if policy.withheld is Showing.EXPLAIN else (),
         show_withheld=policy.show_withheld,
     )
 
 
-def _count(view: str, decided: tuple[Approved | Withheld, ...]) -> None:
+def _count_verdicts(view: str, decided: tuple[Approved | Withheld, ...]) -> None:
     """For metrics: the deciding reason of each, or the first that was lifted."""
     counted: Counter[tuple[str, str, str]] = Counter()
     for verdict in decided:
@@ -148,6 +151,6 @@ def _count(view: str, decided: tuple[Approved | Withheld, ...]) -> None:
         VERDICTS.labels(view, *labels).inc(count)
 
 
-def _news(history: History, documents: Mapping[FileKey, Sha256]) -> dict[Sha256, str]:
+def _find_changed_documents(history: ProjectHistory, documents: Mapping[FileKey, Sha256]) -> dict[Sha256, str]:
     """File digests whose provenance document is not the one the ledger knows."""
     return {digest: document for (_, digest), document in documents.items() if history.evidence.get(digest) != document}

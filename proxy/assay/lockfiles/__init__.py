@@ -10,18 +10,18 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from assay.errors import ConfigurationError
-from assay.lockfiles.model import Lockfile, Pinned
+from assay.lockfiles.model import Lockfile, PinnedFile
 from assay.lockfiles.pylock import read_pylock
 from assay.lockfiles.requirements import read_requirements
 from assay.lockfiles.tools import read_pdm, read_pipfile, read_poetry, read_uv
 
-__all__ = ["Lockfile", "Pinned", "read_lockfile"]
+__all__ = ["Lockfile", "PinnedFile", "read_lockfile"]
 
-Reader = Callable[[str, str], tuple[Iterable[Pinned], Iterable[str]]]
-LARGEST: Final = 64 * 2**20
+LockfileReader = Callable[[str, str], tuple[Iterable[PinnedFile], Iterable[str]]]
+MAX_LOCKFILE_CHARACTERS: Final = 64 * 2**20
 """Characters. The largest that projects have are some 10 MB."""
 
-_READERS: Final[tuple[tuple[str, str, Reader], ...]] = (
+_READERS: Final[tuple[tuple[str, str, LockfileReader], ...]] = (
     ("uv.lock", r"uv\.lock", read_uv),
     ("poetry.lock", r"poetry\.lock", read_poetry),
     ("pdm.lock", r"pdm(\.[^.]+)*\.lock", read_pdm),
@@ -40,10 +40,10 @@ def read_lockfile(text: str, source: str) -> Lockfile:
     basename = source.replace("\\", "/").rpartition("/")[2]
     for kind, pattern, reader in _READERS:
         if re.fullmatch(pattern, basename):
-            if len(text) > LARGEST:
+            if len(text) > MAX_LOCKFILE_CHARACTERS:
                 raise ConfigurationError(f"{source}: larger than any lockfile")
             files, loose = reader(text, source)
             once = {(each.project, each.version, each.filename, each.sha256): each for each in files}
-            return Lockfile(kind=kind, files=tuple(once.values()), loose=tuple(dict.fromkeys(loose)))
+            return Lockfile(kind=kind, files=tuple(once.values()), unpinned=tuple(dict.fromkeys(loose)))
     names = ", ".join(kind for kind, _, _ in _READERS)
     raise ConfigurationError(f"{source}: expected the name of a lockfile ({names}), found {basename!r}")

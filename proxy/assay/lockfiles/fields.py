@@ -14,7 +14,7 @@ from assay.simple.fields import parse_sha256
 from assay.simple.model import Sha256
 
 
-def table(value: object, where: str) -> Mapping[str, Any]:
+def require_table(value: object, where: str) -> Mapping[str, Any]:
     """`value` as a table.
 
     Raises:
@@ -25,7 +25,7 @@ def table(value: object, where: str) -> Mapping[str, Any]:
     return value
 
 
-def tables(value: object, where: str) -> Iterator[tuple[Mapping[str, Any], str]]:
+def iter_tables(value: object, where: str) -> Iterator[tuple[Mapping[str, Any], str]]:
     """The tables of an array, each with its place; none where the array is absent.
 
     Raises:
@@ -37,10 +37,10 @@ def tables(value: object, where: str) -> Iterator[tuple[Mapping[str, Any], str]]
         raise ConfigurationError(f"{where}: expected an array, found {type(value).__name__}")
     for number, entry in enumerate(value):
         place = f"{where}[{number}]"
-        yield table(entry, place), place
+        yield require_table(entry, place), place
 
 
-def text(entry: Mapping[str, Any], key: str, where: str) -> str:
+def require_string(entry: Mapping[str, Any], key: str, where: str) -> str:
     """A string that must be there.
 
     Raises:
@@ -52,17 +52,19 @@ def text(entry: Mapping[str, Any], key: str, where: str) -> str:
     return value
 
 
-def package(entry: Mapping[str, Any], where: str) -> tuple[NormalizedName, Version | None]:
+def parse_package(entry: Mapping[str, Any], where: str) -> tuple[NormalizedName, Version | None]:
     """Name and version of a package's table.
 
     Raises:
         ConfigurationError: there is no name, or the version is none.
     """
     version = entry.get("version")
-    return name_of(text(entry, "name", where), where), None if version is None else version_of(version, where)
+    return parse_project_name(require_string(entry, "name", where), where), None if version is None else parse_version(
+        version, where
+    )
 
 
-def name_of(spelled: str, where: str) -> NormalizedName:
+def parse_project_name(spelled: str, where: str) -> NormalizedName:
     """A project's name, normalised: it becomes part of an address, so that nothing else may pass for one.
 
     Raises:
@@ -74,7 +76,7 @@ def name_of(spelled: str, where: str) -> NormalizedName:
         raise ConfigurationError(f"{where}: expected a project's name, found {spelled!r:.80}") from error
 
 
-def version_of(found: object, where: str) -> Version:
+def parse_version(found: object, where: str) -> Version:
     """A version.
 
     Raises:
@@ -86,14 +88,14 @@ def version_of(found: object, where: str) -> Version:
         raise ConfigurationError(f"{where}: expected a version, found {found!r:.60}") from error
 
 
-def sha256_of(hashed: object) -> Sha256 | None:
+def parse_prefixed_sha256(hashed: object) -> Sha256 | None:
     """``sha256:…`` as a digest; None for any other algorithm, or none."""
     if not isinstance(hashed, str) or not hashed.startswith("sha256:"):
         return None
     return parse_sha256(hashed.removeprefix("sha256:"))
 
 
-def basename(address: str) -> str:
+def extract_filename(address: str) -> str:
     """The filename at the end of a URL or path, decoded once."""
     try:
         path = urlsplit(address).path if "://" in address else address

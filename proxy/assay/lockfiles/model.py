@@ -12,7 +12,7 @@ from assay.simple.model import NormalizedName, Sha256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pinned:
+class PinnedFile:
     """One file that a lockfile lets an installer take; at least one of `filename` and `sha256` is known."""
 
     project: NormalizedName
@@ -36,6 +36,6 @@ class Lockfile:
 
     kind: str
     """``requirements.txt``, ``pylock.toml``, ``uv.lock``, ``poetry.lock``, ``pdm.lock`` or ``Pipfile.lock``."""
-    files: tuple[Pinned, ...]
-    loose: tuple[str, ...]
+    files: tuple[PinnedFile, ...]
+    unpinned: tuple[str, ...]
     """Entries that pin no file of an index, each in words: version ranges, missing hashes, repositories, paths."""

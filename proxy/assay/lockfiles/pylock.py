@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from packaging.pylock import Package, PackageSdist, PackageWheel, Pylock, PylockValidationError
 
 from assay.errors import ConfigurationError
-from assay.lockfiles.fields import name_of
-from assay.lockfiles.model import Pinned
-from assay.settings import read_toml
+from assay.lockfiles.fields import parse_project_name
+from assay.lockfiles.model import PinnedFile
+from assay.settings import parse_toml
 from assay.simple.fields import parse_sha256
 
 
-def read_pylock(text: str, source: str) -> tuple[list[Pinned], list[str]]:
+def read_pylock(text: str, source: str) -> tuple[list[PinnedFile], list[str]]:
     """Pinned files and what pins none.
 
     Raises:
@@ -21,14 +21,14 @@ def read_pylock(text: str, source: str) -> tuple[list[Pinned], list[str]]:
     """
     try:
         # It validates what it reads, but a hostile type deep inside may still surprise it.
-        packages = Pylock.from_dict(read_toml(text, source)).packages
-        files = [pinned for package in packages for pinned in _files(package)]
+        packages = Pylock.from_dict(parse_toml(text, source)).packages
+        files = [pinned for package in packages for pinned in _iter_pinned_files(package)]
     except (PylockValidationError, TypeError, AttributeError, ValueError) as error:
         raise ConfigurationError(f"{source}: expected a lock file of PEP 751: {error}") from error
-    return files, [loose for package in packages for loose in _loose(package)]
+    return files, [loose for package in packages for loose in _iter_unpinned(package)]
 
 
-def _files(package: Package) -> Iterator[Pinned]:
+def _iter_pinned_files(package: Package) -> Iterator[PinnedFile]:
     if package.vcs or package.directory or package.archive:
         return
     found: list[PackageSdist | PackageWheel] = [*(package.wheels or ())]
@@ -37,8 +37,8 @@ def _files(package: Package) -> Iterator[Pinned]:
     for file in found:
         if file.path is not None and file.url is None:
             continue
-        yield Pinned(
-            project=name_of(package.name, "packages"),
+        yield PinnedFile(
+            project=parse_project_name(package.name, "packages"),
             version=package.version,
             filename=file.filename,
             sha256=parse_sha256(file.hashes.get("sha256", "")),
@@ -46,7 +46,7 @@ def _files(package: Package) -> Iterator[Pinned]:
         )
 
 
-def _loose(package: Package) -> Iterator[str]:
+def _iter_unpinned(package: Package) -> Iterator[str]:
     if package.vcs is not None:
         yield f"{package.name}: from the repository {package.vcs.url or package.vcs.path}, not from an index"
     elif package.archive is not None:

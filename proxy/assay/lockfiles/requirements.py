@@ -9,29 +9,29 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from assay.errors import ConfigurationError
-from assay.lockfiles.fields import sha256_of, version_of
-from assay.lockfiles.model import Pinned
-from assay.lockfiles.tools import exact
+from assay.lockfiles.fields import parse_prefixed_sha256, parse_version
+from assay.lockfiles.model import PinnedFile
+from assay.lockfiles.tools import find_exact_version
 
 _COMMENT = re.compile(r"(^|\s+)#.*$")  # pip's own: a # begins a comment only after white space
 _OPTION = re.compile(r"\s--?[a-z]")
 _HASH = re.compile(r"--hash[=\s]([a-z0-9]+:[0-9a-fA-F]+)")
-_ELSEWHERE = re.compile(r"(-r|--requirement|-c|--constraint|-e|--editable)[=\s]?\s*(.*)")
+_INCLUDE_OPTION = re.compile(r"(-r|--requirement|-c|--constraint|-e|--editable)[=\s]?\s*(.*)")
 
 
-def read_requirements(text: str, source: str) -> tuple[list[Pinned], list[str]]:
+def read_requirements(text: str, source: str) -> tuple[list[PinnedFile], list[str]]:
     """Pinned digests and what pins none.
 
     Raises:
         ConfigurationError: a line is no requirement.
     """
-    files: list[Pinned] = []
+    files: list[PinnedFile] = []
     loose: list[str] = []
-    for number, line in _lines(text):
-        if elsewhere := _ELSEWHERE.fullmatch(line):
+    for number, line in _iter_logical_lines(text):
+        if elsewhere := _INCLUDE_OPTION.fullmatch(line):
             loose.append(f"{elsewhere[1]} {elsewhere[2]}: another file; audit it by itself")
         elif not line.startswith("-"):
-            found = _pinned(line, f"{source}:{number}")
+            found = _parse_requirement(line, f"{source}:{number}")
             if isinstance(found, str):
                 loose.append(found)
             else:
@@ -39,7 +39,7 @@ def read_requirements(text: str, source: str) -> tuple[list[Pinned], list[str]]:
     return files, loose
 
 
-def _pinned(line: str, where: str) -> list[Pinned] | str:
+def _parse_requirement(line: str, where: str) -> list[PinnedFile] | str:
     option = _OPTION.search(line)
     stated = line[: option.start()] if option else line
     try:
@@ -50,18 +50,18 @@ def _pinned(line: str, where: str) -> list[Pinned] | str:
         raise ConfigurationError(f"{where}: expected a requirement, found {stated.strip()!r:.80}") from error
     if requirement.url is not None:
         return f"{requirement.name}: from {requirement.url}, not from an index"
-    version = exact(requirement.specifier)
+    version = find_exact_version(requirement.specifier)
     if version is None:
         return f"{requirement.name}{requirement.specifier}: not pinned to one version"
-    digests = [digest for hashed in _HASH.findall(line) if (digest := sha256_of(hashed))]
+    digests = [digest for hashed in _HASH.findall(line) if (digest := parse_prefixed_sha256(hashed))]
     if not digests:
         return f"{requirement.name}=={version}: has no SHA-256, so that any file of it would do"
     name = canonicalize_name(requirement.name)
-    checked = version_of(version, where)
-    return [Pinned(project=name, version=checked, filename=None, sha256=digest) for digest in digests]
+    checked = parse_version(version, where)
+    return [PinnedFile(project=name, version=checked, filename=None, sha256=digest) for digest in digests]
 
 
-def _lines(text: str) -> Iterator[tuple[int, str]]:
+def _iter_logical_lines(text: str) -> Iterator[tuple[int, str]]:
     """Logical lines, joined at backslashes and without comments, each with the number of its first."""
     first, pending = 0, ""
     for number, line in enumerate((*text.splitlines(), ""), start=1):

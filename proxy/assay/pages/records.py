@@ -11,20 +11,20 @@ import json
 import zlib
 from typing import Any
 
-from assay.ports import Key
-from assay.upstream.client import Fetched
+from assay.ports import ProjectKey
+from assay.upstream.client import FetchedDocument
 
-SCHEMA = 1
+SCHEMA_VERSION = 1
 
 
-def version_of(answer: Fetched) -> str:
+def compute_content_digest(answer: FetchedDocument) -> str:
     """Digest of the index's bytes and of the address they came from."""
     digest = hashlib.sha256(answer.body)
     digest.update(f"\n{answer.url}\n{answer.content_type}\n{answer.serial}".encode())
     return digest.hexdigest()
 
 
-def inflated(body: bytes, limit: int) -> bytes:
+def decompress_body(body: bytes, limit: int) -> bytes:
     """A compressed body.
 
     Raises:
@@ -38,7 +38,7 @@ def inflated(body: bytes, limit: int) -> bytes:
     return found
 
 
-def decoded_header(record: bytes | None) -> dict[str, Any] | None:
+def decode_header(record: bytes | None) -> dict[str, Any] | None:
     """A header of this schema, else None."""
     if record is None:
         return None
@@ -46,20 +46,20 @@ def decoded_header(record: bytes | None) -> dict[str, Any] | None:
         header = json.loads(record)
     except ValueError:
         return None
-    return header if isinstance(header, dict) and header.get("schema") == SCHEMA else None
+    return header if isinstance(header, dict) and header.get("schema") == SCHEMA_VERSION else None
 
 
-def text_of(header: dict[str, Any], key: str) -> str | None:
+def get_string(header: dict[str, Any], key: str) -> str | None:
     """A value that is a string, else None."""
     value = header.get(key)
     return value if isinstance(value, str) else None
 
 
-def header_key(key: Key) -> str:
+def header_key(key: ProjectKey) -> str:
     """Where a page's header is."""
     return f"page:{key[0]}:{key[1]}"
 
 
-def body_key(key: Key) -> str:
+def body_key(key: ProjectKey) -> str:
     """Where its body is."""
     return f"page-body:{key[0]}:{key[1]}"

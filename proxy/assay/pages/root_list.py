@@ -17,21 +17,21 @@ from typing import BinaryIO
 from packaging.utils import NormalizedName, canonicalize_name
 
 from assay import telemetry
-from assay.errors import AssayError, NotYetError, StorageError, UpstreamGoneError, UpstreamNonsenseError
+from assay.errors import AssayError, InvalidResponseError, NotReadyError, StorageError, UpstreamGoneError
 from assay.indexes import Indexes, IndexSettings
 from assay.policy.judge import is_denied
 from assay.policy.language.model import Policy
 from assay.ports import Validators
 from assay.render import render_root_head, render_root_line, render_root_tail
-from assay.simple.negotiate import Format
-from assay.simple.root_list import RootParser
-from assay.store.spool import Sheet, Spool, Spooled
-from assay.upstream.bulk_receiver import Contents
-from assay.upstream.client import Upstream
+from assay.simple.negotiate import PageFormat
+from assay.simple.root_list import RootListParser
+from assay.store.spool import Spool, SpooledFile, SpoolWriter
+from assay.upstream.bulk_receiver import BodyStream
+from assay.upstream.client import UpstreamClient
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Open:
+class OpenRootList:
     """A list that is being sent."""
 
     file: BinaryIO
@@ -40,21 +40,21 @@ class Open:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Edition:
+class _Snapshot:
     """All formats of one list."""
 
-    policy: str
-    made: datetime
-    spooled: Mapping[Format, Spooled]
+    policy_digest: str
+    made_at: datetime
+    spooled: Mapping[PageFormat, SpooledFile]
 
 
-class RootList:
+class RootListCache:
     """The list of each view, in the edition of the moment."""
 
     def __init__(
         self,
         *,
-        upstream: Upstream,
+        upstream: UpstreamClient,
         indexes: Indexes,
         spool: Spool,
         policies: Mapping[str, Callable[[], Policy]],
@@ -69,12 +69,12 @@ class RootList:
         self._freshness = freshness
         self._clock = clock
         self._patience = patience
-        self._editions: dict[str, _Edition] = {}
-        self._wanted: dict[str, None] = {}
-        self._refreshing: asyncio.Task[dict[str, _Edition]] | None = None
+        self._snapshots: dict[str, _Snapshot] = {}
+        self._requested_views: dict[str, None] = {}
+        self._refresh_task: asyncio.Task[dict[str, _Snapshot]] | None = None
 
     @asynccontextmanager
-    async def current(self, view: str, form: Format) -> AsyncIterator[Open]:
+    async def open_current(self, view: str, form: PageFormat) -> AsyncIterator[OpenRootList]:
         """A view's list in one format.
 
         Raises:
@@ -82,131 +82,133 @@ class RootList:
             AssayError: it cannot be made.
         """
         async with AsyncExitStack() as stack:
-            spooled = (await self._usable(view)).spooled[form]
+            spooled = (await self._get_snapshot(view)).spooled[form]
             try:
-                file = await stack.enter_async_context(self._spool.reading(spooled))
+                file = await stack.enter_async_context(self._spool.open_reader(spooled))
             except StorageError:
                 # Removed while it was being opened: a newer edition is in force.
-                spooled = (await self._usable(view)).spooled[form]
-                file = await stack.enter_async_context(self._spool.reading(spooled))
-            yield Open(file=file, size=spooled.size, etag=spooled.etag)
+                spooled = (await self._get_snapshot(view)).spooled[form]
+                file = await stack.enter_async_context(self._spool.open_reader(spooled))
+            yield OpenRootList(file=file, size=spooled.size, etag=spooled.etag)
 
     async def close(self) -> None:
         """End a refresh that is under way."""
-        if self._refreshing is not None:
-            self._refreshing.cancel()
-            await asyncio.gather(self._refreshing, return_exceptions=True)
+        if self._refresh_task is not None:
+            self._refresh_task.cancel()
+            await asyncio.gather(self._refresh_task, return_exceptions=True)
 
-    async def _usable(self, view: str) -> _Edition:
-        self._wanted[view] = None
+    async def _get_snapshot(self, view: str) -> _Snapshot:
+        self._requested_views[view] = None
         while True:
-            policy, now, edition = self._policies[view](), self._clock(), self._editions.get(view)
-            obeyed = edition is not None and edition.policy == policy.digest
-            if edition is not None and obeyed and abs(now - edition.made) < self._freshness:
+            policy, now, edition = self._policies[view](), self._clock(), self._snapshots.get(view)
+            obeyed = edition is not None and edition.policy_digest == policy.digest
+            if edition is not None and obeyed and abs(now - edition.made_at) < self._freshness:
                 return edition
-            if self._refreshing is None:
-                policies = {each: self._policies[each]() for each in self._wanted}
-                self._refreshing = asyncio.create_task(self._refresh(policies), name="root list")
-                self._refreshing.add_done_callback(self._refreshed)
+            if self._refresh_task is None:
+                policies = {each: self._policies[each]() for each in self._requested_views}
+                self._refresh_task = asyncio.create_task(self._refresh(policies), name="root list")
+                self._refresh_task.add_done_callback(self._refreshed)
             if edition is not None and obeyed:
                 # Old names only: what each page lists is decided when it is asked for.
                 return edition
-            refreshing = self._refreshing
+            refreshing = self._refresh_task
             done, _ = await asyncio.wait({refreshing}, timeout=self._patience.total_seconds())
             if not done:
-                raise NotYetError("the list of projects is being fetched; ask again")
+                raise NotReadyError("the list of projects is being fetched; ask again")
             made = refreshing.result().get(view)
-            if made is not None and made.policy == self._policies[view]().digest:
+            if made is not None and made.policy_digest == self._policies[view]().digest:
                 return made
             # That one was begun before this view was asked for its list, or before its policy changed.
 
-    def _refreshed(self, task: asyncio.Task[dict[str, _Edition]]) -> None:
-        self._refreshing = None
+    def _refreshed(self, task: asyncio.Task[dict[str, _Snapshot]]) -> None:
+        self._refresh_task = None
         if not task.cancelled() and (error := task.exception()) is not None:
             if isinstance(error, AssayError):
                 telemetry.warning("root-list-failed", error=str(error))
             else:
                 telemetry.failure("root-list-failed", error)
 
-    async def _refresh(self, policies: Mapping[str, Policy]) -> dict[str, _Edition]:
+    async def _refresh(self, policies: Mapping[str, Policy]) -> dict[str, _Snapshot]:
         async with AsyncExitStack() as stack:
             writers = {}
             for view, policy in policies.items():
-                sheets = {form: await stack.enter_async_context(self._spool.sheet()) for form in Format}
+                sheets = {form: await stack.enter_async_context(self._spool.open_writer()) for form in PageFormat}
                 for form, sheet in sheets.items():
                     await sheet.append(render_root_head(form))
-                writers[view] = _Writer(policy, sheets)
+                writers[view] = _ListWriter(policy, sheets)
             found = [await self._write_index(index, list(writers.values())) for index in self._indexes]
             if not any(found):
                 raise UpstreamGoneError("no index of this proxy has a list of projects")
             unused = await stack.enter_async_context(AsyncExitStack())
-            made = {view: await self._edition(view, writer, unused) for view, writer in writers.items()}
-            old = [self._editions[view] for view in made if view in self._editions]
-            self._editions |= made
+            made = {view: await self._finish_snapshot(view, writer, unused) for view, writer in writers.items()}
+            old = [self._snapshots[view] for view in made if view in self._snapshots]
+            self._snapshots |= made
             unused.pop_all()
             for spooled in (each for edition in old for each in edition.spooled.values()):
                 await self._spool.remove(spooled)
         telemetry.event("root-list-made", projects=max(writer.count for writer in writers.values()))
         return made
 
-    async def _edition(self, view: str, writer: _Writer, unused: AsyncExitStack) -> _Edition:
+    async def _finish_snapshot(self, view: str, writer: _ListWriter, unused: AsyncExitStack) -> _Snapshot:
         """All formats, finished; removed with `unused`, unless all views' become the lists in force."""
         spooled = {}
         for form, sheet in writer.sheets.items():
             await sheet.append(render_root_tail(form))
             spooled[form] = await self._spool.finish(sheet, f"root-{form.name}-{view}")
             unused.push_async_callback(self._spool.remove, spooled[form])
-        return _Edition(policy=writer.policy.digest, made=self._clock(), spooled=spooled)
+        return _Snapshot(policy_digest=writer.policy.digest, made_at=self._clock(), spooled=spooled)
 
-    async def _write_index(self, index: IndexSettings, writers: Sequence[_Writer]) -> bool:
-        async with self._upstream.root_list(index, Validators()) as answer:
-            if not isinstance(answer, Contents):
+    async def _write_index(self, index: IndexSettings, writers: Sequence[_ListWriter]) -> bool:
+        async with self._upstream.open_root_list(index, Validators()) as answer:
+            if not isinstance(answer, BodyStream):
                 telemetry.warning("root-list-absent", index=index.name)
                 return False
-            parser = RootParser(answer.content_type)
+            parser = RootListParser(answer.content_type)
             size = 0
             async for chunk in answer.chunks:
                 size += len(chunk)
                 if size > index.limits.page:
-                    raise UpstreamNonsenseError(
+                    raise InvalidResponseError(
                         f"the list of projects of {index.name} is over {index.limits.page} bytes"
                     )
-                await self._write(await asyncio.to_thread(self._owned, parser.feed, chunk, index), writers)
-            await self._write(await asyncio.to_thread(self._owned, lambda _: parser.close(), b"", index), writers)
+                await self._write_names(await asyncio.to_thread(self._select_owned, parser.feed, chunk, index), writers)
+            await self._write_names(
+                await asyncio.to_thread(self._select_owned, lambda _: parser.close(), b"", index), writers
+            )
             return True
 
-    def _owned(
+    def _select_owned(
         self, names_in: Callable[[bytes], list[str]], chunk: bytes, index: IndexSettings
     ) -> list[tuple[str, NormalizedName]]:
         """Names as the index writes them, and normalised; those that it owns."""
         named = ((name, canonicalize_name(name)) for name in names_in(chunk))
-        return [(name, project) for name, project in named if self._indexes.owner(project) is index]
+        return [(name, project) for name, project in named if self._indexes.find_owner(project) is index]
 
     @staticmethod
-    async def _write(names: list[tuple[str, NormalizedName]], writers: Sequence[_Writer]) -> None:
+    async def _write_names(names: list[tuple[str, NormalizedName]], writers: Sequence[_ListWriter]) -> None:
         for writer in writers:
             await writer.write(names)
 
 
-class _Writer:
+class _ListWriter:
     """Names that a policy does not deny, to all sheets of its view, separated where the format wants it."""
 
-    def __init__(self, policy: Policy, sheets: Mapping[Format, Sheet]) -> None:
+    def __init__(self, policy: Policy, sheets: Mapping[PageFormat, SpoolWriter]) -> None:
         self.policy = policy
         self.sheets = sheets
         self.count = 0
 
     async def write(self, found: list[tuple[str, NormalizedName]]) -> None:
-        names = await asyncio.to_thread(self._listed, found)
+        names = await asyncio.to_thread(self._select_allowed, found)
         if not names:
             return
         for form, sheet in self.sheets.items():
-            await sheet.append(await asyncio.to_thread(_lines, form, names, first=self.count == 0))
+            await sheet.append(await asyncio.to_thread(_render_lines, form, names, first=self.count == 0))
         self.count += len(names)
 
-    def _listed(self, found: list[tuple[str, NormalizedName]]) -> list[str]:
+    def _select_allowed(self, found: list[tuple[str, NormalizedName]]) -> list[str]:
         return [name for name, project in found if not is_denied(self.policy, project)]
 
 
-def _lines(form: Format, names: list[str], *, first: bool) -> bytes:
+def _render_lines(form: PageFormat, names: list[str], *, first: bool) -> bytes:
     return b"".join(render_root_line(name, form, first=first and position == 0) for position, name in enumerate(names))

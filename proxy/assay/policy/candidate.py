@@ -13,15 +13,15 @@ from datetime import datetime
 
 from packaging.version import Version
 
-from assay.evidence import PUBLISH, Attestation, Attested, Evidence, Identity
-from assay.policy.compiled import Terms
-from assay.policy.continuity import Continuity
-from assay.policy.provenance import count
+from assay.evidence import PUBLISH_PREDICATE_TYPE, Attestation, Attested, Evidence, PublisherIdentity
+from assay.policy.compiled import CompiledRule
+from assay.policy.continuity import RatchetState
+from assay.policy.provenance import select_attestations
 from assay.policy.verdict import Reason
-from assay.ports import Established, History, Seen
+from assay.ports import EstablishedIdentity, ProjectHistory, SeenFile
 from assay.simple.model import File, NormalizedName, ProjectStatus, Sha256
 
-_ORIGIN = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?/", re.ASCII)
+_ORIGIN_PATTERN = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?/", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class IndexFacts:
 
     def owns(self, origin: str) -> bool:
         """Whether ``https://host[:port]/`` is the index's, without user information."""
-        match = _ORIGIN.fullmatch(origin)
+        match = _ORIGIN_PATTERN.fullmatch(origin)
         if match is None:
             return False
         host, port = match[1].lower(), match[2]
@@ -43,79 +43,85 @@ class IndexFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
-    """The circumstances of a page, the same for all of its files but for `continuity`, which grows in order of time."""
+class PageContext:
+    """The circumstances of a page, the same for all files but for `ratchet_state`, which grows in order of time."""
 
     project: NormalizedName
     index: IndexFacts
     status: ProjectStatus | None = None
-    history: History = field(default_factory=History)
-    continuity: Continuity = field(default_factory=Continuity)
-    repeated: frozenset[str] = frozenset()
+    history: ProjectHistory = field(default_factory=ProjectHistory)
+    ratchet_state: RatchetState = field(default_factory=RatchetState)
+    repeated_filenames: frozenset[str] = frozenset()
     """Filenames listed more than once with different digests."""
-    releases: Mapping[Version, datetime] = field(default_factory=dict)
+    release_times: Mapping[Version, datetime] = field(default_factory=dict)
     """When the first file of each version appeared, for `late-files`."""
-    mismatched: frozenset[Sha256] = frozenset()
+    mismatched_wheels: frozenset[Sha256] = frozenset()
     """Wheels whose own METADATA contradicts the index's."""
-    facts: Mapping[tuple[str, Sha256 | None], tuple[Established, ...]] = field(default_factory=dict)
+    established_by_file: Mapping[tuple[str, Sha256 | None], tuple[EstablishedIdentity, ...]] = field(
+        default_factory=dict
+    )
     """`history.established` by file, of those that the page still lists."""
-    origins: dict[str, bool] = field(default_factory=dict)
+    origin_ownership: dict[str, bool] = field(default_factory=dict)
     """Scheme and authority of addresses met on this page, and whether they are the index's: thousands share one."""
-    homes: tuple[str, ...] = field(init=False)
+    index_origins: tuple[str, ...] = field(init=False)
     """How most addresses on hosts of the index begin."""
 
     def __post_init__(self) -> None:
         """Lay out what every file is held against."""
         usual = (f"{scheme}://{host}/" for scheme in ("https", "http") for host in sorted(self.index.hosts))
-        object.__setattr__(self, "homes", tuple(origin for origin in usual if self.index.owns(origin)))
+        object.__setattr__(self, "index_origins", tuple(origin for origin in usual if self.index.owns(origin)))
 
 
 @dataclass(slots=True)
-class Exhibit:
+class FileFacts:
     """One file with what is known of it."""
 
     file: File
     evidence: Evidence | None
-    counted: tuple[Attestation, ...]
+    relevant_attestations: tuple[Attestation, ...]
     """The attestations that count: the governing rule's publishers', or all Trusted Publishers' where it names none."""
-    doubts: tuple[Reason, ...]
+    provenance_failures: tuple[Reason, ...]
     """What the attestations lack of what the rule asks for."""
-    time: datetime | None
-    logged: datetime | None
+    effective_time: datetime | None
+    logged_at: datetime | None
     """When the log took the file's own attestation, whatever it states: by then the file existed."""
-    seen: Seen | None
+    ledger_entry: SeenFile | None
     """What the ledger remembers of its name."""
-    familiar: bool = False
+    has_familiar_signer: bool = False
     """It is signed exactly as files before it, by somebody who was established when it was logged."""
-    again: bool = False
+    is_duplicate: bool = False
     """The same file with the same digest stands earlier on the page."""
-    signers: dict[Identity, datetime] | None = None
+    signers: dict[PublisherIdentity, datetime] | None = None
     """Who is proven to have signed it, and when, once `ratchet.identities` has found out."""
 
 
-def exhibit(file: File, evidence: Evidence | None, terms: Terms, context: Context, now: datetime) -> Exhibit:
+def gather_facts(
+    file: File, evidence: Evidence | None, terms: CompiledRule, context: PageContext, now: datetime
+) -> FileFacts:
     """Put a file on the table."""
     seen = context.history.files.get(file.filename)
-    time = file.upload_time if seen is not None and not seen.late else base_time(file, seen, context.history, now)
+    time = (
+        file.upload_time if seen is not None and not seen.late else compute_base_time(file, seen, context.history, now)
+    )
     if evidence is None:
-        return Exhibit(file, None, (), (), time, None, seen)
-    counted, doubts = count(evidence, terms)
+        return FileFacts(file, None, (), (), time, None, seen)
+    counted, doubts = select_attestations(evidence, terms)
     if not isinstance(evidence, Attested):
-        return Exhibit(file, evidence, counted, doubts, time, None, seen)
+        return FileFacts(file, evidence, counted, doubts, time, None, seen)
     if len(evidence.attestations) == 1:
         only = evidence.attestations[0]
         logged: datetime | None = only.integrated_time
-        published = logged if counted and only.predicate_type == PUBLISH else None
+        published = logged if counted and only.predicate_type == PUBLISH_PREDICATE_TYPE else None
     else:
         # The first, so that an attestation added later doesn't make a file look backdated.
-        logged = _first(evidence.attestations)
-        published = _first(each for each in counted if each.predicate_type == PUBLISH)
+        logged = _find_first_logged(evidence.attestations)
+        published = _find_first_logged(each for each in counted if each.predicate_type == PUBLISH_PREDICATE_TYPE)
     if published is not None and (time is None or published > time):
         time = published
-    return Exhibit(file, evidence, counted, doubts, time, logged, seen)
+    return FileFacts(file, evidence, counted, doubts, time, logged, seen)
 
 
-def base_time(file: File, seen: Seen | None, history: History, now: datetime) -> datetime | None:
+def compute_base_time(file: File, seen: SeenFile | None, history: ProjectHistory, now: datetime) -> datetime | None:
     """A file's time so far as it is known without evidence, which can only make it later."""
     time = file.upload_time
     if seen is not None:
@@ -129,12 +135,12 @@ def base_time(file: File, seen: Seen | None, history: History, now: datetime) ->
     return first_seen if time is None or first_seen > time else time
 
 
-def existed(exhibit: Exhibit, now: datetime) -> datetime:
+def compute_existence_time(exhibit: FileFacts, now: datetime) -> datetime:
     """The file's time; where it has none, when it was first seen: what hides its time gains nothing by it."""
-    if exhibit.time is not None:
-        return exhibit.time
-    return now if exhibit.seen is None else exhibit.seen.first_seen
+    if exhibit.effective_time is not None:
+        return exhibit.effective_time
+    return now if exhibit.ledger_entry is None else exhibit.ledger_entry.first_seen
 
 
-def _first(attestations: Iterable[Attestation]) -> datetime | None:
+def _find_first_logged(attestations: Iterable[Attestation]) -> datetime | None:
     return min((each.integrated_time for each in attestations), default=None)

@@ -14,7 +14,7 @@ from packaging.specifiers import SpecifierSet
 
 from assay.evidence import Attestation
 from assay.policy.language.model import (
-    RATCHET_SETTLE,
+    DEFAULT_RATCHET_SETTLE,
     Attestations,
     Lift,
     Mode,
@@ -25,51 +25,53 @@ from assay.policy.language.model import (
     Rule,
     Waiver,
 )
-from assay.policy.language.patterns import Matches, names
-from assay.policy.language.publishers import Matcher, builder, matcher
-from assay.policy.verdict import Code
+from assay.policy.language.patterns import StringPredicate, compile_name_patterns
+from assay.policy.language.publishers import PublisherMatcher, compile_builder_pattern, compile_publisher
+from assay.policy.verdict import ReasonCode
 from assay.simple.model import File, Kind, NormalizedName, Sha256
 
 T = TypeVar("T")
 
-LIFTS: Final[dict[Lift, frozenset[Code]]] = {
-    Lift.INDEXES: frozenset({Code.INDEX}),
-    Lift.TRUST: frozenset({Code.TRUST}),
-    Lift.ATTESTATIONS: frozenset({Code.UNATTESTED, Code.UNVERIFIABLE}),
-    Lift.PUBLISHERS: frozenset({Code.PUBLISHER}),
-    Lift.PREDICATES: frozenset({Code.PREDICATE}),
-    Lift.BUILDER: frozenset({Code.BUILDER}),
-    Lift.MIN_AGE: frozenset({Code.TOO_YOUNG}),
-    Lift.UPLOADED_BEFORE: frozenset({Code.UPLOADED_AFTER}),
-    Lift.RATCHET: frozenset({Code.PROVENANCE_LOST, Code.PUBLISHER_CHANGED}),
-    Lift.LATE_FILES: frozenset({Code.LATE_FILE}),
-    Lift.TYPES: frozenset({Code.FILE_TYPE}),
-    Lift.YANKED: frozenset({Code.YANKED}),
-    Lift.PROJECT_STATUS: frozenset({Code.PROJECT_STATUS}),
-    Lift.METADATA: frozenset({Code.METADATA_MISMATCH}),
-    Lift.RELEASE: frozenset({Code.FILE_TYPE}),
+CODES_BY_LIFT: Final[dict[Lift, frozenset[ReasonCode]]] = {
+    Lift.INDEXES: frozenset({ReasonCode.INDEX}),
+    Lift.TRUST: frozenset({ReasonCode.TRUST}),
+    Lift.ATTESTATIONS: frozenset({ReasonCode.UNATTESTED, ReasonCode.UNVERIFIABLE}),
+    Lift.PUBLISHERS: frozenset({ReasonCode.PUBLISHER}),
+    Lift.PREDICATES: frozenset({ReasonCode.PREDICATE}),
+    Lift.BUILDER: frozenset({ReasonCode.BUILDER}),
+    Lift.MIN_AGE: frozenset({ReasonCode.TOO_YOUNG}),
+    Lift.UPLOADED_BEFORE: frozenset({ReasonCode.UPLOADED_AFTER}),
+    Lift.RATCHET: frozenset({ReasonCode.PROVENANCE_LOST, ReasonCode.PUBLISHER_CHANGED}),
+    Lift.LATE_FILES: frozenset({ReasonCode.LATE_FILE}),
+    Lift.TYPES: frozenset({ReasonCode.FILE_TYPE}),
+    Lift.YANKED: frozenset({ReasonCode.YANKED}),
+    Lift.PROJECT_STATUS: frozenset({ReasonCode.PROJECT_STATUS}),
+    Lift.METADATA: frozenset({ReasonCode.METADATA_MISMATCH}),
+    Lift.RELEASE: frozenset({ReasonCode.FILE_TYPE}),
 }
 """Which reasons each word of `lifts` lifts. `release` shares its code with `types`, so that either lifts both."""
-LIFT_OF: Final[dict[Code, Lift]] = {code: lift for lift, codes in reversed(LIFTS.items()) for code in codes}
+LIFT_BY_CODE: Final[dict[ReasonCode, Lift]] = {
+    code: lift for lift, codes in reversed(CODES_BY_LIFT.items()) for code in codes
+}
 """The word to ask for, by reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Exemption:
+class CompiledWaiver:
     """A waiver, compiled."""
 
     label: str
     versions: SpecifierSet | None
     sha256: frozenset[Sha256] | None
-    before: datetime | None
-    codes: frozenset[Code]
+    uploaded_before: datetime | None
+    lifted_codes: frozenset[ReasonCode]
     expires: datetime
 
     def covers(self, file: File, time: datetime | None) -> bool:
         """Whether it is for this file; `time` is the file's own, None where that is unknown."""
         if self.sha256 is not None and file.sha256 not in self.sha256:
             return False
-        if self.before is not None and not (time is not None and time < self.before):
+        if self.uploaded_before is not None and not (time is not None and time < self.uploaded_before):
             return False
         if self.versions is None:
             return True
@@ -77,18 +79,18 @@ class Exemption:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Repeal:
+class CompiledRevocation:
     """A revocation, compiled."""
 
     label: str
     reason: str
-    publishers: tuple[Matcher, ...]
+    publishers: tuple[PublisherMatcher, ...]
     signed_from: datetime | None
     signed_until: datetime | None
     certificates: frozenset[str]
     log_indexes: range | None
     sha256: frozenset[Sha256]
-    of_project: bool
+    selects_project: bool
     versions: SpecifierSet | None
 
     @property
@@ -100,7 +102,7 @@ class Repeal:
         """Whether this file is revoked."""
         if self.needs_evidence:
             return any(self._covers_attestation(attestation) for attestation in attestations)
-        if self.of_project:
+        if self.selects_project:
             # A file whose version cannot be read is of none that was spared.
             version = file.distribution.version if file.distribution is not None else None
             return self.versions is None or version is None or self.versions.contains(version, prereleases=True)
@@ -120,43 +122,43 @@ class Repeal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class CompiledRule:
     """What one project's files are judged by."""
 
     label: str | None
     """Of the governing rule; None where none governs."""
     mode: Mode
-    deny: str | None
+    deny_reason: str | None
     pins: frozenset[Sha256]
     pinned_only: bool
     indexes: frozenset[str] | None
-    trust: frozenset[str] | None
-    required: bool
-    publishers: tuple[Matcher, ...] | None
+    trust_roots: frozenset[str] | None
+    requires_attestations: bool
+    publishers: tuple[PublisherMatcher, ...] | None
     """None where any Trusted Publisher will do."""
     predicates: frozenset[str]
-    builders: tuple[Matches, ...] | None
+    builders: tuple[StringPredicate, ...] | None
     builder_patterns: tuple[str, ...]
     min_age: timedelta
     min_age_attested: timedelta
     """For files of an established publisher."""
     uploaded_before: datetime | None
     ratchet: RatchetMode
-    settle: timedelta
+    ratchet_settle: timedelta
     ratchet_except: SpecifierSet | None
     late_files: timedelta | None
     types: frozenset[Kind] | None
-    yanked: bool
+    allows_yanked: bool
     """Whether yanked files are allowed."""
-    statuses: frozenset[str] | None
-    whole: bool
-    metadata_from_wheel: bool
-    exemptions: tuple[Exemption, ...]
-    repeals: tuple[Repeal, ...]
+    project_statuses: frozenset[str] | None
+    requires_whole_release: bool
+    requires_wheel_metadata: bool
+    waivers: tuple[CompiledWaiver, ...]
+    revocations: tuple[CompiledRevocation, ...]
 
-    revokes_by_evidence: bool
+    has_evidence_revocations: bool
     """Whether only evidence tells if some file is revoked."""
-    noting: tuple[Matcher, ...]
+    partially_proven_publishers: tuple[PublisherMatcher, ...]
     """Those of `publishers` that may match without proof of all they name."""
 
     # Short ways: closed, until `_with_short_ways` has seen that they lead where the long one does.
@@ -173,55 +175,55 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
-class _Book:
+class _CompiledPolicy:
     """What of a policy is independent of the project."""
 
-    rules: tuple[tuple[Matches, str, Rule], ...]
-    exemptions: tuple[tuple[Matches, Exemption], ...]
-    repeals: tuple[tuple[Matches, Repeal], ...]
+    rules: tuple[tuple[StringPredicate, str, Rule], ...]
+    waivers: tuple[tuple[StringPredicate, CompiledWaiver], ...]
+    revocations: tuple[tuple[StringPredicate, CompiledRevocation], ...]
 
-    def governing(self, name: str) -> tuple[str, Rule] | None:
+    def find_rule(self, name: str) -> tuple[str, Rule] | None:
         return next(((label, rule) for covers, label, rule in self.rules if covers(name)), None)
 
 
 @lru_cache(maxsize=4096)
-def terms(policy: Policy, name: NormalizedName) -> Terms:
+def compile_rule(policy: Policy, name: NormalizedName) -> CompiledRule:
     """What `name`'s files are judged by."""
-    book = _book(policy)
-    repeals = tuple(repeal for covers, repeal in book.repeals if covers(name))
-    label, rule = book.governing(name) or (None, None)
-    merged = _merged(rule, policy.defaults)
-    publishers = _publishers(merged)
+    book = _compile_policy(policy)
+    repeals = tuple(repeal for covers, repeal in book.revocations if covers(name))
+    label, rule = book.find_rule(name) or (None, None)
+    merged = _merge_requirements(rule, policy.defaults)
+    publishers = _compile_publishers(merged)
     min_age = merged.min_age or timedelta()
-    compiled = Terms(
+    compiled = CompiledRule(
         label=label,
         mode=(rule.mode if rule else None) or policy.mode,
-        deny=rule.deny if rule else None,
+        deny_reason=rule.deny if rule else None,
         pins=frozenset((rule.pins if rule else None) or ()),
         pinned_only=rule is not None and rule.pinned_only,
-        indexes=_set(merged.indexes),
-        trust=_set(merged.trust),
-        required=merged.attestations is Attestations.REQUIRED,
+        indexes=_to_frozenset(merged.indexes),
+        trust_roots=_to_frozenset(merged.trust),
+        requires_attestations=merged.attestations is Attestations.REQUIRED,
         publishers=publishers,
         predicates=frozenset(merged.predicates or ()),
-        builders=None if merged.builder is None else tuple(builder(each) for each in merged.builder),
+        builders=None if merged.builder is None else tuple(compile_builder_pattern(each) for each in merged.builder),
         builder_patterns=merged.builder or (),
         min_age=min_age,
         min_age_attested=min_age if merged.min_age_attested is None else min(min_age, merged.min_age_attested),
         uploaded_before=merged.uploaded_before,
         ratchet=merged.ratchet or RatchetMode.ENFORCE,
-        settle=RATCHET_SETTLE if merged.ratchet_settle is None else merged.ratchet_settle,
+        ratchet_settle=DEFAULT_RATCHET_SETTLE if merged.ratchet_settle is None else merged.ratchet_settle,
         ratchet_except=merged.ratchet_except,
         late_files=merged.late_files,
-        types=_set(merged.types),
-        yanked=merged.yanked != "deny",
-        statuses=_set(merged.project_status),
-        whole=merged.release == "whole",
-        metadata_from_wheel=merged.metadata == "wheel",
-        exemptions=tuple(exemption for covers, exemption in book.exemptions if covers(name)),
-        repeals=repeals,
-        revokes_by_evidence=any(repeal.needs_evidence for repeal in repeals),
-        noting=tuple(each for each in publishers or () if each.environment is not None),
+        types=_to_frozenset(merged.types),
+        allows_yanked=merged.yanked != "deny",
+        project_statuses=_to_frozenset(merged.project_status),
+        requires_whole_release=merged.release == "whole",
+        requires_wheel_metadata=merged.metadata == "wheel",
+        waivers=tuple(exemption for covers, exemption in book.waivers if covers(name)),
+        revocations=repeals,
+        has_evidence_revocations=any(repeal.needs_evidence for repeal in repeals),
+        partially_proven_publishers=tuple(each for each in publishers or () if each.environment is not None),
     )
     return _with_short_ways(compiled)
 
@@ -231,20 +233,24 @@ def is_denied(policy: Policy, name: NormalizedName) -> bool:
 
     For the root list, whose hundreds of thousands of names are not worth compiling terms for.
     """
-    governing = _book(policy).governing(name)
+    governing = _compile_policy(policy).find_rule(name)
     return governing is None or governing[1].deny is not None
 
 
-def _publishers(merged: Requirements) -> tuple[Matcher, ...] | None:
-    return tuple(matcher(each) for each in merged.publishers) if isinstance(merged.publishers, tuple) else None
-
-
-def _with_short_ways(stated: Terms) -> Terms:
-    asks_of_page = not stated.yanked or any(
-        (stated.uploaded_before, stated.late_files is not None, stated.types, stated.statuses)
+def _compile_publishers(merged: Requirements) -> tuple[PublisherMatcher, ...] | None:
+    return (
+        tuple(compile_publisher(each) for each in merged.publishers) if isinstance(merged.publishers, tuple) else None
     )
-    is_plain = stated.label is not None and not stated.repeals and stated.deny is None and not stated.pinned_only
-    any_bundle = not (stated.trust or stated.builders or stated.predicates)
+
+
+def _with_short_ways(stated: CompiledRule) -> CompiledRule:
+    asks_of_page = not stated.allows_yanked or any(
+        (stated.uploaded_before, stated.late_files is not None, stated.types, stated.project_statuses)
+    )
+    is_plain = (
+        stated.label is not None and not stated.revocations and stated.deny_reason is None and not stated.pinned_only
+    )
+    any_bundle = not (stated.trust_roots or stated.builders or stated.predicates)
     return replace(
         stated,
         is_plain=is_plain,
@@ -255,11 +261,11 @@ def _with_short_ways(stated: Terms) -> Terms:
     )
 
 
-def _set(values: tuple[T, ...] | None) -> frozenset[T] | None:
+def _to_frozenset(values: tuple[T, ...] | None) -> frozenset[T] | None:
     return None if values is None else frozenset(values)
 
 
-def _merged(rule: Rule | None, defaults: Requirements) -> Requirements:
+def _merge_requirements(rule: Rule | None, defaults: Requirements) -> Requirements:
     """The rule's requirements, and the defaults' where it leaves them out."""
     stated = {
         key: value
@@ -272,44 +278,45 @@ def _merged(rule: Rule | None, defaults: Requirements) -> Requirements:
 
 
 @lru_cache(maxsize=8)
-def _book(policy: Policy) -> _Book:
-    return _Book(
+def _compile_policy(policy: Policy) -> _CompiledPolicy:
+    return _CompiledPolicy(
         rules=tuple(
-            (names(rule.projects), rule.name or f"rules[{number}]", rule) for number, rule in enumerate(policy.rules)
+            (compile_name_patterns(rule.projects), rule.name or f"rules[{number}]", rule)
+            for number, rule in enumerate(policy.rules)
         ),
-        exemptions=tuple(
-            (names(waiver.projects), _exemption(waiver, f"waivers[{number}]"))
+        waivers=tuple(
+            (compile_name_patterns(waiver.projects), _compile_waiver(waiver, f"waivers[{number}]"))
             for number, waiver in enumerate(policy.waivers)
         ),
-        repeals=tuple(
-            (names(each.projects or ("*",)), _repeal(each, f"revocations[{number}]"))
+        revocations=tuple(
+            (compile_name_patterns(each.projects or ("*",)), _compile_revocation(each, f"revocations[{number}]"))
             for number, each in enumerate(policy.revocations)
         ),
     )
 
 
-def _exemption(waiver: Waiver, place: str) -> Exemption:
-    return Exemption(
+def _compile_waiver(waiver: Waiver, place: str) -> CompiledWaiver:
+    return CompiledWaiver(
         label=waiver.name or f"{place}: {waiver.reason}",
         versions=waiver.versions,
         sha256=None if waiver.sha256 is None else frozenset(waiver.sha256),
-        before=waiver.uploaded_before,
-        codes=frozenset().union(*(LIFTS[lift] for lift in waiver.lifts)),
+        uploaded_before=waiver.uploaded_before,
+        lifted_codes=frozenset().union(*(CODES_BY_LIFT[lift] for lift in waiver.lifts)),
         expires=waiver.expires,
     )
 
 
-def _repeal(revocation: Revocation, place: str) -> Repeal:
+def _compile_revocation(revocation: Revocation, place: str) -> CompiledRevocation:
     start, stop = revocation.log_index_from, revocation.log_index_until
-    return Repeal(
+    return CompiledRevocation(
         label=revocation.name or place,
         reason=revocation.reason,
-        publishers=tuple(matcher(each) for each in revocation.publishers or ()),
+        publishers=tuple(compile_publisher(each) for each in revocation.publishers or ()),
         signed_from=revocation.signed_from,
         signed_until=revocation.signed_until,
         certificates=frozenset(revocation.certificates or ()),
         log_indexes=None if start is None or stop is None else range(start, stop),
         sha256=frozenset(revocation.sha256 or ()),
-        of_project=bool(revocation.projects),
+        selects_project=bool(revocation.projects),
         versions=revocation.versions,
     )

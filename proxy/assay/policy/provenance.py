@@ -10,74 +10,84 @@ from __future__ import annotations
 from functools import lru_cache
 
 from assay.evidence import Attestation, Attested, Evidence, Forged, Unattested, Unverifiable
-from assay.policy.compiled import Terms
-from assay.policy.language.publishers import describe, describe_claims
-from assay.policy.verdict import Code, Reason
+from assay.policy.compiled import CompiledRule
+from assay.policy.language.publishers import describe_publisher, describe_signer
+from assay.policy.verdict import Reason, ReasonCode
 
-_NONE: tuple[Attestation, ...] = ()
-_PRIVILEGED = frozenset({"pull_request_target", "workflow_run"})
+_NO_ATTESTATIONS: tuple[Attestation, ...] = ()
+_PRIVILEGED_TRIGGERS = frozenset({"pull_request_target", "workflow_run"})
 """Triggers under which a stranger's pull request can run with the repository's own rights."""
 
 
-def count(evidence: Evidence | None, terms: Terms) -> tuple[tuple[Attestation, ...], tuple[Reason, ...]]:
+def select_attestations(
+    evidence: Evidence | None, terms: CompiledRule
+) -> tuple[tuple[Attestation, ...], tuple[Reason, ...]]:
     """The attestations that count, and what is wrong with them or with there being none."""
     # In this order, because thousands of a page are one of the first two.
     match evidence:
         case Unattested():
-            return _NONE, _unattested(terms.label) if terms.required else ()
+            return _NO_ATTESTATIONS, _make_unattested_reasons(terms.label) if terms.requires_attestations else ()
         case Attested():
             found = evidence.attestations
             if len(found) == 1 and terms.any_trusted and found[0].claims.kind is not None:
                 return found, ()
             if found:
-                return _count(found, terms)
-            return _NONE, _unattested(terms.label) if terms.required else ()
+                return _apply_requirements(found, terms)
+            return _NO_ATTESTATIONS, _make_unattested_reasons(terms.label) if terms.requires_attestations else ()
         case None | Forged():
-            return _NONE, ()
+            return _NO_ATTESTATIONS, ()
         case Unverifiable(reason=reason):
-            return _NONE, _unverifiable(terms.label, reason) if terms.required else ()
+            return _NO_ATTESTATIONS, _make_unverifiable_reasons(
+                terms.label, reason
+            ) if terms.requires_attestations else ()
 
 
-def _count(found: tuple[Attestation, ...], terms: Terms) -> tuple[tuple[Attestation, ...], tuple[Reason, ...]]:
-    if terms.any_bundle and len(found) == 1 and _is_by_publisher(found[0], terms):
+def _apply_requirements(
+    found: tuple[Attestation, ...], terms: CompiledRule
+) -> tuple[tuple[Attestation, ...], tuple[Reason, ...]]:
+    if terms.any_bundle and len(found) == 1 and _is_by_allowed_publisher(found[0], terms):
         return found, ()
     doubts = []
     counted = found
-    if terms.trust is not None:
-        trusted = tuple(each for each in counted if each.trust_root in terms.trust)
+    if terms.trust_roots is not None:
+        trusted = tuple(each for each in counted if each.trust_root in terms.trust_roots)
         if not trusted:
-            doubts.append(_trust(terms, counted))
+            doubts.append(_make_trust_reason(terms, counted))
         counted = trusted or counted
-    matching = tuple(each for each in counted if _is_by_publisher(each, terms))
-    if not matching and terms.required:
-        doubts.append(_publisher(terms, counted))
+    matching = tuple(each for each in counted if _is_by_allowed_publisher(each, terms))
+    if not matching and terms.requires_attestations:
+        doubts.append(_make_publisher_reason(terms, counted))
     # Nobody but a Trusted Publisher ever counts: a person's signature is genuine and proves nothing about a project.
     counted = matching or tuple(each for each in counted if each.claims.kind is not None)
     if terms.builders is not None:
-        built = tuple(each for each in counted if _is_built(each, terms))
+        built = tuple(each for each in counted if _is_built_by_allowed_builder(each, terms))
         if not built:
-            doubts.append(_builder(terms, counted))
+            doubts.append(_make_builder_reason(terms, counted))
         counted = built or counted
-    if terms.predicates and not _carries_all(counted, terms):
-        doubts.append(_predicate(terms, counted))
+    if terms.predicates and not _has_all_predicates(counted, terms):
+        doubts.append(_make_predicate_reason(terms, counted))
     return counted, tuple(doubts)
 
 
-def notes(counted: tuple[Attestation, ...], terms: Terms) -> tuple[str, ...]:
+def collect_provenance_notes(counted: tuple[Attestation, ...], terms: CompiledRule) -> tuple[str, ...]:
     """What is worth knowing of the attestations that count, and withholds nothing."""
-    if len(counted) == 1 and not terms.noting and counted[0].claims.trigger not in _PRIVILEGED:
+    if (
+        len(counted) == 1
+        and not terms.partially_proven_publishers
+        and counted[0].claims.trigger not in _PRIVILEGED_TRIGGERS
+    ):
         return ()
     told: list[str] = []
     for each in counted:
-        if each.claims.trigger in _PRIVILEGED:
+        if each.claims.trigger in _PRIVILEGED_TRIGGERS:
             told.append(f"signed under {each.claims.trigger}, which a stranger's pull request may set off")
-        for publisher in terms.noting:
+        for publisher in terms.partially_proven_publishers:
             if publisher.covers(each):
-                told.extend(publisher.notes(each))
+                told.extend(publisher.note_unproven(each))
     return tuple(told)
 
 
-def _is_by_publisher(attestation: Attestation, terms: Terms) -> bool:
+def _is_by_allowed_publisher(attestation: Attestation, terms: CompiledRule) -> bool:
     if terms.publishers is None:
         return attestation.claims.kind is not None
     for publisher in terms.publishers:  # noqa: SIM110 - `any` and a generator cost 0.3 µs a file
@@ -86,12 +96,12 @@ def _is_by_publisher(attestation: Attestation, terms: Terms) -> bool:
     return False
 
 
-def _is_built(attestation: Attestation, terms: Terms) -> bool:
+def _is_built_by_allowed_builder(attestation: Attestation, terms: CompiledRule) -> bool:
     uri = attestation.claims.builder
     return uri is not None and any(matches(uri) for matches in terms.builders or ())
 
 
-def _carries_all(counted: tuple[Attestation, ...], terms: Terms) -> bool:
+def _has_all_predicates(counted: tuple[Attestation, ...], terms: CompiledRule) -> bool:
     carried: dict[int, set[str]] = {}
     for each in counted:
         carried.setdefault(each.bundle, set()).add(each.predicate_type)
@@ -99,10 +109,10 @@ def _carries_all(counted: tuple[Attestation, ...], terms: Terms) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _unattested(label: str | None) -> tuple[Reason]:
+def _make_unattested_reasons(label: str | None) -> tuple[Reason]:
     return (
         Reason(
-            code=Code.UNATTESTED,
+            code=ReasonCode.UNATTESTED,
             rule=label,
             message='it has no attestation, which the rule requires; ask for a waiver of "attestations"',
             expected="a verified attestation",
@@ -112,10 +122,10 @@ def _unattested(label: str | None) -> tuple[Reason]:
 
 
 @lru_cache(maxsize=1024)
-def _unverifiable(label: str | None, reason: str) -> tuple[Reason]:
+def _make_unverifiable_reasons(label: str | None, reason: str) -> tuple[Reason]:
     return (
         Reason(
-            code=Code.UNVERIFIABLE,
+            code=ReasonCode.UNVERIFIABLE,
             rule=label,
             message=f'its attestation cannot be verified here ({reason}); ask for a waiver of "attestations"',
             expected="an attestation that this trust root and verifier know",
@@ -124,11 +134,11 @@ def _unverifiable(label: str | None, reason: str) -> tuple[Reason]:
     )
 
 
-def _trust(terms: Terms, found: tuple[Attestation, ...]) -> Reason:
+def _make_trust_reason(terms: CompiledRule, found: tuple[Attestation, ...]) -> Reason:
     roots = ", ".join(sorted({each.trust_root for each in found}))
-    expected = " or ".join(sorted(terms.trust or ()))
+    expected = " or ".join(sorted(terms.trust_roots or ()))
     return Reason(
-        code=Code.TRUST,
+        code=ReasonCode.TRUST,
         rule=terms.label,
         message=f'its attestation is vouched for by {roots}, the rule asks for {expected}; ask for a waiver of "trust"',
         expected=expected,
@@ -136,13 +146,13 @@ def _trust(terms: Terms, found: tuple[Attestation, ...]) -> Reason:
     )
 
 
-def _publisher(terms: Terms, found: tuple[Attestation, ...]) -> Reason:
-    signers = "; ".join(dict.fromkeys(describe_claims(each.claims) for each in found))
+def _make_publisher_reason(terms: CompiledRule, found: tuple[Attestation, ...]) -> Reason:
+    signers = "; ".join(dict.fromkeys(describe_signer(each.claims) for each in found))
     wanted = "any Trusted Publisher"
     if terms.publishers is not None:
-        wanted = " or ".join(describe(each.publisher) for each in terms.publishers)
+        wanted = " or ".join(describe_publisher(each.publisher) for each in terms.publishers)
     return Reason(
-        code=Code.PUBLISHER,
+        code=ReasonCode.PUBLISHER,
         rule=terms.label,
         message=f'it is signed by {signers}, the rule asks for {wanted}; ask for a waiver of "publishers"',
         expected=wanted,
@@ -150,11 +160,11 @@ def _publisher(terms: Terms, found: tuple[Attestation, ...]) -> Reason:
     )
 
 
-def _builder(terms: Terms, found: tuple[Attestation, ...]) -> Reason:
+def _make_builder_reason(terms: CompiledRule, found: tuple[Attestation, ...]) -> Reason:
     wanted = " or ".join(terms.builder_patterns)
     built = "; ".join(sorted({each.claims.builder or "none" for each in found})) or "none"
     return Reason(
-        code=Code.BUILDER,
+        code=ReasonCode.BUILDER,
         rule=terms.label,
         message=f'it was built by {built}, the rule asks for {wanted}; ask for a waiver of "builder"',
         expected=wanted,
@@ -162,11 +172,11 @@ def _builder(terms: Terms, found: tuple[Attestation, ...]) -> Reason:
     )
 
 
-def _predicate(terms: Terms, found: tuple[Attestation, ...]) -> Reason:
+def _make_predicate_reason(terms: CompiledRule, found: tuple[Attestation, ...]) -> Reason:
     wanted = " and ".join(sorted(terms.predicates))
     carried = ", ".join(sorted({each.predicate_type for each in found})) or "none"
     return Reason(
-        code=Code.PREDICATE,
+        code=ReasonCode.PREDICATE,
         rule=terms.label,
         message=(
             f"its attestations state {carried}, the rule asks for {wanted} in one bundle; "

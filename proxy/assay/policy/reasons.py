@@ -14,17 +14,24 @@ from typing import Final, NotRequired, TypedDict
 
 from packaging.version import Version
 
-from assay.policy.verdict import Code, Reason, Verdict, Withheld
+from assay.policy.verdict import Reason, ReasonCode, Verdict, Withheld
 from assay.simple.model import File, Project
 
-SENTENCE: Final = 200
+MAX_SUMMARY_BYTES: Final = 200
 """Bytes of a reason phrase: pip prints it (DESIGN.md, "Errors")."""
-_RULE = 40
-_ADVICE = 40
-_MISPLACED = frozenset(
-    {Code.BAD_FILENAME, Code.OTHER_PROJECT, Code.URL_MISMATCH, Code.DUPLICATE, Code.NO_SHA256, Code.FOREIGN_HOST}
+_MAX_RULE_CHARACTERS = 40
+_KEPT_END_CHARACTERS = 40
+_NO_TOMBSTONE_CODES = frozenset(
+    {
+        ReasonCode.BAD_FILENAME,
+        ReasonCode.OTHER_PROJECT,
+        ReasonCode.URL_MISMATCH,
+        ReasonCode.DUPLICATE,
+        ReasonCode.NO_SHA256,
+        ReasonCode.FOREIGN_HOST,
+    }
 )
-_LONGEST = 2000
+_MAX_TEXT_CHARACTERS = 2000
 """Characters of any one text: claims and yank reasons are as long as others like."""
 
 
@@ -47,13 +54,13 @@ class WithheldJson(TypedDict):
     reasons: list[ReasonJson]
 
 
-class NamelessJson(TypedDict):
+class AbsenceJson(TypedDict):
     """An entry of `_withheld` about no file: a name that its index owns and does not have."""
 
     reasons: list[ReasonJson]
 
 
-def printable(text: str, longest: int = _LONGEST) -> str:
+def escape_controls(text: str, longest: int = _MAX_TEXT_CHARACTERS) -> str:
     """A text of somebody else's, not too long, with control, format and surrogate characters escaped."""
     text = text if len(text) <= longest else f"{text[: longest - 1]}…"
     if text.isprintable():
@@ -61,48 +68,50 @@ def printable(text: str, longest: int = _LONGEST) -> str:
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
-def reasons_json(withheld: Withheld) -> list[ReasonJson]:
+def reasons_to_json(withheld: Withheld) -> list[ReasonJson]:
     """Every reason of a withheld file, the deciding one first."""
-    return [_reason_json(reason, withheld.nearest) for reason in withheld.reasons]
+    return [_reason_to_json(reason, withheld.nearest) for reason in withheld.reasons]
 
 
-def words(withheld: Withheld) -> str:
+def describe_withheld(withheld: Withheld) -> str:
     """Every reason of a withheld file in one line, for people."""
-    return "; ".join(f"{each.code.value}: {printable(_message(each, withheld.nearest))}" for each in withheld.reasons)
+    return "; ".join(
+        f"{each.code.value}: {escape_controls(_format_message(each, withheld.nearest))}" for each in withheld.reasons
+    )
 
 
-def withheld_json(withheld: Withheld) -> WithheldJson:
+def withheld_to_json(withheld: Withheld) -> WithheldJson:
     """A page's `_withheld` entry."""
     return {
-        "filename": printable(withheld.file.filename),
+        "filename": escape_controls(withheld.file.filename),
         "sha256": withheld.file.sha256,
-        "reasons": reasons_json(withheld),
+        "reasons": reasons_to_json(withheld),
     }
 
 
-def nameless_json(reason: Reason) -> NamelessJson:
+def absence_to_json(reason: Reason) -> AbsenceJson:
     """A page's `_withheld` entry that is about no file."""
-    return {"reasons": [_reason_json(reason, None)]}
+    return {"reasons": [_reason_to_json(reason, None)]}
 
 
-def sentence(withheld: Withheld) -> str:
-    """The deciding reason in one line of printable ASCII of at most `SENTENCE` bytes, for reason phrases and yanks."""
+def summarize_withheld(withheld: Withheld) -> str:
+    """The deciding reason in one line of ASCII of at most `MAX_SUMMARY_BYTES`, for reason phrases and yanks."""
     first = withheld.reasons[0]
-    tail = _tail(first.rule, withheld.nearest)
-    head = _ascii(f"withheld, {first.code}: {first.message}")
-    room = SENTENCE - len(tail)
+    tail = _format_summary_end(first.rule, withheld.nearest)
+    head = _escape_to_ascii(f"withheld, {first.code}: {first.message}")
+    room = MAX_SUMMARY_BYTES - len(tail)
     if len(head) > room:
         # What to do stands at the end, and is worth more than the middle.
-        head = f"{head[: room - _ADVICE - 3]}...{head[-_ADVICE:]}"
+        head = f"{head[: room - _KEPT_END_CHARACTERS - 3]}...{head[-_KEPT_END_CHARACTERS:]}"
     return head + tail
 
 
 @lru_cache(maxsize=256)
-def _tail(rule: str | None, nearest: str | None) -> str:
+def _format_summary_end(rule: str | None, nearest: str | None) -> str:
     """The same for all files of a release."""
-    tail = f" (rule: {_clip(rule, _RULE)})" if rule else ""
-    tail += f"; nearest approved version: {_clip(nearest, 30)}" if nearest else ""
-    return _ascii(tail)
+    tail = f" (rule: {_truncate(rule, _MAX_RULE_CHARACTERS)})" if rule else ""
+    tail += f"; nearest approved version: {_truncate(nearest, 30)}" if nearest else ""
+    return _escape_to_ascii(tail)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,57 +123,57 @@ class Tombstone:
     """The yank text."""
 
 
-def tombstones(project: Project, decided: Sequence[Verdict]) -> tuple[Tombstone, ...]:
+def make_tombstones(project: Project, decided: Sequence[Verdict]) -> tuple[Tombstone, ...]:
     """What to list beside the approved files with `withheld = "explain"`, in the page's order.
 
     "A version that has no approved file is listed with its files yanked … A version with an approved file has no
     tombstone (uv would lock it)". An entry whose very name, address or digest is wrong has none either: it is not what
     it says, and may be another file's.
     """
-    alive = {_version(each) for each in decided if not isinstance(each, Withheld)}
+    alive = {_get_version(each) for each in decided if not isinstance(each, Withheld)}
     return tuple(
-        Tombstone(file=file, yanked=sentence(verdict))
+        Tombstone(file=file, yanked=summarize_withheld(verdict))
         for file, verdict in zip(project.files, decided, strict=True)
         if isinstance(verdict, Withheld)
-        and (version := _version(verdict)) is not None
+        and (version := _get_version(verdict)) is not None
         and version not in alive
-        and not any(reason.code in _MISPLACED for reason in verdict.reasons)
+        and not any(reason.code in _NO_TOMBSTONE_CODES for reason in verdict.reasons)
     )
 
 
-def _version(verdict: Verdict) -> Version | None:
+def _get_version(verdict: Verdict) -> Version | None:
     distribution = verdict.file.distribution
     return None if distribution is None else distribution.version
 
 
-def _reason_json(reason: Reason, nearest: str | None) -> ReasonJson:
+def _reason_to_json(reason: Reason, nearest: str | None) -> ReasonJson:
     expected, found = reason.expected, reason.found
     told: ReasonJson = {
         "code": reason.code.value,
-        "rule": None if reason.rule is None else printable(reason.rule),
-        "message": printable(_message(reason, nearest)),
-        "expected": None if expected is None else printable(expected),
-        "found": None if found is None else printable(found),
+        "rule": None if reason.rule is None else escape_controls(reason.rule),
+        "message": escape_controls(_format_message(reason, nearest)),
+        "expected": None if expected is None else escape_controls(expected),
+        "found": None if found is None else escape_controls(found),
     }
     if reason.until is not None:
-        told["until"] = _instant(reason.until)
+        told["until"] = _format_utc(reason.until)
     return told
 
 
-def _message(reason: Reason, nearest: str | None) -> str:
+def _format_message(reason: Reason, nearest: str | None) -> str:
     return f"{reason.message}; nearest approved version: {nearest}" if nearest else reason.message
 
 
-def _instant(instant: datetime) -> str:
+def _format_utc(instant: datetime) -> str:
     return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def _ascii(text: str) -> str:
-    if text.isascii() and text.isprintable() and len(text) <= _LONGEST:
+def _escape_to_ascii(text: str) -> str:
+    if text.isascii() and text.isprintable() and len(text) <= _MAX_TEXT_CHARACTERS:
         return text
-    return printable(text).encode("ascii", "backslashreplace").decode("ascii")
+    return escape_controls(text).encode("ascii", "backslashreplace").decode("ascii")
 
 
-def _clip(text: str, longest: int) -> str:
-    line = _ascii(text)
+def _truncate(text: str, longest: int) -> str:
+    line = _escape_to_ascii(text)
     return line if len(line) <= longest else f"{line[: longest - 3]}..."

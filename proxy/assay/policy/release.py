@@ -12,15 +12,17 @@ from datetime import UTC, datetime
 
 from packaging.version import Version
 
-from assay.policy.candidate import Exhibit
-from assay.policy.compiled import Terms
-from assay.policy.verdict import Approved, Code, Reason, Undecided, Verdict, Withheld, withhold
+from assay.policy.candidate import FileFacts
+from assay.policy.compiled import CompiledRule
+from assay.policy.verdict import Approved, Reason, ReasonCode, Undecided, Verdict, Withheld, withhold
 from assay.simple.model import Kind
 
-_NEVER = datetime.max.replace(tzinfo=UTC)
+_MAX_INSTANT = datetime.max.replace(tzinfo=UTC)
 
 
-def hold_whole(verdicts: list[Verdict], exhibits: list[Exhibit], terms: Terms, now: datetime) -> None:
+def withhold_incomplete_releases(
+    verdicts: list[Verdict], exhibits: list[FileFacts], terms: CompiledRule, now: datetime
+) -> None:
     """Withhold, in place, each approved source archive of a version of which some wheel is withheld."""
     wheels: dict[Version, list[Verdict]] = {}
     for verdict in verdicts:
@@ -35,32 +37,32 @@ def hold_whole(verdicts: list[Verdict], exhibits: list[Exhibit], terms: Terms, n
             continue
         siblings = wheels.get(distribution.version, ())
         if withheld := [each for each in siblings if isinstance(each, Withheld)]:
-            verdicts[place] = _held(verdict, withheld, terms)
+            verdicts[place] = _withhold_sdist(verdict, withheld, terms)
         elif any(isinstance(each, Undecided) for each in siblings):
             verdicts[place] = Undecided(file=verdict.file)
 
 
-def name_nearest(verdicts: list[Verdict]) -> None:
+def add_nearest_versions(verdicts: list[Verdict]) -> None:
     """Tell, in place, each withheld file of a version with nothing approved which version is the nearest that has."""
     if not {Approved, Withheld} <= set(map(type, verdicts)):
         return
-    wanted, approved = _versions(verdicts, Withheld), _versions(verdicts, Approved)
+    wanted, approved = _collect_versions(verdicts, Withheld), _collect_versions(verdicts, Approved)
     if not approved or wanted <= approved:
         return
     ladder = sorted(approved)
     finals = [version for version in ladder if not version.is_prerelease]
-    nearest = {version: str(_nearest(version, finals, ladder)) for version in wanted - approved}
+    nearest = {version: str(_find_nearest(version, finals, ladder)) for version in wanted - approved}
     for place, verdict in enumerate(verdicts):
-        if isinstance(verdict, Withheld) and (name := nearest.get(_version(verdict))) is not None:  # type: ignore[arg-type]  # None is in no dict
+        if isinstance(verdict, Withheld) and (name := nearest.get(_get_version(verdict))) is not None:  # type: ignore[arg-type]  # None is in no dict
             verdicts[place] = _with_nearest(verdict, name)
 
 
-def _version(verdict: Verdict) -> Version | None:
+def _get_version(verdict: Verdict) -> Version | None:
     distribution = verdict.file.distribution
     return None if distribution is None else distribution.version
 
 
-def _versions(verdicts: list[Verdict], kind: type[Approved | Withheld]) -> set[Version]:
+def _collect_versions(verdicts: list[Verdict], kind: type[Approved | Withheld]) -> set[Version]:
     """By identity first: a release's files share their version once parsed, and comparing versions is a slow call."""
     found: dict[int, Version] = {}
     for each in verdicts:
@@ -69,7 +71,7 @@ def _versions(verdicts: list[Verdict], kind: type[Approved | Withheld]) -> set[V
     return set(found.values())
 
 
-def _nearest(version: Version, finals: list[Version], ladder: list[Version]) -> Version:
+def _find_nearest(version: Version, finals: list[Version], ladder: list[Version]) -> Version:
     """The next lower one, else the next higher; pre-releases only beside one, or where there is nothing else."""
     steps = ladder if version.is_prerelease or not finals else finals
     place = bisect_left(steps, version)
@@ -88,27 +90,29 @@ def _with_nearest(verdict: Withheld, nearest: str) -> Withheld:
     )
 
 
-def _is_waived(exhibit: Exhibit, terms: Terms, now: datetime) -> bool:
+def _is_waived(exhibit: FileFacts, terms: CompiledRule, now: datetime) -> bool:
     return any(
-        Code.FILE_TYPE in each.codes and each.expires > now and each.covers(exhibit.file, exhibit.time)
-        for each in terms.exemptions
+        ReasonCode.FILE_TYPE in each.lifted_codes
+        and each.expires > now
+        and each.covers(exhibit.file, exhibit.effective_time)
+        for each in terms.waivers
     )
 
 
-def _held(verdict: Approved, wheels: list[Withheld], terms: Terms) -> Withheld:
-    heal = [max(reason.until or _NEVER for reason in each.reasons) for each in wheels]
+def _withhold_sdist(verdict: Approved, wheels: list[Withheld], terms: CompiledRule) -> Withheld:
+    heal = [max(reason.until or _MAX_INSTANT for reason in each.reasons) for each in wheels]
     first = wheels[0]
     message = (
         f"{first.file.filename} of the same release is withheld ({first.reasons[0].code}), and installers would build "
         'this source archive in its place; ask for a waiver of "release"'
     )
     reason = Reason(
-        code=Code.FILE_TYPE,
+        code=ReasonCode.FILE_TYPE,
         rule=terms.label,
         message=message,
         expected="a release whose wheels are all approved",
         found=f"{len(wheels)} withheld",
-        until=None if _NEVER in heal else max(heal),
+        until=None if _MAX_INSTANT in heal else max(heal),
     )
     return Withheld(
         file=verdict.file,

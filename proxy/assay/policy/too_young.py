@@ -11,13 +11,13 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Final, NoReturn, TypeAlias, final
 
-from assay.policy.language.times import show
-from assay.policy.verdict import Code, Reason, make_reason
+from assay.policy.language.times import format_instant
+from assay.policy.verdict import Reason, ReasonCode, make_reason
 from assay.units import format_duration
 
 _PAIR: Final = 2
 """From two on a larger unit says enough."""
-_Told: TypeAlias = tuple[Code, str | None, str, str | None, str | None, datetime | None]
+_Told: TypeAlias = tuple[ReasonCode, str | None, str, str | None, str | None, datetime | None]
 
 
 @final
@@ -31,8 +31,10 @@ class TooYoung(Reason):
     @property
     def message(self) -> str:
         """How old it is, how old it has to be, and when it will be."""
-        until = show(self.until) if self.until is not None else "no instant"
-        return f"it is {span(self._age)} old, the rule asks for {_asked(self._wanted)[0]}: allowed from {until}"
+        until = format_instant(self.until) if self.until is not None else "no instant"
+        return (
+            f"it is {format_elapsed(self._age)} old, the rule asks for {_asked(self._wanted)[0]}: allowed from {until}"
+        )
 
     @property
     def expected(self) -> str:
@@ -42,7 +44,7 @@ class TooYoung(Reason):
     @property
     def found(self) -> str:
         """``26 hours old``."""
-        return f"{span(self._age)} old"
+        return f"{format_elapsed(self._age)} old"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Reason) and _told(self) == _told(other)
@@ -66,7 +68,7 @@ _set_code, _set_rule, _set_until, _set_age, _set_wanted = (
 def too_young(rule: str | None, age: timedelta, wanted: timedelta, until: datetime) -> TooYoung:
     """Why a file of this age is withheld until it is as old as `rule` wants."""
     made = object.__new__(TooYoung)
-    _set_code(made, Code.TOO_YOUNG)
+    _set_code(made, ReasonCode.TOO_YOUNG)
     _set_rule(made, rule)
     _set_until(made, until)
     _set_age(made, age)
@@ -74,7 +76,7 @@ def too_young(rule: str | None, age: timedelta, wanted: timedelta, until: dateti
     return made
 
 
-def span(span: timedelta) -> str:
+def format_elapsed(span: timedelta) -> str:
     """``2 days``, ``5 hours``, ``0 minutes``: whole units, rounded down."""
     if span.days >= _PAIR:
         return f"{span.days} days"

@@ -3,7 +3,7 @@
 A reason says, to the person who meets it: which rule, what was expected, what was found, and what to do.
 
 A page has one verdict a file, so that making them counts. A frozen value's own constructor looks up and calls
-`object.__setattr__` for each field: 1.1 µs for seven of them, 0.3 µs by way of a draft (`_draft_of`).
+`object.__setattr__` for each field: 1.1 µs for seven of them, 0.3 µs by way of a draft (`_make_draft_class`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from assay.evidence import Evidence
 from assay.simple.model import File
 
 
-class Code(StrEnum):
+class ReasonCode(StrEnum):
     """The stable codes of POLICY.md, in the order of precedence in which they are reported."""
 
     REVOKED = "revoked"
@@ -57,7 +57,7 @@ class Code(StrEnum):
 class Reason:
     """One reason why a file is withheld, or would be."""
 
-    code: Code
+    code: ReasonCode
     rule: str | None
     """Name of the governing rule, waiver or revocation; None where no rule governs or the check is always on."""
     message: str
@@ -119,21 +119,21 @@ class Undecided:
 Verdict: TypeAlias = Approved | Withheld | Undecided
 
 
-def _draft_of(kind: type[Reason | Approved | Withheld]) -> Callable[..., Any]:
+def _make_draft_class(kind: type[Reason | Approved | Withheld]) -> Callable[..., Any]:
     """Makes the fields of a `kind` as a plain object of the same layout, to become a `kind` and so be frozen."""
     return make_dataclass(f"_{kind.__name__}Draft", [(each.name, Any) for each in fields(kind)], slots=True)
 
 
-_reason = _draft_of(Reason)
-_approved = _draft_of(Approved)
-_withheld = _draft_of(Withheld)
+_ReasonDraft = _make_draft_class(Reason)
+_ApprovedDraft = _make_draft_class(Approved)
+_WithheldDraft = _make_draft_class(Withheld)
 
 
 def make_reason(  # noqa: PLR0917 - positional, as every value's own fields in their order
-    code: Code, rule: str | None, message: str, expected: str | None, found: str | None, until: datetime | None
+    code: ReasonCode, rule: str | None, message: str, expected: str | None, found: str | None, until: datetime | None
 ) -> Reason:
     """What `Reason` makes, in a third of the time."""
-    made = _reason(code, rule, message, expected, found, until)
+    made = _ReasonDraft(code, rule, message, expected, found, until)
     made.__class__ = Reason
     return made  # type: ignore[no-any-return]  # it is one now
 
@@ -148,7 +148,7 @@ def approve(
     changes_at: datetime | None = None,
 ) -> Approved:
     """The one maker of `Approved`, for the modules of `policy` alone."""
-    made = _approved(file, rule, evidence, despite, notes, changes_at)
+    made = _ApprovedDraft(file, rule, evidence, despite, notes, changes_at)
     made.__class__ = Approved
     return made  # type: ignore[no-any-return]  # it is one now
 
@@ -163,6 +163,6 @@ def withhold(  # noqa: PLR0917 - as `make_reason`
     nearest: str | None = None,
 ) -> Withheld:
     """What `Withheld` makes, in a third of the time."""
-    made = _withheld(file, reasons, enforced, rule, evidence, changes_at, nearest)
+    made = _WithheldDraft(file, reasons, enforced, rule, evidence, changes_at, nearest)
     made.__class__ = Withheld
     return made  # type: ignore[no-any-return]  # it is one now

@@ -11,55 +11,55 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 
-class Budget:
+class ByteBudget:
     """`most` bytes. It may be exceeded by what is being fetched when it is spent."""
 
     def __init__(self, most: int) -> None:
-        self._most = most
-        self._spent = 0
-        self._left = asyncio.Event()
-        self._left.set()
+        self._limit = most
+        self._used = 0
+        self._available = asyncio.Event()
+        self._available.set()
 
     @property
-    def is_spent(self) -> bool:
+    def is_exhausted(self) -> bool:
         """Whether nothing more is to be fetched now."""
-        return self._spent >= self._most
+        return self._used >= self._limit
 
     @asynccontextmanager
-    async def share(self) -> AsyncIterator[Share]:
+    async def reserve(self) -> AsyncIterator[Reservation]:
         """Wait until there is something left; what is spent meanwhile is given back at the end.
 
         Whoever has a share never waits for more: he goes on with what he has.
         """
-        await self._left.wait()
-        share = Share(self)
+        await self._available.wait()
+        share = Reservation(self)
         try:
             yield share
         finally:
-            self.spend(-share.size)
+            self.adjust(-share.size)
 
-    def spend(self, size: int) -> None:
+    def adjust(self, size: int) -> None:
         """So many bytes more are here, or fewer."""
-        self._spent += size
-        if self.is_spent:
-            self._left.clear()
+        self._used += size
+        if self.is_exhausted:
+            self._available.clear()
         else:
-            self._left.set()
+            self._available.set()
 
 
-class Share:
+class Reservation:
     """What one batch has of it; `size` is in bytes."""
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: ByteBudget) -> None:
         self._budget = budget
         self.size = 0
 
     @property
-    def is_full(self) -> bool:
+    def is_budget_exhausted(self) -> bool:
         """Whether the budget of all is spent."""
-        return self._budget.is_spent
+        return self._budget.is_exhausted
 
     def add(self, size: int) -> None:
         """So many bytes more are here."""
         self.size += size
-        self._budget.spend(size)
+        self._budget.adjust(size)

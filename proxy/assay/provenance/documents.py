@@ -14,11 +14,11 @@ from typing import TypeAlias
 
 from assay import telemetry
 from assay.evidence import Evidence
-from assay.ports import Records
+from assay.ports import RecordStore
 from assay.simple.model import File, Sha256
 from assay.simple.parse import parse_sha256
 
-_MOST_EARLIER = 4
+_MAX_EARLIER_DOCUMENTS = 4
 """Replaced documents remembered of one file; an index that replaces them all day proves nothing."""
 
 FileKey: TypeAlias = tuple[str, Sha256]
@@ -26,30 +26,30 @@ FileKey: TypeAlias = tuple[str, Sha256]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pointer:
+class DocumentPointer:
     """Which documents were seen for a file."""
 
     document: Sha256
     """The one that the index offered last."""
     earlier: tuple[Sha256, ...] = ()
     """Those that it replaced, newest first."""
-    checked: float = 0.0
+    checked_at: float = 0.0
     """When the index was last asked, in seconds since 1970."""
 
-    def followed_by(self, document: Sha256, checked: float) -> Pointer:
+    def advance(self, document: Sha256, checked: float) -> DocumentPointer:
         """The pointer after the index was asked again."""
         if document == self.document:
-            return Pointer(document=document, earlier=self.earlier, checked=checked)
-        earlier = (self.document, *(each for each in self.earlier if each != document))[:_MOST_EARLIER]
-        return Pointer(document=document, earlier=earlier, checked=checked)
+            return DocumentPointer(document=document, earlier=self.earlier, checked_at=checked)
+        earlier = (self.document, *(each for each in self.earlier if each != document))[:_MAX_EARLIER_DOCUMENTS]
+        return DocumentPointer(document=document, earlier=earlier, checked_at=checked)
 
-    def encoded(self) -> bytes:
+    def encode(self) -> bytes:
         """As a record."""
-        return json.dumps({"document": self.document, "earlier": self.earlier, "checked": self.checked}).encode()
+        return json.dumps({"document": self.document, "earlier": self.earlier, "checked": self.checked_at}).encode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Proof:
+class FileEvidence:
     """A file's evidence and the document that it comes from."""
 
     evidence: Evidence
@@ -57,49 +57,49 @@ class Proof:
     """Digest of the provenance document; None where there is none."""
 
 
-class Documents:
+class DocumentCache:
     """The documents that are remembered."""
 
-    def __init__(self, records: Records) -> None:
+    def __init__(self, records: RecordStore) -> None:
         self._records = records
 
-    async def pointers(self, files: Sequence[File]) -> dict[FileKey, Pointer]:
+    async def load_pointers(self, files: Sequence[File]) -> dict[FileKey, DocumentPointer]:
         """The pointers of those files that have one."""
         found = await self._records.get_many([pointer_key(file) for file in files])
-        decoded = {key_of(file): _decoded(found.get(pointer_key(file))) for file in files}
+        decoded = {file_key(file): _decode_pointer(found.get(pointer_key(file))) for file in files}
         return {key: pointer for key, pointer in decoded.items() if pointer is not None}
 
-    async def pointer(self, file: File) -> Pointer | None:
+    async def load_pointer(self, file: File) -> DocumentPointer | None:
         """One file's."""
-        return _decoded(await self._records.get(pointer_key(file)))
+        return _decode_pointer(await self._records.get(pointer_key(file)))
 
-    async def point(self, file: File, pointer: Pointer) -> None:
+    async def save_pointer(self, file: File, pointer: DocumentPointer) -> None:
         """Remember which documents were seen."""
-        await self._records.put(pointer_key(file), pointer.encoded())
+        await self._records.put(pointer_key(file), pointer.encode())
 
-    async def stored(self, digest: Sha256) -> bytes | None:
+    async def load_document(self, digest: Sha256) -> bytes | None:
         """A document's bytes; None where they are not here any more."""
         document = await self._records.get(document_key(digest))
-        if document is None or sha256_of(document) == digest:
+        if document is None or hash_document(document) == digest:
             return document
         telemetry.warning("record-broken", record="provenance", sha256=digest)
         await self._records.delete(document_key(digest))
         return None
 
 
-def digest_of(file: File) -> Sha256:
+def require_sha256(file: File) -> Sha256:
     """The digest of a file whose evidence matters: policy withholds one without it, whatever its evidence."""
     if file.sha256 is None:
         raise RuntimeError(f"{file.filename} has no sha256, so policy withholds it and never asks for its evidence")
     return file.sha256
 
 
-def key_of(file: File) -> FileKey:
+def file_key(file: File) -> FileKey:
     """What evidence is about."""
-    return file.filename, digest_of(file)
+    return file.filename, require_sha256(file)
 
 
-def sha256_of(document: bytes) -> Sha256:
+def hash_document(document: bytes) -> Sha256:
     """What names a document."""
     return Sha256(hashlib.sha256(document).hexdigest())
 
@@ -114,7 +114,7 @@ def document_key(digest: Sha256) -> str:
     return f"document:{digest}"
 
 
-def _decoded(record: bytes | None) -> Pointer | None:
+def _decode_pointer(record: bytes | None) -> DocumentPointer | None:
     if record is None:
         return None
     try:
@@ -123,6 +123,8 @@ def _decoded(record: bytes | None) -> Pointer | None:
         earlier = tuple(digest for each in content["earlier"] if (digest := parse_sha256(each)) is not None)
         if document is None:
             return None
-        return Pointer(document=document, earlier=earlier[:_MOST_EARLIER], checked=float(content["checked"]))
+        return DocumentPointer(
+            document=document, earlier=earlier[:_MAX_EARLIER_DOCUMENTS], checked_at=float(content["checked"])
+        )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -17,74 +17,74 @@ from urllib.parse import quote
 
 from assay.errors import AssayError
 from assay.indexes import IndexSettings
-from assay.ports import History
-from assay.provenance.budget import Budget, Share
-from assay.provenance.documents import Documents, FileKey, Pointer, Proof, key_of, sha256_of
+from assay.ports import ProjectHistory
+from assay.provenance.budget import ByteBudget, Reservation
+from assay.provenance.documents import DocumentCache, DocumentPointer, FileEvidence, FileKey, file_key, hash_document
 from assay.simple.model import File, NormalizedName
-from assay.upstream.client import PROVENANCE_ACCEPT, Fetched, Upstream
+from assay.upstream.client import PROVENANCE_ACCEPT, FetchedDocument, UpstreamClient
 
-_AT_ONCE = 24
+_MAX_REQUESTS_PER_INDEX = 24
 """Provenance requests to one index at a time: below what PyPI's front counts as abuse, enough to hide its latency."""
-_BUDGET = 32 * 2**20
+_MAX_UNRECORDED_BYTES = 32 * 2**20
 """Bytes of documents that are not recorded yet, of all pages together."""
-_PATIENCE = 60.0
+_MAX_RETRY_AFTER_SECONDS = 60.0
 """Seconds that a document may be held back by the index's ``Retry-After``."""
-_AGAIN = 5.0
+_RECHECK_TIMEOUT_SECONDS = 5.0
 """Seconds that the question takes at most whether a forged document was replaced: there is an answer without it."""
 
 _T = TypeVar("_T")
 
 
-class Later(Enum):
+class Deferred(Enum):
     """A document that is to be asked for once there is room."""
 
-    LATER = 0
+    DEFERRED = 0
 
 
-LATER: Final = Later.LATER
-Collected: TypeAlias = bytes | AssayError | Later | None
+DEFERRED: Final = Deferred.DEFERRED
+FetchOutcome: TypeAlias = bytes | AssayError | Deferred | None
 """A document; why it could not be had; that there was no room; that there is none."""
 
 
-class _LaterError(Exception):
+class _DeferredError(Exception):
     """There is no room now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class FetchContext:
     """What all batches of one page have in common."""
 
     index: IndexSettings
     project: NormalizedName
-    history: History
-    fetching: asyncio.Semaphore
+    history: ProjectHistory
+    fetch_slots: asyncio.Semaphore
     """How many batches fetch at a time."""
-    trouble: list[AssayError] = field(default_factory=list)
+    errors: list[AssayError] = field(default_factory=list)
     """What could not be had; after the first nothing new is asked for."""
 
 
-class Collector:
+class ProvenanceFetcher:
     """Gets documents."""
 
-    def __init__(self, upstream: Upstream, documents: Documents) -> None:
+    def __init__(self, upstream: UpstreamClient, documents: DocumentCache) -> None:
         self._upstream = upstream
         self._documents = documents
-        self._slots: dict[str, asyncio.Semaphore] = {}
-        self._budget = Budget(_BUDGET)
+        self._request_slots: dict[str, asyncio.Semaphore] = {}
+        self._budget = ByteBudget(_MAX_UNRECORDED_BYTES)
 
-    def share(self) -> AbstractAsyncContextManager[Share]:
+    def reserve_bytes(self) -> AbstractAsyncContextManager[Reservation]:
         """A batch's share of the budget, once there is something left, until its documents are recorded."""
-        return self._budget.share()
+        return self._budget.reserve()
 
-    async def collected(
+    async def fetch_batch(
         self,
-        question: Question,
-        share: Share,
+        question: FetchContext,
+        share: Reservation,
         files: Sequence[File],
         *,
-        known: Mapping[FileKey, Proof],
-        pointers: Mapping[FileKey, Pointer],
-    ) -> list[tuple[File, Collected]]:
+        known: Mapping[FileKey, FileEvidence],
+        pointers: Mapping[FileKey, DocumentPointer],
+    ) -> list[tuple[File, FetchOutcome]]:
         """Each file's document.
 
         Args:
@@ -94,46 +94,46 @@ class Collector:
             known: what is recorded of those whose evidence is doubtful.
             pointers: which documents were seen before.
         """
-        check = partial(_check, question, share)
+        check = partial(_ensure_may_fetch, question, share)
 
-        async def collect(file: File) -> Collected:
-            index, project, doubted = question.index, question.project, known.get(key_of(file))
+        async def collect(file: File) -> FetchOutcome:
+            index, project, doubted = question.index, question.project, known.get(file_key(file))
             try:
                 if doubted is not None:
-                    document = await self._again(index, project, file, doubted, check)
+                    document = await self._refetch_forged(index, project, file, doubted, check)
                 else:
-                    document = await self.document(index, project, file, pointers.get(key_of(file)), check)
-            except _LaterError:
-                return LATER
+                    document = await self.load_or_fetch(index, project, file, pointers.get(file_key(file)), check)
+            except _DeferredError:
+                return DEFERRED
             except AssayError as error:
-                question.trouble.append(error)
+                question.errors.append(error)
                 return error
             share.add(len(document or b""))
             return document
 
-        async with question.fetching:
-            return list(zip(files, await all_of(collect(file) for file in files), strict=True))
+        async with question.fetch_slots:
+            return list(zip(files, await gather_or_cancel(collect(file) for file in files), strict=True))
 
-    async def _again(
-        self, index: IndexSettings, project: NormalizedName, file: File, known: Proof, check: Callable[[], None]
+    async def _refetch_forged(
+        self, index: IndexSettings, project: NormalizedName, file: File, known: FileEvidence, check: Callable[[], None]
     ) -> bytes | None:
         """What the index offers in the place of a forged document; None where that is the same, or not to be had.
 
         A document that was spoilt on its way, or replaced by its index, must not condemn its file for ever.
         """
         try:
-            async with asyncio.timeout(_AGAIN):
-                document = await self.document(index, project, file, None, check)
+            async with asyncio.timeout(_RECHECK_TIMEOUT_SECONDS):
+                document = await self.load_or_fetch(index, project, file, None, check)
         except (AssayError, TimeoutError):
             return None
-        return None if document is None or sha256_of(document) == known.document else document
+        return None if document is None or hash_document(document) == known.document else document
 
-    async def document(
+    async def load_or_fetch(
         self,
         index: IndexSettings,
         project: NormalizedName,
         file: File,
-        pointer: Pointer | None,
+        pointer: DocumentPointer | None,
         check: Callable[[], None] = lambda: None,
     ) -> bytes | None:
         """Our copy, else the index's; None where the index says there is none.
@@ -148,29 +148,33 @@ class Collector:
         Raises:
             UpstreamError: it cannot be had now.
         """
-        if pointer is not None and (stored := await self._documents.stored(pointer.document)) is not None:
+        if pointer is not None and (stored := await self._documents.load_document(pointer.document)) is not None:
             return stored
-        address = address_of(index, project, file)
+        address = find_provenance_url(index, project, file)
         if address is None:
             return None
-        slots = self._slots.setdefault(index.name, asyncio.Semaphore(_AT_ONCE))
+        slots = self._request_slots.setdefault(index.name, asyncio.Semaphore(_MAX_REQUESTS_PER_INDEX))
         async with slots:
             check()
-            answer = await self._upstream.document(
-                index, address, accept=PROVENANCE_ACCEPT, limit=index.limits.provenance, patience=_PATIENCE
+            answer = await self._upstream.fetch_document(
+                index,
+                address,
+                accept=PROVENANCE_ACCEPT,
+                limit=index.limits.provenance,
+                patience=_MAX_RETRY_AFTER_SECONDS,
             )
-        return answer.body if isinstance(answer, Fetched) else None
+        return answer.body if isinstance(answer, FetchedDocument) else None
 
 
-def _check(question: Question, share: Share) -> None:
+def _ensure_may_fetch(question: FetchContext, share: Reservation) -> None:
     """Raises what ends the asking, or puts it off."""
-    if question.trouble:
-        raise question.trouble[0]
-    if share.is_full:
-        raise _LaterError
+    if question.errors:
+        raise question.errors[0]
+    if share.is_budget_exhausted:
+        raise _DeferredError
 
 
-def address_of(index: IndexSettings, project: NormalizedName, file: File) -> str | None:
+def find_provenance_url(index: IndexSettings, project: NormalizedName, file: File) -> str | None:
     """Where the file's provenance is: where the page says, else in the index's other Integrity API."""
     if file.provenance is not None or index.provenance_from is None or file.distribution is None:
         return file.provenance
@@ -178,7 +182,7 @@ def address_of(index: IndexSettings, project: NormalizedName, file: File) -> str
     return f"{index.provenance_from}integrity/{project}/{version}/{filename}/provenance"
 
 
-async def all_of(jobs: Iterable[Coroutine[None, None, _T]]) -> list[_T]:
+async def gather_or_cancel(jobs: Iterable[Coroutine[None, None, _T]]) -> list[_T]:
     """All results in order; the first failure cancels the rest and is raised as itself, not in a group."""
     tasks = [asyncio.ensure_future(job) for job in jobs]
     try:

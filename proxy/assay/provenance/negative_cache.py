@@ -11,51 +11,51 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from assay.evidence import Forged
-from assay.ports import Key, Page
-from assay.provenance.documents import FileKey, Proof
+from assay.ports import IndexPage, ProjectKey
+from assay.provenance.documents import FileEvidence, FileKey
 
-_MOST = 10_000
+_MAX_ANSWERS = 10_000
 """Answers of all projects together."""
 
-_Renewal = tuple[str, datetime, str]
+_PageRevision = tuple[str, datetime, str]
 """(version, when the index confirmed it, digest of the trust roots)"""
 
 
-class Doubts:
+class NegativeCache:
     """Doubtful answers by project, of the last renewal alone."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[Key, tuple[_Renewal, dict[FileKey, Proof]]] = OrderedDict()
+        self._entries: OrderedDict[ProjectKey, tuple[_PageRevision, dict[FileKey, FileEvidence]]] = OrderedDict()
         self._count = 0
 
-    def of(self, page: Page, roots: str) -> Mapping[FileKey, Proof]:
+    def get(self, page: IndexPage, roots: str) -> Mapping[FileKey, FileEvidence]:
         """What was answered for the files of this page, as it was last renewed."""
-        renewal, proofs = self._kept.get(_key(page), (None, {}))
-        return proofs if renewal == _renewal(page, roots) else {}
+        renewal, proofs = self._entries.get(_page_key(page), (None, {}))
+        return proofs if renewal == _page_revision(page, roots) else {}
 
-    def keep(self, page: Page, roots: str, proofs: Mapping[FileKey, Proof]) -> None:
+    def put(self, page: IndexPage, roots: str, proofs: Mapping[FileKey, FileEvidence]) -> None:
         """Remember which of these answers would cost another question."""
         doubtful = {
             key: proof for key, proof in proofs.items() if proof.document is None or isinstance(proof.evidence, Forged)
         }
-        known = {**self.of(page, roots), **doubtful}
-        self.forget(_key(page))
+        known = {**self.get(page, roots), **doubtful}
+        self.invalidate(_page_key(page))
         if not known:
             return
-        self._kept[_key(page)] = (_renewal(page, roots), known)
+        self._entries[_page_key(page)] = (_page_revision(page, roots), known)
         self._count += len(known)
-        while self._count > _MOST and len(self._kept) > 1:
-            self.forget(next(iter(self._kept)))
+        while self._count > _MAX_ANSWERS and len(self._entries) > 1:
+            self.invalidate(next(iter(self._entries)))
 
-    def forget(self, key: Key) -> None:
+    def invalidate(self, key: ProjectKey) -> None:
         """There may be other answers now."""
-        _, proofs = self._kept.pop(key, (None, {}))
+        _, proofs = self._entries.pop(key, (None, {}))
         self._count -= len(proofs)
 
 
-def _key(page: Page) -> Key:
+def _page_key(page: IndexPage) -> ProjectKey:
     return page.index.name, page.project.name
 
 
-def _renewal(page: Page, roots: str) -> _Renewal:
-    return page.version, page.checked, roots
+def _page_revision(page: IndexPage, roots: str) -> _PageRevision:
+    return page.content_digest, page.confirmed_at, roots

@@ -21,67 +21,76 @@ from datetime import UTC, datetime
 
 from assay import telemetry
 from assay.attestation.codec import evidence_key
-from assay.attestation.pool.pool import Job, Verifier
-from assay.caching.keyed_lock import Turns
-from assay.evidence import OMITTED, Attested, Evidence, Forged, Unattested, Unverifiable
+from assay.attestation.pool.pool import VerificationJob, Verifier
+from assay.caching.keyed_lock import KeyedLock
+from assay.evidence import PROVENANCE_OMITTED, Attested, Evidence, Forged, Unattested, Unverifiable
 from assay.indexes import IndexSettings
-from assay.ports import History, Page, Records
+from assay.ports import IndexPage, ProjectHistory, RecordStore
 from assay.provenance.documents import (
-    Documents,
+    DocumentCache,
+    DocumentPointer,
+    FileEvidence,
     FileKey,
-    Pointer,
-    Proof,
-    digest_of,
     document_key,
-    key_of,
+    file_key,
+    hash_document,
     pointer_key,
-    sha256_of,
+    require_sha256,
 )
-from assay.provenance.evidence_cache import Remembered
-from assay.provenance.fetcher import LATER, Collected, Collector, Question, address_of, all_of
-from assay.provenance.negative_cache import Doubts
+from assay.provenance.evidence_cache import EvidenceCache
+from assay.provenance.fetcher import (
+    DEFERRED,
+    FetchContext,
+    FetchOutcome,
+    ProvenanceFetcher,
+    find_provenance_url,
+    gather_or_cancel,
+)
+from assay.provenance.negative_cache import NegativeCache
 from assay.simple.model import File, NormalizedName
 from assay.telemetry import tracing
-from assay.telemetry.metrics import EVIDENCE, VERIFICATION_SECONDS
-from assay.upstream.client import Upstream
+from assay.telemetry.metrics import EVIDENCE_OUTCOMES, VERIFICATION_SECONDS
+from assay.upstream.client import UpstreamClient
 
-_BATCHES = (25, 50, 100)
+_BATCH_SIZES = (25, 50, 100)
 """Documents fetched before their verification begins: a page's first ones are few, so that nobody waits long for work,
 and the last of these numbers holds for all that follow."""
-_FETCHING = 2
-_MOST_BATCHES = 4
+_MAX_FETCHING_BATCHES = 2
+_MAX_ACTIVE_BATCHES = 4
 """Batches of one page that are being fetched, and in all: others are verified and recorded while the next ones come."""
 
-_SOON = 4 * 2**20
+_MAX_DEFERRED_WRITE_BYTES = 4 * 2**20
 """Bytes of a batch whose record nobody waits for."""
 
-_Settled = Attested | Unattested | Unverifiable
+_ReusableEvidence = Attested | Unattested | Unverifiable
 """Evidence that is not asked for again while it is recorded."""
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
-class Proofs:
+class ProvenanceResolver:
     """Provenance and evidence of files."""
 
     def __init__(
-        self, *, upstream: Upstream, records: Records, verifier: Verifier, clock: Callable[[], datetime]
+        self, *, upstream: UpstreamClient, records: RecordStore, verifier: Verifier, clock: Callable[[], datetime]
     ) -> None:
         self._records = records
-        self._documents = Documents(records)
-        self._collector = Collector(upstream, self._documents)
+        self._documents = DocumentCache(records)
+        self._fetcher = ProvenanceFetcher(upstream, self._documents)
         self._clock = clock
         self._verifier = verifier
-        self._remembered = Remembered(records, verifier)
-        self._turns = Turns()
-        self._doubts = Doubts()
+        self._evidence_cache = EvidenceCache(records, verifier)
+        self._locks = KeyedLock()
+        self._negative_cache = NegativeCache()
 
     @property
     def roots_digest(self) -> str:
         """Changes whenever the trust roots do: what evidence depends on besides the document."""
         return self._verifier.roots_digest
 
-    async def of(self, page: Page, files: Sequence[File], history: History) -> dict[FileKey, Proof]:
+    async def resolve(
+        self, page: IndexPage, files: Sequence[File], history: ProjectHistory
+    ) -> dict[FileKey, FileEvidence]:
         """The proof of each of `files` of a page, all of which have a digest; one view's question at a time.
 
         Raises:
@@ -89,159 +98,169 @@ class Proofs:
             UpstreamError: the index answers nonsense for one.
             VerificationUnavailableError: our own failure.
         """
-        async with self._turns.turn((page.index.name, page.project.name)):
+        async with self._locks.acquire((page.index.name, page.project.name)):
             roots = self.roots_digest
-            answered = self._doubts.of(page, roots)
-            open_ = [file for file in files if key_of(file) not in answered]
-            asked = await self._asked(page.index, page.project.name, open_, history)
-            self._doubts.keep(page, roots, asked)
-        proofs = {key_of(file): Proof(evidence=Unattested(), document=None) for file in files}
+            answered = self._negative_cache.get(page, roots)
+            open_ = [file for file in files if file_key(file) not in answered]
+            asked = await self._resolve_uncached(page.index, page.project.name, open_, history)
+            self._negative_cache.put(page, roots, asked)
+        proofs = {file_key(file): FileEvidence(evidence=Unattested(), document=None) for file in files}
         return proofs | {key: answered[key] for key in proofs if key in answered} | asked
 
-    async def _asked(
-        self, index: IndexSettings, project: NormalizedName, files: Sequence[File], history: History
-    ) -> dict[FileKey, Proof]:
+    async def _resolve_uncached(
+        self, index: IndexSettings, project: NormalizedName, files: Sequence[File], history: ProjectHistory
+    ) -> dict[FileKey, FileEvidence]:
         """The proofs of those files for which there is something to ask."""
-        proofs: dict[FileKey, Proof] = {}
-        asked = [file for file in files if address_of(index, project, file) or digest_of(file) in history.evidence]
+        proofs: dict[FileKey, FileEvidence] = {}
+        asked = [
+            file
+            for file in files
+            if find_provenance_url(index, project, file) or require_sha256(file) in history.evidence
+        ]
         newest_first = sorted(asked, key=lambda file: file.upload_time or _LONG_AGO, reverse=True)
-        batches = _batches(newest_first)
-        question = Question(index=index, project=project, history=history, fetching=asyncio.Semaphore(_FETCHING))
-        in_flight = asyncio.Semaphore(_MOST_BATCHES)
+        batches = _split_into_batches(newest_first)
+        question = FetchContext(
+            index=index, project=project, history=history, fetch_slots=asyncio.Semaphore(_MAX_FETCHING_BATCHES)
+        )
+        in_flight = asyncio.Semaphore(_MAX_ACTIVE_BATCHES)
 
-        async def run(batch: Sequence[File]) -> dict[FileKey, Proof]:
+        async def run(batch: Sequence[File]) -> dict[FileKey, FileEvidence]:
             async with in_flight:
                 # After a failure nothing new is begun: the index has enough of us, or is not there.
-                return {} if question.trouble else await self._batch(question, batch)
+                return {} if question.errors else await self._resolve_batch(question, batch)
 
-        for found in await all_of(run(batch) for batch in batches):
+        for found in await gather_or_cancel(run(batch) for batch in batches):
             proofs |= found
-        if question.trouble:
-            raise question.trouble[0]
+        if question.errors:
+            raise question.errors[0]
         return proofs
 
-    async def document(self, index: IndexSettings, project: NormalizedName, file: File) -> bytes | None:
+    async def get_document(self, index: IndexSettings, project: NormalizedName, file: File) -> bytes | None:
         """A file's provenance document: the one last seen, else the index's; None where there is none.
 
         Raises:
             UpstreamError: it cannot be had now.
         """
-        return await self._collector.document(index, project, file, await self._documents.pointer(file))
+        return await self._fetcher.load_or_fetch(index, project, file, await self._documents.load_pointer(file))
 
-    async def offered(self, index: IndexSettings, project: NormalizedName, file: File) -> bytes | None:
+    async def fetch_current_document(self, index: IndexSettings, project: NormalizedName, file: File) -> bytes | None:
         """The document that the index has now, whatever was seen before.
 
         Raises:
             UpstreamError: it cannot be asked now.
         """
-        return await self._collector.document(index, project, file, None)
+        return await self._fetcher.load_or_fetch(index, project, file, None)
 
-    async def learn(
-        self, index: IndexSettings, project: NormalizedName, file: File, document: bytes, before: Pointer
+    async def record_replacement(
+        self, index: IndexSettings, project: NormalizedName, file: File, document: bytes, before: DocumentPointer
     ) -> None:
         """Verify a document that took the place of `before`'s, and record it beside that.
 
         Raises:
             VerificationUnavailableError: our own failure.
         """
-        await self._verified(index, project, [(file, document)], {key_of(file): before})
-        self._doubts.forget((index.name, project))
+        await self._verify_and_record(index, project, [(file, document)], {file_key(file): before})
+        self._negative_cache.invalidate((index.name, project))
 
-    async def _batch(self, question: Question, files: Sequence[File]) -> dict[FileKey, Proof]:
-        pointers = await self._documents.pointers(files)
-        proofs = await self._remembered.proofs(question.index, files, pointers)
-        missing = [file for file in files if not isinstance(_evidence(proofs, file), _Settled)]
+    async def _resolve_batch(self, question: FetchContext, files: Sequence[File]) -> dict[FileKey, FileEvidence]:
+        pointers = await self._documents.load_pointers(files)
+        proofs = await self._evidence_cache.load(question.index, files, pointers)
+        missing = [file for file in files if not isinstance(_find_evidence(proofs, file), _ReusableEvidence)]
         if missing:
-            self._verifier.prepare()
+            self._verifier.preload_roots()
         while missing:
-            async with self._collector.share() as share:
-                found = await self._collector.collected(question, share, missing, known=proofs, pointers=pointers)
-                missing = [file for file, document in found if document is LATER]
-                proofs |= await self._proven(question, found, proofs, pointers)
+            async with self._fetcher.reserve_bytes() as share:
+                found = await self._fetcher.fetch_batch(question, share, missing, known=proofs, pointers=pointers)
+                missing = [file for file, document in found if document is DEFERRED]
+                proofs |= await self._evaluate_outcomes(question, found, proofs, pointers)
         return proofs
 
-    async def _proven(
+    async def _evaluate_outcomes(
         self,
-        question: Question,
-        found: Sequence[tuple[File, Collected]],
-        known: Mapping[FileKey, Proof],
-        pointers: Mapping[FileKey, Pointer],
-    ) -> dict[FileKey, Proof]:
+        question: FetchContext,
+        found: Sequence[tuple[File, FetchOutcome]],
+        known: Mapping[FileKey, FileEvidence],
+        pointers: Mapping[FileKey, DocumentPointer],
+    ) -> dict[FileKey, FileEvidence]:
         """What documents prove, and what it proves that there is none."""
         index, project, history = question.index, question.project, question.history
-        proofs: dict[FileKey, Proof] = {}
+        proofs: dict[FileKey, FileEvidence] = {}
         jobs: list[tuple[File, bytes]] = []
         for file, document in found:
             match document:
                 case bytes():
                     jobs.append((file, document))
-                case None if key_of(file) in known:
+                case None if file_key(file) in known:
                     pass
-                case None if file.provenance is None and digest_of(file) not in history.evidence:
-                    proofs[key_of(file)] = Proof(evidence=Unattested(), document=None)
+                case None if file.provenance is None and require_sha256(file) not in history.evidence:
+                    proofs[file_key(file)] = FileEvidence(evidence=Unattested(), document=None)
                 case None:
-                    proofs[key_of(file)] = Proof(evidence=_omitted(file, history), document=None)
+                    proofs[file_key(file)] = FileEvidence(
+                        evidence=_make_omission_evidence(file, history), document=None
+                    )
                 case _:
                     pass  # it could not be had, or not yet
-        for key, proof in (await self._verified(index, project, jobs, pointers)).items():
-            proofs[key] = await self._remembered.beside(index, key, proof, pointers)
+        for key, proof in (await self._verify_and_record(index, project, jobs, pointers)).items():
+            proofs[key] = await self._evidence_cache.merge_recorded(index, key, proof, pointers)
         return proofs
 
-    async def _verified(
+    async def _verify_and_record(
         self,
         index: IndexSettings,
         project: NormalizedName,
         jobs: Sequence[tuple[File, bytes]],
-        pointers: Mapping[FileKey, Pointer],
-    ) -> dict[FileKey, Proof]:
+        pointers: Mapping[FileKey, DocumentPointer],
+    ) -> dict[FileKey, FileEvidence]:
         """The proofs of documents just fetched, recorded; by themselves, without what was seen before."""
         if not jobs:
             return {}
-        roots = self._verifier.digest_for(index.trust)
+        roots = self._verifier.trust_fingerprint_for(index.trust)
         with VERIFICATION_SECONDS.time(), tracing.span("verify", project=project, documents=len(jobs)):
             found = await self._verifier.verify(
                 [
-                    Job(filename=file.filename, sha256=digest_of(file), provenance=document, trust=index.trust)
+                    VerificationJob(
+                        filename=file.filename, sha256=require_sha256(file), provenance=document, trust=index.trust
+                    )
                     for file, document in jobs
                 ]
             )
-        proofs: dict[FileKey, Proof] = {}
+        proofs: dict[FileKey, FileEvidence] = {}
         records: dict[str, bytes] = {}
         # Where a root was renewed meanwhile, which one spoke is not known: verified again next time.
-        is_sure, now = roots == self._verifier.digest_for(index.trust), self._clock().timestamp()
+        is_sure, now = roots == self._verifier.trust_fingerprint_for(index.trust), self._clock().timestamp()
         for (file, document), (evidence, record) in zip(jobs, found, strict=True):
-            digest = sha256_of(document)
-            proofs[key_of(file)] = Proof(evidence=evidence, document=digest)
+            digest = hash_document(document)
+            proofs[file_key(file)] = FileEvidence(evidence=evidence, document=digest)
             if isinstance(evidence, Forged):
-                _alarm(index, project, file, evidence)
+                _log_forgery(index, project, file, evidence)
             records[document_key(digest)] = document
-            before = pointers.get(key_of(file)) or Pointer(document=digest)
-            records[pointer_key(file)] = before.followed_by(digest, now).encoded()
+            before = pointers.get(file_key(file)) or DocumentPointer(document=digest)
+            records[pointer_key(file)] = before.advance(digest, now).encode()
             if is_sure:
-                records[evidence_key(digest_of(file), file.filename, digest, roots)] = record
+                records[evidence_key(require_sha256(file), file.filename, digest, roots)] = record
         for kind, count in Counter(type(one.evidence) for one in found).items():
-            EVIDENCE.labels(kind.__name__.lower()).inc(count)
+            EVIDENCE_OUTCOMES.labels(kind.__name__.lower()).inc(count)
         size = sum(len(document) for _, document in jobs)
-        await (self._records.put_soon if size < _SOON else self._records.put_many)(records)
+        await (self._records.put_soon if size < _MAX_DEFERRED_WRITE_BYTES else self._records.put_many)(records)
         return proofs
 
 
-def _batches(files: Sequence[File]) -> list[Sequence[File]]:
+def _split_into_batches(files: Sequence[File]) -> list[Sequence[File]]:
     batches: list[Sequence[File]] = []
     start = 0
     while start < len(files):
-        size = _BATCHES[min(len(batches), len(_BATCHES) - 1)]
+        size = _BATCH_SIZES[min(len(batches), len(_BATCH_SIZES) - 1)]
         batches.append(files[start : start + size])
         start += size
     return batches
 
 
-def _evidence(proofs: Mapping[FileKey, Proof], file: File) -> Evidence | None:
-    proof = proofs.get(key_of(file))
+def _find_evidence(proofs: Mapping[FileKey, FileEvidence], file: File) -> Evidence | None:
+    proof = proofs.get(file_key(file))
     return None if proof is None else proof.evidence
 
 
-def _alarm(index: IndexSettings, project: NormalizedName, file: File, evidence: Forged) -> None:
+def _log_forgery(index: IndexSettings, project: NormalizedName, file: File, evidence: Forged) -> None:
     telemetry.security(
         "forged",
         index=index.name,
@@ -254,7 +273,7 @@ def _alarm(index: IndexSettings, project: NormalizedName, file: File, evidence: 
     )
 
 
-def _omitted(file: File, history: History) -> Forged:
-    seen = history.evidence.get(digest_of(file))
+def _make_omission_evidence(file: File, history: ProjectHistory) -> Forged:
+    seen = history.evidence.get(require_sha256(file))
     expected = "the provenance that the page promises" if file.provenance else f"the provenance {seen}, seen before"
-    return Forged(step=OMITTED, expected=expected, found="none: the index answers that there is none")
+    return Forged(step=PROVENANCE_OMITTED, expected=expected, found="none: the index answers that there is none")

@@ -15,12 +15,12 @@ from datetime import datetime
 from assay import telemetry
 from assay.errors import AssayError
 from assay.indexes import IndexSettings
-from assay.ports import Records
-from assay.provenance.documents import Documents, key_of, sha256_of
-from assay.provenance.resolver import Proofs
+from assay.ports import RecordStore
+from assay.provenance.documents import DocumentCache, file_key, hash_document
+from assay.provenance.resolver import ProvenanceResolver
 from assay.simple.model import File, NormalizedName
 
-_MOST = 50
+_MAX_DOCUMENTS_PER_RENEWAL = 50
 """Documents asked for after one renewal of a page."""
 
 
@@ -33,53 +33,57 @@ def _is_json(document: bytes) -> bool:
     return True
 
 
-class Revalidation:
+class ProvenanceRevalidator:
     """Revalidates the documents of one project at a time, each at most once at a time."""
 
-    def __init__(self, *, proofs: Proofs, records: Records, clock: Callable[[], datetime]) -> None:
+    def __init__(self, *, proofs: ProvenanceResolver, records: RecordStore, clock: Callable[[], datetime]) -> None:
         self._proofs = proofs
-        self._documents = Documents(records)
+        self._documents = DocumentCache(records)
         self._clock = clock
-        self._running: dict[NormalizedName, asyncio.Task[None]] = {}
+        self._tasks: dict[NormalizedName, asyncio.Task[None]] = {}
         self._listeners: list[Callable[[NormalizedName], None]] = []
 
-    def listen(self, replaced: Callable[[NormalizedName], None]) -> None:
+    def add_listener(self, replaced: Callable[[NormalizedName], None]) -> None:
         """Call `replaced` with each project of which a document was replaced: every view's gate must know."""
         self._listeners.append(replaced)
 
-    def begin(self, index: IndexSettings, project: NormalizedName, files: Sequence[File]) -> None:
+    def start(self, index: IndexSettings, project: NormalizedName, files: Sequence[File]) -> None:
         """Look, in the background, whether documents of `files` were replaced, unless another view's look runs."""
-        if project in self._running or not files:
+        if project in self._tasks or not files:
             return
-        task = asyncio.create_task(self._run(index, project, files), name=f"revalidate {project}")
-        self._running[project] = task
-        task.add_done_callback(lambda _: self._running.pop(project, None))
+        task = asyncio.create_task(self._revalidate(index, project, files), name=f"revalidate {project}")
+        self._tasks[project] = task
+        task.add_done_callback(lambda _: self._tasks.pop(project, None))
 
-    async def settled(self) -> None:
+    async def wait_until_idle(self) -> None:
         """Wait until nothing runs."""
-        await asyncio.gather(*self._running.values(), return_exceptions=True)
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     async def close(self) -> None:
         """End what runs."""
-        tasks = list(self._running.values())
+        tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run(self, index: IndexSettings, project: NormalizedName, files: Sequence[File]) -> None:
+    async def _revalidate(self, index: IndexSettings, project: NormalizedName, files: Sequence[File]) -> None:
         changed = 0
         try:
-            pointers = await self._documents.pointers(files)
+            pointers = await self._documents.load_pointers(files)
             now = self._clock().timestamp()
             age = index.freshness.page.total_seconds()
-            due = [file for file in files if key_of(file) in pointers and now - pointers[key_of(file)].checked >= age]
-            for file in sorted(due, key=lambda each: pointers[key_of(each)].checked)[:_MOST]:
-                before = pointers[key_of(file)]
-                document = await self._proofs.offered(index, project, file)
-                if document is None or not _is_json(document) or sha256_of(document) == before.document:
-                    await self._documents.point(file, before.followed_by(before.document, now))
+            due = [
+                file
+                for file in files
+                if file_key(file) in pointers and now - pointers[file_key(file)].checked_at >= age
+            ]
+            for file in sorted(due, key=lambda each: pointers[file_key(each)].checked_at)[:_MAX_DOCUMENTS_PER_RENEWAL]:
+                before = pointers[file_key(file)]
+                document = await self._proofs.fetch_current_document(index, project, file)
+                if document is None or not _is_json(document) or hash_document(document) == before.document:
+                    await self._documents.save_pointer(file, before.advance(before.document, now))
                     continue
-                await self._proofs.learn(index, project, file, document, before)
+                await self._proofs.record_replacement(index, project, file, document, before)
                 changed += 1
                 telemetry.warning(
                     "provenance-replaced",
@@ -87,7 +91,7 @@ class Revalidation:
                     project=project,
                     filename=file.filename,
                     before=before.document,
-                    after=sha256_of(document),
+                    after=hash_document(document),
                 )
         except AssayError as error:
             telemetry.event("provenance-not-revalidated", index=index.name, project=project, error=str(error))

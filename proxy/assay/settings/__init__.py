@@ -3,8 +3,8 @@
 Owns the base class of settings and the translation of a pydantic error into one line with file, key path, line where
 it can be located, expected, found, and the nearest valid key. Knows no particular setting.
 
-A `ValueError` raised in a validator says what was *expected* ("a duration such as …"); `wrong` does the same for one
-key of a table whose keys contradict each other. Values of keys that hold secrets are never quoted.
+A `ValueError` raised in a validator says what was *expected* ("a duration such as …"); `make_key_error` does the same
+for one key of a table whose keys contradict each other. Values of keys that hold secrets are never quoted.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from assay.errors import ConfigurationError
-from assay.settings.toml_positions import KeyPath, Places
+from assay.settings.toml_positions import KeyPath, TomlPositions
 
 M = TypeVar("M", bound=BaseModel)
 
-_LONGEST_QUOTE = 80
-_SECRET = re.compile(r"password|passwd|secret|token|credential|authorization", re.IGNORECASE)
-_EXPECTED = {
+_MAX_QUOTED_CHARACTERS = 80
+_SECRET_KEY = re.compile(r"password|passwd|secret|token|credential|authorization", re.IGNORECASE)
+_EXPECTED_BY_ERROR = {
     "string_type": "a string",
     **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
     **dict.fromkeys(("float_type", "float_parsing"), "a number"),
@@ -36,11 +36,11 @@ _EXPECTED = {
     **dict.fromkeys(("list_type", "tuple_type", "set_type", "frozen_set_type"), "an array"),
     **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "a table"),
 }
-_BOUNDS = {"greater_than_equal": "ge", "greater_than": "gt", "less_than_equal": "le", "less_than": "lt"}
+_BOUND_BY_ERROR = {"greater_than_equal": "ge", "greater_than": "gt", "less_than_equal": "le", "less_than": "lt"}
 _BOUND_WORDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 
 
-def kebab(name: str) -> str:
+def to_kebab_case(name: str) -> str:
     """``max_stale`` as the key people write, ``max-stale``."""
     return name.replace("_", "-")
 
@@ -49,17 +49,17 @@ class Settings(BaseModel):
     """Base of all settings and policy tables: frozen, unknown keys refused, keys in kebab-case."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=kebab, validate_by_name=True, validate_by_alias=True
+        frozen=True, extra="forbid", alias_generator=to_kebab_case, validate_by_name=True, validate_by_alias=True
     )
 
 
-def wrong(key: str | KeyPath, *, expected: str, found: object) -> PydanticCustomError:
+def make_key_error(key: str | KeyPath, *, expected: str, found: object) -> PydanticCustomError:
     """The error for one key of a table, to be raised by a model's validator: `key` is relative to that model."""
     path = key if isinstance(key, tuple) else (key,)
     return PydanticCustomError("wrong", "{expected}", {"key": path, "expected": expected, "found": found})
 
 
-def read_toml(text: str, source: str) -> dict[str, Any]:
+def parse_toml(text: str, source: str) -> dict[str, Any]:
     """A TOML document as a dictionary; `source` is the name of its file, for messages.
 
     Raises:
@@ -71,12 +71,14 @@ def read_toml(text: str, source: str) -> dict[str, Any]:
         place = re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)$", str(error))
         line = place[1] if place and place[1] else str(text.count("\n") + 1)
         reason = str(error)[: place.start()] if place else str(error)
-        raise ConfigurationError(f"{source}:{line}: expected TOML, found an error: {_printable(reason)}") from error
+        raise ConfigurationError(
+            f"{source}:{line}: expected TOML, found an error: {_escape_controls(reason)}"
+        ) from error
     except RecursionError as error:
         raise ConfigurationError(f"{source}: expected TOML, found tables nested too deeply") from error
 
 
-def validate(model: type[M], table: Mapping[str, Any], *, source: str, text: str | None = None) -> M:
+def validate_table(model: type[M], table: Mapping[str, Any], *, source: str, text: str | None = None) -> M:
     """`table` as a `model`; `text` is the TOML it was read from, if that is where lines can be found.
 
     Raises:
@@ -86,19 +88,19 @@ def validate(model: type[M], table: Mapping[str, Any], *, source: str, text: str
         return model.model_validate(dict(table), by_alias=True, by_name=False)
     except ValidationError as error:
         problems = error.errors(include_url=False)
-    lines = Places(text).found if text is not None else {}
+    lines = TomlPositions(text).lines if text is not None else {}
     told: dict[str, int] = {}
     for problem in problems:
         if problem["type"] == "too_short" and any(_is_below(other["loc"], problem["loc"]) for other in problems):
             continue  # pydantic counts only the elements that were good
-        path, message = _problem(model, table, problem)
+        path, message = _describe_problem(model, table, problem)
         line = next((lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in lines), None)
         where = source if line is None else f"{source}:{line}"
-        told.setdefault(f"{where}: {spell(path)}: {message}" if path else f"{where}: {message}", line or 0)
+        told.setdefault(f"{where}: {format_key_path(path)}: {message}" if path else f"{where}: {message}", line or 0)
     raise ConfigurationError("\n".join(sorted(told, key=lambda message: told[message])))
 
 
-def spell(path: KeyPath) -> str:
+def format_key_path(path: KeyPath) -> str:
     """A key path as in TOML: ``rules[1].publishers[0].repository``."""
     spelled = ""
     for part in path:
@@ -110,7 +112,7 @@ def spell(path: KeyPath) -> str:
     return spelled
 
 
-def nearest(word: str, words: Iterable[str]) -> str | None:
+def find_close_match(word: str, words: Iterable[str]) -> str | None:
     """The word that was probably meant; None where none is near."""
     return next(iter(difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)), None)
 
@@ -119,34 +121,34 @@ def _is_below(location: tuple[str | int, ...], above: tuple[str | int, ...]) -> 
     return len(location) > len(above) and location[: len(above)] == above
 
 
-def _problem(model: type[BaseModel], table: Mapping[str, Any], problem: ErrorDetails) -> tuple[KeyPath, str]:
+def _describe_problem(model: type[BaseModel], table: Mapping[str, Any], problem: ErrorDetails) -> tuple[KeyPath, str]:
     kind, context = problem["type"], problem.get("ctx", {})
-    path = _real_path(table, problem["loc"], keep_last=kind in {"missing", "extra_forbidden"})
+    path = _find_document_path(table, problem["loc"], keep_last=kind in {"missing", "extra_forbidden"})
     found: object = problem["input"]
     if kind == "extra_forbidden":
-        return path, _unknown_key(path, _models_at(model, problem["loc"][:-1]))
+        return path, _describe_unknown_key(path, _models_at(model, problem["loc"][:-1]))
     if kind in {"missing", "union_tag_not_found"}:
-        path = (*path, *_discriminator(context))
+        path = (*path, *_discriminator_path(context))
         return path, "expected a value, found nothing: this key is required"
     if kind == "wrong":
         path, found = (*path, *context["key"]), context["found"]
         return path, f"expected {context['expected']}, found {_quote(found, path)}"
     if kind == "union_tag_invalid":
-        path = (*path, *_discriminator(context))
+        path = (*path, *_discriminator_path(context))
         found = context["tag"]
-    expected = _expectation(kind, context, problem["msg"])
+    expected = _describe_expectation(kind, context, problem["msg"])
     message = f"expected {expected}, found {_quote(found, path)}"
-    near = nearest(found, re.findall(r"'([^']*)'", expected)) if isinstance(found, str) else None
+    near = find_close_match(found, re.findall(r"'([^']*)'", expected)) if isinstance(found, str) else None
     return path, f"{message}; did you mean {json.dumps(near)}?" if near else message
 
 
-def _discriminator(context: Mapping[str, Any]) -> tuple[str, ...]:
+def _discriminator_path(context: Mapping[str, Any]) -> tuple[str, ...]:
     """The key that says which table of a union it is; none where a function decides."""
     key = str(context.get("discriminator", ""))
     return (key.strip("'"),) if key.startswith("'") else ()
 
 
-def _expectation(kind: str, context: Mapping[str, Any], fallback: str) -> str:
+def _describe_expectation(kind: str, context: Mapping[str, Any], fallback: str) -> str:
     match kind:
         case "value_error":
             return str(context["error"])
@@ -157,22 +159,22 @@ def _expectation(kind: str, context: Mapping[str, Any], fallback: str) -> str:
         case "too_short" | "string_too_short":
             count, thing = context["min_length"], "element" if kind == "too_short" else "character"
             return f"at least {count} {thing}{'' if count == 1 else 's'}"
-        case _ if kind in _BOUNDS:
-            bound = _BOUNDS[kind]
+        case _ if kind in _BOUND_BY_ERROR:
+            bound = _BOUND_BY_ERROR[kind]
             return f"{_BOUND_WORDS[bound]} {context[bound]}"
         case _:
-            return _EXPECTED.get(kind, fallback)
+            return _EXPECTED_BY_ERROR.get(kind, fallback)
 
 
-def _unknown_key(path: KeyPath, models: Iterable[type[BaseModel]]) -> str:
-    valid = sorted({_key(name, field) for model in models for name, field in model.model_fields.items()})
-    near = nearest(str(path[-1]), valid)
+def _describe_unknown_key(path: KeyPath, models: Iterable[type[BaseModel]]) -> str:
+    valid = sorted({_field_key(name, field) for model in models for name, field in model.model_fields.items()})
+    near = find_close_match(str(path[-1]), valid)
     if near is not None:
         return f"expected a known key, found {json.dumps(str(path[-1]))}; did you mean {json.dumps(near)}?"
     return f"expected one of the keys {', '.join(valid)}; found {json.dumps(str(path[-1]))}"
 
 
-def _real_path(table: object, location: tuple[str | int, ...], *, keep_last: bool) -> KeyPath:
+def _find_document_path(table: object, location: tuple[str | int, ...], *, keep_last: bool) -> KeyPath:
     """The keys of `location` that are really in the document: pydantic adds the tags of unions."""
     path: list[str | int] = []
     for position, part in enumerate(location):
@@ -191,7 +193,9 @@ def _models_at(model: type[BaseModel], location: tuple[str | int, ...]) -> list[
     """The models that a table at `location` may be."""
     models = [model]
     for part in location:
-        named = [field for each in models for name, field in each.model_fields.items() if part == _key(name, field)]
+        named = [
+            field for each in models for name, field in each.model_fields.items() if part == _field_key(name, field)
+        ]
         if named:
             models = [inner for field in named for inner in _models_in(field.annotation)]
         elif tagged := [each for each in models if _is_tagged(each, part)]:
@@ -199,7 +203,7 @@ def _models_at(model: type[BaseModel], location: tuple[str | int, ...]) -> list[
     return models
 
 
-def _key(name: str, field: FieldInfo) -> str:
+def _field_key(name: str, field: FieldInfo) -> str:
     return field.alias or name
 
 
@@ -225,7 +229,7 @@ def _is_tagged(model: type[BaseModel], tag: str | int) -> bool:
 
 def _quote(found: object, path: KeyPath) -> str:
     """A value as its author may recognise it, in one line, without control characters."""
-    if any(_SECRET.search(part) for part in path if isinstance(part, str)):
+    if any(_SECRET_KEY.search(part) for part in path if isinstance(part, str)):
         return "a value that is not shown"
     match found:
         case None:
@@ -240,11 +244,11 @@ def _quote(found: object, path: KeyPath) -> str:
             quoted = found.isoformat()
         case str():
             quoted = json.dumps(found)
-            quoted = quoted if len(quoted) <= _LONGEST_QUOTE else f'{quoted[:_LONGEST_QUOTE]}…"'
+            quoted = quoted if len(quoted) <= _MAX_QUOTED_CHARACTERS else f'{quoted[:_MAX_QUOTED_CHARACTERS]}…"'
         case _:
-            quoted = _printable(str(found))[:_LONGEST_QUOTE]
+            quoted = _escape_controls(str(found))[:_MAX_QUOTED_CHARACTERS]
     return quoted
 
 
-def _printable(text: str) -> str:
+def _escape_controls(text: str) -> str:
     return text if text.isprintable() else json.dumps(text)[1:-1]

@@ -20,14 +20,14 @@ _TOKEN = re.compile(
 )
 
 
-class Places:
+class TomlPositions:
     """The line on which each key and array element of a TOML document begins; the document has been parsed before."""
 
     def __init__(self, text: str) -> None:
-        self.found: dict[KeyPath, int] = {}
+        self.lines: dict[KeyPath, int] = {}
         self._tokens: list[tuple[str, int]] = []
-        self._at = 0
-        self._arrays: dict[KeyPath, int] = {}
+        self._index = 0
+        self._array_lengths: dict[KeyPath, int] = {}
         line, end = 1, 0
         for match in _TOKEN.finditer(text):
             line += text.count("\n", end, match.start())
@@ -35,80 +35,80 @@ class Places:
                 self._tokens.append((match[0], line))
             line += match[0].count("\n")
             end = match.end()
-        self._document()
+        self._read_document()
 
-    def _next(self) -> str:
-        return self._tokens[self._at][0] if self._at < len(self._tokens) else ""
+    def _peek(self) -> str:
+        return self._tokens[self._index][0] if self._index < len(self._tokens) else ""
 
-    def _line(self) -> int:
-        return self._tokens[min(self._at, len(self._tokens) - 1)][1]
+    def _current_line(self) -> int:
+        return self._tokens[min(self._index, len(self._tokens) - 1)][1]
 
-    def _document(self) -> None:
+    def _read_document(self) -> None:
         table: KeyPath = ()
-        while self._at < len(self._tokens):
-            if self._next() == "\n":
-                self._at += 1
-            elif self._next() == "[":
-                table = self._header()
+        while self._index < len(self._tokens):
+            if self._peek() == "\n":
+                self._index += 1
+            elif self._peek() == "[":
+                table = self._read_header()
             else:
-                self._assignment(table)
+                self._read_assignment(table)
 
-    def _header(self) -> KeyPath:
-        line = self._line()
-        is_array = self._tokens[self._at + 1][0] == "["
-        self._at += 2 if is_array else 1
-        keys = self._keys()
-        self._at += 2 if is_array else 1
+    def _read_header(self) -> KeyPath:
+        line = self._current_line()
+        is_array = self._tokens[self._index + 1][0] == "["
+        self._index += 2 if is_array else 1
+        keys = self._read_keys()
+        self._index += 2 if is_array else 1
         path: KeyPath = ()
         for position, key in enumerate(keys):
             path = (*path, key)
             if is_array and position == len(keys) - 1:
-                self._arrays[path] = self._arrays.get(path, 0) + 1
-            self.found.setdefault(path, line)
-            if path in self._arrays:
-                path = (*path, self._arrays[path] - 1)
-                self.found.setdefault(path, line)
+                self._array_lengths[path] = self._array_lengths.get(path, 0) + 1
+            self.lines.setdefault(path, line)
+            if path in self._array_lengths:
+                path = (*path, self._array_lengths[path] - 1)
+                self.lines.setdefault(path, line)
         return path
 
-    def _keys(self) -> list[str]:
-        keys = [_unquoted(self._next())]
-        self._at += 1
-        while self._next() == ".":
-            keys.append(_unquoted(self._tokens[self._at + 1][0]))
-            self._at += 2
+    def _read_keys(self) -> list[str]:
+        keys = [_unquote(self._peek())]
+        self._index += 1
+        while self._peek() == ".":
+            keys.append(_unquote(self._tokens[self._index + 1][0]))
+            self._index += 2
         return keys
 
-    def _assignment(self, table: KeyPath) -> None:
-        line = self._line()
-        path = (*table, *self._keys())
+    def _read_assignment(self, table: KeyPath) -> None:
+        line = self._current_line()
+        path = (*table, *self._read_keys())
         for end in range(len(table) + 1, len(path) + 1):
-            self.found.setdefault(path[:end], line)
-        self._at += 1
-        self._value(path)
+            self.lines.setdefault(path[:end], line)
+        self._index += 1
+        self._read_value(path)
 
-    def _value(self, path: KeyPath) -> None:
-        if self._next() in {"[", "{"}:
-            self._elements(path, "]" if self._next() == "[" else "}")
+    def _read_value(self, path: KeyPath) -> None:
+        if self._peek() in {"[", "{"}:
+            self._read_elements(path, "]" if self._peek() == "[" else "}")
             return
-        while self._next() not in {",", "]", "}", "\n", ""}:
-            self._at += 1
+        while self._peek() not in {",", "]", "}", "\n", ""}:
+            self._index += 1
 
-    def _elements(self, path: KeyPath, closing: str) -> None:
-        self._at += 1
+    def _read_elements(self, path: KeyPath, closing: str) -> None:
+        self._index += 1
         count = 0
-        while self._next() not in {closing, ""}:
-            if self._next() in {"\n", ","}:
-                self._at += 1
+        while self._peek() not in {closing, ""}:
+            if self._peek() in {"\n", ","}:
+                self._index += 1
             elif closing == "}":
-                self._assignment(path)
+                self._read_assignment(path)
             else:
-                self.found.setdefault((*path, count), self._line())
-                self._value((*path, count))
+                self.lines.setdefault((*path, count), self._current_line())
+                self._read_value((*path, count))
                 count += 1
-        self._at += 1
+        self._index += 1
 
 
-def _unquoted(key: str) -> str:
+def _unquote(key: str) -> str:
     if key.startswith('"'):
         return str(json.loads(key)) if "\\U" not in key else key[1:-1]
     return key.strip("'")

@@ -15,14 +15,14 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-CODINGS: Final = ("zstd", "gzip")
+CONTENT_CODINGS: Final = ("zstd", "gzip")
 """In the order in which they are preferred."""
 _ZSTD_LEVEL: Final = 1
 _GZIP_LEVEL: Final = 5
 
 
-def encoded(body: bytes, coding: str) -> bytes:
-    """`body` in `coding`, one of `CODINGS` or ``identity``; the same bytes each time, for an ETag that holds."""
+def encode_content(body: bytes, coding: str) -> bytes:
+    """`body` in `coding`, one of `CONTENT_CODINGS` or ``identity``; the same bytes each time, for a stable ETag."""
     match coding:
         case "zstd":
             return zstd.compress(body, _ZSTD_LEVEL)
@@ -31,4 +31,4 @@ def encoded(body: bytes, coding: str) -> bytes:
         case "identity":
             return body
         case _:
-            raise ValueError(f"expected one of {', '.join(CODINGS)} or identity, found {coding}")
+            raise ValueError(f"expected one of {', '.join(CONTENT_CODINGS)} or identity, found {coding}")

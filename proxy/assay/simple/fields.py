@@ -1,6 +1,6 @@
 """The fields that JSON and HTML pages share, read one by one; each refuses what its PEP does not allow. Pure.
 
-Two kinds of wrong: a value of the wrong *type* makes the page nonsense (`UpstreamNonsenseError` with the path to it);
+Two kinds of wrong: a value of the wrong *type* makes the page nonsense (`InvalidResponseError` with the path to it);
 a value of the right type that means nothing (a digest that is none, a date that is none) is as if it were absent, and
 policy withholds what needed it.
 """
@@ -12,15 +12,23 @@ import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from assay.errors import UpstreamNonsenseError
+from assay.errors import InvalidResponseError
 from assay.simple.model import CoreMetadata, Sha256
 
-__all__ = ["PageLimits", "nonsense", "parse_api_version", "parse_serial", "parse_sha256", "parse_time", "shown"]
+__all__ = [
+    "PageLimits",
+    "make_page_error",
+    "parse_api_version",
+    "parse_serial",
+    "parse_sha256",
+    "parse_time",
+    "quote_for_message",
+]
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 _API_VERSION = re.compile(r"([0-9]{1,6})\.([0-9]{1,6})", re.ASCII)
 _DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
-LARGEST = 2**63 - 1
+MAX_INTEGER = 2**63 - 1
 """Sizes and serials beyond it are no numbers of anything, and no database would hold them."""
 
 
@@ -28,27 +36,27 @@ LARGEST = 2**63 - 1
 class PageLimits:
     """What one project page may hold; bytes are limited by whoever fetched it."""
 
-    files: int = 100_000
+    max_files: int = 100_000
     """The largest project on PyPI has some 15,000."""
-    depth: int = 32
+    max_depth: int = 32
     """Nesting of values under unknown keys."""
 
 
-def nonsense(where: str, expected: str, found: object) -> UpstreamNonsenseError:
+def make_page_error(where: str, expected: str, found: object) -> InvalidResponseError:
     """What to raise where a page cannot be used: ``files[3].url: expected a string, found 7``."""
-    return UpstreamNonsenseError(f"{where}: expected {expected}, found {shown(found)}")
+    return InvalidResponseError(f"{where}: expected {expected}, found {quote_for_message(found)}")
 
 
-LATEST = datetime(9000, 1, 1, tzinfo=UTC)
+MAX_UPLOAD_TIME = datetime(9000, 1, 1, tzinfo=UTC)
 
 
-def shown(value: object) -> str:
+def quote_for_message(value: object) -> str:
     """A value of others for a message: escaped and short."""
     text = ascii(value) if isinstance(value, (str, bytes, int, float, bool, type(None))) else type(value).__name__
     return text if len(text) <= 80 else f"{text[:80]}…"  # noqa: PLR2004 - a line of a terminal
 
 
-def shared(text: str | None) -> str | None:
+def intern_text(text: str | None) -> str | None:
     """The same text, once for all who have it: most files of a project say the same of Python."""
     return None if text is None else sys.intern(text)
 
@@ -66,14 +74,15 @@ def parse_time(text: str) -> datetime | None:
     """An ISO 8601 instant in UTC; None for anything else, a date without a time included.
 
     "The upload-time … MUST be in UTC" (PEP 700), so that a time without an offset, which some mirrors send, is UTC.
-    Whatever is later than `LATEST` is taken for that: to be told, and added to, an instant needs room behind it.
+    Whatever is later than `MAX_UPLOAD_TIME` is taken for that: to be told, and added to, an instant needs room behind
+    it.
     """
     if len(text) <= len("yyyy-mm-dd"):
         return None
     try:
         moment = datetime.fromisoformat(text)
-        if moment.year >= LATEST.year:
-            return LATEST
+        if moment.year >= MAX_UPLOAD_TIME.year:
+            return MAX_UPLOAD_TIME
         if moment.tzinfo is UTC:
             return moment
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
@@ -91,9 +100,9 @@ def parse_serial(value: object, where: str) -> int | None:
         return None
     if isinstance(value, str) and _DIGITS.fullmatch(value) is not None:
         return int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_INTEGER:
         return value
-    raise nonsense(where, "a serial number", value)
+    raise make_page_error(where, "a serial number", value)
 
 
 def parse_api_version(value: object, where: str) -> tuple[int, int]:
@@ -109,11 +118,11 @@ def parse_api_version(value: object, where: str) -> tuple[int, int]:
         return (1, 0)
     match = _API_VERSION.fullmatch(value) if isinstance(value, str) else None
     if match is None or int(match[1]) != 1:
-        raise nonsense(where, 'an API version "1.N" (PEP 629)', value)
+        raise make_page_error(where, 'an API version "1.N" (PEP 629)', value)
     return (1, int(match[2]))
 
 
-def core_metadata(value: object, where: str) -> CoreMetadata | None:
+def parse_core_metadata(value: object, where: str) -> CoreMetadata | None:
     """PEP 714: ``true``, or a dictionary of hashes. A digest that is none withdraws the offer rather than its check.
 
     Raises:
@@ -124,11 +133,11 @@ def core_metadata(value: object, where: str) -> CoreMetadata | None:
     if value is True:
         return CoreMetadata(sha256=None)
     if not isinstance(value, dict):
-        raise nonsense(where, "a boolean or a dictionary of hashes", value)
+        raise make_page_error(where, "a boolean or a dictionary of hashes", value)
     digest = value.get("sha256")
     if digest is None:
         return CoreMetadata(sha256=None)
     if not isinstance(digest, str):
-        raise nonsense(f"{where}.sha256", "a string", digest)
+        raise make_page_error(f"{where}.sha256", "a string", digest)
     sha256 = parse_sha256(digest)
     return None if sha256 is None else CoreMetadata(sha256=sha256)

@@ -29,9 +29,9 @@ from assay.simple.model import Distribution, Kind
 
 __all__ = ["ParsedFilename", "parse_filename", "possible_projects"]
 
-LONGEST_FILENAME = 255
+MAX_FILENAME_BYTES = 255
 """Bytes: what the file systems of all our platforms take (Linux ``NAME_MAX``)."""
-MOST_CANDIDATES = 8
+MAX_CANDIDATE_PROJECTS = 8
 """How many projects one filename is looked up under: each may cost a page."""
 
 # PyPI's own list of what it ever took (warehouse/forklift/legacy.py); longer endings first.
@@ -40,7 +40,7 @@ _INSTALLER_ENDINGS = (".exe", ".msi", ".rpm", ".deb", ".dmg")
 _VARIANTS_ENDING = "-variants.json"
 # Binary distribution format, "Escaping and Unicode": components hold alphanumerics, "." and "_", and of versions "+"
 # and "!"; the library checks name, version and build tag, but takes any tag.
-_WHEEL = re.compile(r"[A-Za-z0-9._+!-]+", re.ASCII)
+_WHEEL_CHARACTERS = re.compile(r"[A-Za-z0-9._+!-]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,35 +61,35 @@ def parse_filename(filename: str, project: NormalizedName) -> ParsedFilename:
         filename: as listed, decoded, whatever it contains.
         project: the page's project, normalised.
     """
-    if (unclean := _unclean(filename)) is not None:
+    if (unclean := _explain_unsafe(filename)) is not None:
         return ParsedFilename(refusal=unclean)
-    kind, stem = _kind(filename)
+    kind, stem = _split_ending(filename)
     if kind is None:
         return ParsedFilename(refusal="has none of the endings of a distribution")
     if kind is Kind.WHEEL:
-        return _wheel(filename, project)
+        return _parse_wheel(filename, project)
     others: list[NormalizedName] = []
-    for name, rest in _splits(stem, kind):
+    for name, rest in _iter_splits(stem, kind):
         if name == project:
-            if (version := _version_of(rest, kind, filename)) is not None:
+            if (version := _parse_leading_version(rest, kind, filename)) is not None:
                 return ParsedFilename(distribution=Distribution(project=project, version=version, kind=kind))
-        elif is_normalized_name(name) and _version_of(rest, kind, filename) is not None:
+        elif is_normalized_name(name) and _parse_leading_version(rest, kind, filename) is not None:
             others.append(name)
     if others:
         # The last split is the one packaging.utils.parse_sdist_filename would make.
-        return _foreign(others[-1])
+        return _make_other_project(others[-1])
     return ParsedFilename(refusal="does not split into a project and a valid version (PEP 440)")
 
 
 def possible_projects(filename: str) -> tuple[NormalizedName, ...]:
-    """Every project on whose page `filename` might stand, most likely first, at most `MOST_CANDIDATES`.
+    """Every project on whose page `filename` might stand, most likely first, at most `MAX_CANDIDATE_PROJECTS`.
 
     Splits that leave a valid version come first, the shortest name among them leading (``foo-1.0-1.tar.gz``: old
     tools wrote post-releases so); the others follow, so that a listed file with a broken version still gets its reason.
     """
-    if _unclean(filename) is not None:
+    if _explain_unsafe(filename) is not None:
         return ()
-    kind, stem = _kind(filename)
+    kind, stem = _split_ending(filename)
     if kind is None:
         return ()
     if kind is Kind.WHEEL:
@@ -97,18 +97,18 @@ def possible_projects(filename: str) -> tuple[NormalizedName, ...]:
         return (name,) if is_normalized_name(name) else ()
     good: dict[NormalizedName, None] = {}
     rest: dict[NormalizedName, None] = {}
-    for name, remainder in _splits(stem, kind):
+    for name, remainder in _iter_splits(stem, kind):
         if is_normalized_name(name):
-            (good if _version_of(remainder, kind, filename) is not None else rest)[name] = None
-    return tuple([*good, *(name for name in rest if name not in good)][:MOST_CANDIDATES])
+            (good if _parse_leading_version(remainder, kind, filename) is not None else rest)[name] = None
+    return tuple([*good, *(name for name in rest if name not in good)][:MAX_CANDIDATE_PROJECTS])
 
 
-def _unclean(filename: str) -> str | None:
+def _explain_unsafe(filename: str) -> str | None:
     """Why no file may be called so, or None."""
     if not filename:
         return "is empty"
-    if len(filename) > LONGEST_FILENAME:
-        return f"is longer than {LONGEST_FILENAME} bytes"
+    if len(filename) > MAX_FILENAME_BYTES:
+        return f"is longer than {MAX_FILENAME_BYTES} bytes"
     if not filename.isascii() or not filename.isprintable():
         return "holds a character outside printable ASCII"
     if "/" in filename or "\\" in filename or " " in filename:
@@ -118,7 +118,7 @@ def _unclean(filename: str) -> str | None:
     return None
 
 
-def _kind(filename: str) -> tuple[Kind | None, str]:
+def _split_ending(filename: str) -> tuple[Kind | None, str]:
     """The kind by the ending, and the filename without it."""
     if filename.endswith(".whl"):
         return Kind.WHEEL, filename[:-4]
@@ -134,22 +134,22 @@ def _kind(filename: str) -> tuple[Kind | None, str]:
     return None, filename
 
 
-def _wheel(filename: str, project: NormalizedName) -> ParsedFilename:
-    if _WHEEL.fullmatch(filename) is None:
+def _parse_wheel(filename: str, project: NormalizedName) -> ParsedFilename:
+    if _WHEEL_CHARACTERS.fullmatch(filename) is None:
         return ParsedFilename(refusal="is not a wheel's name: a tag holds a character that none has")
     name_part, _, rest = filename[:-4].partition("-")
     version_part, _, tags = rest.partition("-")
-    release = _release(name_part, version_part, project)
-    if release is not None and _are_tags(tags):
+    release = _parse_wheel_release(name_part, version_part, project)
+    if release is not None and _are_valid_tags(tags):
         return release
     try:
         name, _version, _build, _tags = parse_wheel_filename(filename)
     except InvalidWheelFilename as error:
-        return ParsedFilename(refusal=f"is not a wheel's name: {_without_subject(error, filename)}")
+        return ParsedFilename(refusal=f"is not a wheel's name: {_strip_filename(error, filename)}")
     if name == project:
-        return ParsedFilename(distribution=_the_wheel(project, filename.split("-", 2)[1]))
+        return ParsedFilename(distribution=_make_wheel_distribution(project, filename.split("-", 2)[1]))
     if is_normalized_name(name):
-        return _foreign(name)
+        return _make_other_project(name)
     return ParsedFilename(refusal="is not a wheel's name: invalid project name")
 
 
@@ -158,7 +158,7 @@ def _wheel(filename: str, project: NormalizedName) -> ParsedFilename:
 
 
 @lru_cache(maxsize=4096)
-def _release(name: str, version: str, project: NormalizedName) -> ParsedFilename | None:
+def _parse_wheel_release(name: str, version: str, project: NormalizedName) -> ParsedFilename | None:
     """What the halves before the tags say, if they are those of a wheel of `project`; one object for all its wheels."""
     try:
         owner, parsed, _build, _tags = parse_wheel_filename(f"{name}-{version}-py3-none-any.whl")
@@ -170,7 +170,7 @@ def _release(name: str, version: str, project: NormalizedName) -> ParsedFilename
 
 
 @lru_cache(maxsize=4096)
-def _are_tags(text: str) -> bool:
+def _are_valid_tags(text: str) -> bool:
     """Whether this may follow a wheel's version: perhaps a build number, and tags."""
     try:
         parse_wheel_filename(f"a-0-{text}.whl")
@@ -179,17 +179,17 @@ def _are_tags(text: str) -> bool:
     return True
 
 
-def _without_subject(error: InvalidWheelFilename, filename: str) -> str:
+def _strip_filename(error: InvalidWheelFilename, filename: str) -> str:
     """The library's words without the filename, which whoever shows them says already."""
     words = str(error).removeprefix("Invalid wheel filename (").removesuffix(f": {filename!r}").removesuffix(")")
     return words.replace(f" in {filename!r}", "").lower()
 
 
-def _foreign(owner: NormalizedName) -> ParsedFilename:
+def _make_other_project(owner: NormalizedName) -> ParsedFilename:
     return ParsedFilename(refusal=f"is a file of another project, {owner}", owner=owner)
 
 
-def _splits(stem: str, kind: Kind) -> Iterator[tuple[NormalizedName, str]]:
+def _iter_splits(stem: str, kind: Kind) -> Iterator[tuple[NormalizedName, str]]:
     """Every split at a hyphen, shortest name first; at an underscore too for Debian's ``name_version_arch``."""
     separators = "-_" if kind is Kind.INSTALLER else "-"
     for position, character in enumerate(stem):
@@ -197,36 +197,36 @@ def _splits(stem: str, kind: Kind) -> Iterator[tuple[NormalizedName, str]]:
             yield canonicalize_name(stem[:position]), stem[position + 1 :]
 
 
-def _version_of(rest: str, kind: Kind, filename: str) -> Version | None:
+def _parse_leading_version(rest: str, kind: Kind, filename: str) -> Version | None:
     """The version at the beginning of what follows the name; None where there is none."""
     match kind:
         case Kind.EGG:  # {version}-py{X.Y}[-{platform}]; setuptools wrote the version's hyphens as underscores
             text = rest.partition("-")[0]
-            return _version(text) or _version(text.replace("_", "-"))
+            return _parse_version(text) or _parse_version(text.replace("_", "-"))
         case Kind.INSTALLER:
-            return _version_prefix(rest, filename)
+            return _find_version_prefix(rest, filename)
         case _:
-            return _version(rest)
+            return _parse_version(rest)
 
 
-def _version_prefix(rest: str, filename: str) -> Version | None:
+def _find_version_prefix(rest: str, filename: str) -> Version | None:
     """The longest valid version that ends where a platform, release or architecture may begin."""
     if filename.endswith(".rpm"):  # {version}-{release}.{architecture}: the release is no post-release
-        return _version(rest.partition("-")[0])
+        return _parse_version(rest.partition("-")[0])
     if filename.endswith(".deb"):  # {version}[-{revision}]_{architecture}
-        return _version(rest.partition("_")[0].partition("-")[0])
+        return _parse_version(rest.partition("_")[0].partition("-")[0])
     cuts = [len(rest), *(place for place in range(len(rest) - 1, 0, -1) if rest[place] in ".-_")]
-    return next((version for cut in cuts if (version := _version(rest[:cut])) is not None), None)
+    return next((version for cut in cuts if (version := _parse_version(rest[:cut])) is not None), None)
 
 
 @lru_cache(maxsize=4096)
-def _the_wheel(project: NormalizedName, version: str) -> Distribution:
+def _make_wheel_distribution(project: NormalizedName, version: str) -> Distribution:
     """One for all wheels of a release: a page that is kept in memory has a hundred of each."""
     return Distribution(project=project, version=Version(version), kind=Kind.WHEEL)
 
 
 @lru_cache(maxsize=4096)
-def _version(text: str) -> Version | None:
+def _parse_version(text: str) -> Version | None:
     try:
         return Version(text)
     except InvalidVersion:

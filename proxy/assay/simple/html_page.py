@@ -18,101 +18,111 @@ from typing import Final
 
 from packaging.utils import NormalizedName
 
-from assay.errors import UpstreamNonsenseError
-from assay.simple.fields import PageLimits, core_metadata, parse_api_version, parse_sha256, parse_time, shared, shown
+from assay.errors import InvalidResponseError
+from assay.simple.fields import (
+    PageLimits,
+    intern_text,
+    parse_api_version,
+    parse_core_metadata,
+    parse_sha256,
+    parse_time,
+    quote_for_message,
+)
 from assay.simple.filename import parse_filename
 from assay.simple.json_page import FILE_KEYS
-from assay.simple.location import basename, locate
-from assay.simple.markup import Comment, Scanner, Tag, attributes
+from assay.simple.location import basename, resolve_address
+from assay.simple.markup import Comment, HtmlScanner, Tag, parse_attributes
 from assay.simple.model import CoreMetadata, File, Project, ProjectStatus
 
-__all__ = ["decode_html", "parse_html"]
+__all__ = ["choose_html_codec", "parse_html_page"]
 
 # Encodings that index pages come in; others (UTF-7, punycode …) only serve to confuse or to burn time.
-_CHARSETS: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin-1", "latin1", "windows-1252"})
+_ALLOWED_CHARSETS: Final = frozenset(
+    {"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin-1", "latin1", "windows-1252"}
+)
 _SERIAL = re.compile(r"\s*SERIAL\s+([0-9]{1,18})\s*", re.ASCII)
 _DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
 _HASH = re.compile(r"(sha1|sha224|sha256|sha384|sha512|sha3_[0-9]{3}|blake2[bs]|md5)=([0-9A-Za-z]{1,256})", re.ASCII)
-_ELEMENTS_A_FILE = 12
+_MAX_ELEMENTS_PER_FILE = 12
 """Tags that one line of a list may have (a row of a table, say) before a page counts as an attack on our time."""
-_LONGEST_BASE = 512
+_MAX_BASE_CHARACTERS = 512
 """It stands before every relative link: a megabyte of links could be made into gigabytes of addresses by it."""
 _HTML_SPACE = " \t\n\f\r"
 
 
-def decode_html(charset: str | None) -> str:
+def choose_html_codec(charset: str | None) -> str:
     """The codec for a page of this ``charset``; UTF-8 where none is said.
 
     Raises:
         UpstreamNonsenseError: an encoding that no index page has.
     """
     name = "utf-8" if charset is None else charset.strip("\"' ").lower()
-    if name not in _CHARSETS:
-        raise UpstreamNonsenseError(f"page: expected UTF-8, found charset {shown(name)}")
+    if name not in _ALLOWED_CHARSETS:
+        raise InvalidResponseError(f"page: expected UTF-8, found charset {quote_for_message(name)}")
     return "utf-8-sig" if name in {"utf-8", "utf8"} else name
 
 
-def parse_html(text: str, base_url: str, name: NormalizedName, limits: PageLimits) -> Project:
+def parse_html_page(text: str, base_url: str, name: NormalizedName, limits: PageLimits) -> Project:
     """The page of `name`.
 
     Raises:
         UpstreamNonsenseError: another major API version, too many files, a page cut off, or a login form.
     """
-    page = _Page(base_url=base_url, name=name, limits=limits)
-    scanner = Scanner()
-    most = _ELEMENTS_A_FILE * (limits.files + 1)
+    page = _PageBuilder(base_url=base_url, name=name, limits=limits)
+    scanner = HtmlScanner()
+    most = _MAX_ELEMENTS_PER_FILE * (limits.max_files + 1)
     for count, token in enumerate(scanner.feed(text)):
         if count > most:
-            raise UpstreamNonsenseError(f"page: more than {most} elements")
+            raise InvalidResponseError(f"page: more than {most} elements")
         match token:
             case Comment(words):
-                page.comment(words)
+                page.add_comment(words)
             case Tag(name="a", closing=False, source=source):
-                page.anchor(attributes(source))
+                page.add_anchor(parse_attributes(source))
             case Tag(name="base" | "meta" | "input" as tag, closing=False, source=source):
-                page.head(tag, attributes(source))
+                page.add_head_element(tag, parse_attributes(source))
             case Tag():
                 pass
-    if scanner.unfinished:
-        raise UpstreamNonsenseError("page: it ends inside an element, so it was cut off")
-    return page.project()
+    if scanner.is_unfinished:
+        raise InvalidResponseError("page: it ends inside an element, so it was cut off")
+    return page.build_project()
 
 
 @dataclass(slots=True, kw_only=True)
-class _Page:
+class _PageBuilder:
     """What has been read of a page so far."""
 
     base_url: str
     name: NormalizedName
     limits: PageLimits
     files: list[File] = field(default_factory=list)
-    based: bool = False
+    has_base: bool = False
     api_version: tuple[int, int] | None = None
     status: str | None = None
     status_reason: str | None = None
     serial: int | None = None
-    asks_for_password: bool = False
+    has_password_field: bool = False
 
-    def comment(self, text: str) -> None:
+    def add_comment(self, text: str) -> None:
         """``<!--SERIAL n-->``: PyPI's way to say in HTML what ``_last-serial`` says in JSON."""
         match = _SERIAL.fullmatch(text)
         if match is not None:
             self.serial = int(match[1])
 
-    def head(self, tag: str, given: Mapping[str, str]) -> None:
+    def add_head_element(self, tag: str, given: Mapping[str, str]) -> None:
         """What stands outside of the list: where its links start, and what the index says of itself."""
         if tag == "input":
-            self.asks_for_password |= given.get("type", "").lower() == "password"
+            self.has_password_field |= given.get("type", "").lower() == "password"
         elif tag == "base":
-            if not self.based and "href" in given:  # "the first base element … with an href attribute" counts
-                self.based = True
-                if len(given["href"]) > _LONGEST_BASE:
-                    raise UpstreamNonsenseError(f"page: a <base> longer than {_LONGEST_BASE} characters")
-                self.base_url = locate(given["href"].strip(_HTML_SPACE), self.base_url).url
+            if not self.has_base and "href" in given:  # "the first base element … with an href attribute" counts
+                self.has_base = True
+                if len(given["href"]) > _MAX_BASE_CHARACTERS:
+                    raise InvalidResponseError(f"page: a <base> longer than {_MAX_BASE_CHARACTERS} characters")
+                self.base_url = resolve_address(given["href"].strip(_HTML_SPACE), self.base_url).url
         else:
-            self._meta(given.get("name", "").lower(), given.get("content", ""))
+            self._add_meta(given.get("name", "").lower(), given.get("content", ""))
 
-    def _meta(self, name: str, content: str) -> None:
+    def _add_meta(self, name: str, content: str) -> None:
         match name:
             case "pypi:repository-version" if self.api_version is None:
                 self.api_version = parse_api_version(content, "meta pypi:repository-version")
@@ -123,20 +133,20 @@ class _Page:
             case _:
                 pass
 
-    def anchor(self, given: Mapping[str, str]) -> None:
+    def add_anchor(self, given: Mapping[str, str]) -> None:
         """One link; those that name no file (directories, sort orders, anchors without ``href``) are passed over."""
         href = given.get("href")
         if href is None:
             return
         reference = href.strip(_HTML_SPACE)
-        place = locate(reference, self.base_url)
+        place = resolve_address(reference, self.base_url)
         filename = basename(place.location)
         if not filename:
             return
-        if len(self.files) >= self.limits.files:
-            raise UpstreamNonsenseError(f"page: more than {self.limits.files} files")
+        if len(self.files) >= self.limits.max_files:
+            raise InvalidResponseError(f"page: more than {self.limits.max_files} files")
         parsed = parse_filename(filename, self.name)
-        hashes = _hashes(reference)
+        hashes = _parse_hashes(reference)
         where = f"link {len(self.files)}"
         self.files.append(
             File(
@@ -149,20 +159,20 @@ class _Page:
                 owner=parsed.owner,
                 hashes=hashes,
                 sha256=next((parse_sha256(digest) for kind, digest in hashes if kind == "sha256"), None),
-                size=_size(given.get("data-size")),
+                size=_parse_size(given.get("data-size")),
                 upload_time=parse_time(given.get("data-upload-time", "")),
-                requires_python=shared(given.get("data-requires-python")),
+                requires_python=intern_text(given.get("data-requires-python")),
                 yanked=given.get("data-yanked"),
-                core_metadata=_metadata(given, where),
+                core_metadata=_parse_metadata_attribute(given, where),
                 provenance=given.get("data-provenance"),
-                extra=_extra(given),
+                extra=_collect_extra(given),
             )
         )
 
-    def project(self) -> Project:
+    def build_project(self) -> Project:
         """The page, read to its end."""
-        if self.asks_for_password and not self.files:
-            raise UpstreamNonsenseError("page: expected links to files, found a form that asks for a password")
+        if self.has_password_field and not self.files:
+            raise InvalidResponseError("page: expected links to files, found a form that asks for a password")
         return Project(
             name=self.name,
             files=tuple(self.files),
@@ -172,28 +182,28 @@ class _Page:
         )
 
 
-def _hashes(reference: str) -> tuple[tuple[str, str], ...]:
+def _parse_hashes(reference: str) -> tuple[tuple[str, str], ...]:
     """``#<hashname>=<hashvalue>`` (PEP 503), also among other fragments (``#egg=…&md5=…``)."""
     fragment = reference.partition("#")[2]
     found = (_HASH.fullmatch(part) for part in fragment.split("&")) if fragment else ()
     return tuple((match[1], match[2]) for match in found if match is not None)
 
 
-def _size(text: str | None) -> int | None:
+def _parse_size(text: str | None) -> int | None:
     return int(text) if text is not None and _DIGITS.fullmatch(text) is not None else None
 
 
-def _metadata(given: Mapping[str, str], where: str) -> CoreMetadata | None:
+def _parse_metadata_attribute(given: Mapping[str, str], where: str) -> CoreMetadata | None:
     """PEP 658: ``<hashname>=<hashvalue>``, or ``true``; PEP 714's name wins."""
     key = "data-core-metadata" if "data-core-metadata" in given else "data-dist-info-metadata"
     value = given.get(key)
     if value is None or value.lower() == "false":
         return None
     kind, equals, digest = value.partition("=")
-    return core_metadata({kind: digest} if equals else True, f"{where} {key}")
+    return parse_core_metadata({kind: digest} if equals else True, f"{where} {key}")
 
 
-def _extra(given: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+def _collect_extra(given: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """Attributes of unknown meaning under the key that JSON would give them (``data-gpg-sig``: ``gpg-sig``)."""
     return tuple(
         (key, json.dumps(value))

@@ -14,18 +14,18 @@ import re
 from typing import NamedTuple
 from urllib.parse import quote, unquote, urljoin
 
-__all__ = ["Place", "basename", "locate", "location_of"]
+__all__ = ["FileAddress", "basename", "decode_location", "resolve_address"]
 
 # RFC 3986 section 3: scheme, and what reserved and unreserved characters a path may hold besides "%" itself.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?://)?", re.ASCII)
 _PATH_SAFE = "%/:@!$&'()*+,;=~-._[]"
-_PLAIN = re.compile(f"[A-Za-z0-9{re.escape(_PATH_SAFE)}]*", re.ASCII)
+_QUOTE_UNCHANGED = re.compile(f"[A-Za-z0-9{re.escape(_PATH_SAFE)}]*", re.ASCII)
 """What `quote` would return as it is; nearly every address is so, and it takes 1.3 µs to find out."""
-_DOTS = re.compile(r"(?:\A|/)(?:\.|%2[eE]){1,2}(?:/|\Z)", re.ASCII)
-_URL = re.compile(r"[!-\[\]-~]*", re.ASCII)
+_DOT_SEGMENT = re.compile(r"(?:\A|/)(?:\.|%2[eE]){1,2}(?:/|\Z)", re.ASCII)
+_URL_CHARACTERS = re.compile(r"[!-\[\]-~]*", re.ASCII)
 
 
-class Place(NamedTuple):
+class FileAddress(NamedTuple):
     """The forms of one file's address; see `assay.simple.model.File` for each."""
 
     url: str
@@ -35,7 +35,7 @@ class Place(NamedTuple):
     """Why no request may be made for this URL, in words to follow the filename; None where one may."""
 
 
-def locate(reference: str, base: str) -> Place:
+def resolve_address(reference: str, base: str) -> FileAddress:
     """The address that `reference` on the page at `base` means. Never raises.
 
     Args:
@@ -44,42 +44,42 @@ def locate(reference: str, base: str) -> Place:
     """
     url = reference.partition("#")[0]
     scheme = _SCHEME.match(url)
-    if scheme is None and _URL.fullmatch(url) is not None:
+    if scheme is None and _URL_CHARACTERS.fullmatch(url) is not None:
         try:
             url = urljoin(base, url)
         except ValueError:
-            return _nowhere(url, "has a URL that cannot be resolved")
+            return _make_refused_address(url, "has a URL that cannot be resolved")
         scheme = _SCHEME.match(url)
-    if _URL.fullmatch(url) is None:
+    if _URL_CHARACTERS.fullmatch(url) is None:
         # RFC 3986 has no such characters, and parsers disagree on them: urllib strips tabs, browsers turn \ into /.
-        return _nowhere(url, "has a URL with a space, a backslash, or a character outside printable ASCII")
+        return _make_refused_address(url, "has a URL with a space, a backslash, or a character outside printable ASCII")
     if scheme is None or not scheme[0].endswith("//"):
-        return _nowhere(url, "has a URL without a host")
+        return _make_refused_address(url, "has a URL without a host")
     authority, slash, path = url[scheme.end() :].partition("?")[0].partition("/")
     host = authority.rpartition("@")[2].lower()
     if not host:
-        return _nowhere(url, "has a URL without a host")
+        return _make_refused_address(url, "has a URL without a host")
     if "%" in host:
         # No name or address has one, and once decoded it could be the slash that stands for no host at all.
-        return _nowhere(url, "has a URL with an encoded host")
-    if _DOTS.search(path) is not None:
+        return _make_refused_address(url, "has a URL with an encoded host")
+    if _DOT_SEGMENT.search(path) is not None:
         # Whoever resolves the address takes them away, some the encoded ones too: he would ask for another file.
-        return _nowhere(url, 'has a URL with "." or ".." in its path')
+        return _make_refused_address(url, 'has a URL with "." or ".." in its path')
     # Clients resolve the relative link that this becomes, and urllib makes one slash of two on the way (pip uses it).
     route = f"{host}{slash}{path}"
-    if _PLAIN.fullmatch(route) is None:
+    if _QUOTE_UNCHANGED.fullmatch(route) is None:
         route = quote(route, safe=_PATH_SAFE)
     route = route.replace("//", "/%2F")
-    return Place(url, location_of(route), route, None)
+    return FileAddress(url, decode_location(route), route, None)
 
 
-def _nowhere(url: str, refusal: str) -> Place:
+def _make_refused_address(url: str, refusal: str) -> FileAddress:
     """The place of a URL that nobody may ask for: it begins with a slash, where a request has its host."""
     address = f"/{url.partition('?')[0]}"
-    return Place(url, location_of(address), quote(address, safe=_PATH_SAFE, errors="replace"), refusal)
+    return FileAddress(url, decode_location(address), quote(address, safe=_PATH_SAFE, errors="replace"), refusal)
 
 
-def location_of(route: str) -> str:
+def decode_location(route: str) -> str:
     """``host[:port]/path`` as it came in a request or stands in a URL, percent-decoded once.
 
     Bytes that are no UTF-8 become U+FFFD: no approved file's address has them.

@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from html.entities import html5
 from typing import NamedTuple, TypeAlias
 
-from assay.errors import UpstreamNonsenseError
+from assay.errors import InvalidResponseError
 
-__all__ = ["Comment", "Scanner", "Tag", "Token", "attributes"]
+__all__ = ["Comment", "HtmlScanner", "Tag", "Token", "parse_attributes"]
 
-LONGEST_ELEMENT = 16 * 1024
+MAX_ELEMENT_CHARACTERS = 16 * 1024
 """Characters of one tag or comment; the longest links with their attributes have some 2,000."""
 
 _OPENING = re.compile(r"<(?=[A-Za-z/!?]|\Z)")
@@ -30,9 +30,11 @@ _TAG = re.compile(
 )
 _ATTRIBUTE = re.compile(r"""([^\s/>=][^\s/>=]*+)(?:\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s>]*+)))?+""")
 _REFERENCE = re.compile(r"&(?:#(?:[0-9]++|[xX][0-9a-fA-F]++)|[A-Za-z][A-Za-z0-9]*+);?+=?+")
-_RAW = {name: re.compile(rf"</{name}(?=[\s/>])", re.IGNORECASE) for name in ("script", "style", "textarea", "title")}
+_RAW_TEXT_ENDS = {
+    name: re.compile(rf"</{name}(?=[\s/>])", re.IGNORECASE) for name in ("script", "style", "textarea", "title")
+}
 _END_OF_COMMENT = re.compile(r"--!?>")
-_LONGEST_END = len("</textarea ")
+_MAX_END_TAG_CHARACTERS = len("</textarea ")
 
 
 class Tag(NamedTuple):
@@ -42,9 +44,9 @@ class Tag(NamedTuple):
     """Lower-case."""
     closing: bool
     source: str
-    """The attributes as written; `attributes` reads them."""
+    """The attributes as written; `parse_attributes` reads them."""
     text: str
-    """Text since the tag or comment before it, as written, at most `LONGEST_ELEMENT` characters."""
+    """Text since the tag or comment before it, as written, at most `MAX_ELEMENT_CHARACTERS` characters."""
 
 
 class Comment(NamedTuple):
@@ -56,59 +58,59 @@ class Comment(NamedTuple):
 Token: TypeAlias = Tag | Comment
 
 
-class Scanner:
+class HtmlScanner:
     """Feed it a document's text in pieces; it yields the tags and comments that are complete."""
 
     def __init__(self) -> None:
-        self._rest = ""
+        self._unscanned = ""
         self._text = ""
-        self._raw: str | None = None
+        self._raw_element: str | None = None
 
     @property
-    def unfinished(self) -> bool:
+    def is_unfinished(self) -> bool:
         """Whether the text so far ends inside a tag, a comment, a script or a style sheet."""
-        return bool(self._rest) or self._raw is not None
+        return bool(self._unscanned) or self._raw_element is not None
 
     def feed(self, piece: str) -> Iterator[Token]:
         """The tokens that end in `piece`. Exhaust it before feeding more.
 
         Raises:
-            UpstreamNonsenseError: one element is longer than `LONGEST_ELEMENT` and goes on in the next piece.
+            UpstreamNonsenseError: one element is longer than `MAX_ELEMENT_CHARACTERS` and goes on in the next piece.
         """
-        text = self._rest + piece
-        self._rest = ""
+        text = self._unscanned + piece
+        self._unscanned = ""
         place = 0
         while place < len(text):
-            if self._raw is not None:
+            if self._raw_element is not None:
                 place = self._skip_raw(text, place)
                 continue
             opening = _OPENING.search(text, place)
-            self._remember(text[place : len(text) if opening is None else opening.start()])
+            self._collect_text(text[place : len(text) if opening is None else opening.start()])
             if opening is None:
                 return
             start = opening.start()
-            token, place = self._element(text, start)
+            token, place = self._scan_element(text, start)
             if place < 0:
-                self._wait(text[start:])
+                self._keep_unfinished(text[start:])
                 return
             if token is not None:
                 yield token
 
-    def _element(self, text: str, start: int) -> tuple[Token | None, int]:
+    def _scan_element(self, text: str, start: int) -> tuple[Token | None, int]:
         """What begins at the ``<`` at `start`, and where it ends; -1 where the text ends first."""
         follows = text[start + 1 : start + 2]
         if follows in {"!", "?"} or (follows == "/" and text[start + 2 : start + 3] not in {"", *_LETTERS}):
-            return self._comment(text, start)
+            return self._scan_comment(text, start)
         match = _TAG.match(text, start)
         if match is None:
             return None, -1
         name, before = match[2].lower(), self._text
         self._text = ""
-        if not match[1] and name in _RAW:
-            self._raw = name
+        if not match[1] and name in _RAW_TEXT_ENDS:
+            self._raw_element = name
         return Tag(name, bool(match[1]), match[3], before), match.end()
 
-    def _comment(self, text: str, start: int) -> tuple[Token | None, int]:
+    def _scan_comment(self, text: str, start: int) -> tuple[Token | None, int]:
         opening = text[start : start + 4]
         if opening == "<!--":
             end = _END_OF_COMMENT.search(text, start + 2)
@@ -123,29 +125,29 @@ class Scanner:
 
     def _skip_raw(self, text: str, place: int) -> int:
         """What a script holds is no markup, whatever it looks like."""
-        end = _RAW[self._raw or ""].search(text, place)
+        end = _RAW_TEXT_ENDS[self._raw_element or ""].search(text, place)
         if end is not None:
-            self._raw = None
+            self._raw_element = None
             return end.start()
         # The end tag may be cut in two by the pieces.
-        self._rest = text[max(place, len(text) - _LONGEST_END) :]
+        self._unscanned = text[max(place, len(text) - _MAX_END_TAG_CHARACTERS) :]
         return len(text)
 
-    def _remember(self, text: str) -> None:
-        if len(self._text) < LONGEST_ELEMENT:
-            self._text += text[:LONGEST_ELEMENT]
+    def _collect_text(self, text: str) -> None:
+        if len(self._text) < MAX_ELEMENT_CHARACTERS:
+            self._text += text[:MAX_ELEMENT_CHARACTERS]
 
-    def _wait(self, rest: str) -> None:
-        if len(rest) > LONGEST_ELEMENT:
-            raise UpstreamNonsenseError(f"page: an element longer than {LONGEST_ELEMENT} characters")
-        self._rest = rest
+    def _keep_unfinished(self, rest: str) -> None:
+        if len(rest) > MAX_ELEMENT_CHARACTERS:
+            raise InvalidResponseError(f"page: an element longer than {MAX_ELEMENT_CHARACTERS} characters")
+        self._unscanned = rest
 
 
-_LONGEST_NUMBER = len("#x0010FFFF;")
+_MAX_NUMERIC_REFERENCE_CHARACTERS = len("#x0010FFFF;")
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
-def attributes(source: str) -> dict[str, str]:
+def parse_attributes(source: str) -> dict[str, str]:
     """A tag's attributes, names lower-case, values with their character references resolved; ``""`` where none.
 
     "if there is already an attribute … with the exact same name, then this is a duplicate-attribute parse error and
@@ -153,24 +155,24 @@ def attributes(source: str) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for name, double, single, bare in _ATTRIBUTE.findall(source):
-        found.setdefault(name.lower(), unescape(double or single or bare))
+        found.setdefault(name.lower(), unescape_attribute(double or single or bare))
     return found
 
 
-def unescape(value: str) -> str:
+def unescape_attribute(value: str) -> str:
     """Character references as they count in an attribute.
 
     There ``&region=`` stays itself, unlike in text ("for historical reasons", HTML standard): URLs need it.
     """
-    return _REFERENCE.sub(_referred, value) if "&" in value else value
+    return _REFERENCE.sub(_resolve_reference, value) if "&" in value else value
 
 
-def _referred(match: re.Match[str]) -> str:
+def _resolve_reference(match: re.Match[str]) -> str:
     written = match[0]
     tail = "=" if written.endswith("=") else ""
     name = written[1:].removesuffix("=")
     if name.startswith("#"):
-        if len(name) > _LONGEST_NUMBER:
+        if len(name) > _MAX_NUMERIC_REFERENCE_CHARACTERS:
             return "\ufffd" + tail
         return html.unescape(f"&{name}") + tail
     if name.endswith(";") or not tail:

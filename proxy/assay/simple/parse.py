@@ -1,8 +1,8 @@
 """What an index sent for one project, as a `Project`: the one door from bytes to the Simple API's model. Pure.
 
-Owns the choice between JSON and HTML; `json_page`, `html_page`, `filename` and `location` do the reading. Refuses every
-answer that is not one of the Simple API's content types: "clients … MUST … treat it as an error" (PEP 691) where they
-would otherwise have to guess.
+Owns the choice between JSON and HTML; `json_page`, `html_page`, `filename` and `location` do the reading.
+Refuses every answer that is not one of the Simple API's content types: "clients … MUST … treat it as an error" (PEP
+691) where they would otherwise have to guess.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from dataclasses import replace
 
 from packaging.utils import NormalizedName
 
-from assay.errors import UpstreamNonsenseError
-from assay.simple.fields import PageLimits, parse_sha256, shown
+from assay.errors import InvalidResponseError
+from assay.simple.fields import PageLimits, parse_sha256, quote_for_message
 from assay.simple.filename import ParsedFilename, parse_filename, possible_projects
-from assay.simple.html_page import decode_html, parse_html
-from assay.simple.json_page import parse_json
-from assay.simple.location import basename, location_of
+from assay.simple.html_page import choose_html_codec, parse_html_page
+from assay.simple.json_page import parse_json_page
+from assay.simple.location import basename, decode_location
 from assay.simple.model import Project
 
 __all__ = [
     "PageLimits",
     "ParsedFilename",
     "basename",
-    "is_json",
-    "location_of",
+    "decode_location",
+    "is_json_type",
     "parse_filename",
     "parse_project",
     "parse_sha256",
@@ -33,10 +33,10 @@ __all__ = [
 ]
 
 # Some mirrors send the generic type; a major version other than 1 has another type of its own and is refused.
-_JSON = frozenset(
+_JSON_TYPES = frozenset(
     {"application/vnd.pypi.simple.v1+json", "application/vnd.pypi.simple.latest+json", "application/json"}
 )
-_HTML = frozenset(
+_HTML_TYPES = frozenset(
     {
         "application/vnd.pypi.simple.v1+html",
         "application/vnd.pypi.simple.latest+html",
@@ -69,29 +69,29 @@ def parse_project(
         UpstreamNonsenseError: the message says what and where: ``files[3].url: expected a string, found 7``.
     """
     limits = limits if limits is not None else PageLimits()
-    if is_json(content_type):
-        project = parse_json(body, base_url, name, limits)
+    if is_json_type(content_type):
+        project = parse_json_page(body, base_url, name, limits)
     else:
-        codec = decode_html(split_content_type(content_type)[1])
-        project = parse_html(body.decode(codec, errors="replace"), base_url, name, limits)
+        codec = choose_html_codec(split_content_type(content_type)[1])
+        project = parse_html_page(body.decode(codec, errors="replace"), base_url, name, limits)
     if project.serial is None and serial is not None:
         return replace(project, serial=serial)
     return project
 
 
-def is_json(content_type: str) -> bool:
+def is_json_type(content_type: str) -> bool:
     """Whether an answer of this ``Content-Type`` is the Simple API's JSON; False: its HTML.
 
     Raises:
         UpstreamNonsenseError: it is neither.
     """
     media = split_content_type(content_type)[0]
-    if media in _JSON:
+    if media in _JSON_TYPES:
         return True
-    if media in _HTML:
+    if media in _HTML_TYPES:
         return False
-    raise UpstreamNonsenseError(
-        f"page: expected a content type of the Simple API (PEP 691), found {shown(content_type)}"
+    raise InvalidResponseError(
+        f"page: expected a content type of the Simple API (PEP 691), found {quote_for_message(content_type)}"
     )
 
 

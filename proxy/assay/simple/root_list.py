@@ -1,10 +1,10 @@
 """The root list of an index, read while it arrives: PyPI's has 40 MB and 700,000 names. Pure.
 
-`RootParser` is fed chunks and gives back names as they become complete; between two chunks it holds one unfinished
+`RootListParser` is fed chunks and gives back names as they become complete; between two chunks it holds one unfinished
 element and nothing else. Names come as the index displays them (``Foo.Bar``), not normalised; what can be no project's
 name is passed over, since nobody could ask for it.
 
-Refuses, with `UpstreamNonsenseError`: other content types, malformed JSON, elements and lists beyond the caps, and a
+Refuses, with `InvalidResponseError`: other content types, malformed JSON, elements and lists beyond the caps, and a
 list that ends before it is complete.
 """
 
@@ -21,20 +21,20 @@ from urllib.parse import unquote
 
 from packaging.utils import canonicalize_name
 
-from assay.errors import UpstreamNonsenseError
-from assay.simple.fields import nonsense, parse_api_version, shown
-from assay.simple.html_page import decode_html
-from assay.simple.markup import Comment, Scanner, attributes
-from assay.simple.parse import is_json, split_content_type
+from assay.errors import InvalidResponseError
+from assay.simple.fields import make_page_error, parse_api_version, quote_for_message
+from assay.simple.html_page import choose_html_codec
+from assay.simple.markup import Comment, HtmlScanner, parse_attributes
+from assay.simple.parse import is_json_type, split_content_type
 
-__all__ = ["RootParser"]
+__all__ = ["RootListParser"]
 
-LONGEST_ELEMENT: Final = 16 * 1024
+MAX_JSON_ELEMENT_CHARACTERS: Final = 16 * 1024
 """Characters of one JSON element. A project's has some 60."""
-MOST_PROJECTS: Final = 5_000_000
-LONGEST_NAME: Final = 255
+MAX_PROJECTS: Final = 5_000_000
+MAX_NAME_CHARACTERS: Final = 255
 """Longer names could not be in a filename."""
-_LONGEST_TEXT: Final = 4 * LONGEST_NAME
+_MAX_LINK_TEXT_CHARACTERS: Final = 4 * MAX_NAME_CHARACTERS
 """Of a link, with spaces around it and references in it."""
 # Core metadata specification, "Name".
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
@@ -42,7 +42,7 @@ _NUMBER = re.compile(r"[0-9.eE+-]*+")
 _SPACE = re.compile(r"[ \t\n\r]*+")
 
 
-class RootParser:
+class RootListParser:
     """Feed it the answer's chunks in order, then `close` it.
 
     Args:
@@ -53,11 +53,11 @@ class RootParser:
     """
 
     def __init__(self, content_type: str) -> None:
-        self._reader: _JsonRoot | _HtmlRoot = _JsonRoot() if is_json(content_type) else _HtmlRoot()
-        codec = "utf-8-sig" if is_json(content_type) else decode_html(split_content_type(content_type)[1])
-        errors = "strict" if is_json(content_type) else "replace"
+        self._reader: _JsonReader | _HtmlReader = _JsonReader() if is_json_type(content_type) else _HtmlReader()
+        codec = "utf-8-sig" if is_json_type(content_type) else choose_html_codec(split_content_type(content_type)[1])
+        errors = "strict" if is_json_type(content_type) else "replace"
         self._decoder = codecs.getincrementaldecoder(codec)(errors)
-        self._left = MOST_PROJECTS
+        self._projects_left = MAX_PROJECTS
 
     def feed(self, chunk: bytes) -> list[str]:
         """The names that this chunk completes.
@@ -65,7 +65,7 @@ class RootParser:
         Raises:
             UpstreamNonsenseError: what came so far is no root list.
         """
-        return self._take(chunk, final=False)
+        return self._parse_chunk(chunk, final=False)
 
     def close(self) -> list[str]:
         """The last names, if any. Call it after the last chunk.
@@ -73,66 +73,69 @@ class RootParser:
         Raises:
             UpstreamNonsenseError: the list is not complete.
         """
-        names = self._take(b"", final=True)
+        names = self._parse_chunk(b"", final=True)
         self._reader.finish()
         return names
 
-    def _take(self, chunk: bytes, *, final: bool) -> list[str]:
+    def _parse_chunk(self, chunk: bytes, *, final: bool) -> list[str]:
         try:
             text = self._decoder.decode(chunk, final)
         except UnicodeDecodeError:
-            raise UpstreamNonsenseError("root list: not UTF-8") from None
-        names = [name for name in self._reader.read(text) if len(name) <= LONGEST_NAME and _NAME.fullmatch(name)]
-        self._left -= len(names)
-        if self._left < 0:
-            raise UpstreamNonsenseError(f"root list: more than {MOST_PROJECTS} projects")
+            raise InvalidResponseError("root list: not UTF-8") from None
+        names = [name for name in self._reader.read(text) if len(name) <= MAX_NAME_CHARACTERS and _NAME.fullmatch(name)]
+        self._projects_left -= len(names)
+        if self._projects_left < 0:
+            raise InvalidResponseError(f"root list: more than {MAX_PROJECTS} projects")
         return names
 
 
-class _HtmlRoot:
+class _HtmlReader:
     """PEP 503: one anchor for each project, "the text of the anchor tag MUST be the name of the project"."""
 
     def __init__(self) -> None:
-        self._scanner = Scanner()
-        self._slug: str | None = None
-        self._seen = False
+        self._scanner = HtmlScanner()
+        self._open_slug: str | None = None
+        self._has_html = False
 
     def read(self, text: str) -> Iterator[str]:
         for token in self._scanner.feed(text):
             if isinstance(token, Comment):
                 continue
-            self._seen |= token.name in {"html", "body", "a"}
-            if self._slug is not None:
+            self._has_html |= token.name in {"html", "body", "a"}
+            if self._open_slug is not None:
                 # Any tag ends the link's text; who writes <a><b>name</b></a> is known by the link alone.
-                yield _display(token.text, self._slug)
-                self._slug = None
+                yield _choose_display_name(token.text, self._open_slug)
+                self._open_slug = None
             if token.name == "a" and not token.closing:
-                self._slug = _slug(attributes(token.source).get("href", ""))
-            elif token.name == "meta" and (given := attributes(token.source)).get("name") == "pypi:repository-version":
+                self._open_slug = _parse_slug(parse_attributes(token.source).get("href", ""))
+            elif (
+                token.name == "meta"
+                and (given := parse_attributes(token.source)).get("name") == "pypi:repository-version"
+            ):
                 parse_api_version(given.get("content"), "root list: meta pypi:repository-version")
 
     def finish(self) -> None:
-        if self._scanner.unfinished or self._slug is not None:
-            raise UpstreamNonsenseError("root list: it ends inside an element, so it was cut off")
-        if not self._seen:
-            raise UpstreamNonsenseError("root list: expected an HTML page, found none")
+        if self._scanner.is_unfinished or self._open_slug is not None:
+            raise InvalidResponseError("root list: it ends inside an element, so it was cut off")
+        if not self._has_html:
+            raise InvalidResponseError("root list: expected an HTML page, found none")
 
 
-def _slug(href: str) -> str | None:
+def _parse_slug(href: str) -> str | None:
     """The last segment of a link's path; None for links that name no project."""
     segment = href.strip().partition("#")[0].partition("?")[0].rstrip("/").rpartition("/")[2]
     return unquote(segment) if segment and set(segment) != {"."} else None
 
 
-def _display(text: str, slug: str) -> str:
+def _choose_display_name(text: str, slug: str) -> str:
     """The name as displayed, where it is the name of what the link leads to; directory listings shorten long ones."""
-    if len(text) > _LONGEST_TEXT:
+    if len(text) > _MAX_LINK_TEXT_CHARACTERS:
         return slug
     name = html.unescape(text).strip().rstrip("/")
     return name if canonicalize_name(name) == canonicalize_name(slug) else slug
 
 
-class _At(Enum):
+class _JsonState(Enum):
     """Where in the JSON document the next character stands."""
 
     START = auto()
@@ -145,114 +148,116 @@ class _At(Enum):
     END = auto()
 
 
-class _JsonRoot:
+class _JsonReader:
     """PEP 691: ``{"meta": {…}, "projects": [{"name": …}, …]}``, keys in any order; only `projects` may be long."""
 
     def __init__(self) -> None:
-        self._rest = ""
-        self._at = _At.START
+        self._unread = ""
+        self._state = _JsonState.START
         self._projects_seen = False
 
     def read(self, text: str) -> Iterator[str]:
         """The names that are complete. Each step either takes something off the front or waits for more."""
-        text = self._rest + text
-        place = _skip(text, 0)
+        text = self._unread + text
+        place = _skip_whitespace(text, 0)
         while place < len(text):
-            match self._at:
-                case _At.PROJECT:
-                    entry, end = self._value(text, place)
+            match self._state:
+                case _JsonState.PROJECT:
+                    entry, end = self._read_value(text, place)
                     if end < 0:
                         break
-                    yield self._name(entry)
-                    self._at = _At.AFTER_PROJECT
-                case _At.FIRST_KEY | _At.KEY if text[place] == '"':
-                    end = self._member(text, place)
+                    yield self._require_name(entry)
+                    self._state = _JsonState.AFTER_PROJECT
+                case _JsonState.FIRST_KEY | _JsonState.KEY if text[place] == '"':
+                    end = self._read_member(text, place)
                     if end < 0:
                         break
                 case _:
-                    end = self._punctuation(text, place)
-            place = _skip(text, end)
-        self._rest = text[place:]
+                    end = self._read_punctuation(text, place)
+            place = _skip_whitespace(text, end)
+        self._unread = text[place:]
 
     def finish(self) -> None:
-        if self._at is not _At.END or self._rest:
-            raise UpstreamNonsenseError("root list: it ends before the JSON is complete")
+        if self._state is not _JsonState.END or self._unread:
+            raise InvalidResponseError("root list: it ends before the JSON is complete")
         if not self._projects_seen:
-            raise nonsense("root list: projects", "a list", None)
+            raise make_page_error("root list: projects", "a list", None)
 
-    def _punctuation(self, text: str, place: int) -> int:
+    def _read_punctuation(self, text: str, place: int) -> int:
         """One character that must be what it is; where the next thing begins."""
         found = text[place]
-        match self._at, found:
-            case _At.START, "{":
-                self._at = _At.FIRST_KEY
-            case (_At.AFTER_VALUE, ","):
-                self._at = _At.KEY
-            case (_At.FIRST_KEY | _At.AFTER_VALUE, "}"):
-                self._at = _At.END
-            case _At.AFTER_PROJECT, ",":
-                self._at = _At.PROJECT
-            case (_At.AFTER_PROJECT | _At.FIRST_PROJECT, "]"):
-                self._at = _At.AFTER_VALUE
-            case _At.FIRST_PROJECT, "{":
-                self._at = _At.PROJECT
+        match self._state, found:
+            case _JsonState.START, "{":
+                self._state = _JsonState.FIRST_KEY
+            case (_JsonState.AFTER_VALUE, ","):
+                self._state = _JsonState.KEY
+            case (_JsonState.FIRST_KEY | _JsonState.AFTER_VALUE, "}"):
+                self._state = _JsonState.END
+            case _JsonState.AFTER_PROJECT, ",":
+                self._state = _JsonState.PROJECT
+            case (_JsonState.AFTER_PROJECT | _JsonState.FIRST_PROJECT, "]"):
+                self._state = _JsonState.AFTER_VALUE
+            case _JsonState.FIRST_PROJECT, "{":
+                self._state = _JsonState.PROJECT
                 return place
             case _:
-                raise UpstreamNonsenseError(f"root list: not JSON: {shown(found)} where it cannot be")
+                raise InvalidResponseError(f"root list: not JSON: {quote_for_message(found)} where it cannot be")
         return place + 1
 
-    def _member(self, text: str, place: int) -> int:
+    def _read_member(self, text: str, place: int) -> int:
         """``"key": value``, or only ``"projects": [``; where it ends, or -1 where it is not complete."""
-        key, colon = self._value(text, place)
+        key, colon = self._read_value(text, place)
         if colon < 0:
             return -1
-        colon = _skip(text, colon)
-        start = _skip(text, colon + 1)
+        colon = _skip_whitespace(text, colon)
+        start = _skip_whitespace(text, colon + 1)
         if start >= len(text):
-            return -1 if len(text) - place <= LONGEST_ELEMENT else self._too_long()
+            return -1 if len(text) - place <= MAX_JSON_ELEMENT_CHARACTERS else self._fail_too_long()
         if text[colon] != ":":
-            raise UpstreamNonsenseError(f"root list: not JSON: {shown(text[colon])} where it cannot be")
+            raise InvalidResponseError(f"root list: not JSON: {quote_for_message(text[colon])} where it cannot be")
         if key == "projects":
             if self._projects_seen or text[start] != "[":
-                raise nonsense("root list: projects", "one list", text[start])
+                raise make_page_error("root list: projects", "one list", text[start])
             self._projects_seen = True
-            self._at = _At.FIRST_PROJECT
+            self._state = _JsonState.FIRST_PROJECT
             return start + 1
-        value, end = self._value(text, start)
+        value, end = self._read_value(text, start)
         if end >= 0:
             if key == "meta" and isinstance(value, dict):
                 parse_api_version(value.get("api-version"), "root list: meta.api-version")
-            self._at = _At.AFTER_VALUE
+            self._state = _JsonState.AFTER_VALUE
         return end
 
-    def _value(self, text: str, place: int) -> tuple[Any, int]:
+    def _read_value(self, text: str, place: int) -> tuple[Any, int]:
         """One JSON value and where it ends; -1 where it is not complete yet, as far as one can tell."""
         try:
             value, end = _DECODER.raw_decode(text, place)
         except RecursionError:
-            raise UpstreamNonsenseError("root list: JSON nested too deeply") from None
+            raise InvalidResponseError("root list: JSON nested too deeply") from None
         except ValueError:
-            if len(text) - place > LONGEST_ELEMENT:
-                self._too_long()
+            if len(text) - place > MAX_JSON_ELEMENT_CHARACTERS:
+                self._fail_too_long()
             return None, -1
         # A number at the end of a chunk may go on in the next one: 1 as 12, 1.5, 1e3.
         cut = isinstance(value, (int, float)) and _NUMBER.fullmatch(text, end) is not None
         return (None, -1) if cut else (value, end)
 
-    def _too_long(self) -> int:
-        raise UpstreamNonsenseError(f"root list: not JSON, or an element longer than {LONGEST_ELEMENT} characters")
+    def _fail_too_long(self) -> int:
+        raise InvalidResponseError(
+            f"root list: not JSON, or an element longer than {MAX_JSON_ELEMENT_CHARACTERS} characters"
+        )
 
     @staticmethod
-    def _name(entry: object) -> str:
+    def _require_name(entry: object) -> str:
         name = entry.get("name") if isinstance(entry, dict) else None
         if not isinstance(name, str):
-            raise nonsense("root list: projects[].name", "a string", name if isinstance(entry, dict) else entry)
+            raise make_page_error("root list: projects[].name", "a string", name if isinstance(entry, dict) else entry)
         return name
 
 
 _DECODER: Final = json.JSONDecoder()
 
 
-def _skip(text: str, place: int) -> int:
+def _skip_whitespace(text: str, place: int) -> int:
     match = _SPACE.match(text, place)
     return place if match is None else match.end()

@@ -27,9 +27,9 @@ from assay.errors import StorageError
 from assay.simple.model import Sha256
 from assay.units import format_size
 
-HOUR = 3600.0
-_NAME = re.compile(r"([0-9a-f]{64})\.(0|[1-9][0-9]{0,17})", re.ASCII)
-_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+TOUCH_INTERVAL_SECONDS = 3600.0
+_BLOB_NAME = re.compile(r"([0-9a-f]{64})\.(0|[1-9][0-9]{0,17})", re.ASCII)
+_SHA256_HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _SHARDS = tuple(f"{number:02x}" for number in range(256))
 
 
@@ -47,19 +47,19 @@ class BlobUsage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pruned:
+class PruneResult:
     """What eviction removed."""
 
     count: int = 0
     size: int = 0
 
 
-def refused(action: str, error: OSError) -> StorageError:
+def to_storage_error(action: str, error: OSError) -> StorageError:
     """A disk's refusal as ours, in words."""
     return StorageError(f"cannot {action}: {error.strerror or type(error).__name__}")
 
 
-class Shelf:
+class BlobDirectory:
     """What is in the directory.
 
     Attributes:
@@ -83,38 +83,38 @@ class Shelf:
             StorageError: the directory cannot be made, read or written.
         """
         try:
-            self._lay_out()
-            swept = _sweep(self._directory / "unfinished")
-            found = sorted(self._finished())
+            self._make_directories()
+            swept = _remove_unfinished(self._directory / "unfinished")
+            found = sorted(self._scan_finished())
             # A process that was killed may have made a directory of which the disk knows nothing yet.
             sync_directory(self._directory)
         except OSError as error:
-            raise refused(f"use {self._directory}", error) from error
+            raise to_storage_error(f"use {self._directory}", error) from error
         with self._lock:
             self._sizes = {digest: size for _, digest, size in found}
             self._total = sum(self._sizes.values())
             pruned = self._evict(self.limit)
         telemetry.event("blobs-found", count=len(found), size=self._total, swept=swept, evicted=pruned.count)
 
-    def _lay_out(self) -> None:
+    def _make_directories(self) -> None:
         # Never `parents=True`: when a mount has vanished, nothing may be written where it was.
         for directory in (self._directory, self._directory / "unfinished"):
             directory.mkdir(mode=0o700, exist_ok=True)
 
-    def _make_way(self, place: Path) -> None:
+    def _make_shard(self, place: Path) -> None:
         """Make the directory of a blob, durably: what stands in a directory that is lost is lost too."""
-        self._lay_out()
+        self._make_directories()
         place.parent.mkdir(mode=0o700, exist_ok=True)
         sync_directory(self._directory)
 
-    def _finished(self) -> Iterator[tuple[float, bytes, int]]:
+    def _scan_finished(self) -> Iterator[tuple[float, bytes, int]]:
         """(time of use, digest, size) of each good blob; a broken one is removed on the way."""
         for shard in _SHARDS:
             if not (self._directory / shard).is_dir():
                 continue
             with os.scandir(self._directory / shard) as entries:
                 for entry in entries:
-                    name = _NAME.fullmatch(entry.name)
+                    name = _BLOB_NAME.fullmatch(entry.name)
                     if name is None or not entry.name.startswith(shard) or not entry.is_file(follow_symlinks=False):
                         telemetry.warning("blob-stray", path=entry.path)
                         continue
@@ -125,7 +125,7 @@ class Shelf:
                     else:
                         _remove_broken(Path(entry.path), f"{size} bytes", f"{facts.st_size} bytes")
 
-    def begin(self) -> tuple[Path, int]:
+    def create_unfinished(self) -> tuple[Path, int]:
         """A new unfinished file: its path, and a descriptor to write to.
 
         Raises:
@@ -137,12 +137,12 @@ class Shelf:
             try:
                 return path, os.open(path, flags, 0o600)
             except FileNotFoundError:
-                self._lay_out()  # somebody emptied the directory while we run
+                self._make_directories()  # somebody emptied the directory while we run
                 return path, os.open(path, flags, 0o600)
         except OSError as error:
-            raise refused(f"begin a file in {path.parent}", error) from error
+            raise to_storage_error(f"begin a file in {path.parent}", error) from error
 
-    def reserve(self, size: int) -> None:
+    def reserve_bytes(self, size: int) -> None:
         """Count `size` more unfinished bytes, evicting what stands in their way.
 
         Raises:
@@ -155,7 +155,7 @@ class Shelf:
                 raise StorageError(f"no room left in the {format_size(self.limit)} of storage.blobs")
             self._unfinished += size
 
-    def release(self, size: int) -> None:
+    def release_bytes(self, size: int) -> None:
         """Uncount unfinished bytes."""
         with self._lock:
             self._unfinished -= size
@@ -166,26 +166,26 @@ class Shelf:
         Raises:
             StorageError: the disk does not take it; the unfinished file is where it was, and counted.
         """
-        digest, place = bytes.fromhex(sha256), self._place(sha256, size)
+        digest, place = bytes.fromhex(sha256), self._get_path(sha256, size)
         with self._pinned(digest):
             try:
                 try:
                     unfinished.replace(place)
                 except FileNotFoundError:
-                    self._make_way(place)
+                    self._make_shard(place)
                     unfinished.replace(place)
                 with self._lock:
                     self._unfinished -= size
                     self._total += size - self._sizes.pop(digest, 0)
                     self._sizes[digest] = size
             except OSError as error:
-                raise refused(f"publish {place}", error) from error
+                raise to_storage_error(f"publish {place}", error) from error
             sync_directory(place.parent)
         return place
 
     def open(self, sha256: Sha256) -> tuple[FileIO, int] | None:
         """An unbuffered file and its size, marked as used and safe from eviction until `close`; None: not here."""
-        if not _SHA256.fullmatch(sha256):
+        if not _SHA256_HEX.fullmatch(sha256):
             return None
         digest = bytes.fromhex(sha256)
         with self._lock:
@@ -195,7 +195,7 @@ class Shelf:
             self._sizes[digest] = size
             self._open[digest] += 1
         try:
-            return self._opened(self._place(sha256, size), size), size
+            return self._open_checked(self._get_path(sha256, size), size), size
         except FileNotFoundError:
             self.forget(sha256)
         except OSError as error:
@@ -203,14 +203,14 @@ class Shelf:
         self.close(sha256)
         return None
 
-    def _opened(self, place: Path, size: int) -> FileIO:
+    def _open_checked(self, place: Path, size: int) -> FileIO:
         file = open_unbuffered(place)
         try:
             facts = os.fstat(file.fileno())
             if facts.st_size != size:
                 _remove_broken(place, f"{size} bytes", f"{facts.st_size} bytes")
                 raise FileNotFoundError
-            if self._clock() - facts.st_mtime > HOUR:
+            if self._clock() - facts.st_mtime > TOUCH_INTERVAL_SECONDS:
                 _touch(file.fileno(), self._clock())
         except OSError:
             file.close()
@@ -234,20 +234,20 @@ class Shelf:
         size = self.forget(sha256)
         if size is not None:
             try:
-                self._place(sha256, size).unlink(missing_ok=True)
+                self._get_path(sha256, size).unlink(missing_ok=True)
             except OSError as error:
-                raise refused(f"remove {sha256}", error) from error
+                raise to_storage_error(f"remove {sha256}", error) from error
 
     def forget(self, sha256: Sha256) -> int | None:
         """Drop a blob from the index alone: its size, or None."""
-        if not _SHA256.fullmatch(sha256):
+        if not _SHA256_HEX.fullmatch(sha256):
             return None
         with self._lock:
             size = self._sizes.pop(bytes.fromhex(sha256), None)
             self._total -= size or 0
         return size
 
-    def prune(self, limit: int) -> Pruned:
+    def prune(self, limit: int) -> PruneResult:
         """Evict, oldest-used first, until at most `limit` bytes of finished blobs are left."""
         with self._lock:
             return self._evict(limit)
@@ -277,7 +277,7 @@ class Shelf:
         finally:
             self.close(Sha256(digest.hex()))
 
-    def _evict(self, target: int) -> Pruned:
+    def _evict(self, target: int) -> PruneResult:
         """Remove oldest-used blobs until `target` bytes are left. The lock is held."""
         chosen, left = [], self._total
         for digest, size in self._sizes.items():
@@ -289,7 +289,7 @@ class Shelf:
         count = freed = 0
         for digest, size in chosen:
             try:
-                self._place(digest.hex(), size).unlink(missing_ok=True)
+                self._get_path(digest.hex(), size).unlink(missing_ok=True)
             except OSError as error:
                 telemetry.warning("blob-not-evicted", sha256=digest.hex(), found=error.strerror)
                 break
@@ -298,9 +298,9 @@ class Shelf:
             count, freed = count + 1, freed + size
         if count:
             telemetry.event("blobs-evicted", count=count, size=freed)
-        return Pruned(count=count, size=freed)
+        return PruneResult(count=count, size=freed)
 
-    def _place(self, sha256: str, size: int) -> Path:
+    def _get_path(self, sha256: str, size: int) -> Path:
         return self._directory / sha256[:2] / f"{sha256}.{size}"
 
 
@@ -316,7 +316,7 @@ def _touch(descriptor: int, now: float) -> None:
         telemetry.warning("blob-not-touched", found=error.strerror)
 
 
-def _sweep(unfinished: Path) -> int:
+def _remove_unfinished(unfinished: Path) -> int:
     swept = 0
     with os.scandir(unfinished) as entries:
         for entry in entries:

@@ -1,4 +1,4 @@
-"""Distributions by SHA-256 on a file system: `assay.ports.Blobs`.
+"""Distributions by SHA-256 on a file system: `assay.ports.BlobStore`.
 
 A file comes in by way of a temporary one: written and hashed together, synced, renamed to its digest's place. So what
 stands under a digest is whole and has that digest, whenever the machine stops. Once there it is not read again to check
@@ -25,15 +25,15 @@ from typing import BinaryIO
 from assay import telemetry
 from assay.errors import DigestMismatchError, StorageError
 from assay.simple.model import Sha256
-from assay.store.blob_directory import BlobUsage, Pruned, Shelf, open_unbuffered, refused
-from assay.store.threads import Threads
+from assay.store.blob_directory import BlobDirectory, BlobUsage, PruneResult, open_unbuffered, to_storage_error
+from assay.store.threads import ThreadPool
 from assay.store.writev import write_all
 
-_PIECE = 2**20
+_READ_CHUNK_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verified:
+class BlobVerification:
     """What reading every blob showed."""
 
     checked: int
@@ -46,30 +46,30 @@ class Verified:
 class DiskBlob:
     """A finished blob that is open."""
 
-    def __init__(self, shelf: Shelf, sha256: Sha256, file: FileIO, size: int) -> None:
+    def __init__(self, shelf: BlobDirectory, sha256: Sha256, file: FileIO, size: int) -> None:
         self.sha256 = sha256
         self.size = size
         self.file: BinaryIO = file
-        self._shelf = shelf
+        self._directory = shelf
 
     async def close(self) -> None:
         """Let go of it. Idempotent."""
         # Closing what was only read does not block: no hop, and nothing to be cancelled in.
-        self.release()
+        self.close_sync()
 
-    def release(self) -> None:
+    def close_sync(self) -> None:
         """`close`, from any thread."""
         if not self.file.closed:
             self.file.close()
-            self._shelf.close(self.sha256)
+            self._directory.close(self.sha256)
 
 
-class DiskPartial:
+class DiskPartialBlob:
     """A file on its way in."""
 
-    moves = 0
+    move_count = 0
 
-    def __init__(self, blobs: DiskBlobs, path: Path, descriptor: int) -> None:
+    def __init__(self, blobs: DiskBlobStore, path: Path, descriptor: int) -> None:
         self._blobs = blobs
         self._path: Path | None = path
         self._descriptor: int | None = descriptor
@@ -77,10 +77,10 @@ class DiskPartial:
         self._hash = new_sha256()
         self._written = 0
         self._reserved = 0
-        self._torn = False
+        self._is_torn = False
 
     @property
-    def written(self) -> int:
+    def bytes_written(self) -> int:
         """Bytes that are in the file and in the hash."""
         return self._written
 
@@ -90,45 +90,45 @@ class DiskPartial:
         Raises:
             StorageError: the disk or the limit does not take it; only `discard` is left then.
         """
-        await self._blobs.writing.run(self._append, [memoryview(piece).cast("B") for piece in pieces])
+        await self._blobs.write_threads.run(self._append, [memoryview(piece).cast("B") for piece in pieces])
 
     def _append(self, pieces: list[memoryview]) -> None:
         size = sum(map(len, pieces))
         with self._lock:
-            if self._descriptor is None or self._torn:
+            if self._descriptor is None or self._is_torn:
                 raise StorageError("nothing can be added to this file any more")
-            self._torn = True  # until all of the piece is in the file and in the hash
-            self._blobs.shelf.reserve(size)
+            self._is_torn = True  # until all of the piece is in the file and in the hash
+            self._blobs.directory.reserve_bytes(size)
             self._reserved += size
             try:
                 write_all(self._descriptor, pieces)
             except OSError as error:
-                raise refused(f"write {self._path}", error) from error
+                raise to_storage_error(f"write {self._path}", error) from error
             for piece in pieces:
                 self._hash.update(piece)
             self._written += size
-            self._torn = False
+            self._is_torn = False
 
     async def digest(self) -> Sha256:
         """SHA-256 of all that was appended."""
         return Sha256(self._hash.hexdigest())
 
-    async def reader(self) -> BinaryIO:
+    async def open_reader(self) -> BinaryIO:
         """A file object of the caller's own over the same bytes.
 
         Raises:
             StorageError: it was discarded, or evicted after its publication.
         """
-        return await self._blobs.reading.obtain(self._reader, FileIO.close)
+        return await self._blobs.read_threads.acquire(self._open_reader, FileIO.close)
 
-    def _reader(self) -> FileIO:
+    def _open_reader(self) -> FileIO:
         with self._lock:
             if self._path is None:
                 raise StorageError("this file was discarded")
             try:
                 return open_unbuffered(self._path)
             except OSError as error:
-                raise refused(f"read {self._path}", error) from error
+                raise to_storage_error(f"read {self._path}", error) from error
 
     async def commit(self, expected: Sha256) -> None:
         """Make it the blob of its digest, durably.
@@ -137,7 +137,7 @@ class DiskPartial:
             DigestMismatchError: it is not `expected`; it has been discarded.
             StorageError: the disk does not take it; it has been discarded.
         """
-        await self._blobs.publishing.run(self._commit, expected)
+        await self._blobs.publish_threads.run(self._commit, expected)
 
     def _commit(self, expected: Sha256) -> None:
         with self._lock:
@@ -151,7 +151,7 @@ class DiskPartial:
                 raise
 
     def _publish(self, expected: Sha256, descriptor: int, path: Path) -> None:
-        if self._torn:
+        if self._is_torn:
             raise StorageError("the disk did not take all of this file")
         found = Sha256(self._hash.hexdigest())
         if found != expected:
@@ -159,17 +159,17 @@ class DiskPartial:
         try:
             os.fsync(descriptor)
         except OSError as error:
-            raise refused(f"sync {path}", error) from error
-        self._path = self._blobs.shelf.publish(path, found, self._written)
+            raise to_storage_error(f"sync {path}", error) from error
+        self._path = self._blobs.directory.publish(path, found, self._written)
         self._reserved = 0
         self._close()
 
     async def discard(self) -> None:
         """Remove the temporary file. Idempotent; what was published stays."""
         if self._descriptor is not None:
-            await self._blobs.writing.run(self.abandon)
+            await self._blobs.write_threads.run(self.discard_sync)
 
-    def abandon(self) -> None:
+    def discard_sync(self) -> None:
         """`discard`, from any thread."""
         with self._lock:
             if self._descriptor is not None:
@@ -183,7 +183,7 @@ class DiskPartial:
                 path.unlink(missing_ok=True)
             except OSError as error:  # swept at the next start
                 telemetry.warning("unfinished-not-removed", path=path, found=error.strerror)
-        self._blobs.shelf.release(self._reserved)
+        self._blobs.directory.release_bytes(self._reserved)
         self._reserved = 0
 
     def _close(self) -> None:
@@ -193,7 +193,7 @@ class DiskPartial:
         self._blobs.unfinished.discard(self)
 
 
-class DiskBlobs:
+class DiskBlobStore:
     """All blobs of one directory.
 
     Attributes:
@@ -203,11 +203,11 @@ class DiskBlobs:
     """
 
     def __init__(self, directory: Path, limit: int, clock: Callable[[], float] = time.time) -> None:
-        self.shelf = Shelf(directory, limit, clock)
-        self.reading = Threads("blobs-reading", 4)
-        self.writing = Threads("blobs-writing", 2)
-        self.publishing = Threads("blobs-publishing", 2)
-        self.unfinished: set[DiskPartial] = set()
+        self.directory = BlobDirectory(directory, limit, clock)
+        self.read_threads = ThreadPool("blobs-reading", 4)
+        self.write_threads = ThreadPool("blobs-writing", 2)
+        self.publish_threads = ThreadPool("blobs-publishing", 2)
+        self.unfinished: set[DiskPartialBlob] = set()
 
     async def scan(self) -> None:
         """Sweep what is unfinished and learn what is there; to be called once, first.
@@ -215,26 +215,26 @@ class DiskBlobs:
         Raises:
             StorageError: the directory cannot be used.
         """
-        await self.publishing.run(self.shelf.scan)
+        await self.publish_threads.run(self.directory.scan)
 
     async def open(self, sha256: Sha256) -> DiskBlob | None:
         """The finished blob, marked as used; None where there is none (or it was broken and has been removed)."""
-        return await self.reading.obtain(lambda: self._open(sha256), _give_back)
+        return await self.read_threads.acquire(lambda: self._open(sha256), _close_blob)
 
     def _open(self, sha256: Sha256) -> DiskBlob | None:
-        found = self.shelf.open(sha256)
-        return DiskBlob(self.shelf, sha256, *found) if found is not None else None
+        found = self.directory.open(sha256)
+        return DiskBlob(self.directory, sha256, *found) if found is not None else None
 
-    async def begin(self) -> DiskPartial:
+    async def create_partial(self) -> DiskPartialBlob:
         """Start a new one.
 
         Raises:
             StorageError: no temporary file can be made.
         """
-        return await self.writing.obtain(self._begin, DiskPartial.abandon)
+        return await self.write_threads.acquire(self._create_partial, DiskPartialBlob.discard_sync)
 
-    def _begin(self) -> DiskPartial:
-        partial = DiskPartial(self, *self.shelf.begin())
+    def _create_partial(self) -> DiskPartialBlob:
+        partial = DiskPartialBlob(self, *self.directory.create_unfinished())
         self.unfinished.add(partial)
         return partial
 
@@ -244,26 +244,26 @@ class DiskBlobs:
         Raises:
             StorageError: the disk does not let it go; it is forgotten until the next start.
         """
-        await self.writing.run(self.shelf.remove, sha256)
+        await self.write_threads.run(self.directory.remove, sha256)
 
     async def stats(self) -> BlobUsage:
         """How full the directory is."""
-        return await self.reading.run(self.shelf.usage)
+        return await self.read_threads.run(self.directory.usage)
 
-    async def prune(self, limit: int) -> Pruned:
+    async def prune(self, limit: int) -> PruneResult:
         """Evict, oldest-used first, down to `limit` bytes."""
-        return await self.publishing.run(self.shelf.prune, limit)
+        return await self.publish_threads.run(self.directory.prune, limit)
 
-    async def verify(self, progress: Callable[[int, int], None] | None = None) -> Verified:
+    async def verify(self, progress: Callable[[int, int], None] | None = None) -> BlobVerification:
         """Read every blob, and remove those whose bytes are not their digest's: a security event each.
 
         Args:
             progress: called with (done, of how many) after each.
         """
-        digests = await self.reading.run(self.shelf.digests)
+        digests = await self.read_threads.run(self.directory.digests)
         size, broken, checked = 0, [], 0
         for done, sha256 in enumerate(digests, start=1):
-            read = await self.publishing.run(self._read_through, sha256)
+            read = await self.publish_threads.run(self._hash_blob, sha256)
             if read is not None:
                 checked += 1
                 size += read[0]
@@ -273,33 +273,33 @@ class DiskBlobs:
                     await self.remove(sha256)
             if progress is not None:
                 progress(done, len(digests))
-        return Verified(checked=checked, size=size, broken=tuple(broken))
+        return BlobVerification(checked=checked, size=size, broken=tuple(broken))
 
-    def _read_through(self, sha256: Sha256) -> tuple[int, str] | None:
+    def _hash_blob(self, sha256: Sha256) -> tuple[int, str] | None:
         """Bytes and digest of what stands under a digest; None: nothing does any more."""
-        found = self.shelf.open(sha256)
+        found = self.directory.open(sha256)
         if found is None:
             return None
         file, size = found
         try:
             with file:
                 hashed = new_sha256()
-                while piece := file.read(_PIECE):
+                while piece := file.read(_READ_CHUNK_BYTES):
                     hashed.update(piece)
                 return size, hashed.hexdigest()
         except OSError as error:
             return 0, f"unreadable: {error.strerror}"
         finally:
-            self.shelf.close(sha256)
+            self.directory.close(sha256)
 
     async def close(self) -> None:
         """Remove what is unfinished and end the threads. Open blobs stay readable."""
         for partial in tuple(self.unfinished):
             await partial.discard()
-        for threads in (self.reading, self.writing, self.publishing):
+        for threads in (self.read_threads, self.write_threads, self.publish_threads):
             await threads.close()
 
 
-def _give_back(blob: DiskBlob | None) -> None:
+def _close_blob(blob: DiskBlob | None) -> None:
     if blob is not None:
-        blob.release()
+        blob.close_sync()

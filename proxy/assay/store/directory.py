@@ -26,28 +26,28 @@ from typing import Self
 
 from assay import telemetry
 from assay.errors import StorageError, StorageInUseError
-from assay.store.blob_directory import refused, sync_directory
-from assay.store.blobs import DiskBlobs
+from assay.store.blob_directory import sync_directory, to_storage_error
+from assay.store.blobs import DiskBlobStore
 from assay.store.ledger import SqliteLedger
-from assay.store.records import DiskcacheRecords
+from assay.store.records import DiskcacheRecordStore
 from assay.store.settings import StorageSettings
 
-_FORMAT = "1\n"
-_LONGEST_ID = 20
+_LAYOUT_VERSION = "1\n"
+_MAX_PID_BYTES = 20
 
 
-class Store:
+class StorageDirectory:
     """An open storage directory; `assay.ports.Storage`.
 
     Attributes:
         blobs, records, ledger: its parts.
     """
 
-    def __init__(self, taken: _Taken, settings: StorageSettings, clock: Callable[[], float]) -> None:
+    def __init__(self, taken: _LockedDirectory, settings: StorageSettings, clock: Callable[[], float]) -> None:
         self._directory = directory = taken.directory
         self._lock = taken.lock
-        self.blobs = DiskBlobs(directory / "blobs", settings.blobs, clock)
-        self.records = DiskcacheRecords(directory / "records", settings.records, clock)
+        self.blobs = DiskBlobStore(directory / "blobs", settings.blobs, clock)
+        self.records = DiskcacheRecordStore(directory / "records", settings.records, clock)
         self.ledger = SqliteLedger(directory / "ledger" / "ledger.db", fresh=taken.fresh)
 
     @property
@@ -68,12 +68,12 @@ class Store:
             StorageError: it cannot be made, read or written, or is not ours.
             LedgerError: the ledger is missing, damaged or of another version.
         """
-        taken = await asyncio.to_thread(_take, settings.directory)
+        taken = await asyncio.to_thread(_lock_directory, settings.directory)
         store = cls(taken, settings, clock)
         try:
             await store.blobs.scan()
             await store.ledger.open()
-            await asyncio.to_thread(_mark, taken.directory)
+            await asyncio.to_thread(_write_format, taken.directory)
         except BaseException:
             await store.close()
             raise
@@ -106,7 +106,7 @@ async def open_ledger(settings: StorageSettings) -> SqliteLedger:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Taken:
+class _LockedDirectory:
     """A directory that is ours."""
 
     directory: Path
@@ -116,13 +116,13 @@ class _Taken:
     """It was never used before."""
 
 
-def _take(named: Path) -> _Taken:
+def _lock_directory(named: Path) -> _LockedDirectory:
     """Lock the directory, once it is fit for use."""
     directory = named.absolute()
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         _check_owner(directory)
-        lock = _locked(directory / "lock")
+        lock = _acquire_lock(directory / "lock")
         try:
             (directory / "ledger").mkdir(mode=0o700, exist_ok=True)
             fresh = not _has_format(directory / "format")
@@ -130,8 +130,8 @@ def _take(named: Path) -> _Taken:
             os.close(lock)
             raise
     except OSError as error:
-        raise refused(f"use the storage directory {directory}", error) from error
-    return _Taken(directory=directory, lock=lock, fresh=fresh)
+        raise to_storage_error(f"use the storage directory {directory}", error) from error
+    return _LockedDirectory(directory=directory, lock=lock, fresh=fresh)
 
 
 def _check_owner(directory: Path) -> None:
@@ -148,12 +148,12 @@ def _check_owner(directory: Path) -> None:
         raise StorageError(f"everybody may write to the storage directory {directory}")
 
 
-def _locked(path: Path) -> int:
+def _acquire_lock(path: Path) -> int:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        holder = os.pread(descriptor, _LONGEST_ID, 0).decode("ascii", "replace").strip()
+        holder = os.pread(descriptor, _MAX_PID_BYTES, 0).decode("ascii", "replace").strip()
         os.close(descriptor)
         if error.errno != errno.EWOULDBLOCK:
             raise
@@ -172,12 +172,12 @@ def _has_format(path: Path) -> bool:
         found = path.read_text("ascii", errors="replace")
     except FileNotFoundError:
         return False
-    if found != _FORMAT:
-        raise StorageError(f"{path}: expected layout {_FORMAT.strip()!r}, found {found[:20].strip()!r}")
+    if found != _LAYOUT_VERSION:
+        raise StorageError(f"{path}: expected layout {_LAYOUT_VERSION.strip()!r}, found {found[:20].strip()!r}")
     return True
 
 
-def _mark(directory: Path) -> None:
+def _write_format(directory: Path) -> None:
     """Say, durably, that a ledger is here: after it is."""
     path = directory / "format"
     if path.exists():
@@ -187,11 +187,11 @@ def _mark(directory: Path) -> None:
     try:
         descriptor = os.open(directory / "format.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            os.write(descriptor, _FORMAT.encode("ascii"))
+            os.write(descriptor, _LAYOUT_VERSION.encode("ascii"))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
         (directory / "format.new").replace(path)
         sync_directory(directory)
     except OSError as error:
-        raise refused(f"write {path}", error) from error
+        raise to_storage_error(f"write {path}", error) from error

@@ -1,7 +1,7 @@
 """Blobs that go on where their disk does not: what it refuses to take is finished beside it, and not kept.
 
-Owns the turn from the one to the other, for `begin` and in the middle of a file, and the saying so. Reading what is
-there, and everything else, is the disk's own affair.
+Owns the turn from the one to the other, for `create_partial` and in the middle of a file, and the saying so. Reading
+what is there, and everything else, is the disk's own affair.
 """
 
 from __future__ import annotations
@@ -10,26 +10,26 @@ from typing import BinaryIO
 
 from assay import telemetry
 from assay.errors import StorageError
-from assay.ports import Blob, Blobs, Partial
+from assay.ports import Blob, BlobStore, PartialBlob
 from assay.simple.model import Sha256
-from assay.store.temp_blobs import Spares
+from assay.store.temp_blobs import TempBlobs
 
-_PIECE = 2**20
+_COPY_CHUNK_BYTES = 2**20
 
 
-class SturdyPartial:
-    """A file on its way in, on the disk while that takes it: `assay.ports.Partial`."""
+class FallbackPartialBlob:
+    """A file on its way in, on the disk while that takes it: `assay.ports.PartialBlob`."""
 
-    def __init__(self, current: Partial, spares: Spares, *, spare: bool) -> None:
+    def __init__(self, current: PartialBlob, spares: TempBlobs, *, spare: bool) -> None:
         self._current = current
-        self._spares = spares
-        self._spare = spare
-        self.moves = 0
+        self._temp_blobs = spares
+        self._is_temporary = spare
+        self.move_count = 0
 
     @property
-    def written(self) -> int:
+    def bytes_written(self) -> int:
         """Bytes that are in the file and in the hash."""
-        return self._current.written
+        return self._current.bytes_written
 
     async def append(self, *pieces: bytes | bytearray | memoryview) -> None:
         """Write and hash, in order.
@@ -40,20 +40,20 @@ class SturdyPartial:
         try:
             await self._current.append(*pieces)
         except StorageError as error:
-            if self._spare:
+            if self._is_temporary:
                 raise
-            await self._move(error)
+            await self._move_to_temp(error)
             await self._current.append(*pieces)
 
-    async def _move(self, why: StorageError) -> None:
+    async def _move_to_temp(self, why: StorageError) -> None:
         """Take what is here to an anonymous file, if it can still be read and is the same there."""
-        old, new = self._current, await self._spares.begin()
+        old, new = self._current, await self._temp_blobs.create_partial()
         try:
-            reader = await old.reader()
+            reader = await old.open_reader()
             try:
-                left = old.written
+                left = old.bytes_written
                 while left:
-                    piece = await self._spares.threads.run(reader.read, min(_PIECE, left))
+                    piece = await self._temp_blobs.threads.run(reader.read, min(_COPY_CHUNK_BYTES, left))
                     if not piece:
                         raise why
                     left -= len(piece)
@@ -65,24 +65,24 @@ class SturdyPartial:
             if await new.digest() != await old.digest():
                 raise why  # noqa: TRY301 - what follows undoes what was begun, for this reason too
         except BaseException:
-            new.abandon()
+            new.discard_sync()
             raise
-        self._current, self._spare = new, True
-        self.moves += 1
-        _tell(why)
+        self._current, self._is_temporary = new, True
+        self.move_count += 1
+        _log_bypass(why)
         await old.discard()
 
     async def digest(self) -> Sha256:
         """SHA-256 of all that was appended."""
         return await self._current.digest()
 
-    async def reader(self) -> BinaryIO:
-        """A file object of the caller's own, good until `moves` grows.
+    async def open_reader(self) -> BinaryIO:
+        """A file object of the caller's own, good until `move_count` grows.
 
         Raises:
             StorageError: it was discarded.
         """
-        return await self._current.reader()
+        return await self._current.open_reader()
 
     async def commit(self, expected: Sha256) -> None:
         """Publish it.
@@ -98,12 +98,12 @@ class SturdyPartial:
         await self._current.discard()
 
 
-class SturdyBlobs:
-    """`assay.ports.Blobs` over those of a disk."""
+class FallbackBlobStore:
+    """`assay.ports.BlobStore` over those of a disk."""
 
-    def __init__(self, blobs: Blobs, spares: Spares) -> None:
+    def __init__(self, blobs: BlobStore, spares: TempBlobs) -> None:
         self._blobs = blobs
-        self._spares = spares
+        self._temp_blobs = spares
 
     async def open(self, sha256: Sha256) -> Blob | None:
         """The finished blob; None where there is none, or the storage is closed to us."""
@@ -113,23 +113,23 @@ class SturdyBlobs:
             telemetry.warning("blob-unreadable", sha256=sha256, found=str(error))
             return None
 
-    async def begin(self) -> SturdyPartial:
+    async def create_partial(self) -> FallbackPartialBlob:
         """Start a new one.
 
         Raises:
             StorageError: neither on the disk nor beside it.
         """
         try:
-            return SturdyPartial(await self._blobs.begin(), self._spares, spare=False)
+            return FallbackPartialBlob(await self._blobs.create_partial(), self._temp_blobs, spare=False)
         except StorageError as error:
-            spare = await self._spares.begin()
-            _tell(error)
-            return SturdyPartial(spare, self._spares, spare=True)
+            spare = await self._temp_blobs.create_partial()
+            _log_bypass(error)
+            return FallbackPartialBlob(spare, self._temp_blobs, spare=True)
 
     async def remove(self, sha256: Sha256) -> None:
         """Forget a blob, if it is there."""
         await self._blobs.remove(sha256)
 
 
-def _tell(why: StorageError) -> None:
+def _log_bypass(why: StorageError) -> None:
     telemetry.warning("storage-bypassed", error=str(why), meaning="files are served without being kept")

@@ -22,25 +22,25 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from assay.errors import LedgerError, StorageError
-from assay.evidence import Identity
-from assay.ports import Changes, Established, History, Seen
+from assay.evidence import PublisherIdentity
+from assay.ports import EstablishedIdentity, HistoryChanges, ProjectHistory, SeenFile
 from assay.simple.model import NormalizedName
 from assay.store import ledger_text
 from assay.store.ledger_rows import (
-    Digests,
-    Times,
+    DigestCache,
+    TimeCache,
     Transaction,
-    established_row,
-    merged,
-    name,
-    name_bytes,
-    number,
-    prepare,
+    decode_name,
+    encode_established,
+    encode_name,
+    merge_changes,
+    prepare_database,
+    to_microseconds,
 )
-from assay.store.ledger_text import Imported
-from assay.store.threads import Threads
+from assay.store.ledger_text import ImportResult
+from assay.store.threads import ThreadPool
 
-_REMEMBERED = 60_000
+_MAX_CACHED_FACTS = 60_000
 """Facts kept in memory, some 18 MB; a project of 15,000 attested files has 45,000."""
 _Result = TypeVar("_Result")
 
@@ -58,11 +58,11 @@ class SqliteLedger:
         self._path = path
         self._fresh = fresh
         self._mode = "ro" if read_only else "rw"
-        self._thread = Threads("ledger", 1)
+        self._thread = ThreadPool("ledger", 1)
         self._database: sqlite3.Connection | None = None
         self._inode = 0
-        self._histories: OrderedDict[tuple[str, str], History] = OrderedDict()
-        self._remembered = 0
+        self._cached_histories: OrderedDict[tuple[str, str], ProjectHistory] = OrderedDict()
+        self._cached_facts = 0
         """Facts of all of them."""
 
     async def open(self) -> None:
@@ -73,16 +73,16 @@ class SqliteLedger:
         """
         await self._run(self._open)
 
-    async def history(self, index: str, project: NormalizedName) -> History:
+    async def get_history(self, index: str, project: NormalizedName) -> ProjectHistory:
         """All that is known.
 
         Raises:
             LedgerError: it cannot be read.
         """
-        kept = self._histories.get((index, project))
-        return kept if kept is not None else await self._run(lambda: self._history(index, project))
+        kept = self._cached_histories.get((index, project))
+        return kept if kept is not None else await self._run(lambda: self._get_history(index, project))
 
-    async def record(self, index: str, project: NormalizedName, changes: Changes) -> None:
+    async def record(self, index: str, project: NormalizedName, changes: HistoryChanges) -> None:
         """Add, durably. A filename or establishment already there is kept; a serial only grows; evidence is replaced.
 
         Raises:
@@ -90,13 +90,13 @@ class SqliteLedger:
         """
         await self._run(lambda: self._record(index, project, changes))
 
-    async def projects(self) -> list[tuple[str, NormalizedName]]:
+    async def list_projects(self) -> list[tuple[str, NormalizedName]]:
         """Every project ever judged, with its index's name, in a stable order.
 
         Raises:
             LedgerError: it cannot be read.
         """
-        return await self._run(self._projects)
+        return await self._run(self._list_projects)
 
     async def export(self) -> AsyncIterator[str]:
         """Everything as lines of text without their line ends, in a stable order (`ledger_text` has the form).
@@ -104,13 +104,13 @@ class SqliteLedger:
         Raises:
             LedgerError: it cannot be read.
         """
-        yield ledger_text.HEADER
-        for index, project in await self._run(self._projects):
-            history = await self._run(partial(self._load, index, project))
-            for line in ledger_text.lines(index, project, history):
+        yield ledger_text.HEADER_LINE
+        for index, project in await self._run(self._list_projects):
+            history = await self._run(partial(self._load_history, index, project))
+            for line in ledger_text.encode_history(index, project, history):
                 yield line
 
-    async def import_(self, lines: Iterable[str]) -> Imported:
+    async def import_(self, lines: Iterable[str]) -> ImportResult:
         """Add what `export` wrote; all of it or nothing. What is there already is kept, as `record` has it.
 
         Raises:
@@ -125,9 +125,9 @@ class SqliteLedger:
         await self._thread.close()
 
     async def _run(self, action: Callable[[], _Result]) -> _Result:
-        return await self._thread.run(self._guarded, action)
+        return await self._thread.run(self._translate_errors, action)
 
-    def _guarded(self, action: Callable[[], _Result]) -> _Result:
+    def _translate_errors(self, action: Callable[[], _Result]) -> _Result:
         try:
             return action()
         except (sqlite3.Error, OSError, OverflowError, UnicodeError) as error:
@@ -146,7 +146,7 @@ class SqliteLedger:
         place = f"file:{quote(str(self._path.absolute()))}?mode={self._mode}"
         database = sqlite3.connect(place, uri=True, timeout=5, isolation_level=None)
         try:
-            prepare(database, self._path, fresh=self._fresh)
+            prepare_database(database, self._path, fresh=self._fresh)
         except BaseException:
             database.close()
             raise
@@ -163,40 +163,40 @@ class SqliteLedger:
             raise LedgerError(f"the ledger {self._path} is not open")
         return self._database
 
-    def _projects(self) -> list[tuple[str, NormalizedName]]:
+    def _list_projects(self) -> list[tuple[str, NormalizedName]]:
         rows = self._db.execute('SELECT "index", project FROM projects ORDER BY "index", project').fetchall()
         return [(index, NormalizedName(project)) for index, project in rows]
 
-    def _history(self, index: str, project: NormalizedName) -> History:
-        kept = self._histories.get((index, project))
-        return kept if kept is not None else self._remember(index, project, self._load(index, project))
+    def _get_history(self, index: str, project: NormalizedName) -> ProjectHistory:
+        kept = self._cached_histories.get((index, project))
+        return kept if kept is not None else self._cache_history(index, project, self._load_history(index, project))
 
-    def _remember(self, index: str, project: NormalizedName, history: History) -> History:
-        self._forget(index, project)
-        self._histories[index, project] = history
-        self._remembered += _facts(history)
-        while self._remembered > _REMEMBERED and len(self._histories) > 1:
-            self._forget(*next(iter(self._histories)))
+    def _cache_history(self, index: str, project: NormalizedName, history: ProjectHistory) -> ProjectHistory:
+        self._drop_history(index, project)
+        self._cached_histories[index, project] = history
+        self._cached_facts += _count_facts(history)
+        while self._cached_facts > _MAX_CACHED_FACTS and len(self._cached_histories) > 1:
+            self._drop_history(*next(iter(self._cached_histories)))
         return history
 
-    def _forget(self, index: str, project: str) -> History | None:
-        kept = self._histories.pop((index, project), None)
+    def _drop_history(self, index: str, project: str) -> ProjectHistory | None:
+        kept = self._cached_histories.pop((index, project), None)
         if kept is not None:
-            self._remembered -= _facts(kept)
+            self._cached_facts -= _count_facts(kept)
         return kept
 
-    def _load(self, index: str, project: NormalizedName) -> History:
+    def _load_history(self, index: str, project: NormalizedName) -> ProjectHistory:
         found = self._db.execute(
             'SELECT id, serial FROM projects WHERE "index" = ? AND project = ?', (index, project)
         ).fetchone()
         if found is None:
-            return History()
+            return ProjectHistory()
         key, serial = found
-        times, digests = Times(), Digests()
-        return History(
+        times, digests = TimeCache(), DigestCache()
+        return ProjectHistory(
             serial=serial,
-            files=MappingProxyType(self._files(key, times, digests)),
-            established=self._established(key, times, digests),
+            files=MappingProxyType(self._load_files(key, times, digests)),
+            established=self._load_established(key, times, digests),
             evidence=MappingProxyType(
                 {
                     digests[stored]: document
@@ -208,17 +208,17 @@ class SqliteLedger:
             known=True,
         )
 
-    def _files(self, key: int, times: Times, digests: Digests) -> dict[str, Seen]:
+    def _load_files(self, key: int, times: TimeCache, digests: DigestCache) -> dict[str, SeenFile]:
         rows = self._db.execute(
             "SELECT filename, sha256, first_seen, late FROM files WHERE project = ? ORDER BY filename", (key,)
         )
         return {
-            name(filename): Seen(sha256=digests[stored], first_seen=times[seen], late=bool(late))
+            decode_name(filename): SeenFile(sha256=digests[stored], first_seen=times[seen], late=bool(late))
             for filename, stored, seen, late in rows
         }
 
-    def _established(self, key: int, times: Times, digests: Digests) -> tuple[Established, ...]:
-        identities = dict[tuple[str, str, str], Identity]()
+    def _load_established(self, key: int, times: TimeCache, digests: DigestCache) -> tuple[EstablishedIdentity, ...]:
+        identities = dict[tuple[str, str, str], PublisherIdentity]()
         found = []
         for root, issuer, subject, filename, stored, logged in self._db.execute(
             "SELECT trust_root, issuer, subject, filename, sha256, logged FROM established WHERE project = ?"
@@ -227,24 +227,26 @@ class SqliteLedger:
         ):
             identity = identities.get((root, issuer, subject))
             if identity is None:
-                identity = Identity(trust_root=root, issuer=issuer, subject=subject)
+                identity = PublisherIdentity(trust_root=root, issuer=issuer, subject=subject)
                 identities[root, issuer, subject] = identity
             found.append(
-                Established(identity=identity, filename=name(filename), sha256=digests[stored], logged=times[logged])
+                EstablishedIdentity(
+                    identity=identity, filename=decode_name(filename), sha256=digests[stored], logged=times[logged]
+                )
             )
         return tuple(found)
 
-    def _record(self, index: str, project: NormalizedName, changes: Changes) -> None:
+    def _record(self, index: str, project: NormalizedName, changes: HistoryChanges) -> None:
         # SQLite would go on writing to a file that has no name any more, and all of it would be forgotten at its end.
         if self._path.stat().st_ino != self._inode:
             raise LedgerError(f"the ledger {self._path} was replaced while it was in use")
         with Transaction(self._db):
             self._write(index, project, changes)
-        kept = self._forget(index, project)
+        kept = self._drop_history(index, project)
         if kept is not None:
-            self._remember(index, project, merged(kept, changes))
+            self._cache_history(index, project, merge_changes(kept, changes))
 
-    def _write(self, index: str, project: NormalizedName, changes: Changes) -> None:
+    def _write(self, index: str, project: NormalizedName, changes: HistoryChanges) -> None:
         (key,) = self._db.execute(
             'INSERT INTO projects ("index", project, serial) VALUES (?, ?, ?) ON CONFLICT DO UPDATE'
             " SET serial = max(coalesce(serial, excluded.serial), coalesce(excluded.serial, serial)) RETURNING id",
@@ -253,32 +255,32 @@ class SqliteLedger:
         self._db.executemany(
             "INSERT INTO files VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (
-                (key, name_bytes(filename), bytes.fromhex(seen.sha256), number(seen.first_seen), seen.late)
+                (key, encode_name(filename), bytes.fromhex(seen.sha256), to_microseconds(seen.first_seen), seen.late)
                 for filename, seen in changes.files.items()
             ),
         )
         self._db.executemany(
             "INSERT INTO established VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            ((key, *established_row(one)) for one in changes.established),
+            ((key, *encode_established(one)) for one in changes.established),
         )
         self._db.executemany(
             "INSERT INTO evidence VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET document = excluded.document",
             ((key, bytes.fromhex(sha256), document) for sha256, document in changes.evidence.items()),
         )
 
-    def _import(self, lines: Iterable[str]) -> Imported:
+    def _import(self, lines: Iterable[str]) -> ImportResult:
         count = conflicts = 0
-        self._histories.clear()
-        self._remembered = 0
+        self._cached_histories.clear()
+        self._cached_facts = 0
         with Transaction(self._db):
-            for index, project, changes in ledger_text.read(lines):
-                known = self._load(index, project)
+            for index, project, changes in ledger_text.read_changes(lines):
+                known = self._load_history(index, project)
                 both = known.files.keys() & changes.files.keys()
                 conflicts += sum(known.files[each].sha256 != changes.files[each].sha256 for each in both)
                 self._write(index, project, changes)
                 count += 1
-        return Imported(projects=count, conflicts=conflicts)
+        return ImportResult(projects=count, conflicts=conflicts)
 
 
-def _facts(history: History) -> int:
+def _count_facts(history: ProjectHistory) -> int:
     return 1 + len(history.files) + len(history.established) + len(history.evidence)

@@ -10,13 +10,13 @@ from pathlib import Path
 from types import MappingProxyType
 
 from assay.errors import LedgerError
-from assay.evidence import Identity
-from assay.ports import Changes, Established, History
+from assay.evidence import PublisherIdentity
+from assay.ports import EstablishedIdentity, HistoryChanges, ProjectHistory
 from assay.simple.model import Sha256
 
-_APPLICATION = 0x41535359
+_APPLICATION_ID = 0x41535359
 """``ASSY``, SQLite's application_id: this database is ours."""
-_SCHEMA = 1
+_SCHEMA_VERSION = 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _DIGEST_BYTES = 32
@@ -79,7 +79,7 @@ class Transaction:
             self._database.execute("ROLLBACK")
 
 
-def prepare(database: sqlite3.Connection, path: Path, *, fresh: bool) -> None:
+def prepare_database(database: sqlite3.Connection, path: Path, *, fresh: bool) -> None:
     """Set it up, check all of it, and make the tables where nothing was there before.
 
     Raises:
@@ -93,20 +93,20 @@ def prepare(database: sqlite3.Connection, path: Path, *, fresh: bool) -> None:
         with Transaction(database):
             for table in _TABLES:
                 database.execute(table)
-            database.execute(f"PRAGMA application_id = {_APPLICATION}")
-            database.execute(f"PRAGMA user_version = {_SCHEMA}")
+            database.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            database.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
     (application,) = database.execute("PRAGMA application_id").fetchone()
     (version,) = database.execute("PRAGMA user_version").fetchone()
-    if application != _APPLICATION:
+    if application != _APPLICATION_ID:
         raise LedgerError(f"{path} is not a ledger of Assay; restore it, or import an export into a new directory")
-    if version != _SCHEMA:
-        raise LedgerError(f"the ledger {path} has version {version}; this Assay reads version {_SCHEMA}")
+    if version != _SCHEMA_VERSION:
+        raise LedgerError(f"the ledger {path} has version {version}; this Assay reads version {_SCHEMA_VERSION}")
     (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
         raise LedgerError(f"the ledger {path} is damaged ({found}); restore it, or import an export")
 
 
-class Times(dict[int, datetime]):
+class TimeCache(dict[int, datetime]):
     """Microseconds since 1970 as times; the files of one page share most of theirs."""
 
     def __missing__(self, number: int) -> datetime:
@@ -115,12 +115,12 @@ class Times(dict[int, datetime]):
         return made
 
 
-def number(time: datetime) -> int:
+def to_microseconds(time: datetime) -> int:
     """Microseconds since 1970; exact."""
     return (time - _EPOCH) // _MICROSECOND
 
 
-class Digests(dict[object, Sha256]):
+class DigestCache(dict[object, Sha256]):
     """Stored digests as text; one file's stands in several tables."""
 
     def __missing__(self, stored: object) -> Sha256:
@@ -135,32 +135,32 @@ class Digests(dict[object, Sha256]):
         return made
 
 
-def name_bytes(name: str) -> bytes:
+def encode_name(name: str) -> bytes:
     """A name as an index chose it, whatever is in it."""
     return name.encode("utf-8", "surrogatepass")
 
 
-def name(stored: bytes) -> str:
-    """The inverse of `name_bytes`."""
+def decode_name(stored: bytes) -> str:
+    """The inverse of `encode_name`."""
     return stored.decode("utf-8", "surrogatepass")
 
 
-def established_row(one: Established) -> tuple[bytes, bytes, str, str, str, int]:
+def encode_established(one: EstablishedIdentity) -> tuple[bytes, bytes, str, str, str, int]:
     """The columns of `established` after the project's."""
     who = one.identity
     return (
-        name_bytes(one.filename),
+        encode_name(one.filename),
         bytes.fromhex(one.sha256),
         who.trust_root,
         who.issuer,
         who.subject,
-        number(one.logged),
+        to_microseconds(one.logged),
     )
 
 
-def merged(known: History, changes: Changes) -> History:
+def merge_changes(known: ProjectHistory, changes: HistoryChanges) -> ProjectHistory:
     """What is known after `changes` have been recorded, by the ledger's rules: first facts stay, serials grow."""
-    established = {_key(one): one for one in reversed((*known.established, *changes.established))}
+    established = {_get_established_key(one): one for one in reversed((*known.established, *changes.established))}
     serials = [serial for serial in (known.serial, changes.serial) if serial is not None]
     return replace(
         known,
@@ -172,5 +172,5 @@ def merged(known: History, changes: Changes) -> History:
     )
 
 
-def _key(one: Established) -> tuple[str, str, Identity]:
+def _get_established_key(one: EstablishedIdentity) -> tuple[str, str, PublisherIdentity]:
     return one.filename, one.sha256, one.identity

@@ -17,18 +17,18 @@ from typing import Any
 from packaging.utils import NormalizedName, canonicalize_name
 
 from assay.errors import LedgerError
-from assay.evidence import Identity
-from assay.ports import Changes, Established, History, Seen
+from assay.evidence import PublisherIdentity
+from assay.ports import EstablishedIdentity, HistoryChanges, ProjectHistory, SeenFile
 from assay.simple.model import Sha256
 
-HEADER = '{"assay-ledger": 1}'
-_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_LONGEST_LINE = 16_384
-_LARGEST_SERIAL = 2**63 - 1
+HEADER_LINE = '{"assay-ledger": 1}'
+_SHA256_HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_MAX_LINE_CHARACTERS = 16_384
+_MAX_SERIAL = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Imported:
+class ImportResult:
     """What an import found."""
 
     projects: int
@@ -36,11 +36,11 @@ class Imported:
     """Filenames that the ledger already knew with another digest; it keeps its own."""
 
 
-def lines(index: str, project: NormalizedName, history: History) -> Iterator[str]:
+def encode_history(index: str, project: NormalizedName, history: ProjectHistory) -> Iterator[str]:
     """One project's history."""
-    yield _line("project", index, project, serial=history.serial)
+    yield _encode_line("project", index, project, serial=history.serial)
     for filename, seen in sorted(history.files.items()):
-        yield _line(
+        yield _encode_line(
             "file",
             index,
             project,
@@ -50,7 +50,7 @@ def lines(index: str, project: NormalizedName, history: History) -> Iterator[str
             late=seen.late,
         )
     for one in sorted(history.established, key=lambda one: (one.filename, one.sha256, one.identity)):
-        yield _line(
+        yield _encode_line(
             "established",
             index,
             project,
@@ -62,30 +62,30 @@ def lines(index: str, project: NormalizedName, history: History) -> Iterator[str
             logged=one.logged.isoformat(),
         )
     for sha256, document in sorted(history.evidence.items()):
-        yield _line("evidence", index, project, sha256=sha256, document=document)
+        yield _encode_line("evidence", index, project, sha256=sha256, document=document)
 
 
-def _line(kind: str, index: str, project: str, **facts: object) -> str:
+def _encode_line(kind: str, index: str, project: str, **facts: object) -> str:
     return json.dumps({"kind": kind, "index": index, "project": project, **facts})
 
 
-def read(text: Iterable[str]) -> Iterator[tuple[str, NormalizedName, Changes]]:
+def read_changes(text: Iterable[str]) -> Iterator[tuple[str, NormalizedName, HistoryChanges]]:
     """Each project's changes, in the order of the text; a project whose lines are apart comes more than once.
 
     Raises:
-        LedgerError: a line is not of the form that `lines` writes; says which.
+        LedgerError: a line is not of the form that `encode_history` writes; says which.
     """
     numbered = ((number, line.rstrip("\r\n")) for number, line in enumerate(text, start=1))
     first = next(numbered, (1, ""))
-    if first[1] != HEADER:
-        raise LedgerError(f"line 1: expected {HEADER}, found {first[1][:80]!r}")
+    if first[1] != HEADER_LINE:
+        raise LedgerError(f"line 1: expected {HEADER_LINE}, found {first[1][:80]!r}")
     facts = (_read_line(number, line) for number, line in numbered if line)
     for (index, project), group in groupby(facts, key=lambda fact: fact[0]):
-        yield index, project, _changes(tuple(found for _, found in group))
+        yield index, project, _merge_facts(tuple(found for _, found in group))
 
 
-def _changes(facts: tuple[_Fact, ...]) -> Changes:
-    return Changes(
+def _merge_facts(facts: tuple[_Fact, ...]) -> HistoryChanges:
+    return HistoryChanges(
         serial=max((fact.serial for fact in facts if fact.serial is not None), default=None),
         files={name: seen for fact in reversed(facts) for name, seen in fact.files.items()},
         established=tuple(one for fact in facts for one in fact.established),
@@ -93,79 +93,81 @@ def _changes(facts: tuple[_Fact, ...]) -> Changes:
     )
 
 
-_Fact = Changes
+_Fact = HistoryChanges
 """One line is the smallest change."""
 
 
 def _read_line(number: int, line: str) -> tuple[tuple[str, NormalizedName], _Fact]:
-    if len(line) > _LONGEST_LINE:
-        raise LedgerError(f"line {number}: longer than {_LONGEST_LINE} characters")
+    if len(line) > _MAX_LINE_CHARACTERS:
+        raise LedgerError(f"line {number}: longer than {_MAX_LINE_CHARACTERS} characters")
     try:
-        found = _Fields(json.loads(line))
-        index = found.take("index", _string)
-        project = found.take("project", _project)
-        fact = _READERS[found.take("kind", _kind)](found)
-        found.end()
+        found = _LineFields(json.loads(line))
+        index = found.take("index", _check_string)
+        project = found.take("project", _check_project)
+        fact = _READER_BY_KIND[found.take("kind", _check_kind)](found)
+        found.reject_unread()
     except (ValueError, RecursionError) as error:
         raise LedgerError(f"line {number}: {error}") from error
     return (index, project), fact
 
 
-class _Fields:
+class _LineFields:
     """The keys of one line, each taken once."""
 
     def __init__(self, found: object) -> None:
         if not isinstance(found, dict):
             raise ValueError("expected a JSON object")  # noqa: TRY004 - one kind of error for a bad line
-        self._left: dict[str, Any] = dict(found)
+        self._unread: dict[str, Any] = dict(found)
 
     def take(self, key: str, check: Callable[[Any], Any]) -> Any:  # noqa: ANN401 - the type is that of `check`
         """The checked value of a key that must be there."""
-        if key not in self._left:
+        if key not in self._unread:
             raise ValueError(f"{key!r} is missing")
-        value = self._left.pop(key)
+        value = self._unread.pop(key)
         try:
             return check(value)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{key!r}: expected {error}, found {value!r:.80}") from error
 
-    def end(self) -> None:
+    def reject_unread(self) -> None:
         """Refuse what nobody took."""
-        if self._left:
-            raise ValueError(f"unknown keys {', '.join(sorted(map(repr, self._left)))}")
+        if self._unread:
+            raise ValueError(f"unknown keys {', '.join(sorted(map(repr, self._unread)))}")
 
 
-def _read_project(found: _Fields) -> _Fact:
-    return Changes(serial=found.take("serial", _serial))
+def _read_project(found: _LineFields) -> _Fact:
+    return HistoryChanges(serial=found.take("serial", _check_serial))
 
 
-def _read_file(found: _Fields) -> _Fact:
-    seen = Seen(
-        sha256=found.take("sha256", _sha256), first_seen=found.take("first-seen", _time), late=found.take("late", _flag)
+def _read_file(found: _LineFields) -> _Fact:
+    seen = SeenFile(
+        sha256=found.take("sha256", _check_sha256),
+        first_seen=found.take("first-seen", _check_time),
+        late=found.take("late", _check_bool),
     )
-    return Changes(files={found.take("filename", _string): seen})
+    return HistoryChanges(files={found.take("filename", _check_string): seen})
 
 
-def _read_established(found: _Fields) -> _Fact:
-    identity = Identity(
-        trust_root=found.take("trust-root", _string),
-        issuer=found.take("issuer", _string),
-        subject=found.take("subject", _string),
+def _read_established(found: _LineFields) -> _Fact:
+    identity = PublisherIdentity(
+        trust_root=found.take("trust-root", _check_string),
+        issuer=found.take("issuer", _check_string),
+        subject=found.take("subject", _check_string),
     )
-    one = Established(
+    one = EstablishedIdentity(
         identity=identity,
-        filename=found.take("filename", _string),
-        sha256=found.take("sha256", _sha256),
-        logged=found.take("logged", _time),
+        filename=found.take("filename", _check_string),
+        sha256=found.take("sha256", _check_sha256),
+        logged=found.take("logged", _check_time),
     )
-    return Changes(established=(one,))
+    return HistoryChanges(established=(one,))
 
 
-def _read_evidence(found: _Fields) -> _Fact:
-    return Changes(evidence={found.take("sha256", _sha256): found.take("document", _string)})
+def _read_evidence(found: _LineFields) -> _Fact:
+    return HistoryChanges(evidence={found.take("sha256", _check_sha256): found.take("document", _check_string)})
 
 
-_READERS: dict[str, Callable[[_Fields], _Fact]] = {
+_READER_BY_KIND: dict[str, Callable[[_LineFields], _Fact]] = {
     "project": _read_project,
     "file": _read_file,
     "established": _read_established,
@@ -173,46 +175,46 @@ _READERS: dict[str, Callable[[_Fields], _Fact]] = {
 }
 
 
-def _string(value: object) -> str:
+def _check_string(value: object) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError("a string that is not empty")
     return value
 
 
-def _kind(value: object) -> str:
-    if value not in _READERS:
-        raise ValueError(f"one of {', '.join(_READERS)}")
+def _check_kind(value: object) -> str:
+    if value not in _READER_BY_KIND:
+        raise ValueError(f"one of {', '.join(_READER_BY_KIND)}")
     return str(value)
 
 
-def _project(value: object) -> NormalizedName:
-    name = _string(value)
+def _check_project(value: object) -> NormalizedName:
+    name = _check_string(value)
     if canonicalize_name(name) != name:
         raise ValueError("a normalised project name")
     return canonicalize_name(name)
 
 
-def _sha256(value: object) -> Sha256:
-    if not isinstance(value, str) or not _DIGEST.fullmatch(value):
+def _check_sha256(value: object) -> Sha256:
+    if not isinstance(value, str) or not _SHA256_HEX.fullmatch(value):
         raise ValueError("64 lower-case hexadecimal digits")
     return Sha256(value)
 
 
-def _serial(value: object) -> int | None:
-    if value is not None and (type(value) is not int or not 0 <= value <= _LARGEST_SERIAL):
+def _check_serial(value: object) -> int | None:
+    if value is not None and (type(value) is not int or not 0 <= value <= _MAX_SERIAL):
         raise ValueError("a whole number or null")
     return value
 
 
-def _flag(value: object) -> bool:
+def _check_bool(value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError("true or false")  # noqa: TRY004 - as above
     return value
 
 
-def _time(value: object) -> datetime:
+def _check_time(value: object) -> datetime:
     try:
-        time = datetime.fromisoformat(_string(value))
+        time = datetime.fromisoformat(_check_string(value))
     except ValueError as error:
         raise ValueError("a time with its offset from UTC") from error
     if time.tzinfo is None:

@@ -1,9 +1,9 @@
-"""Small remembered facts in diskcache: `assay.ports.Records`. The only importer of diskcache.
+"""Small remembered facts in diskcache: `assay.ports.RecordStore`. The only importer of diskcache.
 
 diskcache unpickles what it reads unless its `Disk` refuses to, and its own JSONDisk does not (CVE-2025-69872); nor does
-it ask what a row's file name points to before it deletes that file. So `_BytesOnly` stores and reads raw bytes inline
-and nothing else: a row of any other kind is removed unread. Each value is stored with the time and with a digest of
-key, time and value, so that a torn or swapped row is noticed, removed, and missing.
+it ask what a row's file name points to before it deletes that file. So `_BytesOnlyDisk` stores and reads raw bytes
+inline and nothing else: a row of any other kind is removed unread. Each value is stored with the time and with a digest
+of key, time and value, so that a torn or swapped row is noticed, removed, and missing.
 
 One thread owns the database and closes it (six reader threads took 246 MB on the defaults). Least recently stored goes
 first, and a value that is read is stored again at most hourly: least-recently-used would write on each read, 202 µs
@@ -32,19 +32,19 @@ from diskcache.core import MODE_RAW
 
 from assay import telemetry
 from assay.errors import StorageError
-from assay.store.blob_directory import HOUR
-from assay.store.threads import Threads
+from assay.store.blob_directory import TOUCH_INTERVAL_SECONDS
+from assay.store.threads import ThreadPool
 
-_DIGEST_SIZE = 16
-_HEADER = _DIGEST_SIZE + 8
-_DATABASE = "cache.db"
-_PAUSE = 5.0
+_DIGEST_BYTES = 16
+_HEADER_BYTES = _DIGEST_BYTES + 8
+_DATABASE_NAME = "cache.db"
+_RETRY_DELAY_SECONDS = 5.0
 """Seconds before a failing database is tried again."""
-_MOST_WAITING = 4
+_MAX_PENDING_WRITES = 4
 """Calls of `put_soon` that are not done: their values are in memory."""
-_LARGEST_SHARE = 4
+_MIN_VALUES_WITHIN_LIMIT = 4
 """A value that takes more than this part of the limit would push out everything else."""
-_SETTINGS = {
+_CACHE_SETTINGS = {
     "eviction_policy": "least-recently-stored",
     "cull_limit": 0,
     "statistics": 0,
@@ -54,7 +54,7 @@ _SETTINGS = {
     "sqlite_journal_size_limit": 16 * 2**20,
     "sqlite_trusted_schema": 0,
 }
-_SET = """
+_UPSERT_ROW = """
 INSERT INTO Cache (key, raw, store_time, access_time, mode, value) VALUES (?, 1, ?, ?, ?, ?)
 ON CONFLICT (key, raw) DO UPDATE SET store_time = excluded.store_time, access_time = excluded.access_time,
     mode = excluded.mode, value = excluded.value, expire_time = NULL, access_count = 0, tag = NULL, size = 0,
@@ -64,11 +64,11 @@ ON CONFLICT (key, raw) DO UPDATE SET store_time = excluded.store_time, access_ti
 _Result = TypeVar("_Result")
 
 
-class _RefusedError(Exception):
+class _InvalidRowError(Exception):
     """A row that is not raw bytes, inline."""
 
 
-class _BytesOnly(Disk):  # type: ignore[misc]  # diskcache ships no types
+class _BytesOnlyDisk(Disk):  # type: ignore[misc]  # diskcache ships no types
     """Keys are strings, values raw bytes in the row. Nothing is unpickled; no file but the database is touched."""
 
     def put(self, key: object) -> tuple[str, bool]:
@@ -77,7 +77,7 @@ class _BytesOnly(Disk):  # type: ignore[misc]  # diskcache ships no types
         return key, True
 
     def get(self, key: object, raw: object) -> NoReturn:  # noqa: ARG002 - the signature is diskcache's
-        raise _RefusedError
+        raise _InvalidRowError
 
     def store(self, value: object, read: object, key: object = None) -> tuple[int, int, None, memoryview]:  # noqa: ARG002 - as above
         if type(value) is not bytes or read:
@@ -86,7 +86,7 @@ class _BytesOnly(Disk):  # type: ignore[misc]  # diskcache ships no types
 
     def fetch(self, mode: object, filename: object, value: object, read: object) -> bytes:
         if mode != MODE_RAW or filename is not None or type(value) is not bytes or read:
-            raise _RefusedError
+            raise _InvalidRowError
         return value
 
     def remove(self, file_path: object) -> None:
@@ -102,7 +102,7 @@ class RecordUsage:
     limit: int
 
 
-class DiskcacheRecords:
+class DiskcacheRecordStore:
     """Records in one directory.
 
     Args:
@@ -115,8 +115,8 @@ class DiskcacheRecords:
         self._directory = directory
         self._limit = limit
         self._clock = clock
-        self._thread = Threads("records", 1)
-        self._room = asyncio.Semaphore(_MOST_WAITING)
+        self._thread = ThreadPool("records", 1)
+        self._write_slots = asyncio.Semaphore(_MAX_PENDING_WRITES)
         self._cache: Any = None
         self._failed_at: float | None = None
 
@@ -126,7 +126,7 @@ class DiskcacheRecords:
 
     async def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Those of `keys` that are there, in one hop."""
-        return await self._thread.run(self._guarded, lambda: self._get_many(keys), dict[str, bytes]())
+        return await self._thread.run(self._run_or_default, lambda: self._get_many(keys), dict[str, bytes]())
 
     async def put(self, key: str, value: bytes) -> None:
         """Keep `value`; a full or failing store is logged and otherwise ignored."""
@@ -134,30 +134,30 @@ class DiskcacheRecords:
 
     async def put_many(self, items: Mapping[str, bytes]) -> None:
         """Keep several in one transaction."""
-        await self._thread.run(self._guarded, lambda: self._put_many(items), None)
+        await self._thread.run(self._run_or_default, lambda: self._put_many(items), None)
 
     async def put_soon(self, items: Mapping[str, bytes]) -> None:
-        """As `put_many`, without being waited for unless `_MOST_WAITING` others are; `close` waits for all of them."""
-        await self._room.acquire()
+        """As `put_many`, without being waited for unless `_MAX_PENDING_WRITES` others are; `close` waits for all."""
+        await self._write_slots.acquire()
         try:
-            kept = self._thread.start(self._guarded, lambda: self._put_many(items), None)
+            kept = self._thread.submit(self._run_or_default, lambda: self._put_many(items), None)
         except BaseException:
-            self._room.release()
+            self._write_slots.release()
             raise
-        kept.add_done_callback(lambda _: self._room.release())
+        kept.add_done_callback(lambda _: self._write_slots.release())
 
     async def delete(self, key: str) -> None:
         """Forget the key, if it is there."""
-        await self._thread.run(self._guarded, lambda: self._delete(key), None)
+        await self._thread.run(self._run_or_default, lambda: self._delete(key), None)
 
     async def stats(self) -> RecordUsage:
         """How full they are; nothing where the disk fails."""
         nothing = RecordUsage(count=0, size=0, limit=self._limit)
-        return await self._thread.run(self._guarded, self._usage, nothing)
+        return await self._thread.run(self._run_or_default, self._usage, nothing)
 
     async def prune(self, limit: int) -> int:
         """Forget the least recently stored until `limit` bytes are left: how many were forgotten."""
-        return await self._thread.run(self._guarded, lambda: self._prune(limit), 0)
+        return await self._thread.run(self._run_or_default, lambda: self._prune(limit), 0)
 
     async def verify(self, progress: Callable[[int, int], None] | None = None) -> int:
         """Read every record, and remove the broken: how many there were.
@@ -165,7 +165,7 @@ class DiskcacheRecords:
         Args:
             progress: called with (done, of how many) now and then.
         """
-        keys = await self._thread.run(self._guarded, self._keys, list[str]())
+        keys = await self._thread.run(self._run_or_default, self._list_keys, list[str]())
         removed = 0
         for start in range(0, len(keys), 100):
             some = keys[start : start + 100]
@@ -180,27 +180,27 @@ class DiskcacheRecords:
             await self._thread.run(self._close)
         await self._thread.close()
 
-    def _guarded(self, action: Callable[[], _Result], otherwise: _Result) -> _Result:
+    def _run_or_default(self, action: Callable[[], _Result], otherwise: _Result) -> _Result:
         """`action`, or `otherwise` where the disk fails: said once, and again when it works."""
         try:
             if self._cache is None:
-                if self._failed_at is not None and 0 <= self._clock() - self._failed_at < _PAUSE:
+                if self._failed_at is not None and 0 <= self._clock() - self._failed_at < _RETRY_DELAY_SECONDS:
                     return otherwise
                 self._open()
             result = action()
         except (sqlite3.Error, OSError, Timeout) as error:
-            self._fail(error)
+            self._handle_failure(error)
             return otherwise
         if self._failed_at is not None:
             self._failed_at = None
             telemetry.event("records-recovered", directory=self._directory)
         return result
 
-    def _fail(self, error: Exception) -> None:
-        codes = _codes(error)
+    def _handle_failure(self, error: Exception) -> None:
+        codes = _collect_error_codes(error)
         if codes & {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
             self._close()
-            self._set_aside(error)
+            self._quarantine_database(error)
             return
         if self._failed_at is None:
             telemetry.warning("records-failing", directory=self._directory, found=str(error) or type(error).__name__)
@@ -208,24 +208,26 @@ class DiskcacheRecords:
         if codes & {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}:
             self._close()  # and begin again after a pause; where the disk is only full, what is there can still be read
 
-    def _set_aside(self, error: Exception) -> None:
-        database = self._directory / _DATABASE
+    def _quarantine_database(self, error: Exception) -> None:
+        database = self._directory / _DATABASE_NAME
         aside = database.with_suffix(".broken")
         telemetry.security("records-broken", database=database, found=error, set_aside=aside)
         try:
             database.replace(aside)
             for suffix in ("-wal", "-shm"):
-                database.with_name(_DATABASE + suffix).unlink(missing_ok=True)
+                database.with_name(_DATABASE_NAME + suffix).unlink(missing_ok=True)
         except OSError as failure:
             telemetry.warning("records-failing", directory=self._directory, found=failure)
 
     def _open(self) -> None:
         self._directory.mkdir(mode=0o700, exist_ok=True)
-        database = self._directory / _DATABASE
+        database = self._directory / _DATABASE_NAME
         # SQLite gives the files that it makes beside a database the database's own mode.
         os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-        _forget_settings(database)
-        self._cache = Cache(str(self._directory), timeout=1, disk=_BytesOnly, size_limit=self._limit, **_SETTINGS)
+        _delete_stored_settings(database)
+        self._cache = Cache(
+            str(self._directory), timeout=1, disk=_BytesOnlyDisk, size_limit=self._limit, **_CACHE_SETTINGS
+        )
 
     def _close(self) -> None:
         cache, self._cache = self._cache, None
@@ -239,26 +241,26 @@ class DiskcacheRecords:
         found, again = {}, {}
         now = int(self._clock())
         for key in keys:
-            value = self._read(key)
+            value = self._read_value(key)
             if value is None:
                 continue
             found[key] = value[1]
-            if now - value[0] > HOUR:
+            if now - value[0] > TOUCH_INTERVAL_SECONDS:
                 again[key] = value[1]
         if again:
             self._put_many(again)
         return found
 
-    def _read(self, key: str) -> tuple[int, bytes] | None:
+    def _read_value(self, key: str) -> tuple[int, bytes] | None:
         try:
             stored = self._cache.get(key)
-        except _RefusedError:
+        except _InvalidRowError:
             telemetry.security("record-refused", key=key)
             self._delete(key)
             return None
         if stored is None:
             return None
-        value = _unsealed(key, stored)
+        value = _unseal_value(key, stored)
         if value is None:
             telemetry.warning("record-broken", key=key)
             self._delete(key)
@@ -268,13 +270,13 @@ class DiskcacheRecords:
         now = self._clock()
         rows = []
         for key, value in items.items():
-            if len(value) * _LARGEST_SHARE > self._limit:
+            if len(value) * _MIN_VALUES_WITHIN_LIMIT > self._limit:
                 telemetry.warning("record-too-large", key=key, size=len(value))
                 continue
-            rows.append((key, now, now, MODE_RAW, _sealed(key, int(now), value)))
+            rows.append((key, now, now, MODE_RAW, _seal_value(key, int(now), value)))
         with self._cache.transact():
             # `Cache.set` looks first, one by one: 35 µs a record where this takes 20.
-            self._cache._con.executemany(_SET, rows)  # noqa: SLF001 - it has no `set` for many
+            self._cache._con.executemany(_UPSERT_ROW, rows)  # noqa: SLF001 - it has no `set` for many
         if self._cache.volume() > self._limit:
             self._cache.cull()
 
@@ -293,14 +295,14 @@ class DiskcacheRecords:
             self._cache.reset("size_limit", self._limit)
         return before - len(self._cache)
 
-    def _keys(self) -> list[str]:
+    def _list_keys(self) -> list[str]:
         # diskcache's own iteration would ask the Disk to decode every key, broken ones included.
-        with closing(sqlite3.connect(self._directory / _DATABASE)) as connection:
+        with closing(sqlite3.connect(self._directory / _DATABASE_NAME)) as connection:
             rows = connection.execute("SELECT key FROM Cache WHERE raw = 1 AND typeof(key) = 'text'").fetchall()
         return [key for (key,) in rows]
 
 
-def _codes(error: BaseException | None) -> set[int]:
+def _collect_error_codes(error: BaseException | None) -> set[int]:
     """SQLite's primary result codes: diskcache's own rollback may fail and hide the first error behind its own."""
     codes = set()
     while error is not None:
@@ -309,27 +311,27 @@ def _codes(error: BaseException | None) -> set[int]:
     return codes
 
 
-def _forget_settings(database: Path) -> None:
+def _delete_stored_settings(database: Path) -> None:
     """Drop the settings that an earlier run wrote: diskcache would make pragmas of any that stand there."""
     with closing(sqlite3.connect(database, timeout=1)) as connection, connection:
         if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'Settings'").fetchone():
             connection.execute("DELETE FROM Settings WHERE key <> 'count'")
 
 
-def _sealed(key: str, now: int, value: bytes) -> bytes:
-    stamped = now.to_bytes(_HEADER - _DIGEST_SIZE, "big") + value
-    return _digest(key, stamped) + stamped
+def _seal_value(key: str, now: int, value: bytes) -> bytes:
+    stamped = now.to_bytes(_HEADER_BYTES - _DIGEST_BYTES, "big") + value
+    return _compute_digest(key, stamped) + stamped
 
 
-def _unsealed(key: str, stored: bytes) -> tuple[int, bytes] | None:
+def _unseal_value(key: str, stored: bytes) -> tuple[int, bytes] | None:
     """(when it was stored, value); None: broken."""
-    digest, stamped = stored[:_DIGEST_SIZE], stored[_DIGEST_SIZE:]
-    if len(stored) < _HEADER or _digest(key, stamped) != digest:
+    digest, stamped = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
+    if len(stored) < _HEADER_BYTES or _compute_digest(key, stamped) != digest:
         return None
-    return int.from_bytes(stored[_DIGEST_SIZE:_HEADER], "big"), stored[_HEADER:]
+    return int.from_bytes(stored[_DIGEST_BYTES:_HEADER_BYTES], "big"), stored[_HEADER_BYTES:]
 
 
-def _digest(key: str, stamped: bytes) -> bytes:
-    hashed = blake2b(stamped, digest_size=_DIGEST_SIZE, person=b"assay-record")
+def _compute_digest(key: str, stamped: bytes) -> bytes:
+    hashed = blake2b(stamped, digest_size=_DIGEST_BYTES, person=b"assay-record")
     hashed.update(b"\0" + key.encode("utf-8", "surrogatepass"))
     return hashed.digest()

@@ -15,12 +15,12 @@ from typing import Final
 from assay import telemetry
 from assay.errors import LedgerError
 
-LARGEST_RECORDS: Final = 512 * 2**20
+MAX_COPIED_RECORDS_BYTES: Final = 512 * 2**20
 """Bytes. Copying takes a second or two; more would not be worth the requests that it spares."""
 
 
 def copy_ledger(source: Path, target: Path) -> bool:
-    """Copy the ledger of `source`, if there is one, so that `Store.open` finds it in `target`; whether there was.
+    """Copy the ledger of `source`, if there is one, so that a store finds it in `target`; whether there was.
 
     Raises:
         LedgerError: it is there and cannot be read.
@@ -42,10 +42,10 @@ def copy_ledger(source: Path, target: Path) -> bool:
 
 
 def copy_records(source: Path, target: Path) -> bool:
-    """Copy the records of `source`, if there are some and not too many, for `Store.open` in `target`; whether so."""
+    """Copy the records of `source`, if there are some and not too many, for a store in `target`; whether so."""
     records, copy = source / "records" / "cache.db", target / "records" / "cache.db"
     try:
-        if not records.exists() or records.stat().st_size > LARGEST_RECORDS:
+        if not records.exists() or records.stat().st_size > MAX_COPIED_RECORDS_BYTES:
             return False
         copy.parent.mkdir(mode=0o700, parents=True)
         with (

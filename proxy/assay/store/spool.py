@@ -23,11 +23,11 @@ from aiofiles.threadpool import wrap
 from aiofiles.threadpool.binary import AsyncBufferedIOBase
 
 from assay.errors import StorageError
-from assay.store.threads import Threads
+from assay.store.threads import ThreadPool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spooled:
+class SpooledFile:
     """A finished document."""
 
     path: Path
@@ -36,10 +36,10 @@ class Spooled:
     """Strong: of the bytes."""
 
 
-class Sheet:
+class SpoolWriter:
     """A document being written."""
 
-    def __init__(self, path: Path, threads: Threads) -> None:
+    def __init__(self, path: Path, threads: ThreadPool) -> None:
         self._path = path
         self._threads = threads
         self._hash = hashlib.sha256()
@@ -55,7 +55,7 @@ class Sheet:
         try:
             if self._file is None:
                 # Not by aiofiles.open: cancelled in the middle, it would leave an open file that nobody has.
-                self._file = wrap(await self._threads.obtain(self._open, lambda late: late.close()))
+                self._file = wrap(await self._threads.acquire(self._open, lambda late: late.close()))
             await self._file.write(chunk)
         except OSError as error:
             raise StorageError(f"{self._path}: {error.strerror}") from error
@@ -65,7 +65,7 @@ class Sheet:
     def _open(self) -> BufferedWriter:
         return self._path.open("wb")
 
-    async def finish(self, place: Path) -> Spooled:
+    async def finish(self, place: Path) -> SpooledFile:
         """Close, and put in its place, where nothing is.
 
         Raises:
@@ -76,7 +76,7 @@ class Sheet:
             await aiofiles.os.replace(self._path, place)
         except OSError as error:
             raise StorageError(f"{place}: {error.strerror}") from error
-        return Spooled(path=place, size=self._size, etag=f'"{self._hash.hexdigest()}"')
+        return SpooledFile(path=place, size=self._size, etag=f'"{self._hash.hexdigest()}"')
 
     async def abandon(self) -> None:
         """Remove what was written, unless it is finished."""
@@ -97,7 +97,7 @@ class Spool:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._threads = Threads("spool", 1)
+        self._threads = ThreadPool("spool", 1)
         self._count = 0
 
     async def open(self) -> None:
@@ -106,9 +106,9 @@ class Spool:
         Raises:
             StorageError: it cannot be made.
         """
-        await self._threads.run(self._empty)
+        await self._threads.run(self._clear_directory)
 
-    def _empty(self) -> None:
+    def _clear_directory(self) -> None:
         try:
             shutil.rmtree(self._directory, ignore_errors=True)
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -120,16 +120,16 @@ class Spool:
         await self._threads.close()
 
     @asynccontextmanager
-    async def sheet(self) -> AsyncIterator[Sheet]:
+    async def open_writer(self) -> AsyncIterator[SpoolWriter]:
         """A new document; it is removed unless `finish` puts it in its place."""
         self._count += 1
-        sheet = Sheet(self._directory / f"unfinished-{self._count}", self._threads)
+        sheet = SpoolWriter(self._directory / f"unfinished-{self._count}", self._threads)
         try:
             yield sheet
         finally:
             await sheet.abandon()
 
-    async def finish(self, sheet: Sheet, name: str) -> Spooled:
+    async def finish(self, sheet: SpoolWriter, name: str) -> SpooledFile:
         """A document by that name, beside earlier ones: who knows one of those reads what he was told of it.
 
         Raises:
@@ -138,26 +138,26 @@ class Spool:
         self._count += 1
         return await sheet.finish(self._directory / f"{name}-{self._count}")
 
-    async def remove(self, spooled: Spooled) -> None:
+    async def remove(self, spooled: SpooledFile) -> None:
         """Forget a document; one that cannot be removed goes at the next start."""
         with suppress(OSError):
             await aiofiles.os.unlink(spooled.path)
 
     @asynccontextmanager
-    async def reading(self, spooled: Spooled) -> AsyncIterator[BinaryIO]:
+    async def open_reader(self, spooled: SpooledFile) -> AsyncIterator[BinaryIO]:
         """The document's file, unbuffered, the caller's own.
 
         Raises:
             StorageError: it is not there any more.
         """
-        file = await self._threads.obtain(lambda: _opened(spooled.path), lambda late: late.close())
+        file = await self._threads.acquire(lambda: _open_file(spooled.path), lambda late: late.close())
         try:
             yield file
         finally:
             file.close()
 
 
-def _opened(path: Path) -> BinaryIO:
+def _open_file(path: Path) -> BinaryIO:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:

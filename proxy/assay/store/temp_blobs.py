@@ -18,25 +18,25 @@ from typing import BinaryIO
 from assay import telemetry
 from assay.errors import StorageError
 from assay.simple.model import Sha256
-from assay.store.blob_directory import refused
-from assay.store.threads import Threads
+from assay.store.blob_directory import to_storage_error
+from assay.store.threads import ThreadPool
 from assay.store.writev import write_all
 from assay.units import format_size
 
-ON_DISK = 2 * 2**30
+MAX_DISK_BYTES = 2 * 2**30
 """Bytes that all anonymous files may take together."""
-IN_MEMORY = 64 * 2**20
+MAX_MEMORY_BYTES = 64 * 2**20
 """The same of those for which there is no disk at all."""
-_OWN_FILES = Path("/proc/self/fd")
+_FD_DIRECTORY = Path("/proc/self/fd")
 
 
-class SparePartial:
-    """A file on its way in that nobody will find again: `assay.ports.Partial`."""
+class TempPartialBlob:
+    """A file on its way in that nobody will find again: `assay.ports.PartialBlob`."""
 
-    moves = 0
+    move_count = 0
 
-    def __init__(self, spares: Spares, descriptor: int, *, in_memory: bool) -> None:
-        self._spares = spares
+    def __init__(self, spares: TempBlobs, descriptor: int, *, in_memory: bool) -> None:
+        self._temp_blobs = spares
         self._descriptor: int | None = descriptor
         self._in_memory = in_memory
         self._lock = threading.Lock()
@@ -45,7 +45,7 @@ class SparePartial:
         self._reserved = 0
 
     @property
-    def written(self) -> int:
+    def bytes_written(self) -> int:
         """Bytes that are in the file and in the hash."""
         return self._written
 
@@ -55,19 +55,19 @@ class SparePartial:
         Raises:
             StorageError: there is no room; only `discard` is left then.
         """
-        await self._spares.threads.run(self._append, [memoryview(piece).cast("B") for piece in pieces])
+        await self._temp_blobs.threads.run(self._append, [memoryview(piece).cast("B") for piece in pieces])
 
     def _append(self, pieces: list[memoryview]) -> None:
         size = sum(map(len, pieces))
         with self._lock:
             if self._descriptor is None:
                 raise StorageError("this file was discarded")
-            self._spares.reserve(size, in_memory=self._in_memory)
+            self._temp_blobs.reserve_bytes(size, in_memory=self._in_memory)
             self._reserved += size
             try:
                 write_all(self._descriptor, pieces)
             except OSError as error:
-                raise refused("write an anonymous file", error) from error
+                raise to_storage_error("write an anonymous file", error) from error
             for piece in pieces:
                 self._hash.update(piece)
             self._written += size
@@ -76,23 +76,23 @@ class SparePartial:
         """SHA-256 of all that was appended."""
         return Sha256(self._hash.hexdigest())
 
-    async def reader(self) -> BinaryIO:
+    async def open_reader(self) -> BinaryIO:
         """A file object of the caller's own over the same bytes.
 
         Raises:
             StorageError: it was discarded.
         """
-        return await self._spares.threads.obtain(self._reader, FileIO.close)
+        return await self._temp_blobs.threads.acquire(self._open_reader, FileIO.close)
 
-    def _reader(self) -> FileIO:
+    def _open_reader(self) -> FileIO:
         with self._lock:
             if self._descriptor is None:
                 raise StorageError("this file was discarded")
             try:
                 # Opened anew, for a position of its own; a copy of the descriptor would share the writer's.
-                return FileIO(_OWN_FILES / str(self._descriptor), "rb")
+                return FileIO(_FD_DIRECTORY / str(self._descriptor), "rb")
             except OSError as error:
-                raise refused("read an anonymous file", error) from error
+                raise to_storage_error("read an anonymous file", error) from error
 
     async def commit(self, expected: Sha256) -> None:
         """Never.
@@ -104,54 +104,56 @@ class SparePartial:
 
     async def discard(self) -> None:
         """Let go of it. Idempotent."""
-        await self._spares.threads.run(self.abandon)
+        await self._temp_blobs.threads.run(self.discard_sync)
 
-    def abandon(self) -> None:
+    def discard_sync(self) -> None:
         """`discard`, from any thread."""
         with self._lock:
             descriptor, self._descriptor = self._descriptor, None
             if descriptor is not None:
                 os.close(descriptor)
-                self._spares.release(self._reserved, in_memory=self._in_memory)
+                self._temp_blobs.release_bytes(self._reserved, in_memory=self._in_memory)
 
 
-class Spares:
+class TempBlobs:
     """Anonymous files, within their bounds.
 
     Attributes:
         threads: those that read and write.
     """
 
-    def __init__(self, *, on_disk: int = ON_DISK, in_memory: int = IN_MEMORY, directory: str | None = None) -> None:
-        self.threads = Threads("spares", 2)
+    def __init__(
+        self, *, on_disk: int = MAX_DISK_BYTES, in_memory: int = MAX_MEMORY_BYTES, directory: str | None = None
+    ) -> None:
+        self.threads = ThreadPool("spares", 2)
         self._limits = {False: on_disk, True: in_memory}
         self._used = {False: 0, True: 0}
         self._lock = threading.Lock()
         self._directory = directory
 
-    async def begin(self) -> SparePartial:
+    async def create_partial(self) -> TempPartialBlob:
         """Start a new one.
 
         Raises:
             StorageError: none can be made.
         """
-        return await self.threads.obtain(self._begin, SparePartial.abandon)
+        return await self.threads.acquire(self._create_partial, TempPartialBlob.discard_sync)
 
-    def _begin(self) -> SparePartial:
+    def _create_partial(self) -> TempPartialBlob:
         try:
-            return SparePartial(self, self._on_disk(), in_memory=False)
+            return TempPartialBlob(self, self._open_temp_file(), in_memory=False)
         except OSError as error:
             telemetry.warning("no-temporary-directory", found=error.strerror or type(error).__name__)
         try:
-            return SparePartial(self, os.memfd_create("assay"), in_memory=True)
+            return TempPartialBlob(self, os.memfd_create("assay"), in_memory=True)
         except (OSError, AttributeError) as error:
             raise StorageError("no temporary file can be made, on no disk and not in memory") from error
 
-    def _on_disk(self) -> int:
+    def _open_temp_file(self) -> int:
         with tempfile.TemporaryFile(buffering=0, dir=self._directory) as file:
             return os.dup(file.fileno())
 
-    def reserve(self, size: int, *, in_memory: bool) -> None:
+    def reserve_bytes(self, size: int, *, in_memory: bool) -> None:
         """Count `size` more bytes.
 
         Raises:
@@ -163,7 +165,7 @@ class Spares:
                 raise StorageError(f"the storage fails, and the {limit} for downloads beside it are taken")
             self._used[in_memory] += size
 
-    def release(self, size: int, *, in_memory: bool) -> None:
+    def release_bytes(self, size: int, *, in_memory: bool) -> None:
         """Uncount bytes."""
         with self._lock:
             self._used[in_memory] -= size

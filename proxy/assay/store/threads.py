@@ -13,7 +13,7 @@ _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
 
-class Threads:
+class ThreadPool:
     """A few threads with one name.
 
     What has been started runs to its end even when whoever waits for it is cancelled: each call leaves its state whole.
@@ -31,9 +31,9 @@ class Threads:
         Raises:
             StorageError: `close` was called before.
         """
-        return await self.start(call, *arguments, **named)
+        return await self.submit(call, *arguments, **named)
 
-    def start(
+    def submit(
         self, call: Callable[_Arguments, _Result], /, *arguments: _Arguments.args, **named: _Arguments.kwargs
     ) -> asyncio.Future[_Result]:
         """As `run`, begun at once; calls that are started run in their order where there is one thread.
@@ -43,7 +43,7 @@ class Threads:
         """
         return asyncio.wrap_future(self._submit(call, *arguments, **named))
 
-    async def obtain(self, call: Callable[[], _Result], give_back: Callable[[_Result], None]) -> _Result:
+    async def acquire(self, call: Callable[[], _Result], give_back: Callable[[_Result], None]) -> _Result:
         """Like `run`; what the call obtained is given back when nobody is there any more to take it.
 
         Raises:
@@ -53,7 +53,7 @@ class Threads:
         try:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:
-            future.add_done_callback(lambda done: _return(done, give_back))
+            future.add_done_callback(lambda done: _release_result(done, give_back))
             raise
 
     def _submit(
@@ -69,6 +69,6 @@ class Threads:
         await asyncio.to_thread(self._executor.shutdown)
 
 
-def _return(done: Future[_Result], give_back: Callable[[_Result], None]) -> None:
+def _release_result(done: Future[_Result], give_back: Callable[[_Result], None]) -> None:
     if not done.cancelled() and done.exception() is None:
         give_back(done.result())

@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from itertools import islice
 
-_AT_ONCE = 512
+_MAX_BUFFERS_PER_CALL = 512
 """Pieces for one writev(2): IOV_MAX is 1024 on Linux, and 16 is all that POSIX promises."""
 
 
@@ -22,7 +22,7 @@ def write_all(descriptor: int, pieces: Sequence[memoryview]) -> None:
     """
     left = list(pieces)
     while left:
-        written = os.writev(descriptor, list(islice(left, _AT_ONCE)))
+        written = os.writev(descriptor, list(islice(left, _MAX_BUFFERS_PER_CALL)))
         done = 0
         while done < len(left) and written >= len(left[done]):
             written -= len(left[done])

@@ -1,5 +1,25 @@
 """What happens here, for those who are not here: events to the log, metrics, and the audit trail."""
 
-from assay.telemetry.events import event, failure, log_to, new_request_id, request, request_id, security, view, warning
+from assay.telemetry.events import (
+    configure_logging,
+    current_request_id,
+    current_view,
+    event,
+    failure,
+    log_request,
+    new_request_id,
+    security,
+    warning,
+)
 
-__all__ = ["event", "failure", "log_to", "new_request_id", "request", "request_id", "security", "view", "warning"]
+__all__ = [
+    "configure_logging",
+    "current_request_id",
+    "current_view",
+    "event",
+    "failure",
+    "log_request",
+    "new_request_id",
+    "security",
+    "warning",
+]

@@ -21,30 +21,30 @@ from typing import Any, BinaryIO, Final
 
 from assay.errors import StorageError
 
-GENESIS: Final = "0" * 64
+GENESIS_HASH: Final = "0" * 64
 """What stands for the hash before the first entry."""
-LONGEST: Final = 256 * 1024
+MAX_LINE_BYTES: Final = 256 * 1024
 """Bytes of a line; entries of ours have a few hundred."""
-SHORTEST_HEAD: Final = 12
+MIN_HEAD_HEX_DIGITS: Final = 12
 """Hexadecimal digits of a head that are enough to find it: what fits a metric exactly."""
-_PART = re.compile(r"\.(\d{12})", re.ASCII)
-_TAIL = re.compile(rb',"hash":"([0-9a-f]{64})"\}')
-_TAIL_LENGTH: Final = len(',"hash":""}') + 64
+_PART_SUFFIX = re.compile(r"\.(\d{12})", re.ASCII)
+_HASH_MEMBER = re.compile(rb',"hash":"([0-9a-f]{64})"\}')
+_HASH_MEMBER_BYTES: Final = len(',"hash":""}') + 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
+class ChainEnd:
     """Where a chain ends."""
 
     sequence: int
     hash: str
 
 
-START: Final = Link(sequence=0, hash=GENESIS)
+EMPTY_CHAIN: Final = ChainEnd(sequence=0, hash=GENESIS_HASH)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class TrailEntry:
     """One line of a trail, sound or not."""
 
     part: Path
@@ -59,42 +59,42 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Findings:
+class ChainReport:
     """What reading a whole trail came to."""
 
     entries: int
-    head: Link
+    head: ChainEnd
     faults: tuple[str, ...]
     """In words, with part and line; the first hundred."""
     lost: int = 0
     """Entries that the trail itself says it could not take."""
 
 
-def link(fields: Mapping[str, Any], before: Link) -> tuple[bytes, Link]:
+def encode_entry(fields: Mapping[str, Any], before: ChainEnd) -> tuple[bytes, ChainEnd]:
     """The next line, newline included, and the end of the chain that it makes."""
     sequence = before.sequence + 1
     numbered = {"sequence": sequence, "previous": before.hash, **fields}
     body = json.dumps(numbered, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
     digest = hashlib.sha256(body).hexdigest()
-    return body[:-1] + f',"hash":"{digest}"}}\n'.encode(), Link(sequence=sequence, hash=digest)
+    return body[:-1] + f',"hash":"{digest}"}}\n'.encode(), ChainEnd(sequence=sequence, hash=digest)
 
 
-def parts(path: Path) -> list[Path]:
+def list_parts(path: Path) -> list[Path]:
     """The files of the trail at `path` in their order, the one that is being written last."""
     ended = [
         (int(match[1]), each)
         for each in path.parent.glob(f"{path.name}.*")
-        if (match := _PART.fullmatch(each.name.removeprefix(path.name)))
+        if (match := _PART_SUFFIX.fullmatch(each.name.removeprefix(path.name)))
     ]
     return [*(each for _, each in sorted(ended)), *([path] if path.exists() else [])]
 
 
-def part_name(path: Path, last: int) -> Path:
+def name_rotated_part(path: Path, last: int) -> Path:
     """What a full part is renamed to."""
     return path.with_name(f"{path.name}.{last:012d}")
 
 
-def read_trail(path: Path, *, after: str = GENESIS) -> Iterator[Entry]:
+def read_trail(path: Path, *, after: str = GENESIS_HASH) -> Iterator[TrailEntry]:
     """Every entry of the trail at `path`, its older parts first; what is wrong with one is said in it. Blocking.
 
     Args:
@@ -104,29 +104,29 @@ def read_trail(path: Path, *, after: str = GENESIS) -> Iterator[Entry]:
     Raises:
         StorageError: there is no trail, or it cannot be read.
     """
-    found = parts(path)
+    found = list_parts(path)
     if not found:
         raise StorageError(f"{path}: there is no audit trail")
-    before = START if after == GENESIS else Link(sequence=-1, hash=after)
+    before = EMPTY_CHAIN if after == GENESIS_HASH else ChainEnd(sequence=-1, hash=after)
     for part in found:
         try:
             with part.open("rb") as file:
-                for number, line in enumerate(_lines(file), start=1):
-                    entry = _entry(part, number, line, before)
+                for number, line in enumerate(_read_lines(file), start=1):
+                    entry = _parse_entry(part, number, line, before)
                     yield entry
                     if entry.hash:
-                        before = Link(sequence=entry.sequence, hash=entry.hash)
+                        before = ChainEnd(sequence=entry.sequence, hash=entry.hash)
         except OSError as error:
             raise StorageError(f"{part}: cannot be read: {error.strerror}") from error
 
 
-def check(entries: Iterable[Entry], *, head: str | None = None) -> Findings:
+def verify_trail(entries: Iterable[TrailEntry], *, head: str | None = None) -> ChainReport:
     """Read all `entries` and say whether they are one unbroken chain in which `head` stands, if one is given."""
-    count, lost, end, met = 0, 0, START, head is None
+    count, lost, end, met = 0, 0, EMPTY_CHAIN, head is None
     faults: list[str] = []
     for entry in entries:
         count += 1
-        end = Link(sequence=entry.sequence, hash=entry.hash)
+        end = ChainEnd(sequence=entry.sequence, hash=entry.hash)
         met = met or (head is not None and entry.hash.startswith(head))
         if entry.fields.get("event") == "lost" and isinstance(entry.fields.get("count"), int):
             lost += entry.fields["count"]
@@ -134,10 +134,10 @@ def check(entries: Iterable[Entry], *, head: str | None = None) -> Findings:
             faults.append(f"{entry.part.name}:{entry.line}: {entry.fault}")
     if not met:
         faults.append(f"no entry has the hash {head}: the trail was cut before it, or is another one")
-    return Findings(entries=count, head=end, faults=tuple(faults), lost=lost)
+    return ChainReport(entries=count, head=end, faults=tuple(faults), lost=lost)
 
 
-def last_link(file: BinaryIO, size: int) -> tuple[Link | None, bytes]:
+def read_chain_end(file: BinaryIO, size: int) -> tuple[ChainEnd | None, bytes]:
     """Where the part in `file` ends, and the bytes of an unfinished line behind that.
 
     None: it has no finished line.
@@ -145,7 +145,7 @@ def last_link(file: BinaryIO, size: int) -> tuple[Link | None, bytes]:
     Raises:
         StorageError: the last finished line is no entry: somebody else wrote here.
     """
-    start = max(0, size - 2 * LONGEST)
+    start = max(0, size - 2 * MAX_LINE_BYTES)
     file.seek(start)
     finished, newline, torn = file.read().rpartition(b"\n")
     if not newline:
@@ -153,33 +153,33 @@ def last_link(file: BinaryIO, size: int) -> tuple[Link | None, bytes]:
             raise StorageError("the audit trail ends in a line that is too long")
         return None, torn
     line = finished.rpartition(b"\n")[2] + b"\n"
-    fields, digest, fault = _parsed(line)
+    fields, digest, fault = _parse_line(line)
     if fault is not None:
         raise StorageError(f"the audit trail's last line is no sound entry: {fault}")
-    return Link(sequence=fields["sequence"], hash=digest), torn
+    return ChainEnd(sequence=fields["sequence"], hash=digest), torn
 
 
-def _lines(file: BinaryIO) -> Iterator[bytes]:
-    while line := file.readline(LONGEST):
+def _read_lines(file: BinaryIO) -> Iterator[bytes]:
+    while line := file.readline(MAX_LINE_BYTES):
         yield line
 
 
-def _entry(part: Path, number: int, line: bytes, before: Link) -> Entry:
-    fields, digest, fault = _parsed(line)
+def _parse_entry(part: Path, number: int, line: bytes, before: ChainEnd) -> TrailEntry:
+    fields, digest, fault = _parse_line(line)
     sequence = fields.get("sequence", before.sequence)
     if fault is None:
-        fault = _misplaced(fields, before)
-    return Entry(part=part, line=number, sequence=sequence, hash=digest, fields=fields, fault=fault)
+        fault = _find_misplacement(fields, before)
+    return TrailEntry(part=part, line=number, sequence=sequence, hash=digest, fields=fields, fault=fault)
 
 
-def _parsed(line: bytes) -> tuple[dict[str, Any], str, str | None]:
+def _parse_line(line: bytes) -> tuple[dict[str, Any], str, str | None]:
     """Fields, computed hash, and what is wrong with the line itself."""
     if not line.endswith(b"\n"):
         return {}, "", "the line is not finished: it was cut, or is being written"
-    stated = _TAIL.fullmatch(line, len(line) - 1 - _TAIL_LENGTH, len(line) - 1)
+    stated = _HASH_MEMBER.fullmatch(line, len(line) - 1 - _HASH_MEMBER_BYTES, len(line) - 1)
     if stated is None:
         return {}, "", "not an entry: no hash at its end"
-    body = line[: -1 - _TAIL_LENGTH] + b"}"
+    body = line[: -1 - _HASH_MEMBER_BYTES] + b"}"
     digest = hashlib.sha256(body).hexdigest()
     try:
         fields = json.loads(body)
@@ -192,7 +192,7 @@ def _parsed(line: bytes) -> tuple[dict[str, Any], str, str | None]:
     return fields, digest, None
 
 
-def _misplaced(fields: Mapping[str, Any], before: Link) -> str | None:
+def _find_misplacement(fields: Mapping[str, Any], before: ChainEnd) -> str | None:
     sequence = fields["sequence"]
     if before.sequence >= 0 and sequence != before.sequence + 1:
         return f"entry {sequence} follows entry {before.sequence}: entries are missing, or not in their order"

@@ -26,16 +26,23 @@ from pydantic import Field
 from assay.errors import StorageError, StorageInUseError
 from assay.settings import Settings
 from assay.telemetry import events
-from assay.telemetry.audit_chain import START, Link, last_link, link, part_name, parts
+from assay.telemetry.audit_chain import (
+    EMPTY_CHAIN,
+    ChainEnd,
+    encode_entry,
+    list_parts,
+    name_rotated_part,
+    read_chain_end,
+)
 from assay.telemetry.metrics import AUDIT_ENTRIES, AUDIT_HEAD, AUDIT_LOST
 from assay.units import Size
 
-_SYNC_EVERY: Final = 1.0
+_SYNC_INTERVAL_SECONDS: Final = 1.0
 """Seconds: what a power cut may take of the trail."""
-_PATIENCE: Final = 10.0
+_WRITE_TIMEOUT_SECONDS: Final = 10.0
 """Seconds that a request waits for its entry."""
-_MOST_WAITING: Final = 10_000
-_HEAD_DIGITS: Final = 12
+_MAX_QUEUED_ENTRIES: Final = 10_000
+_HEAD_METRIC_HEX_DIGITS: Final = 12
 
 
 class OnFailure(StrEnum):
@@ -56,16 +63,16 @@ class AuditSettings(Settings):
     """Bytes from which on a part is closed and the next one begun."""
 
 
-class Trail:
+class AuditTrail:
     """One trail, open."""
 
     def __init__(self, path: Path, *, rotate: int, on_failure: OnFailure, clock: Callable[[], datetime]) -> None:
         self._on_failure = on_failure
         self._clock = clock
-        self._file = _Part(path, rotate)
-        self._waiting: list[tuple[dict[str, Any], asyncio.Future[None]]] = []
-        self._writing: asyncio.Task[None] | None = None
-        self._lost = 0
+        self._file = _TrailFile(path, rotate)
+        self._queue: list[tuple[dict[str, Any], asyncio.Future[None]]] = []
+        self._writer_task: asyncio.Task[None] | None = None
+        self._lost_entries = 0
         self._failing = False
 
     @classmethod
@@ -79,12 +86,12 @@ class Trail:
         if settings.path is None:
             return None
         trail = cls(settings.path, rotate=settings.rotate, on_failure=settings.on_failure, clock=clock)
-        await asyncio.to_thread(trail._file.take)
-        trail._tell()
+        await asyncio.to_thread(trail._file.acquire)
+        trail._mark_written()
         return trail
 
     @property
-    def head(self) -> Link:
+    def head(self) -> ChainEnd:
         """The last entry's number and hash."""
         return self._file.end
 
@@ -98,17 +105,19 @@ class Trail:
         if self._on_failure is not OnFailure.REFUSE:
             return
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_WRITE_TIMEOUT_SECONDS):
                 await asyncio.shield(written)
         except TimeoutError as error:
             self._failing = True
-            raise StorageError(f"the audit trail did not take an entry within {_PATIENCE:.0f} s") from error
+            raise StorageError(
+                f"the audit trail did not take an entry within {_WRITE_TIMEOUT_SECONDS:.0f} s"
+            ) from error
 
-    def note(self, fields: Mapping[str, Any]) -> None:
+    def record_nowait(self, fields: Mapping[str, Any]) -> None:
         """Append an entry about what has happened already: nobody waits for it."""
         _ = self._enqueue(fields)
 
-    async def usable(self) -> None:
+    async def ensure_writable(self) -> None:
         """Nothing while writing works or failure is only an alarm; else try again.
 
         Raises:
@@ -119,68 +128,72 @@ class Trail:
 
     async def close(self) -> None:
         """Write what waits, sync, and let go of it."""
-        if self._writing is not None:
-            await asyncio.gather(self._writing, return_exceptions=True)
+        if self._writer_task is not None:
+            await asyncio.gather(self._writer_task, return_exceptions=True)
         await asyncio.to_thread(self._file.close)
 
     def _enqueue(self, fields: Mapping[str, Any]) -> asyncio.Future[None]:
         loop = asyncio.get_running_loop()
         written: asyncio.Future[None] = loop.create_future()
-        # An exception that nobody awaits is told in `_fail`, not once more by the loop.
+        # An exception that nobody awaits is told in `_reject_entries`, not once more by the loop.
         written.add_done_callback(lambda done: done.cancelled() or done.exception())
-        if len(self._waiting) >= _MOST_WAITING:
-            self._fail([written], StorageError(f"{_MOST_WAITING} entries wait for the audit trail already"))
+        if len(self._queue) >= _MAX_QUEUED_ENTRIES:
+            self._reject_entries(
+                [written], StorageError(f"{_MAX_QUEUED_ENTRIES} entries wait for the audit trail already")
+            )
             return written
         instant = self._clock().astimezone(UTC).isoformat(timespec="milliseconds")
-        self._waiting.append(({"time": instant, **fields}, written))
-        if self._writing is None or self._writing.done():
+        self._queue.append(({"time": instant, **fields}, written))
+        if self._writer_task is None or self._writer_task.done():
             # In a context of its own: it writes for other requests too.
-            self._writing = loop.create_task(self._run(), name="audit trail", context=contextvars.Context())
+            self._writer_task = loop.create_task(
+                self._write_queued(), name="audit trail", context=contextvars.Context()
+            )
         return written
 
-    async def _run(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting, []
+    async def _write_queued(self) -> None:
+        while self._queue:
+            batch, self._queue = self._queue, []
             entries = [fields for fields, _ in batch]
-            lost, self._lost = self._lost, 0
+            lost, self._lost_entries = self._lost_entries, 0
             if lost:
                 entries.insert(0, {"time": entries[0]["time"], "event": "lost", "count": lost})
             try:
                 await asyncio.to_thread(self._file.append, entries)
             except StorageError as error:
-                self._lost += lost
-                self._fail([written for _, written in batch], error)
+                self._lost_entries += lost
+                self._reject_entries([written for _, written in batch], error)
                 continue
-            self._tell()
+            self._mark_written()
             for _, written in batch:
                 if not written.done():
                     written.set_result(None)
 
-    def _fail(self, unwritten: list[asyncio.Future[None]], error: StorageError) -> None:
+    def _reject_entries(self, unwritten: list[asyncio.Future[None]], error: StorageError) -> None:
         events.security("audit-not-written", entries=len(unwritten), error=str(error), then=self._on_failure.value)
         AUDIT_LOST.inc(len(unwritten))
         self._failing = True
         if self._on_failure is OnFailure.ALARM:
-            self._lost += len(unwritten)
+            self._lost_entries += len(unwritten)
         for written in unwritten:
             if not written.done():
                 written.set_exception(StorageError(*error.args))
 
-    def _tell(self) -> None:
+    def _mark_written(self) -> None:
         self._failing = False
         AUDIT_ENTRIES.set(self._file.end.sequence)
-        AUDIT_HEAD.set(int(self._file.end.hash[:_HEAD_DIGITS], 16))
+        AUDIT_HEAD.set(int(self._file.end.hash[:_HEAD_METRIC_HEX_DIGITS], 16))
 
 
 @contextlib.asynccontextmanager
-async def recording(settings: AuditSettings, clock: Callable[[], datetime]) -> AsyncIterator[Trail | None]:
-    """`Trail.open`, closed with all that waits written.
+async def open_audit_trail(settings: AuditSettings, clock: Callable[[], datetime]) -> AsyncIterator[AuditTrail | None]:
+    """`AuditTrail.open`, closed with all that waits written.
 
     Raises:
         StorageError: it cannot be written, or does not end in a sound entry.
         StorageInUseError: another proxy writes it.
     """
-    trail = await Trail.open(settings, clock)
+    trail = await AuditTrail.open(settings, clock)
     try:
         yield trail
     finally:
@@ -188,19 +201,19 @@ async def recording(settings: AuditSettings, clock: Callable[[], datetime]) -> A
             await trail.close()
 
 
-class _Part:
+class _TrailFile:
     """The file that is being written, and its end. Used by one thread at a time."""
 
     def __init__(self, path: Path, rotate: int) -> None:
-        self.end = START
+        self.end = EMPTY_CHAIN
         self._path = path
-        self._rotate = rotate
+        self._rotate_bytes = rotate
         self._descriptor: int | None = None
         self._lock: int | None = None
         self._size = 0
         self._synced = 0.0
 
-    def take(self) -> None:
+    def acquire(self) -> None:
         """Lock the trail and find its end."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -211,7 +224,7 @@ class _Part:
         except OSError as error:
             raise StorageError(f"{self._path}: cannot be written: {error.strerror}") from error
         try:
-            self._resume()
+            self._open_and_recover()
         except OSError as error:
             raise StorageError(f"{self._path}: cannot be written: {error.strerror}") from error
 
@@ -222,16 +235,16 @@ class _Part:
             StorageError: not all could be written, so that none is in the trail; or the trail could not be rotated.
         """
         try:
-            descriptor = self._resume() if self._descriptor is None else self._descriptor
+            descriptor = self._open_and_recover() if self._descriptor is None else self._descriptor
             self._write(descriptor, entries)
-            if self._size >= self._rotate:
-                self._turn(descriptor)
-            elif time.monotonic() - self._synced >= _SYNC_EVERY:
+            if self._size >= self._rotate_bytes:
+                self._rotate_file(descriptor)
+            elif time.monotonic() - self._synced >= _SYNC_INTERVAL_SECONDS:
                 os.fdatasync(descriptor)
                 self._synced = time.monotonic()
         except OSError as error:
-            self._take_back()
-            self._let_go()  # the next batch looks where the file really ends
+            self._undo_failed_write()
+            self._close_descriptor()  # the next batch looks where the file really ends
             raise StorageError(f"{self._path}: cannot be written: {error.strerror}") from error
 
     def close(self) -> None:
@@ -239,7 +252,7 @@ class _Part:
         if self._descriptor is not None:
             with contextlib.suppress(OSError):
                 os.fsync(self._descriptor)
-        self._let_go()
+        self._close_descriptor()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -248,7 +261,7 @@ class _Part:
         lines = bytearray()
         end = self.end
         for fields in entries:
-            line, end = link(fields, end)
+            line, end = encode_entry(fields, end)
             lines += line
         view = memoryview(lines)
         while view:
@@ -256,14 +269,14 @@ class _Part:
         self._size += len(lines)
         self.end = end
 
-    def _resume(self) -> int:
+    def _open_and_recover(self) -> int:
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             size = os.fstat(descriptor).st_size
             with os.fdopen(os.dup(descriptor), "rb") as file:
-                end, torn = last_link(file, size)
+                end, torn = read_chain_end(file, size)
             if end is None:
-                end = self._end_of_last_part()
+                end = self._read_previous_end()
             self._size, self.end = size - len(torn), end
             if torn:
                 os.ftruncate(descriptor, self._size)
@@ -277,36 +290,36 @@ class _Part:
         self._descriptor = descriptor
         return descriptor
 
-    def _end_of_last_part(self) -> Link:
-        earlier = [part for part in parts(self._path) if part != self._path]
+    def _read_previous_end(self) -> ChainEnd:
+        earlier = [part for part in list_parts(self._path) if part != self._path]
         if not earlier:
-            return START
+            return EMPTY_CHAIN
         with earlier[-1].open("rb") as file:
-            end, torn = last_link(file, earlier[-1].stat().st_size)
+            end, torn = read_chain_end(file, earlier[-1].stat().st_size)
         if end is None or torn:
             raise StorageError(f"{earlier[-1]} does not end in a finished entry")
         return end
 
-    def _turn(self, descriptor: int) -> None:
+    def _rotate_file(self, descriptor: int) -> None:
         """Close this part and begin the next."""
         os.fsync(descriptor)
         os.fchmod(descriptor, 0o400)
-        self._path.rename(part_name(self._path, self.end.sequence))
-        self._let_go()
+        self._path.rename(name_rotated_part(self._path, self.end.sequence))
+        self._close_descriptor()
         directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(directory)
         finally:
             os.close(directory)
-        self._resume()
+        self._open_and_recover()
 
-    def _take_back(self) -> None:
-        """Cut off what a failed write left; where even that fails, `_resume` does it later and says so."""
+    def _undo_failed_write(self) -> None:
+        """Cut off what a failed write left; where even that fails, `_open_and_recover` does it later and says so."""
         if self._descriptor is not None:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._descriptor, self._size)
 
-    def _let_go(self) -> None:
+    def _close_descriptor(self) -> None:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)

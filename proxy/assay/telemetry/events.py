@@ -17,76 +17,76 @@ from contextvars import ContextVar
 from typing import Final, TextIO
 
 from assay.telemetry import lines
-from assay.telemetry.lines import Channel, RequestEvent
-from assay.telemetry.metrics import EVENTS, SECURITY
+from assay.telemetry.lines import LogHandler, RequestEvent
+from assay.telemetry.metrics import EVENTS, SECURITY_EVENTS
 
-request_id: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)
+current_request_id: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)
 """Of the request in work; also answered as ``X-Request-Id``."""
-view: Final[ContextVar[str | None]] = ContextVar("view", default=None)
+current_view: Final[ContextVar[str | None]] = ContextVar("view", default=None)
 """The view that the request in work is for; None: `default`, which lines do not name."""
 
-_PROCESS = secrets.token_hex(4)
-_NUMBERS = itertools.count(1)
-_LOG = logging.getLogger("assay")
-_SECURITY = logging.getLogger(lines.SECURITY)
-_REQUESTS = EVENTS.labels("request", "info")
+_PROCESS_PREFIX = secrets.token_hex(4)
+_REQUEST_NUMBERS = itertools.count(1)
+_LOGGER = logging.getLogger("assay")
+_SECURITY_LOGGER = logging.getLogger(lines.SECURITY_LOGGER)
+_REQUEST_EVENTS = EVENTS.labels("request", "info")
 
 
 def new_request_id() -> str:
     """An id that no other request has, of this process or, as far as chance goes, of another."""
-    return f"{_PROCESS}{next(_NUMBERS):08x}"
+    return f"{_PROCESS_PREFIX}{next(_REQUEST_NUMBERS):08x}"
 
 
 def event(name: str, /, **fields: object) -> None:
     """Something that happened as it should: ``page-fetched``, ``download-finished``, and so on."""
     EVENTS.labels(name, "info").inc()
-    if _LOG.isEnabledFor(logging.INFO):
-        _LOG.info(name, extra={"fields": _placed(fields)})
+    if _LOGGER.isEnabledFor(logging.INFO):
+        _LOGGER.info(name, extra={"fields": _add_request_context(fields)})
 
 
 def warning(name: str, /, **fields: object) -> None:
     """Something that an operator should look at: ``page-stale``, ``record-broken``, and so on."""
     EVENTS.labels(name, "warning").inc()
-    _LOG.warning(name, extra={"fields": _placed(fields)})
+    _LOGGER.warning(name, extra={"fields": _add_request_context(fields)})
 
 
 def security(name: str, /, **fields: object) -> None:
     """Something that contradicts what was proven or decided: ``forged``, ``digest-mismatch``, ``serial-rollback``."""
     EVENTS.labels(name, "security").inc()
-    SECURITY.labels(name).inc()
-    _SECURITY.error(name, extra={"fields": _placed(fields)})
+    SECURITY_EVENTS.labels(name).inc()
+    _SECURITY_LOGGER.error(name, extra={"fields": _add_request_context(fields)})
 
 
 def failure(name: str, /, error: BaseException, **fields: object) -> None:
     """A fault of our own, with its traceback."""
     EVENTS.labels(name, "error").inc()
-    _LOG.error(name, exc_info=error, extra={"fields": _placed(fields)})
+    _LOGGER.error(name, exc_info=error, extra={"fields": _add_request_context(fields)})
 
 
-def _placed(fields: dict[str, object]) -> dict[str, object]:
+def _add_request_context(fields: dict[str, object]) -> dict[str, object]:
     """With the request's id and view: taken here, since the formatter may run in another context."""
-    known = {"request": request_id.get(), "view": view.get()}
+    known = {"request": current_request_id.get(), "view": current_view.get()}
     return {key: value for key, value in known.items() if value is not None} | fields
 
 
-def request(over: RequestEvent) -> None:
+def log_request(over: RequestEvent) -> None:
     """The event ``request``: as `event`, but that our own stream gathers it with others where nobody else listens."""
-    _REQUESTS.inc()
-    if not _LOG.isEnabledFor(logging.INFO):
+    _REQUEST_EVENTS.inc()
+    if not _LOGGER.isEnabledFor(logging.INFO):
         return
     listeners = logging.root.handlers
     channel = listeners[0] if len(listeners) == 1 else None
-    if isinstance(channel, Channel) and channel.as_json:
-        channel.gather(over.line(time.time()))
+    if isinstance(channel, LogHandler) and channel.as_json:
+        channel.write_batched(over.to_json_line(time.time()))
     else:
-        _LOG.info("request", extra={"fields": over.fields()})
+        _LOGGER.info("request", extra={"fields": over.to_fields()})
 
 
-def log_to(stream: TextIO = sys.stderr, *, level: int = logging.INFO, as_json: bool | None = None) -> None:
+def configure_logging(stream: TextIO = sys.stderr, *, level: int = logging.INFO, as_json: bool | None = None) -> None:
     """Send events to `stream`, as JSON lines unless it is a terminal or `as_json` says otherwise."""
     root = logging.getLogger()
-    root.handlers[:] = [Channel(stream, as_json=not stream.isatty() if as_json is None else as_json)]
+    root.handlers[:] = [LogHandler(stream, as_json=not stream.isatty() if as_json is None else as_json)]
     root.setLevel(logging.WARNING)
-    _LOG.setLevel(level)
+    _LOGGER.setLevel(level)
     # It warns of each retry of a trust root's renewal, whose outcome is an event of ours.
     logging.getLogger("urllib3").setLevel(logging.ERROR)

@@ -24,7 +24,7 @@ class _Series:
 
 
 @dataclass(slots=True, eq=False)
-class Requests(Collector):
+class RequestsCollector(Collector):
     """``assay_requests``, ``assay_request_seconds`` and ``assay_sent_bytes``."""
 
     bounds: tuple[float, ...]
@@ -42,7 +42,7 @@ class Requests(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """For a scrape."""
-        counted, durations, sizes = families = _families()
+        counted, durations, sizes = families = _build_families()
         routes: dict[str, _Series] = {}
         for (route, outcome), series in tuple(self._series.items()):
             counted.add_metric((route, outcome), sum(series.buckets))
@@ -59,10 +59,10 @@ class Requests(Collector):
 
     def describe(self) -> Iterator[Metric]:
         """What there is before anything is counted, so that the registry knows its names."""
-        yield from _families()
+        yield from _build_families()
 
 
-def _families() -> tuple[CounterMetricFamily, HistogramMetricFamily, CounterMetricFamily]:
+def _build_families() -> tuple[CounterMetricFamily, HistogramMetricFamily, CounterMetricFamily]:
     outcomes = "Requests by route and outcome: a class of status, 403, or aborted"
     durations = "From the request's head to the last byte of its answer"
     return (

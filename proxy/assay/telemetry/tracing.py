@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span as OpenTelemetrySpan
     from opentelemetry.trace import Tracer
 
-Kind = Literal["internal", "server", "client"]
-_ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-_PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-_PROTOCOL: Final = "http/protobuf"
-_NAME: Final = "assay-proxy"
-_FLUSH: Final = 3.0
+SpanKindName = Literal["internal", "server", "client"]
+_ENDPOINT_VARIABLES: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+_PROTOCOL_VARIABLES: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+_SUPPORTED_PROTOCOL: Final = "http/protobuf"
+_SERVICE_NAME: Final = "assay-proxy"
+_FLUSH_TIMEOUT_SECONDS: Final = 3.0
 """Seconds that the last spans may take at the end: a collector that is gone must not hold up a shutdown."""
 # Semantic conventions, "HTTP spans"; whatever else we say is ours.
-_CONVENTIONS: Final = {
+_ATTRIBUTE_NAMES: Final = {
     "method": "http.request.method",
     "route": "http.route",
     "status": "http.response.status_code",
@@ -53,17 +53,17 @@ class Span(Protocol):
     ) -> None:
         """End."""
 
-    def note(self, **facts: str | int | None) -> None:
+    def set_attributes(self, **facts: str | int | None) -> None:
         """Add to what is said of it."""
 
     def rename(self, name: str) -> None:
         """Call it otherwise than at its beginning: again one of few."""
 
     def end(self, error: str | None = None) -> None:
-        """End one that was begun by `begin`; `error`: the stable name of what went wrong."""
+        """End one that was begun by `start_span`; `error`: the stable name of what went wrong."""
 
 
-class _Nothing:
+class _NoopSpan:
     """Every span while there is no tracing."""
 
     __slots__ = ()
@@ -74,7 +74,7 @@ class _Nothing:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def note(self, **facts: str | int | None) -> None:
+    def set_attributes(self, **facts: str | int | None) -> None:
         pass
 
     def rename(self, name: str) -> None:
@@ -84,7 +84,7 @@ class _Nothing:
         pass
 
 
-class _Live:
+class _RecordingSpan:
     __slots__ = ("_span", "_token")
 
     def __init__(self, span: OpenTelemetrySpan) -> None:
@@ -105,8 +105,8 @@ class _Live:
         context.detach(self._token)  # type: ignore[arg-type]  # the token that attach gave
         self.end(kind.__name__ if kind is not None else None)
 
-    def note(self, **facts: str | int | None) -> None:
-        self._span.set_attributes(_attributes(facts))
+    def set_attributes(self, **facts: str | int | None) -> None:
+        self._span.set_attributes(_build_attributes(facts))
 
     def rename(self, name: str) -> None:
         self._span.update_name(name)
@@ -116,21 +116,23 @@ class _Live:
 
         if error is not None:
             # Its name alone: messages hold addresses.
-            self.note(error=error)
+            self.set_attributes(error=error)
             self._span.set_status(StatusCode.ERROR)
         self._span.end()
 
 
-_NOTHING: Final = _Nothing()
+_NOOP_SPAN: Final = _NoopSpan()
 _tracer: Tracer | None = None
 
 
-def is_on() -> bool:
+def is_enabled() -> bool:
     """Whether spans go anywhere: for what would only be worked out for them."""
     return _tracer is not None
 
 
-def span(name: str, /, *, kind: Kind = "internal", parent: str | None = None, **facts: str | int | None) -> Span:
+def span(
+    name: str, /, *, kind: SpanKindName = "internal", parent: str | None = None, **facts: str | int | None
+) -> Span:
     """A span for a ``with`` statement.
 
     Args:
@@ -140,37 +142,37 @@ def span(name: str, /, *, kind: Kind = "internal", parent: str | None = None, **
         facts: what is known at its beginning.
     """
     if _tracer is None:
-        return _NOTHING
-    return _Live(_started(_tracer, name, kind, parent, facts))
+        return _NOOP_SPAN
+    return _RecordingSpan(_start_otel_span(_tracer, name, kind, parent, facts))
 
 
-def begin(name: str, /, *, kind: Kind = "internal", **facts: str | int | None) -> Span:
+def start_span(name: str, /, *, kind: SpanKindName = "internal", **facts: str | int | None) -> Span:
     """A span that its holder ends; what is begun meanwhile is no part of it."""
-    return _NOTHING if _tracer is None else _Live(_started(_tracer, name, kind, None, facts))
+    return _NOOP_SPAN if _tracer is None else _RecordingSpan(_start_otel_span(_tracer, name, kind, None, facts))
 
 
-def _started(
-    tracer: Tracer, name: str, kind: Kind, parent: str | None, facts: Mapping[str, str | int | None]
+def _start_otel_span(
+    tracer: Tracer, name: str, kind: SpanKindName, parent: str | None, facts: Mapping[str, str | int | None]
 ) -> OpenTelemetrySpan:
     from opentelemetry.trace import SpanKind  # noqa: PLC0415
 
-    context = None if parent is None else _context_of(parent)
-    return tracer.start_span(name, context, kind=SpanKind[kind.upper()], attributes=_attributes(facts))
+    context = None if parent is None else _extract_context(parent)
+    return tracer.start_span(name, context, kind=SpanKind[kind.upper()], attributes=_build_attributes(facts))
 
 
-def _context_of(traceparent: str) -> Context:
+def _extract_context(traceparent: str) -> Context:
     """W3C Trace Context, section 3.2: what is malformed is ignored; ``tracestate`` would be carried to nobody."""
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
 
     return TraceContextTextMapPropagator().extract({"traceparent": traceparent})
 
 
-def _attributes(facts: Mapping[str, str | int | None]) -> dict[str, str | int]:
-    return {_CONVENTIONS.get(key, f"assay.{key}"): value for key, value in facts.items() if value is not None}
+def _build_attributes(facts: Mapping[str, str | int | None]) -> dict[str, str | int]:
+    return {_ATTRIBUTE_NAMES.get(key, f"assay.{key}"): value for key, value in facts.items() if value is not None}
 
 
 @contextmanager
-def spans_to(taker: SpanProcessor, service: Mapping[str, str] | None = None) -> Iterator[None]:
+def export_spans_to(taker: SpanProcessor, service: Mapping[str, str] | None = None) -> Iterator[None]:
     """Give all spans to `taker` meanwhile; the caller closes it."""
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
@@ -178,14 +180,14 @@ def spans_to(taker: SpanProcessor, service: Mapping[str, str] | None = None) -> 
     global _tracer  # noqa: PLW0603 - one for the whole process, like the loggers and the registry
     provider = TracerProvider(resource=Resource.create(service), shutdown_on_exit=False)
     provider.add_span_processor(taker)
-    _tracer = provider.get_tracer(_NAME)
+    _tracer = provider.get_tracer(_SERVICE_NAME)
     try:
         yield
     finally:
         _tracer = None
 
 
-def is_wanted(environ: Mapping[str, str]) -> bool:
+def is_export_requested(environ: Mapping[str, str]) -> bool:
     """Whether OTEL_* variables ask for traces.
 
     Raises:
@@ -196,42 +198,42 @@ def is_wanted(environ: Mapping[str, str]) -> bool:
         return False
     if exporter not in {"", "otlp"}:
         raise ConfigurationError(f"OTEL_TRACES_EXPORTER: expected otlp or none, found {exporter!r}")
-    if exporter != "otlp" and not any(environ.get(name) for name in _ENDPOINTS):
+    if exporter != "otlp" and not any(environ.get(name) for name in _ENDPOINT_VARIABLES):
         return False
-    name = next((name for name in _PROTOCOLS if environ.get(name)), None)
-    if name is not None and environ[name].strip().lower() != _PROTOCOL:
-        raise ConfigurationError(f"{name}: expected {_PROTOCOL} (or nothing), found {environ[name]!r}")
+    name = next((name for name in _PROTOCOL_VARIABLES if environ.get(name)), None)
+    if name is not None and environ[name].strip().lower() != _SUPPORTED_PROTOCOL:
+        raise ConfigurationError(f"{name}: expected {_SUPPORTED_PROTOCOL} (or nothing), found {environ[name]!r}")
     return True
 
 
 @asynccontextmanager
-async def exporting(environ: Mapping[str, str]) -> AsyncIterator[None]:
+async def export_spans(environ: Mapping[str, str]) -> AsyncIterator[None]:
     """Export spans by OTLP meanwhile, if OTEL_* variables ask for it.
 
     Raises:
         ConfigurationError: they cannot be obeyed, or the extra is not installed.
     """
-    if not is_wanted(environ):
+    if not is_export_requested(environ):
         yield
         return
-    taker = await asyncio.to_thread(_exporter)
-    with spans_to(taker, _service(environ)):
+    taker = await asyncio.to_thread(_create_span_processor)
+    with export_spans_to(taker, _build_resource_attributes(environ)):
         try:
             yield
         finally:
             # A thread that nobody waits for any longer than this, not even the interpreter.
             flushing = threading.Thread(target=taker.shutdown, name="flush spans", daemon=True)
             flushing.start()
-            await asyncio.to_thread(flushing.join, _FLUSH)
+            await asyncio.to_thread(flushing.join, _FLUSH_TIMEOUT_SECONDS)
 
 
-def _exporter() -> SpanProcessor:
+def _create_span_processor() -> SpanProcessor:
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
     except ImportError as error:
         raise ConfigurationError(
-            f"traces are asked for ({', '.join(_ENDPOINTS)}), and {error.name} is not installed: "
+            f"traces are asked for ({', '.join(_ENDPOINT_VARIABLES)}), and {error.name} is not installed: "
             "pip install 'assay-proxy[otel]', or set OTEL_SDK_DISABLED=true"
         ) from error
     try:
@@ -240,6 +242,6 @@ def _exporter() -> SpanProcessor:
         raise ConfigurationError(f"OTEL_*: {error}") from error
 
 
-def _service(environ: Mapping[str, str]) -> dict[str, str]:
+def _build_resource_attributes(environ: Mapping[str, str]) -> dict[str, str]:
     named = environ.get("OTEL_SERVICE_NAME") or "service.name=" in environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
-    return {} if named else {"service.name": _NAME}
+    return {} if named else {"service.name": _SERVICE_NAME}

@@ -15,13 +15,13 @@ import aiohttp
 from aiohttp.abc import ResolveResult
 from yarl import URL
 
-from assay.errors import ForeignHostError, UpstreamNonsenseError
-from assay.indexes import IndexSettings, provenance_hosts
+from assay.errors import DisallowedHostError, InvalidResponseError
+from assay.indexes import IndexSettings, allowed_provenance_hosts
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-def host_of(target: URL) -> str:
+def format_host(target: URL) -> str:
     """``host`` or ``host:port``, lower-case, the scheme's default port dropped, as `indexes.hosts` has them."""
     host = (target.raw_host or "").lower()
     bracketed = f"[{host}]" if ":" in host else host
@@ -29,7 +29,7 @@ def host_of(target: URL) -> str:
     return bracketed if port in {None, _DEFAULT_PORTS.get(target.scheme)} else f"{bracketed}:{port}"
 
 
-def permitted(index: IndexSettings, url: str) -> URL:
+def check_index_url(index: IndexSettings, url: str) -> URL:
     """The address as the page gave it, nothing re-encoded, if the index may use it.
 
     Raises:
@@ -38,20 +38,20 @@ def permitted(index: IndexSettings, url: str) -> URL:
     """
     try:
         target = URL(url, encoded=True)
-        host = host_of(target)
+        host = format_host(target)
     except ValueError as error:
-        raise UpstreamNonsenseError(f"{shown(url)} is no URL") from error
+        raise InvalidResponseError(f"{redact_url(url)} is no URL") from error
     plain_allowed = index.url.startswith("http://")
     if target.scheme != "https" and not (target.scheme == "http" and plain_allowed):
-        raise ForeignHostError(f"{shown(url)}: index {index.name} is reached by https only")
+        raise DisallowedHostError(f"{redact_url(url)}: index {index.name} is reached by https only")
     if target.raw_user is not None or target.raw_password is not None:
-        raise ForeignHostError(f"{shown(url)} carries user information")
-    if host not in provenance_hosts(index) or is_link_local(target.raw_host or ""):
-        raise ForeignHostError(f"{host} is no host of index {index.name} (file-hosts would have to name it)")
+        raise DisallowedHostError(f"{redact_url(url)} carries user information")
+    if host not in allowed_provenance_hosts(index) or is_link_local(target.raw_host or ""):
+        raise DisallowedHostError(f"{host} is no host of index {index.name} (file-hosts would have to name it)")
     return target
 
 
-def redirected(index: IndexSettings, target: URL, response: aiohttp.ClientResponse) -> URL:
+def resolve_redirect(index: IndexSettings, target: URL, response: aiohttp.ClientResponse) -> URL:
     """Where a redirect leads, if the index may go there; never from https to http.
 
     Raises:
@@ -60,17 +60,17 @@ def redirected(index: IndexSettings, target: URL, response: aiohttp.ClientRespon
     """
     location = response.headers.get("Location")
     if not location:
-        raise UpstreamNonsenseError(f"{shown(str(target))} answered {response.status} without a Location")
+        raise InvalidResponseError(f"{redact_url(str(target))} answered {response.status} without a Location")
     try:
         joined = target.join(URL(location, encoded=True))
     except ValueError as error:
-        raise UpstreamNonsenseError(f"{shown(str(target))} redirects to what is no URL") from error
+        raise InvalidResponseError(f"{redact_url(str(target))} redirects to what is no URL") from error
     if target.scheme == "https" and joined.scheme != "https":
-        raise ForeignHostError(f"{shown(str(target))} redirects from https to {joined.scheme}")
-    return permitted(index, str(joined))
+        raise DisallowedHostError(f"{redact_url(str(target))} redirects from https to {joined.scheme}")
+    return check_index_url(index, str(joined))
 
 
-class NoLinkLocal(aiohttp.ThreadedResolver):
+class NoLinkLocalResolver(aiohttp.ThreadedResolver):
     """The system's resolver, without link-local answers, and with an end to its silence.
 
     Args:
@@ -97,7 +97,7 @@ class NoLinkLocal(aiohttp.ThreadedResolver):
             raise OSError(f"{host} was not resolved within {self._timeout:.0f} s") from error
         allowed = [each for each in found if not is_link_local(each["host"])]
         if found and not allowed:
-            raise ForeignHostError(f"{host} resolves to a link-local address, which is never contacted")
+            raise DisallowedHostError(f"{host} resolves to a link-local address, which is never contacted")
         return allowed
 
 
@@ -112,7 +112,7 @@ def is_link_local(host: str) -> bool:
     return address.is_link_local or (mapped is not None and mapped.is_link_local)
 
 
-def shown(url: str) -> str:
+def redact_url(url: str) -> str:
     """An address for messages: without query, where signatures and tokens are, and without user information."""
     bare = url.partition("?")[0].partition("#")[0]
     scheme, separator, rest = bare.partition("://")

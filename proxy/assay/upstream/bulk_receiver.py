@@ -17,25 +17,25 @@ from typing import Generic, TypeVar
 import aiohttp
 
 from assay.errors import UpstreamUnavailableError
-from assay.upstream.addresses import shown
-from assay.upstream.responses import as_upstream_error, chunks_of
+from assay.upstream.addresses import redact_url
+from assay.upstream.responses import as_upstream_error, iter_chunks
 
-LONG = 8 * 2**20
+MIN_BULK_BYTES = 8 * 2**20
 """Bytes from which on a body is worth a connection: shorter ones leave theirs to the next request."""
-_LOT = 2**20
+_CHUNK_BYTES = 2**20
 """Bytes that are handed on without waiting for more."""
-_MOMENT = 0.02
+_FLUSH_DELAY_SECONDS = 0.02
 """Seconds after which fewer will do: an index that is slow must not hold back what it has sent."""
 
 _Chunk = TypeVar("_Chunk", bytes, bytes | memoryview)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contents(Generic[_Chunk]):
+class BodyStream(Generic[_Chunk]):
     """A body that streams."""
 
     start: int
-    """Where in the file `chunks` begins: 0 where the index ignored the Range."""
+    """Where in the file `iter_chunks` begins: 0 where the index ignored the Range."""
     length: int | None
     """Bytes of the whole file, where the index says."""
     chunks: AsyncIterator[_Chunk]
@@ -45,7 +45,7 @@ class Contents(Generic[_Chunk]):
 
 
 @asynccontextmanager
-async def receiving(
+async def receive_body(
     response: aiohttp.ClientResponse, url: str, patience: float
 ) -> AsyncIterator[AsyncIterator[bytes | memoryview]]:
     """The body's chunks. A memoryview is lent: it holds until the next chunk is asked for.
@@ -62,60 +62,62 @@ async def receiving(
         handler is None
         or transport is None
         or length is None
-        or length < LONG
+        or length < MIN_BULK_BYTES
         or "Transfer-Encoding" in response.headers
         or content.exception() is not None
     ):
-        yield chunks_of(response, url)
+        yield iter_chunks(response, url)
         return
     early = b"".join(iter(content.read_nowait, b""))
     handler.pause_reading()  # and aiohttp's own clock
-    receiver = _Receiver(handler, transport, length - len(early))
+    receiver = _BulkReceiver(handler, transport, length - len(early))
     transport.set_protocol(receiver)
     transport.resume_reading()
     try:
-        yield receiver.chunks(early, url, patience)
+        yield receiver.iter_chunks(early, url, patience)
     finally:
         response.close()  # and the connection: aiohttp's parser has not seen the end of the body
 
 
-class _Receiver(asyncio.BufferedProtocol):
+class _BulkReceiver(asyncio.BufferedProtocol):
     """Fills one buffer while the other is lent."""
 
     def __init__(self, handler: asyncio.Protocol, transport: asyncio.Transport, left: int) -> None:
         self._handler = handler
         self._transport = transport
-        self._left = left
-        self._filling = memoryview(bytearray(_LOT))
-        self._lent = memoryview(bytearray(_LOT))
+        self._bytes_left = left
+        self._filling = memoryview(bytearray(_CHUNK_BYTES))
+        self._borrowed = memoryview(bytearray(_CHUNK_BYTES))
         self._filled = 0
-        self._lost: BaseException | None = None
-        self._worth_it = asyncio.Event()
+        self._connection_error: BaseException | None = None
+        self._chunk_ready = asyncio.Event()
         """Set when what is here need not wait for more."""
-        self._begun = 0.0
+        self._chunk_started_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         """Never more than the body: what an index sends beyond it stays where it is."""
-        return self._filling[self._filled : min(self._filled + self._left, _LOT)]
+        return self._filling[self._filled : min(self._filled + self._bytes_left, _CHUNK_BYTES)]
 
     def buffer_updated(self, nbytes: int) -> None:
         """So many more bytes are here."""
         self._filled += nbytes
-        self._left -= nbytes
-        if not self._left or self._filled == _LOT:
+        self._bytes_left -= nbytes
+        if not self._bytes_left or self._filled == _CHUNK_BYTES:
             self._transport.pause_reading()
-            self._worth_it.set()
+            self._chunk_ready.set()
         elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_at(self._begun + _MOMENT, self._worth_it.set)
+            self._timer = asyncio.get_running_loop().call_at(
+                self._chunk_started_at + _FLUSH_DELAY_SECONDS, self._chunk_ready.set
+            )
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing more will come."""
-        self._lost = exc or ConnectionResetError("the connection was closed")
-        self._worth_it.set()
+        self._connection_error = exc or ConnectionResetError("the connection was closed")
+        self._chunk_ready.set()
         self._handler.connection_lost(exc)
 
-    async def chunks(self, early: bytes, url: str, patience: float) -> AsyncIterator[bytes | memoryview]:
+    async def iter_chunks(self, early: bytes, url: str, patience: float) -> AsyncIterator[bytes | memoryview]:
         """All of the body.
 
         Raises:
@@ -123,25 +125,25 @@ class _Receiver(asyncio.BufferedProtocol):
         """
         if early:
             yield early
-        while self._left or self._filled:
+        while self._bytes_left or self._filled:
             try:
                 async with asyncio.timeout(patience):
-                    await self._worth_it.wait()
+                    await self._chunk_ready.wait()
             except TimeoutError as error:
                 raise as_upstream_error(error, url) from error
             if not self._filled:
-                raise UpstreamUnavailableError(f"{shown(url)}: broke off: {self._lost}")
-            yield self._taken()
+                raise UpstreamUnavailableError(f"{redact_url(url)}: broke off: {self._connection_error}")
+            yield self._take_chunk()
 
-    def _taken(self) -> memoryview:
+    def _take_chunk(self) -> memoryview:
         lot = self._filling[: self._filled]
-        self._filling, self._lent, self._filled = self._lent, self._filling, 0
-        self._begun = asyncio.get_running_loop().time()
+        self._filling, self._borrowed, self._filled = self._borrowed, self._filling, 0
+        self._chunk_started_at = asyncio.get_running_loop().time()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._lost is None:
-            self._worth_it.clear()
-        if self._left:
+        if self._connection_error is None:
+            self._chunk_ready.clear()
+        if self._bytes_left:
             self._transport.resume_reading()
         return lot

@@ -24,41 +24,41 @@ import aiohttp
 from yarl import URL
 
 from assay import telemetry
-from assay.errors import UpstreamGoneError, UpstreamNonsenseError, UpstreamUnavailableError
+from assay.errors import InvalidResponseError, UpstreamGoneError, UpstreamUnavailableError
 from assay.indexes import IndexSettings, LimitsSettings
 from assay.ports import Validators
 from assay.simple.model import NormalizedName
-from assay.upstream.addresses import NoLinkLocal, host_of, permitted, redirected, shown
-from assay.upstream.bulk_receiver import Contents, receiving
-from assay.upstream.credentials import Authorizations
-from assay.upstream.metrics import Exchange
-from assay.upstream.pacing import PATIENCE, Pacing
+from assay.upstream.addresses import NoLinkLocalResolver, check_index_url, format_host, redact_url, resolve_redirect
+from assay.upstream.bulk_receiver import BodyStream, receive_body
+from assay.upstream.credentials import IndexAuthorizations
+from assay.upstream.metrics import RequestMetrics
+from assay.upstream.pacing import MAX_RETRY_WAIT_SECONDS, HostBackoff
 from assay.upstream.responses import (
     as_upstream_error,
-    chunks_of,
-    extent,
-    read_whole,
-    refuse_coding,
-    refuse_failure,
-    serial_of,
+    check_content_encoding,
+    iter_chunks,
+    parse_content_range,
+    parse_last_serial,
+    raise_for_status,
+    read_response_body,
 )
-from assay.upstream.tls import authorities
+from assay.upstream.tls import load_tls_contexts
 
 PAGE_ACCEPT = (
     "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"  # PEP 691
 )
 PROVENANCE_ACCEPT = "application/vnd.pypi.integrity.v1+json, application/json;q=0.9"
 
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_MOST_REDIRECTS = 5
-_CODINGS = frozenset({"gzip", "deflate"})
+_REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
+_MAX_REDIRECTS = 5
+_CONTENT_ENCODINGS = frozenset({"gzip", "deflate"})
 """Content codings that are asked for, and decoded; anything else would be taken for the page itself."""
-_ACCEPTED = ", ".join(sorted(_CODINGS))
-_BUFFERED = 256 * 1024
+_ACCEPT_ENCODING = ", ".join(sorted(_CONTENT_ENCODINGS))
+_READ_BUFFER_BYTES = 256 * 1024
 """Bytes that aiohttp gathers of an answer; of documents and short files."""
 
 
-class Nothing(Enum):
+class NoBody(Enum):
     """Answers without a body that are no errors."""
 
     ABSENT = "absent"
@@ -66,7 +66,7 @@ class Nothing(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fetched:
+class FetchedDocument:
     """A whole document, within its limit."""
 
     body: bytes
@@ -78,14 +78,14 @@ class Fetched:
     """``X-PyPI-Last-Serial``, where the index sends one."""
 
 
-class Upstream:
+class UpstreamClient:
     """One connection pool for all indexes; each call names the index on whose behalf it goes out."""
 
     def __init__(
         self,
         *,
         limits: LimitsSettings,
-        authorizations: Authorizations,
+        authorizations: IndexAuthorizations,
         proxies: Mapping[str, str],
         indexes: Iterable[IndexSettings] = (),
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -94,8 +94,8 @@ class Upstream:
         self._authorizations = authorizations
         self._proxies = dict(proxies)
         self._indexes = tuple(indexes)
-        self._contexts: dict[str, ssl.SSLContext] = {}
-        self._pacing = Pacing(pause)
+        self._tls_contexts: dict[str, ssl.SSLContext] = {}
+        self._backoff = HostBackoff(pause)
         self._session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
@@ -105,8 +105,8 @@ class Upstream:
             ConfigurationError: an index's `ca-file` cannot be used.
         """
         tls = await asyncio.to_thread(ssl.create_default_context)
-        self._contexts = await asyncio.to_thread(authorities, self._indexes)
-        resolver = NoLinkLocal(self._limits.timeouts.connect.total_seconds())
+        self._tls_contexts = await asyncio.to_thread(load_tls_contexts, self._indexes)
+        resolver = NoLinkLocalResolver(self._limits.timeouts.connect.total_seconds())
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 # For each host, and none for all together: an index that hangs must not take another's connections.
@@ -119,7 +119,7 @@ class Upstream:
             headers={"User-Agent": "assay-proxy"},
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
-            read_bufsize=_BUFFERED,
+            read_bufsize=_READ_BUFFER_BYTES,
         )
 
     async def close(self) -> None:
@@ -128,18 +128,20 @@ class Upstream:
             await self._session.close()
             self._session = None
 
-    async def page(self, index: IndexSettings, name: NormalizedName, validators: Validators) -> Fetched | Nothing:
-        """A project's page; `Nothing.ABSENT` where the index has no such project.
+    async def fetch_page(
+        self, index: IndexSettings, name: NormalizedName, validators: Validators
+    ) -> FetchedDocument | NoBody:
+        """A project's page; `NoBody.ABSENT` where the index has no such project.
 
         Raises:
             UpstreamError: anything that is neither a page, a 304 nor a 404.
         """
-        headers = {"Accept": PAGE_ACCEPT, **validators.headers()}
-        return await self._fetched(index, f"{index.url}{name}/", headers=headers, limit=index.limits.page)
+        headers = {"Accept": PAGE_ACCEPT, **validators.to_headers()}
+        return await self._fetch_with_retries(index, f"{index.url}{name}/", headers=headers, limit=index.limits.page)
 
-    async def document(
-        self, index: IndexSettings, url: str, *, accept: str, limit: int, patience: float = PATIENCE
-    ) -> Fetched | Nothing:
+    async def fetch_document(
+        self, index: IndexSettings, url: str, *, accept: str, limit: int, patience: float = MAX_RETRY_WAIT_SECONDS
+    ) -> FetchedDocument | NoBody:
         """A small document (provenance, metadata), at most `limit` bytes.
 
         Args:
@@ -152,22 +154,28 @@ class Upstream:
         Raises:
             UpstreamError: anything but 200, 404 and 410.
         """
-        return await self._fetched(index, url, headers={"Accept": accept}, limit=limit, patience=patience)
+        return await self._fetch_with_retries(index, url, headers={"Accept": accept}, limit=limit, patience=patience)
 
-    async def _fetched(
-        self, index: IndexSettings, url: str, *, headers: Mapping[str, str], limit: int, patience: float = PATIENCE
-    ) -> Fetched | Nothing:
-        target = permitted(index, url)
-        return await self._pacing.retrying(
-            host_of(target),
-            lambda: self._document(index, url, target, headers=headers, limit=limit),
+    async def _fetch_with_retries(
+        self,
+        index: IndexSettings,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        limit: int,
+        patience: float = MAX_RETRY_WAIT_SECONDS,
+    ) -> FetchedDocument | NoBody:
+        target = check_index_url(index, url)
+        return await self._backoff.run_with_retries(
+            format_host(target),
+            lambda: self._fetch_once(index, url, target, headers=headers, limit=limit),
             patience,
         )
 
     @asynccontextmanager
-    async def contents(
+    async def open_file(
         self, index: IndexSettings, url: str, *, start: int = 0
-    ) -> AsyncIterator[Contents[bytes | memoryview]]:
+    ) -> AsyncIterator[BodyStream[bytes | memoryview]]:
         """A file's bytes from `start` on, undecoded; from 0 where the index ignores the Range.
 
         Raises:
@@ -177,12 +185,12 @@ class Upstream:
         headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
         if start:
             headers["Range"] = f"bytes={start}-"
-        async with await self._response(index, url, permitted(index, url), headers) as response:
+        async with await self._follow_redirects(index, url, check_index_url(index, url), headers) as response:
             if response.status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
-                raise UpstreamGoneError(f"{shown(url)}: the index lists this file and answers {response.status}")
-            begins, length = extent(response, start)
-            async with receiving(response, url, index.limits.timeouts.read.total_seconds()) as chunks:
-                yield Contents(
+                raise UpstreamGoneError(f"{redact_url(url)}: the index lists this file and answers {response.status}")
+            begins, length = parse_content_range(response, start)
+            async with receive_body(response, url, index.limits.timeouts.read.total_seconds()) as chunks:
+                yield BodyStream(
                     start=begins,
                     length=length,
                     chunks=chunks,
@@ -191,113 +199,115 @@ class Upstream:
                 )
 
     @asynccontextmanager
-    async def root_list(self, index: IndexSettings, validators: Validators) -> AsyncIterator[Contents[bytes] | Nothing]:
+    async def open_root_list(
+        self, index: IndexSettings, validators: Validators
+    ) -> AsyncIterator[BodyStream[bytes] | NoBody]:
         """The index's list of all projects, decoded, as a stream.
 
         Raises:
             UpstreamError: anything that is neither a list, a 304 nor a 404.
         """
-        headers = {"Accept": PAGE_ACCEPT, **validators.headers()}
-        async with await self._response(
-            index, index.url, permitted(index, index.url), headers, decode=True
+        headers = {"Accept": PAGE_ACCEPT, **validators.to_headers()}
+        async with await self._follow_redirects(
+            index, index.url, check_index_url(index, index.url), headers, decode=True
         ) as response:
             match response.status:
                 case HTTPStatus.OK:
-                    yield Contents(
+                    yield BodyStream(
                         start=0,
                         length=None,
-                        chunks=chunks_of(response, index.url),
+                        chunks=iter_chunks(response, index.url),
                         content_type=response.headers.get("Content-Type", ""),
                         url=str(response.url),
                     )
-                case HTTPStatus.NOT_MODIFIED if validators.headers():
-                    yield Nothing.NOT_MODIFIED
+                case HTTPStatus.NOT_MODIFIED if validators.to_headers():
+                    yield NoBody.NOT_MODIFIED
                 case HTTPStatus.NOT_FOUND | HTTPStatus.GONE:
-                    yield Nothing.ABSENT
+                    yield NoBody.ABSENT
                 case status:
-                    raise UpstreamNonsenseError(f"{index.url} answered {status} to a request for the list of projects")
+                    raise InvalidResponseError(f"{index.url} answered {status} to a request for the list of projects")
 
-    async def _document(
+    async def _fetch_once(
         self, index: IndexSettings, url: str, target: URL, *, headers: Mapping[str, str], limit: int
-    ) -> Fetched | Nothing:
+    ) -> FetchedDocument | NoBody:
         total = index.limits.timeouts.total.total_seconds()
         try:
             async with (
                 asyncio.timeout(total),
-                await self._response(index, url, target, headers, decode=True) as response,
+                await self._follow_redirects(index, url, target, headers, decode=True) as response,
             ):
                 match response.status:
                     case HTTPStatus.OK:
-                        return Fetched(
-                            body=await read_whole(response, url, limit),
+                        return FetchedDocument(
+                            body=await read_response_body(response, url, limit),
                             content_type=response.headers.get("Content-Type", ""),
                             url=str(response.url),
                             validators=Validators(
                                 etag=response.headers.get("ETag"), last_modified=response.headers.get("Last-Modified")
                             ),
-                            serial=serial_of(response.headers.get("X-PyPI-Last-Serial")),
+                            serial=parse_last_serial(response.headers.get("X-PyPI-Last-Serial")),
                         )
                     case HTTPStatus.NOT_MODIFIED if "If-None-Match" in headers or "If-Modified-Since" in headers:
-                        return Nothing.NOT_MODIFIED
+                        return NoBody.NOT_MODIFIED
                     case HTTPStatus.NOT_FOUND | HTTPStatus.GONE:
-                        return Nothing.ABSENT
+                        return NoBody.ABSENT
                     case status:
-                        raise UpstreamNonsenseError(f"{shown(url)} answered {status}, expected 200")
+                        raise InvalidResponseError(f"{redact_url(url)} answered {status}, expected 200")
         except TimeoutError as error:
-            raise UpstreamUnavailableError(f"{shown(url)} did not answer within {total:.0f} s") from error
+            raise UpstreamUnavailableError(f"{redact_url(url)} did not answer within {total:.0f} s") from error
 
-    async def _response(
+    async def _follow_redirects(
         self, index: IndexSettings, url: str, target: URL, headers: Mapping[str, str], *, decode: bool = False
     ) -> aiohttp.ClientResponse:
         """The response after redirects, to be left; only 2xx, 304, 404 and 410 come through, anything else is raised.
 
         `target` is `url` as the index may use it; `decode`: the body is wanted without its content coding.
         """
-        for _ in range(_MOST_REDIRECTS + 1):
-            response = await self._request(index, url, target, headers, decode=decode)
+        for _ in range(_MAX_REDIRECTS + 1):
+            response = await self._send_request(index, url, target, headers, decode=decode)
             try:
-                if response.status not in _REDIRECTS:
-                    refuse_failure(response, url)
+                if response.status not in _REDIRECT_STATUSES:
+                    raise_for_status(response, url)
                     if decode:
-                        refuse_coding(response, url, _CODINGS)
+                        check_content_encoding(response, url, _CONTENT_ENCODINGS)
                     return response
-                target = redirected(index, target, response)
+                target = resolve_redirect(index, target, response)
             except BaseException:
-                await _leave(response)
+                await _release_response(response)
                 raise
-            await _leave(response)
-            telemetry.event("redirect-followed", index=index.name, to=shown(str(target)))
-        raise UpstreamNonsenseError(f"{shown(url)} redirects more than {_MOST_REDIRECTS} times")
+            await _release_response(response)
+            telemetry.event("redirect-followed", index=index.name, to=redact_url(str(target)))
+        raise InvalidResponseError(f"{redact_url(url)} redirects more than {_MAX_REDIRECTS} times")
 
-    async def _request(
+    async def _send_request(
         self, index: IndexSettings, url: str, target: URL, headers: Mapping[str, str], *, decode: bool
     ) -> aiohttp.ClientResponse:
         """One request, and whatever answers it."""
         if self._session is None:
             raise RuntimeError("Upstream.start was not awaited")
         timeouts = index.limits.timeouts
-        exchange = Exchange("GET", target)
+        exchange = RequestMetrics("GET", target)
         try:
             response = await self._session.request(
                 "GET",
                 target,
                 headers={
-                    **({"Accept-Encoding": _ACCEPTED} if decode else {}),
+                    **({"Accept-Encoding": _ACCEPT_ENCODING} if decode else {}),
                     **headers,
-                    **self._authorizations.headers(index, target),
+                    **self._authorizations.headers_for(index, target),
                 },
                 allow_redirects=False,
                 auto_decompress=decode,
                 proxy=index.proxy or self._proxy_for(target),
-                ssl=self._contexts.get(index.name, True),
-                timeout=_timeout(timeouts.connect.total_seconds(), timeouts.read.total_seconds()),
+                ssl=self._tls_contexts.get(index.name, True),
+                timeout=_create_timeout(timeouts.connect.total_seconds(), timeouts.read.total_seconds()),
             )
         except BaseException as error:
-            exchange.failed(error)
+            exchange.record_failure(error)
             if isinstance(error, aiohttp.ClientError | TimeoutError | OSError | ValueError):
                 raise as_upstream_error(error, url) from error
             raise
-        exchange.answered(response.status)
+        exchange.record_response(response.status)
         return response
 
     def _proxy_for(self, target: URL) -> str | None:
@@ -310,13 +320,13 @@ class Upstream:
         return self._proxies.get(target.scheme) or self._proxies.get("all")
 
 
-async def _leave(response: aiohttp.ClientResponse) -> None:
+async def _release_response(response: aiohttp.ClientResponse) -> None:
     async with response:
         pass
 
 
 @lru_cache(maxsize=64)
-def _timeout(connect: float, read: float) -> aiohttp.ClientTimeout:
+def _create_timeout(connect: float, read: float) -> aiohttp.ClientTimeout:
     """No total here: a large file on a slow line is no failure. What stalls ends by `sock_read`."""
     return aiohttp.ClientTimeout(
         total=None,

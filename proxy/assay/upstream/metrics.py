@@ -13,34 +13,34 @@ from prometheus_client import Counter, Histogram
 from yarl import URL
 
 from assay.telemetry import tracing
-from assay.telemetry.metrics import UPSTREAM, UPSTREAM_SECONDS, status_class
-from assay.upstream.addresses import host_of
+from assay.telemetry.metrics import UPSTREAM_RESPONSES, UPSTREAM_SECONDS, classify_status
+from assay.upstream.addresses import format_host
 
 
 @lru_cache(maxsize=1024)
-def _series(host: str, outcome: str) -> tuple[Histogram, Counter]:
-    return UPSTREAM_SECONDS.labels(host), UPSTREAM.labels(host, outcome)
+def _get_series(host: str, outcome: str) -> tuple[Histogram, Counter]:
+    return UPSTREAM_SECONDS.labels(host), UPSTREAM_RESPONSES.labels(host, outcome)
 
 
-class Exchange:
+class RequestMetrics:
     """A request from its beginning until the head of its answer, or its failure, is there. Ends once, by either."""
 
     __slots__ = ("_host", "_span", "_started")
 
     def __init__(self, method: str, target: URL) -> None:
-        self._host = host_of(target)
+        self._host = format_host(target)
         self._started = time.monotonic()
-        self._span = tracing.begin("upstream", kind="client", method=method, host=self._host)
+        self._span = tracing.start_span("upstream", kind="client", method=method, host=self._host)
 
-    def answered(self, status: int) -> None:
+    def record_response(self, status: int) -> None:
         """The head is there."""
-        seconds, count = _series(self._host, status_class(status))
+        seconds, count = _get_series(self._host, classify_status(status))
         seconds.observe(time.monotonic() - self._started)
         count.inc()
-        self._span.note(status=status)
+        self._span.set_attributes(status=status)
         self._span.end()
 
-    def failed(self, error: BaseException) -> None:
+    def record_failure(self, error: BaseException) -> None:
         """There is none."""
-        UPSTREAM.labels(self._host, "error").inc()
+        UPSTREAM_RESPONSES.labels(self._host, "error").inc()
         self._span.end(type(error).__name__)

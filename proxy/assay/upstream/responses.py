@@ -9,16 +9,16 @@ from http import HTTPStatus
 
 import aiohttp
 
-from assay.errors import UpstreamError, UpstreamNonsenseError, UpstreamRefusedError, UpstreamUnavailableError
-from assay.upstream.addresses import shown
+from assay.errors import InvalidResponseError, UpstreamAccessDeniedError, UpstreamError, UpstreamUnavailableError
+from assay.upstream.addresses import redact_url
 
-_GOES_ON = frozenset({
+_USABLE_STATUSES = frozenset({
     HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.NOT_MODIFIED, HTTPStatus.NOT_FOUND, HTTPStatus.GONE,
 })  # fmt: skip
-_PASSES = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+_RETRYABLE_STATUSES = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 
 
-def refuse_failure(response: aiohttp.ClientResponse, url: str) -> None:
+def raise_for_status(response: aiohttp.ClientResponse, url: str) -> None:
     """Let through what a caller can go on with: 200, 206, 304, 404, 410.
 
     Raises:
@@ -27,18 +27,20 @@ def refuse_failure(response: aiohttp.ClientResponse, url: str) -> None:
         UpstreamNonsenseError: any other status.
     """
     status = response.status
-    if status in _GOES_ON:
+    if status in _USABLE_STATUSES:
         return
-    if status in _PASSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if status in _RETRYABLE_STATUSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise UpstreamUnavailableError(
-            f"{shown(url)} answered {status}", retry_after=_seconds(response.headers.get("Retry-After"))
+            f"{redact_url(url)} answered {status}", retry_after=_parse_retry_after(response.headers.get("Retry-After"))
         )
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS}:
-        raise UpstreamRefusedError(f"{shown(url)} answered {status}: the index does not give it to this proxy")
-    raise UpstreamNonsenseError(f"{shown(url)} answered {status}")
+        raise UpstreamAccessDeniedError(
+            f"{redact_url(url)} answered {status}: the index does not give it to this proxy"
+        )
+    raise InvalidResponseError(f"{redact_url(url)} answered {status}")
 
 
-def refuse_coding(response: aiohttp.ClientResponse, url: str, known: frozenset[str]) -> None:
+def check_content_encoding(response: aiohttp.ClientResponse, url: str, known: frozenset[str]) -> None:
     """Let through what was decoded, or is not coded at all.
 
     Raises:
@@ -49,10 +51,10 @@ def refuse_coding(response: aiohttp.ClientResponse, url: str, known: frozenset[s
         return
     coding = ", ".join(response.headers.getall("Content-Encoding")).strip().lower()
     if coding not in known | {"", "identity"}:
-        raise UpstreamNonsenseError(f"{shown(url)} answers in a content coding that was not asked for")
+        raise InvalidResponseError(f"{redact_url(url)} answers in a content coding that was not asked for")
 
 
-def extent(response: aiohttp.ClientResponse, start: int) -> tuple[int, int | None]:
+def parse_content_range(response: aiohttp.ClientResponse, start: int) -> tuple[int, int | None]:
     """Where the body begins and how long the whole file is (RFC 9110, 14.4)."""
     declared = response.content_length
     if response.status == HTTPStatus.OK:
@@ -69,13 +71,11 @@ def extent(response: aiohttp.ClientResponse, start: int) -> tuple[int, int | Non
         and int(first) == start
         and int(last) == int(whole) - 1
     ):
-        raise UpstreamNonsenseError(
-            f"answered {response.status} with Content-Range {content_range!r} to bytes={start}-"
-        )
+        raise InvalidResponseError(f"answered {response.status} with Content-Range {content_range!r} to bytes={start}-")
     return start, int(whole)
 
 
-async def read_whole(response: aiohttp.ClientResponse, url: str, limit: int) -> bytes:
+async def read_response_body(response: aiohttp.ClientResponse, url: str, limit: int) -> bytes:
     """The body, decoded.
 
     Raises:
@@ -90,14 +90,14 @@ async def read_whole(response: aiohttp.ClientResponse, url: str, limit: int) -> 
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise as_upstream_error(error, url) from error
     body = bytearray()
-    async for chunk in chunks_of(response, url):
+    async for chunk in iter_chunks(response, url):
         body += chunk
         if len(body) > limit:
-            raise UpstreamNonsenseError(f"{shown(url)} is larger than {limit} bytes")
+            raise InvalidResponseError(f"{redact_url(url)} is larger than {limit} bytes")
     return bytes(body)
 
 
-async def chunks_of(response: aiohttp.ClientResponse, url: str) -> AsyncIterator[bytes]:
+async def iter_chunks(response: aiohttp.ClientResponse, url: str) -> AsyncIterator[bytes]:
     """The body's chunks, with aiohttp's exceptions as ours: also those that come in the middle."""
     try:
         # As they came: `iter_any` would join what has gathered, one more copy of every byte.
@@ -111,23 +111,25 @@ async def chunks_of(response: aiohttp.ClientResponse, url: str) -> AsyncIterator
 def as_upstream_error(error: Exception, url: str) -> UpstreamError:
     """What aiohttp raised, as what it means to us."""
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        return UpstreamUnavailableError(f"{shown(url)}: the HTTP proxy on the way answered {error.status}")
+        return UpstreamUnavailableError(f"{redact_url(url)}: the HTTP proxy on the way answered {error.status}")
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         why = getattr(error.certificate_error, "verify_message", None) or type(error.certificate_error).__name__
-        return UpstreamNonsenseError(f"{shown(url)}: its certificate is not believed ({why}); see the index's ca-file")
+        return InvalidResponseError(
+            f"{redact_url(url)}: its certificate is not believed ({why}); see the index's ca-file"
+        )
     if isinstance(error, aiohttp.ClientResponseError | aiohttp.InvalidURL | ValueError):
-        return UpstreamNonsenseError(f"{shown(url)}: not understood: {type(error).__name__}")
+        return InvalidResponseError(f"{redact_url(url)}: not understood: {type(error).__name__}")
     if isinstance(error, TimeoutError):
-        return UpstreamUnavailableError(f"{shown(url)}: timed out")
-    return UpstreamUnavailableError(f"{shown(url)}: {type(error).__name__}: {error}")
+        return UpstreamUnavailableError(f"{redact_url(url)}: timed out")
+    return UpstreamUnavailableError(f"{redact_url(url)}: {type(error).__name__}: {error}")
 
 
-def serial_of(text: str | None) -> int | None:
+def parse_last_serial(text: str | None) -> int | None:
     """``X-PyPI-Last-Serial`` as a number; None for anything else."""
     return int(text) if text and text.isascii() and text.isdigit() and len(text) <= 18 else None  # noqa: PLR2004 - 64 bits
 
 
-def _seconds(retry_after: str | None) -> float | None:
+def _parse_retry_after(retry_after: str | None) -> float | None:
     """RFC 9110, 10.2.3: delay-seconds; a date is read as "too long to wait for"."""
     if retry_after is None:
         return None

@@ -9,7 +9,7 @@ from assay.errors import ConfigurationError
 from assay.indexes import IndexSettings
 
 
-def authorities(indexes: Iterable[IndexSettings]) -> dict[str, ssl.SSLContext]:
+def load_tls_contexts(indexes: Iterable[IndexSettings]) -> dict[str, ssl.SSLContext]:
     """A context for each index that names a file of authorities, by the index's name. Blocking.
 
     Raises:

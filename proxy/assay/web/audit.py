@@ -16,75 +16,77 @@ from assay import telemetry
 from assay.attestation.codec import encode_evidence
 from assay.config import ServerSettings
 from assay.evidence import Attested, Claims, Evidence
-from assay.policy.language.publishers import describe_claims
-from assay.policy.reasons import printable
+from assay.policy.language.publishers import describe_signer
+from assay.policy.reasons import escape_controls
 from assay.policy.verdict import Approved, Withheld
-from assay.telemetry.audit_trail import Trail
-from assay.views import DEFAULT
-from assay.web.auth import user_of
-from assay.web.origin import client_of
+from assay.telemetry.audit_trail import AuditTrail
+from assay.views import DEFAULT_VIEW
+from assay.web.auth import get_request_user
+from assay.web.origin import resolve_client_address
 
-_LONGEST = 500
-_MOST = 8
+_MAX_FIELD_CHARS = 500
+_MAX_ATTESTATIONS = 8
 """Attestations of one file that an entry names."""
-_ASKED = (
+_RECORDED_CLAIMS = (
     *("kind", "issuer", "san", "repository", "workflow", "ref", "environment", "trigger", "runner", "visibility"),
     *("repository_id", "owner_id", "builder", "email", "project_id", "pipeline_definition_id", "vcs_origin", "vcs_ref"),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Recorder:
+class AuditRecorder:
     """Writes entries; does nothing where there is no trail."""
 
-    trail: Trail | None
+    trail: AuditTrail | None
     settings: ServerSettings
     view: str
     """Entries of the view `default` do not name it."""
 
-    async def served(self, request: web.BaseRequest, route: str, approved: Approved, policy: str) -> None:
+    async def record_served(self, request: web.BaseRequest, route: str, approved: Approved, policy: str) -> None:
         """Before its first byte: this client is given this file (or what speaks for it).
 
         Raises:
             StorageError: it cannot be written, and what is not written must not happen.
         """
         if self.trail is not None:
-            await self.trail.record(self._fields("served", request, route, approved, policy))
+            await self.trail.record(self._build_entry("served", request, route, approved, policy))
 
-    async def refused(self, request: web.BaseRequest, route: str, withheld: Withheld, policy: str) -> None:
+    async def record_refused(self, request: web.BaseRequest, route: str, withheld: Withheld, policy: str) -> None:
         """This client asked for a withheld file."""
         if self.trail is not None:
-            await self.trail.record(self._fields("refused", request, route, withheld, policy))
+            await self.trail.record(self._build_entry("refused", request, route, withheld, policy))
 
-    def unfinished(self, why: str) -> None:
+    def record_unfinished(self, why: str) -> None:
         """What was to be served, by the entry with this request's id, was not served whole."""
         if self.trail is not None:
-            self.trail.note({"event": "unfinished", "request": telemetry.request_id.get(), "why": _clipped(why)})
+            self.trail.record_nowait(
+                {"event": "unfinished", "request": telemetry.current_request_id.get(), "why": _sanitize(why)}
+            )
 
-    def _fields(
+    def _build_entry(
         self, event: str, request: web.BaseRequest, route: str, verdict: Approved | Withheld, policy: str
     ) -> Mapping[str, Any]:
         file = verdict.file
         codes = verdict.reasons if isinstance(verdict, Withheld) else verdict.despite
         return {
             "event": event,
-            "request": telemetry.request_id.get(),
-            "client": client_of(request.headers, peer=request.remote, settings=self.settings),
-            **({} if (user := user_of(request)) is None else {"user": user}),
+            "request": telemetry.current_request_id.get(),
+            "client": resolve_client_address(request.headers, peer=request.remote, settings=self.settings),
+            **({} if (user := get_request_user(request)) is None else {"user": user}),
             "method": request.method,
-            **({} if self.view == DEFAULT else {"view": self.view}),
+            **({} if self.view == DEFAULT_VIEW else {"view": self.view}),
             "route": route,
             "project": file.distribution.project if file.distribution is not None else None,
-            "filename": _clipped(file.filename),
+            "filename": _sanitize(file.filename),
             "sha256": file.sha256,
             "rule": verdict.rule,
             "reasons" if isinstance(verdict, Withheld) else "despite": [reason.code.value for reason in codes],
             "policy": policy,
-            **_proven(verdict.evidence),
+            **_describe_evidence(verdict.evidence),
         }
 
 
-def _proven(evidence: Evidence | None) -> Mapping[str, Any]:
+def _describe_evidence(evidence: Evidence | None) -> Mapping[str, Any]:
     """The evidence by digest, and who it names: what a later revocation would select it by."""
     if evidence is None:
         return {"evidence": None}
@@ -96,24 +98,24 @@ def _proven(evidence: Evidence | None) -> Mapping[str, Any]:
         "kind": "attested",
         "attestations": [
             {
-                "publisher": _clipped(describe_claims(one.claims)),
-                "claims": _claims(one.claims),
+                "publisher": _sanitize(describe_signer(one.claims)),
+                "claims": _select_claims(one.claims),
                 "trust-root": one.trust_root,
                 "certificate": one.certificate,
                 "log-index": one.log_index,
                 "logged": one.integrated_time.isoformat(),
                 "not-before": one.not_before.isoformat(),
             }
-            for one in evidence.attestations[:_MOST]
+            for one in evidence.attestations[:_MAX_ATTESTATIONS]
         ],
     }
 
 
-def _claims(claims: Claims) -> Mapping[str, str]:
+def _select_claims(claims: Claims) -> Mapping[str, str]:
     """What a policy's publishers ask for, so that a revocation can be held against the trail (``assay blast``)."""
-    stated = ((key, getattr(claims, key)) for key in _ASKED)
-    return {key: str(value)[:_LONGEST] for key, value in stated if value is not None}
+    stated = ((key, getattr(claims, key)) for key in _RECORDED_CLAIMS)
+    return {key: str(value)[:_MAX_FIELD_CHARS] for key, value in stated if value is not None}
 
 
-def _clipped(text: str) -> str:
-    return printable(text, _LONGEST)
+def _sanitize(text: str) -> str:
+    return escape_controls(text, _MAX_FIELD_CHARS)

@@ -27,49 +27,49 @@ from aiohttp import web
 
 from assay.config import AuthSettings, ServerSettings
 from assay.errors import ConfigurationError
-from assay.file_watch import FileWatch, obeying
+from assay.file_watch import FileWatch, reload_on_change
 from assay.operator_files import read_text
-from assay.policy.reasons import printable
-from assay.web.errors import Problem, response_to
-from assay.web.origin import is_trusted
+from assay.policy.reasons import escape_controls
+from assay.web.errors import Problem, build_problem_response
+from assay.web.origin import is_trusted_proxy
 
 TOKEN_USER = "__token__"  # noqa: S105 - the user name that PyPI gives to tokens
 REALM = "assay"
-USER = web.RequestKey("user", str)
+USER_KEY = web.RequestKey("user", str)
 """Where a request keeps who asked."""
 
-_COST, _BLOCK, _LANES, _LENGTH = 2**14, 8, 1, 32
-_MEMORY = 2**26
-_ENTRY = re.compile(
+_SCRYPT_N, _SCRYPT_R, _SCRYPT_P, _SCRYPT_KEY_BYTES = 2**14, 8, 1, 32
+_SCRYPT_MAX_MEMORY_BYTES = 2**26
+_PASSWORD_ENTRY = re.compile(
     r"([^:\s]{1,256}):scrypt\$(\d{1,8})\$(\d{1,3})\$(\d{1,3})\$([\w+/=-]{8,128})\$([\w+/=-]{16,128})", re.ASCII
 )
-_TOKEN = re.compile(r"([^:\s]{1,256}):([0-9a-f]{64})", re.ASCII)
-_LONGEST = 1024
+_TOKEN_ENTRY = re.compile(r"([^:\s]{1,256}):([0-9a-f]{64})", re.ASCII)
+_MAX_AUTHORIZATION_CHARS = 1024
 """Characters of an Authorization header: more is nobody's password."""
-_MOST_REMEMBERED = 10_000
+_MAX_VERIFIED_PASSWORDS = 10_000
 
 
-def hashed(user: str, password: str) -> str:
+def format_password_entry(user: str, password: str) -> str:
     """The line of a passwords file (RFC 7914: scrypt with N, r, p, salt and key).
 
     Raises:
         ConfigurationError: the user name has a colon or a space, or is empty (RFC 7617, 2).
     """
     salt = secrets.token_bytes(16)
-    line = (
-        f"{user}:scrypt${_COST}${_BLOCK}${_LANES}${_text(salt)}${_text(_scrypt(password, salt, _COST, _BLOCK, _LANES))}"
-    )
-    if not _ENTRY.fullmatch(line):
+    digest = _scrypt(password, salt, _SCRYPT_N, _SCRYPT_R, _SCRYPT_P)
+    cost = f"{_SCRYPT_N}${_SCRYPT_R}${_SCRYPT_P}"
+    line = f"{user}:scrypt${cost}${_encode_base64(salt)}${_encode_base64(digest)}"
+    if not _PASSWORD_ENTRY.fullmatch(line):
         raise ConfigurationError("expected a user name without colons and spaces")
     return line
 
 
-def user_of(request: web.BaseRequest) -> str | None:
+def get_request_user(request: web.BaseRequest) -> str | None:
     """Who asked, for the log and the trail; None where nobody was asked for a name."""
-    return printable(request[USER], _LONGEST) if USER in request else None
+    return escape_controls(request[USER_KEY], _MAX_AUTHORIZATION_CHARS) if USER_KEY in request else None
 
 
-class Access:
+class Authenticator:
     """The question whether a request may be answered.
 
     Attributes:
@@ -81,9 +81,9 @@ class Access:
         self._auth = auth
         self._passwords: Mapping[str, tuple[str, ...]] = {}
         self._tokens: Mapping[bytes, str] = {}
-        self._key = secrets.token_bytes(32)
-        self._good: dict[bytes, None] = {}
-        self._trying = asyncio.Semaphore(1)
+        self._digest_key = secrets.token_bytes(32)
+        self._verified_digests: dict[bytes, None] = {}
+        self._hashing_slot = asyncio.Semaphore(1)
         files = [Path(each) for each in (auth.passwords, auth.tokens) if each is not None]
         self.watch = FileWatch("server.auth", files, self.load)
 
@@ -95,16 +95,16 @@ class Access:
         """
         passwords, tokens = dict[str, tuple[str, ...]](), dict[bytes, str]()
         if self._auth.passwords is not None:
-            for user, *parts in _entries(Path(self._auth.passwords), _ENTRY, "server.auth.passwords"):
+            for user, *parts in _read_entries(Path(self._auth.passwords), _PASSWORD_ENTRY, "server.auth.passwords"):
                 passwords[user] = tuple(parts)
         if self._auth.tokens is not None:
-            for name, digest in _entries(Path(self._auth.tokens), _TOKEN, "server.auth.tokens"):
+            for name, digest in _read_entries(Path(self._auth.tokens), _TOKEN_ENTRY, "server.auth.tokens"):
                 tokens[bytes.fromhex(digest)] = name
         self._passwords, self._tokens = passwords, tokens
         # A new key as well: a check that began before must not be remembered after.
-        self._key, self._good = secrets.token_bytes(32), {}
+        self._digest_key, self._verified_digests = secrets.token_bytes(32), {}
 
-    async def user(self, headers: Mapping[str, str], peer: str | None) -> str | None:
+    async def authenticate(self, headers: Mapping[str, str], peer: str | None) -> str | None:
         """Who asks, or None for somebody who may not.
 
         Args:
@@ -112,21 +112,21 @@ class Access:
             peer: the address of whoever opened the connection.
         """
         named = self._auth.user_header
-        if named is not None and is_trusted(peer, self._settings) and (claimed := headers.get(named, "").strip()):
+        if named is not None and is_trusted_proxy(peer, self._settings) and (claimed := headers.get(named, "").strip()):
             return claimed
         given = headers.get("Authorization", "")
         scheme, _, rest = given.partition(" ")
-        if len(given) > _LONGEST:
+        if len(given) > _MAX_AUTHORIZATION_CHARS:
             return None
         match scheme.lower():
             case "bearer":
-                return self._token(rest.strip())
+                return self._authenticate_token(rest.strip())
             case "basic":
-                return await self._basic(rest.strip())
+                return await self._authenticate_basic(rest.strip())
             case _:
                 return None
 
-    def refusal(self, accept: str | None, root: str) -> web.Response:
+    def build_unauthorized_response(self, accept: str | None, root: str) -> web.Response:
         """401, which says how to be let in and nothing of what there is (RFC 9110, 15.5.2)."""
         problem = Problem(
             status=HTTPStatus.UNAUTHORIZED,
@@ -135,49 +135,49 @@ class Access:
             detail="this proxy answers those alone whom it knows: give a user name and password or a token",
             phrase="this proxy asks for a user name and password, or a token",
         )
-        response = response_to(problem, accept, root)
+        response = build_problem_response(problem, accept, root)
         response.headers.add("WWW-Authenticate", f'Basic realm="{REALM}", charset="UTF-8"')
         if self._tokens:
             response.headers.add("WWW-Authenticate", f'Bearer realm="{REALM}"')
         return response
 
-    def _token(self, token: str) -> str | None:
+    def _authenticate_token(self, token: str) -> str | None:
         # By digest, so that how long this takes says nothing about any token.
         return self._tokens.get(hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest())
 
-    async def _basic(self, encoded: str) -> str | None:
+    async def _authenticate_basic(self, encoded: str) -> str | None:
         try:
             given = base64.b64decode(encoded, validate=True)
         except (binascii.Error, ValueError):
             return None
-        user, colon, password = _decoded(given).partition(":")
+        user, colon, password = _decode_credentials(given).partition(":")
         if not colon:
             return None
         if user == TOKEN_USER:
-            return self._token(password)
-        key, good = self._key, self._good
+            return self._authenticate_token(password)
+        key, good = self._digest_key, self._verified_digests
         mark = hmac.digest(key, f"{user}\0{password}".encode(), "sha256")
         if mark in good:
             return user
         # Somebody unknown takes as long as somebody known with a wrong password.
         entry = self._passwords.get(user) or (
-            str(_COST),
-            str(_BLOCK),
-            str(_LANES),
-            _text(b"\0" * 16),
-            _text(b"\0" * 32),
+            str(_SCRYPT_N),
+            str(_SCRYPT_R),
+            str(_SCRYPT_P),
+            _encode_base64(b"\0" * 16),
+            _encode_base64(b"\0" * 32),
         )
-        async with self._trying:
-            right = await asyncio.to_thread(_is_right, password, entry)
+        async with self._hashing_slot:
+            right = await asyncio.to_thread(_is_correct_password, password, entry)
         if not right or user not in self._passwords:
             return None
-        if len(good) >= _MOST_REMEMBERED:
+        if len(good) >= _MAX_VERIFIED_PASSWORDS:
             good.clear()
         good[mark] = None
         return user
 
 
-def not_your_view(view: str, accept: str | None, root: str) -> web.Response:
+def build_view_forbidden_response(view: str, accept: str | None, root: str) -> web.Response:
     """403 for a known user: the same on every address of the view, so that it says nothing of what there is."""
     problem = Problem(
         status=HTTPStatus.FORBIDDEN,
@@ -186,22 +186,22 @@ def not_your_view(view: str, accept: str | None, root: str) -> web.Response:
         detail=f"the view {view} of this proxy is not open to you: ask whoever runs it, or use another view's address",
         phrase=f"the view {view} of this proxy is not open to you",
     )
-    return response_to(problem, accept, root)
+    return build_problem_response(problem, accept, root)
 
 
 @asynccontextmanager
-async def admission(settings: ServerSettings) -> AsyncIterator[Access | None]:
+async def open_authenticator(settings: ServerSettings) -> AsyncIterator[Authenticator | None]:
     """What asks for names, with its files obeyed as they change; None where everybody may ask.
 
     Raises:
         ConfigurationError: a file cannot be used.
     """
-    access = None if settings.auth is None else Access(settings, settings.auth)
-    async with obeying(None if access is None else access.watch):
+    access = None if settings.auth is None else Authenticator(settings, settings.auth)
+    async with reload_on_change(None if access is None else access.watch):
         yield access
 
 
-def _entries(path: Path, form: re.Pattern[str], what: str) -> list[tuple[str, ...]]:
+def _read_entries(path: Path, form: re.Pattern[str], what: str) -> list[tuple[str, ...]]:
     found = []
     for number, line in enumerate(read_text(path, f"{what}: {path}").splitlines(), 1):
         if not line.strip() or line.startswith("#"):
@@ -213,7 +213,7 @@ def _entries(path: Path, form: re.Pattern[str], what: str) -> list[tuple[str, ..
     return found
 
 
-def _decoded(given: bytes) -> str:
+def _decode_credentials(given: bytes) -> str:
     """UTF-8 as the challenge asks (RFC 7617, 2.1), or the Latin-1 of clients that do not listen (requests, so pip)."""
     try:
         return given.decode()
@@ -221,22 +221,24 @@ def _decoded(given: bytes) -> str:
         return given.decode("latin-1")
 
 
-def _is_right(password: str, entry: tuple[str, ...]) -> bool:
+def _is_correct_password(password: str, entry: tuple[str, ...]) -> bool:
     cost, block, lanes, salt, key = entry
     try:
-        made = _scrypt(password, _bytes(salt), int(cost), int(block), int(lanes))
-        return hmac.compare_digest(made, _bytes(key))
+        made = _scrypt(password, _decode_base64(salt), int(cost), int(block), int(lanes))
+        return hmac.compare_digest(made, _decode_base64(key))
     except ValueError:
         return False
 
 
 def _scrypt(password: str, salt: bytes, cost: int, block: int, lanes: int) -> bytes:
-    return hashlib.scrypt(password.encode(), salt=salt, n=cost, r=block, p=lanes, maxmem=_MEMORY, dklen=_LENGTH)
+    return hashlib.scrypt(
+        password.encode(), salt=salt, n=cost, r=block, p=lanes, maxmem=_SCRYPT_MAX_MEMORY_BYTES, dklen=_SCRYPT_KEY_BYTES
+    )
 
 
-def _text(raw: bytes) -> str:
+def _encode_base64(raw: bytes) -> str:
     return base64.b64encode(raw).decode("ascii")
 
 
-def _bytes(text: str) -> bytes:
+def _decode_base64(text: str) -> bytes:
     return base64.b64decode(text)

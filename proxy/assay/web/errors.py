@@ -17,7 +17,7 @@ from assay.errors import (
     AssayError,
     FileNotListedError,
     NotFoundError,
-    NotYetError,
+    NotReadyError,
     ProjectNotFoundError,
     ProvenanceNotFoundError,
     StorageError,
@@ -26,14 +26,14 @@ from assay.errors import (
     VerificationUnavailableError,
 )
 from assay.gate.gate import WithheldError
-from assay.policy.reasons import ReasonJson, reasons_json, sentence
+from assay.policy.reasons import ReasonJson, reasons_to_json, summarize_withheld
 from assay.simple.model import NormalizedName
-from assay.web.ui.layout import HEADERS, page, reason_told
-from assay.web.ui.markup import Markup, element, joined, when
+from assay.web.ui.layout import HTML_HEADERS, render_page, render_reason
+from assay.web.ui.markup import Markup, element, join_markup, markup_if
 
-RETRY_AFTER = "5"
+RETRY_AFTER_SECONDS = "5"
 """Seconds. pip obeys it silently, five times, so never say more (DESIGN, Routes)."""
-_LONGEST_PHRASE = 200
+_MAX_REASON_PHRASE_BYTES = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,11 +53,11 @@ class Problem:
     """Whose page says more."""
 
 
-def problem_of(error: AssayError) -> Problem:
+def build_problem(error: AssayError) -> Problem:
     """The answer to an error, by DESIGN's table."""
     if isinstance(error, WithheldError):
-        phrase, distribution = sentence(error.withheld), error.withheld.file.distribution
-        reasons = reasons_json(error.withheld)
+        phrase, distribution = summarize_withheld(error.withheld), error.withheld.file.distribution
+        reasons = reasons_to_json(error.withheld)
         detail = " ".join(str(reason["message"]) for reason in reasons)
         return Problem(
             status=HTTPStatus.FORBIDDEN,
@@ -68,12 +68,12 @@ def problem_of(error: AssayError) -> Problem:
             reasons=reasons,
             project=distribution.project if distribution is not None else None,
         )
-    status, kind, title = _classified(error)
-    headers = {"Retry-After": RETRY_AFTER} if status is HTTPStatus.SERVICE_UNAVAILABLE else {}
+    status, kind, title = _classify_error(error)
+    headers = {"Retry-After": RETRY_AFTER_SECONDS} if status is HTTPStatus.SERVICE_UNAVAILABLE else {}
     return Problem(status=status, kind=kind, title=title, detail=str(error), phrase=str(error), headers=headers)
 
 
-def _classified(error: AssayError) -> tuple[HTTPStatus, str, str]:
+def _classify_error(error: AssayError) -> tuple[HTTPStatus, str, str]:
     match error:
         case ProjectNotFoundError():
             return HTTPStatus.NOT_FOUND, "project-not-found", "No such project"
@@ -83,7 +83,7 @@ def _classified(error: AssayError) -> tuple[HTTPStatus, str, str]:
             return HTTPStatus.NOT_FOUND, "no-provenance", "No provenance"
         case NotFoundError():
             return HTTPStatus.NOT_FOUND, "not-found", "Not found"
-        case NotYetError():
+        case NotReadyError():
             return HTTPStatus.SERVICE_UNAVAILABLE, "not-yet", "The page is still being worked out"
         case UpstreamUnavailableError():
             return HTTPStatus.SERVICE_UNAVAILABLE, "upstream-unavailable", "The index cannot be reached now"
@@ -97,7 +97,7 @@ def _classified(error: AssayError) -> tuple[HTTPStatus, str, str]:
             return HTTPStatus.INTERNAL_SERVER_ERROR, "fault", "A fault of the proxy"
 
 
-def response_to(problem: Problem, accept: str | None, root: str) -> web.Response:
+def build_problem_response(problem: Problem, accept: str | None, root: str) -> web.Response:
     """The problem as a response: HTML for a browser, a problem document for everybody else.
 
     Args:
@@ -106,9 +106,9 @@ def response_to(problem: Problem, accept: str | None, root: str) -> web.Response
         root: relative address of ``/`` from the request's.
     """
     headers = {"Cache-Control": "no-store", "Vary": "Accept", **problem.headers}
-    if _is_browser(accept):
-        headers |= HEADERS
-        body = _page(problem, root)
+    if _prefers_html(accept):
+        headers |= HTML_HEADERS
+        body = _render_problem_page(problem, root)
     else:
         headers |= {"Content-Type": "application/problem+json", "X-Content-Type-Options": "nosniff"}
         document: dict[str, object] = {
@@ -120,36 +120,38 @@ def response_to(problem: Problem, accept: str | None, root: str) -> web.Response
         if problem.reasons:
             document["reasons"] = problem.reasons
         body = json.dumps(document).encode()
-    return web.Response(status=problem.status.value, reason=reason_phrase(problem.phrase), headers=headers, body=body)
+    return web.Response(
+        status=problem.status.value, reason=sanitize_reason_phrase(problem.phrase), headers=headers, body=body
+    )
 
 
-def reason_phrase(text: str) -> str:
+def sanitize_reason_phrase(text: str) -> str:
     """`text` as a reason phrase: printable ASCII, at most 200 bytes; an empty one would lose pip's message."""
     printable = "".join(character if " " <= character <= "~" else "?" for character in text)
-    if len(printable) > _LONGEST_PHRASE:
-        printable = printable[: _LONGEST_PHRASE - 3] + "..."
+    if len(printable) > _MAX_REASON_PHRASE_BYTES:
+        printable = printable[: _MAX_REASON_PHRASE_BYTES - 3] + "..."
     return printable or "-"
 
 
-def _is_browser(accept: str | None) -> bool:
+def _prefers_html(accept: str | None) -> bool:
     """Browsers name text/html first and without a q-value; pip and uv name it last, behind the Simple API's own."""
     first = (accept or "").partition(",")[0]
     return first.strip().lower() in {"text/html", "application/xhtml+xml"}
 
 
-def _page(problem: Problem, root: str) -> bytes:
+def _render_problem_page(problem: Problem, root: str) -> bytes:
     more = element("a", "What is known of this project", href=f"{root}project/{problem.project}")
-    return page(
+    return render_page(
         problem.title,
         element("h1", problem.title),
-        _reasons(problem.reasons) if problem.reasons else element("p", problem.detail),
-        when(problem.project is not None, element("p", more)),
+        _render_reasons(problem.reasons) if problem.reasons else element("p", problem.detail),
+        markup_if(problem.project is not None, element("p", more)),
         root=root,
     )
 
 
-def _reasons(reasons: list[ReasonJson]) -> Markup:
+def _render_reasons(reasons: list[ReasonJson]) -> Markup:
     """Each reason; the rule once, since it is one rule that governs a file."""
     rule = next((reason["rule"] for reason in reasons if reason["rule"]), None)
-    listed = element("ul", *(element("li", reason_told(reason)) for reason in reasons))
-    return joined((listed, when(rule, element("p", f"The rule that governs it: {rule}.", class_="soft"))))
+    listed = element("ul", *(element("li", render_reason(reason)) for reason in reasons))
+    return join_markup((listed, markup_if(rule, element("p", f"The rule that governs it: {rule}.", class_="soft"))))

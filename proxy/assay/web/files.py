@@ -19,29 +19,31 @@ from aiohttp import web
 
 from assay import telemetry
 from assay.errors import AssayError
-from assay.files.cache import Arriving, Stored
+from assay.files.cache import Cached, InProgress
 from assay.simple.model import Sha256
 from assay.simple.negotiate import etag_matches
-from assay.web.ranges import Part, Unsatisfiable, Whole, WouldSplice, selected
-from assay.web.response import Answer
-from assay.web.socket_io import taken
+from assay.web.ranges import ByteRange, UnsafeResume, UnsatisfiableRange, WholeFile, select_range
+from assay.web.response import BufferedResponse
+from assay.web.socket_io import send_nonblocking
 
-_SPAN = 256 * 2**10
-_LONGEST_SPAN = 2**20
+_FIRST_SENDFILE_BYTES = 256 * 2**10
+_MAX_SENDFILE_BYTES = 2**20
 """Bytes for one sendfile: the first to a client whom we don't know, and the most to one who takes them at once."""
-_AT_ONCE = 1.0
+_FAST_CLIENT_SECONDS = 1.0
 """Seconds."""
-_PIECE = 64 * 2**10
+_BODY_CHUNK_BYTES = 64 * 2**10
 """Of a page at a time: what a client who does not read keeps in memory, beside the page itself that all share."""
-_STALLED = 120.0
+_STALL_TIMEOUT_SECONDS = 120.0
 """Seconds that a client has for a first span or a piece, and for a longer span in proportion: who took the one before
 at once may be a kernel's buffer, and the client behind it slow. At 2 kB/s he still gets everything."""
-_NOT_READING = f"the client takes less than {_SPAN // 1024} KiB in {_STALLED:.0f} seconds"
-CACHE_CONTROL = "private, immutable, max-age=31536000"
-_HEADERS = {
+_STALL_MESSAGE = (
+    f"the client takes less than {_FIRST_SENDFILE_BYTES // 1024} KiB in {_STALL_TIMEOUT_SECONDS:.0f} seconds"
+)
+FILE_CACHE_CONTROL = "private, immutable, max-age=31536000"
+_FILE_HEADERS = {
     # No Content-Encoding and one type for all: a client must never decode what it is to hash.
     "Content-Type": "application/octet-stream",
-    "Cache-Control": CACHE_CONTROL,
+    "Cache-Control": FILE_CACHE_CONTROL,
     "X-Content-Type-Options": "nosniff",
 }
 
@@ -50,13 +52,13 @@ class AbortedError(ConnectionError):
     """The connection was cut on purpose; aiohttp treats a ConnectionError as a client that left."""
 
 
-async def send_stored(request: web.BaseRequest, content: Stored) -> web.StreamResponse:
+async def send_cached(request: web.BaseRequest, content: Cached) -> web.StreamResponse:
     """A finished file: strong ETag, ranges, 304."""
     blob = content.blob
     return await _send_verified(request, blob.file, blob.sha256, blob.size)
 
 
-async def send_arriving(request: web.BaseRequest, content: Arriving) -> web.StreamResponse:
+async def send_in_progress(request: web.BaseRequest, content: InProgress) -> web.StreamResponse:
     """A file on its way in. Without ETag and ranges while it is unverified, so that it can be spliced with nothing.
 
     A request for a part waits for the whole: a part of unverified bytes could not be withheld later.
@@ -65,48 +67,48 @@ async def send_arriving(request: web.BaseRequest, content: Arriving) -> web.Stre
         AssayError: nothing was sent yet, so the answer can still say why.
     """
     download = content.download
-    if request.method == "HEAD" and download.wanted.size is not None and not download.verified:
-        return await _head(request, download.wanted.size)
+    if request.method == "HEAD" and download.expected.size is not None and not download.is_verified:
+        return await _respond_to_head(request, download.expected.size)
     if "Range" in request.headers:
-        await download.finished()
+        await download.wait_until_verified()
     else:
-        await download.ready()
-    file = await download.reader()
+        await download.wait_until_sendable()
+    file = await download.open_reader()
     try:
-        if download.verified and download.length is not None:
+        if download.is_verified and download.length is not None:
             await content.still_approved()
-            return await _send_verified(request, file, download.wanted.sha256, download.length)
+            return await _send_verified(request, file, download.expected.sha256, download.length)
         return await _send_unverified(request, content, file)
     finally:
         file.close()
 
 
-async def _head(request: web.BaseRequest, size: int) -> web.StreamResponse:
-    response = _response(HTTPStatus.OK, size)
+async def _respond_to_head(request: web.BaseRequest, size: int) -> web.StreamResponse:
+    response = _build_file_response(HTTPStatus.OK, size)
     await response.prepare(request)
     return response
 
 
-async def _send_unverified(request: web.BaseRequest, content: Arriving, file: BinaryIO) -> web.StreamResponse:
+async def _send_unverified(request: web.BaseRequest, content: InProgress, file: BinaryIO) -> web.StreamResponse:
     length = content.download.length
     if length is None:
         raise RuntimeError("bytes were released before the length of the file was known")
-    response = _response(HTTPStatus.OK, length)
+    response = _build_file_response(HTTPStatus.OK, length)
     await response.prepare(request)
     if request.method == "HEAD":
         return response
-    moves, moved = content.download.moves, None
+    moves, moved = content.download.move_count, None
     try:
         async for span in content.download.follow(content.still_approved):
-            if content.download.moves != moves:
+            if content.download.move_count != moves:
                 # The disk took no more: the bytes go on in another file, which has those before too.
-                moves = content.download.moves
+                moves = content.download.move_count
                 if moved is not None:
                     moved.close()
-                moved = await content.download.reader()
-            await _send_span(request, moved or file, span.offset, span.count)
+                moved = await content.download.open_reader()
+            await _send_file_range(request, moved or file, span.offset, span.count)
     except AssayError as error:
-        _abort(request, str(error))
+        _abort_response(request, str(error))
     finally:
         if moved is not None:
             moved.close()
@@ -115,29 +117,31 @@ async def _send_unverified(request: web.BaseRequest, content: Arriving, file: Bi
 
 
 async def _send_verified(request: web.BaseRequest, file: BinaryIO, sha256: Sha256, size: int) -> web.StreamResponse:
-    chosen = _chosen(request.headers, f'"{sha256}"', size, request.method)
-    if not isinstance(chosen, Piece):
+    chosen = _plan_response(request.headers, f'"{sha256}"', size, request.method)
+    if not isinstance(chosen, ResponsePlan):
         return chosen
-    response = _response(chosen.status, chosen.count, chosen.headers)
+    response = _build_file_response(chosen.status, chosen.count, chosen.headers)
     await response.prepare(request)
     if request.method != "HEAD":
-        await _send_span(request, file, chosen.start, chosen.count)
+        await _send_file_range(request, file, chosen.start, chosen.count)
         await response.write_eof()
     return response
 
 
-def held(headers: Mapping[str, str], sha256: Sha256, body: bytes, *, method: str = "GET") -> web.StreamResponse:
-    """A finished file that is in memory: as `send_stored`, in one write."""
-    chosen = _chosen(headers, f'"{sha256}"', len(body), method)
-    if not isinstance(chosen, Piece):
+def respond_from_memory(
+    headers: Mapping[str, str], sha256: Sha256, body: bytes, *, method: str = "GET"
+) -> web.StreamResponse:
+    """A finished file that is in memory: as `send_cached`, in one write."""
+    chosen = _plan_response(headers, f'"{sha256}"', len(body), method)
+    if not isinstance(chosen, ResponsePlan):
         return chosen
     whole = chosen.count == len(body)
     piece = body if whole else body[chosen.start : chosen.start + chosen.count]
-    return Answer(status=chosen.status, headers={**_HEADERS, **chosen.headers}, body=piece)
+    return BufferedResponse(status=chosen.status, headers={**_FILE_HEADERS, **chosen.headers}, body=piece)
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class ResponsePlan:
     """What of a verified file is to be sent, and under which headers."""
 
     start: int
@@ -146,28 +150,30 @@ class Piece:
     headers: Mapping[str, str]
 
 
-def _chosen(asked: Mapping[str, str], etag: str, size: int, method: str) -> Piece | web.StreamResponse:
+def _plan_response(asked: Mapping[str, str], etag: str, size: int, method: str) -> ResponsePlan | web.StreamResponse:
     """The piece of a verified file that a request's headers ask for, or the answer without one."""
     headers = {"ETag": etag, "Accept-Ranges": "bytes"}
     if etag_matches(asked.get("If-None-Match"), etag):
-        return Answer(status=HTTPStatus.NOT_MODIFIED, headers={**headers, "Cache-Control": CACHE_CONTROL})
+        return BufferedResponse(
+            status=HTTPStatus.NOT_MODIFIED, headers={**headers, "Cache-Control": FILE_CACHE_CONTROL}
+        )
     part = asked.get("Range")
     if part is None or method == "HEAD":
         # RFC 9110, 14.2: Range is defined for GET alone.
-        return Piece(0, size, HTTPStatus.OK, headers)
+        return ResponsePlan(0, size, HTTPStatus.OK, headers)
     agent = asked.get("User-Agent", "")
-    match selected(part, asked.get("If-Range"), etag=etag, size=size, user_agent=agent):
-        case Whole():
-            return Piece(0, size, HTTPStatus.OK, headers)
-        case Part(start=start, count=count):
+    match select_range(part, asked.get("If-Range"), etag=etag, size=size, user_agent=agent):
+        case WholeFile():
+            return ResponsePlan(0, size, HTTPStatus.OK, headers)
+        case ByteRange(start=start, count=count):
             headers["Content-Range"] = f"bytes {start}-{start + count - 1}/{size}"
-            return Piece(start, count, HTTPStatus.PARTIAL_CONTENT, headers)
-        case Unsatisfiable():
+            return ResponsePlan(start, count, HTTPStatus.PARTIAL_CONTENT, headers)
+        case UnsatisfiableRange():
             return web.Response(
                 status=HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
                 headers={"Content-Range": f"bytes */{size}", "Cache-Control": "no-store"},
             )
-        case WouldSplice():
+        case UnsafeResume():
             return web.Response(
                 status=HTTPStatus.PRECONDITION_FAILED,
                 reason="remove the part you have and download again: it was never verified",
@@ -175,88 +181,92 @@ def _chosen(asked: Mapping[str, str], etag: str, size: int, method: str) -> Piec
             )
 
 
-async def _send_span(request: web.BaseRequest, file: BinaryIO, offset: int, count: int) -> None:
+async def _send_file_range(request: web.BaseRequest, file: BinaryIO, offset: int, count: int) -> None:
     transport = request.transport
     if transport is None:
         raise ConnectionResetError("the client left")
-    loop, end, span = asyncio.get_running_loop(), offset + count, _SPAN
+    loop, end, span = asyncio.get_running_loop(), offset + count, _FIRST_SENDFILE_BYTES
     while offset < end:
-        wanted = min(_LONGEST_SPAN, end - offset)
-        sent = taken(transport, partial(os.sendfile, in_fd=file.fileno(), offset=offset, count=wanted))
+        wanted = min(_MAX_SENDFILE_BYTES, end - offset)
+        sent = send_nonblocking(transport, partial(os.sendfile, in_fd=file.fileno(), offset=offset, count=wanted))
         offset += sent
         if sent == wanted:
             await asyncio.sleep(0)  # the others' turn
             continue
         begun = loop.time()
         try:
-            async with asyncio.timeout(_STALLED * span / _SPAN):
+            async with asyncio.timeout(_STALL_TIMEOUT_SECONDS * span / _FIRST_SENDFILE_BYTES):
                 sent = await loop.sendfile(transport, file, offset, min(span, end - offset))
         except TimeoutError:
-            _abort(request, _NOT_READING)
+            _abort_response(request, _STALL_MESSAGE)
         if not sent:
-            _abort(request, f"the file ended {end - offset} bytes early")
+            _abort_response(request, f"the file ended {end - offset} bytes early")
         offset += sent
         # Each span costs a time limit of its own and a turn of the loop: short ones are for clients who are slow.
-        span = min(2 * span, _LONGEST_SPAN) if loop.time() - begun < _AT_ONCE else _SPAN
+        span = (
+            min(2 * span, _MAX_SENDFILE_BYTES) if loop.time() - begun < _FAST_CLIENT_SECONDS else _FIRST_SENDFILE_BYTES
+        )
 
 
-async def paced(request: web.BaseRequest, response: web.StreamResponse) -> web.StreamResponse:
+async def send_paced(request: web.BaseRequest, response: web.StreamResponse) -> web.StreamResponse:
     """Send what aiohttp would send without a time limit; a large body in pieces, each after the one before is taken.
 
     Handed over whole, it would be buffered whole for each client who is slow to read it.
     """
     if response.prepared:
         return response
-    if isinstance(response, Answer):
+    if isinstance(response, BufferedResponse):
         if (
-            not response.is_pending
-            and response.is_short
+            not response.has_unsent_bytes
+            and response.is_within_write_limit
             and request.transport is not None
             and not request.transport.get_write_buffer_size()
         ):
             return response  # it goes out in one write, and aiohttp will not wait for whoever does not read
         await response.prepare(request)
         try:
-            while response.is_pending:
-                await _in_time(response.proceed())
+            while response.has_unsent_bytes:
+                await _await_in_time(response.send_next_chunk())
             if request.protocol.writing_paused:
-                await _in_time(response.write_eof())
+                await _await_in_time(response.write_eof())
         except TimeoutError:
-            _abort(request, _NOT_READING)
+            _abort_response(request, _STALL_MESSAGE)
         return response
     body = response.body if isinstance(response, web.Response) else None
     pieces, view = response, memoryview(b"")
-    if request.method != "HEAD" and isinstance(body, bytes) and len(body) > _PIECE:
+    if request.method != "HEAD" and isinstance(body, bytes) and len(body) > _BODY_CHUNK_BYTES:
         pieces, view = (
             web.StreamResponse(status=response.status, reason=response.reason, headers=response.headers),
             memoryview(body),
         )
         pieces.content_length = len(body)
     try:
-        await _in_time(pieces.prepare(request))
-        for place in range(0, len(view), _PIECE):
-            await _in_time(pieces.write(view[place : place + _PIECE]))
-        await _in_time(pieces.write_eof())
+        await _await_in_time(pieces.prepare(request))
+        for place in range(0, len(view), _BODY_CHUNK_BYTES):
+            await _await_in_time(pieces.write(view[place : place + _BODY_CHUNK_BYTES]))
+        await _await_in_time(pieces.write_eof())
     except TimeoutError:
-        _abort(request, _NOT_READING)
+        _abort_response(request, _STALL_MESSAGE)
     return pieces
 
 
-async def _in_time(step: Awaitable[object]) -> None:
-    async with asyncio.timeout(_STALLED):
+async def _await_in_time(step: Awaitable[object]) -> None:
+    async with asyncio.timeout(_STALL_TIMEOUT_SECONDS):
         await step
 
 
-def _abort(request: web.BaseRequest, why: str) -> NoReturn:
+def _abort_response(request: web.BaseRequest, why: str) -> NoReturn:
     telemetry.warning("response-aborted", path=request.path, error=why)
     if request.transport is not None:
         request.transport.abort()
     raise AbortedError(why)
 
 
-def _response(status: HTTPStatus, length: int, headers: Mapping[str, str] | None = None) -> web.StreamResponse:
-    own = {"X-Request-Id": telemetry.request_id.get() or ""}
-    response = web.StreamResponse(status=status, headers={**_HEADERS, **own, **(headers or {})})
+def _build_file_response(
+    status: HTTPStatus, length: int, headers: Mapping[str, str] | None = None
+) -> web.StreamResponse:
+    own = {"X-Request-Id": telemetry.current_request_id.get() or ""}
+    response = web.StreamResponse(status=status, headers={**_FILE_HEADERS, **own, **(headers or {})})
     response.content_length = length
     return response
 
@@ -265,10 +275,10 @@ async def send_spooled(
     request: web.BaseRequest, file: BinaryIO, size: int, headers: dict[str, str]
 ) -> web.StreamResponse:
     """A file of our own making, whole."""
-    response = web.StreamResponse(headers={**headers, "X-Request-Id": telemetry.request_id.get() or ""})
+    response = web.StreamResponse(headers={**headers, "X-Request-Id": telemetry.current_request_id.get() or ""})
     response.content_length = size
     await response.prepare(request)
     if request.method != "HEAD":
-        await _send_span(request, file, 0, size)
+        await _send_file_range(request, file, 0, size)
         await response.write_eof()
     return response

@@ -15,24 +15,24 @@ from aiohttp import web
 from assay.assembly import Assembly
 from assay.attestation.config import TrustSettings
 from assay.errors import AssayError, VerificationUnavailableError
-from assay.telemetry.audit_trail import Trail
+from assay.telemetry.audit_trail import AuditTrail
 from assay.units import format_duration
 
-Check = Callable[[], Awaitable[None]]
+ReadinessCheck = Callable[[], Awaitable[None]]
 """Raises `AssayError` with what is wrong."""
 
 
 class Readiness:
     """Named checks, all of which must pass."""
 
-    def __init__(self, checks: Mapping[str, Check]) -> None:
+    def __init__(self, checks: Mapping[str, ReadinessCheck]) -> None:
         self._checks = dict(checks)
-        self.stopping = False
+        self.is_stopping = False
 
-    async def response(self) -> web.Response:
+    async def respond(self) -> web.Response:
         """200 when all is well, else 503 with the sentence of each check that failed."""
         problems = {}
-        if self.stopping:
+        if self.is_stopping:
             problems["server"] = "shutting down"
         for name, check in self._checks.items():
             try:
@@ -48,13 +48,13 @@ class Readiness:
         )
 
 
-def readiness(
-    assembly: Assembly, trust: TrustSettings, clock: Callable[[], datetime], trail: Trail | None = None
+def build_readiness(
+    assembly: Assembly, trust: TrustSettings, clock: Callable[[], datetime], trail: AuditTrail | None = None
 ) -> Readiness:
     """What a proxy must be able to do: keep files, trust the roots that it verifies with, and record what it serves."""
 
     async def storage() -> None:
-        partial = await assembly.store.blobs.begin()
+        partial = await assembly.store.blobs.create_partial()
         try:
             await partial.append(b"ready?")
         finally:
@@ -69,7 +69,7 @@ def readiness(
                     f" {format_duration(trust.max_age)}"
                 )
 
-    checks: dict[str, Check] = {"storage": storage, "trust": roots}
+    checks: dict[str, ReadinessCheck] = {"storage": storage, "trust": roots}
     if trail is not None:
-        checks["audit"] = trail.usable
+        checks["audit"] = trail.ensure_writable
     return Readiness(checks)

@@ -16,7 +16,7 @@ from assay.policy.language.model import Policy
 from assay.telemetry import metrics
 
 
-class Scrape:
+class MetricsEndpoint:
     """Answers scrapes.
 
     Args:
@@ -26,43 +26,43 @@ class Scrape:
 
     def __init__(self, assembly: Assembly, wall: Callable[[], float] = time.time) -> None:
         self._assembly = assembly
-        self._wall = wall
-        self._alone = asyncio.Lock()
+        self._unix_time = wall
+        self._scrape_lock = asyncio.Lock()
 
-    async def response(self) -> web.Response:
+    async def respond(self) -> web.Response:
         """All metrics, in Prometheus' text format."""
         blobs, records = await self._assembly.store.blobs.stats(), await self._assembly.store.records.stats()
         for what, usage in (("blobs", blobs), ("records", records)):
-            metrics.STORED.labels(what).set(usage.size)
-            metrics.STORED_LIMIT.labels(what).set(usage.limit)
+            metrics.STORED_BYTES.labels(what).set(usage.size)
+            metrics.STORED_LIMIT_BYTES.labels(what).set(usage.limit)
             metrics.STORED_COUNT.labels(what).set(usage.count)
-        async with self._alone:  # what one scrape clears, another must not be writing out
-            self._look()
-            body = await asyncio.to_thread(metrics.exposition)
+        async with self._scrape_lock:  # what one scrape clears, another must not be writing out
+            self._update_gauges()
+            body = await asyncio.to_thread(metrics.render_exposition)
         headers = {"Content-Type": metrics.CONTENT_TYPE, "Cache-Control": "no-store"}
         return web.Response(body=body, headers=headers)
 
-    def _look(self) -> None:
+    def _update_gauges(self) -> None:
         verifier = self._assembly.verifier
-        metrics.QUEUE.set(verifier.waiting)
-        metrics.ROOT_AGE.clear()
+        metrics.VERIFICATION_QUEUE.set(verifier.queued_batches)
+        metrics.TRUST_ROOT_AGE.clear()
         for root in verifier.roots.for_index():
-            metrics.ROOT_AGE.labels(root.name).set(self._wall() - root.obtained.timestamp())
+            metrics.TRUST_ROOT_AGE.labels(root.name).set(self._unix_time() - root.obtained.timestamp())
         # Cleared, so that policies and waivers of yesterday leave no series behind.
-        metrics.POLICY.clear()
-        metrics.WAIVER_EXPIRES.clear()
+        metrics.ACTIVE_POLICY.clear()
+        metrics.WAIVER_EXPIRY.clear()
         for view in self._assembly.views:
-            _show_policy(view.gate.view, view.gate.policy)
-            pages = view.gate.in_memory()
+            _set_policy_gauges(view.gate.view, view.gate.policy)
+            pages = view.gate.list_cached_pages()
             for verdict, count in (
-                ("approved", sum(len(page.listed.approved) for page in pages)),
-                ("withheld", sum(len(page.listed.withheld) for page in pages)),
+                ("approved", sum(len(page.listing.approved) for page in pages)),
+                ("withheld", sum(len(page.listing.withheld) for page in pages)),
             ):
-                metrics.LISTED.labels(view.gate.view, verdict).set(count)
+                metrics.LISTED_FILES.labels(view.gate.view, verdict).set(count)
 
 
-def _show_policy(view: str, policy: Policy) -> None:
-    metrics.POLICY.labels(view, policy.digest[:12], policy.mode.value).set(1)
+def _set_policy_gauges(view: str, policy: Policy) -> None:
+    metrics.ACTIVE_POLICY.labels(view, policy.digest[:12], policy.mode.value).set(1)
     for number, waiver in enumerate(policy.waivers):
         name = waiver.name or f"waivers[{number}]"
-        metrics.WAIVER_EXPIRES.labels(view, name).set(waiver.expires.timestamp())
+        metrics.WAIVER_EXPIRY.labels(view, name).set(waiver.expires.timestamp())

@@ -15,51 +15,51 @@ from aiohttp import web
 
 from assay.config import ServerSettings
 from assay.gate.gate import Gate
-from assay.gate.judged_page import Judged, Rendered
-from assay.pages.root_list import RootList
-from assay.simple.coding import CODINGS
+from assay.gate.judged_page import JudgedPage, RenderedPage
+from assay.pages.root_list import RootListCache
+from assay.simple.coding import CONTENT_CODINGS
 from assay.simple.negotiate import etag_matches, negotiate, negotiate_coding
 from assay.web.files import send_spooled
-from assay.web.origin import origin_of
-from assay.web.response import Answer
-from assay.web.routes import ProjectPage
+from assay.web.origin import resolve_secure_origin
+from assay.web.response import BufferedResponse
+from assay.web.routes import SimpleProject
 
-_MOST_WORDS = 32
-_LONGEST_WORDS = 1024
+_MAX_VARIANTS = 32
+_MAX_VARIANT_KEY_CHARS = 1024
 """Characters."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
+class _PreparedPage:
     """A page as it goes to all who ask for it in the same words."""
 
-    validated: Mapping[str, str]
+    not_modified_headers: Mapping[str, str]
     """Headers of a 304 (RFC 9110, 15.4.5)."""
     headers: Mapping[str, str]
     """Headers of a 200: these and those of the body."""
-    rendered: Rendered
+    rendered: RenderedPage
 
-    def answer(self, headers: Mapping[str, str]) -> Answer:
+    def to_response(self, headers: Mapping[str, str]) -> BufferedResponse:
         if etag_matches(headers.get("If-None-Match"), self.rendered.etag):
-            return Answer(status=HTTPStatus.NOT_MODIFIED, headers=dict(self.validated))
-        return Answer(body=self.rendered.body, headers=dict(self.headers))
+            return BufferedResponse(status=HTTPStatus.NOT_MODIFIED, headers=dict(self.not_modified_headers))
+        return BufferedResponse(body=self.rendered.body, headers=dict(self.headers))
 
 
-async def project_page(
-    request: web.BaseRequest, route: ProjectPage, gate: Gate, settings: ServerSettings, *, prefix: str, now: datetime
-) -> Answer:
+async def serve_project_page(
+    request: web.BaseRequest, route: SimpleProject, gate: Gate, settings: ServerSettings, *, prefix: str, now: datetime
+) -> BufferedResponse:
     """One project's page; `prefix` is its view's, and so its provenance addresses'.
 
     Raises:
         AssayError: it cannot be had.
     """
-    if (warm := warm_page(request.headers, route, gate)) is not None:
+    if (warm := peek_project_page(request.headers, route, gate)) is not None:
         return warm
-    judged = await gate.page(route.project)
+    judged = await gate.get_page(route.project)
     form = negotiate(request.headers.get("Accept"), route.format)
-    coding = negotiate_coding(request.headers.get("Accept-Encoding"), CODINGS)
-    origin = origin_of(request.headers, peer=request.remote, tls=request.secure, settings=settings)
-    rendered = await judged.rendered(form, None if origin is None else f"{origin}{prefix}", coding)
+    coding = negotiate_coding(request.headers.get("Accept-Encoding"), CONTENT_CODINGS)
+    origin = resolve_secure_origin(request.headers, peer=request.remote, tls=request.secure, settings=settings)
+    rendered = await judged.render(form, None if origin is None else f"{origin}{prefix}", coding)
     headers = {
         "ETag": rendered.etag,
         "Cache-Control": _cache_control(judged, settings, now),
@@ -68,50 +68,50 @@ async def project_page(
     }
     if judged.page.project.serial is not None:
         headers["X-PyPI-Last-Serial"] = str(judged.page.project.serial)
-    if judged.page.stale:
+    if judged.page.is_stale:
         # RFC 9211: the answer is from the cache because the index could not be asked.
-        headers["Age"] = str(int((now - judged.page.checked).total_seconds()))
+        headers["Age"] = str(int((now - judged.page.confirmed_at).total_seconds()))
         headers["Cache-Status"] = 'assay; hit; detail="the index is unavailable"'
     body = {"Content-Type": form.content_type} | ({} if coding == "identity" else {"Content-Encoding": coding})
-    made = _Made(validated=headers, headers=headers | body, rendered=rendered)
+    made = _PreparedPage(not_modified_headers=headers, headers=headers | body, rendered=rendered)
     # Neither the clock nor a front proxy's word plays a part in what is kept.
-    if not judged.page.stale and not settings.page_max_age and not settings.trusted_proxies:
-        _keep(judged, _words(request.headers, route), made)
-    return made.answer(request.headers)
+    if not judged.page.is_stale and not settings.page_max_age and not settings.trusted_proxies:
+        _cache_variant(judged, _get_variant_key(request.headers, route), made)
+    return made.to_response(request.headers)
 
 
-def warm_page(headers: Mapping[str, str], route: ProjectPage, gate: Gate) -> Answer | None:
-    """What `project_page` answers, if the page still holds and was asked for in these very words before."""
-    judged = gate.at_hand(route.project)
-    made = None if judged is None else judged.kept.get(_words(headers, route))
-    return made.answer(headers) if isinstance(made, _Made) else None
+def peek_project_page(headers: Mapping[str, str], route: SimpleProject, gate: Gate) -> BufferedResponse | None:
+    """What `serve_project_page` answers, if the page still holds and was asked for in these very words before."""
+    judged = gate.peek_page(route.project)
+    made = None if judged is None else judged.response_cache.get(_get_variant_key(headers, route))
+    return made.to_response(headers) if isinstance(made, _PreparedPage) else None
 
 
-def _words(headers: Mapping[str, str], route: ProjectPage) -> tuple[str | None, ...]:
+def _get_variant_key(headers: Mapping[str, str], route: SimpleProject) -> tuple[str | None, ...]:
     """All of a request that a page depends on, where only its view, its server and the page itself are given."""
     return route.format, headers.get("Accept"), headers.get("Accept-Encoding"), headers.get("Host")
 
 
-def _keep(judged: Judged, words: tuple[str | None, ...], made: _Made) -> None:
+def _cache_variant(judged: JudgedPage, words: tuple[str | None, ...], made: _PreparedPage) -> None:
     """Clients of one kind all ask in the same words; those who invent some evict nobody else's page."""
-    if sum(len(word or "") for word in words) <= _LONGEST_WORDS:
-        if len(judged.kept) >= _MOST_WORDS:
-            judged.kept.clear()
-        judged.kept[words] = made
+    if sum(len(word or "") for word in words) <= _MAX_VARIANT_KEY_CHARS:
+        if len(judged.response_cache) >= _MAX_VARIANTS:
+            judged.response_cache.clear()
+        judged.response_cache[words] = made
 
 
-def _cache_control(judged: Judged, settings: ServerSettings, now: datetime) -> str:
+def _cache_control(judged: JudgedPage, settings: ServerSettings, now: datetime) -> str:
     """``no-cache`` unless configured otherwise, and never past the next change by the clock."""
     if not settings.page_max_age:
         return "private, no-cache"
     seconds = settings.page_max_age.total_seconds()
-    if judged.until is not None:
-        seconds = min(seconds, (judged.until - now).total_seconds())
+    if judged.valid_until is not None:
+        seconds = min(seconds, (judged.valid_until - now).total_seconds())
     return f"private, max-age={int(seconds)}" if seconds >= 1 else "private, no-cache"
 
 
-async def root_page(
-    request: web.BaseRequest, format_param: str | None, roots: RootList, view: str
+async def serve_root_list(
+    request: web.BaseRequest, format_param: str | None, roots: RootListCache, view: str
 ) -> web.StreamResponse:
     """A view's list of all projects that policy does not deny by name, from its spool.
 
@@ -119,7 +119,7 @@ async def root_page(
         AssayError: there is none yet and the index cannot be asked.
     """
     form = negotiate(request.headers.get("Accept"), format_param)
-    async with roots.current(view, form) as spooled:
+    async with roots.open_current(view, form) as spooled:
         headers = {
             "ETag": spooled.etag,
             "Cache-Control": "private, no-cache",

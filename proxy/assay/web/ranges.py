@@ -12,16 +12,16 @@ import re
 from dataclasses import dataclass
 from typing import TypeAlias
 
-_RANGE = re.compile(r"bytes=[ \t]*(\d{0,18})-(\d{0,18})[ \t]*", re.ASCII | re.IGNORECASE)
+_RANGE_HEADER = re.compile(r"bytes=[ \t]*(\d{0,18})-(\d{0,18})[ \t]*", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class WholeFile:
     """200 and everything."""
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ByteRange:
     """206 and `count` bytes from `start`."""
 
     start: int
@@ -29,49 +29,49 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Unsatisfiable:
+class UnsatisfiableRange:
     """416."""
 
 
 @dataclass(frozen=True, slots=True)
-class WouldSplice:
+class UnsafeResume:
     """412: this client would put the answer behind bytes that nobody vouches for."""
 
 
-Selection: TypeAlias = Whole | Part | Unsatisfiable | WouldSplice
+RangeSelection: TypeAlias = WholeFile | ByteRange | UnsatisfiableRange | UnsafeResume
 
 
-def selected(
+def select_range(
     range_header: str | None, if_range: str | None, *, etag: str, size: int, user_agent: str = ""
-) -> Selection:
+) -> RangeSelection:
     """What a GET with these headers gets of a file of `size` bytes.
 
     Several ranges, other units and malformed ones are ignored, as RFC 9110 allows; If-Range needs strong comparison
     (13.1.5), and a date never matches, since these files have none.
     """
-    match = _RANGE.fullmatch(range_header) if range_header is not None else None
+    match = _RANGE_HEADER.fullmatch(range_header) if range_header is not None else None
     if match is None or match[1] == match[2] == "":
-        return Whole()
+        return WholeFile()
     same = if_range is not None and if_range.strip() == etag
     if if_range is not None and not same:
-        return Whole()
+        return WholeFile()
     first, last = match[1], match[2]
     if not first:
-        return _suffix(int(last), size)
+        return _select_suffix(int(last), size)
     start = int(first)
     if not last and start and not same:
-        return WouldSplice() if user_agent.lower().startswith("wget") else Whole()
+        return UnsafeResume() if user_agent.lower().startswith("wget") else WholeFile()
     if last and int(last) < start:
-        return Whole()
+        return WholeFile()
     if start >= size:
-        return Unsatisfiable()
+        return UnsatisfiableRange()
     end = min(int(last), size - 1) if last else size - 1
-    return Part(start=start, count=end - start + 1)
+    return ByteRange(start=start, count=end - start + 1)
 
 
-def _suffix(length: int, size: int) -> Selection:
+def _select_suffix(length: int, size: int) -> RangeSelection:
     """``bytes=-N``: the last N bytes."""
     if not length or not size:
-        return Unsatisfiable()
+        return UnsatisfiableRange()
     count = min(length, size)
-    return Part(start=size - count, count=count)
+    return ByteRange(start=size - count, count=count)

@@ -22,18 +22,18 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
-from assay.web.socket_io import taken
+from assay.web.socket_io import send_nonblocking
 
-_PIECE = 64 * 1024
+_CHUNK_BYTES = 64 * 1024
 """Bytes handed over at a time to a client who did not take all at once: they are buffered for him alone."""
-_SHORT = _PIECE - 8 * 1024
+_WRITE_LIMIT_BODY_BYTES = _CHUNK_BYTES - 8 * 1024
 """Bytes of a body that with any head of ours are fewer than asyncio's transports let gather before they are waited for
 (64 KiB)."""
-_BODILESS = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
+_BODILESS_STATUSES = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 _HTTP_11 = (1, 1)
 
 
-class Answer(web.StreamResponse):
+class BufferedResponse(web.StreamResponse):
     """Head and body, whole. To a HEAD request the head alone is sent, with the length that GET would have.
 
     Args:
@@ -45,29 +45,29 @@ class Answer(web.StreamResponse):
     def __init__(self, *, headers: dict[str, str], body: bytes = b"", status: HTTPStatus = HTTPStatus.OK) -> None:
         # Not the base class's own: its header table and state cost as much as all that is done here, and whatever
         # would read them is overridden below.
-        self.fields = headers
-        self._whole = body
-        self._code = status
-        self._left = memoryview(b"")
-        self._stays = True
-        self._closes = False
+        self.header_fields = headers
+        self._entity = body
+        self._http_status = status
+        self._unsent = memoryview(b"")
+        self._keeps_connection = True
+        self._close_forced = False
         self._transport: asyncio.Transport | None = None
         self._writer: AbstractStreamWriter | None = None
 
     @property
     def status(self) -> int:
         """As a number."""
-        return self._code.value
+        return self._http_status.value
 
     @property
     def reason(self) -> str:
         """The standard phrase."""
-        return self._code.phrase
+        return self._http_status.phrase
 
     @property
     def headers(self) -> CIMultiDict[str]:
-        """A copy; what is sent are the `fields`."""
-        return CIMultiDict(self.fields)
+        """A copy; what is sent are the `header_fields`."""
+        return CIMultiDict(self.header_fields)
 
     @property
     def prepared(self) -> bool:
@@ -77,26 +77,26 @@ class Answer(web.StreamResponse):
     @property
     def keep_alive(self) -> bool:
         """Whether the connection takes another request."""
-        return self._stays
+        return self._keeps_connection
 
     def force_close(self) -> None:
         """Let the connection end with this answer."""
-        self._closes = True
+        self._close_forced = True
 
     @property
-    def is_short(self) -> bool:
+    def is_within_write_limit(self) -> bool:
         """Whether it is handed over at once, and nothing is waited for where all before it was taken."""
-        return len(self._whole) <= _SHORT
+        return len(self._entity) <= _WRITE_LIMIT_BODY_BYTES
 
     @property
-    def is_pending(self) -> bool:
+    def has_unsent_bytes(self) -> bool:
         """Whether the client has not taken enough for all of it to be handed over."""
-        return bool(self._left)
+        return bool(self._unsent)
 
     @property
     def content_length(self) -> int | None:
         """Bytes of the body."""
-        return len(self._whole)
+        return len(self._entity)
 
     @content_length.setter
     def content_length(self, value: int | None) -> None:
@@ -115,12 +115,14 @@ class Answer(web.StreamResponse):
             transport = request.transport
             if transport is None or transport.is_closing():
                 raise ConnectionResetError("the client left")
-            stays, old = request.keep_alive and not self._closes, request.version < _HTTP_11
-            self.begin(transport, stays=stays, old=old, body=request.method != "HEAD")
+            stays, old = request.keep_alive and not self._close_forced, request.version < _HTTP_11
+            self.start_sending(transport, stays=stays, old=old, body=request.method != "HEAD")
         self._writer = request.writer
         return self._writer
 
-    def begin(self, transport: asyncio.Transport, *, stays: bool = True, old: bool = False, body: bool = True) -> None:
+    def start_sending(
+        self, transport: asyncio.Transport, *, stays: bool = True, old: bool = False, body: bool = True
+    ) -> None:
         """Send as much as the client takes at once, and hand the next piece over to be sent when he takes more.
 
         Args:
@@ -132,16 +134,16 @@ class Answer(web.StreamResponse):
         Raises:
             ValueError: a header would break out of its line; none of ours can.
         """
-        self._transport, self._stays = transport, stays
-        head, whole = self._head(old=old), self._whole if body else b""
-        sent = taken(transport, lambda socket: os.writev(socket, (head, whole)))
+        self._transport, self._keeps_connection = transport, stays
+        head, whole = self._serialize_head(old=old), self._entity if body else b""
+        sent = send_nonblocking(transport, lambda socket: os.writev(socket, (head, whole)))
         if sent < len(head):
             transport.write(head[sent:])
-        self._left = memoryview(whole)[max(0, sent - len(head)) :]
-        while self._left and not transport.get_write_buffer_size():
-            self._hand_over()
+        self._unsent = memoryview(whole)[max(0, sent - len(head)) :]
+        while self._unsent and not transport.get_write_buffer_size():
+            self._write_chunk()
 
-    async def proceed(self) -> None:
+    async def send_next_chunk(self) -> None:
         """Wait until the client has taken what was handed over, and hand over the next piece, if there is one.
 
         Raises:
@@ -152,45 +154,45 @@ class Answer(web.StreamResponse):
         await self._writer.drain()
         if self._transport.is_closing():
             raise ConnectionResetError("the client left")
-        if self._left:
-            self._hand_over()
+        if self._unsent:
+            self._write_chunk()
 
-    def _hand_over(self) -> None:
+    def _write_chunk(self) -> None:
         if self._transport is not None:
-            self._transport.write(self._left[:_PIECE])
-            self._left = self._left[_PIECE:]
+            self._transport.write(self._unsent[:_CHUNK_BYTES])
+            self._unsent = self._unsent[_CHUNK_BYTES:]
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Wait until the connection takes more, so that a slow client's next answer is not made meanwhile."""
         if data or self._writer is None:
             raise RuntimeError("an answer is sent whole, once")
-        while self._left:
-            await self.proceed()
+        while self._unsent:
+            await self.send_next_chunk()
         await self._writer.drain()
 
-    def _head(self, *, old: bool) -> bytes:
-        lines = [f"HTTP/1.1 {self._code.value} {self._code.phrase}"]
-        lines += [f"{name}: {value}" for name, value in self.fields.items()]
-        if self._code not in _BODILESS:
-            lines.append(f"Content-Length: {len(self._whole)}")
-        if not self._stays:
+    def _serialize_head(self, *, old: bool) -> bytes:
+        lines = [f"HTTP/1.1 {self._http_status.value} {self._http_status.phrase}"]
+        lines += [f"{name}: {value}" for name, value in self.header_fields.items()]
+        if self._http_status not in _BODILESS_STATUSES:
+            lines.append(f"Content-Length: {len(self._entity)}")
+        if not self._keeps_connection:
             lines.append("Connection: close")
         elif old:
             lines.append("Connection: keep-alive")
-        lines.append(f"Date: {_date()}\r\n\r\n")
+        lines.append(f"Date: {_format_date_header()}\r\n\r\n")
         head = "\r\n".join(lines)
         if head.count("\n") != len(lines) + 1 or head.count("\r") != len(lines) + 1:
             raise ValueError("a header of this answer has a line break in it")
         return head.encode()
 
 
-_said: tuple[int, str] = (0, "")
+_cached_date: tuple[int, str] = (0, "")
 
 
-def _date() -> str:
+def _format_date_header() -> str:
     """RFC 9110, 6.6.1; made once a second."""
-    global _said  # noqa: PLW0603 - one clock for all answers
+    global _cached_date  # noqa: PLW0603 - one clock for all answers
     now = int(time.time())
-    if _said[0] != now:
-        _said = (now, formatdate(now, usegmt=True))
-    return _said[1]
+    if _cached_date[0] != now:
+        _cached_date = (now, formatdate(now, usegmt=True))
+    return _cached_date[1]

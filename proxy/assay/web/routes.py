@@ -3,7 +3,7 @@
 Owns the shape of every address that Assay answers. Which view a target is for is said by its path as it was sent,
 before anything is decoded, so that there is one way to write it; the rest is that view's as if it stood at ``/``. It is
 taken apart while still encoded and each part is decoded once (pip sends ``%3A8080`` and ``%2B``); what does not fit any
-route is `Nowhere`, never an error.
+route is `UnknownRoute`, never an error.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from urllib.parse import parse_qs, quote, unquote
 
 from packaging.utils import canonicalize_name
 
-from assay.simple.location import location_of
+from assay.simple.location import decode_location
 from assay.simple.model import NormalizedName
 
-_NAME = re.compile(r"[A-Z0-9](?:[A-Z0-9._-]{0,254}[A-Z0-9])?", re.ASCII | re.IGNORECASE)
+_PROJECT_NAME = re.compile(r"[A-Z0-9](?:[A-Z0-9._-]{0,254}[A-Z0-9])?", re.ASCII | re.IGNORECASE)
 """A project name (packaging specification, names and normalization), of a length that fits a record's key."""
-_METADATA = ".metadata"
-_PROVENANCE_PARTS = 4
+_METADATA_SUFFIX = ".metadata"
+_PROVENANCE_PATH_PARTS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class RootList:
+class SimpleRoot:
     """``/simple/``."""
 
     format: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class ProjectPage:
+class SimpleProject:
     """``/simple/{project}/``."""
 
     project: NormalizedName
@@ -42,7 +42,7 @@ class ProjectPage:
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class CanonicalRedirect:
     """An address that should be written otherwise: unnormalised name, missing slash (301)."""
 
     to: str
@@ -74,27 +74,27 @@ class FileProvenance:
 
 
 @dataclass(frozen=True, slots=True)
-class Home:
+class HomePage:
     """``/``: what this is."""
 
 
 @dataclass(frozen=True, slots=True)
-class Alive:
+class LivenessProbe:
     """``/healthz``."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class ReadinessProbe:
     """``/readyz``."""
 
 
 @dataclass(frozen=True, slots=True)
-class Metrics:
+class MetricsExposition:
     """``/metrics``."""
 
 
 @dataclass(frozen=True, slots=True)
-class ProjectStory:
+class ProjectPage:
     """``/project/{project}``: every file and its verdict, for people."""
 
     project: NormalizedName
@@ -103,12 +103,12 @@ class ProjectStory:
 
 
 @dataclass(frozen=True, slots=True)
-class PolicyStory:
+class PolicyPage:
     """``/policy``: the policy in words."""
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
+class SearchRedirect:
     """``/search?name=…``: leads to a project's page."""
 
     to: str | None
@@ -116,30 +116,30 @@ class Search:
 
 
 @dataclass(frozen=True, slots=True)
-class Nowhere:
+class UnknownRoute:
     """Anything else."""
 
 
 Route: TypeAlias = (
-    RootList
-    | ProjectPage
-    | Moved
+    SimpleRoot
+    | SimpleProject
+    | CanonicalRedirect
     | DistributionFile
     | DistributionMetadata
     | FileProvenance
-    | Home
-    | Alive
-    | Ready
-    | Metrics
-    | ProjectStory
-    | PolicyStory
-    | Search
-    | Nowhere
+    | HomePage
+    | LivenessProbe
+    | ReadinessProbe
+    | MetricsExposition
+    | ProjectPage
+    | PolicyPage
+    | SearchRedirect
+    | UnknownRoute
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class ResolvedTarget:
     """What a request target asks for."""
 
     prefix: str
@@ -149,113 +149,115 @@ class Asked:
     """The view's home page, relative to the target, so that it holds behind any further prefix."""
 
 
-_FIXED: dict[str, Route] = {
-    "/": Home(),
-    "/healthz": Alive(),
-    "/readyz": Ready(),
-    "/metrics": Metrics(),
-    "/policy": PolicyStory(),
+_STATIC_ROUTES: dict[str, Route] = {
+    "/": HomePage(),
+    "/healthz": LivenessProbe(),
+    "/readyz": ReadinessProbe(),
+    "/metrics": MetricsExposition(),
+    "/policy": PolicyPage(),
 }
 
 
-_REMEMBERED = 512
+_MAX_CACHED_TARGET_CHARS = 512
 """Characters of a target up to which what it asks for is remembered."""
 
 
-def asked_of(target: str, prefixes: Iterable[str]) -> Asked:
+def resolve_target(target: str, prefixes: Iterable[str]) -> ResolvedTarget:
     """The view and route of a request target. No prefix begins another but the empty one, which is always there."""
-    return (_asked_of if len(target) <= _REMEMBERED else _asked_of.__wrapped__)(target, tuple(prefixes))
+    return (_resolve_target if len(target) <= _MAX_CACHED_TARGET_CHARS else _resolve_target.__wrapped__)(
+        target, tuple(prefixes)
+    )
 
 
 @lru_cache(maxsize=4096)
-def _asked_of(target: str, prefixes: tuple[str, ...]) -> Asked:
+def _resolve_target(target: str, prefixes: tuple[str, ...]) -> ResolvedTarget:
     path, _, query = target.partition("?")
     for prefix in filter(None, prefixes):
         if path == prefix:
             home = f"{prefix.rpartition('/')[2]}/"
-            return Asked(prefix=prefix, route=Moved(to=_with_query(home, query)), root=home)
+            return ResolvedTarget(prefix=prefix, route=CanonicalRedirect(to=_append_query(home, query)), root=home)
         if path.startswith(f"{prefix}/"):
-            route = route_of(target.removeprefix(prefix))
+            route = match_route(target.removeprefix(prefix))
             # What operators ask is the whole proxy's.
-            own = Nowhere() if isinstance(route, Alive | Ready | Metrics) else route
-            return Asked(prefix=prefix, route=own, root="../" * (path.removeprefix(prefix).count("/") - 1))
-    return Asked(prefix="", route=route_of(target), root="../" * (path.count("/") - 1))
+            own = UnknownRoute() if isinstance(route, LivenessProbe | ReadinessProbe | MetricsExposition) else route
+            return ResolvedTarget(prefix=prefix, route=own, root="../" * (path.removeprefix(prefix).count("/") - 1))
+    return ResolvedTarget(prefix="", route=match_route(target), root="../" * (path.count("/") - 1))
 
 
-def route_of(target: str) -> Route:
+def match_route(target: str) -> Route:
     """The route of a request target in origin form (RFC 9112, 3.2.1), still percent-encoded."""
     path, _, query = target.partition("?")
-    if path in _FIXED:
-        return _FIXED[path]
+    if path in _STATIC_ROUTES:
+        return _STATIC_ROUTES[path]
     match path.split("/"):
         case ["", "search"]:
-            return _search(query)
+            return _match_search(query)
         case ["", "project", name] | ["", "project", name, ""]:
-            return _story(name, query, slash=path.endswith("/"))
+            return _match_project_page(name, query, slash=path.endswith("/"))
         case ["", "simple"]:
-            return Moved(to=_with_query("simple/", query))
+            return CanonicalRedirect(to=_append_query("simple/", query))
         case ["", "simple", ""]:
-            return RootList(format=_format(query))
+            return SimpleRoot(format=_get_format_parameter(query))
         case ["", "simple", name] | ["", "simple", name, ""]:
-            return _project(name, query, slash=path.endswith("/"))
+            return _match_simple_project(name, query, slash=path.endswith("/"))
         case ["", "files", _, *rest] if any(rest):
-            return _distribution(path.removeprefix("/files/"))
-        case ["", "integrity", *parts] if len(parts) == _PROVENANCE_PARTS and parts[-1] == "provenance":
-            return _provenance(*map(unquote, parts[:-1]))
+            return _match_distribution(path.removeprefix("/files/"))
+        case ["", "integrity", *parts] if len(parts) == _PROVENANCE_PATH_PARTS and parts[-1] == "provenance":
+            return _match_provenance(*map(unquote, parts[:-1]))
         case _:
-            return Nowhere()
+            return UnknownRoute()
 
 
-def _project(raw: str, query: str, *, slash: bool) -> Route:
+def _match_simple_project(raw: str, query: str, *, slash: bool) -> Route:
     name = unquote(raw)
-    if not _NAME.fullmatch(name):
-        return Nowhere()
+    if not _PROJECT_NAME.fullmatch(name):
+        return UnknownRoute()
     project = canonicalize_name(name)
     if name == project and slash:
-        return ProjectPage(project=project, format=_format(query))
-    return Moved(to=_with_query(f"../{project}/" if slash else f"{project}/", query))
+        return SimpleProject(project=project, format=_get_format_parameter(query))
+    return CanonicalRedirect(to=_append_query(f"../{project}/" if slash else f"{project}/", query))
 
 
-def _story(raw: str, query: str, *, slash: bool) -> Route:
+def _match_project_page(raw: str, query: str, *, slash: bool) -> Route:
     name = unquote(raw)
-    if not _NAME.fullmatch(name):
-        return Nowhere()
+    if not _PROJECT_NAME.fullmatch(name):
+        return UnknownRoute()
     project = canonicalize_name(name)
     if name == project and not slash:
-        page = _parameter(query, "page") or ""
-        return ProjectStory(project=project, page=int(page) if re.fullmatch(r"[1-9]\d{0,5}", page, re.ASCII) else 1)
-    return Moved(to=_with_query(f"../{project}" if slash else project, query))
+        page = _get_query_parameter(query, "page") or ""
+        return ProjectPage(project=project, page=int(page) if re.fullmatch(r"[1-9]\d{0,5}", page, re.ASCII) else 1)
+    return CanonicalRedirect(to=_append_query(f"../{project}" if slash else project, query))
 
 
-def _search(query: str) -> Search:
-    name = (_parameter(query, "name") or "").strip()
-    return Search(to=f"project/{canonicalize_name(name)}" if _NAME.fullmatch(name) else None)
+def _match_search(query: str) -> SearchRedirect:
+    name = (_get_query_parameter(query, "name") or "").strip()
+    return SearchRedirect(to=f"project/{canonicalize_name(name)}" if _PROJECT_NAME.fullmatch(name) else None)
 
 
-def _distribution(route: str) -> Route:
-    location = location_of(route)
-    if location.endswith(_METADATA):
-        return DistributionMetadata(location=location.removesuffix(_METADATA))
+def _match_distribution(route: str) -> Route:
+    location = decode_location(route)
+    if location.endswith(_METADATA_SUFFIX):
+        return DistributionMetadata(location=location.removesuffix(_METADATA_SUFFIX))
     return DistributionFile(location=location)
 
 
-def _provenance(name: str, version: str, filename: str) -> Route:
-    if not _NAME.fullmatch(name) or not version or not filename:
-        return Nowhere()
+def _match_provenance(name: str, version: str, filename: str) -> Route:
+    if not _PROJECT_NAME.fullmatch(name) or not version or not filename:
+        return UnknownRoute()
     return FileProvenance(project=canonicalize_name(name), version=version, filename=filename)
 
 
-def _with_query(path: str, query: str) -> str:
+def _append_query(path: str, query: str) -> str:
     # Re-quoted: a query may hold anything, a Location header may not.
     return f"{path}?{quote(query, safe='=&%+,.-_~', errors='replace')}" if query else path
 
 
-def _format(query: str) -> str | None:
+def _get_format_parameter(query: str) -> str | None:
     """The ``format`` parameter (PEP 691, "URL Parameter")."""
-    return _parameter(query, "format")
+    return _get_query_parameter(query, "format")
 
 
-def _parameter(query: str, name: str) -> str | None:
+def _get_query_parameter(query: str, name: str) -> str | None:
     if not query:
         return None
     try:
@@ -264,24 +266,24 @@ def _parameter(query: str, name: str) -> str | None:
         return None
 
 
-_LABELS: dict[type[Route], str] = {
-    RootList: "root-list",
-    ProjectPage: "page",
-    Moved: "moved",
+_ROUTE_LABELS: dict[type[Route], str] = {
+    SimpleRoot: "root-list",
+    SimpleProject: "page",
+    CanonicalRedirect: "moved",
     DistributionFile: "file",
     DistributionMetadata: "metadata",
     FileProvenance: "provenance",
-    Home: "home",
-    Alive: "healthz",
-    Ready: "readyz",
-    Metrics: "metrics",
-    ProjectStory: "project",
-    PolicyStory: "policy",
-    Search: "search",
-    Nowhere: "nowhere",
+    HomePage: "home",
+    LivenessProbe: "healthz",
+    ReadinessProbe: "readyz",
+    MetricsExposition: "metrics",
+    ProjectPage: "project",
+    PolicyPage: "policy",
+    SearchRedirect: "search",
+    UnknownRoute: "nowhere",
 }
 
 
-def label_of(route: Route) -> str:
+def get_route_label(route: Route) -> str:
     """A route's name in metrics and in the audit trail."""
-    return _LABELS[type(route)]
+    return _ROUTE_LABELS[type(route)]

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 
-def taken(transport: asyncio.Transport, send: Callable[[int], int]) -> int:
+def send_nonblocking(transport: asyncio.Transport, send: Callable[[int], int]) -> int:
     """How many bytes `send` got rid of by the socket's descriptor.
 
     None where others are in line before them, where they must be encrypted, or where it fails, since the connection is

@@ -14,31 +14,31 @@ from aiohttp import web
 from assay import telemetry
 from assay.config import ServerSettings
 from assay.telemetry import tracing
-from assay.web.origin import is_trusted
+from assay.web.origin import is_trusted_proxy
 
-ROUTE = web.RequestKey("route", str)
+ROUTE_KEY = web.RequestKey("route", str)
 """The route's label, put there by whoever found it out."""
-Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+Responder = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
-def traced(answer: Answer, settings: ServerSettings) -> Answer:
+def trace_requests(answer: Responder, settings: ServerSettings) -> Responder:
     """`answer` within a span; as it is, where spans go nowhere."""
-    if not tracing.is_on():
+    if not tracing.is_enabled():
         return answer
 
     async def within(request: web.BaseRequest) -> web.StreamResponse:
-        parent = request.headers.get("traceparent") if is_trusted(request.remote, settings) else None
+        parent = request.headers.get("traceparent") if is_trusted_proxy(request.remote, settings) else None
         # Semantic conventions: a method that is not known is "_OTHER", or names of spans would be without number.
         method = request.method if request.method in {"GET", "HEAD"} else "_OTHER"
         with tracing.span(method, kind="server", parent=parent, method=method) as span:
             try:
                 response = await answer(request)
                 wrong = str(response.status) if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR else None
-                span.note(status=response.status, error=wrong)
+                span.set_attributes(status=response.status, error=wrong)
             finally:
-                route = request.get(ROUTE)
+                route = request.get(ROUTE_KEY)
                 span.rename(f"{method} {route}" if route else method)
-                span.note(route=route, request=telemetry.request_id.get())
+                span.set_attributes(route=route, request=telemetry.current_request_id.get())
         return response
 
     return within

@@ -15,38 +15,38 @@ from aiohttp import web
 from assay import telemetry
 from assay.assembly import View
 from assay.config import ServerSettings
-from assay.files.cache import Stored, digest_of
+from assay.files.cache import Cached, get_approved_digest
 from assay.gate.gate import WithheldError
-from assay.pages.root_list import RootList as Roots
-from assay.policy.reasons import printable
+from assay.pages.root_list import RootListCache as Roots
+from assay.policy.reasons import escape_controls
 from assay.policy.verdict import Approved, Withheld
 from assay.telemetry import metrics
-from assay.views import DEFAULT, ViewSettings
-from assay.web.audit import Recorder
-from assay.web.files import held, send_arriving, send_stored
-from assay.web.pages import project_page, root_page, warm_page
-from assay.web.response import Answer
+from assay.views import DEFAULT_VIEW, ViewSettings
+from assay.web.audit import AuditRecorder
+from assay.web.files import respond_from_memory, send_cached, send_in_progress
+from assay.web.pages import peek_project_page, serve_project_page, serve_root_list
+from assay.web.response import BufferedResponse
 from assay.web.routes import (
+    CanonicalRedirect,
     DistributionFile,
     DistributionMetadata,
     FileProvenance,
-    Home,
-    Moved,
-    PolicyStory,
+    HomePage,
+    PolicyPage,
     ProjectPage,
-    ProjectStory,
-    RootList,
     Route,
-    Search,
-    label_of,
+    SearchRedirect,
+    SimpleProject,
+    SimpleRoot,
+    get_route_label,
 )
-from assay.web.ui.pages import People
+from assay.web.ui.pages import UiResponder
 
-_BYTES = "application/octet-stream"
-_INTEGRITY = "application/vnd.pypi.integrity.v1+json"
+_OCTET_STREAM = "application/octet-stream"
+_INTEGRITY_MEDIA_TYPE = "application/vnd.pypi.integrity.v1+json"
 
 
-class ViewAnswers:
+class ViewResponder:
     """Answers requests for one view.
 
     Args:
@@ -65,17 +65,17 @@ class ViewAnswers:
         roots: Roots,
         settings: ServerSettings,
         clock: Callable[[], datetime],
-        people: People,
-        recorder: Recorder,
+        people: UiResponder,
+        recorder: AuditRecorder,
     ) -> None:
         self._view = view
         self._gate = view.gate
-        self._roots = roots
+        self._root_lists = roots
         self._settings = settings
         self._clock = clock
-        self._people = people
+        self._ui = people
         self._recorder = recorder
-        self.named = None if view.settings.name == DEFAULT else view.settings.name
+        self.log_name = None if view.settings.name == DEFAULT_VIEW else view.settings.name
         """For log and trail, which don't name the view at ``/``."""
 
     @property
@@ -83,36 +83,36 @@ class ViewAnswers:
         """Name, path, and who may use it."""
         return self._view.settings
 
-    def at_once(self, headers: Mapping[str, str], route: Route) -> Answer | None:
+    def try_from_cache(self, headers: Mapping[str, str], route: Route) -> BufferedResponse | None:
         """The answer to GET, if all of it is in memory: most of what a proxy is asked for, and nothing of it waits."""
         match route:
-            case ProjectPage():
-                return warm_page(headers, route, self._gate)
+            case SimpleProject():
+                return peek_project_page(headers, route, self._gate)
             case DistributionFile(location=location):
-                return self._held(headers, location)
+                return self._peek_file(headers, location)
             case DistributionMetadata(location=location):
-                approved = self._at_hand(location)
-                metadata = None if approved is None else self._gate.metadata_at_hand(approved)
-                return None if metadata is None else _document(metadata, _BYTES)
+                approved = self._peek_approved(location)
+                metadata = None if approved is None else self._gate.peek_metadata(approved)
+                return None if metadata is None else _build_document_response(metadata, _OCTET_STREAM)
             case _:
                 return None
 
-    def _at_hand(self, location: str) -> Approved | None:
+    def _peek_approved(self, location: str) -> Approved | None:
         """An approved file whose serving is recorded nowhere but in the request log."""
-        verdict = self._gate.file_at_hand(location) if self._recorder.trail is None else None
+        verdict = self._gate.peek_verdict(location) if self._recorder.trail is None else None
         return verdict if isinstance(verdict, Approved) else None
 
-    def _held(self, headers: Mapping[str, str], location: str) -> Answer | None:
-        verdict = self._at_hand(location)
-        if verdict is None or _is_exception(verdict) or (body := self._gate.held(verdict)) is None:
+    def _peek_file(self, headers: Mapping[str, str], location: str) -> BufferedResponse | None:
+        verdict = self._peek_approved(location)
+        if verdict is None or _is_policy_exception(verdict) or (body := self._gate.peek_content(verdict)) is None:
             return None
-        answer = held(headers, digest_of(verdict), body)
-        if not isinstance(answer, Answer):
+        answer = respond_from_memory(headers, get_approved_digest(verdict), body)
+        if not isinstance(answer, BufferedResponse):
             return None
-        metrics.FILES.labels("hit").inc()
+        metrics.FILE_REQUESTS.labels("hit").inc()
         return answer
 
-    async def answer(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
+    async def respond(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
         """The answer.
 
         Raises:
@@ -120,31 +120,31 @@ class ViewAnswers:
             AssayError: it cannot be had.
         """
         try:
-            return await self._answer(request, route)
+            return await self._dispatch(request, route)
         except WithheldError as error:
-            await self._refuse(request, label_of(route), error.withheld)
+            await self._record_refusal(request, get_route_label(route), error.withheld)
             raise
 
-    async def _answer(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
+    async def _dispatch(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
         match route:
-            case ProjectPage():
+            case SimpleProject():
                 prefix, now = self.settings.prefix, self._clock()
-                return await project_page(request, route, self._gate, self._settings, prefix=prefix, now=now)
+                return await serve_project_page(request, route, self._gate, self._settings, prefix=prefix, now=now)
             case DistributionFile(location=location):
-                return await self._file(request, location)
+                return await self._serve_file(request, location)
             case DistributionMetadata(location=location):
-                approved = await self._approved(location)
+                approved = await self._require_approved(location)
                 policy = self._gate.policy.digest  # that of the verdict: nothing was awaited since
-                metadata = await self._gate.metadata(approved)
-                await self._recorder.served(request, "metadata", approved, policy)
-                return _document(metadata, _BYTES)
+                metadata = await self._gate.get_metadata(approved)
+                await self._recorder.record_served(request, "metadata", approved, policy)
+                return _build_document_response(metadata, _OCTET_STREAM)
             case FileProvenance():
-                return await self._provenance(request, route)
-            case RootList(format=format_param):
-                return await root_page(request, format_param, self._roots, self.settings.name)
-            case Home() | ProjectStory() | PolicyStory() | Search():
-                return await self._people.answer(request, route)
-            case Moved(to=to):
+                return await self._serve_provenance(request, route)
+            case SimpleRoot(format=format_param):
+                return await serve_root_list(request, format_param, self._root_lists, self.settings.name)
+            case HomePage() | ProjectPage() | PolicyPage() | SearchRedirect():
+                return await self._ui.respond(request, route)
+            case CanonicalRedirect(to=to):
                 headers = {"Location": to, "Cache-Control": "private, no-cache"}
                 return web.Response(status=HTTPStatus.MOVED_PERMANENTLY, headers=headers)
             case _:
@@ -154,42 +154,42 @@ class ViewAnswers:
                     headers={"Cache-Control": "no-store"},
                 )
 
-    async def _approved(self, location: str) -> Approved:
-        verdict = await self._gate.file(location)
+    async def _require_approved(self, location: str) -> Approved:
+        verdict = await self._gate.get_verdict(location)
         if isinstance(verdict, Withheld):
             raise WithheldError(verdict)
         return verdict
 
-    async def _file(self, request: web.BaseRequest, location: str) -> web.StreamResponse:
-        approved = await self._approved(location)
+    async def _serve_file(self, request: web.BaseRequest, location: str) -> web.StreamResponse:
+        approved = await self._require_approved(location)
         policy = self._gate.policy.digest  # as above
-        _tell_exception(approved)
-        if (body := self._gate.held(approved)) is not None:
-            metrics.FILES.labels("hit").inc()
-            await self._recorder.served(request, "file", approved, policy)
-            return held(request.headers, digest_of(approved), body, method=request.method)
-        async with self._gate.content(approved) as content:
-            metrics.FILES.labels("hit" if isinstance(content, Stored) else "miss").inc()
+        _log_policy_exception(approved)
+        if (body := self._gate.peek_content(approved)) is not None:
+            metrics.FILE_REQUESTS.labels("hit").inc()
+            await self._recorder.record_served(request, "file", approved, policy)
+            return respond_from_memory(request.headers, get_approved_digest(approved), body, method=request.method)
+        async with self._gate.open_content(approved) as content:
+            metrics.FILE_REQUESTS.labels("hit" if isinstance(content, Cached) else "miss").inc()
             try:
-                await self._recorder.served(request, "file", approved, policy)
-                if isinstance(content, Stored):
-                    return await send_stored(request, content)
-                return await send_arriving(request, content)
+                await self._recorder.record_served(request, "file", approved, policy)
+                if isinstance(content, Cached):
+                    return await send_cached(request, content)
+                return await send_in_progress(request, content)
             except BaseException as error:
-                self._recorder.unfinished(f"{type(error).__name__}: {error}")
+                self._recorder.record_unfinished(f"{type(error).__name__}: {error}")
                 raise
 
-    async def _provenance(self, request: web.BaseRequest, route: FileProvenance) -> web.StreamResponse:
-        document = await self._gate.provenance(route.project, route.version, route.filename)
-        approved = (await self._gate.page(route.project)).listed.approved
+    async def _serve_provenance(self, request: web.BaseRequest, route: FileProvenance) -> web.StreamResponse:
+        document = await self._gate.get_provenance(route.project, route.version, route.filename)
+        approved = (await self._gate.get_page(route.project)).listing.approved
         for verdict in approved:
             if verdict.file.filename == route.filename:
-                await self._recorder.served(request, "provenance", verdict, self._gate.policy.digest)
+                await self._recorder.record_served(request, "provenance", verdict, self._gate.policy.digest)
         plain = "application/json" in request.headers.get("Accept", "")
-        return _document(document, "application/json" if plain else _INTEGRITY)
+        return _build_document_response(document, "application/json" if plain else _INTEGRITY_MEDIA_TYPE)
 
-    async def _refuse(self, request: web.BaseRequest, route: str, withheld: Withheld) -> None:
-        self._people.refused(withheld)
+    async def _record_refusal(self, request: web.BaseRequest, route: str, withheld: Withheld) -> None:
+        self._ui.record_refusal(withheld)
         first = withheld.reasons[0]
         metrics.REFUSALS.labels(self.settings.name, route, withheld.rule or "", first.code.value).inc()
         telemetry.warning(
@@ -198,29 +198,29 @@ class ViewAnswers:
             sha256=withheld.file.sha256,
             rule=withheld.rule,
             reasons=[reason.code.value for reason in withheld.reasons],
-            message=printable(first.message),
+            message=escape_controls(first.message),
         )
-        await self._recorder.refused(request, route, withheld, self._gate.policy.digest)
+        await self._recorder.record_refused(request, route, withheld, self._gate.policy.digest)
 
 
-def _tell_exception(approved: Approved) -> None:
+def _log_policy_exception(approved: Approved) -> None:
     """Say that a pin, a waiver or audit mode let a file through: "logged at each use" (POLICY.md)."""
-    if _is_exception(approved):
+    if _is_policy_exception(approved):
         telemetry.event(
             "file-excepted",
             filename=approved.file.filename,
             sha256=approved.file.sha256,
             rule=approved.rule,
             despite=[reason.code.value for reason in approved.despite],
-            notes=[printable(note) for note in approved.notes],
+            notes=[escape_controls(note) for note in approved.notes],
         )
 
 
-def _is_exception(approved: Approved) -> bool:
+def _is_policy_exception(approved: Approved) -> bool:
     return bool(approved.despite) or approved.evidence is None
 
 
-def _document(body: bytes, content_type: str) -> Answer:
+def _build_document_response(body: bytes, content_type: str) -> BufferedResponse:
     # Provenance may change (PEP 740), and METADATA must vanish with its file: revalidated each time.
     headers = {"Content-Type": content_type, "Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
-    return Answer(body=body, headers=headers)
+    return BufferedResponse(body=body, headers=headers)

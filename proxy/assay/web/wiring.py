@@ -7,24 +7,24 @@ from datetime import datetime
 
 from assay.assembly import Assembly
 from assay.config import Configuration
-from assay.telemetry.audit_trail import Trail
-from assay.web.app import Handler
-from assay.web.audit import Recorder
-from assay.web.auth import Access
-from assay.web.health import Readiness, readiness
-from assay.web.metrics import Scrape
-from assay.web.ui.pages import People
-from assay.web.view import ViewAnswers
+from assay.telemetry.audit_trail import AuditTrail
+from assay.web.app import WebApp
+from assay.web.audit import AuditRecorder
+from assay.web.auth import Authenticator
+from assay.web.health import Readiness, build_readiness
+from assay.web.metrics import MetricsEndpoint
+from assay.web.ui.pages import UiResponder
+from assay.web.view import ViewResponder
 
 
-def wired(
+def create_app(
     assembly: Assembly,
     configuration: Configuration,
     *,
     clock: Callable[[], datetime],
-    trail: Trail | None,
-    access: Access | None,
-) -> tuple[Handler, Readiness]:
+    trail: AuditTrail | None,
+    access: Authenticator | None,
+) -> tuple[WebApp, Readiness]:
     """The handler of all views, and what ``/readyz`` says.
 
     Args:
@@ -36,22 +36,22 @@ def wired(
     """
     server = configuration.server
     root, *others = assembly.views
-    ready = readiness(assembly, configuration.trust, clock, trail)
+    ready = build_readiness(assembly, configuration.trust, clock, trail)
     views = [
-        ViewAnswers(
+        ViewResponder(
             view=view,
-            roots=assembly.roots,
+            roots=assembly.root_lists,
             settings=server,
             clock=clock,
-            people=People(
+            people=UiResponder(
                 view=view,
                 store=assembly.store,
                 settings=server,
                 clock=clock,
                 others=tuple(each.settings for each in others) if view is root else (),
             ),
-            recorder=Recorder(trail, server, view.settings.name),
+            recorder=AuditRecorder(trail, server, view.settings.name),
         )
         for view in assembly.views
     ]
-    return Handler(views=views, readiness=ready, settings=server, scrape=Scrape(assembly), access=access), ready
+    return WebApp(views=views, readiness=ready, settings=server, scrape=MetricsEndpoint(assembly), access=access), ready

@@ -23,8 +23,8 @@ def test_the_table_is_long_and_its_rows_are_distinct() -> None:
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=[attack.name.replace(" ", "-") for attack in ATTACKS])
 def test_the_lie_is_refused_with_its_reason_and_the_twin_is_accepted(attack: Attack, sigstore: PrivateSigstore) -> None:
-    assert isinstance(verify(*attack.honest(sigstore)), Attested)
-    evidence = verify(*attack.attack(sigstore))
+    assert isinstance(verify(*attack.honest_arguments(sigstore)), Attested)
+    evidence = verify(*attack.attack_arguments(sigstore))
     match evidence:
         case Forged(step=step, expected=expected, found=found):
             assert (step, attack.because in f"{expected} {found}") == (attack.step, True), evidence

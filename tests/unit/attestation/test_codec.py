@@ -10,33 +10,37 @@ import pytest
 from assay.attestation.codec import decode_evidence, encode_evidence, evidence_key
 from assay.attestation.verification.verify import verify
 from assay.evidence import Evidence, Forged, Unattested, Unverifiable
-from tests.world.sigstore.attacks import FILENAME, SHA256, listed, root_of
+from tests.world.sigstore.attacks import FILE_SHA256, FILENAME, make_listed_file, trust_root_for
 from tests.world.sigstore.private_sigstore import (
-    SLSA,
+    SLSA_PREDICATE,
     CircleCI,
     GitHub,
     GitLab,
     Google,
     PrivateSigstore,
-    document,
-    slsa,
+    build_provenance,
+    make_slsa_predicate,
 )
 
 
 def attested(predicate: bool = False) -> Evidence:
     sigstore = PrivateSigstore(seed=1)
-    more: dict[str, Any] = {"predicate_type": SLSA, "predicate": slsa(GitHub())} if predicate else {}
+    more: dict[str, Any] = (
+        {"predicate_type": SLSA_PREDICATE, "predicate": make_slsa_predicate(GitHub())} if predicate else {}
+    )
     return verify(
-        sigstore.provenance(FILENAME, SHA256, GitHub(environment="pypi"), **more), listed(), [root_of(sigstore)]
+        sigstore.provenance(FILENAME, FILE_SHA256, GitHub(environment="pypi"), **more),
+        make_listed_file(),
+        [trust_root_for(sigstore)],
     )
 
 
 def several() -> Evidence:
     sigstore = PrivateSigstore(seed=1)
     signers = (GitHub(), GitLab(), Google(), CircleCI())
-    bundles = [(one.publisher(), [sigstore.attestation(FILENAME, SHA256, one)]) for one in signers]
-    odd = ({"kind": "Gitea"}, [sigstore.attestation(FILENAME, SHA256)])
-    return verify(document(*bundles, odd), listed(), [root_of(sigstore)])
+    bundles = [(one.publisher(), [sigstore.attestation(FILENAME, FILE_SHA256, one)]) for one in signers]
+    odd = ({"kind": "Gitea"}, [sigstore.attestation(FILENAME, FILE_SHA256)])
+    return verify(build_provenance(*bundles, odd), make_listed_file(), [trust_root_for(sigstore)])
 
 
 KINDS: list[Evidence] = [

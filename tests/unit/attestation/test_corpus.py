@@ -9,18 +9,26 @@ from typing import Any
 
 import pytest
 
-from assay.attestation.trust_roots import TrustRoot, bundled
+from assay.attestation.trust_roots import TrustRoot, read_bundled
 from assay.attestation.verification.verify import verify, verify_attestation
-from assay.evidence import PUBLISH, SLSA, Attestation, Attested, Forged, PublisherKind, Unverifiable
-from tests.world.sigstore.attacks import listed
-from tests.world.sigstore.private_sigstore import document
-from tests.world.sigstore.reference_verifier import accepts
+from assay.evidence import (
+    PUBLISH_PREDICATE_TYPE,
+    SLSA_PREDICATE_TYPE,
+    Attestation,
+    Attested,
+    Forged,
+    PublisherKind,
+    Unverifiable,
+)
+from tests.world.sigstore.attacks import make_listed_file
+from tests.world.sigstore.private_sigstore import build_provenance
+from tests.world.sigstore.reference_verifier import is_accepted
 
 CORPUS = Path(__file__).parents[2] / "corpus"
 MANIFEST: list[dict[str, Any]] = json.loads((CORPUS / "manifest.json").read_text())
 NAMES = [Path(entry["attestation"]).name for entry in MANIFEST]
-PRODUCTION = TrustRoot(name="sigstore", content=bundled("sigstore"))
-STAGING = TrustRoot(name="sigstore-staging", content=bundled("sigstore-staging"))
+PRODUCTION = TrustRoot(name="sigstore", content=read_bundled("sigstore"))
+STAGING = TrustRoot(name="sigstore-staging", content=read_bundled("sigstore-staging"))
 KINDS = {kind.value: kind for kind in PublisherKind}
 # The certificate's claims as the manifest names them, and as ours are called.
 CLAIMS = {
@@ -42,7 +50,7 @@ def attestation_of(entry: dict[str, Any]) -> Any:
 
 @pytest.mark.parametrize("entry", MANIFEST, ids=NAMES)
 def test_the_verdict_equals_the_manifest(entry: dict[str, Any]) -> None:
-    file = listed(entry["filename"], entry["sha256"])
+    file = make_listed_file(entry["filename"], entry["sha256"])
     verdicts = {
         root.name: verify_attestation(attestation_of(entry), None, file, [root]) for root in (PRODUCTION, STAGING)
     }
@@ -54,7 +62,7 @@ def test_the_verdict_equals_the_manifest(entry: dict[str, Any]) -> None:
 @pytest.mark.parametrize("entry", [one for one in MANIFEST if one["verified"]], ids=str)
 def test_the_claims_are_the_certificates(entry: dict[str, Any]) -> None:
     verdict = verify_attestation(
-        attestation_of(entry), None, listed(entry["filename"], entry["sha256"]), [PRODUCTION, STAGING]
+        attestation_of(entry), None, make_listed_file(entry["filename"], entry["sha256"]), [PRODUCTION, STAGING]
     )
     assert isinstance(verdict, Attestation)
     claims = verdict.claims
@@ -73,7 +81,7 @@ def test_the_claims_are_the_certificates(entry: dict[str, Any]) -> None:
 def test_the_entry_of_rekor_v2_is_refused_for_that_reason() -> None:
     entry = next(one for one in MANIFEST if "rekor2" in one["attestation"])
     verdict = verify_attestation(
-        attestation_of(entry), None, listed(entry["filename"], entry["sha256"]), [PRODUCTION, STAGING]
+        attestation_of(entry), None, make_listed_file(entry["filename"], entry["sha256"]), [PRODUCTION, STAGING]
     )
     assert isinstance(verdict, Unverifiable)
     assert "Rekor v2" in verdict.reason
@@ -82,7 +90,9 @@ def test_the_entry_of_rekor_v2_is_refused_for_that_reason() -> None:
 
 def test_production_doesnt_know_who_signed_for_staging() -> None:
     entry = next(one for one in MANIFEST if one["sigstore_instance"] == "staging")
-    verdict = verify_attestation(attestation_of(entry), None, listed(entry["filename"], entry["sha256"]), [PRODUCTION])
+    verdict = verify_attestation(
+        attestation_of(entry), None, make_listed_file(entry["filename"], entry["sha256"]), [PRODUCTION]
+    )
     assert verdict == Unverifiable(reason="the certificate's authority is not in the trust root sigstore")
 
 
@@ -92,17 +102,17 @@ def test_a_document_around_it_is_attested_and_the_reference_agrees(entry: dict[s
     if publisher["kind"] == "GitLab":
         # The manifest names every pipeline a workflow; PyPI's key for GitLab is another.
         publisher["workflow_filepath"] = publisher.pop("workflow")
-    raw = document((publisher, [attestation_of(entry)]))
-    file = listed(entry["filename"], entry["sha256"])
+    raw = build_provenance((publisher, [attestation_of(entry)]))
+    file = make_listed_file(entry["filename"], entry["sha256"])
     assert isinstance(verify(raw, file, [PRODUCTION]), Attested)
-    assert accepts(raw, file, PRODUCTION.content)
+    assert is_accepted(raw, file, PRODUCTION.content)
 
 
 def test_a_person_is_nobodys_trusted_publisher() -> None:
     entry = next(one for one in MANIFEST if one["attestation"].endswith("publish.2.attestation"))
     publisher = {"kind": "GitHub", "repository": "trailofbits/pypi-attestations", "workflow": "release.yml"}
-    raw = document((publisher, [attestation_of(entry)]))
-    evidence = verify(raw, listed(entry["filename"], entry["sha256"]), [PRODUCTION])
+    raw = build_provenance((publisher, [attestation_of(entry)]))
+    evidence = verify(raw, make_listed_file(entry["filename"], entry["sha256"]), [PRODUCTION])
     assert isinstance(evidence, Forged)
     assert evidence.step == "publisher kind"
     assert "jku@goto.fi" in evidence.expected
@@ -111,16 +121,18 @@ def test_a_person_is_nobodys_trusted_publisher() -> None:
 @pytest.mark.parametrize("path", sorted((CORPUS / "provenance").iterdir()), ids=lambda path: path.name)
 def test_a_document_as_an_index_served_it_is_attested(path: Path) -> None:
     entry = next(one for one in MANIFEST if f"{one['filename']}.provenance" == path.name)
-    file = listed(entry["filename"], entry["sha256"])
+    file = make_listed_file(entry["filename"], entry["sha256"])
     evidence = verify(path.read_bytes(), file, [PRODUCTION])
     assert isinstance(evidence, Attested)
-    assert {one.predicate_type for one in evidence.attestations} <= {PUBLISH, SLSA}
-    assert isinstance(verify(path.read_bytes(), listed(entry["filename"], "0" * 64), [PRODUCTION]), Forged)
+    assert {one.predicate_type for one in evidence.attestations} <= {PUBLISH_PREDICATE_TYPE, SLSA_PREDICATE_TYPE}
+    assert isinstance(verify(path.read_bytes(), make_listed_file(entry["filename"], "0" * 64), [PRODUCTION]), Forged)
 
 
 def test_the_slsa_facts_are_read() -> None:
-    entry = next(one for one in MANIFEST if one["predicate_type"] == SLSA)
-    verdict = verify_attestation(attestation_of(entry), None, listed(entry["filename"], entry["sha256"]), [PRODUCTION])
+    entry = next(one for one in MANIFEST if one["predicate_type"] == SLSA_PREDICATE_TYPE)
+    verdict = verify_attestation(
+        attestation_of(entry), None, make_listed_file(entry["filename"], entry["sha256"]), [PRODUCTION]
+    )
     assert isinstance(verdict, Attestation)
     assert verdict.slsa is not None
     assert verdict.slsa.commit == entry["claims"]["source_repository_digest"]

@@ -8,10 +8,19 @@ import pytest
 
 from assay.attestation.verification.verify import verify
 from assay.evidence import Attested, Forged, Unverifiable
-from tests.world.sigstore.attacks import FILENAME, SHA256, Attack, listed, root_of
+from tests.world.sigstore.attacks import FILE_SHA256, FILENAME, Attack, make_listed_file, trust_root_for
 from tests.world.sigstore.attacks_document import ATTACKS
-from tests.world.sigstore.private_sigstore import SLSA, CircleCI, GitHub, GitLab, Google, PrivateSigstore, Signer, slsa
-from tests.world.sigstore.reference_verifier import accepts, first, refusal
+from tests.world.sigstore.private_sigstore import (
+    SLSA_PREDICATE,
+    CircleCI,
+    GitHub,
+    GitLab,
+    Google,
+    PrivateSigstore,
+    Signer,
+    make_slsa_predicate,
+)
+from tests.world.sigstore.reference_verifier import get_first_attestation, get_refusal, is_accepted
 
 SIGNERS: tuple[Signer, ...] = (
     GitHub(),
@@ -35,33 +44,35 @@ def sigstore() -> PrivateSigstore:
 
 @pytest.mark.parametrize("signer", SIGNERS, ids=repr)
 def test_both_accept_an_honest_document(signer: Signer, sigstore: PrivateSigstore) -> None:
-    raw = sigstore.provenance(FILENAME, SHA256, signer)
-    root = root_of(sigstore)
-    assert accepts(raw, listed(), root.content)
-    assert isinstance(verify(raw, listed(), [root]), Attested)
+    raw = sigstore.provenance(FILENAME, FILE_SHA256, signer)
+    root = trust_root_for(sigstore)
+    assert is_accepted(raw, make_listed_file(), root.content)
+    assert isinstance(verify(raw, make_listed_file(), [root]), Attested)
 
 
 def test_both_accept_an_honest_slsa_predicate(sigstore: PrivateSigstore) -> None:
-    raw = sigstore.provenance(FILENAME, SHA256, predicate_type=SLSA, predicate=slsa(GitHub()))
-    root = root_of(sigstore)
-    assert accepts(raw, listed(), root.content)
-    assert isinstance(verify(raw, listed(), [root]), Attested)
+    raw = sigstore.provenance(
+        FILENAME, FILE_SHA256, predicate_type=SLSA_PREDICATE, predicate=make_slsa_predicate(GitHub())
+    )
+    root = trust_root_for(sigstore)
+    assert is_accepted(raw, make_listed_file(), root.content)
+    assert isinstance(verify(raw, make_listed_file(), [root]), Attested)
 
 
 @pytest.mark.parametrize("attack", ONE_ROOT, ids=[attack.name.replace(" ", "-") for attack in ONE_ROOT])
 @pytest.mark.parametrize("lie", [True, False], ids=["lie", "twin"])
 def test_what_the_reference_refuses_assay_refuses(attack: Attack, lie: bool, sigstore: PrivateSigstore) -> None:
-    document, file, roots = attack.told(sigstore, lie=lie)
+    document, file, roots = attack.build_arguments(sigstore, lie=lie)
     accepted = isinstance(verify(document, file, roots), Attested)
-    assert not accepted or accepts(document, file, roots[0].content)
+    assert not accepted or is_accepted(document, file, roots[0].content)
 
 
 def test_the_gaps_of_the_reference_are_in_the_table(sigstore: PrivateSigstore) -> None:
     """The rows are lies that the reference believes: were there none, the table would prove nothing beyond it."""
     believed = set()
     for attack in ONE_ROOT:
-        document, file, roots = attack.attack(sigstore)
-        if accepts(document, file, roots[0].content):
+        document, file, roots = attack.attack_arguments(sigstore)
+        if is_accepted(document, file, roots[0].content):
             believed.add(attack.name)
     assert {
         "a publish predicate has a body",
@@ -83,12 +94,12 @@ def test_the_gaps_of_the_reference_are_in_the_table(sigstore: PrivateSigstore) -
 def test_the_exceptions_that_the_reference_leaks_are_in_the_table(sigstore: PrivateSigstore) -> None:
     leaked: Counter[str] = Counter()
     for attack in ONE_ROOT:
-        document, file, roots = attack.attack(sigstore)
+        document, file, roots = attack.attack_arguments(sigstore)
         try:
-            attestation, publisher = first(document)
+            attestation, publisher = get_first_attestation(document)
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             continue
-        why = refusal(attestation, publisher, file, roots[0].content)
+        why = get_refusal(attestation, publisher, file, roots[0].content)
         if why not in {None, "VerificationError", "ConversionError", "ValidationError"}:
             leaked[str(why)] += 1
             assert isinstance(verify(document, file, roots), Forged | Unverifiable)

@@ -7,13 +7,13 @@ from datetime import timedelta
 from pathlib import Path
 
 from assay.attestation.config import TrustSettings
-from assay.attestation.renewal.report import describe, local_file, refresh_all
-from assay.attestation.renewal.tuf import Refresher
-from assay.attestation.trust_roots import BUNDLED_ON, load_roots
+from assay.attestation.renewal.report import describe_local_file, refresh_trust_roots, report_trust_roots
+from assay.attestation.renewal.tuf import TufRefresher
+from assay.attestation.trust_roots import BUNDLED_ROOTS_DATE, load_roots
 from assay.attestation.verification.verify import verify
 from assay.errors import UpstreamUnavailableError
 from assay.evidence import Attested, Forged
-from tests.world.sigstore.attacks import root_of
+from tests.world.sigstore.attacks import trust_root_for
 from tests.world.sigstore.private_sigstore import PrivateSigstore
 
 GITLAB = "https://gitlab.acme.example"
@@ -23,13 +23,13 @@ def test_every_root_in_force_is_described(tmp_path: Path) -> None:
     (tmp_path / "acme.json").write_bytes(PrivateSigstore(seed=2, host="acme.example").trusted_root())
     settings = TrustSettings.model_validate({"roots": {"acme": {"path": "acme.json", "issuers": [GITLAB]}}})
     roots = load_roots(settings, tmp_path)
-    default, acme = describe(roots, settings, BUNDLED_ON + timedelta(days=61))
+    default, acme = report_trust_roots(roots, settings, BUNDLED_ROOTS_DATE + timedelta(days=61))
     assert (default.name, default.default, default.refreshed, default.too_old) == ("sigstore", True, True, True)
     assert (default.issuers, default.age) == (None, timedelta(days=61))
     assert "https://rekor.sigstore.dev" in default.logs
     assert (acme.name, acme.default, acme.refreshed) == ("acme", False, False)
     assert (acme.issuers, acme.logs) == ((GITLAB,), ("https://rekor.acme.example",))
-    younger, _ = describe(roots, settings, BUNDLED_ON + timedelta(days=59))
+    younger, _ = report_trust_roots(roots, settings, BUNDLED_ROOTS_DATE + timedelta(days=59))
     assert not younger.too_old
 
 
@@ -39,12 +39,16 @@ def test_a_file_on_disk_is_verified(tmp_path: Path) -> None:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     sigstore = PrivateSigstore(seed=1)
     raw = sigstore.provenance(path.name, digest)
-    assert isinstance(verify(raw, local_file(path), [root_of(sigstore)]), Attested)
+    assert isinstance(verify(raw, describe_local_file(path), [trust_root_for(sigstore)]), Attested)
     renamed = path.rename(tmp_path / "download")
-    assert isinstance(verify(raw, local_file(renamed, "widget-1.0.tar.gz"), [root_of(sigstore)]), Attested)
+    assert isinstance(
+        verify(raw, describe_local_file(renamed, "widget-1.0.tar.gz"), [trust_root_for(sigstore)]), Attested
+    )
     renamed.write_bytes(b"other")
-    assert isinstance(verify(raw, local_file(renamed, "widget-1.0.tar.gz"), [root_of(sigstore)]), Forged)
-    assert local_file(renamed).size == 5
+    assert isinstance(
+        verify(raw, describe_local_file(renamed, "widget-1.0.tar.gz"), [trust_root_for(sigstore)]), Forged
+    )
+    assert describe_local_file(renamed).size == 5
 
 
 def test_a_root_that_cant_be_renewed_stays_and_is_said(tmp_path: Path) -> None:
@@ -52,8 +56,10 @@ def test_a_root_that_cant_be_renewed_stays_and_is_said(tmp_path: Path) -> None:
         raise UpstreamUnavailableError(f"no route to {url}")
 
     roots = load_roots(TrustSettings(), tmp_path)
-    refresher = Refresher(name="sigstore", directory=tmp_path / "state", url="https://tuf.example", fetch=unreachable)
-    after, failures = refresh_all(roots, [refresher])
+    refresher = TufRefresher(
+        name="sigstore", directory=tmp_path / "state", url="https://tuf.example", fetch=unreachable
+    )
+    after, failures = refresh_trust_roots(roots, [refresher])
     assert after == roots
     assert len(failures) == 1
     assert "https://tuf.example" in failures[0]

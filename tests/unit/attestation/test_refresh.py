@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from assay.attestation.renewal.tuf import Refresher, RefreshError, refreshers
+from assay.attestation.renewal.tuf import RefreshError, TufRefresher, create_tuf_refreshers
 from assay.attestation.trust_roots import TrustRoot
 from assay.attestation.verification.verify import verify
 from assay.evidence import Attested, Unverifiable
-from tests.world.sigstore.attacks import FILENAME, SHA256, listed
+from tests.world.sigstore.attacks import FILE_SHA256, FILENAME, make_listed_file
 from tests.world.sigstore.private_sigstore import PrivateSigstore
 from tests.world.sigstore.tuf_repository import TARGET, TufRepository
 
@@ -29,9 +29,9 @@ def tuf(sigstore: PrivateSigstore) -> TufRepository:
 
 
 @pytest.fixture
-def refresher(tuf: TufRepository, tmp_path: Path) -> Refresher:
+def refresher(tuf: TufRepository, tmp_path: Path) -> TufRefresher:
     directory = tmp_path / "trust" / "sigstore"
-    return Refresher(name="sigstore", directory=directory, url=TufRepository.URL, fetch=tuf.fetch, anchor=tuf.anchor)
+    return TufRefresher(name="sigstore", directory=directory, url=TufRepository.URL, fetch=tuf.fetch, anchor=tuf.anchor)
 
 
 @pytest.fixture
@@ -40,18 +40,18 @@ def bundled(sigstore: PrivateSigstore) -> TrustRoot:
 
 
 def test_a_log_with_a_new_key_is_verified_without_restart_once_the_root_is_renewed(
-    sigstore: PrivateSigstore, tuf: TufRepository, refresher: Refresher, bundled: TrustRoot
+    sigstore: PrivateSigstore, tuf: TufRepository, refresher: TufRefresher, bundled: TrustRoot
 ) -> None:
     sigstore.new_rekor_key()
-    raw = sigstore.provenance(FILENAME, SHA256)
-    assert isinstance(verify(raw, listed(), [bundled]), Unverifiable)
+    raw = sigstore.provenance(FILENAME, FILE_SHA256)
+    assert isinstance(verify(raw, make_listed_file(), [bundled]), Unverifiable)
     tuf.publish(sigstore.trusted_root())
     renewed = refresher.refresh(bundled)
     assert renewed.content == sigstore.trusted_root()
-    assert isinstance(verify(raw, listed(), [renewed]), Attested)
+    assert isinstance(verify(raw, make_listed_file(), [renewed]), Attested)
 
 
-def test_a_root_found_unchanged_is_known_to_be_current(refresher: Refresher, bundled: TrustRoot) -> None:
+def test_a_root_found_unchanged_is_known_to_be_current(refresher: TufRefresher, bundled: TrustRoot) -> None:
     before = datetime.now(UTC)
     renewed = refresher.refresh(bundled)
     assert renewed.content == bundled.content
@@ -59,12 +59,12 @@ def test_a_root_found_unchanged_is_known_to_be_current(refresher: Refresher, bun
 
 
 def test_a_repository_that_cant_be_reached_changes_nothing(
-    tuf: TufRepository, refresher: Refresher, bundled: TrustRoot
+    tuf: TufRepository, refresher: TufRefresher, bundled: TrustRoot
 ) -> None:
     tuf.down = True
     with pytest.raises(RefreshError, match="sigstore from"):
         refresher.refresh(bundled)
-    assert refresher.proven() is None
+    assert refresher.load_verified() is None
     tuf.down = False
     assert refresher.refresh(bundled).content == bundled.content
 
@@ -100,17 +100,19 @@ def no_keys(tuf: TufRepository) -> None:
 
 @pytest.mark.parametrize("forge", [forge_target, forge_keys, forge_root, expire, no_root, no_keys])
 def test_what_isnt_signed_or_isnt_a_root_is_not_taken(
-    forge: object, tuf: TufRepository, refresher: Refresher, bundled: TrustRoot
+    forge: object, tuf: TufRepository, refresher: TufRefresher, bundled: TrustRoot
 ) -> None:
     assert callable(forge)
     forge(tuf)
     with pytest.raises(RefreshError):
         refresher.refresh(bundled)
     with suppress(RefreshError):
-        assert refresher.proven() is None
+        assert refresher.load_verified() is None
 
 
-def test_the_control_of_those_forgeries_is_taken(tuf: TufRepository, refresher: Refresher, bundled: TrustRoot) -> None:
+def test_the_control_of_those_forgeries_is_taken(
+    tuf: TufRepository, refresher: TufRefresher, bundled: TrustRoot
+) -> None:
     tuf.rotate_root()
     tuf.publish(PrivateSigstore(seed=9).trusted_root())
     assert refresher.refresh(bundled).content == PrivateSigstore(seed=9).trusted_root()
@@ -120,13 +122,13 @@ def test_the_control_of_those_forgeries_is_taken(tuf: TufRepository, refresher: 
 
 
 def test_the_last_good_root_is_read_back_without_the_network(
-    tuf: TufRepository, refresher: Refresher, bundled: TrustRoot
+    tuf: TufRepository, refresher: TufRefresher, bundled: TrustRoot
 ) -> None:
     tuf.rotate_root()
     tuf.publish(PrivateSigstore(seed=9).trusted_root())
     refresher.refresh(bundled)
     asked = len(tuf.asked)
-    kept = refresher.proven()
+    kept = refresher.load_verified()
     assert kept is not None
     assert kept.content == PrivateSigstore(seed=9).trusted_root()
     assert datetime.now(UTC) - kept.obtained < timedelta(minutes=1)
@@ -134,7 +136,7 @@ def test_the_last_good_root_is_read_back_without_the_network(
 
 
 def test_the_last_good_root_outlives_the_repositorys_signatures(
-    tuf: TufRepository, refresher: Refresher, bundled: TrustRoot
+    tuf: TufRepository, refresher: TufRefresher, bundled: TrustRoot
 ) -> None:
     """An old signed root is better than an older bundled one: expiry concerns refreshing, not keeping."""
     refresher.refresh(bundled)
@@ -143,19 +145,19 @@ def test_the_last_good_root_outlives_the_repositorys_signatures(
     tuf.publish(content)
     (refresher.directory / "targets.json").write_bytes(tuf.files[f"{TufRepository.URL}/2.targets.json"])
     (refresher.directory / TARGET).write_bytes(content)
-    kept = refresher.proven()
+    kept = refresher.load_verified()
     assert kept is not None
     assert kept.content == content
 
 
 @pytest.mark.parametrize("file", [TARGET, "targets.json", "root_history/2.root.json"])
 def test_an_edited_copy_on_disk_wins_nothing(
-    file: str, tuf: TufRepository, refresher: Refresher, bundled: TrustRoot
+    file: str, tuf: TufRepository, refresher: TufRefresher, bundled: TrustRoot
 ) -> None:
     tuf.rotate_root()
     tuf.publish(PrivateSigstore(seed=9).trusted_root())
     refresher.refresh(bundled)
-    assert refresher.proven() is not None
+    assert refresher.load_verified() is not None
     thief = TufRepository(PrivateSigstore(seed=8).trusted_root())
     thief.rotate_root()
     thief.publish(PrivateSigstore(seed=8).trusted_root())
@@ -166,21 +168,21 @@ def test_an_edited_copy_on_disk_wins_nothing(
     }[file]
     (refresher.directory / file).write_bytes(forged)
     with pytest.raises(RefreshError):
-        refresher.proven()
+        refresher.load_verified()
 
 
 def test_a_directory_that_others_can_write_to_is_not_believed(
-    tuf: TufRepository, refresher: Refresher, bundled: TrustRoot
+    tuf: TufRepository, refresher: TufRefresher, bundled: TrustRoot
 ) -> None:
     refresher.refresh(bundled)
-    assert refresher.proven() is not None
+    assert refresher.load_verified() is not None
     assert tuf.asked
     refresher.directory.chmod(0o777)
     with pytest.raises(RefreshError, match="writable by others"):
-        refresher.proven()
+        refresher.load_verified()
 
 
-def test_the_directory_is_ours_alone(refresher: Refresher, bundled: TrustRoot) -> None:
+def test_the_directory_is_ours_alone(refresher: TufRefresher, bundled: TrustRoot) -> None:
     old = os.umask(0)
     try:
         refresher.refresh(bundled)
@@ -190,7 +192,7 @@ def test_the_directory_is_ours_alone(refresher: Refresher, bundled: TrustRoot) -
 
 
 def test_each_bundled_root_has_a_refresher_and_a_directory_of_its_own(tmp_path: Path) -> None:
-    made = refreshers(["sigstore", "sigstore-staging", "acme"], tmp_path)
+    made = create_tuf_refreshers(["sigstore", "sigstore-staging", "acme"], tmp_path)
     assert [one.name for one in made] == ["sigstore", "sigstore-staging"]
     assert len({one.directory for one in made}) == len({one.url for one in made}) == 2
     assert all(one.url.startswith("https://") for one in made)

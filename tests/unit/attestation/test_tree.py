@@ -8,8 +8,8 @@ import pytest
 from sigstore._internal.merkle import verify_merkle_inclusion
 from sigstore.errors import VerificationError
 
-from assay.attestation.verification.merkle import root_of
-from tests.world.sigstore.transparency_log import inclusion
+from assay.attestation.verification.merkle import compute_root_hash
+from tests.world.sigstore.transparency_log import build_inclusion_proof
 
 ENTRY = b"an entry"
 
@@ -27,8 +27,8 @@ def by_sigstore(entry: bytes, index: int, size: int, path: list[bytes], root: by
 @pytest.mark.parametrize("size", range(1, 41))
 def test_every_proof_leads_to_the_root_and_no_other_does(size: int) -> None:
     for index in range(size):
-        root, path = inclusion(ENTRY, index, size)
-        assert root_of(ENTRY, index, size, path) == root
+        root, path = build_inclusion_proof(ENTRY, index, size)
+        assert compute_root_hash(ENTRY, index, size, path) == root
         assert by_sigstore(ENTRY, index, size, path, root)
         wrong = [
             (b"another", index, size, path),
@@ -39,10 +39,10 @@ def test_every_proof_leads_to_the_root_and_no_other_does(size: int) -> None:
             *((ENTRY, index, other, path) for other in range(index + 1, size + 3)),
         ]
         for entry, place, leaves, proof in wrong:
-            accepted = root_of(entry, place, leaves, proof) == root
+            accepted = compute_root_hash(entry, place, leaves, proof) == root
             assert accepted == by_sigstore(entry, place, leaves, proof, root), (place, leaves, len(proof))
 
 
 def test_a_proof_in_the_largest_tree_is_bounded_work() -> None:
-    assert root_of(ENTRY, 2**53 - 2, 2**53 - 1, [b"\0" * 32] * 64) is None
-    assert root_of(ENTRY, 0, 1, []) is not None
+    assert compute_root_hash(ENTRY, 2**53 - 2, 2**53 - 1, [b"\0" * 32] * 64) is None
+    assert compute_root_hash(ENTRY, 0, 1, []) is not None

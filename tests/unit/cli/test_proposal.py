@@ -13,8 +13,16 @@ from packaging.utils import canonicalize_name
 from assay.evidence import Claims, PublisherKind
 from assay.policy.language.document import load_policy
 from assay.policy.language.model import Lift
-from assay.policy.language.proposal import Proven, block, comment, pinned_rule, publisher_rules, quoted, waiver
-from assay.policy.language.publishers import GitHub, matcher
+from assay.policy.language.proposal import (
+    ProvenProject,
+    escape_toml_comment,
+    format_pinned_rule,
+    format_publisher_rules,
+    format_waiver,
+    make_publisher_entry,
+    quote_toml,
+)
+from assay.policy.language.publishers import GitHub, compile_publisher
 from assay.simple.model import Sha256
 from tests.unit.policy.making import a_file, attestation, claims
 
@@ -26,8 +34,8 @@ def policy(lines: list[str]) -> str:
     return "\n".join(["version = 1", *lines, ""])
 
 
-def proven(name: str, *signers: Claims, version: str = "1.0") -> Proven:
-    made = Proven(project=canonicalize_name(name), versions={version})
+def proven(name: str, *signers: Claims, version: str = "1.0") -> ProvenProject:
+    made = ProvenProject(project=canonicalize_name(name), versions={version})
     for signer in signers:
         assert made.add([attestation(claims=signer)])
     return made
@@ -36,18 +44,18 @@ def proven(name: str, *signers: Claims, version: str = "1.0") -> Proven:
 @given(TEXT)
 def test_any_text_survives_as_a_toml_string(text: str) -> None:
     surrogates = any(0xD800 <= ord(each) <= 0xDFFF for each in text)
-    assert surrogates or tomllib.loads(f"x = {quoted(text)}") == {"x": text}
+    assert surrogates or tomllib.loads(f"x = {quote_toml(text)}") == {"x": text}
 
 
 @given(st.text(max_size=40))
 def test_no_comment_ends_early(text: str) -> None:
-    assert tomllib.loads(f"x = 1 # {comment(text)}\n") == {"x": 1}
+    assert tomllib.loads(f"x = 1 # {escape_toml_comment(text)}\n") == {"x": 1}
 
 
 @settings(max_examples=40)
 @given(TEXT, TEXT.filter(lambda text: bool(text) and text.isprintable()))
 def test_a_waiver_loads_whatever_its_files_are_called(filename: str, reason: str) -> None:
-    lines = waiver(
+    lines = format_waiver(
         projects=[canonicalize_name("foo")],
         files={A: filename},
         lifts=[Lift.MIN_AGE, Lift.RATCHET],
@@ -63,18 +71,18 @@ def test_a_waiver_loads_whatever_its_files_are_called(filename: str, reason: str
 
 def test_projects_of_the_same_publishers_share_a_rule() -> None:
     other = claims(repository="acme/other", repository_id="7", owner_id="8")
-    lines = publisher_rules([proven("foo", claims()), proven("bar", other), proven("baz", claims())])
+    lines = format_publisher_rules([proven("foo", claims()), proven("bar", other), proven("baz", claims())])
     rules = load_policy(policy(lines), "policy.toml").rules
     assert [set(rule.projects) for rule in rules] == [{"bar"}, {"foo", "baz"}]
 
 
 def test_a_proposed_publisher_covers_who_signed_and_not_who_registers_the_name_again() -> None:
-    (rule,) = load_policy(policy(publisher_rules([proven("foo", claims())])), "policy.toml").rules
+    (rule,) = load_policy(policy(format_publisher_rules([proven("foo", claims())])), "policy.toml").rules
     assert isinstance(rule.publishers, tuple)
     (publisher,) = rule.publishers
     assert isinstance(publisher, GitHub)
     assert publisher.workflow == "release.yml"
-    covers = matcher(publisher).covers
+    covers = compile_publisher(publisher).covers
     assert covers(attestation())
     assert not covers(attestation(repository_id="666"))
     assert not covers(attestation(owner_id="666"))
@@ -82,19 +90,19 @@ def test_a_proposed_publisher_covers_who_signed_and_not_who_registers_the_name_a
 
 def test_an_enterprise_publisher_keeps_its_issuer_and_a_person_is_none() -> None:
     enterprise = replace(claims(), issuer="https://token.acme.example")
-    assert ("issuer", "https://token.acme.example") in (block(enterprise) or ())
-    assert "issuer" not in dict(block(claims()) or ())
-    assert block(replace(claims(), kind=None)) is None
+    assert ("issuer", "https://token.acme.example") in (make_publisher_entry(enterprise) or ())
+    assert "issuer" not in dict(make_publisher_entry(claims()) or ())
+    assert make_publisher_entry(replace(claims(), kind=None)) is None
     robot = Claims(kind=PublisherKind.GOOGLE, issuer="https://accounts.google.com", san="r@x", email="r@x")
-    assert block(robot) == (("kind", "Google"), ("email", "r@x"))
+    assert make_publisher_entry(robot) == (("kind", "Google"), ("email", "r@x"))
 
 
 def test_what_proves_nothing_is_pinned_to_the_byte() -> None:
     mixed = proven("foo", claims())
     mixed.unproven[A] = a_file().filename
-    nothing = Proven(project=canonicalize_name("bar"), unproven={B: "bar-1.0.tar.gz"})
-    text = policy([*publisher_rules([mixed, nothing]), *pinned_rule([mixed, nothing])])
+    nothing = ProvenProject(project=canonicalize_name("bar"), unproven={B: "bar-1.0.tar.gz"})
+    text = policy([*format_publisher_rules([mixed, nothing]), *format_pinned_rule([mixed, nothing])])
     first, second = load_policy(text, "policy.toml").rules
     assert (first.pins, first.pinned_only) == ((A,), False)
     assert (second.pins, second.pinned_only, second.projects) == ((B,), True, ("bar",))
-    assert pinned_rule([mixed]) == []
+    assert format_pinned_rule([mixed]) == []

@@ -6,61 +6,61 @@ import asyncio
 
 import pytest
 
-from assay.provenance.budget import Budget
+from assay.provenance.budget import ByteBudget
 
 
 async def test_what_is_spent_is_given_back_however_it_ends() -> None:
-    budget = Budget(10)
-    async with budget.share() as share:
+    budget = ByteBudget(10)
+    async with budget.reserve() as share:
         share.add(9)
-        assert not share.is_full
+        assert not share.is_budget_exhausted
         share.add(1)
-        assert share.is_full
-        assert (share.size, budget.is_spent) == (10, True)
-    assert not budget.is_spent
+        assert share.is_budget_exhausted
+        assert (share.size, budget.is_exhausted) == (10, True)
+    assert not budget.is_exhausted
 
     async def fail() -> None:
-        async with budget.share() as share:
+        async with budget.reserve() as share:
             share.add(100)
             raise ValueError("broken")
 
     with pytest.raises(ValueError, match="broken"):
         await fail()
-    assert not budget.is_spent
+    assert not budget.is_exhausted
 
 
 async def test_who_comes_when_it_is_spent_waits_until_there_is_something_left() -> None:
-    budget, entered = Budget(10), asyncio.Event()
+    budget, entered = ByteBudget(10), asyncio.Event()
 
     async def enter() -> None:
-        async with budget.share():
+        async with budget.reserve():
             entered.set()
 
-    async with budget.share() as first, budget.share() as second:
+    async with budget.reserve() as first, budget.reserve() as second:
         first.add(6)
         second.add(6)
         late = asyncio.create_task(enter())
         for _ in range(5):
             await asyncio.sleep(0)
         assert not entered.is_set()
-        assert second.is_full, "who has a share is told, and goes on"
+        assert second.is_budget_exhausted, "who has a share is told, and goes on"
     await late
     assert entered.is_set()
-    assert not budget.is_spent
+    assert not budget.is_exhausted
 
 
 async def test_who_is_cancelled_while_he_waits_owes_nothing() -> None:
-    budget = Budget(1)
+    budget = ByteBudget(1)
 
     async def enter() -> None:
-        async with budget.share() as share:
+        async with budget.reserve() as share:
             share.add(5)
 
-    async with budget.share() as first:
+    async with budget.reserve() as first:
         first.add(1)
         waiting = asyncio.create_task(enter())
         await asyncio.sleep(0)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-    assert not budget.is_spent
+    assert not budget.is_exhausted

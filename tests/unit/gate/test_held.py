@@ -5,24 +5,24 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.caching.lru import Held
+from assay.caching.lru import ByteCache
 from assay.simple.model import Sha256
 
 A, B, C = (Sha256(letter * 64) for letter in "abc")
 
 
 def test_what_was_not_asked_for_longest_goes_first() -> None:
-    held = Held(most=10, largest=5)
+    held = ByteCache(most=10, largest=5)
     held.put(A, b"12345")
     held.put(B, b"12345")
     assert held.get(A) == b"12345"
     held.put(C, b"1")
-    assert held.whole() == {A: b"12345", C: b"1"}
+    assert held.snapshot() == {A: b"12345", C: b"1"}
     assert (A in held, B in held) == (True, False)
 
 
 def test_what_is_too_large_is_not_held_and_what_is_held_stays_as_it_is() -> None:
-    held = Held(most=10, largest=5)
+    held = ByteCache(most=10, largest=5)
     held.put(A, b"123456")
     assert held.get(A) is None
     assert (held.fits(5), held.fits(6)) == (True, False)
@@ -33,7 +33,7 @@ def test_what_is_too_large_is_not_held_and_what_is_held_stays_as_it_is() -> None
 
 def test_after_an_hour_the_store_is_asked_again() -> None:
     now = [100.0]
-    held = Held(most=10, largest=5, clock=lambda: now[0])
+    held = ByteCache(most=10, largest=5, clock=lambda: now[0])
     held.put(A, b"12345")
     now[0] += 3600
     assert held.get(A) == b"12345"
@@ -41,12 +41,12 @@ def test_after_an_hour_the_store_is_asked_again() -> None:
     assert held.get(A) is None
     held.put(B, b"12345")
     held.put(A, b"12345")
-    assert held.whole() == {B: b"12345", A: b"12345"}
+    assert held.snapshot() == {B: b"12345", A: b"12345"}
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 8))))
 def test_it_never_holds_more_than_its_limit(asked: list[tuple[int, int]]) -> None:
-    held = Held(most=20, largest=6)
+    held = ByteCache(most=20, largest=6)
     for name, size in asked:
         held.put(Sha256(str(name) * 64), bytes(size))
-        assert sum(map(len, held.whole().values())) <= 20
+        assert sum(map(len, held.snapshot().values())) <= 20

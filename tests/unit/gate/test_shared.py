@@ -7,15 +7,15 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from assay.caching.keyed_lock import Turns
+from assay.caching.keyed_lock import KeyedLock
 from assay.evidence import Evidence, Unattested
-from assay.gate.judged_page import Judged
-from assay.gate.judged_page_cache import Memory
+from assay.gate.judged_page import JudgedPage
+from assay.gate.judged_page_cache import JudgedPageCache
 from assay.indexes import IndexSettings
-from assay.ports import Page, Validators
-from assay.provenance.documents import Proof, key_of
-from assay.provenance.negative_cache import Doubts
-from assay.render import ApprovedPage
+from assay.ports import IndexPage, Validators
+from assay.provenance.documents import FileEvidence, file_key
+from assay.provenance.negative_cache import NegativeCache
+from assay.render import PageListing
 from assay.simple.model import NormalizedName
 from tests.unit.policy.making import FORGED, NOW, a_file, a_project, attested, digest
 
@@ -23,31 +23,40 @@ INDEX = IndexSettings(name="test", url="https://index.example/")
 FOO, BAR = NormalizedName("foo"), NormalizedName("bar")
 
 
-def page(name: str = "foo", files: int = 1, **changes: Any) -> Page:
+def page(name: str = "foo", files: int = 1, **changes: Any) -> IndexPage:
     project = a_project(*(a_file(f"{number}.0", project=name) for number in range(files)), name=name)
-    whole = Page(index=INDEX, project=project, version="1", checked=NOW, validators=Validators())
+    whole = IndexPage(index=INDEX, project=project, content_digest="1", confirmed_at=NOW, validators=Validators())
     return replace(whole, **changes)
 
 
-def judged(name: str, files: int) -> Judged:
+def judged(name: str, files: int) -> JudgedPage:
     known = page(name, files)
-    listed = ApprovedPage(project=known.project, approved=())
-    return Judged(page=known, policy="", roots="", news=0, doubtful=False, listed=listed, by_location={}, until=None)
+    listed = PageListing(project=known.project, approved=())
+    return JudgedPage(
+        page=known,
+        policy_digest="",
+        roots_digest="",
+        facts_version=0,
+        has_failed_evidence=False,
+        listing=listed,
+        by_location={},
+        valid_until=None,
+    )
 
 
 async def test_a_turn_is_had_by_one_at_a_time_in_the_order_of_asking_and_leaves_nothing_behind() -> None:
-    turns, order = Turns(), list[str]()
+    turns, order = KeyedLock(), list[str]()
     inside = asyncio.Event()
     leave = asyncio.Event()
 
     async def first() -> None:
-        async with turns.turn(("test", FOO)):
+        async with turns.acquire(("test", FOO)):
             inside.set()
             await leave.wait()
             order.append("first")
 
     async def next_(name: str, key: NormalizedName = FOO) -> None:
-        async with turns.turn(("test", key)):
+        async with turns.acquire(("test", key)):
             order.append(name)
 
     running = asyncio.create_task(first())
@@ -58,49 +67,51 @@ async def test_a_turn_is_had_by_one_at_a_time_in_the_order_of_asking_and_leaves_
     leave.set()
     await asyncio.gather(running, *others, return_exceptions=True)
     assert order == ["of another project", "first", "second", "third"]
-    assert not turns._queues
+    assert not turns._locks
 
 
 def test_the_bound_is_of_all_views_together_and_what_was_not_asked_for_longest_goes_first() -> None:
-    memory = Memory(most_files=30)
-    memory.keep("strict", FOO, judged("foo", 9))
-    memory.keep("dev", FOO, judged("foo", 9))
-    memory.used("strict", FOO)
-    memory.keep("dev", BAR, judged("bar", 9))
+    memory = JudgedPageCache(most_files=30)
+    memory.put("strict", FOO, judged("foo", 9))
+    memory.put("dev", FOO, judged("foo", 9))
+    memory.touch("strict", FOO)
+    memory.put("dev", BAR, judged("bar", 9))
     assert memory.get("strict", FOO) is not None
-    memory.keep("strict", BAR, judged("bar", 9))
-    assert (memory.get("dev", FOO), len(memory.of("dev")), len(memory.of("strict"))) == (None, 1, 2)
-    memory.keep("strict", FOO, judged("foo", 99))
-    assert [each.page.project.name for each in memory.of("strict")] == ["foo"], "the newest stays, however large"
-    memory.forget("strict", FOO)
-    memory.forget("strict", FOO)
-    assert (memory._files, memory.of("strict"), memory.of("dev")) == (0, (), ())
+    memory.put("strict", BAR, judged("bar", 9))
+    assert (memory.get("dev", FOO), len(memory.list_pages("dev")), len(memory.list_pages("strict"))) == (None, 1, 2)
+    memory.put("strict", FOO, judged("foo", 99))
+    assert [each.page.project.name for each in memory.list_pages("strict")] == ["foo"], (
+        "the newest stays, however large"
+    )
+    memory.invalidate("strict", FOO)
+    memory.invalidate("strict", FOO)
+    assert (memory._file_count, memory.list_pages("strict"), memory.list_pages("dev")) == (0, (), ())
 
 
-def proof(evidence: Evidence, document: str | None) -> Proof:
-    return Proof(evidence=evidence, document=None if document is None else digest(document))
+def proof(evidence: Evidence, document: str | None) -> FileEvidence:
+    return FileEvidence(evidence=evidence, document=None if document is None else digest(document))
 
 
 def test_a_doubtful_answer_is_good_until_its_page_is_renewed_or_a_root_is() -> None:
-    doubts, known = Doubts(), page(files=3)
-    forged, missing, good = (key_of(file) for file in known.project.files)
+    doubts, known = NegativeCache(), page(files=3)
+    forged, missing, good = (file_key(file) for file in known.project.files)
     answers = {forged: proof(FORGED, "a"), missing: proof(Unattested(), None), good: proof(attested(), "b")}
-    doubts.keep(known, "roots", answers)
-    assert doubts.of(known, "roots") == {key: answers[key] for key in (forged, missing)}
-    assert doubts.of(known, "other roots") == {}
-    assert doubts.of(page(files=3, checked=NOW + timedelta(minutes=10)), "roots") == {}
-    assert doubts.of(page(files=3, version="2"), "roots") == {}
-    doubts.keep(known, "roots", {})
-    assert len(doubts.of(known, "roots")) == 2, "the next view asked about nothing that is new"
-    doubts.forget(("test", FOO))
-    assert (doubts.of(known, "roots"), doubts._count) == ({}, 0)
+    doubts.put(known, "roots", answers)
+    assert doubts.get(known, "roots") == {key: answers[key] for key in (forged, missing)}
+    assert doubts.get(known, "other roots") == {}
+    assert doubts.get(page(files=3, confirmed_at=NOW + timedelta(minutes=10)), "roots") == {}
+    assert doubts.get(page(files=3, content_digest="2"), "roots") == {}
+    doubts.put(known, "roots", {})
+    assert len(doubts.get(known, "roots")) == 2, "the next view asked about nothing that is new"
+    doubts.invalidate(("test", FOO))
+    assert (doubts.get(known, "roots"), doubts._count) == ({}, 0)
 
 
 def test_doubtful_answers_are_bounded() -> None:
-    doubts = Doubts()
+    doubts = NegativeCache()
     known = [page(f"project-{number}", files=100) for number in range(120)]
     for each in known:
-        doubts.keep(each, "roots", {key_of(file): proof(FORGED, "a") for file in each.project.files})
+        doubts.put(each, "roots", {file_key(file): proof(FORGED, "a") for file in each.project.files})
     assert doubts._count == 10_000
-    assert len(doubts._kept) == 100
-    assert (len(doubts.of(known[-1], "roots")), len(doubts.of(known[0], "roots"))) == (100, 0)
+    assert len(doubts._entries) == 100
+    assert (len(doubts.get(known[-1], "roots")), len(doubts.get(known[0], "roots"))) == (100, 0)

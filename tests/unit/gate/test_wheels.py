@@ -11,9 +11,9 @@ from typing import BinaryIO, cast
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from assay.files.wheel_metadata import Wheels
+from assay.files.wheel_metadata import WheelMetadata
 from assay.indexes import IndexSettings
-from assay.ports import Records
+from assay.ports import RecordStore
 from assay.simple.model import CoreMetadata, Distribution, File, Kind, Sha256
 from tests.world.index.distributions import wheel
 
@@ -49,15 +49,15 @@ def listed(project: str, metadata: str) -> File:
 
 
 async def test_two_projects_with_the_same_bytes_at_once_are_both_looked_at() -> None:
-    wheels = Wheels(records=cast("Records", Nothing()))
+    wheels = WheelMetadata(records=cast("RecordStore", Nothing()))
     honest, lying = listed("foo", str(BUILT.metadata_sha256)), listed("bar", hashlib.sha256(b"lie").hexdigest())
 
     async def opener() -> BinaryIO:
         return io.BytesIO(BUILT.content)
 
     names = {file.filename: canonicalize_name(file.filename.partition("-")[0]) for file in (honest, lying)}
-    await asyncio.gather(*(wheels.look(INDEX, names[file.filename], file, opener) for file in (honest, lying)))
+    await asyncio.gather(*(wheels.inspect(INDEX, names[file.filename], file, opener) for file in (honest, lying)))
     for file, news in ((honest, 0), (lying, 1)):
-        assert await wheels.own(INDEX, names[file.filename], file) == BUILT.metadata_sha256
-        assert wheels.news(INDEX, names[file.filename]) == news
-        assert wheels.has_seen(INDEX, names[file.filename], file)
+        assert await wheels.get_own_digest(INDEX, names[file.filename], file) == BUILT.metadata_sha256
+        assert wheels.get_facts_version(INDEX, names[file.filename]) == news
+        assert wheels.has_inspected(INDEX, names[file.filename], file)

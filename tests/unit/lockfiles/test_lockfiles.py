@@ -41,7 +41,7 @@ def test_a_real_lockfile_with_names_pins_each_file_by_name_and_digest(name: str)
         ("peppercorn", "0.6"),
         ("sampleproject", "4.0.0"),
     }
-    assert lockfile.loose == ()
+    assert lockfile.unpinned == ()
 
 
 @pytest.mark.parametrize("name", BY_DIGEST)
@@ -50,7 +50,7 @@ def test_a_real_lockfile_without_names_pins_each_file_by_digest(name: str) -> No
     assert {each.sha256 for each in lockfile.files} == set(DIGESTS.values())
     assert {each.filename for each in lockfile.files} == {None}
     assert {each.version for each in lockfile.files} == {Version("3.20"), Version("0.6"), Version("4.0.0")}
-    assert lockfile.loose == ()
+    assert lockfile.unpinned == ()
 
 
 def test_requirements_say_what_they_leave_open() -> None:
@@ -71,7 +71,7 @@ def test_requirements_say_what_they_leave_open() -> None:
         ("foo", "1.0", A),
         ("foo-bar", "2.0", "bb" * 32),
     ]
-    told = "\n".join(lockfile.loose)
+    told = "\n".join(lockfile.unpinned)
     for word in ("-r other.txt", "bare==1.0", "range>=1", "wild==1.*", "example.com", "./local/thing"):
         assert word in told
 
@@ -87,13 +87,13 @@ def test_an_entry_from_elsewhere_is_told_and_not_judged() -> None:
         version = "1"
         source = { git = "https://git.example/forked?rev=1#1" }
         """
-    assert read("uv.lock", uv).loose == ("forked: from git https://git.example/forked?rev=1#1, not from an index",)
+    assert read("uv.lock", uv).unpinned == ("forked: from git https://git.example/forked?rev=1#1, not from an index",)
     poetry = '[[package]]\nname = "f"\nversion = "1"\nfiles = []\n[package.source]\ntype = "git"\nurl = "u"\n'
-    assert read("poetry.lock", poetry).loose == ("f: from git u, not from an index",)
+    assert read("poetry.lock", poetry).unpinned == ("f: from git u, not from an index",)
     pdm = '[[package]]\nname = "f"\nversion = "1"\npath = "./f"\n'
-    assert read("pdm.lock", pdm).loose == ("f: from path ./f, not from an index",)
+    assert read("pdm.lock", pdm).unpinned == ("f: from path ./f, not from an index",)
     pipfile = json.dumps({"_meta": {}, "default": {"f": {"git": "u"}, "g": {"version": "==1"}}})
-    assert read("Pipfile.lock", pipfile).loose == (
+    assert read("Pipfile.lock", pipfile).unpinned == (
         "f: from git u, not from an index",
         "g: has no SHA-256, so that any file of it would do",
     )
@@ -107,7 +107,7 @@ def test_an_entry_from_elsewhere_is_told_and_not_judged() -> None:
         name = "beside"
         wheels = [{ path = "beside-1.0-py3-none-any.whl", hashes = { sha256 = "aa" } }]
         """
-    assert [each.partition(":")[0] for each in read("pylock.dev.toml", pylock).loose] == ["f", "beside"]
+    assert [each.partition(":")[0] for each in read("pylock.dev.toml", pylock).unpinned] == ["f", "beside"]
 
 
 def test_older_forms_are_read() -> None:

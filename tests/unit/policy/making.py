@@ -12,12 +12,22 @@ from urllib.parse import quote
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from assay.evidence import PUBLISH, Attestation, Attested, Claims, Evidence, Forged, Identity, PublisherKind, Unattested
+from assay.evidence import (
+    PUBLISH_PREDICATE_TYPE,
+    Attestation,
+    Attested,
+    Claims,
+    Evidence,
+    Forged,
+    PublisherIdentity,
+    PublisherKind,
+    Unattested,
+)
 from assay.policy.judge import IndexFacts, judge_page
 from assay.policy.language.document import load_policy
 from assay.policy.language.model import Policy
-from assay.policy.verdict import Approved, Code, Verdict, Withheld
-from assay.ports import Established, History, Seen
+from assay.policy.verdict import Approved, ReasonCode, Verdict, Withheld
+from assay.ports import EstablishedIdentity, ProjectHistory, SeenFile
 from assay.simple.model import Distribution, File, Kind, Project, Sha256
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -100,7 +110,7 @@ def attestation(logged: datetime | None = None, **changes: Any) -> Attestation:
     genuine = Attestation(
         trust_root="sigstore",
         bundle=0,
-        predicate_type=PUBLISH,
+        predicate_type=PUBLISH_PREDICATE_TYPE,
         claims=said,
         integrated_time=when,
         log_index=1_000_000,
@@ -135,7 +145,7 @@ def page(
     evidence: Mapping[File, Evidence] | None = None,
     default: Evidence | None = UNATTESTED,
     now: datetime = NOW,
-    history: History | None = None,
+    history: ProjectHistory | None = None,
     index: IndexFacts = INDEX,
     mismatched: Iterable[Sha256] = (),
     **project: Any,
@@ -147,7 +157,7 @@ def page(
         policy,
         a_project(*files, **project),
         index=index,
-        history=history or History(),
+        history=history or ProjectHistory(),
         evidence=known,
         now=now,
         mismatched=frozenset(mismatched),
@@ -159,7 +169,7 @@ def one(policy: Policy, file: File, evidence: Evidence | None = UNATTESTED, **mo
     return page(policy, file, default=evidence, **more)[0]
 
 
-def codes(verdict: Verdict) -> list[Code]:
+def codes(verdict: Verdict) -> list[ReasonCode]:
     """Why a file is withheld; empty for an approved one.
 
     Raises:
@@ -169,12 +179,16 @@ def codes(verdict: Verdict) -> list[Code]:
     return [reason.code for reason in verdict.reasons] if isinstance(verdict, Withheld) else []
 
 
-def seen(*files: File, at: datetime = NOW, late: bool = False, established: tuple[Established, ...] = ()) -> History:
+def seen(
+    *files: File, at: datetime = NOW, late: bool = False, established: tuple[EstablishedIdentity, ...] = ()
+) -> ProjectHistory:
     """A ledger that knows these files."""
     known = {
-        file.filename: Seen(sha256=file.sha256, first_seen=at, late=late) for file in files if file.sha256 is not None
+        file.filename: SeenFile(sha256=file.sha256, first_seen=at, late=late)
+        for file in files
+        if file.sha256 is not None
     }
-    return History(files=known, known=True, established=established)
+    return ProjectHistory(files=known, known=True, established=established)
 
 
 ENFORCE = a_policy()
@@ -199,9 +213,9 @@ STRANGER: dict[str, Any] = {"repository": "evil/widget", "repository_id": "666"}
 # facts of the ledger, and evidence that is not known yet
 
 
-def fact(file: File, logged: float, identity: str = "repository-id:1001") -> Established:
-    return Established(
-        identity=Identity(trust_root="sigstore", issuer=GITHUB, subject=identity),
+def fact(file: File, logged: float, identity: str = "repository-id:1001") -> EstablishedIdentity:
+    return EstablishedIdentity(
+        identity=PublisherIdentity(trust_root="sigstore", issuer=GITHUB, subject=identity),
         filename=file.filename,
         sha256=digest(file.filename),
         logged=ago(logged),

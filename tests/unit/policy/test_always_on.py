@@ -8,7 +8,7 @@ import pytest
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from assay.policy.verdict import Code, Withheld
+from assay.policy.verdict import ReasonCode, Withheld
 from assay.simple.fields import parse_time
 from assay.simple.model import Distribution, Kind
 from tests.unit.policy.making import (
@@ -35,22 +35,27 @@ def test_a_good_file_passes_all_of_them() -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"distribution": None, "refusal": "no version"}, Code.BAD_FILENAME),
-        ({"distribution": None, "owner": canonicalize_name("other"), "refusal": "of another"}, Code.OTHER_PROJECT),
+        ({"distribution": None, "refusal": "no version"}, ReasonCode.BAD_FILENAME),
+        (
+            {"distribution": None, "owner": canonicalize_name("other"), "refusal": "of another"},
+            ReasonCode.OTHER_PROJECT,
+        ),
         (
             {"distribution": Distribution(project=canonicalize_name("other"), version=Version("1"), kind=Kind.WHEEL)},
-            Code.OTHER_PROJECT,
+            ReasonCode.OTHER_PROJECT,
         ),
-        ({"location": f"{HOST}/packages/other-1.0-py3-none-any.whl"}, Code.URL_MISMATCH),
-        ({"location": f"{HOST}/packages/x/"}, Code.URL_MISMATCH),
-        ({"sha256": None}, Code.NO_SHA256),
-        ({"sha256": None, "upload_time": None}, Code.NO_SHA256),
-        ({"upload_time": NOW + days(1)}, Code.TIME_CONFLICT),
-        ({"upload_time": parse_time("9999-12-31T23:59:59.999999Z")}, Code.TIME_CONFLICT),
-        ({"upload_time": parse_time("9999-12-31T23:59:59-12:00")}, Code.TIME_CONFLICT),
+        ({"location": f"{HOST}/packages/other-1.0-py3-none-any.whl"}, ReasonCode.URL_MISMATCH),
+        ({"location": f"{HOST}/packages/x/"}, ReasonCode.URL_MISMATCH),
+        ({"sha256": None}, ReasonCode.NO_SHA256),
+        ({"sha256": None, "upload_time": None}, ReasonCode.NO_SHA256),
+        ({"upload_time": NOW + days(1)}, ReasonCode.TIME_CONFLICT),
+        ({"upload_time": parse_time("9999-12-31T23:59:59.999999Z")}, ReasonCode.TIME_CONFLICT),
+        ({"upload_time": parse_time("9999-12-31T23:59:59-12:00")}, ReasonCode.TIME_CONFLICT),
     ],
 )
-def test_a_file_that_fails_one_is_withheld_for_it_without_any_evidence(changes: dict[str, Any], expected: Code) -> None:
+def test_a_file_that_fails_one_is_withheld_for_it_without_any_evidence(
+    changes: dict[str, Any], expected: ReasonCode
+) -> None:
     file = a_file(**changes)
     assert codes(one(PERMISSIVE, file)) == [expected]
     assert codes(one(PERMISSIVE, file, None)) == [expected]
@@ -60,7 +65,7 @@ def test_a_time_at_the_end_of_all_times_leaves_the_other_files_of_its_page_alone
     never = a_file("2.0", uploaded=parse_time("9999-12-31T23:59:59Z"))
     assert [codes(each) for each in page(a_policy('min-age = "3 days"'), a_file(), never)] == [
         [],
-        [Code.TIME_CONFLICT, Code.TOO_YOUNG],
+        [ReasonCode.TIME_CONFLICT, ReasonCode.TOO_YOUNG],
     ]
 
 
@@ -86,8 +91,8 @@ def test_a_time_at_the_end_of_all_times_leaves_the_other_files_of_its_page_alone
     ],
 )
 def test_every_address_is_on_a_host_of_the_index_and_names_no_user(url: str) -> None:
-    assert codes(one(PERMISSIVE, a_file(url=url))) == [Code.FOREIGN_HOST]
-    assert codes(one(PERMISSIVE, a_file(provenance=url))) == [Code.FOREIGN_HOST]
+    assert codes(one(PERMISSIVE, a_file(url=url))) == [ReasonCode.FOREIGN_HOST]
+    assert codes(one(PERMISSIVE, a_file(provenance=url))) == [ReasonCode.FOREIGN_HOST]
 
 
 @pytest.mark.parametrize(
@@ -107,23 +112,23 @@ def test_a_password_in_an_address_is_not_repeated() -> None:
 def test_a_file_listed_twice_with_different_digests_is_withheld_wherever_it_stands() -> None:
     first, second, other = a_file(), a_file(sha256=digest("other")), a_file("2.0")
     verdicts = page(PERMISSIVE, first, other, second)
-    assert [codes(each) for each in verdicts] == [[Code.DUPLICATE], [], [Code.DUPLICATE]]
+    assert [codes(each) for each in verdicts] == [[ReasonCode.DUPLICATE], [], [ReasonCode.DUPLICATE]]
 
 
 def test_a_file_listed_once_more_without_a_digest_is_withheld_as_well() -> None:
     verdicts = page(PERMISSIVE, a_file(), a_file(sha256=None))
-    assert [codes(each) for each in verdicts] == [[Code.DUPLICATE], [Code.DUPLICATE, Code.NO_SHA256]]
+    assert [codes(each) for each in verdicts] == [[ReasonCode.DUPLICATE], [ReasonCode.DUPLICATE, ReasonCode.NO_SHA256]]
 
 
 def test_a_file_listed_twice_with_the_same_digest_stands_once() -> None:
-    assert [codes(each) for each in page(PERMISSIVE, a_file(), a_file())] == [[], [Code.DUPLICATE]]
+    assert [codes(each) for each in page(PERMISSIVE, a_file(), a_file())] == [[], [ReasonCode.DUPLICATE]]
 
 
 def test_the_digest_is_the_one_first_seen() -> None:
     file = a_file()
     assert codes(one(PERMISSIVE, file, history=seen(file))) == []
     exchanged = a_file(sha256=digest("exchanged"))
-    assert codes(one(PERMISSIVE, exchanged, history=seen(file))) == [Code.DIGEST_CHANGED]
+    assert codes(one(PERMISSIVE, exchanged, history=seen(file))) == [ReasonCode.DIGEST_CHANGED]
 
 
 def test_an_upload_time_in_the_future_heals_when_it_comes() -> None:
@@ -133,8 +138,10 @@ def test_an_upload_time_in_the_future_heals_when_it_comes() -> None:
     assert codes(one(PERMISSIVE, a_file(uploaded=NOW + days(1)), now=NOW + days(1))) == []
 
 
-@pytest.mark.parametrize(("earlier", "expected"), [(59 / 1440, []), (60 / 1440, []), (61 / 1440, [Code.TIME_CONFLICT])])
-def test_an_upload_time_is_at_most_an_hour_before_the_log_time(earlier: float, expected: list[Code]) -> None:
+@pytest.mark.parametrize(
+    ("earlier", "expected"), [(59 / 1440, []), (60 / 1440, []), (61 / 1440, [ReasonCode.TIME_CONFLICT])]
+)
+def test_an_upload_time_is_at_most_an_hour_before_the_log_time(earlier: float, expected: list[ReasonCode]) -> None:
     logged = NOW - days(30)
     assert codes(one(PERMISSIVE, a_file(uploaded=logged - days(earlier)), attested(logged))) == expected
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from assay.evidence import PUBLISH, SLSA, Attested, Evidence, Identity
-from assay.policy.judge import changes_of
+from assay.evidence import PUBLISH_PREDICATE_TYPE, SLSA_PREDICATE_TYPE, Attested, Evidence, PublisherIdentity
+from assay.policy.judge import derive_ledger_changes
 from assay.policy.language.model import Policy
-from assay.ports import Changes, Established, History, Seen
+from assay.ports import EstablishedIdentity, HistoryChanges, ProjectHistory, SeenFile
 from assay.simple.model import File
 from tests.unit.policy.making import (
     GITHUB,
@@ -28,17 +28,17 @@ from tests.unit.policy.making import (
     signed,
 )
 
-OCTO = Identity(trust_root="sigstore", issuer=GITHUB, subject="repository-id:1001")
+OCTO = PublisherIdentity(trust_root="sigstore", issuer=GITHUB, subject="repository-id:1001")
 EVIL: dict[str, Any] = {"repository": "evil/widget", "repository_id": "666"}
 
 
 def changes(
-    policy: Policy, evidence: dict[File, Evidence], *, history: History | None = None, **project: Any
-) -> Changes:
+    policy: Policy, evidence: dict[File, Evidence], *, history: ProjectHistory | None = None, **project: Any
+) -> HistoryChanges:
     """Judge a page, then ask what it adds."""
-    known = history or History()
+    known = history or ProjectHistory()
     made = a_project(*evidence, **project)
-    return changes_of(
+    return derive_ledger_changes(
         policy,
         made,
         index=INDEX,
@@ -52,13 +52,13 @@ def changes(
 def test_the_first_page_s_files_are_seen_and_none_is_late() -> None:
     file = a_file()
     added = changes(PERMISSIVE, {file: UNATTESTED})
-    assert added.files == {file.filename: Seen(sha256=digest(file.filename), first_seen=NOW, late=False)}
+    assert added.files == {file.filename: SeenFile(sha256=digest(file.filename), first_seen=NOW, late=False)}
 
 
 def test_what_an_earlier_page_lacked_is_late() -> None:
     old, new = a_file(), a_file("2.0")
     added = changes(PERMISSIVE, {old: UNATTESTED, new: UNATTESTED}, history=seen(old, at=ago(5)))
-    assert added.files == {new.filename: Seen(sha256=digest(new.filename), first_seen=NOW, late=True)}
+    assert added.files == {new.filename: SeenFile(sha256=digest(new.filename), first_seen=NOW, late=True)}
 
 
 def test_nothing_new_is_nothing_to_write() -> None:
@@ -92,14 +92,14 @@ def test_withheld_files_are_seen_as_well() -> None:
     ("known", "page_has", "expected"), [(None, 7, 7), (6, 7, 7), (7, 7, None), (8, 7, None), (7, None, None)]
 )
 def test_a_serial_only_grows(known: int | None, page_has: int | None, expected: int | None) -> None:
-    added = changes(PERMISSIVE, {}, history=History(serial=known, known=True), serial=page_has)
+    added = changes(PERMISSIVE, {}, history=ProjectHistory(serial=known, known=True), serial=page_has)
     assert added.serial == expected
 
 
 def test_an_approved_attested_file_is_a_fact() -> None:
     file = a_file()
     added = changes(a_policy(), {file: signed(file)})
-    fact = Established(identity=OCTO, filename=file.filename, sha256=digest(file.filename), logged=ago(365))
+    fact = EstablishedIdentity(identity=OCTO, filename=file.filename, sha256=digest(file.filename), logged=ago(365))
     assert added.established == (fact,)
     assert not changes(a_policy(), {file: signed(file)}, history=seen(file, established=(fact,))).established
 
@@ -112,7 +112,11 @@ def test_files_of_one_publisher_are_facts_each() -> None:
 
 def test_several_attestations_of_one_publisher_are_one_fact() -> None:
     file = a_file()
-    both = Attested(attestations=tuple(attestation(ago(365), predicate_type=each) for each in (PUBLISH, SLSA)))
+    both = Attested(
+        attestations=tuple(
+            attestation(ago(365), predicate_type=each) for each in (PUBLISH_PREDICATE_TYPE, SLSA_PREDICATE_TYPE)
+        )
+    )
     assert len(changes(a_policy(), {file: both}).established) == 1
 
 
@@ -152,5 +156,7 @@ def test_what_is_undecided_is_no_fact_yet() -> None:
     file = a_file()
     made = a_project(file)
     verdicts = page(a_policy(), file, default=None)
-    added = changes_of(a_policy(), made, index=INDEX, history=History(), verdicts=verdicts, evidence={}, now=NOW)
+    added = derive_ledger_changes(
+        a_policy(), made, index=INDEX, history=ProjectHistory(), verdicts=verdicts, evidence={}, now=NOW
+    )
     assert (set(added.files), added.established) == ({file.filename}, ())

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from assay.policy.language.model import Policy
-from assay.policy.verdict import Approved, Code, Undecided, Withheld
+from assay.policy.verdict import Approved, ReasonCode, Undecided, Withheld
 from assay.simple.model import Kind
 from tests.unit.policy.making import (
     FORGED,
@@ -53,7 +53,7 @@ def waived(
 def test_a_waiver_lifts_what_it_names_for_the_files_it_covers(keys: str) -> None:
     verdict = one(waived(keys), FILE)
     assert isinstance(verdict, Approved)
-    assert [reason.code for reason in verdict.despite] == [Code.UNATTESTED, Code.TOO_YOUNG]
+    assert [reason.code for reason in verdict.despite] == [ReasonCode.UNATTESTED, ReasonCode.TOO_YOUNG]
     assert any("CVE fix" in note for note in verdict.notes)
     assert verdict.changes_at == NOW + days(1)
 
@@ -68,12 +68,12 @@ def test_a_waiver_lifts_what_it_names_for_the_files_it_covers(keys: str) -> None
     ],
 )
 def test_it_covers_no_other_file(keys: str) -> None:
-    assert codes(one(waived(keys), FILE)) == [Code.UNATTESTED, Code.TOO_YOUNG]
+    assert codes(one(waived(keys), FILE)) == [ReasonCode.UNATTESTED, ReasonCode.TOO_YOUNG]
 
 
 def test_it_lifts_nothing_that_it_does_not_name() -> None:
     verdict = one(waived("uploaded-before = 2026-11-20", lifts='"min-age"'), FILE)
-    assert codes(verdict) == [Code.UNATTESTED]
+    assert codes(verdict) == [ReasonCode.UNATTESTED]
     assert isinstance(verdict, Withheld)
     assert verdict.changes_at == datetime(2026, 12, 16, tzinfo=UTC)
 
@@ -91,12 +91,12 @@ def test_two_waivers_may_lift_the_two_reasons() -> None:
     ("expires", "now", "expected"),
     [
         ("2026-12-15", datetime(2026, 12, 15, 23, 59, 59, tzinfo=UTC), []),
-        ("2026-12-15", datetime(2026, 12, 16, tzinfo=UTC), [Code.UNATTESTED]),
-        ("2026-12-15T12:00:00Z", datetime(2026, 12, 15, 12, tzinfo=UTC), [Code.UNATTESTED]),
+        ("2026-12-15", datetime(2026, 12, 16, tzinfo=UTC), [ReasonCode.UNATTESTED]),
+        ("2026-12-15T12:00:00Z", datetime(2026, 12, 15, 12, tzinfo=UTC), [ReasonCode.UNATTESTED]),
         ("2026-12-15T12:00:00Z", datetime(2026, 12, 15, 11, 59, tzinfo=UTC), []),
     ],
 )
-def test_an_expired_waiver_is_no_waiver(expires: str, now: datetime, expected: list[Code]) -> None:
+def test_an_expired_waiver_is_no_waiver(expires: str, now: datetime, expected: list[ReasonCode]) -> None:
     assert codes(one(waived("uploaded-before = 2026-11-20", expires=expires), FILE, now=now)) == expected
 
 
@@ -112,22 +112,24 @@ def test_a_file_added_late_cannot_use_it() -> None:
     """Its upload-time is backdated; the ledger knows that it was not there."""
     policy = waived("uploaded-before = 2026-11-20")
     history = seen(FILE, at=ago(0.5), late=True)
-    assert codes(one(policy, FILE, history=history)) == [Code.UNATTESTED, Code.TOO_YOUNG]
+    assert codes(one(policy, FILE, history=history)) == [ReasonCode.UNATTESTED, ReasonCode.TOO_YOUNG]
     assert codes(one(policy, FILE, history=seen(FILE, at=ago(0.5)))) == []
-    assert Code.UNATTESTED in codes(one(policy, a_file(upload_time=None)))
+    assert ReasonCode.UNATTESTED in codes(one(policy, a_file(upload_time=None)))
 
 
 def test_a_waiver_never_lifts_forged_evidence_denial_or_revocation() -> None:
     policy = waived("uploaded-before = 2026-11-20")
-    assert Code.FORGED in codes(one(policy, FILE, FORGED))
-    assert Code.DENIED in codes(one(waived("uploaded-before = 2026-11-20", rule=f'{RULE}\ndeny = "no"'), FILE))
+    assert ReasonCode.FORGED in codes(one(policy, FILE, FORGED))
+    assert ReasonCode.DENIED in codes(one(waived("uploaded-before = 2026-11-20", rule=f'{RULE}\ndeny = "no"'), FILE))
 
 
 def test_without_evidence_a_waiver_that_may_cover_keeps_a_file_undecided() -> None:
     early = waived("uploaded-before = 2026-11-20", rule='min-age = "3 days"')
     assert isinstance(one(early, FILE, None), Undecided)
     assert isinstance(one(early, a_file(upload_time=None), None), Undecided)
-    assert codes(one(waived("uploaded-before = 2026-11-18", rule='min-age = "3 days"'), FILE, None)) == [Code.TOO_YOUNG]
+    assert codes(one(waived("uploaded-before = 2026-11-18", rule='min-age = "3 days"'), FILE, None)) == [
+        ReasonCode.TOO_YOUNG
+    ]
 
 
 # revocations
@@ -159,7 +161,7 @@ def test_what_a_revocation_selects_is_withheld(keys: str) -> None:
     file = a_file()
     verdict = one(revoking(keys), file, signed(file))
     assert isinstance(verdict, Withheld)
-    assert (codes(verdict), verdict.enforced) == ([Code.REVOKED], True)
+    assert (codes(verdict), verdict.enforced) == ([ReasonCode.REVOKED], True)
     assert "INC-1234" in verdict.reasons[0].message
 
 
@@ -192,7 +194,7 @@ def test_pre_releases_of_a_revoked_line_are_revoked() -> None:
 
 def test_a_file_whose_version_cannot_be_read_is_not_spared() -> None:
     policy = revoking('projects = ["widget"]\nversions = ">=1,<2"')
-    assert Code.REVOKED in codes(one(policy, a_file(distribution=None)))
+    assert ReasonCode.REVOKED in codes(one(policy, a_file(distribution=None)))
 
 
 def test_one_revoked_attestation_revokes_the_file() -> None:
@@ -201,7 +203,7 @@ def test_one_revoked_attestation_revokes_the_file() -> None:
         attestations=(attestation(ago(365)), attestation(ago(365), repository="victim/widget", bundle=1))
     )
     stolen = revoking('publishers = [{ kind = "GitHub", repository = "victim/widget" }]')
-    assert codes(one(stolen, file, both)) == [Code.REVOKED]
+    assert codes(one(stolen, file, both)) == [ReasonCode.REVOKED]
     assert codes(one(stolen, file, signed(file))) == []
 
 
@@ -209,11 +211,15 @@ def test_a_window_of_a_stolen_workflow_leaves_what_was_signed_before_and_after()
     policy = revoking(f"{PUBLISHER}\nsigned-from = 2026-11-01T00:00:00Z\nsigned-until = 2026-11-03T00:00:00Z")
     files = [a_file(f"{day}.0", uploaded=datetime(2026, 11, day, tzinfo=UTC)) for day in (1, 2, 3)]
     evidence: dict[Any, Any] = {file: signed(file) for file in files}
-    assert [codes(each) for each in page(policy, *files, evidence=evidence)] == [[Code.REVOKED], [Code.REVOKED], []]
+    assert [codes(each) for each in page(policy, *files, evidence=evidence)] == [
+        [ReasonCode.REVOKED],
+        [ReasonCode.REVOKED],
+        [],
+    ]
 
 
 def test_a_revocation_by_file_needs_no_evidence() -> None:
-    assert codes(one(revoking('projects = ["widget"]'), a_file(), None)) == [Code.REVOKED]
+    assert codes(one(revoking('projects = ["widget"]'), a_file(), None)) == [ReasonCode.REVOKED]
     assert isinstance(one(revoking(PUBLISHER), a_file(), None), Undecided)
 
 
@@ -226,7 +232,7 @@ SDIST = a_file(kind=Kind.SDIST, uploaded=ago(10))
 def test_no_source_archive_stands_without_its_wheels() -> None:
     wheel = a_file(uploaded=ago(1))
     verdicts = page(WHOLE, SDIST, wheel)
-    assert [codes(each) for each in verdicts] == [[Code.FILE_TYPE], [Code.TOO_YOUNG]]
+    assert [codes(each) for each in verdicts] == [[ReasonCode.FILE_TYPE], [ReasonCode.TOO_YOUNG]]
     held = verdicts[0]
     assert isinstance(held, Withheld)
     assert not held.enforced
@@ -236,15 +242,15 @@ def test_no_source_archive_stands_without_its_wheels() -> None:
 
 def test_it_stands_with_approved_wheels_with_none_or_by_itself() -> None:
     assert [codes(each) for each in page(WHOLE, SDIST, a_file(uploaded=ago(10)))] == [[], []]
-    assert [codes(each) for each in page(WHOLE, SDIST, a_file("2.0", uploaded=ago(1)))] == [[], [Code.TOO_YOUNG]]
+    assert [codes(each) for each in page(WHOLE, SDIST, a_file("2.0", uploaded=ago(1)))] == [[], [ReasonCode.TOO_YOUNG]]
     by_files = a_policy('release = "files"\nmin-age = "3 days"')
-    assert [codes(each) for each in page(by_files, SDIST, a_file(uploaded=ago(1)))] == [[], [Code.TOO_YOUNG]]
+    assert [codes(each) for each in page(by_files, SDIST, a_file(uploaded=ago(1)))] == [[], [ReasonCode.TOO_YOUNG]]
 
 
 def test_a_wheel_that_never_heals_holds_its_source_archive_for_good() -> None:
     held = page(WHOLE, SDIST, a_file(uploaded=ago(10)), evidence={a_file(uploaded=ago(10)): FORGED})[0]
     assert isinstance(held, Withheld)
-    assert (codes(held), held.reasons[0].until) == ([Code.FILE_TYPE], None)
+    assert (codes(held), held.reasons[0].until) == ([ReasonCode.FILE_TYPE], None)
 
 
 def test_it_waits_for_a_wheel_that_is_undecided() -> None:
@@ -272,4 +278,6 @@ def test_a_source_archive_that_stands_by_its_wheels_establishes_nobody() -> None
     evidence: dict[Any, Any] = {sdist: signed(sdist), wheel: signed(wheel)}
     policy = a_policy('release = "whole"\nyanked = "deny"')
     assert codes(page(policy, sdist, wheel, later, evidence=evidence)[2]) == []
-    assert codes(page(a_policy('yanked = "deny"'), sdist, wheel, later, evidence=evidence)[2]) == [Code.PROVENANCE_LOST]
+    assert codes(page(a_policy('yanked = "deny"'), sdist, wheel, later, evidence=evidence)[2]) == [
+        ReasonCode.PROVENANCE_LOST
+    ]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from assay.errors import ConfigurationError
-from assay.evidence import PUBLISH
-from assay.policy.language.document import BUILT_IN, load_policy, policy_schema
+from assay.evidence import PUBLISH_PREDICATE_TYPE
+from assay.policy.language.document import BUILT_IN_POLICY, load_policy, policy_schema
 from assay.policy.language.model import Attestations, Mode, RatchetMode, Showing
 
 ROOT = Path(__file__).parents[3]
@@ -70,7 +70,7 @@ def refusal(text: str) -> str:
 
 def test_the_contract_s_example_is_a_policy() -> None:
     policy = load_policy(EXAMPLE, "policy.toml")
-    assert policy.rules[0].predicates == (PUBLISH,)
+    assert policy.rules[0].predicates == (PUBLISH_PREDICATE_TYPE,)
     assert policy.rules[1].min_age == timedelta()
     assert policy.waivers[0].expires == datetime(2026, 12, 16, tzinfo=UTC)
     assert policy.revocations[0].signed_until == datetime(2026, 11, 3, tzinfo=UTC)
@@ -94,8 +94,8 @@ def test_what_is_absent_has_its_meaning() -> None:
     policy = load_policy("version = 1", "policy.toml")
     assert (policy.mode, policy.withheld, policy.show_withheld) == (Mode.ENFORCE, Showing.HIDE, True)
     assert (policy.rules, policy.waivers, policy.revocations) == ((), (), ())
-    assert BUILT_IN.defaults.ratchet is RatchetMode.WARN
-    assert [rule.projects for rule in BUILT_IN.rules] == [("*",)]
+    assert BUILT_IN_POLICY.defaults.ratchet is RatchetMode.WARN
+    assert [rule.projects for rule in BUILT_IN_POLICY.rules] == [("*",)]
 
 
 @pytest.mark.parametrize(

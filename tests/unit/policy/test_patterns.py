@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from assay.policy.language.patterns import glob, name_pattern, names
+from assay.policy.language.patterns import compile_glob, compile_name_patterns, normalize_name_pattern
 
 
 @pytest.mark.parametrize(
@@ -26,13 +26,13 @@ from assay.policy.language.patterns import glob, name_pattern, names
     ],
 )
 def test_a_project_pattern_is_matched_after_normalisation(pattern: str, name: str, expected: bool) -> None:
-    assert names([name_pattern(pattern)])(name) is expected
+    assert compile_name_patterns([normalize_name_pattern(pattern)])(name) is expected
 
 
 @pytest.mark.parametrize("pattern", ["", "a b", "acme/*", "ac\nme", "äcme"])
 def test_what_no_project_can_be_called_is_no_pattern(pattern: str) -> None:
     with pytest.raises(ValueError, match="a project's name or a pattern"):
-        name_pattern(pattern)
+        normalize_name_pattern(pattern)
 
 
 @pytest.mark.parametrize(
@@ -58,11 +58,11 @@ def test_what_no_project_can_be_called_is_no_pattern(pattern: str) -> None:
     ],
 )
 def test_a_glob_knows_paths(pattern: str, claim: str, expected: bool) -> None:
-    assert glob(pattern)(claim) is expected
+    assert compile_glob(pattern)(claim) is expected
 
 
 def test_a_glob_compares_case_unless_told_otherwise() -> None:
-    assert not glob("Octo/*")("octo/widget")
-    assert glob("Octo/*", fold=True)("ocTo/widget")
-    assert glob("Octo/Widget", fold=True)("octo/WIDGET")
-    assert not glob("Octo/Widget")("octo/widget")
+    assert not compile_glob("Octo/*")("octo/widget")
+    assert compile_glob("Octo/*", fold=True)("ocTo/widget")
+    assert compile_glob("Octo/Widget", fold=True)("octo/WIDGET")
+    assert not compile_glob("Octo/Widget")("octo/widget")

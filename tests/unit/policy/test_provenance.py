@@ -7,9 +7,18 @@ from typing import Any
 
 import pytest
 
-from assay.evidence import PUBLISH, SLSA, Attestation, Attested, Claims, PublisherKind, Unattested, Unverifiable
+from assay.evidence import (
+    PUBLISH_PREDICATE_TYPE,
+    SLSA_PREDICATE_TYPE,
+    Attestation,
+    Attested,
+    Claims,
+    PublisherKind,
+    Unattested,
+    Unverifiable,
+)
 from assay.policy.language.publishers import ENVIRONMENT_SINCE
-from assay.policy.verdict import Approved, Code, Withheld
+from assay.policy.verdict import Approved, ReasonCode, Withheld
 from tests.unit.policy.making import a_file, a_policy, ago, attestation, attested, claims, codes, one, signed
 
 FILE = a_file()
@@ -59,8 +68,8 @@ def test_if_present_takes_files_with_and_without_attestations() -> None:
 
 def test_required_takes_only_attested_files() -> None:
     assert codes(one(ANY, FILE, signed(FILE))) == []
-    assert codes(one(ANY, FILE, Unattested())) == [Code.UNATTESTED]
-    assert codes(one(ANY, FILE, Attested(attestations=()))) == [Code.UNATTESTED]
+    assert codes(one(ANY, FILE, Unattested())) == [ReasonCode.UNATTESTED]
+    assert codes(one(ANY, FILE, Attested(attestations=()))) == [ReasonCode.UNATTESTED]
 
 
 def test_what_cannot_be_verified_counts_as_unattested_with_that_reason() -> None:
@@ -68,7 +77,7 @@ def test_what_cannot_be_verified_counts_as_unattested_with_that_reason() -> None
     verdict = one(ANY, FILE, evidence)
     assert isinstance(verdict, Withheld)
     assert (codes(verdict), verdict.enforced, verdict.reasons[0].found) == (
-        [Code.UNVERIFIABLE],
+        [ReasonCode.UNVERIFIABLE],
         False,
         "an unknown log",
     )
@@ -79,7 +88,7 @@ def test_what_cannot_be_verified_counts_as_unattested_with_that_reason() -> None
 
 @pytest.mark.parametrize("policy", [ANY, required('kind = "Google", email = "me@example.org"')])
 def test_a_person_is_no_trusted_publisher(policy: Any) -> None:
-    assert codes(one(policy, FILE, by(PERSON))) == [Code.PUBLISHER]
+    assert codes(one(policy, FILE, by(PERSON))) == [ReasonCode.PUBLISHER]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +161,7 @@ def test_a_publisher_is_matched_by_what_the_certificate_says(publisher: str, sai
     ],
 )
 def test_another_publisher_is_withheld(publisher: str, said: Claims) -> None:
-    assert codes(one(required(publisher), FILE, by(said))) == [Code.PUBLISHER]
+    assert codes(one(required(publisher), FILE, by(said))) == [ReasonCode.PUBLISHER]
 
 
 def test_a_publisher_may_name_a_self_managed_issuer() -> None:
@@ -191,17 +200,17 @@ def certified(*, new: bool, environment: str | None) -> Attested:
     [
         (True, "pypi", []),
         (True, "PyPI", []),
-        (True, "staging", [Code.PUBLISHER]),
-        (True, None, [Code.PUBLISHER]),
+        (True, "staging", [ReasonCode.PUBLISHER]),
+        (True, None, [ReasonCode.PUBLISHER]),
         (False, "pypi", []),
-        (False, "staging", [Code.PUBLISHER]),
+        (False, "staging", [ReasonCode.PUBLISHER]),
         (False, None, []),
     ],
 )
 def test_an_environment_is_required_of_certificates_that_can_carry_it(
     new: bool,
     environment: str | None,
-    expected: list[Code],
+    expected: list[ReasonCode],
 ) -> None:
     assert codes(one(ENVIRONMENT, FILE, certified(new=new, environment=environment))) == expected
 
@@ -225,13 +234,13 @@ def several(*made: Attestation) -> Attested:
 @pytest.mark.parametrize(
     ("bundles", "expected"),
     [
-        ([(0, PUBLISH), (0, SLSA)], []),
-        ([(0, PUBLISH), (1, SLSA)], [Code.PREDICATE]),
-        ([(0, PUBLISH)], [Code.PREDICATE]),
-        ([(0, PUBLISH), (1, PUBLISH), (1, SLSA)], []),
+        ([(0, PUBLISH_PREDICATE_TYPE), (0, SLSA_PREDICATE_TYPE)], []),
+        ([(0, PUBLISH_PREDICATE_TYPE), (1, SLSA_PREDICATE_TYPE)], [ReasonCode.PREDICATE]),
+        ([(0, PUBLISH_PREDICATE_TYPE)], [ReasonCode.PREDICATE]),
+        ([(0, PUBLISH_PREDICATE_TYPE), (1, PUBLISH_PREDICATE_TYPE), (1, SLSA_PREDICATE_TYPE)], []),
     ],
 )
-def test_one_bundle_carries_all_predicates(bundles: list[tuple[int, str]], expected: list[Code]) -> None:
+def test_one_bundle_carries_all_predicates(bundles: list[tuple[int, str]], expected: list[ReasonCode]) -> None:
     policy = a_policy('publishers = "any"\npredicates = ["publish", "slsa"]')
     made = [attestation(FILE.upload_time, bundle=bundle, predicate_type=kind) for bundle, kind in bundles]
     assert codes(one(policy, FILE, several(*made))) == expected
@@ -240,16 +249,16 @@ def test_one_bundle_carries_all_predicates(bundles: list[tuple[int, str]], expec
 def test_a_predicate_by_somebody_else_in_the_same_bundle_does_not_count() -> None:
     policy = required('kind = "GitHub", repository = "octo/widget"', 'predicates = ["publish", "slsa"]')
     publish = attestation(FILE.upload_time)
-    theirs = attestation(FILE.upload_time, predicate_type=SLSA, repository="evil/widget")
-    ours = attestation(FILE.upload_time, predicate_type=SLSA)
-    assert codes(one(policy, FILE, several(publish, theirs))) == [Code.PREDICATE]
+    theirs = attestation(FILE.upload_time, predicate_type=SLSA_PREDICATE_TYPE, repository="evil/widget")
+    ours = attestation(FILE.upload_time, predicate_type=SLSA_PREDICATE_TYPE)
+    assert codes(one(policy, FILE, several(publish, theirs))) == [ReasonCode.PREDICATE]
     assert codes(one(policy, FILE, several(publish, theirs, ours))) == []
 
 
 def test_a_predicate_may_be_any_type_uri() -> None:
     policy = a_policy('publishers = "any"\npredicates = ["https://example.org/audit/v1"]')
     assert codes(one(policy, FILE, signed(FILE, predicate_type="https://example.org/audit/v1"))) == []
-    assert codes(one(policy, FILE, signed(FILE))) == [Code.PREDICATE]
+    assert codes(one(policy, FILE, signed(FILE))) == [ReasonCode.PREDICATE]
 
 
 def test_an_attestation_that_counts_for_nothing_does_no_harm_beside_a_good_one() -> None:
@@ -265,11 +274,11 @@ def test_an_attestation_that_counts_for_nothing_does_no_harm_beside_a_good_one()
         ("https://github.com/acme/builders/.github/workflows/build.yml", []),
         ("https://github.com/acme/builders/**", []),
         ("https://github.com/acme/builders/.github/workflows/build.yml@refs/tags/*", []),
-        ("https://github.com/acme/builders/.github/workflows/build.yml@refs/heads/*", [Code.BUILDER]),
-        ("https://github.com/acme/*", [Code.BUILDER]),
+        ("https://github.com/acme/builders/.github/workflows/build.yml@refs/heads/*", [ReasonCode.BUILDER]),
+        ("https://github.com/acme/*", [ReasonCode.BUILDER]),
     ],
 )
-def test_a_builder_is_a_build_signer_uri(pattern: str, expected: list[Code]) -> None:
+def test_a_builder_is_a_build_signer_uri(pattern: str, expected: list[ReasonCode]) -> None:
     uri = "https://github.com/acme/builders/.github/workflows/build.yml@refs/tags/v1"
     policy = a_policy(f'publishers = "any"\nbuilder = ["{pattern}"]')
     assert codes(one(policy, FILE, signed(FILE, builder=uri))) == expected
@@ -277,15 +286,15 @@ def test_a_builder_is_a_build_signer_uri(pattern: str, expected: list[Code]) -> 
 
 def test_a_file_without_a_builder_has_not_the_one_that_is_asked_for() -> None:
     policy = a_policy('publishers = "any"\nbuilder = ["**"]')
-    assert codes(one(policy, FILE, signed(FILE, builder=None))) == [Code.BUILDER]
-    assert codes(one(policy, FILE, Unattested())) == [Code.UNATTESTED]
+    assert codes(one(policy, FILE, signed(FILE, builder=None))) == [ReasonCode.BUILDER]
+    assert codes(one(policy, FILE, Unattested())) == [ReasonCode.UNATTESTED]
 
 
 def test_only_the_named_trust_roots_may_vouch() -> None:
     policy = a_policy('trust = ["acme-sigstore"]\nattestations = "required"\npublishers = "any"')
     assert codes(one(policy, FILE, signed(FILE, trust_root="acme-sigstore"))) == []
-    assert codes(one(policy, FILE, signed(FILE))) == [Code.TRUST]
-    assert codes(one(a_policy('trust = ["acme-sigstore"]'), FILE, signed(FILE))) == [Code.TRUST]
+    assert codes(one(policy, FILE, signed(FILE))) == [ReasonCode.TRUST]
+    assert codes(one(a_policy('trust = ["acme-sigstore"]'), FILE, signed(FILE))) == [ReasonCode.TRUST]
     assert codes(one(a_policy('trust = ["acme-sigstore"]'), FILE, Unattested())) == []
 
 
@@ -293,7 +302,7 @@ def test_the_publisher_must_be_vouched_for_by_the_named_root() -> None:
     policy = required('kind = "GitHub", repository = "octo/widget"', 'trust = ["acme"]')
     vouched = attestation(FILE.upload_time, trust_root="acme", repository="octo/other")
     genuine = attestation(FILE.upload_time)
-    assert codes(one(policy, FILE, several(vouched, genuine))) == [Code.PUBLISHER]
+    assert codes(one(policy, FILE, several(vouched, genuine))) == [ReasonCode.PUBLISHER]
 
 
 @pytest.mark.parametrize(
@@ -309,5 +318,5 @@ def test_the_publish_attestation_makes_a_file_no_older_than_its_log_entry() -> N
     policy = a_policy('min-age = "3 days"')
     file = a_file(uploaded=ago(3))
     assert codes(one(policy, file, attested(ago(3)))) == []
-    assert codes(one(policy, file, attested(ago(3) + timedelta(minutes=30)))) == [Code.TOO_YOUNG]
-    assert codes(one(policy, file, attested(ago(3) + timedelta(minutes=30), predicate_type=SLSA))) == []
+    assert codes(one(policy, file, attested(ago(3) + timedelta(minutes=30)))) == [ReasonCode.TOO_YOUNG]
+    assert codes(one(policy, file, attested(ago(3) + timedelta(minutes=30), predicate_type=SLSA_PREDICATE_TYPE))) == []

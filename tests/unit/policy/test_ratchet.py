@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from assay.evidence import Attested, Evidence, Unverifiable
-from assay.policy.verdict import Approved, Code, Withheld
+from assay.policy.verdict import Approved, ReasonCode, Withheld
 from assay.simple.model import File
 from tests.unit.policy.making import (
     ENFORCE,
@@ -34,7 +34,7 @@ from tests.unit.policy.making import (
 def test_a_stolen_token_an_unattested_release_after_attested_ones_is_withheld() -> None:
     verdict = latest(old(100, 50), a_file("9.0", uploaded=ago(5)), UNATTESTED)
     assert isinstance(verdict, Withheld)
-    assert (codes(verdict), verdict.enforced) == ([Code.PROVENANCE_LOST], False)
+    assert (codes(verdict), verdict.enforced) == ([ReasonCode.PROVENANCE_LOST], False)
     genuine = a_file("9.0", uploaded=ago(5))
     assert codes(latest(old(100, 50), genuine, signed(genuine))) == []
 
@@ -43,7 +43,7 @@ def test_a_release_by_somebody_else_is_withheld() -> None:
     file = a_file("9.0", uploaded=ago(5))
     verdict = latest(old(100), file, signed(file, **STRANGER))
     assert isinstance(verdict, Withheld)
-    assert codes(verdict) == [Code.PUBLISHER_CHANGED]
+    assert codes(verdict) == [ReasonCode.PUBLISHER_CHANGED]
     assert "octo/widget" in str(verdict.reasons[0].expected)
     assert "evil/widget" in str(verdict.reasons[0].found)
 
@@ -51,7 +51,7 @@ def test_a_release_by_somebody_else_is_withheld() -> None:
 def test_a_signature_by_a_person_is_by_nobody_established() -> None:
     file = a_file("9.0", uploaded=ago(5))
     person = signed(file, claims=claims(kind=None, repository=None, repository_id=None, email="me@example.org"))
-    assert codes(latest(old(100), file, person)) == [Code.PUBLISHER_CHANGED]
+    assert codes(latest(old(100), file, person)) == [ReasonCode.PUBLISHER_CHANGED]
 
 
 @pytest.mark.parametrize("ages", [(), (14,), (10,)])
@@ -62,7 +62,7 @@ def test_before_anybody_is_established_it_says_nothing(ages: tuple[float, ...]) 
 def test_it_speaks_of_files_later_than_the_settling_only() -> None:
     early, late = a_file("8.0", uploaded=ago(86)), a_file("9.0", uploaded=ago(85.9))
     assert codes(latest(old(100), early, UNATTESTED)) == []
-    assert codes(latest(old(100), late, UNATTESTED)) == [Code.PROVENANCE_LOST]
+    assert codes(latest(old(100), late, UNATTESTED)) == [ReasonCode.PROVENANCE_LOST]
 
 
 def test_files_older_than_attestations_stay() -> None:
@@ -70,8 +70,8 @@ def test_files_older_than_attestations_stay() -> None:
     assert codes(latest(old(100, 50), ancient, UNATTESTED)) == []
 
 
-@pytest.mark.parametrize(("settle", "expected"), [("14 days", [Code.PROVENANCE_LOST]), ("30 days", [])])
-def test_the_settling_time_can_be_set(settle: str, expected: list[Code]) -> None:
+@pytest.mark.parametrize(("settle", "expected"), [("14 days", [ReasonCode.PROVENANCE_LOST]), ("30 days", [])])
+def test_the_settling_time_can_be_set(settle: str, expected: list[ReasonCode]) -> None:
     policy = a_policy(f'ratchet-settle = "{settle}"')
     assert codes(latest(old(20), a_file("9.0", uploaded=ago(1)), UNATTESTED, policy)) == expected
 
@@ -79,11 +79,11 @@ def test_the_settling_time_can_be_set(settle: str, expected: list[Code]) -> None
 def test_a_file_does_not_establish_its_own_publisher() -> None:
     file = a_file("9.0", uploaded=ago(30))
     verdict = latest(old(100), file, signed(file, **STRANGER))
-    assert codes(verdict) == [Code.PUBLISHER_CHANGED]
+    assert codes(verdict) == [ReasonCode.PUBLISHER_CHANGED]
     # Nor does a second one of the same stranger's, however long they wait.
     again = a_file("9.1", uploaded=ago(1))
     evidence: dict[File, Evidence] = {**old(100), file: signed(file, **STRANGER)}
-    assert codes(latest(evidence, again, signed(again, **STRANGER))) == [Code.PUBLISHER_CHANGED]
+    assert codes(latest(evidence, again, signed(again, **STRANGER))) == [ReasonCode.PUBLISHER_CHANGED]
 
 
 def test_who_was_approved_before_the_ratchet_held_is_established_in_turn() -> None:
@@ -124,12 +124,12 @@ def test_another_workflow_or_environment_is_a_note(change: dict[str, str]) -> No
 
 def test_a_name_registered_again_is_another_publisher() -> None:
     file = a_file("9.0", uploaded=ago(5))
-    assert codes(latest(old(100), file, signed(file, repository_id="4711"))) == [Code.PUBLISHER_CHANGED]
+    assert codes(latest(old(100), file, signed(file, repository_id="4711"))) == [ReasonCode.PUBLISHER_CHANGED]
 
 
 def test_another_trust_root_is_another_publisher() -> None:
     file = a_file("9.0", uploaded=ago(5))
-    assert codes(latest(old(100), file, signed(file, trust_root="other"))) == [Code.PUBLISHER_CHANGED]
+    assert codes(latest(old(100), file, signed(file, trust_root="other"))) == [ReasonCode.PUBLISHER_CHANGED]
 
 
 def test_a_withdrawn_release_establishes_nobody() -> None:
@@ -137,7 +137,7 @@ def test_a_withdrawn_release_establishes_nobody() -> None:
     gone = a_file("0.9", uploaded=ago(100))
     file = a_file("9.0", uploaded=ago(5))
     history = seen(gone, *old(50), file, at=ago(5), established=(fact(gone, 100, "repository-id:666"),))
-    assert codes(latest(old(50), file, signed(file, **STRANGER), history=history)) == [Code.PUBLISHER_CHANGED]
+    assert codes(latest(old(50), file, signed(file, **STRANGER), history=history)) == [ReasonCode.PUBLISHER_CHANGED]
     listed = {**old(50), gone: signed(gone, **STRANGER)}
     assert codes(latest(listed, file, signed(file, **STRANGER), history=history)) == []
 
@@ -148,7 +148,7 @@ def test_a_revoked_release_establishes_nobody() -> None:
     evidence: dict[File, Evidence] = {first: signed(first, **STRANGER), **old(95)}
     revoked = a_policy(more=f'[[revocations]]\nsha256 = ["{first.sha256}"]\nreason = "malicious"')
     assert codes(latest(evidence, file, signed(file, **STRANGER))) == []
-    assert codes(latest(evidence, file, signed(file, **STRANGER), revoked)) == [Code.PUBLISHER_CHANGED]
+    assert codes(latest(evidence, file, signed(file, **STRANGER), revoked)) == [ReasonCode.PUBLISHER_CHANGED]
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_a_withheld_release_establishes_nobody(change: dict[str, Any]) -> None:
     file = a_file("9.0", uploaded=ago(5))
     evidence: dict[File, Evidence] = {first: signed(first, **STRANGER), **old(95)}
     policy = a_policy('yanked = "deny"')
-    assert codes(latest(evidence, file, signed(file, **STRANGER), policy)) == [Code.PUBLISHER_CHANGED]
+    assert codes(latest(evidence, file, signed(file, **STRANGER), policy)) == [ReasonCode.PUBLISHER_CHANGED]
 
 
 def test_a_pinned_file_establishes_nobody() -> None:
@@ -171,7 +171,7 @@ def test_a_pinned_file_establishes_nobody() -> None:
     policy = a_policy(f'pins = ["{first.sha256}"]')
     file = a_file("9.0", uploaded=ago(5))
     evidence: dict[File, Evidence] = {first: signed(first, **STRANGER), **old(95)}
-    assert codes(latest(evidence, file, signed(file, **STRANGER), policy)) == [Code.PUBLISHER_CHANGED]
+    assert codes(latest(evidence, file, signed(file, **STRANGER), policy)) == [ReasonCode.PUBLISHER_CHANGED]
 
 
 def test_who_signs_beside_an_established_publisher_is_not_established_by_it() -> None:
@@ -180,15 +180,15 @@ def test_who_signs_beside_an_established_publisher_is_not_established_by_it() ->
     evidence: dict[File, Evidence] = {**old(100), both: beside}
     file = a_file("9.0", uploaded=ago(5))
     verdicts = page(ENFORCE, *evidence, file, evidence={**evidence, file: signed(file, **STRANGER)})
-    assert [codes(each) for each in verdicts] == [[], [], [Code.PUBLISHER_CHANGED]]
+    assert [codes(each) for each in verdicts] == [[], [], [ReasonCode.PUBLISHER_CHANGED]]
 
 
 def test_a_hand_patched_old_line_is_freed_by_name() -> None:
     patch, other = a_file("1.9.1", uploaded=ago(5)), a_file("2.9.1", uploaded=ago(5))
     policy = a_policy('ratchet-except = ">=1,<2"')
-    assert codes(latest(old(100), patch, UNATTESTED)) == [Code.PROVENANCE_LOST]
+    assert codes(latest(old(100), patch, UNATTESTED)) == [ReasonCode.PROVENANCE_LOST]
     assert codes(latest(old(100), patch, UNATTESTED, policy)) == []
-    assert codes(latest(old(100), other, UNATTESTED, policy)) == [Code.PROVENANCE_LOST]
+    assert codes(latest(old(100), other, UNATTESTED, policy)) == [ReasonCode.PROVENANCE_LOST]
     assert codes(latest(old(100), a_file("1.9.2rc1", uploaded=ago(5)), UNATTESTED, policy)) == []
 
 
@@ -199,7 +199,7 @@ def test_a_publisher_added_to_the_rule_in_time_is_established() -> None:
     file = a_file("9.0", uploaded=ago(5))
     moved = signed(file, repository="new/widget", repository_id="2")
     assert codes(latest(old(100), file, moved, policy)) == []
-    assert codes(latest(old(100), file, moved)) == [Code.PUBLISHER_CHANGED]
+    assert codes(latest(old(100), file, moved)) == [ReasonCode.PUBLISHER_CHANGED]
 
 
 def test_a_waiver_lets_a_changed_publisher_pass_and_settle() -> None:
@@ -211,10 +211,10 @@ def test_a_waiver_lets_a_changed_publisher_pass_and_settle() -> None:
     policy = a_policy(more=waiver)
     verdict = latest(old(100), file, signed(file, **STRANGER), policy)
     assert isinstance(verdict, Approved)
-    assert [reason.code for reason in verdict.despite] == [Code.PUBLISHER_CHANGED]
+    assert [reason.code for reason in verdict.despite] == [ReasonCode.PUBLISHER_CHANGED]
     evidence: dict[File, Evidence] = {**old(100), file: signed(file, **STRANGER)}
     assert codes(latest(evidence, later, signed(later, **STRANGER), policy)) == []
-    assert codes(latest(evidence, later, signed(later, **STRANGER))) == [Code.PUBLISHER_CHANGED]
+    assert codes(latest(evidence, later, signed(later, **STRANGER))) == [ReasonCode.PUBLISHER_CHANGED]
 
 
 @pytest.mark.parametrize(("ratchet", "notes"), [("warn", 1), ("off", 0)])
@@ -228,9 +228,9 @@ def test_it_may_only_warn_or_say_nothing(ratchet: str, notes: int) -> None:
 def test_what_cannot_be_verified_counts_as_lost() -> None:
     verdict = latest(old(100), a_file("9.0", uploaded=ago(5)), Unverifiable(reason="an unknown key"))
     assert isinstance(verdict, Withheld)
-    assert codes(verdict) == [Code.PROVENANCE_LOST]
+    assert codes(verdict) == [ReasonCode.PROVENANCE_LOST]
     assert "an unknown key" in verdict.reasons[0].message
 
 
 def test_forged_evidence_is_forged_and_no_loss() -> None:
-    assert codes(latest(old(100), a_file("9.0", uploaded=ago(5)), FORGED)) == [Code.FORGED]
+    assert codes(latest(old(100), a_file("9.0", uploaded=ago(5)), FORGED)) == [ReasonCode.FORGED]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 
-from assay.evidence import Attested, Identity
-from assay.policy.continuity import Continuity
-from assay.policy.judge import Context, judge
+from assay.evidence import Attested, PublisherIdentity
+from assay.policy.continuity import RatchetState
+from assay.policy.judge import PageContext, judge_file
 from assay.policy.language.document import load_policy
-from assay.policy.verdict import Approved, Code, Undecided
-from assay.ports import Established, History
+from assay.policy.verdict import Approved, ReasonCode, Undecided
+from assay.ports import EstablishedIdentity, ProjectHistory
 from assay.simple.model import NormalizedName
 from tests.unit.policy.making import (
     ENFORCE,
@@ -39,7 +39,7 @@ def test_an_index_that_strips_all_provenance_is_found_out_by_the_ledger() -> Non
     first, file = a_file("1.0", uploaded=ago(100)), a_file("9.0", uploaded=ago(5))
     history = seen(first, file, at=ago(5), established=(fact(first, 100),))
     verdicts = page(ENFORCE, first, file, history=history)
-    assert [codes(each) for each in verdicts] == [[], [Code.PROVENANCE_LOST]]
+    assert [codes(each) for each in verdicts] == [[], [ReasonCode.PROVENANCE_LOST]]
     assert [codes(each) for each in page(ENFORCE, first, file)] == [[], []]
 
 
@@ -59,23 +59,25 @@ def test_what_another_views_rule_counted_and_this_ones_sees_and_does_not_count_e
         reason = "another publisher, but not any"
         """
     policy = a_policy('publishers = [{ kind = "GitHub", repository = "octo/widget" }]', more=waived)
-    stranger = Identity(trust_root="sigstore", issuer=GITHUB, subject="repository-id:666")
+    stranger = PublisherIdentity(trust_root="sigstore", issuer=GITHUB, subject="repository-id:666")
     first, later = a_file("1.0", uploaded=ago(100)), a_file("2.0", uploaded=ago(5))
     by_both = Attested(attestations=(attestation(ago(100)), attestation(ago(100), claims=claims(**STRANGER), bundle=1)))
-    fact = Established(identity=stranger, filename=first.filename, sha256=digest(first.filename), logged=ago(100))
-    for history in (History(), seen(first, later, established=(fact,))):
+    fact = EstablishedIdentity(
+        identity=stranger, filename=first.filename, sha256=digest(first.filename), logged=ago(100)
+    )
+    for history in (ProjectHistory(), seen(first, later, established=(fact,))):
         verdicts = page(
             policy, first, later, evidence={first: by_both, later: signed(later, **STRANGER)}, history=history
         )
-        assert [codes(each) for each in verdicts] == [[], [Code.PUBLISHER_CHANGED]]
+        assert [codes(each) for each in verdicts] == [[], [ReasonCode.PUBLISHER_CHANGED]]
     lost = page(ENFORCE, first, later, evidence={later: signed(later, **STRANGER)}, history=history)
     assert [codes(each) for each in lost] == [[], []], "a fact is still good where its document is gone"
 
 
 def test_a_fact_of_other_bytes_counts_for_nothing() -> None:
     first, second = a_file("1.0", uploaded=ago(100)), a_file("2.0", uploaded=ago(50))
-    history = History(established=(fact(first, 100), fact(a_file("3.0"), 50)))
-    assert codes(page(ENFORCE, first, second, history=history)[1]) == [Code.PROVENANCE_LOST]
+    history = ProjectHistory(established=(fact(first, 100), fact(a_file("3.0"), 50)))
+    assert codes(page(ENFORCE, first, second, history=history)[1]) == [ReasonCode.PROVENANCE_LOST]
 
 
 def test_nothing_is_said_while_an_earlier_file_could_start_the_ratchet() -> None:
@@ -83,7 +85,7 @@ def test_nothing_is_said_while_an_earlier_file_could_start_the_ratchet() -> None
     waiting = page(ENFORCE, first, file, evidence={file: UNATTESTED}, default=None)
     assert [type(each) for each in waiting] == [Undecided, Undecided]
     known = page(ENFORCE, first, file, evidence={first: signed(first), file: UNATTESTED})
-    assert [codes(each) for each in known] == [[], [Code.PROVENANCE_LOST]]
+    assert [codes(each) for each in known] == [[], [ReasonCode.PROVENANCE_LOST]]
 
 
 def test_nothing_is_said_while_an_earlier_file_could_establish_the_publisher() -> None:
@@ -101,7 +103,7 @@ def test_what_later_files_prove_is_not_waited_for() -> None:
 def test_what_is_lost_for_certain_is_withheld_though_others_are_not_known_yet() -> None:
     unknown, file = a_file("1.5", uploaded=ago(90)), a_file("9.0", uploaded=ago(5))
     verdicts = page(ENFORCE, *old(100), unknown, file, evidence={**old(100), file: UNATTESTED}, default=None)
-    assert codes(verdicts[-1]) == [Code.PROVENANCE_LOST]
+    assert codes(verdicts[-1]) == [ReasonCode.PROVENANCE_LOST]
 
 
 def test_the_order_of_the_page_is_irrelevant() -> None:
@@ -116,7 +118,7 @@ def test_the_order_of_the_page_is_irrelevant() -> None:
 
 def test_a_file_that_hides_its_time_does_not_escape() -> None:
     hidden = a_file("9.0", upload_time=None)
-    assert codes(latest(old(100), hidden, UNATTESTED)) == [Code.PROVENANCE_LOST]
+    assert codes(latest(old(100), hidden, UNATTESTED)) == [ReasonCode.PROVENANCE_LOST]
     before = seen(*old(100), hidden, at=ago(90))
     assert codes(latest(old(100), hidden, UNATTESTED, history=before)) == []
 
@@ -125,16 +127,16 @@ def test_a_rule_without_the_ratchet_frees_its_projects_only() -> None:
     text = 'version = 1\n[[rules]]\nprojects = ["gadget"]\nratchet = "off"\n[[rules]]\nprojects = ["*"]\n'
     policy = load_policy(text, "policy.toml")
     file = a_file("9.0", uploaded=ago(5))
-    assert codes(latest(old(100), file, UNATTESTED, policy)) == [Code.PROVENANCE_LOST]
+    assert codes(latest(old(100), file, UNATTESTED, policy)) == [ReasonCode.PROVENANCE_LOST]
 
 
 def test_one_file_is_judged_by_the_continuity_that_is_stated() -> None:
     file = a_file("9.0", uploaded=ago(5))
-    known = Continuity.of([fact(a_file("1.0"), 100), fact(a_file("1.1"), 90)], days(14))
-    context = Context(project=NormalizedName("widget"), index=INDEX, continuity=known)
-    assert codes(judge(ENFORCE, file, UNATTESTED, context, NOW)) == [Code.PROVENANCE_LOST]
-    assert codes(judge(ENFORCE, file, signed(file), context, NOW)) == []
-    assert known.since == ago(86)
+    known = RatchetState.from_facts([fact(a_file("1.0"), 100), fact(a_file("1.1"), 90)], days(14))
+    context = PageContext(project=NormalizedName("widget"), index=INDEX, ratchet_state=known)
+    assert codes(judge_file(ENFORCE, file, UNATTESTED, context, NOW)) == [ReasonCode.PROVENANCE_LOST]
+    assert codes(judge_file(ENFORCE, file, signed(file), context, NOW)) == []
+    assert known.established_since == ago(86)
 
 
 def test_a_waiver_of_another_requirement_does_not_end_the_waiting() -> None:

@@ -10,8 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.policy.reasons import SENTENCE, printable, reasons_json, sentence, tombstones, withheld_json
-from assay.policy.verdict import Code, Reason, Undecided, Verdict, Withheld
+from assay.policy.reasons import (
+    MAX_SUMMARY_BYTES,
+    escape_controls,
+    make_tombstones,
+    reasons_to_json,
+    summarize_withheld,
+    withheld_to_json,
+)
+from assay.policy.verdict import Reason, ReasonCode, Undecided, Verdict, Withheld
 from assay.simple.model import File, Kind
 from tests.unit.policy.making import FORGED, PERMISSIVE, UNATTESTED, a_file, a_policy, a_project, ago, digest, one, page
 
@@ -25,13 +32,13 @@ def withheld(verdict: Verdict) -> Withheld:
 
 def made(**changes: Any) -> Withheld:
     """Withheld for one reason with these fields."""
-    fields: dict[str, Any] = {"code": Code.DENIED, "rule": "all", "message": "denied by the policy: no"}
+    fields: dict[str, Any] = {"code": ReasonCode.DENIED, "rule": "all", "message": "denied by the policy: no"}
     return Withheld(file=a_file(), reasons=(Reason(**fields | changes),), enforced=True)
 
 
 def test_the_json_is_that_of_the_contract() -> None:
     verdict = withheld(page(YOUNG, a_file(uploaded=ago(10)), a_file("2.0", uploaded=ago(1)))[1])
-    assert withheld_json(verdict) == {
+    assert withheld_to_json(verdict) == {
         "filename": "widget-2.0-py3-none-any.whl",
         "sha256": digest("widget-2.0-py3-none-any.whl"),
         "reasons": [
@@ -49,7 +56,7 @@ def test_the_json_is_that_of_the_contract() -> None:
 
 
 def test_until_stands_only_where_time_heals() -> None:
-    (reason,) = reasons_json(withheld(one(a_policy('deny = "no"'), a_file())))
+    (reason,) = reasons_to_json(withheld(one(a_policy('deny = "no"'), a_file())))
     assert reason == {
         "code": "denied",
         "rule": "all",
@@ -61,7 +68,7 @@ def test_until_stands_only_where_time_heals() -> None:
 
 def test_every_reason_is_told() -> None:
     verdict = withheld(one(a_policy('yanked = "deny"\ntypes = ["sdist"]'), a_file(yanked="bad"), FORGED))
-    assert [each["code"] for each in reasons_json(verdict)] == ["forged", "file-type", "yanked"]
+    assert [each["code"] for each in reasons_to_json(verdict)] == ["forged", "file-type", "yanked"]
 
 
 HOSTILE = 'a\r\nSet-Cookie: x\x1b[31m\x00\u202e\ud800é"\\'
@@ -69,15 +76,15 @@ HOSTILE = 'a\r\nSet-Cookie: x\x1b[31m\x00\u202e\ud800é"\\'
 
 def test_control_characters_are_escaped_everywhere() -> None:
     verdict = made(rule=HOSTILE, message=HOSTILE, expected=HOSTILE, found=HOSTILE)
-    text = json.dumps(reasons_json(verdict), ensure_ascii=False)
+    text = json.dumps(reasons_to_json(verdict), ensure_ascii=False)
     assert text.isprintable()
     assert text.encode()
-    told = reasons_json(verdict)[0]["message"]
+    told = reasons_to_json(verdict)[0]["message"]
     assert told == 'a\\r\\nSet-Cookie: x\\x1b[31m\\x00\\u202e\\ud800é"\\'
 
 
 def test_what_is_too_long_is_cut() -> None:
-    assert len(reasons_json(made(found="x" * 100_000))[0]["found"] or "") == 2000
+    assert len(reasons_to_json(made(found="x" * 100_000))[0]["found"] or "") == 2000
 
 
 @given(st.text(max_size=400), st.text(max_size=400), st.none() | st.text(max_size=100))
@@ -85,27 +92,27 @@ def test_a_sentence_is_one_line_of_printable_ascii_within_its_bytes(
     message: str, rule: str, nearest: str | None
 ) -> None:
     verdict = made(message=message, rule=rule)
-    line = sentence(Withheld(file=verdict.file, reasons=verdict.reasons, enforced=True, nearest=nearest))
+    line = summarize_withheld(Withheld(file=verdict.file, reasons=verdict.reasons, enforced=True, nearest=nearest))
     assert line.isascii()
     assert line.isprintable()
-    assert len(line) <= SENTENCE
+    assert len(line) <= MAX_SUMMARY_BYTES
 
 
 @given(st.text())
 def test_what_is_printable_needs_no_escaping_twice(text: str) -> None:
-    assert printable(text).isprintable()
-    assert printable(printable(text)) == printable(text)
+    assert escape_controls(text).isprintable()
+    assert escape_controls(escape_controls(text)) == escape_controls(text)
 
 
 def test_a_sentence_that_is_too_long_keeps_what_to_do() -> None:
     verdict = made(message=f'it is signed by {"x" * 500}; ask for a waiver of "publishers"')
-    assert sentence(verdict).startswith("withheld, denied: it is signed by xxx")
-    assert sentence(verdict).endswith('ask for a waiver of "publishers" (rule: all)')
+    assert summarize_withheld(verdict).startswith("withheld, denied: it is signed by xxx")
+    assert summarize_withheld(verdict).endswith('ask for a waiver of "publishers" (rule: all)')
 
 
 def test_a_sentence_says_code_rule_and_what_to_do() -> None:
     verdict = page(YOUNG, a_file(uploaded=ago(10)), a_file("2.0", uploaded=ago(1)))[1]
-    assert sentence(withheld(verdict)) == (
+    assert summarize_withheld(withheld(verdict)) == (
         "withheld, too-young: it is 24 hours old, the rule asks for 3 days: allowed from 2026-11-23 12:00 UTC "
         "(rule: all); nearest approved version: 1.0"
     )
@@ -139,7 +146,7 @@ def test_a_version_that_can_be_had_otherwise_needs_no_other() -> None:
 
 def stones(*files: File, **more: Any) -> dict[str, str]:
     project = a_project(*files)
-    return {each.file.filename: each.yanked for each in tombstones(project, page(YOUNG, *files, **more))}
+    return {each.file.filename: each.yanked for each in make_tombstones(project, page(YOUNG, *files, **more))}
 
 
 def test_a_version_with_nothing_approved_is_listed_with_its_reason() -> None:
@@ -164,10 +171,10 @@ def test_what_is_undecided_has_none() -> None:
     file = a_file()
     verdicts = page(PERMISSIVE, file, default=None)
     assert isinstance(verdicts[0], Undecided)
-    assert tombstones(a_project(file), verdicts) == ()
+    assert make_tombstones(a_project(file), verdicts) == ()
 
 
 def test_the_yank_text_is_the_sentence() -> None:
     file = a_file(uploaded=datetime(2026, 11, 21, tzinfo=UTC))
     verdicts = page(YOUNG, file, default=UNATTESTED)
-    assert tombstones(a_project(file), verdicts)[0].yanked == sentence(withheld(verdicts[0]))
+    assert make_tombstones(a_project(file), verdicts)[0].yanked == summarize_withheld(withheld(verdicts[0]))

@@ -7,27 +7,27 @@ from typing import Any
 
 import pytest
 
-from assay.policy.verdict import Approved, Code, Undecided, Withheld
-from assay.ports import History, Seen
+from assay.policy.verdict import Approved, ReasonCode, Undecided, Withheld
+from assay.ports import ProjectHistory, SeenFile
 from assay.simple.model import File, Kind, ProjectStatus
 from tests.unit.policy.making import NOW, a_file, a_policy, ago, attested, codes, days, digest, one, page, seen, signed
 
 FILE = a_file()
 ARCHIVED = {"status": ProjectStatus(status="archived", reason="gone")}
-CASES: list[tuple[str, dict[str, Any], dict[str, Any], Code, str]] = [
-    ('indexes = ["internal"]', {}, {}, Code.INDEX, "indexes"),
-    ('min-age = "3 days"', {"uploaded": ago(2)}, {}, Code.TOO_YOUNG, "min-age"),
-    ("uploaded-before = 2026-11-01", {"uploaded": ago(2)}, {}, Code.UPLOADED_AFTER, "uploaded-before"),
-    ('types = ["sdist"]', {}, {}, Code.FILE_TYPE, "types"),
-    ('yanked = "deny"', {"yanked": ""}, {}, Code.YANKED, "yanked"),
-    ('project-status = ["active", "deprecated"]', {}, ARCHIVED, Code.PROJECT_STATUS, "project-status"),
-    ("", {}, {"mismatched": [digest(FILE.filename)]}, Code.METADATA_MISMATCH, "metadata"),
+CASES: list[tuple[str, dict[str, Any], dict[str, Any], ReasonCode, str]] = [
+    ('indexes = ["internal"]', {}, {}, ReasonCode.INDEX, "indexes"),
+    ('min-age = "3 days"', {"uploaded": ago(2)}, {}, ReasonCode.TOO_YOUNG, "min-age"),
+    ("uploaded-before = 2026-11-01", {"uploaded": ago(2)}, {}, ReasonCode.UPLOADED_AFTER, "uploaded-before"),
+    ('types = ["sdist"]', {}, {}, ReasonCode.FILE_TYPE, "types"),
+    ('yanked = "deny"', {"yanked": ""}, {}, ReasonCode.YANKED, "yanked"),
+    ('project-status = ["active", "deprecated"]', {}, ARCHIVED, ReasonCode.PROJECT_STATUS, "project-status"),
+    ("", {}, {"mismatched": [digest(FILE.filename)]}, ReasonCode.METADATA_MISMATCH, "metadata"),
 ]
 
 
 @pytest.mark.parametrize(("keys", "file", "page_has", "code", "lift"), CASES)
 def test_a_requirement_that_is_not_met_withholds_at_once_and_a_waiver_lifts_it(
-    keys: str, file: dict[str, Any], page_has: dict[str, Any], code: Code, lift: str
+    keys: str, file: dict[str, Any], page_has: dict[str, Any], code: ReasonCode, lift: str
 ) -> None:
     made = a_file(**file)
     verdict = one(a_policy(keys), made, **page_has)
@@ -82,21 +82,21 @@ def test_too_young_says_from_when_it_is_allowed() -> None:
 def test_the_age_is_reached_at_its_very_instant() -> None:
     policy, file = a_policy('min-age = "3 days"'), a_file(uploaded=ago(3))
     assert codes(one(policy, file)) == []
-    assert codes(one(policy, file, now=NOW - days(1 / 86400))) == [Code.TOO_YOUNG]
+    assert codes(one(policy, file, now=NOW - days(1 / 86400))) == [ReasonCode.TOO_YOUNG]
 
 
 def test_a_file_of_no_known_time_never_meets_an_age() -> None:
     policy, file = a_policy('min-age = "3 days"'), a_file(upload_time=None)
     verdict = one(policy, file)
     assert isinstance(verdict, Withheld)
-    assert (codes(verdict), verdict.reasons[0].until) == ([Code.TOO_YOUNG], None)
-    assert codes(one(policy, file, history=seen(file, at=ago(100)))) == [Code.TOO_YOUNG]
+    assert (codes(verdict), verdict.reasons[0].until) == ([ReasonCode.TOO_YOUNG], None)
+    assert codes(one(policy, file, history=seen(file, at=ago(100)))) == [ReasonCode.TOO_YOUNG]
 
 
 def test_the_log_time_is_an_age_where_the_index_gives_none() -> None:
     policy, file = a_policy('min-age = "3 days"'), a_file(upload_time=None)
     assert codes(one(policy, file, attested(ago(3)))) == []
-    assert codes(one(policy, file, attested(ago(2)))) == [Code.TOO_YOUNG]
+    assert codes(one(policy, file, attested(ago(2)))) == [ReasonCode.TOO_YOUNG]
     assert isinstance(one(policy, file, None), Undecided)
 
 
@@ -104,40 +104,42 @@ def test_a_signature_that_the_rule_does_not_ask_for_makes_no_file_older() -> Non
     policy = a_policy('min-age = "3 days"\npublishers = [{ kind = "GitHub", repository = "octo/widget" }]')
     stolen, early = attested(ago(1)), attested(ago(5), repository="evil/widget", bundle=1)
     both = type(stolen)(attestations=(*early.attestations, *stolen.attestations))
-    assert codes(one(policy, a_file(upload_time=None), both)) == [Code.TOO_YOUNG]
+    assert codes(one(policy, a_file(upload_time=None), both)) == [ReasonCode.TOO_YOUNG]
 
 
 def test_a_file_that_an_earlier_page_lacked_is_as_young_as_its_first_sight() -> None:
     policy, file = a_policy('min-age = "3 days"'), a_file(uploaded=ago(100))
-    assert codes(one(policy, file, history=seen(file, at=ago(2), late=True))) == [Code.TOO_YOUNG]
+    assert codes(one(policy, file, history=seen(file, at=ago(2), late=True))) == [ReasonCode.TOO_YOUNG]
     assert codes(one(policy, file, history=seen(file, at=ago(2), late=False))) == []
     assert codes(one(policy, file, history=seen(file, at=ago(3), late=True))) == []
 
 
 def test_a_file_that_appears_only_now_on_a_known_page_is_new_whatever_its_upload_time_says() -> None:
     policy, file = a_policy('min-age = "3 days"'), a_file(uploaded=ago(100))
-    assert codes(one(policy, file, history=History(known=True))) == [Code.TOO_YOUNG]
-    assert codes(one(policy, file, history=History(known=False))) == []
+    assert codes(one(policy, file, history=ProjectHistory(known=True))) == [ReasonCode.TOO_YOUNG]
+    assert codes(one(policy, file, history=ProjectHistory(known=False))) == []
 
 
 def test_a_backdated_upload_time_does_not_escape_the_line_in_the_sand() -> None:
     policy, file = a_policy("uploaded-before = 2026-11-01"), a_file(uploaded=ago(100))
     assert codes(one(policy, file)) == []
-    assert codes(one(policy, file, history=seen(file, at=ago(2), late=True))) == [Code.UPLOADED_AFTER]
-    assert codes(one(policy, a_file(upload_time=None))) == [Code.UPLOADED_AFTER]
+    assert codes(one(policy, file, history=seen(file, at=ago(2), late=True))) == [ReasonCode.UPLOADED_AFTER]
+    assert codes(one(policy, a_file(upload_time=None))) == [ReasonCode.UPLOADED_AFTER]
 
 
 @pytest.mark.parametrize(
     ("before", "uploaded", "expected"),
     [
         ("2026-11-01", "2026-11-01T23:59:59", []),
-        ("2026-11-01", "2026-11-02T00:00:00", [Code.UPLOADED_AFTER]),
+        ("2026-11-01", "2026-11-02T00:00:00", [ReasonCode.UPLOADED_AFTER]),
         ("2026-11-01T12:00:00Z", "2026-11-01T11:59:59", []),
-        ("2026-11-01T12:00:00Z", "2026-11-01T12:00:00", [Code.UPLOADED_AFTER]),
-        ("2026-11-01T12:00:00+02:00", "2026-11-01T10:00:00", [Code.UPLOADED_AFTER]),
+        ("2026-11-01T12:00:00Z", "2026-11-01T12:00:00", [ReasonCode.UPLOADED_AFTER]),
+        ("2026-11-01T12:00:00+02:00", "2026-11-01T10:00:00", [ReasonCode.UPLOADED_AFTER]),
     ],
 )
-def test_before_is_exclusive_and_a_date_ends_with_its_day(before: str, uploaded: str, expected: list[Code]) -> None:
+def test_before_is_exclusive_and_a_date_ends_with_its_day(
+    before: str, uploaded: str, expected: list[ReasonCode]
+) -> None:
     file = a_file(uploaded=datetime.fromisoformat(f"{uploaded}+00:00"))
     assert codes(one(a_policy(f"uploaded-before = {before}"), file)) == expected
 
@@ -156,14 +158,14 @@ def test_an_established_publisher_waits_for_the_shorter_time_only() -> None:
     known = releases(100, 2)
     assert [codes(each) for each in page(SHORT, *known, evidence=known)] == [[], []]
     fresh = releases(100, 0.5)
-    assert [codes(each) for each in page(SHORT, *fresh, evidence=fresh)] == [[], [Code.TOO_YOUNG]]
+    assert [codes(each) for each in page(SHORT, *fresh, evidence=fresh)] == [[], [ReasonCode.TOO_YOUNG]]
 
 
 def test_nobody_else_does() -> None:
     new = releases(2)
-    assert [codes(each) for each in page(SHORT, *new, evidence=new)] == [[Code.TOO_YOUNG]]
+    assert [codes(each) for each in page(SHORT, *new, evidence=new)] == [[ReasonCode.TOO_YOUNG]]
     unattested = a_file("9.0", uploaded=ago(2))
-    assert Code.TOO_YOUNG in codes(page(SHORT, *releases(100), unattested, evidence=releases(100))[-1])
+    assert ReasonCode.TOO_YOUNG in codes(page(SHORT, *releases(100), unattested, evidence=releases(100))[-1])
 
 
 def test_a_publisher_named_by_the_rule_is_established() -> None:
@@ -182,7 +184,7 @@ def test_a_publisher_about_to_be_established_is_told_the_sooner_time() -> None:
 
 
 def test_without_evidence_only_what_the_shorter_time_withholds_is_withheld() -> None:
-    assert codes(one(SHORT, a_file(uploaded=ago(0.5)), None)) == [Code.TOO_YOUNG]
+    assert codes(one(SHORT, a_file(uploaded=ago(0.5)), None)) == [ReasonCode.TOO_YOUNG]
     assert isinstance(one(SHORT, a_file(uploaded=ago(2)), None), Undecided)
 
 
@@ -197,8 +199,8 @@ def test_a_file_added_long_after_its_release_is_withheld() -> None:
         a_file(kind=Kind.SDIST, uploaded=ago(86)),
         a_file(filename="widget-1.0-cp313-cp313-any.whl", uploaded=ago(85)),
     )
-    assert [codes(each) for each in page(LATE, late, first, soon)] == [[Code.LATE_FILE], [], []]
-    assert [codes(each) for each in page(LATE, late, first, soon, default=None)[:1]] == [[Code.LATE_FILE]]
+    assert [codes(each) for each in page(LATE, late, first, soon)] == [[ReasonCode.LATE_FILE], [], []]
+    assert [codes(each) for each in page(LATE, late, first, soon, default=None)[:1]] == [[ReasonCode.LATE_FILE]]
 
 
 def test_each_release_has_a_first_file_of_its_own() -> None:
@@ -208,14 +210,14 @@ def test_each_release_has_a_first_file_of_its_own() -> None:
 def test_a_late_file_cannot_be_backdated_past_the_ledger() -> None:
     first, added = a_file(uploaded=ago(100)), a_file(kind=Kind.SDIST, uploaded=ago(100))
     history = seen(first, at=ago(90))
-    assert [codes(each) for each in page(LATE, first, added, history=history)] == [[], [Code.LATE_FILE]]
-    late = {**history.files, added.filename: Seen(sha256=digest(added.filename), first_seen=ago(1), late=True)}
-    verdicts = page(LATE, first, added, history=History(files=late, known=True))
-    assert [codes(each) for each in verdicts] == [[], [Code.LATE_FILE]]
+    assert [codes(each) for each in page(LATE, first, added, history=history)] == [[], [ReasonCode.LATE_FILE]]
+    late = {**history.files, added.filename: SeenFile(sha256=digest(added.filename), first_seen=ago(1), late=True)}
+    verdicts = page(LATE, first, added, history=ProjectHistory(files=late, known=True))
+    assert [codes(each) for each in verdicts] == [[], [ReasonCode.LATE_FILE]]
 
 
 def test_where_an_index_gives_no_times_the_ledger_tells_who_came_late() -> None:
     first, added = a_file(upload_time=None), a_file(kind=Kind.SDIST, upload_time=None)
     assert [codes(each) for each in page(LATE, first, added)] == [[], []]
     verdicts = page(LATE, first, added, history=seen(first, at=ago(90)))
-    assert [codes(each) for each in verdicts] == [[], [Code.LATE_FILE]]
+    assert [codes(each) for each in verdicts] == [[], [ReasonCode.LATE_FILE]]

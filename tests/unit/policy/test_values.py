@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from assay.policy.too_young import too_young
-from assay.policy.verdict import Approved, Code, Reason, Withheld, approve, make_reason, withhold
+from assay.policy.verdict import Approved, Reason, ReasonCode, Withheld, approve, make_reason, withhold
 from tests.unit.policy.making import NOW, UNATTESTED, a_file, a_policy, ago, one
 
 FILE = a_file()
 YOUNG = too_young("cool down", timedelta(hours=26, minutes=59), timedelta(days=3), NOW)
 SAID = Reason(
-    code=Code.TOO_YOUNG,
+    code=ReasonCode.TOO_YOUNG,
     rule="cool down",
     message="it is 26 hours old, the rule asks for 3 days: allowed from 2026-11-21 12:00 UTC",
     expected="at least 3 days old",
@@ -30,7 +30,7 @@ SAID = Reason(
 def test_a_reason_that_finds_its_words_when_read_is_the_reason_with_these_words() -> None:
     assert (YOUNG, hash(YOUNG)) == (SAID, hash(SAID))
     assert (SAID, YOUNG) == (YOUNG, SAID)
-    assert (YOUNG.code, YOUNG.rule, YOUNG.until) == (Code.TOO_YOUNG, "cool down", NOW)
+    assert (YOUNG.code, YOUNG.rule, YOUNG.until) == (ReasonCode.TOO_YOUNG, "cool down", NOW)
     assert repr(YOUNG).replace("TooYoung", "Reason") == repr(SAID)
     for other in (
         replace(SAID, rule=None),
@@ -69,7 +69,7 @@ APPROVED = approve(FILE, rule="all", evidence=UNATTESTED)
 WITHHELD = withhold(FILE, (SAID,), True, "all", None, NOW)
 
 
-@pytest.mark.parametrize("value", [APPROVED, WITHHELD, YOUNG, make_reason(Code.INDEX, None, "m", "e", "f", None)])
+@pytest.mark.parametrize("value", [APPROVED, WITHHELD, YOUNG, make_reason(ReasonCode.INDEX, None, "m", "e", "f", None)])
 def test_what_is_made_the_quick_way_is_frozen(value: Any) -> None:
     for field in fields(value):
         with pytest.raises(FrozenInstanceError):
@@ -80,7 +80,7 @@ def test_what_is_made_the_quick_way_is_what_its_type_makes() -> None:
     assert type(APPROVED) is Approved
     usual = Withheld(file=FILE, reasons=(SAID,), enforced=True, rule="all", changes_at=NOW)
     assert (WITHHELD, hash(WITHHELD), repr(WITHHELD)) == (usual, hash(usual), repr(usual))
-    assert make_reason(Code.TOO_YOUNG, "cool down", SAID.message, SAID.expected, SAID.found, NOW) == SAID
+    assert make_reason(ReasonCode.TOO_YOUNG, "cool down", SAID.message, SAID.expected, SAID.found, NOW) == SAID
     assert hash(approve(FILE, rule="all", evidence=UNATTESTED)) == hash(APPROVED)
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.simple.coding import CODINGS, encoded
+from assay.simple.coding import CONTENT_CODINGS, encode_content
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -23,12 +23,12 @@ DECODERS: dict[str, Callable[[bytes], bytes]] = {"zstd": zstd.decompress, "gzip"
 @given(st.binary(max_size=5000))
 def test_what_is_encoded_is_decoded_and_encoded_alike(body: bytes) -> None:
     for coding, decoded in DECODERS.items():
-        once = encoded(body, coding)
+        once = encode_content(body, coding)
         assert decoded(once) == body
-        assert encoded(body, coding) == once
-    assert {*CODINGS, "identity"} == DECODERS.keys()
+        assert encode_content(body, coding) == once
+    assert {*CONTENT_CODINGS, "identity"} == DECODERS.keys()
 
 
 def test_a_coding_that_there_isnt_is_an_error() -> None:
     with pytest.raises(ValueError, match="expected one of zstd, gzip or identity, found br"):
-        encoded(b"", "br")
+        encode_content(b"", "br")

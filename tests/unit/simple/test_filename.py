@@ -4,7 +4,7 @@ import pytest
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
-from assay.simple.filename import MOST_CANDIDATES, parse_filename, possible_projects
+from assay.simple.filename import MAX_CANDIDATE_PROJECTS, parse_filename, possible_projects
 from assay.simple.model import Kind
 
 FOO = NormalizedName("foo")
@@ -136,4 +136,4 @@ def test_every_split_is_a_project_to_look_under(filename: str, projects: tuple[s
 
 
 def test_the_projects_to_look_under_are_few() -> None:
-    assert len(possible_projects("-".join("abcdefghijklmnop") + "-1.0.tar.gz")) == MOST_CANDIDATES
+    assert len(possible_projects("-".join("abcdefghijklmnop") + "-1.0.tar.gz")) == MAX_CANDIDATE_PROJECTS

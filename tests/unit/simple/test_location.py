@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from assay.simple.location import basename, locate, location_of
+from assay.simple.location import basename, decode_location, resolve_address
 
 PAGE = "https://index.example/simple/foo/"
 
@@ -32,8 +32,8 @@ PAGE = "https://index.example/simple/foo/"
 def test_a_url_is_matched_decoded_once_and_given_out_encoded(
     reference: str, url: str, location: str, route: str
 ) -> None:
-    assert locate(reference, PAGE) == (url, location, route, None)
-    assert location_of(route) == location
+    assert resolve_address(reference, PAGE) == (url, location, route, None)
+    assert decode_location(route) == location
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_url_is_matched_decoded_once_and_given_out_encoded(
     ],
 )
 def test_a_url_that_leads_nowhere_has_a_location_that_no_request_has(reference: str) -> None:
-    place = locate(reference, PAGE)
+    place = resolve_address(reference, PAGE)
     assert place.refusal is not None
     assert place.location.startswith("/")
     assert place.route.startswith("/")

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from assay.errors import UpstreamNonsenseError
-from assay.simple.markup import LONGEST_ELEMENT, Comment, Scanner, Tag, Token, attributes
+from assay.errors import InvalidResponseError
+from assay.simple.markup import MAX_ELEMENT_CHARACTERS, Comment, HtmlScanner, Tag, Token, parse_attributes
 
 
 def _tokens(*pieces: str) -> list[Token]:
-    scanner = Scanner()
+    scanner = HtmlScanner()
     return [token for piece in pieces for token in scanner.feed(piece)]
 
 
@@ -53,7 +53,7 @@ def test_tags_and_comments_are_found_where_browsers_find_them(text: str, names: 
     ],
 )
 def test_attributes_are_read_as_browsers_read_them(source: str, found: dict[str, str]) -> None:
-    assert attributes(source) == found
+    assert parse_attributes(source) == found
 
 
 def test_a_link_comes_with_the_text_before_its_end() -> None:
@@ -62,28 +62,28 @@ def test_a_link_comes_with_the_text_before_its_end() -> None:
 
 @pytest.mark.parametrize("text", ["<", "<a", "<a href='", "<!-- x", "<!", "</", "<script>x", "<title>", "<?x"])
 def test_text_that_ends_inside_an_element_is_unfinished(text: str) -> None:
-    scanner = Scanner()
+    scanner = HtmlScanner()
     list(scanner.feed(text))
-    assert scanner.unfinished
+    assert scanner.is_unfinished
 
 
 @pytest.mark.parametrize("text", ["", "x", "<a>", "<!-- x -->", "<script>x</script>", "a < b"])
 def test_text_that_ends_outside_is_finished(text: str) -> None:
-    scanner = Scanner()
+    scanner = HtmlScanner()
     list(scanner.feed(text))
-    assert not scanner.unfinished
+    assert not scanner.is_unfinished
 
 
 @pytest.mark.parametrize("start", ["<a ", "<!--", "<!x", "<a b='"])
 def test_an_element_that_never_ends_is_not_waited_for(start: str) -> None:
-    scanner = Scanner()
+    scanner = HtmlScanner()
     list(scanner.feed(start))
-    with pytest.raises(UpstreamNonsenseError, match="longer than"):
-        list(scanner.feed("x" * LONGEST_ELEMENT))
+    with pytest.raises(InvalidResponseError, match="longer than"):
+        list(scanner.feed("x" * MAX_ELEMENT_CHARACTERS))
 
 
 def test_a_long_script_is_passed_over_without_being_held() -> None:
-    scanner = Scanner()
+    scanner = HtmlScanner()
     pieces = ["<script>", *(["x" * 10_000] * 20), "</scr", "ipt><b>"]
     assert [token for piece in pieces for token in scanner.feed(piece)][-1] == Tag("b", False, "", "")
 
@@ -91,10 +91,10 @@ def test_a_long_script_is_passed_over_without_being_held() -> None:
 @pytest.mark.parametrize("bomb", ["<!--", "<a ", '<a "', '<a x="', "<", "</", "<!", "<script>", "<a = ", "&"])
 def test_no_text_is_looked_at_again_and_again(bomb: str) -> None:
     # Quadratic time would take minutes for these; whatever the outcome, it comes at once.
-    scanner = Scanner()
+    scanner = HtmlScanner()
     try:
         count = sum(1 for _ in scanner.feed(bomb * 200_000))
-    except UpstreamNonsenseError:
+    except InvalidResponseError:
         count = 0
     assert count <= 1
 

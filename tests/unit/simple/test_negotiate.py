@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from assay.simple.negotiate import Format, etag_matches, negotiate, negotiate_coding
+from assay.simple.negotiate import PageFormat, etag_matches, negotiate, negotiate_coding
 
-JSON, HTML, TEXT = Format.JSON, Format.HTML, Format.TEXT_HTML
+JSON, HTML, TEXT = PageFormat.JSON, PageFormat.HTML, PageFormat.TEXT_HTML
 V1 = "application/vnd.pypi.simple.v1"
 LATEST = "application/vnd.pypi.simple.latest"
 PIP = f"{V1}+json, {V1}+html; q=0.1, text/html; q=0.01"
@@ -41,7 +41,7 @@ UV = f"application/vnd.pyx.simple.v1+msgpack, {V1}+json, {V1}+html;q=0.2, text/h
         (f"{V2}+json" if (V2 := "application/vnd.pypi.simple.v2") else "", TEXT),
     ],
 )
-def test_a_client_gets_what_it_likes_best(accept: str | None, expected: Format) -> None:
+def test_a_client_gets_what_it_likes_best(accept: str | None, expected: PageFormat) -> None:
     assert negotiate(accept, None) is expected
 
 
@@ -84,7 +84,7 @@ def test_a_malformed_accept_is_served_html_and_never_an_error(accept: str) -> No
         (None, HTML),
     ],
 )
-def test_the_format_parameter_goes_before_accept_where_it_is_known(asked: str | None, expected: Format) -> None:
+def test_the_format_parameter_goes_before_accept_where_it_is_known(asked: str | None, expected: PageFormat) -> None:
     assert negotiate(f"{V1}+html", asked) is expected
 
 

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import pytest
 from packaging.version import Version
 
-from assay.errors import UpstreamNonsenseError
-from assay.simple.fields import LATEST
+from assay.errors import InvalidResponseError
+from assay.simple.fields import MAX_UPLOAD_TIME
 from assay.simple.model import CoreMetadata, Distribution, File, Kind, Project, ProjectStatus
 from assay.simple.parse import PageLimits, parse_project, parse_sha256
 from tests.unit.simple.making import (
@@ -89,7 +89,7 @@ def test_every_key_of_a_pypi_page_is_read_or_kept() -> None:
     ],
 )
 def test_a_value_of_the_wrong_type_is_nonsense_and_says_where(page: object, message: str) -> None:
-    with pytest.raises(UpstreamNonsenseError) as caught:
+    with pytest.raises(InvalidResponseError) as caught:
         a_page(page)
     assert str(caught.value).startswith(message)
 
@@ -113,7 +113,7 @@ def test_a_value_of_the_wrong_type_is_nonsense_and_says_where(page: object, mess
     ],
 )
 def test_json_that_parsers_disagree_on_is_nonsense(body: bytes, message: str) -> None:
-    with pytest.raises(UpstreamNonsenseError, match=message):
+    with pytest.raises(InvalidResponseError, match=message):
         parse_project(body, JSON, PAGE_URL, FOO)
 
 
@@ -123,21 +123,21 @@ def test_a_byte_order_mark_and_a_newer_minor_version_do_no_harm() -> None:
 
 
 def test_nesting_up_to_the_limit_is_kept() -> None:
-    assert a_page({"files": [], "x": [[[1]]]}, limits=PageLimits(depth=4)).extra == (("x", "[[[1]]]"),)
-    with pytest.raises(UpstreamNonsenseError, match="nested deeper than 2"):
-        a_page({"files": [], "x": [[[1]]]}, limits=PageLimits(depth=2))
+    assert a_page({"files": [], "x": [[[1]]]}, limits=PageLimits(max_depth=4)).extra == (("x", "[[[1]]]"),)
+    with pytest.raises(InvalidResponseError, match="nested deeper than 2"):
+        a_page({"files": [], "x": [[[1]]]}, limits=PageLimits(max_depth=2))
 
 
 def test_more_files_than_the_limit_are_nonsense() -> None:
-    limits = PageLimits(files=2)
+    limits = PageLimits(max_files=2)
     assert len(a_page({"files": [FILE] * 2}, limits=limits).files) == 2
-    with pytest.raises(UpstreamNonsenseError, match="more than 2"):
+    with pytest.raises(InvalidResponseError, match="more than 2"):
         a_page({"files": [FILE] * 3}, limits=limits)
     link = '<a href="foo-1.0.tar.gz">foo</a>'
     assert len(html_page(link * 2, limits=limits).files) == 2
-    with pytest.raises(UpstreamNonsenseError, match="more than 2"):
+    with pytest.raises(InvalidResponseError, match="more than 2"):
         html_page(link * 3, limits=limits)
-    with pytest.raises(UpstreamNonsenseError, match="elements"):
+    with pytest.raises(InvalidResponseError, match="elements"):
         html_page("<p>" * 100, limits=limits)
 
 
@@ -189,8 +189,8 @@ def test_core_metadata_goes_before_its_older_name(entry: dict[str, object], expe
         ("2024-11-06", None),
         ("0001-01-01T00:00:00+23:00", None),
         ("8999-12-31T23:59:59Z", datetime(8999, 12, 31, 23, 59, 59, tzinfo=UTC)),
-        ("9999-12-31T23:59:59.999999Z", LATEST),
-        ("9999-12-31T23:59:59-12:00", LATEST),
+        ("9999-12-31T23:59:59.999999Z", MAX_UPLOAD_TIME),
+        ("9999-12-31T23:59:59-12:00", MAX_UPLOAD_TIME),
         ("yesterday at noon", None),
         ("", None),
     ],

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from assay.errors import UpstreamNonsenseError
+from assay.errors import InvalidResponseError
 from assay.simple.model import CoreMetadata
-from assay.simple.parse import is_json, parse_project, parse_sha256
+from assay.simple.parse import is_json_type, parse_project, parse_sha256
 from tests.unit.simple.making import FILE, FOO, HASH, JSON, OTHER, PAGE_URL, PROVENANCE, a_page, html_page, the_link
 
 
@@ -82,7 +82,7 @@ def test_links_start_at_the_first_base() -> None:
 def test_a_base_is_too_short_to_be_multiplied() -> None:
     (file,) = html_page(f'<base href="/{"a" * 510}/"><a href="foo-1.0.tar.gz">x</a>').files
     assert len(file.url) > 512
-    with pytest.raises(UpstreamNonsenseError, match="a <base> longer than 512 characters"):
+    with pytest.raises(InvalidResponseError, match="a <base> longer than 512 characters"):
         html_page(f'<base href="/{"a" * 511}/"><a href="foo-1.0.tar.gz">x</a>')
 
 
@@ -95,18 +95,18 @@ def test_directory_listings_are_pages() -> None:
 
 
 def test_a_page_that_was_cut_off_is_nonsense() -> None:
-    with pytest.raises(UpstreamNonsenseError, match="cut off"):
+    with pytest.raises(InvalidResponseError, match="cut off"):
         html_page('<a href="foo-1.0.tar.gz">x</a><a hre')
 
 
 def test_a_login_form_is_no_empty_project() -> None:
     assert html_page("<h1>Links for foo</h1><form><input type=text></form>").files == ()
-    with pytest.raises(UpstreamNonsenseError, match="asks for a password"):
+    with pytest.raises(InvalidResponseError, match="asks for a password"):
         html_page("<form><input name=p type=Password></form>")
 
 
 def test_another_major_version_is_refused_in_html_too() -> None:
-    with pytest.raises(UpstreamNonsenseError, match=r"repository-version: expected an API version"):
+    with pytest.raises(InvalidResponseError, match=r"repository-version: expected an API version"):
         html_page('<meta name="pypi:repository-version" content="2.0">')
 
 
@@ -125,12 +125,12 @@ def test_another_major_version_is_refused_in_html_too() -> None:
     ],
 )
 def test_the_content_types_of_the_simple_api_are_known(content_type: str, *, json_page: bool) -> None:
-    assert is_json(content_type) is json_page
+    assert is_json_type(content_type) is json_page
 
 
 @pytest.mark.parametrize("content_type", ["", "text/plain", "application/vnd.pypi.simple.v2+json", "image/png", "json"])
 def test_other_content_types_are_nonsense(content_type: str) -> None:
-    with pytest.raises(UpstreamNonsenseError, match="expected a content type of the Simple API"):
+    with pytest.raises(InvalidResponseError, match="expected a content type of the Simple API"):
         parse_project(b'{"files": []}', content_type, PAGE_URL, FOO)
 
 
@@ -139,5 +139,5 @@ def test_html_has_few_encodings() -> None:
     page = parse_project(link.encode("latin-1"), "text/html; charset=ISO-8859-1", PAGE_URL, FOO)
     assert page.files[0].yanked == "é"
     assert parse_project(link.encode("latin-1"), "text/html", PAGE_URL, FOO).files[0].yanked == "\ufffd"
-    with pytest.raises(UpstreamNonsenseError, match="charset 'utf-7'"):
+    with pytest.raises(InvalidResponseError, match="charset 'utf-7'"):
         parse_project(link.encode(), 'text/html; charset="utf-7"', PAGE_URL, FOO)

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from assay.errors import UpstreamNonsenseError
-from assay.simple.root_list import LONGEST_ELEMENT, RootParser
+from assay.errors import InvalidResponseError
+from assay.simple.root_list import MAX_JSON_ELEMENT_CHARACTERS, RootListParser
 
 JSON = "application/vnd.pypi.simple.v1+json"
 PAGE = {
@@ -23,7 +23,7 @@ LIST = """<!DOCTYPE html><html><head><title>Simple index</title><script>'<a href
 
 
 def _read(body: bytes, content_type: str, size: int = 1 << 20) -> list[str]:
-    parser = RootParser(content_type)
+    parser = RootListParser(content_type)
     names = [name for place in range(0, len(body), size) for name in parser.feed(body[place : place + size])]
     return names + parser.close()
 
@@ -70,7 +70,7 @@ def test_an_empty_list_is_a_list(text: str) -> None:
         ('{"projects": [{"name": "a"}]', "ends before"),
         ('{"projects": []} x', "not JSON"),
         ('{"meta": {"api-version": "2.0"}, "projects": []}', "expected an API version"),
-        ('{"projects": [{"name": "' + "a" * LONGEST_ELEMENT + '"}]}' + " " * 10, "longer than|too"),
+        ('{"projects": [{"name": "' + "a" * MAX_JSON_ELEMENT_CHARACTERS + '"}]}' + " " * 10, "longer than|too"),
         ('{"projects": [' + "[" * 100_000, "not JSON"),
         ('{"projects": [{"name": ' + "[" * 100_000, "deep|longer"),
         ('{"x": ' + "[" * 100_000, "deep|longer"),
@@ -79,31 +79,31 @@ def test_an_empty_list_is_a_list(text: str) -> None:
 def test_what_is_no_root_list_is_nonsense(text: str, message: str) -> None:
     if "aaaa" in text:
         text = text.replace('"}]}', "")
-    with pytest.raises(UpstreamNonsenseError, match=message):
+    with pytest.raises(InvalidResponseError, match=message):
         _read(text.encode(), JSON)
 
 
 @pytest.mark.parametrize("text", ["", "busy", "<!-- x -->", '<a href="foo/">fo', '<html><a href="foo/', "<html><!--"])
 def test_html_that_is_cut_off_or_is_none_is_nonsense(text: str) -> None:
-    with pytest.raises(UpstreamNonsenseError):
+    with pytest.raises(InvalidResponseError):
         _read(text.encode(), "text/html")
 
 
 def test_html_of_another_major_version_is_nonsense() -> None:
     meta = '<html><meta name="pypi:repository-version" content="{}"><a href="a/">a</a>'
     assert _read(meta.format("1.4").encode(), "text/html") == ["a"]
-    with pytest.raises(UpstreamNonsenseError, match="API version"):
+    with pytest.raises(InvalidResponseError, match="API version"):
         _read(meta.format("2.0").encode(), "text/html")
 
 
 def test_bytes_that_are_no_utf_8_are_nonsense_in_json() -> None:
-    with pytest.raises(UpstreamNonsenseError, match="not UTF-8"):
+    with pytest.raises(InvalidResponseError, match="not UTF-8"):
         _read(b'{"projects": [{"name": "\xff"}]}', JSON)
 
 
 def test_another_content_type_is_nonsense() -> None:
-    with pytest.raises(UpstreamNonsenseError):
-        RootParser("text/plain")
+    with pytest.raises(InvalidResponseError):
+        RootListParser("text/plain")
 
 
 def test_a_link_with_markup_in_its_text_is_known_by_where_it_leads() -> None:
@@ -116,15 +116,15 @@ def test_a_link_with_markup_in_its_text_is_known_by_where_it_leads() -> None:
 
 
 def test_more_projects_than_there_can_be_are_nonsense(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("assay.simple.root_list.MOST_PROJECTS", 2)
+    monkeypatch.setattr("assay.simple.root_list.MAX_PROJECTS", 2)
     projects = [{"name": name} for name in "abc"]
     assert _read(json.dumps({"projects": projects[:2]}).encode(), JSON) == ["a", "b"]
-    with pytest.raises(UpstreamNonsenseError, match="more than 2"):
+    with pytest.raises(InvalidResponseError, match="more than 2"):
         _read(json.dumps({"projects": projects}).encode(), JSON)
 
 
 def test_no_more_is_held_than_one_element() -> None:
-    parser = RootParser(JSON)
+    parser = RootListParser(JSON)
     parser.feed(b'{"projects": [')
-    with pytest.raises(UpstreamNonsenseError, match="longer than"):
-        parser.feed(b'{"name": "' + b"a" * (LONGEST_ELEMENT + 1))
+    with pytest.raises(InvalidResponseError, match="longer than"):
+        parser.feed(b'{"name": "' + b"a" * (MAX_JSON_ELEMENT_CHARACTERS + 1))

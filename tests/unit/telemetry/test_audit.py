@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from assay.errors import StorageError, StorageInUseError
 from assay.telemetry import audit_trail
-from assay.telemetry.audit_chain import check, parts, read_trail
-from assay.telemetry.audit_trail import AuditSettings, OnFailure, Trail, recording
+from assay.telemetry.audit_chain import list_parts, read_trail, verify_trail
+from assay.telemetry.audit_trail import AuditSettings, AuditTrail, OnFailure, open_audit_trail
 from assay.telemetry.metrics import REGISTRY
 
 
@@ -36,7 +36,7 @@ def settings(directory: Path, **keys: Any) -> AuditSettings:
 async def read(directory: Path) -> list[dict[str, Any]]:
     """The fields of every entry of a trail that must be sound."""
     entries = await asyncio.to_thread(lambda: list(read_trail(directory / "audit.jsonl")))
-    assert check(entries).faults == ()
+    assert verify_trail(entries).faults == ()
     return [dict(entry.fields) for entry in entries]
 
 
@@ -64,7 +64,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch, after: int = 0) -> Iterator[None]
 
 
 async def test_entries_of_many_requests_keep_their_order_and_the_chain(tmp_path: Path) -> None:
-    async with recording(settings(tmp_path), clock) as trail:
+    async with open_audit_trail(settings(tmp_path), clock) as trail:
         assert trail is not None
         await asyncio.gather(*(trail.record({"event": "served", "number": number}) for number in range(500)))
         head = trail.head
@@ -77,15 +77,15 @@ async def test_entries_of_many_requests_keep_their_order_and_the_chain(tmp_path:
 
 
 async def test_without_a_path_there_is_no_trail() -> None:
-    async with recording(AuditSettings(), clock) as trail:
+    async with open_audit_trail(AuditSettings(), clock) as trail:
         assert trail is None
 
 
 async def test_what_nobody_waited_for_is_written_before_it_closes(tmp_path: Path) -> None:
-    async with recording(settings(tmp_path, on_failure="alarm"), clock) as trail:
+    async with open_audit_trail(settings(tmp_path, on_failure="alarm"), clock) as trail:
         assert trail is not None
         for number in range(50):
-            trail.note({"number": number})
+            trail.record_nowait({"number": number})
     assert trail.head.sequence == 50
     assert trail._file._descriptor is None
     assert [entry["number"] for entry in await read(tmp_path)] == list(range(50))
@@ -99,13 +99,13 @@ async def test_closing_waits_for_a_slow_disk(tmp_path: Path, monkeypatch: pytest
         released.wait()
         return write(descriptor, view)
 
-    trail = await Trail.open(settings(tmp_path, on_failure="alarm"), clock)
+    trail = await AuditTrail.open(settings(tmp_path, on_failure="alarm"), clock)
     assert trail is not None
     with monkeypatch.context() as patched:
         patched.setattr("assay.telemetry.audit_trail.os.write", slow)
-        trail.note({"number": 1})
+        trail.record_nowait({"number": 1})
         await asyncio.to_thread(entered.wait)
-        trail.note({"number": 2})
+        trail.record_nowait({"number": 2})
         closing = asyncio.create_task(trail.close())
         ended, _ = await asyncio.wait({closing}, timeout=0.1)
         released.set()
@@ -116,7 +116,7 @@ async def test_closing_waits_for_a_slow_disk(tmp_path: Path, monkeypatch: pytest
 
 async def test_a_trail_is_continued_where_it_ended(tmp_path: Path) -> None:
     for number in range(3):
-        async with recording(settings(tmp_path), clock) as trail:
+        async with open_audit_trail(settings(tmp_path), clock) as trail:
             assert trail is not None
             await trail.record({"number": number})
     assert [entry["sequence"] for entry in await read(tmp_path)] == [1, 2, 3]
@@ -124,11 +124,11 @@ async def test_a_trail_is_continued_where_it_ended(tmp_path: Path) -> None:
 
 async def test_full_parts_are_closed_and_the_chain_goes_on_also_after_a_restart(tmp_path: Path) -> None:
     for _ in range(2):
-        async with recording(settings(tmp_path, rotate=4096), clock) as trail:
+        async with open_audit_trail(settings(tmp_path, rotate=4096), clock) as trail:
             assert trail is not None
             for number in range(60):
                 await trail.record({"filler": "x" * 100, "number": number})
-    found = await asyncio.to_thread(parts, tmp_path / "audit.jsonl")
+    found = await asyncio.to_thread(list_parts, tmp_path / "audit.jsonl")
     assert len(found) > 3
     assert all(part.stat().st_size < 8192 for part in found)
     assert [oct(part.stat().st_mode & 0o777) for part in found] == ["0o400"] * (len(found) - 1) + ["0o600"]
@@ -136,22 +136,22 @@ async def test_full_parts_are_closed_and_the_chain_goes_on_also_after_a_restart(
 
 
 async def test_only_one_proxy_writes_a_trail(tmp_path: Path) -> None:
-    async with recording(settings(tmp_path), clock):
+    async with open_audit_trail(settings(tmp_path), clock):
         with pytest.raises(StorageInUseError):
-            await Trail.open(settings(tmp_path), clock)
-    async with recording(settings(tmp_path), clock) as again:
+            await AuditTrail.open(settings(tmp_path), clock)
+    async with open_audit_trail(settings(tmp_path), clock) as again:
         assert again is not None
 
 
 async def test_a_line_torn_by_a_power_cut_is_taken_off_and_the_trail_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with recording(settings(tmp_path), clock) as trail:
+    async with open_audit_trail(settings(tmp_path), clock) as trail:
         assert trail is not None
         await trail.record({"number": 1})
     with (tmp_path / "audit.jsonl").open("ab") as file:
         file.write(b'{"sequence":2,"prev')
-    async with recording(settings(tmp_path), clock) as trail:
+    async with open_audit_trail(settings(tmp_path), clock) as trail:
         assert trail is not None
         await trail.record({"number": 2})
     entries = await read(tmp_path)
@@ -162,30 +162,30 @@ async def test_a_line_torn_by_a_power_cut_is_taken_off_and_the_trail_says_so(
 
 @pytest.mark.parametrize("written", [b"hello\n", b"{}\n", b"\n"])
 async def test_a_trail_that_somebody_else_wrote_in_is_not_continued(tmp_path: Path, written: bytes) -> None:
-    async with recording(settings(tmp_path), clock) as trail:
+    async with open_audit_trail(settings(tmp_path), clock) as trail:
         assert trail is not None
         await trail.record({"number": 1})
     with (tmp_path / "audit.jsonl").open("ab") as file:
         file.write(written)
     with pytest.raises(StorageError, match="no sound entry"):
-        await Trail.open(settings(tmp_path), clock)
+        await AuditTrail.open(settings(tmp_path), clock)
 
 
 @pytest.mark.parametrize("after", [0, 30], ids=["at once", "within a line"])
 async def test_refuse_what_is_not_written_must_not_happen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, after: int
 ) -> None:
-    async with recording(settings(tmp_path), clock) as trail:
+    async with open_audit_trail(settings(tmp_path), clock) as trail:
         assert trail is not None
         await trail.record({"number": 1})
         with full_disk(monkeypatch, after):
             with pytest.raises(StorageError, match="No space left"):
                 await trail.record({"number": 2})
             with pytest.raises(StorageError, match="No space left"):
-                await trail.usable()
-        await trail.usable()
+                await trail.ensure_writable()
+        await trail.ensure_writable()
         await trail.record({"number": 3})
-        await trail.usable()
+        await trail.ensure_writable()
     assert [entry["number"] for entry in await read(tmp_path) if "number" in entry] == [1, 3]
     alarms = [record for record in caplog.records if record.getMessage() == "audit-not-written"]
     assert alarms[0].levelno == logging.ERROR
@@ -194,36 +194,36 @@ async def test_refuse_what_is_not_written_must_not_happen(
 async def test_alarm_goes_on_and_the_trail_says_how_many_are_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with recording(settings(tmp_path, on_failure=OnFailure.ALARM), clock) as trail:
+    async with open_audit_trail(settings(tmp_path, on_failure=OnFailure.ALARM), clock) as trail:
         assert trail is not None
         with full_disk(monkeypatch):
             await trail.record({"number": 1})
             await trail.record({"number": 2})
-            assert trail._writing is not None
-            await trail._writing
+            assert trail._writer_task is not None
+            await trail._writer_task
             assert "audit-not-written" in caplog.messages
-            await trail.usable()
+            await trail.ensure_writable()
         await trail.record({"number": 3})
     entries = await read(tmp_path)
     assert [(entry.get("event"), entry.get("count"), entry.get("number")) for entry in entries] == [
         ("lost", 2, None),
         (None, None, 3),
     ]
-    assert await asyncio.to_thread(lambda: check(read_trail(tmp_path / "audit.jsonl")).lost) == 2
+    assert await asyncio.to_thread(lambda: verify_trail(read_trail(tmp_path / "audit.jsonl")).lost) == 2
 
 
 async def test_a_disk_that_hangs_holds_up_nobody_for_ever_and_takes_no_more_than_it_may(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit_trail, "_PATIENCE", 0.0)
-    monkeypatch.setattr(audit_trail, "_MOST_WAITING", 3)
+    monkeypatch.setattr(audit_trail, "_WRITE_TIMEOUT_SECONDS", 0.0)
+    monkeypatch.setattr(audit_trail, "_MAX_QUEUED_ENTRIES", 3)
     released, write = threading.Event(), os.write
 
     def hanging(descriptor: int, view: memoryview) -> int:
         released.wait()
         return write(descriptor, view)
 
-    async with recording(settings(tmp_path), clock) as trail:
+    async with open_audit_trail(settings(tmp_path), clock) as trail:
         assert trail is not None
         monkeypatch.setattr("assay.telemetry.audit_trail.os.write", hanging)
         with pytest.raises(StorageError, match="did not take an entry"):
@@ -234,16 +234,16 @@ async def test_a_disk_that_hangs_holds_up_nobody_for_ever_and_takes_no_more_than
         with pytest.raises(StorageError, match="wait for the audit trail already"):
             await trail.record({"number": 4})
         with pytest.raises(StorageError):
-            await trail.usable()
+            await trail.ensure_writable()
         released.set()
-        assert trail._writing is not None
-        await trail._writing
-        await trail.usable()
+        assert trail._writer_task is not None
+        await trail._writer_task
+        await trail.ensure_writable()
     assert [entry["number"] for entry in await read(tmp_path)][:4] == [0, 1, 2, 3]
 
 
 async def test_files_are_for_their_owner_alone(tmp_path: Path) -> None:
-    async with recording(settings(tmp_path / "new"), clock) as trail:
+    async with open_audit_trail(settings(tmp_path / "new"), clock) as trail:
         assert trail is not None
         await trail.record({"number": 1})
     assert oct((tmp_path / "new").stat().st_mode & 0o777) == "0o700"
@@ -265,8 +265,8 @@ def test_wherever_the_disk_fails_or_the_proxy_ends_the_chain_holds_and_no_acknow
 ) -> None:
     """Each step: how many entries at once, after how many bytes the disk fails, whether the proxy starts again."""
     path = tmp_path_factory.mktemp("trail") / "audit.jsonl"
-    part, acknowledged, number = audit_trail._Part(path, rotate), [], 0
-    part.take()
+    part, acknowledged, number = audit_trail._TrailFile(path, rotate), [], 0
+    part.acquire()
     for count, fails_after, starts_again in steps:
         batch = [{"number": number + position} for position in range(count)]
         number += count
@@ -281,10 +281,10 @@ def test_wherever_the_disk_fails_or_the_proxy_ends_the_chain_holds_and_no_acknow
                 acknowledged += [entry["number"] for entry in batch]
         if starts_again:
             part.close()
-            part = audit_trail._Part(path, rotate)
-            part.take()
+            part = audit_trail._TrailFile(path, rotate)
+            part.acquire()
     part.close()
     entries = list(read_trail(path))
-    assert check(entries).faults == ()
+    assert verify_trail(entries).faults == ()
     there = [entry.fields["number"] for entry in entries if "number" in entry.fields]
     assert there == acknowledged, "all that was acknowledged, in its order, and nothing that was refused"

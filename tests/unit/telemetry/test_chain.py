@@ -11,20 +11,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.errors import StorageError
-from assay.telemetry.audit_chain import START, Findings, Link, check, link, part_name, parts, read_trail
+from assay.telemetry.audit_chain import (
+    EMPTY_CHAIN,
+    ChainEnd,
+    ChainReport,
+    encode_entry,
+    list_parts,
+    name_rotated_part,
+    read_trail,
+    verify_trail,
+)
 
 
-def written(path: Path, count: int = 6, before: Link = START) -> Link:
+def written(path: Path, count: int = 6, before: ChainEnd = EMPTY_CHAIN) -> ChainEnd:
     lines = b""
     for number in range(count):
-        line, before = link({"event": "served", "filename": f"foo-{number}.tar.gz"}, before)
+        line, before = encode_entry({"event": "served", "filename": f"foo-{number}.tar.gz"}, before)
         lines += line
     path.write_bytes(lines)
     return before
 
 
-def found(path: Path, head: str | None = None) -> Findings:
-    return check(read_trail(path), head=head)
+def found(path: Path, head: str | None = None) -> ChainReport:
+    return verify_trail(read_trail(path), head=head)
 
 
 def changed(lines: list[bytes]) -> list[bytes]:
@@ -38,7 +47,7 @@ def last_changed(lines: list[bytes]) -> list[bytes]:
 def forged(lines: list[bytes]) -> list[bytes]:
     """Changed with a hash that fits it: the next entry still names the old one."""
     fields = json.loads(lines[2])
-    line, _ = link({"event": "served", "filename": "bar.tar.gz"}, Link(sequence=2, hash=fields["previous"]))
+    line, _ = encode_entry({"event": "served", "filename": "bar.tar.gz"}, ChainEnd(sequence=2, hash=fields["previous"]))
     return [*lines[:2], line, *lines[3:]]
 
 
@@ -96,17 +105,17 @@ def test_a_cut_tail_is_detected_by_a_head_that_was_kept(tmp_path: Path) -> None:
 
 def test_parts_are_read_in_their_order_and_a_missing_one_is_detected(tmp_path: Path) -> None:
     trail = tmp_path / "audit.jsonl"
-    first = written(part_name(trail, 6))
-    second = written(part_name(trail, 12), before=first)
+    first = written(name_rotated_part(trail, 6))
+    second = written(name_rotated_part(trail, 12), before=first)
     last = written(trail, 3, before=second)
     (tmp_path / "audit.jsonl.lock").touch()
-    assert [part.name for part in parts(trail)] == [
+    assert [part.name for part in list_parts(trail)] == [
         "audit.jsonl.000000000006",
         "audit.jsonl.000000000012",
         "audit.jsonl",
     ]
     assert (found(trail).faults, found(trail).head) == ((), last)
-    part_name(trail, 12).rename(tmp_path / "elsewhere")
+    name_rotated_part(trail, 12).rename(tmp_path / "elsewhere")
     assert found(trail).faults == (
         "audit.jsonl:1: entry 13 follows entry 6: entries are missing, or not in their order",
     )
@@ -114,12 +123,12 @@ def test_parts_are_read_in_their_order_and_a_missing_one_is_detected(tmp_path: P
 
 def test_what_was_archived_is_followed_by_its_last_hash_and_by_no_other(tmp_path: Path) -> None:
     trail = tmp_path / "audit.jsonl"
-    first = written(part_name(trail, 6))
+    first = written(name_rotated_part(trail, 6))
     written(trail, before=first)
-    part_name(trail, 6).unlink()
-    assert check(read_trail(trail, after=first.hash)).faults == ()
-    assert check(read_trail(trail, after="1" * 64)).faults != ()
-    assert check(read_trail(trail)).faults != ()
+    name_rotated_part(trail, 6).unlink()
+    assert verify_trail(read_trail(trail, after=first.hash)).faults == ()
+    assert verify_trail(read_trail(trail, after="1" * 64)).faults != ()
+    assert verify_trail(read_trail(trail)).faults != ()
 
 
 def test_a_trail_that_is_not_there_is_an_error_and_never_a_good_one(tmp_path: Path) -> None:
@@ -129,7 +138,7 @@ def test_a_trail_that_is_not_there_is_an_error_and_never_a_good_one(tmp_path: Pa
 
 def test_lost_entries_are_counted(tmp_path: Path) -> None:
     trail = tmp_path / "audit.jsonl"
-    line, _ = link({"event": "lost", "count": 7}, START)
+    line, _ = encode_entry({"event": "lost", "count": 7}, EMPTY_CHAIN)
     trail.write_bytes(line)
     assert found(trail).lost == 7
 
@@ -139,9 +148,9 @@ HOSTILE = st.text(max_size=60)
 
 @given(st.lists(HOSTILE, min_size=1, max_size=5))
 def test_whatever_a_filename_holds_it_stays_within_its_line(names: list[str]) -> None:
-    before = START
+    before = EMPTY_CHAIN
     for name in names:
-        line, before = link({"filename": name}, before)
+        line, before = encode_entry({"filename": name}, before)
         assert line.count(b"\n") == 1
         assert json.loads(line)["filename"] == name
 

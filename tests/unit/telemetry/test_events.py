@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 
 from assay import telemetry
 from assay.telemetry.metrics import REGISTRY
-from tests.world.proxy.loggers import restored
+from tests.world.proxy.loggers import preserve_loggers
 
 
 @pytest.fixture(autouse=True)
 def loggers_as_they_were() -> Iterator[None]:
-    with restored():
+    with preserve_loggers():
         yield
 
 
 def logged(say: Callable[[], None], *, as_json: bool) -> str:
     stream = io.StringIO()
-    telemetry.log_to(stream, as_json=as_json)
+    telemetry.configure_logging(stream, as_json=as_json)
     say()
     return stream.getvalue()
 
@@ -55,11 +55,11 @@ def test_only_security_events_are_counted_as_such() -> None:
 
 
 def test_a_line_carries_the_request_it_belongs_to_and_none_outside_of_one() -> None:
-    token = telemetry.request_id.set("abc123")
+    token = telemetry.current_request_id.set("abc123")
     try:
         within = logged(lambda: telemetry.event("x"), as_json=True)
     finally:
-        telemetry.request_id.reset(token)
+        telemetry.current_request_id.reset(token)
     assert json.loads(within)["request"] == "abc123"
     assert "request" not in json.loads(logged(lambda: telemetry.event("x"), as_json=True))
 
@@ -81,9 +81,9 @@ def test_text_is_for_a_terminal_and_json_for_everything_else() -> None:
             return True
 
     terminal, file = Terminal(), io.StringIO()
-    telemetry.log_to(terminal)
+    telemetry.configure_logging(terminal)
     telemetry.security("forged", filename="a b.whl")
-    telemetry.log_to(file)
+    telemetry.configure_logging(file)
     telemetry.security("forged", filename="a b.whl")
     assert 'SECURITY forged filename="a b.whl"' in terminal.getvalue()
     assert json.loads(file.getvalue())["level"] == "security"

@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay import telemetry
-from assay.telemetry.lines import JsonLines, RequestEvent
-from tests.world.proxy.loggers import restored
+from assay.telemetry.lines import JsonFormatter, RequestEvent
+from tests.world.proxy.loggers import preserve_loggers
 
 
 @pytest.fixture(autouse=True)
 def loggers_as_they_were() -> Iterator[None]:
-    with restored():
+    with preserve_loggers():
         yield
 
 
@@ -41,13 +41,13 @@ FIELDS = {
 
 @given(created=st.floats(0, 4e9), said=st.fixed_dictionaries(FIELDS))
 def test_a_request_s_line_says_what_the_general_form_would(created: float, said: dict[str, Any]) -> None:
-    line = RequestEvent(**said).line(created)
+    line = RequestEvent(**said).to_json_line(created)
     always = {name: said[name] for name in ("method", "path", "status", "ms", "client")}
     fields = always | {name: value for name, value in said.items() if value is not None}
     record = logging.LogRecord("assay", logging.INFO, "", 0, "request", None, None)
     record.created = created
     record.__dict__["fields"] = fields
-    general, ours = json.loads(JsonLines().format(record)), json.loads(line)
+    general, ours = json.loads(JsonFormatter().format(record)), json.loads(line)
     # One rounds, the other cuts off: a thousandth of a second apart at most.
     assert ours.pop("time")[:-10] in {general["time"][:-10], ours_second(created)}
     general.pop("time")
@@ -58,11 +58,11 @@ def test_a_request_s_line_says_what_the_general_form_would(created: float, said:
 def ours_second(created: float) -> str:
     record = logging.LogRecord("assay", logging.INFO, "", 0, "x", None, None)
     record.created = float(int(created))
-    return str(json.loads(JsonLines().format(record))["time"])[:-10]
+    return str(json.loads(JsonFormatter().format(record))["time"])[:-10]
 
 
 def say(path: str) -> None:
-    telemetry.request(RequestEvent("id", None, "GET", path, 200, 0.1, None, None))
+    telemetry.log_request(RequestEvent("id", None, "GET", path, 200, 0.1, None, None))
 
 
 def paths(stream: io.StringIO) -> list[str]:
@@ -71,7 +71,7 @@ def paths(stream: io.StringIO) -> list[str]:
 
 async def test_requests_are_written_together_in_a_moment_and_before_whatever_comes_after() -> None:
     stream = io.StringIO()
-    telemetry.log_to(stream, as_json=True)
+    telemetry.configure_logging(stream, as_json=True)
     say("/a")
     say("/b")
     assert stream.getvalue() == ""
@@ -84,7 +84,7 @@ async def test_requests_are_written_together_in_a_moment_and_before_whatever_com
 
 async def test_what_is_gathered_has_a_limit_and_is_written_at_the_end() -> None:
     stream = io.StringIO()
-    telemetry.log_to(stream, as_json=True)
+    telemetry.configure_logging(stream, as_json=True)
     for _ in range(300):
         say("/" + "x" * 300)
     assert len(paths(stream)) > 100
@@ -96,10 +96,10 @@ async def test_on_a_terminal_and_beside_another_listener_each_is_written_at_once
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     stream = io.StringIO()
-    telemetry.log_to(stream, as_json=False)
+    telemetry.configure_logging(stream, as_json=False)
     say("/a")
     assert "/a" in stream.getvalue()
-    telemetry.log_to(stream, as_json=True)
+    telemetry.configure_logging(stream, as_json=True)
     logging.root.addHandler(caplog.handler)
     say("/b")
     assert "/b" in stream.getvalue()

@@ -22,29 +22,28 @@ PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 @pytest.fixture
 def kept() -> Iterator[InMemorySpanExporter]:
     exporter = InMemorySpanExporter()
-    with tracing.spans_to(SimpleSpanProcessor(exporter), {"service.name": "test"}):
+    with tracing.export_spans_to(SimpleSpanProcessor(exporter), {"service.name": "test"}):
         yield exporter
 
 
 def test_without_tracing_nothing_is_imported_and_a_span_is_one_look() -> None:
-    code = (
-        "import sys; import assay.cli.commands.serve, assay.telemetry.tracing as t; t.span('a').__enter__().note(a=1);"
-    )
+    code = "import sys; import assay.cli.commands.serve, assay.telemetry.tracing as t;"
+    code += "t.span('a').__enter__().set_attributes(a=1);"
     code += "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-    assert not tracing.is_on()
-    assert tracing.span("a") is tracing.begin("b")
+    assert not tracing.is_enabled()
+    assert tracing.span("a") is tracing.start_span("b")
     seconds = min(timeit.repeat(lambda: tracing.span("a"), number=10_000, repeat=5)) / 10_000
     assert seconds < 20e-6, "some 0.2 microseconds where nothing else runs"
 
 
 def test_a_span_says_what_is_known_and_whose_part_it_is(kept: InMemorySpanExporter) -> None:
     with tracing.span("outer", kind="server", parent=PARENT, method="GET") as outer:
-        call = tracing.begin("call", kind="client", host="h.example")
+        call = tracing.start_span("call", kind="client", host="h.example")
         with tracing.span("inner", project="foo", size=None):
             pass
         call.end()
-        outer.note(status=200)
+        outer.set_attributes(status=200)
     inner, called, whole = kept.get_finished_spans()
     assert (whole.name, whole.kind.name) == ("outer", "SERVER")
     assert dict(whole.attributes or {}) == {"http.request.method": "GET", "http.response.status_code": 200}
@@ -75,7 +74,7 @@ def test_an_error_is_named_and_its_message_kept_back(kept: InMemorySpanExporter)
 
 
 def test_spans_end_with_the_context(kept: InMemorySpanExporter) -> None:
-    assert tracing.is_on()
+    assert tracing.is_enabled()
     with tracing.span("a"):
         pass
     assert len(kept.get_finished_spans()) == 1
@@ -96,7 +95,7 @@ def test_spans_end_with_the_context(kept: InMemorySpanExporter) -> None:
     ],
 )
 def test_the_variables_of_every_sdk_turn_it_on_and_off(environ: dict[str, str], wanted: bool) -> None:
-    assert tracing.is_wanted(environ) is wanted
+    assert tracing.is_export_requested(environ) is wanted
 
 
 @pytest.mark.parametrize(
@@ -115,5 +114,5 @@ def test_the_variables_of_every_sdk_turn_it_on_and_off(environ: dict[str, str], 
 )
 def test_what_cannot_be_obeyed_is_said(environ: dict[str, str], message: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
-        tracing.is_wanted(environ)
+        tracing.is_export_requested(environ)
     assert str(refused.value) == message

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from yarl import URL
 
-from assay.errors import ForeignHostError, UpstreamNonsenseError
+from assay.errors import DisallowedHostError, InvalidResponseError
 from assay.indexes import IndexSettings
-from assay.upstream.addresses import NoLinkLocal, host_of, is_link_local, permitted, shown
+from assay.upstream.addresses import NoLinkLocalResolver, check_index_url, format_host, is_link_local, redact_url
 
 INDEX = IndexSettings.model_validate(
     {
@@ -35,7 +35,7 @@ PLAIN = IndexSettings.model_validate({"name": "local", "url": "http://127.0.0.1:
     ],
 )
 def test_an_index_uses_its_own_hosts_and_nothing_is_re_encoded(url: str) -> None:
-    assert str(permitted(INDEX, url)).lower() in {url.lower(), url.lower().replace(":443", "")}
+    assert str(check_index_url(INDEX, url)).lower() in {url.lower(), url.lower().replace(":443", "")}
 
 
 @pytest.mark.parametrize(
@@ -63,21 +63,21 @@ def test_an_index_uses_its_own_hosts_and_nothing_is_re_encoded(url: str) -> None
     ],
 )
 def test_anything_else_is_refused_by_name(url: str) -> None:
-    with pytest.raises((ForeignHostError, UpstreamNonsenseError)) as refused:
-        permitted(INDEX, url)
+    with pytest.raises((DisallowedHostError, InvalidResponseError)) as refused:
+        check_index_url(INDEX, url)
     assert "secret" not in str(refused.value)
 
 
 @pytest.mark.parametrize("url", ["https://[::1", "https://host:99999/", "https://host:x/"])
 def test_what_is_no_url_is_nonsense(url: str) -> None:
-    with pytest.raises(UpstreamNonsenseError):
-        permitted(INDEX, url)
+    with pytest.raises(InvalidResponseError):
+        check_index_url(INDEX, url)
 
 
 def test_plain_http_is_for_an_index_that_is_reached_by_http_itself() -> None:
-    assert permitted(PLAIN, "http://127.0.0.1:9000/files/x").port == 9000
-    with pytest.raises(ForeignHostError):
-        permitted(PLAIN, "http://127.0.0.1:9001/files/x")
+    assert check_index_url(PLAIN, "http://127.0.0.1:9000/files/x").port == 9000
+    with pytest.raises(DisallowedHostError):
+        check_index_url(PLAIN, "http://127.0.0.1:9001/files/x")
 
 
 @pytest.mark.parametrize(
@@ -98,12 +98,14 @@ def test_link_local(host: str, found: bool) -> None:
 
 
 def test_addresses_in_messages_have_no_query_and_no_user() -> None:
-    assert shown("https://user:secret@host/path?token=secret#x") == "https://host/path"
-    assert len(shown("https://host/" + "x" * 10_000)) == 300
+    assert redact_url("https://user:secret@host/path?token=secret#x") == "https://host/path"
+    assert len(redact_url("https://host/" + "x" * 10_000)) == 300
 
 
 def test_default_ports_are_dropped() -> None:
-    assert [host_of(URL(url)) for url in ("https://A:443/", "http://a:80/", "http://a:443/", "https://[::1]:8/")] == [
+    assert [
+        format_host(URL(url)) for url in ("https://A:443/", "http://a:80/", "http://a:443/", "https://[::1]:8/")
+    ] == [
         "a",
         "a",
         "a:443",
@@ -119,9 +121,9 @@ def _resolving(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
 
 
 async def test_a_name_that_leads_to_link_local_addresses_is_not_contacted(monkeypatch: pytest.MonkeyPatch) -> None:
-    resolver = NoLinkLocal(5)
+    resolver = NoLinkLocalResolver(5)
     _resolving(monkeypatch, "169.254.169.254")
-    with pytest.raises(ForeignHostError, match="link-local"):
+    with pytest.raises(DisallowedHostError, match="link-local"):
         await resolver.resolve("index.example", 443)
     _resolving(monkeypatch, "169.254.169.254", "192.0.2.1")
     assert [found["host"] for found in await resolver.resolve("index.example", 443)] == ["192.0.2.1"]
@@ -136,6 +138,6 @@ async def test_a_name_server_that_is_silent_has_an_end(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     with pytest.raises(OSError, match="not resolved within"):
-        await NoLinkLocal(0.05).resolve("index.example", 443)
+        await NoLinkLocalResolver(0.05).resolve("index.example", 443)
     over.set()
     await asyncio.get_running_loop().shutdown_default_executor()

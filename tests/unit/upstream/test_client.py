@@ -12,33 +12,33 @@ import pytest
 
 from assay.errors import (
     ConfigurationError,
-    ForeignHostError,
+    DisallowedHostError,
+    InvalidResponseError,
+    UpstreamAccessDeniedError,
     UpstreamError,
     UpstreamGoneError,
-    UpstreamNonsenseError,
-    UpstreamRefusedError,
     UpstreamUnavailableError,
 )
 from assay.indexes import IndexSettings
 from assay.ports import Validators
 from assay.simple.model import NormalizedName
-from assay.upstream.client import Fetched, Nothing, Upstream
-from assay.upstream.credentials import Authorizations
+from assay.upstream.client import FetchedDocument, NoBody, UpstreamClient
+from assay.upstream.credentials import IndexAuthorizations
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
 from tests.world.index.faulty_server import (
-    Answer,
+    CannedResponse,
+    ChangeHeaders,
     Fault,
     Gzip,
     Hang,
-    Headers,
-    Length,
     NoRange,
     Redirect,
     Refuse,
     Reply,
     Reset,
     Truncate,
+    WrongLength,
 )
 
 FOO = NormalizedName("foo")
@@ -58,13 +58,13 @@ def settings(index: Index, **more: object) -> IndexSettings:
 @asynccontextmanager
 async def upstream(
     index: IndexSettings, *, environ: Mapping[str, str] | None = None, proxies: Mapping[str, str] | None = None
-) -> AsyncIterator[Upstream]:
+) -> AsyncIterator[UpstreamClient]:
     async def no_pause(_seconds: float) -> None:
         pass
 
-    client = Upstream(
+    client = UpstreamClient(
         limits=index.limits,
-        authorizations=Authorizations([index], environ or {}),
+        authorizations=IndexAuthorizations([index], environ or {}),
         proxies=proxies or {},
         pause=no_pause,
     )
@@ -75,14 +75,14 @@ async def upstream(
         await client.close()
 
 
-async def page(index: Index, **more: object) -> Fetched | Nothing:
+async def page(index: Index, **more: object) -> FetchedDocument | NoBody:
     chosen = settings(index, **more)
     async with upstream(chosen) as client:
-        return await client.page(chosen, FOO, Validators())
+        return await client.fetch_page(chosen, FOO, Validators())
 
 
-async def whole(client: Upstream, index: IndexSettings, url: str, start: int = 0) -> bytes:
-    async with client.contents(index, url, start=start) as contents:
+async def whole(client: UpstreamClient, index: IndexSettings, url: str, start: int = 0) -> bytes:
+    async with client.open_file(index, url, start=start) as contents:
         return b"".join([chunk async for chunk in contents.chunks])
 
 
@@ -91,12 +91,12 @@ async def test_a_page_is_asked_for_as_json_first_and_renewed_by_its_validators()
         index.add(wheel("foo"))
         chosen = settings(index)
         async with upstream(chosen) as client:
-            fetched = await client.page(chosen, FOO, Validators())
-            assert isinstance(fetched, Fetched)
+            fetched = await client.fetch_page(chosen, FOO, Validators())
+            assert isinstance(fetched, FetchedDocument)
             assert fetched.serial is not None
             assert index.requests[0].headers["accept"].startswith("application/vnd.pypi.simple.v1+json")
-            assert await client.page(chosen, FOO, fetched.validators) is Nothing.NOT_MODIFIED
-            assert await client.page(chosen, NormalizedName("bar"), Validators()) is Nothing.ABSENT
+            assert await client.fetch_page(chosen, FOO, fetched.validators) is NoBody.NOT_MODIFIED
+            assert await client.fetch_page(chosen, NormalizedName("bar"), Validators()) is NoBody.ABSENT
 
 
 @pytest.mark.parametrize(
@@ -105,49 +105,49 @@ async def test_a_page_is_asked_for_as_json_first_and_renewed_by_its_validators()
         (Refuse(), UpstreamUnavailableError),
         (Reset(10), UpstreamUnavailableError),
         (Truncate(10), UpstreamUnavailableError),
-        (Length(10**6), UpstreamUnavailableError),
+        (WrongLength(10**6), UpstreamUnavailableError),
         (Hang(), UpstreamUnavailableError),
         (Reply(500), UpstreamUnavailableError),
         (Reply(503), UpstreamUnavailableError),
         (Reply(429), UpstreamUnavailableError),
         (Reply(408), UpstreamUnavailableError),
-        (Reply(403), UpstreamRefusedError),
-        (Reply(401), UpstreamRefusedError),
-        (Reply(451), UpstreamRefusedError),
-        (Reply(400), UpstreamNonsenseError),
-        (Reply(204), UpstreamNonsenseError),
-        (Reply(206, b"{}"), UpstreamNonsenseError),
-        (Reply(304), UpstreamNonsenseError),
-        (Reply(302), UpstreamNonsenseError),
-        (Headers({"Content-Encoding": "gzip"}), UpstreamError),
-        (Headers({"Content-Encoding": "br"}), UpstreamError),
-        (Headers({"X-Padding": "x" * 100_000}), UpstreamError),
-        (Redirect("https://elsewhere.example/"), ForeignHostError),
-        (Redirect("http://169.254.169.254/latest/meta-data/"), ForeignHostError),
-        (Redirect("http://127.0.0.1:1/"), ForeignHostError),
-        (Redirect("file:///etc/passwd"), ForeignHostError),
-        (Redirect("http://user:secret@127.0.0.1/"), ForeignHostError),
-        (Redirect("http://[::1"), UpstreamNonsenseError),
-        (Redirect(PATH), UpstreamNonsenseError),
+        (Reply(403), UpstreamAccessDeniedError),
+        (Reply(401), UpstreamAccessDeniedError),
+        (Reply(451), UpstreamAccessDeniedError),
+        (Reply(400), InvalidResponseError),
+        (Reply(204), InvalidResponseError),
+        (Reply(206, b"{}"), InvalidResponseError),
+        (Reply(304), InvalidResponseError),
+        (Reply(302), InvalidResponseError),
+        (ChangeHeaders({"Content-Encoding": "gzip"}), UpstreamError),
+        (ChangeHeaders({"Content-Encoding": "br"}), UpstreamError),
+        (ChangeHeaders({"X-Padding": "x" * 100_000}), UpstreamError),
+        (Redirect("https://elsewhere.example/"), DisallowedHostError),
+        (Redirect("http://169.254.169.254/latest/meta-data/"), DisallowedHostError),
+        (Redirect("http://127.0.0.1:1/"), DisallowedHostError),
+        (Redirect("file:///etc/passwd"), DisallowedHostError),
+        (Redirect("http://user:secret@127.0.0.1/"), DisallowedHostError),
+        (Redirect("http://[::1"), InvalidResponseError),
+        (Redirect(PATH), InvalidResponseError),
     ],
     ids=repr,
 )
 async def test_every_fault_is_a_typed_error_and_the_twin_is_fetched(fault: Fault, expected: type[Exception]) -> None:
     async with Index() as index:
         index.add(wheel("foo"))
-        index.fault(PATH, fault)
+        index.inject_fault(PATH, fault)
         with pytest.raises(expected):
             await page(index)
-        index.heal()
-        assert isinstance(await page(index), Fetched)
+        index.clear_faults()
+        assert isinstance(await page(index), FetchedDocument)
 
 
 async def test_what_passes_is_tried_again() -> None:
     async with Index() as index:
         index.add(wheel("foo"))
-        index.fault(PATH, Reply(503), times=1)
-        index.fault(PATH, Refuse(), times=1)
-        assert isinstance(await page(index), Fetched)
+        index.inject_fault(PATH, Reply(503), times=1)
+        index.inject_fault(PATH, Refuse(), times=1)
+        assert isinstance(await page(index), FetchedDocument)
         assert index.count(PATH) == 3
 
 
@@ -159,37 +159,39 @@ async def test_bombs_are_cut_at_the_limit_after_decompression(levels: int) -> No
         body = gzip.compress(body, 1)
         coding.append("gzip")
     async with Index() as index:
-        answer = Answer(body=body, headers={"Content-Type": "text/html", "Content-Encoding": ", ".join(coding)})
-        index.serve(PATH, answer)
+        answer = CannedResponse(body=body, headers={"Content-Type": "text/html", "Content-Encoding": ", ".join(coding)})
+        index.serve_fixed(PATH, answer)
         with pytest.raises(UpstreamError):
             await page(index)
 
 
 async def test_an_honest_coding_is_decoded_and_the_limit_is_inclusive() -> None:
     async with Index() as index:
-        index.serve(PATH, Answer(body=zlib.compress(b"x" * 100_000), headers={"Content-Encoding": "deflate"}))
-        assert isinstance(fetched := await page(index), Fetched)
+        index.serve_fixed(
+            PATH, CannedResponse(body=zlib.compress(b"x" * 100_000), headers={"Content-Encoding": "deflate"})
+        )
+        assert isinstance(fetched := await page(index), FetchedDocument)
         assert len(fetched.body) == 100_000
-        index.serve(PATH, Answer(body=b"x" * 100_001))
-        with pytest.raises(UpstreamNonsenseError, match="larger than 100000"):
+        index.serve_fixed(PATH, CannedResponse(body=b"x" * 100_001))
+        with pytest.raises(InvalidResponseError, match="larger than 100000"):
             await page(index)
 
 
 async def test_redirects_within_the_hosts_of_the_index_are_followed_a_few_times() -> None:
     async with Index(separate_files=True) as index:
         index.add(wheel("foo"))
-        index.serve("/one", Answer(status=301, headers={"Location": f"{index.files_origin}/two"}))
-        index.serve("/two", Answer(status=308, headers={"Location": f"{index.origin}/simple/foo/"}))
-        index.fault(PATH, Redirect("/one"), times=1)
+        index.serve_fixed("/one", CannedResponse(status=301, headers={"Location": f"{index.files_origin}/two"}))
+        index.serve_fixed("/two", CannedResponse(status=308, headers={"Location": f"{index.origin}/simple/foo/"}))
+        index.inject_fault(PATH, Redirect("/one"), times=1)
         fetched = await page(index)
-        assert isinstance(fetched, Fetched)
+        assert isinstance(fetched, FetchedDocument)
         assert fetched.url == f"{index.url}foo/", "the base of relative addresses is where it was found"
 
 
 async def test_a_redirect_from_https_to_http_is_refused() -> None:
     from yarl import URL  # noqa: PLC0415 - beside its only use
 
-    from assay.upstream.addresses import redirected  # noqa: PLC0415 - as above
+    from assay.upstream.addresses import resolve_redirect  # noqa: PLC0415 - as above
 
     index = IndexSettings.model_validate({"name": "a", "url": "http://a.example/", "insecure": True})
 
@@ -199,9 +201,9 @@ async def test_a_redirect_from_https_to_http_is_refused() -> None:
         def __init__(self, to: str) -> None:
             self.headers = {"Location": to}
 
-    with pytest.raises(ForeignHostError, match="from https to http"):
-        redirected(index, URL("https://a.example/x"), Moved("http://a.example/x"))  # type: ignore[arg-type]  # what is read of it
-    assert str(redirected(index, URL("https://a.example/x"), Moved("/y"))) == "https://a.example/y"  # type: ignore[arg-type]  # as above
+    with pytest.raises(DisallowedHostError, match="from https to http"):
+        resolve_redirect(index, URL("https://a.example/x"), Moved("http://a.example/x"))  # type: ignore[arg-type]  # what is read of it
+    assert str(resolve_redirect(index, URL("https://a.example/x"), Moved("/y"))) == "https://a.example/y"  # type: ignore[arg-type]  # as above
 
 
 async def test_credentials_go_to_the_host_of_the_url_and_nowhere_else() -> None:
@@ -209,13 +211,13 @@ async def test_credentials_go_to_the_host_of_the_url_and_nowhere_else() -> None:
         listed = index.add(wheel("foo"))
         chosen = settings(index, credentials={"username": "me", "password-env": "PASSWORD"})
         async with upstream(chosen, environ={"PASSWORD": "geheim"}) as client:
-            await client.page(chosen, FOO, Validators())
+            await client.fetch_page(chosen, FOO, Validators())
             assert index.requests[0].headers["authorization"].startswith("Basic ")
             assert await whole(client, chosen, listed.url) == listed.built.content
             assert "authorization" not in index.requests[1].headers
-            index.fault(PATH, Redirect(f"{index.files_origin}/simple/foo/"), times=1)
+            index.inject_fault(PATH, Redirect(f"{index.files_origin}/simple/foo/"), times=1)
             index.reset_log()
-            await client.page(chosen, FOO, Validators())
+            await client.fetch_page(chosen, FOO, Validators())
             by_port = {request.port: request.headers for request in index.requests}
             assert "authorization" in by_port[index._main.port]
             assert "authorization" not in by_port[index._files.port]
@@ -227,9 +229,9 @@ def test_a_secret_that_no_header_can_carry_is_a_configuration_error(secret: str)
         {"name": "a", "url": "https://a.example/", "credentials": {"token-env": "TOKEN"}}
     )
     with pytest.raises(ConfigurationError) as refused:
-        Authorizations([index], {"TOKEN": secret})
+        IndexAuthorizations([index], {"TOKEN": secret})
     assert "Evil" not in str(refused.value)
-    Authorizations([index], {"TOKEN": "good"})
+    IndexAuthorizations([index], {"TOKEN": "good"})
 
 
 async def test_a_proxy_of_the_environment_is_used_unless_no_proxy_names_the_host() -> None:
@@ -238,21 +240,21 @@ async def test_a_proxy_of_the_environment_is_used_unless_no_proxy_names_the_host
         chosen = settings(index)
         async with upstream(chosen, proxies={"http": other.origin}) as client:
             # The stand-in is no proxy: it is asked for the absolute address, and has nothing there.
-            assert await client.page(chosen, FOO, Validators()) is Nothing.ABSENT
+            assert await client.fetch_page(chosen, FOO, Validators()) is NoBody.ABSENT
             assert [request.path for request in other.requests] == [f"{index.url}foo/"]
         for bypass in ("127.0.0.1", index.files_host, "*"):
             async with upstream(chosen, proxies={"http": other.origin, "no": bypass}) as client:
-                assert isinstance(await client.page(chosen, FOO, Validators()), Fetched)
+                assert isinstance(await client.fetch_page(chosen, FOO, Validators()), FetchedDocument)
         assert len(other.requests) == 1
 
 
 async def test_a_proxy_that_refuses_is_an_index_that_is_not_reached() -> None:
     async with Index() as other:
-        other.fault("*", Reply(502))
+        other.inject_fault("*", Reply(502))
         index = IndexSettings.model_validate({"name": "a", "url": "https://a.example/simple/", "limits": SMALL})
         async with upstream(index, proxies={"https": other.origin}) as client:
             with pytest.raises(UpstreamUnavailableError, match="proxy"):
-                await client.page(index, FOO, Validators())
+                await client.fetch_page(index, FOO, Validators())
 
 
 @pytest.mark.parametrize(
@@ -260,10 +262,10 @@ async def test_a_proxy_that_refuses_is_an_index_that_is_not_reached() -> None:
     [
         (Reply(404), UpstreamGoneError),
         (Reply(410), UpstreamGoneError),
-        (Reply(304), UpstreamNonsenseError),
-        (Reply(206, b"x", {"Content-Range": "bytes 0-0/1"}), UpstreamNonsenseError),
+        (Reply(304), InvalidResponseError),
+        (Reply(206, b"x", {"Content-Range": "bytes 0-0/1"}), InvalidResponseError),
         (Reply(429, headers={"Retry-After": "7"}), UpstreamUnavailableError),
-        (Redirect("http://elsewhere.example/x"), ForeignHostError),
+        (Redirect("http://elsewhere.example/x"), DisallowedHostError),
     ],
     ids=repr,
 )
@@ -271,7 +273,7 @@ async def test_contents_that_are_no_file(fault: Fault, expected: type[UpstreamEr
     async with Index() as index:
         listed = index.add(wheel("foo"))
         chosen = settings(index)
-        index.fault(listed.path, fault, times=1)
+        index.inject_fault(listed.path, fault, times=1)
         async with upstream(chosen) as client:
             with pytest.raises(expected) as refused:
                 await whole(client, chosen, listed.url)
@@ -284,7 +286,7 @@ async def test_contents_are_taken_as_they_are_on_the_wire() -> None:
     async with Index() as index:
         listed = index.add(wheel("foo"))
         chosen = settings(index)
-        index.fault(listed.path, Gzip(), times=1)
+        index.inject_fault(listed.path, Gzip(), times=1)
         async with upstream(chosen) as client:
             assert gzip.decompress(await whole(client, chosen, listed.url)) == listed.built.content
             assert index.requests[0].headers["accept-encoding"] == "identity"
@@ -309,12 +311,12 @@ async def test_a_part_must_be_the_part_that_was_asked_for(content_range: str) ->
         async with upstream(chosen) as client:
             assert await whole(client, chosen, listed.url, 100) == listed.built.content[100:]
             assert index.requests[0].headers["range"] == "bytes=100-"
-            index.fault(listed.path, NoRange(), times=1)
-            async with client.contents(chosen, listed.url, start=100) as contents:
+            index.inject_fault(listed.path, NoRange(), times=1)
+            async with client.open_file(chosen, listed.url, start=100) as contents:
                 assert (contents.start, contents.length) == (0, size)
             value = content_range.format(size=size, last=size - 1).encode().decode("latin-1")
-            index.fault(listed.path, Reply(206, b"x", {"Content-Range": value}), times=1)
-            with pytest.raises(UpstreamNonsenseError):
+            index.inject_fault(listed.path, Reply(206, b"x", {"Content-Range": value}), times=1)
+            with pytest.raises(InvalidResponseError):
                 await whole(client, chosen, listed.url, 100)
 
 
@@ -324,7 +326,7 @@ async def test_a_date_in_retry_after_is_too_long_to_wait_for_and_rubbish_is_none
         chosen = settings(index)
         async with upstream(chosen) as client:
             for value, expected in [("Wed, 21 Oct 2099 07:28:00 GMT", float("inf")), ("soon", None), ("-1", None)]:
-                index.fault(listed.path, Reply(503, headers={"Retry-After": value}), times=1)
+                index.inject_fault(listed.path, Reply(503, headers={"Retry-After": value}), times=1)
                 with pytest.raises(UpstreamUnavailableError) as refused:
                     await whole(client, chosen, listed.url)
                 assert refused.value.retry_after == expected
@@ -333,11 +335,13 @@ async def test_a_date_in_retry_after_is_too_long_to_wait_for_and_rubbish_is_none
 async def test_a_document_has_a_limit_of_its_own() -> None:
     async with Index() as index:
         chosen = settings(index)
-        index.serve("/doc", Answer(body=b"x" * 1001))
-        index.serve("/fits", Answer(body=b"x" * 1000))
+        index.serve_fixed("/doc", CannedResponse(body=b"x" * 1001))
+        index.serve_fixed("/fits", CannedResponse(body=b"x" * 1000))
         async with upstream(chosen) as client:
-            with pytest.raises(UpstreamNonsenseError):
-                await client.document(chosen, f"{index.origin}/doc", accept="*/*", limit=1000)
-            fetched = await client.document(chosen, f"{index.origin}/fits", accept="*/*", limit=1000)
-            assert isinstance(fetched, Fetched)
-            assert await client.document(chosen, f"{index.origin}/none", accept="*/*", limit=1000) is Nothing.ABSENT
+            with pytest.raises(InvalidResponseError):
+                await client.fetch_document(chosen, f"{index.origin}/doc", accept="*/*", limit=1000)
+            fetched = await client.fetch_document(chosen, f"{index.origin}/fits", accept="*/*", limit=1000)
+            assert isinstance(fetched, FetchedDocument)
+            assert (
+                await client.fetch_document(chosen, f"{index.origin}/none", accept="*/*", limit=1000) is NoBody.ABSENT
+            )

@@ -12,10 +12,20 @@ import pytest
 from assay.errors import UpstreamUnavailableError
 from assay.indexes import IndexSettings
 from assay.upstream import bulk_receiver
-from assay.upstream.client import Upstream
+from assay.upstream.client import UpstreamClient
 from tests.unit.upstream.test_client import settings, upstream
 from tests.world.index.fake_index import Index
-from tests.world.index.faulty_server import Answer, Chunked, Drip, Fault, Length, Reset, Stall, Truncate, UntilClose
+from tests.world.index.faulty_server import (
+    CannedResponse,
+    Chunked,
+    Drip,
+    Fault,
+    Reset,
+    Stall,
+    Truncate,
+    UntilClose,
+    WrongLength,
+)
 
 LOT = 2**20
 PATH = "/packages/big.bin"
@@ -27,20 +37,20 @@ SECONDS = 10
 @asynccontextmanager
 async def served(
     body: bytes = BODY, fault: Fault | None = None
-) -> AsyncIterator[tuple[Index, Upstream, IndexSettings]]:
+) -> AsyncIterator[tuple[Index, UpstreamClient, IndexSettings]]:
     async with Index() as index:
-        index.serve(PATH, Answer(body=body, ranges=True))
+        index.serve_fixed(PATH, CannedResponse(body=body, ranges=True))
         if fault is not None:
-            index.fault(PATH, fault, times=1)
+            index.inject_fault(PATH, fault, times=1)
         chosen = settings(index)
         async with upstream(chosen) as client, asyncio.timeout(SECONDS):
             yield index, client, chosen
 
 
-async def pieces(client: Upstream, index: IndexSettings, start: int = 0) -> list[bytes | memoryview]:
+async def pieces(client: UpstreamClient, index: IndexSettings, start: int = 0) -> list[bytes | memoryview]:
     """The chunks, each copied before the next is asked for: bytes as aiohttp hands them on, or what was lent."""
     url = index.url.replace("/simple/", PATH)
-    async with client.contents(index, url, start=start) as contents:
+    async with client.open_file(index, url, start=start) as contents:
         return [memoryview(bytes(chunk)) if isinstance(chunk, memoryview) else chunk async for chunk in contents.chunks]
 
 
@@ -49,7 +59,8 @@ def lent(chunks: list[bytes | memoryview]) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("size", "is_long"), [(bulk_receiver.LONG - 1, False), (bulk_receiver.LONG, True), (len(BODY), True)]
+    ("size", "is_long"),
+    [(bulk_receiver.MIN_BULK_BYTES - 1, False), (bulk_receiver.MIN_BULK_BYTES, True), (len(BODY), True)],
 )
 async def test_a_long_body_comes_in_lots_and_a_short_one_as_it_came(size: int, *, is_long: bool) -> None:
     async with served(BODY[:size]) as (_, client, index):
@@ -82,7 +93,7 @@ async def test_what_is_lent_holds_until_the_next_is_asked_for() -> None:
     async with served() as (index, client, chosen):
         url = f"{index.origin}{PATH}"
         whole = bytearray()
-        async with client.contents(chosen, url) as contents:
+        async with client.open_file(chosen, url) as contents:
             async for chunk in contents.chunks:
                 await asyncio.sleep(0.02)  # meanwhile the other buffer fills
                 whole += chunk
@@ -93,7 +104,7 @@ async def test_a_slow_body_is_handed_on_after_a_moment() -> None:
     stall = Stall(after=3 * LOT + 5)
     async with served(fault=stall) as (index, client, chosen):
         size = 0
-        async with client.contents(chosen, f"{index.origin}{PATH}") as contents:
+        async with client.open_file(chosen, f"{index.origin}{PATH}") as contents:
             async for chunk in contents.chunks:
                 size += len(chunk)
                 if size == 3 * LOT + 5:  # though no lot is full
@@ -113,7 +124,7 @@ async def test_what_came_of_a_broken_body_is_handed_on_first(fault: Truncate | R
     async with served(fault=fault) as (index, client, chosen):
         had = bytearray()
         with pytest.raises(UpstreamUnavailableError, match=r"broke off|Connection|Payload"):  # noqa: PT012 - the loop is what raises
-            async with client.contents(chosen, f"{index.origin}{PATH}") as contents:
+            async with client.open_file(chosen, f"{index.origin}{PATH}") as contents:
                 async for chunk in contents.chunks:
                     had += chunk
         assert bytes(had) == BODY[: len(had)]
@@ -125,7 +136,7 @@ async def test_a_body_that_stalls_is_given_up_after_the_time_limit_of_the_index(
     async with served(fault=Stall(after=2 * LOT)) as (index, client, chosen):
         size = 0
         with pytest.raises(UpstreamUnavailableError, match="timed out"):  # noqa: PT012 - the loop is what raises
-            async with client.contents(chosen, f"{index.origin}{PATH}") as contents:
+            async with client.open_file(chosen, f"{index.origin}{PATH}") as contents:
                 async for chunk in contents.chunks:
                     size += len(chunk)
         assert size == 2 * LOT
@@ -135,7 +146,7 @@ async def test_a_body_that_stalls_is_given_up_after_the_time_limit_of_the_index(
 async def test_who_takes_his_time_stalls_nothing() -> None:
     async with served() as (index, client, chosen):
         size = 0
-        async with client.contents(chosen, f"{index.origin}{PATH}") as contents:
+        async with client.open_file(chosen, f"{index.origin}{PATH}") as contents:
             async for chunk in contents.chunks:
                 if not size:
                     await asyncio.sleep(1.2)  # the index's limit is a second
@@ -144,14 +155,14 @@ async def test_who_takes_his_time_stalls_nothing() -> None:
 
 
 async def test_bytes_beyond_the_body_are_not_taken() -> None:
-    async with served(BODY + b"HTTP/1.1 200 OK\r\n", Length(len(BODY))) as (_, client, index):
+    async with served(BODY + b"HTTP/1.1 200 OK\r\n", WrongLength(len(BODY))) as (_, client, index):
         chunks = await pieces(client, index)
         assert lent(chunks)
         assert b"".join(chunks) == BODY
 
 
 async def test_a_connection_is_kept_after_a_short_body_and_closed_after_a_long_one() -> None:
-    for body, kept in [(BODY[: bulk_receiver.LONG - 1], True), (BODY, False)]:
+    for body, kept in [(BODY[: bulk_receiver.MIN_BULK_BYTES - 1], True), (BODY, False)]:
         async with served(body) as (index, client, chosen):
             for _ in range(3):
                 assert b"".join(await pieces(client, chosen)) == body
@@ -161,7 +172,7 @@ async def test_a_connection_is_kept_after_a_short_body_and_closed_after_a_long_o
 async def test_who_leaves_in_the_middle_leaves_no_connection_behind() -> None:
     async with served() as (index, client, chosen):
         for _ in range(3):
-            async with client.contents(chosen, f"{index.origin}{PATH}") as contents:
+            async with client.open_file(chosen, f"{index.origin}{PATH}") as contents:
                 async for _chunk in contents.chunks:
                     break
-        await index.idle()  # it would be writing yet
+        await index.wait_until_idle()  # it would be writing yet

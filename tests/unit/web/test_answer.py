@@ -10,13 +10,13 @@ from http import HTTPStatus
 import pytest
 from aiohttp import web
 
-from assay.web.response import Answer
+from assay.web.response import BufferedResponse
 
 BODIES = [b"", b"x", b"y" * 65_536, b"z" * 3_000_000]
 
 
 @asynccontextmanager
-async def answering(make: Callable[[], Answer]) -> AsyncIterator[int]:
+async def answering(make: Callable[[], BufferedResponse]) -> AsyncIterator[int]:
     """A server that gives one answer to everything; its port."""
 
     async def answer(_request: web.BaseRequest) -> web.StreamResponse:
@@ -48,7 +48,7 @@ def taken_apart(answer: bytes) -> tuple[str, dict[str, str], bytes]:
 
 @pytest.mark.parametrize("body", BODIES)
 async def test_head_and_body_arrive_whole(body: bytes) -> None:
-    async with answering(lambda: Answer(headers={"ETag": '"a"', "X-Name": "é"}, body=body)) as port:
+    async with answering(lambda: BufferedResponse(headers={"ETag": '"a"', "X-Name": "é"}, body=body)) as port:
         status, headers, found = taken_apart(await told(port, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"))
     assert status == "HTTP/1.1 200 OK"
     assert (headers["ETag"], headers["X-Name"], headers["Connection"]) == ('"a"', "é", "close")
@@ -58,13 +58,13 @@ async def test_head_and_body_arrive_whole(body: bytes) -> None:
 
 
 async def test_a_head_request_gets_the_length_and_no_body() -> None:
-    async with answering(lambda: Answer(headers={}, body=b"twelve bytes")) as port:
+    async with answering(lambda: BufferedResponse(headers={}, body=b"twelve bytes")) as port:
         _, headers, body = taken_apart(await told(port, "HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"))
     assert (headers["Content-Length"], body) == ("12", b"")
 
 
 async def test_what_is_not_modified_has_neither_body_nor_length() -> None:
-    async with answering(lambda: Answer(headers={"ETag": '"a"'}, status=HTTPStatus.NOT_MODIFIED)) as port:
+    async with answering(lambda: BufferedResponse(headers={"ETag": '"a"'}, status=HTTPStatus.NOT_MODIFIED)) as port:
         asked = "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
         answer = await told(port, *asked)
     first, second, nothing = answer.split(b"\r\n\r\n")
@@ -75,7 +75,7 @@ async def test_what_is_not_modified_has_neither_body_nor_length() -> None:
 
 
 async def test_a_connection_takes_many_requests_and_an_old_client_is_told_so() -> None:
-    async with answering(lambda: Answer(headers={}, body=b"ok")) as port:
+    async with answering(lambda: BufferedResponse(headers={}, body=b"ok")) as port:
         keeps = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
         answer = await told(port, keeps, keeps, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         old = await told(port, "GET / HTTP/1.0\r\n\r\n")
@@ -90,12 +90,12 @@ async def test_a_connection_takes_many_requests_and_an_old_client_is_told_so() -
 @pytest.mark.parametrize("value", ["a\r\nSet-Cookie: b", "a\nb", "a\rb"])
 def test_a_header_cannot_break_out_of_its_line(value: str) -> None:
     with pytest.raises(ValueError, match="line break"):
-        Answer(headers={"X-Name": value})._head(old=False)
-    assert b"X-Name: ab\r\n" in Answer(headers={"X-Name": "ab"})._head(old=False)
+        BufferedResponse(headers={"X-Name": value})._serialize_head(old=False)
+    assert b"X-Name: ab\r\n" in BufferedResponse(headers={"X-Name": "ab"})._serialize_head(old=False)
 
 
 async def test_its_headers_can_be_read_and_its_length_not_changed() -> None:
-    answer = Answer(headers={"etag": '"a"'}, body=b"abc")
+    answer = BufferedResponse(headers={"etag": '"a"'}, body=b"abc")
     assert (answer.status, answer.reason, answer.headers["ETag"], answer.content_length) == (200, "OK", '"a"', 3)
     assert not answer.prepared
     with pytest.raises(RuntimeError):
@@ -106,10 +106,10 @@ async def test_its_headers_can_be_read_and_its_length_not_changed() -> None:
 
 async def test_what_a_slow_client_does_not_take_is_not_buffered_for_him_whole() -> None:
     body = b"z" * 30_000_000
-    made: list[Answer] = []
+    made: list[BufferedResponse] = []
 
-    def make() -> Answer:
-        made.append(Answer(headers={}, body=body))
+    def make() -> BufferedResponse:
+        made.append(BufferedResponse(headers={}, body=body))
         return made[0]
 
     async with answering(make) as port:
@@ -118,7 +118,7 @@ async def test_what_a_slow_client_does_not_take_is_not_buffered_for_him_whole() 
         await reader.read(100)
         await asyncio.sleep(0.2)
         (answer,) = made
-        assert answer.is_pending
+        assert answer.has_unsent_bytes
         transport = answer._transport
         assert transport is not None
         assert transport.get_write_buffer_size() < 300_000
@@ -127,12 +127,12 @@ async def test_what_a_slow_client_does_not_take_is_not_buffered_for_him_whole() 
             size += len(piece)
         writer.close()
     assert size > len(body)
-    assert not answer.is_pending
+    assert not answer.has_unsent_bytes
 
 
 async def test_an_answer_can_be_the_last_of_its_connection() -> None:
-    def make() -> Answer:
-        answer = Answer(headers={}, body=b"ok")
+    def make() -> BufferedResponse:
+        answer = BufferedResponse(headers={}, body=b"ok")
         answer.force_close()
         return answer
 

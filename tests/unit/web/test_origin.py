@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.config import ServerSettings
-from assay.web.origin import address_of, client_of, origin_of
+from assay.web.origin import resolve_client_address, resolve_origin, resolve_secure_origin
 
 BEHIND = ServerSettings.model_validate(
     {"trusted-proxies": ["10.0.0.0/8"], "allowed-hosts": ["pypi.acme.example", "127.0.0.1"]}
@@ -32,13 +32,16 @@ def test_a_client_is_the_last_address_that_no_trusted_proxy_has(
     peer: str | None, forwarded: str | None, client: str | None
 ) -> None:
     headers = {} if forwarded is None else {"X-Forwarded-For": forwarded}
-    assert client_of(headers, peer=peer, settings=BEHIND) == client
+    assert resolve_client_address(headers, peer=peer, settings=BEHIND) == client
 
 
 @given(st.text(max_size=60))
 def test_what_a_client_says_of_itself_is_never_its_address(claim: str) -> None:
-    assert client_of({"X-Forwarded-For": claim}, peer="192.0.2.9", settings=BEHIND) == "192.0.2.9"
-    assert client_of({"X-Forwarded-For": f"{claim}, 192.0.2.7"}, peer="10.0.0.1", settings=BEHIND) == "192.0.2.7"
+    assert resolve_client_address({"X-Forwarded-For": claim}, peer="192.0.2.9", settings=BEHIND) == "192.0.2.9"
+    assert (
+        resolve_client_address({"X-Forwarded-For": f"{claim}, 192.0.2.7"}, peer="10.0.0.1", settings=BEHIND)
+        == "192.0.2.7"
+    )
 
 
 @pytest.mark.parametrize(
@@ -55,5 +58,5 @@ def test_what_a_client_says_of_itself_is_never_its_address(claim: str) -> None:
 def test_people_are_told_an_address_over_plain_http_too_and_provenance_only_a_secure_one(
     peer: str, headers: dict[str, str], address: str | None, *, secure: bool
 ) -> None:
-    assert address_of(headers, peer=peer, tls=False, settings=BEHIND) == address
-    assert origin_of(headers, peer=peer, tls=False, settings=BEHIND) == (address if secure else None)
+    assert resolve_origin(headers, peer=peer, tls=False, settings=BEHIND) == address
+    assert resolve_secure_origin(headers, peer=peer, tls=False, settings=BEHIND) == (address if secure else None)

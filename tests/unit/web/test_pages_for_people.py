@@ -10,16 +10,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.version import Version
 
-from assay.evidence import PUBLISH, Attestation, Attested, Claims, Evidence, Forged, PublisherKind, Unattested
+from assay.evidence import (
+    PUBLISH_PREDICATE_TYPE,
+    Attestation,
+    Attested,
+    Claims,
+    Evidence,
+    Forged,
+    PublisherKind,
+    Unattested,
+)
 from assay.policy.language.document import load_policy
-from assay.policy.verdict import Approved, Code, Reason, Withheld, approve
+from assay.policy.verdict import Approved, Reason, ReasonCode, Withheld, approve
 from assay.simple.model import Distribution, File, Kind, NormalizedName, ProjectStatus, Sha256
-from assay.web.ui.markup import element, is_web_address, joined, linked, text
-from assay.web.ui.policy import policy_page
-from assay.web.ui.project import project_page
-from assay.web.ui.timeline import changes, marks_of, timeline
+from assay.web.ui.markup import element, escape_text, is_safe_web_url, join_markup, link_if_safe
+from assay.web.ui.policy import render_policy_page
+from assay.web.ui.project import render_project_page
+from assay.web.ui.timeline import collect_marks, find_publisher_changes, render_timeline
 from tests.browser.scene import IMAGE, SCRIPT
-from tests.world.clients.html_reader import Read, harmless
+from tests.world.clients.html_reader import HtmlReader, read_harmless_page
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
 
@@ -63,12 +72,12 @@ def test_every_key_of_a_rule_and_every_kind_of_revocation_has_words() -> None:
         """,
         "policy.toml",
     )
-    found = harmless(policy_page(policy, NOW))
+    found = read_harmless_page(render_policy_page(policy, NOW))
     for said in (
         "audit mode",
         "This rule is in enforce mode",
         "is attested by any Trusted Publisher",
-        f"carries {PUBLISH}",
+        f"carries {PUBLISH_PREDICATE_TYPE}",
         "was built by https://github.com/acme/ci/**",
         "is at least 1 day old",
         "or 2 hours where an established publisher signed it",
@@ -87,7 +96,7 @@ def test_every_key_of_a_rule_and_every_kind_of_revocation_has_words() -> None:
         "1 certificates",
     ):
         assert said in found.text, said
-    nothing = harmless(policy_page(load_policy("version = 1", "policy.toml"), NOW))
+    nothing = read_harmless_page(render_policy_page(load_policy("version = 1", "policy.toml"), NOW))
     assert "nothing is approved" in nothing.text
 
 
@@ -110,7 +119,7 @@ def attested(when: datetime = datetime(2026, 1, 1, tzinfo=UTC), **claims: str) -
     one = Attestation(
         trust_root="sigstore",
         bundle=0,
-        predicate_type=PUBLISH,
+        predicate_type=PUBLISH_PREDICATE_TYPE,
         claims=Claims(kind=PublisherKind.GITHUB, **stated),
         integrated_time=when,
         log_index=7,
@@ -125,8 +134,10 @@ def good(evidence: Evidence | None = None, **changes: object) -> Approved:
     return approve(a_file(**changes), rule="all", evidence=evidence)  # type: ignore[arg-type] # fields by name
 
 
-def shown(*verdicts: Approved | Withheld, status: ProjectStatus | None = None) -> Read:
-    return harmless(project_page("foo", verdicts, index="pypi", status=status, stale_since=None, number=1, now=NOW))
+def shown(*verdicts: Approved | Withheld, status: ProjectStatus | None = None) -> HtmlReader:
+    return read_harmless_page(
+        render_project_page("foo", verdicts, index="pypi", status=status, stale_since=None, number=1, now=NOW)
+    )
 
 
 @pytest.mark.parametrize(
@@ -152,10 +163,10 @@ def shown(*verdicts: Approved | Withheld, status: ProjectStatus | None = None) -
     ],
 )
 def test_only_plain_web_addresses_of_verified_claims_become_links(address: str) -> None:
-    assert not is_web_address(address)
+    assert not is_safe_web_url(address)
     found = shown(good(attested(repository_uri=address, run_url=address, digest="ab" * 20)))
     assert [link for link in found.links if "evil" in link or "github" in link or "alert" in link] == []
-    assert is_web_address("https://github.com/acme/foo")
+    assert is_safe_web_url("https://github.com/acme/foo")
     honest = shown(good(attested(repository_uri="https://github.com/acme/foo", digest="ab" * 20)))
     assert "https://github.com/acme/foo" in honest.links
     assert f"https://github.com/acme/foo/commit/{'ab' * 20}" in honest.links
@@ -172,8 +183,8 @@ ANY = st.text(max_size=40) | st.sampled_from([SCRIPT, IMAGE, "</style>", "<!--",
 
 @given(ANY, ANY, ANY, ANY, ANY)
 def test_whatever_is_written_a_page_has_the_same_elements(a: str, b: str, c: str, d: str, e: str) -> None:
-    def made(a: str, b: str, c: str, d: str, e: str) -> Read:
-        reason = Reason(code=Code.PUBLISHER, rule=a or "x", message=b or "x", expected=c or "x", found=d or "x")
+    def made(a: str, b: str, c: str, d: str, e: str) -> HtmlReader:
+        reason = Reason(code=ReasonCode.PUBLISHER, rule=a or "x", message=b or "x", expected=c or "x", found=d or "x")
         return shown(
             good(attested(repository=a or "x", workflow=b or "x", san=c, run_url=f"x{d}"), filename=e, yanked=f"x{a}"),
             Withheld(
@@ -193,14 +204,14 @@ def test_whatever_is_written_a_page_has_the_same_elements(a: str, b: str, c: str
 
 @given(ANY)
 def test_text_comes_back_as_it_went_in_but_for_what_cannot_be_seen(content: str) -> None:
-    read = Read(str(element("p", content, title=content)).encode())
-    seen = Read(str(text(content)).encode()).text
+    read = HtmlReader(str(element("p", content, title=content)).encode())
+    seen = HtmlReader(str(escape_text(content)).encode()).text
     assert read.text == seen
     assert read.elements == [("p", {"title": seen})]
     if content.isprintable():
         assert seen == content
-    assert str(joined((content,))) == str(text(content)) if content else True
-    assert Read(str(linked(content, f"javascript:{content}")).encode()).elements == []
+    assert str(join_markup((content,))) == str(escape_text(content)) if content else True
+    assert HtmlReader(str(link_if_safe(content, f"javascript:{content}")).encode()).elements == []
 
 
 def test_the_timeline_tells_losses_changes_and_returns_apart() -> None:
@@ -212,7 +223,7 @@ def test_the_timeline_tells_losses_changes_and_returns_apart() -> None:
         return at(month, attested(datetime(2026, month, 1, tzinfo=UTC), repository=repository))
 
     def said(*verdicts: Approved) -> list[str]:
-        return [what for _, what in changes(marks_of(verdicts))]
+        return [what for _, what in find_publisher_changes(collect_marks(verdicts))]
 
     assert said(by(1, "a/b"), by(2, "a/b"), at(3, None), by(4, "a/b")) == []
     assert said(at(1, Unattested()), by(2, "a/b")) == ["attested from 2 on, by a/b"]
@@ -229,7 +240,7 @@ def test_the_timeline_tells_losses_changes_and_returns_apart() -> None:
 
 
 def test_a_project_of_a_thousand_publishers_and_releases_is_a_picture_of_bounded_size() -> None:
-    marks = marks_of(
+    marks = collect_marks(
         good(
             attested(datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=number), repository=f"r{number}/" + "x" * 500),
             filename=f"foo-{number}.tar.gz",
@@ -237,7 +248,7 @@ def test_a_project_of_a_thousand_publishers_and_releases_is_a_picture_of_bounded
         )
         for number in range(1500)
     )
-    drawn = str(timeline(marks))
+    drawn = str(render_timeline(marks))
     assert len(drawn) < 1_000_000
-    assert Read(drawn.encode()).elements
-    assert str(timeline([])) == ""
+    assert HtmlReader(drawn.encode()).elements
+    assert str(render_timeline([])) == ""

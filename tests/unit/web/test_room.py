@@ -6,63 +6,69 @@ import resource
 
 import pytest
 
-from assay.web.server.connection_limit import RESERVE, Room, Seat, raised_descriptors, seats_within
+from assay.web.server.connection_limit import (
+    PROBE_SLOTS,
+    ConnectionLimit,
+    ConnectionSlot,
+    cap_connections,
+    raise_descriptor_limit,
+)
 
 
-def entered(room: Room, address: str, times: int) -> list[Seat | None]:
-    return [room.enter(address) for _ in range(times)]
+def entered(room: ConnectionLimit, address: str, times: int) -> list[ConnectionSlot | None]:
+    return [room.acquire(address) for _ in range(times)]
 
 
-def kinds(seats: list[Seat | None]) -> str:
+def kinds(seats: list[ConnectionSlot | None]) -> str:
     """S: a seat, R: in the reserve, x: cut."""
-    return "".join("x" if seat is None else "R" if seat.reserved else "S" for seat in seats)
+    return "".join("x" if seat is None else "R" if seat.is_probe_only else "S" for seat in seats)
 
 
 def test_one_address_has_half_of_the_seats_and_a_quarter_of_the_reserve() -> None:
-    room = Room(8)
+    room = ConnectionLimit(8)
     assert kinds(entered(room, "192.0.2.1", 10)) == "SSSSRRRRxx"
     assert kinds(entered(room, "192.0.2.2", 5)) == "SSSSR", "it is not the first one's neighbours who pay"
     assert kinds(entered(room, "192.0.2.3", 5)) == "RRRRx", "all seats are taken, and there is still the reserve"
-    assert room.taken == 8 + 9
+    assert room.open_connections == 8 + 9
 
 
 def test_the_reserve_is_bounded_too() -> None:
-    room = Room(1)
-    seats = [room.enter(f"192.0.2.{number}") for number in range(RESERVE + 3)]
-    assert kinds(seats) == "S" + "R" * RESERVE + "xx"
+    room = ConnectionLimit(1)
+    seats = [room.acquire(f"192.0.2.{number}") for number in range(PROBE_SLOTS + 3)]
+    assert kinds(seats) == "S" + "R" * PROBE_SLOTS + "xx"
 
 
 def test_a_front_proxy_may_take_all() -> None:
-    room = Room(8, lambda address: address == "10.0.0.1")
+    room = ConnectionLimit(8, lambda address: address == "10.0.0.1")
     assert kinds(entered(room, "10.0.0.1", 9)) == "SSSSSSSSR"
     assert kinds(entered(room, "10.0.0.2", 1)) == "R"
 
 
 def test_an_ipv6_network_is_one_client() -> None:
-    room = Room(4)
-    seats = [room.enter(f"2001:db8::{number}") for number in range(1, 4)]
-    assert kinds([*seats, room.enter("2001:db8:0:1::1"), room.enter("fe80::1%eth0")]) == "SSRSS"
+    room = ConnectionLimit(4)
+    seats = [room.acquire(f"2001:db8::{number}") for number in range(1, 4)]
+    assert kinds([*seats, room.acquire("2001:db8:0:1::1"), room.acquire("fe80::1%eth0")]) == "SSRSS"
 
 
 def test_who_leaves_makes_room_once() -> None:
-    room = Room(2)
+    room = ConnectionLimit(2)
     first, second = entered(room, "192.0.2.1", 2)
     assert first is not None
     assert second is not None
-    assert (first.reserved, second.reserved) == (False, True)
-    first.leave()
-    first.leave()
-    assert room.taken == 1
+    assert (first.is_probe_only, second.is_probe_only) == (False, True)
+    first.release()
+    first.release()
+    assert room.open_connections == 1
     assert kinds(entered(room, "192.0.2.1", 1)) == "S"
-    second.leave()
-    assert room.taken == 1
+    second.release()
+    assert room.open_connections == 1
 
 
 @pytest.mark.parametrize(
     ("wanted", "limit", "seats"), [(1024, 20_000, 1024), (1024, 1024, 240), (100, 1024, 100), (1024, 256, 1)]
 )
 def test_seats_are_as_many_as_descriptors_can_bear(wanted: int, limit: int, seats: int) -> None:
-    assert seats_within(wanted, limit) == seats
+    assert cap_connections(wanted, limit) == seats
 
 
 NONE = resource.RLIM_INFINITY
@@ -84,7 +90,7 @@ def test_open_files_are_as_many_as_the_system_gives(
 
     monkeypatch.setattr(resource, "getrlimit", lambda _what: (256, hard))
     monkeypatch.setattr(resource, "setrlimit", setrlimit)
-    assert raised_descriptors() == told
+    assert raise_descriptor_limit() == told
     assert taken == [(expected, hard)]
 
 
@@ -94,4 +100,4 @@ def test_a_limit_that_cannot_be_raised_is_the_limit(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(resource, "getrlimit", lambda _what: (256, 4096))
     monkeypatch.setattr(resource, "setrlimit", setrlimit)
-    assert raised_descriptors() == 256
+    assert raise_descriptor_limit() == 256

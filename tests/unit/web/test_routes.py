@@ -9,25 +9,25 @@ from packaging.utils import canonicalize_name
 
 from assay.simple.model import NormalizedName
 from assay.web.routes import (
-    Alive,
-    Asked,
+    CanonicalRedirect,
     DistributionFile,
     DistributionMetadata,
     FileProvenance,
-    Home,
-    Metrics,
-    Moved,
-    Nowhere,
-    PolicyStory,
+    HomePage,
+    LivenessProbe,
+    MetricsExposition,
+    PolicyPage,
     ProjectPage,
-    ProjectStory,
-    Ready,
-    RootList,
+    ReadinessProbe,
+    ResolvedTarget,
     Route,
-    Search,
-    asked_of,
-    label_of,
-    route_of,
+    SearchRedirect,
+    SimpleProject,
+    SimpleRoot,
+    UnknownRoute,
+    get_route_label,
+    match_route,
+    resolve_target,
 )
 
 FOO = NormalizedName("foo")
@@ -37,33 +37,33 @@ PREFIXES = ("", "/strict", "/teams/a")
 @pytest.mark.parametrize(
     ("target", "route"),
     [
-        ("/", Home()),
-        ("/healthz", Alive()),
-        ("/readyz", Ready()),
-        ("/metrics", Metrics()),
-        ("/policy", PolicyStory()),
-        ("/project/foo", ProjectStory(FOO, 1)),
-        ("/project/foo?page=12", ProjectStory(FOO, 12)),
-        ("/project/foo?page=0", ProjectStory(FOO, 1)),
-        ("/project/foo?page=-1", ProjectStory(FOO, 1)),
-        ("/project/foo?page=9999999", ProjectStory(FOO, 1)),
-        ("/project/foo?page=%D9%A1", ProjectStory(FOO, 1)),
-        ("/project/Foo", Moved(to="foo")),
-        ("/project/Foo/", Moved(to="../foo")),
-        ("/project/", Nowhere()),
-        ("/project/a%2Fb", Nowhere()),
-        ("/search?name=Foo", Search(to="project/foo")),
-        ("/search?name=a%0D%0Ab", Search(to=None)),
-        ("/search?name=" + "a" * 300, Search(to=None)),
-        ("/simple", Moved(to="simple/")),
-        ("/simple/", RootList(format=None)),
-        ("/simple/?format=application/vnd.pypi.simple.v1%2Bjson", RootList("application/vnd.pypi.simple.v1+json")),
-        ("/simple/foo/", ProjectPage(FOO, None)),
-        ("/simple/foo", Moved(to="foo/")),
-        ("/simple/Foo_Bar/", Moved(to="../foo-bar/")),
-        ("/simple/Foo.Bar?a=1", Moved(to="foo-bar/?a=1")),
-        ("/simple/Foo?\udcff=\ud800", Moved(to="foo/?%3F=%3F")),
-        ("/simple/f%6fo/", ProjectPage(FOO, None)),
+        ("/", HomePage()),
+        ("/healthz", LivenessProbe()),
+        ("/readyz", ReadinessProbe()),
+        ("/metrics", MetricsExposition()),
+        ("/policy", PolicyPage()),
+        ("/project/foo", ProjectPage(FOO, 1)),
+        ("/project/foo?page=12", ProjectPage(FOO, 12)),
+        ("/project/foo?page=0", ProjectPage(FOO, 1)),
+        ("/project/foo?page=-1", ProjectPage(FOO, 1)),
+        ("/project/foo?page=9999999", ProjectPage(FOO, 1)),
+        ("/project/foo?page=%D9%A1", ProjectPage(FOO, 1)),
+        ("/project/Foo", CanonicalRedirect(to="foo")),
+        ("/project/Foo/", CanonicalRedirect(to="../foo")),
+        ("/project/", UnknownRoute()),
+        ("/project/a%2Fb", UnknownRoute()),
+        ("/search?name=Foo", SearchRedirect(to="project/foo")),
+        ("/search?name=a%0D%0Ab", SearchRedirect(to=None)),
+        ("/search?name=" + "a" * 300, SearchRedirect(to=None)),
+        ("/simple", CanonicalRedirect(to="simple/")),
+        ("/simple/", SimpleRoot(format=None)),
+        ("/simple/?format=application/vnd.pypi.simple.v1%2Bjson", SimpleRoot("application/vnd.pypi.simple.v1+json")),
+        ("/simple/foo/", SimpleProject(FOO, None)),
+        ("/simple/foo", CanonicalRedirect(to="foo/")),
+        ("/simple/Foo_Bar/", CanonicalRedirect(to="../foo-bar/")),
+        ("/simple/Foo.Bar?a=1", CanonicalRedirect(to="foo-bar/?a=1")),
+        ("/simple/Foo?\udcff=\ud800", CanonicalRedirect(to="foo/?%3F=%3F")),
+        ("/simple/f%6fo/", SimpleProject(FOO, None)),
         ("/files/h.example/packages/a/foo-1.0.tar.gz", DistributionFile("h.example/packages/a/foo-1.0.tar.gz")),
         ("/files/127.0.0.1%3A8080/foo-1.0%2Blocal.tar.gz", DistributionFile("127.0.0.1:8080/foo-1.0+local.tar.gz")),
         ("/files/h/a%252Fb.whl", DistributionFile("h/a%2Fb.whl")),
@@ -73,7 +73,7 @@ PREFIXES = ("", "/strict", "/teams/a")
     ],
 )
 def test_an_address_of_ours_has_its_route(target: str, route: Route) -> None:
-    assert route_of(target) == route
+    assert match_route(target) == route
 
 
 @pytest.mark.parametrize(
@@ -96,18 +96,18 @@ def test_an_address_of_ours_has_its_route(target: str, route: Route) -> None:
     ],
 )
 def test_any_other_address_is_nowhere(target: str) -> None:
-    assert route_of(target) == Nowhere()
+    assert match_route(target) == UnknownRoute()
 
 
 @given(st.text())
 def test_no_target_is_an_error_and_each_has_a_label(target: str) -> None:
-    assert label_of(route_of(target))
+    assert get_route_label(match_route(target))
 
 
 @given(st.text(), st.text())
 def test_a_redirect_never_leaves_the_proxy_nor_writes_a_header(name: str, query: str) -> None:
-    match route_of(f"/simple/{name}?{query}"):
-        case Moved(to=to):
+    match match_route(f"/simple/{name}?{query}"):
+        case CanonicalRedirect(to=to):
             assert to.isascii()
             assert to.isprintable()
             assert "//" not in to.partition("?")[0]
@@ -121,24 +121,24 @@ def test_a_redirect_never_leaves_the_proxy_nor_writes_a_header(name: str, query:
 @given(st.text(), st.text())
 def test_a_search_leads_to_a_project_or_to_nothing(name: str, more: str) -> None:
     for target in (f"/search?name={name}&{more}", f"/search?{more}&name={name}"):
-        route = route_of(target)
-        if isinstance(route, Search) and route.to is not None:
-            assert route_of(f"/{route.to}") == ProjectStory(NormalizedName(route.to.removeprefix("project/")), 1)
+        route = match_route(target)
+        if isinstance(route, SearchRedirect) and route.to is not None:
+            assert match_route(f"/{route.to}") == ProjectPage(NormalizedName(route.to.removeprefix("project/")), 1)
 
 
 @pytest.mark.parametrize(
     ("target", "prefix", "route", "root"),
     [
-        ("/", "", Home(), ""),
-        ("/simple/foo/", "", ProjectPage(FOO, None), "../../"),
-        ("/strict/", "/strict", Home(), ""),
-        ("/strict", "/strict", Moved(to="strict/"), "strict/"),
-        ("/strict?a=b", "/strict", Moved(to="strict/?a=b"), "strict/"),
-        ("/teams/a", "/teams/a", Moved(to="a/"), "a/"),
-        ("/teams/a/simple", "/teams/a", Moved(to="simple/"), ""),
-        ("/strict/simple/foo/", "/strict", ProjectPage(FOO, None), "../../"),
-        ("/strict/simple/Foo", "/strict", Moved(to="foo/"), "../"),
-        ("/strict/policy", "/strict", PolicyStory(), ""),
+        ("/", "", HomePage(), ""),
+        ("/simple/foo/", "", SimpleProject(FOO, None), "../../"),
+        ("/strict/", "/strict", HomePage(), ""),
+        ("/strict", "/strict", CanonicalRedirect(to="strict/"), "strict/"),
+        ("/strict?a=b", "/strict", CanonicalRedirect(to="strict/?a=b"), "strict/"),
+        ("/teams/a", "/teams/a", CanonicalRedirect(to="a/"), "a/"),
+        ("/teams/a/simple", "/teams/a", CanonicalRedirect(to="simple/"), ""),
+        ("/strict/simple/foo/", "/strict", SimpleProject(FOO, None), "../../"),
+        ("/strict/simple/Foo", "/strict", CanonicalRedirect(to="foo/"), "../"),
+        ("/strict/policy", "/strict", PolicyPage(), ""),
         ("/teams/a/files/h/foo-1.0.tar.gz", "/teams/a", DistributionFile("h/foo-1.0.tar.gz"), "../../"),
         ("/strict/files/h/f%2Boo.whl.metadata", "/strict", DistributionMetadata("h/f+oo.whl"), "../../"),
         ("/strict/integrity/foo/1/f/provenance", "/strict", FileProvenance(FOO, "1", "f"), "../../../../"),
@@ -147,13 +147,13 @@ def test_a_search_leads_to_a_project_or_to_nothing(name: str, more: str) -> None
 def test_a_view_is_found_by_its_path_and_answers_as_if_it_stood_at_the_root(
     target: str, prefix: str, route: Route, root: str
 ) -> None:
-    assert asked_of(target, PREFIXES) == Asked(prefix=prefix, route=route, root=root)
+    assert resolve_target(target, PREFIXES) == ResolvedTarget(prefix=prefix, route=route, root=root)
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
 def test_what_operators_ask_is_at_the_root_alone(path: str) -> None:
-    assert asked_of(path, PREFIXES).route != Nowhere()
-    assert asked_of(f"/strict{path}", PREFIXES) == Asked(prefix="/strict", route=Nowhere(), root="")
+    assert resolve_target(path, PREFIXES).route != UnknownRoute()
+    assert resolve_target(f"/strict{path}", PREFIXES) == ResolvedTarget(prefix="/strict", route=UnknownRoute(), root="")
 
 
 OTHERWISE = [
@@ -171,8 +171,8 @@ OTHERWISE = [
 @pytest.mark.parametrize("prefix", OTHERWISE)
 @pytest.mark.parametrize("rest", ["simple/foo/", "simple/", "", "files/h/foo-1.0.tar.gz"])
 def test_a_view_has_one_way_to_be_written(prefix: str, rest: str) -> None:
-    asked = asked_of(prefix + rest, PREFIXES)
-    assert (asked.prefix, asked.route) == ("", Nowhere())
+    asked = resolve_target(prefix + rest, PREFIXES)
+    assert (asked.prefix, asked.route) == ("", UnknownRoute())
 
 
 @given(
@@ -180,7 +180,7 @@ def test_a_view_has_one_way_to_be_written(prefix: str, rest: str) -> None:
 )
 def test_whatever_follows_a_views_path_stays_within_the_view(start: str, rest: str) -> None:
     target = f"{start}/{rest}"
-    asked = asked_of(target, PREFIXES)
+    asked = resolve_target(target, PREFIXES)
     assert asked.prefix == ("/teams/a" if start.startswith("/teams") else "/strict")
-    assert asked.route == route_of(target.removeprefix(asked.prefix)) or asked.route == Nowhere()
-    assert label_of(asked.route)
+    assert asked.route == match_route(target.removeprefix(asked.prefix)) or asked.route == UnknownRoute()
+    assert get_route_label(asked.route)

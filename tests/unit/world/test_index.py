@@ -15,17 +15,16 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.world.index.distributions import Built, raw, sdist, wheel
-from tests.world.index.fake_index import ABSENT, JSON, Index
+from tests.world.index.distributions import BuiltDistribution, make_raw_file, sdist, wheel
+from tests.world.index.fake_index import ABSENT, SIMPLE_JSON, Index
 from tests.world.index.faulty_server import (
-    Answer,
+    CannedResponse,
+    ChangeHeaders,
     Chunked,
     Corrupt,
     Fault,
     Gzip,
     Hang,
-    Headers,
-    Length,
     NoRange,
     Oversize,
     Redirect,
@@ -34,8 +33,9 @@ from tests.world.index.faulty_server import (
     Reset,
     Truncate,
     UntilClose,
+    WrongLength,
 )
-from tests.world.index.threaded_index import in_thread
+from tests.world.index.threaded_index import run_index_in_thread
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_a_wheel_holds_the_metadata_that_the_index_serves() -> None:
 async def test_a_page_comes_as_json_or_html_by_accept(client: aiohttp.ClientSession) -> None:
     async with Index() as index:
         listed = index.add(wheel("foo"), provenance=b"{}", yanked="bad")
-        page = json.loads(await _body(client, f"{index.url}foo/", Accept=JSON))
+        page = json.loads(await _body(client, f"{index.url}foo/", Accept=SIMPLE_JSON))
         assert page["files"][0]["url"] == listed.url
         assert page["files"][0]["provenance"] == listed.provenance_url
         assert page["files"][0]["upload-time"] == "2024-01-01T00:00:00.000000Z"
@@ -102,8 +102,8 @@ async def test_files_metadata_and_provenance_are_served_and_counted(client: aioh
         assert await _body(client, listed.provenance_url) == b'{"version": 1}'
         assert index.count(listed.path) == 1
         assert index.count(listed.path, "HEAD") == 0
-        await index.requested(listed.path)
-        await index.idle()
+        await index.wait_for_requests(listed.path)
+        await index.wait_until_idle()
 
 
 async def test_names_are_normalised_by_redirect_and_unknown_ones_are_404(client: aiohttp.ClientSession) -> None:
@@ -113,13 +113,13 @@ async def test_names_are_normalised_by_redirect_and_unknown_ones_are_404(client:
             assert (moved.status, moved.headers["Location"]) == (301, "/simple/foo-bar/")
         async with client.get(f"{index.url}nothing/") as missing:
             assert missing.status == 404
-        root = json.loads(await _body(client, index.url, Accept=JSON))
+        root = json.loads(await _body(client, index.url, Accept=SIMPLE_JSON))
         assert [project["name"] for project in root["projects"]] == ["Foo_Bar"]
 
 
 async def test_ranges_follow_if_range(client: aiohttp.ClientSession) -> None:
     async with Index() as index:
-        listed = index.add(raw("foo-1.0.tar.gz", b"0123456789"))
+        listed = index.add(make_raw_file("foo-1.0.tar.gz", b"0123456789"))
         async with client.get(listed.url, headers={"Range": "bytes=4-"}) as part:
             assert (part.status, await part.read()) == (206, b"456789")
             tag = part.headers["ETag"]
@@ -142,33 +142,35 @@ async def test_ranges_follow_if_range(client: aiohttp.ClientSession) -> None:
         (Chunked(), b"0123456789"),
         (UntilClose(), b"0123456789"),
         (NoRange(), b"0123456789"),
-        (Headers({"ETag": None, "X-Odd": "1"}), b"0123456789"),
+        (ChangeHeaders({"ETag": None, "X-Odd": "1"}), b"0123456789"),
     ],
     ids=repr,
 )
 async def test_bodies_go_wrong_as_told(client: aiohttp.ClientSession, fault: Fault, expected: bytes) -> None:
     async with Index() as index:
-        listed = index.add(raw("foo-1.0.tar.gz", b"0123456789"))
-        index.fault(listed.path, fault, times=1)
+        listed = index.add(make_raw_file("foo-1.0.tar.gz", b"0123456789"))
+        index.inject_fault(listed.path, fault, times=1)
         assert await _body(client, listed.url, Range="bytes=0-" if isinstance(fault, NoRange) else "") == expected
         assert await _body(client, listed.url) == b"0123456789"
 
 
-@pytest.mark.parametrize("fault", [Refuse(), Reset(5), Truncate(5), Length(11), Length(4), Chunked(cut=5)], ids=repr)
+@pytest.mark.parametrize(
+    "fault", [Refuse(), Reset(5), Truncate(5), WrongLength(11), WrongLength(4), Chunked(cut=5)], ids=repr
+)
 async def test_connections_break_as_told_and_are_good_again(client: aiohttp.ClientSession, fault: Fault) -> None:
     async with Index() as index:
-        listed = index.add(raw("foo-1.0.tar.gz", b"0123456789"))
-        index.fault(listed.path, fault)
+        listed = index.add(make_raw_file("foo-1.0.tar.gz", b"0123456789"))
+        index.inject_fault(listed.path, fault)
         with pytest.raises(aiohttp.ClientError):
             await _body(client, listed.url)
-        index.heal()
+        index.clear_faults()
         assert await _body(client, listed.url) == b"0123456789"
 
 
 async def test_gzip_is_real(client: aiohttp.ClientSession) -> None:
     async with Index() as index, aiohttp.ClientSession(auto_decompress=False) as plain:
-        listed = index.add(raw("foo-1.0.tar.gz", b"0123456789"))
-        index.fault(listed.path, Gzip())
+        listed = index.add(make_raw_file("foo-1.0.tar.gz", b"0123456789"))
+        index.inject_fault(listed.path, Gzip())
         assert gzip.decompress(await _body(plain, listed.url)) == b"0123456789"
         assert await _body(client, listed.url) == b"0123456789"
 
@@ -176,9 +178,9 @@ async def test_gzip_is_real(client: aiohttp.ClientSession) -> None:
 async def test_other_answers_and_redirects_where_they_apply(client: aiohttp.ClientSession) -> None:
     async with Index() as index:
         listed = index.add(wheel("foo"))
-        index.fault("*", Reply(429, headers={"Retry-After": "1"}), when=lambda request: request.method == "HEAD")
-        index.fault(listed.path, Redirect("/elsewhere"), when=lambda request: request.method == "GET")
-        index.serve("/elsewhere", Answer(body=b"there"))
+        index.inject_fault("*", Reply(429, headers={"Retry-After": "1"}), when=lambda request: request.method == "HEAD")
+        index.inject_fault(listed.path, Redirect("/elsewhere"), when=lambda request: request.method == "GET")
+        index.serve_fixed("/elsewhere", CannedResponse(body=b"there"))
         async with client.head(listed.url) as busy:
             assert (busy.status, busy.headers["Retry-After"]) == (429, "1")
         assert await _body(client, listed.url) == b"there"
@@ -186,7 +188,7 @@ async def test_other_answers_and_redirects_where_they_apply(client: aiohttp.Clie
 
 async def test_a_stalled_answer_goes_on_when_released(client: aiohttp.ClientSession) -> None:
     async with Index() as index:
-        listed = index.add(raw("foo-1.0.tar.gz", b"0123456789"))
+        listed = index.add(make_raw_file("foo-1.0.tar.gz", b"0123456789"))
         stall = index.stall(listed.path, after=4)
         async with client.get(listed.url) as answer:
             await stall.reached.wait()
@@ -204,12 +206,12 @@ async def test_a_stalled_answer_goes_on_when_released(client: aiohttp.ClientSess
 async def test_a_hanging_answer_ends_when_the_client_leaves() -> None:
     async with Index() as index:
         listed = index.add(wheel("foo"))
-        index.fault(listed.path, Hang())
+        index.inject_fault(listed.path, Hang())
         async with aiohttp.ClientSession() as session:
             waiting = asyncio.create_task(_body(session, listed.url))
-            await index.requested(listed.path)
+            await index.wait_for_requests(listed.path)
             waiting.cancel()
-        await index.idle()
+        await index.wait_until_idle()
 
 
 async def test_a_server_that_is_down_refuses_and_comes_back_on_its_port(client: aiohttp.ClientSession) -> None:
@@ -225,7 +227,7 @@ async def test_a_server_that_is_down_refuses_and_comes_back_on_its_port(client: 
 async def test_entries_can_lie(client: aiohttp.ClientSession) -> None:
     async with Index(text_serials=True) as index:
         index.add(wheel("foo"), entry={"size": 7, "upload-time": ABSENT, "x-new": [1]}, upload_time=None)
-        page = json.loads(await _body(client, f"{index.url}foo/", Accept=JSON))
+        page = json.loads(await _body(client, f"{index.url}foo/", Accept=SIMPLE_JSON))
         assert page["files"][0]["size"] == 7
         assert page["files"][0]["x-new"] == [1]
         assert "upload-time" not in page["files"][0]
@@ -234,8 +236,8 @@ async def test_entries_can_lie(client: aiohttp.ClientSession) -> None:
 
 @pytest.mark.clients
 @pytest.mark.parametrize("built", [wheel("assay-probe", "1.2"), sdist("assay-probe", "1.2")], ids=["wheel", "sdist"])
-def test_pip_installs_what_we_make(tmp_path: Path, built: Built) -> None:
-    with in_thread() as index:
+def test_pip_installs_what_we_make(tmp_path: Path, built: BuiltDistribution) -> None:
+    with run_index_in_thread() as index:
         index.add(built)
         subprocess.run(
             [
@@ -260,7 +262,7 @@ def test_pip_installs_what_we_make(tmp_path: Path, built: Built) -> None:
 
 @pytest.mark.clients
 def test_uv_installs_from_an_html_index_with_files_elsewhere(tmp_path: Path) -> None:
-    with in_thread(lambda: Index(content="html", separate_files=True)) as index:
+    with run_index_in_thread(lambda: Index(content="html", separate_files=True)) as index:
         listed = index.add(wheel("assay-probe", "1.2", requires=["assay-dep"]))
         index.add(wheel("assay-dep", "3.0"))
         subprocess.run(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-OURS = """
+ALLOWED_ELEMENTS = """
 html head meta title style body header nav main footer section form label input button a p h1 h2 h3 pre code div span
 strong ul ol li dl dt dd table thead tbody tr th td details summary svg desc line text polyline circle path
 """
-ADDRESSES = frozenset({"href", "src", "action", "srcset", "data", "poster", "xlink:href", "formaction", "content"})
+URL_ATTRIBUTES = frozenset({"href", "src", "action", "srcset", "data", "poster", "xlink:href", "formaction", "content"})
 
 
-class Read(HTMLParser):
+class HtmlReader(HTMLParser):
     """What a page consists of."""
 
     def __init__(self, body: bytes) -> None:
@@ -36,13 +36,13 @@ class Read(HTMLParser):
         return [attributes["href"] for tag, attributes in self.elements if "href" in attributes]
 
 
-def harmless(body: bytes) -> Read:
+def read_harmless_page(body: bytes) -> HtmlReader:
     """The page, read, once it has nothing but what we put there."""
-    found = Read(body)
+    found = HtmlReader(body)
     for tag, attributes in found.elements:
-        assert tag in OURS.split(), tag
+        assert tag in ALLOWED_ELEMENTS.split(), tag
         assert not [name for name in attributes if name.startswith("on") or name == "style"], attributes
-        for name in ADDRESSES & set(attributes):
+        for name in URL_ATTRIBUTES & set(attributes):
             value = attributes[name]
             assert tag == "meta" or ":" not in value or value.startswith("https://"), (tag, name, value)
     assert all(character.isprintable() or character == "\n" for character in found.text)

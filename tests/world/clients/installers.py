@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-SECONDS = 180
+CLIENT_TIMEOUT_SECONDS = 180
 """A client that takes longer hangs, and is killed."""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ClientResult:
     """How a client ended."""
 
     status: int
@@ -24,7 +24,7 @@ class Outcome:
     """stdout and stderr, as a person sees them."""
 
 
-def environment(home: Path) -> dict[str, str]:
+def make_isolated_environment(home: Path) -> dict[str, str]:
     """Nothing of the user's: no configuration, no cache, no proxies, no other index."""
     return {
         "PATH": os.environ["PATH"],
@@ -45,28 +45,28 @@ def environment(home: Path) -> dict[str, str]:
     }
 
 
-async def ran(*command: str, home: Path, cwd: Path | None = None) -> Outcome:
+async def run_client(*command: str, home: Path, cwd: Path | None = None) -> ClientResult:
     """The outcome of a command, with stdout and stderr together."""
     process = await asyncio.create_subprocess_exec(
         *command,
-        env=environment(home),
+        env=make_isolated_environment(home),
         cwd=cwd,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        output, _ = await asyncio.wait_for(process.communicate(), SECONDS)
+        output, _ = await asyncio.wait_for(process.communicate(), CLIENT_TIMEOUT_SECONDS)
     except TimeoutError:
         process.kill()
         output, _ = await process.communicate()
         pytest.fail(f"{command[0]} hung:\n{output.decode(errors='replace')}")
-    return Outcome(process.returncode or 0, output.decode(errors="replace"))
+    return ClientResult(process.returncode or 0, output.decode(errors="replace"))
 
 
-async def pip(index_url: str, *arguments: str, home: Path, target: Path) -> Outcome:
+async def pip_install(index_url: str, *arguments: str, home: Path, target: Path) -> ClientResult:
     """``pip install --target`` without any cache."""
-    return await ran(
+    return await run_client(
         sys.executable,
         "-m",
         "pip",
@@ -81,9 +81,9 @@ async def pip(index_url: str, *arguments: str, home: Path, target: Path) -> Outc
     )
 
 
-async def uv(index_url: str, *arguments: str, home: Path, target: Path) -> Outcome:
+async def uv_install(index_url: str, *arguments: str, home: Path, target: Path) -> ClientResult:
     """``uv pip install --target`` without any cache."""
-    return await ran(
+    return await run_client(
         str(Path(sys.executable).parent / "uv"),
         "pip",
         "install",
@@ -99,7 +99,7 @@ async def uv(index_url: str, *arguments: str, home: Path, target: Path) -> Outco
     )
 
 
-def needs(tool: str) -> pytest.MarkDecorator:
+def requires_tool(tool: str) -> pytest.MarkDecorator:
     """Skip, loudly, where a tool of another maker is missing."""
     missing = shutil.which(tool) is None
     return pytest.mark.skipif(missing, reason=f"{tool} is not on this machine: tests/install-tools.sh installs it")

@@ -1,6 +1,6 @@
 """Real, tiny wheels and source archives, made in memory: pip and uv install them, offline, and the bytes never change.
 
-- `wheel("foo", "1.0")` and `sdist("foo", "1.0")` give a `Built`: filename, content, METADATA, sha256.
+- `wheel("foo", "1.0")` and `sdist("foo", "1.0")` give a `BuiltDistribution`: filename, content, METADATA, sha256.
 - `padding=N` adds N bytes of noise that no compression shrinks, so that a distribution has any size you need.
 - A source archive carries its own build backend (standard library only), so that it builds without an index.
 - `raw("foo-1.0.tar.gz", b"…")` is a distribution of any name and content, for what must be refused.
@@ -44,7 +44,7 @@ backend-path = ["."]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Built:
+class BuiltDistribution:
     """A distribution: what an upload to an index consists of."""
 
     project: str
@@ -79,22 +79,22 @@ def wheel(
     build: str | None = None,
     padding: int = 0,
     files: Mapping[str, bytes] | None = None,
-) -> Built:
+) -> BuiltDistribution:
     """A wheel with one module that says its version; `files` go into it as they are, by their path."""
-    name = escape(project)
+    name = escape_project_name(project)
     info = f"{name}-{version}.dist-info"
     metadata = _metadata(project, version, requires, requires_python)
     purelib = "true" if tag.endswith("-any") else "false"
     content = {
         f"{name}/__init__.py": f"__version__ = {version!r}\n".encode(),
-        **_noise(f"{name}/padding.bin", padding),
+        **_make_noise_file(f"{name}/padding.bin", padding),
         **(files or {}),
         f"{info}/METADATA": metadata,
         f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: assay\nRoot-Is-Purelib: {purelib}\n{_tags(tag)}".encode(),
     }
     content[f"{info}/RECORD"] = _record(content, f"{info}/RECORD")
     number = f"-{build}" if build else ""
-    return Built(
+    return BuiltDistribution(
         project=project,
         version=version,
         filename=f"{name}-{version}{number}-{tag}.whl",
@@ -112,19 +112,19 @@ def sdist(
     requires_python: str | None = None,
     padding: int = 0,
     ending: str = ".tar.gz",
-) -> Built:
+) -> BuiltDistribution:
     """A source archive, ``.tar.gz`` or ``.zip``, that builds offline into the wheel of the same arguments."""
     inner = wheel(project, version, requires=requires, requires_python=requires_python)
-    root = f"{escape(project)}-{version}"
+    root = f"{escape_project_name(project)}-{version}"
     content = {
         f"{root}/PKG-INFO": _metadata(project, version, requires, requires_python),
         f"{root}/pyproject.toml": _PYPROJECT.encode(),
         f"{root}/backend.py": _BACKEND.encode(),
         # Not as it is: pip sees a zip archive's end in the tar's last kilobytes and takes the whole for one.
         f"{root}/{inner.filename}.b64": base64.b64encode(inner.content),
-        **_noise(f"{root}/padding.bin", padding),
+        **_make_noise_file(f"{root}/padding.bin", padding),
     }
-    return Built(
+    return BuiltDistribution(
         project=project,
         version=version,
         filename=f"{root}{ending}",
@@ -134,9 +134,11 @@ def sdist(
     )
 
 
-def raw(filename: str, content: bytes = b"content", *, project: str | None = None, version: str = "1.0") -> Built:
+def make_raw_file(
+    filename: str, content: bytes = b"content", *, project: str | None = None, version: str = "1.0"
+) -> BuiltDistribution:
     """Anything under any name, without METADATA."""
-    return Built(
+    return BuiltDistribution(
         project=project or filename.partition("-")[0],
         version=version,
         filename=filename,
@@ -145,7 +147,7 @@ def raw(filename: str, content: bytes = b"content", *, project: str | None = Non
     )
 
 
-def escape(project: str) -> str:
+def escape_project_name(project: str) -> str:
     """A project's name as wheels write it (binary distribution format, "Escaping and Unicode")."""
     lowered = project.lower().replace("-", "_").replace(".", "_")
     while "__" in lowered:
@@ -153,13 +155,13 @@ def escape(project: str) -> str:
     return lowered
 
 
-def noise(size: int, seed: str = "") -> bytes:
+def make_incompressible_bytes(size: int, seed: str = "") -> bytes:
     """`size` bytes that do not compress, the same for the same seed."""
     return random.Random(f"{seed}/{size}").randbytes(size)
 
 
-def _noise(path: str, size: int) -> dict[str, bytes]:
-    return {path: noise(size, path)} if size else {}
+def _make_noise_file(path: str, size: int) -> dict[str, bytes]:
+    return {path: make_incompressible_bytes(size, path)} if size else {}
 
 
 def _metadata(project: str, version: str, requires: Iterable[str], requires_python: str | None) -> bytes:

@@ -44,22 +44,22 @@ from urllib.parse import quote, unquote
 
 from packaging.utils import canonicalize_name
 
-from tests.world.index.distributions import Built
-from tests.world.index.faulty_server import Answer, Fault, Request, Server, Stall
+from tests.world.index.distributions import BuiltDistribution
+from tests.world.index.faulty_server import CannedResponse, Fault, FaultyServer, Request, Stall
 from tests.world.index.listing import (
     ABSENT,
-    HTML,
-    JSON,
-    Listed,
-    Shelf,
-    file_answer,
-    html_page,
-    json_page,
-    page_answer,
-    quoted,
+    SIMPLE_HTML,
+    SIMPLE_JSON,
+    ListedFile,
+    ProjectListing,
+    escape_html,
+    render_html_page,
+    render_json_page,
+    respond_with_file,
+    respond_with_page,
 )
 
-__all__ = ["ABSENT", "HTML", "JSON", "Index", "Listed"]
+__all__ = ["ABSENT", "SIMPLE_HTML", "SIMPLE_JSON", "Index", "ListedFile"]
 
 _FIRST_UPLOAD = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -89,11 +89,11 @@ class Index:
         self._relative = relative_urls
         self._api_version = api_version
         self._text_serials = text_serials
-        self._shelves: dict[str, Shelf] = {}
-        self._paths: dict[str, Answer] = {}
+        self._shelves: dict[str, ProjectListing] = {}
+        self._paths: dict[str, CannedResponse] = {}
         self._serial = 1000
-        self._main = Server(self._respond)
-        self._files = Server(self._respond) if separate_files else self._main
+        self._main = FaultyServer(self._respond)
+        self._files = FaultyServer(self._respond) if separate_files else self._main
 
     async def __aenter__(self) -> Self:
         await self.up()
@@ -138,7 +138,7 @@ class Index:
 
     def add(
         self,
-        built: Built,
+        built: BuiltDistribution,
         *,
         upload_time: datetime | str | None = "default",
         provenance: bytes | None = None,
@@ -146,11 +146,11 @@ class Index:
         metadata: bool = True,
         entry: Mapping[str, object] | None = None,
         directory: str | None = None,
-    ) -> Listed:
+    ) -> ListedFile:
         """List a distribution on the page of its project, after those already there."""
         count = sum(len(shelf.listed) for shelf in self._shelves.values())
         digest = built.sha256
-        listed = Listed(
+        listed = ListedFile(
             built=built,
             origin=self.origin,
             files_origin=self.files_origin,
@@ -162,39 +162,39 @@ class Index:
             directory=f"{digest[:2]}/{digest[2:4]}/{digest[4:]}" if directory is None else directory,
         )
         self._shelf(built.project).listed.append(listed)
-        self.touch(built.project)
+        self.bump_serial(built.project)
         return listed
 
-    def project(self, name: str) -> None:
+    def add_project(self, name: str) -> None:
         """A project, though it may have no files."""
         self._shelf(name)
 
-    def remove(self, listed: Listed) -> None:
+    def remove(self, listed: ListedFile) -> None:
         """Take a file off its page and off the file host."""
         self._shelf(listed.built.project).listed.remove(listed)
-        self.touch(listed.built.project)
+        self.bump_serial(listed.built.project)
 
-    def forget(self, project: str) -> None:
+    def remove_project(self, project: str) -> None:
         """Remove a project: its page is 404."""
         del self._shelves[canonicalize_name(project)]
         self._serial += 1
 
-    def replace(self, listed: Listed, built: Built) -> None:
+    def replace(self, listed: ListedFile, built: BuiltDistribution) -> None:
         """Other content under the same address."""
         listed.built = built
-        self.touch(built.project)
+        self.bump_serial(built.project)
 
-    def yank(self, listed: Listed, reason: bool | str = True) -> None:
+    def yank(self, listed: ListedFile, reason: bool | str = True) -> None:
         """Yank a file, with a reason or without; ``False`` takes it back."""
         listed.yanked = reason
-        self.touch(listed.built.project)
+        self.bump_serial(listed.built.project)
 
     def set_status(self, project: str, status: str, reason: str | None = None) -> None:
         """PEP 792."""
         self._shelf(project).status = {"status": status} if reason is None else {"status": status, "reason": reason}
-        self.touch(project)
+        self.bump_serial(project)
 
-    def touch(self, project: str) -> None:
+    def bump_serial(self, project: str) -> None:
         """Raise the project's serial."""
         self._serial += 1
         self._shelf(project).serial = self._serial
@@ -203,13 +203,13 @@ class Index:
         """Any serial, a lower one too."""
         self._shelf(project).serial = serial
 
-    def serve(self, path: str, answer: Answer) -> None:
+    def serve_fixed(self, path: str, answer: CannedResponse) -> None:
         """Exactly this answer for that path, on both ports."""
         self._paths[path] = answer
 
     # What goes wrong
 
-    def fault(
+    def inject_fault(
         self,
         path: str,
         fault: Fault,
@@ -217,20 +217,20 @@ class Index:
         times: int | None = None,
         when: Callable[[Request], bool] | None = None,
     ) -> None:
-        """Play `fault` for requests of `path` (``"*"``: all), `times` times; the first one that applies is played."""
+        """Play `fault` for requests of `path` (``"*"``: all), `times` times; the first that applies wins."""
         for server in {self._main, self._files}:
-            server.arm(path, fault, times, when)
+            server.inject_fault(path, fault, times, when)
 
     def stall(self, path: str, after: int | None = None, *, times: int | None = 1) -> Stall:
         """Hold the next answer for `path` after so many bytes (None: before its head) until it is released."""
         stall = Stall(after)
-        self.fault(path, stall, times=times)
+        self.inject_fault(path, stall, times=times)
         return stall
 
-    def heal(self, path: str | None = None) -> None:
+    def clear_faults(self, path: str | None = None) -> None:
         """Forget the faults of `path`, or all."""
         for server in {self._main, self._files}:
-            server.heal(path)
+            server.clear_faults(path)
 
     @property
     def latency(self) -> float:
@@ -250,7 +250,7 @@ class Index:
         return [*self._main.requests, *self._files.requests]
 
     @property
-    def peak(self) -> int:
+    def max_concurrent_requests(self) -> int:
         return max(self._main.peak, self._files.peak)
 
     @property
@@ -267,69 +267,71 @@ class Index:
         self._main.requests.clear()
         self._files.requests.clear()
 
-    async def requested(self, path: str, count: int = 1) -> None:
+    async def wait_for_requests(self, path: str, count: int = 1) -> None:
         """Until `count` requests for `path` have come in all."""
         server = self._files if path.startswith("/packages/") else self._main
-        await server.until(lambda: self.count(path) >= count)
+        await server.wait_until(lambda: self.count(path) >= count)
 
-    async def idle(self) -> None:
+    async def wait_until_idle(self) -> None:
         """Until no request is in work."""
         for server in {self._main, self._files}:
-            await server.until(lambda server=server: server.active == 0)  # type: ignore[misc]  # mypy cannot infer a lambda's default
+            await server.wait_until(lambda server=server: server.active == 0)  # type: ignore[misc]  # mypy cannot infer a lambda's default
 
     # The right answers
 
-    def _shelf(self, project: str) -> Shelf:
+    def _shelf(self, project: str) -> ProjectListing:
         name = canonicalize_name(project)
         if name not in self._shelves:
             self._serial += 1
-            self._shelves[name] = Shelf(display=project, serial=self._serial)
+            self._shelves[name] = ProjectListing(display=project, serial=self._serial)
         return self._shelves[name]
 
-    def _respond(self, request: Request) -> Answer:
+    def _respond(self, request: Request) -> CannedResponse:
         if request.path in self._paths:
             return self._paths[request.path]
         if request.method not in {"GET", "HEAD"}:
-            return Answer(status=405, headers={"Allow": "GET, HEAD"})
+            return CannedResponse(status=405, headers={"Allow": "GET, HEAD"})
         if request.path == "/simple/":
             return self._root(self._representation(request))
         if request.path.startswith("/simple/"):
             return self._page(request)
         for shelf in self._shelves.values():
             for listed in shelf.listed:
-                if (answer := file_answer(request.path, listed)) is not None:
+                if (answer := respond_with_file(request.path, listed)) is not None:
                     return answer
-        return Answer(status=404, body=b"404 Not Found", headers={"Content-Type": "text/plain"})
+        return CannedResponse(status=404, body=b"404 Not Found", headers={"Content-Type": "text/plain"})
 
     def _representation(self, request: Request) -> str:
         accept = request.headers.get("accept", "")
-        if self._content == "json" or (self._content == "both" and JSON in accept):
-            return JSON
-        return HTML if HTML in accept else "text/html"
+        if self._content == "json" or (self._content == "both" and SIMPLE_JSON in accept):
+            return SIMPLE_JSON
+        return SIMPLE_HTML if SIMPLE_HTML in accept else "text/html"
 
-    def _page(self, request: Request) -> Answer:
+    def _page(self, request: Request) -> CannedResponse:
         asked = unquote(request.path.removeprefix("/simple/").rstrip("/"))
         name = canonicalize_name(asked)
         if asked != name or not request.path.endswith("/"):
-            return Answer(status=301, headers={"Location": f"/simple/{quote(name)}/"})
+            return CannedResponse(status=301, headers={"Location": f"/simple/{quote(name)}/"})
         if name not in self._shelves:
-            return Answer(status=404, body=b"404 Not Found", headers={"Content-Type": "text/plain"})
+            return CannedResponse(status=404, body=b"404 Not Found", headers={"Content-Type": "text/plain"})
         shelf = self._shelves[name]
         kind = self._representation(request)
         version, relative = self._api_version, self._relative
-        if kind == JSON:
+        if kind == SIMPLE_JSON:
             text = self._text_serials
-            body = json_page(name, shelf, api_version=version, text_serials=text, relative=relative)
+            body = render_json_page(name, shelf, api_version=version, text_serials=text, relative=relative)
         else:
-            body = html_page(name, shelf, api_version=version, relative=relative)
-        return page_answer(body, kind, shelf.serial)
+            body = render_html_page(name, shelf, api_version=version, relative=relative)
+        return respond_with_page(body, kind, shelf.serial)
 
-    def _root(self, kind: str) -> Answer:
-        if kind == JSON:
+    def _root(self, kind: str) -> CannedResponse:
+        if kind == SIMPLE_JSON:
             projects = [{"name": shelf.display, "_last-serial": shelf.serial} for shelf in self._shelves.values()]
             meta = {"api-version": self._api_version, "_last-serial": self._serial}
             body = json.dumps({"meta": meta, "projects": projects}).encode()
         else:
-            links = (f'<a href="{name}/">{quoted(shelf.display)}</a><br/>' for name, shelf in self._shelves.items())
+            links = (
+                f'<a href="{name}/">{escape_html(shelf.display)}</a><br/>' for name, shelf in self._shelves.items()
+            )
             body = "\n".join(["<!DOCTYPE html><html><body>", *links, "</body></html>"]).encode()
-        return page_answer(body, kind, self._serial)
+        return respond_with_page(body, kind, self._serial)

@@ -7,14 +7,22 @@ import gzip
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from tests.world.index.wire_connection import PIECE, Answer, Connection, Fault, Request, headed, settled
+from tests.world.index.wire_connection import (
+    CHUNK_BYTES,
+    CannedResponse,
+    Fault,
+    Request,
+    WireConnection,
+    apply_request_headers,
+    send_head,
+)
 
 
 @dataclass(frozen=True)
 class Refuse(Fault):
-    """The connection breaks before any answer. (`Server.down` is a refused connection proper.)"""
+    """The connection breaks before any answer. (`FaultyServer.down` is a refused connection proper.)"""
 
-    async def play(self, connection: Connection, request: Request, answer: Answer) -> None:  # noqa: ARG002 - the base's signature
+    async def play(self, connection: WireConnection, request: Request, answer: CannedResponse) -> None:  # noqa: ARG002 - the base's signature
         connection.reset()
 
 
@@ -22,8 +30,8 @@ class Refuse(Fault):
 class Hang(Fault):
     """No answer, ever: until the client gives up."""
 
-    async def play(self, connection: Connection, request: Request, answer: Answer) -> None:  # noqa: ARG002 - the base's signature
-        await connection.gone()
+    async def play(self, connection: WireConnection, request: Request, answer: CannedResponse) -> None:  # noqa: ARG002 - the base's signature
+        await connection.wait_closed()
         connection.close()
 
 
@@ -34,8 +42,8 @@ class Drip(Fault):
     piece: int = 1024
     pause: float = 0.01
 
-    async def play(self, connection: Connection, request: Request, answer: Answer) -> None:
-        final = await headed(connection, request, answer)
+    async def play(self, connection: WireConnection, request: Request, answer: CannedResponse) -> None:
+        final = await send_head(connection, request, answer)
         for place in range(0, len(final.body), self.piece):
             await connection.write(final.body[place : place + self.piece])
             await asyncio.sleep(self.pause)
@@ -47,8 +55,8 @@ class Reset(Fault):
 
     after: int
 
-    async def play(self, connection: Connection, request: Request, answer: Answer) -> None:
-        final = await headed(connection, request, answer)
+    async def play(self, connection: WireConnection, request: Request, answer: CannedResponse) -> None:
+        final = await send_head(connection, request, answer)
         await connection.write(final.body[: self.after])
         connection.reset()
 
@@ -59,19 +67,19 @@ class Truncate(Fault):
 
     after: int
 
-    async def play(self, connection: Connection, request: Request, answer: Answer) -> None:
-        final = await headed(connection, request, answer)
+    async def play(self, connection: WireConnection, request: Request, answer: CannedResponse) -> None:
+        final = await send_head(connection, request, answer)
         await connection.write(final.body[: self.after])
         connection.close()
 
 
 @dataclass(frozen=True)
-class Length(Fault):
+class WrongLength(Fault):
     """The right body under a Content-Length of `stated`."""
 
     stated: int
 
-    async def play(self, connection: Connection, request: Request, answer: Answer) -> None:
+    async def play(self, connection: WireConnection, request: Request, answer: CannedResponse) -> None:
         await connection.send(request, answer, length=self.stated)
 
 
@@ -81,12 +89,12 @@ class Chunked(Fault):
 
     cut: int | None = None
 
-    async def play(self, connection: Connection, request: Request, answer: Answer) -> None:
-        final = settled(request, answer)
-        await connection.head(final.status, {**final.headers, "Transfer-Encoding": "chunked"})
+    async def play(self, connection: WireConnection, request: Request, answer: CannedResponse) -> None:
+        final = apply_request_headers(request, answer)
+        await connection.write_head(final.status, {**final.headers, "Transfer-Encoding": "chunked"})
         body = final.body[: self.cut]
-        for place in range(0, len(body), PIECE):
-            piece = body[place : place + PIECE]
+        for place in range(0, len(body), CHUNK_BYTES):
+            piece = body[place : place + CHUNK_BYTES]
             await connection.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
         if self.cut is None:
             await connection.write(b"0\r\n\r\n")
@@ -98,9 +106,9 @@ class Chunked(Fault):
 class UntilClose(Fault):
     """The right body without any length, ended by closing, as HTTP/1.0 does."""
 
-    async def play(self, connection: Connection, request: Request, answer: Answer) -> None:
-        final = settled(request, answer)
-        await connection.head(final.status, {**final.headers, "Connection": "close"})
+    async def play(self, connection: WireConnection, request: Request, answer: CannedResponse) -> None:
+        final = apply_request_headers(request, answer)
+        await connection.write_head(final.status, {**final.headers, "Connection": "close"})
         await connection.write(final.body)
         connection.close()
 
@@ -116,13 +124,13 @@ class Stall(Fault):
         self.reached = asyncio.Event()
         self.release = asyncio.Event()
 
-    async def play(self, connection: Connection, request: Request, answer: Answer) -> None:
+    async def play(self, connection: WireConnection, request: Request, answer: CannedResponse) -> None:
         if self.after is None:
             self.reached.set()
             await self.release.wait()
             await connection.send(request, answer)
             return
-        final = await headed(connection, request, answer)
+        final = await send_head(connection, request, answer)
         await connection.write(final.body[: self.after])
         self.reached.set()
         await self.release.wait()
@@ -135,7 +143,7 @@ class Corrupt(Fault):
 
     at: int = 0
 
-    def alter(self, answer: Answer) -> Answer:
+    def alter(self, answer: CannedResponse) -> CannedResponse:
         body = bytearray(answer.body)
         body[self.at] ^= 0xFF
         return replace(answer, body=bytes(body))
@@ -147,7 +155,7 @@ class Oversize(Fault):
 
     extra: int = 1
 
-    def alter(self, answer: Answer) -> Answer:
+    def alter(self, answer: CannedResponse) -> CannedResponse:
         return replace(answer, body=answer.body + b"\0" * self.extra)
 
 
@@ -159,8 +167,8 @@ class Reply(Fault):
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
 
-    def alter(self, answer: Answer) -> Answer:  # noqa: ARG002 - the base's signature
-        return Answer(status=self.status, body=self.body, headers=self.headers)
+    def alter(self, answer: CannedResponse) -> CannedResponse:  # noqa: ARG002 - the base's signature
+        return CannedResponse(status=self.status, body=self.body, headers=self.headers)
 
 
 @dataclass(frozen=True)
@@ -170,17 +178,17 @@ class Redirect(Fault):
     to: str
     status: int = 302
 
-    def alter(self, answer: Answer) -> Answer:  # noqa: ARG002 - the base's signature
-        return Answer(status=self.status, headers={"Location": self.to})
+    def alter(self, answer: CannedResponse) -> CannedResponse:  # noqa: ARG002 - the base's signature
+        return CannedResponse(status=self.status, headers={"Location": self.to})
 
 
 @dataclass(frozen=True)
-class Headers(Fault):
+class ChangeHeaders(Fault):
     """The right answer with other headers; None takes one away."""
 
     changed: Mapping[str, str | None]
 
-    def alter(self, answer: Answer) -> Answer:
+    def alter(self, answer: CannedResponse) -> CannedResponse:
         merged = {**answer.headers, **self.changed}
         return replace(answer, headers={name: value for name, value in merged.items() if value is not None})
 
@@ -189,7 +197,7 @@ class Headers(Fault):
 class Gzip(Fault):
     """The right body with a gzip Content-Encoding, asked for or not."""
 
-    def alter(self, answer: Answer) -> Answer:
+    def alter(self, answer: CannedResponse) -> CannedResponse:
         packed = replace(answer, body=gzip.compress(answer.body, mtime=0), ranges=False)
         return packed.with_headers(Content_Encoding="gzip")
 
@@ -198,5 +206,5 @@ class Gzip(Fault):
 class NoRange(Fault):
     """Range is ignored: 200 and everything."""
 
-    def alter(self, answer: Answer) -> Answer:
+    def alter(self, answer: CannedResponse) -> CannedResponse:
         return replace(answer, ranges=False)

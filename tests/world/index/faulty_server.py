@@ -3,9 +3,9 @@
 On bare asyncio streams and not on aiohttp, which would put most of these faults right again, and so that a mistake of
 the library that Assay is built on does not hide on both sides.
 
-A `Fault` stands between the right `Answer` and the connection. Those that only change the answer override `alter`;
-those that misbehave on the wire override `play`. Positions are counted in the whole body for `Corrupt` and in what is
-sent (after a Range) for `Reset`, `Truncate` and `Stall`.
+A `Fault` stands between the right `CannedResponse` and the connection. Those that only change the answer override
+`alter`; those that misbehave on the wire override `play`. Positions are counted in the whole body for `Corrupt` and in
+what is sent (after a Range) for `Reset`, `Truncate` and `Stall`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.world.index.faults import (
+    ChangeHeaders,
     Chunked,
     Corrupt,
     Drip,
     Gzip,
     Hang,
-    Headers,
-    Length,
     NoRange,
     Oversize,
     Redirect,
@@ -31,20 +30,20 @@ from tests.world.index.faults import (
     Stall,
     Truncate,
     UntilClose,
+    WrongLength,
 )
-from tests.world.index.wire_connection import Answer, Connection, Fault, Request
+from tests.world.index.wire_connection import CannedResponse, Fault, Request, WireConnection
 
 __all__ = [
-    "Answer",
+    "CannedResponse",
+    "ChangeHeaders",
     "Chunked",
-    "Connection",
     "Corrupt",
     "Drip",
     "Fault",
+    "FaultyServer",
     "Gzip",
     "Hang",
-    "Headers",
-    "Length",
     "NoRange",
     "Oversize",
     "Redirect",
@@ -52,28 +51,29 @@ __all__ = [
     "Reply",
     "Request",
     "Reset",
-    "Server",
     "Stall",
     "Truncate",
     "UntilClose",
+    "WireConnection",
+    "WrongLength",
 ]
 
 
 @dataclass
-class _Armed:
+class _ArmedFault:
     fault: Fault
     left: int | None
     when: Callable[[Request], bool] | None
 
 
-class Server:
+class FaultyServer:
     """One listening port on 127.0.0.1; `respond` gives the right answers, `faults` the wrong ones."""
 
-    def __init__(self, respond: Callable[[Request], Answer]) -> None:
+    def __init__(self, respond: Callable[[Request], CannedResponse]) -> None:
         self._respond = respond
-        self._armed: dict[str, list[_Armed]] = {}
+        self._armed: dict[str, list[_ArmedFault]] = {}
         self._listening: asyncio.Server | None = None
-        self._open: dict[asyncio.Task[None], Connection] = {}
+        self._open: dict[asyncio.Task[None], WireConnection] = {}
         self._changed = asyncio.Condition()
         self.port = 0
         self.requests: list[Request] = []
@@ -100,29 +100,29 @@ class Server:
         await self._listening.wait_closed()
         self._listening = None
 
-    def arm(self, path: str, fault: Fault, times: int | None, when: Callable[[Request], bool] | None) -> None:
-        self._armed.setdefault(path, []).append(_Armed(fault, times, when))
+    def inject_fault(self, path: str, fault: Fault, times: int | None, when: Callable[[Request], bool] | None) -> None:
+        self._armed.setdefault(path, []).append(_ArmedFault(fault, times, when))
 
-    def heal(self, path: str | None) -> None:
+    def clear_faults(self, path: str | None) -> None:
         if path is None:
             self._armed.clear()
         else:
             self._armed.pop(path, None)
 
-    async def until(self, true: Callable[[], bool]) -> None:
+    async def wait_until(self, true: Callable[[], bool]) -> None:
         """Until `true()` is; it is asked after every request that arrives and every answer that ends."""
         async with self._changed:
             await self._changed.wait_for(true)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = Connection(reader, writer)
+        connection = WireConnection(reader, writer)
         self.connections += 1
         task = asyncio.current_task()
         assert task is not None
         self._open[task] = connection
         try:
             while connection.keep and (request := await self._read(reader)) is not None:
-                await self._answer(connection, request)
+                await self._respond_to(connection, request)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass  # the client left, or `down` was called: either way there is nobody to answer
         finally:
@@ -142,22 +142,22 @@ class Server:
         path, _, query = target.partition("?")
         return Request(method=method, path=path, query=query, headers=headers, port=self.port)
 
-    async def _answer(self, connection: Connection, request: Request) -> None:
+    async def _respond_to(self, connection: WireConnection, request: Request) -> None:
         self.active += 1
         self.peak = max(self.peak, self.active)
         self.requests.append(request)
-        await self._tell()
+        await self._notify_waiters()
         try:
             if self.latency:
                 await asyncio.sleep(self.latency)
-            fault = self._fault(request)
+            fault = self._choose_fault(request)
             await fault.play(connection, request, self._respond(request))
         finally:
             self.active -= 1
-            await self._tell()
+            await self._notify_waiters()
 
-    def _fault(self, request: Request) -> Fault:
-        candidates: list[_Armed] = [*self._armed.get(request.path, ()), *self._armed.get("*", ())]
+    def _choose_fault(self, request: Request) -> Fault:
+        candidates: list[_ArmedFault] = [*self._armed.get(request.path, ()), *self._armed.get("*", ())]
         for armed in candidates:
             if armed.left == 0 or (armed.when is not None and not armed.when(request)):
                 continue
@@ -166,6 +166,6 @@ class Server:
             return armed.fault
         return Fault()
 
-    async def _tell(self) -> None:
+    async def _notify_waiters(self) -> None:
         async with self._changed:
             self._changed.notify_all()

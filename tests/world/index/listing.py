@@ -13,21 +13,21 @@ from urllib.parse import quote
 
 from packaging.utils import canonicalize_name
 
-from tests.world.index.distributions import Built
-from tests.world.index.faulty_server import Answer
+from tests.world.index.distributions import BuiltDistribution
+from tests.world.index.faulty_server import CannedResponse
 
-JSON = "application/vnd.pypi.simple.v1+json"
-HTML = "application/vnd.pypi.simple.v1+html"
+SIMPLE_JSON = "application/vnd.pypi.simple.v1+json"
+SIMPLE_HTML = "application/vnd.pypi.simple.v1+html"
 ABSENT: Final = object()
 """As an entry's value: leave the key out."""
 _STATUS = {"status": "pypi:project-status", "reason": "pypi:project-status-reason"}
 
 
 @dataclass(kw_only=True, eq=False)
-class Listed:
+class ListedFile:
     """One file of the index. Change its fields freely; what is served follows."""
 
-    built: Built
+    built: BuiltDistribution
     origin: str
     files_origin: str
     upload_time: datetime | str | None
@@ -71,7 +71,7 @@ class Listed:
             "hashes": {"sha256": self.built.sha256},
             "requires-python": self.built.requires_python,
             "size": self.built.size,
-            "upload-time": _instant(self.upload_time),
+            "upload-time": _format_upload_time(self.upload_time),
             "yanked": self.yanked,
             "core-metadata": digest,
             "data-dist-info-metadata": digest,
@@ -82,16 +82,18 @@ class Listed:
 
 
 @dataclass(kw_only=True)
-class Shelf:
+class ProjectListing:
     """One project."""
 
     display: str
     serial: int
-    listed: list[Listed] = field(default_factory=list)
+    listed: list[ListedFile] = field(default_factory=list)
     status: dict[str, str] = field(default_factory=lambda: {"status": "active"})
 
 
-def json_page(name: str, shelf: Shelf, *, api_version: str, text_serials: bool, relative: bool) -> bytes:
+def render_json_page(
+    name: str, shelf: ProjectListing, *, api_version: str, text_serials: bool, relative: bool
+) -> bytes:
     """As PyPI sends it."""
     page = {
         "meta": {"api-version": api_version, "_last-serial": str(shelf.serial) if text_serials else shelf.serial},
@@ -103,77 +105,77 @@ def json_page(name: str, shelf: Shelf, *, api_version: str, text_serials: bool, 
     return json.dumps(page).encode()
 
 
-def html_page(name: str, shelf: Shelf, *, api_version: str, relative: bool) -> bytes:
+def render_html_page(name: str, shelf: ProjectListing, *, api_version: str, relative: bool) -> bytes:
     """As PyPI sends it."""
     lines = [
         "<!DOCTYPE html>",
         "<html><head>",
         f'<meta name="pypi:repository-version" content="{api_version}">',
-        *(f'<meta name="{_STATUS[key]}" content="{quoted(value)}">' for key, value in shelf.status.items()),
+        *(f'<meta name="{_STATUS[key]}" content="{escape_html(value)}">' for key, value in shelf.status.items()),
         f"<title>Links for {name}</title></head><body><h1>Links for {name}</h1>",
-        *(_anchor(listed.as_entry(relative=relative)) for listed in shelf.listed),
+        *(_render_anchor(listed.as_entry(relative=relative)) for listed in shelf.listed),
         f"</body></html><!--SERIAL {shelf.serial}-->",
     ]
     return "\n".join(lines).encode()
 
 
-def file_answer(path: str, listed: Listed) -> Answer | None:
+def respond_with_file(path: str, listed: ListedFile) -> CannedResponse | None:
     built = listed.built
     if path == listed.path:
-        return _stored(built.content, "application/octet-stream", ranges=True)
+        return _build_response(built.content, "application/octet-stream", ranges=True)
     if path == listed.metadata_path and listed.metadata and built.metadata is not None:
-        return _stored(built.metadata, "text/plain; charset=utf-8", ranges=True)
+        return _build_response(built.metadata, "text/plain; charset=utf-8", ranges=True)
     if path == listed.provenance_path and listed.provenance is not None:
-        return _stored(listed.provenance, "application/vnd.pypi.integrity.v1+json", ranges=False)
+        return _build_response(listed.provenance, "application/vnd.pypi.integrity.v1+json", ranges=False)
     return None
 
 
-def _stored(body: bytes, content_type: str, *, ranges: bool) -> Answer:
+def _build_response(body: bytes, content_type: str, *, ranges: bool) -> CannedResponse:
     headers = {"Content-Type": content_type, "ETag": _etag(body)}
     if ranges:
         headers |= {"Accept-Ranges": "bytes", "Cache-Control": "max-age=365000000, immutable, public"}
-    return Answer(body=body, headers=headers, ranges=ranges)
+    return CannedResponse(body=body, headers=headers, ranges=ranges)
 
 
-def page_answer(body: bytes, kind: str, serial: int) -> Answer:
+def respond_with_page(body: bytes, kind: str, serial: int) -> CannedResponse:
     headers = {
-        "Content-Type": kind if kind == JSON else f"{kind}; charset=UTF-8",
+        "Content-Type": kind if kind == SIMPLE_JSON else f"{kind}; charset=UTF-8",
         "ETag": _etag(body),
         "Cache-Control": "max-age=600, public",
         "Vary": "Accept",
         "X-PyPI-Last-Serial": str(serial),
     }
-    return Answer(body=body, headers=headers)
+    return CannedResponse(body=body, headers=headers)
 
 
 def _etag(body: bytes) -> str:
     return f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'
 
 
-def _instant(moment: datetime | str | None) -> object:
+def _format_upload_time(moment: datetime | str | None) -> object:
     if moment is None:
         return ABSENT
     return moment if isinstance(moment, str) else moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def quoted(value: object) -> str:
+def escape_html(value: object) -> str:
     return html.escape(str(value))
 
 
-def _anchor(entry: Mapping[str, Any]) -> str:
+def _render_anchor(entry: Mapping[str, Any]) -> str:
     """PyPI's anchor for an entry; `size` and `upload-time` stay behind, as they do there."""
     hashes = entry.get("hashes") or {}
     href = entry["url"] + "".join(f"#{kind}={digest}" for kind, digest in list(hashes.items())[:1])
-    attributes = [f'href="{quoted(href)}"']
+    attributes = [f'href="{escape_html(href)}"']
     if entry.get("requires-python"):
-        attributes.append(f'data-requires-python="{quoted(entry["requires-python"])}"')
+        attributes.append(f'data-requires-python="{escape_html(entry["requires-python"])}"')
     if entry.get("yanked"):
         reason = "" if entry["yanked"] is True else entry["yanked"]
-        attributes.append(f'data-yanked="{quoted(reason)}"')
+        attributes.append(f'data-yanked="{escape_html(reason)}"')
     for key in ("data-dist-info-metadata", "core-metadata"):
         if entry.get(key):
             value = "true" if entry[key] is True else f"sha256={entry[key].get('sha256')}"
-            attributes.append(f'{key if key.startswith("data-") else f"data-{key}"}="{quoted(value)}"')
+            attributes.append(f'{key if key.startswith("data-") else f"data-{key}"}="{escape_html(value)}"')
     if entry.get("provenance"):
-        attributes.append(f'data-provenance="{quoted(entry["provenance"])}"')
-    return f"<a {' '.join(attributes)}>{quoted(entry['filename'])}</a><br />"
+        attributes.append(f'data-provenance="{escape_html(entry["provenance"])}"')
+    return f"<a {' '.join(attributes)}>{escape_html(entry['filename'])}</a><br />"

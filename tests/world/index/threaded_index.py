@@ -12,12 +12,12 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.world.index.distributions import Built, raw
+from tests.world.index.distributions import BuiltDistribution, make_raw_file
 from tests.world.index.fake_index import Index
 
 
 @contextlib.contextmanager
-def in_thread(make: Callable[[], Index] = Index) -> Iterator[Index]:
+def run_index_in_thread(make: Callable[[], Index] = Index) -> Iterator[Index]:
     """An index on a loop and thread of its own, for synchronous tests.
 
     `make` is called on that loop. Adding, counting and arming faults may be done from outside; of a `Stall`, only
@@ -46,7 +46,7 @@ def in_thread(make: Callable[[], Index] = Index) -> Iterator[Index]:
         thread.join(timeout=10)
 
 
-async def _main(found: list[Built]) -> None:
+async def _serve_until_interrupted(found: list[BuiltDistribution]) -> None:
     async with Index() as index:
         for built in found:
             index.add(built, metadata=False)
@@ -57,4 +57,4 @@ async def _main(found: list[Built]) -> None:
 if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt):
         files = sorted(path for path in Path(sys.argv[1]).iterdir() if path.is_file())
-        asyncio.run(_main([raw(path.name, path.read_bytes()) for path in files]))
+        asyncio.run(_serve_until_interrupted([make_raw_file(path.name, path.read_bytes()) for path in files]))

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from tests.world.index.distributions import Built
+from tests.world.index.distributions import BuiltDistribution
 from tests.world.index.fake_index import Index
-from tests.world.index.faulty_server import Answer
+from tests.world.index.faulty_server import CannedResponse
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shape:
+class PageShape:
     """One maker's way."""
 
     maker: str
@@ -28,7 +28,7 @@ class Shape:
     installs: bool = True
     """Whether the page gives a sha256; without one nothing may be served."""
 
-    def put(self, index: Index, built: Built) -> str:
+    def install(self, index: Index, built: BuiltDistribution) -> str:
         """Let `index` look so, with that one file; its path."""
         values = {
             "filename": built.filename,
@@ -37,21 +37,25 @@ class Shape:
             "origin": index.origin,
             "size": str(built.size),
         }
-        path = _filled(self.at, values)
-        body = _filled(self.page, {**values, "path": path}).encode()
-        index.serve(f"{self.root}{built.project}/", Answer(body=body, headers={"Content-Type": self.kind}))
-        index.serve(path, Answer(body=built.content, headers={"Content-Type": "application/octet-stream"}))
+        path = _fill_template(self.at, values)
+        body = _fill_template(self.page, {**values, "path": path}).encode()
+        index.serve_fixed(
+            f"{self.root}{built.project}/", CannedResponse(body=body, headers={"Content-Type": self.kind})
+        )
+        index.serve_fixed(
+            path, CannedResponse(body=built.content, headers={"Content-Type": "application/octet-stream"})
+        )
         return path
 
 
-def _filled(template: str, values: dict[str, str]) -> str:
+def _fill_template(template: str, values: dict[str, str]) -> str:
     for key, value in values.items():
         template = template.replace(f"{{{key}}}", value)
     return template
 
 
 SHAPES = (
-    Shape(
+    PageShape(
         maker="devpi",
         root="/acme/prod/+simple/",
         at="/acme/prod/+f/5d9/3a2c4e1f0b8d7/{filename}",
@@ -64,7 +68,7 @@ SHAPES = (
   </body>
 </html>""",
     ),
-    Shape(
+    PageShape(
         maker="devpi, JSON",
         root="/acme/prod/+simple/",
         at="/acme/prod/+f/5d9/3a2c4e1f0b8d7/{filename}",
@@ -72,7 +76,7 @@ SHAPES = (
         page="""{"meta": {"api-version": "1.0"}, "name": "widget", "files": [{"filename": "{filename}",
 "url": "../../+f/5d9/3a2c4e1f0b8d7/{filename}", "hashes": {"sha256": "{sha256}"}, "requires-python": null}]}""",
     ),
-    Shape(
+    PageShape(
         maker="Artifactory",
         root="/artifactory/api/pypi/pypi-local/simple/",
         at="/artifactory/api/pypi/pypi-local/widget/1.0/{filename}",
@@ -84,7 +88,7 @@ SHAPES = (
 </body>
 </html>""",
     ),
-    Shape(
+    PageShape(
         maker="Nexus",
         root="/repository/pypi-hosted/simple/",
         at="/repository/pypi-hosted/packages/widget/1.0/{filename}",
@@ -97,7 +101,7 @@ SHAPES = (
 </body>
 </html>""",
     ),
-    Shape(
+    PageShape(
         maker="Nexus of old, md5",
         root="/repository/pypi-hosted/simple/",
         at="/repository/pypi-hosted/packages/widget/1.0/{filename}",
@@ -106,7 +110,7 @@ SHAPES = (
         <a href="../../packages/widget/1.0/{filename}#md5={md5}" rel="internal">{filename}</a><br/>
 </body></html>""",
     ),
-    Shape(
+    PageShape(
         maker="GitLab",
         root="/api/v4/projects/1/packages/pypi/simple/",
         at="/api/v4/projects/1/packages/pypi/files/{sha256}/{filename}",
@@ -121,7 +125,7 @@ SHAPES = (
   </body>
 </html>""",
     ),
-    Shape(
+    PageShape(
         maker="pypiserver",
         root="/simple/",
         at="/packages/{filename}",
@@ -136,14 +140,14 @@ SHAPES = (
     </body>
 </html>""",
     ),
-    Shape(
+    PageShape(
         maker="pypiserver, hashes off",
         root="/simple/",
         at="/packages/{filename}",
         installs=False,
         page="""<html><body><h1>Links for widget</h1><a href="/packages/{filename}">{filename}</a><br></body></html>""",
     ),
-    Shape(
+    PageShape(
         maker="nginx, autoindex",
         root="/simple/",
         at="/simple/widget/{filename}",
@@ -156,7 +160,7 @@ SHAPES = (
 </pre><hr></body>
 </html>""",
     ),
-    Shape(
+    PageShape(
         maker="a static directory with hashes",
         root="/simple/",
         at="/simple/widget/{filename}",

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 
-PIECE = 64 * 1024
+CHUNK_BYTES = 64 * 1024
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
@@ -29,7 +29,7 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class CannedResponse:
     """What a well-behaved server would say; Range and conditions are applied to it afterwards."""
 
     status: int = 200
@@ -38,12 +38,12 @@ class Answer:
     ranges: bool = False
     """Whether Range is honoured."""
 
-    def with_headers(self, **headers: str) -> Answer:
+    def with_headers(self, **headers: str) -> CannedResponse:
         """The same with more headers; underscores in names stand for hyphens."""
         return replace(self, headers={**self.headers, **{key.replace("_", "-"): headers[key] for key in headers}})
 
 
-class Connection:
+class WireConnection:
     """The wire to one client."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -53,20 +53,20 @@ class Connection:
         # With no buffer of our own, whoever has awaited `write` knows that the kernel has the bytes.
         writer.transport.set_write_buffer_limits(high=0)
 
-    async def head(self, status: int, headers: Mapping[str, str]) -> None:
+    async def write_head(self, status: int, headers: Mapping[str, str]) -> None:
         reason = next((known.phrase for known in HTTPStatus if known == status), "Odd")
         lines = [f"HTTP/1.1 {status} {reason}", *(f"{name}: {value}" for name, value in headers.items())]
         await self.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
 
     async def write(self, content: bytes | memoryview) -> None:
-        for place in range(0, len(content), PIECE):
-            self.writer.write(content[place : place + PIECE])
+        for place in range(0, len(content), CHUNK_BYTES):
+            self.writer.write(content[place : place + CHUNK_BYTES])
             await self.writer.drain()
 
-    async def send(self, request: Request, answer: Answer, *, length: int | None = None) -> None:
+    async def send(self, request: Request, answer: CannedResponse, *, length: int | None = None) -> None:
         """The answer as it should be; `length` is what Content-Length says instead."""
-        final = settled(request, answer)
-        await self.head(final.status, {**final.headers, **framing(final, length)})
+        final = apply_request_headers(request, answer)
+        await self.write_head(final.status, {**final.headers, **make_framing_headers(final, length)})
         if request.method != "HEAD":
             await self.write(final.body)
         if length is not None:
@@ -84,20 +84,20 @@ class Connection:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
-    async def gone(self) -> None:
+    async def wait_closed(self) -> None:
         """Until the client leaves."""
         with contextlib.suppress(ConnectionError):
-            while await self.reader.read(PIECE):
+            while await self.reader.read(CHUNK_BYTES):
                 pass
 
 
-def framing(answer: Answer, stated: int | None = None) -> dict[str, str]:
+def make_framing_headers(answer: CannedResponse, stated: int | None = None) -> dict[str, str]:
     if stated is not None:
         return {"Content-Length": str(stated)}
     return {} if answer.status == HTTPStatus.NOT_MODIFIED else {"Content-Length": str(len(answer.body))}
 
 
-def settled(request: Request, answer: Answer) -> Answer:
+def apply_request_headers(request: Request, answer: CannedResponse) -> CannedResponse:
     """Conditions and Range (RFC 9110 sections 13.2.2 and 14.2) applied to a whole answer."""
     etag = answer.headers.get("ETag")
     if answer.status != HTTPStatus.OK:
@@ -120,15 +120,15 @@ def settled(request: Request, answer: Answer) -> Answer:
 class Fault:
     """Base of all faults; by itself it does nothing wrong."""
 
-    def alter(self, answer: Answer) -> Answer:
+    def alter(self, answer: CannedResponse) -> CannedResponse:
         return answer
 
-    async def play(self, connection: Connection, request: Request, answer: Answer) -> None:
+    async def play(self, connection: WireConnection, request: Request, answer: CannedResponse) -> None:
         await connection.send(request, self.alter(answer))
 
 
-async def headed(connection: Connection, request: Request, answer: Answer) -> Answer:
+async def send_head(connection: WireConnection, request: Request, answer: CannedResponse) -> CannedResponse:
     """Send the head of the right answer; what is left is its body, none for HEAD."""
-    final = settled(request, answer)
-    await connection.head(final.status, {**final.headers, **framing(final)})
+    final = apply_request_headers(request, answer)
+    await connection.write_head(final.status, {**final.headers, **make_framing_headers(final)})
     return final if request.method != "HEAD" else replace(final, body=b"")

@@ -11,31 +11,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assay.web.auth import hashed
+from assay.web.auth import format_password_entry
 from tests.world.index.distributions import wheel
-from tests.world.index.fake_index import Index, Listed
-from tests.world.proxy.certificate_authority import Authority
-from tests.world.proxy.running_proxy import Running, configured, running
+from tests.world.index.fake_index import Index, ListedFile
+from tests.world.proxy.certificate_authority import CertificateAuthority
+from tests.world.proxy.running_proxy import RunningProxy, make_configuration, run_test_proxy
 
 TOKEN, PASSWORD = secrets.token_urlsafe(24), "correct horse: battery é"
 ROUTES = ["/", "/simple/", "/simple/widget/", "/simple/Widget/", "/project/widget", "/policy", "/metrics", "/nowhere"]
 
 
-def basic(user: str, password: str) -> dict[str, str]:
+def make_basic_header(user: str, password: str) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
 
 
-def bearer(token: str) -> dict[str, str]:
+def make_bearer_header(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
 @dataclass(frozen=True)
-class Guarded:
+class AuthProxy:
     """A proxy that asks for names, and a file that it serves."""
 
-    proxy: Running
+    proxy: RunningProxy
     index: Index
-    listed: Listed
+    listed: ListedFile
     directory: Path
 
     @property
@@ -44,7 +44,7 @@ class Guarded:
         file = self.proxy.files_path(self.listed)
         return [*ROUTES, file, f"{file}.metadata", self.listed.provenance_path]
 
-    async def statuses(self, headers: dict[str, str]) -> set[int]:
+    async def collect_statuses(self, headers: dict[str, str]) -> set[int]:
         """Of all routes, GET and HEAD."""
         return {
             (await self.proxy.request(method, route, headers)).status
@@ -53,29 +53,29 @@ class Guarded:
         }
 
 
-def credentials(directory: Path) -> dict[str, str]:
+def write_credentials(directory: Path) -> dict[str, str]:
     """Both files, with one user and one token."""
-    (directory / "passwords").write_text(f"# people\n{hashed('alice', PASSWORD)}\n", "utf-8")
+    (directory / "passwords").write_text(f"# people\n{format_password_entry('alice', PASSWORD)}\n", "utf-8")
     digest = hashlib.sha256(TOKEN.encode()).hexdigest()
     (directory / "tokens").write_text(f"ci:{digest}\n", "utf-8")
     return {"passwords": str(directory / "passwords"), "tokens": str(directory / "tokens")}
 
 
 @asynccontextmanager
-async def guarded(tmp_path: Path, **server: Any) -> AsyncIterator[Guarded]:
-    table = {"port": 0, **server} if server else {"port": 0, "auth": credentials(tmp_path)}
+async def run_auth_proxy(tmp_path: Path, **server: Any) -> AsyncIterator[AuthProxy]:
+    table = {"port": 0, **server} if server else {"port": 0, "auth": write_credentials(tmp_path)}
     async with Index() as index:
         listed = index.add(wheel("widget", "1.0"))
-        configuration = configured(index, tmp_path / "assay", server=table)
-        async with running(index, tmp_path, configuration=configuration) as proxy:
-            yield Guarded(proxy, index, listed, tmp_path)
+        configuration = make_configuration(index, tmp_path / "assay", server=table)
+        async with run_test_proxy(index, tmp_path, configuration=configuration) as proxy:
+            yield AuthProxy(proxy, index, listed, tmp_path)
 
 
 @dataclass(frozen=True)
-class Secure:
+class TlsFiles:
     """The files of an https server, and the authority that its clients know."""
 
-    authority: Authority
+    authority: CertificateAuthority
     ca: Path
     certificate: Path
     key: Path
@@ -86,8 +86,8 @@ class Secure:
         return {"certificate": str(self.certificate), "key": str(self.key)}
 
 
-def secure(directory: Path) -> Secure:
-    authority = Authority.new()
+def make_tls_files(directory: Path) -> TlsFiles:
+    authority = CertificateAuthority.create()
     certificate, key = directory / "server.pem", directory / "server.key"
-    serial = authority.certify(certificate, key)
-    return Secure(authority, authority.write(directory / "ca.pem"), certificate, key, serial)
+    serial = authority.issue(certificate, key)
+    return TlsFiles(authority, authority.write_certificate(directory / "ca.pem"), certificate, key, serial)

@@ -9,14 +9,14 @@ from typing import TypeAlias
 
 import pytest
 
-from assay.store.blobs import DiskBlobs
+from assay.store.blobs import DiskBlobStore
 from tests.contract.blobs_contract import digest
 
 KIB = 1024
-Make: TypeAlias = Callable[..., Awaitable[DiskBlobs]]
+BlobsFactory: TypeAlias = Callable[..., Awaitable[DiskBlobStore]]
 
 
-class Clock:
+class ManualUnixClock:
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
 
@@ -25,16 +25,16 @@ class Clock:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> ManualUnixClock:
+    return ManualUnixClock()
 
 
 @pytest.fixture
-async def make(tmp_path: Path, clock: Clock) -> AsyncIterator[Make]:
-    made: list[DiskBlobs] = []
+async def make(tmp_path: Path, clock: ManualUnixClock) -> AsyncIterator[BlobsFactory]:
+    made: list[DiskBlobStore] = []
 
-    async def begin(limit: int = 10 * KIB) -> DiskBlobs:
-        blobs = DiskBlobs(tmp_path / "blobs", limit, clock)
+    async def begin(limit: int = 10 * KIB) -> DiskBlobStore:
+        blobs = DiskBlobStore(tmp_path / "blobs", limit, clock)
         made.append(blobs)
         await blobs.scan()
         return blobs
@@ -45,22 +45,22 @@ async def make(tmp_path: Path, clock: Clock) -> AsyncIterator[Make]:
 
 
 @pytest.fixture
-async def blobs(make: Make) -> DiskBlobs:
+async def blobs(make: BlobsFactory) -> DiskBlobStore:
     return await make()
 
 
-def of(number: int, size: int = 3 * KIB) -> bytes:
+def make_content(number: int, size: int = 3 * KIB) -> bytes:
     return bytes([number]) * size
 
 
-async def present(blobs: DiskBlobs, numbers: range) -> list[int]:
-    kept = await asyncio.to_thread(blobs.shelf.digests)
-    return [number for number in numbers if digest(of(number)) in kept]
+async def list_present(blobs: DiskBlobStore, numbers: range) -> list[int]:
+    kept = await asyncio.to_thread(blobs.directory.digests)
+    return [number for number in numbers if digest(make_content(number)) in kept]
 
 
-def place(tmp_path: Path, content: bytes) -> Path:
+def get_blob_path(tmp_path: Path, content: bytes) -> Path:
     return tmp_path / "blobs" / digest(content)[:2] / f"{digest(content)}.{len(content)}"
 
 
-def on_disk(tmp_path: Path) -> int:
+def measure_disk_usage(tmp_path: Path) -> int:
     return sum(path.stat().st_size for path in (tmp_path / "blobs").rglob("*") if path.is_file())

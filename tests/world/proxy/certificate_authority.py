@@ -15,46 +15,46 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 
 @dataclass(frozen=True)
-class Authority:
+class CertificateAuthority:
     """Certifies servers on this machine."""
 
     key: ec.EllipticCurvePrivateKey
     certificate: x509.Certificate
 
     @classmethod
-    def new(cls, name: str = "a private authority") -> Authority:
+    def create(cls, name: str = "a private authority") -> CertificateAuthority:
         """With a key of its own, for two days."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
         builder = (
-            _lasting(x509.CertificateBuilder())
+            _set_validity(x509.CertificateBuilder())
             .subject_name(subject)
             .issuer_name(subject)
             .public_key(key.public_key())
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(_usage(signs=True), critical=True)
+            .add_extension(_make_key_usage(signs=True), critical=True)
             .add_extension(identifier, critical=False)
         )
         return cls(key, builder.sign(key, hashes.SHA256()))
 
-    def write(self, path: Path) -> Path:
+    def write_certificate(self, path: Path) -> Path:
         """The authority's own certificate, for clients."""
         path.write_bytes(self.certificate.public_bytes(Encoding.PEM))
         return path
 
-    def certify(self, certificate: Path, key: Path) -> int:
+    def issue(self, certificate: Path, key: Path) -> int:
         """Write a new certificate for 127.0.0.1 and localhost, and its key; the certificate's serial number."""
         private = ec.generate_private_key(ec.SECP256R1())
         names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
         made = (
-            _lasting(x509.CertificateBuilder())
+            _set_validity(x509.CertificateBuilder())
             .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")]))
             .issuer_name(self.certificate.subject)
             .public_key(private.public_key())
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_usage(signs=False), critical=True)
+            .add_extension(_make_key_usage(signs=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
             .sign(self.key, hashes.SHA256())
@@ -64,7 +64,7 @@ class Authority:
         return made.serial_number
 
 
-def _lasting(builder: x509.CertificateBuilder) -> x509.CertificateBuilder:
+def _set_validity(builder: x509.CertificateBuilder) -> x509.CertificateBuilder:
     now = datetime.now(UTC)  # clients look at the real clock
     serial = x509.random_serial_number()
     return (
@@ -72,7 +72,7 @@ def _lasting(builder: x509.CertificateBuilder) -> x509.CertificateBuilder:
     )
 
 
-def _usage(*, signs: bool) -> x509.KeyUsage:
+def _make_key_usage(*, signs: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=not signs, content_commitment=False, key_encipherment=False, data_encipherment=False,
         key_agreement=False, key_cert_sign=signs, crl_sign=signs, encipher_only=False, decipher_only=False,

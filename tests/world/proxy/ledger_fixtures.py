@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from assay.ports import Changes
+from assay.ports import HistoryChanges
 from assay.store.ledger import SqliteLedger
 from tests.contract.ledger_contract import digest, established, seen
 
@@ -38,7 +38,7 @@ async def ledger(make: Callable[..., Any]) -> SqliteLedger:
     return found
 
 
-FULL = Changes(
+FULL_CHANGES = HistoryChanges(
     serial=7,
     files={"a-1.tar.gz": seen("a"), "b\ud800\n.whl": seen("b", late=True)},
     established=(established("a-1.tar.gz"), established("b", subject="email:a@example.org")),
@@ -46,5 +46,5 @@ FULL = Changes(
 )
 
 
-async def lines_of(ledger: SqliteLedger) -> list[str]:
+async def export_lines(ledger: SqliteLedger) -> list[str]:
     return [line async for line in ledger.export()]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def restored() -> Iterator[None]:
+def preserve_loggers() -> Iterator[None]:
     """The root's handlers and level, and the level of ours."""
     root, ours = logging.getLogger(), logging.getLogger("assay")
     handlers, level, own = root.handlers[:], root.level, ours.level

@@ -25,28 +25,28 @@ import aiohttp
 from multidict import CIMultiDictProxy
 from yarl import URL
 
-from assay.assembly import Assembly, assembled
+from assay.assembly import Assembly, assemble
 from assay.config import Configuration
 from assay.gate.gate import Gate, GateSettings
-from assay.policy.language.document import BUILT_IN, load_policy
+from assay.policy.language.document import BUILT_IN_POLICY, load_policy
 from assay.policy.language.model import Policy
 from assay.simple.model import Sha256
-from assay.telemetry.audit_trail import recording
-from assay.telemetry.metrics import watching_loop
+from assay.telemetry.audit_trail import open_audit_trail
+from assay.telemetry.metrics import measure_loop_delay
 from assay.upstream import pacing
-from assay.web.auth import admission
+from assay.web.auth import open_authenticator
 from assay.web.health import Readiness
-from assay.web.server.server import listening
-from assay.web.wiring import wired
-from tests.world.index.fake_index import Index, Listed
+from assay.web.server.server import run_server
+from assay.web.wiring import create_app
+from tests.world.index.fake_index import Index, ListedFile
 from tests.world.sigstore.private_sigstore import PrivateSigstore
 
 NOW = datetime(2026, 7, 1, 12, 0, 0, tzinfo=UTC)
-JSON = "application/vnd.pypi.simple.v1+json"
+SIMPLE_JSON = "application/vnd.pypi.simple.v1+json"
 
 
 @dataclass
-class Clock:
+class ManualClock:
     """A clock that the test moves."""
 
     now: datetime = NOW
@@ -56,7 +56,7 @@ class Clock:
 
 
 @dataclass(frozen=True)
-class Answered:
+class ReadResponse:
     """A response that has been read."""
 
     status: int
@@ -69,12 +69,12 @@ class Answered:
 
 
 @dataclass
-class Running:
+class RunningProxy:
     """A proxy that listens."""
 
     origin: str
     assembly: Assembly
-    clock: Clock
+    clock: ManualClock
     session: aiohttp.ClientSession
     readiness: Readiness = field(default_factory=lambda: Readiness({}))
 
@@ -82,11 +82,11 @@ class Running:
     def url(self) -> str:
         return f"{self.origin}/simple/"
 
-    def within(self, path: str) -> Running:
+    def at_path(self, path: str) -> RunningProxy:
         """The same proxy, asked for what stands below `path`: a view's."""
         return replace(self, origin=f"{self.origin}{path.rstrip('/')}")
 
-    def gate(self, view: str) -> Gate:
+    def get_gate(self, view: str) -> Gate:
         """Of a view, by its name."""
         return next(each.gate for each in self.assembly.views if each.gate.view == view)
 
@@ -99,50 +99,52 @@ class Running:
         async with self.session.request(method, target, headers=headers, allow_redirects=False) as response:
             yield response
 
-    async def request(self, method: str, path: str, headers: Mapping[str, str] | None = None) -> Answered:
+    async def request(self, method: str, path: str, headers: Mapping[str, str] | None = None) -> ReadResponse:
         async with self.open(method, path, headers) as response:
-            return Answered(response.status, response.reason or "", response.headers, await response.read())
+            return ReadResponse(response.status, response.reason or "", response.headers, await response.read())
 
-    async def get(self, path: str, headers: Mapping[str, str] | None = None) -> Answered:
+    async def get(self, path: str, headers: Mapping[str, str] | None = None) -> ReadResponse:
         return await self.request("GET", path, headers)
 
-    async def head(self, path: str, headers: Mapping[str, str] | None = None) -> Answered:
+    async def head(self, path: str, headers: Mapping[str, str] | None = None) -> ReadResponse:
         return await self.request("HEAD", path, headers)
 
-    async def published(self, listed: Listed) -> None:
+    async def wait_until_stored(self, listed: ListedFile) -> None:
         """Wait until the blob is in its place: the answer does not wait for fsync, and the store tells nobody."""
         digest = Sha256(listed.built.sha256)
         while (blob := await self.assembly.store.blobs.open(digest)) is None:  # noqa: ASYNC110 - there is no event to await
             await asyncio.sleep(0)
         await blob.close()
 
-    async def page(self, project: str) -> Any:
+    async def fetch_page(self, project: str) -> Any:
         """The project's JSON page."""
-        answer = await self.get(f"/simple/{project}/", {"Accept": JSON})
+        answer = await self.get(f"/simple/{project}/", {"Accept": SIMPLE_JSON})
         assert answer.status == 200, (answer.status, answer.reason, answer.body)
         return answer.json()
 
-    async def listed(self, project: str) -> set[str]:
+    async def fetch_listed(self, project: str) -> set[str]:
         """The filenames that the JSON page lists."""
-        return {entry["filename"] for entry in (await self.page(project))["files"]}
+        return {entry["filename"] for entry in (await self.fetch_page(project))["files"]}
 
-    async def withheld(self, project: str) -> dict[str, list[str]]:
+    async def fetch_withheld(self, project: str) -> dict[str, list[str]]:
         """Reason codes by filename, as the page gives them."""
-        page = await self.page(project)
+        page = await self.fetch_page(project)
         return {
             entry["filename"]: [reason["code"] for reason in entry["reasons"]] for entry in page.get("_withheld", [])
         }
 
     @staticmethod
-    def files_path(listed: Listed) -> str:
+    def files_path(listed: ListedFile) -> str:
         return f"/files/{listed.url.partition('://')[2]}"
 
     @staticmethod
-    def provenance_path(listed: Listed) -> str:
+    def provenance_path(listed: ListedFile) -> str:
         return listed.provenance_path
 
 
-def configured(index: Index, directory: Path, sigstore: PrivateSigstore | None = None, **tables: Any) -> Configuration:
+def make_configuration(
+    index: Index, directory: Path, sigstore: PrivateSigstore | None = None, **tables: Any
+) -> Configuration:
     """A configuration for one test index; `tables` are laid over it."""
     root: dict[str, Any] = {}
     if sigstore is not None:
@@ -162,46 +164,46 @@ def configured(index: Index, directory: Path, sigstore: PrivateSigstore | None =
 
 
 @asynccontextmanager
-async def _short_pauses() -> AsyncIterator[None]:
+async def _shorten_retry_pauses() -> AsyncIterator[None]:
     """As many tries as ever, and a moment between them; tests/unit/upstream has how long the real pauses are."""
-    with patch.object(pacing, "_SHORTEST_PAUSE", 0.01):
+    with patch.object(pacing, "_MIN_RETRY_DELAY_SECONDS", 0.01):
         yield
 
 
 @asynccontextmanager
-async def running(
+async def run_test_proxy(
     index: Index,
     directory: Path,
     *,
-    policy: Policy | str = BUILT_IN,
+    policy: Policy | str = BUILT_IN_POLICY,
     policies: Mapping[str, Policy | str] | None = None,
     sigstore: PrivateSigstore | None = None,
-    clock: Clock | None = None,
+    clock: ManualClock | None = None,
     patience: timedelta = timedelta(seconds=10),
     configuration: Configuration | None = None,
     environ: Mapping[str, str] | None = None,
-) -> AsyncIterator[Running]:
+) -> AsyncIterator[RunningProxy]:
     """A proxy in front of `index`, its storage under `directory`; `policies` are those of further views."""
-    clock = clock or Clock()
-    chosen = configuration or configured(index, directory / "assay", sigstore)
+    clock = clock or ManualClock()
+    chosen = configuration or make_configuration(index, directory / "assay", sigstore)
     judged_by = {
         name: load_policy(each, f"{name}.toml") if isinstance(each, str) else each
         for name, each in {"default": policy, **(policies or {})}.items()
     }
     async with (
-        _short_pauses(),
-        admission(chosen.server) as access,
-        recording(chosen.audit, clock) as trail,
-        assembled(
-            chosen, judged_by, environ=environ or {}, clock=clock, gate_settings=GateSettings(patience=patience)
+        _shorten_retry_pauses(),
+        open_authenticator(chosen.server) as access,
+        open_audit_trail(chosen.audit, clock) as trail,
+        assemble(
+            chosen, judged_by, environ=environ or {}, clock=clock, gate_settings=GateSettings(page_timeout=patience)
         ) as assembly,
-        watching_loop(),
+        measure_loop_delay(),
     ):
-        handler, ready = wired(assembly, chosen, clock=clock, trail=trail, access=access)
+        handler, ready = create_app(assembly, chosen, clock=clock, trail=trail, access=access)
         async with (
-            listening(handler, ready, chosen.server) as (host, port),
+            run_server(handler, ready, chosen.server) as (host, port),
             aiohttp.ClientSession(auto_decompress=False, skip_auto_headers=("Accept-Encoding",)) as session,
         ):
-            yield Running(
+            yield RunningProxy(
                 f"{'https' if chosen.server.tls else 'http'}://{host}:{port}", assembly, clock, session, ready
             )

@@ -16,11 +16,11 @@ from typing import Any
 
 from tests.world.index.fake_index import Index
 
-SECONDS = 30
+TIMEOUT_SECONDS = 30
 
 
 @dataclass
-class Served:
+class ServeProcess:
     """A running process."""
 
     process: asyncio.subprocess.Process
@@ -32,7 +32,7 @@ class Served:
     def origin(self) -> str:
         return self.url.removesuffix("/simple/")
 
-    def memory(self, key: str) -> int:
+    def read_memory(self, key: str) -> int:
         """``VmRSS`` or ``VmHWM`` in bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text("ascii")
         line = next(line for line in status.splitlines() if line.startswith(key))
@@ -42,18 +42,18 @@ class Served:
         """SIGTERM, and its exit status."""
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGTERM)
-        return await asyncio.wait_for(self.process.wait(), SECONDS)
+        return await asyncio.wait_for(self.process.wait(), TIMEOUT_SECONDS)
 
 
 @asynccontextmanager
-async def served(
+async def run_serve_process(
     index: Index,
     directory: Path,
     *,
     environ: Mapping[str, str] | None = None,
     policy: str | None = None,
     more: str = "",
-) -> AsyncIterator[Served]:
+) -> AsyncIterator[ServeProcess]:
     """Start it, wait until it listens, stop it; `more` is added to its configuration."""
     config = directory / "proxy.toml"
     lines = [
@@ -80,10 +80,10 @@ async def served(
     )
     log: list[dict[str, Any]] = []
     listens = asyncio.get_running_loop().create_future()
-    reading = asyncio.create_task(_read(process, log, listens))
+    reading = asyncio.create_task(_read_log(process, log, listens))
     try:
-        url = await asyncio.wait_for(listens, SECONDS)
-        running = Served(process, url, log)
+        url = await asyncio.wait_for(listens, TIMEOUT_SECONDS)
+        running = ServeProcess(process, url, log)
         yield running
         await running.stop()
     finally:
@@ -93,7 +93,9 @@ async def served(
         await reading
 
 
-async def _read(process: asyncio.subprocess.Process, log: list[dict[str, Any]], listens: asyncio.Future[str]) -> None:
+async def _read_log(
+    process: asyncio.subprocess.Process, log: list[dict[str, Any]], listens: asyncio.Future[str]
+) -> None:
     assert process.stderr is not None
     while line := await process.stderr.readline():
         try:

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from packaging.utils import canonicalize_name
 
-from assay.ports import Changes
-from assay.store.directory import Store
+from assay.ports import HistoryChanges
+from assay.store.directory import StorageDirectory
 from assay.store.settings import StorageSettings
 from tests.contract.blobs_contract import publish
 
-ROOT = Path(__file__).parents[3]
+REPOSITORY_ROOT = Path(__file__).parents[3]
 PROJECT = canonicalize_name("a")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others, or mount")
 
@@ -25,13 +25,13 @@ def settings(tmp_path: Path) -> StorageSettings:
 
 
 @pytest.fixture
-async def store(settings: StorageSettings) -> AsyncIterator[Store]:
-    opened = await Store.open(settings)
+async def store(settings: StorageSettings) -> AsyncIterator[StorageDirectory]:
+    opened = await StorageDirectory.open(settings)
     yield opened
     await opened.close()
 
 
-async def use(store: Store) -> None:
+async def use(store: StorageDirectory) -> None:
     await publish(store.blobs, b"abc")
     await store.records.put("key", b"value")
-    await store.ledger.record("pypi", PROJECT, Changes(serial=1))
+    await store.ledger.record("pypi", PROJECT, HistoryChanges(serial=1))

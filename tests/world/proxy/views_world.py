@@ -3,7 +3,7 @@
 ::
 
     async with world(tmp_path, strict=POLICY, dev=POLICY) as there:
-        there.proxy, there.strict, there.dev          # `Running`: each asks within its view
+        there.proxy, there.strict, there.dev          # `RunningProxy`: each asks within its view
         await serves(there.strict, listed)            # True, False; fails where two routes disagree
 """
 
@@ -17,40 +17,42 @@ from pathlib import Path
 from typing import Any
 
 from assay.config import Configuration
-from tests.world.index.distributions import Built
-from tests.world.index.fake_index import Index, Listed
-from tests.world.proxy.running_proxy import Running, configured, running
+from tests.world.index.distributions import BuiltDistribution
+from tests.world.index.fake_index import Index, ListedFile
+from tests.world.proxy.running_proxy import RunningProxy, make_configuration, run_test_proxy
 from tests.world.sigstore.private_sigstore import GitHub, PrivateSigstore, Signer
 
-OPEN = 'version = 1\n[[rules]]\nname = "open"\nprojects = ["*"]\nratchet = "off"\n'
-CLOSED = 'version = 1\n[[rules]]\nname = "closed"\nprojects = ["*"]\ndeny = "nothing today"\n'
-RATCHET = 'version = 1\n[[rules]]\nname = "everything"\nprojects = ["*"]\n'
-SIGNED = OPEN.replace("open", "signed") + 'attestations = "required"\npublishers = "any"\n'
-VIEWS = [{"name": "strict", "path": "/strict/"}, {"name": "dev", "path": "/teams/dev/"}]
+OPEN_POLICY = 'version = 1\n[[rules]]\nname = "open"\nprojects = ["*"]\nratchet = "off"\n'
+CLOSED_POLICY = 'version = 1\n[[rules]]\nname = "closed"\nprojects = ["*"]\ndeny = "nothing today"\n'
+RATCHET_POLICY = 'version = 1\n[[rules]]\nname = "everything"\nprojects = ["*"]\n'
+SIGNED_POLICY = OPEN_POLICY.replace("open", "signed") + 'attestations = "required"\npublishers = "any"\n'
+VIEW_TABLES = [{"name": "strict", "path": "/strict/"}, {"name": "dev", "path": "/teams/dev/"}]
 GENUINE, STRANGER = GitHub(repository="acme/widget"), GitHub(repository="mallory/widget")
 
 
-def with_views(index: Index, directory: Path, sigstore: PrivateSigstore | None = None, **tables: Any) -> Configuration:
-    return configured(index, directory / "assay", sigstore, views=VIEWS, **tables)
+def make_view_configuration(
+    index: Index, directory: Path, sigstore: PrivateSigstore | None = None, **tables: Any
+) -> Configuration:
+    return make_configuration(index, directory / "assay", sigstore, views=VIEW_TABLES, **tables)
 
 
 @dataclass(frozen=True)
-class World:
+class ViewsWorld:
     """An index, a Sigstore, and a proxy with a view for everybody, a strict one and a lax one."""
 
     index: Index
     sigstore: PrivateSigstore
-    proxy: Running
+    proxy: RunningProxy
 
     @property
-    def strict(self) -> Running:
-        return self.proxy.within("/strict/")
+    def strict(self) -> RunningProxy:
+        return self.proxy.at_path("/strict/")
 
     @property
-    def dev(self) -> Running:
-        return self.proxy.within("/teams/dev/")
+    def dev(self) -> RunningProxy:
+        return self.proxy.at_path("/teams/dev/")
 
-    def publish(self, built: Built, when: datetime, signer: Signer | None = GENUINE) -> Listed:
+    def publish(self, built: BuiltDistribution, when: datetime, signer: Signer | None = GENUINE) -> ListedFile:
         document = None
         if signer is not None:
             document = self.sigstore.provenance(built.filename, built.sha256, signer, when)
@@ -58,21 +60,23 @@ class World:
 
 
 @asynccontextmanager
-async def world(
-    tmp_path: Path, *, strict: str, dev: str = OPEN, policy: str = OPEN, **tables: Any
-) -> AsyncIterator[World]:
+async def run_views_world(
+    tmp_path: Path, *, strict: str, dev: str = OPEN_POLICY, policy: str = OPEN_POLICY, **tables: Any
+) -> AsyncIterator[ViewsWorld]:
     sigstore = PrivateSigstore()
     async with Index() as index:
-        configuration = with_views(index, tmp_path, sigstore, **tables)
+        configuration = make_view_configuration(index, tmp_path, sigstore, **tables)
         policies = {"strict": strict, "dev": dev}
-        async with running(index, tmp_path, policy=policy, policies=policies, configuration=configuration) as proxy:
-            yield World(index, sigstore, proxy)
+        async with run_test_proxy(
+            index, tmp_path, policy=policy, policies=policies, configuration=configuration
+        ) as proxy:
+            yield ViewsWorld(index, sigstore, proxy)
 
 
-async def serves(view: Running, listed: Listed) -> bool:
+async def is_served(view: RunningProxy, listed: ListedFile) -> bool:
     """Whether this view lists and serves a file, the same on every route."""
     path, project = view.files_path(listed), listed.built.project
-    shown = listed.built.filename in await view.listed(project)
+    shown = listed.built.filename in await view.fetch_listed(project)
     html = (await view.get(f"/simple/{project}/", {"Accept": "text/html"})).body.decode()
     assert (f'href="../..{path}#' in html) == shown
     answers = [

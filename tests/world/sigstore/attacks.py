@@ -17,15 +17,15 @@ from assay.simple.model import File, Sha256
 from tests.world.sigstore.private_sigstore import GitHub, Hook, PrivateSigstore, Signer
 
 FILENAME: Final = "widget-1.0.tar.gz"
-WHEEL: Final = "widget-1.0-1-py3-none-any.whl"
-SHA256: Final = hashlib.sha256(b"the file's bytes").hexdigest()
-OTHER: Final = hashlib.sha256(b"another file's bytes").hexdigest()
+WHEEL_FILENAME: Final = "widget-1.0-1-py3-none-any.whl"
+FILE_SHA256: Final = hashlib.sha256(b"the file's bytes").hexdigest()
+OTHER_SHA256: Final = hashlib.sha256(b"another file's bytes").hexdigest()
 UNVERIFIABLE: Final = "unverifiable"
-GONE: Final = object()
-"""In `at`: take the key away."""
+DELETE_KEY: Final = object()
+"""In `set_at_path`: take the key away."""
 
 
-def listed(filename: str = FILENAME, sha256: str | None = SHA256) -> File:
+def make_listed_file(filename: str = FILENAME, sha256: str | None = FILE_SHA256) -> File:
     """A file as an index lists it."""
     return File(
         filename=filename,
@@ -51,29 +51,29 @@ class Attack:
     roots: Callable[[PrivateSigstore, bool], Sequence[TrustRoot]]
     file: Callable[[bool], File]
 
-    def told(self, sigstore: PrivateSigstore, *, lie: bool) -> tuple[bytes, File, Sequence[TrustRoot]]:
+    def build_arguments(self, sigstore: PrivateSigstore, *, lie: bool) -> tuple[bytes, File, Sequence[TrustRoot]]:
         """Arguments for `verify`."""
         return self.make(sigstore, lie), self.file(lie), self.roots(sigstore, lie)
 
-    def honest(self, sigstore: PrivateSigstore) -> tuple[bytes, File, Sequence[TrustRoot]]:
+    def honest_arguments(self, sigstore: PrivateSigstore) -> tuple[bytes, File, Sequence[TrustRoot]]:
         """The twin."""
-        return self.told(sigstore, lie=False)
+        return self.build_arguments(sigstore, lie=False)
 
-    def attack(self, sigstore: PrivateSigstore) -> tuple[bytes, File, Sequence[TrustRoot]]:
+    def attack_arguments(self, sigstore: PrivateSigstore) -> tuple[bytes, File, Sequence[TrustRoot]]:
         """The lie."""
-        return self.told(sigstore, lie=True)
+        return self.build_arguments(sigstore, lie=True)
 
 
-def root_of(sigstore: PrivateSigstore, edit: Callable[[dict[str, Any]], object] | None = None) -> TrustRoot:
+def trust_root_for(sigstore: PrivateSigstore, edit: Callable[[dict[str, Any]], object] | None = None) -> TrustRoot:
     """The deployment's root, speaking for everybody."""
     return TrustRoot(name="test", content=sigstore.trusted_root(edit))
 
 
-def _own_root(sigstore: PrivateSigstore, _: bool) -> Sequence[TrustRoot]:
-    return (root_of(sigstore),)
+def _trust_own_root(sigstore: PrivateSigstore, _: bool) -> Sequence[TrustRoot]:
+    return (trust_root_for(sigstore),)
 
 
-def signed(
+def attack_while_signing(
     name: str,
     step: str,
     because: str,
@@ -83,25 +83,34 @@ def signed(
     honest: dict[str, Any] | None = None,
     **attack: Any,
 ) -> Attack:
-    """The lie is told while signing: `attack` are arguments of `PrivateSigstore.provenance`, hooks mostly."""
+    """The lie is told while signing: `attack_arguments` are arguments of `PrivateSigstore.provenance`, hooks mostly."""
 
     def make(sigstore: PrivateSigstore, lie: bool) -> bytes:
         arguments = {**(honest or {}), **(attack if lie else {})}
-        return sigstore.provenance(filename, SHA256, signer or GitHub(), **arguments)
+        return sigstore.provenance(filename, FILE_SHA256, signer or GitHub(), **arguments)
 
-    return Attack(name=name, step=step, because=because, make=make, roots=_own_root, file=lambda _: listed(filename))
+    return Attack(
+        name=name,
+        step=step,
+        because=because,
+        make=make,
+        roots=_trust_own_root,
+        file=lambda _: make_listed_file(filename),
+    )
 
 
-def edited(name: str, step: str, because: str, edit: Hook, *, signer: Signer | None = None, **arguments: Any) -> Attack:
+def attack_by_editing(
+    name: str, step: str, because: str, edit: Hook, *, signer: Signer | None = None, **arguments: Any
+) -> Attack:
     """The lie is an edit of a genuine attestation, which needs no key at all."""
-    return signed(name, step, because, signer=signer, honest=arguments, edit=edit)
+    return attack_while_signing(name, step, because, signer=signer, honest=arguments, edit=edit)
 
 
-def documented(name: str, step: str, because: str, edit: Callable[[dict[str, Any]], object]) -> Attack:
+def attack_document(name: str, step: str, because: str, edit: Callable[[dict[str, Any]], object]) -> Attack:
     """The lie is an edit of a genuine document around its attestations. Text or bytes returned replace all of it."""
 
     def make(sigstore: PrivateSigstore, lie: bool) -> bytes:
-        raw = sigstore.provenance(FILENAME, SHA256)
+        raw = sigstore.provenance(FILENAME, FILE_SHA256)
         if not lie:
             return raw
         document = json.loads(raw)
@@ -110,10 +119,12 @@ def documented(name: str, step: str, because: str, edit: Callable[[dict[str, Any
             return changed.encode() if isinstance(changed, str) else changed
         return json.dumps(document).encode()
 
-    return Attack(name=name, step=step, because=because, make=make, roots=_own_root, file=lambda _: listed())
+    return Attack(
+        name=name, step=step, because=because, make=make, roots=_trust_own_root, file=lambda _: make_listed_file()
+    )
 
 
-def rooted(
+def attack_trust_roots(
     name: str,
     step: str,
     because: str,
@@ -126,28 +137,28 @@ def rooted(
     """The document is genuine, and these trust roots must not vouch for it."""
 
     def make(sigstore: PrivateSigstore, _: bool) -> bytes:
-        return sigstore.provenance(FILENAME, SHA256, signer or GitHub(), **arguments)
+        return sigstore.provenance(FILENAME, FILE_SHA256, signer or GitHub(), **arguments)
 
     def choose(sigstore: PrivateSigstore, lie: bool) -> Sequence[TrustRoot]:
-        return roots(sigstore) if lie else (honest or (lambda one: (root_of(one),)))(sigstore)
+        return roots(sigstore) if lie else (honest or (lambda one: (trust_root_for(one),)))(sigstore)
 
-    return Attack(name=name, step=step, because=because, make=make, roots=choose, file=lambda _: listed())
+    return Attack(name=name, step=step, because=because, make=make, roots=choose, file=lambda _: make_listed_file())
 
 
-def filed(name: str, step: str, because: str, file: File, *, filename: str = FILENAME) -> Attack:
+def attack_other_file(name: str, step: str, because: str, file: File, *, filename: str = FILENAME) -> Attack:
     """The document is genuine, and about another file than this one."""
 
     def choose(lie: bool) -> File:
-        return file if lie else listed(filename)
+        return file if lie else make_listed_file(filename)
 
-    base = signed(name, step, because, filename=filename)
+    base = attack_while_signing(name, step, because, filename=filename)
     return replace(base, file=choose)
 
 
 # -- hooks ------------------------------------------------------------------------------------------------------------
 
 
-def put(**fields: object) -> Hook:
+def set_fields(**fields: object) -> Hook:
     """Set these fields of a plan."""
 
     def change(plan: Any) -> None:
@@ -157,7 +168,7 @@ def put(**fields: object) -> Hook:
     return change
 
 
-def claims(changes: dict[int, str | bytes | None]) -> Hook:
+def set_claims(changes: dict[int, str | bytes | None]) -> Hook:
     """Set these Fulcio extensions; None takes one away."""
 
     def change(leaf: Any) -> None:
@@ -170,14 +181,14 @@ def claims(changes: dict[int, str | bytes | None]) -> Hook:
     return change
 
 
-def at(path: str, value: object) -> Callable[[Any], None]:
-    """Set the JSON value at a dotted path: a constant, what a function makes of the old one, or `GONE`."""
+def set_at_path(path: str, value: object) -> Callable[[Any], None]:
+    """Set the JSON value at a dotted path: a constant, what a function makes of the old one, or `DELETE_KEY`."""
 
     def change(document: Any) -> None:
         *above, last = [int(part) if part.isdecimal() else part for part in path.split(".")]
         for key in above:
             document = document[key]
-        if value is GONE:
+        if value is DELETE_KEY:
             del document[last]
         elif callable(value):
             document[last] = value(document[last])
@@ -187,14 +198,14 @@ def at(path: str, value: object) -> Callable[[Any], None]:
     return change
 
 
-def entry_at(path: str, value: object) -> Callable[[Any], None]:
-    """`at` within the log entry of an attestation."""
-    return at(f"verification_material.transparency_entries.0.{path}", value)
+def set_in_log_entry(path: str, value: object) -> Callable[[Any], None]:
+    """`set_at_path` within the log entry of an attestation."""
+    return set_at_path(f"verification_material.transparency_entries.0.{path}", value)
 
 
-def statement_at(path: str, value: object) -> Callable[[Any], Any]:
-    """`at` within the statement, before it is signed."""
-    change = at(path, value)
+def set_in_statement(path: str, value: object) -> Callable[[Any], Any]:
+    """`set_at_path` within the statement, before it is signed."""
+    change = set_at_path(path, value)
 
     def hook(statement: Any) -> Any:
         copy = json.loads(json.dumps(statement))
@@ -204,6 +215,6 @@ def statement_at(path: str, value: object) -> Callable[[Any], Any]:
     return hook
 
 
-def flip(text: str) -> str:
+def flip_base64(text: str) -> str:
     """Base64 with its first bits turned over."""
     return ("B" if text[0] != "B" else "C") + text[1:]

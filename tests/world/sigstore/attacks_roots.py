@@ -9,111 +9,124 @@ from datetime import timedelta
 from typing import Any, Final
 
 from assay.attestation.trust_roots import TrustRoot
-from tests.world.sigstore.attacks import UNVERIFIABLE, at, root_of, rooted
-from tests.world.sigstore.private_sigstore import WHEN, GitLab, LogKey, PrivateSigstore
+from tests.world.sigstore.attacks import UNVERIFIABLE, attack_trust_roots, set_at_path, trust_root_for
+from tests.world.sigstore.private_sigstore import SIGNING_TIME, GitLab, LogKey, PrivateSigstore
 
-_OTHERS: Final = PrivateSigstore(seed=98, host="others.example")
+_OTHER_DEPLOYMENT: Final = PrivateSigstore(seed=98, host="others.example")
 _SECOND: Final = timedelta(seconds=1)
 
 
 def _only(kind: str, entries: Callable[[PrivateSigstore], list[dict[str, Any]]]) -> Callable[[PrivateSigstore], Any]:
-    return lambda sigstore: (root_of(sigstore, lambda root: root.update({kind: entries(sigstore)})),)
+    return lambda sigstore: (trust_root_for(sigstore, lambda root: root.update({kind: entries(sigstore)})),)
 
 
-def _log(kind: str, **window: Any) -> Callable[[PrivateSigstore], Any]:
+def _limit_log_validity(kind: str, **window: Any) -> Callable[[PrivateSigstore], Any]:
     def entries(sigstore: PrivateSigstore) -> list[dict[str, Any]]:
         log: LogKey = sigstore.rekor if kind == "tlogs" else sigstore.ct
-        return [replace(log, **window).listed()]
+        return [replace(log, **window).to_trusted_root_entry()]
 
     return _only(kind, entries)
 
 
-def _authority(**window: Any) -> Callable[[PrivateSigstore], Any]:
+def _limit_authority_validity(**window: Any) -> Callable[[PrivateSigstore], Any]:
     valid = {name: moment.strftime("%Y-%m-%dT%H:%M:%SZ") for name, moment in window.items()}
-    return lambda sigstore: (root_of(sigstore, at("certificateAuthorities.0.validFor", valid)),)
+    return lambda sigstore: (trust_root_for(sigstore, set_at_path("certificateAuthorities.0.validFor", valid)),)
 
 
 def _speaks_for(*issuers: str) -> Callable[[PrivateSigstore], Any]:
-    return lambda sigstore: (replace(root_of(sigstore), issuers=frozenset(issuers)),)
+    return lambda sigstore: (replace(trust_root_for(sigstore), issuers=frozenset(issuers)),)
 
 
 def _unsupported(sigstore: PrivateSigstore) -> tuple[TrustRoot]:
-    return (root_of(sigstore, at("tlogs.0.publicKey.keyDetails", "PKIX_ECDSA_P256_HMAC_SHA_256")),)
+    return (trust_root_for(sigstore, set_at_path("tlogs.0.publicKey.keyDetails", "PKIX_ECDSA_P256_HMAC_SHA_256")),)
 
 
-def _exchanged(sigstore: PrivateSigstore) -> tuple[TrustRoot]:
+def _exchange_log_key(sigstore: PrivateSigstore) -> tuple[TrustRoot]:
     """The log's id with another key under it."""
-    other = b64encode(b64decode(_OTHERS.rekor.listed()["publicKey"]["rawBytes"])).decode()
-    return (root_of(sigstore, at("tlogs.0.publicKey.rawBytes", other)),)
+    other = b64encode(b64decode(_OTHER_DEPLOYMENT.rekor.to_trusted_root_entry()["publicKey"]["rawBytes"])).decode()
+    return (trust_root_for(sigstore, set_at_path("tlogs.0.publicKey.rawBytes", other)),)
 
 
 _DAY: Final = timedelta(days=1)
 _GITHUB: Final = "https://token.actions.githubusercontent.com"
-ROOTS: Final = (
-    rooted(
+TRUST_ROOT_ATTACKS: Final = (
+    attack_trust_roots(
         "the root doesn't know the log",
         UNVERIFIABLE,
         "transparency log",
-        _only("tlogs", lambda _: [_OTHERS.rekor.listed()]),
+        _only("tlogs", lambda _: [_OTHER_DEPLOYMENT.rekor.to_trusted_root_entry()]),
     ),
-    rooted(
-        "the root doesn't know the CT log", UNVERIFIABLE, "CT log", _only("ctlogs", lambda _: [_OTHERS.ct.listed()])
+    attack_trust_roots(
+        "the root doesn't know the CT log",
+        UNVERIFIABLE,
+        "CT log",
+        _only("ctlogs", lambda _: [_OTHER_DEPLOYMENT.ct.to_trusted_root_entry()]),
     ),
-    rooted("the root is another deployment's", UNVERIFIABLE, "authority is not in", lambda _: (root_of(_OTHERS),)),
-    rooted("there is no root", UNVERIFIABLE, "no trust root", lambda _: ()),
-    rooted(
+    attack_trust_roots(
+        "the root is another deployment's",
+        UNVERIFIABLE,
+        "authority is not in",
+        lambda _: (trust_root_for(_OTHER_DEPLOYMENT),),
+    ),
+    attack_trust_roots("there is no root", UNVERIFIABLE, "no trust root", lambda _: ()),
+    attack_trust_roots(
         "the log's key was retired before",
         "log key",
         "valid",
-        _log("tlogs", end=WHEN - _DAY),
-        honest=_log("tlogs", end=WHEN + _DAY),
+        _limit_log_validity("tlogs", end=SIGNING_TIME - _DAY),
+        honest=_limit_log_validity("tlogs", end=SIGNING_TIME + _DAY),
     ),
-    rooted(
+    attack_trust_roots(
         "the log's key came later",
         "log key",
         "valid",
-        _log("tlogs", start=WHEN + _SECOND),
-        honest=_log("tlogs", start=WHEN),
+        _limit_log_validity("tlogs", start=SIGNING_TIME + _SECOND),
+        honest=_limit_log_validity("tlogs", start=SIGNING_TIME),
     ),
-    rooted("the log's key is for the next century", "log key", "valid", _log("tlogs", start=WHEN.replace(year=2101))),
-    rooted(
+    attack_trust_roots(
+        "the log's key is for the next century",
+        "log key",
+        "valid",
+        _limit_log_validity("tlogs", start=SIGNING_TIME.replace(year=2101)),
+    ),
+    attack_trust_roots(
         "the CT log's key was retired before",
         "certificate timestamp",
         "valid",
-        _log("ctlogs", end=WHEN - _DAY),
-        honest=_log("ctlogs", end=WHEN + _DAY),
+        _limit_log_validity("ctlogs", end=SIGNING_TIME - _DAY),
+        honest=_limit_log_validity("ctlogs", end=SIGNING_TIME + _DAY),
     ),
-    rooted(
+    attack_trust_roots(
         "the CT log's key came later",
         "certificate timestamp",
         "valid",
-        _log("ctlogs", start=WHEN),
-        honest=_log("ctlogs", start=WHEN - _DAY),
+        _limit_log_validity("ctlogs", start=SIGNING_TIME),
+        honest=_limit_log_validity("ctlogs", start=SIGNING_TIME - _DAY),
     ),
-    rooted(
+    attack_trust_roots(
         "the authority was retired before",
         "certificate chain",
         "authority is valid",
-        _authority(start=WHEN - 2 * _DAY, end=WHEN - _DAY),
-        honest=_authority(start=WHEN - 2 * _DAY, end=WHEN + _DAY),
+        _limit_authority_validity(start=SIGNING_TIME - 2 * _DAY, end=SIGNING_TIME - _DAY),
+        honest=_limit_authority_validity(start=SIGNING_TIME - 2 * _DAY, end=SIGNING_TIME + _DAY),
     ),
-    rooted(
+    attack_trust_roots(
         "the authority came later",
         "certificate chain",
         "authority is valid",
-        _authority(start=WHEN + _SECOND),
-        honest=_authority(start=WHEN),
+        _limit_authority_validity(start=SIGNING_TIME + _SECOND),
+        honest=_limit_authority_validity(start=SIGNING_TIME),
     ),
-    rooted("the log's key is of a kind that nobody checks", UNVERIFIABLE, "transparency log", _unsupported),
-    rooted("another key stands under the log's id", "checkpoint", "signed by", _exchanged),
-    rooted(
+    attack_trust_roots("the log's key is of a kind that nobody checks", UNVERIFIABLE, "transparency log", _unsupported),
+    attack_trust_roots("another key stands under the log's id", "checkpoint", "signed by", _exchange_log_key),
+    attack_trust_roots(
         "the root may speak for another issuer only",
         "issuer",
         "gitlab.acme.example",
         _speaks_for("https://gitlab.acme.example"),
         honest=_speaks_for(_GITHUB),
     ),
-    rooted(
+    attack_trust_roots(
         "the root may speak for GitHub only",
         "issuer",
         "gitlab.com",
@@ -121,11 +134,11 @@ ROOTS: Final = (
         honest=_speaks_for("https://gitlab.com"),
         signer=GitLab(),
     ),
-    rooted(
+    attack_trust_roots(
         "neither of two roots may speak for the issuer",
         "issuer",
         "gitlab.acme.example",
-        lambda one: (root_of(_OTHERS), *_speaks_for("https://gitlab.acme.example")(one)),
-        honest=lambda one: (root_of(_OTHERS), root_of(one)),
+        lambda one: (trust_root_for(_OTHER_DEPLOYMENT), *_speaks_for("https://gitlab.acme.example")(one)),
+        honest=lambda one: (trust_root_for(_OTHER_DEPLOYMENT), trust_root_for(one)),
     ),
 )

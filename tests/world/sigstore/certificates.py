@@ -14,13 +14,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ObjectIdentifier
 
-from tests.world.sigstore.transparency_log import LogKey, PrivateKey, curve_key, sign
+from tests.world.sigstore.transparency_log import LogKey, PrivateKey, derive_key, sign_ecdsa
 
-_SCT_LIST: Final = ObjectIdentifier("1.3.6.1.4.1.11129.2.4.2")
-_FULCIO: Final = "1.3.6.1.4.1.57264.1."
+_SCT_LIST_OID: Final = ObjectIdentifier("1.3.6.1.4.1.11129.2.4.2")
+_FULCIO_OID_PREFIX: Final = "1.3.6.1.4.1.57264.1."
 
 
-def der_string(text: str) -> bytes:
+def encode_der_string(text: str) -> bytes:
     """A DER UTF8String, as Fulcio writes the claims from .8 up."""
     raw = text.encode()
     if len(raw) < 128:
@@ -30,7 +30,7 @@ def der_string(text: str) -> bytes:
 
 
 @dataclass(kw_only=True)
-class Leaf:
+class LeafPlan:
     """Plan of a signing certificate; change any field before it is signed."""
 
     key: PrivateKey
@@ -60,11 +60,11 @@ class Leaf:
     """Changes the SCT's signature."""
 
 
-def der(certificate: x509.Certificate) -> bytes:
+def encode_der(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.DER)
 
 
-def usage(**granted: bool) -> x509.KeyUsage:
+def make_key_usage(**granted: bool) -> x509.KeyUsage:
     """A KeyUsage with only these bits."""
     bits = (
         "digital_signature",
@@ -80,7 +80,7 @@ def usage(**granted: bool) -> x509.KeyUsage:
     return x509.KeyUsage(**{bit: granted.get(bit, False) for bit in bits})
 
 
-def _extensions(plan: Leaf) -> Iterable[tuple[x509.ExtensionType, bool]]:
+def _extensions(plan: LeafPlan) -> Iterable[tuple[x509.ExtensionType, bool]]:
     if plan.key_usage is not None:
         yield plan.key_usage, True
     if plan.extended_key_usage is not None:
@@ -95,12 +95,12 @@ def _extensions(plan: Leaf) -> Iterable[tuple[x509.ExtensionType, bool]]:
     if plan.names:
         yield x509.SubjectAlternativeName(plan.names), True
     for arc, claim in plan.claims.items():
-        raw = claim if isinstance(claim, bytes) else claim.encode() if arc < 8 else der_string(claim)
-        yield x509.UnrecognizedExtension(ObjectIdentifier(f"{_FULCIO}{arc}"), raw), False
+        raw = claim if isinstance(claim, bytes) else claim.encode() if arc < 8 else encode_der_string(claim)
+        yield x509.UnrecognizedExtension(ObjectIdentifier(f"{_FULCIO_OID_PREFIX}{arc}"), raw), False
     yield from plan.extra
 
 
-def signed_leaf(plan: Leaf) -> x509.Certificate:
+def issue_leaf(plan: LeafPlan) -> x509.Certificate:
     builder = (
         x509.CertificateBuilder()
         .subject_name(x509.Name([]))
@@ -114,11 +114,11 @@ def signed_leaf(plan: Leaf) -> x509.Certificate:
         builder = builder.add_extension(extension, critical=critical)
     if plan.sct_count:
         # The signature doesn't enter the SCT: any key with the same algorithm gives the TBS that the log signs.
-        tbs = builder.sign(curve_key("precertificate"), hashes.SHA384()).tbs_certificate_bytes
+        tbs = builder.sign(derive_key("precertificate"), hashes.SHA384()).tbs_certificate_bytes
         stamps = b"".join(_sct(plan, tbs, number) for number in range(plan.sct_count))
         content = struct.pack("!H", len(stamps)) + stamps
         octets = _octets(content)
-        builder = builder.add_extension(x509.UnrecognizedExtension(_SCT_LIST, octets), critical=False)
+        builder = builder.add_extension(x509.UnrecognizedExtension(_SCT_LIST_OID, octets), critical=False)
     if isinstance(plan.issuer_key, ec.EllipticCurvePrivateKey):
         return builder.sign(plan.issuer_key, hashes.SHA384(), ecdsa_deterministic=True)
     return builder.sign(plan.issuer_key, hashes.SHA384())
@@ -131,7 +131,7 @@ def _octets(content: bytes) -> bytes:
     return bytes([0x04, 0x80 | len(length)]) + length + content
 
 
-def _sct(plan: Leaf, tbs: bytes, number: int) -> bytes:
+def _sct(plan: LeafPlan, tbs: bytes, number: int) -> bytes:
     """RFC 6962 section 3.2: an SCT over a precertificate, with its length before it."""
     issuer_key_hash = hashlib.sha256(
         plan.issuer.public_key().public_bytes(
@@ -140,7 +140,7 @@ def _sct(plan: Leaf, tbs: bytes, number: int) -> bytes:
     ).digest()
     moment = int((plan.sct_time or plan.not_before).timestamp() * 1000) + number
     signed = struct.pack("!BBQH", 0, 0, moment, 1) + issuer_key_hash + len(tbs).to_bytes(3, "big") + tbs + b"\x00\x00"
-    signature = sign(plan.log.key, signed)
+    signature = sign_ecdsa(plan.log.key, signed)
     if plan.sct_tail is not None:
         signature = plan.sct_tail(signature)
     stamp = (

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from hypothesis import strategies as st
 
-_ODD: Final[tuple[Any, ...]] = (
+_EDGE_VALUES: Final[tuple[Any, ...]] = (
     *(None, True, False, 0, 1, -1, 2, 2**53, 2**64, 10**30, 1.5),
     *("", " ", "0", "-1", "1", "01", "\u0661", "x" * 5000, "\x00", "\u2014", "\ud800", "AAAA", "?", "null"),
     *([], {}, [[]], {"a": 1}, ["x"] * 100),
@@ -26,12 +26,12 @@ def _paths(content: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     elif isinstance(content, list):
         for number, value in enumerate(content):
             found += _paths(value, (*path, number))
-    elif isinstance(content, str) and (inner := _inner(content)) is not None:
+    elif isinstance(content, str) and (inner := _decode_inner_json(content)) is not None:
         found += _paths(inner, (*path, "b64"))
     return found
 
 
-def _inner(text: str) -> Any:
+def _decode_inner_json(text: str) -> Any:
     """The JSON object in base64, if `text` is that."""
     try:
         value = json.loads(b64decode(text, validate=True))
@@ -42,7 +42,7 @@ def _inner(text: str) -> Any:
 
 def _get(content: Any, path: tuple[Any, ...]) -> Any:
     for key in path:
-        content = _inner(content) if key == "b64" else content[key]
+        content = _decode_inner_json(content) if key == "b64" else content[key]
     return content
 
 
@@ -52,7 +52,7 @@ def _put(content: Any, path: tuple[Any, ...], value: Any, *, gone: bool = False)
         return value
     key, rest = path[0], path[1:]
     if key == "b64":
-        return b64encode(json.dumps(_put(_inner(content), rest, value, gone=gone)).encode()).decode()
+        return b64encode(json.dumps(_put(_decode_inner_json(content), rest, value, gone=gone)).encode()).decode()
     copy = content.copy()
     if rest:
         copy[key] = _put(content[key], rest, value, gone=gone)
@@ -117,7 +117,7 @@ def _damaged_json(draw: st.DrawFn, raw: bytes, others: tuple[bytes, ...]) -> byt
             case "double" if isinstance(value, list):
                 content = _put(content, path, value * 2)
             case _:
-                content = _put(content, path, draw(st.sampled_from(_ODD)))
+                content = _put(content, path, draw(st.sampled_from(_EDGE_VALUES)))
     return json.dumps(content).encode()
 
 

@@ -16,10 +16,10 @@ Files signed by the same signer at the same `when` share one certificate, as the
 Forging: each of the hooks below gets a plan *before* it is signed, so that everything after it is consistent and only
 the one thing is wrong; `edit` gets the finished JSON, whose signatures no longer fit.
 
-    leaf=lambda leaf: leaf.claims.pop(18)                  # a `Leaf`: claims, names, usages, key, issuer, SCT
+    leaf=lambda leaf: leaf.claims.pop(18)                  # a `LeafPlan`: claims, names, usages, key, issuer, SCT
     statement=lambda statement: {**statement, "_type": …}  # a dict, or bytes to be signed as they are
-    envelope=lambda envelope: …                            # an `Envelope`: who signs what
-    entry=lambda entry: …                                  # an `Entry`: body, times, tree, checkpoint, keys
+    envelope=lambda envelope: …                            # an `EnvelopePlan`: who signs what
+    entry=lambda entry: …                                  # an `LogEntryPlan`: body, times, tree, checkpoint, keys
     edit=lambda attestation: …                             # the attestation's JSON
 """
 
@@ -37,49 +37,49 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from tests.world.sigstore.certificates import Leaf, der, signed_leaf, usage
-from tests.world.sigstore.signers import CircleCI, GitHub, GitLab, Google, Person, Signer, slsa
+from tests.world.sigstore.certificates import LeafPlan, encode_der, issue_leaf, make_key_usage
+from tests.world.sigstore.signers import CircleCI, GitHub, GitLab, Google, Person, Signer, make_slsa_predicate
 from tests.world.sigstore.transparency_log import (
     EPOCH,
-    Entry,
-    Envelope,
+    EnvelopePlan,
+    LogEntryPlan,
     LogKey,
     PrivateKey,
-    curve_key,
-    dsse,
-    logged,
-    window,
+    build_log_entry,
+    derive_key,
+    make_validity,
+    sign_envelope,
 )
 
 __all__ = [
     "EPOCH",
-    "PUBLISH",
-    "SLSA",
-    "WHEN",
+    "PUBLISH_PREDICATE",
+    "SIGNING_TIME",
+    "SLSA_PREDICATE",
     "CircleCI",
-    "Entry",
-    "Envelope",
+    "EnvelopePlan",
     "GitHub",
     "GitLab",
     "Google",
-    "Leaf",
+    "LeafPlan",
+    "LogEntryPlan",
     "LogKey",
     "Person",
     "PrivateSigstore",
     "Signer",
-    "document",
-    "slsa",
+    "build_provenance",
+    "make_slsa_predicate",
 ]
 
-PUBLISH: Final = "https://docs.pypi.org/attestations/publish/v1"
-SLSA: Final = "https://slsa.dev/provenance/v1"
-WHEN: Final = datetime(2026, 6, 1, 12, 0, 0, tzinfo=UTC)
+PUBLISH_PREDICATE: Final = "https://docs.pypi.org/attestations/publish/v1"
+SLSA_PREDICATE: Final = "https://slsa.dev/provenance/v1"
+SIGNING_TIME: Final = datetime(2026, 6, 1, 12, 0, 0, tzinfo=UTC)
 """When things are signed unless the caller says otherwise."""
 
 Hook = Callable[[Any], Any] | None
 
 
-def _hooked(plan: Any, hook: Hook) -> Any:
+def _apply_hook(plan: Any, hook: Hook) -> Any:
     """What the hook returns when it returns a replacement, else the plan it changed in place."""
     if hook is None:
         return plan
@@ -104,7 +104,7 @@ class PrivateSigstore:
         self._leaves: dict[tuple[str, datetime], tuple[PrivateKey, bytes]] = {}
 
     def _key(self, label: str, curve: ec.EllipticCurve | None = None) -> ec.EllipticCurvePrivateKey:
-        return curve_key(f"sigstore {self.seed} {label}", curve)
+        return derive_key(f"sigstore {self.seed} {label}", curve)
 
     def _serial(self, label: str) -> int:
         return int.from_bytes(hashlib.sha256(f"{self.seed} {label}".encode()).digest()[:19], "big") + 1
@@ -115,21 +115,21 @@ class PrivateSigstore:
         """The deployment's trusted_root.json as of now; `edit` changes the JSON."""
         content: dict[str, Any] = {
             "mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
-            "tlogs": [log.listed() for log in self.rekor_logs],
+            "tlogs": [log.to_trusted_root_entry() for log in self.rekor_logs],
             "certificateAuthorities": [
                 {
                     "subject": {"organization": self.host, "commonName": "root"},
                     "uri": f"https://fulcio.{self.host}",
                     "certChain": {
                         "certificates": [
-                            {"rawBytes": b64encode(der(certificate)).decode()}
+                            {"rawBytes": b64encode(encode_der(certificate)).decode()}
                             for certificate in (self.intermediate, self.root)
                         ]
                     },
-                    "validFor": window(EPOCH, None),
+                    "validFor": make_validity(EPOCH, None),
                 }
             ],
-            "ctlogs": [log.listed() for log in self.ct_logs],
+            "ctlogs": [log.to_trusted_root_entry() for log in self.ct_logs],
             "timestampAuthorities": [],
         }
         if edit is not None:
@@ -156,9 +156,9 @@ class PrivateSigstore:
         filename: str,
         sha256: str,
         signer: Signer | None = None,
-        when: datetime = WHEN,
+        when: datetime = SIGNING_TIME,
         *,
-        predicate_type: str = PUBLISH,
+        predicate_type: str = PUBLISH_PREDICATE,
         predicate: object = None,
         publisher: dict[str, Any] | None = None,
         **hooks: Hook,
@@ -168,16 +168,16 @@ class PrivateSigstore:
         made = self.attestation(
             filename, sha256, signer, when, predicate_type=predicate_type, predicate=predicate, **hooks
         )
-        return document((signer.publisher() if publisher is None else publisher, [made]))
+        return build_provenance((signer.publisher() if publisher is None else publisher, [made]))
 
     def attestation(
         self,
         filename: str,
         sha256: str,
         signer: Signer | None = None,
-        when: datetime = WHEN,
+        when: datetime = SIGNING_TIME,
         *,
-        predicate_type: str = PUBLISH,
+        predicate_type: str = PUBLISH_PREDICATE,
         predicate: object = None,
         leaf: Hook = None,
         statement: Hook = None,
@@ -187,7 +187,7 @@ class PrivateSigstore:
     ) -> dict[str, Any]:
         """One PEP 740 attestation object, as JSON values."""
         key, certificate = self._leaf(signer or GitHub(), when, leaf)
-        stated = _hooked(
+        stated = _apply_hook(
             {
                 "_type": "https://in-toto.io/Statement/v1",
                 "subject": [{"name": filename, "digest": {"sha256": sha256}}],
@@ -197,20 +197,22 @@ class PrivateSigstore:
             statement,
         )
         raw = stated if isinstance(stated, bytes) else json.dumps(stated, separators=(",", ":")).encode()
-        plan: Envelope = _hooked(Envelope(key=key, statement=raw), envelope)
-        signature = dsse(plan)
+        plan: EnvelopePlan = _apply_hook(EnvelopePlan(key=key, statement=raw), envelope)
+        signature = sign_envelope(plan)
         made = {
             "version": 1,
             "verification_material": {
                 "certificate": b64encode(certificate).decode(),
-                "transparency_entries": [logged(self._entry(certificate, plan.statement, signature, when, entry))],
+                "transparency_entries": [
+                    build_log_entry(self._entry(certificate, plan.statement, signature, when, entry))
+                ],
             },
             "envelope": {
                 "statement": b64encode(plan.statement).decode(),
                 "signature": b64encode(signature).decode(),
             },
         }
-        changed: dict[str, Any] = _hooked(made, edit)
+        changed: dict[str, Any] = _apply_hook(made, edit)
         return changed
 
     # -- certificates --------------------------------------------------------------------------------------------
@@ -232,7 +234,7 @@ class PrivateSigstore:
             .serial_number(self._serial(name))
             .not_valid_before(EPOCH)
             .not_valid_after(EPOCH + timedelta(days=365 * 30))
-            .add_extension(usage(key_cert_sign=True, crl_sign=True), critical=True)
+            .add_extension(make_key_usage(key_cert_sign=True, crl_sign=True), critical=True)
             .add_extension(x509.BasicConstraints(ca=True, path_length=1 if issuer is None else 0), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         )
@@ -248,15 +250,15 @@ class PrivateSigstore:
         known = (repr(signer), when)
         if hook is None and known in self._leaves:
             return self._leaves[known]
-        plan = _hooked(self._leaf_plan(signer, when), hook)
-        made = plan.key, der(signed_leaf(plan))
+        plan = _apply_hook(self._leaf_plan(signer, when), hook)
+        made = plan.key, encode_der(issue_leaf(plan))
         if hook is None:
             self._leaves[known] = made
         return made
 
-    def _leaf_plan(self, signer: Signer, when: datetime) -> Leaf:
+    def _leaf_plan(self, signer: Signer, when: datetime) -> LeafPlan:
         label = f"leaf {signer!r} {when.isoformat()}"
-        return Leaf(
+        return LeafPlan(
             key=self._key(label),
             claims=dict(signer.claims()),
             names=[signer.name()],
@@ -266,17 +268,19 @@ class PrivateSigstore:
             issuer_key=self.intermediate_key,
             issuer=self.intermediate,
             serial=self._serial(label),
-            key_usage=usage(digital_signature=True),
+            key_usage=make_key_usage(digital_signature=True),
             extended_key_usage=[ExtendedKeyUsageOID.CODE_SIGNING],
             log=self.ct,
         )
 
-    def _entry(self, certificate: bytes, statement: bytes, signature: bytes, when: datetime, hook: Hook) -> Entry:
+    def _entry(
+        self, certificate: bytes, statement: bytes, signature: bytes, when: datetime, hook: Hook
+    ) -> LogEntryPlan:
         pem = x509.load_der_x509_certificate(certificate).public_bytes(serialization.Encoding.PEM)
         spread = int.from_bytes(hashlib.sha256(signature).digest()[:4], "big")
         size = 9 + spread % 90
         index = spread % size
-        plan = Entry(
+        plan = LogEntryPlan(
             log=self.rekor,
             body={
                 "apiVersion": "0.0.1",
@@ -293,11 +297,11 @@ class PrivateSigstore:
             size=size,
             origin=f"rekor.{self.host} - {4242 + self.seed}",
         )
-        hooked: Entry = _hooked(plan, hook)
+        hooked: LogEntryPlan = _apply_hook(plan, hook)
         return hooked
 
 
-def document(*bundles: tuple[dict[str, Any], Sequence[dict[str, Any]]], version: object = 1) -> bytes:
+def build_provenance(*bundles: tuple[dict[str, Any], Sequence[dict[str, Any]]], version: object = 1) -> bytes:
     """A provenance object from (publisher block, attestations) pairs."""
     return json.dumps(
         {

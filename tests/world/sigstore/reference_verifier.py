@@ -20,25 +20,25 @@ from assay.simple.model import File
 
 
 @lru_cache(maxsize=8)
-def verifier(trusted_root: bytes) -> Verifier:
+def make_verifier(trusted_root: bytes) -> Verifier:
     """sigstore's own verifier over this trusted_root.json."""
     return Verifier(trusted_root=TrustedRoot(WireTrustedRoot.from_json(trusted_root)))
 
 
-def accepts(provenance: bytes, file: File, trusted_root: bytes) -> bool:
+def is_accepted(provenance: bytes, file: File, trusted_root: bytes) -> bool:
     """Whether the reference accepts every attestation of a document that has one. Any exception is a refusal."""
     with suppress(Exception):
         document = Provenance.model_validate_json(provenance)
         distribution = Distribution(name=file.filename, digest=file.sha256 or "")
         pairs = [(one, bundle.publisher) for bundle in document.attestation_bundles for one in bundle.attestations]
-        with mock.patch.object(Verifier, "production", return_value=verifier(trusted_root)):
+        with mock.patch.object(Verifier, "production", return_value=make_verifier(trusted_root)):
             for attestation, publisher in pairs:
                 attestation.verify(publisher, distribution, offline=True)
         return bool(pairs)
     return False
 
 
-def refusal(attestation: bytes, publisher: object, file: File, trusted_root: bytes) -> str | None:
+def get_refusal(attestation: bytes, publisher: object, file: File, trusted_root: bytes) -> str | None:
     """Why the reference refuses one attestation object: the name of the exception it lets out; None if it doesn't."""
     from pypi_attestations import Publisher  # noqa: PLC0415 - an annotated union that mypy takes for a value
 
@@ -46,14 +46,14 @@ def refusal(attestation: bytes, publisher: object, file: File, trusted_root: byt
         parsed = Attestation.model_validate_json(attestation)
         identity = TypeAdapter(Publisher).validate_python(publisher)
         distribution = Distribution(name=file.filename, digest=file.sha256 or "")
-        with mock.patch.object(Verifier, "production", return_value=verifier(trusted_root)):
+        with mock.patch.object(Verifier, "production", return_value=make_verifier(trusted_root)):
             parsed.verify(identity, distribution, offline=True)
     except Exception as error:  # noqa: BLE001 - which one is the question
         return type(error).__name__
     return None
 
 
-def first(provenance: bytes) -> tuple[bytes, object]:
+def get_first_attestation(provenance: bytes) -> tuple[bytes, object]:
     """The first attestation of a document, and its publisher block."""
     bundle = json.loads(provenance)["attestation_bundles"][0]
     return json.dumps(bundle["attestations"][0]).encode(), bundle["publisher"]

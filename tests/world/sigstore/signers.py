@@ -25,11 +25,11 @@ class Signer(Protocol):
         """What an honest index says of it."""
 
 
-def _number(text: str) -> str:
+def _derive_number(text: str) -> str:
     return str(int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big"))
 
 
-def _commit(text: str) -> str:
+def _derive_commit(text: str) -> str:
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -61,7 +61,7 @@ class GitHub:
     @property
     def digest(self) -> str:
         """The commit."""
-        return _commit(f"{self.repository} {self.ref}")
+        return _derive_commit(f"{self.repository} {self.ref}")
 
     @property
     def builder_uri(self) -> str:
@@ -85,13 +85,13 @@ class GitHub:
             12: repository,
             13: self.digest,
             14: self.ref,
-            15: self.repository_id or _number(self.repository),
+            15: self.repository_id or _derive_number(self.repository),
             16: f"{self.server}/{owner}",
-            17: self.owner_id or _number(owner),
+            17: self.owner_id or _derive_number(owner),
             18: f"{repository}/{self.path}@{self.ref}",
             19: self.digest,
             20: self.trigger,
-            21: f"{repository}/actions/runs/{_number(self.ref)}/attempts/1",
+            21: f"{repository}/actions/runs/{_derive_number(self.ref)}/attempts/1",
             22: self.visibility,
         }
         if self.proves_environment:
@@ -130,7 +130,7 @@ class GitLab:
     @property
     def digest(self) -> str:
         """The commit."""
-        return _commit(f"{self.repository} {self.ref}")
+        return _derive_commit(f"{self.repository} {self.ref}")
 
     @property
     def config(self) -> str:
@@ -149,13 +149,13 @@ class GitLab:
             12: f"{server}/{self.repository}",
             13: self.digest,
             14: self.ref,
-            15: _number(self.repository),
+            15: _derive_number(self.repository),
             16: f"{server}/{owner}",
-            17: _number(owner),
+            17: _derive_number(owner),
             18: self.config,
             19: self.digest,
             20: self.trigger,
-            21: f"{server}/{self.repository}/-/jobs/{_number(self.ref)}",
+            21: f"{server}/{self.repository}/-/jobs/{_derive_number(self.ref)}",
             22: self.visibility,
         }
 
@@ -251,7 +251,7 @@ class Person:
         return {"kind": "Person", "email": self.email}
 
 
-def slsa(signer: GitHub) -> dict[str, Any]:
+def make_slsa_predicate(signer: GitHub) -> dict[str, Any]:
     """The SLSA Provenance v1 predicate that GitHub's attest-build-provenance action writes for this job."""
     server = signer.server
     return {

@@ -20,18 +20,18 @@ _PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 
 
-def curve_key(seed: str, curve: ec.EllipticCurve | None = None) -> ec.EllipticCurvePrivateKey:
+def derive_key(seed: str, curve: ec.EllipticCurve | None = None) -> ec.EllipticCurvePrivateKey:
     """The private key that `seed` always gives."""
     number = int.from_bytes(hashlib.sha512(seed.encode()).digest()[:31], "big")
     return ec.derive_private_key(number + 1, curve or ec.SECP256R1())
 
 
-def sign(key: ec.EllipticCurvePrivateKey, content: bytes) -> bytes:
+def sign_ecdsa(key: ec.EllipticCurvePrivateKey, content: bytes) -> bytes:
     """ECDSA with SHA-256, the same bytes each time."""
     return key.sign(content, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
 
 
-def public_der(key: PrivateKey) -> bytes:
+def encode_public_der(key: PrivateKey) -> bytes:
     """SubjectPublicKeyInfo."""
     return key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
@@ -48,23 +48,23 @@ class LogKey:
     @property
     def log_id(self) -> bytes:
         """SHA-256 of the public key (RFC 6962)."""
-        return hashlib.sha256(public_der(self.key)).digest()
+        return hashlib.sha256(encode_public_der(self.key)).digest()
 
-    def listed(self) -> dict[str, Any]:
+    def to_trusted_root_entry(self) -> dict[str, Any]:
         """The entry in `tlogs` or `ctlogs`."""
         return {
             "baseUrl": self.url,
             "hashAlgorithm": "SHA2_256",
             "publicKey": {
-                "rawBytes": b64encode(public_der(self.key)).decode(),
+                "rawBytes": b64encode(encode_public_der(self.key)).decode(),
                 "keyDetails": "PKIX_ECDSA_P256_SHA_256",
-                "validFor": window(self.start, self.end),
+                "validFor": make_validity(self.start, self.end),
             },
             "logId": {"keyId": b64encode(self.log_id).decode()},
         }
 
 
-def window(start: datetime, end: datetime | None) -> dict[str, str]:
+def make_validity(start: datetime, end: datetime | None) -> dict[str, str]:
     window = {"start": start.strftime("%Y-%m-%dT%H:%M:%SZ")}
     if end is not None:
         window["end"] = end.strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -72,7 +72,7 @@ def window(start: datetime, end: datetime | None) -> dict[str, str]:
 
 
 @dataclass(kw_only=True)
-class Envelope:
+class EnvelopePlan:
     """Plan of the DSSE signature."""
 
     key: PrivateKey
@@ -85,7 +85,7 @@ class Envelope:
 
 
 @dataclass(kw_only=True)
-class Entry:
+class LogEntryPlan:
     """Plan of a Rekor v1 log entry; change any field before it is logged and signed."""
 
     log: LogKey
@@ -113,7 +113,7 @@ class Entry:
     """Changes the checkpoint after it is signed."""
 
 
-def dsse(plan: Envelope) -> bytes:
+def sign_envelope(plan: EnvelopePlan) -> bytes:
     if plan.signature is not None:
         return plan.signature
     kind = plan.payload_type
@@ -122,7 +122,7 @@ def dsse(plan: Envelope) -> bytes:
         content = f"DSSEv1 {len(kind)} {kind} {len(plan.statement)} ".encode() + plan.statement
     match plan.key:
         case ec.EllipticCurvePrivateKey():
-            return sign(plan.key, content)
+            return sign_ecdsa(plan.key, content)
         case rsa.RSAPrivateKey():
             return plan.key.sign(content, padding.PKCS1v15(), hashes.SHA256())
         case ed25519.Ed25519PrivateKey():
@@ -133,11 +133,11 @@ def _canonical(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":"), sort_keys=True).encode()
 
 
-def logged(plan: Entry) -> dict[str, Any]:
+def build_log_entry(plan: LogEntryPlan) -> dict[str, Any]:
     """The protobuf JSON of a TransparencyLogEntry, with SET, inclusion proof and signed checkpoint."""
     body = _canonical(plan.body) if plan.raw_body is None else plan.raw_body
     log_id = plan.log_id or plan.log.log_id
-    root, proof = inclusion(body, plan.index, plan.size)
+    root, proof = build_inclusion_proof(body, plan.index, plan.size)
     made: dict[str, Any] = {
         "logIndex": str(plan.log_index),
         "logId": {"keyId": b64encode(log_id).decode()},
@@ -148,7 +148,7 @@ def logged(plan: Entry) -> dict[str, Any]:
             "rootHash": b64encode(root).decode(),
             "treeSize": str(plan.size),
             "hashes": [b64encode(one).decode() for one in proof],
-            "checkpoint": {"envelope": _checkpoint(plan, root)},
+            "checkpoint": {"envelope": _sign_checkpoint(plan, root)},
         },
         "canonicalizedBody": b64encode(body).decode(),
     }
@@ -161,41 +161,41 @@ def logged(plan: Entry) -> dict[str, Any]:
                 "logIndex": plan.log_index,
             }
         )
-        signature = sign(plan.promise_key or plan.log.key, promised)
+        signature = sign_ecdsa(plan.promise_key or plan.log.key, promised)
         made["inclusionPromise"] = {"signedEntryTimestamp": b64encode(signature).decode()}
     return made
 
 
-def _checkpoint(plan: Entry, root: bytes) -> str:
+def _sign_checkpoint(plan: LogEntryPlan, root: bytes) -> str:
     size = plan.size if plan.checkpoint_size is None else plan.checkpoint_size
     shown = b64encode(plan.checkpoint_root or root).decode()
     note = f"{plan.origin}\n{size}\n{shown}\n"
     if plan.note is not None:
         note = plan.note(note)
     hint = (plan.log_id or plan.log.log_id)[:4]
-    signature = b64encode(hint + sign(plan.checkpoint_key or plan.log.key, note.encode())).decode()
+    signature = b64encode(hint + sign_ecdsa(plan.checkpoint_key or plan.log.key, note.encode())).decode()
     signed = f"{note}\n\u2014 {plan.origin.split(' ')[0]} {signature}\n"
     return signed if plan.signed_note is None else plan.signed_note(signed)
 
 
-def inclusion(body: bytes, index: int, size: int) -> tuple[bytes, list[bytes]]:
+def build_inclusion_proof(body: bytes, index: int, size: int) -> tuple[bytes, list[bytes]]:
     """RFC 6962 section 2.1: root and audit path of `body` at `index` in a tree whose other leaves are made up."""
     leaves = [hashlib.sha256(b"\x00other %d" % number).digest() for number in range(size)]
     leaves[index] = hashlib.sha256(b"\x00" + body).digest()
-    return _tree(leaves), _path(index, leaves)
+    return _compute_tree_hash(leaves), _compute_audit_path(index, leaves)
 
 
-def _tree(leaves: list[bytes]) -> bytes:
+def _compute_tree_hash(leaves: list[bytes]) -> bytes:
     if len(leaves) == 1:
         return leaves[0]
     split = 1 << ((len(leaves) - 1).bit_length() - 1)
-    return hashlib.sha256(b"\x01" + _tree(leaves[:split]) + _tree(leaves[split:])).digest()
+    return hashlib.sha256(b"\x01" + _compute_tree_hash(leaves[:split]) + _compute_tree_hash(leaves[split:])).digest()
 
 
-def _path(index: int, leaves: list[bytes]) -> list[bytes]:
+def _compute_audit_path(index: int, leaves: list[bytes]) -> list[bytes]:
     if len(leaves) == 1:
         return []
     split = 1 << ((len(leaves) - 1).bit_length() - 1)
     if index < split:
-        return [*_path(index, leaves[:split]), _tree(leaves[split:])]
-    return [*_path(index - split, leaves[split:]), _tree(leaves[:split])]
+        return [*_compute_audit_path(index, leaves[:split]), _compute_tree_hash(leaves[split:])]
+    return [*_compute_audit_path(index - split, leaves[split:]), _compute_tree_hash(leaves[:split])]

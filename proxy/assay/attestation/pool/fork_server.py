@@ -15,12 +15,12 @@ import threading
 import time
 from collections.abc import Sequence
 
-_SECONDS = 0.5
+_PARENT_POLL_SECONDS = 0.5
 PID_BYTES = 4
 """The first bytes that a sibling sends: its process id, big-endian."""
 
 
-def run(owner: int, module: str, pairs: Sequence[tuple[int, int]] = ()) -> None:
+def run_module(owner: int, module: str, pairs: Sequence[tuple[int, int]] = ()) -> None:
     """`main` of a module, here and in a sibling for each of `pairs`.
 
     Args:
@@ -30,18 +30,18 @@ def run(owner: int, module: str, pairs: Sequence[tuple[int, int]] = ()) -> None:
     """
     # The terminal sends SIGINT to the whole group; the owner says when this ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    watched = _opened(owner)
+    watched = _open_owner_pidfd(owner)
     main = importlib.import_module(module).main
     gc.collect()
     # What was imported stays: nobody needs to look through it for garbage, over and over (8 % of the work), nor is it
     # to be copied for a sibling because somebody did.
     gc.freeze()
-    _divide(pairs)
-    threading.Thread(target=_watch, args=(owner, watched), daemon=True, name="watch").start()
+    _fork_siblings(pairs)
+    threading.Thread(target=_exit_with_owner, args=(owner, watched), daemon=True, name="watch").start()
     main()
 
 
-def has_descriptors() -> bool:
+def has_pidfd() -> bool:
     """Whether there are descriptors of processes: Linux has them, and a sandbox may forbid them."""
     try:
         os.close(os.pidfd_open(os.getpid()))
@@ -50,7 +50,7 @@ def has_descriptors() -> bool:
     return True
 
 
-def _divide(pairs: Sequence[tuple[int, int]]) -> None:
+def _fork_siblings(pairs: Sequence[tuple[int, int]]) -> None:
     if pairs:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody here waits for a sibling's end
     for number, (orders, answers) in enumerate(pairs):
@@ -62,21 +62,21 @@ def _divide(pairs: Sequence[tuple[int, int]]) -> None:
             os.dup2(orders, 0)
             os.dup2(answers, 1)
         # Whoever kept another's ends open would hide the other's death from the owner.
-        close(pairs[number:] if is_sibling else [pairs[number]])
+        close_pipes(pairs[number:] if is_sibling else [pairs[number]])
         if is_sibling:
             os.write(1, os.getpid().to_bytes(PID_BYTES, "big"))
             return
 
 
-def close(pairs: Sequence[tuple[int, int]]) -> None:
+def close_pipes(pairs: Sequence[tuple[int, int]]) -> None:
     """Close both descriptors of each."""
     for descriptor in (each for pair in pairs for each in pair):
         os.close(descriptor)
 
 
-def _opened(owner: int) -> int | None:
+def _open_owner_pidfd(owner: int) -> int | None:
     """What tells when `owner` ends; None where the system has nothing of the kind."""
-    if not has_descriptors():
+    if not has_pidfd():
         return None
     try:
         watched = os.pidfd_open(owner)
@@ -87,10 +87,10 @@ def _opened(owner: int) -> int | None:
     return watched
 
 
-def _watch(owner: int, watched: int | None) -> None:
+def _exit_with_owner(owner: int, watched: int | None) -> None:
     """End with the owner, also in the middle of a batch: at once where Linux tells, else within a second."""
     if watched is not None:
         select.select([watched], [], [])
     while watched is None and os.getppid() == owner:  # an orphan is given to another parent
-        time.sleep(_SECONDS)
+        time.sleep(_PARENT_POLL_SECONDS)
     os._exit(1)

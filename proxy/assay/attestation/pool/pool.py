@@ -23,33 +23,33 @@ from typing import Final
 from assay import telemetry
 from assay.attestation.config import VerificationSettings
 from assay.attestation.pool import processes, protocol
-from assay.attestation.pool.protocol import Finding, Job
-from assay.attestation.trust_roots import TrustRoot, TrustRoots, still_stands
+from assay.attestation.pool.protocol import VerificationJob, VerificationResult
+from assay.attestation.trust_roots import TrustRoot, TrustRoots, is_still_valid
 from assay.errors import VerificationUnavailableError
 from assay.evidence import Evidence
 
-__all__ = ["BATCH", "Job", "Verifier"]
+__all__ = ["MAX_BATCH_DOCUMENTS", "VerificationJob", "Verifier"]
 
-BATCH: Final = 20
+MAX_BATCH_DOCUMENTS: Final = 20
 """Documents: long enough to make the hop cheap, short enough to spread a page over the workers."""
-_BATCH_BYTES: Final = 4 << 20
-_AHEAD: Final = 3
+_MAX_BATCH_BYTES: Final = 4 << 20
+_MAX_BATCHES_PER_WORKER: Final = 3
 """Batches that a worker has."""
-_TRIES: Final = 2
-_MOST_WORKERS: Final = 4
-_CLOSING_SECONDS: Final = 2.0
-_RESTART_SECONDS: Final = 0.5
+_MAX_ATTEMPTS: Final = 2
+_MAX_DEFAULT_WORKERS: Final = 4
+_CLOSE_TIMEOUT_SECONDS: Final = 2.0
+_RESTART_DELAY_SECONDS: Final = 0.5
 """Before a worker that died at once is started again: a broken installation must not spin."""
-_MODULE: Final = "assay.attestation.pool.worker"
-_NEEDLESS: Final = ("chardet", "charset_normalizer", "backports.zstd", "compression.zstd")
+_WORKER_MODULE: Final = "assay.attestation.pool.worker"
+_UNNEEDED_MODULES: Final = ("chardet", "charset_normalizer", "backports.zstd", "compression.zstd")
 """For answers to HTTP requests, which a worker never makes: 3.6 MB in each."""
-_CLOSING: Final = "the verifier is closing"
+_CLOSING_REASON: Final = "the verifier is closing"
 
 
 @dataclass(slots=True, eq=False)
 class _Batch:
-    jobs: Sequence[Job]
-    done: asyncio.Future[list[Finding]]
+    jobs: Sequence[VerificationJob]
+    results: asyncio.Future[list[VerificationResult]]
     deaths: int = 0
     """Workers that died over it."""
 
@@ -58,54 +58,54 @@ class _Batch:
 class _Worker:
     """One process, started again whenever it is found dead."""
 
-    running: processes.Apart | None = None
+    process: processes.ChildProcess | None = None
     roots: TrustRoots | None = field(default=None)
     """Those it was last given."""
 
-    async def ready(self) -> processes.Apart:
-        if self.running is not None and self.running.is_gone:
-            await self.end()
-        if self.running is None:
+    async def ensure_running(self) -> processes.ChildProcess:
+        if self.process is not None and self.process.has_exited:
+            await self.stop()
+        if self.process is None:
             self.roots = None
-            (self.running,) = await processes.siblings(_MODULE, _NEEDLESS, 1)
-        return self.running
+            (self.process,) = await processes.spawn_processes(_WORKER_MODULE, _UNNEEDED_MODULES, 1)
+        return self.process
 
-    async def give(self, jobs: Sequence[Job], roots: TrustRoots) -> None:
+    async def send_batch(self, jobs: Sequence[VerificationJob], roots: TrustRoots) -> None:
         """Send a batch, to be answered after those that were sent before; raises EOFError or OSError when it is dead.
 
         What the worker does not take yet is buffered: whoever waited for it here would not read what it answers.
         """
-        running = await self.ready()
-        self.prepare(roots)
-        running.stdin.write(protocol.frame(protocol.encode_batch(jobs)))
+        running = await self.ensure_running()
+        self.send_roots(roots)
+        running.stdin.write(protocol.encode_frame(protocol.encode_batch(jobs)))
 
-    def prepare(self, roots: TrustRoots) -> None:
+    def send_roots(self, roots: TrustRoots) -> None:
         """Let it load these roots, if it lives and was given others or none; whether it dies is found out later."""
-        if self.running is not None and self.roots is not roots:
-            self.running.stdin.write(protocol.frame(protocol.encode_roots(roots)))
+        if self.process is not None and self.roots is not roots:
+            self.process.stdin.write(protocol.encode_frame(protocol.encode_roots(roots)))
             self.roots = roots
 
-    async def answer(self) -> bytes:
+    async def receive_response(self) -> bytes:
         """The answer to the oldest batch; raises EOFError or OSError when the worker dies over it."""
-        if self.running is None:
+        if self.process is None:
             raise EOFError("a worker without a process")
-        await self.running.pid()
-        length = int.from_bytes(await self.running.stdout.readexactly(protocol.LENGTH), "big")
-        if length > protocol.LARGEST:
+        await self.process.pid()
+        length = int.from_bytes(await self.process.stdout.readexactly(protocol.LENGTH_BYTES), "big")
+        if length > protocol.MAX_FRAME_BYTES:
             raise EOFError("a worker's answer is too long")
-        return await self.running.stdout.readexactly(length)
+        return await self.process.stdout.readexactly(length)
 
-    async def end(self, grace: float = 0.0) -> None:
+    async def stop(self, grace: float = 0.0) -> None:
         """Wait `grace` seconds for it to end, then kill it."""
-        running, self.running = self.running, None
+        running, self.process = self.process, None
         if running is not None:
-            await running.end(grace)
+            await running.stop(grace)
 
     async def close(self) -> None:
         """Let it end by itself, for a while."""
-        if self.running is not None:
-            self.running.stdin.close()
-        await self.end(_CLOSING_SECONDS)
+        if self.process is not None:
+            self.process.stdin.close()
+        await self.stop(_CLOSE_TIMEOUT_SECONDS)
 
 
 class Verifier:
@@ -115,9 +115,9 @@ class Verifier:
         settings = settings or VerificationSettings()
         self._roots = roots
         self._timeout = settings.timeout.total_seconds()
-        self._count = default_workers() if settings.workers is None else settings.workers
+        self._worker_count = default_worker_count() if settings.workers is None else settings.workers
         self._queue: asyncio.Queue[_Batch] = asyncio.Queue(settings.queue)
-        self._workers = [_Worker() for _ in range(self._count)]
+        self._workers = [_Worker() for _ in range(self._worker_count)]
         self._thread: ThreadPoolExecutor | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -132,32 +132,34 @@ class Verifier:
         return self._roots.digest
 
     @property
-    def workers(self) -> int:
+    def worker_count(self) -> int:
         """Worker processes; 0 for a thread."""
-        return self._count
+        return self._worker_count
 
     @property
-    def waiting(self) -> int:
+    def queued_batches(self) -> int:
         """Batches in the queue, for metrics."""
         return self._queue.qsize()
 
-    def digest_for(self, trust: str | None) -> str:
+    def trust_fingerprint_for(self, trust: str | None) -> str:
         """Digest of the roots that count for an index with this `trust`: part of the key of its evidence."""
-        return " ".join(self._roots.digests(trust))
+        return " ".join(self._roots.fingerprints_for_index(trust))
 
-    def earlier_digests_for(self, trust: str | None) -> tuple[str, ...]:
+    def earlier_trust_fingerprints_for(self, trust: str | None) -> tuple[str, ...]:
         """The same of the roots that were in force before, newest first."""
-        return tuple(" ".join(roots.digests(trust)) for roots in self._roots.earlier if _has(roots, trust))
+        return tuple(
+            " ".join(roots.fingerprints_for_index(trust)) for roots in self._roots.earlier if _has_root(roots, trust)
+        )
 
-    def still_stands(self, evidence: Evidence, trust: str | None) -> bool:
+    def is_still_valid(self, evidence: Evidence, trust: str | None) -> bool:
         """Whether evidence recorded under earlier roots holds under these without verifying it again."""
-        return still_stands(evidence, self._roots.for_index(trust))
+        return is_still_valid(evidence, self._roots.for_index(trust))
 
-    def renew(self, root: TrustRoot) -> None:
+    def update_root(self, root: TrustRoot) -> None:
         """Put a renewed root in force, for every batch that starts from now on."""
-        self._roots = self._roots.renewed(root)
+        self._roots = self._roots.with_refreshed(root)
 
-    def replace(self, roots: TrustRoots) -> None:
+    def replace_roots(self, roots: TrustRoots) -> None:
         """Put other roots in force, as after a change of the configuration."""
         self._roots = roots
 
@@ -165,13 +167,13 @@ class Verifier:
         """Start the workers; they load what they need while the proxy does the same."""
         if self._tasks:
             return
-        if not self._count:
+        if not self._worker_count:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="verify")
             self._tasks = [asyncio.create_task(self._run_thread(), name="verify")]
             return
-        running = await processes.siblings(_MODULE, _NEEDLESS, self._count)
+        running = await processes.spawn_processes(_WORKER_MODULE, _UNNEEDED_MODULES, self._worker_count)
         for worker, process in zip(self._workers, running, strict=True):
-            worker.running = process
+            worker.process = process
             self._tasks.append(asyncio.create_task(self._run_worker(worker), name="verify"))
 
     async def close(self) -> None:
@@ -180,23 +182,23 @@ class Verifier:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
-        self._drain()
+        self._fail_queued_batches()
         await asyncio.gather(*(worker.close() for worker in self._workers))
         if self._thread is not None:
             await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
             self._thread = None
 
-    def _drain(self) -> None:
+    def _fail_queued_batches(self) -> None:
         """Nobody takes batches any more. Whoever waits for room comes here too, and makes it for the next."""
         while not self._queue.empty():
-            _fail(self._queue.get_nowait(), _CLOSING)
+            _fail_batch(self._queue.get_nowait(), _CLOSING_REASON)
 
-    def prepare(self) -> None:
+    def preload_roots(self) -> None:
         """There will be documents soon: workers load the roots in force while these are on their way (12 ms)."""
         for worker in self._workers:
-            worker.prepare(self._roots)
+            worker.send_roots(self._roots)
 
-    async def verify(self, jobs: Sequence[Job]) -> list[Finding]:
+    async def verify(self, jobs: Sequence[VerificationJob]) -> list[VerificationResult]:
         """Evidence for each job, in order, and how it is recorded.
 
         Raises:
@@ -204,27 +206,30 @@ class Verifier:
         """
         if not self._tasks:
             raise VerificationUnavailableError("the verifier is not running")
-        batches = [_Batch(part, asyncio.get_running_loop().create_future()) for part in _split(jobs, self._count)]
+        batches = [
+            _Batch(part, asyncio.get_running_loop().create_future())
+            for part in _split_into_batches(jobs, self._worker_count)
+        ]
         try:
             for batch in batches:
                 await self._queue.put(batch)
                 if not self._tasks:
-                    self._drain()
-            done = await asyncio.gather(*(batch.done for batch in batches))
+                    self._fail_queued_batches()
+            done = await asyncio.gather(*(batch.results for batch in batches))
         finally:
             for batch in batches:
-                batch.done.cancel()
+                batch.results.cancel()
         return [found for one in done for found in one]
 
     async def _run_thread(self) -> None:
         while True:
             batch = await self._queue.get()
-            if batch.done.done():
+            if batch.results.done():
                 continue
             try:
-                _settle(batch, await self._in_thread(batch.jobs, self._roots))
+                _complete_batch(batch, await self._verify_in_thread(batch.jobs, self._roots))
             except asyncio.CancelledError:
-                _fail(batch, _CLOSING)
+                _fail_batch(batch, _CLOSING_REASON)
                 raise
 
     async def _run_worker(self, worker: _Worker) -> None:
@@ -232,35 +237,37 @@ class Verifier:
         try:
             while True:
                 try:
-                    await self._give(worker, given, again)
-                    answer = await asyncio.wait_for(worker.answer(), self._timeout)
+                    await self._fill_worker(worker, given, again)
+                    answer = await asyncio.wait_for(worker.receive_response(), self._timeout)
                 except TimeoutError:
-                    await worker.end()
-                    answer = protocol.encode_failure(f"verification took more than {self._timeout:g} seconds")
-                    _settle(given.popleft(), answer)
+                    await worker.stop()
+                    answer = protocol.encode_failure_response(f"verification took more than {self._timeout:g} seconds")
+                    _complete_batch(given.popleft(), answer)
                 except (EOFError, OSError) as error:
                     # It works in order: the oldest batch is the one that it died over.
                     given[0].deaths += 1
                     telemetry.warning("verification-worker-died", error=repr(error), attempt=given[0].deaths)
-                    await worker.end(_CLOSING_SECONDS)
-                    if given[0].deaths == _TRIES:
-                        answer = protocol.encode_failure("two verification workers died over the same documents")
-                        _settle(given.popleft(), answer)
-                        await asyncio.sleep(_RESTART_SECONDS)
+                    await worker.stop(_CLOSE_TIMEOUT_SECONDS)
+                    if given[0].deaths == _MAX_ATTEMPTS:
+                        answer = protocol.encode_failure_response(
+                            "two verification workers died over the same documents"
+                        )
+                        _complete_batch(given.popleft(), answer)
+                        await asyncio.sleep(_RESTART_DELAY_SECONDS)
                 else:
-                    _settle(given.popleft(), answer)
+                    _complete_batch(given.popleft(), answer)
                     continue
                 # The next worker has read nothing of what this one was given.
                 again.extendleft(reversed(given))
                 given.clear()
         except asyncio.CancelledError:
             for batch in (*given, *again):
-                _fail(batch, _CLOSING)
+                _fail_batch(batch, _CLOSING_REASON)
             raise
 
-    async def _give(self, worker: _Worker, given: deque[_Batch], again: deque[_Batch]) -> None:
+    async def _fill_worker(self, worker: _Worker, given: deque[_Batch], again: deque[_Batch]) -> None:
         """Let the worker have as many batches as it may, and wait for one if it has none."""
-        while len(given) < _AHEAD:
+        while len(given) < _MAX_BATCHES_PER_WORKER:
             if again:
                 batch = again.popleft()
             elif not given:
@@ -269,35 +276,35 @@ class Verifier:
                 return
             else:
                 batch = self._queue.get_nowait()
-            if not batch.done.done():
+            if not batch.results.done():
                 given.append(batch)
-                await worker.give(batch.jobs, self._roots)
+                await worker.send_batch(batch.jobs, self._roots)
 
-    async def _in_thread(self, jobs: Sequence[Job], roots: TrustRoots) -> bytes:
+    async def _verify_in_thread(self, jobs: Sequence[VerificationJob], roots: TrustRoots) -> bytes:
         def run() -> bytes:
-            from assay.attestation.pool.worker import answer  # noqa: PLC0415 - imports sigstore, in the thread that needs it
+            from assay.attestation.pool.worker import verify_batch  # noqa: PLC0415 - imports sigstore, in the thread that needs it
 
-            return answer(jobs, roots)
+            return verify_batch(jobs, roots)
 
         try:
             return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(self._thread, run), self._timeout)
         except TimeoutError:
-            return protocol.encode_failure(f"verification took more than {self._timeout:g} seconds")
+            return protocol.encode_failure_response(f"verification took more than {self._timeout:g} seconds")
 
 
-def default_workers() -> int:
+def default_worker_count() -> int:
     """One for each core that we may use but the event loop's, at most four; 0, a thread, where there is one core."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(_MOST_WORKERS, cores - 1)
+    return min(_MAX_DEFAULT_WORKERS, cores - 1)
 
 
-def _split(jobs: Sequence[Job], workers: int) -> list[list[Job]]:
+def _split_into_batches(jobs: Sequence[VerificationJob], workers: int) -> list[list[VerificationJob]]:
     """Batches of about the same length for all workers, within the limits of a frame."""
-    most = max(1, min(BATCH, -(-len(jobs) // max(1, workers))))
-    batches: list[list[Job]] = []
+    most = max(1, min(MAX_BATCH_DOCUMENTS, -(-len(jobs) // max(1, workers))))
+    batches: list[list[VerificationJob]] = []
     weight = 0
     for job in jobs:
-        if not batches or len(batches[-1]) == most or weight + len(job.provenance) > _BATCH_BYTES:
+        if not batches or len(batches[-1]) == most or weight + len(job.provenance) > _MAX_BATCH_BYTES:
             batches.append([])
             weight = 0
         batches[-1].append(job)
@@ -305,20 +312,20 @@ def _split(jobs: Sequence[Job], workers: int) -> list[list[Job]]:
     return batches
 
 
-def _settle(batch: _Batch, answer: bytes) -> None:
+def _complete_batch(batch: _Batch, answer: bytes) -> None:
     """What a worker said of a batch, for whoever waits for it."""
-    match protocol.decode_answer(answer, len(batch.jobs)):
+    match protocol.decode_response(answer, len(batch.jobs)):
         case str(reason):
-            _fail(batch, reason)
+            _fail_batch(batch, reason)
         case findings:
-            if not batch.done.done():
-                batch.done.set_result(findings)
+            if not batch.results.done():
+                batch.results.set_result(findings)
 
 
-def _fail(batch: _Batch, reason: str) -> None:
-    if not batch.done.done():
-        batch.done.set_exception(VerificationUnavailableError(reason))
+def _fail_batch(batch: _Batch, reason: str) -> None:
+    if not batch.results.done():
+        batch.results.set_exception(VerificationUnavailableError(reason))
 
 
-def _has(roots: TrustRoots, trust: str | None) -> bool:
-    return trust is None or trust in roots.named
+def _has_root(roots: TrustRoots, trust: str | None) -> bool:
+    return trust is None or trust in roots.by_name

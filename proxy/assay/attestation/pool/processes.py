@@ -19,9 +19,9 @@ from typing import Final, Protocol
 
 from assay.attestation.pool import fork_server
 
-_PIPE: Final = 2**20
+_PIPE_BUFFER_BYTES: Final = 2**20
 """Bytes: what Linux lets anybody have (`/proc/sys/fs/pipe-max-size`)."""
-_BOOT: Final = """
+_BOOTSTRAP_SOURCE: Final = """
 import sys
 owner, module, without, pairs, *sys.path[:] = sys.argv[1:]
 if without:
@@ -33,7 +33,7 @@ fork_server.run(int(owner), module, [tuple(map(int, pair.split(":"))) for pair i
 """
 
 
-class Apart(Protocol):
+class ChildProcess(Protocol):
     """A process and the pipes to it."""
 
     @property
@@ -45,17 +45,17 @@ class Apart(Protocol):
         """From it."""
 
     @property
-    def is_gone(self) -> bool:
+    def has_exited(self) -> bool:
         """Whether it is known to have ended."""
 
     async def pid(self) -> int:
         """Its process id; raises EOFError where it ended before it had one."""
 
-    async def end(self, grace: float) -> None:
+    async def stop(self, grace: float) -> None:
         """Wait `grace` seconds for it to end, then kill it."""
 
 
-class Alone:
+class SpawnedProcess:
     """A process that was started for itself."""
 
     def __init__(self, process: Process) -> None:
@@ -66,7 +66,7 @@ class Alone:
         self.stdout = process.stdout
 
     @property
-    def is_gone(self) -> bool:
+    def has_exited(self) -> bool:
         """Whether it is known to have ended."""
         return self._process.returncode is not None
 
@@ -74,7 +74,7 @@ class Alone:
         """Its process id."""
         return self._process.pid
 
-    async def end(self, grace: float) -> None:
+    async def stop(self, grace: float) -> None:
         """Wait `grace` seconds for it to end, then kill it."""
         # A process that is already dead must be reaped by the loop's watcher alone: Popen.kill would race with it.
         with suppress(TimeoutError):
@@ -85,19 +85,19 @@ class Alone:
             await self._process.wait()
 
 
-class Sibling:
+class ForkedProcess:
     """A process that another of ours divided into: nobody's child here, so that its pipes say when it has ended."""
 
     def __init__(self, stdin: asyncio.StreamWriter, stdout: asyncio.StreamReader, back: asyncio.ReadTransport) -> None:
         self.stdin = stdin
         self.stdout = stdout
-        self._back = back
-        self._descriptor: int | None = None
+        self._read_transport = back
+        self._pidfd: int | None = None
         """Of the process: a number alone could be another's by the time it is used."""
-        self._born = asyncio.create_task(self._birth(), name="sibling")
+        self._pid_task = asyncio.create_task(self._read_pid(), name="sibling")
 
     @classmethod
-    async def over(cls, to: int, back: int) -> Sibling:
+    async def from_pipes(cls, to: int, back: int) -> ForkedProcess:
         """The process at the other ends of two pipes, whose ends here are its own from now on."""
         loop, stdout = asyncio.get_running_loop(), asyncio.StreamReader()
         receiving, _ = await loop.connect_read_pipe(
@@ -107,59 +107,59 @@ class Sibling:
             lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), os.fdopen(to, "wb", buffering=0)
         )
         stdin = asyncio.StreamWriter(sending, protocol, None, loop)
-        _widen(stdin)
+        _enlarge_pipe(stdin)
         return cls(stdin, stdout, receiving)
 
-    async def _birth(self) -> int:
+    async def _read_pid(self) -> int:
         try:
             pid = int.from_bytes(await self.stdout.readexactly(fork_server.PID_BYTES), "big")
-            self._descriptor = os.pidfd_open(pid)
+            self._pidfd = os.pidfd_open(pid)
         except (EOFError, OSError):  # it ended at once
             return 0
         return pid
 
     @property
-    def is_gone(self) -> bool:
+    def has_exited(self) -> bool:
         """Whether it is known to have ended."""
         return self.stdout.at_eof()
 
     async def pid(self) -> int:
         """Its process id, once it is there; raises EOFError where it ended before."""
-        if not (pid := await asyncio.shield(self._born)):
+        if not (pid := await asyncio.shield(self._pid_task)):
             raise EOFError("it ended before it began")
         return pid
 
-    async def end(self, grace: float) -> None:
+    async def stop(self, grace: float) -> None:
         """Wait `grace` seconds for it to end, then kill it."""
         try:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._ended(), grace)
-            if self._descriptor is not None:
+                await asyncio.wait_for(self._wait_for_exit(), grace)
+            if self._pidfd is not None:
                 with suppress(ProcessLookupError):  # it has ended
-                    signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
-                await self._ended()
+                    signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+                await self._wait_for_exit()
         finally:
-            self._born.cancel()
-            if self._descriptor is not None:
-                os.close(self._descriptor)
-                self._descriptor = None
+            self._pid_task.cancel()
+            if self._pidfd is not None:
+                os.close(self._pidfd)
+                self._pidfd = None
             self.stdin.close()
-            self._back.close()
+            self._read_transport.close()
 
-    async def _ended(self) -> None:
+    async def _wait_for_exit(self) -> None:
         with suppress(EOFError):
             await self.pid()
-        if self._descriptor is None:
+        if self._pidfd is None:
             return
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
-        loop.add_reader(self._descriptor, ended.set)
+        loop.add_reader(self._pidfd, ended.set)
         try:
             await ended.wait()
         finally:
-            loop.remove_reader(self._descriptor)
+            loop.remove_reader(self._pidfd)
 
 
-async def started(module: str, without: Sequence[str] = (), pairs: Sequence[tuple[int, int]] = ()) -> Process:
+async def spawn_process(module: str, without: Sequence[str] = (), pairs: Sequence[tuple[int, int]] = ()) -> Process:
     """A process that runs `main` of a module, with pipes; it ends soon after this one does.
 
     Args:
@@ -173,22 +173,22 @@ async def started(module: str, without: Sequence[str] = (), pairs: Sequence[tupl
     # -P: the working directory is no place to import from; the same path as ours is.
     path = [entry for entry in sys.path if entry]
     told = " ".join(f"{read}:{write}" for read, write in pairs)
-    command = [sys.executable, "-P", "-c", _BOOT, str(os.getpid()), module, ",".join(without), told, *path]
+    command = [sys.executable, "-P", "-c", _BOOTSTRAP_SOURCE, str(os.getpid()), module, ",".join(without), told, *path]
     kept = [descriptor for pair in pairs for descriptor in pair]
     process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, pass_fds=kept)
     if process.stdin is not None:
-        _widen(process.stdin)
+        _enlarge_pipe(process.stdin)
     return process
 
 
-async def siblings(module: str, without: Sequence[str], count: int) -> list[Apart]:
-    """So many processes, as `started` starts one.
+async def spawn_processes(module: str, without: Sequence[str], count: int) -> list[ChildProcess]:
+    """So many processes, as `spawn_process` starts one.
 
     Raises:
         OSError: none can be started.
     """
-    if count < 2 or not fork_server.has_descriptors():  # noqa: PLR2004 - one has no siblings
-        return [Alone(await started(module, without)) for _ in range(count)]
+    if count < 2 or not fork_server.has_pidfd():  # noqa: PLR2004 - one has no siblings
+        return [SpawnedProcess(await spawn_process(module, without)) for _ in range(count)]
     ours: list[tuple[int, int]] = []
     theirs: list[tuple[int, int]] = []
     try:
@@ -196,17 +196,17 @@ async def siblings(module: str, without: Sequence[str], count: int) -> list[Apar
             (read, to), (back, write) = os.pipe(), os.pipe()
             ours.append((to, back))
             theirs.append((read, write))
-        first = Alone(await started(module, without, theirs))
+        first = SpawnedProcess(await spawn_process(module, without, theirs))
     except BaseException:
-        fork_server.close(ours)
+        fork_server.close_pipes(ours)
         raise
     finally:
-        fork_server.close(theirs)
-    return [first, *[await Sibling.over(to, back) for to, back in ours]]
+        fork_server.close_pipes(theirs)
+    return [first, *[await ForkedProcess.from_pipes(to, back) for to, back in ours]]
 
 
-def _widen(to: asyncio.StreamWriter) -> None:
+def _enlarge_pipe(to: asyncio.StreamWriter) -> None:
     """Let what is written be there at once, and not as this process finds the time for each 64 KiB more."""
     if hasattr(fcntl, "F_SETPIPE_SZ"):  # Linux
         with suppress(OSError):  # more than this user may have, in all pipes together
-            fcntl.fcntl(to.get_extra_info("pipe").fileno(), fcntl.F_SETPIPE_SZ, _PIPE)
+            fcntl.fcntl(to.get_extra_info("pipe").fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BUFFER_BYTES)

@@ -19,17 +19,17 @@ from assay.attestation.codec import decode_evidence, encode_evidence
 from assay.attestation.trust_roots import TrustRoot, TrustRoots
 from assay.evidence import Evidence
 
-LENGTH: Final = 4
-LARGEST: Final = 256 << 20
+LENGTH_BYTES: Final = 4
+MAX_FRAME_BYTES: Final = 256 << 20
 """Bytes in a frame: a batch of documents at their limits."""
-_ROOTS: Final = b"R"
-_JOBS: Final = b"J"
-_EVIDENCE: Final = b"E"
-_FAILURE: Final = b"F"
+_ROOTS_TAG: Final = b"R"
+_JOBS_TAG: Final = b"J"
+_EVIDENCE_TAG: Final = b"E"
+_FAILURE_TAG: Final = b"F"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class VerificationJob:
     """One document to verify."""
 
     filename: str
@@ -39,7 +39,7 @@ class Job:
     """The trust root that the file's index names; None: the default one and those beside it."""
 
 
-class Finding(NamedTuple):
+class VerificationResult(NamedTuple):
     """What a document proves, and how that is recorded."""
 
     evidence: Evidence
@@ -47,9 +47,9 @@ class Finding(NamedTuple):
     """As `codec.encode_evidence` wrote it."""
 
 
-def frame(content: bytes) -> bytes:
+def encode_frame(content: bytes) -> bytes:
     """`content` with its length before it."""
-    return len(content).to_bytes(LENGTH, "big") + content
+    return len(content).to_bytes(LENGTH_BYTES, "big") + content
 
 
 def encode_roots(roots: TrustRoots) -> bytes:
@@ -59,21 +59,21 @@ def encode_roots(roots: TrustRoots) -> bytes:
             "content": b64encode(root.content).decode(),
             "issuers": None if root.issuers is None else sorted(root.issuers),
         }
-        for name, root in roots.named.items()
+        for name, root in roots.by_name.items()
     }
-    return _ROOTS + json.dumps({"default": roots.default, "further": roots.further, "named": named}).encode()
+    return _ROOTS_TAG + json.dumps({"default": roots.default, "further": roots.further, "named": named}).encode()
 
 
-def encode_batch(jobs: Sequence[Job]) -> bytes:
+def encode_batch(jobs: Sequence[VerificationJob]) -> bytes:
     """A batch of jobs: what each is about as JSON, then the documents as they are."""
     listed = [[job.filename, job.sha256, len(job.provenance), job.trust] for job in jobs]
-    return b"".join((_JOBS, frame(json.dumps(listed).encode()), *(job.provenance for job in jobs)))
+    return b"".join((_JOBS_TAG, encode_frame(json.dumps(listed).encode()), *(job.provenance for job in jobs)))
 
 
-def decode_order(raw: bytes) -> TrustRoots | list[Job]:
+def decode_request(raw: bytes) -> TrustRoots | list[VerificationJob]:
     """What the owner sent. The worker trusts its owner: a malformed order is a bug and raises."""
-    if raw[:1] == _JOBS:
-        return _read_jobs(raw)
+    if raw[:1] == _JOBS_TAG:
+        return _decode_batch(raw)
     roots = json.loads(raw[1:])
     named = {
         name: TrustRoot(
@@ -83,36 +83,36 @@ def decode_order(raw: bytes) -> TrustRoots | list[Job]:
         )
         for name, root in roots["named"].items()
     }
-    return TrustRoots(default=roots["default"], further=tuple(roots["further"]), named=named)
+    return TrustRoots(default=roots["default"], further=tuple(roots["further"]), by_name=named)
 
 
-def _read_jobs(raw: bytes) -> list[Job]:
-    start = 1 + LENGTH
+def _decode_batch(raw: bytes) -> list[VerificationJob]:
+    start = 1 + LENGTH_BYTES
     end = start + int.from_bytes(raw[1:start], "big")
     jobs = []
     for filename, sha256, length, trust in json.loads(raw[start:end]):
         provenance = raw[end : end + length]
-        jobs.append(Job(filename=filename, sha256=sha256, provenance=provenance, trust=trust))
+        jobs.append(VerificationJob(filename=filename, sha256=sha256, provenance=provenance, trust=trust))
         end += length
     return jobs
 
 
-def encode_answer(evidence: Sequence[Evidence]) -> bytes:
+def encode_evidence_response(evidence: Sequence[Evidence]) -> bytes:
     """Evidence for each job of a batch, in order."""
-    return _EVIDENCE + b"\n".join(encode_evidence(one) for one in evidence)
+    return _EVIDENCE_TAG + b"\n".join(encode_evidence(one) for one in evidence)
 
 
-def encode_failure(reason: str) -> bytes:
+def encode_failure_response(reason: str) -> bytes:
     """A failure of the worker's own: no evidence."""
-    return _FAILURE + reason.encode(errors="replace")
+    return _FAILURE_TAG + reason.encode(errors="replace")
 
 
-def decode_answer(raw: bytes, jobs: int) -> list[Finding] | str:
+def decode_response(raw: bytes, jobs: int) -> list[VerificationResult] | str:
     """What was found of `jobs` jobs, or why nothing was: the worker's own failure, or an answer that makes no sense."""
-    if raw[:1] == _FAILURE:
+    if raw[:1] == _FAILURE_TAG:
         return raw[1:].decode(errors="replace")
     lines = raw[1:].split(b"\n")
-    found = [Finding(evidence, line) for line in lines if (evidence := decode_evidence(line)) is not None]
-    if raw[:1] != _EVIDENCE or not len(found) == len(lines) == jobs:
+    found = [VerificationResult(evidence, line) for line in lines if (evidence := decode_evidence(line)) is not None]
+    if raw[:1] != _EVIDENCE_TAG or not len(found) == len(lines) == jobs:
         return f"a worker's answer makes no sense: evidence of {len(found)} documents in {len(lines)} lines, not {jobs}"
     return found

@@ -12,16 +12,16 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from assay.attestation.config import TrustSettings
-from assay.attestation.renewal.tuf import Refresher, RefreshError
+from assay.attestation.renewal.tuf import RefreshError, TufRefresher
 from assay.attestation.trust_roots import TrustRoot, TrustRoots
-from assay.attestation.verification.keys import Keys, load_keys
+from assay.attestation.verification.keys import TrustedKeys, load_keys
 from assay.simple.model import File, Sha256
 
-_CHUNK = 1 << 20
+_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RootReport:
+class TrustRootReport:
     """One trust root, for ``assay trust show``."""
 
     name: str
@@ -40,18 +40,18 @@ class RootReport:
     """Transparency logs, by address."""
 
 
-def describe(roots: TrustRoots, settings: TrustSettings, now: datetime) -> tuple[RootReport, ...]:
+def report_trust_roots(roots: TrustRoots, settings: TrustSettings, now: datetime) -> tuple[TrustRootReport, ...]:
     """Every root in force, the default one first.
 
     Raises:
         ConfigurationError: one of them doesn't load.
     """
-    return tuple(_report(root, roots, settings, now) for root in roots.for_index(None))
+    return tuple(_report_root(root, roots, settings, now) for root in roots.for_index(None))
 
 
-def _report(root: TrustRoot, roots: TrustRoots, settings: TrustSettings, now: datetime) -> RootReport:
-    keys: Keys = load_keys(root.content)
-    return RootReport(
+def _report_root(root: TrustRoot, roots: TrustRoots, settings: TrustSettings, now: datetime) -> TrustRootReport:
+    keys: TrustedKeys = load_keys(root.content)
+    return TrustRootReport(
         name=root.name,
         default=root.name == roots.default,
         digest=root.digest,
@@ -60,12 +60,12 @@ def _report(root: TrustRoot, roots: TrustRoots, settings: TrustSettings, now: da
         obtained=root.obtained,
         age=root.age(now),
         too_old=root.age(now) > settings.warn_age,
-        refreshed=settings.refreshes and root.name == roots.default,
+        refreshed=settings.is_refresh_enabled and root.name == roots.default,
         logs=tuple(log.name for log in keys.logs.values()),
     )
 
 
-def refresh_all(roots: TrustRoots, refreshers: Sequence[Refresher]) -> tuple[TrustRoots, tuple[str, ...]]:
+def refresh_trust_roots(roots: TrustRoots, refreshers: Sequence[TufRefresher]) -> tuple[TrustRoots, tuple[str, ...]]:
     """Renew each root that has a refresher, now and blocking.
 
     Returns:
@@ -74,13 +74,13 @@ def refresh_all(roots: TrustRoots, refreshers: Sequence[Refresher]) -> tuple[Tru
     failures = []
     for refresher in refreshers:
         try:
-            roots = roots.renewed(refresher.refresh(roots.named[refresher.name]))
+            roots = roots.with_refreshed(refresher.refresh(roots.by_name[refresher.name]))
         except RefreshError as error:
             failures.append(str(error))
     return roots, tuple(failures)
 
 
-def local_file(path: Path, filename: str | None = None) -> File:
+def describe_local_file(path: Path, filename: str | None = None) -> File:
     """A file on disk as verification and policy see one: name, digest and size.
 
     Raises:
@@ -89,7 +89,7 @@ def local_file(path: Path, filename: str | None = None) -> File:
     digest = hashlib.sha256()
     size = 0
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
+        while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
             size += len(chunk)
     return File(

@@ -1,7 +1,7 @@
 """Trust roots renewed on a timer, never in the way of a request; the last good one stays in force.
 
 Owns the timer alone: how a root is renewed and proven is `attestation`'s, what a new root means for recorded
-evidence is `Proofs`'.
+evidence is `ProvenanceResolver`'.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from datetime import datetime
 from assay import telemetry
 from assay.attestation.config import TrustSettings
 from assay.attestation.pool.pool import Verifier
-from assay.attestation.renewal.tuf_client import Renewer
+from assay.attestation.renewal.tuf_client import TrustRootRefresher
 
 
-async def renew_for_ever(
+async def refresh_roots_forever(
     verifier: Verifier,
-    refreshers: Sequence[Renewer],
+    refreshers: Sequence[TrustRootRefresher],
     settings: TrustSettings,
     clock: Callable[[], datetime],
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -30,12 +30,12 @@ async def renew_for_ever(
     every = settings.refresh_every
     while True:
         for refresher in refreshers:
-            root = verifier.roots.named[refresher.name]
+            root = verifier.roots.by_name[refresher.name]
             if root.age(clock()) < every:
                 continue
             renewed = await refresher.refresh(root)
             if renewed is not None:
-                verifier.renew(renewed)
+                verifier.update_root(renewed)
                 telemetry.event(
                     "trust-root-renewed", root=root.name, digest=renewed.digest, changed=renewed.content != root.content
                 )

@@ -18,19 +18,19 @@ from typing import Any, Final, Protocol
 
 from assay import telemetry
 from assay.attestation.pool import processes
-from assay.attestation.trust_roots import ROOT_BYTES, TrustRoot
+from assay.attestation.trust_roots import MAX_ROOT_BYTES, TrustRoot
 
-REPOSITORIES: Final = {
+TUF_REPOSITORY_URLS: Final = {
     "sigstore": "https://tuf-repo-cdn.sigstore.dev",
     "sigstore-staging": "https://tuf-repo-cdn.sigstage.dev",
 }
 """Where each bundled root is renewed from."""
-_PATIENCE: Final = 300.0
+_PROCESS_TIMEOUT_SECONDS: Final = 300.0
 """Seconds for a renewal: a few small files."""
-_LONGEST_ANSWER: Final = 2 * ROOT_BYTES
+_MAX_ANSWER_BYTES: Final = 2 * MAX_ROOT_BYTES
 
 
-class Renewer(Protocol):
+class TrustRootRefresher(Protocol):
     """What renews one bundled root."""
 
     @property
@@ -42,7 +42,7 @@ class Renewer(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RenewerApart:
+class SubprocessRefresher:
     """Renews one bundled root in a process of its own: `refresh.Refresher`, asked through pipes."""
 
     name: str
@@ -59,43 +59,45 @@ class RenewerApart:
             A root with new content; the same content with a new `obtained` when nothing changed; None when it could not
             be renewed, which is logged.
         """
-        match await self._asked("refresh"):
+        match await self._run_process("refresh"):
             case {"content": str(content), "obtained": float(obtained), "source": str(source)}:
                 when = datetime.fromtimestamp(obtained, UTC)
                 return replace(root, content=base64.b64decode(content), obtained=when, source=source)
             case answer:
-                self._tell("trust-root-not-renewed", answer)
+                self._log_failure("trust-root-not-renewed", answer)
                 return None
 
-    async def last_good(self) -> TrustRoot | None:
+    async def load_last_good(self) -> TrustRoot | None:
         """The root as last renewed, proven again without the network; None where there is none that can be proven."""
         if not await asyncio.to_thread(self.directory.exists):
             return None
-        match await self._asked("prove"):
+        match await self._run_process("prove"):
             case {"content": str(content), "obtained": float(obtained), "source": str(source)}:
                 when = datetime.fromtimestamp(obtained, UTC)
                 return TrustRoot(name=self.name, content=base64.b64decode(content), obtained=when, source=source)
             case {"none": True}:
                 return None
             case answer:
-                self._tell("trust-root-not-proven", answer)
+                self._log_failure("trust-root-not-proven", answer)
                 return None
 
-    def _tell(self, event: str, answer: dict[str, Any]) -> None:
+    def _log_failure(self, event: str, answer: dict[str, Any]) -> None:
         telemetry.warning(event, root=self.name, directory=str(self.directory), error=answer.get("error", str(answer)))
 
-    async def _asked(self, action: str) -> dict[str, Any]:
+    async def _run_process(self, action: str) -> dict[str, Any]:
         """The answer of a process that does this and ends; ``error`` where there is none."""
         question = {"action": action, "name": self.name, "directory": str(self.directory), "url": self.url}
         if self.anchor is not None:
             question["anchor"] = base64.b64encode(self.anchor).decode("ascii")
         try:
-            process = await processes.started("assay.attestation.renewal.tuf_process")
+            process = await processes.spawn_process("assay.attestation.renewal.tuf_process")
         except OSError as error:
             return {"error": f"no process can be started for it: {error.strerror or error}"}
         try:
-            said, _ = await asyncio.wait_for(process.communicate(json.dumps(question).encode()), _PATIENCE)
-            answer = json.loads(said) if len(said) <= _LONGEST_ANSWER else None
+            said, _ = await asyncio.wait_for(
+                process.communicate(json.dumps(question).encode()), _PROCESS_TIMEOUT_SECONDS
+            )
+            answer = json.loads(said) if len(said) <= _MAX_ANSWER_BYTES else None
         except (TimeoutError, ValueError) as error:
             return {"error": f"the process for it gave no answer: {type(error).__name__}"}
         finally:
@@ -106,10 +108,10 @@ class RenewerApart:
         return answer if isinstance(answer, dict) else {"error": "the process for it gave no answer"}
 
 
-def renewers_apart(names: Sequence[str], state: Path) -> tuple[RenewerApart, ...]:
+def create_subprocess_refreshers(names: Sequence[str], state: Path) -> tuple[SubprocessRefresher, ...]:
     """One for each bundled root among `names`, each with its directory under `state`."""
     return tuple(
-        RenewerApart(name=name, directory=state / "trust" / name, url=REPOSITORIES[name])
+        SubprocessRefresher(name=name, directory=state / "trust" / name, url=TUF_REPOSITORY_URLS[name])
         for name in names
-        if name in REPOSITORIES
+        if name in TUF_REPOSITORY_URLS
     )

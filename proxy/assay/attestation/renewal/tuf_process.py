@@ -12,13 +12,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from assay.attestation.renewal.tuf import Refresher, RefreshError
+from assay.attestation.renewal.tuf import RefreshError, TufRefresher
 from assay.attestation.trust_roots import TrustRoot
 
 
-def answer(question: dict[str, str]) -> dict[str, Any]:
+def handle_request(question: dict[str, str]) -> dict[str, Any]:
     """What is said to a question."""
-    refresher = Refresher(
+    refresher = TufRefresher(
         name=question["name"],
         directory=Path(question["directory"]),
         url=question["url"],
@@ -28,17 +28,17 @@ def answer(question: dict[str, str]) -> dict[str, Any]:
         match question["action"]:
             case "refresh":
                 # Only content, time and source of what comes back count: name and issuers are the asker's.
-                return _said(refresher.refresh(TrustRoot(name=refresher.name, content=b"")))
+                return _encode_root(refresher.refresh(TrustRoot(name=refresher.name, content=b"")))
             case "prove":
-                found = refresher.proven()
-                return {"none": True} if found is None else _said(found)
+                found = refresher.load_verified()
+                return {"none": True} if found is None else _encode_root(found)
             case action:
                 return {"error": f"expected refresh or prove, found {action!r}"}
     except RefreshError as error:
         return {"error": str(error)}
 
 
-def _said(root: TrustRoot) -> dict[str, Any]:
+def _encode_root(root: TrustRoot) -> dict[str, Any]:
     content = base64.b64encode(root.content).decode("ascii")
     return {"content": content, "obtained": root.obtained.timestamp(), "source": root.source}
 
@@ -48,5 +48,5 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     # Nothing else may write into the answer: whatever a library prints goes to the log.
     os.dup2(2, 1)
-    json.dump(answer(json.load(sys.stdin)), answers)
+    json.dump(handle_request(json.load(sys.stdin)), answers)
     answers.close()

@@ -13,29 +13,29 @@ from dataclasses import replace
 from typing import Final
 from urllib.parse import unquote
 
-from assay.attestation.verification.certificate import NAMES, SigningCertificate
-from assay.attestation.verification.document import Publisher
-from assay.attestation.verification.errors import Broken
+from assay.attestation.verification.certificate import EXTENSION_NAMES, SigningCertificate
+from assay.attestation.verification.document import StatedPublisher
+from assay.attestation.verification.errors import CheckFailed
 from assay.evidence import Claims, PublisherKind
 
-GITHUB: Final = "https://token.actions.githubusercontent.com"
-GITLAB: Final = "https://gitlab.com"
-GOOGLE: Final = "https://accounts.google.com"
-CIRCLECI: Final = "https://oidc.circleci.com"
-_KINDS: Final = {
-    GITHUB: PublisherKind.GITHUB,
-    GITLAB: PublisherKind.GITLAB,
-    GOOGLE: PublisherKind.GOOGLE,
-    CIRCLECI: PublisherKind.CIRCLECI,
+GITHUB_ISSUER: Final = "https://token.actions.githubusercontent.com"
+GITLAB_ISSUER: Final = "https://gitlab.com"
+GOOGLE_ISSUER: Final = "https://accounts.google.com"
+CIRCLECI_ISSUER: Final = "https://oidc.circleci.com"
+_KIND_BY_ISSUER: Final = {
+    GITHUB_ISSUER: PublisherKind.GITHUB,
+    GITLAB_ISSUER: PublisherKind.GITLAB,
+    GOOGLE_ISSUER: PublisherKind.GOOGLE,
+    CIRCLECI_ISSUER: PublisherKind.CIRCLECI,
 }
-_SERVERS: Final = {GITHUB: "https://github.com", GITLAB: "https://gitlab.com"}
+_SERVER_BY_ISSUER: Final = {GITHUB_ISSUER: "https://github.com", GITLAB_ISSUER: "https://gitlab.com"}
 """Where the public issuers' repositories are; a self-managed issuer's are wherever its owner put them."""
-_WORKFLOWS: Final = ".github/workflows/"
-_PIPELINE: Final = re.compile(
+_WORKFLOW_DIRECTORY: Final = ".github/workflows/"
+_PIPELINE_DEFINITION_URL: Final = re.compile(
     r"https://circleci\.com/api/v2/projects/([^/?#]+)/pipeline-definitions/([^/?#]+)", re.ASCII
 )
 # The same fact by an older and a newer extension: Fulcio fills both from one token.
-_TWINS: Final = ((2, 20), (3, 13), (6, 14))
+_EQUIVALENT_ARCS: Final = ((2, 20), (3, 13), (6, 14))
 
 
 def read_claims(certificate: SigningCertificate) -> Claims:
@@ -45,65 +45,69 @@ def read_claims(certificate: SigningCertificate) -> Claims:
         Broken: it contradicts itself, or lacks what its issuer's certificates must have.
         Unknown: its subject alternative name is of a type we can't compare.
     """
-    is_email, name = certificate.name
+    is_email, name = certificate.subject_alternative_name
     arcs = certificate.claims
     issuer = arcs.get(8) or arcs.get(1)
     if issuer is None:
-        raise Broken("issuer", "an OIDC issuer in the certificate (OID .8 or .1)", None)
-    _same(arcs, 1, 8)
-    kind = _KINDS.get(issuer) or _kind_by_shape(arcs)
+        raise CheckFailed("issuer", "an OIDC issuer in the certificate (OID .8 or .1)", None)
+    _check_equal(arcs, 1, 8)
+    kind = _KIND_BY_ISSUER.get(issuer) or _infer_kind(arcs)
     match kind:
         case PublisherKind.GITHUB | PublisherKind.GITLAB:
-            return _from_repository(kind, issuer, name, arcs)
+            return _read_repository_claims(kind, issuer, name, arcs)
         case PublisherKind.CIRCLECI:
-            return _from_circleci(issuer, name, arcs)
+            return _read_circleci_claims(issuer, name, arcs)
         case PublisherKind.GOOGLE:
             # The reference reads the issuer's first encoding for Google, and has none without it.
-            _needed(arcs, 1, kind)
+            _require_claim(arcs, 1, kind)
             if not is_email:
-                raise Broken("subject alternative name", "an e-mail address, from Google", name)
+                raise CheckFailed("subject alternative name", "an e-mail address, from Google", name)
             return Claims(kind=kind, issuer=issuer, san=name, email=name)
         case None:
-            return _plain(issuer, name, arcs, email=name if is_email else None)
+            return _read_generic_claims(issuer, name, arcs, email=name if is_email else None)
 
 
-def _kind_by_shape(arcs: Mapping[int, str]) -> PublisherKind | None:
+def _infer_kind(arcs: Mapping[int, str]) -> PublisherKind | None:
     """Self-managed GitLab and GitHub Enterprise are known by their Build Config URI, which names the repository."""
     repository, config = arcs.get(12, ""), arcs.get(18, "")
-    if repository and config.startswith(f"{repository}/{_WORKFLOWS}"):
+    if repository and config.startswith(f"{repository}/{_WORKFLOW_DIRECTORY}"):
         return PublisherKind.GITHUB
     if repository and config.startswith(f"{repository}//"):
         return PublisherKind.GITLAB
     return None
 
 
-def _same(arcs: Mapping[int, str], older: int, newer: int) -> None:
+def _check_equal(arcs: Mapping[int, str], older: int, newer: int) -> None:
     if older in arcs and newer in arcs and arcs[older] != arcs[newer]:
-        raise Broken("certificate claims", f"{NAMES[older]} = {NAMES[newer]} ({arcs[newer]})", arcs[older])
+        raise CheckFailed(
+            "certificate claims", f"{EXTENSION_NAMES[older]} = {EXTENSION_NAMES[newer]} ({arcs[newer]})", arcs[older]
+        )
 
 
-def _needed(arcs: Mapping[int, str], arc: int, kind: PublisherKind) -> str:
+def _require_claim(arcs: Mapping[int, str], arc: int, kind: PublisherKind) -> str:
     if arc not in arcs:
-        raise Broken("certificate claims", f"{NAMES[arc]} (OID .{arc}), as {kind} certificates have", None)
+        raise CheckFailed(
+            "certificate claims", f"{EXTENSION_NAMES[arc]} (OID .{arc}), as {kind} certificates have", None
+        )
     return arcs[arc]
 
 
-def _from_repository(kind: PublisherKind, issuer: str, name: str, arcs: Mapping[int, str]) -> Claims:
-    repository_uri = _needed(arcs, 12, kind)
-    builder = _needed(arcs, 9, kind)
+def _read_repository_claims(kind: PublisherKind, issuer: str, name: str, arcs: Mapping[int, str]) -> Claims:
+    repository_uri = _require_claim(arcs, 12, kind)
+    builder = _require_claim(arcs, 9, kind)
     # SAN and Build Signer URI are one value in every certificate that Fulcio makes of these tokens.
     if name != builder:
-        raise Broken("subject alternative name", builder, name)
-    for older, newer in _TWINS:
-        _same(arcs, older, newer)
-    repository = _repository(kind, issuer, repository_uri)
+        raise CheckFailed("subject alternative name", builder, name)
+    for older, newer in _EQUIVALENT_ARCS:
+        _check_equal(arcs, older, newer)
+    repository = _parse_repository(kind, issuer, repository_uri)
     if 5 in arcs and arcs[5] != repository:  # noqa: PLR2004 - OID .5
-        raise Broken("certificate claims", f"{NAMES[5]} {repository}", arcs[5])
+        raise CheckFailed("certificate claims", f"{EXTENSION_NAMES[5]} {repository}", arcs[5])
     owner_uri = arcs.get(16)
     if owner_uri is not None and not repository_uri.startswith(f"{owner_uri}/"):
-        raise Broken("certificate claims", f"{NAMES[16]} of {repository_uri}", owner_uri)
-    workflow, suffix = _workflow(kind, repository_uri, arcs)
-    claims = _plain(issuer, name, arcs, email=None)
+        raise CheckFailed("certificate claims", f"{EXTENSION_NAMES[16]} of {repository_uri}", owner_uri)
+    workflow, suffix = _parse_workflow(kind, repository_uri, arcs)
+    claims = _read_generic_claims(issuer, name, arcs, email=None)
     return replace(
         claims,
         kind=kind,
@@ -111,44 +115,45 @@ def _from_repository(kind: PublisherKind, issuer: str, name: str, arcs: Mapping[
         owner=repository.rpartition("/")[0],
         workflow=workflow,
         workflow_ref=suffix,
-        environment=_environment(arcs),
+        environment=_read_environment(arcs),
     )
 
 
-def _repository(kind: PublisherKind, issuer: str, uri: str) -> str:
+def _parse_repository(kind: PublisherKind, issuer: str, uri: str) -> str:
     """``owner/name`` from ``https://host/owner/name``; GitLab's groups nest."""
-    server = _SERVERS.get(issuer)
+    server = _SERVER_BY_ISSUER.get(issuer)
     if server is not None and not uri.startswith(f"{server}/"):
-        raise Broken("certificate claims", f"{NAMES[12]} on {server}", uri)
+        raise CheckFailed("certificate claims", f"{EXTENSION_NAMES[12]} on {server}", uri)
     path = uri.split("/", 3)[3] if uri.startswith("https://") and uri.count("/") > 3 else ""  # noqa: PLR2004 - scheme, host, owner, name
     parts = path.split("/")
     if not all(parts) or (len(parts) != 2 and kind is PublisherKind.GITHUB):  # noqa: PLR2004 - owner and name
-        raise Broken("certificate claims", f"{NAMES[12]} like https://host/owner/name", uri)
+        raise CheckFailed("certificate claims", f"{EXTENSION_NAMES[12]} like https://host/owner/name", uri)
     return path
 
 
-def _workflow(kind: PublisherKind, repository_uri: str, arcs: Mapping[int, str]) -> tuple[str, str]:
+def _parse_workflow(kind: PublisherKind, repository_uri: str, arcs: Mapping[int, str]) -> tuple[str, str]:
     """Path and ref from the Build Config URI, which ends in ``@`` and the certificate's own ref or commit."""
-    config = _needed(arcs, 18, kind)
+    config = _require_claim(arcs, 18, kind)
     between = "/" if kind is PublisherKind.GITHUB else "//"
     suffixes = [arcs[arc] for arc in (13, 14) if arc in arcs]
     if not suffixes or (kind is PublisherKind.GITLAB and len(suffixes) != 2):  # noqa: PLR2004 - both
-        raise Broken("certificate claims", f"{NAMES[13]} and {NAMES[14]}", "neither or one")
+        raise CheckFailed("certificate claims", f"{EXTENSION_NAMES[13]} and {EXTENSION_NAMES[14]}", "neither or one")
     for suffix in suffixes:
         start, end = f"{repository_uri}{between}", f"@{suffix}"
         path = config[len(start) : -len(end)] if config.startswith(start) and config.endswith(end) else ""
-        if path and (kind is PublisherKind.GITLAB or _is_workflow(path)):
+        if path and (kind is PublisherKind.GITLAB or _is_workflow_path(path)):
             return path, suffix
-    shape = f"{repository_uri}{between}{_WORKFLOWS if kind is PublisherKind.GITHUB else ''}…@{' or '.join(suffixes)}"
-    raise Broken("certificate claims", f"{NAMES[18]} {shape}", config)
+    directory = _WORKFLOW_DIRECTORY if kind is PublisherKind.GITHUB else ""
+    shape = f"{repository_uri}{between}{directory}…@{' or '.join(suffixes)}"
+    raise CheckFailed("certificate claims", f"{EXTENSION_NAMES[18]} {shape}", config)
 
 
-def _is_workflow(path: str) -> bool:
-    name = path.removeprefix(_WORKFLOWS)
+def _is_workflow_path(path: str) -> bool:
+    name = path.removeprefix(_WORKFLOW_DIRECTORY)
     return name != path and bool(name) and "/" not in name
 
 
-def _environment(arcs: Mapping[int, str]) -> str | None:
+def _read_environment(arcs: Mapping[int, str]) -> str | None:
     """The proven environment: .23, and what the token's subject says of it must be the same.
 
     GitHub's default subject is ``repo:o/r:environment:x``; it ends otherwise (``:ref:…``) where the job had none.
@@ -159,17 +164,17 @@ def _environment(arcs: Mapping[int, str]) -> str | None:
     # A customised subject may go on; a colon in the name itself is written %3A.
     named = unquote(rest.partition(":")[0]) if marker else None
     if named is not None and stated is not None and named.casefold() != stated.casefold():
-        raise Broken("certificate claims", f"{NAMES[24]} with environment {stated}", subject)
+        raise CheckFailed("certificate claims", f"{EXTENSION_NAMES[24]} with environment {stated}", subject)
     return stated or named or None
 
 
-def _from_circleci(issuer: str, name: str, arcs: Mapping[int, str]) -> Claims:
-    builder = _needed(arcs, 9, PublisherKind.CIRCLECI)
+def _read_circleci_claims(issuer: str, name: str, arcs: Mapping[int, str]) -> Claims:
+    builder = _require_claim(arcs, 9, PublisherKind.CIRCLECI)
     if name != builder:
-        raise Broken("subject alternative name", builder, name)
-    pipeline = _PIPELINE.fullmatch(builder)
+        raise CheckFailed("subject alternative name", builder, name)
+    pipeline = _PIPELINE_DEFINITION_URL.fullmatch(builder)
     if pipeline is None:
-        raise Broken("certificate claims", f"{NAMES[9]} of a CircleCI pipeline definition", builder)
+        raise CheckFailed("certificate claims", f"{EXTENSION_NAMES[9]} of a CircleCI pipeline definition", builder)
     return Claims(
         kind=PublisherKind.CIRCLECI,
         issuer=issuer,
@@ -184,7 +189,7 @@ def _from_circleci(issuer: str, name: str, arcs: Mapping[int, str]) -> Claims:
     )
 
 
-def _plain(issuer: str, name: str, arcs: Mapping[int, str], *, email: str | None) -> Claims:
+def _read_generic_claims(issuer: str, name: str, arcs: Mapping[int, str], *, email: str | None) -> Claims:
     return Claims(
         kind=None,
         issuer=issuer,
@@ -206,7 +211,7 @@ def _plain(issuer: str, name: str, arcs: Mapping[int, str], *, email: str | None
     )
 
 
-def compare(block: Publisher, claims: Claims) -> None:
+def check_publisher(block: StatedPublisher, claims: Claims) -> None:
     """What the index says of the publisher must be what the certificate proves.
 
     Raises:
@@ -214,23 +219,23 @@ def compare(block: Publisher, claims: Claims) -> None:
     """
     if claims.kind is not block.kind:
         signer = f"{claims.kind or 'no Trusted Publisher'}: {claims.san} by {claims.issuer}"
-        raise Broken("publisher kind", f"the certificate's signer ({signer})", f"kind {block.kind}")
+        raise CheckFailed("publisher kind", f"the certificate's signer ({signer})", f"kind {block.kind}")
     for key, said in block.fields:
         match key:
             case "environment":
-                _compare_environment(said, claims)
+                _check_environment(said, claims)
                 continue
             case "workflow":
-                proven: str | None = (claims.workflow or "").removeprefix(_WORKFLOWS)
+                proven: str | None = (claims.workflow or "").removeprefix(_WORKFLOW_DIRECTORY)
             case "workflow_filepath":
                 proven = claims.workflow
             case _:
                 proven = getattr(claims, key)
         if said != proven:
-            raise Broken(f"publisher {key}", f"the certificate's {proven}", f"{said}, says the index")
+            raise CheckFailed(f"publisher {key}", f"the certificate's {proven}", f"{said}, says the index")
 
 
-def _compare_environment(said: str, claims: Claims) -> None:
+def _check_environment(said: str, claims: Claims) -> None:
     """An older certificate proves no environment, and then the index's word is nobody's evidence.
 
     A newer one carries the token's subject, which in GitHub's default form names the ref only where no environment was.
@@ -243,4 +248,4 @@ def _compare_environment(said: str, claims: Claims) -> None:
         return
     if (claims.environment or "").casefold() != said.casefold():
         proven = claims.environment or "no environment"
-        raise Broken("publisher environment", f"the certificate's {proven}", f"{said}, says the index")
+        raise CheckFailed("publisher environment", f"the certificate's {proven}", f"{said}, says the index")

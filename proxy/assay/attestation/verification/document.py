@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from assay.attestation.verification import strict_json
-from assay.attestation.verification.errors import Broken, Unknown
-from assay.attestation.verification.strict_json import binary, member
+from assay.attestation.verification.errors import CheckFailed, UnknownMaterial
+from assay.attestation.verification.strict_json import get_base64, get_member
 from assay.evidence import PublisherKind
 
-_WHAT: Final = "document"
+_STEP: Final = "document"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Publisher:
+class StatedPublisher:
     """What the index says of who published; only the certificate proves it."""
 
     kind: PublisherKind
@@ -33,7 +33,7 @@ class UnknownPublisher:
     kind: str
 
 
-PublisherBlock: TypeAlias = Publisher | UnknownPublisher
+PublisherBlock: TypeAlias = StatedPublisher | UnknownPublisher
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,22 +41,22 @@ class SignedStatement:
     """One attestation object's parts, decoded."""
 
     certificate: bytes
-    entry: dict[str, Any]
+    log_entry: dict[str, Any]
     """Its one transparency log entry, as JSON."""
     statement: bytes
     signature: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bundle:
+class AttestationBundle:
     """A publisher and the attestation objects under it, as JSON."""
 
     publisher: PublisherBlock
     attestations: tuple[Any, ...]
 
 
-# PyPI's own names (pypi_attestations 0.0.30, `_Publisher`): those that must be there, those that may.
-_FIELDS: Final[dict[PublisherKind, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+# PyPI's own names (pypi_attestations 0.0.30, `_PublisherBase`): those that must be there, those that may.
+_PUBLISHER_FIELDS: Final[dict[PublisherKind, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     PublisherKind.GITHUB: (("repository", "workflow"), ("environment",)),
     PublisherKind.GITLAB: (("repository", "workflow_filepath"), ("environment",)),
     PublisherKind.GOOGLE: (("email",), ()),
@@ -64,54 +64,54 @@ _FIELDS: Final[dict[PublisherKind, tuple[tuple[str, ...], tuple[str, ...]]]] = {
 }
 
 
-def read_document(raw: bytes) -> tuple[Bundle, ...]:
+def read_document(raw: bytes) -> tuple[AttestationBundle, ...]:
     """The bundles of a provenance object, in order.
 
     Raises:
         Broken: it is none, or larger than any honest one.
         Unknown: a version of the format other than 1.
     """
-    if len(raw) > strict_json.DOCUMENT_BYTES:
-        raise Broken(_WHAT, f"at most {strict_json.DOCUMENT_BYTES} bytes", f"{len(raw)} bytes")
-    document = strict_json.parse_json(raw, _WHAT)
-    _version(document, "provenance")
-    listed: list[Any] = member(document, "attestation_bundles", list, _WHAT)
-    if len(listed) > strict_json.BUNDLES:
-        raise Broken(_WHAT, f"at most {strict_json.BUNDLES} bundles", f"{len(listed)} bundles")
-    bundles = tuple(_bundle(one) for one in listed)
+    if len(raw) > strict_json.MAX_DOCUMENT_BYTES:
+        raise CheckFailed(_STEP, f"at most {strict_json.MAX_DOCUMENT_BYTES} bytes", f"{len(raw)} bytes")
+    document = strict_json.parse_strict_json(raw, _STEP)
+    _check_version(document, "provenance")
+    listed: list[Any] = get_member(document, "attestation_bundles", list, _STEP)
+    if len(listed) > strict_json.MAX_BUNDLES:
+        raise CheckFailed(_STEP, f"at most {strict_json.MAX_BUNDLES} bundles", f"{len(listed)} bundles")
+    bundles = tuple(_read_bundle(one) for one in listed)
     total = sum(len(bundle.attestations) for bundle in bundles)
-    if total > strict_json.ATTESTATIONS:
-        raise Broken(_WHAT, f"at most {strict_json.ATTESTATIONS} attestations", f"{total} attestations")
+    if total > strict_json.MAX_ATTESTATIONS:
+        raise CheckFailed(_STEP, f"at most {strict_json.MAX_ATTESTATIONS} attestations", f"{total} attestations")
     return bundles
 
 
-def _version(of: dict[str, Any], what: str) -> None:
+def _check_version(of: dict[str, Any], what: str) -> None:
     """PEP 740: "version" is 1. Another number is a format of the future, anything else none at all."""
-    version: int = member(of, "version", int, _WHAT)
+    version: int = get_member(of, "version", int, _STEP)
     if version != 1:
-        raise Unknown(f"{what} format version {version}; this verifier knows version 1")
+        raise UnknownMaterial(f"{what} format version {version}; this verifier knows version 1")
 
 
-def _bundle(listed: object) -> Bundle:
+def _read_bundle(listed: object) -> AttestationBundle:
     if not isinstance(listed, dict):
-        raise Broken(_WHAT, "each bundle an object", type(listed).__name__)
-    return Bundle(
-        publisher=_publisher(member(listed, "publisher", dict, _WHAT)),
-        attestations=tuple(member(listed, "attestations", list, _WHAT)),
+        raise CheckFailed(_STEP, "each bundle an object", type(listed).__name__)
+    return AttestationBundle(
+        publisher=_read_publisher(get_member(listed, "publisher", dict, _STEP)),
+        attestations=tuple(get_member(listed, "attestations", list, _STEP)),
     )
 
 
-def _publisher(block: dict[str, Any]) -> PublisherBlock:
-    name: str = member(block, "kind", str, "publisher")
+def _read_publisher(block: dict[str, Any]) -> PublisherBlock:
+    name: str = get_member(block, "kind", str, "publisher")
     try:
         kind = PublisherKind(name)
     except ValueError:
         return UnknownPublisher(kind=name)
-    required, optional = _FIELDS[kind]
-    fields = [(key, member(block, key, str, "publisher")) for key in required]
+    required, optional = _PUBLISHER_FIELDS[kind]
+    fields = [(key, get_member(block, key, str, "publisher")) for key in required]
     # Through the years the same absence was "", null, and no key at all.
-    fields += [(key, member(block, key, str, "publisher")) for key in optional if block.get(key) not in (None, "")]
-    return Publisher(kind=kind, fields=tuple(fields))
+    fields += [(key, get_member(block, key, str, "publisher")) for key in optional if block.get(key) not in (None, "")]
+    return StatedPublisher(kind=kind, fields=tuple(fields))
 
 
 def read_attestation(listed: object) -> SignedStatement:
@@ -122,19 +122,19 @@ def read_attestation(listed: object) -> SignedStatement:
         Unknown: a version of the format other than 1.
     """
     if not isinstance(listed, dict):
-        raise Broken(_WHAT, "each attestation an object", type(listed).__name__)
-    _version(listed, "attestation")
-    material: dict[str, Any] = member(listed, "verification_material", dict, _WHAT)
-    envelope: dict[str, Any] = member(listed, "envelope", dict, _WHAT)
-    entries: list[Any] = member(material, "transparency_entries", list, _WHAT)
+        raise CheckFailed(_STEP, "each attestation an object", type(listed).__name__)
+    _check_version(listed, "attestation")
+    material: dict[str, Any] = get_member(listed, "verification_material", dict, _STEP)
+    envelope: dict[str, Any] = get_member(listed, "envelope", dict, _STEP)
+    entries: list[Any] = get_member(material, "transparency_entries", list, _STEP)
     # PEP 740 says "one or more", and no signer makes more: the reference reads the first and ignores the rest.
     if len(entries) != 1:
-        raise Broken("log entries", "exactly one transparency log entry", f"{len(entries)} entries")
+        raise CheckFailed("log entries", "exactly one transparency log entry", f"{len(entries)} entries")
     if not isinstance(entries[0], dict):
-        raise Broken("log entry", "an object", type(entries[0]).__name__)
+        raise CheckFailed("log entry", "an object", type(entries[0]).__name__)
     return SignedStatement(
-        certificate=binary(material, "certificate", strict_json.CERTIFICATE_BYTES, "certificate", wrapped=True),
-        entry=entries[0],
-        statement=binary(envelope, "statement", strict_json.STATEMENT_BYTES, "statement", wrapped=True),
-        signature=binary(envelope, "signature", strict_json.SIGNATURE_BYTES, "signature", wrapped=True),
+        certificate=get_base64(material, "certificate", strict_json.MAX_CERTIFICATE_BYTES, "certificate", wrapped=True),
+        log_entry=entries[0],
+        statement=get_base64(envelope, "statement", strict_json.MAX_STATEMENT_BYTES, "statement", wrapped=True),
+        signature=get_base64(envelope, "signature", strict_json.MAX_SIGNATURE_BYTES, "signature", wrapped=True),
     )

@@ -24,18 +24,18 @@ from sigstore_models.common.v1 import TimeRange
 from sigstore_models.trustroot.v1 import TransparencyLogInstance
 from sigstore_models.trustroot.v1 import TrustedRoot as WireTrustedRoot
 
-from assay.attestation.trust_roots import entry_fingerprint
+from assay.attestation.trust_roots import fingerprint_entry
 from assay.attestation.verification import sigstore_private
 from assay.attestation.verification.certificate import SigningCertificate
-from assay.attestation.verification.errors import Broken, Unknown
+from assay.attestation.verification.errors import CheckFailed, UnknownMaterial
 from assay.errors import ConfigurationError
 
-REMEMBERED: Final = 4096
+MAX_CACHED_CERTIFICATES: Final = 4096
 """Certificates, about 1 kB each, per trust root and worker."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Log:
+class TransparencyLog:
     """A transparency log's one key."""
 
     name: str
@@ -45,7 +45,7 @@ class Log:
     fingerprint: str
     """SHA-256 of its entry in the trust root: changes when anything about it does."""
 
-    def check(self, time: datetime, step: str) -> None:
+    def check_validity(self, time: datetime, step: str) -> None:
         """The key may speak for `time`.
 
         Raises:
@@ -53,11 +53,11 @@ class Log:
         """
         if time < self.start or (self.end is not None and time > self.end):
             window = f"{self.start.isoformat()} to {self.end.isoformat() if self.end else 'now'}"
-            raise Broken(step, f"a time at which the key of {self.name} is valid ({window})", time.isoformat())
+            raise CheckFailed(step, f"a time at which the key of {self.name} is valid ({window})", time.isoformat())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Vouched:
+class VerifiedChain:
     """An authority and a CT log stand behind a certificate, between these times."""
 
     start: datetime
@@ -67,26 +67,26 @@ class Vouched:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Authority:
+class _CertificateAuthority:
     certificates: frozenset[bytes]
     start: datetime
     end: datetime | None
     fingerprint: str
 
 
-class Keys:
+class TrustedKeys:
     """Everything that one trusted_root.json lets us check. Not for several threads at once."""
 
     def __init__(self, content: bytes) -> None:
         root = WireTrustedRoot.from_json(content)
         listed = json.loads(content)
-        self._verifier: Verifier = sigstore_private.verifier(root)
+        self._verifier: Verifier = sigstore_private.create_verifier(root)
         self._authorities = [
-            _Authority(
+            _CertificateAuthority(
                 certificates=frozenset(one.raw_bytes for one in authority.cert_chain.certificates),
                 start=authority.valid_for.start,
                 end=authority.valid_for.end,
-                fingerprint=entry_fingerprint(entry),
+                fingerprint=fingerprint_entry(entry),
             )
             for authority, entry in zip(root.certificate_authorities, listed["certificateAuthorities"], strict=True)
         ]
@@ -94,17 +94,17 @@ class Keys:
             identifier
             for authority in root.certificate_authorities
             for one in authority.cert_chain.certificates
-            if (identifier := _key_id(x509.load_der_x509_certificate(one.raw_bytes))) is not None
+            if (identifier := _get_subject_key_id(x509.load_der_x509_certificate(one.raw_bytes))) is not None
         }
-        self.logs = _by_id(root.tlogs, listed["tlogs"])
-        self._ct_logs = _by_id(root.ctlogs, listed["ctlogs"])
-        self._remembered: dict[str, Vouched] = {}
+        self.logs = _index_logs(root.tlogs, listed["tlogs"])
+        self._ct_logs = _index_logs(root.ctlogs, listed["ctlogs"])
+        self._verified_chains: dict[str, VerifiedChain] = {}
 
     def knows_issuer(self, certificate: SigningCertificate) -> bool:
         """Whether the certificate names one of this root's authorities, or names none."""
-        return certificate.authority_key is None or certificate.authority_key in self._key_ids
+        return certificate.authority_key_id is None or certificate.authority_key_id in self._key_ids
 
-    def vouch(self, certificate: SigningCertificate, fingerprint: str, time: datetime) -> Vouched:
+    def verify_chain(self, certificate: SigningCertificate, fingerprint: str, time: datetime) -> VerifiedChain:
         """Steps (1) and (2): an authority and a CT log of this root stand behind the certificate at `time`.
 
         Args:
@@ -116,36 +116,36 @@ class Keys:
             Broken: they don't.
             Unknown: a CT log that this root doesn't list.
         """
-        known = self._remembered.get(fingerprint)
+        known = self._verified_chains.get(fingerprint)
         if known is not None and known.start <= time <= known.end:
             return known
-        vouched = self._vouch(certificate, time)
-        if len(self._remembered) >= REMEMBERED:
-            self._remembered.pop(next(iter(self._remembered)))
-        self._remembered[fingerprint] = vouched
+        vouched = self._verify_chain(certificate, time)
+        if len(self._verified_chains) >= MAX_CACHED_CERTIFICATES:
+            self._verified_chains.pop(next(iter(self._verified_chains)))
+        self._verified_chains[fingerprint] = vouched
         return vouched
 
-    def _vouch(self, certificate: SigningCertificate, time: datetime) -> Vouched:
+    def _verify_chain(self, certificate: SigningCertificate, time: datetime) -> VerifiedChain:
         # (1): Verify that the signing certificate chains to the root of trust and is valid at the time of signing.
         try:
-            chain = sigstore_private.chain(self._verifier, certificate.x509, time)
+            chain = sigstore_private.verify_chain(self._verifier, certificate.x509, time)
         except SigstoreError as error:
-            raise Broken("certificate chain", "a chain to an authority of the trust root", error) from error
-        authority = self._authority(chain, time)
+            raise CheckFailed("certificate chain", "a chain to an authority of the trust root", error) from error
+        authority = self._find_authority(chain, time)
         # (2): Verify the signing certificate's SCT.
-        log = self._ct_log(certificate)
+        log = self._find_ct_log(certificate)
         try:
-            sigstore_private.timestamp(certificate.x509, chain, log.keyring)
+            sigstore_private.verify_embedded_sct(certificate.x509, chain, log.keyring)
         except SigstoreError as error:
-            raise Broken("certificate timestamp", f"an SCT signed by {log.name}", error) from error
+            raise CheckFailed("certificate timestamp", f"an SCT signed by {log.name}", error) from error
         ends = [one.not_valid_after_utc for one in (certificate.x509, *chain)]
-        return Vouched(
+        return VerifiedChain(
             start=max(one.not_valid_before_utc for one in (certificate.x509, *chain)),
             end=min(ends if authority.end is None else [*ends, authority.end]),
             material=(authority.fingerprint, log.fingerprint),
         )
 
-    def _authority(self, chain: list[x509.Certificate], time: datetime) -> _Authority:
+    def _find_authority(self, chain: list[x509.Certificate], time: datetime) -> _CertificateAuthority:
         """The authority that the chain ends in; the reference reads no authority's `validFor`."""
         issuer = chain[0].public_bytes(Encoding.DER)
         listed = [one for one in self._authorities if issuer in one.certificates]
@@ -153,36 +153,36 @@ class Keys:
             if authority.start <= time and (authority.end is None or time <= authority.end):
                 return authority
         windows = ", ".join(f"{one.start.isoformat()} to {one.end or 'now'}" for one in listed)
-        raise Broken("certificate chain", f"a time at which the authority is valid ({windows})", time.isoformat())
+        raise CheckFailed("certificate chain", f"a time at which the authority is valid ({windows})", time.isoformat())
 
-    def _ct_log(self, certificate: SigningCertificate) -> Log:
-        stamps = certificate.timestamps
+    def _find_ct_log(self, certificate: SigningCertificate) -> TransparencyLog:
+        stamps = certificate.scts
         if len(stamps) != 1:
-            raise Broken("certificate timestamp", "exactly one embedded SCT", f"{len(stamps)}")
+            raise CheckFailed("certificate timestamp", "exactly one embedded SCT", f"{len(stamps)}")
         log = self._ct_logs.get(stamps[0].log_id)
         if log is None:
-            raise Unknown(f"CT log {stamps[0].log_id.hex()} is not in the trust root")
-        log.check(stamps[0].timestamp.replace(tzinfo=UTC), "certificate timestamp")
+            raise UnknownMaterial(f"CT log {stamps[0].log_id.hex()} is not in the trust root")
+        log.check_validity(stamps[0].timestamp.replace(tzinfo=UTC), "certificate timestamp")
         return log
 
 
-def _by_id(logs_listed: list[TransparencyLogInstance], entries: list[object]) -> dict[bytes, Log]:
-    logs: dict[bytes, Log] = {}
+def _index_logs(logs_listed: list[TransparencyLogInstance], entries: list[object]) -> dict[bytes, TransparencyLog]:
+    logs: dict[bytes, TransparencyLog] = {}
     for one, entry in zip(logs_listed, entries, strict=True):
-        keyring = sigstore_private.keyring(one.public_key)
+        keyring = sigstore_private.create_keyring(one.public_key)
         window: TimeRange | None = one.public_key.valid_for
         if keyring is not None:
-            logs[one.log_id.key_id] = Log(
+            logs[one.log_id.key_id] = TransparencyLog(
                 name=one.base_url,
                 keyring=keyring,
                 start=window.start if window else datetime.min.replace(tzinfo=UTC),
                 end=window.end if window else None,
-                fingerprint=entry_fingerprint(entry),
+                fingerprint=fingerprint_entry(entry),
             )
     return logs
 
 
-def _key_id(certificate: x509.Certificate) -> bytes | None:
+def _get_subject_key_id(certificate: x509.Certificate) -> bytes | None:
     for extension in certificate.extensions:
         if isinstance(extension.value, x509.SubjectKeyIdentifier):
             return extension.value.digest
@@ -190,13 +190,13 @@ def _key_id(certificate: x509.Certificate) -> bytes | None:
 
 
 @lru_cache(maxsize=16)
-def load_keys(content: bytes) -> Keys:
+def load_keys(content: bytes) -> TrustedKeys:
     """The keys in a trusted_root.json, loaded once for each content.
 
     Raises:
         ConfigurationError: it is none, or has no authority or log in it.
     """
     try:
-        return Keys(content)
+        return TrustedKeys(content)
     except (ValueError, SigstoreError) as error:
         raise ConfigurationError(f"trust root: expected a Sigstore trusted_root.json, found {error}") from error

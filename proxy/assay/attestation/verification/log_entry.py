@@ -18,13 +18,13 @@ from typing import Any, Final
 
 from assay.attestation.verification import strict_json
 from assay.attestation.verification.document import SignedStatement
-from assay.attestation.verification.errors import Broken, Unknown
-from assay.attestation.verification.merkle import Checkpoint, read_checkpoint, root_of
-from assay.attestation.verification.strict_json import binary, member, number
+from assay.attestation.verification.errors import CheckFailed, UnknownMaterial
+from assay.attestation.verification.merkle import Checkpoint, compute_root_hash, read_checkpoint
+from assay.attestation.verification.strict_json import get_base64, get_member, get_uint64
 
-_WHAT: Final = "log entry"
+_STEP: Final = "log entry"
 _HASH_BYTES: Final = 32
-_KEYS: Final = frozenset({
+_ENTRY_KEYS: Final = frozenset({
     "logIndex", "logId", "kindVersion", "integratedTime", "inclusionPromise", "inclusionProof", "canonicalizedBody",
 })  # fmt: skip
 """protobuf-specs' TransparencyLogEntry, all of it."""
@@ -38,9 +38,9 @@ class LogEntry:
     log_index: int
     integrated_time: datetime
     body: dict[str, Any]
-    promise: bytes
+    signed_entry_timestamp: bytes
     """The signed entry timestamp (SET)."""
-    promised: bytes
+    signed_entry_payload: bytes
     """What it must be a signature of."""
     checkpoint: Checkpoint
 
@@ -52,31 +52,35 @@ def read_entry(raw: dict[str, Any]) -> LogEntry:
         Broken: malformed, or its parts contradict each other.
         Unknown: of a kind or version that this verifier doesn't know (Rekor v2).
     """
-    canonical = binary(raw, "canonicalizedBody", strict_json.BODY_BYTES, _WHAT)
-    body = strict_json.parse_json(canonical, "log entry body")
-    _check_kind(member(raw, "kindVersion", dict, _WHAT), body)
-    seconds = number(raw, "integratedTime", "log time")
-    if not 0 < seconds <= strict_json.LATEST_TIME:
-        raise Broken("log time", "a time between 1970 and 9999", str(seconds))
+    canonical = get_base64(raw, "canonicalizedBody", strict_json.MAX_LOG_BODY_BYTES, _STEP)
+    body = strict_json.parse_strict_json(canonical, "log entry body")
+    _check_kind(get_member(raw, "kindVersion", dict, _STEP), body)
+    seconds = get_uint64(raw, "integratedTime", "log time")
+    if not 0 < seconds <= strict_json.MAX_TIMESTAMP_SECONDS:
+        raise CheckFailed("log time", "a time between 1970 and 9999", str(seconds))
     if raw.get("inclusionPromise") is None:
-        raise Broken("inclusion promise", "a signed entry timestamp (SET), as Rekor v1 gives", None)
-    promise: dict[str, Any] = member(raw, "inclusionPromise", dict, "inclusion promise")
-    log_id = binary(member(raw, "logId", dict, _WHAT), "keyId", strict_json.SIGNATURE_BYTES, "log id")
-    log_index = number(raw, "logIndex", "log index")
-    if unknown := raw.keys() - _KEYS:
-        raise Broken(_WHAT, "nothing else in it", ", ".join(sorted(unknown)))
+        raise CheckFailed("inclusion promise", "a signed entry timestamp (SET), as Rekor v1 gives", None)
+    promise: dict[str, Any] = get_member(raw, "inclusionPromise", dict, "inclusion promise")
+    log_id = get_base64(get_member(raw, "logId", dict, _STEP), "keyId", strict_json.MAX_SIGNATURE_BYTES, "log id")
+    log_index = get_uint64(raw, "logIndex", "log index")
+    if unknown := raw.keys() - _ENTRY_KEYS:
+        raise CheckFailed(_STEP, "nothing else in it", ", ".join(sorted(unknown)))
     return LogEntry(
         log_id=log_id,
         log_index=log_index,
         integrated_time=datetime.fromtimestamp(seconds, UTC),
         body=body,
-        promise=binary(promise, "signedEntryTimestamp", strict_json.SIGNATURE_BYTES, "inclusion promise"),
-        promised=_promised(canonical, seconds, log_id, log_index),
-        checkpoint=_check_proof(member(raw, "inclusionProof", dict, "inclusion proof"), canonical, log_index),
+        signed_entry_timestamp=get_base64(
+            promise, "signedEntryTimestamp", strict_json.MAX_SIGNATURE_BYTES, "inclusion promise"
+        ),
+        signed_entry_payload=_encode_signed_payload(canonical, seconds, log_id, log_index),
+        checkpoint=_check_inclusion_proof(
+            get_member(raw, "inclusionProof", dict, "inclusion proof"), canonical, log_index
+        ),
     )
 
 
-def _promised(canonical: bytes, seconds: int, log_id: bytes, log_index: int) -> bytes:
+def _encode_signed_payload(canonical: bytes, seconds: int, log_id: bytes, log_index: int) -> bytes:
     """What Rekor v1 signs at once: canonical JSON (RFC 8785), which for ASCII keys and such values is this."""
     # Nothing in it needs an escape, and what writes JSON would look for some in all of the body.
     body = b64encode(canonical).decode()
@@ -85,48 +89,53 @@ def _promised(canonical: bytes, seconds: int, log_id: bytes, log_index: int) -> 
 
 
 def _check_kind(stated: dict[str, Any], body: dict[str, Any]) -> None:
-    kind, version = member(stated, "kind", str, "log entry kind"), member(stated, "version", str, "log entry kind")
+    kind, version = (
+        get_member(stated, "kind", str, "log entry kind"),
+        get_member(stated, "version", str, "log entry kind"),
+    )
     logged = body.get("kind"), body.get("apiVersion")
     if logged != (kind, version):
-        raise Broken("log entry kind", f"{logged[0]} {logged[1]}, as the logged body says", f"{kind} {version}")
+        raise CheckFailed("log entry kind", f"{logged[0]} {logged[1]}, as the logged body says", f"{kind} {version}")
     if version == "0.0.2":
-        raise Unknown(
+        raise UnknownMaterial(
             f"Rekor v2 log entry ({kind} {version}): PEP 740 version 1 can't carry the RFC 3161 timestamp it needs"
         )
     if logged != ("dsse", "0.0.1"):
-        raise Unknown(f"log entry of kind {kind} {version}; this verifier knows dsse 0.0.1")
+        raise UnknownMaterial(f"log entry of kind {kind} {version}; this verifier knows dsse 0.0.1")
 
 
-def _check_proof(proof: dict[str, Any], canonical: bytes, log_index: int) -> Checkpoint:
+def _check_inclusion_proof(proof: dict[str, Any], canonical: bytes, log_index: int) -> Checkpoint:
     """The proof leads from the entry to the root hash of its checkpoint, in a tree of the checkpoint's size."""
-    index, size = number(proof, "logIndex", "inclusion proof"), number(proof, "treeSize", "inclusion proof")
+    index, size = get_uint64(proof, "logIndex", "inclusion proof"), get_uint64(proof, "treeSize", "inclusion proof")
     if index >= size:
-        raise Broken("inclusion proof", f"an index below the tree's size {size}", str(index))
+        raise CheckFailed("inclusion proof", f"an index below the tree's size {size}", str(index))
     if index > log_index:
         # A shard's tree counts from nought, the log from the first shard's beginning.
-        raise Broken("log index", f"at least the proof's index {index}", str(log_index))
-    listed: list[Any] = member(proof, "hashes", list, "inclusion proof")
-    if len(listed) > strict_json.PROOF_HASHES:
-        raise Broken("inclusion proof", f"at most {strict_json.PROOF_HASHES} hashes", f"{len(listed)} hashes")
-    path = [_check_hash({"hashes": one}, "hashes") for one in listed]
-    root = _check_hash(proof, "rootHash")
-    envelope: str = member(member(proof, "checkpoint", dict, "checkpoint"), "envelope", str, "checkpoint")
+        raise CheckFailed("log index", f"at least the proof's index {index}", str(log_index))
+    listed: list[Any] = get_member(proof, "hashes", list, "inclusion proof")
+    if len(listed) > strict_json.MAX_PROOF_HASHES:
+        raise CheckFailed("inclusion proof", f"at most {strict_json.MAX_PROOF_HASHES} hashes", f"{len(listed)} hashes")
+    path = [_read_hash({"hashes": one}, "hashes") for one in listed]
+    root = _read_hash(proof, "rootHash")
+    envelope: str = get_member(get_member(proof, "checkpoint", dict, "checkpoint"), "envelope", str, "checkpoint")
     checkpoint = read_checkpoint(envelope)
     if checkpoint.size != size:
-        raise Broken("checkpoint", f"a tree of {size}, as the inclusion proof says", f"a tree of {checkpoint.size}")
+        raise CheckFailed(
+            "checkpoint", f"a tree of {size}, as the inclusion proof says", f"a tree of {checkpoint.size}"
+        )
     if checkpoint.root != root:
-        raise Broken("checkpoint", f"root hash {root.hex()}, as the inclusion proof says", checkpoint.root.hex())
-    reached = root_of(canonical, index, size, path)
+        raise CheckFailed("checkpoint", f"root hash {root.hex()}, as the inclusion proof says", checkpoint.root.hex())
+    reached = compute_root_hash(canonical, index, size, path)
     if reached != root:
         found = "a path of another length" if reached is None else reached.hex()
-        raise Broken("inclusion proof", f"a proof that the log contains the entry: root hash {root.hex()}", found)
+        raise CheckFailed("inclusion proof", f"a proof that the log contains the entry: root hash {root.hex()}", found)
     return checkpoint
 
 
-def _check_hash(of: dict[str, Any], key: str) -> bytes:
-    raw = binary(of, key, _HASH_BYTES, "inclusion proof")
+def _read_hash(of: dict[str, Any], key: str) -> bytes:
+    raw = get_base64(of, key, _HASH_BYTES, "inclusion proof")
     if len(raw) != _HASH_BYTES:
-        raise Broken("inclusion proof", f"{key} of {_HASH_BYTES} bytes", f"{len(raw)} bytes")
+        raise CheckFailed("inclusion proof", f"{key} of {_HASH_BYTES} bytes", f"{len(raw)} bytes")
     return raw
 
 
@@ -138,30 +147,32 @@ def check_body(entry: LogEntry, attestation: SignedStatement) -> None:
     Raises:
         Broken: the logged body is about something else.
     """
-    spec: dict[str, Any] = member(entry.body, "spec", dict, "log entry body")
+    spec: dict[str, Any] = get_member(entry.body, "spec", dict, "log entry body")
     payload = {"algorithm": "sha256", "value": hashlib.sha256(attestation.statement).hexdigest()}
     if spec.get("payloadHash") != payload:
-        raise Broken("log entry body", f"payload hash {payload['value']} of the statement", spec.get("payloadHash"))
+        raise CheckFailed(
+            "log entry body", f"payload hash {payload['value']} of the statement", spec.get("payloadHash")
+        )
     signature = {
         "signature": b64encode(attestation.signature).decode(),
-        "verifier": _verifier(attestation.certificate),
+        "verifier": _encode_verifier(attestation.certificate),
     }
     logged = spec.get("signatures")
     if not isinstance(logged, list) or len(logged) != 1 or not isinstance(logged[0], dict):
-        raise Broken("log entry body", "exactly one signature", logged)
+        raise CheckFailed("log entry body", "exactly one signature", logged)
     for key, expected in signature.items():
         if logged[0].get(key) != expected:
-            raise Broken("log entry body", f"the attestation's own {key}", f"another {key}")
+            raise CheckFailed("log entry body", f"the attestation's own {key}", f"another {key}")
     unexpected = (entry.body.keys() - {"apiVersion", "kind", "spec"}) | (logged[0].keys() - signature.keys())
     if unexpected:
-        raise Broken("log entry body", "nothing else", ", ".join(sorted(unexpected)))
+        raise CheckFailed("log entry body", "nothing else", ", ".join(sorted(unexpected)))
     envelope_hash = spec.get("envelopeHash")
     if not isinstance(envelope_hash, dict) or envelope_hash.get("algorithm") != "sha256":
-        raise Broken("log entry body", "an envelope hash by sha256", envelope_hash)
+        raise CheckFailed("log entry body", "an envelope hash by sha256", envelope_hash)
 
 
 @lru_cache(maxsize=64)
-def _verifier(der: bytes) -> str:
+def _encode_verifier(der: bytes) -> str:
     """The certificate as the log keeps it: base64 of its PEM (RFC 7468: lines of 64)."""
     text = b64encode(der).decode()
     lines = "\n".join(text[start : start + 64] for start in range(0, len(text), 64))

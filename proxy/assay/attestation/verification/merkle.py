@@ -15,15 +15,15 @@ from hashlib import sha256
 from typing import Final
 
 from assay.attestation.verification import strict_json
-from assay.attestation.verification.errors import Broken
+from assay.attestation.verification.errors import CheckFailed
 
-_SIGNATURES: Final = 16
+_MAX_SIGNATURES: Final = 16
 _SIGNATURE_LINE: Final = re.compile(r"\u2014 (\S{1,300}) ([A-Za-z0-9+/]+={0,2})")
-_SIZE: Final = re.compile(r"[1-9][0-9]{0,15}", re.ASCII)
-_HINT: Final = 4
+_TREE_SIZE: Final = re.compile(r"[1-9][0-9]{0,15}", re.ASCII)
+_KEY_HINT_BYTES: Final = 4
 
 
-def root_of(entry: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes | None:
+def compute_root_hash(entry: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes | None:
     """The root hash to which `path` leads from `entry`, the leaf at `index` of `size`; None when it is no path there.
 
     RFC 9162 section 2.1.3.2, step by step; the caller has seen that index < size.
@@ -56,9 +56,9 @@ class Checkpoint:
     signatures: tuple[tuple[bytes, bytes], ...]
     """(first bytes of the key's id, signature), in order."""
 
-    def signature_by(self, log_id: bytes) -> bytes | None:
+    def find_signature(self, log_id: bytes) -> bytes | None:
         """The signature that claims to be by this log; None where there is none."""
-        return next((signature for hint, signature in self.signatures if hint == log_id[:_HINT]), None)
+        return next((signature for hint, signature in self.signatures if hint == log_id[:_KEY_HINT_BYTES]), None)
 
 
 def read_checkpoint(envelope: str) -> Checkpoint:
@@ -67,28 +67,30 @@ def read_checkpoint(envelope: str) -> Checkpoint:
     Raises:
         Broken: it is none.
     """
-    if len(envelope) > strict_json.CHECKPOINT_CHARACTERS:
-        raise Broken("checkpoint", f"at most {strict_json.CHECKPOINT_CHARACTERS} characters", str(len(envelope)))
+    if len(envelope) > strict_json.MAX_CHECKPOINT_CHARACTERS:
+        raise CheckFailed(
+            "checkpoint", f"at most {strict_json.MAX_CHECKPOINT_CHARACTERS} characters", str(len(envelope))
+        )
     note, blank, signatures = envelope.partition("\n\n")
     lines = note.split("\n")
     if not blank or len(lines) < 3 or not lines[0]:  # noqa: PLR2004 - origin, size, root hash
-        raise Broken("checkpoint", "origin, tree size, root hash, a blank line, signatures", envelope)
-    if not _SIZE.fullmatch(lines[1]):
-        raise Broken("checkpoint", "a tree size in digits", lines[1])
+        raise CheckFailed("checkpoint", "origin, tree size, root hash, a blank line, signatures", envelope)
+    if not _TREE_SIZE.fullmatch(lines[1]):
+        raise CheckFailed("checkpoint", "a tree size in digits", lines[1])
     listed = signatures.removesuffix("\n").split("\n")
-    if not signatures.endswith("\n") or len(listed) > _SIGNATURES:
-        raise Broken("checkpoint", f"1 to {_SIGNATURES} signature lines", signatures)
+    if not signatures.endswith("\n") or len(listed) > _MAX_SIGNATURES:
+        raise CheckFailed("checkpoint", f"1 to {_MAX_SIGNATURES} signature lines", signatures)
     try:
         root = b64decode(lines[2], validate=True)
         signed = tuple(_read_signature(line) for line in listed)
     except (Base64Error, ValueError) as error:
-        raise Broken("checkpoint", "a root hash and signature lines in base64", envelope) from error
+        raise CheckFailed("checkpoint", "a root hash and signature lines in base64", envelope) from error
     return Checkpoint(size=int(lines[1]), root=root, note=f"{note}\n".encode(), signatures=signed)
 
 
 def _read_signature(line: str) -> tuple[bytes, bytes]:
     found = _SIGNATURE_LINE.fullmatch(line)
     raw = b64decode(found[2], validate=True) if found else b""
-    if len(raw) <= _HINT:
+    if len(raw) <= _KEY_HINT_BYTES:
         raise ValueError("not a signature line")
-    return raw[:_HINT], raw[_HINT:]
+    return raw[:_KEY_HINT_BYTES], raw[_KEY_HINT_BYTES:]

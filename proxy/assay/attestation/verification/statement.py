@@ -12,21 +12,21 @@ from typing import Any, Final
 from packaging.utils import parse_sdist_filename, parse_wheel_filename
 
 from assay.attestation.verification import strict_json
-from assay.attestation.verification.errors import Broken, Unknown
-from assay.attestation.verification.strict_json import member
-from assay.evidence import PUBLISH, SLSA, Claims, Slsa
+from assay.attestation.verification.errors import CheckFailed, UnknownMaterial
+from assay.attestation.verification.strict_json import get_member
+from assay.evidence import PUBLISH_PREDICATE_TYPE, SLSA_PREDICATE_TYPE, Claims, Slsa
 from assay.simple.model import File
 
-_STATEMENT: Final = "https://in-toto.io/Statement/v1"
-_DIGESTS: Final = frozenset({"sha256", "sha384", "sha512", "sha3_256", "sha3_384", "sha3_512"})
+_STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
+_DIGEST_ALGORITHMS: Final = frozenset({"sha256", "sha384", "sha512", "sha3_256", "sha3_384", "sha3_512"})
 """What sigstore takes in a subject's digest set: as strong as SHA-256 or stronger."""
-_WORKFLOW_BUILDS: Final = frozenset(
+_WORKFLOW_BUILD_TYPES: Final = frozenset(
     {
         "https://actions.github.io/buildtypes/workflow/v1",
         "https://slsa-framework.github.io/github-actions-buildtypes/workflow/v1",
     }
 )
-_HOSTED_RUNNER: Final = "https://github.com/actions/runner/"
+_RUNNER_BUILDER_PREFIX: Final = "https://github.com/actions/runner/"
 """The builder id of older GitHub provenance, followed by the runner environment."""
 
 
@@ -46,20 +46,22 @@ def read_statement(raw: bytes) -> Statement:
     Raises:
         Broken: no in-toto v1 statement about exactly one subject with a SHA-256.
     """
-    content = strict_json.parse_json(raw, "statement")
-    kind = member(content, "_type", str, "statement")
-    if kind != _STATEMENT:
-        raise Broken("statement", f"_type {_STATEMENT}", kind)
-    subjects: list[Any] = member(content, "subject", list, "statement")
+    content = strict_json.parse_strict_json(raw, "statement")
+    kind = get_member(content, "_type", str, "statement")
+    if kind != _STATEMENT_TYPE:
+        raise CheckFailed("statement", f"_type {_STATEMENT_TYPE}", kind)
+    subjects: list[Any] = get_member(content, "subject", list, "statement")
     if len(subjects) != 1 or not isinstance(subjects[0], dict):
-        raise Broken("subject", "exactly one subject", f"{len(subjects)}")
-    digests: dict[str, Any] = member(subjects[0], "digest", dict, "subject digest")
-    if not digests.keys() <= _DIGESTS or not all(isinstance(one, str) for one in digests.values()):
-        raise Broken("subject digest", f"digests by {', '.join(sorted(_DIGESTS))}", ", ".join(sorted(digests)))
+        raise CheckFailed("subject", "exactly one subject", f"{len(subjects)}")
+    digests: dict[str, Any] = get_member(subjects[0], "digest", dict, "subject digest")
+    if not digests.keys() <= _DIGEST_ALGORITHMS or not all(isinstance(one, str) for one in digests.values()):
+        raise CheckFailed(
+            "subject digest", f"digests by {', '.join(sorted(_DIGEST_ALGORITHMS))}", ", ".join(sorted(digests))
+        )
     return Statement(
-        subject=member(subjects[0], "name", str, "subject name"),
-        sha256=member(digests, "sha256", str, "subject digest"),
-        predicate_type=member(content, "predicateType", str, "predicate"),
+        subject=get_member(subjects[0], "name", str, "subject name"),
+        sha256=get_member(digests, "sha256", str, "subject digest"),
+        predicate_type=get_member(content, "predicateType", str, "predicate"),
         predicate=content.get("predicate"),
     )
 
@@ -72,24 +74,24 @@ def check_subject(statement: Statement, file: File) -> None:
         Unknown: the file has no SHA-256, or is nothing that PEP 740 attests.
     """
     if file.sha256 is None:
-        raise Unknown("the index gives no SHA-256 of the file")
+        raise UnknownMaterial("the index gives no SHA-256 of the file")
     if statement.sha256 != file.sha256:
-        raise Broken("subject digest", f"{file.sha256} (the file)", f"{statement.sha256} (the signed statement)")
+        raise CheckFailed("subject digest", f"{file.sha256} (the file)", f"{statement.sha256} (the signed statement)")
     try:
-        ours = _parsed(file.filename)
+        ours = _parse_filename(file.filename)
     except ValueError as error:
-        raise Unknown(f"PEP 740 attests wheels and source distributions: {error}") from error
+        raise UnknownMaterial(f"PEP 740 attests wheels and source distributions: {error}") from error
     if statement.subject == file.filename:
         return
     try:
-        theirs = _parsed(statement.subject)
+        theirs = _parse_filename(statement.subject)
     except ValueError as error:
-        raise Broken("subject name", file.filename, statement.subject) from error
+        raise CheckFailed("subject name", file.filename, statement.subject) from error
     if ours != theirs:
-        raise Broken("subject name", file.filename, statement.subject)
+        raise CheckFailed("subject name", file.filename, statement.subject)
 
 
-def _parsed(filename: str) -> object:
+def _parse_filename(filename: str) -> object:
     """What the reference compares: name, version, and for wheels build and tags. The digest settles the rest."""
     if filename.endswith(".whl"):
         return parse_wheel_filename(filename)
@@ -109,33 +111,35 @@ def check_predicate(statement: Statement, claims: Claims) -> Slsa | None:
         Unknown: another predicate, or a SLSA build type that we can't compare.
     """
     match statement.predicate_type:
-        case t if t == PUBLISH:
+        case t if t == PUBLISH_PREDICATE_TYPE:
             # "The predicate body itself MUST be either empty ({}) or not supplied (null)" (PyPI's publish/v1).
             if statement.predicate is not None and statement.predicate != {}:
-                raise Broken("predicate", "an empty publish predicate", statement.predicate)
+                raise CheckFailed("predicate", "an empty publish predicate", statement.predicate)
             return None
-        case t if t == SLSA:
+        case t if t == SLSA_PREDICATE_TYPE:
             return _check_slsa(statement.predicate, claims)
         case other:
-            raise Unknown(f"predicate type {other}")
+            raise UnknownMaterial(f"predicate type {other}")
 
 
 def _check_slsa(predicate: object, claims: Claims) -> Slsa:
     if not isinstance(predicate, dict):
-        raise Broken("predicate", "a SLSA provenance object", predicate)
-    definition: dict[str, Any] = member(predicate, "buildDefinition", dict, "predicate")
-    build_type: str = member(definition, "buildType", str, "predicate")
-    details: dict[str, Any] = member(predicate, "runDetails", dict, "predicate")
-    builder: str = member(member(details, "builder", dict, "predicate"), "id", str, "predicate")
-    if build_type not in _WORKFLOW_BUILDS:
-        raise Unknown(f"SLSA build type {build_type}")
-    parameters: dict[str, Any] = member(definition, "externalParameters", dict, "predicate")
-    workflow: dict[str, Any] = member(parameters, "workflow", dict, "predicate")
-    _agree("builder", builder, claims.builder, f"{_HOSTED_RUNNER}{claims.runner}")
-    _agree("workflow repository", member(workflow, "repository", str, "predicate"), claims.repository_uri)
-    _agree("workflow ref", member(workflow, "ref", str, "predicate"), claims.ref)
-    _agree("workflow path", member(workflow, "path", str, "predicate"), claims.workflow)
-    _check_ids(definition, claims)
+        raise CheckFailed("predicate", "a SLSA provenance object", predicate)
+    definition: dict[str, Any] = get_member(predicate, "buildDefinition", dict, "predicate")
+    build_type: str = get_member(definition, "buildType", str, "predicate")
+    details: dict[str, Any] = get_member(predicate, "runDetails", dict, "predicate")
+    builder: str = get_member(get_member(details, "builder", dict, "predicate"), "id", str, "predicate")
+    if build_type not in _WORKFLOW_BUILD_TYPES:
+        raise UnknownMaterial(f"SLSA build type {build_type}")
+    parameters: dict[str, Any] = get_member(definition, "externalParameters", dict, "predicate")
+    workflow: dict[str, Any] = get_member(parameters, "workflow", dict, "predicate")
+    _check_slsa_claim("builder", builder, claims.builder, f"{_RUNNER_BUILDER_PREFIX}{claims.runner}")
+    _check_slsa_claim(
+        "workflow repository", get_member(workflow, "repository", str, "predicate"), claims.repository_uri
+    )
+    _check_slsa_claim("workflow ref", get_member(workflow, "ref", str, "predicate"), claims.ref)
+    _check_slsa_claim("workflow path", get_member(workflow, "path", str, "predicate"), claims.workflow)
+    _check_github_parameters(definition, claims)
     return Slsa(
         builder_id=builder,
         build_type=build_type,
@@ -146,7 +150,7 @@ def _check_slsa(predicate: object, claims: Claims) -> Slsa:
     )
 
 
-def _check_ids(definition: dict[str, Any], claims: Claims) -> None:
+def _check_github_parameters(definition: dict[str, Any], claims: Claims) -> None:
     """What GitHub's builder adds of its token (``internalParameters.github``) is the certificate's too."""
     internal = definition.get("internalParameters")
     token = internal.get("github") if isinstance(internal, dict) else None
@@ -159,12 +163,12 @@ def _check_ids(definition: dict[str, Any], claims: Claims) -> None:
         ("runner_environment", claims.runner),
     ):
         if key in token:
-            _agree(key.replace("_", " "), token[key], proven)
+            _check_slsa_claim(key.replace("_", " "), token[key], proven)
 
 
-def _agree(what: str, said: object, *proven: str | None) -> None:
+def _check_slsa_claim(what: str, said: object, *proven: str | None) -> None:
     if said not in proven:
-        raise Broken(f"SLSA {what}", f"the certificate's {proven[0]}", said)
+        raise CheckFailed(f"SLSA {what}", f"the certificate's {proven[0]}", said)
 
 
 def _check_commit(definition: dict[str, Any], claims: Claims) -> str | None:
@@ -173,10 +177,10 @@ def _check_commit(definition: dict[str, Any], claims: Claims) -> str | None:
     commit = None
     for dependency in dependencies if isinstance(dependencies, list) else []:
         if not isinstance(dependency, dict) or not isinstance(uri := dependency.get("uri"), str):
-            raise Broken("predicate", "each dependency an object with a uri", dependency)
+            raise CheckFailed("predicate", "each dependency an object with a uri", dependency)
         if claims.repository_uri is None or not uri.startswith(f"git+{claims.repository_uri}@"):
             continue
-        digests: dict[str, Any] = member(dependency, "digest", dict, "predicate")
-        commit = member(digests, "gitCommit", str, "predicate")
-        _agree("commit", commit, claims.digest)
+        digests: dict[str, Any] = get_member(dependency, "digest", dict, "predicate")
+        commit = get_member(digests, "gitCommit", str, "predicate")
+        _check_slsa_claim("commit", commit, claims.digest)
     return commit

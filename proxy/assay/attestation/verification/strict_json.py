@@ -13,56 +13,56 @@ from binascii import a2b_base64
 from codecs import BOM_UTF8
 from typing import Any, Final, NoReturn
 
-from assay.attestation.verification.errors import Broken
+from assay.attestation.verification.errors import CheckFailed
 
-DOCUMENT_BYTES: Final = 1 << 20
-BUNDLES: Final = 16
-ATTESTATIONS: Final = 32
+MAX_DOCUMENT_BYTES: Final = 1 << 20
+MAX_BUNDLES: Final = 16
+MAX_ATTESTATIONS: Final = 32
 """In all bundles together."""
-STATEMENT_BYTES: Final = 256 << 10
-CERTIFICATE_BYTES: Final = 16 << 10
-SIGNATURE_BYTES: Final = 1 << 10
-BODY_BYTES: Final = 64 << 10
-CHECKPOINT_CHARACTERS: Final = 8 << 10
-PROOF_HASHES: Final = 64
+MAX_STATEMENT_BYTES: Final = 256 << 10
+MAX_CERTIFICATE_BYTES: Final = 16 << 10
+MAX_SIGNATURE_BYTES: Final = 1 << 10
+MAX_LOG_BODY_BYTES: Final = 64 << 10
+MAX_CHECKPOINT_CHARACTERS: Final = 8 << 10
+MAX_PROOF_HASHES: Final = 64
 """A tree of 2^64 leaves has a path of 64."""
-DEPTH: Final = 32
-LARGEST_INTEGER: Final = 2**53 - 1
+MAX_DEPTH: Final = 32
+MAX_INTEGER: Final = 2**53 - 1
 """RFC 8785 section 3.2.2.3: what canonical JSON, which Rekor signs, can hold."""
-LATEST_TIME: Final = 253_402_300_799
+MAX_TIMESTAMP_SECONDS: Final = 253_402_300_799
 """The last second of the year 9999, as RFC 5280 and `datetime` have it."""
 
-_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-_NUMBER = re.compile(r"0|[1-9][0-9]{0,15}", re.ASCII)
+_JSON_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
+_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
+_UINT64_TEXT = re.compile(r"0|[1-9][0-9]{0,15}", re.ASCII)
 
 
-def parse_json(raw: bytes, what: str) -> dict[str, Any]:
+def parse_strict_json(raw: bytes, what: str) -> dict[str, Any]:
     """The object in `raw`, by the letter of RFC 8259: UTF-8, no key twice, no NaN, no lone surrogates, bounded depth.
 
     Raises:
         Broken: it is anything else.
     """
     if raw.startswith(BOM_UTF8):
-        raise Broken(what, "well-formed JSON in UTF-8", "a byte order mark (BOM) before it")
+        raise CheckFailed(what, "well-formed JSON in UTF-8", "a byte order mark (BOM) before it")
     try:
-        if _depth(raw) > DEPTH:
-            raise Broken(what, f"JSON nested at most {DEPTH} deep", "deeper nesting")
+        if _measure_depth(raw) > MAX_DEPTH:
+            raise CheckFailed(what, f"JSON nested at most {MAX_DEPTH} deep", "deeper nesting")
         value = _DECODER.decode(raw.decode())
-        if _SURROGATE.search(raw):
+        if _SURROGATE_ESCAPE.search(raw):
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        raise Broken(what, "well-formed JSON in UTF-8", error) from error
+        raise CheckFailed(what, "well-formed JSON in UTF-8", error) from error
     if not isinstance(value, dict):
-        raise Broken(what, "a JSON object", type(value).__name__)
+        raise CheckFailed(what, "a JSON object", type(value).__name__)
     return value
 
 
-def _depth(raw: bytes) -> int:
-    if raw.count(b"[") + raw.count(b"{") <= DEPTH:
+def _measure_depth(raw: bytes) -> int:
+    if raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH:
         return 0
     depth = deepest = 0
-    for token in _TOKENS.finditer(raw):
+    for token in _JSON_TOKEN.finditer(raw):
         match token[0]:
             case b"[" | b"{":
                 depth += 1
@@ -74,21 +74,21 @@ def _depth(raw: bytes) -> int:
     return deepest
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
         raise ValueError("a key stands twice in one object")
     return made
 
 
-def _no_constant(name: str) -> NoReturn:
+def _reject_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 
-_DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_reject_duplicate_keys, parse_constant=_reject_constant)
 
 
-def member(of: dict[str, Any], key: str, kind: type, what: str) -> Any:  # noqa: ANN401 - `kind` says which
+def get_member(of: dict[str, Any], key: str, kind: type, what: str) -> Any:  # noqa: ANN401 - `kind` says which
     """The value at `key`, which must be there and of exactly this type (a bool is no int).
 
     Raises:
@@ -97,35 +97,35 @@ def member(of: dict[str, Any], key: str, kind: type, what: str) -> Any:  # noqa:
     value = of.get(key)
     if type(value) is not kind:
         name = {str: "a string", dict: "an object", list: "an array", int: "a number"}[kind]
-        raise Broken(what, f"{key}: {name}", f"{key}: {'nothing' if value is None else type(value).__name__}")
+        raise CheckFailed(what, f"{key}: {name}", f"{key}: {'nothing' if value is None else type(value).__name__}")
     return value
 
 
-def binary(of: dict[str, Any], key: str, limit: int, what: str, *, wrapped: bool = False) -> bytes:
+def get_base64(of: dict[str, Any], key: str, limit: int, what: str, *, wrapped: bool = False) -> bytes:
     """The bytes at `key` in strict base64; `wrapped`: line feeds are taken out first, as documents of 2024 have them.
 
     Raises:
         Broken: not base64, empty, or more than `limit` bytes.
     """
-    text: str = member(of, key, str, what)
+    text: str = get_member(of, key, str, what)
     if len(text) > limit * 2:
-        raise Broken(what, f"{key}: at most {limit} bytes", f"{len(text)} characters of base64")
+        raise CheckFailed(what, f"{key}: at most {limit} bytes", f"{len(text)} characters of base64")
     try:
         raw = a2b_base64(text.replace("\n", "") if wrapped else text, strict_mode=True)
     except (Base64Error, ValueError) as error:
-        raise Broken(what, f"{key}: base64", error) from error
+        raise CheckFailed(what, f"{key}: base64", error) from error
     if not 0 < len(raw) <= limit:
-        raise Broken(what, f"{key}: 1 to {limit} bytes", f"{len(raw)} bytes")
+        raise CheckFailed(what, f"{key}: 1 to {limit} bytes", f"{len(raw)} bytes")
     return raw
 
 
-def number(of: dict[str, Any], key: str, what: str) -> int:
+def get_uint64(of: dict[str, Any], key: str, what: str) -> int:
     """A protobuf uint64, which its JSON writes as a string of digits; at most what canonical JSON holds.
 
     Raises:
         Broken: it isn't.
     """
-    text: str = member(of, key, str, what)
-    if not _NUMBER.fullmatch(text) or int(text) > LARGEST_INTEGER:
-        raise Broken(what, f"{key}: digits, at most 2^53 - 1", text)
+    text: str = get_member(of, key, str, what)
+    if not _UINT64_TEXT.fullmatch(text) or int(text) > MAX_INTEGER:
+        raise CheckFailed(what, f"{key}: digits, at most 2^53 - 1", text)
     return int(text)

@@ -35,9 +35,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from assay.attestation.trust_roots import TrustRoot
 from assay.attestation.verification import sigstore_private
-from assay.attestation.verification.certificate import SigningCertificate
-from assay.attestation.verification.certificate import load as load_certificate
-from assay.attestation.verification.claims import compare, read_claims
+from assay.attestation.verification.certificate import SigningCertificate, load_certificate
+from assay.attestation.verification.claims import check_publisher, read_claims
 from assay.attestation.verification.document import (
     PublisherBlock,
     SignedStatement,
@@ -45,7 +44,7 @@ from assay.attestation.verification.document import (
     read_attestation,
     read_document,
 )
-from assay.attestation.verification.errors import Broken, Unknown, shown
+from assay.attestation.verification.errors import CheckFailed, UnknownMaterial, abbreviate_value
 from assay.attestation.verification.keys import load_keys
 from assay.attestation.verification.log_entry import LogEntry, check_body, read_entry
 from assay.attestation.verification.statement import Statement, check_predicate, check_subject, read_statement
@@ -55,7 +54,7 @@ from assay.simple.model import File
 
 _PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 _ECDSA: Final = ec.ECDSA(Prehashed(hashes.SHA256()))
-_SIGNERS: Final = 64
+_MAX_CACHED_SIGNERS: Final = 64
 """Leaves remembered, of at most 16 kB (`limits.CERTIFICATE_BYTES`)."""
 
 
@@ -73,8 +72,8 @@ def verify(provenance: bytes, file: File, roots: Sequence[TrustRoot]) -> Evidenc
     """
     try:
         bundles = read_document(provenance)
-    except Exception as error:  # noqa: BLE001 - see `_refused`
-        return _refused(error)
+    except Exception as error:  # noqa: BLE001 - see `_failure_to_evidence`
+        return _failure_to_evidence(error)
     proven: list[Attestation] = []
     unknown: list[str] = []
     for position, bundle in enumerate(bundles):
@@ -96,12 +95,12 @@ def verify_attestation(
 ) -> Attestation | Forged | Unverifiable:
     """One attestation object, as JSON values. `publisher`: None where nobody claims to know who signed."""
     try:
-        return _verify(listed, publisher, file, roots, bundle)
-    except Exception as error:  # noqa: BLE001 - see `_refused`
-        return _refused(error)
+        return _verify_or_raise(listed, publisher, file, roots, bundle)
+    except Exception as error:  # noqa: BLE001 - see `_failure_to_evidence`
+        return _failure_to_evidence(error)
 
 
-def _refused(error: Exception) -> Forged | Unverifiable:
+def _failure_to_evidence(error: Exception) -> Forged | Unverifiable:
     """Evidence from a check that stopped. "Any `Exception` is `Forged`, with its reason" (verification.md), but ours.
 
     Raises:
@@ -109,19 +108,19 @@ def _refused(error: Exception) -> Forged | Unverifiable:
         ConfigurationError: a trust root doesn't load.
     """
     match error:
-        case Broken(step=step, expected=expected, found=found):
+        case CheckFailed(step=step, expected=expected, found=found):
             return Forged(step=step, expected=expected, found=found)
-        case Unknown(reason=reason):
+        case UnknownMaterial(reason=reason):
             return Unverifiable(reason=reason)
         case MemoryError() | ConfigurationError():
             raise error
         case _:
-            found = shown(f"{type(error).__name__}: {error}")
+            found = abbreviate_value(f"{type(error).__name__}: {error}")
             return Forged(step="verification", expected="an attestation that can be verified", found=found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Consistent:
+class _ConsistentAttestation:
     """An attestation that agrees with itself, the file and the index; nobody vouches for it yet."""
 
     certificate: SigningCertificate
@@ -131,15 +130,15 @@ class _Consistent:
     entry: LogEntry
 
 
-def _verify(
+def _verify_or_raise(
     listed: object, publisher: PublisherBlock | None, file: File, roots: Sequence[TrustRoot], bundle: int
 ) -> Attestation:
     signed = read_attestation(listed)
     consistent = _check_consistency(signed, publisher, file)
     slsa, unknown = _check_predicate(consistent)
-    root, material = _check_trust(consistent, roots)
+    root, material = _verify_against_roots(consistent, roots)
     if isinstance(publisher, UnknownPublisher):
-        raise Unknown(f"publisher kind {publisher.kind}")
+        raise UnknownMaterial(f"publisher kind {publisher.kind}")
     if unknown is not None:
         raise unknown
     certificate = consistent.certificate.x509
@@ -159,27 +158,27 @@ def _verify(
     )
 
 
-def _check_consistency(signed: SignedStatement, publisher: PublisherBlock | None, file: File) -> _Consistent:
+def _check_consistency(signed: SignedStatement, publisher: PublisherBlock | None, file: File) -> _ConsistentAttestation:
     # (3): Verify the signing certificate against the Sigstore X.509 profile, and its claims against the index's.
-    signer = _signer(signed.certificate)
+    signer = _load_signer(signed.certificate)
     certificate, claims = signer.certificate, signer.claims
     if publisher is not None and not isinstance(publisher, UnknownPublisher):
-        compare(publisher, claims)
+        check_publisher(publisher, claims)
     # (7): Verify the envelope's signature against the signing certificate's public key.
     _check_signature(certificate, signed)
     # (9): The statement is about this file. Parsed only after its signature is known to be good.
     statement = read_statement(signed.statement)
     check_subject(statement, file)
     # (0): Establish a time for the signature. (4), first half: the log's tree contains the entry.
-    entry = read_entry(signed.entry)
+    entry = read_entry(signed.log_entry)
     # (6): Verify the timely insertion of the log entry against the validity period of the signing certificate.
     start, end = certificate.x509.not_valid_before_utc, certificate.x509.not_valid_after_utc
     if not start <= entry.integrated_time <= end:
         window = f"a time within the certificate's validity ({start.isoformat()} to {end.isoformat()})"
-        raise Broken("log time", window, entry.integrated_time.isoformat())
+        raise CheckFailed("log time", window, entry.integrated_time.isoformat())
     # (8): Verify the log entry's body against the other materials.
     check_body(entry, signed)
-    return _Consistent(
+    return _ConsistentAttestation(
         certificate=certificate,
         fingerprint=signer.fingerprint,
         claims=claims,
@@ -197,8 +196,8 @@ class _Signer:
     fingerprint: str
 
 
-@lru_cache(maxsize=_SIGNERS)
-def _signer(der: bytes) -> _Signer:
+@lru_cache(maxsize=_MAX_CACHED_SIGNERS)
+def _load_signer(der: bytes) -> _Signer:
     """Read once for all files that it signed, which are one release's; a refusal is not remembered.
 
     Raises:
@@ -218,56 +217,62 @@ def _check_signature(certificate: SigningCertificate, signed: SignedStatement) -
         certificate.key.verify(signed.signature, hashlib.sha256(encoded).digest(), _ECDSA)
     except InvalidSignature as error:
         expected = "a signature of the statement by the certificate's key"
-        raise Broken("signature", expected, "another signature") from error
+        raise CheckFailed("signature", expected, "another signature") from error
 
 
-def _check_predicate(consistent: _Consistent) -> tuple[Slsa | None, Unknown | None]:
+def _check_predicate(consistent: _ConsistentAttestation) -> tuple[Slsa | None, UnknownMaterial | None]:
     """(9) An unknown predicate is found out last, so that what is broken besides is said to be broken."""
     try:
         return check_predicate(consistent.statement, consistent.claims), None
-    except Unknown as unknown:
+    except UnknownMaterial as unknown:
         return None, unknown
 
 
-def _check_trust(consistent: _Consistent, roots: Sequence[TrustRoot]) -> tuple[TrustRoot, tuple[str, ...]]:
+def _verify_against_roots(
+    consistent: _ConsistentAttestation, roots: Sequence[TrustRoot]
+) -> tuple[TrustRoot, tuple[str, ...]]:
     """The first root that vouches for the attestation, and which of its entries did."""
-    refusals: list[Broken | Unknown] = []
+    refusals: list[CheckFailed | UnknownMaterial] = []
     for root in roots:
         try:
-            return root, _vouch(consistent, root)
-        except (Broken, Unknown) as refusal:
+            return root, _verify_against_root(consistent, root)
+        except (CheckFailed, UnknownMaterial) as refusal:
             refusals.append(refusal)
-    broken = next((one for one in refusals if isinstance(one, Broken)), None)
+    broken = next((one for one in refusals if isinstance(one, CheckFailed)), None)
     if broken is not None:
         raise broken
-    reasons = dict.fromkeys(one.reason for one in refusals if isinstance(one, Unknown))
-    raise Unknown("; ".join(reasons) or "there is no trust root for this index")
+    reasons = dict.fromkeys(one.reason for one in refusals if isinstance(one, UnknownMaterial))
+    raise UnknownMaterial("; ".join(reasons) or "there is no trust root for this index")
 
 
-def _vouch(consistent: _Consistent, root: TrustRoot) -> tuple[str, ...]:
+def _verify_against_root(consistent: _ConsistentAttestation, root: TrustRoot) -> tuple[str, ...]:
     keys = load_keys(root.content)
     entry, certificate = consistent.entry, consistent.certificate
     if not keys.knows_issuer(certificate):
-        raise Unknown(f"the certificate's authority is not in the trust root {root.name}")
+        raise UnknownMaterial(f"the certificate's authority is not in the trust root {root.name}")
     log = keys.logs.get(entry.log_id)
     if log is None:
-        raise Unknown(f"transparency log {entry.log_id.hex()} is not in the trust root {root.name}")
+        raise UnknownMaterial(f"transparency log {entry.log_id.hex()} is not in the trust root {root.name}")
     # (3): a root speaks for its own issuers only, whatever its authority signs.
     if root.issuers is not None and consistent.claims.issuer not in root.issuers:
         allowed = ", ".join(sorted(root.issuers)) or "none"
-        raise Broken(
+        raise CheckFailed(
             "issuer", f"one that the trust root {root.name} may speak for: {allowed}", consistent.claims.issuer
         )
     # (1), (2): certificate chain and SCT.
-    vouched = keys.vouch(certificate, consistent.fingerprint, entry.integrated_time)
-    log.check(entry.integrated_time, "log key")
+    vouched = keys.verify_chain(certificate, consistent.fingerprint, entry.integrated_time)
+    log.check_validity(entry.integrated_time, "log key")
     # (4), second half: the log signed the checkpoint.
-    signature = entry.checkpoint.signature_by(entry.log_id)
-    if signature is None or not sigstore_private.signed_by(log.keyring, entry.log_id, signature, entry.checkpoint.note):
+    signature = entry.checkpoint.find_signature(entry.log_id)
+    if signature is None or not sigstore_private.is_signed_by(
+        log.keyring, entry.log_id, signature, entry.checkpoint.note
+    ):
         found = "no signature of it" if signature is None else "a signature by another key, or of another text"
-        raise Broken("checkpoint", f"a checkpoint signed by {log.name}", found)
+        raise CheckFailed("checkpoint", f"a checkpoint signed by {log.name}", found)
     # (5): Verify the inclusion promise for the log entry.
-    if not sigstore_private.signed_by(log.keyring, entry.log_id, entry.promise, entry.promised):
+    if not sigstore_private.is_signed_by(
+        log.keyring, entry.log_id, entry.signed_entry_timestamp, entry.signed_entry_payload
+    ):
         found = "a signature by another key, or of another entry, index or time"
-        raise Broken("inclusion promise", f"a signed entry timestamp by {log.name}", found)
+        raise CheckFailed("inclusion promise", f"a signed entry timestamp by {log.name}", found)
     return (*vouched.material, log.fingerprint)

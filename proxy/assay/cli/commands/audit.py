@@ -11,13 +11,13 @@ from typing import Any
 
 from assay import telemetry
 from assay.cli import lockfile_report
-from assay.cli.findings import APPROVED, Finding
-from assay.cli.policy_option import chosen
-from assay.cli.sarif import sarif
-from assay.cli.tables import printable, table
-from assay.cli.verdicts import because, evidence_words, verdict_json
+from assay.cli.findings import STATUS_APPROVED, LockfileFinding
+from assay.cli.policy_option import choose_policy
+from assay.cli.sarif import build_sarif
+from assay.cli.tables import escape_unprintable, format_table
+from assay.cli.verdicts import explain_verdict, summarize_evidence, verdict_json
 from assay.lockfiles import Lockfile
-from assay.policy.language.proposal import publisher_rules
+from assay.policy.language.proposal import format_publisher_rules
 
 
 def main(options: argparse.Namespace) -> int:
@@ -27,63 +27,67 @@ def main(options: argparse.Namespace) -> int:
         ConfigurationError: configuration, policy or lockfile.
         AssayError: nothing can be decided now.
     """
-    telemetry.log_to(sys.stderr, level=logging.WARNING)
-    lockfile, text = lockfile_report.read(options.lockfile)
-    by = chosen(options)
-    findings = asyncio.run(lockfile_report.judged(by.configuration, by.policy, lockfile))
+    telemetry.configure_logging(sys.stderr, level=logging.WARNING)
+    lockfile, text = lockfile_report.load_lockfile(options.lockfile)
+    by = choose_policy(options)
+    findings = asyncio.run(lockfile_report.judge_lockfile(by.configuration, by.policy, lockfile))
     if options.sarif:
-        print(json.dumps(sarif(findings, str(options.lockfile), text), indent=2))
+        print(json.dumps(build_sarif(findings, str(options.lockfile), text), indent=2))
     elif options.json:
-        print(json.dumps(_document(lockfile, findings, by.policy.digest), indent=2))
+        print(json.dumps(_build_json(lockfile, findings, by.policy.digest), indent=2))
     else:
-        _print(lockfile, findings)
-    return lockfile_report.status(findings)
+        _print_report(lockfile, findings)
+    return lockfile_report.get_exit_status(findings)
 
 
-def _print(lockfile: Lockfile, findings: list[Finding]) -> None:
+def _print_report(lockfile: Lockfile, findings: list[LockfileFinding]) -> None:
     rows = [
         (
-            _name(each),
+            _get_display_name(each),
             each.status,
             (each.verdict.rule if each.verdict else None) or "-",
-            evidence_words(each.verdict.evidence) if each.verdict else "-",
-            each.problem or (because(each.verdict) if each.verdict else "-"),
+            summarize_evidence(each.verdict.evidence) if each.verdict else "-",
+            each.problem or (explain_verdict(each.verdict) if each.verdict else "-"),
         )
         for each in findings
     ]
-    for line in table(("FILE", "VERDICT", "RULE", "EVIDENCE", "BECAUSE"), rows):
+    for line in format_table(("FILE", "VERDICT", "RULE", "EVIDENCE", "BECAUSE"), rows):
         print(line)
-    for loose in lockfile.loose:
-        print(f"not judged: {printable(loose)}")
-    approved = sum(each.status == APPROVED for each in findings)
+    for loose in lockfile.unpinned:
+        print(f"not judged: {escape_unprintable(loose)}")
+    approved = sum(each.status == STATUS_APPROVED for each in findings)
     print(f"\n{len(findings)} files in {lockfile.kind}: {approved} approved, {len(findings) - approved} not")
-    _propose(findings)
+    _print_proposed_rules(findings)
 
 
-def _propose(findings: list[Finding]) -> None:
-    provable = _provable(findings)
+def _print_proposed_rules(findings: list[LockfileFinding]) -> None:
+    provable = _select_provable(findings)
     if not provable:
         print("No project of it proves today who publishes it.")
         return
     print(
         f"{len(provable)} of {len(findings)} files prove who published them. To require it, paste before other rules:"
     )
-    for line in publisher_rules(lockfile_report.proven(provable)):
+    for line in format_publisher_rules(lockfile_report.collect_proven(provable)):
         print(line)
 
 
-def _provable(findings: list[Finding]) -> list[Finding]:
+def _select_provable(findings: list[LockfileFinding]) -> list[LockfileFinding]:
     """Files of the projects that could be held to it from today on: every pinned file is approved and proven."""
-    whole = {each.project for each in lockfile_report.proven(findings) if not each.unproven}
-    whole -= {each.pinned.project for each in findings if each.status != APPROVED or lockfile_report.excepted(each)}
+    whole = {each.project for each in lockfile_report.collect_proven(findings) if not each.unproven}
+    whole -= {
+        each.pinned.project
+        for each in findings
+        if each.status != STATUS_APPROVED or lockfile_report.list_excepted_codes(each)
+    }
     return [each for each in findings if each.pinned.project in whole]
 
 
-def _name(finding: Finding) -> str:
+def _get_display_name(finding: LockfileFinding) -> str:
     return finding.verdict.file.filename if finding.verdict is not None else finding.pinned.label
 
 
-def _document(lockfile: Lockfile, findings: list[Finding], policy: str) -> dict[str, Any]:
+def _build_json(lockfile: Lockfile, findings: list[LockfileFinding], policy: str) -> dict[str, Any]:
     return {
         "lockfile": lockfile.kind,
         "policy": policy,
@@ -91,7 +95,7 @@ def _document(lockfile: Lockfile, findings: list[Finding], policy: str) -> dict[
             {
                 "project": each.pinned.project,
                 "version": None if each.pinned.version is None else str(each.pinned.version),
-                "filename": printable(_name(each)),
+                "filename": escape_unprintable(_get_display_name(each)),
                 "sha256": each.pinned.sha256,
                 "status": each.status,
                 "codes": each.codes,
@@ -100,6 +104,6 @@ def _document(lockfile: Lockfile, findings: list[Finding], policy: str) -> dict[
             }
             for each in findings
         ],
-        "not-judged": [printable(loose) for loose in lockfile.loose],
-        "rules": "\n".join(publisher_rules(lockfile_report.proven(_provable(findings)))).strip(),
+        "not-judged": [escape_unprintable(loose) for loose in lockfile.unpinned],
+        "rules": "\n".join(format_publisher_rules(lockfile_report.collect_proven(_select_provable(findings)))).strip(),
     }

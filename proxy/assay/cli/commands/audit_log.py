@@ -9,11 +9,11 @@ import re
 import sys
 from pathlib import Path
 
-from assay.cli import GOOD, WITHHELD
-from assay.cli.tables import printable
+from assay.cli import EXIT_OK, EXIT_WITHHELD
+from assay.cli.tables import escape_unprintable
 from assay.config import load_configuration
 from assay.errors import ConfigurationError
-from assay.telemetry.audit_chain import GENESIS, SHORTEST_HEAD, check, read_trail
+from assay.telemetry.audit_chain import GENESIS_HASH, MIN_HEAD_HEX_DIGITS, read_trail, verify_trail
 
 
 def main(options: argparse.Namespace) -> int:
@@ -23,10 +23,10 @@ def main(options: argparse.Namespace) -> int:
         ConfigurationError: no trail is configured, or a hash is none.
         StorageError: it cannot be read.
     """
-    path = _path(options)
-    head = None if options.head is None else _hash(options.head, SHORTEST_HEAD, "--head")
-    after = GENESIS if options.after is None else _hash(options.after, len(GENESIS), "--after")
-    findings = check(read_trail(path, after=after), head=head)
+    path = _resolve_trail_path(options)
+    head = None if options.head is None else _parse_hash(options.head, MIN_HEAD_HEX_DIGITS, "--head")
+    after = GENESIS_HASH if options.after is None else _parse_hash(options.after, len(GENESIS_HASH), "--after")
+    findings = verify_trail(read_trail(path, after=after), head=head)
     if options.json:
         document = {
             "entries": findings.entries,
@@ -43,11 +43,11 @@ def main(options: argparse.Namespace) -> int:
         if findings.lost:
             print(f"{findings.lost} entries could not be written when they were due; the trail says where")
     for fault in findings.faults:
-        print(f"assay: {printable(fault)}", file=sys.stderr)
-    return WITHHELD if findings.faults else GOOD
+        print(f"assay: {escape_unprintable(fault)}", file=sys.stderr)
+    return EXIT_WITHHELD if findings.faults else EXIT_OK
 
 
-def _path(options: argparse.Namespace) -> Path:
+def _resolve_trail_path(options: argparse.Namespace) -> Path:
     if options.trail is not None:
         return Path(options.trail)
     path = load_configuration(options.config, os.environ).audit.path
@@ -56,7 +56,7 @@ def _path(options: argparse.Namespace) -> Path:
     return path
 
 
-def _hash(text: str, shortest: int, option: str) -> str:
+def _parse_hash(text: str, shortest: int, option: str) -> str:
     lower = text.strip().lower()
     if not re.fullmatch(rf"[0-9a-f]{{{shortest},64}}", lower, re.ASCII):
         raise ConfigurationError(f"{option}: expected {shortest} to 64 hexadecimal digits, found {text!r}")

@@ -20,22 +20,22 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from assay.cli import GOOD, UNDECIDED, WITHHELD
-from assay.cli.tables import printable, table
+from assay.cli import EXIT_OK, EXIT_UNDECIDED, EXIT_WITHHELD
+from assay.cli.tables import escape_unprintable, format_table
 from assay.config import load_configuration
 from assay.errors import ConfigurationError
 from assay.evidence import Attestation, Claims, PublisherKind
-from assay.policy.language.publishers import Matcher, Publisher, describe_claims, matcher
-from assay.policy.language.times import end, start
-from assay.telemetry.audit_chain import Entry, read_trail
+from assay.policy.language.publishers import Publisher, PublisherMatcher, compile_publisher, describe_signer
+from assay.policy.language.times import parse_end, parse_start
+from assay.telemetry.audit_chain import TrailEntry, read_trail
 
-_PUBLISHER: TypeAdapter[Publisher] = TypeAdapter(Publisher)
-_NAMES = {"github": "repository", "gitlab": "repository", "google": "email", "circleci": "project_id"}
-_CLAIMS = frozenset(field.name for field in fields(Claims))
+_PUBLISHER_ADAPTER: TypeAdapter[Publisher] = TypeAdapter(Publisher)
+_IDENTITY_KEYS = {"github": "repository", "gitlab": "repository", "google": "email", "circleci": "project_id"}
+_CLAIM_FIELDS = frozenset(field.name for field in fields(Claims))
 
 
 @dataclass(slots=True, kw_only=True)
-class Hit:
+class ServedFile:
     """A file that one client was given."""
 
     client: str
@@ -50,10 +50,10 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
+class RevocationWindow:
     """A publisher and when it signed: what a `[[revocations]]` table says."""
 
-    publisher: Matcher
+    publisher: PublisherMatcher
     since: datetime
     until: datetime | None
 
@@ -71,25 +71,25 @@ def main(options: argparse.Namespace) -> int:
         ConfigurationError: the publisher, a date, or no trail is configured.
         StorageError: the trail cannot be read.
     """
-    window = Window(
-        publisher=matcher(_publisher(options.publisher)),
-        since=start(_date(options.since, "--since")),
-        until=None if options.until is None else end(_date(options.until, "--until")),
+    window = RevocationWindow(
+        publisher=compile_publisher(_parse_publisher(options.publisher)),
+        since=parse_start(_parse_date(options.since, "--since")),
+        until=None if options.until is None else parse_end(_parse_date(options.until, "--until")),
     )
     faults: list[str] = []
-    hits = _hits(read_trail(_path(options)), window, faults)
+    hits = _find_served_files(read_trail(_resolve_trail_path(options)), window, faults)
     if options.json:
-        print(json.dumps([_plain(hit) for hit in hits], indent=2))
+        print(json.dumps([_to_json(hit) for hit in hits], indent=2))
     else:
-        _print(hits)
+        _print_table(hits)
     for fault in faults[:20]:
-        print(f"assay: {printable(fault)}", file=sys.stderr)
+        print(f"assay: {escape_unprintable(fault)}", file=sys.stderr)
     if hits:
-        return WITHHELD
-    return UNDECIDED if faults else GOOD
+        return EXIT_WITHHELD
+    return EXIT_UNDECIDED if faults else EXIT_OK
 
 
-def _publisher(text: str) -> Publisher:
+def _parse_publisher(text: str) -> Publisher:
     """``GitHub:owner/name``, or a publisher's table as a policy has it.
 
     Raises:
@@ -97,42 +97,42 @@ def _publisher(text: str) -> Publisher:
     """
     kind, colon, name = text.partition(":")
     stated: object = None
-    if colon and kind.lower() in _NAMES and "{" not in kind:
+    if colon and kind.lower() in _IDENTITY_KEYS and "{" not in kind:
         known = next(each.value for each in PublisherKind if each.value.lower() == kind.lower())
-        stated = {"kind": known, _NAMES[kind.lower()]: name}
+        stated = {"kind": known, _IDENTITY_KEYS[kind.lower()]: name}
     else:
         try:
             stated = tomllib.loads(f"publisher = {text}")["publisher"]
         except tomllib.TOMLDecodeError:
             stated = None
     try:
-        found: Publisher = _PUBLISHER.validate_python(stated)
+        found: Publisher = _PUBLISHER_ADAPTER.validate_python(stated)
     except ValidationError as error:
         expected = 'a publisher such as GitHub:owner/name, or \'{ kind = "GitHub", repository_id = "1" }\''
         raise ConfigurationError(f"expected {expected}, found {text!r}") from error
     return found
 
 
-def _date(text: str, option: str) -> date:
+def _parse_date(text: str, option: str) -> date:
     try:
         found = date.fromisoformat(text) if len(text) == len("yyyy-mm-dd") else datetime.fromisoformat(text)
-        start(found)
+        parse_start(found)
     except ValueError as error:
         expected = "a date such as 2026-11-20 or a time with its offset"
         raise ConfigurationError(f"{option}: expected {expected}, found {text!r}") from error
     return found
 
 
-def _path(options: argparse.Namespace) -> Path:
+def _resolve_trail_path(options: argparse.Namespace) -> Path:
     path: Path | None = options.trail or load_configuration(options.config, os.environ).audit.path
     if path is None:
         raise ConfigurationError("audit.path: no audit trail is configured; name one with --trail")
     return path
 
 
-def _hits(entries: Iterable[Entry], window: Window, faults: list[str]) -> list[Hit]:
+def _find_served_files(entries: Iterable[TrailEntry], window: RevocationWindow, faults: list[str]) -> list[ServedFile]:
     """What the trail says was served; what it does not say is added to `faults`."""
-    found: dict[tuple[str, str], Hit] = {}
+    found: dict[tuple[str, str], ServedFile] = {}
     for entry in entries:
         where = f"{entry.part.name}:{entry.line}"
         if entry.fault is not None:
@@ -142,37 +142,37 @@ def _hits(entries: Iterable[Entry], window: Window, faults: list[str]) -> list[H
         if entry.fields.get("event") != "served" or entry.fields.get("route") != "file":
             continue
         try:
-            covering = [each for each in _attestations(entry.fields) if window.covers(each)]
+            covering = [each for each in _read_attestations(entry.fields) if window.covers(each)]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             faults.append(f"{where}: does not say who signed ({error})")
             continue
         if covering:
-            _add(found, entry.fields, covering[0])
+            _add_served_file(found, entry.fields, covering[0])
     return sorted(found.values(), key=lambda hit: (hit.filename, hit.client))
 
 
-def _add(found: dict[tuple[str, str], Hit], entry: Mapping[str, Any], signed: Attestation) -> None:
+def _add_served_file(found: dict[tuple[str, str], ServedFile], entry: Mapping[str, Any], signed: Attestation) -> None:
     client, digest, when = str(entry.get("client")), str(entry.get("sha256")), str(entry.get("time"))
     known = found.get((client, digest))
     if known is not None:
         known.last, known.times = when, known.times + 1
         return
-    found[client, digest] = Hit(
+    found[client, digest] = ServedFile(
         client=client,
         project=str(entry.get("project")),
         filename=str(entry.get("filename")),
         sha256=digest,
-        publisher=describe_claims(signed.claims),
+        publisher=describe_signer(signed.claims),
         signed=signed.integrated_time,
         first=when,
         last=when,
     )
 
 
-def _attestations(entry: Mapping[str, Any]) -> Iterator[Attestation]:
+def _read_attestations(entry: Mapping[str, Any]) -> Iterator[Attestation]:
     """What an entry says was proven of its file."""
     for each in entry.get("attestations", ()):
-        stated = {key: str(value) for key, value in each["claims"].items() if key in _CLAIMS}
+        stated = {key: str(value) for key, value in each["claims"].items() if key in _CLAIM_FIELDS}
         kind = stated.pop("kind", None)
         logged = datetime.fromisoformat(each["logged"])
         yield Attestation(
@@ -188,20 +188,20 @@ def _attestations(entry: Mapping[str, Any]) -> Iterator[Attestation]:
         )
 
 
-def _print(hits: list[Hit]) -> None:
+def _print_table(hits: list[ServedFile]) -> None:
     rows = [
         (hit.filename, hit.client, hit.first, hit.last, str(hit.times), hit.signed.isoformat(), hit.publisher)
         for hit in hits
     ]
     if rows:
-        for line in table(("FILE", "CLIENT", "FIRST", "LAST", "TIMES", "SIGNED", "PUBLISHER"), rows):
+        for line in format_table(("FILE", "CLIENT", "FIRST", "LAST", "TIMES", "SIGNED", "PUBLISHER"), rows):
             print(line)
         print()
     files, clients = len({hit.sha256 for hit in hits}), len({hit.client for hit in hits})
     print(f"{files} files that a revocation would cover were served, to {clients} clients")
 
 
-def _plain(hit: Hit) -> dict[str, Any]:
+def _to_json(hit: ServedFile) -> dict[str, Any]:
     return {
         "project": hit.project,
         "filename": hit.filename,

@@ -16,25 +16,25 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from assay import telemetry
-from assay.assembly import Assembly, assembled
-from assay.cli import GOOD, UNDECIDED, WITHHELD, lockfile_report
-from assay.cli.dry_run import judged_pages
-from assay.cli.findings import Finding, findings_of
-from assay.cli.policy_option import chosen
-from assay.cli.tables import printable, table
+from assay.assembly import Assembly, assemble
+from assay.cli import EXIT_OK, EXIT_UNDECIDED, EXIT_WITHHELD, lockfile_report
+from assay.cli.dry_run import judge_pages
+from assay.cli.findings import LockfileFinding, build_findings
+from assay.cli.policy_option import choose_policy
+from assay.cli.tables import escape_unprintable, format_table
 from assay.config import Configuration, load_configuration
 from assay.errors import AssayError, ConfigurationError, StorageInUseError
-from assay.files.cache import Stored
+from assay.files.cache import Cached
 from assay.lockfiles import Lockfile
 from assay.policy.language.model import Policy
 from assay.policy.verdict import Approved
-from assay.store.directory import Store
+from assay.store.directory import StorageDirectory
 from assay.store.settings import StorageSettings
 from assay.units import format_size, parse_size
-from assay.views import DEFAULT
+from assay.views import DEFAULT_VIEW
 
-_AT_ONCE = 4
-_EVERY = 1.0
+_MAX_CONCURRENT_DOWNLOADS = 4
+_PROGRESS_INTERVAL_SECONDS = 1.0
 """Seconds between two lines of progress."""
 
 
@@ -45,11 +45,11 @@ def main(options: argparse.Namespace) -> int:
         ConfigurationError: the configuration, a size, or the lockfile; or nothing is kept there yet.
         StorageInUseError: a proxy is running on the directory.
     """
-    telemetry.log_to(sys.stderr, level=logging.WARNING)
+    telemetry.configure_logging(sys.stderr, level=logging.WARNING)
     storage = load_configuration(options.config, os.environ).storage
     match options.action:
         case "stats":
-            return asyncio.run(_stats(storage, as_json=options.json))
+            return asyncio.run(_print_stats(storage, as_json=options.json))
         case "verify":
             return asyncio.run(_verify(storage))
         case "prune":
@@ -57,32 +57,32 @@ def main(options: argparse.Namespace) -> int:
         case _:
             if options.lockfile is None:
                 raise ConfigurationError("cache warm: expected a lockfile")
-            lockfile, _ = lockfile_report.read(options.lockfile)
-            by = chosen(options)
+            lockfile, _ = lockfile_report.load_lockfile(options.lockfile)
+            by = choose_policy(options)
             return asyncio.run(_warm(by.configuration, by.policy, lockfile))
 
 
-class Progress:
+class ProgressPrinter:
     """A line now and then, for what takes longer than a second."""
 
     def __init__(self, what: str) -> None:
-        self._what = what
-        self._told = time.monotonic()
+        self._label = what
+        self._last_printed = time.monotonic()
 
     def __call__(self, done: int, count: int) -> None:
         """So far."""
         now = time.monotonic()
-        if now - self._told >= _EVERY:
-            self._told = now
-            print(f"{self._what}: {done} of {count} …", file=sys.stderr)
+        if now - self._last_printed >= _PROGRESS_INTERVAL_SECONDS:
+            self._last_printed = now
+            print(f"{self._label}: {done} of {count} …", file=sys.stderr)
 
 
 @asynccontextmanager
-async def _alone(storage: StorageSettings) -> AsyncIterator[Store]:
+async def _open_store_exclusively(storage: StorageSettings) -> AsyncIterator[StorageDirectory]:
     if not await asyncio.to_thread((storage.directory / "format").exists):
         raise ConfigurationError(f"storage.directory: nothing is kept in {storage.directory} yet")
     try:
-        store = await Store.open(storage)
+        store = await StorageDirectory.open(storage)
     except StorageInUseError as error:
         raise StorageInUseError(f"{error}. A running proxy says on /metrics how full its storage is") from error
     try:
@@ -91,8 +91,8 @@ async def _alone(storage: StorageSettings) -> AsyncIterator[Store]:
         await store.close()
 
 
-async def _stats(storage: StorageSettings, *, as_json: bool) -> int:
-    async with _alone(storage) as store:
+async def _print_stats(storage: StorageSettings, *, as_json: bool) -> int:
+    async with _open_store_exclusively(storage) as store:
         blobs, records = await store.blobs.stats(), await store.records.stats()
     if as_json:
         document = {
@@ -101,26 +101,26 @@ async def _stats(storage: StorageSettings, *, as_json: bool) -> int:
             "records": {"count": records.count, "size": records.size, "limit": records.limit},
         }
         print(json.dumps(document, indent=2))
-        return GOOD
+        return EXIT_OK
     rows = [
         ("files", str(blobs.count), format_size(blobs.size), format_size(blobs.limit)),
         ("records", str(records.count), format_size(records.size), format_size(records.limit)),
     ]
     print(f"{storage.directory}\n")
-    for line in table(("WHAT", "COUNT", "SIZE", "LIMIT"), rows):
+    for line in format_table(("WHAT", "COUNT", "SIZE", "LIMIT"), rows):
         print(line)
-    return GOOD
+    return EXIT_OK
 
 
 async def _verify(storage: StorageSettings) -> int:
-    async with _alone(storage) as store:
-        blobs = await store.blobs.verify(Progress("files read"))
-        broken = await store.records.verify(Progress("records read"))
+    async with _open_store_exclusively(storage) as store:
+        blobs = await store.blobs.verify(ProgressPrinter("files read"))
+        broken = await store.records.verify(ProgressPrinter("records read"))
     print(f"{blobs.checked} files read ({format_size(blobs.size)}), {len(blobs.broken)} broken and removed")
     for sha256 in blobs.broken:
         print(f"  {sha256}")
     print(f"{broken} records broken and removed")
-    return WITHHELD if blobs.broken or broken else GOOD
+    return EXIT_WITHHELD if blobs.broken or broken else EXIT_OK
 
 
 async def _prune(storage: StorageSettings, to: str | None) -> int:
@@ -128,37 +128,37 @@ async def _prune(storage: StorageSettings, to: str | None) -> int:
         limit = storage.blobs if to is None else parse_size(to)
     except ValueError as error:
         raise ConfigurationError(f"--to: expected {error}, found {to!r}") from error
-    async with _alone(storage) as store:
+    async with _open_store_exclusively(storage) as store:
         pruned = await store.blobs.prune(limit)
         left = await store.blobs.stats()
     print(f"{pruned.count} files removed ({format_size(pruned.size)}), {left.count} left ({format_size(left.size)})")
-    return GOOD
+    return EXIT_OK
 
 
 async def _warm(configuration: Configuration, policy: Policy, lockfile: Lockfile) -> int:
     alone = configuration.model_copy(update={"views": ()})
-    async with assembled(alone, {DEFAULT: policy}) as assembly:
-        pages = await judged_pages(assembly, (pinned.project for pinned in lockfile.files))
-        findings = findings_of(lockfile, pages)
+    async with assemble(alone, {DEFAULT_VIEW: policy}) as assembly:
+        pages = await judge_pages(assembly, (pinned.project for pinned in lockfile.files))
+        findings = build_findings(lockfile, pages)
         wanted = [each.verdict for each in findings if isinstance(each.verdict, Approved)]
-        failures = await _fetched(assembly, wanted)
-    _report(findings, lockfile.loose, failures)
+        failures = await _download_all(assembly, wanted)
+    _report_missing(findings, lockfile.unpinned, failures)
     print(f"{len(wanted) - len(failures)} of {len(lockfile.files)} files are here")
-    return UNDECIDED if failures else lockfile_report.status(findings)
+    return EXIT_UNDECIDED if failures else lockfile_report.get_exit_status(findings)
 
 
-async def _fetched(assembly: Assembly, wanted: list[Approved]) -> dict[str, str]:
+async def _download_all(assembly: Assembly, wanted: list[Approved]) -> dict[str, str]:
     """Why the files that are not here now could not be had, by filename."""
     failures: dict[str, str] = {}
-    slots, progress, done = asyncio.Semaphore(_AT_ONCE), Progress("files fetched"), 0
+    slots, progress, done = asyncio.Semaphore(_MAX_CONCURRENT_DOWNLOADS), ProgressPrinter("files fetched"), 0
 
     async def fetch(approved: Approved) -> None:
         nonlocal done
         async with slots:
             try:
-                async with assembly.gate.content(approved) as content:
-                    if not isinstance(content, Stored):
-                        await content.download.finished()
+                async with assembly.gate.open_content(approved) as content:
+                    if not isinstance(content, Cached):
+                        await content.download.wait_until_verified()
                         await content.still_approved()
             except AssayError as error:
                 failures[approved.file.filename] = str(error)
@@ -169,12 +169,12 @@ async def _fetched(assembly: Assembly, wanted: list[Approved]) -> dict[str, str]
     return failures
 
 
-def _report(findings: list[Finding], loose: tuple[str, ...], failures: dict[str, str]) -> None:
+def _report_missing(findings: list[LockfileFinding], loose: tuple[str, ...], failures: dict[str, str]) -> None:
     for each in findings:
         if not isinstance(each.verdict, Approved):
             told = ", ".join(each.codes) if each.problem is None else each.problem
-            print(f"not fetched: {printable(each.pinned.label)}: {printable(told)}", file=sys.stderr)
+            print(f"not fetched: {escape_unprintable(each.pinned.label)}: {escape_unprintable(told)}", file=sys.stderr)
     for filename, why in failures.items():
-        print(f"failed: {printable(filename)}: {printable(why)}", file=sys.stderr)
+        print(f"failed: {escape_unprintable(filename)}: {escape_unprintable(why)}", file=sys.stderr)
     for entry in loose:
-        print(f"pins no file: {printable(entry)}", file=sys.stderr)
+        print(f"pins no file: {escape_unprintable(entry)}", file=sys.stderr)

@@ -7,17 +7,17 @@ import asyncio
 import os
 from collections.abc import Mapping
 
-from assay.assembly import read_policies, read_trust, utc_now
-from assay.cli.tables import table
+from assay.assembly import read_policies, read_trust_roots, utc_now
+from assay.cli.tables import format_table
 from assay.config import Configuration, ServerSettings, load_configuration
-from assay.indexes import hosts
-from assay.policy.language.expiry import expiring
+from assay.indexes import allowed_file_hosts
+from assay.policy.language.expiry import find_expiring_waivers
 from assay.policy.language.model import Policy
 from assay.units import format_duration, format_size
-from assay.upstream.credentials import Authorizations
-from assay.upstream.tls import authorities
-from assay.web.auth import Access
-from assay.web.server.tls import Certificate
+from assay.upstream.credentials import IndexAuthorizations
+from assay.upstream.tls import load_tls_contexts
+from assay.web.auth import Authenticator
+from assay.web.server.tls import ServerCertificate
 
 
 def main(options: argparse.Namespace) -> int:
@@ -28,39 +28,44 @@ def main(options: argparse.Namespace) -> int:
     """
     configuration = load_configuration(options.config, os.environ)
     policies = read_policies(configuration)
-    roots, _ = asyncio.run(read_trust(configuration, configuration.storage.directory))
-    Authorizations(configuration.indexes, os.environ)
-    authorities(configuration.indexes)
-    _try_server(configuration.server)
-    for line in (*_settings(configuration), *_views(configuration, policies), "", *_indexes(configuration)):
+    roots, _ = asyncio.run(read_trust_roots(configuration, configuration.storage.directory))
+    IndexAuthorizations(configuration.indexes, os.environ)
+    load_tls_contexts(configuration.indexes)
+    _check_server_files(configuration.server)
+    for line in (
+        *_describe_settings(configuration),
+        *_describe_views(configuration, policies),
+        "",
+        *_describe_indexes(configuration),
+    ):
         print(line)
     for name, policy in policies.items():
-        print("\n".join(("", *([f"view {name}:"] if configuration.views else []), *_rules(policy))))
+        print("\n".join(("", *([f"view {name}:"] if configuration.views else []), *_describe_rules(policy))))
     print(f"\ntrust roots: {', '.join(root.name for root in roots.for_index())}")
     ending = [
         f"{f'view {name}: ' if configuration.views else ''}{each}"
         for name, policy in policies.items()
-        for each in expiring(policy, utc_now())
+        for each in find_expiring_waivers(policy, utc_now())
     ]
-    for warning in (*_warnings(configuration), *ending):
+    for warning in (*_find_index_warnings(configuration), *ending):
         print(f"warning: {warning}")
     print("good")
     return 0
 
 
-def _try_server(server: ServerSettings) -> None:
+def _check_server_files(server: ServerSettings) -> None:
     """Read what the server would read when it starts.
 
     Raises:
         ConfigurationError: it would not start.
     """
     if server.tls is not None:
-        Certificate(server.tls).load()
+        ServerCertificate(server.tls).load()
     if server.auth is not None:
-        Access(server, server.auth).load()
+        Authenticator(server, server.auth).load()
 
 
-def _settings(configuration: Configuration) -> list[str]:
+def _describe_settings(configuration: Configuration) -> list[str]:
     server, storage = configuration.server, configuration.storage
     scheme = "http" if server.tls is None else "https"
     who = "everybody may ask" if server.auth is None else "with authentication"
@@ -70,7 +75,7 @@ def _settings(configuration: Configuration) -> list[str]:
     ]
 
 
-def _views(configuration: Configuration, policies: Mapping[str, Policy]) -> list[str]:
+def _describe_views(configuration: Configuration, policies: Mapping[str, Policy]) -> list[str]:
     """Where each view is, by which policy and for whom; of a single one only the policy is worth saying."""
     if not configuration.views:
         [policy] = policies.values()
@@ -86,31 +91,31 @@ def _views(configuration: Configuration, policies: Mapping[str, Policy]) -> list
         )
         for view in configuration.all_views
     ]
-    return ["", *table(("VIEW", "PATH", "POLICY", "MODE", "DIGEST", "USERS"), rows)]
+    return ["", *format_table(("VIEW", "PATH", "POLICY", "MODE", "DIGEST", "USERS"), rows)]
 
 
-def _indexes(configuration: Configuration) -> list[str]:
+def _describe_indexes(configuration: Configuration) -> list[str]:
     rows = [
         (
             index.name,
             " ".join(index.projects) + (f" except {' '.join(index.excluded)}" if index.excluded else ""),
             index.url,
-            " ".join(sorted(hosts(index))),
+            " ".join(sorted(allowed_file_hosts(index))),
             format_duration(index.freshness.page),
         )
         for index in configuration.indexes
     ]
-    return table(("INDEX", "OWNS", "URL", "HOSTS", "FRESH FOR"), rows)
+    return format_table(("INDEX", "OWNS", "URL", "HOSTS", "FRESH FOR"), rows)
 
 
-def _rules(policy: Policy) -> list[str]:
-    return table(("RULE", "PROJECTS"), [(rule.name or "-", " ".join(rule.projects)) for rule in policy.rules])
+def _describe_rules(policy: Policy) -> list[str]:
+    return format_table(("RULE", "PROJECTS"), [(rule.name or "-", " ".join(rule.projects)) for rule in policy.rules])
 
 
-def _warnings(configuration: Configuration) -> list[str]:
+def _find_index_warnings(configuration: Configuration) -> list[str]:
     found = [
         f"index {index.name}: its pattern {pattern} never applies, index {earlier.name} comes first and takes it"
-        for index, pattern, earlier in configuration.indexes.shadowed()
+        for index, pattern, earlier in configuration.indexes.find_shadowed_patterns()
     ]
     if not any(configuration.indexes.is_catch_all(index) for index in configuration.indexes):
         found.append("no index takes all names: those that no pattern covers are unknown here")

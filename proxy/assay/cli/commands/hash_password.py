@@ -6,9 +6,9 @@ import argparse
 import sys
 from getpass import getpass
 
-from assay.cli import GOOD
+from assay.cli import EXIT_OK
 from assay.errors import ConfigurationError
-from assay.web.auth import hashed
+from assay.web.auth import format_password_entry
 
 
 def main(options: argparse.Namespace) -> int:
@@ -20,5 +20,5 @@ def main(options: argparse.Namespace) -> int:
     typed = getpass("password: ") if sys.stdin.isatty() else sys.stdin.readline().removesuffix("\n")
     if not typed:
         raise ConfigurationError("expected a password, found none")
-    print(hashed(options.user, typed))
-    return GOOD
+    print(format_password_entry(options.user, typed))
+    return EXIT_OK

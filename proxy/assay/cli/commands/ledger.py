@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TextIO
 
 from assay import telemetry
-from assay.cli import GOOD
+from assay.cli import EXIT_OK
 from assay.config import load_configuration
 from assay.errors import ConfigurationError
-from assay.store.directory import Store, open_ledger
+from assay.store.directory import StorageDirectory, open_ledger
 from assay.store.settings import StorageSettings
 
 
@@ -27,13 +27,13 @@ def main(options: argparse.Namespace) -> int:
         StorageInUseError: a proxy is running on the directory that is imported into.
         LedgerError: the ledger cannot be used, or a line of the text is wrong.
     """
-    telemetry.log_to(sys.stderr, level=logging.WARNING)
+    telemetry.configure_logging(sys.stderr, level=logging.WARNING)
     storage = load_configuration(options.config, os.environ).storage
     if options.action == "export":
         asyncio.run(_export(storage, options.file))
     else:
         asyncio.run(_import(storage, options.file))
-    return GOOD
+    return EXIT_OK
 
 
 async def _export(storage: StorageSettings, path: Path | None) -> None:
@@ -43,15 +43,15 @@ async def _export(storage: StorageSettings, path: Path | None) -> None:
     finally:
         await ledger.close()
     if path is None:
-        await asyncio.to_thread(_write, sys.stdout, lines)
+        await asyncio.to_thread(_write_lines, sys.stdout, lines)
     else:
-        with closing(await asyncio.to_thread(_opened, path, "w")) as file:
-            await asyncio.to_thread(_write, file, lines)
+        with closing(await asyncio.to_thread(_open_text, path, "w")) as file:
+            await asyncio.to_thread(_write_lines, file, lines)
 
 
 async def _import(storage: StorageSettings, path: Path | None) -> None:
-    lines = sys.stdin if path is None else await asyncio.to_thread(_opened, path, "r")
-    store = await Store.open(storage)
+    lines = sys.stdin if path is None else await asyncio.to_thread(_open_text, path, "r")
+    store = await StorageDirectory.open(storage)
     try:
         found = await store.ledger.import_(lines)
     finally:
@@ -63,7 +63,7 @@ async def _import(storage: StorageSettings, path: Path | None) -> None:
     )
 
 
-def _opened(path: Path, mode: str) -> TextIO:
+def _open_text(path: Path, mode: str) -> TextIO:
     try:
         opened: TextIO = path.open(mode, encoding="utf-8")  # type: ignore[assignment]  # both modes are text
     except OSError as error:
@@ -71,6 +71,6 @@ def _opened(path: Path, mode: str) -> TextIO:
     return opened
 
 
-def _write(file: TextIO, lines: list[str]) -> None:
+def _write_lines(file: TextIO, lines: list[str]) -> None:
     file.writelines(f"{line}\n" for line in lines)
     file.flush()

@@ -8,11 +8,11 @@ import logging
 import sys
 
 from assay import telemetry
-from assay.cli import GOOD, WITHHELD, lockfile_report
-from assay.cli.findings import APPROVED, Finding
-from assay.cli.policy_option import chosen
-from assay.cli.verdicts import because
-from assay.policy.language.proposal import comment, pinned_rule, publisher_rules
+from assay.cli import EXIT_OK, EXIT_WITHHELD, lockfile_report
+from assay.cli.findings import STATUS_APPROVED, LockfileFinding
+from assay.cli.policy_option import choose_policy
+from assay.cli.verdicts import explain_verdict
+from assay.policy.language.proposal import escape_toml_comment, format_pinned_rule, format_publisher_rules
 
 
 def main(options: argparse.Namespace) -> int:
@@ -22,31 +22,37 @@ def main(options: argparse.Namespace) -> int:
         ConfigurationError: configuration, policy or lockfile.
         AssayError: nothing can be decided now.
     """
-    telemetry.log_to(sys.stderr, level=logging.WARNING)
-    lockfile, _ = lockfile_report.read(options.lockfile)
-    by = chosen(options)
-    findings = asyncio.run(lockfile_report.judged(by.configuration, by.policy, lockfile))
-    proven = lockfile_report.proven(findings)
-    left_out = _left_out(findings)
+    telemetry.configure_logging(sys.stderr, level=logging.WARNING)
+    lockfile, _ = lockfile_report.load_lockfile(options.lockfile)
+    by = choose_policy(options)
+    findings = asyncio.run(lockfile_report.judge_lockfile(by.configuration, by.policy, lockfile))
+    proven = lockfile_report.collect_proven(findings)
+    left_out = _describe_left_out(findings)
+    read = escape_toml_comment(str(options.lockfile))
     for line in (
-        f"# What the files of {comment(str(options.lockfile))} prove today. Numeric ids tell a publisher from whoever",
+        f"# What the files of {read} prove today. Numeric ids tell a publisher from whoever",
         "# registers its name again. A policy by itself, or rules to paste before your own.",
         "version = 1",
         *left_out,
-        *publisher_rules(proven),
-        *pinned_rule(proven),
+        *format_publisher_rules(proven),
+        *format_pinned_rule(proven),
     ):
         print(line)
-    return lockfile_report.status(findings) or (WITHHELD if left_out else GOOD)
+    return lockfile_report.get_exit_status(findings) or (EXIT_WITHHELD if left_out else EXIT_OK)
 
 
-def _left_out(findings: list[Finding]) -> list[str]:
+def _describe_left_out(findings: list[LockfileFinding]) -> list[str]:
     """What is withheld today must not be approved by being written down, nor an exception become a rule for good."""
     told = []
     for each in findings:
-        why = each.problem or (because(each.verdict) if each.verdict else "")
-        if each.status != APPROVED:
-            told.append(f"# left out, {each.status}: {comment(each.pinned.label)}: {comment(why)}")
-        elif lockfile_report.excepted(each):
-            told.append(f"# left out, approved by exception: {comment(each.pinned.label)}: {comment(why)}")
+        why = each.problem or (explain_verdict(each.verdict) if each.verdict else "")
+        if each.status != STATUS_APPROVED:
+            told.append(
+                f"# left out, {each.status}: {escape_toml_comment(each.pinned.label)}: {escape_toml_comment(why)}"
+            )
+        elif lockfile_report.list_excepted_codes(each):
+            told.append(
+                f"# left out, approved by exception: {escape_toml_comment(each.pinned.label)}: "
+                f"{escape_toml_comment(why)}"
+            )
     return told

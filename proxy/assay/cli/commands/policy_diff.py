@@ -16,11 +16,11 @@ from typing import Any
 
 from assay import telemetry
 from assay.assembly import Assembly, read_policy
-from assay.cli import GOOD, UNDECIDED, WITHHELD, lockfile_report
-from assay.cli.dry_run import Pages, aside, judged_pages
-from assay.cli.findings import Finding, findings_of
-from assay.cli.tables import printable, table
-from assay.cli.verdicts import because
+from assay.cli import EXIT_OK, EXIT_UNDECIDED, EXIT_WITHHELD, lockfile_report
+from assay.cli.dry_run import PageResults, judge_pages, open_dry_run
+from assay.cli.findings import LockfileFinding, build_findings
+from assay.cli.tables import escape_unprintable, format_table
+from assay.cli.verdicts import explain_verdict
 from assay.config import Configuration, load_configuration
 from assay.errors import AssayError
 from assay.lockfiles import Lockfile
@@ -28,19 +28,19 @@ from assay.policy.language.model import Policy
 from assay.policy.verdict import Approved, Withheld
 from assay.simple.model import NormalizedName
 
-Verdicts = dict[tuple[str, str], Approved | Withheld]
+VerdictsByFile = dict[tuple[str, str], Approved | Withheld]
 """By filename and digest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class VerdictChange:
     """A file that one policy approves and the other withholds."""
 
     old: Approved | Withheld
     new: Approved | Withheld
 
     @property
-    def is_loss(self) -> bool:
+    def is_newly_withheld(self) -> bool:
         """Whether it was approved and would not be any more."""
         return isinstance(self.new, Withheld)
 
@@ -52,88 +52,93 @@ def main(options: argparse.Namespace) -> int:
         ConfigurationError: configuration, a policy or the lockfile.
         AssayError: nothing can be decided now.
     """
-    telemetry.log_to(sys.stderr, level=logging.WARNING)
+    telemetry.configure_logging(sys.stderr, level=logging.WARNING)
     configuration = load_configuration(options.config, os.environ)
     old, new = read_policy(options.old), read_policy(options.new)
-    lockfile = lockfile_report.read(options.lockfile)[0] if options.lockfile else None
-    changes, missing, count = asyncio.run(_compared(configuration, old, new, lockfile))
+    lockfile = lockfile_report.load_lockfile(options.lockfile)[0] if options.lockfile else None
+    changes, missing, count = asyncio.run(_compare_policies(configuration, old, new, lockfile))
     if options.json:
-        print(json.dumps(_document(old, new, changes, missing), indent=2))
+        print(json.dumps(_build_json(old, new, changes, missing), indent=2))
     else:
-        _print(changes, count)
+        _print_changes(changes, count)
     for name, error in missing.items():
-        print(f"not compared: {name}: {printable(str(error))}", file=sys.stderr)
-    if any(change.is_loss for change in changes):
-        return WITHHELD
-    return UNDECIDED if missing else GOOD
+        print(f"not compared: {name}: {escape_unprintable(str(error))}", file=sys.stderr)
+    if any(change.is_newly_withheld for change in changes):
+        return EXIT_WITHHELD
+    return EXIT_UNDECIDED if missing else EXIT_OK
 
 
-async def _compared(
+async def _compare_policies(
     configuration: Configuration, old: Policy, new: Policy, lockfile: Lockfile | None
-) -> tuple[list[Change], dict[NormalizedName, AssayError], int]:
-    async with aside(configuration, old) as assembly:
+) -> tuple[list[VerdictChange], dict[NormalizedName, AssayError], int]:
+    async with open_dry_run(configuration, old) as assembly:
         if lockfile is None:
-            names = await _seen(assembly)
+            names = await _list_known_projects(assembly)
         else:
             names = [pinned.project for pinned in lockfile.files]
-        before = await judged_pages(assembly, names)
+        before = await judge_pages(assembly, names)
         assembly.gate.policy = new
-        after = await judged_pages(assembly, names)
+        after = await judge_pages(assembly, names)
     missing = {name: page for pages in (before, after) for name, page in pages.items() if isinstance(page, AssayError)}
-    first, second = _verdicts(before, lockfile), _verdicts(after, lockfile)
+    first, second = _collect_verdicts(before, lockfile), _collect_verdicts(after, lockfile)
     both = sorted(first.keys() & second.keys())
     changes = [
-        Change(old=first[key], new=second[key])
+        VerdictChange(old=first[key], new=second[key])
         for key in both
         if isinstance(first[key], Approved) != isinstance(second[key], Approved)
     ]
     return changes, missing, len(both)
 
 
-async def _seen(assembly: Assembly) -> list[NormalizedName]:
+async def _list_known_projects(assembly: Assembly) -> list[NormalizedName]:
     """Every project in the ledger: whatever this proxy has ever judged."""
-    return [project for _, project in await assembly.store.ledger.projects()]
+    return [project for _, project in await assembly.store.ledger.list_projects()]
 
 
-def _verdicts(pages: Pages, lockfile: Lockfile | None) -> Verdicts:
+def _collect_verdicts(pages: PageResults, lockfile: Lockfile | None) -> VerdictsByFile:
     if lockfile is not None:
-        findings: list[Finding] = findings_of(lockfile, pages)
+        findings: list[LockfileFinding] = build_findings(lockfile, pages)
         found = [each.verdict for each in findings if each.verdict is not None]
     else:
         found = [each for page in pages.values() if not isinstance(page, AssayError) for each in page.verdicts]
     return {(each.file.filename, each.file.sha256 or ""): each for each in found}
 
 
-def _print(changes: list[Change], count: int) -> None:
+def _print_changes(changes: list[VerdictChange], count: int) -> None:
     if changes:
         rows = [
-            (each.new.file.filename, _word(each.old), _word(each.new), because(each.new if each.is_loss else each.old))
+            (
+                each.new.file.filename,
+                _name_verdict(each.old),
+                _name_verdict(each.new),
+                explain_verdict(each.new if each.is_newly_withheld else each.old),
+            )
             for each in changes
         ]
-        for line in table(("FILE", "OLD", "NEW", "BECAUSE (OF WHAT WITHHOLDS IT)"), rows):
+        for line in format_table(("FILE", "OLD", "NEW", "BECAUSE (OF WHAT WITHHOLDS IT)"), rows):
             print(line)
         print()
-    lost = sum(change.is_loss for change in changes)
+    lost = sum(change.is_newly_withheld for change in changes)
     print(f"{count} files compared: {lost} would be withheld, {len(changes) - lost} would be approved")
 
 
-def _word(verdict: Approved | Withheld) -> str:
+def _name_verdict(verdict: Approved | Withheld) -> str:
     return "approved" if isinstance(verdict, Approved) else "withheld"
 
 
-def _document(
-    old: Policy, new: Policy, changes: list[Change], missing: dict[NormalizedName, AssayError]
+def _build_json(
+    old: Policy, new: Policy, changes: list[VerdictChange], missing: dict[NormalizedName, AssayError]
 ) -> dict[str, Any]:
     return {
         "old": old.digest,
         "new": new.digest,
         "changes": [
             {
-                "filename": printable(each.new.file.filename),
+                "filename": escape_unprintable(each.new.file.filename),
                 "sha256": each.new.file.sha256,
-                "old": _word(each.old),
-                "new": _word(each.new),
-                "because": because(each.new if each.is_loss else each.old),
+                "old": _name_verdict(each.old),
+                "new": _name_verdict(each.new),
+                "because": explain_verdict(each.new if each.is_newly_withheld else each.old),
             }
             for each in changes
         ],

@@ -29,27 +29,27 @@ from packaging.version import InvalidVersion, Version
 from pydantic import AfterValidator, Field, model_validator
 
 from assay import telemetry
-from assay.cli import GOOD, UNDECIDED, WITHHELD
-from assay.cli.dry_run import Pages, aside, judged_pages
-from assay.cli.policy_option import chosen
-from assay.cli.tables import printable
-from assay.cli.verdicts import because
+from assay.cli import EXIT_OK, EXIT_UNDECIDED, EXIT_WITHHELD
+from assay.cli.dry_run import PageResults, judge_pages, open_dry_run
+from assay.cli.policy_option import choose_policy
+from assay.cli.tables import escape_unprintable
+from assay.cli.verdicts import explain_verdict
 from assay.config import Configuration
 from assay.errors import AssayError
 from assay.operator_files import read_text
 from assay.policy.language.model import Policy
-from assay.policy.verdict import Approved, Code, Withheld
-from assay.settings import Settings, read_toml, validate, wrong
+from assay.policy.verdict import Approved, ReasonCode, Withheld
+from assay.settings import Settings, make_key_error, parse_toml, validate_table
 
 
-def _version(text: str) -> str:
+def _parse_version(text: str) -> str:
     try:
         return str(Version(text))
     except InvalidVersion as error:
         raise ValueError('a version such as "1.0"') from error
 
 
-def _name(text: str) -> str:
+def _parse_project_name(text: str) -> str:
     try:
         return canonicalize_name(text, validate=True)
     except InvalidName as error:
@@ -59,16 +59,16 @@ def _name(text: str) -> str:
 class Expectation(Settings):
     """What should become of some files."""
 
-    project: Annotated[str, AfterValidator(_name)]
+    project: Annotated[str, AfterValidator(_parse_project_name)]
     file: str | None = None
-    version: Annotated[str, AfterValidator(_version)] | None = None
+    version: Annotated[str, AfterValidator(_parse_version)] | None = None
     verdict: Literal["approved", "withheld"]
-    reason: Code | None = None
+    reason: ReasonCode | None = None
 
     @model_validator(mode="after")
     def _reasons_withhold(self) -> Self:
         if self.reason is not None and self.verdict == "approved":
-            raise wrong("reason", expected='nothing, beside verdict = "approved"', found=self.reason.value)
+            raise make_key_error("reason", expected='nothing, beside verdict = "approved"', found=self.reason.value)
         return self
 
     def covers(self, verdict: Approved | Withheld) -> bool:
@@ -102,40 +102,42 @@ def main(options: argparse.Namespace) -> int:
         ConfigurationError: configuration, policy or expectations.
         AssayError: nothing can be decided now.
     """
-    telemetry.log_to(sys.stderr, level=logging.WARNING)
-    expectations = _read(options.expectations).expect
-    by = chosen(options)
-    pages = asyncio.run(_pages(by.configuration, by.policy, expectations))
+    telemetry.configure_logging(sys.stderr, level=logging.WARNING)
+    expectations = _load_expectations(options.expectations).expect
+    by = choose_policy(options)
+    pages = asyncio.run(_judge_pages(by.configuration, by.policy, expectations))
     failed = open_ = 0
     for each in expectations:
         page = pages[canonicalize_name(each.project)]
         if isinstance(page, AssayError):
             open_ += 1
-            print(f"?     {each}: {printable(str(page))}")
+            print(f"?     {each}: {escape_unprintable(str(page))}")
             continue
-        problems = list(_problems(each, [verdict for verdict in page.verdicts if each.covers(verdict)]))
+        problems = list(_find_mismatches(each, [verdict for verdict in page.verdicts if each.covers(verdict)]))
         failed += bool(problems)
         print(f"{'FAIL' if problems else 'ok':<5} {each}: {each.verdict}")
         for problem in problems:
-            print(f"      {printable(problem)}")
+            print(f"      {escape_unprintable(problem)}")
     print(f"{len(expectations)} expectations: {failed} not met, {open_} not decided")
-    return WITHHELD if failed else UNDECIDED if open_ else GOOD
+    return EXIT_WITHHELD if failed else EXIT_UNDECIDED if open_ else EXIT_OK
 
 
-def _read(path: Path) -> Expectations:
+def _load_expectations(path: Path) -> Expectations:
     text = read_text(path)
-    return validate(Expectations, read_toml(text, str(path)), source=str(path), text=text)
+    return validate_table(Expectations, parse_toml(text, str(path)), source=str(path), text=text)
 
 
-async def _pages(configuration: Configuration, policy: Policy, expectations: tuple[Expectation, ...]) -> Pages:
-    async with aside(configuration, policy) as assembly:
-        return await judged_pages(assembly, (canonicalize_name(each.project) for each in expectations))
+async def _judge_pages(
+    configuration: Configuration, policy: Policy, expectations: tuple[Expectation, ...]
+) -> PageResults:
+    async with open_dry_run(configuration, policy) as assembly:
+        return await judge_pages(assembly, (canonicalize_name(each.project) for each in expectations))
 
 
-def _problems(expectation: Expectation, verdicts: list[Approved | Withheld]) -> Iterator[str]:
+def _find_mismatches(expectation: Expectation, verdicts: list[Approved | Withheld]) -> Iterator[str]:
     if not verdicts:
         yield "no such file is listed"
     for verdict in verdicts:
         if not expectation.is_met_by(verdict):
             word = "approved" if isinstance(verdict, Approved) else "withheld"
-            yield f"{verdict.file.filename} is {word}: {because(verdict)}"
+            yield f"{verdict.file.filename} is {word}: {explain_verdict(verdict)}"

@@ -12,19 +12,19 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from assay import telemetry
-from assay.assembly import Assembly, assembled, read_policies, utc_now
+from assay.assembly import Assembly, assemble, read_policies, utc_now
 from assay.config import Configuration, load_configuration
 from assay.policy.language.model import Policy
-from assay.policy_reload import following
-from assay.telemetry.audit_trail import recording
-from assay.telemetry.metrics import watching_loop
-from assay.telemetry.tracing import exporting
-from assay.web.auth import admission
-from assay.web.server.server import DRAIN, listening
-from assay.web.wiring import wired
+from assay.policy_reload import watch_policies
+from assay.telemetry.audit_trail import open_audit_trail
+from assay.telemetry.metrics import measure_loop_delay
+from assay.telemetry.tracing import export_spans
+from assay.web.auth import open_authenticator
+from assay.web.server.server import DRAIN_SECONDS, run_server
+from assay.web.wiring import create_app
 
-_FORMS = {"auto": None, "text": False, "json": True}
-_YOUNG = 10_000
+_JSON_LOG_BY_OPTION = {"auto": None, "text": False, "json": True}
+_GC_THRESHOLD_OBJECTS = 10_000
 """Objects that are made before the collector looks for cycles among them: a page that is judged makes and keeps
 thousands, none of them in a cycle, and looking every 700 objects was 4 % of the work."""
 
@@ -35,30 +35,30 @@ def main(options: argparse.Namespace) -> int:
     Raises:
         ConfigurationError: configuration, a policy, or the address to listen on.
     """
-    telemetry.log_to(sys.stderr, as_json=_FORMS[options.log])
+    telemetry.configure_logging(sys.stderr, as_json=_JSON_LOG_BY_OPTION[options.log])
     configuration = load_configuration(options.config, os.environ)
-    asyncio.run(_serve(configuration, read_policies(configuration)))
+    asyncio.run(_serve_until_signal(configuration, read_policies(configuration)))
     return 0
 
 
-async def _serve(configuration: Configuration, policies: Mapping[str, Policy]) -> None:
+async def _serve_until_signal(configuration: Configuration, policies: Mapping[str, Policy]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with serving(configuration, policies):
+    async with run_proxy(configuration, policies):
         await stop.wait()
         telemetry.event("stopping")
     telemetry.event("stopped")
 
 
 @asynccontextmanager
-async def serving(
+async def run_proxy(
     configuration: Configuration,
     policies: Mapping[str, Policy],
     *,
     environ: Mapping[str, str] = os.environ,
-    drain: float = DRAIN,
+    drain: float = DRAIN_SECONDS,
 ) -> AsyncIterator[str]:
     """All that this command runs, until the context is left; gives the proxy's origin. `make demo` runs it too.
 
@@ -73,26 +73,26 @@ async def serving(
         StorageError: the storage directory is not usable.
     """
     async with (
-        exporting(os.environ),
-        admission(configuration.server) as access,
-        recording(configuration.audit, utc_now) as trail,
-        assembled(configuration, policies, environ=environ) as assembly,
-        following(assembly.views),
-        watching_loop(),
+        export_spans(os.environ),
+        open_authenticator(configuration.server) as access,
+        open_audit_trail(configuration.audit, utc_now) as trail,
+        assemble(configuration, policies, environ=environ) as assembly,
+        watch_policies(assembly.views),
+        measure_loop_delay(),
     ):
-        handler, ready = wired(assembly, configuration, clock=utc_now, trail=trail, access=access)
-        async with listening(handler, ready, configuration.server, drain=drain) as (host, port):
+        handler, ready = create_app(assembly, configuration, clock=utc_now, trail=trail, access=access)
+        async with run_server(handler, ready, configuration.server, drain=drain) as (host, port):
             shown = f"[{host}]" if ":" in host else host
             origin = f"{'http' if configuration.server.tls is None else 'https'}://{shown}:{port}"
-            _announce(origin, assembly, str(configuration.storage.directory))
+            _log_listening(origin, assembly, str(configuration.storage.directory))
             # What is there by now stays: the collector need not look through it whenever it looks through all, which
             # would hold up everybody who asks.
             gc.freeze()
-            gc.set_threshold(_YOUNG)
+            gc.set_threshold(_GC_THRESHOLD_OBJECTS)
             yield origin
 
 
-def _announce(origin: str, assembly: Assembly, storage: str) -> None:
+def _log_listening(origin: str, assembly: Assembly, storage: str) -> None:
     """Say where each view's index is, and by which policy; the one at ``/`` last, since then all of them are there."""
     for number, view in reversed(list(enumerate(assembly.views))):
         said = {"index": f"{origin}{view.settings.path}simple/", "policy": str(view.settings.policy or "built-in")}

@@ -8,11 +8,11 @@ import json
 import os
 import sys
 
-from assay.assembly import read_trust, utc_now
-from assay.attestation.renewal.report import describe, refresh_all
-from assay.attestation.renewal.tuf import refreshers
-from assay.cli import GOOD, UNDECIDED
-from assay.cli.tables import table
+from assay.assembly import read_trust_roots, utc_now
+from assay.attestation.renewal.report import refresh_trust_roots, report_trust_roots
+from assay.attestation.renewal.tuf import create_tuf_refreshers
+from assay.cli import EXIT_OK, EXIT_UNDECIDED
+from assay.cli.tables import format_table
 from assay.config import load_configuration
 
 
@@ -24,13 +24,13 @@ def main(options: argparse.Namespace) -> int:
     """
     configuration = load_configuration(options.config, os.environ)
     state = configuration.storage.directory
-    roots, _ = asyncio.run(read_trust(configuration, state))
+    roots, _ = asyncio.run(read_trust_roots(configuration, state))
     failures: tuple[str, ...] = ()
     if options.action == "refresh":
-        roots, failures = refresh_all(roots, refreshers([configuration.trust.root], state))
-    reports = describe(roots, configuration.trust, utc_now())
+        roots, failures = refresh_trust_roots(roots, create_tuf_refreshers([configuration.trust.root], state))
+    reports = report_trust_roots(roots, configuration.trust, utc_now())
     if options.json:
-        print(json.dumps([_facts(report) for report in reports], indent=2))
+        print(json.dumps([_report_to_json(report) for report in reports], indent=2))
     else:
         rows = [
             (
@@ -43,16 +43,16 @@ def main(options: argparse.Namespace) -> int:
             )
             for report in reports
         ]
-        for line in table(("ROOT", "DIGEST", "AGE", "RENEWED", "SPEAKS FOR", "FROM"), rows):
+        for line in format_table(("ROOT", "DIGEST", "AGE", "RENEWED", "SPEAKS FOR", "FROM"), rows):
             print(line)
     for failure in failures:
         print(f"assay: not renewed: {failure}", file=sys.stderr)
-    return UNDECIDED if failures else GOOD
+    return EXIT_UNDECIDED if failures else EXIT_OK
 
 
-def _facts(report: object) -> dict[str, object]:
-    return {name: _plain(getattr(report, name)) for name in report.__slots__}  # type: ignore[attr-defined] # a slotted dataclass
+def _report_to_json(report: object) -> dict[str, object]:
+    return {name: _to_json_value(getattr(report, name)) for name in report.__slots__}  # type: ignore[attr-defined] # a slotted dataclass
 
 
-def _plain(value: object) -> object:
+def _to_json_value(value: object) -> object:
     return value if value is None or isinstance(value, bool | str | tuple) else str(value)

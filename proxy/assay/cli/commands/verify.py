@@ -15,22 +15,22 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from assay.assembly import read_policy, read_trust
+from assay.assembly import read_policy, read_trust_roots
 from assay.attestation.codec import encode_evidence
-from assay.attestation.renewal.report import local_file
+from assay.attestation.renewal.report import describe_local_file
 from assay.attestation.verification.verify import verify
-from assay.cli import GOOD, WITHHELD
-from assay.cli.tables import printable
+from assay.cli import EXIT_OK, EXIT_WITHHELD
+from assay.cli.tables import escape_unprintable
 from assay.config import load_configuration
 from assay.errors import ConfigurationError
 from assay.evidence import Attestation, Attested, Evidence, Forged, Unverifiable
-from assay.indexes import Indexes, hosts
+from assay.indexes import Indexes, allowed_file_hosts
 from assay.operator_files import read_file
-from assay.policy.judge import IndexFacts, decide_page
+from assay.policy.judge import IndexFacts, judge_page_in_mode
 from assay.policy.language.model import Policy
-from assay.policy.reasons import reasons_json
+from assay.policy.reasons import reasons_to_json
 from assay.policy.verdict import Approved, Withheld
-from assay.ports import History
+from assay.ports import ProjectHistory
 from assay.simple.filename import parse_filename, possible_projects
 from assay.simple.model import File, Project
 
@@ -42,40 +42,42 @@ def main(options: argparse.Namespace) -> int:
         ConfigurationError: a file that cannot be read.
     """
     configuration = load_configuration(options.config, os.environ)
-    roots, _ = asyncio.run(read_trust(configuration, configuration.storage.directory))
+    roots, _ = asyncio.run(read_trust_roots(configuration, configuration.storage.directory))
     document = read_file(options.provenance)
     try:
-        file = local_file(options.file)
+        file = describe_local_file(options.file)
     except OSError as error:
         raise ConfigurationError(f"{options.file}: cannot be read: {error.strerror}") from error
     evidence = verify(document, file, roots.for_index())
-    verdict = _verdict(configuration.indexes, read_policy(options.policy), file, evidence) if options.policy else None
+    verdict = (
+        _judge_alone(configuration.indexes, read_policy(options.policy), file, evidence) if options.policy else None
+    )
     if options.json:
-        print(json.dumps(_document(options.file, document, evidence, verdict), indent=2))
+        print(json.dumps(_build_json(options.file, document, evidence, verdict), indent=2))
     else:
-        for line in _lines(options.file, evidence, verdict):
-            print(printable(line))
+        for line in _format_report(options.file, evidence, verdict):
+            print(escape_unprintable(line))
     good = isinstance(evidence, Attested) if verdict is None else isinstance(verdict, Approved)
-    return GOOD if good else WITHHELD
+    return EXIT_OK if good else EXIT_WITHHELD
 
 
-def _verdict(indexes: Indexes, policy: Policy, file: File, evidence: Evidence) -> Approved | Withheld:
+def _judge_alone(indexes: Indexes, policy: Policy, file: File, evidence: Evidence) -> Approved | Withheld:
     """As if the file stood alone on the page of its project."""
     for name in possible_projects(file.filename):
         parsed = parse_filename(file.filename, name)
-        index = indexes.owner(name)
+        index = indexes.find_owner(name)
         if parsed.distribution is None or index is None:
             continue
-        host = min(hosts(index))
+        host = min(allowed_file_hosts(index))
         place = f"{host}/{file.filename}"
         listed: File = replace(
             file, url=f"https://{place}", location=place, route=place, distribution=parsed.distribution, refusal=None
         )
-        (verdict,) = decide_page(
+        (verdict,) = judge_page_in_mode(
             policy,
             Project(name=name, files=(listed,), api_version=(1, 4)),
-            index=IndexFacts(name=index.name, hosts=hosts(index)),
-            history=History(),
+            index=IndexFacts(name=index.name, hosts=allowed_file_hosts(index)),
+            history=ProjectHistory(),
             evidence={} if listed.sha256 is None else {(listed.filename, listed.sha256): evidence},
             now=datetime.now(UTC),
         )
@@ -84,12 +86,12 @@ def _verdict(indexes: Indexes, policy: Policy, file: File, evidence: Evidence) -
     raise ConfigurationError(f"{file.filename} is no distribution of a project that an index of ours owns")
 
 
-def _lines(path: Path, evidence: Evidence, verdict: Approved | Withheld | None) -> list[str]:
+def _format_report(path: Path, evidence: Evidence, verdict: Approved | Withheld | None) -> list[str]:
     match evidence:
         case Attested(attestations=attestations, ignored=ignored):
             lines = [f"{path.name}: attested"]
             for attestation in attestations:
-                lines += _claims(attestation)
+                lines += _format_attestation(attestation)
             lines += [f"  not counted: {reason}" for reason in ignored]
         case Forged(step=step, expected=expected, found=found):
             lines = [f"{path.name}: FORGED, at: {step}", f"  expected: {expected}", f"  found: {found}"]
@@ -100,11 +102,11 @@ def _lines(path: Path, evidence: Evidence, verdict: Approved | Withheld | None) 
     if isinstance(verdict, Approved):
         lines.append(f"approved by rule {verdict.rule}")
     elif verdict is not None:
-        lines += [f"withheld: [{reason['code']}] {reason['message']}" for reason in reasons_json(verdict)]
+        lines += [f"withheld: [{reason['code']}] {reason['message']}" for reason in reasons_to_json(verdict)]
     return lines
 
 
-def _claims(attestation: Attestation) -> list[str]:
+def _format_attestation(attestation: Attestation) -> list[str]:
     claims = attestation.claims
     shown = {
         "predicate": attestation.predicate_type,
@@ -121,7 +123,7 @@ def _claims(attestation: Attestation) -> list[str]:
     return [f"  {name}: {value}" for name, value in shown.items() if value]
 
 
-def _document(
+def _build_json(
     path: Path, document: bytes, evidence: Evidence, verdict: Approved | Withheld | None
 ) -> dict[str, object]:
     facts: dict[str, object] = {
@@ -132,5 +134,5 @@ def _document(
     if verdict is not None:
         facts["verdict"] = "approved" if isinstance(verdict, Approved) else "withheld"
         facts["rule"] = verdict.rule
-        facts["reasons"] = reasons_json(verdict) if isinstance(verdict, Withheld) else []
+        facts["reasons"] = reasons_to_json(verdict) if isinstance(verdict, Withheld) else []
     return facts

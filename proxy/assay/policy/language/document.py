@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from assay.policy.language.model import Policy, RatchetMode, Requirements, Rule
-from assay.settings import read_toml, validate
+from assay.settings import parse_toml, validate_table
 
-BUILT_IN: Final = Policy(
+BUILT_IN_POLICY: Final = Policy(
     version=1,
     rules=(Rule(name="built-in policy", projects=("*",)),),
     defaults=Requirements(ratchet=RatchetMode.WARN),
@@ -21,7 +21,7 @@ def load_policy(text: str, source: str) -> Policy:
     Raises:
         ConfigurationError: one line for each problem, with file, line, key path, expected, found, nearest valid key.
     """
-    return validate(Policy, read_toml(text, source), source=source, text=text)
+    return validate_table(Policy, parse_toml(text, source), source=source, text=text)
 
 
 def policy_schema() -> dict[str, Any]:

@@ -7,34 +7,36 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from assay.policy.language.model import Policy
-from assay.policy.language.times import show
+from assay.policy.language.times import format_instant
 
-SOON: Final = timedelta(days=14)
+EXPIRY_NOTICE_PERIOD: Final = timedelta(days=14)
 """Long enough before the end for somebody to be back from leave."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Expiry:
+class WaiverExpiry:
     """A waiver whose end is near or past."""
 
     label: str
     expires: datetime
-    is_over: bool
+    is_expired: bool
 
     def __str__(self) -> str:
         """In one sentence."""
-        if self.is_over:
-            return f"{self.label}: expired on {show(self.expires)} and lifts nothing any more; remove it"
-        return f"{self.label}: expires on {show(self.expires)}"
+        if self.is_expired:
+            return f"{self.label}: expired on {format_instant(self.expires)} and lifts nothing any more; remove it"
+        return f"{self.label}: expires on {format_instant(self.expires)}"
 
 
-def expiring(policy: Policy, now: datetime, within: timedelta = SOON) -> tuple[Expiry, ...]:
+def find_expiring_waivers(
+    policy: Policy, now: datetime, within: timedelta = EXPIRY_NOTICE_PERIOD
+) -> tuple[WaiverExpiry, ...]:
     """The waivers that are over, or will be within `within`; the earliest first."""
     found = [
-        Expiry(
+        WaiverExpiry(
             label=f"waivers[{number}]: {waiver.name or waiver.reason}",
             expires=waiver.expires,
-            is_over=waiver.expires <= now,
+            is_expired=waiver.expires <= now,
         )
         for number, waiver in enumerate(policy.waivers)
         if waiver.expires - now <= within

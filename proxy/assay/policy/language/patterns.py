@@ -10,14 +10,14 @@ import fnmatch
 import re
 from collections.abc import Callable, Iterable
 
-Matches = Callable[[str], bool]
+StringPredicate = Callable[[str], bool]
 
 _NAME_PATTERN = re.compile(r"[A-Za-z0-9._*?\[\]!-]+", re.ASCII)
-_GLOB = re.compile(r"\*\*|\*|\?")
-_WILD = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
+_WILDCARD = re.compile(r"\*\*|\*|\?")
+_REGEX_BY_WILDCARD = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
 
 
-def name_pattern(text: str) -> str:
+def normalize_name_pattern(text: str) -> str:
     """A pattern for project names in its normalised spelling: ``Acme_*`` is ``acme-*``.
 
     Raises:
@@ -28,21 +28,21 @@ def name_pattern(text: str) -> str:
     return re.sub(r"[-_.]+", "-", text).lower()
 
 
-def names(patterns: Iterable[str]) -> Matches:
+def compile_name_patterns(patterns: Iterable[str]) -> StringPredicate:
     """Whether a normalised name is covered by any of these normalised patterns."""
     literal = frozenset(pattern for pattern in patterns if not set(pattern) & set("*?["))
     wild = [re.compile(fnmatch.translate(pattern)).match for pattern in patterns if pattern not in literal]
     return lambda name: name in literal or any(match(name) for match in wild)
 
 
-def glob(pattern: str, *, fold: bool = False) -> Matches:
+def compile_glob(pattern: str, *, fold: bool = False) -> StringPredicate:
     """Whether a claim is covered by a glob; with `fold`, letters of either case are the same."""
     pattern = pattern.lower() if fold else pattern
-    if not _GLOB.search(pattern):
+    if not _WILDCARD.search(pattern):
         return (lambda claim: claim.lower() == pattern) if fold else pattern.__eq__
     parts, end = "", 0
-    for wild in _GLOB.finditer(pattern):
-        parts += re.escape(pattern[end : wild.start()]) + _WILD[wild[0]]
+    for wild in _WILDCARD.finditer(pattern):
+        parts += re.escape(pattern[end : wild.start()]) + _REGEX_BY_WILDCARD[wild[0]]
         end = wild.end()
     compiled = re.compile(parts + re.escape(pattern[end:]), re.DOTALL).fullmatch
     if fold:

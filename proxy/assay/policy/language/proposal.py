@@ -15,13 +15,13 @@ from typing import TypeAlias
 from assay.evidence import Attestation, Claims, PublisherKind
 from assay.policy.language.model import Lift
 from assay.policy.language.publishers import CircleCI, GitHub, GitLab, Google
-from assay.policy.reasons import printable
+from assay.policy.reasons import escape_controls
 from assay.simple.model import NormalizedName, Sha256
 
-Block: TypeAlias = tuple[tuple[str, str], ...]
+PublisherEntry: TypeAlias = tuple[tuple[str, str], ...]
 """A publisher's keys and values, in the order in which they are written."""
 
-_WORKFLOWS = ".github/workflows/"
+_WORKFLOWS_DIRECTORY = ".github/workflows/"
 _DEFAULT_ISSUER = {
     PublisherKind.GITHUB: str(GitHub.model_fields["issuer"].default),
     PublisherKind.GITLAB: str(GitLab.model_fields["issuer"].default),
@@ -31,12 +31,12 @@ _DEFAULT_ISSUER = {
 
 
 @dataclass(slots=True, kw_only=True)
-class Proven:
+class ProvenProject:
     """What a project's approved files prove today."""
 
     project: NormalizedName
     versions: set[str] = field(default_factory=set)
-    publishers: dict[Block, datetime] = field(default_factory=dict)
+    publishers: dict[PublisherEntry, datetime] = field(default_factory=dict)
     """Who signed, and when the last of it was logged."""
     unproven: dict[Sha256, str] = field(default_factory=dict)
     """Approved files without an attestation that counts: digest to filename."""
@@ -45,19 +45,19 @@ class Proven:
         """Take a file's attestations; False where none is a Trusted Publisher's."""
         counts = False
         for each in attestations:
-            if (found := block(each.claims)) is not None:
+            if (found := make_publisher_entry(each.claims)) is not None:
                 counts = True
                 self.publishers[found] = max(each.integrated_time, self.publishers.get(found, each.integrated_time))
         return counts
 
 
-def block(claims: Claims) -> Block | None:
+def make_publisher_entry(claims: Claims) -> PublisherEntry | None:
     """The publisher that a certificate proves, as a policy names it; None for nobody's Trusted Publisher."""
     if claims.kind is None:
         return None
     workflow = claims.workflow
     if claims.kind is PublisherKind.GITHUB and workflow is not None:
-        inner = workflow.removeprefix(_WORKFLOWS)
+        inner = workflow.removeprefix(_WORKFLOWS_DIRECTORY)
         workflow = workflow if "/" in inner else inner
     stated: dict[str, str | None] = {
         "kind": claims.kind.value,
@@ -75,23 +75,26 @@ def block(claims: Claims) -> Block | None:
     return tuple((key, value) for key, value in stated.items() if value)
 
 
-def publisher_rules(proven: Iterable[Proven]) -> list[str]:
+def format_publisher_rules(proven: Iterable[ProvenProject]) -> list[str]:
     """A rule for each group of projects with the same publishers, whose files are all proven but for pinned ones."""
-    groups: dict[tuple[Block, ...], list[Proven]] = {}
+    groups: dict[tuple[PublisherEntry, ...], list[ProvenProject]] = {}
     for each in proven:
         if each.publishers:
             groups.setdefault(tuple(sorted(each.publishers)), []).append(each)
     lines: list[str] = []
     for publishers, members in sorted(groups.items(), key=lambda group: group[1][0].project):
-        names = ", ".join(dict.fromkeys(_subject(each) for each in publishers))
-        lines += ["", "[[rules]]", *(_signed(each) for each in members)]
-        lines += [f"name = {quoted(f'signed by {names}')}", f"projects = {array(each.project for each in members)}"]
-        lines += ["publishers = [", *(f"  {_inline(each)}," for each in publishers), "]"]
-        lines += _pins(members)
+        names = ", ".join(dict.fromkeys(_describe_publisher_entry(each) for each in publishers))
+        lines += ["", "[[rules]]", *(_format_signed_comment(each) for each in members)]
+        lines += [
+            f"name = {quote_toml(f'signed by {names}')}",
+            f"projects = {format_toml_array(each.project for each in members)}",
+        ]
+        lines += ["publishers = [", *(f"  {_format_inline_table(each)}," for each in publishers), "]"]
+        lines += _format_pins(members)
     return lines
 
 
-def pinned_rule(proven: Iterable[Proven]) -> list[str]:
+def format_pinned_rule(proven: Iterable[ProvenProject]) -> list[str]:
     """A rule for the projects whose files prove nothing: exactly these files, and no others."""
     members = [each for each in proven if not each.publishers and each.unproven]
     if not members:
@@ -101,13 +104,13 @@ def pinned_rule(proven: Iterable[Proven]) -> list[str]:
         "# Nothing proves where these come from: exactly the files below, and no others, until somebody looks again.",
         "[[rules]]",
         'name = "unproven, pinned as they are today"',
-        f"projects = {array(each.project for each in members)}",
+        f"projects = {format_toml_array(each.project for each in members)}",
         "pinned-only = true",
-        *_pins(members),
+        *_format_pins(members),
     ]
 
 
-def waiver(
+def format_waiver(
     *,
     projects: Iterable[NormalizedName],
     files: Mapping[Sha256, str],
@@ -117,61 +120,69 @@ def waiver(
     approved_by: str | None,
 ) -> list[str]:
     """A waiver for exactly these files (digest to filename)."""
-    lines = ["", "[[waivers]]", f"projects = {array(sorted(set(projects)))}", "sha256 = ["]
-    lines += [f"  {quoted(digest)},  # {comment(name)}" for digest, name in sorted(files.items(), key=_by_name)]
-    lines += ["]", f"lifts = {array(lift.value for lift in lifts)}", f"expires = {expires.isoformat()}"]
-    lines += [f"reason = {quoted(reason)}"]
-    return lines if approved_by is None else [*lines, f"approved-by = {quoted(approved_by)}"]
+    lines = ["", "[[waivers]]", f"projects = {format_toml_array(sorted(set(projects)))}", "sha256 = ["]
+    lines += [
+        f"  {quote_toml(digest)},  # {escape_toml_comment(name)}"
+        for digest, name in sorted(files.items(), key=_filename_sort_key)
+    ]
+    lines += ["]", f"lifts = {format_toml_array(lift.value for lift in lifts)}", f"expires = {expires.isoformat()}"]
+    lines += [f"reason = {quote_toml(reason)}"]
+    return lines if approved_by is None else [*lines, f"approved-by = {quote_toml(approved_by)}"]
 
 
-def quoted(text: str) -> str:
+def quote_toml(text: str) -> str:
     """A TOML basic string: "any Unicode character may be used except those that must be escaped" (TOML 1.0)."""
-    escaped = "".join(f"\\{each}" if each in '"\\' else each if each.isprintable() else _escaped(each) for each in text)
+    escaped = "".join(
+        f"\\{each}" if each in '"\\' else each if each.isprintable() else _escape_character(each) for each in text
+    )
     return f'"{escaped}"'
 
 
-def _escaped(character: str) -> str:
+def _escape_character(character: str) -> str:
     code = ord(character)
     # A lone surrogate is no Unicode scalar value, which is all that TOML can hold.
     return "\\uFFFD" if 0xD800 <= code <= 0xDFFF else f"\\U{code:08X}"  # noqa: PLR2004 - Unicode's own range
 
 
-def comment(text: str) -> str:
+def escape_toml_comment(text: str) -> str:
     """One line that ends no comment early."""
-    return printable(text)
+    return escape_controls(text)
 
 
-def array(values: Iterable[str]) -> str:
+def format_toml_array(values: Iterable[str]) -> str:
     """A TOML array of strings."""
-    return f"[{', '.join(quoted(value) for value in values)}]"
+    return f"[{', '.join(quote_toml(value) for value in values)}]"
 
 
-def _inline(publisher: Block) -> str:
-    return f"{{ {', '.join(f'{key} = {quoted(value)}' for key, value in publisher)} }}"
+def _format_inline_table(publisher: PublisherEntry) -> str:
+    return f"{{ {', '.join(f'{key} = {quote_toml(value)}' for key, value in publisher)} }}"
 
 
-def _subject(publisher: Block) -> str:
+def _describe_publisher_entry(publisher: PublisherEntry) -> str:
     stated = dict(publisher)
     name = next((stated[key] for key in ("repository", "email", "project_id") if key in stated), "somebody")
     return f"{stated['kind']} {name}"
 
 
-def _signed(proven: Proven) -> str:
+def _format_signed_comment(proven: ProvenProject) -> str:
     last = max(proven.publishers.values())
     versions = ", ".join(sorted(proven.versions))
-    return f"# {comment(f'{proven.project} {versions}')}: signed {last.date().isoformat()}"
+    return f"# {escape_toml_comment(f'{proven.project} {versions}')}: signed {last.date().isoformat()}"
 
 
-def _pins(members: Iterable[Proven]) -> list[str]:
+def _format_pins(members: Iterable[ProvenProject]) -> list[str]:
     unproven = {digest: name for each in members for digest, name in each.unproven.items()}
     if not unproven:
         return []
     return [
         "pins = [",
-        *(f"  {quoted(digest)},  # {comment(name)}" for digest, name in sorted(unproven.items(), key=_by_name)),
+        *(
+            f"  {quote_toml(digest)},  # {escape_toml_comment(name)}"
+            for digest, name in sorted(unproven.items(), key=_filename_sort_key)
+        ),
         "]",
     ]
 
 
-def _by_name(item: tuple[str, str]) -> tuple[str, str]:
+def _filename_sort_key(item: tuple[str, str]) -> tuple[str, str]:
     return item[1], item[0]

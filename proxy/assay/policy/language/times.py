@@ -12,12 +12,14 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, WithJsonSchema
 
-_EXPECTED = "a date such as 2026-11-20, or a time with its offset such as 2026-11-20T12:00:00Z, both without quotes"
+_EXPECTED_INSTANT = (
+    "a date such as 2026-11-20, or a time with its offset such as 2026-11-20T12:00:00Z, both without quotes"
+)
 _NEARLY_A_MINUTE = timedelta(minutes=1, microseconds=-1)
 _SCHEMA = WithJsonSchema({"anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}]})
 
 
-def start(value: object) -> datetime:
+def parse_start(value: object) -> datetime:
     """The first instant of a TOML date, or the TOML time itself; UTC.
 
     Raises:
@@ -29,26 +31,26 @@ def start(value: object) -> datetime:
         return value.astimezone(UTC)
     if isinstance(value, date):
         return datetime.combine(value, time(), UTC)
-    raise ValueError(_EXPECTED)
+    raise ValueError(_EXPECTED_INSTANT)
 
 
-def end(value: object) -> datetime:
+def parse_end(value: object) -> datetime:
     """The first instant after a TOML date, or the TOML time itself; UTC.
 
     Raises:
         ValueError: neither, or a time without an offset.
     """
     whole_day = isinstance(value, date) and not isinstance(value, datetime) and value < date.max
-    return start(value) + timedelta(days=1) if whole_day else start(value)
+    return parse_start(value) + timedelta(days=1) if whole_day else parse_start(value)
 
 
-From = Annotated[datetime, BeforeValidator(start), _SCHEMA]
+InclusiveStart = Annotated[datetime, BeforeValidator(parse_start), _SCHEMA]
 """Inclusive."""
-Until = Annotated[datetime, BeforeValidator(end), _SCHEMA]
+ExclusiveEnd = Annotated[datetime, BeforeValidator(parse_end), _SCHEMA]
 """Exclusive."""
 
 
-def show(instant: datetime) -> str:
+def format_instant(instant: datetime) -> str:
     """``2026-11-24 14:00 UTC``, rounded up to the minute: at the time shown it is already so."""
     if instant.tzinfo is not UTC:
         instant = instant.astimezone(UTC)

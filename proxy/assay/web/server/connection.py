@@ -18,10 +18,10 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 
 from assay import telemetry
-from assay.web.response import Answer
-from assay.web.server.connection_limit import Seat
+from assay.web.response import BufferedResponse
+from assay.web.server.connection_limit import ConnectionSlot
 
-AtOnce = Callable[[str, Mapping[str, str], str | None], Answer | None]
+CacheResponder = Callable[[str, Mapping[str, str], str | None], BufferedResponse | None]
 """The answer to GET by target, headers and the client's address, if nothing needs to be waited for to give it."""
 _HTTP_11 = (1, 1)
 
@@ -37,31 +37,31 @@ class Connection(web.RequestHandler):
         settings: aiohttp's.
     """
 
-    __slots__ = ("_at_once", "_begun", "_peer", "_silent", "seat")
+    __slots__ = ("_first_request_timer", "_peer", "_started_response", "_try_from_cache", "slot")
 
     def __init__(
         self,
         manager: web.Server,
-        seat: Seat,
-        at_once: AtOnce | None,
+        seat: ConnectionSlot,
+        at_once: CacheResponder | None,
         *,
         patience: float,
         **settings: Any,  # noqa: ANN401 - as `web.Server` hands them on
     ) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(manager, loop=loop, **settings)
-        self.seat = seat
-        self._at_once = at_once
-        self._begun: Answer | None = None
+        self.slot = seat
+        self._try_from_cache = at_once
+        self._started_response: BufferedResponse | None = None
         self._peer: str | None = None
-        self._silent = loop.call_later(patience, self._cut)
+        self._first_request_timer = loop.call_later(patience, self._abort_silent)
         # Not left to `connection_lost`: of a TLS handshake that fails, the protocol never hears.
-        seat.when_left(self._silent.cancel)
+        seat.on_release(self._first_request_timer.cancel)
 
-    def heard(self) -> Answer | None:
+    def on_request(self) -> BufferedResponse | None:
         """A whole request is here. Gives the answer that was begun to it, if it was."""
-        self._silent.cancel()
-        begun, self._begun = self._begun, None
+        self._first_request_timer.cancel()
+        begun, self._started_response = self._started_response, None
         return begun
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -73,7 +73,7 @@ class Connection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Bytes of the client's: answered here, if they are one request that can be, and else left to aiohttp."""
         waiter = self._waiter
-        if self._at_once is None or waiter is None or waiter.done() or self._messages:
+        if self._try_from_cache is None or waiter is None or waiter.done() or self._messages:
             super().data_received(data)
             return
         self._waiter = None  # so that nobody is woken
@@ -84,7 +84,7 @@ class Connection(web.RequestHandler):
         if self._messages:
             # Not before the other clients' requests that are here already were read: answers that go out together wake
             # whoever reads them once. Side by side that is 48 µs instead of 57 for a page of 100 files.
-            self._loop.call_soon(self._answer, self._at_once, waiter)
+            self._loop.call_soon(self._answer_or_wake, self._try_from_cache, waiter)
             # Until then nobody takes the connection for an idle one.
             self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
 
@@ -94,11 +94,11 @@ class Connection(web.RequestHandler):
             self._waiter.set_result(None)
         super().close()
 
-    def _answer(self, at_once: AtOnce, waiter: asyncio.Future[None]) -> None:
-        if not waiter.done() and not self._answered(at_once):
+    def _answer_or_wake(self, at_once: CacheResponder, waiter: asyncio.Future[None]) -> None:
+        if not waiter.done() and not self._answer_from_cache(at_once):
             waiter.set_result(None)
 
-    def _answered(self, at_once: AtOnce) -> bool:
+    def _answer_from_cache(self, at_once: CacheResponder) -> bool:
         """Whether the one request that is here was answered, and is gone from the queue."""
         message, payload = self._messages[0]
         if not (
@@ -123,20 +123,20 @@ class Connection(web.RequestHandler):
         if answer is None:
             return False
         try:
-            answer.begin(transport)
+            answer.start_sending(transport)
         except BaseException:
             transport.abort()  # whatever went out of it, nothing may come behind
             raise
         if transport.get_write_buffer_size():
-            self._begun = answer  # the rest has to be waited for
+            self._started_response = answer  # the rest has to be waited for
             return False
-        self._silent.cancel()
+        self._first_request_timer.cancel()
         self._messages.popleft()
         parser.message_consumed()
         manager.requests_count += 1
         return True
 
-    def _cut(self) -> None:
+    def _abort_silent(self) -> None:
         if self.transport is not None:
             telemetry.event("connection-without-request", client=self.transport.get_extra_info("peername"))
             self.transport.abort()

@@ -14,41 +14,41 @@ from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
 
-RESERVE = 16
-_RESERVE_SHARE = RESERVE // 4
-_DESCRIPTORS_EACH = 3
+PROBE_SLOTS = 16
+_PROBE_SLOTS_PER_ADDRESS = PROBE_SLOTS // 4
+_DESCRIPTORS_PER_CONNECTION = 3
 """A socket, and the blob or the growing download that is sent through it, twice while one moves to another disk."""
-_DESCRIPTORS_BESIDE = 256
+_OTHER_DESCRIPTORS = 256
 """Databases, connections to indexes, workers' pipes, downloads that nobody waits for any more."""
 
-_USUAL_MOST = 10_240
+_DEFAULT_MAX_DESCRIPTORS = 10_240
 """Open files that a process can have where the system does not say (macOS, ``OPEN_MAX``)."""
 
 
-class Seat:
+class ConnectionSlot:
     """What a connection holds until it ends.
 
     Attributes:
         reserved: it may ask one thing only.
     """
 
-    __slots__ = ("_leave", "reserved")
+    __slots__ = ("_release_callbacks", "is_probe_only")
 
     def __init__(self, leave: Callable[[], None], *, reserved: bool) -> None:
-        self._leave = [leave]
-        self.reserved = reserved
+        self._release_callbacks = [leave]
+        self.is_probe_only = reserved
 
-    def when_left(self, then: Callable[[], None]) -> None:
+    def on_release(self, then: Callable[[], None]) -> None:
         """Do this as well when it is left: what else is held for a connection ends with its seat, however that ends."""
-        self._leave.append(then)
+        self._release_callbacks.append(then)
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Make room; once, however often it is said."""
-        while self._leave:
-            self._leave.pop()()
+        while self._release_callbacks:
+            self._release_callbacks.pop()()
 
 
-class Room:
+class ConnectionLimit:
     """Counts connections, by where they come from.
 
     Args:
@@ -57,28 +57,32 @@ class Room:
     """
 
     def __init__(self, seats: int, shared: Callable[[str], bool] = lambda _: False) -> None:
-        self.seats = seats
-        self._share = max(1, seats // 2)
-        self._shared = shared
-        self._seated = Counter[str]()
-        self._reserved = Counter[str]()
+        self.max_connections = seats
+        self._max_per_address = max(1, seats // 2)
+        self._is_shared_address = shared
+        self._regular_counts = Counter[str]()
+        self._probe_counts = Counter[str]()
 
     @property
-    def taken(self) -> int:
+    def open_connections(self) -> int:
         """Connections now, those in the reserve included."""
-        return self._seated.total() + self._reserved.total()
+        return self._regular_counts.total() + self._probe_counts.total()
 
-    def enter(self, address: str) -> Seat | None:
+    def acquire(self, address: str) -> ConnectionSlot | None:
         """A seat for a connection from `address`, or one in the reserve, or None: not even that."""
-        block, shared = _block(address), self._shared(address)
-        if self._seated.total() < self.seats and (shared or self._seated[block] < self._share):
-            return _take(self._seated, block, reserved=False)
-        if self._reserved.total() < RESERVE and (shared or self._reserved[block] < _RESERVE_SHARE):
-            return _take(self._reserved, block, reserved=True)
+        block, shared = _get_client_network(address), self._is_shared_address(address)
+        if self._regular_counts.total() < self.max_connections and (
+            shared or self._regular_counts[block] < self._max_per_address
+        ):
+            return _acquire_slot(self._regular_counts, block, reserved=False)
+        if self._probe_counts.total() < PROBE_SLOTS and (
+            shared or self._probe_counts[block] < _PROBE_SLOTS_PER_ADDRESS
+        ):
+            return _acquire_slot(self._probe_counts, block, reserved=True)
         return None
 
 
-def _take(counted: Counter[str], block: str, *, reserved: bool) -> Seat:
+def _acquire_slot(counted: Counter[str], block: str, *, reserved: bool) -> ConnectionSlot:
     counted[block] += 1
 
     def leave() -> None:
@@ -86,24 +90,24 @@ def _take(counted: Counter[str], block: str, *, reserved: bool) -> Seat:
         if not counted[block]:
             del counted[block]  # addresses of yesterday cost nothing
 
-    return Seat(leave, reserved=reserved)
+    return ConnectionSlot(leave, reserved=reserved)
 
 
-def _block(address: str) -> str:
+def _get_client_network(address: str) -> str:
     """What one client has: an IPv4 address, or the 64 bits that IPv6 gives to a single network."""
     known = ip_address(address)
     return str(int(known) >> 64) if isinstance(known, IPv6Address) else address
 
 
-def seats_within(wanted: int, limit: int) -> int:
+def cap_connections(wanted: int, limit: int) -> int:
     """How many of the seats that are wanted the limit on open files can bear; at least one."""
-    return max(1, min(wanted, (limit - _DESCRIPTORS_BESIDE) // _DESCRIPTORS_EACH - RESERVE))
+    return max(1, min(wanted, (limit - _OTHER_DESCRIPTORS) // _DESCRIPTORS_PER_CONNECTION - PROBE_SLOTS))
 
 
-def raised_descriptors() -> int:
+def raise_descriptor_limit() -> int:
     """The limit on open files, raised to as many as the system lets this process have."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    for wanted in (hard, max(soft, _USUAL_MOST)):
+    for wanted in (hard, max(soft, _DEFAULT_MAX_DESCRIPTORS)):
         # macOS says that there is no limit, and does not take that for one.
         with suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

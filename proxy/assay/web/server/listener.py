@@ -16,16 +16,16 @@ from functools import partial
 from assay import telemetry
 from assay.errors import ConfigurationError
 from assay.telemetry import metrics
-from assay.web.server.connection_limit import Room, Seat
+from assay.web.server.connection_limit import ConnectionLimit, ConnectionSlot
 
 _BACKLOG = 1024
-_AT_ONCE = 64
+_ACCEPT_BATCH_SIZE = 64
 """Connections accepted before anything else has its turn."""
-_PAUSE = 1.0
+_ACCEPT_PAUSE_SECONDS = 1.0
 """Seconds without accepting after the system could give no descriptor; also between two lines of the log."""
 
 
-class Door:
+class Listener:
     """Accepts and seats.
 
     Args:
@@ -37,21 +37,21 @@ class Door:
 
     def __init__(
         self,
-        room: Room,
-        protocol: Callable[[Seat], asyncio.Protocol],
+        room: ConnectionLimit,
+        protocol: Callable[[ConnectionSlot], asyncio.Protocol],
         *,
         context: ssl.SSLContext | None,
         handshake: float,
     ) -> None:
-        self._room = room
+        self._limit = room
         self._protocol = protocol
         self._context = context
-        self._handshake = handshake
-        self._listeners: list[socket.socket] = []
+        self._handshake_timeout = handshake
+        self._sockets: list[socket.socket] = []
         self._connecting: set[asyncio.Task[None]] = set()
-        self._pauses: set[asyncio.TimerHandle] = set()
-        self._unsaid = 0
-        self._quiet_until = 0.0
+        self._pause_timers: set[asyncio.TimerHandle] = set()
+        self._unreported_refusals = 0
+        self._next_report_at = 0.0
 
     async def open(self, host: str, port: int) -> tuple[str, int]:
         """Listen on every address of `host`; gives the first one.
@@ -64,33 +64,33 @@ class Door:
                 host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )
             for family, _, _, _, address in dict.fromkeys(found):
-                self._listeners.append(_listening(family, address))
+                self._sockets.append(_open_listening_socket(family, address))
         except OSError as error:
             self.close()
             raise ConfigurationError(
                 f"server.host, server.port: cannot listen on {host}:{port}: {error.strerror or error}"
             ) from error
-        for listener in self._listeners:
-            self._resume(listener)
-        name, number = self._listeners[0].getsockname()[:2]
+        for listener in self._sockets:
+            self._start_accepting(listener)
+        name, number = self._sockets[0].getsockname()[:2]
         return str(name), int(number)
 
     def close(self) -> None:
         """Accept no more; connections that have been made go on."""
-        for pause in self._pauses:
+        for pause in self._pause_timers:
             pause.cancel()
-        for listener in self._listeners:
+        for listener in self._sockets:
             asyncio.get_running_loop().remove_reader(listener)
             listener.close()
-        self._listeners.clear()
+        self._sockets.clear()
         for task in self._connecting:
             task.cancel()
 
-    def _resume(self, listener: socket.socket) -> None:
-        asyncio.get_running_loop().add_reader(listener, self._accept, listener)
+    def _start_accepting(self, listener: socket.socket) -> None:
+        asyncio.get_running_loop().add_reader(listener, self._accept_batch, listener)
 
-    def _accept(self, listener: socket.socket) -> None:
-        for _ in range(_AT_ONCE):
+    def _accept_batch(self, listener: socket.socket) -> None:
+        for _ in range(_ACCEPT_BATCH_SIZE):
             try:
                 connection, address = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -99,51 +99,56 @@ class Door:
                 # Out of descriptors or memory: whoever waits in the queue keeps the socket ready, so look away.
                 loop = asyncio.get_running_loop()
                 loop.remove_reader(listener)
-                self._pauses = {pause for pause in self._pauses if pause.when() > loop.time()}
-                self._pauses.add(loop.call_later(_PAUSE, self._resume, listener))
-                telemetry.warning("accept-failed", error=error.strerror or str(error), open=self._room.taken)
+                self._pause_timers = {pause for pause in self._pause_timers if pause.when() > loop.time()}
+                self._pause_timers.add(loop.call_later(_ACCEPT_PAUSE_SECONDS, self._start_accepting, listener))
+                telemetry.warning(
+                    "accept-failed", error=error.strerror or str(error), open=self._limit.open_connections
+                )
                 return
             connection.settimeout(0)
-            seat = self._room.enter(address[0])
-            if seat is None or seat.reserved:
-                self.refused("busy" if seat else "cut")
+            seat = self._limit.acquire(address[0])
+            if seat is None or seat.is_probe_only:
+                self.report_refusal("busy" if seat else "cut")
             if seat is None:
                 connection.close()
                 continue
-            metrics.CONNECTIONS.set(self._room.taken)
-            task = asyncio.create_task(self._connect(connection, seat), name="connect")
+            metrics.CONNECTIONS.set(self._limit.open_connections)
+            task = asyncio.create_task(self._start_connection(connection, seat), name="connect")
             self._connecting.add(task)
             task.add_done_callback(self._connecting.discard)
 
-    async def _connect(self, connection: socket.socket, seat: Seat) -> None:
+    async def _start_connection(self, connection: socket.socket, seat: ConnectionSlot) -> None:
         loop = asyncio.get_running_loop()
         try:
             await loop.connect_accepted_socket(
                 partial(self._protocol, seat),
                 connection,
                 ssl=self._context,
-                ssl_handshake_timeout=None if self._context is None else self._handshake,
+                ssl_handshake_timeout=None if self._context is None else self._handshake_timeout,
             )
         except BaseException as error:
             connection.close()
-            seat.leave()
-            metrics.CONNECTIONS.set(self._room.taken)
+            seat.release()
+            metrics.CONNECTIONS.set(self._limit.open_connections)
             if not isinstance(error, OSError):  # a client that left, or whose handshake failed
                 raise
 
-    def refused(self, how: str) -> None:
+    def report_refusal(self, how: str) -> None:
         """Count it, and say so at most once a second: a flood must not become one of lines."""
         metrics.CONNECTIONS_REFUSED.labels(how).inc()
-        self._unsaid += 1
+        self._unreported_refusals += 1
         now = asyncio.get_running_loop().time()
-        if now >= self._quiet_until:
+        if now >= self._next_report_at:
             telemetry.warning(
-                "connections-refused", refused=self._unsaid, open=self._room.taken, limit=self._room.seats
+                "connections-refused",
+                refused=self._unreported_refusals,
+                open=self._limit.open_connections,
+                limit=self._limit.max_connections,
             )
-            self._unsaid, self._quiet_until = 0, now + _PAUSE
+            self._unreported_refusals, self._next_report_at = 0, now + _ACCEPT_PAUSE_SECONDS
 
 
-def _listening(family: int, address: tuple[object, ...]) -> socket.socket:
+def _open_listening_socket(family: int, address: tuple[object, ...]) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.settimeout(0)

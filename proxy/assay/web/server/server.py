@@ -1,4 +1,4 @@
-"""aiohttp's low-level server around `Handler` behind the `Door`, and a shutdown that finishes what runs.
+"""aiohttp's low-level server around `WebApp` behind the `Listener`, and a shutdown that finishes what runs.
 
 Owns the limits on what a client may send and how long he may take, and the order of going down: readiness first, then
 the listening socket, then the requests in flight within the grace period.
@@ -18,40 +18,40 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from assay import telemetry
 from assay.config import ServerSettings
-from assay.file_watch import obeying
-from assay.policy.reasons import printable
+from assay.file_watch import reload_on_change
+from assay.policy.reasons import escape_controls
 from assay.telemetry import metrics
-from assay.web.app import Handler
-from assay.web.errors import RETRY_AFTER
-from assay.web.files import AbortedError, paced
+from assay.web.app import WebApp
+from assay.web.errors import RETRY_AFTER_SECONDS
+from assay.web.files import AbortedError, send_paced
 from assay.web.health import Readiness
-from assay.web.origin import is_trusted
-from assay.web.routes import Alive, Ready, route_of
-from assay.web.server.connection import AtOnce, Connection
-from assay.web.server.connection_limit import Room, Seat, raised_descriptors, seats_within
-from assay.web.server.listener import Door
-from assay.web.server.tls import Certificate
-from assay.web.spans import Answer, traced
+from assay.web.origin import is_trusted_proxy
+from assay.web.routes import LivenessProbe, ReadinessProbe, match_route
+from assay.web.server.connection import CacheResponder, Connection
+from assay.web.server.connection_limit import ConnectionLimit, ConnectionSlot, cap_connections, raise_descriptor_limit
+from assay.web.server.listener import Listener
+from assay.web.server.tls import ServerCertificate
+from assay.web.spans import Responder, trace_requests
 
-_KEEPALIVE = 30.0
+_KEEPALIVE_TIMEOUT_SECONDS = 30.0
 """Seconds; aiohttp's own default is an hour."""
-_GRACE = 20.0
+_SHUTDOWN_GRACE_SECONDS = 20.0
 """Seconds for the requests in flight: inside Kubernetes' default of 30."""
-_FIRST_REQUEST = 10.0
+_FIRST_REQUEST_TIMEOUT_SECONDS = 10.0
 """Seconds that a new connection has for its first whole request: aiohttp's own time-out begins after one."""
-_RESERVED_REQUEST = 2.0
+_PROBE_REQUEST_TIMEOUT_SECONDS = 2.0
 """The same in the reserve, where a probe asks at once."""
-_LEAVING = 30.0
+_CLOSING_TIMEOUT_SECONDS = 30.0
 """Seconds that a client has to take what was written to him before his connection was closed."""
-_LOOK = 5.0
+_REAP_INTERVAL_SECONDS = 5.0
 """Seconds between two looks for connections that are closed and do not end."""
-_LONGEST = 200
+_MAX_LOGGED_ERROR_CHARS = 200
 """Characters of what aiohttp says of a request that is none."""
-DRAIN = 1.0
+DRAIN_SECONDS = 1.0
 """Seconds during which a server that is to stop says so on ``/readyz`` and still accepts: load balancers ask."""
 
 
-class _NoFaultOfOurs(logging.Filter):
+class _ClientFaultFilter(logging.Filter):
     """What aiohttp would log with a traceback: what `send` has cut and logged, and requests that are none."""
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -61,85 +61,94 @@ class _NoFaultOfOurs(logging.Filter):
             case HttpProcessingError() as error:
                 # Anybody can send such, over and over: a line each, as for any request.
                 client = record.args[0] if isinstance(record.args, tuple) and record.args else None
-                telemetry.event("request-malformed", client=client, error=printable(error.message, _LONGEST))
+                telemetry.event(
+                    "request-malformed", client=client, error=escape_controls(error.message, _MAX_LOGGED_ERROR_CHARS)
+                )
                 return False
             case _:
                 return True
 
 
-class _Punctual(web.Server):
+class _HttpServer(web.Server):
     """Cuts connections that never end, and counts those there are: each costs a socket."""
 
     def __init__(
-        self, answer: Answer, at_once: AtOnce | None, logger: logging.Logger, room: Room, settings: ServerSettings
+        self,
+        answer: Responder,
+        at_once: CacheResponder | None,
+        logger: logging.Logger,
+        room: ConnectionLimit,
+        settings: ServerSettings,
     ) -> None:
-        self._leaving: dict[asyncio.Transport, float] = {}
-        self._room = room
-        self._at_once = at_once
+        self._closing_since: dict[asyncio.Transport, float] = {}
+        self._limit = room
+        self._try_from_cache = at_once
 
         async def heard(request: web.BaseRequest) -> web.StreamResponse:
             connection = request.protocol
             if not isinstance(connection, Connection):
                 raise TypeError(f"a request came on {type(connection).__name__}")
-            if (begun := connection.heard()) is not None:
-                return await paced(request, begun)
-            if connection.seat.reserved:
-                return await _reserved(answer, request)
-            return await paced(request, await answer(request))
+            if (begun := connection.on_request()) is not None:
+                return await send_paced(request, begun)
+            if connection.slot.is_probe_only:
+                return await _respond_to_probe(answer, request)
+            return await send_paced(request, await answer(request))
 
-        self._settings: dict[str, Any] = {
-            "keepalive_timeout": _KEEPALIVE,
+        self._protocol_options: dict[str, Any] = {
+            "keepalive_timeout": _KEEPALIVE_TIMEOUT_SECONDS,
             "access_log": None,
             "logger": logger,
             "lingering_time": 0,
         }
-        super().__init__(traced(heard, settings), handler_cancellation=True)
+        super().__init__(trace_requests(heard, settings), handler_cancellation=True)
 
-    def protocol(self, seat: Seat) -> Connection:
+    def make_protocol(self, seat: ConnectionSlot) -> Connection:
         """The protocol of a new connection."""
-        if seat.reserved:
-            return Connection(self, seat, None, patience=_RESERVED_REQUEST, **self._settings)
-        return Connection(self, seat, self._at_once, patience=_FIRST_REQUEST, **self._settings)
+        if seat.is_probe_only:
+            return Connection(self, seat, None, patience=_PROBE_REQUEST_TIMEOUT_SECONDS, **self._protocol_options)
+        return Connection(
+            self, seat, self._try_from_cache, patience=_FIRST_REQUEST_TIMEOUT_SECONDS, **self._protocol_options
+        )
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         """The end of a connection."""
         super().connection_lost(handler, exc)
         if isinstance(handler, Connection):
-            handler.seat.leave()
-            metrics.CONNECTIONS.set(self._room.taken)
+            handler.slot.release()
+            metrics.CONNECTIONS.set(self._limit.open_connections)
 
-    async def see_off(self) -> None:
+    async def reap_closing(self) -> None:
         """End, for ever, what was closed and is not taken: closing waits for the client to read the rest."""
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(_REAP_INTERVAL_SECONDS)
             now = loop.time()
             closing = [transport for transport in self._connections.values() if transport.is_closing()]
-            self._leaving = {transport: self._leaving.get(transport, now) for transport in closing}
-            for transport, since in self._leaving.items():
-                if now - since >= _LEAVING:
+            self._closing_since = {transport: self._closing_since.get(transport, now) for transport in closing}
+            for transport, since in self._closing_since.items():
+                if now - since >= _CLOSING_TIMEOUT_SECONDS:
                     telemetry.event("connection-not-ending", client=transport.get_extra_info("peername"))
                     transport.abort()
 
 
-async def _reserved(answer: Answer, request: web.BaseRequest) -> web.StreamResponse:
+async def _respond_to_probe(answer: Responder, request: web.BaseRequest) -> web.StreamResponse:
     """The one answer that there is in the reserve."""
-    if isinstance(route_of(request.raw_path), Alive | Ready):
+    if isinstance(match_route(request.raw_path), LivenessProbe | ReadinessProbe):
         response = await answer(request)
     else:
         response = web.Response(
             status=HTTPStatus.SERVICE_UNAVAILABLE,
             reason="too many connections, ask again",
             text="This proxy has as many connections as it may have (server.max-connections). Ask again.\n",
-            headers={"Retry-After": RETRY_AFTER, "Cache-Control": "no-store"},
+            headers={"Retry-After": RETRY_AFTER_SECONDS, "Cache-Control": "no-store"},
         )
     response.force_close()
     return response
 
 
 @asynccontextmanager
-async def listening(
-    handler: Handler, readiness: Readiness, settings: ServerSettings, *, drain: float = 0.0
+async def run_server(
+    handler: WebApp, readiness: Readiness, settings: ServerSettings, *, drain: float = 0.0
 ) -> AsyncIterator[tuple[str, int]]:
     """Serve until the context is left; gives the address that is listened on.
 
@@ -153,31 +162,33 @@ async def listening(
         ConfigurationError: the address cannot be listened on, or the certificate cannot be used.
     """
     logger = logging.getLogger("assay.http")
-    logger.addFilter(_NoFaultOfOurs())
-    room = Room(_seats(settings.max_connections), lambda address: is_trusted(address, settings))
-    server = _Punctual(handler, handler.at_once, logger, room, settings)
-    certificate = None if settings.tls is None else Certificate(settings.tls)
-    async with obeying(None if certificate is None else certificate.watch):
+    logger.addFilter(_ClientFaultFilter())
+    room = ConnectionLimit(
+        _limit_connections(settings.max_connections), lambda address: is_trusted_proxy(address, settings)
+    )
+    server = _HttpServer(handler, handler.try_from_cache, logger, room, settings)
+    certificate = None if settings.tls is None else ServerCertificate(settings.tls)
+    async with reload_on_change(None if certificate is None else certificate.watch):
         context = None if certificate is None else certificate.context
-        door = Door(room, server.protocol, context=context, handshake=_FIRST_REQUEST)
+        door = Listener(room, server.make_protocol, context=context, handshake=_FIRST_REQUEST_TIMEOUT_SECONDS)
         address = await door.open(settings.host, settings.port)
-        seeing_off = asyncio.create_task(server.see_off(), name="see connections off")
+        seeing_off = asyncio.create_task(server.reap_closing(), name="see connections off")
         try:
             yield address
         finally:
-            readiness.stopping = True
+            readiness.is_stopping = True
             await asyncio.sleep(drain)
             door.close()
             server.pre_shutdown()
             # aiohttp waits that long twice: for the handler to answer, then for it to notice that it is cancelled.
-            await server.shutdown(_GRACE / 2)
+            await server.shutdown(_SHUTDOWN_GRACE_SECONDS / 2)
             seeing_off.cancel()
             await asyncio.gather(seeing_off, return_exceptions=True)
 
 
-def _seats(wanted: int) -> int:
-    limit = raised_descriptors()
-    seats = seats_within(wanted, limit)
+def _limit_connections(wanted: int) -> int:
+    limit = raise_descriptor_limit()
+    seats = cap_connections(wanted, limit)
     if seats < wanted:
         telemetry.warning("too-few-descriptors", limit=limit, max_connections=wanted, used=seats)
     return seats

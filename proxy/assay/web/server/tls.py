@@ -15,7 +15,7 @@ from assay.file_watch import FileWatch
 from assay.operator_files import read_file
 
 
-class Certificate:
+class ServerCertificate:
     """What the server shows of itself.
 
     Attributes:
@@ -27,8 +27,8 @@ class Certificate:
         self._certificate = Path(settings.certificate)
         self._key = None if settings.key is None else Path(settings.key)
         self._current: ssl.SSLContext | None = None
-        self.context = _context()
-        self.context.sni_callback = self._choose
+        self.context = _create_context()
+        self.context.sni_callback = self._select_context
         files = (self._certificate,) if self._key is None else (self._certificate, self._key)
         self.watch = FileWatch("server.tls", files, self.load)
 
@@ -40,9 +40,9 @@ class Certificate:
         """
         for path in filter(None, (self._certificate, self._key)):
             read_file(path, f"server.tls: {path}")
-        context = _context()
+        context = _create_context()
         try:
-            context.load_cert_chain(self._certificate, self._key, password=_no_pass_phrase)
+            context.load_cert_chain(self._certificate, self._key, password=_refuse_passphrase)
         except (ssl.SSLError, OSError) as error:
             raise ConfigurationError(
                 f"server.tls: {self._certificate} and {self._key or 'the key in it'} cannot be used:"
@@ -50,19 +50,19 @@ class Certificate:
             ) from error
         self._current = context
 
-    def _choose(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+    def _select_context(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
         """OpenSSL asks for every handshake, also for one without a server name (a client that knows an address)."""
         if self._current is not None:
             connection.context = self._current
 
 
-def _context() -> ssl.SSLContext:
+def _create_context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     return context
 
 
-def _no_pass_phrase() -> str:
+def _refuse_passphrase() -> str:
     # Without this, OpenSSL would ask at the terminal and the proxy would wait there for ever.
     raise ConfigurationError("server.tls: the key has a pass phrase; give one without")

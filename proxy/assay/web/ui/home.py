@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from assay.indexes import is_loopback, split_host
-from assay.policy.language.times import show
-from assay.policy.reasons import reasons_json
+from assay.policy.language.times import format_instant
+from assay.policy.reasons import reasons_to_json
 from assay.units import format_size
-from assay.web.ui.layout import facts, instant, page, table
-from assay.web.ui.markup import Child, Markup, element, joined, lines, when
+from assay.web.ui.layout import render_facts, render_instant, render_page, render_table
+from assay.web.ui.markup import Child, Markup, element, escape_lines, join_markup, markup_if
 from assay.web.ui.refusals import Refusal
 
-_PLACEHOLDER = "http://ADDRESS"
+_PLACEHOLDER_ORIGIN = "http://ADDRESS"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
+class HomeStats:
     """What the proxy holds and has done since it started."""
 
     projects: int
@@ -32,7 +32,7 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class HomeContext:
     """Where this page stands."""
 
     origin: str | None
@@ -45,8 +45,8 @@ class Place:
     """Names and paths of the views that this reader may go to."""
 
 
-def home_page(
-    place: Place, counts: Counts, refusals: tuple[Refusal, ...], now: datetime, *, no_such_name: bool = False
+def render_home_page(
+    place: HomeContext, counts: HomeStats, refusals: tuple[Refusal, ...], now: datetime, *, no_such_name: bool = False
 ) -> bytes:
     """The page, UTF-8.
 
@@ -57,10 +57,10 @@ def home_page(
         now: when.
         no_such_name: what was searched for cannot be a project.
     """
-    return page(
+    return render_page(
         "Assay",
         element("h1", "Assay: packages whose provenance was tested"),
-        when(
+        markup_if(
             no_such_name,
             element("p", "That cannot be the name of a project: letters, digits, -, _ and . only.", class_="note"),
         ),
@@ -72,34 +72,34 @@ def home_page(
             element("a", "in words", href="policy"),
             "; what it makes of a project is found by the project's name, above.",
         ),
-        *_views(place),
+        *_render_views(place),
         element("h2", "Use it"),
-        *_instructions(place),
+        *_render_instructions(place),
         element("h2", "Just now"),
-        _counted(counts),
+        _render_stats(counts),
         element("h2", "Last refusals"),
-        _refused(refusals),
-        element("p", f"As of {show(now)}; counted since the proxy started.", class_="soft"),
+        _render_refusals(refusals),
+        element("p", f"As of {format_instant(now)}; counted since the proxy started.", class_="soft"),
         root="",
     )
 
 
-def _views(place: Place) -> list[Markup]:
+def _render_views(place: HomeContext) -> list[Markup]:
     said = element("p", "This is the view ", element("code", place.view), ", which has a policy of its own.")
     links = (element("li", element("a", name, href=path.lstrip("/"))) for name, path in place.others)
     return [
-        when(place.view is not None, said),
-        when(place.others, element("p", "Other policies hold in other views of this proxy:")),
-        when(place.others, element("ul", *links)),
+        markup_if(place.view is not None, said),
+        markup_if(place.others, element("p", "Other policies hold in other views of this proxy:")),
+        markup_if(place.others, element("ul", *links)),
     ]
 
 
-def _instructions(place: Place) -> list[Child]:
+def _render_instructions(place: HomeContext) -> list[Child]:
     origin = place.origin
-    index = f"{_PLACEHOLDER}/simple/" if origin is None else f"{origin}{place.prefix}/simple/"
-    missing = element("p", "Replace ", element("code", _PLACEHOLDER), " by the address of this page.")
+    index = f"{_PLACEHOLDER_ORIGIN}/simple/" if origin is None else f"{origin}{place.prefix}/simple/"
+    missing = element("p", "Replace ", element("code", _PLACEHOLDER_ORIGIN), " by the address of this page.")
     return [
-        when(origin is None, missing),
+        markup_if(origin is None, missing),
         element(
             "p",
             "Make it the ",
@@ -108,17 +108,17 @@ def _instructions(place: Place) -> list[Child]:
             element("code", "extra-index-url"),
             ") is a way around the policy.",
         ),
-        *_shown("pip", f"pip config set global.index-url {index}{_trusted(origin)}"),
-        *_shown("uv, in uv.toml", f'[[index]]\nurl = "{index}"\ndefault = true'),
-        *_shown(
+        *_render_snippet("pip", f"pip config set global.index-url {index}{_format_trusted_host(origin)}"),
+        *_render_snippet("uv, in uv.toml", f'[[index]]\nurl = "{index}"\ndefault = true'),
+        *_render_snippet(
             "Poetry, in pyproject.toml",
             f'[[tool.poetry.source]]\nname = "assay"\nurl = "{index}"\npriority = "primary"',
         ),
-        *_shown("PDM, in pyproject.toml", f'[[tool.pdm.source]]\nname = "pypi"\nurl = "{index}"'),
+        *_render_snippet("PDM, in pyproject.toml", f'[[tool.pdm.source]]\nname = "pypi"\nurl = "{index}"'),
     ]
 
 
-def _trusted(origin: str | None) -> str:
+def _format_trusted_host(origin: str | None) -> str:
     """Pip refuses plain http but on loopback."""
     scheme, _, authority = (origin or "https://").partition("://")
     if scheme == "https" or is_loopback(split_host(authority)[0]):
@@ -126,14 +126,14 @@ def _trusted(origin: str | None) -> str:
     return f"\npip config set global.trusted-host {authority}"
 
 
-def _shown(name: str, content: str) -> tuple[Markup, Markup]:
+def _render_snippet(name: str, content: str) -> tuple[Markup, Markup]:
     return element("h3", name), element(
-        "pre", element("code", lines(content)), tabindex=0, role="region", aria_label=f"Lines for {name}"
+        "pre", element("code", escape_lines(content)), tabindex=0, role="region", aria_label=f"Lines for {name}"
     )
 
 
-def _counted(counts: Counts) -> Markup:
-    return facts(
+def _render_stats(counts: HomeStats) -> Markup:
+    return render_facts(
         [
             ("projects in memory", f"{counts.projects:,}"),
             ("their files approved", element("span", f"{counts.approved:,}", class_="approved")),
@@ -146,19 +146,21 @@ def _counted(counts: Counts) -> Markup:
     )
 
 
-def _refused(refusals: tuple[Refusal, ...]) -> Markup:
+def _render_refusals(refusals: tuple[Refusal, ...]) -> Markup:
     if not refusals:
         return element("p", "None since the proxy started.")
-    return table("Last refusals", ("Time", "File", "Rule", "Why"), [_row(refusal) for refusal in refusals])
+    return render_table(
+        "Last refusals", ("Time", "File", "Rule", "Why"), [_render_refusal_row(refusal) for refusal in refusals]
+    )
 
 
-def _row(refusal: Refusal) -> tuple[Child, ...]:
-    file, reasons = refusal.withheld.file, reasons_json(refusal.withheld)
+def _render_refusal_row(refusal: Refusal) -> tuple[Child, ...]:
+    file, reasons = refusal.withheld.file, reasons_to_json(refusal.withheld)
     project = file.distribution.project if file.distribution is not None else None
     name = element("code", file.filename)
     return (
-        instant(refusal.time),
+        render_instant(refusal.time),
         name if project is None else element("a", name, href=f"project/{project}"),
         refusal.withheld.rule or "none",
-        joined((element("strong", reasons[0]["code"]), ": ", reasons[0]["message"])),
+        join_markup((element("strong", reasons[0]["code"]), ": ", reasons[0]["message"])),
     )

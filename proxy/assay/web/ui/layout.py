@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-from assay.policy.language.times import show
+from assay.policy.language.times import format_instant
 from assay.policy.reasons import ReasonJson
-from assay.web.ui.markup import Child, Markup, element, joined
+from assay.web.ui.markup import Child, Markup, element, join_markup
 
-_STYLE: Final = """
+_STYLESHEET: Final = """
 :root{color-scheme:light dark;--paper:#fff;--ink:#1b1f24;--soft:#545c66;--line:#d0d7de;--panel:#f5f7f9;--link:#0550ae;
 --good:#116329;--bad:#a40e26;--warn:#7a4b00;--mark:#8250df}
 @media(prefers-color-scheme:dark){:root{--paper:#11151a;--ink:#e6edf3;--soft:#a3adb8;--line:#3a424c;--panel:#1a2027;
@@ -72,13 +72,14 @@ footer{color:var(--soft);padding-top:2.5rem;padding-bottom:1.5rem;font-size:.9re
 @media(max-width:36rem){.timeline text.version{display:none}
 dl:not(.counts){grid-template-columns:1fr}dd{margin-bottom:.3rem}form{margin-left:0;width:100%}}
 """
-_SHORT: Final = 24
-_DIGEST: Final = b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+_MAX_UNBROKEN_CHARS: Final = 24
+_STYLE_DIGEST: Final = b64encode(hashlib.sha256(_STYLESHEET.encode()).digest()).decode()
 
-HEADERS: Final[Mapping[str, str]] = {
+HTML_HEADERS: Final[Mapping[str, str]] = {
     "Content-Type": "text/html; charset=utf-8",
     "Content-Security-Policy": (
-        f"default-src 'none'; style-src 'sha256-{_DIGEST}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        f"default-src 'none'; style-src 'sha256-{_STYLE_DIGEST}'; form-action 'self'; base-uri 'none'; "
+        "frame-ancestors 'none'"
     ),
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",
@@ -86,7 +87,7 @@ HEADERS: Final[Mapping[str, str]] = {
 }
 
 
-def page(title: str, *body: Child, root: str, searched: str = "") -> bytes:
+def render_page(title: str, *body: Child, root: str, searched: str = "") -> bytes:
     """A whole page.
 
     Args:
@@ -101,7 +102,7 @@ def page(title: str, *body: Child, root: str, searched: str = "") -> bytes:
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("title", f"{title} · Assay" if title != "Assay" else title),
         # Ours and constant; escaping would change its digest.
-        Markup(f"<style>{_STYLE}</style>"),
+        Markup(f"<style>{_STYLESHEET}</style>"),
     )
     top = element(
         "header",
@@ -112,14 +113,14 @@ def page(title: str, *body: Child, root: str, searched: str = "") -> bytes:
             element("a", "Index", href=f"{root}simple/"),
             aria_label="Main",
         ),
-        _search(root, searched),
+        _render_search_form(root, searched),
     )
     foot = element("footer", "Assay verifies the provenance of every distribution and serves what policy approves.")
     whole = element("html", head, element("body", top, element("main", *body), foot), lang="en")
     return f"<!DOCTYPE html>{whole}".encode("utf-8", "backslashreplace")
 
 
-def _search(root: str, searched: str) -> Markup:
+def _render_search_form(root: str, searched: str) -> Markup:
     return element(
         "form",
         element("label", "Project", for_="name"),
@@ -133,10 +134,10 @@ def _search(root: str, searched: str) -> Markup:
     )
 
 
-def facts(rows: list[tuple[str, Child]], *, class_: str | None = None) -> Markup:
+def render_facts(rows: list[tuple[str, Child]], *, class_: str | None = None) -> Markup:
     """A description list, without the rows that have nothing to say."""
     made = [
-        joined((element("dt", name), element("dd", value)))
+        join_markup((element("dt", name), element("dd", value)))
         if class_ is None
         else element("div", element("dt", name), element("dd", value))
         for name, value in rows
@@ -145,28 +146,28 @@ def facts(rows: list[tuple[str, Child]], *, class_: str | None = None) -> Markup
     return element("dl", *made, class_=class_) if made else Markup()
 
 
-def reason_told(reason: ReasonJson) -> Markup:
+def render_reason(reason: ReasonJson) -> Markup:
     """One reason, with what was expected and what was found."""
     until = reason.get("until")
     rows: list[tuple[str, Child]] = [
         ("expected", reason["expected"]),
         ("found", reason["found"]),
-        ("until", None if until is None else show(datetime.fromisoformat(until))),
+        ("until", None if until is None else format_instant(datetime.fromisoformat(until))),
     ]
-    return joined((element("strong", reason["code"]), f": {reason['message']}", facts(rows)))
+    return join_markup((element("strong", reason["code"]), f": {reason['message']}", render_facts(rows)))
 
 
-def name(content: str) -> Markup:
+def render_name(content: str) -> Markup:
     """A name as code: in one line where that is short enough for a cell."""
-    return element("code", content, class_="short" if len(content) <= _SHORT else None)
+    return element("code", content, class_="short" if len(content) <= _MAX_UNBROKEN_CHARS else None)
 
 
-def instant(time: datetime) -> Markup:
+def render_instant(time: datetime) -> Markup:
     """A time in one line."""
-    return element("span", show(time), class_="short")
+    return element("span", format_instant(time), class_="short")
 
 
-def table(caption: str, header: tuple[str, ...], rows: list[tuple[Child, ...]]) -> Markup:
+def render_table(caption: str, header: tuple[str, ...], rows: list[tuple[Child, ...]]) -> Markup:
     """A table that scrolls within itself where it is too wide, by keyboard too."""
     body = (element("tr", *(element("td", cell) for cell in row)) for row in rows)
     return element(

@@ -11,13 +11,13 @@ from collections.abc import Iterable
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
-from assay.policy.reasons import printable
+from assay.policy.reasons import escape_controls
 
-_SVG_VOID: Final = frozenset({"path", "circle", "line", "polyline", "rect"})
-_VOID: Final = frozenset({"meta", "input", "br", "hr"}) | _SVG_VOID
-_LONGEST_ATTRIBUTE: Final = 100_000
+_SELF_CLOSING_SVG: Final = frozenset({"path", "circle", "line", "polyline", "rect"})
+_VOID_ELEMENTS: Final = frozenset({"meta", "input", "br", "hr"}) | _SELF_CLOSING_SVG
+_MAX_ATTRIBUTE_CHARS: Final = 100_000
 """Characters; the longest of ours are the points of a line."""
-_LONGEST_LINK: Final = 2000
+_MAX_URL_CHARS: Final = 2000
 
 
 class Markup(str):
@@ -30,55 +30,55 @@ Child: TypeAlias = "Markup | str | None"
 _EMPTY: Final = Markup("")
 
 
-def text(content: str) -> Markup:
+def escape_text(content: str) -> Markup:
     """A text of anybody's: control and direction characters made visible, the rest escaped."""
-    return Markup(html.escape(printable(content)))
+    return Markup(html.escape(escape_controls(content)))
 
 
 def element(name: str, /, *children: Child, **attributes: str | int | None) -> Markup:
     """An element of HTML or SVG, without attributes that are None; ``_`` stands for ``-``, at the end for nothing."""
     stated = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{html.escape(printable(str(value), _LONGEST_ATTRIBUTE))}"'
+        f' {key.rstrip("_").replace("_", "-")}="{html.escape(escape_controls(str(value), _MAX_ATTRIBUTE_CHARS))}"'
         for key, value in attributes.items()
         if value is not None
     )
-    if name in _VOID and not children:
-        return Markup(f"<{name}{stated}>" if name not in _SVG_VOID else f"<{name}{stated}/>")
-    return Markup(f"<{name}{stated}>{joined(children)}</{name}>")
+    if name in _VOID_ELEMENTS and not children:
+        return Markup(f"<{name}{stated}>" if name not in _SELF_CLOSING_SVG else f"<{name}{stated}/>")
+    return Markup(f"<{name}{stated}>{join_markup(children)}</{name}>")
 
 
-def joined(children: Iterable[Child]) -> Markup:
+def join_markup(children: Iterable[Child]) -> Markup:
     """Several pieces, one behind the other."""
-    return Markup("".join(child if isinstance(child, Markup) else text(child) for child in children if child))
+    return Markup("".join(child if isinstance(child, Markup) else escape_text(child) for child in children if child))
 
 
-def lines(content: str) -> Markup:
+def escape_lines(content: str) -> Markup:
     """A text of ours whose line ends stay."""
-    return Markup("\n".join(text(line) for line in content.split("\n")))
+    return Markup("\n".join(escape_text(line) for line in content.split("\n")))
 
 
-def words(pieces: Iterable[Child], between: str) -> Markup:
+def join_separated(pieces: Iterable[Child], between: str) -> Markup:
     """Several pieces with a text between them."""
-    kept = [piece if isinstance(piece, Markup) else text(piece) for piece in pieces if piece]
-    return Markup(text(between).join(kept))
+    kept = [piece if isinstance(piece, Markup) else escape_text(piece) for piece in pieces if piece]
+    return Markup(escape_text(between).join(kept))
 
 
-def when(condition: object, piece: Markup) -> Markup:
+def markup_if(condition: object, piece: Markup) -> Markup:
     """`piece`, or nothing."""
     return piece if condition else _EMPTY
 
 
-def linked(content: str, address: str | None) -> Markup:
+def link_if_safe(content: str, address: str | None) -> Markup:
     """`content` as a link where `address` is one of http or https with a host and nothing strange; else as text.
 
     Only for addresses that a certificate proves: where an index's word leads is not shown as ours.
     """
-    return text(content) if address is None or not is_web_address(address) else _link(content, address)
+    return escape_text(content) if address is None or not is_safe_web_url(address) else _render_link(content, address)
 
 
-def is_web_address(address: str) -> bool:
+def is_safe_web_url(address: str) -> bool:
     """Whether a browser, too, takes `address` for http or https and for the host that a reader takes it for."""
-    if len(address) > _LONGEST_LINK or not address.isascii() or not address.isprintable() or " " in address:
+    if len(address) > _MAX_URL_CHARS or not address.isascii() or not address.isprintable() or " " in address:
         return False
     try:
         parts = urlsplit(address)
@@ -88,5 +88,5 @@ def is_web_address(address: str) -> bool:
     return parts.scheme in {"http", "https"} and bool(parts.hostname) and not set("\\@") & set(address)
 
 
-def _link(content: str, address: str) -> Markup:
+def _render_link(content: str, address: str) -> Markup:
     return element("a", content, href=address, rel="noreferrer nofollow")

@@ -16,22 +16,22 @@ from aiohttp import web
 from assay.assembly import View
 from assay.config import ServerSettings
 from assay.policy.verdict import Withheld
-from assay.store.directory import Store
-from assay.views import DEFAULT, ViewSettings
-from assay.web.auth import USER
-from assay.web.origin import address_of
-from assay.web.routes import Home, PolicyStory, ProjectStory, Search
-from assay.web.ui.home import Counts, Place, home_page
-from assay.web.ui.layout import HEADERS
-from assay.web.ui.policy import policy_page
-from assay.web.ui.project import project_page
-from assay.web.ui.refusals import Refusals
+from assay.store.directory import StorageDirectory
+from assay.views import DEFAULT_VIEW, ViewSettings
+from assay.web.auth import USER_KEY
+from assay.web.origin import resolve_origin
+from assay.web.routes import HomePage, PolicyPage, ProjectPage, SearchRedirect
+from assay.web.ui.home import HomeContext, HomeStats, render_home_page
+from assay.web.ui.layout import HTML_HEADERS
+from assay.web.ui.policy import render_policy_page
+from assay.web.ui.project import render_project_page
+from assay.web.ui.refusals import RefusalLog
 
-_OFF_LOOP = 100
+_THREADED_RENDER_MIN_FILES = 100
 """Files of a project from which on its page is rendered in a thread."""
 
 
-class People:
+class UiResponder:
     """Answers people about one view.
 
     Args:
@@ -46,7 +46,7 @@ class People:
         self,
         *,
         view: View,
-        store: Store,
+        store: StorageDirectory,
         settings: ServerSettings,
         clock: Callable[[], datetime],
         others: Sequence[ViewSettings] = (),
@@ -56,14 +56,14 @@ class People:
         self._settings = settings
         self._clock = clock
         self._others = tuple(others)
-        self._refusals = Refusals()
+        self._refusals = RefusalLog()
 
-    def refused(self, withheld: Withheld) -> None:
+    def record_refusal(self, withheld: Withheld) -> None:
         """A client was just refused this file."""
         self._refusals.add(withheld, self._clock())
 
-    async def answer(
-        self, request: web.BaseRequest, route: Home | ProjectStory | PolicyStory | Search
+    async def respond(
+        self, request: web.BaseRequest, route: HomePage | ProjectPage | PolicyPage | SearchRedirect
     ) -> web.StreamResponse:
         """One page.
 
@@ -71,55 +71,55 @@ class People:
             AssayError: the project's page cannot be had.
         """
         match route:
-            case Home():
-                return _page(await self._home(request))
-            case ProjectStory():
-                return _page(await self._project(route))
-            case PolicyStory():
-                return _page(policy_page(self._view.gate.policy, self._clock()))
-            case Search(to=None):
-                return _page(await self._home(request, no_such_name=True), HTTPStatus.BAD_REQUEST)
-            case Search(to=to):
+            case HomePage():
+                return _build_html_response(await self._render_home(request))
+            case ProjectPage():
+                return _build_html_response(await self._render_project(route))
+            case PolicyPage():
+                return _build_html_response(render_policy_page(self._view.gate.policy, self._clock()))
+            case SearchRedirect(to=None):
+                return _build_html_response(await self._render_home(request, no_such_name=True), HTTPStatus.BAD_REQUEST)
+            case SearchRedirect(to=to):
                 return web.Response(
                     status=HTTPStatus.SEE_OTHER, headers={"Location": to or "", "Cache-Control": "no-store"}
                 )
 
-    async def _home(self, request: web.BaseRequest, *, no_such_name: bool = False) -> bytes:
-        judged, blobs = self._view.gate.in_memory(), await self._store.blobs.stats()
-        counts = Counts(
+    async def _render_home(self, request: web.BaseRequest, *, no_such_name: bool = False) -> bytes:
+        judged, blobs = self._view.gate.list_cached_pages(), await self._store.blobs.stats()
+        counts = HomeStats(
             projects=len(judged),
-            approved=sum(len(page.listed.approved) for page in judged),
-            withheld=sum(len(page.listed.withheld) for page in judged),
+            approved=sum(len(page.listing.approved) for page in judged),
+            withheld=sum(len(page.listing.withheld) for page in judged),
             blobs=blobs.count,
             blob_bytes=blobs.size,
             refused=self._refusals.count,
         )
-        origin = address_of(request.headers, peer=request.remote, tls=request.secure, settings=self._settings)
+        origin = resolve_origin(request.headers, peer=request.remote, tls=request.secure, settings=self._settings)
         own = self._view.settings
-        place = Place(
+        place = HomeContext(
             origin=origin,
             prefix=own.prefix,
-            view=None if own.name == DEFAULT else own.name,
-            others=tuple((each.name, each.path) for each in self._others if each.admits(request.get(USER))),
+            view=None if own.name == DEFAULT_VIEW else own.name,
+            others=tuple((each.name, each.path) for each in self._others if each.admits(request.get(USER_KEY))),
         )
-        return home_page(place, counts, self._refusals.last(), self._clock(), no_such_name=no_such_name)
+        return render_home_page(place, counts, self._refusals.recent(), self._clock(), no_such_name=no_such_name)
 
-    async def _project(self, route: ProjectStory) -> bytes:
-        judged = await self._view.gate.page(route.project)
+    async def _render_project(self, route: ProjectPage) -> bytes:
+        judged = await self._view.gate.get_page(route.project)
         render = partial(
-            project_page,
+            render_project_page,
             route.project,
             judged.verdicts,
             index=judged.page.index.name,
-            reserved=None if judged.listed.reserved is None else judged.listed.reserved.message,
+            reserved=None if judged.listing.absence_reason is None else judged.listing.absence_reason.message,
             status=judged.page.project.status,
-            stale_since=judged.page.checked if judged.page.stale else None,
+            stale_since=judged.page.confirmed_at if judged.page.is_stale else None,
             number=route.page,
             now=self._clock(),
         )
-        many = len(judged.page.project.files) >= _OFF_LOOP
+        many = len(judged.page.project.files) >= _THREADED_RENDER_MIN_FILES
         return await asyncio.to_thread(render) if many else render()
 
 
-def _page(body: bytes, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
-    return web.Response(status=status, body=body, headers=HEADERS)
+def _build_html_response(body: bytes, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
+    return web.Response(status=status, body=body, headers=HTML_HEADERS)

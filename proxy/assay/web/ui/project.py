@@ -13,34 +13,34 @@ from typing import Final
 from packaging.version import Version
 
 from assay.evidence import Attestation, Attested, Claims, Forged, PublisherKind, Unverifiable
-from assay.policy.language.publishers import describe_claims
-from assay.policy.language.times import show
-from assay.policy.reasons import reasons_json
-from assay.policy.verdict import Approved, Code, Withheld
+from assay.policy.language.publishers import describe_signer
+from assay.policy.language.times import format_instant
+from assay.policy.reasons import reasons_to_json
+from assay.policy.verdict import Approved, ReasonCode, Withheld
 from assay.simple.model import File, ProjectStatus
 from assay.units import format_size
-from assay.web.ui.layout import facts, page, reason_told
-from assay.web.ui.markup import Child, Markup, element, joined, linked, when, words
-from assay.web.ui.timeline import legend, marks_of, publisher_of, timeline
+from assay.web.ui.layout import render_facts, render_page, render_reason
+from assay.web.ui.markup import Child, Markup, element, join_markup, join_separated, link_if_safe, markup_if
+from assay.web.ui.timeline import collect_marks, get_publisher_label, render_legend, render_timeline
 
-VERSIONS: Final = 30
+VERSIONS_PER_PAGE: Final = 30
 """On one page."""
-_FILES: Final = 200
+_MAX_FILES_PER_VERSION: Final = 200
 """Of one version that are shown."""
-_ATTESTATIONS: Final = 8
-_OTHER: Final = "files of no version"
+_MAX_ATTESTATIONS: Final = 8
+_NO_VERSION_TITLE: Final = "files of no version"
 _BADGES: Final = {
     "withheld": "✗ withheld",
     "lifted": "✓ approved, with reasons lifted",
     "approved": "✓ approved",
 }
 
-Verdict = Approved | Withheld
+DecidedVerdict = Approved | Withheld
 
 
-def project_page(
+def render_project_page(
     name: str,
-    verdicts: Sequence[Verdict],
+    verdicts: Sequence[DecidedVerdict],
     *,
     index: str,
     reserved: str | None = None,
@@ -58,64 +58,68 @@ def project_page(
         reserved: why there is nothing at all: a name that the index owns and does not have.
         status: as the index says (PEP 792).
         stale_since: when the index was last asked, if it cannot be asked now.
-        number: which `VERSIONS` of the versions, from 1, newest first.
+        number: which `VERSIONS_PER_PAGE` of the versions, from 1, newest first.
         now: when.
     """
-    groups = _by_version(verdicts)
+    groups = _group_by_version(verdicts)
     approved = sum(isinstance(verdict, Approved) for verdict in verdicts)
-    last = max(1, -(-len(groups) // VERSIONS))
+    last = max(1, -(-len(groups) // VERSIONS_PER_PAGE))
     number = min(number, last)
-    shown = groups[(number - 1) * VERSIONS : number * VERSIONS]
-    stale = "" if stale_since is None else f"The index cannot be asked now; this is as of {show(stale_since)}."
-    return page(
+    shown = groups[(number - 1) * VERSIONS_PER_PAGE : number * VERSIONS_PER_PAGE]
+    stale = (
+        "" if stale_since is None else f"The index cannot be asked now; this is as of {format_instant(stale_since)}."
+    )
+    return render_page(
         name,
         element("h1", name),
-        when(stale, element("p", stale, class_="note")),
+        markup_if(stale, element("p", stale, class_="note")),
         element("p", f"{approved} files approved, {len(verdicts) - approved} withheld; from the index {index}."),
-        _status(status),
+        _render_status(status),
         element("h2", "Who published it"),
-        _picture(verdicts),
+        _render_publisher_timeline(verdicts),
         element("h2", "Versions"),
-        when(not groups, element("p", reserved or "The index lists no files of this project.")),
-        _pages(name, number, last),
-        *(_version(version, files, opened=position == 0) for position, (version, files) in enumerate(shown)),
-        _pages(name, number, last),
+        markup_if(not groups, element("p", reserved or "The index lists no files of this project.")),
+        _render_pagination(name, number, last),
+        *(_render_version(version, files, opened=position == 0) for position, (version, files) in enumerate(shown)),
+        _render_pagination(name, number, last),
         element(
-            "p", f"Judged at {show(now)}. The same verdicts hold for pip, uv and every other client.", class_="soft"
+            "p",
+            f"Judged at {format_instant(now)}. The same verdicts hold for pip, uv and every other client.",
+            class_="soft",
         ),
         root="../",
         searched=name,
     )
 
 
-def _by_version(verdicts: Iterable[Verdict]) -> list[tuple[Version | None, list[Verdict]]]:
+def _group_by_version(verdicts: Iterable[DecidedVerdict]) -> list[tuple[Version | None, list[DecidedVerdict]]]:
     """Newest version first; what has none at the end."""
-    found: dict[Version | None, list[Verdict]] = {}
+    found: dict[Version | None, list[DecidedVerdict]] = {}
     for verdict in verdicts:
         distribution = verdict.file.distribution
         found.setdefault(distribution.version if distribution is not None else None, []).append(verdict)
     nameless = found.pop(None, None)
-    versions: list[tuple[Version | None, list[Verdict]]] = [
+    versions: list[tuple[Version | None, list[DecidedVerdict]]] = [
         (version, found[version]) for version in sorted((each for each in found if each is not None), reverse=True)
     ]
     return versions if nameless is None else [*versions, (None, nameless)]
 
 
-def _status(status: ProjectStatus | None) -> Markup:
+def _render_status(status: ProjectStatus | None) -> Markup:
     if status is None or status.status == "active":
         return Markup()
     because = f": {status.reason}" if status.reason else "."
     return element("p", f"The index says that this project is {status.status}{because}", class_="note")
 
 
-def _picture(verdicts: Sequence[Verdict]) -> Markup:
-    marks = marks_of(verdicts)
+def _render_publisher_timeline(verdicts: Sequence[DecidedVerdict]) -> Markup:
+    marks = collect_marks(verdicts)
     if not marks:
         return element("p", "No file says when it was published.")
-    return joined((timeline(marks), legend(marks)))
+    return join_markup((render_timeline(marks), render_legend(marks)))
 
 
-def _pages(name: str, number: int, last: int) -> Markup:
+def _render_pagination(name: str, number: int, last: int) -> Markup:
     if last == 1:
         return Markup()
     links = (
@@ -123,112 +127,119 @@ def _pages(name: str, number: int, last: int) -> Markup:
         f"page {number} of {last}",
         element("a", "older versions", href=f"{name}?page={number + 1}") if number < last else None,
     )
-    return element("p", words(links, " · "))
+    return element("p", join_separated(links, " · "))
 
 
-def _version(version: Version | None, verdicts: Sequence[Verdict], *, opened: bool) -> Markup:
-    title = _OTHER if version is None else str(version)
+def _render_version(version: Version | None, verdicts: Sequence[DecidedVerdict], *, opened: bool) -> Markup:
+    title = _NO_VERSION_TITLE if version is None else str(version)
     withheld = sum(isinstance(verdict, Withheld) for verdict in verdicts)
     state = f"{withheld} of {len(verdicts)} withheld" if withheld else ""
-    hidden = len(verdicts) - _FILES
+    hidden = len(verdicts) - _MAX_FILES_PER_VERSION
     return element(
         "section",
         element("h3", title, " ", element("span", state, class_="withheld") if state else None),
-        *(_file(verdict, opened=opened or isinstance(verdict, Withheld)) for verdict in verdicts[:_FILES]),
-        when(hidden > 0, element("p", f"and {hidden} more files, which assay explain shows")),
+        *(
+            _render_file(verdict, opened=opened or isinstance(verdict, Withheld))
+            for verdict in verdicts[:_MAX_FILES_PER_VERSION]
+        ),
+        markup_if(hidden > 0, element("p", f"and {hidden} more files, which assay explain shows")),
         aria_label=f"Version {title}",
     )
 
 
-def _file(verdict: Verdict, *, opened: bool) -> Markup:
+def _render_file(verdict: DecidedVerdict, *, opened: bool) -> Markup:
     file = verdict.file
     return element(
         "details",
-        element("summary", _badge(verdict), " ", element("code", file.filename), " ", _by(verdict)),
-        _reasons(verdict),
-        facts(
+        element(
+            "summary", _render_badge(verdict), " ", element("code", file.filename), " ", _render_publisher(verdict)
+        ),
+        _render_reasons(verdict),
+        render_facts(
             [
                 ("rule", verdict.rule or "none governs"),
                 ("SHA-256", element("code", file.sha256) if file.sha256 else "none given"),
-                ("the index says", _claimed(file)),
+                ("the index says", _render_index_claims(file)),
             ]
         ),
-        _evidence(verdict),
-        class_=_standing(verdict),
+        _render_evidence(verdict),
+        class_=_get_verdict_state(verdict),
         open="" if opened else None,
     )
 
 
-def _standing(verdict: Verdict) -> str:
+def _get_verdict_state(verdict: DecidedVerdict) -> str:
     if isinstance(verdict, Withheld):
         return "withheld"
     return "lifted" if verdict.despite else "approved"
 
 
-def _badge(verdict: Verdict) -> Markup:
-    return element("span", _BADGES[_standing(verdict)], class_=f"badge {_standing(verdict)}")
+def _render_badge(verdict: DecidedVerdict) -> Markup:
+    return element("span", _BADGES[_get_verdict_state(verdict)], class_=f"badge {_get_verdict_state(verdict)}")
 
 
-def _by(verdict: Verdict) -> Markup:
-    return element("span", f"· {publisher_of(verdict.evidence)}", class_="soft")
+def _render_publisher(verdict: DecidedVerdict) -> Markup:
+    return element("span", f"· {get_publisher_label(verdict.evidence)}", class_="soft")
 
 
-def _reasons(verdict: Verdict) -> Markup:
+def _render_reasons(verdict: DecidedVerdict) -> Markup:
     if isinstance(verdict, Withheld):
-        return element("ul", *(element("li", reason_told(reason)) for reason in reasons_json(verdict)))
-    lifted = [joined(("despite ", element("strong", each.code.value), f": {each.message}")) for each in verdict.despite]
+        return element("ul", *(element("li", render_reason(reason)) for reason in reasons_to_json(verdict)))
+    lifted = [
+        join_markup(("despite ", element("strong", each.code.value), f": {each.message}")) for each in verdict.despite
+    ]
     said: list[Child] = [*lifted, *verdict.notes]
-    return when(said, element("ul", *(element("li", each) for each in said)))
+    return markup_if(said, element("ul", *(element("li", each) for each in said)))
 
 
-def _claimed(file: File) -> Markup:
+def _render_index_claims(file: File) -> Markup:
     said: list[Child] = [
-        f"uploaded {show(file.upload_time)}" if file.upload_time else None,
+        f"uploaded {format_instant(file.upload_time)}" if file.upload_time else None,
         format_size(file.size) if file.size is not None else None,
         f"needs Python {file.requires_python}" if file.requires_python else None,
         None if file.yanked is None else f"yanked{': ' + file.yanked if file.yanked else ''}",
     ]
-    return words(said, "; ")
+    return join_separated(said, "; ")
 
 
-def _evidence(verdict: Verdict) -> Markup:
+def _render_evidence(verdict: DecidedVerdict) -> Markup:
     match verdict.evidence:
         case Attested(attestations=attestations, ignored=ignored):
-            return joined(
+            return join_markup(
                 (
-                    *(_attestation(one) for one in attestations[:_ATTESTATIONS]),
-                    when(ignored, element("p", "Counts for nothing: ", "; ".join(ignored), class_="soft")),
+                    *(_render_attestation(one) for one in attestations[:_MAX_ATTESTATIONS]),
+                    markup_if(ignored, element("p", "Counts for nothing: ", "; ".join(ignored), class_="soft")),
                 )
             )
-        case Forged() if isinstance(verdict, Withheld) and Code.FORGED in {each.code for each in verdict.reasons}:
+        case Forged() if isinstance(verdict, Withheld) and ReasonCode.FORGED in {each.code for each in verdict.reasons}:
             return Markup()  # said with the reason
         case Forged(step=step, expected=expected, found=found):
-            return facts([("forged at", step), ("expected", expected), ("found", found)])
+            return render_facts([("forged at", step), ("expected", expected), ("found", found)])
         case Unverifiable(reason=reason):
-            return facts([("not verifiable here", reason)])
+            return render_facts([("not verifiable here", reason)])
         case None:
             return element("p", "Its provenance was not looked at: it could not change the verdict.", class_="soft")
         case _:
             return element("p", "It has no attestation.", class_="soft")
 
 
-def _attestation(one: Attestation) -> Markup:
+def _render_attestation(one: Attestation) -> Markup:
     claims = one.claims
-    return facts(
+    return render_facts(
         [
-            ("published by", linked(describe_claims(claims), claims.repository_uri)),
-            ("built from commit", linked(claims.digest, _commit(claims)) if claims.digest else None),
-            ("by workflow run", linked(_run_name(claims), claims.run_url) if claims.run_url else None),
+            ("published by", link_if_safe(describe_signer(claims), claims.repository_uri)),
+            ("built from commit", link_if_safe(claims.digest, _build_commit_url(claims)) if claims.digest else None),
+            ("by workflow run", link_if_safe(_format_run_name(claims), claims.run_url) if claims.run_url else None),
             ("triggered by", claims.trigger),
             ("builder", claims.builder),
-            ("logged", f"{show(one.integrated_time)}, entry {one.log_index} of the log of {one.trust_root}"),
+            ("logged", f"{format_instant(one.integrated_time)}, entry {one.log_index} of the log of {one.trust_root}"),
             ("certificate", element("code", one.certificate)),
             ("states", one.predicate_type),
         ]
     )
 
 
-def _commit(claims: Claims) -> str | None:
+def _build_commit_url(claims: Claims) -> str | None:
     """Where the repository's host shows the commit; the two hosts whose form of it we know."""
     if not claims.repository_uri or not claims.digest or not claims.digest.isalnum():
         return None
@@ -238,5 +249,5 @@ def _commit(claims: Claims) -> str | None:
     return f"{claims.repository_uri.rstrip('/')}{between[claims.kind]}{claims.digest}"
 
 
-def _run_name(claims: Claims) -> str:
+def _format_run_name(claims: Claims) -> str:
     return (claims.run_url or "").rpartition("://")[2]

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from assay.policy.verdict import Withheld
 
-_KEPT = 25
+_MAX_REFUSALS = 25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,22 +19,22 @@ class Refusal:
     withheld: Withheld
 
 
-class Refusals:
+class RefusalLog:
     """The last ones, newest first, and how many there were."""
 
     def __init__(self) -> None:
         self.count = 0
-        self._last: deque[Refusal] = deque(maxlen=_KEPT)
+        self._recent: deque[Refusal] = deque(maxlen=_MAX_REFUSALS)
 
     def add(self, withheld: Withheld, time: datetime) -> None:
         """Remember one more; the same file asked for again takes its old place's stead."""
         self.count += 1
-        for known in self._last:
+        for known in self._recent:
             if known.withheld.file.location == withheld.file.location:
-                self._last.remove(known)
+                self._recent.remove(known)
                 break
-        self._last.appendleft(Refusal(time=time, withheld=withheld))
+        self._recent.appendleft(Refusal(time=time, withheld=withheld))
 
-    def last(self) -> tuple[Refusal, ...]:
+    def recent(self) -> tuple[Refusal, ...]:
         """Newest first."""
-        return tuple(self._last)
+        return tuple(self._recent)

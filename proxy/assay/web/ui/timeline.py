@@ -17,29 +17,29 @@ from packaging.version import Version
 
 from assay.evidence import Attested, Evidence, Forged, Unverifiable
 from assay.policy.verdict import Approved, Withheld
-from assay.web.ui.markup import Markup, element, joined
+from assay.web.ui.markup import Markup, element, join_markup
 
-NOBODY: Final = "no attestation"
+NO_ATTESTATION: Final = "no attestation"
 FORGED: Final = "forged"
 UNVERIFIABLE: Final = "not verifiable here"
 UNEXAMINED: Final = "not examined"
-_UNPROVEN: Final = frozenset({NOBODY, FORGED, UNVERIFIABLE})
-_OTHERS: Final = "other publishers"
-_MOST_LANES: Final = 8
-_MOST_MARKS: Final = 600
-_MOST_BREAKS: Final = 12
-_TOP, _LANE, _LINE, _FOOT = 26, 50, 26, 26
+_UNPROVEN: Final = frozenset({NO_ATTESTATION, FORGED, UNVERIFIABLE})
+_OTHER_PUBLISHERS: Final = "other publishers"
+_MAX_LANES: Final = 8
+_MAX_MARKS: Final = 600
+_MAX_CHANGES: Final = 12
+_TOP_PIXELS, _LANE_PIXELS, _LANE_LINE_OFFSET_PIXELS, _BOTTOM_PIXELS = 26, 50, 26, 26
 """Pixels: above the lanes, of a lane, down to its line, below the lanes."""
-_LEFT, _RIGHT = 2.5, 97.5
+_LEFT_PERCENT, _RIGHT_PERCENT = 2.5, 97.5
 """Per cent: the first release and the last."""
-_LETTER, _GAP = 0.75, 1.0
+_CHARACTER_WIDTH_PERCENT, _LABEL_GAP_PERCENT = 0.75, 1.0
 """Per cent that a letter of a version takes where there is room for versions, and between two of them."""
-_NAME = 40
-_VERSION = 10
+_MAX_PUBLISHER_CHARS = 40
+_MAX_VERSION_CHARS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
+class ReleaseMark:
     """The files of one version that one publisher made."""
 
     version: Version
@@ -49,7 +49,7 @@ class Mark:
     """All of them."""
 
 
-def publisher_of(evidence: Evidence | None) -> str:
+def get_publisher_label(evidence: Evidence | None) -> str:
     """Who is proven to have published, in few words."""
     match evidence:
         case Attested(attestations=attestations):
@@ -62,46 +62,46 @@ def publisher_of(evidence: Evidence | None) -> str:
         case None:
             return UNEXAMINED
         case _:
-            return NOBODY
+            return NO_ATTESTATION
 
 
-def marks_of(verdicts: Iterable[Approved | Withheld]) -> list[Mark]:
+def collect_marks(verdicts: Iterable[Approved | Withheld]) -> list[ReleaseMark]:
     """One mark for each version and publisher, oldest first; files that say nothing of their time have none."""
-    found: dict[tuple[Version, str], Mark] = {}
+    found: dict[tuple[Version, str], ReleaseMark] = {}
     for verdict in verdicts:
-        time = _time(verdict)
+        time = _get_publication_time(verdict)
         if verdict.file.distribution is None or time is None:
             continue
-        version, publisher = verdict.file.distribution.version, publisher_of(verdict.evidence)
+        version, publisher = verdict.file.distribution.version, get_publisher_label(verdict.evidence)
         known = found.get((version, publisher))
         approved = isinstance(verdict, Approved)
-        found[version, publisher] = Mark(
+        found[version, publisher] = ReleaseMark(
             version=version,
             publisher=publisher,
             time=time if known is None else min(time, known.time),
             approved=approved and (known is None or known.approved),
         )
-    return sorted(found.values(), key=lambda mark: (mark.time, mark.version))[-_MOST_MARKS:]
+    return sorted(found.values(), key=lambda mark: (mark.time, mark.version))[-_MAX_MARKS:]
 
 
-def timeline(marks: Sequence[Mark]) -> Markup:
+def render_timeline(marks: Sequence[ReleaseMark]) -> Markup:
     """The picture; nothing where there is nothing to see."""
     if not marks:
         return Markup()
-    lanes = _lanes(marks)
-    height = _TOP + _LANE * len(lanes) + _FOOT
+    lanes = _assign_lanes(marks)
+    height = _TOP_PIXELS + _LANE_PIXELS * len(lanes) + _BOTTOM_PIXELS
     title = f"Releases by publisher, {marks[0].time:%Y-%m-%d} to {marks[-1].time:%Y-%m-%d}"
     return element(
         "div",
         element(
             "svg",
             element("title", title, id="timeline-title"),
-            element("desc", _told(marks), id="timeline-desc"),
-            *(_lane(name, row) for row, name in enumerate(lanes)),
-            *_thread(marks, lanes),
-            *_breaks(marks, lanes),
-            *(_mark(mark, marks, lanes) for mark in marks),
-            *_versions(marks, lanes),
+            element("desc", _summarize_marks(marks), id="timeline-desc"),
+            *(_render_lane(name, row) for row, name in enumerate(lanes)),
+            *_render_thread(marks, lanes),
+            *_render_changes(marks, lanes),
+            *(_render_mark(mark, marks, lanes) for mark in marks),
+            *_render_version_labels(marks, lanes),
             element("text", f"{marks[0].time:%Y-%m-%d}", class_="soft", x="0", y=height - 4),
             element("text", f"{marks[-1].time:%Y-%m-%d}", class_="soft", x="100%", y=height - 4, text_anchor="end"),
             class_="timeline",
@@ -113,16 +113,16 @@ def timeline(marks: Sequence[Mark]) -> Markup:
     )
 
 
-def changes(marks: Sequence[Mark]) -> list[tuple[Mark, str]]:
+def find_publisher_changes(marks: Sequence[ReleaseMark]) -> list[tuple[ReleaseMark, str]]:
     """Where, in order of time, a release is another's than the one before, in words."""
-    found: list[tuple[Mark, str]] = []
+    found: list[tuple[ReleaseMark, str]] = []
     seen: dict[str, None] = {}
     """Who published with an attestation, who did last at the end."""
     before: str | None = None
     for mark in marks:
         if mark.publisher == UNEXAMINED:
             continue  # says nothing either way
-        if said := _change(mark, list(seen), before):
+        if said := _describe_change(mark, list(seen), before):
             found.append((mark, said))
         if mark.publisher not in _UNPROVEN:
             seen.pop(mark.publisher, None)
@@ -131,7 +131,7 @@ def changes(marks: Sequence[Mark]) -> list[tuple[Mark, str]]:
     return found
 
 
-def _change(mark: Mark, seen: Sequence[str], before: str | None) -> str | None:
+def _describe_change(mark: ReleaseMark, seen: Sequence[str], before: str | None) -> str | None:
     version, publisher, last = mark.version, mark.publisher, seen[-1] if seen else None
     if publisher in _UNPROVEN:
         return f"provenance lost with {version}: {publisher}" if last is not None and before == last else None
@@ -144,51 +144,51 @@ def _change(mark: Mark, seen: Sequence[str], before: str | None) -> str | None:
     return f"attested again from {version} on, by {publisher}" if before != last else None
 
 
-def legend(marks: Sequence[Mark]) -> Markup:
+def render_legend(marks: Sequence[ReleaseMark]) -> Markup:
     """What the picture's shapes mean, and its numbered changes in words."""
-    listed = changes(marks)[-_MOST_BREAKS:]
+    listed = find_publisher_changes(marks)[-_MAX_CHANGES:]
     shapes = "A dot is a release whose files are all approved, a cross one of which some are withheld."
     items = (element("li", f"{mark.time:%Y-%m-%d}: {said}") for mark, said in listed)
-    return joined((element("p", shapes, class_="soft"), element("ol", *items) if listed else None))
+    return join_markup((element("p", shapes, class_="soft"), element("ol", *items) if listed else None))
 
 
-def _told(marks: Sequence[Mark]) -> str:
-    told = "; ".join(said for _, said in changes(marks)[-_MOST_BREAKS:])
+def _summarize_marks(marks: Sequence[ReleaseMark]) -> str:
+    told = "; ".join(said for _, said in find_publisher_changes(marks)[-_MAX_CHANGES:])
     return f"{len(marks)} releases. {told or 'No change of publisher.'}"
 
 
-def _time(verdict: Approved | Withheld) -> datetime | None:
+def _get_publication_time(verdict: Approved | Withheld) -> datetime | None:
     if isinstance(verdict.evidence, Attested):
         return min(one.integrated_time for one in verdict.evidence.attestations)
     return verdict.file.upload_time
 
 
-def _lanes(marks: Sequence[Mark]) -> list[str]:
+def _assign_lanes(marks: Sequence[ReleaseMark]) -> list[str]:
     names = list(dict.fromkeys(mark.publisher for mark in marks))
-    if len(names) <= _MOST_LANES:
+    if len(names) <= _MAX_LANES:
         return names
     # The newest stay apart: that is where somebody new stands.
-    return [*names[-_MOST_LANES + 1 :], _OTHERS]
+    return [*names[-_MAX_LANES + 1 :], _OTHER_PUBLISHERS]
 
 
-def _x(mark: Mark, marks: Sequence[Mark]) -> float:
+def _compute_x_percent(mark: ReleaseMark, marks: Sequence[ReleaseMark]) -> float:
     span = (marks[-1].time - marks[0].time).total_seconds()
     part = (mark.time - marks[0].time).total_seconds() / span if span else 0.5
-    return round(_LEFT + part * (_RIGHT - _LEFT), 2)
+    return round(_LEFT_PERCENT + part * (_RIGHT_PERCENT - _LEFT_PERCENT), 2)
 
 
-def _row(mark: Mark, lanes: Sequence[str]) -> int:
+def _find_lane_row(mark: ReleaseMark, lanes: Sequence[str]) -> int:
     return lanes.index(mark.publisher) if mark.publisher in lanes else len(lanes) - 1
 
 
-def _y(row: int) -> int:
-    return _TOP + _LANE * row + _LINE
+def _compute_y_pixels(row: int) -> int:
+    return _TOP_PIXELS + _LANE_PIXELS * row + _LANE_LINE_OFFSET_PIXELS
 
 
-def _lane(name: str, row: int) -> Markup:
-    y = _y(row)
-    short = name if len(name) <= _NAME else f"{name[:_NAME]}…"
-    return joined(
+def _render_lane(name: str, row: int) -> Markup:
+    y = _compute_y_pixels(row)
+    short = name if len(name) <= _MAX_PUBLISHER_CHARS else f"{name[:_MAX_PUBLISHER_CHARS]}…"
+    return join_markup(
         (
             element("line", class_="lane", x1="0", x2="100%", y1=y, y2=y),
             element("text", short, class_="soft", x="0", y=y - 12),
@@ -196,23 +196,25 @@ def _lane(name: str, row: int) -> Markup:
     )
 
 
-def _thread(marks: Sequence[Mark], lanes: Sequence[str]) -> list[Markup]:
-    places = [(f"{_x(mark, marks)}%", _y(_row(mark, lanes))) for mark in marks]
+def _render_thread(marks: Sequence[ReleaseMark], lanes: Sequence[str]) -> list[Markup]:
+    places = [(f"{_compute_x_percent(mark, marks)}%", _compute_y_pixels(_find_lane_row(mark, lanes))) for mark in marks]
     return [element("line", class_="thread", x1=x1, y1=y1, x2=x2, y2=y2) for (x1, y1), (x2, y2) in pairwise(places)]
 
 
-def _breaks(marks: Sequence[Mark], lanes: Sequence[str]) -> list[Markup]:
+def _render_changes(marks: Sequence[ReleaseMark], lanes: Sequence[str]) -> list[Markup]:
     drawn = []
-    for number, (mark, _) in enumerate(changes(marks)[-_MOST_BREAKS:], start=1):
-        x = f"{_x(mark, marks)}%"
+    for number, (mark, _) in enumerate(find_publisher_changes(marks)[-_MAX_CHANGES:], start=1):
+        x = f"{_compute_x_percent(mark, marks)}%"
         y = 10 if number % 2 else 22
-        drawn.append(element("line", class_="break", x1=x, x2=x, y1=y + 4, y2=_y(_row(mark, lanes)) - 8))
+        drawn.append(
+            element("line", class_="break", x1=x, x2=x, y1=y + 4, y2=_compute_y_pixels(_find_lane_row(mark, lanes)) - 8)
+        )
         drawn.append(element("text", str(number), class_="said", x=x, y=y, text_anchor="middle"))
     return drawn
 
 
-def _mark(mark: Mark, marks: Sequence[Mark], lanes: Sequence[str]) -> Markup:
-    x, y = f"{_x(mark, marks)}%", _y(_row(mark, lanes))
+def _render_mark(mark: ReleaseMark, marks: Sequence[ReleaseMark], lanes: Sequence[str]) -> Markup:
+    x, y = f"{_compute_x_percent(mark, marks)}%", _compute_y_pixels(_find_lane_row(mark, lanes))
     verdict = "approved" if mark.approved else "withheld"
     title = element("title", f"{mark.version}, {mark.time:%Y-%m-%d}, {mark.publisher}: {verdict}")
     if mark.approved:
@@ -222,19 +224,23 @@ def _mark(mark: Mark, marks: Sequence[Mark], lanes: Sequence[str]) -> Markup:
     return element("svg", cross, x=x, y=y, overflow="visible")
 
 
-def _versions(marks: Sequence[Mark], lanes: Sequence[str]) -> list[Markup]:
+def _render_version_labels(marks: Sequence[ReleaseMark], lanes: Sequence[str]) -> list[Markup]:
     """The versions below their marks, the newest first, where one finds room beside its neighbour in the lane."""
     taken: dict[int, float] = {}
     drawn = []
     for mark in reversed(marks):
-        x, row, label = _x(mark, marks), _row(mark, lanes), _shortened(str(mark.version))
-        half = len(label) * _LETTER / 2
-        if x + half + _GAP <= taken.get(row, 200.0):
+        x, row, label = (
+            _compute_x_percent(mark, marks),
+            _find_lane_row(mark, lanes),
+            _shorten_version(str(mark.version)),
+        )
+        half = len(label) * _CHARACTER_WIDTH_PERCENT / 2
+        if x + half + _LABEL_GAP_PERCENT <= taken.get(row, 200.0):
             taken[row] = x - half
-            y = _y(row) + 19
+            y = _compute_y_pixels(row) + 19
             drawn.append(element("text", label, class_="version", x=f"{x}%", y=y, text_anchor="middle"))
     return drawn
 
 
-def _shortened(version: str) -> str:
-    return version if len(version) <= _VERSION else f"{version[:_VERSION]}…"
+def _shorten_version(version: str) -> str:
+    return version if len(version) <= _MAX_VERSION_CHARS else f"{version[:_MAX_VERSION_CHARS]}…"
