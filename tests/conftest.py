@@ -17,7 +17,7 @@ def no_blocking_calls() -> Iterator[None]:
     """A blocking call made by `assay` in a running event loop fails the test."""
     with blockbuster_ctx("assay") as blocking:
         # To a socket that does not block, as asyncio's own sendfile, which is excepted there.
-        blocking.functions["os.sendfile"].can_block_in("assay/web/socket_io.py", {"taken"})
+        blocking.functions["os.sendfile"].can_block_in("assay/web/socket_io.py", {"send_nonblocking"})
         yield
 
 

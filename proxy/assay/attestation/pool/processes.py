@@ -29,7 +29,7 @@ if without:
     sys.modules.update(dict.fromkeys(without.split(",")))
     warnings.filterwarnings("ignore", "Unable to find acceptable character detection")
 from assay.attestation.pool import fork_server
-fork_server.run(int(owner), module, [tuple(map(int, pair.split(":"))) for pair in pairs.split()])
+fork_server.run_module(int(owner), module, [tuple(map(int, pair.split(":"))) for pair in pairs.split()])
 """
 
 
