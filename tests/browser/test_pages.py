@@ -15,9 +15,10 @@ import pytest_asyncio
 from assay.simple.model import NormalizedName
 from tests.browser.chromium import PROGRAM, Chromium, browser
 from tests.browser.scene import scene
+from tests.paths import TOOLS
 from tests.world.proxy.running_proxy import RunningProxy
 
-AXE = Path(__file__).parents[2] / ".tools" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
+AXE = TOOLS / "axe" / "node_modules" / "axe-core" / "axe.min.js"
 SHOTS = os.environ.get("ASSAY_SCREENSHOTS")
 """A directory that keeps the screenshots; else they are the test's own and go with it."""
 PAGES = {

@@ -10,9 +10,9 @@ import pytest
 
 from tests.browser.chromium import PROGRAM
 from tests.browser.screenshots import PICTURES, take
+from tests.paths import DOCS, ROOT
 
-ROOT = Path(__file__).parents[2]
-IMAGES = ROOT / "docs" / "images"
+IMAGES = DOCS / "images"
 NAMES = {f"{name}-{scheme}.png" for name in PICTURES for scheme in ("light", "dark")}
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.paths import TOOLS
 from tests.world.clients import installers
 from tests.world.clients.installers import ClientResult, run_client
 from tests.world.index.distributions import wheel
@@ -17,7 +18,7 @@ from tests.world.proxy.running_proxy import run_test_proxy
 
 pytestmark = pytest.mark.clients
 
-MANAGERS = Path(__file__).parents[2] / ".tools" / "managers" / "bin"
+MANAGERS = TOOLS / "managers" / "bin"
 PROJECT = """
 [project]
 name = "application"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from demo.running import demonstrated
+from tests.paths import DOCS
 from tests.world.clients.installers import pip_install, run_client, uv_install
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
@@ -17,7 +18,7 @@ from tests.world.proxy.running_proxy import make_configuration, run_test_proxy
 
 pytestmark = pytest.mark.clients
 
-PAGE = (Path(__file__).parents[2] / "docs" / "troubleshooting.md").read_text("utf-8").partition("## Operators")[0]
+PAGE = (DOCS / "troubleshooting.md").read_text("utf-8").partition("## Operators")[0]
 ROWS = re.findall(r"^\| `([^`]+)` \| (pip|uv) \|", PAGE, re.MULTILINE)
 """Words, and who prints them."""
 OF_THE_DEMO = (

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.deploy.chart_readme import README, default_of, leaves, readme
-from tests.deploy.tools import CHART, HELMS, ROOT, VALUES, Document, documents, documents_of, only, run, template
+from tests.deploy.tools import CHART, HELMS, VALUES, Document, documents, documents_of, only, run, template
+from tests.paths import ROOT
 
 pytestmark = pytest.mark.deploy
 

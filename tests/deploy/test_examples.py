@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from assay.cli import _build_parser
-from tests.deploy.tools import EXAMPLES, ROOT, Document, documents_of, run
+from tests.deploy.tools import EXAMPLES, Document, documents_of, run
+from tests.paths import ROOT
 from tests.world.clients.installers import ClientResult, run_client
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index, ListedFile

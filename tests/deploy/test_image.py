@@ -26,7 +26,7 @@ import aiohttp
 import pytest
 
 from tests.deploy.test_examples import free_port
-from tests.deploy.tools import ROOT
+from tests.paths import ROOT, TOOLS
 from tests.world.clients.installers import ClientResult, pip_install, run_client
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
@@ -34,7 +34,7 @@ from tests.world.proxy.running_proxy import SIMPLE_JSON
 
 pytestmark = [pytest.mark.deploy, pytest.mark.long]
 
-STORAGE = ROOT / ".tools" / "containers" / "storage.conf"
+STORAGE = TOOLS / "containers" / "storage.conf"
 STRICT = (
     *("--network", "host", "--read-only", "--read-only-tmpfs=false", "--cap-drop", "all", "--memory", "256m"),
     *("--security-opt", "no-new-privileges", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"),

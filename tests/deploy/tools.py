@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.paths import ROOT, TOOLS
+
 CHART = ROOT / "helm" / "assay"
 EXAMPLES = ROOT / "config" / "examples"
 VALUES = sorted(path.name for path in (CHART / "ci").glob("*-values.yaml"))
 HELMS = ("helm", "helm3")
-_BIN = ROOT / ".tools" / "bin"
-_VENV = ROOT / ".tools" / "venv" / "bin"
+_BIN = TOOLS / "bin"
+_VENV = TOOLS / "venv" / "bin"
 
 Document = dict[str, Any]
 

@@ -33,6 +33,7 @@ from assay.evidence import (
     Unverifiable,
 )
 from assay.simple.model import File
+from tests.paths import CORPUS
 from tests.world.sigstore.attacks import FILE_SHA256, FILENAME, make_listed_file, trust_root_for
 from tests.world.sigstore.mutations import damaged
 from tests.world.sigstore.private_sigstore import (
@@ -48,7 +49,6 @@ from tests.world.sigstore.private_sigstore import (
 )
 from tests.world.sigstore.reference_verifier import is_accepted
 
-CORPUS = Path(__file__).parents[1] / "corpus"
 SIGSTORE = PrivateSigstore(seed=1)
 ROOT = trust_root_for(SIGSTORE)
 SIGNERS: tuple[Signer, ...] = (GitHub(), GitHub(environment="pypi"), GitLab(), Google(), CircleCI())

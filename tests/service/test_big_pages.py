@@ -12,6 +12,7 @@ import pytest
 from assay.provenance import fetcher
 from assay.provenance.budget import ByteBudget
 from assay.telemetry.metrics import EVIDENCE_OUTCOMES
+from tests.paths import ROOT
 from tests.service.test_pages import settled
 from tests.world.clients.installers import run_client
 from tests.world.index.distributions import BuiltDistribution, make_raw_file, wheel
@@ -213,7 +214,7 @@ async def test_pip_installs_the_newest_of_fifteen_thousand_within_its_own_retrie
         async def install(number: int) -> None:
             home = tmp_path / f"home-{number}"
             home.mkdir()
-            python = Path(__file__).parents[2] / ".venv/bin/python"
+            python = ROOT / ".venv/bin/python"
             target = ("--target", str(home / "site"), "--no-cache-dir", "--retries", "5")
             outcome = await run_client(
                 str(python), "-m", "pip", "install", *target, "--index-url", proxy.url, "big", home=home

@@ -10,11 +10,11 @@ import pypi_attestations
 import pytest
 
 from assay.simple.filename import possible_projects
+from tests.paths import CORPUS
 from tests.world.index.distributions import BuiltDistribution, make_raw_file
 from tests.world.index.fake_index import Index, ListedFile
 from tests.world.proxy.running_proxy import ManualClock, RunningProxy, run_test_proxy
 
-CORPUS = Path(__file__).parents[1] / "corpus"
 MANIFEST: list[dict[str, Any]] = json.loads((CORPUS / "manifest.json").read_bytes())
 
 GENUINE = {

@@ -24,9 +24,9 @@ from assay.errors import ConfigurationError
 from demo.__main__ import free_port, main, welcome, worth_a_line
 from demo.running import Demo, demonstrated
 from demo.stories import STORIES, Story
+from tests.paths import ROOT
 from tests.world.proxy.running_proxy import SIMPLE_JSON
 
-ROOT = Path(__file__).parents[2]
 SECONDS = 60
 
 

@@ -17,13 +17,14 @@ import aiohttp
 import pytest
 from yarl import URL
 
+from tests.paths import DOCS
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
 from tests.world.index.faulty_server import CannedResponse, Stall
 from tests.world.proxy.running_proxy import RunningProxy, make_configuration, run_test_proxy
 from tests.world.sigstore.private_sigstore import PrivateSigstore
 
-PAGE = (Path(__file__).parents[2] / "docs" / "front-proxies.md").read_text("utf-8")
+PAGE = (DOCS / "front-proxies.md").read_text("utf-8")
 SECONDS = 20
 POLICY = """
 version = 1

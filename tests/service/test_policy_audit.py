@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
 from assay.lockfiles import read_lockfile
 from assay.policy.language import publishers
 from assay.policy.language.document import load_policy
+from tests.paths import CORPUS, LOCKFILES
 from tests.world.clients import lockfile_writers
 from tests.world.index.distributions import make_raw_file, wheel
 from tests.world.index.faulty_server import Reply
@@ -48,14 +48,10 @@ def test_audit_tells_evidence_and_verdict_of_every_file_of_a_lockfile(house: Cli
     assert "[unattested]" in out
 
 
-REAL = Path(__file__).parents[1] / "unit" / "lockfiles" / "real"
-CORPUS = Path(__file__).parents[1] / "corpus"
-
-
 @each_lockfile_kind
 def test_real_lockfiles_are_audited_against_real_provenance_and_the_public_root(house: CliSandbox, kind: str) -> None:
-    lock = REAL / kind
-    for pinned in read_lockfile((REAL / "uv.lock").read_text(), "uv.lock").files:
+    lock = LOCKFILES / kind
+    for pinned in read_lockfile((LOCKFILES / "uv.lock").read_text(), "uv.lock").files:
         assert pinned.filename is not None
         provenance = next(CORPUS.glob(f"provenance/{pinned.filename}*"), None)
         house.index.add(

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.paths import ROOT
 from tests.world.index.fake_index import Index
 from tests.world.proxy.certificate_authority import CertificateAuthority
 from tests.world.proxy.running_proxy import RunningProxy, make_configuration, run_test_proxy
-
-ROOT = Path(__file__).parents[2]
 
 
 def command() -> list[str]:

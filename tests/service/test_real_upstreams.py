@@ -16,6 +16,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from tests.paths import TOOLS
 from tests.world.clients.installers import ClientResult, pip_install, uv_install
 from tests.world.index.distributions import sdist, wheel
 from tests.world.index.fake_index import Index
@@ -23,7 +24,7 @@ from tests.world.proxy.running_proxy import RunningProxy, make_configuration, ru
 
 pytestmark = pytest.mark.clients
 
-TOOLS = Path(__file__).parents[2] / ".tools" / "upstreams" / "bin"
+PROGRAMS = TOOLS / "upstreams" / "bin"
 NGINX = Path("/usr/sbin/nginx")
 BOTH = pytest.mark.parametrize("installer", [pip_install, uv_install])
 SECONDS = 60
@@ -85,7 +86,7 @@ async def pypiserver(home: Path) -> AsyncIterator[str]:
     """Started over a directory."""
     url, packages = f"http://127.0.0.1:{(port := free_port())}/", shelf(home / "packages")
     command = ("run", "-p", str(port), "-i", "127.0.0.1", "--disable-fallback", str(packages))
-    async with serving(url, TOOLS / "pypi-server", *command, home=home):
+    async with serving(url, PROGRAMS / "pypi-server", *command, home=home):
         yield f"{url}simple/"
 
 
@@ -94,13 +95,13 @@ async def devpi(home: Path) -> AsyncIterator[str]:
     """With an index of its own, and the two distributions uploaded to it as twine would."""
     port, state = free_port(), home / "devpi"
     making = await asyncio.create_subprocess_exec(
-        TOOLS / "devpi-init", "--serverdir", str(state), "--no-root-pypi", "--root-passwd", "secret",
+        PROGRAMS / "devpi-init", "--serverdir", str(state), "--no-root-pypi", "--root-passwd", "secret",
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     assert await making.wait() == 0
     url = f"http://127.0.0.1:{port}/"
     command = ("--serverdir", str(state), "--host", "127.0.0.1", "--port", str(port))
-    async with serving(f"{url}+api", TOOLS / "devpi-server", *command, home=home):
+    async with serving(f"{url}+api", PROGRAMS / "devpi-server", *command, home=home):
         async with aiohttp.ClientSession(raise_for_status=True) as session:
             async with session.post(f"{url}+login", json={"user": "root", "password": "secret"}) as response:
                 token = (await response.json(content_type=None))["result"]["password"]
@@ -172,8 +173,8 @@ Installer = Callable[..., Awaitable[ClientResult]]
 @pytest.mark.parametrize(
     "server",
     [
-        pytest.param(devpi, marks=needs(TOOLS / "devpi-server")),
-        pytest.param(pypiserver, marks=needs(TOOLS / "pypi-server")),
+        pytest.param(devpi, marks=needs(PROGRAMS / "devpi-server")),
+        pytest.param(pypiserver, marks=needs(PROGRAMS / "pypi-server")),
         pytest.param(nginx, marks=needs(NGINX)),
     ],
 )

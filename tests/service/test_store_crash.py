@@ -14,9 +14,8 @@ from assay.simple.model import Sha256
 from assay.store.directory import StorageDirectory
 from assay.store.settings import StorageSettings
 from tests.contract.blobs_contract import content_of
+from tests.paths import ROOT
 from tests.service.store_worker import PROJECT, content, record
-
-ROOT = Path(__file__).parents[2]
 
 
 def run_and_kill(directory: Path, start: int, random: Random) -> list[tuple[str, int]]:

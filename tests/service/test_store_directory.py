@@ -18,9 +18,9 @@ from assay.ports import HistoryChanges
 from assay.store.directory import StorageDirectory, open_ledger
 from assay.store.settings import StorageSettings
 from tests.contract.blobs_contract import content_of, digest
+from tests.paths import ROOT
 from tests.world.proxy.store_fixtures import (
     PROJECT,
-    REPOSITORY_ROOT,
     needs_root,
     use,
 )
@@ -48,9 +48,7 @@ def hold(settings: StorageSettings) -> Iterator[Callable[[], subprocess.Popen[st
 
     def begin() -> subprocess.Popen[str]:
         command = [sys.executable, "-c", HOLDER, str(settings.directory)]
-        holder = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY_ROOT
-        )
+        holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
         held.append(holder)
         assert holder.stdout is not None
         assert holder.stdout.readline() == "open\n"
@@ -231,7 +229,7 @@ def test_a_directory_that_cannot_be_written_is_refused_in_words() -> None:
             input="",
             capture_output=True,
             text=True,
-            cwd=REPOSITORY_ROOT,
+            cwd=ROOT,
             check=False,
         )
     assert f"StorageError: cannot use the storage directory {directory}: Permission denied" in tried.stderr

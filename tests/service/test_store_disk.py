@@ -16,9 +16,9 @@ from assay.ports import HistoryChanges
 from assay.store.directory import StorageDirectory
 from assay.store.settings import StorageSettings
 from tests.contract.blobs_contract import content_of, digest, publish
+from tests.paths import ROOT
 from tests.world.proxy.store_fixtures import (
     PROJECT,
-    REPOSITORY_ROOT,
     needs_root,
     use,
 )
@@ -147,7 +147,7 @@ def test_a_file_that_the_system_cuts_off_is_never_published(settings: StorageSet
         [sys.executable, "-c", LIMITED, str(settings.directory)],
         capture_output=True,
         text=True,
-        cwd=REPOSITORY_ROOT,
+        cwd=ROOT,
         check=True,
     )
     first, second, usage = tried.stdout.splitlines()

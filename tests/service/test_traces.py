@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from assay.telemetry import tracing
+from tests.paths import ROOT
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
 from tests.world.index.faulty_server import Reply
@@ -186,7 +187,7 @@ async def test_asked_for_and_not_installed_is_said_before_anything_else(
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(tmp_path), **environ,
              "ASSAY_SERVER__PORT": "0", "ASSAY_TRUST__REFRESH": "false",
              "ASSAY_STORAGE__DIRECTORY": str(tmp_path / "s")},
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
     )  # fmt: skip
     assert process.stderr is not None
     told = ""

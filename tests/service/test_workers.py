@@ -18,6 +18,7 @@ from assay.attestation.pool import processes
 from assay.attestation.pool.pool import Verifier, default_worker_count
 from assay.errors import VerificationUnavailableError
 from assay.evidence import Forged
+from tests.paths import ROOT
 from tests.world.sigstore.private_sigstore import PrivateSigstore
 from tests.world.sigstore.verifiers import (
     assert_findings,
@@ -27,8 +28,6 @@ from tests.world.sigstore.verifiers import (
     run_verifier,
     trust_roots_for,
 )
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

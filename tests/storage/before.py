@@ -23,10 +23,10 @@ from typing import Final
 
 import aiohttp
 
+from tests.paths import ROOT
 from tests.storage.world import PUBLIC, FarIndex
 
 COMMIT: Final = "fd54e99"
-ROOT: Final = Path(__file__).parents[2]
 PACKAGE: Final = "proxy"
 """What the product's import package was called at that commit, whatever it is called today."""
 _SECONDS: Final = 60

@@ -10,9 +10,10 @@ from typing import Any, Final
 
 from assay.store.directory import open_ledger
 from assay.store.settings import StorageSettings
+from tests.paths import TESTS
 from tests.storage.before import COMMIT
 
-KEPT: Final = Path(__file__).parent / COMMIT
+KEPT: Final = TESTS / "storage" / COMMIT
 WRITTEN: Final = datetime(2026, 7, 1, 12, tzinfo=UTC)
 """What the clock said."""
 SOON: Final = WRITTEN + timedelta(seconds=30)

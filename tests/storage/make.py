@@ -18,7 +18,8 @@ from pathlib import Path
 
 from assay.attestation.renewal.tuf import create_tuf_refreshers
 from assay.attestation.trust_roots import TrustRoot
-from tests.storage.before import COMMIT, PACKAGE, ROOT
+from tests.paths import ROOT
+from tests.storage.before import COMMIT, PACKAGE
 from tests.storage.kept import KEPT, RENEWED, SOON, TUF, WRITTEN, copied, exported, told
 from tests.storage.world import FarIndex, Told, answers, over, write
 from tests.world.proxy.running_proxy import ManualClock

@@ -12,9 +12,8 @@ from packaging.utils import canonicalize_name
 
 from assay.config import PYPI, load_configuration
 from assay.indexes import Indexes, allowed_file_hosts
+from tests.paths import ROOT
 from tests.unit.configuring import load, refusal
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_without_any_configuration_it_is_pypi_on_loopback() -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from assay.cli import _build_parser
+from tests.paths import DOCS, ROOT
 
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 BY_NAME = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 COMMAND = re.compile(r"(?:^|[`$(]\s?)assay ((?:[a-z|-]+)(?: [^`\n#)]*)?)", re.MULTILINE)
 

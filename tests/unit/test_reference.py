@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 from pydantic import BaseModel, Field
@@ -14,6 +13,7 @@ from assay.indexes import IndexSettings
 from assay.policy.language.model import Policy
 from assay.settings import Settings, parse_toml, validate_table
 from docs.reference import HERE, kind_of, meaning, pages
+from tests.paths import ROOT
 
 WRITTEN = pages()
 VARIABLES = re.findall(r"`(ASSAY_\w+__\w+)` \|$", WRITTEN["configuration.md"], re.MULTILINE)
@@ -51,9 +51,8 @@ def test_every_key_says_what_it_means() -> None:
 
 
 def test_every_key_of_the_two_example_files_is_there() -> None:
-    root = Path(__file__).parents[2]
     for filename in ("policy.md", "configuration.md"):
-        example = root / "config" / filename.replace("configuration.md", "proxy.toml").replace(".md", ".toml")
+        example = ROOT / "config" / filename.replace("configuration.md", "proxy.toml").replace(".md", ".toml")
         keys = set(re.findall(r"^(?:# )?([a-z-]+) = ", example.read_text("utf-8"), re.MULTILINE))
         assert len(keys) > 10
         assert keys <= set(re.findall(r"^\| `([a-z-]+)`", WRITTEN[filename], re.MULTILINE))

@@ -20,11 +20,11 @@ from assay.evidence import (
     PublisherKind,
     Unverifiable,
 )
+from tests.paths import CORPUS
 from tests.world.sigstore.attacks import make_listed_file
 from tests.world.sigstore.private_sigstore import build_provenance
 from tests.world.sigstore.reference_verifier import is_accepted
 
-CORPUS = Path(__file__).parents[2] / "corpus"
 MANIFEST: list[dict[str, Any]] = json.loads((CORPUS / "manifest.json").read_text())
 NAMES = [Path(entry["attestation"]).name for entry in MANIFEST]
 PRODUCTION = TrustRoot(name="sigstore", content=read_bundled("sigstore"))

@@ -26,6 +26,7 @@ from assay.attestation.verification.keys import load_keys
 from assay.attestation.verification.verify import verify
 from assay.errors import ConfigurationError
 from assay.evidence import Attested, Evidence, Forged, Unattested, Unverifiable
+from tests.paths import CORPUS, ROOT
 from tests.world.sigstore.attacks import FILE_SHA256, FILENAME, make_listed_file, trust_root_for
 from tests.world.sigstore.private_sigstore import GitHub, PrivateSigstore, build_provenance
 
@@ -293,11 +294,11 @@ def test_verification_touches_no_cache_of_the_user_and_no_network(tmp_path: Path
     """Not even where sigstore keeps its own: an empty home stays empty, and a poisoned cache there wins nothing."""
     home = tmp_path / "home"
     home.mkdir()
-    corpus = Path(__file__).parents[2] / "corpus" / "provenance" / "gcb_attestation_test-0.0.0.tar.gz.provenance"
+    corpus = CORPUS / "provenance" / "gcb_attestation_test-0.0.0.tar.gz.provenance"
     environment = {
         "HOME": str(home),
         "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(Path(__file__).parents[3]),
+        "PYTHONPATH": str(ROOT),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     ran = subprocess.run(

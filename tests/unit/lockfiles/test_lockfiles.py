@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
@@ -12,8 +11,8 @@ from packaging.version import Version
 
 from assay.errors import ConfigurationError
 from assay.lockfiles import Lockfile, read_lockfile
+from tests.paths import LOCKFILES
 
-REAL = Path(__file__).parent / "real"
 BY_NAME = ("pylock.toml", "uv.lock", "poetry.lock", "pdm.lock")
 BY_DIGEST = ("requirements.txt", "Pipfile.lock")
 DIGESTS = {
@@ -33,7 +32,7 @@ def read(name: str, text: str) -> Lockfile:
 
 @pytest.mark.parametrize("name", BY_NAME)
 def test_a_real_lockfile_with_names_pins_each_file_by_name_and_digest(name: str) -> None:
-    lockfile = read_lockfile((REAL / name).read_text(), str(REAL / name))
+    lockfile = read_lockfile((LOCKFILES / name).read_text(), str(LOCKFILES / name))
     assert lockfile.kind == name
     assert {each.filename: each.sha256 for each in lockfile.files} == DIGESTS
     assert {(each.project, str(each.version)) for each in lockfile.files} == {
@@ -46,7 +45,7 @@ def test_a_real_lockfile_with_names_pins_each_file_by_name_and_digest(name: str)
 
 @pytest.mark.parametrize("name", BY_DIGEST)
 def test_a_real_lockfile_without_names_pins_each_file_by_digest(name: str) -> None:
-    lockfile = read_lockfile((REAL / name).read_text(), str(REAL / name))
+    lockfile = read_lockfile((LOCKFILES / name).read_text(), str(LOCKFILES / name))
     assert {each.sha256 for each in lockfile.files} == set(DIGESTS.values())
     assert {each.filename for each in lockfile.files} == {None}
     assert {each.version for each in lockfile.files} == {Version("3.20"), Version("0.6"), Version("4.0.0")}

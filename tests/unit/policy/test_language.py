@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -12,8 +11,8 @@ from assay.errors import ConfigurationError
 from assay.evidence import PUBLISH_PREDICATE_TYPE
 from assay.policy.language.document import BUILT_IN_POLICY, load_policy, policy_schema
 from assay.policy.language.model import Attestations, Mode, RatchetMode, Showing
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[3]
 EXAMPLE = """\
 version = 1
 mode = "enforce"

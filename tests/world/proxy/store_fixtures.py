@@ -14,7 +14,6 @@ from assay.store.directory import StorageDirectory
 from assay.store.settings import StorageSettings
 from tests.contract.blobs_contract import publish
 
-REPOSITORY_ROOT = Path(__file__).parents[3]
 PROJECT = canonicalize_name("a")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others, or mount")
 
