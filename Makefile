@@ -60,7 +60,7 @@ fuzz: $(VENV)/.installed-dev  ## page parsers, rendering, routing and ranges: FU
 	FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),100000) $(BIN)/python -m pytest -n 2 --dist worksteal $(FUZZERS:%=tests/property/test_%.py) $(PYTEST_ARGS)
 
 crash: $(VENV)/.installed-dev  ## hundreds of kill -9 at random moments, of the store and of the proxy under load
-	$(BIN)/python -m pytest -n 2 -m long tests/service/test_store_crash.py tests/faults/test_crash.py $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 -m long tests/service/store/test_crash.py tests/faults/test_crash.py $(PYTEST_ARGS)
 
 soak: $(VENV)/.installed-dev  ## mixed load of pip and uv with faults, for SOAK_SECONDS (30 minutes)
 	SOAK_SECONDS=$(or $(SOAK_SECONDS),1800) $(BIN)/python -m pytest -m long tests/faults/test_soak.py $(PYTEST_ARGS)

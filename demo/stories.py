@@ -1,6 +1,7 @@
 """What the demo promises: each file that tells something, its verdict, and the words that pip prints. Pure.
 
-`tests/service/test_demo.py` holds the running demo to every verdict, `tests/clients/test_demo_console.py` to the words.
+`tests/service/demo/test_demo.py` holds the running demo to every verdict,
+`tests/clients/test_demo_console.py` to the words.
 """
 
 from __future__ import annotations

@@ -13,6 +13,6 @@ for candidate in $(compgen -c python3. | grep -E '^python3\.[0-9]+$' | sort -uV)
   echo "== Python $version"
   make --no-print-directory PYTHON="$candidate" VENV=".venv-$version" install-dev
   ".venv-$version/bin/python" -m pytest -q -n 2 -m "not long and not clients" \
-    tests/unit tests/service/test_siblings.py tests/service/test_at_once.py
+    tests/unit tests/service/attestation/test_fork_server.py tests/service/web/test_fast_path.py
 done
 [ -n "$tried" ] || echo "other-pythons: SKIPPED, this machine has no other Python 3.11+ than $mine"

@@ -17,7 +17,7 @@ from random import Random
 import aiohttp
 import pytest
 
-from tests.service.test_shutdown import Serving, path_of, serving
+from tests.service.web.test_shutdown import Serving, path_of, serving
 from tests.world.clients.installers import run_client
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index, ListedFile

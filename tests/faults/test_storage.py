@@ -15,7 +15,7 @@ from assay.store.blob_directory import BlobDirectory
 from assay.store.blobs import DiskBlobStore, DiskPartialBlob
 from assay.store.fallback_blobs import FallbackBlobStore
 from assay.store.temp_blobs import TempBlobs
-from tests.service.test_pages import settled
+from tests.service.pages.test_pages import settled
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
 from tests.world.proxy.running_proxy import RunningProxy, run_test_proxy
@@ -109,7 +109,7 @@ async def test_a_storage_directory_that_vanishes(tmp_path: Path) -> None:
 
 
 async def test_a_wrong_file_is_no_better_without_a_disk(tmp_path: Path, disk: Disk) -> None:
-    from tests.service.test_files import body_or_none  # noqa: PLC0415 - its only use
+    from tests.service.files.test_files import body_or_none  # noqa: PLC0415 - its only use
     from tests.world.index.faulty_server import Corrupt  # noqa: PLC0415 - as above
 
     async with Index() as index, run_test_proxy(index, tmp_path) as proxy:

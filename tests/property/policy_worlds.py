@@ -25,7 +25,7 @@ from assay.policy.language.model import Policy
 from assay.policy.verdict import ReasonCode, Verdict, Withheld
 from assay.ports import ProjectHistory, SeenFile
 from assay.simple.model import File, Kind, Project
-from tests.unit.policy.making import FORGED, INDEX, NOW, a_file, a_project, attestation, claims, days, digest
+from tests.unit.policy.factories import FORGED, INDEX, NOW, a_file, a_project, attestation, claims, days, digest
 
 RULE_KEYS = (
     'min-age = "3 days"',

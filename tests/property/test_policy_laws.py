@@ -26,7 +26,7 @@ from tests.property.policy_worlds import (
     waiver,
     worlds,
 )
-from tests.unit.policy.making import FORGED, NOW, a_project, days
+from tests.unit.policy.factories import FORGED, NOW, a_project, days
 
 few = settings(max_examples=50, deadline=None)
 

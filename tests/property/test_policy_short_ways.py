@@ -23,7 +23,7 @@ from assay.policy.verdict import Approved, Undecided, Verdict, Withheld
 from assay.ports import ProjectHistory, SeenFile
 from assay.simple.model import File, NormalizedName
 from tests.property.policy_worlds import World, learned, load_policy, waiver, worlds
-from tests.unit.policy.making import FORGED, NOW, a_file, a_project, ago, attestation, claims, days, digest
+from tests.unit.policy.factories import FORGED, NOW, a_file, a_project, ago, attestation, claims, days, digest
 
 Known = Mapping[Any, Evidence]
 terms_of = compiled.compile_rule.__wrapped__

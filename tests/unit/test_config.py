@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 from assay.config import PYPI, load_configuration
 from assay.indexes import Indexes, allowed_file_hosts
 from tests.paths import ROOT
-from tests.unit.configuring import load, refusal
+from tests.unit.config_text import load, refusal
 
 
 def test_without_any_configuration_it_is_pypi_on_loopback() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from assay.config import load_configuration
 from assay.errors import ConfigurationError
-from tests.unit.configuring import load, refusal
+from tests.unit.config_text import load, refusal
 
 
 def test_the_environment_is_over_the_file(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from assay.errors import ConfigurationError
 from assay.views import RESERVED_SEGMENTS
 from assay.web.routes import Route, UnknownRoute, match_route
-from tests.unit.configuring import load
+from tests.unit.config_text import load
 
 AUTH = '[server.auth]\ntokens = "tokens"\n'
 

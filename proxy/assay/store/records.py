@@ -60,7 +60,7 @@ ON CONFLICT (key, raw) DO UPDATE SET store_time = excluded.store_time, access_ti
     mode = excluded.mode, value = excluded.value, expire_time = NULL, access_count = 0, tag = NULL, size = 0,
     filename = NULL
 """
-"""What `Cache.set` does to a row of ours; `tests/service/test_store_records.py` fails if its table changes."""
+"""What `Cache.set` does to a row of ours; `tests/unit/store/test_records.py` fails if its table changes."""
 _Result = TypeVar("_Result")
 
 

@@ -19,7 +19,7 @@ from assay.evidence import (
 )
 from assay.policy.language.publishers import ENVIRONMENT_SINCE
 from assay.policy.verdict import Approved, ReasonCode, Withheld
-from tests.unit.policy.making import a_file, a_policy, ago, attestation, attested, claims, codes, one, signed
+from tests.unit.policy.factories import a_file, a_policy, ago, attestation, attested, claims, codes, one, signed
 
 FILE = a_file()
 ANY = a_policy('attestations = "required"\npublishers = "any"')

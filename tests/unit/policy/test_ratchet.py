@@ -9,7 +9,7 @@ import pytest
 from assay.evidence import Attested, Evidence, Unverifiable
 from assay.policy.verdict import Approved, ReasonCode, Withheld
 from assay.simple.model import File
-from tests.unit.policy.making import (
+from tests.unit.policy.factories import (
     ENFORCE,
     FORGED,
     NOW,

@@ -11,7 +11,7 @@ from assay.policy.language.document import load_policy
 from assay.policy.verdict import Approved, ReasonCode, Undecided
 from assay.ports import EstablishedIdentity, ProjectHistory
 from assay.simple.model import NormalizedName
-from tests.unit.policy.making import (
+from tests.unit.policy.factories import (
     ENFORCE,
     GITHUB,
     INDEX,

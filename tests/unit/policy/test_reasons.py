@@ -20,7 +20,18 @@ from assay.policy.reasons import (
 )
 from assay.policy.verdict import Reason, ReasonCode, Undecided, Verdict, Withheld
 from assay.simple.model import File, Kind
-from tests.unit.policy.making import FORGED, PERMISSIVE, UNATTESTED, a_file, a_policy, a_project, ago, digest, one, page
+from tests.unit.policy.factories import (
+    FORGED,
+    PERMISSIVE,
+    UNATTESTED,
+    a_file,
+    a_policy,
+    a_project,
+    ago,
+    digest,
+    one,
+    page,
+)
 
 YOUNG = a_policy('min-age = "3 days"')
 

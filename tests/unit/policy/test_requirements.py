@@ -10,7 +10,20 @@ import pytest
 from assay.policy.verdict import Approved, ReasonCode, Undecided, Withheld
 from assay.ports import ProjectHistory, SeenFile
 from assay.simple.model import File, Kind, ProjectStatus
-from tests.unit.policy.making import NOW, a_file, a_policy, ago, attested, codes, days, digest, one, page, seen, signed
+from tests.unit.policy.factories import (
+    NOW,
+    a_file,
+    a_policy,
+    ago,
+    attested,
+    codes,
+    days,
+    digest,
+    one,
+    page,
+    seen,
+    signed,
+)
 
 FILE = a_file()
 ARCHIVED = {"status": ProjectStatus(status="archived", reason="gone")}

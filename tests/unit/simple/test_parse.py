@@ -9,7 +9,7 @@ from assay.errors import InvalidResponseError
 from assay.simple.fields import MAX_UPLOAD_TIME
 from assay.simple.model import CoreMetadata, Distribution, File, Kind, Project, ProjectStatus
 from assay.simple.parse import PageLimits, parse_project, parse_sha256
-from tests.unit.simple.making import (
+from tests.unit.simple.factories import (
     FILE,
     FOO,
     HASH,

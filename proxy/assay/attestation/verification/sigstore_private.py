@@ -2,8 +2,8 @@
 
 sigstore's public API verifies a whole bundle at once, looks keys up by a hint, and verifies the same chain again for
 each file of a release. Its steps one by one let `verify` be stricter (one exact key, its validity window) and let the
-chain of a certificate be remembered. `tests/unit/attestation/test_reference.py` fails loudly when the library changes
-under us.
+chain of a certificate be remembered. `tests/unit/attestation/verification/test_sigstore_private.py` fails loudly when
+the library changes under us.
 """
 
 from __future__ import annotations

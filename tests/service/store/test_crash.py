@@ -15,13 +15,13 @@ from assay.store.directory import StorageDirectory
 from assay.store.settings import StorageSettings
 from tests.contract.blobs_contract import content_of
 from tests.paths import ROOT
-from tests.service.store_worker import PROJECT, content, record
+from tests.service.store.store_worker import PROJECT, content, record
 
 
 def run_and_kill(directory: Path, start: int, random: Random) -> list[tuple[str, int]]:
     """What a worker said before it was killed, after a random number of lines."""
     worker = subprocess.Popen(
-        [sys.executable, "-m", "tests.service.store_worker", str(directory), str(start)],
+        [sys.executable, "-m", "tests.service.store.store_worker", str(directory), str(start)],
         stdout=subprocess.PIPE,
         cwd=ROOT,
     )

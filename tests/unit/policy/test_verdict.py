@@ -13,7 +13,7 @@ import pytest
 
 from assay.policy.too_young import too_young
 from assay.policy.verdict import Approved, Reason, ReasonCode, Withheld, approve, make_reason, withhold
-from tests.unit.policy.making import NOW, UNATTESTED, a_file, a_policy, ago, one
+from tests.unit.policy.factories import NOW, UNATTESTED, a_file, a_policy, ago, one
 
 FILE = a_file()
 YOUNG = too_young("cool down", timedelta(hours=26, minutes=59), timedelta(days=3), NOW)

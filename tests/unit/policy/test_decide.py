@@ -20,7 +20,7 @@ from assay.policy.language.model import Mode
 from assay.policy.verdict import Approved, ReasonCode, Undecided, Withheld, approve
 from assay.ports import ProjectHistory
 from assay.simple.model import NormalizedName
-from tests.unit.policy.making import (
+from tests.unit.policy.factories import (
     FORGED,
     INDEX,
     NOW,

@@ -225,7 +225,7 @@ _OWNER = """
 import asyncio, sys
 from assay.attestation.config import VerificationSettings
 from assay.attestation.pool.pool import Verifier
-from tests.service.test_workers import jobs, pids, roots_of
+from tests.service.attestation.test_worker_pool import jobs, pids, roots_of
 from tests.world.sigstore.private_sigstore import PrivateSigstore
 async def main():
     sigstore = PrivateSigstore(seed=1)

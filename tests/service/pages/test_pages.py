@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from assay.pages import cache
-from tests.service.test_files import body_or_none
+from tests.service.files.test_files import body_or_none
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index, ListedFile
 from tests.world.index.faulty_server import ChangeHeaders, Fault, Redirect, Refuse, Reply

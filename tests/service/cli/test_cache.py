@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from assay.cli import run
-from tests.service.test_commands import written
+from tests.service.cli.test_commands import written
 from tests.world.index.distributions import BuiltDistribution, wheel
 from tests.world.index.fake_index import Index
 from tests.world.index.threaded_index import run_index_in_thread

@@ -7,7 +7,7 @@ import pytest
 from assay.errors import InvalidResponseError
 from assay.simple.model import CoreMetadata
 from assay.simple.parse import is_json_type, parse_project, parse_sha256
-from tests.unit.simple.making import FILE, FOO, HASH, JSON, OTHER, PAGE_URL, PROVENANCE, a_page, html_page, the_link
+from tests.unit.simple.factories import FILE, FOO, HASH, JSON, OTHER, PAGE_URL, PROVENANCE, a_page, html_page, the_link
 
 
 def test_html_and_json_of_the_same_page_are_the_same_project() -> None:

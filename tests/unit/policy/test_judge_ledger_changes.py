@@ -11,7 +11,7 @@ from assay.policy.judge import derive_ledger_changes
 from assay.policy.language.model import Policy
 from assay.ports import EstablishedIdentity, HistoryChanges, ProjectHistory, SeenFile
 from assay.simple.model import File
-from tests.unit.policy.making import (
+from tests.unit.policy.factories import (
     GITHUB,
     INDEX,
     NOW,

@@ -17,7 +17,7 @@ from assay.provenance.documents import FileEvidence, file_key
 from assay.provenance.negative_cache import NegativeCache
 from assay.render import PageListing
 from assay.simple.model import NormalizedName
-from tests.unit.policy.making import FORGED, NOW, a_file, a_project, attested, digest
+from tests.unit.policy.factories import FORGED, NOW, a_file, a_project, attested, digest
 
 INDEX = IndexSettings(name="test", url="https://index.example/")
 FOO, BAR = NormalizedName("foo"), NormalizedName("bar")

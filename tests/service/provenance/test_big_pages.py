@@ -13,7 +13,7 @@ from assay.provenance import fetcher
 from assay.provenance.budget import ByteBudget
 from assay.telemetry.metrics import EVIDENCE_OUTCOMES
 from tests.paths import ROOT
-from tests.service.test_pages import settled
+from tests.service.pages.test_pages import settled
 from tests.world.clients.installers import run_client
 from tests.world.index.distributions import BuiltDistribution, make_raw_file, wheel
 from tests.world.index.fake_index import Index, ListedFile

@@ -17,7 +17,7 @@ import pytest
 
 from assay.files import wheel_metadata
 from assay.files.index_metadata import MAX_METADATA_BYTES
-from tests.service.test_files import body_or_none
+from tests.service.files.test_files import body_or_none
 from tests.world.index.distributions import BuiltDistribution, make_raw_file, wheel
 from tests.world.index.fake_index import Index, ListedFile
 from tests.world.index.wire_connection import CannedResponse

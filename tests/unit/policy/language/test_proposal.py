@@ -24,7 +24,7 @@ from assay.policy.language.proposal import (
 )
 from assay.policy.language.publishers import GitHub, compile_publisher
 from assay.simple.model import Sha256
-from tests.unit.policy.making import a_file, attestation, claims
+from tests.unit.policy.factories import a_file, attestation, claims
 
 TEXT = st.text(max_size=40)
 A, B = Sha256("aa" * 32), Sha256("bb" * 32)

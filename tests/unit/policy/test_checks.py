@@ -11,7 +11,7 @@ from packaging.version import Version
 from assay.policy.verdict import ReasonCode, Withheld
 from assay.simple.fields import parse_time
 from assay.simple.model import Distribution, Kind
-from tests.unit.policy.making import (
+from tests.unit.policy.factories import (
     HOST,
     NOW,
     PERMISSIVE,

@@ -10,7 +10,7 @@ import pytest
 from assay.policy.language.model import Policy
 from assay.policy.verdict import Approved, ReasonCode, Undecided, Withheld
 from assay.simple.model import Kind
-from tests.unit.policy.making import (
+from tests.unit.policy.factories import (
     FORGED,
     NOW,
     UNATTESTED,

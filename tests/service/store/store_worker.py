@@ -1,4 +1,4 @@
-"""A process that only stores, to be killed: it says each thing once it is kept. Run by `test_store_crash`."""
+"""A process that only stores, to be killed: it says each thing once it is kept. Run by `test_crash`."""
 
 from __future__ import annotations
 
