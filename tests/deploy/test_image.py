@@ -14,8 +14,6 @@ import asyncio
 import json
 import os
 import re
-import shutil
-import subprocess
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,7 +24,7 @@ import aiohttp
 import pytest
 
 from tests.deploy.test_examples import free_port
-from tests.paths import ROOT, TOOLS
+from tests.paths import TOOLS
 from tests.world.clients.installers import ClientResult, pip_install, run_client
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
@@ -40,21 +38,6 @@ STRICT = (
     *("--security-opt", "no-new-privileges", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"),
 )
 """--read-only-tmpfs=false: podman would otherwise make /tmp, /run and more writable. --ulimit: it cannot raise ours."""
-
-
-@pytest.fixture(scope="module")
-def image() -> str:
-    """The image's name in the storage of tests/deploy/image.sh."""
-    for command in ("buildah", "podman", "runc"):
-        if shutil.which(command) is None:
-            pytest.skip(f"{command} is missing: bash tests/install-tools.sh image")
-    if os.environ.get("ASSAY_IMAGE"):
-        return os.environ["ASSAY_IMAGE"]
-    built = subprocess.run(
-        ["bash", "tests/deploy/image.sh"], cwd=ROOT, capture_output=True, text=True, timeout=900, check=False
-    )
-    assert built.returncode == 0, built.stderr
-    return built.stdout.strip()
 
 
 async def podman(tmp_path: Path, *arguments: str) -> ClientResult:

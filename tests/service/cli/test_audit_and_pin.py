@@ -27,12 +27,12 @@ from tests.world.sigstore.private_sigstore import GitHub
 
 
 @each_lockfile_kind
-def test_audit_tells_evidence_and_verdict_of_every_file_of_a_lockfile(house: CliSandbox, kind: str) -> None:
-    status, out = house.run_assay("audit", house.write_lockfile(kind))
+def test_audit_tells_evidence_and_verdict_of_every_file_of_a_lockfile(sandbox: CliSandbox, kind: str) -> None:
+    status, out = sandbox.run_assay("audit", sandbox.write_lockfile(kind))
     assert status == 0
     rows = {line.split()[0]: line.split() for line in out.splitlines()[1:5]}
     assert {name: row[1] for name, row in rows.items()} == dict.fromkeys(
-        (each.built.filename for each in house.files), "approved"
+        (each.built.filename for each in sandbox.files), "approved"
     )
     assert rows["widget-1.0.tar.gz"][3] == "acme/widget"
     assert rows["gadget-2.0-py3-none-any.whl"][3] == "tools/gadget"
@@ -40,8 +40,8 @@ def test_audit_tells_evidence_and_verdict_of_every_file_of_a_lockfile(house: Cli
     assert "3 of 4 files prove who published them." in out
     pasted = load_policy("version = 1\n" + out[out.index("[[rules]]") :], "pasted")
     assert {name for rule in pasted.rules for name in rule.projects} == {"widget", "gadget"}
-    status, out = house.run_assay(
-        "audit", house.write_lockfile(kind), "--policy", house.write_file("strict.toml", STRICT_POLICY)
+    status, out = sandbox.run_assay(
+        "audit", sandbox.write_lockfile(kind), "--policy", sandbox.write_file("strict.toml", STRICT_POLICY)
     )
     assert status == 1
     assert "plain-1.0-py3-none-any.whl" in out
@@ -49,66 +49,66 @@ def test_audit_tells_evidence_and_verdict_of_every_file_of_a_lockfile(house: Cli
 
 
 @each_lockfile_kind
-def test_real_lockfiles_are_audited_against_real_provenance_and_the_public_root(house: CliSandbox, kind: str) -> None:
+def test_real_lockfiles_are_audited_against_real_provenance_and_the_public_root(sandbox: CliSandbox, kind: str) -> None:
     lock = LOCKFILES / kind
     for pinned in read_lockfile((LOCKFILES / "uv.lock").read_text(), "uv.lock").files:
         assert pinned.filename is not None
         provenance = next(CORPUS.glob(f"provenance/{pinned.filename}*"), None)
-        house.index.add(
+        sandbox.index.add(
             make_raw_file(pinned.filename, project=pinned.project),
             upload_time="2024-11-06T22:37:10Z",
             provenance=None if provenance is None else provenance.read_bytes(),
             entry={"hashes": {"sha256": pinned.sha256}, "size": 1},
             metadata=False,
         )
-    configuration = house.directory / "proxy.toml"
+    configuration = sandbox.directory / "proxy.toml"
     configuration.write_text(configuration.read_text().replace('root = "root.json"', 'root = "sigstore"'))
-    status, out = house.run_assay("audit", lock)
+    status, out = sandbox.run_assay("audit", lock)
     assert status == 0
     evidence = {line.split()[0]: line.split()[3] for line in out.splitlines()[1:7]}
     assert evidence["sampleproject-4.0.0.tar.gz"] == "pypa/sampleproject"
     assert evidence["idna-3.20-py3-none-any.whl"] == "none"
     assert "6 files in" in out
-    pinned_policy = house.write_file("pinned.toml", house.run_assay("pin", lock)[1])
-    assert house.run_assay("audit", lock, "--policy", pinned_policy)[0] == 0
+    pinned_policy = sandbox.write_file("pinned.toml", sandbox.run_assay("pin", lock)[1])
+    assert sandbox.run_assay("audit", lock, "--policy", pinned_policy)[0] == 0
 
 
 @pytest.mark.parametrize("kind", ["requirements.txt", "uv.lock"], ids=["by digest", "by name"])
-def test_pin_writes_a_policy_under_which_audit_passes_and_a_stranger_does_not(house: CliSandbox, kind: str) -> None:
-    status, text = house.run_assay("pin", house.write_lockfile(kind))
+def test_pin_writes_a_policy_under_which_audit_passes_and_a_stranger_does_not(sandbox: CliSandbox, kind: str) -> None:
+    status, text = sandbox.run_assay("pin", sandbox.write_lockfile(kind))
     assert status == 0
-    pinned = house.write_file("pinned.toml", text)
+    pinned = sandbox.write_file("pinned.toml", text)
     policy = load_policy(text, "pinned")
     (github,) = (rule for rule in policy.rules if "widget" in rule.projects)
     assert isinstance(github.publishers, tuple)
     (publisher,) = github.publishers
     assert isinstance(publisher, publishers.GitHub)
     assert (publisher.repository_id, publisher.owner_id) == ("4711", "17"), "a name registered again is somebody else"
-    assert house.run_assay("audit", house.write_lockfile(kind), "--policy", pinned)[0] == 0
+    assert sandbox.run_assay("audit", sandbox.write_lockfile(kind), "--policy", pinned)[0] == 0
     # The same name, registered again by another owner; and another file of the project that proves nothing.
-    house.files = [
-        house.publish(wheel("widget", "1.1"), GitHub(repository="acme/widget", repository_id="9", owner_id="9")),
-        house.publish(wheel("plain", "1.1"), None),
+    sandbox.files = [
+        sandbox.publish(wheel("widget", "1.1"), GitHub(repository="acme/widget", repository_id="9", owner_id="9")),
+        sandbox.publish(wheel("plain", "1.1"), None),
     ]
-    status, out = house.run_assay("audit", house.write_lockfile(kind), "--policy", pinned)
+    status, out = sandbox.run_assay("audit", sandbox.write_lockfile(kind), "--policy", pinned)
     assert status == 1
     assert "[publisher]" in out
     assert "[not-pinned]" in out
 
 
-def test_explain_tells_what_a_lockfile_would_get(house: CliSandbox) -> None:
-    lock = house.write_lockfile("pdm.lock")
-    assert house.run_assay("explain", lock) == house.run_assay("audit", lock)
-    house.policy.write_text(STRICT_POLICY)
-    assert house.run_assay("explain", lock)[0] == 1
-    assert house.run_assay("explain", house.directory / "nowhere.lock")[0] == 2
+def test_explain_tells_what_a_lockfile_would_get(sandbox: CliSandbox) -> None:
+    lock = sandbox.write_lockfile("pdm.lock")
+    assert sandbox.run_assay("explain", lock) == sandbox.run_assay("audit", lock)
+    sandbox.policy.write_text(STRICT_POLICY)
+    assert sandbox.run_assay("explain", lock)[0] == 1
+    assert sandbox.run_assay("explain", sandbox.directory / "nowhere.lock")[0] == 2
 
 
-def test_pin_approves_nothing_that_is_withheld_today(house: CliSandbox) -> None:
+def test_pin_approves_nothing_that_is_withheld_today(sandbox: CliSandbox) -> None:
     forged = wheel("widget", "1.2")
-    document = house.sigstore.provenance(forged.filename, "00" * 32, WIDGET_SIGNER, LONG_AGO)
-    house.files.append(house.index.add(forged, upload_time=LONG_AGO, provenance=document))
-    status, text = house.run_assay("pin", house.write_lockfile("uv.lock"))
+    document = sandbox.sigstore.provenance(forged.filename, "00" * 32, WIDGET_SIGNER, LONG_AGO)
+    sandbox.files.append(sandbox.index.add(forged, upload_time=LONG_AGO, provenance=document))
+    status, text = sandbox.run_assay("pin", sandbox.write_lockfile("uv.lock"))
     assert status == 1
     assert "# left out, withheld: widget-1.2-py3-none-any.whl" in text
     assert forged.sha256 not in {pin for rule in load_policy(text, "pinned").rules for pin in rule.pins or ()}
@@ -117,14 +117,14 @@ def test_pin_approves_nothing_that_is_withheld_today(house: CliSandbox) -> None:
 @pytest.mark.parametrize(
     "policy", [f'mode = "audit"\n{LENIENT_POLICY}', f'{LENIENT_POLICY}ratchet = "warn"\n'], ids=["audit", "warn"]
 )
-def test_pin_makes_no_rule_of_an_exception(house: CliSandbox, policy: str) -> None:
+def test_pin_makes_no_rule_of_an_exception(sandbox: CliSandbox, policy: str) -> None:
     """A stranger's file is approved all the same under these; a rule that names him would let him in for good."""
     signer = GitHub(repository="mallory/widget")
-    house.files.append(house.publish(wheel("widget", "1.1"), signer, datetime(2025, 6, 1, tzinfo=UTC)))
-    house.policy.write_text(policy)
-    lock = house.write_lockfile("uv.lock")
-    assert house.run_assay("audit", lock)[0] == 0
-    status, text = house.run_assay("pin", lock)
+    sandbox.files.append(sandbox.publish(wheel("widget", "1.1"), signer, datetime(2025, 6, 1, tzinfo=UTC)))
+    sandbox.policy.write_text(policy)
+    lock = sandbox.write_lockfile("uv.lock")
+    assert sandbox.run_assay("audit", lock)[0] == 0
+    status, text = sandbox.run_assay("pin", lock)
     assert status == 1
     assert "# left out, approved by exception: widget-1.1-py3-none-any.whl: " in text
     assert "publisher-changed" in text
@@ -133,31 +133,31 @@ def test_pin_makes_no_rule_of_an_exception(house: CliSandbox, policy: str) -> No
     assert len(named) == 1, "the twin: its genuine files are named"
 
 
-def test_audit_for_programs_and_for_code_scanning(house: CliSandbox) -> None:
-    strict = house.write_file("strict.toml", STRICT_POLICY)
-    lock = house.write_lockfile("requirements.txt")
-    status, out = house.run_assay("audit", lock, "--policy", strict, "--json")
+def test_audit_for_programs_and_for_code_scanning(sandbox: CliSandbox) -> None:
+    strict = sandbox.write_file("strict.toml", STRICT_POLICY)
+    lock = sandbox.write_lockfile("requirements.txt")
+    status, out = sandbox.run_assay("audit", lock, "--policy", strict, "--json")
     document = json.loads(out)
     assert status == 1
     codes = {entry["filename"]: entry["codes"] for entry in document["files"]}
     assert codes["plain-1.0-py3-none-any.whl"] == ["unattested"]
     assert codes["widget-1.0.tar.gz"] == []
-    status, out = house.run_assay("audit", lock, "--policy", strict, "--sarif")
+    status, out = sandbox.run_assay("audit", lock, "--policy", strict, "--sarif")
     (run_,) = json.loads(out)["runs"]
     (result,) = run_["results"]
     assert (result["ruleId"], result["level"]) == ("unattested", "error")
     line = result["locations"][0]["physicalLocation"]["region"]["startLine"]
-    plain = house.files[3].built.sha256
+    plain = sandbox.files[3].built.sha256
     assert plain in lock.read_text().splitlines()[line - 1]
     assert [rule["id"] for rule in run_["tool"]["driver"]["rules"]] == ["unattested"]
 
 
-def test_audit_tells_what_is_gone_and_what_was_exchanged_from_what_cannot_be_had_now(house: CliSandbox) -> None:
-    lock = house.write_lockfile("uv.lock")
-    gone, exchanged = house.files[3], house.files[2]
-    house.index.remove(gone)
-    house.index.replace(exchanged, wheel("gadget", "2.0", padding=1))
-    status, out = house.run_assay("audit", lock, "--json")
+def test_audit_tells_what_is_gone_and_what_was_exchanged_from_what_cannot_be_had_now(sandbox: CliSandbox) -> None:
+    lock = sandbox.write_lockfile("uv.lock")
+    gone, exchanged = sandbox.files[3], sandbox.files[2]
+    sandbox.index.remove(gone)
+    sandbox.index.replace(exchanged, wheel("gadget", "2.0", padding=1))
+    status, out = sandbox.run_assay("audit", lock, "--json")
     statuses = {entry["filename"]: entry["status"] for entry in json.loads(out)["files"]}
     assert status == 1
     assert statuses == {
@@ -166,32 +166,32 @@ def test_audit_tells_what_is_gone_and_what_was_exchanged_from_what_cannot_be_had
         "gadget-2.0-py3-none-any.whl": "digest-differs",
         "plain-1.0-py3-none-any.whl": "missing",
     }
-    house.files = house.files[:2]
-    house.index.inject_fault(house.index.page_path("widget"), Reply(503))
-    status, out = house.run_assay("audit", house.write_lockfile("uv.lock"))
+    sandbox.files = sandbox.files[:2]
+    sandbox.index.inject_fault(sandbox.index.page_path("widget"), Reply(503))
+    status, out = sandbox.run_assay("audit", sandbox.write_lockfile("uv.lock"))
     assert (status, "undecided" in out) == (3, True)
 
 
-def test_audit_holds_files_to_the_publishers_that_a_pylock_recorded(house: CliSandbox) -> None:
+def test_audit_holds_files_to_the_publishers_that_a_pylock_recorded(sandbox: CliSandbox) -> None:
     honest = {"widget": [WIDGET_SIGNER.publisher()], "gadget": [GADGET_SIGNER.publisher()]}
-    path = house.write_file("pylock.toml", lockfile_writers.pylock(house.files, honest))
-    assert house.run_assay("audit", path)[0] == 0
+    path = sandbox.write_file("pylock.toml", lockfile_writers.pylock(sandbox.files, honest))
+    assert sandbox.run_assay("audit", path)[0] == 0
     other = {"widget": [GitHub(repository="acme/other").publisher()]}
-    path = house.write_file("pylock.toml", lockfile_writers.pylock(house.files, other))
-    status, out = house.run_assay("audit", path)
+    path = sandbox.write_file("pylock.toml", lockfile_writers.pylock(sandbox.files, other))
+    status, out = sandbox.run_assay("audit", path)
     assert status == 1
     assert "none of those whom the lockfile recorded" in out
 
 
-def test_a_pylock_that_recorded_a_publisher_notices_provenance_that_is_gone(house: CliSandbox) -> None:
-    house.policy.write_text(f'{LENIENT_POLICY}ratchet = "off"\n')
+def test_a_pylock_that_recorded_a_publisher_notices_provenance_that_is_gone(sandbox: CliSandbox) -> None:
+    sandbox.policy.write_text(f'{LENIENT_POLICY}ratchet = "off"\n')
     identities = {"widget": [WIDGET_SIGNER.publisher()], "gadget": [GADGET_SIGNER.publisher()]}
     # A file beside a signed one may never have had an attestation: the identities are the package's, not each file's.
-    house.files.append(house.publish(wheel("widget", "1.0", tag="py2-none-any"), None))
-    path = house.write_file("pylock.toml", lockfile_writers.pylock(house.files, identities))
-    assert house.run_assay("audit", path)[0] == 0
-    house.files[2].provenance = None
-    house.index.bump_serial("gadget")
-    status, out = house.run_assay("audit", path, "--json")
+    sandbox.files.append(sandbox.publish(wheel("widget", "1.0", tag="py2-none-any"), None))
+    path = sandbox.write_file("pylock.toml", lockfile_writers.pylock(sandbox.files, identities))
+    assert sandbox.run_assay("audit", path)[0] == 0
+    sandbox.files[2].provenance = None
+    sandbox.index.bump_serial("gadget")
+    status, out = sandbox.run_assay("audit", path, "--json")
     codes = {entry["filename"]: entry["codes"] for entry in json.loads(out)["files"] if entry["codes"]}
     assert (status, codes) == (1, {"gadget-2.0-py3-none-any.whl": ["lock-identity"]})

@@ -19,7 +19,7 @@ from assay.store.directory import StorageDirectory, open_ledger
 from assay.store.settings import StorageSettings
 from tests.contract.blobs_contract import content_of, digest
 from tests.paths import ROOT
-from tests.world.proxy.store_fixtures import (
+from tests.world.proxy.storage import (
     PROJECT,
     needs_root,
     use,

@@ -17,7 +17,7 @@ from assay.store.directory import StorageDirectory
 from assay.store.settings import StorageSettings
 from tests.contract.blobs_contract import content_of, digest, publish
 from tests.paths import ROOT
-from tests.world.proxy.store_fixtures import (
+from tests.world.proxy.storage import (
     PROJECT,
     needs_root,
     use,

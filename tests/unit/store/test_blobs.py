@@ -15,7 +15,7 @@ from assay.simple.model import Sha256
 from assay.store.blob_directory import TOUCH_INTERVAL_SECONDS
 from assay.store.blobs import DiskBlobStore, DiskPartialBlob
 from tests.contract.blobs_contract import content_of, digest, publish, whole
-from tests.world.proxy.blob_fixtures import (
+from tests.world.proxy.blobs import (
     KIB,
     BlobsFactory,
     ManualUnixClock,
@@ -47,8 +47,10 @@ async def test_what_is_open_is_not_evicted_until_it_is_closed(blobs: DiskBlobSto
     assert await list_present(blobs, range(6)) == [3, 4, 5]
 
 
-async def test_the_order_of_use_outlives_a_restart_to_the_hour(make: BlobsFactory, clock: ManualUnixClock) -> None:
-    first = await make()
+async def test_the_order_of_use_outlives_a_restart_to_the_hour(
+    make_blobs: BlobsFactory, clock: ManualUnixClock
+) -> None:
+    first = await make_blobs()
     for number in range(3):
         await publish(first, make_content(number))
         clock.now += 1
@@ -58,7 +60,7 @@ async def test_the_order_of_use_outlives_a_restart_to_the_hour(make: BlobsFactor
     clock.now += 2 * TOUCH_INTERVAL_SECONDS
     assert await content_of(first, digest(make_content(0))) == make_content(0)
     await first.close()
-    second = await make()
+    second = await make_blobs()
     await publish(second, make_content(3))
     assert await list_present(second, range(4)) == [0, 2, 3]
 
@@ -78,8 +80,8 @@ async def test_use_is_written_to_disk_at_most_hourly(
     assert file.stat().st_mtime == clock.now
 
 
-async def test_the_limit_holds_while_several_come_in_at_once(make: BlobsFactory, tmp_path: Path) -> None:
-    blobs = await make(64 * KIB)
+async def test_the_limit_holds_while_several_come_in_at_once(make_blobs: BlobsFactory, tmp_path: Path) -> None:
+    blobs = await make_blobs(64 * KIB)
     for number in range(20):
         await publish(blobs, make_content(number))
     highest = 0
@@ -120,13 +122,13 @@ async def test_a_file_larger_than_all_the_room_is_refused_and_leaves_nothing(
     assert (await blobs.stats()).count == 1
 
 
-async def test_a_limit_made_smaller_holds_from_the_start(make: BlobsFactory) -> None:
-    first = await make()
+async def test_a_limit_made_smaller_holds_from_the_start(make_blobs: BlobsFactory) -> None:
+    first = await make_blobs()
     for number in range(3):
         await publish(first, make_content(number))
         os.utime(first.directory._get_path(digest(make_content(number)), 3 * KIB), (number, number))
     await first.close()
-    second = await make(7 * KIB)
+    second = await make_blobs(7 * KIB)
     assert await list_present(second, range(3)) == [1, 2]
 
 
@@ -162,9 +164,9 @@ async def test_a_blob_of_another_size_is_missing_and_gone_from_the_disk(
 
 
 async def test_a_start_removes_torn_blobs_sweeps_the_unfinished_and_keeps_the_rest(
-    make: BlobsFactory, tmp_path: Path
+    make_blobs: BlobsFactory, tmp_path: Path
 ) -> None:
-    first = await make()
+    first = await make_blobs()
     await publish(first, make_content(1))
     await publish(first, make_content(2))
     await first.close()
@@ -173,7 +175,7 @@ async def test_a_start_removes_torn_blobs_sweeps_the_unfinished_and_keeps_the_re
     stray = tmp_path / "blobs/00/notes.txt"
     stray.parent.mkdir(exist_ok=True)
     stray.write_text("not ours")
-    second = await make()
+    second = await make_blobs()
     assert await list_present(second, range(3)) == [1]
     assert not get_blob_path(tmp_path, make_content(2)).exists()
     assert list((tmp_path / "blobs/unfinished").iterdir()) == []
@@ -184,21 +186,21 @@ async def test_a_start_removes_torn_blobs_sweeps_the_unfinished_and_keeps_the_re
     "name",
     ["../../victim", "a" * 64, "a" * 64 + ".3.4", "a" * 64 + ".-3", "a" * 64 + ".03", "A" * 64 + ".3", "a" * 63 + ".3"],
 )
-async def test_a_name_of_another_form_is_no_blob(make: BlobsFactory, tmp_path: Path, name: str) -> None:
+async def test_a_name_of_another_form_is_no_blob(make_blobs: BlobsFactory, tmp_path: Path, name: str) -> None:
     (tmp_path / "blobs/aa").mkdir(parents=True)
     (tmp_path / "blobs/aa" / name.replace("/", "_")).write_bytes(b"abc")
-    blobs = await make()
+    blobs = await make_blobs()
     assert (await blobs.stats()).count == 0
 
 
-async def test_a_blob_in_the_wrong_shard_is_no_blob(make: BlobsFactory, tmp_path: Path) -> None:
+async def test_a_blob_in_the_wrong_shard_is_no_blob(make_blobs: BlobsFactory, tmp_path: Path) -> None:
     (tmp_path / "blobs/00").mkdir(parents=True)
     (tmp_path / "blobs/00" / f"{'a' * 64}.3").write_bytes(b"abc")
-    assert (await (await make()).stats()).count == 0
+    assert (await (await make_blobs()).stats()).count == 0
 
 
 async def test_a_blobs_directory_is_made_with_its_first_blob_and_lasts_like_it(
-    make: BlobsFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_blobs: BlobsFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sync, synced = os.fsync, list[str]()
 
@@ -206,7 +208,7 @@ async def test_a_blobs_directory_is_made_with_its_first_blob_and_lasts_like_it(
         sync(descriptor)
         synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().relative_to(tmp_path).parts[-1])
 
-    blobs = await make()
+    blobs = await make_blobs()
     assert [path.name for path in (tmp_path / "blobs").iterdir()] == ["unfinished"]
     monkeypatch.setattr("assay.store.blob_directory.os.fsync", watched)
     first, second = (
@@ -227,7 +229,7 @@ async def test_a_blobs_directory_is_made_with_its_first_blob_and_lasts_like_it(
     assert "blobs" not in synced
     # What a process made that was killed before it could sync is synced by the next one.
     synced.clear()
-    again = await make()
+    again = await make_blobs()
     assert synced == ["blobs"]
     assert await content_of(again, digest(first)) == first
     assert await content_of(again, digest(second)) == second
@@ -246,17 +248,17 @@ async def test_directories_that_somebody_removed_are_made_again(blobs: DiskBlobS
 
 
 async def test_a_symbolic_link_in_a_blobs_place_is_not_followed(
-    make: BlobsFactory, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    make_blobs: BlobsFactory, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "victim").write_bytes(b"abc")
-    blobs = await make()
+    blobs = await make_blobs()
     await publish(blobs, b"abc")
     get_blob_path(tmp_path, b"abc").unlink()
     get_blob_path(tmp_path, b"abc").symlink_to(tmp_path / "victim")
     assert await blobs.open(digest(b"abc")) is None
     assert "blob-unreadable" in caplog.text
     await blobs.close()
-    again = await make()
+    again = await make_blobs()
     assert (await again.stats()).count == 0
     assert (tmp_path / "victim").read_bytes() == b"abc"
 
@@ -277,8 +279,8 @@ async def test_verification_removes_what_has_other_bytes_and_says_so(
     assert (await blobs.stats()).opened == 0
 
 
-async def test_large_files_are_hashed_as_they_are(make: BlobsFactory) -> None:
-    blobs = await make(2**26)
+async def test_large_files_are_hashed_as_they_are(make_blobs: BlobsFactory) -> None:
+    blobs = await make_blobs(2**26)
     content = os.urandom(2**20)
     expected = sha256(content * 20)
     partial = await blobs.create_partial()

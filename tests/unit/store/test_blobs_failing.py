@@ -17,7 +17,7 @@ from assay.simple.model import Sha256
 from assay.store.blob_directory import TOUCH_INTERVAL_SECONDS, BlobDirectory
 from assay.store.blobs import DiskBlobStore
 from tests.contract.blobs_contract import content_of, digest, publish
-from tests.world.proxy.blob_fixtures import (
+from tests.world.proxy.blobs import (
     KIB,
     BlobsFactory,
     ManualUnixClock,
@@ -214,9 +214,9 @@ async def test_a_file_whose_beginner_is_gone_is_removed(
 
 
 async def test_what_is_being_published_is_not_evicted_by_another(
-    make: BlobsFactory, monkeypatch: pytest.MonkeyPatch
+    make_blobs: BlobsFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    blobs = await make(4 * KIB)
+    blobs = await make_blobs(4 * KIB)
     entered, release = threading.Event(), threading.Event()
 
     def stalled(directory: Path) -> None:

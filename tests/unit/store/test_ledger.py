@@ -20,7 +20,7 @@ from assay.ports import EstablishedIdentity, HistoryChanges, ProjectHistory
 from assay.store import ledger as ledger_module
 from assay.store.ledger import SqliteLedger
 from tests.contract.ledger_contract import NOON, PROJECT, digest, established, seen
-from tests.world.proxy.ledger_fixtures import (
+from tests.world.proxy.ledgers import (
     FULL_CHANGES,
 )
 
@@ -37,11 +37,13 @@ def remove(file: Path) -> None:
     file.unlink()
 
 
-async def test_everything_is_there_after_opening_it_again(make: Callable[..., Any], ledger: SqliteLedger) -> None:
+async def test_everything_is_there_after_opening_it_again(
+    make_ledger: Callable[..., Any], ledger: SqliteLedger
+) -> None:
     await ledger.record("pypi", PROJECT, FULL_CHANGES)
     before = await ledger.get_history("pypi", PROJECT)
     await ledger.close()
-    again = await make(fresh=False)
+    again = await make_ledger(fresh=False)
     after = await again.history("pypi", PROJECT)
     assert (after.serial, after.files, after.evidence) == (before.serial, before.files, before.evidence)
     assert set(after.established) == set(before.established)
@@ -58,79 +60,85 @@ async def test_a_history_cannot_be_changed_by_who_asked_for_it(ledger: SqliteLed
 
 @pytest.mark.parametrize("content", [None, b""])
 async def test_a_ledger_missing_from_a_directory_in_use_is_not_begun_anew(
-    make: Callable[..., Any], path: Path, content: bytes | None
+    make_ledger: Callable[..., Any], ledger_path: Path, content: bytes | None
 ) -> None:
     if content is not None:
-        write(path, content)
+        write(ledger_path, content)
     with pytest.raises(LedgerError, match="missing or empty although this storage directory has been in use"):
-        await make(fresh=False)
-    assert read(path) in {None, b""}
-    await make(fresh=True)
+        await make_ledger(fresh=False)
+    assert read(ledger_path) in {None, b""}
+    await make_ledger(fresh=True)
 
 
-async def test_a_ledger_without_tables_in_a_directory_in_use_is_refused(make: Callable[..., Any], path: Path) -> None:
-    with closing(sqlite3.connect(path)) as connection:
+async def test_a_ledger_without_tables_in_a_directory_in_use_is_refused(
+    make_ledger: Callable[..., Any], ledger_path: Path
+) -> None:
+    with closing(sqlite3.connect(ledger_path)) as connection:
         connection.execute("PRAGMA user_version = 1")
     with pytest.raises(LedgerError, match="is not a ledger of Assay"):
-        await make(fresh=False)
+        await make_ledger(fresh=False)
 
 
-async def test_what_is_no_database_is_refused_and_left_as_it_is(make: Callable[..., Any], path: Path) -> None:
-    write(path, b"garbage" * 1000)
+async def test_what_is_no_database_is_refused_and_left_as_it_is(
+    make_ledger: Callable[..., Any], ledger_path: Path
+) -> None:
+    write(ledger_path, b"garbage" * 1000)
     with pytest.raises(LedgerError, match="file is not a database"):
-        await make()
-    assert read(path) == b"garbage" * 1000
+        await make_ledger()
+    assert read(ledger_path) == b"garbage" * 1000
 
 
-async def test_a_database_of_somebody_else_is_refused(make: Callable[..., Any], path: Path) -> None:
-    with closing(sqlite3.connect(path)) as connection:
+async def test_a_database_of_somebody_else_is_refused(make_ledger: Callable[..., Any], ledger_path: Path) -> None:
+    with closing(sqlite3.connect(ledger_path)) as connection:
         connection.execute("CREATE TABLE files (a)")
     with pytest.raises(LedgerError, match="is not a ledger of Assay"):
-        await make()
+        await make_ledger()
 
 
-async def test_a_later_version_is_refused(make: Callable[..., Any], ledger: SqliteLedger, path: Path) -> None:
+async def test_a_later_version_is_refused(
+    make_ledger: Callable[..., Any], ledger: SqliteLedger, ledger_path: Path
+) -> None:
     await ledger.close()
-    with closing(sqlite3.connect(path)) as connection:
+    with closing(sqlite3.connect(ledger_path)) as connection:
         connection.execute("PRAGMA user_version = 2")
     with pytest.raises(LedgerError, match="has version 2; this Assay reads version 1"):
-        await make()
+        await make_ledger()
 
 
 async def test_a_damaged_page_is_noticed_at_the_start(
-    make: Callable[..., Any], ledger: SqliteLedger, path: Path
+    make_ledger: Callable[..., Any], ledger: SqliteLedger, ledger_path: Path
 ) -> None:
     files = {f"file-{number}": seen(str(number)) for number in range(500)}
     await ledger.record("pypi", PROJECT, HistoryChanges(files=files))
     await ledger.close()
-    kept = read(path) or b""
+    kept = read(ledger_path) or b""
     middle = len(kept) // 2 // 4096 * 4096
-    write(path, kept[:middle] + b"\xff" * 4096 + kept[middle + 4096 :])
+    write(ledger_path, kept[:middle] + b"\xff" * 4096 + kept[middle + 4096 :])
     with pytest.raises(LedgerError, match=r"damaged|malformed"):
-        await make(fresh=False)
-    write(path, kept)
-    assert (await (await make(fresh=False)).history("pypi", PROJECT)).files == files
+        await make_ledger(fresh=False)
+    write(ledger_path, kept)
+    assert (await (await make_ledger(fresh=False)).history("pypi", PROJECT)).files == files
 
 
 async def test_a_row_that_makes_no_sense_is_an_error_and_not_a_gap(
-    make: Callable[..., Any], ledger: SqliteLedger, path: Path
+    make_ledger: Callable[..., Any], ledger: SqliteLedger, ledger_path: Path
 ) -> None:
     await ledger.record("pypi", PROJECT, FULL_CHANGES)
     await ledger.close()
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+    with closing(sqlite3.connect(ledger_path, isolation_level=None)) as connection:
         connection.execute("UPDATE files SET sha256 = X'00'")
-    again = await make(fresh=False)
+    again = await make_ledger(fresh=False)
     with pytest.raises(LedgerError, match="a digest in it is not one"):
         await again.history("pypi", PROJECT)
 
 
-async def test_a_ledger_replaced_while_it_is_used_takes_nothing_more(ledger: SqliteLedger, path: Path) -> None:
+async def test_a_ledger_replaced_while_it_is_used_takes_nothing_more(ledger: SqliteLedger, ledger_path: Path) -> None:
     await ledger.record("pypi", PROJECT, FULL_CHANGES)
-    shutil.copy(path, path.with_suffix(".copy"))
-    path.with_suffix(".copy").replace(path)
+    shutil.copy(ledger_path, ledger_path.with_suffix(".copy"))
+    ledger_path.with_suffix(".copy").replace(ledger_path)
     with pytest.raises(LedgerError, match="was replaced while it was in use"):
         await ledger.record("pypi", PROJECT, HistoryChanges(serial=8))
-    remove(path)
+    remove(ledger_path)
     with pytest.raises(LedgerError, match="No such file"):
         await ledger.record("pypi", PROJECT, HistoryChanges(serial=8))
     assert (await ledger.get_history("pypi", PROJECT)).serial == 7
@@ -160,7 +168,9 @@ async def test_a_page_is_recorded_whole_or_not_at_all(ledger: SqliteLedger) -> N
     assert (await ledger.get_history("pypi", PROJECT)).serial == 9
 
 
-async def test_a_project_of_15000_files_is_one_transaction(make: Callable[..., Any], ledger: SqliteLedger) -> None:
+async def test_a_project_of_15000_files_is_one_transaction(
+    make_ledger: Callable[..., Any], ledger: SqliteLedger
+) -> None:
     files = {f"big-1.{number}-py3-none-any.whl": seen(str(number)) for number in range(15_000)}
     changes = HistoryChanges(serial=1, files=files, evidence={one.sha256: "d" for one in files.values()})
     statements: list[str] = []
@@ -168,7 +178,7 @@ async def test_a_project_of_15000_files_is_one_transaction(make: Callable[..., A
     await ledger.record("pypi", PROJECT, changes)
     assert [text for text in statements if text in {"BEGIN IMMEDIATE", "COMMIT"}] == ["BEGIN IMMEDIATE", "COMMIT"]
     await ledger.close()
-    found = await (await make(fresh=False)).history("pypi", PROJECT)
+    found = await (await make_ledger(fresh=False)).history("pypi", PROJECT)
     assert found.files == files
     assert found.evidence == changes.evidence
 
@@ -208,11 +218,11 @@ async def test_what_is_remembered_is_counted_and_never_counted_anew(
 
 
 async def test_the_database_and_the_memory_agree_on_what_is_known(
-    make: Callable[..., Any], ledger: SqliteLedger, tmp_path: Path
+    make_ledger: Callable[..., Any], ledger: SqliteLedger, tmp_ledger_path: Path
 ) -> None:
     # The law that `merged` promises, against the database's own idea of it: one ledger is asked after each page (and so
     # answers from memory), the other only at the end.
-    unasked = await make(tmp_path / "unasked.db")
+    unasked = await make_ledger(tmp_ledger_path / "unasked.db")
     pages = [
         HistoryChanges(
             serial=(7 * number) % 5,

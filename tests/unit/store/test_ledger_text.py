@@ -15,16 +15,16 @@ from assay.ports import HistoryChanges, ProjectHistory
 from assay.store import ledger_text
 from assay.store.ledger import SqliteLedger
 from tests.contract.ledger_contract import PROJECT, digest, established, seen
-from tests.world.proxy.ledger_fixtures import (
+from tests.world.proxy.ledgers import (
     FULL_CHANGES,
     export_lines,
 )
 
 
 async def test_the_text_is_the_same_whatever_the_order_of_recording(
-    make: Callable[..., Any], ledger: SqliteLedger, tmp_path: Path
+    make_ledger: Callable[..., Any], ledger: SqliteLedger, tmp_path: Path
 ) -> None:
-    other = await make(tmp_path / "other.db")
+    other = await make_ledger(tmp_path / "other.db")
     pages = [
         (
             "pypi",
@@ -66,12 +66,12 @@ async def test_the_text_can_be_read_by_people(ledger: SqliteLedger) -> None:
 
 
 async def test_what_was_exported_can_be_imported_elsewhere(
-    make: Callable[..., Any], ledger: SqliteLedger, tmp_path: Path
+    make_ledger: Callable[..., Any], ledger: SqliteLedger, tmp_path: Path
 ) -> None:
     await ledger.record("pypi", PROJECT, FULL_CHANGES)
     await ledger.record("internal", canonicalize_name("z"), HistoryChanges())
     lines = await export_lines(ledger)
-    other = await make(tmp_path / "other.db")
+    other = await make_ledger(tmp_path / "other.db")
     imported = await other.import_(f"{line}\n" for line in lines)
     assert (imported.projects, imported.conflicts) == (2, 0)
     assert await export_lines(other) == lines

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -12,13 +12,6 @@ from hypothesis import strategies as st
 
 from assay import telemetry
 from assay.telemetry.metrics import REGISTRY
-from tests.world.proxy.loggers import preserve_loggers
-
-
-@pytest.fixture(autouse=True)
-def loggers_as_they_were() -> Iterator[None]:
-    with preserve_loggers():
-        yield
 
 
 def logged(say: Callable[[], None], *, as_json: bool) -> str:

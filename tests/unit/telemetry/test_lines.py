@@ -6,7 +6,6 @@ import asyncio
 import io
 import json
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,14 +14,6 @@ from hypothesis import strategies as st
 
 from assay import telemetry
 from assay.telemetry.lines import JsonFormatter, RequestEvent
-from tests.world.proxy.loggers import preserve_loggers
-
-
-@pytest.fixture(autouse=True)
-def loggers_as_they_were() -> Iterator[None]:
-    with preserve_loggers():
-        yield
-
 
 NAMES = st.none() | st.text(max_size=20)
 

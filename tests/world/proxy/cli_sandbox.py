@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,10 +11,7 @@ import pytest
 
 from assay.cli import run
 from tests.world.clients import lockfile_writers
-from tests.world.index.distributions import sdist, wheel
 from tests.world.index.fake_index import Index, ListedFile
-from tests.world.index.threaded_index import run_index_in_thread
-from tests.world.proxy.loggers import preserve_loggers
 from tests.world.sigstore.private_sigstore import GitHub, GitLab, PrivateSigstore, Signer
 
 LONG_AGO = datetime(2025, 3, 1, 12, tzinfo=UTC)
@@ -59,30 +55,3 @@ class CliSandbox:
         path = self.directory / name
         path.write_text(text)
         return path
-
-
-@pytest.fixture(autouse=True)
-def restore_loggers_afterwards() -> Iterator[None]:
-    """The commands take the root logger for themselves."""
-    with preserve_loggers():
-        yield
-
-
-@pytest.fixture
-def house(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[CliSandbox]:
-    sigstore = PrivateSigstore()
-    (tmp_path / "root.json").write_bytes(sigstore.trusted_root())
-    with run_index_in_thread() as index:
-        (tmp_path / "proxy.toml").write_text(
-            f'policy = "policy.toml"\n[storage]\ndirectory = "store"\n[trust]\nroot = "root.json"\nrefresh = false\n'
-            f'[verification]\nworkers = 0\n[[indexes]]\nname = "test"\nurl = "{index.url}"\n'
-        )
-        (tmp_path / "policy.toml").write_text(LENIENT_POLICY)
-        built = CliSandbox(tmp_path, index, sigstore, capsys, [])
-        built.files = [
-            built.publish(wheel("widget", "1.0"), WIDGET_SIGNER),
-            built.publish(sdist("widget", "1.0"), WIDGET_SIGNER),
-            built.publish(wheel("gadget", "2.0"), GADGET_SIGNER),
-            built.publish(wheel("plain", "1.0"), None),
-        ]
-        yield built

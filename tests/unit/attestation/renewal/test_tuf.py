@@ -19,11 +19,6 @@ from tests.world.sigstore.tuf_repository import TARGET, TufRepository
 
 
 @pytest.fixture
-def sigstore() -> PrivateSigstore:
-    return PrivateSigstore(seed=1)
-
-
-@pytest.fixture
 def tuf(sigstore: PrivateSigstore) -> TufRepository:
     return TufRepository(sigstore.trusted_root())
 

@@ -14,11 +14,6 @@ from tests.world.sigstore.attacks import FILE_SHA256, FILENAME, make_listed_file
 from tests.world.sigstore.private_sigstore import SIGNING_TIME, GitHub, PrivateSigstore, build_provenance
 
 
-@pytest.fixture
-def sigstore() -> PrivateSigstore:
-    return PrivateSigstore(seed=1)
-
-
 def attested(evidence: Evidence) -> Attested:
     assert isinstance(evidence, Attested), evidence
     return evidence

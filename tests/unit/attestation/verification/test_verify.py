@@ -37,11 +37,6 @@ GITHUB = "https://token.actions.githubusercontent.com"
 SELF_MANAGED = GitLab(issuer="https://gitlab.acme.example")
 
 
-@pytest.fixture
-def sigstore() -> PrivateSigstore:
-    return PrivateSigstore(seed=1)
-
-
 def attested(evidence: Evidence) -> Attested:
     assert isinstance(evidence, Attested), evidence
     return evidence

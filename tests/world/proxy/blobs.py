@@ -1,13 +1,11 @@
-"""Blobs in a directory and a clock to turn: fixtures of the tests that use and break them."""
+"""What the tests of blobs write and read: contents, a clock to turn, what is on disk."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeAlias
-
-import pytest
 
 from assay.store.blobs import DiskBlobStore
 from tests.contract.blobs_contract import digest
@@ -22,31 +20,6 @@ class ManualUnixClock:
 
     def __call__(self) -> float:
         return self.now
-
-
-@pytest.fixture
-def clock() -> ManualUnixClock:
-    return ManualUnixClock()
-
-
-@pytest.fixture
-async def make(tmp_path: Path, clock: ManualUnixClock) -> AsyncIterator[BlobsFactory]:
-    made: list[DiskBlobStore] = []
-
-    async def begin(limit: int = 10 * KIB) -> DiskBlobStore:
-        blobs = DiskBlobStore(tmp_path / "blobs", limit, clock)
-        made.append(blobs)
-        await blobs.scan()
-        return blobs
-
-    yield begin
-    for blobs in made:
-        await blobs.close()
-
-
-@pytest.fixture
-async def blobs(make: BlobsFactory) -> DiskBlobStore:
-    return await make()
 
 
 def make_content(number: int, size: int = 3 * KIB) -> bytes:

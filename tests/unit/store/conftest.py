@@ -1,0 +1,63 @@
+"""Blobs with a clock to turn, and a ledger, each on a fresh directory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assay.store.blobs import DiskBlobStore
+from assay.store.ledger import SqliteLedger
+from tests.world.proxy.blobs import KIB, BlobsFactory, ManualUnixClock
+
+
+@pytest.fixture
+def clock() -> ManualUnixClock:
+    return ManualUnixClock()
+
+
+@pytest.fixture
+async def make_blobs(tmp_path: Path, clock: ManualUnixClock) -> AsyncIterator[BlobsFactory]:
+    made: list[DiskBlobStore] = []
+
+    async def begin(limit: int = 10 * KIB) -> DiskBlobStore:
+        blobs = DiskBlobStore(tmp_path / "blobs", limit, clock)
+        made.append(blobs)
+        await blobs.scan()
+        return blobs
+
+    yield begin
+    for blobs in made:
+        await blobs.close()
+
+
+@pytest.fixture
+async def blobs(make_blobs: BlobsFactory) -> DiskBlobStore:
+    return await make_blobs()
+
+
+@pytest.fixture
+def ledger_path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+@pytest.fixture
+async def make_ledger(ledger_path: Path) -> AsyncIterator[Callable[..., Any]]:
+    made: list[SqliteLedger] = []
+
+    async def begin(place: Path = ledger_path, *, fresh: bool = True) -> SqliteLedger:
+        made.append(SqliteLedger(place, fresh=fresh))
+        await made[-1].open()
+        return made[-1]
+
+    yield begin
+    for ledger in made:
+        await ledger.close()
+
+
+@pytest.fixture
+async def ledger(make_ledger: Callable[..., Any]) -> SqliteLedger:
+    found: SqliteLedger = await make_ledger()
+    return found
