@@ -225,17 +225,20 @@ _OWNER = """
 import asyncio, sys
 from assay.attestation.config import VerificationSettings
 from assay.attestation.pool.pool import Verifier
-from tests.service.attestation.test_worker_pool import jobs, pids, roots_of
+from tests.world.sigstore.verifiers import list_worker_pids, make_jobs, trust_roots_for
 from tests.world.sigstore.private_sigstore import PrivateSigstore
 async def main():
     sigstore = PrivateSigstore(seed=1)
-    verifier = Verifier(roots_of(sigstore), VerificationSettings(workers=2))
+    verifier = Verifier(trust_roots_for(sigstore), VerificationSettings(workers=2))
     await verifier.start()
-    asked = jobs(sigstore, 40)
+    asked = make_jobs(sigstore, 40)
     if sys.argv[1] != "starting":
         await verifier.verify(asked)
     busy = [asyncio.create_task(verifier.verify(asked * 20)) for _ in range(20)] if sys.argv[1] == "busy" else []
-    running = await pids(verifier) if sys.argv[1] != "starting" else [await verifier._workers[0].running.pid()]
+    if sys.argv[1] != "starting":
+        running = await list_worker_pids(verifier)
+    else:
+        running = [await verifier._workers[0].process.pid()]
     print(*running, flush=True)
     await asyncio.gather(*busy)
     await asyncio.Event().wait()

@@ -29,11 +29,11 @@ HOLDER = """
 import asyncio, sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from assay.store.directory import Store
+from assay.store.directory import StorageDirectory
 from assay.store.settings import StorageSettings
 
 async def hold():
-    store = await Store.open(StorageSettings(directory=Path(sys.argv[1])))
+    store = await StorageDirectory.open(StorageSettings(directory=Path(sys.argv[1])))
     print("open", flush=True)
     await asyncio.to_thread(sys.stdin.read)
     await store.close()

@@ -119,13 +119,13 @@ from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from assay.errors import StorageError
-from assay.store.directory import Store
+from assay.store.directory import StorageDirectory
 from assay.store.settings import StorageSettings
 
 async def main():
-    store = await Store.open(StorageSettings(directory=Path(sys.argv[1])))
+    store = await StorageDirectory.open(StorageSettings(directory=Path(sys.argv[1])))
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
-    partial = await store.blobs.begin()
+    partial = await store.blobs.create_partial()
     await partial.append(bytes(2**19))
     try:
         await partial.append(bytes(2**20))

@@ -44,7 +44,7 @@ async def test_everything_is_there_after_opening_it_again(
     before = await ledger.get_history("pypi", PROJECT)
     await ledger.close()
     again = await make_ledger(fresh=False)
-    after = await again.history("pypi", PROJECT)
+    after = await again.get_history("pypi", PROJECT)
     assert (after.serial, after.files, after.evidence) == (before.serial, before.files, before.evidence)
     assert set(after.established) == set(before.established)
 
@@ -117,7 +117,7 @@ async def test_a_damaged_page_is_noticed_at_the_start(
     with pytest.raises(LedgerError, match=r"damaged|malformed"):
         await make_ledger(fresh=False)
     write(ledger_path, kept)
-    assert (await (await make_ledger(fresh=False)).history("pypi", PROJECT)).files == files
+    assert (await (await make_ledger(fresh=False)).get_history("pypi", PROJECT)).files == files
 
 
 async def test_a_row_that_makes_no_sense_is_an_error_and_not_a_gap(
@@ -129,7 +129,7 @@ async def test_a_row_that_makes_no_sense_is_an_error_and_not_a_gap(
         connection.execute("UPDATE files SET sha256 = X'00'")
     again = await make_ledger(fresh=False)
     with pytest.raises(LedgerError, match="a digest in it is not one"):
-        await again.history("pypi", PROJECT)
+        await again.get_history("pypi", PROJECT)
 
 
 async def test_a_ledger_replaced_while_it_is_used_takes_nothing_more(ledger: SqliteLedger, ledger_path: Path) -> None:
@@ -178,7 +178,7 @@ async def test_a_project_of_15000_files_is_one_transaction(
     await ledger.record("pypi", PROJECT, changes)
     assert [text for text in statements if text in {"BEGIN IMMEDIATE", "COMMIT"}] == ["BEGIN IMMEDIATE", "COMMIT"]
     await ledger.close()
-    found = await (await make_ledger(fresh=False)).history("pypi", PROJECT)
+    found = await (await make_ledger(fresh=False)).get_history("pypi", PROJECT)
     assert found.files == files
     assert found.evidence == changes.evidence
 
@@ -218,11 +218,11 @@ async def test_what_is_remembered_is_counted_and_never_counted_anew(
 
 
 async def test_the_database_and_the_memory_agree_on_what_is_known(
-    make_ledger: Callable[..., Any], ledger: SqliteLedger, tmp_ledger_path: Path
+    make_ledger: Callable[..., Any], ledger: SqliteLedger, tmp_path: Path
 ) -> None:
     # The law that `merged` promises, against the database's own idea of it: one ledger is asked after each page (and so
     # answers from memory), the other only at the end.
-    unasked = await make_ledger(tmp_ledger_path / "unasked.db")
+    unasked = await make_ledger(tmp_path / "unasked.db")
     pages = [
         HistoryChanges(
             serial=(7 * number) % 5,
@@ -237,7 +237,7 @@ async def test_the_database_and_the_memory_agree_on_what_is_known(
         await unasked.record("pypi", PROJECT, page)
         await ledger.get_history("pypi", PROJECT)
     asked = await ledger.get_history("pypi", PROJECT)
-    found = await unasked.history("pypi", PROJECT)
+    found = await unasked.get_history("pypi", PROJECT)
     assert (asked.serial, asked.files, asked.evidence) == (found.serial, found.files, found.evidence)
     assert sorted(asked.established, key=repr) == sorted(found.established, key=repr)
 

@@ -75,7 +75,7 @@ async def test_what_was_exported_can_be_imported_elsewhere(
     imported = await other.import_(f"{line}\n" for line in lines)
     assert (imported.projects, imported.conflicts) == (2, 0)
     assert await export_lines(other) == lines
-    assert (await other.history("internal", canonicalize_name("z"))).known
+    assert (await other.get_history("internal", canonicalize_name("z"))).known
 
 
 async def test_an_import_never_replaces_what_was_seen_first_and_counts_what_disagrees(ledger: SqliteLedger) -> None:
