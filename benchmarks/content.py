@@ -14,7 +14,7 @@ from pathlib import Path
 
 JSON = "application/vnd.pypi.simple.v1+json"
 UPLOADED = datetime(2026, 1, 1, 12, tzinfo=UTC)
-_BLOCK = 2**20
+_BLOCK_BYTES = 2**20
 
 
 @dataclass
@@ -31,9 +31,9 @@ class Tree:
         name = f"{project.replace('-', '_')}-{version}-{tag}.whl"
         path = self.root / folder / project / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        noise, digest = random.Random(name).randbytes(min(size, _BLOCK)), hashlib.sha256()
+        noise, digest = random.Random(name).randbytes(min(size, _BLOCK_BYTES)), hashlib.sha256()
         with path.open("wb") as out:
-            for start in range(0, size, _BLOCK):
+            for start in range(0, size, _BLOCK_BYTES):
                 piece = noise[: size - start]
                 out.write(piece)
                 digest.update(piece)

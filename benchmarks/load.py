@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
-_PIECE = 2**20
+_READ_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def fetch(url: str, headers: Mapping[str, str] | None = None, *, keep: bool = Fa
     try:
         connection.request("GET", parts.path, headers=dict(headers or {}))
         answer = connection.getresponse()
-        buffer, kept, size, first = bytearray(_PIECE), bytearray(), 0, 0.0
+        buffer, kept, size, first = bytearray(_READ_BYTES), bytearray(), 0, 0.0
         while count := answer.readinto1(buffer) if hasattr(answer, "readinto1") else answer.readinto(buffer):
             first = first or time.perf_counter() - started
             size += count

@@ -23,7 +23,7 @@ from benchmarks.checkout import HERE as THIS
 from benchmarks.checkout import Checkout
 
 HERE = Path(__file__).parent
-_PATIENCE = 60.0
+_START_TIMEOUT_SECONDS = 60.0
 
 NGINX = """
 daemon off; master_process on; worker_processes 1; pid {root}/nginx.pid; error_log {root}/nginx-error.log warn;
@@ -114,7 +114,7 @@ def started(
 
 
 def _wait(name: str, process: subprocess.Popen[bytes], port: int, ready: str, log: Path) -> None:
-    until = time.monotonic() + _PATIENCE
+    until = time.monotonic() + _START_TIMEOUT_SECONDS
     while time.monotonic() < until:
         if process.poll() is not None:
             raise SystemExit(f"{name} ended with {process.returncode}: {log.read_text()[-2000:]}")
@@ -128,7 +128,7 @@ def _wait(name: str, process: subprocess.Popen[bytes], port: int, ready: str, lo
         finally:
             connection.close()
         time.sleep(0.01)
-    raise SystemExit(f"{name} did not answer within {_PATIENCE:.0f} s: {log.read_text()[-2000:]}")
+    raise SystemExit(f"{name} did not answer within {_START_TIMEOUT_SECONDS:.0f} s: {log.read_text()[-2000:]}")
 
 
 @contextmanager

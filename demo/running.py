@@ -32,7 +32,7 @@ from tests.world.index.fake_index import Index, ListedFile
 from tests.world.sigstore.private_sigstore import PrivateSigstore
 
 _HERE: Final = Path(__file__).parent
-_PATIENCE: Final = 30
+_START_TIMEOUT_SECONDS: Final = 30
 """Seconds for the proxy to see the swapped file; it takes about two."""
 _JSON: Final = "application/vnd.pypi.simple.v1+json"
 _SHELL: Final = """\
@@ -108,7 +108,7 @@ def _write(directory: Path, sigstore: PrivateSigstore, values: Mapping[str, str]
 async def _swap(index: Index, listed: ListedFile, origin: str) -> None:
     """Let the proxy see a file, put other bytes under its name, and wait until it has seen those."""
     page = f"{origin}{index.page_path(listed.built.project)}"
-    async with aiohttp.ClientSession(headers={"Accept": _JSON}) as session, asyncio.timeout(_PATIENCE):
+    async with aiohttp.ClientSession(headers={"Accept": _JSON}) as session, asyncio.timeout(_START_TIMEOUT_SECONDS):
         await _withheld(session, page)
         index.replace(listed, wheel(listed.built.project, listed.built.version, padding=1000))
         while not await _withheld(session, page):  # noqa: ASYNC110 - asked for as a client does

@@ -44,7 +44,7 @@ _FLAGS = (
     "--hide-scrollbars",
     "--remote-debugging-port=0",
 )
-_PATIENCE = 60
+_COMMAND_TIMEOUT_SECONDS = 60
 
 
 class Chromium:
@@ -85,7 +85,7 @@ class Chromium:
         number = next(self._numbers)
         self._answers[number] = answer = asyncio.get_running_loop().create_future()
         await self._socket.send_json({"id": number, "method": method, "params": params})
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_COMMAND_TIMEOUT_SECONDS):
             said = await answer
         assert "error" not in said, said
         result: dict[str, Any] = said["result"]
@@ -114,7 +114,7 @@ class Chromium:
         """Do something that leads to another page, and wait for that."""
         self._loaded.clear()
         await step
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_COMMAND_TIMEOUT_SECONDS):
             await self._loaded.wait()
 
     async def evaluate(self, script: str) -> Any:
@@ -143,7 +143,7 @@ async def browser(directory: Path) -> AsyncIterator[Chromium]:
     )
     assert process.stderr is not None
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_COMMAND_TIMEOUT_SECONDS):
             address = await _address(process.stderr)
         reading = asyncio.create_task(_drain(process.stderr))
         async with aiohttp.ClientSession() as session:

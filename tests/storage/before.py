@@ -29,7 +29,7 @@ from tests.storage.world import PUBLIC, FarIndex
 COMMIT: Final = "fd54e99"
 PACKAGE: Final = "proxy"
 """What the product's import package was called at that commit, whatever it is called today."""
-_SECONDS: Final = 60
+_TIMEOUT_SECONDS: Final = 60
 
 
 class NoHistoryError(Exception):
@@ -111,11 +111,11 @@ async def serving(tree: Path, index: FarIndex, directory: Path) -> AsyncIterator
     listens = asyncio.get_running_loop().create_future()
     reading = asyncio.create_task(_read(process, log, listens))
     try:
-        address = await asyncio.wait_for(listens, _SECONDS)
+        address = await asyncio.wait_for(listens, _TIMEOUT_SECONDS)
         async with aiohttp.ClientSession(auto_decompress=False, skip_auto_headers=("Accept-Encoding",)) as session:
             yield Before(origin=address.removesuffix("/simple/"), session=session)
         process.send_signal(signal.SIGTERM)
-        status = await asyncio.wait_for(process.wait(), _SECONDS)
+        status = await asyncio.wait_for(process.wait(), _TIMEOUT_SECONDS)
         assert status == 0, log
     finally:
         with contextlib.suppress(ProcessLookupError):

@@ -58,7 +58,7 @@ projects = ["*"]
 """
 _ACCEPT: Final = {"json": SIMPLE_JSON, "html": SIMPLE_HTML}
 _LIE: Final = b"Metadata-Version: 2.1\nName: liar\nVersion: 1.0\nRequires-Dist: evil\n"
-_SECONDS: Final = 30
+_TIMEOUT_SECONDS: Final = 30
 _STAMPED: Final = 24
 """Bytes before a record's value: its digest, and when it was stored."""
 
@@ -232,7 +232,7 @@ async def write(directory: Path, clock: ManualClock) -> dict[str, Told]:
             asked = questions(stocked)
             first = await answers(proxy, asked)
             await proxy.assembly.gate.revalidator.wait_until_idle()
-            async with asyncio.timeout(_SECONDS):
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
                 for listed in stocked.files:
                     # Served, or broken off at the end by what the wheel says of itself.
                     if first[f"file {proxy.files_path(listed)}"].get("status", 200) == 200:

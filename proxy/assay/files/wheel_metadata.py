@@ -100,7 +100,7 @@ class WheelMetadata:
         """A whole, verified wheel's METADATA.
 
         Raises:
-            UpstreamNonsenseError: it has none, or more than one, or is too large to look into.
+            InvalidResponseError: it has none, or more than one, or is too large to look into.
         """
         reader = await opener()
         try:

@@ -96,7 +96,7 @@ class Gate:
 
         Raises:
             ProjectNotFoundError: the catch-all index has no such project, or no index covers the name.
-            NotYetError: it is still being worked out; the work goes on.
+            NotReadyError: it is still being worked out; the work goes on.
             AssayError: it cannot be had now.
         """
         return await self._get_page(name, self._settings.page_timeout.total_seconds())

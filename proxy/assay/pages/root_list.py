@@ -78,7 +78,7 @@ class RootListCache:
         """A view's list in one format.
 
         Raises:
-            NotYetError: the first edition is still being made.
+            NotReadyError: the first edition is still being made.
             AssayError: it cannot be made.
         """
         async with AsyncExitStack() as stack:

@@ -94,7 +94,7 @@ def parse_serial(value: object, where: str) -> int | None:
     """``_last-serial``: an integer, or a string of digits as a mirror sends it; None where there is none.
 
     Raises:
-        UpstreamNonsenseError: anything else.
+        InvalidResponseError: anything else.
     """
     if value is None:
         return None
@@ -112,7 +112,7 @@ def parse_api_version(value: object, where: str) -> tuple[int, int]:
     newer minor version "MAY" be warned of, and is taken.
 
     Raises:
-        UpstreamNonsenseError: not ``1.N``.
+        InvalidResponseError: not ``1.N``.
     """
     if value is None:
         return (1, 0)
@@ -126,7 +126,7 @@ def parse_core_metadata(value: object, where: str) -> CoreMetadata | None:
     """PEP 714: ``true``, or a dictionary of hashes. A digest that is none withdraws the offer rather than its check.
 
     Raises:
-        UpstreamNonsenseError: neither a boolean nor a dictionary of strings.
+        InvalidResponseError: neither a boolean nor a dictionary of strings.
     """
     if value is None or value is False:
         return None

@@ -54,7 +54,7 @@ def choose_html_codec(charset: str | None) -> str:
     """The codec for a page of this ``charset``; UTF-8 where none is said.
 
     Raises:
-        UpstreamNonsenseError: an encoding that no index page has.
+        InvalidResponseError: an encoding that no index page has.
     """
     name = "utf-8" if charset is None else charset.strip("\"' ").lower()
     if name not in _ALLOWED_CHARSETS:
@@ -66,7 +66,7 @@ def parse_html_page(text: str, base_url: str, name: NormalizedName, limits: Page
     """The page of `name`.
 
     Raises:
-        UpstreamNonsenseError: another major API version, too many files, a page cut off, or a login form.
+        InvalidResponseError: another major API version, too many files, a page cut off, or a login form.
     """
     page = _PageBuilder(base_url=base_url, name=name, limits=limits)
     scanner = HtmlScanner()

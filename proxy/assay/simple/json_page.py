@@ -56,7 +56,7 @@ def parse_json_page(body: bytes, base_url: str, name: NormalizedName, limits: Pa
     """The page of `name`.
 
     Raises:
-        UpstreamNonsenseError: no JSON, or not a page of this project; the message says what and where.
+        InvalidResponseError: no JSON, or not a page of this project; the message says what and where.
     """
     page = loads_strict(body)
     if not isinstance(page, dict):
@@ -87,7 +87,7 @@ def loads_strict(body: bytes | str) -> Any:  # noqa: ANN401 - JSON is whatever w
     """JSON as RFC 8259 has it, and only that.
 
     Raises:
-        UpstreamNonsenseError: no UTF-8, no JSON, a key twice, a number that is none, nested too deeply to read.
+        InvalidResponseError: no UTF-8, no JSON, a key twice, a number that is none, nested too deeply to read.
     """
     try:
         text = body if isinstance(body, str) else body.decode("utf-8-sig")

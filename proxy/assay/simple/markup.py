@@ -75,7 +75,7 @@ class HtmlScanner:
         """The tokens that end in `piece`. Exhaust it before feeding more.
 
         Raises:
-            UpstreamNonsenseError: one element is longer than `MAX_ELEMENT_CHARACTERS` and goes on in the next piece.
+            InvalidResponseError: one element is longer than `MAX_ELEMENT_CHARACTERS` and goes on in the next piece.
         """
         text = self._unscanned + piece
         self._unscanned = ""

@@ -66,7 +66,7 @@ def parse_project(
         limits: what a page may hold.
 
     Raises:
-        UpstreamNonsenseError: the message says what and where: ``files[3].url: expected a string, found 7``.
+        InvalidResponseError: the message says what and where: ``files[3].url: expected a string, found 7``.
     """
     limits = limits if limits is not None else PageLimits()
     if is_json_type(content_type):
@@ -83,7 +83,7 @@ def is_json_type(content_type: str) -> bool:
     """Whether an answer of this ``Content-Type`` is the Simple API's JSON; False: its HTML.
 
     Raises:
-        UpstreamNonsenseError: it is neither.
+        InvalidResponseError: it is neither.
     """
     media = split_content_type(content_type)[0]
     if media in _JSON_TYPES:

@@ -49,7 +49,7 @@ class RootListParser:
         content_type: the answer's ``Content-Type``.
 
     Raises:
-        UpstreamNonsenseError: it is none of the Simple API.
+        InvalidResponseError: it is none of the Simple API.
     """
 
     def __init__(self, content_type: str) -> None:
@@ -63,7 +63,7 @@ class RootListParser:
         """The names that this chunk completes.
 
         Raises:
-            UpstreamNonsenseError: what came so far is no root list.
+            InvalidResponseError: what came so far is no root list.
         """
         return self._parse_chunk(chunk, final=False)
 
@@ -71,7 +71,7 @@ class RootListParser:
         """The last names, if any. Call it after the last chunk.
 
         Raises:
-            UpstreamNonsenseError: the list is not complete.
+            InvalidResponseError: the list is not complete.
         """
         names = self._parse_chunk(b"", final=True)
         self._reader.finish()

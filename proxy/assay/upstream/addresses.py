@@ -33,8 +33,8 @@ def check_index_url(index: IndexSettings, url: str) -> URL:
     """The address as the page gave it, nothing re-encoded, if the index may use it.
 
     Raises:
-        ForeignHostError: another host, scheme, user information, or a link-local address.
-        UpstreamNonsenseError: no URL at all.
+        DisallowedHostError: another host, scheme, user information, or a link-local address.
+        InvalidResponseError: no URL at all.
     """
     try:
         target = URL(url, encoded=True)
@@ -55,8 +55,8 @@ def resolve_redirect(index: IndexSettings, target: URL, response: aiohttp.Client
     """Where a redirect leads, if the index may go there; never from https to http.
 
     Raises:
-        ForeignHostError: it may not.
-        UpstreamNonsenseError: no Location, or none that is a URL.
+        DisallowedHostError: it may not.
+        InvalidResponseError: no Location, or none that is a URL.
     """
     location = response.headers.get("Location")
     if not location:
@@ -87,7 +87,7 @@ class NoLinkLocalResolver(aiohttp.ThreadedResolver):
         """As the system resolves it.
 
         Raises:
-            ForeignHostError: to nothing but link-local addresses.
+            DisallowedHostError: to nothing but link-local addresses.
             OSError: not at all, or not in time.
         """
         try:

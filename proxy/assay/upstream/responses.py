@@ -23,8 +23,8 @@ def raise_for_status(response: aiohttp.ClientResponse, url: str) -> None:
 
     Raises:
         UpstreamUnavailableError: 408, 429 and 5xx, with what Retry-After asks.
-        UpstreamRefusedError: 401, 403 and 451.
-        UpstreamNonsenseError: any other status.
+        UpstreamAccessDeniedError: 401, 403 and 451.
+        InvalidResponseError: any other status.
     """
     status = response.status
     if status in _USABLE_STATUSES:
@@ -44,7 +44,7 @@ def check_content_encoding(response: aiohttp.ClientResponse, url: str, known: fr
     """Let through what was decoded, or is not coded at all.
 
     Raises:
-        UpstreamNonsenseError: any other Content-Encoding, several of them included: the body is still encoded, and
+        InvalidResponseError: any other Content-Encoding, several of them included: the body is still encoded, and
             would be read as a page that lists nothing.
     """
     if "Content-Encoding" not in response.headers:
@@ -79,7 +79,7 @@ async def read_response_body(response: aiohttp.ClientResponse, url: str, limit: 
     """The body, decoded.
 
     Raises:
-        UpstreamNonsenseError: more than `limit` bytes, counted after decompression.
+        InvalidResponseError: more than `limit` bytes, counted after decompression.
         UpstreamUnavailableError: it broke off.
     """
     length = response.content_length

@@ -55,7 +55,7 @@ from assay.simple.model import File
 _PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 _ECDSA: Final = ec.ECDSA(Prehashed(hashes.SHA256()))
 _MAX_CACHED_SIGNERS: Final = 64
-"""Leaves remembered, of at most 16 kB (`limits.CERTIFICATE_BYTES`)."""
+"""Leaves remembered, of at most 16 kB (`MAX_CERTIFICATE_BYTES`)."""
 
 
 def verify(provenance: bytes, file: File, roots: Sequence[TrustRoot]) -> Evidence:
