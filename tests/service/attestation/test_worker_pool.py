@@ -225,8 +225,8 @@ _OWNER = """
 import asyncio, sys
 from assay.attestation.config import VerificationSettings
 from assay.attestation.pool.pool import Verifier
-from tests.world.sigstore.verifiers import list_worker_pids, make_jobs, trust_roots_for
 from tests.world.sigstore.private_sigstore import PrivateSigstore
+from tests.world.sigstore.verifiers import list_worker_pids, make_jobs, trust_roots_for
 async def main():
     sigstore = PrivateSigstore(seed=1)
     verifier = Verifier(trust_roots_for(sigstore), VerificationSettings(workers=2))
@@ -235,10 +235,8 @@ async def main():
     if sys.argv[1] != "starting":
         await verifier.verify(asked)
     busy = [asyncio.create_task(verifier.verify(asked * 20)) for _ in range(20)] if sys.argv[1] == "busy" else []
-    if sys.argv[1] != "starting":
-        running = await list_worker_pids(verifier)
-    else:
-        running = [await verifier._workers[0].process.pid()]
+    starting = sys.argv[1] == "starting"
+    running = [await verifier._workers[0].process.pid()] if starting else await list_worker_pids(verifier)
     print(*running, flush=True)
     await asyncio.gather(*busy)
     await asyncio.Event().wait()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from assay.store.blobs import DiskBlobStore
 from assay.store.ledger import SqliteLedger
 from tests.world.proxy.blobs import KIB, BlobsFactory, ManualUnixClock
+from tests.world.proxy.ledgers import LedgerFactory
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def ledger_path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def make_ledger(ledger_path: Path) -> AsyncIterator[Callable[..., Any]]:
+async def make_ledger(ledger_path: Path) -> AsyncIterator[LedgerFactory]:
     made: list[SqliteLedger] = []
 
     async def begin(place: Path = ledger_path, *, fresh: bool = True) -> SqliteLedger:
@@ -58,6 +58,5 @@ async def make_ledger(ledger_path: Path) -> AsyncIterator[Callable[..., Any]]:
 
 
 @pytest.fixture
-async def ledger(make_ledger: Callable[..., Any]) -> SqliteLedger:
-    found: SqliteLedger = await make_ledger()
-    return found
+async def ledger(make_ledger: LedgerFactory) -> SqliteLedger:
+    return await make_ledger()

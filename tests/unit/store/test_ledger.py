@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from packaging.utils import canonicalize_name
@@ -22,6 +20,7 @@ from assay.store.ledger import SqliteLedger
 from tests.contract.ledger_contract import NOON, PROJECT, digest, established, seen
 from tests.world.proxy.ledgers import (
     FULL_CHANGES,
+    LedgerFactory,
 )
 
 
@@ -37,9 +36,7 @@ def remove(file: Path) -> None:
     file.unlink()
 
 
-async def test_everything_is_there_after_opening_it_again(
-    make_ledger: Callable[..., Any], ledger: SqliteLedger
-) -> None:
+async def test_everything_is_there_after_opening_it_again(make_ledger: LedgerFactory, ledger: SqliteLedger) -> None:
     await ledger.record("pypi", PROJECT, FULL_CHANGES)
     before = await ledger.get_history("pypi", PROJECT)
     await ledger.close()
@@ -60,7 +57,7 @@ async def test_a_history_cannot_be_changed_by_who_asked_for_it(ledger: SqliteLed
 
 @pytest.mark.parametrize("content", [None, b""])
 async def test_a_ledger_missing_from_a_directory_in_use_is_not_begun_anew(
-    make_ledger: Callable[..., Any], ledger_path: Path, content: bytes | None
+    make_ledger: LedgerFactory, ledger_path: Path, content: bytes | None
 ) -> None:
     if content is not None:
         write(ledger_path, content)
@@ -71,7 +68,7 @@ async def test_a_ledger_missing_from_a_directory_in_use_is_not_begun_anew(
 
 
 async def test_a_ledger_without_tables_in_a_directory_in_use_is_refused(
-    make_ledger: Callable[..., Any], ledger_path: Path
+    make_ledger: LedgerFactory, ledger_path: Path
 ) -> None:
     with closing(sqlite3.connect(ledger_path)) as connection:
         connection.execute("PRAGMA user_version = 1")
@@ -79,25 +76,21 @@ async def test_a_ledger_without_tables_in_a_directory_in_use_is_refused(
         await make_ledger(fresh=False)
 
 
-async def test_what_is_no_database_is_refused_and_left_as_it_is(
-    make_ledger: Callable[..., Any], ledger_path: Path
-) -> None:
+async def test_what_is_no_database_is_refused_and_left_as_it_is(make_ledger: LedgerFactory, ledger_path: Path) -> None:
     write(ledger_path, b"garbage" * 1000)
     with pytest.raises(LedgerError, match="file is not a database"):
         await make_ledger()
     assert read(ledger_path) == b"garbage" * 1000
 
 
-async def test_a_database_of_somebody_else_is_refused(make_ledger: Callable[..., Any], ledger_path: Path) -> None:
+async def test_a_database_of_somebody_else_is_refused(make_ledger: LedgerFactory, ledger_path: Path) -> None:
     with closing(sqlite3.connect(ledger_path)) as connection:
         connection.execute("CREATE TABLE files (a)")
     with pytest.raises(LedgerError, match="is not a ledger of Assay"):
         await make_ledger()
 
 
-async def test_a_later_version_is_refused(
-    make_ledger: Callable[..., Any], ledger: SqliteLedger, ledger_path: Path
-) -> None:
+async def test_a_later_version_is_refused(make_ledger: LedgerFactory, ledger: SqliteLedger, ledger_path: Path) -> None:
     await ledger.close()
     with closing(sqlite3.connect(ledger_path)) as connection:
         connection.execute("PRAGMA user_version = 2")
@@ -106,7 +99,7 @@ async def test_a_later_version_is_refused(
 
 
 async def test_a_damaged_page_is_noticed_at_the_start(
-    make_ledger: Callable[..., Any], ledger: SqliteLedger, ledger_path: Path
+    make_ledger: LedgerFactory, ledger: SqliteLedger, ledger_path: Path
 ) -> None:
     files = {f"file-{number}": seen(str(number)) for number in range(500)}
     await ledger.record("pypi", PROJECT, HistoryChanges(files=files))
@@ -121,7 +114,7 @@ async def test_a_damaged_page_is_noticed_at_the_start(
 
 
 async def test_a_row_that_makes_no_sense_is_an_error_and_not_a_gap(
-    make_ledger: Callable[..., Any], ledger: SqliteLedger, ledger_path: Path
+    make_ledger: LedgerFactory, ledger: SqliteLedger, ledger_path: Path
 ) -> None:
     await ledger.record("pypi", PROJECT, FULL_CHANGES)
     await ledger.close()
@@ -168,9 +161,7 @@ async def test_a_page_is_recorded_whole_or_not_at_all(ledger: SqliteLedger) -> N
     assert (await ledger.get_history("pypi", PROJECT)).serial == 9
 
 
-async def test_a_project_of_15000_files_is_one_transaction(
-    make_ledger: Callable[..., Any], ledger: SqliteLedger
-) -> None:
+async def test_a_project_of_15000_files_is_one_transaction(make_ledger: LedgerFactory, ledger: SqliteLedger) -> None:
     files = {f"big-1.{number}-py3-none-any.whl": seen(str(number)) for number in range(15_000)}
     changes = HistoryChanges(serial=1, files=files, evidence={one.sha256: "d" for one in files.values()})
     statements: list[str] = []
@@ -218,7 +209,7 @@ async def test_what_is_remembered_is_counted_and_never_counted_anew(
 
 
 async def test_the_database_and_the_memory_agree_on_what_is_known(
-    make_ledger: Callable[..., Any], ledger: SqliteLedger, tmp_path: Path
+    make_ledger: LedgerFactory, ledger: SqliteLedger, tmp_path: Path
 ) -> None:
     # The law that `merged` promises, against the database's own idea of it: one ledger is asked after each page (and so
     # answers from memory), the other only at the end.

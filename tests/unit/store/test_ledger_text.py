@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from packaging.utils import canonicalize_name
@@ -17,12 +15,13 @@ from assay.store.ledger import SqliteLedger
 from tests.contract.ledger_contract import PROJECT, digest, established, seen
 from tests.world.proxy.ledgers import (
     FULL_CHANGES,
+    LedgerFactory,
     export_lines,
 )
 
 
 async def test_the_text_is_the_same_whatever_the_order_of_recording(
-    make_ledger: Callable[..., Any], ledger: SqliteLedger, tmp_path: Path
+    make_ledger: LedgerFactory, ledger: SqliteLedger, tmp_path: Path
 ) -> None:
     other = await make_ledger(tmp_path / "other.db")
     pages = [
@@ -66,7 +65,7 @@ async def test_the_text_can_be_read_by_people(ledger: SqliteLedger) -> None:
 
 
 async def test_what_was_exported_can_be_imported_elsewhere(
-    make_ledger: Callable[..., Any], ledger: SqliteLedger, tmp_path: Path
+    make_ledger: LedgerFactory, ledger: SqliteLedger, tmp_path: Path
 ) -> None:
     await ledger.record("pypi", PROJECT, FULL_CHANGES)
     await ledger.record("internal", canonicalize_name("z"), HistoryChanges())

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
 from assay.ports import HistoryChanges
 from assay.store.ledger import SqliteLedger
 from tests.contract.ledger_contract import digest, established, seen
+
+LedgerFactory: TypeAlias = Callable[..., Awaitable[SqliteLedger]]
 
 FULL_CHANGES = HistoryChanges(
     serial=7,
