@@ -11,10 +11,10 @@ from random import Random
 import aiohttp
 import pytest
 
-from tests.service.web.test_shutdown import Serving, path_of, serving
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index, ListedFile
 from tests.world.index.faulty_server import Reply, Reset
+from tests.world.proxy.serve_process import ServeSession, files_path, run_serve_session
 
 
 def finished(directory: Path) -> dict[str, int]:
@@ -28,10 +28,10 @@ def finished(directory: Path) -> dict[str, int]:
     return found
 
 
-async def ask(proxy: Serving, listed: ListedFile) -> bool:
+async def ask(proxy: ServeSession, listed: ListedFile) -> bool:
     """Whether it answered; what it answers whole is right."""
     try:
-        status, body = await proxy.get(path_of(listed))
+        status, body = await proxy.get(files_path(listed))
     except (aiohttp.ClientError, ConnectionError):
         return False
     assert status in {200, 502, 503}
@@ -41,7 +41,7 @@ async def ask(proxy: Serving, listed: ListedFile) -> bool:
 
 async def round_of(index: Index, directory: Path, listed: list[ListedFile], random: Random) -> set[str]:
     """Load, then a kill at a random moment: the digests that were finished by then."""
-    async with serving(index, directory) as proxy:
+    async with run_serve_session(index, directory) as proxy:
 
         async def client(seed: int) -> None:
             own = Random(seed)
@@ -70,7 +70,7 @@ async def crash(directory: Path, rounds: int, seed: int) -> None:
             now = await round_of(index, directory, listed, random)
             assert kept <= now, f"round {number}: a finished blob is lost"
             kept = now
-        async with serving(index, directory) as proxy:
+        async with run_serve_session(index, directory) as proxy:
             index.clear_faults()
             index.reset_log()
             for each in listed:

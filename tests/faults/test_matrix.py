@@ -19,7 +19,6 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.service.provenance.test_big_pages import REQUIRED
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index, ListedFile
 from tests.world.index.faulty_server import (
@@ -34,7 +33,14 @@ from tests.world.index.faulty_server import (
     Reset,
     Truncate,
 )
-from tests.world.proxy.running_proxy import SIMPLE_JSON, ManualClock, RunningProxy, make_configuration, run_test_proxy
+from tests.world.proxy.running_proxy import (
+    ATTESTED_ONLY_POLICY,
+    SIMPLE_JSON,
+    ManualClock,
+    RunningProxy,
+    make_configuration,
+    run_test_proxy,
+)
 from tests.world.sigstore.private_sigstore import SIGNING_TIME, PrivateSigstore
 
 DEADLINE = 25.0
@@ -156,7 +162,9 @@ async def test_everything_fails_at_once(tmp_path: Path, fault: str) -> None:
         world = made(index, sigstore)
         chosen = make_configuration(index, tmp_path / "assay", sigstore, limits=LIMITS)
         clock = ManualClock()
-        async with run_test_proxy(index, tmp_path, policy=REQUIRED, configuration=chosen, clock=clock) as proxy:
+        async with run_test_proxy(
+            index, tmp_path, policy=ATTESTED_ONLY_POLICY, configuration=chosen, clock=clock
+        ) as proxy:
             index.inject_fault("*", FAULTS[fault])
             cold = dict(
                 zip(ROUTES, await asyncio.gather(*(answer(proxy, world, route) for route in ROUTES)), strict=True)
@@ -189,7 +197,9 @@ async def test_one_thing_fails(tmp_path: Path, place: str, fault: str) -> None:
         }[place]
         chosen = make_configuration(index, tmp_path / "assay", sigstore, limits=LIMITS)
         clock = ManualClock()
-        async with run_test_proxy(index, tmp_path, policy=REQUIRED, configuration=chosen, clock=clock) as proxy:
+        async with run_test_proxy(
+            index, tmp_path, policy=ATTESTED_ONLY_POLICY, configuration=chosen, clock=clock
+        ) as proxy:
             index.inject_fault(broken, FAULTS[fault])
             await asyncio.gather(*(answer(proxy, world, route) for route in ROUTES))
             index.clear_faults()
@@ -223,7 +233,9 @@ async def test_the_index_is_not_there(tmp_path: Path, fault: str, monkeypatch: p
             return real(host, *more, **named)
 
         clock = ManualClock()
-        async with run_test_proxy(index, tmp_path, policy=REQUIRED, configuration=chosen, clock=clock) as proxy:
+        async with run_test_proxy(
+            index, tmp_path, policy=ATTESTED_ONLY_POLICY, configuration=chosen, clock=clock
+        ) as proxy:
             for route in ROUTES:
                 assert await answer(proxy, world, route) in {200, 206}
             await index.down()

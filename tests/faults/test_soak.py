@@ -17,11 +17,11 @@ from random import Random
 import aiohttp
 import pytest
 
-from tests.service.web.test_shutdown import Serving, path_of, serving
 from tests.world.clients.installers import run_client
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index, ListedFile
 from tests.world.index.faulty_server import Corrupt, Fault, Refuse, Reply, Reset, Truncate
+from tests.world.proxy.serve_process import ServeSession, files_path, run_serve_session
 
 FAULTS: list[Callable[[Random], Fault]] = [
     lambda random: Reset(after=random.randrange(200_000)),
@@ -41,14 +41,14 @@ def resources(process: int) -> tuple[int, int]:
     return int(found[1]) * 1024, len(os.listdir(f"/proc/{process}/fd"))  # noqa: PTH208 - names of descriptors, not paths
 
 
-async def reading(proxy: Serving, listed: list[ListedFile], random: Random, over: asyncio.Event) -> int:
+async def reading(proxy: ServeSession, listed: list[ListedFile], random: Random, over: asyncio.Event) -> int:
     """One client that reads files, until one at least came whole: how many. What comes whole is right."""
     whole = 0
     while not (over.is_set() and whole):
         each = random.choice(listed)
         try:
             async with asyncio.timeout(60):
-                status, body = await proxy.get(path_of(each))
+                status, body = await proxy.get(files_path(each))
         except (aiohttp.ClientError, ConnectionError):
             continue
         assert status in {200, 502, 503}
@@ -58,7 +58,7 @@ async def reading(proxy: Serving, listed: list[ListedFile], random: Random, over
     return whole
 
 
-async def installing(tool: str, proxy: Serving, home: Path, random: Random, over: asyncio.Event) -> int:
+async def installing(tool: str, proxy: ServeSession, home: Path, random: Random, over: asyncio.Event) -> int:
     """One installer, again and again with an empty cache, until it succeeded once at least: how often it did."""
     await asyncio.to_thread(home.mkdir)
     pip = (sys.executable, "-m", "pip", "install", "--no-cache-dir", "--no-deps")
@@ -83,7 +83,9 @@ async def soak(directory: Path, seconds: float, seed: int) -> None:
     random = Random(seed)
     async with Index() as index:
         listed = [index.add(wheel(f"p{n % 5}", f"{n}.0", padding=random.randrange(500_000))) for n in range(200)]
-        async with serving(index, directory, freshness="1 second", blobs="20 MiB", deadline=seconds + 120) as proxy:
+        async with run_serve_session(
+            index, directory, freshness="1 second", blobs="20 MiB", deadline=seconds + 120
+        ) as proxy:
             over = asyncio.Event()
             clients = [reading(proxy, listed, Random(n), over) for n in range(3)]
             clients += [installing(tool, proxy, directory / tool, Random(9), over) for tool in ("pip", "uv")]

@@ -15,10 +15,9 @@ from assay.store.blob_directory import BlobDirectory
 from assay.store.blobs import DiskBlobStore, DiskPartialBlob
 from assay.store.fallback_blobs import FallbackBlobStore
 from assay.store.temp_blobs import TempBlobs
-from tests.service.pages.test_pages import settled
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
-from tests.world.proxy.running_proxy import RunningProxy, run_test_proxy
+from tests.world.proxy.running_proxy import RunningProxy, run_test_proxy, wait_for_refreshes
 
 BIG = 1_000_000
 
@@ -101,7 +100,7 @@ async def test_a_storage_directory_that_vanishes(tmp_path: Path) -> None:
         for listed in (warm, cold):
             assert (await proxy.get(proxy.files_path(listed))).body == listed.built.content
         await over(proxy)
-        await settled(proxy)
+        await wait_for_refreshes(proxy)
         assert not (tmp_path / "assay" / "blobs").exists(), "nothing is written where a mount has vanished"
         (tmp_path / "assay").mkdir(mode=0o700)
         assert (await proxy.get(proxy.files_path(cold))).body == listed.built.content
@@ -109,15 +108,15 @@ async def test_a_storage_directory_that_vanishes(tmp_path: Path) -> None:
 
 
 async def test_a_wrong_file_is_no_better_without_a_disk(tmp_path: Path, disk: Disk) -> None:
-    from tests.service.files.test_files import body_or_none  # noqa: PLC0415 - its only use
     from tests.world.index.faulty_server import Corrupt  # noqa: PLC0415 - as above
+    from tests.world.proxy.running_proxy import fetch_body_or_none  # noqa: PLC0415 - its only use
 
     async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         listed = index.add(wheel("foo", padding=BIG))
         disk.room = 600_000
         index.inject_fault(listed.path, Corrupt(-1), times=1)
-        assert await body_or_none(proxy, proxy.files_path(listed)) is None
-        assert await body_or_none(proxy, proxy.files_path(listed)) == listed.built.content
+        assert await fetch_body_or_none(proxy, proxy.files_path(listed)) is None
+        assert await fetch_body_or_none(proxy, proxy.files_path(listed)) == listed.built.content
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from assay.cli import run
-from tests.service.cli.test_commands import written
 from tests.world.index.distributions import BuiltDistribution, wheel
 from tests.world.index.fake_index import Index
 from tests.world.index.threaded_index import run_index_in_thread
+from tests.world.proxy.cli_sandbox import write_configuration
 from tests.world.sigstore.private_sigstore import PrivateSigstore
 
 GOOD = wheel("gadget", padding=100_000)
@@ -31,7 +31,7 @@ def lockfile(directory: Path, *pinned: BuiltDistribution) -> Path:
 
 
 def warm(directory: Path, index: Index, *pinned: BuiltDistribution) -> int:
-    config = written(directory, index.url, index.files_host, PrivateSigstore(seed=3))
+    config = write_configuration(directory, index.url, index.files_host, PrivateSigstore(seed=3))
     return run(["cache", "warm", str(lockfile(directory, *pinned)), "--config", str(config)])
 
 
@@ -92,7 +92,7 @@ def test_a_directory_that_is_in_use_or_was_never_used_is_said_so(
 ) -> None:
     import fcntl  # noqa: PLC0415 - beside its only use
 
-    config = written(tmp_path, "https://index.example/simple/", "index.example", PrivateSigstore(seed=3))
+    config = write_configuration(tmp_path, "https://index.example/simple/", "index.example", PrivateSigstore(seed=3))
     for action in ("stats", "verify", "prune"):
         assert cache(config, action) == 2
         assert "nothing is kept" in capsys.readouterr().err

@@ -13,18 +13,8 @@ from assay.cli import run
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
 from tests.world.index.threaded_index import run_index_in_thread
+from tests.world.proxy.cli_sandbox import write_configuration
 from tests.world.sigstore.private_sigstore import SIGNING_TIME, GitHub, PrivateSigstore
-
-POLICY = """
-version = 1
-[[rules]]
-name = "widgets come from acme"
-projects = ["widget"]
-publishers = [{ kind = "GitHub", repository = "acme/widget" }]
-[[rules]]
-name = "everything else"
-projects = ["*"]
-"""
 
 
 @pytest.fixture
@@ -35,30 +25,7 @@ def sigstore() -> PrivateSigstore:
 @pytest.fixture
 def settings(tmp_path: Path, sigstore: PrivateSigstore) -> Path:
     """A configuration whose index is not there."""
-    return written(tmp_path, "https://index.example/simple/", "index.example", sigstore)
-
-
-def written(directory: Path, url: str, host: str, sigstore: PrivateSigstore) -> Path:
-    (directory / "root.json").write_bytes(sigstore.trusted_root())
-    (directory / "policy.toml").write_text(POLICY, "utf-8")
-    config = directory / "proxy.toml"
-    config.write_text(
-        f"""
-policy = "policy.toml"
-[storage]
-directory = "storage"
-[trust]
-root = "root.json"
-[verification]
-workers = 0
-[[indexes]]
-name = "test"
-url = "{url}"
-file-hosts = ["{host}"]
-""",
-        "utf-8",
-    )
-    return config
+    return write_configuration(tmp_path, "https://index.example/simple/", "index.example", sigstore)
 
 
 def test_check_shows_what_a_configuration_means(settings: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,7 +60,7 @@ def test_explain_tells_each_verdict_and_changes_nothing(
     with run_index_in_thread(Index) as index:
         index.add(good, upload_time=SIGNING_TIME, provenance=sigstore.provenance(good.filename, good.sha256, acme))
         index.add(bad)
-        config = written(tmp_path, index.url, index.files_host, sigstore)
+        config = write_configuration(tmp_path, index.url, index.files_host, sigstore)
         assert run(["explain", "widget", "--config", str(config)]) == 1
         shown = capsys.readouterr().out
         assert "acme/widget" in shown

@@ -7,7 +7,6 @@ import hashlib
 import json
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 from tests.world.index.distributions import sdist, wheel
@@ -29,7 +28,7 @@ from tests.world.index.faulty_server import (
     UntilClose,
     WrongLength,
 )
-from tests.world.proxy.running_proxy import SIMPLE_JSON, RunningProxy, run_test_proxy
+from tests.world.proxy.running_proxy import SIMPLE_JSON, fetch_body_or_none, run_test_proxy
 
 BIG = 300_000
 """Bytes of padding: well over the tail that is withheld."""
@@ -43,15 +42,6 @@ deny = "we use another library"
 name = "everything else"
 projects = ["*"]
 """
-
-
-async def body_or_none(proxy: RunningProxy, path: str) -> bytes | None:
-    """A completed response's body; None where it was cut or refused."""
-    try:
-        answer = await proxy.get(path)
-    except (aiohttp.ClientError, ConnectionError):
-        return None
-    return answer.body if answer.status == 200 else None
 
 
 async def test_a_cold_file_comes_whole_and_a_warm_one_without_asking_the_index(tmp_path: Path) -> None:
@@ -153,7 +143,7 @@ async def test_whatever_the_index_does_no_response_completes_with_wrong_bytes(
     async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         listed = index.add(wheel("foo", "1.0", padding=padding))
         index.inject_fault(listed.path, fault, times=None)
-        body = await body_or_none(proxy, proxy.files_path(listed))
+        body = await fetch_body_or_none(proxy, proxy.files_path(listed))
         assert body in {None, listed.built.content}
         index.clear_faults()
         again = await proxy.get(proxy.files_path(listed))

@@ -17,11 +17,10 @@ import pytest
 
 from assay.files import wheel_metadata
 from assay.files.index_metadata import MAX_METADATA_BYTES
-from tests.service.files.test_files import body_or_none
 from tests.world.index.distributions import BuiltDistribution, make_raw_file, wheel
 from tests.world.index.fake_index import Index, ListedFile
 from tests.world.index.wire_connection import CannedResponse
-from tests.world.proxy.running_proxy import RunningProxy, run_test_proxy
+from tests.world.proxy.running_proxy import RunningProxy, fetch_body_or_none, run_test_proxy
 
 LIE = b"Metadata-Version: 2.1\nName: foo\nVersion: 1.0\nRequires-Dist: evil\n"
 FROM_WHEEL = """
@@ -72,7 +71,7 @@ async def test_a_wheel_whose_index_lies_about_its_dependencies_never_arrives(
         # Until the wheel is here, its dependencies are what the index says.
         assert (await proxy.get(f"{path}.metadata")).body == LIE
         assert await proxy.fetch_listed("foo") == {listed.built.filename, good.built.filename}
-        answers = await asyncio.gather(*(body_or_none(proxy, path) for _ in range(3)))
+        answers = await asyncio.gather(*(fetch_body_or_none(proxy, path) for _ in range(3)))
         assert answers == [None] * 3
         assert [record.getMessage() for record in caplog.records].count("metadata-mismatch") == 1
         assert await proxy.fetch_listed("foo") == {good.built.filename}
@@ -97,10 +96,10 @@ async def test_what_a_wheel_says_counts_before_it_is_written_down(
             await put_many(items)
 
         monkeypatch.setattr(proxy.assembly.store.records, "put_many", stalled)
-        first = asyncio.create_task(body_or_none(proxy, proxy.files_path(listed)))
+        first = asyncio.create_task(fetch_body_or_none(proxy, proxy.files_path(listed)))
         await asyncio.wait_for(known.wait(), 10)
         # What it says is known and not yet on disk: nobody is served by the verdict of before.
-        assert await body_or_none(proxy, proxy.files_path(listed)) is None
+        assert await fetch_body_or_none(proxy, proxy.files_path(listed)) is None
         assert await proxy.fetch_listed("foo") == {good.built.filename}
         release.set()
         assert await first is None
@@ -111,7 +110,7 @@ async def test_a_fact_that_was_lost_is_learned_again_before_the_wheel_is_served(
     async with Index() as index:
         listed = lying(index, wheel("foo"))
         async with run_test_proxy(index, tmp_path) as proxy:
-            assert await body_or_none(proxy, proxy.files_path(listed)) is None
+            assert await fetch_body_or_none(proxy, proxy.files_path(listed)) is None
             await proxy.wait_until_stored(listed)
         async with run_test_proxy(index, tmp_path) as proxy:
             assert await proxy.fetch_listed("foo") == set(), "it is remembered"

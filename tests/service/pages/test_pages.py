@@ -10,21 +10,22 @@ from pathlib import Path
 import pytest
 
 from assay.pages import cache
-from tests.service.files.test_files import body_or_none
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index, ListedFile
 from tests.world.index.faulty_server import ChangeHeaders, Fault, Redirect, Refuse, Reply
-from tests.world.proxy.running_proxy import SIMPLE_JSON, ManualClock, RunningProxy, make_configuration, run_test_proxy
+from tests.world.proxy.running_proxy import (
+    SIMPLE_JSON,
+    ManualClock,
+    RunningProxy,
+    fetch_body_or_none,
+    make_configuration,
+    run_test_proxy,
+    wait_for_refreshes,
+)
 
 FRESH = timedelta(minutes=10)
 MINUTE = timedelta(minutes=1)
 PATH = "/simple/foo/"
-
-
-async def settled(proxy: RunningProxy) -> None:
-    """Until no page is being worked out in the background."""
-    while flights := [*proxy.assembly.gate._refreshes.values(), *proxy.assembly.gate._pages._requests.values()]:
-        await asyncio.wait(flights)
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ async def test_a_hot_page_never_waits_for_its_index(tmp_path: Path) -> None:
         await stall.reached.wait()
         assert index.count(PATH) == 2, "one renewal for all"
         stall.release.set()
-        await settled(proxy)
+        await wait_for_refreshes(proxy)
         assert len(await proxy.fetch_listed("foo")) == 2
         # A minute past its freshness it is hot no more: the answer is the index's of now.
         index.add(wheel("foo", "3.0"))
@@ -148,7 +149,7 @@ async def test_a_silent_index_is_not_waited_for_where_there_is_a_page(tmp_path: 
         assert "Age" in (await proxy.get("/simple/bar/", {"Accept": SIMPLE_JSON})).headers
         assert index.count("/simple/bar/") == 1
         stall.release.set()
-        await settled(proxy)
+        await wait_for_refreshes(proxy)
         assert len(await proxy.fetch_listed("foo")) == 2, "its answer was late and is used"
 
 
@@ -182,7 +183,7 @@ async def test_a_client_that_gives_up_on_a_cold_page_finds_it_done(tmp_path: Pat
         assert {answer.headers["Retry-After"] for answer in answers} == {"5"}
         await stall.reached.wait()
         stall.release.set()
-        await settled(proxy)
+        await wait_for_refreshes(proxy)
         assert await proxy.fetch_listed("foo") == {listed.built.filename}
         assert index.count(PATH) == 1
 
@@ -259,7 +260,7 @@ async def test_a_file_withdrawn_during_its_download_does_not_get_its_tail(tmp_pa
     async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         listed = index.add(wheel("foo", padding=300_000))
         stall = index.stall(listed.path, after=200_000)
-        asked = asyncio.create_task(body_or_none(proxy, proxy.files_path(listed)))
+        asked = asyncio.create_task(fetch_body_or_none(proxy, proxy.files_path(listed)))
         await stall.reached.wait()
         index.remove(listed)
         proxy.clock.now += FRESH + 2 * MINUTE
@@ -271,7 +272,7 @@ async def test_an_index_that_hangs_at_the_end_of_a_download_does_not_cost_the_do
     async with Index() as index, run_test_proxy(index, tmp_path, patience=timedelta(milliseconds=10)) as proxy:
         listed = index.add(wheel("foo", padding=300_000))
         await proxy.get(PATH)
-        await settled(proxy)
+        await wait_for_refreshes(proxy)
         stall = index.stall(listed.path, after=200_000)
         asked = asyncio.create_task(proxy.get(proxy.files_path(listed)))
         await stall.reached.wait()

@@ -13,26 +13,15 @@ from assay.provenance import fetcher
 from assay.provenance.budget import ByteBudget
 from assay.telemetry.metrics import EVIDENCE_OUTCOMES
 from tests.paths import ROOT
-from tests.service.pages.test_pages import settled
 from tests.world.clients.installers import run_client
 from tests.world.index.distributions import BuiltDistribution, make_raw_file, wheel
 from tests.world.index.fake_index import Index, ListedFile
 from tests.world.index.faulty_server import Fault, Refuse, Reply, Request
 from tests.world.index.wire_connection import CannedResponse
-from tests.world.proxy.running_proxy import SIMPLE_JSON, run_test_proxy
+from tests.world.proxy.running_proxy import ATTESTED_ONLY_POLICY, SIMPLE_JSON, run_test_proxy, wait_for_refreshes
 from tests.world.sigstore.private_sigstore import PrivateSigstore
 
 PATH = "/simple/big/"
-REQUIRED = """
-version = 1
-[defaults]
-min-age = "0 days"
-[[rules]]
-name = "attested"
-projects = ["*"]
-attestations = "required"
-publishers = "any"
-"""
 FIRST = datetime(2026, 6, 1, 12, tzinfo=UTC)
 """When the private Sigstore logs by default: nothing may be older than its own attestation."""
 
@@ -64,7 +53,7 @@ async def test_newest_first_once_each_and_a_second_client_joins_in(tmp_path: Pat
     sigstore = PrivateSigstore(seed=1)
     async with (
         Index() as index,
-        run_test_proxy(index, tmp_path, policy=REQUIRED, sigstore=sigstore, patience=timedelta(0)) as proxy,
+        run_test_proxy(index, tmp_path, policy=ATTESTED_ONLY_POLICY, sigstore=sigstore, patience=timedelta(0)) as proxy,
     ):
         signed = filled(index, sigstore, 300, 200)
         stall = index.stall(signed[-1].provenance_path)
@@ -74,7 +63,7 @@ async def test_newest_first_once_each_and_a_second_client_joins_in(tmp_path: Pat
         assert (second.status, second.headers["Retry-After"]) == (503, "5")
         assert "ask again" in second.reason
         stall.release.set()
-        await settled(proxy)
+        await wait_for_refreshes(proxy)
         assert await proxy.fetch_listed("big") == {listed.built.filename for listed in signed}
         assert Counter(asked(index)).most_common(1)[0][1] == 1, "each document once"
         assert set(asked(index)[:50]) <= {listed.provenance_path for listed in signed[:100]}, "newest first"
@@ -85,7 +74,10 @@ async def test_newest_first_once_each_and_a_second_client_joins_in(tmp_path: Pat
 async def test_the_first_documents_are_verified_while_the_next_ones_are_awaited(tmp_path: Path) -> None:
     sigstore = PrivateSigstore(seed=1)
     verified = EVIDENCE_OUTCOMES.labels("attested")
-    async with Index() as index, run_test_proxy(index, tmp_path, policy=REQUIRED, sigstore=sigstore) as proxy:
+    async with (
+        Index() as index,
+        run_test_proxy(index, tmp_path, policy=ATTESTED_ONLY_POLICY, sigstore=sigstore) as proxy,
+    ):
         signed = filled(index, sigstore, 60, 60)
         stall = index.stall(signed[30].provenance_path)
         before = verified._value.get()
@@ -107,7 +99,10 @@ async def test_the_first_documents_are_verified_while_the_next_ones_are_awaited(
 )
 async def test_what_was_verified_before_a_failure_is_not_asked_for_again(tmp_path: Path, fault: Fault) -> None:
     sigstore = PrivateSigstore(seed=1)
-    async with Index() as index, run_test_proxy(index, tmp_path, policy=REQUIRED, sigstore=sigstore) as proxy:
+    async with (
+        Index() as index,
+        run_test_proxy(index, tmp_path, policy=ATTESTED_ONLY_POLICY, sigstore=sigstore) as proxy,
+    ):
         signed = filled(index, sigstore, 250, 250)
         broken = signed[120].provenance_path
         stall = index.stall(signed[99].provenance_path)
@@ -143,7 +138,10 @@ async def test_documents_of_any_size_are_all_proven_within_the_budget(
 
     monkeypatch.setattr(fetcher, "_MAX_UNRECORDED_BYTES", most)
     monkeypatch.setattr(ByteBudget, "adjust", watched)
-    async with Index() as index, run_test_proxy(index, tmp_path, policy=REQUIRED, sigstore=sigstore) as proxy:
+    async with (
+        Index() as index,
+        run_test_proxy(index, tmp_path, policy=ATTESTED_ONLY_POLICY, sigstore=sigstore) as proxy,
+    ):
         signed = filled(index, sigstore, 120, 120)
         large = signed[::2]
         for listed in large:
@@ -162,7 +160,10 @@ async def test_a_page_that_fills_the_budget_does_not_hold_up_another_for_ever(
 ) -> None:
     sigstore = PrivateSigstore(seed=1)
     monkeypatch.setattr(fetcher, "_MAX_UNRECORDED_BYTES", 1)
-    async with Index() as index, run_test_proxy(index, tmp_path, policy=REQUIRED, sigstore=sigstore) as proxy:
+    async with (
+        Index() as index,
+        run_test_proxy(index, tmp_path, policy=ATTESTED_ONLY_POLICY, sigstore=sigstore) as proxy,
+    ):
         signed = filled(index, sigstore, 60, 60)
         others = []
         for number in range(5):
@@ -184,7 +185,10 @@ async def test_some_429_are_obeyed_and_cost_no_more_than_their_time(tmp_path: Pa
         refused += request.path.startswith("/integrity/")
         return request.path.startswith("/integrity/") and refused % 40 == 0
 
-    async with Index() as index, run_test_proxy(index, tmp_path, policy=REQUIRED, sigstore=sigstore) as proxy:
+    async with (
+        Index() as index,
+        run_test_proxy(index, tmp_path, policy=ATTESTED_ONLY_POLICY, sigstore=sigstore) as proxy,
+    ):
         signed = filled(index, sigstore, 150, 150)
         index.inject_fault("*", Reply(429, headers={"Retry-After": "0"}), when=busy)
         answers = await asyncio.gather(*(proxy.get(PATH, {"Accept": SIMPLE_JSON}) for _ in range(3)))
@@ -202,7 +206,10 @@ async def test_pip_installs_the_newest_of_fifteen_thousand_within_its_own_retrie
         seen += request.path.startswith("/integrity/")
         return request.path.startswith("/integrity/") and seen % 500 == 0
 
-    async with Index() as index, run_test_proxy(index, tmp_path, policy=REQUIRED, sigstore=sigstore) as proxy:
+    async with (
+        Index() as index,
+        run_test_proxy(index, tmp_path, policy=ATTESTED_ONLY_POLICY, sigstore=sigstore) as proxy,
+    ):
         filled(index, sigstore, 14_999, 9_999)
         newest = wheel("big", "20000.0")
         document = sigstore.provenance(newest.filename, newest.sha256)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
@@ -14,57 +11,20 @@ import pytest
 
 from assay.web.server import server
 from tests.world.index.distributions import wheel
-from tests.world.index.fake_index import Index, ListedFile
+from tests.world.index.fake_index import Index
 from tests.world.proxy.running_proxy import run_test_proxy
-from tests.world.proxy.serve_process import run_serve_process
-
-SECONDS = 60
-"""After which something hangs."""
+from tests.world.proxy.serve_process import ServeSession, files_path, run_serve_session
 
 
-@dataclass
-class Serving:
-    """``assay serve`` as a process."""
-
-    process: asyncio.subprocess.Process
-    origin: str
-    session: aiohttp.ClientSession
-
-    async def get(self, path: str) -> tuple[int, bytes]:
-        async with self.session.get(f"{self.origin}{path}") as response:
-            return response.status, await response.read()
-
-    async def ended(self) -> int:
-        return await asyncio.wait_for(self.process.wait(), SECONDS)
-
-
-def path_of(listed: ListedFile) -> str:
-    return f"/files/{listed.url.partition('://')[2]}"
-
-
-@asynccontextmanager
-async def serving(
-    index: Index, directory: Path, *, freshness: str = "10 minutes", blobs: str = "1 GiB", deadline: float = SECONDS
-) -> AsyncIterator[Serving]:
-    """`deadline`: seconds for all that is done with it."""
-    storage, more = {"ASSAY_STORAGE__BLOBS": blobs}, f'[freshness]\npage = "{freshness}"'
-    async with (
-        asyncio.timeout(deadline),
-        run_serve_process(index, directory, environ=storage, more=more) as proxy,
-        aiohttp.ClientSession() as session,
-    ):
-        yield Serving(proxy.process, proxy.origin, session)
-
-
-async def ready(proxy: Serving) -> int:
+async def ready(proxy: ServeSession) -> int:
     return (await proxy.get("/readyz"))[0]
 
 
 async def test_sigterm_lowers_readiness_first_and_lets_a_running_download_finish(tmp_path: Path) -> None:
-    async with Index() as index, serving(index, tmp_path) as proxy:
+    async with Index() as index, run_serve_session(index, tmp_path) as proxy:
         listed, unfinished = index.add(wheel("foo", padding=1_000_000)), index.add(wheel("bar", padding=1_000_000))
         stall = index.stall(listed.path, after=500_000)
-        async with proxy.session.get(f"{proxy.origin}{path_of(listed)}") as response:
+        async with proxy.session.get(f"{proxy.origin}{files_path(listed)}") as response:
             start = await response.content.readexactly(100_000)
             await stall.reached.wait()
             assert await ready(proxy) == 200
@@ -93,7 +53,7 @@ async def test_what_cannot_finish_in_time_is_cut_and_not_kept(tmp_path: Path, mo
                 return await response.read()
 
         async with run_test_proxy(index, tmp_path) as proxy:
-            request = asyncio.create_task(download(f"{proxy.origin}{path_of(listed)}"))
+            request = asyncio.create_task(download(f"{proxy.origin}{files_path(listed)}"))
             await stall.reached.wait()
         assert isinstance((await asyncio.gather(request, return_exceptions=True))[0], aiohttp.ClientError)
         assert list((tmp_path / "assay" / "blobs" / "unfinished").iterdir()) == []
@@ -104,21 +64,21 @@ async def test_what_cannot_finish_in_time_is_cut_and_not_kept(tmp_path: Path, mo
 async def test_after_kill_9_everything_finished_is_here_and_nothing_unfinished(tmp_path: Path) -> None:
     async with Index() as index:
         done, broken = index.add(wheel("foo", padding=300_000)), index.add(wheel("bar", padding=1_000_000))
-        async with serving(index, tmp_path) as proxy:
-            assert (await proxy.get(path_of(done)))[1] == done.built.content
+        async with run_serve_session(index, tmp_path) as proxy:
+            assert (await proxy.get(files_path(done)))[1] == done.built.content
             blob = tmp_path / "storage" / "blobs" / done.built.sha256[:2] / f"{done.built.sha256}.{done.built.size}"
             while not blob.exists():  # noqa: ASYNC110 - the process tells nobody, on purpose
                 await asyncio.sleep(0.01)
             stall = index.stall(broken.path, after=500_000)
-            request = asyncio.create_task(proxy.get(path_of(broken)))
+            request = asyncio.create_task(proxy.get(files_path(broken)))
             await stall.reached.wait()
             proxy.process.kill()
             await proxy.ended()
             assert isinstance((await asyncio.gather(request, return_exceptions=True))[0], aiohttp.ClientError)
             stall.release.set()
             assert list((tmp_path / "storage" / "blobs" / "unfinished").iterdir()), "as it was left"
-        async with serving(index, tmp_path) as proxy:
+        async with run_serve_session(index, tmp_path) as proxy:
             assert list((tmp_path / "storage" / "blobs" / "unfinished").iterdir()) == [], "swept"
             for listed in (done, broken):
-                assert await proxy.get(path_of(listed)) == (200, listed.built.content)
+                assert await proxy.get(files_path(listed)) == (200, listed.built.content)
             assert index.count(done.path) == 1

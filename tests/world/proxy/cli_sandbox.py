@@ -19,6 +19,16 @@ WIDGET_SIGNER = GitHub(repository="acme/widget", repository_id="4711", owner_id=
 GADGET_SIGNER = GitLab(repository="tools/gadget")
 LENIENT_POLICY = 'version = 1\n[[rules]]\nname = "lenient"\nprojects = ["*"]\n'
 STRICT_POLICY = LENIENT_POLICY.replace("lenient", "strict") + 'attestations = "required"\npublishers = "any"\n'
+ACME_WIDGETS_POLICY = """
+version = 1
+[[rules]]
+name = "widgets come from acme"
+projects = ["widget"]
+publishers = [{ kind = "GitHub", repository = "acme/widget" }]
+[[rules]]
+name = "everything else"
+projects = ["*"]
+"""
 each_lockfile_kind = pytest.mark.parametrize("kind", sorted(lockfile_writers.WRITERS_BY_FILENAME))
 
 
@@ -55,3 +65,27 @@ class CliSandbox:
         path = self.directory / name
         path.write_text(text)
         return path
+
+
+def write_configuration(directory: Path, url: str, host: str, sigstore: PrivateSigstore) -> Path:
+    """A configuration of one index, with its policy and trust root beside it."""
+    (directory / "root.json").write_bytes(sigstore.trusted_root())
+    (directory / "policy.toml").write_text(ACME_WIDGETS_POLICY, "utf-8")
+    config = directory / "proxy.toml"
+    config.write_text(
+        f"""
+policy = "policy.toml"
+[storage]
+directory = "storage"
+[trust]
+root = "root.json"
+[verification]
+workers = 0
+[[indexes]]
+name = "test"
+url = "{url}"
+file-hosts = ["{host}"]
+""",
+        "utf-8",
+    )
+    return config

@@ -42,6 +42,16 @@ from tests.world.index.fake_index import Index, ListedFile
 from tests.world.sigstore.private_sigstore import PrivateSigstore
 
 NOW = datetime(2026, 7, 1, 12, 0, 0, tzinfo=UTC)
+ATTESTED_ONLY_POLICY = """
+version = 1
+[defaults]
+min-age = "0 days"
+[[rules]]
+name = "attested"
+projects = ["*"]
+attestations = "required"
+publishers = "any"
+"""
 SIMPLE_JSON = "application/vnd.pypi.simple.v1+json"
 
 
@@ -207,3 +217,18 @@ async def run_test_proxy(
             yield RunningProxy(
                 f"{'https' if chosen.server.tls else 'http'}://{host}:{port}", assembly, clock, session, ready
             )
+
+
+async def fetch_body_or_none(proxy: RunningProxy, path: str) -> bytes | None:
+    """A completed response's body; None where it was cut or refused."""
+    try:
+        answer = await proxy.get(path)
+    except (aiohttp.ClientError, ConnectionError):
+        return None
+    return answer.body if answer.status == 200 else None
+
+
+async def wait_for_refreshes(proxy: RunningProxy) -> None:
+    """Until no page is being worked out in the background."""
+    while flights := [*proxy.assembly.gate._refreshes.values(), *proxy.assembly.gate._pages._requests.values()]:
+        await asyncio.wait(flights)

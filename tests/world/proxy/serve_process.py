@@ -14,9 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.world.index.fake_index import Index
+import aiohttp
+
+from tests.world.index.fake_index import Index, ListedFile
 
 TIMEOUT_SECONDS = 30
+HANG_SECONDS = 60
+"""After which something hangs."""
 
 
 @dataclass
@@ -107,3 +111,42 @@ async def _read_log(
             listens.set_result(event["index"])
     if not listens.done():
         listens.set_exception(RuntimeError(f"assay serve ended: {log}"))
+
+
+@dataclass
+class ServeSession:
+    """``assay serve`` as a process, and a client of it."""
+
+    process: asyncio.subprocess.Process
+    origin: str
+    session: aiohttp.ClientSession
+
+    async def get(self, path: str) -> tuple[int, bytes]:
+        async with self.session.get(f"{self.origin}{path}") as response:
+            return response.status, await response.read()
+
+    async def ended(self) -> int:
+        return await asyncio.wait_for(self.process.wait(), HANG_SECONDS)
+
+
+def files_path(listed: ListedFile) -> str:
+    return f"/files/{listed.url.partition('://')[2]}"
+
+
+@asynccontextmanager
+async def run_serve_session(
+    index: Index,
+    directory: Path,
+    *,
+    freshness: str = "10 minutes",
+    blobs: str = "1 GiB",
+    deadline: float = HANG_SECONDS,
+) -> AsyncIterator[ServeSession]:
+    """Start it with a client; `deadline`: seconds for all that is done with it."""
+    storage, more = {"ASSAY_STORAGE__BLOBS": blobs}, f'[freshness]\npage = "{freshness}"'
+    async with (
+        asyncio.timeout(deadline),
+        run_serve_process(index, directory, environ=storage, more=more) as proxy,
+        aiohttp.ClientSession() as session,
+    ):
+        yield ServeSession(proxy.process, proxy.origin, session)
