@@ -16,14 +16,13 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.deploy.test_examples import free_port
-from tests.deploy.test_image import (
+from tests.deploy.containers import (
     STORAGE,
     Container,
     policy_text,
     ready,
 )
-from tests.deploy.tools import Document, documents, only
+from tests.deploy.tools import Document, documents, free_port, only
 from tests.world.clients.installers import ClientResult, run_client
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index

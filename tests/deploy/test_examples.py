@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from assay.cli import _build_parser
-from tests.deploy.tools import EXAMPLES, Document, documents_of, run
+from tests.deploy.tools import EXAMPLES, Document, documents_of, free_port, run
 from tests.paths import ROOT
 from tests.world.clients.installers import ClientResult, run_client
 from tests.world.index.distributions import wheel
@@ -102,13 +101,6 @@ def test_compose_gives_the_proxy_nothing_that_it_does_not_need() -> None:
         assert each["user"] == "10001:10001", name
     assert services["assay"]["ports"] == ["127.0.0.1:8080:8080"], "no authentication of its own: loopback"
     assert "./assay:/etc/assay:ro" in services["assay"]["volumes"]
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 async def behind(index: Index, tmp_path: Path, locked: list[ListedFile], *command: str) -> ClientResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -74,3 +75,10 @@ def only(found: Sequence[Document], kind: str, suffix: str = "") -> Document:
     """The one document of a kind, whose name ends in `suffix`."""
     [one] = [each for each in found if each["kind"] == kind and each["metadata"]["name"].endswith(suffix)]
     return one
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port

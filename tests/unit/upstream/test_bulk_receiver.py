@@ -13,7 +13,7 @@ from assay.errors import UpstreamUnavailableError
 from assay.indexes import IndexSettings
 from assay.upstream import bulk_receiver
 from assay.upstream.client import UpstreamClient
-from tests.unit.upstream.test_client import settings, upstream
+from tests.unit.upstream.limited_client import settings, upstream
 from tests.world.index.fake_index import Index
 from tests.world.index.faulty_server import (
     CannedResponse,

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 
@@ -24,6 +21,7 @@ from assay.ports import Validators
 from assay.simple.model import NormalizedName
 from assay.upstream.client import FetchedDocument, NoBody, UpstreamClient
 from assay.upstream.credentials import IndexAuthorizations
+from tests.unit.upstream.limited_client import SMALL_LIMITS, settings, upstream
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
 from tests.world.index.faulty_server import (
@@ -43,36 +41,6 @@ from tests.world.index.faulty_server import (
 
 FOO = NormalizedName("foo")
 PATH = "/simple/foo/"
-SMALL = {
-    "page": 100_000,
-    "provenance": 1000,
-    "timeouts": {"connect": "1 second", "read": "1 second", "total": "2 seconds"},
-}
-
-
-def settings(index: Index, **more: object) -> IndexSettings:
-    table: dict[str, Any] = {"name": "test", "url": index.url, "file-hosts": [index.files_host], "limits": SMALL}
-    return IndexSettings.model_validate({**table, **more})
-
-
-@asynccontextmanager
-async def upstream(
-    index: IndexSettings, *, environ: Mapping[str, str] | None = None, proxies: Mapping[str, str] | None = None
-) -> AsyncIterator[UpstreamClient]:
-    async def no_pause(_seconds: float) -> None:
-        pass
-
-    client = UpstreamClient(
-        limits=index.limits,
-        authorizations=IndexAuthorizations([index], environ or {}),
-        proxies=proxies or {},
-        pause=no_pause,
-    )
-    await client.start()
-    try:
-        yield client
-    finally:
-        await client.close()
 
 
 async def page(index: Index, **more: object) -> FetchedDocument | NoBody:
@@ -251,7 +219,7 @@ async def test_a_proxy_of_the_environment_is_used_unless_no_proxy_names_the_host
 async def test_a_proxy_that_refuses_is_an_index_that_is_not_reached() -> None:
     async with Index() as other:
         other.inject_fault("*", Reply(502))
-        index = IndexSettings.model_validate({"name": "a", "url": "https://a.example/simple/", "limits": SMALL})
+        index = IndexSettings.model_validate({"name": "a", "url": "https://a.example/simple/", "limits": SMALL_LIMITS})
         async with upstream(index, proxies={"https": other.origin}) as client:
             with pytest.raises(UpstreamUnavailableError, match="proxy"):
                 await client.fetch_page(index, FOO, Validators())
