@@ -1,4 +1,6 @@
-"""All bars of issue 8 in one run: `make bench`, or ``python -m benchmarks [warm cold …] [--rounds 5] [--seconds 3]``.
+"""All figures of docs/performance.md in one run.
+
+Run it by `make bench`, or ``python -m benchmarks [warm cold …] [--rounds 5] [--seconds 3]``.
 With ``--base CHECKOUT``, this checkout beside that one (`compare.py`).
 
 Everything is on loopback and in turns, so that a busy machine is busy for all; a row is the median of the rounds'

@@ -1,6 +1,7 @@
 """What the benchmarks serve: pages of many files, distributions, provenance; written once as a static tree.
 
-Owns the shapes of the bars in issue 8. Everything is made from a seed, so that two runs serve the same bytes.
+Owns the shapes of what docs/performance.md measures. Everything is made from a seed, so that two runs serve the same
+bytes.
 """
 
 from __future__ import annotations

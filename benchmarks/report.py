@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Row:
-    """One line: a figure, its spread over the rounds, and what issue 8 asks of it."""
+    """One line: a figure, its spread over the rounds, and the bar it has to meet."""
 
     what: str
     figure: float

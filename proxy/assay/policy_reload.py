@@ -2,8 +2,8 @@
 
 Owns the watch over one view's file, which concerns no other view. Its bytes are read each second, off the loop, by its
 name, so that a new file, an edited one and a swapped symbolic link (Kubernetes' ConfigMap) are all seen; a watcher on
-the file itself missed two of three such swaps (DESIGN, "Measured facts"). What cannot be a policy is refused loudly and
-the old one stays: a proxy never runs without, and never by a part of one.
+the file itself missed two of three such swaps (docs/adr/0012-poll-changed-files.md). What cannot be a policy is refused
+loudly and the old one stays: a proxy never runs without, and never by a part of one.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ class PageLinks:
     origin."""
 
 
-def render_project(page: PageListing, format: PageFormat, links: PageLinks) -> bytes:  # noqa: A002 - DESIGN's own name
+def render_project(page: PageListing, format: PageFormat, links: PageLinks) -> bytes:  # noqa: A002 - the query parameter's name
     """The page in the representation asked for: deterministic, ASCII in JSON, UTF-8 in HTML."""
     if format is PageFormat.JSON:
         return _render_json(page, links)

@@ -1,4 +1,7 @@
-"""The laws of POLICY.md over random policies, pages, evidence, ledgers and instants; and what the gate rests on."""
+"""The laws of docs/policy-semantics.md over random policies, pages, evidence, ledgers and instants.
+
+And the laws that the gate rests on.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ from tests.unit.policy.factories import FORGED, NOW, a_project, days
 few = settings(max_examples=50, deadline=None)
 
 
-# POLICY.md, "Laws"
+# docs/policy-semantics.md, "Laws"
 
 
 @few

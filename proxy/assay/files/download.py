@@ -29,7 +29,7 @@ from assay.simple.model import Sha256
 from assay.telemetry import tracing
 
 WITHHELD_TAIL_BYTES = 64 * 1024
-"""Bytes withheld until the digest is right (DESIGN, promise 2)."""
+"""Bytes withheld until the digest is right (docs/architecture.md, "Promises", 2)."""
 _MAX_TRIES_WITHOUT_PROGRESS = 4
 _MIN_PROGRESS_BYTES = 1024 * 1024
 """Bytes that one try must bring to count as progress: an index that breaks every few bytes is given up."""

@@ -1,7 +1,8 @@
 """A page with a verdict on each of its files, and everything that the verdicts depend on.
 
 Owns the question "does this still hold?" and the rendered forms of one judged page. A rendered page is kept only here,
-with what it depends on (DESIGN, promise 6): the page's version, policy, trust roots, ledger, origin and the clock.
+with what it depends on (docs/architecture.md, "Promises", 6): the page's version, policy, trust roots, ledger, origin
+and the clock.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What is on the table when a file is judged: the page's circumstances, the file's proven attestations, its time. Pure.
 
-"A file's time is the latest of its upload-time, the log time of its publish attestation, and when it was first seen if
-an earlier page of ours lacked it" (POLICY.md).
+A file's time is the latest of its upload-time, the log time of its first counted publish attestation, and its first
+sight if an earlier page of the project lacked the file (docs/policy-semantics.md, "Time").
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The always-on checks: what no rule, waiver or mode lifts (POLICY.md, step 3). Pure.
+"""The always-on checks: what no rule, waiver or mode lifts (docs/policy-semantics.md, "Precedence"). Pure.
 
 The filename parses and belongs to the page's project; it equals the decoded basename of its URL; it stands once on the
 page; a SHA-256 is given; every address is on a host of the index and names no user; the digest is the one first seen;

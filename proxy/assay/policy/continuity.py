@@ -1,8 +1,9 @@
 """Who is established for a project: the memory of the ratchet while a page is judged in order of time. Pure.
 
-"A publisher is established for a project when a rule names it, or when a file it attested was approved, is still listed
-and unrevoked, and was logged more than `ratchet-settle` ago. Withheld, revoked and withdrawn files establish nobody"
-(POLICY.md). Well-founded, because a file is judged only by what files before it have established.
+A publisher is established for a project when a rule names it, or when a file it attested is on the page, is approved,
+and was logged at least `ratchet-settle` ago. Withheld, revoked and withdrawn files establish nobody
+(docs/policy-semantics.md, "Ratchet"). Well-founded, because a file is judged only by what files before it have
+established.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The verdict on one file: POLICY.md's precedence, step by step. Pure.
+"""The verdict on one file, step by step (docs/policy-semantics.md, "Precedence"). Pure.
 
 1. revoked; 2. denied, or no rule governs; 3. an always-on check fails; 4. pinned, or not pinned where only pins count;
 5. forged evidence; 6. a requirement not met, unless a waiver lifts it; 7. otherwise approved. The first that applies

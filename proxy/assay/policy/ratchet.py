@@ -1,8 +1,8 @@
 """Provenance continuity: what the ratchet says of one file, and what an approved file adds to its memory. Pure.
 
-"Once some publisher is established, a file later than that which has no attestation (`provenance-lost`) or one by a
+Once some publisher is established, a file later than that which has no attestation (`provenance-lost`) or one by a
 publisher that is not established (`publisher-changed`) is withheld; before that the ratchet says nothing. Another
-workflow or environment of it is a note" (POLICY.md).
+workflow or environment of an established publisher is a note (docs/policy-semantics.md, "Ratchet").
 """
 
 from __future__ import annotations

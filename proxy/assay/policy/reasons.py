@@ -18,7 +18,7 @@ from assay.policy.verdict import Reason, ReasonCode, Verdict, Withheld
 from assay.simple.model import File, Project
 
 MAX_SUMMARY_BYTES: Final = 200
-"""Bytes of a reason phrase: pip prints it (DESIGN.md, "Errors")."""
+"""Bytes of a reason phrase: pip prints it (docs/architecture.md, "Routes and status codes")."""
 _MAX_RULE_CHARACTERS = 40
 _KEPT_END_CHARACTERS = 40
 _NO_TOMBSTONE_CODES = frozenset(
@@ -36,7 +36,7 @@ _MAX_TEXT_CHARACTERS = 2000
 
 
 class ReasonJson(TypedDict):
-    """One reason, as in POLICY.md."""
+    """One reason as JSON (docs/policy-semantics.md, "Reasons")."""
 
     code: str
     rule: str | None

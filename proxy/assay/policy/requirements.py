@@ -1,4 +1,6 @@
-"""What a governing rule asks of a file beyond its provenance (POLICY.md, step 6), and the reasons. Pure.
+"""What a governing rule asks of a file beyond its provenance, and the reasons. Pure.
+
+The requirements are step 6 of docs/policy-semantics.md, "Precedence".
 
 What fails in the best case can withhold a file before its evidence is known, because evidence only ever makes a file's
 time later.

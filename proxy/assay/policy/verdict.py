@@ -19,7 +19,7 @@ from assay.simple.model import File
 
 
 class ReasonCode(StrEnum):
-    """The stable codes of POLICY.md, in the order of precedence in which they are reported."""
+    """The stable codes of reasons, in the order of precedence (docs/policy-semantics.md) in which they are reported."""
 
     REVOKED = "revoked"
     DENIED = "denied"

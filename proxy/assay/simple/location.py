@@ -5,7 +5,7 @@ at parsing and at serving. Judges nothing: a URL that leads nowhere (no host, ch
 location, which begins with a slash where others have their host, and words that refuse it.
 
 Two URLs may share a location (``%2F`` and ``/``, ``http`` and ``https``). That is harmless: the location ends with the
-filename, and one filename with two digests on one page is withheld (POLICY, always-on checks).
+filename, and one filename with two digests on one page is withheld (`assay.policy.checks`).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 State, not cache: nothing is evicted, each page's changes are one transaction that is on disk (synchronous=FULL) before
 `record` returns, and a database that is damaged, replaced or missing is an error and never begun anew by itself, since
-an empty ledger would let every project establish its publishers again (POLICY.md, "Ratchet").
+an empty ledger would let every project establish its publishers again (docs/policy-semantics.md, "Ratchet").
 
 One thread owns the database. The histories last loaded are kept in memory, bounded by their number of facts; writes go
 through. Names that an index chose are stored as bytes: they may hold what is no UTF-8.

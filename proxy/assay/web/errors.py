@@ -1,7 +1,8 @@
 """What went wrong, as an answer that explains itself to whoever meets it. Pure but for the response object.
 
-Owns the table error → status of DESIGN, the reason phrase (pip prints it), the problem document (RFC 9457; uv prints
-its title and detail) and the HTML for browsers. Everything that comes from others is escaped or dropped here.
+Owns the table error → status (docs/architecture.md, "Routes and status codes"), the reason phrase (pip prints it), the
+problem document (RFC 9457; uv prints its title and detail) and the HTML for browsers. Everything that comes from others
+is escaped or dropped here.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from assay.web.ui.layout import HTML_HEADERS, render_page, render_reason
 from assay.web.ui.markup import Markup, element, join_markup, markup_if
 
 RETRY_AFTER_SECONDS = "5"
-"""Seconds. pip obeys it silently, five times, so never say more (DESIGN, Routes)."""
+"""Seconds. pip obeys it silently, five times, so never say more."""
 _MAX_REASON_PHRASE_BYTES = 200
 
 
@@ -54,7 +55,7 @@ class Problem:
 
 
 def build_problem(error: AssayError) -> Problem:
-    """The answer to an error, by DESIGN's table."""
+    """Map an error to the answer that docs/architecture.md, "Routes and status codes", has for it."""
     if isinstance(error, WithheldError):
         phrase, distribution = summarize_withheld(error.withheld), error.withheld.file.distribution
         reasons = reasons_to_json(error.withheld)

@@ -1,9 +1,10 @@
 """Which bytes of a verified file a request wants (RFC 9110, 14). Pure.
 
-Stricter than the RFC in one point, so that two responses can never be spliced (DESIGN, promise 2): an open-ended range
-that does not begin at 0 is how clients resume, and gets the whole file unless its If-Range names this very file. One
-client splices even then: GNU Wget takes a 200 to such a request, drops as many bytes as it already has, and appends the
-rest (http.c, ``rb_skip_startpos``), so that what it was once sent unverified would stay. It gets 412 and starts again.
+Stricter than the RFC in one point, so that two responses can never be spliced (docs/architecture.md, "Promises", 2): an
+open-ended range that does not begin at 0 is how clients resume, and gets the whole file unless its If-Range names this
+very file. One client splices even then: GNU Wget takes a 200 to such a request, drops as many bytes as it already has,
+and appends the rest (http.c, ``rb_skip_startpos``), so that what it was once sent unverified would stay. It gets 412
+and starts again.
 """
 
 from __future__ import annotations

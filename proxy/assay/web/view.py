@@ -204,7 +204,7 @@ class ViewResponder:
 
 
 def _log_policy_exception(approved: Approved) -> None:
-    """Say that a pin, a waiver or audit mode let a file through: "logged at each use" (POLICY.md)."""
+    """Say that a pin, a waiver or audit mode let a file through, at each use."""
     if _is_policy_exception(approved):
         telemetry.event(
             "file-excepted",

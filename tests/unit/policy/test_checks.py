@@ -1,4 +1,4 @@
-"""POLICY.md, step 3: the checks that no rule, waiver or mode lifts; each beside the file that passes it."""
+"""The always-on checks, which no rule, waiver or mode lifts; each beside the file that passes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""POLICY.md, "Precedence": the first that applies decides, and every one that applies is reported."""
+"""docs/policy-semantics.md, "Precedence": the first that applies decides, and every one that applies is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""POLICY.md, "Ratchet": provenance, once there, must not get lost; the stories of issue 4 as values."""
+"""docs/policy-semantics.md, "Ratchet": provenance, once there, must not get lost."""
 
 from __future__ import annotations
 

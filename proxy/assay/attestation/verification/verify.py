@@ -101,7 +101,7 @@ def verify_attestation(
 
 
 def _failure_to_evidence(error: Exception) -> Forged | Unverifiable:
-    """Evidence from a check that stopped. "Any `Exception` is `Forged`, with its reason" (verification.md), but ours.
+    """Turn a check that stopped into evidence: any exception but our own means `Forged`, with its reason.
 
     Raises:
         MemoryError: there is none left.

@@ -1,4 +1,4 @@
-"""The policy's language: every table and key of POLICY.md as a frozen model, and nothing that judges. Pure.
+"""The policy's language: every table and key of docs/policy.md as a frozen model, and nothing that judges. Pure.
 
 A `Policy` holds what its author wrote; `assay.policy.compiled` lays rules over defaults. What contradicts itself is
 refused here, with the key that is at fault.
@@ -101,7 +101,7 @@ def _parse_specifiers(text: object) -> SpecifierSet:
         return text
     try:
         if isinstance(text, str) and text.strip():
-            # "pre-releases included" (POLICY.md): an alpha of a revoked line is revoked.
+            # With pre-releases: an alpha of a revoked line is revoked.
             return SpecifierSet(text, prereleases=True)
     except InvalidSpecifier:
         pass

@@ -22,7 +22,7 @@ from assay.settings import Settings, make_key_error
 
 ENVIRONMENT_SINCE = datetime(2026, 6, 1, tzinfo=UTC)
 """Certificates issued from here on carry the deployment environment (Fulcio OID 1.3.6.1.4.1.57264.1.23), if there was
-one: "from about May 2026" (POLICY.md, reference/verification.md). The month's end is taken, so that none of a
+one (docs/policy-semantics.md, "Claims"). Fulcio began in about May 2026. The month's end is taken, so that none of a
 roll-out's certificates is refused for what its issuer did not write yet."""
 
 PrintableText = Annotated[str, StringConstraints(min_length=1, max_length=1000, pattern=r"^[^\x00-\x1f\x7f]+$")]

@@ -1,8 +1,8 @@
 """Instants as people write them in a policy. Pure.
 
-"A date without a time ends with that day, UTC; a time without an offset is an error. `from` is inclusive, `until` and
-`before` are exclusive" (POLICY.md). So a date is a whole day: as a `from` it counts from its first instant, as an
-`until` or `before` up to its last.
+A date is a whole day, UTC: as a `from` it counts from its first instant, as an `until` or `before` up to its last. A
+time without an offset is an error. `from` is inclusive, `until` and `before` are exclusive (docs/policy-semantics.md,
+"Language").
 """
 
 from __future__ import annotations

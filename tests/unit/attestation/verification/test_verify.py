@@ -131,7 +131,7 @@ def test_the_slsa_facts_are_kept(sigstore: PrivateSigstore) -> None:
 
 
 def test_the_name_may_be_spelt_otherwise_and_is_kept_as_signed(sigstore: PrivateSigstore) -> None:
-    """The digest settles which file it is (verification.md): `widget-1.0.zip` parses as `widget-1.0.tar.gz` does."""
+    """The digest settles which file it is: `widget-1.0.zip` parses as `widget-1.0.tar.gz` does."""
     raw = sigstore.provenance("Widget-1.0.zip", FILE_SHA256)
     assert (
         attested(verify(raw, make_listed_file(), [trust_root_for(sigstore)])).attestations[0].subject
