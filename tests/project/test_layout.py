@@ -14,7 +14,6 @@ PACKAGE = ROOT / "proxy" / "assay"
 MOST_MODULES = 16
 LONGER_FOLDERS = {"cli/commands": "a module for each command, however many commands there are"}
 NAMED_OTHERWISE = {
-    "test_layout.py": "of the folders themselves",
     "test_config_environment.py": "config, out of the environment; test_config has the rest",
     "attestation/verification/test_verify_attacks.py": "verify, over the table of attacks in tests/world/sigstore",
     "attestation/verification/test_verify_corpus.py": "verify, over the real attestations in tests/corpus",

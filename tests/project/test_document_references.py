@@ -10,7 +10,7 @@ import pytest
 
 from tests.deploy.repository import ROOT, list_repository_files
 
-OWN = "tests/unit/test_document_references.py"
+OWN = "tests/project/test_document_references.py"
 """It names what does not exist, on purpose."""
 SUFFIXES = {".md", ".py", ".sh", ".toml", ".tpl", ".txt", ".yaml", ".yml"}
 NAMES = {".dockerignore", ".gitignore", ".helmignore", "Dockerfile", "Makefile", "run"}
