@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -82,6 +83,13 @@ def test_the_twins_a_stray_test_a_stray_folder_and_a_long_folder_are_found(tmp_p
     assert find_unmirrored(unit, package, {"gate/test_listed.py": "listed"}) == ["door/", "gate/test_turns.py"]
     assert find_long_folders(package, {}) == {"gate": MOST_MODULES + 1}
     assert find_long_folders(package, {"gate": "listed"}) == {}
+
+
+def test_the_readme_of_the_tests_names_only_what_there_is_and_every_folder() -> None:
+    named = set(re.findall(r"`(tests/[^`*\s]+)`", (TESTS / "README.md").read_text("utf-8")))
+    assert sorted(path for path in named if not (ROOT / path).exists()) == []
+    folders = {f"tests/{folder.parent.name}/" for folder in TESTS.glob("*/test_*.py")} | {"tests/service/"}
+    assert folders <= named
 
 
 _IMPORT_ALL = """
