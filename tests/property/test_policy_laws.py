@@ -10,13 +10,14 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from assay.evidence import Attested, Evidence, Forged, Unattested
 from assay.policy.judge import find_next_change, judge_page_in_mode
 from assay.policy.verdict import Approved, ReasonCode, Undecided, Withheld
 from assay.ports import ProjectHistory
+from assay.simple.model import Kind
 from tests.property.policy_worlds import (
     EVERYTHING,
     RULE_KEYS,
@@ -29,7 +30,7 @@ from tests.property.policy_worlds import (
     waiver,
     worlds,
 )
-from tests.unit.policy.factories import FORGED, NOW, a_project, days
+from tests.unit.policy.factories import FORGED, HOST, NOW, UNATTESTED, a_file, a_project, ago, days, signed
 
 few = settings(max_examples=50, deadline=None)
 
@@ -211,8 +212,23 @@ def test_nothing_changes_before_the_instant_that_the_verdicts_name(world: World,
     assert kinds(later) == kinds(verdicts)
 
 
+def late_beside(host: str) -> World:
+    """A wheel a week later than the source archive of its release, which is on `host`, under `late-files`."""
+    wheel, sdist = a_file(uploaded=ago(0.1)), a_file(kind=Kind.SDIST, uploaded=ago(8))
+    listed = (wheel, replace(sdist, url=f"https://{host}/packages/{sdist.filename}"))
+    return World(
+        rule='late-files = "5 days"',
+        more="",
+        project=a_project(*listed),
+        evidence={(wheel.filename, wheel.sha256): signed(wheel), (sdist.filename, sdist.sha256): UNATTESTED},
+        history=ProjectHistory(),
+    )
+
+
 @few
 @given(worlds())
+@example(late_beside("evil.example"))
+@example(late_beside(HOST))
 def test_what_the_ledger_learns_of_a_page_changes_no_verdict_of_it(world: World) -> None:
     assert kinds(world.judge(history=learned(world))) == kinds(world.judge())
 
@@ -228,6 +244,8 @@ LAX = (
 
 @settings(max_examples=200, deadline=None)
 @given(worlds(), st.sampled_from(LAX))
+@example(late_beside("evil.example"), LAX[0])
+@example(late_beside(HOST), LAX[0])
 def test_what_the_ledger_learns_of_a_laxer_view_approves_nothing_more_in_this_one(world: World, lax: str) -> None:
     other = load_policy(f'version = 1\n[[rules]]\nname = "lax"\nprojects = ["*"]\n{lax}\n')
     for alone, beside in zip(world.judge(), world.judge(history=learned(world, other)), strict=True):

@@ -24,15 +24,7 @@ MAX_BACKDATING: Final = timedelta(hours=1)
 def find_failed_checks(exhibit: FileFacts, context: PageContext, now: datetime) -> list[Reason]:
     """Every check that fails, in the order of their codes."""
     file = exhibit.file
-    found = list(_check_name(file, context, again=exhibit.is_duplicate))
-    if file.sha256 is None:
-        found.append(
-            _make_reason(ReasonCode.NO_SHA256, "the index gives no SHA-256 for it", expected="a SHA-256", found="none")
-        )
-    if not _is_on_index_host(file.url, context):
-        found.append(_make_foreign_host_reason("its address", file.url, context))
-    if file.provenance is not None and not _is_on_index_host(file.provenance, context):
-        found.append(_make_foreign_host_reason("the address of its provenance", file.provenance, context))
+    found = list(find_listing_faults(file, context, is_duplicate=exhibit.is_duplicate))
     seen = exhibit.ledger_entry
     if seen is not None and file.sha256 is not None and seen.sha256 != file.sha256:
         message = "its digest is not the one first seen for this filename: the bytes were exchanged"
@@ -40,6 +32,19 @@ def find_failed_checks(exhibit: FileFacts, context: PageContext, now: datetime) 
     if (conflict := _check_upload_time(exhibit, now)) is not None:
         found.append(conflict)
     return found
+
+
+def find_listing_faults(file: File, context: PageContext, *, is_duplicate: bool) -> Iterator[Reason]:
+    """The checks of what the page says that fail: they rest on nothing that is learned later."""
+    yield from _check_name(file, context, again=is_duplicate)
+    if file.sha256 is None:
+        yield _make_reason(
+            ReasonCode.NO_SHA256, "the index gives no SHA-256 for it", expected="a SHA-256", found="none"
+        )
+    if not _is_on_index_host(file.url, context):
+        yield _make_foreign_host_reason("its address", file.url, context)
+    if file.provenance is not None and not _is_on_index_host(file.provenance, context):
+        yield _make_foreign_host_reason("the address of its provenance", file.provenance, context)
 
 
 def is_sound(exhibit: FileFacts, context: PageContext, now: datetime) -> bool:

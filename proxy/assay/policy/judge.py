@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from packaging.version import Version
@@ -20,6 +20,7 @@ from packaging.version import Version
 from assay.evidence import Attested, Evidence
 from assay.policy import compiled
 from assay.policy.candidate import FileFacts, IndexFacts, PageContext, compute_base_time, gather_facts
+from assay.policy.checks import find_listing_faults
 from assay.policy.compiled import CompiledRule, is_denied
 from assay.policy.decide import decide_verdict
 from assay.policy.language.model import Mode, Policy, RatchetMode
@@ -55,7 +56,7 @@ _UNRECORDABLE_CODES = frozenset(
         ReasonCode.FOREIGN_HOST,
     }
 )
-"""Entries whose digest the ledger must not take for the first one of that filename."""
+"""Entries whose digest the ledger must not take for the first one of that filename, nor their time for a release's."""
 
 
 def judge_file(policy: Policy, file: File, evidence: Evidence | None, context: PageContext, now: datetime) -> Verdict:
@@ -194,16 +195,18 @@ def _build_context(
     for fact in history.established:
         key = (fact.filename, fact.sha256)
         facts[key] = (*facts.get(key, ()), fact)
-    return PageContext(
+    context = PageContext(
         project=project.name,
         index=index,
         status=project.status,
         history=history,
         repeated_filenames=_find_repeated_filenames(project.files),
-        release_times=_find_release_times(project.files, history) if terms.late_files is not None else {},
         mismatched_wheels=mismatched,
         established_by_file=facts,
     )
+    if terms.late_files is None:
+        return context
+    return replace(context, release_times=_find_release_times(project.files, context))
 
 
 def _find_repeated_filenames(files: tuple[File, ...]) -> frozenset[str]:
@@ -218,19 +221,34 @@ def _find_repeated_filenames(files: tuple[File, ...]) -> frozenset[str]:
     return frozenset(name for name, found in digests.items() if len(found) > 1 or None in found)
 
 
-def _find_release_times(files: tuple[File, ...], history: ProjectHistory) -> dict[Version, datetime]:
-    """When the first file of each version appeared, so far as pages tell."""
+def _find_release_times(files: tuple[File, ...], context: PageContext) -> dict[Version, datetime]:
+    """When the first file of each version appeared, so far as pages tell.
+
+    An entry that the ledger neither knows nor will learn counts for nothing. If it did, it would count by what the page
+    says on the first visit, and by that visit's own instant on all others.
+    """
+    history, names = context.history, set[str]()
     first: dict[Version, datetime] = {}
     for file in files:
-        # The clock plays no part: what appears only now is the first of its release, or later than the first.
+        is_duplicate = file.filename in names and file.filename not in context.repeated_filenames
+        names.add(file.filename)
         seen = history.files.get(file.filename)
+        if file.distribution is None or is_duplicate or (seen is None and not _is_listing_recordable(file, context)):
+            continue
+        # The clock plays no part: what appears only now is the first of its release, or later than the first.
         time = compute_base_time(file, seen, history, _MAX_INSTANT)
         if time is None and seen is not None:
             time = seen.first_seen  # by then it was there
-        if file.distribution is not None and time is not None:
+        if time is not None:
             version = file.distribution.version
             first[version] = min(time, first.get(version, time))
     return first
+
+
+def _is_listing_recordable(file: File, context: PageContext) -> bool:
+    """Whether the ledger may learn this entry, as `_is_recordable` will say of its verdict; for no duplicate."""
+    faults = find_listing_faults(file, context, is_duplicate=False)
+    return all(reason.code not in _UNRECORDABLE_CODES for reason in faults)
 
 
 @dataclass(slots=True)

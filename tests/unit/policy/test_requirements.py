@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -234,3 +235,49 @@ def test_where_an_index_gives_no_times_the_ledger_tells_who_came_late() -> None:
     assert [codes(each) for each in page(LATE, first, added)] == [[], []]
     verdicts = page(LATE, first, added, history=seen(first, at=ago(90)))
     assert [codes(each) for each in verdicts] == [[], [ReasonCode.LATE_FILE]]
+
+
+OTHER_HOST = "https://evil.example/packages/widget-1.0.tar.gz"
+ELSEWHERE = "https://files.example/packages/other.tar.gz"
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"url": OTHER_HOST}, ReasonCode.FOREIGN_HOST),
+        ({"provenance": OTHER_HOST}, ReasonCode.FOREIGN_HOST),
+        ({"url": ELSEWHERE, "location": "files.example/packages/other.tar.gz"}, ReasonCode.URL_MISMATCH),
+        ({"sha256": None}, ReasonCode.NO_SHA256),
+        ({"project": "gadget", "filename": "gadget-1.0.tar.gz"}, ReasonCode.OTHER_PROJECT),
+    ],
+)
+def test_an_entry_that_claims_no_filename_is_not_the_first_of_its_release(
+    changes: dict[str, Any], code: ReasonCode
+) -> None:
+    """Neither on the first visit nor on a later one, before which the ledger has learned the honest file alone."""
+    added, sound = a_file(uploaded=ago(1)), a_file(kind=Kind.SDIST, uploaded=ago(100))
+    unsound = a_file(kind=Kind.SDIST, uploaded=ago(100), **changes)
+    for history in (ProjectHistory(), seen(added)):
+        assert [codes(each) for each in page(LATE, added, unsound, history=history)] == [[], [code]]
+    for history in (ProjectHistory(), seen(added, sound)):
+        assert [codes(each) for each in page(LATE, added, sound, history=history)] == [[ReasonCode.LATE_FILE], []]
+
+
+def test_an_entry_listed_twice_dates_no_release_but_by_the_one_that_stands() -> None:
+    added, first = a_file(uploaded=ago(1)), a_file(kind=Kind.SDIST, uploaded=ago(10))
+    again, other = replace(first, upload_time=ago(100)), replace(first, upload_time=ago(100), sha256=digest("other"))
+    for history in (ProjectHistory(), seen(added, first)):
+        verdicts = page(LATE, added, first, again, history=history)
+        assert [codes(each) for each in verdicts] == [[], [], [ReasonCode.DUPLICATE]]
+    for history in (ProjectHistory(), seen(added)):
+        verdicts = page(LATE, added, first, other, history=history)
+        assert [codes(each) for each in verdicts] == [[], [ReasonCode.DUPLICATE], [ReasonCode.DUPLICATE]]
+    assert codes(page(LATE, added, again)[0]) == [ReasonCode.LATE_FILE]
+
+
+def test_a_file_that_the_ledger_knows_is_the_first_of_its_release_also_where_it_is_now_withheld() -> None:
+    """Or whoever moves a release's files to another host would open it for new ones."""
+    first, added = a_file(uploaded=ago(100)), a_file(kind=Kind.SDIST, uploaded=ago(1))
+    moved = replace(first, url="https://evil.example/packages/widget-1.0-py3-none-any.whl")
+    verdicts = page(LATE, moved, added, history=seen(first, at=ago(90)))
+    assert [codes(each) for each in verdicts] == [[ReasonCode.FOREIGN_HOST], [ReasonCode.LATE_FILE]]
