@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from assay.attestation.codec import decode_evidence, encode_evidence
@@ -80,6 +80,13 @@ GENUINE_OURS = frozenset().union(*(signed(raw, make_listed_file(), ROOT) for raw
 GENUINE_REAL = {path: signed(path.read_bytes(), file, PRODUCTION) for path, file in REAL.items()}
 
 
+# An empty text for what is optional in a publisher block: once this was taken for absence everywhere.
+EMPTY_ORIGIN, EMPTY_REF, EMPTY_ENVIRONMENT = (
+    SIGSTORE.provenance(FILENAME, FILE_SHA256, signer, publisher={**signer.publisher(), field: ""})
+    for signer, field in ((CircleCI(), "vcs_origin"), (CircleCI(), "vcs_ref"), (GitHub(), "environment"))
+)
+
+
 def check(raw: bytes, file: File, root: TrustRoot, genuine: frozenset[Attestation]) -> None:
     evidence = verify(raw, file, [root])
     assert isinstance(evidence, Attested | Unattested | Forged | Unverifiable)
@@ -109,6 +116,10 @@ def damaged_real(draw: st.DrawFn) -> tuple[bytes, Path]:
 
 @law(300)
 @given(damaged_ours())
+@example(EMPTY_ORIGIN)
+@example(EMPTY_REF)
+@example(EMPTY_ENVIRONMENT)
+@example(OURS[SIGNERS.index(CircleCI())])
 def test_a_damaged_document_attests_nothing_new(raw: bytes) -> None:
     check(raw, make_listed_file(), ROOT, GENUINE_OURS)
 

@@ -250,6 +250,32 @@ PUBLISHER_ATTACKS: Final = (
         CircleCI(vcs_origin=None),
         vcs_origin="github.com/acme/widget",
     ),
+    *(
+        _attack_publisher(
+            f"{signer.publisher()['kind']}: the index says that the {field} is empty",
+            f"publisher {field}",
+            "an empty text",
+            signer,
+            **{field: ""},
+        )
+        for signer, fields in (
+            (_GITHUB, ("repository", "workflow")),
+            (GitLab(), ("repository", "workflow_filepath")),
+            (Google(), ("email",)),
+            (CircleCI(), ("project_id", "pipeline_definition_id", "vcs_origin", "vcs_ref")),
+        )
+        for field in fields
+    ),
+    *(
+        _attack_publisher(
+            f"CircleCI: the index says that the {field} is empty where there was none",
+            f"publisher {field}",
+            "None",
+            CircleCI(vcs_origin=None, vcs_ref=None),
+            **{field: ""},
+        )
+        for field in ("vcs_origin", "vcs_ref")
+    ),
     _attack_publisher(
         "the index names a publisher of a new kind", UNVERIFIABLE, "publisher kind Gitea", _GITHUB, kind="Gitea"
     ),

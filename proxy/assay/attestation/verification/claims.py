@@ -232,7 +232,9 @@ def check_publisher(block: StatedPublisher, claims: Claims) -> None:
             case _:
                 proven = getattr(claims, key)
         if said != proven:
-            raise CheckFailed(f"publisher {key}", f"the certificate's {proven}", f"{said}, says the index")
+            raise CheckFailed(
+                f"publisher {key}", f"the certificate's {proven}", f"{said or 'an empty text'}, says the index"
+            )
 
 
 def _check_environment(said: str, claims: Claims) -> None:

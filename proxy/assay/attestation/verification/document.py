@@ -23,7 +23,7 @@ class StatedPublisher:
 
     kind: PublisherKind
     fields: tuple[tuple[str, str], ...]
-    """Those fields of its kind that say something, as sent."""
+    """Those fields of its kind that say something, as sent: "" too, but for an environment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +62,9 @@ _PUBLISHER_FIELDS: Final[dict[PublisherKind, tuple[tuple[str, ...], tuple[str, .
     PublisherKind.GOOGLE: (("email",), ()),
     PublisherKind.CIRCLECI: (("project_id", "pipeline_definition_id"), ("vcs_origin", "vcs_ref")),
 }
+# Null and no key at all are absence. So is "" of an environment, as PyPI wrote it for years, and of no other field: the
+# reference compares a CircleCI publisher's "" with the certificate as it does any text.
+_ABSENT: Final[dict[str, tuple[str | None, ...]]] = {"environment": (None, "")}
 
 
 def read_document(raw: bytes) -> tuple[AttestationBundle, ...]:
@@ -109,8 +112,8 @@ def _read_publisher(block: dict[str, Any]) -> PublisherBlock:
         return UnknownPublisher(kind=name)
     required, optional = _PUBLISHER_FIELDS[kind]
     fields = [(key, get_member(block, key, str, "publisher")) for key in required]
-    # Through the years the same absence was "", null, and no key at all.
-    fields += [(key, get_member(block, key, str, "publisher")) for key in optional if block.get(key) not in (None, "")]
+    stated = (key for key in optional if block.get(key) not in _ABSENT.get(key, (None,)))
+    fields += [(key, get_member(block, key, str, "publisher")) for key in stated]
     return StatedPublisher(kind=kind, fields=tuple(fields))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -32,6 +33,7 @@ from tests.world.sigstore.private_sigstore import (
     build_provenance,
     make_slsa_predicate,
 )
+from tests.world.sigstore.reference_verifier import is_accepted
 
 GITHUB = "https://token.actions.githubusercontent.com"
 SELF_MANAGED = GitLab(issuer="https://gitlab.acme.example")
@@ -105,8 +107,10 @@ def test_an_environment_compares_without_case(sigstore: PrivateSigstore) -> None
 
 
 @pytest.mark.parametrize("environment", ["", None])
-def test_an_index_that_says_no_environment_contradicts_none(sigstore: PrivateSigstore, environment: str | None) -> None:
-    signer = GitHub(environment="pypi")
+@pytest.mark.parametrize("signer", [GitHub(environment="pypi"), GitLab(environment="pypi"), GitHub(), GitLab()])
+def test_an_index_that_says_no_environment_contradicts_none(
+    sigstore: PrivateSigstore, environment: str | None, signer: Signer
+) -> None:
     publisher = {**signer.publisher(), "environment": environment, "claims": None}
     attested(
         verify(
@@ -115,6 +119,28 @@ def test_an_index_that_says_no_environment_contradicts_none(sigstore: PrivateSig
             [trust_root_for(sigstore)],
         )
     )
+
+
+@pytest.mark.parametrize("signer", [CircleCI(), CircleCI(vcs_origin=None, vcs_ref=None)])
+@pytest.mark.parametrize("field", ["vcs_origin", "vcs_ref"])
+def test_an_empty_origin_or_ref_is_a_statement_where_none_says_nothing(
+    sigstore: PrivateSigstore, field: str, signer: Signer
+) -> None:
+    """As the reference has it, which leaves out null alone."""
+
+    def publish(publisher: dict[str, Any]) -> Evidence:
+        raw = sigstore.provenance(FILENAME, FILE_SHA256, signer, publisher=publisher)
+        evidence = verify(raw, make_listed_file(), [root])
+        assert is_accepted(raw, make_listed_file(), root.content) is isinstance(evidence, Attested)
+        return evidence
+
+    root, honest = trust_root_for(sigstore), signer.publisher()
+    attested(publish(honest))
+    attested(publish({**honest, field: None}))
+    attested(publish({key: value for key, value in honest.items() if key != field}))
+    forged = publish({**honest, field: ""})
+    assert isinstance(forged, Forged)
+    assert (forged.step, forged.found) == (f"publisher {field}", "an empty text, says the index")
 
 
 def test_the_slsa_facts_are_kept(sigstore: PrivateSigstore) -> None:
