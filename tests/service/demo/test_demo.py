@@ -179,7 +179,7 @@ def test_a_port_that_is_taken_after_all_is_another_one(monkeypatch: pytest.Monke
 
     monkeypatch.setattr("demo.__main__._in_directory", run)
     monkeypatch.setattr("demo.__main__.free_port", lambda: 8080)
-    monkeypatch.setattr("demo.__main__.telemetry.log_to", lambda *_, **__: None)
+    monkeypatch.setattr("demo.__main__.telemetry.configure_logging", lambda *_, **__: None)
     monkeypatch.setenv("NO_PROXY", "")
     monkeypatch.setenv("no_proxy", "")
     logger = logging.getLogger("assay")
