@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 from packaging.utils import canonicalize_name
 
-from tests.deploy.repository import ROOT
+from tests.paths import ROOT
 from tests.world.proxy.running_proxy import SIMPLE_JSON
 
 SECONDS = 60

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.repository import ROOT
+from tests.paths import ROOT
 
 APPENDED = "\nprint(*sys.modules, sep='\\n', file=sys.stderr)"
 

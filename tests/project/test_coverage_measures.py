@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import assay
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "proxy" / "assay"
 TEST = "from assay.units import parse_size\n\ndef test_a_size():\n    assert parse_size('1 kB') == 1000\n"
 READ = """\

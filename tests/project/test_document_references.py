@@ -8,7 +8,8 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from tests.deploy.repository import ROOT, list_repository_files
+from tests.deploy.repository import list_repository_files
+from tests.paths import ROOT
 
 OWN = "tests/project/test_document_references.py"
 """It names what does not exist, on purpose."""

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.repository import ROOT, copy_repository, list_repository_files
+from tests.deploy.repository import copy_repository, list_repository_files
+from tests.paths import ROOT
 
 PACKAGE = "proxy/assay/"
 BUNDLED = "assay/attestation/bundled/"
