@@ -30,16 +30,26 @@ _PRIVATE = 12_000
 """kB that an idle worker has for itself; some 33,000 when it shares nothing."""
 _MANY = 200
 """Documents: some for each of three workers, who take up to sixty ahead."""
-_NO_FORK = (
-    "import os\ndef refused():\n    raise OSError(11, 'no more processes')\nos.fork = refused\n"
-    + processes._BOOTSTRAP_SOURCE
-)
+_DIES = "raise SystemExit(3)"
+_NO_FORK = "def refused():\n    raise OSError(11, 'no more processes')\nos.fork = refused"
+_NO_PIDFD = "del os.pidfd_open"
+_PIDFD_FORBIDDEN = "def refused(*_):\n    raise OSError(38, 'no such call')\nos.pidfd_open = refused"
 
 
 @pytest.fixture
 async def three(sigstore: PrivateSigstore) -> AsyncIterator[Verifier]:
     async with run_verifier(sigstore, 3) as made:
         yield made
+
+
+def write_bootstrap(directory: Path, change: str, *, once: bool = False) -> Path:
+    """A bootstrap that changes the interpreter and goes on as the real one; `once`: for the first process alone."""
+    mark, script = directory / "changed", directory / "bootstrap.py"
+    condition = f"not os.path.exists({str(mark)!r})" if once else "True"
+    lines = "\n".join(f"    {line}" for line in (f"open({str(mark)!r}, 'w').close()", *change.splitlines()))
+    real = f"runpy.run_path({str(processes.BOOTSTRAP_FILE)!r}, run_name='__main__')"
+    script.write_text(f"import os, runpy\nif {condition}:\n{lines}\n{real}\n")
+    return script
 
 
 def open_descriptors() -> set[str]:
@@ -116,18 +126,14 @@ async def test_closing_before_they_are_there_ends_them_too(sigstore: PrivateSigs
     assert open_descriptors() <= descriptors
 
 
-@pytest.mark.parametrize(
-    "boot", ["raise SystemExit(3)", _NO_FORK], ids=["it dies before it divides", "it may not divide"]
-)
-async def test_who_has_no_siblings_is_given_others(
-    sigstore: PrivateSigstore, monkeypatch: pytest.MonkeyPatch, boot: str
-) -> None:
-    monkeypatch.setattr(processes, "_BOOTSTRAP_SOURCE", boot)
-    verifier = Verifier(trust_roots_for(sigstore), make_settings(3))
+@pytest.mark.parametrize("change", [_DIES, _NO_FORK], ids=["it dies before it divides", "it may not divide"])
+async def test_who_has_no_siblings_is_given_others(sigstore: PrivateSigstore, tmp_path: Path, change: str) -> None:
+    bootstrap = write_bootstrap(tmp_path, change, once=True)
+    verifier = Verifier(trust_roots_for(sigstore), make_settings(3), bootstrap=bootstrap)
     await verifier.start()
-    monkeypatch.undo()
     assert_findings(await verifier.verify(make_jobs(sigstore, _MANY)), _MANY)
     await verifier.close()
+    assert (tmp_path / "changed").exists()
 
 
 async def test_where_none_can_be_started_nothing_stays_open(
@@ -156,15 +162,12 @@ def test_descriptors_of_processes_may_be_missing_or_forbidden(
 
 @pytest.mark.parametrize("missing", [True, False], ids=["not on this system", "forbidden"])
 async def test_without_descriptors_of_processes_each_is_by_itself(
-    sigstore: PrivateSigstore, monkeypatch: pytest.MonkeyPatch, *, missing: bool
+    sigstore: PrivateSigstore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, missing: bool
 ) -> None:
-    there = "def refused(*_):\n    raise OSError(38, 'no such call')\nos.pidfd_open = refused\n"
-    monkeypatch.setattr(
-        processes,
-        "_BOOTSTRAP_SOURCE",
-        f"import os\n{'del os.pidfd_open' if missing else there}\n{processes._BOOTSTRAP_SOURCE}",
-    )
+    bootstrap = write_bootstrap(tmp_path, _NO_PIDFD if missing else _PIDFD_FORBIDDEN)
     monkeypatch.setattr(fork_server, "has_pidfd", lambda: False)
-    async with run_verifier(sigstore, 2) as verifier:
-        assert all(isinstance(worker.process, processes.SpawnedProcess) for worker in verifier._workers)
-        assert_findings(await verifier.verify(make_jobs(sigstore, 44)), 44)
+    verifier = Verifier(trust_roots_for(sigstore), make_settings(2), bootstrap=bootstrap)
+    await verifier.start()
+    assert all(isinstance(worker.process, processes.SpawnedProcess) for worker in verifier._workers)
+    assert_findings(await verifier.verify(make_jobs(sigstore, 44)), 44)
+    await verifier.close()

@@ -84,10 +84,11 @@ async def test_a_stored_root_that_was_edited_is_not_taken(
 
 @pytest.mark.parametrize("boot", ["raise SystemExit(3)", "print('no json')", "import os; os.kill(os.getpid(), 9)"])
 async def test_a_process_that_gives_no_answer_is_a_failure_and_no_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, boot: str
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, boot: str
 ) -> None:
-    monkeypatch.setattr(processes, "_BOOTSTRAP_SOURCE", boot)
-    renewer = SubprocessRefresher(name="sigstore", directory=tmp_path, url="http://127.0.0.1:9")
+    bootstrap = tmp_path / "bootstrap.py"
+    bootstrap.write_text(boot)
+    renewer = SubprocessRefresher(name="sigstore", directory=tmp_path, url="http://127.0.0.1:9", bootstrap=bootstrap)
     assert await renewer.refresh(TrustRoot(name="sigstore", content=b"{}")) is None
     assert await renewer.load_last_good() is None
     assert told(caplog) == ["trust-root-not-renewed", "trust-root-not-proven"]

@@ -76,14 +76,15 @@ async def test_workers_killed_between_batches_are_replaced(sigstore: PrivateSigs
 
 
 async def test_documents_that_kill_every_worker_are_our_failure_and_nothing_hangs(
-    sigstore: PrivateSigstore, monkeypatch: pytest.MonkeyPatch
+    sigstore: PrivateSigstore, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(processes, "_BOOTSTRAP_SOURCE", "raise SystemExit(3)")
-    verifier = Verifier(trust_roots_for(sigstore), make_settings(1))
+    bootstrap = tmp_path / "bootstrap.py"
+    bootstrap.write_text("raise SystemExit(3)")
+    verifier = Verifier(trust_roots_for(sigstore), make_settings(1), bootstrap=bootstrap)
     await verifier.start()
     with pytest.raises(VerificationUnavailableError, match="died"):
         await verifier.verify(make_jobs(sigstore, 4))
-    monkeypatch.undo()
+    bootstrap.write_bytes(processes.BOOTSTRAP_FILE.read_bytes())
     assert_findings(await verifier.verify(make_jobs(sigstore, 4)), 4)
     await verifier.close()
 
@@ -103,10 +104,11 @@ worker.main()
 
 
 async def test_what_waits_in_a_worker_behind_what_kills_it_is_not_blamed(
-    sigstore: PrivateSigstore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    sigstore: PrivateSigstore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(processes, "_BOOTSTRAP_SOURCE", _DEADLY)
-    verifier = Verifier(trust_roots_for(sigstore), make_settings(1))
+    bootstrap = tmp_path / "bootstrap.py"
+    bootstrap.write_text(_DEADLY)
+    verifier = Verifier(trust_roots_for(sigstore), make_settings(1), bootstrap=bootstrap)
     await verifier.start()
     good = make_jobs(sigstore, 4)
     killer = [replace(good[0], filename="killer-1.0.tar.gz")]

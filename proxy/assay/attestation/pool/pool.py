@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from assay import telemetry
@@ -58,6 +59,8 @@ class _Batch:
 class _Worker:
     """One process, started again whenever it is found dead."""
 
+    bootstrap: Path
+    """Script that a new process runs first."""
     process: processes.ChildProcess | None = None
     roots: TrustRoots | None = field(default=None)
     """Those it was last given."""
@@ -67,7 +70,9 @@ class _Worker:
             await self.stop()
         if self.process is None:
             self.roots = None
-            (self.process,) = await processes.spawn_processes(_WORKER_MODULE, _UNNEEDED_MODULES, 1)
+            (self.process,) = await processes.spawn_processes(
+                _WORKER_MODULE, _UNNEEDED_MODULES, 1, bootstrap=self.bootstrap
+            )
         return self.process
 
     async def send_batch(self, jobs: Sequence[VerificationJob], roots: TrustRoots) -> None:
@@ -109,15 +114,28 @@ class _Worker:
 
 
 class Verifier:
-    """Verifies documents over the roots in force, off the event loop."""
+    """Verifies documents over the roots in force, off the event loop.
 
-    def __init__(self, roots: TrustRoots, settings: VerificationSettings | None = None) -> None:
+    Args:
+        roots: trust roots in force at first.
+        settings: of the `[verification]` table.
+        bootstrap: script that a worker process runs first.
+    """
+
+    def __init__(
+        self,
+        roots: TrustRoots,
+        settings: VerificationSettings | None = None,
+        *,
+        bootstrap: Path = processes.BOOTSTRAP_FILE,
+    ) -> None:
         settings = settings or VerificationSettings()
         self._roots = roots
+        self._bootstrap = bootstrap
         self._timeout = settings.timeout.total_seconds()
         self._worker_count = default_worker_count() if settings.workers is None else settings.workers
         self._queue: asyncio.Queue[_Batch] = asyncio.Queue(settings.queue)
-        self._workers = [_Worker() for _ in range(self._worker_count)]
+        self._workers = [_Worker(bootstrap) for _ in range(self._worker_count)]
         self._thread: ThreadPoolExecutor | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -171,7 +189,9 @@ class Verifier:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="verify")
             self._tasks = [asyncio.create_task(self._run_thread(), name="verify")]
             return
-        running = await processes.spawn_processes(_WORKER_MODULE, _UNNEEDED_MODULES, self._worker_count)
+        running = await processes.spawn_processes(
+            _WORKER_MODULE, _UNNEEDED_MODULES, self._worker_count, bootstrap=self._bootstrap
+        )
         for worker, process in zip(self._workers, running, strict=True):
             worker.process = process
             self._tasks.append(asyncio.create_task(self._run_worker(worker), name="verify"))

@@ -15,22 +15,15 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Final, Protocol
 
 from assay.attestation.pool import fork_server
 
 _PIPE_BUFFER_BYTES: Final = 2**20
 """Bytes: what Linux lets anybody have (`/proc/sys/fs/pipe-max-size`)."""
-_BOOTSTRAP_SOURCE: Final = """
-import sys
-owner, module, without, pairs, *sys.path[:] = sys.argv[1:]
-if without:
-    import warnings
-    sys.modules.update(dict.fromkeys(without.split(",")))
-    warnings.filterwarnings("ignore", "Unable to find acceptable character detection")
-from assay.attestation.pool import fork_server
-fork_server.run_module(int(owner), module, [tuple(map(int, pair.split(":"))) for pair in pairs.split()])
-"""
+BOOTSTRAP_FILE: Final = Path(__file__).with_name("bootstrap.py")
+"""Script that a child process runs first."""
 
 
 class ChildProcess(Protocol):
@@ -159,13 +152,20 @@ class ForkedProcess:
             loop.remove_reader(self._pidfd)
 
 
-async def spawn_process(module: str, without: Sequence[str] = (), pairs: Sequence[tuple[int, int]] = ()) -> Process:
+async def spawn_process(
+    module: str,
+    without: Sequence[str] = (),
+    pairs: Sequence[tuple[int, int]] = (),
+    *,
+    bootstrap: Path = BOOTSTRAP_FILE,
+) -> Process:
     """A process that runs `main` of a module, with pipes; it ends soon after this one does.
 
     Args:
         module: its name.
         without: modules that libraries import where they can, and do without where they cannot.
         pairs: descriptors of pipes, to and from each sibling that it is to divide into.
+        bootstrap: script that the interpreter runs.
 
     Raises:
         OSError: none can be started.
@@ -173,7 +173,7 @@ async def spawn_process(module: str, without: Sequence[str] = (), pairs: Sequenc
     # -P: the working directory is no place to import from; the same path as ours is.
     path = [entry for entry in sys.path if entry]
     told = " ".join(f"{read}:{write}" for read, write in pairs)
-    command = [sys.executable, "-P", "-c", _BOOTSTRAP_SOURCE, str(os.getpid()), module, ",".join(without), told, *path]
+    command = [sys.executable, "-P", str(bootstrap), str(os.getpid()), module, ",".join(without), told, *path]
     kept = [descriptor for pair in pairs for descriptor in pair]
     process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, pass_fds=kept)
     if process.stdin is not None:
@@ -181,14 +181,16 @@ async def spawn_process(module: str, without: Sequence[str] = (), pairs: Sequenc
     return process
 
 
-async def spawn_processes(module: str, without: Sequence[str], count: int) -> list[ChildProcess]:
+async def spawn_processes(
+    module: str, without: Sequence[str], count: int, *, bootstrap: Path = BOOTSTRAP_FILE
+) -> list[ChildProcess]:
     """So many processes, as `spawn_process` starts one.
 
     Raises:
         OSError: none can be started.
     """
     if count < 2 or not fork_server.has_pidfd():  # noqa: PLR2004 - one has no siblings
-        return [SpawnedProcess(await spawn_process(module, without)) for _ in range(count)]
+        return [SpawnedProcess(await spawn_process(module, without, bootstrap=bootstrap)) for _ in range(count)]
     ours: list[tuple[int, int]] = []
     theirs: list[tuple[int, int]] = []
     try:
@@ -196,7 +198,7 @@ async def spawn_processes(module: str, without: Sequence[str], count: int) -> li
             (read, to), (back, write) = os.pipe(), os.pipe()
             ours.append((to, back))
             theirs.append((read, write))
-        first = SpawnedProcess(await spawn_process(module, without, theirs))
+        first = SpawnedProcess(await spawn_process(module, without, theirs, bootstrap=bootstrap))
     except BaseException:
         fork_server.close_pipes(ours)
         raise

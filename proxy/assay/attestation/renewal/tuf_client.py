@@ -51,6 +51,8 @@ class SubprocessRefresher:
     url: str
     anchor: bytes | None = None
     """The first TUF root.json; None: the one that comes with Assay."""
+    bootstrap: Path = processes.BOOTSTRAP_FILE
+    """Script that the process runs first."""
 
     async def refresh(self, root: TrustRoot) -> TrustRoot | None:
         """`root` as it is now upstream.
@@ -90,7 +92,7 @@ class SubprocessRefresher:
         if self.anchor is not None:
             question["anchor"] = base64.b64encode(self.anchor).decode("ascii")
         try:
-            process = await processes.spawn_process("assay.attestation.renewal.tuf_process")
+            process = await processes.spawn_process("assay.attestation.renewal.tuf_process", bootstrap=self.bootstrap)
         except OSError as error:
             return {"error": f"no process can be started for it: {error.strerror or error}"}
         try:
