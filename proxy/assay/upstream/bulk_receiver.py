@@ -16,6 +16,7 @@ from typing import Generic, TypeVar
 
 import aiohttp
 
+from assay import aiohttp_private
 from assay.errors import UpstreamUnavailableError
 from assay.upstream.addresses import redact_url
 from assay.upstream.responses import as_upstream_error, iter_chunks
@@ -46,7 +47,7 @@ class BodyStream(Generic[_Chunk]):
 
 @asynccontextmanager
 async def receive_body(
-    response: aiohttp.ClientResponse, url: str, patience: float
+    response: aiohttp.ClientResponse, url: str, patience: float, *, in_bulk: bool = True
 ) -> AsyncIterator[AsyncIterator[bytes | memoryview]]:
     """The body's chunks. A memoryview is lent: it holds until the next chunk is asked for.
 
@@ -54,22 +55,20 @@ async def receive_body(
         response: its head is there, and nothing of its body was read.
         url: for messages.
         patience: seconds without a byte after which the index counts as stalled.
+        in_bulk: whether a long body may be received past aiohttp's parser (`can_receive_in_bulk`).
     """
-    connection, length, content = response.connection, response.content_length, response.content
-    handler = connection.protocol if connection is not None else None
-    transport = connection.transport if connection is not None else None
+    length = response.content_length
     if (
-        handler is None
-        or transport is None
+        not in_bulk
         or length is None
         or length < MIN_BULK_BYTES
         or "Transfer-Encoding" in response.headers
-        or content.exception() is not None
+        or response.content.exception() is not None
+        or (taken := aiohttp_private.take_over_connection(response)) is None
     ):
         yield iter_chunks(response, url)
         return
-    early = b"".join(iter(content.read_nowait, b""))
-    handler.pause_reading()  # and aiohttp's own clock
+    handler, transport, early = taken
     receiver = _BulkReceiver(handler, transport, length - len(early))
     transport.set_protocol(receiver)
     transport.resume_reading()
@@ -77,6 +76,14 @@ async def receive_body(
         yield receiver.iter_chunks(early, url, patience)
     finally:
         response.close()  # and the connection: aiohttp's parser has not seen the end of the body
+
+
+async def can_receive_in_bulk() -> bool:
+    """Try whether aiohttp's connections can be taken over, and log a warning if not (0.5 ms)."""
+    changed = await aiohttp_private.find_takeover_change()
+    if changed is not None:
+        aiohttp_private.report_change(changed, "aiohttp receives long files as it receives short ones")
+    return changed is None
 
 
 class _BulkReceiver(asyncio.BufferedProtocol):

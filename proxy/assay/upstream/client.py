@@ -29,7 +29,7 @@ from assay.indexes import IndexSettings, LimitsSettings
 from assay.ports import Validators
 from assay.simple.model import NormalizedName
 from assay.upstream.addresses import NoLinkLocalResolver, check_index_url, format_host, redact_url, resolve_redirect
-from assay.upstream.bulk_receiver import BodyStream, receive_body
+from assay.upstream.bulk_receiver import BodyStream, can_receive_in_bulk, receive_body
 from assay.upstream.credentials import IndexAuthorizations
 from assay.upstream.metrics import RequestMetrics
 from assay.upstream.pacing import MAX_RETRY_WAIT_SECONDS, HostBackoff
@@ -97,6 +97,7 @@ class UpstreamClient:
         self._tls_contexts: dict[str, ssl.SSLContext] = {}
         self._backoff = HostBackoff(pause)
         self._session: aiohttp.ClientSession | None = None
+        self._receives_in_bulk = False
 
     async def start(self) -> None:
         """Open the pool, with the system's certificate store (``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` included).
@@ -106,6 +107,7 @@ class UpstreamClient:
         """
         tls = await asyncio.to_thread(ssl.create_default_context)
         self._tls_contexts = await asyncio.to_thread(load_tls_contexts, self._indexes)
+        self._receives_in_bulk = await can_receive_in_bulk()
         resolver = NoLinkLocalResolver(self._limits.timeouts.connect.total_seconds())
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
@@ -189,7 +191,8 @@ class UpstreamClient:
             if response.status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
                 raise UpstreamGoneError(f"{redact_url(url)}: the index lists this file and answers {response.status}")
             begins, length = parse_content_range(response, start)
-            async with receive_body(response, url, index.limits.timeouts.read.total_seconds()) as chunks:
+            patience = index.limits.timeouts.read.total_seconds()
+            async with receive_body(response, url, patience, in_bulk=self._receives_in_bulk) as chunks:
                 yield BodyStream(
                     start=begins,
                     length=length,

@@ -44,7 +44,7 @@ class BufferedResponse(web.StreamResponse):
 
     def __init__(self, *, headers: dict[str, str], body: bytes = b"", status: HTTPStatus = HTTPStatus.OK) -> None:
         # Not the base class's own: its header table and state cost as much as all that is done here, and whatever
-        # would read them is overridden below.
+        # would read them is overridden below. `server.find_shortcuts` tries it, `to_plain` is the public way.
         self.header_fields = headers
         self._entity = body
         self._http_status = status
@@ -78,6 +78,14 @@ class BufferedResponse(web.StreamResponse):
     def keep_alive(self) -> bool:
         """Whether the connection takes another request."""
         return self._keeps_connection
+
+    def to_plain(self) -> web.Response:
+        """Return the same answer as aiohttp's own response, which makes its head itself."""
+        body = None if self._http_status in _BODILESS_STATUSES else self._entity
+        plain = web.Response(status=self.status, headers=self.header_fields, body=body)
+        if self._close_forced:
+            plain.force_close()
+        return plain
 
     def force_close(self) -> None:
         """Let the connection end with this answer."""
@@ -184,6 +192,11 @@ class BufferedResponse(web.StreamResponse):
         if head.count("\n") != len(lines) + 1 or head.count("\r") != len(lines) + 1:
             raise ValueError("a header of this answer has a line break in it")
         return head.encode()
+
+
+def to_plain(response: web.StreamResponse) -> web.StreamResponse:
+    """Return a `BufferedResponse` as aiohttp's own response, and any other as it is."""
+    return response.to_plain() if isinstance(response, BufferedResponse) else response
 
 
 _cached_date: tuple[int, str] = (0, "")

@@ -10,13 +10,13 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
-from assay import telemetry
+from assay import aiohttp_private, telemetry
 from assay.config import ServerSettings
 from assay.file_watch import reload_on_change
 from assay.policy.reasons import escape_controls
@@ -26,6 +26,7 @@ from assay.web.errors import RETRY_AFTER_SECONDS
 from assay.web.files import AbortedError, send_paced
 from assay.web.health import Readiness
 from assay.web.origin import is_trusted_proxy
+from assay.web.response import BufferedResponse, to_plain
 from assay.web.routes import LivenessProbe, ReadinessProbe, match_route
 from assay.web.server.connection import CacheResponder, Connection
 from assay.web.server.connection_limit import ConnectionLimit, ConnectionSlot, cap_connections, raise_descriptor_limit
@@ -55,18 +56,18 @@ class _ClientFaultFilter(logging.Filter):
     """What aiohttp would log with a traceback: what `send` has cut and logged, and requests that are none."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        match record.exc_info[1] if record.exc_info else None:
-            case AbortedError():
-                return False
-            case HttpProcessingError() as error:
-                # Anybody can send such, over and over: a line each, as for any request.
-                client = record.args[0] if isinstance(record.args, tuple) and record.args else None
-                telemetry.event(
-                    "request-malformed", client=client, error=escape_controls(error.message, _MAX_LOGGED_ERROR_CHARS)
-                )
-                return False
-            case _:
-                return True
+        error = record.exc_info[1] if record.exc_info else None
+        if error is None:
+            return True
+        if isinstance(error, AbortedError):
+            return False
+        message = aiohttp_private.get_malformed_request_message(error)
+        if message is None:
+            return True
+        # Anybody can send such, over and over: a line each, as for any request.
+        client = record.args[0] if isinstance(record.args, tuple) and record.args else None
+        telemetry.event("request-malformed", client=client, error=escape_controls(message, _MAX_LOGGED_ERROR_CHARS))
+        return False
 
 
 class _HttpServer(web.Server):
@@ -79,6 +80,8 @@ class _HttpServer(web.Server):
         logger: logging.Logger,
         room: ConnectionLimit,
         settings: ServerSettings,
+        *,
+        sends_buffered: bool = True,
     ) -> None:
         self._closing_since: dict[asyncio.Transport, float] = {}
         self._limit = room
@@ -92,7 +95,8 @@ class _HttpServer(web.Server):
                 return await send_paced(request, begun)
             if connection.slot.is_probe_only:
                 return await _respond_to_probe(answer, request)
-            return await send_paced(request, await answer(request))
+            response = await answer(request)
+            return await send_paced(request, response if sends_buffered else to_plain(response))
 
         self._protocol_options: dict[str, Any] = {
             "keepalive_timeout": _KEEPALIVE_TIMEOUT_SECONDS,
@@ -123,12 +127,37 @@ class _HttpServer(web.Server):
         while True:
             await asyncio.sleep(_REAP_INTERVAL_SECONDS)
             now = loop.time()
-            closing = [transport for transport in self._connections.values() if transport.is_closing()]
+            connections = [each for each in self.connections if isinstance(each, Connection)]
+            transports = [each.open_transport for each in connections if each.open_transport is not None]
+            closing = [transport for transport in transports if transport.is_closing()]
             self._closing_since = {transport: self._closing_since.get(transport, now) for transport in closing}
             for transport, since in self._closing_since.items():
                 if now - since >= _CLOSING_TIMEOUT_SECONDS:
                     telemetry.event("connection-not-ending", client=transport.get_extra_info("peername"))
                     transport.abort()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortcuts:
+    """Ways past aiohttp's public interface that work with the installed version."""
+
+    takes_requests: bool
+    """Requests can be answered without aiohttp's task."""
+    sends_buffered: bool
+    """aiohttp's task sends a `BufferedResponse`."""
+
+
+async def find_shortcuts() -> Shortcuts:
+    """Try each shortcut on connections in memory, and log a warning for each that fails (0.5 ms)."""
+    queue = await aiohttp_private.find_queue_change()
+    response = await aiohttp_private.find_response_change(lambda body: BufferedResponse(headers={}, body=body))
+    if queue is not None:
+        aiohttp_private.report_change(queue, "each request is answered in a task")
+    if response is not None:
+        aiohttp_private.report_change(response, "each request is answered in a task, by aiohttp's own response")
+    if (error := aiohttp_private.find_error_change()) is not None:
+        aiohttp_private.report_change(error, "malformed requests are logged with a traceback")
+    return Shortcuts(takes_requests=queue is None and response is None, sends_buffered=response is None)
 
 
 async def _respond_to_probe(answer: Responder, request: web.BaseRequest) -> web.StreamResponse:
@@ -166,7 +195,9 @@ async def run_server(
     room = ConnectionLimit(
         _limit_connections(settings.max_connections), lambda address: is_trusted_proxy(address, settings)
     )
-    server = _HttpServer(handler, handler.try_from_cache, logger, room, settings)
+    shortcuts = await find_shortcuts()
+    at_once = handler.try_from_cache if shortcuts.takes_requests else None
+    server = _HttpServer(handler, at_once, logger, room, settings, sends_buffered=shortcuts.sends_buffered)
     certificate = None if settings.tls is None else ServerCertificate(settings.tls)
     async with reload_on_change(None if certificate is None else certificate.watch):
         context = None if certificate is None else certificate.context
