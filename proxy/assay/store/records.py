@@ -1,4 +1,4 @@
-"""Small remembered facts in diskcache: `assay.ports.RecordStore`. The only importer of diskcache.
+"""Small remembered facts in diskcache: `assay.ports.RecordStore`. Only `diskcache_private` imports diskcache beside it.
 
 diskcache unpickles what it reads unless its `Disk` refuses to, and its own JSONDisk does not (CVE-2025-69872); nor does
 it ask what a row's file name points to before it deletes that file. So `_BytesOnlyDisk` stores and reads raw bytes
@@ -21,17 +21,17 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from diskcache import Cache, Disk, Timeout
-from diskcache.core import MODE_RAW
 
 from assay import telemetry
 from assay.errors import StorageError
+from assay.store import diskcache_private
 from assay.store.blob_directory import TOUCH_INTERVAL_SECONDS
 from assay.store.threads import ThreadPool
 
@@ -54,13 +54,8 @@ _CACHE_SETTINGS = {
     "sqlite_journal_size_limit": 16 * 2**20,
     "sqlite_trusted_schema": 0,
 }
-_UPSERT_ROW = """
-INSERT INTO Cache (key, raw, store_time, access_time, mode, value) VALUES (?, 1, ?, ?, ?, ?)
-ON CONFLICT (key, raw) DO UPDATE SET store_time = excluded.store_time, access_time = excluded.access_time,
-    mode = excluded.mode, value = excluded.value, expire_time = NULL, access_count = 0, tag = NULL, size = 0,
-    filename = NULL
-"""
-"""What `Cache.set` does to a row of ours; `tests/unit/store/test_records.py` fails if its table changes."""
+_RAW_MODE = 1
+"""Mode of a row whose value is its bytes, as `diskcache.core.MODE_RAW`; only our `Disk` reads it."""
 _Result = TypeVar("_Result")
 
 
@@ -76,16 +71,17 @@ class _BytesOnlyDisk(Disk):  # type: ignore[misc]  # diskcache ships no types
             raise TypeError(f"expected a string as key, found {type(key).__name__}")
         return key, True
 
-    def get(self, key: object, raw: object) -> NoReturn:  # noqa: ARG002 - the signature is diskcache's
-        raise _InvalidRowError
+    def get(self, key: object, raw: object) -> str | None:
+        """Return the key; None for one of another kind, which no call of ours finds."""
+        return key if raw and type(key) is str else None
 
-    def store(self, value: object, read: object, key: object = None) -> tuple[int, int, None, memoryview]:  # noqa: ARG002 - as above
+    def store(self, value: object, read: object, key: object = None) -> tuple[int, int, None, memoryview]:  # noqa: ARG002 - the signature is diskcache's
         if type(value) is not bytes or read:
             raise TypeError(f"expected bytes as value, found {type(value).__name__}")
-        return 0, MODE_RAW, None, memoryview(value)
+        return 0, _RAW_MODE, None, memoryview(value)
 
     def fetch(self, mode: object, filename: object, value: object, read: object) -> bytes:
-        if mode != MODE_RAW or filename is not None or type(value) is not bytes or read:
+        if mode != _RAW_MODE or filename is not None or type(value) is not bytes or read:
             raise _InvalidRowError
         return value
 
@@ -118,6 +114,8 @@ class DiskcacheRecordStore:
         self._thread = ThreadPool("records", 1)
         self._write_slots = asyncio.Semaphore(_MAX_PENDING_WRITES)
         self._cache: Any = None
+        self._writes_rows: bool | None = None
+        """Whether diskcache's table is as `diskcache_private` knows it; None before the first write."""
         self._failed_at: float | None = None
 
     async def get(self, key: str) -> bytes | None:
@@ -214,8 +212,7 @@ class DiskcacheRecordStore:
         telemetry.security("records-broken", database=database, found=error, set_aside=aside)
         try:
             database.replace(aside)
-            for suffix in ("-wal", "-shm"):
-                database.with_name(_DATABASE_NAME + suffix).unlink(missing_ok=True)
+            _remove_database(database)
         except OSError as failure:
             telemetry.warning("records-failing", directory=self._directory, found=failure)
 
@@ -224,10 +221,33 @@ class DiskcacheRecordStore:
         database = self._directory / _DATABASE_NAME
         # SQLite gives the files that it makes beside a database the database's own mode.
         os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-        _delete_stored_settings(database)
-        self._cache = Cache(
-            str(self._directory), timeout=1, disk=_BytesOnlyDisk, size_limit=self._limit, **_CACHE_SETTINGS
-        )
+        diskcache_private.delete_stored_settings(database)
+        self._cache = self._create_cache()
+        try:
+            self._check_settings(database)
+        except BaseException:
+            self._close()
+            raise
+
+    def _create_cache(self) -> Any:  # noqa: ANN401 - diskcache ships no types
+        return Cache(str(self._directory), timeout=1, disk=_BytesOnlyDisk, size_limit=self._limit, **_CACHE_SETTINGS)
+
+    def _check_settings(self, database: Path) -> None:
+        """Begin a new database if the settings of the one before were not where they were deleted."""
+        changed = diskcache_private.find_settings_change(self._cache, database)
+        if changed is not None:
+            diskcache_private.report_change(changed, "records of an earlier run are not used")
+            # What stands in a database that somebody else wrote must not become a pragma.
+            self._close()
+            _remove_database(database)
+            self._cache = self._create_cache()
+
+    def _check_writes(self) -> bool:
+        """Try at the first write whether rows can be written past `Cache.set`; a full disk can be read until then."""
+        changed = diskcache_private.find_write_change(self._cache, _RAW_MODE)
+        if changed is not None:
+            diskcache_private.report_change(changed, "records are written one by one")
+        return changed is None
 
     def _close(self) -> None:
         cache, self._cache = self._cache, None
@@ -273,10 +293,15 @@ class DiskcacheRecordStore:
             if len(value) * _MIN_VALUES_WITHIN_LIMIT > self._limit:
                 telemetry.warning("record-too-large", key=key, size=len(value))
                 continue
-            rows.append((key, now, now, MODE_RAW, _seal_value(key, int(now), value)))
+            rows.append(diskcache_private.Row(key, now, now, _RAW_MODE, _seal_value(key, int(now), value)))
+        if self._writes_rows is None:
+            self._writes_rows = self._check_writes()
         with self._cache.transact():
-            # `Cache.set` looks first, one by one: 35 µs a record where this takes 20.
-            self._cache._con.executemany(_UPSERT_ROW, rows)  # noqa: SLF001 - it has no `set` for many
+            if self._writes_rows:
+                diskcache_private.write_rows(self._cache, rows)
+            else:
+                for row in rows:
+                    self._cache.set(row.key, row.value)
         if self._cache.volume() > self._limit:
             self._cache.cull()
 
@@ -296,10 +321,7 @@ class DiskcacheRecordStore:
         return before - len(self._cache)
 
     def _list_keys(self) -> list[str]:
-        # diskcache's own iteration would ask the Disk to decode every key, broken ones included.
-        with closing(sqlite3.connect(self._directory / _DATABASE_NAME)) as connection:
-            rows = connection.execute("SELECT key FROM Cache WHERE raw = 1 AND typeof(key) = 'text'").fetchall()
-        return [key for (key,) in rows]
+        return [key for key in self._cache if key is not None]
 
 
 def _collect_error_codes(error: BaseException | None) -> set[int]:
@@ -311,11 +333,10 @@ def _collect_error_codes(error: BaseException | None) -> set[int]:
     return codes
 
 
-def _delete_stored_settings(database: Path) -> None:
-    """Drop the settings that an earlier run wrote: diskcache would make pragmas of any that stand there."""
-    with closing(sqlite3.connect(database, timeout=1)) as connection, connection:
-        if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'Settings'").fetchone():
-            connection.execute("DELETE FROM Settings WHERE key <> 'count'")
+def _remove_database(database: Path) -> None:
+    """Remove the database and what SQLite keeps beside it."""
+    for suffix in ("", "-wal", "-shm"):
+        database.with_name(database.name + suffix).unlink(missing_ok=True)
 
 
 def _seal_value(key: str, now: int, value: bytes) -> bytes:
