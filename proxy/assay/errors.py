@@ -75,6 +75,10 @@ class VerificationUnavailableError(AssayError):
     """Our own failure to verify (memory, a dead worker, a time-out): never evidence, never recorded."""
 
 
+class PrivateApiChangedError(VerificationUnavailableError):
+    """A library that verification uses has changed in what is private of it: nothing is verified with it."""
+
+
 class StorageError(AssayError):
     """The disk does not take or give what it should: full, read-only, wrong owner, vanished, locked."""
 

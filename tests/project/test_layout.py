@@ -16,6 +16,7 @@ MOST_MODULES = 16
 LONGER_FOLDERS = {"cli/commands": "a module for each command, however many commands there are"}
 NAMED_OTHERWISE = {
     "test_config_environment.py": "config, out of the environment; test_config has the rest",
+    "attestation/verification/test_sigstore_private_changed.py": "sigstore_private, where sigstore is another",
     "attestation/verification/test_verify_attacks.py": "verify, over the table of attacks in tests/world/sigstore",
     "attestation/verification/test_verify_corpus.py": "verify, over the real attestations in tests/corpus",
     "attestation/verification/test_verify_differential.py": "verify, beside the reference verifier of sigstore",

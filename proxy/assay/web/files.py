@@ -235,11 +235,7 @@ async def send_paced(request: web.BaseRequest, response: web.StreamResponse) -> 
     body = response.body if isinstance(response, web.Response) else None
     pieces, view = response, memoryview(b"")
     if request.method != "HEAD" and isinstance(body, bytes) and len(body) > _BODY_CHUNK_BYTES:
-        pieces, view = (
-            web.StreamResponse(status=response.status, reason=response.reason, headers=response.headers),
-            memoryview(body),
-        )
-        pieces.content_length = len(body)
+        pieces, view = _build_divided_response(response, len(body)), memoryview(body)
     try:
         await _await_in_time(pieces.prepare(request))
         for place in range(0, len(view), _BODY_CHUNK_BYTES):
@@ -248,6 +244,15 @@ async def send_paced(request: web.BaseRequest, response: web.StreamResponse) -> 
     except TimeoutError:
         _abort_response(request, _STALL_MESSAGE)
     return pieces
+
+
+def _build_divided_response(whole: web.StreamResponse, length: int) -> web.StreamResponse:
+    """Return a response with the head of `whole`, whose body is written piece by piece."""
+    response = web.StreamResponse(status=whole.status, reason=whole.reason, headers=whole.headers)
+    response.content_length = length
+    if whole.keep_alive is False:
+        response.force_close()
+    return response
 
 
 async def _await_in_time(step: Awaitable[object]) -> None:

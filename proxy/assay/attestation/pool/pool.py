@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -336,10 +337,22 @@ def _complete_batch(batch: _Batch, answer: bytes) -> None:
     """What a worker said of a batch, for whoever waits for it."""
     match protocol.decode_response(answer, len(batch.jobs)):
         case str(reason):
+            if reason.startswith(protocol.PRIVATE_API_CHANGED):
+                _warn_of_change(reason.removeprefix(protocol.PRIVATE_API_CHANGED))
             _fail_batch(batch, reason)
         case findings:
             if not batch.results.done():
                 batch.results.set_result(findings)
+
+
+@lru_cache(maxsize=1)
+def _warn_of_change(reason: str) -> None:
+    """Log, once, that verification refuses to work with a library: its name, its version, and what has changed."""
+    named, _, changed = reason.partition(": ")
+    library, _, version = named.partition(" ")
+    telemetry.warning(
+        "private-api-changed", library=library, version=version, changed=changed, instead="nothing is verified"
+    )
 
 
 def _fail_batch(batch: _Batch, reason: str) -> None:

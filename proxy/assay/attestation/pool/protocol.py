@@ -22,6 +22,8 @@ from assay.evidence import Evidence
 LENGTH_BYTES: Final = 4
 MAX_FRAME_BYTES: Final = 256 << 20
 """Bytes in a frame: a batch of documents at their limits."""
+PRIVATE_API_CHANGED: Final = "nothing can be verified, since a private API changed: "
+"""How the reason of a failure begins that no restart of a worker mends."""
 _ROOTS_TAG: Final = b"R"
 _JOBS_TAG: Final = b"J"
 _EVIDENCE_TAG: Final = b"E"

@@ -16,6 +16,7 @@ from typing import BinaryIO
 from assay.attestation.pool.protocol import (
     LENGTH_BYTES,
     MAX_FRAME_BYTES,
+    PRIVATE_API_CHANGED,
     VerificationJob,
     decode_request,
     encode_evidence_response,
@@ -25,7 +26,7 @@ from assay.attestation.pool.protocol import (
 from assay.attestation.trust_roots import TrustRoots
 from assay.attestation.verification.keys import load_keys
 from assay.attestation.verification.verify import verify
-from assay.errors import ConfigurationError
+from assay.errors import ConfigurationError, PrivateApiChangedError
 from assay.evidence import Evidence
 from assay.simple.model import File, Sha256
 
@@ -65,7 +66,7 @@ def serve(orders: BinaryIO, answers: BinaryIO) -> None:
 
 def _preload_keys(roots: TrustRoots) -> None:
     """Before the first document is there. Whether a root can be used is said of the first document that needs it."""
-    with suppress(ConfigurationError):
+    with suppress(ConfigurationError, PrivateApiChangedError):
         for root in roots.for_index():
             load_keys(root.content)
 
@@ -78,6 +79,8 @@ def verify_batch(jobs: Sequence[VerificationJob], roots: TrustRoots | None) -> b
         return encode_evidence_response(verify_all(jobs, roots))
     except MemoryError:
         return encode_failure_response("the worker has no memory left")
+    except PrivateApiChangedError as error:
+        return encode_failure_response(f"{PRIVATE_API_CHANGED}{error}")
     except ConfigurationError as error:
         return encode_failure_response(str(error))
 

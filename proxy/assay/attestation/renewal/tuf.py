@@ -32,7 +32,7 @@ from tuf.ngclient.updater import Updater
 from assay.attestation.renewal.tuf_client import TUF_REPOSITORY_URLS
 from assay.attestation.trust_roots import TrustRoot, check_root_content, read_bundled
 from assay.attestation.verification.keys import load_keys
-from assay.errors import AssayError, ConfigurationError, NotFoundError
+from assay.errors import AssayError, ConfigurationError, NotFoundError, PrivateApiChangedError
 
 _TARGET_NAME: Final = "trusted_root.json"
 _REFRESHED_MARKER: Final = "renewed"
@@ -107,7 +107,7 @@ class TufRefresher:
             return self._load_verified()
         except FileNotFoundError:
             return None
-        except (RepositoryError, OSError, ValueError, KeyError, ConfigurationError) as error:
+        except (RepositoryError, OSError, ValueError, KeyError, ConfigurationError, PrivateApiChangedError) as error:
             raise RefreshError(str(error)) from error
 
     def _load_verified(self) -> TrustRoot:

@@ -195,7 +195,9 @@ def load_keys(content: bytes) -> TrustedKeys:
 
     Raises:
         ConfigurationError: it is none, or has no authority or log in it.
+        PrivateApiChangedError: the installed sigstore is not the one that was read.
     """
+    sigstore_private.require_known_version()
     try:
         return TrustedKeys(content)
     except (ValueError, SigstoreError) as error:

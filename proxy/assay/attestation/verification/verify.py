@@ -48,7 +48,7 @@ from assay.attestation.verification.errors import CheckFailed, UnknownMaterial, 
 from assay.attestation.verification.keys import load_keys
 from assay.attestation.verification.log_entry import LogEntry, check_body, read_entry
 from assay.attestation.verification.statement import Statement, check_predicate, check_subject, read_statement
-from assay.errors import ConfigurationError
+from assay.errors import ConfigurationError, PrivateApiChangedError
 from assay.evidence import Attestation, Attested, Claims, Evidence, Forged, Slsa, Unattested, Unverifiable
 from assay.simple.model import File
 
@@ -106,13 +106,14 @@ def _failure_to_evidence(error: Exception) -> Forged | Unverifiable:
     Raises:
         MemoryError: there is none left.
         ConfigurationError: a trust root doesn't load.
+        PrivateApiChangedError: the installed sigstore is not the one that was read.
     """
     match error:
         case CheckFailed(step=step, expected=expected, found=found):
             return Forged(step=step, expected=expected, found=found)
         case UnknownMaterial(reason=reason):
             return Unverifiable(reason=reason)
-        case MemoryError() | ConfigurationError():
+        case MemoryError() | ConfigurationError() | PrivateApiChangedError():
             raise error
         case _:
             found = abbreviate_value(f"{type(error).__name__}: {error}")
