@@ -21,7 +21,7 @@ from assay.upstream import bulk_receiver
 from assay.web.app import WebApp
 from assay.web.files import send_paced
 from assay.web.response import BufferedResponse, to_plain
-from tests.unit.upstream.test_client import settings, upstream
+from tests.unit.upstream.limited_client import settings, upstream
 from tests.world.clients.raw_client import RawClient, encode_get, open_clients
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
