@@ -71,7 +71,7 @@ def imports(module: str, environment: dict[str, str]) -> subprocess.CompletedPro
 
 def would_run(target: str, tmp_path: Path) -> str:
     """What `make` would do for a target where nothing is installed yet."""
-    command = ["make", "--dry-run", target, f"VENV={tmp_path / 'venv'}"]
+    command = ["make", "--no-print-directory", "--dry-run", target, f"VENV={tmp_path / 'venv'}"]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import signal
 import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -171,3 +173,19 @@ async def test_without_descriptors_of_processes_each_is_by_itself(
     assert all(isinstance(worker.process, processes.SpawnedProcess) for worker in verifier._workers)
     assert_findings(await verifier.verify(make_jobs(sigstore, 44)), 44)
     await verifier.close()
+
+
+@pytest.mark.skipif(not hasattr(fcntl, "F_GETPIPE_SZ"), reason="only Linux tells and changes the size of a pipe")
+async def test_a_process_that_has_ended_leaves_no_pipe_to_enlarge() -> None:
+    process = await asyncio.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE)
+    assert process.stdin is not None
+    processes._enlarge_pipe(process.stdin)
+    pipe = process.stdin.get_extra_info("pipe")
+    assert fcntl.fcntl(pipe.fileno(), fcntl.F_GETPIPE_SZ) == processes._PIPE_BUFFER_BYTES, "the twin"
+    process.kill()
+    await process.wait()
+    process.stdin.close()
+    with suppress(ConnectionError):
+        await process.stdin.wait_closed()
+    assert pipe.closed
+    processes._enlarge_pipe(process.stdin)

@@ -210,5 +210,6 @@ async def spawn_processes(
 def _enlarge_pipe(to: asyncio.StreamWriter) -> None:
     """Let what is written be there at once, and not as this process finds the time for each 64 KiB more."""
     if hasattr(fcntl, "F_SETPIPE_SZ"):  # Linux
-        with suppress(OSError):  # more than this user may have, in all pipes together
+        # OSError: more than this user may have, in all pipes together. ValueError: the process has ended already.
+        with suppress(OSError, ValueError):
             fcntl.fcntl(to.get_extra_info("pipe").fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BUFFER_BYTES)
