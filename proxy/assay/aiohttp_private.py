@@ -33,10 +33,10 @@ _SILENT_LOGGER: Final = logging.getLogger("assay.self-test")
 _SILENT_LOGGER.disabled = True
 
 
-def report_change(changed: str, instead: str) -> None:
+def report_change(change: str, fallback: str) -> None:
     """Log that a private name is not as it was read, and what is used instead."""
     telemetry.warning(
-        "private-api-changed", library="aiohttp", version=aiohttp.__version__, changed=changed, instead=instead
+        "private-api-changed", library="aiohttp", version=aiohttp.__version__, changed=change, instead=fallback
     )
 
 

@@ -94,15 +94,15 @@ def read_policies(configuration: Configuration) -> dict[str, Policy]:
 
 
 async def read_trust_roots(
-    configuration: Configuration, state: Path
+    configuration: Configuration, state_directory: Path
 ) -> tuple[TrustRoots, tuple[SubprocessRefresher, ...]]:
-    """The trust roots, as last renewed under `state`, and what renews them.
+    """The trust roots, as last renewed under `state_directory`, and what renews them.
 
     Raises:
         ConfigurationError: a root cannot be read, or is none.
     """
     trust = configuration.trust
-    renewers = create_subprocess_refreshers([trust.root] if trust.is_refresh_enabled else [], state)
+    renewers = create_subprocess_refreshers([trust.root] if trust.is_refresh_enabled else [], state_directory)
     renewed = [root for renewer in renewers if (root := await renewer.load_last_good()) is not None]
     return await asyncio.to_thread(lambda: load_roots(trust, Path.cwd(), renewed=renewed)), renewers
 
@@ -128,7 +128,7 @@ async def assemble(
     environ: Mapping[str, str] = os.environ,
     clock: Callable[[], datetime] = utc_now,
     gate_settings: GateSettings | None = None,
-    trust_state: Path | None = None,
+    trust_state_directory: Path | None = None,
 ) -> AsyncIterator[Assembly]:
     """Everything, running.
 
@@ -138,7 +138,8 @@ async def assemble(
         environ: for credentials.
         clock: UTC.
         gate_settings: how long a request waits.
-        trust_state: where renewed trust roots are, of a proxy that renews them itself; None: they are ours to renew.
+        trust_state_directory: where renewed trust roots are, of a proxy that renews them itself; None: they are ours to
+        renew.
 
     Raises:
         ConfigurationError: a credential, trust root or directory is not usable.
@@ -147,7 +148,7 @@ async def assemble(
     async with AsyncExitStack() as stack:
         store = await StorageDirectory.open(configuration.storage)
         stack.push_async_callback(store.close)
-        verifier = await _start_verifier(stack, configuration, trust_state, clock)
+        verifier = await _start_verifier(stack, configuration, trust_state_directory, clock)
         upstream = await _start_upstream(stack, configuration, environ)
         gate = _build_gate_factory(stack, configuration, store=store, upstream=upstream, verifier=verifier, clock=clock)
         spool = Spool(configuration.storage.directory / "spool")
@@ -164,14 +165,17 @@ async def assemble(
 
 
 async def _start_verifier(
-    stack: AsyncExitStack, configuration: Configuration, trust_state: Path | None, clock: Callable[[], datetime]
+    stack: AsyncExitStack,
+    configuration: Configuration,
+    trust_state_directory: Path | None,
+    clock: Callable[[], datetime],
 ) -> Verifier:
-    state = trust_state or configuration.storage.directory
+    state = trust_state_directory or configuration.storage.directory
     trusted, renewers = await read_trust_roots(configuration, state)
     verifier = Verifier(trusted, configuration.verification)
     await verifier.start()
     stack.push_async_callback(verifier.close)
-    if trust_state is None:
+    if trust_state_directory is None:
         renewing = refresh_roots_forever(verifier, renewers, configuration.trust, clock)
         stack.push_async_callback(_cancel_task, asyncio.create_task(renewing, name="renew trust roots"))
     return verifier
@@ -204,25 +208,25 @@ def _build_gate_factory(
     spares = TempBlobs()
     stack.push_async_callback(spares.close)
     blobs = FallbackBlobStore(store.blobs, spares)
-    downloads = DownloadRegistry(blobs, pause=_sleep_before_retry)
+    downloads = DownloadRegistry(blobs, wait_before_retry=_sleep_before_retry)
     stack.push_async_callback(downloads.close)
     pages = PageCache(upstream=upstream, records=store.records, clock=clock)
     stack.push_async_callback(pages.close)
     proofs = ProvenanceResolver(upstream=upstream, records=store.records, verifier=verifier, clock=clock)
-    revalidation = ProvenanceRevalidator(proofs=proofs, records=store.records, clock=clock)
+    revalidation = ProvenanceRevalidator(provenance_resolver=proofs, records=store.records, clock=clock)
     stack.push_async_callback(revalidation.close)
     return partial(
         Gate,
         indexes=configuration.indexes,
         pages=pages,
-        proofs=proofs,
-        contents=FileCache(blobs=blobs, downloads=downloads, upstream=upstream),
-        metadata=IndexMetadata(upstream=upstream, records=store.records),
-        wheels=WheelMetadata(records=store.records),
-        revalidation=revalidation,
+        provenance_resolver=proofs,
+        files=FileCache(blobs=blobs, downloads=downloads, upstream=upstream),
+        index_metadata=IndexMetadata(upstream=upstream, records=store.records),
+        wheel_metadata=WheelMetadata(records=store.records),
+        revalidator=revalidation,
         ledger=store.ledger,
-        memory=JudgedPageCache(),
-        turns=KeyedLock(),
+        judged_pages=JudgedPageCache(),
+        project_locks=KeyedLock(),
         clock=clock,
     )
 

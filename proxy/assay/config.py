@@ -162,17 +162,17 @@ class Configuration(Settings):
 
     @model_validator(mode="after")
     def _validate_views(self) -> Self:
-        validate_views(self.views, self.policy, names_users=self.server.auth is not None)
+        validate_views(self.views, self.policy, has_auth=self.server.auth is not None)
         return self
 
 
-def _override(general: _SettingsT, particular: _SettingsT) -> _SettingsT:
-    """`general` with what `particular` was explicitly given."""
+def _override(defaults: _SettingsT, overrides: _SettingsT) -> _SettingsT:
+    """`defaults` with what `overrides` was explicitly given."""
     changes: dict[str, object] = {}
-    for name in particular.model_fields_set:
-        value = getattr(particular, name)
-        changes[name] = _override(getattr(general, name), value) if isinstance(value, Settings) else value
-    return general.model_copy(update=changes)
+    for name in overrides.model_fields_set:
+        value = getattr(overrides, name)
+        changes[name] = _override(getattr(defaults, name), value) if isinstance(value, Settings) else value
+    return defaults.model_copy(update=changes)
 
 
 def load_configuration(path: Path | None, environ: Mapping[str, str]) -> Configuration:
@@ -208,13 +208,13 @@ def _resolve_paths(table: dict[str, Any], base: Path) -> None:
                 parent[key] = str(base / Path(found).expanduser())
 
 
-def _tables_at(table: object, place: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+def _tables_at(table: object, key_path: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     """The tables at a key path in which ``*`` stands for every entry; wrong types are left for validation."""
-    if not place:
+    if not key_path:
         if isinstance(table, dict):
             yield table
         return
-    key, rest = place[0], place[1:]
+    key, rest = key_path[0], key_path[1:]
     match table:
         case dict() if key == "*":
             following = list(table.values())
@@ -246,8 +246,8 @@ def _apply_variable(table: dict[str, Any], variable: str, text: str) -> None:
     _merge(table, leaf)
 
 
-def _merge(table: dict[str, Any], over: dict[str, Any]) -> None:
-    for key, value in over.items():
+def _merge(table: dict[str, Any], overrides: dict[str, Any]) -> None:
+    for key, value in overrides.items():
         if isinstance(value, dict) and isinstance(table.get(key), dict):
             _merge(table[key], value)
         else:

@@ -24,15 +24,15 @@ class FileWatch:
     """Obeys files when they change.
 
     Args:
-        what: the setting's name, for messages.
+        setting_name: the setting's name, for messages.
         paths: the files.
-        obey: reads them and takes what is good; runs off the loop.
+        reload: reads them and takes what is good; runs off the loop.
     """
 
-    def __init__(self, what: str, paths: Sequence[Path], obey: Callable[[], None]) -> None:
-        self._setting_name = what
+    def __init__(self, setting_name: str, paths: Sequence[Path], reload: Callable[[], None]) -> None:
+        self._setting_name = setting_name
         self._paths = tuple(paths)
-        self._reload = obey
+        self._reload = reload
         self._loaded_digest: bytes | None = None
 
     async def reload_if_changed(self) -> bool:

@@ -14,39 +14,39 @@ MAX_OPERATOR_FILE_BYTES = 16 * 2**20
 """Bytes of a configuration, policy or list of expectations; none that people write comes near."""
 
 
-def read_file(path: Path, named: str | None = None, *, largest: int = MAX_OPERATOR_FILE_BYTES) -> bytes:
+def read_file(path: Path, label: str | None = None, *, max_bytes: int = MAX_OPERATOR_FILE_BYTES) -> bytes:
     """The file's bytes.
 
     Args:
         path: the file.
-        named: how messages call it; None: by its path.
-        largest: bytes.
+        label: how messages call it; None: by its path.
+        max_bytes: bytes.
 
     Raises:
         ConfigurationError: it cannot be read, or is larger.
     """
     try:
         with path.open("rb") as file:
-            content = file.read(largest + 1)
+            content = file.read(max_bytes + 1)
     except OSError as error:
-        raise ConfigurationError(f"{named or path}: cannot be read: {error.strerror}") from error
-    if len(content) > largest:
+        raise ConfigurationError(f"{label or path}: cannot be read: {error.strerror}") from error
+    if len(content) > max_bytes:
         raise ConfigurationError(
-            f"{named or path}: larger than {format_size(largest)}, which no such file has reason to be"
+            f"{label or path}: larger than {format_size(max_bytes)}, which no such file has reason to be"
         )
     return content
 
 
-def read_text(path: Path, named: str | None = None, *, largest: int = MAX_OPERATOR_FILE_BYTES) -> str:
+def read_text(path: Path, label: str | None = None, *, max_bytes: int = MAX_OPERATOR_FILE_BYTES) -> str:
     """The file's text, lines ended by a newline alone.
 
     Raises:
         ConfigurationError: it cannot be read, is larger, or is not UTF-8.
     """
-    return decode_text(read_file(path, named, largest=largest), named or str(path))
+    return decode_text(read_file(path, label, max_bytes=max_bytes), label or str(path))
 
 
-def decode_text(content: bytes, named: str) -> str:
+def decode_text(content: bytes, label: str) -> str:
     """What a file's bytes say.
 
     Raises:
@@ -55,4 +55,4 @@ def decode_text(content: bytes, named: str) -> str:
     try:
         return content.decode("utf-8").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{named}: not UTF-8, at byte {error.start}") from error
+        raise ConfigurationError(f"{label}: not UTF-8, at byte {error.start}") from error

@@ -43,12 +43,17 @@ class PolicyWatch:
     """
 
     def __init__(
-        self, path: Path, gate: Gate, *, every: float = POLL_INTERVAL_SECONDS, settle: float = SETTLE_SECONDS
+        self,
+        path: Path,
+        gate: Gate,
+        *,
+        poll_interval_seconds: float = POLL_INTERVAL_SECONDS,
+        settle_seconds: float = SETTLE_SECONDS,
     ) -> None:
         self._path = path
         self._gate = gate
-        self._poll_interval = every
-        self._settle_delay = settle
+        self._poll_interval = poll_interval_seconds
+        self._settle_delay = settle_seconds
         self._last_digest: bytes | None = None
         self._check_requested = asyncio.Event()
         self._polls_since_report = 0
@@ -103,11 +108,11 @@ class PolicyWatch:
         warn_of_expiring_waivers(policy, utc_now(), **_build_view_field(self._gate))
         return True
 
-    def _reject(self, why: str) -> None:
-        if why == self.rejection:
+    def _reject(self, reason: str) -> None:
+        if reason == self.rejection:
             self._remind_if_due()
             return
-        self.rejection = why
+        self.rejection = reason
         POLICY_REFUSED.labels(self._gate.view).set(1)
         self._log_rejection()
 

@@ -82,9 +82,9 @@ class PageLinks:
     origin."""
 
 
-def render_project(page: PageListing, format: PageFormat, links: PageLinks) -> bytes:  # noqa: A002 - the query parameter's name
+def render_project(page: PageListing, page_format: PageFormat, links: PageLinks) -> bytes:
     """The page in the representation asked for: deterministic, ASCII in JSON, UTF-8 in HTML."""
-    if format is PageFormat.JSON:
+    if page_format is PageFormat.JSON:
         return _render_json(page, links)
     return _render_html(page, links)
 
@@ -300,9 +300,9 @@ def _escape_html(text: str) -> str:
 # The root list, in pieces: PyPI's has 700,000 names and is spooled, never held whole
 
 
-def render_root_head(format: PageFormat, *, serial: int | None = None) -> bytes:  # noqa: A002 - as above
+def render_root_head(page_format: PageFormat, *, serial: int | None = None) -> bytes:
     """What stands before the first name."""
-    if format is PageFormat.JSON:
+    if page_format is PageFormat.JSON:
         last = "" if serial is None else f',"_last-serial":{serial}'
         return f'{{"meta":{{"api-version":"{API_VERSION}"{last}}},"projects":['.encode("ascii")
     return (
@@ -311,14 +311,14 @@ def render_root_head(format: PageFormat, *, serial: int | None = None) -> bytes:
     ).encode("ascii")
 
 
-def render_root_line(name: str, format: PageFormat, *, first: bool) -> bytes:  # noqa: A002 - as above
+def render_root_line(name: str, page_format: PageFormat, *, is_first: bool) -> bytes:
     """One project, named as its index displays it; JSON needs to know which one is the first."""
-    if format is PageFormat.JSON:
-        return f'{"" if first else ","}\n{{"name":{_encode_json(name)}}}'.encode("ascii")
+    if page_format is PageFormat.JSON:
+        return f'{"" if is_first else ","}\n{{"name":{_encode_json(name)}}}'.encode("ascii")
     slug = quote(canonicalize_name(name), safe="", errors="replace")
     return f'<a href="{slug}/">{_escape_html(name)}</a><br />\n'.encode("utf-8", "replace")
 
 
-def render_root_tail(format: PageFormat) -> bytes:  # noqa: A002 - as above
+def render_root_tail(page_format: PageFormat) -> bytes:
     """What stands after the last name."""
-    return b"\n]}\n" if format is PageFormat.JSON else b"</body>\n</html>\n"
+    return b"\n]}\n" if page_format is PageFormat.JSON else b"</body>\n</html>\n"

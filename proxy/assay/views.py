@@ -65,29 +65,29 @@ class ViewSettings(Settings):
         return self.users is None or user in self.users
 
 
-def list_views(tables: Sequence[ViewSettings], policy: Path | None) -> tuple[ViewSettings, ...]:
+def list_views(views: Sequence[ViewSettings], policy: Path | None) -> tuple[ViewSettings, ...]:
     """Every view, the one at ``/`` first: that of the tables, else `default` with the top level's policy."""
-    root = [each for each in tables if each.path == ROOT_PATH] or [
+    root = [each for each in views if each.path == ROOT_PATH] or [
         ViewSettings(name=DEFAULT_VIEW, path=ROOT_PATH, policy=policy)
     ]
-    return (*root, *(each for each in tables if each.path != ROOT_PATH))
+    return (*root, *(each for each in views if each.path != ROOT_PATH))
 
 
-def validate_views(tables: Sequence[ViewSettings], policy: Path | None, *, names_users: bool) -> None:
+def validate_views(views: Sequence[ViewSettings], policy: Path | None, *, has_auth: bool) -> None:
     """What must hold among the tables of a configuration; key paths are relative to it.
 
     Args:
-        tables: in their order.
+        views: in their order.
         policy: the top level's.
-        names_users: whether there is `[server.auth]`.
+        has_auth: whether there is `[server.auth]`.
 
     Raises:
         PydanticCustomError: it does not hold.
     """
-    if len(tables) > _MAX_VIEWS:
-        raise make_key_error("views", expected=f"at most {_MAX_VIEWS} views", found=f"{len(tables)} views")
-    for place, each in enumerate(tables):
-        if each.users is not None and not names_users:
+    if len(views) > _MAX_VIEWS:
+        raise make_key_error("views", expected=f"at most {_MAX_VIEWS} views", found=f"{len(views)} views")
+    for place, each in enumerate(views):
+        if each.users is not None and not has_auth:
             raise make_key_error(
                 ("views", place, "users"), expected="[server.auth] beside it, which names users", found=[]
             )
@@ -100,7 +100,7 @@ def validate_views(tables: Sequence[ViewSettings], policy: Path | None, *, names
             raise make_key_error(
                 ("views", place, "name"), expected="another name: this is the view at /", found=each.name
             )
-    for (_, one), (place, other) in permutations(enumerate(tables), 2):
+    for (_, one), (place, other) in permutations(enumerate(views), 2):
         if one.name == other.name:
             raise make_key_error(("views", place, "name"), expected="a name that no other view has", found=other.name)
         if one.path == other.path or (one.path != ROOT_PATH and other.path.startswith(one.path)):

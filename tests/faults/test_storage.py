@@ -129,7 +129,7 @@ async def blobs(tmp_path: Path) -> AsyncIterator[DiskBlobStore]:
 
 async def test_what_is_beside_the_disk_is_bounded_and_given_back(blobs: DiskBlobStore, disk: Disk) -> None:
     disk.begins = False
-    spares = TempBlobs(on_disk=1000)
+    spares = TempBlobs(max_disk_bytes=1000)
     sturdy = FallbackBlobStore(blobs, spares)
     first, second = await sturdy.create_partial(), await sturdy.create_partial()
     await first.append(b"x" * 600)
@@ -149,7 +149,7 @@ async def test_where_there_is_no_temporary_directory_memory_serves_within_narrow
     blobs: DiskBlobStore, disk: Disk, tmp_path: Path
 ) -> None:
     disk.begins = False
-    spares = TempBlobs(directory=str(tmp_path / "nowhere"), in_memory=1000)
+    spares = TempBlobs(directory=str(tmp_path / "nowhere"), max_memory_bytes=1000)
     partial = await FallbackBlobStore(blobs, spares).create_partial()
     await partial.append(b"x" * 900)
     reader = await partial.open_reader()

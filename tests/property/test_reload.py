@@ -95,7 +95,7 @@ async def play(policies: Sequence[frozenset[int]], pauses: Sequence[int], direct
         path = directory / "policy.toml"
         path.write_text(model.text(0))
         async with run_test_proxy(index, directory, policy=model.text(0)) as proxy:
-            watch = PolicyWatch(path, proxy.assembly.gate, settle=0)
+            watch = PolicyWatch(path, proxy.assembly.gate, settle_seconds=0)
             over = asyncio.Event()
             async with asyncio.TaskGroup() as clients:
                 for _ in range(CLIENTS):

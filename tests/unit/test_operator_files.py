@@ -14,13 +14,13 @@ from assay.policy.language.document import BUILT_IN_POLICY
 def test_a_file_is_read_through_links_and_to_its_last_byte(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x" * 100)
     (tmp_path / "link").symlink_to("a")
-    assert read_file(tmp_path / "link", largest=100) == b"x" * 100
+    assert read_file(tmp_path / "link", max_bytes=100) == b"x" * 100
 
 
 def test_one_byte_more_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x" * 101)
     with pytest.raises(ConfigurationError, match=r"/a: larger than 100 B, which no such file"):
-        read_file(tmp_path / "a", largest=100)
+        read_file(tmp_path / "a", max_bytes=100)
 
 
 def test_an_endless_file_is_refused_too() -> None:

@@ -316,7 +316,7 @@ def test_surrogates_and_nuls_do_not_break_the_page() -> None:
 @pytest.mark.parametrize("form", list(PageFormat))
 def test_the_root_list_is_rendered_in_pieces_that_parse(form: PageFormat) -> None:
     names = ["Foo.Bar", "baz", "q"]
-    lines = [render_root_line(name, form, first=place == 0) for place, name in enumerate(names)]
+    lines = [render_root_line(name, form, is_first=place == 0) for place, name in enumerate(names)]
     for listed, body in ((names, lines), ([], [])):
         whole = render_root_head(form, serial=7) + b"".join(body) + render_root_tail(form)
         parser = RootListParser(form.content_type)
@@ -329,6 +329,6 @@ def test_the_root_list_is_rendered_in_pieces_that_parse(form: PageFormat) -> Non
 
 
 def test_root_links_lead_to_the_normalised_name_and_escape_the_displayed_one() -> None:
-    assert render_root_line("Foo.Bar", PageFormat.HTML, first=True) == b'<a href="foo-bar/">Foo.Bar</a><br />\n'
-    assert b"<x>" not in render_root_line('"><x>', PageFormat.TEXT_HTML, first=True)
-    assert render_root_line('"<x>', PageFormat.JSON, first=True) == b'\n{"name":"\\"<x>"}'
+    assert render_root_line("Foo.Bar", PageFormat.HTML, is_first=True) == b'<a href="foo-bar/">Foo.Bar</a><br />\n'
+    assert b"<x>" not in render_root_line('"><x>', PageFormat.TEXT_HTML, is_first=True)
+    assert render_root_line('"<x>', PageFormat.JSON, is_first=True) == b'\n{"name":"\\"<x>"}'

@@ -42,17 +42,21 @@ _SLSA_FIELDS: Final = dict.fromkeys(one.name for one in fields(Slsa))
 _Value = TypeVar("_Value")
 
 
-def evidence_key(sha256: str, filename: str, provenance: str, roots: str, verifier: str = VERIFIER_VERSION) -> str:
+def evidence_key(
+    sha256: str, filename: str, provenance_sha256: str, trust_fingerprint: str, verifier_version: str = VERIFIER_VERSION
+) -> str:
     """Under which evidence is recorded.
 
     Args:
         sha256: of the file, hexadecimal.
         filename: as listed; it may hold anything.
-        provenance: SHA-256 of the provenance document, hexadecimal.
-        roots: digest of the trust roots that counted (`Verifier.trust_fingerprint_for`).
-        verifier: which checks were made.
+        provenance_sha256: SHA-256 of the provenance document, hexadecimal.
+        trust_fingerprint: digest of the trust roots that counted (`Verifier.trust_fingerprint_for`).
+        verifier_version: which checks were made.
     """
-    parts = json.dumps([EVIDENCE_SCHEMA_VERSION, verifier, sha256, filename, provenance, roots])
+    parts = json.dumps(
+        [EVIDENCE_SCHEMA_VERSION, verifier_version, sha256, filename, provenance_sha256, trust_fingerprint]
+    )
     return f"evidence:{hashlib.sha256(parts.encode()).hexdigest()}"
 
 
@@ -108,8 +112,8 @@ def decode_evidence(raw: bytes) -> Evidence | None:
         return None
 
 
-def _get_typed(of: Any, key: str, kind: Callable[..., _Value]) -> _Value:  # noqa: ANN401 - hostile JSON
-    value = of[key]
+def _get_typed(json_object: Any, key: str, kind: Callable[..., _Value]) -> _Value:  # noqa: ANN401 - hostile JSON
+    value = json_object[key]
     if type(value) is not kind:
         raise TypeError(key)
     return value  # type: ignore[no-any-return]  # exactly `kind`, by the line above
@@ -134,15 +138,15 @@ def _read_evidence(content: dict[str, Any]) -> Evidence:
             raise ValueError(other)
 
 
-def _get_strings(of: dict[str, Any], key: str) -> tuple[str, ...]:
-    listed: list[Any] = _get_typed(of, key, list)
+def _get_strings(json_object: dict[str, Any], key: str) -> tuple[str, ...]:
+    listed: list[Any] = _get_typed(json_object, key, list)
     if not all(type(one) is str for one in listed):
         raise TypeError(key)
     return tuple(listed)
 
 
-def _get_time(of: dict[str, Any], key: str) -> datetime:
-    time = datetime.fromisoformat(_get_typed(of, key, str))
+def _get_time(json_object: dict[str, Any], key: str) -> datetime:
+    time = datetime.fromisoformat(_get_typed(json_object, key, str))
     if time.tzinfo is None:
         raise ValueError(key)
     return time

@@ -87,22 +87,22 @@ class TrustRoots:
         parts = [self.default, *self.further, *(root.fingerprint for _, root in sorted(self.by_name.items()))]
         object.__setattr__(self, "digest", hashlib.sha256("\0".join(parts).encode()).hexdigest())
 
-    def for_index(self, trust: str | None = None) -> tuple[TrustRoot, ...]:
+    def for_index(self, root_name: str | None = None) -> tuple[TrustRoot, ...]:
         """The roots that count for an index: the one it names, else the default one and those beside it.
 
         Raises:
             ConfigurationError: it names none of ours.
         """
-        names = (self.default, *self.further) if trust is None else (trust,)
+        names = (self.default, *self.further) if root_name is None else (root_name,)
         try:
             return tuple(self.by_name[name] for name in names)
         except KeyError as missing:
             known = ", ".join(sorted(self.by_name))
             raise ConfigurationError(f"trust: expected one of {known}, found {missing.args[0]}") from None
 
-    def fingerprints_for_index(self, trust: str | None = None) -> tuple[str, ...]:
+    def fingerprints_for_index(self, root_name: str | None = None) -> tuple[str, ...]:
         """Fingerprints of `for_index(trust)`, for the key under which evidence is recorded."""
-        return tuple(root.fingerprint for root in self.for_index(trust))
+        return tuple(root.fingerprint for root in self.for_index(root_name))
 
     def with_refreshed(self, root: TrustRoot) -> TrustRoots:
         """These roots with `root` in the place of the one of its name; the issuers stay as configured."""

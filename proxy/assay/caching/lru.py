@@ -20,14 +20,14 @@ class ByteCache:
     """Small documents and files.
 
     Args:
-        most: bytes of all together.
-        largest: bytes of one; larger ones are not held.
+        max_total_bytes: bytes of all together.
+        max_item_bytes: bytes of one; larger ones are not held.
         clock: seconds, monotonic.
     """
 
-    def __init__(self, most: int, largest: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._max_total_bytes = most
-        self._max_item_bytes = largest
+    def __init__(self, max_total_bytes: int, max_item_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._max_total_bytes = max_total_bytes
+        self._max_item_bytes = max_item_bytes
         self._clock = clock
         self._items: OrderedDict[Sha256, tuple[float, bytes]] = OrderedDict()
         self._total_bytes = 0

@@ -50,7 +50,7 @@ async def open_dry_run(configuration: Configuration, policy: Policy) -> AsyncIte
         own = configuration.model_copy(update={"storage": storage, "views": ()})
         state = configuration.storage.directory
         waiting = GateSettings(page_timeout=_REQUEST_TIMEOUT)
-        async with assemble(own, {DEFAULT_VIEW: policy}, gate_settings=waiting, trust_state=state) as parts:
+        async with assemble(own, {DEFAULT_VIEW: policy}, gate_settings=waiting, trust_state_directory=state) as parts:
             yield parts
     finally:
         await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)

@@ -84,7 +84,7 @@ def _match_pinned_file(pinned: PinnedFile, page: JudgedPage | AssayError) -> Loc
 _IdentityMatchers: TypeAlias = list[PublisherMatcher]
 
 
-def _check_identities(finding: LockfileFinding, all_of_them: Iterable[LockfileFinding]) -> LockfileFinding:
+def _check_identities(finding: LockfileFinding, all_findings: Iterable[LockfileFinding]) -> LockfileFinding:
     """Hold an approved file against the publishers that the lockfile recorded (PEP 751, attestation-identities)."""
     recorded = finding.pinned.identities
     if not recorded or finding.verdict is None or finding.verdict.evidence is None or finding.status != STATUS_APPROVED:
@@ -93,7 +93,7 @@ def _check_identities(finding: LockfileFinding, all_of_them: Iterable[LockfileFi
     signed = finding.attestations
     if _has_match(known, signed) or not known:
         return finding
-    siblings = (each for each in all_of_them if _get_release_key(each) == _get_release_key(finding))
+    siblings = (each for each in all_findings if _get_release_key(each) == _get_release_key(finding))
     if not signed and any(_has_match(known, each.attestations) for each in siblings):
         return finding  # "for any file recorded for this package" (PEP 751): this one may never have had any
     signers = "; ".join(dict.fromkeys(describe_signer(each.claims) for each in signed)) or "nobody"
@@ -105,8 +105,8 @@ def _get_release_key(finding: LockfileFinding) -> tuple[object, ...]:
     return finding.pinned.project, finding.pinned.version
 
 
-def _has_match(known: _IdentityMatchers, signed: Iterable[Attestation]) -> bool:
-    return any(each.covers(attestation) for each in known for attestation in signed)
+def _has_match(matchers: _IdentityMatchers, attestations: Iterable[Attestation]) -> bool:
+    return any(each.covers(attestation) for each in matchers for attestation in attestations)
 
 
 def _parse_identities(pinned: PinnedFile) -> Iterator[PublisherMatcher]:

@@ -44,7 +44,7 @@ def load_lockfile(path: Path) -> tuple[Lockfile, str]:
     Raises:
         ConfigurationError: it cannot be read, or is none.
     """
-    text = read_text(path, largest=_MAX_LOCKFILE_BYTES)
+    text = read_text(path, max_bytes=_MAX_LOCKFILE_BYTES)
     return read_lockfile(text, str(path)), text
 
 

@@ -83,13 +83,15 @@ class Expected:
 class Download:
     """One file on its way in. `run` once; `follow` as often as wanted."""
 
-    def __init__(self, wanted: Expected, source: BodyOpener, blobs: BlobStore, *, pause: RetryPause) -> None:
-        self.expected = wanted
-        self.length = wanted.size
+    def __init__(
+        self, expected: Expected, open_body: BodyOpener, blobs: BlobStore, *, wait_before_retry: RetryPause
+    ) -> None:
+        self.expected = expected
+        self.length = expected.size
         self.followers = 0
-        self._source = source
+        self._source = open_body
         self._blobs = blobs
-        self._pause = pause
+        self._pause = wait_before_retry
         self._partial: PartialBlob | None = None
         self._written = 0
         self._verified = False
@@ -266,15 +268,17 @@ class Download:
                     raise
                 telemetry.event("download-resumed", sha256=self.expected.sha256, at=self._written, error=str(error))
 
-    def _check_length(self, declared: int | None) -> None:
-        if declared is None:
+    def _check_length(self, content_length: int | None) -> None:
+        if content_length is None:
             return
         if self.length is None:
-            self.length = declared
-        if declared != self.length:
-            raise DigestMismatchError(f"the index sends {declared} bytes where {self.length} were expected")
-        if declared > self.expected.limit:
-            raise InvalidResponseError(f"the file has {declared} bytes, more than the limit of {self.expected.limit}")
+            self.length = content_length
+        if content_length != self.length:
+            raise DigestMismatchError(f"the index sends {content_length} bytes where {self.length} were expected")
+        if content_length > self.expected.limit:
+            raise InvalidResponseError(
+                f"the file has {content_length} bytes, more than the limit of {self.expected.limit}"
+            )
 
     async def _receive_body(self, body: SourceBody, partial: PartialBlob) -> None:
         chunks = body.chunks if body.start == self._written else self._skip_repeated(body, partial)
@@ -311,8 +315,8 @@ class Download:
                 if rest := chunk[len(head) :]:
                     yield rest
 
-    def _on_written(self, written: int) -> None:
-        self._written = written
+    def _on_written(self, written_bytes: int) -> None:
+        self._written = written_bytes
         self._notify_followers()
 
     async def _verify(self, partial: PartialBlob) -> None:

@@ -16,19 +16,19 @@ _PUBLISH_TIMEOUT_SECONDS = 5.0
 class DownloadRegistry:
     """The running downloads, by digest and size: many askers, one fetch."""
 
-    def __init__(self, blobs: BlobStore, *, pause: RetryPause) -> None:
+    def __init__(self, blobs: BlobStore, *, wait_before_retry: RetryPause) -> None:
         self._blobs = blobs
-        self._pause = pause
+        self._pause = wait_before_retry
         self._running: dict[tuple[Sha256, int | None], tuple[Download, asyncio.Task[None]]] = {}
 
-    def join(self, wanted: Expected, source: BodyOpener) -> Download:
+    def join(self, expected: Expected, open_body: BodyOpener) -> Download:
         """The running download of this file, or a new one. Balance each call with `leave`."""
-        key = (wanted.sha256, wanted.size)
+        key = (expected.sha256, expected.size)
         if key in self._running and not self._running[key][0].is_useless:
             download = self._running[key][0]
         else:
-            download = Download(wanted, source, self._blobs, pause=self._pause)
-            task = asyncio.create_task(download.run(), name=f"download {wanted.sha256}")
+            download = Download(expected, open_body, self._blobs, wait_before_retry=self._pause)
+            task = asyncio.create_task(download.run(), name=f"download {expected.sha256}")
             self._running[key] = (download, task)
             task.add_done_callback(lambda _: self._forget(key, download))
         download.add_follower()

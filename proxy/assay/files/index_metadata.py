@@ -46,7 +46,7 @@ class IndexMetadata:
         if core.sha256 is not None and (kept := await self.find_stored(core.sha256)) is not None:
             return kept
         answer = await self._upstream.fetch_document(
-            index, _metadata_url(file.url), accept="*/*", limit=MAX_METADATA_BYTES
+            index, _metadata_url(file.url), accept="*/*", max_bytes=MAX_METADATA_BYTES
         )
         if not isinstance(answer, FetchedDocument):
             raise UpstreamGoneError(f"the index promises metadata for {file.filename} and does not have it")

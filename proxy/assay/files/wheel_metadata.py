@@ -148,38 +148,38 @@ def is_wheel(file: File) -> bool:
     return file.distribution is not None and file.distribution.kind is Kind.WHEEL
 
 
-def contradicts_index(file: File, fact: str | None) -> bool:
+def contradicts_index(file: File, own_digest: str | None) -> bool:
     """Whether the index says another METADATA than the wheel has."""
-    if fact in {None, _TOO_LARGE} or file.core_metadata is None or file.core_metadata.sha256 is None:
+    if own_digest in {None, _TOO_LARGE} or file.core_metadata is None or file.core_metadata.sha256 is None:
         return False
-    return file.core_metadata.sha256 != fact
+    return file.core_metadata.sha256 != own_digest
 
 
-def find_mismatched(project: Project, facts: Mapping[str, str]) -> frozenset[Sha256]:
+def find_mismatched(project: Project, own_digests: Mapping[str, str]) -> frozenset[Sha256]:
     """The wheels of a page whose own METADATA is not what the page says."""
-    if not facts:
+    if not own_digests:
         return frozenset()
     return frozenset(
         file.sha256
         for file in project.files
-        if file.sha256 is not None and contradicts_index(file, facts.get(file.sha256))
+        if file.sha256 is not None and contradicts_index(file, own_digests.get(file.sha256))
     )
 
 
-def apply_own_metadata(project: Project, facts: Mapping[str, str]) -> Project:
+def apply_own_metadata(project: Project, own_digests: Mapping[str, str]) -> Project:
     """The page with each known wheel's own METADATA beside it, whatever the index says or leaves out (PEP 658)."""
-    if not facts:
+    if not own_digests:
         return project
     return replace(
         project,
         files=tuple(
-            _apply_to_file(file, facts.get(file.sha256 or _NO_METADATA, _NO_METADATA)) for file in project.files
+            _apply_to_file(file, own_digests.get(file.sha256 or _NO_METADATA, _NO_METADATA)) for file in project.files
         ),
     )
 
 
-def _apply_to_file(file: File, fact: str) -> File:
-    own = parse_sha256(fact)
+def _apply_to_file(file: File, own_digest: str) -> File:
+    own = parse_sha256(own_digest)
     if own is None or not is_wheel(file) or (file.core_metadata is not None and file.core_metadata.sha256 == own):
         return file
     return replace(file, core_metadata=CoreMetadata(sha256=own))

@@ -19,11 +19,11 @@ _FLUSH_DELAY_SECONDS = 0.02
 
 
 class WriteBuffer:
-    """Between a body and a `PartialBlob`; `grown` is told how much is there."""
+    """Between a body and a `PartialBlob`; `on_written` is told how much is there."""
 
-    def __init__(self, partial: PartialBlob, grown: Callable[[int], None]) -> None:
+    def __init__(self, partial: PartialBlob, on_written: Callable[[int], None]) -> None:
         self._partial = partial
-        self._on_written = grown
+        self._on_written = on_written
         self._pending: list[bytes | memoryview] = []
         self._size = 0
         self._last_write_at = 0.0
@@ -78,8 +78,8 @@ class WriteBuffer:
         self._last_write_at = asyncio.get_running_loop().time()
         self._writing = asyncio.create_task(self._write(taken))
 
-    async def _write(self, taken: list[bytes | memoryview]) -> None:
-        await self._partial.append(*taken)
+    async def _write(self, chunks: list[bytes | memoryview]) -> None:
+        await self._partial.append(*chunks)
         self._on_written(self._partial.bytes_written)
 
 

@@ -58,7 +58,7 @@ def make_absence_tombstone(index: IndexSettings, name: NormalizedName) -> tuple[
     return Tombstone(file=file, yanked=summarize_withheld(withheld)), withheld
 
 
-def make_absent_page(policy: Policy, page: IndexPage, *, roots: str, news: int) -> JudgedPage:
+def make_absent_page(policy: Policy, page: IndexPage, *, roots_digest: str, facts_version: int) -> JudgedPage:
     """The empty page with its reason: nothing on it can be judged, and only the policy's way of showing matters."""
     index, name = page.index, page.project.name
     stone, withheld = make_absence_tombstone(index, name)
@@ -66,8 +66,8 @@ def make_absent_page(policy: Policy, page: IndexPage, *, roots: str, news: int) 
     return JudgedPage(
         page=page,
         policy_digest=policy.digest,
-        roots_digest=roots,
-        facts_version=news,
+        roots_digest=roots_digest,
+        facts_version=facts_version,
         has_failed_evidence=False,
         listing=PageListing(
             project=page.project,

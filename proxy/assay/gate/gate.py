@@ -61,14 +61,14 @@ class Gate:
         indexes: Indexes,
         policy: Policy,
         pages: PageCache,
-        proofs: ProvenanceResolver,
-        contents: FileCache,
-        metadata: IndexMetadata,
-        wheels: WheelMetadata,
-        revalidation: ProvenanceRevalidator,
+        provenance_resolver: ProvenanceResolver,
+        files: FileCache,
+        index_metadata: IndexMetadata,
+        wheel_metadata: WheelMetadata,
+        revalidator: ProvenanceRevalidator,
         ledger: Ledger,
-        memory: JudgedPageCache,
-        turns: KeyedLock,
+        judged_pages: JudgedPageCache,
+        project_locks: KeyedLock,
         clock: Callable[[], datetime],
         settings: GateSettings | None = None,
     ) -> None:
@@ -76,20 +76,27 @@ class Gate:
         """The name of the view whose gate it is."""
         self.policy = policy
         """Replaced as a whole on reload; the next request obeys it."""
-        self.revalidator = revalidation
+        self.revalidator = revalidator
         self._indexes = indexes
         self._pages = pages
-        self._provenance = proofs
-        self._files = contents
-        self._metadata = metadata
-        self._wheels = wheels
-        self._page_judge = PageJudge(view=view, proofs=proofs, ledger=ledger, wheels=wheels, turns=turns, clock=clock)
+        self._provenance = provenance_resolver
+        self._files = files
+        self._metadata = index_metadata
+        self._wheels = wheel_metadata
+        self._page_judge = PageJudge(
+            view=view,
+            provenance_resolver=provenance_resolver,
+            ledger=ledger,
+            wheel_metadata=wheel_metadata,
+            project_locks=project_locks,
+            clock=clock,
+        )
         self._ledger = ledger
         self._clock = clock
         self._settings = settings or GateSettings()
-        self._judged_pages = memory
+        self._judged_pages = judged_pages
         self._refreshes: dict[NormalizedName, asyncio.Task[JudgedPage]] = {}
-        revalidation.add_listener(self._invalidate)
+        revalidator.add_listener(self._invalidate)
 
     async def get_page(self, name: NormalizedName) -> JudgedPage:
         """The judged page of a project.
@@ -109,7 +116,7 @@ class Gate:
         self._judged_pages.touch(self.view, name)
         return judged
 
-    async def _get_page(self, name: NormalizedName, patience: float | None) -> JudgedPage:
+    async def _get_page(self, name: NormalizedName, timeout_seconds: float | None) -> JudgedPage:
         while True:
             if (judged := self.peek_page(name)) is not None:
                 return judged
@@ -117,10 +124,10 @@ class Gate:
             if name not in self._refreshes:
                 self._refreshes[name] = flight = asyncio.create_task(self._refresh(name), name=f"page {name}")
                 flight.add_done_callback(lambda done: self._refreshed(name, done))
-            if judged is not None and self._is_current(judged, overdue=judged.stale_while_revalidate):
+            if judged is not None and self._is_current(judged, stale_allowance=judged.stale_while_revalidate):
                 return judged
             flight = self._refreshes[name]
-            done, _ = await asyncio.wait({flight}, timeout=patience)
+            done, _ = await asyncio.wait({flight}, timeout=timeout_seconds)
             if not done:
                 raise NotReadyError(f"the page of {name} is being worked out: its files are being verified; ask again")
             judged = flight.result()
@@ -167,9 +174,9 @@ class Gate:
         async with self._files.open(approved, index, still_approved) as content:
             yield content
 
-    async def _require_approved_now(self, approved: Approved, patience: float | None) -> None:
+    async def _require_approved_now(self, approved: Approved, timeout_seconds: float | None) -> None:
         """That a file is approved now too, after whatever was waited for."""
-        verdict = (await self._get_page(get_approved_project(approved), patience)).by_location.get(
+        verdict = (await self._get_page(get_approved_project(approved), timeout_seconds)).by_location.get(
             approved.file.location
         )
         if isinstance(verdict, Withheld):
@@ -254,14 +261,16 @@ class Gate:
             flight.cancel()
         await asyncio.gather(*flights, return_exceptions=True)
 
-    def _is_current(self, judged: JudgedPage, *, overdue: timedelta = timedelta(0)) -> bool:
+    def _is_current(self, judged_page: JudgedPage, *, stale_allowance: timedelta = timedelta(0)) -> bool:
         now = self._clock()
-        fresh = abs(now - judged.page.confirmed_at) < judged.page.index.freshness.page + overdue
-        news = self._wheels.get_facts_version(judged.page.index, judged.page.project.name)
+        fresh = abs(now - judged_page.page.confirmed_at) < judged_page.page.index.freshness.page + stale_allowance
+        news = self._wheels.get_facts_version(judged_page.page.index, judged_page.page.project.name)
         return (
             fresh
-            and judged.facts_version == news
-            and judged.is_valid(policy=self.policy.digest, roots=self._provenance.roots_digest, now=now)
+            and judged_page.facts_version == news
+            and judged_page.is_valid(
+                policy_digest=self.policy.digest, roots_digest=self._provenance.roots_digest, now=now
+            )
         )
 
     def _require_owner(self, name: NormalizedName) -> IndexSettings:
@@ -270,9 +279,9 @@ class Gate:
             raise ProjectNotFoundError(f"no index of this proxy covers the name {name}")
         return index
 
-    def _refreshed(self, name: NormalizedName, flight: asyncio.Task[JudgedPage]) -> None:
+    def _refreshed(self, name: NormalizedName, task: asyncio.Task[JudgedPage]) -> None:
         del self._refreshes[name]
-        if not flight.cancelled() and (error := flight.exception()) is not None and not isinstance(error, AssayError):
+        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, AssayError):
             telemetry.failure("page-failed", error, project=name)
 
     async def _refresh(self, name: NormalizedName) -> JudgedPage:
@@ -295,18 +304,20 @@ class Gate:
             known is not None
             and not known.has_failed_evidence
             and known.page.content_digest == page.content_digest
-            and known.is_valid(policy=self.policy.digest, roots=self._provenance.roots_digest, now=self._clock())
+            and known.is_valid(
+                policy_digest=self.policy.digest, roots_digest=self._provenance.roots_digest, now=self._clock()
+            )
             and known.facts_version == self._wheels.get_facts_version(index, name)
         ):
             return replace(known, page=page)
         # Read once more: another view may have judged this project, and taught the ledger, while the page was awaited.
         return await self._page_judge.judge(self.policy, page, await self._ledger.get_history(index.name, name))
 
-    def _start_revalidation(self, judged: JudgedPage) -> None:
+    def _start_revalidation(self, judged_page: JudgedPage) -> None:
         """Ask again, in the background, for provenance that may have been replaced since the page was last renewed."""
-        page = judged.page
+        page = judged_page.page
         if not page.is_stale:
-            files = [each.file for each in judged.verdicts if each.file.provenance and each.file.sha256]
+            files = [each.file for each in judged_page.verdicts if each.file.provenance and each.file.sha256]
             self.revalidator.start(page.index, page.project.name, files)
 
     def _invalidate(self, name: NormalizedName) -> None:

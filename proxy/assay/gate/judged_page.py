@@ -76,41 +76,42 @@ class JudgedPage:
             else min(_MAX_STALE_WHILE_REVALIDATE, self.page.index.freshness.page / 10)
         )
 
-    def is_valid(self, *, policy: str, roots: str, now: datetime) -> bool:
+    def is_valid(self, *, policy_digest: str, roots_digest: str, now: datetime) -> bool:
         """Whether the verdicts would come out the same now, on the same page."""
         return (
-            self.policy_digest == policy
-            and self.roots_digest == roots
+            self.policy_digest == policy_digest
+            and self.roots_digest == roots_digest
             and (self.valid_until is None or now < self.valid_until)
         )
 
-    async def render(self, form: PageFormat, origin: str | None, coding: str) -> RenderedPage:
-        """The page as `form` in `coding`, provenance addresses under `origin` (none where None); rendered once."""
-        key = (form, origin, coding)
+    async def render(self, page_format: PageFormat, origin: str | None, coding: str) -> RenderedPage:
+        """The page as `page_format` in `coding`, provenance addresses under `origin` (no origin: none); kept."""
+        key = (page_format, origin, coding)
         if key not in self._renderings:
             if len(self.page.project.files) < _OFFLOAD_MIN_FILES:
-                made = self._render_uncached(form, origin, coding)
+                made = self._render_uncached(page_format, origin, coding)
             else:
-                made = await asyncio.to_thread(self._render_uncached, form, origin, coding)
+                made = await asyncio.to_thread(self._render_uncached, page_format, origin, coding)
             if len(self._renderings) >= _MAX_RENDERINGS:
                 self._renderings.clear()
             self._renderings[key] = made
         return self._renderings[key]
 
-    def _render_uncached(self, form: PageFormat, origin: str | None, coding: str) -> RenderedPage:
+    def _render_uncached(self, page_format: PageFormat, origin: str | None, coding: str) -> RenderedPage:
         body = encode_content(
-            render_project(self.listing, form, PageLinks(files_prefix="../../files/", integrity_base=origin)), coding
+            render_project(self.listing, page_format, PageLinks(files_prefix="../../files/", integrity_base=origin)),
+            coding,
         )
         return RenderedPage(body=body, etag=f'"{hashlib.sha256(body).hexdigest()}"')
 
 
-def index_by_location(decided: tuple[Approved | Withheld, ...]) -> dict[str, Approved | Withheld]:
+def index_by_location(verdicts: tuple[Approved | Withheld, ...]) -> dict[str, Approved | Withheld]:
     """Verdicts by what a request is matched on.
 
     Entries that share it have one filename: with different digests all are withheld, with one digest the first is
     listed and the others are its duplicates, so the first speaks for all.
     """
     found: dict[str, Approved | Withheld] = {}
-    for verdict in decided:
+    for verdict in verdicts:
         found.setdefault(verdict.file.location, verdict)
     return found

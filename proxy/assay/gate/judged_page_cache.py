@@ -17,8 +17,8 @@ _MAX_CACHED_FILES = 30_000
 class JudgedPageCache:
     """Judged pages by view and project."""
 
-    def __init__(self, most_files: int = _MAX_CACHED_FILES) -> None:
-        self._max_files = most_files
+    def __init__(self, max_files: int = _MAX_CACHED_FILES) -> None:
+        self._max_files = max_files
         self._pages: OrderedDict[tuple[str, NormalizedName], JudgedPage] = OrderedDict()
         self._file_count = 0
 
@@ -30,11 +30,11 @@ class JudgedPageCache:
         """It was asked for just now."""
         self._pages.move_to_end((view, name))
 
-    def put(self, view: str, name: NormalizedName, judged: JudgedPage) -> None:
+    def put(self, view: str, name: NormalizedName, judged_page: JudgedPage) -> None:
         """Remember a page in the place of the one before, and forget others where they become too many."""
         self.invalidate(view, name)
-        self._pages[view, name] = judged
-        self._file_count += _weigh(judged)
+        self._pages[view, name] = judged_page
+        self._file_count += _weigh(judged_page)
         while self._file_count > self._max_files and len(self._pages) > 1:
             self.invalidate(*next(iter(self._pages)))
 
@@ -49,5 +49,5 @@ class JudgedPageCache:
         return tuple(judged for (whose, _), judged in self._pages.items() if whose == view)
 
 
-def _weigh(judged: JudgedPage) -> int:
-    return 1 + len(judged.page.project.files)
+def _weigh(judged_page: JudgedPage) -> int:
+    return 1 + len(judged_page.page.project.files)

@@ -51,17 +51,17 @@ class PageJudge:
         self,
         *,
         view: str,
-        proofs: ProvenanceResolver,
+        provenance_resolver: ProvenanceResolver,
         ledger: Ledger,
-        wheels: WheelMetadata,
-        turns: KeyedLock,
+        wheel_metadata: WheelMetadata,
+        project_locks: KeyedLock,
         clock: Callable[[], datetime],
     ) -> None:
         self._view = view
-        self._provenance = proofs
+        self._provenance = provenance_resolver
         self._ledger = ledger
-        self._wheels = wheels
-        self._locks = turns
+        self._wheels = wheel_metadata
+        self._locks = project_locks
         self._clock = clock
 
     async def judge(self, policy: Policy, page: IndexPage, history: ProjectHistory) -> JudgedPage:
@@ -77,11 +77,13 @@ class PageJudge:
         roots, now, index = self._provenance.roots_digest, self._clock(), page.index
         news = self._wheels.get_facts_version(index, page.project.name)
         if page.is_absent:
-            return absent_project.make_absent_page(policy, page, roots=roots, news=news)
+            return absent_project.make_absent_page(policy, page, roots_digest=roots, facts_version=news)
         facts = await self._wheels.load_facts(index, page.project.name)
         project, wrong = apply_own_metadata(page.project, facts), find_mismatched(page.project, facts)
         about = IndexFacts(name=index.name, hosts=allowed_file_hosts(index))
-        decide = partial(judge_page_in_mode, policy, project, index=about, history=history, now=now, mismatched=wrong)
+        decide = partial(
+            judge_page_in_mode, policy, project, index=about, history=history, now=now, mismatched_wheels=wrong
+        )
         verdicts = await _offload_if_large(project, partial(decide, evidence={}))
         proofs: dict[FileKey, FileEvidence] = {}
         evidence: dict[FileKey, Evidence] = {}
@@ -95,7 +97,7 @@ class PageJudge:
         learn = partial(
             derive_ledger_changes, policy, project, index=about, history=history, verdicts=verdicts, now=now
         )
-        changes = await _offload_if_large(project, partial(learn, evidence=evidence, mismatched=wrong))
+        changes = await _offload_if_large(project, partial(learn, evidence=evidence, mismatched_wheels=wrong))
         documents = {key: proof.document for key, proof in proofs.items() if proof.document is not None}
         changes = replace(changes, evidence=_find_changed_documents(history, documents))
         if (latest := await self._update_ledger(page, history, changes)) != history:
@@ -128,20 +130,20 @@ async def _offload_if_large(project: Project, work: Callable[[], _T]) -> _T:
     return work() if len(project.files) < _OFFLOAD_MIN_FILES else await asyncio.to_thread(work)
 
 
-def _make_listing(project: Project, policy: Policy, decided: tuple[Approved | Withheld, ...]) -> PageListing:
+def _make_listing(project: Project, policy: Policy, verdicts: tuple[Approved | Withheld, ...]) -> PageListing:
     return PageListing(
         project=project,
-        approved=tuple(verdict for verdict in decided if isinstance(verdict, Approved)),
-        withheld=tuple(verdict for verdict in decided if isinstance(verdict, Withheld)),
-        tombstones=make_tombstones(project, decided) if policy.withheld is Showing.EXPLAIN else (),
+        approved=tuple(verdict for verdict in verdicts if isinstance(verdict, Approved)),
+        withheld=tuple(verdict for verdict in verdicts if isinstance(verdict, Withheld)),
+        tombstones=make_tombstones(project, verdicts) if policy.withheld is Showing.EXPLAIN else (),
         show_withheld=policy.show_withheld,
     )
 
 
-def _count_verdicts(view: str, decided: tuple[Approved | Withheld, ...]) -> None:
+def _count_verdicts(view: str, verdicts: tuple[Approved | Withheld, ...]) -> None:
     """For metrics: the deciding reason of each, or the first that was lifted."""
     counted: Counter[tuple[str, str, str]] = Counter()
-    for verdict in decided:
+    for verdict in verdicts:
         if isinstance(verdict, Approved):
             lifted = verdict.despite[0].code.value if verdict.despite else ""
             counted["lifted" if lifted else "approved", verdict.rule, lifted] += 1

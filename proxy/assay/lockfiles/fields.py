@@ -64,35 +64,35 @@ def parse_package(entry: Mapping[str, Any], where: str) -> tuple[NormalizedName,
     )
 
 
-def parse_project_name(spelled: str, where: str) -> NormalizedName:
+def parse_project_name(raw_name: str, where: str) -> NormalizedName:
     """A project's name, normalised: it becomes part of an address, so that nothing else may pass for one.
 
     Raises:
         ConfigurationError: it is none.
     """
     try:
-        return canonicalize_name(spelled, validate=True)
+        return canonicalize_name(raw_name, validate=True)
     except InvalidName as error:
-        raise ConfigurationError(f"{where}: expected a project's name, found {spelled!r:.80}") from error
+        raise ConfigurationError(f"{where}: expected a project's name, found {raw_name!r:.80}") from error
 
 
-def parse_version(found: object, where: str) -> Version:
+def parse_version(value: object, where: str) -> Version:
     """A version.
 
     Raises:
         ConfigurationError: it is none.
     """
     try:
-        return Version(str(found))
+        return Version(str(value))
     except InvalidVersion as error:
-        raise ConfigurationError(f"{where}: expected a version, found {found!r:.60}") from error
+        raise ConfigurationError(f"{where}: expected a version, found {value!r:.60}") from error
 
 
-def parse_prefixed_sha256(hashed: object) -> Sha256 | None:
+def parse_prefixed_sha256(value: object) -> Sha256 | None:
     """``sha256:…`` as a digest; None for any other algorithm, or none."""
-    if not isinstance(hashed, str) or not hashed.startswith("sha256:"):
+    if not isinstance(value, str) or not value.startswith("sha256:"):
         return None
-    return parse_sha256(hashed.removeprefix("sha256:"))
+    return parse_sha256(value.removeprefix("sha256:"))
 
 
 def extract_filename(address: str) -> str:

@@ -129,8 +129,8 @@ def read_pipfile(document: str, source: str) -> _ReadResult:
     return files, loose
 
 
-def _parse_pipfile_entry(spelled: str, entry: Mapping[str, Any], where: str) -> _ReadResult:
-    name = parse_project_name(spelled, where)
+def _parse_pipfile_entry(raw_name: str, entry: Mapping[str, Any], where: str) -> _ReadResult:
+    name = parse_project_name(raw_name, where)
     other = next((key for key in ("git", "hg", "svn", "bzr", "path", "file", "url") if key in entry), None)
     if other is not None:
         return [], [f"{name}: from {other} {entry[other]}, not from an index"]

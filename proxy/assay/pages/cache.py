@@ -141,13 +141,13 @@ class PageCache:
         return since is not None and abs(self._clock() - since) < _OUTAGE_BACKOFF
 
     def _join_request(
-        self, index: IndexSettings, name: NormalizedName, page: IndexPage | None, newest: int | None
+        self, index: IndexSettings, name: NormalizedName, page: IndexPage | None, newest_serial: int | None
     ) -> asyncio.Task[IndexPage | None]:
         """The question to the index: one for each page, which outlives who asked it."""
         key = (index.name, name)
         if key not in self._requests:
             self._requests[key] = task = asyncio.create_task(
-                self._request_page(index, name, page, newest), name=f"ask {name}"
+                self._request_page(index, name, page, newest_serial), name=f"ask {name}"
             )
             task.add_done_callback(lambda done: self._on_request_done(key, done))
         return self._requests[key]
@@ -159,10 +159,10 @@ class PageCache:
             telemetry.event("page-not-renewed", index=key[0], project=key[1], error=str(error))
 
     async def _request_page(
-        self, index: IndexSettings, name: NormalizedName, page: IndexPage | None, newest: int | None
+        self, index: IndexSettings, name: NormalizedName, page: IndexPage | None, newest_serial: int | None
     ) -> IndexPage | None:
         answer = await self._upstream.fetch_page(index, name, page.validators if page else Validators())
-        taken = await self._accept_answer(index, name, answer, page, newest)
+        taken = await self._accept_answer(index, name, answer, page, newest_serial)
         self._outages.pop(index.name, None)
         return taken
 
@@ -170,64 +170,65 @@ class PageCache:
         self,
         index: IndexSettings,
         name: NormalizedName,
-        answer: FetchedDocument | NoBody,
+        fetched: FetchedDocument | NoBody,
         page: IndexPage | None,
-        newest: int | None,
+        newest_serial: int | None,
     ) -> IndexPage | None:
         now = self._clock()
         PAGE_LOOKUPS.labels(
-            "changed" if isinstance(answer, FetchedDocument) else answer.name.lower().replace("_", "-")
+            "changed" if isinstance(fetched, FetchedDocument) else fetched.name.lower().replace("_", "-")
         ).inc()
-        if answer is NoBody.NOT_MODIFIED and page is not None:
+        if fetched is NoBody.NOT_MODIFIED and page is not None:
             return await self._store_page(name, replace(page, confirmed_at=now))
-        if isinstance(answer, NoBody):
+        if isinstance(fetched, NoBody):
             # Withdrawn or never there: what was listed before is not any more.
             if page is not None:
                 telemetry.warning("project-withdrawn", index=index.name, project=name, files=len(page.project.files))
             await self._store_absence(index, name, now)
             return None
-        if page is not None and page.content_digest == compute_content_digest(answer):
-            return await self._store_page(name, replace(page, confirmed_at=now, validators=answer.validators))
-        fresh = await self._parse_page(index, name, answer, now)
-        if newest is not None and fresh.project.serial is not None and fresh.project.serial < newest:
+        if page is not None and page.content_digest == compute_content_digest(fetched):
+            return await self._store_page(name, replace(page, confirmed_at=now, validators=fetched.validators))
+        fresh = await self._parse_page(index, name, fetched, now)
+        if newest_serial is not None and fresh.project.serial is not None and fresh.project.serial < newest_serial:
             telemetry.security(
-                "serial-rollback", index=index.name, project=name, found=fresh.project.serial, newest=newest
+                "serial-rollback", index=index.name, project=name, found=fresh.project.serial, newest=newest_serial
             )
             if page is None:
                 raise InvalidResponseError(
-                    f"{index.name} offers serial {fresh.project.serial} of {name}, older than {newest}, seen before"
+                    f"{index.name} offers serial {fresh.project.serial} of {name}, "
+                    f"older than {newest_serial}, seen before"
                 )
             return await self._store_page(name, replace(page, confirmed_at=now))
         if page is not None:
             _log_withdrawn_files(page, fresh)
         telemetry.event("page-fetched", index=index.name, project=name, files=len(fresh.project.files))
-        return await self._store_page(name, fresh, answer)
+        return await self._store_page(name, fresh, fetched)
 
     async def _parse_page(
-        self, index: IndexSettings, name: NormalizedName, answer: FetchedDocument, checked: datetime
+        self, index: IndexSettings, name: NormalizedName, fetched: FetchedDocument, checked_at: datetime
     ) -> IndexPage:
-        arguments = (answer.body, answer.content_type, answer.url, name)
+        arguments = (fetched.body, fetched.content_type, fetched.url, name)
         limits = PageLimits(max_files=index.limits.files_per_project)
-        if len(answer.body) < _OFFLOAD_MIN_BYTES:
-            project = parse_project(*arguments, serial=answer.serial, limits=limits)
+        if len(fetched.body) < _OFFLOAD_MIN_BYTES:
+            project = parse_project(*arguments, serial=fetched.serial, limits=limits)
         else:
-            project = await asyncio.to_thread(parse_project, *arguments, serial=answer.serial, limits=limits)
+            project = await asyncio.to_thread(parse_project, *arguments, serial=fetched.serial, limits=limits)
         return IndexPage(
             index=index,
             project=project,
-            content_digest=compute_content_digest(answer),
-            confirmed_at=checked,
-            validators=answer.validators,
+            content_digest=compute_content_digest(fetched),
+            confirmed_at=checked_at,
+            validators=fetched.validators,
         )
 
-    def _age(self, kept: _CacheEntry) -> timedelta:
+    def _age(self, entry: _CacheEntry) -> timedelta:
         # A clock set back must not make a page fresh for ever.
-        return abs(self._clock() - kept.confirmed_at)
+        return abs(self._clock() - entry.confirmed_at)
 
     @staticmethod
-    def _freshness_lifetime(index: IndexSettings, kept: _CacheEntry) -> timedelta:
+    def _freshness_lifetime(index: IndexSettings, entry: _CacheEntry) -> timedelta:
         page = index.freshness.page
-        return page if isinstance(kept, IndexPage) else min(page, _ABSENCE_TTL)
+        return page if isinstance(entry, IndexPage) else min(page, _ABSENCE_TTL)
 
     async def _load(self, index: IndexSettings, name: NormalizedName) -> _CacheEntry | None:
         key = (index.name, name)
@@ -252,7 +253,7 @@ class PageCache:
             return None
 
     async def _parse_record(
-        self, index: IndexSettings, name: NormalizedName, header: dict[str, Any], body: bytes, checked: datetime
+        self, index: IndexSettings, name: NormalizedName, header: dict[str, Any], body: bytes, checked_at: datetime
     ) -> IndexPage:
         answer = FetchedDocument(
             body=await asyncio.to_thread(decompress_body, body, index.limits.page),
@@ -263,21 +264,21 @@ class PageCache:
         )
         if compute_content_digest(answer) != header.get("version"):
             raise ValueError("the body is not the one that the header describes")
-        return await self._parse_page(index, name, answer, checked)
+        return await self._parse_page(index, name, answer, checked_at)
 
     async def _store_page(
-        self, name: NormalizedName, page: IndexPage, answer: FetchedDocument | None = None
+        self, name: NormalizedName, page: IndexPage, fetched: FetchedDocument | None = None
     ) -> IndexPage:
-        """Remember a page; `answer` is what it was parsed from, None where that is remembered already."""
+        """Remember a page; `fetched` is what it was parsed from, None where that is remembered already."""
         key = (page.index.name, name)
         self._cache_in_memory(key, page)
-        if answer is None:
+        if fetched is None:
             header = decode_header(await self._records.get(header_key(key)))
             if header is None or header.get("version") != page.content_digest:
                 return page
         else:
-            header = {"content_type": answer.content_type, "url": answer.url, "serial": answer.serial}
-            await self._records.put(body_key(key), await asyncio.to_thread(zlib.compress, answer.body, 1))
+            header = {"content_type": fetched.content_type, "url": fetched.url, "serial": fetched.serial}
+            await self._records.put(body_key(key), await asyncio.to_thread(zlib.compress, fetched.body, 1))
         header |= {
             "schema": SCHEMA_VERSION,
             "address": page.index.url,
@@ -296,13 +297,13 @@ class PageCache:
         await self._records.put(header_key(key), json.dumps(header).encode())
         await self._records.delete(body_key(key))
 
-    def _cache_in_memory(self, key: ProjectKey, kept: _CacheEntry) -> _CacheEntry:
+    def _cache_in_memory(self, key: ProjectKey, entry: _CacheEntry) -> _CacheEntry:
         self._evict(key)
-        self._memory[key] = kept
-        self._file_count += _weigh(kept)
+        self._memory[key] = entry
+        self._file_count += _weigh(entry)
         while self._file_count > _MAX_CACHED_FILES and len(self._memory) > 1:
             self._evict(next(iter(self._memory)))
-        return kept
+        return entry
 
     def _evict(self, key: ProjectKey) -> None:
         kept = self._memory.pop(key, None)
@@ -310,20 +311,20 @@ class PageCache:
             self._file_count -= _weigh(kept)
 
 
-def _log_withdrawn_files(page: IndexPage, fresh: IndexPage) -> None:
+def _log_withdrawn_files(page: IndexPage, fresh_page: IndexPage) -> None:
     """Say which files the index lists no more: whoever has installed them may want to know."""
-    listed = {file.filename for file in fresh.project.files}
+    listed = {file.filename for file in fresh_page.project.files}
     gone = [file.filename for file in page.project.files if file.filename not in listed]
     if gone:
         telemetry.warning(
             "files-withdrawn",
-            index=fresh.index.name,
-            project=fresh.project.name,
+            index=fresh_page.index.name,
+            project=fresh_page.project.name,
             count=len(gone),
             filenames=sorted(gone)[:_MAX_LOGGED_FILENAMES],
         )
 
 
-def _weigh(kept: _CacheEntry) -> int:
+def _weigh(entry: _CacheEntry) -> int:
     # An absence or an empty page weighs something too, so that thousands of invented names stay bounded.
-    return 10 + (len(kept.project.files) if isinstance(kept, IndexPage) else 0)
+    return 10 + (len(entry.project.files) if isinstance(entry, IndexPage) else 0)

@@ -17,23 +17,23 @@ from assay.upstream.client import FetchedDocument
 SCHEMA_VERSION = 1
 
 
-def compute_content_digest(answer: FetchedDocument) -> str:
+def compute_content_digest(fetched: FetchedDocument) -> str:
     """Digest of the index's bytes and of the address they came from."""
-    digest = hashlib.sha256(answer.body)
-    digest.update(f"\n{answer.url}\n{answer.content_type}\n{answer.serial}".encode())
+    digest = hashlib.sha256(fetched.body)
+    digest.update(f"\n{fetched.url}\n{fetched.content_type}\n{fetched.serial}".encode())
     return digest.hexdigest()
 
 
-def decompress_body(body: bytes, limit: int) -> bytes:
+def decompress_body(body: bytes, max_bytes: int) -> bytes:
     """A compressed body.
 
     Raises:
-        ValueError: it is cut, or has more than `limit` bytes.
+        ValueError: it is cut, or has more than `max_bytes` bytes.
         zlib.error: it is no compressed body.
     """
     inflater = zlib.decompressobj()
-    found = inflater.decompress(body, limit + 1)
-    if len(found) > limit or not inflater.eof:
+    found = inflater.decompress(body, max_bytes + 1)
+    if len(found) > max_bytes or not inflater.eof:
         raise ValueError("the compressed body is cut or larger than a page may be")
     return found
 

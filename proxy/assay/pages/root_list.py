@@ -60,7 +60,7 @@ class RootListCache:
         policies: Mapping[str, Callable[[], Policy]],
         freshness: timedelta,
         clock: Callable[[], datetime],
-        patience: timedelta = timedelta(seconds=10),
+        timeout: timedelta = timedelta(seconds=10),
     ) -> None:
         self._upstream = upstream
         self._indexes = indexes
@@ -68,13 +68,13 @@ class RootListCache:
         self._policies = policies
         self._freshness = freshness
         self._clock = clock
-        self._patience = patience
+        self._patience = timeout
         self._snapshots: dict[str, _Snapshot] = {}
         self._requested_views: dict[str, None] = {}
         self._refresh_task: asyncio.Task[dict[str, _Snapshot]] | None = None
 
     @asynccontextmanager
-    async def open_current(self, view: str, form: PageFormat) -> AsyncIterator[OpenRootList]:
+    async def open_current(self, view: str, page_format: PageFormat) -> AsyncIterator[OpenRootList]:
         """A view's list in one format.
 
         Raises:
@@ -82,12 +82,12 @@ class RootListCache:
             AssayError: it cannot be made.
         """
         async with AsyncExitStack() as stack:
-            spooled = (await self._get_snapshot(view)).spooled[form]
+            spooled = (await self._get_snapshot(view)).spooled[page_format]
             try:
                 file = await stack.enter_async_context(self._spool.open_reader(spooled))
             except StorageError:
                 # Removed while it was being opened: a newer edition is in force.
-                spooled = (await self._get_snapshot(view)).spooled[form]
+                spooled = (await self._get_snapshot(view)).spooled[page_format]
                 file = await stack.enter_async_context(self._spool.open_reader(spooled))
             yield OpenRootList(file=file, size=spooled.size, etag=spooled.etag)
 
@@ -149,13 +149,13 @@ class RootListCache:
         telemetry.event("root-list-made", projects=max(writer.count for writer in writers.values()))
         return made
 
-    async def _finish_snapshot(self, view: str, writer: _ListWriter, unused: AsyncExitStack) -> _Snapshot:
-        """All formats, finished; removed with `unused`, unless all views' become the lists in force."""
+    async def _finish_snapshot(self, view: str, writer: _ListWriter, cleanup: AsyncExitStack) -> _Snapshot:
+        """All formats, finished; removed with `cleanup`, unless all views' become the lists in force."""
         spooled = {}
         for form, sheet in writer.sheets.items():
             await sheet.append(render_root_tail(form))
             spooled[form] = await self._spool.finish(sheet, f"root-{form.name}-{view}")
-            unused.push_async_callback(self._spool.remove, spooled[form])
+            cleanup.push_async_callback(self._spool.remove, spooled[form])
         return _Snapshot(policy_digest=writer.policy.digest, made_at=self._clock(), spooled=spooled)
 
     async def _write_index(self, index: IndexSettings, writers: Sequence[_ListWriter]) -> bool:
@@ -178,10 +178,10 @@ class RootListCache:
             return True
 
     def _select_owned(
-        self, names_in: Callable[[bytes], list[str]], chunk: bytes, index: IndexSettings
+        self, parse_names: Callable[[bytes], list[str]], chunk: bytes, index: IndexSettings
     ) -> list[tuple[str, NormalizedName]]:
         """Names as the index writes them, and normalised; those that it owns."""
-        named = ((name, canonicalize_name(name)) for name in names_in(chunk))
+        named = ((name, canonicalize_name(name)) for name in parse_names(chunk))
         return [(name, project) for name, project in named if self._indexes.find_owner(project) is index]
 
     @staticmethod
@@ -193,22 +193,24 @@ class RootListCache:
 class _ListWriter:
     """Names that a policy does not deny, to all sheets of its view, separated where the format wants it."""
 
-    def __init__(self, policy: Policy, sheets: Mapping[PageFormat, SpoolWriter]) -> None:
+    def __init__(self, policy: Policy, spool_writers: Mapping[PageFormat, SpoolWriter]) -> None:
         self.policy = policy
-        self.sheets = sheets
+        self.sheets = spool_writers
         self.count = 0
 
-    async def write(self, found: list[tuple[str, NormalizedName]]) -> None:
-        names = await asyncio.to_thread(self._select_allowed, found)
+    async def write(self, projects: list[tuple[str, NormalizedName]]) -> None:
+        names = await asyncio.to_thread(self._select_allowed, projects)
         if not names:
             return
         for form, sheet in self.sheets.items():
-            await sheet.append(await asyncio.to_thread(_render_lines, form, names, first=self.count == 0))
+            await sheet.append(await asyncio.to_thread(_render_lines, form, names, is_first=self.count == 0))
         self.count += len(names)
 
-    def _select_allowed(self, found: list[tuple[str, NormalizedName]]) -> list[str]:
-        return [name for name, project in found if not is_denied(self.policy, project)]
+    def _select_allowed(self, projects: list[tuple[str, NormalizedName]]) -> list[str]:
+        return [name for name, project in projects if not is_denied(self.policy, project)]
 
 
-def _render_lines(form: PageFormat, names: list[str], *, first: bool) -> bytes:
-    return b"".join(render_root_line(name, form, first=first and position == 0) for position, name in enumerate(names))
+def _render_lines(page_format: PageFormat, names: list[str], *, is_first: bool) -> bytes:
+    return b"".join(
+        render_root_line(name, page_format, is_first=is_first and position == 0) for position, name in enumerate(names)
+    )

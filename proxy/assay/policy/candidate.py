@@ -96,7 +96,7 @@ class FileFacts:
 
 
 def gather_facts(
-    file: File, evidence: Evidence | None, terms: CompiledRule, context: PageContext, now: datetime
+    file: File, evidence: Evidence | None, rule: CompiledRule, context: PageContext, now: datetime
 ) -> FileFacts:
     """Put a file on the table."""
     seen = context.history.files.get(file.filename)
@@ -105,7 +105,7 @@ def gather_facts(
     )
     if evidence is None:
         return FileFacts(file, None, (), (), time, None, seen)
-    counted, doubts = select_attestations(evidence, terms)
+    counted, doubts = select_attestations(evidence, rule)
     if not isinstance(evidence, Attested):
         return FileFacts(file, evidence, counted, doubts, time, None, seen)
     if len(evidence.attestations) == 1:
@@ -135,11 +135,11 @@ def compute_base_time(file: File, seen: SeenFile | None, history: ProjectHistory
     return first_seen if time is None or first_seen > time else time
 
 
-def compute_existence_time(exhibit: FileFacts, now: datetime) -> datetime:
+def compute_existence_time(facts: FileFacts, now: datetime) -> datetime:
     """The file's time; where it has none, when it was first seen: what hides its time gains nothing by it."""
-    if exhibit.effective_time is not None:
-        return exhibit.effective_time
-    return now if exhibit.ledger_entry is None else exhibit.ledger_entry.first_seen
+    if facts.effective_time is not None:
+        return facts.effective_time
+    return now if facts.ledger_entry is None else facts.ledger_entry.first_seen
 
 
 def _find_first_logged(attestations: Iterable[Attestation]) -> datetime | None:

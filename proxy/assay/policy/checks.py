@@ -21,22 +21,22 @@ MAX_BACKDATING: Final = timedelta(hours=1)
 """How long before its attestation was logged a file may claim to be uploaded: clocks differ, and little else does."""
 
 
-def find_failed_checks(exhibit: FileFacts, context: PageContext, now: datetime) -> list[Reason]:
+def find_failed_checks(facts: FileFacts, context: PageContext, now: datetime) -> list[Reason]:
     """Every check that fails, in the order of their codes."""
-    file = exhibit.file
-    found = list(find_listing_faults(file, context, is_duplicate=exhibit.is_duplicate))
-    seen = exhibit.ledger_entry
+    file = facts.file
+    found = list(find_listing_faults(file, context, is_duplicate=facts.is_duplicate))
+    seen = facts.ledger_entry
     if seen is not None and file.sha256 is not None and seen.sha256 != file.sha256:
         message = "its digest is not the one first seen for this filename: the bytes were exchanged"
         found.append(_make_reason(ReasonCode.DIGEST_CHANGED, message, expected=seen.sha256, found=file.sha256))
-    if (conflict := _check_upload_time(exhibit, now)) is not None:
+    if (conflict := _check_upload_time(facts, now)) is not None:
         found.append(conflict)
     return found
 
 
 def find_listing_faults(file: File, context: PageContext, *, is_duplicate: bool) -> Iterator[Reason]:
     """The checks of what the page says that fail: they rest on nothing that is learned later."""
-    yield from _check_name(file, context, again=is_duplicate)
+    yield from _check_name(file, context, is_duplicate=is_duplicate)
     if file.sha256 is None:
         yield _make_reason(
             ReasonCode.NO_SHA256, "the index gives no SHA-256 for it", expected="a SHA-256", found="none"
@@ -47,17 +47,17 @@ def find_listing_faults(file: File, context: PageContext, *, is_duplicate: bool)
         yield _make_foreign_host_reason("the address of its provenance", file.provenance, context)
 
 
-def is_sound(exhibit: FileFacts, context: PageContext, now: datetime) -> bool:
+def is_sound(facts: FileFacts, context: PageContext, now: datetime) -> bool:
     """Whether every check passes: the short way, because nearly every file's do and thousands are judged at a time."""
-    file = exhibit.file
+    file = facts.file
     filename, sha256, distribution, provenance = file.filename, file.sha256, file.distribution, file.provenance
-    upload, logged = file.upload_time, exhibit.logged_at
-    seen, homes = exhibit.ledger_entry, context.index_origins
+    upload, logged = file.upload_time, facts.logged_at
+    seen, homes = facts.ledger_entry, context.index_origins
     return (
         distribution is not None
         and distribution.project == context.project
         and file.location.rpartition("/")[2] == filename
-        and not exhibit.is_duplicate
+        and not facts.is_duplicate
         and filename not in context.repeated_filenames
         and sha256 is not None
         and (seen is None or seen.sha256 == sha256)
@@ -67,15 +67,15 @@ def is_sound(exhibit: FileFacts, context: PageContext, now: datetime) -> bool:
     )
 
 
-def _check_name(file: File, context: PageContext, *, again: bool) -> Iterator[Reason]:
+def _check_name(file: File, context: PageContext, *, is_duplicate: bool) -> Iterator[Reason]:
     if file.distribution is None or file.distribution.project != context.project:
         yield _make_misnamed_reason(file, context)
     basename = file.location.rpartition("/")[2]
     if basename != file.filename:
         message = "its filename is not the last part of its address"
         yield _make_reason(ReasonCode.URL_MISMATCH, message, expected=file.filename, found=basename)
-    if again or file.filename in context.repeated_filenames:
-        how = "once more with the same digest" if again else "more than once with different digests"
+    if is_duplicate or file.filename in context.repeated_filenames:
+        how = "once more with the same digest" if is_duplicate else "more than once with different digests"
         yield _make_reason(ReasonCode.DUPLICATE, f"the page lists it {how}", expected="one entry", found="several")
 
 
@@ -110,8 +110,8 @@ def _make_foreign_host_reason(what: str, url: str, context: PageContext) -> Reas
     return _make_reason(ReasonCode.FOREIGN_HOST, message, expected=hosts, found=shown)
 
 
-def _check_upload_time(exhibit: FileFacts, now: datetime) -> Reason | None:
-    upload = exhibit.file.upload_time
+def _check_upload_time(facts: FileFacts, now: datetime) -> Reason | None:
+    upload = facts.file.upload_time
     if upload is None:
         return None
     if upload > now:
@@ -123,7 +123,7 @@ def _check_upload_time(exhibit: FileFacts, now: datetime) -> Reason | None:
             found=upload.isoformat(),
             until=upload,
         )
-    logged = exhibit.logged_at
+    logged = facts.logged_at
     if logged is not None and upload < logged - MAX_BACKDATING:
         message = "its upload-time is before its own attestation was logged: it is backdated"
         return _make_reason(

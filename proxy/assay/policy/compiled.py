@@ -243,20 +243,18 @@ def _compile_publishers(merged: Requirements) -> tuple[PublisherMatcher, ...] | 
     )
 
 
-def _with_short_ways(stated: CompiledRule) -> CompiledRule:
-    asks_of_page = not stated.allows_yanked or any(
-        (stated.uploaded_before, stated.late_files is not None, stated.types, stated.project_statuses)
+def _with_short_ways(rule: CompiledRule) -> CompiledRule:
+    asks_of_page = not rule.allows_yanked or any(
+        (rule.uploaded_before, rule.late_files is not None, rule.types, rule.project_statuses)
     )
-    is_plain = (
-        stated.label is not None and not stated.revocations and stated.deny_reason is None and not stated.pinned_only
-    )
-    any_bundle = not (stated.trust_roots or stated.builders or stated.predicates)
+    is_plain = rule.label is not None and not rule.revocations and rule.deny_reason is None and not rule.pinned_only
+    any_bundle = not (rule.trust_roots or rule.builders or rule.predicates)
     return replace(
-        stated,
+        rule,
         is_plain=is_plain,
-        is_lean=is_plain and not stated.pins and stated.indexes is None and not asks_of_page,
+        is_lean=is_plain and not rule.pins and rule.indexes is None and not asks_of_page,
         any_bundle=any_bundle,
-        any_trusted=any_bundle and stated.publishers is None,
+        any_trusted=any_bundle and rule.publishers is None,
         asks_of_page=asks_of_page,
     )
 
@@ -295,9 +293,9 @@ def _compile_policy(policy: Policy) -> _CompiledPolicy:
     )
 
 
-def _compile_waiver(waiver: Waiver, place: str) -> CompiledWaiver:
+def _compile_waiver(waiver: Waiver, key_path: str) -> CompiledWaiver:
     return CompiledWaiver(
-        label=waiver.name or f"{place}: {waiver.reason}",
+        label=waiver.name or f"{key_path}: {waiver.reason}",
         versions=waiver.versions,
         sha256=None if waiver.sha256 is None else frozenset(waiver.sha256),
         uploaded_before=waiver.uploaded_before,
@@ -306,10 +304,10 @@ def _compile_waiver(waiver: Waiver, place: str) -> CompiledWaiver:
     )
 
 
-def _compile_revocation(revocation: Revocation, place: str) -> CompiledRevocation:
+def _compile_revocation(revocation: Revocation, key_path: str) -> CompiledRevocation:
     start, stop = revocation.log_index_from, revocation.log_index_until
     return CompiledRevocation(
-        label=revocation.name or place,
+        label=revocation.name or key_path,
         reason=revocation.reason,
         publishers=tuple(compile_publisher(each) for each in revocation.publishers or ()),
         signed_from=revocation.signed_from,

@@ -50,20 +50,20 @@ class RatchetState:
     """From when whoever signs just so is established: most files of a project are signed as the one before."""
 
     @classmethod
-    def from_facts(cls, facts: Iterable[EstablishedIdentity], settle: timedelta) -> RatchetState:
+    def from_facts(cls, established_identities: Iterable[EstablishedIdentity], settle_time: timedelta) -> RatchetState:
         """What these facts establish, all of them approved, listed and unrevoked."""
         continuity = cls()
-        for fact in facts:
-            continuity.establish(fact.identity, fact.logged + settle)
+        for fact in established_identities:
+            continuity.establish(fact.identity, fact.logged + settle_time)
         return continuity
 
-    def establish(self, identity: PublisherIdentity, instant: datetime) -> None:
-        """`identity` is established from `instant`, if not from an earlier one."""
+    def establish(self, identity: PublisherIdentity, established_at: datetime) -> None:
+        """`identity` is established from `established_at`, if not from an earlier one."""
         known = self.established.get(identity)
-        if known is None or instant < known:
-            self.established[identity] = instant
-        if self.established_since is None or instant < self.established_since:
-            self.established_since = instant
+        if known is None or established_at < known:
+            self.established[identity] = established_at
+        if self.established_since is None or established_at < self.established_since:
+            self.established_since = established_at
 
     def get_signer_status(
         self, identities: Iterable[PublisherIdentity], now: datetime
@@ -76,6 +76,10 @@ class RatchetState:
             return SignerStatus.UNDETERMINED, None
         return (SignerStatus.SETTLING, min(instants)) if instants else (SignerStatus.UNKNOWN, None)
 
-    def applies_to(self, existed: datetime, now: datetime) -> bool:
-        """Whether some publisher was established before a file that existed at `existed`: the ratchet speaks of it."""
-        return self.established_since is not None and self.established_since <= now and existed > self.established_since
+    def applies_to(self, existence_time: datetime, now: datetime) -> bool:
+        """Whether some publisher was established before a file of `existence_time`: the ratchet speaks of it."""
+        return (
+            self.established_since is not None
+            and self.established_since <= now
+            and existence_time > self.established_since
+        )

@@ -76,7 +76,7 @@ def judge_page(
     history: ProjectHistory,
     evidence: Mapping[tuple[str, Sha256], Evidence],
     now: datetime,
-    mismatched: frozenset[Sha256] = frozenset(),
+    mismatched_wheels: frozenset[Sha256] = frozenset(),
 ) -> tuple[Verdict, ...]:
     """A verdict for each of `project.files`, in their order, ignoring mode.
 
@@ -87,9 +87,9 @@ def judge_page(
         history: what the ledger knows of the project on this index.
         evidence: by filename and digest; what is absent is not known yet.
         now: UTC.
-        mismatched: wheels whose own METADATA contradicts the index's.
+        mismatched_wheels: wheels whose own METADATA contradicts the index's.
     """
-    context = _build_context(policy, project, index, history, mismatched)
+    context = _build_context(policy, project, index, history, mismatched_wheels)
     return _PageJudgement(policy, project, context, evidence, now).verdicts
 
 
@@ -101,11 +101,11 @@ def judge_page_in_mode(
     history: ProjectHistory,
     evidence: Mapping[tuple[str, Sha256], Evidence],
     now: datetime,
-    mismatched: frozenset[Sha256] = frozenset(),
+    mismatched_wheels: frozenset[Sha256] = frozenset(),
 ) -> tuple[Verdict, ...]:
     """As `judge_page`, in the mode that governs the project: what the gate serves by."""
     verdicts = judge_page(
-        policy, project, index=index, history=history, evidence=evidence, now=now, mismatched=mismatched
+        policy, project, index=index, history=history, evidence=evidence, now=now, mismatched_wheels=mismatched_wheels
     )
     mode = find_mode(policy, project.name)
     if mode is Mode.ENFORCE:
@@ -121,7 +121,7 @@ def apply_mode(mode: Mode, verdict: Approved | Withheld) -> Approved | Withheld:
         verdict.file,
         rule=verdict.rule or "",
         evidence=verdict.evidence,
-        despite=verdict.reasons,
+        lifted_reasons=verdict.reasons,
         notes=("audit mode: it would be withheld",),
         changes_at=verdict.changes_at,
     )
@@ -152,7 +152,7 @@ def derive_ledger_changes(
     verdicts: Sequence[Verdict],
     evidence: Mapping[tuple[str, Sha256], Evidence],
     now: datetime,
-    mismatched: frozenset[Sha256] = frozenset(),
+    mismatched_wheels: frozenset[Sha256] = frozenset(),
 ) -> HistoryChanges:
     """What the ledger must learn from a judged page before it is answered; the gate adds the provenance digests."""
     files = {
@@ -162,7 +162,7 @@ def derive_ledger_changes(
     }
     established: tuple[EstablishedIdentity, ...] = ()
     if _may_establish_publisher(verdicts, history):
-        context = _build_context(policy, project, index, history, mismatched)
+        context = _build_context(policy, project, index, history, mismatched_wheels)
         known = {(each.filename, each.sha256, each.identity) for each in history.established}
         approved = _PageJudgement(policy, project, context, evidence, now, collects_approved=True).approved_facts
         facts = (fact for each in approved for fact in derive_established_facts(each, context))
@@ -188,7 +188,7 @@ def _may_establish_publisher(verdicts: Sequence[Verdict], history: ProjectHistor
 
 
 def _build_context(
-    policy: Policy, project: Project, index: IndexFacts, history: ProjectHistory, mismatched: frozenset[Sha256]
+    policy: Policy, project: Project, index: IndexFacts, history: ProjectHistory, mismatched_wheels: frozenset[Sha256]
 ) -> PageContext:
     terms = compiled.compile_rule(policy, project.name)
     facts: dict[tuple[str, Sha256 | None], tuple[EstablishedIdentity, ...]] = {}
@@ -201,7 +201,7 @@ def _build_context(
         status=project.status,
         history=history,
         repeated_filenames=_find_repeated_filenames(project.files),
-        mismatched_wheels=mismatched,
+        mismatched_wheels=mismatched_wheels,
         established_by_file=facts,
     )
     if terms.late_files is None:
@@ -297,10 +297,10 @@ class _PageJudgement:
         add_nearest_versions(found)
         self.verdicts = tuple(found)
 
-    def _gather_all_facts(self, terms: CompiledRule) -> list[FileFacts]:
+    def _gather_all_facts(self, rule: CompiledRule) -> list[FileFacts]:
         known, context, now = self.evidence, self.context, self.now
         found = [
-            gather_facts(file, known.get((file.filename, file.sha256)), terms, context, now)  # type: ignore[arg-type]  # no digest: no evidence
+            gather_facts(file, known.get((file.filename, file.sha256)), rule, context, now)  # type: ignore[arg-type]  # no digest: no evidence
             for file in self.project.files
         ]
         if len({file.filename for file in self.project.files}) < len(found):
@@ -311,26 +311,26 @@ class _PageJudgement:
         return found
 
 
-def _order_by_time(exhibits: list[FileFacts], terms: CompiledRule, context: PageContext) -> Iterable[int]:
+def _order_by_time(all_facts: list[FileFacts], rule: CompiledRule, context: PageContext) -> Iterable[int]:
     """The order of time, wherever what one file establishes can matter to another; else the page's."""
-    places = range(len(exhibits))
-    if terms.ratchet is RatchetMode.OFF and terms.min_age_attested == terms.min_age:
+    places = range(len(all_facts))
+    if rule.ratchet is RatchetMode.OFF and rule.min_age_attested == rule.min_age:
         return places
-    if not context.established_by_file and not any(each.relevant_attestations for each in exhibits):
-        unknown = sum(each.evidence is None for each in exhibits)
-        if unknown in {0, len(exhibits)}:
+    if not context.established_by_file and not any(each.relevant_attestations for each in all_facts):
+        unknown = sum(each.evidence is None for each in all_facts)
+        if unknown in {0, len(all_facts)}:
             return places
-    filenames = [each.file.filename for each in exhibits]
-    moments = [_sort_time(each) for each in exhibits]
+    filenames = [each.file.filename for each in all_facts]
+    moments = [_sort_time(each) for each in all_facts]
     # Two stable sorts, because comparing pairs costs more than both: ties go by filename, not by the page's order.
     return sorted(sorted(places, key=filenames.__getitem__), key=moments.__getitem__)
 
 
-def _sort_time(each: FileFacts) -> datetime:
+def _sort_time(facts: FileFacts) -> datetime:
     """Where a file stands in time: as early as it may be while its evidence is not known, else as late."""
-    if each.effective_time is not None:
-        return each.effective_time
-    return _MIN_INSTANT if each.evidence is None else _MAX_INSTANT
+    if facts.effective_time is not None:
+        return facts.effective_time
+    return _MIN_INSTANT if facts.evidence is None else _MAX_INSTANT
 
 
 def _find_wheel_versions(files: tuple[File, ...]) -> frozenset[Version]:

@@ -60,9 +60,9 @@ class AbsenceJson(TypedDict):
     reasons: list[ReasonJson]
 
 
-def escape_controls(text: str, longest: int = _MAX_TEXT_CHARACTERS) -> str:
+def escape_controls(text: str, max_chars: int = _MAX_TEXT_CHARACTERS) -> str:
     """A text of somebody else's, not too long, with control, format and surrogate characters escaped."""
-    text = text if len(text) <= longest else f"{text[: longest - 1]}…"
+    text = text if len(text) <= max_chars else f"{text[: max_chars - 1]}…"
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
@@ -123,17 +123,17 @@ class Tombstone:
     """The yank text."""
 
 
-def make_tombstones(project: Project, decided: Sequence[Verdict]) -> tuple[Tombstone, ...]:
+def make_tombstones(project: Project, verdicts: Sequence[Verdict]) -> tuple[Tombstone, ...]:
     """What to list beside the approved files with `withheld = "explain"`, in the page's order.
 
     "A version that has no approved file is listed with its files yanked … A version with an approved file has no
     tombstone (uv would lock it)". An entry whose very name, address or digest is wrong has none either: it is not what
     it says, and may be another file's.
     """
-    alive = {_get_version(each) for each in decided if not isinstance(each, Withheld)}
+    alive = {_get_version(each) for each in verdicts if not isinstance(each, Withheld)}
     return tuple(
         Tombstone(file=file, yanked=summarize_withheld(verdict))
-        for file, verdict in zip(project.files, decided, strict=True)
+        for file, verdict in zip(project.files, verdicts, strict=True)
         if isinstance(verdict, Withheld)
         and (version := _get_version(verdict)) is not None
         and version not in alive
@@ -174,6 +174,6 @@ def _escape_to_ascii(text: str) -> str:
     return escape_controls(text).encode("ascii", "backslashreplace").decode("ascii")
 
 
-def _truncate(text: str, longest: int) -> str:
+def _truncate(text: str, max_chars: int) -> str:
     line = _escape_to_ascii(text)
-    return line if len(line) <= longest else f"{line[: longest - 3]}..."
+    return line if len(line) <= max_chars else f"{line[: max_chars - 3]}..."

@@ -21,7 +21,7 @@ _MAX_INSTANT = datetime.max.replace(tzinfo=UTC)
 
 
 def withhold_incomplete_releases(
-    verdicts: list[Verdict], exhibits: list[FileFacts], terms: CompiledRule, now: datetime
+    verdicts: list[Verdict], all_facts: list[FileFacts], rule: CompiledRule, now: datetime
 ) -> None:
     """Withhold, in place, each approved source archive of a version of which some wheel is withheld."""
     wheels: dict[Version, list[Verdict]] = {}
@@ -33,11 +33,11 @@ def withhold_incomplete_releases(
         distribution = verdict.file.distribution
         if not isinstance(verdict, Approved) or distribution is None or distribution.kind is not Kind.SDIST:
             continue
-        if verdict.file.sha256 in terms.pins or _is_waived(exhibits[place], terms, now):
+        if verdict.file.sha256 in rule.pins or _is_waived(all_facts[place], rule, now):
             continue
         siblings = wheels.get(distribution.version, ())
         if withheld := [each for each in siblings if isinstance(each, Withheld)]:
-            verdicts[place] = _withhold_sdist(verdict, withheld, terms)
+            verdicts[place] = _withhold_sdist(verdict, withheld, rule)
         elif any(isinstance(each, Undecided) for each in siblings):
             verdicts[place] = Undecided(file=verdict.file)
 
@@ -71,9 +71,9 @@ def _collect_versions(verdicts: list[Verdict], kind: type[Approved | Withheld]) 
     return set(found.values())
 
 
-def _find_nearest(version: Version, finals: list[Version], ladder: list[Version]) -> Version:
+def _find_nearest(version: Version, final_versions: list[Version], approved_versions: list[Version]) -> Version:
     """The next lower one, else the next higher; pre-releases only beside one, or where there is nothing else."""
-    steps = ladder if version.is_prerelease or not finals else finals
+    steps = approved_versions if version.is_prerelease or not final_versions else final_versions
     place = bisect_left(steps, version)
     return steps[place - 1] if place else steps[0]
 
@@ -90,28 +90,28 @@ def _with_nearest(verdict: Withheld, nearest: str) -> Withheld:
     )
 
 
-def _is_waived(exhibit: FileFacts, terms: CompiledRule, now: datetime) -> bool:
+def _is_waived(facts: FileFacts, rule: CompiledRule, now: datetime) -> bool:
     return any(
         ReasonCode.FILE_TYPE in each.lifted_codes
         and each.expires > now
-        and each.covers(exhibit.file, exhibit.effective_time)
-        for each in terms.waivers
+        and each.covers(facts.file, facts.effective_time)
+        for each in rule.waivers
     )
 
 
-def _withhold_sdist(verdict: Approved, wheels: list[Withheld], terms: CompiledRule) -> Withheld:
-    heal = [max(reason.until or _MAX_INSTANT for reason in each.reasons) for each in wheels]
-    first = wheels[0]
+def _withhold_sdist(verdict: Approved, withheld_wheels: list[Withheld], rule: CompiledRule) -> Withheld:
+    heal = [max(reason.until or _MAX_INSTANT for reason in each.reasons) for each in withheld_wheels]
+    first = withheld_wheels[0]
     message = (
         f"{first.file.filename} of the same release is withheld ({first.reasons[0].code}), and installers would build "
         'this source archive in its place; ask for a waiver of "release"'
     )
     reason = Reason(
         code=ReasonCode.FILE_TYPE,
-        rule=terms.label,
+        rule=rule.label,
         message=message,
         expected="a release whose wheels are all approved",
-        found=f"{len(wheels)} withheld",
+        found=f"{len(withheld_wheels)} withheld",
         until=None if _MAX_INSTANT in heal else max(heal),
     )
     return Withheld(
@@ -120,7 +120,7 @@ def _withhold_sdist(verdict: Approved, wheels: list[Withheld], terms: CompiledRu
         enforced=False,
         rule=verdict.rule,
         evidence=verdict.evidence,
-        changes_at=_earliest((verdict.changes_at, *(each.changes_at for each in wheels))),
+        changes_at=_earliest((verdict.changes_at, *(each.changes_at for each in withheld_wheels))),
     )
 
 

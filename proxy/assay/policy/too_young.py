@@ -65,30 +65,30 @@ _set_code, _set_rule, _set_until, _set_age, _set_wanted = (
 )
 
 
-def too_young(rule: str | None, age: timedelta, wanted: timedelta, until: datetime) -> TooYoung:
+def too_young(rule: str | None, age: timedelta, min_age: timedelta, until: datetime) -> TooYoung:
     """Why a file of this age is withheld until it is as old as `rule` wants."""
     made = object.__new__(TooYoung)
     _set_code(made, ReasonCode.TOO_YOUNG)
     _set_rule(made, rule)
     _set_until(made, until)
     _set_age(made, age)
-    _set_wanted(made, wanted)
+    _set_wanted(made, min_age)
     return made
 
 
-def format_elapsed(span: timedelta) -> str:
+def format_elapsed(duration: timedelta) -> str:
     """``2 days``, ``5 hours``, ``0 minutes``: whole units, rounded down."""
-    if span.days >= _PAIR:
-        return f"{span.days} days"
-    minutes = max(0, span.days * 1440 + span.seconds // 60)
+    if duration.days >= _PAIR:
+        return f"{duration.days} days"
+    minutes = max(0, duration.days * 1440 + duration.seconds // 60)
     if minutes >= _PAIR * 60:
         return f"{minutes // 60} hours"
     return f"{minutes} minute{'' if minutes == 1 else 's'}"
 
 
 @lru_cache(maxsize=64)
-def _asked(wanted: timedelta) -> tuple[str, str]:
-    asked = format_duration(wanted)
+def _asked(min_age: timedelta) -> tuple[str, str]:
+    asked = format_duration(min_age)
     return asked, f"at least {asked} old"
 
 

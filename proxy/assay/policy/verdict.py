@@ -143,12 +143,12 @@ def approve(
     *,
     rule: str,
     evidence: Evidence | None,
-    despite: tuple[Reason, ...] = (),
+    lifted_reasons: tuple[Reason, ...] = (),
     notes: tuple[str, ...] = (),
     changes_at: datetime | None = None,
 ) -> Approved:
     """The one maker of `Approved`, for the modules of `policy` alone."""
-    made = _ApprovedDraft(file, rule, evidence, despite, notes, changes_at)
+    made = _ApprovedDraft(file, rule, evidence, lifted_reasons, notes, changes_at)
     made.__class__ = Approved
     return made  # type: ignore[no-any-return]  # it is one now
 

@@ -12,10 +12,10 @@ from contextlib import asynccontextmanager
 
 
 class ByteBudget:
-    """`most` bytes. It may be exceeded by what is being fetched when it is spent."""
+    """`max_bytes` bytes. It may be exceeded by what is being fetched when it is spent."""
 
-    def __init__(self, most: int) -> None:
-        self._limit = most
+    def __init__(self, max_bytes: int) -> None:
+        self._limit = max_bytes
         self._used = 0
         self._available = asyncio.Event()
         self._available.set()

@@ -36,12 +36,12 @@ class DocumentPointer:
     checked_at: float = 0.0
     """When the index was last asked, in seconds since 1970."""
 
-    def advance(self, document: Sha256, checked: float) -> DocumentPointer:
+    def advance(self, document: Sha256, checked_at: float) -> DocumentPointer:
         """The pointer after the index was asked again."""
         if document == self.document:
-            return DocumentPointer(document=document, earlier=self.earlier, checked_at=checked)
+            return DocumentPointer(document=document, earlier=self.earlier, checked_at=checked_at)
         earlier = (self.document, *(each for each in self.earlier if each != document))[:_MAX_EARLIER_DOCUMENTS]
-        return DocumentPointer(document=document, earlier=earlier, checked_at=checked)
+        return DocumentPointer(document=document, earlier=earlier, checked_at=checked_at)
 
     def encode(self) -> bytes:
         """As a record."""

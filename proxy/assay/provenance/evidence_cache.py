@@ -43,17 +43,27 @@ class EvidenceCache:
         return proofs
 
     async def merge_recorded(
-        self, index: IndexSettings, key: FileKey, proof: FileEvidence, pointers: Mapping[FileKey, DocumentPointer]
+        self,
+        index: IndexSettings,
+        key: FileKey,
+        file_evidence: FileEvidence,
+        pointers: Mapping[FileKey, DocumentPointer],
     ) -> FileEvidence:
         """A fresh proof together with what was recorded before: evidence once recorded counts."""
         if key not in pointers:
-            return proof
-        seen = [document for document in (pointers[key].document, *pointers[key].earlier) if document != proof.document]
+            return file_evidence
+        seen = [
+            document
+            for document in (pointers[key].document, *pointers[key].earlier)
+            if document != file_evidence.document
+        ]
         found = await self._load_evidence(index, [(key, document) for document in seen])
-        return FileEvidence(evidence=merge_evidence(proof.evidence, list(found.values())), document=proof.document)
+        return FileEvidence(
+            evidence=merge_evidence(file_evidence.evidence, list(found.values())), document=file_evidence.document
+        )
 
     async def _load_evidence(
-        self, index: IndexSettings, wanted: Sequence[tuple[FileKey, Sha256]]
+        self, index: IndexSettings, documents: Sequence[tuple[FileKey, Sha256]]
     ) -> dict[tuple[FileKey, Sha256], Evidence]:
         """Recorded evidence, under the roots in force, or under earlier ones as far as it still stands."""
         found: dict[tuple[FileKey, Sha256], Evidence] = {}
@@ -62,7 +72,7 @@ class EvidenceCache:
         for roots in (current, *self._verifier.earlier_trust_fingerprints_for(trust)):
             keys = {
                 (file, document): evidence_key(file[1], file[0], document, roots)
-                for file, document in wanted
+                for file, document in documents
                 if (file, document) not in found
             }
             records = await self._records.get_many(list(keys.values()))

@@ -78,26 +78,26 @@ class ProvenanceFetcher:
 
     async def fetch_batch(
         self,
-        question: FetchContext,
-        share: Reservation,
+        fetch_context: FetchContext,
+        reservation: Reservation,
         files: Sequence[File],
         *,
-        known: Mapping[FileKey, FileEvidence],
+        recorded_evidence: Mapping[FileKey, FileEvidence],
         pointers: Mapping[FileKey, DocumentPointer],
     ) -> list[tuple[File, FetchOutcome]]:
         """Each file's document.
 
         Args:
-            question: of which page.
-            share: what the documents are added to.
+            fetch_context: of which page.
+            reservation: what the documents are added to.
             files: of a batch.
-            known: what is recorded of those whose evidence is doubtful.
+            recorded_evidence: what is recorded of those whose evidence is doubtful.
             pointers: which documents were seen before.
         """
-        check = partial(_ensure_may_fetch, question, share)
+        check = partial(_ensure_may_fetch, fetch_context, reservation)
 
         async def collect(file: File) -> FetchOutcome:
-            index, project, doubted = question.index, question.project, known.get(file_key(file))
+            index, project, doubted = fetch_context.index, fetch_context.project, recorded_evidence.get(file_key(file))
             try:
                 if doubted is not None:
                     document = await self._refetch_forged(index, project, file, doubted, check)
@@ -106,16 +106,21 @@ class ProvenanceFetcher:
             except _DeferredError:
                 return DEFERRED
             except AssayError as error:
-                question.errors.append(error)
+                fetch_context.errors.append(error)
                 return error
-            share.add(len(document or b""))
+            reservation.add(len(document or b""))
             return document
 
-        async with question.fetch_slots:
+        async with fetch_context.fetch_slots:
             return list(zip(files, await gather_or_cancel(collect(file) for file in files), strict=True))
 
     async def _refetch_forged(
-        self, index: IndexSettings, project: NormalizedName, file: File, known: FileEvidence, check: Callable[[], None]
+        self,
+        index: IndexSettings,
+        project: NormalizedName,
+        file: File,
+        forged_evidence: FileEvidence,
+        ensure_may_fetch: Callable[[], None],
     ) -> bytes | None:
         """What the index offers in the place of a forged document; None where that is the same, or not to be had.
 
@@ -123,10 +128,10 @@ class ProvenanceFetcher:
         """
         try:
             async with asyncio.timeout(_RECHECK_TIMEOUT_SECONDS):
-                document = await self.load_or_fetch(index, project, file, None, check)
+                document = await self.load_or_fetch(index, project, file, None, ensure_may_fetch)
         except (AssayError, TimeoutError):
             return None
-        return None if document is None or hash_document(document) == known.document else document
+        return None if document is None or hash_document(document) == forged_evidence.document else document
 
     async def load_or_fetch(
         self,
@@ -134,7 +139,7 @@ class ProvenanceFetcher:
         project: NormalizedName,
         file: File,
         pointer: DocumentPointer | None,
-        check: Callable[[], None] = lambda: None,
+        ensure_may_fetch: Callable[[], None] = lambda: None,
     ) -> bytes | None:
         """Our copy, else the index's; None where the index says there is none.
 
@@ -143,7 +148,7 @@ class ProvenanceFetcher:
             project: the file's.
             file: whose document.
             pointer: which documents were seen before; None: the index is asked.
-            check: asked before the index is; what it raises is raised.
+            ensure_may_fetch: asked before the index is; what it raises is raised.
 
         Raises:
             UpstreamError: it cannot be had now.
@@ -155,22 +160,22 @@ class ProvenanceFetcher:
             return None
         slots = self._request_slots.setdefault(index.name, asyncio.Semaphore(_MAX_REQUESTS_PER_INDEX))
         async with slots:
-            check()
+            ensure_may_fetch()
             answer = await self._upstream.fetch_document(
                 index,
                 address,
                 accept=PROVENANCE_ACCEPT,
-                limit=index.limits.provenance,
-                patience=_MAX_RETRY_AFTER_SECONDS,
+                max_bytes=index.limits.provenance,
+                max_wait_seconds=_MAX_RETRY_AFTER_SECONDS,
             )
         return answer.body if isinstance(answer, FetchedDocument) else None
 
 
-def _ensure_may_fetch(question: FetchContext, share: Reservation) -> None:
+def _ensure_may_fetch(fetch_context: FetchContext, reservation: Reservation) -> None:
     """Raises what ends the asking, or puts it off."""
-    if question.errors:
-        raise question.errors[0]
-    if share.is_budget_exhausted:
+    if fetch_context.errors:
+        raise fetch_context.errors[0]
+    if reservation.is_budget_exhausted:
         raise _DeferredError
 
 

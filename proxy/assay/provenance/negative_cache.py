@@ -28,21 +28,23 @@ class NegativeCache:
         self._entries: OrderedDict[ProjectKey, tuple[_PageRevision, dict[FileKey, FileEvidence]]] = OrderedDict()
         self._count = 0
 
-    def get(self, page: IndexPage, roots: str) -> Mapping[FileKey, FileEvidence]:
+    def get(self, page: IndexPage, roots_digest: str) -> Mapping[FileKey, FileEvidence]:
         """What was answered for the files of this page, as it was last renewed."""
         renewal, proofs = self._entries.get(_page_key(page), (None, {}))
-        return proofs if renewal == _page_revision(page, roots) else {}
+        return proofs if renewal == _page_revision(page, roots_digest) else {}
 
-    def put(self, page: IndexPage, roots: str, proofs: Mapping[FileKey, FileEvidence]) -> None:
+    def put(self, page: IndexPage, roots_digest: str, file_evidence: Mapping[FileKey, FileEvidence]) -> None:
         """Remember which of these answers would cost another question."""
         doubtful = {
-            key: proof for key, proof in proofs.items() if proof.document is None or isinstance(proof.evidence, Forged)
+            key: proof
+            for key, proof in file_evidence.items()
+            if proof.document is None or isinstance(proof.evidence, Forged)
         }
-        known = {**self.get(page, roots), **doubtful}
+        known = {**self.get(page, roots_digest), **doubtful}
         self.invalidate(_page_key(page))
         if not known:
             return
-        self._entries[_page_key(page)] = (_page_revision(page, roots), known)
+        self._entries[_page_key(page)] = (_page_revision(page, roots_digest), known)
         self._count += len(known)
         while self._count > _MAX_ANSWERS and len(self._entries) > 1:
             self.invalidate(next(iter(self._entries)))
@@ -57,5 +59,5 @@ def _page_key(page: IndexPage) -> ProjectKey:
     return page.index.name, page.project.name
 
 
-def _page_revision(page: IndexPage, roots: str) -> _PageRevision:
-    return page.content_digest, page.confirmed_at, roots
+def _page_revision(page: IndexPage, roots_digest: str) -> _PageRevision:
+    return page.content_digest, page.confirmed_at, roots_digest

@@ -152,45 +152,52 @@ class ProvenanceResolver:
         return await self._fetcher.load_or_fetch(index, project, file, None)
 
     async def record_replacement(
-        self, index: IndexSettings, project: NormalizedName, file: File, document: bytes, before: DocumentPointer
+        self,
+        index: IndexSettings,
+        project: NormalizedName,
+        file: File,
+        document: bytes,
+        previous_pointer: DocumentPointer,
     ) -> None:
-        """Verify a document that took the place of `before`'s, and record it beside that.
+        """Verify a document that took the place of `previous_pointer`'s, and record it beside that.
 
         Raises:
             VerificationUnavailableError: our own failure.
         """
-        await self._verify_and_record(index, project, [(file, document)], {file_key(file): before})
+        await self._verify_and_record(index, project, [(file, document)], {file_key(file): previous_pointer})
         self._negative_cache.invalidate((index.name, project))
 
-    async def _resolve_batch(self, question: FetchContext, files: Sequence[File]) -> dict[FileKey, FileEvidence]:
+    async def _resolve_batch(self, fetch_context: FetchContext, files: Sequence[File]) -> dict[FileKey, FileEvidence]:
         pointers = await self._documents.load_pointers(files)
-        proofs = await self._evidence_cache.load(question.index, files, pointers)
+        proofs = await self._evidence_cache.load(fetch_context.index, files, pointers)
         missing = [file for file in files if not isinstance(_find_evidence(proofs, file), _ReusableEvidence)]
         if missing:
             self._verifier.preload_roots()
         while missing:
             async with self._fetcher.reserve_bytes() as share:
-                found = await self._fetcher.fetch_batch(question, share, missing, known=proofs, pointers=pointers)
+                found = await self._fetcher.fetch_batch(
+                    fetch_context, share, missing, recorded_evidence=proofs, pointers=pointers
+                )
                 missing = [file for file, document in found if document is DEFERRED]
-                proofs |= await self._evaluate_outcomes(question, found, proofs, pointers)
+                proofs |= await self._evaluate_outcomes(fetch_context, found, proofs, pointers)
         return proofs
 
     async def _evaluate_outcomes(
         self,
-        question: FetchContext,
-        found: Sequence[tuple[File, FetchOutcome]],
-        known: Mapping[FileKey, FileEvidence],
+        fetch_context: FetchContext,
+        outcomes: Sequence[tuple[File, FetchOutcome]],
+        recorded_evidence: Mapping[FileKey, FileEvidence],
         pointers: Mapping[FileKey, DocumentPointer],
     ) -> dict[FileKey, FileEvidence]:
         """What documents prove, and what it proves that there is none."""
-        index, project, history = question.index, question.project, question.history
+        index, project, history = fetch_context.index, fetch_context.project, fetch_context.history
         proofs: dict[FileKey, FileEvidence] = {}
         jobs: list[tuple[File, bytes]] = []
-        for file, document in found:
+        for file, document in outcomes:
             match document:
                 case bytes():
                     jobs.append((file, document))
-                case None if file_key(file) in known:
+                case None if file_key(file) in recorded_evidence:
                     pass
                 case None if file.provenance is None and require_sha256(file) not in history.evidence:
                     proofs[file_key(file)] = FileEvidence(evidence=Unattested(), document=None)
@@ -255,8 +262,8 @@ def _split_into_batches(files: Sequence[File]) -> list[Sequence[File]]:
     return batches
 
 
-def _find_evidence(proofs: Mapping[FileKey, FileEvidence], file: File) -> Evidence | None:
-    proof = proofs.get(file_key(file))
+def _find_evidence(file_evidence: Mapping[FileKey, FileEvidence], file: File) -> Evidence | None:
+    proof = file_evidence.get(file_key(file))
     return None if proof is None else proof.evidence
 
 

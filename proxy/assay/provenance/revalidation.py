@@ -36,16 +36,18 @@ def _is_json(document: bytes) -> bool:
 class ProvenanceRevalidator:
     """Revalidates the documents of one project at a time, each at most once at a time."""
 
-    def __init__(self, *, proofs: ProvenanceResolver, records: RecordStore, clock: Callable[[], datetime]) -> None:
-        self._proofs = proofs
+    def __init__(
+        self, *, provenance_resolver: ProvenanceResolver, records: RecordStore, clock: Callable[[], datetime]
+    ) -> None:
+        self._proofs = provenance_resolver
         self._documents = DocumentCache(records)
         self._clock = clock
         self._tasks: dict[NormalizedName, asyncio.Task[None]] = {}
         self._listeners: list[Callable[[NormalizedName], None]] = []
 
-    def add_listener(self, replaced: Callable[[NormalizedName], None]) -> None:
-        """Call `replaced` with each project of which a document was replaced: every view's gate must know."""
-        self._listeners.append(replaced)
+    def add_listener(self, listener: Callable[[NormalizedName], None]) -> None:
+        """Call `listener` with each project of which a document was replaced: every view's gate must know."""
+        self._listeners.append(listener)
 
     def start(self, index: IndexSettings, project: NormalizedName, files: Sequence[File]) -> None:
         """Look, in the background, whether documents of `files` were replaced, unless another view's look runs."""

@@ -117,8 +117,8 @@ def find_close_match(word: str, words: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)), None)
 
 
-def _is_below(location: tuple[str | int, ...], above: tuple[str | int, ...]) -> bool:
-    return len(location) > len(above) and location[: len(above)] == above
+def _is_below(location: tuple[str | int, ...], ancestor: tuple[str | int, ...]) -> bool:
+    return len(location) > len(ancestor) and location[: len(ancestor)] == ancestor
 
 
 def _describe_problem(model: type[BaseModel], table: Mapping[str, Any], problem: ErrorDetails) -> tuple[KeyPath, str]:
@@ -227,26 +227,26 @@ def _is_tagged(model: type[BaseModel], tag: str | int) -> bool:
     )
 
 
-def _quote(found: object, path: KeyPath) -> str:
+def _quote(value: object, path: KeyPath) -> str:
     """A value as its author may recognise it, in one line, without control characters."""
     if any(_SECRET_KEY.search(part) for part in path if isinstance(part, str)):
         return "a value that is not shown"
-    match found:
+    match value:
         case None:
             quoted = "nothing"
         case bool():
-            quoted = "true" if found else "false"
+            quoted = "true" if value else "false"
         case Mapping():
             quoted = "a table"
         case list() | tuple():
             quoted = "an array"
         case datetime() | date() | time():
-            quoted = found.isoformat()
+            quoted = value.isoformat()
         case str():
-            quoted = json.dumps(found)
+            quoted = json.dumps(value)
             quoted = quoted if len(quoted) <= _MAX_QUOTED_CHARACTERS else f'{quoted[:_MAX_QUOTED_CHARACTERS]}…"'
         case _:
-            quoted = _escape_controls(str(found))[:_MAX_QUOTED_CHARACTERS]
+            quoted = _escape_controls(str(value))[:_MAX_QUOTED_CHARACTERS]
     return quoted
 
 

@@ -109,18 +109,18 @@ class _PageBuilder:
         if match is not None:
             self.serial = int(match[1])
 
-    def add_head_element(self, tag: str, given: Mapping[str, str]) -> None:
+    def add_head_element(self, tag: str, attributes: Mapping[str, str]) -> None:
         """What stands outside of the list: where its links start, and what the index says of itself."""
         if tag == "input":
-            self.has_password_field |= given.get("type", "").lower() == "password"
+            self.has_password_field |= attributes.get("type", "").lower() == "password"
         elif tag == "base":
-            if not self.has_base and "href" in given:  # "the first base element … with an href attribute" counts
+            if not self.has_base and "href" in attributes:  # "the first base element … with an href attribute" counts
                 self.has_base = True
-                if len(given["href"]) > _MAX_BASE_CHARACTERS:
+                if len(attributes["href"]) > _MAX_BASE_CHARACTERS:
                     raise InvalidResponseError(f"page: a <base> longer than {_MAX_BASE_CHARACTERS} characters")
-                self.base_url = resolve_address(given["href"].strip(_HTML_SPACE), self.base_url).url
+                self.base_url = resolve_address(attributes["href"].strip(_HTML_SPACE), self.base_url).url
         else:
-            self._add_meta(given.get("name", "").lower(), given.get("content", ""))
+            self._add_meta(attributes.get("name", "").lower(), attributes.get("content", ""))
 
     def _add_meta(self, name: str, content: str) -> None:
         match name:
@@ -133,9 +133,9 @@ class _PageBuilder:
             case _:
                 pass
 
-    def add_anchor(self, given: Mapping[str, str]) -> None:
+    def add_anchor(self, attributes: Mapping[str, str]) -> None:
         """One link; those that name no file (directories, sort orders, anchors without ``href``) are passed over."""
-        href = given.get("href")
+        href = attributes.get("href")
         if href is None:
             return
         reference = href.strip(_HTML_SPACE)
@@ -159,13 +159,13 @@ class _PageBuilder:
                 owner=parsed.owner,
                 hashes=hashes,
                 sha256=next((parse_sha256(digest) for kind, digest in hashes if kind == "sha256"), None),
-                size=_parse_size(given.get("data-size")),
-                upload_time=parse_time(given.get("data-upload-time", "")),
-                requires_python=intern_text(given.get("data-requires-python")),
-                yanked=given.get("data-yanked"),
-                core_metadata=_parse_metadata_attribute(given, where),
-                provenance=given.get("data-provenance"),
-                extra=_collect_extra(given),
+                size=_parse_size(attributes.get("data-size")),
+                upload_time=parse_time(attributes.get("data-upload-time", "")),
+                requires_python=intern_text(attributes.get("data-requires-python")),
+                yanked=attributes.get("data-yanked"),
+                core_metadata=_parse_metadata_attribute(attributes, where),
+                provenance=attributes.get("data-provenance"),
+                extra=_collect_extra(attributes),
             )
         )
 
@@ -193,20 +193,20 @@ def _parse_size(text: str | None) -> int | None:
     return int(text) if text is not None and _DIGITS.fullmatch(text) is not None else None
 
 
-def _parse_metadata_attribute(given: Mapping[str, str], where: str) -> CoreMetadata | None:
+def _parse_metadata_attribute(attributes: Mapping[str, str], where: str) -> CoreMetadata | None:
     """PEP 658: ``<hashname>=<hashvalue>``, or ``true``; PEP 714's name wins."""
-    key = "data-core-metadata" if "data-core-metadata" in given else "data-dist-info-metadata"
-    value = given.get(key)
+    key = "data-core-metadata" if "data-core-metadata" in attributes else "data-dist-info-metadata"
+    value = attributes.get(key)
     if value is None or value.lower() == "false":
         return None
     kind, equals, digest = value.partition("=")
     return parse_core_metadata({kind: digest} if equals else True, f"{where} {key}")
 
 
-def _collect_extra(given: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+def _collect_extra(attributes: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """Attributes of unknown meaning under the key that JSON would give them (``data-gpg-sig``: ``gpg-sig``)."""
     return tuple(
         (key, json.dumps(value))
-        for name, value in given.items()
+        for name, value in attributes.items()
         if name.startswith("data-") and name != "data-dist-info-metadata" and (key := name[5:]) and key not in FILE_KEYS
     )

@@ -240,11 +240,11 @@ def _parse_metadata_key(entry: Mapping[str, Any], where: str) -> CoreMetadata | 
 
 
 def _collect_extra(
-    entry: Mapping[str, Any], known: frozenset[str], where: str, limits: PageLimits
+    entry: Mapping[str, Any], known_keys: frozenset[str], where: str, limits: PageLimits
 ) -> tuple[tuple[str, str], ...]:
     extra = []
     for key, value in entry.items():
-        if key not in known:
+        if key not in known_keys:
             if _is_nested_deeper([value], limits.max_depth):
                 raise InvalidResponseError(f"{where}{quote_for_message(key)}: nested deeper than {limits.max_depth}")
             extra.append((key, json.dumps(value)))

@@ -35,18 +35,18 @@ class FileAddress(NamedTuple):
     """Why no request may be made for this URL, in words to follow the filename; None where one may."""
 
 
-def resolve_address(reference: str, base: str) -> FileAddress:
-    """The address that `reference` on the page at `base` means. Never raises.
+def resolve_address(reference: str, base_url: str) -> FileAddress:
+    """The address that `reference` on the page at `base_url` means. Never raises.
 
     Args:
         reference: the page's ``url`` or ``href``, relative or absolute, with any query and fragment.
-        base: the absolute URL of the page (or of its ``<base>``).
+        base_url: the absolute URL of the page (or of its ``<base>``).
     """
     url = reference.partition("#")[0]
     scheme = _SCHEME.match(url)
     if scheme is None and _URL_CHARACTERS.fullmatch(url) is not None:
         try:
-            url = urljoin(base, url)
+            url = urljoin(base_url, url)
         except ValueError:
             return _make_refused_address(url, "has a URL that cannot be resolved")
         scheme = _SCHEME.match(url)
@@ -73,10 +73,10 @@ def resolve_address(reference: str, base: str) -> FileAddress:
     return FileAddress(url, decode_location(route), route, None)
 
 
-def _make_refused_address(url: str, refusal: str) -> FileAddress:
+def _make_refused_address(url: str, reason: str) -> FileAddress:
     """The place of a URL that nobody may ask for: it begins with a slash, where a request has its host."""
     address = f"/{url.partition('?')[0]}"
-    return FileAddress(url, decode_location(address), quote(address, safe=_PATH_SAFE, errors="replace"), refusal)
+    return FileAddress(url, decode_location(address), quote(address, safe=_PATH_SAFE, errors="replace"), reason)
 
 
 def decode_location(route: str) -> str:

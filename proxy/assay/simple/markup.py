@@ -71,13 +71,13 @@ class HtmlScanner:
         """Whether the text so far ends inside a tag, a comment, a script or a style sheet."""
         return bool(self._unscanned) or self._raw_element is not None
 
-    def feed(self, piece: str) -> Iterator[Token]:
-        """The tokens that end in `piece`. Exhaust it before feeding more.
+    def feed(self, chunk: str) -> Iterator[Token]:
+        """The tokens that end in `chunk`. Exhaust it before feeding more.
 
         Raises:
             InvalidResponseError: one element is longer than `MAX_ELEMENT_CHARACTERS` and goes on in the next piece.
         """
-        text = self._unscanned + piece
+        text = self._unscanned + chunk
         self._unscanned = ""
         place = 0
         while place < len(text):
@@ -123,14 +123,14 @@ class HtmlScanner:
         close = text.find(">", start)  # <!DOCTYPE …>, <?xml …>, </3>: a "bogus comment"
         return None, close + 1 if close >= 0 else -1
 
-    def _skip_raw(self, text: str, place: int) -> int:
+    def _skip_raw(self, text: str, position: int) -> int:
         """What a script holds is no markup, whatever it looks like."""
-        end = _RAW_TEXT_ENDS[self._raw_element or ""].search(text, place)
+        end = _RAW_TEXT_ENDS[self._raw_element or ""].search(text, position)
         if end is not None:
             self._raw_element = None
             return end.start()
         # The end tag may be cut in two by the pieces.
-        self._unscanned = text[max(place, len(text) - _MAX_END_TAG_CHARACTERS) :]
+        self._unscanned = text[max(position, len(text) - _MAX_END_TAG_CHARACTERS) :]
         return len(text)
 
     def _collect_text(self, text: str) -> None:

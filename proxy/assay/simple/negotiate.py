@@ -79,12 +79,12 @@ def _negotiate_memoized(accept: str | None, format_param: str | None) -> PageFor
     return best if _find_weight(best, ranges) > 0 else PageFormat.TEXT_HTML
 
 
-def _find_weight(offer: PageFormat, ranges: dict[str, float]) -> float:
+def _find_weight(page_format: PageFormat, weights: dict[str, float]) -> float:
     """RFC 9110 section 12.5.1: the most specific range counts: the type itself, then ``type/*``, then ``*/*``."""
-    kind = offer.value.partition("/")[0]
-    for name in (offer.value, f"{kind}/*", "*/*"):
-        if name in ranges:
-            return ranges[name]
+    kind = page_format.value.partition("/")[0]
+    for name in (page_format.value, f"{kind}/*", "*/*"):
+        if name in weights:
+            return weights[name]
     return 0.0
 
 

@@ -65,7 +65,7 @@ class RootListParser:
         Raises:
             InvalidResponseError: what came so far is no root list.
         """
-        return self._parse_chunk(chunk, final=False)
+        return self._parse_chunk(chunk, is_final=False)
 
     def close(self) -> list[str]:
         """The last names, if any. Call it after the last chunk.
@@ -73,13 +73,13 @@ class RootListParser:
         Raises:
             InvalidResponseError: the list is not complete.
         """
-        names = self._parse_chunk(b"", final=True)
+        names = self._parse_chunk(b"", is_final=True)
         self._reader.finish()
         return names
 
-    def _parse_chunk(self, chunk: bytes, *, final: bool) -> list[str]:
+    def _parse_chunk(self, chunk: bytes, *, is_final: bool) -> list[str]:
         try:
-            text = self._decoder.decode(chunk, final)
+            text = self._decoder.decode(chunk, is_final)
         except UnicodeDecodeError:
             raise InvalidResponseError("root list: not UTF-8") from None
         names = [name for name in self._reader.read(text) if len(name) <= MAX_NAME_CHARACTERS and _NAME.fullmatch(name)]
@@ -183,9 +183,9 @@ class _JsonReader:
         if not self._projects_seen:
             raise make_page_error("root list: projects", "a list", None)
 
-    def _read_punctuation(self, text: str, place: int) -> int:
+    def _read_punctuation(self, text: str, position: int) -> int:
         """One character that must be what it is; where the next thing begins."""
-        found = text[place]
+        found = text[position]
         match self._state, found:
             case _JsonState.START, "{":
                 self._state = _JsonState.FIRST_KEY
@@ -199,20 +199,20 @@ class _JsonReader:
                 self._state = _JsonState.AFTER_VALUE
             case _JsonState.FIRST_PROJECT, "{":
                 self._state = _JsonState.PROJECT
-                return place
+                return position
             case _:
                 raise InvalidResponseError(f"root list: not JSON: {quote_for_message(found)} where it cannot be")
-        return place + 1
+        return position + 1
 
-    def _read_member(self, text: str, place: int) -> int:
+    def _read_member(self, text: str, position: int) -> int:
         """``"key": value``, or only ``"projects": [``; where it ends, or -1 where it is not complete."""
-        key, colon = self._read_value(text, place)
+        key, colon = self._read_value(text, position)
         if colon < 0:
             return -1
         colon = _skip_whitespace(text, colon)
         start = _skip_whitespace(text, colon + 1)
         if start >= len(text):
-            return -1 if len(text) - place <= MAX_JSON_ELEMENT_CHARACTERS else self._fail_too_long()
+            return -1 if len(text) - position <= MAX_JSON_ELEMENT_CHARACTERS else self._fail_too_long()
         if text[colon] != ":":
             raise InvalidResponseError(f"root list: not JSON: {quote_for_message(text[colon])} where it cannot be")
         if key == "projects":
@@ -228,14 +228,14 @@ class _JsonReader:
             self._state = _JsonState.AFTER_VALUE
         return end
 
-    def _read_value(self, text: str, place: int) -> tuple[Any, int]:
+    def _read_value(self, text: str, position: int) -> tuple[Any, int]:
         """One JSON value and where it ends; -1 where it is not complete yet, as far as one can tell."""
         try:
-            value, end = _DECODER.raw_decode(text, place)
+            value, end = _DECODER.raw_decode(text, position)
         except RecursionError:
             raise InvalidResponseError("root list: JSON nested too deeply") from None
         except ValueError:
-            if len(text) - place > MAX_JSON_ELEMENT_CHARACTERS:
+            if len(text) - position > MAX_JSON_ELEMENT_CHARACTERS:
                 self._fail_too_long()
             return None, -1
         # A number at the end of a chunk may go on in the next one: 1 as 12, 1.5, 1e3.
@@ -258,6 +258,6 @@ class _JsonReader:
 _DECODER: Final = json.JSONDecoder()
 
 
-def _skip_whitespace(text: str, place: int) -> int:
-    match = _SPACE.match(text, place)
-    return place if match is None else match.end()
+def _skip_whitespace(text: str, position: int) -> int:
+    match = _SPACE.match(text, position)
+    return position if match is None else match.end()

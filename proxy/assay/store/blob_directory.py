@@ -63,11 +63,11 @@ class BlobDirectory:
     """What is in the directory.
 
     Attributes:
-        limit: bytes that finished and unfinished blobs may take together.
+        max_bytes: bytes that finished and unfinished blobs may take together.
     """
 
-    def __init__(self, directory: Path, limit: int, clock: Callable[[], float]) -> None:
-        self.limit = limit
+    def __init__(self, directory: Path, max_bytes: int, clock: Callable[[], float]) -> None:
+        self.limit = max_bytes
         self._directory = directory
         self._clock = clock
         self._lock = threading.Lock()
@@ -101,10 +101,10 @@ class BlobDirectory:
         for directory in (self._directory, self._directory / "unfinished"):
             directory.mkdir(mode=0o700, exist_ok=True)
 
-    def _make_shard(self, place: Path) -> None:
+    def _make_shard(self, path: Path) -> None:
         """Make the directory of a blob, durably: what stands in a directory that is lost is lost too."""
         self._make_directories()
-        place.parent.mkdir(mode=0o700, exist_ok=True)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
         sync_directory(self._directory)
 
     def _scan_finished(self) -> Iterator[tuple[float, bytes, int]]:
@@ -160,7 +160,7 @@ class BlobDirectory:
         with self._lock:
             self._unfinished -= size
 
-    def publish(self, unfinished: Path, sha256: Sha256, size: int) -> Path:
+    def publish(self, unfinished_path: Path, sha256: Sha256, size: int) -> Path:
         """Move a whole, synced file to its digest's place; its reserved bytes become the blob's.
 
         Raises:
@@ -170,10 +170,10 @@ class BlobDirectory:
         with self._pinned(digest):
             try:
                 try:
-                    unfinished.replace(place)
+                    unfinished_path.replace(place)
                 except FileNotFoundError:
                     self._make_shard(place)
-                    unfinished.replace(place)
+                    unfinished_path.replace(place)
                 with self._lock:
                     self._unfinished -= size
                     self._total += size - self._sizes.pop(digest, 0)
@@ -203,12 +203,12 @@ class BlobDirectory:
         self.close(sha256)
         return None
 
-    def _open_checked(self, place: Path, size: int) -> FileIO:
-        file = open_unbuffered(place)
+    def _open_checked(self, path: Path, size: int) -> FileIO:
+        file = open_unbuffered(path)
         try:
             facts = os.fstat(file.fileno())
             if facts.st_size != size:
-                _remove_broken(place, f"{size} bytes", f"{facts.st_size} bytes")
+                _remove_broken(path, f"{size} bytes", f"{facts.st_size} bytes")
                 raise FileNotFoundError
             if self._clock() - facts.st_mtime > TOUCH_INTERVAL_SECONDS:
                 _touch(file.fileno(), self._clock())
@@ -247,10 +247,10 @@ class BlobDirectory:
             self._total -= size or 0
         return size
 
-    def prune(self, limit: int) -> PruneResult:
-        """Evict, oldest-used first, until at most `limit` bytes of finished blobs are left."""
+    def prune(self, max_bytes: int) -> PruneResult:
+        """Evict, oldest-used first, until at most `max_bytes` bytes of finished blobs are left."""
         with self._lock:
-            return self._evict(limit)
+            return self._evict(max_bytes)
 
     def digests(self) -> list[Sha256]:
         """All finished blobs, oldest-used first."""
@@ -277,11 +277,11 @@ class BlobDirectory:
         finally:
             self.close(Sha256(digest.hex()))
 
-    def _evict(self, target: int) -> PruneResult:
-        """Remove oldest-used blobs until `target` bytes are left. The lock is held."""
+    def _evict(self, max_bytes: int) -> PruneResult:
+        """Remove oldest-used blobs until `max_bytes` bytes are left. The lock is held."""
         chosen, left = [], self._total
         for digest, size in self._sizes.items():
-            if left <= target:
+            if left <= max_bytes:
                 break
             if digest not in self._open:
                 chosen.append((digest, size))
@@ -316,9 +316,9 @@ def _touch(descriptor: int, now: float) -> None:
         telemetry.warning("blob-not-touched", found=error.strerror)
 
 
-def _remove_unfinished(unfinished: Path) -> int:
+def _remove_unfinished(unfinished_path: Path) -> int:
     swept = 0
-    with os.scandir(unfinished) as entries:
+    with os.scandir(unfinished_path) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 telemetry.warning("blob-stray", path=entry.path)

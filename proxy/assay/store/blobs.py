@@ -46,11 +46,11 @@ class BlobVerification:
 class DiskBlob:
     """A finished blob that is open."""
 
-    def __init__(self, shelf: BlobDirectory, sha256: Sha256, file: FileIO, size: int) -> None:
+    def __init__(self, directory: BlobDirectory, sha256: Sha256, file: FileIO, size: int) -> None:
         self.sha256 = sha256
         self.size = size
         self.file: BinaryIO = file
-        self._directory = shelf
+        self._directory = directory
 
     async def close(self) -> None:
         """Let go of it. Idempotent."""
@@ -202,8 +202,8 @@ class DiskBlobStore:
         unfinished: the files on their way in.
     """
 
-    def __init__(self, directory: Path, limit: int, clock: Callable[[], float] = time.time) -> None:
-        self.directory = BlobDirectory(directory, limit, clock)
+    def __init__(self, directory: Path, max_bytes: int, clock: Callable[[], float] = time.time) -> None:
+        self.directory = BlobDirectory(directory, max_bytes, clock)
         self.read_threads = ThreadPool("blobs-reading", 4)
         self.write_threads = ThreadPool("blobs-writing", 2)
         self.publish_threads = ThreadPool("blobs-publishing", 2)
@@ -250,9 +250,9 @@ class DiskBlobStore:
         """How full the directory is."""
         return await self.read_threads.run(self.directory.usage)
 
-    async def prune(self, limit: int) -> PruneResult:
-        """Evict, oldest-used first, down to `limit` bytes."""
-        return await self.publish_threads.run(self.directory.prune, limit)
+    async def prune(self, max_bytes: int) -> PruneResult:
+        """Evict, oldest-used first, down to `max_bytes` bytes."""
+        return await self.publish_threads.run(self.directory.prune, max_bytes)
 
     async def verify(self, progress: Callable[[int, int], None] | None = None) -> BlobVerification:
         """Read every blob, and remove those whose bytes are not their digest's: a security event each.

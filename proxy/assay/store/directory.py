@@ -43,12 +43,14 @@ class StorageDirectory:
         blobs, records, ledger: its parts.
     """
 
-    def __init__(self, taken: _LockedDirectory, settings: StorageSettings, clock: Callable[[], float]) -> None:
-        self._directory = directory = taken.directory
-        self._lock = taken.lock
+    def __init__(
+        self, locked_directory: _LockedDirectory, settings: StorageSettings, clock: Callable[[], float]
+    ) -> None:
+        self._directory = directory = locked_directory.directory
+        self._lock = locked_directory.lock
         self.blobs = DiskBlobStore(directory / "blobs", settings.blobs, clock)
         self.records = DiskcacheRecordStore(directory / "records", settings.records, clock)
-        self.ledger = SqliteLedger(directory / "ledger" / "ledger.db", fresh=taken.fresh)
+        self.ledger = SqliteLedger(directory / "ledger" / "ledger.db", may_create=locked_directory.fresh)
 
     @property
     def directory(self) -> str:
@@ -96,7 +98,7 @@ async def open_ledger(settings: StorageSettings) -> SqliteLedger:
     Raises:
         LedgerError: there is none, or it cannot be read.
     """
-    ledger = SqliteLedger(settings.directory / "ledger" / "ledger.db", fresh=False, read_only=True)
+    ledger = SqliteLedger(settings.directory / "ledger" / "ledger.db", may_create=False, read_only=True)
     try:
         await ledger.open()
     except BaseException:
@@ -116,9 +118,9 @@ class _LockedDirectory:
     """It was never used before."""
 
 
-def _lock_directory(named: Path) -> _LockedDirectory:
+def _lock_directory(path: Path) -> _LockedDirectory:
     """Lock the directory, once it is fit for use."""
-    directory = named.absolute()
+    directory = path.absolute()
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         _check_owner(directory)

@@ -42,10 +42,10 @@ class Row(NamedTuple):
     value: bytes
 
 
-def report_change(changed: str, instead: str) -> None:
+def report_change(change: str, fallback: str) -> None:
     """Log that a private name is not as it was read, and what is used instead."""
     telemetry.warning(
-        "private-api-changed", library="diskcache", version=diskcache.__version__, changed=changed, instead=instead
+        "private-api-changed", library="diskcache", version=diskcache.__version__, changed=change, instead=fallback
     )
 
 

@@ -20,10 +20,10 @@ _COPY_CHUNK_BYTES = 2**20
 class FallbackPartialBlob:
     """A file on its way in, on the disk while that takes it: `assay.ports.PartialBlob`."""
 
-    def __init__(self, current: PartialBlob, spares: TempBlobs, *, spare: bool) -> None:
-        self._current = current
-        self._temp_blobs = spares
-        self._is_temporary = spare
+    def __init__(self, blob: PartialBlob, temp_blobs: TempBlobs, *, is_temporary: bool) -> None:
+        self._current = blob
+        self._temp_blobs = temp_blobs
+        self._is_temporary = is_temporary
         self.move_count = 0
 
     @property
@@ -45,7 +45,7 @@ class FallbackPartialBlob:
             await self._move_to_temp(error)
             await self._current.append(*pieces)
 
-    async def _move_to_temp(self, why: StorageError) -> None:
+    async def _move_to_temp(self, cause: StorageError) -> None:
         """Take what is here to an anonymous file, if it can still be read and is the same there."""
         old, new = self._current, await self._temp_blobs.create_partial()
         try:
@@ -55,21 +55,21 @@ class FallbackPartialBlob:
                 while left:
                     piece = await self._temp_blobs.threads.run(reader.read, min(_COPY_CHUNK_BYTES, left))
                     if not piece:
-                        raise why
+                        raise cause
                     left -= len(piece)
                     await new.append(piece)
             except OSError as error:
-                raise why from error
+                raise cause from error
             finally:
                 reader.close()
             if await new.digest() != await old.digest():
-                raise why  # noqa: TRY301 - what follows undoes what was begun, for this reason too
+                raise cause  # noqa: TRY301 - what follows undoes what was begun, for this reason too
         except BaseException:
             new.discard_sync()
             raise
         self._current, self._is_temporary = new, True
         self.move_count += 1
-        _log_bypass(why)
+        _log_bypass(cause)
         await old.discard()
 
     async def digest(self) -> Sha256:
@@ -101,9 +101,9 @@ class FallbackPartialBlob:
 class FallbackBlobStore:
     """`assay.ports.BlobStore` over those of a disk."""
 
-    def __init__(self, blobs: BlobStore, spares: TempBlobs) -> None:
+    def __init__(self, blobs: BlobStore, temp_blobs: TempBlobs) -> None:
         self._blobs = blobs
-        self._temp_blobs = spares
+        self._temp_blobs = temp_blobs
 
     async def open(self, sha256: Sha256) -> Blob | None:
         """The finished blob; None where there is none, or the storage is closed to us."""
@@ -120,16 +120,16 @@ class FallbackBlobStore:
             StorageError: neither on the disk nor beside it.
         """
         try:
-            return FallbackPartialBlob(await self._blobs.create_partial(), self._temp_blobs, spare=False)
+            return FallbackPartialBlob(await self._blobs.create_partial(), self._temp_blobs, is_temporary=False)
         except StorageError as error:
             spare = await self._temp_blobs.create_partial()
             _log_bypass(error)
-            return FallbackPartialBlob(spare, self._temp_blobs, spare=True)
+            return FallbackPartialBlob(spare, self._temp_blobs, is_temporary=True)
 
     async def remove(self, sha256: Sha256) -> None:
         """Forget a blob, if it is there."""
         await self._blobs.remove(sha256)
 
 
-def _log_bypass(why: StorageError) -> None:
-    telemetry.warning("storage-bypassed", error=str(why), meaning="files are served without being kept")
+def _log_bypass(cause: StorageError) -> None:
+    telemetry.warning("storage-bypassed", error=str(cause), meaning="files are served without being kept")

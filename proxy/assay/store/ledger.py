@@ -50,13 +50,13 @@ class SqliteLedger:
 
     Args:
         path: the database.
-        fresh: the storage directory was never used before, so that there is nothing to be missed.
+        may_create: the storage directory was never used before, so that there is nothing to be missed.
         read_only: another process may be writing it.
     """
 
-    def __init__(self, path: Path, *, fresh: bool, read_only: bool = False) -> None:
+    def __init__(self, path: Path, *, may_create: bool, read_only: bool = False) -> None:
         self._path = path
-        self._fresh = fresh
+        self._fresh = may_create
         self._mode = "ro" if read_only else "rw"
         self._thread = ThreadPool("ledger", 1)
         self._database: sqlite3.Connection | None = None
@@ -146,7 +146,7 @@ class SqliteLedger:
         place = f"file:{quote(str(self._path.absolute()))}?mode={self._mode}"
         database = sqlite3.connect(place, uri=True, timeout=5, isolation_level=None)
         try:
-            prepare_database(database, self._path, fresh=self._fresh)
+            prepare_database(database, self._path, may_create=self._fresh)
         except BaseException:
             database.close()
             raise

@@ -79,7 +79,7 @@ class Transaction:
             self._database.execute("ROLLBACK")
 
 
-def prepare_database(database: sqlite3.Connection, path: Path, *, fresh: bool) -> None:
+def prepare_database(database: sqlite3.Connection, path: Path, *, may_create: bool) -> None:
     """Set it up, check all of it, and make the tables where nothing was there before.
 
     Raises:
@@ -89,7 +89,7 @@ def prepare_database(database: sqlite3.Connection, path: Path, *, fresh: bool) -
     for pragma in _PRAGMAS:
         database.execute(f"PRAGMA {pragma}").fetchall()
     (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if not tables and fresh:
+    if not tables and may_create:
         with Transaction(database):
             for table in _TABLES:
                 database.execute(table)
@@ -145,32 +145,32 @@ def decode_name(stored: bytes) -> str:
     return stored.decode("utf-8", "surrogatepass")
 
 
-def encode_established(one: EstablishedIdentity) -> tuple[bytes, bytes, str, str, str, int]:
+def encode_established(established: EstablishedIdentity) -> tuple[bytes, bytes, str, str, str, int]:
     """The columns of `established` after the project's."""
-    who = one.identity
+    who = established.identity
     return (
-        encode_name(one.filename),
-        bytes.fromhex(one.sha256),
+        encode_name(established.filename),
+        bytes.fromhex(established.sha256),
         who.trust_root,
         who.issuer,
         who.subject,
-        to_microseconds(one.logged),
+        to_microseconds(established.logged),
     )
 
 
-def merge_changes(known: ProjectHistory, changes: HistoryChanges) -> ProjectHistory:
+def merge_changes(history: ProjectHistory, changes: HistoryChanges) -> ProjectHistory:
     """What is known after `changes` have been recorded, by the ledger's rules: first facts stay, serials grow."""
-    established = {_get_established_key(one): one for one in reversed((*known.established, *changes.established))}
-    serials = [serial for serial in (known.serial, changes.serial) if serial is not None]
+    established = {_get_established_key(one): one for one in reversed((*history.established, *changes.established))}
+    serials = [serial for serial in (history.serial, changes.serial) if serial is not None]
     return replace(
-        known,
+        history,
         serial=max(serials, default=None),
-        files=MappingProxyType({**changes.files, **known.files}),
+        files=MappingProxyType({**changes.files, **history.files}),
         established=tuple(reversed(established.values())),
-        evidence=MappingProxyType({**known.evidence, **changes.evidence}),
+        evidence=MappingProxyType({**history.evidence, **changes.evidence}),
         known=True,
     )
 
 
-def _get_established_key(one: EstablishedIdentity) -> tuple[str, str, PublisherIdentity]:
-    return one.filename, one.sha256, one.identity
+def _get_established_key(established: EstablishedIdentity) -> tuple[str, str, PublisherIdentity]:
+    return established.filename, established.sha256, established.identity

@@ -135,36 +135,38 @@ class _LineFields:
             raise ValueError(f"unknown keys {', '.join(sorted(map(repr, self._unread)))}")
 
 
-def _read_project(found: _LineFields) -> _Fact:
-    return HistoryChanges(serial=found.take("serial", _check_serial))
+def _read_project(line_fields: _LineFields) -> _Fact:
+    return HistoryChanges(serial=line_fields.take("serial", _check_serial))
 
 
-def _read_file(found: _LineFields) -> _Fact:
+def _read_file(line_fields: _LineFields) -> _Fact:
     seen = SeenFile(
-        sha256=found.take("sha256", _check_sha256),
-        first_seen=found.take("first-seen", _check_time),
-        late=found.take("late", _check_bool),
+        sha256=line_fields.take("sha256", _check_sha256),
+        first_seen=line_fields.take("first-seen", _check_time),
+        late=line_fields.take("late", _check_bool),
     )
-    return HistoryChanges(files={found.take("filename", _check_string): seen})
+    return HistoryChanges(files={line_fields.take("filename", _check_string): seen})
 
 
-def _read_established(found: _LineFields) -> _Fact:
+def _read_established(line_fields: _LineFields) -> _Fact:
     identity = PublisherIdentity(
-        trust_root=found.take("trust-root", _check_string),
-        issuer=found.take("issuer", _check_string),
-        subject=found.take("subject", _check_string),
+        trust_root=line_fields.take("trust-root", _check_string),
+        issuer=line_fields.take("issuer", _check_string),
+        subject=line_fields.take("subject", _check_string),
     )
     one = EstablishedIdentity(
         identity=identity,
-        filename=found.take("filename", _check_string),
-        sha256=found.take("sha256", _check_sha256),
-        logged=found.take("logged", _check_time),
+        filename=line_fields.take("filename", _check_string),
+        sha256=line_fields.take("sha256", _check_sha256),
+        logged=line_fields.take("logged", _check_time),
     )
     return HistoryChanges(established=(one,))
 
 
-def _read_evidence(found: _LineFields) -> _Fact:
-    return HistoryChanges(evidence={found.take("sha256", _check_sha256): found.take("document", _check_string)})
+def _read_evidence(line_fields: _LineFields) -> _Fact:
+    return HistoryChanges(
+        evidence={line_fields.take("sha256", _check_sha256): line_fields.take("document", _check_string)}
+    )
 
 
 _READER_BY_KIND: dict[str, Callable[[_LineFields], _Fact]] = {

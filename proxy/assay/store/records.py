@@ -103,13 +103,13 @@ class DiskcacheRecordStore:
 
     Args:
         directory: its own, made if need be.
-        limit: bytes on disk.
+        max_bytes: bytes on disk.
         clock: seconds since 1970.
     """
 
-    def __init__(self, directory: Path, limit: int, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, directory: Path, max_bytes: int, clock: Callable[[], float] = time.time) -> None:
         self._directory = directory
-        self._limit = limit
+        self._limit = max_bytes
         self._clock = clock
         self._thread = ThreadPool("records", 1)
         self._write_slots = asyncio.Semaphore(_MAX_PENDING_WRITES)
@@ -153,9 +153,9 @@ class DiskcacheRecordStore:
         nothing = RecordUsage(count=0, size=0, limit=self._limit)
         return await self._thread.run(self._run_or_default, self._usage, nothing)
 
-    async def prune(self, limit: int) -> int:
-        """Forget the least recently stored until `limit` bytes are left: how many were forgotten."""
-        return await self._thread.run(self._run_or_default, lambda: self._prune(limit), 0)
+    async def prune(self, max_bytes: int) -> int:
+        """Forget the least recently stored until `max_bytes` bytes are left: how many were forgotten."""
+        return await self._thread.run(self._run_or_default, lambda: self._prune(max_bytes), 0)
 
     async def verify(self, progress: Callable[[int, int], None] | None = None) -> int:
         """Read every record, and remove the broken: how many there were.
@@ -178,17 +178,17 @@ class DiskcacheRecordStore:
             await self._thread.run(self._close)
         await self._thread.close()
 
-    def _run_or_default(self, action: Callable[[], _Result], otherwise: _Result) -> _Result:
-        """`action`, or `otherwise` where the disk fails: said once, and again when it works."""
+    def _run_or_default(self, action: Callable[[], _Result], default: _Result) -> _Result:
+        """`action`, or `default` where the disk fails: said once, and again when it works."""
         try:
             if self._cache is None:
                 if self._failed_at is not None and 0 <= self._clock() - self._failed_at < _RETRY_DELAY_SECONDS:
-                    return otherwise
+                    return default
                 self._open()
             result = action()
         except (sqlite3.Error, OSError, Timeout) as error:
             self._handle_failure(error)
-            return otherwise
+            return default
         if self._failed_at is not None:
             self._failed_at = None
             telemetry.event("records-recovered", directory=self._directory)
@@ -311,9 +311,9 @@ class DiskcacheRecordStore:
     def _usage(self) -> RecordUsage:
         return RecordUsage(count=len(self._cache), size=self._cache.volume(), limit=self._limit)
 
-    def _prune(self, limit: int) -> int:
+    def _prune(self, max_bytes: int) -> int:
         before = len(self._cache)
-        self._cache.reset("size_limit", limit)
+        self._cache.reset("size_limit", max_bytes)
         try:
             self._cache.cull()
         finally:

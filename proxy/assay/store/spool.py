@@ -39,9 +39,9 @@ class SpooledFile:
 class SpoolWriter:
     """A document being written."""
 
-    def __init__(self, path: Path, threads: ThreadPool) -> None:
+    def __init__(self, path: Path, thread_pool: ThreadPool) -> None:
         self._path = path
-        self._threads = threads
+        self._threads = thread_pool
         self._hash = hashlib.sha256()
         self._size = 0
         self._file: AsyncBufferedIOBase | None = None
@@ -65,7 +65,7 @@ class SpoolWriter:
     def _open(self) -> BufferedWriter:
         return self._path.open("wb")
 
-    async def finish(self, place: Path) -> SpooledFile:
+    async def finish(self, target_path: Path) -> SpooledFile:
         """Close, and put in its place, where nothing is.
 
         Raises:
@@ -73,10 +73,10 @@ class SpoolWriter:
         """
         try:
             await self._close()
-            await aiofiles.os.replace(self._path, place)
+            await aiofiles.os.replace(self._path, target_path)
         except OSError as error:
-            raise StorageError(f"{place}: {error.strerror}") from error
-        return SpooledFile(path=place, size=self._size, etag=f'"{self._hash.hexdigest()}"')
+            raise StorageError(f"{target_path}: {error.strerror}") from error
+        return SpooledFile(path=target_path, size=self._size, etag=f'"{self._hash.hexdigest()}"')
 
     async def abandon(self) -> None:
         """Remove what was written, unless it is finished."""
@@ -129,14 +129,14 @@ class Spool:
         finally:
             await sheet.abandon()
 
-    async def finish(self, sheet: SpoolWriter, name: str) -> SpooledFile:
+    async def finish(self, writer: SpoolWriter, name: str) -> SpooledFile:
         """A document by that name, beside earlier ones: who knows one of those reads what he was told of it.
 
         Raises:
             StorageError: the disk does not take it.
         """
         self._count += 1
-        return await sheet.finish(self._directory / f"{name}-{self._count}")
+        return await writer.finish(self._directory / f"{name}-{self._count}")
 
     async def remove(self, spooled: SpooledFile) -> None:
         """Forget a document; one that cannot be removed goes at the next start."""

@@ -35,8 +35,8 @@ class TempPartialBlob:
 
     move_count = 0
 
-    def __init__(self, spares: TempBlobs, descriptor: int, *, in_memory: bool) -> None:
-        self._temp_blobs = spares
+    def __init__(self, temp_blobs: TempBlobs, descriptor: int, *, in_memory: bool) -> None:
+        self._temp_blobs = temp_blobs
         self._descriptor: int | None = descriptor
         self._in_memory = in_memory
         self._lock = threading.Lock()
@@ -123,10 +123,14 @@ class TempBlobs:
     """
 
     def __init__(
-        self, *, on_disk: int = MAX_DISK_BYTES, in_memory: int = MAX_MEMORY_BYTES, directory: str | None = None
+        self,
+        *,
+        max_disk_bytes: int = MAX_DISK_BYTES,
+        max_memory_bytes: int = MAX_MEMORY_BYTES,
+        directory: str | None = None,
     ) -> None:
         self.threads = ThreadPool("spares", 2)
-        self._limits = {False: on_disk, True: in_memory}
+        self._limits = {False: max_disk_bytes, True: max_memory_bytes}
         self._used = {False: 0, True: 0}
         self._lock = threading.Lock()
         self._directory = directory

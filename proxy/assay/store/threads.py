@@ -43,7 +43,7 @@ class ThreadPool:
         """
         return asyncio.wrap_future(self._submit(call, *arguments, **named))
 
-    async def acquire(self, call: Callable[[], _Result], give_back: Callable[[_Result], None]) -> _Result:
+    async def acquire(self, call: Callable[[], _Result], release: Callable[[_Result], None]) -> _Result:
         """Like `run`; what the call obtained is given back when nobody is there any more to take it.
 
         Raises:
@@ -53,7 +53,7 @@ class ThreadPool:
         try:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:
-            future.add_done_callback(lambda done: _release_result(done, give_back))
+            future.add_done_callback(lambda done: _release_result(done, release))
             raise
 
     def _submit(
@@ -69,6 +69,6 @@ class ThreadPool:
         await asyncio.to_thread(self._executor.shutdown)
 
 
-def _release_result(done: Future[_Result], give_back: Callable[[_Result], None]) -> None:
-    if not done.cancelled() and done.exception() is None:
-        give_back(done.result())
+def _release_result(future: Future[_Result], release: Callable[[_Result], None]) -> None:
+    if not future.cancelled() and future.exception() is None:
+        release(future.result())

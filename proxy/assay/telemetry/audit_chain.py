@@ -70,10 +70,10 @@ class ChainReport:
     """Entries that the trail itself says it could not take."""
 
 
-def encode_entry(fields: Mapping[str, Any], before: ChainEnd) -> tuple[bytes, ChainEnd]:
+def encode_entry(fields: Mapping[str, Any], previous: ChainEnd) -> tuple[bytes, ChainEnd]:
     """The next line, newline included, and the end of the chain that it makes."""
-    sequence = before.sequence + 1
-    numbered = {"sequence": sequence, "previous": before.hash, **fields}
+    sequence = previous.sequence + 1
+    numbered = {"sequence": sequence, "previous": previous.hash, **fields}
     body = json.dumps(numbered, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
     digest = hashlib.sha256(body).hexdigest()
     return body[:-1] + f',"hash":"{digest}"}}\n'.encode(), ChainEnd(sequence=sequence, hash=digest)
@@ -89,17 +89,17 @@ def list_parts(path: Path) -> list[Path]:
     return [*(each for _, each in sorted(ended)), *([path] if path.exists() else [])]
 
 
-def name_rotated_part(path: Path, last: int) -> Path:
+def name_rotated_part(path: Path, last_sequence: int) -> Path:
     """What a full part is renamed to."""
-    return path.with_name(f"{path.name}.{last:012d}")
+    return path.with_name(f"{path.name}.{last_sequence:012d}")
 
 
-def read_trail(path: Path, *, after: str = GENESIS_HASH) -> Iterator[TrailEntry]:
+def read_trail(path: Path, *, after_hash: str = GENESIS_HASH) -> Iterator[TrailEntry]:
     """Every entry of the trail at `path`, its older parts first; what is wrong with one is said in it. Blocking.
 
     Args:
         path: of the part that is being written.
-        after: the hash of the last entry of what was archived, where the beginning is not here any more.
+        after_hash: the hash of the last entry of what was archived, where the beginning is not here any more.
 
     Raises:
         StorageError: there is no trail, or it cannot be read.
@@ -107,7 +107,7 @@ def read_trail(path: Path, *, after: str = GENESIS_HASH) -> Iterator[TrailEntry]
     found = list_parts(path)
     if not found:
         raise StorageError(f"{path}: there is no audit trail")
-    before = EMPTY_CHAIN if after == GENESIS_HASH else ChainEnd(sequence=-1, hash=after)
+    before = EMPTY_CHAIN if after_hash == GENESIS_HASH else ChainEnd(sequence=-1, hash=after_hash)
     for part in found:
         try:
             with part.open("rb") as file:
@@ -164,11 +164,11 @@ def _read_lines(file: BinaryIO) -> Iterator[bytes]:
         yield line
 
 
-def _parse_entry(part: Path, number: int, line: bytes, before: ChainEnd) -> TrailEntry:
+def _parse_entry(part: Path, number: int, line: bytes, previous: ChainEnd) -> TrailEntry:
     fields, digest, fault = _parse_line(line)
-    sequence = fields.get("sequence", before.sequence)
+    sequence = fields.get("sequence", previous.sequence)
     if fault is None:
-        fault = _find_misplacement(fields, before)
+        fault = _find_misplacement(fields, previous)
     return TrailEntry(part=part, line=number, sequence=sequence, hash=digest, fields=fields, fault=fault)
 
 
@@ -192,10 +192,10 @@ def _parse_line(line: bytes) -> tuple[dict[str, Any], str, str | None]:
     return fields, digest, None
 
 
-def _find_misplacement(fields: Mapping[str, Any], before: ChainEnd) -> str | None:
+def _find_misplacement(fields: Mapping[str, Any], previous: ChainEnd) -> str | None:
     sequence = fields["sequence"]
-    if before.sequence >= 0 and sequence != before.sequence + 1:
-        return f"entry {sequence} follows entry {before.sequence}: entries are missing, or not in their order"
-    if fields.get("previous") != before.hash:
+    if previous.sequence >= 0 and sequence != previous.sequence + 1:
+        return f"entry {sequence} follows entry {previous.sequence}: entries are missing, or not in their order"
+    if fields.get("previous") != previous.hash:
         return f"entry {sequence} does not follow the entry before it: that one was changed or put there"
     return None

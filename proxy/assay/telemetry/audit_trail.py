@@ -66,10 +66,10 @@ class AuditSettings(Settings):
 class AuditTrail:
     """One trail, open."""
 
-    def __init__(self, path: Path, *, rotate: int, on_failure: OnFailure, clock: Callable[[], datetime]) -> None:
+    def __init__(self, path: Path, *, rotate_bytes: int, on_failure: OnFailure, clock: Callable[[], datetime]) -> None:
         self._on_failure = on_failure
         self._clock = clock
-        self._file = _TrailFile(path, rotate)
+        self._file = _TrailFile(path, rotate_bytes)
         self._queue: list[tuple[dict[str, Any], asyncio.Future[None]]] = []
         self._writer_task: asyncio.Task[None] | None = None
         self._lost_entries = 0
@@ -85,7 +85,7 @@ class AuditTrail:
         """
         if settings.path is None:
             return None
-        trail = cls(settings.path, rotate=settings.rotate, on_failure=settings.on_failure, clock=clock)
+        trail = cls(settings.path, rotate_bytes=settings.rotate, on_failure=settings.on_failure, clock=clock)
         await asyncio.to_thread(trail._file.acquire)
         trail._mark_written()
         return trail
@@ -169,13 +169,13 @@ class AuditTrail:
                 if not written.done():
                     written.set_result(None)
 
-    def _reject_entries(self, unwritten: list[asyncio.Future[None]], error: StorageError) -> None:
-        events.security("audit-not-written", entries=len(unwritten), error=str(error), then=self._on_failure.value)
-        AUDIT_LOST.inc(len(unwritten))
+    def _reject_entries(self, futures: list[asyncio.Future[None]], error: StorageError) -> None:
+        events.security("audit-not-written", entries=len(futures), error=str(error), then=self._on_failure.value)
+        AUDIT_LOST.inc(len(futures))
         self._failing = True
         if self._on_failure is OnFailure.ALARM:
-            self._lost_entries += len(unwritten)
-        for written in unwritten:
+            self._lost_entries += len(futures)
+        for written in futures:
             if not written.done():
                 written.set_exception(StorageError(*error.args))
 
@@ -204,10 +204,10 @@ async def open_audit_trail(settings: AuditSettings, clock: Callable[[], datetime
 class _TrailFile:
     """The file that is being written, and its end. Used by one thread at a time."""
 
-    def __init__(self, path: Path, rotate: int) -> None:
+    def __init__(self, path: Path, rotate_bytes: int) -> None:
         self.end = EMPTY_CHAIN
         self._path = path
-        self._rotate_bytes = rotate
+        self._rotate_bytes = rotate_bytes
         self._descriptor: int | None = None
         self._lock: int | None = None
         self._size = 0

@@ -69,7 +69,7 @@ def _add_request_context(fields: dict[str, object]) -> dict[str, object]:
     return {key: value for key, value in known.items() if value is not None} | fields
 
 
-def log_request(over: RequestEvent) -> None:
+def log_request(request_event: RequestEvent) -> None:
     """The event ``request``: as `event`, but that our own stream gathers it with others where nobody else listens."""
     _REQUEST_EVENTS.inc()
     if not _LOGGER.isEnabledFor(logging.INFO):
@@ -77,9 +77,9 @@ def log_request(over: RequestEvent) -> None:
     listeners = logging.root.handlers
     channel = listeners[0] if len(listeners) == 1 else None
     if isinstance(channel, LogHandler) and channel.as_json:
-        channel.write_batched(over.to_json_line(time.time()))
+        channel.write_batched(request_event.to_json_line(time.time()))
     else:
-        _LOGGER.info("request", extra={"fields": over.to_fields()})
+        _LOGGER.info("request", extra={"fields": request_event.to_fields()})
 
 
 def configure_logging(stream: TextIO = sys.stderr, *, level: int = logging.INFO, as_json: bool | None = None) -> None:

@@ -103,9 +103,9 @@ def _format_instant(created: float) -> str:
 
 
 @lru_cache(maxsize=4)
-def _format_milliseconds(since: int) -> str:
+def _format_milliseconds(milliseconds: int) -> str:
     """Many requests end within one of them."""
-    return f"{datetime.fromtimestamp(since // 1000, UTC):%Y-%m-%dT%H:%M:%S}.{since % 1000:03d}+00:00"
+    return f"{datetime.fromtimestamp(milliseconds // 1000, UTC):%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}+00:00"
 
 
 class LogHandler(logging.StreamHandler[TextIO]):

@@ -31,14 +31,14 @@ class RequestsCollector(Collector):
     """Upper bounds of the buckets, in seconds, without infinity."""
     _series: dict[tuple[str, str], _Series] = field(default_factory=dict)
 
-    def count(self, route: str, outcome: str, seconds: float, sent: int) -> None:
+    def count(self, route: str, outcome: str, seconds: float, sent_bytes: int) -> None:
         """One request that is over, and the bytes of its answer's body."""
         series = self._series.get((route, outcome))
         if series is None:
             series = self._series[route, outcome] = _Series([0] * (len(self.bounds) + 1))
         series.buckets[bisect_left(self.bounds, seconds)] += 1
         series.seconds += seconds
-        series.sent += sent
+        series.sent += sent_bytes
 
     def collect(self) -> Iterator[Metric]:
         """For a scrape."""

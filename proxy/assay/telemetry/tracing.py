@@ -152,12 +152,12 @@ def start_span(name: str, /, *, kind: SpanKindName = "internal", **facts: str | 
 
 
 def _start_otel_span(
-    tracer: Tracer, name: str, kind: SpanKindName, parent: str | None, facts: Mapping[str, str | int | None]
+    tracer: Tracer, name: str, kind: SpanKindName, parent: str | None, attributes: Mapping[str, str | int | None]
 ) -> OpenTelemetrySpan:
     from opentelemetry.trace import SpanKind  # noqa: PLC0415
 
     context = None if parent is None else _extract_context(parent)
-    return tracer.start_span(name, context, kind=SpanKind[kind.upper()], attributes=_build_attributes(facts))
+    return tracer.start_span(name, context, kind=SpanKind[kind.upper()], attributes=_build_attributes(attributes))
 
 
 def _extract_context(traceparent: str) -> Context:
@@ -167,19 +167,19 @@ def _extract_context(traceparent: str) -> Context:
     return TraceContextTextMapPropagator().extract({"traceparent": traceparent})
 
 
-def _build_attributes(facts: Mapping[str, str | int | None]) -> dict[str, str | int]:
-    return {_ATTRIBUTE_NAMES.get(key, f"assay.{key}"): value for key, value in facts.items() if value is not None}
+def _build_attributes(attributes: Mapping[str, str | int | None]) -> dict[str, str | int]:
+    return {_ATTRIBUTE_NAMES.get(key, f"assay.{key}"): value for key, value in attributes.items() if value is not None}
 
 
 @contextmanager
-def export_spans_to(taker: SpanProcessor, service: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Give all spans to `taker` meanwhile; the caller closes it."""
+def export_spans_to(processor: SpanProcessor, service: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Give all spans to `processor` meanwhile; the caller closes it."""
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
 
     global _tracer  # noqa: PLW0603 - one for the whole process, like the loggers and the registry
     provider = TracerProvider(resource=Resource.create(service), shutdown_on_exit=False)
-    provider.add_span_processor(taker)
+    provider.add_span_processor(processor)
     _tracer = provider.get_tracer(_SERVICE_NAME)
     try:
         yield

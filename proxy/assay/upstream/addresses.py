@@ -74,12 +74,12 @@ class NoLinkLocalResolver(aiohttp.ThreadedResolver):
     """The system's resolver, without link-local answers, and with an end to its silence.
 
     Args:
-        timeout: seconds; aiohttp's own time-outs begin after the name is resolved.
+        timeout_seconds: seconds; aiohttp's own time-outs begin after the name is resolved.
     """
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout_seconds: float) -> None:
         super().__init__()
-        self._timeout = timeout
+        self._timeout = timeout_seconds
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET

@@ -47,14 +47,14 @@ class BodyStream(Generic[_Chunk]):
 
 @asynccontextmanager
 async def receive_body(
-    response: aiohttp.ClientResponse, url: str, patience: float, *, in_bulk: bool = True
+    response: aiohttp.ClientResponse, url: str, stall_timeout_seconds: float, *, in_bulk: bool = True
 ) -> AsyncIterator[AsyncIterator[bytes | memoryview]]:
     """The body's chunks. A memoryview is lent: it holds until the next chunk is asked for.
 
     Args:
         response: its head is there, and nothing of its body was read.
         url: for messages.
-        patience: seconds without a byte after which the index counts as stalled.
+        stall_timeout_seconds: seconds without a byte after which the index counts as stalled.
         in_bulk: whether a long body may be received past aiohttp's parser (`can_receive_in_bulk`).
     """
     length = response.content_length
@@ -73,7 +73,7 @@ async def receive_body(
     transport.set_protocol(receiver)
     transport.resume_reading()
     try:
-        yield receiver.iter_chunks(early, url, patience)
+        yield receiver.iter_chunks(early, url, stall_timeout_seconds)
     finally:
         response.close()  # and the connection: aiohttp's parser has not seen the end of the body
 
@@ -89,10 +89,10 @@ async def can_receive_in_bulk() -> bool:
 class _BulkReceiver(asyncio.BufferedProtocol):
     """Fills one buffer while the other is lent."""
 
-    def __init__(self, handler: asyncio.Protocol, transport: asyncio.Transport, left: int) -> None:
+    def __init__(self, handler: asyncio.Protocol, transport: asyncio.Transport, bytes_left: int) -> None:
         self._handler = handler
         self._transport = transport
-        self._bytes_left = left
+        self._bytes_left = bytes_left
         self._filling = memoryview(bytearray(_CHUNK_BYTES))
         self._borrowed = memoryview(bytearray(_CHUNK_BYTES))
         self._filled = 0
@@ -124,17 +124,19 @@ class _BulkReceiver(asyncio.BufferedProtocol):
         self._chunk_ready.set()
         self._handler.connection_lost(exc)
 
-    async def iter_chunks(self, early: bytes, url: str, patience: float) -> AsyncIterator[bytes | memoryview]:
+    async def iter_chunks(
+        self, buffered: bytes, url: str, stall_timeout_seconds: float
+    ) -> AsyncIterator[bytes | memoryview]:
         """All of the body.
 
         Raises:
             UpstreamUnavailableError: it broke off, or stalled.
         """
-        if early:
-            yield early
+        if buffered:
+            yield buffered
         while self._bytes_left or self._filled:
             try:
-                async with asyncio.timeout(patience):
+                async with asyncio.timeout(stall_timeout_seconds):
                     await self._chunk_ready.wait()
             except TimeoutError as error:
                 raise as_upstream_error(error, url) from error

@@ -88,14 +88,14 @@ class UpstreamClient:
         authorizations: IndexAuthorizations,
         proxies: Mapping[str, str],
         indexes: Iterable[IndexSettings] = (),
-        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._limits = limits
         self._authorizations = authorizations
         self._proxies = dict(proxies)
         self._indexes = tuple(indexes)
         self._tls_contexts: dict[str, ssl.SSLContext] = {}
-        self._backoff = HostBackoff(pause)
+        self._backoff = HostBackoff(sleep)
         self._session: aiohttp.ClientSession | None = None
         self._receives_in_bulk = False
 
@@ -139,24 +139,34 @@ class UpstreamClient:
             UpstreamError: anything that is neither a page, a 304 nor a 404.
         """
         headers = {"Accept": PAGE_ACCEPT, **validators.to_headers()}
-        return await self._fetch_with_retries(index, f"{index.url}{name}/", headers=headers, limit=index.limits.page)
+        return await self._fetch_with_retries(
+            index, f"{index.url}{name}/", headers=headers, max_bytes=index.limits.page
+        )
 
     async def fetch_document(
-        self, index: IndexSettings, url: str, *, accept: str, limit: int, patience: float = MAX_RETRY_WAIT_SECONDS
+        self,
+        index: IndexSettings,
+        url: str,
+        *,
+        accept: str,
+        max_bytes: int,
+        max_wait_seconds: float = MAX_RETRY_WAIT_SECONDS,
     ) -> FetchedDocument | NoBody:
-        """A small document (provenance, metadata), at most `limit` bytes.
+        """A small document (provenance, metadata), at most `max_bytes` bytes.
 
         Args:
             index: on whose behalf.
             url: where it is.
             accept: media types.
-            limit: bytes, after decompression.
-            patience: seconds that it may be held back by what the index's ``Retry-After`` asks.
+            max_bytes: bytes, after decompression.
+            max_wait_seconds: seconds that it may be held back by what the index's ``Retry-After`` asks.
 
         Raises:
             UpstreamError: anything but 200, 404 and 410.
         """
-        return await self._fetch_with_retries(index, url, headers={"Accept": accept}, limit=limit, patience=patience)
+        return await self._fetch_with_retries(
+            index, url, headers={"Accept": accept}, max_bytes=max_bytes, max_wait_seconds=max_wait_seconds
+        )
 
     async def _fetch_with_retries(
         self,
@@ -164,14 +174,14 @@ class UpstreamClient:
         url: str,
         *,
         headers: Mapping[str, str],
-        limit: int,
-        patience: float = MAX_RETRY_WAIT_SECONDS,
+        max_bytes: int,
+        max_wait_seconds: float = MAX_RETRY_WAIT_SECONDS,
     ) -> FetchedDocument | NoBody:
         target = check_index_url(index, url)
         return await self._backoff.run_with_retries(
             format_host(target),
-            lambda: self._fetch_once(index, url, target, headers=headers, limit=limit),
-            patience,
+            lambda: self._fetch_once(index, url, target, headers=headers, max_bytes=max_bytes),
+            max_wait_seconds,
         )
 
     @asynccontextmanager
@@ -231,7 +241,7 @@ class UpstreamClient:
                     raise InvalidResponseError(f"{index.url} answered {status} to a request for the list of projects")
 
     async def _fetch_once(
-        self, index: IndexSettings, url: str, target: URL, *, headers: Mapping[str, str], limit: int
+        self, index: IndexSettings, url: str, target: URL, *, headers: Mapping[str, str], max_bytes: int
     ) -> FetchedDocument | NoBody:
         total = index.limits.timeouts.total.total_seconds()
         try:
@@ -242,7 +252,7 @@ class UpstreamClient:
                 match response.status:
                     case HTTPStatus.OK:
                         return FetchedDocument(
-                            body=await read_response_body(response, url, limit),
+                            body=await read_response_body(response, url, max_bytes),
                             content_type=response.headers.get("Content-Type", ""),
                             url=str(response.url),
                             validators=Validators(
@@ -329,11 +339,11 @@ async def _release_response(response: aiohttp.ClientResponse) -> None:
 
 
 @lru_cache(maxsize=64)
-def _create_timeout(connect: float, read: float) -> aiohttp.ClientTimeout:
+def _create_timeout(connect_seconds: float, read_seconds: float) -> aiohttp.ClientTimeout:
     """No total here: a large file on a slow line is no failure. What stalls ends by `sock_read`."""
     return aiohttp.ClientTimeout(
         total=None,
         connect=None,
-        sock_connect=connect,
-        sock_read=read,
+        sock_connect=connect_seconds,
+        sock_read=read_seconds,
     )

@@ -31,24 +31,25 @@ class HostBackoff:
     """The pauses of all hosts.
 
     Args:
-        pause: waits so many seconds.
+        sleep: waits so many seconds.
         clock: seconds, monotonic.
     """
 
-    def __init__(self, pause: Callable[[float], Awaitable[None]], clock: Callable[[], float] = time.monotonic) -> None:
-        self._pause = pause
+    def __init__(self, sleep: Callable[[float], Awaitable[None]], clock: Callable[[], float] = time.monotonic) -> None:
+        self._pause = sleep
         self._clock = clock
         self._held_until: dict[str, float] = {}
 
-    async def run_with_retries(self, host: str, request: Callable[[], Awaitable[_T]], patience: float) -> _T:
+    async def run_with_retries(self, host: str, request: Callable[[], Awaitable[_T]], max_wait_seconds: float) -> _T:
         """Try again what may pass: connection faults, 5xx, 429.
 
         Raises:
-            UpstreamUnavailableError: it failed `MAX_TRIES` times, or the host asks for more than `patience` seconds.
+            UpstreamUnavailableError: it failed `MAX_TRIES` times, or the host asks for more than `max_wait_seconds`
+            seconds.
         """
         attempt, waited = 0, 0.0
         while True:
-            waited += await self._wait_for_host(host, patience - waited)
+            waited += await self._wait_for_host(host, max_wait_seconds - waited)
             try:
                 return await request()
             except UpstreamUnavailableError as error:
@@ -60,18 +61,18 @@ class HostBackoff:
                 else:
                     self._hold_host(host, error.retry_after)
                     pause = _MIN_RETRY_DELAY_SECONDS
-                    if error.retry_after + pause + waited > patience:
+                    if error.retry_after + pause + waited > max_wait_seconds:
                         raise
                 telemetry.event("upstream-retry", host=host, pause=round(pause, 2), error=str(error))
             await self._pause(pause)
             waited += pause
 
-    async def _wait_for_host(self, host: str, patience: float) -> float:
+    async def _wait_for_host(self, host: str, max_wait_seconds: float) -> float:
         """Wait until the host may be asked: how long that took."""
         wait = self._held_until.get(host, 0.0) - self._clock()
         if wait <= 0:
             return 0.0
-        if wait > patience:
+        if wait > max_wait_seconds:
             raise UpstreamUnavailableError(f"{host} asks to be left alone for {wait:.0f} s more", retry_after=wait)
         await self._pause(wait)
         return wait

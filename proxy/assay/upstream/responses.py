@@ -40,7 +40,7 @@ def raise_for_status(response: aiohttp.ClientResponse, url: str) -> None:
     raise InvalidResponseError(f"{redact_url(url)} answered {status}")
 
 
-def check_content_encoding(response: aiohttp.ClientResponse, url: str, known: frozenset[str]) -> None:
+def check_content_encoding(response: aiohttp.ClientResponse, url: str, supported_codings: frozenset[str]) -> None:
     """Let through what was decoded, or is not coded at all.
 
     Raises:
@@ -50,7 +50,7 @@ def check_content_encoding(response: aiohttp.ClientResponse, url: str, known: fr
     if "Content-Encoding" not in response.headers:
         return
     coding = ", ".join(response.headers.getall("Content-Encoding")).strip().lower()
-    if coding not in known | {"", "identity"}:
+    if coding not in supported_codings | {"", "identity"}:
         raise InvalidResponseError(f"{redact_url(url)} answers in a content coding that was not asked for")
 
 
@@ -75,15 +75,15 @@ def parse_content_range(response: aiohttp.ClientResponse, start: int) -> tuple[i
     return start, int(whole)
 
 
-async def read_response_body(response: aiohttp.ClientResponse, url: str, limit: int) -> bytes:
+async def read_response_body(response: aiohttp.ClientResponse, url: str, max_bytes: int) -> bytes:
     """The body, decoded.
 
     Raises:
-        InvalidResponseError: more than `limit` bytes, counted after decompression.
+        InvalidResponseError: more than `max_bytes` bytes, counted after decompression.
         UpstreamUnavailableError: it broke off.
     """
     length = response.content_length
-    if length is not None and length <= limit and "Content-Encoding" not in response.headers:
+    if length is not None and length <= max_bytes and "Content-Encoding" not in response.headers:
         # aiohttp reads no further than that.
         try:
             return await response.read()
@@ -92,8 +92,8 @@ async def read_response_body(response: aiohttp.ClientResponse, url: str, limit: 
     body = bytearray()
     async for chunk in iter_chunks(response, url):
         body += chunk
-        if len(body) > limit:
-            raise InvalidResponseError(f"{redact_url(url)} is larger than {limit} bytes")
+        if len(body) > max_bytes:
+            raise InvalidResponseError(f"{redact_url(url)} is larger than {max_bytes} bytes")
     return bytes(body)
 
 

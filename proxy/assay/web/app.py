@@ -47,8 +47,8 @@ class WebApp:
         views: what answers for each view, the one at ``/`` among them.
         readiness: for ``/readyz``.
         settings: who the proxy is to its clients, and whom it believes.
-        scrape: for ``/metrics``.
-        access: who may ask; None: everybody.
+        metrics_endpoint: for ``/metrics``.
+        authenticator: who may ask; None: everybody.
     """
 
     def __init__(
@@ -57,15 +57,15 @@ class WebApp:
         views: Sequence[ViewResponder],
         readiness: Readiness,
         settings: ServerSettings,
-        scrape: MetricsEndpoint,
-        access: Authenticator | None = None,
+        metrics_endpoint: MetricsEndpoint,
+        authenticator: Authenticator | None = None,
     ) -> None:
         self._views = {each.settings.prefix: each for each in views}
         self._prefixes = tuple(self._views)
         self._readiness = readiness
         self._settings = settings
-        self._scrape = scrape
-        self._authenticator = access
+        self._scrape = metrics_endpoint
+        self._authenticator = authenticator
 
     def try_from_cache(self, target: str, headers: Mapping[str, str], peer: str | None) -> BufferedResponse | None:
         """The answer to a GET request that nothing needs to be waited for to give; None: it is to be called for.
@@ -135,46 +135,46 @@ class WebApp:
         return response
 
     async def _respond_catching_errors(
-        self, request: web.BaseRequest, asked: ResolvedTarget, view: ViewResponder
+        self, request: web.BaseRequest, resolved: ResolvedTarget, view: ViewResponder
     ) -> web.StreamResponse:
         """The answer, or what went wrong as an answer; in both the request's id."""
         accept = request.headers.get("Accept")
         try:
-            response = await self._authorize_and_respond(request, asked, view)
+            response = await self._authorize_and_respond(request, resolved, view)
         except AssayError as error:
-            response = build_problem_response(build_problem(error), accept, asked.root)
+            response = build_problem_response(build_problem(error), accept, resolved.root)
         except ConnectionError:
             # Cut on purpose, or the client left; there is nobody to answer.
             raise
         except Exception as error:  # noqa: BLE001 - the last resort: a fault is logged and answered, not leaked
             telemetry.failure("request-failed", error, path=request.path)
-            response = build_problem_response(build_problem(AssayError("see the proxy's log")), accept, asked.root)
+            response = build_problem_response(build_problem(AssayError("see the proxy's log")), accept, resolved.root)
         if not response.prepared:
             fields = response.header_fields if isinstance(response, BufferedResponse) else response.headers
             fields["X-Request-Id"] = telemetry.current_request_id.get() or ""
         return response
 
     async def _authorize_and_respond(
-        self, request: web.BaseRequest, asked: ResolvedTarget, view: ViewResponder
+        self, request: web.BaseRequest, resolved: ResolvedTarget, view: ViewResponder
     ) -> web.StreamResponse:
         """The answer to whom it may be given: before that, nothing is looked up and nobody is asked."""
         # A kubelet has no name to give: what says no more than "alive" and "ready" is open.
-        if self._authenticator is not None and not isinstance(asked.route, LivenessProbe | ReadinessProbe):
+        if self._authenticator is not None and not isinstance(resolved.route, LivenessProbe | ReadinessProbe):
             accept = request.headers.get("Accept")
             user = await self._authenticator.authenticate(request.headers, request.remote)
             if user is None:
-                return self._authenticator.build_unauthorized_response(accept, asked.root)
+                return self._authenticator.build_unauthorized_response(accept, resolved.root)
             request[USER_KEY] = user
             if not view.settings.admits(user):
-                return build_view_forbidden_response(view.settings.name, accept, asked.root)
-        return await self._dispatch(request, asked, view)
+                return build_view_forbidden_response(view.settings.name, accept, resolved.root)
+        return await self._dispatch(request, resolved, view)
 
     async def _dispatch(
-        self, request: web.BaseRequest, asked: ResolvedTarget, view: ViewResponder
+        self, request: web.BaseRequest, resolved: ResolvedTarget, view: ViewResponder
     ) -> web.StreamResponse:
         if request.method not in _ALLOWED_METHODS:
             return web.Response(status=HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "GET, HEAD"})
-        match asked.route:
+        match resolved.route:
             case LivenessProbe():
                 return web.Response(text="alive\n", headers={"Cache-Control": "no-store"})
             case ReadinessProbe():

@@ -42,29 +42,31 @@ class AuditRecorder:
     view: str
     """Entries of the view `default` do not name it."""
 
-    async def record_served(self, request: web.BaseRequest, route: str, approved: Approved, policy: str) -> None:
+    async def record_served(self, request: web.BaseRequest, route: str, approved: Approved, policy_digest: str) -> None:
         """Before its first byte: this client is given this file (or what speaks for it).
 
         Raises:
             StorageError: it cannot be written, and what is not written must not happen.
         """
         if self.trail is not None:
-            await self.trail.record(self._build_entry("served", request, route, approved, policy))
+            await self.trail.record(self._build_entry("served", request, route, approved, policy_digest))
 
-    async def record_refused(self, request: web.BaseRequest, route: str, withheld: Withheld, policy: str) -> None:
+    async def record_refused(
+        self, request: web.BaseRequest, route: str, withheld: Withheld, policy_digest: str
+    ) -> None:
         """This client asked for a withheld file."""
         if self.trail is not None:
-            await self.trail.record(self._build_entry("refused", request, route, withheld, policy))
+            await self.trail.record(self._build_entry("refused", request, route, withheld, policy_digest))
 
-    def record_unfinished(self, why: str) -> None:
+    def record_unfinished(self, reason: str) -> None:
         """What was to be served, by the entry with this request's id, was not served whole."""
         if self.trail is not None:
             self.trail.record_nowait(
-                {"event": "unfinished", "request": telemetry.current_request_id.get(), "why": _sanitize(why)}
+                {"event": "unfinished", "request": telemetry.current_request_id.get(), "why": _sanitize(reason)}
             )
 
     def _build_entry(
-        self, event: str, request: web.BaseRequest, route: str, verdict: Approved | Withheld, policy: str
+        self, event: str, request: web.BaseRequest, route: str, verdict: Approved | Withheld, policy_digest: str
     ) -> Mapping[str, Any]:
         file = verdict.file
         codes = verdict.reasons if isinstance(verdict, Withheld) else verdict.despite
@@ -81,7 +83,7 @@ class AuditRecorder:
             "sha256": file.sha256,
             "rule": verdict.rule,
             "reasons" if isinstance(verdict, Withheld) else "despite": [reason.code.value for reason in codes],
-            "policy": policy,
+            "policy": policy_digest,
             **_describe_evidence(verdict.evidence),
         }
 

@@ -201,24 +201,24 @@ async def open_authenticator(settings: ServerSettings) -> AsyncIterator[Authenti
         yield access
 
 
-def _read_entries(path: Path, form: re.Pattern[str], what: str) -> list[tuple[str, ...]]:
+def _read_entries(path: Path, pattern: re.Pattern[str], what: str) -> list[tuple[str, ...]]:
     found = []
     for number, line in enumerate(read_text(path, f"{what}: {path}").splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
-        match = form.fullmatch(line.strip())
+        match = pattern.fullmatch(line.strip())
         if match is None:
             raise ConfigurationError(f"{what}: {path}, line {number}: expected a name, a colon and a hash")
         found.append(match.groups())
     return found
 
 
-def _decode_credentials(given: bytes) -> str:
+def _decode_credentials(raw: bytes) -> str:
     """UTF-8 as the challenge asks (RFC 7617, 2.1), or the Latin-1 of clients that do not listen (requests, so pip)."""
     try:
-        return given.decode()
+        return raw.decode()
     except UnicodeDecodeError:
-        return given.decode("latin-1")
+        return raw.decode("latin-1")
 
 
 def _is_correct_password(password: str, entry: tuple[str, ...]) -> bool:
@@ -230,9 +230,15 @@ def _is_correct_password(password: str, entry: tuple[str, ...]) -> bool:
         return False
 
 
-def _scrypt(password: str, salt: bytes, cost: int, block: int, lanes: int) -> bytes:
+def _scrypt(password: str, salt: bytes, cost: int, block_size: int, parallelism: int) -> bytes:
     return hashlib.scrypt(
-        password.encode(), salt=salt, n=cost, r=block, p=lanes, maxmem=_SCRYPT_MAX_MEMORY_BYTES, dklen=_SCRYPT_KEY_BYTES
+        password.encode(),
+        salt=salt,
+        n=cost,
+        r=block_size,
+        p=parallelism,
+        maxmem=_SCRYPT_MAX_MEMORY_BYTES,
+        dklen=_SCRYPT_KEY_BYTES,
     )
 
 

@@ -150,19 +150,21 @@ class ResponsePlan:
     headers: Mapping[str, str]
 
 
-def _plan_response(asked: Mapping[str, str], etag: str, size: int, method: str) -> ResponsePlan | web.StreamResponse:
+def _plan_response(
+    request_headers: Mapping[str, str], etag: str, size: int, method: str
+) -> ResponsePlan | web.StreamResponse:
     """The piece of a verified file that a request's headers ask for, or the answer without one."""
     headers = {"ETag": etag, "Accept-Ranges": "bytes"}
-    if etag_matches(asked.get("If-None-Match"), etag):
+    if etag_matches(request_headers.get("If-None-Match"), etag):
         return BufferedResponse(
             status=HTTPStatus.NOT_MODIFIED, headers={**headers, "Cache-Control": FILE_CACHE_CONTROL}
         )
-    part = asked.get("Range")
+    part = request_headers.get("Range")
     if part is None or method == "HEAD":
         # RFC 9110, 14.2: Range is defined for GET alone.
         return ResponsePlan(0, size, HTTPStatus.OK, headers)
-    agent = asked.get("User-Agent", "")
-    match select_range(part, asked.get("If-Range"), etag=etag, size=size, user_agent=agent):
+    agent = request_headers.get("User-Agent", "")
+    match select_range(part, request_headers.get("If-Range"), etag=etag, size=size, user_agent=agent):
         case WholeFile():
             return ResponsePlan(0, size, HTTPStatus.OK, headers)
         case ByteRange(start=start, count=count):
@@ -246,11 +248,11 @@ async def send_paced(request: web.BaseRequest, response: web.StreamResponse) -> 
     return pieces
 
 
-def _build_divided_response(whole: web.StreamResponse, length: int) -> web.StreamResponse:
-    """Return a response with the head of `whole`, whose body is written piece by piece."""
-    response = web.StreamResponse(status=whole.status, reason=whole.reason, headers=whole.headers)
+def _build_divided_response(template: web.StreamResponse, length: int) -> web.StreamResponse:
+    """Return a response with the head of `template`, whose body is written piece by piece."""
+    response = web.StreamResponse(status=template.status, reason=template.reason, headers=template.headers)
     response.content_length = length
-    if whole.keep_alive is False:
+    if template.keep_alive is False:
         response.force_close()
     return response
 
@@ -260,11 +262,11 @@ async def _await_in_time(step: Awaitable[object]) -> None:
         await step
 
 
-def _abort_response(request: web.BaseRequest, why: str) -> NoReturn:
-    telemetry.warning("response-aborted", path=request.path, error=why)
+def _abort_response(request: web.BaseRequest, reason: str) -> NoReturn:
+    telemetry.warning("response-aborted", path=request.path, error=reason)
     if request.transport is not None:
         request.transport.abort()
-    raise AbortedError(why)
+    raise AbortedError(reason)
 
 
 def _build_file_response(

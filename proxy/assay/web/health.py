@@ -49,7 +49,10 @@ class Readiness:
 
 
 def build_readiness(
-    assembly: Assembly, trust: TrustSettings, clock: Callable[[], datetime], trail: AuditTrail | None = None
+    assembly: Assembly,
+    trust_settings: TrustSettings,
+    clock: Callable[[], datetime],
+    audit_trail: AuditTrail | None = None,
 ) -> Readiness:
     """What a proxy must be able to do: keep files, trust the roots that it verifies with, and record what it serves."""
 
@@ -63,13 +66,13 @@ def build_readiness(
     async def roots() -> None:
         for root in assembly.verifier.roots.for_index():
             age = root.age(clock())
-            if trust.max_age is not None and age > trust.max_age:
+            if trust_settings.max_age is not None and age > trust_settings.max_age:
                 raise VerificationUnavailableError(
                     f"trust root {root.name} was not renewed for {age.days} days; the limit is"
-                    f" {format_duration(trust.max_age)}"
+                    f" {format_duration(trust_settings.max_age)}"
                 )
 
     checks: dict[str, ReadinessCheck] = {"storage": storage, "trust": roots}
-    if trail is not None:
-        checks["audit"] = trail.ensure_writable
+    if audit_trail is not None:
+        checks["audit"] = audit_trail.ensure_writable
     return Readiness(checks)

@@ -21,12 +21,12 @@ class MetricsEndpoint:
 
     Args:
         assembly: what is looked at.
-        wall: Unix time.
+        unix_time: Unix time.
     """
 
-    def __init__(self, assembly: Assembly, wall: Callable[[], float] = time.time) -> None:
+    def __init__(self, assembly: Assembly, unix_time: Callable[[], float] = time.time) -> None:
         self._assembly = assembly
-        self._unix_time = wall
+        self._unix_time = unix_time
         self._scrape_lock = asyncio.Lock()
 
     async def respond(self) -> web.Response:

@@ -92,26 +92,26 @@ def _get_variant_key(headers: Mapping[str, str], route: SimpleProject) -> tuple[
     return route.format, headers.get("Accept"), headers.get("Accept-Encoding"), headers.get("Host")
 
 
-def _cache_variant(judged: JudgedPage, words: tuple[str | None, ...], made: _PreparedPage) -> None:
+def _cache_variant(judged_page: JudgedPage, variant_key: tuple[str | None, ...], prepared: _PreparedPage) -> None:
     """Clients of one kind all ask in the same words; those who invent some evict nobody else's page."""
-    if sum(len(word or "") for word in words) <= _MAX_VARIANT_KEY_CHARS:
-        if len(judged.response_cache) >= _MAX_VARIANTS:
-            judged.response_cache.clear()
-        judged.response_cache[words] = made
+    if sum(len(word or "") for word in variant_key) <= _MAX_VARIANT_KEY_CHARS:
+        if len(judged_page.response_cache) >= _MAX_VARIANTS:
+            judged_page.response_cache.clear()
+        judged_page.response_cache[variant_key] = prepared
 
 
-def _cache_control(judged: JudgedPage, settings: ServerSettings, now: datetime) -> str:
+def _cache_control(judged_page: JudgedPage, settings: ServerSettings, now: datetime) -> str:
     """``no-cache`` unless configured otherwise, and never past the next change by the clock."""
     if not settings.page_max_age:
         return "private, no-cache"
     seconds = settings.page_max_age.total_seconds()
-    if judged.valid_until is not None:
-        seconds = min(seconds, (judged.valid_until - now).total_seconds())
+    if judged_page.valid_until is not None:
+        seconds = min(seconds, (judged_page.valid_until - now).total_seconds())
     return f"private, max-age={int(seconds)}" if seconds >= 1 else "private, no-cache"
 
 
 async def serve_root_list(
-    request: web.BaseRequest, format_param: str | None, roots: RootListCache, view: str
+    request: web.BaseRequest, format_param: str | None, root_lists: RootListCache, view: str
 ) -> web.StreamResponse:
     """A view's list of all projects that policy does not deny by name, from its spool.
 
@@ -119,7 +119,7 @@ async def serve_root_list(
         AssayError: there is none yet and the index cannot be asked.
     """
     form = negotiate(request.headers.get("Accept"), format_param)
-    async with roots.open_current(view, form) as spooled:
+    async with root_lists.open_current(view, form) as spooled:
         headers = {
             "ETag": spooled.etag,
             "Cache-Control": "private, no-cache",

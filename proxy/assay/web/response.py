@@ -38,7 +38,7 @@ class BufferedResponse(web.StreamResponse):
 
     Args:
         headers: the answer's own from now on; without Content-Length and Date.
-        body: all of it.
+        with_body: all of it.
         status: RFC 9110.
     """
 
@@ -124,26 +124,26 @@ class BufferedResponse(web.StreamResponse):
             if transport is None or transport.is_closing():
                 raise ConnectionResetError("the client left")
             stays, old = request.keep_alive and not self._close_forced, request.version < _HTTP_11
-            self.start_sending(transport, stays=stays, old=old, body=request.method != "HEAD")
+            self.start_sending(transport, keep_alive=stays, is_http10=old, with_body=request.method != "HEAD")
         self._writer = request.writer
         return self._writer
 
     def start_sending(
-        self, transport: asyncio.Transport, *, stays: bool = True, old: bool = False, body: bool = True
+        self, transport: asyncio.Transport, *, keep_alive: bool = True, is_http10: bool = False, with_body: bool = True
     ) -> None:
         """Send as much as the client takes at once, and hand the next piece over to be sent when he takes more.
 
         Args:
             transport: his; not closing.
-            stays: whether the connection takes another request.
-            old: whether it must be told so, by HTTP/1.0.
-            body: whether he asked for it.
+            keep_alive: whether the connection takes another request.
+            is_http10: whether it must be told so, by HTTP/1.0.
+            with_body: whether he asked for it.
 
         Raises:
             ValueError: a header would break out of its line; none of ours can.
         """
-        self._transport, self._keeps_connection = transport, stays
-        head, whole = self._serialize_head(old=old), self._entity if body else b""
+        self._transport, self._keeps_connection = transport, keep_alive
+        head, whole = self._serialize_head(is_http10=is_http10), self._entity if with_body else b""
         sent = send_nonblocking(transport, lambda socket: os.writev(socket, (head, whole)))
         if sent < len(head):
             transport.write(head[sent:])
@@ -178,14 +178,14 @@ class BufferedResponse(web.StreamResponse):
             await self.send_next_chunk()
         await self._writer.drain()
 
-    def _serialize_head(self, *, old: bool) -> bytes:
+    def _serialize_head(self, *, is_http10: bool) -> bytes:
         lines = [f"HTTP/1.1 {self._http_status.value} {self._http_status.phrase}"]
         lines += [f"{name}: {value}" for name, value in self.header_fields.items()]
         if self._http_status not in _BODILESS_STATUSES:
             lines.append(f"Content-Length: {len(self._entity)}")
         if not self._keeps_connection:
             lines.append("Connection: close")
-        elif old:
+        elif is_http10:
             lines.append("Connection: keep-alive")
         lines.append(f"Date: {_format_date_header()}\r\n\r\n")
         head = "\r\n".join(lines)

@@ -21,10 +21,10 @@ ROUTE_KEY = web.RequestKey("route", str)
 Responder = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
-def trace_requests(answer: Responder, settings: ServerSettings) -> Responder:
-    """`answer` within a span; as it is, where spans go nowhere."""
+def trace_requests(responder: Responder, settings: ServerSettings) -> Responder:
+    """`responder` within a span; as it is, where spans go nowhere."""
     if not tracing.is_enabled():
-        return answer
+        return responder
 
     async def within(request: web.BaseRequest) -> web.StreamResponse:
         parent = request.headers.get("traceparent") if is_trusted_proxy(request.remote, settings) else None
@@ -32,7 +32,7 @@ def trace_requests(answer: Responder, settings: ServerSettings) -> Responder:
         method = request.method if request.method in {"GET", "HEAD"} else "_OTHER"
         with tracing.span(method, kind="server", parent=parent, method=method) as span:
             try:
-                response = await answer(request)
+                response = await responder(request)
                 wrong = str(response.status) if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR else None
                 span.set_attributes(status=response.status, error=wrong)
             finally:

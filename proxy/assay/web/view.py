@@ -51,10 +51,10 @@ class ViewResponder:
 
     Args:
         view: what decides.
-        roots: the lists of projects.
+        root_lists: the lists of projects.
         settings: who the proxy is to its clients, and whom it believes.
         clock: UTC.
-        people: the pages for people.
+        ui: the pages for people.
         recorder: where served and refused files are recorded.
     """
 
@@ -62,18 +62,18 @@ class ViewResponder:
         self,
         *,
         view: View,
-        roots: Roots,
+        root_lists: Roots,
         settings: ServerSettings,
         clock: Callable[[], datetime],
-        people: UiResponder,
+        ui: UiResponder,
         recorder: AuditRecorder,
     ) -> None:
         self._view = view
         self._gate = view.gate
-        self._root_lists = roots
+        self._root_lists = root_lists
         self._settings = settings
         self._clock = clock
-        self._ui = people
+        self._ui = ui
         self._recorder = recorder
         self.log_name = None if view.settings.name == DEFAULT_VIEW else view.settings.name
         """For log and trail, which don't name the view at ``/``."""

@@ -22,8 +22,8 @@ def create_app(
     configuration: Configuration,
     *,
     clock: Callable[[], datetime],
-    trail: AuditTrail | None,
-    access: Authenticator | None,
+    audit_trail: AuditTrail | None,
+    authenticator: Authenticator | None,
 ) -> tuple[WebApp, Readiness]:
     """The handler of all views, and what ``/readyz`` says.
 
@@ -31,27 +31,33 @@ def create_app(
         assembly: the running parts.
         configuration: that they were made from.
         clock: UTC.
-        trail: where served and refused files are recorded; None: nowhere.
-        access: who may ask; None: everybody.
+        audit_trail: where served and refused files are recorded; None: nowhere.
+        authenticator: who may ask; None: everybody.
     """
     server = configuration.server
     root, *others = assembly.views
-    ready = build_readiness(assembly, configuration.trust, clock, trail)
+    ready = build_readiness(assembly, configuration.trust, clock, audit_trail)
     views = [
         ViewResponder(
             view=view,
-            roots=assembly.root_lists,
+            root_lists=assembly.root_lists,
             settings=server,
             clock=clock,
-            people=UiResponder(
+            ui=UiResponder(
                 view=view,
                 store=assembly.store,
                 settings=server,
                 clock=clock,
-                others=tuple(each.settings for each in others) if view is root else (),
+                other_views=tuple(each.settings for each in others) if view is root else (),
             ),
-            recorder=AuditRecorder(trail, server, view.settings.name),
+            recorder=AuditRecorder(audit_trail, server, view.settings.name),
         )
         for view in assembly.views
     ]
-    return WebApp(views=views, readiness=ready, settings=server, scrape=MetricsEndpoint(assembly), access=access), ready
+    return WebApp(
+        views=views,
+        readiness=ready,
+        settings=server,
+        metrics_endpoint=MetricsEndpoint(assembly),
+        authenticator=authenticator,
+    ), ready

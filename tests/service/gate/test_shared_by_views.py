@@ -71,7 +71,7 @@ async def test_a_turn_is_had_by_one_at_a_time_in_the_order_of_asking_and_leaves_
 
 
 def test_the_bound_is_of_all_views_together_and_what_was_not_asked_for_longest_goes_first() -> None:
-    memory = JudgedPageCache(most_files=30)
+    memory = JudgedPageCache(max_files=30)
     memory.put("strict", FOO, judged("foo", 9))
     memory.put("dev", FOO, judged("foo", 9))
     memory.touch("strict", FOO)

@@ -84,7 +84,7 @@ async def world(tmp_path: Path, policy: str) -> AsyncIterator[World]:
     path = tmp_path / "policy.toml"
     path.write_text(policy)
     async with Index() as index, run_test_proxy(index, tmp_path, policy=policy, sigstore=sigstore) as proxy:
-        yield World(index, sigstore, proxy, path, PolicyWatch(path, proxy.assembly.gate, settle=0))
+        yield World(index, sigstore, proxy, path, PolicyWatch(path, proxy.assembly.gate, settle_seconds=0))
 
 
 async def test_a_stolen_token_uploads_without_an_attestation_where_there_always_was_one(tmp_path: Path) -> None:

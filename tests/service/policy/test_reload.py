@@ -28,7 +28,7 @@ CLOSED = 'version = 1\n[[rules]]\nname = "closed"\nprojects = ["*"]\ndeny = "not
 
 
 def watched(proxy: RunningProxy, path: Path) -> PolicyWatch:
-    return PolicyWatch(path, proxy.assembly.gate, settle=0)
+    return PolicyWatch(path, proxy.assembly.gate, settle_seconds=0)
 
 
 def told(caplog: pytest.LogCaptureFixture, name: str) -> list[logging.LogRecord]:

@@ -132,7 +132,7 @@ async def test_a_policy_that_is_refused_or_obeyed_shows(tmp_path: Path) -> None:
     file = tmp_path / "policy.toml"
     file.write_text(POLICY)
     async with Index() as index, run_test_proxy(index, tmp_path, policy=POLICY) as proxy:
-        watch = PolicyWatch(file, proxy.assembly.gate, settle=0)
+        watch = PolicyWatch(file, proxy.assembly.gate, settle_seconds=0)
         for content, refused in ((POLICY, 0), ("version = 2", 1), (f'mode = "audit"\n{POLICY}', 0)):
             file.write_text(content)
             await watch.reload_if_changed()

@@ -43,7 +43,9 @@ async def test_a_changed_policy_acts_on_its_view_alone_and_a_bad_one_leaves_the_
         views = (there.proxy, there.strict, there.dev)
         assert [await is_served(view, listed) for view in views] == [True, True, True]
         files = {name: tmp_path / f"{name}.toml" for name in ("default", "strict", "dev")}
-        watches = {name: PolicyWatch(path, there.proxy.get_gate(name), settle=0) for name, path in files.items()}
+        watches = {
+            name: PolicyWatch(path, there.proxy.get_gate(name), settle_seconds=0) for name, path in files.items()
+        }
         for path in files.values():
             path.write_text(OPEN_POLICY)
         assert [await watch.reload_if_changed() for watch in watches.values()] == [False, False, False]

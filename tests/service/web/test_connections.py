@@ -145,7 +145,7 @@ async def test_nothing_stays_of_a_connection_however_it_ended(tmp_path: Path) ->
         return made[-1]
 
     for tls in (None, context):
-        entrance = listener.Listener(few, making, context=tls, handshake=TIMEOUT_SECONDS)
+        entrance = listener.Listener(few, making, ssl_context=tls, handshake_timeout_seconds=TIMEOUT_SECONDS)
         host, port = await entrance.open("127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(host, port)
         writer.write(encode_get("/", "Connection: close"))  # to the second, no handshake
@@ -249,7 +249,7 @@ async def test_what_is_closed_ends_though_nobody_reads_the_rest(
 
     few = connection_limit.ConnectionLimit(2)
     punctual = server._HttpServer(answers, None, logging.getLogger("test"), few, ServerSettings())
-    entrance = listener.Listener(few, punctual.make_protocol, context=None, handshake=1)
+    entrance = listener.Listener(few, punctual.make_protocol, ssl_context=None, handshake_timeout_seconds=1)
     host, port = await entrance.open("127.0.0.1", 0)
     seeing_off = asyncio.create_task(punctual.reap_closing())
     reader, writer = await asyncio.open_connection(host, port)

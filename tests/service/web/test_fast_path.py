@@ -242,7 +242,9 @@ async def test_a_request_that_waits_for_its_turn_is_answered_whatever_comes_betw
         made.append(punctual.make_protocol(seat))
         return made[-1]
 
-    entrance = listener.Listener(connection_limit.ConnectionLimit(2), making, context=None, handshake=1)
+    entrance = listener.Listener(
+        connection_limit.ConnectionLimit(2), making, ssl_context=None, handshake_timeout_seconds=1
+    )
     host, port = await entrance.open("127.0.0.1", 0)
     reader, writer = await asyncio.open_connection(host, port)
     client = RawClient(reader, writer)

@@ -112,7 +112,7 @@ def test_anything_else_is_none(raw: bytes) -> None:
 
 
 def test_the_key_names_everything_that_evidence_depends_on() -> None:
-    base = {"sha256": "a", "filename": "b", "provenance": "c", "roots": "d", "verifier": "e"}
+    base = {"sha256": "a", "filename": "b", "provenance_sha256": "c", "trust_fingerprint": "d", "verifier_version": "e"}
     keys = {evidence_key(**base)} | {evidence_key(**{**base, name: "x"}) for name in base}
     assert len(keys) == 6
     # No two parts run into each other, whatever the index calls a file.

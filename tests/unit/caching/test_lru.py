@@ -12,7 +12,7 @@ A, B, C = (Sha256(letter * 64) for letter in "abc")
 
 
 def test_what_was_not_asked_for_longest_goes_first() -> None:
-    held = ByteCache(most=10, largest=5)
+    held = ByteCache(max_total_bytes=10, max_item_bytes=5)
     held.put(A, b"12345")
     held.put(B, b"12345")
     assert held.get(A) == b"12345"
@@ -22,7 +22,7 @@ def test_what_was_not_asked_for_longest_goes_first() -> None:
 
 
 def test_what_is_too_large_is_not_held_and_what_is_held_stays_as_it_is() -> None:
-    held = ByteCache(most=10, largest=5)
+    held = ByteCache(max_total_bytes=10, max_item_bytes=5)
     held.put(A, b"123456")
     assert held.get(A) is None
     assert (held.fits(5), held.fits(6)) == (True, False)
@@ -33,7 +33,7 @@ def test_what_is_too_large_is_not_held_and_what_is_held_stays_as_it_is() -> None
 
 def test_after_an_hour_the_store_is_asked_again() -> None:
     now = [100.0]
-    held = ByteCache(most=10, largest=5, clock=lambda: now[0])
+    held = ByteCache(max_total_bytes=10, max_item_bytes=5, clock=lambda: now[0])
     held.put(A, b"12345")
     now[0] += 3600
     assert held.get(A) == b"12345"
@@ -46,7 +46,7 @@ def test_after_an_hour_the_store_is_asked_again() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 8))))
 def test_it_never_holds_more_than_its_limit(asked: list[tuple[int, int]]) -> None:
-    held = ByteCache(most=20, largest=6)
+    held = ByteCache(max_total_bytes=20, max_item_bytes=6)
     for name, size in asked:
         held.put(Sha256(str(name) * 64), bytes(size))
         assert sum(map(len, held.snapshot().values())) <= 20

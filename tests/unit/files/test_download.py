@@ -104,7 +104,7 @@ async def released(download: Download) -> tuple[int, AssayError | None]:
 
 
 async def test_a_follower_gets_all_bytes_and_the_blob_is_published(blobs: DiskBlobStore) -> None:
-    download = Download(wanted(), Served([sends()]).open, blobs, pause=no_pause)
+    download = Download(wanted(), Served([sends()]).open, blobs, wait_before_retry=no_pause)
     run = asyncio.create_task(download.run())
     assert await followed(download) == CONTENT
     await run
@@ -117,7 +117,7 @@ async def test_a_follower_gets_all_bytes_and_the_blob_is_published(blobs: DiskBl
 @pytest.mark.parametrize("size", [len(CONTENT), None])
 async def test_the_tail_is_withheld_until_the_digest_is_right(blobs: DiskBlobStore, size: int | None) -> None:
     corrupted = CONTENT[:-1] + b"x"
-    download = Download(wanted(size), Served([sends(corrupted)]).open, blobs, pause=no_pause)
+    download = Download(wanted(size), Served([sends(corrupted)]).open, blobs, wait_before_retry=no_pause)
     given, _ = await asyncio.gather(released(download), download.run())
     assert given[0] <= len(CONTENT) - WITHHELD_TAIL_BYTES
     assert isinstance(given[1], DigestMismatchError)
@@ -126,7 +126,7 @@ async def test_the_tail_is_withheld_until_the_digest_is_right(blobs: DiskBlobSto
 
 async def test_who_comes_to_read_when_it_has_failed_is_told_why(blobs: DiskBlobStore) -> None:
     wrong = bytes(len(CONTENT))
-    download = Download(wanted(), Served([sends(wrong)]).open, blobs, pause=no_pause)
+    download = Download(wanted(), Served([sends(wrong)]).open, blobs, wait_before_retry=no_pause)
     running = asyncio.create_task(download.run())
     await download.wait_until_sendable()
     await running
@@ -142,20 +142,23 @@ async def test_of_a_small_file_nothing_is_released_before_its_digest_is_right(bl
         wanted(WITHHELD_TAIL_BYTES, digest),
         Served([sends(b"y" + content[1:])], WITHHELD_TAIL_BYTES).open,
         blobs,
-        pause=no_pause,
+        wait_before_retry=no_pause,
     )
     given, _ = await asyncio.gather(released(bad), bad.run())
     assert given[0] == 0
     assert isinstance(given[1], DigestMismatchError)
     good = Download(
-        wanted(WITHHELD_TAIL_BYTES, digest), Served([sends(content)], WITHHELD_TAIL_BYTES).open, blobs, pause=no_pause
+        wanted(WITHHELD_TAIL_BYTES, digest),
+        Served([sends(content)], WITHHELD_TAIL_BYTES).open,
+        blobs,
+        wait_before_retry=no_pause,
     )
     got, _ = await asyncio.gather(followed(good), good.run())
     assert got == content
 
 
 async def test_a_withdrawn_approval_keeps_the_tail(blobs: DiskBlobStore) -> None:
-    download = Download(wanted(), Served([sends()]).open, blobs, pause=no_pause)
+    download = Download(wanted(), Served([sends()]).open, blobs, wait_before_retry=no_pause)
 
     async def withdrawn() -> None:
         raise InvalidResponseError("not approved any more")
@@ -168,7 +171,7 @@ async def test_a_withdrawn_approval_keeps_the_tail(blobs: DiskBlobStore) -> None
 
 async def test_a_broken_body_is_taken_up_where_it_broke(blobs: DiskBlobStore) -> None:
     source = Served([sends(breaks_after=100_000), sends()])
-    download = Download(wanted(), source.open, blobs, pause=no_pause)
+    download = Download(wanted(), source.open, blobs, wait_before_retry=no_pause)
     got, _ = await asyncio.gather(followed(download), download.run())
     assert got == CONTENT
     assert source.starts == [0, 100_000]
@@ -176,7 +179,7 @@ async def test_a_broken_body_is_taken_up_where_it_broke(blobs: DiskBlobStore) ->
 
 async def test_an_index_that_starts_again_is_followed_while_its_bytes_agree(blobs: DiskBlobStore) -> None:
     source = Served([sends(breaks_after=100_000), sends()], ignores_range=True)
-    download = Download(wanted(), source.open, blobs, pause=no_pause)
+    download = Download(wanted(), source.open, blobs, wait_before_retry=no_pause)
     got, _ = await asyncio.gather(followed(download), download.run())
     assert got == CONTENT
 
@@ -184,7 +187,7 @@ async def test_an_index_that_starts_again_is_followed_while_its_bytes_agree(blob
 async def test_an_index_that_starts_again_with_other_bytes_is_refused(blobs: DiskBlobStore) -> None:
     # The whole second body has the right digest, but its beginning is not what followers already have.
     source = Served([sends(b"z" + CONTENT[1:], breaks_after=100_000), sends()], ignores_range=True)
-    download = Download(wanted(), source.open, blobs, pause=no_pause)
+    download = Download(wanted(), source.open, blobs, wait_before_retry=no_pause)
     given, _ = await asyncio.gather(released(download), download.run())
     assert isinstance(given[1], DigestMismatchError)
     assert await blobs.open(DIGEST) is None
@@ -192,7 +195,7 @@ async def test_an_index_that_starts_again_with_other_bytes_is_refused(blobs: Dis
 
 async def test_a_source_that_never_gets_on_is_given_up(blobs: DiskBlobStore) -> None:
     source = Served([sends(breaks_after=0)])
-    download = Download(wanted(), source.open, blobs, pause=no_pause)
+    download = Download(wanted(), source.open, blobs, wait_before_retry=no_pause)
     given, _ = await asyncio.gather(released(download), download.run())
     assert isinstance(given[1], UpstreamUnavailableError)
     assert len(source.starts) == 4
@@ -210,30 +213,30 @@ async def test_a_source_that_never_gets_on_is_given_up(blobs: DiskBlobStore) -> 
 async def test_another_length_than_the_page_says_is_refused(
     blobs: DiskBlobStore, length: int | None, content: bytes, error: type[AssayError]
 ) -> None:
-    download = Download(wanted(), Served([sends(content)], length).open, blobs, pause=no_pause)
+    download = Download(wanted(), Served([sends(content)], length).open, blobs, wait_before_retry=no_pause)
     given, _ = await asyncio.gather(released(download), download.run())
     assert isinstance(given[1], error)
     assert await blobs.open(DIGEST) is None
 
 
 async def test_a_file_of_unknown_length_is_released_when_it_is_verified(blobs: DiskBlobStore) -> None:
-    download = Download(wanted(None), Served([sends()], None).open, blobs, pause=no_pause)
+    download = Download(wanted(None), Served([sends()], None).open, blobs, wait_before_retry=no_pause)
     got, _ = await asyncio.gather(followed(download), download.run())
     assert got == CONTENT
 
 
 async def test_a_file_over_the_limit_is_refused_and_one_at_the_limit_is_not(blobs: DiskBlobStore) -> None:
-    small = Download(wanted(None, limit=1000), Served([sends()], None).open, blobs, pause=no_pause)
+    small = Download(wanted(None, limit=1000), Served([sends()], None).open, blobs, wait_before_retry=no_pause)
     given, _ = await asyncio.gather(released(small), small.run())
     assert isinstance(given[1], DigestMismatchError)
-    exact = Download(wanted(None, limit=len(CONTENT)), Served([sends()], None).open, blobs, pause=no_pause)
+    exact = Download(wanted(None, limit=len(CONTENT)), Served([sends()], None).open, blobs, wait_before_retry=no_pause)
     got, _ = await asyncio.gather(followed(exact), exact.run())
     assert got == CONTENT
 
 
 async def test_many_followers_cause_one_fetch_and_a_leaving_one_harms_none(blobs: DiskBlobStore) -> None:
     source = Served([sends()])
-    downloads = DownloadRegistry(blobs, pause=no_pause)
+    downloads = DownloadRegistry(blobs, wait_before_retry=no_pause)
     joined = [downloads.join(wanted(), source.open) for _ in range(10)]
     assert len({id(download) for download in joined}) == 1
     downloads.leave(joined.pop())
@@ -251,7 +254,7 @@ async def test_closing_ends_followers_with_an_error_and_leaves_nothing(blobs: Di
         started.set()
         await asyncio.Event().wait()
 
-    downloads = DownloadRegistry(blobs, pause=no_pause)
+    downloads = DownloadRegistry(blobs, wait_before_retry=no_pause)
     download = downloads.join(wanted(), Served([stalls]).open)
     follower = asyncio.create_task(released(download))
     await started.wait()
@@ -266,10 +269,10 @@ async def test_whoever_comes_to_read_what_has_failed_meanwhile_is_told_of_that_a
     blobs: DiskBlobStore,
 ) -> None:
     tampered = Served([sends(CONTENT[:-1] + b"!")])
-    download = Download(wanted(), tampered.open, blobs, pause=no_pause)
+    download = Download(wanted(), tampered.open, blobs, wait_before_retry=no_pause)
     await download.run()
     with pytest.raises(DigestMismatchError):
         await download.open_reader()
-    good = Download(wanted(), Served([sends()]).open, blobs, pause=no_pause)
+    good = Download(wanted(), Served([sends()]).open, blobs, wait_before_retry=no_pause)
     await good.run()
     (await good.open_reader()).close()

@@ -160,7 +160,7 @@ def page(
         history=history or ProjectHistory(),
         evidence=known,
         now=now,
-        mismatched=frozenset(mismatched),
+        mismatched_wheels=frozenset(mismatched),
     )
 
 

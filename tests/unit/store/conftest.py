@@ -48,7 +48,7 @@ async def make_ledger(ledger_path: Path) -> AsyncIterator[LedgerFactory]:
     made: list[SqliteLedger] = []
 
     async def begin(place: Path = ledger_path, *, fresh: bool = True) -> SqliteLedger:
-        made.append(SqliteLedger(place, fresh=fresh))
+        made.append(SqliteLedger(place, may_create=fresh))
         await made[-1].open()
         return made[-1]
 

@@ -126,8 +126,8 @@ def test_what_was_archived_is_followed_by_its_last_hash_and_by_no_other(tmp_path
     first = written(name_rotated_part(trail, 6))
     written(trail, before=first)
     name_rotated_part(trail, 6).unlink()
-    assert verify_trail(read_trail(trail, after=first.hash)).faults == ()
-    assert verify_trail(read_trail(trail, after="1" * 64)).faults != ()
+    assert verify_trail(read_trail(trail, after_hash=first.hash)).faults == ()
+    assert verify_trail(read_trail(trail, after_hash="1" * 64)).faults != ()
     assert verify_trail(read_trail(trail)).faults != ()
 
 

@@ -34,7 +34,7 @@ async def upstream(
         limits=index.limits,
         authorizations=IndexAuthorizations([index], environ or {}),
         proxies=proxies or {},
-        pause=no_pause,
+        sleep=no_pause,
     )
     await client.start()
     try:

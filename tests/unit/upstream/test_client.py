@@ -307,9 +307,10 @@ async def test_a_document_has_a_limit_of_its_own() -> None:
         index.serve_fixed("/fits", CannedResponse(body=b"x" * 1000))
         async with upstream(chosen) as client:
             with pytest.raises(InvalidResponseError):
-                await client.fetch_document(chosen, f"{index.origin}/doc", accept="*/*", limit=1000)
-            fetched = await client.fetch_document(chosen, f"{index.origin}/fits", accept="*/*", limit=1000)
+                await client.fetch_document(chosen, f"{index.origin}/doc", accept="*/*", max_bytes=1000)
+            fetched = await client.fetch_document(chosen, f"{index.origin}/fits", accept="*/*", max_bytes=1000)
             assert isinstance(fetched, FetchedDocument)
             assert (
-                await client.fetch_document(chosen, f"{index.origin}/none", accept="*/*", limit=1000) is NoBody.ABSENT
+                await client.fetch_document(chosen, f"{index.origin}/none", accept="*/*", max_bytes=1000)
+                is NoBody.ABSENT
             )

@@ -90,8 +90,8 @@ async def test_a_connection_takes_many_requests_and_an_old_client_is_told_so() -
 @pytest.mark.parametrize("value", ["a\r\nSet-Cookie: b", "a\nb", "a\rb"])
 def test_a_header_cannot_break_out_of_its_line(value: str) -> None:
     with pytest.raises(ValueError, match="line break"):
-        BufferedResponse(headers={"X-Name": value})._serialize_head(old=False)
-    assert b"X-Name: ab\r\n" in BufferedResponse(headers={"X-Name": "ab"})._serialize_head(old=False)
+        BufferedResponse(headers={"X-Name": value})._serialize_head(is_http10=False)
+    assert b"X-Name: ab\r\n" in BufferedResponse(headers={"X-Name": "ab"})._serialize_head(is_http10=False)
 
 
 async def test_its_headers_can_be_read_and_its_length_not_changed() -> None:

@@ -209,7 +209,7 @@ async def run_test_proxy(
         ) as assembly,
         measure_loop_delay(),
     ):
-        handler, ready = create_app(assembly, chosen, clock=clock, trail=trail, access=access)
+        handler, ready = create_app(assembly, chosen, clock=clock, audit_trail=trail, authenticator=access)
         async with (
             run_server(handler, ready, chosen.server) as (host, port),
             aiohttp.ClientSession(auto_decompress=False, skip_auto_headers=("Accept-Encoding",)) as session,

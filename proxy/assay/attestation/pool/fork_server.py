@@ -20,24 +20,24 @@ PID_BYTES = 4
 """The first bytes that a sibling sends: its process id, big-endian."""
 
 
-def run_module(owner: int, module: str, pairs: Sequence[tuple[int, int]] = ()) -> None:
-    """`main` of a module, here and in a sibling for each of `pairs`.
+def run_module(owner_pid: int, module: str, sibling_pipes: Sequence[tuple[int, int]] = ()) -> None:
+    """`main` of a module, here and in a sibling for each of `sibling_pipes`.
 
     Args:
-        owner: the process that all of them end with.
+        owner_pid: the process that all of them end with.
         module: its name.
-        pairs: descriptors of pipes, each sibling's standard input and output.
+        sibling_pipes: descriptors of pipes, each sibling's standard input and output.
     """
     # The terminal sends SIGINT to the whole group; the owner says when this ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    watched = _open_owner_pidfd(owner)
+    watched = _open_owner_pidfd(owner_pid)
     main = importlib.import_module(module).main
     gc.collect()
     # What was imported stays: nobody needs to look through it for garbage, over and over (8 % of the work), nor is it
     # to be copied for a sibling because somebody did.
     gc.freeze()
-    _fork_siblings(pairs)
-    threading.Thread(target=_exit_with_owner, args=(owner, watched), daemon=True, name="watch").start()
+    _fork_siblings(sibling_pipes)
+    threading.Thread(target=_exit_with_owner, args=(owner_pid, watched), daemon=True, name="watch").start()
     main()
 
 
@@ -50,10 +50,10 @@ def has_pidfd() -> bool:
     return True
 
 
-def _fork_siblings(pairs: Sequence[tuple[int, int]]) -> None:
-    if pairs:
+def _fork_siblings(sibling_pipes: Sequence[tuple[int, int]]) -> None:
+    if sibling_pipes:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody here waits for a sibling's end
-    for number, (orders, answers) in enumerate(pairs):
+    for number, (orders, answers) in enumerate(sibling_pipes):
         try:
             is_sibling = os.fork() == 0
         except OSError:
@@ -62,35 +62,35 @@ def _fork_siblings(pairs: Sequence[tuple[int, int]]) -> None:
             os.dup2(orders, 0)
             os.dup2(answers, 1)
         # Whoever kept another's ends open would hide the other's death from the owner.
-        close_pipes(pairs[number:] if is_sibling else [pairs[number]])
+        close_pipes(sibling_pipes[number:] if is_sibling else [sibling_pipes[number]])
         if is_sibling:
             os.write(1, os.getpid().to_bytes(PID_BYTES, "big"))
             return
 
 
-def close_pipes(pairs: Sequence[tuple[int, int]]) -> None:
+def close_pipes(pipes: Sequence[tuple[int, int]]) -> None:
     """Close both descriptors of each."""
-    for descriptor in (each for pair in pairs for each in pair):
+    for descriptor in (each for pair in pipes for each in pair):
         os.close(descriptor)
 
 
-def _open_owner_pidfd(owner: int) -> int | None:
-    """What tells when `owner` ends; None where the system has nothing of the kind."""
+def _open_owner_pidfd(owner_pid: int) -> int | None:
+    """What tells when `owner_pid` ends; None where the system has nothing of the kind."""
     if not has_pidfd():
         return None
     try:
-        watched = os.pidfd_open(owner)
+        watched = os.pidfd_open(owner_pid)
     except ProcessLookupError:
         os._exit(1)
-    if os.getppid() != owner:  # it has ended, and another may have its number
+    if os.getppid() != owner_pid:  # it has ended, and another may have its number
         os._exit(1)
     return watched
 
 
-def _exit_with_owner(owner: int, watched: int | None) -> None:
+def _exit_with_owner(owner_pid: int, pidfd: int | None) -> None:
     """End with the owner, also in the middle of a batch: at once where Linux tells, else within a second."""
-    if watched is not None:
-        select.select([watched], [], [])
-    while watched is None and os.getppid() == owner:  # an orphan is given to another parent
+    if pidfd is not None:
+        select.select([pidfd], [], [])
+    while pidfd is None and os.getppid() == owner_pid:  # an orphan is given to another parent
         time.sleep(_PARENT_POLL_SECONDS)
     os._exit(1)

@@ -101,11 +101,11 @@ class _Worker:
             raise EOFError("a worker's answer is too long")
         return await self.process.stdout.readexactly(length)
 
-    async def stop(self, grace: float = 0.0) -> None:
-        """Wait `grace` seconds for it to end, then kill it."""
+    async def stop(self, grace_seconds: float = 0.0) -> None:
+        """Wait `grace_seconds` seconds for it to end, then kill it."""
         running, self.process = self.process, None
         if running is not None:
-            await running.stop(grace)
+            await running.stop(grace_seconds)
 
     async def close(self) -> None:
         """Let it end by itself, for a while."""
@@ -160,19 +160,21 @@ class Verifier:
         """Batches in the queue, for metrics."""
         return self._queue.qsize()
 
-    def trust_fingerprint_for(self, trust: str | None) -> str:
-        """Digest of the roots that count for an index with this `trust`: part of the key of its evidence."""
-        return " ".join(self._roots.fingerprints_for_index(trust))
+    def trust_fingerprint_for(self, root_name: str | None) -> str:
+        """Digest of the roots that count for an index with this `root_name`: part of the key of its evidence."""
+        return " ".join(self._roots.fingerprints_for_index(root_name))
 
-    def earlier_trust_fingerprints_for(self, trust: str | None) -> tuple[str, ...]:
+    def earlier_trust_fingerprints_for(self, root_name: str | None) -> tuple[str, ...]:
         """The same of the roots that were in force before, newest first."""
         return tuple(
-            " ".join(roots.fingerprints_for_index(trust)) for roots in self._roots.earlier if _has_root(roots, trust)
+            " ".join(roots.fingerprints_for_index(root_name))
+            for roots in self._roots.earlier
+            if _has_root(roots, root_name)
         )
 
-    def is_still_valid(self, evidence: Evidence, trust: str | None) -> bool:
+    def is_still_valid(self, evidence: Evidence, root_name: str | None) -> bool:
         """Whether evidence recorded under earlier roots holds under these without verifying it again."""
-        return is_still_valid(evidence, self._roots.for_index(trust))
+        return is_still_valid(evidence, self._roots.for_index(root_name))
 
     def update_root(self, root: TrustRoot) -> None:
         """Put a renewed root in force, for every batch that starts from now on."""
@@ -286,19 +288,19 @@ class Verifier:
                 _fail_batch(batch, _CLOSING_REASON)
             raise
 
-    async def _fill_worker(self, worker: _Worker, given: deque[_Batch], again: deque[_Batch]) -> None:
+    async def _fill_worker(self, worker: _Worker, in_flight: deque[_Batch], retries: deque[_Batch]) -> None:
         """Let the worker have as many batches as it may, and wait for one if it has none."""
-        while len(given) < _MAX_BATCHES_PER_WORKER:
-            if again:
-                batch = again.popleft()
-            elif not given:
+        while len(in_flight) < _MAX_BATCHES_PER_WORKER:
+            if retries:
+                batch = retries.popleft()
+            elif not in_flight:
                 batch = await self._queue.get()
             elif self._queue.empty():
                 return
             else:
                 batch = self._queue.get_nowait()
             if not batch.results.done():
-                given.append(batch)
+                in_flight.append(batch)
                 await worker.send_batch(batch.jobs, self._roots)
 
     async def _verify_in_thread(self, jobs: Sequence[VerificationJob], roots: TrustRoots) -> bytes:
@@ -333,9 +335,9 @@ def _split_into_batches(jobs: Sequence[VerificationJob], workers: int) -> list[l
     return batches
 
 
-def _complete_batch(batch: _Batch, answer: bytes) -> None:
+def _complete_batch(batch: _Batch, response: bytes) -> None:
     """What a worker said of a batch, for whoever waits for it."""
-    match protocol.decode_response(answer, len(batch.jobs)):
+    match protocol.decode_response(response, len(batch.jobs)):
         case str(reason):
             if reason.startswith(protocol.PRIVATE_API_CHANGED):
                 _warn_of_change(reason.removeprefix(protocol.PRIVATE_API_CHANGED))
@@ -360,5 +362,5 @@ def _fail_batch(batch: _Batch, reason: str) -> None:
         batch.results.set_exception(VerificationUnavailableError(reason))
 
 
-def _has_root(roots: TrustRoots, trust: str | None) -> bool:
-    return trust is None or trust in roots.by_name
+def _has_root(roots: TrustRoots, root_name: str | None) -> bool:
+    return root_name is None or root_name in roots.by_name

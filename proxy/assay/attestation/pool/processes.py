@@ -44,8 +44,8 @@ class ChildProcess(Protocol):
     async def pid(self) -> int:
         """Its process id; raises EOFError where it ended before it had one."""
 
-    async def stop(self, grace: float) -> None:
-        """Wait `grace` seconds for it to end, then kill it."""
+    async def stop(self, grace_seconds: float) -> None:
+        """Wait `grace_seconds` seconds for it to end, then kill it."""
 
 
 class SpawnedProcess:
@@ -67,11 +67,11 @@ class SpawnedProcess:
         """Its process id."""
         return self._process.pid
 
-    async def stop(self, grace: float) -> None:
-        """Wait `grace` seconds for it to end, then kill it."""
+    async def stop(self, grace_seconds: float) -> None:
+        """Wait `grace_seconds` seconds for it to end, then kill it."""
         # A process that is already dead must be reaped by the loop's watcher alone: Popen.kill would race with it.
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._process.wait(), grace)
+            await asyncio.wait_for(self._process.wait(), grace_seconds)
         if self._process.returncode is None:
             with suppress(ProcessLookupError):
                 self._process.kill()
@@ -81,23 +81,25 @@ class SpawnedProcess:
 class ForkedProcess:
     """A process that another of ours divided into: nobody's child here, so that its pipes say when it has ended."""
 
-    def __init__(self, stdin: asyncio.StreamWriter, stdout: asyncio.StreamReader, back: asyncio.ReadTransport) -> None:
+    def __init__(
+        self, stdin: asyncio.StreamWriter, stdout: asyncio.StreamReader, read_transport: asyncio.ReadTransport
+    ) -> None:
         self.stdin = stdin
         self.stdout = stdout
-        self._read_transport = back
+        self._read_transport = read_transport
         self._pidfd: int | None = None
         """Of the process: a number alone could be another's by the time it is used."""
         self._pid_task = asyncio.create_task(self._read_pid(), name="sibling")
 
     @classmethod
-    async def from_pipes(cls, to: int, back: int) -> ForkedProcess:
+    async def from_pipes(cls, write_descriptor: int, read_descriptor: int) -> ForkedProcess:
         """The process at the other ends of two pipes, whose ends here are its own from now on."""
         loop, stdout = asyncio.get_running_loop(), asyncio.StreamReader()
         receiving, _ = await loop.connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(stdout), os.fdopen(back, "rb", buffering=0)
+            lambda: asyncio.StreamReaderProtocol(stdout), os.fdopen(read_descriptor, "rb", buffering=0)
         )
         sending, protocol = await loop.connect_write_pipe(
-            lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), os.fdopen(to, "wb", buffering=0)
+            lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), os.fdopen(write_descriptor, "wb", buffering=0)
         )
         stdin = asyncio.StreamWriter(sending, protocol, None, loop)
         _enlarge_pipe(stdin)
@@ -122,11 +124,11 @@ class ForkedProcess:
             raise EOFError("it ended before it began")
         return pid
 
-    async def stop(self, grace: float) -> None:
-        """Wait `grace` seconds for it to end, then kill it."""
+    async def stop(self, grace_seconds: float) -> None:
+        """Wait `grace_seconds` seconds for it to end, then kill it."""
         try:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wait_for_exit(), grace)
+                await asyncio.wait_for(self._wait_for_exit(), grace_seconds)
             if self._pidfd is not None:
                 with suppress(ProcessLookupError):  # it has ended
                     signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
@@ -154,8 +156,8 @@ class ForkedProcess:
 
 async def spawn_process(
     module: str,
-    without: Sequence[str] = (),
-    pairs: Sequence[tuple[int, int]] = (),
+    blocked_modules: Sequence[str] = (),
+    sibling_pipes: Sequence[tuple[int, int]] = (),
     *,
     bootstrap: Path = BOOTSTRAP_FILE,
 ) -> Process:
@@ -163,8 +165,8 @@ async def spawn_process(
 
     Args:
         module: its name.
-        without: modules that libraries import where they can, and do without where they cannot.
-        pairs: descriptors of pipes, to and from each sibling that it is to divide into.
+        blocked_modules: modules that libraries import where they can, and do without where they cannot.
+        sibling_pipes: descriptors of pipes, to and from each sibling that it is to divide into.
         bootstrap: script that the interpreter runs.
 
     Raises:
@@ -172,9 +174,9 @@ async def spawn_process(
     """
     # -P: the working directory is no place to import from; the same path as ours is.
     path = [entry for entry in sys.path if entry]
-    told = " ".join(f"{read}:{write}" for read, write in pairs)
-    command = [sys.executable, "-P", str(bootstrap), str(os.getpid()), module, ",".join(without), told, *path]
-    kept = [descriptor for pair in pairs for descriptor in pair]
+    told = " ".join(f"{read}:{write}" for read, write in sibling_pipes)
+    command = [sys.executable, "-P", str(bootstrap), str(os.getpid()), module, ",".join(blocked_modules), told, *path]
+    kept = [descriptor for pair in sibling_pipes for descriptor in pair]
     process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, pass_fds=kept)
     if process.stdin is not None:
         _enlarge_pipe(process.stdin)
@@ -182,7 +184,7 @@ async def spawn_process(
 
 
 async def spawn_processes(
-    module: str, without: Sequence[str], count: int, *, bootstrap: Path = BOOTSTRAP_FILE
+    module: str, blocked_modules: Sequence[str], count: int, *, bootstrap: Path = BOOTSTRAP_FILE
 ) -> list[ChildProcess]:
     """So many processes, as `spawn_process` starts one.
 
@@ -190,7 +192,7 @@ async def spawn_processes(
         OSError: none can be started.
     """
     if count < 2 or not fork_server.has_pidfd():  # noqa: PLR2004 - one has no siblings
-        return [SpawnedProcess(await spawn_process(module, without, bootstrap=bootstrap)) for _ in range(count)]
+        return [SpawnedProcess(await spawn_process(module, blocked_modules, bootstrap=bootstrap)) for _ in range(count)]
     ours: list[tuple[int, int]] = []
     theirs: list[tuple[int, int]] = []
     try:
@@ -198,7 +200,7 @@ async def spawn_processes(
             (read, to), (back, write) = os.pipe(), os.pipe()
             ours.append((to, back))
             theirs.append((read, write))
-        first = SpawnedProcess(await spawn_process(module, without, theirs, bootstrap=bootstrap))
+        first = SpawnedProcess(await spawn_process(module, blocked_modules, theirs, bootstrap=bootstrap))
     except BaseException:
         fork_server.close_pipes(ours)
         raise
@@ -207,9 +209,9 @@ async def spawn_processes(
     return [first, *[await ForkedProcess.from_pipes(to, back) for to, back in ours]]
 
 
-def _enlarge_pipe(to: asyncio.StreamWriter) -> None:
+def _enlarge_pipe(writer: asyncio.StreamWriter) -> None:
     """Let what is written be there at once, and not as this process finds the time for each 64 KiB more."""
     if hasattr(fcntl, "F_SETPIPE_SZ"):  # Linux
         # OSError: more than this user may have, in all pipes together. ValueError: the process has ended already.
         with suppress(OSError, ValueError):
-            fcntl.fcntl(to.get_extra_info("pipe").fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BUFFER_BYTES)
+            fcntl.fcntl(writer.get_extra_info("pipe").fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BUFFER_BYTES)

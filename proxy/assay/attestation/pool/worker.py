@@ -51,17 +51,17 @@ def _to_file(job: VerificationJob) -> File:
     return File(filename=job.filename, sha256=Sha256(job.sha256), url="", location="", route="", distribution=None)
 
 
-def serve(orders: BinaryIO, answers: BinaryIO) -> None:
-    """Work until `orders` ends."""
+def serve(requests: BinaryIO, responses: BinaryIO) -> None:
+    """Work until `requests` ends."""
     roots: TrustRoots | None = None
-    while (raw := _read_frame(orders)) is not None:
+    while (raw := _read_frame(requests)) is not None:
         match decode_request(raw):
             case TrustRoots() as received:
                 roots = received
                 _preload_keys(roots)
             case list() as jobs:
-                answers.write(encode_frame(verify_batch(jobs, roots)))
-                answers.flush()
+                responses.write(encode_frame(verify_batch(jobs, roots)))
+                responses.flush()
 
 
 def _preload_keys(roots: TrustRoots) -> None:
@@ -85,12 +85,12 @@ def verify_batch(jobs: Sequence[VerificationJob], roots: TrustRoots | None) -> b
         return encode_failure_response(str(error))
 
 
-def _read_frame(orders: BinaryIO) -> bytes | None:
-    length = orders.read(LENGTH_BYTES)
+def _read_frame(requests: BinaryIO) -> bytes | None:
+    length = requests.read(LENGTH_BYTES)
     if len(length) < LENGTH_BYTES:
         return None
     size = int.from_bytes(length, "big")
-    content = orders.read(size) if size <= MAX_FRAME_BYTES else b""
+    content = requests.read(size) if size <= MAX_FRAME_BYTES else b""
     return content if len(content) == size else None
 
 

@@ -21,7 +21,7 @@ async def refresh_roots_forever(
     refreshers: Sequence[TrustRootRefresher],
     settings: TrustSettings,
     clock: Callable[[], datetime],
-    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
     """Renew each root that is older than `refresh-every`, now and each time that has passed; until cancelled.
 
@@ -43,4 +43,4 @@ async def refresh_roots_forever(
             age = root.age(clock())
             if age > settings.warn_age:
                 telemetry.warning("trust-root-old", root=root.name, days=age.days, renewed_here=bool(refreshers))
-        await pause(every.total_seconds())
+        await sleep(every.total_seconds())

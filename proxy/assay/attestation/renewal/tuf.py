@@ -178,11 +178,11 @@ def _read_limited(path: Path) -> bytes:
 
 
 def create_tuf_refreshers(
-    names: Sequence[str], state: Path, *, fetch: BlockingFetch | None = None
+    names: Sequence[str], state_directory: Path, *, fetch: BlockingFetch | None = None
 ) -> tuple[TufRefresher, ...]:
-    """One for each bundled root among `names`, each with its directory under `state`."""
+    """One for each bundled root among `names`, each with its directory under `state_directory`."""
     return tuple(
-        TufRefresher(name=name, directory=state / "trust" / name, url=TUF_REPOSITORY_URLS[name], fetch=fetch)
+        TufRefresher(name=name, directory=state_directory / "trust" / name, url=TUF_REPOSITORY_URLS[name], fetch=fetch)
         for name in names
         if name in TUF_REPOSITORY_URLS
     )

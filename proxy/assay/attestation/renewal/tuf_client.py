@@ -83,8 +83,10 @@ class SubprocessRefresher:
                 self._log_failure("trust-root-not-proven", answer)
                 return None
 
-    def _log_failure(self, event: str, answer: dict[str, Any]) -> None:
-        telemetry.warning(event, root=self.name, directory=str(self.directory), error=answer.get("error", str(answer)))
+    def _log_failure(self, event: str, response: dict[str, Any]) -> None:
+        telemetry.warning(
+            event, root=self.name, directory=str(self.directory), error=response.get("error", str(response))
+        )
 
     async def _run_process(self, action: str) -> dict[str, Any]:
         """The answer of a process that does this and ends; ``error`` where there is none."""
@@ -110,10 +112,10 @@ class SubprocessRefresher:
         return answer if isinstance(answer, dict) else {"error": "the process for it gave no answer"}
 
 
-def create_subprocess_refreshers(names: Sequence[str], state: Path) -> tuple[SubprocessRefresher, ...]:
-    """One for each bundled root among `names`, each with its directory under `state`."""
+def create_subprocess_refreshers(names: Sequence[str], state_directory: Path) -> tuple[SubprocessRefresher, ...]:
+    """One for each bundled root among `names`, each with its directory under `state_directory`."""
     return tuple(
-        SubprocessRefresher(name=name, directory=state / "trust" / name, url=TUF_REPOSITORY_URLS[name])
+        SubprocessRefresher(name=name, directory=state_directory / "trust" / name, url=TUF_REPOSITORY_URLS[name])
         for name in names
         if name in TUF_REPOSITORY_URLS
     )

@@ -16,16 +16,16 @@ from assay.attestation.renewal.tuf import RefreshError, TufRefresher
 from assay.attestation.trust_roots import TrustRoot
 
 
-def handle_request(question: dict[str, str]) -> dict[str, Any]:
+def handle_request(request: dict[str, str]) -> dict[str, Any]:
     """What is said to a question."""
     refresher = TufRefresher(
-        name=question["name"],
-        directory=Path(question["directory"]),
-        url=question["url"],
-        anchor=base64.b64decode(question["anchor"]) if "anchor" in question else None,
+        name=request["name"],
+        directory=Path(request["directory"]),
+        url=request["url"],
+        anchor=base64.b64decode(request["anchor"]) if "anchor" in request else None,
     )
     try:
-        match question["action"]:
+        match request["action"]:
             case "refresh":
                 # Only content, time and source of what comes back count: name and issuers are the asker's.
                 return _encode_root(refresher.refresh(TrustRoot(name=refresher.name, content=b"")))

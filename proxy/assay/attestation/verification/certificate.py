@@ -73,7 +73,7 @@ class SigningCertificate:
         """Fulcio's extensions as text; empty ones are left out, as are arcs that we have no name for.
 
         Raises:
-            Broken: one of those we read isn't encoded as Fulcio encodes it.
+            CheckFailed: one of those we read isn't encoded as Fulcio encodes it.
         """
         found: dict[int, str] = {}
         for arc, raw in self.fulcio_extensions:
@@ -91,8 +91,8 @@ class SigningCertificate:
         """The one Subject Alternative Name: whether it is an e-mail address, and its text.
 
         Raises:
-            Broken: none, or several: then nobody knows whose it is.
-            Unknown: neither a URI nor an e-mail address.
+            CheckFailed: none, or several: then nobody knows whose it is.
+            UnknownMaterial: neither a URI nor an e-mail address.
         """
         if len(self.alternative_names) != 1:
             raise CheckFailed("subject alternative name", "exactly one", f"{len(self.alternative_names)} names")
@@ -109,7 +109,7 @@ def load_certificate(der: bytes) -> SigningCertificate:
     """The certificate, if it is one by Sigstore's profile: what step (3) asks of any leaf.
 
     Raises:
-        Broken: not DER, not version 3, not for code signing, an authority, or not an ECDSA P-256 key (PEP 740).
+        CheckFailed: not DER, not version 3, not for code signing, an authority, or not an ECDSA P-256 key (PEP 740).
     """
     try:
         certificate = x509.load_der_x509_certificate(der)

@@ -42,8 +42,8 @@ def read_claims(certificate: SigningCertificate) -> Claims:
     """The certificate's claims.
 
     Raises:
-        Broken: it contradicts itself, or lacks what its issuer's certificates must have.
-        Unknown: its subject alternative name is of a type we can't compare.
+        CheckFailed: it contradicts itself, or lacks what its issuer's certificates must have.
+        UnknownMaterial: its subject alternative name is of a type we can't compare.
     """
     is_email, name = certificate.subject_alternative_name
     arcs = certificate.claims
@@ -67,9 +67,9 @@ def read_claims(certificate: SigningCertificate) -> Claims:
             return _read_generic_claims(issuer, name, arcs, email=name if is_email else None)
 
 
-def _infer_kind(arcs: Mapping[int, str]) -> PublisherKind | None:
+def _infer_kind(extensions: Mapping[int, str]) -> PublisherKind | None:
     """Self-managed GitLab and GitHub Enterprise are known by their Build Config URI, which names the repository."""
-    repository, config = arcs.get(12, ""), arcs.get(18, "")
+    repository, config = extensions.get(12, ""), extensions.get(18, "")
     if repository and config.startswith(f"{repository}/{_WORKFLOW_DIRECTORY}"):
         return PublisherKind.GITHUB
     if repository and config.startswith(f"{repository}//"):
@@ -77,37 +77,39 @@ def _infer_kind(arcs: Mapping[int, str]) -> PublisherKind | None:
     return None
 
 
-def _check_equal(arcs: Mapping[int, str], older: int, newer: int) -> None:
-    if older in arcs and newer in arcs and arcs[older] != arcs[newer]:
+def _check_equal(extensions: Mapping[int, str], older_arc: int, newer_arc: int) -> None:
+    if older_arc in extensions and newer_arc in extensions and extensions[older_arc] != extensions[newer_arc]:
         raise CheckFailed(
-            "certificate claims", f"{EXTENSION_NAMES[older]} = {EXTENSION_NAMES[newer]} ({arcs[newer]})", arcs[older]
+            "certificate claims",
+            f"{EXTENSION_NAMES[older_arc]} = {EXTENSION_NAMES[newer_arc]} ({extensions[newer_arc]})",
+            extensions[older_arc],
         )
 
 
-def _require_claim(arcs: Mapping[int, str], arc: int, kind: PublisherKind) -> str:
-    if arc not in arcs:
+def _require_claim(extensions: Mapping[int, str], arc: int, kind: PublisherKind) -> str:
+    if arc not in extensions:
         raise CheckFailed(
             "certificate claims", f"{EXTENSION_NAMES[arc]} (OID .{arc}), as {kind} certificates have", None
         )
-    return arcs[arc]
+    return extensions[arc]
 
 
-def _read_repository_claims(kind: PublisherKind, issuer: str, name: str, arcs: Mapping[int, str]) -> Claims:
-    repository_uri = _require_claim(arcs, 12, kind)
-    builder = _require_claim(arcs, 9, kind)
+def _read_repository_claims(kind: PublisherKind, issuer: str, name: str, extensions: Mapping[int, str]) -> Claims:
+    repository_uri = _require_claim(extensions, 12, kind)
+    builder = _require_claim(extensions, 9, kind)
     # SAN and Build Signer URI are one value in every certificate that Fulcio makes of these tokens.
     if name != builder:
         raise CheckFailed("subject alternative name", builder, name)
     for older, newer in _EQUIVALENT_ARCS:
-        _check_equal(arcs, older, newer)
+        _check_equal(extensions, older, newer)
     repository = _parse_repository(kind, issuer, repository_uri)
-    if 5 in arcs and arcs[5] != repository:  # noqa: PLR2004 - OID .5
-        raise CheckFailed("certificate claims", f"{EXTENSION_NAMES[5]} {repository}", arcs[5])
-    owner_uri = arcs.get(16)
+    if 5 in extensions and extensions[5] != repository:  # noqa: PLR2004 - OID .5
+        raise CheckFailed("certificate claims", f"{EXTENSION_NAMES[5]} {repository}", extensions[5])
+    owner_uri = extensions.get(16)
     if owner_uri is not None and not repository_uri.startswith(f"{owner_uri}/"):
         raise CheckFailed("certificate claims", f"{EXTENSION_NAMES[16]} of {repository_uri}", owner_uri)
-    workflow, suffix = _parse_workflow(kind, repository_uri, arcs)
-    claims = _read_generic_claims(issuer, name, arcs, email=None)
+    workflow, suffix = _parse_workflow(kind, repository_uri, extensions)
+    claims = _read_generic_claims(issuer, name, extensions, email=None)
     return replace(
         claims,
         kind=kind,
@@ -115,7 +117,7 @@ def _read_repository_claims(kind: PublisherKind, issuer: str, name: str, arcs: M
         owner=repository.rpartition("/")[0],
         workflow=workflow,
         workflow_ref=suffix,
-        environment=_read_environment(arcs),
+        environment=_read_environment(extensions),
     )
 
 
@@ -131,11 +133,11 @@ def _parse_repository(kind: PublisherKind, issuer: str, uri: str) -> str:
     return path
 
 
-def _parse_workflow(kind: PublisherKind, repository_uri: str, arcs: Mapping[int, str]) -> tuple[str, str]:
+def _parse_workflow(kind: PublisherKind, repository_uri: str, extensions: Mapping[int, str]) -> tuple[str, str]:
     """Path and ref from the Build Config URI, which ends in ``@`` and the certificate's own ref or commit."""
-    config = _require_claim(arcs, 18, kind)
+    config = _require_claim(extensions, 18, kind)
     between = "/" if kind is PublisherKind.GITHUB else "//"
-    suffixes = [arcs[arc] for arc in (13, 14) if arc in arcs]
+    suffixes = [extensions[arc] for arc in (13, 14) if arc in extensions]
     if not suffixes or (kind is PublisherKind.GITLAB and len(suffixes) != 2):  # noqa: PLR2004 - both
         raise CheckFailed("certificate claims", f"{EXTENSION_NAMES[13]} and {EXTENSION_NAMES[14]}", "neither or one")
     for suffix in suffixes:
@@ -153,13 +155,13 @@ def _is_workflow_path(path: str) -> bool:
     return name != path and bool(name) and "/" not in name
 
 
-def _read_environment(arcs: Mapping[int, str]) -> str | None:
+def _read_environment(extensions: Mapping[int, str]) -> str | None:
     """The proven environment: .23, and what the token's subject says of it must be the same.
 
     GitHub's default subject is ``repo:o/r:environment:x``; it ends otherwise (``:ref:…``) where the job had none.
     """
-    stated = arcs.get(23)
-    subject = arcs.get(24, "")
+    stated = extensions.get(23)
+    subject = extensions.get(24, "")
     _, marker, rest = subject.partition(":environment:")
     # A customised subject may go on; a colon in the name itself is written %3A.
     named = unquote(rest.partition(":")[0]) if marker else None
@@ -168,8 +170,8 @@ def _read_environment(arcs: Mapping[int, str]) -> str | None:
     return stated or named or None
 
 
-def _read_circleci_claims(issuer: str, name: str, arcs: Mapping[int, str]) -> Claims:
-    builder = _require_claim(arcs, 9, PublisherKind.CIRCLECI)
+def _read_circleci_claims(issuer: str, name: str, extensions: Mapping[int, str]) -> Claims:
+    builder = _require_claim(extensions, 9, PublisherKind.CIRCLECI)
     if name != builder:
         raise CheckFailed("subject alternative name", builder, name)
     pipeline = _PIPELINE_DEFINITION_URL.fullmatch(builder)
@@ -182,45 +184,45 @@ def _read_circleci_claims(issuer: str, name: str, arcs: Mapping[int, str]) -> Cl
         builder=builder,
         project_id=pipeline[1],
         pipeline_definition_id=pipeline[2],
-        vcs_origin=arcs.get(12),
-        vcs_ref=arcs.get(14),
-        runner=arcs.get(11),
-        run_url=arcs.get(21),
+        vcs_origin=extensions.get(12),
+        vcs_ref=extensions.get(14),
+        runner=extensions.get(11),
+        run_url=extensions.get(21),
     )
 
 
-def _read_generic_claims(issuer: str, name: str, arcs: Mapping[int, str], *, email: str | None) -> Claims:
+def _read_generic_claims(issuer: str, name: str, extensions: Mapping[int, str], *, email: str | None) -> Claims:
     return Claims(
         kind=None,
         issuer=issuer,
         san=name,
         email=email,
-        repository_uri=arcs.get(12),
-        repository_id=arcs.get(15),
-        owner_id=arcs.get(17),
-        ref=arcs.get(14),
-        digest=arcs.get(13),
-        environment=arcs.get(23),
-        token_subject=arcs.get(24),
-        trigger=arcs.get(20),
-        runner=arcs.get(11),
-        visibility=arcs.get(22),
-        run_url=arcs.get(21),
-        builder=arcs.get(9),
-        builder_digest=arcs.get(10),
+        repository_uri=extensions.get(12),
+        repository_id=extensions.get(15),
+        owner_id=extensions.get(17),
+        ref=extensions.get(14),
+        digest=extensions.get(13),
+        environment=extensions.get(23),
+        token_subject=extensions.get(24),
+        trigger=extensions.get(20),
+        runner=extensions.get(11),
+        visibility=extensions.get(22),
+        run_url=extensions.get(21),
+        builder=extensions.get(9),
+        builder_digest=extensions.get(10),
     )
 
 
-def check_publisher(block: StatedPublisher, claims: Claims) -> None:
+def check_publisher(stated_publisher: StatedPublisher, claims: Claims) -> None:
     """What the index says of the publisher must be what the certificate proves.
 
     Raises:
-        Broken: it says something else. `expected` is the certificate's, `found` the index's.
+        CheckFailed: it says something else. `expected` is the certificate's, `found` the index's.
     """
-    if claims.kind is not block.kind:
+    if claims.kind is not stated_publisher.kind:
         signer = f"{claims.kind or 'no Trusted Publisher'}: {claims.san} by {claims.issuer}"
-        raise CheckFailed("publisher kind", f"the certificate's signer ({signer})", f"kind {block.kind}")
-    for key, said in block.fields:
+        raise CheckFailed("publisher kind", f"the certificate's signer ({signer})", f"kind {stated_publisher.kind}")
+    for key, said in stated_publisher.fields:
         match key:
             case "environment":
                 _check_environment(said, claims)
@@ -237,7 +239,7 @@ def check_publisher(block: StatedPublisher, claims: Claims) -> None:
             )
 
 
-def _check_environment(said: str, claims: Claims) -> None:
+def _check_environment(stated_environment: str, claims: Claims) -> None:
     """An older certificate proves no environment, and then the index's word is nobody's evidence.
 
     A newer one carries the token's subject, which in GitHub's default form names the ref only where no environment was.
@@ -248,6 +250,8 @@ def _check_environment(said: str, claims: Claims) -> None:
     )
     if claims.environment is None and not without:
         return
-    if (claims.environment or "").casefold() != said.casefold():
+    if (claims.environment or "").casefold() != stated_environment.casefold():
         proven = claims.environment or "no environment"
-        raise CheckFailed("publisher environment", f"the certificate's {proven}", f"{said}, says the index")
+        raise CheckFailed(
+            "publisher environment", f"the certificate's {proven}", f"{stated_environment}, says the index"
+        )

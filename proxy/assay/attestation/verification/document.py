@@ -71,8 +71,8 @@ def read_document(raw: bytes) -> tuple[AttestationBundle, ...]:
     """The bundles of a provenance object, in order.
 
     Raises:
-        Broken: it is none, or larger than any honest one.
-        Unknown: a version of the format other than 1.
+        CheckFailed: it is none, or larger than any honest one.
+        UnknownMaterial: a version of the format other than 1.
     """
     if len(raw) > strict_json.MAX_DOCUMENT_BYTES:
         raise CheckFailed(_STEP, f"at most {strict_json.MAX_DOCUMENT_BYTES} bytes", f"{len(raw)} bytes")
@@ -88,19 +88,19 @@ def read_document(raw: bytes) -> tuple[AttestationBundle, ...]:
     return bundles
 
 
-def _check_version(of: dict[str, Any], what: str) -> None:
+def _check_version(json_object: dict[str, Any], what: str) -> None:
     """PEP 740: "version" is 1. Another number is a format of the future, anything else none at all."""
-    version: int = get_member(of, "version", int, _STEP)
+    version: int = get_member(json_object, "version", int, _STEP)
     if version != 1:
         raise UnknownMaterial(f"{what} format version {version}; this verifier knows version 1")
 
 
-def _read_bundle(listed: object) -> AttestationBundle:
-    if not isinstance(listed, dict):
-        raise CheckFailed(_STEP, "each bundle an object", type(listed).__name__)
+def _read_bundle(value: object) -> AttestationBundle:
+    if not isinstance(value, dict):
+        raise CheckFailed(_STEP, "each bundle an object", type(value).__name__)
     return AttestationBundle(
-        publisher=_read_publisher(get_member(listed, "publisher", dict, _STEP)),
-        attestations=tuple(get_member(listed, "attestations", list, _STEP)),
+        publisher=_read_publisher(get_member(value, "publisher", dict, _STEP)),
+        attestations=tuple(get_member(value, "attestations", list, _STEP)),
     )
 
 
@@ -117,18 +117,18 @@ def _read_publisher(block: dict[str, Any]) -> PublisherBlock:
     return StatedPublisher(kind=kind, fields=tuple(fields))
 
 
-def read_attestation(listed: object) -> SignedStatement:
+def read_attestation(value: object) -> SignedStatement:
     """The parts of one attestation object.
 
     Raises:
-        Broken: it is none.
-        Unknown: a version of the format other than 1.
+        CheckFailed: it is none.
+        UnknownMaterial: a version of the format other than 1.
     """
-    if not isinstance(listed, dict):
-        raise CheckFailed(_STEP, "each attestation an object", type(listed).__name__)
-    _check_version(listed, "attestation")
-    material: dict[str, Any] = get_member(listed, "verification_material", dict, _STEP)
-    envelope: dict[str, Any] = get_member(listed, "envelope", dict, _STEP)
+    if not isinstance(value, dict):
+        raise CheckFailed(_STEP, "each attestation an object", type(value).__name__)
+    _check_version(value, "attestation")
+    material: dict[str, Any] = get_member(value, "verification_material", dict, _STEP)
+    envelope: dict[str, Any] = get_member(value, "envelope", dict, _STEP)
     entries: list[Any] = get_member(material, "transparency_entries", list, _STEP)
     # PEP 740 says "one or more", and no signer makes more: the reference reads the first and ignores the rest.
     if len(entries) != 1:
@@ -136,8 +136,10 @@ def read_attestation(listed: object) -> SignedStatement:
     if not isinstance(entries[0], dict):
         raise CheckFailed("log entry", "an object", type(entries[0]).__name__)
     return SignedStatement(
-        certificate=get_base64(material, "certificate", strict_json.MAX_CERTIFICATE_BYTES, "certificate", wrapped=True),
+        certificate=get_base64(
+            material, "certificate", strict_json.MAX_CERTIFICATE_BYTES, "certificate", allow_newlines=True
+        ),
         log_entry=entries[0],
-        statement=get_base64(envelope, "statement", strict_json.MAX_STATEMENT_BYTES, "statement", wrapped=True),
-        signature=get_base64(envelope, "signature", strict_json.MAX_SIGNATURE_BYTES, "signature", wrapped=True),
+        statement=get_base64(envelope, "statement", strict_json.MAX_STATEMENT_BYTES, "statement", allow_newlines=True),
+        signature=get_base64(envelope, "signature", strict_json.MAX_SIGNATURE_BYTES, "signature", allow_newlines=True),
     )

@@ -49,7 +49,7 @@ class TransparencyLog:
         """The key may speak for `time`.
 
         Raises:
-            Broken: it may not.
+            CheckFailed: it may not.
         """
         if time < self.start or (self.end is not None and time > self.end):
             window = f"{self.start.isoformat()} to {self.end.isoformat() if self.end else 'now'}"
@@ -113,8 +113,8 @@ class TrustedKeys:
             time: the integrated time.
 
         Raises:
-            Broken: they don't.
-            Unknown: a CT log that this root doesn't list.
+            CheckFailed: they don't.
+            UnknownMaterial: a CT log that this root doesn't list.
         """
         known = self._verified_chains.get(fingerprint)
         if known is not None and known.start <= time <= known.end:
@@ -166,9 +166,9 @@ class TrustedKeys:
         return log
 
 
-def _index_logs(logs_listed: list[TransparencyLogInstance], entries: list[object]) -> dict[bytes, TransparencyLog]:
+def _index_logs(listed_logs: list[TransparencyLogInstance], entries: list[object]) -> dict[bytes, TransparencyLog]:
     logs: dict[bytes, TransparencyLog] = {}
-    for one, entry in zip(logs_listed, entries, strict=True):
+    for one, entry in zip(listed_logs, entries, strict=True):
         keyring = sigstore_private.create_keyring(one.public_key)
         window: TimeRange | None = one.public_key.valid_for
         if keyring is not None:

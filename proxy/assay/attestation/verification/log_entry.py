@@ -49,8 +49,8 @@ def read_entry(raw: dict[str, Any]) -> LogEntry:
     """The entry in `raw`, whose proof leads to the root hash of its checkpoint: step (4) but for the signature.
 
     Raises:
-        Broken: malformed, or its parts contradict each other.
-        Unknown: of a kind or version that this verifier doesn't know (Rekor v2).
+        CheckFailed: malformed, or its parts contradict each other.
+        UnknownMaterial: of a kind or version that this verifier doesn't know (Rekor v2).
     """
     canonical = get_base64(raw, "canonicalizedBody", strict_json.MAX_LOG_BODY_BYTES, _STEP)
     body = strict_json.parse_strict_json(canonical, "log entry body")
@@ -80,11 +80,11 @@ def read_entry(raw: dict[str, Any]) -> LogEntry:
     )
 
 
-def _encode_signed_payload(canonical: bytes, seconds: int, log_id: bytes, log_index: int) -> bytes:
+def _encode_signed_payload(canonical_body: bytes, integrated_time: int, log_id: bytes, log_index: int) -> bytes:
     """What Rekor v1 signs at once: canonical JSON (RFC 8785), which for ASCII keys and such values is this."""
     # Nothing in it needs an escape, and what writes JSON would look for some in all of the body.
-    body = b64encode(canonical).decode()
-    promised = f'"body":"{body}","integratedTime":{seconds},"logID":"{log_id.hex()}","logIndex":{log_index}'
+    body = b64encode(canonical_body).decode()
+    promised = f'"body":"{body}","integratedTime":{integrated_time},"logID":"{log_id.hex()}","logIndex":{log_index}'
     return f"{{{promised}}}".encode()
 
 
@@ -104,7 +104,7 @@ def _check_kind(stated: dict[str, Any], body: dict[str, Any]) -> None:
         raise UnknownMaterial(f"log entry of kind {kind} {version}; this verifier knows dsse 0.0.1")
 
 
-def _check_inclusion_proof(proof: dict[str, Any], canonical: bytes, log_index: int) -> Checkpoint:
+def _check_inclusion_proof(proof: dict[str, Any], canonical_body: bytes, log_index: int) -> Checkpoint:
     """The proof leads from the entry to the root hash of its checkpoint, in a tree of the checkpoint's size."""
     index, size = get_uint64(proof, "logIndex", "inclusion proof"), get_uint64(proof, "treeSize", "inclusion proof")
     if index >= size:
@@ -125,15 +125,15 @@ def _check_inclusion_proof(proof: dict[str, Any], canonical: bytes, log_index: i
         )
     if checkpoint.root != root:
         raise CheckFailed("checkpoint", f"root hash {root.hex()}, as the inclusion proof says", checkpoint.root.hex())
-    reached = compute_root_hash(canonical, index, size, path)
+    reached = compute_root_hash(canonical_body, index, size, path)
     if reached != root:
         found = "a path of another length" if reached is None else reached.hex()
         raise CheckFailed("inclusion proof", f"a proof that the log contains the entry: root hash {root.hex()}", found)
     return checkpoint
 
 
-def _read_hash(of: dict[str, Any], key: str) -> bytes:
-    raw = get_base64(of, key, _HASH_BYTES, "inclusion proof")
+def _read_hash(json_object: dict[str, Any], key: str) -> bytes:
+    raw = get_base64(json_object, key, _HASH_BYTES, "inclusion proof")
     if len(raw) != _HASH_BYTES:
         raise CheckFailed("inclusion proof", f"{key} of {_HASH_BYTES} bytes", f"{len(raw)} bytes")
     return raw
@@ -145,7 +145,7 @@ def check_body(entry: LogEntry, attestation: SignedStatement) -> None:
     The hash of the envelope can't be checked, since nobody says how the envelope was spelt; all the rest is exact.
 
     Raises:
-        Broken: the logged body is about something else.
+        CheckFailed: the logged body is about something else.
     """
     spec: dict[str, Any] = get_member(entry.body, "spec", dict, "log entry body")
     payload = {"algorithm": "sha256", "value": hashlib.sha256(attestation.statement).hexdigest()}

@@ -23,12 +23,12 @@ _TREE_SIZE: Final = re.compile(r"[1-9][0-9]{0,15}", re.ASCII)
 _KEY_HINT_BYTES: Final = 4
 
 
-def compute_root_hash(entry: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes | None:
-    """The root hash to which `path` leads from `entry`, the leaf at `index` of `size`; None when it is no path there.
+def compute_root_hash(entry: bytes, leaf_index: int, tree_size: int, path: Sequence[bytes]) -> bytes | None:
+    """Return the root hash to which `path` leads from `entry`, the leaf at `leaf_index` of `tree_size`, or None.
 
     RFC 9162 section 2.1.3.2, step by step; the caller has seen that index < size.
     """
-    node, last = index, size - 1
+    node, last = leaf_index, tree_size - 1
     root = sha256(b"\x00" + entry).digest()
     for sibling in path:
         if last == 0:
@@ -65,7 +65,7 @@ def read_checkpoint(envelope: str) -> Checkpoint:
     """The checkpoint in `envelope`, with every line of it accounted for.
 
     Raises:
-        Broken: it is none.
+        CheckFailed: it is none.
     """
     if len(envelope) > strict_json.MAX_CHECKPOINT_CHARACTERS:
         raise CheckFailed(

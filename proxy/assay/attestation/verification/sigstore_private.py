@@ -67,7 +67,7 @@ def create_verifier(root: WireTrustedRoot) -> Verifier:
     return Verifier(trusted_root=TrustedRoot(root))
 
 
-def verify_chain(kept: Verifier, certificate: Certificate, time: datetime) -> list[Certificate]:
+def verify_chain(verifier: Verifier, certificate: Certificate, time: datetime) -> list[Certificate]:
     """Return step (1), the chain from the leaf's issuer to the authority, all valid at `time`.
 
     Read in 4.5.1: `Verifier._verify_chain_at_time`. Public way: `Verifier.verify_dsse`, for a whole bundle.
@@ -76,7 +76,7 @@ def verify_chain(kept: Verifier, certificate: Certificate, time: datetime) -> li
         sigstore.errors.Error: there is no such chain.
     """
     at = TimestampVerificationResult(source=TimestampSource.TRANSPARENCY_SERVICE, time=time)
-    return kept._verify_chain_at_time(certificate, at)  # noqa: SLF001 - this module's purpose
+    return verifier._verify_chain_at_time(certificate, at)  # noqa: SLF001 - this module's purpose
 
 
 def create_keyring(key: PublicKey) -> Keyring | None:

@@ -44,7 +44,7 @@ def read_statement(raw: bytes) -> Statement:
     """The statement in `raw`.
 
     Raises:
-        Broken: no in-toto v1 statement about exactly one subject with a SHA-256.
+        CheckFailed: no in-toto v1 statement about exactly one subject with a SHA-256.
     """
     content = strict_json.parse_strict_json(raw, "statement")
     kind = get_member(content, "_type", str, "statement")
@@ -70,8 +70,8 @@ def check_subject(statement: Statement, file: File) -> None:
     """The statement is about this file: the same digest, and the same name as PyPI compares names, parsed.
 
     Raises:
-        Broken: it is about another file.
-        Unknown: the file has no SHA-256, or is nothing that PEP 740 attests.
+        CheckFailed: it is about another file.
+        UnknownMaterial: the file has no SHA-256, or is nothing that PEP 740 attests.
     """
     if file.sha256 is None:
         raise UnknownMaterial("the index gives no SHA-256 of the file")
@@ -107,8 +107,8 @@ def check_predicate(statement: Statement, claims: Claims) -> Slsa | None:
         The facts of a SLSA predicate; None for a publish one, which has none.
 
     Raises:
-        Broken: a body where none may be, or one that disagrees with the certificate.
-        Unknown: another predicate, or a SLSA build type that we can't compare.
+        CheckFailed: a body where none may be, or one that disagrees with the certificate.
+        UnknownMaterial: another predicate, or a SLSA build type that we can't compare.
     """
     match statement.predicate_type:
         case t if t == PUBLISH_PREDICATE_TYPE:
@@ -166,9 +166,9 @@ def _check_github_parameters(definition: dict[str, Any], claims: Claims) -> None
             _check_slsa_claim(key.replace("_", " "), token[key], proven)
 
 
-def _check_slsa_claim(what: str, said: object, *proven: str | None) -> None:
-    if said not in proven:
-        raise CheckFailed(f"SLSA {what}", f"the certificate's {proven[0]}", said)
+def _check_slsa_claim(claim: str, stated: object, *proven: str | None) -> None:
+    if stated not in proven:
+        raise CheckFailed(f"SLSA {claim}", f"the certificate's {proven[0]}", stated)
 
 
 def _check_commit(definition: dict[str, Any], claims: Claims) -> str | None:

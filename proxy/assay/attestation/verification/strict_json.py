@@ -41,7 +41,7 @@ def parse_strict_json(raw: bytes, what: str) -> dict[str, Any]:
     """The object in `raw`, by the letter of RFC 8259: UTF-8, no key twice, no NaN, no lone surrogates, bounded depth.
 
     Raises:
-        Broken: it is anything else.
+        CheckFailed: it is anything else.
     """
     if raw.startswith(BOM_UTF8):
         raise CheckFailed(what, "well-formed JSON in UTF-8", "a byte order mark (BOM) before it")
@@ -88,44 +88,46 @@ def _reject_constant(name: str) -> NoReturn:
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_reject_duplicate_keys, parse_constant=_reject_constant)
 
 
-def get_member(of: dict[str, Any], key: str, kind: type, what: str) -> Any:  # noqa: ANN401 - `kind` says which
+def get_member(json_object: dict[str, Any], key: str, kind: type, step: str) -> Any:  # noqa: ANN401 - `kind` says which
     """The value at `key`, which must be there and of exactly this type (a bool is no int).
 
     Raises:
-        Broken: it isn't.
+        CheckFailed: it isn't.
     """
-    value = of.get(key)
+    value = json_object.get(key)
     if type(value) is not kind:
         name = {str: "a string", dict: "an object", list: "an array", int: "a number"}[kind]
-        raise CheckFailed(what, f"{key}: {name}", f"{key}: {'nothing' if value is None else type(value).__name__}")
+        raise CheckFailed(step, f"{key}: {name}", f"{key}: {'nothing' if value is None else type(value).__name__}")
     return value
 
 
-def get_base64(of: dict[str, Any], key: str, limit: int, what: str, *, wrapped: bool = False) -> bytes:
-    """The bytes at `key` in strict base64; `wrapped`: line feeds are taken out first, as documents of 2024 have them.
+def get_base64(
+    json_object: dict[str, Any], key: str, max_bytes: int, step: str, *, allow_newlines: bool = False
+) -> bytes:
+    """Return the bytes at `key` in strict base64; `allow_newlines` drops line feeds, which documents of 2024 have.
 
     Raises:
-        Broken: not base64, empty, or more than `limit` bytes.
+        CheckFailed: not base64, empty, or more than `max_bytes` bytes.
     """
-    text: str = get_member(of, key, str, what)
-    if len(text) > limit * 2:
-        raise CheckFailed(what, f"{key}: at most {limit} bytes", f"{len(text)} characters of base64")
+    text: str = get_member(json_object, key, str, step)
+    if len(text) > max_bytes * 2:
+        raise CheckFailed(step, f"{key}: at most {max_bytes} bytes", f"{len(text)} characters of base64")
     try:
-        raw = a2b_base64(text.replace("\n", "") if wrapped else text, strict_mode=True)
+        raw = a2b_base64(text.replace("\n", "") if allow_newlines else text, strict_mode=True)
     except (Base64Error, ValueError) as error:
-        raise CheckFailed(what, f"{key}: base64", error) from error
-    if not 0 < len(raw) <= limit:
-        raise CheckFailed(what, f"{key}: 1 to {limit} bytes", f"{len(raw)} bytes")
+        raise CheckFailed(step, f"{key}: base64", error) from error
+    if not 0 < len(raw) <= max_bytes:
+        raise CheckFailed(step, f"{key}: 1 to {max_bytes} bytes", f"{len(raw)} bytes")
     return raw
 
 
-def get_uint64(of: dict[str, Any], key: str, what: str) -> int:
+def get_uint64(json_object: dict[str, Any], key: str, step: str) -> int:
     """A protobuf uint64, which its JSON writes as a string of digits; at most what canonical JSON holds.
 
     Raises:
-        Broken: it isn't.
+        CheckFailed: it isn't.
     """
-    text: str = get_member(of, key, str, what)
+    text: str = get_member(json_object, key, str, step)
     if not _UINT64_TEXT.fullmatch(text) or int(text) > MAX_INTEGER:
-        raise CheckFailed(what, f"{key}: digits, at most 2^53 - 1", text)
+        raise CheckFailed(step, f"{key}: digits, at most 2^53 - 1", text)
     return int(text)

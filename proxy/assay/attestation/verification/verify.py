@@ -91,11 +91,11 @@ def verify(provenance: bytes, file: File, roots: Sequence[TrustRoot]) -> Evidenc
 
 
 def verify_attestation(
-    listed: object, publisher: PublisherBlock | None, file: File, roots: Sequence[TrustRoot], *, bundle: int = 0
+    value: object, publisher: PublisherBlock | None, file: File, roots: Sequence[TrustRoot], *, bundle: int = 0
 ) -> Attestation | Forged | Unverifiable:
     """One attestation object, as JSON values. `publisher`: None where nobody claims to know who signed."""
     try:
-        return _verify_or_raise(listed, publisher, file, roots, bundle)
+        return _verify_or_raise(value, publisher, file, roots, bundle)
     except Exception as error:  # noqa: BLE001 - see `_failure_to_evidence`
         return _failure_to_evidence(error)
 
@@ -132,9 +132,9 @@ class _ConsistentAttestation:
 
 
 def _verify_or_raise(
-    listed: object, publisher: PublisherBlock | None, file: File, roots: Sequence[TrustRoot], bundle: int
+    value: object, publisher: PublisherBlock | None, file: File, roots: Sequence[TrustRoot], bundle: int
 ) -> Attestation:
-    signed = read_attestation(listed)
+    signed = read_attestation(value)
     consistent = _check_consistency(signed, publisher, file)
     slsa, unknown = _check_predicate(consistent)
     root, material = _verify_against_roots(consistent, roots)
@@ -202,8 +202,8 @@ def _load_signer(der: bytes) -> _Signer:
     """Read once for all files that it signed, which are one release's; a refusal is not remembered.
 
     Raises:
-        Broken: no leaf by Sigstore's profile, or it contradicts itself.
-        Unknown: of a name that cannot be compared.
+        CheckFailed: no leaf by Sigstore's profile, or it contradicts itself.
+        UnknownMaterial: of a name that cannot be compared.
     """
     certificate = load_certificate(der)
     claims = read_claims(certificate)

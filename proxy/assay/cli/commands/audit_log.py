@@ -26,7 +26,7 @@ def main(options: argparse.Namespace) -> int:
     path = _resolve_trail_path(options)
     head = None if options.head is None else _parse_hash(options.head, MIN_HEAD_HEX_DIGITS, "--head")
     after = GENESIS_HASH if options.after is None else _parse_hash(options.after, len(GENESIS_HASH), "--after")
-    findings = verify_trail(read_trail(path, after=after), head=head)
+    findings = verify_trail(read_trail(path, after_hash=after), head=head)
     if options.json:
         document = {
             "entries": findings.entries,
@@ -56,8 +56,8 @@ def _resolve_trail_path(options: argparse.Namespace) -> Path:
     return path
 
 
-def _parse_hash(text: str, shortest: int, option: str) -> str:
+def _parse_hash(text: str, min_digits: int, option: str) -> str:
     lower = text.strip().lower()
-    if not re.fullmatch(rf"[0-9a-f]{{{shortest},64}}", lower, re.ASCII):
-        raise ConfigurationError(f"{option}: expected {shortest} to 64 hexadecimal digits, found {text!r}")
+    if not re.fullmatch(rf"[0-9a-f]{{{min_digits},64}}", lower, re.ASCII):
+        raise ConfigurationError(f"{option}: expected {min_digits} to 64 hexadecimal digits, found {text!r}")
     return lower

@@ -151,19 +151,21 @@ def _find_served_files(entries: Iterable[TrailEntry], window: RevocationWindow, 
     return sorted(found.values(), key=lambda hit: (hit.filename, hit.client))
 
 
-def _add_served_file(found: dict[tuple[str, str], ServedFile], entry: Mapping[str, Any], signed: Attestation) -> None:
+def _add_served_file(
+    served_files: dict[tuple[str, str], ServedFile], entry: Mapping[str, Any], attestation: Attestation
+) -> None:
     client, digest, when = str(entry.get("client")), str(entry.get("sha256")), str(entry.get("time"))
-    known = found.get((client, digest))
+    known = served_files.get((client, digest))
     if known is not None:
         known.last, known.times = when, known.times + 1
         return
-    found[client, digest] = ServedFile(
+    served_files[client, digest] = ServedFile(
         client=client,
         project=str(entry.get("project")),
         filename=str(entry.get("filename")),
         sha256=digest,
-        publisher=describe_signer(signed.claims),
-        signed=signed.integrated_time,
+        publisher=describe_signer(attestation.claims),
+        signed=attestation.integrated_time,
         first=when,
         last=when,
     )
@@ -188,28 +190,28 @@ def _read_attestations(entry: Mapping[str, Any]) -> Iterator[Attestation]:
         )
 
 
-def _print_table(hits: list[ServedFile]) -> None:
+def _print_table(served_files: list[ServedFile]) -> None:
     rows = [
         (hit.filename, hit.client, hit.first, hit.last, str(hit.times), hit.signed.isoformat(), hit.publisher)
-        for hit in hits
+        for hit in served_files
     ]
     if rows:
         for line in format_table(("FILE", "CLIENT", "FIRST", "LAST", "TIMES", "SIGNED", "PUBLISHER"), rows):
             print(line)
         print()
-    files, clients = len({hit.sha256 for hit in hits}), len({hit.client for hit in hits})
+    files, clients = len({hit.sha256 for hit in served_files}), len({hit.client for hit in served_files})
     print(f"{files} files that a revocation would cover were served, to {clients} clients")
 
 
-def _to_json(hit: ServedFile) -> dict[str, Any]:
+def _to_json(served_file: ServedFile) -> dict[str, Any]:
     return {
-        "project": hit.project,
-        "filename": hit.filename,
-        "sha256": hit.sha256,
-        "client": hit.client,
-        "publisher": hit.publisher,
-        "signed": hit.signed.isoformat(),
-        "first": hit.first,
-        "last": hit.last,
-        "times": hit.times,
+        "project": served_file.project,
+        "filename": served_file.filename,
+        "sha256": served_file.sha256,
+        "client": served_file.client,
+        "publisher": served_file.publisher,
+        "signed": served_file.signed.isoformat(),
+        "first": served_file.first,
+        "last": served_file.last,
+        "times": served_file.times,
     }

@@ -69,12 +69,12 @@ class ProgressPrinter:
         self._label = what
         self._last_printed = time.monotonic()
 
-    def __call__(self, done: int, count: int) -> None:
+    def __call__(self, done: int, total: int) -> None:
         """So far."""
         now = time.monotonic()
         if now - self._last_printed >= _PROGRESS_INTERVAL_SECONDS:
             self._last_printed = now
-            print(f"{self._label}: {done} of {count} …", file=sys.stderr)
+            print(f"{self._label}: {done} of {total} …", file=sys.stderr)
 
 
 @asynccontextmanager
@@ -123,11 +123,11 @@ async def _verify(storage: StorageSettings) -> int:
     return EXIT_WITHHELD if blobs.broken or broken else EXIT_OK
 
 
-async def _prune(storage: StorageSettings, to: str | None) -> int:
+async def _prune(storage: StorageSettings, target_size: str | None) -> int:
     try:
-        limit = storage.blobs if to is None else parse_size(to)
+        limit = storage.blobs if target_size is None else parse_size(target_size)
     except ValueError as error:
-        raise ConfigurationError(f"--to: expected {error}, found {to!r}") from error
+        raise ConfigurationError(f"--to: expected {error}, found {target_size!r}") from error
     async with _open_store_exclusively(storage) as store:
         pruned = await store.blobs.prune(limit)
         left = await store.blobs.stats()
@@ -147,7 +147,7 @@ async def _warm(configuration: Configuration, policy: Policy, lockfile: Lockfile
     return EXIT_UNDECIDED if failures else lockfile_report.get_exit_status(findings)
 
 
-async def _download_all(assembly: Assembly, wanted: list[Approved]) -> dict[str, str]:
+async def _download_all(assembly: Assembly, approved_files: list[Approved]) -> dict[str, str]:
     """Why the files that are not here now could not be had, by filename."""
     failures: dict[str, str] = {}
     slots, progress, done = asyncio.Semaphore(_MAX_CONCURRENT_DOWNLOADS), ProgressPrinter("files fetched"), 0
@@ -163,9 +163,9 @@ async def _download_all(assembly: Assembly, wanted: list[Approved]) -> dict[str,
             except AssayError as error:
                 failures[approved.file.filename] = str(error)
         done += 1
-        progress(done, len(wanted))
+        progress(done, len(approved_files))
 
-    await asyncio.gather(*(fetch(approved) for approved in wanted))
+    await asyncio.gather(*(fetch(approved) for approved in approved_files))
     return failures
 
 

@@ -73,21 +73,21 @@ async def _judge_project(configuration: Configuration, policy: Policy, project: 
     return page
 
 
-def _is_selected(file: File, which: str | None) -> bool:
-    if which is None or file.filename == which:
+def _is_selected(file: File, selector: str | None) -> bool:
+    if selector is None or file.filename == selector:
         return True
     try:
-        return file.distribution is not None and file.distribution.version == Version(which)
+        return file.distribution is not None and file.distribution.version == Version(selector)
     except InvalidVersion:
         return False
 
 
-def _print_report(judged: JudgedPage, verdicts: list[Approved | Withheld]) -> None:
-    page = judged.page
+def _print_report(judged_page: JudgedPage, verdicts: list[Approved | Withheld]) -> None:
+    page = judged_page.page
     stale = " (stale)" if page.is_stale else ""
     print(f"{page.project.name} on {page.index.name}: {len(page.project.files)} files{stale}\n")
-    if judged.listing.absence_reason is not None:
-        print(f"[{judged.listing.absence_reason.code}] {judged.listing.absence_reason.message}")
+    if judged_page.listing.absence_reason is not None:
+        print(f"[{judged_page.listing.absence_reason.code}] {judged_page.listing.absence_reason.message}")
         return
     rows = [
         (
@@ -105,14 +105,14 @@ def _print_report(judged: JudgedPage, verdicts: list[Approved | Withheld]) -> No
     print(f"\n{approved} approved, {len(verdicts) - approved} withheld")
 
 
-def _build_json(judged: JudgedPage, verdicts: list[Approved | Withheld]) -> Mapping[str, Any]:
+def _build_json(judged_page: JudgedPage, verdicts: list[Approved | Withheld]) -> Mapping[str, Any]:
     return {
-        "project": judged.page.project.name,
-        "index": judged.page.index.name,
-        "stale": judged.page.is_stale,
-        "policy": judged.policy_digest,
+        "project": judged_page.page.project.name,
+        "index": judged_page.page.index.name,
+        "stale": judged_page.page.is_stale,
+        "policy": judged_page.policy_digest,
         "files": [verdict_json(each) for each in verdicts],
         "reasons": []
-        if judged.listing.absence_reason is None
-        else absence_to_json(judged.listing.absence_reason)["reasons"],
+        if judged_page.listing.absence_reason is None
+        else absence_to_json(judged_page.listing.absence_reason)["reasons"],
     }

@@ -80,8 +80,8 @@ async def run_proxy(
         watch_policies(assembly.views),
         measure_loop_delay(),
     ):
-        handler, ready = create_app(assembly, configuration, clock=utc_now, trail=trail, access=access)
-        async with run_server(handler, ready, configuration.server, drain=drain) as (host, port):
+        handler, ready = create_app(assembly, configuration, clock=utc_now, audit_trail=trail, authenticator=access)
+        async with run_server(handler, ready, configuration.server, drain_seconds=drain) as (host, port):
             shown = f"[{host}]" if ":" in host else host
             origin = f"{'http' if configuration.server.tls is None else 'https'}://{shown}:{port}"
             _log_listening(origin, assembly, str(configuration.storage.directory))

@@ -29,9 +29,9 @@ class WaiverExpiry:
 
 
 def find_expiring_waivers(
-    policy: Policy, now: datetime, within: timedelta = EXPIRY_NOTICE_PERIOD
+    policy: Policy, now: datetime, horizon: timedelta = EXPIRY_NOTICE_PERIOD
 ) -> tuple[WaiverExpiry, ...]:
-    """The waivers that are over, or will be within `within`; the earliest first."""
+    """The waivers that are over, or will be within `horizon`; the earliest first."""
     found = [
         WaiverExpiry(
             label=f"waivers[{number}]: {waiver.name or waiver.reason}",
@@ -39,6 +39,6 @@ def find_expiring_waivers(
             is_expired=waiver.expires <= now,
         )
         for number, waiver in enumerate(policy.waivers)
-        if waiver.expires - now <= within
+        if waiver.expires - now <= horizon
     ]
     return tuple(sorted(found, key=lambda each: each.expires))

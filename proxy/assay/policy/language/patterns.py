@@ -35,16 +35,16 @@ def compile_name_patterns(patterns: Iterable[str]) -> StringPredicate:
     return lambda name: name in literal or any(match(name) for match in wild)
 
 
-def compile_glob(pattern: str, *, fold: bool = False) -> StringPredicate:
-    """Whether a claim is covered by a glob; with `fold`, letters of either case are the same."""
-    pattern = pattern.lower() if fold else pattern
+def compile_glob(pattern: str, *, ignore_case: bool = False) -> StringPredicate:
+    """Whether a claim is covered by a glob; with `ignore_case`, letters of either case are the same."""
+    pattern = pattern.lower() if ignore_case else pattern
     if not _WILDCARD.search(pattern):
-        return (lambda claim: claim.lower() == pattern) if fold else pattern.__eq__
+        return (lambda claim: claim.lower() == pattern) if ignore_case else pattern.__eq__
     parts, end = "", 0
     for wild in _WILDCARD.finditer(pattern):
         parts += re.escape(pattern[end : wild.start()]) + _REGEX_BY_WILDCARD[wild[0]]
         end = wild.end()
     compiled = re.compile(parts + re.escape(pattern[end:]), re.DOTALL).fullmatch
-    if fold:
+    if ignore_case:
         return lambda claim: compiled(claim.lower()) is not None
     return lambda claim: compiled(claim) is not None

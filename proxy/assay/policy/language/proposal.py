@@ -75,10 +75,10 @@ def make_publisher_entry(claims: Claims) -> PublisherEntry | None:
     return tuple((key, value) for key, value in stated.items() if value)
 
 
-def format_publisher_rules(proven: Iterable[ProvenProject]) -> list[str]:
+def format_publisher_rules(projects: Iterable[ProvenProject]) -> list[str]:
     """A rule for each group of projects with the same publishers, whose files are all proven but for pinned ones."""
     groups: dict[tuple[PublisherEntry, ...], list[ProvenProject]] = {}
-    for each in proven:
+    for each in projects:
         if each.publishers:
             groups.setdefault(tuple(sorted(each.publishers)), []).append(each)
     lines: list[str] = []
@@ -94,9 +94,9 @@ def format_publisher_rules(proven: Iterable[ProvenProject]) -> list[str]:
     return lines
 
 
-def format_pinned_rule(proven: Iterable[ProvenProject]) -> list[str]:
+def format_pinned_rule(projects: Iterable[ProvenProject]) -> list[str]:
     """A rule for the projects whose files prove nothing: exactly these files, and no others."""
-    members = [each for each in proven if not each.publishers and each.unproven]
+    members = [each for each in projects if not each.publishers and each.unproven]
     if not members:
         return []
     return [
@@ -164,10 +164,10 @@ def _describe_publisher_entry(publisher: PublisherEntry) -> str:
     return f"{stated['kind']} {name}"
 
 
-def _format_signed_comment(proven: ProvenProject) -> str:
-    last = max(proven.publishers.values())
-    versions = ", ".join(sorted(proven.versions))
-    return f"# {escape_toml_comment(f'{proven.project} {versions}')}: signed {last.date().isoformat()}"
+def _format_signed_comment(project: ProvenProject) -> str:
+    last = max(project.publishers.values())
+    versions = ", ".join(sorted(project.versions))
+    return f"# {escape_toml_comment(f'{project.project} {versions}')}: signed {last.date().isoformat()}"
 
 
 def _format_pins(members: Iterable[ProvenProject]) -> list[str]:

@@ -162,9 +162,9 @@ class PublisherMatcher:
         return (f"environment {named} is not proven: older certificates do not carry it",)
 
     @staticmethod
-    def _matches_environment(attestation: Attestation, matches: StringPredicate) -> bool:
+    def _matches_environment(attestation: Attestation, predicate: StringPredicate) -> bool:
         found = attestation.claims.environment
-        return matches(found) if found is not None else attestation.not_before < ENVIRONMENT_SINCE
+        return predicate(found) if found is not None else attestation.not_before < ENVIRONMENT_SINCE
 
 
 def compile_publisher(publisher: GitHub | GitLab | Google | CircleCI) -> PublisherMatcher:
@@ -181,7 +181,7 @@ def compile_publisher(publisher: GitHub | GitLab | Google | CircleCI) -> Publish
         kind=PublisherKind(publisher.kind),
         issuer=publisher.issuer.rstrip("/"),
         claim_tests=tests,
-        environment=compile_glob(environment, fold=True) if environment else None,
+        environment=compile_glob(environment, ignore_case=True) if environment else None,
     )
 
 
@@ -254,5 +254,5 @@ def _compile_claim_test(key: str, value: str) -> StringPredicate:
     return (
         compile_builder_pattern(value)
         if key == "builder"
-        else compile_glob(value, fold=key in _CASE_INSENSITIVE_CLAIMS)
+        else compile_glob(value, ignore_case=key in _CASE_INSENSITIVE_CLAIMS)
     )

@@ -28,10 +28,10 @@ class Connection(web.RequestHandler):
 
     Args:
         manager: the server.
-        seat: given back when the connection is lost.
-        at_once: the short way; None: there is none.
-        patience: seconds that it has for its first whole request: aiohttp's own time-out begins after one.
-        settings: aiohttp's.
+        slot: given back when the connection is lost.
+        try_from_cache: the short way; None: there is none.
+        first_request_timeout_seconds: seconds that it has for its first whole request: aiohttp's own time-out begins
+        after one. settings: aiohttp's.
     """
 
     __slots__ = (
@@ -47,23 +47,23 @@ class Connection(web.RequestHandler):
     def __init__(
         self,
         manager: web.Server,
-        seat: ConnectionSlot,
-        at_once: CacheResponder | None,
+        slot: ConnectionSlot,
+        try_from_cache: CacheResponder | None,
         *,
-        patience: float,
+        first_request_timeout_seconds: float,
         **settings: Any,  # noqa: ANN401 - as `web.Server` hands them on
     ) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(manager, loop=loop, **settings)
-        self.slot = seat
+        self.slot = slot
         self.open_transport: asyncio.Transport | None = None
         self._server = manager
-        self._try_from_cache = at_once
+        self._try_from_cache = try_from_cache
         self._started_response: BufferedResponse | None = None
         self._peer: str | None = None
-        self._first_request_timer = loop.call_later(patience, self._abort_silent)
+        self._first_request_timer = loop.call_later(first_request_timeout_seconds, self._abort_silent)
         # Not left to `connection_lost`: of a TLS handshake that fails, the protocol never hears.
-        seat.on_release(self._first_request_timer.cancel)
+        slot.on_release(self._first_request_timer.cancel)
 
     def on_request(self) -> BufferedResponse | None:
         """A whole request is here. Gives the answer that was begun to it, if it was."""
@@ -102,17 +102,17 @@ class Connection(web.RequestHandler):
             aiohttp_private.wake_for_request(self)
         super().close()
 
-    def _answer_or_wake(self, at_once: CacheResponder, waiter: asyncio.Future[None]) -> None:
-        if not waiter.done() and not self._answer_from_cache(at_once):
+    def _answer_or_wake(self, try_from_cache: CacheResponder, waiter: asyncio.Future[None]) -> None:
+        if not waiter.done() and not self._answer_from_cache(try_from_cache):
             waiter.set_result(None)
 
-    def _answer_from_cache(self, at_once: CacheResponder) -> bool:
+    def _answer_from_cache(self, try_from_cache: CacheResponder) -> bool:
         """Whether the one request that is here was answered, and is gone from the queue."""
         message, transport = aiohttp_private.peek_plain_get(self), self.transport
         if message is None or transport is None or transport.is_closing() or transport.get_write_buffer_size():
             return False
         try:
-            answer = at_once(message.path, message.headers, self._peer)
+            answer = try_from_cache(message.path, message.headers, self._peer)
         except Exception:  # noqa: BLE001 - the long way meets the same fault, answers it and says what it was
             return False
         if answer is None:

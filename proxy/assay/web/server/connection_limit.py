@@ -29,18 +29,18 @@ class ConnectionSlot:
     """What a connection holds until it ends.
 
     Attributes:
-        reserved: it may ask one thing only.
+        probe_only: it may ask one thing only.
     """
 
     __slots__ = ("_release_callbacks", "is_probe_only")
 
-    def __init__(self, leave: Callable[[], None], *, reserved: bool) -> None:
-        self._release_callbacks = [leave]
-        self.is_probe_only = reserved
+    def __init__(self, release: Callable[[], None], *, probe_only: bool) -> None:
+        self._release_callbacks = [release]
+        self.is_probe_only = probe_only
 
-    def on_release(self, then: Callable[[], None]) -> None:
+    def on_release(self, callback: Callable[[], None]) -> None:
         """Do this as well when it is left: what else is held for a connection ends with its seat, however that ends."""
-        self._release_callbacks.append(then)
+        self._release_callbacks.append(callback)
 
     def release(self) -> None:
         """Make room; once, however often it is said."""
@@ -52,14 +52,14 @@ class ConnectionLimit:
     """Counts connections, by where they come from.
 
     Args:
-        seats: connections in all, beside the reserve.
-        shared: whether an address stands for many clients, as a front proxy's does; it may take all seats.
+        max_connections: connections in all, beside the reserve.
+        is_shared_address: whether an address stands for many clients, as a front proxy's does; it may take all seats.
     """
 
-    def __init__(self, seats: int, shared: Callable[[str], bool] = lambda _: False) -> None:
-        self.max_connections = seats
-        self._max_per_address = max(1, seats // 2)
-        self._is_shared_address = shared
+    def __init__(self, max_connections: int, is_shared_address: Callable[[str], bool] = lambda _: False) -> None:
+        self.max_connections = max_connections
+        self._max_per_address = max(1, max_connections // 2)
+        self._is_shared_address = is_shared_address
         self._regular_counts = Counter[str]()
         self._probe_counts = Counter[str]()
 
@@ -74,23 +74,23 @@ class ConnectionLimit:
         if self._regular_counts.total() < self.max_connections and (
             shared or self._regular_counts[block] < self._max_per_address
         ):
-            return _acquire_slot(self._regular_counts, block, reserved=False)
+            return _acquire_slot(self._regular_counts, block, probe_only=False)
         if self._probe_counts.total() < PROBE_SLOTS and (
             shared or self._probe_counts[block] < _PROBE_SLOTS_PER_ADDRESS
         ):
-            return _acquire_slot(self._probe_counts, block, reserved=True)
+            return _acquire_slot(self._probe_counts, block, probe_only=True)
         return None
 
 
-def _acquire_slot(counted: Counter[str], block: str, *, reserved: bool) -> ConnectionSlot:
-    counted[block] += 1
+def _acquire_slot(counts: Counter[str], network: str, *, probe_only: bool) -> ConnectionSlot:
+    counts[network] += 1
 
     def leave() -> None:
-        counted[block] -= 1
-        if not counted[block]:
-            del counted[block]  # addresses of yesterday cost nothing
+        counts[network] -= 1
+        if not counts[network]:
+            del counts[network]  # addresses of yesterday cost nothing
 
-    return ConnectionSlot(leave, reserved=reserved)
+    return ConnectionSlot(leave, probe_only=probe_only)
 
 
 def _get_client_network(address: str) -> str:
@@ -99,9 +99,9 @@ def _get_client_network(address: str) -> str:
     return str(int(known) >> 64) if isinstance(known, IPv6Address) else address
 
 
-def cap_connections(wanted: int, limit: int) -> int:
+def cap_connections(requested: int, max_descriptors: int) -> int:
     """How many of the seats that are wanted the limit on open files can bear; at least one."""
-    return max(1, min(wanted, (limit - _OTHER_DESCRIPTORS) // _DESCRIPTORS_PER_CONNECTION - PROBE_SLOTS))
+    return max(1, min(requested, (max_descriptors - _OTHER_DESCRIPTORS) // _DESCRIPTORS_PER_CONNECTION - PROBE_SLOTS))
 
 
 def raise_descriptor_limit() -> int:

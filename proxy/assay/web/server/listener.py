@@ -29,24 +29,24 @@ class Listener:
     """Accepts and seats.
 
     Args:
-        room: who may come in.
-        protocol: makes the protocol of a connection that has a seat, which it leaves when the connection is lost.
-        context: TLS, or None.
-        handshake: seconds that a client has for it.
+        limit: who may come in.
+        protocol_factory: makes the protocol of a connection that has a seat, which it leaves when the connection is
+        lost. ssl_context: TLS, or None.
+        handshake_timeout_seconds: seconds that a client has for it.
     """
 
     def __init__(
         self,
-        room: ConnectionLimit,
-        protocol: Callable[[ConnectionSlot], asyncio.Protocol],
+        limit: ConnectionLimit,
+        protocol_factory: Callable[[ConnectionSlot], asyncio.Protocol],
         *,
-        context: ssl.SSLContext | None,
-        handshake: float,
+        ssl_context: ssl.SSLContext | None,
+        handshake_timeout_seconds: float,
     ) -> None:
-        self._limit = room
-        self._protocol = protocol
-        self._context = context
-        self._handshake_timeout = handshake
+        self._limit = limit
+        self._protocol = protocol_factory
+        self._context = ssl_context
+        self._handshake_timeout = handshake_timeout_seconds
         self._sockets: list[socket.socket] = []
         self._connecting: set[asyncio.Task[None]] = set()
         self._pause_timers: set[asyncio.TimerHandle] = set()
@@ -117,18 +117,18 @@ class Listener:
             self._connecting.add(task)
             task.add_done_callback(self._connecting.discard)
 
-    async def _start_connection(self, connection: socket.socket, seat: ConnectionSlot) -> None:
+    async def _start_connection(self, connection: socket.socket, slot: ConnectionSlot) -> None:
         loop = asyncio.get_running_loop()
         try:
             await loop.connect_accepted_socket(
-                partial(self._protocol, seat),
+                partial(self._protocol, slot),
                 connection,
                 ssl=self._context,
                 ssl_handshake_timeout=None if self._context is None else self._handshake_timeout,
             )
         except BaseException as error:
             connection.close()
-            seat.release()
+            slot.release()
             metrics.CONNECTIONS.set(self._limit.open_connections)
             if not isinstance(error, OSError):  # a client that left, or whose handshake failed
                 raise

@@ -75,17 +75,17 @@ class _HttpServer(web.Server):
 
     def __init__(
         self,
-        answer: Responder,
-        at_once: CacheResponder | None,
+        responder: Responder,
+        try_from_cache: CacheResponder | None,
         logger: logging.Logger,
-        room: ConnectionLimit,
+        limit: ConnectionLimit,
         settings: ServerSettings,
         *,
         sends_buffered: bool = True,
     ) -> None:
         self._closing_since: dict[asyncio.Transport, float] = {}
-        self._limit = room
-        self._try_from_cache = at_once
+        self._limit = limit
+        self._try_from_cache = try_from_cache
 
         async def heard(request: web.BaseRequest) -> web.StreamResponse:
             connection = request.protocol
@@ -94,8 +94,8 @@ class _HttpServer(web.Server):
             if (begun := connection.on_request()) is not None:
                 return await send_paced(request, begun)
             if connection.slot.is_probe_only:
-                return await _respond_to_probe(answer, request)
-            response = await answer(request)
+                return await _respond_to_probe(responder, request)
+            response = await responder(request)
             return await send_paced(request, response if sends_buffered else to_plain(response))
 
         self._protocol_options: dict[str, Any] = {
@@ -106,12 +106,18 @@ class _HttpServer(web.Server):
         }
         super().__init__(trace_requests(heard, settings), handler_cancellation=True)
 
-    def make_protocol(self, seat: ConnectionSlot) -> Connection:
+    def make_protocol(self, slot: ConnectionSlot) -> Connection:
         """The protocol of a new connection."""
-        if seat.is_probe_only:
-            return Connection(self, seat, None, patience=_PROBE_REQUEST_TIMEOUT_SECONDS, **self._protocol_options)
+        if slot.is_probe_only:
+            return Connection(
+                self, slot, None, first_request_timeout_seconds=_PROBE_REQUEST_TIMEOUT_SECONDS, **self._protocol_options
+            )
         return Connection(
-            self, seat, self._try_from_cache, patience=_FIRST_REQUEST_TIMEOUT_SECONDS, **self._protocol_options
+            self,
+            slot,
+            self._try_from_cache,
+            first_request_timeout_seconds=_FIRST_REQUEST_TIMEOUT_SECONDS,
+            **self._protocol_options,
         )
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
@@ -160,10 +166,10 @@ async def find_shortcuts() -> Shortcuts:
     return Shortcuts(takes_requests=queue is None and response is None, sends_buffered=response is None)
 
 
-async def _respond_to_probe(answer: Responder, request: web.BaseRequest) -> web.StreamResponse:
+async def _respond_to_probe(responder: Responder, request: web.BaseRequest) -> web.StreamResponse:
     """The one answer that there is in the reserve."""
     if isinstance(match_route(request.raw_path), LivenessProbe | ReadinessProbe):
-        response = await answer(request)
+        response = await responder(request)
     else:
         response = web.Response(
             status=HTTPStatus.SERVICE_UNAVAILABLE,
@@ -177,15 +183,15 @@ async def _respond_to_probe(answer: Responder, request: web.BaseRequest) -> web.
 
 @asynccontextmanager
 async def run_server(
-    handler: WebApp, readiness: Readiness, settings: ServerSettings, *, drain: float = 0.0
+    app: WebApp, readiness: Readiness, settings: ServerSettings, *, drain_seconds: float = 0.0
 ) -> AsyncIterator[tuple[str, int]]:
     """Serve until the context is left; gives the address that is listened on.
 
     Args:
-        handler: answers.
+        app: answers.
         readiness: is told first that the end is near.
         settings: where.
-        drain: seconds between that and the closing of the door.
+        drain_seconds: seconds between that and the closing of the door.
 
     Raises:
         ConfigurationError: the address cannot be listened on, or the certificate cannot be used.
@@ -196,19 +202,21 @@ async def run_server(
         _limit_connections(settings.max_connections), lambda address: is_trusted_proxy(address, settings)
     )
     shortcuts = await find_shortcuts()
-    at_once = handler.try_from_cache if shortcuts.takes_requests else None
-    server = _HttpServer(handler, at_once, logger, room, settings, sends_buffered=shortcuts.sends_buffered)
+    at_once = app.try_from_cache if shortcuts.takes_requests else None
+    server = _HttpServer(app, at_once, logger, room, settings, sends_buffered=shortcuts.sends_buffered)
     certificate = None if settings.tls is None else ServerCertificate(settings.tls)
     async with reload_on_change(None if certificate is None else certificate.watch):
         context = None if certificate is None else certificate.context
-        door = Listener(room, server.make_protocol, context=context, handshake=_FIRST_REQUEST_TIMEOUT_SECONDS)
+        door = Listener(
+            room, server.make_protocol, ssl_context=context, handshake_timeout_seconds=_FIRST_REQUEST_TIMEOUT_SECONDS
+        )
         address = await door.open(settings.host, settings.port)
         seeing_off = asyncio.create_task(server.reap_closing(), name="see connections off")
         try:
             yield address
         finally:
             readiness.is_stopping = True
-            await asyncio.sleep(drain)
+            await asyncio.sleep(drain_seconds)
             door.close()
             server.pre_shutdown()
             # aiohttp waits that long twice: for the handler to answer, then for it to notice that it is cancelled.
@@ -217,9 +225,9 @@ async def run_server(
             await asyncio.gather(seeing_off, return_exceptions=True)
 
 
-def _limit_connections(wanted: int) -> int:
+def _limit_connections(requested: int) -> int:
     limit = raise_descriptor_limit()
-    seats = cap_connections(wanted, limit)
-    if seats < wanted:
-        telemetry.warning("too-few-descriptors", limit=limit, max_connections=wanted, used=seats)
+    seats = cap_connections(requested, limit)
+    if seats < requested:
+        telemetry.warning("too-few-descriptors", limit=limit, max_connections=requested, used=seats)
     return seats

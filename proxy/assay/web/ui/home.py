@@ -46,13 +46,13 @@ class HomeContext:
 
 
 def render_home_page(
-    place: HomeContext, counts: HomeStats, refusals: tuple[Refusal, ...], now: datetime, *, no_such_name: bool = False
+    context: HomeContext, stats: HomeStats, refusals: tuple[Refusal, ...], now: datetime, *, no_such_name: bool = False
 ) -> bytes:
     """The page, UTF-8.
 
     Args:
-        place: where it stands.
-        counts: of just now.
+        context: where it stands.
+        stats: of just now.
         refusals: newest first.
         now: when.
         no_such_name: what was searched for cannot be a project.
@@ -72,11 +72,11 @@ def render_home_page(
             element("a", "in words", href="policy"),
             "; what it makes of a project is found by the project's name, above.",
         ),
-        *_render_views(place),
+        *_render_views(context),
         element("h2", "Use it"),
-        *_render_instructions(place),
+        *_render_instructions(context),
         element("h2", "Just now"),
-        _render_stats(counts),
+        _render_stats(stats),
         element("h2", "Last refusals"),
         _render_refusals(refusals),
         element("p", f"As of {format_instant(now)}; counted since the proxy started.", class_="soft"),
@@ -84,19 +84,19 @@ def render_home_page(
     )
 
 
-def _render_views(place: HomeContext) -> list[Markup]:
-    said = element("p", "This is the view ", element("code", place.view), ", which has a policy of its own.")
-    links = (element("li", element("a", name, href=path.lstrip("/"))) for name, path in place.others)
+def _render_views(context: HomeContext) -> list[Markup]:
+    said = element("p", "This is the view ", element("code", context.view), ", which has a policy of its own.")
+    links = (element("li", element("a", name, href=path.lstrip("/"))) for name, path in context.others)
     return [
-        markup_if(place.view is not None, said),
-        markup_if(place.others, element("p", "Other policies hold in other views of this proxy:")),
-        markup_if(place.others, element("ul", *links)),
+        markup_if(context.view is not None, said),
+        markup_if(context.others, element("p", "Other policies hold in other views of this proxy:")),
+        markup_if(context.others, element("ul", *links)),
     ]
 
 
-def _render_instructions(place: HomeContext) -> list[Child]:
-    origin = place.origin
-    index = f"{_PLACEHOLDER_ORIGIN}/simple/" if origin is None else f"{origin}{place.prefix}/simple/"
+def _render_instructions(context: HomeContext) -> list[Child]:
+    origin = context.origin
+    index = f"{_PLACEHOLDER_ORIGIN}/simple/" if origin is None else f"{origin}{context.prefix}/simple/"
     missing = element("p", "Replace ", element("code", _PLACEHOLDER_ORIGIN), " by the address of this page.")
     return [
         markup_if(origin is None, missing),
@@ -132,15 +132,15 @@ def _render_snippet(name: str, content: str) -> tuple[Markup, Markup]:
     )
 
 
-def _render_stats(counts: HomeStats) -> Markup:
+def _render_stats(stats: HomeStats) -> Markup:
     return render_facts(
         [
-            ("projects in memory", f"{counts.projects:,}"),
-            ("their files approved", element("span", f"{counts.approved:,}", class_="approved")),
-            ("their files withheld", element("span", f"{counts.withheld:,}", class_="withheld")),
-            ("requests refused", f"{counts.refused:,}"),
-            ("files kept", f"{counts.blobs:,}"),
-            ("in all", format_size(counts.blob_bytes)),
+            ("projects in memory", f"{stats.projects:,}"),
+            ("their files approved", element("span", f"{stats.approved:,}", class_="approved")),
+            ("their files withheld", element("span", f"{stats.withheld:,}", class_="withheld")),
+            ("requests refused", f"{stats.refused:,}"),
+            ("files kept", f"{stats.blobs:,}"),
+            ("in all", format_size(stats.blob_bytes)),
         ],
         class_="counts",
     )

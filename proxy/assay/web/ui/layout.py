@@ -87,14 +87,14 @@ HTML_HEADERS: Final[Mapping[str, str]] = {
 }
 
 
-def render_page(title: str, *body: Child, root: str, searched: str = "") -> bytes:
+def render_page(title: str, *body: Child, root: str, search_text: str = "") -> bytes:
     """A whole page.
 
     Args:
         title: of the tab; the body has its own ``h1``.
         body: what stands in ``main``.
         root: relative address of ``/`` from here.
-        searched: what stands in the search field.
+        search_text: what stands in the search field.
     """
     head = element(
         "head",
@@ -113,19 +113,19 @@ def render_page(title: str, *body: Child, root: str, searched: str = "") -> byte
             element("a", "Index", href=f"{root}simple/"),
             aria_label="Main",
         ),
-        _render_search_form(root, searched),
+        _render_search_form(root, search_text),
     )
     foot = element("footer", "Assay verifies the provenance of every distribution and serves what policy approves.")
     whole = element("html", head, element("body", top, element("main", *body), foot), lang="en")
     return f"<!DOCTYPE html>{whole}".encode("utf-8", "backslashreplace")
 
 
-def _render_search_form(root: str, searched: str) -> Markup:
+def _render_search_form(root: str, search_text: str) -> Markup:
     return element(
         "form",
         element("label", "Project", for_="name"),
         element(
-            "input", id="name", name="name", type="search", value=searched or None, maxlength=256, autocomplete="off"
+            "input", id="name", name="name", type="search", value=search_text or None, maxlength=256, autocomplete="off"
         ),
         element("button", "Show", type="submit"),
         action=f"{root}search",

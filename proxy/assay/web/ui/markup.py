@@ -57,10 +57,10 @@ def escape_lines(content: str) -> Markup:
     return Markup("\n".join(escape_text(line) for line in content.split("\n")))
 
 
-def join_separated(pieces: Iterable[Child], between: str) -> Markup:
+def join_separated(children: Iterable[Child], separator: str) -> Markup:
     """Several pieces with a text between them."""
-    kept = [piece if isinstance(piece, Markup) else escape_text(piece) for piece in pieces if piece]
-    return Markup(escape_text(between).join(kept))
+    kept = [piece if isinstance(piece, Markup) else escape_text(piece) for piece in children if piece]
+    return Markup(escape_text(separator).join(kept))
 
 
 def markup_if(condition: object, piece: Markup) -> Markup:

@@ -39,7 +39,7 @@ class UiResponder:
         store: what is kept, of all views.
         settings: who the proxy is to its clients.
         clock: UTC.
-        others: the views that home leads to, each shown to those alone to whom it is open.
+        other_views: the views that home leads to, each shown to those alone to whom it is open.
     """
 
     def __init__(
@@ -49,13 +49,13 @@ class UiResponder:
         store: StorageDirectory,
         settings: ServerSettings,
         clock: Callable[[], datetime],
-        others: Sequence[ViewSettings] = (),
+        other_views: Sequence[ViewSettings] = (),
     ) -> None:
         self._view = view
         self._store = store
         self._settings = settings
         self._clock = clock
-        self._others = tuple(others)
+        self._others = tuple(other_views)
         self._refusals = RefusalLog()
 
     def record_refusal(self, withheld: Withheld) -> None:
@@ -111,10 +111,10 @@ class UiResponder:
             route.project,
             judged.verdicts,
             index=judged.page.index.name,
-            reserved=None if judged.listing.absence_reason is None else judged.listing.absence_reason.message,
+            absence_reason=None if judged.listing.absence_reason is None else judged.listing.absence_reason.message,
             status=judged.page.project.status,
             stale_since=judged.page.confirmed_at if judged.page.is_stale else None,
-            number=route.page,
+            page_number=route.page,
             now=self._clock(),
         )
         many = len(judged.page.project.files) >= _THREADED_RENDER_MIN_FILES

@@ -43,10 +43,10 @@ def render_project_page(
     verdicts: Sequence[DecidedVerdict],
     *,
     index: str,
-    reserved: str | None = None,
+    absence_reason: str | None = None,
     status: ProjectStatus | None,
     stale_since: datetime | None,
-    number: int,
+    page_number: int,
     now: datetime,
 ) -> bytes:
     """The page, UTF-8.
@@ -55,17 +55,17 @@ def render_project_page(
         name: of the project.
         verdicts: all of its files'.
         index: whose it is.
-        reserved: why there is nothing at all: a name that the index owns and does not have.
+        absence_reason: why there is nothing at all: a name that the index owns and does not have.
         status: as the index says (PEP 792).
         stale_since: when the index was last asked, if it cannot be asked now.
-        number: which `VERSIONS_PER_PAGE` of the versions, from 1, newest first.
+        page_number: which `VERSIONS_PER_PAGE` of the versions, from 1, newest first.
         now: when.
     """
     groups = _group_by_version(verdicts)
     approved = sum(isinstance(verdict, Approved) for verdict in verdicts)
     last = max(1, -(-len(groups) // VERSIONS_PER_PAGE))
-    number = min(number, last)
-    shown = groups[(number - 1) * VERSIONS_PER_PAGE : number * VERSIONS_PER_PAGE]
+    page_number = min(page_number, last)
+    shown = groups[(page_number - 1) * VERSIONS_PER_PAGE : page_number * VERSIONS_PER_PAGE]
     stale = (
         "" if stale_since is None else f"The index cannot be asked now; this is as of {format_instant(stale_since)}."
     )
@@ -78,17 +78,17 @@ def render_project_page(
         element("h2", "Who published it"),
         _render_publisher_timeline(verdicts),
         element("h2", "Versions"),
-        markup_if(not groups, element("p", reserved or "The index lists no files of this project.")),
-        _render_pagination(name, number, last),
-        *(_render_version(version, files, opened=position == 0) for position, (version, files) in enumerate(shown)),
-        _render_pagination(name, number, last),
+        markup_if(not groups, element("p", absence_reason or "The index lists no files of this project.")),
+        _render_pagination(name, page_number, last),
+        *(_render_version(version, files, is_open=position == 0) for position, (version, files) in enumerate(shown)),
+        _render_pagination(name, page_number, last),
         element(
             "p",
             f"Judged at {format_instant(now)}. The same verdicts hold for pip, uv and every other client.",
             class_="soft",
         ),
         root="../",
-        searched=name,
+        search_text=name,
     )
 
 
@@ -119,18 +119,18 @@ def _render_publisher_timeline(verdicts: Sequence[DecidedVerdict]) -> Markup:
     return join_markup((render_timeline(marks), render_legend(marks)))
 
 
-def _render_pagination(name: str, number: int, last: int) -> Markup:
-    if last == 1:
+def _render_pagination(name: str, page_number: int, last_page: int) -> Markup:
+    if last_page == 1:
         return Markup()
     links = (
-        element("a", "newer versions", href=f"{name}?page={number - 1}") if number > 1 else None,
-        f"page {number} of {last}",
-        element("a", "older versions", href=f"{name}?page={number + 1}") if number < last else None,
+        element("a", "newer versions", href=f"{name}?page={page_number - 1}") if page_number > 1 else None,
+        f"page {page_number} of {last_page}",
+        element("a", "older versions", href=f"{name}?page={page_number + 1}") if page_number < last_page else None,
     )
     return element("p", join_separated(links, " · "))
 
 
-def _render_version(version: Version | None, verdicts: Sequence[DecidedVerdict], *, opened: bool) -> Markup:
+def _render_version(version: Version | None, verdicts: Sequence[DecidedVerdict], *, is_open: bool) -> Markup:
     title = _NO_VERSION_TITLE if version is None else str(version)
     withheld = sum(isinstance(verdict, Withheld) for verdict in verdicts)
     state = f"{withheld} of {len(verdicts)} withheld" if withheld else ""
@@ -139,7 +139,7 @@ def _render_version(version: Version | None, verdicts: Sequence[DecidedVerdict],
         "section",
         element("h3", title, " ", element("span", state, class_="withheld") if state else None),
         *(
-            _render_file(verdict, opened=opened or isinstance(verdict, Withheld))
+            _render_file(verdict, is_open=is_open or isinstance(verdict, Withheld))
             for verdict in verdicts[:_MAX_FILES_PER_VERSION]
         ),
         markup_if(hidden > 0, element("p", f"and {hidden} more files, which assay explain shows")),
@@ -147,7 +147,7 @@ def _render_version(version: Version | None, verdicts: Sequence[DecidedVerdict],
     )
 
 
-def _render_file(verdict: DecidedVerdict, *, opened: bool) -> Markup:
+def _render_file(verdict: DecidedVerdict, *, is_open: bool) -> Markup:
     file = verdict.file
     return element(
         "details",
@@ -164,7 +164,7 @@ def _render_file(verdict: DecidedVerdict, *, opened: bool) -> Markup:
         ),
         _render_evidence(verdict),
         class_=_get_verdict_state(verdict),
-        open="" if opened else None,
+        open="" if is_open else None,
     )
 
 
@@ -223,8 +223,8 @@ def _render_evidence(verdict: DecidedVerdict) -> Markup:
             return element("p", "It has no attestation.", class_="soft")
 
 
-def _render_attestation(one: Attestation) -> Markup:
-    claims = one.claims
+def _render_attestation(attestation: Attestation) -> Markup:
+    claims, logged_at = attestation.claims, format_instant(attestation.integrated_time)
     return render_facts(
         [
             ("published by", link_if_safe(describe_signer(claims), claims.repository_uri)),
@@ -232,9 +232,9 @@ def _render_attestation(one: Attestation) -> Markup:
             ("by workflow run", link_if_safe(_format_run_name(claims), claims.run_url) if claims.run_url else None),
             ("triggered by", claims.trigger),
             ("builder", claims.builder),
-            ("logged", f"{format_instant(one.integrated_time)}, entry {one.log_index} of the log of {one.trust_root}"),
-            ("certificate", element("code", one.certificate)),
-            ("states", one.predicate_type),
+            ("logged", f"{logged_at}, entry {attestation.log_index} of the log of {attestation.trust_root}"),
+            ("certificate", element("code", attestation.certificate)),
+            ("states", attestation.predicate_type),
         ]
     )
 

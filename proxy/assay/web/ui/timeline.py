@@ -131,17 +131,21 @@ def find_publisher_changes(marks: Sequence[ReleaseMark]) -> list[tuple[ReleaseMa
     return found
 
 
-def _describe_change(mark: ReleaseMark, seen: Sequence[str], before: str | None) -> str | None:
-    version, publisher, last = mark.version, mark.publisher, seen[-1] if seen else None
+def _describe_change(
+    mark: ReleaseMark, earlier_publishers: Sequence[str], previous_publisher: str | None
+) -> str | None:
+    version, publisher, last = mark.version, mark.publisher, earlier_publishers[-1] if earlier_publishers else None
     if publisher in _UNPROVEN:
-        return f"provenance lost with {version}: {publisher}" if last is not None and before == last else None
+        return (
+            f"provenance lost with {version}: {publisher}" if last is not None and previous_publisher == last else None
+        )
     if last is None:
-        return None if before is None else f"attested from {version} on, by {publisher}"
-    if last != publisher and publisher in seen:
+        return None if previous_publisher is None else f"attested from {version} on, by {publisher}"
+    if last != publisher and publisher in earlier_publishers:
         return f"back from {version} on: {publisher}"
     if last != publisher:
         return f"another publisher from {version} on: {publisher}"
-    return f"attested again from {version} on, by {publisher}" if before != last else None
+    return f"attested again from {version} on, by {publisher}" if previous_publisher != last else None
 
 
 def render_legend(marks: Sequence[ReleaseMark]) -> Markup:

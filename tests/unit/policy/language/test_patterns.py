@@ -63,6 +63,6 @@ def test_a_glob_knows_paths(pattern: str, claim: str, expected: bool) -> None:
 
 def test_a_glob_compares_case_unless_told_otherwise() -> None:
     assert not compile_glob("Octo/*")("octo/widget")
-    assert compile_glob("Octo/*", fold=True)("ocTo/widget")
-    assert compile_glob("Octo/Widget", fold=True)("octo/WIDGET")
+    assert compile_glob("Octo/*", ignore_case=True)("ocTo/widget")
+    assert compile_glob("Octo/Widget", ignore_case=True)("octo/WIDGET")
     assert not compile_glob("Octo/Widget")("octo/widget")

@@ -136,7 +136,7 @@ def good(evidence: Evidence | None = None, **changes: object) -> Approved:
 
 def shown(*verdicts: Approved | Withheld, status: ProjectStatus | None = None) -> HtmlReader:
     return read_harmless_page(
-        render_project_page("foo", verdicts, index="pypi", status=status, stale_since=None, number=1, now=NOW)
+        render_project_page("foo", verdicts, index="pypi", status=status, stale_since=None, page_number=1, now=NOW)
     )
 
 
