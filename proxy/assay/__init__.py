@@ -19,8 +19,9 @@ Begin here, by the question:
 The layers, from the top; a module imports only from layers below its own (import-linter enforces them):
 
     __main__ > cli > web | policy_reload | healthcheck > assembly > config > views > gate
-        > provenance | pages | files > attestation | upstream | store > file_watch > telemetry > caching
-        > render | lockfiles > policy > evidence : indexes : ports > simple > settings | operator_files > units > errors
+        > provenance | pages | files > attestation | upstream | store > file_watch | aiohttp_private > telemetry
+        > caching > render | lockfiles > policy > evidence : indexes : ports > simple > settings | operator_files
+        > units > errors
 
 docs/architecture.md has a paragraph for each package and the way of a page, a file and a document through them.
 """

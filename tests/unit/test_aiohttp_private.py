@@ -163,7 +163,7 @@ async def test_answers_are_the_same_either_way(
                 "/simple/widget/",
                 f"/simple/widget/|If-None-Match: {first[1]['etag']}",
                 "/simple/absent/",
-                "/livez",
+                "/healthz",
             ]
             expected = await answers(client, paths)
         caplog.clear()
