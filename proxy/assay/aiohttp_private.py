@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
-from aiohttp import web
+from aiohttp import EMPTY_PAYLOAD, web
 
 from assay import telemetry
 
@@ -31,6 +31,7 @@ _BODY: Final = b"self-test"
 _SILENT_LOGGER: Final = logging.getLogger("assay.self-test")
 """Logger of the servers that self-tests use: a failure is one event, and no traceback."""
 _SILENT_LOGGER.disabled = True
+_parse: Final = web.RequestHandler.data_received
 
 
 def report_change(change: str, fallback: str) -> None:
@@ -40,32 +41,34 @@ def report_change(change: str, fallback: str) -> None:
     )
 
 
-def receive_if_idle(handler: web.RequestHandler, data: bytes) -> asyncio.Future[None] | None:
-    """Let an idle connection parse `data` without waking its task; None if it is busy and nothing was parsed.
+def receive_if_idle(
+    handler: web.RequestHandler, data: bytes, on_request: Callable[[asyncio.Future[None]], object]
+) -> bool:
+    """Let an idle connection parse `data` without waking its task; False if it is busy and nothing was parsed.
 
-    Read in 3.14.5: `RequestHandler._waiter` is the future of the task that waits for a request, `_messages` the queue.
-    Public way: `RequestHandler.data_received`, which wakes the task.
+    Read in 3.14.5: `RequestHandler._waiter` is the future of the task that waits for a request, `_messages` the queue,
+    and `_next_keepalive_close_time` the event loop's time at which an idle connection is closed. Public way:
+    `RequestHandler.data_received`, which wakes the task; the task restarts the keep-alive timeout after a response.
 
-    Returns:
-        The future that wakes the task.
+    Args:
+        handler: the connection.
+        data: bytes of the client.
+        on_request: called with the future that wakes the task, if a request is in the queue. Until it is answered, the
+            connection does not count as idle.
     """
-    waiter = handler._waiter  # noqa: SLF001 - this module's purpose
-    if waiter is None or waiter.done() or handler._messages:  # noqa: SLF001 - as above
-        return None
+    waiter, messages = handler._waiter, handler._messages  # noqa: SLF001 - this module's purpose
+    if waiter is None or messages or waiter.done():
+        return False
     handler._waiter = None  # noqa: SLF001 - as above
     try:
-        web.RequestHandler.data_received(handler, data)
+        _parse(handler, data)
     finally:
         handler._waiter = waiter  # noqa: SLF001 - as above
-    return waiter
-
-
-def has_request(handler: web.RequestHandler) -> bool:
-    """Return True if a parsed request waits in the queue.
-
-    Read in 3.14.5: `RequestHandler._messages`. Public way: none is needed, since aiohttp's task takes requests itself.
-    """
-    return bool(handler._messages)  # noqa: SLF001 - as above
+    if messages:
+        on_request(waiter)
+        loop = handler._loop  # noqa: SLF001 - as above
+        handler._next_keepalive_close_time = loop.time() + handler._keepalive_timeout  # noqa: SLF001 - as above
+    return True
 
 
 def wake_for_request(handler: web.RequestHandler) -> None:
@@ -76,16 +79,6 @@ def wake_for_request(handler: web.RequestHandler) -> None:
     waiter = handler._waiter  # noqa: SLF001 - as above
     if handler._messages and waiter is not None and not waiter.done():  # noqa: SLF001 - as above
         waiter.set_result(None)
-
-
-def postpone_keepalive(handler: web.RequestHandler) -> None:
-    """Restart the keep-alive timeout, so that a connection whose request waits for its turn does not count as idle.
-
-    Read in 3.14.5: `RequestHandler._next_keepalive_close_time`, a time of the event loop. Public way: aiohttp restarts
-    it itself after each response of its task.
-    """
-    close_time = asyncio.get_running_loop().time() + handler.keepalive_timeout
-    handler._next_keepalive_close_time = close_time  # noqa: SLF001 - as above
 
 
 def peek_plain_get(handler: web.RequestHandler) -> RawRequestMessage | None:
@@ -103,7 +96,7 @@ def peek_plain_get(handler: web.RequestHandler) -> RawRequestMessage | None:
         and message.version == _HTTP_11
         and not message.should_close
         and not message.upgrade
-        and payload is aiohttp.EMPTY_PAYLOAD
+        and payload is EMPTY_PAYLOAD
     ):
         request: RawRequestMessage = message
         return request
@@ -196,17 +189,20 @@ async def _check_queue() -> None:
         return web.Response()
 
     async with _serve_in_memory(respond) as (server, handler, _):
-        waiter = receive_if_idle(handler, _encode_get("/a"))
-        _expect(isinstance(waiter, asyncio.Future) and not waiter.done(), "RequestHandler._waiter")
-        _expect(has_request(handler), "RequestHandler._messages")
-        postpone_keepalive(handler)
+        waiters: list[asyncio.Future[None]] = []
+        before = asyncio.get_running_loop().time()
+        _expect(receive_if_idle(handler, _encode_get("/a"), waiters.append), "RequestHandler._waiter")
+        _expect(len(waiters) == 1 and not waiters[0].done(), "RequestHandler._waiter")
+        close_time = handler._next_keepalive_close_time  # noqa: SLF001 - as above
+        _expect(close_time >= before + handler.keepalive_timeout, "RequestHandler._keepalive_timeout")
         message = peek_plain_get(handler)
         _expect(
             message is not None and message.path == "/a" and message.headers.get("host") == "a", "RawRequestMessage"
         )
         discard_answered_request(handler, server)
-        _expect(not has_request(handler) and paths.empty() and server.requests_count == 1, "RequestHandler.start")
-        receive_if_idle(handler, 2 * _encode_get("/b"))
+        _expect(not handler._messages and paths.empty(), "RequestHandler.start")  # noqa: SLF001 - as above
+        _expect(server.requests_count == 1, "Server.requests_count")
+        receive_if_idle(handler, 2 * _encode_get("/b"), waiters.append)
         _expect(peek_plain_get(handler) is None, "RequestHandler._messages of two requests")
         wake_for_request(handler)
         for _ in range(2):  # the connection goes on as if nothing had been taken out

@@ -60,10 +60,6 @@ def without_waiter(patch: pytest.MonkeyPatch) -> None:
     patch.delattr(RequestHandler, "_waiter")
 
 
-def without_keepalive_time(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(RequestHandler, "_next_keepalive_close_time", property(lambda _: 0.0))
-
-
 def with_state_of_responses(patch: pytest.MonkeyPatch) -> None:
     finish = RequestHandler.finish_response
 
@@ -90,7 +86,7 @@ async def test_a_change_of_the_queue_is_found(change: Change, monkeypatch: pytes
 
 
 async def test_each_name_of_the_queue_is_found_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    for function in ("receive_if_idle", "has_request", "postpone_keepalive", "peek_plain_get", "wake_for_request"):
+    for function in ("receive_if_idle", "peek_plain_get", "discard_answered_request", "wake_for_request"):
 
         def missing(*_: object) -> None:
             raise AttributeError("it is gone")

@@ -15,7 +15,8 @@ from typing import Any
 
 from aiohttp import web
 
-from assay import aiohttp_private, telemetry
+from assay import telemetry
+from assay.aiohttp_private import discard_answered_request, peek_plain_get, receive_if_idle, wake_for_request
 from assay.web.response import BufferedResponse
 from assay.web.server.connection_limit import ConnectionSlot
 
@@ -81,15 +82,15 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the client's: answered here, if they are one request that can be, and else left to aiohttp."""
-        waiter = None if self._try_from_cache is None else aiohttp_private.receive_if_idle(self, data)
-        if self._try_from_cache is None or waiter is None:
+        if self._try_from_cache is None or not receive_if_idle(self, data, self._answer_soon):
             super().data_received(data)
-        elif aiohttp_private.has_request(self):
-            # Not before the other clients' requests that are here already were read: answers that go out together wake
-            # whoever reads them once. Side by side that is 48 µs instead of 57 for a page of 100 files.
-            asyncio.get_running_loop().call_soon(self._answer_or_wake, self._try_from_cache, waiter)
-            # Until then nobody takes the connection for an idle one.
-            aiohttp_private.postpone_keepalive(self)
+
+    def _answer_soon(self, waiter: asyncio.Future[None]) -> None:
+        """Answer after the other clients' requests that are here already were read.
+
+        Answers that go out together wake whoever reads them once: 48 µs instead of 57 for a page of 100 files.
+        """
+        asyncio.get_running_loop().call_soon(self._answer_or_wake, waiter)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Tell the server, which gives the slot back."""
@@ -99,17 +100,19 @@ class Connection(web.RequestHandler):
     def close(self) -> None:
         """Take no more requests; one that is here is answered."""
         if self._try_from_cache is not None:
-            aiohttp_private.wake_for_request(self)
+            wake_for_request(self)
         super().close()
 
-    def _answer_or_wake(self, try_from_cache: CacheResponder, waiter: asyncio.Future[None]) -> None:
-        if not waiter.done() and not self._answer_from_cache(try_from_cache):
+    def _answer_or_wake(self, waiter: asyncio.Future[None]) -> None:
+        if not waiter.done() and not self._answer_from_cache():
             waiter.set_result(None)
 
-    def _answer_from_cache(self, try_from_cache: CacheResponder) -> bool:
+    def _answer_from_cache(self) -> bool:
         """Whether the one request that is here was answered, and is gone from the queue."""
-        message, transport = aiohttp_private.peek_plain_get(self), self.transport
-        if message is None or transport is None or transport.is_closing() or transport.get_write_buffer_size():
+        try_from_cache, message, transport = self._try_from_cache, peek_plain_get(self), self.transport
+        if try_from_cache is None or message is None or transport is None:
+            return False
+        if transport.is_closing() or transport.get_write_buffer_size():
             return False
         try:
             answer = try_from_cache(message.path, message.headers, self._peer)
@@ -126,7 +129,7 @@ class Connection(web.RequestHandler):
             self._started_response = answer  # the rest has to be waited for
             return False
         self._first_request_timer.cancel()
-        aiohttp_private.discard_answered_request(self, self._server)
+        discard_answered_request(self, self._server)
         return True
 
     def _abort_silent(self) -> None:
