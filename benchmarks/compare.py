@@ -78,7 +78,7 @@ def _secured(sides: Sides) -> None:
         page, file = "/simple/hundred/", warm.routed(upstream, small)
         for server in both.values():
             if (status := fetch(f"{server.origin}{page}", ACCEPT).status) != 401:
-                raise SystemExit(f"{server.root.name} answers {status} to somebody without a token")
+                raise SystemExit(f"{server.root.name} answers {status} to a request without a token")
         _rates(sides, both, "token and trail: warm page, 100 files", page, {**ACCEPT, **token}, p99=True)
         _rates(sides, both, "token and trail: warm file, 100 KB", file, token)
 
@@ -117,7 +117,7 @@ def _fetched(url: str, headers: Mapping[str, str] | None = None) -> Fetched:
 
 
 def _cold(sides: Sides) -> None:
-    """Compare files that nobody has asked for: as fast as it goes, and until the first byte of a slow index."""
+    """Compare uncached files: the unlimited rate, and the time to the first byte from a slow index."""
     tree, port = _index(sides)
     turns = range(sides.rounds)
     fast = [[tree.file("fast", f"{turn}.{number}", cold.BIG) for number in range(FAST)] for turn in turns]

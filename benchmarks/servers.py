@@ -62,7 +62,7 @@ class Server:
         return sum(_pss(pid) for pid in _family(self.process.pid)) / 1e3
 
     def held(self) -> float:
-        """Return what the process and all below it hold, in MB, whoever else maps the same files.
+        """Return the memory of the process and its descendants in MB, whichever other processes map its files.
 
         A comparison's measure: the benchmarks map this checkout's libraries, too, which would halve its share of them.
         """

@@ -31,7 +31,7 @@ class Sides:
     """Of load for either in each round."""
 
     def turns(self) -> Iterator[tuple[int, str]]:
-        """Return the rounds and whose turn it is: forwards and backwards, so that nobody always comes second."""
+        """Return the rounds and whose turn it is: forwards and backwards, so that neither side is always second."""
         for turn in range(self.rounds):
             for name in list(self.checkouts)[:: -1 if turn % 2 else 1]:
                 yield turn, name

@@ -150,5 +150,5 @@ def _big(
 
 
 def big_rate(url: str) -> float:
-    """Return bytes a second, of several to a sample: one takes 60 ms, and whoever else has the cores decides it."""
+    """Return bytes a second over several transfers: one takes 60 ms, too short beside other load on the cores."""
     return BIG / statistics.mean(fetch(url).total for _ in range(5))

@@ -1,4 +1,4 @@
-"""Turns: of several views that ask for one project at once, one does the work and the others find it done.
+"""Locks by key: of several views that need one project at once, one does the work and the others find it done.
 
 Owns nothing but who is next. What was found is in memory and records by the time that the next one looks.
 """
