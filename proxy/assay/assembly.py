@@ -34,6 +34,7 @@ from assay.policy.language.document import BUILT_IN_POLICY, load_policy
 from assay.policy.language.model import Policy
 from assay.provenance.resolver import ProvenanceResolver
 from assay.provenance.revalidation import ProvenanceRevalidator
+from assay.provenance.sources.index import IndexSource
 from assay.store.directory import StorageDirectory
 from assay.store.fallback_blobs import FallbackBlobStore
 from assay.store.spool import Spool
@@ -212,8 +213,8 @@ def _build_gate_factory(
     stack.push_async_callback(downloads.close)
     pages = PageCache(upstream=upstream, records=store.records, clock=clock)
     stack.push_async_callback(pages.close)
-    proofs = ProvenanceResolver(upstream=upstream, records=store.records, verifier=verifier, clock=clock)
-    revalidation = ProvenanceRevalidator(provenance_resolver=proofs, records=store.records, clock=clock)
+    proofs = ProvenanceResolver(sources=(IndexSource(upstream),), records=store.records, verifier=verifier, clock=clock)
+    revalidation = ProvenanceRevalidator(provenance_resolver=proofs, clock=clock)
     stack.push_async_callback(revalidation.close)
     return partial(
         Gate,

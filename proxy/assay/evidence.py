@@ -16,6 +16,8 @@ PUBLISH_PREDICATE_TYPE = "https://docs.pypi.org/attestations/publish/v1"
 """PyPI Publish predicate (PEP 740)."""
 SLSA_PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 """SLSA Provenance v1 predicate."""
+INDEX_SOURCE = "index"
+"""Name of the evidence source that is always there: the provenance that a file's own index offers."""
 
 
 class PublisherKind(StrEnum):
@@ -111,6 +113,8 @@ class Attestation:
     """The filename in the signed statement: the same as the file's once parsed, perhaps spelt otherwise."""
     material: tuple[str, ...] = ()
     """Fingerprints of the trust root's entries that vouched: authority, CT log, transparency log."""
+    source: str = INDEX_SOURCE
+    """Name of the evidence source that offered it (`provenance.sources`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,9 +186,12 @@ def identify_publisher(attestation: Attestation) -> PublisherIdentity | None:
 
 
 def merge_evidence(latest: Evidence, earlier: Sequence[Evidence]) -> Evidence:
-    """What several documents of one file prove together: evidence once recorded counts beside the latest.
+    """Return what several documents of one file prove together.
 
-    A forged latest document is forged, whatever came before; a forged earlier one was replaced and counts for nothing.
+    Args:
+        latest: what the index's current document proves. If it is forged, the file is, whatever the others prove.
+        earlier: what other documents prove: those that the index has replaced (evidence once recorded counts), and
+            those of other sources. A forged one counts for nothing.
     """
     if isinstance(latest, Forged):
         return latest

@@ -17,6 +17,7 @@ from sys import intern
 from typing import Any, Final, TypeVar
 
 from assay.evidence import (
+    INDEX_SOURCE,
     Attestation,
     Attested,
     Claims,
@@ -29,12 +30,15 @@ from assay.evidence import (
 )
 
 EVIDENCE_SCHEMA_VERSION: Final = 1
-"""Raise it whenever a field of evidence is added or changes its meaning."""
+"""Raise it whenever a field of evidence is added or changes its meaning, unless its absence means what it meant."""
 VERIFIER_VERSION: Final = f"1+sigstore-{version('sigstore')}"
 """Raise the first number whenever a check is added or changes: what was verified by fewer is verified again."""
 _MAX_EVIDENCE_BYTES: Final = 4 << 20
 
-_ATTESTATION_FIELDS: Final = dict.fromkeys(one.name for one in fields(Attestation))
+_SOURCE_FIELD: Final = "source"
+"""Written only for attestations of other sources than the index: records of the index stay what they were before."""
+_ATTESTATION_FIELDS: Final = dict.fromkeys(one.name for one in fields(Attestation) if one.name != _SOURCE_FIELD)
+_SOURCED_FIELDS: Final = {**_ATTESTATION_FIELDS, _SOURCE_FIELD: None}
 _CLAIMS_FIELDS: Final = dict.fromkeys(one.name for one in fields(Claims))
 _SLSA_FIELDS: Final = dict.fromkeys(one.name for one in fields(Slsa))
 """Names of fields, in order."""
@@ -43,9 +47,15 @@ _Value = TypeVar("_Value")
 
 
 def evidence_key(
-    sha256: str, filename: str, provenance_sha256: str, trust_fingerprint: str, verifier_version: str = VERIFIER_VERSION
+    sha256: str,
+    filename: str,
+    provenance_sha256: str,
+    trust_fingerprint: str,
+    verifier_version: str = VERIFIER_VERSION,
+    *,
+    source: str = INDEX_SOURCE,
 ) -> str:
-    """Under which evidence is recorded.
+    """Return the key under which evidence is recorded.
 
     Args:
         sha256: of the file, hexadecimal.
@@ -53,11 +63,12 @@ def evidence_key(
         provenance_sha256: SHA-256 of the provenance document, hexadecimal.
         trust_fingerprint: digest of the trust roots that counted (`Verifier.trust_fingerprint_for`).
         verifier_version: which checks were made.
+        source: name of the evidence source that offered the document.
     """
-    parts = json.dumps(
-        [EVIDENCE_SCHEMA_VERSION, verifier_version, sha256, filename, provenance_sha256, trust_fingerprint]
-    )
-    return f"evidence:{hashlib.sha256(parts.encode()).hexdigest()}"
+    parts = [EVIDENCE_SCHEMA_VERSION, verifier_version, sha256, filename, provenance_sha256, trust_fingerprint]
+    if source != INDEX_SOURCE:
+        parts.append(source)
+    return f"evidence:{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}"
 
 
 def encode_evidence(evidence: Evidence) -> bytes:
@@ -90,6 +101,8 @@ def _attestation_to_json(attestation: Attestation) -> dict[str, Any]:
         made["slsa"] = {name: getattr(attestation.slsa, name) for name in _SLSA_FIELDS}
     for key in ("integrated_time", "not_before", "not_after"):
         made[key] = made[key].isoformat()
+    if attestation.source != INDEX_SOURCE:
+        made[_SOURCE_FIELD] = attestation.source
     return made
 
 
@@ -153,8 +166,11 @@ def _get_time(json_object: dict[str, Any], key: str) -> datetime:
 
 
 def _read_attestation(content: Any) -> Attestation:  # noqa: ANN401 - hostile JSON
-    if type(content) is not dict or content.keys() != _ATTESTATION_FIELDS.keys():
-        raise KeyError("attestation")
+    if type(content) is not dict:
+        raise TypeError("attestation")
+    source = INDEX_SOURCE
+    if content.keys() != _ATTESTATION_FIELDS.keys():
+        source = _read_source(content)
     slsa = content["slsa"]
     return Attestation(
         trust_root=intern(_get_typed(content, "trust_root", str)),
@@ -169,7 +185,20 @@ def _read_attestation(content: Any) -> Attestation:  # noqa: ANN401 - hostile JS
         slsa=None if slsa is None else _deduplicate(Slsa(**_check_optional_strings(slsa, _SLSA_FIELDS))),
         subject=_get_typed(content, "subject", str),
         material=_deduplicate(_get_strings(content, "material")),
+        source=source,
     )
+
+
+def _read_source(content: dict[str, Any]) -> str:
+    """Return the source of an attestation that names one, which is never the index.
+
+    Raises:
+        KeyError: the fields are not those that the encoder writes.
+        TypeError: the source is no string.
+    """
+    if content.keys() != _SOURCED_FIELDS.keys() or content[_SOURCE_FIELD] == INDEX_SOURCE:
+        raise KeyError("attestation")
+    return intern(_get_typed(content, _SOURCE_FIELD, str))
 
 
 @lru_cache(maxsize=4096)

@@ -314,10 +314,10 @@ class Gate:
         return await self._page_judge.judge(self.policy, page, await self._ledger.get_history(index.name, name))
 
     def _start_revalidation(self, judged_page: JudgedPage) -> None:
-        """Ask again, in the background, for provenance that may have been replaced since the page was last renewed."""
+        """Fetch again, in the background, documents that may have been replaced since the page was last renewed."""
         page = judged_page.page
         if not page.is_stale:
-            files = [each.file for each in judged_page.verdicts if each.file.provenance and each.file.sha256]
+            files = [each.file for each in judged_page.verdicts if each.file.sha256]
             self.revalidator.start(page.index, page.project.name, files)
 
     def _invalidate(self, name: NormalizedName) -> None:

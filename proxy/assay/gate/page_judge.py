@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
 from assay.caching.keyed_lock import KeyedLock
-from assay.evidence import Evidence, Forged
+from assay.evidence import INDEX_SOURCE, Evidence, Forged
 from assay.files.wheel_metadata import WheelMetadata, apply_own_metadata, find_mismatched
 from assay.gate import absent_project
 from assay.gate.judged_page import JudgedPage, index_by_location
@@ -22,12 +22,12 @@ from assay.indexes import allowed_file_hosts
 from assay.policy.judge import IndexFacts, derive_ledger_changes, find_next_change, judge_page_in_mode
 from assay.policy.language.model import Policy, Showing
 from assay.policy.reasons import make_tombstones
-from assay.policy.verdict import Approved, Undecided, Withheld
+from assay.policy.verdict import Approved, Undecided, Verdict, Withheld
 from assay.ports import HistoryChanges, IndexPage, Ledger, ProjectHistory
-from assay.provenance.documents import FileEvidence, FileKey
-from assay.provenance.resolver import ProvenanceResolver
+from assay.provenance.documents import FileKey, file_key
+from assay.provenance.resolver import ProvenanceResolver, Resolution
 from assay.render import PageListing
-from assay.simple.model import Project, Sha256
+from assay.simple.model import File, Project, Sha256
 from assay.telemetry import tracing
 from assay.telemetry.metrics import VERDICTS
 
@@ -85,11 +85,14 @@ class PageJudge:
             judge_page_in_mode, policy, project, index=about, history=history, now=now, mismatched_wheels=wrong
         )
         verdicts = await _offload_if_large(project, partial(decide, evidence={}))
-        proofs: dict[FileKey, FileEvidence] = {}
-        evidence: dict[FileKey, Evidence] = {}
-        if needed := [verdict.file for verdict in verdicts if isinstance(verdict, Undecided)]:
-            proofs = await self._provenance.resolve(page, needed, history)
-            evidence = {key: proof.evidence for key, proof in proofs.items()}
+        found, evidence = Resolution(), dict[FileKey, Evidence]()
+        asked: set[tuple[str, FileKey]] = set()
+        while wanted := _find_wanted(verdicts, asked):
+            found = found.join(await self._provenance.resolve(page, wanted, history))
+            if found.failures:
+                # Nothing is judged without the evidence that it needs.
+                raise next(iter(found.failures.values()))
+            evidence = found.merge()
             verdicts = await _offload_if_large(project, partial(decide, evidence=evidence))
         decided = tuple(verdict for verdict in verdicts if not isinstance(verdict, Undecided))
         if len(decided) != len(verdicts):
@@ -98,8 +101,7 @@ class PageJudge:
             derive_ledger_changes, policy, project, index=about, history=history, verdicts=verdicts, now=now
         )
         changes = await _offload_if_large(project, partial(learn, evidence=evidence, mismatched_wheels=wrong))
-        documents = {key: proof.document for key, proof in proofs.items() if proof.document is not None}
-        changes = replace(changes, evidence=_find_changed_documents(history, documents))
+        changes = replace(changes, evidence=_find_changed_documents(history, found.index_documents()))
         if (latest := await self._update_ledger(page, history, changes)) != history:
             # Another view judged this project meanwhile: what it saw first is the first for this one too.
             return await self._judge(policy, page, latest)
@@ -109,7 +111,7 @@ class PageJudge:
             policy_digest=policy.digest,
             roots_digest=roots,
             facts_version=news,
-            has_failed_evidence=any(isinstance(found, Forged) for found in evidence.values()),
+            has_failed_evidence=any(isinstance(each, Forged) for each in evidence.values()),
             listing=_make_listing(project, policy, decided),
             by_location=index_by_location(decided),
             valid_until=find_next_change(decided),
@@ -128,6 +130,19 @@ class PageJudge:
 async def _offload_if_large(project: Project, work: Callable[[], _T]) -> _T:
     """Pure work on a page: in place for most, off the event loop for the few with thousands of files."""
     return work() if len(project.files) < _OFFLOAD_MIN_FILES else await asyncio.to_thread(work)
+
+
+def _find_wanted(verdicts: Sequence[Verdict], asked: set[tuple[str, FileKey]]) -> dict[str, list[File]]:
+    """Return, by the name of a source, the undecided files that it is wanted for and was not asked about yet.
+
+    Each is added to `asked`, so that a source is asked about a file once.
+    """
+    wanted: dict[str, list[File]] = {}
+    for verdict in verdicts:
+        if isinstance(verdict, Undecided) and (question := (INDEX_SOURCE, file_key(verdict.file))) not in asked:
+            asked.add(question)
+            wanted.setdefault(INDEX_SOURCE, []).append(verdict.file)
+    return wanted
 
 
 def _make_listing(project: Project, policy: Policy, verdicts: tuple[Approved | Withheld, ...]) -> PageListing:

@@ -1,7 +1,7 @@
-"""Provenance documents as records: their bytes by digest, and which ones were seen for a file.
+"""Documents as records: their bytes by digest, and for each source which ones it offered for a file.
 
-Owns what is remembered of a document. An index may replace one (PEP 740: provenance is mutable); the earlier ones stay,
-because evidence once recorded counts. A lost or broken record costs a request.
+A source may replace a document (PEP 740: provenance is mutable); the earlier ones stay, because evidence once recorded
+counts. A lost or broken record costs a request.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
+from urllib.parse import quote
 
 from assay import telemetry
-from assay.evidence import Evidence
+from assay.evidence import INDEX_SOURCE, Evidence
 from assay.ports import RecordStore
 from assay.simple.model import File, Sha256
 from assay.simple.parse import parse_sha256
@@ -27,17 +28,17 @@ FileKey: TypeAlias = tuple[str, Sha256]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentPointer:
-    """Which documents were seen for a file."""
+    """The documents that a source offered for a file."""
 
     document: Sha256
-    """The one that the index offered last."""
+    """The one that it offered last."""
     earlier: tuple[Sha256, ...] = ()
     """Those that it replaced, newest first."""
     checked_at: float = 0.0
-    """When the index was last asked, in seconds since 1970."""
+    """When the source was last asked, in seconds since 1970."""
 
     def advance(self, document: Sha256, checked_at: float) -> DocumentPointer:
-        """The pointer after the index was asked again."""
+        """Return the pointer after the source was asked again."""
         if document == self.document:
             return DocumentPointer(document=document, earlier=self.earlier, checked_at=checked_at)
         earlier = (self.document, *(each for each in self.earlier if each != document))[:_MAX_EARLIER_DOCUMENTS]
@@ -54,31 +55,33 @@ class FileEvidence:
 
     evidence: Evidence
     document: Sha256 | None
-    """Digest of the provenance document; None where there is none."""
+    """Digest of the document; None if there is none."""
 
 
 class DocumentCache:
-    """The documents that are remembered."""
+    """The recorded documents of one source."""
 
-    def __init__(self, records: RecordStore) -> None:
+    def __init__(self, records: RecordStore, source: str = INDEX_SOURCE) -> None:
         self._records = records
+        self._source = source
 
     async def load_pointers(self, files: Sequence[File]) -> dict[FileKey, DocumentPointer]:
-        """The pointers of those files that have one."""
-        found = await self._records.get_many([pointer_key(file) for file in files])
-        decoded = {file_key(file): _decode_pointer(found.get(pointer_key(file))) for file in files}
+        """Return the pointers of those files that have one."""
+        keys = {file_key(file): pointer_key(file, self._source) for file in files}
+        found = await self._records.get_many(list(keys.values()))
+        decoded = {file: _decode_pointer(found.get(key)) for file, key in keys.items()}
         return {key: pointer for key, pointer in decoded.items() if pointer is not None}
 
     async def load_pointer(self, file: File) -> DocumentPointer | None:
-        """One file's."""
-        return _decode_pointer(await self._records.get(pointer_key(file)))
+        """Return the pointer of one file; None if it has none."""
+        return _decode_pointer(await self._records.get(pointer_key(file, self._source)))
 
     async def save_pointer(self, file: File, pointer: DocumentPointer) -> None:
-        """Remember which documents were seen."""
-        await self._records.put(pointer_key(file), pointer.encode())
+        """Record which documents the source offered."""
+        await self._records.put(pointer_key(file, self._source), pointer.encode())
 
     async def load_document(self, digest: Sha256) -> bytes | None:
-        """A document's bytes; None where they are not here any more."""
+        """Return a document's bytes; None if they are not recorded any more."""
         document = await self._records.get(document_key(digest))
         if document is None or hash_document(document) == digest:
             return document
@@ -88,29 +91,30 @@ class DocumentCache:
 
 
 def require_sha256(file: File) -> Sha256:
-    """The digest of a file whose evidence matters: policy withholds one without it, whatever its evidence."""
+    """Return the digest of a file whose evidence matters: policy withholds one without it, whatever its evidence."""
     if file.sha256 is None:
         raise RuntimeError(f"{file.filename} has no sha256, so policy withholds it and never asks for its evidence")
     return file.sha256
 
 
 def file_key(file: File) -> FileKey:
-    """What evidence is about."""
+    """Return what evidence is about."""
     return file.filename, require_sha256(file)
 
 
 def hash_document(document: bytes) -> Sha256:
-    """What names a document."""
+    """Return the digest that names a document."""
     return Sha256(hashlib.sha256(document).hexdigest())
 
 
-def pointer_key(file: File) -> str:
-    """The record that says which documents were seen for a file."""
-    return f"provenance:{file.sha256}:{file.filename}"
+def pointer_key(file: File, source: str = INDEX_SOURCE) -> str:
+    """Return the key of the record that says which documents a source offered for a file."""
+    kind = "provenance" if source == INDEX_SOURCE else f"provenance@{quote(source, safe='')}"
+    return f"{kind}:{file.sha256}:{file.filename}"
 
 
 def document_key(digest: Sha256) -> str:
-    """The record that has a document's bytes."""
+    """Return the key of the record that has a document's bytes: the same for all sources, since the digest names it."""
     return f"document:{digest}"
 
 

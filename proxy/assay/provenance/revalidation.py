@@ -1,46 +1,36 @@
-"""Provenance asked for again on the rhythm of its page, in the background (PEP 740: it may change).
+"""Documents fetched again on the rhythm of their page, in the background (PEP 740: provenance may change).
 
-Owns which documents are due. At most so many for each renewal of a page, the longest unasked first, one request at a
-time: a project of a thousand attested files is no burden on its index. A replaced document's evidence stays beside the
-new one's; that an index has none any more changes nothing, since evidence once recorded counts.
+Owns which documents are due: at most so many of a source for each renewal of a page, the longest unchecked first, one
+request at a time, so that a project of a thousand attested files is no burden on its index. A replaced document's
+evidence stays beside the new one's. That a source has no document any more changes nothing, since evidence once
+recorded counts.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from assay import telemetry
 from assay.errors import AssayError
 from assay.indexes import IndexSettings
-from assay.ports import RecordStore
-from assay.provenance.documents import DocumentCache, file_key, hash_document
+from assay.provenance.collector import EvidenceCollector
+from assay.provenance.documents import file_key
+from assay.provenance.evidence import describe_source
 from assay.provenance.resolver import ProvenanceResolver
+from assay.provenance.sources.base import ProjectQuery
 from assay.simple.model import File, NormalizedName
 
 _MAX_DOCUMENTS_PER_RENEWAL = 50
-"""Documents asked for after one renewal of a page."""
-
-
-def _is_json(document: bytes) -> bool:
-    """Whether it is a document at all: a login page in the place of one replaces nothing that was proven."""
-    try:
-        json.loads(document)
-    except (ValueError, RecursionError):
-        return False
-    return True
+"""Documents of one source fetched again after one renewal of a page."""
 
 
 class ProvenanceRevalidator:
-    """Revalidates the documents of one project at a time, each at most once at a time."""
+    """Background revalidation: one task for a project at a time."""
 
-    def __init__(
-        self, *, provenance_resolver: ProvenanceResolver, records: RecordStore, clock: Callable[[], datetime]
-    ) -> None:
-        self._proofs = provenance_resolver
-        self._documents = DocumentCache(records)
+    def __init__(self, *, provenance_resolver: ProvenanceResolver, clock: Callable[[], datetime]) -> None:
+        self._collectors = provenance_resolver.collectors
         self._clock = clock
         self._tasks: dict[NormalizedName, asyncio.Task[None]] = {}
         self._listeners: list[Callable[[NormalizedName], None]] = []
@@ -50,10 +40,18 @@ class ProvenanceRevalidator:
         self._listeners.append(listener)
 
     def start(self, index: IndexSettings, project: NormalizedName, files: Sequence[File]) -> None:
-        """Look, in the background, whether documents of `files` were replaced, unless another view's look runs."""
-        if project in self._tasks or not files:
+        """Look in the background whether documents of `files` were replaced, unless another view's look runs."""
+        if project in self._tasks:
             return
-        task = asyncio.create_task(self._revalidate(index, project, files), name=f"revalidate {project}")
+        wanted = [
+            (collector, chosen)
+            for collector in self._collectors
+            if (chosen := [file for file in files if collector.source.revalidates(file)])
+        ]
+        if not wanted:
+            return
+        query = ProjectQuery(index=index, project=project)
+        task = asyncio.create_task(self._revalidate(query, wanted), name=f"revalidate {project}")
         self._tasks[project] = task
         task.add_done_callback(lambda _: self._tasks.pop(project, None))
 
@@ -68,12 +66,24 @@ class ProvenanceRevalidator:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _revalidate(self, index: IndexSettings, project: NormalizedName, files: Sequence[File]) -> None:
+    async def _revalidate(
+        self, query: ProjectQuery, wanted: Sequence[tuple[EvidenceCollector, Sequence[File]]]
+    ) -> None:
         changed = 0
+        for collector, files in wanted:
+            changed += await self._revalidate_source(query, collector, files)
+        if changed:
+            for replaced in self._listeners:
+                replaced(query.project)
+
+    async def _revalidate_source(self, query: ProjectQuery, collector: EvidenceCollector, files: Sequence[File]) -> int:
+        """Revalidate the documents of one source; return how many were replaced. Errors are logged, not raised."""
+        changed = 0
+        about = {"index": query.index.name, "project": query.project, **describe_source(collector.source.name)}
         try:
-            pointers = await self._documents.load_pointers(files)
+            pointers = await collector.load_pointers(files)
             now = self._clock().timestamp()
-            age = index.freshness.page.total_seconds()
+            age = query.index.freshness.page.total_seconds()
             due = [
                 file
                 for file in files
@@ -81,24 +91,14 @@ class ProvenanceRevalidator:
             ]
             for file in sorted(due, key=lambda each: pointers[file_key(each)].checked_at)[:_MAX_DOCUMENTS_PER_RENEWAL]:
                 before = pointers[file_key(file)]
-                document = await self._proofs.fetch_current_document(index, project, file)
-                if document is None or not _is_json(document) or hash_document(document) == before.document:
-                    await self._documents.save_pointer(file, before.advance(before.document, now))
-                    continue
-                await self._proofs.record_replacement(index, project, file, document, before)
-                changed += 1
-                telemetry.warning(
-                    "provenance-replaced",
-                    index=index.name,
-                    project=project,
-                    filename=file.filename,
-                    before=before.document,
-                    after=hash_document(document),
-                )
+                after = await collector.revalidate(query, file, before)
+                if after is not None:
+                    changed += 1
+                    telemetry.warning(
+                        "provenance-replaced", **about, filename=file.filename, before=before.document, after=after
+                    )
         except AssayError as error:
-            telemetry.event("provenance-not-revalidated", index=index.name, project=project, error=str(error))
-        except Exception as error:  # noqa: BLE001 - a background task has nobody else to tell
-            telemetry.failure("provenance-not-revalidated", error, project=project)
-        if changed:
-            for replaced in self._listeners:
-                replaced(project)
+            telemetry.event("provenance-not-revalidated", **about, error=str(error))
+        except Exception as error:  # noqa: BLE001 - a background task has no caller to tell
+            telemetry.failure("provenance-not-revalidated", error, project=query.project)
+        return changed

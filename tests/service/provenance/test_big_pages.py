@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from assay.provenance import fetcher
-from assay.provenance.budget import ByteBudget
+from assay.provenance.fetcher import ByteBudget
 from assay.telemetry.metrics import EVIDENCE_OUTCOMES
 from tests.paths import ROOT
 from tests.world.clients.installers import run_client
@@ -113,7 +113,7 @@ async def test_what_was_verified_before_a_failure_is_not_asked_for_again(tmp_pat
         assert (await refused).status in {502, 503}, "nothing is judged without its evidence"
         first = Counter(asked(index))
         index.clear_faults()
-        proxy.assembly.gate._provenance._fetcher._upstream._backoff._held_until.clear()  # as if the hour had passed
+        proxy.assembly.gate._pages._upstream._backoff._held_until.clear()  # as if the hour had passed
         assert len(await proxy.fetch_listed("big")) == 250
         again = set(asked(index)[sum(first.values()) :])
         newest = {listed.provenance_path for listed in signed[:100]}
@@ -136,7 +136,7 @@ async def test_documents_of_any_size_are_all_proven_within_the_budget(
         held += size
         highest = max(highest, held)
 
-    monkeypatch.setattr(fetcher, "_MAX_UNRECORDED_BYTES", most)
+    monkeypatch.setattr(fetcher, "MAX_UNRECORDED_BYTES", most)
     monkeypatch.setattr(ByteBudget, "adjust", watched)
     async with (
         Index() as index,
@@ -159,7 +159,7 @@ async def test_a_page_that_fills_the_budget_does_not_hold_up_another_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sigstore = PrivateSigstore(seed=1)
-    monkeypatch.setattr(fetcher, "_MAX_UNRECORDED_BYTES", 1)
+    monkeypatch.setattr(fetcher, "MAX_UNRECORDED_BYTES", 1)
     async with (
         Index() as index,
         run_test_proxy(index, tmp_path, policy=ATTESTED_ONLY_POLICY, sigstore=sigstore) as proxy,

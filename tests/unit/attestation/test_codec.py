@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from assay.attestation.codec import decode_evidence, encode_evidence, evidence_key
 from assay.attestation.verification.verify import verify
-from assay.evidence import Evidence, Forged, Unattested, Unverifiable
+from assay.evidence import INDEX_SOURCE, Attested, Evidence, Forged, Unattested, Unverifiable
 from tests.world.sigstore.attacks import FILE_SHA256, FILENAME, make_listed_file, trust_root_for
 from tests.world.sigstore.private_sigstore import (
     SLSA_PREDICATE,
@@ -43,8 +44,16 @@ def several() -> Evidence:
     return verify(build_provenance(*bundles, odd), make_listed_file(), [trust_root_for(sigstore)])
 
 
+def sourced(source: str) -> Evidence:
+    """As `attested`, offered by another source than the index."""
+    evidence = attested(predicate=True)
+    assert isinstance(evidence, Attested)
+    return replace(evidence, attestations=tuple(replace(each, source=source) for each in evidence.attestations))
+
+
 KINDS: list[Evidence] = [
     attested(),
+    sourced("reviews"),
     attested(predicate=True),
     several(),
     Unattested(),
@@ -80,13 +89,36 @@ def changes(content: Any) -> list[Any]:
     return made
 
 
-def test_a_record_with_one_wrong_value_is_none() -> None:
-    content = json.loads(encode_evidence(attested(predicate=True)))
+def test_a_record_of_the_index_names_no_source_and_is_read_as_the_index_s() -> None:
+    """So records of versions that knew no other source are read, and they read ours."""
+    record = encode_evidence(attested())
+    (written,) = json.loads(record)["attestations"]
+    assert "source" not in written
+    decoded = decode_evidence(record)
+    assert isinstance(decoded, Attested)
+    assert decoded.attestations[0].source == INDEX_SOURCE
+    assert encode_evidence(sourced(INDEX_SOURCE)) == encode_evidence(attested(predicate=True))
+    content = json.loads(encode_evidence(sourced("reviews")))
+    assert content["attestations"][0].pop("source") == "reviews"
+    assert json.dumps(content, separators=(",", ":")).encode() == encode_evidence(attested(predicate=True))
+
+
+def test_a_record_that_names_the_index_as_its_source_is_none() -> None:
+    content = json.loads(encode_evidence(sourced("reviews")))
+    assert decode_evidence(json.dumps(content).encode()) == sourced("reviews")
+    content["attestations"][0]["source"] = INDEX_SOURCE
+    assert decode_evidence(json.dumps(content).encode()) is None
+
+
+@pytest.mark.parametrize("evidence", [attested(predicate=True), sourced("reviews")], ids=["index", "reviews"])
+def test_a_record_with_one_wrong_value_is_none(evidence: Evidence) -> None:
+    content = json.loads(encode_evidence(evidence))
     broken = changes(content)
     assert len(broken) > 100
     for one in broken:
-        # A key too many at the outermost level is a later schema's, which its number tells.
-        if one == {**content, "more": 1}:
+        # A key too many at the outermost level is a later schema's, which its number tells; without its source, an
+        # attestation is the index's.
+        if one in ({**content, "more": 1}, json.loads(encode_evidence(attested(predicate=True)))):
             continue
         assert decode_evidence(json.dumps(one).encode()) is None, one
 
@@ -114,7 +146,9 @@ def test_anything_else_is_none(raw: bytes) -> None:
 def test_the_key_names_everything_that_evidence_depends_on() -> None:
     base = {"sha256": "a", "filename": "b", "provenance_sha256": "c", "trust_fingerprint": "d", "verifier_version": "e"}
     keys = {evidence_key(**base)} | {evidence_key(**{**base, name: "x"}) for name in base}
-    assert len(keys) == 6
+    keys.add(evidence_key(**base, source="x"))
+    assert len(keys) == 7
+    assert evidence_key(**base, source=INDEX_SOURCE) == evidence_key(**base)
     # No two parts run into each other, whatever the index calls a file.
     assert evidence_key("a", "b\x00c", "d", "e") != evidence_key("a", "b", "\x00cd", "e")
     assert evidence_key(**base) == evidence_key(**base)

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from assay.provenance.budget import ByteBudget
+from assay.provenance.fetcher import ByteBudget
 
 
 async def test_what_is_spent_is_given_back_however_it_ends() -> None:

@@ -1,0 +1,200 @@
+"""Evidence of one source as records: what its documents were found to prove, and the verification of new ones.
+
+A record counts under the trust roots in force, and under earlier ones as long as all that vouched for it is still
+listed. It is kept under everything that it depends on, so a lost or broken one is verified again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from assay import telemetry
+from assay.attestation.codec import decode_evidence, encode_evidence, evidence_key
+from assay.attestation.pool.pool import VerificationJob, Verifier
+from assay.attestation.pool.protocol import VerificationResult
+from assay.evidence import INDEX_SOURCE, Attested, Evidence, Forged, merge_evidence
+from assay.indexes import IndexSettings
+from assay.ports import RecordStore
+from assay.provenance.documents import (
+    DocumentPointer,
+    FileEvidence,
+    FileKey,
+    document_key,
+    file_key,
+    hash_document,
+    pointer_key,
+    require_sha256,
+)
+from assay.provenance.sources.base import ProjectQuery
+from assay.simple.model import File, Sha256
+from assay.telemetry import tracing
+from assay.telemetry.metrics import EVIDENCE_OUTCOMES, VERIFICATION_SECONDS
+
+_MAX_DEFERRED_WRITE_BYTES: Final = 4 * 2**20
+"""Bytes of documents up to which a batch's records are written without being waited for."""
+
+
+class EvidenceRecords:
+    """The evidence of one source: recorded, or verified now."""
+
+    def __init__(self, *, source: str, records: RecordStore, verifier: Verifier, clock: Callable[[], datetime]) -> None:
+        self._source = source
+        self._records = records
+        self._verifier = verifier
+        self._clock = clock
+
+    async def load(
+        self, index: IndexSettings, files: Sequence[File], pointers: Mapping[FileKey, DocumentPointer]
+    ) -> dict[FileKey, FileEvidence]:
+        """Return the recorded evidence of those files whose latest document was verified before."""
+        wanted = {
+            (file_key(file), document): pointers[file_key(file)]
+            for file in files
+            if file_key(file) in pointers
+            for document in (pointers[file_key(file)].document, *pointers[file_key(file)].earlier)
+        }
+        found = await self._load_evidence(index, list(wanted))
+        file_evidence: dict[FileKey, FileEvidence] = {}
+        for (key, document), pointer in wanted.items():
+            if document == pointer.document and (key, document) in found:
+                earlier = [found[key, each] for each in pointer.earlier if (key, each) in found]
+                file_evidence[key] = FileEvidence(
+                    evidence=merge_evidence(found[key, document], earlier), document=document
+                )
+        return file_evidence
+
+    async def verify(
+        self,
+        query: ProjectQuery,
+        jobs: Sequence[tuple[File, bytes]],
+        pointers: Mapping[FileKey, DocumentPointer],
+    ) -> dict[FileKey, FileEvidence]:
+        """Verify and record documents just fetched; return what they prove together with what was recorded before.
+
+        Raises:
+            VerificationUnavailableError: verification itself failed; nothing is recorded.
+        """
+        if not jobs:
+            return {}
+        index = query.index
+        roots = self._verifier.trust_fingerprint_for(index.trust)
+        with VERIFICATION_SECONDS.time(), tracing.span("verify", project=query.project, documents=len(jobs)):
+            results = await self._verifier.verify(
+                [
+                    VerificationJob(
+                        filename=file.filename, sha256=require_sha256(file), provenance=document, trust=index.trust
+                    )
+                    for file, document in jobs
+                ]
+            )
+        if self._source != INDEX_SOURCE:
+            results = [_with_source(result, self._source) for result in results]
+        # If a root was renewed meanwhile, the one that vouched is unknown: the documents are verified again next time.
+        is_sure = roots == self._verifier.trust_fingerprint_for(index.trust)
+        fresh = self._report(query, jobs, results)
+        records = self._make_records(jobs, results, pointers, roots if is_sure else None)
+        size = sum(len(document) for _, document in jobs)
+        await (self._records.put_soon if size < _MAX_DEFERRED_WRITE_BYTES else self._records.put_many)(records)
+        return {key: await self._merge_recorded(index, key, each, pointers) for key, each in fresh.items()}
+
+    def _report(
+        self, query: ProjectQuery, jobs: Sequence[tuple[File, bytes]], results: Sequence[VerificationResult]
+    ) -> dict[FileKey, FileEvidence]:
+        """Return the evidence of each job by itself; count it, and log a forged document as a security event."""
+        fresh: dict[FileKey, FileEvidence] = {}
+        for (file, document), (evidence, _) in zip(jobs, results, strict=True):
+            fresh[file_key(file)] = FileEvidence(evidence=evidence, document=hash_document(document))
+            if isinstance(evidence, Forged):
+                telemetry.security(
+                    "forged",
+                    index=query.index.name,
+                    project=query.project,
+                    filename=file.filename,
+                    sha256=file.sha256,
+                    step=evidence.step,
+                    expected=evidence.expected,
+                    found=evidence.found,
+                    **describe_source(self._source),
+                )
+        for kind, count in Counter(type(result.evidence) for result in results).items():
+            EVIDENCE_OUTCOMES.labels(kind.__name__.lower()).inc(count)
+        return fresh
+
+    def _make_records(
+        self,
+        jobs: Sequence[tuple[File, bytes]],
+        results: Sequence[VerificationResult],
+        pointers: Mapping[FileKey, DocumentPointer],
+        roots: str | None,
+    ) -> dict[str, bytes]:
+        """Return the records of documents, pointers and, if `roots` are known to have vouched, of evidence."""
+        records: dict[str, bytes] = {}
+        now = self._clock().timestamp()
+        for (file, document), (_, record) in zip(jobs, results, strict=True):
+            digest = hash_document(document)
+            records[document_key(digest)] = document
+            before = pointers.get(file_key(file)) or DocumentPointer(document=digest)
+            records[pointer_key(file, self._source)] = before.advance(digest, now).encode()
+            if roots is not None:
+                records[self._evidence_key(file_key(file), digest, roots)] = record
+        return records
+
+    async def _merge_recorded(
+        self,
+        index: IndexSettings,
+        key: FileKey,
+        file_evidence: FileEvidence,
+        pointers: Mapping[FileKey, DocumentPointer],
+    ) -> FileEvidence:
+        """Return fresh evidence together with what was recorded before: evidence once recorded counts."""
+        if key not in pointers:
+            return file_evidence
+        seen = [
+            document
+            for document in (pointers[key].document, *pointers[key].earlier)
+            if document != file_evidence.document
+        ]
+        found = await self._load_evidence(index, [(key, document) for document in seen])
+        return replace(file_evidence, evidence=merge_evidence(file_evidence.evidence, list(found.values())))
+
+    async def _load_evidence(
+        self, index: IndexSettings, documents: Sequence[tuple[FileKey, Sha256]]
+    ) -> dict[tuple[FileKey, Sha256], Evidence]:
+        """Return recorded evidence, under the roots in force, or under earlier ones as far as it still stands."""
+        found: dict[tuple[FileKey, Sha256], Evidence] = {}
+        trust = index.trust
+        current = self._verifier.trust_fingerprint_for(trust)
+        for roots in (current, *self._verifier.earlier_trust_fingerprints_for(trust)):
+            keys = {
+                (file, document): self._evidence_key(file, document, roots)
+                for file, document in documents
+                if (file, document) not in found
+            }
+            records = await self._records.get_many(list(keys.values()))
+            for asked, key in keys.items():
+                evidence = decode_evidence(records[key]) if key in records else None
+                if evidence is not None and (roots == current or self._verifier.is_still_valid(evidence, trust)):
+                    found[asked] = evidence
+        return found
+
+    def _evidence_key(self, file: FileKey, document: Sha256, roots: str) -> str:
+        filename, sha256 = file
+        return evidence_key(sha256, filename, document, roots, source=self._source)
+
+
+def describe_source(source: str) -> dict[str, str]:
+    """Return the field of an event that names the source; none for the index, which the event names already."""
+    return {} if source == INDEX_SOURCE else {"source": source}
+
+
+def _with_source(result: VerificationResult, source: str) -> VerificationResult:
+    """Return a result whose attestations name the source that offered the document."""
+    if not isinstance(result.evidence, Attested):
+        return result
+    named = tuple(replace(each, source=source) for each in result.evidence.attestations)
+    evidence = replace(result.evidence, attestations=named)
+    return VerificationResult(evidence, encode_evidence(evidence))

@@ -1,0 +1,1 @@
+"""Evidence sources: the places that documents about files come from, one module each."""

@@ -1,0 +1,142 @@
+"""Evidence sources that answer as a test says, a verifier that takes documents at their word, records in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import cast
+
+from assay.attestation.codec import encode_evidence
+from assay.attestation.pool.pool import VerificationJob, Verifier
+from assay.attestation.pool.protocol import VerificationResult
+from assay.evidence import INDEX_SOURCE, Attested, Evidence, Forged, Unattested
+from assay.indexes import IndexSettings
+from assay.ports import IndexPage, Validators
+from assay.provenance.resolver import ProvenanceResolver
+from assay.provenance.sources.base import EvidenceSource, ProjectQuery
+from assay.simple.model import File
+from tests.unit.policy.factories import NOW, a_project, attestation
+
+INDEX = IndexSettings.model_validate({"name": "test", "url": "https://index.example/simple/"})
+FORGED = Forged(step="signature", expected="a good one", found="another")
+
+
+class MemoryRecords:
+    """Records that are never evicted."""
+
+    def __init__(self) -> None:
+        self.items: dict[str, bytes] = {}
+
+    async def get(self, key: str) -> bytes | None:
+        return (await self.get_many([key])).get(key)
+
+    async def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
+        await asyncio.sleep(0)
+        return {key: self.items[key] for key in keys if key in self.items}
+
+    async def put(self, key: str, value: bytes) -> None:
+        await self.put_many({key: value})
+
+    async def put_many(self, items: Mapping[str, bytes]) -> None:
+        await asyncio.sleep(0)
+        self.items |= items
+
+    async def put_soon(self, items: Mapping[str, bytes]) -> None:
+        await self.put_many(items)
+
+    async def delete(self, key: str) -> None:
+        await asyncio.sleep(0)
+        self.items.pop(key, None)
+
+
+class CredulousVerifier:
+    """A verifier that believes what a document says: ``by NAME`` is signed by that repository."""
+
+    roots_digest = "roots"
+
+    def __init__(self) -> None:
+        self.verified: list[tuple[str, bytes]] = []
+        """(filename, document)"""
+
+    def trust_fingerprint_for(self, _root_name: str | None) -> str:
+        return "roots"
+
+    def earlier_trust_fingerprints_for(self, _root_name: str | None) -> tuple[str, ...]:
+        return ()
+
+    def is_still_valid(self, _evidence: Evidence, _root_name: str | None) -> bool:
+        return True
+
+    def preload_roots(self) -> None:
+        pass
+
+    async def verify(self, jobs: Sequence[VerificationJob]) -> list[VerificationResult]:
+        await asyncio.sleep(0)
+        self.verified += [(job.filename, job.provenance) for job in jobs]
+        found = [_believe(job.provenance) for job in jobs]
+        return [VerificationResult(evidence, encode_evidence(evidence)) for evidence in found]
+
+
+def _believe(document: bytes) -> Evidence:
+    verb, _, name = document.decode().partition(" ")
+    return Attested(attestations=(attestation(repository=name),)) if verb == "by" else FORGED
+
+
+class ScriptedSource:
+    """A source with an answer for each filename; it covers the files that have one."""
+
+    def __init__(self, name: str, **answers: bytes | Exception | None) -> None:
+        self.name = name
+        self.answers: dict[str, bytes | Exception | None] = {
+            f"{key}-1.0-py3-none-any.whl": answer for key, answer in answers.items()
+        }
+        self.asked: list[str] = []
+        self.absence: Evidence = Unattested()
+        self.unreadable = b"<html>"
+
+    def covers(self, _query: ProjectQuery, file: File) -> bool:
+        return file.filename in self.answers
+
+    async def fetch(self, _query: ProjectQuery, file: File, ensure_may_fetch: Callable[[], None]) -> bytes | None:
+        await asyncio.sleep(0)
+        ensure_may_fetch()
+        self.asked.append(file.filename)
+        answer = self.answers[file.filename]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def judge_absence(self, _query: ProjectQuery, _file: File) -> Evidence:
+        return self.absence
+
+    def revalidates(self, file: File) -> bool:
+        return file.filename in self.answers
+
+    def can_replace(self, document: bytes) -> bool:
+        return document != self.unreadable
+
+
+def index_source(**answers: bytes | Exception | None) -> ScriptedSource:
+    """The source that is always there."""
+    return ScriptedSource(INDEX_SOURCE, **answers)
+
+
+def make_resolver(
+    *sources: EvidenceSource,
+    records: MemoryRecords | None = None,
+    verifier: CredulousVerifier | None = None,
+    clock: Callable[[], datetime] = lambda: NOW,
+) -> ProvenanceResolver:
+    return ProvenanceResolver(
+        sources=sources,
+        records=records or MemoryRecords(),
+        verifier=cast("Verifier", verifier or CredulousVerifier()),
+        clock=clock,
+    )
+
+
+def make_page(*files: File, digest: str = "v1") -> IndexPage:
+    return IndexPage(
+        index=INDEX, project=a_project(*files), content_digest=digest, confirmed_at=NOW, validators=Validators()
+    )

@@ -1,0 +1,107 @@
+"""The index's own provenance: which files it is asked about, and what it proves that it has none."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import pytest
+
+from assay.errors import UpstreamUnavailableError
+from assay.evidence import INDEX_SOURCE, PROVENANCE_OMITTED, Forged, Unattested
+from assay.indexes import IndexSettings
+from assay.ports import ProjectHistory, Validators
+from assay.provenance.documents import require_sha256
+from assay.provenance.sources.base import ProjectQuery
+from assay.provenance.sources.index import IndexSource
+from assay.simple.model import NormalizedName
+from assay.upstream.client import FetchedDocument, NoBody, UpstreamClient
+from tests.unit.policy.factories import a_file
+from tests.unit.provenance.factories import INDEX
+
+WIDGET = NormalizedName("widget")
+PROVENANCE_URL = "https://index.example/integrity/widget/1.0/widget-1.0-py3-none-any.whl/provenance"
+PLAIN, PROMISED = a_file(), a_file(provenance=PROVENANCE_URL)
+SEEN = ProjectHistory(evidence={require_sha256(PLAIN): "abcdef"})
+MIRROR = IndexSettings.model_validate(
+    {
+        "name": "mirror",
+        "url": "https://mirror.example/simple/",
+        "provenance-from": "https://index.example/",
+    }
+)
+
+
+class Upstream:
+    """An index that answers one thing."""
+
+    def __init__(self, answer: FetchedDocument | NoBody) -> None:
+        self.answer = answer
+        self.asked: list[str] = []
+
+    async def fetch_document(self, _index: IndexSettings, url: str, **limits: object) -> FetchedDocument | NoBody:
+        assert limits["max_bytes"] == INDEX.limits.provenance
+        self.asked.append(url)
+        return self.answer
+
+
+def query(history: ProjectHistory | None = None, index: IndexSettings = INDEX) -> ProjectQuery:
+    return ProjectQuery(index=index, project=WIDGET, history=history or ProjectHistory())
+
+
+def source(answer: FetchedDocument | NoBody = NoBody.ABSENT) -> tuple[IndexSource, Upstream]:
+    upstream = Upstream(answer)
+    return IndexSource(cast("UpstreamClient", upstream)), upstream
+
+
+def allow() -> None:
+    """Let the request go out."""
+
+
+def test_it_covers_files_with_a_provenance_url_or_provenance_seen_before() -> None:
+    made, _ = source()
+    assert made.name == INDEX_SOURCE
+    assert made.covers(query(), PROMISED)
+    assert made.covers(query(SEEN), PLAIN)
+    assert made.covers(query(index=MIRROR), PLAIN)
+    assert not made.covers(query(), PLAIN)
+
+
+async def test_it_fetches_from_the_url_of_the_page_or_from_the_other_integrity_api() -> None:
+    document = FetchedDocument(body=b"{}", content_type="", url="", validators=Validators(), serial=None)
+    made, upstream = source(document)
+    assert await made.fetch(query(), PROMISED, allow) == b"{}"
+    assert await made.fetch(query(index=MIRROR), PLAIN, allow) == b"{}"
+    assert await made.fetch(query(), PLAIN, allow) is None
+    assert upstream.asked == [PROVENANCE_URL] * 2
+    absent, _ = source()
+    assert await absent.fetch(query(), PROMISED, allow) is None
+
+
+async def test_it_asks_for_leave_before_each_request() -> None:
+    made, upstream = source()
+
+    def refuse() -> None:
+        raise UpstreamUnavailableError("enough")
+
+    with pytest.raises(UpstreamUnavailableError, match="enough"):
+        await made.fetch(query(), PROMISED, refuse)
+    assert upstream.asked == []
+
+
+def test_what_is_missing_is_forged_where_it_was_promised_or_seen() -> None:
+    made, _ = source()
+    assert made.judge_absence(query(), PLAIN) == Unattested()
+    for evidence, expected in (
+        (made.judge_absence(query(), PROMISED), "the provenance that the page promises"),
+        (made.judge_absence(query(SEEN), PLAIN), "the provenance abcdef, seen before"),
+    ):
+        assert isinstance(evidence, Forged)
+        assert (evidence.step, evidence.expected) == (PROVENANCE_OMITTED, expected)
+
+
+def test_documents_that_pages_name_are_revalidated_and_only_json_replaces_one() -> None:
+    made, _ = source()
+    assert (made.revalidates(PROMISED), made.revalidates(PLAIN)) == (True, False)
+    assert made.can_replace(b'{"version": 1}')
+    for document in (b"<html>Please log in</html>", b"\xff", b"[" * 100_000):
+        assert not made.can_replace(document)
