@@ -1,1 +1,1 @@
-"""Bounded caches and per-key locks that the packages above share."""
+"""Bounded caches, single-flights, background tasks and per-key flights that the packages above share."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,10 +18,11 @@ from io import FileIO
 from typing import BinaryIO, TypeAlias
 
 from assay import telemetry
-from assay.caching.lru import ByteCache
+from assay.caching.lru import Lru
 from assay.errors import StorageError
 from assay.files.download import Download, Expected
 from assay.files.download_registry import DownloadRegistry
+from assay.files.index_metadata import MEMORY_MAX_AGE_SECONDS
 from assay.files.wheel_metadata import ReaderOpener
 from assay.indexes import IndexSettings
 from assay.policy.verdict import Approved
@@ -63,8 +63,13 @@ class FileCache:
         self._blobs = blobs
         self._downloads = downloads
         self._upstream = upstream
-        self._memory_cache = ByteCache(_MEMORY_CACHE_BYTES, _MAX_CACHED_FILE_BYTES)
-        self._requested_once: OrderedDict[Sha256, None] = OrderedDict()
+        self._memory_cache = Lru[Sha256, bytes](
+            max_weight=_MEMORY_CACHE_BYTES,
+            max_item_weight=_MAX_CACHED_FILE_BYTES,
+            weigh=len,
+            max_age_seconds=MEMORY_MAX_AGE_SECONDS,
+        )
+        self._requested_once = Lru[Sha256, bool](max_items=_MAX_NOTICED_FILES)
 
     def peek(self, approved: Approved) -> bytes | None:
         """The whole file, if it is in memory."""
@@ -101,9 +106,7 @@ class FileCache:
         if not self._memory_cache.fits(blob.size) or digest in self._memory_cache:
             return
         if digest not in self._requested_once:
-            self._requested_once[digest] = None
-            if len(self._requested_once) > _MAX_NOTICED_FILES:
-                self._requested_once.popitem(last=False)
+            self._requested_once.put(digest, True)  # noqa: FBT003 - a value, and the only one
             return
         body = await asyncio.to_thread(_read_verified, blob)
         if body is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 
 from assay import telemetry
-from assay.caching.lru import ByteCache
+from assay.caching.lru import Lru
 from assay.errors import DigestMismatchError, FileNotListedError, UpstreamGoneError
 from assay.indexes import IndexSettings
 from assay.policy.verdict import Approved
@@ -22,6 +22,9 @@ MAX_METADATA_BYTES = 16 * 2**20
 _MEMORY_CACHE_BYTES = 4 * 2**20
 """Bytes of all documents in memory."""
 _MAX_CACHED_DOCUMENT_BYTES = 128 * 2**10
+MEMORY_MAX_AGE_SECONDS = 3600.0
+"""Seconds in memory. A store evicts what was not read for longest and marks what is read at most hourly, so that what
+is in memory is read from the store again now and then."""
 
 
 class IndexMetadata:
@@ -30,7 +33,12 @@ class IndexMetadata:
     def __init__(self, *, upstream: UpstreamClient, records: RecordStore) -> None:
         self._upstream = upstream
         self._records = records
-        self._memory_cache = ByteCache(_MEMORY_CACHE_BYTES, _MAX_CACHED_DOCUMENT_BYTES)
+        self._memory_cache = Lru[Sha256, bytes](
+            max_weight=_MEMORY_CACHE_BYTES,
+            max_item_weight=_MAX_CACHED_DOCUMENT_BYTES,
+            weigh=len,
+            max_age_seconds=MEMORY_MAX_AGE_SECONDS,
+        )
 
     async def get_document(self, approved: Approved, index: IndexSettings) -> bytes:
         """The document, with the digest that the page gives where it gives one.
