@@ -1,45 +1,42 @@
-"""Obeying a changed policy file while running: a good policy at once, a bad one never.
+"""Reload of a changed policy file while running: a good policy at once, a bad one never.
 
-Owns the watch over one view's file, which concerns no other view. Its bytes are read each second, off the loop, by its
-name, so that a new file, an edited one and a swapped symbolic link (Kubernetes' ConfigMap) are all seen; a watcher on
-the file itself missed two of three such swaps (docs/adr/0012-poll-changed-files.md). What cannot be a policy is refused
-loudly and the old one stays: a proxy never runs without, and never by a part of one.
+Owns what a change of one view's file does, which concerns no other view. What is no valid policy is refused loudly and
+the old one stays in force: a proxy never runs without a policy, and never by a part of one.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import signal
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 
 from assay import telemetry
 from assay.assembly import View, utc_now
+from assay.caching.background import BackgroundTasks
 from assay.errors import ConfigurationError
+from assay.file_watch import FileState, FileWatch
 from assay.gate.gate import Gate
-from assay.operator_files import decode_text, read_file
+from assay.operator_files import decode_text
 from assay.policy.language.document import load_policy
 from assay.policy.language.expiry import find_expiring_waivers
 from assay.policy.language.model import Policy
 from assay.telemetry.metrics import POLICY_REFUSED, POLICY_SINCE
 from assay.views import DEFAULT_VIEW
 
-POLL_INTERVAL_SECONDS = 1.0
-"""Seconds between two looks."""
 SETTLE_SECONDS = 0.1
 """Seconds for which a changed file must stay as it is: half of a policy may be TOML too, without its revocations."""
 POLLS_PER_REMINDER = 60
-"""Looks after which a refused policy is told again, for as long as it stands there."""
+"""Checks after which a refused policy is reported again, for as long as it stands there."""
 
 
-class PolicyWatch:
-    """Looks at the policy file and hands what is good to the gate.
+class PolicyWatch(FileWatch[Policy]):
+    """Reloads one view's policy.
 
     Attributes:
-        refused: why the file as it stands is not obeyed; None where it is.
+        rejection: why the file as it stands is not in force; None where it is.
     """
 
     def __init__(
@@ -47,53 +44,34 @@ class PolicyWatch:
         path: Path,
         gate: Gate,
         *,
-        poll_interval_seconds: float = POLL_INTERVAL_SECONDS,
+        poll_interval_seconds: float | None = None,
         settle_seconds: float = SETTLE_SECONDS,
     ) -> None:
+        super().__init__([path], poll_interval_seconds=poll_interval_seconds, settle_seconds=settle_seconds)
         self._path = path
         self._gate = gate
-        self._poll_interval = poll_interval_seconds
-        self._settle_delay = settle_seconds
-        self._last_digest: bytes | None = None
-        self._check_requested = asyncio.Event()
         self._polls_since_report = 0
         self._log_fields = {"policy": str(path), **_build_view_field(gate)}
         self.rejection: str | None = None
 
     def request_check(self) -> None:
-        """Look now, and say what is found even if nothing changed (SIGHUP)."""
-        self._last_digest, self._polls_since_report = None, POLLS_PER_REMINDER
-        self._check_requested.set()
-
-    async def run(self) -> None:
-        """Look for ever. A fault of our own is logged, and the watch goes on."""
-        while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._check_requested.wait(), self._poll_interval)
-            asked = self._check_requested.is_set()
-            self._check_requested.clear()
-            try:
-                if not await self.reload_if_changed() and asked and self.rejection is None:
-                    telemetry.event("policy-kept", **self._log_fields, policy_digest=self._gate.policy.digest)
-            except Exception as error:  # noqa: BLE001 - without the watch, a revocation would never arrive
-                telemetry.failure("policy-watch-failed", error, **self._log_fields)
+        """Check now, and say what is found even if nothing has changed (SIGHUP)."""
+        super().request_check()
+        self._polls_since_report = POLLS_PER_REMINDER
 
     async def reload_if_changed(self) -> bool:
-        """Read the file once; whether another policy is in force now."""
+        """Read the file once; return whether another policy is in force now. A bad policy is reported."""
         try:
-            content = await asyncio.to_thread(read_file, self._path)
-            digest = hashlib.sha256(content).digest()
-            if digest == self._last_digest:
-                self._remind_if_due()
-                return False
-            await asyncio.sleep(self._settle_delay)
-            if content != await asyncio.to_thread(read_file, self._path):
-                return False  # still being written: a later look sees it finished
-            self._last_digest = digest
-            return self._apply(await asyncio.to_thread(_parse_policy, content, str(self._path)))
+            return await super().reload_if_changed()
         except ConfigurationError as error:
-            self._reject(str(error))
+            self._on_refused(error)
             return False
+
+    def _load(self, state: FileState) -> Policy:
+        (content,) = state.contents
+        if isinstance(content, ConfigurationError):
+            raise content
+        return _parse_policy(content, str(self._path))
 
     def _apply(self, policy: Policy) -> bool:
         self.rejection = None
@@ -108,7 +86,18 @@ class PolicyWatch:
         warn_of_expiring_waivers(policy, utc_now(), **_build_view_field(self._gate))
         return True
 
-    def _reject(self, reason: str) -> None:
+    def _on_checked(self, *, has_changed: bool, requested: bool) -> None:
+        if requested and not has_changed and self.rejection is None:
+            telemetry.event("policy-kept", **self._log_fields, policy_digest=self._gate.policy.digest)
+
+    def _on_unchanged(self) -> None:
+        self._remind_if_due()
+
+    def _on_fault(self, error: Exception) -> None:
+        telemetry.failure("policy-watch-failed", error, **self._log_fields)
+
+    def _on_refused(self, error: ConfigurationError) -> None:
+        reason = str(error)
         if reason == self.rejection:
             self._remind_if_due()
             return
@@ -146,14 +135,13 @@ async def watch_policies(views: Sequence[View]) -> AsyncIterator[None]:
         warn_of_expiring_waivers(view.gate.policy, utc_now(), **_build_view_field(view.gate))
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, ask)
-    watching = [asyncio.create_task(watch.run(), name="policy watch") for watch in watches]
-    try:
-        yield
-    finally:
-        loop.remove_signal_handler(signal.SIGHUP)
-        for task in watching:
-            task.cancel()
-        await asyncio.gather(*watching, return_exceptions=True)
+    async with BackgroundTasks() as tasks:
+        for watch in watches:
+            tasks.spawn(watch.run(), name="policy watch")
+        try:
+            yield
+        finally:
+            loop.remove_signal_handler(signal.SIGHUP)
 
 
 def warn_of_expiring_waivers(policy: Policy, now: datetime, **view: str) -> None:

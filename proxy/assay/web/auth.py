@@ -25,9 +25,10 @@ from pathlib import Path
 
 from aiohttp import web
 
+from assay.caching.lru import Lru
 from assay.config import AuthSettings, ServerSettings
 from assay.errors import ConfigurationError
-from assay.file_watch import FileWatch, reload_on_change
+from assay.file_watch import SettingWatch, reload_on_change
 from assay.operator_files import read_text
 from assay.policy.reasons import escape_controls
 from assay.web.errors import Problem, build_problem_response
@@ -82,10 +83,10 @@ class Authenticator:
         self._passwords: Mapping[str, tuple[str, ...]] = {}
         self._tokens: Mapping[bytes, str] = {}
         self._digest_key = secrets.token_bytes(32)
-        self._verified_digests: dict[bytes, None] = {}
+        self._verified_users = Lru[bytes, str](max_items=_MAX_VERIFIED_PASSWORDS)
         self._hashing_slot = asyncio.Semaphore(1)
         files = [Path(each) for each in (auth.passwords, auth.tokens) if each is not None]
-        self.watch = FileWatch("server.auth", files, self.load)
+        self.watch = SettingWatch("server.auth", files, self.load)
 
     def load(self) -> None:
         """Read the files. Blocking.
@@ -102,7 +103,8 @@ class Authenticator:
                 tokens[bytes.fromhex(digest)] = name
         self._passwords, self._tokens = passwords, tokens
         # A new key as well: a check that began before must not be remembered after.
-        self._digest_key, self._verified_digests = secrets.token_bytes(32), {}
+        self._digest_key = secrets.token_bytes(32)
+        self._verified_users = Lru[bytes, str](max_items=_MAX_VERIFIED_PASSWORDS)
 
     async def authenticate(self, headers: Mapping[str, str], peer: str | None) -> str | None:
         """Who asks, or None for somebody who may not.
@@ -155,9 +157,9 @@ class Authenticator:
             return None
         if user == TOKEN_USER:
             return self._authenticate_token(password)
-        key, good = self._digest_key, self._verified_digests
-        mark = hmac.digest(key, f"{user}\0{password}".encode(), "sha256")
-        if mark in good:
+        verified = self._verified_users
+        mark = hmac.digest(self._digest_key, f"{user}\0{password}".encode(), "sha256")
+        if verified.get(mark) is not None:
             return user
         # Somebody unknown takes as long as somebody known with a wrong password.
         entry = self._passwords.get(user) or (
@@ -171,9 +173,7 @@ class Authenticator:
             right = await asyncio.to_thread(_is_correct_password, password, entry)
         if not right or user not in self._passwords:
             return None
-        if len(good) >= _MAX_VERIFIED_PASSWORDS:
-            good.clear()
-        good[mark] = None
+        verified.put(mark, user)
         return user
 
 

@@ -94,6 +94,25 @@ async def test_a_bad_policy_is_refused_loudly_and_the_old_one_stays(
         assert watch.rejection is None
 
 
+async def test_a_policy_that_comes_back_as_it_was_is_no_longer_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text(CLOSED)
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=CLOSED) as proxy:
+        watch = watched(proxy, policy)
+        assert not await watch.reload_if_changed()
+        policy.unlink()
+        assert not await watch.reload_if_changed()
+        assert watch.rejection is not None
+        policy.write_text(CLOSED)
+        assert not await watch.reload_if_changed(), "it is in force already"
+        assert watch.rejection is None
+        for _ in range(POLLS_PER_REMINDER + 1):
+            await watch.reload_if_changed()
+        assert len(told(caplog, "policy-refused")) == 1
+
+
 async def test_the_swap_of_a_config_map_is_seen(tmp_path: Path) -> None:
     """As Kubernetes does it: a rename over ``..data``, which is a link to the directory of the moment."""
     mount = tmp_path / "mount"
@@ -122,7 +141,7 @@ async def test_a_file_that_is_still_being_written_is_not_obeyed(
     reads = iter([OPEN + "\n", whole, whole, whole])
     async with Index() as index, run_test_proxy(index, tmp_path, policy=CLOSED) as proxy:
         watch = watched(proxy, policy)
-        monkeypatch.setattr("assay.policy_reload.read_file", lambda _path: next(reads).encode())
+        monkeypatch.setattr("assay.file_watch.read_file", lambda _path: next(reads).encode())
         assert not await watch.reload_if_changed()
         assert proxy.assembly.gate.policy == load_policy(CLOSED, "closed")
         assert await watch.reload_if_changed()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from assay.config import TlsSettings
 from assay.errors import ConfigurationError
-from assay.file_watch import FileWatch
+from assay.file_watch import SettingWatch
 from assay.operator_files import read_file
 
 
@@ -30,7 +30,7 @@ class ServerCertificate:
         self.context = _create_context()
         self.context.sni_callback = self._select_context
         files = (self._certificate,) if self._key is None else (self._certificate, self._key)
-        self.watch = FileWatch("server.tls", files, self.load)
+        self.watch = SettingWatch("server.tls", files, self.load)
 
     def load(self) -> None:
         """Read both files. Blocking.
