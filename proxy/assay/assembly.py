@@ -19,6 +19,7 @@ from assay.attestation.pool.pool import Verifier
 from assay.attestation.renewal.schedule import refresh_roots_forever
 from assay.attestation.renewal.tuf_client import SubprocessRefresher, create_subprocess_refreshers
 from assay.attestation.trust_roots import TrustRoots, load_roots
+from assay.caching.background import BackgroundTasks
 from assay.caching.keyed_lock import KeyedLock
 from assay.config import Configuration
 from assay.files.cache import FileCache
@@ -116,11 +117,6 @@ async def _sleep_before_retry(attempt: int, retry_after: float | None) -> bool:
     return True
 
 
-async def _cancel_task(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-
-
 @asynccontextmanager
 async def assemble(
     configuration: Configuration,
@@ -178,7 +174,8 @@ async def _start_verifier(
     stack.push_async_callback(verifier.close)
     if trust_state_directory is None:
         renewing = refresh_roots_forever(verifier, renewers, configuration.trust, clock)
-        stack.push_async_callback(_cancel_task, asyncio.create_task(renewing, name="renew trust roots"))
+        tasks = await stack.enter_async_context(BackgroundTasks())
+        tasks.spawn(renewing, name="renew trust roots")
     return verifier
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from assay.assembly import Assembly, assemble
+from assay.caching.background import BackgroundTasks
 from assay.config import Configuration
 from assay.errors import AssayError
 from assay.gate.gate import GateSettings
@@ -75,9 +76,7 @@ async def judge_pages(assembly: Assembly, names: Iterable[NormalizedName]) -> Pa
             print(f"fetching and verifying: {len(pages)} of {len(wanted)} projects …", file=sys.stderr)
             await asyncio.sleep(_PROGRESS_INTERVAL_SECONDS)
 
-    telling = asyncio.create_task(progress())
-    try:
+    async with BackgroundTasks() as tasks:
+        tasks.spawn(progress(), name="progress")
         await asyncio.gather(*(judge(name) for name in wanted))
-    finally:
-        telling.cancel()
     return pages

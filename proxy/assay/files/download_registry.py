@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from assay import telemetry
+from assay.caching.background import cancel_and_wait
 from assay.files.download import BodyOpener, Download, Expected, RetryPause
 from assay.ports import BlobStore
 from assay.simple.model import Sha256
@@ -58,6 +59,4 @@ class DownloadRegistry:
         tasks = [task for _, task in entries]
         if tasks:
             await asyncio.wait(tasks, timeout=_PUBLISH_TIMEOUT_SECONDS)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_and_wait(tasks)

@@ -13,13 +13,14 @@ import hashlib
 import json
 import zipfile
 import zlib
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from types import MappingProxyType
+from functools import partial
 from typing import BinaryIO
 
 from assay import telemetry
+from assay.caching.lru import Lru
+from assay.caching.single_flight import SingleFlight
 from assay.errors import InvalidResponseError
 from assay.files.index_metadata import MAX_METADATA_BYTES, metadata_record_key
 from assay.indexes import IndexSettings
@@ -50,9 +51,9 @@ class WheelMetadata:
 
     def __init__(self, *, records: RecordStore) -> None:
         self._records = records
-        self._facts: OrderedDict[_ProjectKey, dict[str, str]] = OrderedDict()
+        self._facts = Lru[_ProjectKey, Lru[str, str]](max_items=_MAX_PROJECTS)
         self._facts_versions: dict[_ProjectKey, int] = {}
-        self._inspections: dict[tuple[_ProjectKey, Sha256], asyncio.Task[None]] = {}
+        self._inspections = SingleFlight[tuple[_ProjectKey, Sha256], None]("inspect wheel")
 
     def get_facts_version(self, index: IndexSettings, project: NormalizedName) -> int:
         """Grows whenever a wheel turns out to be other than its project's page says."""
@@ -60,41 +61,43 @@ class WheelMetadata:
 
     async def load_facts(self, index: IndexSettings, project: NormalizedName) -> Mapping[str, str]:
         """By wheel: the digest of its METADATA."""
-        key = (index.name, project)
-        if key not in self._facts:
-            found = _decode_facts(await self._records.get(_build_record_key(key)))
-            self._facts.setdefault(key, found)
-            while len(self._facts) > _MAX_PROJECTS:
-                self._facts.popitem(last=False)
-        facts = self._facts.get(key, {})
-        if key in self._facts:
-            self._facts.move_to_end(key)
-        return MappingProxyType(facts)
+        return (await self._load_facts((index.name, project))).snapshot()
+
+    async def _load_facts(self, key: _ProjectKey) -> Lru[str, str]:
+        if (facts := self._facts.get(key)) is not None:
+            return facts
+        recorded = _decode_facts(await self._records.get(_build_record_key(key)))
+        if (facts := self._facts.get(key)) is None:  # another caller may have loaded them meanwhile, and added to them
+            facts = Lru[str, str](max_items=_MAX_WHEELS_PER_PROJECT)
+            for wheel, fact in recorded.items():
+                facts.put(wheel, fact)
+            self._facts.put(key, facts)
+        return facts
 
     async def get_own_digest(self, index: IndexSettings, project: NormalizedName, file: File) -> Sha256 | None:
         """The digest of a wheel's own METADATA; None where that is not known."""
-        return parse_sha256((await self.load_facts(index, project)).get(file.sha256 or _NO_METADATA, _NO_METADATA))
+        return _get_own_digest(await self._load_facts((index.name, project)), file)
 
     def peek_own_digest(self, index: IndexSettings, project: NormalizedName, file: File) -> tuple[bool, Sha256 | None]:
         """Whether `get_own_digest` can be said without waiting, and what it then says."""
         facts = self._facts.get((index.name, project))
-        return facts is not None, parse_sha256((facts or {}).get(file.sha256 or _NO_METADATA, _NO_METADATA))
+        return facts is not None, None if facts is None else _get_own_digest(facts, file)
 
     def has_inspected(self, index: IndexSettings, project: NormalizedName, file: File) -> bool:
         """Whether there is nothing to `inspect` for, as far as memory says."""
-        return not is_wheel(file) or file.sha256 in self._facts.get((index.name, project), {})
+        if not is_wheel(file):
+            return True
+        facts = self._facts.get((index.name, project))
+        return facts is not None and file.sha256 is not None and file.sha256 in facts
 
     async def inspect(self, index: IndexSettings, project: NormalizedName, file: File, opener: ReaderOpener) -> None:
         """Learn what a whole, verified wheel says of itself, once; a contradiction is a security event."""
         digest = file.sha256
-        if not is_wheel(file) or digest is None or digest in await self.load_facts(index, project):
+        if not is_wheel(file) or digest is None or digest in await self._load_facts((index.name, project)):
             return
         # By project too: what one page says of a wheel may be true, and what another says of the same wheel not.
         what = ((index.name, project), digest)
-        if what not in self._inspections:
-            self._inspections[what] = task = asyncio.create_task(self._inspect(index, project, file, opener))
-            task.add_done_callback(lambda _: self._inspections.pop(what, None))
-        await asyncio.shield(self._inspections[what])
+        await self._inspections.join(what, partial(self._inspect, index, project, file, opener))
 
     async def read_metadata(self, file: File, opener: ReaderOpener) -> bytes:
         """A whole, verified wheel's METADATA.
@@ -111,6 +114,10 @@ class WheelMetadata:
             raise InvalidResponseError(f"{file.filename} has no METADATA that can be read")
         return document
 
+    async def close(self) -> None:
+        """End the inspections that are running."""
+        await self._inspections.close()
+
     async def _inspect(self, index: IndexSettings, project: NormalizedName, file: File, opener: ReaderOpener) -> None:
         reader = await opener()
         try:
@@ -118,16 +125,13 @@ class WheelMetadata:
         finally:
             reader.close()
         key = (index.name, project)
-        await self.load_facts(index, project)
-        facts = self._facts.setdefault(key, {})
-        if len(facts) >= _MAX_WHEELS_PER_PROJECT:
-            facts.clear()
+        facts = await self._load_facts(key)
         said = None if file.core_metadata is None else file.core_metadata.sha256
         # Both at once: whoever finds the fact and no news would go by the verdict of before.
-        facts[str(file.sha256)] = fact
+        facts.put(str(file.sha256), fact)
         if fact not in {_TOO_LARGE, said} and not (fact == _NO_METADATA and said is None):
             self._facts_versions[key] = self._facts_versions.get(key, 0) + 1
-        records = {_build_record_key(key): json.dumps(facts).encode()}
+        records = {_build_record_key(key): json.dumps(facts.snapshot()).encode()}
         if document is not None:
             records[metadata_record_key(Sha256(fact))] = document
         if contradicts_index(file, fact):
@@ -141,6 +145,10 @@ class WheelMetadata:
                 found=fact or "none, or more than one",
             )
         await self._records.put_many(records)
+
+
+def _get_own_digest(facts: Lru[str, str], file: File) -> Sha256 | None:
+    return parse_sha256(facts.get(file.sha256 or _NO_METADATA) or _NO_METADATA)
 
 
 def is_wheel(file: File) -> bool:

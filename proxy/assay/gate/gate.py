@@ -7,7 +7,6 @@ is: each view lists and serves by its own. It speaks no HTTP and renders nothing
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from packaging.version import InvalidVersion, Version
 
 from assay import telemetry
 from assay.caching.keyed_lock import KeyedLock
+from assay.caching.single_flight import SingleFlight, StillRunningError
 from assay.errors import AssayError, FileNotListedError, NotReadyError, ProjectNotFoundError, ProvenanceNotFoundError
 from assay.files.cache import Cached, FileCache, FileContent, get_approved_project, reopen_blob
 from assay.files.index_metadata import IndexMetadata
@@ -95,7 +95,7 @@ class Gate:
         self._clock = clock
         self._settings = settings or GateSettings()
         self._judged_pages = judged_pages
-        self._refreshes: dict[NormalizedName, asyncio.Task[JudgedPage]] = {}
+        self._refreshes = SingleFlight[NormalizedName, JudgedPage]("page", report=_log_failed_refresh)
         revalidator.add_listener(self._invalidate)
 
     async def get_page(self, name: NormalizedName) -> JudgedPage:
@@ -121,16 +121,16 @@ class Gate:
             if (judged := self.peek_page(name)) is not None:
                 return judged
             judged = self._judged_pages.get(self.view, name)
-            if name not in self._refreshes:
-                self._refreshes[name] = flight = asyncio.create_task(self._refresh(name), name=f"page {name}")
-                flight.add_done_callback(lambda done: self._refreshed(name, done))
+            refresh = partial(self._refresh, name)
             if judged is not None and self._is_current(judged, stale_allowance=judged.stale_while_revalidate):
+                self._refreshes.start(name, refresh)
                 return judged
-            flight = self._refreshes[name]
-            done, _ = await asyncio.wait({flight}, timeout=timeout_seconds)
-            if not done:
-                raise NotReadyError(f"the page of {name} is being worked out: its files are being verified; ask again")
-            judged = flight.result()
+            try:
+                judged = await self._refreshes.join(name, refresh, timeout_seconds=timeout_seconds)
+            except StillRunningError as error:
+                raise NotReadyError(
+                    f"the page of {name} is being worked out: its files are being verified; ask again"
+                ) from error
             # A flight that began before a reload may end after it: whoever asks now is answered by the new policy.
             if judged.policy_digest == self.policy.digest:
                 return judged
@@ -255,11 +255,8 @@ class Gate:
         return self._judged_pages.list_pages(self.view)
 
     async def close(self) -> None:
-        """End what is in the air."""
-        flights = list(self._refreshes.values())
-        for flight in flights:
-            flight.cancel()
-        await asyncio.gather(*flights, return_exceptions=True)
+        """End the refreshes that are running."""
+        await self._refreshes.close()
 
     def _is_current(self, judged_page: JudgedPage, *, stale_allowance: timedelta = timedelta(0)) -> bool:
         now = self._clock()
@@ -278,11 +275,6 @@ class Gate:
         if index is None:
             raise ProjectNotFoundError(f"no index of this proxy covers the name {name}")
         return index
-
-    def _refreshed(self, name: NormalizedName, task: asyncio.Task[JudgedPage]) -> None:
-        del self._refreshes[name]
-        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, AssayError):
-            telemetry.failure("page-failed", error, project=name)
 
     async def _refresh(self, name: NormalizedName) -> JudgedPage:
         judged = await self._judge_current_page(name)
@@ -353,6 +345,11 @@ class Gate:
         if failure is not None:
             raise failure
         raise FileNotListedError(f"no page of this proxy lists {location}")
+
+
+def _log_failed_refresh(name: NormalizedName, error: BaseException) -> None:
+    if not isinstance(error, AssayError):
+        telemetry.failure("page-failed", error, project=name)
 
 
 def _has_version(file: File, version: str) -> bool:

@@ -17,20 +17,21 @@ from __future__ import annotations
 import asyncio
 import json
 import zlib
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from assay import telemetry
 from assay.caching.keyed_lock import KeyedLock
+from assay.caching.lru import Lru
+from assay.caching.single_flight import SingleFlight, StillRunningError
 from assay.errors import (
     InvalidResponseError,
     UpstreamAccessDeniedError,
     UpstreamError,
     UpstreamGoneError,
-    UpstreamUnavailableError,
 )
 from assay.indexes import IndexSettings
 from assay.pages.records import (
@@ -84,10 +85,10 @@ class PageCache:
         self._records = records
         self._clock = clock
         self._locks = KeyedLock()
-        self._requests: dict[ProjectKey, asyncio.Task[IndexPage | None]] = {}
+        self._requests = SingleFlight[ProjectKey, IndexPage | None]("fetch page", report=_log_failed_request)
+        """Requests to the index. They outlive their callers, who may turn to a page that is cached."""
         self._outages: dict[str, datetime] = {}
-        self._memory: OrderedDict[ProjectKey, _CacheEntry] = OrderedDict()
-        self._file_count = 0
+        self._memory = Lru[ProjectKey, _CacheEntry](max_weight=_MAX_CACHED_FILES, weigh=_weigh)
 
     async def get_current(
         self, index: IndexSettings, name: NormalizedName, *, newest_serial: int | None
@@ -109,54 +110,32 @@ class PageCache:
             PAGE_LOOKUPS.labels("fresh").inc()
             return kept if isinstance(kept, IndexPage) else None
         page = kept if isinstance(kept, IndexPage) else None
+        request = partial(self._request_page, index, name, page, newest_serial)
         if page is None or self._age(page) > index.freshness.page + index.freshness.max_stale:
-            return await asyncio.shield(self._join_request(index, name, page, newest_serial))
+            return await self._requests.join((index.name, name), request)
         if self._is_in_outage(index):
             return replace(page, is_stale=True)
-        asking = self._join_request(index, name, page, newest_serial)
-        done, _ = await asyncio.wait({asking}, timeout=_STALE_FALLBACK_DELAY.total_seconds())
+        patience = _STALE_FALLBACK_DELAY.total_seconds()
         try:
-            if done:
-                return asking.result()
-            raise UpstreamUnavailableError(
-                f"{index.name} has not answered within {_STALE_FALLBACK_DELAY.total_seconds():.0f} s"
-            )
+            return await self._requests.join((index.name, name), request, timeout_seconds=patience)
         except (UpstreamAccessDeniedError, UpstreamGoneError):
             raise
+        except StillRunningError:
+            reason = f"{index.name} has not answered within {patience:.0f} s"
         except UpstreamError as error:
-            self._outages[index.name] = self._clock()
-            PAGE_LOOKUPS.labels("stale").inc()
-            telemetry.warning("page-stale", index=index.name, project=name, age=str(self._age(page)), error=str(error))
-            return replace(page, is_stale=True)
+            reason = str(error)
+        self._outages[index.name] = self._clock()
+        PAGE_LOOKUPS.labels("stale").inc()
+        telemetry.warning("page-stale", index=index.name, project=name, age=str(self._age(page)), error=reason)
+        return replace(page, is_stale=True)
 
     async def close(self) -> None:
-        """End the questions that are under way."""
-        asking = list(self._requests.values())
-        for task in asking:
-            task.cancel()
-        await asyncio.gather(*asking, return_exceptions=True)
+        """End the requests that are running."""
+        await self._requests.close()
 
     def _is_in_outage(self, index: IndexSettings) -> bool:
         since = self._outages.get(index.name)
         return since is not None and abs(self._clock() - since) < _OUTAGE_BACKOFF
-
-    def _join_request(
-        self, index: IndexSettings, name: NormalizedName, page: IndexPage | None, newest_serial: int | None
-    ) -> asyncio.Task[IndexPage | None]:
-        """The question to the index: one for each page, which outlives who asked it."""
-        key = (index.name, name)
-        if key not in self._requests:
-            self._requests[key] = task = asyncio.create_task(
-                self._request_page(index, name, page, newest_serial), name=f"ask {name}"
-            )
-            task.add_done_callback(lambda done: self._on_request_done(key, done))
-        return self._requests[key]
-
-    def _on_request_done(self, key: ProjectKey, task: asyncio.Task[IndexPage | None]) -> None:
-        del self._requests[key]
-        # Read here, because whoever asked may have turned to the page that was remembered.
-        if not task.cancelled() and (error := task.exception()) is not None:
-            telemetry.event("page-not-renewed", index=key[0], project=key[1], error=str(error))
 
     async def _request_page(
         self, index: IndexSettings, name: NormalizedName, page: IndexPage | None, newest_serial: int | None
@@ -232,9 +211,8 @@ class PageCache:
 
     async def _load(self, index: IndexSettings, name: NormalizedName) -> _CacheEntry | None:
         key = (index.name, name)
-        if key in self._memory:
-            self._memory.move_to_end(key)
-            return self._memory[key]
+        if (cached := self._memory.get(key)) is not None:
+            return cached
         header = decode_header(await self._records.get(header_key(key)))
         if header is None or header.get("address") != index.url:
             return None
@@ -298,17 +276,12 @@ class PageCache:
         await self._records.delete(body_key(key))
 
     def _cache_in_memory(self, key: ProjectKey, entry: _CacheEntry) -> _CacheEntry:
-        self._evict(key)
-        self._memory[key] = entry
-        self._file_count += _weigh(entry)
-        while self._file_count > _MAX_CACHED_FILES and len(self._memory) > 1:
-            self._evict(next(iter(self._memory)))
+        self._memory.put(key, entry)
         return entry
 
-    def _evict(self, key: ProjectKey) -> None:
-        kept = self._memory.pop(key, None)
-        if kept is not None:
-            self._file_count -= _weigh(kept)
+
+def _log_failed_request(key: ProjectKey, error: BaseException) -> None:
+    telemetry.event("page-not-renewed", index=key[0], project=key[1], error=str(error))
 
 
 def _log_withdrawn_files(page: IndexPage, fresh_page: IndexPage) -> None:

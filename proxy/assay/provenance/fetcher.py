@@ -15,6 +15,7 @@ from enum import Enum
 from functools import partial
 from typing import Final, TypeAlias, TypeVar
 
+from assay.caching.background import cancel_and_wait
 from assay.errors import AssayError
 from assay.provenance.documents import DocumentCache, DocumentPointer, FileEvidence, FileKey, file_key, hash_document
 from assay.provenance.sources.base import EvidenceSource, ProjectQuery
@@ -209,6 +210,4 @@ async def gather_or_cancel(jobs: Iterable[Coroutine[None, None, _T]]) -> list[_T
     try:
         return await asyncio.gather(*tasks)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_and_wait(tasks)

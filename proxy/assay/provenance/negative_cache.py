@@ -6,10 +6,10 @@ looked for again with each renewal of its page, and once for all views that judg
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from datetime import datetime
 
+from assay.caching.lru import Lru
 from assay.evidence import Forged
 from assay.ports import IndexPage, ProjectKey
 from assay.provenance.documents import FileEvidence, FileKey
@@ -19,18 +19,18 @@ _MAX_ANSWERS = 10_000
 
 _PageRevision = tuple[str, datetime, str]
 """(version, when the index confirmed it, digest of the trust roots)"""
+_Answers = tuple[_PageRevision, Mapping[FileKey, FileEvidence]]
 
 
 class NegativeCache:
     """Doubtful answers by project, of the last renewal alone."""
 
     def __init__(self) -> None:
-        self._entries: OrderedDict[ProjectKey, tuple[_PageRevision, dict[FileKey, FileEvidence]]] = OrderedDict()
-        self._count = 0
+        self._answers = Lru[ProjectKey, _Answers](max_weight=_MAX_ANSWERS, weigh=lambda answers: len(answers[1]))
 
     def get(self, page: IndexPage, roots_digest: str) -> Mapping[FileKey, FileEvidence]:
         """What was answered for the files of this page, as it was last renewed."""
-        renewal, proofs = self._entries.get(_page_key(page), (None, {}))
+        renewal, proofs = self._answers.get(_page_key(page)) or (None, {})
         return proofs if renewal == _page_revision(page, roots_digest) else {}
 
     def put(self, page: IndexPage, roots_digest: str, file_evidence: Mapping[FileKey, FileEvidence]) -> None:
@@ -41,18 +41,14 @@ class NegativeCache:
             if proof.document is None or isinstance(proof.evidence, Forged)
         }
         known = {**self.get(page, roots_digest), **doubtful}
-        self.invalidate(_page_key(page))
-        if not known:
-            return
-        self._entries[_page_key(page)] = (_page_revision(page, roots_digest), known)
-        self._count += len(known)
-        while self._count > _MAX_ANSWERS and len(self._entries) > 1:
-            self.invalidate(next(iter(self._entries)))
+        if known:
+            self._answers.put(_page_key(page), (_page_revision(page, roots_digest), known))
+        else:
+            self.invalidate(_page_key(page))
 
     def invalidate(self, key: ProjectKey) -> None:
         """There may be other answers now."""
-        _, proofs = self._entries.pop(key, (None, {}))
-        self._count -= len(proofs)
+        self._answers.pop(key)
 
 
 def _page_key(page: IndexPage) -> ProjectKey:

@@ -8,13 +8,15 @@ recorded counts.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 
 from assay import telemetry
+from assay.caching.single_flight import SingleFlight
 from assay.errors import AssayError
 from assay.indexes import IndexSettings
+from assay.ports import ProjectKey
 from assay.provenance.collector import EvidenceCollector
 from assay.provenance.documents import file_key
 from assay.provenance.evidence import describe_source
@@ -32,7 +34,7 @@ class ProvenanceRevalidator:
     def __init__(self, *, provenance_resolver: ProvenanceResolver, clock: Callable[[], datetime]) -> None:
         self._collectors = provenance_resolver.collectors
         self._clock = clock
-        self._tasks: dict[NormalizedName, asyncio.Task[None]] = {}
+        self._running = SingleFlight[ProjectKey, None]("revalidate")
         self._listeners: list[Callable[[NormalizedName], None]] = []
 
     def add_listener(self, listener: Callable[[NormalizedName], None]) -> None:
@@ -41,30 +43,22 @@ class ProvenanceRevalidator:
 
     def start(self, index: IndexSettings, project: NormalizedName, files: Sequence[File]) -> None:
         """Look in the background whether documents of `files` were replaced, unless another view's look runs."""
-        if project in self._tasks:
-            return
         wanted = [
             (collector, chosen)
             for collector in self._collectors
             if (chosen := [file for file in files if collector.source.revalidates(file)])
         ]
-        if not wanted:
-            return
-        query = ProjectQuery(index=index, project=project)
-        task = asyncio.create_task(self._revalidate(query, wanted), name=f"revalidate {project}")
-        self._tasks[project] = task
-        task.add_done_callback(lambda _: self._tasks.pop(project, None))
+        if wanted:
+            query = ProjectQuery(index=index, project=project)
+            self._running.start((index.name, project), partial(self._revalidate, query, wanted))
 
     async def wait_until_idle(self) -> None:
         """Wait until nothing runs."""
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await self._running.wait_until_idle()
 
     async def close(self) -> None:
-        """End what runs."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """End the revalidations that are running."""
+        await self._running.close()
 
     async def _revalidate(
         self, query: ProjectQuery, wanted: Sequence[tuple[EvidenceCollector, Sequence[File]]]

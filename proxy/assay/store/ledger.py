@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
 from functools import partial
@@ -21,6 +20,7 @@ from types import MappingProxyType
 from typing import TypeVar
 from urllib.parse import quote
 
+from assay.caching.lru import Lru
 from assay.errors import LedgerError, StorageError
 from assay.evidence import PublisherIdentity
 from assay.ports import EstablishedIdentity, HistoryChanges, ProjectHistory, SeenFile
@@ -52,18 +52,20 @@ class SqliteLedger:
         path: the database.
         may_create: the storage directory was never used before, so that there is nothing to be missed.
         read_only: another process may be writing it.
+        max_cached_facts: facts kept in memory.
     """
 
-    def __init__(self, path: Path, *, may_create: bool, read_only: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, may_create: bool, read_only: bool = False, max_cached_facts: int = _MAX_CACHED_FACTS
+    ) -> None:
         self._path = path
         self._fresh = may_create
         self._mode = "ro" if read_only else "rw"
         self._thread = ThreadPool("ledger", 1)
         self._database: sqlite3.Connection | None = None
         self._inode = 0
-        self._cached_histories: OrderedDict[tuple[str, str], ProjectHistory] = OrderedDict()
-        self._cached_facts = 0
-        """Facts of all of them."""
+        self._cached_histories = Lru[tuple[str, str], ProjectHistory](max_weight=max_cached_facts, weigh=_count_facts)
+        """Of the ledger's thread; the event loop only peeks."""
 
     async def open(self) -> None:
         """Open the database and check all of it; begin one where the storage directory is fresh.
@@ -79,7 +81,7 @@ class SqliteLedger:
         Raises:
             LedgerError: it cannot be read.
         """
-        kept = self._cached_histories.get((index, project))
+        kept = self._cached_histories.peek((index, project))
         return kept if kept is not None else await self._run(lambda: self._get_history(index, project))
 
     async def record(self, index: str, project: NormalizedName, changes: HistoryChanges) -> None:
@@ -168,22 +170,11 @@ class SqliteLedger:
         return [(index, NormalizedName(project)) for index, project in rows]
 
     def _get_history(self, index: str, project: NormalizedName) -> ProjectHistory:
-        kept = self._cached_histories.get((index, project))
-        return kept if kept is not None else self._cache_history(index, project, self._load_history(index, project))
-
-    def _cache_history(self, index: str, project: NormalizedName, history: ProjectHistory) -> ProjectHistory:
-        self._drop_history(index, project)
-        self._cached_histories[index, project] = history
-        self._cached_facts += _count_facts(history)
-        while self._cached_facts > _MAX_CACHED_FACTS and len(self._cached_histories) > 1:
-            self._drop_history(*next(iter(self._cached_histories)))
+        history = self._cached_histories.get((index, project))
+        if history is None:
+            history = self._load_history(index, project)
+            self._cached_histories.put((index, project), history)
         return history
-
-    def _drop_history(self, index: str, project: str) -> ProjectHistory | None:
-        kept = self._cached_histories.pop((index, project), None)
-        if kept is not None:
-            self._cached_facts -= _count_facts(kept)
-        return kept
 
     def _load_history(self, index: str, project: NormalizedName) -> ProjectHistory:
         found = self._db.execute(
@@ -242,9 +233,8 @@ class SqliteLedger:
             raise LedgerError(f"the ledger {self._path} was replaced while it was in use")
         with Transaction(self._db):
             self._write(index, project, changes)
-        kept = self._drop_history(index, project)
-        if kept is not None:
-            self._cache_history(index, project, merge_changes(kept, changes))
+        if (kept := self._cached_histories.pop((index, project))) is not None:
+            self._cached_histories.put((index, project), merge_changes(kept, changes))
 
     def _write(self, index: str, project: NormalizedName, changes: HistoryChanges) -> None:
         (key,) = self._db.execute(
@@ -271,7 +261,6 @@ class SqliteLedger:
     def _import(self, lines: Iterable[str]) -> ImportResult:
         count = conflicts = 0
         self._cached_histories.clear()
-        self._cached_facts = 0
         with Transaction(self._db):
             for index, project, changes in ledger_text.read_changes(lines):
                 known = self._load_history(index, project)

@@ -15,6 +15,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from assay.caching.background import BackgroundTasks
 from assay.telemetry.requests import RequestsCollector
 
 REGISTRY: Final = CollectorRegistry()
@@ -91,12 +92,9 @@ def render_exposition() -> bytes:
 @asynccontextmanager
 async def measure_loop_delay() -> AsyncIterator[None]:
     """Measure the event loop's delay meanwhile."""
-    watching = asyncio.create_task(_measure_loop_delay(), name="loop delay")
-    try:
+    async with BackgroundTasks() as tasks:
+        tasks.spawn(_measure_loop_delay(), name="loop delay")
         yield
-    finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
 
 
 async def _measure_loop_delay() -> None:

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from assay import telemetry
+from assay.caching.lru import Lru
 from assay.errors import UpstreamUnavailableError
 
 MAX_TRIES = 3
@@ -38,7 +39,7 @@ class HostBackoff:
     def __init__(self, sleep: Callable[[float], Awaitable[None]], clock: Callable[[], float] = time.monotonic) -> None:
         self._pause = sleep
         self._clock = clock
-        self._held_until: dict[str, float] = {}
+        self._held_until = Lru[str, float](max_items=_MAX_HELD_HOSTS)
 
     async def run_with_retries(self, host: str, request: Callable[[], Awaitable[_T]], max_wait_seconds: float) -> _T:
         """Try again what may pass: connection faults, 5xx, 429.
@@ -69,7 +70,7 @@ class HostBackoff:
 
     async def _wait_for_host(self, host: str, max_wait_seconds: float) -> float:
         """Wait until the host may be asked: how long that took."""
-        wait = self._held_until.get(host, 0.0) - self._clock()
+        wait = (self._held_until.get(host) or 0.0) - self._clock()
         if wait <= 0:
             return 0.0
         if wait > max_wait_seconds:
@@ -78,9 +79,8 @@ class HostBackoff:
         return wait
 
     def _hold_host(self, host: str, seconds: float) -> None:
-        if len(self._held_until) >= _MAX_HELD_HOSTS:
-            self._held_until.clear()
-        self._held_until[host] = max(self._held_until.get(host, 0.0), self._clock() + min(seconds, _MAX_HOLD_SECONDS))
+        until = self._clock() + min(seconds, _MAX_HOLD_SECONDS)
+        self._held_until.put(host, max(self._held_until.get(host) or 0.0, until))
 
 
 def compute_retry_delay(attempt: int, retry_after: float | None) -> float | None:

