@@ -28,8 +28,10 @@ from pydantic_core import PydanticUndefined
 from assay import indexes
 from assay.attestation.config import IssuerUrl
 from assay.config import Configuration
-from assay.policy.language import model as policy
+from assay.policy.language import values
+from assay.policy.language.model import Policy
 from assay.policy.language.publishers import NumericId, Uuid
+from assay.policy.requirements.predicates import PredicateType
 from assay.settings import Settings
 from assay.units import Duration, Size, format_duration, format_size
 
@@ -40,11 +42,11 @@ _KINDS: Final = (
     ("address", indexes.BaseUrl),
     ("host or host:port", indexes.HostPort),
     ("name pattern", indexes.ProjectPattern),
-    ("name pattern", policy.NamePattern),
+    ("name pattern", values.NamePattern),
     ("issuer", IssuerUrl),
-    ("SHA-256", policy.Digest),
-    ("SHA-256", policy.Fingerprint),
-    ("predicate", policy.PredicateType),
+    ("SHA-256", values.Digest),
+    ("SHA-256", values.Fingerprint),
+    ("predicate", PredicateType),
     ("digits", NumericId),
     ("UUID", Uuid),
 )
@@ -153,7 +155,7 @@ class _Walk:
 
 def pages() -> dict[str, str]:
     """Each page by its filename."""
-    walks = ((_CONFIGURATION, Configuration, "configuration.md"), (_POLICY, policy.Policy, "policy.md"))
+    walks = ((_CONFIGURATION, Configuration, "configuration.md"), (_POLICY, Policy, "policy.md"))
     return {
         filename: "\n".join([head, *_Walk(variables=root is Configuration).pages(Table(model=root))]).rstrip() + "\n"
         for head, root, filename in walks

@@ -4,7 +4,7 @@ Begin here, by the question:
 
 - How is a request answered?                     `web.routes`, `web.view`, then `gate.gate`
 - How is a file judged?                          `policy.judge`, then `policy.decide` for the order of precedence
-- What may a policy say?                         `policy.language.model`
+- What may a policy say?                         `policy.language.model`, and of a file `policy.requirements.registry`
 - How is an attestation verified?                `attestation.verification.verify`, whose docstring numbers the checks
 - Which publishers and claims are there?         `evidence`, `policy.language.publishers`
 - Where does a page come from?                   `pages.cache`, then `simple.parse`

@@ -13,7 +13,10 @@ from tests.paths import ROOT, TESTS
 UNIT = TESTS / "unit"
 PACKAGE = ROOT / "proxy" / "assay"
 MOST_MODULES = 16
-LONGER_FOLDERS = {"cli/commands": "a module for each command, however many commands there are"}
+LONGER_FOLDERS = {
+    "cli/commands": "a module for each command, however many commands there are",
+    "policy/requirements": "a module for each requirement of the policy language",
+}
 NAMED_OTHERWISE = {
     "test_config_environment.py": "config, out of the environment; test_config has the rest",
     "attestation/verification/test_sigstore_private_changed.py": "sigstore_private, where sigstore is another",
@@ -21,7 +24,7 @@ NAMED_OTHERWISE = {
     "attestation/verification/test_verify_corpus.py": "verify, over the real attestations in tests/corpus",
     "attestation/verification/test_verify_differential.py": "verify, beside the reference verifier of sigstore",
     "policy/test_judge_ledger_changes.py": "judge.derive_ledger_changes; test_decide has the verdicts",
-    "policy/test_ratchet_ledger.py": "ratchet, over facts of the ledger; test_ratchet has one page's",
+    "policy/requirements/test_ratchet_ledger.py": "ratchet, over facts of the ledger; test_ratchet has one page's",
     "store/test_blobs_failing.py": "blobs, while system calls fail",
     "store/test_records_put_soon.py": "records, where nobody waits for them to be kept",
 }

@@ -22,34 +22,37 @@ from assay.evidence import (
 from assay.policy.judge import IndexFacts, derive_ledger_changes, judge_page, judge_page_in_mode
 from assay.policy.language import document
 from assay.policy.language.model import Policy
+from assay.policy.requirements.registry import REQUIREMENTS
 from assay.policy.verdict import ReasonCode, Verdict, Withheld
 from assay.ports import ProjectHistory, SeenFile
-from assay.simple.model import File, Kind, Project
+from assay.simple.model import File, Kind, Project, ProjectStatus, Sha256
 from tests.unit.policy.factories import FORGED, INDEX, NOW, a_file, a_project, attestation, claims, days, digest
 
-RULE_KEYS = (
-    'min-age = "3 days"',
-    'min-age-attested = "1 day"',
-    'ratchet = "warn"',
-    'ratchet = "off"',
-    'ratchet-settle = "2 days"',
-    'ratchet-except = "<2"',
-    'attestations = "required"\npublishers = "any"',
-    'publishers = [{ kind = "GitHub", repository = "octo/*" }]',
-    'publishers = "any"\npredicates = ["publish", "slsa"]',
-    'trust = ["sigstore"]',
-    "uploaded-before = 2026-11-15",
-    'late-files = "5 days"',
-    'types = ["wheel"]',
-    'yanked = "deny"',
-    'release = "whole"',
-    'indexes = ["pypi"]',
-    'indexes = ["internal"]',
-)
-EVERYTHING = (
-    '"indexes", "trust", "attestations", "publishers", "predicates", "builder", "min-age", "uploaded-before", '
-    '"ratchet", "late-files", "types", "yanked", "project-status", "metadata", "release"'
-)
+GENERATED: dict[str, tuple[str, ...]] = {
+    "indexes": ('indexes = ["pypi"]', 'indexes = ["internal"]'),
+    "trust": ('trust = ["sigstore"]', 'trust = ["internal"]'),
+    "attestations": ('attestations = "required"\npublishers = "any"', 'attestations = "if-present"'),
+    "publishers": ('publishers = [{ kind = "GitHub", repository = "octo/*" }]',),
+    "predicates": ('predicates = ["publish", "slsa"]\npublishers = "any"',),
+    "builder": ('builder = ["https://github.com/octo/**"]\npublishers = "any"',),
+    "min-age": ('min-age = "3 days"', 'min-age-attested = "1 day"'),
+    "uploaded-before": ("uploaded-before = 2026-11-15",),
+    "ratchet": (
+        'ratchet = "warn"',
+        'ratchet = "off"',
+        'ratchet-settle = "2 days"',
+        'ratchet-except = "<2"',
+    ),
+    "late-files": ('late-files = "5 days"',),
+    "types": ('types = ["wheel"]',),
+    "yanked": ('yanked = "deny"',),
+    "project-status": ('project-status = ["active"]',),
+    "metadata": ('metadata = "wheel"',),
+    "release": ('release = "whole"',),
+}
+"""What rules may ask, by the word that lifts it; a test holds it to the registry. Worlds have files that fail each."""
+RULE_KEYS = tuple(key for each in REQUIREMENTS for key in GENERATED.get(each.lift, ()))
+EVERYTHING = ", ".join(f'"{each.lift}"' for each in REQUIREMENTS)
 REVOCATIONS = (
     'publishers = [{ kind = "GitHub", repository = "evil/widget" }]',
     'publishers = [{ kind = "GitHub", repository = "octo/*" }]\nsigned-from = 2026-11-10\nsigned-until = 2026-11-12',
@@ -74,6 +77,8 @@ class World:
     history: ProjectHistory
     now: datetime = NOW
     index: IndexFacts = INDEX
+    mismatched: frozenset[Sha256] = frozenset()
+    """Wheels whose own METADATA contradicts the index's."""
 
     def policy(self, *, rule: str = "", before: str = "", more: str = "", top: str = "") -> Policy:
         text = f'version = 1\n{top}\n{before}\n[[rules]]\nname = "all"\nprojects = ["*"]\n{self.rule}\n{rule}\n'
@@ -82,7 +87,9 @@ class World:
     def judge(self, policy: Policy | None = None, **changes: Any) -> tuple[Verdict, ...]:
         given_: dict[str, Any] = {"history": self.history, "evidence": self.evidence, "now": self.now} | changes
         project = given_.pop("project", self.project)
-        return judge_page(policy or self.policy(), project, index=self.index, **given_)
+        return judge_page(
+            policy or self.policy(), project, index=self.index, mismatched_wheels=self.mismatched, **given_
+        )
 
 
 def kinds(verdicts: tuple[Verdict, ...]) -> list[str]:
@@ -93,7 +100,9 @@ def codes(verdict: Verdict) -> list[ReasonCode]:
     return [reason.code for reason in verdict.reasons] if isinstance(verdict, Withheld) else []
 
 
+ARCHIVED = ProjectStatus(status="archived", reason="gone")
 OTHERWISE = (None, None, None, Unattested(), Unattested(), FORGED, Unverifiable(reason="an unknown log"))
+MISMATCHED = st.sampled_from([False] * 9 + [True])
 AGES = st.sampled_from([0.1, 0.5, 1, 2, 3, 5, 8, 13, 20, 30, 60])
 
 
@@ -142,9 +151,12 @@ def attestations(draw: st.DrawFn, file: File) -> Attested:
 
 @st.composite
 def worlds(draw: st.DrawFn, *, revocations: bool = True) -> World:
-    keys = draw(st.lists(st.sampled_from(RULE_KEYS), max_size=4, unique_by=lambda key: key.split(" ")[0]))
-    if sum("publishers" in key for key in keys) > 1:
-        keys = [key for key in keys if "publishers" not in key]
+    stated: dict[str, str] = {}
+    for keys in draw(st.lists(st.sampled_from(RULE_KEYS), max_size=6)):
+        for line in keys.splitlines():
+            stated.setdefault(line.partition(" ")[0], line)
+    if 'attestations = "if-present"' in stated.values() and stated.keys() & {"publishers", "predicates", "builder"}:
+        del stated["attestations"]  # a contradiction
     revoked = draw(st.lists(st.sampled_from(REVOCATIONS), max_size=1)) if revocations else []
     listed = draw(st.lists(files(), max_size=6))
     evidence: dict[Any, Evidence] = {}
@@ -163,11 +175,12 @@ def worlds(draw: st.DrawFn, *, revocations: bool = True) -> World:
         if known and draw(st.booleans())
     }
     return World(
-        rule="\n".join(keys),
+        rule="\n".join(stated.values()),
         more="\n".join(f'[[revocations]]\n{each}\nreason = "stolen"' for each in revoked),
-        project=a_project(*listed),
+        project=a_project(*listed, status=draw(st.sampled_from([None, ARCHIVED]))),
         evidence=evidence,
         history=ProjectHistory(known=known, files=ledger),
+        mismatched=frozenset(file.sha256 for file in listed if file.sha256 and draw(MISMATCHED)),
     )
 
 
@@ -180,7 +193,13 @@ def waiver(expires: str) -> str:
 
 def decide(world: World, policy: Policy, evidence: dict[Any, Evidence]) -> tuple[Verdict, ...]:
     return judge_page_in_mode(
-        policy, world.project, index=world.index, history=world.history, evidence=evidence, now=world.now
+        policy,
+        world.project,
+        index=world.index,
+        history=world.history,
+        evidence=evidence,
+        now=world.now,
+        mismatched_wheels=world.mismatched,
     )
 
 
@@ -195,6 +214,7 @@ def learned(world: World, policy: Policy | None = None) -> ProjectHistory:
         verdicts=world.judge(chosen),
         evidence=world.evidence,
         now=world.now,
+        mismatched_wheels=world.mismatched,
     )
     return ProjectHistory(
         known=True,

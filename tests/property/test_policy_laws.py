@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from assay.evidence import Attested, Evidence, Forged, Unattested
-from assay.policy.judge import find_next_change, judge_page_in_mode
+from assay.policy.judge import find_next_change
 from assay.policy.verdict import Approved, ReasonCode, Undecided, Withheld
 from assay.ports import ProjectHistory
 from assay.simple.model import Kind
@@ -140,14 +140,7 @@ def test_an_expired_waiver_is_no_waiver(world: World) -> None:
 @given(worlds())
 def test_audit_mode_changes_what_is_served_only_by_step_six(world: World) -> None:
     enforcing = world.judge()
-    audited = judge_page_in_mode(
-        world.policy(top='mode = "audit"'),
-        world.project,
-        index=world.index,
-        history=world.history,
-        evidence=world.evidence,
-        now=world.now,
-    )
+    audited = decide(world, world.policy(top='mode = "audit"'), world.evidence)
     for strict, lenient in zip(enforcing, audited, strict=True):
         served = isinstance(strict, Approved) or (isinstance(strict, Withheld) and not strict.enforced)
         assert isinstance(lenient, Approved) is served

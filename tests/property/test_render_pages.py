@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.utils import NormalizedName
 
-from assay.policy.verdict import Reason, ReasonCode, Withheld, approve
+from assay.policy.verdict import ReasonCode, Withheld, approve, state_reason
 from assay.render import PageLinks, PageListing, render_project
 from assay.simple.model import File, Project
 from assay.simple.negotiate import PageFormat
@@ -148,7 +148,7 @@ def test_html_has_one_link_for_each_approved_file_and_none_besides(page: dict[st
     withheld = tuple(
         Withheld(
             file=file,
-            reasons=(Reason(code=ReasonCode.DENIED, rule=reason, message=reason, found=reason),),
+            reasons=(state_reason(ReasonCode.DENIED, reason, reason, found=reason),),
             enforced=True,
         )
         for file in project.files

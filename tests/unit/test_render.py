@@ -10,7 +10,7 @@ import pytest
 from packaging.utils import NormalizedName
 
 from assay.policy.reasons import Tombstone
-from assay.policy.verdict import Reason, ReasonCode, Withheld, approve
+from assay.policy.verdict import ReasonCode, Withheld, approve, state_reason
 from assay.render import PageLinks, PageListing, render_project, render_root_head, render_root_line, render_root_tail
 from assay.simple.model import File, Project
 from assay.simple.negotiate import PageFormat
@@ -76,10 +76,10 @@ def _html(page: PageListing, links: PageLinks = LINKS) -> str:
 
 
 def _withheld(file: File, message: str = "uploaded 1 day ago; allowed from 2026-11-24 14:00 UTC") -> Withheld:
-    reason = Reason(
-        code=ReasonCode.TOO_YOUNG,
-        rule="everything else",
-        message=message,
+    reason = state_reason(
+        ReasonCode.TOO_YOUNG,
+        "everything else",
+        message,
         expected="3 days",
         found="1 day",
         until=datetime(2026, 11, 24, 14, tzinfo=UTC),

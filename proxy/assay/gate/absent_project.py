@@ -18,7 +18,7 @@ from assay.gate.judged_page import JudgedPage
 from assay.indexes import IndexSettings
 from assay.policy.language.model import Policy, Showing
 from assay.policy.reasons import Tombstone, summarize_withheld
-from assay.policy.verdict import Reason, ReasonCode, Withheld
+from assay.policy.verdict import Reason, ReasonCode, Withheld, state_reason
 from assay.ports import IndexPage
 from assay.render import PageListing
 from assay.simple.model import Distribution, File, Kind, NormalizedName
@@ -30,10 +30,10 @@ _NON_LABEL_CHARACTERS = re.compile(r"[^a-z0-9]+", re.ASCII)
 
 def make_absence_reason(index: IndexSettings, name: NormalizedName) -> Reason:
     """Why there is nothing, and what to do."""
-    return Reason(
-        code=ReasonCode.INDEX,
-        rule=None,
-        message=f"the name {name} belongs to the index {index.name}, which has no such project, and no other index is"
+    return state_reason(
+        ReasonCode.INDEX,
+        None,
+        f"the name {name} belongs to the index {index.name}, which has no such project, and no other index is"
         f" asked: publish it there, or leave the name out of that index's `projects`",
         expected=f"a project on the index {index.name}",
         found="none",

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TypeVar
 
 from assay.caching.keyed_lock import KeyedLock
-from assay.evidence import INDEX_SOURCE, Evidence, Forged
+from assay.evidence import Evidence, Forged
 from assay.files.wheel_metadata import WheelMetadata, apply_own_metadata, find_mismatched
 from assay.gate import absent_project
 from assay.gate.judged_page import JudgedPage, index_by_location
@@ -43,7 +43,7 @@ class PageJudge:
     The ledger is that of all views, because it holds facts: an approval by a lax policy cannot loosen a strict one. A
     publisher is established only through a file that the policy in hand approves in the same sitting
     (`policy.judge`), and whose signature that policy, where it sees it, counts
-    (`policy.ratchet.find_signers`). First digests, first sights, serials and evidence are what the index said and
+    (`policy.signers.find_signers`). First digests, first sights, serials and evidence are what the index said and
     what was proven, whoever asked.
     """
 
@@ -139,9 +139,10 @@ def _find_wanted(verdicts: Sequence[Verdict], asked: set[tuple[str, FileKey]]) -
     """
     wanted: dict[str, list[File]] = {}
     for verdict in verdicts:
-        if isinstance(verdict, Undecided) and (question := (INDEX_SOURCE, file_key(verdict.file))) not in asked:
-            asked.add(question)
-            wanted.setdefault(INDEX_SOURCE, []).append(verdict.file)
+        for source in verdict.wants if isinstance(verdict, Undecided) else ():
+            if (question := (source, file_key(verdict.file))) not in asked:
+                asked.add(question)
+                wanted.setdefault(source, []).append(verdict.file)
     return wanted
 
 

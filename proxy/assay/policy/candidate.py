@@ -7,19 +7,18 @@ sight if an earlier page of the project lacked the file (docs/policy-semantics.m
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-
-from packaging.version import Version
+from typing import Any, TypeVar, cast
 
 from assay.evidence import PUBLISH_PREDICATE_TYPE, Attestation, Attested, Evidence, PublisherIdentity
-from assay.policy.compiled import CompiledRule
 from assay.policy.continuity import RatchetState
-from assay.policy.provenance import select_attestations
 from assay.policy.verdict import Reason
 from assay.ports import EstablishedIdentity, ProjectHistory, SeenFile
 from assay.simple.model import File, NormalizedName, ProjectStatus, Sha256
+
+T = TypeVar("T")
 
 _ORIGIN_PATTERN = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?/", re.ASCII)
 
@@ -49,12 +48,12 @@ class PageContext:
     project: NormalizedName
     index: IndexFacts
     status: ProjectStatus | None = None
+    files: tuple[File, ...] = ()
+    """All files of the page, as it lists them."""
     history: ProjectHistory = field(default_factory=ProjectHistory)
     ratchet_state: RatchetState = field(default_factory=RatchetState)
     repeated_filenames: frozenset[str] = frozenset()
     """Filenames listed more than once with different digests."""
-    release_times: Mapping[Version, datetime] = field(default_factory=dict)
-    """When the first file of each version appeared, for `late-files`."""
     mismatched_wheels: frozenset[Sha256] = frozenset()
     """Wheels whose own METADATA contradicts the index's."""
     established_by_file: Mapping[tuple[str, Sha256 | None], tuple[EstablishedIdentity, ...]] = field(
@@ -65,11 +64,18 @@ class PageContext:
     """Scheme and authority of addresses met on this page, and whether they are the index's: thousands share one."""
     index_origins: tuple[str, ...] = field(init=False)
     """How most addresses on hosts of the index begin."""
+    _computed: dict[Callable[[PageContext], Any], Any] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         """Lay out what every file is held against."""
         usual = (f"{scheme}://{host}/" for scheme in ("https", "http") for host in sorted(self.index.hosts))
         object.__setattr__(self, "index_origins", tuple(origin for origin in usual if self.index.owns(origin)))
+
+    def compute_once(self, compute: Callable[[PageContext], T]) -> T:
+        """Return what `compute` finds out about the page; it is called for the first file that needs it."""
+        if compute not in self._computed:
+            self._computed[compute] = compute(self)
+        return cast("T", self._computed[compute])
 
 
 @dataclass(slots=True)
@@ -92,22 +98,24 @@ class FileFacts:
     is_duplicate: bool = False
     """The same file with the same digest stands earlier on the page."""
     signers: dict[PublisherIdentity, datetime] | None = None
-    """Who is proven to have signed it, and when, once `ratchet.identities` has found out."""
+    """Who is proven to have signed it, and when, once `signers.find_signers` has found out."""
 
 
 def gather_facts(
-    file: File, evidence: Evidence | None, rule: CompiledRule, context: PageContext, now: datetime
+    file: File,
+    evidence: Evidence | None,
+    selected: tuple[tuple[Attestation, ...], tuple[Reason, ...]],
+    context: PageContext,
+    now: datetime,
 ) -> FileFacts:
-    """Put a file on the table."""
+    """Return what is known of a file; `selected` are its attestations that count, and what they lack."""
     seen = context.history.files.get(file.filename)
     time = (
         file.upload_time if seen is not None and not seen.late else compute_base_time(file, seen, context.history, now)
     )
-    if evidence is None:
-        return FileFacts(file, None, (), (), time, None, seen)
-    counted, doubts = select_attestations(evidence, rule)
+    counted, failures = selected
     if not isinstance(evidence, Attested):
-        return FileFacts(file, evidence, counted, doubts, time, None, seen)
+        return FileFacts(file, evidence, counted, failures, time, None, seen)
     if len(evidence.attestations) == 1:
         only = evidence.attestations[0]
         logged: datetime | None = only.integrated_time
@@ -118,7 +126,7 @@ def gather_facts(
         published = _find_first_logged(each for each in counted if each.predicate_type == PUBLISH_PREDICATE_TYPE)
     if published is not None and (time is None or published > time):
         time = published
-    return FileFacts(file, evidence, counted, doubts, time, logged, seen)
+    return FileFacts(file, evidence, counted, failures, time, logged, seen)
 
 
 def compute_base_time(file: File, seen: SeenFile | None, history: ProjectHistory, now: datetime) -> datetime | None:

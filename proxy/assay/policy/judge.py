@@ -12,23 +12,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-
-from packaging.version import Version
+from functools import partial
 
 from assay.evidence import Attested, Evidence
 from assay.policy import compiled
-from assay.policy.candidate import FileFacts, IndexFacts, PageContext, compute_base_time, gather_facts
-from assay.policy.checks import find_listing_faults
+from assay.policy.candidate import FileFacts, IndexFacts, PageContext
+from assay.policy.checks import UNRECORDABLE_CODES
 from assay.policy.compiled import CompiledRule, is_denied
-from assay.policy.decide import decide_verdict
-from assay.policy.language.model import Mode, Policy, RatchetMode
-from assay.policy.ratchet import depends_on_wheels, derive_established_facts, establish_signers
-from assay.policy.release import add_nearest_versions, withhold_incomplete_releases
+from assay.policy.decide import decide_verdict, gather_facts_under
+from assay.policy.language.model import Mode, Policy
+from assay.policy.nearest_version import add_nearest_versions
+from assay.policy.signers import derive_established_facts, establish_signers
 from assay.policy.verdict import Approved, ReasonCode, Undecided, Verdict, Withheld, approve
 from assay.ports import EstablishedIdentity, HistoryChanges, ProjectHistory, SeenFile
-from assay.simple.model import File, Kind, NormalizedName, Project, Sha256
+from assay.simple.model import File, NormalizedName, Project, Sha256
 
 __all__ = [
     "IndexFacts",
@@ -46,17 +45,6 @@ __all__ = [
 
 _MIN_INSTANT = datetime.min.replace(tzinfo=UTC)
 _MAX_INSTANT = datetime.max.replace(tzinfo=UTC)
-_UNRECORDABLE_CODES = frozenset(
-    {
-        ReasonCode.BAD_FILENAME,
-        ReasonCode.OTHER_PROJECT,
-        ReasonCode.URL_MISMATCH,
-        ReasonCode.DUPLICATE,
-        ReasonCode.NO_SHA256,
-        ReasonCode.FOREIGN_HOST,
-    }
-)
-"""Entries whose digest the ledger must not take for the first one of that filename, nor their time for a release's."""
 
 
 def judge_file(policy: Policy, file: File, evidence: Evidence | None, context: PageContext, now: datetime) -> Verdict:
@@ -64,8 +52,8 @@ def judge_file(policy: Policy, file: File, evidence: Evidence | None, context: P
 
     `evidence` is None where it is not known yet. `judge_page` makes the circumstances of a page itself.
     """
-    terms = compiled.compile_rule(policy, context.project)
-    return decide_verdict(gather_facts(file, evidence, terms, context, now), terms, context, now)
+    rule = compiled.compile_rule(policy, context.project)
+    return decide_verdict(gather_facts_under(rule, file, evidence, context, now), rule, context, now)
 
 
 def judge_page(
@@ -89,7 +77,7 @@ def judge_page(
         now: UTC.
         mismatched_wheels: wheels whose own METADATA contradicts the index's.
     """
-    context = _build_context(policy, project, index, history, mismatched_wheels)
+    context = _build_context(project, index, history, mismatched_wheels)
     return _PageJudgement(policy, project, context, evidence, now).verdicts
 
 
@@ -162,7 +150,7 @@ def derive_ledger_changes(
     }
     established: tuple[EstablishedIdentity, ...] = ()
     if _may_establish_publisher(verdicts, history):
-        context = _build_context(policy, project, index, history, mismatched_wheels)
+        context = _build_context(project, index, history, mismatched_wheels)
         known = {(each.filename, each.sha256, each.identity) for each in history.established}
         approved = _PageJudgement(policy, project, context, evidence, now, collects_approved=True).approved_facts
         facts = (fact for each in approved for fact in derive_established_facts(each, context))
@@ -172,9 +160,7 @@ def derive_ledger_changes(
 
 
 def _is_recordable(verdict: Verdict) -> bool:
-    return not isinstance(verdict, Withheld) or all(
-        reason.code not in _UNRECORDABLE_CODES for reason in verdict.reasons
-    )
+    return not isinstance(verdict, Withheld) or all(reason.code not in UNRECORDABLE_CODES for reason in verdict.reasons)
 
 
 def _may_establish_publisher(verdicts: Sequence[Verdict], history: ProjectHistory) -> bool:
@@ -188,25 +174,22 @@ def _may_establish_publisher(verdicts: Sequence[Verdict], history: ProjectHistor
 
 
 def _build_context(
-    policy: Policy, project: Project, index: IndexFacts, history: ProjectHistory, mismatched_wheels: frozenset[Sha256]
+    project: Project, index: IndexFacts, history: ProjectHistory, mismatched_wheels: frozenset[Sha256]
 ) -> PageContext:
-    terms = compiled.compile_rule(policy, project.name)
     facts: dict[tuple[str, Sha256 | None], tuple[EstablishedIdentity, ...]] = {}
     for fact in history.established:
         key = (fact.filename, fact.sha256)
         facts[key] = (*facts.get(key, ()), fact)
-    context = PageContext(
+    return PageContext(
         project=project.name,
         index=index,
         status=project.status,
+        files=project.files,
         history=history,
         repeated_filenames=_find_repeated_filenames(project.files),
         mismatched_wheels=mismatched_wheels,
         established_by_file=facts,
     )
-    if terms.late_files is None:
-        return context
-    return replace(context, release_times=_find_release_times(project.files, context))
 
 
 def _find_repeated_filenames(files: tuple[File, ...]) -> frozenset[str]:
@@ -219,36 +202,6 @@ def _find_repeated_filenames(files: tuple[File, ...]) -> frozenset[str]:
         if counts[file.filename] > 1:
             digests.setdefault(file.filename, set()).add(file.sha256)
     return frozenset(name for name, found in digests.items() if len(found) > 1 or None in found)
-
-
-def _find_release_times(files: tuple[File, ...], context: PageContext) -> dict[Version, datetime]:
-    """When the first file of each version appeared, so far as pages tell.
-
-    An entry that the ledger neither knows nor will learn counts for nothing. If it did, it would count by what the page
-    says on the first visit, and by that visit's own instant on all others.
-    """
-    history, names = context.history, set[str]()
-    first: dict[Version, datetime] = {}
-    for file in files:
-        is_duplicate = file.filename in names and file.filename not in context.repeated_filenames
-        names.add(file.filename)
-        seen = history.files.get(file.filename)
-        if file.distribution is None or is_duplicate or (seen is None and not _is_listing_recordable(file, context)):
-            continue
-        # The clock plays no part: what appears only now is the first of its release, or later than the first.
-        time = compute_base_time(file, seen, history, _MAX_INSTANT)
-        if time is None and seen is not None:
-            time = seen.first_seen  # by then it was there
-        if time is not None:
-            version = file.distribution.version
-            first[version] = min(time, first.get(version, time))
-    return first
-
-
-def _is_listing_recordable(file: File, context: PageContext) -> bool:
-    """Whether the ledger may learn this entry, as `_is_recordable` will say of its verdict; for no duplicate."""
-    faults = find_listing_faults(file, context, is_duplicate=False)
-    return all(reason.code not in _UNRECORDABLE_CODES for reason in faults)
 
 
 @dataclass(slots=True)
@@ -267,40 +220,38 @@ class _PageJudgement:
     """Those that may establish somebody, in the order of time."""
 
     def __post_init__(self) -> None:
-        terms = compiled.compile_rule(self.policy, self.project.name)
-        exhibits = self._gather_all_facts(terms)
-        found: list[Verdict] = [None] * len(exhibits)  # type: ignore[list-item]  # each is filled in below
-        wheels = _find_wheel_versions(self.project.files) if terms.requires_whole_release else frozenset()
-        context, now, continuity, pins = self.context, self.now, self.context.ratchet_state, terms.pins
-        for place in _order_by_time(exhibits, terms, context):
-            each = exhibits[place]
-            if not terms.requires_whole_release:
+        rule = compiled.compile_rule(self.policy, self.project.name)
+        all_facts = self._gather_all_facts(rule)
+        found: list[Verdict] = [None] * len(all_facts)  # type: ignore[list-item]  # each is filled in below
+        releases = rule.checks.releases
+        dependents = frozenset[int]().union(*(check.find_dependents(self.project.files) for check in releases))
+        context, now, state, pins = self.context, self.now, self.context.ratchet_state, rule.pins
+        for place in _order_by_time(all_facts, rule, context):
+            each = all_facts[place]
+            if not releases:
                 # Let go of, since each object alive brings on the collector, which then looks at all that there are:
                 # at 40,000 files it takes a third of the time.
-                exhibits[place] = None  # type: ignore[call-overload]  # nobody looks there again
-            verdict = found[place] = decide_verdict(each, terms, context, now)
+                all_facts[place] = None  # type: ignore[call-overload]  # it is not read again
+            verdict = found[place] = decide_verdict(each, rule, context, now)
             if each.evidence is None:
                 if isinstance(verdict, Undecided):
-                    continuity.has_unknown_evidence = True
+                    state.has_unknown_evidence = True
             elif (each.relevant_attestations or context.established_by_file) and isinstance(verdict, Approved):
                 # A pin approves "exactly that file", so that it speaks for no other.
-                if (pins and each.file.sha256 in pins) or (
-                    terms.requires_whole_release and depends_on_wheels(each, wheels)
-                ):
+                if place in dependents or (pins and each.file.sha256 in pins):
                     continue
-                if not each.has_familiar_signer:
-                    establish_signers(each, terms, context, now)
+                establish_signers(each, rule.ratchet_settle, context, now)
                 if self.collects_approved:
                     self.approved_facts.append(each)
-        if terms.requires_whole_release:
-            withhold_incomplete_releases(found, exhibits, terms, self.now)
+        for check in releases:
+            check.withhold(found, all_facts, partial(self._is_exempt, rule))
         add_nearest_versions(found)
         self.verdicts = tuple(found)
 
     def _gather_all_facts(self, rule: CompiledRule) -> list[FileFacts]:
         known, context, now = self.evidence, self.context, self.now
         found = [
-            gather_facts(file, known.get((file.filename, file.sha256)), rule, context, now)  # type: ignore[arg-type]  # no digest: no evidence
+            gather_facts_under(rule, file, known.get((file.filename, file.sha256)), context, now)  # type: ignore[arg-type]  # no digest: no evidence
             for file in self.project.files
         ]
         if len({file.filename for file in self.project.files}) < len(found):
@@ -310,11 +261,18 @@ class _PageJudgement:
                 names.add(each.file.filename)
         return found
 
+    def _is_exempt(self, rule: CompiledRule, facts: FileFacts, code: ReasonCode) -> bool:
+        """Whether a pin or a waiver of `code` frees a file from what others' verdicts mean for it."""
+        return facts.file.sha256 in rule.pins or any(
+            code in each.lifted_codes and each.expires > self.now and each.covers(facts.file, facts.effective_time)
+            for each in rule.waivers
+        )
+
 
 def _order_by_time(all_facts: list[FileFacts], rule: CompiledRule, context: PageContext) -> Iterable[int]:
     """The order of time, wherever what one file establishes can matter to another; else the page's."""
     places = range(len(all_facts))
-    if rule.ratchet is RatchetMode.OFF and rule.min_age_attested == rule.min_age:
+    if not rule.depends_on_earlier_files:
         return places
     if not context.established_by_file and not any(each.relevant_attestations for each in all_facts):
         unknown = sum(each.evidence is None for each in all_facts)
@@ -331,8 +289,3 @@ def _sort_time(facts: FileFacts) -> datetime:
     if facts.effective_time is not None:
         return facts.effective_time
     return _MIN_INSTANT if facts.evidence is None else _MAX_INSTANT
-
-
-def _find_wheel_versions(files: tuple[File, ...]) -> frozenset[Version]:
-    distributions = (file.distribution for file in files)
-    return frozenset(each.version for each in distributions if each is not None and each.kind is Kind.WHEEL)

@@ -76,7 +76,8 @@ def reasons_to_json(withheld: Withheld) -> list[ReasonJson]:
 def describe_withheld(withheld: Withheld) -> str:
     """Every reason of a withheld file in one line, for people."""
     return "; ".join(
-        f"{each.code.value}: {escape_controls(_format_message(each, withheld.nearest))}" for each in withheld.reasons
+        f"{each.code.value}: {escape_controls(_format_message(each.message, withheld.nearest))}"
+        for each in withheld.reasons
     )
 
 
@@ -147,11 +148,11 @@ def _get_version(verdict: Verdict) -> Version | None:
 
 
 def _reason_to_json(reason: Reason, nearest: str | None) -> ReasonJson:
-    expected, found = reason.expected, reason.found
+    message, expected, found = reason.words
     told: ReasonJson = {
         "code": reason.code.value,
         "rule": None if reason.rule is None else escape_controls(reason.rule),
-        "message": escape_controls(_format_message(reason, nearest)),
+        "message": escape_controls(_format_message(message, nearest)),
         "expected": None if expected is None else escape_controls(expected),
         "found": None if found is None else escape_controls(found),
     }
@@ -160,8 +161,8 @@ def _reason_to_json(reason: Reason, nearest: str | None) -> ReasonJson:
     return told
 
 
-def _format_message(reason: Reason, nearest: str | None) -> str:
-    return f"{reason.message}; nearest approved version: {nearest}" if nearest else reason.message
+def _format_message(message: str, nearest: str | None) -> str:
+    return f"{message}; nearest approved version: {nearest}" if nearest else message
 
 
 def _format_utc(instant: datetime) -> str:

@@ -1,6 +1,7 @@
 """Verdicts and their reasons as values. `Approved` is made here only, through `approve`.
 
-A reason says, to the person who meets it: which rule, what was expected, what was found, and what to do.
+A reason says, to the person who meets it: which rule, what was expected, what was found, and what to do. It keeps its
+facts, and finds its words when they are read: a page may withhold thousands of files for reasons that are never shown.
 
 A page has one verdict a file, so that making them counts. A frozen value's own constructor looks up and calls
 `object.__setattr__` for each field: 1.1 µs for seven of them, 0.3 µs by way of a draft (`_make_draft_class`).
@@ -12,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, make_dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, TypeAlias, final
+from typing import Any, Final, NamedTuple, TypeAlias, final
 
-from assay.evidence import Evidence
+from assay.evidence import INDEX_SOURCE, Evidence
 from assay.simple.model import File
 
 
@@ -53,19 +54,65 @@ class ReasonCode(StrEnum):
     METADATA_MISMATCH = "metadata-mismatch"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reason:
-    """One reason why a file is withheld, or would be."""
+class Words(NamedTuple):
+    """What a reason says to people."""
 
-    code: ReasonCode
-    rule: str | None
-    """Name of the governing rule, waiver or revocation; None where no rule governs or the check is always on."""
     message: str
     """One sentence that says what and what to do. May hold control characters of others: escape where shown."""
     expected: str | None = None
     found: str | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Reason:
+    """One reason why a file is withheld, or would be. Reasons that say the same are equal."""
+
+    code: ReasonCode
+    rule: str | None
+    """Name of the governing rule, waiver or revocation; None where no rule governs or the check is always on."""
+    tell: Callable[..., Words]
+    """Finds the words for `facts`; a function of a module, so that a reason can be pickled."""
+    facts: tuple[Any, ...]
+    """What `tell` takes: plain values that never change."""
     until: datetime | None = None
     """When time alone heals it."""
+
+    @property
+    def words(self) -> Words:
+        """What it says."""
+        return self.tell(*self.facts)
+
+    @property
+    def message(self) -> str:
+        """One sentence, see `Words`."""
+        return self.words.message
+
+    @property
+    def expected(self) -> str | None:
+        """What the policy expects."""
+        return self.words.expected
+
+    @property
+    def found(self) -> str | None:
+        """What was found instead."""
+        return self.words.found
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Reason):
+            return NotImplemented
+        return (
+            self.code is other.code
+            and self.rule == other.rule
+            and self.until == other.until
+            and self.words == other.words
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.code, self.rule, self.until, self.words))
+
+    def __repr__(self) -> str:
+        return f"Reason(code={self.code!r}, rule={self.rule!r}, words={self.words!r}, until={self.until!r})"
 
 
 @final
@@ -108,18 +155,23 @@ class Withheld:
     """The nearest version of the project that has an approved file, where this file's version has none."""
 
 
+_WANTS_INDEX: Final = frozenset({INDEX_SOURCE})
+
+
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undecided:
-    """Without this file's evidence nothing can be said: get it, and judge again."""
+    """Without evidence of this file nothing can be said: get it, and judge again."""
 
     file: File
+    wants: frozenset[str] = _WANTS_INDEX
+    """Names of the sources whose evidence could decide it."""
 
 
 Verdict: TypeAlias = Approved | Withheld | Undecided
 
 
-def _make_draft_class(kind: type[Reason | Approved | Withheld]) -> Callable[..., Any]:
+def _make_draft_class(kind: type[Reason | Approved | Withheld | Undecided]) -> Callable[..., Any]:
     """Makes the fields of a `kind` as a plain object of the same layout, to become a `kind` and so be frozen."""
     return make_dataclass(f"_{kind.__name__}Draft", [(each.name, Any) for each in fields(kind)], slots=True)
 
@@ -127,15 +179,33 @@ def _make_draft_class(kind: type[Reason | Approved | Withheld]) -> Callable[...,
 _ReasonDraft = _make_draft_class(Reason)
 _ApprovedDraft = _make_draft_class(Approved)
 _WithheldDraft = _make_draft_class(Withheld)
+_UndecidedDraft = _make_draft_class(Undecided)
 
 
-def make_reason(  # noqa: PLR0917 - positional, as every value's own fields in their order
-    code: ReasonCode, rule: str | None, message: str, expected: str | None, found: str | None, until: datetime | None
+def make_reason(
+    code: ReasonCode,
+    rule: str | None,
+    tell: Callable[..., Words],
+    facts: tuple[Any, ...],
+    until: datetime | None = None,
 ) -> Reason:
     """What `Reason` makes, in a third of the time."""
-    made = _ReasonDraft(code, rule, message, expected, found, until)
+    made = _ReasonDraft(code, rule, tell, facts, until)
     made.__class__ = Reason
     return made  # type: ignore[no-any-return]  # it is one now
+
+
+def state_reason(
+    code: ReasonCode,
+    rule: str | None,
+    message: str,
+    *,
+    expected: str | None = None,
+    found: str | None = None,
+    until: datetime | None = None,
+) -> Reason:
+    """Return a reason whose words are already known."""
+    return Reason(code, rule, Words, (message, expected, found), until)
 
 
 def approve(
@@ -165,4 +235,11 @@ def withhold(  # noqa: PLR0917 - as `make_reason`
     """What `Withheld` makes, in a third of the time."""
     made = _WithheldDraft(file, reasons, enforced, rule, evidence, changes_at, nearest)
     made.__class__ = Withheld
+    return made  # type: ignore[no-any-return]  # it is one now
+
+
+def leave_undecided(file: File, wants: frozenset[str] = _WANTS_INDEX) -> Undecided:
+    """What `Undecided` makes, in a third of the time."""
+    made = _UndecidedDraft(file, wants)
+    made.__class__ = Undecided
     return made  # type: ignore[no-any-return]  # it is one now

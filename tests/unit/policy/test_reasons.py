@@ -18,7 +18,7 @@ from assay.policy.reasons import (
     summarize_withheld,
     withheld_to_json,
 )
-from assay.policy.verdict import Reason, ReasonCode, Undecided, Verdict, Withheld
+from assay.policy.verdict import ReasonCode, Undecided, Verdict, Withheld, state_reason
 from assay.simple.model import File, Kind
 from tests.unit.policy.factories import (
     FORGED,
@@ -44,7 +44,7 @@ def withheld(verdict: Verdict) -> Withheld:
 def made(**changes: Any) -> Withheld:
     """Withheld for one reason with these fields."""
     fields: dict[str, Any] = {"code": ReasonCode.DENIED, "rule": "all", "message": "denied by the policy: no"}
-    return Withheld(file=a_file(), reasons=(Reason(**fields | changes),), enforced=True)
+    return Withheld(file=a_file(), reasons=(state_reason(**fields | changes),), enforced=True)
 
 
 def test_the_json_is_that_of_the_contract() -> None:

@@ -11,16 +11,33 @@ from typing import Any
 
 import pytest
 
-from assay.policy.too_young import too_young
-from assay.policy.verdict import Approved, Reason, ReasonCode, Withheld, approve, make_reason, withhold
+from assay.policy.verdict import (
+    Approved,
+    Reason,
+    ReasonCode,
+    Withheld,
+    Words,
+    approve,
+    make_reason,
+    state_reason,
+    withhold,
+)
 from tests.unit.policy.factories import NOW, UNATTESTED, a_file, a_policy, ago, one
 
 FILE = a_file()
-YOUNG = too_young("cool down", timedelta(hours=26, minutes=59), timedelta(days=3), NOW)
-SAID = Reason(
-    code=ReasonCode.TOO_YOUNG,
-    rule="cool down",
-    message="it is 26 hours old, the rule asks for 3 days: allowed from 2026-11-21 12:00 UTC",
+
+
+def tell_age(hours: int, days: int) -> Words:
+    return Words(
+        f"it is {hours} hours old, the rule asks for {days} days", f"at least {days} days old", f"{hours} hours old"
+    )
+
+
+YOUNG = make_reason(ReasonCode.TOO_YOUNG, "cool down", tell_age, (26, 3), NOW)
+SAID = state_reason(
+    ReasonCode.TOO_YOUNG,
+    "cool down",
+    "it is 26 hours old, the rule asks for 3 days",
     expected="at least 3 days old",
     found="26 hours old",
     until=NOW,
@@ -31,11 +48,13 @@ def test_a_reason_that_finds_its_words_when_read_is_the_reason_with_these_words(
     assert (YOUNG, hash(YOUNG)) == (SAID, hash(SAID))
     assert (SAID, YOUNG) == (YOUNG, SAID)
     assert (YOUNG.code, YOUNG.rule, YOUNG.until) == (ReasonCode.TOO_YOUNG, "cool down", NOW)
-    assert repr(YOUNG).replace("TooYoung", "Reason") == repr(SAID)
+    assert (YOUNG.message, YOUNG.expected, YOUNG.found) == SAID.words
+    assert repr(YOUNG) == repr(SAID)
     for other in (
+        replace(SAID, code=ReasonCode.UPLOADED_AFTER),
         replace(SAID, rule=None),
         replace(SAID, until=ago(1)),
-        replace(SAID, found="25 hours old"),
+        replace(SAID, facts=(SAID.message, SAID.expected, "25 hours old")),
         SAID.code,
     ):
         assert other != YOUNG
@@ -43,8 +62,20 @@ def test_a_reason_that_finds_its_words_when_read_is_the_reason_with_these_words(
 
 
 def test_it_is_equal_to_another_one_by_its_words() -> None:
-    assert too_young("cool down", timedelta(hours=26), timedelta(hours=72), NOW) == YOUNG
-    assert too_young("cool down", timedelta(hours=25), timedelta(hours=72), NOW) != YOUNG
+    assert make_reason(ReasonCode.TOO_YOUNG, "cool down", tell_age, (26, 3), NOW) == YOUNG
+    assert make_reason(ReasonCode.TOO_YOUNG, "cool down", tell_age, (25, 3), NOW) != YOUNG
+
+
+def test_its_words_are_not_found_before_they_are_read() -> None:
+    told: list[int] = []
+
+    def tell(number: int) -> Words:
+        told.append(number)
+        return Words(str(number))
+
+    reason = make_reason(ReasonCode.TOO_YOUNG, None, tell, (1,))
+    assert (reason.code, told) == (ReasonCode.TOO_YOUNG, [])
+    assert (reason.message, told) == ("1", [1])
 
 
 @pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda reason: pickle.loads(pickle.dumps(reason))])  # noqa: S301
@@ -56,20 +87,22 @@ def test_a_page_s_young_files_have_such_reasons() -> None:
     verdict = one(a_policy('min-age = "3 days"'), a_file(uploaded=ago(1)))
     assert isinstance(verdict, Withheld)
     (reason,) = verdict.reasons
-    assert reason == replace(
-        SAID,
-        rule="all",
-        message="it is 24 hours old, the rule asks for 3 days: allowed from 2026-11-23 12:00 UTC",
+    assert reason == state_reason(
+        ReasonCode.TOO_YOUNG,
+        "all",
+        "it is 24 hours old, the rule asks for 3 days: allowed from 2026-11-23 12:00 UTC",
+        expected="at least 3 days old",
         found="24 hours old",
         until=NOW + timedelta(days=2),
     )
+    assert pickle.loads(pickle.dumps(reason)) == reason  # noqa: S301
 
 
 APPROVED = approve(FILE, rule="all", evidence=UNATTESTED)
 WITHHELD = withhold(FILE, (SAID,), True, "all", None, NOW)
 
 
-@pytest.mark.parametrize("value", [APPROVED, WITHHELD, YOUNG, make_reason(ReasonCode.INDEX, None, "m", "e", "f", None)])
+@pytest.mark.parametrize("value", [APPROVED, WITHHELD, YOUNG, SAID])
 def test_what_is_made_the_quick_way_is_frozen(value: Any) -> None:
     for field in fields(value):
         with pytest.raises(FrozenInstanceError):
@@ -80,7 +113,8 @@ def test_what_is_made_the_quick_way_is_what_its_type_makes() -> None:
     assert type(APPROVED) is Approved
     usual = Withheld(file=FILE, reasons=(SAID,), enforced=True, rule="all", changes_at=NOW)
     assert (WITHHELD, hash(WITHHELD), repr(WITHHELD)) == (usual, hash(usual), repr(usual))
-    assert make_reason(ReasonCode.TOO_YOUNG, "cool down", SAID.message, SAID.expected, SAID.found, NOW) == SAID
+    assert type(YOUNG) is Reason
+    assert Reason(ReasonCode.TOO_YOUNG, "cool down", tell_age, (26, 3), NOW) == YOUNG
     assert hash(approve(FILE, rule="all", evidence=UNATTESTED)) == hash(APPROVED)
 
 

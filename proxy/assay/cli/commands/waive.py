@@ -17,11 +17,11 @@ from assay.cli.tables import escape_unprintable
 from assay.config import Configuration
 from assay.errors import AssayError, ConfigurationError
 from assay.gate.judged_page import JudgedPage
-from assay.policy.compiled import LIFT_BY_CODE
 from assay.policy.language.document import load_policy
 from assay.policy.language.model import Lift, Policy
 from assay.policy.language.proposal import format_waiver
 from assay.policy.verdict import Withheld
+from assay.policy.waivers import LIFT_BY_CODE
 from assay.simple.filename import possible_projects
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from assay.policy.language.model import Policy, RatchetMode, Requirements, Rule
+from assay.policy.language.model import Policy, Requirements, Rule
+from assay.policy.requirements.ratchet import RatchetMode
 from assay.settings import parse_toml, validate_table
 
 BUILT_IN_POLICY: Final = Policy(

@@ -1,40 +1,26 @@
 """The policy's language: every table and key of docs/policy.md as a frozen model, and nothing that judges. Pure.
 
-A `Policy` holds what its author wrote; `assay.policy.compiled` lays rules over defaults. What contradicts itself is
-refused here, with the key that is at fault.
+A `Policy` holds what its author wrote. The keys of a rule that ask something of a file are those of
+`assay.policy.requirements`. What contradicts itself is refused here, with the key that is at fault.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
-from datetime import timedelta
 from enum import StrEnum
 from functools import cached_property
-from typing import Annotated, Literal, Self, TypeAlias
+from typing import Annotated, Literal, Self
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Discriminator,
-    Field,
-    InstanceOf,
-    PlainSerializer,
-    StrictBool,
-    Tag,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import Field, StrictBool, model_validator
 
-from assay.evidence import PUBLISH_PREDICATE_TYPE, SLSA_PREDICATE_TYPE
-from assay.policy.language.patterns import normalize_name_pattern
 from assay.policy.language.publishers import PrintableText, Publisher
 from assay.policy.language.times import ExclusiveEnd, InclusiveStart
+from assay.policy.language.values import Digest, Fingerprint, NamePatterns, NonEmpty, Specifiers
+from assay.policy.requirements.attestations import AttestationMode
+from assay.policy.requirements.base import RuleTerms
+from assay.policy.requirements.registry import REQUIREMENTS
 from assay.settings import Settings, make_key_error
-from assay.simple.model import Kind, Sha256
-from assay.units import Duration
 
 
 class Mode(StrEnum):
@@ -51,135 +37,26 @@ class Showing(StrEnum):
     EXPLAIN = "explain"
 
 
-class Attestations(StrEnum):
-    """Whether a file must have verified attestations."""
+Lift = StrEnum("Lift", [(each.lift.upper().replace("-", "_"), each.lift) for each in REQUIREMENTS])  # type: ignore[misc]  # the words are the registry's
+Lift.__doc__ = "What a waiver may lift: the requirements of step 6, by their keys."
 
-    IF_PRESENT = "if-present"
-    REQUIRED = "required"
-
-
-class RatchetMode(StrEnum):
-    """What a loss or change of provenance means."""
-
-    ENFORCE = "enforce"
-    WARN = "warn"
-    OFF = "off"
+_KEYS = tuple(each.keys for each in reversed(REQUIREMENTS))
+"""Reversed, because a model has the fields of its last base first."""
 
 
-class Lift(StrEnum):
-    """What a waiver may lift: the requirements of step 6, by their keys."""
-
-    INDEXES = "indexes"
-    TRUST = "trust"
-    ATTESTATIONS = "attestations"
-    PUBLISHERS = "publishers"
-    PREDICATES = "predicates"
-    BUILDER = "builder"
-    MIN_AGE = "min-age"
-    UPLOADED_BEFORE = "uploaded-before"
-    RATCHET = "ratchet"
-    LATE_FILES = "late-files"
-    TYPES = "types"
-    YANKED = "yanked"
-    PROJECT_STATUS = "project-status"
-    METADATA = "metadata"
-    RELEASE = "release"
+def _find_implying_key(stated: Settings) -> str | None:
+    """Return the first stated key that implies required attestations."""
+    keys = (key for each in REQUIREMENTS if each.implies_attestations for key in each.keys.model_fields)
+    return next((key for key in keys if getattr(stated, key) is not None), None)
 
 
-def _parse_sha256(text: object) -> str:
-    if isinstance(text, str) and (match := re.fullmatch(r"(?:sha256:)?([0-9a-f]{64})", text.strip().lower())):
-        return match[1]
-    raise ValueError("a SHA-256: 64 hexadecimal digits")
-
-
-def _parse_fingerprint(text: object) -> str:
-    return _parse_sha256(text.replace(":", "").removeprefix("sha256") if isinstance(text, str) else text)
-
-
-def _parse_specifiers(text: object) -> SpecifierSet:
-    if isinstance(text, SpecifierSet):
-        return text
-    try:
-        if isinstance(text, str) and text.strip():
-            # With pre-releases: an alpha of a revoked line is revoked.
-            return SpecifierSet(text, prereleases=True)
-    except InvalidSpecifier:
-        pass
-    raise ValueError('a version specifier such as "==1.26.4" or ">=1,<2"')
-
-
-def _parse_predicate_type(text: str) -> str:
-    known = {"publish": PUBLISH_PREDICATE_TYPE, "slsa": SLSA_PREDICATE_TYPE}
-    if text in known or re.match(r"[a-z][a-z0-9+.-]*:", text):
-        return known.get(text, text)
-    raise ValueError("'publish', 'slsa' or a predicate type URI")
-
-
-Digest = Annotated[Sha256, BeforeValidator(_parse_sha256), WithJsonSchema({"type": "string"})]
-Fingerprint = Annotated[str, BeforeValidator(_parse_fingerprint), WithJsonSchema({"type": "string"})]
-NamePattern = Annotated[str, AfterValidator(normalize_name_pattern)]
-PredicateType = Annotated[PrintableText, AfterValidator(_parse_predicate_type)]
-Specifiers = Annotated[
-    InstanceOf[SpecifierSet],
-    BeforeValidator(_parse_specifiers),
-    PlainSerializer(str, return_type=str),
-    WithJsonSchema({"type": "string"}),
-]
-Age = Annotated[
-    Duration, PlainSerializer(timedelta.total_seconds, return_type=float), WithJsonSchema({"type": "string"})
-]
-NonEmpty = Field(min_length=1)
-NamePatterns = Annotated[tuple[NamePattern, ...], NonEmpty]
-Publishers: TypeAlias = Annotated[
-    Annotated[Literal["any"], Tag("any")] | Annotated[tuple[Publisher, ...], NonEmpty, Tag("publishers")],
-    Discriminator(lambda value: "any" if isinstance(value, str) else "publishers"),
-]
-
-
-class Requirements(Settings):
+class Requirements(*_KEYS):  # type: ignore[misc]  # the keys are the registry's
     """What a file must meet. What a rule leaves out is as in `defaults`, and here it is None."""
-
-    indexes: Annotated[tuple[PrintableText, ...], NonEmpty] | None = None
-    """Indexes that the file may come from: a requirement, it selects nothing."""
-    trust: Annotated[tuple[PrintableText, ...], NonEmpty] | None = None
-    """Trust roots that may vouch for its attestation."""
-    attestations: Attestations | None = None
-    """``if-present`` (the default): what there is must be genuine. ``required``: there must be one, by `publishers`."""
-    publishers: Publishers | None = None
-    """Any one of these must have signed, or ``"any"`` Trusted Publisher. Implies ``required``."""
-    predicates: Annotated[tuple[PredicateType, ...], NonEmpty] | None = None
-    """All of these must be attested: ``publish``, ``slsa`` or a type URI. Implies ``required``."""
-    builder: Annotated[tuple[PrintableText, ...], NonEmpty] | None = None
-    """Build Signer URIs, with ``*`` and ``**``; without an ``@``, at any ref. Implies ``required``."""
-    min_age: Age | None = None
-    """How old a file must be: a cool-down. Left out: none."""
-    min_age_attested: Age | None = None
-    """The same for files of an established publisher. Left out: ``min-age``."""
-    uploaded_before: ExclusiveEnd | None = None
-    """A line in the sand: nothing that was uploaded later."""
-    ratchet: RatchetMode | None = None
-    """A loss or change of provenance withholds (``enforce``, the default), is noted (``warn``) or ignored (``off``)."""
-    ratchet_settle: Age | None = None
-    """How long ago a publisher's first file must have been logged to establish it. Left out: 14 days."""
-    ratchet_except: Specifiers | None = None
-    """Versions that the ratchet leaves alone: old lines that are still patched by hand."""
-    late_files: Age | None = None
-    """How long after the first file of its version a file may still be added."""
-    types: Annotated[tuple[Kind, ...], NonEmpty] | None = None
-    """Kinds of file that may be served."""
-    yanked: Literal["allow", "deny"] | None = None
-    """``deny`` withholds yanked files; ``allow`` (the default) leaves them to installers."""
-    project_status: Annotated[tuple[PrintableText, ...], NonEmpty] | None = None
-    """PEP 792 states that are good enough. Left out: all."""
-    metadata: Literal["index", "wheel"] | None = None
-    """``wheel`` serves metadata from verified wheels alone; ``index`` (the default) believes the index until then."""
-    release: Literal["files", "whole"] | None = None
-    """``whole`` withholds the source archive of a version of which a wheel is withheld; ``files`` is the default."""
 
     @model_validator(mode="after")
     def _check_attestations(self) -> Self:
-        proving = next((key for key in ("publishers", "predicates", "builder") if getattr(self, key) is not None), None)
-        if proving and self.attestations is Attestations.IF_PRESENT:
+        proving = _find_implying_key(self)
+        if proving and self.attestations is AttestationMode.IF_PRESENT:
             raise make_key_error(
                 "attestations", expected=f'"required", or nothing, beside {proving}', found="if-present"
             )
@@ -326,20 +203,37 @@ class Policy(Settings):
         return isinstance(other, Policy) and self.digest == other.digest
 
 
-DEFAULT_RATCHET_SETTLE = timedelta(days=14)
-"""How long a publisher must have been logged before the project is held to it, where nothing says otherwise."""
+def merge_requirements(rule: Rule | None, defaults: Requirements) -> Requirements:
+    """Return the rule's requirements, the defaults' where it leaves them out, and what they imply."""
+    stated = {
+        key: value
+        for key in Requirements.model_fields
+        if (value := getattr(rule, key, None)) is not None or (value := getattr(defaults, key)) is not None
+    }
+    merged: Requirements = Requirements.model_construct(**stated)
+    if _find_implying_key(merged) is not None:
+        merged = Requirements.model_construct(**stated | {"attestations": AttestationMode.REQUIRED})
+    return merged
+
+
+def get_rule_terms(merged: Requirements, label: str | None) -> RuleTerms:
+    """Return what each requirement may know of the others; `merged` is of `merge_requirements`."""
+    return RuleTerms(
+        label=label,
+        requires_attestations=merged.attestations is AttestationMode.REQUIRED,
+        names_publishers=isinstance(merged.publishers, tuple),
+    )
 
 
 def _check_merged_rule(rule: Rule, defaults: Requirements, number: int) -> None:
     """What a rule says together with what it leaves to the defaults."""
-    stated = {key: getattr(rule, key) or getattr(defaults, key) for key in ("publishers", "predicates", "builder")}
-    proving = next((key for key, value in stated.items() if value), None)
-    if proving and rule.attestations is Attestations.IF_PRESENT:
+    merged = merge_requirements(rule, defaults)
+    proving = _find_implying_key(merged)
+    if proving and rule.attestations is AttestationMode.IF_PRESENT:
         key = ("rules", number, "attestations")
         raise make_key_error(
             key, expected=f'"required", or nothing, because [defaults] has {proving}', found="if-present"
         )
-    attestations = rule.attestations or defaults.attestations
-    if (proving or attestations is Attestations.REQUIRED) and not stated["publishers"] and rule.deny is None:
+    if merged.attestations is AttestationMode.REQUIRED and merged.publishers is None and rule.deny is None:
         expected = 'publishers, or publishers = "any", wherever attestations are required'
         raise make_key_error(("rules", number, "publishers"), expected=expected, found=None)

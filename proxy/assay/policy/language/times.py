@@ -1,4 +1,4 @@
-"""Instants as people write them in a policy. Pure.
+"""Instants as people write them in a policy, and instants and ages as they are told to people. Pure.
 
 A date is a whole day, UTC: as a `from` it counts from its first instant, as an `until` or `before` up to its last. A
 time without an offset is an error. `from` is inclusive, `until` and `before` are exclusive (docs/policy-semantics.md,
@@ -8,13 +8,15 @@ time without an offset is an error. `from` is inclusive, `until` and `before` ar
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import BeforeValidator, WithJsonSchema
 
 _EXPECTED_INSTANT = (
     "a date such as 2026-11-20, or a time with its offset such as 2026-11-20T12:00:00Z, both without quotes"
 )
+_PAIR: Final = 2
+"""From two on a larger unit says enough."""
 _NEARLY_A_MINUTE = timedelta(minutes=1, microseconds=-1)
 _SCHEMA = WithJsonSchema({"anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}]})
 
@@ -64,3 +66,13 @@ def format_instant(instant: datetime) -> str:
         instant.hour,
         instant.minute,
     )
+
+
+def format_elapsed(duration: timedelta) -> str:
+    """``2 days``, ``5 hours``, ``0 minutes``: whole units, rounded down."""
+    if duration.days >= _PAIR:
+        return f"{duration.days} days"
+    minutes = max(0, duration.days * 1440 + duration.seconds // 60)
+    if minutes >= _PAIR * 60:
+        return f"{minutes // 60} hours"
+    return f"{minutes} minute{'' if minutes == 1 else 's'}"

@@ -4,29 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import Any
 
-from assay.policy.language.model import Attestations, Mode, Policy, RatchetMode, Requirements, Revocation, Rule, Waiver
+from assay.policy.language.model import (
+    Mode,
+    Policy,
+    Requirements,
+    Revocation,
+    Rule,
+    Waiver,
+    get_rule_terms,
+    merge_requirements,
+)
 from assay.policy.language.publishers import describe_publisher
 from assay.policy.language.times import format_instant
-from assay.units import format_duration
+from assay.policy.requirements.base import Phrase, Requirement
+from assay.policy.requirements.registry import REQUIREMENTS
 from assay.web.ui.layout import render_instant, render_name, render_page, render_table
 from assay.web.ui.markup import Child, Markup, element, join_markup, join_separated, markup_if
 
 _EXPIRY_WARNING = timedelta(days=14)
-_REQUIREMENT_PHRASES = {
-    "min_age": "is at least {} old",
-    "min_age_attested": "or {} where an established publisher signed it",
-    "uploaded_before": "was uploaded before {}",
-    "late_files": "came within {} of the first file of its version",
-    "indexes": "comes from {}",
-    "trust": "is vouched for by {}",
-    "types": "is one of {}",
-    "project_status": "is of a project whose status is {}",
-    "yanked": "is not yanked",
-    "metadata": "has its metadata served from the verified wheel alone",
-    "release": "belongs to a release all of whose files are approved",
-}
-"""By key; the last three are for the value that asks for something."""
+_SHOWN_EARLY = (
+    "attestations",
+    "publishers",
+    "predicates",
+    "builder",
+    "min-age",
+    "uploaded-before",
+    "late-files",
+    "indexes",
+    "trust",
+    "types",
+    "project-status",
+)
+"""The requirements that a reader looks for first, by the words of their waivers."""
+_SHOWN_LATE = ("ratchet",)
 
 
 def render_policy_page(policy: Policy, now: datetime) -> bytes:
@@ -74,63 +86,31 @@ def _describe_denial(rule: Rule) -> str | None:
 
 def describe_requirements(rule: Rule, defaults: Requirements) -> list[Child]:
     """What a rule asks for, with what it leaves to the defaults, a sentence each."""
-
-    def stated(key: str) -> object:
-        value = getattr(rule, key)
-        return getattr(defaults, key) if value is None else value
-
-    said: list[Child] = [*_describe_provenance(rule, defaults)]
-    for key, phrase in _REQUIREMENT_PHRASES.items():
-        match stated(key):
-            case timedelta() as age:
-                said.append(phrase.format(format_duration(age)))
-            case datetime() as instant:
-                said.append(phrase.format(format_instant(instant)))
-            case tuple() as values:
-                said.append(phrase.format(" or ".join(str(value) for value in values)))
-            case "deny" | "wheel" | "whole":
-                said.append(phrase)
-            case _:
-                pass
-    said.append(_describe_ratchet(stated("ratchet")))
+    merged = merge_requirements(rule, defaults)
+    terms = get_rule_terms(merged, rule.name)
+    said: list[Child] = [
+        _render_phrase(phrase)
+        for requirement in sorted(REQUIREMENTS, key=_find_place)
+        for phrase in requirement.describe(merged, terms)
+    ]
     if rule.pins:
         only = "; nothing else is approved" if rule.pinned_only else ", whatever else holds"
         which = "the file" if len(rule.pins) == 1 else f"one of {len(rule.pins)} files"
         said.append(f"or is {which} pinned by digest{only}")
-    return [each for each in said if each]
-
-
-def _describe_provenance(rule: Rule, defaults: Requirements) -> list[Child]:
-    publishers = rule.publishers or defaults.publishers
-    predicates = rule.predicates or defaults.predicates
-    builders = rule.builder or defaults.builder
-    said: list[Child] = []
-    if isinstance(publishers, tuple):
-        who = element("ul", *(element("li", describe_publisher(each)) for each in publishers))
-        said.append(join_markup(("is attested by " + ("one of" if len(publishers) > 1 else "this publisher"), who)))
-    elif publishers or predicates or builders or _get_effective_attestations(rule, defaults) is Attestations.REQUIRED:
-        said.append("is attested by any Trusted Publisher")
-    else:
-        said.append("is, where it is attested, attested well")
-    if predicates:
-        said.append(f"carries {' and '.join(predicates)}")
-    if builders:
-        said.append(f"was built by {' or '.join(builders)}")
     return said
 
 
-def _get_effective_attestations(rule: Rule, defaults: Requirements) -> Attestations | None:
-    return rule.attestations or defaults.attestations
+def _find_place(requirement: Requirement[Any]) -> int:
+    """Where the requirement stands on the page; those of the same place stand in the order of the language."""
+    if requirement.lift in _SHOWN_EARLY:
+        return _SHOWN_EARLY.index(requirement.lift)
+    return len(_SHOWN_EARLY) + (requirement.lift in _SHOWN_LATE)
 
 
-def _describe_ratchet(mode: object) -> str | None:
-    match mode:
-        case RatchetMode.OFF:
-            return None
-        case RatchetMode.WARN:
-            return "loses no provenance and changes no publisher without a note"
-        case _:
-            return "is attested, and by a known publisher, once the project has an established one"
+def _render_phrase(phrase: Phrase) -> Child:
+    if not phrase.items:
+        return phrase.text
+    return join_markup((phrase.text, element("ul", *(element("li", item) for item in phrase.items))))
 
 
 def _render_waivers(policy: Policy, now: datetime) -> Markup:

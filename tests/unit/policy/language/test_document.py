@@ -10,7 +10,9 @@ import pytest
 from assay.errors import ConfigurationError
 from assay.evidence import PUBLISH_PREDICATE_TYPE
 from assay.policy.language.document import BUILT_IN_POLICY, load_policy, policy_schema
-from assay.policy.language.model import Attestations, Mode, RatchetMode, Showing
+from assay.policy.language.model import Mode, Showing
+from assay.policy.requirements.attestations import AttestationMode
+from assay.policy.requirements.ratchet import RatchetMode
 from tests.paths import ROOT
 
 EXAMPLE = """\
@@ -269,7 +271,7 @@ def test_if_present_in_a_rule_contradicts_publishers_in_the_defaults() -> None:
 
 def test_if_present_in_the_defaults_gives_way_to_publishers_in_a_rule() -> None:
     policy = load_policy(EXAMPLE, "policy.toml")
-    assert policy.defaults.attestations is Attestations.IF_PRESENT
+    assert policy.defaults.attestations is AttestationMode.IF_PRESENT
     assert policy.rules[0].publishers
 
 

@@ -58,14 +58,14 @@ def test_a_waiver_loads_whatever_its_files_are_called(filename: str, reason: str
     lines = format_waiver(
         projects=[canonicalize_name("foo")],
         files={A: filename},
-        lifts=[Lift.MIN_AGE, Lift.RATCHET],
+        lifts=[Lift("min-age"), Lift("ratchet")],
         expires=date(2026, 12, 15),
         reason=reason,
         approved_by=None,
     )
     (only,) = load_policy(policy(lines), "policy.toml").waivers
     assert only.sha256 == (A,)
-    assert only.lifts == (Lift.MIN_AGE, Lift.RATCHET)
+    assert only.lifts == (Lift("min-age"), Lift("ratchet"))
     assert only.reason == reason
 
 

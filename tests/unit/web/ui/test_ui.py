@@ -21,7 +21,7 @@ from assay.evidence import (
     Unattested,
 )
 from assay.policy.language.document import load_policy
-from assay.policy.verdict import Approved, Reason, ReasonCode, Withheld, approve
+from assay.policy.verdict import Approved, ReasonCode, Withheld, approve, state_reason
 from assay.simple.model import Distribution, File, Kind, NormalizedName, ProjectStatus, Sha256
 from assay.web.ui.markup import element, escape_text, is_safe_web_url, join_markup, link_if_safe
 from assay.web.ui.policy import render_policy_page
@@ -98,6 +98,47 @@ def test_every_key_of_a_rule_and_every_kind_of_revocation_has_words() -> None:
         assert said in found.text, said
     nothing = read_harmless_page(render_policy_page(load_policy("version = 1", "policy.toml"), NOW))
     assert "nothing is approved" in nothing.text
+
+
+def test_a_rule_says_first_who_must_have_signed_and_last_what_the_ratchet_does() -> None:
+    policy = load_policy(
+        """
+        version = 1
+        [[rules]]
+        projects = ["a"]
+        indexes = ["pypi"]
+        trust = ["sigstore"]
+        publishers = [
+            { kind = "GitHub", repository = "octo/a" },
+            { kind = "GitHub", repository = "octo/b" },
+        ]
+        min-age = "1 day"
+        late-files = "7 days"
+        types = ["wheel", "sdist"]
+        yanked = "deny"
+        project-status = ["active"]
+        metadata = "wheel"
+        release = "whole"
+        """,
+        "policy.toml",
+    )
+    text = read_harmless_page(render_policy_page(policy, NOW)).text
+    phrases = (
+        "is attested by one of",
+        "GitHub octo/a",
+        "GitHub octo/b",
+        "is at least 1 day old",
+        "came within 7 days of the first file of its version",
+        "comes from pypi",
+        "is vouched for by sigstore",
+        "is one of wheel or sdist",
+        "is of a project whose status is active",
+        "is not yanked",
+        "has its metadata served from the verified wheel alone",
+        "belongs to a release all of whose files are approved",
+        "is attested, and by a known publisher, once the project has an established one",
+    )
+    assert sorted(map(text.index, phrases)) == [text.index(each) for each in phrases]
 
 
 def a_file(filename: str = "foo-1.0.tar.gz", version: str = "1.0", **changes: object) -> File:
@@ -184,7 +225,7 @@ ANY = st.text(max_size=40) | st.sampled_from([SCRIPT, IMAGE, "</style>", "<!--",
 @given(ANY, ANY, ANY, ANY, ANY)
 def test_whatever_is_written_a_page_has_the_same_elements(a: str, b: str, c: str, d: str, e: str) -> None:
     def made(a: str, b: str, c: str, d: str, e: str) -> HtmlReader:
-        reason = Reason(code=ReasonCode.PUBLISHER, rule=a or "x", message=b or "x", expected=c or "x", found=d or "x")
+        reason = state_reason(ReasonCode.PUBLISHER, a or "x", b or "x", expected=c or "x", found=d or "x")
         return shown(
             good(attested(repository=a or "x", workflow=b or "x", san=c, run_url=f"x{d}"), filename=e, yanked=f"x{a}"),
             Withheld(

@@ -1,0 +1,63 @@
+"""`project-status`: which states of a project are good enough (PEP 792). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Final, final
+
+from assay.policy.candidate import PageContext
+from assay.policy.language.publishers import PrintableText
+from assay.policy.language.values import NonEmpty
+from assay.policy.requirements.base import PageCheck, Phrase, Requirement, RuleTerms, join_or
+from assay.policy.verdict import Reason, ReasonCode, Words, make_reason
+from assay.settings import Settings
+
+DEFAULT_PROJECT_STATUS: Final = "active"
+"""PEP 792: the status of a project whose page gives none."""
+
+
+class ProjectStatusKeys(Settings):
+    """The key `project-status`."""
+
+    project_status: Annotated[tuple[PrintableText, ...], NonEmpty] | None = None
+    """PEP 792 states that are good enough. Left out: all."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _ProjectStatusCheck(PageCheck):
+    label: str | None
+    statuses: frozenset[str]
+
+    def check_page(self, context: PageContext) -> Reason | None:
+        status, why = DEFAULT_PROJECT_STATUS, None
+        if context.status is not None:
+            status, why = context.status.status, context.status.reason
+        if status in self.statuses:
+            return None
+        return make_reason(ReasonCode.PROJECT_STATUS, self.label, _tell_status, (status, why, join_or(self.statuses)))
+
+
+def _tell_status(status: str, why: str | None, wanted: str) -> Words:
+    because = f": {why}" if why else ""
+    return Words(f'the project is {status}{because}; ask for a waiver of "project-status"', wanted, status)
+
+
+def _activate(stated: ProjectStatusKeys, terms: RuleTerms) -> _ProjectStatusCheck | None:
+    status = stated.project_status
+    return None if status is None else _ProjectStatusCheck(terms.label, frozenset(status))
+
+
+def _describe(stated: ProjectStatusKeys, _: RuleTerms) -> Iterator[Phrase]:
+    if stated.project_status:
+        yield Phrase(f"is of a project whose status is {' or '.join(stated.project_status)}")
+
+
+PROJECT_STATUS: Final = Requirement(
+    keys=ProjectStatusKeys,
+    lift="project-status",
+    codes=frozenset({ReasonCode.PROJECT_STATUS}),
+    active=_activate,
+    describe=_describe,
+)

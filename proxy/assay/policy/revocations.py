@@ -1,0 +1,115 @@
+"""Revocations, compiled: what is trusted no longer, whatever else would approve it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import final
+
+from packaging.version import Version
+
+from assay.evidence import Attestation, Attested
+from assay.policy.candidate import FileFacts
+from assay.policy.language.model import Policy, Revocation
+from assay.policy.language.patterns import StringPredicate, compile_name_patterns
+from assay.policy.language.publishers import PublisherMatcher, compile_publisher
+from assay.policy.language.values import compile_specifiers
+from assay.policy.verdict import Reason, ReasonCode, Words, make_reason
+from assay.simple.model import File, NormalizedName, Sha256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompiledRevocation:
+    """A revocation, compiled."""
+
+    label: str
+    reason: str
+    publishers: tuple[PublisherMatcher, ...]
+    signed_from: datetime | None
+    signed_until: datetime | None
+    certificates: frozenset[str]
+    log_indexes: range | None
+    sha256: frozenset[Sha256]
+    selects_project: bool
+    covers_version: Callable[[Version], bool] | None
+
+    @property
+    def needs_evidence(self) -> bool:
+        """Whether only evidence tells if a file is covered."""
+        return bool(self.publishers or self.certificates or self.log_indexes is not None)
+
+    def covers(self, file: File, attestations: tuple[Attestation, ...]) -> bool:
+        """Whether this file is revoked."""
+        if self.needs_evidence:
+            return any(self._covers_attestation(attestation) for attestation in attestations)
+        if self.selects_project:
+            # A file whose version cannot be read is of none that was spared.
+            version = file.distribution.version if file.distribution is not None else None
+            return self.covers_version is None or version is None or self.covers_version(version)
+        return file.sha256 in self.sha256
+
+    def _covers_attestation(self, attestation: Attestation) -> bool:
+        if self.log_indexes is not None:
+            return attestation.log_index in self.log_indexes
+        if self.certificates:
+            return attestation.certificate.lower() in self.certificates
+        signed = attestation.integrated_time
+        if self.signed_from is not None and signed < self.signed_from:
+            return False
+        if self.signed_until is not None and signed >= self.signed_until:
+            return False
+        return any(publisher.covers(attestation) for publisher in self.publishers)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RevocationCheck:
+    """The revocations of one project, as a check of the first step."""
+
+    revocations: tuple[CompiledRevocation, ...]
+    needs_evidence: bool
+
+    def find_reasons(self, facts: FileFacts) -> list[Reason]:
+        """Return why the file is revoked, one reason for each revocation that covers it."""
+        attestations = facts.evidence.attestations if isinstance(facts.evidence, Attested) else ()
+        return [
+            make_reason(ReasonCode.REVOKED, each.label, _tell_revoked, (each.reason,))
+            for each in self.revocations
+            if each.covers(facts.file, attestations)
+        ]
+
+
+def compile_revocations(policy: Policy, name: NormalizedName) -> RevocationCheck | None:
+    """Return the policy's revocations for a project; None where it has none."""
+    found = tuple(revocation for covers, revocation in _compile_all(policy) if covers(name))
+    return RevocationCheck(found, any(each.needs_evidence for each in found)) if found else None
+
+
+def _tell_revoked(why: str) -> Words:
+    return Words(f"revoked: {why}; take another version", None, why)
+
+
+@lru_cache(maxsize=8)
+def _compile_all(policy: Policy) -> tuple[tuple[StringPredicate, CompiledRevocation], ...]:
+    return tuple(
+        (compile_name_patterns(each.projects or ("*",)), _compile_revocation(each, f"revocations[{number}]"))
+        for number, each in enumerate(policy.revocations)
+    )
+
+
+def _compile_revocation(revocation: Revocation, key_path: str) -> CompiledRevocation:
+    start, stop = revocation.log_index_from, revocation.log_index_until
+    return CompiledRevocation(
+        label=revocation.name or key_path,
+        reason=revocation.reason,
+        publishers=tuple(compile_publisher(each) for each in revocation.publishers or ()),
+        signed_from=revocation.signed_from,
+        signed_until=revocation.signed_until,
+        certificates=frozenset(revocation.certificates or ()),
+        log_indexes=None if start is None or stop is None else range(start, stop),
+        sha256=frozenset(revocation.sha256 or ()),
+        selects_project=bool(revocation.projects),
+        covers_version=None if revocation.versions is None else compile_specifiers(revocation.versions),
+    )

@@ -1,0 +1,394 @@
+"""Judging a page gives what a slow and plain reading of the precedence gives: each file alone, each requirement alone.
+
+The reference below shares the requirements and the always-on checks with `assay.policy`, and nothing of how a rule is
+laid out: it asks every requirement of the registry about every file, and remembers nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+from unittest.mock import patch
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from packaging.version import Version
+
+from assay.evidence import (
+    PUBLISH_PREDICATE_TYPE,
+    SLSA_PREDICATE_TYPE,
+    Attested,
+    Evidence,
+    Forged,
+    Unattested,
+    Unverifiable,
+)
+from assay.policy import signers
+from assay.policy.candidate import FileFacts, PageContext, gather_facts
+from assay.policy.checks import find_failed_checks
+from assay.policy.language.model import Policy, Requirements, Rule, get_rule_terms, merge_requirements
+from assay.policy.requirements.base import (
+    NOT_YET,
+    AttestationCheck,
+    Check,
+    FileCheck,
+    Note,
+    PageCheck,
+    ReleaseCheck,
+    RuleTerms,
+    TimeCheck,
+)
+from assay.policy.requirements.ratchet import DEFAULT_RATCHET_SETTLE
+from assay.policy.requirements.registry import REQUIREMENTS
+from assay.policy.revocations import compile_revocations
+from assay.policy.verdict import Approved, Reason, ReasonCode, Undecided, Verdict, Withheld, approve, state_reason
+from assay.policy.waivers import CODES_BY_LIFT
+from assay.ports import ProjectHistory
+from assay.simple.model import File
+from tests.property.policy_worlds import World, learned, waiver, worlds
+from tests.unit.policy.factories import FORGED, NOW, a_file, a_project, ago, attestation, claims, days
+
+Known = Mapping[Any, Evidence]
+CODES = list(ReasonCode)
+FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass
+class Reference:
+    """The judgement of one page under the only rule of a policy without pins and denials."""
+
+    policy: Policy
+    world: World
+    evidence: Known
+    context: PageContext = field(init=False)
+
+    def __post_init__(self) -> None:
+        files, history = self.world.project.files, self.world.history
+        self.context = PageContext(
+            project=self.world.project.name,
+            index=self.world.index,
+            status=self.world.project.status,
+            files=files,
+            history=history,
+            repeated_filenames=frozenset(
+                one.filename
+                for one in files
+                for other in files
+                if one is not other
+                and one.filename == other.filename
+                and (one.sha256 != other.sha256 or not one.sha256)
+            ),
+            mismatched_wheels=self.world.mismatched,
+            established_by_file={
+                (fact.filename, fact.sha256): tuple(
+                    each for each in history.established if (each.filename, each.sha256) == (fact.filename, fact.sha256)
+                )
+                for fact in history.established
+            },
+        )
+
+    @property
+    def rule(self) -> Rule:
+        return self.policy.rules[0]
+
+    @property
+    def stated(self) -> Requirements:
+        return merge_requirements(self.rule, self.policy.defaults)
+
+    @property
+    def terms(self) -> RuleTerms:
+        return get_rule_terms(self.stated, self.rule.name)
+
+    def checks(self) -> Iterator[Check]:
+        for requirement in REQUIREMENTS:
+            if (check := requirement.active(self.stated, self.terms)) is not None:
+                yield check
+
+    def links(self) -> list[AttestationCheck]:
+        links = [each for each in self.checks() if isinstance(each, AttestationCheck)]
+        return sorted(links, key=lambda each: each.order)
+
+    def gather(self, place: int) -> FileFacts:
+        file = self.world.project.files[place]
+        evidence = self.evidence.get((file.filename, file.sha256))
+        counted: tuple[Any, ...] = evidence.attestations if isinstance(evidence, Attested) else ()
+        failures: list[Reason | None] = []
+        if counted:
+            for link in self.links():
+                counted, failure = link.narrow(counted)
+                failures.append(failure)
+        elif isinstance(evidence, Attested | Unattested | Unverifiable):
+            failures = [link.check_absence(evidence) for link in self.links()]
+        lacking = tuple(each for each in failures if each is not None)
+        facts = gather_facts(file, evidence, (counted, lacking), self.context, self.world.now)
+        earlier = {each.filename for each in self.world.project.files[:place]}
+        facts.is_duplicate = file.filename in earlier and file.filename not in self.context.repeated_filenames
+        return facts
+
+    def ask(self, check: Check, facts: FileFacts) -> Any:
+        """What one check alone says of a file, by its evidence or, where that is not known, without it."""
+        early, context, now = facts.evidence is None, self.context, self.world.now
+        match check:
+            case PageCheck():
+                return check.check_page(context)
+            case FileCheck():
+                return check.check_best_case(facts, context, now) if early else check.check_file(facts, context, now)
+            case TimeCheck():
+                return check.check_best_case(facts, context, now) if early else check.check_time(facts, context, now)
+            case AttestationCheck() | ReleaseCheck():
+                return None
+
+    def decide(self, facts: FileFacts) -> Verdict:
+        file, evidence = facts.file, facts.evidence
+        said = [*facts.provenance_failures, *(self.ask(check, facts) for check in self.checks())]
+        unmet = sorted((each for each in said if isinstance(each, Reason)), key=lambda each: CODES.index(each.code))
+        enforced = [*self.revoked(facts), *find_failed_checks(facts, self.context, self.world.now), *forged(evidence)]
+        if enforced:
+            return withheld(facts, [*enforced, *unmet], enforced=True)
+        lifted, expires, labels = self.waive(facts, unmet)
+        remaining = [each for each in unmet if each.code not in {reason.code for reason in lifted}]
+        audits = (self.rule.mode or self.policy.mode) == "audit"
+        if remaining and not (evidence is None and audits):
+            return withheld(facts, remaining, enforced=False, expires=expires)
+        if evidence is None or any(each is NOT_YET for each in said):
+            return Undecided(file=file)
+        unproven = (
+            [f"its attestation counts for nothing: {evidence.reason}"] if isinstance(evidence, Unverifiable) else []
+        )
+        proven = [note for link in self.links() for note in link.note(facts.relevant_attestations)]
+        notes = (*proven, *unproven, *(each.text for each in said if isinstance(each, Note)), *labels)
+        return approve(
+            file,
+            rule="all",
+            evidence=evidence,
+            lifted_reasons=tuple(lifted),
+            notes=notes,
+            changes_at=earliest([*(each.until for each in unmet), expires]),
+        )
+
+    def revoked(self, facts: FileFacts) -> Sequence[Reason]:
+        revoked = compile_revocations(self.policy, self.context.project)
+        return revoked.find_reasons(facts) if revoked is not None else ()
+
+    def waive(self, facts: FileFacts, unmet: list[Reason]) -> tuple[list[Reason], datetime | None, list[str]]:
+        """Of the one waiver that the worlds have, for all files uploaded before some instant."""
+        for each in self.policy.waivers:
+            assert each.uploaded_before is not None
+            time = facts.effective_time
+            may_cover = time < each.uploaded_before if time is not None else facts.evidence is None
+            lifted = [reason for reason in unmet if any(reason.code in CODES_BY_LIFT[lift] for lift in each.lifts)]
+            if lifted and may_cover and each.expires > self.world.now:
+                return lifted, each.expires, [f"waived: waivers[0]: {each.reason}"]
+        return [], None, []
+
+    def is_exempt(self, facts: FileFacts, _: ReasonCode) -> bool:
+        time, now = facts.effective_time, self.world.now
+        return any(
+            each.expires > now and each.uploaded_before is not None and time is not None and time < each.uploaded_before
+            for each in self.policy.waivers
+        )
+
+    def judge(self) -> tuple[Verdict, ...]:
+        files, state = self.world.project.files, self.context.ratchet_state
+        laid = [self.gather(place) for place in range(len(files))]
+        releases = [each for each in self.checks() if isinstance(each, ReleaseCheck)]
+        settle = self.stated.ratchet_settle
+        found: dict[int, Verdict] = {}
+        for place in sorted(range(len(files)), key=lambda place: (sort_time(laid[place]), files[place].filename)):
+            facts = laid[place]
+            verdict = found[place] = self.decide(facts)
+            if facts.evidence is None:
+                state.has_unknown_evidence |= isinstance(verdict, Undecided)
+            elif isinstance(verdict, Approved) and not any(place in each.find_dependents(files) for each in releases):
+                signers.establish_signers(
+                    facts, DEFAULT_RATCHET_SETTLE if settle is None else settle, self.context, self.world.now
+                )
+        verdicts = [found[place] for place in range(len(files))]
+        for each in releases:
+            each.withhold(verdicts, laid, self.is_exempt)
+        return tuple(with_nearest(each, verdicts) for each in verdicts)
+
+
+def judge_plainly(policy: Policy, world: World, evidence: Known) -> tuple[Verdict, ...]:
+    with forgetful():
+        return Reference(policy, world, evidence).judge()
+
+
+def forgetful() -> Any:
+    """Nothing is remembered of signatures while this is open."""
+    return patch.object(signers, "recall_established_since", lambda _facts, _context: None)
+
+
+def withheld(facts: FileFacts, reasons: list[Reason], *, enforced: bool, expires: datetime | None = None) -> Withheld:
+    return Withheld(
+        file=facts.file,
+        reasons=tuple(reasons),
+        enforced=enforced,
+        rule="all",
+        evidence=facts.evidence,
+        changes_at=earliest([*(each.until for each in reasons), expires]),
+    )
+
+
+def earliest(instants: Sequence[datetime | None]) -> datetime | None:
+    return min((each for each in instants if each is not None), default=None)
+
+
+def forged(evidence: Evidence | None) -> list[Reason]:
+    if not isinstance(evidence, Forged):
+        return []
+    message = f"its provenance is forged: {evidence.step}; don't use it, and tell whoever runs the index"
+    return [state_reason(ReasonCode.FORGED, "all", message, expected=evidence.expected, found=evidence.found)]
+
+
+def sort_time(facts: FileFacts) -> datetime:
+    if facts.effective_time is not None:
+        return facts.effective_time
+    return FIRST if facts.evidence is None else LAST
+
+
+def with_nearest(verdict: Verdict, verdicts: Sequence[Verdict]) -> Verdict:
+    """The next lower approved version, else the next higher; pre-releases only beside one, or as the last resort."""
+    version = version_of(verdict)
+    approved = {version_of(each) for each in verdicts if isinstance(each, Approved)} - {None}
+    if not isinstance(verdict, Withheld) or version is None or version in approved or not approved:
+        return verdict
+    ladder = sorted(each for each in approved if each is not None)
+    finals = [each for each in ladder if not each.is_prerelease]
+    steps = ladder if version.is_prerelease or not finals else finals
+    lower = [each for each in steps if each < version]
+    return replace(verdict, nearest=str(lower[-1] if lower else steps[0]))
+
+
+def version_of(verdict: Verdict) -> Version | None:
+    return verdict.file.distribution.version if verdict.file.distribution is not None else None
+
+
+RATCHETS = (
+    "",
+    'ratchet = "warn"',
+    'ratchet = "off"',
+    'ratchet-settle = "2 days"',
+    'min-age = "3 days"',
+    'min-age = "5 days"\nmin-age-attested = "1 day"',
+    'min-age = "5 days"\nmin-age-attested = "1 day"\nratchet = "off"',
+    'release = "whole"',
+    'ratchet-except = "<10"',
+    'publishers = [{ kind = "GitHub", repository = "octo/*" }]',
+)
+
+
+@st.composite
+def signatures(draw: st.DrawFn, file: File) -> Evidence:
+    """Mostly by one signer, logged when the file was uploaded; sometimes by another, or long before."""
+    evil = {"repository": "evil/widget", "repository_id": "666"}
+    said = draw(st.sampled_from([claims(), claims(), claims(workflow="other.yml"), claims(**evil)]))
+    logged = (file.upload_time or NOW) + draw(st.sampled_from([days(0.01), days(0.01), days(-9), days(-20)]))
+    predicates = draw(
+        st.sampled_from(
+            [
+                (PUBLISH_PREDICATE_TYPE,),
+                (PUBLISH_PREDICATE_TYPE,),
+                (PUBLISH_PREDICATE_TYPE,),
+                (SLSA_PREDICATE_TYPE,),
+                (PUBLISH_PREDICATE_TYPE, SLSA_PREDICATE_TYPE),
+            ]
+        )
+    )
+    return Attested(attestations=tuple(attestation(logged, claims=said, predicate_type=each) for each in predicates))
+
+
+@st.composite
+def long_worlds(draw: st.DrawFn) -> World:
+    """Pages of many releases by few signers, on which most files are signed as the one before."""
+    evidence: dict[Any, Evidence] = {}
+    listed: list[File] = []
+    uploaded = ago(draw(st.sampled_from([60, 30, 21])))
+    for number in range(draw(st.integers(min_value=2, max_value=12))):
+        uploaded += days(draw(st.sampled_from([0, 0.5, 2, 5])))
+        listed.append(file := a_file(f"{number}.{draw(st.sampled_from(['0', '0rc1']))}", uploaded=min(uploaded, NOW)))
+        otherwise = draw(st.sampled_from([None, None, None, None, Unattested(), FORGED]))
+        evidence[file.filename, file.sha256] = otherwise or draw(signatures(file))
+    return World(
+        rule=draw(st.sampled_from(RATCHETS)),
+        more="",
+        project=a_project(*draw(st.permutations(listed))),
+        evidence=evidence,
+        history=ProjectHistory(),
+    )
+
+
+some = settings(max_examples=200, deadline=None)
+Unknown = st.integers(min_value=0, max_value=2**14 - 1)
+
+
+def known(world: World, unknown: int) -> Known:
+    return {each: found for place, (each, found) in enumerate(world.evidence.items()) if not unknown >> place & 1}
+
+
+@some
+@given(worlds(), Unknown, st.booleans(), st.sampled_from(["", 'mode = "audit"']))
+def test_a_page_of_any_kind_is_judged_as_the_reference_judges_it(
+    world: World, unknown: int, waived: bool, top: str
+) -> None:
+    policy = world.policy(more=waiver("2030-01-01") if waived else "", top=top)
+    for evidence in (world.evidence, known(world, unknown), {}):
+        assert world.judge(policy, evidence=evidence) == judge_plainly(policy, world, evidence)
+
+
+@some
+@given(long_worlds(), Unknown, st.sampled_from(["", 'mode = "audit"']), st.booleans())
+def test_a_page_whose_files_are_signed_alike_is_judged_as_the_reference_judges_it(
+    world: World, unknown: int, top: str, told: bool
+) -> None:
+    policy = world.policy(top=top)
+    world = replace(world, history=learned(world)) if told else world
+    for evidence in (world.evidence, known(world, unknown)):
+        assert world.judge(policy, evidence=evidence) == judge_plainly(policy, world, evidence)
+
+
+@some
+@given(st.one_of(worlds(), long_worlds()), Unknown, st.booleans())
+def test_verdicts_and_what_the_ledger_learns_are_the_same_without_the_memory_of_signers(
+    world: World, unknown: int, told: bool
+) -> None:
+    world = replace(world, history=learned(world)) if told else world
+    for evidence in (world.evidence, known(world, unknown)):
+        remembered = world.judge(evidence=evidence)
+        with forgetful():
+            assert world.judge(evidence=evidence) == remembered
+    remembered_facts = learned(world)
+    with forgetful():
+        assert learned(world) == remembered_facts
+
+
+@some
+@given(worlds(), st.booleans())
+def test_what_one_active_check_says_alone_of_a_file_is_reported_by_the_whole_judge(
+    world: World, is_known: bool
+) -> None:
+    """With the evidence and without it, whatever else speaks against the file; a requirement is never skipped."""
+    evidence = world.evidence if is_known else {}
+    reference = Reference(world.policy(), world, evidence)
+    for place, verdict in enumerate(world.judge(evidence=evidence)):
+        facts = reference.gather(place)
+        # With the evidence, time and continuity have a law of their own: the state grows while a page is judged.
+        checks = [each for each in reference.checks() if not (is_known and isinstance(each, TimeCheck))]
+        alone = [reference.ask(check, facts) for check in checks]
+        reported = verdict.reasons if isinstance(verdict, Withheld) else ()
+        for reason in (*facts.provenance_failures, *alone):
+            assert reason is None or reason in reported
+
+
+def test_the_reference_withholds_and_approves_both() -> None:
+    """Else the comparisons above would compare nothing with nothing."""
+    young, old = a_file("2.0", uploaded=ago(1)), a_file(uploaded=ago(30))
+    evidence: dict[Any, Evidence] = {(each.filename, each.sha256): Unattested() for each in (young, old)}
+    world = World('min-age = "3 days"', "", a_project(young, old), evidence, ProjectHistory())
+    held, passed = judge_plainly(world.policy(), world, evidence)
+    assert isinstance(held, Withheld)
+    assert ([each.code for each in held.reasons], held.nearest) == ([ReasonCode.TOO_YOUNG], "1.0")
+    assert isinstance(passed, Approved)
+    assert [type(each) for each in judge_plainly(world.policy(), world, {})] == [Withheld, Undecided]
