@@ -20,21 +20,24 @@ from assay.attestation.renewal.schedule import refresh_roots_forever
 from assay.attestation.renewal.tuf_client import SubprocessRefresher, create_subprocess_refreshers
 from assay.attestation.trust_roots import TrustRoots, load_roots
 from assay.caching.background import BackgroundTasks
-from assay.caching.keyed_lock import KeyedLock
+from assay.caching.flights import ProcessFlights
 from assay.config import Configuration
 from assay.files.cache import FileCache
 from assay.files.download_registry import DownloadRegistry
 from assay.files.index_metadata import IndexMetadata
+from assay.files.service import FileService
 from assay.files.wheel_metadata import WheelMetadata
-from assay.gate.gate import Gate, GateSettings
-from assay.gate.judged_page_cache import JudgedPageCache
+from assay.gate.gate import Gate, GateResources, GateSettings
+from assay.gate.judged_page import create_judged_page_cache
 from assay.operator_files import read_text
 from assay.pages.cache import PageCache
 from assay.pages.root_list import RootListCache
+from assay.pages.service import PageService
 from assay.policy.language.document import BUILT_IN_POLICY, load_policy
 from assay.policy.language.model import Policy
 from assay.provenance.resolver import ProvenanceResolver
 from assay.provenance.revalidation import ProvenanceRevalidator
+from assay.provenance.service import ProvenanceService
 from assay.provenance.sources.index import IndexSource
 from assay.store.directory import StorageDirectory
 from assay.store.fallback_blobs import FallbackBlobStore
@@ -210,21 +213,27 @@ def _build_gate_factory(
     stack.push_async_callback(downloads.close)
     pages = PageCache(upstream=upstream, records=store.records, clock=clock)
     stack.push_async_callback(pages.close)
-    proofs = ProvenanceResolver(sources=(IndexSource(upstream),), records=store.records, verifier=verifier, clock=clock)
-    revalidation = ProvenanceRevalidator(provenance_resolver=proofs, clock=clock)
-    stack.push_async_callback(revalidation.close)
+    resolver = ProvenanceResolver(
+        sources=(IndexSource(upstream),), records=store.records, verifier=verifier, clock=clock
+    )
+    revalidator = ProvenanceRevalidator(provenance_resolver=resolver, clock=clock)
+    stack.push_async_callback(revalidator.close)
+    files = FileService(
+        cache=FileCache(blobs=blobs, downloads=downloads, upstream=upstream),
+        index_metadata=IndexMetadata(upstream=upstream, records=store.records),
+        wheels=WheelMetadata(records=store.records),
+    )
+    stack.push_async_callback(files.close)
     return partial(
         Gate,
-        indexes=configuration.indexes,
-        pages=pages,
-        provenance_resolver=proofs,
-        files=FileCache(blobs=blobs, downloads=downloads, upstream=upstream),
-        index_metadata=IndexMetadata(upstream=upstream, records=store.records),
-        wheel_metadata=WheelMetadata(records=store.records),
-        revalidator=revalidation,
+        resources=GateResources(
+            pages=PageService(indexes=configuration.indexes, cache=pages, clock=clock),
+            provenance=ProvenanceService(resolver=resolver, revalidator=revalidator),
+            files=files,
+        ),
         ledger=store.ledger,
-        judged_pages=JudgedPageCache(),
-        project_locks=KeyedLock(),
+        judged_pages=create_judged_page_cache(),
+        flights=ProcessFlights(),
         clock=clock,
     )
 

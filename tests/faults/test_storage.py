@@ -57,7 +57,7 @@ def told(log: pytest.LogCaptureFixture) -> set[str]:
 
 async def over(proxy: RunningProxy) -> None:
     """Until no download runs."""
-    downloads = proxy.assembly.gate._files._downloads
+    downloads = proxy.assembly.gate.resources.files.cache._downloads
     while running_now := [task for _, task in downloads._running.values()]:
         await asyncio.wait(running_now)
 

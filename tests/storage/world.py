@@ -231,7 +231,7 @@ async def write(directory: Path, clock: ManualClock) -> dict[str, Told]:
             stocked.more()
             asked = questions(stocked)
             first = await answers(proxy, asked)
-            await proxy.assembly.gate.revalidator.wait_until_idle()
+            await proxy.assembly.gate.resources.provenance.revalidator.wait_until_idle()
             async with asyncio.timeout(_TIMEOUT_SECONDS):
                 for listed in stocked.files:
                     # Served, or broken off at the end by what the wheel says of itself.

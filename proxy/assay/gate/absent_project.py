@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from packaging.version import Version
 
-from assay.gate.judged_page import JudgedPage
+from assay.gate.judged_page import Dependencies, JudgedPage
 from assay.indexes import IndexSettings
 from assay.policy.language.model import Policy, Showing
 from assay.policy.reasons import Tombstone, summarize_withheld
@@ -58,16 +58,14 @@ def make_absence_tombstone(index: IndexSettings, name: NormalizedName) -> tuple[
     return Tombstone(file=file, yanked=summarize_withheld(withheld)), withheld
 
 
-def make_absent_page(policy: Policy, page: IndexPage, *, roots_digest: str, facts_version: int) -> JudgedPage:
+def make_absent_page(policy: Policy, page: IndexPage, dependencies: Dependencies) -> JudgedPage:
     """The empty page with its reason: nothing on it can be judged, and only the policy's way of showing matters."""
     index, name = page.index, page.project.name
     stone, withheld = make_absence_tombstone(index, name)
     shown = policy.withheld is Showing.EXPLAIN
     return JudgedPage(
         page=page,
-        policy_digest=policy.digest,
-        roots_digest=roots_digest,
-        facts_version=facts_version,
+        dependencies=dependencies,
         has_failed_evidence=False,
         listing=PageListing(
             project=page.project,

@@ -1,14 +1,17 @@
-"""The one door: every route asks here, and gets the same verdict for the same file at the same moment.
+"""The gate of one view: every route asks it, and gets the same verdict for the same file at the same moment.
 
-Owns one view's flow page → judge → evidence → judge → ledger and its flights (one for each project, which belong to the
-proxy and not to a request). What it is given besides its policy is shared with the gates of other views, and no verdict
-is: each view lists and serves by its own. It speaks no HTTP and renders nothing itself.
+Owns the view's flow page → judge → evidence → judge → ledger, and its refreshes: one at a time for each project, which
+belongs to the proxy and not to a request. Pages, evidence, files and the ledger are shared with the gates of other
+views; verdicts are not: each view lists and serves by its own. It speaks no HTTP and renders nothing itself.
+
+Views that need one project at the same time take turns by `Flights`: one for its page, one for its evidence, so that a
+view that needs no evidence does not wait for one that does.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -16,24 +19,19 @@ from functools import partial
 from packaging.version import InvalidVersion, Version
 
 from assay import telemetry
-from assay.caching.keyed_lock import KeyedLock
 from assay.caching.single_flight import SingleFlight, StillRunningError
 from assay.errors import AssayError, FileNotListedError, NotReadyError, ProjectNotFoundError, ProvenanceNotFoundError
-from assay.files.cache import Cached, FileCache, FileContent, get_approved_project, reopen_blob
-from assay.files.index_metadata import IndexMetadata
-from assay.files.wheel_metadata import ReaderOpener, WheelMetadata, is_wheel
-from assay.gate.judged_page import JudgedPage
-from assay.gate.judged_page_cache import JudgedPageCache
+from assay.files.cache import FileContent, get_approved_project
+from assay.files.service import FileService
+from assay.gate.judged_page import JudgedPage, JudgedPageCache
 from assay.gate.page_judge import PageJudge
-from assay.indexes import Indexes, IndexSettings
-from assay.pages.cache import PageCache
+from assay.pages.service import PageService
 from assay.policy.judge import requires_wheel_metadata
 from assay.policy.language.model import Policy
 from assay.policy.verdict import Approved, Withheld
-from assay.ports import IndexPage, Ledger, Validators
-from assay.provenance.resolver import ProvenanceResolver
-from assay.provenance.revalidation import ProvenanceRevalidator
-from assay.simple.model import File, NormalizedName, Project
+from assay.ports import Flights, Ledger
+from assay.provenance.service import ProvenanceService
+from assay.simple.model import File, NormalizedName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,52 +49,63 @@ class WithheldError(AssayError):
         self.withheld = withheld
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateResources:
+    """What is fetched, proven and kept for the gates of all views."""
+
+    pages: PageService
+    provenance: ProvenanceService
+    files: FileService
+
+
 class Gate:
-    """Pages, files, metadata and provenance, each through the same verdict."""
+    """Pages, files, metadata and provenance, each through the same verdict.
+
+    Args:
+        view: the name of the view that it decides for.
+        policy: decides.
+        resources: shared by all views.
+        ledger: shared by all views.
+        judged_pages: of all views.
+        flights: shared by all views, so that a project is fetched for all of them once.
+        clock: UTC.
+        settings: how long a request waits.
+    """
 
     def __init__(
         self,
         *,
         view: str,
-        indexes: Indexes,
         policy: Policy,
-        pages: PageCache,
-        provenance_resolver: ProvenanceResolver,
-        files: FileCache,
-        index_metadata: IndexMetadata,
-        wheel_metadata: WheelMetadata,
-        revalidator: ProvenanceRevalidator,
+        resources: GateResources,
         ledger: Ledger,
         judged_pages: JudgedPageCache,
-        project_locks: KeyedLock,
+        flights: Flights,
         clock: Callable[[], datetime],
         settings: GateSettings | None = None,
     ) -> None:
         self.view = view
-        """The name of the view whose gate it is."""
         self.policy = policy
         """Replaced as a whole on reload; the next request obeys it."""
-        self.revalidator = revalidator
-        self._indexes = indexes
-        self._pages = pages
-        self._provenance = provenance_resolver
-        self._files = files
-        self._metadata = index_metadata
-        self._wheels = wheel_metadata
+        self.resources = resources
+        self._pages = resources.pages
+        self._provenance = resources.provenance
+        self._files = resources.files
         self._page_judge = PageJudge(
             view=view,
-            provenance_resolver=provenance_resolver,
+            provenance=resources.provenance,
+            wheels=resources.files.wheels,
             ledger=ledger,
-            wheel_metadata=wheel_metadata,
-            project_locks=project_locks,
+            flights=flights,
             clock=clock,
         )
         self._ledger = ledger
+        self._flights = flights
         self._clock = clock
         self._settings = settings or GateSettings()
         self._judged_pages = judged_pages
         self._refreshes = SingleFlight[NormalizedName, JudgedPage]("page", report=_log_failed_refresh)
-        revalidator.add_listener(self._invalidate)
+        self._provenance.add_listener(self._invalidate)
 
     async def get_page(self, name: NormalizedName) -> JudgedPage:
         """The judged page of a project.
@@ -110,17 +119,14 @@ class Gate:
 
     def peek_page(self, name: NormalizedName) -> JudgedPage | None:
         """What `get_page` gives, if that is in memory and holds; else None: nothing is begun."""
-        judged = self._judged_pages.get(self.view, name)
-        if judged is None or not self._is_current(judged):
-            return None
-        self._judged_pages.touch(self.view, name)
-        return judged
+        judged = self._judged_pages.get((self.view, name))
+        return judged if judged is not None and self._is_current(judged) else None
 
     async def _get_page(self, name: NormalizedName, timeout_seconds: float | None) -> JudgedPage:
         while True:
             if (judged := self.peek_page(name)) is not None:
                 return judged
-            judged = self._judged_pages.get(self.view, name)
+            judged = self._judged_pages.get((self.view, name))
             refresh = partial(self._refresh, name)
             if judged is not None and self._is_current(judged, stale_allowance=judged.stale_while_revalidate):
                 self._refreshes.start(name, refresh)
@@ -146,46 +152,39 @@ class Gate:
 
     def peek_verdict(self, location: str) -> Approved | Withheld | None:
         """What `get_verdict` gives, if that can be said without waiting; else None: nothing is begun."""
-        for name in self._indexes.find_candidate_projects(location):
+        for name in self._pages.find_candidate_projects(location):
             judged = self.peek_page(name)
             if judged is None or (verdict := judged.by_location.get(location)) is not None:
                 return None if judged is None else verdict
         return None
 
     def peek_content(self, approved: Approved) -> bytes | None:
-        """The bytes of a file approved just now, if they are in memory and nothing about them is left to be seen."""
-        body = self._files.peek(approved)
-        if body is None:
-            return None
-        name = get_approved_project(approved)
-        return body if self._wheels.has_inspected(self._require_owner(name), name, approved.file) else None
+        """Return the bytes of a file approved just now if they are in memory and need no inspection; else None."""
+        return self._files.peek(self._pages.require_owner(get_approved_project(approved)), approved)
 
-    @asynccontextmanager
-    async def open_content(self, approved: Approved) -> AsyncIterator[FileContent]:
-        """The bytes of an approved file."""
-        name = get_approved_project(approved)
-        index = self._require_owner(name)
+    def open_content(self, approved: Approved) -> AbstractAsyncContextManager[FileContent]:
+        """Open the bytes of an approved file until the context ends."""
+        # However long it takes: the client has its head and waits for the tail, there is nothing to be asked again.
+        ensure_approved = partial(self._require_approved_now, approved, None)
+        return self._files.open(self._pages.require_owner(get_approved_project(approved)), approved, ensure_approved)
 
-        async def still_approved(opener: ReaderOpener) -> None:
-            await self._wheels.inspect(index, name, approved.file, opener)
-            # However long it takes: the client has its head and waits for the tail, there is nothing to be asked again.
-            await self._require_approved_now(approved, None)
+    async def _require_approved_now(self, approved: Approved, timeout_seconds: float | None) -> Approved:
+        """Return the verdict of now on a file that was approved before whatever was waited for.
 
-        async with self._files.open(approved, index, still_approved) as content:
-            yield content
-
-    async def _require_approved_now(self, approved: Approved, timeout_seconds: float | None) -> None:
-        """That a file is approved now too, after whatever was waited for."""
-        verdict = (await self._get_page(get_approved_project(approved), timeout_seconds)).by_location.get(
-            approved.file.location
-        )
+        Raises:
+            WithheldError: the file is withheld now.
+            FileNotListedError: no page lists it any more.
+        """
+        judged = await self._get_page(get_approved_project(approved), timeout_seconds)
+        verdict = judged.by_location.get(approved.file.location)
         if isinstance(verdict, Withheld):
             raise WithheldError(verdict)
         if verdict is None or verdict.file.sha256 != approved.file.sha256:
             raise FileNotListedError(f"{approved.file.filename} is not listed any more")
+        return verdict
 
     async def get_metadata(self, approved: Approved) -> bytes:
-        """The METADATA beside an approved file, with the digest that the page gives.
+        """Return the METADATA beside an approved file, with the digest that the page gives.
 
         Raises:
             FileNotListedError: the page offers none.
@@ -193,42 +192,25 @@ class Gate:
             WithheldError: the file's own METADATA turns out to be another.
             UpstreamError: it cannot be had.
         """
-        document = await self._load_metadata(approved)
+        name = get_approved_project(approved)
+        document = await self._files.get_metadata(
+            self._pages.require_owner(name),
+            approved,
+            partial(self._require_approved_now, approved, None),
+            needs_wheel=requires_wheel_metadata(self.policy, name),
+        )
         await self._require_approved_now(approved, self._settings.page_timeout.total_seconds())
         return document
 
     def peek_metadata(self, approved: Approved) -> bytes | None:
-        """What `get_metadata` gives for a file approved just now, if it is in memory; else None."""
+        """Return what `get_metadata` returns for a file approved just now if it is in memory; else None."""
         name = get_approved_project(approved)
-        file, core = approved.file, approved.file.core_metadata
-        known, own = self._wheels.peek_own_digest(self._require_owner(name), name, file)
-        if not known or core is None or (own is None and is_wheel(file) and requires_wheel_metadata(self.policy, name)):
-            return None
-        digest = own or core.sha256
-        return None if digest is None else self._metadata.peek(digest)
+        return self._files.peek_metadata(
+            self._pages.require_owner(name), approved, needs_wheel=requires_wheel_metadata(self.policy, name)
+        )
 
-    async def _load_metadata(self, approved: Approved) -> bytes:
-        name = get_approved_project(approved)
-        index, file = self._require_owner(name), approved.file
-        own = await self._wheels.get_own_digest(index, name, file)
-        from_wheel = is_wheel(file) and requires_wheel_metadata(self.policy, name)
-        if file.core_metadata is None or (own is None and not from_wheel):
-            return await self._metadata.get_document(approved, index)
-        if own is None or (kept := await self._metadata.find_stored(own)) is None:
-            return await self._read_wheel_metadata(approved)
-        return kept
-
-    async def _read_wheel_metadata(self, approved: Approved) -> bytes:
-        """The METADATA in the wheel, which is got whole for it if it is not here."""
-        async with self.open_content(approved) as content:
-            if isinstance(content, Cached):
-                return await self._wheels.read_metadata(approved.file, partial(reopen_blob, content.blob))
-            await content.download.wait_until_verified()
-            await content.still_approved()
-            return await self._wheels.read_metadata(approved.file, content.download.open_reader)
-
-    async def get_provenance(self, name: NormalizedName, version: str, filename: str) -> bytes:
-        """An approved file's provenance document, its bytes unchanged.
+    async def get_provenance(self, name: NormalizedName, version: str, filename: str) -> tuple[Approved, bytes]:
+        """Return the approval of a file and its provenance document, the bytes unchanged.
 
         Raises:
             WithheldError: the file is withheld, and so is what speaks for it.
@@ -246,93 +228,67 @@ class Gate:
         for approved in (each for each in verdicts if isinstance(each, Approved)):
             document = await self._provenance.get_document(judged.page.index, name, approved.file)
             if document is not None:
-                await self._require_approved_now(approved, self._settings.page_timeout.total_seconds())
-                return document
+                seconds = self._settings.page_timeout.total_seconds()
+                return await self._require_approved_now(approved, seconds), document
         raise ProvenanceNotFoundError(f"No provenance available for {filename}")
 
     def list_cached_pages(self) -> tuple[JudgedPage, ...]:
-        """The judged pages that are remembered, for counts; some may be due to be judged anew."""
-        return self._judged_pages.list_pages(self.view)
+        """Return the judged pages that are in memory, for counts; some may be due to be judged anew."""
+        return tuple(judged for (view, _), judged in self._judged_pages.snapshot().items() if view == self.view)
 
     async def close(self) -> None:
         """End the refreshes that are running."""
         await self._refreshes.close()
 
     def _is_current(self, judged_page: JudgedPage, *, stale_allowance: timedelta = timedelta(0)) -> bool:
-        now = self._clock()
-        fresh = abs(now - judged_page.page.confirmed_at) < judged_page.page.index.freshness.page + stale_allowance
-        news = self._wheels.get_facts_version(judged_page.page.index, judged_page.page.project.name)
-        return (
-            fresh
-            and judged_page.facts_version == news
-            and judged_page.is_valid(
-                policy_digest=self.policy.digest, roots_digest=self._provenance.roots_digest, now=now
-            )
+        now, page = self._clock(), judged_page.page
+        return abs(now - page.confirmed_at) < page.index.freshness.page + stale_allowance and self._is_valid(
+            judged_page, now
         )
 
-    def _require_owner(self, name: NormalizedName) -> IndexSettings:
-        index = self._indexes.find_owner(name)
-        if index is None:
-            raise ProjectNotFoundError(f"no index of this proxy covers the name {name}")
-        return index
+    def _is_valid(self, judged_page: JudgedPage, now: datetime) -> bool:
+        """Return whether this page's verdicts would be the same now: the only place that compares."""
+        page = judged_page.page
+        dependencies = self._page_judge.get_dependencies(self.policy, page.index, page.project.name)
+        return judged_page.is_valid(dependencies, now)
 
     async def _refresh(self, name: NormalizedName) -> JudgedPage:
         judged = await self._judge_current_page(name)
-        self._judged_pages.put(self.view, name, judged)
-        self._start_revalidation(judged)
+        self._judged_pages.put((self.view, name), judged)
+        # Provenance may have been replaced since the page was last renewed.
+        self._provenance.start_revalidation(judged.page, [verdict.file for verdict in judged.verdicts])
         return judged
 
     async def _judge_current_page(self, name: NormalizedName) -> JudgedPage:
-        index = self._require_owner(name)
-        newest = (await self._ledger.get_history(index.name, name)).serial
-        page = await self._pages.get_current(index, name, newest_serial=newest)
-        if page is None:
-            self._judged_pages.invalidate(self.view, name)
-            if self._indexes.is_catch_all(index):
-                raise ProjectNotFoundError(f"{index.name} has no project {name}")
-            page = self._make_absent_page(index, name)
-        known = self._judged_pages.get(self.view, name)
+        index = self._pages.require_owner(name)
+        async with self._flights.flight(f"page:{index.name}:{name}", partial(self._pages.is_fresh, index, name)):
+            newest = (await self._ledger.get_history(index.name, name)).serial
+            try:
+                page = await self._pages.get_current(index, name, newest_serial=newest)
+            except ProjectNotFoundError:
+                self._judged_pages.pop((self.view, name))
+                raise
+        if page.is_absent:
+            self._judged_pages.pop((self.view, name))
+        known = self._judged_pages.peek((self.view, name))
         if (
             known is not None
             and not known.has_failed_evidence
             and known.page.content_digest == page.content_digest
-            and known.is_valid(
-                policy_digest=self.policy.digest, roots_digest=self._provenance.roots_digest, now=self._clock()
-            )
-            and known.facts_version == self._wheels.get_facts_version(index, name)
+            and self._is_valid(known, self._clock())
         ):
             return replace(known, page=page)
-        # Read once more: another view may have judged this project, and taught the ledger, while the page was awaited.
-        return await self._page_judge.judge(self.policy, page, await self._ledger.get_history(index.name, name))
-
-    def _start_revalidation(self, judged_page: JudgedPage) -> None:
-        """Fetch again, in the background, documents that may have been replaced since the page was last renewed."""
-        page = judged_page.page
-        if not page.is_stale:
-            files = [each.file for each in judged_page.verdicts if each.file.sha256]
-            self.revalidator.start(page.index, page.project.name, files)
+        return await self._page_judge.judge(self.policy, page)
 
     def _invalidate(self, name: NormalizedName) -> None:
         """Judge a project anew at the next request, also where a flight that knows nothing yet is about to land."""
-        self._judged_pages.invalidate(self.view, name)
-        if (flight := self._refreshes.get(name)) is not None:
-            flight.add_done_callback(lambda _: self._judged_pages.invalidate(self.view, name))
-
-    def _make_absent_page(self, index: IndexSettings, name: NormalizedName) -> IndexPage:
-        """An empty page for a name that its index reserves and does not have: a 404 would send uv elsewhere."""
-        project = Project(name=name, files=(), api_version=(1, 4))
-        return IndexPage(
-            index=index,
-            project=project,
-            content_digest="",
-            confirmed_at=self._clock(),
-            validators=Validators(),
-            is_absent=True,
-        )
+        self._judged_pages.pop((self.view, name))
+        if (refresh := self._refreshes.get(name)) is not None:
+            refresh.add_done_callback(lambda _: self._judged_pages.pop((self.view, name)))
 
     async def _find_verdict(self, location: str) -> tuple[JudgedPage, Approved | Withheld]:
         failure: AssayError | None = None
-        for name in self._indexes.find_candidate_projects(location):
+        for name in self._pages.find_candidate_projects(location):
             try:
                 judged = await self.get_page(name)
             except ProjectNotFoundError:

@@ -12,18 +12,32 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
+from typing import TypeAlias
 
+from assay.caching.lru import Lru
 from assay.policy.verdict import Approved, Withheld
 from assay.ports import IndexPage
 from assay.render import PageLinks, PageListing, render_project
 from assay.simple.coding import encode_content
+from assay.simple.model import NormalizedName
 from assay.simple.negotiate import PageFormat
 
+_MAX_CACHED_FILES = 30_000
+"""Of all judged pages together: with what is rendered of them about 3 kB each."""
 _MAX_RENDERINGS = 8
 """Rendered forms kept of one page: a client that invents origins evicts its own."""
+_MAX_PREPARED = 32
+"""Ways of asking whose answer is kept with a page: clients of one kind all ask in the same words."""
 _MAX_STALE_WHILE_REVALIDATE = timedelta(minutes=1)
 _OFFLOAD_MIN_FILES = 200
 """Files of a page from which on rendering and compressing leave the event loop."""
+
+
+Dependencies: TypeAlias = Mapping[str, str | int]
+"""What verdicts depend on besides the page and the clock, by name: ``policy``, ``roots``, ``wheels``."""
+RequestWords: TypeAlias = tuple[str | None, ...]
+"""All of a request that a page's response depends on, where its view and the page are given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,16 +49,23 @@ class RenderedPage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedPage:
+    """A rendered page with its header fields: the same for all clients that ask in the same words."""
+
+    rendered: RenderedPage
+    headers: Mapping[str, str]
+    """Of a response with the page."""
+    not_modified_headers: Mapping[str, str]
+    """Of a response to a client that has the page (RFC 9110, 15.4.5)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedPage:
     """The verdicts on one page at one instant, under one policy and one set of trust roots."""
 
     page: IndexPage
-    policy_digest: str
-    """Digest of the policy."""
-    roots_digest: str
-    """Digest of the trust roots."""
-    facts_version: int
-    """What was known of the project's wheels (`WheelMetadata.get_facts_version`)."""
+    dependencies: Dependencies
+    """What the verdicts depend on besides the page and the clock, as it was when they were made."""
     has_failed_evidence: bool
     """Some evidence is forged, or missing though promised: looked for again whenever the page is renewed, since what
     was spoilt on its way, or missing for an hour, must not condemn a file for ever."""
@@ -52,11 +73,18 @@ class JudgedPage:
     by_location: Mapping[str, Approved | Withheld]
     valid_until: datetime | None
     """The next instant at which the clock alone changes a verdict."""
-    _renderings: dict[tuple[PageFormat, str | None, str], RenderedPage] = field(
-        default_factory=dict, repr=False, compare=False
+    _renderings: Lru[tuple[PageFormat, str | None, str], RenderedPage] = field(
+        default_factory=partial(Lru, max_items=_MAX_RENDERINGS), repr=False, compare=False
     )
-    response_cache: dict[object, object] = field(default_factory=dict, repr=False, compare=False)
-    """What an upper layer has made of this page and wants to find again for as long as it lives."""
+    prepared: Lru[RequestWords, PreparedPage] = field(
+        default_factory=partial(Lru, max_items=_MAX_PREPARED), repr=False, compare=False
+    )
+    """What was sent to clients that asked in these words, for the next one that does."""
+
+    @property
+    def policy_digest(self) -> str:
+        """Digest of the policy that the verdicts are by."""
+        return str(self.dependencies["policy"])
 
     @property
     def verdicts(self) -> tuple[Approved | Withheld, ...]:
@@ -76,26 +104,26 @@ class JudgedPage:
             else min(_MAX_STALE_WHILE_REVALIDATE, self.page.index.freshness.page / 10)
         )
 
-    def is_valid(self, *, policy_digest: str, roots_digest: str, now: datetime) -> bool:
-        """Whether the verdicts would come out the same now, on the same page."""
-        return (
-            self.policy_digest == policy_digest
-            and self.roots_digest == roots_digest
-            and (self.valid_until is None or now < self.valid_until)
-        )
+    def is_valid(self, dependencies: Dependencies, now: datetime) -> bool:
+        """Return whether the verdicts would be the same now, on the same page.
+
+        Args:
+            dependencies: as they are now.
+            now: UTC.
+        """
+        return self.dependencies == dependencies and (self.valid_until is None or now < self.valid_until)
 
     async def render(self, page_format: PageFormat, origin: str | None, coding: str) -> RenderedPage:
-        """The page as `page_format` in `coding`, provenance addresses under `origin` (no origin: none); kept."""
+        """Return the page as `page_format` in `coding`, provenance addresses under `origin` (no origin: none)."""
         key = (page_format, origin, coding)
-        if key not in self._renderings:
+        rendered = self._renderings.get(key)
+        if rendered is None:
             if len(self.page.project.files) < _OFFLOAD_MIN_FILES:
-                made = self._render_uncached(page_format, origin, coding)
+                rendered = self._render_uncached(page_format, origin, coding)
             else:
-                made = await asyncio.to_thread(self._render_uncached, page_format, origin, coding)
-            if len(self._renderings) >= _MAX_RENDERINGS:
-                self._renderings.clear()
-            self._renderings[key] = made
-        return self._renderings[key]
+                rendered = await asyncio.to_thread(self._render_uncached, page_format, origin, coding)
+            self._renderings.put(key, rendered)
+        return rendered
 
     def _render_uncached(self, page_format: PageFormat, origin: str | None, coding: str) -> RenderedPage:
         body = encode_content(
@@ -103,6 +131,15 @@ class JudgedPage:
             coding,
         )
         return RenderedPage(body=body, etag=f'"{hashlib.sha256(body).hexdigest()}"')
+
+
+JudgedPageCache: TypeAlias = Lru[tuple[str, NormalizedName], JudgedPage]
+"""Judged pages by view and project, of all views together."""
+
+
+def create_judged_page_cache(max_files: int = _MAX_CACHED_FILES) -> JudgedPageCache:
+    """Return an empty cache that holds pages of `max_files` files together."""
+    return JudgedPageCache(max_weight=max_files, weigh=lambda judged: 1 + len(judged.page.project.files))
 
 
 def index_by_location(verdicts: tuple[Approved | Withheld, ...]) -> dict[str, Approved | Withheld]:

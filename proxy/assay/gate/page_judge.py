@@ -8,26 +8,26 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
-from assay.caching.keyed_lock import KeyedLock
 from assay.evidence import Evidence, Forged
 from assay.files.wheel_metadata import WheelMetadata, apply_own_metadata, find_mismatched
 from assay.gate import absent_project
-from assay.gate.judged_page import JudgedPage, index_by_location
-from assay.indexes import allowed_file_hosts
+from assay.gate.judged_page import Dependencies, JudgedPage, index_by_location
+from assay.indexes import IndexSettings, allowed_file_hosts
 from assay.policy.judge import IndexFacts, derive_ledger_changes, find_next_change, judge_page_in_mode
 from assay.policy.language.model import Policy, Showing
 from assay.policy.reasons import make_tombstones
 from assay.policy.verdict import Approved, Undecided, Verdict, Withheld
-from assay.ports import HistoryChanges, IndexPage, Ledger, ProjectHistory
+from assay.ports import Flights, HistoryChanges, IndexPage, Ledger, ProjectHistory
 from assay.provenance.documents import FileKey, file_key
-from assay.provenance.resolver import ProvenanceResolver, Resolution
+from assay.provenance.resolver import Resolution
+from assay.provenance.service import ProvenanceService
 from assay.render import PageListing
-from assay.simple.model import File, Project, Sha256
+from assay.simple.model import File, NormalizedName, Project, Sha256
 from assay.telemetry import tracing
 from assay.telemetry.metrics import VERDICTS
 
@@ -35,6 +35,57 @@ _OFFLOAD_MIN_FILES = 400
 """Files of a page from which on judging takes milliseconds."""
 
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Case:
+    """A page, a policy and an instant: all that verdicts follow from but history and evidence."""
+
+    policy: Policy
+    page: IndexPage
+    project: Project
+    """As the page has it, with each known wheel's own METADATA."""
+    mismatched_wheels: frozenset[Sha256]
+    dependencies: Dependencies
+    history: ProjectHistory
+    now: datetime
+
+    @property
+    def facts(self) -> IndexFacts:
+        return IndexFacts(name=self.page.index.name, hosts=allowed_file_hosts(self.page.index))
+
+    async def decide(self, evidence: Mapping[FileKey, Evidence]) -> tuple[Verdict, ...]:
+        return await _offload_if_large(
+            self.project,
+            partial(
+                judge_page_in_mode,
+                self.policy,
+                self.project,
+                index=self.facts,
+                history=self.history,
+                now=self.now,
+                mismatched_wheels=self.mismatched_wheels,
+                evidence=evidence,
+            ),
+        )
+
+    async def derive_changes(
+        self, verdicts: tuple[Verdict, ...], evidence: Mapping[FileKey, Evidence]
+    ) -> HistoryChanges:
+        return await _offload_if_large(
+            self.project,
+            partial(
+                derive_ledger_changes,
+                self.policy,
+                self.project,
+                index=self.facts,
+                history=self.history,
+                verdicts=verdicts,
+                now=self.now,
+                evidence=evidence,
+                mismatched_wheels=self.mismatched_wheels,
+            ),
+        )
 
 
 class PageJudge:
@@ -51,80 +102,114 @@ class PageJudge:
         self,
         *,
         view: str,
-        provenance_resolver: ProvenanceResolver,
+        provenance: ProvenanceService,
+        wheels: WheelMetadata,
         ledger: Ledger,
-        wheel_metadata: WheelMetadata,
-        project_locks: KeyedLock,
+        flights: Flights,
         clock: Callable[[], datetime],
     ) -> None:
         self._view = view
-        self._provenance = provenance_resolver
+        self._provenance = provenance
+        self._wheels = wheels
         self._ledger = ledger
-        self._wheels = wheel_metadata
-        self._locks = project_locks
+        self._flights = flights
         self._clock = clock
 
-    async def judge(self, policy: Policy, page: IndexPage, history: ProjectHistory) -> JudgedPage:
-        """Every file's verdict, after the ledger has learned what it must.
+    def get_dependencies(self, policy: Policy, index: IndexSettings, name: NormalizedName) -> Dependencies:
+        """Return what the verdicts on a project depend on now, besides its page and the clock."""
+        return {
+            "policy": policy.digest,
+            "roots": self._provenance.roots_digest,
+            "wheels": self._wheels.get_facts_version(index, name),
+        }
+
+    async def judge(self, policy: Policy, page: IndexPage) -> JudgedPage:
+        """Return every file's verdict, after the ledger has learned what it must.
 
         Raises:
-            AssayError: evidence is needed and not to be had now, or the ledger takes nothing.
+            AssayError: evidence is needed and not to be had now, or the ledger cannot be read or written.
         """
-        with tracing.span("judge", index=page.index.name, project=page.project.name, files=len(page.project.files)):
-            return await self._judge(policy, page, history)
+        index, project = page.index, page.project
+        with tracing.span("judge", index=index.name, project=project.name, files=len(project.files)):
+            while True:
+                # Where another view has judged this project meanwhile, what it saw first is the first for this one too.
+                history = await self._ledger.get_history(index.name, project.name)
+                if (judged := await self._judge(policy, page, history)) is not None:
+                    return judged
 
-    async def _judge(self, policy: Policy, page: IndexPage, history: ProjectHistory) -> JudgedPage:
-        roots, now, index = self._provenance.roots_digest, self._clock(), page.index
-        news = self._wheels.get_facts_version(index, page.project.name)
+    async def _judge(self, policy: Policy, page: IndexPage, history: ProjectHistory) -> JudgedPage | None:
+        """Return the verdicts, or None if the ledger has learned more than `history` meanwhile."""
+        index, name = page.index, page.project.name
+        now, dependencies = self._clock(), self.get_dependencies(policy, index, name)
         if page.is_absent:
-            return absent_project.make_absent_page(policy, page, roots_digest=roots, facts_version=news)
-        facts = await self._wheels.load_facts(index, page.project.name)
-        project, wrong = apply_own_metadata(page.project, facts), find_mismatched(page.project, facts)
-        about = IndexFacts(name=index.name, hosts=allowed_file_hosts(index))
-        decide = partial(
-            judge_page_in_mode, policy, project, index=about, history=history, now=now, mismatched_wheels=wrong
+            return absent_project.make_absent_page(policy, page, dependencies)
+        facts = await self._wheels.load_facts(index, name)
+        case = _Case(
+            policy=policy,
+            page=page,
+            project=apply_own_metadata(page.project, facts),
+            mismatched_wheels=find_mismatched(page.project, facts),
+            dependencies=dependencies,
+            history=history,
+            now=now,
         )
-        verdicts = await _offload_if_large(project, partial(decide, evidence={}))
-        found, evidence = Resolution(), dict[FileKey, Evidence]()
-        asked: set[tuple[str, FileKey]] = set()
+        verdicts = await case.decide({})
+        if not _find_wanted(verdicts, set()):
+            return await self._conclude(case, verdicts, Resolution())
+        # Apart from the page's flight, so that a view that needs no evidence does not wait for one that does.
+        async with self._flights.flight(f"evidence:{index.name}:{name}", _never_done):
+            return await self._conclude(case, *await self._decide_with_evidence(case, verdicts))
+
+    async def _decide_with_evidence(
+        self, case: _Case, verdicts: tuple[Verdict, ...]
+    ) -> tuple[tuple[Verdict, ...], Resolution]:
+        found, asked = Resolution(), set[tuple[str, FileKey]]()
         while wanted := _find_wanted(verdicts, asked):
-            found = found.join(await self._provenance.resolve(page, wanted, history))
+            found = found.join(await self._provenance.resolve(case.page, wanted, case.history))
             if found.failures:
                 # Nothing is judged without the evidence that it needs.
                 raise next(iter(found.failures.values()))
-            evidence = found.merge()
-            verdicts = await _offload_if_large(project, partial(decide, evidence=evidence))
+            verdicts = await case.decide(found.merge())
+        return verdicts, found
+
+    async def _conclude(self, case: _Case, verdicts: tuple[Verdict, ...], found: Resolution) -> JudgedPage | None:
+        """Return the verdicts once the ledger has learned from them; None if it knows more than they go by."""
+        page, project = case.page, case.project
         decided = tuple(verdict for verdict in verdicts if not isinstance(verdict, Undecided))
         if len(decided) != len(verdicts):
             raise RuntimeError(f"{project.name}: a file is undecided although its evidence is known")
-        learn = partial(
-            derive_ledger_changes, policy, project, index=about, history=history, verdicts=verdicts, now=now
+        evidence = found.merge()
+        changes = replace(
+            await case.derive_changes(verdicts, evidence),
+            evidence=_find_changed_documents(case.history, found.index_documents()),
         )
-        changes = await _offload_if_large(project, partial(learn, evidence=evidence, mismatched_wheels=wrong))
-        changes = replace(changes, evidence=_find_changed_documents(history, found.index_documents()))
-        if (latest := await self._update_ledger(page, history, changes)) != history:
-            # Another view judged this project meanwhile: what it saw first is the first for this one too.
-            return await self._judge(policy, page, latest)
+        if not await self._update_ledger(page, case.history, changes):
+            return None
         _count_verdicts(self._view, decided)
         return JudgedPage(
             page=page,
-            policy_digest=policy.digest,
-            roots_digest=roots,
-            facts_version=news,
+            dependencies=case.dependencies,
             has_failed_evidence=any(isinstance(each, Forged) for each in evidence.values()),
-            listing=_make_listing(project, policy, decided),
+            listing=_make_listing(project, case.policy, decided),
             by_location=index_by_location(decided),
             valid_until=find_next_change(decided),
         )
 
-    async def _update_ledger(self, page: IndexPage, history: ProjectHistory, changes: HistoryChanges) -> ProjectHistory:
-        """Let the ledger learn, if it knows what it knew; what it knew until now."""
-        async with self._locks.acquire((page.index.name, page.project.name)):
-            latest = await self._ledger.get_history(page.index.name, page.project.name)
-            if changes and latest == history:
+    async def _update_ledger(self, page: IndexPage, history: ProjectHistory, changes: HistoryChanges) -> bool:
+        """Record `changes` if the ledger still knows exactly `history`; return whether it does."""
+        index, name = page.index.name, page.project.name
+        async with self._flights.flight(f"ledger:{index}:{name}", _never_done):
+            if await self._ledger.get_history(index, name) != history:
+                return False
+            if changes:
                 # Written before the page is answered: what must never be forgotten is not lost with this process.
-                await self._ledger.record(page.index.name, page.project.name, changes)
-        return latest
+                await self._ledger.record(index, name, changes)
+            return True
+
+
+async def _never_done() -> bool:
+    """Return False: each view has verdicts of its own to reach, and finds at hand what another has fetched."""
+    return False
 
 
 async def _offload_if_large(project: Project, work: Callable[[], _T]) -> _T:

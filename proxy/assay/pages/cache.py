@@ -24,7 +24,6 @@ from functools import partial
 from typing import Any
 
 from assay import telemetry
-from assay.caching.keyed_lock import KeyedLock
 from assay.caching.lru import Lru
 from assay.caching.single_flight import SingleFlight, StillRunningError
 from assay.errors import (
@@ -84,7 +83,6 @@ class PageCache:
         self._upstream = upstream
         self._records = records
         self._clock = clock
-        self._locks = KeyedLock()
         self._requests = SingleFlight[ProjectKey, IndexPage | None]("fetch page", report=_log_failed_request)
         """Requests to the index. They outlive their callers, who may turn to a page that is cached."""
         self._outages: dict[str, datetime] = {}
@@ -93,18 +91,12 @@ class PageCache:
     async def get_current(
         self, index: IndexSettings, name: NormalizedName, *, newest_serial: int | None
     ) -> IndexPage | None:
-        """The page to judge now; None where the index has no such project.
+        """Return the page to judge now; None where the index has no such project.
 
         Raises:
-            UpstreamUnavailableError: the index is down and nothing recent enough is remembered.
+            UpstreamUnavailableError: the index is down and no page recent enough is cached.
             UpstreamError: the index answered nonsense.
         """
-        async with self._locks.acquire((index.name, name)):
-            return await self._get_current(index, name, newest_serial)
-
-    async def _get_current(
-        self, index: IndexSettings, name: NormalizedName, newest_serial: int | None
-    ) -> IndexPage | None:
         kept = await self._load(index, name)
         if kept is not None and self._age(kept) < self._freshness_lifetime(index, kept):
             PAGE_LOOKUPS.labels("fresh").inc()
@@ -128,6 +120,11 @@ class PageCache:
         PAGE_LOOKUPS.labels("stale").inc()
         telemetry.warning("page-stale", index=index.name, project=name, age=str(self._age(page)), error=reason)
         return replace(page, is_stale=True)
+
+    def is_fresh(self, index: IndexSettings, name: NormalizedName) -> bool:
+        """Return whether the page is in memory and need not be renewed yet."""
+        cached = self._memory.peek((index.name, name))
+        return cached is not None and self._age(cached) < self._freshness_lifetime(index, cached)
 
     async def close(self) -> None:
         """End the requests that are running."""

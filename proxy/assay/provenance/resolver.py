@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from assay.attestation.pool.pool import Verifier
-from assay.caching.keyed_lock import KeyedLock
 from assay.errors import AssayError
 from assay.evidence import INDEX_SOURCE, Evidence, Unattested, merge_evidence
 from assay.indexes import IndexSettings
@@ -91,7 +90,6 @@ class ProvenanceResolver:
         }
         if len(self._collectors) != len(sources) or INDEX_SOURCE not in self._collectors:
             raise ValueError("expected evidence sources of different names, the index's own among them")
-        self._locks = KeyedLock()
 
     @property
     def roots_digest(self) -> str:
@@ -108,6 +106,7 @@ class ProvenanceResolver:
     ) -> Resolution:
         """Ask sources for the evidence of files of a page.
 
+        For each project there is one caller at a time: what it has found, the next one finds at hand.
         The sources are asked at the same time. An error of one does not disturb the others; it is part of the result,
         and nothing must be judged as if that source had said nothing.
 
@@ -119,10 +118,9 @@ class ProvenanceResolver:
         Raises:
             VerificationUnavailableError: verification itself failed.
         """
-        async with self._locks.acquire((page.index.name, page.project.name)):
-            found = await fetcher.gather_or_cancel(
-                self._collectors[name].collect(page, files, history) for name, files in wanted.items()
-            )
+        found = await fetcher.gather_or_cancel(
+            self._collectors[name].collect(page, files, history) for name, files in wanted.items()
+        )
         return Resolution(by_source=dict(zip(wanted, found, strict=True)))
 
     async def get_document(self, index: IndexSettings, project: NormalizedName, file: File) -> bytes | None:

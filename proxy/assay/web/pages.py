@@ -7,7 +7,6 @@ and rendered elsewhere.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 
@@ -15,7 +14,7 @@ from aiohttp import web
 
 from assay.config import ServerSettings
 from assay.gate.gate import Gate
-from assay.gate.judged_page import JudgedPage, RenderedPage
+from assay.gate.judged_page import JudgedPage, PreparedPage, RequestWords
 from assay.pages.root_list import RootListCache
 from assay.simple.coding import CONTENT_CODINGS
 from assay.simple.negotiate import etag_matches, negotiate, negotiate_coding
@@ -24,25 +23,7 @@ from assay.web.origin import resolve_secure_origin
 from assay.web.response import BufferedResponse
 from assay.web.routes import SimpleProject
 
-_MAX_VARIANTS = 32
-_MAX_VARIANT_KEY_CHARS = 1024
-"""Characters."""
-
-
-@dataclass(frozen=True, slots=True)
-class _PreparedPage:
-    """A page as it goes to all who ask for it in the same words."""
-
-    not_modified_headers: Mapping[str, str]
-    """Headers of a 304 (RFC 9110, 15.4.5)."""
-    headers: Mapping[str, str]
-    """Headers of a 200: these and those of the body."""
-    rendered: RenderedPage
-
-    def to_response(self, headers: Mapping[str, str]) -> BufferedResponse:
-        if etag_matches(headers.get("If-None-Match"), self.rendered.etag):
-            return BufferedResponse(status=HTTPStatus.NOT_MODIFIED, headers=dict(self.not_modified_headers))
-        return BufferedResponse(body=self.rendered.body, headers=dict(self.headers))
+_MAX_REQUEST_WORDS_CHARS = 1024
 
 
 async def serve_project_page(
@@ -73,31 +54,31 @@ async def serve_project_page(
         headers["Age"] = str(int((now - judged.page.confirmed_at).total_seconds()))
         headers["Cache-Status"] = 'assay; hit; detail="the index is unavailable"'
     body = {"Content-Type": form.content_type} | ({} if coding == "identity" else {"Content-Encoding": coding})
-    made = _PreparedPage(not_modified_headers=headers, headers=headers | body, rendered=rendered)
+    made = PreparedPage(not_modified_headers=headers, headers=headers | body, rendered=rendered)
     # Neither the clock nor a front proxy's word plays a part in what is kept.
     if not judged.page.is_stale and not settings.page_max_age and not settings.trusted_proxies:
-        _cache_variant(judged, _get_variant_key(request.headers, route), made)
-    return made.to_response(request.headers)
+        words = _get_request_words(request.headers, route)
+        if sum(len(word or "") for word in words) <= _MAX_REQUEST_WORDS_CHARS:
+            judged.prepared.put(words, made)
+    return _build_response(made, request.headers)
 
 
 def peek_project_page(headers: Mapping[str, str], route: SimpleProject, gate: Gate) -> BufferedResponse | None:
     """What `serve_project_page` answers, if the page still holds and was asked for in these very words before."""
     judged = gate.peek_page(route.project)
-    made = None if judged is None else judged.response_cache.get(_get_variant_key(headers, route))
-    return made.to_response(headers) if isinstance(made, _PreparedPage) else None
+    made = None if judged is None else judged.prepared.get(_get_request_words(headers, route))
+    return None if made is None else _build_response(made, headers)
 
 
-def _get_variant_key(headers: Mapping[str, str], route: SimpleProject) -> tuple[str | None, ...]:
+def _build_response(prepared: PreparedPage, headers: Mapping[str, str]) -> BufferedResponse:
+    if etag_matches(headers.get("If-None-Match"), prepared.rendered.etag):
+        return BufferedResponse(status=HTTPStatus.NOT_MODIFIED, headers=dict(prepared.not_modified_headers))
+    return BufferedResponse(body=prepared.rendered.body, headers=dict(prepared.headers))
+
+
+def _get_request_words(headers: Mapping[str, str], route: SimpleProject) -> RequestWords:
     """All of a request that a page depends on, where only its view, its server and the page itself are given."""
     return route.format, headers.get("Accept"), headers.get("Accept-Encoding"), headers.get("Host")
-
-
-def _cache_variant(judged_page: JudgedPage, variant_key: tuple[str | None, ...], prepared: _PreparedPage) -> None:
-    """Clients of one kind all ask in the same words; those who invent some evict nobody else's page."""
-    if sum(len(word or "") for word in variant_key) <= _MAX_VARIANT_KEY_CHARS:
-        if len(judged_page.response_cache) >= _MAX_VARIANTS:
-            judged_page.response_cache.clear()
-        judged_page.response_cache[variant_key] = prepared
 
 
 def _cache_control(judged_page: JudgedPage, settings: ServerSettings, now: datetime) -> str:

@@ -180,11 +180,9 @@ class ViewResponder:
                 raise
 
     async def _serve_provenance(self, request: web.BaseRequest, route: FileProvenance) -> web.StreamResponse:
-        document = await self._gate.get_provenance(route.project, route.version, route.filename)
-        approved = (await self._gate.get_page(route.project)).listing.approved
-        for verdict in approved:
-            if verdict.file.filename == route.filename:
-                await self._recorder.record_served(request, "provenance", verdict, self._gate.policy.digest)
+        approved, document = await self._gate.get_provenance(route.project, route.version, route.filename)
+        policy = self._gate.policy.digest  # as above
+        await self._recorder.record_served(request, "provenance", approved, policy)
         plain = "application/json" in request.headers.get("Accept", "")
         return _build_document_response(document, "application/json" if plain else _INTEGRITY_MEDIA_TYPE)
 

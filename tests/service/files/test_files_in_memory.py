@@ -17,7 +17,7 @@ ALL = 'version = 1\n[[rules]]\nname = "all"\nprojects = ["*"]\n'
 
 
 def held(proxy: RunningProxy) -> dict[Sha256, bytes]:
-    return proxy.assembly.gate._files._memory_cache.snapshot()
+    return proxy.assembly.gate.resources.files.cache._memory_cache.snapshot()
 
 
 async def warmed(proxy: RunningProxy, listed: ListedFile) -> str:
@@ -41,7 +41,7 @@ async def test_a_held_file_is_served_as_a_stored_one_is(tmp_path: Path) -> None:
         await proxy.wait_until_stored(listed)
         stored = []
         for headers in asked:
-            contents_of = proxy.assembly.gate._files
+            contents_of = proxy.assembly.gate.resources.files.cache
             contents_of._requested_once.clear()  # so that it is not held yet
             stored.append(await proxy.get(path, headers))
         assert not held(proxy)
@@ -75,7 +75,7 @@ async def test_a_held_file_that_its_index_withdraws_is_gone(tmp_path: Path) -> N
         listed, _ = index.add(wheel("foo", padding=5000)), index.add(wheel("foo", "2.0"))
         path = await warmed(proxy, listed)
         index.remove(listed)
-        proxy.clock.now += proxy.assembly.gate._indexes[0].freshness.page * 2
+        proxy.clock.now += proxy.assembly.gate.resources.pages.indexes[0].freshness.page * 2
         assert (await proxy.get(path)).status == 404
 
 

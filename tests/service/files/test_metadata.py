@@ -17,6 +17,7 @@ import pytest
 
 from assay.files import wheel_metadata
 from assay.files.index_metadata import MAX_METADATA_BYTES
+from assay.simple.model import NormalizedName
 from tests.world.index.distributions import BuiltDistribution, make_raw_file, wheel
 from tests.world.index.fake_index import Index, ListedFile
 from tests.world.index.wire_connection import CannedResponse
@@ -222,4 +223,5 @@ async def test_source_archives_are_not_looked_into(tmp_path: Path) -> None:
             assert (await proxy.get(proxy.files_path(listed))).body == b"anything"
         except aiohttp.ClientError as error:
             pytest.fail(repr(error))
-        assert await proxy.assembly.gate._wheels.load_facts(proxy.assembly.gate._require_owner("foo"), "foo") == {}  # type: ignore[arg-type]  # a literal name
+        resources, name = proxy.assembly.gate.resources, NormalizedName("foo")
+        assert await resources.files.wheels.load_facts(resources.pages.require_owner(name), name) == {}

@@ -1,16 +1,13 @@
-"""What the gates of several views share: turns, the memory's bound, doubtful answers."""
+"""What the gates of several views share: the memory's bound, doubtful answers."""
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from assay.caching.keyed_lock import KeyedLock
 from assay.evidence import Evidence, Unattested
-from assay.gate.judged_page import JudgedPage
-from assay.gate.judged_page_cache import JudgedPageCache
+from assay.gate.judged_page import JudgedPage, create_judged_page_cache
 from assay.indexes import IndexSettings
 from assay.ports import IndexPage, Validators
 from assay.provenance.documents import FileEvidence, file_key
@@ -34,9 +31,7 @@ def judged(name: str, files: int) -> JudgedPage:
     listed = PageListing(project=known.project, approved=())
     return JudgedPage(
         page=known,
-        policy_digest="",
-        roots_digest="",
-        facts_version=0,
+        dependencies={"policy": "", "roots": "", "wheels": 0},
         has_failed_evidence=False,
         listing=listed,
         by_location={},
@@ -44,48 +39,20 @@ def judged(name: str, files: int) -> JudgedPage:
     )
 
 
-async def test_a_turn_is_had_by_one_at_a_time_in_the_order_of_asking_and_leaves_nothing_behind() -> None:
-    turns, order = KeyedLock(), list[str]()
-    inside = asyncio.Event()
-    leave = asyncio.Event()
-
-    async def first() -> None:
-        async with turns.acquire(("test", FOO)):
-            inside.set()
-            await leave.wait()
-            order.append("first")
-
-    async def next_(name: str, key: NormalizedName = FOO) -> None:
-        async with turns.acquire(("test", key)):
-            order.append(name)
-
-    running = asyncio.create_task(first())
-    await inside.wait()
-    others = [asyncio.create_task(next_(name)) for name in ("second", "given up", "third")]
-    await next_("of another project", BAR)
-    others[1].cancel()
-    leave.set()
-    await asyncio.gather(running, *others, return_exceptions=True)
-    assert order == ["of another project", "first", "second", "third"]
-    assert not turns._locks
-
-
 def test_the_bound_is_of_all_views_together_and_what_was_not_asked_for_longest_goes_first() -> None:
-    memory = JudgedPageCache(max_files=30)
-    memory.put("strict", FOO, judged("foo", 9))
-    memory.put("dev", FOO, judged("foo", 9))
-    memory.touch("strict", FOO)
-    memory.put("dev", BAR, judged("bar", 9))
-    assert memory.get("strict", FOO) is not None
-    memory.put("strict", BAR, judged("bar", 9))
-    assert (memory.get("dev", FOO), len(memory.list_pages("dev")), len(memory.list_pages("strict"))) == (None, 1, 2)
-    memory.put("strict", FOO, judged("foo", 99))
-    assert [each.page.project.name for each in memory.list_pages("strict")] == ["foo"], (
-        "the newest stays, however large"
-    )
-    memory.invalidate("strict", FOO)
-    memory.invalidate("strict", FOO)
-    assert (memory._file_count, memory.list_pages("strict"), memory.list_pages("dev")) == (0, (), ())
+    memory = create_judged_page_cache(max_files=30)
+    memory.put(("strict", FOO), judged("foo", 9))
+    memory.put(("dev", FOO), judged("foo", 9))
+    assert memory.get(("strict", FOO)) is not None
+    memory.put(("dev", BAR), judged("bar", 9))
+    assert memory.get(("strict", FOO)) is not None
+    memory.put(("strict", BAR), judged("bar", 9))
+    assert list(memory.snapshot()) == [("dev", BAR), ("strict", FOO), ("strict", BAR)]
+    memory.put(("strict", FOO), judged("foo", 99))
+    assert list(memory.snapshot()) == [("strict", FOO)], "the newest stays, however large"
+    memory.pop(("strict", FOO))
+    memory.pop(("strict", FOO))
+    assert memory.total_weight == 0
 
 
 def proof(evidence: Evidence, document: str | None) -> FileEvidence:

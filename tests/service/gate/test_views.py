@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import pytest
 
+from assay.caching.flights import ProcessFlights
 from assay.policy.language.document import load_policy
 from assay.simple.model import NormalizedName
 from tests.world.index.distributions import wheel
@@ -214,7 +215,7 @@ async def test_two_views_asked_at_once_for_a_cold_project_cause_one_request_and_
         there.proxy.clock.now += timedelta(minutes=11)
         assert await asyncio.gather(*(view.fetch_listed("widget") for view in (there.strict, there.dev))) == [good] * 2
         for each in there.proxy.assembly.views:
-            await each.gate.revalidator.wait_until_idle()
+            await each.gate.resources.provenance.revalidator.wait_until_idle()
         assert there.index.count(there.index.page_path("widget")) == 1
         assert there.index.count(doubtful[1].provenance_path) == 1
 
@@ -281,7 +282,7 @@ async def test_a_replaced_document_reaches_every_view(tmp_path: Path) -> None:
         there.proxy.clock.now += timedelta(minutes=11)
         for view in views:
             await view.fetch_listed("widget")
-        await there.proxy.assembly.gate.revalidator.wait_until_idle()
+        await there.proxy.assembly.gate.resources.provenance.revalidator.wait_until_idle()
         assert [await view.fetch_listed("widget") for view in views] == [{built.filename}] * 2
         assert there.index.count(listed.provenance_path) == 2, "once, and once again for all views"
 
@@ -298,8 +299,8 @@ async def test_a_digest_that_one_view_saw_first_is_known_to_another_that_waited_
         await first.reached.wait()
         second = there.index.stall(path)
         dev = asyncio.create_task(there.dev.fetch_withheld("widget"))
-        turns = there.proxy.get_gate("dev")._pages._locks
-        while sum(queue.users for queue in turns._locks.values()) < 2:  # noqa: ASYNC110 - no event to await
+        flights = cast("ProcessFlights", there.proxy.get_gate("dev")._flights)
+        while sum(entry.users for entry in flights._locks.values()) < 2:  # noqa: ASYNC110 - no event to await
             await asyncio.sleep(0.01)
         there.index.replace(listed, wheel("widget", "1.0", padding=1))
         first.release.set()

@@ -311,6 +311,6 @@ async def test_thousands_of_invented_names_stay_bounded(tmp_path: Path, monkeypa
         for start in range(0, len(names), 20):
             found = await asyncio.gather(*(proxy.get(f"/simple/{name}/") for name in names[start : start + 20]))
             assert {answer.status for answer in found} == {404}
-        assert len(proxy.assembly.gate._pages._memory) <= 101
+        assert len(proxy.assembly.gate.resources.pages.cache._memory) <= 101
         assert not proxy.assembly.gate.list_cached_pages()
         assert not proxy.assembly.gate._refreshes

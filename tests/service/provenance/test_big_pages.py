@@ -113,7 +113,7 @@ async def test_what_was_verified_before_a_failure_is_not_asked_for_again(tmp_pat
         assert (await refused).status in {502, 503}, "nothing is judged without its evidence"
         first = Counter(asked(index))
         index.clear_faults()
-        proxy.assembly.gate._pages._upstream._backoff._held_until.clear()  # as if the hour had passed
+        proxy.assembly.gate.resources.pages.cache._upstream._backoff._held_until.clear()  # as if the hour had passed
         assert len(await proxy.fetch_listed("big")) == 250
         again = set(asked(index)[sum(first.values()) :])
         newest = {listed.provenance_path for listed in signed[:100]}

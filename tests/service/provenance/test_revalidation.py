@@ -35,7 +35,7 @@ async def renewed(proxy: RunningProxy, project: str = "foo") -> None:
     """A page's freshness later, one request, and what it set off in the background."""
     proxy.clock.now += timedelta(minutes=11)
     await proxy.fetch_page(project)
-    await proxy.assembly.gate.revalidator.wait_until_idle()
+    await proxy.assembly.gate.resources.provenance.revalidator.wait_until_idle()
 
 
 def add(index: Index, sigstore: PrivateSigstore) -> ListedFile:
@@ -107,7 +107,7 @@ async def test_what_an_index_withdraws_still_counts_and_what_is_unchanged_is_not
         await renewed(proxy)
         assert index.count(listed.provenance_path) == 2
         await proxy.fetch_page("foo")
-        await proxy.assembly.gate.revalidator.wait_until_idle()
+        await proxy.assembly.gate.resources.provenance.revalidator.wait_until_idle()
         assert index.count(listed.provenance_path) == 2, "not before its page is due again"
         listed.provenance = b"<html>Please log in</html>"
         await renewed(proxy)

@@ -230,7 +230,7 @@ async def fetch_body_or_none(proxy: RunningProxy, path: str) -> bytes | None:
 
 async def wait_for_refreshes(proxy: RunningProxy) -> None:
     """Until no page is being worked out in the background."""
-    flights = (proxy.assembly.gate._refreshes, proxy.assembly.gate._pages._requests)
+    flights = (proxy.assembly.gate._refreshes, proxy.assembly.gate.resources.pages.cache._requests)
     while any(flights):
         for each in flights:
             await each.wait_until_idle()

@@ -1,0 +1,52 @@
+"""A page in memory is judged again as soon as anything that its verdicts depend on has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from assay.attestation.pool.pool import Verifier
+from assay.policy.language.document import load_policy
+from assay.simple.model import NormalizedName
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index
+from tests.world.proxy.running_proxy import RunningProxy, run_test_proxy
+
+FOO = NormalizedName("foo")
+
+
+def change_policy(proxy: RunningProxy, _monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = 'version = 1\n[[rules]]\nname = "closed"\nprojects = ["*"]\ndeny = "nothing today"\n'
+    proxy.assembly.gate.policy = load_policy(closed, "closed")
+
+
+def change_roots(_proxy: RunningProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Verifier, "roots_digest", property(lambda _: "of other roots"))
+
+
+def change_wheels(proxy: RunningProxy, _monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy.assembly.gate.resources.files.wheels._facts_versions["test", FOO] = 1
+
+
+CHANGES = {"policy": change_policy, "roots": change_roots, "wheels": change_wheels}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+async def test_each_dependency_makes_a_page_be_judged_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    change: Callable[[RunningProxy, pytest.MonkeyPatch], None] = CHANGES[name]
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
+        index.add(wheel("foo", "1.0"))
+        gate = proxy.assembly.gate
+        judged = await gate.get_page(FOO)
+        assert judged.dependencies.keys() == CHANGES.keys(), "each dependency has its change here"
+        assert gate.peek_page(FOO) is judged
+        change(proxy, monkeypatch)
+        assert gate.peek_page(FOO) is None
+        again = await gate.get_page(FOO)
+        assert (again is not judged, again.dependencies[name] != judged.dependencies[name]) == (True, True)
+        assert gate.peek_page(FOO) is again
+        assert index.count(index.page_path("foo")) == 1, "judged again, not fetched again"
