@@ -69,13 +69,6 @@ POLICIES = {
         "benchmark",
     ),
     "late-files": load_policy(f'version = 1\n{RULE}late-files = "5 hours"\n', "benchmark"),
-    "every requirement": load_policy(
-        f'version = 1\n{RULE}indexes = ["pypi"]\ntrust = ["sigstore"]\npublishers = "any"\npredicates = ["publish"]\n'
-        'min-age = "3 days"\nmin-age-attested = "1 day"\nuploaded-before = 2030-01-01\nlate-files = "5 days"\n'
-        'types = ["wheel", "sdist"]\nyanked = "deny"\nproject-status = ["active"]\nmetadata = "wheel"\n'
-        'release = "whole"\n',
-        "benchmark",
-    ),
 }
 
 

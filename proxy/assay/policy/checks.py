@@ -60,9 +60,10 @@ def find_listing_faults(file: File, context: PageContext, *, is_duplicate: bool)
         found.append(make_reason(ReasonCode.DUPLICATE, None, _tell_duplicate, (is_duplicate,)))
     if file.sha256 is None:
         found.append(make_reason(ReasonCode.NO_SHA256, None, _tell_no_sha256, ()))
-    if not _is_on_index_host(file.url, context):
+    homes = context.index_origins
+    if not (file.url.startswith(homes) or _is_on_index_host(file.url, context)):
         found.append(_make_foreign_host_reason("its address", file.url, context))
-    if provenance is not None and not _is_on_index_host(provenance, context):
+    if provenance is not None and not (provenance.startswith(homes) or _is_on_index_host(provenance, context)):
         found.append(_make_foreign_host_reason("the address of its provenance", provenance, context))
     return found
 
@@ -78,8 +79,6 @@ def _is_on_index_host(url: str, context: PageContext) -> bool:
 
     Metadata has the file's address with ``.metadata`` behind it (PEP 658), so that one check is for both.
     """
-    if url.startswith(context.index_origins):
-        return True
     origin = url[: url.find("/", 8) + 1]
     known = context.origin_ownership.get(origin)
     if known is None:

@@ -8,8 +8,8 @@ decides, and every one that applies is reported.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeAlias
 
 from assay.evidence import PROVENANCE_OMITTED, Evidence, Forged
 from assay.policy.candidate import FileFacts, PageContext, gather_facts
@@ -36,14 +36,9 @@ from assay.simple.model import File
 _CODE_PRECEDENCE = {code: place for place, code in enumerate(ReasonCode)}
 
 
-@dataclass(slots=True)
-class _Requirements:
-    """What step 6 says of a file, before waivers."""
-
-    unmet: list[Reason]
-    notes: tuple[str, ...] = ()
-    is_open: bool = False
-    """Whether more may fail by the evidence of earlier files."""
+_Findings: TypeAlias = tuple[list[Reason], tuple[str, ...], bool]
+"""What step 6 says of a file: the requirements that it does not meet, notes, and whether more may fail by the evidence
+of earlier files."""
 
 
 def gather_facts_under(
@@ -56,27 +51,27 @@ def gather_facts_under(
 def decide_verdict(facts: FileFacts, rule: CompiledRule, context: PageContext, now: datetime) -> Verdict:
     """The verdict on a file, ignoring mode, but that in audit mode nothing is withheld before its evidence is known."""
     enforced = _find_enforced_reasons(facts, rule, context, now)
-    if facts.evidence is None:
+    evidence = facts.evidence
+    if evidence is None:
         return _decide_without_evidence(facts, rule, context, now, enforced)
-    required = _check_requirements(facts, rule, context, now)
-    if enforced or required.unmet or rule.pins or isinstance(facts.evidence, Forged):
-        return _decide_contested(facts, rule, now, enforced, required)
-    if required.is_open:
+    findings = _check_requirements(facts, rule, context, now)
+    unmet, notes, is_open = findings
+    if enforced or unmet or rule.pins or isinstance(evidence, Forged):
+        return _decide_contested(facts, rule, now, enforced, findings)
+    if is_open:
         return leave_undecided(facts.file)
-    return approve(
-        facts.file, rule=rule.label or "", evidence=facts.evidence, notes=_collect_notes(facts, rule, required)
-    )
+    return approve(facts.file, rule=rule.label or "", evidence=evidence, notes=_collect_notes(facts, rule, notes))
 
 
 def _decide_contested(
-    facts: FileFacts, rule: CompiledRule, now: datetime, enforced: list[Reason], required: _Requirements
+    facts: FileFacts, rule: CompiledRule, now: datetime, enforced: list[Reason], findings: _Findings
 ) -> Verdict:
     """Steps 1 to 7 where anything speaks against the file."""
-    reasons = required.unmet
-    forged = _make_forgery_reasons(facts.evidence, rule)
+    reasons, notes, is_open = findings
+    forged = [_make_forgery_reason(facts.evidence, rule)] if isinstance(facts.evidence, Forged) else []
     if enforced:
         return _withhold(facts, rule, [*enforced, *forged, *reasons], enforced=True)
-    if facts.file.sha256 in rule.pins:
+    if rule.pins and facts.file.sha256 in rule.pins:
         return _approve_pinned(facts, rule, [*forged, *reasons])
     if forged:
         return _withhold(facts, rule, [*forged, *reasons], enforced=True)
@@ -85,15 +80,14 @@ def _decide_contested(
     waived = apply_waivers(rule.waivers, facts, reasons, now)
     if waived.remaining:
         return _withhold(facts, rule, waived.remaining, enforced=False, expires=waived.expires)
-    if required.is_open:
+    if is_open:
         return leave_undecided(facts.file)
-    notes = _collect_notes(facts, rule, required)
     return approve(
         facts.file,
         rule=rule.label or "",
         evidence=facts.evidence,
         lifted_reasons=waived.lifted,
-        notes=(*notes, *waived.notes) if notes else waived.notes,
+        notes=_collect_notes(facts, rule, (*notes, *waived.notes) if notes else waived.notes),
         changes_at=_find_earliest_change(reasons, waived.expires),
     )
 
@@ -103,8 +97,9 @@ def _find_enforced_reasons(facts: FileFacts, rule: CompiledRule, context: PageCo
     found = find_failed_checks(facts, context, now)
     if rule.refusal is not None:
         found.insert(0, rule.refusal)
-    if rule.precedence_checks:
-        found = [*(reason for check in rule.precedence_checks for reason in check.find_reasons(facts)), *found]
+    for check in reversed(rule.precedence_checks):
+        if first := check.find_reasons(facts):
+            found = [*first, *found]
     if rule.pinned_only and facts.file.sha256 not in rule.pins:
         found.append(make_reason(ReasonCode.NOT_PINNED, rule.label, _tell_not_pinned, ()))
     return found
@@ -144,26 +139,28 @@ def _find_certain_failures(facts: FileFacts, rule: CompiledRule, context: PageCo
     return _sort_reasons(found)
 
 
-def _check_requirements(facts: FileFacts, rule: CompiledRule, context: PageContext, now: datetime) -> _Requirements:
+def _check_requirements(facts: FileFacts, rule: CompiledRule, context: PageContext, now: datetime) -> _Findings:
     """Step 6 before waivers."""
-    found = _Requirements(list(facts.provenance_failures))
-    if rule.checks.page:
-        found.unmet += context.compute_once(rule.check_page)
-    for check in rule.checks.files:
+    checks = rule.checks
+    unmet = list(facts.provenance_failures)
+    notes: tuple[str, ...] = ()
+    is_open = False
+    if checks.page:
+        unmet += context.compute_once(rule.check_page)
+    for check in checks.files:
         if (reason := check.check_file(facts, context, now)) is not None:
-            found.unmet.append(reason)
-    for each in rule.checks.time:
+            unmet.append(reason)
+    for each in checks.time:
         said = each.check_time(facts, context, now)
         if said is None:
             continue
         if said is NOT_YET:
-            found.is_open = True
+            is_open = True
         elif isinstance(said, Note):
-            found.notes += (said.text,)
+            notes += (said.text,)
         else:
-            found.unmet.append(said)
-    _sort_reasons(found.unmet)
-    return found
+            unmet.append(said)
+    return _sort_reasons(unmet), notes, is_open
 
 
 def _sort_reasons(reasons: list[Reason]) -> list[Reason]:
@@ -197,19 +194,16 @@ def _withhold(
 
 
 def _find_earliest_change(reasons: Sequence[Reason], expires: datetime | None) -> datetime | None:
-    if len(reasons) == 1 and expires is None:
-        return reasons[0].until
-    instants = [reason.until for reason in reasons if reason.until is not None]
-    if expires is not None:
-        instants.append(expires)
-    return min(instants, default=None)
+    earliest = expires
+    for reason in reasons:
+        if reason.until is not None and (earliest is None or reason.until < earliest):
+            earliest = reason.until
+    return earliest
 
 
-def _make_forgery_reasons(evidence: object, rule: CompiledRule) -> tuple[Reason, ...]:
-    if not isinstance(evidence, Forged):
-        return ()
+def _make_forgery_reason(evidence: Forged, rule: CompiledRule) -> Reason:
     code = ReasonCode.PROVENANCE_MISSING if evidence.step == PROVENANCE_OMITTED else ReasonCode.FORGED
-    return (make_reason(code, rule.label, _tell_forged, (evidence,)),)
+    return make_reason(code, rule.label, _tell_forged, (evidence,))
 
 
 def _tell_forged(evidence: Forged) -> Words:
@@ -225,8 +219,9 @@ def _tell_not_pinned() -> Words:
     return Words(message, "a pinned SHA-256")
 
 
-def _collect_notes(facts: FileFacts, rule: CompiledRule, required: _Requirements) -> tuple[str, ...]:
+def _collect_notes(facts: FileFacts, rule: CompiledRule, more: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the notes on the evidence, and `more` behind them."""
     if facts.evidence is None:
-        return required.notes
+        return more
     told = collect_provenance_notes(facts.evidence, facts.relevant_attestations, rule.checks.attestations)
-    return (*told, *required.notes) if required.notes else told
+    return (*told, *more) if told else more

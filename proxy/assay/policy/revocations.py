@@ -34,16 +34,16 @@ class CompiledRevocation:
     sha256: frozenset[Sha256]
     selects_project: bool
     covers_version: Callable[[Version], bool] | None
-
-    @property
-    def needs_evidence(self) -> bool:
-        """Whether only evidence tells if a file is covered."""
-        return bool(self.publishers or self.certificates or self.log_indexes is not None)
+    needs_evidence: bool
+    """Whether only evidence tells if a file is covered."""
 
     def covers(self, file: File, attestations: tuple[Attestation, ...]) -> bool:
         """Whether this file is revoked."""
         if self.needs_evidence:
-            return any(self._covers_attestation(attestation) for attestation in attestations)
+            for attestation in attestations:  # noqa: SIM110 - `any` and a generator cost 0.3 µs a file
+                if self._covers_attestation(attestation):
+                    return True
+            return False
         if self.selects_project:
             # A file whose version cannot be read is of none that was spared.
             version = file.distribution.version if file.distribution is not None else None
@@ -60,7 +60,10 @@ class CompiledRevocation:
             return False
         if self.signed_until is not None and signed >= self.signed_until:
             return False
-        return any(publisher.covers(attestation) for publisher in self.publishers)
+        for publisher in self.publishers:  # noqa: SIM110 - likewise
+            if publisher.covers(attestation):
+                return True
+        return False
 
 
 @final
@@ -111,5 +114,6 @@ def _compile_revocation(revocation: Revocation, key_path: str) -> CompiledRevoca
         log_indexes=None if start is None or stop is None else range(start, stop),
         sha256=frozenset(revocation.sha256 or ()),
         selects_project=bool(revocation.projects),
+        needs_evidence=bool(revocation.publishers or revocation.certificates or start is not None),
         covers_version=None if revocation.versions is None else compile_specifiers(revocation.versions),
     )

@@ -27,7 +27,7 @@ class _TrustCheck(AttestationCheck):
     roots: frozenset[str]
 
     def select(self, attestations: Attestations) -> Attestations:
-        return tuple(each for each in attestations if each.trust_root in self.roots)
+        return tuple([each for each in attestations if each.trust_root in self.roots])
 
     def explain(self, attestations: Attestations) -> Reason:
         roots = ", ".join(sorted({each.trust_root for each in attestations}))
