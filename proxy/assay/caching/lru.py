@@ -6,6 +6,7 @@ user to say. An instance belongs to one thread; from another one only `peek` is 
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -59,7 +60,7 @@ class Lru(Generic[_K, _V]):
         self._max_weight = max_weight
         self._max_item_weight = max_item_weight
         self._weigh = weigh
-        self._max_age_seconds = max_age_seconds
+        self._max_age_seconds = math.inf if max_age_seconds is None else max_age_seconds
         self._clock = clock
         self._items: OrderedDict[_K, _V] = OrderedDict()
         self._total_weight = 0
@@ -69,11 +70,12 @@ class Lru(Generic[_K, _V]):
 
     def get(self, key: _K) -> _V | None:
         """Return the value and mark it as used; None if it is not held."""
-        items = self._items
+        # On the way of every request that is answered from memory: what could be calls of methods stands here.
+        items, stored_at = self._items, self._stored_at
         value = items.get(key)
         if value is None:
             return None
-        if self._stored_at is not None and self._is_expired(key):
+        if stored_at is not None and self._clock() - stored_at[key] > self._max_age_seconds:
             self.pop(key)
             return None
         items.move_to_end(key)
@@ -82,7 +84,7 @@ class Lru(Generic[_K, _V]):
     def peek(self, key: _K) -> _V | None:
         """Return the value without marking it as used; None if it is not held."""
         value = self._items.get(key)
-        return None if value is None or (self._stored_at is not None and self._is_expired(key)) else value
+        return None if value is None or self._is_expired(key) else value
 
     def put(self, key: _K, value: _V) -> None:
         """Hold the value in place of the one before, and evict what exceeds the bounds."""
@@ -119,12 +121,10 @@ class Lru(Generic[_K, _V]):
 
     def snapshot(self) -> dict[_K, _V]:
         """Return a copy of all items, the least recently used first."""
-        return {
-            key: value for key, value in self._items.items() if self._stored_at is None or not self._is_expired(key)
-        }
+        return {key: value for key, value in self._items.items() if not self._is_expired(key)}
 
     def __contains__(self, key: _K) -> bool:
-        return self.peek(key) is not None
+        return key in self._items and not self._is_expired(key)
 
     def __len__(self) -> int:
         return len(self._items)
@@ -142,6 +142,5 @@ class Lru(Generic[_K, _V]):
             self.pop(next(iter(items)))
 
     def _is_expired(self, key: _K) -> bool:
-        if self._stored_at is None or self._max_age_seconds is None:
-            return False
-        return self._clock() - self._stored_at[key] > self._max_age_seconds
+        stored_at = self._stored_at
+        return stored_at is not None and self._clock() - stored_at[key] > self._max_age_seconds

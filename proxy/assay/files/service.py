@@ -13,6 +13,8 @@ from assay.files.cache import Cached, FileCache, FileContent, get_approved_proje
 from assay.files.index_metadata import IndexMetadata
 from assay.files.wheel_metadata import ReaderOpener, WheelMetadata, is_wheel
 from assay.indexes import IndexSettings
+from assay.policy.judge import requires_wheel_metadata
+from assay.policy.language.model import Policy
 from assay.policy.verdict import Approved
 
 EnsureApproved = Callable[[], Awaitable[object]]
@@ -50,25 +52,25 @@ class FileService:
         async with self.cache.open(approved, index, inspect) as content:
             yield content
 
-    def peek_metadata(self, index: IndexSettings, approved: Approved, *, needs_wheel: bool) -> bytes | None:
+    def peek_metadata(self, index: IndexSettings, approved: Approved, policy: Policy) -> bytes | None:
         """Return what `get_metadata` returns if it is in memory; else None."""
         file, core = approved.file, approved.file.core_metadata
         is_known, own = self.wheels.peek_own_digest(index, get_approved_project(approved), file)
-        if not is_known or core is None or (own is None and is_wheel(file) and needs_wheel):
+        if not is_known or core is None or (own is None and _needs_wheel(approved, policy)):
             return None
         digest = own or core.sha256
         return None if digest is None else self.index_metadata.peek(digest)
 
     async def get_metadata(
-        self, index: IndexSettings, approved: Approved, ensure_approved: EnsureApproved, *, needs_wheel: bool
+        self, index: IndexSettings, approved: Approved, policy: Policy, ensure_approved: EnsureApproved
     ) -> bytes:
         """Return the METADATA beside an approved file, with the digest that its page gives.
 
         Args:
             index: the file's.
             approved: the file.
+            policy: may say that an index's word is not enough, and METADATA is read from the wheel.
             ensure_approved: called when the whole file is here, if it is needed.
-            needs_wheel: the index's word is not enough: a wheel's METADATA is read from the wheel.
 
         Raises:
             FileNotListedError: the page offers none.
@@ -77,7 +79,7 @@ class FileService:
         """
         file = approved.file
         own = await self.wheels.get_own_digest(index, get_approved_project(approved), file)
-        if file.core_metadata is None or (own is None and not (needs_wheel and is_wheel(file))):
+        if file.core_metadata is None or (own is None and not _needs_wheel(approved, policy)):
             return await self.index_metadata.get_document(approved, index)
         if own is not None and (stored := await self.index_metadata.find_stored(own)) is not None:
             return stored
@@ -95,3 +97,7 @@ class FileService:
     async def close(self) -> None:
         """End the inspections that are running."""
         await self.wheels.close()
+
+
+def _needs_wheel(approved: Approved, policy: Policy) -> bool:
+    return is_wheel(approved.file) and requires_wheel_metadata(policy, get_approved_project(approved))

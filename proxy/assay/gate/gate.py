@@ -26,7 +26,6 @@ from assay.files.service import FileService
 from assay.gate.judged_page import JudgedPage, JudgedPageCache
 from assay.gate.page_judge import PageJudge
 from assay.pages.service import PageService
-from assay.policy.judge import requires_wheel_metadata
 from assay.policy.language.model import Policy
 from assay.policy.verdict import Approved, Withheld
 from assay.ports import Flights, Ledger
@@ -192,22 +191,16 @@ class Gate:
             WithheldError: the file's own METADATA turns out to be another.
             UpstreamError: it cannot be had.
         """
-        name = get_approved_project(approved)
-        document = await self._files.get_metadata(
-            self._pages.require_owner(name),
-            approved,
-            partial(self._require_approved_now, approved, None),
-            needs_wheel=requires_wheel_metadata(self.policy, name),
-        )
+        index = self._pages.require_owner(get_approved_project(approved))
+        ensure_approved = partial(self._require_approved_now, approved, None)
+        document = await self._files.get_metadata(index, approved, self.policy, ensure_approved)
         await self._require_approved_now(approved, self._settings.page_timeout.total_seconds())
         return document
 
     def peek_metadata(self, approved: Approved) -> bytes | None:
         """Return what `get_metadata` returns for a file approved just now if it is in memory; else None."""
-        name = get_approved_project(approved)
-        return self._files.peek_metadata(
-            self._pages.require_owner(name), approved, needs_wheel=requires_wheel_metadata(self.policy, name)
-        )
+        index = self._pages.require_owner(get_approved_project(approved))
+        return self._files.peek_metadata(index, approved, self.policy)
 
     async def get_provenance(self, name: NormalizedName, version: str, filename: str) -> tuple[Approved, bytes]:
         """Return the approval of a file and its provenance document, the bytes unchanged.
