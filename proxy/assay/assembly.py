@@ -16,10 +16,9 @@ from pathlib import Path
 from urllib.request import getproxies_environment
 
 from assay.attestation.pool.pool import Verifier
-from assay.attestation.renewal.schedule import refresh_roots_forever
+from assay.attestation.renewal.schedule import create_root_refreshers
 from assay.attestation.renewal.tuf_client import SubprocessRefresher, create_subprocess_refreshers
 from assay.attestation.trust_roots import TrustRoots, load_roots
-from assay.caching.background import BackgroundTasks
 from assay.caching.flights import ProcessFlights
 from assay.config import Configuration
 from assay.files.cache import FileCache
@@ -176,9 +175,9 @@ async def _start_verifier(
     await verifier.start()
     stack.push_async_callback(verifier.close)
     if trust_state_directory is None:
-        renewing = refresh_roots_forever(verifier, renewers, configuration.trust, clock)
-        tasks = await stack.enter_async_context(BackgroundTasks())
-        tasks.spawn(renewing, name="renew trust roots")
+        for refresher in create_root_refreshers(verifier, renewers, configuration.trust, clock):
+            stack.push_async_callback(refresher.close)
+            refresher.start()
     return verifier
 
 

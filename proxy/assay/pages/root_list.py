@@ -1,8 +1,8 @@
 """The list of all projects by view and format, spooled to disk, without names that policy denies or another index owns.
 
-Owns the refreshing: at most one at a time, in the background, on demand, and for all views that were ever asked for
-their list: an index is asked once for all of them. PyPI's list has 40 MB, so it is never in memory whole: parsed,
-filtered and written chunk by chunk, off the loop.
+Refreshed at most once at a time, in the background, on demand, and for all views that were ever asked for their list:
+an index is asked once for all of them. PyPI's list has 40 MB, so it is never in memory whole: parsed, filtered and
+written chunk by chunk, off the loop.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from packaging.utils import NormalizedName, canonicalize_name
 
 from assay import telemetry
+from assay.caching.refresher import Fetched, FetchRequest, Refresher, RefreshSchedule
+from assay.caching.single_flight import StillRunningError
 from assay.errors import AssayError, InvalidResponseError, NotReadyError, StorageError, UpstreamGoneError
 from assay.indexes import Indexes, IndexSettings
 from assay.policy.judge import is_denied
@@ -28,6 +30,9 @@ from assay.simple.root_list import RootListParser
 from assay.store.spool import Spool, SpooledFile, SpoolWriter
 from assay.upstream.bulk_receiver import BodyStream
 from assay.upstream.client import UpstreamClient
+
+_REFRESH_TIMEOUT: Final = timedelta(hours=1)
+"""For the lists of all indexes; a slow one ends earlier, by its `timeouts.read`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +51,8 @@ class _Snapshot:
     policy_digest: str
     made_at: datetime
     spooled: Mapping[PageFormat, SpooledFile]
+    count: int
+    """Names that it lists."""
 
 
 class RootListCache:
@@ -69,9 +76,20 @@ class RootListCache:
         self._freshness = freshness
         self._clock = clock
         self._patience = timeout
-        self._snapshots: dict[str, _Snapshot] = {}
         self._requested_views: dict[str, None] = {}
-        self._refresh_task: asyncio.Task[dict[str, _Snapshot]] | None = None
+        self._refresher = Refresher[Mapping[str, _Snapshot]](
+            "list of projects",
+            self._fetch,
+            schedule=RefreshSchedule(
+                every=freshness,
+                timeout=_REFRESH_TIMEOUT,
+                max_bytes=sum(index.limits.page for index in indexes),
+            ),
+            clock=clock,
+            on_refreshed=self._remove_replaced,
+            on_failure=_log_failure,
+        )
+        """The lists of all requested views, by view."""
 
     @asynccontextmanager
     async def open_current(self, view: str, page_format: PageFormat) -> AsyncIterator[OpenRootList]:
@@ -92,43 +110,34 @@ class RootListCache:
             yield OpenRootList(file=file, size=spooled.size, etag=spooled.etag)
 
     async def close(self) -> None:
-        """End a refresh that is under way."""
-        if self._refresh_task is not None:
-            self._refresh_task.cancel()
-            await asyncio.gather(self._refresh_task, return_exceptions=True)
+        """End a refresh that is running."""
+        await self._refresher.close()
+
+    async def wait_until_idle(self) -> None:
+        """Wait until no refresh is running."""
+        await self._refresher.wait_until_idle()
 
     async def _get_snapshot(self, view: str) -> _Snapshot:
         self._requested_views[view] = None
         while True:
-            policy, now, edition = self._policies[view](), self._clock(), self._snapshots.get(view)
-            obeyed = edition is not None and edition.policy_digest == policy.digest
-            if edition is not None and obeyed and abs(now - edition.made_at) < self._freshness:
-                return edition
-            if self._refresh_task is None:
-                policies = {each: self._policies[each]() for each in self._requested_views}
-                self._refresh_task = asyncio.create_task(self._refresh(policies), name="root list")
-                self._refresh_task.add_done_callback(self._refreshed)
+            edition = (self._refresher.value or {}).get(view)
+            obeyed = edition is not None and edition.policy_digest == self._policies[view]().digest
             if edition is not None and obeyed:
-                # Old names only: what each page lists is decided when it is asked for.
+                if abs(self._clock() - edition.made_at) >= self._freshness:
+                    # Old names only: what each page lists is decided when it is requested.
+                    self._refresher.trigger()
                 return edition
-            refreshing = self._refresh_task
-            done, _ = await asyncio.wait({refreshing}, timeout=self._patience.total_seconds())
-            if not done:
-                raise NotReadyError("the list of projects is being fetched; ask again")
-            made = refreshing.result().get(view)
-            if made is not None and made.policy_digest == self._policies[view]().digest:
-                return made
-            # That one was begun before this view was asked for its list, or before its policy changed.
+            try:
+                made = await self._refresher.refresh(timeout_seconds=self._patience.total_seconds())
+            except StillRunningError:
+                raise NotReadyError("the list of projects is being fetched; ask again") from None
+            if view in made and made[view].policy_digest == self._policies[view]().digest:
+                return made[view]
+            # That refresh began before this view was asked for its list, or before its policy changed.
 
-    def _refreshed(self, task: asyncio.Task[dict[str, _Snapshot]]) -> None:
-        self._refresh_task = None
-        if not task.cancelled() and (error := task.exception()) is not None:
-            if isinstance(error, AssayError):
-                telemetry.warning("root-list-failed", error=str(error))
-            else:
-                telemetry.failure("root-list-failed", error)
-
-    async def _refresh(self, policies: Mapping[str, Policy]) -> dict[str, _Snapshot]:
+    async def _fetch(self, _request: FetchRequest[Mapping[str, _Snapshot]]) -> Fetched[Mapping[str, _Snapshot]]:
+        """Write the lists of all requested views from one request to each index."""
+        policies = {view: self._policies[view]() for view in self._requested_views}
         async with AsyncExitStack() as stack:
             writers = {}
             for view, policy in policies.items():
@@ -141,13 +150,14 @@ class RootListCache:
                 raise UpstreamGoneError("no index of this proxy has a list of projects")
             unused = await stack.enter_async_context(AsyncExitStack())
             made = {view: await self._finish_snapshot(view, writer, unused) for view, writer in writers.items()}
-            old = [self._snapshots[view] for view in made if view in self._snapshots]
-            self._snapshots |= made
             unused.pop_all()
-            for spooled in (each for edition in old for each in edition.spooled.values()):
-                await self._spool.remove(spooled)
-        telemetry.event("root-list-made", projects=max(writer.count for writer in writers.values()))
-        return made
+        return Fetched(value=made)
+
+    async def _remove_replaced(self, before: Mapping[str, _Snapshot] | None, made: Mapping[str, _Snapshot]) -> None:
+        """Remove the lists that were in force before from the spool."""
+        for spooled in (each for edition in (before or {}).values() for each in edition.spooled.values()):
+            await self._spool.remove(spooled)
+        telemetry.event("root-list-made", projects=max(edition.count for edition in made.values()))
 
     async def _finish_snapshot(self, view: str, writer: _ListWriter, cleanup: AsyncExitStack) -> _Snapshot:
         """All formats, finished; removed with `cleanup`, unless all views' become the lists in force."""
@@ -156,7 +166,7 @@ class RootListCache:
             await sheet.append(render_root_tail(form))
             spooled[form] = await self._spool.finish(sheet, f"root-{form.name}-{view}")
             cleanup.push_async_callback(self._spool.remove, spooled[form])
-        return _Snapshot(policy_digest=writer.policy.digest, made_at=self._clock(), spooled=spooled)
+        return _Snapshot(policy_digest=writer.policy.digest, made_at=self._clock(), spooled=spooled, count=writer.count)
 
     async def _write_index(self, index: IndexSettings, writers: Sequence[_ListWriter]) -> bool:
         async with self._upstream.open_root_list(index, Validators()) as answer:
@@ -188,6 +198,13 @@ class RootListCache:
     async def _write_names(names: list[tuple[str, NormalizedName]], writers: Sequence[_ListWriter]) -> None:
         for writer in writers:
             await writer.write(names)
+
+
+def _log_failure(error: BaseException) -> None:
+    if isinstance(error, AssayError):
+        telemetry.warning("root-list-failed", error=str(error))
+    else:
+        telemetry.failure("root-list-failed", error)
 
 
 class _ListWriter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from assay.attestation.config import TrustSettings
-from assay.attestation.renewal.schedule import refresh_roots_forever
+from assay.attestation.pool.pool import Verifier
+from assay.attestation.renewal.schedule import create_root_refreshers
 from assay.attestation.renewal.tuf import RefreshError, TufRefresher
 from assay.attestation.trust_roots import TrustRoot
 from tests.world.index.distributions import wheel
@@ -19,6 +21,7 @@ from tests.world.proxy.running_proxy import ManualClock, RunningProxy, run_test_
 from tests.world.sigstore.private_sigstore import SIGNING_TIME, GitHub, PrivateSigstore
 from tests.world.sigstore.tuf_repository import TufRepository
 
+Clock = Callable[[], datetime]
 REQUIRED = """
 version = 1
 [[rules]]
@@ -46,23 +49,25 @@ class InThread:
             return None
 
 
-async def renewed_once(proxy: RunningProxy, refresher: TufRefresher, settings: TrustSettings) -> None:
-    """One turn of the timer."""
-    turned = asyncio.Event()
+async def turned_once(verifier: Verifier, settings: TrustSettings, clock: Clock, *refreshers: InThread) -> None:
+    """One turn of each root's schedule."""
+    pauses = asyncio.Queue[float]()
 
     async def pause(seconds: float) -> None:
-        assert seconds == settings.refresh_every.total_seconds()
-        turned.set()
+        pauses.put_nowait(seconds)
         await asyncio.Event().wait()
 
-    task = asyncio.create_task(
-        refresh_roots_forever(
-            proxy.assembly.verifier, [InThread(refresher)], settings, lambda: datetime.now(UTC), pause
-        )
-    )
-    await turned.wait()
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    made = create_root_refreshers(verifier, refreshers, settings, clock, pause)
+    for each in made:
+        each.start()
+    for _ in made:
+        assert await pauses.get() == settings.refresh_every.total_seconds()
+    for each in made:
+        await each.close()
+
+
+async def renewed_once(proxy: RunningProxy, refresher: TufRefresher, settings: TrustSettings) -> None:
+    await turned_once(proxy.assembly.verifier, settings, lambda: datetime.now(UTC), InThread(refresher))
 
 
 async def test_a_new_log_key_is_verified_without_restart_once_the_root_is_renewed(
@@ -103,17 +108,6 @@ async def test_an_old_root_that_nobody_renews_is_warned_of(tmp_path: Path, caplo
         now = datetime.now(UTC)
         for days, warns in ((10, False), (100, True)):
             clock = ManualClock(now + timedelta(days=days))
-            turned = asyncio.Event()
-
-            async def pause(_: float, turned: asyncio.Event = turned) -> None:
-                turned.set()
-                await asyncio.Event().wait()
-
             caplog.clear()
-            task = asyncio.create_task(
-                refresh_roots_forever(proxy.assembly.verifier, [], TrustSettings(), clock, pause)
-            )
-            await turned.wait()
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await turned_once(proxy.assembly.verifier, TrustSettings(), clock)
             assert any(record.message == "trust-root-old" for record in caplog.records) is warns

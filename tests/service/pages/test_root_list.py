@@ -154,7 +154,7 @@ async def test_while_a_newer_list_takes_its_place_the_old_one_is_whole_and_itsel
                 assert (now.body, now.headers["ETag"]) == (old.body, old.headers["ETag"])
             await asyncio.wait_for(one_is_there.wait(), 30)
         go_on.set()
-        await asyncio.gather(proxy.assembly.root_lists._refresh_task or asyncio.sleep(0), return_exceptions=True)
+        await proxy.assembly.root_lists.wait_until_idle()
         left = sorted((tmp_path / "assay" / "spool").iterdir())
         if fails:
             assert left == spooled, "nothing stays of what was not finished"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from datetime import timedelta
 
 import pytest
@@ -26,6 +27,7 @@ REVIEWS = "reviews"
 async def test_each_source_is_asked_again_and_the_error_of_one_does_not_stop_another(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO, "assay")
     clock = ManualClock(NOW)
     index, reviews = index_source(foo=b"by acme/foo"), ScriptedSource(REVIEWS, foo=b"by acme/r")
     resolver = make_resolver(index, reviews, clock=clock)
@@ -40,6 +42,10 @@ async def test_each_source_is_asked_again_and_the_error_of_one_does_not_stop_ano
     revalidator.start(INDEX, PROJECT, [FOO, BAR])
     await revalidator.wait_until_idle()
     assert replaced == [PROJECT]
+    failed = [record for record in caplog.records if record.message == "provenance-not-revalidated"]
+    assert [(record.levelname, record.__dict__["fields"]) for record in failed] == [
+        ("INFO", {"index": "test", "project": PROJECT, "error": "the index is down"})
+    ]
     events = {record.message: record.__dict__["fields"] for record in caplog.records if "fields" in record.__dict__}
     assert events["provenance-replaced"] == {
         "index": "test",
