@@ -30,8 +30,8 @@ from assay.attestation.config import IssuerUrl
 from assay.config import Configuration
 from assay.policy.language import values
 from assay.policy.language.model import Policy
-from assay.policy.language.publishers import NumericId, Uuid
 from assay.policy.requirements.predicates import PredicateType
+from assay.publishers.matching import NumericId, Uuid
 from assay.settings import Settings
 from assay.units import Duration, Size, format_duration, format_size
 

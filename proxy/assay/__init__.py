@@ -6,7 +6,7 @@ Begin here, by the question:
 - How is a file judged?                          `policy.judge`, then `policy.decide` for the order of precedence
 - What may a policy say?                         `policy.language.model`, and of a file `policy.requirements.registry`
 - How is an attestation verified?                `attestation.verification.verify`, whose docstring numbers the checks
-- Which publishers and claims are there?         `evidence`, `policy.language.publishers`
+- Which publishers and claims are there?         `evidence`, `publishers`
 - Where does a page come from?                   `pages.cache`, then `simple.parse`
 - Where do a file's bytes come from?             `files.cache`, then `files.download`
 - Where does a file's evidence come from?        `provenance.resolver`
@@ -20,8 +20,8 @@ The layers, from the top; a module imports only from layers below its own (impor
 
     __main__ > cli > web | policy_reload | healthcheck > assembly > config > views > gate
         > provenance | pages | files > attestation | upstream | store > file_watch | aiohttp_private > telemetry
-        > caching > render | lockfiles > policy > evidence : indexes : ports > simple > settings | operator_files
-        > units > errors
+        > caching > render | lockfiles > policy > publishers > evidence : indexes : ports > simple
+        > settings | operator_files > units > errors
 
 docs/architecture.md has a paragraph for each package and the way of a page, a file and a document through them.
 """

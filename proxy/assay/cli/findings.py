@@ -17,8 +17,8 @@ from assay.errors import AssayError, NotFoundError
 from assay.evidence import Attestation, Attested
 from assay.gate.judged_page import JudgedPage
 from assay.lockfiles import Lockfile, PinnedFile
-from assay.policy.language.publishers import Publisher, PublisherMatcher, compile_publisher, describe_signer
 from assay.policy.verdict import Approved, Withheld
+from assay.publishers.matching import Publisher, PublisherMatcher, compile_publisher, describe_signer
 
 STATUS_APPROVED, STATUS_WITHHELD, STATUS_MISSING, STATUS_DIGEST_DIFFERS, STATUS_LOCK_IDENTITY, STATUS_UNDECIDED = (
     "approved",

@@ -13,10 +13,11 @@ from packaging.version import Version
 from assay.evidence import Attestation, Attested
 from assay.policy.candidate import FileFacts
 from assay.policy.language.model import Policy, Revocation
-from assay.policy.language.patterns import StringPredicate, compile_name_patterns
-from assay.policy.language.publishers import PublisherMatcher, compile_publisher
+from assay.policy.language.patterns import compile_name_patterns
 from assay.policy.language.values import compile_specifiers
 from assay.policy.verdict import Reason, ReasonCode, Words, make_reason
+from assay.publishers.globs import StringPredicate
+from assay.publishers.matching import PublisherMatcher, compile_publisher
 from assay.simple.model import File, NormalizedName, Sha256
 
 

@@ -12,10 +12,11 @@ from packaging.version import Version
 
 from assay.policy.candidate import FileFacts
 from assay.policy.language.model import Lift, Policy, Waiver
-from assay.policy.language.patterns import StringPredicate, compile_name_patterns
+from assay.policy.language.patterns import compile_name_patterns
 from assay.policy.language.values import compile_specifiers
 from assay.policy.requirements.registry import REQUIREMENTS
 from assay.policy.verdict import Reason, ReasonCode
+from assay.publishers.globs import StringPredicate
 from assay.simple.model import File, NormalizedName, Sha256
 
 CODES_BY_LIFT: Final[dict[Lift, frozenset[ReasonCode]]] = {Lift(each.lift): each.codes for each in REQUIREMENTS}

@@ -16,9 +16,9 @@ from assay import telemetry
 from assay.attestation.codec import encode_evidence
 from assay.config import ServerSettings
 from assay.evidence import Attested, Claims, Evidence
-from assay.policy.language.publishers import describe_signer
 from assay.policy.reasons import escape_controls
 from assay.policy.verdict import Approved, Withheld
+from assay.publishers.matching import describe_signer
 from assay.telemetry.audit_trail import AuditTrail
 from assay.views import DEFAULT_VIEW
 from assay.web.auth import get_request_user

@@ -17,8 +17,8 @@ from assay.evidence import (
     Unattested,
     Unverifiable,
 )
-from assay.policy.language.publishers import ENVIRONMENT_SINCE
 from assay.policy.verdict import Approved, ReasonCode, Withheld
+from assay.publishers.matching import ENVIRONMENT_SINCE
 from tests.unit.policy.factories import a_file, a_policy, ago, attestation, attested, claims, codes, one, signed
 
 FILE = a_file()

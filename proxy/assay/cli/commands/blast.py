@@ -25,8 +25,8 @@ from assay.cli.tables import escape_unprintable, format_table
 from assay.config import load_configuration
 from assay.errors import ConfigurationError
 from assay.evidence import Attestation, Claims, PublisherKind
-from assay.policy.language.publishers import Publisher, PublisherMatcher, compile_publisher, describe_signer
 from assay.policy.language.times import parse_end, parse_start
+from assay.publishers.matching import Publisher, PublisherMatcher, compile_publisher, describe_signer
 from assay.telemetry.audit_chain import TrailEntry, read_trail
 
 _PUBLISHER_ADAPTER: TypeAdapter[Publisher] = TypeAdapter(Publisher)

@@ -14,12 +14,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StrictBool, model_validator
 
-from assay.policy.language.publishers import PrintableText, Publisher
 from assay.policy.language.times import ExclusiveEnd, InclusiveStart
 from assay.policy.language.values import Digest, Fingerprint, NamePatterns, NonEmpty, Specifiers
 from assay.policy.requirements.attestations import AttestationMode
 from assay.policy.requirements.base import RuleTerms
 from assay.policy.requirements.registry import REQUIREMENTS
+from assay.publishers.matching import PrintableText, Publisher
 from assay.settings import Settings, make_key_error
 
 

@@ -14,8 +14,8 @@ from typing import TypeAlias
 
 from assay.evidence import Attestation, Claims, PublisherKind
 from assay.policy.language.model import Lift
-from assay.policy.language.publishers import CircleCI, GitHub, GitLab, Google
 from assay.policy.reasons import escape_controls
+from assay.publishers.matching import CircleCI, GitHub, GitLab, Google
 from assay.simple.model import NormalizedName, Sha256
 
 PublisherEntry: TypeAlias = tuple[tuple[str, str], ...]

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Annotated, Final, final
 
 from assay.evidence import Attestation
-from assay.policy.language.patterns import StringPredicate
-from assay.policy.language.publishers import PrintableText, compile_builder_pattern
 from assay.policy.language.values import NonEmpty
 from assay.policy.requirements.base import AttestationCheck, Attestations, Phrase, Requirement, RuleTerms
 from assay.policy.verdict import Reason, ReasonCode, Words, make_reason
+from assay.publishers.globs import StringPredicate, compile_builder_pattern
+from assay.publishers.matching import PrintableText
 from assay.settings import Settings
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Annotated, Final, final
 
 from assay.policy.candidate import PageContext
-from assay.policy.language.publishers import PrintableText
 from assay.policy.language.values import NonEmpty
 from assay.policy.requirements.base import PageCheck, Phrase, Requirement, RuleTerms, join_or
 from assay.policy.verdict import Reason, ReasonCode, Words, make_reason
+from assay.publishers.matching import PrintableText
 from assay.settings import Settings
 
 DEFAULT_PROJECT_STATUS: Final = "active"

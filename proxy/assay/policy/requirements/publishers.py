@@ -13,16 +13,16 @@ from typing import Annotated, Final, Literal, TypeAlias, final
 from pydantic import Discriminator, Tag
 
 from assay.evidence import Attestation
-from assay.policy.language.publishers import (
+from assay.policy.language.values import NonEmpty
+from assay.policy.requirements.base import AttestationCheck, Attestations, Phrase, Requirement, RuleTerms
+from assay.policy.verdict import Reason, ReasonCode, Words, make_reason
+from assay.publishers.matching import (
     Publisher,
     PublisherMatcher,
     compile_publisher,
     describe_publisher,
     describe_signer,
 )
-from assay.policy.language.values import NonEmpty
-from assay.policy.requirements.base import AttestationCheck, Attestations, Phrase, Requirement, RuleTerms
-from assay.policy.verdict import Reason, ReasonCode, Words, make_reason
 from assay.settings import Settings
 
 _PRIVILEGED_TRIGGERS = frozenset({"pull_request_target", "workflow_run"})

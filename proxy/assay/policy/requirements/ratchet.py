@@ -18,12 +18,12 @@ from packaging.version import Version
 from assay.evidence import Attestation, Attested, Forged, PublisherIdentity, Unverifiable, identify_publisher
 from assay.policy.candidate import FileFacts, PageContext, compute_existence_time
 from assay.policy.continuity import SignerStatus
-from assay.policy.language.publishers import describe_signer, name_signer
 from assay.policy.language.times import format_instant
 from assay.policy.language.values import Age, Specifiers, compile_specifiers
 from assay.policy.requirements.base import NOT_YET, Note, NotYet, Phrase, Requirement, RuleTerms, TimeCheck
 from assay.policy.signers import find_signers, get_signing_origin, recall_signer
 from assay.policy.verdict import Reason, ReasonCode, Words, make_reason
+from assay.publishers.matching import describe_signer, name_signer
 from assay.settings import Settings
 
 DEFAULT_RATCHET_SETTLE: Final = timedelta(days=14)

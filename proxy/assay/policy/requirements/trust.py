@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Final, final
 
-from assay.policy.language.publishers import PrintableText
 from assay.policy.language.values import NonEmpty
 from assay.policy.requirements.base import AttestationCheck, Attestations, Phrase, Requirement, RuleTerms, join_or
 from assay.policy.verdict import Reason, ReasonCode, Words, make_reason
+from assay.publishers.matching import PrintableText
 from assay.settings import Settings
 
 

@@ -13,10 +13,10 @@ from typing import Final
 from packaging.version import Version
 
 from assay.evidence import Attestation, Attested, Claims, Forged, PublisherKind, Unverifiable
-from assay.policy.language.publishers import describe_signer
 from assay.policy.language.times import format_instant
 from assay.policy.reasons import reasons_to_json
 from assay.policy.verdict import Approved, ReasonCode, Withheld
+from assay.publishers.matching import describe_signer
 from assay.simple.model import File, ProjectStatus
 from assay.units import format_size
 from assay.web.ui.layout import render_facts, render_page, render_reason

@@ -22,7 +22,7 @@ from assay.policy.language.proposal import (
     make_publisher_entry,
     quote_toml,
 )
-from assay.policy.language.publishers import GitHub, compile_publisher
+from assay.publishers.matching import GitHub, compile_publisher
 from assay.simple.model import Sha256
 from tests.unit.policy.factories import a_file, attestation, claims
 

@@ -17,7 +17,7 @@ from typing import Annotated, ClassVar, Literal, Self, TypeAlias
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from assay.evidence import Attestation, Claims, PublisherKind
-from assay.policy.language.patterns import StringPredicate, compile_glob
+from assay.publishers.globs import StringPredicate, compile_builder_pattern, compile_glob
 from assay.settings import Settings, make_key_error
 
 ENVIRONMENT_SINCE = datetime(2026, 6, 1, tzinfo=UTC)
@@ -183,12 +183,6 @@ def compile_publisher(publisher: GitHub | GitLab | Google | CircleCI) -> Publish
         claim_tests=tests,
         environment=compile_glob(environment, ignore_case=True) if environment else None,
     )
-
-
-def compile_builder_pattern(pattern: str) -> StringPredicate:
-    """Whether a Build Signer URI is covered; a pattern without ``@`` takes it at any ref."""
-    matches = compile_glob(pattern)
-    return matches if "@" in pattern else lambda uri: matches(uri.partition("@")[0])
 
 
 def describe_publisher(publisher: GitHub | GitLab | Google | CircleCI) -> str:
