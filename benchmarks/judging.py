@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from assay.evidence import PUBLISH_PREDICATE_TYPE, Attestation, Attested, Claims, Evidence, PublisherKind, Unattested
+from assay.evidence import PUBLISH_PREDICATE_TYPE, Attestation, Attested, Claims, Evidence, Unattested
 from assay.policy.judge import IndexFacts, judge_page
 from assay.policy.language.document import BUILT_IN_POLICY, load_policy
 from assay.policy.language.model import Policy
@@ -102,7 +102,7 @@ def evidence_for(project: Project, kind: str) -> dict[tuple[str, Sha256], Eviden
     for number, file in enumerate(project.files if kind != "none yet" else ()):
         logged = file.upload_time or NOW
         claims = Claims(
-            kind=PublisherKind.GITHUB,
+            kind="GitHub",
             issuer=fresh("https://token.actions.githubusercontent.com"),
             san=fresh("https://github.com/octo/widget/.github/workflows/release.yml@refs/tags/v1"),
             repository=fresh("octo/widget"),

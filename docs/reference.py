@@ -31,7 +31,7 @@ from assay.config import Configuration
 from assay.policy.language import values
 from assay.policy.language.model import Policy
 from assay.policy.requirements.predicates import PredicateType
-from assay.publishers.matching import NumericId, Uuid
+from assay.publishers.base import NumericId, Uuid
 from assay.settings import Settings
 from assay.units import Duration, Size, format_duration, format_size
 

@@ -6,7 +6,7 @@ Begin here, by the question:
 - How is a file judged?                          `policy.judge`, then `policy.decide` for the order of precedence
 - What may a policy say?                         `policy.language.model`, and of a file `policy.requirements.registry`
 - How is an attestation verified?                `attestation.verification.verify`, whose docstring numbers the checks
-- Which publishers and claims are there?         `evidence`, `publishers`
+- Which publishers and claims are there?         `evidence`, `publishers.base`, `publishers.registry`
 - Where does a page come from?                   `pages.cache`, then `simple.parse`
 - Where do a file's bytes come from?             `files.cache`, then `files.download`
 - Where does a file's evidence come from?        `provenance.resolver`

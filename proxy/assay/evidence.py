@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
 PUBLISH_PREDICATE_TYPE = "https://docs.pypi.org/attestations/publish/v1"
@@ -20,21 +19,13 @@ INDEX_SOURCE = "index"
 """Name of the evidence source that is always there: the provenance that a file's own index offers."""
 
 
-class PublisherKind(StrEnum):
-    """The Trusted Publishers whose certificates we can read; the values are PEP 740's `kind`."""
-
-    GITHUB = "GitHub"
-    GITLAB = "GitLab"
-    GOOGLE = "Google"
-    CIRCLECI = "CircleCI"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claims:
     """Who signed, as the certificate says (Fulcio OIDs under 1.3.6.1.4.1.57264.1); None where it says nothing."""
 
-    kind: PublisherKind | None
-    """From the claims' shape, not from the index; None for an identity that is no Trusted Publisher's (a person)."""
+    kind: str | None
+    """PEP 740's `kind`, one of `publishers.registry`'s, from the claims' shape and not from the index; None for an
+    identity that is no Trusted Publisher's (a person)."""
     issuer: str
     """OIDC issuer (.8, else .1)."""
     san: str
@@ -158,31 +149,15 @@ Evidence: TypeAlias = Attested | Unattested | Forged | Unverifiable
 class PublisherIdentity(NamedTuple):
     """Who a publisher *is*, for the ratchet: unchanged by renames of repository, workflow or environment.
 
-    (issuer, repository id), else (issuer, e-mail), else (issuer, CircleCI project), within one trust root; where an old
-    certificate carries no numeric id, the repository's name takes its place. A tuple, because it is a key of every dict
-    of the ratchet: hashing and comparing it is no call.
+    Issuer and subject within one trust root; each kind of publisher says which claim is its subject
+    (`publishers.signers.identify_publisher`). A tuple, because it is a key of every dict of the ratchet: hashing and
+    comparing it is no call.
     """
 
     trust_root: str
     issuer: str
     subject: str
     """``repository-id:…``, ``repository:…``, ``email:…`` or ``project:…``."""
-
-
-def identify_publisher(attestation: Attestation) -> PublisherIdentity | None:
-    """The identity an attestation proves; None where the claims name no stable subject."""
-    claims = attestation.claims
-    if claims.repository_id:
-        subject = f"repository-id:{claims.repository_id}"
-    elif claims.repository:
-        subject = f"repository:{claims.repository.lower()}"
-    elif claims.email:
-        subject = f"email:{claims.email.lower()}"
-    elif claims.project_id:
-        subject = f"project:{claims.project_id.lower()}"
-    else:
-        return None
-    return PublisherIdentity(trust_root=attestation.trust_root, issuer=claims.issuer, subject=subject)
 
 
 def merge_evidence(latest: Evidence, earlier: Sequence[Evidence]) -> Evidence:

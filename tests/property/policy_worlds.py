@@ -15,7 +15,6 @@ from assay.evidence import (
     Attestation,
     Attested,
     Evidence,
-    PublisherKind,
     Unattested,
     Unverifiable,
 )
@@ -133,7 +132,7 @@ def attestations(draw: st.DrawFn, file: File) -> Attested:
                     claims(),
                     claims(repository="evil/widget", repository_id="666"),
                     claims(kind=None, repository=None, repository_id=None, email="me@example.org"),
-                    claims(kind=PublisherKind.GITLAB, issuer="https://gitlab.com", repository_id="5"),
+                    claims(kind="GitLab", issuer="https://gitlab.com", repository_id="5"),
                 ]
             )
         )

@@ -23,11 +23,11 @@ from assay.evidence import (
     Claims,
     Evidence,
     Forged,
-    PublisherKind,
     Slsa,
     Unattested,
     Unverifiable,
 )
+from assay.publishers.registry import get_publisher_kind
 
 EVIDENCE_SCHEMA_VERSION: Final = 1
 """Raise it whenever a field of evidence is added or changes its meaning, unless its absence means what it meant."""
@@ -220,7 +220,7 @@ def _build_claims(values: tuple[Any, ...]) -> Claims:
     kind = texts.pop("kind")
     for key in ("issuer", "san"):
         _get_typed(texts, key, str)
-    return Claims(kind=None if kind is None else PublisherKind(kind), **texts)
+    return Claims(kind=None if kind is None else get_publisher_kind(kind).name, **texts)
 
 
 def _check_optional_strings(content: Any, names: Mapping[str, None]) -> dict[str, Any]:  # noqa: ANN401 - hostile JSON

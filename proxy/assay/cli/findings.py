@@ -18,7 +18,9 @@ from assay.evidence import Attestation, Attested
 from assay.gate.judged_page import JudgedPage
 from assay.lockfiles import Lockfile, PinnedFile
 from assay.policy.verdict import Approved, Withheld
-from assay.publishers.matching import Publisher, PublisherMatcher, compile_publisher, describe_signer
+from assay.publishers.matching import PublisherMatcher, compile_publisher
+from assay.publishers.registry import Publisher
+from assay.publishers.signers import describe_signer
 
 STATUS_APPROVED, STATUS_WITHHELD, STATUS_MISSING, STATUS_DIGEST_DIFFERS, STATUS_LOCK_IDENTITY, STATUS_UNDECIDED = (
     "approved",

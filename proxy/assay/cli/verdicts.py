@@ -10,14 +10,14 @@ from assay.cli.tables import escape_unprintable
 from assay.evidence import Attested, Evidence, Forged, Unverifiable
 from assay.policy.reasons import reasons_to_json
 from assay.policy.verdict import Approved, Withheld
+from assay.publishers.signers import get_signer_name
 
 
 def summarize_evidence(evidence: Evidence | None) -> str:
     """What is proven of a file, in a few words."""
     match evidence:
         case Attested(attestations=attestations):
-            claims = attestations[0].claims
-            return claims.repository or claims.email or claims.project_id or claims.san
+            return get_signer_name(attestations[0].claims)
         case Forged(step=step):
             return f"forged: {step}"
         case Unverifiable(reason=reason):

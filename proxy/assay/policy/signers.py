@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from assay.evidence import Attestation, Attested, Claims, PublisherIdentity, identify_publisher
+from assay.evidence import Attested, Claims, PublisherIdentity
 from assay.policy.candidate import FileFacts, PageContext, compute_existence_time
-from assay.policy.continuity import SignerKey, SignerStatus, SigningOrigin
+from assay.policy.continuity import SignerStatus, SigningOrigin
 from assay.ports import EstablishedIdentity
+from assay.publishers.signers import identify_publisher, make_signer_key
 
 
 def find_signers(facts: FileFacts, context: PageContext) -> dict[PublisherIdentity, datetime]:
@@ -84,7 +85,7 @@ def establish_signers(facts: FileFacts, settle_time: timedelta, context: PageCon
         signer = identify_publisher(attestation)
         if signer is not None and signer in found:
             continuity.origins.setdefault(signer, set()).add(get_signing_origin(attestation.claims))
-            continuity.established_signers[_make_signer_key(attestation)] = continuity.established[signer]
+            continuity.established_signers[make_signer_key(attestation)] = continuity.established[signer]
 
 
 def derive_established_facts(facts: FileFacts, context: PageContext) -> tuple[EstablishedIdentity, ...]:
@@ -112,21 +113,7 @@ def recall_established_since(facts: FileFacts, context: PageContext) -> datetime
     remembered = context.ratchet_state.established_signers
     if not remembered or len(facts.relevant_attestations) != 1:
         return None
-    return remembered.get(_make_signer_key(facts.relevant_attestations[0]))
-
-
-def _make_signer_key(attestation: Attestation) -> SignerKey:
-    claims = attestation.claims
-    return (
-        attestation.trust_root,
-        claims.issuer,
-        claims.repository_id,
-        claims.repository,
-        claims.email,
-        claims.project_id,
-        claims.workflow,
-        claims.environment,
-    )
+    return remembered.get(make_signer_key(facts.relevant_attestations[0]))
 
 
 def _find_ignored_signers(facts: FileFacts) -> set[PublisherIdentity | None]:

@@ -1,1 +1,5 @@
-"""Trusted Publishers: how policies name them, and how a certificate's claims are matched. Pure."""
+"""Trusted Publishers: what Assay knows of each kind, in one module a kind. Pure.
+
+`base.PublisherKind` says what a kind consists of; `registry.PUBLISHER_KINDS` lists the kinds. A new kind is one module
+here and one entry of that list.
+"""

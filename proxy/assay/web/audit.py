@@ -18,7 +18,8 @@ from assay.config import ServerSettings
 from assay.evidence import Attested, Claims, Evidence
 from assay.policy.reasons import escape_controls
 from assay.policy.verdict import Approved, Withheld
-from assay.publishers.matching import describe_signer
+from assay.publishers.registry import RECORDED_CLAIMS
+from assay.publishers.signers import describe_signer
 from assay.telemetry.audit_trail import AuditTrail
 from assay.views import DEFAULT_VIEW
 from assay.web.auth import get_request_user
@@ -27,10 +28,6 @@ from assay.web.origin import resolve_client_address
 _MAX_FIELD_CHARS = 500
 _MAX_ATTESTATIONS = 8
 """Attestations of one file that an entry names."""
-_RECORDED_CLAIMS = (
-    *("kind", "issuer", "san", "repository", "workflow", "ref", "environment", "trigger", "runner", "visibility"),
-    *("repository_id", "owner_id", "builder", "email", "project_id", "pipeline_definition_id", "vcs_origin", "vcs_ref"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +112,7 @@ def _describe_evidence(evidence: Evidence | None) -> Mapping[str, Any]:
 
 def _select_claims(claims: Claims) -> Mapping[str, str]:
     """What a policy's publishers ask for, so that a revocation can be held against the trail (``assay blast``)."""
-    stated = ((key, getattr(claims, key)) for key in _RECORDED_CLAIMS)
+    stated = ((key, getattr(claims, key)) for key in RECORDED_CLAIMS)
     return {key: str(value)[:_MAX_FIELD_CHARS] for key, value in stated if value is not None}
 
 

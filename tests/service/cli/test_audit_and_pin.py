@@ -9,7 +9,7 @@ import pytest
 
 from assay.lockfiles import read_lockfile
 from assay.policy.language.document import load_policy
-from assay.publishers import matching
+from assay.publishers.github import GitHub as GitHubTable
 from tests.paths import CORPUS, LOCKFILES
 from tests.world.clients import lockfile_writers
 from tests.world.index.distributions import make_raw_file, wheel
@@ -82,7 +82,7 @@ def test_pin_writes_a_policy_under_which_audit_passes_and_a_stranger_does_not(sa
     (github,) = (rule for rule in policy.rules if "widget" in rule.projects)
     assert isinstance(github.publishers, tuple)
     (publisher,) = github.publishers
-    assert isinstance(publisher, matching.GitHub)
+    assert isinstance(publisher, GitHubTable)
     assert (publisher.repository_id, publisher.owner_id) == ("4711", "17"), "a name registered again is somebody else"
     assert sandbox.run_assay("audit", sandbox.write_lockfile(kind), "--policy", pinned)[0] == 0
     # The same name, registered again by another owner; and another file of the project that proves nothing.

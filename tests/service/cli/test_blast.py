@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 
 from assay.cli import run
+from assay.publishers.base import PublisherKind
+from assay.publishers.registry import PUBLISHER_KINDS
 from assay.telemetry.audit_chain import list_parts
+from tests.unit.publishers.factories import make_claims
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
 from tests.world.proxy.running_proxy import make_configuration, run_test_proxy
@@ -85,6 +88,17 @@ async def test_a_trail_that_was_changed_is_no_all_clear(tmp_path: Path, capsys: 
         return blast(path, capsys, "GitHub:victim/project", "--since", "2026-06-02", "--until", "2026-06-04")
 
     assert await asyncio.to_thread(cut) == (3, [])
+
+
+@pytest.mark.parametrize("kind", PUBLISHER_KINDS, ids=lambda kind: kind.name)
+def test_a_publisher_of_any_kind_is_named_by_kind_and_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: PublisherKind
+) -> None:
+    path = tmp_path / "audit.jsonl"
+    path.touch()
+    name = getattr(make_claims(kind), kind.name_claim)
+    for spelled in (kind.name, kind.name.lower(), kind.name.upper()):
+        assert blast(path, capsys, f"{spelled}:{name}", "--since", "2026-06-02") == (0, [])
 
 
 @pytest.mark.parametrize(

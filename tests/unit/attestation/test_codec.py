@@ -11,6 +11,7 @@ import pytest
 from assay.attestation.codec import decode_evidence, encode_evidence, evidence_key
 from assay.attestation.verification.verify import verify
 from assay.evidence import INDEX_SOURCE, Attested, Evidence, Forged, Unattested, Unverifiable
+from assay.publishers.registry import PUBLISHER_KINDS
 from tests.world.sigstore.attacks import FILE_SHA256, FILENAME, make_listed_file, trust_root_for
 from tests.world.sigstore.private_sigstore import (
     SLSA_PREDICATE,
@@ -72,6 +73,19 @@ def test_another_schema_is_not_read() -> None:
     assert decode_evidence(json.dumps(content).encode()) == Unattested()
     for schema in (0, 2, "1", True, None):
         assert decode_evidence(json.dumps({**content, "schema": schema}).encode()) is None
+
+
+def test_every_kind_of_publisher_is_read_back_and_no_other() -> None:
+    content = json.loads(encode_evidence(attested()))
+    claims = content["attestations"][0]["claims"]
+    for kind in (None, *(each.name for each in PUBLISHER_KINDS)):
+        claims["kind"] = kind
+        evidence = decode_evidence(json.dumps(content).encode())
+        assert isinstance(evidence, Attested)
+        assert evidence.attestations[0].claims.kind == kind
+    for unknown in ("Gitea", "github", ""):
+        claims["kind"] = unknown
+        assert decode_evidence(json.dumps(content).encode()) is None
 
 
 def changes(content: Any) -> list[Any]:

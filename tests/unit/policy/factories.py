@@ -20,7 +20,6 @@ from assay.evidence import (
     Evidence,
     Forged,
     PublisherIdentity,
-    PublisherKind,
     Unattested,
 )
 from assay.policy.judge import IndexFacts, judge_page
@@ -84,7 +83,7 @@ def claims(**changes: Any) -> Claims:
     """What a GitHub certificate of octo/widget says."""
     repository = changes.get("repository", "octo/widget")
     genuine = Claims(
-        kind=PublisherKind.GITHUB,
+        kind="GitHub",
         issuer=GITHUB,
         san=f"https://github.com/{repository}/.github/workflows/release.yml@refs/tags/v1",
         repository="octo/widget",

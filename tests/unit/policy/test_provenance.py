@@ -13,7 +13,6 @@ from assay.evidence import (
     Attestation,
     Attested,
     Claims,
-    PublisherKind,
     Unattested,
     Unverifiable,
 )
@@ -25,7 +24,7 @@ FILE = a_file()
 ANY = a_policy('attestations = "required"\npublishers = "any"')
 UUID = "0b5c0a6e-1111-4222-8333-444455556666"
 GITLAB = Claims(
-    kind=PublisherKind.GITLAB,
+    kind="GitLab",
     issuer="https://gitlab.com",
     san="https://gitlab.com/group/sub/widget//.gitlab-ci.yml@refs/heads/main",
     repository="Group/sub/Widget",
@@ -34,13 +33,13 @@ GITLAB = Claims(
     ref="refs/heads/main",
 )
 GOOGLE = Claims(
-    kind=PublisherKind.GOOGLE,
+    kind="Google",
     issuer="https://accounts.google.com",
     san="build@acme.iam.gserviceaccount.com",
     email="build@acme.iam.gserviceaccount.com",
 )
 CIRCLECI = Claims(
-    kind=PublisherKind.CIRCLECI,
+    kind="CircleCI",
     issuer="https://oidc.circleci.com",
     san=f"https://circleci.com/api/v2/projects/{UUID}/pipeline-definitions/{UUID}",
     project_id=UUID,
@@ -134,7 +133,7 @@ def test_a_publisher_is_matched_by_what_the_certificate_says(publisher: str, sai
         ('kind = "GitHub", repository = "octo/*"', claims(repository="octo/group/widget")),
         ('kind = "GitHub", repository = "octo/widget"', claims(repository=None)),
         ('kind = "GitHub", repository = "octo/widget"', claims(issuer="https://evil.example")),
-        ('kind = "GitHub", repository = "octo/widget"', claims(kind=PublisherKind.GITLAB)),
+        ('kind = "GitHub", repository = "octo/widget"', claims(kind="GitLab")),
         ('kind = "GitHub", repository = "octo/widget"', claims(kind=None)),
         ('kind = "GitHub", repository = "octo/widget", issuer = "https://ghe.example"', claims()),
         ('kind = "GitHub", repository = "octo/widget", workflow = "release.yml"', claims(workflow="release.yml")),
@@ -166,7 +165,7 @@ def test_another_publisher_is_withheld(publisher: str, said: Claims) -> None:
 
 def test_a_publisher_may_name_a_self_managed_issuer() -> None:
     policy = required('kind = "GitLab", issuer = "https://gitlab.acme.example/", repository = "platform/**"')
-    said = claims(kind=PublisherKind.GITLAB, issuer="https://gitlab.acme.example", repository="platform/a/b")
+    said = claims(kind="GitLab", issuer="https://gitlab.acme.example", repository="platform/a/b")
     assert codes(one(policy, FILE, by(said))) == []
 
 

@@ -18,38 +18,12 @@ from cryptography.x509.certificate_transparency import SignedCertificateTimestam
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from assay.attestation.verification.errors import CheckFailed, UnknownMaterial
+from assay.publishers.extensions import EXTENSION_NAMES
 
 _ExtensionT = TypeVar("_ExtensionT", bound=x509.ExtensionType)
 _FULCIO_OID_PREFIX: Final = "1.3.6.1.4.1.57264.1."
 _RAW_TEXT_ARCS: Final = range(1, 7)
 _DER_TEXT_ARCS: Final = range(8, 25)
-EXTENSION_NAMES: Final = {
-    1: "Issuer",
-    2: "GitHub Workflow Trigger",
-    3: "GitHub Workflow SHA",
-    5: "GitHub Workflow Repository",
-    6: "GitHub Workflow Ref",
-    8: "Issuer (V2)",
-    9: "Build Signer URI",
-    10: "Build Signer Digest",
-    11: "Runner Environment",
-    12: "Source Repository URI",
-    13: "Source Repository Digest",
-    14: "Source Repository Ref",
-    15: "Source Repository Identifier",
-    16: "Source Repository Owner URI",
-    17: "Source Repository Owner Identifier",
-    18: "Build Config URI",
-    19: "Build Config Digest",
-    20: "Build Trigger",
-    21: "Run Invocation URI",
-    22: "Source Repository Visibility At Signing",
-    23: "Deployment Environment",
-    24: "Token Subject",
-}
-"""Fulcio's own names, by the last arc, for messages."""
-
-
 _ARC_BY_OID: Final = {
     x509.ObjectIdentifier(f"{_FULCIO_OID_PREFIX}{arc}"): arc for arc in (*_RAW_TEXT_ARCS, *_DER_TEXT_ARCS)
 }

@@ -12,7 +12,8 @@ from typing import Any, Final, TypeAlias
 from assay.attestation.verification import strict_json
 from assay.attestation.verification.errors import CheckFailed, UnknownMaterial
 from assay.attestation.verification.strict_json import get_base64, get_member
-from assay.evidence import PublisherKind
+from assay.publishers.base import PublisherKind
+from assay.publishers.registry import find_publisher_kind
 
 _STEP: Final = "document"
 
@@ -55,18 +56,6 @@ class AttestationBundle:
     attestations: tuple[Any, ...]
 
 
-# PyPI's own names (pypi_attestations 0.0.30, `_PublisherBase`): those that must be there, those that may.
-_PUBLISHER_FIELDS: Final[dict[PublisherKind, tuple[tuple[str, ...], tuple[str, ...]]]] = {
-    PublisherKind.GITHUB: (("repository", "workflow"), ("environment",)),
-    PublisherKind.GITLAB: (("repository", "workflow_filepath"), ("environment",)),
-    PublisherKind.GOOGLE: (("email",), ()),
-    PublisherKind.CIRCLECI: (("project_id", "pipeline_definition_id"), ("vcs_origin", "vcs_ref")),
-}
-# Null and no key at all are absence. So is "" of an environment, as PyPI wrote it for years, and of no other field: the
-# reference compares a CircleCI publisher's "" with the certificate as it does any text.
-_ABSENT: Final[dict[str, tuple[str | None, ...]]] = {"environment": (None, "")}
-
-
 def read_document(raw: bytes) -> tuple[AttestationBundle, ...]:
     """The bundles of a provenance object, in order.
 
@@ -106,15 +95,11 @@ def _read_bundle(value: object) -> AttestationBundle:
 
 def _read_publisher(block: dict[str, Any]) -> PublisherBlock:
     name: str = get_member(block, "kind", str, "publisher")
-    try:
-        kind = PublisherKind(name)
-    except ValueError:
+    kind = find_publisher_kind(name)
+    if kind is None:
         return UnknownPublisher(kind=name)
-    required, optional = _PUBLISHER_FIELDS[kind]
-    fields = [(key, get_member(block, key, str, "publisher")) for key in required]
-    stated = (key for key in optional if block.get(key) not in _ABSENT.get(key, (None,)))
-    fields += [(key, get_member(block, key, str, "publisher")) for key in stated]
-    return StatedPublisher(kind=kind, fields=tuple(fields))
+    stated = (key.name for key in kind.block_keys if key.is_required or block.get(key.name) not in key.absent)
+    return StatedPublisher(kind=kind, fields=tuple((key, get_member(block, key, str, "publisher")) for key in stated))
 
 
 def read_attestation(value: object) -> SignedStatement:

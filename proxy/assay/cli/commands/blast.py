@@ -24,13 +24,15 @@ from assay.cli import EXIT_OK, EXIT_UNDECIDED, EXIT_WITHHELD
 from assay.cli.tables import escape_unprintable, format_table
 from assay.config import load_configuration
 from assay.errors import ConfigurationError
-from assay.evidence import Attestation, Claims, PublisherKind
+from assay.evidence import Attestation, Claims
 from assay.policy.language.times import parse_end, parse_start
-from assay.publishers.matching import Publisher, PublisherMatcher, compile_publisher, describe_signer
+from assay.publishers.matching import PublisherMatcher, compile_publisher
+from assay.publishers.registry import PUBLISHER_KINDS, Publisher, get_publisher_kind
+from assay.publishers.signers import describe_signer
 from assay.telemetry.audit_chain import TrailEntry, read_trail
 
 _PUBLISHER_ADAPTER: TypeAdapter[Publisher] = TypeAdapter(Publisher)
-_IDENTITY_KEYS = {"github": "repository", "gitlab": "repository", "google": "email", "circleci": "project_id"}
+_KIND_BY_LOWER_NAME = {kind.name.lower(): kind for kind in PUBLISHER_KINDS}
 _CLAIM_FIELDS = frozenset(field.name for field in fields(Claims))
 
 
@@ -95,11 +97,11 @@ def _parse_publisher(text: str) -> Publisher:
     Raises:
         ConfigurationError: neither.
     """
-    kind, colon, name = text.partition(":")
+    before, colon, name = text.partition(":")
+    kind = _KIND_BY_LOWER_NAME.get(before.lower())
     stated: object = None
-    if colon and kind.lower() in _IDENTITY_KEYS and "{" not in kind:
-        known = next(each.value for each in PublisherKind if each.value.lower() == kind.lower())
-        stated = {"kind": known, _IDENTITY_KEYS[kind.lower()]: name}
+    if colon and kind is not None:
+        stated = {"kind": kind.name, kind.name_key: name}
     else:
         try:
             stated = tomllib.loads(f"publisher = {text}")["publisher"]
@@ -181,7 +183,7 @@ def _read_attestations(entry: Mapping[str, Any]) -> Iterator[Attestation]:
             trust_root=str(each["trust-root"]),
             bundle=0,
             predicate_type="",
-            claims=Claims(kind=None if kind is None else PublisherKind(kind), **stated),
+            claims=Claims(kind=None if kind is None else get_publisher_kind(kind).name, **stated),
             integrated_time=logged,
             log_index=int(each["log-index"]),
             certificate=str(each["certificate"]),

@@ -31,6 +31,7 @@ from assay.policy.language.model import Policy
 from assay.policy.reasons import reasons_to_json
 from assay.policy.verdict import Approved, Withheld
 from assay.ports import ProjectHistory
+from assay.publishers.signers import get_signer_name
 from assay.simple.filename import parse_filename, possible_projects
 from assay.simple.model import File, Project
 
@@ -110,7 +111,7 @@ def _format_attestation(attestation: Attestation) -> list[str]:
     claims = attestation.claims
     shown = {
         "predicate": attestation.predicate_type,
-        "publisher": claims.repository or claims.email or claims.project_id or claims.san,
+        "publisher": get_signer_name(claims),
         "issuer": claims.issuer,
         "workflow": claims.workflow,
         "ref": claims.ref,

@@ -19,7 +19,8 @@ from assay.policy.language.values import Digest, Fingerprint, NamePatterns, NonE
 from assay.policy.requirements.attestations import AttestationMode
 from assay.policy.requirements.base import RuleTerms
 from assay.policy.requirements.registry import REQUIREMENTS
-from assay.publishers.matching import PrintableText, Publisher
+from assay.publishers.base import PrintableText
+from assay.publishers.registry import Publisher
 from assay.settings import Settings, make_key_error
 
 

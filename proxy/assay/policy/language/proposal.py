@@ -12,22 +12,14 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import TypeAlias
 
-from assay.evidence import Attestation, Claims, PublisherKind
+from assay.evidence import Attestation, Claims
 from assay.policy.language.model import Lift
 from assay.policy.reasons import escape_controls
-from assay.publishers.matching import CircleCI, GitHub, GitLab, Google
+from assay.publishers.registry import get_publisher_kind
 from assay.simple.model import NormalizedName, Sha256
 
 PublisherEntry: TypeAlias = tuple[tuple[str, str], ...]
 """A publisher's keys and values, in the order in which they are written."""
-
-_WORKFLOWS_DIRECTORY = ".github/workflows/"
-_DEFAULT_ISSUER = {
-    PublisherKind.GITHUB: str(GitHub.model_fields["issuer"].default),
-    PublisherKind.GITLAB: str(GitLab.model_fields["issuer"].default),
-    PublisherKind.GOOGLE: str(Google.model_fields["issuer"].default),
-    PublisherKind.CIRCLECI: str(CircleCI.model_fields["issuer"].default),
-}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,23 +47,12 @@ def make_publisher_entry(claims: Claims) -> PublisherEntry | None:
     """The publisher that a certificate proves, as a policy names it; None for nobody's Trusted Publisher."""
     if claims.kind is None:
         return None
-    workflow = claims.workflow
-    if claims.kind is PublisherKind.GITHUB and workflow is not None:
-        inner = workflow.removeprefix(_WORKFLOWS_DIRECTORY)
-        workflow = workflow if "/" in inner else inner
+    kind = get_publisher_kind(claims.kind)
     stated: dict[str, str | None] = {
-        "kind": claims.kind.value,
-        "issuer": None if claims.issuer.rstrip("/") == _DEFAULT_ISSUER[claims.kind] else claims.issuer,
+        "kind": kind.name,
+        "issuer": None if claims.issuer.rstrip("/") == kind.issuer else claims.issuer,
+        **{key: kind.claim_keys[key].propose(claims) for key in kind.proposed_keys},
     }
-    match claims.kind:
-        case PublisherKind.GITHUB | PublisherKind.GITLAB:
-            key = "workflow" if claims.kind is PublisherKind.GITHUB else "workflow_filepath"
-            stated |= {"repository": claims.repository, key: workflow}
-            stated |= {"repository_id": claims.repository_id, "owner_id": claims.owner_id}
-        case PublisherKind.GOOGLE:
-            stated["email"] = claims.email
-        case PublisherKind.CIRCLECI:
-            stated |= {"project_id": claims.project_id, "pipeline_definition_id": claims.pipeline_definition_id}
     return tuple((key, value) for key, value in stated.items() if value)
 
 
@@ -160,7 +141,7 @@ def _format_inline_table(publisher: PublisherEntry) -> str:
 
 def _describe_publisher_entry(publisher: PublisherEntry) -> str:
     stated = dict(publisher)
-    name = next((stated[key] for key in ("repository", "email", "project_id") if key in stated), "somebody")
+    name = stated.get(get_publisher_kind(stated["kind"]).name_key, "somebody")
     return f"{stated['kind']} {name}"
 
 

@@ -10,8 +10,8 @@ from assay.evidence import Attestation
 from assay.policy.language.values import NonEmpty
 from assay.policy.requirements.base import AttestationCheck, Attestations, Phrase, Requirement, RuleTerms
 from assay.policy.verdict import Reason, ReasonCode, Words, make_reason
+from assay.publishers.base import PrintableText
 from assay.publishers.globs import StringPredicate, compile_builder_pattern
-from assay.publishers.matching import PrintableText
 from assay.settings import Settings
 
 

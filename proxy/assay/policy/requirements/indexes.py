@@ -10,7 +10,7 @@ from assay.policy.candidate import PageContext
 from assay.policy.language.values import NonEmpty
 from assay.policy.requirements.base import PageCheck, Phrase, Requirement, RuleTerms, join_or
 from assay.policy.verdict import Reason, ReasonCode, Words, make_reason
-from assay.publishers.matching import PrintableText
+from assay.publishers.base import PrintableText
 from assay.settings import Settings
 
 

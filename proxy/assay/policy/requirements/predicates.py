@@ -13,7 +13,7 @@ from assay.evidence import PUBLISH_PREDICATE_TYPE, SLSA_PREDICATE_TYPE
 from assay.policy.language.values import NonEmpty
 from assay.policy.requirements.base import AttestationCheck, Attestations, Phrase, Requirement, RuleTerms
 from assay.policy.verdict import Reason, ReasonCode, Words, make_reason
-from assay.publishers.matching import PrintableText
+from assay.publishers.base import PrintableText
 from assay.settings import Settings
 
 

@@ -16,13 +16,9 @@ from assay.evidence import Attestation
 from assay.policy.language.values import NonEmpty
 from assay.policy.requirements.base import AttestationCheck, Attestations, Phrase, Requirement, RuleTerms
 from assay.policy.verdict import Reason, ReasonCode, Words, make_reason
-from assay.publishers.matching import (
-    Publisher,
-    PublisherMatcher,
-    compile_publisher,
-    describe_publisher,
-    describe_signer,
-)
+from assay.publishers.matching import PublisherMatcher, compile_publisher
+from assay.publishers.registry import Publisher
+from assay.publishers.signers import describe_publisher, describe_signer
 from assay.settings import Settings
 
 _PRIVILEGED_TRIGGERS = frozenset({"pull_request_target", "workflow_run"})

@@ -15,7 +15,7 @@ from typing import Final, final
 
 from packaging.version import Version
 
-from assay.evidence import Attestation, Attested, Forged, PublisherIdentity, Unverifiable, identify_publisher
+from assay.evidence import Attestation, Attested, Forged, PublisherIdentity, Unverifiable
 from assay.policy.candidate import FileFacts, PageContext, compute_existence_time
 from assay.policy.continuity import SignerStatus
 from assay.policy.language.times import format_instant
@@ -23,7 +23,7 @@ from assay.policy.language.values import Age, Specifiers, compile_specifiers
 from assay.policy.requirements.base import NOT_YET, Note, NotYet, Phrase, Requirement, RuleTerms, TimeCheck
 from assay.policy.signers import find_signers, get_signing_origin, recall_signer
 from assay.policy.verdict import Reason, ReasonCode, Words, make_reason
-from assay.publishers.matching import describe_signer, name_signer
+from assay.publishers.signers import describe_signer, identify_publisher, name_signer
 from assay.settings import Settings
 
 DEFAULT_RATCHET_SETTLE: Final = timedelta(days=14)

@@ -9,7 +9,7 @@ from typing import Annotated, Final, final
 from assay.policy.language.values import NonEmpty
 from assay.policy.requirements.base import AttestationCheck, Attestations, Phrase, Requirement, RuleTerms, join_or
 from assay.policy.verdict import Reason, ReasonCode, Words, make_reason
-from assay.publishers.matching import PrintableText
+from assay.publishers.base import PrintableText
 from assay.settings import Settings
 
 

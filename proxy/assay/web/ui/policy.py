@@ -19,7 +19,7 @@ from assay.policy.language.model import (
 from assay.policy.language.times import format_instant
 from assay.policy.requirements.base import Phrase, Requirement
 from assay.policy.requirements.registry import REQUIREMENTS
-from assay.publishers.matching import describe_publisher
+from assay.publishers.signers import describe_publisher
 from assay.web.ui.layout import render_instant, render_name, render_page, render_table
 from assay.web.ui.markup import Child, Markup, element, join_markup, join_separated, markup_if
 

@@ -12,11 +12,12 @@ from typing import Final
 
 from packaging.version import Version
 
-from assay.evidence import Attestation, Attested, Claims, Forged, PublisherKind, Unverifiable
+from assay.evidence import Attestation, Attested, Claims, Forged, Unverifiable
 from assay.policy.language.times import format_instant
 from assay.policy.reasons import reasons_to_json
 from assay.policy.verdict import Approved, ReasonCode, Withheld
-from assay.publishers.matching import describe_signer
+from assay.publishers.registry import find_publisher_kind
+from assay.publishers.signers import describe_signer
 from assay.simple.model import File, ProjectStatus
 from assay.units import format_size
 from assay.web.ui.layout import render_facts, render_page, render_reason
@@ -240,13 +241,13 @@ def _render_attestation(attestation: Attestation) -> Markup:
 
 
 def _build_commit_url(claims: Claims) -> str | None:
-    """Where the repository's host shows the commit; the two hosts whose form of it we know."""
+    """Where the repository's host shows the commit; None where the form of its addresses is not known."""
     if not claims.repository_uri or not claims.digest or not claims.digest.isalnum():
         return None
-    between = {PublisherKind.GITHUB: "/commit/", PublisherKind.GITLAB: "/-/commit/"}
-    if claims.kind not in between:
+    kind = find_publisher_kind(claims.kind)
+    if kind is None or kind.commit_path is None:
         return None
-    return f"{claims.repository_uri.rstrip('/')}{between[claims.kind]}{claims.digest}"
+    return f"{claims.repository_uri.rstrip('/')}{kind.commit_path}{claims.digest}"
 
 
 def _format_run_name(claims: Claims) -> str:

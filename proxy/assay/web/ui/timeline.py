@@ -17,6 +17,7 @@ from packaging.version import Version
 
 from assay.evidence import Attested, Evidence, Forged, Unverifiable
 from assay.policy.verdict import Approved, Withheld
+from assay.publishers.signers import get_signer_name
 from assay.web.ui.markup import Markup, element, join_markup
 
 NO_ATTESTATION: Final = "no attestation"
@@ -53,8 +54,7 @@ def get_publisher_label(evidence: Evidence | None) -> str:
     """Who is proven to have published, in few words."""
     match evidence:
         case Attested(attestations=attestations):
-            claims = attestations[0].claims
-            return claims.repository or claims.email or claims.project_id or claims.san
+            return get_signer_name(attestations[0].claims)
         case Forged():
             return FORGED
         case Unverifiable():

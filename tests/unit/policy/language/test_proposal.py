@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.utils import canonicalize_name
 
-from assay.evidence import Claims, PublisherKind
+from assay.evidence import Claims
 from assay.policy.language.document import load_policy
 from assay.policy.language.model import Lift
 from assay.policy.language.proposal import (
@@ -22,7 +22,8 @@ from assay.policy.language.proposal import (
     make_publisher_entry,
     quote_toml,
 )
-from assay.publishers.matching import GitHub, compile_publisher
+from assay.publishers.github import GitHub
+from assay.publishers.matching import compile_publisher
 from assay.simple.model import Sha256
 from tests.unit.policy.factories import a_file, attestation, claims
 
@@ -93,7 +94,7 @@ def test_an_enterprise_publisher_keeps_its_issuer_and_a_person_is_none() -> None
     assert ("issuer", "https://token.acme.example") in (make_publisher_entry(enterprise) or ())
     assert "issuer" not in dict(make_publisher_entry(claims()) or ())
     assert make_publisher_entry(replace(claims(), kind=None)) is None
-    robot = Claims(kind=PublisherKind.GOOGLE, issuer="https://accounts.google.com", san="r@x", email="r@x")
+    robot = Claims(kind="Google", issuer="https://accounts.google.com", san="r@x", email="r@x")
     assert make_publisher_entry(robot) == (("kind", "Google"), ("email", "r@x"))
 
 

@@ -17,11 +17,12 @@ from assay.evidence import (
     Claims,
     Evidence,
     Forged,
-    PublisherKind,
     Unattested,
 )
 from assay.policy.language.document import load_policy
 from assay.policy.verdict import Approved, ReasonCode, Withheld, approve, state_reason
+from assay.publishers.base import PublisherKind
+from assay.publishers.registry import PUBLISHER_KINDS
 from assay.simple.model import Distribution, File, Kind, NormalizedName, ProjectStatus, Sha256
 from assay.web.ui.markup import element, escape_text, is_safe_web_url, join_markup, link_if_safe
 from assay.web.ui.policy import render_policy_page
@@ -156,12 +157,13 @@ def a_file(filename: str = "foo-1.0.tar.gz", version: str = "1.0", **changes: ob
 
 
 def attested(when: datetime = datetime(2026, 1, 1, tzinfo=UTC), **claims: str) -> Attested:
-    stated = {"issuer": "https://issuer.example", "san": "https://san.example", "repository": "acme/foo", **claims}
+    stated = {"kind": "GitHub", "issuer": "https://issuer.example", "san": "https://san.example"}
+    stated |= {"repository": "acme/foo", **claims}
     one = Attestation(
         trust_root="sigstore",
         bundle=0,
         predicate_type=PUBLISH_PREDICATE_TYPE,
-        claims=Claims(kind=PublisherKind.GITHUB, **stated),
+        claims=Claims(**stated),
         integrated_time=when,
         log_index=7,
         certificate="ab" * 32,
@@ -211,6 +213,13 @@ def test_only_plain_web_addresses_of_verified_claims_become_links(address: str) 
     honest = shown(good(attested(repository_uri="https://github.com/acme/foo", digest="ab" * 20)))
     assert "https://github.com/acme/foo" in honest.links
     assert f"https://github.com/acme/foo/commit/{'ab' * 20}" in honest.links
+
+
+@pytest.mark.parametrize("kind", PUBLISHER_KINDS, ids=lambda kind: kind.name)
+def test_a_commit_is_linked_where_the_kind_of_publisher_has_addresses_of_commits(kind: PublisherKind) -> None:
+    found = shown(good(attested(kind=kind.name, repository_uri="https://host.example/acme/foo/", digest="ab" * 20)))
+    commits = [link for link in found.links if link.endswith("ab" * 20)]
+    assert commits == ([f"https://host.example/acme/foo{kind.commit_path}{'ab' * 20}"] if kind.commit_path else [])
 
 
 def test_a_commit_that_is_none_makes_no_link() -> None:

@@ -1,0 +1,94 @@
+"""Who signed, from the claims: a stable identity for the ratchet, and names for people. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from operator import attrgetter
+from typing import Final
+
+from assay.evidence import Attestation, Claims, PublisherIdentity
+from assay.publishers.base import ClaimReader, IdentityClaim, PublisherTable
+from assay.publishers.registry import PUBLISHER_KINDS, get_publisher_kind, get_table_kind
+
+
+def _compile_identity(claims: Iterable[IdentityClaim]) -> tuple[tuple[str, ClaimReader, bool], ...]:
+    """Label, reader, and whether the claim compares without case, each once."""
+    return tuple((each.label, attrgetter(each.claim), each.ignore_case) for each in dict.fromkeys(claims))
+
+
+# A certificate of no Trusted Publisher is identified and named by the first claim that any kind would take.
+_IDENTITY_BY_KIND: Final[dict[str | None, tuple[tuple[str, ClaimReader, bool], ...]]] = {
+    None: _compile_identity(each for kind in PUBLISHER_KINDS for each in kind.identity),
+    **{kind.name: _compile_identity(kind.identity) for kind in PUBLISHER_KINDS},
+}
+_NAME_CLAIMS_BY_KIND: Final[dict[str | None, tuple[str, ...]]] = {
+    None: (*dict.fromkeys(kind.name_claim for kind in PUBLISHER_KINDS), "san"),
+    **{kind.name: (kind.name_claim, "san") for kind in PUBLISHER_KINDS},
+}
+
+
+def identify_publisher(attestation: Attestation) -> PublisherIdentity | None:
+    """Return the identity that an attestation proves; None where the claims name no stable subject."""
+    claims = attestation.claims
+    for label, read, ignore_case in _IDENTITY_BY_KIND[claims.kind]:
+        value = read(claims)
+        if value:
+            subject = f"{label}:{value.lower()}" if ignore_case else f"{label}:{value}"
+            return PublisherIdentity(attestation.trust_root, claims.issuer, subject)
+    return None
+
+
+def make_signer_key(attestation: Attestation) -> tuple[str | None, ...]:
+    """Return everything that can tell one signer from another, and the names under which it signs.
+
+    Attestations with equal keys have one identity. The converse does not hold: a publisher has many keys.
+    """
+    claims = attestation.claims
+    return (
+        attestation.trust_root,
+        claims.kind,
+        claims.issuer,
+        claims.repository_id,
+        claims.repository,
+        claims.owner_id,
+        claims.email,
+        claims.project_id,
+        claims.pipeline_definition_id,
+        claims.vcs_origin,
+        claims.workflow,
+        claims.environment,
+    )
+
+
+def get_signer_name(claims: Claims) -> str:
+    """Return the name of the signer, without its kind: ``pyca/cryptography``."""
+    for claim in _NAME_CLAIMS_BY_KIND[claims.kind]:
+        name: str | None = getattr(claims, claim)
+        if name:
+            return name
+    return claims.san
+
+
+def name_signer(claims: Claims) -> str:
+    """Return kind and name of the signer: ``GitHub pyca/cryptography``."""
+    return f"{claims.kind} {get_signer_name(claims)}" if claims.kind is not None else get_signer_name(claims)
+
+
+def describe_signer(claims: Claims) -> str:
+    """Return the signer in one line: ``GitHub pyca/cryptography (workflow pypi-publish.yml, ref refs/tags/v1)``."""
+    if claims.kind is None:
+        return f"{claims.email or claims.san} of {claims.issuer}, who is no Trusted Publisher"
+    stated = ((label, read(claims)) for label, read in get_publisher_kind(claims.kind).details)
+    rest = ", ".join(f"{label} {value}" for label, value in stated if value)
+    return f"{name_signer(claims)} ({rest})" if rest else name_signer(claims)
+
+
+def describe_publisher(publisher: PublisherTable) -> str:
+    """Return a policy's publisher in one line, in the same words."""
+    kind = get_table_kind(publisher)
+    stated = publisher.model_dump(exclude_none=True, exclude={"kind"})
+    if publisher.issuer == kind.issuer:
+        del stated["issuer"]
+    name = next((str(stated.pop(key)) for key in publisher.identifying_keys if key in stated), "")
+    rest = ", ".join(f"{key} {value}" for key, value in stated.items() if value)
+    return f"{kind.name} {name} ({rest})" if rest else f"{kind.name} {name}"
