@@ -254,6 +254,19 @@ def test_a_predicate_by_somebody_else_in_the_same_bundle_does_not_count() -> Non
     assert codes(one(policy, FILE, several(publish, theirs, ours))) == []
 
 
+def test_a_predicate_in_a_bundle_of_another_builder_does_not_count() -> None:
+    policy = a_policy('publishers = "any"\nbuilder = ["https://github.com/octo/**"]\npredicates = ["publish", "slsa"]')
+    elsewhere = "https://github.com/evil/ci/.github/workflows/build.yml@refs/tags/v1"
+    ours = attestation(FILE.upload_time)
+    theirs = [
+        attestation(FILE.upload_time, bundle=1, predicate_type=kind, builder=elsewhere)
+        for kind in (PUBLISH_PREDICATE_TYPE, SLSA_PREDICATE_TYPE)
+    ]
+    assert codes(one(policy, FILE, several(ours, *theirs))) == [ReasonCode.PREDICATE]
+    whole = attestation(FILE.upload_time, predicate_type=SLSA_PREDICATE_TYPE)
+    assert codes(one(policy, FILE, several(ours, whole, *theirs))) == []
+
+
 def test_a_predicate_may_be_any_type_uri() -> None:
     policy = a_policy('publishers = "any"\npredicates = ["https://example.org/audit/v1"]')
     assert codes(one(policy, FILE, signed(FILE, predicate_type="https://example.org/audit/v1"))) == []

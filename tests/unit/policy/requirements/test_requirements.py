@@ -141,6 +141,13 @@ def test_a_backdated_upload_time_does_not_escape_the_line_in_the_sand() -> None:
     assert codes(one(policy, a_file(upload_time=None))) == [ReasonCode.UPLOADED_AFTER]
 
 
+@pytest.mark.parametrize("keys", ["uploaded-before = 2026-11-01", 'late-files = "14 days"', 'min-age = "3 days"'])
+def test_a_file_of_no_time_is_not_withheld_before_its_evidence_may_tell_one(keys: str) -> None:
+    file, first = a_file(upload_time=None), a_file(kind=Kind.SDIST, uploaded=ago(60))
+    assert isinstance(page(a_policy(keys), file, first, default=None)[0], Undecided)
+    assert codes(page(a_policy(keys), file, first, evidence={file: attested(ago(50))})[0]) == []
+
+
 @pytest.mark.parametrize(
     ("before", "uploaded", "expected"),
     [
