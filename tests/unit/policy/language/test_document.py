@@ -13,8 +13,10 @@ from assay.policy.language.document import BUILT_IN_POLICY, load_policy, policy_
 from assay.policy.language.model import Mode, Showing
 from assay.policy.requirements.attestations import AttestationMode
 from assay.policy.requirements.ratchet import RatchetMode
+from assay.publishers.registry import PUBLISHER_KINDS
 from tests.paths import ROOT
 
+KINDS = ", ".join(f"'{kind.name}'" for kind in PUBLISHER_KINDS)
 EXAMPLE = """\
 version = 1
 mode = "enforce"
@@ -130,10 +132,7 @@ def test_what_is_absent_has_its_meaning() -> None:
         (
             'kind = "GitLab"',
             'kind = "Gitlab"',
-            (
-                "24: rules[1].publishers[0].kind: expected one of 'GitHub', 'GitLab', 'Google', 'CircleCI', "
-                'found "Gitlab"; did you mean "GitLab"?'
-            ),
+            (f'24: rules[1].publishers[0].kind: expected one of {KINDS}, found "Gitlab"; did you mean "GitLab"?'),
         ),
         (
             "signed-until = 2026-11-03T00:00:00Z",
