@@ -18,7 +18,13 @@ from assay.provenance.sources.base import EvidenceSource, ProjectQuery
 from assay.simple.model import File
 from tests.unit.policy.factories import NOW, a_project, attestation
 
-INDEX = IndexSettings.model_validate({"name": "test", "url": "https://index.example/simple/"})
+INDEX = IndexSettings.model_validate(
+    {
+        "name": "test",
+        "url": "https://index.example/simple/",
+        "file-hosts": ["files.example"],
+    }
+)
 FORGED = Forged(step="signature", expected="a good one", found="another")
 
 

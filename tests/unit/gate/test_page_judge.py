@@ -1,0 +1,126 @@
+"""A page judged with evidence of several sources: each is asked where policy wants it; nothing is judged without."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import pytest
+
+from assay.caching.flights import ProcessFlights
+from assay.errors import UpstreamUnavailableError
+from assay.evidence import INDEX_SOURCE, Attested, Evidence
+from assay.files.wheel_metadata import WheelMetadata
+from assay.gate import page_judge
+from assay.gate.judged_page import JudgedPage
+from assay.gate.page_judge import PageJudge
+from assay.policy.judge import judge_page_in_mode
+from assay.policy.verdict import Approved, Undecided, Verdict
+from assay.ports import HistoryChanges, Ledger, ProjectHistory
+from assay.provenance.documents import file_key
+from assay.provenance.service import ProvenanceService
+from assay.simple.model import File
+from tests.unit.policy.factories import NOW, a_file, a_policy
+from tests.unit.provenance.factories import MemoryRecords, ScriptedSource, index_source, make_page, make_resolver
+
+REVIEWS = "reviews"
+REVIEWED, PLAIN = a_file("1.0"), a_file("2.0")
+POLICY = a_policy('attestations = "required"\npublishers = "any"\nratchet = "off"')
+
+
+class RememberedChanges:
+    """A ledger that knows nothing, and keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.changes: list[HistoryChanges] = []
+
+    async def get_history(self, *_key: object) -> ProjectHistory:
+        await asyncio.sleep(0)
+        return ProjectHistory()
+
+    async def record(self, _index: str, _project: str, changes: HistoryChanges, **_more: object) -> None:
+        await asyncio.sleep(0)
+        self.changes.append(changes)
+
+
+def sources(index_says: bytes | Exception, reviews_say: bytes | Exception) -> tuple[ScriptedSource, ScriptedSource]:
+    """Both have something to say about both files."""
+    index, reviews = index_source(), ScriptedSource(REVIEWS)
+    index.answers = {file.filename: index_says for file in (REVIEWED, PLAIN)}
+    reviews.answers = {file.filename: reviews_say for file in (REVIEWED, PLAIN)}
+    return index, reviews
+
+
+async def judge(*made: ScriptedSource, ledger: RememberedChanges | None = None) -> JudgedPage:
+    service = ProvenanceService(resolver=make_resolver(*made), revalidator=cast("Any", None))
+    judging = PageJudge(
+        view="default",
+        provenance=service,
+        wheels=WheelMetadata(records=MemoryRecords()),
+        ledger=cast("Ledger", ledger or RememberedChanges()),
+        flights=ProcessFlights(),
+        clock=lambda: NOW,
+    )
+    return await judging.judge(POLICY, make_page(REVIEWED, PLAIN))
+
+
+def names_of_sources(evidence: Evidence | None) -> set[str]:
+    return {each.source for each in evidence.attestations} if isinstance(evidence, Attested) else set()
+
+
+@pytest.fixture
+def wants_reviews(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of the files can only be decided with a review."""
+    judge_page: Callable[..., tuple[Verdict, ...]] = judge_page_in_mode
+
+    def staged(*case: object, evidence: Mapping[tuple[str, str], Evidence], **more: object) -> tuple[Verdict, ...]:
+        def stage(verdict: Verdict) -> Verdict:
+            is_open = isinstance(verdict, Undecided) or verdict.file != REVIEWED
+            if is_open or REVIEWS in names_of_sources(evidence[file_key(verdict.file)]):
+                return verdict
+            return Undecided(file=verdict.file, wants=frozenset({REVIEWS}))
+
+        return tuple(stage(verdict) for verdict in judge_page(*case, evidence=evidence, **more))
+
+    monkeypatch.setattr(page_judge, "judge_page_in_mode", staged)
+
+
+def approved(judged: JudgedPage) -> dict[File, set[str]]:
+    """The approved files, by which sources."""
+    return {each.file: names_of_sources(each.evidence) for each in judged.verdicts if isinstance(each, Approved)}
+
+
+async def test_today_only_the_index_is_wanted_so_that_no_other_source_is_asked() -> None:
+    index, reviews = sources(b"by acme/widget", UpstreamUnavailableError("down"))
+    assert approved(await judge(index, reviews)) == {REVIEWED: {INDEX_SOURCE}, PLAIN: {INDEX_SOURCE}}
+    assert (len(index.asked), reviews.asked) == (2, [])
+
+
+@pytest.mark.usefixtures("wants_reviews")
+async def test_a_source_is_asked_for_the_files_that_policy_wants_it_for_after_the_index() -> None:
+    index, reviews = sources(b"by acme/widget", b"by acme/reviews")
+    ledger = RememberedChanges()
+    judged = await judge(index, reviews, ledger=ledger)
+    assert approved(judged) == {REVIEWED: {INDEX_SOURCE, REVIEWS}, PLAIN: {INDEX_SOURCE}}
+    assert (len(index.asked), reviews.asked) == (2, [REVIEWED.filename])
+    (told,) = ledger.changes
+    assert len(set(told.evidence.values())) == 1, "the ledger remembers the index's documents alone"
+    assert set(told.evidence) == {REVIEWED.sha256, PLAIN.sha256}
+
+
+@pytest.mark.usefixtures("wants_reviews")
+async def test_nothing_is_judged_without_a_source_that_was_wanted_and_failed() -> None:
+    down = UpstreamUnavailableError("reviews are down")
+    ledger = RememberedChanges()
+    with pytest.raises(UpstreamUnavailableError, match="reviews are down"):
+        await judge(*sources(b"by acme/widget", down), ledger=ledger)
+    assert ledger.changes == []
+
+
+@pytest.mark.usefixtures("wants_reviews")
+async def test_a_file_that_stays_undecided_is_a_fault_and_no_source_is_asked_twice() -> None:
+    index, reviews = sources(b"by acme/widget", b"forged")
+    with pytest.raises(RuntimeError, match="undecided although its evidence is known"):
+        await judge(index, reviews)
+    assert (len(index.asked), reviews.asked) == (2, [REVIEWED.filename])
