@@ -56,11 +56,11 @@ class WheelMetadata:
         self._inspections = SingleFlight[tuple[_ProjectKey, Sha256], None]("inspect wheel")
 
     def get_facts_version(self, index: IndexSettings, project: NormalizedName) -> int:
-        """Grows whenever a wheel turns out to be other than its project's page says."""
+        """Return a number that grows whenever a wheel turns out to be other than its project's page says."""
         return self._facts_versions.get((index.name, project), 0)
 
     async def load_facts(self, index: IndexSettings, project: NormalizedName) -> Mapping[str, str]:
-        """By wheel: the digest of its METADATA."""
+        """Return a copy of the facts of a project: by wheel, the digest of its METADATA."""
         return (await self._load_facts((index.name, project))).snapshot()
 
     async def _load_facts(self, key: _ProjectKey) -> Lru[str, str]:
@@ -75,23 +75,23 @@ class WheelMetadata:
         return facts
 
     async def get_own_digest(self, index: IndexSettings, project: NormalizedName, file: File) -> Sha256 | None:
-        """The digest of a wheel's own METADATA; None where that is not known."""
+        """Return the digest of a wheel's own METADATA; None if it is not known."""
         return _get_own_digest(await self._load_facts((index.name, project)), file)
 
     def peek_own_digest(self, index: IndexSettings, project: NormalizedName, file: File) -> tuple[bool, Sha256 | None]:
-        """Whether `get_own_digest` can be said without waiting, and what it then says."""
+        """Return whether the facts are in memory, and what `get_own_digest` then returns."""
         facts = self._facts.get((index.name, project))
         return facts is not None, None if facts is None else _get_own_digest(facts, file)
 
     def has_inspected(self, index: IndexSettings, project: NormalizedName, file: File) -> bool:
-        """Whether there is nothing to `inspect` for, as far as memory says."""
+        """Return whether `inspect` has nothing to do, by the facts in memory."""
         if not is_wheel(file):
             return True
         facts = self._facts.get((index.name, project))
         return facts is not None and file.sha256 is not None and file.sha256 in facts
 
     async def inspect(self, index: IndexSettings, project: NormalizedName, file: File, opener: ReaderOpener) -> None:
-        """Learn what a whole, verified wheel says of itself, once; a contradiction is a security event."""
+        """Record what a whole, verified wheel says of itself, once; a contradiction is a security event."""
         digest = file.sha256
         if not is_wheel(file) or digest is None or digest in await self._load_facts((index.name, project)):
             return
@@ -100,7 +100,7 @@ class WheelMetadata:
         await self._inspections.join(what, partial(self._inspect, index, project, file, opener))
 
     async def read_metadata(self, file: File, opener: ReaderOpener) -> bytes:
-        """A whole, verified wheel's METADATA.
+        """Return a whole, verified wheel's METADATA.
 
         Raises:
             InvalidResponseError: it has none, or more than one, or is too large to look into.

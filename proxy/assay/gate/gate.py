@@ -107,7 +107,7 @@ class Gate:
         self._provenance.add_listener(self._invalidate)
 
     async def get_page(self, name: NormalizedName) -> JudgedPage:
-        """The judged page of a project.
+        """Return the judged page of a project.
 
         Raises:
             ProjectNotFoundError: the catch-all index has no such project, or no index covers the name.
@@ -117,7 +117,7 @@ class Gate:
         return await self._get_page(name, self._settings.page_timeout.total_seconds())
 
     def peek_page(self, name: NormalizedName) -> JudgedPage | None:
-        """What `get_page` gives, if that is in memory and holds; else None: nothing is begun."""
+        """Return what `get_page` returns if it is in memory and current; else None. Start nothing."""
         judged = self._judged_pages.get((self.view, name))
         return judged if judged is not None and self._is_current(judged) else None
 
@@ -136,12 +136,12 @@ class Gate:
                 raise NotReadyError(
                     f"the page of {name} is being worked out: its files are being verified; ask again"
                 ) from error
-            # A flight that began before a reload may end after it: whoever asks now is answered by the new policy.
+            # A refresh that began before a reload may end after it; this request is answered by the new policy.
             if judged.policy_digest == self.policy.digest:
                 return judged
 
     async def get_verdict(self, location: str) -> Approved | Withheld:
-        """The verdict on the file at a location (``host/path``, decoded once).
+        """Return the verdict on the file at a location (``host/path``, decoded once).
 
         Raises:
             FileNotListedError: no page lists it.
@@ -150,7 +150,7 @@ class Gate:
         return (await self._find_verdict(location))[1]
 
     def peek_verdict(self, location: str) -> Approved | Withheld | None:
-        """What `get_verdict` gives, if that can be said without waiting; else None: nothing is begun."""
+        """Return what `get_verdict` returns if its pages are in memory and current; else None. Start nothing."""
         for name in self._pages.find_candidate_projects(location):
             judged = self.peek_page(name)
             if judged is None or (verdict := judged.by_location.get(location)) is not None:
@@ -274,7 +274,7 @@ class Gate:
         return await self._page_judge.judge(self.policy, page)
 
     def _invalidate(self, name: NormalizedName) -> None:
-        """Judge a project anew at the next request, also where a flight that knows nothing yet is about to land."""
+        """Judge a project again at the next request; a refresh that runs now may not know what has changed."""
         self._judged_pages.pop((self.view, name))
         if (refresh := self._refreshes.get(name)) is not None:
             refresh.add_done_callback(lambda _: self._judged_pages.pop((self.view, name)))

@@ -67,8 +67,8 @@ class JudgedPage:
     dependencies: Dependencies
     """What the verdicts depend on besides the page and the clock, as it was when they were made."""
     has_failed_evidence: bool
-    """Some evidence is forged, or missing though promised: looked for again whenever the page is renewed, since what
-    was spoilt on its way, or missing for an hour, must not condemn a file for ever."""
+    """Some evidence is forged, or missing though promised: it is fetched again whenever the page is renewed, so that a
+    document that was damaged in transit, or missing for an hour, does not withhold its file for ever."""
     listing: PageListing
     by_location: Mapping[str, Approved | Withheld]
     valid_until: datetime | None
@@ -88,7 +88,7 @@ class JudgedPage:
 
     @property
     def verdicts(self) -> tuple[Approved | Withheld, ...]:
-        """All of them, in no order that means anything."""
+        """All verdicts, in no particular order."""
         return (*self.listing.approved, *self.listing.withheld)
 
     @property
@@ -143,7 +143,7 @@ def create_judged_page_cache(max_files: int = _MAX_CACHED_FILES) -> JudgedPageCa
 
 
 def index_by_location(verdicts: tuple[Approved | Withheld, ...]) -> dict[str, Approved | Withheld]:
-    """Verdicts by what a request is matched on.
+    """Return verdicts by what a request is matched on.
 
     Entries that share it have one filename: with different digests all are withheld, with one digest the first is
     listed and the others are its duplicates, so the first speaks for all.

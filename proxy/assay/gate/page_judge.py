@@ -1,6 +1,6 @@
-"""One page judged once: without evidence, with it, and what the ledger must learn before anybody is answered.
+"""The judgement of one page: without evidence, with it, and what the ledger must record before the page is served.
 
-Owns the order of these steps. What the verdicts are is policy's; what a `JudgedPage` is good for is the gate's.
+Owns the order of these steps. `policy` has the verdicts; the gate decides whether a `JudgedPage` is still current.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What an index did not have, or had forged, since it last confirmed a page: not asked for again by the next view.
+"""Negative cache: provenance that was missing or forged at its page's last renewal; shared by all views.
 
-Owns these answers and for how long they are good. Good evidence is a record; a doubtful one is not, because it is
-looked for again with each renewal of its page, and once for all views that judge the page then.
+Owns these answers and how long they are valid. Good evidence is recorded; missing or forged evidence is not, because it
+is fetched again with each renewal of its page, once for all views that judge the page then.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ _Answers = tuple[_PageRevision, Mapping[FileKey, FileEvidence]]
 
 
 class NegativeCache:
-    """Doubtful answers by project, of the last renewal alone."""
+    """Missing and forged evidence by project, of the last renewal only."""
 
     def __init__(self) -> None:
         self._answers = Lru[ProjectKey, _Answers](max_weight=_MAX_ANSWERS, weigh=lambda answers: len(answers[1]))
 
     def get(self, page: IndexPage, roots_digest: str) -> Mapping[FileKey, FileEvidence]:
-        """What was answered for the files of this page, as it was last renewed."""
+        """Return the answers for files of this page since it was last renewed."""
         renewal, proofs = self._answers.get(_page_key(page)) or (None, {})
         return proofs if renewal == _page_revision(page, roots_digest) else {}
 
     def put(self, page: IndexPage, roots_digest: str, file_evidence: Mapping[FileKey, FileEvidence]) -> None:
-        """Remember which of these answers would cost another question."""
+        """Keep those of these answers that are missing or forged evidence."""
         doubtful = {
             key: proof
             for key, proof in file_evidence.items()
@@ -47,7 +47,7 @@ class NegativeCache:
             self.invalidate(_page_key(page))
 
     def invalidate(self, key: ProjectKey) -> None:
-        """There may be other answers now."""
+        """Drop the answers for a project."""
         self._answers.pop(key)
 
 
