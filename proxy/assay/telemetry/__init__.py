@@ -9,10 +9,14 @@ from assay.telemetry.events import (
     log_request,
     new_request_id,
     security,
+    subscribe,
     warning,
 )
+from assay.telemetry.subscribers import Event, Subscriber
 
 __all__ = [
+    "Event",
+    "Subscriber",
     "configure_logging",
     "current_request_id",
     "current_view",
@@ -21,5 +25,6 @@ __all__ = [
     "log_request",
     "new_request_id",
     "security",
+    "subscribe",
     "warning",
 ]

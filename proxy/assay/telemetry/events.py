@@ -1,4 +1,4 @@
-"""Events: one stable name per thing that happens, with fields, to the log, and counted by name.
+"""Events: one stable name per thing that happens, with fields, to the log and to subscribers, and counted by name.
 
 Owns the loggers and the id of the request on whose behalf something happens, with its view, which every line carries;
 work that outlives its request keeps those of the one that began it. `lines` has what a line looks like. A *security
@@ -13,12 +13,14 @@ import logging
 import secrets
 import sys
 import time
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Final, TextIO
 
 from assay.telemetry import lines
 from assay.telemetry.lines import LogHandler, RequestEvent
 from assay.telemetry.metrics import EVENTS, SECURITY_EVENTS
+from assay.telemetry.subscribers import Event, Level, Subscriber, SubscriberList
 
 current_request_id: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)
 """Of the request in work; also answered as ``X-Request-Id``."""
@@ -30,6 +32,12 @@ _REQUEST_NUMBERS = itertools.count(1)
 _LOGGER = logging.getLogger("assay")
 _SECURITY_LOGGER = logging.getLogger(lines.SECURITY_LOGGER)
 _REQUEST_EVENTS = EVENTS.labels("request", "info")
+_CHANNELS: Final[Mapping[Level, tuple[logging.Logger, int]]] = {
+    "info": (_LOGGER, logging.INFO),
+    "warning": (_LOGGER, logging.WARNING),
+    "security": (_SECURITY_LOGGER, logging.ERROR),
+    "error": (_LOGGER, logging.ERROR),
+}
 
 
 def new_request_id() -> str:
@@ -38,29 +46,51 @@ def new_request_id() -> str:
 
 
 def event(name: str, /, **fields: object) -> None:
-    """Something that happened as it should: ``page-fetched``, ``download-finished``, and so on."""
-    EVENTS.labels(name, "info").inc()
-    if _LOGGER.isEnabledFor(logging.INFO):
-        _LOGGER.info(name, extra={"fields": _add_request_context(fields)})
+    """Emit something that happened as it should: ``page-fetched``, ``download-finished``, and so on."""
+    _emit(name, "info", fields)
 
 
 def warning(name: str, /, **fields: object) -> None:
-    """Something that an operator should look at: ``page-stale``, ``record-broken``, and so on."""
-    EVENTS.labels(name, "warning").inc()
-    _LOGGER.warning(name, extra={"fields": _add_request_context(fields)})
+    """Emit something that an operator should look at: ``page-stale``, ``record-broken``, and so on."""
+    _emit(name, "warning", fields)
 
 
 def security(name: str, /, **fields: object) -> None:
-    """Something that contradicts what was proven or decided: ``forged``, ``digest-mismatch``, ``serial-rollback``."""
-    EVENTS.labels(name, "security").inc()
+    """Emit a contradiction of what was proven or decided: ``forged``, ``digest-mismatch``, ``serial-rollback``."""
     SECURITY_EVENTS.labels(name).inc()
-    _SECURITY_LOGGER.error(name, extra={"fields": _add_request_context(fields)})
+    _emit(name, "security", fields)
 
 
 def failure(name: str, /, error: BaseException, **fields: object) -> None:
-    """A fault of our own, with its traceback."""
-    EVENTS.labels(name, "error").inc()
-    _LOGGER.error(name, exc_info=error, extra={"fields": _add_request_context(fields)})
+    """Emit a fault of our own, which is logged with its traceback."""
+    _emit(name, "error", fields, error)
+
+
+def subscribe(subscriber: Subscriber) -> Callable[[], None]:
+    """Call `subscriber` with each event from now on; return a function that ends this.
+
+    Raises:
+        RuntimeError: there are too many subscribers.
+    """
+    return _SUBSCRIBERS.add(subscriber)
+
+
+def _emit(name: str, level: Level, fields: dict[str, object], error: BaseException | None = None) -> None:
+    EVENTS.labels(name, level).inc()
+    logger, severity = _CHANNELS[level]
+    is_logged = logger.isEnabledFor(severity)
+    if is_logged or _SUBSCRIBERS:
+        known = _add_request_context(fields)
+        if is_logged:
+            logger.log(severity, name, exc_info=error, extra={"fields": known})
+        _SUBSCRIBERS.publish(Event(name, level, known))
+
+
+def _report_failed_subscriber(error: Exception) -> None:
+    _emit("subscriber-failed", "error", {}, error)  # to the log alone: a subscriber is being called
+
+
+_SUBSCRIBERS: Final = SubscriberList(_report_failed_subscriber)
 
 
 def _add_request_context(fields: dict[str, object]) -> dict[str, object]:
@@ -70,8 +100,10 @@ def _add_request_context(fields: dict[str, object]) -> dict[str, object]:
 
 
 def log_request(request_event: RequestEvent) -> None:
-    """The event ``request``: as `event`, but that our own stream gathers it with others where nobody else listens."""
+    """Emit the event ``request``; our own log handler, if it is the only one, writes its line together with others."""
     _REQUEST_EVENTS.inc()
+    if _SUBSCRIBERS:
+        _SUBSCRIBERS.publish(Event("request", "info", request_event.to_fields()))
     if not _LOGGER.isEnabledFor(logging.INFO):
         return
     listeners = logging.root.handlers
