@@ -2,7 +2,7 @@
 
 Begin here, by the question:
 
-- How is a request answered?                     `web.routes`, `web.view`, then `gate.gate`
+- How is a request answered?                     `web.app`, `web.view`, then `gate.gate`
 - How is a file judged?                          `policy.judge`, then `policy.decide` for the order of precedence
 - What may a policy say?                         `policy.language.model`, and of a file `policy.requirements.registry`
 - How is an attestation verified?                `attestation.verification.verify`, whose docstring numbers the checks
@@ -12,7 +12,7 @@ Begin here, by the question:
 - Where does a file's evidence come from?        `provenance.resolver`
 - What may be contacted, and how?                `upstream.client`
 - What is kept on disk?                          `store.directory`
-- How is everything put together?                `assembly`, `web.wiring`, `cli.commands.serve`
+- How is everything put together?                `assembly`, `web.app.create_app`, `cli.commands.serve`
 - What is logged, counted, traced and audited?   `telemetry`
 - What do the other engines implement?           `ports`
 
@@ -20,8 +20,8 @@ The layers, from the top; a module imports only from layers below its own (impor
 
     __main__ > cli > web | policy_reload | healthcheck > assembly > config > views > gate
         > provenance | pages | files > attestation | upstream | store > file_watch | aiohttp_private > telemetry
-        > caching > render | lockfiles > policy > publishers > evidence : indexes : ports > simple
-        > settings | operator_files > units > errors
+        > caching > render | lockfiles > policy > publishers > evidence : indexes : ports : users
+        > simple > settings | operator_files > units > errors
 
 docs/architecture.md has a paragraph for each package and the way of a page, a file and a document through them.
 """

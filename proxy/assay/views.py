@@ -1,8 +1,8 @@
 """The views of one proxy: each a path, a policy, and who may use it.
 
 Owns the settings of one `[[views]]` table and what must hold among them: paths that cannot be taken for one another or
-for an address of the view at ``/``, so that the view of a request is known by its raw path alone. Judges nothing, and
-knows no user: names are those that `[server.auth]` gives.
+for an address of the view at ``/``, so that the view of a request is known by its raw path alone; and which users a
+view is open to, by the names that `[server.auth]` gives. Judges nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from assay.settings import Settings, make_key_error
+from assay.users import User
 
 DEFAULT_VIEW = "default"
 """The view at ``/`` where no table replaces it. Log and trail do not name it: what names no view is its."""
@@ -60,9 +61,9 @@ class ViewSettings(Settings):
         """What stands before the addresses of the view at ``/`` to make them this one's: nothing, or ``/strict``."""
         return self.path.rstrip("/")
 
-    def admits(self, user: str | None) -> bool:
-        """Whether it is open to whom `[server.auth]` has named so; None: to somebody without a name."""
-        return self.users is None or user in self.users
+    def admits(self, user: User | None) -> bool:
+        """Return whether the view is open to a user; None: to a client that has not authenticated."""
+        return self.users is None or (user is not None and user.name in self.users)
 
 
 def list_views(views: Sequence[ViewSettings], policy: Path | None) -> tuple[ViewSettings, ...]:

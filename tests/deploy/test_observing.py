@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 from itertools import combinations
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from assay.telemetry import metrics
 from assay.telemetry.requests import RequestsCollector
-from assay.web.routes import _ROUTE_LABELS
+from assay.web.routes import Route
 from tests.deploy.tools import CHART, documents, documents_of, only, run
 
 pytestmark = pytest.mark.deploy
@@ -61,7 +61,7 @@ def test_every_metric_and_label_that_is_asked_for_is_published() -> None:
 
 def test_the_routes_of_the_alerts_exist() -> None:
     [named] = set(re.findall(r'route=~"([^"]+)"', ALERTS.read_text("utf-8")))
-    assert set(named.split("|")) <= set(_ROUTE_LABELS.values())
+    assert set(named.split("|")) <= {route.label for route in get_args(Route)}
 
 
 def test_prometheus_takes_the_rules_and_each_fires_when_it_should() -> None:

@@ -18,7 +18,6 @@ from aiohttp.web_protocol import RequestHandler
 
 from assay import aiohttp_private
 from assay.upstream import bulk_receiver
-from assay.web.app import WebApp
 from assay.web.files import send_paced
 from assay.web.response import BufferedResponse, to_plain
 from tests.unit.upstream.limited_client import settings, upstream
@@ -27,6 +26,7 @@ from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
 from tests.world.index.faulty_server import CannedResponse
 from tests.world.proxy.running_proxy import SIMPLE_JSON, run_test_proxy
+from tests.world.proxy.two_ways import count_tasks
 
 EVENT = "private-api-changed"
 Change = Callable[[pytest.MonkeyPatch], None]
@@ -143,14 +143,7 @@ async def read_answer(client: RawClient) -> tuple[int, dict[str, str], bytes]:
 async def test_answers_are_the_same_either_way(
     change: Change, said: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tasks: list[str] = []
-    called = WebApp.__call__
-
-    async def counting(self: WebApp, request: web.BaseRequest) -> web.StreamResponse:
-        tasks.append(request.raw_path)
-        return await called(self, request)
-
-    monkeypatch.setattr(WebApp, "__call__", counting)
+    tasks = count_tasks(monkeypatch)
     async with Index() as index:
         index.add(wheel("widget"))
         async with connected(index, tmp_path / "as read") as client:
@@ -174,7 +167,7 @@ async def test_answers_are_the_same_either_way(
     for mine, theirs in zip(found, expected, strict=True):
         assert (mine[0], mine[2]) == (theirs[0], theirs[2])
         assert {name: mine[1].get(name) for name in theirs[1]} == theirs[1]
-    assert ("/simple/widget/" in tasks) is (change in {with_triples, with_state_of_responses})
+    assert ("GET /simple/widget/" in tasks) is (change in {with_triples, with_state_of_responses})
     assert ("request-malformed" in caplog.messages) is (change is not without_malformed_error)
     assert caplog.messages.count(EVENT) == said
 

@@ -8,6 +8,7 @@ from typing import get_args
 import pytest
 
 from assay.errors import ConfigurationError
+from assay.users import Authentication, User
 from assay.views import RESERVED_SEGMENTS
 from assay.web.routes import Route, UnknownRoute, match_route
 from tests.unit.config_text import load
@@ -39,12 +40,9 @@ def test_a_table_may_be_the_view_at_the_root(tmp_path: Path) -> None:
     root, dev = load(tmp_path, text).all_views
     assert (root.name, root.path, root.policy, root.users) == ("people", "/", tmp_path / "p.toml", ("alice",))
     assert dev.name == "dev"
-    assert [root.admits("alice"), root.admits("Alice"), root.admits(None), dev.admits("bob")] == [
-        True,
-        False,
-        False,
-        True,
-    ]
+    alice, other, bob = (User(name, Authentication.TOKEN) for name in ("alice", "Alice", "bob"))
+    assert [root.admits(alice), root.admits(other), root.admits(None)] == [True, False, False]
+    assert [dev.admits(bob), dev.admits(None)] == [True, True]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Literal, Protocol, Self
 
@@ -53,6 +53,9 @@ class Span(Protocol):
     ) -> None:
         """End."""
 
+    def activate(self) -> AbstractContextManager[object]:
+        """Return a context in which spans that begin are parts of this one; leaving it does not end this one."""
+
     def set_attributes(self, **facts: str | int | None) -> None:
         """Add to what is said of it."""
 
@@ -73,6 +76,9 @@ class _NoopSpan:
 
     def __exit__(self, *_: object) -> None:
         pass
+
+    def activate(self) -> AbstractContextManager[object]:
+        return self
 
     def set_attributes(self, **facts: str | int | None) -> None:
         pass
@@ -105,6 +111,12 @@ class _RecordingSpan:
         context.detach(self._token)  # type: ignore[arg-type]  # the token that attach gave
         self.end(kind.__name__ if kind is not None else None)
 
+    def activate(self) -> AbstractContextManager[object]:
+        from opentelemetry.trace import use_span  # noqa: PLC0415
+
+        # Exceptions are not recorded: their messages hold addresses.
+        return use_span(self._span, end_on_exit=False, record_exception=False, set_status_on_exception=False)
+
     def set_attributes(self, **facts: str | int | None) -> None:
         self._span.set_attributes(_build_attributes(facts))
 
@@ -121,7 +133,8 @@ class _RecordingSpan:
         self._span.end()
 
 
-_NOOP_SPAN: Final = _NoopSpan()
+NO_SPAN: Final[Span] = _NoopSpan()
+"""Every span while there is no tracing."""
 _tracer: Tracer | None = None
 
 
@@ -138,17 +151,19 @@ def span(
     Args:
         name: what is done, one of few.
         kind: its side of a connection.
-        parent: the ``traceparent`` of who asked, if he is to be believed; None: whatever span is current.
+        parent: a trusted ``traceparent`` header; None: the current span.
         facts: what is known at its beginning.
     """
     if _tracer is None:
-        return _NOOP_SPAN
+        return NO_SPAN
     return _RecordingSpan(_start_otel_span(_tracer, name, kind, parent, facts))
 
 
-def start_span(name: str, /, *, kind: SpanKindName = "internal", **facts: str | int | None) -> Span:
-    """A span that its holder ends; what is begun meanwhile is no part of it."""
-    return _NOOP_SPAN if _tracer is None else _RecordingSpan(_start_otel_span(_tracer, name, kind, None, facts))
+def start_span(
+    name: str, /, *, kind: SpanKindName = "internal", parent: str | None = None, **facts: str | int | None
+) -> Span:
+    """Start a span that its holder ends; what begins meanwhile is no part of it, except while it is activated."""
+    return NO_SPAN if _tracer is None else _RecordingSpan(_start_otel_span(_tracer, name, kind, parent, facts))
 
 
 def _start_otel_span(

@@ -1,54 +1,45 @@
-"""One request in, one response out: which view it is for, who asks, and what went wrong.
+"""One request in, one response out, in two parts: `begin` never waits, `complete` awaits what is left.
 
-Owns the dispatch to views, the permission to use one, the request's id, the request log and its counts, and the last
-resort for faults of our own. All other modules either decide or send.
+Owns the dispatch to views, authentication and the permission to use a view, what a route requires of a request, and the
+responses to errors. `web.exchange` accounts for each response; `create_app` puts all of it together, for `assay serve`
+and for tests.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import partial
 from http import HTTPStatus
 
 from aiohttp import web
 
 from assay import telemetry
-from assay.config import ServerSettings
+from assay.assembly import Assembly
+from assay.config import Configuration, ServerSettings
 from assay.errors import AssayError
-from assay.telemetry import metrics, tracing
-from assay.telemetry.lines import RequestEvent
-from assay.web.auth import USER_KEY, Authenticator, build_view_forbidden_response, get_request_user
+from assay.telemetry.audit_trail import AuditTrail
+from assay.users import User
+from assay.web.audit import AuditRecorder
+from assay.web.auth import Authenticator, PasswordCheck, build_view_forbidden_response
 from assay.web.errors import build_problem, build_problem_response
-from assay.web.files import AbortedError
-from assay.web.health import Readiness
+from assay.web.exchange import Exchange, Peer, Pending, RequestHead, Rest, complete_rest
+from assay.web.health import Readiness, build_readiness
 from assay.web.metrics import MetricsEndpoint
-from assay.web.origin import resolve_client_address
-from assay.web.response import BufferedResponse
-from assay.web.routes import (
-    LivenessProbe,
-    MetricsExposition,
-    ReadinessProbe,
-    ResolvedTarget,
-    get_route_label,
-    resolve_target,
-)
-from assay.web.spans import ROUTE_KEY
+from assay.web.routes import LivenessProbe, MetricsExposition, ReadinessProbe, find_broken_rule, resolve_target
+from assay.web.ui.pages import UiResponder
 from assay.web.view import ViewResponder
-
-_ALLOWED_METHODS = frozenset({"GET", "HEAD"})
-_MAX_LOGGED_PATH_CHARS = 300
-"""Characters of it in the log."""
 
 
 class WebApp:
-    """Answers requests.
+    """Responses to requests.
 
     Args:
         views: what answers for each view, the one at ``/`` among them.
         readiness: for ``/readyz``.
-        settings: who the proxy is to its clients, and whom it believes.
+        settings: the proxy's own address, and which peers are trusted.
         metrics_endpoint: for ``/metrics``.
-        authenticator: who may ask; None: everybody.
+        authenticator: None: users need not authenticate.
     """
 
     def __init__(
@@ -64,131 +55,152 @@ class WebApp:
         self._prefixes = tuple(self._views)
         self._readiness = readiness
         self._settings = settings
-        self._scrape = metrics_endpoint
+        self._metrics = metrics_endpoint
         self._authenticator = authenticator
 
-    def try_from_cache(self, target: str, headers: Mapping[str, str], peer: str | None) -> BufferedResponse | None:
-        """The answer to a GET request that nothing needs to be waited for to give; None: it is to be called for.
-
-        Args:
-            target: of the request, as it was sent.
-            headers: case-insensitive.
-            peer: the address of whoever opened the connection.
-        """
-        if self._authenticator is not None or tracing.is_enabled():
-            return None
-        started = time.monotonic()
-        asked = resolve_target(target, self._prefixes)
-        view = self._views[asked.prefix]
-        answer = view.try_from_cache(headers, asked.route)
-        if answer is None:
-            return None
-        name = answer.header_fields["X-Request-Id"] = telemetry.new_request_id()
-        seconds, status = time.monotonic() - started, answer.status
-        client = resolve_client_address(headers, peer=peer, settings=self._settings)
-        sent = answer.content_length or 0
-        metrics.REQUESTS.count(get_route_label(asked.route), metrics.classify_status(status), seconds, sent)
-        telemetry.log_request(
-            RequestEvent(
-                name, view.log_name, "GET", _format_logged_path(target), status, _to_milliseconds(seconds), client, None
-            )
-        )
-        return answer
-
-    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request; never raises but to cut the connection."""
-        started = time.monotonic()
-        asked = resolve_target(request.raw_path, self._prefixes)
-        view = self._views[asked.prefix]
-        name = telemetry.new_request_id()
-        telemetry.current_request_id.set(name)
-        telemetry.current_view.set(view.log_name)
-        if tracing.is_enabled():
-            request[ROUTE_KEY] = get_route_label(asked.route)
-        outcome, status, sent = "left", 0, 0
+    def begin(self, head: RequestHead, peer: Peer) -> web.StreamResponse | Pending:
+        """Return the finished response, or what remains to be awaited; never wait."""
+        resolved = resolve_target(head.target, self._prefixes)
+        view = self._views[resolved.prefix]
+        exchange = Exchange(head, peer, resolved, view.log_name, self._settings)
+        exchange.enter()
+        outcome: web.StreamResponse | Rest
         try:
-            response = await self._respond_catching_errors(request, asked, view)
-            status = response.status
-            outcome = metrics.classify_status(status)
-            if request.method == "GET" and status != HTTPStatus.NOT_MODIFIED:
-                sent = response.content_length or 0
-        except AbortedError:
-            outcome = "aborted"
-            raise
-        finally:
-            seconds, path = time.monotonic() - started, _format_logged_path(request.raw_path)
-            client = resolve_client_address(request.headers, peer=request.remote, settings=self._settings)
-            user = None if self._authenticator is None else get_request_user(request)
-            metrics.REQUESTS.count(get_route_label(asked.route), outcome, seconds, sent)
-            telemetry.log_request(
-                RequestEvent(
-                    name,
-                    view.log_name,
-                    request.method,
-                    path,
-                    status or outcome,
-                    _to_milliseconds(seconds),
-                    client,
-                    user,
-                )
-            )
-        return response
-
-    async def _respond_catching_errors(
-        self, request: web.BaseRequest, resolved: ResolvedTarget, view: ViewResponder
-    ) -> web.StreamResponse:
-        """The answer, or what went wrong as an answer; in both the request's id."""
-        accept = request.headers.get("Accept")
-        try:
-            response = await self._authorize_and_respond(request, resolved, view)
-        except AssayError as error:
-            response = build_problem_response(build_problem(error), accept, resolved.root)
-        except ConnectionError:
-            # Cut on purpose, or the client left; there is nobody to answer.
-            raise
+            outcome = self._authenticate(exchange, view)
         except Exception as error:  # noqa: BLE001 - the last resort: a fault is logged and answered, not leaked
-            telemetry.failure("request-failed", error, path=request.path)
-            response = build_problem_response(build_problem(AssayError("see the proxy's log")), accept, resolved.root)
-        if not response.prepared:
-            fields = response.header_fields if isinstance(response, BufferedResponse) else response.headers
-            fields["X-Request-Id"] = telemetry.current_request_id.get() or ""
+            outcome = _build_error_response(exchange, error)
+        if isinstance(outcome, partial):
+            return Pending(exchange, outcome)
+        exchange.finish(outcome)
+        return outcome
+
+    async def complete(self, pending: Pending, request: web.BaseRequest) -> web.StreamResponse:
+        """Return the response that `begin` left pending, finished.
+
+        Raises:
+            BaseException: the connection was cut, or the client left; there is no response.
+        """
+        exchange = pending.exchange
+        exchange.enter()
+        try:
+            with exchange.span.activate():
+                response = await _complete(pending, request)
+        except BaseException as error:
+            exchange.finish(error=error)
+            raise
+        exchange.finish(response)
         return response
 
-    async def _authorize_and_respond(
-        self, request: web.BaseRequest, resolved: ResolvedTarget, view: ViewResponder
-    ) -> web.StreamResponse:
-        """The answer to whom it may be given: before that, nothing is looked up and nobody is asked."""
-        # A kubelet has no name to give: what says no more than "alive" and "ready" is open.
-        if self._authenticator is not None and not isinstance(resolved.route, LivenessProbe | ReadinessProbe):
-            accept = request.headers.get("Accept")
-            user = await self._authenticator.authenticate(request.headers, request.remote)
-            if user is None:
-                return self._authenticator.build_unauthorized_response(accept, resolved.root)
-            request[USER_KEY] = user
-            if not view.settings.admits(user):
-                return build_view_forbidden_response(view.settings.name, accept, resolved.root)
-        return await self._dispatch(request, resolved, view)
+    def _authenticate(self, exchange: Exchange, view: ViewResponder) -> web.StreamResponse | Rest:
+        """Answer an authenticated user: before that, nothing is looked up and no index is asked."""
+        if self._authenticator is None or exchange.route.permission is None:
+            return self._dispatch(exchange, view)
+        found = self._authenticator.identify(exchange.head.headers, exchange.peer.address)
+        if isinstance(found, partial):
+            return partial(self._verify_password, exchange, view, self._authenticator, found)
+        return self._admit(exchange, view, self._authenticator, found)
 
-    async def _dispatch(
-        self, request: web.BaseRequest, resolved: ResolvedTarget, view: ViewResponder
+    async def _verify_password(
+        self,
+        exchange: Exchange,
+        view: ViewResponder,
+        authenticator: Authenticator,
+        check: PasswordCheck,
+        request: web.BaseRequest,
     ) -> web.StreamResponse:
-        if request.method not in _ALLOWED_METHODS:
-            return web.Response(status=HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "GET, HEAD"})
-        match resolved.route:
+        return await complete_rest(self._admit(exchange, view, authenticator, await check()), request)
+
+    def _admit(
+        self, exchange: Exchange, view: ViewResponder, authenticator: Authenticator, user: User | None
+    ) -> web.StreamResponse | Rest:
+        accept, root = exchange.head.headers.get("Accept"), exchange.resolved.root
+        if user is None:
+            return authenticator.build_unauthorized_response(accept, root)
+        exchange.user = user
+        if not view.settings.admits(user):
+            return build_view_forbidden_response(view.settings.name, accept, root)
+        return self._dispatch(exchange, view)
+
+    def _dispatch(self, exchange: Exchange, view: ViewResponder) -> web.StreamResponse | Rest:
+        route = exchange.route
+        if (status := find_broken_rule(route, exchange.head.method, exchange.head.headers)) is not None:
+            headers = {"Allow": ", ".join(route.methods)} if status is HTTPStatus.METHOD_NOT_ALLOWED else None
+            return web.Response(status=status, headers=headers)
+        match route:
             case LivenessProbe():
                 return web.Response(text="alive\n", headers={"Cache-Control": "no-store"})
             case ReadinessProbe():
-                return await self._readiness.respond()
+                return partial(_respond, self._readiness)
             case MetricsExposition():
-                return await self._scrape.respond()
-            case route:
-                return await view.respond(request, route)
+                return partial(_respond, self._metrics)
+            case _:
+                return view.begin(exchange)
 
 
-def _format_logged_path(target: str) -> str:
-    """What the log says of a target: no query, where tokens are."""
-    return target.partition("?")[0][:_MAX_LOGGED_PATH_CHARS]
+async def _complete(pending: Pending, request: web.BaseRequest) -> web.StreamResponse:
+    try:
+        return await pending.rest(request)
+    except AssayError as error:
+        return _build_error_response(pending.exchange, error)
+    except ConnectionError:
+        # Cut on purpose, or the client left: there is nobody to answer.
+        raise
+    except Exception as error:  # noqa: BLE001 - as in `begin`
+        return _build_error_response(pending.exchange, error)
 
 
-def _to_milliseconds(seconds: float) -> float:
-    return round(seconds * 1000, 1)
+async def _respond(endpoint: Readiness | MetricsEndpoint, _request: web.BaseRequest) -> web.StreamResponse:
+    return await endpoint.respond()
+
+
+def _build_error_response(exchange: Exchange, error: Exception) -> web.StreamResponse:
+    if not isinstance(error, AssayError):
+        telemetry.failure("request-failed", error, path=exchange.path)
+        error = AssayError("see the proxy's log")
+    return build_problem_response(build_problem(error), exchange.head.headers.get("Accept"), exchange.resolved.root)
+
+
+def create_app(
+    assembly: Assembly,
+    configuration: Configuration,
+    *,
+    clock: Callable[[], datetime],
+    audit_trail: AuditTrail | None,
+    authenticator: Authenticator | None,
+) -> tuple[WebApp, Readiness]:
+    """Put together what answers requests, for all views, and what ``/readyz`` says.
+
+    Args:
+        assembly: the running parts.
+        configuration: that they were made from.
+        clock: UTC.
+        audit_trail: where served and refused files are recorded; None: nowhere.
+        authenticator: None: users need not authenticate.
+    """
+    server = configuration.server
+    root, *others = assembly.views
+    readiness = build_readiness(assembly, configuration.trust, clock, audit_trail)
+    views = [
+        ViewResponder(
+            view=view,
+            root_lists=assembly.root_lists,
+            settings=server,
+            clock=clock,
+            ui=UiResponder(
+                view=view,
+                store=assembly.store,
+                settings=server,
+                clock=clock,
+                other_views=tuple(each.settings for each in others) if view is root else (),
+            ),
+            recorder=AuditRecorder(audit_trail),
+        )
+        for view in assembly.views
+    ]
+    return WebApp(
+        views=views,
+        readiness=readiness,
+        settings=server,
+        metrics_endpoint=MetricsEndpoint(assembly),
+        authenticator=authenticator,
+    ), readiness

@@ -1,6 +1,6 @@
-"""What the audit trail says of one request for a file: who asked for what, and why it was served or refused.
+"""The audit trail's entries about one request for a file: by which client, and why the file was served or refused.
 
-Owns the entries' fields, which are a contract with whoever reads the trail: a field is added, never changed.
+Owns the entries' fields, which are a contract with the trail's readers: a field is added, never changed.
 """
 
 from __future__ import annotations
@@ -10,20 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aiohttp import web
-
-from assay import telemetry
 from assay.attestation.codec import encode_evidence
-from assay.config import ServerSettings
 from assay.evidence import Attested, Claims, Evidence
 from assay.policy.reasons import escape_controls
 from assay.policy.verdict import Approved, Withheld
 from assay.publishers.registry import RECORDED_CLAIMS
 from assay.publishers.signers import describe_signer
 from assay.telemetry.audit_trail import AuditTrail
-from assay.views import DEFAULT_VIEW
-from assay.web.auth import get_request_user
-from assay.web.origin import resolve_client_address
+from assay.web.exchange import Exchange
 
 _MAX_FIELD_CHARS = 500
 _MAX_ATTESTATIONS = 8
@@ -32,49 +26,46 @@ _MAX_ATTESTATIONS = 8
 
 @dataclass(frozen=True, slots=True)
 class AuditRecorder:
-    """Writes entries; does nothing where there is no trail."""
+    """Writer of entries; it does nothing without a trail."""
 
     trail: AuditTrail | None
-    settings: ServerSettings
-    view: str
-    """Entries of the view `default` do not name it."""
 
-    async def record_served(self, request: web.BaseRequest, route: str, approved: Approved, policy_digest: str) -> None:
-        """Before its first byte: this client is given this file (or what speaks for it).
+    async def record_served(self, exchange: Exchange, approved: Approved, policy_digest: str) -> None:
+        """Record, before the first byte, that a client is given a file, its METADATA or its provenance.
 
         Raises:
             StorageError: it cannot be written, and what is not written must not happen.
         """
         if self.trail is not None:
-            await self.trail.record(self._build_entry("served", request, route, approved, policy_digest))
+            await self.trail.record(self._build_entry("served", exchange, approved, policy_digest))
 
-    async def record_refused(
-        self, request: web.BaseRequest, route: str, withheld: Withheld, policy_digest: str
-    ) -> None:
-        """This client asked for a withheld file."""
-        if self.trail is not None:
-            await self.trail.record(self._build_entry("refused", request, route, withheld, policy_digest))
+    async def record_refused(self, exchange: Exchange, withheld: Withheld, policy_digest: str) -> None:
+        """Record that a client requested a withheld file.
 
-    def record_unfinished(self, reason: str) -> None:
-        """What was to be served, by the entry with this request's id, was not served whole."""
+        Raises:
+            StorageError: as `record_served`.
+        """
         if self.trail is not None:
-            self.trail.record_nowait(
-                {"event": "unfinished", "request": telemetry.current_request_id.get(), "why": _sanitize(reason)}
-            )
+            await self.trail.record(self._build_entry("refused", exchange, withheld, policy_digest))
+
+    def record_unfinished(self, exchange: Exchange, reason: str) -> None:
+        """Record that the file of a `served` entry, the one with the same request id, was not sent whole."""
+        if self.trail is not None:
+            self.trail.record_nowait({"event": "unfinished", "request": exchange.request_id, "why": _sanitize(reason)})
 
     def _build_entry(
-        self, event: str, request: web.BaseRequest, route: str, verdict: Approved | Withheld, policy_digest: str
+        self, event: str, exchange: Exchange, verdict: Approved | Withheld, policy_digest: str
     ) -> Mapping[str, Any]:
         file = verdict.file
         codes = verdict.reasons if isinstance(verdict, Withheld) else verdict.despite
         return {
             "event": event,
-            "request": telemetry.current_request_id.get(),
-            "client": resolve_client_address(request.headers, peer=request.remote, settings=self.settings),
-            **({} if (user := get_request_user(request)) is None else {"user": user}),
-            "method": request.method,
-            **({} if self.view == DEFAULT_VIEW else {"view": self.view}),
-            "route": route,
+            "request": exchange.request_id,
+            "client": exchange.client,
+            **({} if (user := exchange.user_name) is None else {"user": user}),
+            "method": exchange.head.method,
+            **({} if exchange.view is None else {"view": exchange.view}),
+            "route": exchange.route.label,
             "project": file.distribution.project if file.distribution is not None else None,
             "filename": _sanitize(file.filename),
             "sha256": file.sha256,

@@ -1,7 +1,7 @@
-"""Who may ask at all: passwords, tokens, or a front proxy's word. Everybody else gets 401 and nothing more.
+"""Authentication of users: by password, by token, or by a trusted proxy. Any other request gets 401 and nothing more.
 
-Owns the two files of `[server.auth]`, the answer 401, and the 403 for somebody whose view it is not. Only hashes are
-kept. It decides nothing about which files somebody may have: that is the view's policy's, the same for all its users.
+Owns the two files of `[server.auth]`, the response 401, and the response 403 to a user to whom a view is closed. Only
+hashes are kept. It decides nothing about files: a view's policy is the same for all its users.
 
 - pip and uv know Basic alone, so a token is taken as the password of the user ``__token__`` too, as PyPI has it.
 - scrypt takes 50 ms and 16 MiB on purpose, so a password that was right is remembered until the files change (under a
@@ -18,10 +18,12 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from aiohttp import web
 
@@ -30,14 +32,14 @@ from assay.config import AuthSettings, ServerSettings
 from assay.errors import ConfigurationError
 from assay.file_watch import SettingWatch, reload_on_change
 from assay.operator_files import read_text
-from assay.policy.reasons import escape_controls
+from assay.users import Authentication, User
 from assay.web.errors import Problem, build_problem_response
 from assay.web.origin import is_trusted_proxy
 
 TOKEN_USER = "__token__"  # noqa: S105 - the user name that PyPI gives to tokens
 REALM = "assay"
-USER_KEY = web.RequestKey("user", str)
-"""Where a request keeps who asked."""
+PasswordCheck: TypeAlias = partial[Coroutine[Any, Any, User | None]]
+"""The check of a password that has not been verified before; returns None if it is wrong."""
 
 _SCRYPT_N, _SCRYPT_R, _SCRYPT_P, _SCRYPT_KEY_BYTES = 2**14, 8, 1, 32
 _SCRYPT_MAX_MEMORY_BYTES = 2**26
@@ -65,25 +67,20 @@ def format_password_entry(user: str, password: str) -> str:
     return line
 
 
-def get_request_user(request: web.BaseRequest) -> str | None:
-    """Who asked, for the log and the trail; None where nobody was asked for a name."""
-    return escape_controls(request[USER_KEY], _MAX_AUTHORIZATION_CHARS) if USER_KEY in request else None
-
-
 class Authenticator:
-    """The question whether a request may be answered.
+    """The users that `[server.auth]` names.
 
     Attributes:
-        watch: obeys changed files.
+        watch: reloads changed files.
     """
 
     def __init__(self, settings: ServerSettings, auth: AuthSettings) -> None:
         self._settings = settings
         self._auth = auth
         self._passwords: Mapping[str, tuple[str, ...]] = {}
-        self._tokens: Mapping[bytes, str] = {}
+        self._tokens: Mapping[bytes, User] = {}
         self._digest_key = secrets.token_bytes(32)
-        self._verified_users = Lru[bytes, str](max_items=_MAX_VERIFIED_PASSWORDS)
+        self._verified_users = Lru[bytes, User](max_items=_MAX_VERIFIED_PASSWORDS)
         self._hashing_slot = asyncio.Semaphore(1)
         files = [Path(each) for each in (auth.passwords, auth.tokens) if each is not None]
         self.watch = SettingWatch("server.auth", files, self.load)
@@ -94,37 +91,37 @@ class Authenticator:
         Raises:
             ConfigurationError: one cannot be read, or has a line that is none; the line's text is not quoted.
         """
-        passwords, tokens = dict[str, tuple[str, ...]](), dict[bytes, str]()
+        passwords, tokens = dict[str, tuple[str, ...]](), dict[bytes, User]()
         if self._auth.passwords is not None:
             for user, *parts in _read_entries(Path(self._auth.passwords), _PASSWORD_ENTRY, "server.auth.passwords"):
                 passwords[user] = tuple(parts)
         if self._auth.tokens is not None:
             for name, digest in _read_entries(Path(self._auth.tokens), _TOKEN_ENTRY, "server.auth.tokens"):
-                tokens[bytes.fromhex(digest)] = name
+                tokens[bytes.fromhex(digest)] = User(name, Authentication.TOKEN)
         self._passwords, self._tokens = passwords, tokens
         # A new key as well: a check that began before must not be remembered after.
         self._digest_key = secrets.token_bytes(32)
-        self._verified_users = Lru[bytes, str](max_items=_MAX_VERIFIED_PASSWORDS)
+        self._verified_users = Lru[bytes, User](max_items=_MAX_VERIFIED_PASSWORDS)
 
-    async def authenticate(self, headers: Mapping[str, str], peer: str | None) -> str | None:
-        """Who asks, or None for somebody who may not.
+    def identify(self, headers: Mapping[str, str], peer: str | None) -> User | PasswordCheck | None:
+        """Return the user of a request; None for invalid credentials or none; a check if it takes time to find out.
 
         Args:
             headers: the request's, case-insensitive.
-            peer: the address of whoever opened the connection.
+            peer: address of the other end of the connection.
         """
         named = self._auth.user_header
         if named is not None and is_trusted_proxy(peer, self._settings) and (claimed := headers.get(named, "").strip()):
-            return claimed
+            return User(claimed, Authentication.HEADER)
         given = headers.get("Authorization", "")
         scheme, _, rest = given.partition(" ")
         if len(given) > _MAX_AUTHORIZATION_CHARS:
             return None
         match scheme.lower():
             case "bearer":
-                return self._authenticate_token(rest.strip())
+                return self._identify_token(rest.strip())
             case "basic":
-                return await self._authenticate_basic(rest.strip())
+                return self._identify_basic(rest.strip())
             case _:
                 return None
 
@@ -143,26 +140,31 @@ class Authenticator:
             response.headers.add("WWW-Authenticate", f'Bearer realm="{REALM}"')
         return response
 
-    def _authenticate_token(self, token: str) -> str | None:
+    def _identify_token(self, token: str) -> User | None:
         # By digest, so that how long this takes says nothing about any token.
         return self._tokens.get(hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest())
 
-    async def _authenticate_basic(self, encoded: str) -> str | None:
+    def _identify_basic(self, encoded: str) -> User | PasswordCheck | None:
         try:
             given = base64.b64decode(encoded, validate=True)
         except (binascii.Error, ValueError):
             return None
-        user, colon, password = _decode_credentials(given).partition(":")
+        name, colon, password = _decode_credentials(given).partition(":")
         if not colon:
             return None
-        if user == TOKEN_USER:
-            return self._authenticate_token(password)
+        if name == TOKEN_USER:
+            return self._identify_token(password)
         verified = self._verified_users
-        mark = hmac.digest(self._digest_key, f"{user}\0{password}".encode(), "sha256")
-        if verified.get(mark) is not None:
+        digest = hmac.digest(self._digest_key, f"{name}\0{password}".encode(), "sha256")
+        if (user := verified.get(digest)) is not None:
             return user
-        # Somebody unknown takes as long as somebody known with a wrong password.
-        entry = self._passwords.get(user) or (
+        return partial(self._verify_password, name, password, digest, verified)
+
+    async def _verify_password(
+        self, name: str, password: str, digest: bytes, verified: Lru[bytes, User]
+    ) -> User | None:
+        # An unknown name takes as long as a known one with a wrong password.
+        entry = self._passwords.get(name) or (
             str(_SCRYPT_N),
             str(_SCRYPT_R),
             str(_SCRYPT_P),
@@ -171,9 +173,10 @@ class Authenticator:
         )
         async with self._hashing_slot:
             right = await asyncio.to_thread(_is_correct_password, password, entry)
-        if not right or user not in self._passwords:
+        if not right or name not in self._passwords:
             return None
-        verified.put(mark, user)
+        user = User(name, Authentication.PASSWORD)
+        verified.put(digest, user)
         return user
 
 

@@ -13,11 +13,11 @@ from http import HTTPStatus
 from aiohttp import web
 
 from assay.config import ServerSettings
-from assay.gate.gate import Gate
 from assay.gate.judged_page import JudgedPage, PreparedPage, RequestWords
 from assay.pages.root_list import RootListCache
 from assay.simple.coding import CONTENT_CODINGS
 from assay.simple.negotiate import etag_matches, negotiate, negotiate_coding
+from assay.web.exchange import Exchange
 from assay.web.files import send_spooled
 from assay.web.origin import resolve_secure_origin
 from assay.web.response import BufferedResponse
@@ -26,20 +26,35 @@ from assay.web.routes import SimpleProject
 _MAX_REQUEST_WORDS_CHARS = 1024
 
 
-async def serve_project_page(
-    request: web.BaseRequest, route: SimpleProject, gate: Gate, settings: ServerSettings, *, prefix: str, now: datetime
-) -> BufferedResponse:
-    """One project's page; `prefix` is its view's, and so its provenance addresses'.
+def find_page_response(headers: Mapping[str, str], route: SimpleProject, judged: JudgedPage) -> BufferedResponse | None:
+    """Return the response of a page that was rendered for the same words before, or None."""
+    prepared = judged.prepared.get(_get_request_words(headers, route))
+    return None if prepared is None else _build_response(prepared, headers)
 
-    Raises:
-        AssayError: it cannot be had.
+
+async def render_page_response(
+    exchange: Exchange,
+    route: SimpleProject,
+    judged: JudgedPage,
+    settings: ServerSettings,
+    *,
+    prefix: str,
+    now: datetime,
+) -> BufferedResponse:
+    """Render a page for a request and keep it for the next one in the same words.
+
+    Args:
+        exchange: the request.
+        route: its route.
+        judged: the page.
+        settings: the proxy's own address, and how long clients may keep a page.
+        prefix: of the page's view, and so of its provenance addresses.
+        now: UTC.
     """
-    if (warm := peek_project_page(request.headers, route, gate)) is not None:
-        return warm
-    judged = await gate.get_page(route.project)
-    form = negotiate(request.headers.get("Accept"), route.format)
-    coding = negotiate_coding(request.headers.get("Accept-Encoding"), CONTENT_CODINGS)
-    origin = resolve_secure_origin(request.headers, peer=request.remote, tls=request.secure, settings=settings)
+    asked, peer = exchange.head.headers, exchange.peer
+    form = negotiate(asked.get("Accept"), route.format)
+    coding = negotiate_coding(asked.get("Accept-Encoding"), CONTENT_CODINGS)
+    origin = resolve_secure_origin(asked, peer=peer.address, tls=peer.is_tls, settings=settings)
     rendered = await judged.render(form, None if origin is None else f"{origin}{prefix}", coding)
     headers = {
         "ETag": rendered.etag,
@@ -54,20 +69,13 @@ async def serve_project_page(
         headers["Age"] = str(int((now - judged.page.confirmed_at).total_seconds()))
         headers["Cache-Status"] = 'assay; hit; detail="the index is unavailable"'
     body = {"Content-Type": form.content_type} | ({} if coding == "identity" else {"Content-Encoding": coding})
-    made = PreparedPage(not_modified_headers=headers, headers=headers | body, rendered=rendered)
+    prepared = PreparedPage(not_modified_headers=headers, headers=headers | body, rendered=rendered)
     # Neither the clock nor a front proxy's word plays a part in what is kept.
     if not judged.page.is_stale and not settings.page_max_age and not settings.trusted_proxies:
-        words = _get_request_words(request.headers, route)
+        words = _get_request_words(asked, route)
         if sum(len(word or "") for word in words) <= _MAX_REQUEST_WORDS_CHARS:
-            judged.prepared.put(words, made)
-    return _build_response(made, request.headers)
-
-
-def peek_project_page(headers: Mapping[str, str], route: SimpleProject, gate: Gate) -> BufferedResponse | None:
-    """What `serve_project_page` answers, if the page still holds and was asked for in these very words before."""
-    judged = gate.peek_page(route.project)
-    made = None if judged is None else judged.prepared.get(_get_request_words(headers, route))
-    return None if made is None else _build_response(made, headers)
+            judged.prepared.put(words, prepared)
+    return _build_response(prepared, asked)
 
 
 def _build_response(prepared: PreparedPage, headers: Mapping[str, str]) -> BufferedResponse:
@@ -92,9 +100,9 @@ def _cache_control(judged_page: JudgedPage, settings: ServerSettings, now: datet
 
 
 async def serve_root_list(
-    request: web.BaseRequest, format_param: str | None, root_lists: RootListCache, view: str
+    format_param: str | None, root_lists: RootListCache, view: str, request: web.BaseRequest
 ) -> web.StreamResponse:
-    """A view's list of all projects that policy does not deny by name, from its spool.
+    """Send a view's list of all projects that policy does not deny by name, from its spool.
 
     Raises:
         AssayError: there is none yet and the index cannot be asked.

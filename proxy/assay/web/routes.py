@@ -9,10 +9,12 @@ route is `UnknownRoute`, never an error.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import lru_cache
-from typing import TypeAlias
+from http import HTTPStatus
+from typing import ClassVar, TypeAlias
 from urllib.parse import parse_qs, quote, unquote
 
 from packaging.utils import canonicalize_name
@@ -24,49 +26,83 @@ _PROJECT_NAME = re.compile(r"[A-Z0-9](?:[A-Z0-9._-]{0,254}[A-Z0-9])?", re.ASCII 
 """A project name (packaging specification, names and normalization), of a length that fits a record's key."""
 _METADATA_SUFFIX = ".metadata"
 _PROVENANCE_PATH_PARTS = 4
+_METHODS_WITHOUT_BODY = frozenset({"GET", "HEAD"})
+"""Methods whose requests have no meaningful body (RFC 9110, 9.3); one that is sent is not read."""
+
+
+class Permission(StrEnum):
+    """What a user must be allowed to do."""
+
+    READ = "read"
+
+
+class RouteRules:
+    """What `web.app` requires of a request before it answers; a route class overrides what differs."""
+
+    __slots__ = ()
+    label: ClassVar[str]
+    """Name in metrics, traces and the audit trail."""
+    methods: ClassVar[tuple[str, ...]] = ("GET", "HEAD")
+    """Any other method is answered 405."""
+    max_body_bytes: ClassVar[int] = 0
+    """Limit on the body of a method other than GET and HEAD, whose bodies are not read."""
+    permission: ClassVar[Permission | None] = Permission.READ
+    """None: open to everybody, also where users must authenticate."""
 
 
 @dataclass(frozen=True, slots=True)
-class SimpleRoot:
+class SimpleRoot(RouteRules):
     """``/simple/``."""
+
+    label: ClassVar[str] = "root-list"
 
     format: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class SimpleProject:
+class SimpleProject(RouteRules):
     """``/simple/{project}/``."""
+
+    label: ClassVar[str] = "page"
 
     project: NormalizedName
     format: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class CanonicalRedirect:
+class CanonicalRedirect(RouteRules):
     """An address that should be written otherwise: unnormalised name, missing slash (301)."""
+
+    label: ClassVar[str] = "moved"
 
     to: str
     """Relative to the request's own address, so that it holds behind any path prefix."""
 
 
 @dataclass(frozen=True, slots=True)
-class DistributionFile:
+class DistributionFile(RouteRules):
     """``/files/{host}/{path}``."""
+
+    label: ClassVar[str] = "file"
 
     location: str
 
 
 @dataclass(frozen=True, slots=True)
-class DistributionMetadata:
+class DistributionMetadata(RouteRules):
     """``/files/{host}/{path}.metadata``."""
+
+    label: ClassVar[str] = "metadata"
 
     location: str
     """Of the distribution itself."""
 
 
 @dataclass(frozen=True, slots=True)
-class FileProvenance:
+class FileProvenance(RouteRules):
     """``/integrity/{project}/{version}/{filename}/provenance``."""
+
+    label: ClassVar[str] = "provenance"
 
     project: NormalizedName
     version: str
@@ -74,28 +110,41 @@ class FileProvenance:
 
 
 @dataclass(frozen=True, slots=True)
-class HomePage:
+class HomePage(RouteRules):
     """``/``: what this is."""
 
+    label: ClassVar[str] = "home"
+
 
 @dataclass(frozen=True, slots=True)
-class LivenessProbe:
+class LivenessProbe(RouteRules):
     """``/healthz``."""
 
+    label: ClassVar[str] = "healthz"
+    # A kubelet has no name to give, and what the two probes answer is no secret.
+    permission: ClassVar[Permission | None] = None
+
 
 @dataclass(frozen=True, slots=True)
-class ReadinessProbe:
+class ReadinessProbe(RouteRules):
     """``/readyz``."""
 
+    label: ClassVar[str] = "readyz"
+    permission: ClassVar[Permission | None] = None
+
 
 @dataclass(frozen=True, slots=True)
-class MetricsExposition:
+class MetricsExposition(RouteRules):
     """``/metrics``."""
 
+    label: ClassVar[str] = "metrics"
+
 
 @dataclass(frozen=True, slots=True)
-class ProjectPage:
+class ProjectPage(RouteRules):
     """``/project/{project}``: every file and its verdict, for people."""
+
+    label: ClassVar[str] = "project"
 
     project: NormalizedName
     page: int
@@ -103,21 +152,27 @@ class ProjectPage:
 
 
 @dataclass(frozen=True, slots=True)
-class PolicyPage:
+class PolicyPage(RouteRules):
     """``/policy``: the policy in words."""
+
+    label: ClassVar[str] = "policy"
 
 
 @dataclass(frozen=True, slots=True)
-class SearchRedirect:
+class SearchRedirect(RouteRules):
     """``/search?name=…``: leads to a project's page."""
+
+    label: ClassVar[str] = "search"
 
     to: str | None
     """Relative; None where what was typed is no name."""
 
 
 @dataclass(frozen=True, slots=True)
-class UnknownRoute:
+class UnknownRoute(RouteRules):
     """Anything else."""
+
+    label: ClassVar[str] = "nowhere"
 
 
 Route: TypeAlias = (
@@ -147,6 +202,23 @@ class ResolvedTarget:
     route: Route
     root: str
     """The view's home page, relative to the target, so that it holds behind any further prefix."""
+
+
+def find_broken_rule(route: Route, method: str, headers: Mapping[str, str]) -> HTTPStatus | None:
+    """Return the status of a request that its route does not take, or None.
+
+    Args:
+        route: its route.
+        method: its method.
+        headers: case-insensitive; Content-Length is a number, as HTTP parsers require.
+    """
+    if method not in route.methods:
+        return HTTPStatus.METHOD_NOT_ALLOWED
+    if method in _METHODS_WITHOUT_BODY:
+        return None
+    if "Transfer-Encoding" in headers:
+        return HTTPStatus.LENGTH_REQUIRED
+    return HTTPStatus.REQUEST_ENTITY_TOO_LARGE if int(headers.get("Content-Length", 0)) > route.max_body_bytes else None
 
 
 _STATIC_ROUTES: dict[str, Route] = {
@@ -264,26 +336,3 @@ def _get_query_parameter(query: str, name: str) -> str | None:
         return parse_qs(query, max_num_fields=20).get(name, [None])[-1]
     except ValueError:
         return None
-
-
-_ROUTE_LABELS: dict[type[Route], str] = {
-    SimpleRoot: "root-list",
-    SimpleProject: "page",
-    CanonicalRedirect: "moved",
-    DistributionFile: "file",
-    DistributionMetadata: "metadata",
-    FileProvenance: "provenance",
-    HomePage: "home",
-    LivenessProbe: "healthz",
-    ReadinessProbe: "readyz",
-    MetricsExposition: "metrics",
-    ProjectPage: "project",
-    PolicyPage: "policy",
-    SearchRedirect: "search",
-    UnknownRoute: "nowhere",
-}
-
-
-def get_route_label(route: Route) -> str:
-    """A route's name in metrics and in the audit trail."""
-    return _ROUTE_LABELS[type(route)]

@@ -1,14 +1,16 @@
-"""One view's answers: the only place where routes meet its gate.
+"""One view's responses: the only place where routes meet its gate.
 
-Owns what is served and refused on the view's routes, and that both are counted, logged and recorded under its name. Who
-may ask, and of which view, was decided before; `/healthz`, `/readyz` and `/metrics` are the proxy's and not a view's.
+Owns what is served and refused on the view's routes, and that both are counted, logged and recorded. Authentication and
+the permission to use the view come before (`web.app`); `/healthz`, `/readyz` and `/metrics` belong to no view.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from http import HTTPStatus
+from typing import NamedTuple
 
 from aiohttp import web
 
@@ -17,14 +19,16 @@ from assay.assembly import View
 from assay.config import ServerSettings
 from assay.files.cache import Cached, get_approved_digest
 from assay.gate.gate import WithheldError
+from assay.gate.judged_page import JudgedPage
 from assay.pages.root_list import RootListCache as Roots
 from assay.policy.reasons import escape_controls
 from assay.policy.verdict import Approved, Withheld
 from assay.telemetry import metrics
 from assay.views import DEFAULT_VIEW, ViewSettings
 from assay.web.audit import AuditRecorder
+from assay.web.exchange import Exchange, Rest, complete_rest
 from assay.web.files import respond_from_memory, send_cached, send_in_progress
-from assay.web.pages import peek_project_page, serve_project_page, serve_root_list
+from assay.web.pages import find_page_response, render_page_response, serve_root_list
 from assay.web.response import BufferedResponse
 from assay.web.routes import (
     CanonicalRedirect,
@@ -34,11 +38,9 @@ from assay.web.routes import (
     HomePage,
     PolicyPage,
     ProjectPage,
-    Route,
     SearchRedirect,
     SimpleProject,
     SimpleRoot,
-    get_route_label,
 )
 from assay.web.ui.pages import UiResponder
 
@@ -46,8 +48,16 @@ _OCTET_STREAM = "application/octet-stream"
 _INTEGRITY_MEDIA_TYPE = "application/vnd.pypi.integrity.v1+json"
 
 
+class _Approval(NamedTuple):
+    """An approved file."""
+
+    verdict: Approved
+    policy_digest: str
+    """Digest of the policy that approved it, for the audit trail."""
+
+
 class ViewResponder:
-    """Answers requests for one view.
+    """Responses for one view.
 
     Args:
         view: what decides.
@@ -83,67 +93,41 @@ class ViewResponder:
         """Name, path, and who may use it."""
         return self._view.settings
 
-    def try_from_cache(self, headers: Mapping[str, str], route: Route) -> BufferedResponse | None:
-        """The answer to GET, if all of it is in memory: most of what a proxy is asked for, and nothing of it waits."""
-        match route:
-            case SimpleProject():
-                return peek_project_page(headers, route, self._gate)
-            case DistributionFile(location=location):
-                return self._peek_file(headers, location)
-            case DistributionMetadata(location=location):
-                approved = self._peek_approved(location)
-                metadata = None if approved is None else self._gate.peek_metadata(approved)
-                return None if metadata is None else _build_document_response(metadata, _OCTET_STREAM)
-            case _:
-                return None
+    def begin(self, exchange: Exchange) -> web.StreamResponse | Rest:
+        """Return the response to a request, or the part of making it that waits; `Rest` raises what `complete` raises.
 
-    def _peek_approved(self, location: str) -> Approved | None:
-        """An approved file whose serving is recorded nowhere but in the request log."""
-        verdict = self._gate.peek_verdict(location) if self._recorder.trail is None else None
-        return verdict if isinstance(verdict, Approved) else None
+        All that is found here, without waiting, is handed to that part, so that nothing is looked up twice.
+        """
+        outcome = self._begin(exchange)
+        return partial(self._complete, exchange, outcome) if isinstance(outcome, partial) else outcome
 
-    def _peek_file(self, headers: Mapping[str, str], location: str) -> BufferedResponse | None:
-        verdict = self._peek_approved(location)
-        if verdict is None or _is_policy_exception(verdict) or (body := self._gate.peek_content(verdict)) is None:
-            return None
-        answer = respond_from_memory(headers, get_approved_digest(verdict), body)
-        if not isinstance(answer, BufferedResponse):
-            return None
-        metrics.FILE_REQUESTS.labels("hit").inc()
-        return answer
-
-    async def respond(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
-        """The answer.
+    async def _complete(self, exchange: Exchange, rest: Rest, request: web.BaseRequest) -> web.StreamResponse:
+        """Await the rest of a response.
 
         Raises:
-            WithheldError: the file is withheld; it has been counted, logged and recorded.
-            AssayError: it cannot be had.
+            WithheldError: the file is withheld; this has been counted, logged and recorded.
+            AssayError: the requested resource is not available.
         """
         try:
-            return await self._dispatch(request, route)
+            return await rest(request)
         except WithheldError as error:
-            await self._record_refusal(request, get_route_label(route), error.withheld)
+            await self._record_refusal(exchange, error.withheld)
             raise
 
-    async def _dispatch(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
-        match route:
-            case SimpleProject():
-                prefix, now = self.settings.prefix, self._clock()
-                return await serve_project_page(request, route, self._gate, self._settings, prefix=prefix, now=now)
+    def _begin(self, exchange: Exchange) -> web.StreamResponse | Rest:
+        match exchange.route:
+            case SimpleProject() as route:
+                return self._begin_page(exchange, route)
             case DistributionFile(location=location):
-                return await self._serve_file(request, location)
+                return self._begin_file(exchange, location)
             case DistributionMetadata(location=location):
-                approved = await self._require_approved(location)
-                policy = self._gate.policy.digest  # that of the verdict: nothing was awaited since
-                metadata = await self._gate.get_metadata(approved)
-                await self._recorder.record_served(request, "metadata", approved, policy)
-                return _build_document_response(metadata, _OCTET_STREAM)
-            case FileProvenance():
-                return await self._serve_provenance(request, route)
+                return self._begin_metadata(exchange, location)
+            case FileProvenance() as route:
+                return partial(self._serve_provenance, exchange, route)
             case SimpleRoot(format=format_param):
-                return await serve_root_list(request, format_param, self._root_lists, self.settings.name)
-            case HomePage() | ProjectPage() | PolicyPage() | SearchRedirect():
-                return await self._ui.respond(request, route)
+                return partial(serve_root_list, format_param, self._root_lists, self.settings.name)
+            case (HomePage() | ProjectPage() | PolicyPage() | SearchRedirect()) as route:
+                return partial(self._ui.respond, exchange, route)
             case CanonicalRedirect(to=to):
                 headers = {"Location": to, "Cache-Control": "private, no-cache"}
                 return web.Response(status=HTTPStatus.MOVED_PERMANENTLY, headers=headers)
@@ -154,41 +138,103 @@ class ViewResponder:
                     headers={"Cache-Control": "no-store"},
                 )
 
-    async def _require_approved(self, location: str) -> Approved:
-        verdict = await self._gate.get_verdict(location)
-        if isinstance(verdict, Withheld):
-            raise WithheldError(verdict)
-        return verdict
+    def _begin_page(self, exchange: Exchange, route: SimpleProject) -> web.StreamResponse | Rest:
+        judged = self._gate.peek_page(route.project)
+        response = None if judged is None else find_page_response(exchange.head.headers, route, judged)
+        return partial(self._serve_page, exchange, route, judged) if response is None else response
 
-    async def _serve_file(self, request: web.BaseRequest, location: str) -> web.StreamResponse:
-        approved = await self._require_approved(location)
-        policy = self._gate.policy.digest  # as above
-        _log_policy_exception(approved)
-        if (body := self._gate.peek_content(approved)) is not None:
-            metrics.FILE_REQUESTS.labels("hit").inc()
-            await self._recorder.record_served(request, "file", approved, policy)
-            return respond_from_memory(request.headers, get_approved_digest(approved), body, method=request.method)
-        async with self._gate.open_content(approved) as content:
+    async def _serve_page(
+        self, exchange: Exchange, route: SimpleProject, judged: JudgedPage | None, _request: web.BaseRequest
+    ) -> web.StreamResponse:
+        if judged is None:
+            judged = await self._gate.get_page(route.project)
+        if (response := find_page_response(exchange.head.headers, route, judged)) is not None:
+            return response
+        prefix, now = self.settings.prefix, self._clock()
+        return await render_page_response(exchange, route, judged, self._settings, prefix=prefix, now=now)
+
+    def _begin_file(self, exchange: Exchange, location: str) -> web.StreamResponse | Rest:
+        approval = self._peek_approval(location)
+        content = None if approval is None else self._gate.peek_content(approval.verdict)
+        if approval is None or content is None:
+            return partial(self._serve_file, exchange, location, approval)
+        return self._give_from_memory(exchange, approval, content)
+
+    async def _serve_file(
+        self, exchange: Exchange, location: str, approval: _Approval | None, request: web.BaseRequest
+    ) -> web.StreamResponse:
+        if approval is None:
+            approval = await self._require_approval(location)
+            if (body := self._gate.peek_content(approval.verdict)) is not None:
+                return await complete_rest(self._give_from_memory(exchange, approval, body), request)
+        _log_policy_exception(approval.verdict)
+        async with self._gate.open_content(approval.verdict) as content:
             metrics.FILE_REQUESTS.labels("hit" if isinstance(content, Cached) else "miss").inc()
             try:
-                await self._recorder.record_served(request, "file", approved, policy)
+                await self._recorder.record_served(exchange, approval.verdict, approval.policy_digest)
                 if isinstance(content, Cached):
                     return await send_cached(request, content)
                 return await send_in_progress(request, content)
             except BaseException as error:
-                self._recorder.record_unfinished(f"{type(error).__name__}: {error}")
+                self._recorder.record_unfinished(exchange, f"{type(error).__name__}: {error}")
                 raise
 
-    async def _serve_provenance(self, request: web.BaseRequest, route: FileProvenance) -> web.StreamResponse:
+    def _give_from_memory(self, exchange: Exchange, approval: _Approval, content: bytes) -> web.StreamResponse | Rest:
+        _log_policy_exception(approval.verdict)
+        metrics.FILE_REQUESTS.labels("hit").inc()
+        head, digest = exchange.head, get_approved_digest(approval.verdict)
+        return self._give(exchange, approval, respond_from_memory(head.headers, digest, content, method=head.method))
+
+    def _begin_metadata(self, exchange: Exchange, location: str) -> web.StreamResponse | Rest:
+        approval = self._peek_approval(location)
+        document = None if approval is None else self._gate.peek_metadata(approval.verdict)
+        if approval is None or document is None:
+            return partial(self._serve_metadata, exchange, location, approval)
+        return self._give(exchange, approval, _build_document_response(document, _OCTET_STREAM))
+
+    async def _serve_metadata(
+        self, exchange: Exchange, location: str, approval: _Approval | None, request: web.BaseRequest
+    ) -> web.StreamResponse:
+        if approval is None:
+            approval = await self._require_approval(location)
+        document = await self._gate.get_metadata(approval.verdict)
+        response = _build_document_response(document, _OCTET_STREAM)
+        return await complete_rest(self._give(exchange, approval, response), request)
+
+    async def _serve_provenance(
+        self, exchange: Exchange, route: FileProvenance, _request: web.BaseRequest
+    ) -> web.StreamResponse:
         approved, document = await self._gate.get_provenance(route.project, route.version, route.filename)
-        policy = self._gate.policy.digest  # as above
-        await self._recorder.record_served(request, "provenance", approved, policy)
-        plain = "application/json" in request.headers.get("Accept", "")
+        await self._recorder.record_served(exchange, approved, self._gate.policy.digest)
+        plain = "application/json" in exchange.head.headers.get("Accept", "")
         return _build_document_response(document, "application/json" if plain else _INTEGRITY_MEDIA_TYPE)
 
-    async def _record_refusal(self, request: web.BaseRequest, route: str, withheld: Withheld) -> None:
+    def _peek_approval(self, location: str) -> _Approval | None:
+        """Return the approval of a file if its page is in memory and holds."""
+        verdict = self._gate.peek_verdict(location)
+        return _Approval(verdict, self._gate.policy.digest) if isinstance(verdict, Approved) else None
+
+    async def _require_approval(self, location: str) -> _Approval:
+        verdict = await self._gate.get_verdict(location)
+        if isinstance(verdict, Withheld):
+            raise WithheldError(verdict)
+        return _Approval(verdict, self._gate.policy.digest)  # nothing was awaited since the verdict
+
+    def _give(self, exchange: Exchange, approval: _Approval, response: web.StreamResponse) -> web.StreamResponse | Rest:
+        """Return a response for an approved file, or with an audit trail the wait for its entry, then the response."""
+        if self._recorder.trail is None:
+            return response
+        return partial(self._respond_recorded, exchange, approval, response)
+
+    async def _respond_recorded(
+        self, exchange: Exchange, approval: _Approval, response: web.StreamResponse, _request: web.BaseRequest
+    ) -> web.StreamResponse:
+        await self._recorder.record_served(exchange, approval.verdict, approval.policy_digest)
+        return response
+
+    async def _record_refusal(self, exchange: Exchange, withheld: Withheld) -> None:
         self._ui.record_refusal(withheld)
-        first = withheld.reasons[0]
+        first, route = withheld.reasons[0], exchange.route.label
         metrics.REFUSALS.labels(self.settings.name, route, withheld.rule or "", first.code.value).inc()
         telemetry.warning(
             "file-refused",
@@ -198,12 +244,12 @@ class ViewResponder:
             reasons=[reason.code.value for reason in withheld.reasons],
             message=escape_controls(first.message),
         )
-        await self._recorder.record_refused(request, route, withheld, self._gate.policy.digest)
+        await self._recorder.record_refused(exchange, withheld, self._gate.policy.digest)
 
 
 def _log_policy_exception(approved: Approved) -> None:
-    """Say that a pin, a waiver or audit mode let a file through, at each use."""
-    if _is_policy_exception(approved):
+    """Log that a pin, a waiver or audit mode let a file through, at each use."""
+    if approved.despite or approved.evidence is None:
         telemetry.event(
             "file-excepted",
             filename=approved.file.filename,
@@ -212,10 +258,6 @@ def _log_policy_exception(approved: Approved) -> None:
             despite=[reason.code.value for reason in approved.despite],
             notes=[escape_controls(note) for note in approved.notes],
         )
-
-
-def _is_policy_exception(approved: Approved) -> bool:
-    return bool(approved.despite) or approved.evidence is None
 
 
 def _build_document_response(body: bytes, content_type: str) -> BufferedResponse:

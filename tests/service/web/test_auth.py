@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import sys
+from functools import partial
 from io import StringIO
 from pathlib import Path
 
@@ -25,6 +26,14 @@ from tests.world.proxy.auth_proxy import (
     write_credentials,
 )
 from tests.world.proxy.running_proxy import make_configuration, run_test_proxy
+
+
+async def identify(access: Authenticator, headers: dict[str, str]) -> tuple[str, str] | None:
+    """Name and way of the user whom the headers authenticate."""
+    found = access.identify(headers, None)
+    user = await found() if isinstance(found, partial) else found
+    return None if user is None else (user.name, user.how)
+
 
 WRONG = [
     {},
@@ -125,17 +134,17 @@ async def test_a_user_who_is_taken_out_is_out_and_a_file_that_is_none_changes_no
     assert settings.auth is not None
     access = Authenticator(settings, settings.auth)
     await access.watch.reload_if_changed()
-    assert await access.authenticate(make_basic_header("alice", PASSWORD), None) == "alice"
-    assert await access.authenticate(make_bearer_header(TOKEN), None) == "ci"
+    assert await identify(access, make_basic_header("alice", PASSWORD)) == ("alice", "password")
+    assert await identify(access, make_bearer_header(TOKEN)) == ("ci", "token")
     (tmp_path / "passwords").write_text("alice:plain text\n", "utf-8")
     with pytest.raises(ConfigurationError, match=r"passwords, line 1: expected a name, a colon and a hash") as refused:
         await access.watch.reload_if_changed()
     assert "plain" not in str(refused.value)
-    assert await access.authenticate(make_basic_header("alice", PASSWORD), None) == "alice"
+    assert await identify(access, make_basic_header("alice", PASSWORD)) == ("alice", "password")
     (tmp_path / "passwords").write_text(f"{format_password_entry('bob', PASSWORD)}\n", "utf-8")
     assert await access.watch.reload_if_changed()
-    assert await access.authenticate(make_basic_header("alice", PASSWORD), None) is None
-    assert await access.authenticate(make_basic_header("bob", PASSWORD), None) == "bob"
+    assert await identify(access, make_basic_header("alice", PASSWORD)) is None
+    assert await identify(access, make_basic_header("bob", PASSWORD)) == ("bob", "password")
     assert not await access.watch.reload_if_changed()
 
 
@@ -157,8 +166,8 @@ def test_the_command_writes_a_line_that_lets_in(
     assert settings.auth is not None
     access = Authenticator(settings, settings.auth)
     access.load()
-    assert asyncio.run(access.authenticate(make_basic_header("alice", PASSWORD), None)) == "alice"
-    assert asyncio.run(access.authenticate(make_basic_header("alice", "wrong"), None)) is None
+    assert asyncio.run(identify(access, make_basic_header("alice", PASSWORD))) == ("alice", "password")
+    assert asyncio.run(identify(access, make_basic_header("alice", "wrong"))) is None
 
 
 @pytest.mark.parametrize("name", ["passwords", "tokens"])

@@ -27,6 +27,7 @@ from tests.world.index.fake_index import Index
 from tests.world.index.faulty_server import Reply
 from tests.world.proxy.certificate_authority import CertificateAuthority
 from tests.world.proxy.running_proxy import SIMPLE_JSON, make_configuration, run_test_proxy
+from tests.world.proxy.two_ways import RespondingApp
 
 
 async def settles(proxy_count: int) -> None:
@@ -137,7 +138,7 @@ async def test_nothing_stays_of_a_connection_however_it_ended(tmp_path: Path) ->
         return web.Response(text="ok")
 
     few = connection_limit.ConnectionLimit(2)
-    punctual = server._HttpServer(answers, None, logging.getLogger("test"), few, ServerSettings())
+    punctual = server._HttpServer(RespondingApp(answers), ServerSettings(), logging.getLogger("test"), few)
     made: list[Connection] = []
 
     def making(seat: connection_limit.ConnectionSlot) -> Connection:
@@ -248,7 +249,7 @@ async def test_what_is_closed_ends_though_nobody_reads_the_rest(
         raise ConnectionError
 
     few = connection_limit.ConnectionLimit(2)
-    punctual = server._HttpServer(answers, None, logging.getLogger("test"), few, ServerSettings())
+    punctual = server._HttpServer(RespondingApp(answers), ServerSettings(), logging.getLogger("test"), few)
     entrance = listener.Listener(few, punctual.make_protocol, ssl_context=None, handshake_timeout_seconds=1)
     host, port = await entrance.open("127.0.0.1", 0)
     seeing_off = asyncio.create_task(punctual.reap_closing())

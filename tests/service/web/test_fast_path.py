@@ -1,4 +1,4 @@
-"""What is answered the short way is answered as the long way answers it, and whatever is not for it goes that way."""
+"""A connection writes what is whole in memory as aiohttp's task would, and leaves anything else to the task."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import logging
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from aiohttp import web
 from assay.config import ServerSettings
 from assay.policy.language.document import load_policy
 from assay.telemetry import metrics
-from assay.web.app import WebApp
+from assay.web.exchange import Peer, Pending, RequestHead
 from assay.web.response import BufferedResponse
 from assay.web.server import connection_limit, listener, server
 from assay.web.server.connection import Connection
@@ -26,28 +26,16 @@ from tests.world.clients.raw_client import TIMEOUT_SECONDS, RawClient, encode_ge
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
 from tests.world.proxy.running_proxy import SIMPLE_JSON, RunningProxy, run_test_proxy
+from tests.world.proxy.two_ways import RespondingApp, count_tasks
 
 CLOSE = "Connection: close"
 VARIES = re.compile(rb"(?:Date|X-Request-Id|Connection): [^\r]*\r\n")
 
 
-@dataclass
-class Ways:
-    """How many requests went the long way."""
-
-    long: list[str] = field(default_factory=list)
-
-
 @pytest.fixture
-def ways(monkeypatch: pytest.MonkeyPatch) -> Ways:
-    counted, called = Ways(), WebApp.__call__
-
-    async def counting(self: WebApp, request: web.BaseRequest) -> web.StreamResponse:
-        counted.long.append(f"{request.method} {request.raw_path}")
-        return await called(self, request)
-
-    monkeypatch.setattr(WebApp, "__call__", counting)
-    return counted
+def tasks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The requests that a task answered."""
+    return count_tasks(monkeypatch)
 
 
 @dataclass
@@ -63,7 +51,7 @@ class Warm:
 
 
 @asynccontextmanager
-async def warm(tmp_path: Path, ways: Ways, *, padding: int = 50_000) -> AsyncIterator[Warm]:
+async def warm(tmp_path: Path, tasks: list[str], *, padding: int = 50_000) -> AsyncIterator[Warm]:
     async with Index() as index, run_test_proxy(index, tmp_path) as proxy, open_clients(proxy) as clients:
         listed = index.add(wheel("foo", padding=padding))
         page, file, client = "/simple/foo/", proxy.files_path(listed), await clients.connect()
@@ -71,7 +59,7 @@ async def warm(tmp_path: Path, ways: Ways, *, padding: int = 50_000) -> AsyncIte
         for path in (file, file, file, metadata, page):
             assert (await client.get(path))[0] == 200
             await proxy.wait_until_stored(listed)
-        ways.long.clear()
+        tasks.clear()
         yield Warm(proxy, client, page, file, metadata, listed.built.content)
 
 
@@ -85,31 +73,33 @@ async def answer(client: RawClient) -> tuple[bytes, bytes]:
 
 @pytest.mark.parametrize("headers", [(), ("Range: bytes=10-19",), ("If-None-Match: *",), (f"Accept: {SIMPLE_JSON}",)])
 @pytest.mark.parametrize("what", ["page", "file", "metadata"])
-async def test_the_short_way_and_the_long_way_give_one_answer(
-    tmp_path: Path, ways: Ways, what: str, headers: tuple[str, ...]
+async def test_connection_and_task_give_one_answer(
+    tmp_path: Path, tasks: list[str], what: str, headers: tuple[str, ...]
 ) -> None:
-    async with warm(tmp_path, ways) as world, open_clients(world.proxy) as clients:
+    async with warm(tmp_path, tasks) as world, open_clients(world.proxy) as clients:
         path = {"page": world.page, "file": world.file, "metadata": world.metadata}[what]
         if f"Accept: {SIMPLE_JSON}" in headers:
             world.client.writer.write(encode_get(path, *headers))
             await answer(world.client)
-        ways.long.clear()
+        tasks.clear()
         world.client.writer.write(encode_get(path, *headers))
         short = await answer(world.client)
-        assert ways.long == []
+        assert tasks == []
         other = await clients.connect()
         other.writer.write(encode_get(path, *headers, CLOSE))
         long = await answer(other)
-        assert ways.long == [f"GET {path}"]
+        assert tasks == [f"GET {path}"]
         assert await other.is_closed()
         assert (VARIES.sub(b"", short[0]), short[1]) == (VARIES.sub(b"", long[0]), long[1])
         assert b"X-Request-Id: " in short[0]
         assert b"Date: " in short[0]
 
 
-async def test_it_is_logged_and_counted_once(tmp_path: Path, ways: Ways, caplog: pytest.LogCaptureFixture) -> None:
+async def test_it_is_logged_and_counted_once(
+    tmp_path: Path, tasks: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("INFO", logger="assay")
-    async with warm(tmp_path, ways) as world:
+    async with warm(tmp_path, tasks) as world:
         for path, route, size in (
             (world.page, "page", None),
             (world.file, "file", len(world.content)),
@@ -119,7 +109,7 @@ async def test_it_is_logged_and_counted_once(tmp_path: Path, ways: Ways, caplog:
             before = {name: value(name, route) for name in ("requests_total", "sent_bytes_total")}
             world.client.writer.write(encode_get(path))
             head, body = await answer(world.client)
-            assert ways.long == []
+            assert tasks == []
             (line,) = [record.__dict__["fields"] for record in caplog.records if record.message == "request"]
             assert line.pop("ms") >= 0
             name = re.search(rb"X-Request-Id: (\w+)", head)
@@ -136,8 +126,8 @@ def value(name: str, route: str) -> float:
     return metrics.REGISTRY.get_sample_value(f"assay_{name}", labels) or 0.0
 
 
-async def test_requests_that_come_together_or_in_pieces_are_answered_in_order(tmp_path: Path, ways: Ways) -> None:
-    async with warm(tmp_path, ways) as world:
+async def test_requests_that_come_together_or_in_pieces_are_answered_in_order(tmp_path: Path, tasks: list[str]) -> None:
+    async with warm(tmp_path, tasks) as world:
         client = world.client
         client.writer.write(
             encode_get(world.page) + encode_get("/nowhere") + encode_get(world.file) + encode_get(world.page)
@@ -146,7 +136,7 @@ async def test_requests_that_come_together_or_in_pieces_are_answered_in_order(tm
         assert [head.split(b" ")[1] for head, _ in answers] == [b"200", b"404", b"200", b"200"]
         assert answers[2][1] == world.content
         assert answers[0][1] == answers[3][1]
-        ways.long.clear()
+        tasks.clear()
         for byte in encode_get(world.page):
             client.writer.write(bytes([byte]))
             await asyncio.sleep(0)
@@ -157,7 +147,7 @@ async def test_requests_that_come_together_or_in_pieces_are_answered_in_order(tm
         assert (await answer(client))[1] == answers[0][1]
         client.writer.write(both[-10:])
         assert (await answer(client))[1] == world.content
-        assert ways.long == []
+        assert tasks == []
 
 
 @pytest.mark.parametrize(
@@ -173,53 +163,55 @@ async def test_requests_that_come_together_or_in_pieces_are_answered_in_order(tm
     ],
     ids=["post", "head", "body", "chunked", "old", "upgrade", "malformed"],
 )
-async def test_whatever_is_not_a_plain_get_goes_the_long_way(
-    tmp_path: Path, ways: Ways, asked: bytes, expected: bytes
+async def test_whatever_is_not_a_plain_get_goes_to_the_task(
+    tmp_path: Path, tasks: list[str], asked: bytes, expected: bytes
 ) -> None:
-    async with warm(tmp_path, ways) as world:
+    async with warm(tmp_path, tasks) as world:
         world.client.writer.write(asked.replace(b"{}", world.page.encode()))
         async with asyncio.timeout(TIMEOUT_SECONDS):
             head = await world.client.reader.readuntil(b"\r\n\r\n")
         assert head.split(b" ")[1] == expected
-        assert len(ways.long) == (expected != b"400")
+        assert len(tasks) == (expected != b"400")
 
 
-async def test_a_fault_on_the_short_way_is_answered_and_told_by_the_long_way(
-    tmp_path: Path, ways: Ways, monkeypatch: pytest.MonkeyPatch
+async def test_a_fault_while_a_request_is_begun_is_answered_and_logged_once(
+    tmp_path: Path, tasks: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fails(*_: object) -> None:
         raise RuntimeError("a fault of ours")
 
-    async with warm(tmp_path, ways) as world:
-        monkeypatch.setattr(ViewResponder, "try_from_cache", fails)
+    async with warm(tmp_path, tasks) as world:
+        with monkeypatch.context() as patch:
+            patch.setattr(ViewResponder, "begin", fails)
+            assert (await world.client.get(world.page))[0] == 500
+        assert caplog.messages.count("request-failed") == 1
         assert (await world.client.get(world.page))[0] == 200
-        assert ways.long == [f"GET {world.page}"]
 
 
-async def test_what_is_withheld_from_now_on_is_not_given_at_once(tmp_path: Path, ways: Ways) -> None:
-    async with warm(tmp_path, ways) as world:
+async def test_what_is_withheld_from_now_on_is_not_given_at_once(tmp_path: Path, tasks: list[str]) -> None:
+    async with warm(tmp_path, tasks) as world:
         gate = world.proxy.assembly.gate
         assert (await world.client.get(world.file))[0] == 200
-        assert ways.long == []
+        assert tasks == []
         deny = 'version = 1\n[[rules]]\nname = "none"\nprojects = ["*"]\ndeny = "not here"\n'
         gate.policy = load_policy(deny, "deny.toml")
         assert (await world.client.get(world.file))[0] == 403
         assert (await world.client.get(world.metadata))[0] == 403
         assert (await world.client.get(world.page))[0] == 200
-        assert ways.long == [f"GET {world.file}", f"GET {world.metadata}", f"GET {world.page}"]
+        assert tasks == [f"GET {world.file}", f"GET {world.metadata}", f"GET {world.page}"]
 
 
 async def test_a_connection_that_is_used_the_short_way_alone_stays_open(
-    tmp_path: Path, ways: Ways, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tasks: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "_KEEPALIVE_TIMEOUT_SECONDS", 0.5)
     monkeypatch.setattr(server, "_FIRST_REQUEST_TIMEOUT_SECONDS", 0.7)
-    async with warm(tmp_path, ways) as world, open_clients(world.proxy) as clients:
+    async with warm(tmp_path, tasks) as world, open_clients(world.proxy) as clients:
         fresh = await clients.connect()  # whose first request, too, goes the short way
         for _ in range(8):
             assert (await fresh.get(world.page))[0] == 200
             await asyncio.sleep(0.2)
-        assert ways.long == []
+        assert tasks == []
         assert await fresh.is_closed()  # and then is closed, since it asks no more
 
 
@@ -227,15 +219,20 @@ async def test_a_connection_that_is_used_the_short_way_alone_stays_open(
 async def test_a_request_that_waits_for_its_turn_is_answered_whatever_comes_between(
     moment: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def long(_request: web.BaseRequest) -> web.StreamResponse:
-        return web.Response(text="long")
+    begun: list[str] = []
 
-    def at_once(_target: str, _headers: object, _peer: str | None) -> BufferedResponse:
-        return BufferedResponse(headers={"X-Broken": "a\nb"} if moment == "fault" else {}, body=b"short")
+    class App(RespondingApp):
+        def begin(self, head: RequestHead, peer: Peer) -> web.StreamResponse | Pending:
+            assert peer == Peer("127.0.0.1", is_tls=False)
+            begun.append(head.target)
+            return BufferedResponse(headers={"X-Broken": "a\nb"} if moment == "fault" else {}, body=b"short")
+
+    async def never(_request: web.BaseRequest) -> web.StreamResponse:
+        raise AssertionError("there is no rest")
 
     made: list[Connection] = []
     punctual = server._HttpServer(
-        long, at_once, logging.getLogger("test"), connection_limit.ConnectionLimit(2), ServerSettings()
+        App(never), ServerSettings(), logging.getLogger("test"), connection_limit.ConnectionLimit(2)
     )
 
     def making(seat: connection_limit.ConnectionSlot) -> Connection:
@@ -258,7 +255,7 @@ async def test_a_request_that_waits_for_its_turn_is_answered_whatever_comes_betw
         match moment:
             case "closing":
                 connection.close()
-                assert (await answer(client))[1] == b"long"
+                assert (await answer(client))[1] == b"short"
                 assert await client.is_closed()
             case "idle":
                 connection._process_keepalive()
@@ -267,12 +264,13 @@ async def test_a_request_that_waits_for_its_turn_is_answered_whatever_comes_betw
                 # An answer that cannot be sent is cut: behind what went out of it nothing may come.
                 assert await client.is_closed()
                 assert "line break" in caplog.text
+        assert begun == ["/"]
     finally:
         writer.close()
         entrance.close()
 
 
-async def test_what_a_client_does_not_take_at_once_is_sent_as_he_takes_it(tmp_path: Path, ways: Ways) -> None:
+async def test_what_a_client_does_not_take_at_once_is_sent_as_he_takes_it(tmp_path: Path, tasks: list[str]) -> None:
     async with Index() as index, run_test_proxy(index, tmp_path) as proxy, open_clients(proxy) as clients:
         for number in range(1500):
             index.add(wheel("many", version=f"1.{number}"))
@@ -281,13 +279,13 @@ async def test_what_a_client_does_not_take_at_once_is_sent_as_he_takes_it(tmp_pa
         client = await clients.connect()
         client.writer.write(encode_get("/simple/many/", f"Accept: {SIMPLE_JSON}"))
         assert (await answer(client))[1] == whole
-        ways.long.clear()
+        tasks.clear()
         times = 40  # more than the kernel takes for him
         for _ in range(times):
             client.writer.write(encode_get("/simple/many/", f"Accept: {SIMPLE_JSON}"))
             await asyncio.sleep(0.01)
         for _ in range(times):
             assert (await answer(client))[1] == whole
-        assert 0 < len(ways.long) < times
+        assert 0 < len(tasks) < times
         client.writer.write(encode_get("/simple/many/", f"Accept: {SIMPLE_JSON}"))
         assert (await answer(client))[1] == whole

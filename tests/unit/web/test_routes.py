@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,16 +18,18 @@ from assay.web.routes import (
     HomePage,
     LivenessProbe,
     MetricsExposition,
+    Permission,
     PolicyPage,
     ProjectPage,
     ReadinessProbe,
     ResolvedTarget,
     Route,
+    RouteRules,
     SearchRedirect,
     SimpleProject,
     SimpleRoot,
     UnknownRoute,
-    get_route_label,
+    find_broken_rule,
     match_route,
     resolve_target,
 )
@@ -101,7 +105,7 @@ def test_any_other_address_is_nowhere(target: str) -> None:
 
 @given(st.text())
 def test_no_target_is_an_error_and_each_has_a_label(target: str) -> None:
-    assert get_route_label(match_route(target))
+    assert match_route(target).label
 
 
 @given(st.text(), st.text())
@@ -183,4 +187,41 @@ def test_whatever_follows_a_views_path_stays_within_the_view(start: str, rest: s
     asked = resolve_target(target, PREFIXES)
     assert asked.prefix == ("/teams/a" if start.startswith("/teams") else "/strict")
     assert asked.route == match_route(target.removeprefix(asked.prefix)) or asked.route == UnknownRoute()
-    assert get_route_label(asked.route)
+    assert asked.route.label
+
+
+class Upload(RouteRules):
+    """A route as later ones may be."""
+
+    label = "upload"
+    methods = ("PUT", "POST")
+    max_body_bytes = 10
+
+
+@pytest.mark.parametrize(
+    ("route", "method", "headers", "status"),
+    [
+        (SimpleProject, "GET", {}, None),
+        (SimpleProject, "HEAD", {}, None),
+        (SimpleProject, "GET", {"Content-Length": "3"}, None),
+        (SimpleProject, "POST", {}, 405),
+        (SimpleProject, "get", {}, 405),
+        (Upload, "GET", {}, 405),
+        (Upload, "PUT", {}, None),
+        (Upload, "PUT", {"Content-Length": "10"}, None),
+        (Upload, "PUT", {"Content-Length": "11"}, 413),
+        (Upload, "POST", {"Transfer-Encoding": "chunked"}, 411),
+    ],
+)
+def test_a_request_that_breaks_a_rule_of_its_route_has_a_status(
+    route: Any, method: str, headers: dict[str, str], status: int | None
+) -> None:
+    assert find_broken_rule(route, method, headers) == status
+
+
+def test_every_route_but_the_probes_needs_the_permission_to_read_and_takes_no_body() -> None:
+    routes = get_args(Route)
+    assert {each for each in routes if each.permission is None} == {LivenessProbe, ReadinessProbe}
+    assert {each.permission for each in routes} == {Permission.READ, None}
+    assert {(each.methods, each.max_body_bytes) for each in routes} == {(("GET", "HEAD"), 0)}
+    assert len({each.label for each in routes}) == len(routes)

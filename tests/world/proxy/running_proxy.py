@@ -34,10 +34,10 @@ from assay.simple.model import Sha256
 from assay.telemetry.audit_trail import open_audit_trail
 from assay.telemetry.metrics import measure_loop_delay
 from assay.upstream import pacing
+from assay.web.app import create_app
 from assay.web.auth import open_authenticator
 from assay.web.health import Readiness
 from assay.web.server.server import run_server
-from assay.web.wiring import create_app
 from tests.world.index.fake_index import Index, ListedFile
 from tests.world.sigstore.private_sigstore import PrivateSigstore
 

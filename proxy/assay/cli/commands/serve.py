@@ -19,9 +19,9 @@ from assay.policy_reload import watch_policies
 from assay.telemetry.audit_trail import open_audit_trail
 from assay.telemetry.metrics import measure_loop_delay
 from assay.telemetry.tracing import export_spans
+from assay.web.app import create_app
 from assay.web.auth import open_authenticator
 from assay.web.server.server import DRAIN_SECONDS, run_server
-from assay.web.wiring import create_app
 
 _JSON_LOG_BY_OPTION = {"auto": None, "text": False, "json": True}
 _GC_THRESHOLD_OBJECTS = 10_000

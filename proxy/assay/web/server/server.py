@@ -1,4 +1,4 @@
-"""aiohttp's low-level server around `WebApp` behind the `Listener`, and a shutdown that finishes what runs.
+"""aiohttp's low-level server around `web.app` behind the `Listener`, and a shutdown that finishes what runs.
 
 Owns the limits on what a client may send and how long he may take, and the order of going down: readiness first, then
 the listening socket, then the requests in flight within the grace period.
@@ -22,18 +22,24 @@ from assay.config import ServerSettings
 from assay.file_watch import reload_on_change
 from assay.policy.reasons import escape_controls
 from assay.telemetry import metrics
-from assay.web.app import WebApp
 from assay.web.errors import RETRY_AFTER_SECONDS
+from assay.web.exchange import (
+    Application,
+    Peer,
+    Pending,
+    RequestHead,
+    finish_request_span,
+    start_request_span,
+)
 from assay.web.files import AbortedError, send_paced
 from assay.web.health import Readiness
 from assay.web.origin import is_trusted_proxy
 from assay.web.response import BufferedResponse, to_plain
 from assay.web.routes import LivenessProbe, ReadinessProbe, match_route
-from assay.web.server.connection import CacheResponder, Connection
+from assay.web.server.connection import Connection
 from assay.web.server.connection_limit import ConnectionLimit, ConnectionSlot, cap_connections, raise_descriptor_limit
 from assay.web.server.listener import Listener
 from assay.web.server.tls import ServerCertificate
-from assay.web.spans import Responder, trace_requests
 
 _KEEPALIVE_TIMEOUT_SECONDS = 30.0
 """Seconds; aiohttp's own default is an hour."""
@@ -72,54 +78,67 @@ class _ClientFaultFilter(logging.Filter):
 
 
 class _HttpServer(web.Server):
-    """Cuts connections that never end, and counts those there are: each costs a socket."""
+    """aiohttp's server, which ends connections that never end by themselves, and counts those that are open.
+
+    Args:
+        app: answers requests.
+        settings: which peers are trusted.
+        logger: aiohttp's.
+        limit: counts the connections.
+        begins_early: whether a connection begins a request when its head was read, else aiohttp's task begins it.
+        sends_buffered: whether aiohttp's task can send a `BufferedResponse`.
+    """
 
     def __init__(
         self,
-        responder: Responder,
-        try_from_cache: CacheResponder | None,
+        app: Application,
+        settings: ServerSettings,
         logger: logging.Logger,
         limit: ConnectionLimit,
-        settings: ServerSettings,
         *,
+        begins_early: bool = True,
         sends_buffered: bool = True,
     ) -> None:
         self._closing_since: dict[asyncio.Transport, float] = {}
+        self._app = app
+        self._settings = settings
         self._limit = limit
-        self._try_from_cache = try_from_cache
-
-        async def heard(request: web.BaseRequest) -> web.StreamResponse:
-            connection = request.protocol
-            if not isinstance(connection, Connection):
-                raise TypeError(f"a request came on {type(connection).__name__}")
-            if (begun := connection.on_request()) is not None:
-                return await send_paced(request, begun)
-            if connection.slot.is_probe_only:
-                return await _respond_to_probe(responder, request)
-            response = await responder(request)
-            return await send_paced(request, response if sends_buffered else to_plain(response))
-
+        self._begin = app.begin if begins_early else None
+        self._sends_buffered = sends_buffered
         self._protocol_options: dict[str, Any] = {
             "keepalive_timeout": _KEEPALIVE_TIMEOUT_SECONDS,
             "access_log": None,
             "logger": logger,
             "lingering_time": 0,
         }
-        super().__init__(trace_requests(heard, settings), handler_cancellation=True)
+        super().__init__(self._respond, handler_cancellation=True)
+
+    async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer a request in aiohttp's task, and send the response as far as aiohttp would wait without a limit."""
+        connection = request.protocol
+        if not isinstance(connection, Connection):
+            raise TypeError(f"a request came on {type(connection).__name__}")
+        begun, head = connection.take_begun(), RequestHead(request.method, request.raw_path, request.headers)
+        if connection.slot.is_probe_only:
+            if not isinstance(match_route(head.target), LivenessProbe | ReadinessProbe):
+                return _refuse_busy(head, connection.peer, self._settings)
+            response = await self._complete(self._app.begin(head, connection.peer), request)
+            response.force_close()
+            return response
+        if begun is None:
+            begun = self._app.begin(head, connection.peer)
+        response = await self._complete(begun, request)
+        return await send_paced(request, response if self._sends_buffered else to_plain(response))
+
+    async def _complete(self, begun: web.StreamResponse | Pending, request: web.BaseRequest) -> web.StreamResponse:
+        return await self._app.complete(begun, request) if isinstance(begun, Pending) else begun
 
     def make_protocol(self, slot: ConnectionSlot) -> Connection:
-        """The protocol of a new connection."""
+        """Return the protocol of a new connection."""
+        begin, seconds = self._begin, _FIRST_REQUEST_TIMEOUT_SECONDS
         if slot.is_probe_only:
-            return Connection(
-                self, slot, None, first_request_timeout_seconds=_PROBE_REQUEST_TIMEOUT_SECONDS, **self._protocol_options
-            )
-        return Connection(
-            self,
-            slot,
-            self._try_from_cache,
-            first_request_timeout_seconds=_FIRST_REQUEST_TIMEOUT_SECONDS,
-            **self._protocol_options,
-        )
+            begin, seconds = None, _PROBE_REQUEST_TIMEOUT_SECONDS
+        return Connection(self, slot, begin, first_request_timeout_seconds=seconds, **self._protocol_options)
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         """The end of a connection."""
@@ -167,24 +186,22 @@ async def find_shortcuts() -> Shortcuts:
     return Shortcuts(takes_requests=queue is None and response is None, sends_buffered=response is None)
 
 
-async def _respond_to_probe(responder: Responder, request: web.BaseRequest) -> web.StreamResponse:
-    """The one answer that there is in the reserve."""
-    if isinstance(match_route(request.raw_path), LivenessProbe | ReadinessProbe):
-        response = await responder(request)
-    else:
-        response = web.Response(
-            status=HTTPStatus.SERVICE_UNAVAILABLE,
-            reason="too many connections, ask again",
-            text="This proxy has as many connections as it may have (server.max-connections). Ask again.\n",
-            headers={"Retry-After": RETRY_AFTER_SECONDS, "Cache-Control": "no-store"},
-        )
+def _refuse_busy(head: RequestHead, peer: Peer, settings: ServerSettings) -> web.StreamResponse:
+    """Return the response to anything but a probe on a connection beyond the limit."""
+    response = web.Response(
+        status=HTTPStatus.SERVICE_UNAVAILABLE,
+        reason="too many connections, ask again",
+        text="This proxy has as many connections as it may have (server.max-connections). Ask again.\n",
+        headers={"Retry-After": RETRY_AFTER_SECONDS, "Cache-Control": "no-store"},
+    )
     response.force_close()
+    finish_request_span(start_request_span(head, peer, settings), response.status)
     return response
 
 
 @asynccontextmanager
 async def run_server(
-    app: WebApp, readiness: Readiness, settings: ServerSettings, *, drain_seconds: float = 0.0
+    app: Application, readiness: Readiness, settings: ServerSettings, *, drain_seconds: float = 0.0
 ) -> AsyncIterator[tuple[str, int]]:
     """Serve until the context is left; gives the address that is listened on.
 
@@ -203,8 +220,14 @@ async def run_server(
         _limit_connections(settings.max_connections), lambda address: is_trusted_proxy(address, settings)
     )
     shortcuts = await find_shortcuts()
-    at_once = app.try_from_cache if shortcuts.takes_requests else None
-    server = _HttpServer(app, at_once, logger, room, settings, sends_buffered=shortcuts.sends_buffered)
+    server = _HttpServer(
+        app,
+        settings,
+        logger,
+        room,
+        begins_early=shortcuts.takes_requests,
+        sends_buffered=shortcuts.sends_buffered,
+    )
     certificate = None if settings.tls is None else ServerCertificate(settings.tls)
     async with reload_on_change(None if certificate is None else certificate.watch):
         context = None if certificate is None else certificate.context

@@ -18,7 +18,7 @@ from assay.config import ServerSettings
 from assay.policy.verdict import Withheld
 from assay.store.directory import StorageDirectory
 from assay.views import DEFAULT_VIEW, ViewSettings
-from assay.web.auth import USER_KEY
+from assay.web.exchange import Exchange
 from assay.web.origin import resolve_origin
 from assay.web.routes import HomePage, PolicyPage, ProjectPage, SearchRedirect
 from assay.web.ui.home import HomeContext, HomeStats, render_home_page
@@ -63,28 +63,33 @@ class UiResponder:
         self._refusals.add(withheld, self._clock())
 
     async def respond(
-        self, request: web.BaseRequest, route: HomePage | ProjectPage | PolicyPage | SearchRedirect
+        self,
+        exchange: Exchange,
+        route: HomePage | ProjectPage | PolicyPage | SearchRedirect,
+        _request: web.BaseRequest,
     ) -> web.StreamResponse:
-        """One page.
+        """Return one page.
 
         Raises:
             AssayError: the project's page cannot be had.
         """
         match route:
             case HomePage():
-                return _build_html_response(await self._render_home(request))
+                return _build_html_response(await self._render_home(exchange))
             case ProjectPage():
                 return _build_html_response(await self._render_project(route))
             case PolicyPage():
                 return _build_html_response(render_policy_page(self._view.gate.policy, self._clock()))
             case SearchRedirect(to=None):
-                return _build_html_response(await self._render_home(request, no_such_name=True), HTTPStatus.BAD_REQUEST)
+                return _build_html_response(
+                    await self._render_home(exchange, no_such_name=True), HTTPStatus.BAD_REQUEST
+                )
             case SearchRedirect(to=to):
                 return web.Response(
                     status=HTTPStatus.SEE_OTHER, headers={"Location": to or "", "Cache-Control": "no-store"}
                 )
 
-    async def _render_home(self, request: web.BaseRequest, *, no_such_name: bool = False) -> bytes:
+    async def _render_home(self, exchange: Exchange, *, no_such_name: bool = False) -> bytes:
         judged, blobs = self._view.gate.list_cached_pages(), await self._store.blobs.stats()
         counts = HomeStats(
             projects=len(judged),
@@ -94,13 +99,14 @@ class UiResponder:
             blob_bytes=blobs.size,
             refused=self._refusals.count,
         )
-        origin = resolve_origin(request.headers, peer=request.remote, tls=request.secure, settings=self._settings)
+        peer = exchange.peer
+        origin = resolve_origin(exchange.head.headers, peer=peer.address, tls=peer.is_tls, settings=self._settings)
         own = self._view.settings
         place = HomeContext(
             origin=origin,
             prefix=own.prefix,
             view=None if own.name == DEFAULT_VIEW else own.name,
-            others=tuple((each.name, each.path) for each in self._others if each.admits(request.get(USER_KEY))),
+            others=tuple((each.name, each.path) for each in self._others if each.admits(exchange.user)),
         )
         return render_home_page(place, counts, self._refusals.recent(), self._clock(), no_such_name=no_such_name)
 
