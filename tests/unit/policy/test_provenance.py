@@ -267,6 +267,15 @@ def test_a_predicate_in_a_bundle_of_another_builder_does_not_count() -> None:
     assert codes(one(policy, FILE, several(ours, whole, *theirs))) == []
 
 
+def test_a_persons_signature_tells_no_time_where_no_attestation_is_required() -> None:
+    policy, file = a_policy('min-age = "3 days"'), a_file(upload_time=None)
+    assert codes(one(policy, file, attested(ago(5)))) == []
+    by_person = Attested(attestations=(attestation(ago(5), claims=PERSON),))
+    assert codes(one(policy, file, by_person)) == [ReasonCode.TOO_YOUNG]
+    beside = several(attestation(ago(1)), attestation(ago(5), claims=PERSON, bundle=1))
+    assert codes(one(policy, file, beside)) == [ReasonCode.TOO_YOUNG]
+
+
 def test_a_predicate_may_be_any_type_uri() -> None:
     policy = a_policy('publishers = "any"\npredicates = ["https://example.org/audit/v1"]')
     assert codes(one(policy, FILE, signed(FILE, predicate_type="https://example.org/audit/v1"))) == []
