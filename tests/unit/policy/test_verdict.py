@@ -11,13 +11,16 @@ from typing import Any
 
 import pytest
 
+from assay.evidence import INDEX_SOURCE
 from assay.policy.verdict import (
     Approved,
     Reason,
     ReasonCode,
+    Undecided,
     Withheld,
     Words,
     approve,
+    leave_undecided,
     make_reason,
     state_reason,
     withhold,
@@ -102,7 +105,7 @@ APPROVED = approve(FILE, rule="all", evidence=UNATTESTED)
 WITHHELD = withhold(FILE, (SAID,), True, "all", None, NOW)
 
 
-@pytest.mark.parametrize("value", [APPROVED, WITHHELD, YOUNG, SAID])
+@pytest.mark.parametrize("value", [APPROVED, WITHHELD, YOUNG, SAID, leave_undecided(FILE)])
 def test_what_is_made_the_quick_way_is_frozen(value: Any) -> None:
     for field in fields(value):
         with pytest.raises(FrozenInstanceError):
@@ -116,6 +119,14 @@ def test_what_is_made_the_quick_way_is_what_its_type_makes() -> None:
     assert type(YOUNG) is Reason
     assert Reason(ReasonCode.TOO_YOUNG, "cool down", tell_age, (26, 3), NOW) == YOUNG
     assert hash(approve(FILE, rule="all", evidence=UNATTESTED)) == hash(APPROVED)
+
+
+def test_an_undecided_file_names_the_sources_whose_evidence_it_wants() -> None:
+    undecided = one(a_policy(), FILE, None)
+    assert undecided == Undecided(file=FILE) == leave_undecided(FILE)
+    assert isinstance(undecided, Undecided)
+    assert undecided.wants == {INDEX_SOURCE}
+    assert leave_undecided(FILE, frozenset({"advisories"})) != undecided
 
 
 def test_no_approval_is_made_from_another_one() -> None:
