@@ -1,4 +1,4 @@
-"""The outside world as the upper layers see it: short protocols for what is kept. Pure: no implementation here.
+"""What is kept, as the packages above `store` see it. Pure: protocols and values.
 
 `store` implements them on a directory, diskcache and SQLite; other engines implement the same ones. Everything that is
 read back is hostile until checked: blobs are named by their digest, records are parsed by their owner, and a broken one
@@ -7,48 +7,11 @@ is removed and fetched again. The ledger is state, not cache.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from typing import BinaryIO, Protocol
 
-from assay.evidence import PublisherIdentity
-from assay.indexes import IndexSettings
-from assay.simple.model import NormalizedName, Project, Sha256
-
-ProjectKey = tuple[str, NormalizedName]
-"""(index, project)"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Validators:
-    """What makes a request conditional (RFC 9110, 13.1)."""
-
-    etag: str | None = None
-    last_modified: str | None = None
-
-    def to_headers(self) -> dict[str, str]:
-        """As request headers."""
-        named = {"If-None-Match": self.etag, "If-Modified-Since": self.last_modified}
-        return {name: value for name, value in named.items() if value}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IndexPage:
-    """A project as its index lists it, and how far that can be relied on."""
-
-    index: IndexSettings
-    project: Project
-    content_digest: str
-    """Digest of the index's bytes and of the address they came from: a page of the same version is the same page."""
-    confirmed_at: datetime
-    """When the index last confirmed it."""
-    validators: Validators
-    is_stale: bool = False
-    """The index is down and this is older than it should be."""
-    is_absent: bool = False
-    """The index owns the name and has no such project: empty, and nobody else is asked."""
+from assay.ports.history import HistoryChanges, ProjectHistory
+from assay.simple.model import NormalizedName, Sha256
 
 
 class RecordStore(Protocol):
@@ -145,56 +108,6 @@ class BlobStore(Protocol):
         """Forget a blob, if it is there."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeenFile:
-    """What the ledger remembers of one filename of a project."""
-
-    sha256: Sha256
-    """The digest first seen for this filename; another one later is ``digest-changed``."""
-    first_seen: datetime
-    late: bool
-    """An earlier page of ours lacked it, so `first_seen` says something about its age."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EstablishedIdentity:
-    """A file of the project whose attestation was approved: what the ratchet is built on."""
-
-    identity: PublisherIdentity
-    filename: str
-    sha256: Sha256
-    logged: datetime
-    """Integrated time of the attestation."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProjectHistory:
-    """Everything the ledger knows of one project on one index."""
-
-    serial: int | None = None
-    """The highest serial seen."""
-    files: Mapping[str, SeenFile] = field(default_factory=dict)
-    established: tuple[EstablishedIdentity, ...] = ()
-    evidence: Mapping[Sha256, str] = field(default_factory=dict)
-    """File digest to the digest of the provenance document last judged for it."""
-    known: bool = False
-    """False when no page of this project was ever judged."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HistoryChanges:
-    """What one judged page adds to a project's history."""
-
-    serial: int | None = None
-    files: Mapping[str, SeenFile] = field(default_factory=dict)
-    established: tuple[EstablishedIdentity, ...] = ()
-    evidence: Mapping[Sha256, str] = field(default_factory=dict)
-
-    def __bool__(self) -> bool:
-        """Whether there is anything to write."""
-        return bool(self.files or self.established or self.evidence or self.serial is not None)
-
-
 class Ledger(Protocol):
     """What must never be forgotten. Never evicted; written before the page it belongs to is answered."""
 
@@ -210,29 +123,6 @@ class Ledger(Protocol):
 
         Raises:
             LedgerError: it cannot be written.
-        """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Flight:
-    """One caller's part in work that several callers need at the same time."""
-
-    first: bool
-    """This caller does the work. Otherwise another has done it, or this caller has waited long enough: then it looks
-    for the result and does the work itself if there is none."""
-    holder: str | None = None
-    """The address of another process that is doing the work; None where no other is."""
-
-
-class Flights(Protocol):
-    """Mutual exclusion by key, so that work is done once: in one process, or among all that share a storage."""
-
-    def flight(self, key: str, done: Callable[[], Awaitable[bool]]) -> AbstractAsyncContextManager[Flight]:
-        """Enter the flight of `key`; one caller at a time is first, until it leaves.
-
-        Args:
-            key: names the work.
-            done: whether the work has been done meanwhile; asked by callers that had to wait.
         """
 
 
