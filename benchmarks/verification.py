@@ -28,11 +28,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from pypi_attestations import Distribution, Provenance
 
 from assay.attestation.config import VerificationSettings
-from assay.attestation.pool.pool import VerificationJob, Verifier
+from assay.attestation.pool.pool import VerifierPool
 from assay.attestation.trust_roots import TrustRoot, TrustRoots
 from assay.attestation.verification.keys import load_keys
 from assay.attestation.verification.verify import verify
 from assay.evidence import Attested
+from assay.ports import VerificationJob
 from tests.world.sigstore.attacks import FILE_SHA256, make_listed_file
 from tests.world.sigstore.private_sigstore import SIGNING_TIME, PrivateSigstore
 
@@ -100,7 +101,7 @@ def compare(title: str, cases: Sequence[Case], rounds: int, required: float) -> 
     return ratio >= required
 
 
-async def wall(verifier: Verifier, jobs: Sequence[VerificationJob]) -> float:
+async def wall(verifier: VerifierPool, jobs: Sequence[VerificationJob]) -> float:
     start = time.perf_counter()
     found = await verifier.verify(jobs)
     if not all(isinstance(one.evidence, Attested) for one in found):
@@ -109,7 +110,7 @@ async def wall(verifier: Verifier, jobs: Sequence[VerificationJob]) -> float:
 
 
 async def compare_workers(jobs: Sequence[VerificationJob], rounds: int) -> bool:
-    verifiers = {count: Verifier(ROOTS, VerificationSettings(workers=count)) for count in (0, 1, 2)}
+    verifiers = {count: VerifierPool(ROOTS, VerificationSettings(workers=count)) for count in (0, 1, 2)}
     best = dict.fromkeys(verifiers, float("inf"))
     for verifier in verifiers.values():
         await verifier.start()
@@ -128,7 +129,7 @@ async def compare_workers(jobs: Sequence[VerificationJob], rounds: int) -> bool:
 
 async def measure_delay(jobs: Sequence[VerificationJob], workers: int) -> bool:
     """How late the loop is for a timer of one millisecond while all of `jobs` are verified."""
-    verifier = Verifier(ROOTS, VerificationSettings(workers=workers))
+    verifier = VerifierPool(ROOTS, VerificationSettings(workers=workers))
     await verifier.start()
     await verifier.verify(jobs[:40])
     late: list[float] = []

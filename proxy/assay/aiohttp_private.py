@@ -157,9 +157,9 @@ def find_error_change() -> str | None:
     return None if _malformed_request_types() else "aiohttp.http_exceptions.HttpProcessingError is missing"
 
 
-async def find_queue_change() -> str | None:
+async def find_queue_change(timeout_seconds: float = _SELF_TEST_TIMEOUT_SECONDS) -> str | None:
     """Try the queue of requests on a connection in memory; return what has changed."""
-    return await _describe_failure(_check_queue())
+    return await _describe_failure(_check_queue(), timeout_seconds)
 
 
 async def find_response_change(create_response: Callable[[bytes], web.StreamResponse]) -> str | None:
@@ -172,9 +172,9 @@ async def find_takeover_change() -> str | None:
     return await _describe_failure(_check_takeover())
 
 
-async def _describe_failure(check: Awaitable[None]) -> str | None:
+async def _describe_failure(check: Awaitable[None], timeout_seconds: float = _SELF_TEST_TIMEOUT_SECONDS) -> str | None:
     try:
-        async with asyncio.timeout(_SELF_TEST_TIMEOUT_SECONDS):
+        async with asyncio.timeout(timeout_seconds):
             await check
     except Exception as error:  # noqa: BLE001 - whatever a changed library raises means the same
         return f"{type(error).__name__}: {error}"

@@ -9,13 +9,13 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from urllib.request import getproxies_environment
 
-from assay.attestation.pool.pool import Verifier
+from assay.attestation.pool.pool import VerifierPool
 from assay.attestation.renewal.schedule import create_root_refreshers
 from assay.attestation.renewal.tuf_client import SubprocessRefresher, create_subprocess_refreshers
 from assay.attestation.trust_roots import TrustRoots, load_roots
@@ -24,6 +24,7 @@ from assay.config import Configuration
 from assay.files.cache import FileCache
 from assay.files.download_registry import DownloadRegistry
 from assay.files.index_metadata import IndexMetadata
+from assay.files.index_source import IndexFileSource
 from assay.files.service import FileService
 from assay.files.wheel_metadata import WheelMetadata
 from assay.gate.gate import Gate, GateResources, GateSettings
@@ -34,18 +35,24 @@ from assay.pages.root_list import RootListCache
 from assay.pages.service import PageService
 from assay.policy.language.document import BUILT_IN_POLICY, load_policy
 from assay.policy.language.model import Policy
+from assay.ports import Spool, Storage
 from assay.provenance.resolver import ProvenanceResolver
 from assay.provenance.revalidation import ProvenanceRevalidator
 from assay.provenance.service import ProvenanceService
 from assay.provenance.sources.index import IndexSource
-from assay.store.directory import StorageDirectory
-from assay.store.fallback_blobs import FallbackBlobStore
-from assay.store.spool import Spool
-from assay.store.temp_blobs import TempBlobs
+from assay.store.factory import open_storage
 from assay.upstream.client import UpstreamClient
 from assay.upstream.credentials import IndexAuthorizations
-from assay.upstream.pacing import compute_retry_delay
+from assay.upstream.pacing import RetryPacing
 from assay.views import ViewSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """Bounds, delays and timeouts that no configuration key sets."""
+
+    gate: GateSettings = field(default_factory=GateSettings)
+    retries: RetryPacing = field(default_factory=RetryPacing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +70,8 @@ class Assembly:
     views: tuple[View, ...]
     """The one at ``/`` first."""
     root_lists: RootListCache
-    store: StorageDirectory
-    verifier: Verifier
+    store: Storage
+    verifier: VerifierPool
 
     @property
     def gate(self) -> Gate:
@@ -111,14 +118,6 @@ async def read_trust_roots(
     return await asyncio.to_thread(lambda: load_roots(trust, Path.cwd(), renewed=renewed)), renewers
 
 
-async def _sleep_before_retry(attempt: int, retry_after: float | None) -> bool:
-    seconds = compute_retry_delay(attempt, retry_after)
-    if seconds is None:
-        return False
-    await asyncio.sleep(seconds)
-    return True
-
-
 @asynccontextmanager
 async def assemble(
     configuration: Configuration,
@@ -126,7 +125,7 @@ async def assemble(
     *,
     environ: Mapping[str, str] = os.environ,
     clock: Callable[[], datetime] = utc_now,
-    gate_settings: GateSettings | None = None,
+    tuning: Tuning | None = None,
     trust_state_directory: Path | None = None,
 ) -> AsyncIterator[Assembly]:
     """Everything, running.
@@ -136,7 +135,7 @@ async def assemble(
         policies: what is approved, by the name of the view.
         environ: for credentials.
         clock: UTC.
-        gate_settings: how long a request waits.
+        tuning: other bounds and delays than the usual ones.
         trust_state_directory: where renewed trust roots are, of a proxy that renews them itself; None: they are ours to
         renew.
 
@@ -144,19 +143,21 @@ async def assemble(
         ConfigurationError: a credential, trust root or directory is not usable.
         StorageError: the storage directory is not usable.
     """
+    tuning = tuning or Tuning()
     async with AsyncExitStack() as stack:
-        store = await StorageDirectory.open(configuration.storage)
+        store = await open_storage(configuration.storage)
         stack.push_async_callback(store.close)
         verifier = await _start_verifier(stack, configuration, trust_state_directory, clock)
-        upstream = await _start_upstream(stack, configuration, environ)
-        gate = _build_gate_factory(stack, configuration, store=store, upstream=upstream, verifier=verifier, clock=clock)
-        spool = Spool(configuration.storage.directory / "spool")
-        await spool.open()
-        stack.push_async_callback(spool.close)
+        upstream = await _start_upstream(stack, configuration, environ, tuning)
+        gate = _build_gate_factory(
+            stack, configuration, tuning, store=store, upstream=upstream, verifier=verifier, clock=clock
+        )
+        spool = await store.open_spool()
         views = []
         for each in configuration.all_views:
-            own = gate(view=each.name, policy=policies[each.name], settings=gate_settings)
+            own = gate(view=each.name, policy=policies[each.name], settings=tuning.gate)
             stack.push_async_callback(own.close)
+            store.notices.subscribe(own.handle_notice)
             views.append(View(settings=each, gate=own))
         roots = _build_root_lists(configuration, upstream, spool, views, clock)
         stack.push_async_callback(roots.close)
@@ -168,10 +169,10 @@ async def _start_verifier(
     configuration: Configuration,
     trust_state_directory: Path | None,
     clock: Callable[[], datetime],
-) -> Verifier:
+) -> VerifierPool:
     state = trust_state_directory or configuration.storage.directory
     trusted, renewers = await read_trust_roots(configuration, state)
-    verifier = Verifier(trusted, configuration.verification)
+    verifier = VerifierPool(trusted, configuration.verification)
     await verifier.start()
     stack.push_async_callback(verifier.close)
     if trust_state_directory is None:
@@ -182,13 +183,14 @@ async def _start_verifier(
 
 
 async def _start_upstream(
-    stack: AsyncExitStack, configuration: Configuration, environ: Mapping[str, str]
+    stack: AsyncExitStack, configuration: Configuration, environ: Mapping[str, str], tuning: Tuning
 ) -> UpstreamClient:
     upstream = UpstreamClient(
         limits=configuration.limits,
         authorizations=await asyncio.to_thread(IndexAuthorizations, configuration.indexes, environ),
         proxies=getproxies_environment(),
         indexes=configuration.indexes,
+        pacing=tuning.retries,
     )
     await upstream.start()
     stack.push_async_callback(upstream.close)
@@ -198,27 +200,25 @@ async def _start_upstream(
 def _build_gate_factory(
     stack: AsyncExitStack,
     configuration: Configuration,
+    tuning: Tuning,
     *,
-    store: StorageDirectory,
+    store: Storage,
     upstream: UpstreamClient,
-    verifier: Verifier,
+    verifier: VerifierPool,
     clock: Callable[[], datetime],
 ) -> partial[Gate]:
     """All but the view and its policy: what was fetched and proven for one view is there for the others."""
-    spares = TempBlobs()
-    stack.push_async_callback(spares.close)
-    blobs = FallbackBlobStore(store.blobs, spares)
-    downloads = DownloadRegistry(blobs, wait_before_retry=_sleep_before_retry)
+    downloads = DownloadRegistry(store.download_blobs, [IndexFileSource(upstream, tuning.retries)])
     stack.push_async_callback(downloads.close)
     pages = PageCache(upstream=upstream, records=store.records, clock=clock)
     stack.push_async_callback(pages.close)
     resolver = ProvenanceResolver(
         sources=(IndexSource(upstream),), records=store.records, verifier=verifier, clock=clock
     )
-    revalidator = ProvenanceRevalidator(provenance_resolver=resolver, clock=clock)
+    revalidator = ProvenanceRevalidator(provenance_resolver=resolver, notices=store.notices, clock=clock)
     stack.push_async_callback(revalidator.close)
     files = FileService(
-        cache=FileCache(blobs=blobs, downloads=downloads, upstream=upstream),
+        cache=FileCache(blobs=store.download_blobs, downloads=downloads),
         index_metadata=IndexMetadata(upstream=upstream, records=store.records),
         wheels=WheelMetadata(records=store.records),
     )

@@ -110,10 +110,12 @@ class BlobsContract:
     async def test_a_reader_follows_a_growing_file_and_outlives_its_publication(self, blobs: BlobStore) -> None:
         partial = await blobs.create_partial()
         await partial.append(b"abc")
+        moves = partial.move_count
         early = await partial.open_reader()
         assert os.pread(early.fileno(), 10, 0) == b"abc"
         await partial.append(b"def")
         assert os.pread(early.fileno(), 10, 3) == b"def"
+        assert partial.move_count == moves, "a reader is good as long as this stays"
         await partial.commit(digest(b"abcdef"))
         late = await partial.open_reader()
         await blobs.remove(digest(b"abcdef"))
@@ -145,6 +147,35 @@ class BlobsContract:
         await blob.close()
         await publish(blobs, b"abc")
         assert await content_of(blobs, sha) == b"abc"
+
+    async def test_how_full_it_is_can_be_asked(self, blobs: BlobStore) -> None:
+        before = await blobs.stats()
+        await publish(blobs, b"abc")
+        partial = await blobs.create_partial()
+        await partial.append(b"defg")
+        blob = await blobs.open(digest(b"abc"))
+        assert blob is not None
+        now = await blobs.stats()
+        assert (now.count, now.size, now.unfinished, now.opened) == (before.count + 1, before.size + 3, 4, 1)
+        assert now.limit == before.limit > 0
+        await blob.close()
+        await partial.discard()
+
+    async def test_it_can_be_pruned_to_a_size_oldest_first(self, blobs: BlobStore) -> None:
+        old, new = await publish(blobs, b"old"), await publish(blobs, b"new!")
+        pruned = await blobs.prune(4)
+        assert (pruned.count, pruned.size) == (1, 3)
+        assert (await content_of(blobs, old), await content_of(blobs, new)) == (None, b"new!")
+        assert (await blobs.prune(4)).count == 0
+
+    async def test_whole_blobs_pass_verification_and_it_says_how_far_it_is(self, blobs: BlobStore) -> None:
+        for content in (b"abc", b"defg"):
+            await publish(blobs, content)
+        told: list[tuple[int, int]] = []
+        found = await blobs.verify(lambda done, total: told.append((done, total)))
+        assert (found.checked, found.size, found.broken) == (2, 7, ())
+        assert told[-1] == (2, 2)
+        assert (await blobs.verify()).checked == 2
 
     @pytest.mark.parametrize("name", ["", "../../etc/passwd", "a" * 63, "A" * 64, "a" * 64 + "/x", "/" * 64, "é" * 64])
     async def test_what_is_no_digest_names_nothing(self, blobs: BlobStore, name: str) -> None:

@@ -54,6 +54,20 @@ class RecordsContract:
         await records.delete("never-there")
         assert await records.get_many(["a", "b"]) == {"b": b"2"}
 
+    async def test_how_full_it_is_can_be_asked(self, records: RecordStore) -> None:
+        before = await records.stats()
+        await records.put_many({"a": b"1", "b": b"2"})
+        now = await records.stats()
+        assert (now.count, now.limit) == (before.count + 2, before.limit)
+        assert now.limit > now.size > 0
+
+    async def test_whole_records_pass_verification_and_it_says_how_far_it_is(self, records: RecordStore) -> None:
+        await records.put_many({f"{number}": b"value" for number in range(250)})
+        told: list[tuple[int, int]] = []
+        assert await records.verify(lambda done, total: told.append((done, total))) == 0
+        assert told[-1] == (250, 250)
+        assert len(await records.get_many([f"{number}" for number in range(250)])) == 250
+
     async def test_many_writers_and_readers_at_once_see_whole_values(self, records: RecordStore) -> None:
         values = [bytes([number]) * 5000 for number in range(8)]
 

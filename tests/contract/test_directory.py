@@ -1,4 +1,4 @@
-"""The embedded engine, a directory, keeps the contracts of records, blobs and the ledger."""
+"""The embedded engine, a directory, keeps the contracts of the storage, its records, blobs and ledger."""
 
 from __future__ import annotations
 
@@ -8,18 +8,25 @@ from pathlib import Path
 import pytest
 
 from assay.ports import BlobStore, Ledger, RecordStore, Storage
-from assay.store.directory import StorageDirectory
+from assay.store.factory import open_storage
 from assay.store.settings import StorageSettings
 from tests.contract.blobs_contract import BlobsContract
 from tests.contract.ledger_contract import LedgerContract
 from tests.contract.records_contract import RecordsContract
+from tests.contract.storage_contract import StorageContract
 
 
 @pytest.fixture
 async def storage(tmp_path: Path) -> AsyncIterator[Storage]:
-    store = await StorageDirectory.open(StorageSettings(directory=tmp_path / "storage"))
+    store = await open_storage(StorageSettings(directory=tmp_path / "storage"))
     yield store
     await store.close()
+
+
+class TestStorage(StorageContract):
+    @pytest.fixture
+    def storage(self, storage: Storage) -> Storage:  # the module's
+        return storage
 
 
 class TestRecords(RecordsContract):

@@ -38,6 +38,7 @@ from tests.world.proxy.running_proxy import (
     SIMPLE_JSON,
     ManualClock,
     RunningProxy,
+    forget_retry_after,
     make_configuration,
     run_test_proxy,
 )
@@ -176,7 +177,7 @@ async def test_everything_fails_at_once(tmp_path: Path, fault: str) -> None:
                 cold.pop("root")
                 assert not {200, 206} & set(cold.values()), cold
             index.clear_faults()
-            proxy.assembly.gate.resources.pages.cache._upstream._backoff._held_until.clear()  # as if an hour had passed
+            forget_retry_after(proxy)
             clock.now += timedelta(minutes=20)
             for route in ROUTES:
                 assert await answer(proxy, world, route) in {200, 206}, f"{route} after {fault}"
@@ -203,7 +204,7 @@ async def test_one_thing_fails(tmp_path: Path, place: str, fault: str) -> None:
             index.inject_fault(broken, FAULTS[fault])
             await asyncio.gather(*(answer(proxy, world, route) for route in ROUTES))
             index.clear_faults()
-            proxy.assembly.gate.resources.pages.cache._upstream._backoff._held_until.clear()  # as if an hour had passed
+            forget_retry_after(proxy)
             clock.now += timedelta(minutes=20)
             for route in ROUTES:
                 assert await answer(proxy, world, route) in {200, 206}, f"{route} after {fault}"

@@ -88,7 +88,7 @@ async def test_a_disk_without_room_costs_the_cache_and_not_the_download(
         await proxy.wait_until_stored(listed)
         assert index.count(listed.path) == 2
         assert (await proxy.get("/readyz")).status == 200
-        assert proxy.assembly.store.blobs.directory.usage().unfinished == 0
+        assert (await proxy.assembly.store.blobs.stats()).unfinished == 0
 
 
 async def test_a_storage_directory_that_vanishes(tmp_path: Path) -> None:

@@ -76,8 +76,16 @@ def plant(source: Path, importer: str, imported: str) -> None:
 def test_the_contracts_are_these() -> None:
     assert (SETTINGS["root_package"], SETTINGS["include_external_packages"]) == ("assay", True)
     assert set(CONTRACTS) == {
-        *("layers", "pure", "sigstore-in-one-place", "diskcache-in-one-place", "opentelemetry-in-one-place")
+        *("layers", "pure", "protocols", "engine-in-one-place"),
+        *("sigstore-in-one-place", "diskcache-in-one-place", "opentelemetry-in-one-place"),
     }
+
+
+def test_every_module_of_the_store_but_two_belongs_to_the_engine() -> None:
+    open_to_all = {"factory", "settings"}
+    modules = {path.stem for path in (PACKAGE / "store").glob("*.py") if path.stem != "__init__"}
+    named = {name.removeprefix("assay.store.") for name in CONTRACTS["engine-in-one-place"]["forbidden_modules"]}
+    assert named == modules - open_to_all
 
 
 @pytest.mark.parametrize("contract", CONTRACTS.values(), ids=CONTRACTS)

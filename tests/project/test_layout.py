@@ -23,6 +23,7 @@ NAMED_OTHERWISE = {
     "attestation/verification/test_verify_attacks.py": "verify, over the table of attacks in tests/world/sigstore",
     "attestation/verification/test_verify_corpus.py": "verify, over the real attestations in tests/corpus",
     "attestation/verification/test_verify_differential.py": "verify, beside the reference verifier of sigstore",
+    "files/test_download_sources.py": "download, from several sources; test_download has what holds with one",
     "policy/test_judge_ledger_changes.py": "judge.derive_ledger_changes; test_decide has the verdicts",
     "policy/requirements/test_ratchet_ledger.py": "ratchet, over facts of the ledger; test_ratchet has one page's",
     "store/test_blobs_failing.py": "blobs, while system calls fail",

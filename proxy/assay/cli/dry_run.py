@@ -15,7 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeAlias
 
-from assay.assembly import Assembly, assemble
+from assay.assembly import Assembly, Tuning, assemble
 from assay.caching.background import BackgroundTasks
 from assay.config import Configuration
 from assay.errors import AssayError
@@ -23,7 +23,7 @@ from assay.gate.gate import GateSettings
 from assay.gate.judged_page import JudgedPage
 from assay.policy.language.model import Policy
 from assay.simple.model import NormalizedName
-from assay.store.snapshot import copy_ledger, copy_records
+from assay.store.factory import copy_storage
 from assay.views import DEFAULT_VIEW
 
 _REQUEST_TIMEOUT = timedelta(hours=1)
@@ -45,13 +45,11 @@ async def open_dry_run(configuration: Configuration, policy: Policy) -> AsyncIte
     """
     place = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="assay-aside-"))
     try:
-        await asyncio.to_thread(copy_ledger, configuration.storage.directory, place)
-        await asyncio.to_thread(copy_records, configuration.storage.directory, place)
-        storage = configuration.storage.model_copy(update={"directory": place})
+        storage = await copy_storage(configuration.storage, place)
         own = configuration.model_copy(update={"storage": storage, "views": ()})
         state = configuration.storage.directory
-        waiting = GateSettings(page_timeout=_REQUEST_TIMEOUT)
-        async with assemble(own, {DEFAULT_VIEW: policy}, gate_settings=waiting, trust_state_directory=state) as parts:
+        waiting = Tuning(gate=GateSettings(page_timeout=_REQUEST_TIMEOUT))
+        async with assemble(own, {DEFAULT_VIEW: policy}, tuning=waiting, trust_state_directory=state) as parts:
             yield parts
     finally:
         await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)

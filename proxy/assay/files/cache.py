@@ -20,16 +20,14 @@ from typing import BinaryIO, TypeAlias
 from assay import telemetry
 from assay.caching.lru import Lru
 from assay.errors import StorageError
-from assay.files.download import Download, Expected
+from assay.files.download import Download
 from assay.files.download_registry import DownloadRegistry
 from assay.files.index_metadata import MEMORY_MAX_AGE_SECONDS
 from assay.files.wheel_metadata import ReaderOpener
 from assay.indexes import IndexSettings
 from assay.policy.verdict import Approved
-from assay.ports import Blob, BlobStore
+from assay.ports import Blob, BlobStore, ExpectedFile
 from assay.simple.model import NormalizedName, Sha256
-from assay.upstream.bulk_receiver import BodyStream
-from assay.upstream.client import UpstreamClient
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +57,9 @@ _MAX_NOTICED_FILES = 2048
 class FileCache:
     """Blobs, and downloads for those that are not here yet."""
 
-    def __init__(self, *, blobs: BlobStore, downloads: DownloadRegistry, upstream: UpstreamClient) -> None:
+    def __init__(self, *, blobs: BlobStore, downloads: DownloadRegistry) -> None:
         self._blobs = blobs
         self._downloads = downloads
-        self._upstream = upstream
         self._memory_cache = Lru[Sha256, bytes](
             max_weight=_MEMORY_CACHE_BYTES,
             max_item_weight=_MAX_CACHED_FILE_BYTES,
@@ -93,8 +90,8 @@ class FileCache:
             finally:
                 await blob.close()
             return
-        wanted = Expected(sha256=digest, size=approved.file.size, limit=index.limits.file)
-        download = self._downloads.join(wanted, lambda start: self._open_upstream(index, approved.file.url, start))
+        file = approved.file
+        download = self._downloads.join(ExpectedFile(index=index, url=file.url, sha256=digest, size=file.size))
         try:
             yield InProgress(download=download, still_approved=partial(still_approved, download.open_reader))
         finally:
@@ -114,13 +111,6 @@ class FileCache:
             await self._blobs.remove(digest)
             raise StorageError(f"the stored bytes of {digest} are broken; they are fetched again when asked for again")
         self._memory_cache.put(digest, body)
-
-    @asynccontextmanager
-    async def _open_upstream(
-        self, index: IndexSettings, url: str, start: int
-    ) -> AsyncIterator[BodyStream[bytes | memoryview]]:
-        async with self._upstream.open_file(index, url, start=start) as contents:
-            yield contents
 
 
 def _read_verified(blob: Blob) -> bytes | None:

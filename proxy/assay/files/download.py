@@ -1,13 +1,17 @@
-"""One fetch of a file from its index, any number of followers, the tail withheld until the digest is right.
+"""One fetch of a file, any number of followers, the tail withheld until the digest is right.
 
 Owns one download. The bytes go to a `PartialBlob` (a temporary file) as they come
 and followers read them from there, so that memory does not grow with followers or their slowness, and one that leaves
 harms none. It knows no HTTP: a source opens bodies, a follower gets spans of the file that may be sent.
 
+- Sources are tried in order. One that has no such file, fails or is given up hands over to the next, which goes on at
+  the byte that was reached. Wrong bytes are dropped and the next source begins at byte 0, unless a follower may have
+  sent some of them: then the download fails.
+
 - Nothing of the last 64 KiB (of a small file: nothing at all) is released before the SHA-256 of the whole is the one
   that was decided on and the caller has confirmed that the file is still approved. The tail waits for the hash, not for
   fsync.
-- A body that breaks is taken up where it broke, with the hash carried on. An index that ignores the Range and starts
+- A body that breaks is taken up where it broke, with the hash carried on. A source that ignores the Range and starts
   again is followed while its bytes agree with those already taken.
 - Failure reaches every follower as an exception; nothing unfinished or wrong is ever published.
 """
@@ -16,16 +20,22 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from assay import telemetry
-from assay.errors import AssayError, DigestMismatchError, InvalidResponseError, StorageError, UpstreamUnavailableError
+from assay.errors import (
+    AssayError,
+    DigestMismatchError,
+    InvalidResponseError,
+    StorageError,
+    UpstreamError,
+    UpstreamUnavailableError,
+)
 from assay.files.write_buffer import WriteBuffer
-from assay.ports import BlobStore, PartialBlob
-from assay.simple.model import Sha256
+from assay.ports import BlobStore, ExpectedFile, FileBody, PartialBlob, Source
 from assay.telemetry import tracing
 
 WITHHELD_TAIL_BYTES = 64 * 1024
@@ -37,30 +47,6 @@ _MAX_BYTES_TO_FINISH_ALONE = 16 * 1024 * 1024
 """Bytes. An abandoned download with more than this and more than half of it still to come is stopped."""
 
 
-class SourceBody(Protocol):
-    """What a source gives: `upstream.Contents`, or a test's."""
-
-    @property
-    def start(self) -> int:
-        """Where in the file the chunks begin."""
-
-    @property
-    def length(self) -> int | None:
-        """Bytes of the whole file, where known."""
-
-    @property
-    def chunks(self) -> AsyncIterator[bytes | memoryview]:
-        """The bytes from `start` on; a memoryview is lent until the next is asked for."""
-
-
-BodyOpener = Callable[[int], AbstractAsyncContextManager[SourceBody]]
-"""Opens the file from a byte offset on; raises `UpstreamUnavailableError` where another try may succeed."""
-
-
-RetryPause = Callable[[int, float | None], Awaitable[bool]]
-"""Waits before try number `n`, or the seconds that the index asked for; False where that is too long to wait."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByteSpan:
     """Bytes of the file that may be sent now."""
@@ -69,31 +55,22 @@ class ByteSpan:
     count: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expected:
-    """Which bytes a download must end up with."""
-
-    sha256: Sha256
-    size: int | None
-    """What the page says; None where it says nothing."""
-    limit: int
-    """The most bytes a file may have."""
-
-
 class Download:
     """One file on its way in. `run` once; `follow` as often as wanted."""
 
-    def __init__(
-        self, expected: Expected, open_body: BodyOpener, blobs: BlobStore, *, wait_before_retry: RetryPause
-    ) -> None:
+    def __init__(self, expected: ExpectedFile, sources: Sequence[Source], blobs: BlobStore) -> None:
         self.expected = expected
         self.length = expected.size
         self.followers = 0
-        self._source = open_body
+        self._sources = tuple(sources)
         self._blobs = blobs
-        self._pause = wait_before_retry
         self._partial: PartialBlob | None = None
+        self._moves_of_dropped = 0
         self._written = 0
+        self._suppliers: list[Source] = []
+        """Sources of the bytes that are here."""
+        self._is_released = False
+        """Whether a follower was told that it may send bytes before they were verified."""
         self._verified = False
         self._failure: AssayError | None = None
         self._change_event = asyncio.Event()
@@ -118,12 +95,9 @@ class Download:
             span.set_attributes(error=type(self._failure).__name__ if self._failure is not None else None)
 
     async def _run(self) -> None:
-        partial: PartialBlob | None = None
         try:
-            self._partial = partial = await self._blobs.create_partial()
-            await self._fetch(partial)
-            await self._verify(partial)
-            if not await self._publish(partial):
+            self._partial = await self._blobs.create_partial()
+            if not await self._publish(await self._fetch(self._partial)):
                 # Nobody finds these bytes again, but those who follow read them from here to the end.
                 await self._wait_until_unfollowed()
         except AssayError as error:
@@ -132,8 +106,8 @@ class Download:
             self._fail(UpstreamUnavailableError("the download was stopped"))
             raise
         finally:
-            if partial is not None:
-                await partial.discard()
+            if self._partial is not None:
+                await self._partial.discard()
 
     @property
     def is_useless(self) -> bool:
@@ -143,7 +117,7 @@ class Download:
     @property
     def move_count(self) -> int:
         """Grows when the bytes go on elsewhere: a reader obtained before must then be obtained again."""
-        return self._partial.move_count if self._partial is not None else 0
+        return self._moves_of_dropped + (self._partial.move_count if self._partial is not None else 0)
 
     @property
     def missing_bytes(self) -> int:
@@ -178,6 +152,7 @@ class Download:
         """
         while not self._verified and self._get_sendable_bytes() == 0:
             await self._wait_for_change()
+        self._is_released |= not self._verified
 
     async def wait_until_verified(self) -> None:
         """Wait until the digest is known to be right.
@@ -219,6 +194,7 @@ class Download:
                 return
             available = self._get_sendable_bytes()
             if position < available:
+                self._is_released = True
                 yield ByteSpan(offset=position, count=available - position)
                 position = available
             else:
@@ -253,20 +229,62 @@ class Download:
                 "download-failed", sha256=self.expected.sha256, error=str(error), published=self._verified
             )
 
-    async def _fetch(self, partial: PartialBlob) -> None:
+    async def _fetch(self, partial: PartialBlob) -> PartialBlob:
+        """Return the file with the right bytes, from the first source that gives them; `partial` is empty.
+
+        If several sources gave the bytes and they are wrong, the last of these is tried once more by itself.
+        """
+        waiting = deque(self._sources)
+        while True:
+            source = waiting.popleft()
+            try:
+                await self._fetch_from(source, partial)
+                await self._verify(partial)
+            except DigestMismatchError as error:
+                if any(each is not source for each in self._suppliers):
+                    waiting.appendleft(source)
+                if self._is_released or not waiting:
+                    raise
+                telemetry.security("digest-mismatch", sha256=self.expected.sha256, error=str(error))
+                partial = await self._start_over(partial)
+            except UpstreamError as error:
+                if not waiting:
+                    raise
+                telemetry.event("download-resumed", sha256=self.expected.sha256, at=self._written, error=str(error))
+                if not self._written:
+                    self.length = self.expected.size
+            else:
+                return partial
+
+    async def _start_over(self, partial: PartialBlob) -> PartialBlob:
+        """Drop bytes of which none was released; return an empty file in the place of `partial`."""
+        # First, before anything is waited for: a follower that comes now must find nothing to send.
+        self._written, self.length, self._suppliers = 0, self.expected.size, []
+        await partial.discard()
+        self._partial = empty = await self._blobs.create_partial()
+        self._moves_of_dropped += partial.move_count + 1
+        return empty
+
+    async def _fetch_from(self, source: Source, partial: PartialBlob) -> None:
         tries = 0
         while True:
             before = self._written
             try:
-                async with self._source(before) as body:
+                async with source.contents(self.expected, before) as body:
                     self._check_length(body.length)
                     await self._receive_body(body, partial)
                     return
             except UpstreamUnavailableError as error:
                 tries = 1 if self._written - before >= _MIN_PROGRESS_BYTES else tries + 1
-                if tries >= _MAX_TRIES_WITHOUT_PROGRESS or not await self._pause(tries, error.retry_after):
+                if tries >= _MAX_TRIES_WITHOUT_PROGRESS:
                     raise
+                if (delay := source.get_retry_delay(tries, error.retry_after)) is None:
+                    raise
+                await asyncio.sleep(delay)
                 telemetry.event("download-resumed", sha256=self.expected.sha256, at=self._written, error=str(error))
+            finally:
+                if self._written > before and source not in self._suppliers:
+                    self._suppliers.append(source)
 
     def _check_length(self, content_length: int | None) -> None:
         if content_length is None:
@@ -280,7 +298,7 @@ class Download:
                 f"the file has {content_length} bytes, more than the limit of {self.expected.limit}"
             )
 
-    async def _receive_body(self, body: SourceBody, partial: PartialBlob) -> None:
+    async def _receive_body(self, body: FileBody, partial: PartialBlob) -> None:
         chunks = body.chunks if body.start == self._written else self._skip_repeated(body, partial)
         intake = WriteBuffer(partial, self._on_written)
         most = self.expected.limit if self.length is None else self.length
@@ -297,7 +315,7 @@ class Download:
         if self.length is not None and self._written < self.length:
             raise UpstreamUnavailableError(f"the body ended after {self._written} of {self.length} bytes")
 
-    async def _skip_repeated(self, body: SourceBody, partial: PartialBlob) -> AsyncIterator[bytes | memoryview]:
+    async def _skip_repeated(self, body: FileBody, partial: PartialBlob) -> AsyncIterator[bytes | memoryview]:
         """The chunks past what is already here, once the repeated part has the same hash as the first time."""
         repeated, left = hashlib.sha256(), self._written
         if body.start != 0:

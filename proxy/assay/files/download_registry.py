@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from assay import telemetry
 from assay.caching.background import cancel_and_wait
-from assay.files.download import BodyOpener, Download, Expected, RetryPause
-from assay.ports import BlobStore
+from assay.files.download import Download
+from assay.ports import BlobStore, ExpectedFile, Source
 from assay.simple.model import Sha256
 
 _PUBLISH_TIMEOUT_SECONDS = 5.0
@@ -15,20 +16,25 @@ _PUBLISH_TIMEOUT_SECONDS = 5.0
 
 
 class DownloadRegistry:
-    """The running downloads, by digest and size: many askers, one fetch."""
+    """The running downloads, by digest and size: many askers, one fetch.
 
-    def __init__(self, blobs: BlobStore, *, wait_before_retry: RetryPause) -> None:
+    Args:
+        blobs: where finished files go.
+        sources: where the bytes come from; each is tried if those before it fail.
+    """
+
+    def __init__(self, blobs: BlobStore, sources: Sequence[Source]) -> None:
         self._blobs = blobs
-        self._pause = wait_before_retry
+        self._sources = tuple(sources)
         self._running: dict[tuple[Sha256, int | None], tuple[Download, asyncio.Task[None]]] = {}
 
-    def join(self, expected: Expected, open_body: BodyOpener) -> Download:
-        """The running download of this file, or a new one. Balance each call with `leave`."""
+    def join(self, expected: ExpectedFile) -> Download:
+        """Return the running download of this file, or a new one. Balance each call with `leave`."""
         key = (expected.sha256, expected.size)
         if key in self._running and not self._running[key][0].is_useless:
             download = self._running[key][0]
         else:
-            download = Download(expected, open_body, self._blobs, wait_before_retry=self._pause)
+            download = Download(expected, self._sources, self._blobs)
             task = asyncio.create_task(download.run(), name=f"download {expected.sha256}")
             self._running[key] = (download, task)
             task.add_done_callback(lambda _: self._forget(key, download))

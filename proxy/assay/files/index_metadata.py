@@ -13,9 +13,8 @@ from assay.caching.lru import Lru
 from assay.errors import DigestMismatchError, FileNotListedError, UpstreamGoneError
 from assay.indexes import IndexSettings
 from assay.policy.verdict import Approved
-from assay.ports import RecordStore
+from assay.ports import FetchedDocument, RecordStore, Upstream
 from assay.simple.model import Sha256
-from assay.upstream.client import FetchedDocument, UpstreamClient
 
 MAX_METADATA_BYTES = 16 * 2**20
 """Bytes; the largest on PyPI has about 1 MB."""
@@ -30,7 +29,7 @@ is in memory is read from the store again now and then."""
 class IndexMetadata:
     """METADATA documents of approved files."""
 
-    def __init__(self, *, upstream: UpstreamClient, records: RecordStore) -> None:
+    def __init__(self, *, upstream: Upstream, records: RecordStore) -> None:
         self._upstream = upstream
         self._records = records
         self._memory_cache = Lru[Sha256, bytes](
@@ -53,9 +52,8 @@ class IndexMetadata:
             raise FileNotListedError(f"the index offers no metadata for {file.filename}")
         if core.sha256 is not None and (kept := await self.find_stored(core.sha256)) is not None:
             return kept
-        answer = await self._upstream.fetch_document(
-            index, _metadata_url(file.url), accept="*/*", max_bytes=MAX_METADATA_BYTES
-        )
+        source = self._upstream.get_index(index)
+        answer = await source.fetch_metadata(_metadata_url(file.url), max_bytes=MAX_METADATA_BYTES)
         if not isinstance(answer, FetchedDocument):
             raise UpstreamGoneError(f"the index promises metadata for {file.filename} and does not have it")
         if core.sha256 is None:

@@ -9,21 +9,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from assay.ports import PartialBlob
 
-_FLUSH_BYTES = 1024 * 1024
-"""Bytes that are written without waiting for more."""
-_FLUSH_DELAY_SECONDS = 0.02
-"""Seconds after which fewer will do."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlushThresholds:
+    """What is written without waiting for more."""
+
+    size_bytes: int = 1024 * 1024
+    delay_seconds: float = 0.02
+    """Seconds since the last write after which fewer bytes will do."""
 
 
 class WriteBuffer:
     """Between a body and a `PartialBlob`; `on_written` is told how much is there."""
 
-    def __init__(self, partial: PartialBlob, on_written: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        partial: PartialBlob,
+        on_written: Callable[[int], None],
+        thresholds: FlushThresholds | None = None,
+    ) -> None:
         self._partial = partial
         self._on_written = on_written
+        self._thresholds = thresholds or FlushThresholds()
         self._pending: list[bytes | memoryview] = []
         self._size = 0
         self._last_write_at = 0.0
@@ -38,8 +49,8 @@ class WriteBuffer:
             await self.flush()
             return
         loop = asyncio.get_running_loop()
-        left = self._last_write_at + _FLUSH_DELAY_SECONDS - loop.time()
-        if self._size >= _FLUSH_BYTES or left <= 0:
+        left = self._last_write_at + self._thresholds.delay_seconds - loop.time()
+        if self._size >= self._thresholds.size_bytes or left <= 0:
             await self._write_pending()
         elif self._timer is None:
             self._timer = loop.call_later(left, self._on_timer)
@@ -60,7 +71,7 @@ class WriteBuffer:
         if self._writing is None or _has_succeeded(self._writing):
             self._start_write()
         elif not self._writing.done():
-            self._timer = asyncio.get_running_loop().call_later(_FLUSH_DELAY_SECONDS, self._on_timer)
+            self._timer = asyncio.get_running_loop().call_later(self._thresholds.delay_seconds, self._on_timer)
         # Else it failed, which the next `add` or `flush` raises.
 
     async def _write_pending(self) -> None:

@@ -28,7 +28,7 @@ from assay.gate.page_judge import PageJudge
 from assay.pages.service import PageService
 from assay.policy.language.model import Policy
 from assay.policy.verdict import Approved, Withheld
-from assay.ports import Flights, Ledger
+from assay.ports import Flights, Ledger, Notice
 from assay.provenance.service import ProvenanceService
 from assay.simple.model import File, NormalizedName
 
@@ -104,7 +104,6 @@ class Gate:
         self._settings = settings or GateSettings()
         self._judged_pages = judged_pages
         self._refreshes = SingleFlight[NormalizedName, JudgedPage]("page", report=_log_failed_refresh)
-        self._provenance.add_listener(self._invalidate)
 
     async def get_page(self, name: NormalizedName) -> JudgedPage:
         """Return the judged page of a project.
@@ -273,11 +272,11 @@ class Gate:
             return replace(known, page=page)
         return await self._page_judge.judge(self.policy, page)
 
-    def _invalidate(self, name: NormalizedName) -> None:
+    def handle_notice(self, notice: Notice) -> None:
         """Judge a project again at the next request; a refresh that runs now may not know what has changed."""
-        self._judged_pages.pop((self.view, name))
-        if (refresh := self._refreshes.get(name)) is not None:
-            refresh.add_done_callback(lambda _: self._judged_pages.pop((self.view, name)))
+        self._judged_pages.pop((self.view, notice.project))
+        if (refresh := self._refreshes.get(notice.project)) is not None:
+            refresh.add_done_callback(lambda _: self._judged_pages.pop((self.view, notice.project)))
 
     async def _find_verdict(self, location: str) -> tuple[JudgedPage, Approved | Withheld]:
         failure: AssayError | None = None

@@ -198,13 +198,10 @@ class PageJudge:
     async def _update_ledger(self, page: IndexPage, history: ProjectHistory, changes: HistoryChanges) -> bool:
         """Record `changes` if the ledger still knows exactly `history`; return whether it does."""
         index, name = page.index.name, page.project.name
-        async with self._flights.flight(f"ledger:{index}:{name}", _never_done):
-            if await self._ledger.get_history(index, name) != history:
-                return False
-            if changes:
-                # Written before the page is answered: what must never be forgotten is not lost with this process.
-                await self._ledger.record(index, name, changes)
-            return True
+        if not changes:
+            return history.has_same_facts(await self._ledger.get_history(index, name))
+        # Written before the page is answered: what must never be forgotten is not lost with this process.
+        return await self._ledger.record(index, name, changes, known=history) is not None
 
 
 async def _never_done() -> bool:

@@ -42,11 +42,10 @@ from assay.pages.records import (
     get_string,
     header_key,
 )
-from assay.ports import IndexPage, ProjectKey, RecordStore, Validators
+from assay.ports import FetchedDocument, IndexPage, NoBody, ProjectKey, RecordStore, Upstream, Validators
 from assay.simple.model import NormalizedName
 from assay.simple.parse import PageLimits, parse_project
 from assay.telemetry.metrics import PAGE_LOOKUPS
-from assay.upstream.client import FetchedDocument, NoBody, UpstreamClient
 
 _OFFLOAD_MIN_BYTES = 64 * 1024
 """Bytes of a page from which on parsing leaves the event loop."""
@@ -76,7 +75,7 @@ class PageCache:
     def __init__(
         self,
         *,
-        upstream: UpstreamClient,
+        upstream: Upstream,
         records: RecordStore,
         clock: Callable[[], datetime],
     ) -> None:
@@ -137,7 +136,7 @@ class PageCache:
     async def _request_page(
         self, index: IndexSettings, name: NormalizedName, page: IndexPage | None, newest_serial: int | None
     ) -> IndexPage | None:
-        answer = await self._upstream.fetch_page(index, name, page.validators if page else Validators())
+        answer = await self._upstream.get_index(index).fetch_page(name, page.validators if page else Validators())
         taken = await self._accept_answer(index, name, answer, page, newest_serial)
         self._outages.pop(index.name, None)
         return taken

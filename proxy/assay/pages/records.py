@@ -11,8 +11,7 @@ import json
 import zlib
 from typing import Any
 
-from assay.ports import ProjectKey
-from assay.upstream.client import FetchedDocument
+from assay.ports import FetchedDocument, ProjectKey
 
 SCHEMA_VERSION = 1
 

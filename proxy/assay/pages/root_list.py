@@ -23,13 +23,10 @@ from assay.errors import AssayError, InvalidResponseError, NotReadyError, Storag
 from assay.indexes import Indexes, IndexSettings
 from assay.policy.judge import is_denied
 from assay.policy.language.model import Policy
-from assay.ports import Validators
+from assay.ports import BodyStream, Spool, SpooledFile, SpoolWriter, Upstream, Validators
 from assay.render import render_root_head, render_root_line, render_root_tail
 from assay.simple.negotiate import PageFormat
 from assay.simple.root_list import RootListParser
-from assay.store.spool import Spool, SpooledFile, SpoolWriter
-from assay.upstream.bulk_receiver import BodyStream
-from assay.upstream.client import UpstreamClient
 
 _REFRESH_TIMEOUT: Final = timedelta(hours=1)
 """For the lists of all indexes; a slow one ends earlier, by its `timeouts.read`."""
@@ -61,7 +58,7 @@ class RootListCache:
     def __init__(
         self,
         *,
-        upstream: UpstreamClient,
+        upstream: Upstream,
         indexes: Indexes,
         spool: Spool,
         policies: Mapping[str, Callable[[], Policy]],
@@ -102,11 +99,11 @@ class RootListCache:
         async with AsyncExitStack() as stack:
             spooled = (await self._get_snapshot(view)).spooled[page_format]
             try:
-                file = await stack.enter_async_context(self._spool.open_reader(spooled))
+                file = await stack.enter_async_context(spooled.open_reader())
             except StorageError:
                 # Removed while it was being opened: a newer edition is in force.
                 spooled = (await self._get_snapshot(view)).spooled[page_format]
-                file = await stack.enter_async_context(self._spool.open_reader(spooled))
+                file = await stack.enter_async_context(spooled.open_reader())
             yield OpenRootList(file=file, size=spooled.size, etag=spooled.etag)
 
     async def close(self) -> None:
@@ -156,7 +153,7 @@ class RootListCache:
     async def _remove_replaced(self, before: Mapping[str, _Snapshot] | None, made: Mapping[str, _Snapshot]) -> None:
         """Remove the lists that were in force before from the spool."""
         for spooled in (each for edition in (before or {}).values() for each in edition.spooled.values()):
-            await self._spool.remove(spooled)
+            await spooled.remove()
         telemetry.event("root-list-made", projects=max(edition.count for edition in made.values()))
 
     async def _finish_snapshot(self, view: str, writer: _ListWriter, cleanup: AsyncExitStack) -> _Snapshot:
@@ -164,12 +161,12 @@ class RootListCache:
         spooled = {}
         for form, sheet in writer.sheets.items():
             await sheet.append(render_root_tail(form))
-            spooled[form] = await self._spool.finish(sheet, f"root-{form.name}-{view}")
-            cleanup.push_async_callback(self._spool.remove, spooled[form])
+            spooled[form] = await sheet.finish(f"root-{form.name}-{view}")
+            cleanup.push_async_callback(spooled[form].remove)
         return _Snapshot(policy_digest=writer.policy.digest, made_at=self._clock(), spooled=spooled, count=writer.count)
 
     async def _write_index(self, index: IndexSettings, writers: Sequence[_ListWriter]) -> bool:
-        async with self._upstream.open_root_list(index, Validators()) as answer:
+        async with self._upstream.get_index(index).open_root_list(Validators()) as answer:
             if not isinstance(answer, BodyStream):
                 telemetry.warning("root-list-absent", index=index.name)
                 return False

@@ -44,6 +44,17 @@ class ProjectHistory:
     """File digest to the digest of the provenance document last judged for it."""
     known: bool = False
     """False when no page of this project was ever judged."""
+    version: int = field(default=0, compare=False)
+    """Version of the project in the ledger, 0 if the ledger has none; no fact."""
+
+    def has_same_facts(self, other: ProjectHistory) -> bool:
+        """Return whether both know the same, in whatever order and version."""
+        return self is other or (
+            (self.known, self.serial) == (other.known, other.serial)
+            and self.files == other.files
+            and self.evidence == other.evidence
+            and frozenset(self.established) == frozenset(other.established)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

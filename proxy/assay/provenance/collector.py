@@ -13,10 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from assay.attestation.pool.pool import Verifier
 from assay.errors import AssayError
 from assay.evidence import Attested, Unattested, Unverifiable
-from assay.ports import IndexPage, ProjectHistory, RecordStore
+from assay.ports import IndexPage, ProjectHistory, RecordStore, Verifier
 from assay.provenance.documents import (
     DocumentCache,
     DocumentPointer,

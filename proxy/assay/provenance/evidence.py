@@ -14,11 +14,9 @@ from typing import Final
 
 from assay import telemetry
 from assay.attestation.codec import decode_evidence, encode_evidence, evidence_key
-from assay.attestation.pool.pool import VerificationJob, Verifier
-from assay.attestation.pool.protocol import VerificationResult
 from assay.evidence import INDEX_SOURCE, Attested, Evidence, Forged, merge_evidence
 from assay.indexes import IndexSettings
-from assay.ports import RecordStore
+from assay.ports import RecordStore, VerificationJob, VerificationResult, Verifier
 from assay.provenance.documents import (
     DocumentPointer,
     FileEvidence,

@@ -11,11 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from assay.attestation.pool.pool import Verifier
 from assay.errors import AssayError
 from assay.evidence import INDEX_SOURCE, Evidence, Unattested, merge_evidence
 from assay.indexes import IndexSettings
-from assay.ports import IndexPage, ProjectHistory, RecordStore
+from assay.ports import IndexPage, ProjectHistory, RecordStore, Verifier
 from assay.provenance import fetcher
 from assay.provenance.collector import CollectedEvidence, EvidenceCollector
 from assay.provenance.documents import FileKey

@@ -16,7 +16,7 @@ from assay import telemetry
 from assay.caching.single_flight import SingleFlight
 from assay.errors import AssayError
 from assay.indexes import IndexSettings
-from assay.ports import ProjectKey
+from assay.ports import Notice, Notices, ProjectKey
 from assay.provenance.collector import EvidenceCollector
 from assay.provenance.documents import file_key
 from assay.provenance.evidence import describe_source
@@ -31,15 +31,13 @@ _MAX_DOCUMENTS_PER_RENEWAL = 50
 class ProvenanceRevalidator:
     """Background revalidation: one task for a project at a time."""
 
-    def __init__(self, *, provenance_resolver: ProvenanceResolver, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, *, provenance_resolver: ProvenanceResolver, notices: Notices, clock: Callable[[], datetime]
+    ) -> None:
         self._collectors = provenance_resolver.collectors
+        self._notices = notices
         self._clock = clock
         self._running = SingleFlight[ProjectKey, None]("revalidate")
-        self._listeners: list[Callable[[NormalizedName], None]] = []
-
-    def add_listener(self, listener: Callable[[NormalizedName], None]) -> None:
-        """Call `listener` with each project of which a document was replaced: every view's gate must know."""
-        self._listeners.append(listener)
 
     def start(self, index: IndexSettings, project: NormalizedName, files: Sequence[File]) -> None:
         """Look in the background whether documents of `files` were replaced, unless another view's look runs."""
@@ -67,8 +65,8 @@ class ProvenanceRevalidator:
         for collector, files in wanted:
             changed += await self._revalidate_source(query, collector, files)
         if changed:
-            for replaced in self._listeners:
-                replaced(query.project)
+            # Every view's gate must know.
+            self._notices.publish(Notice(index=query.index.name, project=query.project))
 
     async def _revalidate_source(self, query: ProjectQuery, collector: EvidenceCollector, files: Sequence[File]) -> int:
         """Revalidate the documents of one source; return how many were replaced. Errors are logged, not raised."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from assay.indexes import IndexSettings
 from assay.ports import IndexPage, ProjectHistory
@@ -45,7 +45,3 @@ class ProvenanceService:
         """Look, in the background, for documents that were replaced since the page was last renewed."""
         if not page.is_stale:
             self.revalidator.start(page.index, page.project.name, [file for file in files if file.sha256])
-
-    def add_listener(self, listener: Callable[[NormalizedName], None]) -> None:
-        """Call `listener` with each project of which a document was replaced."""
-        self.revalidator.add_listener(listener)

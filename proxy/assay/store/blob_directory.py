@@ -17,13 +17,13 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from secrets import token_hex
 
 from assay import telemetry
 from assay.errors import StorageError
+from assay.ports import BlobUsage, PruneResult
 from assay.simple.model import Sha256
 from assay.units import format_size
 
@@ -31,27 +31,6 @@ TOUCH_INTERVAL_SECONDS = 3600.0
 _BLOB_NAME = re.compile(r"([0-9a-f]{64})\.(0|[1-9][0-9]{0,17})", re.ASCII)
 _SHA256_HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _SHARDS = tuple(f"{number:02x}" for number in range(256))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlobUsage:
-    """How full the blobs' directory is; sizes in bytes."""
-
-    count: int
-    size: int
-    unfinished: int
-    """Bytes on their way in."""
-    limit: int
-    opened: int
-    """Blobs that are being read now."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PruneResult:
-    """What eviction removed."""
-
-    count: int = 0
-    size: int = 0
 
 
 def to_storage_error(action: str, error: OSError) -> StorageError:

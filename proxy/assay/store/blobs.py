@@ -16,7 +16,6 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from hashlib import sha256 as new_sha256
 from io import FileIO
 from pathlib import Path
@@ -24,23 +23,13 @@ from typing import BinaryIO
 
 from assay import telemetry
 from assay.errors import DigestMismatchError, StorageError
+from assay.ports import BlobUsage, BlobVerification, PruneResult, ReportProgress
 from assay.simple.model import Sha256
-from assay.store.blob_directory import BlobDirectory, BlobUsage, PruneResult, open_unbuffered, to_storage_error
+from assay.store.blob_directory import BlobDirectory, open_unbuffered, to_storage_error
 from assay.store.threads import ThreadPool
 from assay.store.writev import write_all
 
 _READ_CHUNK_BYTES = 2**20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlobVerification:
-    """What reading every blob showed."""
-
-    checked: int
-    size: int
-    """Bytes read."""
-    broken: tuple[Sha256, ...]
-    """Those whose bytes were others; they have been removed."""
 
 
 class DiskBlob:
@@ -254,7 +243,7 @@ class DiskBlobStore:
         """Evict, oldest-used first, down to `max_bytes` bytes."""
         return await self.publish_threads.run(self.directory.prune, max_bytes)
 
-    async def verify(self, progress: Callable[[int, int], None] | None = None) -> BlobVerification:
+    async def verify(self, progress: ReportProgress | None = None) -> BlobVerification:
         """Read every blob, and remove those whose bytes are not their digest's: a security event each.
 
         Args:

@@ -5,6 +5,7 @@
     blobs/      distributions by SHA-256
     records/    remembered facts, a cache
     ledger/     what must never be forgotten
+    spool/      large documents of our own making, gone at the next start
 
 Refuses a directory that another process uses, that another user owns or everybody may write to, and one that cannot be
 written. Everything in it is made for its owner alone (0700, 0600).
@@ -26,14 +27,34 @@ from typing import Self
 
 from assay import telemetry
 from assay.errors import StorageError, StorageInUseError
+from assay.ports import Notice
 from assay.store.blob_directory import sync_directory, to_storage_error
 from assay.store.blobs import DiskBlobStore
+from assay.store.fallback_blobs import FallbackBlobStore
 from assay.store.ledger import SqliteLedger
 from assay.store.records import DiskcacheRecordStore
 from assay.store.settings import StorageSettings
+from assay.store.spool import DiskSpool
+from assay.store.temp_blobs import TempBlobs
 
 _LAYOUT_VERSION = "1\n"
 _MAX_PID_BYTES = 20
+
+
+class LocalNotices:
+    """Notices within the one process that uses the directory: `assay.ports.Notices`."""
+
+    def __init__(self) -> None:
+        self._subscribers: list[Callable[[Notice], None]] = []
+
+    def subscribe(self, act: Callable[[Notice], None]) -> None:
+        """Call `act` with every notice from now on."""
+        self._subscribers.append(act)
+
+    def publish(self, notice: Notice) -> None:
+        """Call all subscribers, in the order in which they subscribed."""
+        for act in self._subscribers:
+            act(notice)
 
 
 class StorageDirectory:
@@ -41,6 +62,8 @@ class StorageDirectory:
 
     Attributes:
         blobs, records, ledger: its parts.
+        download_blobs: `blobs` that go on in anonymous files where the directory refuses.
+        notices: between the parts of this process, the only one that uses the directory.
     """
 
     def __init__(
@@ -51,6 +74,10 @@ class StorageDirectory:
         self.blobs = DiskBlobStore(directory / "blobs", settings.blobs, clock)
         self.records = DiskcacheRecordStore(directory / "records", settings.records, clock)
         self.ledger = SqliteLedger(directory / "ledger" / "ledger.db", may_create=locked_directory.fresh)
+        self.notices = LocalNotices()
+        self._temp_blobs = TempBlobs()
+        self.download_blobs = FallbackBlobStore(self.blobs, self._temp_blobs)
+        self._spool = DiskSpool(directory / "spool")
 
     @property
     def directory(self) -> str:
@@ -82,8 +109,31 @@ class StorageDirectory:
         telemetry.event("storage-opened", directory=taken.directory)
         return store
 
+    async def open_spool(self) -> DiskSpool:
+        """Return the spool, emptied; to be called once.
+
+        Raises:
+            StorageError: its directory cannot be made.
+        """
+        await self._spool.open()
+        return self._spool
+
+    async def check(self) -> None:
+        """Write a few bytes where blobs go, and remove them.
+
+        Raises:
+            StorageError: the disk does not take them.
+        """
+        partial = await self.blobs.create_partial()
+        try:
+            await partial.append(b"ready?")
+        finally:
+            await partial.discard()
+
     async def close(self) -> None:
         """Remove what is unfinished, close everything, and let go of the directory. Idempotent."""
+        await self._spool.close()
+        await self._temp_blobs.close()
         await self.blobs.close()
         await self.records.close()
         await self.ledger.close()
@@ -105,6 +155,11 @@ async def open_ledger(settings: StorageSettings) -> SqliteLedger:
         await ledger.close()
         raise
     return ledger
+
+
+def is_directory_used(settings: StorageSettings) -> bool:
+    """Return whether the storage directory has ever been used. Blocks."""
+    return (settings.directory / "format").exists()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from assay import telemetry
 from assay.errors import StorageError
-from assay.ports import Blob, BlobStore, PartialBlob
+from assay.ports import Blob, BlobStore, BlobUsage, BlobVerification, PartialBlob, PruneResult, ReportProgress
 from assay.simple.model import Sha256
 from assay.store.temp_blobs import TempBlobs
 
@@ -129,6 +129,18 @@ class FallbackBlobStore:
     async def remove(self, sha256: Sha256) -> None:
         """Forget a blob, if it is there."""
         await self._blobs.remove(sha256)
+
+    async def stats(self) -> BlobUsage:
+        """Return how full the disk's store is."""
+        return await self._blobs.stats()
+
+    async def prune(self, max_bytes: int) -> PruneResult:
+        """Evict, oldest-used first, down to `max_bytes` bytes."""
+        return await self._blobs.prune(max_bytes)
+
+    async def verify(self, progress: ReportProgress | None = None) -> BlobVerification:
+        """Read every blob of the disk, and remove the broken."""
+        return await self._blobs.verify(progress)
 
 
 def _log_bypass(cause: StorageError) -> None:

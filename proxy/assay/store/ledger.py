@@ -23,7 +23,7 @@ from urllib.parse import quote
 from assay.caching.lru import Lru
 from assay.errors import LedgerError, StorageError
 from assay.evidence import PublisherIdentity
-from assay.ports import EstablishedIdentity, HistoryChanges, ProjectHistory, SeenFile
+from assay.ports import EstablishedIdentity, HistoryChanges, ImportResult, ProjectHistory, SeenFile
 from assay.simple.model import NormalizedName
 from assay.store import ledger_text
 from assay.store.ledger_rows import (
@@ -37,7 +37,6 @@ from assay.store.ledger_rows import (
     prepare_database,
     to_microseconds,
 )
-from assay.store.ledger_text import ImportResult
 from assay.store.threads import ThreadPool
 
 _MAX_CACHED_FACTS = 60_000
@@ -84,13 +83,20 @@ class SqliteLedger:
         kept = self._cached_histories.peek((index, project))
         return kept if kept is not None else await self._run(lambda: self._get_history(index, project))
 
-    async def record(self, index: str, project: NormalizedName, changes: HistoryChanges) -> None:
-        """Add, durably. A filename or establishment already there is kept; a serial only grows; evidence is replaced.
+    async def record(
+        self, index: str, project: NormalizedName, changes: HistoryChanges, *, known: ProjectHistory
+    ) -> ProjectHistory | None:
+        """Add `changes`, durably, if the ledger still knows what `known` says; return what it knows now.
+
+        A filename or establishment already there is kept; a serial only grows; evidence is replaced.
+
+        Returns:
+            None if another writer wrote since `known` was read: nothing was written.
 
         Raises:
             LedgerError: it cannot be written; nothing of `changes` is then in it.
         """
-        await self._run(lambda: self._record(index, project, changes))
+        return await self._run(lambda: self._record(index, project, changes, known))
 
     async def list_projects(self) -> list[tuple[str, NormalizedName]]:
         """Every project ever judged, with its index's name, in a stable order.
@@ -227,14 +233,22 @@ class SqliteLedger:
             )
         return tuple(found)
 
-    def _record(self, index: str, project: NormalizedName, changes: HistoryChanges) -> None:
+    def _record(
+        self, index: str, project: NormalizedName, changes: HistoryChanges, known: ProjectHistory
+    ) -> ProjectHistory | None:
         # SQLite would go on writing to a file that has no name any more, and all of it would be forgotten at its end.
         if self._path.stat().st_ino != self._inode:
             raise LedgerError(f"the ledger {self._path} was replaced while it was in use")
         with Transaction(self._db):
+            current = self._get_history(index, project)
+            if not current.has_same_facts(known):
+                return None
+            if current.known and not changes:
+                return current
             self._write(index, project, changes)
-        if (kept := self._cached_histories.pop((index, project))) is not None:
-            self._cached_histories.put((index, project), merge_changes(kept, changes))
+        recorded = merge_changes(current, changes)
+        self._cached_histories.put((index, project), recorded)
+        return recorded
 
     def _write(self, index: str, project: NormalizedName, changes: HistoryChanges) -> None:
         (key,) = self._db.execute(

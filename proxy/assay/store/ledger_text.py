@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
@@ -25,15 +24,6 @@ HEADER_LINE = '{"assay-ledger": 1}'
 _SHA256_HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _MAX_LINE_CHARACTERS = 16_384
 _MAX_SERIAL = 2**63 - 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImportResult:
-    """What an import found."""
-
-    projects: int
-    conflicts: int
-    """Filenames that the ledger already knew with another digest; it keeps its own."""
 
 
 def encode_history(index: str, project: NormalizedName, history: ProjectHistory) -> Iterator[str]:

@@ -22,7 +22,6 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +30,7 @@ from diskcache import Cache, Disk, Timeout
 
 from assay import telemetry
 from assay.errors import StorageError
+from assay.ports import RecordUsage, ReportProgress
 from assay.store import diskcache_private
 from assay.store.blob_directory import TOUCH_INTERVAL_SECONDS
 from assay.store.threads import ThreadPool
@@ -87,15 +87,6 @@ class _BytesOnlyDisk(Disk):  # type: ignore[misc]  # diskcache ships no types
 
     def remove(self, file_path: object) -> None:
         telemetry.security("record-refused", file=file_path)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordUsage:
-    """How full the records are; sizes in bytes."""
-
-    count: int
-    size: int
-    limit: int
 
 
 class DiskcacheRecordStore:
@@ -157,7 +148,7 @@ class DiskcacheRecordStore:
         """Forget the least recently stored until `max_bytes` bytes are left: how many were forgotten."""
         return await self._thread.run(self._run_or_default, lambda: self._prune(max_bytes), 0)
 
-    async def verify(self, progress: Callable[[int, int], None] | None = None) -> int:
+    async def verify(self, progress: ReportProgress | None = None) -> int:
         """Read every record, and remove the broken: how many there were.
 
         Args:

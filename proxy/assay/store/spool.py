@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from io import BufferedWriter, FileIO
@@ -27,20 +27,46 @@ from assay.store.threads import ThreadPool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SpooledFile:
-    """A finished document."""
+class DiskSpooledFile:
+    """A finished document: `assay.ports.SpooledFile`."""
 
     path: Path
     size: int
     etag: str
     """Strong: of the bytes."""
+    threads: ThreadPool
+
+    @asynccontextmanager
+    async def open_reader(self) -> AsyncIterator[BinaryIO]:
+        """Open the document's file, unbuffered, for the caller alone.
+
+        Raises:
+            StorageError: it is not there any more.
+        """
+        file = await self.threads.acquire(lambda: _open_file(self.path), lambda late: late.close())
+        try:
+            yield file
+        finally:
+            file.close()
+
+    async def remove(self) -> None:
+        """Remove the document; one that cannot be removed goes at the next start."""
+        with suppress(OSError):
+            await aiofiles.os.unlink(self.path)
 
 
-class SpoolWriter:
-    """A document being written."""
+class DiskSpoolWriter:
+    """A document being written: `assay.ports.SpoolWriter`.
 
-    def __init__(self, path: Path, thread_pool: ThreadPool) -> None:
+    Args:
+        path: where it is written.
+        make_path: returns where it goes when it is finished, by its name.
+        thread_pool: opens the file.
+    """
+
+    def __init__(self, path: Path, make_path: Callable[[str], Path], thread_pool: ThreadPool) -> None:
         self._path = path
+        self._make_path = make_path
         self._threads = thread_pool
         self._hash = hashlib.sha256()
         self._size = 0
@@ -65,18 +91,21 @@ class SpoolWriter:
     def _open(self) -> BufferedWriter:
         return self._path.open("wb")
 
-    async def finish(self, target_path: Path) -> SpooledFile:
-        """Close, and put in its place, where nothing is.
+    async def finish(self, name: str) -> DiskSpooledFile:
+        """Close the document and put it beside earlier ones of that name, which stay as they are until removed.
 
         Raises:
             StorageError: the disk does not take it.
         """
+        target_path = self._make_path(name)
         try:
             await self._close()
             await aiofiles.os.replace(self._path, target_path)
         except OSError as error:
             raise StorageError(f"{target_path}: {error.strerror}") from error
-        return SpooledFile(path=target_path, size=self._size, etag=f'"{self._hash.hexdigest()}"')
+        return DiskSpooledFile(
+            path=target_path, size=self._size, etag=f'"{self._hash.hexdigest()}"', threads=self._threads
+        )
 
     async def abandon(self) -> None:
         """Remove what was written, unless it is finished."""
@@ -92,8 +121,8 @@ class SpoolWriter:
             self._file = None
 
 
-class Spool:
-    """Documents by name."""
+class DiskSpool:
+    """Documents by name: `assay.ports.Spool`."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -120,41 +149,18 @@ class Spool:
         await self._threads.close()
 
     @asynccontextmanager
-    async def open_writer(self) -> AsyncIterator[SpoolWriter]:
+    async def open_writer(self) -> AsyncIterator[DiskSpoolWriter]:
         """A new document; it is removed unless `finish` puts it in its place."""
-        self._count += 1
-        sheet = SpoolWriter(self._directory / f"unfinished-{self._count}", self._threads)
+        sheet = DiskSpoolWriter(self._make_path("unfinished"), self._make_path, self._threads)
         try:
             yield sheet
         finally:
             await sheet.abandon()
 
-    async def finish(self, writer: SpoolWriter, name: str) -> SpooledFile:
-        """A document by that name, beside earlier ones: who knows one of those reads what he was told of it.
-
-        Raises:
-            StorageError: the disk does not take it.
-        """
+    def _make_path(self, name: str) -> Path:
+        """Return a path of that name where nothing is."""
         self._count += 1
-        return await writer.finish(self._directory / f"{name}-{self._count}")
-
-    async def remove(self, spooled: SpooledFile) -> None:
-        """Forget a document; one that cannot be removed goes at the next start."""
-        with suppress(OSError):
-            await aiofiles.os.unlink(spooled.path)
-
-    @asynccontextmanager
-    async def open_reader(self, spooled: SpooledFile) -> AsyncIterator[BinaryIO]:
-        """The document's file, unbuffered, the caller's own.
-
-        Raises:
-            StorageError: it is not there any more.
-        """
-        file = await self._threads.acquire(lambda: _open_file(spooled.path), lambda late: late.close())
-        try:
-            yield file
-        finally:
-            file.close()
+        return self._directory / f"{name}-{self._count}"
 
 
 def _open_file(path: Path) -> BinaryIO:

@@ -15,6 +15,7 @@ import fcntl
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import sha256
@@ -39,9 +40,6 @@ from assay.units import Size
 
 _SYNC_INTERVAL_SECONDS: Final = 1.0
 """Seconds: what a power cut may take of the trail."""
-_WRITE_TIMEOUT_SECONDS: Final = 10.0
-"""Seconds that a request waits for its entry."""
-_MAX_QUEUED_ENTRIES: Final = 10_000
 _HEAD_METRIC_HEX_DIGITS: Final = 12
 
 
@@ -63,10 +61,28 @@ class AuditSettings(Settings):
     """Bytes from which on a part is closed and the next one begun."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditLimits:
+    """What a disk that hangs may cost."""
+
+    write_timeout_seconds: float = 10.0
+    """Seconds that a request waits for its entry."""
+    max_queued_entries: int = 10_000
+
+
 class AuditTrail:
     """One trail, open."""
 
-    def __init__(self, path: Path, *, rotate_bytes: int, on_failure: OnFailure, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        rotate_bytes: int,
+        on_failure: OnFailure,
+        clock: Callable[[], datetime],
+        limits: AuditLimits | None = None,
+    ) -> None:
+        self._limits = limits or AuditLimits()
         self._on_failure = on_failure
         self._clock = clock
         self._file = _TrailFile(path, rotate_bytes)
@@ -76,7 +92,9 @@ class AuditTrail:
         self._failing = False
 
     @classmethod
-    async def open(cls, settings: AuditSettings, clock: Callable[[], datetime]) -> Self | None:
+    async def open(
+        cls, settings: AuditSettings, clock: Callable[[], datetime], limits: AuditLimits | None = None
+    ) -> Self | None:
         """The trail of these settings, continued where it ends; None where there is to be none.
 
         Raises:
@@ -85,7 +103,9 @@ class AuditTrail:
         """
         if settings.path is None:
             return None
-        trail = cls(settings.path, rotate_bytes=settings.rotate, on_failure=settings.on_failure, clock=clock)
+        trail = cls(
+            settings.path, rotate_bytes=settings.rotate, on_failure=settings.on_failure, clock=clock, limits=limits
+        )
         await asyncio.to_thread(trail._file.acquire)
         trail._mark_written()
         return trail
@@ -105,12 +125,12 @@ class AuditTrail:
         if self._on_failure is not OnFailure.REFUSE:
             return
         try:
-            async with asyncio.timeout(_WRITE_TIMEOUT_SECONDS):
+            async with asyncio.timeout(self._limits.write_timeout_seconds):
                 await asyncio.shield(written)
         except TimeoutError as error:
             self._failing = True
             raise StorageError(
-                f"the audit trail did not take an entry within {_WRITE_TIMEOUT_SECONDS:.0f} s"
+                f"the audit trail did not take an entry within {self._limits.write_timeout_seconds:.0f} s"
             ) from error
 
     def record_nowait(self, fields: Mapping[str, Any]) -> None:
@@ -137,9 +157,9 @@ class AuditTrail:
         written: asyncio.Future[None] = loop.create_future()
         # An exception that nobody awaits is told in `_reject_entries`, not once more by the loop.
         written.add_done_callback(lambda done: done.cancelled() or done.exception())
-        if len(self._queue) >= _MAX_QUEUED_ENTRIES:
+        if len(self._queue) >= self._limits.max_queued_entries:
             self._reject_entries(
-                [written], StorageError(f"{_MAX_QUEUED_ENTRIES} entries wait for the audit trail already")
+                [written], StorageError(f"{self._limits.max_queued_entries} entries wait for the audit trail already")
             )
             return written
         instant = self._clock().astimezone(UTC).isoformat(timespec="milliseconds")
@@ -186,14 +206,16 @@ class AuditTrail:
 
 
 @contextlib.asynccontextmanager
-async def open_audit_trail(settings: AuditSettings, clock: Callable[[], datetime]) -> AsyncIterator[AuditTrail | None]:
+async def open_audit_trail(
+    settings: AuditSettings, clock: Callable[[], datetime], limits: AuditLimits | None = None
+) -> AsyncIterator[AuditTrail | None]:
     """`AuditTrail.open`, closed with all that waits written.
 
     Raises:
         StorageError: it cannot be written, or does not end in a sound entry.
         StorageInUseError: another proxy writes it.
     """
-    trail = await AuditTrail.open(settings, clock)
+    trail = await AuditTrail.open(settings, clock, limits)
     try:
         yield trail
     finally:

@@ -11,8 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Generic, TypeVar
 
 import aiohttp
 
@@ -27,22 +25,6 @@ _CHUNK_BYTES = 2**20
 """Bytes that are handed on without waiting for more."""
 _FLUSH_DELAY_SECONDS = 0.02
 """Seconds after which fewer will do: an index that is slow must not hold back what it has sent."""
-
-_Chunk = TypeVar("_Chunk", bytes, bytes | memoryview)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BodyStream(Generic[_Chunk]):
-    """A body that streams."""
-
-    start: int
-    """Where in the file `iter_chunks` begins: 0 where the index ignored the Range."""
-    length: int | None
-    """Bytes of the whole file, where the index says."""
-    chunks: AsyncIterator[_Chunk]
-    """What is a memoryview is lent until the next is asked for."""
-    content_type: str
-    url: str
 
 
 @asynccontextmanager

@@ -14,9 +14,7 @@ import asyncio
 import ssl
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from enum import Enum
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import lru_cache
 from http import HTTPStatus
 
@@ -26,13 +24,13 @@ from yarl import URL
 from assay import telemetry
 from assay.errors import InvalidResponseError, UpstreamGoneError, UpstreamUnavailableError
 from assay.indexes import IndexSettings, LimitsSettings
-from assay.ports import Validators
+from assay.ports import BodyStream, FetchedDocument, FileBody, Index, NoBody, Validators
 from assay.simple.model import NormalizedName
 from assay.upstream.addresses import NoLinkLocalResolver, check_index_url, format_host, redact_url, resolve_redirect
-from assay.upstream.bulk_receiver import BodyStream, can_receive_in_bulk, receive_body
+from assay.upstream.bulk_receiver import can_receive_in_bulk, receive_body
 from assay.upstream.credentials import IndexAuthorizations
 from assay.upstream.metrics import RequestMetrics
-from assay.upstream.pacing import MAX_RETRY_WAIT_SECONDS, HostBackoff
+from assay.upstream.pacing import MAX_RETRY_WAIT_SECONDS, HostBackoff, RetryPacing
 from assay.upstream.responses import (
     as_upstream_error,
     check_content_encoding,
@@ -44,10 +42,10 @@ from assay.upstream.responses import (
 )
 from assay.upstream.tls import load_tls_contexts
 
-PAGE_ACCEPT = (
+_PAGE_ACCEPT = (
     "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"  # PEP 691
 )
-PROVENANCE_ACCEPT = "application/vnd.pypi.integrity.v1+json, application/json;q=0.9"
+_PROVENANCE_ACCEPT = "application/vnd.pypi.integrity.v1+json, application/json;q=0.9"
 
 _REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 5
@@ -58,28 +56,8 @@ _READ_BUFFER_BYTES = 256 * 1024
 """Bytes that aiohttp gathers of an answer; of documents and short files."""
 
 
-class NoBody(Enum):
-    """Answers without a body that are no errors."""
-
-    ABSENT = "absent"
-    NOT_MODIFIED = "not modified"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FetchedDocument:
-    """A whole document, within its limit."""
-
-    body: bytes
-    content_type: str
-    url: str
-    """Where it was in the end found: the base of its relative addresses."""
-    validators: Validators
-    serial: int | None
-    """``X-PyPI-Last-Serial``, where the index sends one."""
-
-
 class UpstreamClient:
-    """One connection pool for all indexes; each call names the index on whose behalf it goes out."""
+    """One connection pool for all indexes: `assay.ports.Upstream`. Each call names its index."""
 
     def __init__(
         self,
@@ -89,13 +67,14 @@ class UpstreamClient:
         proxies: Mapping[str, str],
         indexes: Iterable[IndexSettings] = (),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        pacing: RetryPacing | None = None,
     ) -> None:
         self._limits = limits
         self._authorizations = authorizations
         self._proxies = dict(proxies)
         self._indexes = tuple(indexes)
         self._tls_contexts: dict[str, ssl.SSLContext] = {}
-        self._backoff = HostBackoff(sleep)
+        self._backoff = HostBackoff(sleep, pacing=pacing)
         self._session: aiohttp.ClientSession | None = None
         self._receives_in_bulk = False
 
@@ -130,6 +109,10 @@ class UpstreamClient:
             await self._session.close()
             self._session = None
 
+    def get_index(self, settings: IndexSettings) -> Index:
+        """Return the index of one `[[indexes]]` table."""
+        return _IndexClient(self, settings)
+
     async def fetch_page(
         self, index: IndexSettings, name: NormalizedName, validators: Validators
     ) -> FetchedDocument | NoBody:
@@ -138,7 +121,7 @@ class UpstreamClient:
         Raises:
             UpstreamError: anything that is neither a page, a 304 nor a 404.
         """
-        headers = {"Accept": PAGE_ACCEPT, **validators.to_headers()}
+        headers = {"Accept": _PAGE_ACCEPT, **validators.to_headers()}
         return await self._fetch_with_retries(
             index, f"{index.url}{name}/", headers=headers, max_bytes=index.limits.page
         )
@@ -185,9 +168,7 @@ class UpstreamClient:
         )
 
     @asynccontextmanager
-    async def open_file(
-        self, index: IndexSettings, url: str, *, start: int = 0
-    ) -> AsyncIterator[BodyStream[bytes | memoryview]]:
+    async def open_file(self, index: IndexSettings, url: str, *, start: int = 0) -> AsyncIterator[FileBody]:
         """A file's bytes from `start` on, undecoded; from 0 where the index ignores the Range.
 
         Raises:
@@ -220,7 +201,7 @@ class UpstreamClient:
         Raises:
             UpstreamError: anything that is neither a list, a 304 nor a 404.
         """
-        headers = {"Accept": PAGE_ACCEPT, **validators.to_headers()}
+        headers = {"Accept": _PAGE_ACCEPT, **validators.to_headers()}
         async with await self._follow_redirects(
             index, index.url, check_index_url(index, index.url), headers, decode=True
         ) as response:
@@ -331,6 +312,35 @@ class UpstreamClient:
         if target.host is None or bypassed(f"{target.host}:{target.port}", self._proxies):
             return None
         return self._proxies.get(target.scheme) or self._proxies.get("all")
+
+
+class _IndexClient:
+    """`UpstreamClient` on behalf of one index."""
+
+    def __init__(self, upstream: UpstreamClient, settings: IndexSettings) -> None:
+        self._upstream = upstream
+        self._settings = settings
+
+    async def fetch_page(self, name: NormalizedName, validators: Validators) -> FetchedDocument | NoBody:
+        return await self._upstream.fetch_page(self._settings, name, validators)
+
+    def open_file(self, url: str, *, start: int = 0) -> AbstractAsyncContextManager[FileBody]:
+        return self._upstream.open_file(self._settings, url, start=start)
+
+    async def fetch_provenance(self, url: str, *, max_wait_seconds: float) -> FetchedDocument | NoBody:
+        return await self._upstream.fetch_document(
+            self._settings,
+            url,
+            accept=_PROVENANCE_ACCEPT,
+            max_bytes=self._settings.limits.provenance,
+            max_wait_seconds=max_wait_seconds,
+        )
+
+    async def fetch_metadata(self, url: str, *, max_bytes: int) -> FetchedDocument | NoBody:
+        return await self._upstream.fetch_document(self._settings, url, accept="*/*", max_bytes=max_bytes)
+
+    def open_root_list(self, validators: Validators) -> AbstractAsyncContextManager[BodyStream[bytes] | NoBody]:
+        return self._upstream.open_root_list(self._settings, validators)
 
 
 async def _release_response(response: aiohttp.ClientResponse) -> None:

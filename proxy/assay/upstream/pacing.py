@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from assay import telemetry
@@ -20,12 +21,24 @@ MAX_TRIES = 3
 """Of what fails without saying when to come back."""
 MAX_RETRY_WAIT_SECONDS = 5.0
 """Seconds that a request may be held back in all by what ``Retry-After`` asks; after that it is an error."""
-_MIN_RETRY_DELAY_SECONDS = 0.2
 _MAX_HOLD_SECONDS = 300.0
 """Seconds that one ``Retry-After`` can keep us away: an index must not be able to silence us for a year."""
 _MAX_HELD_HOSTS = 1000
 
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPacing:
+    """How long to wait before a request is repeated."""
+
+    min_delay_seconds: float = 0.2
+
+    def compute_delay(self, attempt: int, retry_after: float | None) -> float | None:
+        """Return seconds: jittered and doubling, or what the index asked; None if that is too long."""
+        if retry_after is not None:
+            return None if retry_after > MAX_RETRY_WAIT_SECONDS else max(retry_after, self.min_delay_seconds)
+        return float(random.uniform(0.5, 1.0) * self.min_delay_seconds * 2**attempt)  # noqa: S311 - jitter, not a secret
 
 
 class HostBackoff:
@@ -34,11 +47,18 @@ class HostBackoff:
     Args:
         sleep: waits so many seconds.
         clock: seconds, monotonic.
+        pacing: delays after a fault.
     """
 
-    def __init__(self, sleep: Callable[[float], Awaitable[None]], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        sleep: Callable[[float], Awaitable[None]],
+        clock: Callable[[], float] = time.monotonic,
+        pacing: RetryPacing | None = None,
+    ) -> None:
         self._pause = sleep
         self._clock = clock
+        self._pacing = pacing or RetryPacing()
         self._held_until = Lru[str, float](max_items=_MAX_HELD_HOSTS)
 
     async def run_with_retries(self, host: str, request: Callable[[], Awaitable[_T]], max_wait_seconds: float) -> _T:
@@ -58,10 +78,10 @@ class HostBackoff:
                     attempt += 1
                     if attempt == MAX_TRIES:
                         raise
-                    pause = compute_retry_delay(attempt - 1, None) or _MIN_RETRY_DELAY_SECONDS
+                    pause = self._pacing.compute_delay(attempt - 1, None) or self._pacing.min_delay_seconds
                 else:
                     self._hold_host(host, error.retry_after)
-                    pause = _MIN_RETRY_DELAY_SECONDS
+                    pause = self._pacing.min_delay_seconds
                     if error.retry_after + pause + waited > max_wait_seconds:
                         raise
                 telemetry.event("upstream-retry", host=host, pause=round(pause, 2), error=str(error))
@@ -81,10 +101,3 @@ class HostBackoff:
     def _hold_host(self, host: str, seconds: float) -> None:
         until = self._clock() + min(seconds, _MAX_HOLD_SECONDS)
         self._held_until.put(host, max(self._held_until.get(host) or 0.0, until))
-
-
-def compute_retry_delay(attempt: int, retry_after: float | None) -> float | None:
-    """Seconds before the next try: jittered and doubling, or what the index asked; None when that is too long."""
-    if retry_after is not None:
-        return None if retry_after > MAX_RETRY_WAIT_SECONDS else max(retry_after, _MIN_RETRY_DELAY_SECONDS)
-    return float(random.uniform(0.5, 1.0) * _MIN_RETRY_DELAY_SECONDS * 2**attempt)  # noqa: S311 - jitter, not a secret

@@ -56,13 +56,6 @@ def build_readiness(
 ) -> Readiness:
     """What a proxy must be able to do: keep files, trust the roots that it verifies with, and record what it serves."""
 
-    async def storage() -> None:
-        partial = await assembly.store.blobs.create_partial()
-        try:
-            await partial.append(b"ready?")
-        finally:
-            await partial.discard()
-
     async def roots() -> None:
         for root in assembly.verifier.roots.for_index():
             age = root.age(clock())
@@ -72,7 +65,7 @@ def build_readiness(
                     f" {format_duration(trust_settings.max_age)}"
                 )
 
-    checks: dict[str, ReadinessCheck] = {"storage": storage, "trust": roots}
+    checks: dict[str, ReadinessCheck] = {"storage": assembly.store.check, "trust": roots}
     if audit_trail is not None:
         checks["audit"] = audit_trail.ensure_writable
     return Readiness(checks)

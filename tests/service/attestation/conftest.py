@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from assay.attestation.pool.pool import Verifier
+from assay.attestation.pool.pool import VerifierPool
 from tests.world.sigstore.private_sigstore import PrivateSigstore
 from tests.world.sigstore.verifiers import run_verifier
 
@@ -17,6 +17,6 @@ def sigstore() -> PrivateSigstore:
 
 
 @pytest.fixture(params=[0, 1, 2], ids=["thread", "one-worker", "two-workers"])
-async def verifier(request: pytest.FixtureRequest, sigstore: PrivateSigstore) -> AsyncIterator[Verifier]:
+async def verifier(request: pytest.FixtureRequest, sigstore: PrivateSigstore) -> AsyncIterator[VerifierPool]:
     async with run_verifier(sigstore, request.param) as made:
         yield made

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from assay.attestation.pool import fork_server, processes
-from assay.attestation.pool.pool import Verifier
+from assay.attestation.pool.pool import VerifierPool
 from assay.errors import VerificationUnavailableError
 from tests.world.sigstore.private_sigstore import PrivateSigstore
 from tests.world.sigstore.verifiers import (
@@ -39,7 +39,7 @@ _PIDFD_FORBIDDEN = "def refused(*_):\n    raise OSError(38, 'no such call')\nos.
 
 
 @pytest.fixture
-async def three(sigstore: PrivateSigstore) -> AsyncIterator[Verifier]:
+async def three(sigstore: PrivateSigstore) -> AsyncIterator[VerifierPool]:
     async with run_verifier(sigstore, 3) as made:
         yield made
 
@@ -70,7 +70,7 @@ async def gone(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] == "Z"
 
 
-async def test_they_share_the_memory_of_what_they_loaded(three: Verifier, sigstore: PrivateSigstore) -> None:
+async def test_they_share_the_memory_of_what_they_loaded(three: VerifierPool, sigstore: PrivateSigstore) -> None:
     running = await list_worker_pids(three)
     assert len(set(running)) == 3
     for pid in running:
@@ -82,7 +82,7 @@ async def test_they_share_the_memory_of_what_they_loaded(three: Verifier, sigsto
 
 @pytest.mark.parametrize("which", [0, 1, 2])
 async def test_one_that_is_killed_is_replaced_and_the_others_go_on(
-    three: Verifier, sigstore: PrivateSigstore, which: int
+    three: VerifierPool, sigstore: PrivateSigstore, which: int
 ) -> None:
     before = await list_worker_pids(three)
     os.kill(before[which], signal.SIGSTOP)
@@ -95,7 +95,7 @@ async def test_one_that_is_killed_is_replaced_and_the_others_go_on(
     assert [old == new for old, new in zip(before, after, strict=True)] == [number != which for number in range(3)]
 
 
-async def test_one_that_hangs_is_killed_and_replaced(three: Verifier, sigstore: PrivateSigstore) -> None:
+async def test_one_that_hangs_is_killed_and_replaced(three: VerifierPool, sigstore: PrivateSigstore) -> None:
     before = await list_worker_pids(three)
     three._timeout = 0.5
     for pid in before[1:]:
@@ -131,7 +131,7 @@ async def test_closing_before_they_are_there_ends_them_too(sigstore: PrivateSigs
 @pytest.mark.parametrize("change", [_DIES, _NO_FORK], ids=["it dies before it divides", "it may not divide"])
 async def test_who_has_no_siblings_is_given_others(sigstore: PrivateSigstore, tmp_path: Path, change: str) -> None:
     bootstrap = write_bootstrap(tmp_path, change, once=True)
-    verifier = Verifier(trust_roots_for(sigstore), make_settings(3), bootstrap=bootstrap)
+    verifier = VerifierPool(trust_roots_for(sigstore), make_settings(3), bootstrap=bootstrap)
     await verifier.start()
     assert_findings(await verifier.verify(make_jobs(sigstore, _MANY)), _MANY)
     await verifier.close()
@@ -144,7 +144,7 @@ async def test_where_none_can_be_started_nothing_stays_open(
     descriptors = open_descriptors()
     monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
     with pytest.raises(OSError, match="none"):
-        await Verifier(trust_roots_for(sigstore), make_settings(3)).start()
+        await VerifierPool(trust_roots_for(sigstore), make_settings(3)).start()
     assert open_descriptors() <= descriptors
 
 
@@ -168,7 +168,7 @@ async def test_without_descriptors_of_processes_each_is_by_itself(
 ) -> None:
     bootstrap = write_bootstrap(tmp_path, _NO_PIDFD if missing else _PIDFD_FORBIDDEN)
     monkeypatch.setattr(fork_server, "has_pidfd", lambda: False)
-    verifier = Verifier(trust_roots_for(sigstore), make_settings(2), bootstrap=bootstrap)
+    verifier = VerifierPool(trust_roots_for(sigstore), make_settings(2), bootstrap=bootstrap)
     await verifier.start()
     assert all(isinstance(worker.process, processes.SpawnedProcess) for worker in verifier._workers)
     assert_findings(await verifier.verify(make_jobs(sigstore, 44)), 44)

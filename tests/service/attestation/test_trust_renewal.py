@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from assay.attestation.config import TrustSettings
-from assay.attestation.pool.pool import Verifier
+from assay.attestation.pool.pool import VerifierPool
 from assay.attestation.renewal.schedule import create_root_refreshers
 from assay.attestation.renewal.tuf import RefreshError, TufRefresher
 from assay.attestation.trust_roots import TrustRoot
@@ -49,7 +49,7 @@ class InThread:
             return None
 
 
-async def turned_once(verifier: Verifier, settings: TrustSettings, clock: Clock, *refreshers: InThread) -> None:
+async def turned_once(verifier: VerifierPool, settings: TrustSettings, clock: Clock, *refreshers: InThread) -> None:
     """One turn of each root's schedule."""
     pauses = asyncio.Queue[float]()
 

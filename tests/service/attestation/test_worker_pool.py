@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from assay.attestation.pool import processes
-from assay.attestation.pool.pool import Verifier, default_worker_count
+from assay.attestation.pool.pool import VerifierPool, default_worker_count
 from assay.errors import VerificationUnavailableError
 from assay.evidence import Forged
 from tests.paths import ROOT
@@ -31,7 +31,7 @@ from tests.world.sigstore.verifiers import (
 
 
 @pytest.fixture
-async def one_worker(sigstore: PrivateSigstore) -> AsyncIterator[Verifier]:
+async def one_worker(sigstore: PrivateSigstore) -> AsyncIterator[VerifierPool]:
     async with run_verifier(sigstore, 1) as made:
         yield made
 
@@ -42,19 +42,19 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-async def test_answers_come_in_the_order_of_the_jobs(verifier: Verifier, sigstore: PrivateSigstore) -> None:
+async def test_answers_come_in_the_order_of_the_jobs(verifier: VerifierPool, sigstore: PrivateSigstore) -> None:
     for count in (0, 1, 3, 53):
         assert_findings(await verifier.verify(make_jobs(sigstore, count)), count)
 
 
-async def test_several_callers_are_served_at_once(verifier: Verifier, sigstore: PrivateSigstore) -> None:
+async def test_several_callers_are_served_at_once(verifier: VerifierPool, sigstore: PrivateSigstore) -> None:
     asked = make_jobs(sigstore, 24)
     for found in await asyncio.gather(*(verifier.verify(asked) for _ in range(4))):
         assert_findings(found, 24)
 
 
 async def test_a_worker_killed_in_the_middle_of_a_batch_is_replaced_and_no_answer_is_wrong(
-    one_worker: Verifier, sigstore: PrivateSigstore
+    one_worker: VerifierPool, sigstore: PrivateSigstore
 ) -> None:
     (pid,) = await list_worker_pids(one_worker)
     os.kill(pid, signal.SIGSTOP)
@@ -67,7 +67,7 @@ async def test_a_worker_killed_in_the_middle_of_a_batch_is_replaced_and_no_answe
 
 
 async def test_workers_killed_between_batches_are_replaced(sigstore: PrivateSigstore) -> None:
-    verifier = Verifier(trust_roots_for(sigstore), make_settings(2))
+    verifier = VerifierPool(trust_roots_for(sigstore), make_settings(2))
     await verifier.start()
     for pid in await list_worker_pids(verifier):
         os.kill(pid, signal.SIGKILL)
@@ -80,7 +80,7 @@ async def test_documents_that_kill_every_worker_are_our_failure_and_nothing_hang
 ) -> None:
     bootstrap = tmp_path / "bootstrap.py"
     bootstrap.write_text("raise SystemExit(3)")
-    verifier = Verifier(trust_roots_for(sigstore), make_settings(1), bootstrap=bootstrap)
+    verifier = VerifierPool(trust_roots_for(sigstore), make_settings(1), bootstrap=bootstrap)
     await verifier.start()
     with pytest.raises(VerificationUnavailableError, match="died"):
         await verifier.verify(make_jobs(sigstore, 4))
@@ -108,7 +108,7 @@ async def test_what_waits_in_a_worker_behind_what_kills_it_is_not_blamed(
 ) -> None:
     bootstrap = tmp_path / "bootstrap.py"
     bootstrap.write_text(_DEADLY)
-    verifier = Verifier(trust_roots_for(sigstore), make_settings(1), bootstrap=bootstrap)
+    verifier = VerifierPool(trust_roots_for(sigstore), make_settings(1), bootstrap=bootstrap)
     await verifier.start()
     good = make_jobs(sigstore, 4)
     killer = [replace(good[0], filename="killer-1.0.tar.gz")]
@@ -125,7 +125,7 @@ async def test_what_waits_in_a_worker_behind_what_kills_it_is_not_blamed(
 
 
 async def test_batches_longer_than_pipes_hold_are_given_ahead_and_answered(sigstore: PrivateSigstore) -> None:
-    verifier = Verifier(trust_roots_for(sigstore), make_settings(1))
+    verifier = VerifierPool(trust_roots_for(sigstore), make_settings(1))
     await verifier.start()
     asked = make_jobs(sigstore, 4)
     # 4 MB a batch: it is buffered here while the worker answers the one before.
@@ -139,7 +139,7 @@ async def test_batches_longer_than_pipes_hold_are_given_ahead_and_answered(sigst
 
 
 async def test_a_worker_that_doesnt_answer_in_time_is_replaced(sigstore: PrivateSigstore) -> None:
-    verifier = Verifier(trust_roots_for(sigstore), make_settings(1))
+    verifier = VerifierPool(trust_roots_for(sigstore), make_settings(1))
     await verifier.start()
     assert_findings(await verifier.verify(make_jobs(sigstore, 4)), 4)
     verifier._timeout = 0.1
@@ -152,7 +152,7 @@ async def test_a_worker_that_doesnt_answer_in_time_is_replaced(sigstore: Private
 
 
 async def test_the_queue_is_bounded_and_whoever_brings_more_waits(sigstore: PrivateSigstore) -> None:
-    verifier = Verifier(trust_roots_for(sigstore), make_settings(1, queue=1))
+    verifier = VerifierPool(trust_roots_for(sigstore), make_settings(1, queue=1))
     await verifier.start()
     (pid,) = await list_worker_pids(verifier)
     os.kill(pid, signal.SIGSTOP)
@@ -165,7 +165,7 @@ async def test_the_queue_is_bounded_and_whoever_brings_more_waits(sigstore: Priv
     await verifier.close()
 
 
-async def test_a_caller_who_leaves_harms_nobody(one_worker: Verifier, sigstore: PrivateSigstore) -> None:
+async def test_a_caller_who_leaves_harms_nobody(one_worker: VerifierPool, sigstore: PrivateSigstore) -> None:
     (pid,) = await list_worker_pids(one_worker)
     os.kill(pid, signal.SIGSTOP)
     leaving = asyncio.create_task(one_worker.verify(make_jobs(sigstore, 8)))
@@ -181,7 +181,7 @@ async def test_a_caller_who_leaves_harms_nobody(one_worker: Verifier, sigstore: 
 
 @pytest.mark.parametrize("count", [0, 1])
 async def test_closing_fails_those_who_wait_and_ends_the_workers(count: int, sigstore: PrivateSigstore) -> None:
-    verifier = Verifier(trust_roots_for(sigstore), make_settings(count, queue=1))
+    verifier = VerifierPool(trust_roots_for(sigstore), make_settings(count, queue=1))
     await verifier.start()
     running = await list_worker_pids(verifier)
     for pid in running:
@@ -203,11 +203,11 @@ async def test_closing_fails_those_who_wait_and_ends_the_workers(count: int, sig
 
 async def test_a_verifier_that_was_never_started_says_so(sigstore: PrivateSigstore) -> None:
     with pytest.raises(VerificationUnavailableError, match="not running"):
-        await Verifier(trust_roots_for(sigstore), make_settings(1)).verify(make_jobs(sigstore, 1))
+        await VerifierPool(trust_roots_for(sigstore), make_settings(1)).verify(make_jobs(sigstore, 1))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc which libraries a process has loaded")
-async def test_a_worker_has_not_loaded_what_it_never_needs(one_worker: Verifier, sigstore: PrivateSigstore) -> None:
+async def test_a_worker_has_not_loaded_what_it_never_needs(one_worker: VerifierPool, sigstore: PrivateSigstore) -> None:
     assert_findings(await one_worker.verify(make_jobs(sigstore, 4)), 4)
     (pid,) = await list_worker_pids(one_worker)
     maps = await asyncio.to_thread(Path(f"/proc/{pid}/maps").read_text)
@@ -215,7 +215,7 @@ async def test_a_worker_has_not_loaded_what_it_never_needs(one_worker: Verifier,
     assert [name for name in ("charset_normalizer", "zstd") if name in maps] == []
 
 
-async def test_a_worker_ignores_the_terminals_interrupt(one_worker: Verifier, sigstore: PrivateSigstore) -> None:
+async def test_a_worker_ignores_the_terminals_interrupt(one_worker: VerifierPool, sigstore: PrivateSigstore) -> None:
     assert_findings(await one_worker.verify(make_jobs(sigstore, 4)), 4)
     running = await list_worker_pids(one_worker)
     os.kill(running[0], signal.SIGINT)
@@ -226,12 +226,12 @@ async def test_a_worker_ignores_the_terminals_interrupt(one_worker: Verifier, si
 _OWNER = """
 import asyncio, sys
 from assay.attestation.config import VerificationSettings
-from assay.attestation.pool.pool import Verifier
+from assay.attestation.pool.pool import VerifierPool
 from tests.world.sigstore.private_sigstore import PrivateSigstore
 from tests.world.sigstore.verifiers import list_worker_pids, make_jobs, trust_roots_for
 async def main():
     sigstore = PrivateSigstore(seed=1)
-    verifier = Verifier(trust_roots_for(sigstore), VerificationSettings(workers=2))
+    verifier = VerifierPool(trust_roots_for(sigstore), VerificationSettings(workers=2))
     await verifier.start()
     asked = make_jobs(sigstore, 40)
     if sys.argv[1] != "starting":
@@ -296,7 +296,7 @@ async def test_a_worker_imports_nothing_from_the_working_directory(
     (tmp_path / "json.py").write_text("raise SystemExit('imported from the working directory')")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", *sys.path])
-    verifier = Verifier(trust_roots_for(sigstore), make_settings(1))
+    verifier = VerifierPool(trust_roots_for(sigstore), make_settings(1))
     await verifier.start()
     assert_findings(await verifier.verify(make_jobs(sigstore, 4)), 4)
     await verifier.close()

@@ -9,17 +9,18 @@ from pathlib import Path
 import pytest
 
 from assay.attestation.pool import protocol, worker
-from assay.attestation.pool.pool import VerificationJob, Verifier
+from assay.attestation.pool.pool import VerifierPool
 from assay.attestation.trust_roots import TrustRoot, TrustRoots
 from assay.attestation.verification.keys import load_keys
 from assay.errors import VerificationUnavailableError
 from assay.evidence import Attested, Unverifiable
+from assay.ports import VerificationJob
 from tests.world.sigstore.attacks import FILE_SHA256, trust_root_for
 from tests.world.sigstore.private_sigstore import PrivateSigstore
 from tests.world.sigstore.verifiers import assert_findings, list_worker_pids, make_jobs, trust_roots_for
 
 
-async def test_a_renewed_root_is_in_force_without_restart(verifier: Verifier, sigstore: PrivateSigstore) -> None:
+async def test_a_renewed_root_is_in_force_without_restart(verifier: VerifierPool, sigstore: PrivateSigstore) -> None:
     before = verifier.roots_digest
     sigstore.new_rekor_key()
     asked = [
@@ -42,14 +43,14 @@ async def test_a_renewed_root_is_in_force_without_restart(verifier: Verifier, si
     assert verifier.is_still_valid(known.evidence, None)
 
 
-async def test_a_root_that_there_isnt_is_our_failure(verifier: Verifier, sigstore: PrivateSigstore) -> None:
+async def test_a_root_that_there_isnt_is_our_failure(verifier: VerifierPool, sigstore: PrivateSigstore) -> None:
     (job, *_) = make_jobs(sigstore, 1)
     with pytest.raises(VerificationUnavailableError, match="expected one of default, found acme"):
         await verifier.verify([replace(job, trust="acme")])
     assert_findings(await verifier.verify([job]), 1)
 
 
-async def test_prepared_or_not_the_answers_are_the_same(verifier: Verifier, sigstore: PrivateSigstore) -> None:
+async def test_prepared_or_not_the_answers_are_the_same(verifier: VerifierPool, sigstore: PrivateSigstore) -> None:
     running = await list_worker_pids(verifier)
     for _ in range(2):
         verifier.preload_roots()
@@ -62,7 +63,7 @@ async def test_prepared_or_not_the_answers_are_the_same(verifier: Verifier, sigs
     ("default", "said"), [("default", "trust root"), ("none", "expected one of default, found none")]
 )
 async def test_a_root_that_cannot_be_used_is_said_of_a_document_and_kills_no_worker(
-    verifier: Verifier, sigstore: PrivateSigstore, default: str, said: str
+    verifier: VerifierPool, sigstore: PrivateSigstore, default: str, said: str
 ) -> None:
     running, good = await list_worker_pids(verifier), verifier.roots
     verifier.replace_roots(TrustRoots(default=default, by_name={"default": TrustRoot(name="default", content=b"{}")}))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from assay.caching.flights import ProcessFlights
+from assay.ports import Notice
 from assay.simple.model import NormalizedName
 from tests.world.index.distributions import wheel
 from tests.world.proxy.running_proxy import NOW
@@ -76,8 +77,7 @@ async def test_a_document_that_is_replaced_while_its_page_is_judged_has_the_page
         stall = there.index.stall(listed.provenance_path)
         asking = asyncio.create_task(gate.get_page(name))
         await stall.reached.wait()
-        for listener in gate.resources.provenance.revalidator._listeners:
-            listener(name)
+        there.proxy.assembly.store.notices.publish(Notice(index="test", project=name))
         stall.release.set()
         judged = await asking
         assert gate.peek_page(name) is None, "what it was judged by is out of date"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.attestation.pool.pool import Verifier
+from assay.attestation.pool.pool import VerifierPool
 from assay.policy.language.document import load_policy
 from assay.simple.model import NormalizedName
 from tests.world.index.distributions import wheel
@@ -23,7 +23,7 @@ def change_policy(proxy: RunningProxy, _monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def change_roots(_proxy: RunningProxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Verifier, "roots_digest", property(lambda _: "of other roots"))
+    monkeypatch.setattr(VerifierPool, "roots_digest", property(lambda _: "of other roots"))
 
 
 def change_wheels(proxy: RunningProxy, _monkeypatch: pytest.MonkeyPatch) -> None:

@@ -258,7 +258,7 @@ async def test_one_download_for_clients_of_two_views_each_asked_by_its_own_polic
         views = (there.strict, there.dev, there.proxy)
         clients = [asyncio.create_task(view.get(view.files_path(listed))) for view in views]
         await stall.reached.wait()
-        while there.proxy.assembly.store.blobs.directory.usage().unfinished == 0:  # noqa: ASYNC110 - no event to await
+        while (await there.proxy.assembly.store.blobs.stats()).unfinished == 0:  # noqa: ASYNC110 - no event to await
             await asyncio.sleep(0.01)
         there.proxy.get_gate("strict").policy = load_policy(CLOSED_POLICY, "strict.toml")
         stall.release.set()

@@ -11,7 +11,7 @@ import pytest
 
 from assay.errors import StorageError
 from assay.policy.language.document import load_policy
-from assay.store.spool import Spool, SpooledFile, SpoolWriter
+from assay.store.spool import DiskSpooledFile, DiskSpoolWriter
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
 from tests.world.index.faulty_server import CannedResponse, Reply
@@ -130,14 +130,14 @@ async def test_a_list_over_the_limit_is_refused(tmp_path: Path) -> None:
 async def test_while_a_newer_list_takes_its_place_the_old_one_is_whole_and_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
 ) -> None:
-    finish, one_is_there, go_on = Spool.finish, asyncio.Event(), asyncio.Event()
+    finish, one_is_there, go_on = DiskSpoolWriter.finish, asyncio.Event(), asyncio.Event()
 
-    async def stalled(spool: Spool, sheet: SpoolWriter, name: str) -> SpooledFile:
+    async def stalled(sheet: DiskSpoolWriter, name: str) -> DiskSpooledFile:
         if one_is_there.is_set():
             await go_on.wait()
             if fails:
                 raise StorageError("full")
-        finished = await finish(spool, sheet, name)
+        finished = await finish(sheet, name)
         one_is_there.set()
         return finished
 
@@ -146,7 +146,7 @@ async def test_while_a_newer_list_takes_its_place_the_old_one_is_whole_and_itsel
         before = {kind: await proxy.get("/simple/", {"Accept": kind}) for kind in (SIMPLE_JSON, "text/html")}
         spooled = sorted((tmp_path / "assay" / "spool").iterdir())
         index.add(wheel("bar-with-a-longer-name", "1.0"))
-        monkeypatch.setattr(Spool, "finish", stalled)
+        monkeypatch.setattr(DiskSpoolWriter, "finish", stalled)
         proxy.clock.now += timedelta(hours=1)
         for _ in range(2):  # the first asks for a newer list, and one format of that is finished before the second
             for kind, old in before.items():

@@ -18,7 +18,13 @@ from tests.world.index.distributions import BuiltDistribution, make_raw_file, wh
 from tests.world.index.fake_index import Index, ListedFile
 from tests.world.index.faulty_server import Fault, Refuse, Reply, Request
 from tests.world.index.wire_connection import CannedResponse
-from tests.world.proxy.running_proxy import ATTESTED_ONLY_POLICY, SIMPLE_JSON, run_test_proxy, wait_for_refreshes
+from tests.world.proxy.running_proxy import (
+    ATTESTED_ONLY_POLICY,
+    SIMPLE_JSON,
+    forget_retry_after,
+    run_test_proxy,
+    wait_for_refreshes,
+)
 from tests.world.sigstore.private_sigstore import PrivateSigstore
 
 PATH = "/simple/big/"
@@ -113,7 +119,7 @@ async def test_what_was_verified_before_a_failure_is_not_asked_for_again(tmp_pat
         assert (await refused).status in {502, 503}, "nothing is judged without its evidence"
         first = Counter(asked(index))
         index.clear_faults()
-        proxy.assembly.gate.resources.pages.cache._upstream._backoff._held_until.clear()  # as if the hour had passed
+        forget_retry_after(proxy)
         assert len(await proxy.fetch_listed("big")) == 250
         again = set(asked(index)[sum(first.values()) :])
         newest = {listed.provenance_path for listed in signed[:100]}

@@ -16,6 +16,7 @@ from assay.ports import HistoryChanges, SeenFile
 from assay.simple.model import Sha256
 from assay.store.directory import StorageDirectory
 from assay.store.settings import StorageSettings
+from tests.contract.ledger_contract import learn
 
 PROJECT = canonicalize_name("crash")
 
@@ -56,7 +57,7 @@ async def put_records(store: StorageDirectory, start: int) -> None:
 async def write_ledger(store: StorageDirectory, start: int) -> None:
     for number in range(start, start + 10**6):
         seen = SeenFile(sha256=Sha256(f"{number:064x}"), first_seen=datetime.now(UTC), late=False)
-        await store.ledger.record("pypi", PROJECT, HistoryChanges(serial=number, files={f"file-{number}": seen}))
+        await learn(store.ledger, "pypi", PROJECT, HistoryChanges(serial=number, files={f"file-{number}": seen}))
         say("ledger", number)
 
 

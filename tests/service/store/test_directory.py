@@ -18,6 +18,7 @@ from assay.ports import HistoryChanges
 from assay.store.directory import StorageDirectory, open_ledger
 from assay.store.settings import StorageSettings
 from tests.contract.blobs_contract import content_of, digest
+from tests.contract.ledger_contract import learn
 from tests.paths import ROOT
 from tests.world.proxy.storage import (
     PROJECT,
@@ -133,9 +134,9 @@ async def test_the_ledger_can_be_exported_while_another_has_the_directory(
     await use(store)
     ledger = await open_ledger(settings)
     assert [line async for line in ledger.export()] == [line async for line in store.ledger.export()]
-    await store.ledger.record("pypi", PROJECT, HistoryChanges(serial=2))
+    await learn(store.ledger, "pypi", PROJECT, HistoryChanges(serial=2))
     with pytest.raises(LedgerError, match="readonly"):
-        await ledger.record("pypi", PROJECT, HistoryChanges(serial=3))
+        await learn(ledger, "pypi", PROJECT, HistoryChanges(serial=3))
     assert (await ledger.get_history("pypi", PROJECT)).serial == 2
     await ledger.close()
 

@@ -16,6 +16,7 @@ from assay.ports import HistoryChanges
 from assay.store.directory import StorageDirectory
 from assay.store.settings import StorageSettings
 from tests.contract.blobs_contract import content_of, digest, publish
+from tests.contract.ledger_contract import learn
 from tests.paths import ROOT
 from tests.world.proxy.storage import (
     PROJECT,
@@ -49,12 +50,12 @@ async def test_when_the_directory_vanishes_nothing_is_written_in_its_place_until
     with pytest.raises(StorageError, match="cannot begin a file"):
         await store.blobs.create_partial()
     with pytest.raises(LedgerError, match="cannot be used"):
-        await store.ledger.record("pypi", PROJECT, HistoryChanges(serial=2))
+        await learn(store.ledger, "pypi", PROJECT, HistoryChanges(serial=2))
     await store.records.put("other", b"value")
     assert not settings.directory.exists()
     away.rename(settings.directory)
     await publish(store.blobs, b"def")
-    await store.ledger.record("pypi", PROJECT, HistoryChanges(serial=3))
+    await learn(store.ledger, "pypi", PROJECT, HistoryChanges(serial=3))
     assert (await store.ledger.get_history("pypi", PROJECT)).serial == 3
 
 
@@ -92,8 +93,8 @@ async def test_a_full_disk_is_said_nothing_is_broken_and_work_goes_on_when_there
         await partial.append(bytes(2**16))
     await partial.discard()
     with pytest.raises(LedgerError):
-        await store.ledger.record(
-            "pypi", PROJECT, HistoryChanges(evidence={digest(str(n).encode()): "x" for n in range(5000)})
+        await learn(
+            store.ledger, "pypi", PROJECT, HistoryChanges(evidence={digest(str(n).encode()): "x" for n in range(5000)})
         )
     await store.records.put("large", bytes(2**18))
     assert "records-failing" in caplog.text
@@ -105,7 +106,7 @@ async def test_a_full_disk_is_said_nothing_is_broken_and_work_goes_on_when_there
     await publish(store.blobs, b"def")
     await store.records.put("large", bytes(2**18))
     assert await store.records.get("large") == bytes(2**18)
-    await store.ledger.record("pypi", PROJECT, HistoryChanges(serial=9))
+    await learn(store.ledger, "pypi", PROJECT, HistoryChanges(serial=9))
     await store.close()
     store = await StorageDirectory.open(StorageSettings(directory=small_disk / "storage"))
     assert await content_of(store.blobs, digest(b"def")) == b"def"

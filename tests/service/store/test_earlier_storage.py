@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 
 from assay.attestation import codec
-from assay.attestation.pool.pool import VerificationJob, Verifier
+from assay.attestation.pool.pool import VerifierPool
 from assay.attestation.renewal.tuf import TufRefresher, create_tuf_refreshers
 from assay.attestation.trust_roots import TrustRoot
 from assay.pages import records
+from assay.ports import VerificationJob
 from assay.store.directory import StorageDirectory
 from assay.store.settings import StorageSettings
 from tests.storage import before
@@ -60,13 +61,13 @@ async def test_what_was_written_before_is_served_as_it_was_then_and_no_index_is_
 
 @pytest.mark.skipif(not SAME_SIGSTORE, reason=f"evidence was recorded by sigstore {TOLD['sigstore']}: verified again")
 async def test_what_was_verified_before_is_not_verified_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    verify, again = Verifier.verify, list[str]()
+    verify, again = VerifierPool.verify, list[str]()
 
-    async def noted(self: Verifier, jobs: Sequence[VerificationJob]) -> Any:
+    async def noted(self: VerifierPool, jobs: Sequence[VerificationJob]) -> Any:
         again.extend(job.filename for job in jobs)
         return await verify(self, jobs)
 
-    monkeypatch.setattr(Verifier, "verify", noted)
+    monkeypatch.setattr(VerifierPool, "verify", noted)
     directory = await asyncio.to_thread(copied, tmp_path / "kept")
     async with FarIndex() as nothing, over(nothing, directory, ManualClock(SOON)) as proxy:
         await answers(proxy, TOLD["answers"])

@@ -4,107 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 
 from assay.errors import AssayError, DigestMismatchError, InvalidResponseError, UpstreamUnavailableError
-from assay.files.download import WITHHELD_TAIL_BYTES, Download, Expected
+from assay.files.download import WITHHELD_TAIL_BYTES, Download
 from assay.files.download_registry import DownloadRegistry
 from assay.simple.model import Sha256
 from assay.store.blobs import DiskBlobStore
-
-CONTENT = bytes(range(256)) * 1024  # 256 KiB
-DIGEST = Sha256(hashlib.sha256(CONTENT).hexdigest())
-
-
-@dataclass
-class Served:
-    """A source: each opening takes the next script; the last one stays."""
-
-    scripts: list[Callable[[int], AsyncIterator[bytes]]]
-    length: int | None = len(CONTENT)
-    ignores_range: bool = False
-    starts: list[int] = field(default_factory=list)
-
-    @asynccontextmanager
-    async def open(self, start: int) -> AsyncIterator[Opened]:
-        script = self.scripts[min(len(self.starts), len(self.scripts) - 1)]
-        self.starts.append(start)
-        begins = 0 if self.ignores_range else start
-        yield Opened(start=begins, length=self.length, chunks=script(begins))
-
-
-@dataclass
-class Opened:
-    start: int
-    length: int | None
-    chunks: AsyncIterator[bytes]
-
-
-def sends(
-    content: bytes = CONTENT, *, breaks_after: int | None = None, step: int = 10_000
-) -> Callable[[int], AsyncIterator[bytes]]:
-    async def chunks(start: int) -> AsyncIterator[bytes]:
-        end = len(content) if breaks_after is None else breaks_after
-        for position in range(start, end, step):
-            yield content[position : min(position + step, end)]
-        if breaks_after is not None:
-            raise UpstreamUnavailableError("reset")
-
-    return chunks
-
-
-@pytest.fixture
-async def blobs(tmp_path: Path) -> AsyncIterator[DiskBlobStore]:
-    opened = DiskBlobStore(tmp_path / "blobs", 10**9)
-    await opened.scan()
-    yield opened
-    await opened.close()
-
-
-async def no_pause(_attempt: int, retry_after: float | None) -> bool:
-    return retry_after is None
-
-
-async def approved() -> None:
-    pass
-
-
-def wanted(size: int | None = len(CONTENT), sha256: Sha256 = DIGEST, limit: int = 10**9) -> Expected:
-    return Expected(sha256=sha256, size=size, limit=limit)
-
-
-async def followed(download: Download, still_approved: Callable[[], object] = approved) -> bytes:
-    """All that a follower was given."""
-    got = bytearray()
-    await download.wait_until_sendable()
-    file = await download.open_reader()
-    try:
-        async for span in download.follow(still_approved):  # type: ignore[arg-type] # tests pass plain coroutines
-            file.seek(span.offset)
-            got += file.read(span.count)
-    finally:
-        file.close()
-    return bytes(got)
-
-
-async def released(download: Download) -> tuple[int, AssayError | None]:
-    """How much a follower was given before it ended, and with which error."""
-    given = 0
-    try:
-        async for span in download.follow(approved):
-            given += span.count
-    except AssayError as error:
-        return given, error
-    return given, None
+from tests.unit.files.sources import CONTENT, DIGEST, Served, followed, released, sends, wanted
 
 
 async def test_a_follower_gets_all_bytes_and_the_blob_is_published(blobs: DiskBlobStore) -> None:
-    download = Download(wanted(), Served([sends()]).open, blobs, wait_before_retry=no_pause)
+    download = Download(wanted(), [Served([sends()])], blobs)
     run = asyncio.create_task(download.run())
     assert await followed(download) == CONTENT
     await run
@@ -117,7 +30,7 @@ async def test_a_follower_gets_all_bytes_and_the_blob_is_published(blobs: DiskBl
 @pytest.mark.parametrize("size", [len(CONTENT), None])
 async def test_the_tail_is_withheld_until_the_digest_is_right(blobs: DiskBlobStore, size: int | None) -> None:
     corrupted = CONTENT[:-1] + b"x"
-    download = Download(wanted(size), Served([sends(corrupted)]).open, blobs, wait_before_retry=no_pause)
+    download = Download(wanted(size), [Served([sends(corrupted)])], blobs)
     given, _ = await asyncio.gather(released(download), download.run())
     assert given[0] <= len(CONTENT) - WITHHELD_TAIL_BYTES
     assert isinstance(given[1], DigestMismatchError)
@@ -126,7 +39,7 @@ async def test_the_tail_is_withheld_until_the_digest_is_right(blobs: DiskBlobSto
 
 async def test_who_comes_to_read_when_it_has_failed_is_told_why(blobs: DiskBlobStore) -> None:
     wrong = bytes(len(CONTENT))
-    download = Download(wanted(), Served([sends(wrong)]).open, blobs, wait_before_retry=no_pause)
+    download = Download(wanted(), [Served([sends(wrong)])], blobs)
     running = asyncio.create_task(download.run())
     await download.wait_until_sendable()
     await running
@@ -140,25 +53,23 @@ async def test_of_a_small_file_nothing_is_released_before_its_digest_is_right(bl
     digest = Sha256(hashlib.sha256(content).hexdigest())
     bad = Download(
         wanted(WITHHELD_TAIL_BYTES, digest),
-        Served([sends(b"y" + content[1:])], WITHHELD_TAIL_BYTES).open,
+        [Served([sends(b"y" + content[1:])], WITHHELD_TAIL_BYTES)],
         blobs,
-        wait_before_retry=no_pause,
     )
     given, _ = await asyncio.gather(released(bad), bad.run())
     assert given[0] == 0
     assert isinstance(given[1], DigestMismatchError)
     good = Download(
         wanted(WITHHELD_TAIL_BYTES, digest),
-        Served([sends(content)], WITHHELD_TAIL_BYTES).open,
+        [Served([sends(content)], WITHHELD_TAIL_BYTES)],
         blobs,
-        wait_before_retry=no_pause,
     )
     got, _ = await asyncio.gather(followed(good), good.run())
     assert got == content
 
 
 async def test_a_withdrawn_approval_keeps_the_tail(blobs: DiskBlobStore) -> None:
-    download = Download(wanted(), Served([sends()]).open, blobs, wait_before_retry=no_pause)
+    download = Download(wanted(), [Served([sends()])], blobs)
 
     async def withdrawn() -> None:
         raise InvalidResponseError("not approved any more")
@@ -171,7 +82,7 @@ async def test_a_withdrawn_approval_keeps_the_tail(blobs: DiskBlobStore) -> None
 
 async def test_a_broken_body_is_taken_up_where_it_broke(blobs: DiskBlobStore) -> None:
     source = Served([sends(breaks_after=100_000), sends()])
-    download = Download(wanted(), source.open, blobs, wait_before_retry=no_pause)
+    download = Download(wanted(), [source], blobs)
     got, _ = await asyncio.gather(followed(download), download.run())
     assert got == CONTENT
     assert source.starts == [0, 100_000]
@@ -179,7 +90,7 @@ async def test_a_broken_body_is_taken_up_where_it_broke(blobs: DiskBlobStore) ->
 
 async def test_an_index_that_starts_again_is_followed_while_its_bytes_agree(blobs: DiskBlobStore) -> None:
     source = Served([sends(breaks_after=100_000), sends()], ignores_range=True)
-    download = Download(wanted(), source.open, blobs, wait_before_retry=no_pause)
+    download = Download(wanted(), [source], blobs)
     got, _ = await asyncio.gather(followed(download), download.run())
     assert got == CONTENT
 
@@ -187,7 +98,7 @@ async def test_an_index_that_starts_again_is_followed_while_its_bytes_agree(blob
 async def test_an_index_that_starts_again_with_other_bytes_is_refused(blobs: DiskBlobStore) -> None:
     # The whole second body has the right digest, but its beginning is not what followers already have.
     source = Served([sends(b"z" + CONTENT[1:], breaks_after=100_000), sends()], ignores_range=True)
-    download = Download(wanted(), source.open, blobs, wait_before_retry=no_pause)
+    download = Download(wanted(), [source], blobs)
     given, _ = await asyncio.gather(released(download), download.run())
     assert isinstance(given[1], DigestMismatchError)
     assert await blobs.open(DIGEST) is None
@@ -195,7 +106,7 @@ async def test_an_index_that_starts_again_with_other_bytes_is_refused(blobs: Dis
 
 async def test_a_source_that_never_gets_on_is_given_up(blobs: DiskBlobStore) -> None:
     source = Served([sends(breaks_after=0)])
-    download = Download(wanted(), source.open, blobs, wait_before_retry=no_pause)
+    download = Download(wanted(), [source], blobs)
     given, _ = await asyncio.gather(released(download), download.run())
     assert isinstance(given[1], UpstreamUnavailableError)
     assert len(source.starts) == 4
@@ -213,31 +124,31 @@ async def test_a_source_that_never_gets_on_is_given_up(blobs: DiskBlobStore) -> 
 async def test_another_length_than_the_page_says_is_refused(
     blobs: DiskBlobStore, length: int | None, content: bytes, error: type[AssayError]
 ) -> None:
-    download = Download(wanted(), Served([sends(content)], length).open, blobs, wait_before_retry=no_pause)
+    download = Download(wanted(), [Served([sends(content)], length)], blobs)
     given, _ = await asyncio.gather(released(download), download.run())
     assert isinstance(given[1], error)
     assert await blobs.open(DIGEST) is None
 
 
 async def test_a_file_of_unknown_length_is_released_when_it_is_verified(blobs: DiskBlobStore) -> None:
-    download = Download(wanted(None), Served([sends()], None).open, blobs, wait_before_retry=no_pause)
+    download = Download(wanted(None), [Served([sends()], None)], blobs)
     got, _ = await asyncio.gather(followed(download), download.run())
     assert got == CONTENT
 
 
 async def test_a_file_over_the_limit_is_refused_and_one_at_the_limit_is_not(blobs: DiskBlobStore) -> None:
-    small = Download(wanted(None, limit=1000), Served([sends()], None).open, blobs, wait_before_retry=no_pause)
+    small = Download(wanted(None, limit=1000), [Served([sends()], None)], blobs)
     given, _ = await asyncio.gather(released(small), small.run())
     assert isinstance(given[1], DigestMismatchError)
-    exact = Download(wanted(None, limit=len(CONTENT)), Served([sends()], None).open, blobs, wait_before_retry=no_pause)
+    exact = Download(wanted(None, limit=len(CONTENT)), [Served([sends()], None)], blobs)
     got, _ = await asyncio.gather(followed(exact), exact.run())
     assert got == CONTENT
 
 
 async def test_many_followers_cause_one_fetch_and_a_leaving_one_harms_none(blobs: DiskBlobStore) -> None:
     source = Served([sends()])
-    downloads = DownloadRegistry(blobs, wait_before_retry=no_pause)
-    joined = [downloads.join(wanted(), source.open) for _ in range(10)]
+    downloads = DownloadRegistry(blobs, [source])
+    joined = [downloads.join(wanted()) for _ in range(10)]
     assert len({id(download) for download in joined}) == 1
     downloads.leave(joined.pop())
     results = await asyncio.gather(*(followed(download) for download in joined))
@@ -254,8 +165,8 @@ async def test_closing_ends_followers_with_an_error_and_leaves_nothing(blobs: Di
         started.set()
         await asyncio.Event().wait()
 
-    downloads = DownloadRegistry(blobs, wait_before_retry=no_pause)
-    download = downloads.join(wanted(), Served([stalls]).open)
+    downloads = DownloadRegistry(blobs, [Served([stalls])])
+    download = downloads.join(wanted())
     follower = asyncio.create_task(released(download))
     await started.wait()
     await downloads.close()
@@ -269,10 +180,10 @@ async def test_whoever_comes_to_read_what_has_failed_meanwhile_is_told_of_that_a
     blobs: DiskBlobStore,
 ) -> None:
     tampered = Served([sends(CONTENT[:-1] + b"!")])
-    download = Download(wanted(), tampered.open, blobs, wait_before_retry=no_pause)
+    download = Download(wanted(), [tampered], blobs)
     await download.run()
     with pytest.raises(DigestMismatchError):
         await download.open_reader()
-    good = Download(wanted(), Served([sends()]).open, blobs, wait_before_retry=no_pause)
+    good = Download(wanted(), [Served([sends()])], blobs)
     await good.run()
     (await good.open_reader()).close()

@@ -9,8 +9,7 @@ from typing import BinaryIO
 import pytest
 
 from assay.errors import DigestMismatchError, StorageError
-from assay.files import write_buffer
-from assay.files.write_buffer import WriteBuffer
+from assay.files.write_buffer import FlushThresholds, WriteBuffer
 from assay.simple.model import Sha256
 
 SECONDS = 10
@@ -107,10 +106,8 @@ async def test_after_what_was_lent_the_rest_is_there_after_a_moment_too(partial:
     await taking.flush()
 
 
-async def test_on_a_fast_line_a_follower_wakes_once_a_lot(partial: Written, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(write_buffer, "_FLUSH_DELAY_SECONDS", SECONDS)
-    monkeypatch.setattr(write_buffer, "_FLUSH_BYTES", 10)
-    taking = WriteBuffer(partial, lambda _: None)
+async def test_on_a_fast_line_a_follower_wakes_once_a_lot(partial: Written) -> None:
+    taking = WriteBuffer(partial, lambda _: None, FlushThresholds(size_bytes=10, delay_seconds=SECONDS))
     for number in range(25):
         await taking.add(bytes([number]))
     await taking.flush()
@@ -125,9 +122,7 @@ async def test_writes_that_take_longer_than_a_moment_stay_in_order(partial: Writ
     partial.go_on.clear()
     await taking.add(b"a")
     await taking.add(b"b")
-    await asyncio.sleep(
-        write_buffer._FLUSH_DELAY_SECONDS * 2
-    )  # the timer looks, and finds the first still being written
+    await asyncio.sleep(FlushThresholds().delay_seconds * 2)  # the timer looks, and finds the first still being written
     assert partial.lots == []
     partial.go_on.set()
     await heard.until(2)
@@ -140,7 +135,7 @@ async def test_a_failed_write_is_raised_and_nothing_is_written_behind_its_back(p
     taking = WriteBuffer(partial, lambda _: None)
     await taking.add(b"a")
     await taking.add(b"b")
-    await asyncio.sleep(write_buffer._FLUSH_DELAY_SECONDS * 3)  # the timer looks, and leaves it to who asks
+    await asyncio.sleep(FlushThresholds().delay_seconds * 3)  # the timer looks, and leaves it to who asks
     with pytest.raises(StorageError, match="full"):
         await taking.flush()
     assert partial.lots == []

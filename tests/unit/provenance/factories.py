@@ -8,11 +8,17 @@ from datetime import datetime
 from typing import cast
 
 from assay.attestation.codec import encode_evidence
-from assay.attestation.pool.pool import VerificationJob, Verifier
-from assay.attestation.pool.protocol import VerificationResult
 from assay.evidence import INDEX_SOURCE, Attested, Evidence, Forged, Unattested
 from assay.indexes import IndexSettings
-from assay.ports import IndexPage, Validators
+from assay.ports import (
+    IndexPage,
+    RecordUsage,
+    ReportProgress,
+    Validators,
+    VerificationJob,
+    VerificationResult,
+    Verifier,
+)
 from assay.provenance.resolver import ProvenanceResolver
 from assay.provenance.sources.base import EvidenceSource, ProjectQuery
 from assay.simple.model import File
@@ -54,6 +60,13 @@ class MemoryRecords:
     async def delete(self, key: str) -> None:
         await asyncio.sleep(0)
         self.items.pop(key, None)
+
+    async def stats(self) -> RecordUsage:
+        return RecordUsage(count=len(self.items), size=sum(map(len, self.items.values())), limit=2**30)
+
+    async def verify(self, _progress: ReportProgress | None = None) -> int:
+        await asyncio.sleep(0)
+        return 0
 
 
 class CredulousVerifier:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -12,8 +13,10 @@ from assay.errors import UpstreamUnavailableError
 from assay.evidence import INDEX_SOURCE, Attested
 from assay.ports import ProjectHistory
 from assay.provenance.documents import file_key
+from assay.provenance.resolver import ProvenanceResolver
 from assay.provenance.revalidation import ProvenanceRevalidator
 from assay.simple.model import NormalizedName
+from assay.store.directory import LocalNotices
 from tests.unit.policy.factories import NOW, a_file
 from tests.unit.provenance.factories import INDEX, ScriptedSource, index_source, make_page, make_resolver
 from tests.unit.provenance.test_resolver import signers
@@ -22,6 +25,15 @@ from tests.world.proxy.running_proxy import ManualClock
 FOO, BAR = a_file(project="foo"), a_file(project="bar")
 PROJECT = NormalizedName("widget")
 REVIEWS = "reviews"
+
+
+def make_revalidator(
+    resolver: ProvenanceResolver, clock: Callable[[], datetime]
+) -> tuple[ProvenanceRevalidator, list[str]]:
+    """A revalidator, and the projects of which documents were replaced."""
+    notices, replaced = LocalNotices(), list[str]()
+    notices.subscribe(lambda notice: replaced.append(notice.project))
+    return ProvenanceRevalidator(provenance_resolver=resolver, notices=notices, clock=clock), replaced
 
 
 async def test_each_source_is_asked_again_and_the_error_of_one_does_not_stop_another(
@@ -33,8 +45,7 @@ async def test_each_source_is_asked_again_and_the_error_of_one_does_not_stop_ano
     resolver = make_resolver(index, reviews, clock=clock)
     wanted = {INDEX_SOURCE: [FOO, BAR], REVIEWS: [FOO, BAR]}
     await resolver.resolve(make_page(FOO, BAR), wanted, ProjectHistory())
-    revalidator, replaced = ProvenanceRevalidator(provenance_resolver=resolver, clock=clock), list[str]()
-    revalidator.add_listener(replaced.append)
+    revalidator, replaced = make_revalidator(resolver, clock)
 
     clock.now += timedelta(hours=1)
     index.answers[FOO.filename] = UpstreamUnavailableError("the index is down")
@@ -67,8 +78,7 @@ async def test_what_cannot_replace_a_document_does_not_and_is_not_asked_for_agai
     index = index_source(foo=b"by acme/foo")
     resolver = make_resolver(index, clock=clock)
     await resolver.resolve(make_page(FOO), {INDEX_SOURCE: [FOO]}, ProjectHistory())
-    revalidator, replaced = ProvenanceRevalidator(provenance_resolver=resolver, clock=clock), list[str]()
-    revalidator.add_listener(replaced.append)
+    revalidator, replaced = make_revalidator(resolver, clock)
     for answer in (index.unreadable, None, b"by acme/foo"):
         clock.now += timedelta(hours=1)
         index.answers[FOO.filename] = answer
@@ -83,7 +93,7 @@ async def test_what_cannot_replace_a_document_does_not_and_is_not_asked_for_agai
 
 async def test_files_that_no_source_revalidates_start_nothing() -> None:
     index = index_source(foo=b"by acme/foo")
-    revalidator = ProvenanceRevalidator(provenance_resolver=make_resolver(index), clock=lambda: NOW)
+    revalidator, _ = make_revalidator(make_resolver(index), lambda: NOW)
     revalidator.start(INDEX, PROJECT, [BAR])
     assert not revalidator._running
     await revalidator.close()

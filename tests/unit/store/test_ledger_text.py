@@ -12,7 +12,7 @@ from assay.errors import LedgerError
 from assay.ports import HistoryChanges, ProjectHistory
 from assay.store import ledger_text
 from assay.store.ledger import SqliteLedger
-from tests.contract.ledger_contract import PROJECT, digest, established, seen
+from tests.contract.ledger_contract import PROJECT, digest, established, learn, seen
 from tests.world.proxy.ledgers import (
     FULL_CHANGES,
     LedgerFactory,
@@ -39,14 +39,14 @@ async def test_the_text_is_the_same_whatever_the_order_of_recording(
         ("internal", canonicalize_name("y"), HistoryChanges(files={"c": seen("c", late=True)})),
     ]
     for page in pages:
-        await ledger.record(*page)
+        await learn(ledger, *page)
     for page in reversed(pages):
-        await other.record(*page)
+        await learn(other, *page)
     assert await export_lines(ledger) == await export_lines(other)
 
 
 async def test_the_text_can_be_read_by_people(ledger: SqliteLedger) -> None:
-    await ledger.record("pypi", PROJECT, FULL_CHANGES)
+    await learn(ledger, "pypi", PROJECT, FULL_CHANGES)
     header, *lines = await export_lines(ledger)
     assert header == '{"assay-ledger": 1}'
     assert all(line.isascii() and line.isprintable() for line in lines)
@@ -67,8 +67,8 @@ async def test_the_text_can_be_read_by_people(ledger: SqliteLedger) -> None:
 async def test_what_was_exported_can_be_imported_elsewhere(
     make_ledger: LedgerFactory, ledger: SqliteLedger, tmp_path: Path
 ) -> None:
-    await ledger.record("pypi", PROJECT, FULL_CHANGES)
-    await ledger.record("internal", canonicalize_name("z"), HistoryChanges())
+    await learn(ledger, "pypi", PROJECT, FULL_CHANGES)
+    await learn(ledger, "internal", canonicalize_name("z"), HistoryChanges())
     lines = await export_lines(ledger)
     other = await make_ledger(tmp_path / "other.db")
     imported = await other.import_(f"{line}\n" for line in lines)
@@ -78,7 +78,7 @@ async def test_what_was_exported_can_be_imported_elsewhere(
 
 
 async def test_an_import_never_replaces_what_was_seen_first_and_counts_what_disagrees(ledger: SqliteLedger) -> None:
-    await ledger.record("pypi", PROJECT, HistoryChanges(serial=9, files={"a": seen("ours"), "b": seen("b")}))
+    await learn(ledger, "pypi", PROJECT, HistoryChanges(serial=9, files={"a": seen("ours"), "b": seen("b")}))
     await ledger.get_history("pypi", PROJECT)
     theirs = ProjectHistory(serial=5, files={"a": seen("theirs"), "b": seen("b"), "c": seen("c")})
     lines = [ledger_text.HEADER_LINE, *ledger_text.encode_history("pypi", PROJECT, theirs)]

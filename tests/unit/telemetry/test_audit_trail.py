@@ -19,9 +19,8 @@ from hypothesis import settings as settings_of
 from hypothesis import strategies as st
 
 from assay.errors import StorageError, StorageInUseError
-from assay.telemetry import audit_trail
 from assay.telemetry.audit_chain import list_parts, read_trail, verify_trail
-from assay.telemetry.audit_trail import AuditSettings, AuditTrail, OnFailure, open_audit_trail
+from assay.telemetry.audit_trail import AuditLimits, AuditSettings, AuditTrail, OnFailure, _TrailFile, open_audit_trail
 from assay.telemetry.metrics import REGISTRY
 
 
@@ -215,15 +214,14 @@ async def test_alarm_goes_on_and_the_trail_says_how_many_are_missing(
 async def test_a_disk_that_hangs_holds_up_nobody_for_ever_and_takes_no_more_than_it_may(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit_trail, "_WRITE_TIMEOUT_SECONDS", 0.0)
-    monkeypatch.setattr(audit_trail, "_MAX_QUEUED_ENTRIES", 3)
+    limits = AuditLimits(write_timeout_seconds=0.0, max_queued_entries=3)
     released, write = threading.Event(), os.write
 
     def hanging(descriptor: int, view: memoryview) -> int:
         released.wait()
         return write(descriptor, view)
 
-    async with open_audit_trail(settings(tmp_path), clock) as trail:
+    async with open_audit_trail(settings(tmp_path), clock, limits) as trail:
         assert trail is not None
         monkeypatch.setattr("assay.telemetry.audit_trail.os.write", hanging)
         with pytest.raises(StorageError, match="did not take an entry"):
@@ -265,7 +263,7 @@ def test_wherever_the_disk_fails_or_the_proxy_ends_the_chain_holds_and_no_acknow
 ) -> None:
     """Each step: how many entries at once, after how many bytes the disk fails, whether the proxy starts again."""
     path = tmp_path_factory.mktemp("trail") / "audit.jsonl"
-    part, acknowledged, number = audit_trail._TrailFile(path, rotate), [], 0
+    part, acknowledged, number = _TrailFile(path, rotate), [], 0
     part.acquire()
     for count, fails_after, starts_again in steps:
         batch = [{"number": number + position} for position in range(count)]
@@ -281,7 +279,7 @@ def test_wherever_the_disk_fails_or_the_proxy_ends_the_chain_holds_and_no_acknow
                 acknowledged += [entry["number"] for entry in batch]
         if starts_again:
             part.close()
-            part = audit_trail._TrailFile(path, rotate)
+            part = _TrailFile(path, rotate)
             part.acquire()
     part.close()
     entries = list(read_trail(path))

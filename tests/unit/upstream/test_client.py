@@ -17,9 +17,9 @@ from assay.errors import (
     UpstreamUnavailableError,
 )
 from assay.indexes import IndexSettings
-from assay.ports import Validators
+from assay.ports import FetchedDocument, NoBody, Validators
 from assay.simple.model import NormalizedName
-from assay.upstream.client import FetchedDocument, NoBody, UpstreamClient
+from assay.upstream.client import UpstreamClient
 from assay.upstream.credentials import IndexAuthorizations
 from tests.unit.upstream.limited_client import SMALL_LIMITS, settings, upstream
 from tests.world.index.distributions import wheel

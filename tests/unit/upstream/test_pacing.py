@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from assay.errors import InvalidResponseError, UpstreamUnavailableError
-from assay.upstream.pacing import MAX_RETRY_WAIT_SECONDS, MAX_TRIES, HostBackoff, compute_retry_delay
+from assay.upstream.pacing import MAX_RETRY_WAIT_SECONDS, MAX_TRIES, HostBackoff, RetryPacing
 
 
 @dataclass
@@ -117,4 +117,4 @@ async def test_the_hosts_that_are_remembered_are_bounded() -> None:
 
 @pytest.mark.parametrize(("asked", "pause"), [(0.0, 0.2), (3.0, 3.0), (5.0, 5.0), (6.0, None), (math.inf, None)])
 def test_a_download_waits_for_a_short_retry_after_only(asked: float, pause: float | None) -> None:
-    assert compute_retry_delay(1, asked) == pause
+    assert RetryPacing().compute_delay(1, asked) == pause

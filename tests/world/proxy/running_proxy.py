@@ -19,13 +19,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import aiohttp
 from multidict import CIMultiDictProxy
 from yarl import URL
 
-from assay.assembly import Assembly, assemble
+from assay.assembly import Assembly, Tuning, assemble
 from assay.config import Configuration
 from assay.gate.gate import Gate, GateSettings
 from assay.policy.language.document import BUILT_IN_POLICY, load_policy
@@ -33,7 +32,8 @@ from assay.policy.language.model import Policy
 from assay.simple.model import Sha256
 from assay.telemetry.audit_trail import open_audit_trail
 from assay.telemetry.metrics import measure_loop_delay
-from assay.upstream import pacing
+from assay.upstream.client import UpstreamClient
+from assay.upstream.pacing import RetryPacing
 from assay.web.app import create_app
 from assay.web.auth import open_authenticator
 from assay.web.health import Readiness
@@ -173,11 +173,8 @@ def make_configuration(
     )
 
 
-@asynccontextmanager
-async def _shorten_retry_pauses() -> AsyncIterator[None]:
-    """As many tries as ever, and a moment between them; tests/unit/upstream has how long the real pauses are."""
-    with patch.object(pacing, "_MIN_RETRY_DELAY_SECONDS", 0.01):
-        yield
+SHORT_PAUSES = RetryPacing(min_delay_seconds=0.01)
+"""As many tries as ever, and a moment between them; tests/unit/upstream has how long the real pauses are."""
 
 
 @asynccontextmanager
@@ -192,21 +189,23 @@ async def run_test_proxy(
     patience: timedelta = timedelta(seconds=10),
     configuration: Configuration | None = None,
     environ: Mapping[str, str] | None = None,
+    tuning: Tuning | None = None,
 ) -> AsyncIterator[RunningProxy]:
-    """A proxy in front of `index`, its storage under `directory`; `policies` are those of further views."""
+    """A proxy in front of `index`, its storage under `directory`; `policies` are those of further views.
+
+    `tuning` is as given, but for how long a request waits (`patience`) and the pauses between tries.
+    """
     clock = clock or ManualClock()
+    tuned = replace(tuning or Tuning(), gate=GateSettings(page_timeout=patience), retries=SHORT_PAUSES)
     chosen = configuration or make_configuration(index, directory / "assay", sigstore)
     judged_by = {
         name: load_policy(each, f"{name}.toml") if isinstance(each, str) else each
         for name, each in {"default": policy, **(policies or {})}.items()
     }
     async with (
-        _shorten_retry_pauses(),
         open_authenticator(chosen.server) as access,
         open_audit_trail(chosen.audit, clock) as trail,
-        assemble(
-            chosen, judged_by, environ=environ or {}, clock=clock, gate_settings=GateSettings(page_timeout=patience)
-        ) as assembly,
+        assemble(chosen, judged_by, environ=environ or {}, clock=clock, tuning=tuned) as assembly,
         measure_loop_delay(),
     ):
         handler, ready = create_app(assembly, chosen, clock=clock, audit_trail=trail, authenticator=access)
@@ -226,6 +225,13 @@ async def fetch_body_or_none(proxy: RunningProxy, path: str) -> bytes | None:
     except (aiohttp.ClientError, ConnectionError):
         return None
     return answer.body if answer.status == 200 else None
+
+
+def forget_retry_after(proxy: RunningProxy) -> None:
+    """As if the time for which indexes asked to be left alone had passed."""
+    upstream = proxy.assembly.gate.resources.pages.cache._upstream
+    assert isinstance(upstream, UpstreamClient)
+    upstream._backoff._held_until.clear()
 
 
 async def wait_for_refreshes(proxy: RunningProxy) -> None:

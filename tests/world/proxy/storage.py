@@ -10,6 +10,7 @@ from packaging.utils import canonicalize_name
 from assay.ports import HistoryChanges
 from assay.store.directory import StorageDirectory
 from tests.contract.blobs_contract import publish
+from tests.contract.ledger_contract import learn
 
 PROJECT = canonicalize_name("a")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others, or mount")
@@ -18,4 +19,4 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give fi
 async def use(store: StorageDirectory) -> None:
     await publish(store.blobs, b"abc")
     await store.records.put("key", b"value")
-    await store.ledger.record("pypi", PROJECT, HistoryChanges(serial=1))
+    await learn(store.ledger, "pypi", PROJECT, HistoryChanges(serial=1))

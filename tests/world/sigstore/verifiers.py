@@ -8,18 +8,18 @@ from dataclasses import replace
 from datetime import timedelta
 
 from assay.attestation.config import VerificationSettings
-from assay.attestation.pool.pool import VerificationJob, Verifier
-from assay.attestation.pool.protocol import VerificationResult
+from assay.attestation.pool.pool import VerifierPool
 from assay.attestation.trust_roots import TrustRoots
 from assay.evidence import Attested, Forged, Unattested, Unverifiable
+from assay.ports import VerificationJob, VerificationResult
 from tests.world.sigstore.attacks import FILE_SHA256, OTHER_SHA256, trust_root_for
 from tests.world.sigstore.private_sigstore import PrivateSigstore, build_provenance
 
 
 @asynccontextmanager
-async def run_verifier(sigstore: PrivateSigstore, workers: int) -> AsyncIterator[Verifier]:
+async def run_verifier(sigstore: PrivateSigstore, workers: int) -> AsyncIterator[VerifierPool]:
     """A verifier that runs."""
-    made = Verifier(trust_roots_for(sigstore), make_settings(workers))
+    made = VerifierPool(trust_roots_for(sigstore), make_settings(workers))
     await made.start()
     try:
         yield made
@@ -63,5 +63,5 @@ def assert_findings(found: Sequence[VerificationResult], count: int) -> None:
             assert one.attestations[0].subject == f"widget-1.{number}.tar.gz"
 
 
-async def list_worker_pids(verifier: Verifier) -> list[int]:
+async def list_worker_pids(verifier: VerifierPool) -> list[int]:
     return [await worker.process.pid() for worker in verifier._workers if worker.process is not None]

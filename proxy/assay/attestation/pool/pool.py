@@ -25,13 +25,11 @@ from typing import Final
 from assay import telemetry
 from assay.attestation.config import VerificationSettings
 from assay.attestation.pool import processes, protocol
-from assay.attestation.pool.protocol import VerificationJob, VerificationResult
 from assay.attestation.trust_roots import TrustRoot, TrustRoots, is_still_valid
 from assay.caching.background import cancel_and_wait
 from assay.errors import VerificationUnavailableError
 from assay.evidence import Evidence
-
-__all__ = ["MAX_BATCH_DOCUMENTS", "VerificationJob", "Verifier"]
+from assay.ports import VerificationJob, VerificationResult
 
 MAX_BATCH_DOCUMENTS: Final = 20
 """Documents: long enough to make the hop cheap, short enough to spread a page over the workers."""
@@ -115,8 +113,8 @@ class _Worker:
         await self.stop(_CLOSE_TIMEOUT_SECONDS)
 
 
-class Verifier:
-    """Verifies documents over the roots in force, off the event loop.
+class VerifierPool:
+    """Verifies documents over the roots in force, off the event loop: `assay.ports.Verifier`.
 
     Args:
         roots: trust roots in force at first.

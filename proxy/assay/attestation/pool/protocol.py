@@ -12,12 +12,12 @@ from __future__ import annotations
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 from assay.attestation.codec import decode_evidence, encode_evidence
 from assay.attestation.trust_roots import TrustRoot, TrustRoots
 from assay.evidence import Evidence
+from assay.ports import VerificationJob, VerificationResult
 
 LENGTH_BYTES: Final = 4
 MAX_FRAME_BYTES: Final = 256 << 20
@@ -28,25 +28,6 @@ _ROOTS_TAG: Final = b"R"
 _JOBS_TAG: Final = b"J"
 _EVIDENCE_TAG: Final = b"E"
 _FAILURE_TAG: Final = b"F"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VerificationJob:
-    """One document to verify."""
-
-    filename: str
-    sha256: str
-    provenance: bytes
-    trust: str | None = None
-    """The trust root that the file's index names; None: the default one and those beside it."""
-
-
-class VerificationResult(NamedTuple):
-    """What a document proves, and how that is recorded."""
-
-    evidence: Evidence
-    record: bytes
-    """As `codec.encode_evidence` wrote it."""
 
 
 def encode_frame(content: bytes) -> bytes:

@@ -17,7 +17,6 @@ from assay.attestation.pool.protocol import (
     LENGTH_BYTES,
     MAX_FRAME_BYTES,
     PRIVATE_API_CHANGED,
-    VerificationJob,
     decode_request,
     encode_evidence_response,
     encode_failure_response,
@@ -28,6 +27,7 @@ from assay.attestation.verification.keys import load_keys
 from assay.attestation.verification.verify import verify
 from assay.errors import ConfigurationError, PrivateApiChangedError
 from assay.evidence import Evidence
+from assay.ports import VerificationJob
 from assay.simple.model import File, Sha256
 
 _NICENESS = 5

@@ -13,7 +13,7 @@ from typing import Final
 
 from assay import telemetry
 from assay.attestation.config import TrustSettings
-from assay.attestation.pool.pool import Verifier
+from assay.attestation.pool.pool import VerifierPool
 from assay.attestation.renewal.tuf_client import TrustRootRefresher
 from assay.attestation.trust_roots import MAX_ROOT_BYTES, TrustRoot
 from assay.caching.refresher import Fetched, FetchRequest, Refresher, RefreshSchedule
@@ -24,7 +24,7 @@ _TIMEOUT: Final = timedelta(minutes=10)
 
 
 def create_root_refreshers(
-    verifier: Verifier,
+    verifier: VerifierPool,
     refreshers: Sequence[TrustRootRefresher],
     settings: TrustSettings,
     clock: Callable[[], datetime],

@@ -28,7 +28,8 @@ from assay.files.cache import Cached
 from assay.lockfiles import Lockfile
 from assay.policy.language.model import Policy
 from assay.policy.verdict import Approved
-from assay.store.directory import StorageDirectory
+from assay.ports import Storage
+from assay.store.factory import has_storage, open_storage
 from assay.store.settings import StorageSettings
 from assay.units import format_size, parse_size
 from assay.views import DEFAULT_VIEW
@@ -78,11 +79,11 @@ class ProgressPrinter:
 
 
 @asynccontextmanager
-async def _open_store_exclusively(storage: StorageSettings) -> AsyncIterator[StorageDirectory]:
-    if not await asyncio.to_thread((storage.directory / "format").exists):
+async def _open_store_exclusively(storage: StorageSettings) -> AsyncIterator[Storage]:
+    if not await asyncio.to_thread(has_storage, storage):
         raise ConfigurationError(f"storage.directory: nothing is kept in {storage.directory} yet")
     try:
-        store = await StorageDirectory.open(storage)
+        store = await open_storage(storage)
     except StorageInUseError as error:
         raise StorageInUseError(f"{error}. A running proxy says on /metrics how full its storage is") from error
     try:

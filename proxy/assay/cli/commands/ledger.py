@@ -15,7 +15,7 @@ from assay import telemetry
 from assay.cli import EXIT_OK
 from assay.config import load_configuration
 from assay.errors import ConfigurationError
-from assay.store.directory import StorageDirectory, open_ledger
+from assay.store.factory import open_ledger, open_storage
 from assay.store.settings import StorageSettings
 
 
@@ -37,11 +37,8 @@ def main(options: argparse.Namespace) -> int:
 
 
 async def _export(storage: StorageSettings, path: Path | None) -> None:
-    ledger = await open_ledger(storage)
-    try:
+    async with open_ledger(storage) as ledger:
         lines = [line async for line in ledger.export()]
-    finally:
-        await ledger.close()
     if path is None:
         await asyncio.to_thread(_write_lines, sys.stdout, lines)
     else:
@@ -51,7 +48,7 @@ async def _export(storage: StorageSettings, path: Path | None) -> None:
 
 async def _import(storage: StorageSettings, path: Path | None) -> None:
     lines = sys.stdin if path is None else await asyncio.to_thread(_open_text, path, "r")
-    store = await StorageDirectory.open(storage)
+    store = await open_storage(storage)
     try:
         found = await store.ledger.import_(lines)
     finally:

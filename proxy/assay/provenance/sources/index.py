@@ -14,10 +14,10 @@ from urllib.parse import quote
 
 from assay.evidence import INDEX_SOURCE, PROVENANCE_OMITTED, Evidence, Forged, Unattested
 from assay.indexes import IndexSettings
+from assay.ports import FetchedDocument, Upstream
 from assay.provenance.documents import require_sha256
 from assay.provenance.sources.base import ProjectQuery
 from assay.simple.model import File, NormalizedName
-from assay.upstream.client import PROVENANCE_ACCEPT, FetchedDocument, UpstreamClient
 
 _MAX_REQUESTS_PER_INDEX: Final = 24
 """Provenance requests to one index at a time: below what PyPI's front counts as abuse, enough to hide its latency."""
@@ -28,7 +28,7 @@ _MAX_RETRY_AFTER_SECONDS: Final = 60.0
 class IndexSource:
     """The evidence source that is always there."""
 
-    def __init__(self, upstream: UpstreamClient) -> None:
+    def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
         self._request_slots: dict[str, asyncio.Semaphore] = {}
 
@@ -55,12 +55,8 @@ class IndexSource:
         slots = self._request_slots.setdefault(index.name, asyncio.Semaphore(_MAX_REQUESTS_PER_INDEX))
         async with slots:
             ensure_may_fetch()
-            answer = await self._upstream.fetch_document(
-                index,
-                url,
-                accept=PROVENANCE_ACCEPT,
-                max_bytes=index.limits.provenance,
-                max_wait_seconds=_MAX_RETRY_AFTER_SECONDS,
+            answer = await self._upstream.get_index(index).fetch_provenance(
+                url, max_wait_seconds=_MAX_RETRY_AFTER_SECONDS
             )
         return answer.body if isinstance(answer, FetchedDocument) else None
 

@@ -16,7 +16,7 @@ from aiohttp import web
 from assay.assembly import View
 from assay.config import ServerSettings
 from assay.policy.verdict import Withheld
-from assay.store.directory import StorageDirectory
+from assay.ports import Storage
 from assay.views import DEFAULT_VIEW, ViewSettings
 from assay.web.exchange import Exchange
 from assay.web.origin import resolve_origin
@@ -46,7 +46,7 @@ class UiResponder:
         self,
         *,
         view: View,
-        store: StorageDirectory,
+        store: Storage,
         settings: ServerSettings,
         clock: Callable[[], datetime],
         other_views: Sequence[ViewSettings] = (),

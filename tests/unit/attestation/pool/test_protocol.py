@@ -9,9 +9,9 @@ import pytest
 
 from assay.attestation.codec import decode_evidence, encode_evidence
 from assay.attestation.pool import protocol, worker
-from assay.attestation.pool.protocol import VerificationJob, VerificationResult
 from assay.attestation.trust_roots import TrustRoots
 from assay.evidence import Evidence, Unattested, Unverifiable
+from assay.ports import VerificationJob, VerificationResult
 from tests.world.sigstore.attacks import FILE_SHA256, FILENAME, trust_root_for
 from tests.world.sigstore.private_sigstore import PrivateSigstore, build_provenance
 

@@ -12,7 +12,7 @@ from sigstore._internal.trust import Keyring
 from sigstore.verify import Verifier as SigstoreVerifier
 
 from assay.attestation.pool import pool, processes
-from assay.attestation.pool.pool import Verifier
+from assay.attestation.pool.pool import VerifierPool
 from assay.attestation.verification import keys, sigstore_private
 from assay.errors import PrivateApiChangedError, VerificationUnavailableError
 from tests.world.sigstore.private_sigstore import PrivateSigstore
@@ -86,7 +86,7 @@ async def test_nothing_is_verified_after_a_change_and_it_is_said_once(
     roots = trust_roots_for(sigstore)
     with pytest.raises(PrivateApiChangedError):
         await asyncio.to_thread(keys.load_keys, roots.for_index()[0].content)
-    verifier = Verifier(roots, make_settings(0, timeout=timedelta(seconds=20)))
+    verifier = VerifierPool(roots, make_settings(0, timeout=timedelta(seconds=20)))
     await verifier.start()
     for _ in range(2):
         with pytest.raises(VerificationUnavailableError, match=r"private API changed: sigstore 4\.5\.1: "):
@@ -99,7 +99,7 @@ async def test_a_worker_whose_sigstore_lacks_a_name_says_so(tmp_path: Path, capl
     bootstrap = tmp_path / "bootstrap.py"
     bootstrap.write_text(NO_VERIFY_SCT.format(bootstrap=str(processes.BOOTSTRAP_FILE)))
     sigstore = PrivateSigstore(seed=1)
-    verifier = Verifier(trust_roots_for(sigstore), make_settings(1), bootstrap=bootstrap)
+    verifier = VerifierPool(trust_roots_for(sigstore), make_settings(1), bootstrap=bootstrap)
     await verifier.start()
     with pytest.raises(VerificationUnavailableError, match="verify_sct"):
         await verifier.verify(make_jobs(sigstore, 1))

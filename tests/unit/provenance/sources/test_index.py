@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Self, cast
 
 import pytest
 
 from assay.errors import UpstreamUnavailableError
 from assay.evidence import INDEX_SOURCE, PROVENANCE_OMITTED, Forged, Unattested
 from assay.indexes import IndexSettings
-from assay.ports import ProjectHistory, Validators
+from assay.ports import FetchedDocument, NoBody, ProjectHistory, Upstream, Validators
 from assay.provenance.documents import require_sha256
 from assay.provenance.sources.base import ProjectQuery
 from assay.provenance.sources.index import IndexSource
 from assay.simple.model import NormalizedName
-from assay.upstream.client import FetchedDocument, NoBody, UpstreamClient
 from tests.unit.policy.factories import a_file
 from tests.unit.provenance.factories import INDEX
 
@@ -31,15 +30,18 @@ MIRROR = IndexSettings.model_validate(
 )
 
 
-class Upstream:
+class OneAnswer:
     """An index that answers one thing."""
 
     def __init__(self, answer: FetchedDocument | NoBody) -> None:
         self.answer = answer
         self.asked: list[str] = []
 
-    async def fetch_document(self, _index: IndexSettings, url: str, **limits: object) -> FetchedDocument | NoBody:
-        assert limits["max_bytes"] == INDEX.limits.provenance
+    def get_index(self, _settings: IndexSettings) -> Self:
+        return self
+
+    async def fetch_provenance(self, url: str, *, max_wait_seconds: float) -> FetchedDocument | NoBody:
+        assert max_wait_seconds == 60
         self.asked.append(url)
         return self.answer
 
@@ -48,9 +50,9 @@ def query(history: ProjectHistory | None = None, index: IndexSettings = INDEX) -
     return ProjectQuery(index=index, project=WIDGET, history=history or ProjectHistory())
 
 
-def source(answer: FetchedDocument | NoBody = NoBody.ABSENT) -> tuple[IndexSource, Upstream]:
-    upstream = Upstream(answer)
-    return IndexSource(cast("UpstreamClient", upstream)), upstream
+def source(answer: FetchedDocument | NoBody = NoBody.ABSENT) -> tuple[IndexSource, OneAnswer]:
+    upstream = OneAnswer(answer)
+    return IndexSource(cast("Upstream", upstream)), upstream
 
 
 def allow() -> None:

@@ -1,0 +1,84 @@
+"""The protocols of `assay.ports`: who implements each, and that its contract leaves no member out."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from assay import ports
+from assay.attestation.pool.pool import VerifierPool
+from assay.caching.flights import ProcessFlights
+from assay.files.index_source import IndexFileSource
+from assay.store.blobs import DiskBlob, DiskBlobStore, DiskPartialBlob
+from assay.store.directory import LocalNotices, StorageDirectory
+from assay.store.fallback_blobs import FallbackBlobStore, FallbackPartialBlob
+from assay.store.ledger import SqliteLedger
+from assay.store.records import DiskcacheRecordStore
+from assay.store.spool import DiskSpool, DiskSpooledFile, DiskSpoolWriter
+from assay.store.temp_blobs import TempPartialBlob
+from assay.upstream.client import UpstreamClient
+
+CONTRACTS = Path(__file__).parent
+IMPLEMENTATIONS: dict[type, list[type]] = {
+    ports.Blob: [DiskBlob],
+    ports.BlobStore: [DiskBlobStore, FallbackBlobStore],
+    ports.Flights: [ProcessFlights],
+    ports.Index: [type(UpstreamClient.get_index(None, None))],  # type: ignore[arg-type]  # it only keeps them
+    ports.Ledger: [SqliteLedger],
+    ports.Notices: [LocalNotices],
+    ports.PartialBlob: [DiskPartialBlob, FallbackPartialBlob, TempPartialBlob],
+    ports.RecordStore: [DiskcacheRecordStore],
+    ports.Source: [IndexFileSource],
+    ports.Spool: [DiskSpool],
+    ports.SpoolWriter: [DiskSpoolWriter],
+    ports.SpooledFile: [DiskSpooledFile],
+    ports.Storage: [StorageDirectory],
+    ports.Upstream: [UpstreamClient],
+    ports.Verifier: [VerifierPool],
+}
+TESTED_ELSEWHERE = {
+    ports.Flights: "tests/unit/caching/test_flights.py",
+    ports.Index: "tests/unit/upstream/test_client.py",
+    ports.Source: "tests/unit/files/sources.py",
+    ports.Upstream: "tests/unit/upstream/test_client.py",
+    ports.Verifier: "tests/service/attestation",
+}
+"""Protocols of which there is one implementation and no engine to come."""
+
+
+def members_of(protocol: type) -> set[str]:
+    return {name for name in vars(protocol) if not name.startswith("_")}
+
+
+def test_every_protocol_is_in_the_table() -> None:
+    found = {each for each in vars(ports).values() if inspect.isclass(each) and getattr(each, "_is_protocol", False)}
+    assert found == IMPLEMENTATIONS.keys()
+
+
+@pytest.mark.parametrize("protocol", IMPLEMENTATIONS, ids=lambda protocol: protocol.__name__)
+def test_an_implementation_has_every_method_with_the_parameters_of_its_protocol(protocol: type) -> None:
+    for implementation in IMPLEMENTATIONS[protocol]:
+        for name in members_of(protocol):
+            promised = vars(protocol)[name]
+            if not inspect.isfunction(promised):
+                continue
+            made = getattr(implementation, name)
+            parameters = [
+                (each.name, each.kind, each.default) for each in inspect.signature(promised).parameters.values()
+            ]
+            assert parameters == [
+                (each.name, each.kind, each.default) for each in inspect.signature(made).parameters.values()
+            ], f"{implementation.__name__}.{name}"
+
+
+@pytest.mark.parametrize(
+    "protocol",
+    [protocol for protocol in IMPLEMENTATIONS if protocol not in TESTED_ELSEWHERE],
+    ids=lambda protocol: protocol.__name__,
+)
+def test_the_contracts_use_every_member_of_a_protocol_of_the_storage(protocol: type) -> None:
+    text = "\n".join(path.read_text("utf-8") for path in CONTRACTS.glob("*_contract.py"))
+    assert {name for name in members_of(protocol) if not re.search(rf"\.{name}\b", text)} == set()
