@@ -77,18 +77,18 @@ def _decide_contested(
         return _withhold(facts, rule, [*forged, *reasons], enforced=True)
     if reasons and not rule.waivers:
         return _withhold(facts, rule, reasons, enforced=False)
-    waived = apply_waivers(rule.waivers, facts, reasons, now)
-    if waived.remaining:
-        return _withhold(facts, rule, waived.remaining, enforced=False, expires=waived.expires)
+    lifted, remaining, expires, waiver_notes = apply_waivers(rule.waivers, facts, reasons, now)
+    if remaining:
+        return _withhold(facts, rule, remaining, enforced=False, expires=expires)
     if is_open:
         return leave_undecided(facts.file)
     return approve(
         facts.file,
         rule=rule.label or "",
         evidence=facts.evidence,
-        lifted_reasons=waived.lifted,
-        notes=_collect_notes(facts, rule, (*notes, *waived.notes) if notes else waived.notes),
-        changes_at=_find_earliest_change(reasons, waived.expires),
+        lifted_reasons=lifted,
+        notes=_collect_notes(facts, rule, (*notes, *waiver_notes) if notes else waiver_notes),
+        changes_at=_find_earliest_change(reasons, expires),
     )
 
 
@@ -121,10 +121,10 @@ def _decide_without_evidence(
         return leave_undecided(file)
     if not rule.waivers:
         return _withhold(facts, rule, early, enforced=False)
-    waived = apply_waivers(rule.waivers, facts, early, now)
-    if not waived.remaining:
+    _, remaining, expires, _ = apply_waivers(rule.waivers, facts, early, now)
+    if not remaining:
         return leave_undecided(file)
-    return _withhold(facts, rule, waived.remaining, enforced=False, expires=waived.expires)
+    return _withhold(facts, rule, remaining, enforced=False, expires=expires)
 
 
 def _find_certain_failures(facts: FileFacts, rule: CompiledRule, context: PageContext, now: datetime) -> list[Reason]:

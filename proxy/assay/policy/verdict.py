@@ -53,6 +53,9 @@ class ReasonCode(StrEnum):
     PROJECT_STATUS = "project-status"
     METADATA_MISMATCH = "metadata-mismatch"
 
+    # That of an enumeration is a function in Python, and every reason is looked for in what waivers lift.
+    __hash__ = str.__hash__
+
 
 class Words(NamedTuple):
     """What a reason says to people."""

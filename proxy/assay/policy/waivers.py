@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final, TypeAlias
 
 from packaging.version import Version
 
@@ -50,15 +50,8 @@ class CompiledWaiver:
         return file.distribution is not None and self.covers_version(file.distribution.version)
 
 
-class WaivedReasons(NamedTuple):
-    """What waivers do to the reasons of a file."""
-
-    lifted: tuple[Reason, ...]
-    remaining: Sequence[Reason]
-    expires: datetime | None
-    """When the first of the waivers that lift something ends."""
-    notes: tuple[str, ...]
-    """The notes of the waivers that lift something."""
+WaivedReasons: TypeAlias = tuple[tuple[Reason, ...], Sequence[Reason], datetime | None, tuple[str, ...]]
+"""The reasons that waivers lift, those that remain, when the first of the waivers ends, and their notes."""
 
 
 def compile_waivers(policy: Policy, name: NormalizedName) -> tuple[CompiledWaiver, ...]:
@@ -86,7 +79,7 @@ def apply_waivers(
             notes += (waiver.note,)
             expires = waiver.expires if expires is None else min(expires, waiver.expires)
             remaining = [reason for reason in remaining if reason.code not in codes]
-    return WaivedReasons(lifted, remaining, expires, notes)
+    return lifted, remaining, expires, notes
 
 
 @lru_cache(maxsize=8)
