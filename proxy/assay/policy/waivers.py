@@ -70,9 +70,11 @@ def apply_waivers(
     # Before the evidence of a file without upload-time is known, it may yet prove old enough.
     may_prove_old = facts.evidence is None and facts.effective_time is None
     for waiver in waivers:
+        if waiver.expires <= now:
+            continue
         codes = waiver.lifted_codes
         lifts = tuple([reason for reason in reasons if reason.code in codes])
-        if not lifts or waiver.expires <= now:
+        if not lifts:
             continue
         if (may_prove_old and waiver.sha256 is None) or waiver.covers(facts.file, facts.effective_time):
             lifted = (*lifted, *(each for each in lifts if each not in lifted)) if lifted else lifts
