@@ -21,7 +21,7 @@ from assay.attestation.renewal.tuf_client import SubprocessRefresher, create_sub
 from assay.attestation.trust_roots import TrustRoots, load_roots
 from assay.caching.flights import ProcessFlights
 from assay.config import Configuration
-from assay.files.cache import FileCache
+from assay.files.cache import FileCache, FileCacheSettings
 from assay.files.download_registry import DownloadRegistry
 from assay.files.index_metadata import IndexMetadata
 from assay.files.index_source import IndexFileSource
@@ -30,13 +30,13 @@ from assay.files.wheel_metadata import WheelMetadata
 from assay.gate.gate import Gate, GateResources, GateSettings
 from assay.gate.judged_page import create_judged_page_cache
 from assay.operator_files import read_text
-from assay.pages.cache import PageCache
+from assay.pages.cache import PageCache, PageCacheSettings
 from assay.pages.root_list import RootListCache
 from assay.pages.service import PageService
 from assay.policy.language.document import BUILT_IN_POLICY, load_policy
 from assay.policy.language.model import Policy
 from assay.ports import Spool, Storage
-from assay.provenance.resolver import ProvenanceResolver
+from assay.provenance.resolver import MAX_UNRECORDED_BYTES, ProvenanceResolver
 from assay.provenance.revalidation import ProvenanceRevalidator
 from assay.provenance.service import ProvenanceService
 from assay.provenance.sources.index import IndexSource
@@ -52,6 +52,10 @@ class Tuning:
     """Bounds, delays and timeouts that no configuration key sets."""
 
     gate: GateSettings = field(default_factory=GateSettings)
+    pages: PageCacheSettings = field(default_factory=PageCacheSettings)
+    files: FileCacheSettings = field(default_factory=FileCacheSettings)
+    max_unrecorded_bytes: int = MAX_UNRECORDED_BYTES
+    """Bytes of provenance documents that are fetched and not recorded yet."""
     retries: RetryPacing = field(default_factory=RetryPacing)
 
 
@@ -210,15 +214,19 @@ def _build_gate_factory(
     """All but the view and its policy: what was fetched and proven for one view is there for the others."""
     downloads = DownloadRegistry(store.download_blobs, [IndexFileSource(upstream, tuning.retries)])
     stack.push_async_callback(downloads.close)
-    pages = PageCache(upstream=upstream, records=store.records, clock=clock)
+    pages = PageCache(upstream=upstream, records=store.records, clock=clock, settings=tuning.pages)
     stack.push_async_callback(pages.close)
     resolver = ProvenanceResolver(
-        sources=(IndexSource(upstream),), records=store.records, verifier=verifier, clock=clock
+        sources=(IndexSource(upstream),),
+        records=store.records,
+        verifier=verifier,
+        clock=clock,
+        max_unrecorded_bytes=tuning.max_unrecorded_bytes,
     )
     revalidator = ProvenanceRevalidator(provenance_resolver=resolver, notices=store.notices, clock=clock)
     stack.push_async_callback(revalidator.close)
     files = FileService(
-        cache=FileCache(blobs=store.download_blobs, downloads=downloads),
+        cache=FileCache(blobs=store.download_blobs, downloads=downloads, settings=tuning.files),
         index_metadata=IndexMetadata(upstream=upstream, records=store.records),
         wheels=WheelMetadata(records=store.records),
     )

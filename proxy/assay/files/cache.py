@@ -47,26 +47,35 @@ class InProgress:
 
 FileContent: TypeAlias = Cached | InProgress
 
-_MEMORY_CACHE_BYTES = 16 * 2**20
-"""Bytes of all files in memory."""
-_MAX_CACHED_FILE_BYTES = 128 * 2**10
-_MAX_NOTICED_FILES = 2048
-"""Files remembered as asked for once: a file is held from the second time on, so that a mirror run holds none."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileCacheSettings:
+    """What is held in memory."""
+
+    max_bytes: int = 16 * 2**20
+    """Bytes of all files."""
+    max_file_bytes: int = 128 * 2**10
+    """Bytes of one file."""
+    max_noticed_files: int = 2048
+    """Files remembered as asked for once: a file is held from the second time on, so that a mirror run holds none."""
 
 
 class FileCache:
     """Blobs, and downloads for those that are not here yet."""
 
-    def __init__(self, *, blobs: BlobStore, downloads: DownloadRegistry) -> None:
+    def __init__(
+        self, *, blobs: BlobStore, downloads: DownloadRegistry, settings: FileCacheSettings | None = None
+    ) -> None:
+        settings = settings or FileCacheSettings()
         self._blobs = blobs
         self._downloads = downloads
         self._memory_cache = Lru[Sha256, bytes](
-            max_weight=_MEMORY_CACHE_BYTES,
-            max_item_weight=_MAX_CACHED_FILE_BYTES,
+            max_weight=settings.max_bytes,
+            max_item_weight=settings.max_file_bytes,
             weigh=len,
             max_age_seconds=MEMORY_MAX_AGE_SECONDS,
         )
-        self._requested_once = Lru[Sha256, bool](max_items=_MAX_NOTICED_FILES)
+        self._requested_once = Lru[Sha256, bool](max_items=settings.max_noticed_files)
 
     def peek(self, approved: Approved) -> bytes | None:
         """The whole file, if it is in memory."""

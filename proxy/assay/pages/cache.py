@@ -49,16 +49,22 @@ from assay.telemetry.metrics import PAGE_LOOKUPS
 
 _OFFLOAD_MIN_BYTES = 64 * 1024
 """Bytes of a page from which on parsing leaves the event loop."""
-_MAX_CACHED_FILES = 10_000
-"""Of the parsed pages kept here; the gate keeps the judged ones, and here are those that are to be renewed soon."""
-_ABSENCE_TTL = timedelta(minutes=1)
-_STALE_FALLBACK_DELAY = timedelta(seconds=3)
-"""How long a silent index is waited for where there is a page to be used instead."""
-_OUTAGE_BACKOFF = timedelta(seconds=10)
-"""How long an index that failed is not asked where there is a page to be used: an install asks for fifty pages, and
-must not wait for each of them."""
 _MAX_LOGGED_FILENAMES = 20
 """Withdrawn files that one line of the log names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageCacheSettings:
+    """How much is cached, and how long an index is waited for."""
+
+    max_files: int = 10_000
+    """Files of all parsed pages; the gate keeps the judged ones, and here are those that are to be renewed soon."""
+    absence_ttl: timedelta = timedelta(minutes=1)
+    stale_fallback_delay: timedelta = timedelta(seconds=3)
+    """How long a silent index is waited for where there is a page to be used instead."""
+    outage_backoff: timedelta = timedelta(seconds=10)
+    """How long an index that failed is not asked where there is a page to be used: an install asks for fifty pages, and
+    must not wait for each of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,14 +84,16 @@ class PageCache:
         upstream: Upstream,
         records: RecordStore,
         clock: Callable[[], datetime],
+        settings: PageCacheSettings | None = None,
     ) -> None:
+        self._settings = settings or PageCacheSettings()
         self._upstream = upstream
         self._records = records
         self._clock = clock
         self._requests = SingleFlight[ProjectKey, IndexPage | None]("fetch page", report=_log_failed_request)
         """Requests to the index. They outlive their callers, who may turn to a page that is cached."""
         self._outages: dict[str, datetime] = {}
-        self._memory = Lru[ProjectKey, _CacheEntry](max_weight=_MAX_CACHED_FILES, weigh=_weigh)
+        self._memory = Lru[ProjectKey, _CacheEntry](max_weight=self._settings.max_files, weigh=_weigh)
 
     async def get_current(
         self, index: IndexSettings, name: NormalizedName, *, newest_serial: int | None
@@ -106,7 +114,7 @@ class PageCache:
             return await self._requests.join((index.name, name), request)
         if self._is_in_outage(index):
             return replace(page, is_stale=True)
-        patience = _STALE_FALLBACK_DELAY.total_seconds()
+        patience = self._settings.stale_fallback_delay.total_seconds()
         try:
             return await self._requests.join((index.name, name), request, timeout_seconds=patience)
         except (UpstreamAccessDeniedError, UpstreamGoneError):
@@ -131,7 +139,7 @@ class PageCache:
 
     def _is_in_outage(self, index: IndexSettings) -> bool:
         since = self._outages.get(index.name)
-        return since is not None and abs(self._clock() - since) < _OUTAGE_BACKOFF
+        return since is not None and abs(self._clock() - since) < self._settings.outage_backoff
 
     async def _request_page(
         self, index: IndexSettings, name: NormalizedName, page: IndexPage | None, newest_serial: int | None
@@ -200,10 +208,9 @@ class PageCache:
         # A clock set back must not make a page fresh for ever.
         return abs(self._clock() - entry.confirmed_at)
 
-    @staticmethod
-    def _freshness_lifetime(index: IndexSettings, entry: _CacheEntry) -> timedelta:
+    def _freshness_lifetime(self, index: IndexSettings, entry: _CacheEntry) -> timedelta:
         page = index.freshness.page
-        return page if isinstance(entry, IndexPage) else min(page, _ABSENCE_TTL)
+        return page if isinstance(entry, IndexPage) else min(page, self._settings.absence_ttl)
 
     async def _load(self, index: IndexSettings, name: NormalizedName) -> _CacheEntry | None:
         key = (index.name, name)

@@ -21,8 +21,6 @@ from assay.provenance.documents import DocumentCache, DocumentPointer, FileEvide
 from assay.provenance.sources.base import EvidenceSource, ProjectQuery
 from assay.simple.model import File
 
-MAX_UNRECORDED_BYTES: Final = 32 * 2**20
-"""Bytes of documents that are not recorded yet, of all pages and sources together."""
 _RECHECK_TIMEOUT_SECONDS: Final = 5.0
 """Seconds for the question whether a forged document was replaced: there is an answer without it."""
 

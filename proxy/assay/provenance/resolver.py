@@ -10,16 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from assay.errors import AssayError
 from assay.evidence import INDEX_SOURCE, Evidence, Unattested, merge_evidence
 from assay.indexes import IndexSettings
 from assay.ports import IndexPage, ProjectHistory, RecordStore, Verifier
-from assay.provenance import fetcher
 from assay.provenance.collector import CollectedEvidence, EvidenceCollector
 from assay.provenance.documents import FileKey
+from assay.provenance.fetcher import ByteBudget, gather_or_cancel
 from assay.provenance.sources.base import EvidenceSource, ProjectQuery
 from assay.simple.model import File, NormalizedName, Sha256
+
+MAX_UNRECORDED_BYTES: Final = 32 * 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +74,7 @@ class ProvenanceResolver:
         records: where documents and evidence are recorded.
         verifier: verifies documents of all sources by the same steps.
         clock: UTC.
+        max_unrecorded_bytes: bytes of fetched documents that are not recorded yet, of all pages and sources together.
     """
 
     def __init__(
@@ -80,9 +84,10 @@ class ProvenanceResolver:
         records: RecordStore,
         verifier: Verifier,
         clock: Callable[[], datetime],
+        max_unrecorded_bytes: int = MAX_UNRECORDED_BYTES,
     ) -> None:
         self._verifier = verifier
-        budget = fetcher.ByteBudget(fetcher.MAX_UNRECORDED_BYTES)
+        budget = ByteBudget(max_unrecorded_bytes)
         self._collectors = {
             source.name: EvidenceCollector(source, records=records, verifier=verifier, budget=budget, clock=clock)
             for source in sources
@@ -117,7 +122,7 @@ class ProvenanceResolver:
         Raises:
             VerificationUnavailableError: verification itself failed.
         """
-        found = await fetcher.gather_or_cancel(
+        found = await gather_or_cancel(
             self._collectors[name].collect(page, files, history) for name, files in wanted.items()
         )
         return Resolution(by_source=dict(zip(wanted, found, strict=True)))

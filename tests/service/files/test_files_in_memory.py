@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from assay.files import cache
+from assay.assembly import Tuning
+from assay.files.cache import FileCacheSettings
 from assay.policy.language.document import load_policy
 from assay.simple.model import Sha256
 from tests.world.index.distributions import wheel
@@ -98,12 +99,10 @@ async def test_bytes_that_were_spoilt_on_disk_are_not_held_but_removed(
         assert index.count(listed.path) == 2
 
 
-async def test_large_files_are_not_held_and_all_together_have_a_limit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cache, "_MEMORY_CACHE_BYTES", 20_000)
-    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
-        large = index.add(wheel("large", padding=cache._MAX_CACHED_FILE_BYTES + 1))
+async def test_large_files_are_not_held_and_all_together_have_a_limit(tmp_path: Path) -> None:
+    limits = FileCacheSettings(max_bytes=20_000)
+    async with Index() as index, run_test_proxy(index, tmp_path, tuning=Tuning(files=limits)) as proxy:
+        large = index.add(wheel("large", padding=limits.max_file_bytes + 1))
         small = [index.add(wheel("foo", f"{number}.0", padding=8_000)) for number in range(4)]
         for _ in range(4):
             for listed in (large, *small):

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from assay.pages import cache
+from assay.assembly import Tuning
+from assay.pages.cache import PageCacheSettings
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index, ListedFile
 from tests.world.index.faulty_server import ChangeHeaders, Fault, Redirect, Refuse, Reply
@@ -28,10 +29,8 @@ MINUTE = timedelta(minutes=1)
 PATH = "/simple/foo/"
 
 
-@pytest.fixture
-def no_hesitation(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A silent index is waited for a moment only."""
-    monkeypatch.setattr(cache, "_STALE_FALLBACK_DELAY", timedelta(milliseconds=50))
+NO_HESITATION = Tuning(pages=PageCacheSettings(stale_fallback_delay=timedelta(milliseconds=50)))
+"""A silent index is waited for a moment only."""
 
 
 async def test_a_fresh_page_costs_nothing_and_an_old_one_a_conditional_request(tmp_path: Path) -> None:
@@ -133,9 +132,8 @@ async def test_an_index_that_refuses_is_obeyed(tmp_path: Path, status: int) -> N
         assert (await proxy.get(PATH)).status == 502
 
 
-@pytest.mark.usefixtures("no_hesitation")
 async def test_a_silent_index_is_not_waited_for_where_there_is_a_page(tmp_path: Path) -> None:
-    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
+    async with Index() as index, run_test_proxy(index, tmp_path, tuning=NO_HESITATION) as proxy:
         for name in ("foo", "bar"):
             index.add(wheel(name, "1.0"))
             await proxy.fetch_page(name)
@@ -304,9 +302,9 @@ async def test_a_page_with_a_lower_serial_is_a_rollback(tmp_path: Path, warnings
             assert (await proxy.get(PATH)).status == 200
 
 
-async def test_thousands_of_invented_names_stay_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "_MAX_CACHED_FILES", 1000)
-    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
+async def test_thousands_of_invented_names_stay_bounded(tmp_path: Path) -> None:
+    tuning = Tuning(pages=PageCacheSettings(max_files=1000))
+    async with Index() as index, run_test_proxy(index, tmp_path, tuning=tuning) as proxy:
         names = [f"invented-{number}" for number in range(400)]
         for start in range(0, len(names), 20):
             found = await asyncio.gather(*(proxy.get(f"/simple/{name}/") for name in names[start : start + 20]))

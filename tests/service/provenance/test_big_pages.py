@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.provenance import fetcher
+from assay.assembly import Tuning
 from assay.provenance.fetcher import ByteBudget
 from assay.telemetry.metrics import EVIDENCE_OUTCOMES
 from tests.paths import ROOT
@@ -142,11 +142,11 @@ async def test_documents_of_any_size_are_all_proven_within_the_budget(
         held += size
         highest = max(highest, held)
 
-    monkeypatch.setattr(fetcher, "MAX_UNRECORDED_BYTES", most)
     monkeypatch.setattr(ByteBudget, "adjust", watched)
+    tuning = Tuning(max_unrecorded_bytes=most)
     async with (
         Index() as index,
-        run_test_proxy(index, tmp_path, policy=ATTESTED_ONLY_POLICY, sigstore=sigstore) as proxy,
+        run_test_proxy(index, tmp_path, policy=ATTESTED_ONLY_POLICY, sigstore=sigstore, tuning=tuning) as proxy,
     ):
         signed = filled(index, sigstore, 120, 120)
         large = signed[::2]
@@ -161,14 +161,12 @@ async def test_documents_of_any_size_are_all_proven_within_the_budget(
     assert 1_000_000 < highest <= most + 24 * 1_000_100, "what 24 requests bring is not known before"
 
 
-async def test_a_page_that_fills_the_budget_does_not_hold_up_another_for_ever(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_page_that_fills_the_budget_does_not_hold_up_another_for_ever(tmp_path: Path) -> None:
     sigstore = PrivateSigstore(seed=1)
-    monkeypatch.setattr(fetcher, "MAX_UNRECORDED_BYTES", 1)
+    tuning = Tuning(max_unrecorded_bytes=1)
     async with (
         Index() as index,
-        run_test_proxy(index, tmp_path, policy=ATTESTED_ONLY_POLICY, sigstore=sigstore) as proxy,
+        run_test_proxy(index, tmp_path, policy=ATTESTED_ONLY_POLICY, sigstore=sigstore, tuning=tuning) as proxy,
     ):
         signed = filled(index, sigstore, 60, 60)
         others = []

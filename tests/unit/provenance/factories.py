@@ -19,7 +19,7 @@ from assay.ports import (
     VerificationResult,
     Verifier,
 )
-from assay.provenance.resolver import ProvenanceResolver
+from assay.provenance.resolver import MAX_UNRECORDED_BYTES, ProvenanceResolver
 from assay.provenance.sources.base import EvidenceSource, ProjectQuery
 from assay.simple.model import File
 from tests.unit.policy.factories import NOW, a_project, attestation
@@ -146,12 +146,14 @@ def make_resolver(
     records: MemoryRecords | None = None,
     verifier: CredulousVerifier | None = None,
     clock: Callable[[], datetime] = lambda: NOW,
+    max_unrecorded_bytes: int = MAX_UNRECORDED_BYTES,
 ) -> ProvenanceResolver:
     return ProvenanceResolver(
         sources=sources,
         records=records or MemoryRecords(),
         verifier=cast("Verifier", verifier or CredulousVerifier()),
         clock=clock,
+        max_unrecorded_bytes=max_unrecorded_bytes,
     )
 
 

@@ -173,7 +173,6 @@ async def test_what_a_source_does_not_have_is_asked_again_only_after_the_page_wa
 
 
 async def test_all_sources_share_one_budget_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetcher, "MAX_UNRECORDED_BYTES", 1)
     files = [a_file(project=f"p{number}") for number in range(30)]
     answers = {f"p{number}": b"by acme/foo" for number in range(30)}
     index, reviews = index_source(**answers), ScriptedSource(REVIEWS, **answers)
@@ -185,7 +184,8 @@ async def test_all_sources_share_one_budget_of_bytes(monkeypatch: pytest.MonkeyP
         used.append(budget._used)
 
     monkeypatch.setattr(fetcher.ByteBudget, "adjust", watch)
-    found = await make_resolver(index, reviews).resolve(make_page(*files), both(*files), HISTORY)
+    resolver = make_resolver(index, reviews, max_unrecorded_bytes=1)
+    found = await resolver.resolve(make_page(*files), both(*files), HISTORY)
     assert all(set(signers(each)) == {INDEX_SOURCE, REVIEWS} for each in found.merge().values())
     assert len(found.merge()) == 30
     assert (min(used), used[-1]) == (0, 0)
