@@ -21,6 +21,7 @@ from assay.telemetry import metrics
 from assay.web import files
 from assay.web.server import connection_limit, listener, server
 from assay.web.server.connection import Connection
+from assay.web.server.server import ServerTimeouts
 from tests.world.clients.raw_client import END_OF_HEAD, TIMEOUT_SECONDS, encode_get, open_clients
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
@@ -82,11 +83,14 @@ async def test_one_address_leaves_half_of_the_seats_to_others(tmp_path: Path) ->
             assert (await other.get("/simple/foo/"))[0] == 200
 
 
-async def test_a_full_reserve_is_cut_and_empties_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_PROBE_REQUEST_TIMEOUT_SECONDS", 0.3)
+async def test_a_full_reserve_is_cut_and_empties_by_itself(tmp_path: Path) -> None:
+    soon = ServerTimeouts(probe_request=0.3)
     async with Index() as index:
         few = make_configuration(index, tmp_path / "assay", server={"port": 0, "max-connections": 1})
-        async with run_test_proxy(index, tmp_path, configuration=few) as proxy, open_clients(proxy) as clients:
+        async with (
+            run_test_proxy(index, tmp_path, configuration=few, timeouts=soon) as proxy,
+            open_clients(proxy) as clients,
+        ):
             cut = value(metrics.REGISTRY, "assay_connections_refused_total", how="cut")
             silent = [
                 await clients.connect(f"127.0.1.{number}") for number in range(1, 2 + connection_limit.PROBE_SLOTS)
@@ -160,11 +164,13 @@ async def test_nothing_stays_of_a_connection_however_it_ended(tmp_path: Path) ->
     assert all(connection._first_request_timer.cancelled() for connection in made)
 
 
-async def test_no_descriptor_left_is_a_pause_and_not_an_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(listener, "_ACCEPT_PAUSE_SECONDS", 0.2)
-    async with Index() as index, run_test_proxy(index, tmp_path) as proxy, open_clients(proxy) as clients:
+async def test_no_descriptor_left_is_a_pause_and_not_an_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    soon = ServerTimeouts(accept_pause=0.2)
+    async with (
+        Index() as index,
+        run_test_proxy(index, tmp_path, timeouts=soon) as proxy,
+        open_clients(proxy) as clients,
+    ):
         early = await clients.connect()
         assert (await early.get("/healthz"))[0] == 200
         loop, (soft, hard) = asyncio.get_running_loop(), resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -235,12 +241,8 @@ async def test_who_asks_and_asks_and_takes_nothing_is_cut(
         await settles(int(others))
 
 
-async def test_what_is_closed_ends_though_nobody_reads_the_rest(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_what_is_closed_ends_though_nobody_reads_the_rest(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="assay")
-    monkeypatch.setattr(server, "_CLOSING_TIMEOUT_SECONDS", 0.2)
-    monkeypatch.setattr(server, "_REAP_INTERVAL_SECONDS", 0.05)
 
     async def answers(request: web.BaseRequest) -> web.StreamResponse:
         assert request.transport is not None
@@ -249,7 +251,10 @@ async def test_what_is_closed_ends_though_nobody_reads_the_rest(
         raise ConnectionError
 
     few = connection_limit.ConnectionLimit(2)
-    punctual = server._HttpServer(RespondingApp(answers), ServerSettings(), logging.getLogger("test"), few)
+    soon = ServerTimeouts(closing=0.2, reap_interval=0.05)
+    punctual = server._HttpServer(
+        RespondingApp(answers), ServerSettings(), logging.getLogger("test"), few, timeouts=soon
+    )
     entrance = listener.Listener(few, punctual.make_protocol, ssl_context=None, handshake_timeout_seconds=1)
     host, port = await entrance.open("127.0.0.1", 0)
     seeing_off = asyncio.create_task(punctual.reap_closing())

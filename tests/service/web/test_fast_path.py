@@ -21,6 +21,7 @@ from assay.web.exchange import Peer, Pending, RequestHead
 from assay.web.response import BufferedResponse
 from assay.web.server import connection_limit, listener, server
 from assay.web.server.connection import Connection
+from assay.web.server.server import ServerTimeouts
 from assay.web.view import ViewResponder
 from tests.world.clients.raw_client import TIMEOUT_SECONDS, RawClient, encode_get, open_clients
 from tests.world.index.distributions import wheel
@@ -51,8 +52,14 @@ class Warm:
 
 
 @asynccontextmanager
-async def warm(tmp_path: Path, tasks: list[str], *, padding: int = 50_000) -> AsyncIterator[Warm]:
-    async with Index() as index, run_test_proxy(index, tmp_path) as proxy, open_clients(proxy) as clients:
+async def warm(
+    tmp_path: Path, tasks: list[str], *, padding: int = 50_000, timeouts: ServerTimeouts | None = None
+) -> AsyncIterator[Warm]:
+    async with (
+        Index() as index,
+        run_test_proxy(index, tmp_path, timeouts=timeouts) as proxy,
+        open_clients(proxy) as clients,
+    ):
         listed = index.add(wheel("foo", padding=padding))
         page, file, client = "/simple/foo/", proxy.files_path(listed), await clients.connect()
         metadata = f"{file}.metadata"
@@ -201,12 +208,9 @@ async def test_what_is_withheld_from_now_on_is_not_given_at_once(tmp_path: Path,
         assert tasks == [f"GET {world.file}", f"GET {world.metadata}", f"GET {world.page}"]
 
 
-async def test_a_connection_that_is_used_the_short_way_alone_stays_open(
-    tmp_path: Path, tasks: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server, "_KEEPALIVE_TIMEOUT_SECONDS", 0.5)
-    monkeypatch.setattr(server, "_FIRST_REQUEST_TIMEOUT_SECONDS", 0.7)
-    async with warm(tmp_path, tasks) as world, open_clients(world.proxy) as clients:
+async def test_a_connection_that_is_used_the_short_way_alone_stays_open(tmp_path: Path, tasks: list[str]) -> None:
+    soon = ServerTimeouts(keepalive=0.5, first_request=0.7)
+    async with warm(tmp_path, tasks, timeouts=soon) as world, open_clients(world.proxy) as clients:
         fresh = await clients.connect()  # whose first request, too, goes the short way
         for _ in range(8):
             assert (await fresh.get(world.page))[0] == 200

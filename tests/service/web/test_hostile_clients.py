@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from assay.web.server import server
+from assay.web.server.server import ServerTimeouts
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
 from tests.world.proxy.running_proxy import RunningProxy, run_test_proxy
@@ -49,11 +49,9 @@ def statuses(answer: bytes) -> list[int]:
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /simple/ HT", b"GET /healthz HTTP/1.1\r\nHost: a\r\nX-Slow: "])
-async def test_a_connection_without_a_whole_request_is_cut(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: bytes
-) -> None:
-    monkeypatch.setattr(server, "_FIRST_REQUEST_TIMEOUT_SECONDS", 0.2)
-    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
+async def test_a_connection_without_a_whole_request_is_cut(tmp_path: Path, sent: bytes) -> None:
+    soon = ServerTimeouts(first_request=0.2)
+    async with Index() as index, run_test_proxy(index, tmp_path, timeouts=soon) as proxy:
         assert await said(proxy, sent) == b""
         async with connected(proxy) as (reader, writer):
             writer.write(b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n")

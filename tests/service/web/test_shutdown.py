@@ -7,9 +7,8 @@ import signal
 from pathlib import Path
 
 import aiohttp
-import pytest
 
-from assay.web.server import server
+from assay.web.server.server import ServerTimeouts
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
 from tests.world.proxy.running_proxy import run_test_proxy
@@ -42,8 +41,7 @@ async def test_sigterm_lowers_readiness_first_and_lets_a_running_download_finish
         assert index.count(unfinished.path) == 0
 
 
-async def test_what_cannot_finish_in_time_is_cut_and_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_SHUTDOWN_GRACE_SECONDS", 0.4)
+async def test_what_cannot_finish_in_time_is_cut_and_not_kept(tmp_path: Path) -> None:
     async with Index() as index, aiohttp.ClientSession() as session:
         listed = index.add(wheel("foo", padding=1_000_000))
         stall = index.stall(listed.path, after=500_000)
@@ -52,7 +50,7 @@ async def test_what_cannot_finish_in_time_is_cut_and_not_kept(tmp_path: Path, mo
             async with session.get(url) as response:
                 return await response.read()
 
-        async with run_test_proxy(index, tmp_path) as proxy:
+        async with run_test_proxy(index, tmp_path, timeouts=ServerTimeouts(shutdown_grace=0.4)) as proxy:
             request = asyncio.create_task(download(f"{proxy.origin}{files_path(listed)}"))
             await stall.reached.wait()
         assert isinstance((await asyncio.gather(request, return_exceptions=True))[0], aiohttp.ClientError)

@@ -37,7 +37,7 @@ from assay.upstream.pacing import RetryPacing
 from assay.web.app import create_app
 from assay.web.auth import open_authenticator
 from assay.web.health import Readiness
-from assay.web.server.server import run_server
+from assay.web.server.server import ServerTimeouts, run_server
 from tests.world.index.fake_index import Index, ListedFile
 from tests.world.sigstore.private_sigstore import PrivateSigstore
 
@@ -190,6 +190,7 @@ async def run_test_proxy(
     configuration: Configuration | None = None,
     environ: Mapping[str, str] | None = None,
     tuning: Tuning | None = None,
+    timeouts: ServerTimeouts | None = None,
 ) -> AsyncIterator[RunningProxy]:
     """A proxy in front of `index`, its storage under `directory`; `policies` are those of further views.
 
@@ -210,7 +211,7 @@ async def run_test_proxy(
     ):
         handler, ready = create_app(assembly, chosen, clock=clock, audit_trail=trail, authenticator=access)
         async with (
-            run_server(handler, ready, chosen.server) as (host, port),
+            run_server(handler, ready, chosen.server, timeouts=timeouts) as (host, port),
             aiohttp.ClientSession(auto_decompress=False, skip_auto_headers=("Accept-Encoding",)) as session,
         ):
             yield RunningProxy(

@@ -21,7 +21,7 @@ from assay.web.server.connection_limit import ConnectionLimit, ConnectionSlot
 _BACKLOG = 1024
 _ACCEPT_BATCH_SIZE = 64
 """Connections accepted before anything else has its turn."""
-_ACCEPT_PAUSE_SECONDS = 1.0
+ACCEPT_PAUSE_SECONDS = 1.0
 """Seconds without accepting after the system could give no descriptor; also between two lines of the log."""
 
 
@@ -33,6 +33,7 @@ class Listener:
         protocol_factory: makes the protocol of a connection that has a seat, which it leaves when the connection is
         lost. ssl_context: TLS, or None.
         handshake_timeout_seconds: seconds that a client has for it.
+        accept_pause_seconds: seconds without accepting after the system could give no descriptor.
     """
 
     def __init__(
@@ -42,7 +43,9 @@ class Listener:
         *,
         ssl_context: ssl.SSLContext | None,
         handshake_timeout_seconds: float,
+        accept_pause_seconds: float = ACCEPT_PAUSE_SECONDS,
     ) -> None:
+        self._accept_pause = accept_pause_seconds
         self._limit = limit
         self._protocol = protocol_factory
         self._context = ssl_context
@@ -100,7 +103,7 @@ class Listener:
                 loop = asyncio.get_running_loop()
                 loop.remove_reader(listener)
                 self._pause_timers = {pause for pause in self._pause_timers if pause.when() > loop.time()}
-                self._pause_timers.add(loop.call_later(_ACCEPT_PAUSE_SECONDS, self._start_accepting, listener))
+                self._pause_timers.add(loop.call_later(self._accept_pause, self._start_accepting, listener))
                 telemetry.warning(
                     "accept-failed", error=error.strerror or str(error), open=self._limit.open_connections
                 )
@@ -145,7 +148,7 @@ class Listener:
                 open=self._limit.open_connections,
                 limit=self._limit.max_connections,
             )
-            self._unreported_refusals, self._next_report_at = 0, now + _ACCEPT_PAUSE_SECONDS
+            self._unreported_refusals, self._next_report_at = 0, now + self._accept_pause
 
 
 def _open_listening_socket(family: int, address: tuple[object, ...]) -> socket.socket:

@@ -38,25 +38,33 @@ from assay.web.response import BufferedResponse, to_plain
 from assay.web.routes import LivenessProbe, ReadinessProbe, match_route
 from assay.web.server.connection import Connection
 from assay.web.server.connection_limit import ConnectionLimit, ConnectionSlot, cap_connections, raise_descriptor_limit
-from assay.web.server.listener import Listener
+from assay.web.server.listener import ACCEPT_PAUSE_SECONDS, Listener
 from assay.web.server.tls import ServerCertificate
 
-_KEEPALIVE_TIMEOUT_SECONDS = 30.0
-"""Seconds; aiohttp's own default is an hour."""
-_SHUTDOWN_GRACE_SECONDS = 20.0
-"""Seconds for the requests in flight: inside Kubernetes' default of 30."""
-_FIRST_REQUEST_TIMEOUT_SECONDS = 10.0
-"""Seconds that a new connection has for its first whole request: aiohttp's own time-out begins after one."""
-_PROBE_REQUEST_TIMEOUT_SECONDS = 2.0
-"""The same in the reserve, where a probe asks at once."""
-_CLOSING_TIMEOUT_SECONDS = 30.0
-"""Seconds that a client has to take what was written to him before his connection was closed."""
-_REAP_INTERVAL_SECONDS = 5.0
-"""Seconds between two looks for connections that are closed and do not end."""
 _MAX_LOGGED_ERROR_CHARS = 200
 """Characters of what aiohttp says of a request that is none."""
 DRAIN_SECONDS = 1.0
 """Seconds during which a server that is to stop says so on ``/readyz`` and still accepts: load balancers ask."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerTimeouts:
+    """Seconds that the server waits."""
+
+    keepalive: float = 30.0
+    """For the next request on a connection; aiohttp's own default is an hour."""
+    shutdown_grace: float = 20.0
+    """For requests in flight: within Kubernetes' default of 30."""
+    first_request: float = 10.0
+    """For the first whole request of a new connection: aiohttp's own timeout begins after one."""
+    probe_request: float = 2.0
+    """The same on a connection for probes alone, where one comes at once."""
+    closing: float = 30.0
+    """For a client to take what was written before its connection was closed."""
+    reap_interval: float = 5.0
+    """Between two looks for connections that are closed and do not end."""
+    accept_pause: float = ACCEPT_PAUSE_SECONDS
+    """Without accepting, after the system could give no descriptor."""
 
 
 class _ClientFaultFilter(logging.Filter):
@@ -87,6 +95,7 @@ class _HttpServer(web.Server):
         limit: counts the connections.
         begins_early: whether a connection begins a request when its head was read, else aiohttp's task begins it.
         sends_buffered: whether aiohttp's task can send a `BufferedResponse`.
+        timeouts: how long clients are waited for.
     """
 
     def __init__(
@@ -98,7 +107,9 @@ class _HttpServer(web.Server):
         *,
         begins_early: bool = True,
         sends_buffered: bool = True,
+        timeouts: ServerTimeouts | None = None,
     ) -> None:
+        self._timeouts = timeouts or ServerTimeouts()
         self._closing_since: dict[asyncio.Transport, float] = {}
         self._app = app
         self._settings = settings
@@ -106,7 +117,7 @@ class _HttpServer(web.Server):
         self._begin = app.begin if begins_early else None
         self._sends_buffered = sends_buffered
         self._protocol_options: dict[str, Any] = {
-            "keepalive_timeout": _KEEPALIVE_TIMEOUT_SECONDS,
+            "keepalive_timeout": self._timeouts.keepalive,
             "access_log": None,
             "logger": logger,
             "lingering_time": 0,
@@ -135,9 +146,9 @@ class _HttpServer(web.Server):
 
     def make_protocol(self, slot: ConnectionSlot) -> Connection:
         """Return the protocol of a new connection."""
-        begin, seconds = self._begin, _FIRST_REQUEST_TIMEOUT_SECONDS
+        begin, seconds = self._begin, self._timeouts.first_request
         if slot.is_probe_only:
-            begin, seconds = None, _PROBE_REQUEST_TIMEOUT_SECONDS
+            begin, seconds = None, self._timeouts.probe_request
         return Connection(self, slot, begin, first_request_timeout_seconds=seconds, **self._protocol_options)
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
@@ -151,14 +162,14 @@ class _HttpServer(web.Server):
         """End, for ever, what was closed and is not taken: closing waits for the client to read the rest."""
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(_REAP_INTERVAL_SECONDS)
+            await asyncio.sleep(self._timeouts.reap_interval)
             now = loop.time()
             connections = [each for each in self.connections if isinstance(each, Connection)]
             transports = [each.open_transport for each in connections if each.open_transport is not None]
             closing = [transport for transport in transports if transport.is_closing()]
             self._closing_since = {transport: self._closing_since.get(transport, now) for transport in closing}
             for transport, since in self._closing_since.items():
-                if now - since >= _CLOSING_TIMEOUT_SECONDS:
+                if now - since >= self._timeouts.closing:
                     telemetry.event("connection-not-ending", client=transport.get_extra_info("peername"))
                     transport.abort()
 
@@ -201,7 +212,12 @@ def _refuse_busy(head: RequestHead, peer: Peer, settings: ServerSettings) -> web
 
 @asynccontextmanager
 async def run_server(
-    app: Application, readiness: Readiness, settings: ServerSettings, *, drain_seconds: float = 0.0
+    app: Application,
+    readiness: Readiness,
+    settings: ServerSettings,
+    *,
+    drain_seconds: float = 0.0,
+    timeouts: ServerTimeouts | None = None,
 ) -> AsyncIterator[tuple[str, int]]:
     """Serve until the context is left; gives the address that is listened on.
 
@@ -210,10 +226,12 @@ async def run_server(
         readiness: is told first that the end is near.
         settings: where.
         drain_seconds: seconds between that and the closing of the door.
+        timeouts: other ones than the usual.
 
     Raises:
         ConfigurationError: the address cannot be listened on, or the certificate cannot be used.
     """
+    timeouts = timeouts or ServerTimeouts()
     logger = logging.getLogger("assay.http")
     logger.addFilter(_ClientFaultFilter())
     room = ConnectionLimit(
@@ -227,12 +245,17 @@ async def run_server(
         room,
         begins_early=shortcuts.takes_requests,
         sends_buffered=shortcuts.sends_buffered,
+        timeouts=timeouts,
     )
     certificate = None if settings.tls is None else ServerCertificate(settings.tls)
     async with reload_on_change(None if certificate is None else certificate.watch):
         context = None if certificate is None else certificate.context
         door = Listener(
-            room, server.make_protocol, ssl_context=context, handshake_timeout_seconds=_FIRST_REQUEST_TIMEOUT_SECONDS
+            room,
+            server.make_protocol,
+            ssl_context=context,
+            handshake_timeout_seconds=timeouts.first_request,
+            accept_pause_seconds=timeouts.accept_pause,
         )
         address = await door.open(settings.host, settings.port)
         seeing_off = asyncio.create_task(server.reap_closing(), name="see connections off")
@@ -244,7 +267,7 @@ async def run_server(
             door.close()
             server.pre_shutdown()
             # aiohttp waits that long twice: for the handler to answer, then for it to notice that it is cancelled.
-            await server.shutdown(_SHUTDOWN_GRACE_SECONDS / 2)
+            await server.shutdown(timeouts.shutdown_grace / 2)
             await cancel_and_wait([seeing_off])
 
 
