@@ -28,6 +28,8 @@ _MAX_REQUEST_WORDS_CHARS = 1024
 
 def find_page_response(headers: Mapping[str, str], route: SimpleProject, judged: JudgedPage) -> BufferedResponse | None:
     """Return the response of a page that was rendered for the same words before, or None."""
+    if judged.page.is_stale:
+        return None  # it says how old it is, and what was kept was rendered while it was fresh
     prepared = judged.prepared.get(_get_request_words(headers, route))
     return None if prepared is None else _build_response(prepared, headers)
 
