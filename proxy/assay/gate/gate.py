@@ -238,10 +238,17 @@ class Gate:
             judged_page, now
         )
 
-    def _is_valid(self, judged_page: JudgedPage, now: datetime) -> bool:
-        """Return whether this page's verdicts would be the same now: the only place that compares."""
+    def _is_valid(self, judged_page: JudgedPage, now: datetime, ledger_version: int | None = None) -> bool:
+        """Return whether this page's verdicts would be the same now: the only place that compares.
+
+        Without `ledger_version` the ledger is not compared: it is read when a page is renewed, and what another writer
+        adds to it in between comes as a notice.
+        """
         page = judged_page.page
-        dependencies = self._page_judge.get_dependencies(self.policy, page.index, page.project.name)
+        version = judged_page.dependencies["ledger"] if ledger_version is None else ledger_version
+        dependencies = self._page_judge.get_dependencies(
+            self.policy, page.index, page.project.name, ledger_version=version
+        )
         return judged_page.is_valid(dependencies, now)
 
     async def _refresh(self, name: NormalizedName) -> JudgedPage:
@@ -254,9 +261,9 @@ class Gate:
     async def _judge_current_page(self, name: NormalizedName) -> JudgedPage:
         index = self._pages.require_owner(name)
         async with self._flights.flight(f"page:{index.name}:{name}", partial(self._pages.is_fresh, index, name)):
-            newest = (await self._ledger.get_history(index.name, name)).serial
+            history = await self._ledger.get_history(index.name, name)
             try:
-                page = await self._pages.get_current(index, name, newest_serial=newest)
+                page = await self._pages.get_current(index, name, newest_serial=history.serial)
             except ProjectNotFoundError:
                 self._judged_pages.pop((self.view, name))
                 raise
@@ -267,7 +274,7 @@ class Gate:
             known is not None
             and not known.has_failed_evidence
             and known.page.content_digest == page.content_digest
-            and self._is_valid(known, self._clock())
+            and self._is_valid(known, self._clock(), history.version)
         ):
             return replace(known, page=page)
         return await self._page_judge.judge(self.policy, page)

@@ -35,7 +35,7 @@ _OFFLOAD_MIN_FILES = 200
 
 
 Dependencies: TypeAlias = Mapping[str, str | int]
-"""What verdicts depend on besides the page and the clock, by name: ``policy``, ``roots``, ``wheels``."""
+"""What verdicts depend on besides the page and the clock, by name: ``policy``, ``roots``, ``wheels``, ``ledger``."""
 RequestWords: TypeAlias = tuple[str | None, ...]
 """All of a request that a page's response depends on, where its view and the page are given."""
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
+from assay.errors import LedgerError
 from assay.evidence import Evidence, Forged
 from assay.files.wheel_metadata import WheelMetadata, apply_own_metadata, find_mismatched
 from assay.gate import absent_project
@@ -31,6 +32,8 @@ from assay.simple.model import File, NormalizedName, Project, Sha256
 from assay.telemetry import tracing
 from assay.telemetry.metrics import VERDICTS
 
+_MAX_ROUNDS = 20
+"""Times that a page is judged because another writer has changed the project's history meanwhile."""
 _OFFLOAD_MIN_FILES = 400
 """Files of a page from which on judging takes milliseconds."""
 
@@ -115,12 +118,15 @@ class PageJudge:
         self._flights = flights
         self._clock = clock
 
-    def get_dependencies(self, policy: Policy, index: IndexSettings, name: NormalizedName) -> Dependencies:
+    def get_dependencies(
+        self, policy: Policy, index: IndexSettings, name: NormalizedName, *, ledger_version: str | int
+    ) -> Dependencies:
         """Return what the verdicts on a project depend on now, besides its page and the clock."""
         return {
             "policy": policy.digest,
             "roots": self._provenance.roots_digest,
             "wheels": self._wheels.get_facts_version(index, name),
+            "ledger": ledger_version,
         }
 
     async def judge(self, policy: Policy, page: IndexPage) -> JudgedPage:
@@ -131,16 +137,18 @@ class PageJudge:
         """
         index, project = page.index, page.project
         with tracing.span("judge", index=index.name, project=project.name, files=len(project.files)):
-            while True:
+            for _ in range(_MAX_ROUNDS):
                 # Where another view has judged this project meanwhile, what it saw first is the first for this one too.
                 history = await self._ledger.get_history(index.name, project.name)
                 if (judged := await self._judge(policy, page, history)) is not None:
                     return judged
+        raise LedgerError(f"the history of {project.name} changed {_MAX_ROUNDS} times while its page was judged")
 
     async def _judge(self, policy: Policy, page: IndexPage, history: ProjectHistory) -> JudgedPage | None:
         """Return the verdicts, or None if the ledger has learned more than `history` meanwhile."""
         index, name = page.index, page.project.name
-        now, dependencies = self._clock(), self.get_dependencies(policy, index, name)
+        now = self._clock()
+        dependencies = self.get_dependencies(policy, index, name, ledger_version=history.version)
         if page.is_absent:
             return absent_project.make_absent_page(policy, page, dependencies)
         facts = await self._wheels.load_facts(index, name)
@@ -183,25 +191,29 @@ class PageJudge:
             await case.derive_changes(verdicts, evidence),
             evidence=_find_changed_documents(case.history, found.index_documents()),
         )
-        if not await self._update_ledger(page, case.history, changes):
+        latest = await self._update_ledger(page, case.history, changes)
+        if latest is None:
             return None
         _count_verdicts(self._view, decided)
         return JudgedPage(
             page=page,
-            dependencies=case.dependencies,
+            dependencies={**case.dependencies, "ledger": latest.version},
             has_failed_evidence=any(isinstance(each, Forged) for each in evidence.values()),
             listing=_make_listing(project, case.policy, decided),
             by_location=index_by_location(decided),
             valid_until=find_next_change(decided),
         )
 
-    async def _update_ledger(self, page: IndexPage, history: ProjectHistory, changes: HistoryChanges) -> bool:
-        """Record `changes` if the ledger still knows exactly `history`; return whether it does."""
+    async def _update_ledger(
+        self, page: IndexPage, history: ProjectHistory, changes: HistoryChanges
+    ) -> ProjectHistory | None:
+        """Record `changes` if the ledger still knows exactly `history`; return what it knows now, else None."""
         index, name = page.index.name, page.project.name
         if not changes:
-            return history.has_same_facts(await self._ledger.get_history(index, name))
+            latest = await self._ledger.get_history(index, name)
+            return latest if history.has_same_facts(latest) else None
         # Written before the page is answered: what must never be forgotten is not lost with this process.
-        return await self._ledger.record(index, name, changes, known=history) is not None
+        return await self._ledger.record(index, name, changes, known=history)
 
 
 async def _never_done() -> bool:

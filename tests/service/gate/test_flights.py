@@ -23,9 +23,10 @@ async def test_projects_that_are_requested_at_once_each_get_their_own_page(tmp_p
         listed = {name: there.publish(wheel(name, "1.0"), LONG_AGO) for name in names}
         stalls = [there.index.stall(there.index.page_path(name)) for name in names]
         asking = {name: asyncio.create_task(there.strict.fetch_listed(name)) for name in names for _ in range(2)}
-        for stall in stalls:
-            await stall.reached.wait()
-            stall.release.set()
+        async with asyncio.timeout(10):
+            for stall in stalls:
+                await stall.reached.wait()
+                stall.release.set()
         assert {name: await page for name, page in asking.items()} == {
             name: {each.built.filename} for name, each in listed.items()
         }

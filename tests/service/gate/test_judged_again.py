@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from assay.attestation.pool.pool import VerifierPool
 from assay.policy.language.document import load_policy
+from assay.ports import ProjectHistory
 from assay.simple.model import NormalizedName
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
@@ -42,7 +45,7 @@ async def test_each_dependency_makes_a_page_be_judged_again(
         index.add(wheel("foo", "1.0"))
         gate = proxy.assembly.gate
         judged = await gate.get_page(FOO)
-        assert judged.dependencies.keys() == CHANGES.keys(), "each dependency has its change here"
+        assert judged.dependencies.keys() == {*CHANGES, "ledger"}, "each dependency has its change here"
         assert gate.peek_page(FOO) is judged
         change(proxy, monkeypatch)
         assert gate.peek_page(FOO) is None
@@ -50,3 +53,24 @@ async def test_each_dependency_makes_a_page_be_judged_again(
         assert (again is not judged, again.dependencies[name] != judged.dependencies[name]) == (True, True)
         assert gate.peek_page(FOO) is again
         assert index.count(index.page_path("foo")) == 1, "judged again, not fetched again"
+
+
+@pytest.mark.parametrize("version", [0, 1])
+async def test_a_renewed_page_is_judged_again_if_the_ledger_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
+        index.add(wheel("foo", "1.0"))
+        gate, ledger = proxy.assembly.gate, proxy.assembly.store.ledger
+        judged = await gate.get_page(FOO)
+        read = ledger.get_history
+
+        async def read_version(index: str, project: NormalizedName) -> ProjectHistory:
+            return replace(await read(index, project), version=version)
+
+        monkeypatch.setattr(ledger, "get_history", read_version)
+        assert gate.peek_page(FOO) is judged, "the ledger is not read for a page in memory"
+        proxy.clock.now += timedelta(minutes=12)
+        again = await gate.get_page(FOO)
+        assert (again.listing is judged.listing) is (version == 0)
+        assert again.dependencies["ledger"] == version

@@ -31,7 +31,7 @@ def judged(name: str, files: int) -> JudgedPage:
     listed = PageListing(project=known.project, approved=())
     return JudgedPage(
         page=known,
-        dependencies={"policy": "", "roots": "", "wheels": 0},
+        dependencies={"policy": "", "roots": "", "wheels": 0, "ledger": 0},
         has_failed_evidence=False,
         listing=listed,
         by_location={},

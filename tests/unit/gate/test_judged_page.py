@@ -15,7 +15,7 @@ from assay.render import PageListing
 from assay.simple.negotiate import PageFormat
 from tests.unit.policy.factories import NOW, a_file, a_project
 
-DEPENDENCIES: Dependencies = {"policy": "p", "roots": "r", "wheels": 1}
+DEPENDENCIES: Dependencies = {"policy": "p", "roots": "r", "wheels": 1, "ledger": 3}
 
 
 def judged(**changes: Any) -> JudgedPage:

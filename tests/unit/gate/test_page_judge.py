@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from assay.caching.flights import ProcessFlights
-from assay.errors import UpstreamUnavailableError
+from assay.errors import LedgerError, UpstreamUnavailableError
 from assay.evidence import INDEX_SOURCE, Attested, Evidence
 from assay.files.wheel_metadata import WheelMetadata
 from assay.gate import page_judge
@@ -39,9 +39,10 @@ class RememberedChanges:
         await asyncio.sleep(0)
         return ProjectHistory()
 
-    async def record(self, _index: str, _project: str, changes: HistoryChanges, **_more: object) -> None:
+    async def record(self, _index: str, _project: str, changes: HistoryChanges, **_more: object) -> ProjectHistory | None:
         await asyncio.sleep(0)
         self.changes.append(changes)
+        return ProjectHistory()
 
 
 def sources(index_says: bytes | Exception, reviews_say: bytes | Exception) -> tuple[ScriptedSource, ScriptedSource]:
@@ -124,3 +125,14 @@ async def test_a_file_that_stays_undecided_is_a_fault_and_no_source_is_asked_twi
     with pytest.raises(RuntimeError, match="undecided although its evidence is known"):
         await judge(index, reviews)
     assert (len(index.asked), reviews.asked) == (2, [REVIEWED.filename])
+
+
+async def test_a_ledger_that_always_knows_more_is_an_error_and_no_endless_loop() -> None:
+    class AlwaysLate(RememberedChanges):
+        async def record(self, _index: str, _project: str, changes: HistoryChanges, **_more: object) -> None:
+            await super().record(_index, _project, changes)
+
+    ledger = AlwaysLate()
+    with pytest.raises(LedgerError, match="changed 20 times while its page was judged"):
+        await judge(*sources(b"by acme/widget", b"by acme/r"), ledger=ledger)
+    assert len(ledger.changes) == 20
