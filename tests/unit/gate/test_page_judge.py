@@ -39,7 +39,9 @@ class RememberedChanges:
         await asyncio.sleep(0)
         return ProjectHistory()
 
-    async def record(self, _index: str, _project: str, changes: HistoryChanges, **_more: object) -> ProjectHistory | None:
+    async def record(
+        self, _index: str, _project: str, changes: HistoryChanges, **_more: object
+    ) -> ProjectHistory | None:
         await asyncio.sleep(0)
         self.changes.append(changes)
         return ProjectHistory()
