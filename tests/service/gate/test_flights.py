@@ -60,8 +60,9 @@ async def test_a_view_that_waited_for_the_page_does_not_wait_for_anothers_eviden
         await page.reached.wait()
         dev = asyncio.create_task(there.dev.fetch_listed("widget"))
         flights = cast("ProcessFlights", there.proxy.get_gate("dev")._flights)
-        while sum(entry.users for entry in flights._locks.values()) < 2:  # noqa: ASYNC110 - no event to await
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(10):
+            while sum(entry.users for entry in flights._locks.values()) < 2:  # noqa: ASYNC110 - no event to await
+                await asyncio.sleep(0.01)
         page.release.set()
         await evidence.reached.wait()
         assert await dev == set()

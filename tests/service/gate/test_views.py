@@ -300,8 +300,9 @@ async def test_a_digest_that_one_view_saw_first_is_known_to_another_that_waited_
         second = there.index.stall(path)
         dev = asyncio.create_task(there.dev.fetch_withheld("widget"))
         flights = cast("ProcessFlights", there.proxy.get_gate("dev")._flights)
-        while sum(entry.users for entry in flights._locks.values()) < 2:  # noqa: ASYNC110 - no event to await
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(10):
+            while sum(entry.users for entry in flights._locks.values()) < 2:  # noqa: ASYNC110 - no event to await
+                await asyncio.sleep(0.01)
         there.index.replace(listed, wheel("widget", "1.0", padding=1))
         first.release.set()
         await second.reached.wait()
