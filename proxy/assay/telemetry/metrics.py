@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -105,6 +106,7 @@ async def _measure_loop_delay() -> None:
         LOOP_DELAY.observe(max(0.0, loop.time() - due))
 
 
+@lru_cache(maxsize=1000)
 def classify_status(status: int) -> str:
-    """``2xx`` and so on; 403 and 304 as themselves, since they say something of their own here."""
+    """Return the label of a status: ``2xx`` and so on; 403 and 304 as themselves, which have a meaning of their own."""
     return str(status) if status in {304, 403} else f"{status // 100}xx"

@@ -39,6 +39,8 @@ at once may be a kernel's buffer, and the client behind it slow. At 2 kB/s he st
 _STALL_MESSAGE = (
     f"the client takes less than {_FIRST_SENDFILE_BYTES // 1024} KiB in {_STALL_TIMEOUT_SECONDS:.0f} seconds"
 )
+_OK, _NOT_MODIFIED = HTTPStatus.OK, HTTPStatus.NOT_MODIFIED
+"""Looked up once, as in `web.exchange`."""
 FILE_CACHE_CONTROL = "private, immutable, max-age=31536000"
 _FILE_HEADERS = {
     # No Content-Encoding and one type for all: a client must never decode what it is to hash.
@@ -156,17 +158,15 @@ def _plan_response(
     """The piece of a verified file that a request's headers ask for, or the answer without one."""
     headers = {"ETag": etag, "Accept-Ranges": "bytes"}
     if etag_matches(request_headers.get("If-None-Match"), etag):
-        return BufferedResponse(
-            status=HTTPStatus.NOT_MODIFIED, headers={**headers, "Cache-Control": FILE_CACHE_CONTROL}
-        )
+        return BufferedResponse(status=_NOT_MODIFIED, headers={**headers, "Cache-Control": FILE_CACHE_CONTROL})
     part = request_headers.get("Range")
     if part is None or method == "HEAD":
         # RFC 9110, 14.2: Range is defined for GET alone.
-        return ResponsePlan(0, size, HTTPStatus.OK, headers)
+        return ResponsePlan(0, size, _OK, headers)
     agent = request_headers.get("User-Agent", "")
     match select_range(part, request_headers.get("If-Range"), etag=etag, size=size, user_agent=agent):
         case WholeFile():
-            return ResponsePlan(0, size, HTTPStatus.OK, headers)
+            return ResponsePlan(0, size, _OK, headers)
         case ByteRange(start=start, count=count):
             headers["Content-Range"] = f"bytes {start}-{start + count - 1}/{size}"
             return ResponsePlan(start, count, HTTPStatus.PARTIAL_CONTENT, headers)

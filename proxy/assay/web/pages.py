@@ -24,6 +24,8 @@ from assay.web.response import BufferedResponse
 from assay.web.routes import SimpleProject
 
 _MAX_REQUEST_WORDS_CHARS = 1024
+_NOT_MODIFIED = HTTPStatus.NOT_MODIFIED
+"""Looked up once, as in `web.exchange`."""
 
 
 def find_page_response(headers: Mapping[str, str], route: SimpleProject, judged: JudgedPage) -> BufferedResponse | None:
@@ -82,7 +84,7 @@ async def render_page_response(
 
 def _build_response(prepared: PreparedPage, headers: Mapping[str, str]) -> BufferedResponse:
     if etag_matches(headers.get("If-None-Match"), prepared.rendered.etag):
-        return BufferedResponse(status=HTTPStatus.NOT_MODIFIED, headers=dict(prepared.not_modified_headers))
+        return BufferedResponse(status=_NOT_MODIFIED, headers=dict(prepared.not_modified_headers))
     return BufferedResponse(body=prepared.rendered.body, headers=dict(prepared.headers))
 
 

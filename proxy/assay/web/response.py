@@ -29,7 +29,7 @@ _CHUNK_BYTES = 64 * 1024
 _WRITE_LIMIT_BODY_BYTES = _CHUNK_BYTES - 8 * 1024
 """Bytes of a body that with any head of ours are fewer than asyncio's transports let gather before they are waited for
 (64 KiB)."""
-_BODILESS_STATUSES = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
+_BODILESS_STATUSES = frozenset({HTTPStatus.NO_CONTENT.value, HTTPStatus.NOT_MODIFIED.value})
 _HTTP_11 = (1, 1)
 
 
@@ -47,7 +47,8 @@ class BufferedResponse(web.StreamResponse):
         # would read them is overridden below. `server.find_shortcuts` tries it, `to_plain` is the public way.
         self.header_fields = headers
         self._entity = body
-        self._http_status = status
+        self._status_code = int(status)
+        self._phrase = status.phrase
         self._unsent = memoryview(b"")
         self._keeps_connection = True
         self._close_forced = False
@@ -57,12 +58,12 @@ class BufferedResponse(web.StreamResponse):
     @property
     def status(self) -> int:
         """As a number."""
-        return self._http_status.value
+        return self._status_code
 
     @property
     def reason(self) -> str:
         """The standard phrase."""
-        return self._http_status.phrase
+        return self._phrase
 
     @property
     def headers(self) -> CIMultiDict[str]:
@@ -81,7 +82,7 @@ class BufferedResponse(web.StreamResponse):
 
     def to_plain(self) -> web.Response:
         """Return the same answer as aiohttp's own response, which makes its head itself."""
-        body = None if self._http_status in _BODILESS_STATUSES else self._entity
+        body = None if self._status_code in _BODILESS_STATUSES else self._entity
         plain = web.Response(status=self.status, headers=self.header_fields, body=body)
         if self._close_forced:
             plain.force_close()
@@ -179,9 +180,9 @@ class BufferedResponse(web.StreamResponse):
         await self._writer.drain()
 
     def _serialize_head(self, *, is_http10: bool) -> bytes:
-        lines = [f"HTTP/1.1 {self._http_status.value} {self._http_status.phrase}"]
+        lines = [f"HTTP/1.1 {self._status_code} {self._phrase}"]
         lines += [f"{name}: {value}" for name, value in self.header_fields.items()]
-        if self._http_status not in _BODILESS_STATUSES:
+        if self._status_code not in _BODILESS_STATUSES:
             lines.append(f"Content-Length: {len(self._entity)}")
         if not self._keeps_connection:
             lines.append("Connection: close")

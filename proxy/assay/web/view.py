@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from functools import partial
+from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -38,6 +38,7 @@ from assay.web.routes import (
     HomePage,
     PolicyPage,
     ProjectPage,
+    Route,
     SearchRedirect,
     SimpleProject,
     SimpleRoot,
@@ -46,6 +47,7 @@ from assay.web.ui.pages import UiResponder
 
 _OCTET_STREAM = "application/octet-stream"
 _INTEGRITY_MEDIA_TYPE = "application/vnd.pypi.integrity.v1+json"
+_get_file_counter = lru_cache(maxsize=2)(metrics.FILE_REQUESTS.labels)
 
 
 class _Approval(NamedTuple):
@@ -98,7 +100,16 @@ class ViewResponder:
 
         All that is found here, without waiting, is handed to that part, so that nothing is looked up twice.
         """
-        outcome = self._begin(exchange)
+        outcome: web.StreamResponse | Rest
+        match exchange.resolved.route:
+            case SimpleProject() as route:
+                outcome = self._begin_page(exchange, route)
+            case DistributionFile(location=location):
+                outcome = self._begin_file(exchange, location)
+            case DistributionMetadata(location=location):
+                outcome = self._begin_metadata(exchange, location)
+            case route:
+                outcome = self._begin_other(exchange, route)
         return partial(self._complete, exchange, outcome) if isinstance(outcome, partial) else outcome
 
     async def _complete(self, exchange: Exchange, rest: Rest, request: web.BaseRequest) -> web.StreamResponse:
@@ -114,19 +125,13 @@ class ViewResponder:
             await self._record_refusal(exchange, error.withheld)
             raise
 
-    def _begin(self, exchange: Exchange) -> web.StreamResponse | Rest:
-        match exchange.route:
-            case SimpleProject() as route:
-                return self._begin_page(exchange, route)
-            case DistributionFile(location=location):
-                return self._begin_file(exchange, location)
-            case DistributionMetadata(location=location):
-                return self._begin_metadata(exchange, location)
-            case FileProvenance() as route:
+    def _begin_other(self, exchange: Exchange, route: Route) -> web.StreamResponse | Rest:
+        match route:
+            case FileProvenance():
                 return partial(self._serve_provenance, exchange, route)
             case SimpleRoot(format=format_param):
                 return partial(serve_root_list, format_param, self._root_lists, self.settings.name)
-            case (HomePage() | ProjectPage() | PolicyPage() | SearchRedirect()) as route:
+            case HomePage() | ProjectPage() | PolicyPage() | SearchRedirect():
                 return partial(self._ui.respond, exchange, route)
             case CanonicalRedirect(to=to):
                 headers = {"Location": to, "Cache-Control": "private, no-cache"}
@@ -169,7 +174,7 @@ class ViewResponder:
                 return await complete_rest(self._give_from_memory(exchange, approval, body), request)
         _log_policy_exception(approval.verdict)
         async with self._gate.open_content(approval.verdict) as content:
-            metrics.FILE_REQUESTS.labels("hit" if isinstance(content, Cached) else "miss").inc()
+            _get_file_counter("hit" if isinstance(content, Cached) else "miss").inc()
             try:
                 await self._recorder.record_served(exchange, approval.verdict, approval.policy_digest)
                 if isinstance(content, Cached):
@@ -181,7 +186,7 @@ class ViewResponder:
 
     def _give_from_memory(self, exchange: Exchange, approval: _Approval, content: bytes) -> web.StreamResponse | Rest:
         _log_policy_exception(approval.verdict)
-        metrics.FILE_REQUESTS.labels("hit").inc()
+        _get_file_counter("hit").inc()
         head, digest = exchange.head, get_approved_digest(approval.verdict)
         return self._give(exchange, approval, respond_from_memory(head.headers, digest, content, method=head.method))
 
