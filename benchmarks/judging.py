@@ -57,7 +57,7 @@ POLICIES = {
         f'version = 1\n{RULE}min-age = "9000 days"\n'
         '[[waivers]]\nprojects = ["other"]\nuploaded-before = 2030-01-01\nlifts = ["min-age"]\n'
         'expires = 2030-01-01\nreason = "x"\n'
-        '[[waivers]]\nprojects = ["*"]\nversions = "<3"\nuploaded-before = 2030-01-01\nlifts = ["min-age"]\n'
+        '[[waivers]]\nprojects = ["*"]\nversions = "<1000"\nuploaded-before = 2030-01-01\nlifts = ["min-age"]\n'
         'expires = 2030-01-01\nreason = "x"\n',
         "benchmark",
     ),

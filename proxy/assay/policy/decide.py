@@ -160,13 +160,12 @@ def _check_requirements(facts: FileFacts, rule: CompiledRule, context: PageConte
             notes += (said.text,)
         else:
             unmet.append(said)
-    return _sort_reasons(unmet), notes, is_open
+    return _sort_reasons(unmet) if len(unmet) > 1 else unmet, notes, is_open
 
 
 def _sort_reasons(reasons: list[Reason]) -> list[Reason]:
     """Sort in place, in the order in which reasons are reported."""
-    if len(reasons) > 1:
-        reasons.sort(key=lambda reason: _CODE_PRECEDENCE[reason.code])
+    reasons.sort(key=lambda reason: _CODE_PRECEDENCE[reason.code])
     return reasons
 
 

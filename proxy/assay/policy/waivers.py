@@ -31,7 +31,7 @@ LIFT_BY_CODE: Final[dict[ReasonCode, Lift]] = {
 class CompiledWaiver:
     """A waiver, compiled."""
 
-    note: str
+    notes: tuple[str, ...]
     """What a file that it lets in is noted with."""
     covers_version: Callable[[Version], bool] | None
     sha256: frozenset[Sha256] | None
@@ -78,7 +78,7 @@ def apply_waivers(
             continue
         if (may_prove_old and waiver.sha256 is None) or waiver.covers(facts.file, facts.effective_time):
             lifted = (*lifted, *(each for each in lifts if each not in lifted)) if lifted else lifts
-            notes += (waiver.note,)
+            notes = (*notes, *waiver.notes) if notes else waiver.notes
             expires = waiver.expires if expires is None else min(expires, waiver.expires)
             remaining = [reason for reason in remaining if reason.code not in codes]
     return lifted, remaining, expires, notes
@@ -94,7 +94,7 @@ def _compile_all(policy: Policy) -> tuple[tuple[StringPredicate, CompiledWaiver]
 
 def _compile_waiver(waiver: Waiver, key_path: str) -> CompiledWaiver:
     return CompiledWaiver(
-        note=f"waived: {waiver.name or f'{key_path}: {waiver.reason}'}",
+        notes=(f"waived: {waiver.name or f'{key_path}: {waiver.reason}'}",),
         covers_version=None if waiver.versions is None else compile_specifiers(waiver.versions),
         sha256=None if waiver.sha256 is None else frozenset(waiver.sha256),
         uploaded_before=waiver.uploaded_before,
