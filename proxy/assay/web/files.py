@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from typing import BinaryIO, NoReturn
+from typing import BinaryIO, NoReturn, Protocol, runtime_checkable
 
 from aiohttp import web
 
@@ -33,12 +33,9 @@ _FAST_CLIENT_SECONDS = 1.0
 """Seconds."""
 _BODY_CHUNK_BYTES = 64 * 2**10
 """Of a page at a time: what a client who does not read keeps in memory, beside the page itself that all share."""
-_STALL_TIMEOUT_SECONDS = 120.0
-"""Seconds that a client has for a first span or a piece, and for a longer span in proportion: who took the one before
-at once may be a kernel's buffer, and the client behind it slow. At 2 kB/s he still gets everything."""
-_STALL_MESSAGE = (
-    f"the client takes less than {_FIRST_SENDFILE_BYTES // 1024} KiB in {_STALL_TIMEOUT_SECONDS:.0f} seconds"
-)
+STALL_TIMEOUT_SECONDS = 120.0
+"""Seconds that a client has for a first span or a piece, and for a longer span in proportion: the one that took the
+span before at once may be a kernel's buffer, and the client behind it slow. At 2 kB/s it still gets everything."""
 _OK, _NOT_MODIFIED = HTTPStatus.OK, HTTPStatus.NOT_MODIFIED
 """Looked up once, as in `web.exchange`."""
 FILE_CACHE_CONTROL = "private, immutable, max-age=31536000"
@@ -48,6 +45,13 @@ _FILE_HEADERS = {
     "Cache-Control": FILE_CACHE_CONTROL,
     "X-Content-Type-Options": "nosniff",
 }
+
+
+@runtime_checkable
+class TimedConnection(Protocol):
+    """A connection with a timeout of its own for a client that does not read."""
+
+    stall_timeout_seconds: float
 
 
 class AbortedError(ConnectionError):
@@ -197,10 +201,10 @@ async def _send_file_range(request: web.BaseRequest, file: BinaryIO, offset: int
             continue
         begun = loop.time()
         try:
-            async with asyncio.timeout(_STALL_TIMEOUT_SECONDS * span / _FIRST_SENDFILE_BYTES):
+            async with asyncio.timeout(_get_stall_timeout(request) * span / _FIRST_SENDFILE_BYTES):
                 sent = await loop.sendfile(transport, file, offset, min(span, end - offset))
         except TimeoutError:
-            _abort_response(request, _STALL_MESSAGE)
+            _abort_stalled(request)
         if not sent:
             _abort_response(request, f"the file ended {end - offset} bytes early")
         offset += sent
@@ -228,23 +232,23 @@ async def send_paced(request: web.BaseRequest, response: web.StreamResponse) -> 
         await response.prepare(request)
         try:
             while response.has_unsent_bytes:
-                await _await_in_time(response.send_next_chunk())
+                await _await_in_time(request, response.send_next_chunk())
             if request.protocol.writing_paused:
-                await _await_in_time(response.write_eof())
+                await _await_in_time(request, response.write_eof())
         except TimeoutError:
-            _abort_response(request, _STALL_MESSAGE)
+            _abort_stalled(request)
         return response
     body = response.body if isinstance(response, web.Response) else None
     pieces, view = response, memoryview(b"")
     if request.method != "HEAD" and isinstance(body, bytes) and len(body) > _BODY_CHUNK_BYTES:
         pieces, view = _build_divided_response(response, len(body)), memoryview(body)
     try:
-        await _await_in_time(pieces.prepare(request))
+        await _await_in_time(request, pieces.prepare(request))
         for place in range(0, len(view), _BODY_CHUNK_BYTES):
-            await _await_in_time(pieces.write(view[place : place + _BODY_CHUNK_BYTES]))
-        await _await_in_time(pieces.write_eof())
+            await _await_in_time(request, pieces.write(view[place : place + _BODY_CHUNK_BYTES]))
+        await _await_in_time(request, pieces.write_eof())
     except TimeoutError:
-        _abort_response(request, _STALL_MESSAGE)
+        _abort_stalled(request)
     return pieces
 
 
@@ -257,9 +261,20 @@ def _build_divided_response(template: web.StreamResponse, length: int) -> web.St
     return response
 
 
-async def _await_in_time(step: Awaitable[object]) -> None:
-    async with asyncio.timeout(_STALL_TIMEOUT_SECONDS):
+async def _await_in_time(request: web.BaseRequest, step: Awaitable[object]) -> None:
+    async with asyncio.timeout(_get_stall_timeout(request)):
         await step
+
+
+def _get_stall_timeout(request: web.BaseRequest) -> float:
+    """Return the seconds that the client has to take a piece of a response."""
+    connection = request.protocol
+    return connection.stall_timeout_seconds if isinstance(connection, TimedConnection) else STALL_TIMEOUT_SECONDS
+
+
+def _abort_stalled(request: web.BaseRequest) -> NoReturn:
+    seconds = _get_stall_timeout(request)
+    _abort_response(request, f"the client takes less than {_FIRST_SENDFILE_BYTES // 1024} KiB in {seconds:.0f} seconds")
 
 
 def _abort_response(request: web.BaseRequest, reason: str) -> NoReturn:

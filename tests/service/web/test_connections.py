@@ -18,7 +18,6 @@ from prometheus_client import CollectorRegistry
 
 from assay.config import ServerSettings
 from assay.telemetry import metrics
-from assay.web import files
 from assay.web.server import connection_limit, listener, server
 from assay.web.server.connection import Connection
 from assay.web.server.server import ServerTimeouts
@@ -192,11 +191,13 @@ async def test_no_descriptor_left_is_a_pause_and_not_an_end(tmp_path: Path, capl
 
 
 @pytest.mark.parametrize("what", ["file", "page"])
-async def test_who_takes_nothing_is_cut_and_who_takes_his_time_is_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
-) -> None:
-    monkeypatch.setattr(files, "_STALL_TIMEOUT_SECONDS", 0.5)
-    async with Index() as index, run_test_proxy(index, tmp_path) as proxy, open_clients(proxy) as clients:
+async def test_who_takes_nothing_is_cut_and_who_takes_his_time_is_not(tmp_path: Path, what: str) -> None:
+    soon = ServerTimeouts(stall=0.5)
+    async with (
+        Index() as index,
+        run_test_proxy(index, tmp_path, timeouts=soon) as proxy,
+        open_clients(proxy) as clients,
+    ):
         path = proxy.files_path(index.add(wheel("foo", padding=12_000_000)))
         if what == "page":
             path, document = (
@@ -224,11 +225,13 @@ async def test_who_takes_nothing_is_cut_and_who_takes_his_time_is_not(
 
 
 @pytest.mark.parametrize("padding", [None, 50_000, 64_000], ids=["home", "short", "held"])
-async def test_who_asks_and_asks_and_takes_nothing_is_cut(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, padding: int | None
-) -> None:
-    monkeypatch.setattr(files, "_STALL_TIMEOUT_SECONDS", 0.3)
-    async with Index() as index, run_test_proxy(index, tmp_path) as proxy, open_clients(proxy) as clients:
+async def test_who_asks_and_asks_and_takes_nothing_is_cut(tmp_path: Path, padding: int | None) -> None:
+    soon = ServerTimeouts(stall=0.3)
+    async with (
+        Index() as index,
+        run_test_proxy(index, tmp_path, timeouts=soon) as proxy,
+        open_clients(proxy) as clients,
+    ):
         path = "/" if padding is None else proxy.files_path(index.add(wheel("foo", padding=padding)))
         for _ in range(3):  # the file is in memory then
             assert (await proxy.get(path)).status == 200

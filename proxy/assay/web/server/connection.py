@@ -19,6 +19,7 @@ from aiohttp import web
 from assay import telemetry
 from assay.aiohttp_private import discard_answered_request, peek_plain_get, receive_if_idle, wake_for_request
 from assay.web.exchange import Peer, Pending, RequestHead
+from assay.web.files import STALL_TIMEOUT_SECONDS
 from assay.web.response import BufferedResponse
 from assay.web.server.connection_limit import ConnectionSlot
 
@@ -34,10 +35,20 @@ class Connection(web.RequestHandler):
         slot: given back when the connection is lost.
         begin: begins a request when its head was read; None: aiohttp's task begins each request.
         first_request_timeout_seconds: until the first whole request; aiohttp's own timeout begins after one.
+        stall_timeout_seconds: that the client has to take a piece of a response (`web.files`).
         settings: aiohttp's.
     """
 
-    __slots__ = ("_begin", "_begun", "_first_request_timer", "_server", "open_transport", "peer", "slot")
+    __slots__ = (
+        "_begin",
+        "_begun",
+        "_first_request_timer",
+        "_server",
+        "open_transport",
+        "peer",
+        "slot",
+        "stall_timeout_seconds",
+    )
 
     def __init__(
         self,
@@ -46,11 +57,13 @@ class Connection(web.RequestHandler):
         begin: Begin | None,
         *,
         first_request_timeout_seconds: float,
+        stall_timeout_seconds: float = STALL_TIMEOUT_SECONDS,
         **settings: Any,  # noqa: ANN401 - as `web.Server` hands them on
     ) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(manager, loop=loop, **settings)
         self.slot = slot
+        self.stall_timeout_seconds = stall_timeout_seconds
         self.open_transport: asyncio.Transport | None = None
         self._server = manager
         self._begin = begin

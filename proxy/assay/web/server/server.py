@@ -31,7 +31,7 @@ from assay.web.exchange import (
     finish_request_span,
     start_request_span,
 )
-from assay.web.files import AbortedError, send_paced
+from assay.web.files import STALL_TIMEOUT_SECONDS, AbortedError, send_paced
 from assay.web.health import Readiness
 from assay.web.origin import is_trusted_proxy
 from assay.web.response import BufferedResponse, to_plain
@@ -63,6 +63,8 @@ class ServerTimeouts:
     """For a client to take what was written before its connection was closed."""
     reap_interval: float = 5.0
     """Between two looks for connections that are closed and do not end."""
+    stall: float = STALL_TIMEOUT_SECONDS
+    """For a client to take a piece of a response."""
     accept_pause: float = ACCEPT_PAUSE_SECONDS
     """Without accepting, after the system could give no descriptor."""
 
@@ -149,7 +151,14 @@ class _HttpServer(web.Server):
         begin, seconds = self._begin, self._timeouts.first_request
         if slot.is_probe_only:
             begin, seconds = None, self._timeouts.probe_request
-        return Connection(self, slot, begin, first_request_timeout_seconds=seconds, **self._protocol_options)
+        return Connection(
+            self,
+            slot,
+            begin,
+            first_request_timeout_seconds=seconds,
+            stall_timeout_seconds=self._timeouts.stall,
+            **self._protocol_options,
+        )
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         """The end of a connection."""
