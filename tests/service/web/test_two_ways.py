@@ -316,6 +316,11 @@ async def test_a_request_leaves_the_same_behind_by_either_way(
         assert len(mine.spans) == setup.traces, mine.request
         assert {is_root for _, _, is_root in mine.spans} <= {not setup.is_behind_proxy}
     statuses = {int(each.head.split(b" ")[1]) for each in seen["begun"]}
+    for (method, target, headers), each in zip(REQUESTS * 2, seen["begun"], strict=True):
+        if method == "HEAD" and target == FILE and "Range" in headers:  # RFC 9110, 14.2: Range is defined for GET
+            assert each.head.startswith(b"HTTP/1.1 200")
+        if target == "{excepted}":
+            assert [name for name, _ in each.events] == ["file-excepted", "request"]
     assert statuses >= {200, 206, 301, 303, 304, 400, 403, 404, 405, 412, 416}
     assert (401 in statuses) == setup.authenticates
     assert any(each.trail for each in seen["begun"]) == setup.audits
