@@ -79,7 +79,7 @@ def _emit(name: str, level: Level, fields: dict[str, object], error: BaseExcepti
     EVENTS.labels(name, level).inc()
     logger, severity = _CHANNELS[level]
     is_logged = logger.isEnabledFor(severity)
-    if is_logged or _SUBSCRIBERS:
+    if is_logged or not _SUBSCRIBERS.is_empty:
         known = _add_request_context(fields)
         if is_logged:
             logger.log(severity, name, exc_info=error, extra={"fields": known})
@@ -102,7 +102,7 @@ def _add_request_context(fields: dict[str, object]) -> dict[str, object]:
 def log_request(request_event: RequestEvent) -> None:
     """Emit the event ``request``; our own log handler, if it is the only one, writes its line together with others."""
     _REQUEST_EVENTS.inc()
-    if _SUBSCRIBERS:
+    if not _SUBSCRIBERS.is_empty:
         _SUBSCRIBERS.publish(Event("request", "info", request_event.to_fields()))
     if not _LOGGER.isEnabledFor(logging.INFO):
         return

@@ -45,6 +45,9 @@ class SubscriberList:
     Args:
         report_failure: told of each subscriber's first exception.
         max_subscribers: limit on their number.
+
+    Attributes:
+        is_empty: whether an event need not be made at all, for the code that answers each request.
     """
 
     def __init__(self, report_failure: Callable[[Exception], None], max_subscribers: int = MAX_SUBSCRIBERS) -> None:
@@ -52,9 +55,7 @@ class SubscriberList:
         self._max_subscribers = max_subscribers
         # Replaced as a whole: events come from several threads.
         self._subscriptions: tuple[_Subscription, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self._subscriptions)
+        self.is_empty = True
 
     def add(self, subscriber: Subscriber) -> Callable[[], None]:
         """Add a subscriber; return a function that removes it, and does nothing when called again.
@@ -65,12 +66,16 @@ class SubscriberList:
         if len(self._subscriptions) >= self._max_subscribers:
             raise RuntimeError(f"more than {self._max_subscribers} event subscribers")
         subscription = _Subscription(subscriber)
-        self._subscriptions = (*self._subscriptions, subscription)
+        self._replace((*self._subscriptions, subscription))
 
         def unsubscribe() -> None:
-            self._subscriptions = tuple(each for each in self._subscriptions if each is not subscription)
+            self._replace(tuple(each for each in self._subscriptions if each is not subscription))
 
         return unsubscribe
+
+    def _replace(self, subscriptions: tuple[_Subscription, ...]) -> None:
+        self._subscriptions = subscriptions
+        self.is_empty = not subscriptions
 
     def publish(self, event: Event) -> None:
         """Call each subscriber with an event; never raise."""

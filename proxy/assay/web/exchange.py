@@ -85,7 +85,7 @@ class Exchange:
         self.request_id = telemetry.new_request_id()
         self.client = resolve_client_address(head.headers, peer=peer.address, settings=settings)
         self.user: User | None = None
-        self.span = start_request_span(head, peer, settings)
+        self.span = start_request_span(head, peer, settings) if tracing.is_enabled() else tracing.NO_SPAN
 
     @property
     def route(self) -> Route:
@@ -114,7 +114,7 @@ class Exchange:
             response: None if the connection ends without one.
             error: why there is no response.
         """
-        seconds, method, label = time.monotonic() - self._started, self.head.method, self.resolved.route.label
+        seconds, head, label = time.monotonic() - self._started, self.head, self.resolved.route.label
         if response is None:
             status, sent, outcome = 0, 0, "aborted" if isinstance(error, AbortedError) else "left"
         else:
@@ -123,23 +123,23 @@ class Exchange:
             if not response.prepared:
                 fields = response.header_fields if isinstance(response, BufferedResponse) else response.headers
                 fields["X-Request-Id"] = self.request_id
-            if method == "GET" and status != _NOT_MODIFIED:
+            if head.method == "GET" and status != _NOT_MODIFIED:
                 sent = response.content_length or 0
         metrics.REQUESTS.count(label, outcome, seconds, sent)
         telemetry.log_request(
             RequestEvent(
                 self.request_id,
                 self.view,
-                method,
+                head.method,
                 self.path,
                 status or outcome,
                 round(seconds * 1000, 1),
                 self.client,
-                self.user_name,
+                None if self.user is None else self.user_name,
             )
         )
         if self.span is not tracing.NO_SPAN:
-            self.span.rename(f"{_get_traced_method(method)} {label}")
+            self.span.rename(f"{_get_traced_method(head.method)} {label}")
             self.span.set_attributes(route=label, request=self.request_id)
             finish_request_span(self.span, status, error)
 

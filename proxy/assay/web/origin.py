@@ -88,7 +88,7 @@ def resolve_client_address(headers: Mapping[str, str], *, peer: str | None, sett
     is that client's own claim.
     """
     client = peer
-    if is_trusted_proxy(peer, settings):
+    if settings.trusted_proxies and is_trusted_proxy(peer, settings):
         for hop in reversed(headers.get("X-Forwarded-For", "").split(",")):
             try:
                 client = str(ip_address(hop.strip()))
