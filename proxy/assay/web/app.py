@@ -26,7 +26,14 @@ from assay.web.errors import build_problem, build_problem_response
 from assay.web.exchange import Exchange, Peer, Pending, RequestHead, Rest, complete_rest
 from assay.web.health import Readiness, build_readiness
 from assay.web.metrics import MetricsEndpoint
-from assay.web.routes import LivenessProbe, MetricsExposition, ReadinessProbe, find_broken_rule, resolve_target
+from assay.web.routes import (
+    LivenessProbe,
+    MetricsExposition,
+    OperatorRoute,
+    ReadinessProbe,
+    find_broken_rule,
+    resolve_target,
+)
 from assay.web.ui.pages import UiResponder
 from assay.web.view import ViewResponder
 
@@ -126,6 +133,9 @@ class WebApp:
         if (status := find_broken_rule(route, exchange.head.method, exchange.head.headers)) is not None:
             headers = {"Allow": ", ".join(route.methods)} if status is HTTPStatus.METHOD_NOT_ALLOWED else None
             return web.Response(status=status, headers=headers)
+        return self._begin_operator(route) if isinstance(route, OperatorRoute) else view.begin(exchange)
+
+    def _begin_operator(self, route: LivenessProbe | ReadinessProbe | MetricsExposition) -> web.StreamResponse | Rest:
         match route:
             case LivenessProbe():
                 return web.Response(text="alive\n", headers={"Cache-Control": "no-store"})
@@ -133,8 +143,6 @@ class WebApp:
                 return partial(_respond, self._readiness)
             case MetricsExposition():
                 return partial(_respond, self._metrics)
-            case _:
-                return view.begin(exchange)
 
 
 async def _complete(pending: Pending, request: web.BaseRequest) -> web.StreamResponse:

@@ -50,6 +50,12 @@ class RouteRules:
     """None: open to everybody, also where users must authenticate."""
 
 
+class OperatorRoute(RouteRules):
+    """A route of the whole proxy, which belongs to no view."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class SimpleRoot(RouteRules):
     """``/simple/``."""
@@ -117,7 +123,7 @@ class HomePage(RouteRules):
 
 
 @dataclass(frozen=True, slots=True)
-class LivenessProbe(RouteRules):
+class LivenessProbe(OperatorRoute):
     """``/healthz``."""
 
     label: ClassVar[str] = "healthz"
@@ -126,7 +132,7 @@ class LivenessProbe(RouteRules):
 
 
 @dataclass(frozen=True, slots=True)
-class ReadinessProbe(RouteRules):
+class ReadinessProbe(OperatorRoute):
     """``/readyz``."""
 
     label: ClassVar[str] = "readyz"
@@ -134,7 +140,7 @@ class ReadinessProbe(RouteRules):
 
 
 @dataclass(frozen=True, slots=True)
-class MetricsExposition(RouteRules):
+class MetricsExposition(OperatorRoute):
     """``/metrics``."""
 
     label: ClassVar[str] = "metrics"
@@ -251,7 +257,7 @@ def _resolve_target(target: str, prefixes: tuple[str, ...]) -> ResolvedTarget:
         if path.startswith(f"{prefix}/"):
             route = match_route(target.removeprefix(prefix))
             # What operators ask is the whole proxy's.
-            own = UnknownRoute() if isinstance(route, LivenessProbe | ReadinessProbe | MetricsExposition) else route
+            own = UnknownRoute() if isinstance(route, OperatorRoute) else route
             return ResolvedTarget(prefix=prefix, route=own, root="../" * (path.removeprefix(prefix).count("/") - 1))
     return ResolvedTarget(prefix="", route=match_route(target), root="../" * (path.count("/") - 1))
 
