@@ -27,7 +27,7 @@ from assay.files.wheel_metadata import ReaderOpener
 from assay.indexes import IndexSettings
 from assay.policy.verdict import Approved
 from assay.ports import Blob, BlobStore, ExpectedFile
-from assay.simple.model import NormalizedName, Sha256
+from assay.simple.model import Sha256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,7 @@ class FileCache:
 
     def peek(self, approved: Approved) -> bytes | None:
         """The whole file, if it is in memory."""
-        return self._memory_cache.get(get_approved_digest(approved))
+        return self._memory_cache.get(approved.sha256)
 
     @asynccontextmanager
     async def open(
@@ -89,7 +89,7 @@ class FileCache:
 
         `still_approved` is asked, with a way to read the whole file, when all of it is here.
         """
-        digest = get_approved_digest(approved)
+        digest = approved.sha256
         blob = await self._blobs.open(digest)
         if blob is not None:
             try:
@@ -131,17 +131,3 @@ def _read_verified(blob: Blob) -> bytes | None:
 async def reopen_blob(blob: Blob) -> BinaryIO:
     """A file object of the caller's own over a blob that is open; it may outlast the blob's."""
     return FileIO(os.dup(blob.file.fileno()), "rb")
-
-
-def get_approved_digest(approved: Approved) -> Sha256:
-    """An approved file's digest: policy approves none without (`no-sha256` is always on)."""
-    if approved.file.sha256 is None:
-        raise RuntimeError(f"{approved.file.filename} was approved without a digest")
-    return approved.file.sha256
-
-
-def get_approved_project(approved: Approved) -> NormalizedName:
-    """An approved file's project: policy approves none whose name cannot be parsed."""
-    if approved.file.distribution is None:
-        raise RuntimeError(f"{approved.file.filename} was approved although it does not parse")
-    return approved.file.distribution.project

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
-from assay.files.cache import Cached, FileCache, FileContent, get_approved_project, reopen_blob
+from assay.files.cache import Cached, FileCache, FileContent, reopen_blob
 from assay.files.index_metadata import IndexMetadata
 from assay.files.wheel_metadata import ReaderOpener, WheelMetadata, is_wheel
 from assay.indexes import IndexSettings
@@ -34,7 +34,7 @@ class FileService:
         body = self.cache.peek(approved)
         if body is None:
             return None
-        return body if self.wheels.has_inspected(index, get_approved_project(approved), approved.file) else None
+        return body if self.wheels.has_inspected(index, approved.project, approved.file) else None
 
     @asynccontextmanager
     async def open(
@@ -46,7 +46,7 @@ class FileService:
         """
 
         async def inspect(opener: ReaderOpener) -> None:
-            await self.wheels.inspect(index, get_approved_project(approved), approved.file, opener)
+            await self.wheels.inspect(index, approved.project, approved.file, opener)
             await ensure_approved()
 
         async with self.cache.open(approved, index, inspect) as content:
@@ -55,7 +55,7 @@ class FileService:
     def peek_metadata(self, index: IndexSettings, approved: Approved, policy: Policy) -> bytes | None:
         """Return what `get_metadata` returns if it is in memory; else None."""
         file, core = approved.file, approved.file.core_metadata
-        is_known, own = self.wheels.peek_own_digest(index, get_approved_project(approved), file)
+        is_known, own = self.wheels.peek_own_digest(index, approved.project, file)
         if not is_known or core is None or (own is None and _needs_wheel(approved, policy)):
             return None
         digest = own or core.sha256
@@ -78,7 +78,7 @@ class FileService:
             UpstreamError: it cannot be had.
         """
         file = approved.file
-        own = await self.wheels.get_own_digest(index, get_approved_project(approved), file)
+        own = await self.wheels.get_own_digest(index, approved.project, file)
         if file.core_metadata is None or (own is None and not _needs_wheel(approved, policy)):
             return await self.index_metadata.get_document(approved, index)
         if own is not None and (stored := await self.index_metadata.find_stored(own)) is not None:
@@ -100,4 +100,4 @@ class FileService:
 
 
 def _needs_wheel(approved: Approved, policy: Policy) -> bool:
-    return is_wheel(approved.file) and requires_wheel_metadata(policy, get_approved_project(approved))
+    return is_wheel(approved.file) and requires_wheel_metadata(policy, approved.project)

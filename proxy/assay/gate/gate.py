@@ -21,7 +21,7 @@ from packaging.version import InvalidVersion, Version
 from assay import telemetry
 from assay.caching.single_flight import SingleFlight, StillRunningError
 from assay.errors import AssayError, FileNotListedError, NotReadyError, ProjectNotFoundError, ProvenanceNotFoundError
-from assay.files.cache import FileContent, get_approved_project
+from assay.files.cache import FileContent
 from assay.files.service import FileService
 from assay.gate.judged_page import JudgedPage, JudgedPageCache
 from assay.gate.page_judge import PageJudge
@@ -158,13 +158,13 @@ class Gate:
 
     def peek_content(self, approved: Approved) -> bytes | None:
         """Return the bytes of a file approved just now if they are in memory and need no inspection; else None."""
-        return self._files.peek(self._pages.require_owner(get_approved_project(approved)), approved)
+        return self._files.peek(self._pages.require_owner(approved.project), approved)
 
     def open_content(self, approved: Approved) -> AbstractAsyncContextManager[FileContent]:
         """Open the bytes of an approved file until the context ends."""
         # However long it takes: the client has its head and waits for the tail, there is nothing to be asked again.
         ensure_approved = partial(self._require_approved_now, approved, None)
-        return self._files.open(self._pages.require_owner(get_approved_project(approved)), approved, ensure_approved)
+        return self._files.open(self._pages.require_owner(approved.project), approved, ensure_approved)
 
     async def _require_approved_now(self, approved: Approved, timeout_seconds: float | None) -> Approved:
         """Return the verdict of now on a file that was approved before whatever was waited for.
@@ -173,7 +173,7 @@ class Gate:
             WithheldError: the file is withheld now.
             FileNotListedError: no page lists it any more.
         """
-        judged = await self._get_page(get_approved_project(approved), timeout_seconds)
+        judged = await self._get_page(approved.project, timeout_seconds)
         verdict = judged.by_location.get(approved.file.location)
         if isinstance(verdict, Withheld):
             raise WithheldError(verdict)
@@ -190,7 +190,7 @@ class Gate:
             WithheldError: the file's own METADATA turns out to be another.
             UpstreamError: it cannot be had.
         """
-        index = self._pages.require_owner(get_approved_project(approved))
+        index = self._pages.require_owner(approved.project)
         ensure_approved = partial(self._require_approved_now, approved, None)
         document = await self._files.get_metadata(index, approved, self.policy, ensure_approved)
         await self._require_approved_now(approved, self._settings.page_timeout.total_seconds())
@@ -198,7 +198,7 @@ class Gate:
 
     def peek_metadata(self, approved: Approved) -> bytes | None:
         """Return what `get_metadata` returns for a file approved just now if it is in memory; else None."""
-        index = self._pages.require_owner(get_approved_project(approved))
+        index = self._pages.require_owner(approved.project)
         return self._files.peek_metadata(index, approved, self.policy)
 
     async def get_provenance(self, name: NormalizedName, version: str, filename: str) -> tuple[Approved, bytes]:

@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Any, Final, NamedTuple, TypeAlias, final
 
 from assay.evidence import INDEX_SOURCE, Evidence
-from assay.simple.model import File
+from assay.simple.model import File, NormalizedName, Sha256
 
 
 class ReasonCode(StrEnum):
@@ -140,6 +140,20 @@ class Approved:
             TypeError: always.
         """
         raise TypeError("Approved is made by assay.policy alone")
+
+    @property
+    def sha256(self) -> Sha256:
+        """The file's digest: policy approves no file without one (`no-sha256` is always on)."""
+        if self.file.sha256 is None:
+            raise RuntimeError(f"{self.file.filename} was approved without a digest")
+        return self.file.sha256
+
+    @property
+    def project(self) -> NormalizedName:
+        """The file's project: policy approves no file whose name cannot be parsed."""
+        if self.file.distribution is None:
+            raise RuntimeError(f"{self.file.filename} was approved although it does not parse")
+        return self.file.distribution.project
 
 
 @final

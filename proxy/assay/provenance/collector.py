@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from assay.caching.background import gather_or_cancel
 from assay.errors import AssayError
 from assay.evidence import Attested, Unattested, Unverifiable
 from assay.ports import IndexPage, ProjectHistory, RecordStore, Verifier
@@ -31,7 +32,6 @@ from assay.provenance.fetcher import (
     DocumentFetcher,
     FetchContext,
     FetchOutcome,
-    gather_or_cancel,
 )
 from assay.provenance.negative_cache import NegativeCache
 from assay.provenance.sources.base import EvidenceSource, ProjectQuery

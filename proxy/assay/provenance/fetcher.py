@@ -8,14 +8,14 @@ limit allows, fewer are asked for at a time, and those that are here are verifie
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias
 
-from assay.caching.background import cancel_and_wait
+from assay.caching.background import gather_or_cancel
 from assay.errors import AssayError
 from assay.provenance.documents import DocumentCache, DocumentPointer, FileEvidence, FileKey, file_key, hash_document
 from assay.provenance.sources.base import EvidenceSource, ProjectQuery
@@ -23,8 +23,6 @@ from assay.simple.model import File
 
 _RECHECK_TIMEOUT_SECONDS: Final = 5.0
 """Seconds for the question whether a forged document was replaced: there is an answer without it."""
-
-_T = TypeVar("_T")
 
 
 class Deferred(Enum):
@@ -200,12 +198,3 @@ def _ensure_may_fetch(fetch_context: FetchContext, reservation: Reservation) -> 
         raise fetch_context.errors[0]
     if reservation.is_budget_exhausted:
         raise _DeferredError
-
-
-async def gather_or_cancel(jobs: Iterable[Coroutine[None, None, _T]]) -> list[_T]:
-    """Return all results in order; the first failure cancels the rest and is raised as itself, not in a group."""
-    tasks = [asyncio.ensure_future(job) for job in jobs]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        await cancel_and_wait(tasks)

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
+from assay.caching.background import gather_or_cancel
 from assay.errors import AssayError
 from assay.evidence import INDEX_SOURCE, Evidence, Unattested, merge_evidence
 from assay.indexes import IndexSettings
 from assay.ports import IndexPage, ProjectHistory, RecordStore, Verifier
 from assay.provenance.collector import CollectedEvidence, EvidenceCollector
 from assay.provenance.documents import FileKey
-from assay.provenance.fetcher import ByteBudget, gather_or_cancel
+from assay.provenance.fetcher import ByteBudget
 from assay.provenance.sources.base import EvidenceSource, ProjectQuery
 from assay.simple.model import File, NormalizedName, Sha256
 

@@ -17,7 +17,7 @@ from aiohttp import web
 from assay import telemetry
 from assay.assembly import View
 from assay.config import ServerSettings
-from assay.files.cache import Cached, get_approved_digest
+from assay.files.cache import Cached
 from assay.gate.gate import WithheldError
 from assay.gate.judged_page import JudgedPage
 from assay.pages.root_list import RootListCache as Roots
@@ -187,7 +187,7 @@ class ViewResponder:
     def _give_from_memory(self, exchange: Exchange, approval: _Approval, content: bytes) -> web.StreamResponse | Rest:
         _log_policy_exception(approval.verdict)
         _get_file_counter("hit").inc()
-        head, digest = exchange.head, get_approved_digest(approval.verdict)
+        head, digest = exchange.head, approval.verdict.sha256
         return self._give(exchange, approval, respond_from_memory(head.headers, digest, content, method=head.method))
 
     def _begin_metadata(self, exchange: Exchange, location: str) -> web.StreamResponse | Rest:

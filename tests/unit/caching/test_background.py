@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from assay.caching.background import BackgroundTasks, cancel_and_wait
+from assay.caching.background import BackgroundTasks, cancel_and_wait, gather_or_cancel
 
 
 class Job:
@@ -123,3 +123,25 @@ async def test_cancel_and_wait_takes_tasks_that_failed_ended_or_go_on() -> None:
     await cancel_and_wait(tasks)
     assert (all(task.done() for task in tasks), job.ended) == (True, "cancelled")
     await cancel_and_wait([])
+
+
+async def test_gathered_results_are_in_the_order_of_the_jobs() -> None:
+    async def give(number: int, turns: int) -> int:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        return number
+
+    assert await gather_or_cancel(give(number, 3 - number) for number in range(3)) == [0, 1, 2]
+    assert await gather_or_cancel([]) == []
+
+
+async def test_the_first_failure_is_raised_once_the_other_jobs_have_ended() -> None:
+    job, error = Job(), ValueError("broken")
+
+    async def fail_later() -> None:
+        await job.started.wait()
+        raise error
+
+    with pytest.raises(ValueError, match="broken") as caught:
+        await gather_or_cancel([job.run(), fail_later()])
+    assert (caught.value, job.ended) == (error, "cancelled")

@@ -133,3 +133,17 @@ def test_no_approval_is_made_from_another_one() -> None:
     with pytest.raises(TypeError, match=r"assay\.policy alone"):
         replace(APPROVED, file=a_file("2.0"))
     assert approve(APPROVED.file, rule="all", evidence=UNATTESTED) == APPROVED
+
+
+def test_an_approval_knows_its_files_digest_and_project() -> None:
+    approved = approve(FILE, rule="open", evidence=None)
+    assert FILE.distribution is not None
+    assert (approved.sha256, approved.project) == (FILE.sha256, FILE.distribution.project)
+
+
+def test_an_approval_of_a_file_without_digest_or_name_gives_neither() -> None:
+    approved = approve(replace(FILE, sha256=None, distribution=None), rule="open", evidence=None)
+    with pytest.raises(RuntimeError, match="without a digest"):
+        approved.sha256  # noqa: B018 - the property raises
+    with pytest.raises(RuntimeError, match="does not parse"):
+        approved.project  # noqa: B018 - the property raises
