@@ -20,7 +20,7 @@ from assay.simple.negotiate import etag_matches, negotiate, negotiate_coding
 from assay.web.exchange import Exchange
 from assay.web.files import send_spooled
 from assay.web.origin import resolve_secure_origin
-from assay.web.response import BufferedResponse
+from assay.web.response import BufferedResponse, FixedHeaders
 from assay.web.routes import SimpleProject
 
 _MAX_REQUEST_WORDS_CHARS = 1024
@@ -73,7 +73,9 @@ async def render_page_response(
         headers["Age"] = str(int((now - judged.page.confirmed_at).total_seconds()))
         headers["Cache-Status"] = 'assay; hit; detail="the index is unavailable"'
     body = {"Content-Type": form.content_type} | ({} if coding == "identity" else {"Content-Encoding": coding})
-    prepared = PreparedPage(not_modified_headers=headers, headers=headers | body, rendered=rendered)
+    prepared = PreparedPage(
+        not_modified_headers=FixedHeaders(headers), headers=FixedHeaders(headers | body), rendered=rendered
+    )
     # Neither the clock nor a front proxy's word plays a part in what is kept.
     if not judged.page.is_stale and not settings.page_max_age and not settings.trusted_proxies:
         words = _get_request_words(asked, route)
@@ -84,8 +86,8 @@ async def render_page_response(
 
 def _build_response(prepared: PreparedPage, headers: Mapping[str, str]) -> BufferedResponse:
     if etag_matches(headers.get("If-None-Match"), prepared.rendered.etag):
-        return BufferedResponse(status=_NOT_MODIFIED, headers=dict(prepared.not_modified_headers))
-    return BufferedResponse(body=prepared.rendered.body, headers=dict(prepared.headers))
+        return BufferedResponse(status=_NOT_MODIFIED, headers=prepared.not_modified_headers)
+    return BufferedResponse(body=prepared.rendered.body, headers=prepared.headers)
 
 
 def _get_request_words(headers: Mapping[str, str], route: SimpleProject) -> RequestWords:

@@ -10,7 +10,7 @@ from http import HTTPStatus
 import pytest
 from aiohttp import web
 
-from assay.web.response import BufferedResponse
+from assay.web.response import BufferedResponse, FixedHeaders
 
 BODIES = [b"", b"x", b"y" * 65_536, b"z" * 3_000_000]
 
@@ -92,6 +92,31 @@ def test_a_header_cannot_break_out_of_its_line(value: str) -> None:
     with pytest.raises(ValueError, match="line break"):
         BufferedResponse(headers={"X-Name": value})._serialize_head(is_http10=False)
     assert b"X-Name: ab\r\n" in BufferedResponse(headers={"X-Name": "ab"})._serialize_head(is_http10=False)
+
+
+def test_fixed_headers_are_sent_as_any_others() -> None:
+    fields, own = {"ETag": '"a"', "X-Name": "é", "Vary": "Accept"}, {"X-Request-Id": "1"}
+    fixed = FixedHeaders(fields)
+    for status in (HTTPStatus.OK, HTTPStatus.NOT_MODIFIED):
+        first = BufferedResponse(headers=fixed, body=b"abc", status=status)
+        second = BufferedResponse(headers={**fields, **own}, body=b"abc", status=status)
+        first.header_fields.update(own)
+        assert first._serialize_head(is_http10=False) == second._serialize_head(is_http10=False)
+        assert first.headers == second.headers
+        assert first.to_plain().headers == second.to_plain().headers
+    assert (dict(fixed), len(fixed)) == (fields, 3)
+    assert BufferedResponse(headers=fixed).header_fields == {}
+
+
+@pytest.mark.parametrize("value", ["a\r\nSet-Cookie: b", "a\nb", "a\rb"])
+def test_a_fixed_header_cannot_break_out_of_its_line(value: str) -> None:
+    with pytest.raises(ValueError, match="line break"):
+        FixedHeaders({"X-Name": value})
+    response = BufferedResponse(headers=FixedHeaders({"X-Name": "ab"}))
+    assert b"X-Name: ab\r\n" in response._serialize_head(is_http10=False)
+    response.header_fields["X-Own"] = value
+    with pytest.raises(ValueError, match="line break"):
+        response._serialize_head(is_http10=False)
 
 
 async def test_its_headers_can_be_read_and_its_length_not_changed() -> None:
