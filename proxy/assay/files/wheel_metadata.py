@@ -33,6 +33,8 @@ _NO_METADATA = ""
 _TOO_LARGE = "-"
 """The fact of a wheel whose directory is too large to look into: nothing is known of it."""
 _MAX_PROJECTS = 2000
+_MAX_CHANGED_PROJECTS = 20_000
+"""Projects whose facts have a version of their own, about 300 bytes each."""
 _MAX_WHEELS_PER_PROJECT = 20_000
 """Of one project."""
 _MAX_ZIP_ENTRIES = 60_000
@@ -47,17 +49,27 @@ ReaderOpener = Callable[[], Awaitable[BinaryIO]]
 
 
 class WheelMetadata:
-    """Facts about wheels."""
+    """Facts about wheels.
 
-    def __init__(self, *, records: RecordStore) -> None:
+    Args:
+        records: where facts are recorded.
+        max_changed_projects: projects whose facts have a version of their own, until all versions are raised at once.
+    """
+
+    def __init__(self, *, records: RecordStore, max_changed_projects: int = _MAX_CHANGED_PROJECTS) -> None:
         self._records = records
+        self._max_changed_projects = max_changed_projects
         self._facts = Lru[_ProjectKey, Lru[str, str]](max_items=_MAX_PROJECTS)
         self._facts_versions: dict[_ProjectKey, int] = {}
+        self._base_version = 0
+        """Version of the facts of all other projects."""
+        self._last_version = 0
+        """The highest version given to any project."""
         self._inspections = SingleFlight[tuple[_ProjectKey, Sha256], None]("inspect wheel")
 
     def get_facts_version(self, index: IndexSettings, project: NormalizedName) -> int:
         """Return a number that grows whenever a wheel turns out to be other than its project's page says."""
-        return self._facts_versions.get((index.name, project), 0)
+        return self._facts_versions.get((index.name, project), self._base_version)
 
     async def load_facts(self, index: IndexSettings, project: NormalizedName) -> Mapping[str, str]:
         """Return a copy of the facts of a project: by wheel, the digest of its METADATA."""
@@ -130,7 +142,7 @@ class WheelMetadata:
         # Both at once: whoever finds the fact and no news would go by the verdict of before.
         facts.put(str(file.sha256), fact)
         if fact not in {_TOO_LARGE, said} and not (fact == _NO_METADATA and said is None):
-            self._facts_versions[key] = self._facts_versions.get(key, 0) + 1
+            self._raise_facts_version(key)
         records = {_build_record_key(key): json.dumps(facts.snapshot()).encode()}
         if document is not None:
             records[metadata_record_key(Sha256(fact))] = document
@@ -145,6 +157,15 @@ class WheelMetadata:
                 found=fact or "none, or more than one",
             )
         await self._records.put_many(records)
+
+    def _raise_facts_version(self, key: _ProjectKey) -> None:
+        """Give the facts of a project a version that no project had before."""
+        if key not in self._facts_versions and len(self._facts_versions) >= self._max_changed_projects:
+            # Every project gets a new version, so that no page judged by older facts looks current.
+            self._facts_versions.clear()
+            self._last_version = self._base_version = self._last_version + 1
+        self._last_version += 1
+        self._facts_versions[key] = self._last_version
 
 
 def _get_own_digest(facts: Lru[str, str], file: File) -> Sha256 | None:

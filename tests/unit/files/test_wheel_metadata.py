@@ -61,3 +61,36 @@ async def test_two_projects_with_the_same_bytes_at_once_are_both_looked_at() -> 
         assert await wheels.get_own_digest(INDEX, names[file.filename], file) == BUILT.metadata_sha256
         assert wheels.get_facts_version(INDEX, names[file.filename]) == news
         assert wheels.has_inspected(INDEX, names[file.filename], file)
+
+
+async def test_no_version_of_a_projects_facts_comes_back() -> None:
+    wheels = WheelMetadata(records=cast("RecordStore", Nothing()), max_changed_projects=2)
+    lie = hashlib.sha256(b"lie").hexdigest()
+    projects = [canonicalize_name(f"p{number}") for number in range(5)]
+
+    async def opener() -> BinaryIO:
+        return io.BytesIO(BUILT.content)
+
+    before = {project: [wheels.get_facts_version(INDEX, project)] for project in projects}
+    for changed in projects:
+        await wheels.inspect(INDEX, changed, listed(changed, lie), opener)
+        assert wheels.get_facts_version(INDEX, changed) not in before[changed]
+        for project in projects:
+            now = wheels.get_facts_version(INDEX, project)
+            assert now == before[project][-1] or now not in before[project]
+            before[project].append(now)
+    assert len(wheels._facts_versions) <= 2, "bounded"
+
+
+async def test_the_version_of_facts_stays_while_nothing_contradicts_a_page() -> None:
+    wheels = WheelMetadata(records=cast("RecordStore", Nothing()), max_changed_projects=2)
+    first, second, honest = (canonicalize_name(name) for name in ("first", "second", "honest"))
+
+    async def opener() -> BinaryIO:
+        return io.BytesIO(BUILT.content)
+
+    for changed in (first, second):
+        await wheels.inspect(INDEX, changed, listed(changed, hashlib.sha256(b"lie").hexdigest()), opener)
+    before = [wheels.get_facts_version(INDEX, project) for project in (first, second, honest)]
+    await wheels.inspect(INDEX, honest, listed(honest, str(BUILT.metadata_sha256)), opener)
+    assert [wheels.get_facts_version(INDEX, project) for project in (first, second, honest)] == before
