@@ -19,7 +19,9 @@ from assay.units import Duration
 
 def compile_specifiers(specifiers: SpecifierSet) -> Callable[[Version], bool]:
     """Return a predicate of versions, pre-releases included; it remembers, since a release has many files."""
-    return lru_cache(maxsize=1024)(partial(specifiers.contains, prereleases=True))
+    covers = partial(specifiers.contains, prereleases=True)
+    # "===" compares spellings, and equal versions may be spelt differently: what holds for one is not remembered.
+    return covers if any(each.operator == "===" for each in specifiers) else lru_cache(maxsize=1024)(covers)
 
 
 def _parse_sha256(text: object) -> str:
