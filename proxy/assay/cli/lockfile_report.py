@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from argparse import Namespace
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from assay.cli import EXIT_OK, EXIT_UNDECIDED, EXIT_WITHHELD
 from assay.cli import findings as found
 from assay.cli.dry_run import judge_pages, open_dry_run
 from assay.cli.findings import LockfileFinding, build_findings
+from assay.cli.policy_option import choose_policy
 from assay.config import Configuration
 from assay.lockfiles import Lockfile, read_lockfile
 from assay.operator_files import read_text
@@ -36,6 +40,29 @@ _ORIGIN_CODES = frozenset(
         ReasonCode.METADATA_MISMATCH,
     }
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedLockfile:
+    """A lockfile, and what the policy says of its files."""
+
+    lockfile: Lockfile
+    text: str
+    policy: Policy
+    findings: list[LockfileFinding]
+
+
+def judge_chosen_lockfile(options: Namespace) -> JudgedLockfile:
+    """Judge the lockfile that the options of a command name, by the policy that they choose.
+
+    Raises:
+        ConfigurationError: configuration, policy or lockfile cannot be used.
+        AssayError: the proxy's parts cannot be had.
+    """
+    lockfile, text = load_lockfile(options.lockfile)
+    by = choose_policy(options)
+    findings = asyncio.run(judge_lockfile(by.configuration, by.policy, lockfile))
+    return JudgedLockfile(lockfile=lockfile, text=text, policy=by.policy, findings=findings)
 
 
 def load_lockfile(path: Path) -> tuple[Lockfile, str]:

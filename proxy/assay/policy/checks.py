@@ -13,22 +13,11 @@ from typing import Final
 
 from assay.policy.candidate import FileFacts, PageContext
 from assay.policy.language.times import format_instant
-from assay.policy.verdict import Reason, ReasonCode, Words, make_reason
+from assay.policy.verdict import MISLISTED_CODES, Reason, ReasonCode, Words, make_reason
 from assay.simple.model import File
 
 MAX_BACKDATING: Final = timedelta(hours=1)
 """How long before its attestation was logged a file may claim to be uploaded: clocks differ, and little else does."""
-UNRECORDABLE_CODES: Final = frozenset(
-    {
-        ReasonCode.BAD_FILENAME,
-        ReasonCode.OTHER_PROJECT,
-        ReasonCode.URL_MISMATCH,
-        ReasonCode.DUPLICATE,
-        ReasonCode.NO_SHA256,
-        ReasonCode.FOREIGN_HOST,
-    }
-)
-"""Entries whose digest the ledger must not take for the first one of that filename, nor their time for a release's."""
 
 
 def find_failed_checks(facts: FileFacts, context: PageContext, now: datetime) -> list[Reason]:
@@ -71,7 +60,7 @@ def find_listing_faults(file: File, context: PageContext, *, is_duplicate: bool)
 def is_recordable(file: File, context: PageContext) -> bool:
     """Whether the ledger may learn this entry, so far as the page tells; for no duplicate."""
     faults = find_listing_faults(file, context, is_duplicate=False)
-    return not any(reason.code in UNRECORDABLE_CODES for reason in faults)
+    return not any(reason.code in MISLISTED_CODES for reason in faults)
 
 
 def _is_on_index_host(url: str, context: PageContext) -> bool:

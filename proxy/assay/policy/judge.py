@@ -19,13 +19,12 @@ from functools import partial
 from assay.evidence import Attested, Evidence
 from assay.policy import compiled
 from assay.policy.candidate import FileFacts, IndexFacts, PageContext
-from assay.policy.checks import UNRECORDABLE_CODES
 from assay.policy.compiled import CompiledRule, is_denied
 from assay.policy.decide import decide_verdict, gather_facts_under
 from assay.policy.language.model import Mode, Policy
 from assay.policy.nearest_version import add_nearest_versions
 from assay.policy.signers import derive_established_facts, establish_signers
-from assay.policy.verdict import Approved, ReasonCode, Undecided, Verdict, Withheld, approve
+from assay.policy.verdict import MISLISTED_CODES, Approved, ReasonCode, Undecided, Verdict, Withheld, approve
 from assay.ports import EstablishedIdentity, HistoryChanges, ProjectHistory, SeenFile
 from assay.simple.model import File, NormalizedName, Project, Sha256
 
@@ -160,7 +159,7 @@ def derive_ledger_changes(
 
 
 def _is_recordable(verdict: Verdict) -> bool:
-    return not isinstance(verdict, Withheld) or all(reason.code not in UNRECORDABLE_CODES for reason in verdict.reasons)
+    return not isinstance(verdict, Withheld) or all(reason.code not in MISLISTED_CODES for reason in verdict.reasons)
 
 
 def _may_establish_publisher(verdicts: Sequence[Verdict], history: ProjectHistory) -> bool:

@@ -14,23 +14,13 @@ from typing import Final, NotRequired, TypedDict
 
 from packaging.version import Version
 
-from assay.policy.verdict import Reason, ReasonCode, Verdict, Withheld
+from assay.policy.verdict import MISLISTED_CODES, Reason, Verdict, Withheld
 from assay.simple.model import File, Project
 
 MAX_SUMMARY_BYTES: Final = 200
 """Bytes of a reason phrase: pip prints it (docs/architecture.md, "Routes and status codes")."""
 _MAX_RULE_CHARACTERS = 40
 _KEPT_END_CHARACTERS = 40
-_NO_TOMBSTONE_CODES = frozenset(
-    {
-        ReasonCode.BAD_FILENAME,
-        ReasonCode.OTHER_PROJECT,
-        ReasonCode.URL_MISMATCH,
-        ReasonCode.DUPLICATE,
-        ReasonCode.NO_SHA256,
-        ReasonCode.FOREIGN_HOST,
-    }
-)
 _MAX_TEXT_CHARACTERS = 2000
 """Characters of any one text: claims and yank reasons are as long as others like."""
 
@@ -138,7 +128,7 @@ def make_tombstones(project: Project, verdicts: Sequence[Verdict]) -> tuple[Tomb
         if isinstance(verdict, Withheld)
         and (version := _get_version(verdict)) is not None
         and version not in alive
-        and not any(reason.code in _NO_TOMBSTONE_CODES for reason in verdict.reasons)
+        and not any(reason.code in MISLISTED_CODES for reason in verdict.reasons)
     )
 
 

@@ -57,6 +57,20 @@ class ReasonCode(StrEnum):
     __hash__ = str.__hash__
 
 
+MISLISTED_CODES: Final = frozenset(
+    {
+        ReasonCode.BAD_FILENAME,
+        ReasonCode.OTHER_PROJECT,
+        ReasonCode.URL_MISMATCH,
+        ReasonCode.DUPLICATE,
+        ReasonCode.NO_SHA256,
+        ReasonCode.FOREIGN_HOST,
+    }
+)
+"""Of entries that are not what they say, and may be another file's: the ledger takes neither their digest for the first
+one of the filename nor their time for a release's, and no tombstone stands for them."""
+
+
 class Words(NamedTuple):
     """What a reason says to people."""
 

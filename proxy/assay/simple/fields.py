@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -17,6 +18,7 @@ from assay.simple.model import CoreMetadata, Sha256
 
 __all__ = [
     "PageLimits",
+    "find_sha256",
     "make_page_error",
     "parse_api_version",
     "parse_serial",
@@ -68,6 +70,14 @@ def parse_sha256(text: str) -> Sha256 | None:
     lowered = text.lower()
     # `lower` makes a new string always; most are lower-case already, and a page has thousands, kept in memory.
     return Sha256(text if lowered == text else lowered)
+
+
+def find_sha256(hashes: Iterable[tuple[str, str]]) -> Sha256 | None:
+    """Return the SHA-256 among a file's hashes by algorithm; None if there is none, or no valid one."""
+    for algorithm, digest in hashes:
+        if algorithm == "sha256":
+            return parse_sha256(digest)
+    return None
 
 
 def parse_time(text: str) -> datetime | None:

@@ -21,10 +21,10 @@ from packaging.utils import NormalizedName
 from assay.errors import InvalidResponseError
 from assay.simple.fields import (
     PageLimits,
+    find_sha256,
     intern_text,
     parse_api_version,
     parse_core_metadata,
-    parse_sha256,
     parse_time,
     quote_for_message,
 )
@@ -158,7 +158,7 @@ class _PageBuilder:
                 refusal=parsed.refusal or place.refusal,
                 owner=parsed.owner,
                 hashes=hashes,
-                sha256=next((parse_sha256(digest) for kind, digest in hashes if kind == "sha256"), None),
+                sha256=find_sha256(hashes),
                 size=_parse_size(attributes.get("data-size")),
                 upload_time=parse_time(attributes.get("data-upload-time", "")),
                 requires_python=intern_text(attributes.get("data-requires-python")),

@@ -18,12 +18,12 @@ from assay.errors import InvalidResponseError
 from assay.simple.fields import (
     MAX_INTEGER,
     PageLimits,
+    find_sha256,
     intern_text,
     make_page_error,
     parse_api_version,
     parse_core_metadata,
     parse_serial,
-    parse_sha256,
     parse_time,
     quote_for_message,
 )
@@ -195,7 +195,7 @@ def _parse_file(entry: object, where: str, base_url: str, project: NormalizedNam
         refusal=parsed.refusal or place.refusal,
         owner=parsed.owner,
         hashes=hashes,
-        sha256=next((parse_sha256(digest) for kind, digest in hashes if kind == "sha256"), None),
+        sha256=find_sha256(hashes),
         size=_parse_size(entry.get("size"), f"{where}.size"),
         upload_time=None if uploaded is None else parse_time(uploaded),
         requires_python=intern_text(_parse_string(entry.get("requires-python"), f"{where}.requires-python")),

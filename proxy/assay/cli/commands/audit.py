@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import logging
 import sys
@@ -12,7 +11,6 @@ from typing import Any
 from assay import telemetry
 from assay.cli import lockfile_report
 from assay.cli.findings import STATUS_APPROVED, LockfileFinding
-from assay.cli.policy_option import choose_policy
 from assay.cli.sarif import build_sarif
 from assay.cli.tables import escape_unprintable, format_table
 from assay.cli.verdicts import explain_verdict, summarize_evidence, verdict_json
@@ -28,15 +26,14 @@ def main(options: argparse.Namespace) -> int:
         AssayError: nothing can be decided now.
     """
     telemetry.configure_logging(sys.stderr, level=logging.WARNING)
-    lockfile, text = lockfile_report.load_lockfile(options.lockfile)
-    by = choose_policy(options)
-    findings = asyncio.run(lockfile_report.judge_lockfile(by.configuration, by.policy, lockfile))
+    judged = lockfile_report.judge_chosen_lockfile(options)
+    findings = judged.findings
     if options.sarif:
-        print(json.dumps(build_sarif(findings, str(options.lockfile), text), indent=2))
+        print(json.dumps(build_sarif(findings, str(options.lockfile), judged.text), indent=2))
     elif options.json:
-        print(json.dumps(_build_json(lockfile, findings, by.policy.digest), indent=2))
+        print(json.dumps(_build_json(judged.lockfile, findings, judged.policy.digest), indent=2))
     else:
-        _print_report(lockfile, findings)
+        _print_report(judged.lockfile, findings)
     return lockfile_report.get_exit_status(findings)
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
 import sys
 
 from assay import telemetry
 from assay.cli import EXIT_OK, EXIT_WITHHELD, lockfile_report
 from assay.cli.findings import STATUS_APPROVED, LockfileFinding
-from assay.cli.policy_option import choose_policy
 from assay.cli.verdicts import explain_verdict
 from assay.policy.language.proposal import escape_toml_comment, format_pinned_rule, format_publisher_rules
 
@@ -23,9 +21,7 @@ def main(options: argparse.Namespace) -> int:
         AssayError: nothing can be decided now.
     """
     telemetry.configure_logging(sys.stderr, level=logging.WARNING)
-    lockfile, _ = lockfile_report.load_lockfile(options.lockfile)
-    by = choose_policy(options)
-    findings = asyncio.run(lockfile_report.judge_lockfile(by.configuration, by.policy, lockfile))
+    findings = lockfile_report.judge_chosen_lockfile(options).findings
     proven = lockfile_report.collect_proven(findings)
     left_out = _describe_left_out(findings)
     read = escape_toml_comment(str(options.lockfile))
