@@ -3,6 +3,7 @@
 Begin here, by the question:
 
 - How is a request answered?                     `web.app`, `web.view`, then `gate.gate`
+- How is a request logged, counted and traced?  `web.exchange`
 - How is a file judged?                          `policy.judge`, then `policy.decide` for the order of precedence
 - What may a policy say?                         `policy.language.model`, and of a file `policy.requirements.registry`
 - How is an attestation verified?                `attestation.verification.verify`, whose docstring numbers the checks
@@ -11,6 +12,8 @@ Begin here, by the question:
 - Where do a file's bytes come from?             `files.cache`, then `files.download`
 - Where does a file's evidence come from?        `provenance.resolver`
 - What may be contacted, and how?                `upstream.client`
+- What is kept in memory, and what runs once?    `caching.lru`, `caching.single_flight`, `caching.flights`
+- How does a changed policy come in force?       `file_watch`, then `policy_reload`
 - What is kept on disk?                          `store.directory`
 - How is everything put together?                `assembly`, `web.app.create_app`, `cli.commands.serve`
 - What is logged, counted, traced and audited?   `telemetry`
