@@ -53,6 +53,12 @@ class ParsedFilename:
     owner: NormalizedName | None = None
     """The other project that it parses as, when it is not the page's."""
 
+    def refuse_at(self, refusal: str | None) -> ParsedFilename:
+        """Return what the filename says where its address is refused for `refusal`; None: the address is valid."""
+        if refusal is None:
+            return self
+        return ParsedFilename(refusal=self.refusal or refusal, owner=self.owner)
+
 
 def parse_filename(filename: str, project: NormalizedName) -> ParsedFilename:
     """What `filename` is on the page of `project`. Never raises.

@@ -145,7 +145,7 @@ class _PageBuilder:
             return
         if len(self.files) >= self.limits.max_files:
             raise InvalidResponseError(f"page: more than {self.limits.max_files} files")
-        parsed = parse_filename(filename, self.name)
+        parsed = parse_filename(filename, self.name).refuse_at(place.refusal)
         hashes = _parse_hashes(reference)
         where = f"link {len(self.files)}"
         self.files.append(
@@ -154,8 +154,8 @@ class _PageBuilder:
                 url=place.url,
                 location=place.location,
                 route=place.route,
-                distribution=parsed.distribution if place.refusal is None else None,
-                refusal=parsed.refusal or place.refusal,
+                distribution=parsed.distribution,
+                refusal=parsed.refusal,
                 owner=parsed.owner,
                 hashes=hashes,
                 sha256=find_sha256(hashes),

@@ -184,15 +184,15 @@ def _parse_file(entry: object, where: str, base_url: str, project: NormalizedNam
         raise make_page_error(f"{where}.url", "a string", reference)
     hashes = _parse_hashes(entry.get("hashes"), f"{where}.hashes")
     place = resolve_address(reference, base_url)
-    parsed = parse_filename(filename, project)
+    parsed = parse_filename(filename, project).refuse_at(place.refusal)
     uploaded = _parse_string(entry.get("upload-time"), f"{where}.upload-time")
     return File(
         filename=filename,
         url=place.url,
         location=place.location,
         route=place.route,
-        distribution=parsed.distribution if place.refusal is None else None,
-        refusal=parsed.refusal or place.refusal,
+        distribution=parsed.distribution,
+        refusal=parsed.refusal,
         owner=parsed.owner,
         hashes=hashes,
         sha256=find_sha256(hashes),

@@ -137,3 +137,12 @@ def test_every_split_is_a_project_to_look_under(filename: str, projects: tuple[s
 
 def test_the_projects_to_look_under_are_few() -> None:
     assert len(possible_projects("-".join("abcdefghijklmnop") + "-1.0.tar.gz")) == MAX_CANDIDATE_PROJECTS
+
+
+def test_a_refused_address_refuses_the_file_and_a_valid_one_changes_nothing() -> None:
+    good = parse_filename("foo-1.0.tar.gz", NormalizedName("foo"))
+    assert good.refuse_at(None) is good
+    refused = good.refuse_at("has no usable address")
+    assert (refused.distribution, refused.refusal) == (None, "has no usable address")
+    other = parse_filename("bar-1.0.tar.gz", NormalizedName("foo"))
+    assert other.refuse_at("has no usable address") == other
