@@ -166,6 +166,11 @@ class PageJudge:
             return await self._conclude(case, verdicts, Resolution())
         # Apart from the page's flight, so that a view that needs no evidence does not wait for one that does.
         async with self._flights.flight(f"evidence:{index.name}:{name}", _never_done):
+            latest = await self._ledger.get_history(index.name, name)
+            if not history.has_same_facts(latest):
+                # Not left to the next round: of many views, each that records something would cost the others one.
+                case = replace(case, history=latest, now=self._clock())
+                verdicts = await case.decide({})
             return await self._conclude(case, *await self._decide_with_evidence(case, verdicts))
 
     async def _decide_with_evidence(

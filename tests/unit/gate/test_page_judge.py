@@ -21,6 +21,7 @@ from assay.ports import HistoryChanges, Ledger, ProjectHistory
 from assay.provenance.documents import file_key
 from assay.provenance.service import ProvenanceService
 from assay.simple.model import File
+from assay.store.ledger_rows import merge_changes
 from tests.unit.policy.factories import NOW, a_file, a_policy
 from tests.unit.provenance.factories import MemoryRecords, ScriptedSource, index_source, make_page, make_resolver
 
@@ -138,3 +139,56 @@ async def test_a_ledger_that_always_knows_more_is_an_error_and_no_endless_loop()
     with pytest.raises(LedgerError, match="changed 20 times while its page was judged"):
         await judge(*sources(b"by acme/widget", b"by acme/r"), ledger=ledger)
     assert len(ledger.changes) == 20
+
+
+class SharedLedger(RememberedChanges):
+    """A ledger of one project, that takes changes only from those who know what it knows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.history = ProjectHistory()
+        self.refused = 0
+
+    async def get_history(self, *_key: object) -> ProjectHistory:
+        await asyncio.sleep(0)
+        return self.history
+
+    async def record(
+        self, _index: str, _project: str, changes: HistoryChanges, **more: object
+    ) -> ProjectHistory | None:
+        await asyncio.sleep(0)
+        known = more["known"]
+        if not isinstance(known, ProjectHistory) or not self.history.has_same_facts(known):
+            self.refused += 1
+            return None
+        self.changes.append(changes)
+        self.history = merge_changes(self.history, changes)
+        return self.history
+
+
+async def test_many_views_that_each_establish_a_publisher_at_once_are_all_served() -> None:
+    files = [a_file(f"{number}.0") for number in range(30)]
+    source = index_source()
+    source.answers = {file.filename: f"by octo/v{number}".encode() for number, file in enumerate(files)}
+    ledger, flights = SharedLedger(), ProcessFlights()
+    service = ProvenanceService(resolver=make_resolver(source), revalidator=cast("Any", None))
+    judges = [
+        PageJudge(
+            view=f"view {number}",
+            provenance=service,
+            wheels=WheelMetadata(records=MemoryRecords()),
+            ledger=cast("Ledger", ledger),
+            flights=flights,
+            clock=lambda: NOW,
+        )
+        for number in range(len(files))
+    ]
+    policies = [
+        a_policy(f'publishers = [{{ kind = "GitHub", repository = "octo/v{number}" }}]') for number in range(len(files))
+    ]
+    pages = await asyncio.gather(
+        *(judge.judge(policy, make_page(*files)) for judge, policy in zip(judges, policies, strict=True))
+    )
+    assert [list(approved(page)) for page in pages] == [[file] for file in files]
+    assert {each.filename for each in ledger.history.established} == {file.filename for file in files}
+    assert ledger.refused == 0, "a view that waited for another goes by what that one has recorded"
