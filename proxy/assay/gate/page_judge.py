@@ -162,7 +162,7 @@ class PageJudge:
             now=now,
         )
         verdicts = await case.decide({})
-        if not _find_wanted(verdicts, set()):
+        if not any(isinstance(verdict, Undecided) for verdict in verdicts):
             return await self._conclude(case, verdicts, Resolution())
         # Apart from the page's flight, so that a view that needs no evidence does not wait for one that does.
         async with self._flights.flight(f"evidence:{index.name}:{name}", _never_done):
@@ -177,7 +177,7 @@ class PageJudge:
         self, case: _Case, verdicts: tuple[Verdict, ...]
     ) -> tuple[tuple[Verdict, ...], Resolution]:
         found, asked = Resolution(), set[tuple[str, FileKey]]()
-        while wanted := _find_wanted(verdicts, asked):
+        while wanted := await _offload_if_large(case.project, partial(_find_wanted, verdicts, asked)):
             found = found.join(await self._provenance.resolve(case.page, wanted, case.history))
             if found.failures:
                 # Nothing is judged without the evidence that it needs.

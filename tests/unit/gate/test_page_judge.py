@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import pytest
@@ -20,7 +21,7 @@ from assay.policy.verdict import Approved, Undecided, Verdict
 from assay.ports import HistoryChanges, Ledger, ProjectHistory
 from assay.provenance.documents import file_key
 from assay.provenance.service import ProvenanceService
-from assay.simple.model import File
+from assay.simple.model import File, Sha256
 from assay.store.ledger_rows import merge_changes
 from tests.unit.policy.factories import NOW, a_file, a_policy
 from tests.unit.provenance.factories import MemoryRecords, ScriptedSource, index_source, make_page, make_resolver
@@ -56,7 +57,9 @@ def sources(index_says: bytes | Exception, reviews_say: bytes | Exception) -> tu
     return index, reviews
 
 
-async def judge(*made: ScriptedSource, ledger: RememberedChanges | None = None) -> JudgedPage:
+async def judge(
+    *made: ScriptedSource, ledger: RememberedChanges | None = None, files: Sequence[File] = (REVIEWED, PLAIN)
+) -> JudgedPage:
     service = ProvenanceService(resolver=make_resolver(*made), revalidator=cast("Any", None))
     judging = PageJudge(
         view="default",
@@ -66,7 +69,7 @@ async def judge(*made: ScriptedSource, ledger: RememberedChanges | None = None) 
         flights=ProcessFlights(),
         clock=lambda: NOW,
     )
-    return await judging.judge(POLICY, make_page(REVIEWED, PLAIN))
+    return await judging.judge(POLICY, make_page(*files))
 
 
 def names_of_sources(evidence: Evidence | None) -> set[str]:
@@ -139,6 +142,24 @@ async def test_a_ledger_that_always_knows_more_is_an_error_and_no_endless_loop()
     with pytest.raises(LedgerError, match="changed 20 times while its page was judged"):
         await judge(*sources(b"by acme/widget", b"by acme/r"), ledger=ledger)
     assert len(ledger.changes) == 20
+
+
+@pytest.mark.parametrize(("count", "leaves_the_loop"), [(399, False), (400, True)])
+async def test_what_to_ask_about_a_large_page_is_found_off_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch, count: int, leaves_the_loop: bool
+) -> None:
+    find_wanted, threads = page_judge._find_wanted, set[int]()
+
+    def find(verdicts: Sequence[Verdict], asked: set[tuple[str, tuple[str, Sha256]]]) -> dict[str, list[File]]:
+        threads.add(threading.get_ident())
+        return find_wanted(verdicts, asked)
+
+    monkeypatch.setattr(page_judge, "_find_wanted", find)
+    files = [a_file(f"{number}.0") for number in range(count)]
+    source = index_source()
+    source.answers = {file.filename: b"by acme/widget" for file in files}
+    assert len(approved(await judge(source, files=files))) == count
+    assert (threading.get_ident() not in threads) is leaves_the_loop
 
 
 class SharedLedger(RememberedChanges):
