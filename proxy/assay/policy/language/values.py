@@ -19,6 +19,16 @@ from assay.units import Duration
 
 def compile_specifiers(specifiers: SpecifierSet) -> Callable[[Version], bool]:
     """Return a predicate of versions, pre-releases included; it remembers, since a release has many files."""
+    return _compile_specifiers(str(specifiers))
+
+
+@lru_cache(maxsize=64)
+def _compile_specifiers(text: str) -> Callable[[Version], bool]:
+    """Return the one predicate of a text: each project's checks would keep the project's versions in memory otherwise.
+
+    By text, which is exact, whatever sets `packaging` takes for equal.
+    """
+    specifiers = SpecifierSet(text)
     covers = partial(specifiers.contains, prereleases=True)
     # "===" compares spellings, and equal versions may be spelt differently: what holds for one is not remembered.
     return covers if any(each.operator == "===" for each in specifiers) else lru_cache(maxsize=1024)(covers)
