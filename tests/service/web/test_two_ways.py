@@ -26,11 +26,12 @@ from assay.telemetry import metrics, tracing
 from assay.web.exchange import Exchange
 from assay.web.server import connection_limit, listener, server
 from assay.web.server.connection import Connection
+from assay.web.server.server import ServerTimeouts
 from assay.web.view import ViewResponder
 from tests.world.clients.raw_client import END_OF_HEAD, TIMEOUT_SECONDS, RawClient, encode_get, open_clients
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index, ListedFile
-from tests.world.index.faulty_server import Corrupt
+from tests.world.index.faulty_server import Corrupt, Reply
 from tests.world.proxy.auth_proxy import (
     PASSWORD,
     TOKEN,
@@ -490,3 +491,38 @@ async def test_a_file_that_is_cut_is_accounted_for_once(
             await wait_for(accounts)
     (line,) = [each.__dict__["fields"] for each in caplog.records if each.getMessage() == "request"]
     assert line["status"] == "aborted"
+
+
+@pytest.mark.parametrize("is_begun", [True, False], ids=["begun", "in a task"])
+async def test_a_response_that_a_client_does_not_take_is_aborted_under_the_id_and_view_of_its_request(
+    tmp_path: Path, is_begun: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    if not is_begun:
+        answer_in_tasks(monkeypatch)
+    caplog.set_level("INFO", logger="assay")
+    async with Index() as index:
+        configuration = make_configuration(index, tmp_path / "assay", views=[{"name": "strict", "path": "/strict/"}])
+        path, body = index.page_path("big"), {"meta": {"api-version": "1.1"}, "name": "big", "files": []}
+        page = json.dumps(body | {"_note": "x" * 20_000_000}).encode()  # more than the kernel takes
+        index.inject_fault(path, Reply(200, page, {"Content-Type": SIMPLE_JSON}))
+        async with (
+            run_test_proxy(
+                index,
+                tmp_path,
+                policies={"strict": POLICY.format(excepted="0" * 64)},
+                configuration=configuration,
+                timeouts=ServerTimeouts(stall=0.3),
+            ) as proxy,
+            open_clients(proxy) as clients,
+        ):
+            await send(await clients.connect(), f"/strict{path}", [f"Accept: {SIMPLE_JSON}"])
+            caplog.clear()
+            idle = await clients.connect()
+            idle.writer.write(encode_get(f"/strict{path}", f"Accept: {SIMPLE_JSON}"))
+            head = await idle.reader.readuntil(END_OF_HEAD)
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                while "response-aborted" not in caplog.messages:  # noqa: ASYNC110 - there is no event to await
+                    await asyncio.sleep(0.05)
+    (line,) = [each.__dict__["fields"] for each in caplog.records if each.getMessage() == "response-aborted"]
+    assert f"X-Request-Id: {line['request']}\r\n".encode() in head
+    assert line["view"] == "strict"

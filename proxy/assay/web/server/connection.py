@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextvars import Context, copy_context
 from typing import Any, TypeAlias
 
 from aiohttp import web
@@ -42,6 +43,7 @@ class Connection(web.RequestHandler):
     __slots__ = (
         "_begin",
         "_begun",
+        "_begun_context",
         "_first_request_timer",
         "_server",
         "open_transport",
@@ -68,15 +70,22 @@ class Connection(web.RequestHandler):
         self._server = manager
         self._begin = begin
         self._begun: web.StreamResponse | Pending | None = None
+        self._begun_context = Context()
         self.peer = Peer(None, is_tls=False)
         self._first_request_timer = loop.call_later(first_request_timeout_seconds, self._abort_silent)
         # Not left to `connection_lost`: of a TLS handshake that fails, the protocol never hears.
         slot.on_release(self._first_request_timer.cancel)
 
     def take_begun(self) -> web.StreamResponse | Pending | None:
-        """Return what was begun of the request that aiohttp's task took from the queue; None if nothing was."""
+        """Return what was begun of the request that aiohttp's task took from the queue; None if nothing was.
+
+        Events of the current context carry the id and view of that request from now on.
+        """
         self._first_request_timer.cancel()
         begun, self._begun = self._begun, None
+        if begun is not None:
+            for variable in (telemetry.current_request_id, telemetry.current_view):
+                variable.set(self._begun_context.get(variable))
         return begun
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -127,18 +136,22 @@ class Connection(web.RequestHandler):
         try:
             begun = begin(RequestHead(message.method, message.path, message.headers), self.peer)
             if not isinstance(begun, BufferedResponse):
-                self._begun = begun
+                self._leave_to_task(begun)
                 return False
             begun.start_sending(transport)
         except BaseException:
             transport.abort()  # after what went out of the response, nothing else may be sent
             raise
         if transport.get_write_buffer_size():
-            self._begun = begun  # the task waits until the client takes the rest
+            self._leave_to_task(begun)  # it waits until the client takes the rest
             return False
         self._first_request_timer.cancel()
         discard_answered_request(self, self._server)
         return True
+
+    def _leave_to_task(self, begun: web.StreamResponse | Pending) -> None:
+        """Keep what was begun for aiohttp's task, with the context that has the id and view of its request."""
+        self._begun, self._begun_context = begun, copy_context()
 
     def _abort_silent(self) -> None:
         if self.transport is not None:
