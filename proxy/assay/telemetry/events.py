@@ -31,7 +31,6 @@ _PROCESS_PREFIX = secrets.token_hex(4)
 _REQUEST_NUMBERS = itertools.count(1)
 _LOGGER = logging.getLogger("assay")
 _SECURITY_LOGGER = logging.getLogger(lines.SECURITY_LOGGER)
-_REQUEST_EVENTS = EVENTS.labels("request", "info")
 _CHANNELS: Final[Mapping[Level, tuple[logging.Logger, int]]] = {
     "info": (_LOGGER, logging.INFO),
     "warning": (_LOGGER, logging.WARNING),
@@ -101,7 +100,7 @@ def _add_request_context(fields: dict[str, object]) -> dict[str, object]:
 
 def log_request(request_event: RequestEvent) -> None:
     """Emit the event ``request``; our own log handler, if it is the only one, writes its line together with others."""
-    _REQUEST_EVENTS.inc()
+    EVENTS.count_request()
     if not _SUBSCRIBERS.is_empty:
         _SUBSCRIBERS.publish(Event("request", "info", request_event.to_fields()))
     if not _LOGGER.isEnabledFor(logging.INFO):

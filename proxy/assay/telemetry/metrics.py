@@ -8,13 +8,14 @@ are for the log and the audit trail.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.metrics_core import Metric
 
 from assay.caching.background import BackgroundTasks
 from assay.telemetry.requests import RequestsCollector
@@ -41,6 +42,28 @@ def _histogram(
     return Histogram(f"assay_{name}", summary, labels, registry=REGISTRY, buckets=buckets)
 
 
+class _EventCounter(Counter):
+    """A counter of events that counts those named ``request`` without a lock.
+
+    They are as many as all requests, and end on the event loop's thread alone. Taking the lock for each costs 0.6 µs of
+    the 12 that answering a warm page takes.
+    """
+
+    _requests = 0
+    _collected_requests = 0
+
+    def count_request(self) -> None:
+        """Count an event named ``request``, on the event loop's thread."""
+        self._requests += 1
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the samples, with the requests so far; one scrape at a time."""
+        requests = self._requests
+        self.labels("request", "info").inc(requests - self._collected_requests)
+        self._collected_requests = requests
+        return super().collect()
+
+
 REQUESTS: Final = RequestsCollector(_DURATION_BUCKETS_SECONDS)
 REGISTRY.register(REQUESTS)
 CONNECTIONS = _gauge("connections", "Connections of clients that are open")
@@ -61,7 +84,7 @@ VERDICTS = _counter("verdicts", "Files judged, whenever a page is judged anew", 
 REFUSALS = _counter("refusals", "Requests refused because the file is withheld", "view", "route", "rule", "reason")
 LISTED_FILES = _gauge("files_listed", "Files on the project pages in memory by verdict", "view", "verdict")
 
-EVENTS = _counter("events", "Events of the log by name", "event", "level")
+EVENTS = _EventCounter("assay_events", "Events of the log by name", ("event", "level"), registry=REGISTRY)
 SECURITY_EVENTS = _counter("security_events", "What contradicts what was proven or decided", "event")
 
 STORED_BYTES = _gauge("stored_bytes", "Bytes kept", "what")

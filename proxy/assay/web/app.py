@@ -100,7 +100,7 @@ class WebApp:
 
     def _authenticate(self, exchange: Exchange, view: ViewResponder) -> web.StreamResponse | Rest:
         """Answer an authenticated user: before that, nothing is looked up and no index is asked."""
-        if self._authenticator is None or exchange.route.permission is None:
+        if self._authenticator is None or exchange.resolved.route.permission is None:
             return self._dispatch(exchange, view)
         found = self._authenticator.identify(exchange.head.headers, exchange.peer.address)
         if isinstance(found, partial):
@@ -129,7 +129,7 @@ class WebApp:
         return self._dispatch(exchange, view)
 
     def _dispatch(self, exchange: Exchange, view: ViewResponder) -> web.StreamResponse | Rest:
-        route = exchange.route
+        route = exchange.resolved.route
         if (status := find_broken_rule(route, exchange.head.method, exchange.head.headers)) is not None:
             headers = {"Allow": ", ".join(route.methods)} if status is HTTPStatus.METHOD_NOT_ALLOWED else None
             return web.Response(status=status, headers=headers)

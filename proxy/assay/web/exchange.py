@@ -120,9 +120,10 @@ class Exchange:
         else:
             status = response.status
             outcome, sent = metrics.classify_status(status), 0
-            if not response.prepared:
-                fields = response.header_fields if isinstance(response, BufferedResponse) else response.headers
-                fields["X-Request-Id"] = self.request_id
+            if isinstance(response, BufferedResponse):
+                response.header_fields["X-Request-Id"] = self.request_id
+            elif not response.prepared:
+                response.headers["X-Request-Id"] = self.request_id
             if head.method == "GET" and status != _NOT_MODIFIED:
                 sent = response.content_length or 0
         metrics.REQUESTS.count(label, outcome, seconds, sent)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay import telemetry
+from assay.telemetry.lines import RequestEvent
 from assay.telemetry.metrics import REGISTRY
 
 
@@ -38,6 +39,15 @@ def test_each_kind_of_event_has_its_level_its_fields_and_its_count(say: Callable
     assert line["time"].endswith("+00:00")
     assert ("traceback" in line) == (level == "error")
     assert REGISTRY.get_sample_value("assay_events_total", labels) == before + 1
+
+
+def test_a_request_is_counted_once_among_the_events_however_often_it_is_collected() -> None:
+    labels = {"event": "request", "level": "info"}
+    before = REGISTRY.get_sample_value("assay_events_total", labels) or 0
+    for _ in range(3):
+        telemetry.log_request(RequestEvent("1", None, "GET", "/", 200, 0.1, None, None))
+    found = [REGISTRY.get_sample_value("assay_events_total", labels) for _ in range(2)]
+    assert found == [before + 3, before + 3]
 
 
 def test_only_security_events_are_counted_as_such() -> None:
