@@ -526,3 +526,29 @@ async def test_a_response_that_a_client_does_not_take_is_aborted_under_the_id_an
     (line,) = [each.__dict__["fields"] for each in caplog.records if each.getMessage() == "response-aborted"]
     assert f"X-Request-Id: {line['request']}\r\n".encode() in head
     assert line["view"] == "strict"
+
+
+@pytest.mark.parametrize("name", ["tracing"])
+@pytest.mark.parametrize("is_begun", [True, False], ids=["begun", "in a task"])
+async def test_a_request_is_no_part_of_the_one_before_it_on_its_connection(
+    tmp_path: Path, name: str, *, is_begun: bool, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a client does not take a file at once, asyncio begins to read from its connection anew: in the file's task,
+    and so in the context of that request."""
+    if not is_begun:
+        answer_in_tasks(monkeypatch)
+    lines = [f"{name}: {value}" for name, value in SETUPS[name].headers.items()]
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy, open_clients(proxy) as clients:
+        listed = index.add(wheel("foo", padding=20_000_000))  # more than the kernel takes
+        path, client = proxy.files_path(listed), await clients.connect()
+        assert (await proxy.get(path)).status == 200
+        await proxy.wait_until_stored(listed)
+        spans.clear()
+        client.writer.write(encode_get(path, *lines))
+        await client.reader.readuntil(END_OF_HEAD)
+        await asyncio.sleep(0.1)  # meanwhile the client takes nothing
+        await client.reader.readexactly(len(listed.built.content))
+        await send(client, "/healthz", lines)
+    found = {each.name: each for each in spans.get_finished_spans() if each.name in {"GET file", "GET healthz"}}
+    assert [each.parent for each in found.values()] == [None, None]
+    assert len({each.context.trace_id for each in found.values()}) == 2
