@@ -80,7 +80,8 @@ def apply_waivers(
             lifted = (*lifted, *(each for each in lifts if each not in lifted)) if lifted else lifts
             notes = (*notes, *waiver.notes) if notes else waiver.notes
             expires = waiver.expires if expires is None else min(expires, waiver.expires)
-            remaining = [reason for reason in remaining if reason.code not in codes]
+            lifts_all = len(lifts) == len(reasons)
+            remaining = () if lifts_all else [reason for reason in remaining if reason.code not in codes]
     return lifted, remaining, expires, notes
 
 
