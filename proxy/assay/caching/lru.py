@@ -17,7 +17,7 @@ _V = TypeVar("_V")
 
 
 class Lru(Generic[_K, _V]):
-    """Values by key, none of which is None.
+    """Values by key; None is not a value.
 
     The item that was put last always stays, also where it alone exceeds `max_weight`: otherwise it would be made anew
     at each request. What must not be held at all is bounded by `max_item_weight`.

@@ -28,7 +28,7 @@ _MAX_CACHED_FILES = 30_000
 _MAX_RENDERINGS = 8
 """Rendered forms kept of one page: a client that invents origins evicts its own."""
 _MAX_PREPARED = 32
-"""Ways of asking whose answer is kept with a page: clients of one kind all ask in the same words."""
+"""Prepared responses kept with a page: clients of one kind send the same request headers."""
 _MAX_STALE_WHILE_REVALIDATE = timedelta(minutes=1)
 _OFFLOAD_MIN_FILES = 200
 """Files of a page from which on rendering and compressing leave the event loop."""
@@ -36,8 +36,8 @@ _OFFLOAD_MIN_FILES = 200
 
 Dependencies: TypeAlias = Mapping[str, str | int]
 """What verdicts depend on besides the page and the clock, by name: ``policy``, ``roots``, ``wheels``, ``ledger``."""
-RequestWords: TypeAlias = tuple[str | None, ...]
-"""All of a request that a page's response depends on, where its view and the page are given."""
+VariantKey: TypeAlias = tuple[str | None, ...]
+"""Everything in a request that selects the variant of a page (RFC 9110, 12.5.5): format, two headers and the host."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class RenderedPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedPage:
-    """A rendered page with its header fields: the same for all clients that ask in the same words."""
+    """A rendered page with its header fields: the same for all requests for one variant."""
 
     rendered: RenderedPage
     headers: Mapping[str, str]
@@ -76,10 +76,10 @@ class JudgedPage:
     _renderings: Lru[tuple[PageFormat, str | None, str], RenderedPage] = field(
         default_factory=partial(Lru, max_items=_MAX_RENDERINGS), repr=False, compare=False
     )
-    prepared: Lru[RequestWords, PreparedPage] = field(
+    prepared: Lru[VariantKey, PreparedPage] = field(
         default_factory=partial(Lru, max_items=_MAX_PREPARED), repr=False, compare=False
     )
-    """What was sent to clients that asked in these words, for the next one that does."""
+    """Responses that were sent, by variant, to send again."""
 
     @property
     def policy_digest(self) -> str:

@@ -113,7 +113,6 @@ class PageJudge:
     ) -> None:
         self._view = view
         self._provenance = provenance
-        self._resolver = provenance.resolver
         self._wheels = wheels
         self._ledger = ledger
         self._flights = flights
@@ -125,7 +124,7 @@ class PageJudge:
         """Return what the verdicts on a project depend on now, besides its page and the clock."""
         return {
             "policy": policy.digest,
-            "roots": self._resolver.roots_digest,
+            "roots": self._provenance.resolver.roots_digest,
             "wheels": self._wheels.get_facts_version(index, name),
             "ledger": ledger_version,
         }

@@ -54,7 +54,7 @@ def recall_signer(facts: FileFacts, context: PageContext, now: datetime) -> bool
     since = recall_established_since(facts, context)
     if since is None or since > now:
         return False
-    # Then its approval establishes nobody, and moves nothing.
+    # Approving it then establishes no further publisher and changes no date.
     facts.has_familiar_signer = since <= facts.relevant_attestations[0].integrated_time <= now
     return True
 
@@ -62,7 +62,7 @@ def recall_signer(facts: FileFacts, context: PageContext, now: datetime) -> bool
 def establish_signers(facts: FileFacts, settle_time: timedelta, context: PageContext, now: datetime) -> None:
     """Let `context.ratchet_state` learn which publishers this approved file establishes, once it has settled.
 
-    Beside an established publisher's signature another one establishes nobody: it would ride along.
+    A file that an established publisher signed establishes no other of its signers.
     """
     if facts.has_familiar_signer:
         return

@@ -18,7 +18,7 @@ class SeenFile:
     """The digest first seen for this filename; another one later is ``digest-changed``."""
     first_seen: datetime
     late: bool
-    """An earlier page of ours lacked it, so `first_seen` says something about its age."""
+    """An earlier page of the project did not list it, so `first_seen` bounds its age."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

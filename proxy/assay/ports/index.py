@@ -45,7 +45,7 @@ class IndexPage:
     is_stale: bool = False
     """The index is down and this is older than it should be."""
     is_absent: bool = False
-    """The index owns the name and has no such project: empty, and nobody else is asked."""
+    """The index owns the name and has no such project: the page is empty, and no other index is asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

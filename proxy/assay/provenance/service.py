@@ -18,11 +18,6 @@ class ProvenanceService:
         self.resolver = resolver
         self.revalidator = revalidator
 
-    @property
-    def roots_digest(self) -> str:
-        """Digest of the trust roots: what evidence depends on besides the document."""
-        return self.resolver.roots_digest
-
     async def resolve(
         self, page: IndexPage, wanted: Mapping[str, Sequence[File]], history: ProjectHistory
     ) -> Resolution:

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from assay.config import ServerSettings
-from assay.gate.judged_page import JudgedPage, PreparedPage, RequestWords
+from assay.gate.judged_page import JudgedPage, PreparedPage, VariantKey
 from assay.pages.root_list import RootListCache
 from assay.simple.coding import CONTENT_CODINGS
 from assay.simple.negotiate import etag_matches, negotiate, negotiate_coding
@@ -23,16 +23,16 @@ from assay.web.origin import resolve_secure_origin
 from assay.web.response import BufferedResponse, FixedHeaders
 from assay.web.routes import SimpleProject
 
-_MAX_REQUEST_WORDS_CHARS = 1024
+_MAX_VARIANT_KEY_CHARS = 1024
 _NOT_MODIFIED = HTTPStatus.NOT_MODIFIED
 """Looked up once, as in `web.exchange`."""
 
 
 def find_page_response(headers: Mapping[str, str], route: SimpleProject, judged: JudgedPage) -> BufferedResponse | None:
-    """Return the response of a page that was rendered for the same words before, or None."""
+    """Return the response of a page if this variant was rendered before, or None."""
     if judged.page.is_stale:
         return None  # it says how old it is, and what was kept was rendered while it was fresh
-    prepared = judged.prepared.get(_get_request_words(headers, route))
+    prepared = judged.prepared.get(_get_variant_key(headers, route))
     return None if prepared is None else _build_response(prepared, headers)
 
 
@@ -45,7 +45,7 @@ async def render_page_response(
     prefix: str,
     now: datetime,
 ) -> BufferedResponse:
-    """Render a page for a request and keep it for the next one in the same words.
+    """Render a page for a request and keep the response for later requests for the same variant.
 
     Args:
         exchange: the request.
@@ -78,9 +78,9 @@ async def render_page_response(
     )
     # Neither the clock nor a front proxy's word plays a part in what is kept.
     if not judged.page.is_stale and not settings.page_max_age and not settings.trusted_proxies:
-        words = _get_request_words(asked, route)
-        if sum(len(word or "") for word in words) <= _MAX_REQUEST_WORDS_CHARS:
-            judged.prepared.put(words, prepared)
+        key = _get_variant_key(asked, route)
+        if sum(len(part or "") for part in key) <= _MAX_VARIANT_KEY_CHARS:
+            judged.prepared.put(key, prepared)
     return _build_response(prepared, asked)
 
 
@@ -90,7 +90,7 @@ def _build_response(prepared: PreparedPage, headers: Mapping[str, str]) -> Buffe
     return BufferedResponse(body=prepared.rendered.body, headers=prepared.headers)
 
 
-def _get_request_words(headers: Mapping[str, str], route: SimpleProject) -> RequestWords:
+def _get_variant_key(headers: Mapping[str, str], route: SimpleProject) -> VariantKey:
     """All of a request that a page depends on, where only its view, its server and the page itself are given."""
     return route.format, headers.get("Accept"), headers.get("Accept-Encoding"), headers.get("Host")
 

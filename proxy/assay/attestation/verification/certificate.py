@@ -65,7 +65,7 @@ class SigningCertificate:
         """The one Subject Alternative Name: whether it is an e-mail address, and its text.
 
         Raises:
-            CheckFailed: none, or several: then nobody knows whose it is.
+            CheckFailed: there is no such name, or there are several, so that the signer is ambiguous.
             UnknownMaterial: neither a URI nor an e-mail address.
         """
         if len(self.alternative_names) != 1:
