@@ -1,1 +1,1 @@
-"""Bounded caches, single-flights, background tasks and per-key flights that the packages above share."""
+"""Shared utilities: bounded caches, single flights, background tasks, refreshed resources and locks by key."""

@@ -1,4 +1,4 @@
-"""Tasks that run in the background, and the one way to end them: cancel all, and wait until each has ended."""
+"""Background tasks with an owner. To end them, the owner cancels all of them and waits until each has ended."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _T = TypeVar("_T")
 
 
 async def cancel_and_wait(tasks: Iterable[asyncio.Future[Any]]) -> None:
-    """Cancel tasks and wait until each has ended, whatever its outcome."""
+    """Cancel tasks and wait until each has ended. Ignore the results and exceptions of the tasks."""
     ended = tuple(tasks)
     for task in ended:
         task.cancel()
@@ -19,7 +19,11 @@ async def cancel_and_wait(tasks: Iterable[asyncio.Future[Any]]) -> None:
 
 
 async def gather_or_cancel(jobs: Iterable[Coroutine[None, None, _T]]) -> list[_T]:
-    """Return all results in order; the first failure cancels the rest and is raised as itself, not in a group."""
+    """Run coroutines concurrently and return their results in order.
+
+    If a coroutine raises an exception, cancel the other coroutines and raise this exception, without an
+    `ExceptionGroup`.
+    """
     tasks = [asyncio.ensure_future(job) for job in jobs]
     try:
         return await asyncio.gather(*tasks)
@@ -28,13 +32,13 @@ async def gather_or_cancel(jobs: Iterable[Coroutine[None, None, _T]]) -> list[_T
 
 
 class BackgroundTasks:
-    """A group of tasks that end with their owner.
+    """Group of background tasks, which `close` ends together.
 
-    As a context manager it is closed at the end of the block.
+    As a context manager, the group closes itself at the end of the block.
 
     Args:
-        report: called once with the name and the error of each task that fails; without it the error goes to the event
-            loop's exception handler, as asyncio does it.
+        report: called with the name and the exception of each task that fails. None: asyncio passes the exception to
+            the exception handler of the event loop.
     """
 
     __slots__ = ("_is_closed", "_report", "_tasks")
@@ -45,14 +49,14 @@ class BackgroundTasks:
         self._is_closed = False
 
     def spawn(self, work: Coroutine[Any, Any, object], *, name: str) -> None:
-        """Run `work` as a task of this group.
+        """Run a coroutine as a task of this group.
 
         Raises:
             RuntimeError: the group is closed.
         """
         if self._is_closed:
             work.close()
-            raise RuntimeError(f"no task is started after its group was closed: {name}")
+            raise RuntimeError(f"the group of the task {name} is closed")
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._on_done)
@@ -61,12 +65,12 @@ class BackgroundTasks:
         return len(self._tasks)
 
     async def wait_until_idle(self) -> None:
-        """Wait until no task runs, those included that are started meanwhile."""
+        """Wait until no task of this group runs, including tasks that start during the wait."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 
     async def close(self) -> None:
-        """Cancel all tasks and wait until they have ended. Idempotent."""
+        """Cancel all tasks and wait until they have ended. `spawn` then raises an error. Idempotent."""
         self._is_closed = True
         await cancel_and_wait(self._tasks)
 

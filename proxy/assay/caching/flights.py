@@ -1,4 +1,4 @@
-"""Flights of one process: of several callers that need one piece of work, one does it and the others find it done."""
+"""Locks by key for callers in one process that need the same work: one caller does it, the others use its result."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from assay.ports import Flight
 class _LockEntry:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     users: int = 0
-    """Callers that hold the lock or wait for it."""
+    """Number of callers that hold the lock or wait for it."""
 
 
 class ProcessFlights:
-    """`assay.ports.Flights` for a process that shares its work with no other."""
+    """Implementation of `assay.ports.Flights` for a single process, with one lock for each key."""
 
     def __init__(self) -> None:
         self._locks: dict[str, _LockEntry] = {}
@@ -28,9 +28,16 @@ class ProcessFlights:
 
     @asynccontextmanager
     async def flight(self, key: str, done: Callable[[], Awaitable[bool]]) -> AsyncIterator[Flight]:
-        """Wait, in the order of the calls, until no other caller is in this flight.
+        """Wait for the lock of `key`, and tell the caller if it must do the work.
 
-        Only a caller that had to wait looks whether the work is done. A failed caller leaves it to the next one.
+        The callers get the lock one after the other, in the order of their calls. The value of the context is a
+        `Flight`. If its `first` is True, the caller must do the work, and holds the lock until the context ends. If the
+        work fails, the next caller does it.
+
+        Args:
+            key: name of the work.
+            done: returns True if the work has been done. It is called only for a caller that had to wait for the lock.
+                If it returns True, `first` is False.
         """
         entry = self._locks.setdefault(key, _LockEntry())
         must_wait = entry.users > 0

@@ -1,7 +1,8 @@
-"""A bounded cache in memory that evicts the least recently used item.
+"""Bounded cache in memory that evicts the least recently used item (LRU).
 
-Owns the bounds of count, weight and age. An item is a value with a key; what it weighs (bytes, files, facts) is for its
-user to say. An instance belongs to one thread; from another one only `peek` is safe.
+The cache limits the number, the total weight and the age of its items. An item is a value with a key. The code that
+uses the cache chooses the unit of weight, such as bytes or files. Only one thread may use an instance, except for
+`peek`, which is safe in all threads.
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ _V = TypeVar("_V")
 
 
 class Lru(Generic[_K, _V]):
-    """Values by key; None is not a value.
+    """Bounded LRU cache of values by key. A value cannot be None.
 
-    The item that was put last always stays, also where it alone exceeds `max_weight`: otherwise it would be made anew
-    at each request. What must not be held at all is bounded by `max_item_weight`.
+    The newest item stays in the cache even if it alone exceeds `max_weight`. Otherwise it would be computed again for
+    each request. To keep heavy items out of the cache, set `max_item_weight`.
 
     Args:
-        max_items: items at most.
-        max_weight: weight of all items together.
-        max_item_weight: weight of one item; a heavier one is not held.
-        weigh: the weight of a value, taken when it is put; each weighs 1 without it.
-        max_age_seconds: seconds after `put` for which an item is held.
-        clock: seconds, monotonic.
+        max_items: maximum number of items; None: no limit. `max_items` or `max_weight` is required.
+        max_weight: maximum weight of all items together; None: no limit.
+        max_item_weight: maximum weight of one item. A heavier item is not cached. None: no limit.
+        weigh: returns the weight of a value; called once, by `put`. None: each value weighs 1.
+        max_age_seconds: time from `put` until an item expires, in seconds; None: items never expire.
+        clock: returns the current time in seconds, monotonic.
     """
 
     __slots__ = (
@@ -55,7 +56,7 @@ class Lru(Generic[_K, _V]):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if max_items is None and max_weight is None:
-            raise ValueError("expected max_items or max_weight: an unbounded cache grows until the process ends")
+            raise ValueError("expected max_items or max_weight: a cache without a limit grows until the process ends")
         self._max_items = max_items
         self._max_weight = max_weight
         self._max_item_weight = max_item_weight
@@ -64,13 +65,13 @@ class Lru(Generic[_K, _V]):
         self._clock = clock
         self._items: OrderedDict[_K, _V] = OrderedDict()
         self._total_weight = 0
-        # Only caches that weigh, or whose items age, pay for these.
+        # These take memory only in caches whose items have a weight or an age limit.
         self._weights: dict[_K, int] | None = None if weigh is None else {}
         self._stored_at: dict[_K, float] | None = None if max_age_seconds is None else {}
 
     def get(self, key: _K) -> _V | None:
-        """Return the value and mark it as used; None if it is not held."""
-        # On the way of every request that is answered from memory: what could be calls of methods stands here.
+        """Return the value of a key and mark it as recently used; None if the key is not cached."""
+        # Every request that is answered from memory runs this, so method calls are inlined.
         items, stored_at = self._items, self._stored_at
         value = items.get(key)
         if value is None:
@@ -82,12 +83,15 @@ class Lru(Generic[_K, _V]):
         return value
 
     def peek(self, key: _K) -> _V | None:
-        """Return the value without marking it as used; None if it is not held."""
+        """Return the value of a key without marking it as recently used; None if the key is not cached."""
         value = self._items.get(key)
         return None if value is None or self._is_expired(key) else value
 
     def put(self, key: _K, value: _V) -> None:
-        """Hold the value in place of the one before, and evict what exceeds the bounds."""
+        """Cache a value in place of the previous one, then evict items until no limit is exceeded.
+
+        A value that weighs more than `max_item_weight` is not cached. The previous value is removed even then.
+        """
         self.pop(key)
         weight = 1 if self._weigh is None else self._weigh(value)
         if self._max_item_weight is not None and weight > self._max_item_weight:
@@ -101,7 +105,7 @@ class Lru(Generic[_K, _V]):
         self._evict()
 
     def pop(self, key: _K) -> _V | None:
-        """Remove the item and return its value; None if it is not held."""
+        """Remove an item and return its value; None if the key is not cached."""
         value = self._items.pop(key, None)
         if value is None:
             return None
@@ -116,11 +120,11 @@ class Lru(Generic[_K, _V]):
             self.pop(key)
 
     def fits(self, weight: int) -> bool:
-        """Return whether an item of this weight may be held."""
+        """Return True if an item of this weight is light enough for the cache (`max_item_weight`)."""
         return self._max_item_weight is None or weight <= self._max_item_weight
 
     def snapshot(self) -> dict[_K, _V]:
-        """Return a copy of all items, the least recently used first."""
+        """Return a copy of all items that have not expired, the least recently used first."""
         return {key: value for key, value in self._items.items() if not self._is_expired(key)}
 
     def __contains__(self, key: _K) -> bool:

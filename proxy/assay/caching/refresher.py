@@ -1,7 +1,8 @@
-"""A resource that is fetched again and again, in the background or on demand, with the last good value kept.
+"""Refresher of one resource: fetches the resource on a schedule or on demand, and keeps the last good value.
 
-Owns when a resource is fetched and what is known of its age; what is fetched, and what a failure or an old value means,
-is for its user to say. A failure never takes the last good value away.
+The refresher decides when to fetch, and measures the age of the value. The code that uses the refresher supplies the
+function that fetches, and the functions that react to a failure or to an old value. A failed fetch never removes the
+last good value.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from assay.errors import InvalidResponseError, UpstreamUnavailableError
 from assay.ports import Validators
 
 _MAX_DOUBLINGS: Final = 32
-"""Of a pause: each cap is reached long before."""
+"""Maximum number of times that a pause doubles, to avoid an overflow. The limit `max_retry` is reached much earlier."""
 
 _T = TypeVar("_T")
 
 
 class NotModified(Enum):
-    """The answer that the last good value is still current (304)."""
+    """Result of a fetch if the last good value is still current (HTTP 304)."""
 
     NOT_MODIFIED = "not modified"
 
@@ -37,53 +38,59 @@ NOT_MODIFIED: Final = NotModified.NOT_MODIFIED
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched(Generic[_T]):
-    """A value that was fetched and found good."""
+    """Result of a fetch that obtained a valid value."""
 
     value: _T
     validators: Validators = field(default_factory=Validators)
-    """For the next request, which the server may answer with 304."""
+    """HTTP validators (``ETag``, ``Last-Modified``) for the next request. They let the server answer with 304."""
     obtained: datetime | None = None
-    """As of when the value is known to be current; None: when the fetch ended."""
+    """Time at which the value was last known to be current, UTC. None: the time at which the fetch ended."""
     size: int = 0
-    """Bytes that were read for it."""
+    """Number of bytes that were fetched."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchRequest(Generic[_T]):
-    """What a fetch starts from, and its limits."""
+    """Arguments of a fetch: the last good value, its HTTP validators and the size limit."""
 
     last_good: _T | None
     validators: Validators
-    """Of the last good value; empty if there is none."""
+    """HTTP validators of the last good value; empty before the first success."""
     max_bytes: int
-    """Bytes of the body, after decoding, that may be read."""
+    """Maximum number of bytes of the decoded body."""
 
 
 Fetch: TypeAlias = Callable[[FetchRequest[_T]], Awaitable[Fetched[_T] | Literal[NotModified.NOT_MODIFIED]]]
-"""Fetches the resource; raises if it cannot be had or is not good."""
+"""Function that fetches the resource. It raises an exception if the resource is unavailable or invalid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefreshSchedule:
-    """When a resource is fetched, and within which limits."""
+    """Schedule of a refresher, with limits on each fetch."""
 
     every: timedelta
-    """From a success to the next fetch."""
+    """Time from a successful fetch to the next fetch."""
     timeout: timedelta
-    """For one fetch."""
+    """Time limit of one fetch."""
     max_bytes: int
-    """For one fetch."""
+    """Maximum number of bytes that one fetch may read."""
     jitter: float = 0.0
-    """The part of each pause by which it may be shortened at random, so that many proxies don't ask at once."""
+    """Maximum fraction (0 to 1) by which a pause is shortened. The actual fraction is random, so that many proxies do
+    not fetch at the same time."""
     first_retry: timedelta | None = None
-    """From the first of several failures to the next fetch; it doubles with each further one. None: `every`."""
+    """Pause after the first failure. The pause doubles with each further failure in a row. None: `every`."""
     max_retry: timedelta | None = None
-    """The longest pause after a failure. None: `every`."""
+    """Maximum pause after a failure. None: `every`."""
     max_age: timedelta | None = None
-    """The age from which on each turn raises the alarm. None: never."""
+    """Age above which the value is too old; None: no limit. While the value is too old, the refresher calls `on_stale`
+    before each pause of the schedule."""
 
     def compute_pause_seconds(self, failures: int) -> float:
-        """Return the longest pause after so many failures in a row; 0 after a success."""
+        """Return the pause before the next fetch, in seconds, without jitter.
+
+        Args:
+            failures: number of failures in a row; 0 after a success.
+        """
         if not failures:
             return self.every.total_seconds()
         first, longest = self.first_retry or self.every, self.max_retry or self.every
@@ -91,21 +98,23 @@ class RefreshSchedule:
 
 
 class Refresher(Generic[_T]):
-    """One resource, its last good value and its age.
+    """Refresher of one resource, with the last good value and its age.
 
-    `start` fetches it on its schedule; `refresh` and `trigger` fetch it on demand. Both share one fetch at a time.
+    `start` starts the schedule. `refresh` and `trigger` fetch on demand. At most one fetch runs at a time, and all
+    callers share it.
 
     Args:
-        name: of the resource, for tasks and messages.
-        fetch: fetches it; None if nothing does, so that only its age is watched.
-        schedule: when, and within which limits.
-        clock: UTC.
-        on_failure: called with the error of each fetch that fails.
-        initial: the value at first.
-        on_refreshed: called with the value before and the new one, which is already in force; not after a 304.
-        on_stale: called with the age in each turn of the schedule that finds it above `max_age`.
-        sleep: waits so many seconds.
-        pick: picks a number between two.
+        name: name of the resource, for tasks and messages.
+        fetch: fetches the resource. None: the resource is never fetched; only the age of its value is watched.
+        schedule: schedule and limits of the fetches.
+        clock: returns the current time, UTC.
+        on_failure: called with the exception of each failed fetch.
+        initial: first value. None: there is no value until a fetch succeeds.
+        on_refreshed: called with the previous and the new value after a fetch has stored a new value; not called after
+            a 304.
+        on_stale: called with the age, once before each pause of the schedule, while the age is above `max_age`.
+        sleep: waits for a number of seconds.
+        pick: returns a random number between two numbers.
     """
 
     def __init__(
@@ -142,46 +151,46 @@ class Refresher(Generic[_T]):
 
     @property
     def value(self) -> _T | None:
-        """The last good value; None if there was none yet."""
+        """Last good value; None before the first success."""
         return self._value
 
     @property
     def last_success(self) -> datetime | None:
-        """As of when the value is known to be current; None if there is none."""
+        """Time at which the value was last known to be current, UTC; None if there is no value."""
         return self._last_success
 
     @property
     def last_error(self) -> BaseException | None:
-        """Why the last fetch failed; None if it did not."""
+        """Exception of the last fetch; None if the last fetch succeeded or no fetch has ended."""
         return self._last_error
 
     @property
     def age(self) -> timedelta:
-        """Time since the last success; without one, since the refresher was made."""
+        """Time since `last_success`; without a success, time since the refresher was created."""
         return self._clock() - (self._last_success or self._created_at)
 
     @property
     def is_stale(self) -> bool:
-        """Whether the age is above the schedule's `max_age`."""
+        """True if the age is above the schedule's `max_age`."""
         return self._schedule.max_age is not None and self.age > self._schedule.max_age
 
     def start(self) -> None:
-        """Fetch the resource on its schedule from now on: at once, unless the value is younger than a period."""
+        """Start the schedule. The first fetch starts at once, unless the value is younger than `every`."""
         self._tasks.spawn(self._run(), name=f"refresh {self._name} on schedule")
 
     def trigger(self) -> None:
-        """Start a fetch in the background, unless one is running."""
+        """Start a fetch in the background unless a fetch is running."""
         self._flights.start(self._name, self._fetch_once)
 
     async def refresh(self, *, timeout_seconds: float | None = None) -> _T:
-        """Wait for the running fetch, or for a new one, and return the value that it leaves.
+        """Wait for a fetch and return the resulting value. Join the running fetch, or start one.
 
         Args:
-            timeout_seconds: seconds to wait; None: until the fetch has ended.
+            timeout_seconds: maximum wait in seconds; None: no limit.
 
         Raises:
-            StillRunningError: the fetch takes longer than `timeout_seconds`; it goes on.
-            Exception: the fetch failed; the last good value stays.
+            StillRunningError: the fetch takes longer than `timeout_seconds`. It continues in the background.
+            Exception: the fetch failed. The last good value stays.
         """
         return await self._flights.join(self._name, self._fetch_once, timeout_seconds=timeout_seconds)
 
@@ -190,7 +199,7 @@ class Refresher(Generic[_T]):
         await self._flights.wait_until_idle()
 
     async def close(self) -> None:
-        """End the schedule and a running fetch. Idempotent."""
+        """Stop the schedule and cancel the running fetch. Idempotent."""
         await self._tasks.close()
         await self._flights.close()
 
@@ -198,7 +207,7 @@ class Refresher(Generic[_T]):
         is_due = self._last_success is None or self.age >= self._schedule.every
         while True:
             if is_due and self._fetch is not None:
-                with suppress(Exception):  # recorded and reported
+                with suppress(Exception):  # `last_error` has it, and `on_failure` was called
                     await self.refresh()
             if self.is_stale and self._on_stale is not None:
                 self._on_stale(self.age)
@@ -218,24 +227,30 @@ class Refresher(Generic[_T]):
 
     async def _fetch_within_limits(self) -> Fetched[_T] | Literal[NotModified.NOT_MODIFIED]:
         if self._fetch is None:
-            raise UpstreamUnavailableError(f"{self._name}: nothing fetches it")
+            raise UpstreamUnavailableError(f"{self._name}: no fetch is configured")
         limits = self._schedule
         request = FetchRequest(last_good=self._value, validators=self._validators, max_bytes=limits.max_bytes)
         try:
             async with asyncio.timeout(limits.timeout.total_seconds()):
                 answer = await self._fetch(request)
         except TimeoutError as error:
-            raise UpstreamUnavailableError(f"{self._name}: not fetched within {limits.timeout}") from error
+            raise UpstreamUnavailableError(f"{self._name}: the fetch took more than {limits.timeout}") from error
         if isinstance(answer, Fetched) and answer.size > limits.max_bytes:
-            raise InvalidResponseError(f"{self._name}: larger than {limits.max_bytes} bytes")
+            raise InvalidResponseError(f"{self._name}: expected at most {limits.max_bytes} bytes, found {answer.size}")
         return answer
 
     async def _put_in_force(self, answer: Fetched[_T] | Literal[NotModified.NOT_MODIFIED]) -> _T:
-        """Return the value that is in force after an answer."""
+        """Store the result of a fetch and return the value, which is the previous one after a 304.
+
+        Raises:
+            InvalidResponseError: the result is a 304, but there is no previous value.
+        """
         before = self._value
         if not isinstance(answer, Fetched):
             if before is None:
-                raise InvalidResponseError(f"{self._name}: answered that a value is current that was never fetched")
+                raise InvalidResponseError(
+                    f"{self._name}: expected a value, found 304 Not Modified without an earlier value"
+                )
             self._last_success = self._clock()
             return before
         self._value, self._validators = answer.value, answer.validators

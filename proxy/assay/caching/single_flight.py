@@ -1,7 +1,8 @@
-"""Work that is done once for all who need it at the same time.
+"""Single flight: one execution of work for all callers that need it at the same time.
 
-Owns the running tasks by key. A flight belongs to no caller: it goes on when one is cancelled or stops waiting. Its
-result is not kept; what a later caller may reuse is for the work itself to cache.
+A flight is a running task with a key. The flight belongs to no caller: it continues if a caller is cancelled or stops
+waiting. The result is not kept after the flight has ended. If later callers may reuse the result, the work itself must
+cache it.
 """
 
 from __future__ import annotations
@@ -18,16 +19,17 @@ _V = TypeVar("_V")
 
 
 class StillRunningError(Exception):
-    """A flight has not ended within the time that its caller could wait; it goes on."""
+    """Error for a caller whose time limit passes before the flight ends. The flight continues."""
 
 
 class SingleFlight(Generic[_K, _V]):
-    """One running task per key, shared by its callers.
+    """Set of flights (running tasks that callers share), at most one for each key.
 
     Args:
-        name: what a flight is, for the names of its tasks.
-        report: called once with the key and the error of each flight that fails, however many callers get the error;
-            without it an error that no caller gets goes to the event loop's exception handler, as asyncio does it.
+        name: prefix of the names of the tasks.
+        report: called once for each failed flight, with the key and the exception. The callers that wait for the flight
+            get the exception too. None: failures are not reported. If no caller waits either, asyncio passes the
+            exception to the exception handler of the event loop.
     """
 
     __slots__ = ("_flights", "_is_closed", "_name", "_report")
@@ -39,51 +41,57 @@ class SingleFlight(Generic[_K, _V]):
         self._is_closed = False
 
     def get(self, key: _K) -> asyncio.Task[_V] | None:
-        """Return the running flight of a key, if there is one, for callbacks; its callers use `join`.
+        """Return the task of the running flight of a key; None if no flight runs. Use the task only to add callbacks.
 
-        A caller that awaited the task itself would cancel it for the others when it is cancelled.
+        To wait for the result, call `join` instead of awaiting the task. If a caller that awaits the task is cancelled,
+        the task is cancelled for all other callers too.
         """
         return self._flights.get(key)
 
     def start(self, key: _K, work: Callable[[], Coroutine[Any, Any, _V]]) -> None:
-        """Start a flight unless one of this key runs.
+        """Start a flight unless a flight with this key runs.
+
+        Args:
+            key: key of the work.
+            work: function that returns the coroutine to run.
 
         Raises:
-            RuntimeError: `close` was called.
+            RuntimeError: this object is closed.
         """
         if key in self._flights:
             return
         if self._is_closed:
-            raise RuntimeError(f"no flight is started after `close`: {self._name} {key}")
+            raise RuntimeError(f"the group of the flight {self._name} {key} is closed")
         flight = self._flights[key] = asyncio.create_task(work(), name=f"{self._name} {key}")
         flight.add_done_callback(partial(self._on_done, key))
 
     async def join(
         self, key: _K, work: Callable[[], Coroutine[Any, Any, _V]], *, timeout_seconds: float | None = None
     ) -> _V:
-        """Return the result of the running flight of a key, or of a new one.
+        """Wait for the flight of a key and return its result. Start the flight if it does not run.
 
         Args:
-            key: names the work.
-            work: called where no flight of this key runs.
-            timeout_seconds: seconds to wait; None: until it has ended.
+            key: key of the work.
+            work: function that returns the coroutine to run; called only if no flight with this key runs.
+            timeout_seconds: maximum wait in seconds; None: no limit.
 
         Raises:
-            StillRunningError: it takes longer than `timeout_seconds`.
-            RuntimeError: `close` was called.
+            StillRunningError: the flight takes longer than `timeout_seconds`. It continues in the background.
+            RuntimeError: this object is closed.
+            Exception: the exception of the work.
         """
         self.start(key, work)
         flight = self._flights[key]
         await asyncio.wait((flight,), timeout=timeout_seconds)
         if not flight.done():
-            raise StillRunningError(f"{flight.get_name()} runs for longer than {timeout_seconds} s")
+            raise StillRunningError(f"{flight.get_name()} is still running after {timeout_seconds} s")
         return flight.result()
 
     def __len__(self) -> int:
         return len(self._flights)
 
     async def wait_until_idle(self) -> None:
-        """Wait until no flight runs, those included that are started meanwhile."""
+        """Wait until no flight runs, including flights that start during the wait."""
         while self._flights:
             await asyncio.wait(self._flights.values())
 

@@ -1,4 +1,4 @@
-"""Background tasks end with their owner, and an error of one is reported once."""
+"""Tests of background tasks: they end with their owner, and each error is reported once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from assay.caching.background import BackgroundTasks, cancel_and_wait, gather_or
 
 
 class Job:
-    """Work that says how it ended."""
+    """Work that records how it ended."""
 
     def __init__(self) -> None:
         self.started, self.release = asyncio.Event(), asyncio.Event()
@@ -23,7 +23,7 @@ class Job:
             self.started.set()
             await self.release.wait()
         except asyncio.CancelledError:
-            await asyncio.sleep(0)  # cleaning up takes a while
+            await asyncio.sleep(0)  # the cleanup takes one turn of the loop
             self.ended = "cancelled"
             raise
         self.ended = "done"

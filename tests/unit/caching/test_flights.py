@@ -1,4 +1,4 @@
-"""One caller at a time is in a flight, in the order of the calls; who finds the work done does not do it again."""
+"""Tests of flights: one caller at a time in the order of the calls, and finished work is not repeated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from assay.caching.flights import ProcessFlights
 
 
 class Caller:
-    """One caller of a flight, which remembers its part."""
+    """Caller of a flight that records whether it was first."""
 
     def __init__(self, flights: ProcessFlights, key: str, *, finds_done: bool = False) -> None:
         self.entered, self.leave = asyncio.Event(), asyncio.Event()

@@ -1,4 +1,4 @@
-"""A bounded cache keeps what was used last, within its bounds of count, weight and age."""
+"""Tests of `Lru`: it keeps the most recently used items within its limits of count, weight and age."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_a_cache_without_a_bound_is_refused() -> None:
 
 
 class Model:
-    """What an `Lru` does, said as plainly as possible: a list of (key, value, weight), least recently used first."""
+    """Simple model of an `Lru`: a list of its items, the least recently used first."""
 
     def __init__(self, max_items: int | None, max_weight: int | None, max_item_weight: int | None) -> None:
         self.items: list[tuple[int, bytes]] = []

@@ -1,4 +1,4 @@
-"""When a resource is fetched, what is kept of it, how old it is: pauses take no time, and only they move the clock."""
+"""Tests of `Refresher` with a simulated clock: pauses take no real time, and only pauses advance the clock."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ BACKOFF = RefreshSchedule(
 
 @dataclass
 class Feed:
-    """A resource that answers as it is told, and the time, which passes in pauses alone."""
+    """Resource with prepared answers, and a clock that only pauses advance."""
 
     answers: list[Answer] = field(default_factory=list)
-    """In order; the last one is repeated."""
+    """Answers in order; the last one is repeated."""
     now: datetime = START
     requests: list[FetchRequest[str]] = field(default_factory=list)
     pauses: list[timedelta] = field(default_factory=list)
@@ -43,9 +43,9 @@ class Feed:
     alarms: list[timedelta] = field(default_factory=list)
     changes: list[tuple[str | None, str]] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
-    """Holds up each fetch until it is set, as it is at first."""
+    """Event that each fetch waits for; it is set initially."""
     turns: int = 0
-    """Pauses to be slept through; the one after them never ends."""
+    """Number of pauses that end; the next pause never ends."""
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -84,7 +84,7 @@ class Feed:
         )
 
     async def run(self, refresher: Refresher[str], turns: int) -> None:
-        """Let the schedule make so many turns, then close."""
+        """Run `turns` turns of the schedule, then close the refresher."""
         self.turns = turns - 1
         refresher.start()
         await self.done.wait()
@@ -185,7 +185,7 @@ async def test_a_resource_that_nothing_fetches_is_only_watched() -> None:
     await feed.run(refresher, turns=2)
     assert feed.alarms == [hours(30), hours(40)]
     assert (feed.requests, feed.errors, feed.pauses) == ([], [], [hours(10)] * 2)
-    with pytest.raises(UpstreamUnavailableError, match="nothing fetches"):
+    with pytest.raises(UpstreamUnavailableError, match="no fetch is configured"):
         await feed.refresher(fetch=None).refresh()
 
 
@@ -228,7 +228,7 @@ async def test_a_fetch_over_its_time_is_ended() -> None:
     feed = Feed([Fetched(value="a")])
     feed.gate.clear()
     refresher = feed.refresher(RefreshSchedule(every=hours(1), timeout=timedelta(0), max_bytes=100))
-    with pytest.raises(UpstreamUnavailableError, match="not fetched within"):
+    with pytest.raises(UpstreamUnavailableError, match="the fetch took more than"):
         await refresher.refresh(timeout_seconds=30)
     assert isinstance(refresher.last_error, UpstreamUnavailableError)
     await refresher.close()

@@ -1,4 +1,4 @@
-"""Work with the same key is done once at a time, for all who need it then; a caller that leaves ends nothing."""
+"""Tests of single flights: concurrent callers share one execution, which continues if a caller leaves."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from assay.caching.single_flight import SingleFlight, StillRunningError
 
 
 class Work:
-    """Work that runs until it is released, and counts how often it was begun."""
+    """Work that runs until it is released, and counts its executions."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
@@ -143,7 +143,7 @@ async def test_close_cancels_the_work_waits_until_it_has_ended_and_begins_nothin
     assert (work.cancelled, len(flights), reported) == (1, 0, [])
     with pytest.raises(asyncio.CancelledError):
         await caller
-    with pytest.raises(RuntimeError, match="after `close`: work a"):
+    with pytest.raises(RuntimeError, match="the flight work a is closed"):
         flights.start("a", work)
     assert flights.get("a") is None
 
@@ -169,7 +169,7 @@ async def _take(steps: list[tuple[str, int]]) -> None:
     flights = SingleFlight[int, str]("work")
     running = dict[int, asyncio.Future[str]]()
     begun = list[int]()
-    callers = list[tuple[asyncio.Task[str], int, int]]()  # its task, its key, the number of the flight that it joined
+    callers = list[tuple[asyncio.Task[str], int, int]]()  # task, key and number of the joined flight of each caller
     outcomes = dict[int, str]()
 
     def begin(key: int) -> Callable[[], Awaitable[str]]:
