@@ -1,5 +1,5 @@
-"""Trusted Publishers: what Assay knows of each kind, in one module a kind. Pure.
+"""Kinds of Trusted Publisher, one module for each kind. Pure.
 
-`base.PublisherKind` says what a kind consists of; `registry.PUBLISHER_KINDS` lists the kinds. A new kind is one module
-here and one entry of that list.
+`base.PublisherKind` defines the parts of a kind, and `registry.PUBLISHER_KINDS` lists the kinds. A new kind needs one
+module here and one entry in that list.
 """

@@ -1,7 +1,7 @@
-"""What a kind of Trusted Publisher consists of. Pure.
+"""Definition of a kind of Trusted Publisher by its parts. Pure.
 
-The code that verifies, judges, proposes, records and shows publishers works from these parts; it does not know which
-kinds there are. Each part of a `PublisherKind` is required, so that a kind without it is an error when it is imported.
+All code that verifies, judges, proposes, records or shows publishers uses only these parts, and has no special case for
+any kind. Every part of a `PublisherKind` is required. A kind that lacks a part therefore raises an error at import.
 """
 
 from __future__ import annotations
@@ -16,53 +16,59 @@ from pydantic import ConfigDict, StringConstraints, model_validator
 
 from assay.evidence import Claims
 from assay.publishers.extensions import CertificateFacts, Extensions, InvalidClaimsError
-from assay.publishers.globs import StringPredicate, compile_builder_pattern, compile_glob
+from assay.publishers.globs import StringPredicate, compile_builder_pattern, compile_glob, lower_ascii
+from assay.publishers.texts import Issuer
 from assay.settings import Settings, make_key_error
 
 PrintableText = Annotated[str, StringConstraints(min_length=1, max_length=1000, pattern=r"^[^\x00-\x1f\x7f]+$")]
-NumericId = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,20}$")]
-Uuid = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$")]
 
 ClaimReader: TypeAlias = Callable[[Claims], str | None]
 ClaimTest: TypeAlias = tuple[ClaimReader, StringPredicate]
-"""What to read of the claims, and what it has to be."""
+"""Pair of a function that reads a claim, and a predicate that the claim must satisfy."""
 
 
 class PublisherTable(Settings):
-    """Base of the tables by which a policy names publishers; keys stay as PyPI spells them, in snake_case.
+    """Base class of the tables with which a policy names publishers.
 
-    So a block of a provenance object or of pylock.toml's attestation-identities can be pasted. A subclass has `kind`,
-    a literal with PEP 740's value, and the default of `issuer`.
+    The keys have PyPI's spelling, in snake_case. Users can therefore paste a publisher block from a provenance object,
+    or an entry of ``attestation-identities`` from pylock.toml. A subclass defines `kind`, a literal with the value from
+    PEP 740, and the default of `issuer`.
     """
 
     model_config = ConfigDict(alias_generator=None)
     identifying_keys: ClassVar[tuple[str, ...]]
-    """Keys of which a table needs at least one; the first names the publisher."""
-    issuer: str
+    """Keys that can identify the publisher. A table must have at least one of them. The first key contains the
+    publisher's name."""
+    issuer: Issuer
     """OIDC issuer of the certificate."""
 
     @model_validator(mode="after")
     def _check_identifying_keys(self) -> Self:
         if not any(getattr(self, key) for key in self.identifying_keys):
-            expected = f"one of {', '.join(self.identifying_keys)}, so that it names somebody"
+            expected = f"one of {', '.join(self.identifying_keys)}, to identify the publisher"
             raise make_key_error(self.identifying_keys[0], expected=expected, found=None)
         return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimKey:
-    """How one key of a policy's table is compared with the certificate's claims."""
+    """Rule for one key of a publisher table: how its value is compared with the claims of a certificate."""
 
     claim: str
-    """Attribute of `Claims` that it is about."""
+    """Attribute of `Claims` that is compared with the value of the key."""
     compile: Callable[[str], ClaimTest]
-    """Compile the key's value."""
+    """Function that compiles the value of the key to a test of the claim."""
     propose: ClaimReader
-    """Read the value that a policy would have for these claims."""
+    """Function that returns the value of the key for a proposed policy, from the claims of a signer."""
 
 
 def match_glob(claim: str, *, ignore_case: bool = False) -> ClaimKey:
-    """Return a key whose value is a glob for a claim; `ignore_case` where the claim's owner compares so."""
+    """Return the rule for a key whose value is a glob that a claim must match.
+
+    Args:
+        claim: attribute of `Claims`.
+        ignore_case: True if the publisher's host ignores case in such names.
+    """
     read = attrgetter(claim)
     return ClaimKey(
         claim=claim, compile=lambda pattern: (read, compile_glob(pattern, ignore_case=ignore_case)), propose=read
@@ -70,92 +76,114 @@ def match_glob(claim: str, *, ignore_case: bool = False) -> ClaimKey:
 
 
 def match_builder() -> ClaimKey:
-    """Return a key whose value is a glob for the Build Signer URI, at any ref unless it has an ``@``."""
+    """Return the rule for a key whose value is a glob that the Build Signer URI must match.
+
+    A glob without ``@`` matches the URI at any ref.
+    """
     read = attrgetter("builder")
     return ClaimKey(claim="builder", compile=lambda pattern: (read, compile_builder_pattern(pattern)), propose=read)
 
 
 ABSENT: Final[tuple[str | None, ...]] = (None,)
-"""Null and no key at all are absence."""
+"""Values that mean the same as a missing key of a publisher block. `None` stands for both null and a missing key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockKey:
-    """One key of the index's publisher block, by the names of PyPI (pypi_attestations 0.0.30, `_PublisherBase`)."""
+    """One key of the publisher block in an index's provenance object, and its check against the certificate.
+
+    `name` is the key in PyPI's spelling (pypi_attestations 0.0.30, `_PublisherBase`).
+    """
 
     name: str
     is_required: bool
     check: Callable[[str, Claims], None]
-    """Compare what the index says with what the certificate proves; raise `InvalidClaimsError` where it differs."""
+    """Function that compares the index's value with the certificate's claims, and raises `InvalidClaimsError` if they
+    differ."""
     absent: tuple[str | None, ...] = ABSENT
-    """Values of an optional key that say nothing."""
+    """Values that mean the same as a missing key, if the key is optional."""
 
 
-def state_claim(name: str, read: ClaimReader | None = None, *, is_required: bool = True) -> BlockKey:
-    """Return a key that must say exactly what `read` finds in the claims: by default, the claim of the same name."""
+def state_claim(
+    name: str, read: ClaimReader | None = None, *, is_required: bool = True, ignore_case: bool = False
+) -> BlockKey:
+    """Return a key of the publisher block whose value must equal a claim of the certificate.
+
+    Args:
+        name: name of the key.
+        read: function that returns the claim; None: the claim has the same name as the key.
+        is_required: True if the block must have the key.
+        ignore_case: True if the publisher's host ignores the case of A to Z in such names.
+    """
+    fold = lower_ascii if ignore_case else str
     read_proven: ClaimReader = attrgetter(name) if read is None else read
 
     def check(said: str, claims: Claims) -> None:
         proven = read_proven(claims)
-        if said != proven:
-            found = f"{said or 'an empty text'}, says the index"
-            raise InvalidClaimsError(f"publisher {name}", f"the certificate's {proven}", found)
+        if proven is None or fold(said) != fold(proven):
+            found = f"{said or 'an empty text'}, from the index"
+            raise InvalidClaimsError(f"publisher {name}", f"{proven or 'no value'}, as in the certificate", found)
 
     return BlockKey(name=name, is_required=is_required, check=check)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityClaim:
-    """A claim that stays the same while a publisher is renamed: who a publisher is, for the ratchet."""
+    """Claim that identifies a publisher for the ratchet (provenance continuity), even if the publisher is renamed."""
 
     claim: str
     """Attribute of `Claims`."""
     label: str
-    """Begins `PublisherIdentity.subject`, which the ledger keeps for ever."""
+    """Prefix of `PublisherIdentity.subject`. It must never change, because the ledger stores the subject."""
     ignore_case: bool = False
+    """True if values that differ only in case are the same publisher."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PublisherKind:
-    """One kind of Trusted Publisher: everything that Assay knows of it."""
+    """Complete definition of one kind of Trusted Publisher."""
 
     table: type[PublisherTable]
-    """The table by which a policy names such a publisher."""
-    recognizes: Callable[[Extensions], bool] | None
-    """Whether a certificate by another issuer than `issuer` has this kind's shape, as one of a self-managed server
-    has; None where no other issuer has this kind."""
+    """Model of the table with which a policy names such a publisher."""
+    recognizes: Callable[[str, Extensions], bool] | None
+    """Function that returns True if an issuer and the extensions of a certificate have the format of this kind. The
+    format decides only if the issuer is not a known public issuer, for example for self-managed servers. None if only
+    `issuer` can have this kind."""
     read_claims: Callable[[CertificateFacts], Claims]
-    """Read a certificate; raise `InvalidClaimsError` where it contradicts itself or lacks what this kind's have."""
+    """Function that reads the claims of a certificate. It raises `InvalidClaimsError` if the certificate contradicts
+    itself, or lacks an extension that certificates of this kind have."""
     block_keys: tuple[BlockKey, ...]
     """Keys of the index's publisher block, the required ones first."""
     claim_keys: Mapping[str, ClaimKey]
-    """How each key of `table` is compared, apart from `kind` and `issuer`; also which claims the audit trail records,
-    in this order."""
+    """Rule for each key of `table` except `kind` and `issuer`. The audit trail records the claims of these keys in this
+    order."""
     identity: tuple[IdentityClaim, ...]
-    """The first that a certificate has identifies the publisher within its issuer."""
+    """Claims that can identify the publisher among all publishers of its issuer. The first one that a certificate has
+    is used."""
     proposed_keys: tuple[str, ...]
-    """Keys of `table` with which a proposed policy names the publisher, in the order in which they are written."""
+    """Keys of `table` that a proposed policy contains, in this order."""
     details: tuple[tuple[str, ClaimReader], ...]
-    """What describes a signer beside its name: label and value."""
+    """Claims that messages show after the name of a signer: pairs of label and reader function."""
     commit_path: str | None
-    """Between the repository's URI and the commit in the address of a commit; None where there is no such address."""
+    """Text that joins the repository URI and the commit hash to the URL of a commit. None if commits of this kind have
+    no URL."""
 
     @cached_property
     def name(self) -> str:
-        """PEP 740's `kind`."""
+        """Value of `kind` in PEP 740."""
         return str(get_args(self.table.model_fields["kind"].annotation)[0])
 
     @cached_property
     def issuer(self) -> str:
-        """OIDC issuer of this kind's certificates, unless a policy names another."""
+        """OIDC issuer of this kind's certificates, unless the policy names another issuer."""
         return str(self.table.model_fields["issuer"].default)
 
     @property
     def name_key(self) -> str:
-        """Key of the table that names the publisher."""
+        """Key of the publisher table that contains the publisher's name, such as ``repository``."""
         return self.table.identifying_keys[0]
 
     @cached_property
     def name_claim(self) -> str:
-        """Claim that names the publisher."""
+        """Attribute of `Claims` that contains the publisher's name, such as ``repository``."""
         return self.claim_keys[self.name_key].claim

@@ -1,6 +1,7 @@
-"""The extensions of a signing certificate, from which a kind of publisher reads its claims. Pure.
+"""Extensions of a signing certificate, from which each kind of publisher reads its claims. Pure.
 
-Fulcio's extensions are texts, known by the last arc of their OID (1.3.6.1.4.1.57264.1.*); `attestation` decodes them.
+Fulcio's extensions have the OIDs 1.3.6.1.4.1.57264.1.*. This module maps the last number (arc) of the OID to the text
+of the extension. `attestation.verification.certificate` decodes the texts.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from assay.evidence import Claims
+from assay.publishers.uris import encode_uri
 
 Extensions: TypeAlias = Mapping[int, str]
 
@@ -37,13 +39,13 @@ EXTENSION_NAMES: Final = {
     23: "Deployment Environment",
     24: "Token Subject",
 }
-"""Fulcio's own names, by the last arc, for messages."""
+"""Fulcio's names of the extensions, by the last arc of the OID. They are used in messages."""
 
 
 class InvalidClaimsError(Exception):
-    """A certificate that contradicts itself or lacks a claim, or an index that says something else than it.
+    """Error for a certificate that lacks a claim, contradicts itself, or differs from the index's publisher block.
 
-    Internal to verification: `attestation` turns it into a failed check, and that into evidence.
+    The error is internal to verification. `attestation` converts it to `CheckFailed`, and then to evidence.
     """
 
     def __init__(self, step: str, expected: str, found: object) -> None:
@@ -55,23 +57,27 @@ class InvalidClaimsError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertificateFacts:
-    """A signing certificate's texts, and the kind of publisher that they indicate."""
+    """Values of a signing certificate's extensions, and the kind of publisher that they indicate."""
 
     kind: str | None
-    """Name of the kind, by the issuer or by the shape of the extensions; None for no Trusted Publisher."""
+    """Name of the publisher kind, such as ``GitHub``. Assay recognizes it from the issuer or from the extensions of the
+    certificate. None if no publisher kind matches."""
     issuer: str
-    """OIDC issuer (.8, else .1)."""
+    """OIDC issuer (OID .8, or else .1)."""
     san: str
-    """The one Subject Alternative Name."""
+    """Subject Alternative Name."""
     is_email: bool
-    """The Subject Alternative Name is an e-mail address, else a URI."""
+    """True if the Subject Alternative Name is an e-mail address, False if it is a URI."""
     extensions: Extensions
 
     def require(self, arc: int) -> str:
-        """Return the extension, which certificates of this kind always have.
+        """Return an extension that all certificates of this kind have.
+
+        Args:
+            arc: last arc of the extension's OID.
 
         Raises:
-            InvalidClaimsError: it is missing.
+            InvalidClaimsError: the extension is missing.
         """
         if arc not in self.extensions:
             expected = f"{EXTENSION_NAMES[arc]} (OID .{arc}), as {self.kind} certificates have"
@@ -79,22 +85,32 @@ class CertificateFacts:
         return self.extensions[arc]
 
     def require_builder(self) -> str:
-        """Return the Build Signer URI, which is the Subject Alternative Name in every certificate of a workload.
+        """Return the Build Signer URI, and check that the Subject Alternative Name contains the same URI.
+
+        Both are equal in every certificate of a CI job, with one difference. In the Subject Alternative Name,
+        characters that a URI cannot contain are percent-encoded (`uris.encode_uri`).
 
         Raises:
-            InvalidClaimsError: it is missing, or another.
+            InvalidClaimsError: the URI is missing, or differs from the Subject Alternative Name.
         """
         builder = self.require(9)
-        if self.san != builder:
+        if self.san not in {builder, encode_uri(builder)}:
             raise InvalidClaimsError("subject alternative name", builder, self.san)
         return builder
 
 
 def check_equal(extensions: Extensions, older_arc: int, newer_arc: int) -> None:
-    """Check that an older and a newer extension, which Fulcio fills from one fact, say the same.
+    """Check that an older and a newer extension are equal if both are present.
+
+    Fulcio fills both from the same value of the OIDC token.
+
+    Args:
+        extensions: the certificate's extensions.
+        older_arc: last arc of the older extension's OID.
+        newer_arc: last arc of the newer extension's OID.
 
     Raises:
-        InvalidClaimsError: both are there, and differ.
+        InvalidClaimsError: both extensions are present and differ.
     """
     if older_arc in extensions and newer_arc in extensions and extensions[older_arc] != extensions[newer_arc]:
         raise InvalidClaimsError(
@@ -105,7 +121,10 @@ def check_equal(extensions: Extensions, older_arc: int, newer_arc: int) -> None:
 
 
 def read_common_claims(facts: CertificateFacts) -> Claims:
-    """Return the claims that one extension states, whatever the kind of publisher; they are compared with nothing."""
+    """Return the claims that are copies of a single extension, without any check.
+
+    These claims are the same for every kind of publisher.
+    """
     extensions = facts.extensions
     return Claims(
         kind=facts.kind,

@@ -1,4 +1,4 @@
-"""Who signed, from the claims: a stable identity for the ratchet, and names for people. Pure."""
+"""Identity of a signer for the ratchet (provenance continuity), and names of a signer for messages. Pure."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import Final
 
 from assay.evidence import Attestation, Claims, PublisherIdentity
 from assay.publishers.base import ClaimReader, IdentityClaim, PublisherTable
+from assay.publishers.globs import lower_ascii
 from assay.publishers.registry import PUBLISHER_KINDS, get_publisher_kind, get_table_kind
 
 
 def _compile_identity(claims: Iterable[IdentityClaim]) -> tuple[tuple[str, ClaimReader, bool], ...]:
-    """Label, reader, and whether the claim compares without case, each once."""
+    """Return label, reader function and `ignore_case` of each claim, without duplicate claims."""
     return tuple((each.label, attrgetter(each.claim), each.ignore_case) for each in dict.fromkeys(claims))
 
 
-# A certificate of no Trusted Publisher is identified and named by the first claim that any kind would take.
+# A signer that is not a Trusted Publisher (None) is identified and named by the first claim that any kind uses.
 _IDENTITY_BY_KIND: Final[dict[str | None, tuple[tuple[str, ClaimReader, bool], ...]]] = {
     None: _compile_identity(each for kind in PUBLISHER_KINDS for each in kind.identity),
     **{kind.name: _compile_identity(kind.identity) for kind in PUBLISHER_KINDS},
@@ -28,20 +29,21 @@ _NAME_CLAIMS_BY_KIND: Final[dict[str | None, tuple[str, ...]]] = {
 
 
 def identify_publisher(attestation: Attestation) -> PublisherIdentity | None:
-    """Return the identity that an attestation proves; None where the claims name no stable subject."""
+    """Return the identity of the publisher that signed an attestation; None if no claim identifies the publisher."""
     claims = attestation.claims
     for label, read, ignore_case in _IDENTITY_BY_KIND[claims.kind]:
         value = read(claims)
         if value:
-            subject = f"{label}:{value.lower()}" if ignore_case else f"{label}:{value}"
+            subject = f"{label}:{lower_ascii(value)}" if ignore_case else f"{label}:{value}"
             return PublisherIdentity(attestation.trust_root, claims.issuer, subject)
     return None
 
 
 def make_signer_key(attestation: Attestation) -> tuple[str | None, ...]:
-    """Return everything that can tell one signer from another, and the names under which it signs.
+    """Return the claims that identify or name the signer, as a tuple for use as a dictionary key.
 
-    Attestations with equal keys have one identity. The converse does not hold: a publisher has many keys.
+    Attestations with equal keys have the same identity. One identity can have several keys, for example one for each
+    workflow.
     """
     claims = attestation.claims
     return (
@@ -70,21 +72,24 @@ def get_signer_name(claims: Claims) -> str:
 
 
 def name_signer(claims: Claims) -> str:
-    """Return kind and name of the signer: ``GitHub pyca/cryptography``."""
+    """Return the kind and name of the signer: ``GitHub pyca/cryptography``."""
     return f"{claims.kind} {get_signer_name(claims)}" if claims.kind is not None else get_signer_name(claims)
 
 
 def describe_signer(claims: Claims) -> str:
-    """Return the signer in one line: ``GitHub pyca/cryptography (workflow pypi-publish.yml, ref refs/tags/v1)``."""
+    """Return a line that describes the signer.
+
+    Example: ``GitHub pyca/cryptography (workflow pypi-publish.yml, ref refs/tags/v1)``.
+    """
     if claims.kind is None:
-        return f"{claims.email or claims.san} of {claims.issuer}, who is no Trusted Publisher"
+        return f"{claims.email or claims.san} of {claims.issuer} (not a Trusted Publisher)"
     stated = ((label, read(claims)) for label, read in get_publisher_kind(claims.kind).details)
     rest = ", ".join(f"{label} {value}" for label, value in stated if value)
     return f"{name_signer(claims)} ({rest})" if rest else name_signer(claims)
 
 
 def describe_publisher(publisher: PublisherTable) -> str:
-    """Return a policy's publisher in one line, in the same words."""
+    """Return a line that describes a publisher table, in the format of `describe_signer`."""
     kind = get_table_kind(publisher)
     stated = publisher.model_dump(exclude_none=True, exclude={"kind"})
     if publisher.issuer == kind.issuer:

@@ -1,1 +1,1 @@
-"""The Simple Repository API, inbound: its model, content negotiation and the page parsers. Pure."""
+"""Simple Repository API as indexes serve it: the model, the page parsers and content negotiation. Pure."""

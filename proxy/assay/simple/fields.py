@@ -1,8 +1,8 @@
-"""The fields that JSON and HTML pages share, read one by one; each refuses what its PEP does not allow. Pure.
+"""Parsers of the fields that JSON and HTML pages share. Pure.
 
-Two kinds of wrong: a value of the wrong *type* makes the page nonsense (`InvalidResponseError` with the path to it);
-a value of the right type that means nothing (a digest that is none, a date that is none) is as if it were absent, and
-policy withholds what needed it.
+A value of the wrong *type* makes its page, or its entry on the page, unusable. It raises an `InvalidResponseError` with
+the path to the value. A value of the right type that cannot be parsed, such as a malformed digest or date, counts as
+absent. Policy withholds the file if it needs that value.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from packaging.version import Version
 
 from assay.errors import InvalidResponseError
 from assay.simple.model import CoreMetadata, Sha256
@@ -24,6 +26,7 @@ __all__ = [
     "parse_serial",
     "parse_sha256",
     "parse_time",
+    "parse_version",
     "quote_for_message",
 ]
 
@@ -31,49 +34,61 @@ _SHA256 = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 _API_VERSION = re.compile(r"([0-9]{1,6})\.([0-9]{1,6})", re.ASCII)
 _DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
 MAX_INTEGER = 2**63 - 1
-"""Sizes and serials beyond it are no numbers of anything, and no database would hold them."""
+"""Largest accepted size or serial. SQLite stores integers of 64 bits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageLimits:
-    """What one project page may hold; bytes are limited by whoever fetched it."""
+    """Limits on the content of one project page. The upstream client limits the size of the page in bytes."""
 
     max_files: int = 100_000
-    """The largest project on PyPI has some 15,000."""
+    """Maximum number of files. The largest project on PyPI has about 15,000."""
     max_depth: int = 32
-    """Nesting of values under unknown keys."""
+    """Maximum nesting depth of the values of unknown keys."""
 
 
 def make_page_error(where: str, expected: str, found: object) -> InvalidResponseError:
-    """What to raise where a page cannot be used: ``files[3].url: expected a string, found 7``."""
+    """Return the error for an unusable value, with a message such as ``files[3].url: expected a string, found 7``."""
     return InvalidResponseError(f"{where}: expected {expected}, found {quote_for_message(found)}")
 
 
 MAX_UPLOAD_TIME = datetime(9000, 1, 1, tzinfo=UTC)
+"""Latest upload time. It replaces every later time, so that adding a duration to an upload time cannot overflow."""
 
 
 def quote_for_message(value: object) -> str:
-    """A value of others for a message: escaped and short."""
+    """Return an untrusted value as text for a message: an ASCII literal of at most 80 characters.
+
+    For a list or an object, return only the name of its type.
+    """
     text = ascii(value) if isinstance(value, (str, bytes, int, float, bool, type(None))) else type(value).__name__
-    return text if len(text) <= 80 else f"{text[:80]}…"  # noqa: PLR2004 - a line of a terminal
+    return text if len(text) <= 80 else f"{text[:80]}…"  # noqa: PLR2004 - fits on a terminal's line
 
 
 def intern_text(text: str | None) -> str | None:
-    """The same text, once for all who have it: most files of a project say the same of Python."""
+    """Return the same object for equal texts, which saves memory. Most files of a project have equal texts."""
     return None if text is None else sys.intern(text)
 
 
 def parse_sha256(text: str) -> Sha256 | None:
-    """The digest that `text` is, lower-cased; None where it is not 64 hexadecimal digits."""
+    """Return `text` as a lower-case SHA-256 digest; None if `text` is not 64 hexadecimal digits."""
     if _SHA256.fullmatch(text) is None:
         return None
     lowered = text.lower()
-    # `lower` makes a new string always; most are lower-case already, and a page has thousands, kept in memory.
+    # `lower` always creates a new string. Most digests are lower-case already, and a page keeps thousands in memory.
     return Sha256(text if lowered == text else lowered)
 
 
+def parse_version(text: str) -> Version | None:
+    """Return a version (PEP 440), or None for any other text."""
+    try:
+        return Version(text)
+    except ValueError:  # InvalidVersion, or a number of more digits than Python converts
+        return None
+
+
 def find_sha256(hashes: Iterable[tuple[str, str]]) -> Sha256 | None:
-    """Return the SHA-256 among a file's hashes by algorithm; None if there is none, or no valid one."""
+    """Return the SHA-256 from pairs of algorithm and digest; None if the SHA-256 is missing or malformed."""
     for algorithm, digest in hashes:
         if algorithm == "sha256":
             return parse_sha256(digest)
@@ -81,11 +96,10 @@ def find_sha256(hashes: Iterable[tuple[str, str]]) -> Sha256 | None:
 
 
 def parse_time(text: str) -> datetime | None:
-    """An ISO 8601 instant in UTC; None for anything else, a date without a time included.
+    """Parse an ISO 8601 date and time, and convert it to UTC; return None for any other text, such as a bare date.
 
-    "The upload-time … MUST be in UTC" (PEP 700), so that a time without an offset, which some mirrors send, is UTC.
-    Whatever is later than `MAX_UPLOAD_TIME` is taken for that: to be told, and added to, an instant needs room behind
-    it.
+    "The upload-time … MUST be in UTC" (PEP 700). Some mirrors send a time without an offset, which is taken as UTC. A
+    time after `MAX_UPLOAD_TIME` gives `MAX_UPLOAD_TIME`.
     """
     if len(text) <= len("yyyy-mm-dd"):
         return None
@@ -101,10 +115,12 @@ def parse_time(text: str) -> datetime | None:
 
 
 def parse_serial(value: object, where: str) -> int | None:
-    """``_last-serial``: an integer, or a string of digits as a mirror sends it; None where there is none.
+    """Parse ``_last-serial``; return None if it is absent.
+
+    The value is an integer. Some mirrors send a string of digits, which is accepted.
 
     Raises:
-        InvalidResponseError: anything else.
+        InvalidResponseError: `value` has another type, or is negative or larger than `MAX_INTEGER`.
     """
     if value is None:
         return None
@@ -116,13 +132,13 @@ def parse_serial(value: object, where: str) -> int | None:
 
 
 def parse_api_version(value: object, where: str) -> tuple[int, int]:
-    """PEP 629: (1, 0) where an index says nothing; only major 1 is understood.
+    """Parse the API version of a page as (major, minor) (PEP 629); an absent version is (1, 0).
 
-    "Clients introspecting this value MUST … hard fail with an appropriate error message" on another major version; a
-    newer minor version "MAY" be warned of, and is taken.
+    For another major version, PEP 629 requires that clients "hard fail with an appropriate error message". For a newer
+    minor version, clients may warn; this function accepts it without a warning.
 
     Raises:
-        InvalidResponseError: not ``1.N``.
+        InvalidResponseError: `value` is not of the form ``1.N``.
     """
     if value is None:
         return (1, 0)
@@ -133,10 +149,12 @@ def parse_api_version(value: object, where: str) -> tuple[int, int]:
 
 
 def parse_core_metadata(value: object, where: str) -> CoreMetadata | None:
-    """PEP 714: ``true``, or a dictionary of hashes. A digest that is none withdraws the offer rather than its check.
+    """Parse ``core-metadata`` (PEP 714), a boolean or a dictionary of hashes; return None if no METADATA is offered.
+
+    A malformed SHA-256 also gives None, because METADATA that cannot be checked is not offered.
 
     Raises:
-        InvalidResponseError: neither a boolean nor a dictionary of strings.
+        InvalidResponseError: `value` is neither a boolean nor a dictionary, or its SHA-256 is not a string.
     """
     if value is None or value is False:
         return None

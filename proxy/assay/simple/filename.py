@@ -1,12 +1,12 @@
-"""A distribution's filename, taken apart once: whose it is, which version, of what kind. Pure.
+"""Parser of distribution filenames: project, version and kind. Pure.
 
-Wheels follow the binary distribution format, source archives the sdist format, both as `packaging.utils` reads them;
-the older kinds that PyPI still lists are recognised by where a hyphen splits them. Two projects can claim one name
-(``foo-1.0-1.tar.gz`` is ``foo`` 1.0.post1 or ``foo-1-0`` 1): the page that lists it decides, so every split is tried
-against the page's project first.
+Wheels and source archives are parsed by the rules of `packaging.utils`. For the older kinds that PyPI still lists, each
+hyphen is tried as the end of the project name. A filename can be ambiguous: ``foo-1.0-1.tar.gz`` is ``foo`` 1.0.post1
+or ``foo-1-0`` 1. The project on whose page the file is listed then decides.
 
-Refuses whatever could mean something else to a file system, a header, a URL or a person: separators, control
-characters, anything outside printable ASCII (``str.lower`` maps U+212A to ``k``: other alphabets could forge a name).
+A filename is refused if a file system, a header, a URL or a reader could misunderstand it: separators, control
+characters, and all characters outside printable ASCII. Characters of other alphabets could imitate a name, since
+``str.lower`` maps the Kelvin sign U+212A to ``k``.
 """
 
 from __future__ import annotations
@@ -23,55 +23,64 @@ from packaging.utils import (
     is_normalized_name,
     parse_wheel_filename,
 )
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
+from assay.simple.fields import parse_version
 from assay.simple.model import Distribution, Kind
 
-__all__ = ["ParsedFilename", "parse_filename", "possible_projects"]
+__all__ = ["ParsedFilename", "has_distribution_ending", "parse_filename", "possible_projects"]
 
 MAX_FILENAME_BYTES = 255
-"""Bytes: what the file systems of all our platforms take (Linux ``NAME_MAX``)."""
+"""Maximum length of a filename in bytes. It is the limit of the supported file systems (Linux ``NAME_MAX``)."""
 MAX_CANDIDATE_PROJECTS = 8
-"""How many projects one filename is looked up under: each may cost a page."""
+"""Maximum number of projects under which one filename is looked up. Each look-up may fetch a page."""
 
-# PyPI's own list of what it ever took (warehouse/forklift/legacy.py); longer endings first.
+# Endings that PyPI accepts or once accepted (warehouse/forklift/legacy.py); longer endings first.
 _SDIST_ENDINGS = (".tar.gz", ".tar.bz2", ".tar.xz", ".tar.Z", ".tar", ".tgz", ".tbz", ".zip")
 _INSTALLER_ENDINGS = (".exe", ".msi", ".rpm", ".deb", ".dmg")
 _VARIANTS_ENDING = "-variants.json"
-# Binary distribution format, "Escaping and Unicode": components hold alphanumerics, "." and "_", and of versions "+"
-# and "!"; the library checks name, version and build tag, but takes any tag.
+# Binary distribution format, "File name convention": {distribution}-{version}(-{build tag})?-{python tag}-{abi
+# tag}-{platform tag}.whl
+_WHEEL_PART_COUNTS = (5, 6)
+_WHEEL_TAG_COUNT = 3
+# Binary distribution format, "Escaping and Unicode": components have alphanumerics, "." and "_", and versions also "+"
+# and "!". `packaging` checks name, version and build tag, but accepts any characters in tags.
 _WHEEL_CHARACTERS = re.compile(r"[A-Za-z0-9._+!-]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedFilename:
-    """What a filename says, seen from one project's page. Exactly one of `distribution` and `refusal` is set."""
+    """Parsed filename on the page of one project. Either `distribution` or `refusal` is set."""
 
     distribution: Distribution | None = None
     refusal: str | None = None
-    """In words, to follow the filename: ``is a file of another project, bar``."""
+    """Reason of the refusal. It follows the filename in a sentence: ``is a file of another project, bar``."""
     owner: NormalizedName | None = None
-    """The other project that it parses as, when it is not the page's."""
+    """Project that the filename names, if the page belongs to another project; else None."""
 
     def refuse_at(self, refusal: str | None) -> ParsedFilename:
-        """Return what the filename says where its address is refused for `refusal`; None: the address is valid."""
+        """Return this result, or a refused copy of it if the URL of the file is invalid.
+
+        `refusal` is the reason why the URL is invalid; None for a valid URL. If the filename was already refused, the
+        result keeps the reason about the filename.
+        """
         if refusal is None:
             return self
         return ParsedFilename(refusal=self.refusal or refusal, owner=self.owner)
 
 
 def parse_filename(filename: str, project: NormalizedName) -> ParsedFilename:
-    """What `filename` is on the page of `project`. Never raises.
+    """Parse `filename` as a file on the page of `project`. No input raises an error.
 
     Args:
-        filename: as listed, decoded, whatever it contains.
-        project: the page's project, normalised.
+        filename: the filename as listed, percent-decoded. It may contain any characters.
+        project: normalised name of the page's project.
     """
-    if (unclean := _explain_unsafe(filename)) is not None:
-        return ParsedFilename(refusal=unclean)
+    if (unsafe := _explain_unsafe(filename)) is not None:
+        return ParsedFilename(refusal=unsafe)
     kind, stem = _split_ending(filename)
     if kind is None:
-        return ParsedFilename(refusal="has none of the endings of a distribution")
+        return ParsedFilename(refusal="does not have the ending of a distribution")
     if kind is Kind.WHEEL:
         return _parse_wheel(filename, project)
     others: list[NormalizedName] = []
@@ -82,16 +91,23 @@ def parse_filename(filename: str, project: NormalizedName) -> ParsedFilename:
         elif is_normalized_name(name) and _parse_leading_version(rest, kind, filename) is not None:
             others.append(name)
     if others:
-        # The last split is the one packaging.utils.parse_sdist_filename would make.
+        # `packaging.utils.parse_sdist_filename` splits at the last hyphen.
         return _make_other_project(others[-1])
-    return ParsedFilename(refusal="does not split into a project and a valid version (PEP 440)")
+    return ParsedFilename(refusal="does not consist of a project name and a valid version (PEP 440)")
+
+
+def has_distribution_ending(filename: str) -> bool:
+    """Return whether `filename` has the ending of a distribution, such as ``.whl`` or ``.tar.gz``."""
+    return _split_ending(filename)[0] is not None
 
 
 def possible_projects(filename: str) -> tuple[NormalizedName, ...]:
-    """Every project on whose page `filename` might stand, most likely first, at most `MAX_CANDIDATE_PROJECTS`.
+    """Return the projects whose pages may list `filename`, the most likely first, at most `MAX_CANDIDATE_PROJECTS`.
 
-    Splits that leave a valid version come first, the shortest name among them leading (``foo-1.0-1.tar.gz``: old
-    tools wrote post-releases so); the others follow, so that a listed file with a broken version still gets its reason.
+    A filename may have several hyphens, and each of them may be the end of the project name. Names before a valid
+    version come first. Among these names, the shortest comes first, because old tools wrote post-releases as
+    ``foo-1.0-1.tar.gz``. All other names come last. They are included because an index may list a file with an invalid
+    version. A request for this file must get the reason of its refusal.
     """
     if _explain_unsafe(filename) is not None:
         return ()
@@ -110,22 +126,25 @@ def possible_projects(filename: str) -> tuple[NormalizedName, ...]:
 
 
 def _explain_unsafe(filename: str) -> str | None:
-    """Why no file may be called so, or None."""
+    """Return the reason why no file may have this name, such as ``is empty``; None if the name is safe."""
     if not filename:
         return "is empty"
     if len(filename) > MAX_FILENAME_BYTES:
         return f"is longer than {MAX_FILENAME_BYTES} bytes"
     if not filename.isascii() or not filename.isprintable():
-        return "holds a character outside printable ASCII"
+        return "contains a character outside printable ASCII"
     if "/" in filename or "\\" in filename or " " in filename:
-        return "holds a slash, a backslash or a space"
+        return "contains a slash, a backslash or a space"
     if filename[0] in ".-":
         return "begins with a dot or a hyphen"
     return None
 
 
 def _split_ending(filename: str) -> tuple[Kind | None, str]:
-    """The kind by the ending, and the filename without it."""
+    """Return the kind that the ending indicates, and the filename without the ending.
+
+    For an unknown ending, return None and the whole filename.
+    """
     if filename.endswith(".whl"):
         return Kind.WHEEL, filename[:-4]
     for ending in _SDIST_ENDINGS:
@@ -142,7 +161,7 @@ def _split_ending(filename: str) -> tuple[Kind | None, str]:
 
 def _parse_wheel(filename: str, project: NormalizedName) -> ParsedFilename:
     if _WHEEL_CHARACTERS.fullmatch(filename) is None:
-        return ParsedFilename(refusal="is not a wheel's name: a tag holds a character that none has")
+        return ParsedFilename(refusal="is not a valid wheel filename: a tag contains an invalid character")
     name_part, _, rest = filename[:-4].partition("-")
     version_part, _, tags = rest.partition("-")
     release = _parse_wheel_release(name_part, version_part, project)
@@ -150,22 +169,26 @@ def _parse_wheel(filename: str, project: NormalizedName) -> ParsedFilename:
         return release
     try:
         name, _version, _build, _tags = parse_wheel_filename(filename)
-    except InvalidWheelFilename as error:
-        return ParsedFilename(refusal=f"is not a wheel's name: {_strip_filename(error, filename)}")
+    except InvalidWheelFilename:
+        return ParsedFilename(refusal=f"is not a valid wheel filename: {_explain_wheel(filename)}")
     if name == project:
         return ParsedFilename(distribution=_make_wheel_distribution(project, filename.split("-", 2)[1]))
     if is_normalized_name(name):
         return _make_other_project(name)
-    return ParsedFilename(refusal="is not a wheel's name: invalid project name")
+    return ParsedFilename(refusal=f"is not a valid wheel filename: invalid project name {name_part!r}")
 
 
-# The library takes 8 µs a name, most of it for the tags. A page's wheels share their releases, and those their tags, so
-# that it is asked about either half once; and about the whole where it refuses one, for its words.
+# `packaging` takes 8 µs for a filename, most of it for the tags. The wheels of a page share releases and tags, so each
+# half of a filename is parsed and cached separately. If either half is refused, the whole filename is parsed for the
+# error message.
 
 
 @lru_cache(maxsize=4096)
 def _parse_wheel_release(name: str, version: str, project: NormalizedName) -> ParsedFilename | None:
-    """What the halves before the tags say, if they are those of a wheel of `project`; one object for all its wheels."""
+    """Parse the name and version of a wheel; return None if they are invalid or belong to another project.
+
+    The result is cached, because all wheels of a release share it.
+    """
     try:
         owner, parsed, _build, _tags = parse_wheel_filename(f"{name}-{version}-py3-none-any.whl")
     except InvalidWheelFilename:
@@ -177,7 +200,10 @@ def _parse_wheel_release(name: str, version: str, project: NormalizedName) -> Pa
 
 @lru_cache(maxsize=4096)
 def _are_valid_tags(text: str) -> bool:
-    """Whether this may follow a wheel's version: perhaps a build number, and tags."""
+    """Return whether the end of a wheel's filename is valid.
+
+    `text` is the part after the version: an optional build number, and the tags.
+    """
     try:
         parse_wheel_filename(f"a-0-{text}.whl")
     except InvalidWheelFilename:
@@ -185,10 +211,19 @@ def _are_valid_tags(text: str) -> bool:
     return True
 
 
-def _strip_filename(error: InvalidWheelFilename, filename: str) -> str:
-    """The library's words without the filename, which whoever shows them says already."""
-    words = str(error).removeprefix("Invalid wheel filename (").removesuffix(f": {filename!r}").removesuffix(")")
-    return words.replace(f" in {filename!r}", "").lower()
+def _explain_wheel(filename: str) -> str:
+    """Return the first fault of a wheel's filename, in the order in which `packaging` checks its parts."""
+    parts = filename[:-4].split("-")
+    if len(parts) not in _WHEEL_PART_COUNTS:
+        return f"expected 5 or 6 parts separated by hyphens, found {len(parts)}"
+    name, version, *rest = parts
+    if "__" in name or not is_normalized_name(canonicalize_name(name)):
+        return f"invalid project name {name!r}"
+    if _parse_version(version) is None:
+        return f"invalid version {version!r} (PEP 440)"
+    if len(rest) > _WHEEL_TAG_COUNT and not rest[0][:1].isdigit():
+        return f"invalid build number {rest[0]!r}, which must begin with a digit"
+    return f"invalid tags {'-'.join(rest[-_WHEEL_TAG_COUNT:])!r}"
 
 
 def _make_other_project(owner: NormalizedName) -> ParsedFilename:
@@ -196,7 +231,10 @@ def _make_other_project(owner: NormalizedName) -> ParsedFilename:
 
 
 def _iter_splits(stem: str, kind: Kind) -> Iterator[tuple[NormalizedName, str]]:
-    """Every split at a hyphen, shortest name first; at an underscore too for Debian's ``name_version_arch``."""
+    """Yield each split of `stem` at a hyphen into project name and rest, the shortest name first.
+
+    An installer is split at underscores too, because Debian's format is ``name_version_arch``.
+    """
     separators = "-_" if kind is Kind.INSTALLER else "-"
     for position, character in enumerate(stem):
         if character in separators and 0 < position < len(stem) - 1:
@@ -204,7 +242,10 @@ def _iter_splits(stem: str, kind: Kind) -> Iterator[tuple[NormalizedName, str]]:
 
 
 def _parse_leading_version(rest: str, kind: Kind, filename: str) -> Version | None:
-    """The version at the beginning of what follows the name; None where there is none."""
+    """Return the version at the start of `rest`, or None if `rest` does not begin with a valid version.
+
+    `rest` is the part of the filename after the project name.
+    """
     match kind:
         case Kind.EGG:  # {version}-py{X.Y}[-{platform}]; setuptools wrote the version's hyphens as underscores
             text = rest.partition("-")[0]
@@ -216,8 +257,8 @@ def _parse_leading_version(rest: str, kind: Kind, filename: str) -> Version | No
 
 
 def _find_version_prefix(rest: str, filename: str) -> Version | None:
-    """The longest valid version that ends where a platform, release or architecture may begin."""
-    if filename.endswith(".rpm"):  # {version}-{release}.{architecture}: the release is no post-release
+    """Return the longest valid version at the start of `rest` that ends at a separator or at the end of `rest`."""
+    if filename.endswith(".rpm"):  # {version}-{release}.{architecture}: the release is not a post-release
         return _parse_version(rest.partition("-")[0])
     if filename.endswith(".deb"):  # {version}[-{revision}]_{architecture}
         return _parse_version(rest.partition("_")[0].partition("-")[0])
@@ -227,13 +268,8 @@ def _find_version_prefix(rest: str, filename: str) -> Version | None:
 
 @lru_cache(maxsize=4096)
 def _make_wheel_distribution(project: NormalizedName, version: str) -> Distribution:
-    """One for all wheels of a release: a page that is kept in memory has a hundred of each."""
+    """Return the `Distribution` of a wheel. All wheels of a release share one object, which saves memory."""
     return Distribution(project=project, version=Version(version), kind=Kind.WHEEL)
 
 
-@lru_cache(maxsize=4096)
-def _parse_version(text: str) -> Version | None:
-    try:
-        return Version(text)
-    except InvalidVersion:
-        return None
+_parse_version = lru_cache(maxsize=4096)(parse_version)

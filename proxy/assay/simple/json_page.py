@@ -1,8 +1,9 @@
-"""A project page in JSON (PEP 691, 700, 714, 740, 792) as a `Project`. Pure.
+"""Parser of project pages in JSON (PEP 691, 700, 714, 740, 792) into a `Project`. Pure.
 
-Strict about types, because a page that says ``"url": 7`` is no page; lenient about what is missing where its absence
-has a meaning. Refuses what JSON parsers disagree on: a key twice in one object, NaN and infinite numbers, other
-encodings than UTF-8, nesting that only serves to exhaust a stack.
+If a value in the entry of a file has the wrong type, only that file is affected. If more than half of the entries are
+malformed, or if any other value of the page has the wrong type, the whole page is refused. An absent optional key is
+accepted. Input that JSON parsers could read in different ways is refused: duplicate keys in one object, NaN and
+infinite numbers, encodings other than UTF-8, and nesting that is deep enough to exhaust a stack.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final, NoReturn
 
 from packaging.utils import NormalizedName, canonicalize_name
@@ -49,15 +51,22 @@ FILE_KEYS: Final = frozenset(
         "provenance",
     }
 )
-"""The keys of a file that have a field of their own in `File`."""
+"""Keys of a file's entry for which `File` has a field. All other keys are in `File.extra`."""
+
+
+_MAX_STRING_BYTES: Final = 64 * 1024
+"""Length in bytes up to which a string is always accepted; one of twice the length is always refused."""
 
 
 def parse_json_page(body: bytes, base_url: str, name: NormalizedName, limits: PageLimits) -> Project:
-    """The page of `name`.
+    """Parse the JSON page of project `name`; relative URLs are resolved against `base_url`.
 
     Raises:
-        InvalidResponseError: no JSON, or not a page of this project; the message says what and where.
+        InvalidResponseError: the body is not JSON, or is not a page of this project; or a value outside the entries of
+            files has the wrong type; or more than half of these entries are malformed; or a limit is exceeded. The
+            message has the path to the value.
     """
+    _check_string_lengths(body)
     page = loads_strict(body)
     if not isinstance(page, dict):
         raise make_page_error("page", "an object", page)
@@ -69,11 +78,12 @@ def parse_json_page(body: bytes, base_url: str, name: NormalizedName, limits: Pa
         raise make_page_error("files", "a list", entries)
     if len(entries) > limits.max_files:
         raise InvalidResponseError(f"files: more than {limits.max_files} entries: {len(entries)}")
+    files, dropped_entries = _parse_files(entries, base_url, name, limits)
     return Project(
         name=name,
-        files=tuple(
-            _parse_file(entry, f"files[{place}]", base_url, name, limits) for place, entry in enumerate(entries)
-        ),
+        files=files,
+        states_provenance=not entries or any(isinstance(each, dict) and "provenance" in each for each in entries),
+        dropped_entries=dropped_entries,
         api_version=api_version,
         serial=parse_serial(meta.get("_last-serial"), "meta._last-serial"),
         status=_parse_status(page.get("project-status"), limits),
@@ -83,11 +93,25 @@ def parse_json_page(body: bytes, base_url: str, name: NormalizedName, limits: Pa
     )
 
 
-def loads_strict(body: bytes | str) -> Any:  # noqa: ANN401 - JSON is whatever was sent; each reader checks its part
-    """JSON as RFC 8259 has it, and only that.
+def _check_string_lengths(body: bytes) -> None:
+    """Refuse a page with a string much longer than any value of a page, before the page is decoded as a whole.
+
+    Every string ends with a quotation mark, so a long block of bytes without one is inside a string or white space.
 
     Raises:
-        InvalidResponseError: no UTF-8, no JSON, a key twice, a number that is none, nested too deeply to read.
+        InvalidResponseError: an aligned block of `_MAX_STRING_BYTES` bytes has no quotation mark.
+    """
+    for start in range(0, len(body) - _MAX_STRING_BYTES + 1, _MAX_STRING_BYTES):
+        if body.find(b'"', start, start + _MAX_STRING_BYTES) < 0:
+            raise InvalidResponseError(f"page: a string longer than {_MAX_STRING_BYTES} bytes")
+
+
+def loads_strict(body: bytes | str) -> Any:  # noqa: ANN401 - JSON may have any type; callers check it
+    """Parse JSON strictly by RFC 8259.
+
+    Raises:
+        InvalidResponseError: the body is not UTF-8, is not JSON, has a duplicate key, has NaN or an infinite or
+            overlong number, or is nested too deeply.
     """
     try:
         text = body if isinstance(body, str) else body.decode("utf-8-sig")
@@ -98,7 +122,7 @@ def loads_strict(body: bytes | str) -> Any:  # noqa: ANN401 - JSON is whatever w
         raise InvalidResponseError(f"page: not UTF-8 at byte {error.start}") from None
     except json.JSONDecodeError as error:
         raise InvalidResponseError(f"page: not JSON at line {error.lineno} column {error.colno}: {error.msg}") from None
-    except ValueError:  # the interpreter's limit on the digits of an integer
+    except ValueError:  # Python limits the number of digits of an integer.
         raise InvalidResponseError("page: a number with too many digits") from None
 
 
@@ -106,13 +130,13 @@ def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]  # set.add returns None: that is the idiom
-        raise InvalidResponseError(f"page: key {quote_for_message(twice)} stands twice in one object")
+        duplicate = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]  # set.add returns None, so this adds unseen keys
+        raise InvalidResponseError(f"page: duplicate key {quote_for_message(duplicate)} in one object")
     return found
 
 
 def _reject_constant(text: str) -> NoReturn:
-    raise InvalidResponseError(f"page: {text} is no JSON number (RFC 8259 section 6)")
+    raise InvalidResponseError(f"page: {text} is not a JSON number (RFC 8259 section 6)")
 
 
 def _parse_finite(text: str) -> float:
@@ -142,10 +166,10 @@ def _parse_string(value: object, where: str) -> str | None:
 
 
 def _require_same_project(value: object, name: NormalizedName) -> None:
-    """A page of another project (a confused cache, a redirect) must not stand for this one."""
-    said = _parse_string(value, "name")
-    if said is not None and canonicalize_name(said) != name:
-        raise make_page_error("name", quote_for_message(str(name)), said)
+    """Raise if the page names another project than `name`. A redirect or a faulty cache can cause that."""
+    stated = _parse_string(value, "name")
+    if stated is not None and canonicalize_name(stated) != name:
+        raise make_page_error("name", quote_for_message(str(name)), stated)
 
 
 def _parse_versions(value: object) -> tuple[str, ...]:
@@ -160,7 +184,10 @@ def _parse_versions(value: object) -> tuple[str, ...]:
 
 
 def _parse_status(value: object, limits: PageLimits) -> ProjectStatus | None:
-    """PEP 792; its prose says ``state`` once where its example, the specification and PyPI say ``status``."""
+    """Parse ``project-status`` (PEP 792).
+
+    The key of the status is ``status``. The key ``state`` is accepted too, because one sentence of the PEP uses it.
+    """
     if value is None:
         return None
     entry = _parse_object(value, "project-status")
@@ -172,6 +199,48 @@ def _parse_status(value: object, limits: PageLimits) -> ProjectStatus | None:
         reason=_parse_string(entry.get("reason"), "project-status.reason"),
         extra=_collect_extra(entry, frozenset({"status", "state", "reason"}), "project-status.", limits),
     )
+
+
+def _parse_files(
+    entries: list[object], base_url: str, project: NormalizedName, limits: PageLimits
+) -> tuple[tuple[File, ...], int]:
+    """Return the files of the page, and the number of dropped entries.
+
+    A malformed entry that has a filename and a URL becomes a file with a `problem`. A malformed entry without one of
+    them is dropped.
+
+    Raises:
+        InvalidResponseError: more than half of the entries are malformed.
+    """
+    files: list[File] = []
+    problems: list[str] = []
+    dropped = 0
+    for place, entry in enumerate(entries):
+        try:
+            files.append(_parse_file(entry, f"files[{place}]", base_url, project, limits))
+        except InvalidResponseError as error:
+            problems.append(str(error))
+            file = _parse_malformed_entry(entry, str(error), base_url, project)
+            if file is None:
+                dropped += 1
+            else:
+                files.append(file)
+    if 2 * len(problems) > len(entries):
+        raise InvalidResponseError(
+            f"{len(problems)} of {len(entries)} files are malformed; the first problem: {problems[0]}"
+        )
+    return tuple(files), dropped
+
+
+def _parse_malformed_entry(entry: object, problem: str, base_url: str, project: NormalizedName) -> File | None:
+    """Return a malformed entry as a file with only name, URL and `problem`; None if the name or URL is missing."""
+    if not isinstance(entry, dict):
+        return None
+    try:
+        file = _parse_file({key: entry.get(key) for key in ("filename", "url")}, "", base_url, project, PageLimits())
+    except InvalidResponseError:
+        return None
+    return replace(file, problem=problem)
 
 
 def _parse_file(entry: object, where: str, base_url: str, project: NormalizedName, limits: PageLimits) -> File:
@@ -223,7 +292,11 @@ def _parse_size(value: object, where: str) -> int | None:
 
 
 def _parse_yanked(value: object, where: str) -> str | None:
-    """PEP 691: "a boolean … or a non empty, but otherwise arbitrary, string"; an empty one still yanks."""
+    """Parse ``yanked``; return the reason of the yank, or None if the file is not yanked.
+
+    The value is "a boolean … or a non empty, but otherwise arbitrary, string" (PEP 691). An empty string counts as a
+    yank too.
+    """
     if value is None or value is False:
         return None
     if value is True:
@@ -234,7 +307,7 @@ def _parse_yanked(value: object, where: str) -> str | None:
 
 
 def _parse_metadata_key(entry: Mapping[str, Any], where: str) -> CoreMetadata | None:
-    """PEP 714: ``core-metadata`` where it stands, whatever the older key says."""
+    """Parse ``core-metadata``, or ``data-dist-info-metadata`` if the newer key is absent (PEP 714)."""
     key = "core-metadata" if "core-metadata" in entry else "data-dist-info-metadata"
     return parse_core_metadata(entry.get(key), f"{where}.{key}")
 
@@ -252,7 +325,7 @@ def _collect_extra(
 
 
 def _is_nested_deeper(values: Iterable[object], depth: int) -> bool:
-    """Whether anything among `values` is nested more than `depth` deep; level by level, so without recursion."""
+    """Return whether any of `values` has more than `depth` levels of nesting. The check uses no recursion."""
     level: list[object] = list(values)
     for _ in range(depth + 1):
         level = [

@@ -1,11 +1,14 @@
-"""Where a listed file is: its absolute URL, what a request for it is matched on, what clients are given. Pure.
+"""Addresses of listed files: the absolute upstream URL, the location, and the route for clients. Pure.
 
-The three forms are made here and nowhere else, so that `/files/{host}/{path}` maps to and from upstream the same way
-at parsing and at serving. Judges nothing: a URL that leads nowhere (no host, characters that no URL has) still has a
-location, which begins with a slash where others have their host, and words that refuse it.
+The *route* of a file is the path after ``/files/`` in the URL that clients get. The *location* of a file is its decoded
+route. When a client requests a file, Assay decodes the requested path in the same way and finds the file with an equal
+location. Only this module makes routes and locations, so requests always match the URLs on pages.
 
-Two URLs may share a location (``%2F`` and ``/``, ``http`` and ``https``). That is harmless: the location ends with the
-filename, and one filename with two digests on one page is withheld (`assay.policy.checks`).
+A URL that cannot be used, for example one without a host, gets a location and a reason for the refusal. This location
+begins with a slash instead of a host. No request has such a location, so no request finds the file.
+
+Two URLs can have the same location (``%2F`` and ``/``, ``http`` and ``https``). The collision is harmless: a location
+ends with the filename, and policy withholds a filename that has two digests on one page.
 """
 
 from __future__ import annotations
@@ -14,33 +17,35 @@ import re
 from typing import NamedTuple
 from urllib.parse import quote, unquote, urljoin
 
-__all__ = ["FileAddress", "basename", "decode_location", "resolve_address"]
+__all__ = ["FileAddress", "basename", "decode_location", "has_hostless_scheme", "resolve_address"]
 
-# RFC 3986 section 3: scheme, and what reserved and unreserved characters a path may hold besides "%" itself.
+# RFC 3986 section 3: the scheme, and the reserved and unreserved characters that a path may contain besides "%".
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?://)?", re.ASCII)
 _PATH_SAFE = "%/:@!$&'()*+,;=~-._[]"
 _QUOTE_UNCHANGED = re.compile(f"[A-Za-z0-9{re.escape(_PATH_SAFE)}]*", re.ASCII)
-"""What `quote` would return as it is; nearly every address is so, and it takes 1.3 µs to find out."""
+"""Paths that `quote` would return unchanged. Nearly every path matches, and a match saves the call of `quote`."""
+_HOST_SCHEMES = frozenset({"http", "https", "ftp", "file"})
+"""Schemes of URLs that name a file on a host (RFC 3986, RFC 8089)."""
 _DOT_SEGMENT = re.compile(r"(?:\A|/)(?:\.|%2[eE]){1,2}(?:/|\Z)", re.ASCII)
 _URL_CHARACTERS = re.compile(r"[!-\[\]-~]*", re.ASCII)
 
 
 class FileAddress(NamedTuple):
-    """The forms of one file's address; see `assay.simple.model.File` for each."""
+    """Address of one file: the URL, location and route for `assay.simple.model.File`, and the reason of a refusal."""
 
     url: str
     location: str
     route: str
     refusal: str | None
-    """Why no request may be made for this URL, in words to follow the filename; None where one may."""
+    """Reason why this URL must not be requested, such as ``has a URL without a host``; None for a valid URL."""
 
 
 def resolve_address(reference: str, base_url: str) -> FileAddress:
-    """The address that `reference` on the page at `base_url` means. Never raises.
+    """Resolve `reference` on the page at `base_url`. No input raises an error; an unusable reference is refused.
 
     Args:
-        reference: the page's ``url`` or ``href``, relative or absolute, with any query and fragment.
-        base_url: the absolute URL of the page (or of its ``<base>``).
+        reference: ``url`` or ``href`` of the page's entry, relative or absolute, with any query and fragment.
+        base_url: the absolute URL of the page, or the URL of the page's ``<base>``.
     """
     url = reference.partition("#")[0]
     scheme = _SCHEME.match(url)
@@ -51,7 +56,8 @@ def resolve_address(reference: str, base_url: str) -> FileAddress:
             return _make_refused_address(url, "has a URL that cannot be resolved")
         scheme = _SCHEME.match(url)
     if _URL_CHARACTERS.fullmatch(url) is None:
-        # RFC 3986 has no such characters, and parsers disagree on them: urllib strips tabs, browsers turn \ into /.
+        # RFC 3986 allows no such characters, and parsers treat them differently: urllib strips tabs, and browsers turn
+        # \ into /.
         return _make_refused_address(url, "has a URL with a space, a backslash, or a character outside printable ASCII")
     if scheme is None or not scheme[0].endswith("//"):
         return _make_refused_address(url, "has a URL without a host")
@@ -60,12 +66,12 @@ def resolve_address(reference: str, base_url: str) -> FileAddress:
     if not host:
         return _make_refused_address(url, "has a URL without a host")
     if "%" in host:
-        # No name or address has one, and once decoded it could be the slash that stands for no host at all.
-        return _make_refused_address(url, "has a URL with an encoded host")
+        # No host name or IP address contains "%". Decoding could produce the leading slash of a refused address.
+        return _make_refused_address(url, "has a URL with a percent-encoded host")
     if _DOT_SEGMENT.search(path) is not None:
-        # Whoever resolves the address takes them away, some the encoded ones too: he would ask for another file.
+        # Clients and servers remove dot segments, some even encoded ones, and would then request another file.
         return _make_refused_address(url, 'has a URL with "." or ".." in its path')
-    # Clients resolve the relative link that this becomes, and urllib makes one slash of two on the way (pip uses it).
+    # Clients resolve the route as a relative link, and urllib, which pip uses, merges two slashes into one.
     route = f"{host}{slash}{path}"
     if _QUOTE_UNCHANGED.fullmatch(route) is None:
         route = quote(route, safe=_PATH_SAFE)
@@ -73,20 +79,26 @@ def resolve_address(reference: str, base_url: str) -> FileAddress:
     return FileAddress(url, decode_location(route), route, None)
 
 
+def has_hostless_scheme(reference: str) -> bool:
+    """Return whether a link has a scheme without a host, such as ``mailto:``, so that it cannot lead to a file."""
+    scheme = _SCHEME.match(reference)
+    return scheme is not None and not scheme[0].endswith("//") and scheme[1].lower() not in _HOST_SCHEMES
+
+
 def _make_refused_address(url: str, reason: str) -> FileAddress:
-    """The place of a URL that nobody may ask for: it begins with a slash, where a request has its host."""
+    """Return the address of a URL that must not be requested. Its location begins with a slash instead of a host."""
     address = f"/{url.partition('?')[0]}"
     return FileAddress(url, decode_location(address), quote(address, safe=_PATH_SAFE, errors="replace"), reason)
 
 
 def decode_location(route: str) -> str:
-    """``host[:port]/path`` as it came in a request or stands in a URL, percent-decoded once.
+    """Return ``host[:port]/path`` of a request or URL, percent-decoded once.
 
-    Bytes that are no UTF-8 become U+FFFD: no approved file's address has them.
+    Bytes that are not UTF-8 become U+FFFD, both in the addresses on pages and in requests.
     """
     return unquote(route, errors="replace") if "%" in route else route
 
 
 def basename(location: str) -> str:
-    """The decoded last segment of a `location`; empty for a directory or a bare host."""
+    """Return the last segment of a decoded `location`; an empty text for a directory or a bare host."""
     return location.rpartition("/")[2] if "/" in location else ""

@@ -1,11 +1,10 @@
-"""The tags and comments of an HTML document, in one pass over text that may come in pieces. Pure.
+"""Scanner for the tags and comments of an HTML document whose text arrives in chunks. Pure.
 
-Not the standard library's parser: on text that never closes its time grows with the square (CVE-2025-6069; a megabyte
-of ``<!--`` takes minutes in the Python versions we support), and on a page of an index only tags matter. Here each
-character is looked at a bounded number of times, an element that never ends ends the document, and between two pieces
-no more is held than one element.
+The parser of the standard library is not used. Its time grows quadratically with unclosed text (CVE-2025-6069): it
+needs minutes for a megabyte of ``<!--`` in the supported Python versions. This scanner reads each character a limited
+number of times, refuses overlong elements, and keeps at most one unfinished element between two chunks.
 
-Follows the tokenization of the HTML standard (section 13.2.5) where an index page can tell the difference.
+Tokenization follows the HTML standard (section 13.2.5) as far as index pages need it.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ from assay.errors import InvalidResponseError
 __all__ = ["Comment", "HtmlScanner", "Tag", "Token", "parse_attributes"]
 
 MAX_ELEMENT_CHARACTERS = 16 * 1024
-"""Characters of one tag or comment; the longest links with their attributes have some 2,000."""
+"""Maximum length of one tag or comment. The longest links have about 2,000 characters with their attributes."""
 
 _OPENING = re.compile(r"<(?=[A-Za-z/!?]|\Z)")
-# Possessive throughout: a failure is one pass, never a search.
+# All quantifiers are possessive, so that a failed match takes linear time without backtracking.
 _TAG = re.compile(
     r"""<(/?)([A-Za-z][^\s/>]*+)((?:[^>=]++|=\s*+(?:"[^"]*+"|'[^']*+')|=(?!\s*+["']))*+)>""",
 )
@@ -38,19 +37,19 @@ _MAX_END_TAG_CHARACTERS = len("</textarea ")
 
 
 class Tag(NamedTuple):
-    """A start or end tag."""
+    """Start tag or end tag."""
 
     name: str
-    """Lower-case."""
+    """Name in lower case."""
     closing: bool
     source: str
-    """The attributes as written; `parse_attributes` reads them."""
+    """Attributes as written in the document, for `parse_attributes`."""
     text: str
-    """Text since the tag or comment before it, as written, at most `MAX_ELEMENT_CHARACTERS` characters."""
+    """Text between the previous tag or comment and this tag, as written in the document. A long text is truncated."""
 
 
 class Comment(NamedTuple):
-    """A comment's text."""
+    """Comment without its delimiters."""
 
     text: str
 
@@ -59,7 +58,7 @@ Token: TypeAlias = Tag | Comment
 
 
 class HtmlScanner:
-    """Feed it a document's text in pieces; it yields the tags and comments that are complete."""
+    """Incremental scanner. `feed` takes the next chunk of a document, and yields the completed tags and comments."""
 
     def __init__(self) -> None:
         self._unscanned = ""
@@ -68,14 +67,14 @@ class HtmlScanner:
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether the text so far ends inside a tag, a comment, a script or a style sheet."""
+        """True if the text so far ends inside a tag, a comment, a script, a style sheet, a title or a text area."""
         return bool(self._unscanned) or self._raw_element is not None
 
     def feed(self, chunk: str) -> Iterator[Token]:
-        """The tokens that end in `chunk`. Exhaust it before feeding more.
+        """Yield the tags and comments that end in `chunk`. Exhaust the iterator before the next call.
 
         Raises:
-            InvalidResponseError: one element is longer than `MAX_ELEMENT_CHARACTERS` and goes on in the next piece.
+            InvalidResponseError: an element is longer than `MAX_ELEMENT_CHARACTERS`.
         """
         text = self._unscanned + chunk
         self._unscanned = ""
@@ -85,23 +84,29 @@ class HtmlScanner:
                 place = self._skip_raw(text, place)
                 continue
             opening = _OPENING.search(text, place)
-            self._collect_text(text[place : len(text) if opening is None else opening.start()])
+            end = len(text) if opening is None else opening.start()
+            self._collect_text(text[place : min(end, place + MAX_ELEMENT_CHARACTERS)])
             if opening is None:
                 return
             start = opening.start()
             token, place = self._scan_element(text, start)
             if place < 0:
-                self._keep_unfinished(text[start:])
+                self._keep_unfinished(text, start)
                 return
             if token is not None:
                 yield token
 
     def _scan_element(self, text: str, start: int) -> tuple[Token | None, int]:
-        """What begins at the ``<`` at `start`, and where it ends; -1 where the text ends first."""
+        """Scan the element that begins with the ``<`` at `start`.
+
+        Returns:
+            The token and the position after the element. The token is None for a declaration. For an unfinished
+            element, the token is None and the position is -1.
+        """
         follows = text[start + 1 : start + 2]
         if follows in {"!", "?"} or (follows == "/" and text[start + 2 : start + 3] not in {"", *_LETTERS}):
             return self._scan_comment(text, start)
-        match = _TAG.match(text, start)
+        match = _TAG.match(text, start, start + MAX_ELEMENT_CHARACTERS)
         if match is None:
             return None, -1
         name, before = match[2].lower(), self._text
@@ -113,23 +118,26 @@ class HtmlScanner:
     def _scan_comment(self, text: str, start: int) -> tuple[Token | None, int]:
         opening = text[start : start + 4]
         if opening == "<!--":
-            end = _END_OF_COMMENT.search(text, start + 2)
+            end = _END_OF_COMMENT.search(text, start + 2, start + MAX_ELEMENT_CHARACTERS)
             if end is None:
                 return None, -1
             self._text = ""
             return Comment(text[start + 4 : max(end.start(), start + 4)]), end.end()
         if "<!--".startswith(opening):
             return None, -1
-        close = text.find(">", start)  # <!DOCTYPE …>, <?xml …>, </3>: a "bogus comment"
+        close = text.find(">", start, start + MAX_ELEMENT_CHARACTERS)  # <!DOCTYPE …>, <?xml …>, </3>: a "bogus comment"
         return None, close + 1 if close >= 0 else -1
 
     def _skip_raw(self, text: str, position: int) -> int:
-        """What a script holds is no markup, whatever it looks like."""
+        """Return the position of the end tag of a raw-text element, such as a script, whose content is not markup.
+
+        If `text` has no end tag, return the end of `text`.
+        """
         end = _RAW_TEXT_ENDS[self._raw_element or ""].search(text, position)
         if end is not None:
             self._raw_element = None
             return end.start()
-        # The end tag may be cut in two by the pieces.
+        # Two chunks may split the end tag.
         self._unscanned = text[max(position, len(text) - _MAX_END_TAG_CHARACTERS) :]
         return len(text)
 
@@ -137,10 +145,10 @@ class HtmlScanner:
         if len(self._text) < MAX_ELEMENT_CHARACTERS:
             self._text += text[:MAX_ELEMENT_CHARACTERS]
 
-    def _keep_unfinished(self, rest: str) -> None:
-        if len(rest) > MAX_ELEMENT_CHARACTERS:
+    def _keep_unfinished(self, text: str, start: int) -> None:
+        if len(text) - start > MAX_ELEMENT_CHARACTERS:
             raise InvalidResponseError(f"page: an element longer than {MAX_ELEMENT_CHARACTERS} characters")
-        self._unscanned = rest
+        self._unscanned = text[start:]
 
 
 _MAX_NUMERIC_REFERENCE_CHARACTERS = len("#x0010FFFF;")
@@ -148,10 +156,11 @@ _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
 def parse_attributes(source: str) -> dict[str, str]:
-    """A tag's attributes, names lower-case, values with their character references resolved; ``""`` where none.
+    """Return the attributes of a tag: names in lower case, and values with resolved character references.
 
-    "if there is already an attribute … with the exact same name, then this is a duplicate-attribute parse error and
-    the new attribute must be removed" (HTML standard): the first one counts.
+    An attribute without a value has an empty value. If several attributes have the same name, the first one counts: "if
+    there is already an attribute … with the exact same name, then this is a duplicate-attribute parse error and the new
+    attribute must be removed" (HTML standard).
     """
     found: dict[str, str] = {}
     for name, double, single, bare in _ATTRIBUTE.findall(source):
@@ -160,9 +169,10 @@ def parse_attributes(source: str) -> dict[str, str]:
 
 
 def unescape_attribute(value: str) -> str:
-    """Character references as they count in an attribute.
+    """Resolve the character references in the value of an attribute.
 
-    There ``&region=`` stays itself, unlike in text ("for historical reasons", HTML standard): URLs need it.
+    URLs have parameters such as ``&region=``. In an attribute this is not a reference, unlike in text ("for historical
+    reasons", HTML standard).
     """
     return _REFERENCE.sub(_resolve_reference, value) if "&" in value else value
 

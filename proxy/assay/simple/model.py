@@ -1,10 +1,11 @@
-"""The Simple API's vocabulary as values; each field stands beside the sentence that defines it.
+"""Model of the Simple Repository API. The docstrings of the fields quote the PEPs that define them.
 
-Essential reading, in order: PEP 503 (HTML), 592 (yank), 629 (versioning), 658/714 (metadata), 691 (JSON), 700 (size,
+Read these PEPs, in this order: 503 (HTML), 592 (yank), 629 (versioning), 658 and 714 (metadata), 691 (JSON), 700 (size,
 upload-time, versions), 740 (provenance), 792 (status).
 
-The model follows the latest PEP; `simple.parse` adapts what indexes send, `render` what clients ask for. Nothing here
-judges: a file that cannot be served is still a value, with the facts from which policy will refuse it.
+The model follows the latest PEP. `simple.parse` converts the pages of indexes to the model, and `render` converts the
+model to the formats that clients request. The model makes no decision. A `File` may also describe a file that must not
+be served. Policy refuses such a file because of the facts in the `File`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import NewType
+from typing import Final, NewType
 
 from packaging.utils import NormalizedName
 from packaging.version import Version
@@ -20,22 +21,26 @@ from packaging.version import Version
 __all__ = ["CoreMetadata", "Distribution", "File", "Kind", "NormalizedName", "Project", "ProjectStatus", "Sha256"]
 
 Sha256 = NewType("Sha256", str)
-"""64 lower-case hexadecimal digits; made only by `simple.parse.parse_sha256`."""
+"""SHA-256 digest as 64 lower-case hexadecimal digits. Only `simple.parse.parse_sha256` makes it from untrusted text."""
 
 
 class Kind(StrEnum):
-    """What a filename's ending says a distribution is."""
+    """Kind of a distribution, determined by the ending of its filename."""
 
     WHEEL = "wheel"
     SDIST = "sdist"
     EGG = "egg"
-    INSTALLER = "installer"  # .exe .msi .rpm .deb .dmg: older PyPI uploads that no installer of ours takes
-    VARIANTS = "variants"  # PEP 817 (draft): {name}-{version}-variants.json stands beside its wheels
+    INSTALLER = "installer"  # .exe .msi .rpm .deb .dmg: old uploads to PyPI, which pip and uv ignore
+    VARIANTS = "variants"  # PEP 817 (draft): {name}-{version}-variants.json, listed beside its wheels
+
+
+INSTALLABLE_KINDS: Final = frozenset({Kind.WHEEL, Kind.SDIST})
+"""Kinds that pip and uv install."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Distribution:
-    """A filename, parsed once: whose it is, which version, of what kind."""
+    """Project, version and kind of a distribution, parsed from its filename."""
 
     project: NormalizedName
     version: Version
@@ -44,88 +49,100 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoreMetadata:
-    """PEP 658/714: the file's METADATA is served beside it at its URL + ``.metadata``."""
+    """Offer of a file's METADATA at the file's URL with ``.metadata`` appended (PEP 658, PEP 714)."""
 
     sha256: Sha256 | None
-    """"The repository SHOULD provide the hash of the Core Metadata file" (PEP 658): it may be missing (``true``)."""
+    """SHA-256 of the METADATA; None if the page says ``true``. "The repository SHOULD provide the hash" (PEP 658)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """One distribution as an index's page lists it. All of it is the index's claim; none of it is evidence."""
+    """One distribution, as the page of an index lists it. All fields are claims of the index and not evidence."""
 
     filename: str
-    """As listed, whatever it contains."""
+    """Filename as listed. It may contain any characters."""
 
     url: str
-    """Absolute upstream address, as the page gives it: query kept, nothing re-encoded, fragment dropped."""
+    """Absolute upstream URL from the page, with its query and without its fragment. It is not encoded again."""
 
     location: str
-    """``host[:port]/path`` of `url`, percent-decoded once, without query: what a request for the file is matched on."""
+    """``host[:port]/path`` of `url`, percent-decoded once and without the query. Assay compares requested paths with
+    this value."""
 
     route: str
-    """``host[:port]/path`` of `url` still percent-encoded, without query: what clients are given, after ``files/``."""
+    """``host[:port]/path`` of `url`, percent-encoded and without the query. In the URL for clients, it follows
+    ``files/``."""
 
     distribution: Distribution | None
-    """None when the filename does not parse as a distribution *of the page's project*."""
+    """Project, version and kind from the filename. None if the filename or the URL is refused (see `refusal`)."""
 
     refusal: str | None = None
-    """Why `distribution` is None, in words; None otherwise."""
+    """Reason why the filename or URL is refused, such as ``has a URL without a host``. None if both are valid."""
 
     owner: NormalizedName | None = None
-    """When the filename parses as another project's: whose. None otherwise."""
+    """Project that the filename names, if the page belongs to another project; else None."""
 
     hashes: tuple[tuple[str, str], ...] = ()
-    """"hashes: a dictionary mapping a hash name to a hex encoded digest" (PEP 691), as sent, in order."""
+    """Pairs of hash name and digest, as sent and in the order of the page: "a dictionary mapping a hash name to a hex
+    encoded digest" (PEP 691)."""
 
     sha256: Sha256 | None = None
-    """The one digest that counts here; None when the page gives none that is well-formed."""
+    """SHA-256 from `hashes`. It is the only digest that Assay checks. None if it is missing or malformed."""
 
     size: int | None = None
-    """"size: this field is mandatory" since API 1.1 (PEP 700); bytes. HTML has none."""
+    """Size in bytes. "This field is mandatory" since API 1.1 (PEP 700). Pages in HTML do not have it."""
 
     upload_time: datetime | None = None
-    """"upload-time … in UTC" (PEP 700); aware. The index's claim of when."""
+    """Time of the upload according to the index, with the time zone UTC: "upload-time … in UTC" (PEP 700)."""
 
     requires_python: str | None = None
-    """PEP 345 Requires-Python, as sent (PEP 503 ``data-requires-python``)."""
+    """Requires-Python (PEP 345) as sent. In HTML it is ``data-requires-python`` (PEP 503)."""
 
     yanked: str | None = None
-    """None: not yanked. A string, perhaps empty: yanked with that reason (PEP 592)."""
+    """Reason for the yank, which may be empty (PEP 592). None if the file is not yanked."""
 
     core_metadata: CoreMetadata | None = None
 
     provenance: str | None = None
-    """PEP 740: "a fully qualified URL" of the provenance object, as sent; None where there is none."""
+    """URL of the provenance object as sent: "a fully qualified URL" (PEP 740). None if the entry has no such key."""
 
     extra: tuple[tuple[str, str], ...] = ()
-    """Every other key of the entry with its value as JSON text, in order, to be passed on unchanged."""
+    """Keys of the entry for which `File` has no field, with their values as JSON text, in the order of the page. Pages
+    for clients contain them unchanged."""
+
+    problem: str | None = None
+    """First malformed value of the entry. Policy withholds the file because of it. None if the entry is well formed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectStatus:
-    """PEP 792 status marker: ``active``, ``archived``, ``quarantined``, ``deprecated``, or one yet unknown."""
+    """Status of a project (PEP 792): ``active``, ``archived``, ``quarantined``, ``deprecated``, or unknown."""
 
     status: str
     reason: str | None = None
     extra: tuple[tuple[str, str], ...] = ()
-    """Unknown keys with their values as JSON text, in order."""
+    """Unknown keys with their values as JSON text, in the order of the page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """One project's page, in the order the index gave."""
+    """Page of one project. The files are in the order of the index."""
 
     name: NormalizedName
     files: tuple[File, ...]
     api_version: tuple[int, int]
-    """What the index said of itself; (1, 0) where it says nothing (PEP 629)."""
+    """API version that the page states; (1, 0) if it states no version (PEP 629)."""
     serial: int | None = None
-    """``_last-serial`` / ``X-PyPI-Last-Serial``: grows with each change of the project on PyPI."""
+    """Value of ``_last-serial`` or ``X-PyPI-Last-Serial``. On PyPI, each change of the project increases it."""
     status: ProjectStatus | None = None
     versions: tuple[str, ...] = ()
-    """"versions: … all of the project versions uploaded" (PEP 700); what the index said, empty for HTML."""
+    """Versions of the project as sent: "all of the project versions uploaded" (PEP 700). Empty for a page in HTML."""
     extra: tuple[tuple[str, str], ...] = ()
-    """Unknown top-level keys with their values as JSON text, in order."""
+    """Unknown top-level keys with their values as JSON text, in the order of the page."""
     meta_extra: tuple[tuple[str, str], ...] = ()
-    """Unknown keys of ``meta``, likewise."""
+    """Unknown keys of ``meta`` with their values as JSON text, in the order of the page."""
+    states_provenance: bool = True
+    """False if the page does not say which files have provenance: no entry has the key ``provenance``. An HTML page of
+    API 1.3 or later says it by leaving the attribute out (PEP 740)."""
+    dropped_entries: int = 0
+    """Number of malformed entries that `files` does not contain, because they have no filename or no URL."""

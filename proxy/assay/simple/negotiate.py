@@ -1,8 +1,8 @@
-"""Which representation a client gets, by what it says it accepts. Pure; never an error.
+"""Content negotiation: format and content coding of a response, and `If-None-Match`. Pure; no input raises an error.
 
-Owns `Accept`, ``?format=`` (PEP 691), `Accept-Encoding` and `If-None-Match`. A header that cannot be read counts as if
-it were absent, and where nothing offered is acceptable ``text/html`` is served, as PyPI does (PEP 691 leaves a server
-the choice of a default): a 406 would only break what might have worked.
+This module reads `Accept`, ``?format=`` (PEP 691), `Accept-Encoding` and `If-None-Match`. A malformed header counts as
+absent. PEP 691 lets the server choose the response if the client accepts no offered format. Assay then sends
+``text/html``, as PyPI does, and not status 406, because many such clients can still use the page.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ __all__ = ["PageFormat", "etag_matches", "negotiate", "negotiate_coding"]
 
 
 class PageFormat(StrEnum):
-    """The representations of a page; each value is a media type.
+    """Formats of a page. Each value is a media type.
 
-    The order is the server's preference among what a client likes equally: a bare ``*/*`` is a person or an old
-    installer, and PyPI gives it ``text/html``.
+    The format with the fewest fields comes first: HTML has no size, no upload time and no versions (PEP 700).
     """
 
     TEXT_HTML = "text/html"
@@ -28,18 +27,18 @@ class PageFormat(StrEnum):
 
     @property
     def content_type(self) -> str:
-        """The whole ``Content-Type``. JSON has no charset parameter (RFC 8259 section 11)."""
+        """Value of ``Content-Type``. JSON has no charset parameter (RFC 8259 section 11)."""
         return self.value if self is PageFormat.JSON else f"{self.value}; charset=utf-8"
 
 
-# "latest" is answered with the version that it means, said in Content-Type (PEP 691, "Version + Format Selection").
+# A request for "latest" gets the newest version, which Content-Type names (PEP 691, "Version + Format Selection").
 _LATEST_ALIASES = {
     "application/vnd.pypi.simple.latest+json": PageFormat.JSON.value,
     "application/vnd.pypi.simple.latest+html": PageFormat.HTML.value,
 }
 _MAX_HEADER_CHARACTERS = 8192
 _MAX_MEMOIZED_CHARACTERS = 512
-"""Characters of a header up to which its outcome is remembered: the clients of one kind all send the same few."""
+"""Maximum length of a header whose result is cached. Most clients send one of a few common headers."""
 _TCHARS = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _QUOTED_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _MEDIA_RANGE = re.compile(rf"(\*/\*|{_TCHARS}/\*|{_TCHARS}/{_TCHARS})", re.ASCII)
@@ -50,11 +49,15 @@ _ENTITY_TAG = re.compile(r'(?:W/)?("[\x21\x23-\x7e\x80-\U0010ffff]*")')
 
 
 def negotiate(accept: str | None, format_param: str | None = None) -> PageFormat:
-    """The representation for a request.
+    """Return the format for a response: the one with the highest weight (RFC 9110 section 12.5.1).
+
+    If several formats have the highest weight, formats that the client names precede formats that only a wildcard
+    matches. Among named formats, the one with the most fields is returned. If the client sends only ``*/*``, it gets
+    ``text/html``, as from PyPI.
 
     Args:
-        accept: the ``Accept`` header, several of them joined by commas; None where there is none.
-        format_param: the decoded value of ``?format=``, which goes before ``Accept``; an unknown one is ignored.
+        accept: the ``Accept`` header, with several headers joined by commas; None if the request has no such header.
+        format_param: the decoded value of ``?format=``. It overrides ``Accept``, but an unknown value is ignored.
     """
     short = len(accept or "") + len(format_param or "") <= _MAX_MEMOIZED_CHARACTERS
     return (_negotiate_memoized if short else _negotiate_memoized.__wrapped__)(accept, format_param)
@@ -64,10 +67,10 @@ def negotiate(accept: str | None, format_param: str | None = None) -> PageFormat
 def _negotiate_memoized(accept: str | None, format_param: str | None) -> PageFormat:
     if format_param is not None:
         # An unencoded "+" in a query arrives as a space.
-        asked = format_param.strip().lower().replace(" ", "+")
-        asked = _LATEST_ALIASES.get(asked, asked)
-        if asked in set(PageFormat):
-            return PageFormat(asked)
+        requested = format_param.strip().lower().replace(" ", "+")
+        requested = _LATEST_ALIASES.get(requested, requested)
+        if requested in set(PageFormat):
+            return PageFormat(requested)
     weights = _parse_weights(accept, _MEDIA_RANGE)
     if not weights:
         return PageFormat.TEXT_HTML
@@ -75,12 +78,25 @@ def _negotiate_memoized(accept: str | None, format_param: str | None) -> PageFor
     for name, weight in weights.items():
         kind = _LATEST_ALIASES.get(name, name)
         ranges[kind] = max(weight, ranges.get(kind, 0.0))
-    best = max(PageFormat, key=lambda offer: _find_weight(offer, ranges))
+    best = max(PageFormat, key=lambda offer: _rank_offer(offer, ranges))
     return best if _find_weight(best, ranges) > 0 else PageFormat.TEXT_HTML
 
 
+def _rank_offer(offer: PageFormat, weights: dict[str, float]) -> tuple[float, bool, int]:
+    """Return the sort key of a format: its weight, whether the client names it, and its place in `PageFormat`.
+
+    The place is negative if only wildcards match the format. Among such formats, the first in `PageFormat` is
+    preferred.
+    """
+    place, is_named = list(PageFormat).index(offer), offer.value in weights
+    return _find_weight(offer, weights), is_named, place if is_named else -place
+
+
 def _find_weight(page_format: PageFormat, weights: dict[str, float]) -> float:
-    """RFC 9110 section 12.5.1: the most specific range counts: the type itself, then ``type/*``, then ``*/*``."""
+    """Return the weight of a format from the most specific range that matches it, or 0.0 (RFC 9110 section 12.5.1).
+
+    The most specific range is the media type itself, then ``type/*``, then ``*/*``.
+    """
     kind = page_format.value.partition("/")[0]
     for name in (page_format.value, f"{kind}/*", "*/*"):
         if name in weights:
@@ -89,12 +105,15 @@ def _find_weight(page_format: PageFormat, weights: dict[str, float]) -> float:
 
 
 def negotiate_coding(accept_encoding: str | None, offered: Sequence[str]) -> str:
-    """The content coding for an answer: one of `offered`, the server's favourite first, or ``identity``.
+    """Return the content coding for a response: one of `offered`, or ``identity``.
 
-    ``*`` stands for the last one, which all understand.
+    The coding with the highest weight is returned. If several have the highest weight, the first of them in `offered`
+    is returned. The wildcard ``*`` matches only the last coding in `offered`. A request without the header gets
+    ``identity``. RFC 9110 section 12.5.3 permits any coding in that case, but the client may support none of them.
 
-
-    No header means identity: RFC 9110 section 12.5.3 would allow any, but whoever sends none may understand none.
+    Args:
+        accept_encoding: the ``Accept-Encoding`` header; None if the request has no such header.
+        offered: the codings that Assay offers, in order of Assay's preference. Every client can decode the last one.
     """
     chosen = (
         _negotiate_coding_memoized
@@ -113,7 +132,7 @@ def _negotiate_coding_memoized(accept_encoding: str | None, offered: tuple[str, 
         weights.setdefault("gzip", weights["x-gzip"])
     best, best_weight = "identity", weights.get("identity", 0.0)
     for coding in offered:
-        # "*" is written by those who think of gzip.
+        # Clients that send "*" expect gzip.
         weight = weights.get(coding, weights.get("*", 0.0) if coding == offered[-1] else 0.0)
         if weight > best_weight or (weight == best_weight > 0 and best == "identity"):
             best, best_weight = coding, weight
@@ -121,11 +140,11 @@ def _negotiate_coding_memoized(accept_encoding: str | None, offered: tuple[str, 
 
 
 def etag_matches(if_none_match: str | None, etag: str) -> bool:
-    """Whether ``If-None-Match`` names `etag`, compared weakly (RFC 9110 sections 8.8.3.2 and 13.1.2).
+    """Return whether ``If-None-Match`` matches `etag` by weak comparison (RFC 9110 sections 8.8.3.2 and 13.1.2).
 
     Args:
-        if_none_match: the header, several of them joined by commas; one that cannot be read matches nothing.
-        etag: the quoted tag of what would be sent, weak or strong.
+        if_none_match: the header, with several headers joined by commas. A malformed header matches nothing.
+        etag: the entity tag of the current response body, in quotes, weak or strong.
     """
     if if_none_match is None or len(if_none_match) > _MAX_HEADER_CHARACTERS:
         return False
@@ -139,7 +158,10 @@ def etag_matches(if_none_match: str | None, etag: str) -> bool:
 
 
 def _parse_weights(header: str | None, name: re.Pattern[str]) -> dict[str, float]:
-    """Each range of a header with its weight; empty where there is no header or one part of it is malformed."""
+    """Return the media ranges or content codings that a header lists, with their weights.
+
+    The result is empty if the header is missing, too long, or malformed in any part. `name` matches one listed name.
+    """
     if header is None or len(header) > _MAX_HEADER_CHARACTERS:
         return {}
     weights: dict[str, float] = {}
@@ -155,14 +177,17 @@ def _parse_weights(header: str | None, name: re.Pattern[str]) -> dict[str, float
 
 
 def _iter_elements(header: str) -> Iterator[str]:
-    """The elements of a list; empty ones are ignored (RFC 9110 section 5.6.1.2), quoted strings hold no separators."""
+    """Yield the non-empty elements of a comma-separated list (RFC 9110 section 5.6.1.2).
+
+    The content of quoted strings is removed, because a comma in a quoted string does not separate elements.
+    """
     for element in _QUOTED_STRING.sub('""', header).split(","):
         if element.strip():
             yield element
 
 
 def _parse_weight(parameters: Sequence[str]) -> float | None:
-    """The ``q`` among parameters, 1 where there is none, None where it is malformed. Others do not matter to us."""
+    """Return the parameter ``q``: 1.0 if it is missing, None if it is malformed. Ignore other parameters."""
     for parameter in parameters:
         key, _, value = parameter.partition("=")
         if key.strip().lower() == "q":

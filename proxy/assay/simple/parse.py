@@ -1,8 +1,7 @@
-"""What an index sent for one project, as a `Project`: the one door from bytes to the Simple API's model. Pure.
+"""Parser of project pages. Only this module converts the bytes of an index to a `Project`. Pure.
 
-Owns the choice between JSON and HTML; `json_page`, `html_page`, `filename` and `location` do the reading.
-Refuses every answer that is not one of the Simple API's content types: "clients … MUST … treat it as an error" (PEP
-691) where they would otherwise have to guess.
+It chooses between JSON and HTML by ``Content-Type``. `json_page`, `html_page`, `filename` and `location` then parse the
+content. A response with another content type is refused: "clients … MUST … treat it as an error" (PEP 691).
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ __all__ = [
     "split_content_type",
 ]
 
-# Some mirrors send the generic type; a major version other than 1 has another type of its own and is refused.
+# Some mirrors send application/json. Another major version has another content type, and is refused.
 _JSON_TYPES = frozenset(
     {"application/vnd.pypi.simple.v1+json", "application/vnd.pypi.simple.latest+json", "application/json"}
 )
@@ -54,36 +53,40 @@ def parse_project(
     *,
     serial: int | None = None,
     limits: PageLimits | None = None,
+    had_files: bool = False,
 ) -> Project:
-    """The page of project `name`. Filenames are parsed here, once.
+    """Parse the page of project `name`, and the filenames on it.
 
     Args:
-        body: the whole answer, decompressed.
-        content_type: its ``Content-Type``, parameters included.
-        base_url: the absolute URL it came from after redirects; relative links start there.
-        name: the project asked for; a page of another is nonsense.
-        serial: ``X-PyPI-Last-Serial``, for pages that do not say their own.
-        limits: what a page may hold.
+        body: the whole response body, decompressed.
+        content_type: ``Content-Type`` of the response, with parameters.
+        base_url: absolute URL of the page after redirects. Relative links are resolved against it.
+        name: normalised name of the requested project. A JSON page with another name is refused.
+        serial: value of ``X-PyPI-Last-Serial``. It is used if the body states no serial.
+        limits: limits on the content of the page; None: the defaults of `PageLimits`.
+        had_files: True if the project had files before, according to an earlier page or the ledger. An HTML page
+            without files then needs a mark of PyPI's pages. Without a mark it is refused, because it may be an error
+            page.
 
     Raises:
-        InvalidResponseError: the message says what and where: ``files[3].url: expected a string, found 7``.
+        InvalidResponseError: the page is unusable. The message is like ``files[3].url: expected a string, found 7``.
     """
     limits = limits if limits is not None else PageLimits()
     if is_json_type(content_type):
         project = parse_json_page(body, base_url, name, limits)
     else:
         codec = choose_html_codec(split_content_type(content_type)[1])
-        project = parse_html_page(body.decode(codec, errors="replace"), base_url, name, limits)
+        project = parse_html_page(body, codec, base_url, name, limits, had_files=had_files)
     if project.serial is None and serial is not None:
         return replace(project, serial=serial)
     return project
 
 
 def is_json_type(content_type: str) -> bool:
-    """Whether an answer of this ``Content-Type`` is the Simple API's JSON; False: its HTML.
+    """Return True if a ``Content-Type`` is JSON of the Simple API, and False if it is HTML of the Simple API.
 
     Raises:
-        InvalidResponseError: it is neither.
+        InvalidResponseError: the content type is neither of them.
     """
     media = split_content_type(content_type)[0]
     if media in _JSON_TYPES:
@@ -96,7 +99,7 @@ def is_json_type(content_type: str) -> bool:
 
 
 def split_content_type(content_type: str) -> tuple[str, str | None]:
-    """The media type, lower-case, and the ``charset`` parameter, if any (RFC 9110 section 8.3.1)."""
+    """Return the media type in lower case, and the parameter ``charset`` or None (RFC 9110 section 8.3.1)."""
     media, *parameters = content_type.split(";")
     for parameter in parameters:
         key, _, value = parameter.partition("=")

@@ -1,11 +1,11 @@
-"""The root list of an index, read while it arrives: PyPI's has 40 MB and 700,000 names. Pure.
+"""Incremental parser of an index's root list, which names all projects. Pure.
 
-`RootListParser` is fed chunks and gives back names as they become complete; between two chunks it holds one unfinished
-element and nothing else. Names come as the index displays them (``Foo.Bar``), not normalised; what can be no project's
-name is passed over, since nobody could ask for it.
+PyPI's root list has 40 MB and 700,000 names. `RootListParser` takes chunks and returns the names that each chunk
+completes. Between two chunks, it keeps only one unfinished element. Names are returned as the index displays them
+(``Foo.Bar``), not normalised. Invalid project names are skipped, because no client can request such a project.
 
-Refuses, with `InvalidResponseError`: other content types, malformed JSON, elements and lists beyond the caps, and a
-list that ends before it is complete.
+`InvalidResponseError` is raised for other content types, malformed JSON, overlong elements or lists, and a truncated
+list.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from assay.simple.parse import is_json_type, split_content_type
 __all__ = ["RootListParser"]
 
 MAX_JSON_ELEMENT_CHARACTERS: Final = 16 * 1024
-"""Characters of one JSON element. A project's has some 60."""
+"""Maximum length of one JSON element. The element of a project has about 60 characters."""
 MAX_PROJECTS: Final = 5_000_000
 MAX_NAME_CHARACTERS: Final = 255
-"""Longer names could not be in a filename."""
+"""Maximum length of a project name. A longer name does not fit into a filename."""
 _MAX_LINK_TEXT_CHARACTERS: Final = 4 * MAX_NAME_CHARACTERS
-"""Of a link, with spaces around it and references in it."""
+"""Maximum length of a link's text, including surrounding spaces and unresolved character references."""
 # Core metadata specification, "Name".
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
 _NUMBER = re.compile(r"[0-9.eE+-]*+")
@@ -43,13 +43,13 @@ _SPACE = re.compile(r"[ \t\n\r]*+")
 
 
 class RootListParser:
-    """Feed it the answer's chunks in order, then `close` it.
+    """Incremental parser. Pass the chunks of a response to `feed` in order, and then call `close`.
 
     Args:
-        content_type: the answer's ``Content-Type``.
+        content_type: ``Content-Type`` of the response.
 
     Raises:
-        InvalidResponseError: it is none of the Simple API.
+        InvalidResponseError: the content type does not belong to the Simple API.
     """
 
     def __init__(self, content_type: str) -> None:
@@ -60,18 +60,18 @@ class RootListParser:
         self._projects_left = MAX_PROJECTS
 
     def feed(self, chunk: bytes) -> list[str]:
-        """The names that this chunk completes.
+        """Return the names that `chunk` completes.
 
         Raises:
-            InvalidResponseError: what came so far is no root list.
+            InvalidResponseError: the content is not a valid root list, or exceeds a limit.
         """
         return self._parse_chunk(chunk, is_final=False)
 
     def close(self) -> list[str]:
-        """The last names, if any. Call it after the last chunk.
+        """Return the names that `feed` has not returned yet. Call this after the last chunk.
 
         Raises:
-            InvalidResponseError: the list is not complete.
+            InvalidResponseError: the list is truncated.
         """
         names = self._parse_chunk(b"", is_final=True)
         self._reader.finish()
@@ -90,7 +90,7 @@ class RootListParser:
 
 
 class _HtmlReader:
-    """PEP 503: one anchor for each project, "the text of the anchor tag MUST be the name of the project"."""
+    """Reader of a root list in HTML (PEP 503): "the text of the anchor tag MUST be the name of the project"."""
 
     def __init__(self) -> None:
         self._scanner = HtmlScanner()
@@ -103,7 +103,7 @@ class _HtmlReader:
                 continue
             self._has_html |= token.name in {"html", "body", "a"}
             if self._open_slug is not None:
-                # Any tag ends the link's text; who writes <a><b>name</b></a> is known by the link alone.
+                # Any tag ends the link's text. The name of <a><b>name</b></a> is therefore taken from the URL.
                 yield _choose_display_name(token.text, self._open_slug)
                 self._open_slug = None
             if token.name == "a" and not token.closing:
@@ -116,19 +116,22 @@ class _HtmlReader:
 
     def finish(self) -> None:
         if self._scanner.is_unfinished or self._open_slug is not None:
-            raise InvalidResponseError("root list: it ends inside an element, so it was cut off")
+            raise InvalidResponseError("root list: truncated inside an element")
         if not self._has_html:
-            raise InvalidResponseError("root list: expected an HTML page, found none")
+            raise InvalidResponseError("root list: expected an HTML page, found no HTML element")
 
 
 def _parse_slug(href: str) -> str | None:
-    """The last segment of a link's path; None for links that name no project."""
+    """Return the decoded last segment of a link's path; None if the link has no project name."""
     segment = href.strip().partition("#")[0].partition("?")[0].rstrip("/").rpartition("/")[2]
     return unquote(segment) if segment and set(segment) != {"."} else None
 
 
 def _choose_display_name(text: str, slug: str) -> str:
-    """The name as displayed, where it is the name of what the link leads to; directory listings shorten long ones."""
+    """Return the link's text if it names the same project as `slug`, else `slug`.
+
+    The text can differ, because directory listings shorten long names.
+    """
     if len(text) > _MAX_LINK_TEXT_CHARACTERS:
         return slug
     name = html.unescape(text).strip().rstrip("/")
@@ -136,7 +139,7 @@ def _choose_display_name(text: str, slug: str) -> str:
 
 
 class _JsonState(Enum):
-    """Where in the JSON document the next character stands."""
+    """State of `_JsonReader`: the part of the JSON document that comes next."""
 
     START = auto()
     FIRST_KEY = auto()
@@ -149,7 +152,10 @@ class _JsonState(Enum):
 
 
 class _JsonReader:
-    """PEP 691: ``{"meta": {…}, "projects": [{"name": …}, …]}``, keys in any order; only `projects` may be long."""
+    """Reader of a root list in JSON (PEP 691): ``{"meta": {…}, "projects": [{"name": …}, …]}``.
+
+    The keys may come in any order. Only the value of `projects` may be longer than `MAX_JSON_ELEMENT_CHARACTERS`.
+    """
 
     def __init__(self) -> None:
         self._unread = ""
@@ -157,7 +163,7 @@ class _JsonReader:
         self._projects_seen = False
 
     def read(self, text: str) -> Iterator[str]:
-        """The names that are complete. Each step either takes something off the front or waits for more."""
+        """Yield the completed names, and keep an unfinished element for the next call."""
         text = self._unread + text
         place = _skip_whitespace(text, 0)
         while place < len(text):
@@ -179,12 +185,12 @@ class _JsonReader:
 
     def finish(self) -> None:
         if self._state is not _JsonState.END or self._unread:
-            raise InvalidResponseError("root list: it ends before the JSON is complete")
+            raise InvalidResponseError("root list: truncated JSON")
         if not self._projects_seen:
             raise make_page_error("root list: projects", "a list", None)
 
     def _read_punctuation(self, text: str, position: int) -> int:
-        """One character that must be what it is; where the next thing begins."""
+        """Check that the character at `position` fits the state, and enter the next state; return the next position."""
         found = text[position]
         match self._state, found:
             case _JsonState.START, "{":
@@ -201,11 +207,14 @@ class _JsonReader:
                 self._state = _JsonState.PROJECT
                 return position
             case _:
-                raise InvalidResponseError(f"root list: not JSON: {quote_for_message(found)} where it cannot be")
+                raise InvalidResponseError(f"root list: not JSON: unexpected {quote_for_message(found)}")
         return position + 1
 
     def _read_member(self, text: str, position: int) -> int:
-        """``"key": value``, or only ``"projects": [``; where it ends, or -1 where it is not complete."""
+        """Read ``"key": value``; return the position after it, or -1 if it is incomplete.
+
+        For the key `projects`, read only up to the ``[`` of the value.
+        """
         key, colon = self._read_value(text, position)
         if colon < 0:
             return -1
@@ -214,7 +223,7 @@ class _JsonReader:
         if start >= len(text):
             return -1 if len(text) - position <= MAX_JSON_ELEMENT_CHARACTERS else self._fail_too_long()
         if text[colon] != ":":
-            raise InvalidResponseError(f"root list: not JSON: {quote_for_message(text[colon])} where it cannot be")
+            raise InvalidResponseError(f"root list: not JSON: unexpected {quote_for_message(text[colon])}")
         if key == "projects":
             if self._projects_seen or text[start] != "[":
                 raise make_page_error("root list: projects", "one list", text[start])
@@ -229,7 +238,10 @@ class _JsonReader:
         return end
 
     def _read_value(self, text: str, position: int) -> tuple[Any, int]:
-        """One JSON value and where it ends; -1 where it is not complete yet, as far as one can tell."""
+        """Return the JSON value at `position`, and the position after it.
+
+        If the value may continue in the next chunk, return (None, -1).
+        """
         try:
             value, end = _DECODER.raw_decode(text, position)
         except RecursionError:
@@ -238,7 +250,7 @@ class _JsonReader:
             if len(text) - position > MAX_JSON_ELEMENT_CHARACTERS:
                 self._fail_too_long()
             return None, -1
-        # A number at the end of a chunk may go on in the next one: 1 as 12, 1.5, 1e3.
+        # A number at the end of a chunk may continue in the next one: 1 as 12, 1.5 or 1e3.
         cut = isinstance(value, (int, float)) and _NUMBER.fullmatch(text, end) is not None
         return (None, -1) if cut else (value, end)
 

@@ -1,4 +1,4 @@
-"""Claims of every kind of publisher, made from the list of kinds, so that the laws hold for a new kind as well."""
+"""Factories of claims for every kind of publisher, derived from the list of kinds so that they cover new kinds."""
 
 from __future__ import annotations
 
@@ -14,16 +14,22 @@ _VALUES = {
     "repository_id": "1001",
     "owner_id": "77",
     "workflow": ".github/workflows/release.yml",
-    "email": "build@acme.example",
+    "email": "build@acme.iam.gserviceaccount.com",
     "project_id": _UUID,
     "pipeline_definition_id": _UUID,
+    "ref": "refs/tags/v1",
+    "trigger": "release",
+    "visibility": "public",
+    "builder": "https://github.com/octo/ci/.github/workflows/build.yml@refs/heads/main",
+    "vcs_origin": "github.com/octo/widget",
+    "vcs_ref": "refs/heads/main",
 }
 _OTHER_VALUES = {
     "repository": "evil/widget",
     "repository_id": "666",
     "owner_id": "666",
     "workflow": ".github/workflows/evil.yml",
-    "email": "evil@acme.example",
+    "email": "evil@acme.iam.gserviceaccount.com",
     "project_id": _OTHER_UUID,
     "pipeline_definition_id": _OTHER_UUID,
 }
@@ -31,31 +37,31 @@ CLAIM_NAMES = tuple(field.name for field in fields(Claims) if field.name not in 
 
 
 def used_claims(kind: PublisherKind) -> tuple[str, ...]:
-    """The claims that any part of a kind reads, as far as it says so."""
+    """Return the names of the claims that the keys and identities of a kind name."""
     return tuple(
         dict.fromkeys([*(key.claim for key in kind.claim_keys.values()), *(each.claim for each in kind.identity)])
     )
 
 
 def make_claims(kind: PublisherKind) -> Claims:
-    """Claims of this kind, with every claim that it uses."""
+    """Return claims of a kind with a value for every claim that it uses."""
     values = {claim: _VALUES.get(claim, f"some-{claim}") for claim in used_claims(kind)}
     return Claims(kind=kind.name, issuer=kind.issuer, san="https://signer.example/san", **values)
 
 
 def change_claim(claims: Claims, claim: str) -> Claims:
-    """The same claims but for one, which is another's."""
+    """Return a copy of the claims in which one has another publisher's value."""
     return set_claim(claims, claim, _OTHER_VALUES.get(claim, f"other-{claim}"))
 
 
 def set_claim(claims: Claims, claim: str, value: str | None) -> Claims:
-    """The same claims but for one."""
+    """Return a copy of the claims with one value replaced."""
     changes: dict[str, Any] = {claim: value}
     return replace(claims, **changes)
 
 
 def make_table(kind: PublisherKind, *keys: str) -> PublisherTable:
-    """A policy's table with these keys, which names the publisher of `make_claims`."""
+    """Return a publisher table with these keys that matches the claims of `make_claims`."""
     claims = make_claims(kind)
     return kind.table.model_validate(
         {"kind": kind.name, **{key: kind.claim_keys[key].propose(claims) for key in (kind.name_key, *keys)}}

@@ -1,4 +1,4 @@
-"""The parts of a kind of publisher: all are required, and they agree with each other."""
+"""Tests of the parts of a publisher kind: all are required, and they agree with each other."""
 
 from __future__ import annotations
 

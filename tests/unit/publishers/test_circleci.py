@@ -1,4 +1,4 @@
-"""CircleCI: what is written about it stays as it is."""
+"""Tests that the names and texts of the publisher kind CircleCI stay unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GitHub Actions: what is written about it stays as it is."""
+"""Tests that the names and texts of the publisher kind GitHub Actions stay unchanged."""
 
 from __future__ import annotations
 

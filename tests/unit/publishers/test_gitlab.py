@@ -1,4 +1,4 @@
-"""GitLab CI/CD: what is written about it stays as it is."""
+"""Tests that the names and texts of the publisher kind GitLab CI/CD stay unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Globs of claims."""
+"""Tests of globs for claims."""
 
 from __future__ import annotations
 
@@ -38,3 +38,12 @@ def test_a_glob_compares_case_unless_told_otherwise() -> None:
     assert compile_glob("Octo/*", ignore_case=True)("ocTo/widget")
     assert compile_glob("Octo/Widget", ignore_case=True)("octo/WIDGET")
     assert not compile_glob("Octo/Widget")("octo/widget")
+
+
+@pytest.mark.parametrize(("pattern", "claim"), [("kit", "\u212ait"), ("k*", "\u212ait"), ("i", "\u0130"), ("ss", "ß")])
+def test_only_letters_of_ascii_have_another_case(pattern: str, claim: str) -> None:
+    """The Kelvin sign is no k, though `str.lower` makes it one."""
+    assert not compile_glob(pattern, ignore_case=True)(claim)
+    assert not compile_glob(claim, ignore_case=True)(pattern)
+    assert compile_glob(pattern, ignore_case=True)(pattern.upper())
+    assert compile_glob(claim, ignore_case=True)(claim)

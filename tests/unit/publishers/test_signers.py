@@ -1,4 +1,4 @@
-"""Who signed: identities that outlive renaming, keys that tell signers apart, and names."""
+"""Tests of signers: identities that survive renames, keys that distinguish signers, and names."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_person_is_identified_by_number_or_email() -> None:
 
 @each_kind
 def test_signers_of_equal_keys_have_one_identity_and_one_origin(kind: PublisherKind) -> None:
-    """What the ratchet remembers by this key would be wrong for another identity; the converse costs time only."""
+    """The ratchet caches identities by this key, so two identities must not share a key; extra keys only cost time."""
     claims = make_claims(kind)
     key = make_signer_key(attestation(claims=claims))
     assert make_signer_key(attestation(claims=make_claims(kind))) == key
@@ -90,7 +90,7 @@ def test_a_signer_is_named_as_a_policy_names_it(kind: PublisherKind) -> None:
 
 def test_a_person_is_named_and_said_to_be_no_trusted_publisher() -> None:
     assert get_signer_name(PERSON) == name_signer(PERSON) == "Me@example.org"
-    assert describe_signer(PERSON) == "Me@example.org of https://issuer.example, who is no Trusted Publisher"
+    assert describe_signer(PERSON) == "Me@example.org of https://issuer.example (not a Trusted Publisher)"
     assert get_signer_name(replace(PERSON, email=None, san="https://x.example")) == "https://x.example"
 
 

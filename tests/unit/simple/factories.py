@@ -1,4 +1,4 @@
-"""A page as PyPI sends it, in JSON and in HTML, for the tests of its reading."""
+"""Page as PyPI sends it, in JSON and in HTML, for the tests of the parsers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HASH = "3427a8a5dd0c1e176da48a44efb410875b3973bd9843403a0997e4187c408dc1"
 OTHER = "0ace7980f82c5815ede4cd7bf9f6693684cec2ae47b9b7ade9add533b8627c6b"
 PROVENANCE = "https://index.example/integrity/foo/1.0/foo-1.0-py3-none-any.whl/provenance"
 
-# As PyPI sends it (API 1.4), every key of it, and one that nobody knows yet in each place.
+# A page with every key that PyPI sends (API 1.4), and an unknown key in each place.
 FILE: dict[str, Any] = {
     "core-metadata": {"sha256": OTHER},
     "data-dist-info-metadata": {"sha256": OTHER},

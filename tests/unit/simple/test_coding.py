@@ -1,4 +1,4 @@
-"""A page in a content coding is the page, the same bytes each time."""
+"""Content codings: decoding restores the page, and encoding is deterministic."""
 
 from __future__ import annotations
 

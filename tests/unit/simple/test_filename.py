@@ -80,18 +80,25 @@ def test_a_file_of_another_project_names_its_owner(filename: str, owner: str) ->
     ("filename", "words"),
     [
         ("", "is empty"),
-        ("foo-1.0.whl", "wrong number of parts"),
-        ("foo-1.0-py3-none-any.whl.asc", "endings"),
-        ("foo-1.0.txt", "endings"),
-        ("foo.tar.gz", "does not split"),
-        ("foo-.tar.gz", "does not split"),
+        ("foo-1.0.whl", "expected 5 or 6 parts separated by hyphens, found 2"),
+        ("foo-1.0-1-py3-none-any-x.whl", "expected 5 or 6 parts separated by hyphens, found 7"),
+        ("foo-1.0-py3-none-any.whl.asc", "ending of a distribution"),
+        ("foo-1.0.txt", "ending of a distribution"),
+        ("foo.tar.gz", "does not consist of a project"),
+        ("foo-.tar.gz", "does not consist of a project"),
         ("-1.0.tar.gz", "begins with"),
-        ("foo-1.0.linux-x86_64.tar.gz", "does not split"),
-        ("foo-one-py3-none-any.whl", "invalid version"),
-        ("foo__bar-1.0-py3-none-any.whl", "invalid project name"),
-        ("_foo-1.0-py3-none-any.whl", "invalid project name"),
-        ("foo-1.0-x1-py3-none-any.whl", "invalid build number"),
-        ("foo-1.0-py3-none-any<script>.whl", "a tag holds"),
+        ("foo-1.0.linux-x86_64.tar.gz", "does not consist of a project"),
+        ("foo-one-py3-none-any.whl", "is not a valid wheel filename: invalid version 'one' (PEP 440)"),
+        ("foo-1.0_1-py3-none-any.whl", "is not a valid wheel filename: invalid version '1.0_1' (PEP 440)"),
+        ("foo--py3-none-any.whl", "invalid version '' (PEP 440)"),
+        ("foo__bar-1.0-py3-none-any.whl", "is not a valid wheel filename: invalid project name 'foo__bar'"),
+        ("_foo-1.0-py3-none-any.whl", "is not a valid wheel filename: invalid project name '_foo'"),
+        ("foo+-1.0-py3-none-any.whl", "is not a valid wheel filename: invalid project name 'foo+'"),
+        ("foo-1.0-x1-py3-none-any.whl", "invalid build number 'x1', which must begin with a digit"),
+        ("foo-1.0--py3-none-any.whl", "invalid build number '', which must begin with a digit"),
+        ("foo-1.0-py3--any.whl", "is not a valid wheel filename: invalid tags 'py3--any'"),
+        ("foo-1.0-1-3py-none-any.whl", "is not a valid wheel filename: invalid tags '3py-none-any'"),
+        ("foo-1.0-py3-none-any<script>.whl", "a tag contains"),
         ("../foo-1.0.tar.gz", "slash"),
         ("a\\foo-1.0.tar.gz", "slash"),
         ("foo-1.0.tar.gz\0", "printable ASCII"),
@@ -108,10 +115,11 @@ def test_what_is_no_distributions_name_is_refused_in_words(filename: str, words:
     parsed = parse_filename(filename, FOO)
     assert (parsed.distribution, parsed.owner) == (None, None)
     assert words in (parsed.refusal or "")
+    assert not filename or filename not in str(parsed.refusal), "the refusal follows the filename"
 
 
 def test_letters_of_other_alphabets_cannot_forge_a_name() -> None:
-    forged = "\u212ait-1.0.tar.gz"  # KELVIN SIGN, which str.lower turns into k
+    forged = "\u212ait-1.0.tar.gz"  # KELVIN SIGN, which str.lower maps to k
     assert forged.lower() == "kit-1.0.tar.gz"
     assert parse_filename(forged, NormalizedName("kit")).distribution is None
     assert parse_filename("kit-1.0.tar.gz", NormalizedName("kit")).distribution is not None

@@ -36,7 +36,7 @@ def _names(text: str) -> list[str]:
 )
 def test_tags_and_comments_are_found_where_browsers_find_them(text: str, names: list[str]) -> None:
     assert _names(text) == names
-    # ... and in whatever pieces the text comes.
+    # The result does not depend on the chunks.
     assert [t.name for t in _tokens(*text) if isinstance(t, Tag)] == [n for n in names if not n.startswith("!")]
 
 
@@ -82,6 +82,16 @@ def test_an_element_that_never_ends_is_not_waited_for(start: str) -> None:
         list(scanner.feed("x" * MAX_ELEMENT_CHARACTERS))
 
 
+@pytest.mark.parametrize(
+    ("start", "end"), [("<a b='", "'>"), ("<a ", ">"), ("<!--", "-->"), ("<!x", ">"), ("</3", ">"), ("</a ", ">")]
+)
+def test_an_element_has_a_limit_whether_it_ends_or_not(start: str, end: str) -> None:
+    longest = start + "x" * (MAX_ELEMENT_CHARACTERS - len(start) - len(end)) + end
+    _tokens(f"{longest}<b>")
+    with pytest.raises(InvalidResponseError, match="longer than"):
+        _tokens(f"{longest[: -len(end)]}x{end}<b>")
+
+
 def test_a_long_script_is_passed_over_without_being_held() -> None:
     scanner = HtmlScanner()
     pieces = ["<script>", *(["x" * 10_000] * 20), "</scr", "ipt><b>"]
@@ -90,7 +100,7 @@ def test_a_long_script_is_passed_over_without_being_held() -> None:
 
 @pytest.mark.parametrize("bomb", ["<!--", "<a ", '<a "', '<a x="', "<", "</", "<!", "<script>", "<a = ", "&"])
 def test_no_text_is_looked_at_again_and_again(bomb: str) -> None:
-    # Quadratic time would take minutes for these; whatever the outcome, it comes at once.
+    # An algorithm with quadratic time would take minutes for these inputs.
     scanner = HtmlScanner()
     try:
         count = sum(1 for _ in scanner.feed(bomb * 200_000))

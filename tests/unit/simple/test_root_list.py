@@ -52,8 +52,8 @@ def test_an_empty_list_is_a_list(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "ends before"),
-        ("{", "ends before"),
+        ("", "truncated"),
+        ("{", "truncated"),
         ("{}", r"root list: projects: expected a list"),
         ("[]", "not JSON"),
         ('{"projects": {}}', "expected one list"),
@@ -66,8 +66,8 @@ def test_an_empty_list_is_a_list(text: str) -> None:
         ('{"projects": [{}]}', r"projects\[\].name: expected a string, found None"),
         ('{"projects": [{"name": "a"}, 7]}', r"projects\[\].name: expected a string, found 7"),
         ('{"projects": [{"name": "a"} {"name": "b"}]}', "not JSON"),
-        ('{"projects": [{"name": "a"}', "ends before"),
-        ('{"projects": [{"name": "a"}]', "ends before"),
+        ('{"projects": [{"name": "a"}', "truncated"),
+        ('{"projects": [{"name": "a"}]', "truncated"),
         ('{"projects": []} x', "not JSON"),
         ('{"meta": {"api-version": "2.0"}, "projects": []}', "expected an API version"),
         ('{"projects": [{"name": "' + "a" * MAX_JSON_ELEMENT_CHARACTERS + '"}]}' + " " * 10, "longer than|too"),
