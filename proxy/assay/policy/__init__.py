@@ -1,1 +1,1 @@
-"""What an organisation approves: the policy's language, its judge, its reasons. Pure: no clock, disk or network."""
+"""Policy: the policy language, the judgement of files, and the reasons of verdicts. Pure: no clock, disk or network."""

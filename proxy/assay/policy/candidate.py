@@ -1,7 +1,7 @@
-"""What is on the table when a file is judged: the page's circumstances, the file's proven attestations, its time. Pure.
+"""Input of a judgement: facts about the page, and the file with its attestations and times. Pure.
 
-A file's time is the latest of its upload-time, the log time of its first counted publish attestation, and its first
-sight if an earlier page of the project lacked the file (docs/policy-semantics.md, "Time").
+A file's effective time is the latest of these: its upload-time; the log time of its first publish attestation that
+counts; its first sight, if an earlier page of the project lacked the file (docs/policy-semantics.md, "Time").
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 from assay.evidence import PUBLISH_PREDICATE_TYPE, Attestation, Attested, Evidence, PublisherIdentity
 from assay.policy.continuity import RatchetState
 from assay.policy.verdict import Reason
-from assay.ports import EstablishedIdentity, ProjectHistory, SeenFile
+from assay.ports import FileSigner, ProjectHistory, SeenFile
 from assay.simple.model import File, NormalizedName, ProjectStatus, Sha256
 
 T = TypeVar("T")
@@ -25,14 +25,17 @@ _ORIGIN_PATTERN = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexFacts:
-    """What policy needs to know of an index."""
+    """Name and permitted hosts of an index."""
 
     name: str
     hosts: frozenset[str]
     """Lower-case ``host[:port]`` that the index may use for files, metadata and provenance."""
 
     def owns(self, origin: str) -> bool:
-        """Whether ``https://host[:port]/`` is the index's, without user information."""
+        """Return whether an origin such as ``https://host[:port]/`` is on a host of the index.
+
+        Return False for an origin with user information.
+        """
         match = _ORIGIN_PATTERN.fullmatch(origin)
         if match is None:
             return False
@@ -43,36 +46,38 @@ class IndexFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageContext:
-    """The circumstances of a page, the same for all files but for `ratchet_state`, which grows in order of time."""
+    """Facts about a page, the same for all of its files.
+
+    `ratchet_state` is the exception: it changes while the files are judged in order of time.
+    """
 
     project: NormalizedName
     index: IndexFacts
     status: ProjectStatus | None = None
     files: tuple[File, ...] = ()
-    """All files of the page, as it lists them."""
+    """All files of the page, in its order."""
     history: ProjectHistory = field(default_factory=ProjectHistory)
     ratchet_state: RatchetState = field(default_factory=RatchetState)
     repeated_filenames: frozenset[str] = frozenset()
     """Filenames listed more than once with different digests."""
     mismatched_wheels: frozenset[Sha256] = frozenset()
-    """Wheels whose own METADATA contradicts the index's."""
-    established_by_file: Mapping[tuple[str, Sha256 | None], tuple[EstablishedIdentity, ...]] = field(
-        default_factory=dict
-    )
-    """`history.established` by file, of those that the page still lists."""
+    """Digests of wheels whose own METADATA differs from the metadata of the index."""
+    signers_by_file: Mapping[tuple[str, Sha256 | None], tuple[FileSigner, ...]] = field(default_factory=dict)
+    """Signers that the ledger has recorded for each file (`history.signers`), by filename and digest."""
     origin_ownership: dict[str, bool] = field(default_factory=dict)
-    """Scheme and authority of addresses met on this page, and whether they are the index's: thousands share one."""
+    """Cache of `IndexFacts.owns` by origin, since thousands of URLs of a page share one origin."""
     index_origins: tuple[str, ...] = field(init=False)
-    """How most addresses on hosts of the index begin."""
+    """Origins of the index's hosts, such as ``https://files.example/``. A URL that starts with one of them is on a host
+    of the index, so it need not be parsed."""
     _computed: dict[Callable[[PageContext], Any], Any] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Lay out what every file is held against."""
+        """Compute `index_origins`."""
         usual = (f"{scheme}://{host}/" for scheme in ("https", "http") for host in sorted(self.index.hosts))
         object.__setattr__(self, "index_origins", tuple(origin for origin in usual if self.index.owns(origin)))
 
     def compute_once(self, compute: Callable[[PageContext], T]) -> T:
-        """Return what `compute` finds out about the page; it is called for the first file that needs it."""
+        """Return `compute(self)`, cached after the first call."""
         if compute not in self._computed:
             self._computed[compute] = compute(self)
         return cast("T", self._computed[compute])
@@ -80,25 +85,30 @@ class PageContext:
 
 @dataclass(slots=True)
 class FileFacts:
-    """One file with what is known of it."""
+    """One file and the facts by which it is judged."""
 
     file: File
     evidence: Evidence | None
     relevant_attestations: tuple[Attestation, ...]
-    """The attestations that count: the governing rule's publishers', or all Trusted Publishers' where it names none."""
+    """Attestations that count under the governing rule: those by its publishers. If the rule names no publishers,
+    attestations by any Trusted Publisher count."""
     provenance_failures: tuple[Reason, ...]
-    """What the attestations lack of what the rule asks for."""
+    """Reasons of the failed attestation checks, such as `publishers` and `predicates`. Empty if the evidence is unknown
+    or forged."""
     effective_time: datetime | None
     logged_at: datetime | None
-    """When the log took the file's own attestation, whatever it states: by then the file existed."""
+    """Log time of the file's earliest attestation, of whatever predicate type. The file existed by then. None if no
+    attestation is verified."""
     ledger_entry: SeenFile | None
-    """What the ledger remembers of its name."""
+    """Entry of the ledger for the filename."""
     has_familiar_signer: bool = False
-    """It is signed exactly as files before it, by somebody who was established when it was logged."""
+    """True if an earlier file has the same signer key (`continuity.SignerKey`), and the signer was already established
+    when this file's attestation was logged."""
     is_duplicate: bool = False
-    """The same file with the same digest stands earlier on the page."""
+    """True if another page entry has the same filename and digest and represents the file. This entry is then withheld
+    as a duplicate."""
     signers: dict[PublisherIdentity, datetime] | None = None
-    """Who is proven to have signed it, and when, once `signers.find_signers` has found out."""
+    """Proven signers and their log times, cached by `signers.find_signers`."""
 
 
 def gather_facts(
@@ -108,7 +118,11 @@ def gather_facts(
     context: PageContext,
     now: datetime,
 ) -> FileFacts:
-    """Return what is known of a file; `selected` are its attestations that count, and what they lack."""
+    """Return the facts about a file.
+
+    `selected` is the result of `assay.policy.provenance.select_attestations` for the file: the attestations that count,
+    and the reasons of the failed attestation checks.
+    """
     seen = context.history.files.get(file.filename)
     time = (
         file.upload_time if seen is not None and not seen.late else compute_base_time(file, seen, context.history, now)
@@ -121,7 +135,7 @@ def gather_facts(
         logged: datetime | None = only.integrated_time
         published = logged if counted and only.predicate_type == PUBLISH_PREDICATE_TYPE else None
     else:
-        # The first, so that an attestation added later doesn't make a file look backdated.
+        # The earliest one: an attestation that is added later must not make the file look backdated.
         logged = _find_first_logged(evidence.attestations)
         published = _find_first_logged(each for each in counted if each.predicate_type == PUBLISH_PREDICATE_TYPE)
     if published is not None and (time is None or published > time):
@@ -130,7 +144,11 @@ def gather_facts(
 
 
 def compute_base_time(file: File, seen: SeenFile | None, history: ProjectHistory, now: datetime) -> datetime | None:
-    """A file's time so far as it is known without evidence, which can only make it later."""
+    """Return the effective time of a file as far as it is known without evidence; None if no time is known.
+
+    The effective time is the latest of several instants. The evidence can add one instant, so it can only make the
+    effective time later.
+    """
     time = file.upload_time
     if seen is not None:
         if not seen.late:
@@ -144,7 +162,11 @@ def compute_base_time(file: File, seen: SeenFile | None, history: ProjectHistory
 
 
 def compute_existence_time(facts: FileFacts, now: datetime) -> datetime:
-    """The file's time; where it has none, when it was first seen: what hides its time gains nothing by it."""
+    """Return the effective time of the file, or a substitute if the effective time is unknown.
+
+    The substitute is the first sight of the file according to the ledger, or `now` for a new file. A file that hides
+    its time is therefore never treated as older than it is.
+    """
     if facts.effective_time is not None:
         return facts.effective_time
     return now if facts.ledger_entry is None else facts.ledger_entry.first_seen

@@ -1,6 +1,7 @@
-"""A policy laid out for judging: for one project, the active checks of its rule, its waivers, its revocations. Pure.
+"""Policy compiled for one project: the active checks of its rule, its waivers and its revocations. Pure.
 
-Compiled once per policy and project and remembered; judging a file then runs the checks that have something to ask.
+Each requirement of the policy language has a check. The check is active if the rule uses the requirement. Only active
+checks run when a file is judged. The compiled policy is cached by policy and project.
 """
 
 from __future__ import annotations
@@ -24,46 +25,47 @@ from assay.simple.model import NormalizedName, Sha256
 
 @dataclass(frozen=True, slots=True)
 class ActiveChecks:
-    """The checks of those requirements that ask something, by their shapes."""
+    """Active checks of a rule: one field for each base class of checks in `assay.policy.requirements.base`.
+
+    If the rule does not use a requirement, the check of that requirement is not active.
+    """
 
     page: tuple[PageCheck, ...]
     files: tuple[FileCheck, ...]
     attestations: tuple[AttestationCheck, ...]
-    """In the order in which the chain runs them."""
+    """Attestation checks, in the order in which they run."""
     time: tuple[TimeCheck, ...]
     releases: tuple[ReleaseCheck, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CompiledRule:
-    """What one project's files are judged by."""
+    """Compiled policy for the files of one project."""
 
     label: str | None
-    """Of the governing rule; None where none governs."""
+    """Name of the governing rule; None if no rule governs."""
     mode: Mode
     precedence_checks: tuple[PrecedenceCheck, ...]
-    """Step 1."""
+    """Checks that overrule every approval, such as revocations (step 1 of the precedence)."""
     refusal: Reason | None
-    """Step 2: why all files are withheld, denied or without a rule."""
+    """Reason to withhold all files, because the rule denies the project or no rule governs it (step 2). Else None."""
     pins: frozenset[Sha256]
     pinned_only: bool
     checks: ActiveChecks
-    """Step 6."""
+    """Checks of the requirements (step 6)."""
     waivers: tuple[CompiledWaiver, ...]
-    depends_on_earlier_files: bool
-    """Whether what one file establishes may matter to the verdict on another."""
     ratchet_settle: timedelta
     requires_wheel_metadata: bool
 
     def check_page(self, context: PageContext) -> tuple[Reason, ...]:
-        """Return the requirements that no file of the page meets."""
+        """Return the reasons that withhold every file of the page."""
         reasons = (check.check_page(context) for check in self.checks.page)
         return tuple(reason for reason in reasons if reason is not None)
 
 
 @lru_cache(maxsize=4096)
 def compile_rule(policy: Policy, name: NormalizedName) -> CompiledRule:
-    """What `name`'s files are judged by."""
+    """Return the compiled policy for the files of the project `name`."""
     label, rule = _find_rule(policy, name) or (None, None)
     merged = merge_requirements(rule, policy.defaults)
     checks = activate_checks(merged, label)
@@ -77,17 +79,20 @@ def compile_rule(policy: Policy, name: NormalizedName) -> CompiledRule:
         pinned_only=rule is not None and rule.pinned_only,
         checks=checks,
         waivers=compile_waivers(policy, name),
-        depends_on_earlier_files=any(check.depends_on_earlier_files for check in checks.time),
         ratchet_settle=DEFAULT_RATCHET_SETTLE if merged.ratchet_settle is None else merged.ratchet_settle,
         requires_wheel_metadata=merged.metadata == "wheel",
     )
 
 
 def activate_checks(merged: Requirements, label: str | None) -> ActiveChecks:
-    """Return the check of each requirement that asks something.
+    """Return the active checks of a rule.
+
+    Args:
+        merged: requirements of the rule, completed by the defaults (see `merge_requirements`).
+        label: name of the rule, for reasons; None if no rule governs.
 
     Raises:
-        TypeError: a check of none of the shapes, or of several.
+        TypeError: the class of a check has none of the base classes of checks, or several.
     """
     terms = get_rule_terms(merged, label)
     active: list[Check] = [check for each in REQUIREMENTS if (check := each.active(merged, terms)) is not None]
@@ -100,14 +105,15 @@ def activate_checks(merged: Requirements, label: str | None) -> ActiveChecks:
         releases=tuple(check for check in active if isinstance(check, ReleaseCheck)),
     )
     if sum(map(len, (checks.page, checks.files, checks.attestations, checks.time, checks.releases))) != len(active):
-        raise TypeError("a check has exactly one of the shapes")
+        raise TypeError("each check must have exactly one of the base classes of checks")
     return checks
 
 
 def is_denied(policy: Policy, name: NormalizedName) -> bool:
-    """Whether no file of the project can be approved, whatever it is: denied, or no rule governs.
+    """Return True if no file of the project can be approved: its rule denies the project, or no rule governs it.
 
-    For the root list, whose hundreds of thousands of names are not worth compiling a rule for.
+    The list of all projects calls this function. Compiling a rule for each of its many hundred thousand names would
+    take too long.
     """
     governing = _find_rule(policy, name)
     return governing is None or governing[1].deny is not None
@@ -120,7 +126,7 @@ def _make_refusal(label: str | None, rule: Rule | None) -> Reason | None:
 
 
 def _tell_no_rule() -> Words:
-    return Words("no rule of the policy covers this project; ask for one", "a rule that covers the project")
+    return Words("no rule of the policy covers this project; ask for a rule", "a rule that covers the project")
 
 
 def _tell_denied(why: str) -> Words:

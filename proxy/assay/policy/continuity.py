@@ -1,9 +1,13 @@
-"""Who is established for a project: the memory of the ratchet while a page is judged in order of time. Pure.
+"""Established publishers of a project: the state of the ratchet while a page is judged in order of time. Pure.
 
-A publisher is established for a project when a rule names it, or when a file it attested is on the page, is approved,
-and was logged at least `ratchet-settle` ago. Withheld, revoked and withdrawn files establish nobody
-(docs/policy-semantics.md, "Ratchet"). Well-founded, because a file is judged only by what files before it have
-established.
+A publisher is established for a project in one of three ways (docs/policy-semantics.md, "Ratchet"):
+
+- A rule names the publisher.
+- The ledger has recorded the publisher as established.
+- The page lists a file that the publisher attested. The attestation was logged at least `ratchet-settle` ago. The file
+  is accepted even while this publisher is not established.
+
+This definition is not circular, because a file is judged only by publishers that earlier files have established.
 """
 
 from __future__ import annotations
@@ -15,60 +19,82 @@ from enum import Enum, auto
 from typing import TypeAlias
 
 from assay.evidence import PublisherIdentity
-from assay.ports import EstablishedIdentity
+from assay.policy.language.times import add_duration
+from assay.ports import EstablishedPublisher
 
 SignerKey: TypeAlias = tuple[str | None, ...]
-"""Everything of an attestation that says who signs and under which names."""
+"""All claims of an attestation that identify or name its signer. Attestations with equal keys have the same signer."""
 SigningOrigin: TypeAlias = tuple[str | None, str | None, str | None]
-"""Repository, workflow and environment: what may change while the publisher stays the same."""
+"""Repository, workflow and environment of a signature. A publisher can change them and stay the same publisher."""
 
 
 class SignerStatus(Enum):
-    """What is known of some signers, as a publisher of the project."""
+    """Status of the signers of a file as publishers of the project."""
 
     ESTABLISHED = auto()
     SETTLING = auto()
-    """Their first file is approved, but not yet for long enough."""
+    """An accepted file has these signers, but `ratchet-settle` has not passed yet since their signature was logged."""
     UNKNOWN = auto()
     UNDETERMINED = auto()
-    """The evidence of an earlier file is not known yet, and could establish them."""
+    """The evidence of an earlier file is not known yet. This evidence could establish these signers."""
+
+
+class Continuity(Enum):
+    """Result of comparing a file with the publishers that earlier files have established."""
+
+    KEPT = auto()
+    """An established publisher signed the file."""
+    EXEMPT = auto()
+    """No publisher was established before the file existed."""
+    LOST = auto()
+    """The file has no verified attestation."""
+    CHANGED = auto()
+    """Other signers than the established publishers signed the file."""
+    UNDETERMINED = auto()
+    """The evidence of an earlier file is not known yet and could change the result."""
 
 
 @dataclass(slots=True, kw_only=True)
 class RatchetState:
-    """Grows while a page's files are judged, the earliest first."""
+    """State of the ratchet, which grows while the files of a page are judged, the earliest first."""
 
     established: dict[PublisherIdentity, datetime] = field(default_factory=dict)
-    """From when each publisher is established; an instant to come while it settles."""
+    """For each publisher, the instant from which it is established. The instant lies in the future until
+    `ratchet-settle` has passed."""
     established_since: datetime | None = None
-    """From when the first of them is."""
+    """Earliest instant in `established`; None if `established` is empty."""
     has_unknown_evidence: bool = False
-    """Some earlier file's evidence is not known yet."""
+    """True if the evidence of some earlier file is not known yet and could establish a publisher."""
+    publishers: dict[PublisherIdentity, EstablishedPublisher] = field(default_factory=dict)
+    """For each publisher in `established`, the fact that the ledger records."""
     origins: dict[PublisherIdentity, set[SigningOrigin]] = field(default_factory=dict)
-    """Under which names each has signed, for notes."""
+    """For each publisher, all repositories, workflows and environments under which it has signed. If a later file has
+    others, it gets a note."""
     established_signers: dict[SignerKey, datetime] = field(default_factory=dict)
-    """From when whoever signs just so is established: most files of a project are signed as the one before."""
+    """For each signer key, the instant from which its signer is established. A look-up here is enough for most files,
+    because they have the signer key of an earlier file."""
 
-    @classmethod
-    def from_facts(cls, established_identities: Iterable[EstablishedIdentity], settle_time: timedelta) -> RatchetState:
-        """What these facts establish, all of them approved, listed and unrevoked."""
-        continuity = cls()
-        for fact in established_identities:
-            continuity.establish(fact.identity, fact.logged + settle_time)
-        return continuity
+    def admit(self, publisher: EstablishedPublisher, settle_time: timedelta, now: datetime) -> None:
+        """Establish a publisher, unless another publisher was established before the attested file existed.
 
-    def establish(self, identity: PublisherIdentity, established_at: datetime) -> None:
-        """`identity` is established from `established_at`, if not from an earlier one."""
+        In that case, the new publisher is ignored. If the publisher itself is already known, the earlier instant is
+        kept. The caller must admit publishers in the order of `EstablishedPublisher.existed`.
+        """
+        identity = publisher.identity
         known = self.established.get(identity)
+        if known is None and self.applies_to(publisher.existed, now):
+            return
+        established_at = max(add_duration(publisher.logged, settle_time), publisher.existed)
         if known is None or established_at < known:
             self.established[identity] = established_at
+            self.publishers[identity] = publisher
         if self.established_since is None or established_at < self.established_since:
             self.established_since = established_at
 
     def get_signer_status(
         self, identities: Iterable[PublisherIdentity], now: datetime
     ) -> tuple[SignerStatus, datetime | None]:
-        """What is known of a file's signers, and when they will be established."""
+        """Return the status of a file's signers, and for `SETTLING` the instant at which they are established."""
         instants = [self.established[each] for each in identities if each in self.established]
         if instants and min(instants) <= now:
             return SignerStatus.ESTABLISHED, None
@@ -77,9 +103,16 @@ class RatchetState:
         return (SignerStatus.SETTLING, min(instants)) if instants else (SignerStatus.UNKNOWN, None)
 
     def applies_to(self, existence_time: datetime, now: datetime) -> bool:
-        """Whether some publisher was established before a file of `existence_time`: the ratchet speaks of it."""
+        """Return whether the ratchet checks a file that began to exist at `existence_time`.
+
+        It does if some publisher is established now, and was established before that time.
+        """
         return (
             self.established_since is not None
             and self.established_since <= now
             and existence_time > self.established_since
         )
+
+    def list_settled(self, now: datetime) -> list[EstablishedPublisher]:
+        """Return the publishers that are established by `now`."""
+        return [self.publishers[identity] for identity, instant in self.established.items() if instant <= now]

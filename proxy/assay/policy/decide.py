@@ -1,8 +1,14 @@
-"""The verdict on one file, step by step (docs/policy-semantics.md, "Precedence"). Pure.
+"""Verdict on one file, by the steps of the precedence (docs/policy-semantics.md, "Precedence"). Pure.
 
-1. revoked; 2. denied, or no rule governs; 3. an always-on check fails; 4. pinned, or not pinned where only pins count;
-5. forged evidence; 6. a requirement not met, unless a waiver lifts it; 7. otherwise approved. The first that applies
-decides, and every one that applies is reported.
+1. A revocation covers the file.
+2. The rule denies the project, or no rule governs it.
+3. An always-on check fails.
+4. A pin approves the file, or the rule approves only pinned files and the file is not pinned.
+5. The evidence is forged.
+6. A requirement is not met, and no waiver lifts it.
+7. Otherwise the file is approved.
+
+The first step that applies decides. The reasons of all steps that apply are reported.
 """
 
 from __future__ import annotations
@@ -11,7 +17,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TypeAlias
 
-from assay.evidence import PROVENANCE_OMITTED, Evidence, Forged
+from assay.evidence import PROVENANCE_OMITTED, PROVENANCE_UNUSABLE, Evidence, Forged
 from assay.policy.candidate import FileFacts, PageContext, gather_facts
 from assay.policy.checks import find_failed_checks
 from assay.policy.compiled import CompiledRule
@@ -33,32 +39,41 @@ from assay.policy.verdict import (
 from assay.policy.waivers import apply_waivers
 from assay.simple.model import File
 
+_FORGERY_CODES = {
+    PROVENANCE_OMITTED: ReasonCode.PROVENANCE_MISSING,
+    PROVENANCE_UNUSABLE: ReasonCode.PROVENANCE_UNUSABLE,
+}
 _CODE_PRECEDENCE = {code: place for place, code in enumerate(ReasonCode)}
 
 
 _Findings: TypeAlias = tuple[list[Reason], tuple[str, ...], bool]
-"""What step 6 says of a file: the requirements that it does not meet, notes, and whether more may fail by the evidence
-of earlier files."""
+"""Findings about requirements (step 6): the reasons of unmet requirements, the notes, and True if the evidence of
+earlier files is still needed."""
 
 
 def gather_facts_under(
     rule: CompiledRule, file: File, evidence: Evidence | None, context: PageContext, now: datetime
 ) -> FileFacts:
-    """Return what is known of a file, with its attestations that count under the rule."""
+    """Return the facts about a file. They include the attestations that count under the rule."""
     return gather_facts(file, evidence, select_attestations(evidence, rule.checks.attestations), context, now)
 
 
 def decide_verdict(facts: FileFacts, rule: CompiledRule, context: PageContext, now: datetime) -> Verdict:
-    """The verdict on a file, ignoring mode, but that in audit mode nothing is withheld before its evidence is known."""
+    """Return the verdict on a file as in enforce mode. `assay.policy.judge.apply_mode` applies audit mode afterwards.
+
+    This function considers the mode in only one case: the evidence is not known, and a requirement is not met whatever
+    the evidence will be. In enforce mode the file is then withheld. In audit mode it is undecided until its evidence is
+    known.
+    """
     enforced = _find_enforced_reasons(facts, rule, context, now)
     evidence = facts.evidence
     if evidence is None:
         return _decide_without_evidence(facts, rule, context, now, enforced)
     findings = _check_requirements(facts, rule, context, now)
-    unmet, notes, is_open = findings
+    unmet, notes, is_pending = findings
     if enforced or unmet or rule.pins or isinstance(evidence, Forged):
         return _decide_contested(facts, rule, now, enforced, findings)
-    if is_open:
+    if is_pending:
         return leave_undecided(facts.file)
     return approve(facts.file, rule=rule.label or "", evidence=evidence, notes=_collect_notes(facts, rule, notes))
 
@@ -66,8 +81,16 @@ def decide_verdict(facts: FileFacts, rule: CompiledRule, context: PageContext, n
 def _decide_contested(
     facts: FileFacts, rule: CompiledRule, now: datetime, enforced: list[Reason], findings: _Findings
 ) -> Verdict:
-    """Steps 1 to 7 where anything speaks against the file."""
-    reasons, notes, is_open = findings
+    """Return the verdict on a file with known evidence, if there are reasons against the file or the rule has pins.
+
+    Args:
+        facts: facts about the file.
+        rule: compiled rule of the project.
+        now: the current time in UTC.
+        enforced: reasons that no pin lifts (see `_find_enforced_reasons`).
+        findings: findings about the requirements.
+    """
+    reasons, notes, is_pending = findings
     forged = [_make_forgery_reason(facts.evidence, rule)] if isinstance(facts.evidence, Forged) else []
     if enforced:
         return _withhold(facts, rule, [*enforced, *forged, *reasons], enforced=True)
@@ -80,7 +103,7 @@ def _decide_contested(
     lifted, remaining, expires, waiver_notes = apply_waivers(rule.waivers, facts, reasons, now)
     if remaining:
         return _withhold(facts, rule, remaining, enforced=False, expires=expires)
-    if is_open:
+    if is_pending:
         return leave_undecided(facts.file)
     return approve(
         facts.file,
@@ -93,7 +116,11 @@ def _decide_contested(
 
 
 def _find_enforced_reasons(facts: FileFacts, rule: CompiledRule, context: PageContext, now: datetime) -> list[Reason]:
-    """Steps 1 to 4, but for what a pin lifts."""
+    """Return the reasons to withhold the file that no pin lifts.
+
+    They are revocations, the rule's denial or a missing rule, failed always-on checks, and a missing pin where the rule
+    approves only pinned files.
+    """
     found = find_failed_checks(facts, context, now)
     if rule.refusal is not None:
         found.insert(0, rule.refusal)
@@ -108,27 +135,27 @@ def _find_enforced_reasons(facts: FileFacts, rule: CompiledRule, context: PageCo
 def _decide_without_evidence(
     facts: FileFacts, rule: CompiledRule, context: PageContext, now: datetime, enforced: list[Reason]
 ) -> Verdict:
-    """What can be said before a file's evidence is known: only what no evidence would change."""
+    """Return the verdict on a file whose evidence is not known; it is `Undecided` if evidence could change it."""
     file = facts.file
-    early = _find_certain_failures(facts, rule, context, now)
+    certain = _find_certain_failures(facts, rule, context, now)
     if enforced:
-        return _withhold(facts, rule, [*enforced, *early], enforced=True)
+        return _withhold(facts, rule, [*enforced, *certain], enforced=True)
     if file.sha256 in rule.pins:
-        # Evidence could only tell of what beats a pin, such as a revocation.
-        beatable = any(check.needs_evidence for check in rule.precedence_checks)
-        return leave_undecided(file) if beatable else _approve_pinned(facts, rule, early)
-    if not early or rule.mode is Mode.AUDIT:
+        # Evidence matters only if a check that overrules a pin needs it, such as a revocation by publisher.
+        may_be_overruled = any(check.needs_evidence for check in rule.precedence_checks)
+        return leave_undecided(file) if may_be_overruled else _approve_pinned(facts, rule, certain)
+    if not certain or rule.mode is Mode.AUDIT:
         return leave_undecided(file)
     if not rule.waivers:
-        return _withhold(facts, rule, early, enforced=False)
-    _, remaining, expires, _ = apply_waivers(rule.waivers, facts, early, now)
+        return _withhold(facts, rule, certain, enforced=False)
+    _, remaining, expires, _ = apply_waivers(rule.waivers, facts, certain, now)
     if not remaining:
         return leave_undecided(file)
     return _withhold(facts, rule, remaining, enforced=False, expires=expires)
 
 
 def _find_certain_failures(facts: FileFacts, rule: CompiledRule, context: PageContext, now: datetime) -> list[Reason]:
-    """The requirements that fail whatever the evidence will be."""
+    """Return the reasons of the requirements that the file cannot meet, whatever its evidence turns out to be."""
     found = list(context.compute_once(rule.check_page)) if rule.checks.page else []
     for check in rule.checks.files:
         if (reason := check.check_best_case(facts, context, now)) is not None:
@@ -140,31 +167,31 @@ def _find_certain_failures(facts: FileFacts, rule: CompiledRule, context: PageCo
 
 
 def _check_requirements(facts: FileFacts, rule: CompiledRule, context: PageContext, now: datetime) -> _Findings:
-    """Step 6 before waivers."""
+    """Return the findings about the requirements. Waivers are not applied yet."""
     checks = rule.checks
     unmet = list(facts.provenance_failures)
     notes: tuple[str, ...] = ()
-    is_open = False
+    is_pending = False
     if checks.page:
         unmet += context.compute_once(rule.check_page)
     for check in checks.files:
         if (reason := check.check_file(facts, context, now)) is not None:
             unmet.append(reason)
     for each in checks.time:
-        said = each.check_time(facts, context, now)
-        if said is None:
+        result = each.check_time(facts, context, now)
+        if result is None:
             continue
-        if said is NOT_YET:
-            is_open = True
-        elif isinstance(said, Note):
-            notes += (said.text,)
+        if result is NOT_YET:
+            is_pending = True
+        elif isinstance(result, Note):
+            notes += (result.text,)
         else:
-            unmet.append(said)
-    return _sort_reasons(unmet) if len(unmet) > 1 else unmet, notes, is_open
+            unmet.append(result)
+    return _sort_reasons(unmet) if len(unmet) > 1 else unmet, notes, is_pending
 
 
 def _sort_reasons(reasons: list[Reason]) -> list[Reason]:
-    """Sort in place, in the order in which reasons are reported."""
+    """Sort the reasons in place by the order of `ReasonCode`, and return the same list."""
     reasons.sort(key=lambda reason: _CODE_PRECEDENCE[reason.code])
     return reasons
 
@@ -175,7 +202,7 @@ def _approve_pinned(facts: FileFacts, rule: CompiledRule, lifted_reasons: list[R
         rule=rule.label or "",
         evidence=facts.evidence,
         lifted_reasons=tuple(lifted_reasons),
-        notes=("pinned: a person approved exactly this file",),
+        notes=("pinned: the policy approves exactly this file",),
         changes_at=_find_earliest_change(lifted_reasons, None),
     )
 
@@ -201,26 +228,31 @@ def _find_earliest_change(reasons: Sequence[Reason], expires: datetime | None) -
 
 
 def _make_forgery_reason(evidence: Forged, rule: CompiledRule) -> Reason:
-    code = ReasonCode.PROVENANCE_MISSING if evidence.step == PROVENANCE_OMITTED else ReasonCode.FORGED
+    code = _FORGERY_CODES.get(evidence.step, ReasonCode.FORGED)
     return make_reason(code, rule.label, _tell_forged, (evidence,))
 
 
 def _tell_forged(evidence: Forged) -> Words:
     if evidence.step == PROVENANCE_OMITTED:
-        message = "the index promises a provenance for it and has none"
+        message = "the index promises provenance for the file but does not have it; use another version"
+    elif evidence.step == PROVENANCE_UNUSABLE:
+        message = f"the index's answer is no provenance document: {evidence.found}; Assay requests the document again"
     else:
-        message = f"its provenance is forged: {evidence.step}; don't use it, and tell whoever runs the index"
+        message = (
+            f"the file's provenance is forged: {evidence.step};"
+            " do not use the file, and report it to the operator of the index"
+        )
     return Words(message, evidence.expected, evidence.found)
 
 
 def _tell_not_pinned() -> Words:
-    message = "the rule approves only the files it pins, and this is none of them; ask for a pin"
+    message = "the rule approves only pinned files, and this file is not pinned; ask for a pin"
     return Words(message, "a pinned SHA-256")
 
 
 def _collect_notes(facts: FileFacts, rule: CompiledRule, more: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the notes on the evidence, and `more` behind them."""
+    """Return the notes on the evidence, followed by `more`."""
     if facts.evidence is None:
         return more
-    told = collect_provenance_notes(facts.evidence, facts.relevant_attestations, rule.checks.attestations)
-    return (*told, *more) if told else more
+    notes = collect_provenance_notes(facts.evidence, facts.relevant_attestations, rule.checks.attestations)
+    return (*notes, *more) if notes else more

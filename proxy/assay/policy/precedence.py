@@ -1,4 +1,4 @@
-"""The checks of the first step of the precedence: what withholds a file whatever else would approve it. Pure."""
+"""Checks that overrule every approval (step 1 of the precedence), such as revocations. Pure."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from assay.simple.model import NormalizedName
 
 
 class PrecedenceCheck(Protocol):
-    """A check of the first step, compiled for one project."""
+    """Check that overrules every approval, compiled for one project."""
 
     @property
     def needs_evidence(self) -> bool:
-        """Whether it may withhold a file only once the file's evidence is known."""
+        """True if the check can withhold some file only after the evidence of the file is known."""
 
     def find_reasons(self, facts: FileFacts) -> Sequence[Reason]:
-        """Return why the file is withheld, empty if it is not."""
+        """Return the reasons to withhold the file; empty if the check permits it."""
 
 
 PRECEDENCE_CHECKS: Final[tuple[Callable[[Policy, NormalizedName], PrecedenceCheck | None], ...]] = (
     compile_revocations,
 )
-"""What compiles each of them, in the order in which they are reported; None where it has nothing to say."""
+"""Functions that compile the checks, in the order in which their reasons are reported. A function returns None if its
+check has nothing to do for the project."""

@@ -1,8 +1,9 @@
-"""The chain of the checks of attestations: which attestations count under a rule, and what they lack. Pure.
+"""Chain of attestation checks, which finds the attestations that count under a rule. Pure.
 
-"One bundle that matches a publisher and carries all `predicates` suffices", and its attestations must meet all of the
-others as well. Where one requirement fails, the next are held against the same attestations, so that a waiver of the
-one does not lift the others.
+A file passes if one bundle of attestations matches a publisher, has all `predicates` and meets all other requirements.
+Each check passes the matching attestations on to the next check. If no attestation matches, the check fails and passes
+all attestations on. The next check is then still made, so a waiver of the failed requirement lifts no other
+requirement.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ from assay.policy.requirements.base import AttestationCheck
 from assay.policy.verdict import Reason
 
 Selection: TypeAlias = tuple[tuple[Attestation, ...], tuple[Reason, ...]]
-"""The attestations that count, and what is wrong with them or with there being none."""
+"""Attestations that count, and the reasons of the attestation checks that fail."""
 
 _NOTHING: Selection = ((), ())
 
 
 def select_attestations(evidence: Evidence | None, links: tuple[AttestationCheck, ...]) -> Selection:
-    """Return the attestations that count by all `links`, and what they lack."""
+    """Return the attestations that pass all `links` of the chain, and the reasons of the links that fail.
+
+    A link fails if no attestation passes it. If the evidence is unknown or forged, return no attestations and no
+    reasons.
+    """
     if isinstance(evidence, Attested) and evidence.attestations:
         counted = evidence.attestations
         failures: tuple[Reason, ...] = ()
@@ -41,7 +46,10 @@ def select_attestations(evidence: Evidence | None, links: tuple[AttestationCheck
 def collect_provenance_notes(
     evidence: Evidence, attestations: tuple[Attestation, ...], links: tuple[AttestationCheck, ...]
 ) -> tuple[str, ...]:
-    """Return what is worth knowing of the attestations that count, or of why none does; it withholds nothing."""
+    """Return notes on the attestations that count. If evidence could not be verified, return a note on it.
+
+    Notes do not affect the verdict.
+    """
     if attestations:
         notes: tuple[str, ...] = ()
         for link in links:
@@ -49,5 +57,5 @@ def collect_provenance_notes(
                 notes += found
         return notes
     if isinstance(evidence, Unverifiable):
-        return (f"its attestation counts for nothing: {evidence.reason}",)
+        return (f"the file's attestation is ignored, because Assay cannot verify it: {evidence.reason}",)
     return ()

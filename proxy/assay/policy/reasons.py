@@ -1,32 +1,27 @@
-"""How reasons reach people and programs: `_withheld` entries, one-line sentences, tombstones. Pure.
+"""Output forms of reasons: `_withheld` entries and one-line summaries. Pure.
 
-What others wrote (filenames, yank reasons, claims) passes through here into JSON, headers and consoles: control
-characters are escaped in all of it.
+Filenames, yank reasons and claims are untrusted text. They reach JSON, headers and consoles only through this module,
+which escapes their control characters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final, NotRequired, TypedDict
 
-from packaging.version import Version
-
-from assay.policy.verdict import MISLISTED_CODES, Reason, Verdict, Withheld
-from assay.simple.model import File, Project
+from assay.policy.verdict import Reason, Withheld
 
 MAX_SUMMARY_BYTES: Final = 200
-"""Bytes of a reason phrase: pip prints it (docs/architecture.md, "Routes and status codes")."""
+"""Maximum size of a reason phrase in bytes; pip prints the phrase (docs/architecture.md, "Routes and status codes")."""
 _MAX_RULE_CHARACTERS = 40
 _KEPT_END_CHARACTERS = 40
 _MAX_TEXT_CHARACTERS = 2000
-"""Characters of any one text: claims and yank reasons are as long as others like."""
+"""Maximum length of one text in characters. A longer text is cut, since claims and yank reasons may have any length."""
 
 
 class ReasonJson(TypedDict):
-    """One reason as JSON (docs/policy-semantics.md, "Reasons")."""
+    """JSON object of one reason (docs/policy-semantics.md, "Reasons")."""
 
     code: str
     rule: str | None
@@ -36,22 +31,17 @@ class ReasonJson(TypedDict):
     until: NotRequired[str]
 
 
-class WithheldJson(TypedDict):
-    """One entry of `_withheld`."""
-
-    filename: str
-    sha256: str | None
-    reasons: list[ReasonJson]
-
-
 class AbsenceJson(TypedDict):
-    """An entry of `_withheld` about no file: a name that its index owns and does not have."""
+    """JSON object in `_withheld` for a project that does not exist on the index that owns its name. It has no file."""
 
     reasons: list[ReasonJson]
 
 
 def escape_controls(text: str, max_chars: int = _MAX_TEXT_CHARACTERS) -> str:
-    """A text of somebody else's, not too long, with control, format and surrogate characters escaped."""
+    """Return untrusted text for output: cut to `max_chars` characters, without control characters.
+
+    Control, format and surrogate characters are replaced by visible escape sequences.
+    """
     text = text if len(text) <= max_chars else f"{text[: max_chars - 1]}…"
     if text.isprintable():
         return text
@@ -59,87 +49,52 @@ def escape_controls(text: str, max_chars: int = _MAX_TEXT_CHARACTERS) -> str:
 
 
 def reasons_to_json(withheld: Withheld) -> list[ReasonJson]:
-    """Every reason of a withheld file, the deciding one first."""
+    """Return all reasons of a withheld file as JSON objects. The reason that decided the verdict is first."""
     return [_reason_to_json(reason, withheld.nearest) for reason in withheld.reasons]
 
 
 def describe_withheld(withheld: Withheld) -> str:
-    """Every reason of a withheld file in one line, for people."""
+    """Return all reasons of a withheld file as one line of text."""
     return "; ".join(
         f"{each.code.value}: {escape_controls(_format_message(each.message, withheld.nearest))}"
         for each in withheld.reasons
     )
 
 
-def withheld_to_json(withheld: Withheld) -> WithheldJson:
-    """A page's `_withheld` entry."""
-    return {
-        "filename": escape_controls(withheld.file.filename),
-        "sha256": withheld.file.sha256,
-        "reasons": reasons_to_json(withheld),
-    }
-
-
 def absence_to_json(reason: Reason) -> AbsenceJson:
-    """A page's `_withheld` entry that is about no file."""
+    """Return the `_withheld` entry for a project that does not exist on the index that owns its name."""
     return {"reasons": [_reason_to_json(reason, None)]}
 
 
 def summarize_withheld(withheld: Withheld) -> str:
-    """The deciding reason in one line of ASCII of at most `MAX_SUMMARY_BYTES`, for reason phrases and yanks."""
+    """Return the first reason as one ASCII line of at most `MAX_SUMMARY_BYTES`, for reason phrases and yank texts.
+
+    The first reason is the one that decided the verdict.
+    """
     first = withheld.reasons[0]
     tail = _format_summary_end(first.rule, withheld.nearest)
     head = _escape_to_ascii(f"withheld, {first.code}: {first.message}")
     room = MAX_SUMMARY_BYTES - len(tail)
     if len(head) > room:
-        # What to do stands at the end, and is worth more than the middle.
+        # Cut the middle, because the remedy is at the end.
         head = f"{head[: room - _KEPT_END_CHARACTERS - 3]}...{head[-_KEPT_END_CHARACTERS:]}"
     return head + tail
 
 
 @lru_cache(maxsize=256)
 def _format_summary_end(rule: str | None, nearest: str | None) -> str:
-    """The same for all files of a release."""
+    """Return the end of a summary: the rule and the nearest approved version.
+
+    The result is cached, because all files of a release have the same end.
+    """
     tail = f" (rule: {_truncate(rule, _MAX_RULE_CHARACTERS)})" if rule else ""
     tail += f"; nearest approved version: {_truncate(nearest, 30)}" if nearest else ""
     return _escape_to_ascii(tail)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tombstone:
-    """A withheld file that a page lists as yanked, so that pip and uv print why. It is never served."""
-
-    file: File
-    yanked: str
-    """The yank text."""
-
-
-def make_tombstones(project: Project, verdicts: Sequence[Verdict]) -> tuple[Tombstone, ...]:
-    """What to list beside the approved files with `withheld = "explain"`, in the page's order.
-
-    "A version that has no approved file is listed with its files yanked … A version with an approved file has no
-    tombstone (uv would lock it)". An entry whose very name, address or digest is wrong has none either: it is not what
-    it says, and may be another file's.
-    """
-    alive = {_get_version(each) for each in verdicts if not isinstance(each, Withheld)}
-    return tuple(
-        Tombstone(file=file, yanked=summarize_withheld(verdict))
-        for file, verdict in zip(project.files, verdicts, strict=True)
-        if isinstance(verdict, Withheld)
-        and (version := _get_version(verdict)) is not None
-        and version not in alive
-        and not any(reason.code in MISLISTED_CODES for reason in verdict.reasons)
-    )
-
-
-def _get_version(verdict: Verdict) -> Version | None:
-    distribution = verdict.file.distribution
-    return None if distribution is None else distribution.version
-
-
 def _reason_to_json(reason: Reason, nearest: str | None) -> ReasonJson:
     message, expected, found = reason.words
-    told: ReasonJson = {
+    result: ReasonJson = {
         "code": reason.code.value,
         "rule": None if reason.rule is None else escape_controls(reason.rule),
         "message": escape_controls(_format_message(message, nearest)),
@@ -147,8 +102,8 @@ def _reason_to_json(reason: Reason, nearest: str | None) -> ReasonJson:
         "found": None if found is None else escape_controls(found),
     }
     if reason.until is not None:
-        told["until"] = _format_utc(reason.until)
-    return told
+        result["until"] = _format_utc(reason.until)
+    return result
 
 
 def _format_message(message: str, nearest: str | None) -> str:

@@ -1,4 +1,4 @@
-"""Revocations, compiled: what is trusted no longer, whatever else would approve it. Pure."""
+"""Compiled revocations, which withdraw trust from files and overrule every approval. Pure."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import final
 
 from packaging.version import Version
 
-from assay.evidence import Attestation, Attested
+from assay.evidence import Attestation, Attested, LogIdentity
 from assay.policy.candidate import FileFacts
 from assay.policy.language.model import Policy, Revocation
 from assay.policy.language.patterns import compile_name_patterns
-from assay.policy.language.values import compile_specifiers
+from assay.policy.language.values import compile_revoked_versions, normalize_log
 from assay.policy.verdict import Reason, ReasonCode, Words, make_reason
 from assay.publishers.globs import StringPredicate
 from assay.publishers.matching import PublisherMatcher, compile_publisher
@@ -23,7 +23,7 @@ from assay.simple.model import File, NormalizedName, Sha256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompiledRevocation:
-    """A revocation, compiled."""
+    """Compiled revocation of a policy."""
 
     label: str
     reason: str
@@ -31,29 +31,36 @@ class CompiledRevocation:
     signed_from: datetime | None
     signed_until: datetime | None
     certificates: frozenset[str]
+    log: str | None
+    """Id or URL of the transparency log of `log_indexes`, as `normalize_log` returns it."""
     log_indexes: range | None
     sha256: frozenset[Sha256]
     selects_project: bool
     covers_version: Callable[[Version], bool] | None
     needs_evidence: bool
-    """Whether only evidence tells if a file is covered."""
+    """True if the revocation selects files by their attestations."""
 
     def covers(self, file: File, attestations: tuple[Attestation, ...]) -> bool:
-        """Whether this file is revoked."""
+        """Return True if this revocation covers the file.
+
+        Args:
+            file: the file.
+            attestations: all verified attestations of the file.
+        """
         if self.needs_evidence:
             for attestation in attestations:  # noqa: SIM110 - `any` and a generator cost 0.3 µs a file
                 if self._covers_attestation(attestation):
                     return True
             return False
         if self.selects_project:
-            # A file whose version cannot be read is of none that was spared.
+            # A version that cannot be parsed is not among the versions that stay trusted, so the file is revoked.
             version = file.distribution.version if file.distribution is not None else None
             return self.covers_version is None or version is None or self.covers_version(version)
         return file.sha256 in self.sha256
 
     def _covers_attestation(self, attestation: Attestation) -> bool:
         if self.log_indexes is not None:
-            return attestation.log_index in self.log_indexes
+            return attestation.log_index in self.log_indexes and self._names_log(attestation.log)
         if self.certificates:
             return attestation.certificate.lower() in self.certificates
         signed = attestation.integrated_time
@@ -61,22 +68,26 @@ class CompiledRevocation:
             return False
         if self.signed_until is not None and signed >= self.signed_until:
             return False
-        for publisher in self.publishers:  # noqa: SIM110 - likewise
+        for publisher in self.publishers:  # noqa: SIM110 - as above
             if publisher.covers(attestation):
                 return True
         return False
+
+    def _names_log(self, log: LogIdentity | None) -> bool:
+        """Return whether the revocation names this log. An unknown log counts as named, so that no file is spared."""
+        return log is None or self.log in {log.id, normalize_log(log.url)}
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class RevocationCheck:
-    """The revocations of one project, as a check of the first step."""
+    """Check of a file against the revocations that can cover files of its project."""
 
     revocations: tuple[CompiledRevocation, ...]
     needs_evidence: bool
 
     def find_reasons(self, facts: FileFacts) -> list[Reason]:
-        """Return why the file is revoked, one reason for each revocation that covers it."""
+        """Return one reason for each revocation that covers the file."""
         attestations = facts.evidence.attestations if isinstance(facts.evidence, Attested) else ()
         return [
             make_reason(ReasonCode.REVOKED, each.label, _tell_revoked, (each.reason,))
@@ -86,13 +97,13 @@ class RevocationCheck:
 
 
 def compile_revocations(policy: Policy, name: NormalizedName) -> RevocationCheck | None:
-    """Return the policy's revocations for a project; None where it has none."""
+    """Return a check with those revocations of the policy that can cover files of the project; None without any."""
     found = tuple(revocation for covers, revocation in _compile_all(policy) if covers(name))
     return RevocationCheck(found, any(each.needs_evidence for each in found)) if found else None
 
 
 def _tell_revoked(why: str) -> Words:
-    return Words(f"revoked: {why}; take another version", None, why)
+    return Words(f"revoked: {why}; use another version", None, why)
 
 
 @lru_cache(maxsize=8)
@@ -112,9 +123,10 @@ def _compile_revocation(revocation: Revocation, key_path: str) -> CompiledRevoca
         signed_from=revocation.signed_from,
         signed_until=revocation.signed_until,
         certificates=frozenset(revocation.certificates or ()),
+        log=revocation.log,
         log_indexes=None if start is None or stop is None else range(start, stop),
         sha256=frozenset(revocation.sha256 or ()),
         selects_project=bool(revocation.projects),
         needs_evidence=bool(revocation.publishers or revocation.certificates or start is not None),
-        covers_version=None if revocation.versions is None else compile_specifiers(revocation.versions),
+        covers_version=None if revocation.versions is None else compile_revoked_versions(revocation.versions),
     )

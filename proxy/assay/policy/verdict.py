@@ -1,10 +1,10 @@
-"""Verdicts and their reasons as values. `Approved` is made here only, through `approve`.
+"""Verdicts and their reasons as values. Only `approve` makes an `Approved`.
 
-A reason says, to the person who meets it: which rule, what was expected, what was found, and what to do. It keeps its
-facts, and finds its words when they are read: a page may withhold thousands of files for reasons that are never shown.
+A reason names the rule, the expected value, the found value and the remedy. It stores only facts and formats its text
+when the text is read: a page may have thousands of withheld files whose reasons no client reads.
 
-A page has one verdict a file, so that making them counts. A frozen value's own constructor looks up and calls
-`object.__setattr__` for each field: 1.1 µs for seven of them, 0.3 µs by way of a draft (`_make_draft_class`).
+Verdicts must be fast to make, because a page has one for each file. The constructor of a frozen dataclass calls
+`object.__setattr__` for each field, which takes 1.1 µs for seven fields. A draft (`_make_draft_class`) takes 0.3 µs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from assay.simple.model import File, NormalizedName, Sha256
 
 
 class ReasonCode(StrEnum):
-    """The stable codes of reasons, in the order of precedence (docs/policy-semantics.md) in which they are reported."""
+    """Stable codes of reasons (docs/policy-semantics.md).
+
+    The order of the codes is the order of the precedence. Reasons are reported in this order.
+    """
 
     REVOKED = "revoked"
     DENIED = "denied"
@@ -34,8 +37,10 @@ class ReasonCode(StrEnum):
     DIGEST_CHANGED = "digest-changed"
     TIME_CONFLICT = "time-conflict"
     NOT_PINNED = "not-pinned"
+    BAD_ENTRY = "bad-entry"
     FORGED = "forged"
     PROVENANCE_MISSING = "provenance-missing"
+    PROVENANCE_UNUSABLE = "provenance-unusable"
     INDEX = "index"
     TRUST = "trust"
     UNVERIFIABLE = "unverifiable"
@@ -53,7 +58,7 @@ class ReasonCode(StrEnum):
     PROJECT_STATUS = "project-status"
     METADATA_MISMATCH = "metadata-mismatch"
 
-    # That of an enumeration is a function in Python, and every reason is looked for in what waivers lift.
+    # `Enum.__hash__` is slow because it is written in Python, and each reason is looked up among the codes of waivers.
     __hash__ = str.__hash__
 
 
@@ -65,17 +70,23 @@ MISLISTED_CODES: Final = frozenset(
         ReasonCode.DUPLICATE,
         ReasonCode.NO_SHA256,
         ReasonCode.FOREIGN_HOST,
+        ReasonCode.BAD_ENTRY,
     }
 )
-"""Of entries that are not what they say, and may be another file's: the ledger takes neither their digest for the first
-one of the filename nor their time for a release's, and no tombstone stands for them."""
+"""Codes for faults of the page entry itself: its filename, URL, digest or form. Such an entry may describe a file other
+than its filename says.
+
+The ledger records no digest for an entry with one of these codes. The time of the entry does not count as the start of
+a release. The entry has no tombstone.
+"""
 
 
 class Words(NamedTuple):
-    """What a reason says to people."""
+    """Text of a reason."""
 
     message: str
-    """One sentence that says what and what to do. May hold control characters of others: escape where shown."""
+    """One sentence with the problem and the remedy. It may contain control characters from untrusted input, so escape
+    it before output."""
     expected: str | None = None
     found: str | None = None
 
@@ -83,36 +94,40 @@ class Words(NamedTuple):
 @final
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Reason:
-    """One reason why a file is withheld, or would be. Reasons that say the same are equal."""
+    """Reason why a file is withheld, or would be withheld without a pin, a waiver or audit mode.
+
+    Two reasons with equal texts are equal.
+    """
 
     code: ReasonCode
     rule: str | None
-    """Name of the governing rule, waiver or revocation; None where no rule governs or the check is always on."""
+    """Name of the governing rule or of the revocation. None if no rule governs, or if the check does not belong to a
+    rule."""
     tell: Callable[..., Words]
-    """Finds the words for `facts`; a function of a module, so that a reason can be pickled."""
+    """Function that formats `facts` as `Words`. It is a function of a module, so that the reason can be pickled."""
     facts: tuple[Any, ...]
-    """What `tell` takes: plain values that never change."""
+    """Arguments of `tell`: immutable values."""
     until: datetime | None = None
-    """When time alone heals it."""
+    """Instant after which the reason no longer applies; None if the reason does not end by time alone."""
 
     @property
     def words(self) -> Words:
-        """What it says."""
+        """Text of the reason. It is formatted on each access."""
         return self.tell(*self.facts)
 
     @property
     def message(self) -> str:
-        """One sentence, see `Words`."""
+        """Sentence with the problem and the remedy (see `Words`)."""
         return self.words.message
 
     @property
     def expected(self) -> str | None:
-        """What the policy expects."""
+        """Value that the policy expects."""
         return self.words.expected
 
     @property
     def found(self) -> str | None:
-        """What was found instead."""
+        """Value that was found in place of the expected value."""
         return self.words.found
 
     def __eq__(self, other: object) -> bool:
@@ -135,55 +150,64 @@ class Reason:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approved:
-    """A file that may be listed and served. Not constructible outside `policy`: who serves files asks for this type."""
+    """Verdict on a file that may be listed and served.
+
+    Code that serves files accepts only this type. The constructor always raises, so code outside `policy` cannot make
+    one.
+    """
 
     file: File
     rule: str
     evidence: Evidence | None
-    """None where nothing about the evidence could change the verdict (a pin)."""
+    """Evidence of the file. None if a pin approves the file, so that no evidence was needed."""
     despite: tuple[Reason, ...] = ()
-    """Reasons that a waiver, a pin or audit mode lifted."""
+    """Reasons against the file that a waiver, a pin or audit mode has lifted."""
     notes: tuple[str, ...] = ()
     changes_at: datetime | None = None
-    """The next instant at which the clock alone could change this verdict."""
+    """Next instant at which time alone could change this verdict; None if there is no such instant."""
 
     def __post_init__(self) -> None:
-        """Refuse a forged approval: `approve` does not come by here.
+        """Raise an error, because only `approve` may make this type. `approve` does not use the constructor.
 
         Raises:
             TypeError: always.
         """
-        raise TypeError("Approved is made by assay.policy alone")
+        raise TypeError("only assay.policy may construct Approved")
 
     @property
     def sha256(self) -> Sha256:
-        """The file's digest: policy approves no file without one (`no-sha256` is always on)."""
+        """Digest of the file. Each approved file has one, because the check `no-sha256` is always on."""
         if self.file.sha256 is None:
             raise RuntimeError(f"{self.file.filename} was approved without a digest")
         return self.file.sha256
 
     @property
     def project(self) -> NormalizedName:
-        """The file's project: policy approves no file whose name cannot be parsed."""
+        """Project of the file. Each approved file has one, because the check `bad-filename` is always on."""
         if self.file.distribution is None:
-            raise RuntimeError(f"{self.file.filename} was approved although it does not parse")
+            raise RuntimeError(f"{self.file.filename} was approved although its filename is invalid")
         return self.file.distribution.project
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Withheld:
-    """A file that is neither listed nor served, and why: every reason that applies, the deciding one first."""
+    """Verdict on a file that is not served, with all reasons that apply.
+
+    The first reason is the one that decided the verdict.
+    """
 
     file: File
     reasons: tuple[Reason, ...]
     enforced: bool
-    """True for steps 1 to 5, which audit mode does not lift; False when only requirements (step 6) fail."""
+    """True if audit mode cannot approve the file. False if the only reasons are unmet requirements, which audit mode
+    lifts."""
     rule: str | None = None
     evidence: Evidence | None = None
     changes_at: datetime | None = None
     nearest: str | None = None
-    """The nearest version of the project that has an approved file, where this file's version has none."""
+    """Nearest version with an approved file. None if the version of this file has an approved file, or if no version
+    has one."""
 
 
 _WANTS_INDEX: Final = frozenset({INDEX_SOURCE})
@@ -192,18 +216,21 @@ _WANTS_INDEX: Final = frozenset({INDEX_SOURCE})
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undecided:
-    """Without evidence of this file nothing can be said: get it, and judge again."""
+    """Verdict on a file that needs evidence. Obtain the evidence, then judge again."""
 
     file: File
     wants: frozenset[str] = _WANTS_INDEX
-    """Names of the sources whose evidence could decide it."""
+    """Names of the evidence sources whose documents could decide the verdict."""
 
 
 Verdict: TypeAlias = Approved | Withheld | Undecided
 
 
 def _make_draft_class(kind: type[Reason | Approved | Withheld | Undecided]) -> Callable[..., Any]:
-    """Makes the fields of a `kind` as a plain object of the same layout, to become a `kind` and so be frozen."""
+    """Return a mutable class with the fields and the memory layout of `kind`.
+
+    An instance becomes a frozen `kind` when `kind` is assigned to its `__class__`.
+    """
     return make_dataclass(f"_{kind.__name__}Draft", [(each.name, Any) for each in fields(kind)], slots=True)
 
 
@@ -220,10 +247,10 @@ def make_reason(
     facts: tuple[Any, ...],
     until: datetime | None = None,
 ) -> Reason:
-    """What `Reason` makes, in a third of the time."""
+    """Return a `Reason`. This takes a third of the time of the constructor."""
     made = _ReasonDraft(code, rule, tell, facts, until)
     made.__class__ = Reason
-    return made  # type: ignore[no-any-return]  # it is one now
+    return made  # type: ignore[no-any-return]  # the class is assigned above
 
 
 def state_reason(
@@ -235,7 +262,7 @@ def state_reason(
     found: str | None = None,
     until: datetime | None = None,
 ) -> Reason:
-    """Return a reason whose words are already known."""
+    """Return a reason whose text is already formatted."""
     return Reason(code, rule, Words, (message, expected, found), until)
 
 
@@ -248,29 +275,29 @@ def approve(
     notes: tuple[str, ...] = (),
     changes_at: datetime | None = None,
 ) -> Approved:
-    """The one maker of `Approved`, for the modules of `policy` alone."""
+    """Return an `Approved`. No other function makes one, and only modules of `policy` may call this function."""
     made = _ApprovedDraft(file, rule, evidence, lifted_reasons, notes, changes_at)
     made.__class__ = Approved
-    return made  # type: ignore[no-any-return]  # it is one now
+    return made  # type: ignore[no-any-return]  # the class is assigned above
 
 
-def withhold(  # noqa: PLR0917 - as `make_reason`
+def withhold(  # noqa: PLR0917 - positional arguments are faster, and this is called for each file
     file: File,
     reasons: tuple[Reason, ...],
-    enforced: bool,  # noqa: FBT001 - likewise
+    enforced: bool,  # noqa: FBT001 - as above
     rule: str | None,
     evidence: Evidence | None,
     changes_at: datetime | None,
     nearest: str | None = None,
 ) -> Withheld:
-    """What `Withheld` makes, in a third of the time."""
+    """Return a `Withheld`. This takes a third of the time of the constructor."""
     made = _WithheldDraft(file, reasons, enforced, rule, evidence, changes_at, nearest)
     made.__class__ = Withheld
-    return made  # type: ignore[no-any-return]  # it is one now
+    return made  # type: ignore[no-any-return]  # the class is assigned above
 
 
 def leave_undecided(file: File, wants: frozenset[str] = _WANTS_INDEX) -> Undecided:
-    """What `Undecided` makes, in a third of the time."""
+    """Return an `Undecided`. This takes a third of the time of the constructor."""
     made = _UndecidedDraft(file, wants)
     made.__class__ = Undecided
-    return made  # type: ignore[no-any-return]  # it is one now
+    return made  # type: ignore[no-any-return]  # the class is assigned above

@@ -1,4 +1,4 @@
-"""Waivers, compiled: which reasons they lift, for which files, and until when. Pure."""
+"""Compiled waivers, which lift the reasons of certain files until an end date; and what no waiver lifts. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from packaging.version import Version
 
@@ -15,24 +15,58 @@ from assay.policy.language.model import Lift, Policy, Waiver
 from assay.policy.language.patterns import compile_name_patterns
 from assay.policy.language.values import compile_specifiers
 from assay.policy.requirements.registry import REQUIREMENTS
-from assay.policy.verdict import Reason, ReasonCode
+from assay.policy.verdict import Reason, ReasonCode, Withheld
 from assay.publishers.globs import StringPredicate
 from assay.simple.model import File, NormalizedName, Sha256
 
 CODES_BY_LIFT: Final[dict[Lift, frozenset[ReasonCode]]] = {Lift(each.lift): each.codes for each in REQUIREMENTS}
-"""Which reasons each word of `lifts` lifts. `release` shares its code with `types`, so that either lifts both."""
+"""For each word of `lifts`, the reason codes that a waiver with this word lifts. `release` and `types` have the same
+code, so a waiver with either word lifts the reasons of both."""
 LIFT_BY_CODE: Final[dict[ReasonCode, Lift]] = {
     code: lift for lift, codes in reversed(CODES_BY_LIFT.items()) for code in codes
 }
-"""The word to ask for, by reason."""
+"""For each reason code, the word of `lifts` that lifts it. `types` and `release` have the same code, for which the word
+here is `types`."""
+_PIN_INSTEAD: Final = "if you trust exactly these bytes, add their SHA-256 to the pins of the rule"
+_REMEDIES: Final[dict[ReasonCode, str]] = {
+    ReasonCode.REVOKED: "if the revocation is wrong, remove or narrow it",
+    ReasonCode.DENIED: "if the denial is wrong, change the rule",
+    ReasonCode.NO_RULE: "add a rule that covers the project",
+    ReasonCode.NOT_PINNED: "add the SHA-256 of the file to the pins of the rule",
+    ReasonCode.FORGED: _PIN_INSTEAD,
+    ReasonCode.PROVENANCE_MISSING: _PIN_INSTEAD,
+    ReasonCode.PROVENANCE_UNUSABLE: _PIN_INSTEAD,
+}
+_OTHER_REMEDY: Final = "the entry on the index page is faulty; use another file or version"
+
+
+class Unliftable(NamedTuple):
+    """Reason that no waiver lifts."""
+
+    reason: Reason
+    remedy: str
+    """Clause that says what to do instead."""
+
+
+def find_lifts(withheld: Withheld) -> frozenset[Lift]:
+    """Return the words of `lifts` for a waiver of the file. Reasons that no waiver lifts are left out."""
+    return frozenset(LIFT_BY_CODE[reason.code] for reason in withheld.reasons if reason.code in LIFT_BY_CODE)
+
+
+def find_unliftable(withheld: Withheld) -> Unliftable | None:
+    """Return the first reason that no waiver lifts; None if a waiver with `find_lifts` lifts all reasons."""
+    first = next((reason for reason in withheld.reasons if reason.code not in LIFT_BY_CODE), None)
+    if first is None:
+        return None
+    return Unliftable(first, _REMEDIES.get(first.code, _OTHER_REMEDY))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompiledWaiver:
-    """A waiver, compiled."""
+    """Compiled waiver of a policy."""
 
     notes: tuple[str, ...]
-    """What a file that it lets in is noted with."""
+    """Notes on each file that is approved because of this waiver."""
     covers_version: Callable[[Version], bool] | None
     sha256: frozenset[Sha256] | None
     uploaded_before: datetime | None
@@ -40,7 +74,12 @@ class CompiledWaiver:
     expires: datetime
 
     def covers(self, file: File, time: datetime | None) -> bool:
-        """Whether it is for this file; `time` is the file's own, None where that is unknown."""
+        """Return True if this waiver covers the file.
+
+        Args:
+            file: the file.
+            time: effective time of the file (see `assay.policy.candidate`); None if unknown.
+        """
         if self.sha256 is not None and file.sha256 not in self.sha256:
             return False
         if self.uploaded_before is not None and not (time is not None and time < self.uploaded_before):
@@ -51,23 +90,24 @@ class CompiledWaiver:
 
 
 WaivedReasons: TypeAlias = tuple[tuple[Reason, ...], Sequence[Reason], datetime | None, tuple[str, ...]]
-"""The reasons that waivers lift, those that remain, when the first of the waivers ends, and their notes."""
+"""Result of applying waivers: lifted reasons, remaining reasons, earliest end of a waiver that lifts a reason (None if
+no reason is lifted), and notes of these waivers."""
 
 
 def compile_waivers(policy: Policy, name: NormalizedName) -> tuple[CompiledWaiver, ...]:
-    """Return the policy's waivers for a project."""
+    """Return the policy's waivers whose `projects` cover the project. Expired waivers are included."""
     return tuple(waiver for covers, waiver in _compile_all(policy) if covers(name))
 
 
 def apply_waivers(
     waivers: tuple[CompiledWaiver, ...], facts: FileFacts, reasons: Sequence[Reason], now: datetime
 ) -> WaivedReasons:
-    """Return which reasons waivers lift, and which remain. "An expired waiver is no waiver"."""
+    """Return the reasons that waivers lift, and the reasons that remain. Expired waivers lift nothing."""
     lifted: tuple[Reason, ...] = ()
     notes: tuple[str, ...] = ()
     expires: datetime | None = None
     remaining = reasons
-    # Before the evidence of a file without upload-time is known, it may yet prove old enough.
+    # Evidence that is not known yet may prove that a file without an upload-time is old enough for `uploaded-before`.
     may_prove_old = facts.evidence is None and facts.effective_time is None
     for waiver in waivers:
         if waiver.expires <= now:

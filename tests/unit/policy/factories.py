@@ -1,4 +1,4 @@
-"""Pages, files and evidence made by hand: genuine in every respect, so that a test changes the one that it is about."""
+"""Factories of pages, files and evidence that are valid by default, so that a test changes only the relevant part."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from assay.evidence import (
     Claims,
     Evidence,
     Forged,
+    LogIdentity,
     PublisherIdentity,
     Unattested,
 )
@@ -26,13 +27,14 @@ from assay.policy.judge import IndexFacts, judge_page
 from assay.policy.language.document import load_policy
 from assay.policy.language.model import Policy
 from assay.policy.verdict import Approved, ReasonCode, Verdict, Withheld
-from assay.ports import EstablishedIdentity, ProjectHistory, SeenFile
+from assay.ports import EstablishedPublisher, FileSigner, ProjectHistory, SeenFile
 from assay.simple.model import Distribution, File, Kind, Project, Sha256
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 HOST = "files.example"
 INDEX = IndexFacts(name="pypi", hosts=frozenset({HOST, "index.example"}))
 GITHUB = "https://token.actions.githubusercontent.com"
+LOG = LogIdentity(id="c0" * 32, url="https://rekor.sigstore.example")
 UNATTESTED = Unattested()
 FORGED = Forged(step="subject digest", expected="aa", found="bb")
 
@@ -42,7 +44,7 @@ def days(count: float) -> timedelta:
 
 
 def ago(count: float) -> datetime:
-    """So many days before `NOW`."""
+    """Return the instant `NOW` minus a number of days."""
     return NOW - timedelta(days=count)
 
 
@@ -58,7 +60,7 @@ def a_file(
     uploaded: datetime | None = None,
     **changes: Any,
 ) -> File:
-    """A good file of `project`, uploaded a year ago unless `uploaded` says when."""
+    """Return a valid file of `project`, uploaded a year ago or at `uploaded`."""
     name = project.replace("-", "_")
     ending = "-py3-none-any.whl" if kind is Kind.WHEEL else ".tar.gz"
     filename = changes.pop("filename", f"{name}-{version}{ending}")
@@ -80,7 +82,7 @@ def a_project(*files: File, name: str = "widget", **changes: Any) -> Project:
 
 
 def claims(**changes: Any) -> Claims:
-    """What a GitHub certificate of octo/widget says."""
+    """Return the claims of a GitHub certificate for octo/widget."""
     repository = changes.get("repository", "octo/widget")
     genuine = Claims(
         kind="GitHub",
@@ -101,9 +103,19 @@ def claims(**changes: Any) -> Claims:
 
 
 def attestation(logged: datetime | None = None, **changes: Any) -> Attestation:
-    """A publish attestation by octo/widget; claims may be changed by their names, or all given as `claims`."""
+    """Return a publish attestation by octo/widget; keywords change single claims, `claims` replaces all."""
     when = logged or ago(365)
-    fields = {"trust_root", "bundle", "predicate_type", "log_index", "certificate", "not_before", "not_after", "slsa"}
+    fields = {
+        "trust_root",
+        "bundle",
+        "predicate_type",
+        "log_index",
+        "certificate",
+        "not_before",
+        "not_after",
+        "slsa",
+        "log",
+    }
     own = {key: changes.pop(key) for key in list(changes) if key in fields}
     said = changes.pop("claims", None) or claims(**changes)
     genuine = Attestation(
@@ -113,6 +125,7 @@ def attestation(logged: datetime | None = None, **changes: Any) -> Attestation:
         claims=said,
         integrated_time=when,
         log_index=1_000_000,
+        log=LOG,
         certificate="ab" * 32,
         not_before=when - timedelta(minutes=1),
         not_after=when + timedelta(minutes=9),
@@ -125,12 +138,12 @@ def attested(logged: datetime | None = None, **changes: Any) -> Attested:
 
 
 def signed(file: File, **changes: Any) -> Attested:
-    """Evidence that fits a file: logged when it was uploaded."""
+    """Return evidence for a file, logged at its upload-time."""
     return attested(file.upload_time, **changes)
 
 
 def a_policy(rule: str = "", *, top: str = "", more: str = "") -> Policy:
-    """A policy with one rule for all names, whose further keys are `rule`; `top` stands before it, `more` after it."""
+    """Return a policy with one rule for all names; `rule` has its other keys, `top` precedes it, `more` follows it."""
     text = f'version = 1\n{top}\n[[rules]]\nname = "all"\nprojects = ["*"]\n{rule}\n{more}\n'
     return load_policy(text, "policy.toml")
 
@@ -149,7 +162,7 @@ def page(
     mismatched: Iterable[Sha256] = (),
     **project: Any,
 ) -> tuple[Verdict, ...]:
-    """Judge a page; evidence that isn't given is `default`, None for not known."""
+    """Judge a page; files without given evidence have the evidence `default`, None for unknown."""
     known = {(each.filename, each.sha256): default for each in files if each.sha256 and default is not None}
     known |= {(each.filename, each.sha256): found for each, found in (evidence or {}).items() if each.sha256}
     return judge_page(
@@ -169,32 +182,36 @@ def one(policy: Policy, file: File, evidence: Evidence | None = UNATTESTED, **mo
 
 
 def codes(verdict: Verdict) -> list[ReasonCode]:
-    """Why a file is withheld; empty for an approved one.
+    """Return the reason codes of a withheld file; empty for an approved file.
 
     Raises:
-        AssertionError: undecided.
+        AssertionError: the file is undecided.
     """
     assert isinstance(verdict, Approved | Withheld), verdict
     return [reason.code for reason in verdict.reasons] if isinstance(verdict, Withheld) else []
 
 
 def seen(
-    *files: File, at: datetime = NOW, late: bool = False, established: tuple[EstablishedIdentity, ...] = ()
+    *files: File,
+    at: datetime = NOW,
+    late: bool = False,
+    signers: tuple[FileSigner, ...] = (),
+    publishers: tuple[EstablishedPublisher, ...] = (),
 ) -> ProjectHistory:
-    """A ledger that knows these files."""
+    """Return a ledger history with these files."""
     known = {
         file.filename: SeenFile(sha256=file.sha256, first_seen=at, late=late)
         for file in files
         if file.sha256 is not None
     }
-    return ProjectHistory(files=known, known=True, established=established)
+    return ProjectHistory(files=known, known=True, signers=signers, publishers=publishers)
 
 
 ENFORCE = a_policy()
 
 
 def old(*ages: float) -> dict[File, Evidence]:
-    """Attested releases by the genuine publisher, so many days old."""
+    """Return attested releases by the default publisher with these ages in days."""
     files = [a_file(f"{number}.0", uploaded=ago(age)) for number, age in enumerate(ages, start=1)]
     return {file: signed(file) for file in files}
 
@@ -202,7 +219,7 @@ def old(*ages: float) -> dict[File, Evidence]:
 def latest(
     evidence: dict[File, Evidence], file: File, found: Evidence | None, policy: Policy = ENFORCE, **more: Any
 ) -> Verdict:
-    """The verdict on `file`, listed beside the files of `evidence`."""
+    """Return the verdict on `file` on a page with the files of `evidence`."""
     known = evidence | ({file: found} if found is not None else {})
     return page(policy, *evidence, file, evidence=known, default=None, **more)[-1]
 
@@ -212,8 +229,17 @@ STRANGER: dict[str, Any] = {"repository": "evil/widget", "repository_id": "666"}
 # facts of the ledger, and evidence that is not known yet
 
 
-def fact(file: File, logged: float, identity: str = "repository-id:1001") -> EstablishedIdentity:
-    return EstablishedIdentity(
+def established(age: float, identity: str = "repository-id:1001") -> EstablishedPublisher:
+    """Return the fact that a publisher was established by a file of this age in days, logged at its upload-time."""
+    return EstablishedPublisher(
+        identity=PublisherIdentity(trust_root="sigstore", issuer=GITHUB, subject=identity),
+        logged=ago(age),
+        existed=ago(age),
+    )
+
+
+def fact(file: File, logged: float, identity: str = "repository-id:1001") -> FileSigner:
+    return FileSigner(
         identity=PublisherIdentity(trust_root="sigstore", issuer=GITHUB, subject=identity),
         filename=file.filename,
         sha256=digest(file.filename),

@@ -1,16 +1,19 @@
-"""The always-on checks, which no rule, waiver or mode lifts; each beside the file that passes it."""
+"""Always-on checks, which no rule, waiver or mode lifts; each with a file that passes it."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from assay.policy.verdict import ReasonCode, Withheld
+from assay.policy.checks import MAX_CLOCK_SKEW
+from assay.policy.verdict import Approved, ReasonCode, Withheld
 from assay.simple.fields import parse_time
-from assay.simple.model import Distribution, Kind
+from assay.simple.model import Distribution, File, Kind
 from tests.unit.policy.factories import (
     HOST,
     NOW,
@@ -18,6 +21,7 @@ from tests.unit.policy.factories import (
     UNATTESTED,
     a_file,
     a_policy,
+    ago,
     attested,
     codes,
     days,
@@ -115,13 +119,44 @@ def test_a_file_listed_twice_with_different_digests_is_withheld_wherever_it_stan
     assert [codes(each) for each in verdicts] == [[ReasonCode.DUPLICATE], [], [ReasonCode.DUPLICATE]]
 
 
-def test_a_file_listed_once_more_without_a_digest_is_withheld_as_well() -> None:
-    verdicts = page(PERMISSIVE, a_file(), a_file(sha256=None))
-    assert [codes(each) for each in verdicts] == [[ReasonCode.DUPLICATE], [ReasonCode.DUPLICATE, ReasonCode.NO_SHA256]]
+@pytest.mark.parametrize("hashes", [(), (("md5", "0" * 32),)])
+def test_an_entry_without_a_digest_is_withheld_for_that_alone_and_its_twin_is_listed(hashes: Any) -> None:
+    bare = a_file(sha256=None, hashes=hashes)
+    assert [codes(each) for each in page(PERMISSIVE, a_file(), bare)] == [[], [ReasonCode.NO_SHA256]]
+    assert [codes(each) for each in page(PERMISSIVE, bare, a_file())] == [[ReasonCode.NO_SHA256], []]
+    assert [codes(each) for each in page(PERMISSIVE, bare, bare)] == [[ReasonCode.NO_SHA256], [ReasonCode.NO_SHA256]]
+
+
+@pytest.mark.parametrize(
+    "twin", [a_file(sha256=None, hashes=(("sha256", "abc"),)), a_file(sha256=None, problem="size")]
+)
+def test_a_file_listed_once_more_with_an_unreadable_digest_is_withheld_as_well(twin: File) -> None:
+    for files in [(a_file(), twin), (twin, a_file())]:
+        assert all(ReasonCode.DUPLICATE in codes(each) for each in page(PERMISSIVE, *files))
 
 
 def test_a_file_listed_twice_with_the_same_digest_stands_once() -> None:
     assert [codes(each) for each in page(PERMISSIVE, a_file(), a_file())] == [[], [ReasonCode.DUPLICATE]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"url": "https://other.example/packages/widget-1.0-py3-none-any.whl"}, ReasonCode.FOREIGN_HOST),
+        ({"url": f"https://user:pw@{HOST}/packages/widget-1.0-py3-none-any.whl"}, ReasonCode.FOREIGN_HOST),
+        ({"provenance": "https://other.example/provenance"}, ReasonCode.FOREIGN_HOST),
+        ({"location": f"{HOST}/packages/other.whl"}, ReasonCode.URL_MISMATCH),
+        ({"distribution": None, "refusal": 'has a URL with ".." in its path'}, ReasonCode.BAD_FILENAME),
+    ],
+)
+def test_of_two_entries_with_one_digest_the_one_that_passes_is_listed(
+    changes: dict[str, Any], code: ReasonCode
+) -> None:
+    faulty = a_file(**changes)
+    assert [set(codes(each)) for each in page(PERMISSIVE, faulty, a_file())] == [{code, ReasonCode.DUPLICATE}, set()]
+    assert [codes(each) == [] for each in page(PERMISSIVE, a_file(), faulty)] == [True, False]
+    assert [codes(each) == [] for each in page(PERMISSIVE, faulty, faulty)] == [False, False]
+    assert [codes(each) == [] for each in page(PERMISSIVE, faulty, a_file(), a_file())] == [False, True, False]
 
 
 def test_the_digest_is_the_one_first_seen() -> None:
@@ -134,8 +169,53 @@ def test_the_digest_is_the_one_first_seen() -> None:
 def test_an_upload_time_in_the_future_heals_when_it_comes() -> None:
     verdict = one(PERMISSIVE, a_file(uploaded=NOW + days(1)))
     assert isinstance(verdict, Withheld)
-    assert verdict.changes_at == verdict.reasons[0].until == NOW + days(1)
-    assert codes(one(PERMISSIVE, a_file(uploaded=NOW + days(1)), now=NOW + days(1))) == []
+    assert verdict.changes_at == verdict.reasons[0].until == NOW + days(1) - MAX_CLOCK_SKEW
+    assert codes(one(PERMISSIVE, a_file(uploaded=NOW + days(1)), now=NOW + days(1) - MAX_CLOCK_SKEW)) == []
+
+
+@pytest.mark.parametrize(("ahead", "expected"), [(3, []), (300, []), (301, [ReasonCode.TIME_CONFLICT])])
+@pytest.mark.parametrize("dated_by", ["upload", "log", "both"])
+def test_clocks_may_be_five_minutes_ahead(ahead: int, expected: list[ReasonCode], dated_by: str) -> None:
+    time = NOW + timedelta(seconds=ahead)
+    file = a_file(upload_time=None if dated_by == "log" else time)
+    evidence = UNATTESTED if dated_by == "upload" else attested(time)
+    verdict = one(PERMISSIVE, file, evidence)
+    assert codes(verdict) == expected
+    assert isinstance(verdict, Approved | Withheld)
+    assert verdict.changes_at == (time - MAX_CLOCK_SKEW if expected else None)
+
+
+def test_a_log_time_in_the_future_withholds_a_file_of_any_or_no_upload_time() -> None:
+    later = datetime(2040, 1, 1, tzinfo=UTC)
+    for upload in (None, later, NOW - days(1)):
+        verdict = one(PERMISSIVE, a_file(upload_time=upload), attested(later))
+        assert codes(verdict) == [ReasonCode.TIME_CONFLICT]
+        assert isinstance(verdict, Withheld)
+        assert verdict.reasons[0].until == later - MAX_CLOCK_SKEW
+        assert "in the future" in verdict.reasons[0].message
+        assert codes(one(PERMISSIVE, a_file(upload_time=upload), attested(NOW - days(1)))) == (
+            [ReasonCode.TIME_CONFLICT] if upload == later else []
+        )
+
+
+def test_the_earliest_attestation_that_counts_dates_a_file() -> None:
+    later, person = (
+        NOW + days(400),
+        {"kind": None, "repository": None, "repository_id": None, "email": "me@example.org"},
+    )
+    ours, theirs, future = attested(ago(1)), attested(ago(1), **person), attested(later)
+    file = a_file(upload_time=None)
+    both = replace(ours, attestations=(*future.attestations, *ours.attestations))
+    assert codes(one(a_policy('publishers = "any"'), file, both)) == []
+    beside_a_person = replace(ours, attestations=(*theirs.attestations, *future.attestations))
+    assert codes(one(a_policy('publishers = "any"'), file, beside_a_person)) == [ReasonCode.TIME_CONFLICT]
+
+
+def test_a_log_time_at_the_end_of_all_times_breaks_no_page() -> None:
+    never = attested(datetime(9999, 12, 31, 23, 50, 59, tzinfo=UTC))
+    policy = a_policy('min-age = "36500 days"\nmin-age-attested = "2 days"')
+    first, last = page(policy, a_file(), a_file("2.0", upload_time=None), default=never)
+    assert codes(first) == codes(last) == [ReasonCode.TIME_CONFLICT, ReasonCode.TOO_YOUNG]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Waivers and revocations: dated exceptions for what exists, and what is trusted no longer."""
+"""Compiled waivers and revocations."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from assay.policy.verdict import Approved, ReasonCode, Undecided, Withheld
 from assay.simple.model import Kind
 from tests.unit.policy.factories import (
     FORGED,
+    LOG,
     NOW,
     UNATTESTED,
     a_file,
@@ -109,7 +110,7 @@ def test_an_approval_by_waiver_changes_when_it_expires() -> None:
 
 
 def test_a_file_added_late_cannot_use_it() -> None:
-    """Its upload-time is backdated; the ledger knows that it was not there."""
+    """The upload-time is backdated; the ledger knows that an earlier page lacked the file."""
     policy = waived("uploaded-before = 2026-11-20")
     history = seen(FILE, at=ago(0.5), late=True)
     assert codes(one(policy, FILE, history=history)) == [ReasonCode.UNATTESTED, ReasonCode.TOO_YOUNG]
@@ -154,7 +155,17 @@ PUBLISHER = 'publishers = [{ kind = "GitHub", repository = "octo/*" }]'
         f"{PUBLISHER}\nsigned-from = 2025-11-21T12:00:00Z\nsigned-until = 2025-11-21T12:00:01Z",
         f'certificates = ["{"ab" * 32}"]',
         f'certificates = ["{":".join(["AB"] * 32)}"]',
-        "log-index-from = 1000000\nlog-index-until = 1000001",
+        *(
+            f'log-index-from = 1000000\nlog-index-until = 1000001\nlog = "{log}"'
+            for log in (
+                LOG.id,
+                LOG.id.upper(),
+                LOG.url,
+                f"{LOG.url}/",
+                "rekor.sigstore.example",
+                "Rekor.Sigstore.Example",
+            )
+        ),
     ],
 )
 def test_what_a_revocation_selects_is_withheld(keys: str) -> None:
@@ -177,8 +188,12 @@ def test_what_a_revocation_selects_is_withheld(keys: str) -> None:
         f"{PUBLISHER}\nsigned-until = 2025-11-20",
         f"{PUBLISHER}\nsigned-until = 2025-11-21T12:00:00Z",
         f'certificates = ["{"cd" * 32}"]',
-        "log-index-from = 1000001\nlog-index-until = 2000000",
-        "log-index-from = 0\nlog-index-until = 1000000",
+        f'log-index-from = 1000001\nlog-index-until = 2000000\nlog = "{LOG.id}"',
+        f'log-index-from = 0\nlog-index-until = 1000000\nlog = "{LOG.url}"',
+        *(
+            f'log-index-from = 1000000\nlog-index-until = 1000001\nlog = "{log}"'
+            for log in ("0" * 64, "https://rekor.sigstore.dev", f"{LOG.url}/2", "sigstore.example")
+        ),
     ],
 )
 def test_and_nothing_else(keys: str) -> None:
@@ -186,10 +201,46 @@ def test_and_nothing_else(keys: str) -> None:
     assert codes(one(revoking(keys), file, signed(file))) == []
 
 
+def test_an_entry_of_a_log_that_was_not_recorded_is_not_spared() -> None:
+    file = a_file()
+    policy = revoking(f'log-index-from = 1000000\nlog-index-until = 1000001\nlog = "{LOG.id}"')
+    assert codes(one(policy, file, signed(file, log=None))) == [ReasonCode.REVOKED]
+    assert codes(one(policy, file, signed(file, log=None, log_index=999_999))) == []
+
+
 def test_pre_releases_of_a_revoked_line_are_revoked() -> None:
     policy = revoking('projects = ["widget"]\nversions = ">=1,<2"')
     verdicts = page(policy, *(a_file(version) for version in ("0.9", "1.0", "1.5rc1", "1.5.dev3", "1.5+local", "2.0")))
     assert [bool(codes(each)) for each in verdicts] == [False, True, True, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("versions", "revoked", "spared"),
+    [
+        (">1.0", ("1.0.post1", "1.0+local", "1.1.dev0", "2.0"), ("1.0", "1.0rc1", "0.9")),
+        ("<2.0", ("2.0rc1", "2.0.dev1", "1.9+local", "1.0.post1"), ("2.0", "2.0+local", "2.0.post1")),
+        ("<2.0rc1", ("2.0b1", "1.0"), ("2.0rc1", "2.0")),
+        (">1.0.post1", ("1.0.post2", "1.0.post1+local", "1.1"), ("1.0", "1.0.post1")),
+        (">=1.0,<2.0", ("1.0", "1.0+local", "1.0.post1", "2.0a1"), ("1.0rc1", "2.0")),
+        (">1.0,!=1.0.post1", ("1.0.post2",), ("1.0.post1", "1.0")),
+        ("<=1.0", ("1.0", "1.0+local", "1.0rc1"), ("1.0.post1", "1.1")),
+        ("==1.0", ("1.0", "1.0+local", "1.0.0"), ("1.0.post1", "1.0rc1", "1.0.1")),
+        ("==1.0.*", ("1.0", "1.0rc1", "1.0.post1", "1.0+local", "1.0.7"), ("1.1", "0.9")),
+        ("~=1.4.2", ("1.4.2", "1.4.2.post1", "1.4.3rc1"), ("1.4.2rc1", "1.5")),
+    ],
+)
+def test_a_revocation_compares_versions_by_order(
+    versions: str, revoked: tuple[str, ...], spared: tuple[str, ...]
+) -> None:
+    policy = revoking(f'projects = ["widget"]\nversions = "{versions}"')
+    found = page(policy, *(a_file(version) for version in (*revoked, *spared)))
+    assert [bool(codes(each)) for each in found] == [True] * len(revoked) + [False] * len(spared)
+
+
+def test_a_waiver_compares_versions_as_installers_do() -> None:
+    waived = '[[waivers]]\nprojects = ["widget"]\nversions = "<2.0"\nuploaded-before = 2026-11-21\nexpires = 2026-12-01'
+    policy = a_policy('types = ["sdist"]', more=f'{waived}\nlifts = ["types"]\nreason = "x"')
+    assert [bool(codes(each)) for each in page(policy, a_file("1.9"), a_file("2.0rc1"))] == [False, True]
 
 
 def test_a_file_whose_version_cannot_be_read_is_not_spared() -> None:
@@ -272,12 +323,10 @@ def test_a_waiver_or_a_pin_frees_it(lift: str) -> None:
     assert codes(page(a_policy(f'{rule}\npins = ["{SDIST.sha256}"]'), SDIST, a_file(uploaded=ago(1)))[0]) == []
 
 
-def test_a_source_archive_that_stands_by_its_wheels_establishes_nobody() -> None:
+def test_a_source_archive_that_depends_on_its_wheels_establishes_its_publisher() -> None:
     sdist, wheel = a_file("1.0", kind=Kind.SDIST, uploaded=ago(100)), a_file("1.0", uploaded=ago(100), yanked="bad")
     later = a_file("9.0", uploaded=ago(5))
     evidence: dict[Any, Any] = {sdist: signed(sdist), wheel: signed(wheel)}
     policy = a_policy('release = "whole"\nyanked = "deny"')
-    assert codes(page(policy, sdist, wheel, later, evidence=evidence)[2]) == []
-    assert codes(page(a_policy('yanked = "deny"'), sdist, wheel, later, evidence=evidence)[2]) == [
-        ReasonCode.PROVENANCE_LOST
-    ]
+    assert codes(page(policy, sdist, wheel, later, evidence=evidence)[2]) == [ReasonCode.PROVENANCE_LOST]
+    assert codes(page(policy, later)[0]) == []

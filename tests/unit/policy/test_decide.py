@@ -1,4 +1,4 @@
-"""docs/policy-semantics.md, "Precedence": the first that applies decides, and every one that applies is reported."""
+"""Precedence (docs/policy-semantics.md): the first step that applies decides, and all that apply are reported."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_a_page_is_decided_in_the_mode_that_governs_it(mode: str, kind: type) ->
     )
     assert isinstance(decided[0], kind)
     unknown = judge_page_in_mode(policy, a_project(FILE), index=INDEX, history=ProjectHistory(), evidence={}, now=NOW)
-    # In audit mode the file would be served, and so its evidence is needed.
+    # Audit mode would serve the file, so its evidence is needed.
     assert isinstance(unknown[0], Undecided if mode == "audit" else Withheld)
 
 
@@ -200,7 +200,7 @@ def test_the_page_changes_next_when_the_first_of_its_verdicts_does() -> None:
 
 
 def test_only_policy_makes_approvals() -> None:
-    with pytest.raises(TypeError, match=r"assay\.policy alone"):
+    with pytest.raises(TypeError, match=r"only assay\.policy"):
         Approved(file=FILE, rule="all", evidence=None)
     assert approve(FILE, rule="all", evidence=None).file is FILE
 

@@ -1,7 +1,9 @@
-"""`attestations`, `trust`, `publishers`, `predicates`, `builder`: whose signature counts, and for what."""
+"""Requirements `attestations`, `trust`, `publishers`, `predicates` and `builder`: the attestations that count."""
 
 from __future__ import annotations
 
+import pickle
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,11 +16,13 @@ from assay.evidence import (
     Attested,
     Claims,
     Unattested,
+    Unstated,
     Unverifiable,
 )
 from assay.policy.verdict import Approved, ReasonCode, Withheld
 from assay.publishers.matching import ENVIRONMENT_SINCE
-from tests.unit.policy.factories import a_file, a_policy, ago, attestation, attested, claims, codes, one, signed
+from assay.publishers.signers import describe_signer
+from tests.unit.policy.factories import GITHUB, a_file, a_policy, ago, attestation, attested, claims, codes, one, signed
 
 FILE = a_file()
 ANY = a_policy('attestations = "required"\npublishers = "any"')
@@ -48,6 +52,10 @@ CIRCLECI = Claims(
     vcs_ref="refs/heads/main",
     builder=f"https://circleci.com/api/v2/projects/{UUID}/pipeline-definitions/{UUID}",
 )
+ORGANIZATION = f"https://oidc.circleci.com/org/{UUID}"
+REQUIRED_WORKFLOW = "octo/policies/.github/workflows/release.yml"
+REQUIRED = claims(workflow=REQUIRED_WORKFLOW, builder=f"https://github.com/{REQUIRED_WORKFLOW}@refs/heads/main")
+IN_PRODUCTION = replace(GITLAB, environment="production")
 PERSON = Claims(kind=None, issuer="https://accounts.google.com", san="me@example.org", email="me@example.org")
 
 
@@ -85,9 +93,59 @@ def test_what_cannot_be_verified_counts_as_unattested_with_that_reason() -> None
     assert any("an unknown log" in note for note in lenient.notes)
 
 
-@pytest.mark.parametrize("policy", [ANY, required('kind = "Google", email = "me@example.org"')])
+def test_what_the_index_does_not_say_is_unattested_with_that_reason() -> None:
+    evidence = Unstated(index="pypi")
+    verdict = one(ANY, FILE, evidence)
+    assert isinstance(verdict, Withheld)
+    (reason,) = verdict.reasons
+    assert (reason.code, reason.found, verdict.enforced) == (ReasonCode.UNATTESTED, "unknown", False)
+    assert reason.message.startswith("index pypi carries no provenance; set `provenance-from`")
+    assert isinstance(one(a_policy(), FILE, evidence), Approved)
+
+
+@pytest.mark.parametrize("policy", [ANY, required('kind = "Google", email = "*@acme.iam.gserviceaccount.com"')])
 def test_a_person_is_no_trusted_publisher(policy: Any) -> None:
     assert codes(one(policy, FILE, by(PERSON))) == [ReasonCode.PUBLISHER]
+    assert codes(one(policy, FILE, by(GOOGLE))) == []
+
+
+OCTO = 'kind = "GitHub", repository = "octo/widget"'
+ENTERPRISE = f"{GITHUB}/acme-corp"
+
+
+@pytest.mark.parametrize(
+    ("publisher", "said", "found"),
+    [
+        (OCTO, claims(issuer=ENTERPRISE), f", with issuer {ENTERPRISE}"),
+        (f'{OCTO}, issuer = "{ENTERPRISE}"', claims(), f", with issuer {GITHUB}"),
+        (f'{OCTO}, repository_id = "1001"', claims(repository_id="1002"), ", with repository_id 1002"),
+        (f'{OCTO}, repository_id = "1001"', claims(repository_id=None), ", with repository_id none"),
+        (f'{OCTO}, owner_id = "78", trigger = "push"', claims(), ", with trigger release, owner_id 77"),
+        (f'{OCTO}, runner = "self-hosted"', claims(), ", with runner github-hosted"),
+        (f'{OCTO}, visibility = "private"', claims(), ", with visibility public"),
+        (f'{OCTO}, environment = "pypi"', claims(), ", with environment none"),
+        (OCTO, claims(kind="GitLab", issuer="https://gitlab.com"), ", with issuer https://gitlab.com"),
+        (OCTO, claims(repository="octo/w\u0456dget"), r", with repository 'octo/w\u0456dget'"),
+        (OCTO, claims(repository="evil/widget"), ""),
+        (f'{OCTO}, workflow = "other.yml", ref = "refs/heads/*"', claims(), ""),
+        (
+            f'{OCTO}, repository_id = "1" }}, {{ {OCTO}, owner_id = "2"',
+            claims(),
+            ", with repository_id 1001, owner_id 77",
+        ),
+    ],
+)
+def test_the_reason_names_every_claim_that_the_rule_asked_for_and_did_not_get(
+    publisher: str, said: Claims, found: str
+) -> None:
+    verdict = one(required(publisher), FILE, by(said, not_before=ENVIRONMENT_SINCE))
+    assert isinstance(verdict, Withheld)
+    (reason,) = verdict.reasons
+    assert reason.code is ReasonCode.PUBLISHER
+    assert reason.found == describe_signer(said) + found
+    assert reason.expected != reason.found
+    assert f"signed by {reason.found}, but the rule requires {reason.expected}" in reason.message
+    assert pickle.loads(pickle.dumps(reason)) == reason  # noqa: S301 - our own value
 
 
 @pytest.mark.parametrize(
@@ -120,6 +178,18 @@ def test_a_person_is_no_trusted_publisher(policy: Any) -> None:
         (f'kind = "CircleCI", project_id = "{UUID.upper()}"', CIRCLECI),
         (f'kind = "CircleCI", project_id = "{UUID}", vcs_origin = "github.com/octo/*", vcs_ref = "refs/**"', CIRCLECI),
         (f'kind = "CircleCI", project_id = "{UUID}", pipeline_definition_id = "{UUID}"', CIRCLECI),
+        (
+            f'kind = "CircleCI", project_id = "{UUID}", issuer = "{ORGANIZATION}"',
+            replace(CIRCLECI, issuer=ORGANIZATION),
+        ),
+        (f'kind = "GitHub", repository = "octo/widget", workflow = "{REQUIRED_WORKFLOW}"', REQUIRED),
+        ('kind = "GitHub", repository = "octo/widget", workflow = "octo/policies/**"', REQUIRED),
+        (
+            f'kind = "GitHub", repository = "octo/widget", builder = "https://github.com/{REQUIRED_WORKFLOW}"',
+            REQUIRED,
+        ),
+        ('kind = "GitLab", repository = "group/**", environment = "production"', IN_PRODUCTION),
+        ('kind = "GitHub", repository = "octo/*", environment = "Production"', claims(environment="production")),
     ],
 )
 def test_a_publisher_is_matched_by_what_the_certificate_says(publisher: str, said: Claims) -> None:
@@ -154,7 +224,14 @@ def test_a_publisher_is_matched_by_what_the_certificate_says(publisher: str, sai
         ('kind = "GitLab", repository = "group/**", workflow_filepath = "ci/*.yml"', GITLAB),
         ('kind = "GitLab", issuer = "https://gitlab.acme.example", repository = "group/**"', GITLAB),
         ('kind = "Google", email = "other@acme.iam.gserviceaccount.com"', GOOGLE),
-        ('kind = "Google", email = "me@example.org"', PERSON),
+        ('kind = "Google", email = "*"', PERSON),
+        (f'kind = "CircleCI", project_id = "{UUID}"', replace(CIRCLECI, issuer=ORGANIZATION)),
+        (f'kind = "CircleCI", project_id = "{UUID}", issuer = "{ORGANIZATION}"', CIRCLECI),
+        ('kind = "GitHub", repository = "octo/widget", workflow = "release.yml"', REQUIRED),
+        ('kind = "GitHub", repository = "octo/widget", workflow = "*.yml"', REQUIRED),
+        ('kind = "GitHub", repository = "octo/widget", builder = "https://github.com/octo/widget/**"', REQUIRED),
+        ('kind = "GitLab", repository = "group/**", environment = "Production"', IN_PRODUCTION),
+        ('kind = "GitHub", repository = "octo/*", environment = "kiosk"', claims(environment="\u212aiosk")),
         (f'kind = "CircleCI", project_id = "{UUID.replace("0b", "0c")}"', CIRCLECI),
         (f'kind = "CircleCI", project_id = "{UUID}", vcs_ref = "refs/tags/*"', CIRCLECI),
     ],
@@ -184,7 +261,7 @@ def test_a_wrong_publisher_is_told_with_what_was_expected_and_found() -> None:
     assert reason.found == "GitHub octo/widget (workflow release.yml, ref refs/tags/v1)"
 
 
-# environment: proven only by certificates new enough to carry it
+# environment: only newer certificates have this claim
 
 ENVIRONMENT = required('kind = "GitHub", repository = "octo/widget", environment = "pypi"')
 
@@ -217,7 +294,7 @@ def test_an_environment_is_required_of_certificates_that_can_carry_it(
 def test_an_environment_that_an_old_certificate_cannot_prove_is_a_note() -> None:
     verdict = one(ENVIRONMENT, FILE, certified(new=False, environment=None))
     assert isinstance(verdict, Approved)
-    assert verdict.notes == ("environment pypi is not proven: older certificates do not carry it",)
+    assert verdict.notes == ("environment pypi is not proven, because older certificates do not contain it",)
     proven = one(ENVIRONMENT, FILE, certified(new=True, environment="pypi"))
     assert isinstance(proven, Approved)
     assert proven.notes == ()

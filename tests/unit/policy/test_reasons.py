@@ -1,9 +1,8 @@
-"""How a refusal reaches people: `_withheld`, the reason phrase, tombstones, the nearest version."""
+"""Output forms of reasons: JSON, reason phrase, nearest version."""
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,22 +12,16 @@ from hypothesis import strategies as st
 from assay.policy.reasons import (
     MAX_SUMMARY_BYTES,
     escape_controls,
-    make_tombstones,
     reasons_to_json,
     summarize_withheld,
-    withheld_to_json,
 )
-from assay.policy.verdict import ReasonCode, Undecided, Verdict, Withheld, state_reason
-from assay.simple.model import File, Kind
+from assay.policy.verdict import ReasonCode, Verdict, Withheld, state_reason
+from assay.simple.model import Kind
 from tests.unit.policy.factories import (
     FORGED,
-    PERMISSIVE,
-    UNATTESTED,
     a_file,
     a_policy,
-    a_project,
     ago,
-    digest,
     one,
     page,
 )
@@ -42,28 +35,24 @@ def withheld(verdict: Verdict) -> Withheld:
 
 
 def made(**changes: Any) -> Withheld:
-    """Withheld for one reason with these fields."""
+    """Return a `Withheld` for one reason with these fields."""
     fields: dict[str, Any] = {"code": ReasonCode.DENIED, "rule": "all", "message": "denied by the policy: no"}
     return Withheld(file=a_file(), reasons=(state_reason(**fields | changes),), enforced=True)
 
 
 def test_the_json_is_that_of_the_contract() -> None:
     verdict = withheld(page(YOUNG, a_file(uploaded=ago(10)), a_file("2.0", uploaded=ago(1)))[1])
-    assert withheld_to_json(verdict) == {
-        "filename": "widget-2.0-py3-none-any.whl",
-        "sha256": digest("widget-2.0-py3-none-any.whl"),
-        "reasons": [
-            {
-                "code": "too-young",
-                "rule": "all",
-                "message": "it is 24 hours old, the rule asks for 3 days: allowed from 2026-11-23 12:00 UTC; "
-                "nearest approved version: 1.0",
-                "expected": "at least 3 days old",
-                "found": "24 hours old",
-                "until": "2026-11-23T12:00:00Z",
-            }
-        ],
-    }
+    assert reasons_to_json(verdict) == [
+        {
+            "code": "too-young",
+            "rule": "all",
+            "message": "the file is 24 hours old, but the rule requires 3 days; allowed from 2026-11-23 12:00 UTC; "
+            "nearest approved version: 1.0",
+            "expected": "at least 3 days old",
+            "found": "24 hours old",
+            "until": "2026-11-23T12:00:00Z",
+        }
+    ]
 
 
 def test_until_stands_only_where_time_heals() -> None:
@@ -116,16 +105,16 @@ def test_what_is_printable_needs_no_escaping_twice(text: str) -> None:
 
 
 def test_a_sentence_that_is_too_long_keeps_what_to_do() -> None:
-    verdict = made(message=f'it is signed by {"x" * 500}; ask for a waiver of "publishers"')
-    assert summarize_withheld(verdict).startswith("withheld, denied: it is signed by xxx")
+    verdict = made(message=f'the file is signed by {"x" * 500}; ask for a waiver of "publishers"')
+    assert summarize_withheld(verdict).startswith("withheld, denied: the file is signed by xxx")
     assert summarize_withheld(verdict).endswith('ask for a waiver of "publishers" (rule: all)')
 
 
 def test_a_sentence_says_code_rule_and_what_to_do() -> None:
     verdict = page(YOUNG, a_file(uploaded=ago(10)), a_file("2.0", uploaded=ago(1)))[1]
     assert summarize_withheld(withheld(verdict)) == (
-        "withheld, too-young: it is 24 hours old, the rule asks for 3 days: allowed from 2026-11-23 12:00 UTC "
-        "(rule: all); nearest approved version: 1.0"
+        "withheld, too-young: the file is 24 hours old, but the rule requires 3 days; "
+        "allowed from 2026-11-23 12:00 UTC (rule: all); nearest approved version: 1.0"
     )
 
 
@@ -150,42 +139,3 @@ def test_the_nearest_approved_version_is_the_next_lower_else_the_next_higher(
 def test_a_version_that_can_be_had_otherwise_needs_no_other() -> None:
     verdicts = page(YOUNG, a_file(uploaded=ago(10)), a_file(kind=Kind.SDIST, uploaded=ago(1)))
     assert withheld(verdicts[1]).nearest is None
-
-
-# tombstones
-
-
-def stones(*files: File, **more: Any) -> dict[str, str]:
-    project = a_project(*files)
-    return {each.file.filename: each.yanked for each in make_tombstones(project, page(YOUNG, *files, **more))}
-
-
-def test_a_version_with_nothing_approved_is_listed_with_its_reason() -> None:
-    young = [a_file("2.0", uploaded=ago(1)), a_file("2.0", kind=Kind.SDIST, uploaded=ago(1))]
-    found = stones(a_file(uploaded=ago(10)), *young)
-    assert set(found) == {each.filename for each in young}
-    assert all("allowed from 2026-11-23 12:00 UTC" in text for text in found.values())
-
-
-def test_a_version_with_an_approved_file_has_no_tombstone() -> None:
-    assert stones(a_file(uploaded=ago(10)), a_file(kind=Kind.SDIST, uploaded=ago(1))) == {}
-
-
-def test_what_is_not_what_it_says_has_none() -> None:
-    foreign = a_file("2.0", url="https://evil.example/widget-2.0-py3-none-any.whl")
-    nameless = a_file("3.0", distribution=None)
-    twice = [a_file("4.0"), a_file("4.0", sha256=digest("x"))]
-    assert stones(foreign, nameless, *twice, a_file("5.0", sha256=None)) == {}
-
-
-def test_what_is_undecided_has_none() -> None:
-    file = a_file()
-    verdicts = page(PERMISSIVE, file, default=None)
-    assert isinstance(verdicts[0], Undecided)
-    assert make_tombstones(a_project(file), verdicts) == ()
-
-
-def test_the_yank_text_is_the_sentence() -> None:
-    file = a_file(uploaded=datetime(2026, 11, 21, tzinfo=UTC))
-    verdicts = page(YOUNG, file, default=UNATTESTED)
-    assert make_tombstones(a_project(file), verdicts)[0].yanked == summarize_withheld(withheld(verdicts[0]))

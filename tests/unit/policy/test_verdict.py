@@ -1,4 +1,4 @@
-"""Verdicts and reasons are values, however they are made."""
+"""Verdicts and reasons are values, whichever function constructs them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FILE = a_file()
 
 def tell_age(hours: int, days: int) -> Words:
     return Words(
-        f"it is {hours} hours old, the rule asks for {days} days", f"at least {days} days old", f"{hours} hours old"
+        f"it is {hours} hours old, but the rule requires {days} days", f"at least {days} days old", f"{hours} hours old"
     )
 
 
@@ -40,7 +40,7 @@ YOUNG = make_reason(ReasonCode.TOO_YOUNG, "cool down", tell_age, (26, 3), NOW)
 SAID = state_reason(
     ReasonCode.TOO_YOUNG,
     "cool down",
-    "it is 26 hours old, the rule asks for 3 days",
+    "it is 26 hours old, but the rule requires 3 days",
     expected="at least 3 days old",
     found="26 hours old",
     until=NOW,
@@ -93,7 +93,7 @@ def test_a_page_s_young_files_have_such_reasons() -> None:
     assert reason == state_reason(
         ReasonCode.TOO_YOUNG,
         "all",
-        "it is 24 hours old, the rule asks for 3 days: allowed from 2026-11-23 12:00 UTC",
+        "the file is 24 hours old, but the rule requires 3 days; allowed from 2026-11-23 12:00 UTC",
         expected="at least 3 days old",
         found="24 hours old",
         until=NOW + timedelta(days=2),
@@ -130,7 +130,7 @@ def test_an_undecided_file_names_the_sources_whose_evidence_it_wants() -> None:
 
 
 def test_no_approval_is_made_from_another_one() -> None:
-    with pytest.raises(TypeError, match=r"assay\.policy alone"):
+    with pytest.raises(TypeError, match=r"only assay\.policy"):
         replace(APPROVED, file=a_file("2.0"))
     assert approve(APPROVED.file, rule="all", evidence=UNATTESTED) == APPROVED
 
@@ -145,5 +145,5 @@ def test_an_approval_of_a_file_without_digest_or_name_gives_neither() -> None:
     approved = approve(replace(FILE, sha256=None, distribution=None), rule="open", evidence=None)
     with pytest.raises(RuntimeError, match="without a digest"):
         approved.sha256  # noqa: B018 - the property raises
-    with pytest.raises(RuntimeError, match="does not parse"):
+    with pytest.raises(RuntimeError, match="filename is invalid"):
         approved.project  # noqa: B018 - the property raises

@@ -1,1 +1,1 @@
-"""The policy as people write it: its model, TOML document, patterns, times and publishers, and text to paste."""
+"""Policy language: model, TOML document, patterns, values, times, and policy text that Assay proposes."""

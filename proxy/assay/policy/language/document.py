@@ -1,10 +1,11 @@
-"""Policies as documents: read from TOML, described as JSON Schema, and the one that stands when there is none. Pure."""
+"""Policy documents: the TOML reader, the JSON Schema, and the built-in policy. Pure."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
 from assay.policy.language.model import Policy, Requirements, Rule
+from assay.policy.language.values import KnownNames
 from assay.policy.requirements.ratchet import RatchetMode
 from assay.settings import parse_toml, validate_table
 
@@ -13,19 +14,26 @@ BUILT_IN_POLICY: Final = Policy(
     rules=(Rule(name="built-in policy", projects=("*",)),),
     defaults=Requirements(ratchet=RatchetMode.WARN),
 )
-"""What holds with no configuration at all: attestations if present, none forged, the ratchet only warns."""
+"""Policy that applies without a policy file. Attestations are optional, and forged ones are refused. Lost or changed
+provenance only leads to a note."""
 
 
-def load_policy(text: str, source: str) -> Policy:
-    """The policy that a TOML document states; `source` is its file's name, for messages.
+def load_policy(text: str, source: str, known: KnownNames | None = None) -> Policy:
+    """Parse a policy from TOML.
+
+    Args:
+        text: the TOML document.
+        source: its filename, for error messages.
+        known: names of the configured indexes and trust roots, which the policy may use. None permits all names.
 
     Raises:
-        ConfigurationError: one line for each problem, with file, line, key path, expected, found, nearest valid key.
+        ConfigurationError: the policy has problems. The message has one line for each, with file, line, key path,
+            expected value, found value and nearest valid key.
     """
-    return validate_table(Policy, parse_toml(text, source), source=source, text=text)
+    return validate_table(Policy, parse_toml(text, source), source=source, text=text, context=known)
 
 
 def policy_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of the language, for editors."""
+    """Return the JSON Schema (2020-12) of the policy language, for editors."""
     schema = Policy.model_json_schema(by_alias=True, mode="validation")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Assay policy"} | schema

@@ -1,4 +1,4 @@
-"""Which waivers are over and which soon will be, so that nobody learns it from a build that fails. Pure."""
+"""Waivers that have expired or will expire soon. Operators can act on them before builds fail. Pure."""
 
 from __future__ import annotations
 
@@ -10,28 +10,29 @@ from assay.policy.language.model import Policy
 from assay.policy.language.times import format_instant
 
 EXPIRY_NOTICE_PERIOD: Final = timedelta(days=14)
-"""Long enough before the end for somebody to be back from leave."""
+"""Default time before the end of a waiver from which on the waiver is reported. It is longer than a usual absence of
+the operator."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaiverExpiry:
-    """A waiver whose end is near or past."""
+    """Waiver that has expired or will expire soon."""
 
     label: str
     expires: datetime
     is_expired: bool
 
     def __str__(self) -> str:
-        """In one sentence."""
+        """Return one sentence for the operator."""
         if self.is_expired:
-            return f"{self.label}: expired on {format_instant(self.expires)} and lifts nothing any more; remove it"
+            return f"{self.label}: expired on {format_instant(self.expires)} and has no effect; remove it"
         return f"{self.label}: expires on {format_instant(self.expires)}"
 
 
 def find_expiring_waivers(
     policy: Policy, now: datetime, horizon: timedelta = EXPIRY_NOTICE_PERIOD
 ) -> tuple[WaiverExpiry, ...]:
-    """The waivers that are over, or will be within `horizon`; the earliest first."""
+    """Return the waivers that have expired or will expire within `horizon`, the earliest end first."""
     found = [
         WaiverExpiry(
             label=f"waivers[{number}]: {waiver.name or waiver.reason}",

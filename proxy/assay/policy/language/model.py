@@ -1,7 +1,7 @@
-"""The policy's language: every table and key of docs/policy.md as a frozen model, and nothing that judges. Pure.
+"""Policy language: each table and key of docs/policy.md as a frozen model. The models judge no files. Pure.
 
-A `Policy` holds what its author wrote. The keys of a rule that ask something of a file are those of
-`assay.policy.requirements`. What contradicts itself is refused here, with the key that is at fault.
+A `Policy` holds the values of a policy document. `assay.policy.requirements` defines those keys of a rule that are
+requirements for files. Validators in this module refuse contradictory tables and name the wrong key.
 """
 
 from __future__ import annotations
@@ -12,10 +12,18 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StrictBool, model_validator
+from pydantic import BeforeValidator, Field, StrictBool, model_validator
 
 from assay.policy.language.times import ExclusiveEnd, InclusiveStart
-from assay.policy.language.values import Digest, Fingerprint, NamePatterns, NonEmpty, Specifiers
+from assay.policy.language.values import (
+    EXPECTED_LOG,
+    Digest,
+    Fingerprint,
+    LogReference,
+    NamePatterns,
+    NonEmpty,
+    Specifiers,
+)
 from assay.policy.requirements.attestations import AttestationMode
 from assay.policy.requirements.base import RuleTerms
 from assay.policy.requirements.registry import REQUIREMENTS
@@ -25,126 +33,137 @@ from assay.settings import Settings, make_key_error
 
 
 class Mode(StrEnum):
-    """Whether requirements are enforced, or only reported."""
+    """Values of the key `mode`: requirements are enforced, or unmet requirements are only reported."""
 
     ENFORCE = "enforce"
     AUDIT = "audit"
 
 
 class Showing(StrEnum):
-    """What becomes of withheld files on pages."""
+    """Values of the key `withheld`: how pages list a version whose files are all withheld."""
 
-    HIDE = "hide"
+    STOP = "stop"
     EXPLAIN = "explain"
+    HIDE = "hide"
 
 
-Lift = StrEnum("Lift", [(each.lift.upper().replace("-", "_"), each.lift) for each in REQUIREMENTS])  # type: ignore[misc]  # the words are the registry's
-Lift.__doc__ = "What a waiver may lift: the requirements of step 6, by their keys."
+Lift = StrEnum("Lift", [(each.lift.upper().replace("-", "_"), each.lift) for each in REQUIREMENTS])  # type: ignore[misc]  # the words come from the registry
+Lift.__doc__ = "Requirements that a waiver can lift, each named by its key."
 
 _KEYS = tuple(each.keys for each in reversed(REQUIREMENTS))
-"""Reversed, because a model has the fields of its last base first."""
+"""Models of the keys of all requirements. The order is reversed, because pydantic puts the fields of the last base
+class first."""
 
 
 def _find_implying_key(stated: Settings) -> str | None:
-    """Return the first stated key that implies required attestations."""
+    """Return the first key in `stated` that implies ``attestations = "required"``; None if no key does."""
     keys = (key for each in REQUIREMENTS if each.implies_attestations for key in each.keys.model_fields)
     return next((key for key in keys if getattr(stated, key) is not None), None)
 
 
-class Requirements(*_KEYS):  # type: ignore[misc]  # the keys are the registry's
-    """What a file must meet. What a rule leaves out is as in `defaults`, and here it is None."""
+class Requirements(*_KEYS):  # type: ignore[misc]  # the keys come from the registry
+    """Requirements for files. A rule inherits each key that it omits from `[defaults]`."""
 
     @model_validator(mode="after")
     def _check_attestations(self) -> Self:
-        proving = _find_implying_key(self)
-        if proving and self.attestations is AttestationMode.IF_PRESENT:
+        implying_key = _find_implying_key(self)
+        if implying_key and self.attestations is AttestationMode.IF_PRESENT:
             raise make_key_error(
-                "attestations", expected=f'"required", or nothing, beside {proving}', found="if-present"
+                "attestations",
+                expected=f'"required", or no value, because the table has {implying_key}',
+                found="if-present",
             )
         return self
 
 
 class Rule(Requirements):
-    """What holds for the projects it covers, if no rule before it covers them."""
+    """Rule for the projects that match `projects` and that no earlier rule matches."""
 
     name: PrintableText | None = None
-    """What reasons, logs and metrics call it."""
+    """Name of the rule in reasons, logs and metrics."""
     projects: NamePatterns
-    """Names that it governs, with ``*`` and ``?``."""
+    """Project names that the rule governs; ``*`` and ``?`` are wildcards."""
     mode: Mode | None = None
-    """``audit`` or ``enforce``, for these projects alone."""
+    """``audit`` or ``enforce`` for the projects of this rule. Default: the policy's ``mode``."""
     deny: PrintableText | None = None
-    """Withholds everything of these projects, and says this."""
+    """Withholds all files of these projects. Clients see this text as the reason."""
     pins: Annotated[tuple[Digest, ...], NonEmpty] | None = None
-    """SHA-256 of files that are approved whatever their provenance: a person's decision."""
+    """SHA-256 digests of files that are approved regardless of provenance and requirements. Revocations and
+    always-on checks still apply."""
     pinned_only: StrictBool = False
-    """Whether the pinned files are the only ones."""
+    """If true, only the files in ``pins`` are approved."""
 
     @model_validator(mode="after")
     def _check_pins(self) -> Self:
         if self.pinned_only and not self.pins:
-            raise make_key_error("pins", expected="at least one SHA-256 beside pinned-only", found=None)
+            raise make_key_error("pins", expected="at least one SHA-256, because pinned-only is true", found=None)
         return self
 
 
 class Waiver(Settings):
-    """A dated exception for files that exist already."""
+    """Exception with an end date for files that already exist."""
 
     name: PrintableText | None = None
-    """What notes and logs call it."""
+    """Name of the waiver in notes and logs."""
     projects: NamePatterns
-    """Names that it is for, with ``*`` and ``?``."""
+    """Project names that the waiver covers; ``*`` and ``?`` are wildcards."""
     versions: Specifiers | None = None
-    """Only these versions."""
+    """Restricts the waiver to these versions."""
     sha256: Annotated[tuple[Digest, ...], NonEmpty] | None = None
-    """Only these files."""
+    """Restricts the waiver to the files with these digests."""
     uploaded_before: ExclusiveEnd | None = None
-    """Only files that were there by then; this or ``sha256`` is required."""
+    """Restricts the waiver to files that were uploaded before this instant. This key or ``sha256`` is required."""
     lifts: Annotated[tuple[Lift, ...], NonEmpty]
-    """Which requirements, by their keys. Nothing that is revoked, denied or forged is ever lifted."""
+    """Requirements that the waiver lifts, each named by its key. A waiver never lifts a revocation, a denial, an
+    always-on check or forged evidence."""
     expires: ExclusiveEnd
-    """When it ends."""
+    """End of the waiver. From this instant on, the waiver lifts nothing."""
     reason: PrintableText
-    """Why."""
+    """Reason for the waiver."""
     approved_by: PrintableText | None = None
-    """Who answers for it."""
+    """Person or team that approved the waiver."""
 
     @model_validator(mode="after")
     def _check_covers_only_existing_files(self) -> Self:
         if not self.sha256 and self.uploaded_before is None:
-            expected = "uploaded-before or sha256: a waiver never covers a file that doesn't exist yet"
+            expected = "uploaded-before or sha256, because a waiver covers only files that exist already"
             raise make_key_error("uploaded-before", expected=expected, found=None)
         return self
 
 
 class Revocation(Settings):
-    """What is trusted no longer, whatever else would approve it.
+    """Withdrawal of trust from files, which overrules every approval.
 
-    It selects in exactly one way: two ways in one table could mean either or both, and the wrong reading revokes less.
+    A revocation selects files in exactly one way. Two ways in one table could be read as "and" or as "or", and the
+    wrong reading would revoke too little.
     """
 
     name: PrintableText | None = None
-    """What logs call it."""
+    """Name of the revocation in reasons and logs."""
     publishers: Annotated[tuple[Publisher, ...], NonEmpty] | None = None
-    """Whatever any of these signed."""
+    """Selects files that any of these publishers signed."""
     signed_from: InclusiveStart | None = None
-    """Beside ``publishers``: signed from then on."""
+    """With ``publishers``: selects only signatures from this instant on."""
     signed_until: ExclusiveEnd | None = None
-    """Beside ``publishers``: signed before then."""
+    """With ``publishers``: selects only signatures before this instant."""
     certificates: Annotated[tuple[Fingerprint, ...], NonEmpty] | None = None
-    """SHA-256 fingerprints of signing certificates."""
+    """Selects files by the SHA-256 fingerprint of their signing certificate."""
     log_index_from: Annotated[int, Field(ge=0, strict=True)] | None = None
-    """First log entry, beside ``log-index-until``."""
+    """First index of a range of log entries. The files of these entries are revoked. Requires ``log-index-until``."""
     log_index_until: Annotated[int, Field(ge=0, strict=True)] | None = None
-    """First log entry that is not meant any more."""
+    """First log index after the range that begins at ``log-index-from``. Both keys are required together."""
+    log: LogReference | None = None
+    """Transparency log of the range: its id (64 hexadecimal digits) or its URL, as the trust root lists it. Required
+    with ``log-index-from``."""
     sha256: Annotated[tuple[Digest, ...], NonEmpty] | None = None
-    """These files."""
+    """Selects files by SHA-256 digest."""
     projects: NamePatterns | None = None
-    """These names, with ``*`` and ``?``."""
+    """Selects all files of these projects; ``*`` and ``?`` are wildcards."""
     versions: Specifiers | None = None
-    """Beside ``projects``: only these, pre-releases included."""
+    """With ``projects``: selects only these versions, compared by order: pre-releases, post-releases and local versions
+    included."""
     reason: PrintableText
-    """Why; whoever asks for such a file reads it."""
+    """Reason for the revocation, which clients see."""
 
     @model_validator(mode="after")
     def _check_single_selector(self) -> Self:
@@ -156,34 +175,65 @@ class Revocation(Settings):
             raise make_key_error(ways[1] if ways else "publishers", expected=expected, found=" and ".join(ways) or None)
         if by_log and (self.log_index_from is None or self.log_index_until is None):
             missing = "log-index-until" if self.log_index_until is None else "log-index-from"
-            raise make_key_error(missing, expected="both ends of the range", found=None)
+            raise make_key_error(missing, expected="both log-index-from and log-index-until", found=None)
+        if by_log and self.log is None:
+            raise make_key_error("log", expected=EXPECTED_LOG, found=None)
+        if self.log is not None and not by_log:
+            raise make_key_error("log", expected="log together with log-index-from", found=self.log)
+        self._check_ranges()
         if self.versions is not None and not self.projects:
-            raise make_key_error("versions", expected="projects beside versions", found=str(self.versions))
+            raise make_key_error("versions", expected="versions together with projects", found=str(self.versions))
         if not self.publishers and (self.signed_from or self.signed_until):
             key = "signed-from" if self.signed_from else "signed-until"
-            raise make_key_error(key, expected="publishers beside it", found=ways[0])
+            raise make_key_error(key, expected=f"{key} together with publishers", found=ways[0])
         return self
+
+    def _check_ranges(self) -> None:
+        """Raise an error if the range of log indexes or the period of signatures is empty.
+
+        Raises:
+            PydanticCustomError: the end is not after the start.
+        """
+        start, end = self.log_index_from, self.log_index_until
+        if start is not None and end is not None and end <= start:
+            raise make_key_error(
+                "log-index-until", expected=f"at least {start + 1}, more than log-index-from", found=end
+            )
+        if self.signed_from is not None and self.signed_until is not None and self.signed_until <= self.signed_from:
+            after = f"a time after signed-from, {self.signed_from.isoformat()}"
+            raise make_key_error("signed-until", expected=after, found=self.signed_until)
+
+
+def _check_version(value: object) -> object:
+    """Return the version if it is the integer 1. pydantic alone would also accept true and 1.0."""
+    if type(value) is not int:
+        raise ValueError("1")
+    return value
 
 
 class Policy(Settings):
-    """What an organisation approves. Policies are equal when their digests are."""
+    """Policy of an organisation. Two policies are equal if their digests are equal."""
 
-    version: Literal[1]
-    """Of this language: 1."""
+    version: Annotated[Literal[1], BeforeValidator(_check_version)]
+    """Version of the policy language: 1."""
     mode: Mode = Mode.ENFORCE
-    """``audit`` reports requirements without enforcing them; what is revoked, denied or forged stays withheld."""
-    withheld: Showing = Showing.HIDE
-    """``explain`` lists a version that has no approved file as yanked with the reason, which pip and uv print."""
+    """``enforce``: a file that does not meet the requirements is withheld. ``audit``: unmet requirements are only
+    reported; revoked, denied and forged files are still withheld."""
+    withheld: Showing = Showing.STOP
+    """Listing of versions without an approved file. ``hide``: pages omit them. ``explain``: pages list them as yanked
+    with the reason, which pip and uv print if the version is pinned. ``stop``: like ``explain`` if an approved version
+    is lower; otherwise pages list them as available, so that an installer that chooses one is stopped with the
+    reason."""
     show_withheld: StrictBool = True
-    """Whether pages carry `_withheld`."""
+    """If true, JSON pages have the key `_withheld` with the withheld files and their reasons."""
     defaults: Requirements = Requirements()
-    """What a rule leaves out."""
+    """Default requirements for all rules."""
     rules: tuple[Rule, ...] = ()
-    """The first whose ``projects`` cover a name governs it; a name that none covers is withheld."""
+    """Rules in order. The first rule whose ``projects`` match a name governs it; a name without a rule is withheld."""
     waivers: tuple[Waiver, ...] = ()
-    """Dated exceptions for files that exist already."""
+    """Exceptions with an end date for files that already exist."""
     revocations: tuple[Revocation, ...] = ()
-    """What is trusted no longer, whatever else would approve it, cached copies included."""
+    """Withdrawals of trust, which overrule every approval and also apply to cached files."""
 
     @model_validator(mode="after")
     def _check_rules(self) -> Self:
@@ -193,7 +243,7 @@ class Policy(Settings):
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of a canonical form: layout, comments and the spelling of names, times, durations don't count."""
+        """SHA-256 of the policy's canonical form. Layout, comments and the spelling of values do not affect it."""
         canonical = json.dumps(self.model_dump(mode="json", by_alias=True), sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -205,7 +255,10 @@ class Policy(Settings):
 
 
 def merge_requirements(rule: Rule | None, defaults: Requirements) -> Requirements:
-    """Return the rule's requirements, the defaults' where it leaves them out, and what they imply."""
+    """Return the requirements of a rule, with the defaults for the keys that the rule omits.
+
+    If a key makes attestations required, `attestations` is ``required`` in the result.
+    """
     stated = {
         key: value
         for key in Requirements.model_fields
@@ -218,7 +271,7 @@ def merge_requirements(rule: Rule | None, defaults: Requirements) -> Requirement
 
 
 def get_rule_terms(merged: Requirements, label: str | None) -> RuleTerms:
-    """Return what each requirement may know of the others; `merged` is of `merge_requirements`."""
+    """Return the facts about a rule that its requirements need; `merged` is the result of `merge_requirements`."""
     return RuleTerms(
         label=label,
         requires_attestations=merged.attestations is AttestationMode.REQUIRED,
@@ -227,14 +280,14 @@ def get_rule_terms(merged: Requirements, label: str | None) -> RuleTerms:
 
 
 def _check_merged_rule(rule: Rule, defaults: Requirements, number: int) -> None:
-    """What a rule says together with what it leaves to the defaults."""
+    """Raise an error if a rule contradicts the defaults, or requires attestations but names no `publishers`."""
     merged = merge_requirements(rule, defaults)
-    proving = _find_implying_key(merged)
-    if proving and rule.attestations is AttestationMode.IF_PRESENT:
+    implying_key = _find_implying_key(merged)
+    if implying_key and rule.attestations is AttestationMode.IF_PRESENT:
         key = ("rules", number, "attestations")
         raise make_key_error(
-            key, expected=f'"required", or nothing, because [defaults] has {proving}', found="if-present"
+            key, expected=f'"required", or no value, because [defaults] has {implying_key}', found="if-present"
         )
     if merged.attestations is AttestationMode.REQUIRED and merged.publishers is None and rule.deny is None:
-        expected = 'publishers, or publishers = "any", wherever attestations are required'
+        expected = 'publishers, or publishers = "any", because attestations are required'
         raise make_key_error(("rules", number, "publishers"), expected=expected, found=None)

@@ -1,8 +1,8 @@
-"""Policy as text that a person pastes: rules for what is proven today, waivers for exactly these files. Pure.
+"""Policy text that Assay proposes: rules for proven publishers, and waivers for exact files. Pure.
 
-A rule proposed here names publishers by their numeric ids as well, so that a name that is registered again is not the
-same publisher. What stands in it was proven by certificates, but it is text of others all the same: every value is
-written as a TOML string, every comment in one printable line.
+The operator pastes the text into a policy. A proposed rule also contains the numeric ids of a publisher, so it does not
+match if another owner registers the same name later. The values come from verified certificates but are still untrusted
+text. Each value is therefore written as a TOML string, and each comment as one printable line.
 """
 
 from __future__ import annotations
@@ -15,26 +15,28 @@ from typing import TypeAlias
 from assay.evidence import Attestation, Claims
 from assay.policy.language.model import Lift
 from assay.policy.reasons import escape_controls
+from assay.policy.verdict import Withheld
+from assay.policy.waivers import find_lifts
 from assay.publishers.registry import get_publisher_kind
 from assay.simple.model import NormalizedName, Sha256
 
 PublisherEntry: TypeAlias = tuple[tuple[str, str], ...]
-"""A publisher's keys and values, in the order in which they are written."""
+"""Keys and values of a publisher table, in the order in which they are written."""
 
 
 @dataclass(slots=True, kw_only=True)
 class ProvenProject:
-    """What a project's approved files prove today."""
+    """Proven publishers of a project, and its approved files that have no proven publisher."""
 
     project: NormalizedName
     versions: set[str] = field(default_factory=set)
     publishers: dict[PublisherEntry, datetime] = field(default_factory=dict)
-    """Who signed, and when the last of it was logged."""
+    """For each publisher, the log time of its latest signature."""
     unproven: dict[Sha256, str] = field(default_factory=dict)
-    """Approved files without an attestation that counts: digest to filename."""
+    """Approved files without an attestation by a Trusted Publisher: filename by digest."""
 
     def add(self, attestations: Iterable[Attestation]) -> bool:
-        """Take a file's attestations; False where none is a Trusted Publisher's."""
+        """Record the publishers of a file's attestations; return False if no attestation is by a Trusted Publisher."""
         counts = False
         for each in attestations:
             if (found := make_publisher_entry(each.claims)) is not None:
@@ -44,7 +46,10 @@ class ProvenProject:
 
 
 def make_publisher_entry(claims: Claims) -> PublisherEntry | None:
-    """The publisher that a certificate proves, as a policy names it; None for nobody's Trusted Publisher."""
+    """Return the publisher that a certificate proves, as keys and values of a policy.
+
+    Return None if the certificate is not that of a Trusted Publisher.
+    """
     if claims.kind is None:
         return None
     kind = get_publisher_kind(claims.kind)
@@ -57,7 +62,11 @@ def make_publisher_entry(claims: Claims) -> PublisherEntry | None:
 
 
 def format_publisher_rules(projects: Iterable[ProvenProject]) -> list[str]:
-    """A rule for each group of projects with the same publishers, whose files are all proven but for pinned ones."""
+    """Return the lines of rules for projects with proven publishers.
+
+    Projects with equal publishers share one rule. The rule pins the approved files of these projects that have no
+    proven publisher.
+    """
     groups: dict[tuple[PublisherEntry, ...], list[ProvenProject]] = {}
     for each in projects:
         if each.publishers:
@@ -76,15 +85,18 @@ def format_publisher_rules(projects: Iterable[ProvenProject]) -> list[str]:
 
 
 def format_pinned_rule(projects: Iterable[ProvenProject]) -> list[str]:
-    """A rule for the projects whose files prove nothing: exactly these files, and no others."""
+    """Return the lines of a rule that approves only pinned files, for the projects without a proven publisher.
+
+    Return an empty list if there are no such projects.
+    """
     members = [each for each in projects if not each.publishers and each.unproven]
     if not members:
         return []
     return [
         "",
-        "# Nothing proves where these come from: exactly the files below, and no others, until somebody looks again.",
+        "# No attestation proves the origin of these projects: only the files below are approved.",
         "[[rules]]",
-        'name = "unproven, pinned as they are today"',
+        'name = "no proven publisher, only pinned files"',
         f"projects = {format_toml_array(each.project for each in members)}",
         "pinned-only = true",
         *_format_pins(members),
@@ -100,19 +112,45 @@ def format_waiver(
     reason: str,
     approved_by: str | None,
 ) -> list[str]:
-    """A waiver for exactly these files (digest to filename)."""
+    """Return the lines of a waiver for exactly these `files`, which are filenames by digest.
+
+    `expires` is the last day of the waiver in UTC, or an instant, which must be in UTC.
+    """
     lines = ["", "[[waivers]]", f"projects = {format_toml_array(sorted(set(projects)))}", "sha256 = ["]
     lines += [
         f"  {quote_toml(digest)},  # {escape_toml_comment(name)}"
         for digest, name in sorted(files.items(), key=_filename_sort_key)
     ]
-    lines += ["]", f"lifts = {format_toml_array(lift.value for lift in lifts)}", f"expires = {expires.isoformat()}"]
+    lines += ["]", f"lifts = {format_toml_array(lift.value for lift in lifts)}", f"expires = {_format_expiry(expires)}"]
     lines += [f"reason = {quote_toml(reason)}"]
     return lines if approved_by is None else [*lines, f"approved-by = {quote_toml(approved_by)}"]
 
 
+def format_waiver_of(
+    withheld: Sequence[Withheld],
+    *,
+    lifts: Iterable[Lift] = (),
+    expires: date,
+    reason: str,
+    approved_by: str | None = None,
+) -> list[str]:
+    """Return the lines of a waiver for withheld files. It lifts their reasons, and also `lifts`."""
+    return format_waiver(
+        projects=(each.file.distribution.project for each in withheld if each.file.distribution is not None),
+        files={each.file.sha256: each.file.filename for each in withheld if each.file.sha256 is not None},
+        lifts=sorted(frozenset(lifts).union(*map(find_lifts, withheld))),
+        expires=expires,
+        reason=reason,
+        approved_by=approved_by,
+    )
+
+
+def _format_expiry(expires: date) -> str:
+    return expires.isoformat().replace("+00:00", "Z")
+
+
 def quote_toml(text: str) -> str:
-    """A TOML basic string: "any Unicode character may be used except those that must be escaped" (TOML 1.0)."""
+    """Return the text as a TOML basic string (TOML 1.0). Each non-printable character is escaped."""
     escaped = "".join(
         f"\\{each}" if each in '"\\' else each if each.isprintable() else _escape_character(each) for each in text
     )
@@ -121,17 +159,17 @@ def quote_toml(text: str) -> str:
 
 def _escape_character(character: str) -> str:
     code = ord(character)
-    # A lone surrogate is no Unicode scalar value, which is all that TOML can hold.
-    return "\\uFFFD" if 0xD800 <= code <= 0xDFFF else f"\\U{code:08X}"  # noqa: PLR2004 - Unicode's own range
+    # TOML strings hold Unicode scalar values only, so a lone surrogate is replaced.
+    return "\\uFFFD" if 0xD800 <= code <= 0xDFFF else f"\\U{code:08X}"  # noqa: PLR2004 - range of surrogates in Unicode
 
 
 def escape_toml_comment(text: str) -> str:
-    """One line that ends no comment early."""
+    """Return text for a TOML comment on one line. Control characters and line breaks are escaped."""
     return escape_controls(text)
 
 
 def format_toml_array(values: Iterable[str]) -> str:
-    """A TOML array of strings."""
+    """Return a TOML array of strings."""
     return f"[{', '.join(quote_toml(value) for value in values)}]"
 
 
@@ -141,7 +179,7 @@ def _format_inline_table(publisher: PublisherEntry) -> str:
 
 def _describe_publisher_entry(publisher: PublisherEntry) -> str:
     stated = dict(publisher)
-    name = stated.get(get_publisher_kind(stated["kind"]).name_key, "somebody")
+    name = stated.get(get_publisher_kind(stated["kind"]).name_key, "unknown publisher")
     return f"{stated['kind']} {name}"
 
 

@@ -1,1 +1,1 @@
-"""What a rule may ask of a file: a module for each requirement, and the list of them all. Pure."""
+"""Requirements that a rule can make of a file: one module for each requirement, and the list of all of them. Pure."""

@@ -1,4 +1,4 @@
-"""`attestations`: whether a file must have verified attestations. Pure."""
+"""Requirement `attestations`: a file must have verified attestations. Pure."""
 
 from __future__ import annotations
 
@@ -8,29 +8,33 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Final, final
 
-from assay.evidence import Evidence, Unverifiable
+from assay.evidence import Evidence, Unstated, Unverifiable
 from assay.policy.requirements.base import AttestationCheck, Attestations, Phrase, Requirement, RuleTerms
 from assay.policy.verdict import Reason, ReasonCode, Words, make_reason
 from assay.settings import Settings
 
 
 class AttestationMode(StrEnum):
-    """Whether a file must have verified attestations."""
+    """Values of the key `attestations`."""
 
     IF_PRESENT = "if-present"
     REQUIRED = "required"
 
 
 class AttestationKeys(Settings):
-    """The key `attestations`."""
+    """Model of the key `attestations`."""
 
     attestations: AttestationMode | None = None
-    """``if-present`` (the default): what there is must be genuine. ``required``: there must be one, by `publishers`."""
+    """``if-present`` (the default): a file needs no attestation, but each attestation that it has must be valid.
+    ``required``: a file needs a valid attestation by one of the `publishers`, which must be set; ``"any"`` accepts all
+    publishers."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class _PresenceCheck(AttestationCheck):
+    """Check that a file has at least one verified attestation."""
+
     label: str | None
 
     def select(self, attestations: Attestations) -> Attestations:
@@ -42,23 +46,33 @@ class _PresenceCheck(AttestationCheck):
     def check_absence(self, evidence: Evidence) -> Reason | None:
         if isinstance(evidence, Unverifiable):
             return make_reason(ReasonCode.UNVERIFIABLE, self.label, _tell_unverifiable, (evidence.reason,))
+        if isinstance(evidence, Unstated):
+            return make_reason(ReasonCode.UNATTESTED, self.label, _tell_unstated, (evidence,))
         return _make_unattested_reason(self.label)
 
 
 @lru_cache(maxsize=1024)
 def _make_unattested_reason(label: str | None) -> Reason:
-    """Return the reason that thousands of files of a page may share."""
+    """Return the `unattested` reason of the rule `label`.
+
+    The reason is cached, because thousands of files of a page may have the same one.
+    """
     return make_reason(ReasonCode.UNATTESTED, label, _tell_unattested, ())
 
 
 def _tell_unattested() -> Words:
-    message = 'it has no attestation, which the rule requires; ask for a waiver of "attestations"'
+    message = 'the file has no attestation, but the rule requires one; ask for a waiver of "attestations"'
     return Words(message, "a verified attestation", "none")
 
 
+def _tell_unstated(evidence: Unstated) -> Words:
+    message = f'{evidence.problem}, or ask for a waiver of "attestations"'
+    return Words(message, "a verified attestation", "unknown")
+
+
 def _tell_unverifiable(why: str) -> Words:
-    message = f'its attestation cannot be verified here ({why}); ask for a waiver of "attestations"'
-    return Words(message, "an attestation that this trust root and verifier know", why)
+    message = f'Assay cannot verify the attestation of the file ({why}); ask for a waiver of "attestations"'
+    return Words(message, "an attestation that Assay can verify", why)
 
 
 def _activate(_: AttestationKeys, terms: RuleTerms) -> _PresenceCheck | None:
@@ -66,7 +80,7 @@ def _activate(_: AttestationKeys, terms: RuleTerms) -> _PresenceCheck | None:
 
 
 def _describe(_stated: AttestationKeys, _terms: RuleTerms) -> Iterator[Phrase]:
-    """Say nothing: what attestations are required says `publishers`."""
+    """Yield nothing, because the requirement `publishers` describes required attestations too."""
     yield from ()
 
 

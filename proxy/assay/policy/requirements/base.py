@@ -1,14 +1,14 @@
-"""The parts of a requirement, and the four shapes that its check may have. Pure.
+"""Base classes of requirements and of their checks. Pure.
 
-A module of this package holds one requirement: its keys, the word by which a waiver lifts it, its reason codes and
-their words, and its check. A check is laid out for one rule (`Requirement.active`) and has one of these shapes:
+Each module of this package defines one requirement: its keys, the word for it in `lifts` of a waiver, its reason codes,
+the texts of its reasons, and its check. `Requirement.active` compiles the check for one rule. The base class of a check
+states the object that it checks:
 
-- `PageCheck`: of the page, the same for all of its files;
-- `FileCheck`: of a file; before its evidence is known, in the best case that evidence could make of it;
-- `AttestationCheck`: of the attestations, a link of one chain;
-- `TimeCheck`: of time and continuity; the answer may depend on the evidence of earlier files.
-
-`ReleaseCheck` is a pass over the verdicts of a page, once there are all of them.
+- `PageCheck` checks the page. Its result applies to all files of the page.
+- `FileCheck` checks a file. Before the evidence of the file is known, it assumes the best possible evidence.
+- `AttestationCheck` checks the attestations of a file. These checks form a chain.
+- `TimeCheck` checks a file by time and by the publishers of earlier files. It may need the evidence of those files.
+- `ReleaseCheck` checks all verdicts of a page after they have been computed.
 """
 
 from __future__ import annotations
@@ -32,64 +32,69 @@ Attestations: TypeAlias = tuple[Attestation, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleTerms:
-    """What a requirement may know of the rest of its rule."""
+    """Facts about a rule that its requirements may use."""
 
     label: str | None
-    """Name of the rule, for reasons; None where no rule governs."""
+    """Name of the rule, for reasons; None if no rule governs."""
     requires_attestations: bool
-    """Whether a file must have attestations, because the rule says so or implies it."""
+    """True if the rule requires attestations, by `attestations` or by a key that implies it."""
     names_publishers: bool
-    """Whether the rule names publishers: they are established for what they signed."""
+    """True if the rule names publishers. A named publisher counts as established for each file that it signed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What is worth knowing of an approved file."""
+    """Remark on an approved file."""
 
     text: str
 
 
 class NotYet(Enum):
-    """The type of `NOT_YET`."""
+    """Type of `NOT_YET`."""
 
     NOT_YET = auto()
 
 
 NOT_YET: Final = NotYet.NOT_YET
-"""It cannot be said before the evidence of earlier files is known."""
+"""Result of a `TimeCheck` that cannot be decided until the evidence of earlier files is known."""
 
 
 class PageCheck(ABC):
-    """A check of the page."""
+    """Base class of checks of a page."""
 
     __slots__ = ()
 
     @abstractmethod
     def check_page(self, context: PageContext) -> Reason | None:
-        """Return why every file of the page is withheld, or None."""
+        """Return the reason to withhold every file of the page, or None."""
 
 
 class FileCheck(ABC):
-    """A check of a file."""
+    """Base class of checks of a file."""
 
     __slots__ = ()
 
     @abstractmethod
     def check_file(self, facts: FileFacts, context: PageContext, now: datetime) -> Reason | None:
-        """Return why the file is withheld, or None."""
+        """Return the reason to withhold the file, or None."""
 
     def check_best_case(self, facts: FileFacts, context: PageContext, now: datetime) -> Reason | None:
-        """Return why the file is withheld whatever its evidence will be, or None; evidence only makes it younger."""
+        """Return the reason to withhold the file whatever its evidence turns out to be, or None.
+
+        By default this is the reason of `check_file`. If evidence could satisfy a check, the check overrides this
+        method.
+        """
         return self.check_file(facts, context, now)
 
 
 class AttestationCheck(ABC):
-    """A check of attestations, one link of the chain that `assay.policy.provenance` runs."""
+    """Base class of checks of attestations. Each check is one link of the chain that `assay.policy.provenance` runs."""
 
     __slots__ = ()
 
     order: ClassVar[int] = 0
-    """Links of a higher order come later; links of the same order come as their requirements are listed."""
+    """Place in the chain. A link with a higher number runs later. Links with equal numbers run in the order of the
+    registry."""
 
     @abstractmethod
     def select(self, attestations: Attestations) -> Attestations:
@@ -97,53 +102,51 @@ class AttestationCheck(ABC):
 
     @abstractmethod
     def explain(self, attestations: Attestations) -> Reason:
-        """Return why the file is withheld where none of its attestations meets the requirement."""
+        """Return the reason to withhold the file if none of its `attestations` meets the requirement."""
 
     def narrow(self, attestations: Attestations) -> tuple[Attestations, Reason | None]:
-        """Return the attestations for the next link, and why the file is withheld.
+        """Return the attestations for the next link, and the reason to withhold the file or None.
 
-        Where none meets the requirement, the next link gets the same attestations, so that a waiver of this requirement
-        does not lift the next.
+        If no attestation meets this requirement, the next link gets all `attestations`. A waiver of this requirement
+        therefore does not lift the next requirement.
         """
         selected = self.select(attestations)
         return (selected, None) if selected else (attestations, self.explain(attestations))
 
     def check_absence(self, _evidence: Evidence) -> Reason | None:
-        """Return why a file whose evidence has no attestation is withheld, or None."""
+        """Return the reason to withhold a file without attestations, or None."""
         return None
 
     def note(self, _attestations: Attestations) -> tuple[str, ...]:
-        """Return what is worth knowing of the attestations that count."""
+        """Return notes on the attestations that count."""
         return ()
 
 
 class TimeCheck(ABC):
-    """A check of time and continuity."""
+    """Base class of checks of a file by time and by the publishers of earlier files."""
 
     __slots__ = ()
 
-    @property
-    def depends_on_earlier_files(self) -> bool:
-        """Whether the answer may depend on what earlier files of the page establish."""
-        return True
-
     @abstractmethod
     def check_time(self, facts: FileFacts, context: PageContext, now: datetime) -> Reason | Note | NotYet | None:
-        """Return why the file is withheld, a note, `NOT_YET`, or None."""
+        """Return a reason to withhold the file, a note, `NOT_YET`, or None if the file meets the requirement."""
 
     def check_best_case(self, _facts: FileFacts, _context: PageContext, _now: datetime) -> Reason | None:
-        """Return why the file is withheld whatever its evidence and that of earlier files will be, or None."""
+        """Return the reason to withhold the file whatever the unknown evidence turns out to be, or None.
+
+        Unknown evidence can be that of this file or of earlier files.
+        """
         return None
 
 
 class ReleaseCheck(ABC):
-    """A pass over the verdicts of a page."""
+    """Base class of checks of all verdicts of a page."""
 
     __slots__ = ()
 
     @abstractmethod
     def find_dependents(self, files: Sequence[File]) -> frozenset[int]:
-        """Return the places on the page of the files whose verdict depends on others' verdicts."""
+        """Return the positions in `files` of those files whose verdict depends on the verdicts of other files."""
 
     @abstractmethod
     def withhold(
@@ -152,9 +155,12 @@ class ReleaseCheck(ABC):
         all_facts: Sequence[FileFacts],
         is_exempt: Callable[[FileFacts, ReasonCode], bool],
     ) -> None:
-        """Withhold, in place, what the verdicts of other files forbid.
+        """Replace an approval in `verdicts` if the verdicts on other files do not permit the approval.
 
-        `is_exempt` tells whether a pin or a waiver spares a file from reasons of a code.
+        Args:
+            verdicts: verdicts on all files of the page.
+            all_facts: facts about the same files, in the same order.
+            is_exempt: returns True if a pin or a waiver exempts a file from reasons with the given code.
         """
 
 
@@ -163,31 +169,31 @@ Check: TypeAlias = PageCheck | FileCheck | AttestationCheck | TimeCheck | Releas
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """What a rule asks for, as the page of the policy says it after "A file is approved where it …"."""
+    """Description of a requirement of a rule. It completes the sentence "A file is approved if it …"."""
 
     text: str
     items: tuple[str, ...] = ()
-    """A list below the text."""
+    """Items of a list below the text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirement(Generic[KeysT]):
-    """One requirement of the policy language."""
+    """Definition of one requirement of the policy language."""
 
     keys: type[KeysT]
-    """Its keys; `assay.policy.language.model.Requirements` inherits them."""
+    """Model of the requirement's keys. `assay.policy.language.model.Requirements` inherits from it."""
     lift: str
-    """The word in `lifts` of a waiver."""
+    """Word in `lifts` of a waiver that lifts this requirement."""
     codes: frozenset[ReasonCode]
-    """The codes of its reasons: what a waiver lifts."""
+    """Codes of the requirement's reasons. A waiver with the word `lift` lifts reasons with these codes."""
     active: Callable[[KeysT, RuleTerms], Check | None]
-    """Lays the check out for a rule; None where the keys ask for nothing."""
+    """Function that compiles the check for a rule. It returns None if the rule does not use the requirement."""
     describe: Callable[[KeysT, RuleTerms], Iterable[Phrase]]
-    """Says what the keys ask for, on the page of the policy."""
+    """Function that describes the values of the keys for the policy page."""
     implies_attestations: bool = False
-    """Whether stating one of its keys makes attestations required."""
+    """True if a rule that uses the requirement requires attestations too."""
 
 
 def join_or(values: Iterable[str]) -> str:
-    """Return ``a or b``, in order of the alphabet."""
+    """Join the values with "or", in alphabetical order: ``a or b``."""
     return " or ".join(sorted(values))

@@ -1,4 +1,4 @@
-"""`builder`: which reusable workflows may have built a file. Pure."""
+"""Requirement `builder`: one of the named reusable workflows must have built the file. Pure."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from assay.evidence import Attestation
 from assay.policy.language.values import NonEmpty
 from assay.policy.requirements.base import AttestationCheck, Attestations, Phrase, Requirement, RuleTerms
 from assay.policy.verdict import Reason, ReasonCode, Words, make_reason
-from assay.publishers.base import PrintableText
 from assay.publishers.globs import StringPredicate, compile_builder_pattern
+from assay.publishers.texts import Builder
 from assay.settings import Settings
 
 
 class BuilderKeys(Settings):
-    """The key `builder`."""
+    """Model of the key `builder`."""
 
-    builder: Annotated[tuple[PrintableText, ...], NonEmpty] | None = None
-    """Build Signer URIs, with ``*`` and ``**``; without an ``@``, at any ref. Implies ``required``."""
+    builder: Annotated[tuple[Builder, ...], NonEmpty] | None = None
+    """Build Signer URIs of reusable workflows. One of these workflows must have built the file. ``*`` and ``**`` are
+    wildcards; a pattern without ``@`` matches every ref. Implies ``attestations = "required"``."""
 
 
 @final
@@ -42,7 +43,7 @@ class _BuilderCheck(AttestationCheck):
 
 
 def _tell_builder(built: str, wanted: str) -> Words:
-    message = f'it was built by {built}, the rule asks for {wanted}; ask for a waiver of "builder"'
+    message = f'the file was built by {built}, but the rule requires {wanted}; ask for a waiver of "builder"'
     return Words(message, wanted, built)
 
 

@@ -1,4 +1,4 @@
-"""`indexes`: a requirement, never a selector. Pure."""
+"""Requirement `indexes`: a file must come from one of the named indexes. It does not choose an index. Pure."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from dataclasses import dataclass
 from typing import Annotated, Final, final
 
 from assay.policy.candidate import PageContext
-from assay.policy.language.values import NonEmpty
+from assay.policy.language.values import IndexName, NonEmpty
 from assay.policy.requirements.base import PageCheck, Phrase, Requirement, RuleTerms, join_or
 from assay.policy.verdict import Reason, ReasonCode, Words, make_reason
-from assay.publishers.base import PrintableText
 from assay.settings import Settings
 
 
 class IndexKeys(Settings):
-    """The key `indexes`."""
+    """Model of the key `indexes`."""
 
-    indexes: Annotated[tuple[PrintableText, ...], NonEmpty] | None = None
-    """Indexes that the file may come from: a requirement, it selects nothing."""
+    indexes: Annotated[tuple[IndexName, ...], NonEmpty] | None = None
+    """Names of the indexes from which the file may come. The key does not choose the index for a project."""
 
 
 @final
@@ -35,7 +34,7 @@ class _IndexCheck(PageCheck):
 
 
 def _tell_index(index: str, wanted: str) -> Words:
-    message = f'it comes from the index {index}, the rule asks for {wanted}; ask for a waiver of "indexes"'
+    message = f'the file comes from the index {index}, but the rule requires {wanted}; ask for a waiver of "indexes"'
     return Words(message, wanted, index)
 
 

@@ -1,4 +1,4 @@
-"""`late-files`: how long after the first file of its release a file may be added. Pure."""
+"""Requirement `late-files`: a file must be added soon after the first file of its release. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final, final
 from packaging.version import Version
 
 from assay.policy.candidate import FileFacts, PageContext, compute_base_time, compute_existence_time
-from assay.policy.checks import is_recordable
+from assay.policy.checks import find_duplicates, is_recordable
 from assay.policy.language.times import format_elapsed
 from assay.policy.language.values import Age
 from assay.policy.requirements.base import FileCheck, Phrase, Requirement, RuleTerms
@@ -22,10 +22,11 @@ _MAX_INSTANT = datetime.max.replace(tzinfo=UTC)
 
 
 class LateFilesKeys(Settings):
-    """The key `late-files`."""
+    """Model of the key `late-files`."""
 
     late_files: Age | None = None
-    """How long after the first file of its version a file may still be added."""
+    """Maximum time after the first file of a version in which further files of the version may appear. A later file is
+    withheld."""
 
 
 @final
@@ -47,28 +48,28 @@ class _LateFilesCheck(FileCheck):
         return make_reason(ReasonCode.LATE_FILE, self.label, _tell_late, (late, self.allowed))
 
     def check_best_case(self, facts: FileFacts, context: PageContext, now: datetime) -> Reason | None:
-        # Evidence may tell the time of a file that has none.
+        # Evidence may reveal the time of a file whose time is unknown.
         return None if facts.effective_time is None else self.check_file(facts, context, now)
 
 
 def find_release_times(context: PageContext) -> dict[Version, datetime]:
-    """Return when the first file of each version appeared, so far as pages tell.
+    """Return the time at which the first file of each version appeared, according to the page and the ledger.
 
-    An entry that the ledger neither knows nor will learn counts for nothing. If it did, it would count by what the page
-    says on the first visit, and by that visit's own instant on all others.
+    An entry is ignored if the ledger neither knows it nor may record it. The first request would use the upload-time of
+    such an entry, but a later request would take the entry for a new file. The result would therefore change between
+    requests.
     """
-    history, names = context.history, set[str]()
+    history, duplicates = context.history, context.compute_once(find_duplicates)
     first: dict[Version, datetime] = {}
-    for file in context.files:
-        is_duplicate = file.filename in names and file.filename not in context.repeated_filenames
-        names.add(file.filename)
+    for place, file in enumerate(context.files):
+        is_duplicate = place in duplicates
         seen = history.files.get(file.filename)
         if file.distribution is None or is_duplicate or (seen is None and not is_recordable(file, context)):
             continue
-        # The clock plays no part: what appears only now is the first of its release, or later than the first.
+        # Not the current time: a file that appears only now is the first of its release, or later than the first.
         time = compute_base_time(file, seen, history, _MAX_INSTANT)
         if time is None and seen is not None:
-            time = seen.first_seen  # by then it was there
+            time = seen.first_seen  # the file existed by then
         if time is not None:
             version = file.distribution.version
             first[version] = min(time, first.get(version, time))
@@ -78,7 +79,7 @@ def find_release_times(context: PageContext) -> dict[Version, datetime]:
 def _tell_late(late: timedelta, limit: timedelta) -> Words:
     allowed, elapsed = format_duration(limit), format_elapsed(late)
     message = (
-        f"it was added {elapsed} after the first file of its release, the rule allows {allowed}; "
+        f"the file was added {elapsed} after the first file of its release, but the rule allows {allowed}; "
         'ask for a waiver of "late-files"'
     )
     return Words(message, f"within {allowed}", f"{elapsed} later")
@@ -90,7 +91,7 @@ def _activate(stated: LateFilesKeys, terms: RuleTerms) -> _LateFilesCheck | None
 
 def _describe(stated: LateFilesKeys, _: RuleTerms) -> Iterator[Phrase]:
     if stated.late_files is not None:
-        yield Phrase(f"came within {format_duration(stated.late_files)} of the first file of its version")
+        yield Phrase(f"was added at most {format_duration(stated.late_files)} after the first file of its version")
 
 
 LATE_FILES: Final = Requirement(

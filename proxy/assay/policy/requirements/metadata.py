@@ -1,6 +1,6 @@
-"""`metadata`: where a wheel's metadata comes from. Pure.
+"""Requirement `metadata`: the source of the METADATA that Assay serves for a wheel. Pure.
 
-A wheel whose own METADATA contradicts the index's is withheld with either value of the key.
+With either value of the key, a wheel is withheld if its own METADATA differs from the index's METADATA.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from assay.settings import Settings
 
 
 class MetadataKeys(Settings):
-    """The key `metadata`."""
+    """Model of the key `metadata`."""
 
     metadata: Literal["index", "wheel"] | None = None
-    """``wheel`` serves metadata from verified wheels alone; ``index`` (the default) believes the index until then."""
+    """``wheel``: METADATA is served only from the verified wheel. ``index`` (the default): METADATA of the index is
+    served until the wheel has been verified."""
 
 
 @final
@@ -35,8 +36,8 @@ class _MetadataCheck(FileCheck):
 
 
 def _tell_mismatch() -> Words:
-    message = 'its own METADATA is not what the index says it is; ask for a waiver of "metadata"'
-    return Words(message, "the wheel's own METADATA", "other metadata")
+    message = 'the METADATA in the wheel differs from the METADATA of the index; ask for a waiver of "metadata"'
+    return Words(message, "METADATA of the index equal to the METADATA in the wheel", "different METADATA")
 
 
 def _activate(_: MetadataKeys, terms: RuleTerms) -> _MetadataCheck:
@@ -45,7 +46,7 @@ def _activate(_: MetadataKeys, terms: RuleTerms) -> _MetadataCheck:
 
 def _describe(stated: MetadataKeys, _: RuleTerms) -> Iterator[Phrase]:
     if stated.metadata == "wheel":
-        yield Phrase("has its metadata served from the verified wheel alone")
+        yield Phrase("has its metadata served only from the verified wheel")
 
 
 METADATA: Final = Requirement(

@@ -1,4 +1,4 @@
-"""`min-age` and `min-age-attested`: how old a file must be. Pure."""
+"""Requirement `min-age`, with `min-age-attested`: a file must have a minimum age. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final, final
 
 from assay.policy.candidate import FileFacts, PageContext
 from assay.policy.continuity import SignerStatus
-from assay.policy.language.times import format_elapsed, format_instant
+from assay.policy.language.times import add_duration, format_elapsed, format_instant
 from assay.policy.language.values import Age
 from assay.policy.requirements.base import NOT_YET, NotYet, Phrase, Requirement, RuleTerms, TimeCheck
 from assay.policy.signers import assess_signers
@@ -20,12 +20,12 @@ from assay.units import format_duration
 
 
 class MinAgeKeys(Settings):
-    """The keys `min-age` and `min-age-attested`."""
+    """Model of the keys `min-age` and `min-age-attested`."""
 
     min_age: Age | None = None
-    """How old a file must be: a cool-down. Left out: none."""
+    """Minimum age of a file (a cool-down). Default: no minimum."""
     min_age_attested: Age | None = None
-    """The same for files of an established publisher. Left out: ``min-age``."""
+    """Minimum age of a file that an established publisher signed. Default: ``min-age``."""
 
 
 @final
@@ -34,23 +34,19 @@ class _MinAgeCheck(TimeCheck):
     label: str | None
     min_age: timedelta
     min_age_attested: timedelta
-    """For files of an established publisher; never longer than `min_age`."""
+    """Minimum age of a file that an established publisher signed. It is never longer than `min_age`."""
     names_publishers: bool
-
-    @property
-    def depends_on_earlier_files(self) -> bool:
-        return self.min_age_attested != self.min_age
 
     def check_time(self, facts: FileFacts, context: PageContext, now: datetime) -> Reason | NotYet | None:
         time = facts.effective_time
         if time is None:
             return make_reason(ReasonCode.TOO_YOUNG, self.label, _tell_unknown_age, (self.min_age,))
-        until = time + self.min_age
+        until = add_duration(time, self.min_age)
         if until <= now:
             return None
         if self.min_age_attested == self.min_age:
             return self._refuse(time, now, self.min_age, until)
-        sooner = time + self.min_age_attested
+        sooner = add_duration(time, self.min_age_attested)
         status, settled = assess_signers(facts, context, now, names_publishers=self.names_publishers)
         if status is SignerStatus.ESTABLISHED:
             return None if sooner <= now else self._refuse(time, now, self.min_age_attested, sooner)
@@ -64,7 +60,7 @@ class _MinAgeCheck(TimeCheck):
         time = facts.effective_time
         if time is None:
             return None
-        sooner = time + self.min_age_attested
+        sooner = add_duration(time, self.min_age_attested)
         return None if sooner <= now else self._refuse(time, now, self.min_age_attested, sooner)
 
     def _refuse(self, time: datetime, now: datetime, min_age: timedelta, until: datetime) -> Reason:
@@ -76,14 +72,14 @@ _format_wanted = lru_cache(maxsize=64)(format_duration)
 
 def _tell_too_young(time: datetime, now: datetime, min_age: timedelta, until: datetime) -> Words:
     wanted, age = _format_wanted(min_age), format_elapsed(now - time)
-    message = f"it is {age} old, the rule asks for {wanted}: allowed from {format_instant(until)}"
+    message = f"the file is {age} old, but the rule requires {wanted}; allowed from {format_instant(until)}"
     return Words(message, f"at least {wanted} old", f"{age} old")
 
 
 def _tell_unknown_age(min_age: timedelta) -> Words:
     wanted = format_duration(min_age)
-    message = f'its age is unknown, the rule asks for {wanted}; ask for a waiver of "min-age"'
-    return Words(message, f"at least {wanted} old", "no time")
+    message = f'the age of the file is unknown, but the rule requires {wanted}; ask for a waiver of "min-age"'
+    return Words(message, f"at least {wanted} old", "unknown age")
 
 
 def _activate(stated: MinAgeKeys, terms: RuleTerms) -> _MinAgeCheck | None:
@@ -97,7 +93,9 @@ def _describe(stated: MinAgeKeys, _: RuleTerms) -> Iterator[Phrase]:
     if stated.min_age is not None:
         yield Phrase(f"is at least {format_duration(stated.min_age)} old")
     if stated.min_age_attested is not None:
-        yield Phrase(f"or {format_duration(stated.min_age_attested)} where an established publisher signed it")
+        yield Phrase(
+            f"or is at least {format_duration(stated.min_age_attested)} old, if an established publisher signed it"
+        )
 
 
 MIN_AGE: Final = Requirement(

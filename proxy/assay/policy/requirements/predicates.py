@@ -1,4 +1,4 @@
-"""`predicates`: what the attestations of one bundle must state. Pure."""
+"""Requirement `predicates`: the attestations of one bundle must have all of these predicate types. Pure."""
 
 from __future__ import annotations
 
@@ -28,22 +28,24 @@ PredicateType = Annotated[PrintableText, AfterValidator(_parse_predicate_type)]
 
 
 class PredicateKeys(Settings):
-    """The key `predicates`."""
+    """Model of the key `predicates`."""
 
     predicates: Annotated[tuple[PredicateType, ...], NonEmpty] | None = None
-    """All of these must be attested: ``publish``, ``slsa`` or a type URI. Implies ``required``."""
+    """Predicate types: ``publish``, ``slsa`` or a type URI. The attestations of one bundle must have all of them.
+    Implies ``attestations = "required"``."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class _PredicateCheck(AttestationCheck):
     order: ClassVar[int] = 1
-    """After all links that narrow: one bundle of what is left must carry all predicates."""
+    """Place of this check in the chain: after all checks that remove attestations. One bundle of the remaining
+    attestations must have all predicates."""
     label: str | None
     predicates: frozenset[str]
 
     def select(self, attestations: Attestations) -> Attestations:
-        if len(attestations) == 1:  # as nearly always
+        if len(attestations) == 1:  # the common case, without a dictionary
             return attestations if self.predicates <= {attestations[0].predicate_type} else ()
         carried: dict[int, set[str]] = {}
         for each in attestations:
@@ -58,7 +60,8 @@ class _PredicateCheck(AttestationCheck):
 
 def _tell_predicates(carried: str, wanted: str) -> Words:
     message = (
-        f'its attestations state {carried}, the rule asks for {wanted} in one bundle; ask for a waiver of "predicates"'
+        f"the file's attestations have the predicate type {carried}, but the rule requires {wanted} in one bundle; "
+        'ask for a waiver of "predicates"'
     )
     return Words(message, wanted, carried)
 
@@ -69,7 +72,7 @@ def _activate(stated: PredicateKeys, terms: RuleTerms) -> _PredicateCheck | None
 
 def _describe(stated: PredicateKeys, _: RuleTerms) -> Iterator[Phrase]:
     if stated.predicates:
-        yield Phrase(f"carries {' and '.join(stated.predicates)}")
+        yield Phrase(f"has attestations of the predicate type {' and '.join(stated.predicates)}")
 
 
 PREDICATES: Final = Requirement(

@@ -1,4 +1,4 @@
-"""`project-status`: which states of a project are good enough (PEP 792). Pure."""
+"""Requirement `project-status`: the project must have one of the named statuses (PEP 792). Pure."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from assay.publishers.base import PrintableText
 from assay.settings import Settings
 
 DEFAULT_PROJECT_STATUS: Final = "active"
-"""PEP 792: the status of a project whose page gives none."""
+"""Status of a project whose page states no status (PEP 792)."""
 
 
 class ProjectStatusKeys(Settings):
-    """The key `project-status`."""
+    """Model of the key `project-status`."""
 
     project_status: Annotated[tuple[PrintableText, ...], NonEmpty] | None = None
-    """PEP 792 states that are good enough. Left out: all."""
+    """Permitted statuses of the project (PEP 792). Default: every status."""
 
 
 @final
@@ -40,8 +40,9 @@ class _ProjectStatusCheck(PageCheck):
 
 
 def _tell_status(status: str, why: str | None, wanted: str) -> Words:
-    because = f": {why}" if why else ""
-    return Words(f'the project is {status}{because}; ask for a waiver of "project-status"', wanted, status)
+    because = f" ({why})" if why else ""
+    message = f'the project is {status}{because}, but the rule requires {wanted}; ask for a waiver of "project-status"'
+    return Words(message, wanted, status)
 
 
 def _activate(stated: ProjectStatusKeys, terms: RuleTerms) -> _ProjectStatusCheck | None:
@@ -51,7 +52,7 @@ def _activate(stated: ProjectStatusKeys, terms: RuleTerms) -> _ProjectStatusChec
 
 def _describe(stated: ProjectStatusKeys, _: RuleTerms) -> Iterator[Phrase]:
     if stated.project_status:
-        yield Phrase(f"is of a project whose status is {' or '.join(stated.project_status)}")
+        yield Phrase(f"belongs to a project whose status is {' or '.join(stated.project_status)}")
 
 
 PROJECT_STATUS: Final = Requirement(

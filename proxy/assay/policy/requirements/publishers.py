@@ -1,12 +1,12 @@
-"""`publishers`: whose signature counts. Pure.
+"""Requirement `publishers`: one of the named publishers must have signed the file. Pure.
 
-Without the key, any Trusted Publisher's. A person's signature never counts: it is genuine, and proves nothing about a
-project.
+Without this key, a signature by any Trusted Publisher counts. A signature by a person never counts. It may be genuine,
+but it does not prove that the project published the file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal, TypeAlias, final
 
@@ -16,13 +16,14 @@ from assay.evidence import Attestation
 from assay.policy.language.values import NonEmpty
 from assay.policy.requirements.base import AttestationCheck, Attestations, Phrase, Requirement, RuleTerms
 from assay.policy.verdict import Reason, ReasonCode, Words, make_reason
+from assay.publishers.base import PublisherTable
 from assay.publishers.matching import PublisherMatcher, compile_publisher
 from assay.publishers.registry import Publisher
 from assay.publishers.signers import describe_publisher, describe_signer
 from assay.settings import Settings
 
 _PRIVILEGED_TRIGGERS = frozenset({"pull_request_target", "workflow_run"})
-"""Triggers under which a stranger's pull request can run with the repository's own rights."""
+"""Triggers of GitHub workflows that a pull request by an outsider can start with the permissions of the repository."""
 
 Publishers: TypeAlias = Annotated[
     Annotated[Literal["any"], Tag("any")] | Annotated[tuple[Publisher, ...], NonEmpty, Tag("publishers")],
@@ -31,10 +32,11 @@ Publishers: TypeAlias = Annotated[
 
 
 class PublisherKeys(Settings):
-    """The key `publishers`."""
+    """Model of the key `publishers`."""
 
     publishers: Publishers | None = None
-    """Any one of these must have signed, or ``"any"`` Trusted Publisher. Implies ``required``."""
+    """Permitted publishers. One of them must have signed the file; ``"any"`` permits every Trusted Publisher. Implies
+    ``attestations = "required"``."""
 
 
 @final
@@ -42,14 +44,18 @@ class PublisherKeys(Settings):
 class _PublisherCheck(AttestationCheck):
     label: str | None
     publishers: tuple[PublisherMatcher, ...] | None
-    """None where any Trusted Publisher will do."""
+    """Permitted publishers; None if every Trusted Publisher is permitted."""
     partially_proven: tuple[PublisherMatcher, ...]
-    """Those of `publishers` that may match without proof of all they name."""
+    """Permitted publishers that name an `environment`. Older certificates do not contain the environment and match
+    without this proof."""
     is_required: bool
     wanted: str
+    tables: tuple[PublisherTable, ...]
+    """Publisher tables of the policy, from which `publishers` were compiled. Reasons contain the tables, because a
+    reason must consist of plain values."""
 
     def select(self, attestations: Attestations) -> Attestations:
-        if len(attestations) == 1:  # as nearly always: without a generator
+        if len(attestations) == 1:  # the common case, without a generator
             return attestations if self._is_allowed(attestations[0]) else ()
         return tuple(each for each in attestations if self._is_allowed(each))
 
@@ -62,32 +68,62 @@ class _PublisherCheck(AttestationCheck):
         return False
 
     def explain(self, attestations: Attestations) -> Reason:
-        return make_reason(ReasonCode.PUBLISHER, self.label, _tell_publisher, (attestations, self.wanted))
+        return make_reason(ReasonCode.PUBLISHER, self.label, _tell_publisher, (attestations, self.tables, self.wanted))
 
     def narrow(self, attestations: Attestations) -> tuple[Attestations, Reason | None]:
         selected = self.select(attestations)
         if selected:
             return selected, None
-        # No other link may count a person's signature.
+        # Remove signatures by persons, so that no later link counts them.
         persons = [each for each in attestations if each.claims.kind is None]
         trusted = tuple(each for each in attestations if each not in persons) if persons else attestations
         return trusted, self.explain(attestations) if self.is_required else None
 
     def note(self, attestations: Attestations) -> tuple[str, ...]:
-        told: tuple[str, ...] = ()
+        notes: tuple[str, ...] = ()
         for each in attestations:
             if each.claims.trigger in _PRIVILEGED_TRIGGERS:
-                told += (f"signed under {each.claims.trigger}, which a stranger's pull request may set off",)
+                notes += (
+                    f"signed under the trigger {each.claims.trigger}, which an outsider's pull request can start",
+                )
             for publisher in self.partially_proven:
                 if publisher.covers(each):
-                    told += publisher.note_unproven(each)
-        return told
+                    notes += publisher.note_unproven(each)
+        return notes
 
 
-def _tell_publisher(attestations: Attestations, wanted: str) -> Words:
-    signers = "; ".join(dict.fromkeys(describe_signer(each.claims) for each in attestations))
-    message = f'it is signed by {signers}, the rule asks for {wanted}; ask for a waiver of "publishers"'
-    return Words(message, wanted, signers)
+def _tell_publisher(attestations: Attestations, publishers: tuple[PublisherTable, ...], wanted: str) -> Words:
+    matchers = [compile_publisher(each) for each in publishers]
+    found = "; ".join(dict.fromkeys(_describe_unmet(each, matchers) for each in attestations))
+    message = f'the file is signed by {found}, but the rule requires {wanted}; ask for a waiver of "publishers"'
+    return Words(message, wanted, found)
+
+
+def _describe_unmet(attestation: Attestation, publishers: Iterable[PublisherMatcher]) -> str:
+    """Return a description of the signer, with the claims that do not match the rule's publishers.
+
+    A claim is left out if the description of the signer already contains it.
+
+    Example: ``GitHub octo/widget (workflow release.yml), with issuer https://…/acme-corp, owner_id 78``.
+    """
+    signer = describe_signer(attestation.claims)
+    unmet = {key: claim for each in publishers for key, claim in each.find_unmet_keys(attestation).items()}
+    texts = {key: _quote_claim(claim) for key, claim in unmet.items() if key != "kind"}
+    stated = ", ".join(f"{key} {text}" for key, text in texts.items() if not _is_described(key, text, signer))
+    return f"{signer}, with {stated}" if stated else signer
+
+
+def _is_described(key: str, text: str, signer: str) -> bool:
+    """Return whether the description of a signer already contains a claim, either as the name or after a label."""
+    label = "workflow" if key == "workflow_filepath" else key
+    return f"{label} {text}" in signer or f" {text} (" in f"{signer} ("
+
+
+def _quote_claim(claim: str | None) -> str:
+    """Return a claim as text for a reason. Escape it if it has outer blanks or non-ASCII characters."""
+    if claim is None:
+        return "none"
+    return claim if claim.isascii() and claim == claim.strip() else ascii(claim)
 
 
 def _activate(stated: PublisherKeys, terms: RuleTerms) -> _PublisherCheck:
@@ -101,6 +137,7 @@ def _activate(stated: PublisherKeys, terms: RuleTerms) -> _PublisherCheck:
         partially_proven=tuple(each for each in publishers or () if each.environment is not None),
         is_required=terms.requires_attestations,
         wanted=wanted,
+        tables=tuple(each.publisher for each in publishers or ()),
     )
 
 
@@ -111,7 +148,7 @@ def _describe(stated: PublisherKeys, terms: RuleTerms) -> Iterator[Phrase]:
     elif terms.requires_attestations:
         yield Phrase("is attested by any Trusted Publisher")
     else:
-        yield Phrase("is, where it is attested, attested well")
+        yield Phrase("has only valid attestations, or no attestation")
 
 
 PUBLISHERS: Final = Requirement(

@@ -1,8 +1,9 @@
-"""`ratchet`, `ratchet-settle` and `ratchet-except`: what a loss or change of provenance means. Pure.
+"""Requirement `ratchet`, with `ratchet-settle` and `ratchet-except`: provenance must continue. Pure.
 
-Once some publisher is established, a file later than that which has no attestation (`provenance-lost`) or one by a
-publisher that is not established (`publisher-changed`) is withheld; before that the ratchet says nothing. Another
-workflow or environment of an established publisher is a note (docs/policy-semantics.md, "Ratchet").
+While no publisher is established for a project, the ratchet withholds nothing. Afterwards, it withholds a later file
+without an attestation (`provenance-lost`), and a later file with attestations only by other publishers
+(`publisher-changed`). If an established publisher changes its repository name, workflow or environment, the file gets a
+note (docs/policy-semantics.md, "Ratchet").
 """
 
 from __future__ import annotations
@@ -15,23 +16,24 @@ from typing import Final, final
 
 from packaging.version import Version
 
-from assay.evidence import Attestation, Attested, Forged, PublisherIdentity, Unverifiable
-from assay.policy.candidate import FileFacts, PageContext, compute_existence_time
-from assay.policy.continuity import SignerStatus
+from assay.evidence import Attestation, Forged, PublisherIdentity, Unstated, Unverifiable
+from assay.policy.candidate import FileFacts, PageContext
+from assay.policy.continuity import Continuity
 from assay.policy.language.times import format_instant
 from assay.policy.language.values import Age, Specifiers, compile_specifiers
 from assay.policy.requirements.base import NOT_YET, Note, NotYet, Phrase, Requirement, RuleTerms, TimeCheck
-from assay.policy.signers import find_signers, get_signing_origin, recall_signer
+from assay.policy.signers import assess_continuity, find_signers, get_signing_origin, recall_signer
 from assay.policy.verdict import Reason, ReasonCode, Words, make_reason
 from assay.publishers.signers import describe_signer, identify_publisher, name_signer
 from assay.settings import Settings
 
 DEFAULT_RATCHET_SETTLE: Final = timedelta(days=14)
-"""How long a publisher must have been logged before the project is held to it, where nothing says otherwise."""
+"""Default of `ratchet-settle`: time from the log entry of a publisher's first file until the publisher is
+established."""
 
 
 class RatchetMode(StrEnum):
-    """What a loss or change of provenance means."""
+    """Values of the key `ratchet`: the effect of lost or changed provenance."""
 
     ENFORCE = "enforce"
     WARN = "warn"
@@ -39,14 +41,15 @@ class RatchetMode(StrEnum):
 
 
 class RatchetKeys(Settings):
-    """The keys `ratchet`, `ratchet-settle` and `ratchet-except`."""
+    """Model of the keys `ratchet`, `ratchet-settle` and `ratchet-except`."""
 
     ratchet: RatchetMode | None = None
-    """A loss or change of provenance withholds (``enforce``, the default), is noted (``warn``) or ignored (``off``)."""
+    """Effect of a lost attestation or a changed publisher: the file is withheld (``enforce``, the default), gets a note
+    (``warn``), or is not affected (``off``)."""
     ratchet_settle: Age | None = None
-    """How long ago a publisher's first file must have been logged to establish it. Left out: 14 days."""
+    """Time from the log entry of a publisher's first file until the publisher is established. Default: 14 days."""
     ratchet_except: Specifiers | None = None
-    """Versions that the ratchet leaves alone: old lines that are still patched by hand."""
+    """Versions that the ratchet does not check, such as old release lines that are still patched by hand."""
 
 
 @final
@@ -54,7 +57,7 @@ class RatchetKeys(Settings):
 class _RatchetCheck(TimeCheck):
     label: str | None
     warns: bool
-    """Whether a loss or change is a note only."""
+    """True if lost or changed provenance gives a note on the file. False if it withholds the file."""
     covers_exception: Callable[[Version], bool] | None
     names_publishers: bool
 
@@ -65,7 +68,7 @@ class _RatchetCheck(TimeCheck):
         if recall_signer(facts, context, now) or isinstance(facts.evidence, Forged) or self._is_excepted(facts):
             return None
         if self.names_publishers and facts.relevant_attestations and not facts.provenance_failures:
-            return None  # a publisher that the rule names is established
+            return None  # a publisher that the rule names counts as established
         found = self._judge_signers(facts, context, now)
         if self.warns and isinstance(found, Reason):
             return Note(f"{found.code}: {found.message}")
@@ -80,58 +83,78 @@ class _RatchetCheck(TimeCheck):
         )
 
     def _judge_signers(self, facts: FileFacts, context: PageContext, now: datetime) -> Reason | Note | NotYet | None:
-        state = context.ratchet_state
-        signers = find_signers(facts, context)
-        status, until = state.get_signer_status(signers, now)
-        if status is SignerStatus.ESTABLISHED:
-            return _note_changed_origin(facts, context)
-        if not state.applies_to(compute_existence_time(facts, now), now):
-            return NOT_YET if state.has_unknown_evidence else None
-        if not signers and not isinstance(facts.evidence, Attested):
-            why = facts.evidence.reason if isinstance(facts.evidence, Unverifiable) else None
-            return make_reason(ReasonCode.PROVENANCE_LOST, self.label, _tell_lost, (why,))
-        if status is SignerStatus.UNDETERMINED:
-            return NOT_YET
-        # In words at once: the state grows with the next file.
-        known = ", ".join(sorted({_name_identity(each, context) for each in state.established}))
-        said = (facts.relevant_attestations, known, until)
-        return make_reason(ReasonCode.PUBLISHER_CHANGED, self.label, _tell_changed, said, until)
+        match assess_continuity(facts, context, now):
+            case Continuity.EXEMPT:
+                return None
+            case Continuity.UNDETERMINED:
+                return NOT_YET
+            case Continuity.KEPT:
+                return _note_changed_origin(facts, context)
+            case Continuity.LOST:
+                if isinstance(facts.evidence, Unstated):
+                    return make_reason(ReasonCode.PROVENANCE_LOST, self.label, _tell_unstated, (facts.evidence,))
+                why = facts.evidence.reason if isinstance(facts.evidence, Unverifiable) else None
+                return make_reason(ReasonCode.PROVENANCE_LOST, self.label, _tell_lost, (why,))
+            case Continuity.CHANGED:
+                state = context.ratchet_state
+                _, until = state.get_signer_status(find_signers(facts, context), now)
+                # Format the names now: the state changes with the next file.
+                known = ", ".join(sorted({_name_identity(each, context) for each in state.established}))
+                reason_facts = (facts.relevant_attestations, known, until)
+                return make_reason(ReasonCode.PUBLISHER_CHANGED, self.label, _tell_changed, reason_facts, until)
 
 
 def _note_changed_origin(facts: FileFacts, context: PageContext) -> Note | None:
-    """Return a note where the same publisher signs under another name than before."""
+    """Return a note if an established publisher signs under a new repository, workflow or environment name."""
     for attestation in facts.relevant_attestations:
-        before = context.ratchet_state.origins.get(identify_publisher(attestation))  # type: ignore[arg-type]  # None is in no dict
+        before = context.ratchet_state.origins.get(identify_publisher(attestation))  # type: ignore[arg-type]  # None is never a key
         if before and (origin := get_signing_origin(attestation.claims)) not in before:
             names = ("repository", "workflow", "environment")
-            latest = max(before, key=str)  # any of them, but always the same
+            latest = max(before, key=str)  # any of them, but deterministic
             changes = [
-                f"{name} {new or 'none'}, before {old or 'none'}"
+                f"{name} {new or 'none'}, previously {old or 'none'}"
                 for name, new, old in zip(names, origin, latest, strict=True)
                 if new != old
             ]
-            return Note(f"the same publisher under another name: {'; '.join(changes)}")
+            return Note(f"the same publisher under a new name: {'; '.join(changes)}")
     return None
 
 
 def _name_identity(identity: PublisherIdentity, context: PageContext) -> str:
-    """Return an identity as people know it, where an earlier file of the page tells."""
+    """Return the repository name and the subject of a publisher's identity, for messages.
+
+    If no earlier file gives the repository name, return only the subject.
+    """
     repositories = sorted(origin[0] for origin in context.ratchet_state.origins.get(identity, ()) if origin[0])
     return f"{repositories[0]} ({identity.subject})" if repositories else identity.subject
 
 
 def _tell_lost(unverifiable: str | None) -> Words:
     why = f" that can be verified ({unverifiable})" if unverifiable is not None else ""
-    # Short enough to reach pip's console whole, with rule and nearest version.
-    message = f'it has no attestation{why}, but earlier files of the project have; ask for a waiver of "ratchet"'
+    # Short enough to fit into pip's reason phrase untruncated, together with rule and nearest version.
+    message = (
+        f'the file has no attestation{why}, but earlier files of the project have one; ask for a waiver of "ratchet"'
+    )
     return Words(message, "an attestation by an established publisher", "none")
 
 
+def _tell_unstated(evidence: Unstated) -> Words:
+    message = (
+        f"{evidence.problem}, because earlier files of the project have an attestation;"
+        ' or ask for a waiver of "ratchet"'
+    )
+    return Words(message, "an attestation by an established publisher", "unknown")
+
+
 def _tell_changed(attestations: tuple[Attestation, ...], known: str, until: datetime | None) -> Words:
-    signers = "; ".join(dict.fromkeys(describe_signer(each.claims) for each in attestations)) or "somebody unknown"
-    short = ", ".join(dict.fromkeys(name_signer(each.claims) for each in attestations)) or "somebody unknown"
-    heal = f"allowed from {format_instant(until)}" if until else 'name it in a rule, or ask for a waiver of "ratchet"'
-    return Words(f"it is signed by {short}, who is not established for this project; {heal}", known, signers)
+    signers = "; ".join(dict.fromkeys(describe_signer(each.claims) for each in attestations)) or "an unknown signer"
+    short = ", ".join(dict.fromkeys(name_signer(each.claims) for each in attestations)) or "an unknown signer"
+    remedy = f"allowed from {format_instant(until)}" if until else 'add it to a rule, or ask for a waiver of "ratchet"'
+    return Words(
+        f"the file is signed by {short}, which is not an established publisher of this project; {remedy}",
+        known,
+        signers,
+    )
 
 
 def _activate(stated: RatchetKeys, terms: RuleTerms) -> _RatchetCheck | None:
@@ -147,9 +170,11 @@ def _describe(stated: RatchetKeys, _: RuleTerms) -> Iterator[Phrase]:
         case RatchetMode.OFF:
             return
         case RatchetMode.WARN:
-            yield Phrase("loses no provenance and changes no publisher without a note")
+            yield Phrase(
+                "is attested by an established publisher, if the project has one; if not, it is approved with a note"
+            )
         case RatchetMode.ENFORCE | None:
-            yield Phrase("is attested, and by a known publisher, once the project has an established one")
+            yield Phrase("is attested by an established publisher, if the project has one")
 
 
 RATCHET: Final = Requirement(

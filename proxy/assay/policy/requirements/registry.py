@@ -1,8 +1,8 @@
-"""The list of all requirements. Pure.
+"""List of all requirements. Pure.
 
-Everything that concerns all of them is derived from here: the keys of the language, the words of waivers, the checks
-of a rule, and the page of the policy. The order is that of the language; reasons are reported in the order of
-`ReasonCode`.
+Four things are derived from this list: the keys of the policy language, the words in `lifts` of waivers, the checks of
+a rule, and the policy page. The keys have the order of this list in docs/policy.md. Reasons are reported in the order
+of `ReasonCode`, not of this list.
 """
 
 from __future__ import annotations

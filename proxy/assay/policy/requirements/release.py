@@ -1,6 +1,7 @@
-"""`release`: whether a source archive stands or falls with its wheels. Pure.
+"""Requirement `release`: a source archive can depend on the wheels of its version. Pure.
 
-Under ``whole`` no source archive is served of a version of which a wheel is withheld: installers would build it.
+With ``whole``, a source archive is withheld if a wheel of the same version is withheld. Otherwise installers would
+build the source archive instead of using the wheel.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ _MAX_INSTANT = datetime.max.replace(tzinfo=UTC)
 
 
 class ReleaseKeys(Settings):
-    """The key `release`."""
+    """Model of the key `release`."""
 
     release: Literal["files", "whole"] | None = None
-    """``whole`` withholds the source archive of a version of which a wheel is withheld; ``files`` is the default."""
+    """``whole``: the source archive of a version is withheld if a wheel of that version is withheld. ``files`` (the
+    default): each file is judged by itself."""
 
 
 @final
@@ -66,8 +68,8 @@ class _WholeReleaseCheck(ReleaseCheck):
     def _withhold_sdist(self, verdict: Approved, withheld_wheels: list[Withheld]) -> Withheld:
         first = withheld_wheels[0]
         facts = (first.file.filename, first.reasons[0].code, len(withheld_wheels))
-        heal = [max(reason.until or _MAX_INSTANT for reason in each.reasons) for each in withheld_wheels]
-        until = None if _MAX_INSTANT in heal else max(heal)
+        ends = [max(reason.until or _MAX_INSTANT for reason in each.reasons) for each in withheld_wheels]
+        until = None if _MAX_INSTANT in ends else max(ends)
         reason = make_reason(ReasonCode.FILE_TYPE, self.label, _tell_incomplete, facts, until)
         return Withheld(
             file=verdict.file,
@@ -80,7 +82,7 @@ class _WholeReleaseCheck(ReleaseCheck):
 
 
 def _get_version(file: File, kind: Kind) -> Version | None:
-    """Return the file's version if it is of this kind, else None."""
+    """Return the version of the file, or None if the file is not of this kind."""
     distribution = file.distribution
     return distribution.version if distribution is not None and distribution.kind is kind else None
 
@@ -91,8 +93,8 @@ def _earliest(instants: Iterable[datetime | None]) -> datetime | None:
 
 def _tell_incomplete(filename: str, code: ReasonCode, count: int) -> Words:
     message = (
-        f"{filename} of the same release is withheld ({code}), and installers would build "
-        'this source archive in its place; ask for a waiver of "release"'
+        f"the wheel {filename} of the same release is withheld ({code}), and installers would build "
+        'this source archive instead; ask for a waiver of "release"'
     )
     return Words(message, "a release whose wheels are all approved", f"{count} withheld")
 
@@ -103,13 +105,13 @@ def _activate(stated: ReleaseKeys, terms: RuleTerms) -> _WholeReleaseCheck | Non
 
 def _describe(stated: ReleaseKeys, _: RuleTerms) -> Iterator[Phrase]:
     if stated.release == "whole":
-        yield Phrase("belongs to a release all of whose files are approved")
+        yield Phrase("is not a source archive whose version has a withheld wheel")
 
 
 RELEASE: Final = Requirement(
     keys=ReleaseKeys,
     lift="release",
-    # The code of `types`, so that either word lifts both.
+    # The same code as `types`, so a waiver with either word lifts both.
     codes=frozenset({ReasonCode.FILE_TYPE}),
     active=_activate,
     describe=_describe,

@@ -1,4 +1,4 @@
-"""`trust`: which trust roots may vouch for attestations. Pure."""
+"""Requirement `trust`: one of the named trust roots must have verified the attestations. Pure."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Final, final
 
-from assay.policy.language.values import NonEmpty
+from assay.policy.language.values import NonEmpty, TrustRootName
 from assay.policy.requirements.base import AttestationCheck, Attestations, Phrase, Requirement, RuleTerms, join_or
 from assay.policy.verdict import Reason, ReasonCode, Words, make_reason
-from assay.publishers.base import PrintableText
 from assay.settings import Settings
 
 
 class TrustKeys(Settings):
-    """The key `trust`."""
+    """Model of the key `trust`."""
 
-    trust: Annotated[tuple[PrintableText, ...], NonEmpty] | None = None
-    """Trust roots that may vouch for its attestation."""
+    trust: Annotated[tuple[TrustRootName, ...], NonEmpty] | None = None
+    """Names of trust roots. One of them must verify the attestation."""
 
 
 @final
@@ -35,7 +34,10 @@ class _TrustCheck(AttestationCheck):
 
 
 def _tell_untrusted(roots: str, wanted: str) -> Words:
-    message = f'its attestation is vouched for by {roots}, the rule asks for {wanted}; ask for a waiver of "trust"'
+    message = (
+        f"the file's attestation was verified with the trust root {roots}, but the rule requires {wanted}; "
+        'ask for a waiver of "trust"'
+    )
     return Words(message, wanted, roots)
 
 
@@ -45,7 +47,7 @@ def _activate(stated: TrustKeys, terms: RuleTerms) -> _TrustCheck | None:
 
 def _describe(stated: TrustKeys, _: RuleTerms) -> Iterator[Phrase]:
     if stated.trust:
-        yield Phrase(f"is vouched for by {' or '.join(stated.trust)}")
+        yield Phrase(f"has an attestation verified with the trust root {' or '.join(stated.trust)}")
 
 
 TRUST: Final = Requirement(

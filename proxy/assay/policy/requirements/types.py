@@ -1,4 +1,4 @@
-"""`types`: which kinds of file may be served. Pure."""
+"""Requirement `types`: only the named kinds of file may be served. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from assay.simple.model import Kind
 
 
 class TypeKeys(Settings):
-    """The key `types`."""
+    """Model of the key `types`."""
 
     types: Annotated[tuple[Kind, ...], NonEmpty] | None = None
     """Kinds of file that may be served."""
@@ -38,7 +38,7 @@ class _TypeCheck(FileCheck):
 
 
 def _tell_type(found: str, wanted: str) -> Words:
-    message = f'it is a file of the type {found}, the rule takes {wanted}; ask for a waiver of "types"'
+    message = f'the file type is {found}, but the rule requires {wanted}; ask for a waiver of "types"'
     return Words(message, wanted, found)
 
 
@@ -48,7 +48,7 @@ def _activate(stated: TypeKeys, terms: RuleTerms) -> _TypeCheck | None:
 
 def _describe(stated: TypeKeys, _: RuleTerms) -> Iterator[Phrase]:
     if stated.types:
-        yield Phrase(f"is one of {' or '.join(stated.types)}")
+        yield Phrase(f"has the file type {' or '.join(stated.types)}")
 
 
 TYPES: Final = Requirement(

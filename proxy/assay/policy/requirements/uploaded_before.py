@@ -1,4 +1,4 @@
-"""`uploaded-before`: nothing that was uploaded later. Pure."""
+"""Requirement `uploaded-before`: a file must have been uploaded before an instant. Pure."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from assay.settings import Settings
 
 
 class UploadedBeforeKeys(Settings):
-    """The key `uploaded-before`."""
+    """Model of the key `uploaded-before`."""
 
     uploaded_before: ExclusiveEnd | None = None
-    """A line in the sand: nothing that was uploaded later."""
+    """Instant before which a file must have been uploaded."""
 
 
 @final
@@ -34,13 +34,16 @@ class _UploadedBeforeCheck(FileCheck):
         return make_reason(ReasonCode.UPLOADED_AFTER, self.label, _tell_uploaded_after, (time, self.before))
 
     def check_best_case(self, facts: FileFacts, context: PageContext, now: datetime) -> Reason | None:
-        # Evidence may tell the time of a file that has none.
+        # Evidence may reveal the time of a file whose time is unknown.
         return None if facts.effective_time is None else self.check_file(facts, context, now)
 
 
 def _tell_uploaded_after(time: datetime | None, before: datetime) -> Words:
-    found = "no time" if time is None else time.isoformat()
-    message = f'it is not known to be uploaded before {format_instant(before)}; ask for a waiver of "uploaded-before"'
+    found = "unknown time" if time is None else time.isoformat()
+    message = (
+        f"the file is not known to have been uploaded before {format_instant(before)};"
+        ' ask for a waiver of "uploaded-before"'
+    )
     return Words(message, f"before {before.isoformat()}", found)
 
 

@@ -1,4 +1,4 @@
-"""`yanked`: whether yanked files may be served. Pure."""
+"""Requirement `yanked`: the policy can withhold yanked files. Pure."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from assay.settings import Settings
 
 
 class YankedKeys(Settings):
-    """The key `yanked`."""
+    """Model of the key `yanked`."""
 
     yanked: Literal["allow", "deny"] | None = None
-    """``deny`` withholds yanked files; ``allow`` (the default) leaves them to installers."""
+    """``deny``: yanked files are withheld. ``allow`` (the default): yanked files are listed as yanked, and the
+    installer decides if it uses them."""
 
 
 @final
@@ -32,7 +33,7 @@ class _YankedCheck(FileCheck):
 
 def _tell_yanked(text: str) -> Words:
     why = f": {text}" if text else ""
-    message = f'it was yanked{why}; take another version, or ask for a waiver of "yanked"'
+    message = f'the file was yanked{why}; use another version, or ask for a waiver of "yanked"'
     return Words(message, "a file that is not yanked", text or "yanked")
 
 

@@ -1,4 +1,4 @@
-"""The language as a document: what is read, what is refused and how, schema, digest."""
+"""Policy documents: parsing, refusals and their messages, schema, digest."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from assay.errors import ConfigurationError
 from assay.evidence import PUBLISH_PREDICATE_TYPE
 from assay.policy.language.document import BUILT_IN_POLICY, load_policy, policy_schema
 from assay.policy.language.model import Mode, Showing
+from assay.policy.language.values import KnownNames
 from assay.policy.requirements.attestations import AttestationMode
 from assay.policy.requirements.ratchet import RatchetMode
 from assay.publishers.registry import PUBLISHER_KINDS
@@ -81,11 +82,11 @@ def test_the_contract_s_example_is_a_policy() -> None:
 
 def test_the_shipped_policy_can_be_used_and_enforces_the_ratchet() -> None:
     policy = load_policy((ROOT / "config" / "policy.toml").read_text("utf-8"), "config/policy.toml")
-    assert (policy.mode, policy.withheld, policy.defaults.ratchet) == (Mode.ENFORCE, Showing.HIDE, RatchetMode.ENFORCE)
+    assert (policy.mode, policy.withheld, policy.defaults.ratchet) == (Mode.ENFORCE, Showing.STOP, RatchetMode.ENFORCE)
 
 
 def test_every_key_of_the_language_stands_in_the_shipped_policy() -> None:
-    """In its comments, if nowhere else: it is where people look."""
+    """Comments count, because operators read the keys there."""
     text = (ROOT / "config" / "policy.toml").read_text("utf-8")
     schema = policy_schema()
     keys = {key for table in (schema, *schema["$defs"].values()) for key in table.get("properties", {})}
@@ -95,7 +96,7 @@ def test_every_key_of_the_language_stands_in_the_shipped_policy() -> None:
 
 def test_what_is_absent_has_its_meaning() -> None:
     policy = load_policy("version = 1", "policy.toml")
-    assert (policy.mode, policy.withheld, policy.show_withheld) == (Mode.ENFORCE, Showing.HIDE, True)
+    assert (policy.mode, policy.withheld, policy.show_withheld) == (Mode.ENFORCE, Showing.STOP, True)
     assert (policy.rules, policy.waivers, policy.revocations) == ((), (), ())
     assert BUILT_IN_POLICY.defaults.ratchet is RatchetMode.WARN
     assert [rule.projects for rule in BUILT_IN_POLICY.rules] == [("*",)]
@@ -126,7 +127,7 @@ def test_what_is_absent_has_its_meaning() -> None:
             "workflow",
             (
                 "15: rules[0].publishers[1].repository: expected one of repository, repository_id, owner_id, "
-                "so that it names somebody, found nothing"
+                "to identify the publisher, found nothing"
             ),
         ),
         (
@@ -138,7 +139,7 @@ def test_what_is_absent_has_its_meaning() -> None:
             "signed-until = 2026-11-03T00:00:00Z",
             "signed-until = 2026-11-03T00:00:00",
             (
-                "43: revocations[0].signed-until: expected a time with its offset, such as "
+                "43: revocations[0].signed-until: expected a time with an offset, such as "
                 "2026-11-20T12:00:00Z, found 2026-11-03T00:00:00"
             ),
         ),
@@ -146,16 +147,16 @@ def test_what_is_absent_has_its_meaning() -> None:
             "expires = 2026-12-15",
             'expires = "2026-12-15"',
             (
-                "36: waivers[0].expires: expected a date such as 2026-11-20, or a time with its offset such as "
-                '2026-11-20T12:00:00Z, both without quotes, found "2026-12-15"'
+                "36: waivers[0].expires: expected a date such as 2026-11-20, or a time with an offset such as "
+                '2026-11-20T12:00:00Z, without quotes, found "2026-12-15"'
             ),
         ),
         (
             "uploaded-before = 2026-11-20\n",
             "",
             (
-                "31: waivers[0].uploaded-before: expected uploaded-before or sha256: a waiver never covers a "
-                "file that doesn't exist yet, found nothing"
+                "31: waivers[0].uploaded-before: expected uploaded-before or sha256, because a waiver covers only "
+                "files that exist already, found nothing"
             ),
         ),
         (
@@ -174,13 +175,13 @@ def test_what_is_absent_has_its_meaning() -> None:
         (
             'projects = ["*"]',
             'projects = ["a b"]',
-            '29: rules[2].projects[0]: expected a project\'s name or a pattern such as "acme-*", found "a b"',
+            '29: rules[2].projects[0]: expected a project name or a pattern such as "acme-*", found "a b"',
         ),
         (
             'projects = ["*"]',
             'projects = ["*"]\nattestations = "required"',
             (
-                '27: rules[2].publishers: expected publishers, or publishers = "any", wherever attestations '
+                '27: rules[2].publishers: expected publishers, or publishers = "any", because attestations '
                 "are required, found nothing"
             ),
         ),
@@ -188,14 +189,17 @@ def test_what_is_absent_has_its_meaning() -> None:
             'projects = ["*"]',
             'projects = ["*"]\npredicates = ["slsa"]',
             (
-                '27: rules[2].publishers: expected publishers, or publishers = "any", wherever attestations '
+                '27: rules[2].publishers: expected publishers, or publishers = "any", because attestations '
                 "are required, found nothing"
             ),
         ),
         (
             'projects = ["*"]',
             'projects = ["*"]\npublishers = "any"\nattestations = "if-present"',
-            ('31: rules[2].attestations: expected "required", or nothing, beside publishers, found "if-present"'),
+            (
+                '31: rules[2].attestations: expected "required", or no value, because the table has publishers, '
+                'found "if-present"'
+            ),
         ),
         (
             'projects = ["*"]',
@@ -210,7 +214,7 @@ def test_what_is_absent_has_its_meaning() -> None:
         (
             'projects = ["*"]',
             'projects = ["*"]\npinned-only = true',
-            "27: rules[2].pins: expected at least one SHA-256 beside pinned-only, found nothing",
+            "27: rules[2].pins: expected at least one SHA-256, because pinned-only is true, found nothing",
         ),
         (
             'projects = ["*"]',
@@ -250,6 +254,12 @@ def test_a_mistake_is_told_with_its_line_its_key_and_what_was_expected(old: str,
         ("log-index-until = 3", "log-index-from"),
         ('log-index-from = 3\nlog-index-until = 4\nprojects = ["x"]', "log-index-from"),
         ("log-index-from = -1\nlog-index-until = 4", "log-index-from"),
+        ("log-index-from = 3\nlog-index-until = 4", "log"),
+        ('log-index-from = 4\nlog-index-until = 4\nlog = "https://rekor.sigstore.dev"', "log-index-until"),
+        ('log-index-from = 3\nlog-index-until = 4\nlog = "rekor"', "log"),
+        ('log-index-from = 3\nlog-index-until = 4\nlog = "http://rekor.sigstore.dev"', "log"),
+        ('log-index-from = 3\nlog-index-until = 4\nlog = ""', "log"),
+        ('projects = ["x"]\nlog = "https://rekor.sigstore.dev"', "log"),
         ('certificates = ["zz"]', "certificates[0]"),
         ("publishers = []", "publishers"),
     ],
@@ -258,6 +268,15 @@ def test_a_revocation_that_could_mean_less_than_it_says_is_refused(revocation: s
     message = refusal(f'version = 1\n[[revocations]]\n{revocation}\nreason = "x"')
     assert f"revocations[0].{key}: " in message
     assert len(message.splitlines()) == 1
+
+
+def test_a_range_of_log_entries_names_its_log_with_an_example() -> None:
+    text = 'version = 1\n[[revocations]]\nreason = "x"\nlog-index-from = 3\nlog-index-until = 4\n'
+    example = 'such as "https://rekor.sigstore.dev", found nothing'
+    assert refusal(text).startswith("policy.toml:2: revocations[0].log: expected the id of a transparency log")
+    assert refusal(text).endswith(example)
+    for log in ("https://rekor.sigstore.dev", "rekor.sigstore.dev", "C0" * 32):
+        load_policy(f'{text}log = "{log}"', "policy.toml")
 
 
 def test_if_present_in_a_rule_contradicts_publishers_in_the_defaults() -> None:
@@ -312,3 +331,307 @@ def test_the_schema_has_every_table_and_refuses_unknown_keys() -> None:
     assert {"projects", "min-age", "ratchet-except", "pinned-only", "project-status"} <= set(rule["properties"])
     assert rule["additionalProperties"] is False
     assert "repository_id" in schema["$defs"]["GitHub"]["properties"]
+
+
+PUBLISHER_MISTAKES = {
+    ("GitHub", "repository"): (
+        'owner/name on GitHub, such as "octo-org/widget"',
+        ["octo/widget", "Octo/*", "**", "octo/**", "**/widget", "o?to/w.i_d-get"],
+        [
+            *(
+                "https://github.com/victim/project",
+                "github.com/o/r",
+                "o/r.git",
+                "o/r.GIT",
+                "o",
+                "*",
+                "o/",
+                "/r",
+                "o//r",
+            ),
+            *("o/r/x", "a/**/b", "o/r@main", "o/r#1", "o/w\\u0456dget", "\\u212a/r", "o/[r]", "o /r", "o/r:main"),
+        ],
+    ),
+    ("GitLab", "repository"): (
+        'the path of a project, such as "group/sub/widget"',
+        ["group/widget", "group/sub/widget", "group/**", "**", "a/**/b"],
+        [
+            "https://gitlab.com/group/widget",
+            "group/widget.git",
+            "group",
+            "*",
+            "group/",
+            "/group/widget",
+            "gr\\u043eup/x",
+        ],
+    ),
+    ("GitHub", "workflow"): (
+        "the name of a file in .github/workflows",
+        [
+            *("release.yml", "Publish to PyPI.yaml", "*.yml", "*", "rel*", "**/release.yml", "release.y?l"),
+            *(".github/workflows/release.yml", "acme/policies/.github/workflows/*.yml", "v\\u03b2.yml"),
+            "acme/policies/.github/workflows/release.yml",
+        ],
+        [
+            *("release.yml@refs/heads/main", "release", "release.py", "*.txt", "ci/release.yml", "/release.yml"),
+            *("./release.yml", "https://github.com/o/r/.github/workflows/release.yml", ".github/workflows/a/b.yml"),
+        ],
+    ),
+    ("GitLab", "workflow_filepath"): (
+        'the path of a file, such as ".gitlab-ci.yml", without @ and ref',
+        [".gitlab-ci.yml", "ci/Publish to PyPI.yml", "**", "ci/*.yaml"],
+        [".gitlab-ci.yml@main", "ci.yml@group/project", "/ci.yml", "ci", "//ci.yml", "https://gitlab.com/g/p//ci.yml"],
+    ),
+    ("GitHub", "ref"): (
+        'a full Git ref, such as "refs/heads/main" or "refs/tags/*"',
+        ["refs/heads/main", "refs/tags/*", "refs/tags/v1.0-\\u03b2", "**", "*/heads/main", "re*"],
+        ["main", "heads/main", "tags/*", "v*", "Refs/heads/main", "/refs/heads/main"],
+    ),
+    ("GitHub", "trigger"): (
+        "the name of an event",
+        ["release", "pull_request_target", "*"],
+        ["Release", "pull-request"],
+    ),
+    ("GitHub", "runner"): ("a runner environment", ["github-hosted", "*"], ["github hosted", "github\\u2010hosted"]),
+    ("GitHub", "visibility"): (
+        'a visibility: "public", "private" or "internal"',
+        ["public", "Private", "*"],
+        ["open", "publ\\u0456c"],
+    ),
+    ("GitHub", "builder"): (
+        "a Build Signer URI, such as",
+        ["https://github.com/o/r/.github/workflows/build.yml", "**", "https://**", "h*"],
+        ["o/r/.github/workflows/build.yml", "http://github.com/o/r", "github.com/o/*", "build.yml"],
+    ),
+    ("GitHub", "environment"): (
+        "at most 1000 printable characters, without leading and trailing blanks",
+        ["pypi", "", "Release (\\u03b2)"],
+        [" pypi", "pypi ", "py\\u200bpi", "pypi\\u00a0"],
+    ),
+    ("GitHub", "repository_id"): ("a number in quotes", ["1", "1234567"], ["", "12a", "\\u0663", "-1"]),
+    ("GitLab", "owner_id"): ("a number in quotes", ["77"], ["x", "7.0"]),
+    ("GitHub", "issuer"): (
+        'the https URL of an OIDC issuer, such as "https://gitlab.acme.example"',
+        [
+            "https://token.actions.githubusercontent.com/acme-corp",
+            "https://ghe.example:8443/_services/token",
+            "https://x/",
+        ],
+        [
+            *(
+                "gitlab.acme.example",
+                "http://gitlab.acme.example",
+                "https://",
+                "https://*.example",
+                "https://a.example?x",
+            ),
+            *("https://\\u0430cme.example", "https://user@acme.example", "https://acme.example/a b"),
+        ],
+    ),
+    ("Google", "email"): (
+        'the address of a service account, such as "build@project.iam.gserviceaccount.com"',
+        ["build@acme.iam.gserviceaccount.com", "*@acme.iam.gserviceaccount.com", "*", "1-compute@developer.g*"],
+        [
+            "jane@gmail.com",
+            "acme.iam.gserviceaccount.com/x",
+            "*@acme.example",
+            "build@acme.iam.gserviceaccount.c\\u043em",
+        ],
+    ),
+    ("Google", "issuer"): (
+        "https://accounts.google.com, the only issuer of this kind",
+        ["https://accounts.google.com", "https://accounts.google.com/"],
+        ["https://google.com", "https://gitlab.com"],
+    ),
+    ("CircleCI", "issuer"): (
+        "https://oidc.circleci.com or https://oidc.circleci.com/org/ with the UUID of an organization",
+        ["https://oidc.circleci.com", "https://oidc.circleci.com/org/0b5c0a6e-1111-4222-8333-444455556666"],
+        ["https://circleci.com", "https://oidc.circleci.com/org/acme"],
+    ),
+    ("CircleCI", "project_id"): (
+        "a UUID, such as",
+        ["0b5c0a6e-1111-4222-8333-444455556666"],
+        ["acme/widget", "0b5c0a6e", "0b5c0a6e-1111-4222-8333-44445555666\\uff16"],
+    ),
+    ("CircleCI", "vcs_origin"): (
+        'a repository without https:// and .git, such as "github.com/octo-org/widget"',
+        ["github.com/octo/widget", "github.com/**", "*"],
+        ["https://github.com/octo/widget", "github.com/octo/widget.git", "git@github.com:octo/widget", "github.com/"],
+    ),
+    ("CircleCI", "vcs_ref"): ("a full Git ref", ["refs/heads/main", "refs/**"], ["main", "v1"]),
+}
+BASES = {
+    "GitHub": 'repository = "octo/widget"',
+    "GitLab": 'repository = "group/widget"',
+    "Google": 'email = "build@acme.iam.gserviceaccount.com"',
+    "CircleCI": 'project_id = "0b5c0a6e-1111-4222-8333-444455556666"',
+}
+OUTER_BLANKS = [" {}", "{} ", "\\t{}", "{}\\n", "\\u00a0{}", "{}\\u200b", "{}\\u202e"]
+
+
+def write_publisher(kind: str, key: str, value: str) -> str:
+    base = BASES[kind]
+    stated = f'{key} = "{value}"' if base.startswith(f"{key} ") else f'{base}, {key} = "{value}"'
+    return f'{{ kind = "{kind}", {stated} }}'
+
+
+@pytest.mark.parametrize(("kind", "key"), list(PUBLISHER_MISTAKES), ids=str)
+def test_a_publisher_that_no_certificate_can_have_is_an_error_with_line_key_and_example(kind: str, key: str) -> None:
+    expected, valid, invalid = PUBLISHER_MISTAKES[kind, key]
+    tables = {
+        "revocations[0].publishers[0]": 'version = 1\n[[revocations]]\nreason = "x"\npublishers = [{}]',
+        "rules[0].publishers[0]": 'version = 1\n[[rules]]\nprojects = ["*"]\npublishers = [{}]',
+        "defaults.publishers[0]": 'version = 1\n[defaults]\nratchet = "off"\npublishers = [{}]',
+    }
+    for place, text in tables.items():
+        for value in valid:
+            load_policy(text.replace("{}", write_publisher(kind, key, value)), "policy.toml")
+        for value in invalid:
+            message = refusal(text.replace("{}", write_publisher(kind, key, value)))
+            assert message.startswith(f"policy.toml:4: {place}.{key}: expected "), message
+            assert (expected in message) or value == "", message
+            assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize("blanks", OUTER_BLANKS)
+@pytest.mark.parametrize(("kind", "key"), list(PUBLISHER_MISTAKES), ids=str)
+def test_a_value_with_outer_blanks_or_invisible_characters_is_an_error(kind: str, key: str, blanks: str) -> None:
+    value = blanks.replace("{}", PUBLISHER_MISTAKES[kind, key][1][0])
+    text = f'version = 1\n[[revocations]]\nreason = "x"\npublishers = [{write_publisher(kind, key, value)}]'
+    assert refusal(text).startswith(
+        f"policy.toml:4: revocations[0].publishers[0].{key}: expected at most 1000 printable "
+    )
+
+
+def test_every_key_of_every_publisher_is_in_the_table_of_mistakes() -> None:
+    """A new key needs its own type, with values that match nothing."""
+    same_in_both = {
+        "ref",
+        "environment",
+        "trigger",
+        "runner",
+        "visibility",
+        "repository_id",
+        "owner_id",
+        "builder",
+        "issuer",
+    }
+    for kind in PUBLISHER_KINDS:
+        for key in set(kind.table.model_fields) - {"kind"}:
+            tested = {name for name, tested_key in PUBLISHER_MISTAKES if tested_key == key}
+            assert (
+                kind.name in tested
+                or (key in same_in_both and tested)
+                or (kind.name, key) == ("CircleCI", "pipeline_definition_id")
+            ), (kind.name, key)
+
+
+@pytest.mark.parametrize("builder", ["o/r/.github/workflows/build.yml", "http://github.com/o/r", " https://x/y"])
+def test_a_builder_of_a_rule_is_a_uri(builder: str) -> None:
+    text = 'version = 1\n[[rules]]\nprojects = ["*"]\npublishers = "any"\nbuilder = ["{}"]'
+    load_policy(text.replace("{}", "https://github.com/o/r/.github/workflows/build.yml"), "policy.toml")
+    assert refusal(text.replace("{}", builder)).startswith("policy.toml:5: rules[0].builder[0]: expected ")
+
+
+@pytest.mark.parametrize("pattern", ["!x", "x_", "[x", "x[a_c]", "-x", "x.", " x", "\\u0445"])
+@pytest.mark.parametrize("table", ["rules", "waivers", "revocations"])
+def test_a_name_that_no_project_can_have_is_an_error(table: str, pattern: str) -> None:
+    more = {
+        "rules": "",
+        "waivers": 'lifts = ["min-age"]\nuploaded-before = 2026-11-20\nexpires = 2026-12-15\nreason = "x"',
+        "revocations": 'reason = "x"',
+    }
+    text = f'version = 1\n[[{table}]]\nprojects = ["a", "{{}}"]\n{more[table]}'
+    load_policy(text.replace("{}", "x-*"), "policy.toml")
+    assert refusal(text.replace("{}", pattern)).startswith(
+        f'policy.toml:3: {table}[0].projects[1]: expected a project name or a pattern such as "acme-*", found '
+    )
+
+
+@pytest.mark.parametrize("version", ["true", "1.0", '"1"', "2", "0", "[1]"])
+def test_the_version_is_the_whole_number_one(version: str) -> None:
+    message = refusal(f'# a policy\nversion = {version}\n[[rules]]\nprojects = ["*"]')
+    assert message.startswith("policy.toml:2: version: expected 1, found ")
+    load_policy('version = 1\n[[rules]]\nprojects = ["*"]', "policy.toml")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        *(
+            (key, value, "expected a duration of at most 36500 days, such as ")
+            for key in ("min-age", "min-age-attested", "ratchet-settle", "late-files")
+            for value in ('"3000000 days"', '"999999999 weeks"', '"P999999999W"')
+        ),
+        *(
+            ("uploaded-before", value, "expected a time in the years 1 to 9999 of UTC, such as ")
+            for value in ("9999-12-31T23:59:59-05:00", "0001-01-01T00:00:00+05:00")
+        ),
+    ],
+)
+def test_a_time_or_duration_that_cannot_be_computed_with_is_an_error(key: str, value: str, expected: str) -> None:
+    text = f'version = 1\n[[rules]]\nprojects = ["*"]\n{key} = '
+    message = refusal(text + value)
+    assert message.startswith(f"policy.toml:4: rules[0].{key}: {expected}")
+    load_policy(text + ('"36500 days"' if '"' in value else "9999-12-31T23:59:59Z"), "policy.toml")
+
+
+@pytest.mark.parametrize("key", ["expires", "uploaded-before"])
+def test_a_waiver_may_end_at_the_end_of_all_times_of_utc(key: str) -> None:
+    end = {"expires": "2026-12-15", "uploaded-before": "2026-11-20"}
+
+    def waiver(value: str) -> str:
+        lines = "\n".join(f"{name} = {value if name == key else known}" for name, known in end.items())
+        return f'version = 1\n[[waivers]]\nprojects = ["x"]\nlifts = ["min-age"]\nreason = "x"\n{lines}'
+
+    load_policy(waiver("9999-12-31"), "policy.toml")
+    load_policy(waiver("9999-12-31T23:59:59Z"), "policy.toml")
+    message = refusal(waiver("9999-12-31T23:59:59-05:00"))
+    assert f"waivers[0].{key}: expected a time in the years 1 to 9999 of UTC" in message
+
+
+@pytest.mark.parametrize(
+    ("window", "key"),
+    [
+        ("signed-from = 2026-11-02T00:00:00Z\nsigned-until = 2026-11-02T00:00:00Z", "signed-until"),
+        ("signed-from = 2026-11-03\nsigned-until = 2026-11-02", "signed-until"),
+    ],
+)
+def test_a_window_that_contains_nothing_is_an_error(window: str, key: str) -> None:
+    text = 'version = 1\n[[revocations]]\nreason = "x"\npublishers = [{ kind = "GitHub", repository = "o/r" }]\n'
+    assert f"revocations[0].{key}: expected a time after signed-from" in refusal(text + window)
+    load_policy(f"{text}signed-from = 2026-11-02\nsigned-until = 2026-11-02", "policy.toml")
+
+
+KNOWN = KnownNames(indexes=frozenset({"pypi", "internal"}), trust_roots=frozenset({"sigstore", "acme"}))
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "expected"),
+    [
+        (
+            "indexes",
+            "internl",
+            "expected one of 'internal', 'pypi', as in the configuration, found \"internl\"; did you mean \"int",
+        ),
+        ("indexes", "PyPI", "expected one of 'internal', 'pypi', as in the configuration, found \"PyPI\""),
+        (
+            "trust",
+            "sigstore-staging",
+            "expected one of 'acme', 'sigstore', as in the configuration, found \"sigstore-staging\"",
+        ),
+        ("trust", "pypi", "expected one of 'acme', 'sigstore', as in the configuration, found \"pypi\""),
+    ],
+)
+@pytest.mark.parametrize("table", ['[[rules]]\nprojects = ["*"]', '[defaults]\nratchet = "off"'])
+def test_a_name_that_the_configuration_does_not_define_is_an_error(
+    table: str, key: str, name: str, expected: str
+) -> None:
+    text = f'version = 1\n{table}\n{key} = ["{{}}"]'
+    place = "rules[0]" if "rules" in table else "defaults"
+    with pytest.raises(ConfigurationError) as caught:
+        load_policy(text.replace("{}", name), "policy.toml", KNOWN)
+    assert str(caught.value).startswith(f"policy.toml:4: {place}.{key}[0]: {expected}")
+    for known in KNOWN.indexes if key == "indexes" else KNOWN.trust_roots:
+        load_policy(text.replace("{}", known), "policy.toml", KNOWN)
+    load_policy(text.replace("{}", name), "policy.toml")

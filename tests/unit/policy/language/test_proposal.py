@@ -1,10 +1,10 @@
-"""Policy text that people paste: it loads, it means what was proven, and no value of others breaks out of its place."""
+"""Proposed policy text: it loads, it matches the proven publishers, and untrusted values stay quoted."""
 
 from __future__ import annotations
 
 import tomllib
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,13 +19,16 @@ from assay.policy.language.proposal import (
     format_pinned_rule,
     format_publisher_rules,
     format_waiver,
+    format_waiver_of,
     make_publisher_entry,
     quote_toml,
 )
+from assay.policy.verdict import ReasonCode, Withheld
+from assay.policy.waivers import find_unliftable
 from assay.publishers.github import GitHub
 from assay.publishers.matching import compile_publisher
 from assay.simple.model import Sha256
-from tests.unit.policy.factories import a_file, attestation, claims
+from tests.unit.policy.factories import a_file, a_policy, ago, attestation, claims, page
 
 TEXT = st.text(max_size=40)
 A, B = Sha256("aa" * 32), Sha256("bb" * 32)
@@ -107,3 +110,48 @@ def test_what_proves_nothing_is_pinned_to_the_byte() -> None:
     assert (first.pins, first.pinned_only) == ((A,), False)
     assert (second.pins, second.pinned_only, second.projects) == ((B,), True, ("bar",))
     assert format_pinned_rule([mixed]) == []
+
+
+def test_a_waiver_may_end_at_an_instant() -> None:
+    def expiry(expires: date) -> datetime:
+        lines = format_waiver(
+            projects=[canonicalize_name("foo")],
+            files={A: "foo-1.0.tar.gz"},
+            lifts=[Lift("min-age")],
+            expires=expires,
+            reason="x",
+            approved_by=None,
+        )
+        return load_policy(policy(lines), "policy.toml").waivers[0].expires
+
+    assert expiry(datetime(2026, 12, 15, 1, 31, tzinfo=UTC)) == datetime(2026, 12, 15, 1, 31, tzinfo=UTC)
+    assert expiry(date(2026, 12, 15)) == datetime(2026, 12, 16, tzinfo=UTC)
+
+
+def test_a_waiver_of_withheld_files_lifts_the_reasons_of_each() -> None:
+    strict = a_policy('attestations = "required"\npublishers = "any"\nmin-age = "9 days"')
+    young, bare = a_file("1.0", uploaded=ago(1)), a_file("2.0", uploaded=ago(10))
+    files = page(strict, young, bare)
+    withheld = [each for each in files if isinstance(each, Withheld)]
+    assert len(withheld) == 2
+    lines = format_waiver_of(withheld, expires=date(2999, 1, 1), reason="x")
+    waived = load_policy(policy(["[[rules]]", 'projects = ["*"]', *lines]), "policy.toml").waivers[0]
+    assert set(waived.sha256 or ()) == {young.sha256, bare.sha256}
+    assert {lift.value for lift in waived.lifts} == {"attestations", "min-age"}
+    assert [find_unliftable(each) for each in withheld] == [None, None]
+    (one_file,) = load_policy(policy(format_waiver_of(withheld[1:], expires=date(2999, 1, 1), reason="x")), "p").waivers
+    assert {lift.value for lift in one_file.lifts} == {"attestations"}
+
+
+def test_what_no_waiver_lifts_has_something_to_do_instead() -> None:
+    (denied,) = page(a_policy('deny = "no"\nmin-age = "9 days"'), a_file(uploaded=ago(1)))
+    assert isinstance(denied, Withheld)
+    found = find_unliftable(denied)
+    assert found is not None
+    assert (found.reason.code, found.remedy) == (ReasonCode.DENIED, "if the denial is wrong, change the rule")
+    (faulty,) = page(a_policy(), replace(a_file(), sha256=None))
+    assert isinstance(faulty, Withheld)
+    found = find_unliftable(faulty)
+    assert found is not None
+    assert found.reason.code is ReasonCode.NO_SHA256
+    assert "use another file or version" in found.remedy

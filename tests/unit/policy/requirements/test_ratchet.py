@@ -1,4 +1,4 @@
-"""docs/policy-semantics.md, "Ratchet": provenance, once there, must not get lost."""
+"""Ratchet (docs/policy-semantics.md, "Ratchet"): provenance must continue."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from assay.evidence import Attested, Evidence, Unverifiable
 from assay.policy.verdict import Approved, ReasonCode, Withheld
-from assay.simple.model import File
+from assay.simple.model import File, Kind
 from tests.unit.policy.factories import (
     ENFORCE,
     FORGED,
@@ -80,7 +80,7 @@ def test_a_file_does_not_establish_its_own_publisher() -> None:
     file = a_file("9.0", uploaded=ago(30))
     verdict = latest(old(100), file, signed(file, **STRANGER))
     assert codes(verdict) == [ReasonCode.PUBLISHER_CHANGED]
-    # Nor does a second one of the same stranger's, however long they wait.
+    # A second file by the same unknown publisher does not establish it either, after any time.
     again = a_file("9.1", uploaded=ago(1))
     evidence: dict[File, Evidence] = {**old(100), file: signed(file, **STRANGER)}
     assert codes(latest(evidence, again, signed(again, **STRANGER))) == [ReasonCode.PUBLISHER_CHANGED]
@@ -108,7 +108,9 @@ def test_a_transferred_repository_is_the_same_publisher_and_a_note() -> None:
     file = a_file("9.0", uploaded=ago(5))
     verdict = latest(old(100), file, signed(file, repository="new-owner/widget", owner_id="88"))
     assert isinstance(verdict, Approved)
-    assert verdict.notes == ("the same publisher under another name: repository new-owner/widget, before octo/widget",)
+    assert verdict.notes == (
+        "the same publisher under a new name: repository new-owner/widget, previously octo/widget",
+    )
 
 
 @pytest.mark.parametrize("change", [{"workflow": ".github/workflows/new.yml"}, {"environment": "pypi"}])
@@ -133,10 +135,10 @@ def test_another_trust_root_is_another_publisher() -> None:
 
 
 def test_a_withdrawn_release_establishes_nobody() -> None:
-    """Its file is in the ledger and no longer on the page."""
+    """The ledger has the file, but the page no longer lists it."""
     gone = a_file("0.9", uploaded=ago(100))
     file = a_file("9.0", uploaded=ago(5))
-    history = seen(gone, *old(50), file, at=ago(5), established=(fact(gone, 100, "repository-id:666"),))
+    history = seen(gone, *old(50), file, at=ago(5), signers=(fact(gone, 100, "repository-id:666"),))
     assert codes(latest(old(50), file, signed(file, **STRANGER), history=history)) == [ReasonCode.PUBLISHER_CHANGED]
     listed = {**old(50), gone: signed(gone, **STRANGER)}
     assert codes(latest(listed, file, signed(file, **STRANGER), history=history)) == []
@@ -152,18 +154,20 @@ def test_a_revoked_release_establishes_nobody() -> None:
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "rule", "expected"),
     [
-        {"yanked": "malicious"},
-        {"url": "https://evil.example/widget-0.9-py3-none-any.whl"},
+        ({"url": "https://evil.example/widget-0.9-py3-none-any.whl"}, "", [ReasonCode.PUBLISHER_CHANGED]),
+        ({"yanked": "an old mistake"}, 'yanked = "deny"', []),
+        ({"kind": Kind.SDIST}, 'types = ["wheel"]', []),
     ],
 )
-def test_a_withheld_release_establishes_nobody(change: dict[str, Any]) -> None:
+def test_a_release_withheld_for_its_address_establishes_nobody_and_one_for_its_type_does(
+    change: dict[str, Any], rule: str, expected: list[ReasonCode]
+) -> None:
     first = a_file("0.9", uploaded=ago(100), **change)
     file = a_file("9.0", uploaded=ago(5))
     evidence: dict[File, Evidence] = {first: signed(first, **STRANGER), **old(95)}
-    policy = a_policy('yanked = "deny"')
-    assert codes(latest(evidence, file, signed(file, **STRANGER), policy)) == [ReasonCode.PUBLISHER_CHANGED]
+    assert codes(latest(evidence, file, signed(file, **STRANGER), a_policy(rule))) == expected
 
 
 def test_a_pinned_file_establishes_nobody() -> None:
@@ -202,7 +206,7 @@ def test_a_publisher_added_to_the_rule_in_time_is_established() -> None:
     assert codes(latest(old(100), file, moved)) == [ReasonCode.PUBLISHER_CHANGED]
 
 
-def test_a_waiver_lets_a_changed_publisher_pass_and_settle() -> None:
+def test_a_waiver_lets_a_changed_publisher_pass_and_does_not_establish_it() -> None:
     file, later = a_file("9.0", uploaded=ago(40)), a_file("9.1", uploaded=ago(5))
     waiver = (
         f'[[waivers]]\nprojects = ["widget"]\nsha256 = ["{file.sha256}"]\nlifts = ["ratchet"]\n'
@@ -213,8 +217,8 @@ def test_a_waiver_lets_a_changed_publisher_pass_and_settle() -> None:
     assert isinstance(verdict, Approved)
     assert [reason.code for reason in verdict.despite] == [ReasonCode.PUBLISHER_CHANGED]
     evidence: dict[File, Evidence] = {**old(100), file: signed(file, **STRANGER)}
-    assert codes(latest(evidence, later, signed(later, **STRANGER), policy)) == []
-    assert codes(latest(evidence, later, signed(later, **STRANGER))) == [ReasonCode.PUBLISHER_CHANGED]
+    assert codes(latest(evidence, later, signed(later, **STRANGER), policy)) == [ReasonCode.PUBLISHER_CHANGED]
+    assert codes(latest(evidence, later, signed(later), policy)) == []
 
 
 @pytest.mark.parametrize(("ratchet", "notes"), [("warn", 1), ("off", 0)])

@@ -1,16 +1,17 @@
-"""The ratchet over facts of the ledger, and over evidence that is not known yet."""
+"""Ratchet with facts of the ledger and with evidence that is not known yet."""
 
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
-from assay.evidence import Attested, PublisherIdentity
+from assay.evidence import Attested, Evidence, PublisherIdentity
 from assay.policy.continuity import RatchetState
-from assay.policy.judge import PageContext, judge_file
+from assay.policy.judge import PageContext, derive_ledger_changes, judge_file
 from assay.policy.language.document import load_policy
-from assay.policy.verdict import Approved, ReasonCode, Undecided
-from assay.ports import EstablishedIdentity, ProjectHistory
-from assay.simple.model import NormalizedName
+from assay.policy.verdict import Approved, ReasonCode, Undecided, Verdict
+from assay.ports import FileSigner, ForgottenFact, ForgottenFacts, ForgottenKind, HistoryChanges, ProjectHistory
+from assay.simple.model import File, NormalizedName
 from tests.unit.policy.factories import (
     ENFORCE,
     GITHUB,
@@ -20,12 +21,14 @@ from tests.unit.policy.factories import (
     UNATTESTED,
     a_file,
     a_policy,
+    a_project,
     ago,
     attestation,
     claims,
     codes,
     days,
     digest,
+    established,
     fact,
     latest,
     old,
@@ -37,7 +40,7 @@ from tests.unit.policy.factories import (
 
 def test_an_index_that_strips_all_provenance_is_found_out_by_the_ledger() -> None:
     first, file = a_file("1.0", uploaded=ago(100)), a_file("9.0", uploaded=ago(5))
-    history = seen(first, file, at=ago(5), established=(fact(first, 100),))
+    history = seen(first, file, at=ago(5), signers=(fact(first, 100),))
     verdicts = page(ENFORCE, first, file, history=history)
     assert [codes(each) for each in verdicts] == [[], [ReasonCode.PROVENANCE_LOST]]
     assert [codes(each) for each in page(ENFORCE, first, file)] == [[], []]
@@ -45,7 +48,7 @@ def test_an_index_that_strips_all_provenance_is_found_out_by_the_ledger() -> Non
 
 def test_what_the_ledger_proved_of_a_digest_counts_when_the_index_stops_offering_it() -> None:
     first, second = a_file("1.0", uploaded=ago(100)), a_file("2.0", uploaded=ago(50))
-    history = seen(first, second, at=ago(50), established=(fact(first, 100), fact(second, 50)))
+    history = seen(first, second, at=ago(50), signers=(fact(first, 100), fact(second, 50)))
     assert [codes(each) for each in page(ENFORCE, first, second, history=history)] == [[], []]
 
 
@@ -62,10 +65,8 @@ def test_what_another_views_rule_counted_and_this_ones_sees_and_does_not_count_e
     stranger = PublisherIdentity(trust_root="sigstore", issuer=GITHUB, subject="repository-id:666")
     first, later = a_file("1.0", uploaded=ago(100)), a_file("2.0", uploaded=ago(5))
     by_both = Attested(attestations=(attestation(ago(100)), attestation(ago(100), claims=claims(**STRANGER), bundle=1)))
-    fact = EstablishedIdentity(
-        identity=stranger, filename=first.filename, sha256=digest(first.filename), logged=ago(100)
-    )
-    for history in (ProjectHistory(), seen(first, later, established=(fact,))):
+    fact = FileSigner(identity=stranger, filename=first.filename, sha256=digest(first.filename), logged=ago(100))
+    for history in (ProjectHistory(), seen(first, later, signers=(fact,))):
         verdicts = page(
             policy, first, later, evidence={first: by_both, later: signed(later, **STRANGER)}, history=history
         )
@@ -76,7 +77,7 @@ def test_what_another_views_rule_counted_and_this_ones_sees_and_does_not_count_e
 
 def test_a_fact_of_other_bytes_counts_for_nothing() -> None:
     first, second = a_file("1.0", uploaded=ago(100)), a_file("2.0", uploaded=ago(50))
-    history = ProjectHistory(established=(fact(first, 100), fact(a_file("3.0"), 50)))
+    history = ProjectHistory(signers=(fact(first, 100), fact(a_file("3.0"), 50)))
     assert codes(page(ENFORCE, first, second, history=history)[1]) == [ReasonCode.PROVENANCE_LOST]
 
 
@@ -132,7 +133,8 @@ def test_a_rule_without_the_ratchet_frees_its_projects_only() -> None:
 
 def test_one_file_is_judged_by_the_continuity_that_is_stated() -> None:
     file = a_file("9.0", uploaded=ago(5))
-    known = RatchetState.from_facts([fact(a_file("1.0"), 100), fact(a_file("1.1"), 90)], days(14))
+    known = RatchetState()
+    known.admit(established(100), days(14), NOW)
     context = PageContext(project=NormalizedName("widget"), index=INDEX, ratchet_state=known)
     assert codes(judge_file(ENFORCE, file, UNATTESTED, context, NOW)) == [ReasonCode.PROVENANCE_LOST]
     assert codes(judge_file(ENFORCE, file, signed(file), context, NOW)) == []
@@ -148,3 +150,54 @@ def test_a_waiver_of_another_requirement_does_not_end_the_waiting() -> None:
     policy = a_policy('min-age = "30 days"', more=waiver)
     assert isinstance(page(policy, first, file, evidence={file: UNATTESTED}, default=None)[1], Undecided)
     assert codes(page(policy, first, file, evidence={first: UNATTESTED, file: UNATTESTED})[1]) == []
+
+
+def forgot_publishers(history: ProjectHistory, age: float) -> ProjectHistory:
+    """Return `history` after an operator has declared its publishers wrong, `age` days ago."""
+    row = ForgottenFact(what=ForgottenKind.PUBLISHERS, version=1, at=ago(age), reason="a test")
+    return replace(history, publishers=(), forgotten=ForgottenFacts((row,)))
+
+
+def test_publishers_that_were_forgotten_are_not_established_again_by_what_they_signed_before() -> None:
+    evidence, bare = old(100, 90), a_file("9.0", uploaded=ago(5))
+    first, second = evidence
+    history = seen(first, second, bare, signers=(fact(first, 100), fact(second, 90)), publishers=(established(100),))
+    assert codes(latest(evidence, bare, UNATTESTED, history=history)) == [ReasonCode.PROVENANCE_LOST]
+    for age in (50, 90):
+        forgotten = forgot_publishers(history, age)
+        assert codes(latest(evidence, bare, UNATTESTED, history=forgotten)) == []
+        judged = page(ENFORCE, *evidence, bare, evidence=evidence | {bare: UNATTESTED}, history=forgotten)
+        assert not derive_changes(evidence | {bare: UNATTESTED}, forgotten, judged).publishers
+    # The twin: the second file was signed after that time.
+    forgotten = forgot_publishers(history, 91)
+    assert codes(latest(evidence, bare, UNATTESTED, history=forgotten)) == [ReasonCode.PROVENANCE_LOST]
+    judged = page(ENFORCE, *evidence, bare, evidence=evidence | {bare: UNATTESTED}, history=forgotten)
+    (publisher,) = derive_changes(evidence | {bare: UNATTESTED}, forgotten, judged).publishers
+    assert publisher.logged == ago(90)
+
+
+def test_a_stranger_may_follow_publishers_that_were_forgotten_and_is_then_established() -> None:
+    evidence = old(100)
+    (first,) = evidence
+    new, later = a_file("8.0", uploaded=ago(50)), a_file("9.0", uploaded=ago(5))
+    known_before = seen(first, new, later, signers=(fact(first, 100),), publishers=(established(100),))
+    history = forgot_publishers(known_before, 60)
+    known = evidence | {new: signed(new, **STRANGER)}
+    assert codes(latest(known, later, signed(later, **STRANGER), history=history)) == []
+    assert codes(latest(known, later, signed(later), history=history)) == [ReasonCode.PUBLISHER_CHANGED]
+    # The twin: without the statement, the first publisher stays the only one.
+    assert codes(latest(known, later, signed(later), history=known_before)) == []
+
+
+def derive_changes(
+    evidence: dict[File, Evidence], history: ProjectHistory, judged: tuple[Verdict, ...]
+) -> HistoryChanges:
+    return derive_ledger_changes(
+        ENFORCE,
+        a_project(*evidence),
+        index=INDEX,
+        history=history,
+        verdicts=judged,
+        evidence={(file.filename, digest(file.filename)): found for file, found in evidence.items()},
+        now=NOW,
+    )

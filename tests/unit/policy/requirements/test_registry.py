@@ -1,4 +1,4 @@
-"""Every requirement is in the registry, whole: nothing of it is forgotten, and nothing has two owners."""
+"""Registry: each requirement is complete, and each key, word and code belongs to its requirements only."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from tests.unit.policy.factories import a_policy
 
 NOT_REQUIREMENTS = {"base", "registry"}
 CODES = list(ReasonCode)
-STEP_SIX = CODES[CODES.index(ReasonCode.PROVENANCE_MISSING) + 1 :]
-"""The codes of requirements: all that come after forged evidence."""
+STEP_SIX = CODES[CODES.index(ReasonCode.PROVENANCE_UNUSABLE) + 1 :]
+"""Codes of requirements: all codes after those of forged, missing and unusable provenance."""
 
 
 def test_every_module_of_the_package_is_one_requirement_of_the_registry() -> None:
@@ -88,7 +88,7 @@ def test_every_requirement_asks_something_by_a_check_and_says_so(requirement: Re
             continue
         merged = merge_requirements(rule, policy.defaults)
         terms = get_rule_terms(merged, "all")
-        if "min-age-attested" not in text:  # which says how much less than `min-age`
+        if "min-age-attested" not in text:  # `min-age-attested` only shortens `min-age`
             assert requirement.active(merged, terms) is not None
         assert list(requirement.describe(merged, terms)) or requirement is ATTESTATIONS
 
@@ -112,7 +112,7 @@ class TwoShapes(PageCheck, FileCheck):
 def test_a_check_of_no_shape_or_of_two_is_refused_and_not_skipped(check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = replace(TYPES, active=lambda _stated, _terms: check)
     monkeypatch.setattr(compiled, "REQUIREMENTS", (*REQUIREMENTS, wrong))
-    with pytest.raises(TypeError, match="one of the shapes"):
+    with pytest.raises(TypeError, match="exactly one of the base classes"):
         activate_checks(Requirements(), "all")
 
 

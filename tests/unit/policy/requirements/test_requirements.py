@@ -1,4 +1,4 @@
-"""The other requirements of step 6, each with the file that meets it and the waiver that lifts it."""
+"""Other requirements of step 6, each with a file that meets it and a waiver that lifts it."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_too_young_says_from_when_it_is_allowed() -> None:
     verdict = one(a_policy('min-age = "3 days"'), a_file(uploaded=datetime(2026, 11, 21, 9, 0, 30, tzinfo=NOW.tzinfo)))
     assert isinstance(verdict, Withheld)
     reason = verdict.reasons[0]
-    assert reason.message == "it is 2 hours old, the rule asks for 3 days: allowed from 2026-11-24 09:01 UTC"
+    assert reason.message == "the file is 2 hours old, but the rule requires 3 days; allowed from 2026-11-24 09:01 UTC"
     assert (reason.expected, reason.found) == ("at least 3 days old", "2 hours old")
     assert reason.until == verdict.changes_at == datetime(2026, 11, 24, 9, 0, 30, tzinfo=NOW.tzinfo)
 
@@ -209,7 +209,7 @@ def test_without_evidence_only_what_the_shorter_time_withholds_is_withheld() -> 
     assert isinstance(one(SHORT, a_file(uploaded=ago(2)), None), Undecided)
 
 
-# late-files: a file added long after its release's first
+# late-files: a file that was added long after the first file of its release
 
 LATE = a_policy('late-files = "14 days"')
 
@@ -261,7 +261,7 @@ ELSEWHERE = "https://files.example/packages/other.tar.gz"
 def test_an_entry_that_claims_no_filename_is_not_the_first_of_its_release(
     changes: dict[str, Any], code: ReasonCode
 ) -> None:
-    """Neither on the first visit nor on a later one, before which the ledger has learned the honest file alone."""
+    """Neither on the first request nor on a later one, when the ledger knows only the other file."""
     added, sound = a_file(uploaded=ago(1)), a_file(kind=Kind.SDIST, uploaded=ago(100))
     unsound = a_file(kind=Kind.SDIST, uploaded=ago(100), **changes)
     for history in (ProjectHistory(), seen(added)):
@@ -283,7 +283,7 @@ def test_an_entry_listed_twice_dates_no_release_but_by_the_one_that_stands() -> 
 
 
 def test_a_file_that_the_ledger_knows_is_the_first_of_its_release_also_where_it_is_now_withheld() -> None:
-    """Or whoever moves a release's files to another host would open it for new ones."""
+    """Otherwise an index could move the files of a release to another host to permit new files."""
     first, added = a_file(uploaded=ago(100)), a_file(kind=Kind.SDIST, uploaded=ago(1))
     moved = replace(first, url="https://evil.example/packages/widget-1.0-py3-none-any.whl")
     verdicts = page(LATE, moved, added, history=seen(first, at=ago(90)))
