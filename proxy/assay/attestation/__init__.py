@@ -1,5 +1,6 @@
-"""Verification: provenance documents to evidence, over trust roots of our choosing. The only importer of sigstore.
+"""Verification of provenance documents (PEP 740) against configured trust roots.
 
-`verification` holds the total function `verify` and its steps; `trust_roots` and `renewal` are the life of a trust
-root; `pool` keeps verification off the event loop; `codec` is how evidence is recorded.
+No other package imports sigstore. `verification` contains the function `verify` and its checks. `trust_roots` loads
+trust roots, and `renewal` renews them. `pool` runs verification outside the event loop. `codec` encodes evidence, the
+result of a verification, for the record cache and for worker processes.
 """

@@ -1,7 +1,8 @@
-"""Evidence as recorded: JSON with a schema version, and the key that names everything it depends on.
+"""Codec of evidence (the result of a verification): JSON for the record cache and for responses of worker processes.
 
-The decoder is total: anything but what this version of the encoder writes is None, and is worked out again. Also the
-language in which worker processes answer.
+The JSON contains the version of its format. If the bytes are invalid or have another version, the decoder returns None.
+The caller then verifies the document again. The cache key of a record covers everything that the evidence depends on:
+document, file, trust roots and version of the checks.
 """
 
 from __future__ import annotations
@@ -23,25 +24,33 @@ from assay.evidence import (
     Claims,
     Evidence,
     Forged,
+    LogIdentity,
     Slsa,
     Unattested,
+    Unstated,
     Unverifiable,
 )
 from assay.publishers.registry import get_publisher_kind
 
 EVIDENCE_SCHEMA_VERSION: Final = 1
-"""Raise it whenever a field of evidence is added or changes its meaning, unless its absence means what it meant."""
-VERIFIER_VERSION: Final = f"1+sigstore-{version('sigstore')}"
-"""Raise the first number whenever a check is added or changes: what was verified by fewer is verified again."""
+"""Version of the record format. Increase it if a required field is added, or if the meaning of a field changes. Keep it
+if an optional field is added and records without the field have the same meaning as before."""
+VERIFIER_VERSION: Final = f"2+sigstore-{version('sigstore')}"
+"""Version of the checks. Increase the first number if a check is added or changed. All documents are then verified
+again."""
 _MAX_EVIDENCE_BYTES: Final = 4 << 20
 
 _SOURCE_FIELD: Final = "source"
-"""Written only for attestations of other sources than the index: records of the index stay what they were before."""
-_ATTESTATION_FIELDS: Final = dict.fromkeys(one.name for one in fields(Attestation) if one.name != _SOURCE_FIELD)
-_SOURCED_FIELDS: Final = {**_ATTESTATION_FIELDS, _SOURCE_FIELD: None}
+"""Name of the field for the evidence source. The field is written only if the attestation comes from another source
+than the index. Records of attestations from the index thus keep the format that they had before the field existed."""
+_LOG_FIELD: Final = "log"
+"""Field that records of earlier versions do not have, and that is absent if the log is unknown."""
+_OPTIONAL_FIELDS: Final = frozenset({_SOURCE_FIELD, _LOG_FIELD})
+_ATTESTATION_FIELDS: Final = dict.fromkeys(one.name for one in fields(Attestation) if one.name not in _OPTIONAL_FIELDS)
+_LOGGED_FIELDS: Final = {**_ATTESTATION_FIELDS, _LOG_FIELD: None}
 _CLAIMS_FIELDS: Final = dict.fromkeys(one.name for one in fields(Claims))
 _SLSA_FIELDS: Final = dict.fromkeys(one.name for one in fields(Slsa))
-"""Names of fields, in order."""
+"""Names of the fields of `Slsa`, in the order of their definition."""
 
 _Value = TypeVar("_Value")
 
@@ -55,14 +64,14 @@ def evidence_key(
     *,
     source: str = INDEX_SOURCE,
 ) -> str:
-    """Return the key under which evidence is recorded.
+    """Return the cache key of the record with the evidence that one document gives about one file.
 
     Args:
-        sha256: of the file, hexadecimal.
-        filename: as listed; it may hold anything.
+        sha256: SHA-256 of the file, hexadecimal.
+        filename: name of the file as the index lists it; untrusted.
         provenance_sha256: SHA-256 of the provenance document, hexadecimal.
-        trust_fingerprint: digest of the trust roots that counted (`Verifier.trust_fingerprint_for`).
-        verifier_version: which checks were made.
+        trust_fingerprint: digest of the trust roots in force for the index (`Verifier.trust_fingerprint_for`).
+        verifier_version: version of the checks.
         source: name of the evidence source that offered the document.
     """
     parts = [EVIDENCE_SCHEMA_VERSION, verifier_version, sha256, filename, provenance_sha256, trust_fingerprint]
@@ -72,7 +81,7 @@ def evidence_key(
 
 
 def encode_evidence(evidence: Evidence) -> bytes:
-    """`evidence` as JSON."""
+    """Return evidence as JSON, in the format of a record."""
     return json.dumps(
         {"schema": EVIDENCE_SCHEMA_VERSION, **_evidence_to_json(evidence)}, separators=(",", ":")
     ).encode()
@@ -92,6 +101,8 @@ def _evidence_to_json(evidence: Evidence) -> dict[str, Any]:
             return {"evidence": "forged", "step": step, "expected": expected, "found": found}
         case Unverifiable(reason=reason):
             return {"evidence": "unverifiable", "reason": reason}
+        case Unstated(index=index):
+            return {"evidence": "unstated", "index": index}
 
 
 def _attestation_to_json(attestation: Attestation) -> dict[str, Any]:
@@ -103,17 +114,22 @@ def _attestation_to_json(attestation: Attestation) -> dict[str, Any]:
         made[key] = made[key].isoformat()
     if attestation.source != INDEX_SOURCE:
         made[_SOURCE_FIELD] = attestation.source
+    if attestation.log is not None:
+        made[_LOG_FIELD] = {"id": attestation.log.id, "url": attestation.log.url}
     return made
 
 
 @lru_cache(maxsize=256)
 def _claims_to_json(claims: Claims) -> dict[str, str | None]:
-    """Once for all files of a release, which come one after another; nobody changes it."""
+    """Return the claims of a certificate as a JSON object.
+
+    The object is cached and shared by all files of a release, so callers must not modify it.
+    """
     return {name: getattr(claims, name) for name in _CLAIMS_FIELDS}
 
 
 def decode_evidence(raw: bytes) -> Evidence | None:
-    """The evidence in `raw`; None when it is anything that `encode_evidence` doesn't write."""
+    """Return the evidence in a record; None if the bytes are not in the format of `encode_evidence`."""
     if len(raw) > _MAX_EVIDENCE_BYTES:
         return None
     try:
@@ -147,6 +163,8 @@ def _read_evidence(content: dict[str, Any]) -> Evidence:
             return Forged(step=step, expected=expected, found=found)
         case "unverifiable":
             return Unverifiable(reason=_get_typed(content, "reason", str))
+        case "unstated":
+            return Unstated(index=_get_typed(content, "index", str))
         case other:
             raise ValueError(other)
 
@@ -168,9 +186,8 @@ def _get_time(json_object: dict[str, Any], key: str) -> datetime:
 def _read_attestation(content: Any) -> Attestation:  # noqa: ANN401 - hostile JSON
     if type(content) is not dict:
         raise TypeError("attestation")
-    source = INDEX_SOURCE
-    if content.keys() != _ATTESTATION_FIELDS.keys():
-        source = _read_source(content)
+    if content.keys() != _LOGGED_FIELDS.keys() and content.keys() - _OPTIONAL_FIELDS != _ATTESTATION_FIELDS.keys():
+        raise KeyError("attestation")
     slsa = content["slsa"]
     return Attestation(
         trust_root=intern(_get_typed(content, "trust_root", str)),
@@ -185,25 +202,41 @@ def _read_attestation(content: Any) -> Attestation:  # noqa: ANN401 - hostile JS
         slsa=None if slsa is None else _deduplicate(Slsa(**_check_optional_strings(slsa, _SLSA_FIELDS))),
         subject=_get_typed(content, "subject", str),
         material=_deduplicate(_get_strings(content, "material")),
-        source=source,
+        source=_read_source(content) if _SOURCE_FIELD in content else INDEX_SOURCE,
+        log=_deduplicate(_read_log(content[_LOG_FIELD])) if _LOG_FIELD in content else None,
     )
 
 
 def _read_source(content: dict[str, Any]) -> str:
-    """Return the source of an attestation that names one, which is never the index.
+    """Return the evidence source of a recorded attestation that has the field ``source``.
+
+    For an attestation from the index, the encoder omits this field. A record whose field names the index is therefore
+    invalid.
 
     Raises:
-        KeyError: the fields are not those that the encoder writes.
-        TypeError: the source is no string.
+        KeyError: the source is the index.
+        TypeError: the source is not a string.
     """
-    if content.keys() != _SOURCED_FIELDS.keys() or content[_SOURCE_FIELD] == INDEX_SOURCE:
+    if content[_SOURCE_FIELD] == INDEX_SOURCE:
         raise KeyError("attestation")
     return intern(_get_typed(content, _SOURCE_FIELD, str))
 
 
+def _read_log(content: Any) -> LogIdentity:  # noqa: ANN401 - hostile JSON
+    """Return the log of a recorded attestation.
+
+    Raises:
+        KeyError: the fields differ from those that the encoder writes.
+        TypeError: a value is not a string.
+    """
+    if type(content) is not dict or content.keys() != {"id", "url"}:
+        raise KeyError("log")
+    return LogIdentity(id=_get_typed(content, "id", str), url=_get_typed(content, "url", str))
+
+
 @lru_cache(maxsize=4096)
 def _deduplicate(value: _Value) -> _Value:
-    """The same value, once for all who have it: the files of a release are signed by one certificate, and kept."""
+    """Return a cached object that equals `value`, so that the files of a release share one object in memory."""
     return value
 
 
@@ -215,7 +248,15 @@ def _read_claims(content: dict[str, Any]) -> Claims:
 
 @lru_cache(maxsize=4096)
 def _build_claims(values: tuple[Any, ...]) -> Claims:
-    """Checked, made and kept once for all files of a release. A value that cannot be hashed is a TypeError, too."""
+    """Check values and return them as `Claims`. The result is cached, so that the files of a release share one object.
+
+    Args:
+        values: values of the fields of `Claims`, in the order of their definition; untrusted.
+
+    Raises:
+        TypeError: a value has the wrong type. The cache itself raises this error for a value that cannot be hashed.
+        ValueError: the kind of publisher is unknown.
+    """
     texts = _check_optional_strings(dict(zip(_CLAIMS_FIELDS, values, strict=True)), _CLAIMS_FIELDS)
     kind = texts.pop("kind")
     for key in ("issuer", "san"):
@@ -224,7 +265,16 @@ def _build_claims(values: tuple[Any, ...]) -> Claims:
 
 
 def _check_optional_strings(content: Any, names: Mapping[str, None]) -> dict[str, Any]:  # noqa: ANN401 - hostile JSON
-    """All of `names`, no others, each a text or null."""
+    """Return a copy of a JSON object after checking its keys and values. Each value must be a string or null.
+
+    Args:
+        content: the JSON object; untrusted.
+        names: the exact set of keys.
+
+    Raises:
+        KeyError: a key is missing or unexpected.
+        TypeError: a value is neither a string nor null.
+    """
     if type(content) is not dict or content.keys() != names.keys():
         raise KeyError("fields")
     if not all(value is None or type(value) is str for value in content.values()):

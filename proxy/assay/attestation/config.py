@@ -1,6 +1,6 @@
-"""`[trust]` and `[verification]`: whose signatures count, and what verifying them may cost.
+"""Settings of the tables `[trust]` (trust roots) and `[verification]` (limits on the cost of verification).
 
-Owns both tables' shape. Loads nothing: `roots.load_roots` does.
+This module loads no files: `trust_roots.load_roots` does.
 """
 
 from __future__ import annotations
@@ -8,75 +8,70 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Final, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, StrictBool, model_validator
 
+from assay.publishers.texts import Issuer
 from assay.settings import Settings
 from assay.units import Duration
 
 BUNDLED_ROOT_NAMES: Final = frozenset({"sigstore", "sigstore-staging"})
-"""Roots that come with Assay; any other value of `root` is a path."""
+"""Names of the trust roots that are bundled with Assay. The setting `root` is one of these names or a path."""
 DEFAULT_ROOT_NAME: Final = "default"
-"""What a default root given by path is called in evidence, policy and ledger."""
-
-
-def _check_issuer(text: str) -> str:
-    if not text.startswith("https://") or len(text) <= len("https://"):
-        raise ValueError("an OIDC issuer, such as https://gitlab.acme.example")
-    return text
-
-
-IssuerUrl = Annotated[str, AfterValidator(_check_issuer)]
+"""Name of the default root if `root` is a path. Evidence, policy and ledger use this name."""
 
 
 class FurtherRootSettings(Settings):
-    """``[trust.roots.NAME]``: a root beside the default one."""
+    """Settings of a trust root besides the default root: ``[trust.roots.NAME]``."""
 
     path: Annotated[str, Field(min_length=1)]
-    """A trusted_root.json, or the name of a bundled root."""
-    issuers: Annotated[tuple[IssuerUrl, ...], Field(min_length=1)]
-    """Whom it may speak for. There is no default: a private authority could mint anybody's identity."""
+    """Path of a trusted_root.json, or the name of a bundled root."""
+    issuers: Annotated[tuple[Issuer, ...], Field(min_length=1)]
+    """OIDC issuers that the root may vouch for. The key is required, because a private authority could certify any
+    identity."""
 
 
 class TrustSettings(Settings):
-    """Whose signatures count."""
+    """Trust roots: the certificate authorities and transparency logs whose signatures count."""
 
     root: Annotated[str, Field(min_length=1)] = "sigstore"
-    """``sigstore``, ``sigstore-staging`` or the path of a trusted_root.json: for every index that names no root."""
-    issuers: Annotated[tuple[IssuerUrl, ...], Field(min_length=1)] | None = None
-    """Narrows whom `root` may speak for; None: everybody whom its authority certifies."""
+    """Default root, which applies to every index that names no root: ``sigstore``, ``sigstore-staging`` or the path of
+    a trusted_root.json."""
+    issuers: Annotated[tuple[Issuer, ...], Field(min_length=1)] | None = None
+    """OIDC issuers that the default root may vouch for. None: every issuer that the root's authority accepts."""
     roots: dict[str, FurtherRootSettings] = Field(default_factory=dict)
-    """Further roots by name, each with the issuers that it may speak for."""
-    refresh: bool | None = None
-    """Whether the bundled root is renewed by TUF. None: for ``sigstore`` yes, for others no. Air-gapped: false."""
+    """Further trust roots by name. Each states the issuers that it may vouch for."""
+    refresh: StrictBool | None = None
+    """Renewal of the bundled default root by TUF. None: on for ``sigstore``, off for other roots. Set false for
+    air-gapped installations."""
     refresh_every: Duration = timedelta(days=1)
-    """How often the bundled root is renewed; at least a minute."""
+    """Time between two renewals of the bundled root; at least a minute."""
     warn_age: Duration = timedelta(days=60)
-    """A root not renewed for longer is warned of; with `refresh` off it is the operator who renews it."""
+    """Age of a root above which the proxy logs a warning. If `refresh` is off, the operator must renew the root."""
     max_age: Duration | None = None
-    """A root not renewed for longer makes `/readyz` fail. None: never."""
+    """Age of a root above which `/readyz` fails. None: it never fails because of the age."""
 
     @model_validator(mode="after")
     def _check_names_and_interval(self) -> Self:
         for name in self.roots:
             if name in BUNDLED_ROOT_NAMES or name == DEFAULT_ROOT_NAME:
-                raise ValueError(f"[trust.roots.{name}]: a name other than {name}, which is taken")
+                raise ValueError(f"a table [trust.roots.NAME] whose NAME is not the reserved name {name}")
         if self.refresh_every < timedelta(minutes=1):
-            raise ValueError("refresh-every: at least a minute")
+            raise ValueError("a refresh-every of at least one minute")
         return self
 
     @property
     def is_refresh_enabled(self) -> bool:
-        """Whether the default root is renewed by TUF."""
+        """True if the proxy renews the default root by TUF."""
         return self.root in BUNDLED_ROOT_NAMES and (self.root == "sigstore" if self.refresh is None else self.refresh)
 
 
 class VerificationSettings(Settings):
-    """What verifying attestations may cost."""
+    """Limits on the cost of verifying attestations."""
 
-    workers: Annotated[int, Field(ge=0, le=64)] | None = None
-    """Worker processes; 0: a thread. None: one for each core but one, at most four, and a thread where there is one
-    core."""
+    workers: Annotated[int, Field(ge=0, le=64, strict=True)] | None = None
+    """Number of worker processes that verify. 0: a thread verifies instead. None: the number of cores minus one, at
+    most four; on a single core, a thread."""
     timeout: Duration = timedelta(seconds=30)
-    """For a batch of at most 20 files; honest ones take 50 ms."""
-    queue: Annotated[int, Field(ge=1, le=10_000)] = 64
-    """Batches that may wait; whoever brings more waits too."""
+    """Time limit for a batch of at most 20 documents. A typical batch takes 50 ms."""
+    queue: Annotated[int, Field(ge=1, le=10_000, strict=True)] = 64
+    """Maximum number of queued batches. While the queue is full, further verifications wait."""

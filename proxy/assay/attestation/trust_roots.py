@@ -1,8 +1,11 @@
-"""Trust roots: whose signatures count, as files of our own choosing.
+"""Trust roots: files that name certificate authorities and transparency logs whose signatures count.
 
-Owns which roots there are, what each may speak for, how old it is, and what of earlier evidence a new one leaves
-standing. Reads files when told to and never asks the network, sigstore's cache directories or the environment: a stale
-or edited copy there would win over the root that was chosen. Light on purpose: `keys` loads what is in a root.
+Each trust root also has a list of OIDC issuers that it may vouch for. This module loads trust roots and computes their
+age. After a renewal, it decides which recorded evidence stays valid.
+
+The module reads only the configured and bundled files. It never uses the network, sigstore's cache directories or the
+environment. A stale or modified copy there would override the configured root. The module does not import sigstore,
+which needs much memory: `verification.keys` parses the keys in a trust root.
 """
 
 from __future__ import annotations
@@ -21,30 +24,30 @@ from assay.errors import ConfigurationError
 from assay.evidence import Attested, Evidence, Unattested
 
 BUNDLED_ROOTS_DATE: Final = datetime(2026, 10, 20, tzinfo=UTC)
-"""When sigstore 4.5.1 was published, from which the bundled files come."""
+"""Publication date of sigstore 4.5.1. The bundled files are copies of files in that release."""
 MAX_ROOT_BYTES: Final = 1 << 20
 _MAX_EARLIER_ROOTS: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustRoot:
-    """A named trusted_root.json and the issuers it may speak for."""
+    """Content of one trusted_root.json, with its name and the issuers that it may vouch for."""
 
     name: str
     content: bytes = field(repr=False)
     issuers: frozenset[str] | None = None
-    """None: everybody whom its authority certifies."""
+    """OIDC issuers that the trust root may vouch for; None: every issuer that its authority accepts."""
     obtained: datetime = BUNDLED_ROOTS_DATE
-    """As of when it is known to be current."""
+    """Time at which the trust root was last known to be current, UTC."""
     source: str = ""
-    """Where it came from, for people."""
+    """Origin of the file (a path, a URL or "bundled with Assay"), for display to the operator."""
     digest: str = field(init=False, repr=False, compare=False)
     """SHA-256 of the file, hexadecimal."""
     fingerprint: str = field(init=False, repr=False, compare=False)
-    """Digest of all that evidence depends on: name, file and issuers."""
+    """SHA-256 of name, file digest and issuers, hexadecimal. Evidence depends on all three."""
 
     def __post_init__(self) -> None:
-        """Hash once: every answer asks whether its roots are still those in force."""
+        """Compute `digest` and `fingerprint` once instead of at each use."""
         issuers = "*" if self.issuers is None else " ".join(sorted(self.issuers))
         digest = hashlib.sha256(self.content).hexdigest()
         fingerprint = hashlib.sha256(f"{self.name}\0{digest}\0{issuers}".encode()).hexdigest()
@@ -53,59 +56,78 @@ class TrustRoot:
 
     @property
     def entry_fingerprints(self) -> frozenset[str]:
-        """Fingerprints of its authorities and logs, as `Attestation.material` names them."""
+        """Fingerprints of the trust root's authorities and logs (`fingerprint_entry`).
+
+        `Attestation.material` has the same form.
+        """
         content = json.loads(self.content)
         kinds = ("certificateAuthorities", "tlogs", "ctlogs")
         return frozenset(fingerprint_entry(entry) for kind in kinds for entry in content[kind])
 
     def age(self, now: datetime) -> timedelta:
-        """How long ago it was known to be current."""
+        """Return the time since the trust root was last known to be current."""
         return now - self.obtained
 
 
 def fingerprint_entry(entry: object) -> str:
-    """SHA-256 of one authority or log of a trusted_root.json: changes when anything about it does."""
+    """Return the SHA-256 of the entry of one authority or log in a trusted_root.json, hexadecimal.
+
+    The result changes if any part of the entry changes.
+    """
     return hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustRoots:
-    """The default root and those beside it. Replaced as a whole when one is renewed."""
+    """Immutable set of trust roots: the default root, the further roots and the bundled ones.
+
+    A renewal creates a new set.
+    """
 
     default: str
     by_name: Mapping[str, TrustRoot]
-    """All, bundled ones included, by name."""
+    """All trust roots by name, including the bundled ones."""
     further: tuple[str, ...] = ()
-    """Names of those that `[trust.roots]` lists, in order."""
+    """Names of the further roots, in the order of `[trust.roots]`."""
     earlier: tuple[TrustRoots, ...] = ()
-    """What was in force before, newest first: under these digests evidence may still be recorded."""
+    """Earlier sets of trust roots, which renewals have replaced: at most four, newest first. They are needed to find
+    evidence that was recorded before a renewal, because cache keys contain the fingerprints of the trust roots."""
     digest: str = field(init=False, repr=False, compare=False)
-    """Of all roots together: changes when anything about any of them does."""
+    """SHA-256 of all trust roots together, hexadecimal. It changes if any trust root changes."""
 
     def __post_init__(self) -> None:
-        """Hash once, as for one root."""
+        """Compute the digest once instead of at each use."""
         parts = [self.default, *self.further, *(root.fingerprint for _, root in sorted(self.by_name.items()))]
         object.__setattr__(self, "digest", hashlib.sha256("\0".join(parts).encode()).hexdigest())
 
     def for_index(self, root_name: str | None = None) -> tuple[TrustRoot, ...]:
-        """The roots that count for an index: the one it names, else the default one and those beside it.
+        """Return the trust roots that count for an index.
+
+        Args:
+            root_name: name of the only trust root for the index, from the index's settings. None: the default root and
+                all further roots.
 
         Raises:
-            ConfigurationError: it names none of ours.
+            ConfigurationError: no trust root has this name.
         """
         names = (self.default, *self.further) if root_name is None else (root_name,)
         try:
             return tuple(self.by_name[name] for name in names)
         except KeyError as missing:
             known = ", ".join(sorted(self.by_name))
-            raise ConfigurationError(f"trust: expected one of {known}, found {missing.args[0]}") from None
+            raise ConfigurationError(
+                f"trust: expected the name of a trust root ({known}), found {missing.args[0]}"
+            ) from None
 
     def fingerprints_for_index(self, root_name: str | None = None) -> tuple[str, ...]:
-        """Fingerprints of `for_index(trust)`, for the key under which evidence is recorded."""
+        """Return the fingerprint of each trust root in `for_index(root_name)`.
+
+        They are part of the cache key of evidence.
+        """
         return tuple(root.fingerprint for root in self.for_index(root_name))
 
     def with_refreshed(self, root: TrustRoot) -> TrustRoots:
-        """These roots with `root` in the place of the one of its name; the issuers stay as configured."""
+        """Return a copy in which `root` replaces the trust root of the same name, but keeps the configured issuers."""
         current = self.by_name[root.name]
         root = replace(root, issuers=current.issuers)
         if root.content == current.content:
@@ -115,10 +137,21 @@ class TrustRoots:
 
 
 def is_still_valid(evidence: Evidence, roots: Sequence[TrustRoot]) -> bool:
-    """Whether evidence recorded under earlier roots holds under these without verifying it again.
+    """Return True if recorded evidence is also valid under `roots`, without a new verification.
 
-    It does while every key that vouched for it is listed unchanged. What was `Unverifiable`, wholly or in part, may be
-    known now; what was `Forged` names no keys, and is looked at again.
+    `Unattested` evidence depends on no trust root, so it stays valid. `Attested` evidence stays valid under three
+    conditions:
+
+    - For each attestation, `roots` contains the unchanged entries of the authority and the logs that vouched for it.
+    - The trust root still accepts the issuer of each attestation.
+    - `Attested.ignored` is empty. Otherwise the new trust roots may have a key that verifies an ignored attestation.
+
+    An `Unverifiable` document must be verified again, because the new trust roots may have the missing key. A `Forged`
+    document must be verified again, because its evidence does not record which keys were used.
+
+    Args:
+        evidence: evidence that was recorded under earlier trust roots.
+        roots: trust roots in force for the index.
     """
     match evidence:
         case Attested(attestations=attestations, ignored=()):
@@ -137,20 +170,21 @@ def is_still_valid(evidence: Evidence, roots: Sequence[TrustRoot]) -> bool:
 
 
 def read_bundled(name: str, file: str = "trusted_root.json") -> bytes:
-    """A pinned file that comes with Assay (`bundled/README.md` says from where)."""
+    """Return the content of a file that is bundled with Assay. `bundled/README.md` states the origin of the files."""
     return resources.files("assay.attestation").joinpath("bundled", f"{name}.{file}").read_bytes()
 
 
 def load_roots(settings: TrustSettings, base_directory: Path, *, renewed: Iterable[TrustRoot] = ()) -> TrustRoots:
-    """The roots that `settings` names. Blocking: reads files.
+    """Return the trust roots that the settings name. Blocking: reads files.
 
     Args:
-        settings: of the whole `[trust]` table.
-        base_directory: where relative paths start.
-        renewed: bundled roots as last refreshed (`refresh.Refresher.proven`); others are passed over.
+        settings: the `[trust]` table.
+        base_directory: directory that relative paths start from.
+        renewed: trust roots that a renewal stored (`TufRefresher.load_verified`). Each replaces the bundled file of the
+            same name. Trust roots with other names are ignored.
 
     Raises:
-        ConfigurationError: a file can't be read, or is no trusted root.
+        ConfigurationError: a file cannot be read, or is not a trusted_root.json.
     """
     issuers = None if settings.issuers is None else frozenset(settings.issuers)
     default = settings.root if settings.root in BUNDLED_ROOT_NAMES else DEFAULT_ROOT_NAME
@@ -178,18 +212,20 @@ def _load_root(name: str, source: str, base_directory: Path) -> TrustRoot:
             content = file.read(MAX_ROOT_BYTES + 1)
         obtained = datetime.fromtimestamp(path.stat().st_mtime, UTC)
     except OSError as error:
-        raise ConfigurationError(
-            f"trust root {name}: expected a readable file, found {path}: {error.strerror}"
-        ) from error
+        raise ConfigurationError(f"trust root {name}: the file {path} cannot be read: {error.strerror}") from error
     check_root_content(content, f"trust root {name} ({path})")
     return TrustRoot(name=name, content=content, obtained=obtained, source=str(path))
 
 
 def check_root_content(content: bytes, what: str) -> None:
-    """The file has the shape of a trusted_root.json; its keys are loaded where they are used.
+    """Check that the content of a file has the structure of a trusted_root.json. The keys in it are not checked.
+
+    Args:
+        content: content of the file.
+        what: name of the file, for the error message.
 
     Raises:
-        ConfigurationError: it hasn't.
+        ConfigurationError: the content is larger than 1 MiB, is not JSON, or has no authorities or no logs.
     """
     if len(content) > MAX_ROOT_BYTES:
         raise ConfigurationError(f"{what}: expected at most {MAX_ROOT_BYTES} bytes, found more")
@@ -199,4 +235,4 @@ def check_root_content(content: bytes, what: str) -> None:
         raise ConfigurationError(f"{what}: expected JSON, found {error}") from error
     for kind in ("certificateAuthorities", "tlogs", "ctlogs"):
         if not isinstance(root, dict) or not isinstance(root.get(kind), list) or not root[kind]:
-            raise ConfigurationError(f"{what}: expected a Sigstore trusted_root.json with {kind}, found none")
+            raise ConfigurationError(f"{what}: expected a Sigstore trusted_root.json with {kind}, found no {kind}")

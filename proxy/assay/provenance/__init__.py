@@ -1,1 +1,1 @@
-"""Provenance documents: fetched, verified, recorded as evidence, and revalidated."""
+"""Provenance documents (PEP 740): fetching, verification, records of the evidence, and revalidation."""

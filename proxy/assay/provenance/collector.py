@@ -1,21 +1,21 @@
-"""Evidence of one source for the files of a page: remembered, or fetched and verified, newest files first.
+"""Collector of one source's evidence about the files of a page.
 
-Owns the batches. Errors of the source and of the network are returned beside what was found: nothing about them is
-recorded. What was fetched and verified before an error is recorded, so that the next try goes on from there. A source
-that answers 429 is left alone for as long as it asks, up to a minute: the work belongs to the proxy, and a request that
-waits for it is told to come back.
+If evidence about a file is recorded, the collector uses it. Otherwise it fetches, verifies and records the file's
+document. Documents are processed in batches, those of the newest files first. Documents that have failed before come
+last. If a document cannot be fetched, the failure is kept in memory and is never recorded (`failures`). The collection
+continues if the request that waits for it ends.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from assay.caching.background import gather_or_cancel
-from assay.errors import AssayError
-from assay.evidence import Attested, Unattested, Unverifiable
+from assay.evidence import Attested, Unattested, Unstated, Unverifiable
 from assay.ports import IndexPage, ProjectHistory, RecordStore, Verifier
 from assay.provenance.documents import (
     DocumentCache,
@@ -26,6 +26,7 @@ from assay.provenance.documents import (
     hash_document,
 )
 from assay.provenance.evidence import EvidenceRecords
+from assay.provenance.failures import DocumentFailure, FailureMemory
 from assay.provenance.fetcher import (
     DEFERRED,
     ByteBudget,
@@ -38,30 +39,86 @@ from assay.provenance.sources.base import EvidenceSource, ProjectQuery
 from assay.simple.model import File, Sha256
 
 _BATCH_SIZES = (25, 50, 100)
-"""Documents fetched before their verification begins: a page's first batches are small, so that verification begins
-early, and the last of these numbers holds for all that follow."""
+"""Numbers of files in the first batch, in the second, and in each later one. A batch is fetched before it is verified.
+The first batches are small, so that verification begins early."""
 _MAX_FETCHING_BATCHES = 2
+"""Maximum number of batches of one page that are fetched at the same time."""
 _MAX_ACTIVE_BATCHES = 4
-"""Batches of one page that are being fetched, and in all: others are verified and recorded while the next ones come."""
+"""Maximum number of batches of one page that are fetched, verified or recorded at the same time."""
 
-_ReusableEvidence = Attested | Unattested | Unverifiable
-"""Evidence whose document is not fetched again while it is recorded."""
+_ReusableEvidence = Attested | Unattested | Unverifiable | Unstated
+"""Kinds of recorded evidence that are used without fetching the document again."""
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectedEvidence:
-    """What one source says about the files of a page."""
+    """Evidence of one source about the files of a page, and the failed requests for documents."""
 
     by_file: Mapping[FileKey, FileEvidence] = field(default_factory=dict)
-    """The evidence of every file; if there is an error, of those that were answered for."""
-    error: AssayError | None = None
-    """The first thing that could not be had."""
+    """Evidence by file, for the files whose evidence was obtained."""
+    failures: Mapping[FileKey, DocumentFailure] = field(default_factory=dict)
+    """For each file whose document the source did not send, the failure. An unusable response counts as evidence, so it
+    is in `by_file` instead."""
+    next_try: datetime | None = None
+    """Earliest time at which a failed or unusable document is requested again; None without such a document."""
+
+
+@dataclass(slots=True)
+class CollectionProgress:
+    """Evidence that a running collection has obtained so far, for callers that do not wait for the end."""
+
+    by_file: dict[FileKey, FileEvidence] = field(default_factory=dict)
+    failures: dict[FileKey, DocumentFailure] = field(default_factory=dict)
+    """For each document, the last failure. If a later try succeeds, the failure is removed."""
+    first_tries: set[FileKey] = field(default_factory=set)
+    """Files about which nothing is known yet: neither evidence nor a failure."""
+    is_settled: asyncio.Event = field(default_factory=asyncio.Event)
+    """Event that is set when `first_tries` is empty. From then on, only documents that failed before are being
+    fetched."""
+
+    def add_failures(self, failures: Mapping[FileKey, DocumentFailure]) -> None:
+        """Add failed documents."""
+        self.failures.update(failures)
+        self._settle(failures)
+
+    def add_evidence(self, by_file: Mapping[FileKey, FileEvidence]) -> None:
+        """Add evidence, and remove the failures of the same files."""
+        self.by_file.update(by_file)
+        for key in by_file:
+            self.failures.pop(key, None)
+        self._settle(by_file)
+
+    def _settle(self, keys: Iterable[FileKey] = ()) -> None:
+        self.first_tries.difference_update(keys)
+        if not self.first_tries:
+            self.is_settled.set()
+
+    def snapshot(self) -> CollectedEvidence:
+        """Return the evidence and failures so far. An unusable response is evidence."""
+        unusable = {
+            key: FileEvidence(evidence=failure.to_evidence(), document=None)
+            for key, failure in self.failures.items()
+            if failure.is_unusable
+        }
+        return CollectedEvidence(
+            by_file={**self.by_file, **unusable},
+            failures={key: failure for key, failure in self.failures.items() if not failure.is_unusable},
+            next_try=min((failure.retry_at for failure in self.failures.values()), default=None),
+        )
 
 
 class EvidenceCollector:
-    """The evidence of one source, collected page by page."""
+    """Collector of one source's evidence, for one page at a time.
+
+    Args:
+        source: the source of the documents.
+        records: storage of documents and evidence.
+        verifier: verifies the documents.
+        budget: limits the bytes of documents that are fetched and not recorded yet.
+        clock: returns the current time in UTC.
+    """
 
     def __init__(
         self,
@@ -76,68 +133,119 @@ class EvidenceCollector:
         self._verifier = verifier
         self._clock = clock
         self._documents = DocumentCache(records, source.name)
-        self._fetcher = DocumentFetcher(source, self._documents, budget)
+        self._failures = FailureMemory(source.name)
+        self._fetcher = DocumentFetcher(source, self._documents, budget, self._failures)
         self._evidence = EvidenceRecords(source=source.name, records=records, verifier=verifier, clock=clock)
         self._negative_cache = NegativeCache()
 
-    async def collect(self, page: IndexPage, files: Sequence[File], history: ProjectHistory) -> CollectedEvidence:
-        """Return the evidence of `files` of a page, all of which have a digest.
+    def begin(self, page: IndexPage, files: Sequence[File], history: ProjectHistory) -> CollectionProgress:
+        """Return the progress of a new collection, with everything that is known at once.
+
+        Evidence is known at once in two cases: the negative cache has it, or the source does not cover the file, and
+        has no document for it. The failures of earlier tries are also known. A failure counts until a try succeeds.
+        """
+        query = _make_query(page, history)
+        cached = self._negative_cache.get(page, self._verifier.roots_digest, ledger_version=history.version)
+        progress = CollectionProgress()
+        for file in files:
+            key = file_key(file)
+            if key in cached:
+                progress.by_file[key] = cached[key]
+            elif not self.source.covers(query, file):
+                progress.by_file[key] = FileEvidence(evidence=self.source.judge_absence(query, file), document=None)
+            elif (failure := self._failures.get(file)) is not None:
+                progress.failures[key] = failure
+            else:
+                progress.first_tries.add(key)
+        progress.add_failures({})
+        return progress
+
+    async def collect(
+        self, page: IndexPage, files: Sequence[File], history: ProjectHistory, progress: CollectionProgress
+    ) -> None:
+        """Collect the source's evidence about files of a page.
+
+        Args:
+            page: the page of the index that owns the project.
+            files: files of the page; each has a digest.
+            history: the ledger's history of the project.
+            progress: the result of `begin`; it receives the evidence and the failures, batch by batch.
 
         Raises:
-            VerificationUnavailableError: verification itself failed.
+            VerificationUnavailableError: verification could not run. Errors of the source are part of the result.
         """
-        query = ProjectQuery(index=page.index, project=page.project.name, history=history)
+        query = _make_query(page, history)
         roots = self._verifier.roots_digest
-        answered = self._negative_cache.get(page, roots)
-        uncovered: dict[FileKey, FileEvidence] = {}
-        open_: list[File] = []
-        for file in files:
-            if file_key(file) in answered:
-                continue
-            if self.source.covers(query, file):
-                open_.append(file)
-            else:
-                uncovered[file_key(file)] = FileEvidence(evidence=Unattested(), document=None)
-        found = await self._collect_unanswered(query, open_)
-        if found.error is None:
-            self._negative_cache.put(page, roots, found.by_file)
-        known = {file_key(file): answered[file_key(file)] for file in files if file_key(file) in answered}
-        return CollectedEvidence(by_file={**uncovered, **known, **found.by_file}, error=found.error)
+        to_collect = [file for file in files if file_key(file) not in progress.by_file]
+        await self._collect_unanswered(query, to_collect, progress)
+        self._negative_cache.put(
+            page,
+            roots,
+            {
+                file_key(file): progress.by_file[file_key(file)]
+                for file in to_collect
+                if file_key(file) in progress.by_file and self._failures.get(file) is None
+            },
+            ledger_version=history.version,
+        )
 
-    async def _collect_unanswered(self, query: ProjectQuery, files: Sequence[File]) -> CollectedEvidence:
-        """Return the evidence of files about which there is something to ask."""
+    async def _collect_unanswered(
+        self, query: ProjectQuery, files: Sequence[File], progress: CollectionProgress
+    ) -> None:
+        """Collect the evidence about files for which `begin` has found no evidence."""
         newest_first = sorted(files, key=lambda file: file.upload_time or _LONG_AGO, reverse=True)
-        fetch_context = FetchContext(query=query, fetch_slots=asyncio.Semaphore(_MAX_FETCHING_BATCHES))
+        # Requested documents that failed come last: they must not keep a source from being asked for the others.
+        newest_first.sort(key=lambda file: (failure := self._failures.get(file)) is not None and failure.attempts > 0)
+        fetch_context = FetchContext(
+            query=query, fetch_slots=asyncio.Semaphore(_MAX_FETCHING_BATCHES), now=self._clock()
+        )
         active = asyncio.Semaphore(_MAX_ACTIVE_BATCHES)
 
-        async def run(batch: Sequence[File]) -> dict[FileKey, FileEvidence]:
+        async def run(batch: Sequence[File]) -> None:
             async with active:
-                # After an error nothing new is begun: the source has had enough requests, or is unreachable.
-                return {} if fetch_context.errors else await self._collect_batch(fetch_context, batch)
+                await self._collect_batch(fetch_context, batch, progress)
 
-        by_file: dict[FileKey, FileEvidence] = {}
-        for found in await gather_or_cancel(run(batch) for batch in _split_into_batches(newest_first)):
-            by_file |= found
-        return CollectedEvidence(by_file=by_file, error=next(iter(fetch_context.errors), None))
+        await gather_or_cancel(run(batch) for batch in _split_into_batches(newest_first))
 
-    async def _collect_batch(self, fetch_context: FetchContext, files: Sequence[File]) -> dict[FileKey, FileEvidence]:
-        pointers = await self._documents.load_pointers(files)
+    async def _collect_batch(
+        self, fetch_context: FetchContext, files: Sequence[File], progress: CollectionProgress
+    ) -> None:
+        pointers = drop_forgotten(await self._documents.load_pointers(files), fetch_context.query.history)
         by_file = await self._evidence.load(fetch_context.query.index, files, pointers)
-        missing = [
-            file
-            for file in files
-            if (known := by_file.get(file_key(file))) is None or not isinstance(known.evidence, _ReusableEvidence)
-        ]
+        progress.add_evidence(by_file)
+        missing = [file for file in files if self._must_fetch(file, by_file, fetch_context.now)]
         if missing:
             self._verifier.preload_roots()
         while missing:
-            async with self._fetcher.reserve_bytes() as share:
-                outcomes = await self._fetcher.fetch_batch(
-                    fetch_context, share, missing, recorded_evidence=by_file, pointers=pointers
-                )
-                missing = [file for file, document in outcomes if document is DEFERRED]
-                by_file |= await self._evaluate_outcomes(fetch_context.query, outcomes, by_file, pointers)
-        return by_file
+            deferred: list[File] = []
+            async with (
+                self._fetcher.reserve_bytes() as share,
+                aclosing(
+                    self._fetcher.fetch_batch(
+                        fetch_context, share, missing, recorded_evidence=by_file, pointers=pointers
+                    )
+                ) as groups,
+            ):
+                async for outcomes in groups:
+                    progress.add_failures(
+                        {file_key(file): each for file, each in outcomes if isinstance(each, DocumentFailure)}
+                    )
+                    deferred += [file for file, outcome in outcomes if outcome is DEFERRED]
+                    progress.add_evidence(
+                        await self._evaluate_outcomes(fetch_context.query, outcomes, by_file, pointers)
+                    )
+            missing = deferred
+
+    def _must_fetch(self, file: File, recorded: Mapping[FileKey, FileEvidence], now: datetime) -> bool:
+        """Return whether the document of a file must be fetched.
+
+        If evidence is recorded, the document is fetched again only if the evidence is forged. If no evidence is
+        recorded, the document is fetched, unless an earlier try failed and the next try is not due yet.
+        """
+        known = recorded.get(file_key(file))
+        if known is not None:
+            return not isinstance(known.evidence, _ReusableEvidence)
+        return self._failures.get_current(file, now) is None
 
     async def _evaluate_outcomes(
         self,
@@ -146,7 +254,10 @@ class EvidenceCollector:
         recorded_evidence: Mapping[FileKey, FileEvidence],
         pointers: Mapping[FileKey, DocumentPointer],
     ) -> dict[FileKey, FileEvidence]:
-        """Return what documents prove, and what it proves that there is none."""
+        """Verify the fetched documents; return their evidence, and the evidence about files without a document.
+
+        A file without a document keeps its recorded evidence, if it has any.
+        """
         by_file: dict[FileKey, FileEvidence] = {}
         jobs: list[tuple[File, bytes]] = []
         for file, document in outcomes:
@@ -158,26 +269,34 @@ class EvidenceCollector:
         return by_file | await self._evidence.verify(query, jobs, pointers)
 
     async def load_or_fetch_document(self, query: ProjectQuery, file: File) -> bytes | None:
-        """Return the file's document: the one last seen, else the source's; None if there is none.
+        """Return the document of a file from the records, or else fetch it.
+
+        The recorded document is the last one that the source offered. Return None if the source has no document.
 
         Raises:
-            UpstreamError: it cannot be had now.
+            UpstreamError: the source cannot answer now, or its response is unusable.
         """
         return await self._fetcher.load_or_fetch(query, file, await self._documents.load_pointer(file))
 
     async def load_pointers(self, files: Sequence[File]) -> dict[FileKey, DocumentPointer]:
-        """Return which documents were seen for those files that have any."""
+        """Return the pointers to recorded documents, by file. Files without a pointer are left out."""
         return await self._documents.load_pointers(files)
 
     async def revalidate(self, query: ProjectQuery, file: File, pointer: DocumentPointer) -> Sha256 | None:
-        """Fetch a file's document again; verify and record it if it was replaced.
+        """Fetch a file's document again; verify and record it if the source has replaced it.
+
+        Args:
+            query: the project.
+            file: the file; it has a digest.
+            pointer: names the document that was last seen.
 
         Returns:
-            The digest of the document that replaced `pointer`'s; None if it is the same, or nothing that could.
+            The digest of the new document. None if the source has no document, the same document, or one that must not
+            replace another (`EvidenceSource.can_replace`).
 
         Raises:
-            UpstreamError: the document cannot be had now.
-            VerificationUnavailableError: verification itself failed.
+            UpstreamError: the source cannot answer now, or its response is unusable.
+            VerificationUnavailableError: verification could not run.
         """
         now = self._clock().timestamp()
         document = await self._fetcher.load_or_fetch(query, file, None)
@@ -191,6 +310,30 @@ class EvidenceCollector:
         await self._evidence.verify(query, [(file, document)], {file_key(file): pointer})
         self._negative_cache.invalidate((query.index.name, query.project))
         return digest
+
+
+def drop_forgotten(
+    pointers: Mapping[FileKey, DocumentPointer], history: ProjectHistory
+) -> dict[FileKey, DocumentPointer]:
+    """Return the pointers without the documents that an operator declared wrong (`assay ledger forget`).
+
+    A pointer whose latest document was forgotten is left out, so that the document is fetched again.
+    """
+    if not history.forgotten.rows:
+        return dict(pointers)
+    found = {}
+    for (filename, sha256), pointer in pointers.items():
+        if not history.forgotten.has_document(sha256, pointer.document):
+            earlier = tuple(each for each in pointer.earlier if not history.forgotten.has_document(sha256, each))
+            found[filename, sha256] = replace(pointer, earlier=earlier)
+    return found
+
+
+def _make_query(page: IndexPage, history: ProjectHistory) -> ProjectQuery:
+    project = page.project
+    return ProjectQuery(
+        index=page.index, project=project.name, history=history, states_provenance=project.states_provenance
+    )
 
 
 def _split_into_batches(files: Sequence[File]) -> list[Sequence[File]]:

@@ -1,7 +1,7 @@
-"""Documents as records: their bytes by digest, and for each source which ones it offered for a file.
+"""Records of provenance documents: the bytes by digest, and for each file the documents that a source offered.
 
-A source may replace a document (PEP 740: provenance is mutable); the earlier ones stay, because evidence once recorded
-counts. A lost or broken record costs a request.
+A source may replace a document (PEP 740: provenance is mutable). The record of a replaced document is kept, because its
+evidence still counts. A lost or broken record costs one request.
 """
 
 from __future__ import annotations
@@ -20,101 +20,107 @@ from assay.simple.model import File, Sha256
 from assay.simple.parse import parse_sha256
 
 _MAX_EARLIER_DOCUMENTS = 4
-"""Replaced documents remembered of one file; an index that replaces them all day proves nothing."""
+"""Maximum number of replaced documents that are recorded for one file. An index could replace documents all the
+time."""
 
 FileKey: TypeAlias = tuple[str, Sha256]
-"""(filename, digest): what an attestation's statement names."""
+"""Filename and SHA-256, as in the subject of an attestation's statement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentPointer:
-    """The documents that a source offered for a file."""
+    """Record of the documents that one source offered for one file, by digest."""
 
     document: Sha256
-    """The one that it offered last."""
+    """Digest of the latest document."""
     earlier: tuple[Sha256, ...] = ()
-    """Those that it replaced, newest first."""
+    """Digests of the replaced documents, newest first."""
     checked_at: float = 0.0
-    """When the source was last asked, in seconds since 1970."""
+    """Time of the last request to the source, in seconds since 1970."""
 
     def advance(self, document: Sha256, checked_at: float) -> DocumentPointer:
-        """Return the pointer after the source was asked again."""
+        """Return a new pointer whose latest document is `document`, last requested at `checked_at`."""
         if document == self.document:
             return DocumentPointer(document=document, earlier=self.earlier, checked_at=checked_at)
         earlier = (self.document, *(each for each in self.earlier if each != document))[:_MAX_EARLIER_DOCUMENTS]
         return DocumentPointer(document=document, earlier=earlier, checked_at=checked_at)
 
     def encode(self) -> bytes:
-        """As a record."""
+        """Return the pointer as a JSON record."""
         return json.dumps({"document": self.document, "earlier": self.earlier, "checked": self.checked_at}).encode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileEvidence:
-    """A file's evidence and the document that it comes from."""
+    """Evidence about a file, with the digest of the document that it comes from."""
 
     evidence: Evidence
     document: Sha256 | None
-    """Digest of the document; None if there is none."""
+    """Digest of the document; None if the file has no document."""
 
 
 class DocumentCache:
-    """The recorded documents of one source."""
+    """Cache of the documents of one source, in the record store."""
 
     def __init__(self, records: RecordStore, source: str = INDEX_SOURCE) -> None:
         self._records = records
         self._source = source
 
     async def load_pointers(self, files: Sequence[File]) -> dict[FileKey, DocumentPointer]:
-        """Return the pointers of those files that have one."""
+        """Return the recorded pointers, by file. Files without a valid pointer are left out."""
         keys = {file_key(file): pointer_key(file, self._source) for file in files}
         found = await self._records.get_many(list(keys.values()))
         decoded = {file: _decode_pointer(found.get(key)) for file, key in keys.items()}
         return {key: pointer for key, pointer in decoded.items() if pointer is not None}
 
     async def load_pointer(self, file: File) -> DocumentPointer | None:
-        """Return the pointer of one file; None if it has none."""
+        """Return the recorded pointer of a file; None if no valid pointer is recorded."""
         return _decode_pointer(await self._records.get(pointer_key(file, self._source)))
 
     async def save_pointer(self, file: File, pointer: DocumentPointer) -> None:
-        """Record which documents the source offered."""
+        """Record the pointer of a file."""
         await self._records.put(pointer_key(file, self._source), pointer.encode())
 
     async def load_document(self, digest: Sha256) -> bytes | None:
-        """Return a document's bytes; None if they are not recorded any more."""
+        """Return the recorded bytes of a document; None if they are missing or do not match `digest`."""
         document = await self._records.get(document_key(digest))
         if document is None or hash_document(document) == digest:
             return document
-        telemetry.warning("record-broken", record="provenance", sha256=digest)
+        telemetry.warning("record-corrupt", record="provenance", sha256=digest)
         await self._records.delete(document_key(digest))
         return None
 
 
 def require_sha256(file: File) -> Sha256:
-    """Return the digest of a file whose evidence matters: policy withholds one without it, whatever its evidence."""
+    """Return the digest of a file for which evidence is requested.
+
+    Raises:
+        RuntimeError: the file has no digest. This is a programming error, because policy withholds such a file and
+            never requests evidence for it.
+    """
     if file.sha256 is None:
-        raise RuntimeError(f"{file.filename} has no sha256, so policy withholds it and never asks for its evidence")
+        raise RuntimeError(f"{file.filename} has no sha256, so its evidence must not be requested")
     return file.sha256
 
 
 def file_key(file: File) -> FileKey:
-    """Return what evidence is about."""
+    """Return the file's key for evidence: its filename and digest."""
     return file.filename, require_sha256(file)
 
 
 def hash_document(document: bytes) -> Sha256:
-    """Return the digest that names a document."""
+    """Return the SHA-256 of a document, under which its bytes are recorded."""
     return Sha256(hashlib.sha256(document).hexdigest())
 
 
 def pointer_key(file: File, source: str = INDEX_SOURCE) -> str:
-    """Return the key of the record that says which documents a source offered for a file."""
+    """Return the record key of a file's `DocumentPointer` for one source."""
     kind = "provenance" if source == INDEX_SOURCE else f"provenance@{quote(source, safe='')}"
     return f"{kind}:{file.sha256}:{file.filename}"
 
 
 def document_key(digest: Sha256) -> str:
-    """Return the key of the record that has a document's bytes: the same for all sources, since the digest names it."""
+    """Return the record key of a document's bytes. It contains only the digest, so it is the same for all sources."""
     return f"document:{digest}"
 
 

@@ -1,7 +1,8 @@
-"""Evidence of one source as records: what its documents were found to prove, and the verification of new ones.
+"""Records of one source's evidence, and verification of new documents.
 
-A record counts under the trust roots in force, and under earlier ones as long as all that vouched for it is still
-listed. It is kept under everything that it depends on, so a lost or broken one is verified again.
+Evidence that was verified under the active trust roots is used as recorded. Evidence that was verified under earlier
+trust roots is used while it is still valid under the active ones (`Verifier.is_still_valid`). The record key contains
+everything that the evidence depends on. If a record is lost or broken, the document is verified again.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ from assay.telemetry import tracing
 from assay.telemetry.metrics import EVIDENCE_OUTCOMES, VERIFICATION_SECONDS
 
 _MAX_DEFERRED_WRITE_BYTES: Final = 4 * 2**20
-"""Bytes of documents up to which a batch's records are written without being waited for."""
+"""Limit on the size of a batch's documents, in bytes. The records of a smaller batch are written in the background."""
 
 
 class EvidenceRecords:
-    """The evidence of one source: recorded, or verified now."""
+    """Evidence of one source: loaded from records, or from a new verification."""
 
     def __init__(self, *, source: str, records: RecordStore, verifier: Verifier, clock: Callable[[], datetime]) -> None:
         self._source = source
@@ -48,7 +49,10 @@ class EvidenceRecords:
     async def load(
         self, index: IndexSettings, files: Sequence[File], pointers: Mapping[FileKey, DocumentPointer]
     ) -> dict[FileKey, FileEvidence]:
-        """Return the recorded evidence of those files whose latest document was verified before."""
+        """Return the recorded evidence by file, for files whose latest document has been verified.
+
+        The evidence from earlier, replaced documents of the same file still counts, and is merged into the result.
+        """
         wanted = {
             (file_key(file), document): pointers[file_key(file)]
             for file in files
@@ -71,10 +75,17 @@ class EvidenceRecords:
         jobs: Sequence[tuple[File, bytes]],
         pointers: Mapping[FileKey, DocumentPointer],
     ) -> dict[FileKey, FileEvidence]:
-        """Verify and record documents just fetched; return what they prove together with what was recorded before.
+        """Verify and record fetched documents; return the evidence by file.
+
+        The recorded evidence from earlier documents of the same file still counts, and is merged into the result.
+
+        Args:
+            query: the project.
+            jobs: pairs of a file and its document.
+            pointers: the documents seen before, by file.
 
         Raises:
-            VerificationUnavailableError: verification itself failed; nothing is recorded.
+            VerificationUnavailableError: verification could not run; nothing is recorded.
         """
         if not jobs:
             return {}
@@ -91,7 +102,8 @@ class EvidenceRecords:
             )
         if self._source != INDEX_SOURCE:
             results = [_with_source(result, self._source) for result in results]
-        # If a root was renewed meanwhile, the one that vouched is unknown: the documents are verified again next time.
+        # If the trust roots were renewed meanwhile, it is unknown under which ones the documents were verified. The
+        # evidence is then not recorded, and the documents are verified again next time.
         is_sure = roots == self._verifier.trust_fingerprint_for(index.trust)
         fresh = self._report(query, jobs, results)
         records = self._make_records(jobs, results, pointers, roots if is_sure else None)
@@ -102,7 +114,7 @@ class EvidenceRecords:
     def _report(
         self, query: ProjectQuery, jobs: Sequence[tuple[File, bytes]], results: Sequence[VerificationResult]
     ) -> dict[FileKey, FileEvidence]:
-        """Return the evidence of each job by itself; count it, and log a forged document as a security event."""
+        """Count the evidence of all jobs, and log each forged document; return the evidence by file."""
         fresh: dict[FileKey, FileEvidence] = {}
         for (file, document), (evidence, _) in zip(jobs, results, strict=True):
             fresh[file_key(file)] = FileEvidence(evidence=evidence, document=hash_document(document))
@@ -129,7 +141,15 @@ class EvidenceRecords:
         pointers: Mapping[FileKey, DocumentPointer],
         roots: str | None,
     ) -> dict[str, bytes]:
-        """Return the records of documents, pointers and, if `roots` are known to have vouched, of evidence."""
+        """Return the records to write: documents, pointers and, unless `roots` is None, evidence.
+
+        Args:
+            jobs: pairs of a file and its document.
+            results: one for each job.
+            pointers: the documents seen before, by file.
+            roots: fingerprint of the trust roots under which the documents were verified; None if the trust roots were
+                renewed during the verification.
+        """
         records: dict[str, bytes] = {}
         now = self._clock().timestamp()
         for (file, document), (_, record) in zip(jobs, results, strict=True):
@@ -148,7 +168,7 @@ class EvidenceRecords:
         file_evidence: FileEvidence,
         pointers: Mapping[FileKey, DocumentPointer],
     ) -> FileEvidence:
-        """Return fresh evidence together with what was recorded before: evidence once recorded counts."""
+        """Merge the recorded evidence from a file's earlier documents into the new evidence, and return the result."""
         if key not in pointers:
             return file_evidence
         seen = [
@@ -162,7 +182,11 @@ class EvidenceRecords:
     async def _load_evidence(
         self, index: IndexSettings, documents: Sequence[tuple[FileKey, Sha256]]
     ) -> dict[tuple[FileKey, Sha256], Evidence]:
-        """Return recorded evidence, under the roots in force, or under earlier ones as far as it still stands."""
+        """Return the recorded evidence of documents.
+
+        Evidence that was verified under the active trust roots counts. Evidence that was verified under earlier trust
+        roots counts if it is still valid under the active ones.
+        """
         found: dict[tuple[FileKey, Sha256], Evidence] = {}
         trust = index.trust
         current = self._verifier.trust_fingerprint_for(trust)
@@ -185,12 +209,15 @@ class EvidenceRecords:
 
 
 def describe_source(source: str) -> dict[str, str]:
-    """Return the field of an event that names the source; none for the index, which the event names already."""
+    """Return the log field that names the source.
+
+    The index's own source needs no field, because log events name the index.
+    """
     return {} if source == INDEX_SOURCE else {"source": source}
 
 
 def _with_source(result: VerificationResult, source: str) -> VerificationResult:
-    """Return a result whose attestations name the source that offered the document."""
+    """Return a copy of a result in which each attestation names the source that offered the document."""
     if not isinstance(result.evidence, Attested):
         return result
     named = tuple(replace(each, source=source) for each in result.evidence.attestations)

@@ -1,47 +1,62 @@
-"""Documents of one source: the recorded copy, else the source's, within a budget of bytes for all pages together.
+"""Fetcher of one source's documents: returns the recorded copy, or else fetches the document.
 
-Owns what a source is asked for and when: nothing new once something of a page could not be had, and no more than there
-is memory for. Real documents have 10 kB and never come near the budget; if an index's documents are as large as its
-limit allows, fewer are asked for at a time, and those that are here are verified before more is asked for.
+All pages share a budget of bytes. The budget limits the memory for documents that are fetched and not recorded yet.
+PyPI's documents have about 10 kB each and never exhaust the budget. If the documents of an index are very large, the
+fetcher stops when the budget is exhausted. It fetches more documents after the first ones are verified and recorded.
+
+A failure concerns one document only (`failures`). If the first few documents of a page get no answer, the source is
+probably down. The other documents of the page are then postponed.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 from functools import partial
 from typing import Final, TypeAlias
 
-from assay.caching.background import gather_or_cancel
-from assay.errors import AssayError
+from assay.caching.background import cancel_and_wait
+from assay.errors import AssayError, UpstreamUnavailableError
 from assay.provenance.documents import DocumentCache, DocumentPointer, FileEvidence, FileKey, file_key, hash_document
+from assay.provenance.failures import DocumentFailure, FailureMemory
 from assay.provenance.sources.base import EvidenceSource, ProjectQuery
 from assay.simple.model import File
 
+_MAX_UNANSWERED: Final = 5
+"""Number of documents without an answer at which a source counts as down, if it has answered for no document of the
+page. The other documents of the page are then postponed."""
+_STRAGGLER_SECONDS: Final = 0.5
+"""Seconds after which the documents of a batch that have arrived are verified without the others."""
 _RECHECK_TIMEOUT_SECONDS: Final = 5.0
-"""Seconds for the question whether a forged document was replaced: there is an answer without it."""
+"""Timeout in seconds for fetching a forged document again. After a timeout, the recorded evidence is used."""
 
 
 class Deferred(Enum):
-    """A document that is to be asked for once there is room."""
+    """Outcome for a document that is fetched later, because the byte budget is exhausted."""
 
     DEFERRED = 0
 
 
 DEFERRED: Final = Deferred.DEFERRED
-FetchOutcome: TypeAlias = bytes | AssayError | Deferred | None
-"""A document; why it could not be had; no room for it now; None if the source has none."""
+FetchOutcome: TypeAlias = bytes | DocumentFailure | Deferred | None
+"""Result of a fetch: the document, its failure, DEFERRED if the byte budget is exhausted, or None if there is no
+document."""
+
+
+class _PostponedError(Exception):
+    """Error that prevents a request, because the source gives no answer."""
 
 
 class _DeferredError(Exception):
-    """No room now."""
+    """Error that prevents a request, because the byte budget is exhausted."""
 
 
 class ByteBudget:
-    """A number of bytes. Documents that are being fetched when it is spent may exceed it."""
+    """Budget of bytes for documents in memory. Requests that are already running may exceed the budget."""
 
     def __init__(self, max_bytes: int) -> None:
         self._limit = max_bytes
@@ -51,24 +66,25 @@ class ByteBudget:
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether nothing more is to be fetched now."""
+        """True if no further document may be fetched now."""
         return self._used >= self._limit
 
     @asynccontextmanager
     async def reserve(self) -> AsyncIterator[Reservation]:
-        """Wait until something is left; give back at the end what the reservation has used.
+        """Wait until the budget is not exhausted; yield a reservation, and return its bytes to the budget at the end.
 
-        A holder never waits for the budget again: it goes on with what it has.
+        A reservation waits only at its beginning. If the budget becomes exhausted later, the caller verifies the
+        documents that it already has. It fetches the other documents under a new reservation.
         """
         await self._available.wait()
-        share = Reservation(self)
+        reservation = Reservation(self)
         try:
-            yield share
+            yield reservation
         finally:
-            self.adjust(-share.size)
+            self.adjust(-reservation.size)
 
     def adjust(self, size: int) -> None:
-        """Add `size` bytes to what is used; a negative number gives bytes back."""
+        """Add `size` bytes to the used ones. A negative size returns bytes to the budget."""
         self._used += size
         if self.is_exhausted:
             self._available.clear()
@@ -77,7 +93,7 @@ class ByteBudget:
 
 
 class Reservation:
-    """One batch's part of a budget; `size` is in bytes."""
+    """Part of a budget that one batch uses. `size` is in bytes."""
 
     def __init__(self, budget: ByteBudget) -> None:
         self._budget = budget
@@ -85,36 +101,51 @@ class Reservation:
 
     @property
     def is_budget_exhausted(self) -> bool:
-        """Whether the whole budget is spent."""
+        """True if the whole budget is exhausted."""
         return self._budget.is_exhausted
 
     def add(self, size: int) -> None:
-        """Add the bytes of a document that was fetched."""
+        """Count `size` bytes of a fetched document against the budget."""
         self.size += size
         self._budget.adjust(size)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class FetchContext:
-    """What all batches of one page have in common."""
+    """State that all batches of one page share while their documents are fetched."""
 
     query: ProjectQuery
     fetch_slots: asyncio.Semaphore
-    """How many batches fetch at a time."""
-    errors: list[AssayError] = field(default_factory=list)
-    """What could not be had; after the first nothing new is asked for."""
+    """Semaphore that limits the batches that fetch at the same time."""
+    now: datetime
+    """Time at which the collection began."""
+    unanswered: list[UpstreamUnavailableError] = field(default_factory=list)
+    """Errors of documents for which the source gave no answer."""
+    has_answered: bool = False
+    """True if the source has answered for a document."""
+
+    @property
+    def gives_no_answer(self) -> bool:
+        """True if the source must not be asked for further documents of the page now."""
+        return not self.has_answered and len(self.unanswered) >= _MAX_UNANSWERED
 
 
 class DocumentFetcher:
-    """The documents of one source, recorded or fetched."""
+    """Fetcher of one source's documents. It uses recorded copies if it can."""
 
-    def __init__(self, source: EvidenceSource, documents: DocumentCache, budget: ByteBudget) -> None:
+    def __init__(
+        self, source: EvidenceSource, documents: DocumentCache, budget: ByteBudget, failures: FailureMemory
+    ) -> None:
         self._source = source
+        self._failures = failures
         self._documents = documents
         self._budget = budget
 
     def reserve_bytes(self) -> AbstractAsyncContextManager[Reservation]:
-        """Return a batch's part of the budget, once something is left, until its documents are recorded."""
+        """Return a context manager that waits for the budget and reserves a part of it for one batch.
+
+        The batch must record its documents before it leaves the context.
+        """
         return self._budget.reserve()
 
     async def fetch_batch(
@@ -125,47 +156,71 @@ class DocumentFetcher:
         *,
         recorded_evidence: Mapping[FileKey, FileEvidence],
         pointers: Mapping[FileKey, DocumentPointer],
-    ) -> list[tuple[File, FetchOutcome]]:
-        """Fetch each file's document.
+    ) -> AsyncGenerator[list[tuple[File, FetchOutcome]], None]:
+        """Load or fetch the document of each file; yield the files with their outcomes, in one or two groups.
+
+        The second group has the documents that took longer than `_STRAGGLER_SECONDS`. A document without an answer
+        therefore does not delay the others. The caller must close the iterator (`contextlib.aclosing`).
 
         Args:
-            fetch_context: of which page.
-            reservation: what the documents are added to.
-            files: of a batch.
-            recorded_evidence: what is recorded of those whose evidence is doubtful.
-            pointers: which documents were seen before.
+            fetch_context: state of the page.
+            reservation: counts the bytes of the documents.
+            files: the files of the batch.
+            recorded_evidence: recorded evidence by file. For a file of the batch, this can only be forged evidence, and
+                the document is fetched again.
+            pointers: the documents seen before, by file.
         """
         query, check = fetch_context.query, partial(_ensure_may_fetch, fetch_context, reservation)
 
         async def collect(file: File) -> FetchOutcome:
-            doubted = recorded_evidence.get(file_key(file))
+            forged = recorded_evidence.get(file_key(file))
             try:
-                if doubted is not None:
-                    document = await self._refetch_forged(query, file, doubted, check)
+                if forged is not None:
+                    document = await self._refetch_forged(query, file, forged, check)
                 else:
                     document = await self.load_or_fetch(query, file, pointers.get(file_key(file)), check)
             except _DeferredError:
                 return DEFERRED
+            except _PostponedError:
+                return self._failures.postpone(file, fetch_context.unanswered[-1], fetch_context.now)
+            except UpstreamUnavailableError as error:
+                fetch_context.unanswered.append(error)
+                return self._failures.record(file, error, fetch_context.now)
             except AssayError as error:
-                fetch_context.errors.append(error)
-                return error
+                fetch_context.has_answered = True
+                return self._failures.record(file, error, fetch_context.now)
+            # Forged evidence is kept without an answer too, and a recorded document is no answer.
+            fetch_context.has_answered |= forged is None and file_key(file) not in pointers
+            self._failures.forget(file)
             reservation.add(len(document or b""))
             return document
 
-        async with fetch_context.fetch_slots:
-            return list(zip(files, await gather_or_cancel(collect(file) for file in files), strict=True))
+        tasks: dict[asyncio.Task[FetchOutcome], File] = {}
+        try:
+            async with fetch_context.fetch_slots:
+                tasks = {asyncio.create_task(collect(file)): file for file in files}
+                done, pending = await asyncio.wait(
+                    tasks, timeout=_STRAGGLER_SECONDS, return_when=asyncio.FIRST_EXCEPTION
+                )
+            yield [(file, task.result()) for task, file in tasks.items() if task in done]
+            if pending:
+                await asyncio.wait(pending, return_when=asyncio.FIRST_EXCEPTION)
+                yield [(tasks[task], task.result()) for task in pending]
+        finally:
+            await cancel_and_wait(tasks)
 
     async def _refetch_forged(
         self, query: ProjectQuery, file: File, forged_evidence: FileEvidence, ensure_may_fetch: Callable[[], None]
     ) -> bytes | None:
-        """Fetch what the source offers in place of a forged document; None if that is the same, or cannot be had.
+        """Fetch a forged document again; return None if it is the same or cannot be fetched.
 
-        A document that was spoilt on its way, or that its source has replaced, must not condemn its file for ever.
+        The document may have been damaged in transit, or corrected by the source. Without a new try, the file would
+        stay forged permanently.
         """
         try:
             async with asyncio.timeout(_RECHECK_TIMEOUT_SECONDS):
                 document = await self._source.fetch(query, file, ensure_may_fetch)
-        except (AssayError, TimeoutError):
+        except (AssayError, TimeoutError, _PostponedError):
             return None
         return None if document is None or hash_document(document) == forged_evidence.document else document
 
@@ -176,16 +231,16 @@ class DocumentFetcher:
         pointer: DocumentPointer | None,
         ensure_may_fetch: Callable[[], None] = lambda: None,
     ) -> bytes | None:
-        """Return the recorded copy, else the source's document; None if the source has none.
+        """Return the recorded copy of a file's document, or else fetch the document; None if the source has none.
 
         Args:
-            query: of which project.
-            file: of which file.
-            pointer: which documents were seen before; None: the source is asked.
-            ensure_may_fetch: called right before the source is asked; what it raises is raised.
+            query: the project.
+            file: the file.
+            pointer: names the recorded document; None to fetch the document in any case.
+            ensure_may_fetch: called right before a request is sent. It raises an exception to prevent the request.
 
         Raises:
-            UpstreamError: the document cannot be had now.
+            UpstreamError: the source cannot answer now, or its response is unusable.
         """
         if pointer is not None and (stored := await self._documents.load_document(pointer.document)) is not None:
             return stored
@@ -193,8 +248,8 @@ class DocumentFetcher:
 
 
 def _ensure_may_fetch(fetch_context: FetchContext, reservation: Reservation) -> None:
-    """Raise what ends the page's questions, or puts them off."""
-    if fetch_context.errors:
-        raise fetch_context.errors[0]
+    """Raise `_PostponedError` if the source gives no answer, or `_DeferredError` if the byte budget is exhausted."""
+    if fetch_context.gives_no_answer:
+        raise _PostponedError
     if reservation.is_budget_exhausted:
         raise _DeferredError

@@ -1,8 +1,12 @@
-"""Evidence for files: what the sources that policy wants say about them, merged.
+"""Resolver of evidence: collects evidence about files from the sources that the policy needs, and merges it.
 
-Owns the sources and what they prove together. Evidence flows one way: a source offers documents (`sources`), the
-fetcher gets them or their recorded copies (`fetcher`, `documents`), verification makes them evidence (`evidence`), the
-collector does so for a page (`collector`), and the resolver merges what its collectors found.
+Evidence is made in these steps:
+
+- A source offers documents (`sources`).
+- The fetcher fetches the documents, or loads their recorded copies (`fetcher`, `documents`).
+- Verification turns documents into evidence (`evidence`).
+- A collector does these steps for one source and the files of a page (`collector`).
+- The resolver merges the evidence of all collectors.
 """
 
 from __future__ import annotations
@@ -13,42 +17,61 @@ from datetime import datetime
 from typing import Final
 
 from assay.caching.background import gather_or_cancel
-from assay.errors import AssayError
 from assay.evidence import INDEX_SOURCE, Evidence, Unattested, merge_evidence
 from assay.indexes import IndexSettings
 from assay.ports import IndexPage, ProjectHistory, RecordStore, Verifier
-from assay.provenance.collector import CollectedEvidence, EvidenceCollector
+from assay.provenance.collector import CollectedEvidence, CollectionProgress, EvidenceCollector
 from assay.provenance.documents import FileKey
+from assay.provenance.failures import DocumentFailure
 from assay.provenance.fetcher import ByteBudget
 from assay.provenance.sources.base import EvidenceSource, ProjectQuery
 from assay.simple.model import File, NormalizedName, Sha256
 
 MAX_UNRECORDED_BYTES: Final = 32 * 2**20
+"""Default budget in bytes for fetched documents that are not recorded yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolution:
-    """What the sources asked so far say about the files of a page."""
+    """Evidence about the files of a page, from the sources that have been asked so far."""
 
     by_source: Mapping[str, CollectedEvidence] = field(default_factory=dict)
+    """Evidence by the source's name."""
+
+    is_complete: bool = True
+    """False if a source was still being asked when the caller stopped waiting."""
 
     @property
-    def failures(self) -> dict[str, AssayError]:
-        """Why sources could not answer for all files, by their names: the error of one is no other's."""
-        return {name: found.error for name, found in self.by_source.items() if found.error is not None}
+    def failures(self) -> dict[FileKey, DocumentFailure]:
+        """Failures by file, for the files about which a source gave no answer."""
+        return {key: failure for found in self.by_source.values() for key, failure in found.failures.items()}
+
+    @property
+    def next_try(self) -> datetime | None:
+        """Earliest time at which a failed or unusable document is requested again; None without such a document."""
+        instants = (found.next_try for found in self.by_source.values())
+        return min((instant for instant in instants if instant is not None), default=None)
 
     def join(self, later: Resolution) -> Resolution:
-        """Return both; of two answers of one source for one file the later one."""
+        """Return both resolutions combined. For the same source and file, the evidence of `later` is used."""
         joined = dict(self.by_source)
         for name, found in later.by_source.items():
             before = joined.get(name, CollectedEvidence())
-            joined[name] = CollectedEvidence(by_file={**before.by_file, **found.by_file}, error=found.error)
-        return Resolution(by_source=joined)
+            joined[name] = CollectedEvidence(
+                by_file={**before.by_file, **found.by_file},
+                failures={
+                    **{key: each for key, each in before.failures.items() if key not in found.by_file},
+                    **found.failures,
+                },
+                next_try=min((each for each in (before.next_try, found.next_try) if each is not None), default=None),
+            )
+        return Resolution(by_source=joined, is_complete=self.is_complete and later.is_complete)
 
     def merge(self) -> dict[FileKey, Evidence]:
-        """Return what the sources prove together about each file.
+        """Return the evidence by file, merged from all sources.
 
-        Only the index's own evidence makes a file forged. What is forged elsewhere counts for nothing.
+        A file counts as forged only if the provenance from its own index is forged. Forged documents from other sources
+        are ignored.
         """
         own = self.by_source.get(INDEX_SOURCE, CollectedEvidence()).by_file
         merged = {key: found.evidence for key, found in own.items()}
@@ -62,20 +85,21 @@ class Resolution:
         return merged
 
     def index_documents(self) -> dict[FileKey, Sha256]:
-        """Return the digests of the index's own documents, which the ledger remembers."""
+        """Return the digests of the documents from the index's own source, by file, for the ledger."""
         own = self.by_source.get(INDEX_SOURCE, CollectedEvidence()).by_file
         return {key: found.document for key, found in own.items() if found.document is not None}
 
 
 class ProvenanceResolver:
-    """Evidence of files from all sources.
+    """Resolver of the evidence about files, from all sources.
 
     Args:
-        sources: where documents come from; one of them is the index's own provenance.
-        records: where documents and evidence are recorded.
-        verifier: verifies documents of all sources by the same steps.
-        clock: UTC.
-        max_unrecorded_bytes: bytes of fetched documents that are not recorded yet, of all pages and sources together.
+        sources: sources of documents. One of them is the index's own provenance.
+        records: storage of documents and evidence.
+        verifier: verifies the documents of all sources in the same way.
+        clock: returns the current time in UTC.
+        max_unrecorded_bytes: limit in bytes on documents that are fetched and not recorded yet, for all pages and
+            sources together.
     """
 
     def __init__(
@@ -94,45 +118,62 @@ class ProvenanceResolver:
             for source in sources
         }
         if len(self._collectors) != len(sources) or INDEX_SOURCE not in self._collectors:
-            raise ValueError("expected evidence sources of different names, the index's own among them")
+            raise ValueError(
+                "evidence sources must have different names, and one of them must be the index's own source"
+            )
 
     @property
     def roots_digest(self) -> str:
-        """Changes whenever the trust roots do: what evidence depends on besides the document."""
+        """Digest of the active trust roots. Evidence depends on the trust roots and on the document."""
         return self._verifier.roots_digest
 
     @property
     def collectors(self) -> tuple[EvidenceCollector, ...]:
-        """One for each source."""
+        """The collectors, one for each source."""
         return tuple(self._collectors.values())
 
-    async def resolve(
+    def begin(
         self, page: IndexPage, wanted: Mapping[str, Sequence[File]], history: ProjectHistory
-    ) -> Resolution:
-        """Ask sources for the evidence of files of a page.
+    ) -> dict[str, CollectionProgress]:
+        """Return the progress of a new collection by source, with everything that is known at once."""
+        return {name: self._collectors[name].begin(page, files, history) for name, files in wanted.items()}
 
-        For each project there is one caller at a time: what it has found, the next one finds at hand.
-        The sources are asked at the same time. An error of one does not disturb the others; it is part of the result,
-        and nothing must be judged as if that source had said nothing.
+    async def resolve(
+        self,
+        page: IndexPage,
+        wanted: Mapping[str, Sequence[File]],
+        history: ProjectHistory,
+        progress: Mapping[str, CollectionProgress] | None = None,
+    ) -> Resolution:
+        """Return the evidence of several sources about files of a page.
+
+        The sources are asked concurrently. A failure of one source does not affect the others, and is part of the
+        result. The caller must not judge a file as if a failed source had no document for it. The caller must also make
+        only one call at a time for each project, so that a later call reuses the records of an earlier one.
 
         Args:
-            page: of the index that owns the files.
-            wanted: by the name of a source, the files that it is asked for, all of which have a digest.
-            history: of the project.
+            page: the page of the index that owns the project.
+            wanted: files to ask about, by the name of the source; each file has a digest.
+            history: the ledger's history of the project.
+            progress: the result of `begin`. The method adds the evidence while it collects. If `progress` is None, the
+                method calls `begin` itself.
 
         Raises:
-            VerificationUnavailableError: verification itself failed.
+            VerificationUnavailableError: verification could not run.
         """
-        found = await gather_or_cancel(
-            self._collectors[name].collect(page, files, history) for name, files in wanted.items()
+        collected = self.begin(page, wanted, history) if progress is None else progress
+        await gather_or_cancel(
+            self._collectors[name].collect(page, files, history, collected[name]) for name, files in wanted.items()
         )
-        return Resolution(by_source=dict(zip(wanted, found, strict=True)))
+        return Resolution(by_source={name: found.snapshot() for name, found in collected.items()})
 
     async def get_document(self, index: IndexSettings, project: NormalizedName, file: File) -> bytes | None:
-        """Return a file's provenance document: the one last seen, else the index's; None if there is none.
+        """Return the provenance document of a file from the records, or else fetch it.
+
+        The recorded document is the last one that the index offered. Return None if the index has no document.
 
         Raises:
-            UpstreamError: it cannot be had now.
+            UpstreamError: the index cannot answer now, or its response is unusable.
         """
         query = ProjectQuery(index=index, project=project)
         return await self._collectors[INDEX_SOURCE].load_or_fetch_document(query, file)

@@ -1,9 +1,9 @@
-"""Documents fetched again on the rhythm of their page, in the background (PEP 740: provenance may change).
+"""Background revalidation of provenance documents after each renewal of their page (PEP 740: provenance may change).
 
-Owns which documents are due: at most so many of a source for each renewal of a page, the longest unchecked first, one
-request at a time, so that a project of a thousand attested files is no burden on its index. A replaced document's
-evidence stays beside the new one's. That a source has no document any more changes nothing, since evidence once
-recorded counts.
+After a renewal, a limited number of each source's documents is fetched again, one at a time. Documents whose last check
+is the oldest come first. A project with a thousand attested files therefore does not burden its index. If a document
+was replaced, the evidence of the old and of the new document counts. If a source no longer has a document, nothing
+changes, because recorded evidence still counts.
 """
 
 from __future__ import annotations
@@ -25,11 +25,17 @@ from assay.provenance.sources.base import ProjectQuery
 from assay.simple.model import File, NormalizedName
 
 _MAX_DOCUMENTS_PER_RENEWAL = 50
-"""Documents of one source fetched again after one renewal of a page."""
+"""Maximum number of one source's documents that are fetched again after one renewal of a page."""
 
 
 class ProvenanceRevalidator:
-    """Background revalidation: one task for a project at a time."""
+    """Background revalidation of documents, with at most one task for each project.
+
+    Args:
+        provenance_resolver: has the collector of each source.
+        notices: receives a notice for each project of which a document was replaced.
+        clock: returns the current time in UTC.
+    """
 
     def __init__(
         self, *, provenance_resolver: ProvenanceResolver, notices: Notices, clock: Callable[[], datetime]
@@ -40,7 +46,10 @@ class ProvenanceRevalidator:
         self._running = SingleFlight[ProjectKey, None]("revalidate")
 
     def start(self, index: IndexSettings, project: NormalizedName, files: Sequence[File]) -> None:
-        """Look in the background whether documents of `files` were replaced, unless another view's look runs."""
+        """Start a background task that checks whether documents of `files` were replaced.
+
+        Do nothing if such a task is already running for the project, no matter which view started it.
+        """
         wanted = [
             (collector, chosen)
             for collector in self._collectors
@@ -51,11 +60,11 @@ class ProvenanceRevalidator:
             self._running.start((index.name, project), partial(self._revalidate, query, wanted))
 
     async def wait_until_idle(self) -> None:
-        """Wait until nothing runs."""
+        """Wait until no revalidation is running."""
         await self._running.wait_until_idle()
 
     async def close(self) -> None:
-        """End the revalidations that are running."""
+        """Cancel the running revalidations."""
         await self._running.close()
 
     async def _revalidate(
@@ -65,11 +74,11 @@ class ProvenanceRevalidator:
         for collector, files in wanted:
             changed += await self._revalidate_source(query, collector, files)
         if changed:
-            # Every view's gate must know.
+            # The gates of all views must judge the project again.
             self._notices.publish(Notice(index=query.index.name, project=query.project))
 
     async def _revalidate_source(self, query: ProjectQuery, collector: EvidenceCollector, files: Sequence[File]) -> int:
-        """Revalidate the documents of one source; return how many were replaced. Errors are logged, not raised."""
+        """Revalidate the documents of one source, and log errors; return the number of replaced documents."""
         changed = 0
         about = {"index": query.index.name, "project": query.project, **describe_source(collector.source.name)}
         try:
@@ -90,7 +99,7 @@ class ProvenanceRevalidator:
                         "provenance-replaced", **about, filename=file.filename, before=before.document, after=after
                     )
         except AssayError as error:
-            telemetry.event("provenance-not-revalidated", **about, error=str(error))
-        except Exception as error:  # noqa: BLE001 - a background task has no caller to tell
-            telemetry.failure("provenance-not-revalidated", error, project=query.project)
+            telemetry.event("provenance-revalidation-failed", **about, error=str(error))
+        except Exception as error:  # noqa: BLE001 - a background task has no caller that could handle the error
+            telemetry.failure("provenance-revalidation-failed", error, project=query.project)
         return changed

@@ -1,4 +1,4 @@
-"""What several modules about verification workers stand on; a module's own fixture of the same name goes before it."""
+"""Fixtures that several test modules about verification workers share; a module can override them."""
 
 from __future__ import annotations
 

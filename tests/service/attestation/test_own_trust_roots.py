@@ -1,4 +1,4 @@
-"""Internal packages with internal provenance: an index's own trust root speaks for its issuers, and for nobody else."""
+"""Tests of internal packages with internal provenance: the trust root of an index vouches for its issuers only."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ publishers = [{{ kind = "GitHub", repository = "acme/*" }}]
 
 @dataclass(frozen=True)
 class Company:
-    """Two indexes, each with the Sigstore that its provenance is of."""
+    """Two indexes, each with the Sigstore instance that its provenance comes from."""
 
     internal: Index
     public: Index
@@ -45,7 +45,7 @@ class Company:
     proxy: RunningProxy
 
     def publish(self, index: Index, project: str, sigstore: PrivateSigstore, signer: Signer) -> str:
-        """A wheel with provenance; its filename."""
+        """Publish a wheel with provenance and return its filename."""
         built = wheel(project, "1.0")
         document = sigstore.provenance(built.filename, built.sha256, signer)
         index.add(built, upload_time="2026-06-01T12:00:05Z", provenance=document)
@@ -54,7 +54,7 @@ class Company:
 
 @asynccontextmanager
 async def company(tmp_path: Path, *, patterns: tuple[str, ...] = ("acme", "acme-*")) -> AsyncIterator[Company]:
-    """The internal index is vouched for by the company's own Sigstore, which may speak for its GitLab alone."""
+    """Run a proxy whose internal index trusts the company's own Sigstore, for the company's GitLab only."""
     own, everybodys = PrivateSigstore(seed=7, host="sigstore.acme.example"), PrivateSigstore(seed=1)
     (tmp_path / "own.json").write_bytes(own.trusted_root())
     (tmp_path / "everybodys.json").write_bytes(everybodys.trusted_root())

@@ -1,4 +1,4 @@
-"""Renewing and proving a trust root in a process of its own: what comes back, and what a failure leaves in force."""
+"""Tests of the process that renews or verifies a trust root: its responses, and the root in force after a failure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.world.sigstore.tuf_repository import TufRepository
 
 @asynccontextmanager
 async def published(repository: TufRepository) -> AsyncIterator[str]:
-    """The repository over http on loopback."""
+    """TUF repository that is served over HTTP on the loopback interface."""
 
     async def answer(request: web.BaseRequest) -> web.Response:
         content = repository.files.get(f"{repository.URL}{request.path}")
@@ -66,7 +66,7 @@ async def test_a_repository_that_is_down_or_forged_renews_nothing(
         repository.down = True
         renewer = SubprocessRefresher(name="sigstore", directory=tmp_path / "tuf", url=url, anchor=repository.anchor)
         assert await renewer.refresh(root) is None
-    assert told(caplog).count("trust-root-not-renewed") == 2
+    assert told(caplog).count("trust-root-renewal-failed") == 2
 
 
 async def test_a_stored_root_that_was_edited_is_not_taken(
@@ -79,7 +79,7 @@ async def test_a_stored_root_that_was_edited_is_not_taken(
     stored = tmp_path / "tuf" / "trusted_root.json"
     stored.write_bytes(stored.read_bytes().replace(b"2", b"3", 1))
     assert await renewer.load_last_good() is None
-    assert "trust-root-not-proven" in told(caplog)
+    assert "trust-root-unverified" in told(caplog)
 
 
 @pytest.mark.parametrize("boot", ["raise SystemExit(3)", "print('no json')", "import os; os.kill(os.getpid(), 9)"])
@@ -91,7 +91,7 @@ async def test_a_process_that_gives_no_answer_is_a_failure_and_no_more(
     renewer = SubprocessRefresher(name="sigstore", directory=tmp_path, url="http://127.0.0.1:9", bootstrap=bootstrap)
     assert await renewer.refresh(TrustRoot(name="sigstore", content=b"{}")) is None
     assert await renewer.load_last_good() is None
-    assert told(caplog) == ["trust-root-not-renewed", "trust-root-not-proven"]
+    assert told(caplog) == ["trust-root-renewal-failed", "trust-root-unverified"]
 
 
 async def test_where_nothing_was_renewed_no_process_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""A new log key that the root doesn't know yet: unverifiable and no alarm, then approved without a restart."""
+"""Tests of a new log key that the root does not list: unverifiable without an alarm, and approved after a renewal."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ publishers = "any"
 
 @dataclass
 class InThread:
-    """A renewer whose repository is here: `SubprocessRefresher` asks one over the network."""
+    """Trust root client that uses a TUF repository in this process; `SubprocessRefresher` uses the network."""
 
     refresher: TufRefresher
 
@@ -50,7 +50,7 @@ class InThread:
 
 
 async def turned_once(verifier: VerifierPool, settings: TrustSettings, clock: Clock, *refreshers: InThread) -> None:
-    """One turn of each root's schedule."""
+    """Run one turn of the schedule of each root."""
     pauses = asyncio.Queue[float]()
 
     async def pause(seconds: float) -> None:
@@ -78,7 +78,7 @@ async def test_a_new_log_key_is_verified_without_restart_once_the_root_is_renewe
     old = sigstore.trusted_root()
     async with Index() as index, run_test_proxy(index, tmp_path, policy=REQUIRED, sigstore=sigstore) as proxy:
         verifier = proxy.assembly.verifier
-        # As the bundled root is: older than the interval, renewed by TUF.
+        # The root is like the bundled one: older than the interval, and renewed by TUF.
         verifier.replace_roots(verifier.roots.with_refreshed(TrustRoot(name="default", content=old)))
         sigstore.new_rekor_key()
         built = wheel("foo", "1.0")
@@ -110,4 +110,4 @@ async def test_an_old_root_that_nobody_renews_is_warned_of(tmp_path: Path, caplo
             clock = ManualClock(now + timedelta(days=days))
             caplog.clear()
             await turned_once(proxy.assembly.verifier, TrustSettings(), clock)
-            assert any(record.message == "trust-root-old" for record in caplog.records) is warns
+            assert any(record.message == "trust-root-outdated" for record in caplog.records) is warns

@@ -1,4 +1,4 @@
-"""Verification workers: the same evidence as in process, whatever happens to a worker, and none outlives its owner."""
+"""Tests of verification workers: same evidence as in process even if workers die, and no worker outlives its owner."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def one_worker(sigstore: PrivateSigstore) -> AsyncIterator[VerifierPool]:
 
 
 async def settled() -> None:
-    """Until whatever the loop can do without an answer is done: a batch is put, taken and written."""
+    """Let the event loop run until it waits for a response: batches are queued, taken and written."""
     for _ in range(50):
         await asyncio.sleep(0)
 
@@ -128,7 +128,7 @@ async def test_batches_longer_than_pipes_hold_are_given_ahead_and_answered(sigst
     verifier = VerifierPool(trust_roots_for(sigstore), make_settings(1))
     await verifier.start()
     asked = make_jobs(sigstore, 4)
-    # 4 MB a batch: it is buffered here while the worker answers the one before.
+    # A batch has 4 MB, so it is buffered in this process while the worker answers the previous one.
     long = [replace(job, provenance=b'{"version": 1, "%s": 2' % (b"x" * 300_000)) for job in asked * 5]
     async with asyncio.timeout(60):
         many = await asyncio.gather(*(verifier.verify(long + asked) for _ in range(6)))
@@ -144,7 +144,7 @@ async def test_a_worker_that_doesnt_answer_in_time_is_replaced(sigstore: Private
     assert_findings(await verifier.verify(make_jobs(sigstore, 4)), 4)
     verifier._timeout = 0.1
     os.kill((await list_worker_pids(verifier))[0], signal.SIGSTOP)
-    with pytest.raises(VerificationUnavailableError, match="more than"):
+    with pytest.raises(VerificationUnavailableError, match="longer than its time limit"):
         await verifier.verify(make_jobs(sigstore, 4))
     verifier._timeout = 60
     assert_findings(await verifier.verify(make_jobs(sigstore, 4)), 4)
@@ -257,7 +257,7 @@ def test_no_worker_outlives_its_owner_by_two_seconds(state: str, tmp_path: Path)
     ) as owner:
         assert owner.stdout is not None
         running = [int(pid) for pid in owner.stdout.readline().split()]
-        assert len(running) == (1 if state == "starting" else 2)  # before it has divided, and after
+        assert len(running) == (1 if state == "starting" else 2)  # before the first process has forked, and after
         ends = [os.pidfd_open(pid) for pid in running]
         owner.kill()
         waiting = select.poll()

@@ -1,4 +1,4 @@
-"""Which roots workers verify over: those in force when a batch starts, loaded while its documents are on their way."""
+"""Tests of the trust roots of workers: those in force when a batch starts, loaded while its documents are fetched."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def test_a_renewed_root_is_in_force_without_restart(verifier: VerifierPool
 
 async def test_a_root_that_there_isnt_is_our_failure(verifier: VerifierPool, sigstore: PrivateSigstore) -> None:
     (job, *_) = make_jobs(sigstore, 1)
-    with pytest.raises(VerificationUnavailableError, match="expected one of default, found acme"):
+    with pytest.raises(VerificationUnavailableError, match=r"name of a trust root \(default\), found acme"):
         await verifier.verify([replace(job, trust="acme")])
     assert_findings(await verifier.verify([job]), 1)
 
@@ -60,7 +60,7 @@ async def test_prepared_or_not_the_answers_are_the_same(verifier: VerifierPool, 
 
 
 @pytest.mark.parametrize(
-    ("default", "said"), [("default", "trust root"), ("none", "expected one of default, found none")]
+    ("default", "said"), [("default", "trust root"), ("none", r"name of a trust root \(default\), found none")]
 )
 async def test_a_root_that_cannot_be_used_is_said_of_a_document_and_kills_no_worker(
     verifier: VerifierPool, sigstore: PrivateSigstore, default: str, said: str

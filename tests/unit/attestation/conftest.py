@@ -1,4 +1,4 @@
-"""The Sigstore of a test; a module that only reads it has one for all its tests, which goes before this one."""
+"""Sigstore instance for each test; a module that only reads it overrides the fixture with one for all of its tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evidence as recorded: what is written is read back, and nothing else is."""
+"""Tests of recorded evidence: encoded evidence is decoded unchanged, and all other bytes are rejected."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from assay.attestation.codec import decode_evidence, encode_evidence, evidence_key
 from assay.attestation.verification.verify import verify
-from assay.evidence import INDEX_SOURCE, Attested, Evidence, Forged, Unattested, Unverifiable
+from assay.evidence import INDEX_SOURCE, Attested, Evidence, Forged, Unattested, Unstated, Unverifiable
 from assay.publishers.registry import PUBLISHER_KINDS
 from tests.world.sigstore.attacks import FILE_SHA256, FILENAME, make_listed_file, trust_root_for
 from tests.world.sigstore.private_sigstore import (
@@ -46,7 +46,7 @@ def several() -> Evidence:
 
 
 def sourced(source: str) -> Evidence:
-    """As `attested`, offered by another source than the index."""
+    """Return the evidence of `attested` as if a source other than the index had offered it."""
     evidence = attested(predicate=True)
     assert isinstance(evidence, Attested)
     return replace(evidence, attestations=tuple(replace(each, source=source) for each in evidence.attestations))
@@ -60,6 +60,7 @@ KINDS: list[Evidence] = [
     Unattested(),
     Forged(step="a", expected="b\n\x00", found="\u2014"),
     Unverifiable(reason="r"),
+    Unstated(index="pypi"),
 ]
 
 
@@ -89,7 +90,7 @@ def test_every_kind_of_publisher_is_read_back_and_no_other() -> None:
 
 
 def changes(content: Any) -> list[Any]:
-    """Everything that one wrong value makes of a JSON value."""
+    """Return every variant of a JSON value with one wrong value."""
     made: list[Any] = []
     if isinstance(content, dict):
         for key, value in content.items():
@@ -104,7 +105,7 @@ def changes(content: Any) -> list[Any]:
 
 
 def test_a_record_of_the_index_names_no_source_and_is_read_as_the_index_s() -> None:
-    """So records of versions that knew no other source are read, and they read ours."""
+    """Records of earlier versions, which know no other source, and records of this version have the same format."""
     record = encode_evidence(attested())
     (written,) = json.loads(record)["attestations"]
     assert "source" not in written
@@ -115,6 +116,20 @@ def test_a_record_of_the_index_names_no_source_and_is_read_as_the_index_s() -> N
     content = json.loads(encode_evidence(sourced("reviews")))
     assert content["attestations"][0].pop("source") == "reviews"
     assert json.dumps(content, separators=(",", ":")).encode() == encode_evidence(attested(predicate=True))
+
+
+def test_a_record_of_an_earlier_version_names_no_log() -> None:
+    evidence = attested()
+    assert isinstance(evidence, Attested)
+    content = json.loads(encode_evidence(evidence))
+    assert content["attestations"][0]["log"] == {
+        "id": PrivateSigstore(seed=1).rekor.log_id.hex(),
+        "url": "https://rekor.sigstore.example",
+    }
+    del content["attestations"][0]["log"]
+    earlier = replace(evidence, attestations=tuple(replace(each, log=None) for each in evidence.attestations))
+    assert decode_evidence(json.dumps(content).encode()) == earlier
+    assert json.dumps(content, separators=(",", ":")).encode() == encode_evidence(earlier)
 
 
 def test_a_record_that_names_the_index_as_its_source_is_none() -> None:
@@ -129,10 +144,17 @@ def test_a_record_with_one_wrong_value_is_none(evidence: Evidence) -> None:
     content = json.loads(encode_evidence(evidence))
     broken = changes(content)
     assert len(broken) > 100
+    (made,) = content["attestations"]
+    without_log = {key: value for key, value in made.items() if key != "log"}
+    # These are valid: an additional key at the top level, because the schema number tells later formats apart, an
+    # attestation without a source, which belongs to the index, and one without a log, as in earlier versions.
+    valid = (
+        {**content, "more": 1},
+        json.loads(encode_evidence(attested(predicate=True))),
+        {**content, "attestations": [without_log]},
+    )
     for one in broken:
-        # A key too many at the outermost level is a later schema's, which its number tells; without its source, an
-        # attestation is the index's.
-        if one in ({**content, "more": 1}, json.loads(encode_evidence(attested(predicate=True)))):
+        if one in valid:
             continue
         assert decode_evidence(json.dumps(one).encode()) is None, one
 
@@ -163,6 +185,6 @@ def test_the_key_names_everything_that_evidence_depends_on() -> None:
     keys.add(evidence_key(**base, source="x"))
     assert len(keys) == 7
     assert evidence_key(**base, source=INDEX_SOURCE) == evidence_key(**base)
-    # No two parts run into each other, whatever the index calls a file.
+    # The parts of the key cannot be confused, whatever filename the index uses.
     assert evidence_key("a", "b\x00c", "d", "e") != evidence_key("a", "b", "\x00cd", "e")
     assert evidence_key(**base) == evidence_key(**base)

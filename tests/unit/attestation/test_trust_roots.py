@@ -1,4 +1,4 @@
-"""Trust roots: which there are, what each may speak for, and what of old evidence a new one leaves standing."""
+"""Tests of trust roots: loading, issuers, and validity of earlier evidence under renewed roots."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_default_is_sigstore_speaking_for_everybody(tmp_path: Path) -> None:
 
 
 def test_the_bundled_files_are_those_of_the_pinned_library() -> None:
-    from sigstore._utils import read_embedded  # noqa: PLC0415 - for this comparison only
+    from sigstore._utils import read_embedded  # noqa: PLC0415 - needed only in this test
 
     for name, url in (
         ("sigstore", "https://tuf-repo-cdn.sigstore.dev"),
@@ -81,14 +81,16 @@ def test_a_further_root_stands_beside_the_default_one(directory: Path) -> None:
 
 
 def test_an_index_that_names_no_root_of_ours_is_told_so(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"expected one of sigstore, sigstore-staging, found acme"):
+    with pytest.raises(
+        ConfigurationError, match=r"expected the name of a trust root \(sigstore, sigstore-staging\), found acme"
+    ):
         load_roots(TrustSettings(), tmp_path).for_index("acme")
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "readable file"),
+        (None, "cannot be read"),
         (b"", "expected JSON"),
         (b"[]", "certificateAuthorities"),
         (b"{}", "certificateAuthorities"),
@@ -190,7 +192,7 @@ def test_roots_as_last_renewed_are_in_force_from_the_start(tmp_path: Path) -> No
     roots = load_roots(TrustSettings(), tmp_path, renewed=[new])
     assert roots.for_index()[0].content == new.content
     assert len(roots.earlier) == 1
-    # Only a bundled root is renewed by TUF: a path is its owner's.
+    # Only bundled roots are renewed by TUF; a root given by path belongs to the operator.
     unasked = replace(new, name="default")
     (tmp_path / "root.json").write_bytes(PrivateSigstore(seed=1).trusted_root())
     own = load_roots(TrustSettings(root="root.json"), tmp_path, renewed=[unasked])
@@ -291,7 +293,7 @@ assert isinstance(verify(Path(sys.argv[1]).read_bytes(), file, roots.for_index()
 
 
 def test_verification_touches_no_cache_of_the_user_and_no_network(tmp_path: Path) -> None:
-    """Not even where sigstore keeps its own: an empty home stays empty, and a poisoned cache there wins nothing."""
+    """This includes the cache of sigstore: an empty home directory stays empty, and a malicious cache has no effect."""
     home = tmp_path / "home"
     home.mkdir()
     corpus = CORPUS / "provenance" / "gcb_attestation_test-0.0.0.tar.gz.provenance"

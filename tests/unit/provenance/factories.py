@@ -1,4 +1,4 @@
-"""Evidence sources that answer as a test says, a verifier that takes documents at their word, records in memory."""
+"""Test doubles: scripted evidence sources, a verifier that believes every document, and records in memory."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FORGED = Forged(step="signature", expected="a good one", found="another")
 
 
 class MemoryRecords:
-    """Records that are never evicted."""
+    """Record store in memory without eviction."""
 
     def __init__(self) -> None:
         self.items: dict[str, bytes] = {}
@@ -70,7 +70,7 @@ class MemoryRecords:
 
 
 class CredulousVerifier:
-    """A verifier that believes what a document says: ``by NAME`` is signed by that repository."""
+    """Verifier that believes every document: ``by NAME`` counts as signed by the repository NAME."""
 
     roots_digest = "roots"
 
@@ -103,7 +103,7 @@ def _believe(document: bytes) -> Evidence:
 
 
 class ScriptedSource:
-    """A source with an answer for each filename; it covers the files that have one."""
+    """Evidence source with a fixed answer for some filenames; it covers the files with these names."""
 
     def __init__(self, name: str, **answers: bytes | Exception | None) -> None:
         self.name = name
@@ -137,7 +137,7 @@ class ScriptedSource:
 
 
 def index_source(**answers: bytes | Exception | None) -> ScriptedSource:
-    """The source that is always there."""
+    """Scripted source in place of the index's own source."""
     return ScriptedSource(INDEX_SOURCE, **answers)
 
 

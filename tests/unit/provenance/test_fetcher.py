@@ -1,4 +1,4 @@
-"""The budget of bytes: who waits for what is left, and that all of it is given back."""
+"""Tests of the byte budget: new batches wait while it is spent, and every reservation returns its bytes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def test_who_comes_when_it_is_spent_waits_until_there_is_something_left() 
         for _ in range(5):
             await asyncio.sleep(0)
         assert not entered.is_set()
-        assert second.is_budget_exhausted, "who has a share is told, and goes on"
+        assert second.is_budget_exhausted, "a holder sees that the budget is spent, and does not wait"
     await late
     assert entered.is_set()
     assert not budget.is_exhausted

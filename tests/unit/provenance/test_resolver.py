@@ -1,9 +1,10 @@
-"""Evidence from several sources: who is asked, what they prove together, whose records and whose errors are whose."""
+"""Tests of evidence from several sources: their selection, the merged evidence, and separate records and errors."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from datetime import timedelta
 
 import pytest
 
@@ -15,7 +16,7 @@ from assay.provenance import fetcher
 from assay.provenance.documents import FileKey, file_key
 from assay.provenance.resolver import Resolution
 from assay.simple.model import File, Sha256
-from tests.unit.policy.factories import a_file
+from tests.unit.policy.factories import NOW, a_file
 from tests.unit.provenance.factories import (
     FORGED,
     CredulousVerifier,
@@ -32,7 +33,7 @@ REVIEWS = "reviews"
 
 
 def signers(evidence: Evidence) -> dict[str, str]:
-    """Who signed, by the source that said so."""
+    """Return the signing repository by the source of the attestation."""
     assert isinstance(evidence, Attested)
     return {each.source: each.claims.repository or "" for each in evidence.attestations}
 
@@ -54,7 +55,7 @@ async def test_what_several_sources_prove_counts_together_and_each_attestation_n
     assert len({each.bundle for each in merged.attestations}) == 2, "bundles of two documents stay apart"
     assert resolution.failures == {}
     own = Sha256(hashlib.sha256(b"by acme/foo").hexdigest())
-    assert resolution.index_documents() == {file_key(FOO): own}, "the ledger remembers the index's documents alone"
+    assert resolution.index_documents() == {file_key(FOO): own}, "the ledger records only the index's documents"
 
 
 async def test_a_source_is_asked_only_for_files_that_it_is_wanted_for_and_covers() -> None:
@@ -66,7 +67,7 @@ async def test_a_source_is_asked_only_for_files_that_it_is_wanted_for_and_covers
     later = await resolver.resolve(page, {REVIEWS: [FOO, BAR]}, HISTORY)
     assert reviews.asked == [FOO.filename]
     assert len(index.asked) == 2
-    assert later.merge()[file_key(BAR)] == Unattested(), "not covered: nothing to ask, and that is an answer"
+    assert later.merge()[file_key(BAR)] == Unattested(), "the source does not cover the file, so the file is unattested"
     joined = first.join(later)
     assert signers(joined.merge()[file_key(FOO)]) == {INDEX_SOURCE: "acme/foo", REVIEWS: "acme/r"}
     assert signers(joined.merge()[file_key(BAR)]) == {INDEX_SOURCE: "acme/bar"}
@@ -79,8 +80,8 @@ async def test_the_error_of_one_source_is_no_error_of_another() -> None:
     index, reviews = index_source(foo=b"by acme/foo", bar=b"by acme/bar"), ScriptedSource(REVIEWS, foo=down)
     records, page = MemoryRecords(), make_page(FOO, BAR)
     resolution = await make_resolver(index, reviews, records=records).resolve(page, both(FOO, BAR), HISTORY)
-    assert resolution.failures == {REVIEWS: down}
-    assert not has_answer(resolution, REVIEWS, file_key(FOO)), "nothing is judged as if it had said nothing"
+    assert {key: failure.problem for key, failure in resolution.failures.items()} == {file_key(FOO): str(down)}
+    assert not has_answer(resolution, REVIEWS, file_key(FOO)), "the failed source has no answer for the file"
     assert has_answer(resolution, REVIEWS, file_key(BAR)), "not covered"
     assert signers(resolution.merge()[file_key(FOO)]) == {INDEX_SOURCE: "acme/foo"}
     assert signers(resolution.merge()[file_key(BAR)]) == {INDEX_SOURCE: "acme/bar"}
@@ -89,17 +90,21 @@ async def test_the_error_of_one_source_is_no_error_of_another() -> None:
     again = await make_resolver(index, reviews, records=records).resolve(page, both(FOO, BAR), HISTORY)
     assert again.failures == {}
     assert signers(again.merge()[file_key(FOO)]) == {INDEX_SOURCE: "acme/foo", REVIEWS: "acme/r"}
-    assert len(index.asked) == 2, "what the index said is recorded"
+    assert len(index.asked) == 2, "the index's documents are recorded"
 
 
 async def test_the_index_may_fail_alone_too_and_an_answer_clears_the_error() -> None:
     down: AssayError = UpstreamUnavailableError("the index is down")
     index, reviews = index_source(foo=down), ScriptedSource(REVIEWS, foo=b"by acme/r")
-    resolver, page = make_resolver(index, reviews), make_page(FOO)
+    times = [NOW]
+    resolver, page = make_resolver(index, reviews, clock=lambda: times[-1]), make_page(FOO)
     first = await resolver.resolve(page, both(FOO), HISTORY)
-    assert first.failures == {INDEX_SOURCE: down}
+    assert {key: failure.problem for key, failure in first.failures.items()} == {file_key(FOO): str(down)}
     assert has_answer(first, REVIEWS, file_key(FOO))
     index.answers[FOO.filename] = b"by acme/foo"
+    early = await resolver.resolve(page, {INDEX_SOURCE: [FOO]}, HISTORY)
+    assert (early.failures, len(index.asked)) == (first.failures, 1), "the next try is not due"
+    times.append(NOW + timedelta(minutes=1))
     joined = first.join(await resolver.resolve(page, {INDEX_SOURCE: [FOO]}, HISTORY))
     assert joined.failures == {}
     assert set(signers(joined.merge()[file_key(FOO)])) == {INDEX_SOURCE, REVIEWS}
@@ -143,7 +148,7 @@ async def test_records_of_the_index_keep_their_keys_and_those_of_another_source_
 
     index, reviews = index_source(foo=document), ScriptedSource(REVIEWS, foo=document)
     await make_resolver(index, reviews, records=shared).resolve(page, both(FOO), HISTORY)
-    assert alone.items.items() <= shared.items.items(), "byte for byte, whoever else offers the same document"
+    assert alone.items.items() <= shared.items.items(), "byte for byte, even if another source offers the same"
     theirs = evidence_key(str(FOO.sha256), FOO.filename, digest, "roots", source=REVIEWS)
     assert set(shared.items) - set(alone.items) == {theirs, f"provenance@{REVIEWS}:{FOO.sha256}:{FOO.filename}"}
     assert json.loads(shared.items[theirs])["attestations"][0]["source"] == REVIEWS
@@ -164,8 +169,10 @@ async def test_what_a_source_does_not_have_is_asked_again_only_after_the_page_wa
     resolver = make_resolver(index, reviews)
     for _ in range(2):
         found = await resolver.resolve(make_page(FOO), {REVIEWS: [FOO]}, HISTORY)
-        assert found.merge() == {file_key(FOO): Unattested()}, "what is missing elsewhere proves nothing"
-        assert found.by_source[REVIEWS].by_file[file_key(FOO)].evidence == reviews.absence, "the source says what"
+        assert found.merge() == {file_key(FOO): Unattested()}, "a document missing at another source proves nothing"
+        assert found.by_source[REVIEWS].by_file[file_key(FOO)].evidence == reviews.absence, (
+            "the source decides the evidence of an absence"
+        )
     assert reviews.asked == [FOO.filename]
     await resolver.resolve(make_page(FOO, digest="v2"), {REVIEWS: [FOO]}, HISTORY)
     assert len(reviews.asked) == 2

@@ -1,4 +1,4 @@
-"""Documents fetched again in the background: each source's by itself."""
+"""Tests of background revalidation, which treats each source separately."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REVIEWS = "reviews"
 def make_revalidator(
     resolver: ProvenanceResolver, clock: Callable[[], datetime]
 ) -> tuple[ProvenanceRevalidator, list[str]]:
-    """A revalidator, and the projects of which documents were replaced."""
+    """Return a revalidator, and the list of projects for which it published a notice."""
     notices, replaced = LocalNotices(), list[str]()
     notices.subscribe(lambda notice: replaced.append(notice.project))
     return ProvenanceRevalidator(provenance_resolver=resolver, notices=notices, clock=clock), replaced
@@ -53,7 +53,7 @@ async def test_each_source_is_asked_again_and_the_error_of_one_does_not_stop_ano
     revalidator.start(INDEX, PROJECT, [FOO, BAR])
     await revalidator.wait_until_idle()
     assert replaced == [PROJECT]
-    failed = [record for record in caplog.records if record.message == "provenance-not-revalidated"]
+    failed = [record for record in caplog.records if record.message == "provenance-revalidation-failed"]
     assert [(record.levelname, record.__dict__["fields"]) for record in failed] == [
         ("INFO", {"index": "test", "project": PROJECT, "error": "the index is down"})
     ]
@@ -70,7 +70,7 @@ async def test_each_source_is_asked_again_and_the_error_of_one_does_not_stop_ano
     evidence = found.by_source[REVIEWS].by_file[file_key(FOO)].evidence
     assert isinstance(evidence, Attested)
     assert {each.claims.repository for each in evidence.attestations} == {"acme/r", "other/r"}, "both count"
-    assert len(index.asked) == 2, "once at first, once in vain"
+    assert len(index.asked) == 2, "fetched once at first, and once more without a change"
 
 
 async def test_what_cannot_replace_a_document_does_not_and_is_not_asked_for_again_at_once() -> None:
@@ -86,7 +86,7 @@ async def test_what_cannot_replace_a_document_does_not_and_is_not_asked_for_agai
             revalidator.start(INDEX, PROJECT, [FOO])
             await revalidator.wait_until_idle()
     assert replaced == []
-    assert len(index.asked) == 4, "once at first, and once an hour"
+    assert len(index.asked) == 4, "fetched once at first, then once an hour"
     found = await resolver.resolve(make_page(FOO), {INDEX_SOURCE: [FOO]}, ProjectHistory())
     assert signers(found.merge()[file_key(FOO)]) == {INDEX_SOURCE: "acme/foo"}
 

@@ -1,1 +1,1 @@
-"""Verification off the event loop: worker processes, their protocol, and the process that they are forked from."""
+"""Verification outside the event loop: the pool of worker processes, their start, and the protocol between them."""

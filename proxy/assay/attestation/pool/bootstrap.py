@@ -1,6 +1,7 @@
-"""First code of a child process: take over the owner's import path, leave out unneeded modules, run `fork_server`.
+"""Script that each child process runs first: sets `sys.path`, blocks unneeded modules, and calls `fork_server`.
 
-`processes` runs this file by its path and with ``-P``, because no package can be imported before `sys.path` is set.
+`processes` runs this file by its path, with Python's option ``-P``. Packages can be imported only after this script has
+set `sys.path`.
 """
 
 import sys
@@ -9,14 +10,15 @@ import sys
 def main() -> None:
     """Run the module that the command line names.
 
-    The arguments are the owner's process id, the module, modules to leave out (comma-separated), pairs of pipe
-    descriptors (``read:write``, space-separated), and each entry of the owner's `sys.path`.
+    The command line has the arguments owner, module, blocked modules and pipes, and then each entry of `sys.path`. The
+    owner is the process id of the proxy. Blocked modules are separated by commas. Pipes are pairs of file descriptors
+    for forked processes (``read:write``), separated by spaces.
     """
     owner, module, without, pairs, *sys.path[:] = sys.argv[1:]
     if without:
-        import warnings  # noqa: PLC0415 - only where a library may warn of a missing module
+        import warnings  # noqa: PLC0415 - needed only if a library may warn about a blocked module
 
-        sys.modules.update(dict.fromkeys(without.split(",")))  # type: ignore[arg-type]  # None makes an import fail
+        sys.modules.update(dict.fromkeys(without.split(",")))  # type: ignore[arg-type]  # with None, an import raises ImportError
         warnings.filterwarnings("ignore", "Unable to find acceptable character detection")
     from assay.attestation.pool import fork_server  # noqa: PLC0415 - importable only with the path above
 

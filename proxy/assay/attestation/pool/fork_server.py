@@ -1,7 +1,9 @@
-"""What a process beside the proxy's does before its own work: heed its owner, load what it needs, divide into siblings.
+"""Start of a child process: watches its owner, imports a module, and forks siblings.
 
-Siblings share what was loaded before they were divided: 33 MB of memory of a verification worker, of which each writes
-to a few by itself (a counter of references is in every object). Nothing may start a thread before.
+The owner is the proxy process. Siblings are copies of the child process that run the same module. They are forked after
+the import, so they share the memory of the imported code. A verification worker imports 33 MB. Most of this memory
+stays shared: a sibling copies a memory page only when it changes a reference count of an object there. No thread may
+run before the fork.
 """
 
 from __future__ import annotations
@@ -17,24 +19,24 @@ from collections.abc import Sequence
 
 _PARENT_POLL_SECONDS = 0.5
 PID_BYTES = 4
-"""The first bytes that a sibling sends: its process id, big-endian."""
+"""Length in bytes of the process id (big-endian), which each sibling sends first."""
 
 
 def run_module(owner_pid: int, module: str, sibling_pipes: Sequence[tuple[int, int]] = ()) -> None:
-    """`main` of a module, here and in a sibling for each of `sibling_pipes`.
+    """Run the function `main` of a module, in this process and in one forked sibling for each pair of pipes.
 
     Args:
-        owner_pid: the process that all of them end with.
-        module: its name.
-        sibling_pipes: descriptors of pipes, each sibling's standard input and output.
+        owner_pid: process id of the owner. When the owner ends, this process and its siblings exit.
+        module: name of the module.
+        sibling_pipes: for each sibling, the file descriptors that become its standard input and standard output.
     """
-    # The terminal sends SIGINT to the whole group; the owner says when this ends.
+    # A terminal sends SIGINT to the whole process group, but only the owner decides when this process ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     watched = _open_owner_pidfd(owner_pid)
     main = importlib.import_module(module).main
     gc.collect()
-    # What was imported stays: nobody needs to look through it for garbage, over and over (8 % of the work), nor is it
-    # to be copied for a sibling because somebody did.
+    # Imported objects live until the process ends. Frozen, they are not scanned by each garbage collection (8 % of the
+    # work), and a collection does not write to memory that is shared with siblings, which would copy it.
     gc.freeze()
     _fork_siblings(sibling_pipes)
     threading.Thread(target=_exit_with_owner, args=(owner_pid, watched), daemon=True, name="watch").start()
@@ -42,7 +44,7 @@ def run_module(owner_pid: int, module: str, sibling_pipes: Sequence[tuple[int, i
 
 
 def has_pidfd() -> bool:
-    """Whether there are descriptors of processes: Linux has them, and a sandbox may forbid them."""
+    """Return True if the system supports process descriptors (pidfd). Linux does, unless a sandbox forbids them."""
     try:
         os.close(os.pidfd_open(os.getpid()))
     except (AttributeError, OSError):
@@ -52,7 +54,7 @@ def has_pidfd() -> bool:
 
 def _fork_siblings(sibling_pipes: Sequence[tuple[int, int]]) -> None:
     if sibling_pipes:
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody here waits for a sibling's end
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps siblings; this process never waits for them
     for number, (orders, answers) in enumerate(sibling_pipes):
         try:
             is_sibling = os.fork() == 0
@@ -61,7 +63,7 @@ def _fork_siblings(sibling_pipes: Sequence[tuple[int, int]]) -> None:
         if is_sibling:
             os.dup2(orders, 0)
             os.dup2(answers, 1)
-        # Whoever kept another's ends open would hide the other's death from the owner.
+        # A process that kept pipe ends of a sibling open would hide the death of the sibling from the owner.
         close_pipes(sibling_pipes[number:] if is_sibling else [sibling_pipes[number]])
         if is_sibling:
             os.write(1, os.getpid().to_bytes(PID_BYTES, "big"))
@@ -69,28 +71,34 @@ def _fork_siblings(sibling_pipes: Sequence[tuple[int, int]]) -> None:
 
 
 def close_pipes(pipes: Sequence[tuple[int, int]]) -> None:
-    """Close both descriptors of each."""
+    """Close both file descriptors of each pair."""
     for descriptor in (each for pair in pipes for each in pair):
         os.close(descriptor)
 
 
 def _open_owner_pidfd(owner_pid: int) -> int | None:
-    """What tells when `owner_pid` ends; None where the system has nothing of the kind."""
+    """Return a pidfd of the owner; None if the system has no pidfds.
+
+    If the owner has already ended, exit this process.
+    """
     if not has_pidfd():
         return None
     try:
         watched = os.pidfd_open(owner_pid)
     except ProcessLookupError:
         os._exit(1)
-    if os.getppid() != owner_pid:  # it has ended, and another may have its number
+    if os.getppid() != owner_pid:  # the owner has ended, and its pid may be reused
         os._exit(1)
     return watched
 
 
 def _exit_with_owner(owner_pid: int, pidfd: int | None) -> None:
-    """End with the owner, also in the middle of a batch: at once where Linux tells, else within a second."""
+    """Wait until the owner ends, then exit this process, even during a verification.
+
+    With a pidfd, this process exits at once. Without one, it checks every 0.5 seconds if its parent is still the owner.
+    """
     if pidfd is not None:
         select.select([pidfd], [], [])
-    while pidfd is None and os.getppid() == owner_pid:  # an orphan is given to another parent
+    while pidfd is None and os.getppid() == owner_pid:  # an orphan gets another parent
         time.sleep(_PARENT_POLL_SECONDS)
     os._exit(1)

@@ -1,13 +1,14 @@
-"""Verification off the event loop: worker processes, or one thread where there is one core.
+"""Pool of verification workers: processes, or one thread on a machine with a single core.
 
-Owns the workers' lives. Jobs are split into batches, batches wait in a bounded queue, and each worker has a few: one
-that it works on and others that are there when it is done, since the event loop is busiest when there is most to
-verify. A worker that dies is replaced, and what it had is given to its successor; a batch over which two workers died,
-or that outlasts its time, is a failure of ours (`VerificationUnavailableError`), never evidence. Closing, or the death
-of the proxy however sudden, ends every worker.
+A job is the verification of one document. The pool splits jobs into batches and puts the batches into a bounded queue.
+Each worker has up to three batches at a time, so that it need not wait for a busy event loop between batches.
 
-Light on purpose: only the workers import sigstore. They are started as fresh interpreters and not by `multiprocessing`,
-which imports the entry module again and passes pickles.
+If a worker dies, the pool starts another worker and sends the batches again. A batch fails with
+`VerificationUnavailableError` if two workers die while verifying it, or if it exceeds its time limit. Such a failure
+never becomes evidence. All workers end when the pool is closed or when the proxy dies, even suddenly.
+
+Only the workers import sigstore, to save memory in the proxy process. Each worker starts as a new Python interpreter.
+`multiprocessing` is not used, because it would import the entry module again and use pickle.
 """
 
 from __future__ import annotations
@@ -32,19 +33,21 @@ from assay.evidence import Evidence
 from assay.ports import VerificationJob, VerificationResult
 
 MAX_BATCH_DOCUMENTS: Final = 20
-"""Documents: long enough to make the hop cheap, short enough to spread a page over the workers."""
+"""Maximum number of documents in a batch. A larger batch has less transfer cost for each document. A smaller batch
+divides the documents of a page better among the workers."""
 _MAX_BATCH_BYTES: Final = 4 << 20
 _MAX_BATCHES_PER_WORKER: Final = 3
-"""Batches that a worker has."""
+"""Maximum number of unanswered batches that a worker has at a time."""
 _MAX_ATTEMPTS: Final = 2
 _MAX_DEFAULT_WORKERS: Final = 4
 _CLOSE_TIMEOUT_SECONDS: Final = 2.0
 _RESTART_DELAY_SECONDS: Final = 0.5
-"""Before a worker that died at once is started again: a broken installation must not spin."""
+"""Pause in seconds after two workers died while verifying a batch. Without the pause, a broken installation would
+restart workers in a tight loop."""
 _WORKER_MODULE: Final = "assay.attestation.pool.worker"
 _UNNEEDED_MODULES: Final = ("chardet", "charset_normalizer", "backports.zstd", "compression.zstd")
-"""For answers to HTTP requests, which a worker never makes: 3.6 MB in each."""
-_CLOSING_REASON: Final = "the verifier is closing"
+"""Modules that decode HTTP responses. Workers do not need them, and they would take 3.6 MB of memory in each worker."""
+_CLOSING_REASON: Final = "verification has stopped, because Assay is shutting down"
 
 
 @dataclass(slots=True, eq=False)
@@ -52,18 +55,18 @@ class _Batch:
     jobs: Sequence[VerificationJob]
     results: asyncio.Future[list[VerificationResult]]
     deaths: int = 0
-    """Workers that died over it."""
+    """Number of workers that died while verifying the batch."""
 
 
 @dataclass(slots=True, eq=False)
 class _Worker:
-    """One process, started again whenever it is found dead."""
+    """Worker process with its pipes. If the process dies, the next batch starts a new one."""
 
     bootstrap: Path
     """Script that a new process runs first."""
     process: processes.ChildProcess | None = None
     roots: TrustRoots | None = field(default=None)
-    """Those it was last given."""
+    """Trust roots that the process received last; None if it has none."""
 
     async def ensure_running(self) -> processes.ChildProcess:
         if self.process is not None and self.process.has_exited:
@@ -76,50 +79,66 @@ class _Worker:
         return self.process
 
     async def send_batch(self, jobs: Sequence[VerificationJob], roots: TrustRoots) -> None:
-        """Send a batch, to be answered after those that were sent before; raises EOFError or OSError when it is dead.
+        """Send a batch to the worker process; start the process if it does not run.
 
-        What the worker does not take yet is buffered: whoever waited for it here would not read what it answers.
+        The worker answers batches in the order in which they were sent. This method does not wait until the worker has
+        read the batch: unread bytes stay in a buffer. Waiting could cause a deadlock, because the worker may wait until
+        the proxy reads its responses.
+
+        Raises:
+            OSError: a new worker process could not be started.
         """
         running = await self.ensure_running()
         self.send_roots(roots)
         running.stdin.write(protocol.encode_frame(protocol.encode_batch(jobs)))
 
     def send_roots(self, roots: TrustRoots) -> None:
-        """Let it load these roots, if it lives and was given others or none; whether it dies is found out later."""
+        """Send the trust roots to a running worker unless it already has them. Do nothing if no worker runs.
+
+        If the worker dies meanwhile, `receive_response` raises the error.
+        """
         if self.process is not None and self.roots is not roots:
             self.process.stdin.write(protocol.encode_frame(protocol.encode_roots(roots)))
             self.roots = roots
 
     async def receive_response(self) -> bytes:
-        """The answer to the oldest batch; raises EOFError or OSError when the worker dies over it."""
+        """Wait for the response to the oldest unanswered batch and return it.
+
+        Raises:
+            EOFError: the worker died, or its response is too long.
+            OSError: the pipe broke.
+        """
         if self.process is None:
-            raise EOFError("a worker without a process")
+            raise EOFError("the verification worker is not running")
         await self.process.pid()
         length = int.from_bytes(await self.process.stdout.readexactly(protocol.LENGTH_BYTES), "big")
         if length > protocol.MAX_FRAME_BYTES:
-            raise EOFError("a worker's answer is too long")
+            raise EOFError(f"the response of the verification worker is longer than {protocol.MAX_FRAME_BYTES} bytes")
         return await self.process.stdout.readexactly(length)
 
     async def stop(self, grace_seconds: float = 0.0) -> None:
-        """Wait `grace_seconds` seconds for it to end, then kill it."""
+        """Wait up to `grace_seconds` seconds for the end of the process; kill the process if it still runs."""
         running, self.process = self.process, None
         if running is not None:
             await running.stop(grace_seconds)
 
     async def close(self) -> None:
-        """Let it end by itself, for a while."""
+        """Close the worker's standard input, which ends the worker.
+
+        Kill the worker if it still runs after 2 seconds.
+        """
         if self.process is not None:
             self.process.stdin.close()
         await self.stop(_CLOSE_TIMEOUT_SECONDS)
 
 
 class VerifierPool:
-    """Verifies documents over the roots in force, off the event loop: `assay.ports.Verifier`.
+    """Pool of workers that verify documents against the trust roots in force; implements `assay.ports.Verifier`.
 
     Args:
         roots: trust roots in force at first.
-        settings: of the `[verification]` table.
-        bootstrap: script that a worker process runs first.
+        settings: the `[verification]` table; None: the default settings.
+        bootstrap: script that a new worker process runs first.
     """
 
     def __init__(
@@ -141,30 +160,45 @@ class VerifierPool:
 
     @property
     def roots(self) -> TrustRoots:
-        """Those in force."""
+        """Trust roots in force."""
         return self._roots
 
     @property
     def roots_digest(self) -> str:
-        """Of all roots together: changes whenever any of them does."""
+        """Digest of all trust roots together. It changes if any trust root changes."""
         return self._roots.digest
 
     @property
     def worker_count(self) -> int:
-        """Worker processes; 0 for a thread."""
+        """Number of worker processes; 0 if a thread verifies."""
         return self._worker_count
 
     @property
     def queued_batches(self) -> int:
-        """Batches in the queue, for metrics."""
+        """Number of batches in the queue; a metric."""
         return self._queue.qsize()
 
     def trust_fingerprint_for(self, root_name: str | None) -> str:
-        """Digest of the roots that count for an index with this `root_name`: part of the key of its evidence."""
+        """Return the fingerprint of the current trust roots of an index, which is part of the cache key of evidence.
+
+        Args:
+            root_name: name of the only trust root for the index, from the index's settings. None: the default root and
+                all further roots.
+
+        Raises:
+            ConfigurationError: no trust root has this name.
+        """
         return " ".join(self._roots.fingerprints_for_index(root_name))
 
     def earlier_trust_fingerprints_for(self, root_name: str | None) -> tuple[str, ...]:
-        """The same of the roots that were in force before, newest first."""
+        """Return the fingerprints of the earlier trust roots of an index, newest first.
+
+        Evidence that was recorded before a renewal of the trust roots has one of these in its cache key.
+
+        Args:
+            root_name: name of the only trust root for the index, from the index's settings. None: the default root and
+                all further roots.
+        """
         return tuple(
             " ".join(roots.fingerprints_for_index(root_name))
             for roots in self._roots.earlier
@@ -172,19 +206,29 @@ class VerifierPool:
         )
 
     def is_still_valid(self, evidence: Evidence, root_name: str | None) -> bool:
-        """Whether evidence recorded under earlier roots holds under these without verifying it again."""
+        """Return True if recorded evidence is also valid under the trust roots in force, without a new verification.
+
+        Args:
+            evidence: evidence that was recorded under earlier trust roots.
+            root_name: name of the only trust root for the index, from the index's settings. None: the default root and
+                all further roots.
+        """
         return is_still_valid(evidence, self._roots.for_index(root_name))
 
     def update_root(self, root: TrustRoot) -> None:
-        """Put a renewed root in force, for every batch that starts from now on."""
+        """Put a renewed trust root in force for all batches that are sent from now on."""
         self._roots = self._roots.with_refreshed(root)
 
     def replace_roots(self, roots: TrustRoots) -> None:
-        """Put other roots in force, as after a change of the configuration."""
+        """Replace all trust roots, for example after a change of the configuration."""
         self._roots = roots
 
     async def start(self) -> None:
-        """Start the workers; they load what they need while the proxy does the same."""
+        """Start the workers, which then import their libraries while the proxy starts. Idempotent.
+
+        Raises:
+            OSError: a process could not be started.
+        """
         if self._tasks:
             return
         if not self._worker_count:
@@ -199,7 +243,7 @@ class VerifierPool:
             self._tasks.append(asyncio.create_task(self._run_worker(worker), name="verify"))
 
     async def close(self) -> None:
-        """End the workers; whoever still waits gets `VerificationUnavailableError`. Idempotent."""
+        """End the workers. Running calls of `verify` raise `VerificationUnavailableError`. Idempotent."""
         await cancel_and_wait(self._tasks)
         self._tasks = []
         self._fail_queued_batches()
@@ -209,23 +253,32 @@ class VerifierPool:
             self._thread = None
 
     def _fail_queued_batches(self) -> None:
-        """Nobody takes batches any more. Whoever waits for room comes here too, and makes it for the next."""
+        """Fail all queued batches. Call this only after the workers have ended.
+
+        The first caller is `close`. If the queue was full, other callers of `verify` still wait for space in it. When
+        one of them gets space, it adds its batch and calls this method again. The method fails that batch and makes
+        space for the next waiting caller.
+        """
         while not self._queue.empty():
             _fail_batch(self._queue.get_nowait(), _CLOSING_REASON)
 
     def preload_roots(self) -> None:
-        """There will be documents soon: workers load the roots in force while these are on their way (12 ms)."""
+        """Send the trust roots in force to all workers, before the first documents arrive.
+
+        The workers then load the trust roots, which takes 12 ms, while the proxy fetches the documents.
+        """
         for worker in self._workers:
             worker.send_roots(self._roots)
 
     async def verify(self, jobs: Sequence[VerificationJob]) -> list[VerificationResult]:
-        """Evidence for each job, in order, and how it is recorded.
+        """Verify documents; return the evidence and the encoded record for each document, in order.
 
         Raises:
-            VerificationUnavailableError: our own failure; nothing may be recorded of any of them.
+            VerificationUnavailableError: the verification of a document did not complete. The caller must not record
+                evidence for any of the documents.
         """
         if not self._tasks:
-            raise VerificationUnavailableError("the verifier is not running")
+            raise VerificationUnavailableError("the pool of verification workers is not running")
         batches = [
             _Batch(part, asyncio.get_running_loop().create_future())
             for part in _split_into_batches(jobs, self._worker_count)
@@ -258,26 +311,30 @@ class VerifierPool:
             while True:
                 try:
                     await self._fill_worker(worker, given, again)
-                    answer = await asyncio.wait_for(worker.receive_response(), self._timeout)
+                    # Not `wait_for`, which in Python 3.11 loses a cancellation at the moment of the response.
+                    async with asyncio.timeout(self._timeout):
+                        answer = await worker.receive_response()
                 except TimeoutError:
                     await worker.stop()
-                    answer = protocol.encode_failure_response(f"verification took more than {self._timeout:g} seconds")
+                    answer = protocol.encode_failure_response(
+                        f"the verification took longer than its time limit of {self._timeout:g} seconds"
+                    )
                     _complete_batch(given.popleft(), answer)
                 except (EOFError, OSError) as error:
-                    # It works in order: the oldest batch is the one that it died over.
+                    # A worker verifies batches in order, so it died while verifying the oldest one.
                     given[0].deaths += 1
                     telemetry.warning("verification-worker-died", error=repr(error), attempt=given[0].deaths)
                     await worker.stop(_CLOSE_TIMEOUT_SECONDS)
                     if given[0].deaths == _MAX_ATTEMPTS:
                         answer = protocol.encode_failure_response(
-                            "two verification workers died over the same documents"
+                            "two verification workers died while verifying the same documents"
                         )
                         _complete_batch(given.popleft(), answer)
                         await asyncio.sleep(_RESTART_DELAY_SECONDS)
                 else:
                     _complete_batch(given.popleft(), answer)
                     continue
-                # The next worker has read nothing of what this one was given.
+                # The next process has none of these batches, so they are sent again.
                 again.extendleft(reversed(given))
                 given.clear()
         except asyncio.CancelledError:
@@ -286,7 +343,15 @@ class VerifierPool:
             raise
 
     async def _fill_worker(self, worker: _Worker, in_flight: deque[_Batch], retries: deque[_Batch]) -> None:
-        """Let the worker have as many batches as it may, and wait for one if it has none."""
+        """Send batches to the worker until it has three unanswered ones or no batch is left.
+
+        If the worker has no batch at all, wait for one.
+
+        Args:
+            worker: the worker.
+            in_flight: unanswered batches of the worker; sent batches are appended.
+            retries: batches that a dead process did not answer; they are sent before batches of the queue.
+        """
         while len(in_flight) < _MAX_BATCHES_PER_WORKER:
             if retries:
                 batch = retries.popleft()
@@ -302,24 +367,34 @@ class VerifierPool:
 
     async def _verify_in_thread(self, jobs: Sequence[VerificationJob], roots: TrustRoots) -> bytes:
         def run() -> bytes:
-            from assay.attestation.pool.worker import verify_batch  # noqa: PLC0415 - imports sigstore, in the thread that needs it
+            from assay.attestation.pool.worker import verify_batch  # noqa: PLC0415 - imports sigstore, only in a thread that verifies
 
             return verify_batch(jobs, roots)
 
         try:
-            return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(self._thread, run), self._timeout)
+            async with asyncio.timeout(self._timeout):
+                return await asyncio.get_running_loop().run_in_executor(self._thread, run)
         except TimeoutError:
-            return protocol.encode_failure_response(f"verification took more than {self._timeout:g} seconds")
+            return protocol.encode_failure_response(
+                f"the verification took longer than its time limit of {self._timeout:g} seconds"
+            )
 
 
 def default_worker_count() -> int:
-    """One for each core that we may use but the event loop's, at most four; 0, a thread, where there is one core."""
+    """Return the default number of worker processes: the usable cores minus one for the event loop, at most four.
+
+    The number is 0 on a single core: a thread then verifies.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(_MAX_DEFAULT_WORKERS, cores - 1)
 
 
 def _split_into_batches(jobs: Sequence[VerificationJob], workers: int) -> list[list[VerificationJob]]:
-    """Batches of about the same length for all workers, within the limits of a frame."""
+    """Split jobs into batches of len(jobs) / workers documents, rounded up, so that the workers share the jobs evenly.
+
+    A batch has at most `MAX_BATCH_DOCUMENTS` documents. Together, the documents of a batch have at most
+    `_MAX_BATCH_BYTES`. A larger document gets a separate batch.
+    """
     most = max(1, min(MAX_BATCH_DOCUMENTS, -(-len(jobs) // max(1, workers))))
     batches: list[list[VerificationJob]] = []
     weight = 0
@@ -333,7 +408,7 @@ def _split_into_batches(jobs: Sequence[VerificationJob], workers: int) -> list[l
 
 
 def _complete_batch(batch: _Batch, response: bytes) -> None:
-    """What a worker said of a batch, for whoever waits for it."""
+    """Decode a worker's response, and set it as the result or the exception of the batch."""
     match protocol.decode_response(response, len(batch.jobs)):
         case str(reason):
             if reason.startswith(protocol.PRIVATE_API_CHANGED):
@@ -346,7 +421,11 @@ def _complete_batch(batch: _Batch, response: bytes) -> None:
 
 @lru_cache(maxsize=1)
 def _warn_of_change(reason: str) -> None:
-    """Log, once, that verification refuses to work with a library: its name, its version, and what has changed."""
+    """Log, only once, that nothing can be verified because the private API of a library changed.
+
+    Args:
+        reason: library, version and change, in the form ``LIBRARY VERSION: CHANGE``.
+    """
     named, _, changed = reason.partition(": ")
     library, _, version = named.partition(" ")
     telemetry.warning(

@@ -1,8 +1,10 @@
-"""Python processes of our own beside the proxy's: how they are started, told to end, and found to have ended.
+"""Child processes of the proxy that run Python modules: starts them, stops them, and notices their end.
 
-What verification and renewal need (sigstore, TUF and all they import) takes 20 MB and half a second. It is loaded in
-processes that need it and never in the one that answers requests. Several that need the same are started as one, which
-divides itself when all is loaded (`boot`): two verification workers take 30 MB less so.
+The libraries for verification and renewal (sigstore, TUF and their dependencies) need 20 MB of memory and half a second
+to import. Only child processes import these libraries, never the process that answers requests.
+
+To start several processes with one module, the proxy starts one process, which forks the others after the import
+(`fork_server`). With two verification workers this saves 30 MB.
 """
 
 from __future__ import annotations
@@ -21,57 +23,62 @@ from typing import Final, Protocol
 from assay.attestation.pool import fork_server
 
 _PIPE_BUFFER_BYTES: Final = 2**20
-"""Bytes: what Linux lets anybody have (`/proc/sys/fs/pipe-max-size`)."""
+"""Size of a pipe's buffer in bytes. Linux allows an unprivileged user no larger one (`/proc/sys/fs/pipe-max-size`)."""
 BOOTSTRAP_FILE: Final = Path(__file__).with_name("bootstrap.py")
-"""Script that a child process runs first."""
+"""Default script that a child process runs first."""
 
 
 class ChildProcess(Protocol):
-    """A process and the pipes to it."""
+    """Child process with pipes to its standard input and output."""
 
     @property
     def stdin(self) -> asyncio.StreamWriter:
-        """To it."""
+        """Writer to the standard input of the process."""
 
     @property
     def stdout(self) -> asyncio.StreamReader:
-        """From it."""
+        """Reader of the standard output of the process."""
 
     @property
     def has_exited(self) -> bool:
-        """Whether it is known to have ended."""
+        """True if this object has noticed that the process ended."""
 
     async def pid(self) -> int:
-        """Its process id; raises EOFError where it ended before it had one."""
+        """Return the process id.
+
+        Raises:
+            EOFError: the process ended before it reported its id.
+        """
 
     async def stop(self, grace_seconds: float) -> None:
-        """Wait `grace_seconds` seconds for it to end, then kill it."""
+        """Wait up to `grace_seconds` seconds for the end of the process; kill the process if it still runs."""
 
 
 class SpawnedProcess:
-    """A process that was started for itself."""
+    """Child process that the proxy started as a new Python interpreter."""
 
     def __init__(self, process: Process) -> None:
         if process.stdin is None or process.stdout is None:
-            raise RuntimeError("a process without pipes")
+            raise RuntimeError("expected a process with pipes to its standard input and output")
         self._process = process
         self.stdin = process.stdin
         self.stdout = process.stdout
 
     @property
     def has_exited(self) -> bool:
-        """Whether it is known to have ended."""
+        """True if this object has noticed that the process ended."""
         return self._process.returncode is not None
 
     async def pid(self) -> int:
-        """Its process id."""
+        """Return the process id."""
         return self._process.pid
 
     async def stop(self, grace_seconds: float) -> None:
-        """Wait `grace_seconds` seconds for it to end, then kill it."""
-        # A process that is already dead must be reaped by the loop's watcher alone: Popen.kill would race with it.
+        """Wait up to `grace_seconds` seconds for the end of the process; kill the process if it still runs."""
+        # Only asyncio's child watcher may reap a process that is already dead: Popen.kill would race with it.
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._process.wait(), grace_seconds)
+            async with asyncio.timeout(grace_seconds):
+                await self._process.wait()
         if self._process.returncode is None:
             with suppress(ProcessLookupError):
                 self._process.kill()
@@ -79,7 +86,11 @@ class SpawnedProcess:
 
 
 class ForkedProcess:
-    """A process that another of ours divided into: nobody's child here, so that its pipes say when it has ended."""
+    """Process that a child process of the proxy forked (`fork_server`).
+
+    The proxy is not the parent of this process, so the proxy cannot wait for it by `waitpid`. The process has ended if
+    its standard output is at the end of file, or if its pidfd is readable.
+    """
 
     def __init__(
         self, stdin: asyncio.StreamWriter, stdout: asyncio.StreamReader, read_transport: asyncio.ReadTransport
@@ -88,12 +99,20 @@ class ForkedProcess:
         self.stdout = stdout
         self._read_transport = read_transport
         self._pidfd: int | None = None
-        """Of the process: a number alone could be another's by the time it is used."""
+        """Process descriptor for signals; None until the process has sent its pid. A signal to the pid is not safe,
+        because another process may have the same pid after this one has ended."""
         self._pid_task = asyncio.create_task(self._read_pid(), name="sibling")
 
     @classmethod
     async def from_pipes(cls, write_descriptor: int, read_descriptor: int) -> ForkedProcess:
-        """The process at the other ends of two pipes, whose ends here are its own from now on."""
+        """Return an object for a forked process that is connected to the proxy by two pipes.
+
+        The new object owns both file descriptors and closes them.
+
+        Args:
+            write_descriptor: write end of the pipe to the process's standard input.
+            read_descriptor: read end of the pipe from the process's standard output.
+        """
         loop, stdout = asyncio.get_running_loop(), asyncio.StreamReader()
         receiving, _ = await loop.connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(stdout), os.fdopen(read_descriptor, "rb", buffering=0)
@@ -109,28 +128,33 @@ class ForkedProcess:
         try:
             pid = int.from_bytes(await self.stdout.readexactly(fork_server.PID_BYTES), "big")
             self._pidfd = os.pidfd_open(pid)
-        except (EOFError, OSError):  # it ended at once
+        except (EOFError, OSError):  # the process ended at once
             return 0
         return pid
 
     @property
     def has_exited(self) -> bool:
-        """Whether it is known to have ended."""
+        """True if this object has noticed that the process ended."""
         return self.stdout.at_eof()
 
     async def pid(self) -> int:
-        """Its process id, once it is there; raises EOFError where it ended before."""
+        """Wait for the process id and return it.
+
+        Raises:
+            EOFError: the process ended before it sent its id.
+        """
         if not (pid := await asyncio.shield(self._pid_task)):
-            raise EOFError("it ended before it began")
+            raise EOFError("the child process ended before it sent its process id")
         return pid
 
     async def stop(self, grace_seconds: float) -> None:
-        """Wait `grace_seconds` seconds for it to end, then kill it."""
+        """Wait up to `grace_seconds` seconds for the end of the process; kill the process if it still runs."""
         try:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wait_for_exit(), grace_seconds)
+                async with asyncio.timeout(grace_seconds):
+                    await self._wait_for_exit()
             if self._pidfd is not None:
-                with suppress(ProcessLookupError):  # it has ended
+                with suppress(ProcessLookupError):  # the process has ended
                     signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
                 await self._wait_for_exit()
         finally:
@@ -161,18 +185,22 @@ async def spawn_process(
     *,
     bootstrap: Path = BOOTSTRAP_FILE,
 ) -> Process:
-    """A process that runs `main` of a module, with pipes; it ends soon after this one does.
+    """Start a child process that runs the function `main` of a module, with pipes to its standard input and output.
+
+    The child process exits soon after the process that started it.
 
     Args:
-        module: its name.
-        blocked_modules: modules that libraries import where they can, and do without where they cannot.
-        sibling_pipes: descriptors of pipes, to and from each sibling that it is to divide into.
+        module: name of the module.
+        blocked_modules: modules whose import fails in the child process, to save memory. Libraries must work without
+            them.
+        sibling_pipes: pipes for the siblings that the child process forks. For each sibling: the file descriptors of
+            its standard input and standard output.
         bootstrap: script that the interpreter runs.
 
     Raises:
-        OSError: none can be started.
+        OSError: the process could not be started.
     """
-    # -P: the working directory is no place to import from; the same path as ours is.
+    # -P keeps the working directory out of the import path; the child gets the import path of this process instead.
     path = [entry for entry in sys.path if entry]
     told = " ".join(f"{read}:{write}" for read, write in sibling_pipes)
     command = [sys.executable, "-P", str(bootstrap), str(os.getpid()), module, ",".join(blocked_modules), told, *path]
@@ -186,12 +214,14 @@ async def spawn_process(
 async def spawn_processes(
     module: str, blocked_modules: Sequence[str], count: int, *, bootstrap: Path = BOOTSTRAP_FILE
 ) -> list[ChildProcess]:
-    """So many processes, as `spawn_process` starts one.
+    """Start `count` child processes that run the function `main` of a module; `spawn_process` describes the arguments.
+
+    The processes share the memory of the imported code, if the system supports pidfds.
 
     Raises:
-        OSError: none can be started.
+        OSError: a process could not be started.
     """
-    if count < 2 or not fork_server.has_pidfd():  # noqa: PLR2004 - one has no siblings
+    if count < 2 or not fork_server.has_pidfd():  # noqa: PLR2004 - a single process has no siblings
         return [SpawnedProcess(await spawn_process(module, blocked_modules, bootstrap=bootstrap)) for _ in range(count)]
     ours: list[tuple[int, int]] = []
     theirs: list[tuple[int, int]] = []
@@ -210,8 +240,8 @@ async def spawn_processes(
 
 
 def _enlarge_pipe(writer: asyncio.StreamWriter) -> None:
-    """Let what is written be there at once, and not as this process finds the time for each 64 KiB more."""
+    """Enlarge the buffer of a pipe, so that one write can take a whole batch instead of 64 KiB."""
     if hasattr(fcntl, "F_SETPIPE_SZ"):  # Linux
-        # OSError: more than this user may have, in all pipes together. ValueError: the process has ended already.
+        # OSError: the user's limit for all pipes is exceeded. ValueError: the process has already ended.
         with suppress(OSError, ValueError):
             fcntl.fcntl(writer.get_extra_info("pipe").fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BUFFER_BYTES)

@@ -1,10 +1,11 @@
-"""What a verification worker and its owner say to each other over two pipes: frames of JSON, never pickles.
+"""Protocol between a verification worker and its owner (the proxy process), over two pipes.
 
-A worker reads hostile documents all day; should one of them ever take it over, it still has only this small language to
-speak to its owner in, and the decoder is total.
+A worker parses hostile documents. A compromised worker could send its owner only messages of this small protocol. The
+owner's decoder accepts any bytes without an exception. The protocol uses no pickle.
 
-A frame is its length (4 bytes, big-endian) and that many bytes, of which the first says what it is. To the worker:
-roots, then batches. From it, one for each batch: evidence, a line each, or why there is none.
+A message is a frame: a length (4 bytes, big-endian) and as many bytes. The first of these bytes is the type of the
+frame. The rest is JSON or raw documents. The owner sends trust roots, then batches. The worker sends one response for
+each batch: one line of evidence for each document, or the reason of a failure.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from assay.ports import VerificationJob, VerificationResult
 
 LENGTH_BYTES: Final = 4
 MAX_FRAME_BYTES: Final = 256 << 20
-"""Bytes in a frame: a batch of documents at their limits."""
-PRIVATE_API_CHANGED: Final = "nothing can be verified, since a private API changed: "
-"""How the reason of a failure begins that no restart of a worker mends."""
+"""Maximum length of a frame in bytes. A batch of documents of the maximum size fits into one frame."""
+PRIVATE_API_CHANGED: Final = "no document can be verified, because a library's private API changed: "
+"""Beginning of a worker's failure message if the private API of a library has changed. A restart of the worker does not
+help: the supported version of the library must be installed."""
 _ROOTS_TAG: Final = b"R"
 _JOBS_TAG: Final = b"J"
 _EVIDENCE_TAG: Final = b"E"
@@ -31,12 +33,12 @@ _FAILURE_TAG: Final = b"F"
 
 
 def encode_frame(content: bytes) -> bytes:
-    """`content` with its length before it."""
+    """Return a frame: the length of `content`, then `content`."""
     return len(content).to_bytes(LENGTH_BYTES, "big") + content
 
 
 def encode_roots(roots: TrustRoots) -> bytes:
-    """The roots, to be in force for all batches after them."""
+    """Encode the trust roots that the worker uses for all later batches."""
     named = {
         name: {
             "content": b64encode(root.content).decode(),
@@ -48,13 +50,16 @@ def encode_roots(roots: TrustRoots) -> bytes:
 
 
 def encode_batch(jobs: Sequence[VerificationJob]) -> bytes:
-    """A batch of jobs: what each is about as JSON, then the documents as they are."""
+    """Encode a batch: a JSON list with the metadata of each job, then the raw documents."""
     listed = [[job.filename, job.sha256, len(job.provenance), job.trust] for job in jobs]
     return b"".join((_JOBS_TAG, encode_frame(json.dumps(listed).encode()), *(job.provenance for job in jobs)))
 
 
 def decode_request(raw: bytes) -> TrustRoots | list[VerificationJob]:
-    """What the owner sent. The worker trusts its owner: a malformed order is a bug and raises."""
+    """Decode a request of the owner: trust roots, or the jobs of a batch.
+
+    The worker trusts its owner. A malformed request is a bug of Assay and may raise any exception.
+    """
     if raw[:1] == _JOBS_TAG:
         return _decode_batch(raw)
     roots = json.loads(raw[1:])
@@ -81,21 +86,32 @@ def _decode_batch(raw: bytes) -> list[VerificationJob]:
 
 
 def encode_evidence_response(evidence: Sequence[Evidence]) -> bytes:
-    """Evidence for each job of a batch, in order."""
+    """Encode the evidence for each job of a batch, in the order of the jobs."""
     return _EVIDENCE_TAG + b"\n".join(encode_evidence(one) for one in evidence)
 
 
 def encode_failure_response(reason: str) -> bytes:
-    """A failure of the worker's own: no evidence."""
+    """Encode a failure of the worker itself. Such a response contains no evidence."""
     return _FAILURE_TAG + reason.encode(errors="replace")
 
 
 def decode_response(raw: bytes, jobs: int) -> list[VerificationResult] | str:
-    """What was found of `jobs` jobs, or why nothing was: the worker's own failure, or an answer that makes no sense."""
+    """Decode a worker's response to a batch.
+
+    Args:
+        raw: content of the frame; untrusted.
+        jobs: number of jobs in the batch.
+
+    Returns:
+        A result for each job, in order; or a string with the reason if the worker failed or its response is invalid.
+    """
     if raw[:1] == _FAILURE_TAG:
         return raw[1:].decode(errors="replace")
     lines = raw[1:].split(b"\n")
     found = [VerificationResult(evidence, line) for line in lines if (evidence := decode_evidence(line)) is not None]
     if raw[:1] != _EVIDENCE_TAG or not len(found) == len(lines) == jobs:
-        return f"a worker's answer makes no sense: evidence of {len(found)} documents in {len(lines)} lines, not {jobs}"
+        return (
+            f"invalid response of a verification worker: expected {jobs} lines of evidence, "
+            f"found {len(lines)} lines, of which {len(found)} are valid"
+        )
     return found

@@ -1,7 +1,8 @@
-"""A verification worker: batches from its standard input, evidence to its standard output, until either ends.
+"""Main module of a verification worker: reads batches from standard input and writes evidence to standard output.
 
-Runs as a process of its own, started by `workers` with nothing of the proxy's entry module in it. It is gone soon after
-its owner: at once when it waits for work, since its standard input ends, and soon when it doesn't (`boot`).
+`pool` starts the process that runs this module. The process does not import the entry module of the proxy. The worker
+ends when the proxy dies: between batches because standard input ends, and during a batch because `fork_server` ends the
+process.
 """
 
 from __future__ import annotations
@@ -32,27 +33,28 @@ from assay.simple.model import File, Sha256
 
 _NICENESS = 5
 _GC_THRESHOLD_OBJECTS = 20_000
-"""Objects that are made before the collector looks for cycles: a batch makes none but for its refusals' tracebacks, and
-looking every 700 objects was 7 % of the work."""
+"""Number of new objects between two garbage collections. Only tracebacks of failed checks create cycles. Python's
+default of 700 objects cost 7 % of the worker's time."""
 
 
 def verify_all(jobs: Sequence[VerificationJob], roots: TrustRoots) -> list[Evidence]:
-    """Evidence for each job, in order.
+    """Verify the jobs and return the evidence for each job, in order.
 
     Raises:
-        ConfigurationError: a job names a trust root that there isn't, or a root that doesn't load.
-        MemoryError: there is none left.
+        ConfigurationError: a job names an unknown trust root, or a trust root is invalid.
+        PrivateApiChangedError: the installed sigstore differs from the supported version.
+        MemoryError: no memory is left.
     """
     return [verify(job.provenance, _to_file(job), roots.for_index(job.trust)) for job in jobs]
 
 
 def _to_file(job: VerificationJob) -> File:
-    """What of a file verification looks at: name and digest."""
+    """Return a `File` with the name and SHA-256 of the job. Verification uses no other fields of `File`."""
     return File(filename=job.filename, sha256=Sha256(job.sha256), url="", location="", route="", distribution=None)
 
 
 def serve(requests: BinaryIO, responses: BinaryIO) -> None:
-    """Work until `requests` ends."""
+    """Answer requests until the stream `requests` ends."""
     roots: TrustRoots | None = None
     while (raw := _read_frame(requests)) is not None:
         match decode_request(raw):
@@ -65,20 +67,26 @@ def serve(requests: BinaryIO, responses: BinaryIO) -> None:
 
 
 def _preload_keys(roots: TrustRoots) -> None:
-    """Before the first document is there. Whether a root can be used is said of the first document that needs it."""
+    """Load the keys of all trust roots before the first batch arrives.
+
+    Errors are ignored here: the response to the first batch that needs the invalid trust root reports the error.
+    """
     with suppress(ConfigurationError, PrivateApiChangedError):
         for root in roots.for_index():
             load_keys(root.content)
 
 
 def verify_batch(jobs: Sequence[VerificationJob], roots: TrustRoots | None) -> bytes:
-    """The answer to a batch, as `wire` encodes it; also what the proxy's own thread runs."""
+    """Verify a batch and return the response in the encoding of `protocol`.
+
+    A pool without worker processes calls this function in its thread.
+    """
     if roots is None:
-        return encode_failure_response("the worker has no trust roots")
+        return encode_failure_response("the verification worker has received no trust roots")
     try:
         return encode_evidence_response(verify_all(jobs, roots))
     except MemoryError:
-        return encode_failure_response("the worker has no memory left")
+        return encode_failure_response("the verification worker ran out of memory")
     except PrivateApiChangedError as error:
         return encode_failure_response(f"{PRIVATE_API_CHANGED}{error}")
     except ConfigurationError as error:
@@ -95,12 +103,12 @@ def _read_frame(requests: BinaryIO) -> bytes | None:
 
 
 def main() -> None:
-    """Serve standard input and output until either ends."""
-    # Whoever waits for a page that is there goes before whoever waits for one that is being verified.
+    """Answer requests from standard input on standard output, until either stream ends."""
+    # The event loop, which also serves pages that need no verification, has priority over the workers.
     os.nice(_NICENESS)
     gc.set_threshold(_GC_THRESHOLD_OBJECTS)
     answers = os.fdopen(os.dup(1), "wb")
-    # Nothing else may write into the answers: whatever a library prints goes to the log.
+    # Standard output is only for responses: output of libraries goes to standard error, and so to the log.
     os.dup2(2, 1)
     with suppress(BrokenPipeError):
         serve(sys.stdin.buffer, answers)

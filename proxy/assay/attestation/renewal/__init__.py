@@ -1,1 +1,1 @@
-"""Renewal of the bundled trust roots by TUF, in a process of its own, and the report of the roots in force."""
+"""Renewal of the bundled trust roots by TUF in a separate process, and status reports on the trust roots in force."""

@@ -1,6 +1,7 @@
-"""What people ask of verification from a terminal: which roots are in force, and what a file on disk is.
+"""Functions behind the commands ``assay trust show``, ``assay trust refresh`` and ``assay verify``.
 
-The functions behind ``assay trust show|refresh`` and ``assay verify``. Values out, no printing.
+They report the status of trust roots, renew trust roots, and describe a file on disk. They return values and print
+nothing.
 """
 
 from __future__ import annotations
@@ -22,29 +23,29 @@ _CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustRootReport:
-    """One trust root, for ``assay trust show``."""
+    """Status of one trust root, for ``assay trust show``."""
 
     name: str
     default: bool
     digest: str
     source: str
     issuers: tuple[str, ...] | None
-    """None: everybody whom its authority certifies."""
+    """OIDC issuers that the trust root may vouch for; None: every issuer that its authority accepts."""
     obtained: datetime
     age: timedelta
     too_old: bool
-    """Older than `warn-age`."""
+    """True if the trust root is older than `warn-age`."""
     refreshed: bool
-    """Whether it is renewed by itself."""
+    """True if the proxy renews the trust root by TUF."""
     logs: tuple[str, ...]
-    """Transparency logs, by address."""
+    """URLs of the transparency logs in the trust root."""
 
 
 def report_trust_roots(roots: TrustRoots, settings: TrustSettings, now: datetime) -> tuple[TrustRootReport, ...]:
-    """Every root in force, the default one first.
+    """Return the status of every trust root in force, the default root first.
 
     Raises:
-        ConfigurationError: one of them doesn't load.
+        ConfigurationError: a trust root is invalid.
     """
     return tuple(_report_root(root, roots, settings, now) for root in roots.for_index(None))
 
@@ -66,10 +67,10 @@ def _report_root(root: TrustRoot, roots: TrustRoots, settings: TrustSettings, no
 
 
 def refresh_trust_roots(roots: TrustRoots, refreshers: Sequence[TufRefresher]) -> tuple[TrustRoots, tuple[str, ...]]:
-    """Renew each root that has a refresher, now and blocking.
+    """Renew each trust root for which there is a refresher. Blocking: uses the network.
 
     Returns:
-        The roots, and a sentence for each that could not be renewed.
+        The trust roots after the renewal, and an error message for each trust root whose renewal failed.
     """
     failures = []
     for refresher in refreshers:
@@ -81,10 +82,14 @@ def refresh_trust_roots(roots: TrustRoots, refreshers: Sequence[TufRefresher]) -
 
 
 def describe_local_file(path: Path, filename: str | None = None) -> File:
-    """A file on disk as verification and policy see one: name, digest and size.
+    """Return the name, SHA-256 and size of a file on disk as a `File`, which verification and policy can use.
+
+    Args:
+        path: path of the file.
+        filename: name to use instead of the last part of the path; None: the last part of the path.
 
     Raises:
-        OSError: it can't be read.
+        OSError: the file cannot be read.
     """
     digest = hashlib.sha256()
     size = 0

@@ -1,6 +1,7 @@
-"""Trust roots renewed on a schedule, never in the way of a request; the last good one stays in force.
+"""Schedule for the renewal of trust roots in the background. If a renewal fails, the last good root stays in force.
 
-How a root is renewed and proven is `tuf`'s. What a new root means for recorded evidence is the `ProvenanceResolver`'s.
+`tuf` renews and verifies a trust root. `ProvenanceResolver` decides which recorded evidence stays valid under a renewed
+root.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from assay.caching.refresher import Fetched, FetchRequest, Refresher, RefreshSch
 from assay.errors import AssayError, UpstreamUnavailableError
 
 _TIMEOUT: Final = timedelta(minutes=10)
-"""For a renewal; the process that does it is ended earlier."""
+"""Time limit of a renewal. The process that runs the renewal has a separate, shorter limit."""
 
 
 def create_root_refreshers(
@@ -30,11 +31,20 @@ def create_root_refreshers(
     clock: Callable[[], datetime],
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> tuple[Refresher[TrustRoot], ...]:
-    """Return a refresher, not started yet, for each root in force.
+    """Return a schedule (`Refresher`) for the default root and for each further root. The caller starts the schedules.
 
-    A root that one of `refreshers` renews is renewed once it is older than `refresh-every`, and put in force. A failed
-    renewal is repeated after the same time. The others (air gap, a root given by path) are only watched: in each turn a
-    root past `warn-age` is warned of.
+    If `refreshers` has a client for a trust root, the schedule renews the root when it is older than `refresh-every`.
+    The renewed root is put in force. After a failure, the schedule tries again after `refresh-every`.
+
+    If a trust root has no client, the schedule only watches the age of the root. A root has no client if it is given by
+    a path, or if renewal is off. While any root is older than `warn-age`, a warning is logged every `refresh-every`.
+
+    Args:
+        verifier: pool that holds the trust roots in force and receives renewed ones.
+        refreshers: clients that renew trust roots, at most one for each trust root.
+        settings: the `[trust]` table.
+        clock: returns the current time, UTC.
+        sleep: waits for a number of seconds.
     """
     schedule = RefreshSchedule(
         every=settings.refresh_every, timeout=_TIMEOUT, max_bytes=MAX_ROOT_BYTES, max_age=settings.warn_age
@@ -47,7 +57,7 @@ def create_root_refreshers(
         telemetry.event("trust-root-renewed", root=renewed.name, digest=renewed.digest, changed=changed)
 
     def warn(name: str, age: timedelta) -> None:
-        telemetry.warning("trust-root-old", root=name, days=age.days, renewed_here=bool(refreshers))
+        telemetry.warning("trust-root-outdated", root=name, days=age.days, renewed_here=bool(refreshers))
 
     return tuple(
         Refresher(
@@ -67,7 +77,7 @@ def create_root_refreshers(
 
 async def _renew(refresher: TrustRootRefresher, request: FetchRequest[TrustRoot]) -> Fetched[TrustRoot]:
     if request.last_good is None:
-        raise RuntimeError("a trust root is renewed from the one in force")
+        raise RuntimeError("expected a trust root that the renewal can replace, found none")
     renewed = await refresher.refresh(request.last_good)
     if renewed is None:
         raise UpstreamUnavailableError(f"trust root {refresher.name} could not be renewed")
@@ -75,6 +85,9 @@ async def _renew(refresher: TrustRootRefresher, request: FetchRequest[TrustRoot]
 
 
 def _log_fault(name: str, error: BaseException) -> None:
-    """Log an unexpected error; the refresher of the root has logged the expected ones."""
+    """Log an unexpected error of a renewal.
+
+    Ignore an expected error (`AssayError`), because the `TrustRootRefresher` has already logged it.
+    """
     if not isinstance(error, AssayError):
-        telemetry.failure("trust-root-not-renewed", error, root=name)
+        telemetry.failure("trust-root-renewal-failed", error, root=name)

@@ -1,16 +1,16 @@
-"""Renewing a bundled trust root by TUF, in the background, with the last good one kept.
+"""Renewal of a bundled trust root by TUF (The Update Framework), with the last good root kept on disk.
 
-Owns a directory of its own (`<state>/trust/<name>`, 0700) and the one place where verification's material comes from
-the network. It blocks, and so runs apart (`refreshing`, asked by `renewer`) or for a command.
+This is the only place where trust roots come from the network. Each trust root has its own directory
+(`<state>/trust/<name>`, mode 0700). The functions block. They run in a separate process (`tuf_process`, which
+`tuf_client` starts) or in a command.
 
-- The chain of trust starts at the TUF root that comes with Assay, never at one found on disk.
-- What was fetched once is proven again whenever it is read back: `load_verified` follows the signatures from our TUF
-root
-  to the stored file, so that a stale or edited copy does not win. (Only their expiry is passed over: an old signed
-  root is better than an older bundled one.)
-- A root that doesn't parse, or from which no keys load, is not taken.
+- The chain of trust starts at the TUF root.json that is bundled with Assay, never at a file found on disk.
+- `load_verified` verifies a stored trust root each time it reads it. It follows the signatures from the bundled TUF
+  root to the stored file, so it rejects a modified copy. It ignores only expiry dates, because an expired signed root
+  is still newer than the bundled one.
+- A trust root that cannot be parsed, or whose keys cannot be loaded, is rejected.
 
-Reading, in order: the TUF specification 1.0 section 5 (client workflow), `tuf.ngclient`.
+References: TUF specification 1.0 section 5 (client workflow), `tuf.ngclient`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from tuf.api.exceptions import DownloadError, DownloadHTTPError, RepositoryError
+from tuf.api.exceptions import (
+    BadVersionNumberError,
+    DownloadError,
+    DownloadHTTPError,
+    DownloadLengthMismatchError,
+    ExpiredMetadataError,
+    LengthOrHashMismatchError,
+    RepositoryError,
+    UnsignedMetadataError,
+)
 from tuf.api.metadata import Metadata, Root, Targets  # type: ignore[attr-defined]  # documented there, without __all__
 from tuf.ngclient.config import UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
@@ -36,36 +45,40 @@ from assay.errors import AssayError, ConfigurationError, NotFoundError, PrivateA
 
 _TARGET_NAME: Final = "trusted_root.json"
 _REFRESHED_MARKER: Final = "renewed"
-"""An empty file; its time is when the root was last known to be current."""
+"""Name of an empty file. Its modification time is the time at which the trust root was last known to be current."""
 _MAX_FILE_BYTES: Final = 5_000_000
 _MAX_ROOT_ROTATIONS: Final = 256
 
 BlockingFetch = Callable[[str], Iterable[bytes]]
-"""A blocking GET, in chunks: raises `NotFoundError` for a 404, another `AssayError` or an `OSError` for the rest."""
+"""Function that fetches a URL with a blocking GET and returns the body in chunks. It raises `NotFoundError` for a 404,
+and another `AssayError` or an `OSError` for any other failure."""
 
 
 class RefreshError(AssayError):
-    """The trust root could not be renewed; the last good one stays in force."""
+    """Failure to renew a trust root or to verify a stored one. The trust root in force stays in force."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TufRefresher:
-    """Renews one bundled root."""
+    """TUF client that renews one bundled trust root. Its methods block."""
 
     name: str
     directory: Path
-    """State of ours, kept between runs; made when it isn't there."""
+    """Directory of the TUF client's state, which later renewals read again. It is created if it is missing."""
     url: str
     fetch: BlockingFetch | None = None
-    """None: by the urllib3 of TUF's own client, which honours ``HTTPS_PROXY`` and the system's certificate store."""
+    """Function that fetches a URL. None: the TUF client's own urllib3, which uses ``HTTPS_PROXY`` and the system's
+    certificate store."""
     anchor: bytes | None = None
-    """The first TUF root.json; None: the one that comes with Assay."""
+    """TUF root.json at which the chain of trust starts. None: the file that is bundled with Assay."""
 
     def refresh(self, root: TrustRoot) -> TrustRoot:
-        """`root` as it is now upstream: with new content, or with the same and a new `obtained`. Blocking.
+        """Fetch the current trust root and return it with the name and issuers of `root`. Blocking.
+
+        The field `obtained` of the result is the current time, even if the fetched content is unchanged.
 
         Raises:
-            RefreshError: it could not be renewed.
+            RefreshError: the renewal failed.
         """
         try:
             _ensure_private_directory(self.directory)
@@ -74,7 +87,7 @@ class TufRefresher:
             load_keys(content)
             (self.directory / _REFRESHED_MARKER).touch()
         except (DownloadError, RepositoryError, OSError, ValueError, AssayError) as error:
-            raise RefreshError(f"{self.name} from {self.url}: {type(error).__name__}: {error}") from error
+            raise RefreshError(f"{self.name} from {self.url}: {_explain_failure(error)}") from error
         return replace(root, content=content, obtained=datetime.now(UTC), source=self.url)
 
     def _download(self) -> bytes:
@@ -90,7 +103,7 @@ class TufRefresher:
         updater.refresh()
         target = updater.get_targetinfo(_TARGET_NAME)
         if target is None:
-            raise RepositoryError(f"no {_TARGET_NAME} among the targets")
+            raise RepositoryError(f"the TUF repository lists no {_TARGET_NAME} among its targets")
         path = updater.find_cached_target(target) or updater.download_target(target)
         return Path(path).read_bytes()
 
@@ -98,21 +111,23 @@ class TufRefresher:
         return read_bundled(self.name, "root.json") if self.anchor is None else self.anchor
 
     def load_verified(self) -> TrustRoot | None:
-        """The root as last renewed, proven again from our own TUF root without the network; None where there is none.
+        """Return the trust root that the last renewal stored, after verifying it from the bundled TUF root.
+
+        Return None if no trust root is stored. The method reads only the files in `directory` and uses no network.
 
         Raises:
-            RefreshError: what is there cannot be proven.
+            RefreshError: the stored trust root cannot be verified.
         """
         try:
             return self._load_verified()
         except FileNotFoundError:
             return None
         except (RepositoryError, OSError, ValueError, KeyError, ConfigurationError, PrivateApiChangedError) as error:
-            raise RefreshError(str(error)) from error
+            raise RefreshError(_explain_failure(error)) from error
 
     def _load_verified(self) -> TrustRoot:
         if stat.S_IMODE(self.directory.stat().st_mode) & 0o022:
-            raise PermissionError(f"{self.directory} is writable by others")
+            raise PermissionError(f"{self.directory} is writable by other users")
         targets = Metadata[Targets].from_bytes(_read_limited(self.directory / "targets.json"))
         newest = None
         for root in self._walk_root_history():
@@ -128,7 +143,13 @@ class TufRefresher:
         return TrustRoot(name=self.name, content=content, obtained=obtained, source=f"{self.url}, as last renewed")
 
     def _walk_root_history(self) -> Iterator[Metadata[Root]]:
-        """TUF specification 5.3: from version N to N+1, each signed by the keys of both."""
+        """Yield the TUF roots from the bundled one to the newest stored one (TUF specification section 5.3).
+
+        The keys of version N and the keys of version N+1 must both have signed version N+1.
+
+        Raises:
+            RepositoryError: a stored TUF root has the wrong version, or its signatures do not verify.
+        """
         current = Metadata[Root].from_bytes(self._load_anchor())
         current.signed.verify_delegate(Root.type, current.signed_bytes, current.signatures)
         yield current
@@ -138,7 +159,8 @@ class TufRefresher:
                 return
             following = Metadata[Root].from_bytes(_read_limited(path))
             if following.signed.version != current.signed.version + 1:
-                raise RepositoryError(f"{path} is version {following.signed.version}")
+                found = f"found version {following.signed.version}"
+                raise RepositoryError(f"{path}: expected version {current.signed.version + 1} of the TUF root, {found}")
             current.signed.verify_delegate(Root.type, following.signed_bytes, following.signatures)
             following.signed.verify_delegate(Root.type, following.signed_bytes, following.signatures)
             current = following
@@ -146,7 +168,7 @@ class TufRefresher:
 
 
 class _FetcherAdapter(FetcherInterface):
-    """TUF's port for fetching, over a function."""
+    """Adapter that lets the TUF client fetch with a `BlockingFetch` function."""
 
     def __init__(self, fetch: BlockingFetch) -> None:
         self._fetch_chunks = fetch
@@ -155,17 +177,44 @@ class _FetcherAdapter(FetcherInterface):
         try:
             yield from self._fetch_chunks(url)
         except NotFoundError as error:
-            # How TUF's client learns that there is no newer root (specification 5.3.3).
+            # A 404 tells the TUF client that there is no newer root (TUF specification section 5.3.3).
             raise DownloadHTTPError(str(error), 404) from error
         except (AssayError, OSError) as error:
             raise DownloadError(str(error)) from error
 
 
+def _explain_failure(error: Exception) -> str:
+    """Return the cause of a failed renewal or verification as a sentence without a full stop."""
+    match error:
+        case DownloadHTTPError():
+            return f"the repository answered {error.status_code}"
+        case DownloadLengthMismatchError():
+            return "the repository sent more bytes than its metadata states"
+        case DownloadError():
+            return "the repository cannot be reached, or sends no data"
+        case ExpiredMetadataError():
+            return "the metadata of the repository has expired"
+        case UnsignedMetadataError():
+            return "the metadata of the repository is not signed by enough of its keys"
+        case BadVersionNumberError():
+            return "the metadata of the repository has an invalid version, or an older one than before"
+        case LengthOrHashMismatchError():
+            return "a file of the repository does not have the length or digest that its metadata states"
+        case KeyError():
+            return f"the metadata of the repository has no {error.args[0]}"
+        case _:
+            return str(error) or "unknown cause"
+
+
 def _ensure_private_directory(directory: Path) -> None:
-    """A directory that only we can write to."""
+    """Create a directory that only the proxy's user can access (mode 0700). Set the mode if the directory exists.
+
+    Raises:
+        PermissionError: the directory belongs to another user.
+    """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     if directory.stat().st_uid != os.geteuid():
-        raise PermissionError(f"{directory} belongs to somebody else")
+        raise PermissionError(f"{directory} belongs to another user")
     directory.chmod(0o700)
 
 
@@ -173,14 +222,17 @@ def _read_limited(path: Path) -> bytes:
     with path.open("rb") as file:
         content = file.read(_MAX_FILE_BYTES + 1)
     if len(content) > _MAX_FILE_BYTES:
-        raise ValueError(f"{path}: more than {_MAX_FILE_BYTES} bytes")
+        raise ValueError(f"{path}: expected at most {_MAX_FILE_BYTES} bytes, found more")
     return content
 
 
 def create_tuf_refreshers(
     names: Sequence[str], state_directory: Path, *, fetch: BlockingFetch | None = None
 ) -> tuple[TufRefresher, ...]:
-    """One for each bundled root among `names`, each with its directory under `state_directory`."""
+    """Return a TUF client for each name in `names` that is a bundled root.
+
+    Each client has its own directory under `state_directory`.
+    """
     return tuple(
         TufRefresher(name=name, directory=state_directory / "trust" / name, url=TUF_REPOSITORY_URLS[name], fetch=fetch)
         for name in names

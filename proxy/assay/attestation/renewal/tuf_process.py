@@ -1,6 +1,7 @@
-"""The process apart that renews or proves one trust root: a question on its standard input, the answer on its output.
+"""Main module of the process that renews one trust root, or verifies a stored one.
 
-`renewer` asks; `refresh` does the work.
+The process reads one request (JSON) from standard input and writes one response (JSON) to standard output. `tuf_client`
+starts the process, and `tuf` does the work.
 """
 
 from __future__ import annotations
@@ -17,7 +18,11 @@ from assay.attestation.trust_roots import TrustRoot
 
 
 def handle_request(request: dict[str, str]) -> dict[str, Any]:
-    """What is said to a question."""
+    """Return the response to a request of `tuf_client`.
+
+    The response is a trust root (``content``, ``obtained`` and ``source``), ``{"none": true}`` if no trust root is
+    stored, or an ``error``.
+    """
     refresher = TufRefresher(
         name=request["name"],
         directory=Path(request["directory"]),
@@ -27,13 +32,13 @@ def handle_request(request: dict[str, str]) -> dict[str, Any]:
     try:
         match request["action"]:
             case "refresh":
-                # Only content, time and source of what comes back count: name and issuers are the asker's.
+                # The client uses only content, time and source of the response, and keeps its own name and issuers.
                 return _encode_root(refresher.refresh(TrustRoot(name=refresher.name, content=b"")))
             case "prove":
                 found = refresher.load_verified()
                 return {"none": True} if found is None else _encode_root(found)
             case action:
-                return {"error": f"expected refresh or prove, found {action!r}"}
+                return {"error": f"expected the action 'refresh' or 'prove', found {action!r}"}
     except RefreshError as error:
         return {"error": str(error)}
 
@@ -44,9 +49,9 @@ def _encode_root(root: TrustRoot) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Answer one question."""
+    """Read one request from standard input and write its response to standard output."""
     answers = os.fdopen(os.dup(1), "w")
-    # Nothing else may write into the answer: whatever a library prints goes to the log.
+    # Standard output is only for the response: output of libraries goes to standard error, and so to the log.
     os.dup2(2, 1)
     json.dump(handle_request(json.load(sys.stdin)), answers)
     answers.close()

@@ -1,1 +1,1 @@
-"""The verification of provenance documents: pure but for the cryptography, and total over any bytes."""
+"""Verification of provenance documents. It does no I/O, and any input bytes have a result."""

@@ -1,8 +1,8 @@
-"""Who signed, read from a certificate's claims, and what the index says of it compared with that.
+"""Claims of a signing certificate about its signer, and their comparison with the index's publisher block.
 
-A claim is taken only when the certificate agrees with itself about it: issuer in both encodings, and everything that
-the signer's kind of publisher compares (`assay.publishers`). Only then does the index's publisher block come into it,
-and it must agree.
+First, the parts of the certificate are compared with each other. The two extensions with the issuer must be equal. Each
+kind of publisher has a module in `assay.publishers`, which compares further extensions. Then the claims are compared
+with the publisher block, which is the index's own statement about the publisher.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from assay.publishers.registry import recognize_kind
 
 
 def read_claims(certificate: SigningCertificate) -> Claims:
-    """Return the certificate's claims.
+    """Return the claims of a certificate about its signer.
 
     Raises:
-        CheckFailed: it contradicts itself, or lacks what its issuer's certificates must have.
-        UnknownMaterial: its subject alternative name is of a type we can't compare.
+        CheckFailed: parts of the certificate contradict each other, or an extension is missing that all certificates of
+            this issuer have.
+        UnknownMaterial: the Subject Alternative Name is neither a URI nor an e-mail address.
     """
     is_email, name = certificate.subject_alternative_name
     extensions = certificate.claims
     issuer = extensions.get(8) or extensions.get(1)
     if issuer is None:
-        raise CheckFailed("issuer", "an OIDC issuer in the certificate (OID .8 or .1)", None)
+        raise CheckFailed("issuer", "an OIDC issuer in the certificate (Fulcio extension 8 or 1)", None)
     try:
         check_equal(extensions, 1, 8)
         kind = recognize_kind(issuer, extensions)
@@ -39,15 +40,19 @@ def read_claims(certificate: SigningCertificate) -> Claims:
 
 
 def check_publisher(stated_publisher: StatedPublisher, claims: Claims) -> None:
-    """Compare what the index says of the publisher with what the certificate proves.
+    """Check that the index's publisher block agrees with the certificate's claims.
 
     Raises:
-        CheckFailed: it says something else. `expected` is the certificate's, `found` the index's.
+        CheckFailed: they differ. The field `expected` has the certificate's value, and `found` has the index's value.
     """
     kind = stated_publisher.kind
-    if claims.kind != kind.name:
+    # PyPI also accepts persons as publishers of kind Google. Such a block is true, but its signer is not a publisher.
+    is_person_of_kind = claims.kind is None and claims.issuer == kind.issuer
+    if claims.kind != kind.name and not is_person_of_kind:
         signer = f"{claims.kind or 'no Trusted Publisher'}: {claims.san} by {claims.issuer}"
-        raise CheckFailed("publisher kind", f"the certificate's signer ({signer})", f"kind {kind.name}")
+        raise CheckFailed(
+            "publisher kind", f"the kind of the signer in the certificate ({signer})", f"kind {kind.name}"
+        )
     checks = {key.name: key.check for key in kind.block_keys}
     try:
         for name, said in stated_publisher.fields:

@@ -1,7 +1,8 @@
-"""A provenance object (PEP 740) taken apart, strictly where PEP 740 speaks and leniently where PyPI may add.
+"""Parser of provenance objects (PEP 740): bundles, publisher blocks and attestation objects.
 
-Owns the document's shape: bundles, publisher blocks, attestation objects as bytes. Judges nothing: an unknown publisher
-kind or version is a value of its own and doesn't spoil the rest of the document. Nothing here is proven.
+The parser is strict about the keys that PEP 740 defines. It ignores other keys, which PyPI may add. An unknown kind of
+publisher is returned as a value. An unknown version of an attestation raises an exception for this attestation only. So
+neither affects the rest of the document. The parser verifies no signature: nothing that it returns is proven.
 """
 
 from __future__ import annotations
@@ -20,16 +21,17 @@ _STEP: Final = "document"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatedPublisher:
-    """What the index says of who published; only the certificate proves it."""
+    """Publisher according to the index. It is only a claim: the signing certificate proves the publisher."""
 
     kind: PublisherKind
     fields: tuple[tuple[str, str], ...]
-    """Those fields of its kind that say something, as sent: "" too, but for an environment."""
+    """Pairs of name and value for the fields that the index sent and that this kind of publisher defines. The values
+    are unchanged. An optional field is left out if its value is null. An empty ``environment`` is left out too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnknownPublisher:
-    """A kind of publisher that this verifier has never heard of."""
+    """Publisher of a kind that Assay does not know, according to the index."""
 
     kind: str
 
@@ -39,29 +41,29 @@ PublisherBlock: TypeAlias = StatedPublisher | UnknownPublisher
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedStatement:
-    """One attestation object's parts, decoded."""
+    """Decoded parts of one attestation object: certificate, log entry, statement and signature."""
 
     certificate: bytes
     log_entry: dict[str, Any]
-    """Its one transparency log entry, as JSON."""
+    """The only transparency log entry of the attestation, as parsed JSON."""
     statement: bytes
     signature: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttestationBundle:
-    """A publisher and the attestation objects under it, as JSON."""
+    """Publisher block of one bundle, with the bundle's attestation objects as parsed JSON."""
 
     publisher: PublisherBlock
     attestations: tuple[Any, ...]
 
 
 def read_document(raw: bytes) -> tuple[AttestationBundle, ...]:
-    """The bundles of a provenance object, in order.
+    """Return the bundles of a provenance object, in order.
 
     Raises:
-        CheckFailed: it is none, or larger than any honest one.
-        UnknownMaterial: a version of the format other than 1.
+        CheckFailed: the document is malformed, or exceeds a limit of `strict_json`.
+        UnknownMaterial: the format version of the document is not 1.
     """
     if len(raw) > strict_json.MAX_DOCUMENT_BYTES:
         raise CheckFailed(_STEP, f"at most {strict_json.MAX_DOCUMENT_BYTES} bytes", f"{len(raw)} bytes")
@@ -78,15 +80,20 @@ def read_document(raw: bytes) -> tuple[AttestationBundle, ...]:
 
 
 def _check_version(json_object: dict[str, Any], what: str) -> None:
-    """PEP 740: "version" is 1. Another number is a format of the future, anything else none at all."""
+    """Check that the format version of a JSON object is 1 (PEP 740).
+
+    Raises:
+        CheckFailed: the version is missing or not an integer.
+        UnknownMaterial: the version is another integer, which a later format may use.
+    """
     version: int = get_member(json_object, "version", int, _STEP)
     if version != 1:
-        raise UnknownMaterial(f"{what} format version {version}; this verifier knows version 1")
+        raise UnknownMaterial(f"unsupported {what} format version {version}; Assay supports only version 1")
 
 
 def _read_bundle(value: object) -> AttestationBundle:
     if not isinstance(value, dict):
-        raise CheckFailed(_STEP, "each bundle an object", type(value).__name__)
+        raise CheckFailed(_STEP, "a JSON object for each attestation bundle", type(value).__name__)
     return AttestationBundle(
         publisher=_read_publisher(get_member(value, "publisher", dict, _STEP)),
         attestations=tuple(get_member(value, "attestations", list, _STEP)),
@@ -103,23 +110,24 @@ def _read_publisher(block: dict[str, Any]) -> PublisherBlock:
 
 
 def read_attestation(value: object) -> SignedStatement:
-    """The parts of one attestation object.
+    """Return the decoded parts of one attestation object.
 
     Raises:
-        CheckFailed: it is none.
-        UnknownMaterial: a version of the format other than 1.
+        CheckFailed: the object is malformed, or exceeds a limit of `strict_json`.
+        UnknownMaterial: the format version of the object is not 1.
     """
     if not isinstance(value, dict):
-        raise CheckFailed(_STEP, "each attestation an object", type(value).__name__)
+        raise CheckFailed(_STEP, "a JSON object for each attestation", type(value).__name__)
     _check_version(value, "attestation")
     material: dict[str, Any] = get_member(value, "verification_material", dict, _STEP)
     envelope: dict[str, Any] = get_member(value, "envelope", dict, _STEP)
     entries: list[Any] = get_member(material, "transparency_entries", list, _STEP)
-    # PEP 740 says "one or more", and no signer makes more: the reference reads the first and ignores the rest.
+    # PEP 740 allows one or more, but no signer writes more than one: the reference implementation reads the first and
+    # ignores the rest.
     if len(entries) != 1:
         raise CheckFailed("log entries", "exactly one transparency log entry", f"{len(entries)} entries")
     if not isinstance(entries[0], dict):
-        raise CheckFailed("log entry", "an object", type(entries[0]).__name__)
+        raise CheckFailed("log entry", "a JSON object", type(entries[0]).__name__)
     return SignedStatement(
         certificate=get_base64(
             material, "certificate", strict_json.MAX_CERTIFICATE_BYTES, "certificate", allow_newlines=True

@@ -1,8 +1,6 @@
 """Exceptions that end the checks of one attestation.
 
-`CheckFailed` becomes `Forged`, `UnknownMaterial` becomes `Unverifiable`. Internal to the package.
-
-Neither leaves this package: `verify` turns both into evidence.
+No exception leaves this package. `verify` converts `CheckFailed` to `Forged` and `UnknownMaterial` to `Unverifiable`.
 """
 
 from __future__ import annotations
@@ -10,11 +8,11 @@ from __future__ import annotations
 from typing import Final
 
 _MAX_VALUE_CHARACTERS: Final = 300
-"""Characters of a foreign value that evidence repeats."""
+"""Maximum number of characters that evidence quotes from an untrusted value."""
 
 
-class CheckFailed(Exception):  # noqa: N818 - a verdict on its way to becoming a value, not an error
-    """A check failed with material that we know, or the document contradicts itself."""
+class CheckFailed(Exception):  # noqa: N818 - converted to evidence, so not an error of the program
+    """Failed check of an attestation whose keys and formats are all known, or contradiction in a document."""
 
     def __init__(self, step: str, expected: str, found: object) -> None:
         super().__init__(step, expected, found)
@@ -24,7 +22,7 @@ class CheckFailed(Exception):  # noqa: N818 - a verdict on its way to becoming a
 
 
 class UnknownMaterial(Exception):  # noqa: N818 - as above
-    """A log, key, version, predicate or publisher kind that this trust root or verifier doesn't know."""
+    """Use of a log, key, version, predicate or kind of publisher that the trust root or this verifier does not know."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -32,7 +30,7 @@ class UnknownMaterial(Exception):  # noqa: N818 - as above
 
 
 def abbreviate_value(value: object) -> str:
-    """A foreign value as evidence repeats it: cut, never multi-megabyte."""
+    """Return an untrusted value as text for evidence, cut to 300 characters so that records stay small."""
     match value:
         case str():
             text = value

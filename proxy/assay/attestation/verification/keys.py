@@ -1,11 +1,12 @@
-"""A trust root's keys, loaded: which authorities and logs there are, when each may speak, and what they vouched for.
+"""Loaded keys of a trust root: its authorities and logs with their validity periods, and a cache of verified chains.
 
-Owns the lookup by exact identity. The reference treats a log id as a hint and tries every key; here an id that the root
-doesn't list is unknown, and a key outside its validity window vouches for nothing.
+Logs are looked up by their exact id. A log id that the trust root does not list is unknown. A key is rejected outside
+its validity period. The reference implementation, in contrast, treats a log id as a hint and tries every key.
 
-The memo: certificate chain and SCT are the same for every file of a release and cost more than all other checks, so
-their success is remembered, per trust root, by the SHA-256 of the certificate's DER. Only what was verified enters it;
-a hit counts only while every certificate of the chain is valid at the time asked about; nothing else is remembered.
+All files of a release have the same certificate chain and SCT. Verifying these two costs more than all other checks
+together. Each trust root therefore has a cache of verified chains, by the SHA-256 of the leaf's DER. Failures are not
+cached. A cached chain is used only if two conditions hold at the time of the signature: all certificates of the chain
+are valid, and so is the trust root's entry of the authority.
 """
 
 from __future__ import annotations
@@ -32,39 +33,44 @@ from assay.caching.lru import Lru
 from assay.errors import ConfigurationError
 
 MAX_CACHED_CERTIFICATES: Final = 4096
-"""Certificates, about 1 kB each, per trust root and worker."""
+"""Maximum number of verified chains in memory, for each trust root in each worker process. A chain takes about 1 kB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransparencyLog:
-    """A transparency log's one key."""
+    """Public key of a transparency log or CT log, with the key's validity period."""
 
     name: str
     keyring: sigstore_private.Keyring
     start: datetime
     end: datetime | None
     fingerprint: str
-    """SHA-256 of its entry in the trust root: changes when anything about it does."""
+    """SHA-256 of the log's entry in the trust root, hexadecimal. It changes if any part of the entry changes."""
 
     def check_validity(self, time: datetime, step: str) -> None:
-        """The key may speak for `time`.
+        """Check that the key is valid at `time`.
+
+        Args:
+            time: time of the signature.
+            step: name of the check, for the error.
 
         Raises:
-            CheckFailed: it may not.
+            CheckFailed: `time` is outside the key's validity period.
         """
         if time < self.start or (self.end is not None and time > self.end):
             window = f"{self.start.isoformat()} to {self.end.isoformat() if self.end else 'now'}"
-            raise CheckFailed(step, f"a time at which the key of {self.name} is valid ({window})", time.isoformat())
+            expected = f"a signature made while the key of {self.name} is valid ({window})"
+            raise CheckFailed(step, expected, f"a signature made at {time.isoformat()}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifiedChain:
-    """An authority and a CT log stand behind a certificate, between these times."""
+    """Result of verifying a certificate's chain and SCT. It holds for signatures from `start` to `end`."""
 
     start: datetime
     end: datetime
     material: tuple[str, ...]
-    """Fingerprints of the authority and of the CT log."""
+    """Fingerprints of the authority and of the CT log that vouch for the certificate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +82,7 @@ class _CertificateAuthority:
 
 
 class TrustedKeys:
-    """Everything that one trusted_root.json lets us check. Not for several threads at once."""
+    """Keys of one trusted_root.json, and the checks that use the keys. Not thread-safe."""
 
     def __init__(self, content: bytes) -> None:
         root = WireTrustedRoot.from_json(content)
@@ -102,20 +108,25 @@ class TrustedKeys:
         self._verified_chains = Lru[str, VerifiedChain](max_items=MAX_CACHED_CERTIFICATES)
 
     def knows_issuer(self, certificate: SigningCertificate) -> bool:
-        """Whether the certificate names one of this root's authorities, or names none."""
+        """Return True if the key that signed the certificate belongs to an authority of this trust root.
+
+        Also return True if the certificate does not identify this key.
+        """
         return certificate.authority_key_id is None or certificate.authority_key_id in self._key_ids
 
     def verify_chain(self, certificate: SigningCertificate, fingerprint: str, time: datetime) -> VerifiedChain:
-        """Steps (1) and (2): an authority and a CT log of this root stand behind the certificate at `time`.
+        """Verify that an authority and a CT log of the trust root vouch for a certificate.
+
+        These are the checks 1 and 2 of `verify`. A successful result is cached.
 
         Args:
-            certificate: the leaf.
-            fingerprint: SHA-256 of its DER, hexadecimal.
-            time: the integrated time.
+            certificate: the leaf certificate.
+            fingerprint: SHA-256 of the leaf certificate's DER, hexadecimal.
+            time: integrated time of the log entry, at which the whole chain must be valid.
 
         Raises:
-            CheckFailed: they don't.
-            UnknownMaterial: a CT log that this root doesn't list.
+            CheckFailed: the chain or the SCT does not verify, or is not valid at `time`.
+            UnknownMaterial: the SCT names a CT log that this trust root does not list.
         """
         known = self._verified_chains.get(fingerprint)
         if known is not None and known.start <= time <= known.end:
@@ -129,38 +140,53 @@ class TrustedKeys:
         try:
             chain = sigstore_private.verify_chain(self._verifier, certificate.x509, time)
         except SigstoreError as error:
-            raise CheckFailed("certificate chain", "a chain to an authority of the trust root", error) from error
+            raise CheckFailed(
+                "certificate chain", "a certificate chain to an authority of the trust root", error
+            ) from error
         authority = self._find_authority(chain, time)
         # (2): Verify the signing certificate's SCT.
         log = self._find_ct_log(certificate)
         try:
             sigstore_private.verify_embedded_sct(certificate.x509, chain, log.keyring)
         except SigstoreError as error:
-            raise CheckFailed("certificate timestamp", f"an SCT signed by {log.name}", error) from error
+            raise CheckFailed(
+                "certificate timestamp", f"a signed certificate timestamp (SCT) by {log.name}", error
+            ) from error
         ends = [one.not_valid_after_utc for one in (certificate.x509, *chain)]
         return VerifiedChain(
-            start=max(one.not_valid_before_utc for one in (certificate.x509, *chain)),
+            start=max(authority.start, *(one.not_valid_before_utc for one in (certificate.x509, *chain))),
             end=min(ends if authority.end is None else [*ends, authority.end]),
             material=(authority.fingerprint, log.fingerprint),
         )
 
     def _find_authority(self, chain: list[x509.Certificate], time: datetime) -> _CertificateAuthority:
-        """The authority that the chain ends in; the reference reads no authority's `validFor`."""
+        """Return the trust root's entry for the authority that issued the leaf certificate.
+
+        The entry's validity period (`validFor`) must contain `time`. The reference implementation does not check this.
+
+        Raises:
+            CheckFailed: no entry of the authority is valid at `time`.
+        """
         issuer = chain[0].public_bytes(Encoding.DER)
         listed = [one for one in self._authorities if issuer in one.certificates]
         for authority in listed:
             if authority.start <= time and (authority.end is None or time <= authority.end):
                 return authority
         windows = ", ".join(f"{one.start.isoformat()} to {one.end or 'now'}" for one in listed)
-        raise CheckFailed("certificate chain", f"a time at which the authority is valid ({windows})", time.isoformat())
+        expected = f"a signature made while the authority is valid ({windows})"
+        raise CheckFailed("certificate chain", expected, f"a signature made at {time.isoformat()}")
 
     def _find_ct_log(self, certificate: SigningCertificate) -> TransparencyLog:
         stamps = certificate.scts
         if len(stamps) != 1:
-            raise CheckFailed("certificate timestamp", "exactly one embedded SCT", f"{len(stamps)}")
+            raise CheckFailed(
+                "certificate timestamp",
+                "exactly one embedded signed certificate timestamp (SCT)",
+                f"{len(stamps)} SCTs",
+            )
         log = self._ct_logs.get(stamps[0].log_id)
         if log is None:
-            raise UnknownMaterial(f"CT log {stamps[0].log_id.hex()} is not in the trust root")
+            raise UnknownMaterial(f"the CT log {stamps[0].log_id.hex()} is not in the trust root")
         log.check_validity(stamps[0].timestamp.replace(tzinfo=UTC), "certificate timestamp")
         return log
 
@@ -190,14 +216,16 @@ def _get_subject_key_id(certificate: x509.Certificate) -> bytes | None:
 
 @lru_cache(maxsize=16)
 def load_keys(content: bytes) -> TrustedKeys:
-    """The keys in a trusted_root.json, loaded once for each content.
+    """Return the keys of a trusted_root.json. The result is cached by the content.
 
     Raises:
-        ConfigurationError: it is none, or has no authority or log in it.
-        PrivateApiChangedError: the installed sigstore is not the one that was read.
+        ConfigurationError: the content is not a valid trusted_root.json.
+        PrivateApiChangedError: the installed sigstore differs from the supported version.
     """
     sigstore_private.require_known_version()
     try:
         return TrustedKeys(content)
     except (ValueError, SigstoreError) as error:
-        raise ConfigurationError(f"trust root: expected a Sigstore trusted_root.json, found {error}") from error
+        raise ConfigurationError(
+            f"trust root: expected a valid Sigstore trusted_root.json, found an error: {error}"
+        ) from error

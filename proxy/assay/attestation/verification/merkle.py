@@ -1,7 +1,8 @@
-"""The transparency log's tree: proofs of inclusion (RFC 9162 section 2.1.3) and signed checkpoints.
+"""Merkle tree of a transparency log: computes the root hash of an inclusion proof and parses signed checkpoints.
 
-Owns both as bytes and numbers. Checks no signature: it says what was signed, and `verify` asks the log's key.
-Reading: RFC 9162 (which keeps RFC 6962's hashes), https://c2sp.org/tlog-checkpoint, https://c2sp.org/signed-note.
+This module verifies no signatures. `read_checkpoint` returns the signed text with the signatures, and `verify` checks
+them with the log's key. References: RFC 9162 section 2.1.3 (same hashes as RFC 6962), https://c2sp.org/tlog-checkpoint,
+https://c2sp.org/signed-note.
 """
 
 from __future__ import annotations
@@ -24,9 +25,15 @@ _KEY_HINT_BYTES: Final = 4
 
 
 def compute_root_hash(entry: bytes, leaf_index: int, tree_size: int, path: Sequence[bytes]) -> bytes | None:
-    """Return the root hash to which `path` leads from `entry`, the leaf at `leaf_index` of `tree_size`, or None.
+    """Return the root hash to which an inclusion proof leads (RFC 9162 section 2.1.3.2).
 
-    RFC 9162 section 2.1.3.2, step by step; the caller has seen that index < size.
+    Return None if `path` has a wrong length.
+
+    Args:
+        entry: bytes of the leaf.
+        leaf_index: position of the leaf in the tree, from 0. The caller has checked that it is below `tree_size`.
+        tree_size: number of leaves in the tree.
+        path: hashes of the sibling nodes, from the leaf to the root.
     """
     node, last = leaf_index, tree_size - 1
     root = sha256(b"\x00" + entry).digest()
@@ -47,25 +54,25 @@ def compute_root_hash(entry: bytes, leaf_index: int, tree_size: int, path: Seque
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """What a log says of its tree, and who signed it."""
+    """Parsed checkpoint: size and root hash of a log's tree, with signatures that are not verified."""
 
     size: int
     root: bytes
     note: bytes
-    """The text that was signed."""
+    """The signed text, encoded as UTF-8."""
     signatures: tuple[tuple[bytes, bytes], ...]
-    """(first bytes of the key's id, signature), in order."""
+    """Pairs of key hint and signature, in the order of the lines. The key hint is the first 4 bytes of the key id."""
 
     def find_signature(self, log_id: bytes) -> bytes | None:
-        """The signature that claims to be by this log; None where there is none."""
+        """Return the first signature whose key hint is the beginning of `log_id`; None if no signature has it."""
         return next((signature for hint, signature in self.signatures if hint == log_id[:_KEY_HINT_BYTES]), None)
 
 
 def read_checkpoint(envelope: str) -> Checkpoint:
-    """The checkpoint in `envelope`, with every line of it accounted for.
+    """Parse a checkpoint (a signed note): lines for origin, tree size, root hash, optional extensions and signatures.
 
     Raises:
-        CheckFailed: it is none.
+        CheckFailed: the text is not a checkpoint, or exceeds a limit.
     """
     if len(envelope) > strict_json.MAX_CHECKPOINT_CHARACTERS:
         raise CheckFailed(
@@ -74,9 +81,11 @@ def read_checkpoint(envelope: str) -> Checkpoint:
     note, blank, signatures = envelope.partition("\n\n")
     lines = note.split("\n")
     if not blank or len(lines) < 3 or not lines[0]:  # noqa: PLR2004 - origin, size, root hash
-        raise CheckFailed("checkpoint", "origin, tree size, root hash, a blank line, signatures", envelope)
+        raise CheckFailed(
+            "checkpoint", "lines for origin, tree size and root hash, a blank line, and signature lines", envelope
+        )
     if not _TREE_SIZE.fullmatch(lines[1]):
-        raise CheckFailed("checkpoint", "a tree size in digits", lines[1])
+        raise CheckFailed("checkpoint", "a tree size of 1 to 16 digits", lines[1])
     listed = signatures.removesuffix("\n").split("\n")
     if not signatures.endswith("\n") or len(listed) > _MAX_SIGNATURES:
         raise CheckFailed("checkpoint", f"1 to {_MAX_SIGNATURES} signature lines", signatures)
@@ -84,7 +93,7 @@ def read_checkpoint(envelope: str) -> Checkpoint:
         root = b64decode(lines[2], validate=True)
         signed = tuple(_read_signature(line) for line in listed)
     except (Base64Error, ValueError) as error:
-        raise CheckFailed("checkpoint", "a root hash and signature lines in base64", envelope) from error
+        raise CheckFailed("checkpoint", "a root hash in base64, and signature lines with base64", envelope) from error
     return Checkpoint(size=int(lines[1]), root=root, note=f"{note}\n".encode(), signatures=signed)
 
 

@@ -1,11 +1,12 @@
-"""The private names of sigstore that verification stands on, as read in 4.5.1, each behind one function.
+"""Wrappers of the private names of sigstore 4.5.1 that verification uses, with one function for each name.
 
-sigstore's public API verifies a whole bundle at once, looks keys up by a hint, and verifies the same chain again for
-each file of a release. Its steps one by one let `verify` be stricter (one exact key, its validity window) and let the
-chain of a certificate be remembered. No public way is as strict, and so there is no fall-back: where
-`require_known_version` finds a change, nothing is verified and nothing is accepted.
+sigstore's public API is not sufficient. It verifies a whole bundle at once, looks up keys by a hint, and verifies the
+same certificate chain again for each file of a release. `verify` calls the single steps instead. It can thus require
+one exact key within its validity period, and can cache verified chains.
 
-`tests/unit/attestation/verification/test_sigstore_private.py` fails loudly when the library changes under us.
+There is no fallback to the public API, which is less strict. If `require_known_version` finds a change, nothing is
+verified and no attestation is accepted. `tests/unit/attestation/verification/test_sigstore_private.py` fails if the
+library changes.
 """
 
 from __future__ import annotations
@@ -60,17 +61,18 @@ _SELF_TEST_VALIDITY: Final = timedelta(minutes=10)
 
 
 def create_verifier(root: WireTrustedRoot) -> Verifier:
-    """Return a verifier over a parsed trusted root, with no cache directory and no network in it.
+    """Return a sigstore verifier for a parsed trust root. The verifier uses no cache directory and no network.
 
-    Read in 4.5.1: `TrustedRoot` wraps the parsed message. Public way: `TrustedRoot.from_file`.
+    In sigstore 4.5.1, `TrustedRoot` wraps the parsed message. Public alternative: `TrustedRoot.from_file`.
     """
     return Verifier(trusted_root=TrustedRoot(root))
 
 
 def verify_chain(verifier: Verifier, certificate: Certificate, time: datetime) -> list[Certificate]:
-    """Return step (1), the chain from the leaf's issuer to the authority, all valid at `time`.
+    """Return the certificates from the leaf's issuer to the authority (check 1 of `verify`).
 
-    Read in 4.5.1: `Verifier._verify_chain_at_time`. Public way: `Verifier.verify_dsse`, for a whole bundle.
+    The leaf and all returned certificates are valid at `time`. Private name in sigstore 4.5.1:
+    `Verifier._verify_chain_at_time`. Public alternative: `Verifier.verify_dsse`, for a whole bundle.
 
     Raises:
         sigstore.errors.Error: there is no such chain.
@@ -80,26 +82,32 @@ def verify_chain(verifier: Verifier, certificate: Certificate, time: datetime) -
 
 
 def create_keyring(key: PublicKey) -> Keyring | None:
-    """Return a keyring of exactly this key, so that no other can vouch; None for an algorithm sigstore doesn't take.
+    """Return a keyring that contains only this key; None if sigstore does not support the key's algorithm.
 
-    Read in 4.5.1: `Keyring` keeps the keys that it could load in `_keyring`. Public way: none for one key.
+    A keyring of one key ensures that no other key can verify a signature. In sigstore 4.5.1, `Keyring` leaves
+    out keys of unsupported algorithms, and `Keyring._keyring` contains the other keys. There is no public alternative
+    for a single key.
     """
     made = Keyring([key])
     return made if made._keyring else None  # noqa: SLF001 - as above
 
 
 def verify_embedded_sct(certificate: Certificate, issuers: Sequence[Certificate], log: Keyring) -> None:
-    """Raise unless, by step (2), the certificate's SCT is signed by this CT log.
+    """Verify that the CT log signed the SCT in the certificate (check 2 of `verify`).
 
-    Read in 4.5.1: `verify_sct`. Public way: `Verifier.verify_dsse`, for a whole bundle.
+    Private name in sigstore 4.5.1: `verify_sct`. Public alternative: `Verifier.verify_dsse`, for a whole bundle.
+
+    Raises:
+        sigstore.errors.Error: the CT log did not sign the SCT.
     """
     verify_sct(certificate, list(issuers), CTKeyring(log))
 
 
 def is_signed_by(log: Keyring, log_id: bytes, signature: bytes, content: bytes) -> bool:
-    """Return True if, by steps (4) and (5), this log signed `content`.
+    """Return True if `signature` is the log's signature of `content` (checks 4 and 5 of `verify`).
 
-    Read in 4.5.1: `Keyring.verify` raises `VerificationError`. Public way: `Verifier.verify_dsse`, for a whole bundle.
+    In sigstore 4.5.1, `Keyring.verify` raises `VerificationError` for any other signature. Public alternative:
+    `Verifier.verify_dsse`, for a whole bundle.
     """
     try:
         log.verify(key_id=KeyID(log_id), signature=signature, data=content)
@@ -109,10 +117,12 @@ def is_signed_by(log: Keyring, log_id: bytes, signature: bytes, content: bytes) 
 
 
 def require_known_version() -> None:
-    """Raise if a private name is not as it was read. Tried once in each process that loads keys (2 ms).
+    """Check that the private names of the installed sigstore behave like those of version 4.5.1.
+
+    The check runs once in each process that loads keys and takes 2 ms.
 
     Raises:
-        PrivateApiChangedError: what has changed.
+        PrivateApiChangedError: a private name is missing or behaves differently. The message states the name.
     """
     changed = find_change()
     if changed is not None:
@@ -121,14 +131,18 @@ def require_known_version() -> None:
 
 @lru_cache(maxsize=1)
 def find_change() -> str | None:
-    """Try each function on keys and certificates made for it; return what has changed."""
+    """Test each function of this module with generated keys and certificates.
+
+    Returns:
+        Description of the first difference from sigstore 4.5.1; None if all functions behave as expected.
+    """
     if _import_error is not None:
         return _import_error
     try:
         _check_signatures()
         _check_chain()
         _expect(list(inspect.signature(verify_sct).parameters) == _SCT_PARAMETERS, "verify_sct")
-    except Exception as error:  # noqa: BLE001 - whatever a changed library raises means the same
+    except Exception as error:  # noqa: BLE001 - any exception of the library means that it changed
         return f"{type(error).__name__}: {error}"
     return None
 
@@ -138,10 +152,10 @@ def _check_signatures() -> None:
     raw = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     keyring = create_keyring(PublicKey(raw_bytes=b64encode(raw), key_details=PublicKeyDetails.PKIX_ECDSA_P256_SHA_256))
     if keyring is None:
-        raise _ChangedError("Keyring")
+        raise _ChangedError("Keyring loads no ECDSA P-256 key")
     signature = key.sign(b"a", ec.ECDSA(hashes.SHA256()))
-    _expect(is_signed_by(keyring, b"", signature, b"a"), "Keyring.verify of a good signature")
-    _expect(not is_signed_by(keyring, b"", signature, b"b"), "Keyring.verify of a bad signature")
+    _expect(is_signed_by(keyring, b"", signature, b"a"), "Keyring.verify (with a valid signature)")
+    _expect(not is_signed_by(keyring, b"", signature, b"b"), "Keyring.verify (with an invalid signature)")
 
 
 def _check_chain() -> None:
@@ -153,17 +167,17 @@ def _check_chain() -> None:
     content["certificateAuthorities"] = [listed]
     verifier = create_verifier(WireTrustedRoot.from_json(json.dumps(content)))
     inside = leaf.not_valid_before_utc + _SELF_TEST_VALIDITY / 2
-    _expect(verify_chain(verifier, leaf, inside) == [authority], "Verifier._verify_chain_at_time of a good chain")
+    _expect(verify_chain(verifier, leaf, inside) == [authority], "Verifier._verify_chain_at_time (with a valid chain)")
     for certificate, time in ((leaf, inside + _SELF_TEST_VALIDITY), (stranger, inside)):
         try:
             verify_chain(verifier, certificate, time)
         except SigstoreError:
             continue
-        raise _ChangedError("Verifier._verify_chain_at_time of a bad chain")
+        raise _ChangedError("Verifier._verify_chain_at_time accepts an invalid chain")
 
 
 def _create_certificates() -> tuple[Certificate, Certificate]:
-    """An authority, and a leaf that it signed."""
+    """Return a new self-signed authority certificate and a leaf certificate that the authority signed."""
     keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "self-test")])
     start = datetime.now(UTC).replace(microsecond=0)
@@ -203,9 +217,9 @@ def _create_key_usage(*, is_authority: bool) -> x509.KeyUsage:
 
 
 class _ChangedError(Exception):
-    """A private name is not as it was read."""
+    """Difference between the behaviour of a private name and its behaviour in sigstore 4.5.1."""
 
 
 def _expect(is_met: object, name: str) -> None:
     if not is_met:
-        raise _ChangedError(f"{name} is not as it was read")
+        raise _ChangedError(f"{name} behaves differently than in sigstore 4.5.1")

@@ -1,7 +1,8 @@
-"""The in-toto statement that was signed: its one subject is the file, its predicate is one we understand.
+"""Checks of the signed in-toto statement: its only subject is the file, and its predicate is known and valid.
 
-Owns the two predicates that PyPI takes. A SLSA predicate repeats facts that the certificate proves; every one of them
-must agree, so that nobody reads an unproven repository out of a signed statement.
+PyPI accepts two types of predicate: PyPI Publish and SLSA provenance. A SLSA predicate repeats facts that the
+certificate proves. Each of these facts must agree with the certificate. A statement that names another repository than
+the certificate therefore fails.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from assay.simple.model import File
 
 _STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 _DIGEST_ALGORITHMS: Final = frozenset({"sha256", "sha384", "sha512", "sha3_256", "sha3_384", "sha3_512"})
-"""What sigstore takes in a subject's digest set: as strong as SHA-256 or stronger."""
+"""Digest algorithms that sigstore accepts for a subject. None is weaker than SHA-256."""
 _WORKFLOW_BUILD_TYPES: Final = frozenset(
     {
         "https://actions.github.io/buildtypes/workflow/v1",
@@ -27,12 +28,13 @@ _WORKFLOW_BUILD_TYPES: Final = frozenset(
     }
 )
 _RUNNER_BUILDER_PREFIX: Final = "https://github.com/actions/runner/"
-"""The builder id of older GitHub provenance, followed by the runner environment."""
+"""First part of the builder id in older GitHub provenance. The runner environment follows, such as
+``github-hosted``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """A statement whose shape is right; of its content nothing is checked yet."""
+    """Parsed in-toto statement with the required fields. Its values are not yet checked."""
 
     subject: str
     sha256: str
@@ -41,10 +43,10 @@ class Statement:
 
 
 def read_statement(raw: bytes) -> Statement:
-    """The statement in `raw`.
+    """Parse a signed statement.
 
     Raises:
-        CheckFailed: no in-toto v1 statement about exactly one subject with a SHA-256.
+        CheckFailed: the bytes are not an in-toto v1 statement about exactly one subject with a SHA-256.
     """
     content = strict_json.parse_strict_json(raw, "statement")
     kind = get_member(content, "_type", str, "statement")
@@ -52,11 +54,11 @@ def read_statement(raw: bytes) -> Statement:
         raise CheckFailed("statement", f"_type {_STATEMENT_TYPE}", kind)
     subjects: list[Any] = get_member(content, "subject", list, "statement")
     if len(subjects) != 1 or not isinstance(subjects[0], dict):
-        raise CheckFailed("subject", "exactly one subject", f"{len(subjects)}")
+        raise CheckFailed("subject", "exactly one subject", f"{len(subjects)} subjects")
     digests: dict[str, Any] = get_member(subjects[0], "digest", dict, "subject digest")
     if not digests.keys() <= _DIGEST_ALGORITHMS or not all(isinstance(one, str) for one in digests.values()):
         raise CheckFailed(
-            "subject digest", f"digests by {', '.join(sorted(_DIGEST_ALGORITHMS))}", ", ".join(sorted(digests))
+            "subject digest", f"only digests of {', '.join(sorted(_DIGEST_ALGORITHMS))}", ", ".join(sorted(digests))
         )
     return Statement(
         subject=get_member(subjects[0], "name", str, "subject name"),
@@ -67,20 +69,25 @@ def read_statement(raw: bytes) -> Statement:
 
 
 def check_subject(statement: Statement, file: File) -> None:
-    """The statement is about this file: the same digest, and the same name as PyPI compares names, parsed.
+    """Check that the subject of the statement is this file: the digests are equal, and so are the parsed filenames.
+
+    Parsed filenames are compared, as by PyPI, so that another spelling of the same name is accepted.
 
     Raises:
-        CheckFailed: it is about another file.
-        UnknownMaterial: the file has no SHA-256, or is nothing that PEP 740 attests.
+        CheckFailed: the subject is another file.
+        UnknownMaterial: the index gives no SHA-256 of the file, or the file is neither a wheel nor a source
+            distribution. PEP 740 attests only these.
     """
     if file.sha256 is None:
-        raise UnknownMaterial("the index gives no SHA-256 of the file")
+        raise UnknownMaterial("the index's page gives no SHA-256 for the file")
     if statement.sha256 != file.sha256:
         raise CheckFailed("subject digest", f"{file.sha256} (the file)", f"{statement.sha256} (the signed statement)")
     try:
         ours = _parse_filename(file.filename)
     except ValueError as error:
-        raise UnknownMaterial(f"PEP 740 attests wheels and source distributions: {error}") from error
+        raise UnknownMaterial(
+            f"PEP 740 attests only wheels and source distributions, and this file is neither: {error}"
+        ) from error
     if statement.subject == file.filename:
         return
     try:
@@ -92,34 +99,41 @@ def check_subject(statement: Statement, file: File) -> None:
 
 
 def _parse_filename(filename: str) -> object:
-    """What the reference compares: name, version, and for wheels build and tags. The digest settles the rest."""
+    """Parse a filename for a comparison. The result has name and version, and for a wheel also build and tags.
+
+    The reference implementation compares the same parts.
+
+    Raises:
+        ValueError: the filename is not that of a wheel or a source distribution.
+    """
     if filename.endswith(".whl"):
         return parse_wheel_filename(filename)
     if filename.endswith((".tar.gz", ".zip")):
         return parse_sdist_filename(filename)
-    raise ValueError(f"neither a wheel nor a source distribution: {filename}")
+    raise ValueError(f"the filename ends neither like a wheel nor like a source distribution: {filename}")
 
 
 def check_predicate(statement: Statement, claims: Claims) -> Slsa | None:
-    """The predicate is one we know, says what it may, and agrees with the certificate.
+    """Check that the type of the predicate is known, and that the predicate is valid and agrees with the certificate.
 
     Returns:
-        The facts of a SLSA predicate; None for a publish one, which has none.
+        The facts of a SLSA predicate; None for a PyPI Publish predicate, which states no facts.
 
     Raises:
-        CheckFailed: a body where none may be, or one that disagrees with the certificate.
-        UnknownMaterial: another predicate, or a SLSA build type that we can't compare.
+        CheckFailed: a PyPI Publish predicate is not empty, or a SLSA predicate is malformed or disagrees with the
+            certificate.
+        UnknownMaterial: the type of the predicate or its SLSA build type is unknown.
     """
     match statement.predicate_type:
         case t if t == PUBLISH_PREDICATE_TYPE:
             # "The predicate body itself MUST be either empty ({}) or not supplied (null)" (PyPI's publish/v1).
             if statement.predicate is not None and statement.predicate != {}:
-                raise CheckFailed("predicate", "an empty publish predicate", statement.predicate)
+                raise CheckFailed("predicate", "an empty PyPI Publish predicate", statement.predicate)
             return None
         case t if t == SLSA_PREDICATE_TYPE:
             return _check_slsa(statement.predicate, claims)
         case other:
-            raise UnknownMaterial(f"predicate type {other}")
+            raise UnknownMaterial(f"unknown predicate type {other}")
 
 
 def _check_slsa(predicate: object, claims: Claims) -> Slsa:
@@ -130,14 +144,15 @@ def _check_slsa(predicate: object, claims: Claims) -> Slsa:
     details: dict[str, Any] = get_member(predicate, "runDetails", dict, "predicate")
     builder: str = get_member(get_member(details, "builder", dict, "predicate"), "id", str, "predicate")
     if build_type not in _WORKFLOW_BUILD_TYPES:
-        raise UnknownMaterial(f"SLSA build type {build_type}")
+        raise UnknownMaterial(f"unknown SLSA build type {build_type}")
     parameters: dict[str, Any] = get_member(definition, "externalParameters", dict, "predicate")
     workflow: dict[str, Any] = get_member(parameters, "workflow", dict, "predicate")
     _check_slsa_claim("builder", builder, claims.builder, f"{_RUNNER_BUILDER_PREFIX}{claims.runner}")
     _check_slsa_claim(
         "workflow repository", get_member(workflow, "repository", str, "predicate"), claims.repository_uri
     )
-    _check_slsa_claim("workflow ref", get_member(workflow, "ref", str, "predicate"), claims.ref)
+    # Older versions of GitHub's action state the ref of the source, newer ones that of the workflow.
+    _check_slsa_claim("workflow ref", get_member(workflow, "ref", str, "predicate"), claims.ref, claims.workflow_ref)
     _check_slsa_claim("workflow path", get_member(workflow, "path", str, "predicate"), claims.workflow)
     _check_github_parameters(definition, claims)
     return Slsa(
@@ -151,7 +166,13 @@ def _check_slsa(predicate: object, claims: Claims) -> Slsa:
 
 
 def _check_github_parameters(definition: dict[str, Any], claims: Claims) -> None:
-    """What GitHub's builder adds of its token (``internalParameters.github``) is the certificate's too."""
+    """Check that the facts in ``internalParameters.github`` agree with the certificate.
+
+    GitHub's builder copies these facts from its OIDC token. Absent ones are not checked.
+
+    Raises:
+        CheckFailed: a fact differs from the certificate.
+    """
     internal = definition.get("internalParameters")
     token = internal.get("github") if isinstance(internal, dict) else None
     if not isinstance(token, dict):
@@ -168,16 +189,20 @@ def _check_github_parameters(definition: dict[str, Any], claims: Claims) -> None
 
 def _check_slsa_claim(claim: str, stated: object, *proven: str | None) -> None:
     if stated not in proven:
-        raise CheckFailed(f"SLSA {claim}", f"the certificate's {proven[0]}", stated)
+        raise CheckFailed(f"SLSA {claim}", f"{proven[0] or 'no value'}, as in the certificate", stated)
 
 
 def _check_commit(definition: dict[str, Any], claims: Claims) -> str | None:
-    """The dependency that is the source repository itself must be at the certificate's commit."""
+    """Return the commit of the source repository in ``resolvedDependencies``; None if it is not listed there.
+
+    Raises:
+        CheckFailed: a dependency is malformed, or the commit differs from the commit in the certificate.
+    """
     dependencies = definition.get("resolvedDependencies")
     commit = None
     for dependency in dependencies if isinstance(dependencies, list) else []:
         if not isinstance(dependency, dict) or not isinstance(uri := dependency.get("uri"), str):
-            raise CheckFailed("predicate", "each dependency an object with a uri", dependency)
+            raise CheckFailed("predicate", "an object with the key uri for each resolved dependency", dependency)
         if claims.repository_uri is None or not uri.startswith(f"git+{claims.repository_uri}@"):
             continue
         digests: dict[str, Any] = get_member(dependency, "digest", dict, "predicate")

@@ -1,7 +1,7 @@
-"""What a provenance document may be before anything in it is parsed, and the strict JSON in which it must be written.
+"""Strict JSON parser for provenance documents, with all limits on their sizes, counts and depth.
 
-Owns every cap on sizes, counts and depths. Real documents are about 10 kB with one bundle, at most two attestations,
-one log entry and 20 proof hashes (tests/corpus): the limits leave room for growth and none for exhaustion.
+A typical document has 10 kB, one bundle, and at most two attestations. Each attestation has one log entry with about 20
+proof hashes (tests/corpus). The limits allow growth but prevent exhaustion of memory and CPU.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from assay.attestation.verification.errors import CheckFailed
 MAX_DOCUMENT_BYTES: Final = 1 << 20
 MAX_BUNDLES: Final = 16
 MAX_ATTESTATIONS: Final = 32
-"""In all bundles together."""
+"""Maximum number of attestations in one document, in all bundles together."""
 MAX_STATEMENT_BYTES: Final = 256 << 10
 MAX_CERTIFICATE_BYTES: Final = 16 << 10
 MAX_SIGNATURE_BYTES: Final = 1 << 10
 MAX_LOG_BODY_BYTES: Final = 64 << 10
 MAX_CHECKPOINT_CHARACTERS: Final = 8 << 10
 MAX_PROOF_HASHES: Final = 64
-"""A tree of 2^64 leaves has a path of 64."""
+"""Maximum number of hashes in an inclusion proof. This suffices for a tree of 2^64 leaves."""
 MAX_DEPTH: Final = 32
 MAX_INTEGER: Final = 2**53 - 1
-"""RFC 8785 section 3.2.2.3: what canonical JSON, which Rekor signs, can hold."""
+"""Largest integer in canonical JSON (RFC 8785 section 3.2.2.3), the encoding that Rekor signs."""
 MAX_TIMESTAMP_SECONDS: Final = 253_402_300_799
-"""The last second of the year 9999, as RFC 5280 and `datetime` have it."""
+"""Last second of the year 9999, in seconds since 1970 (UTC). RFC 5280 and `datetime` have no later time."""
 
 _JSON_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -38,16 +38,23 @@ _UINT64_TEXT = re.compile(r"0|[1-9][0-9]{0,15}", re.ASCII)
 
 
 def parse_strict_json(raw: bytes, what: str) -> dict[str, Any]:
-    """The object in `raw`, by the letter of RFC 8259: UTF-8, no key twice, no NaN, no lone surrogates, bounded depth.
+    """Parse a JSON object strictly by RFC 8259, and return it.
+
+    The bytes must be UTF-8 and must have at most 32 levels of nesting. Duplicate keys, NaN and lone surrogates are
+    errors.
+
+    Args:
+        raw: the bytes; untrusted.
+        what: name of the check, for the error.
 
     Raises:
-        CheckFailed: it is anything else.
+        CheckFailed: the bytes are not such an object.
     """
     if raw.startswith(BOM_UTF8):
-        raise CheckFailed(what, "well-formed JSON in UTF-8", "a byte order mark (BOM) before it")
+        raise CheckFailed(what, "well-formed JSON in UTF-8", "a byte order mark (BOM) at the start")
     try:
         if _measure_depth(raw) > MAX_DEPTH:
-            raise CheckFailed(what, f"JSON nested at most {MAX_DEPTH} deep", "deeper nesting")
+            raise CheckFailed(what, f"JSON with at most {MAX_DEPTH} levels of nesting", "deeper nesting")
         value = _DECODER.decode(raw.decode())
         if _SURROGATE_ESCAPE.search(raw):
             json.dumps(value, ensure_ascii=False).encode()
@@ -77,22 +84,22 @@ def _measure_depth(raw: bytes) -> int:
 def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
-        raise ValueError("a key stands twice in one object")
+        raise ValueError("a JSON object contains the same key twice")
     return made
 
 
 def _reject_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not valid in JSON")
 
 
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_reject_duplicate_keys, parse_constant=_reject_constant)
 
 
 def get_member(json_object: dict[str, Any], key: str, kind: type, step: str) -> Any:  # noqa: ANN401 - `kind` says which
-    """The value at `key`, which must be there and of exactly this type (a bool is no int).
+    """Return the value of a required key. The type of the value must be exactly `kind`, so a bool is not an int.
 
     Raises:
-        CheckFailed: it isn't.
+        CheckFailed: the key is missing, or its value has another type.
     """
     value = json_object.get(key)
     if type(value) is not kind:
@@ -104,10 +111,17 @@ def get_member(json_object: dict[str, Any], key: str, kind: type, step: str) -> 
 def get_base64(
     json_object: dict[str, Any], key: str, max_bytes: int, step: str, *, allow_newlines: bool = False
 ) -> bytes:
-    """Return the bytes at `key` in strict base64; `allow_newlines` drops line feeds, which documents of 2024 have.
+    """Return the decoded bytes of a required key whose value must be strict base64.
+
+    Args:
+        json_object: the object that has the key.
+        key: the key.
+        max_bytes: maximum number of decoded bytes.
+        step: name of the check, for the error.
+        allow_newlines: True to ignore line feeds, which documents of 2024 contain.
 
     Raises:
-        CheckFailed: not base64, empty, or more than `max_bytes` bytes.
+        CheckFailed: the value is missing, is not base64, is empty, or has more than `max_bytes` bytes.
     """
     text: str = get_member(json_object, key, str, step)
     if len(text) > max_bytes * 2:
@@ -122,10 +136,12 @@ def get_base64(
 
 
 def get_uint64(json_object: dict[str, Any], key: str, step: str) -> int:
-    """A protobuf uint64, which its JSON writes as a string of digits; at most what canonical JSON holds.
+    """Return the value of a required key whose value must be a uint64 in Protobuf's JSON mapping: a string of digits.
+
+    The largest accepted value is 2^53 - 1, the largest integer in canonical JSON.
 
     Raises:
-        CheckFailed: it isn't.
+        CheckFailed: the value is missing, is not a string of digits, or is too large.
     """
     text: str = get_member(json_object, key, str, step)
     if not _UINT64_TEXT.fullmatch(text) or int(text) > MAX_INTEGER:

@@ -1,23 +1,24 @@
-"""The verification of a provenance document: any bytes to evidence.
+"""Verification of a provenance document, which returns evidence for any input bytes.
 
-`verify` is total: whatever the bytes, it returns evidence. It raises only what is a failure of ours: no memory, or a
-trust root that doesn't load.
+`verify` raises an exception only for failures of Assay itself: no memory, an invalid trust root, or an unsupported
+version of sigstore.
 
-The steps carry the numbers that sigstore gives them (`sigstore.verify.Verifier`):
+The checks have the same numbers as in sigstore (`sigstore.verify.Verifier`):
 
-- (0) establish a time for the signature: the log's integrated time, which (5) proves
-- (1) the signing certificate chains to the root of trust and was valid at that time
-- (2) its SCT is by a CT log that the root lists
-- (3) it conforms to Sigstore's profile, its claims agree with each other, with the index's publisher block, and with
-  the issuers that the root may speak for
-- (4) inclusion proof and signed checkpoint of the log entry
-- (5) its inclusion promise (SET)
-- (6) the integrated time lies within the certificate's validity
-- (7) the envelope's signature is by the certificate's key
-- (8) the log entry's body is about this envelope and this certificate
-- (9) the statement is about this file, and its predicate agrees with the certificate
+- (0) The signature has a time: the integrated time of the log entry, which (5) proves.
+- (1) The signing certificate chains to an authority of the trust root and was valid at that time.
+- (2) A CT log of the trust root signed the certificate's SCT.
+- (3) The certificate conforms to Sigstore's profile. Its claims agree with each other and with the index's publisher
+  block. The settings permit the trust root to vouch for the OIDC issuer in the certificate.
+- (4) The inclusion proof and the signed checkpoint of the log entry are valid.
+- (5) The inclusion promise (signed entry timestamp, SET) of the log entry is valid.
+- (6) The integrated time lies within the certificate's validity period.
+- (7) The certificate's key verifies the signature of the envelope.
+- (8) The body of the log entry records this envelope and this certificate.
+- (9) The statement names this file, and its predicate agrees with the certificate.
 
-What needs no root comes first, so that a document which contradicts itself is forged whatever the root knows.
+Checks that need no trust root run first. So a document that contradicts itself is forged even if the trust root does
+not contain the certificate's authority.
 """
 
 from __future__ import annotations
@@ -49,26 +50,31 @@ from assay.attestation.verification.keys import load_keys
 from assay.attestation.verification.log_entry import LogEntry, check_body, read_entry
 from assay.attestation.verification.statement import Statement, check_predicate, check_subject, read_statement
 from assay.errors import ConfigurationError, PrivateApiChangedError
-from assay.evidence import Attestation, Attested, Claims, Evidence, Forged, Slsa, Unattested, Unverifiable
+from assay.evidence import Attestation, Attested, Claims, Evidence, Forged, LogIdentity, Slsa, Unattested, Unverifiable
 from assay.simple.model import File
 
 _PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 _ECDSA: Final = ec.ECDSA(Prehashed(hashes.SHA256()))
 _MAX_CACHED_SIGNERS: Final = 64
-"""Leaves remembered, of at most 16 kB (`MAX_CERTIFICATE_BYTES`)."""
+"""Maximum number of parsed leaf certificates in memory. Each has at most 16 KiB of DER (`MAX_CERTIFICATE_BYTES`)."""
 
 
 def verify(provenance: bytes, file: File, roots: Sequence[TrustRoot]) -> Evidence:
-    """What `provenance` proves about `file`.
+    """Return the evidence that a provenance document gives about a file.
 
     Args:
-        provenance: the document as the index serves it; hostile.
-        file: its filename and SHA-256 are what the statements must name.
-        roots: tried in order for each attestation; each speaks for its own issuers only.
+        provenance: the document as the index serves it; untrusted.
+        file: the file. The signed statements must name its filename and its SHA-256.
+        roots: trust roots, tried in order for each attestation. Each vouches only for its own issuers.
 
     Returns:
-        `Forged` when any attestation is; else `Attested` with those that verified; else `Unverifiable`, with the
-        reasons; `Unattested` where there is no attestation at all.
+        `Forged` if any attestation is forged; else `Attested` if any attestation verified; else `Unverifiable` with the
+        reasons. `Unattested` if the document contains no attestation.
+
+    Raises:
+        MemoryError: no memory is left.
+        ConfigurationError: a trust root is invalid.
+        PrivateApiChangedError: the installed sigstore differs from the supported version.
     """
     try:
         bundles = read_document(provenance)
@@ -93,7 +99,20 @@ def verify(provenance: bytes, file: File, roots: Sequence[TrustRoot]) -> Evidenc
 def verify_attestation(
     value: object, publisher: PublisherBlock | None, file: File, roots: Sequence[TrustRoot], *, bundle: int = 0
 ) -> Attestation | Forged | Unverifiable:
-    """One attestation object, as JSON values. `publisher`: None where nobody claims to know who signed."""
+    """Verify one attestation object; return the attestation, or the evidence that it is forged or unverifiable.
+
+    Args:
+        value: the attestation object as parsed JSON; untrusted.
+        publisher: the index's publisher block; None if the attestation has no such block.
+        file: the file that the attestation must name.
+        roots: trust roots, tried in order.
+        bundle: position of the attestation's bundle in the document, from 0.
+
+    Raises:
+        MemoryError: no memory is left.
+        ConfigurationError: a trust root is invalid.
+        PrivateApiChangedError: the installed sigstore differs from the supported version.
+    """
     try:
         return _verify_or_raise(value, publisher, file, roots, bundle)
     except Exception as error:  # noqa: BLE001 - see `_failure_to_evidence`
@@ -101,12 +120,14 @@ def verify_attestation(
 
 
 def _failure_to_evidence(error: Exception) -> Forged | Unverifiable:
-    """Turn a check that stopped into evidence: any exception but our own means `Forged`, with its reason.
+    """Return the evidence for an exception that ended the checks; raise the exception again if Assay itself failed.
+
+    An unexpected exception becomes `Forged`, because only hostile input should cause it.
 
     Raises:
-        MemoryError: there is none left.
-        ConfigurationError: a trust root doesn't load.
-        PrivateApiChangedError: the installed sigstore is not the one that was read.
+        MemoryError: no memory is left.
+        ConfigurationError: a trust root is invalid.
+        PrivateApiChangedError: the installed sigstore differs from the supported version.
     """
     match error:
         case CheckFailed(step=step, expected=expected, found=found):
@@ -117,12 +138,17 @@ def _failure_to_evidence(error: Exception) -> Forged | Unverifiable:
             raise error
         case _:
             found = abbreviate_value(f"{type(error).__name__}: {error}")
-            return Forged(step="verification", expected="an attestation that can be verified", found=found)
+            return Forged(
+                step="verification", expected="an attestation without content that causes an error", found=found
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _ConsistentAttestation:
-    """An attestation that agrees with itself, the file and the index; nobody vouches for it yet."""
+    """Attestation whose parts agree with each other, with the file and with the index.
+
+    No trust root has been tried yet.
+    """
 
     certificate: SigningCertificate
     fingerprint: str
@@ -137,9 +163,9 @@ def _verify_or_raise(
     signed = read_attestation(value)
     consistent = _check_consistency(signed, publisher, file)
     slsa, unknown = _check_predicate(consistent)
-    root, material = _verify_against_roots(consistent, roots)
+    root, material, log = _verify_against_roots(consistent, roots)
     if isinstance(publisher, UnknownPublisher):
-        raise UnknownMaterial(f"publisher kind {publisher.kind}")
+        raise UnknownMaterial(f"unknown publisher kind {publisher.kind}")
     if unknown is not None:
         raise unknown
     certificate = consistent.certificate.x509
@@ -156,26 +182,27 @@ def _verify_or_raise(
         slsa=slsa,
         subject=consistent.statement.subject,
         material=material,
+        log=log,
     )
 
 
 def _check_consistency(signed: SignedStatement, publisher: PublisherBlock | None, file: File) -> _ConsistentAttestation:
-    # (3): Verify the signing certificate against the Sigstore X.509 profile, and its claims against the index's.
+    # (3): Check the signing certificate against Sigstore's X.509 profile, and its claims against the publisher block.
     signer = _load_signer(signed.certificate)
     certificate, claims = signer.certificate, signer.claims
     if publisher is not None and not isinstance(publisher, UnknownPublisher):
         check_publisher(publisher, claims)
     # (7): Verify the envelope's signature against the signing certificate's public key.
     _check_signature(certificate, signed)
-    # (9): The statement is about this file. Parsed only after its signature is known to be good.
+    # (9): Check that the statement names this file. It is parsed only after its signature has verified.
     statement = read_statement(signed.statement)
     check_subject(statement, file)
-    # (0): Establish a time for the signature. (4), first half: the log's tree contains the entry.
+    # (0): Establish a time for the signature. (4), first half: verify that the log's tree contains the entry.
     entry = read_entry(signed.log_entry)
     # (6): Verify the timely insertion of the log entry against the validity period of the signing certificate.
     start, end = certificate.x509.not_valid_before_utc, certificate.x509.not_valid_after_utc
     if not start <= entry.integrated_time <= end:
-        window = f"a time within the certificate's validity ({start.isoformat()} to {end.isoformat()})"
+        window = f"an integrated time within the certificate's validity ({start.isoformat()} to {end.isoformat()})"
         raise CheckFailed("log time", window, entry.integrated_time.isoformat())
     # (8): Verify the log entry's body against the other materials.
     check_body(entry, signed)
@@ -190,7 +217,7 @@ def _check_consistency(signed: SignedStatement, publisher: PublisherBlock | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Signer:
-    """What a leaf says by itself."""
+    """Parsed leaf certificate, with the claims in it and the SHA-256 of its DER."""
 
     certificate: SigningCertificate
     claims: Claims
@@ -199,11 +226,11 @@ class _Signer:
 
 @lru_cache(maxsize=_MAX_CACHED_SIGNERS)
 def _load_signer(der: bytes) -> _Signer:
-    """Read once for all files that it signed, which are one release's; a refusal is not remembered.
+    """Parse a leaf certificate and its claims. The result is cached for the other files of a release; errors are not.
 
     Raises:
-        CheckFailed: no leaf by Sigstore's profile, or it contradicts itself.
-        UnknownMaterial: of a name that cannot be compared.
+        CheckFailed: the certificate violates Sigstore's profile, or its parts contradict each other.
+        UnknownMaterial: the Subject Alternative Name is neither a URI nor an e-mail address.
     """
     certificate = load_certificate(der)
     claims = read_claims(certificate)
@@ -212,17 +239,23 @@ def _load_signer(der: bytes) -> _Signer:
 
 def _check_signature(certificate: SigningCertificate, signed: SignedStatement) -> None:
     content = signed.statement
-    # DSSE's pre-authentication encoding; PEP 740 fixes the payload type.
+    # DSSE's pre-authentication encoding (PAE); PEP 740 fixes the payload type.
     encoded = f"DSSEv1 {len(_PAYLOAD_TYPE)} {_PAYLOAD_TYPE} {len(content)} ".encode() + content
     try:
         certificate.key.verify(signed.signature, hashlib.sha256(encoded).digest(), _ECDSA)
     except InvalidSignature as error:
-        expected = "a signature of the statement by the certificate's key"
-        raise CheckFailed("signature", expected, "another signature") from error
+        expected = "a signature of the statement by the key in the certificate"
+        raise CheckFailed("signature", expected, "a signature that does not verify with this key") from error
 
 
 def _check_predicate(consistent: _ConsistentAttestation) -> tuple[Slsa | None, UnknownMaterial | None]:
-    """(9) An unknown predicate is found out last, so that what is broken besides is said to be broken."""
+    """Check the predicate (part of check 9); return its SLSA facts, or the exception if the predicate is unknown.
+
+    The caller raises the exception after all other checks. So an attestation that also fails another check is forged.
+
+    Raises:
+        CheckFailed: the predicate is malformed or disagrees with the certificate.
+    """
     try:
         return check_predicate(consistent.statement, consistent.claims), None
     except UnknownMaterial as unknown:
@@ -231,34 +264,43 @@ def _check_predicate(consistent: _ConsistentAttestation) -> tuple[Slsa | None, U
 
 def _verify_against_roots(
     consistent: _ConsistentAttestation, roots: Sequence[TrustRoot]
-) -> tuple[TrustRoot, tuple[str, ...]]:
-    """The first root that vouches for the attestation, and which of its entries did."""
+) -> tuple[TrustRoot, tuple[str, ...], LogIdentity]:
+    """Return the first trust root that vouches for the attestation.
+
+    Returns:
+        The trust root, and the fingerprints of its entries that vouch for the attestation: authority, CT log and
+        transparency log.
+
+    Raises:
+        CheckFailed: no root vouches, and a check failed under at least one root.
+        UnknownMaterial: no root vouches, because none knows the authority or the logs.
+    """
     refusals: list[CheckFailed | UnknownMaterial] = []
     for root in roots:
         try:
-            return root, _verify_against_root(consistent, root)
+            return root, *_verify_against_root(consistent, root)
         except (CheckFailed, UnknownMaterial) as refusal:
             refusals.append(refusal)
     broken = next((one for one in refusals if isinstance(one, CheckFailed)), None)
     if broken is not None:
         raise broken
     reasons = dict.fromkeys(one.reason for one in refusals if isinstance(one, UnknownMaterial))
-    raise UnknownMaterial("; ".join(reasons) or "there is no trust root for this index")
+    raise UnknownMaterial("; ".join(reasons) or "no trust root is configured for this index")
 
 
-def _verify_against_root(consistent: _ConsistentAttestation, root: TrustRoot) -> tuple[str, ...]:
+def _verify_against_root(consistent: _ConsistentAttestation, root: TrustRoot) -> tuple[tuple[str, ...], LogIdentity]:
     keys = load_keys(root.content)
     entry, certificate = consistent.entry, consistent.certificate
     if not keys.knows_issuer(certificate):
         raise UnknownMaterial(f"the certificate's authority is not in the trust root {root.name}")
     log = keys.logs.get(entry.log_id)
     if log is None:
-        raise UnknownMaterial(f"transparency log {entry.log_id.hex()} is not in the trust root {root.name}")
-    # (3): a root speaks for its own issuers only, whatever its authority signs.
+        raise UnknownMaterial(f"the transparency log {entry.log_id.hex()} is not in the trust root {root.name}")
+    # (3): a trust root vouches for its own issuers only, whatever its authority signs.
     if root.issuers is not None and consistent.claims.issuer not in root.issuers:
         allowed = ", ".join(sorted(root.issuers)) or "none"
         raise CheckFailed(
-            "issuer", f"one that the trust root {root.name} may speak for: {allowed}", consistent.claims.issuer
+            "issuer", f"an issuer that the trust root {root.name} may vouch for: {allowed}", consistent.claims.issuer
         )
     # (1), (2): certificate chain and SCT.
     vouched = keys.verify_chain(certificate, consistent.fingerprint, entry.integrated_time)
@@ -268,12 +310,12 @@ def _verify_against_root(consistent: _ConsistentAttestation, root: TrustRoot) ->
     if signature is None or not sigstore_private.is_signed_by(
         log.keyring, entry.log_id, signature, entry.checkpoint.note
     ):
-        found = "no signature of it" if signature is None else "a signature by another key, or of another text"
+        found = "no signature by this log" if signature is None else "a signature by another key, or of other bytes"
         raise CheckFailed("checkpoint", f"a checkpoint signed by {log.name}", found)
     # (5): Verify the inclusion promise for the log entry.
     if not sigstore_private.is_signed_by(
         log.keyring, entry.log_id, entry.signed_entry_timestamp, entry.signed_entry_payload
     ):
-        found = "a signature by another key, or of another entry, index or time"
-        raise CheckFailed("inclusion promise", f"a signed entry timestamp by {log.name}", found)
-    return (*vouched.material, log.fingerprint)
+        found = "a signature by another key, or of another log entry, log index or time"
+        raise CheckFailed("inclusion promise", f"a signed entry timestamp (SET) by {log.name}", found)
+    return (*vouched.material, log.fingerprint), LogIdentity(id=entry.log_id.hex(), url=log.name)

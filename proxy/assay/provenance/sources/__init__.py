@@ -1,1 +1,1 @@
-"""Evidence sources: the places that documents about files come from, one module each."""
+"""Evidence sources, from which documents about files are fetched. Each source is one module."""

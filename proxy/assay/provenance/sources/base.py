@@ -1,8 +1,8 @@
-"""The protocol of an evidence source: a place that may have documents which prove something about files.
+"""Protocol of an evidence source. A source offers documents that may prove facts about files.
 
-The provenance that a file's own index offers is one (`sources.index`). The resolver asks a source only for files that
-policy wants it for. Documents of all sources are verified by the same steps. Each source has records of its own, and an
-error of one source is no error of another. docs/architecture.md says how to add a source.
+`sources.index` is the source for provenance from the file's own index. A source is asked only about files for which the
+policy needs it. The documents of all sources are verified in the same way. Each source has its own records, and an
+error of one source does not affect the others. docs/architecture.md explains how to add a source.
 """
 
 from __future__ import annotations
@@ -19,51 +19,57 @@ from assay.simple.model import File, NormalizedName
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectQuery:
-    """The project whose files a source is asked about."""
+    """Project with its index and history, as the context of a request for documents about its files."""
 
     index: IndexSettings
     project: NormalizedName
     history: ProjectHistory = field(default_factory=ProjectHistory)
-    """The ledger's history of the project; empty if only the current document is wanted."""
+    """The ledger's history of the project. It is empty if the caller needs only the current document."""
+    states_provenance: bool = True
+    """False if the index's page does not say which files have provenance."""
 
 
 class EvidenceSource(Protocol):
-    """A place that documents about files come from.
+    """Source of documents about files.
 
-    A document is one sequence of bytes for each file, so that it has a digest. All its bytes are untrusted.
+    A source has at most one current document for a file. A document is a sequence of untrusted bytes, named by its
+    digest.
     """
 
     @property
     def name(self) -> str:
-        """The name that attestations of this source carry (`Attestation.source`), and that its records are kept under.
+        """Unique name of the source, in `Attestation.source` and in the keys of its records.
 
-        It never changes, and no two sources share one.
+        The name must never change, because existing records would then be lost.
         """
 
     def covers(self, query: ProjectQuery, file: File) -> bool:
-        """Return whether the source may know something about `file`; it is never asked about other files."""
+        """Return whether the source may have a document for `file`. If not, `fetch` is not called for the file."""
 
     async def fetch(self, query: ProjectQuery, file: File, ensure_may_fetch: Callable[[], None]) -> bytes | None:
-        """Fetch the document that the source has for `file` now; None if it has none.
+        """Fetch the source's current document for `file`; return None if the source has none.
 
-        The files of a batch are asked for at the same time, so a source that can answer for several files by one
-        request may join these calls. The source itself limits the number of its requests, their time, and the size of
-        a document.
+        The calls for the files of a batch run concurrently. A source that can answer for several files in one request
+        may therefore combine them. The source itself limits the number and duration of its requests, and the size of a
+        document.
 
         Args:
-            query: of which project.
-            file: about which file; it has a digest.
-            ensure_may_fetch: called after any wait, right before a request is sent. What it raises must be raised.
+            query: the project.
+            file: the file; it has a digest.
+            ensure_may_fetch: call it right before each request is sent, after any wait. Do not catch its exceptions.
 
         Raises:
-            UpstreamError: the source cannot answer now, or its answer is unusable.
+            UpstreamError: the source cannot answer now, or its response is unusable.
         """
 
     def judge_absence(self, query: ProjectQuery, file: File) -> Evidence:
-        """Return what it proves that the source has no document for `file`."""
+        """Return the evidence about `file` if the source has no document for it."""
 
     def revalidates(self, file: File) -> bool:
-        """Return whether the document of `file` is fetched again when the file's page is renewed."""
+        """Return whether the document of `file` must be fetched again after each renewal of the file's page."""
 
     def can_replace(self, document: bytes) -> bool:
-        """Return whether a revalidated `document` may replace the recorded one: an error page, for example, may not."""
+        """Return whether the newly fetched `document` may replace the recorded one.
+
+        An error page, for example, must not replace it.
+        """

@@ -1,18 +1,23 @@
-"""The provenance that a file's own index offers: where its page says, or in another index's Integrity API (PEP 740).
+"""Evidence source for the provenance that a file's own index offers (PEP 740).
 
-A provenance that the page promises and the index does not have is forged by omission. So is one that was seen before
-and that neither the index nor the records have any more: evidence once recorded counts.
+The document is fetched from the URL on the project's page. If the page has no URL for a file and `provenance-from` is
+configured, the document is fetched from the Integrity API of another index. If no document exists, the evidence about
+the file is `Forged` in two cases, and otherwise `Unattested` or `Unstated`:
+
+- The page promises a document by a URL.
+- A document was seen before, but neither the index nor the records have it now. Evidence that was once recorded still
+  counts, so it must not disappear.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
 from typing import Final
 from urllib.parse import quote
 
-from assay.evidence import INDEX_SOURCE, PROVENANCE_OMITTED, Evidence, Forged, Unattested
+from assay.errors import InvalidResponseError
+from assay.evidence import INDEX_SOURCE, PROVENANCE_OMITTED, Evidence, Forged, Unattested, Unstated
 from assay.indexes import IndexSettings
 from assay.ports import FetchedDocument, Upstream
 from assay.provenance.documents import require_sha256
@@ -20,13 +25,14 @@ from assay.provenance.sources.base import ProjectQuery
 from assay.simple.model import File, NormalizedName
 
 _MAX_REQUESTS_PER_INDEX: Final = 24
-"""Provenance requests to one index at a time: below what PyPI's front counts as abuse, enough to hide its latency."""
+"""Maximum number of concurrent provenance requests to one index. More requests could exceed PyPI's rate limit. With
+much fewer, the documents of a page would take longer, because each request waits for a response."""
 _MAX_RETRY_AFTER_SECONDS: Final = 60.0
-"""Seconds that a document may be held back by the index's ``Retry-After``."""
+"""Maximum delay in seconds that ``Retry-After`` may cause. If the index asks for a longer delay, the request fails."""
 
 
 class IndexSource:
-    """The evidence source that is always there."""
+    """Evidence source for the index's own provenance. It always exists."""
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
@@ -34,19 +40,19 @@ class IndexSource:
 
     @property
     def name(self) -> str:
-        """The name of the index's own provenance."""
+        """The name `INDEX_SOURCE`."""
         return INDEX_SOURCE
 
     def covers(self, query: ProjectQuery, file: File) -> bool:
-        """Return whether the file has a provenance URL, or had provenance before."""
+        """Return whether the file has a provenance URL, or the ledger has the digest of a document for it."""
         url = find_provenance_url(query.index, query.project, file)
         return bool(url) or require_sha256(file) in query.history.evidence
 
     async def fetch(self, query: ProjectQuery, file: File, ensure_may_fetch: Callable[[], None]) -> bytes | None:
-        """Fetch the file's provenance document; None if the index says that there is none.
+        """Fetch the file's provenance document; return None if no provenance URL or no document exists.
 
         Raises:
-            UpstreamError: the index cannot answer now, or its answer is unusable.
+            UpstreamError: the index cannot answer now, or its response is unusable.
         """
         index = query.index
         url = find_provenance_url(index, query.project, file)
@@ -58,31 +64,55 @@ class IndexSource:
             answer = await self._upstream.get_index(index).fetch_provenance(
                 url, max_wait_seconds=_MAX_RETRY_AFTER_SECONDS
             )
-        return answer.body if isinstance(answer, FetchedDocument) else None
+        if not isinstance(answer, FetchedDocument):
+            return None
+        if not is_provenance_document(answer.body):
+            kind = answer.content_type.partition(";")[0].strip()[:100] or "no stated type"
+            raise InvalidResponseError(f"answered 200 with {len(answer.body)} bytes of {kind}")
+        return answer.body
 
     def judge_absence(self, query: ProjectQuery, file: File) -> Evidence:
-        """Return `Unattested`, or `Forged` if the page promises a provenance or one was seen before."""
+        """Return `Forged` if the page promises a document or a document was seen before.
+
+        Otherwise return `Unattested`, or `Unstated` if neither the page nor `provenance-from` says that no document
+        exists.
+        """
         seen = query.history.evidence.get(require_sha256(file))
         if file.provenance is None and seen is None:
+            if not query.states_provenance and query.index.provenance_from is None:
+                return Unstated(index=query.index.name)
             return Unattested()
-        expected = "the provenance that the page promises" if file.provenance else f"the provenance {seen}, seen before"
-        return Forged(step=PROVENANCE_OMITTED, expected=expected, found="none: the index answers that there is none")
+        expected = (
+            "the provenance document that the index's page promises"
+            if file.provenance
+            else f"a provenance document, because the index served one before (SHA-256 {seen})"
+        )
+        return Forged(step=PROVENANCE_OMITTED, expected=expected, found="no document: the index does not have one")
 
     def revalidates(self, file: File) -> bool:
-        """Return whether the file's page names a provenance document."""
+        """Return whether the file's page has a provenance URL for it."""
         return bool(file.provenance)
 
     def can_replace(self, document: bytes) -> bool:
-        """Return whether `document` is JSON: a login page, for example, replaces nothing that was proven."""
-        try:
-            json.loads(document)
-        except (ValueError, RecursionError):
-            return False
-        return True
+        """Return whether `document` has the form of a provenance document, unlike a login page, for example."""
+        return is_provenance_document(document)
+
+
+def is_provenance_document(body: bytes) -> bool:
+    """Return whether `body` looks like a provenance document (PEP 740): a JSON object with attestation bundles.
+
+    This check only detects other pages that a server sends instead, such as a login page. Verification checks the
+    document.
+    """
+    return body.lstrip()[:1] == b"{" and b'"attestation_bundles"' in body
 
 
 def find_provenance_url(index: IndexSettings, project: NormalizedName, file: File) -> str | None:
-    """Return where the file's provenance is: where the page says, else in the index's other Integrity API."""
+    """Return the URL of the file's provenance; None if the file has no such URL.
+
+    The URL comes from the page. If the page has no URL for the file, and `provenance-from` names an Integrity API,
+    return the file's URL at that API.
+    """
     if file.provenance is not None or index.provenance_from is None or file.distribution is None:
         return file.provenance
     version, filename = quote(str(file.distribution.version)), quote(file.filename, safe="")

@@ -1,4 +1,4 @@
-"""What a worker and its owner say to each other, and what the owner makes of nonsense."""
+"""Tests of the protocol between a worker and its owner, with valid and invalid responses."""
 
 from __future__ import annotations
 
@@ -100,4 +100,4 @@ def test_a_worker_without_memory_or_roots_answers_with_its_failure(monkeypatch: 
 
     monkeypatch.setattr(worker, "verify", burst)
     answer = worker.verify_batch(JOBS, ROOTS)
-    assert protocol.decode_response(answer, 2) == "the worker has no memory left"
+    assert protocol.decode_response(answer, 2) == "the verification worker ran out of memory"

@@ -1,4 +1,4 @@
-"""What `assay trust show`, `trust refresh` and `verify` stand on."""
+"""Tests of the functions behind `assay trust show`, `assay trust refresh` and `assay verify`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Renewing a trust root by TUF, against a repository in process: no network, the last good root always kept."""
+"""Tests of the renewal of a trust root by TUF, without the network: the last good root is always kept."""
 
 from __future__ import annotations
 
@@ -57,8 +57,9 @@ def test_a_repository_that_cant_be_reached_changes_nothing(
     tuf: TufRepository, refresher: TufRefresher, bundled: TrustRoot
 ) -> None:
     tuf.down = True
-    with pytest.raises(RefreshError, match="sigstore from"):
+    with pytest.raises(RefreshError) as failed:
         refresher.refresh(bundled)
+    assert str(failed.value) == f"sigstore from {TufRepository.URL}: the repository cannot be reached, or sends no data"
     assert refresher.load_verified() is None
     tuf.down = False
     assert refresher.refresh(bundled).content == bundled.content
@@ -93,14 +94,33 @@ def no_keys(tuf: TufRepository) -> None:
     tuf.publish(PrivateSigstore(seed=1).trusted_root(lambda root: root.update(mediaType="text/plain")))
 
 
-@pytest.mark.parametrize("forge", [forge_target, forge_keys, forge_root, expire, no_root, no_keys])
+def forget_timestamp(tuf: TufRepository) -> None:
+    del tuf.files[f"{TufRepository.URL}/timestamp.json"]
+
+
+_UNSIGNED = "the metadata of the repository is not signed by enough of its keys"
+
+
+@pytest.mark.parametrize(
+    ("forge", "message"),
+    [
+        (forge_target, "a file of the repository does not have the length or digest that its metadata states"),
+        (forge_keys, _UNSIGNED),
+        (forge_root, _UNSIGNED),
+        (expire, "the metadata of the repository has expired"),
+        (forget_timestamp, "the repository answered 404"),
+        (no_root, "trust root sigstore: expected a Sigstore trusted_root.json with certificateAuthorities"),
+        (no_keys, "trust root: expected a valid Sigstore trusted_root.json"),
+    ],
+)
 def test_what_isnt_signed_or_isnt_a_root_is_not_taken(
-    forge: object, tuf: TufRepository, refresher: TufRefresher, bundled: TrustRoot
+    forge: object, message: str, tuf: TufRepository, refresher: TufRefresher, bundled: TrustRoot
 ) -> None:
     assert callable(forge)
     forge(tuf)
-    with pytest.raises(RefreshError):
+    with pytest.raises(RefreshError) as failed:
         refresher.refresh(bundled)
+    assert str(failed.value).startswith(f"sigstore from {TufRepository.URL}: {message}")
     with suppress(RefreshError):
         assert refresher.load_verified() is None
 
@@ -133,7 +153,7 @@ def test_the_last_good_root_is_read_back_without_the_network(
 def test_the_last_good_root_outlives_the_repositorys_signatures(
     tuf: TufRepository, refresher: TufRefresher, bundled: TrustRoot
 ) -> None:
-    """An old signed root is better than an older bundled one: expiry concerns refreshing, not keeping."""
+    """Expiry matters for renewal only: an old signed root is better than an even older bundled one."""
     refresher.refresh(bundled)
     tuf.expires = datetime.now(UTC) - timedelta(days=1)
     content = PrivateSigstore(seed=9).trusted_root()
@@ -173,7 +193,7 @@ def test_a_directory_that_others_can_write_to_is_not_believed(
     assert refresher.load_verified() is not None
     assert tuf.asked
     refresher.directory.chmod(0o777)
-    with pytest.raises(RefreshError, match="writable by others"):
+    with pytest.raises(RefreshError, match="writable by other users"):
         refresher.load_verified()
 
 

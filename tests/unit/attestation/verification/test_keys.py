@@ -1,4 +1,4 @@
-"""What is remembered of a certificate: its chain and SCT where they were good, and nothing for anybody else."""
+"""Tests of the cache of verified chains: it has valid chains only, and each entry counts for one certificate only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def attested(evidence: Evidence) -> Attested:
 
 
 class Counting:
-    """Counts how often the chain is really verified."""
+    """Counter of the calls that verify a chain instead of using the cache."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls = 0
@@ -28,13 +28,14 @@ class Counting:
 
         def chain(*arguments: object) -> object:
             self.calls += 1
-            return real(*arguments)  # type: ignore[arg-type]  # passed on as it came
+            return real(*arguments)  # type: ignore[arg-type]  # arguments are passed unchanged
 
         monkeypatch.setattr(sigstore_private, "verify_chain", chain)
 
 
 @pytest.fixture
 def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
+    sigstore_private.find_change()  # the cached self-test verifies chains too, so it must run before the count
     load_keys.cache_clear()
     return Counting(monkeypatch)
 
@@ -57,7 +58,7 @@ def test_a_failure_is_never_remembered(sigstore: PrivateSigstore, counting: Coun
 
 
 def test_a_remembered_certificate_vouches_for_nothing_else(sigstore: PrivateSigstore, counting: Counting) -> None:
-    """One byte of the certificate, its signature included, and it is another one."""
+    """A certificate with one changed byte, even in its signature, is a different certificate."""
     root = trust_root_for(sigstore)
     good = sigstore.attestation(FILENAME, FILE_SHA256)
     attested(verify(build_provenance((GitHub().publisher(), [good])), make_listed_file(), [root]))
@@ -85,7 +86,7 @@ def test_a_remembered_certificate_is_still_checked_against_the_time(sigstore: Pr
 
 
 def test_the_authoritys_window_holds_for_a_remembered_certificate(sigstore: PrivateSigstore) -> None:
-    """The same certificate, logged before and after the authority's last second."""
+    """The same certificate is logged before and after the end of the authority's validity."""
 
     def end(content: dict[str, list[dict[str, dict[str, str]]]]) -> None:
         content["certificateAuthorities"][0]["validFor"]["end"] = "2026-06-01T12:05:00Z"
@@ -98,6 +99,26 @@ def test_the_authoritys_window_holds_for_a_remembered_certificate(sigstore: Priv
     evidence = verify(late, make_listed_file(), [root])
     assert isinstance(evidence, Forged)
     assert evidence.step == "certificate chain"
+
+
+def test_the_start_of_the_authoritys_window_holds_for_a_remembered_certificate(sigstore: PrivateSigstore) -> None:
+    """The same certificate is logged after and before the start of the authority's validity, in either order."""
+
+    def begin(content: dict[str, list[dict[str, dict[str, str]]]]) -> None:
+        content["certificateAuthorities"][0]["validFor"]["start"] = (SIGNING_TIME + timedelta(minutes=3)).strftime(
+            "%Y-%m-%dT%H:%M:%SZ"
+        )
+
+    root = trust_root_for(sigstore, begin)
+    early = sigstore.provenance(FILENAME, FILE_SHA256)
+    late = sigstore.provenance(
+        FILENAME, FILE_SHA256, entry=set_fields(integrated_time=int((SIGNING_TIME + timedelta(minutes=6)).timestamp()))
+    )
+    for _ in range(2):
+        evidence = verify(early, make_listed_file(), [root])
+        assert isinstance(evidence, Forged)
+        assert evidence.step == "certificate chain"
+        attested(verify(late, make_listed_file(), [root]))
 
 
 def test_what_one_root_remembers_another_doesnt(sigstore: PrivateSigstore, counting: Counting) -> None:

@@ -1,7 +1,7 @@
-"""The private names of sigstore that we stand on are the ones that were read: a new version fails here, loudly.
+"""Tests that the private names of sigstore are unchanged: they fail with a new version.
 
-When this fails: read what changed in each function, run the attack table, the corpus and the differential, raise
-`codec.VERIFIER`, and only then write the new digests down.
+If a test fails: read the changes in each function, run the attack table, the corpus and the differential tests,
+increase `codec.VERIFIER_VERSION`, and only then update the digests.
 """
 
 from __future__ import annotations

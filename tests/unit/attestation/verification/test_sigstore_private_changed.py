@@ -1,4 +1,4 @@
-"""Where sigstore has changed nothing is verified, nothing is accepted, and it is said why."""
+"""Tests with a changed sigstore: nothing is verified, no attestation is accepted, and the reason is logged."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def forget() -> Iterator[None]:
 
 
 def accept_all(*_: object, **__: object) -> None:
-    """Raises nothing."""
+    """Accept any arguments without an exception."""
 
 
 def gone(patch: pytest.MonkeyPatch) -> None:

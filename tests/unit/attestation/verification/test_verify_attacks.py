@@ -1,4 +1,4 @@
-"""The attack table: each lie is refused with its own reason, and its twin without the lie is accepted."""
+"""Tests of the attack table: each attack is refused with its own reason, and its honest twin is accepted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real attestations (tests/corpus): the verdict on each is its manifest's, with the right reason where refused."""
+"""Tests with real attestations (tests/corpus): each gets the verdict and the reason that its manifest states."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NAMES = [Path(entry["attestation"]).name for entry in MANIFEST]
 PRODUCTION = TrustRoot(name="sigstore", content=read_bundled("sigstore"))
 STAGING = TrustRoot(name="sigstore-staging", content=read_bundled("sigstore-staging"))
 KINDS = {kind.name for kind in PUBLISHER_KINDS}
-# The certificate's claims as the manifest names them, and as ours are called.
+# Names of claims in the manifest, and the corresponding attributes of `Claims`.
 CLAIMS = {
     "issuer": "issuer",
     "build_signer_uri": "builder",
@@ -100,7 +100,7 @@ def test_production_doesnt_know_who_signed_for_staging() -> None:
 def test_a_document_around_it_is_attested_and_the_reference_agrees(entry: dict[str, Any]) -> None:
     publisher = dict(entry["publisher"])
     if publisher["kind"] == "GitLab":
-        # The manifest names every pipeline a workflow; PyPI's key for GitLab is another.
+        # The manifest uses the key `workflow` for every kind; for GitLab PyPI uses `workflow_filepath`.
         publisher["workflow_filepath"] = publisher.pop("workflow")
     raw = build_provenance((publisher, [attestation_of(entry)]))
     file = make_listed_file(entry["filename"], entry["sha256"])

@@ -1,13 +1,14 @@
-"""The index's own provenance: which files it is asked about, and what it proves that it has none."""
+"""Tests of the index's own evidence source: covered files, and the evidence of a missing document."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Self, cast
 
 import pytest
 
-from assay.errors import UpstreamUnavailableError
-from assay.evidence import INDEX_SOURCE, PROVENANCE_OMITTED, Forged, Unattested
+from assay.errors import InvalidResponseError, UpstreamUnavailableError
+from assay.evidence import INDEX_SOURCE, PROVENANCE_OMITTED, Forged, Unattested, Unstated
 from assay.indexes import IndexSettings
 from assay.ports import FetchedDocument, NoBody, ProjectHistory, Upstream, Validators
 from assay.provenance.documents import require_sha256
@@ -31,7 +32,7 @@ MIRROR = IndexSettings.model_validate(
 
 
 class OneAnswer:
-    """An index that answers one thing."""
+    """Index with a single fixed answer."""
 
     def __init__(self, answer: FetchedDocument | NoBody) -> None:
         self.answer = answer
@@ -56,7 +57,7 @@ def source(answer: FetchedDocument | NoBody = NoBody.ABSENT) -> tuple[IndexSourc
 
 
 def allow() -> None:
-    """Let the request go out."""
+    """Permit the request."""
 
 
 def test_it_covers_files_with_a_provenance_url_or_provenance_seen_before() -> None:
@@ -69,14 +70,22 @@ def test_it_covers_files_with_a_provenance_url_or_provenance_seen_before() -> No
 
 
 async def test_it_fetches_from_the_url_of_the_page_or_from_the_other_integrity_api() -> None:
-    document = FetchedDocument(body=b"{}", content_type="", url="", validators=Validators(), serial=None)
+    body = b'{"version": 1, "attestation_bundles": []}'
+    document = FetchedDocument(body=body, content_type="", url="", validators=Validators(), serial=None)
     made, upstream = source(document)
-    assert await made.fetch(query(), PROMISED, allow) == b"{}"
-    assert await made.fetch(query(index=MIRROR), PLAIN, allow) == b"{}"
+    assert await made.fetch(query(), PROMISED, allow) == body
+    assert await made.fetch(query(index=MIRROR), PLAIN, allow) == body
     assert await made.fetch(query(), PLAIN, allow) is None
     assert upstream.asked == [PROVENANCE_URL] * 2
     absent, _ = source()
     assert await absent.fetch(query(), PROMISED, allow) is None
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"<html>Please log in</html>", b'["attestation_bundles"]'])
+async def test_an_answer_that_is_no_document_is_an_error(body: bytes) -> None:
+    made, _ = source(FetchedDocument(body=body, content_type="a/b", url="", validators=Validators(), serial=None))
+    with pytest.raises(InvalidResponseError, match=rf"^answered 200 with {len(body)} bytes of a/b$"):
+        await made.fetch(query(), PROMISED, allow)
 
 
 async def test_it_asks_for_leave_before_each_request() -> None:
@@ -90,20 +99,33 @@ async def test_it_asks_for_leave_before_each_request() -> None:
     assert upstream.asked == []
 
 
+def test_nothing_is_known_about_a_file_if_neither_its_page_nor_another_api_says_something() -> None:
+    made, _ = source()
+    unstated = replace(query(), states_provenance=False)
+    assert made.judge_absence(unstated, PLAIN) == Unstated(index=INDEX.name)
+    assert made.judge_absence(query(), PLAIN) == Unattested()
+    assert made.judge_absence(replace(unstated, index=MIRROR), PLAIN) == Unattested()
+    seen = made.judge_absence(replace(query(SEEN), states_provenance=False), PLAIN)
+    assert isinstance(seen, Forged), "a document was seen before"
+
+
 def test_what_is_missing_is_forged_where_it_was_promised_or_seen() -> None:
     made, _ = source()
     assert made.judge_absence(query(), PLAIN) == Unattested()
     for evidence, expected in (
-        (made.judge_absence(query(), PROMISED), "the provenance that the page promises"),
-        (made.judge_absence(query(SEEN), PLAIN), "the provenance abcdef, seen before"),
+        (made.judge_absence(query(), PROMISED), "the provenance document that the index's page promises"),
+        (
+            made.judge_absence(query(SEEN), PLAIN),
+            "a provenance document, because the index served one before (SHA-256 abcdef)",
+        ),
     ):
         assert isinstance(evidence, Forged)
         assert (evidence.step, evidence.expected) == (PROVENANCE_OMITTED, expected)
 
 
-def test_documents_that_pages_name_are_revalidated_and_only_json_replaces_one() -> None:
+def test_documents_that_pages_name_are_revalidated_and_only_a_document_replaces_one() -> None:
     made, _ = source()
     assert (made.revalidates(PROMISED), made.revalidates(PLAIN)) == (True, False)
-    assert made.can_replace(b'{"version": 1}')
-    for document in (b"<html>Please log in</html>", b"\xff", b"[" * 100_000):
+    assert made.can_replace(b' {"version": 1, "attestation_bundles": []}')
+    for document in (b'{"version": 1}', b"<html>Please log in</html>", b"\xff", b"[" * 100_000):
         assert not made.can_replace(document)
