@@ -1,13 +1,25 @@
-"""The outside world as the upper layers see it: short protocols and the values that they pass. No implementation.
+"""Protocols through which the upper layers use network, disk and verification, and the types that these protocols use.
 
-The modules here define them; import them from the package. `upstream`, `attestation` and `store` implement them.
+Import the names from this package and not from its modules. `upstream`, `store` and `attestation` implement the
+protocols.
 """
 
 from __future__ import annotations
 
 from assay.ports.flights import Flight, Flights
-from assay.ports.history import EstablishedIdentity, HistoryChanges, ProjectHistory, SeenFile
+from assay.ports.history import (
+    MAX_SERIAL,
+    EstablishedPublisher,
+    FileSigner,
+    ForgottenFact,
+    ForgottenFacts,
+    ForgottenKind,
+    HistoryChanges,
+    ProjectHistory,
+    SeenFile,
+)
 from assay.ports.index import (
+    UNDELIMITED,
     BodyStream,
     ExpectedFile,
     FetchedDocument,
@@ -16,6 +28,7 @@ from assay.ports.index import (
     IndexPage,
     NoBody,
     ProjectKey,
+    ReserveBytes,
     Source,
     Upstream,
     Validators,
@@ -26,12 +39,15 @@ from assay.ports.storage import (
     BlobStore,
     BlobUsage,
     BlobVerification,
+    ForgottenNews,
+    ForgottenNote,
     ImportResult,
     Ledger,
     PartialBlob,
     PruneResult,
     RecordStore,
     RecordUsage,
+    Replacement,
     ReportProgress,
     Spool,
     SpooledFile,
@@ -41,17 +57,25 @@ from assay.ports.storage import (
 from assay.ports.verification import VerificationJob, VerificationResult, Verifier
 
 __all__ = [
+    "MAX_SERIAL",
+    "UNDELIMITED",
     "Blob",
     "BlobStore",
     "BlobUsage",
     "BlobVerification",
     "BodyStream",
-    "EstablishedIdentity",
+    "EstablishedPublisher",
     "ExpectedFile",
     "FetchedDocument",
     "FileBody",
+    "FileSigner",
     "Flight",
     "Flights",
+    "ForgottenFact",
+    "ForgottenFacts",
+    "ForgottenKind",
+    "ForgottenNews",
+    "ForgottenNote",
     "HistoryChanges",
     "ImportResult",
     "Index",
@@ -66,7 +90,9 @@ __all__ = [
     "PruneResult",
     "RecordStore",
     "RecordUsage",
+    "Replacement",
     "ReportProgress",
+    "ReserveBytes",
     "SeenFile",
     "Source",
     "Spool",

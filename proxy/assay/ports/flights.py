@@ -1,4 +1,4 @@
-"""Work that is done once although several callers need it. Pure: a protocol and its value."""
+"""Protocol of single flight: if several callers need the same work at the same time, one of them does it. Pure."""
 
 from __future__ import annotations
 
@@ -10,22 +10,25 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flight:
-    """One caller's part in work that several callers need at the same time."""
+    """Role of one caller among those that need the same work at the same time."""
 
     first: bool
-    """This caller does the work. Otherwise another has done it, or this caller has waited long enough: then it looks
-    for the result and does the work itself if there is none."""
+    """True if this caller must do the work. False if another caller has done the work, or if the maximum wait has
+    passed. In both cases, the caller must look for the result. If no result exists, the caller must do the work
+    itself."""
     holder: str | None = None
-    """The address of another process that is doing the work; None where no other is."""
+    """Address of another process that is doing the work. None if no other process is doing it."""
 
 
 class Flights(Protocol):
-    """Mutual exclusion by key, so that work is done once: in one process, or among all that share a storage."""
+    """Mutual exclusion by key, in one process or among all processes that share a storage."""
 
     def flight(self, key: str, done: Callable[[], Awaitable[bool]]) -> AbstractAsyncContextManager[Flight]:
-        """Enter the flight of `key`; one caller at a time is first, until it leaves.
+        """Enter the context of the work `key`.
+
+        The first caller does the work. The other callers wait until the first caller leaves the context.
 
         Args:
-            key: names the work.
-            done: whether the work has been done meanwhile; asked by callers that had to wait.
+            key: name of the work.
+            done: function that returns whether the work has been done. It is called for callers that had to wait.
         """

@@ -1,4 +1,4 @@
-"""News of what changed, so that what was computed from it is computed again. Pure: a protocol and its value."""
+"""Protocol of notices: messages that the judged pages of a project are outdated. Pure."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from assay.simple.model import NormalizedName
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """What is known of one project changed: its page must be judged again."""
+    """Message that facts about a project have changed. The project's page must be judged again."""
 
     index: str
     project: NormalizedName
 
 
 class Notices(Protocol):
-    """Notices to every part that subscribed. A lost one costs freshness, never correctness."""
+    """Publish-subscribe channel of notices. A lost notice only delays the next judgement of a page."""
 
     def subscribe(self, act: Callable[[Notice], None]) -> None:
-        """Call `act` in the event loop with every notice from now on."""
+        """Call `act` in the event loop with each notice that is published after this call."""
 
     def publish(self, notice: Notice) -> None:
-        """Tell all subscribers."""
+        """Send `notice` to all subscribers."""

@@ -1,8 +1,8 @@
-"""What is kept, as the packages above `store` see it. Pure: protocols and values.
+"""Protocols of storage engines, for the packages above `store`. Pure.
 
-`store` implements them on a directory, diskcache and SQLite; other engines implement the same ones. Everything that is
-read back is hostile until checked: blobs are named by their digest, records are parsed by their owner, and a broken one
-is removed and fetched again. The ledger is state, not cache.
+`store` implements them with a directory, diskcache and SQLite. Data that is read back is untrusted until it is checked.
+A blob (the bytes of a file) is compared with its digest. A record (a cached value) is parsed strictly by the module
+that wrote it. A corrupt blob or record is removed and fetched again. The ledger is state, not cache.
 """
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import BinaryIO, Protocol, TypeAlias
 
-from assay.ports.history import HistoryChanges, ProjectHistory
+from assay.ports.history import ForgottenFact, ForgottenKind, HistoryChanges, ProjectHistory
 from assay.ports.notices import Notices
 from assay.simple.model import NormalizedName, Sha256
 
 ReportProgress: TypeAlias = Callable[[int, int], None]
-"""Called with (done, of how many) now and then."""
+"""Callback with the number of finished items and the number of all items."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordUsage:
-    """How full the records are; sizes in bytes."""
+    """Usage of the record store. Sizes are in bytes."""
 
     count: int
     size: int
@@ -30,82 +31,116 @@ class RecordUsage:
 
 
 class RecordStore(Protocol):
-    """Small remembered facts by key. Losing one costs a request, never correctness."""
+    """Cache of small values by key. A lost record costs a request, and never makes a verdict wrong."""
 
     async def get(self, key: str) -> bytes | None:
-        """The value, or None where there is none or it is broken (then it has been removed)."""
+        """Return the value of a key; None if the key has no value. A corrupt value is removed and counts as missing."""
 
     async def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """Those of `keys` that are there, in one hop."""
+        """Return the values of those `keys` that have one, in one call of the engine."""
 
     async def put(self, key: str, value: bytes) -> None:
-        """Keep `value`; a full or failing store is logged and otherwise ignored: a record is only a cache."""
+        """Store `value`. An error of the engine is logged and ignored, because a record is only a cache."""
 
     async def put_many(self, items: Mapping[str, bytes]) -> None:
-        """Keep several in one transaction."""
+        """Store several values in one transaction."""
 
     async def put_soon(self, items: Mapping[str, bytes]) -> None:
-        """As `put_many`, without being waited for unless several others are: whoever reads later finds them."""
+        """Store several values in the background; wait only if several such writes are pending.
+
+        Later reads return these values even before they are written to disk.
+        """
 
     async def delete(self, key: str) -> None:
-        """Forget the key, if it is there."""
+        """Delete the value of a key, if it exists."""
 
     async def stats(self) -> RecordUsage:
-        """Return how full the store is; zeros if it fails."""
+        """Return the usage of the store; all numbers are 0 if the engine fails."""
 
     async def verify(self, progress: ReportProgress | None = None) -> int:
-        """Read every record and remove the broken; return how many there were."""
+        """Read every record and remove corrupt ones; return the number of removed records."""
 
 
 class Blob(Protocol):
-    """A finished file's bytes. Holding it keeps them readable, whatever eviction does."""
+    """Open blob: the bytes of a stored file. They stay readable until `close`, even if the blob is evicted."""
 
     @property
     def sha256(self) -> Sha256:
-        """The digest that names it."""
+        """SHA-256 of the blob."""
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size in bytes."""
 
     @property
     def file(self) -> BinaryIO:
-        """Unbuffered, for sendfile; positions are given explicitly by whoever reads."""
+        """Unbuffered file object, which sendfile can use. Each reader passes offsets and ignores the file position."""
+
+    async def open_reader(self) -> BinaryIO:
+        """Open a separate, unbuffered reader of the same bytes, which stays usable after `close`.
+
+        The caller must close it.
+
+        Raises:
+            StorageError: the file cannot be opened.
+        """
+
+    @property
+    def is_verified(self) -> bool:
+        """True if this process has hashed the bytes and the file has not been written to since."""
+
+    async def verify(self, on_hashed: Callable[[int], None] | None = None) -> bool:
+        """Hash the bytes and return whether they have the blob's digest; if not, remove the blob.
+
+        A corrupt blob is a security event.
+
+        Args:
+            on_hashed: called in the event loop with the number of bytes hashed so far, each time that number has grown.
+
+        Raises:
+            StorageError: the store is closed.
+        """
 
     async def close(self) -> None:
-        """Let go of it. Idempotent."""
+        """Close the file. Idempotent."""
 
 
 class PartialBlob(Protocol):
-    """A file on its way in: a temporary file that followers read while it grows. One writer."""
+    """Blob in progress: one writer appends to a temporary file, and several readers read it while it grows."""
 
     @property
     def bytes_written(self) -> int:
-        """Bytes that are in the file and in the hash."""
+        """Number of bytes that have been written and hashed."""
 
     @property
     def move_count(self) -> int:
-        """How often it has moved to another file: a reader from before ends where the old file does."""
+        """Number of times that the bytes were moved to another temporary file.
+
+        A reader that was opened before a move reads only the old file.
+        """
 
     async def append(self, *pieces: bytes | bytearray | memoryview) -> None:
-        """Write and hash, in order, off the loop. No piece may change until this returns.
+        """Write and hash `pieces` in order, in a thread. The caller must not change them until this method returns.
 
         Raises:
-            StorageError: the disk does not take it.
+            StorageError: writing failed.
         """
 
     async def digest(self) -> Sha256:
-        """SHA-256 of all that was appended."""
+        """Return the SHA-256 of all appended bytes."""
 
     async def open_reader(self) -> BinaryIO:
-        """A file object of the caller's own over the same bytes, unbuffered; still good after commit or discard."""
+        """Open an unbuffered reader of the same bytes. The caller must close the reader.
+
+        The reader stays usable after `commit` and `discard`.
+        """
 
     async def commit(self, expected: Sha256) -> None:
-        """fsync, rename to the digest's place, fsync the directory.
+        """Make the blob durable under its digest: fsync the file, rename it, fsync the directory.
 
         Raises:
-            DigestMismatchError: what was appended is not `expected`; it has been discarded.
-            StorageError: the disk does not take it; it has been discarded.
+            DigestMismatchError: the digest is not `expected`; the blob is discarded.
+            StorageError: writing failed; the blob is discarded.
         """
 
     async def discard(self) -> None:
@@ -114,20 +149,20 @@ class PartialBlob(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlobUsage:
-    """How full the blobs are; sizes in bytes."""
+    """Usage of the blob store. Sizes are in bytes."""
 
     count: int
     size: int
     unfinished: int
-    """Bytes on their way in."""
+    """Bytes of blobs that are being written."""
     limit: int
     opened: int
-    """Blobs that are being read now."""
+    """Number of blobs that are open."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PruneResult:
-    """What eviction removed."""
+    """Number and total bytes of the removed blobs."""
 
     count: int = 0
     size: int = 0
@@ -135,184 +170,272 @@ class PruneResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlobVerification:
-    """What reading every blob showed."""
+    """Result of reading and hashing every blob."""
 
     checked: int
     size: int
-    """Bytes read."""
+    """Number of bytes that were read."""
     broken: tuple[Sha256, ...]
-    """Those whose bytes were others; they have been removed."""
+    """Digests of the corrupt blobs, which have been removed."""
 
 
 class BlobStore(Protocol):
-    """Distributions by SHA-256, bounded by size, oldest-used first out."""
+    """Store of files by their SHA-256, with a limit on its size. It evicts the least recently used file first."""
 
     async def open(self, sha256: Sha256) -> Blob | None:
-        """The finished blob, marked as used; None where there is none."""
+        """Open a blob and mark it as used; return None if the blob does not exist.
+
+        Its bytes count only if `is_verified` is true or `verify` has returned True.
+        """
 
     async def create_partial(self) -> PartialBlob:
-        """Start a new one.
+        """Begin a new blob.
 
         Raises:
-            StorageError: no temporary file can be made.
+            StorageError: no temporary file can be created.
         """
 
     async def remove(self, sha256: Sha256) -> None:
-        """Forget a blob, if it is there."""
+        """Remove a blob, if it exists."""
 
     async def stats(self) -> BlobUsage:
-        """Return how full the store is."""
+        """Return the usage of the store."""
 
     async def prune(self, max_bytes: int) -> PruneResult:
-        """Evict, oldest-used first, down to `max_bytes` bytes."""
+        """Evict the least recently used blobs until at most `max_bytes` bytes are left."""
 
     async def verify(self, progress: ReportProgress | None = None) -> BlobVerification:
-        """Read every blob, and remove those whose bytes are not their digest's: a security event each."""
+        """Read every blob and remove corrupt ones. Each corrupt blob is a security event."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportResult:
-    """What an import into the ledger found."""
+    """Result of an import into the ledger."""
 
     projects: int
     conflicts: int
-    """Filenames that the ledger already knew with another digest; it keeps its own."""
+    """Number of filenames with different digests in the ledger and in the import. The ledger keeps its own digest."""
+    replaced: int = 0
+    """Number of statements that earlier facts no longer count, which a replacing import has added."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replacement:
+    """Time and reason of a replacing import, for its statements that earlier facts no longer count."""
+
+    at: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgottenNote:
+    """Statement that facts about a project no longer count, for the log and the audit trail."""
+
+    index: str
+    project: NormalizedName
+    fact: ForgottenFact
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgottenNews:
+    """Changes that another process made in the ledger."""
+
+    projects: tuple[tuple[str, NormalizedName], ...] = ()
+    """Index and name of each project of which facts no longer count."""
+    unannounced: tuple[ForgottenNote, ...] = ()
+    """Statements that are neither in the log nor in the audit trail."""
 
 
 class Ledger(Protocol):
-    """What must never be forgotten. Never evicted; written before the page it belongs to is answered."""
+    """Permanent facts about projects: first digests, first sightings, publishers, serials. Nothing is evicted.
+
+    The new facts of a page are written before the page is served.
+    """
 
     async def get_history(self, index: str, project: NormalizedName) -> ProjectHistory:
-        """All that is known.
+        """Return all facts about a project; an empty history if the ledger has no facts about it.
 
         Raises:
-            LedgerError: it cannot be read.
+            LedgerError: the ledger cannot be read.
         """
 
     async def record(
         self, index: str, project: NormalizedName, changes: HistoryChanges, *, known: ProjectHistory
     ) -> ProjectHistory | None:
-        """Add `changes`, durably, if the ledger still knows what `known` says; return what it knows now.
+        """Add `changes` durably if the ledger's facts about the project still equal `known`; return the new history.
 
-        A filename or fact that is already there is kept as it is; a serial only grows. Without changes, a project that
-        was known stays as it is and only `known` is compared.
+        An existing file, signer or publisher is never changed, except that a first-seen time is corrected once. The
+        serial decreases only if the changes say so. The digest of a provenance document is replaced. Empty `changes`
+        write nothing.
 
         Returns:
-            None if another writer wrote since `known` was read: nothing was written; judge again.
+            The new history. None if another writer has added facts since `known` was read: nothing is written then, and
+            the caller must judge the page again.
 
         Raises:
-            LedgerError: it cannot be written; nothing of `changes` is then in it.
+            LedgerError: the ledger cannot be written; none of the changes is written.
+        """
+
+    async def forget(
+        self,
+        index: str,
+        project: NormalizedName,
+        what: ForgottenKind,
+        *,
+        filenames: Sequence[str] = (),
+        at: datetime,
+        reason: str,
+    ) -> tuple[ForgottenNote, ...]:
+        """State that facts of one kind about a project no longer count, and return the new statements.
+
+        No fact is deleted. `filenames` names the files for the kinds `DIGEST`, `EVIDENCE` and `SIGNERS`, and must be
+        empty for the other kinds.
+
+        Raises:
+            NotFoundError: the ledger has no such fact; nothing is written.
+            LedgerError: the ledger cannot be written.
+        """
+
+    async def poll_forgotten(self) -> ForgottenNews:
+        """Return what other processes have stated since the last call, and what is unannounced.
+
+        Histories in memory are discarded if another process has written. The first call reports no projects.
+
+        Raises:
+            LedgerError: the ledger cannot be read.
+        """
+
+    async def mark_announced(self, notes: Sequence[ForgottenNote]) -> None:
+        """Record that statements are in the log and in the audit trail.
+
+        Raises:
+            LedgerError: the ledger cannot be written.
         """
 
     async def list_projects(self) -> list[tuple[str, NormalizedName]]:
-        """Return every project ever judged, with its index's name, in a stable order.
+        """Return all projects that have facts, each with the name of its index, in a stable order.
 
         Raises:
-            LedgerError: it cannot be read.
+            LedgerError: the ledger cannot be read.
         """
 
     def export(self) -> AsyncIterator[str]:
-        """Yield everything as lines of text without their line ends, in a stable order.
+        """Yield all facts as text, one line at a time without its line end, in a stable order.
 
         Raises:
-            LedgerError: it cannot be read.
+            LedgerError: the ledger cannot be read.
         """
 
-    async def import_(self, lines: Iterable[str]) -> ImportResult:
-        """Add what `export` wrote, all of it or nothing. What is there already is kept.
+    async def import_(self, lines: Iterable[str], *, replacement: Replacement | None = None) -> ImportResult:
+        """Add all facts from lines that `export` wrote, or none of them.
+
+        Without `replacement`, existing facts are kept. With `replacement`, these facts become equal to the lines, for
+        each project that the lines contain: its serial, its established publishers, and the digest, first sight,
+        signers and provenance document of each file that the lines contain. No fact is deleted: statements make the
+        earlier facts invalid.
 
         Raises:
-            LedgerError: a line is not of that form, or it cannot be written.
+            LedgerError: a line is malformed, or the ledger cannot be written.
         """
 
 
 class SpooledFile(Protocol):
-    """A finished document of the spool. It never changes."""
+    """Complete document on disk, which never changes."""
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size in bytes."""
 
     @property
     def etag(self) -> str:
-        """A strong ETag of the bytes."""
+        """Strong ETag of the bytes."""
 
     def open_reader(self) -> AbstractAsyncContextManager[BinaryIO]:
-        """Open the document's file, unbuffered, for the caller alone.
+        """Open a separate, unbuffered reader of the document.
 
         Raises:
-            StorageError: it was removed.
+            StorageError: the document was removed.
         """
 
     async def remove(self) -> None:
-        """Remove the document; who has it open keeps it."""
+        """Remove the document. Readers that are open can still read it."""
 
 
 class SpoolWriter(Protocol):
-    """A document being written."""
+    """Writer of one document of the spool."""
 
     async def append(self, chunk: bytes) -> None:
-        """Write and hash.
+        """Write and hash a chunk.
 
         Raises:
-            StorageError: the disk does not take it.
+            StorageError: writing failed.
         """
 
     async def finish(self, name: str) -> SpooledFile:
-        """Return the whole document, beside earlier ones of that name.
+        """Complete the document and return it. Earlier documents of the same name are kept.
 
         Raises:
-            StorageError: the disk does not take it.
+            StorageError: writing failed.
         """
 
 
 class Spool(Protocol):
-    """Large documents of our own making, whole or not there at all. Nothing outlives the process."""
+    """Temporary store on disk for large documents that Assay generates.
+
+    A document is either complete or absent. No document is kept after the process ends.
+    """
 
     def open_writer(self) -> AbstractAsyncContextManager[SpoolWriter]:
-        """Begin a document; it is removed unless it is finished within the context."""
+        """Begin a document. If it is not finished before the context ends, it is removed."""
 
 
 class Storage(Protocol):
-    """All that is kept: a directory, or another engine."""
+    """Storage engine: blobs, records, ledger, spool and notices."""
 
     @property
     def blobs(self) -> BlobStore:
-        """Finished distributions."""
+        """Store of downloaded files."""
 
     @property
     def download_blobs(self) -> BlobStore:
-        """The same for downloads: what the disk refuses to take is finished elsewhere, and not kept."""
+        """The store `blobs` with a fallback, for downloads.
+
+        If the disk does not accept a blob, the blob is completed in a temporary file. The blob can then be sent, but it
+        is not kept.
+        """
 
     @property
     def records(self) -> RecordStore:
-        """Remembered facts."""
+        """Cache of records."""
 
     @property
     def ledger(self) -> Ledger:
-        """What must never be forgotten."""
+        """Ledger of permanent facts."""
 
     @property
     def notices(self) -> Notices:
-        """News of what changed."""
+        """Channel of notices, by which parts of the proxy learn that facts about a project have changed."""
 
     @property
     def directory(self) -> str:
-        """Where, for messages."""
+        """Location of the storage, as text for messages."""
 
     async def open_spool(self) -> Spool:
-        """Return the spool, emptied; to be called once.
+        """Return an empty spool. The method must be called only once.
 
         Raises:
-            StorageError: it cannot be made.
+            StorageError: the spool cannot be created.
         """
 
+    def start_scrub(self) -> None:
+        """Start to verify all blobs in the background, unless the settings switch it off. Call this at most once."""
+
     async def check(self) -> None:
-        """Write something and remove it.
+        """Check that the storage is writable, by writing and removing a file.
 
         Raises:
-            StorageError: the disk does not take it.
+            StorageError: the storage is not writable.
         """
 
     async def close(self) -> None:
-        """Remove what is unfinished and let go of everything. Idempotent."""
+        """Remove unfinished blobs and release all resources. Idempotent."""

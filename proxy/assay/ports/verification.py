@@ -1,4 +1,4 @@
-"""Verification as the packages above `attestation` see it. Pure: a protocol and its values."""
+"""Protocol of the verifier, for the packages above `attestation`. Pure."""
 
 from __future__ import annotations
 
@@ -11,45 +11,49 @@ from assay.evidence import Evidence
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerificationJob:
-    """One document to verify."""
+    """Provenance document to verify, and the file that it is about."""
 
     filename: str
     sha256: str
     provenance: bytes
     trust: str | None = None
-    """The trust root that the file's index names; None: the default one and those beside it."""
+    """Name of the only trust root for the document, if the settings of the file's index name one. None: the default
+    trust root and all roots of `[trust.roots]`."""
 
 
 class VerificationResult(NamedTuple):
-    """What a document proves, and how that is recorded."""
+    """Evidence from a document, in two forms: as an object, and as the bytes to record."""
 
     evidence: Evidence
     record: bytes
-    """As `attestation.codec.encode_evidence` wrote it."""
+    """The evidence, encoded by `attestation.codec.encode_evidence`."""
 
 
 class Verifier(Protocol):
-    """Verification of documents over the trust roots in force."""
+    """Verifier of provenance documents under the active trust roots."""
 
     @property
     def roots_digest(self) -> str:
-        """Digest of all roots together: changes if any of them does."""
+        """Digest of all active trust roots together."""
 
     def trust_fingerprint_for(self, root_name: str | None) -> str:
-        """Return the digest of the roots that count for an index with this `root_name`."""
+        """Return the digest of the active trust roots for an index whose setting `trust` is `root_name`."""
 
     def earlier_trust_fingerprints_for(self, root_name: str | None) -> tuple[str, ...]:
-        """Return the same of the roots that were in force before, newest first."""
+        """Return the digests of the trust roots that were active earlier, newest first.
+
+        Each digest has the form that `trust_fingerprint_for` returns for the same `root_name`.
+        """
 
     def is_still_valid(self, evidence: Evidence, root_name: str | None) -> bool:
-        """Return whether evidence recorded under earlier roots holds under these without verifying it again."""
+        """Return whether evidence that was verified under earlier trust roots is also valid under the active ones."""
 
     def preload_roots(self) -> None:
-        """Load the roots in force where they will be needed: documents come soon."""
+        """Load the active trust roots in the workers, so that the first documents need not wait for it."""
 
     async def verify(self, jobs: Sequence[VerificationJob]) -> list[VerificationResult]:
-        """Return the evidence of each job, in order.
+        """Verify each document; return the results in the order of `jobs`.
 
         Raises:
-            VerificationUnavailableError: our own failure; nothing may be recorded of any of them.
+            VerificationUnavailableError: verification could not run. The caller must not record any result.
         """

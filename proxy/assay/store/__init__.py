@@ -1,6 +1,6 @@
-"""What Assay keeps, in one directory of its own: blobs, records, the ledger.
+"""Storage engine on a directory: blobs, records, the ledger and the spool.
 
-`factory` opens the storage as `assay.ports.Storage`, and is all that is imported from outside besides `settings`.
-`directory` owns the directory and opens the parts in it; each part is a module that implements its protocol of
-`assay.ports`. Everything read back is hostile until checked.
+Other packages import only two modules: `factory`, which opens the storage as `assay.ports.Storage`, and `settings`.
+`directory` locks the directory and opens its parts. Each part is a module that implements a protocol of `assay.ports`.
+All data that is read back is untrusted until it is checked.
 """

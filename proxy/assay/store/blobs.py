@@ -1,13 +1,17 @@
-"""Distributions by SHA-256 on a file system: `assay.ports.BlobStore`.
+"""Blob store on a file system: files by SHA-256 (`assay.ports.BlobStore`).
 
-A file comes in by way of a temporary one: written and hashed together, synced, renamed to its digest's place. So what
-stands under a digest is whole and has that digest, whenever the machine stops. Once there it is not read again to check
-it (a warm file is one sendfile), but its size is compared at every opening, and `verify` reads everything on demand.
-Refuses to publish anything under a digest that it did not compute itself.
+A file is written to a temporary file and hashed. It is then synced, and renamed to a path that contains its digest. A
+file at such a path is therefore complete and has that digest, even after a crash. A blob is published only under the
+digest that this module has computed.
 
-aiofiles is not used here: it makes one hop to a thread for each call, so writing and hashing a piece would be two, and
-a cancelled caller could close a file that a thread still writes. Here a piece is one hop, under the file's own lock;
-both `write` and `sha256.update` let go of the interpreter while they work.
+A disk can change bytes later. Each process therefore hashes a blob once more, at its first use (`DiskBlob.verify`).
+Afterwards `BlobDirectory` recognizes the file, and one sendfile can serve it. If the bytes are wrong, this is a
+security event, and the blob is removed. The next request downloads it again. All blobs are hashed on request by
+`DiskBlobStore.verify`, and in the background by `blob_scrub`.
+
+aiofiles is not used here, because it switches to a thread for each call. Writing and hashing a chunk would be two
+switches, and a cancelled caller could close a file to which a thread still writes. Here a chunk is one switch, under
+the lock of the file. `write` and `sha256.update` both release the GIL.
 """
 
 from __future__ import annotations
@@ -15,7 +19,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+import weakref
+from collections.abc import Awaitable, Callable
 from hashlib import sha256 as new_sha256
 from io import FileIO
 from pathlib import Path
@@ -25,36 +30,125 @@ from assay import telemetry
 from assay.errors import DigestMismatchError, StorageError
 from assay.ports import BlobUsage, BlobVerification, PruneResult, ReportProgress
 from assay.simple.model import Sha256
-from assay.store.blob_directory import BlobDirectory, open_unbuffered, to_storage_error
+from assay.store.blob_directory import (
+    BlobDirectory,
+    FileIdentity,
+    OpenedFile,
+    reopen,
+    report_corrupt,
+    to_storage_error,
+    write_all,
+)
 from assay.store.threads import ThreadPool
-from assay.store.writev import write_all
 
-_READ_CHUNK_BYTES = 2**20
+_PIECE_BYTES = 4 * 2**20
+"""Bytes that are hashed in one thread call. Between two calls, other blobs get their turn and the caller can be
+cancelled."""
+_BUFFER_BYTES = 256 * 2**10
+"""Bytes of one read, which stay in the processor's cache until they are hashed."""
 
 
 class DiskBlob:
-    """A finished blob that is open."""
+    """Open blob of the file system (`assay.ports.Blob`)."""
 
-    def __init__(self, directory: BlobDirectory, sha256: Sha256, file: FileIO, size: int) -> None:
+    def __init__(self, blobs: DiskBlobStore, sha256: Sha256, opened: OpenedFile) -> None:
         self.sha256 = sha256
-        self.size = size
-        self.file: BinaryIO = file
-        self._directory = directory
+        self.size = opened.identity.size
+        self.file: BinaryIO = opened.file
+        self.is_verified = opened.is_verified
+        self._identity = opened.identity
+        self._blobs = blobs
+
+    async def open_reader(self) -> BinaryIO:
+        """Open a separate reader of the same bytes; the caller must close it.
+
+        Raises:
+            StorageError: the file cannot be opened.
+        """
+        return await self._blobs.read_threads.acquire(self._open_reader, FileIO.close)
+
+    def _open_reader(self) -> FileIO:
+        try:
+            return reopen(self.file.fileno())
+        except (OSError, ValueError) as error:
+            raise StorageError(f"cannot read {self.sha256}: {error}") from error
+
+    async def verify(self, on_hashed: Callable[[int], None] | None = None) -> bool:
+        """Hash the bytes and return whether they have the blob's digest; if not, remove the blob.
+
+        Args:
+            on_hashed: called in the event loop after each piece, with the number of bytes hashed so far.
+
+        Raises:
+            StorageError: the store is closed.
+        """
+
+        async def report(hashed_bytes: int) -> None:
+            if on_hashed is not None:
+                on_hashed(hashed_bytes)
+
+        return await self.verify_paced(report)
+
+    async def verify_paced(self, after_piece: Callable[[int], Awaitable[None]]) -> bool:
+        """Do the same as `verify`. After each piece, await `after_piece` with the number of bytes hashed so far.
+
+        Raises:
+            StorageError: the store is closed.
+        """
+        found = await self._compute_digest(after_piece)
+        if found == self.sha256:
+            self._mark_verified()
+            return True
+        report_corrupt(self.sha256, found=found)
+        await self._blobs.write_threads.run(self._blobs.directory.remove_corrupt, self.sha256, self._identity)
+        return False
+
+    async def _compute_digest(self, after_piece: Callable[[int], Awaitable[None]]) -> str:
+        """Return the SHA-256 of the stored bytes in hexadecimal.
+
+        If the bytes are unreadable or too few, return a description of the fault instead.
+        """
+        hashed, position, buffer = new_sha256(), 0, memoryview(bytearray(_BUFFER_BYTES))
+        while position < self.size:
+            count = min(_PIECE_BYTES, self.size - position)
+            try:
+                read = await self._blobs.verify_threads.run(self._hash_piece, hashed.update, buffer, position, count)
+            except OSError as error:
+                return f"unreadable: {error.strerror or type(error).__name__}"
+            position += read
+            if read < count:
+                return f"{position} bytes, expected {self.size}"
+            await after_piece(position)
+        return hashed.hexdigest()
+
+    def _hash_piece(self, update: Callable[[memoryview], None], buffer: memoryview, start: int, count: int) -> int:
+        """Hash `count` bytes from offset `start`; return the number of bytes, which is smaller at the end of file."""
+        position, end = start, start + count
+        while position < end and (read := os.preadv(self.file.fileno(), [buffer[: end - position]], position)):
+            update(buffer[:read])
+            position += read
+        return position - start
+
+    def _mark_verified(self) -> None:
+        # If the file was written to while it was hashed, the digest is not that of the present bytes.
+        if FileIdentity.read(self.file.fileno()) == self._identity:
+            self._blobs.directory.mark_verified(self.sha256, self._identity)
+            self.is_verified = True
 
     async def close(self) -> None:
-        """Let go of it. Idempotent."""
-        # Closing what was only read does not block: no hop, and nothing to be cancelled in.
+        """Close the file. Idempotent."""
+        # Closing a file that was only read does not block, so no thread is needed and nothing can be cancelled.
         self.close_sync()
 
     def close_sync(self) -> None:
-        """`close`, from any thread."""
+        """Close the file. Any thread may call this."""
         if not self.file.closed:
             self.file.close()
-            self._directory.close(self.sha256)
+            self._blobs.directory.close(self.sha256)
 
 
 class DiskPartialBlob:
-    """A file on its way in."""
+    """Blob that is being written to a temporary file (`assay.ports.PartialBlob`)."""
 
     move_count = 0
 
@@ -62,7 +156,9 @@ class DiskPartialBlob:
         self._blobs = blobs
         self._path: Path | None = path
         self._descriptor: int | None = descriptor
+        self._closer = weakref.finalize(self, os.close, descriptor)
         self._lock = threading.Lock()
+        self._closing_lock = threading.Lock()
         self._hash = new_sha256()
         self._written = 0
         self._reserved = 0
@@ -70,23 +166,23 @@ class DiskPartialBlob:
 
     @property
     def bytes_written(self) -> int:
-        """Bytes that are in the file and in the hash."""
+        """Number of bytes that have been written and hashed."""
         return self._written
 
     async def append(self, *pieces: bytes | bytearray | memoryview) -> None:
-        """Write and hash, in order. No piece may change until this returns.
+        """Write and hash `pieces` in order. The caller must not change them until this method returns.
 
         Raises:
-            StorageError: the disk or the limit does not take it; only `discard` is left then.
+            StorageError: writing failed, or the size limit is reached. Afterwards only `discard` is possible.
         """
         await self._blobs.write_threads.run(self._append, [memoryview(piece).cast("B") for piece in pieces])
 
     def _append(self, pieces: list[memoryview]) -> None:
         size = sum(map(len, pieces))
         with self._lock:
-            if self._descriptor is None or self._is_torn:
-                raise StorageError("nothing can be added to this file any more")
-            self._is_torn = True  # until all of the piece is in the file and in the hash
+            if self._path is None or self._descriptor is None or self._is_torn:
+                raise StorageError("this file is closed for writing")
+            self._is_torn = True  # until the whole piece is written and hashed
             self._blobs.directory.reserve_bytes(size)
             self._reserved += size
             try:
@@ -99,32 +195,33 @@ class DiskPartialBlob:
             self._is_torn = False
 
     async def digest(self) -> Sha256:
-        """SHA-256 of all that was appended."""
+        """Return the SHA-256 of all appended bytes."""
         return Sha256(self._hash.hexdigest())
 
     async def open_reader(self) -> BinaryIO:
-        """A file object of the caller's own over the same bytes.
+        """Open a separate reader of the same bytes; the caller must close it.
 
         Raises:
-            StorageError: it was discarded, or evicted after its publication.
+            StorageError: the blob was discarded.
         """
         return await self._blobs.read_threads.acquire(self._open_reader, FileIO.close)
 
     def _open_reader(self) -> FileIO:
-        with self._lock:
-            if self._path is None:
+        # By the descriptor: after the blob is published, another file may have replaced the one at its path.
+        with self._closing_lock:
+            if self._descriptor is None:
                 raise StorageError("this file was discarded")
             try:
-                return open_unbuffered(self._path)
+                return reopen(self._descriptor)
             except OSError as error:
-                raise to_storage_error(f"read {self._path}", error) from error
+                raise to_storage_error("read a file that is being downloaded", error) from error
 
     async def commit(self, expected: Sha256) -> None:
-        """Make it the blob of its digest, durably.
+        """Publish the blob durably under its digest. Its readers can be opened until `discard`.
 
         Raises:
-            DigestMismatchError: it is not `expected`; it has been discarded.
-            StorageError: the disk does not take it; it has been discarded.
+            DigestMismatchError: the digest is not `expected`; the blob is discarded.
+            StorageError: writing failed; the blob is discarded.
         """
         await self._blobs.publish_threads.run(self._commit, expected)
 
@@ -141,7 +238,7 @@ class DiskPartialBlob:
 
     def _publish(self, expected: Sha256, descriptor: int, path: Path) -> None:
         if self._is_torn:
-            raise StorageError("the disk did not take all of this file")
+            raise StorageError("the disk did not accept all bytes of the file")
         found = Sha256(self._hash.hexdigest())
         if found != expected:
             raise DigestMismatchError(f"expected SHA-256 {expected}, found {found} in {self._written} bytes")
@@ -149,46 +246,47 @@ class DiskPartialBlob:
             os.fsync(descriptor)
         except OSError as error:
             raise to_storage_error(f"sync {path}", error) from error
-        self._path = self._blobs.directory.publish(path, found, self._written)
+        self._blobs.directory.publish(path, found, self._written)
+        self._path = None
         self._reserved = 0
-        self._close()
+        self._blobs.unfinished.discard(self)
 
     async def discard(self) -> None:
-        """Remove the temporary file. Idempotent; what was published stays."""
+        """Close the file, and remove it unless it was published. Idempotent."""
         if self._descriptor is not None:
             await self._blobs.write_threads.run(self.discard_sync)
 
     def discard_sync(self) -> None:
-        """`discard`, from any thread."""
+        """Do the same as `discard`. Any thread may call this."""
         with self._lock:
-            if self._descriptor is not None:
-                self._remove()
+            self._remove()
 
     def _remove(self) -> None:
         path, self._path = self._path, None
-        if self._descriptor is not None and path is not None:
-            self._close()
+        self._close()
+        if path is not None:
             try:
                 path.unlink(missing_ok=True)
-            except OSError as error:  # swept at the next start
-                telemetry.warning("unfinished-not-removed", path=path, found=error.strerror)
+            except OSError as error:  # removed at the next start
+                telemetry.warning("partial-blob-removal-failed", path=path, found=error.strerror)
         self._blobs.directory.release_bytes(self._reserved)
         self._reserved = 0
 
     def _close(self) -> None:
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            os.close(descriptor)
+        with self._closing_lock:
+            self._descriptor = None
+            self._closer()
         self._blobs.unfinished.discard(self)
 
 
 class DiskBlobStore:
-    """All blobs of one directory.
+    """Blob store of one directory.
 
     Attributes:
-        shelf: what is in the directory.
-        reading, writing, publishing: threads; apart, so that a slow sync delays no reader.
-        unfinished: the files on their way in.
+        directory: names, sizes and order of use of the blobs.
+        read_threads, write_threads, publish_threads, verify_threads: separate thread pools, so that neither a slow
+            fsync nor the hashing of large blobs delays a reader.
+        unfinished: blobs that are being written.
     """
 
     def __init__(self, directory: Path, max_bytes: int, clock: Callable[[], float] = time.time) -> None:
@@ -196,29 +294,37 @@ class DiskBlobStore:
         self.read_threads = ThreadPool("blobs-reading", 4)
         self.write_threads = ThreadPool("blobs-writing", 2)
         self.publish_threads = ThreadPool("blobs-publishing", 2)
+        self.verify_threads = ThreadPool("blobs-verifying", 2)
         self.unfinished: set[DiskPartialBlob] = set()
 
     async def scan(self) -> None:
-        """Sweep what is unfinished and learn what is there; to be called once, first.
+        """Remove unfinished blobs, and build the index of finished ones. Call this once, before any other method.
 
         Raises:
-            StorageError: the directory cannot be used.
+            StorageError: the directory is unusable.
         """
         await self.publish_threads.run(self.directory.scan)
 
     async def open(self, sha256: Sha256) -> DiskBlob | None:
-        """The finished blob, marked as used; None where there is none (or it was broken and has been removed)."""
+        """Open a blob and mark it as used; return None if it does not exist.
+
+        A corrupt blob is removed and counts as missing.
+        """
         return await self.read_threads.acquire(lambda: self._open(sha256), _close_blob)
 
-    def _open(self, sha256: Sha256) -> DiskBlob | None:
-        found = self.directory.open(sha256)
-        return DiskBlob(self.directory, sha256, *found) if found is not None else None
+    async def open_unused(self, sha256: Sha256) -> DiskBlob | None:
+        """Open a blob without marking it as used; return None if it does not exist."""
+        return await self.read_threads.acquire(lambda: self._open(sha256, is_use=False), _close_blob)
+
+    def _open(self, sha256: Sha256, *, is_use: bool = True) -> DiskBlob | None:
+        opened = self.directory.open(sha256, is_use=is_use)
+        return None if opened is None else DiskBlob(self, sha256, opened)
 
     async def create_partial(self) -> DiskPartialBlob:
-        """Start a new one.
+        """Begin a new blob.
 
         Raises:
-            StorageError: no temporary file can be made.
+            StorageError: no temporary file can be created.
         """
         return await self.write_threads.acquire(self._create_partial, DiskPartialBlob.discard_sync)
 
@@ -228,64 +334,47 @@ class DiskBlobStore:
         return partial
 
     async def remove(self, sha256: Sha256) -> None:
-        """Forget a blob, if it is there.
+        """Remove a blob, if it exists.
 
         Raises:
-            StorageError: the disk does not let it go; it is forgotten until the next start.
+            StorageError: deleting failed. The blob is missing in the index until the next start.
         """
         await self.write_threads.run(self.directory.remove, sha256)
 
     async def stats(self) -> BlobUsage:
-        """How full the directory is."""
+        """Return the usage of the blob store."""
         return await self.read_threads.run(self.directory.usage)
 
     async def prune(self, max_bytes: int) -> PruneResult:
-        """Evict, oldest-used first, down to `max_bytes` bytes."""
+        """Evict the least recently used blobs until at most `max_bytes` bytes are left."""
         return await self.publish_threads.run(self.directory.prune, max_bytes)
 
     async def verify(self, progress: ReportProgress | None = None) -> BlobVerification:
-        """Read every blob, and remove those whose bytes are not their digest's: a security event each.
+        """Read every blob and remove corrupt ones. Each corrupt blob is a security event.
 
         Args:
-            progress: called with (done, of how many) after each.
+            progress: called after each blob, with the number of checked blobs and the number of all blobs.
         """
         digests = await self.read_threads.run(self.directory.digests)
         size, broken, checked = 0, [], 0
         for done, sha256 in enumerate(digests, start=1):
-            read = await self.publish_threads.run(self._hash_blob, sha256)
-            if read is not None:
+            if (blob := await self.open_unused(sha256)) is not None:
                 checked += 1
-                size += read[0]
-                if read[1] != sha256:
-                    telemetry.security("blob-broken", sha256=sha256, found=read[1])
-                    broken.append(sha256)
-                    await self.remove(sha256)
+                size += blob.size
+                try:
+                    if not await blob.verify():
+                        broken.append(sha256)
+                finally:
+                    await blob.close()
             if progress is not None:
                 progress(done, len(digests))
         return BlobVerification(checked=checked, size=size, broken=tuple(broken))
 
-    def _hash_blob(self, sha256: Sha256) -> tuple[int, str] | None:
-        """Bytes and digest of what stands under a digest; None: nothing does any more."""
-        found = self.directory.open(sha256)
-        if found is None:
-            return None
-        file, size = found
-        try:
-            with file:
-                hashed = new_sha256()
-                while piece := file.read(_READ_CHUNK_BYTES):
-                    hashed.update(piece)
-                return size, hashed.hexdigest()
-        except OSError as error:
-            return 0, f"unreadable: {error.strerror}"
-        finally:
-            self.directory.close(sha256)
-
     async def close(self) -> None:
-        """Remove what is unfinished and end the threads. Open blobs stay readable."""
+        """Remove unfinished blobs, and end the threads. Blobs that are open stay readable."""
         for partial in tuple(self.unfinished):
             await partial.discard()
-        for threads in (self.read_threads, self.write_threads, self.publish_threads):
+        for threads in (self.read_threads, self.write_threads, self.publish_threads, self.verify_threads):
             await threads.close()
 
 

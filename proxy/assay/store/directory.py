@@ -1,14 +1,17 @@
-"""The storage directory: who may use it, and the three parts in it.
+"""Storage directory: its lock, its owner and its parts.
 
-    lock        held by the one process that uses the directory, with its id
-    format      the layout's version; its presence says that a ledger must be here
-    blobs/      distributions by SHA-256
-    records/    remembered facts, a cache
-    ledger/     what must never be forgotten
-    spool/      large documents of our own making, gone at the next start
+    lock        locked by the one process that uses the directory; contains its process id
+    format      version of the layout; if it exists, a ledger must exist too
+    blobs/      files by SHA-256
+    records/    cache of records
+    ledger/     permanent facts
+    spool/      temporary large documents, removed at the next start
 
-Refuses a directory that another process uses, that another user owns or everybody may write to, and one that cannot be
-written. Everything in it is made for its owner alone (0700, 0600).
+A directory is refused if another process uses it, if its owner is neither Assay's user nor root, or if it is not
+writable. It is also refused if root owns it and all users may write to it. All files in it are created for the owner
+only (0700, 0600).
+
+A directory that has been used but has no ledger is refused too, unless the operator asks for a new ledger.
 """
 
 from __future__ import annotations
@@ -26,12 +29,13 @@ from pathlib import Path
 from typing import Self
 
 from assay import telemetry
-from assay.errors import StorageError, StorageInUseError
+from assay.errors import LedgerError, StorageError, StorageInUseError
 from assay.ports import Notice
 from assay.store.blob_directory import sync_directory, to_storage_error
+from assay.store.blob_scrub import BlobScrub
 from assay.store.blobs import DiskBlobStore
 from assay.store.fallback_blobs import FallbackBlobStore
-from assay.store.ledger import SqliteLedger
+from assay.store.ledger.ledger import SqliteLedger
 from assay.store.records import DiskcacheRecordStore
 from assay.store.settings import StorageSettings
 from assay.store.spool import DiskSpool
@@ -39,31 +43,34 @@ from assay.store.temp_blobs import TempBlobs
 
 _LAYOUT_VERSION = "1\n"
 _MAX_PID_BYTES = 20
+_LEDGER_PATH = Path("ledger/ledger.db")
+"""Path of the ledger in the storage directory."""
 
 
 class LocalNotices:
-    """Notices within the one process that uses the directory: `assay.ports.Notices`."""
+    """Channel of notices within the process that uses the directory (`assay.ports.Notices`)."""
 
     def __init__(self) -> None:
         self._subscribers: list[Callable[[Notice], None]] = []
 
     def subscribe(self, act: Callable[[Notice], None]) -> None:
-        """Call `act` with every notice from now on."""
+        """Call `act` with each notice that is published after this call."""
         self._subscribers.append(act)
 
     def publish(self, notice: Notice) -> None:
-        """Call all subscribers, in the order in which they subscribed."""
+        """Call all subscribers in the order in which they subscribed."""
         for act in self._subscribers:
             act(notice)
 
 
 class StorageDirectory:
-    """An open storage directory; `assay.ports.Storage`.
+    """Open storage directory (`assay.ports.Storage`).
 
     Attributes:
-        blobs, records, ledger: its parts.
-        download_blobs: `blobs` that go on in anonymous files where the directory refuses.
-        notices: between the parts of this process, the only one that uses the directory.
+        blobs, records, ledger: parts of the directory.
+        download_blobs: blob store for downloads. It uses `blobs`. If `blobs` does not accept a new blob, the blob is
+            written to an anonymous file instead.
+        notices: channel between the parts of this process. No other process uses the directory.
     """
 
     def __init__(
@@ -73,31 +80,36 @@ class StorageDirectory:
         self._lock = locked_directory.lock
         self.blobs = DiskBlobStore(directory / "blobs", settings.blobs, clock)
         self.records = DiskcacheRecordStore(directory / "records", settings.records, clock)
-        self.ledger = SqliteLedger(directory / "ledger" / "ledger.db", may_create=locked_directory.fresh)
+        self.ledger = SqliteLedger(directory / _LEDGER_PATH, may_create=locked_directory.may_create_ledger)
         self.notices = LocalNotices()
         self._temp_blobs = TempBlobs()
         self.download_blobs = FallbackBlobStore(self.blobs, self._temp_blobs)
         self._spool = DiskSpool(directory / "spool")
+        self._scrub = BlobScrub(self.blobs, settings.verify_every, clock) if settings.verify_every else None
 
     @property
     def directory(self) -> str:
-        """Where it is."""
+        """Path of the directory."""
         return str(self._directory)
 
     @classmethod
-    async def open(cls, settings: StorageSettings, *, clock: Callable[[], float] = time.time) -> Self:
-        """Take the directory for this process, sweep what an earlier one left unfinished, and open the parts.
+    async def open(
+        cls, settings: StorageSettings, *, clock: Callable[[], float] = time.time, new_ledger: bool = False
+    ) -> Self:
+        """Lock the directory for this process, remove unfinished blobs of an earlier process, and open all parts.
 
         Args:
-            settings: where, and how much.
-            clock: seconds since 1970.
+            settings: path and limits.
+            clock: returns the time in seconds since 1970.
+            new_ledger: True to create an empty ledger if the directory has been used and its ledger is missing. An
+                existing ledger is used as it is.
 
         Raises:
-            StorageInUseError: another process has it.
-            StorageError: it cannot be made, read or written, or is not ours.
+            StorageInUseError: another process uses the directory.
+            StorageError: the directory cannot be created, read or written, or belongs to another user.
             LedgerError: the ledger is missing, damaged or of another version.
         """
-        taken = await asyncio.to_thread(_lock_directory, settings.directory)
+        taken = await asyncio.to_thread(_lock_directory, settings.directory, new_ledger=new_ledger)
         store = cls(taken, settings, clock)
         try:
             await store.blobs.scan()
@@ -106,23 +118,32 @@ class StorageDirectory:
         except BaseException:
             await store.close()
             raise
+        if new_ledger:
+            telemetry.warning(
+                "new-ledger" if taken.has_lost_ledger else "new-ledger-ignored", directory=taken.directory
+            )
         telemetry.event("storage-opened", directory=taken.directory)
         return store
 
     async def open_spool(self) -> DiskSpool:
-        """Return the spool, emptied; to be called once.
+        """Return an empty spool. Call this method only once.
 
         Raises:
-            StorageError: its directory cannot be made.
+            StorageError: the directory of the spool cannot be created.
         """
         await self._spool.open()
         return self._spool
 
+    def start_scrub(self) -> None:
+        """Start the background verification of all blobs, unless it is switched off. Call this at most once."""
+        if self._scrub is not None:
+            self._scrub.start()
+
     async def check(self) -> None:
-        """Write a few bytes where blobs go, and remove them.
+        """Check that blobs can be written: write a small file and remove it.
 
         Raises:
-            StorageError: the disk does not take them.
+            StorageError: writing failed.
         """
         partial = await self.blobs.create_partial()
         try:
@@ -131,7 +152,9 @@ class StorageDirectory:
             await partial.discard()
 
     async def close(self) -> None:
-        """Remove what is unfinished, close everything, and let go of the directory. Idempotent."""
+        """Remove unfinished blobs, close all parts, and unlock the directory. Idempotent."""
+        if self._scrub is not None:
+            await self._scrub.close()
         await self._spool.close()
         await self._temp_blobs.close()
         await self.blobs.close()
@@ -143,12 +166,26 @@ class StorageDirectory:
 
 
 async def open_ledger(settings: StorageSettings) -> SqliteLedger:
-    """The ledger alone, for reading, even while another process has the directory: what is exported from a live proxy.
+    """Open only the ledger, for reading. Another process may use the directory at the same time.
 
     Raises:
-        LedgerError: there is none, or it cannot be read.
+        LedgerError: the ledger does not exist or cannot be read.
     """
-    ledger = SqliteLedger(settings.directory / "ledger" / "ledger.db", may_create=False, read_only=True)
+    return await _open(SqliteLedger(settings.directory / _LEDGER_PATH, may_create=False, read_only=True))
+
+
+async def open_ledger_beside(settings: StorageSettings) -> SqliteLedger:
+    """Open only the ledger, for reading and writing. Another process may use the directory at the same time.
+
+    The ledger is not migrated, because the other process may be of an earlier version.
+
+    Raises:
+        LedgerError: the ledger does not exist, cannot be read, or has an earlier schema version.
+    """
+    return await _open(SqliteLedger(settings.directory / _LEDGER_PATH, may_create=False, may_migrate=False))
+
+
+async def _open(ledger: SqliteLedger) -> SqliteLedger:
     try:
         await ledger.open()
     except BaseException:
@@ -158,51 +195,90 @@ async def open_ledger(settings: StorageSettings) -> SqliteLedger:
 
 
 def is_directory_used(settings: StorageSettings) -> bool:
-    """Return whether the storage directory has ever been used. Blocks."""
+    """Return whether a proxy has used the storage directory before. Blocking."""
     return (settings.directory / "format").exists()
+
+
+def require_ledger(directory: Path) -> None:
+    """Check that a storage directory that has been used has a ledger. Blocking.
+
+    Raises:
+        LedgerError: the directory has been used, and its ledger is missing or empty.
+    """
+    if _has_lost_ledger(directory):
+        raise LedgerError(
+            f"the storage directory {directory} has been used, but its ledger {_LEDGER_PATH} is missing or empty;"
+            " restore the ledger from a backup, or import an export with: assay ledger import FILE --new-ledger; or"
+            " begin without any history: assay serve --new-ledger (every file and publisher then counts as seen for the"
+            " first time)"
+        )
+
+
+def _has_lost_ledger(directory: Path) -> bool:
+    """Return whether a storage directory has been used, and its ledger is missing or empty.
+
+    A start that was interrupted leaves a directory that has not been used: with `ledger`, without `format`, and without
+    a file in `blobs` and `records`.
+    """
+    with suppress(FileNotFoundError):
+        if (directory / _LEDGER_PATH).stat().st_size:
+            return False
+    if (directory / "format").exists():
+        return True
+    parts = (directory / "blobs", directory / "records")
+    if not (directory / _LEDGER_PATH).parent.exists() and all(part.exists() for part in parts):
+        return True
+    return any(files for part in parts for _, _, files in os.walk(part))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _LockedDirectory:
-    """A directory that is ours."""
+    """Storage directory that this process has locked."""
 
     directory: Path
     lock: int
-    """Descriptor of the locked file."""
-    fresh: bool
-    """It was never used before."""
+    """Descriptor of the lock file."""
+    may_create_ledger: bool
+    """True if no proxy has used the directory before, or if the operator asked for a new ledger."""
+    has_lost_ledger: bool
+    """True if the directory has been used, and its ledger is missing or empty."""
 
 
-def _lock_directory(path: Path) -> _LockedDirectory:
-    """Lock the directory, once it is fit for use."""
+def _lock_directory(path: Path, *, new_ledger: bool) -> _LockedDirectory:
+    """Create the storage directory if necessary, check its owner and its ledger, and lock it for this process."""
     directory = path.absolute()
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         _check_owner(directory)
         lock = _acquire_lock(directory / "lock")
         try:
-            (directory / "ledger").mkdir(mode=0o700, exist_ok=True)
             fresh = not _has_format(directory / "format")
+            has_lost_ledger = _has_lost_ledger(directory)
+            if not new_ledger:
+                require_ledger(directory)
+            (directory / _LEDGER_PATH).parent.mkdir(mode=0o700, exist_ok=True)
         except BaseException:
             os.close(lock)
             raise
     except OSError as error:
         raise to_storage_error(f"use the storage directory {directory}", error) from error
-    return _LockedDirectory(directory=directory, lock=lock, fresh=fresh)
+    return _LockedDirectory(
+        directory=directory, lock=lock, may_create_ledger=fresh or has_lost_ledger, has_lost_ledger=has_lost_ledger
+    )
 
 
 def _check_owner(directory: Path) -> None:
     facts = directory.stat()
     user = os.geteuid()
-    # A mounted volume's root may belong to root, and be writable to us by our group (Kubernetes' fsGroup); root could
-    # change what is in it anyway. Any other owner could without being asked.
+    # The root of a mounted volume may belong to root and be writable for this process by its group (Kubernetes'
+    # fsGroup). root can change the contents in any case; no other user may be able to.
     if facts.st_uid not in {user, 0}:
         raise StorageError(f"the storage directory {directory} belongs to user {facts.st_uid}; Assay runs as {user}")
     if facts.st_uid == user:
         if stat.S_IMODE(facts.st_mode) != stat.S_IRWXU:
             directory.chmod(stat.S_IRWXU)
     elif facts.st_mode & stat.S_IWOTH:
-        raise StorageError(f"everybody may write to the storage directory {directory}")
+        raise StorageError(f"all users may write to the storage directory {directory}")
 
 
 def _acquire_lock(path: Path) -> int:
@@ -215,10 +291,10 @@ def _acquire_lock(path: Path) -> int:
         if error.errno != errno.EWOULDBLOCK:
             raise
         raise StorageInUseError(
-            f"the storage directory {path.parent} is in use by process {holder or 'unknown'}; stop it, or give this one"
-            " a storage.directory of its own"
+            f"the storage directory {path.parent} is in use by process {holder or 'unknown'}; stop that process, or set"
+            " another storage.directory for this one"
         ) from error
-    with suppress(OSError):  # a full disk: the lock holds all the same
+    with suppress(OSError):  # on a full disk the process id is missing, but the lock is effective
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor
@@ -235,7 +311,7 @@ def _has_format(path: Path) -> bool:
 
 
 def _write_format(directory: Path) -> None:
-    """Say, durably, that a ledger is here: after it is."""
+    """Write the file `format` durably. Call this after the ledger has been created."""
     path = directory / "format"
     if path.exists():
         return

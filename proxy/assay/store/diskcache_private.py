@@ -1,8 +1,8 @@
-"""Private names of diskcache, as read in 5.6.3, each behind one function.
+"""Functions for all uses of private names of diskcache 5.6.3.
 
-They are the connection of a cache and the two tables in its database. `find_*_change` tries them on a cache: settings
-when it is opened, rows at its first write. Where one fails, `report_change` logs a warning, and `records` uses the
-public way.
+The private names are the connection of a cache, and two tables of its database: the table of settings and the table of
+rows. `find_settings_change` checks the table of settings when a cache is opened. `find_write_change` checks the table
+of rows at the first write. If a check fails, `report_change` logs a warning, and `records` uses the public API.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ ON CONFLICT (key, raw) DO UPDATE SET store_time = excluded.store_time, access_ti
 """
 _SELF_TEST_KEY: Final = "assay:self-test"
 _SCHEMA_ERRORS: Final = frozenset({sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH})
-"""Primary result codes of a statement that does not fit the tables."""
+"""Primary SQLite result codes of a statement that does not match the tables of the database."""
 
 
 class _ChangedError(Exception):
-    """A private name is not as it was read."""
+    """Error for a private name that does not behave as in diskcache 5.6.3."""
 
 
 class Row(NamedTuple):
-    """A value as `Cache.set` would write it inline."""
+    """Row of diskcache's table, with the columns that `Cache.set` writes for a small value."""
 
     key: str
     store_time: float
@@ -43,7 +43,10 @@ class Row(NamedTuple):
 
 
 def report_change(change: str, fallback: str) -> None:
-    """Log that a private name is not as it was read, and what is used instead."""
+    """Log a warning that a private name of diskcache has changed.
+
+    `fallback` describes the behaviour without the private name.
+    """
     telemetry.warning(
         "private-api-changed", library="diskcache", version=diskcache.__version__, changed=change, instead=fallback
     )
@@ -52,17 +55,18 @@ def report_change(change: str, fallback: str) -> None:
 def write_rows(cache: Any, rows: Iterable[Row]) -> None:  # noqa: ANN401 - diskcache ships no types
     """Write rows inside a transaction of `cache`.
 
-    Read in 5.6.3: `Cache._con` is the connection of this thread, and `Cache.set` writes these columns of its table.
-    Public way: `Cache.set` for each, which looks for the row first (35 µs a row instead of 20).
+    In diskcache 5.6.3, `Cache._con` is the connection of the current thread, and `Cache.set` writes these columns. The
+    public alternative is to call `Cache.set` for each row. It first searches for the row, and takes 35 µs for each row
+    instead of 20.
     """
-    cache._con.executemany(_UPSERT_ROW, rows)  # noqa: SLF001 - this module's purpose
+    cache._con.executemany(_UPSERT_ROW, rows)  # noqa: SLF001 - the purpose of this module
 
 
 def delete_stored_settings(database: Path) -> None:
-    """Drop the settings that an earlier run wrote, of which `Cache` would make pragmas.
+    """Delete the settings that an earlier run stored, because `Cache` would execute them as SQLite pragmas.
 
-    Read in 5.6.3: a table `Settings` of keys and values, of which ``count`` is the number of rows. Public way: none
-    but a new database.
+    In diskcache 5.6.3, the table `Settings` has keys and values. The value of ``count`` is the number of rows, which is
+    kept. The public API has no such function; the alternative is a new database.
     """
     with closing(sqlite3.connect(database, timeout=1)) as connection, connection:
         if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'Settings'").fetchone():
@@ -70,10 +74,13 @@ def delete_stored_settings(database: Path) -> None:
 
 
 def find_write_change(cache: Any, mode: int) -> str | None:  # noqa: ANN401 - as above
-    """Write two rows by `write_rows`, one over another, read them by the public way; return what has changed.
+    """Test `write_rows`: write two rows, overwrite one of them, and read them with the public API.
+
+    Returns:
+        A description of the difference in the installed diskcache; None if there is no difference.
 
     Raises:
-        sqlite3.Error: the disk fails, which says nothing about diskcache.
+        sqlite3.Error: the disk failed, so the test has no result.
     """
     try:
         with cache.transact():
@@ -94,13 +101,17 @@ def find_write_change(cache: Any, mode: int) -> str | None:  # noqa: ANN401 - as
 
 
 def _require_written(found: list[bytes | None], deleted: list[bool]) -> None:
-    """Raise, so that the transaction is rolled back, unless both rows were found and deleted."""
+    """Raise `_ChangedError` unless both rows were found and deleted. The error rolls the transaction back."""
     if found != [b"value", b"value"] or deleted != [True, True]:
-        raise _ChangedError("a row that was written is not found")
+        raise _ChangedError("a written row cannot be read")
 
 
 def find_settings_change(cache: Any, database: Path) -> str | None:  # noqa: ANN401 - as above
-    """Look for the settings of an opened cache where `delete_stored_settings` deletes them; return what has changed."""
+    """Check that an open cache stores its settings in the table `Settings`, as `delete_stored_settings` assumes.
+
+    Returns:
+        A description of the difference in the installed diskcache; None if there is no difference.
+    """
     try:
         with closing(sqlite3.connect(database, timeout=1)) as connection:
             stored = dict(connection.execute("SELECT key, value FROM Settings").fetchall())

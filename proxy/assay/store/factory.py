@@ -1,4 +1,4 @@
-"""The one place that chooses the storage engine: today a directory, diskcache and SQLite."""
+"""Factory of the storage engine. The only engine is a directory with diskcache and SQLite."""
 
 from __future__ import annotations
 
@@ -13,28 +13,32 @@ from assay.store.settings import StorageSettings
 from assay.store.snapshot import copy_ledger, copy_records
 
 
-async def open_storage(settings: StorageSettings) -> Storage:
-    """Open the storage for this process alone, and begin it if it was never used.
+async def open_storage(settings: StorageSettings, *, new_ledger: bool = False) -> Storage:
+    """Open the storage for this process exclusively; create it if it does not exist.
+
+    Args:
+        settings: location and limits.
+        new_ledger: True to create an empty ledger if the storage has been used and its ledger is missing.
 
     Raises:
-        StorageInUseError: another process has it.
-        StorageError: it cannot be used.
+        StorageInUseError: another process uses the storage.
+        StorageError: the storage is unusable.
         LedgerError: the ledger is missing, damaged or of another version.
     """
-    return await directory.StorageDirectory.open(settings)
+    return await directory.StorageDirectory.open(settings, new_ledger=new_ledger)
 
 
 def has_storage(settings: StorageSettings) -> bool:
-    """Return whether something is kept there. Blocks."""
+    """Return whether a proxy has used the storage before. Blocking."""
     return directory.is_directory_used(settings)
 
 
 @asynccontextmanager
 async def open_ledger(settings: StorageSettings) -> AsyncIterator[Ledger]:
-    """Open the ledger alone, for reading, even while another process uses the storage.
+    """Open only the ledger, for reading. Another process may use the storage at the same time.
 
     Raises:
-        LedgerError: there is none, or it cannot be read.
+        LedgerError: the ledger does not exist or cannot be read.
     """
     ledger = await directory.open_ledger(settings)
     try:
@@ -43,12 +47,30 @@ async def open_ledger(settings: StorageSettings) -> AsyncIterator[Ledger]:
         await ledger.close()
 
 
-async def copy_storage(settings: StorageSettings, target: Path) -> StorageSettings:
-    """Copy the ledger, and the records if that is cheap, to the empty directory `target`; return the copy's settings.
+@asynccontextmanager
+async def open_ledger_beside(settings: StorageSettings) -> AsyncIterator[Ledger]:
+    """Open only the ledger, for reading and writing. Another process may use the storage at the same time.
 
     Raises:
-        LedgerError: the ledger is there and cannot be copied.
+        LedgerError: the ledger does not exist, cannot be read, or must be migrated first.
     """
+    ledger = await directory.open_ledger_beside(settings)
+    try:
+        yield ledger
+    finally:
+        await ledger.close()
+
+
+async def copy_storage(settings: StorageSettings, target: Path) -> StorageSettings:
+    """Copy the ledger to the empty directory `target`, and also the records if they are small.
+
+    Returns:
+        The settings with `target` as the storage directory.
+
+    Raises:
+        LedgerError: the ledger is missing from a storage that has been used, or cannot be copied.
+    """
+    await asyncio.to_thread(directory.require_ledger, settings.directory)
     await asyncio.to_thread(copy_ledger, settings.directory, target)
     await asyncio.to_thread(copy_records, settings.directory, target)
     return settings.model_copy(update={"directory": target})

@@ -1,7 +1,8 @@
-"""Blobs that go on where their disk does not: what it refuses to take is finished beside it, and not kept.
+"""Blob store that works without the disk: if the disk does not accept a new blob, a temporary file holds the blob.
 
-Owns the turn from the one to the other, for `create_partial` and in the middle of a file, and the saying so. Reading
-what is there, and everything else, is the disk's own affair.
+The disk may fail before the blob is written or in the middle. In both cases this module continues with a temporary file
+and logs the switch. A blob in a temporary file is not kept for later requests. All other operations use only the blob
+store on the disk.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _COPY_CHUNK_BYTES = 2**20
 
 
 class FallbackPartialBlob:
-    """A file on its way in, on the disk while that takes it: `assay.ports.PartialBlob`."""
+    """Blob that is being written. It is on disk as long as the disk accepts it (`assay.ports.PartialBlob`)."""
 
     def __init__(self, blob: PartialBlob, temp_blobs: TempBlobs, *, is_temporary: bool) -> None:
         self._current = blob
@@ -28,14 +29,14 @@ class FallbackPartialBlob:
 
     @property
     def bytes_written(self) -> int:
-        """Bytes that are in the file and in the hash."""
+        """Number of bytes that have been written and hashed."""
         return self._current.bytes_written
 
     async def append(self, *pieces: bytes | bytearray | memoryview) -> None:
-        """Write and hash, in order.
+        """Write and hash `pieces` in order.
 
         Raises:
-            StorageError: neither the disk nor what stands beside it takes it.
+            StorageError: writing failed both on disk and in a temporary file.
         """
         try:
             await self._current.append(*pieces)
@@ -46,7 +47,7 @@ class FallbackPartialBlob:
             await self._current.append(*pieces)
 
     async def _move_to_temp(self, cause: StorageError) -> None:
-        """Take what is here to an anonymous file, if it can still be read and is the same there."""
+        """Copy the bytes written so far to a temporary blob, and check that the copy has the same digest."""
         old, new = self._current, await self._temp_blobs.create_partial()
         try:
             reader = await old.open_reader()
@@ -63,7 +64,7 @@ class FallbackPartialBlob:
             finally:
                 reader.close()
             if await new.digest() != await old.digest():
-                raise cause  # noqa: TRY301 - what follows undoes what was begun, for this reason too
+                raise cause  # noqa: TRY301 - the handler below undoes the move for this error too
         except BaseException:
             new.discard_sync()
             raise
@@ -73,40 +74,43 @@ class FallbackPartialBlob:
         await old.discard()
 
     async def digest(self) -> Sha256:
-        """SHA-256 of all that was appended."""
+        """Return the SHA-256 of all appended bytes."""
         return await self._current.digest()
 
     async def open_reader(self) -> BinaryIO:
-        """A file object of the caller's own, good until `move_count` grows.
+        """Open a separate reader; the caller must close it.
+
+        If the blob moves to a temporary file, `move_count` changes, and the reader gets no further bytes. The caller
+        must then open a new reader.
 
         Raises:
-            StorageError: it was discarded.
+            StorageError: the blob was discarded.
         """
         return await self._current.open_reader()
 
     async def commit(self, expected: Sha256) -> None:
-        """Publish it.
+        """Publish the blob under its digest.
 
         Raises:
-            DigestMismatchError: it is not `expected`; it has been discarded.
-            StorageError: it is not kept.
+            DigestMismatchError: the digest is not `expected`; the blob is discarded.
+            StorageError: the disk did not accept the blob, so it is not kept.
         """
         await self._current.commit(expected)
 
     async def discard(self) -> None:
-        """Let go of it. Idempotent."""
+        """Discard the blob. Idempotent."""
         await self._current.discard()
 
 
 class FallbackBlobStore:
-    """`assay.ports.BlobStore` over those of a disk."""
+    """Blob store of a disk, which uses temporary files if the disk fails (`assay.ports.BlobStore`)."""
 
     def __init__(self, blobs: BlobStore, temp_blobs: TempBlobs) -> None:
         self._blobs = blobs
         self._temp_blobs = temp_blobs
 
     async def open(self, sha256: Sha256) -> Blob | None:
-        """The finished blob; None where there is none, or the storage is closed to us."""
+        """Open a blob; return None if it does not exist or cannot be read."""
         try:
             return await self._blobs.open(sha256)
         except StorageError as error:
@@ -114,10 +118,10 @@ class FallbackBlobStore:
             return None
 
     async def create_partial(self) -> FallbackPartialBlob:
-        """Start a new one.
+        """Begin a new blob.
 
         Raises:
-            StorageError: neither on the disk nor beside it.
+            StorageError: no file can be created, neither on the disk nor elsewhere.
         """
         try:
             return FallbackPartialBlob(await self._blobs.create_partial(), self._temp_blobs, is_temporary=False)
@@ -127,21 +131,21 @@ class FallbackBlobStore:
             return FallbackPartialBlob(spare, self._temp_blobs, is_temporary=True)
 
     async def remove(self, sha256: Sha256) -> None:
-        """Forget a blob, if it is there."""
+        """Remove a blob, if it exists."""
         await self._blobs.remove(sha256)
 
     async def stats(self) -> BlobUsage:
-        """Return how full the disk's store is."""
+        """Return the usage of the blob store on the disk."""
         return await self._blobs.stats()
 
     async def prune(self, max_bytes: int) -> PruneResult:
-        """Evict, oldest-used first, down to `max_bytes` bytes."""
+        """Evict the least recently used blobs until at most `max_bytes` bytes are left."""
         return await self._blobs.prune(max_bytes)
 
     async def verify(self, progress: ReportProgress | None = None) -> BlobVerification:
-        """Read every blob of the disk, and remove the broken."""
+        """Read every blob on disk and remove corrupt ones."""
         return await self._blobs.verify(progress)
 
 
 def _log_bypass(cause: StorageError) -> None:
-    telemetry.warning("storage-bypassed", error=str(cause), meaning="files are served without being kept")
+    telemetry.warning("storage-bypassed", error=str(cause), meaning="files are served but not stored")

@@ -1,17 +1,18 @@
-"""Small remembered facts in diskcache: `assay.ports.RecordStore`. Only `diskcache_private` imports diskcache beside it.
+"""Record store in diskcache (`assay.ports.RecordStore`). Only this module and `diskcache_private` import diskcache.
 
-diskcache unpickles what it reads unless its `Disk` refuses to, and its own JSONDisk does not (CVE-2025-69872); nor does
-it ask what a row's file name points to before it deletes that file. So `_BytesOnlyDisk` stores and reads raw bytes
-inline and nothing else: a row of any other kind is removed unread. Each value is stored with the time and with a digest
-of key, time and value, so that a torn or swapped row is noticed, removed, and missing.
+diskcache unpickles the values that it reads, even with its own JSONDisk (CVE-2025-69872). It also deletes a file if a
+row contains the file's name, without checking the path. `_BytesOnlyDisk` therefore stores and reads only raw bytes
+inside the row. A row of any other kind is deleted unread. Each value is stored with its time and with a digest of key,
+time and value. A row that is corrupt, or that was exchanged with another row, is therefore detected and deleted.
 
-One thread owns the database and closes it (six reader threads took 246 MB on the defaults). Least recently stored goes
-first, and a value that is read is stored again at most hourly: least-recently-used would write on each read, 202 µs
-against 22. The limit is enforced after each write: diskcache by itself lets large values run over it, and looks, with
-four statements, after each value.
+One thread owns the database, because six reader threads used 246 MB with the default settings. The least recently
+stored record is evicted first. A record that is read is stored again, at most once an hour. Eviction by last use would
+need a write for each read, and a read would take 202 µs instead of 22. The size limit is enforced after each batch of
+writes. diskcache's own eviction is not used. It would let large values exceed the limit, and it would run four
+statements after each value.
 
-A record is only a cache. A disk that fails is said once, and asked again after a while; a database that is no database
-any more is set aside, said loudly, and begun anew.
+Records are only a cache. If the disk fails, the failure is logged once, and the disk is tried again after a pause. A
+corrupt database is renamed and logged as a security event, and a new database is created.
 """
 
 from __future__ import annotations
@@ -39,11 +40,12 @@ _DIGEST_BYTES = 16
 _HEADER_BYTES = _DIGEST_BYTES + 8
 _DATABASE_NAME = "cache.db"
 _RETRY_DELAY_SECONDS = 5.0
-"""Seconds before a failing database is tried again."""
+"""Pause in seconds before a failing database is tried again."""
 _MAX_PENDING_WRITES = 4
-"""Calls of `put_soon` that are not done: their values are in memory."""
+"""Maximum number of calls of `put_soon` whose values are in memory and not written yet."""
 _MIN_VALUES_WITHIN_LIMIT = 4
-"""A value that takes more than this part of the limit would push out everything else."""
+"""Number of values of equal size that must fit into the size limit. A larger value is not stored, because it would
+evict too many others."""
 _CACHE_SETTINGS = {
     "eviction_policy": "least-recently-stored",
     "cull_limit": 0,
@@ -55,16 +57,16 @@ _CACHE_SETTINGS = {
     "sqlite_trusted_schema": 0,
 }
 _RAW_MODE = 1
-"""Mode of a row whose value is its bytes, as `diskcache.core.MODE_RAW`; only our `Disk` reads it."""
+"""Mode of a row that contains raw bytes. It equals `diskcache.core.MODE_RAW`."""
 _Result = TypeVar("_Result")
 
 
 class _InvalidRowError(Exception):
-    """A row that is not raw bytes, inline."""
+    """Error for a row whose value is not raw bytes inside the row."""
 
 
 class _BytesOnlyDisk(Disk):  # type: ignore[misc]  # diskcache ships no types
-    """Keys are strings, values raw bytes in the row. Nothing is unpickled; no file but the database is touched."""
+    """Serializer of diskcache for string keys and raw bytes. It unpickles nothing, and touches no other file."""
 
     def put(self, key: object) -> tuple[str, bool]:
         if type(key) is not str:
@@ -72,7 +74,7 @@ class _BytesOnlyDisk(Disk):  # type: ignore[misc]  # diskcache ships no types
         return key, True
 
     def get(self, key: object, raw: object) -> str | None:
-        """Return the key; None for one of another kind, which no call of ours finds."""
+        """Return the key if it is a string, else None. This module never looks up the key None."""
         return key if raw and type(key) is str else None
 
     def store(self, value: object, read: object, key: object = None) -> tuple[int, int, None, memoryview]:  # noqa: ARG002 - the signature is diskcache's
@@ -86,16 +88,16 @@ class _BytesOnlyDisk(Disk):  # type: ignore[misc]  # diskcache ships no types
         return value
 
     def remove(self, file_path: object) -> None:
-        telemetry.security("record-refused", file=file_path)
+        telemetry.security("record-rejected", file=file_path)
 
 
 class DiskcacheRecordStore:
-    """Records in one directory.
+    """Record store of one directory.
 
     Args:
-        directory: its own, made if need be.
-        max_bytes: bytes on disk.
-        clock: seconds since 1970.
+        directory: directory that contains only the database. It is created if necessary.
+        max_bytes: limit on the size on disk, in bytes.
+        clock: returns the time in seconds since 1970.
     """
 
     def __init__(self, directory: Path, max_bytes: int, clock: Callable[[], float] = time.time) -> None:
@@ -106,27 +108,27 @@ class DiskcacheRecordStore:
         self._write_slots = asyncio.Semaphore(_MAX_PENDING_WRITES)
         self._cache: Any = None
         self._writes_rows: bool | None = None
-        """Whether diskcache's table is as `diskcache_private` knows it; None before the first write."""
+        """True if diskcache's table has the form that `diskcache_private` expects. None before the first write."""
         self._failed_at: float | None = None
 
     async def get(self, key: str) -> bytes | None:
-        """The value, or None where there is none or it is broken (then it has been removed)."""
+        """Return the value of a key; None if the key has no value. A corrupt value is deleted and counts as missing."""
         return (await self.get_many((key,))).get(key)
 
     async def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """Those of `keys` that are there, in one hop."""
+        """Return the values of those `keys` that have one, in one call to the thread."""
         return await self._thread.run(self._run_or_default, lambda: self._get_many(keys), dict[str, bytes]())
 
     async def put(self, key: str, value: bytes) -> None:
-        """Keep `value`; a full or failing store is logged and otherwise ignored."""
+        """Store `value`. An error is logged and ignored."""
         await self.put_many({key: value})
 
     async def put_many(self, items: Mapping[str, bytes]) -> None:
-        """Keep several in one transaction."""
+        """Store several values in one transaction."""
         await self._thread.run(self._run_or_default, lambda: self._put_many(items), None)
 
     async def put_soon(self, items: Mapping[str, bytes]) -> None:
-        """As `put_many`, without being waited for unless `_MAX_PENDING_WRITES` others are; `close` waits for all."""
+        """Store several values in the background. Wait only while `_MAX_PENDING_WRITES` such calls are pending."""
         await self._write_slots.acquire()
         try:
             kept = self._thread.submit(self._run_or_default, lambda: self._put_many(items), None)
@@ -136,23 +138,26 @@ class DiskcacheRecordStore:
         kept.add_done_callback(lambda _: self._write_slots.release())
 
     async def delete(self, key: str) -> None:
-        """Forget the key, if it is there."""
+        """Delete the value of a key, if it exists."""
         await self._thread.run(self._run_or_default, lambda: self._delete(key), None)
 
     async def stats(self) -> RecordUsage:
-        """How full they are; nothing where the disk fails."""
+        """Return the usage of the store; count and size are 0 if the disk fails."""
         nothing = RecordUsage(count=0, size=0, limit=self._limit)
         return await self._thread.run(self._run_or_default, self._usage, nothing)
 
     async def prune(self, max_bytes: int) -> int:
-        """Forget the least recently stored until `max_bytes` bytes are left: how many were forgotten."""
+        """Delete the least recently stored records until at most `max_bytes` bytes are left.
+
+        Return the number of deleted records.
+        """
         return await self._thread.run(self._run_or_default, lambda: self._prune(max_bytes), 0)
 
     async def verify(self, progress: ReportProgress | None = None) -> int:
-        """Read every record, and remove the broken: how many there were.
+        """Read every record and delete corrupt ones; return the number of deleted records.
 
         Args:
-            progress: called with (done, of how many) now and then.
+            progress: called from time to time, with the number of checked records and the number of all records.
         """
         keys = await self._thread.run(self._run_or_default, self._list_keys, list[str]())
         removed = 0
@@ -164,13 +169,16 @@ class DiskcacheRecordStore:
         return removed
 
     async def close(self) -> None:
-        """Close the database in its own thread, and end the thread. Idempotent."""
+        """Close the database in its thread, and end the thread. Idempotent."""
         with suppress(StorageError):
             await self._thread.run(self._close)
         await self._thread.close()
 
     def _run_or_default(self, action: Callable[[], _Result], default: _Result) -> _Result:
-        """`action`, or `default` where the disk fails: said once, and again when it works."""
+        """Return the result of `action`, or `default` if the disk fails.
+
+        Log only the first of several consecutive failures, and the recovery.
+        """
         try:
             if self._cache is None:
                 if self._failed_at is not None and 0 <= self._clock() - self._failed_at < _RETRY_DELAY_SECONDS:
@@ -192,25 +200,27 @@ class DiskcacheRecordStore:
             self._quarantine_database(error)
             return
         if self._failed_at is None:
-            telemetry.warning("records-failing", directory=self._directory, found=str(error) or type(error).__name__)
+            telemetry.warning(
+                "records-unavailable", directory=self._directory, found=str(error) or type(error).__name__
+            )
         self._failed_at = self._clock()
         if codes & {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}:
-            self._close()  # and begin again after a pause; where the disk is only full, what is there can still be read
+            self._close()  # opened again after a pause; if the disk is only full, reading still works
 
     def _quarantine_database(self, error: Exception) -> None:
         database = self._directory / _DATABASE_NAME
         aside = database.with_suffix(".broken")
-        telemetry.security("records-broken", database=database, found=error, set_aside=aside)
+        telemetry.security("records-corrupt", database=database, found=error, set_aside=aside)
         try:
             database.replace(aside)
             _remove_database(database)
         except OSError as failure:
-            telemetry.warning("records-failing", directory=self._directory, found=failure)
+            telemetry.warning("records-unavailable", directory=self._directory, found=failure)
 
     def _open(self) -> None:
         self._directory.mkdir(mode=0o700, exist_ok=True)
         database = self._directory / _DATABASE_NAME
-        # SQLite gives the files that it makes beside a database the database's own mode.
+        # SQLite creates its additional files with the mode of the database.
         os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
         diskcache_private.delete_stored_settings(database)
         self._cache = self._create_cache()
@@ -224,17 +234,21 @@ class DiskcacheRecordStore:
         return Cache(str(self._directory), timeout=1, disk=_BytesOnlyDisk, size_limit=self._limit, **_CACHE_SETTINGS)
 
     def _check_settings(self, database: Path) -> None:
-        """Begin a new database if the settings of the one before were not where they were deleted."""
+        """Replace the database by a new one if the settings in it could not be deleted."""
         changed = diskcache_private.find_settings_change(self._cache, database)
         if changed is not None:
             diskcache_private.report_change(changed, "records of an earlier run are not used")
-            # What stands in a database that somebody else wrote must not become a pragma.
+            # Settings in a database that another program wrote must not become pragmas.
             self._close()
             _remove_database(database)
             self._cache = self._create_cache()
 
     def _check_writes(self) -> bool:
-        """Try at the first write whether rows can be written past `Cache.set`; a full disk can be read until then."""
+        """Return whether rows can be written without `Cache.set`.
+
+        Call this at the first write and not at start, because it needs a disk that is not full. Reading works on a full
+        disk.
+        """
         changed = diskcache_private.find_write_change(self._cache, _RAW_MODE)
         if changed is not None:
             diskcache_private.report_change(changed, "records are written one by one")
@@ -246,7 +260,7 @@ class DiskcacheRecordStore:
             try:
                 cache.close()
             except sqlite3.Error as error:
-                telemetry.warning("records-failing", directory=self._directory, found=error)
+                telemetry.warning("records-unavailable", directory=self._directory, found=error)
 
     def _get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         found, again = {}, {}
@@ -266,14 +280,14 @@ class DiskcacheRecordStore:
         try:
             stored = self._cache.get(key)
         except _InvalidRowError:
-            telemetry.security("record-refused", key=key)
+            telemetry.security("record-rejected", key=key)
             self._delete(key)
             return None
         if stored is None:
             return None
         value = _unseal_value(key, stored)
         if value is None:
-            telemetry.warning("record-broken", key=key)
+            telemetry.warning("record-corrupt", key=key)
             self._delete(key)
         return value
 
@@ -316,7 +330,11 @@ class DiskcacheRecordStore:
 
 
 def _collect_error_codes(error: BaseException | None) -> set[int]:
-    """SQLite's primary result codes: diskcache's own rollback may fail and hide the first error behind its own."""
+    """Return the primary SQLite result codes of `error` and of all exceptions in its ``__context__`` chain.
+
+    If an operation fails and diskcache's rollback fails too, only the exception of the rollback is raised. The first
+    exception is then in the chain.
+    """
     codes = set()
     while error is not None:
         codes.add(getattr(error, "sqlite_errorcode", 0) & 0xFF)
@@ -325,7 +343,7 @@ def _collect_error_codes(error: BaseException | None) -> set[int]:
 
 
 def _remove_database(database: Path) -> None:
-    """Remove the database and what SQLite keeps beside it."""
+    """Remove the database and the files that SQLite keeps beside it."""
     for suffix in ("", "-wal", "-shm"):
         database.with_name(database.name + suffix).unlink(missing_ok=True)
 
@@ -336,7 +354,7 @@ def _seal_value(key: str, now: int, value: bytes) -> bytes:
 
 
 def _unseal_value(key: str, stored: bytes) -> tuple[int, bytes] | None:
-    """(when it was stored, value); None: broken."""
+    """Return the time at which a value was stored, and the value; None if `stored` is corrupt."""
     digest, stamped = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
     if len(stored) < _HEADER_BYTES or _compute_digest(key, stamped) != digest:
         return None

@@ -1,27 +1,45 @@
-"""The `[storage]` table."""
+"""Settings of the `[storage]` table."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 from platformdirs import user_cache_path
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from assay.settings import Settings
-from assay.units import Size
+from assay.units import Duration, Size
 
 _MEBIBYTE = 2**20
+_MIN_VERIFY_INTERVAL = timedelta(hours=1)
+
+
+def _check_verify_interval(interval: timedelta) -> timedelta:
+    """Return the interval.
+
+    Raises:
+        ValueError: the interval is shorter than an hour and not 0.
+    """
+    if interval and interval < _MIN_VERIFY_INTERVAL:
+        raise ValueError('at least "1 hour", or "0 days" to switch it off')
+    return interval
 
 
 class StorageSettings(Settings):
-    """Where things are kept, and how much of them."""
+    """Directory and sizes of the storage."""
 
     directory: Path = Field(default_factory=lambda: user_cache_path("assay", appauthor=False))
-    """Belongs to one running proxy, which makes it with mode 0700. Left out: ``assay`` in the user's cache directory
-    (``~/.cache`` on Linux)."""
+    """Storage directory. Only one running proxy may use it. The proxy creates it with mode 0700. If omitted: ``assay``
+    in the user's cache directory (``~/.cache`` on Linux)."""
     blobs: Annotated[Size, Field(ge=_MEBIBYTE)] = 50 * 2**30
-    """Bytes of distributions, oldest-used first out."""
+    """Maximum size of all cached distributions. The least recently used file is evicted first."""
     records: Annotated[Size, Field(ge=_MEBIBYTE)] = 2 * 2**30
-    """Bytes of pages, evidence and other remembered facts, least recently stored first out. The ledger is beside it,
-    and unbounded: it is state, not cache."""
+    """Maximum size of cached pages, evidence and other facts. The least recently stored record is evicted first. The
+    limit does not include the ledger, which is state and not cache, and is never evicted."""
+    verify_every: Annotated[Duration, AfterValidator(_check_verify_interval)] = timedelta(days=7)
+    """Interval of the background verification: at least an hour, or ``"0 days"`` for no such verification. In each
+    interval, every cached distribution is read once and compared with its digest. This finds bytes that the disk has
+    changed. In any case, each distribution is hashed at its first use after a start, and again after its file was
+    written to."""

@@ -1,7 +1,8 @@
-"""A copy of a storage directory's ledger and records in another directory, while its owner may be running.
+"""Snapshot of the ledger and the records of a storage directory that a proxy may be using.
 
-For commands that judge as the proxy would and must change nothing. The ledger must come along, or they would judge
-without history; records only spare requests and verifications, so that large or unreadable ones are left behind.
+Some commands judge like the proxy, but must not change anything. They use a snapshot. The ledger is always copied,
+because the commands would judge wrongly without history. Records only save requests and verifications, so a large or
+unreadable database of records is not copied.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from assay import telemetry
 from assay.errors import LedgerError
 
 MAX_COPIED_RECORDS_BYTES: Final = 512 * 2**20
-"""Bytes. Copying takes a second or two; more would not be worth the requests that it spares."""
+"""Maximum size in bytes of a record database that is copied. Copying this size takes one or two seconds."""
 
 
 def copy_ledger(source: Path, target: Path) -> bool:
-    """Copy the ledger of `source`, if there is one, so that a store finds it in `target`; whether there was.
+    """Copy the ledger of the storage directory `source` to `target`; return whether the ledger exists.
 
     Raises:
-        LedgerError: it is there and cannot be read.
+        LedgerError: the ledger exists but cannot be read.
     """
     ledger = source / "ledger" / "ledger.db"
     try:
@@ -42,7 +43,10 @@ def copy_ledger(source: Path, target: Path) -> bool:
 
 
 def copy_records(source: Path, target: Path) -> bool:
-    """Copy the records of `source`, if there are some and not too many, for a store in `target`; whether so."""
+    """Copy the records of the storage directory `source` to `target`; return whether they were copied.
+
+    They are not copied if the database is missing, too large or unreadable.
+    """
     records, copy = source / "records" / "cache.db", target / "records" / "cache.db"
     try:
         if not records.exists() or records.stat().st_size > MAX_COPIED_RECORDS_BYTES:
@@ -54,7 +58,7 @@ def copy_records(source: Path, target: Path) -> bool:
         ):
             old.backup(new)
     except (OSError, sqlite3.Error) as error:
-        telemetry.warning("records-not-copied", directory=source, error=str(error))
+        telemetry.warning("records-copy-failed", directory=source, error=str(error))
         shutil.rmtree(copy.parent, ignore_errors=True)
         return False
     return True

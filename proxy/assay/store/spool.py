@@ -1,9 +1,10 @@
-"""Large documents of our own making, on disk whole or not at all, and gone at the next start.
+"""Spool of large generated documents on disk. A document is complete or absent, and is removed at the next start.
 
-Owns one directory. What is finished never changes: a newer document stands beside it, under a name of its own, until
-the older is removed, and whoever reads it then keeps it. Nothing here is trusted after a restart: the directory is
-emptied, since what is spooled can be made again. Written through aiofiles: one writer, pieces of 64 KiB and more, no
-durability to promise; `blobs`, which has all of these to care for, says why it does not.
+A finished document never changes. A newer version is written to another file, and the older version is removed later.
+Readers that are open can still read it. The directory is emptied at start, because documents can be generated again.
+
+This module uses aiofiles, because there is one writer, chunks have at least 64 KiB, and nothing must be durable.
+`blobs` explains why it does not use aiofiles.
 """
 
 from __future__ import annotations
@@ -28,20 +29,20 @@ from assay.store.threads import ThreadPool
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskSpooledFile:
-    """A finished document: `assay.ports.SpooledFile`."""
+    """Finished document on disk (`assay.ports.SpooledFile`)."""
 
     path: Path
     size: int
     etag: str
-    """Strong: of the bytes."""
+    """Strong ETag of the bytes."""
     threads: ThreadPool
 
     @asynccontextmanager
     async def open_reader(self) -> AsyncIterator[BinaryIO]:
-        """Open the document's file, unbuffered, for the caller alone.
+        """Open a separate, unbuffered reader of the document. It is closed when the context ends.
 
         Raises:
-            StorageError: it is not there any more.
+            StorageError: the document was removed.
         """
         file = await self.threads.acquire(lambda: _open_file(self.path), lambda late: late.close())
         try:
@@ -50,18 +51,18 @@ class DiskSpooledFile:
             file.close()
 
     async def remove(self) -> None:
-        """Remove the document; one that cannot be removed goes at the next start."""
+        """Remove the document. If removing fails, the document is removed at the next start."""
         with suppress(OSError):
             await aiofiles.os.unlink(self.path)
 
 
 class DiskSpoolWriter:
-    """A document being written: `assay.ports.SpoolWriter`.
+    """Writer of one document (`assay.ports.SpoolWriter`).
 
     Args:
-        path: where it is written.
-        make_path: returns where it goes when it is finished, by its name.
-        thread_pool: opens the file.
+        path: path of the temporary file.
+        make_path: returns the final path of a document, from the document's name.
+        thread_pool: threads in which the file is opened.
     """
 
     def __init__(self, path: Path, make_path: Callable[[str], Path], thread_pool: ThreadPool) -> None:
@@ -73,14 +74,14 @@ class DiskSpoolWriter:
         self._file: AsyncBufferedIOBase | None = None
 
     async def append(self, chunk: bytes) -> None:
-        """Write and hash.
+        """Write and hash a chunk.
 
         Raises:
-            StorageError: the disk does not take it.
+            StorageError: writing failed.
         """
         try:
             if self._file is None:
-                # Not by aiofiles.open: cancelled in the middle, it would leave an open file that nobody has.
+                # Not with aiofiles.open: if it is cancelled, it leaves a file open that no code can close.
                 self._file = wrap(await self._threads.acquire(self._open, lambda late: late.close()))
             await self._file.write(chunk)
         except OSError as error:
@@ -92,10 +93,10 @@ class DiskSpoolWriter:
         return self._path.open("wb")
 
     async def finish(self, name: str) -> DiskSpooledFile:
-        """Close the document and put it beside earlier ones of that name, which stay as they are until removed.
+        """Complete the document and return it. Earlier documents of the same name are kept until they are removed.
 
         Raises:
-            StorageError: the disk does not take it.
+            StorageError: writing failed.
         """
         target_path = self._make_path(name)
         try:
@@ -108,7 +109,7 @@ class DiskSpoolWriter:
         )
 
     async def abandon(self) -> None:
-        """Remove what was written, unless it is finished."""
+        """Remove the document, unless it has been finished."""
         with suppress(OSError):
             await self._close()
         with suppress(OSError):
@@ -116,13 +117,13 @@ class DiskSpoolWriter:
 
     async def _close(self) -> None:
         if self._file is not None:
-            # Forgotten only when it is closed: cancelled before a thread was free for it, it is still open.
+            # Reset only after closing: if this is cancelled while it waits for a thread, the file is still open.
             await self._file.close()
             self._file = None
 
 
 class DiskSpool:
-    """Documents by name: `assay.ports.Spool`."""
+    """Spool of documents in one directory (`assay.ports.Spool`)."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -130,10 +131,10 @@ class DiskSpool:
         self._count = 0
 
     async def open(self) -> None:
-        """Begin with an empty directory.
+        """Create the directory, and remove everything that it contained before.
 
         Raises:
-            StorageError: it cannot be made.
+            StorageError: the directory cannot be created or emptied.
         """
         await self._threads.run(self._clear_directory)
 
@@ -150,7 +151,7 @@ class DiskSpool:
 
     @asynccontextmanager
     async def open_writer(self) -> AsyncIterator[DiskSpoolWriter]:
-        """A new document; it is removed unless `finish` puts it in its place."""
+        """Yield the writer of a new document. An unfinished document is removed when the context ends."""
         sheet = DiskSpoolWriter(self._make_path("unfinished"), self._make_path, self._threads)
         try:
             yield sheet
@@ -158,7 +159,7 @@ class DiskSpool:
             await sheet.abandon()
 
     def _make_path(self, name: str) -> Path:
-        """Return a path of that name where nothing is."""
+        """Return an unused path for a document with the name `name`."""
         self._count += 1
         return self._directory / f"{name}-{self._count}"
 

@@ -1,8 +1,8 @@
-"""Where a file on its way in goes when the blobs' directory takes none: an anonymous file, never kept.
+"""Temporary blobs in anonymous files, for downloads that the storage directory does not accept.
 
-Owns no directory and publishes nothing: what is here is gone when it is let go of, however this process ends. It lies
-in the system's temporary directory, which is often another disk, and where that takes nothing either, in memory, within
-narrow bounds. So a full, read-only or vanished storage directory costs the cache and not the download.
+A temporary blob is never published. It disappears when it is closed or the process ends. It is in the system's
+temporary directory, which is often on another disk. If that directory fails too, the blob is in memory, within a small
+limit. Downloads therefore work even if the storage directory is full, read-only or missing; they are only not cached.
 """
 
 from __future__ import annotations
@@ -12,26 +12,23 @@ import tempfile
 import threading
 from hashlib import sha256 as new_sha256
 from io import FileIO
-from pathlib import Path
 from typing import BinaryIO
 
 from assay import telemetry
 from assay.errors import StorageError
 from assay.simple.model import Sha256
-from assay.store.blob_directory import to_storage_error
+from assay.store.blob_directory import reopen, to_storage_error, write_all
 from assay.store.threads import ThreadPool
-from assay.store.writev import write_all
 from assay.units import format_size
 
 MAX_DISK_BYTES = 2 * 2**30
-"""Bytes that all anonymous files may take together."""
+"""Default limit in bytes on the size of all temporary blobs on disk together."""
 MAX_MEMORY_BYTES = 64 * 2**20
-"""The same of those for which there is no disk at all."""
-_FD_DIRECTORY = Path("/proc/self/fd")
+"""Default limit in bytes on the size of all temporary blobs in memory together."""
 
 
 class TempPartialBlob:
-    """A file on its way in that nobody will find again: `assay.ports.PartialBlob`."""
+    """Temporary blob that is being written (`assay.ports.PartialBlob`). It cannot be published."""
 
     move_count = 0
 
@@ -46,14 +43,14 @@ class TempPartialBlob:
 
     @property
     def bytes_written(self) -> int:
-        """Bytes that are in the file and in the hash."""
+        """Number of bytes that have been written and hashed."""
         return self._written
 
     async def append(self, *pieces: bytes | bytearray | memoryview) -> None:
-        """Write and hash, in order. No piece may change until this returns.
+        """Write and hash `pieces` in order. The caller must not change them until this method returns.
 
         Raises:
-            StorageError: there is no room; only `discard` is left then.
+            StorageError: writing failed, or the limit is reached. Afterwards only `discard` is possible.
         """
         await self._temp_blobs.threads.run(self._append, [memoryview(piece).cast("B") for piece in pieces])
 
@@ -73,14 +70,14 @@ class TempPartialBlob:
             self._written += size
 
     async def digest(self) -> Sha256:
-        """SHA-256 of all that was appended."""
+        """Return the SHA-256 of all appended bytes."""
         return Sha256(self._hash.hexdigest())
 
     async def open_reader(self) -> BinaryIO:
-        """A file object of the caller's own over the same bytes.
+        """Open a separate reader of the same bytes; the caller must close it.
 
         Raises:
-            StorageError: it was discarded.
+            StorageError: the blob was discarded.
         """
         return await self._temp_blobs.threads.acquire(self._open_reader, FileIO.close)
 
@@ -89,25 +86,24 @@ class TempPartialBlob:
             if self._descriptor is None:
                 raise StorageError("this file was discarded")
             try:
-                # Opened anew, for a position of its own; a copy of the descriptor would share the writer's.
-                return FileIO(_FD_DIRECTORY / str(self._descriptor), "rb")
+                return reopen(self._descriptor)
             except OSError as error:
                 raise to_storage_error("read an anonymous file", error) from error
 
     async def commit(self, expected: Sha256) -> None:
-        """Never.
+        """Raise an error, because a temporary blob cannot be published.
 
         Raises:
-            StorageError: it cannot be kept; it stays readable until it is discarded.
+            StorageError: always. The blob stays readable until it is discarded.
         """
-        raise StorageError(f"{expected} was served without being kept: the blobs' directory did not take it")
+        raise StorageError(f"{expected} was served but not stored, because the blob directory did not accept it")
 
     async def discard(self) -> None:
-        """Let go of it. Idempotent."""
+        """Discard the blob. Idempotent."""
         await self._temp_blobs.threads.run(self.discard_sync)
 
     def discard_sync(self) -> None:
-        """`discard`, from any thread."""
+        """Discard the blob. Any thread may call this."""
         with self._lock:
             descriptor, self._descriptor = self._descriptor, None
             if descriptor is not None:
@@ -116,10 +112,10 @@ class TempPartialBlob:
 
 
 class TempBlobs:
-    """Anonymous files, within their bounds.
+    """Factory of temporary blobs, with limits on their total size.
 
     Attributes:
-        threads: those that read and write.
+        threads: threads that read and write the blobs.
     """
 
     def __init__(
@@ -136,10 +132,10 @@ class TempBlobs:
         self._directory = directory
 
     async def create_partial(self) -> TempPartialBlob:
-        """Start a new one.
+        """Begin a new temporary blob.
 
         Raises:
-            StorageError: none can be made.
+            StorageError: no file can be created.
         """
         return await self.threads.acquire(self._create_partial, TempPartialBlob.discard_sync)
 
@@ -151,26 +147,28 @@ class TempBlobs:
         try:
             return TempPartialBlob(self, os.memfd_create("assay"), in_memory=True)
         except (OSError, AttributeError) as error:
-            raise StorageError("no temporary file can be made, on no disk and not in memory") from error
+            raise StorageError("no temporary file can be created, on disk or in memory") from error
 
     def _open_temp_file(self) -> int:
         with tempfile.TemporaryFile(buffering=0, dir=self._directory) as file:
             return os.dup(file.fileno())
 
     def reserve_bytes(self, size: int, *, in_memory: bool) -> None:
-        """Count `size` more bytes.
+        """Reserve `size` bytes, in memory or on disk.
 
         Raises:
-            StorageError: that would be more than all may take together.
+            StorageError: the size of all temporary blobs would exceed the limit.
         """
         with self._lock:
             if self._used[in_memory] + size > self._limits[in_memory]:
                 limit = format_size(self._limits[in_memory])
-                raise StorageError(f"the storage fails, and the {limit} for downloads beside it are taken")
+                raise StorageError(
+                    f"the storage directory fails, and temporary downloads have reached their limit of {limit}"
+                )
             self._used[in_memory] += size
 
     def release_bytes(self, size: int, *, in_memory: bool) -> None:
-        """Uncount bytes."""
+        """Release `size` bytes that were reserved."""
         with self._lock:
             self._used[in_memory] -= size
 

@@ -1,4 +1,4 @@
-"""Threads of our own for blocking work, so that a slow disk never takes the event loop's shared ones."""
+"""Thread pools for blocking work, separate from the event loop's default pool. A slow disk could exhaust that pool."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _Result = TypeVar("_Result")
 
 
 class ThreadPool:
-    """A few threads with one name.
+    """Pool of threads with a common name.
 
-    What has been started runs to its end even when whoever waits for it is cancelled: each call leaves its state whole.
+    A call that has started runs to its end, even if its caller is cancelled. It therefore never leaves a partial state.
     """
 
     def __init__(self, name: str, count: int) -> None:
@@ -26,28 +26,28 @@ class ThreadPool:
     async def run(
         self, call: Callable[_Arguments, _Result], /, *arguments: _Arguments.args, **named: _Arguments.kwargs
     ) -> _Result:
-        """The result of a blocking call.
+        """Run a blocking call in a thread and return its result.
 
         Raises:
-            StorageError: `close` was called before.
+            StorageError: the pool is closed.
         """
         return await self.submit(call, *arguments, **named)
 
     def submit(
         self, call: Callable[_Arguments, _Result], /, *arguments: _Arguments.args, **named: _Arguments.kwargs
     ) -> asyncio.Future[_Result]:
-        """As `run`, begun at once; calls that are started run in their order where there is one thread.
+        """Start a blocking call and return its future. With one thread, calls run in the order in which they start.
 
         Raises:
-            StorageError: `close` was called before.
+            StorageError: the pool is closed.
         """
         return asyncio.wrap_future(self._submit(call, *arguments, **named))
 
     async def acquire(self, call: Callable[[], _Result], release: Callable[[_Result], None]) -> _Result:
-        """Like `run`; what the call obtained is given back when nobody is there any more to take it.
+        """Run a call that returns a resource. If the caller is cancelled meanwhile, pass the resource to `release`.
 
         Raises:
-            StorageError: `close` was called before.
+            StorageError: the pool is closed.
         """
         future = self._submit(call)
         try:
@@ -65,7 +65,7 @@ class ThreadPool:
             raise StorageError(f"the storage ({self._name}) is closed") from error
 
     async def close(self) -> None:
-        """Let what runs end, and the threads with it. Idempotent."""
+        """Wait for running calls, and then end the threads. Idempotent."""
         await asyncio.to_thread(self._executor.shutdown)
 
 

@@ -1,4 +1,4 @@
-"""A storage directory, and a store opened on it."""
+"""Fixtures: a storage directory, and an open store in it."""
 
 from __future__ import annotations
 

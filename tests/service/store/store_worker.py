@@ -1,4 +1,4 @@
-"""A process that only stores, to be killed: it says each thing once it is kept. Run by `test_crash`."""
+"""Process that stores items and prints each one after it is stored, until `test_crash` kills it."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ PROJECT = canonicalize_name("crash")
 
 
 def content(number: int) -> bytes:
-    """What blob `number` holds: of any size up to 300 kB."""
+    """Return the content of blob `number`, of any size up to 300 kB."""
     random = Random(number)
     return random.randbytes(random.randrange(300_000))
 
 
 def record(number: int) -> bytes:
-    """What record `number` holds."""
+    """Return the value of record `number`."""
     return Random(number).randbytes(2000)
 
 
 def say(kind: str, number: int) -> None:
-    """One line in one write, so that whoever reads it knows that the thing was kept before."""
+    """Print a line with one write, so that a reader gets complete lines only."""
     os.write(sys.stdout.fileno(), f"{kind} {number}\n".encode())
 
 

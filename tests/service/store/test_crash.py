@@ -1,4 +1,4 @@
-"""kill -9 at random moments: what was said to be kept is kept, and nothing else than what was meant is ever found."""
+"""kill -9 at random moments: every item that was reported as stored is found, and no item has wrong contents."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.service.store.store_worker import PROJECT, content, record
 
 
 def run_and_kill(directory: Path, start: int, random: Random) -> list[tuple[str, int]]:
-    """What a worker said before it was killed, after a random number of lines."""
+    """Return the output of a worker until it is killed after a random number of lines."""
     worker = subprocess.Popen(
         [sys.executable, "-m", "tests.service.store.store_worker", str(directory), str(start)],
         stdout=subprocess.PIPE,
@@ -35,7 +35,7 @@ def run_and_kill(directory: Path, start: int, random: Random) -> list[tuple[str,
 
 
 def tear(directory: Path, random: Random) -> None:
-    """What a power failure may leave of files that nobody synced: pieces, and garbage after the end."""
+    """Damage files that were not synced as a power failure may: truncate them, or add garbage at the end."""
     for unfinished in (directory / "blobs/unfinished").iterdir():
         with unfinished.open("r+b") as file:
             file.truncate(random.randrange(unfinished.stat().st_size + 1))
@@ -60,7 +60,7 @@ async def check(directory: Path, kept: set[tuple[str, int]]) -> None:
         usage = await store.blobs.stats()
         files = [path for path in (directory / "blobs").rglob("*") if path.is_file()]
         assert (usage.count, usage.size) == (len(files), sum(path.stat().st_size for path in files))
-        # Each worker may have recorded one thing more than it lived to say.
+        # A worker may have been killed after it recorded an item and before it printed it.
         assert len(history.files) - of_kind(kept, "ledger") <= of_kind(kept, "open")
     finally:
         await store.close()

@@ -1,8 +1,9 @@
-"""The storage directory as a whole: whose it is, who may use it, what happens when it is taken away."""
+"""Storage directory as a whole: ownership and permissions, its lock, and its removal while it is in use."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from assay.errors import LedgerError, StorageError, StorageInUseError
 from assay.ports import HistoryChanges
 from assay.store.directory import StorageDirectory, open_ledger
+from assay.store.factory import copy_storage
 from assay.store.settings import StorageSettings
 from tests.contract.blobs_contract import content_of, digest
 from tests.contract.ledger_contract import learn
@@ -196,6 +198,86 @@ async def test_what_is_no_directory_is_refused_in_words(tmp_path: Path) -> None:
         await StorageDirectory.open(StorageSettings(directory=Path("/proc/none/storage")))
 
 
+def _remove_all_but_cached_files(directory: Path) -> None:
+    shutil.rmtree(directory / "ledger")
+    (directory / "format").unlink()
+
+
+def _remove_the_contents_of_the_ledger(directory: Path) -> None:
+    for path in (directory / "ledger").iterdir():
+        path.unlink()
+    (directory / "format").unlink()
+
+
+def _keep_empty_parts(directory: Path) -> None:
+    shutil.rmtree(directory)
+    for name in ("blobs", "records"):
+        (directory / name).mkdir(parents=True)
+
+
+def _remove_the_ledger(directory: Path) -> None:
+    shutil.rmtree(directory / "ledger")
+
+
+def _empty_the_ledger(directory: Path) -> None:
+    (directory / "ledger" / "ledger.db").write_bytes(b"")
+
+
+_LOSSES = (
+    _remove_all_but_cached_files,
+    _remove_the_contents_of_the_ledger,
+    _keep_empty_parts,
+    _remove_the_ledger,
+    _empty_the_ledger,
+)
+
+
+@pytest.mark.parametrize("lose", _LOSSES)
+async def test_a_directory_with_files_and_without_a_ledger_is_refused(
+    settings: StorageSettings, tmp_path: Path, lose: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    store = await StorageDirectory.open(settings)
+    await use(store)
+    await store.close()
+    lose(settings.directory)
+    for _ in range(2):  # a refused start does not make the next one pass
+        with pytest.raises(LedgerError, match=r"has been used, but its ledger .*: assay serve --new-ledger"):
+            await StorageDirectory.open(settings)
+        with pytest.raises(LedgerError, match="has been used, but its ledger"):
+            await copy_storage(settings, tmp_path / "copy")
+    store = await StorageDirectory.open(settings, new_ledger=True)
+    assert await store.ledger.list_projects() == []
+    await use(store)
+    await store.close()
+    store = await StorageDirectory.open(settings)
+    assert (await store.ledger.get_history("pypi", PROJECT)).serial == 1
+    await store.close()
+    assert [each.message for each in caplog.records if each.message.startswith("new-ledger")] == ["new-ledger"]
+
+
+async def test_a_first_start_that_was_interrupted_is_repeated(settings: StorageSettings) -> None:
+    (settings.directory / "ledger").mkdir(parents=True)
+    (settings.directory / "blobs" / "unfinished").mkdir(parents=True)
+    store = await StorageDirectory.open(settings)
+    await use(store)
+    await store.close()
+
+
+async def test_a_ledger_that_exists_is_kept_whatever_the_option_says(
+    settings: StorageSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = await StorageDirectory.open(settings)
+    await use(store)
+    await store.close()
+    store = await StorageDirectory.open(settings, new_ledger=True)
+    assert (await store.ledger.get_history("pypi", PROJECT)).serial == 1
+    await store.close()
+    assert [each.message for each in caplog.records if each.message.startswith("new-ledger")] == ["new-ledger-ignored"]
+    (settings.directory / "ledger" / "ledger.db").write_bytes(b"garbage" * 1000)
+    with pytest.raises(LedgerError, match="file is not a database"):
+        await StorageDirectory.open(settings, new_ledger=True)
+
+
 @needs_root
 async def test_a_directory_of_another_user_is_refused(settings: StorageSettings) -> None:
     settings.directory.mkdir()
@@ -211,16 +293,16 @@ async def test_a_directory_that_everybody_may_write_to_is_refused(
     monkeypatch.setattr(os, "geteuid", lambda: 65534)
     settings.directory.mkdir()
     settings.directory.chmod(0o777)
-    with pytest.raises(StorageError, match="everybody may write"):
+    with pytest.raises(StorageError, match="all users may write"):
         await StorageDirectory.open(settings)
-    settings.directory.chmod(0o2770)  # a volume of Kubernetes: root's, and writable to our group
+    settings.directory.chmod(0o2770)  # like a Kubernetes volume, which root owns and the process's group may write
     store = await StorageDirectory.open(settings)
     await store.close()
 
 
 @needs_root
 def test_a_directory_that_cannot_be_written_is_refused_in_words() -> None:
-    # The interpreter of a virtual environment may be root's alone: the child drops its rights after its imports.
+    # The child drops its privileges after its imports, because only root may be able to read the virtual environment.
     drop = "import os\nos.setgroups([])\nos.setgid(65534)\nos.setuid(65534)\n"
     nobody = HOLDER.replace("asyncio.run", drop + "asyncio.run")
     with TemporaryDirectory() as directory:

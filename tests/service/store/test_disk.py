@@ -1,4 +1,4 @@
-"""A disk that vanishes, is full or cuts files off under the store: said, nothing broken, and work goes on after it."""
+"""Disk that vanishes, is full or truncates files: the store reports it, damages nothing, and works again afterwards."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ async def test_when_the_directory_vanishes_nothing_is_written_in_its_place_until
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 8 MiB."""
+    """Mount a file system of 8 MiB."""
     place = tmp_path / "small"
     place.mkdir()
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)], capture_output=True, check=False
     )
     if mounted.returncode:
-        pytest.skip(f"a file system cannot be mounted here: {mounted.stderr.decode().strip()}")
+        pytest.skip(f"a file system cannot be mounted: {mounted.stderr.decode().strip()}")
     yield place
     subprocess.run(["umount", "--lazy", str(place)], check=True)
 
@@ -97,7 +97,7 @@ async def test_a_full_disk_is_said_nothing_is_broken_and_work_goes_on_when_there
             store.ledger, "pypi", PROJECT, HistoryChanges(evidence={digest(str(n).encode()): "x" for n in range(5000)})
         )
     await store.records.put("large", bytes(2**18))
-    assert "records-failing" in caplog.text
+    assert "records-unavailable" in caplog.text
     assert await content_of(store.blobs, digest(b"abc")) == b"abc"
     assert await store.records.get("key") == b"value"
     assert (await store.ledger.get_history("pypi", PROJECT)).evidence == {}
@@ -153,6 +153,6 @@ def test_a_file_that_the_system_cuts_off_is_never_published(settings: StorageSet
     )
     first, second, usage = tried.stdout.splitlines()
     assert "File too large" in first
-    assert "did not take all of this file" in second
+    assert "did not accept all bytes of the file" in second
     assert "count=0, size=0, unfinished=0" in usage
     assert list((settings.directory / "blobs/unfinished").iterdir()) == []

@@ -1,4 +1,4 @@
-"""Blobs with a clock to turn, and a ledger, each on a fresh directory."""
+"""Fixtures: blobs with a manual clock, and a ledger, each in an empty directory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from assay.store.blobs import DiskBlobStore
-from assay.store.ledger import SqliteLedger
+from assay.store.ledger.ledger import SqliteLedger
 from tests.world.proxy.blobs import KIB, BlobsFactory, ManualUnixClock
 from tests.world.proxy.ledgers import LedgerFactory
 

@@ -111,11 +111,11 @@ async def test_a_file_larger_than_all_the_room_is_refused_and_leaves_nothing(
 ) -> None:
     partial = await blobs.create_partial()
     await partial.append(bytes(10 * KIB))
-    with pytest.raises(StorageError, match=r"no room left in the 10\.0 KiB of storage\.blobs"):
+    with pytest.raises(StorageError, match=r"the limit storage\.blobs \(10\.0 KiB\) is reached"):
         await partial.append(b"x")
-    with pytest.raises(StorageError, match="nothing can be added"):
+    with pytest.raises(StorageError, match="closed for writing"):
         await partial.append(b"")
-    with pytest.raises(StorageError, match="did not take all"):
+    with pytest.raises(StorageError, match="did not accept all bytes of the file"):
         await partial.commit(digest(bytes(10 * KIB)))
     assert measure_disk_usage(tmp_path) == 0
     await publish(blobs, bytes(10 * KIB))
@@ -156,7 +156,7 @@ async def test_a_blob_of_another_size_is_missing_and_gone_from_the_disk(
     get_blob_path(tmp_path, make_content(1)).write_bytes(damage)
     assert await blobs.open(digest(make_content(1))) is None
     assert not get_blob_path(tmp_path, make_content(1)).exists()
-    assert "blob-broken" in caplog.text
+    assert "blob-corrupt" in caplog.text
     usage = await blobs.stats()
     assert (usage.count, usage.size, usage.opened) == (0, 0, 0)
     await publish(blobs, make_content(1))
@@ -227,7 +227,7 @@ async def test_a_blobs_directory_is_made_with_its_first_blob_and_lasts_like_it(
     synced.clear()
     await publish(blobs, second)
     assert "blobs" not in synced
-    # What a process made that was killed before it could sync is synced by the next one.
+    # If a process was killed before it could sync a new directory, the next process syncs it.
     synced.clear()
     again = await make_blobs()
     assert synced == ["blobs"]
@@ -273,7 +273,7 @@ async def test_verification_removes_what_has_other_bytes_and_says_so(
     found = await blobs.verify(lambda done, count: steps.append((done, count)))
     assert (found.checked, found.size, found.broken) == (3, 9 * KIB, (digest(make_content(1)),))
     assert steps == [(1, 3), (2, 3), (3, 3)]
-    assert "blob-broken" in caplog.text
+    assert "blob-corrupt" in caplog.text
     assert await list_present(blobs, range(3)) == [0, 2]
     assert (await blobs.verify()).broken == ()
     assert (await blobs.stats()).opened == 0
@@ -289,3 +289,165 @@ async def test_large_files_are_hashed_as_they_are(make_blobs: BlobsFactory) -> N
     assert await partial.digest() == expected.hexdigest()
     await partial.commit(Sha256(expected.hexdigest()))
     assert (await blobs.verify()).size == 20 * 2**20
+
+
+async def reopen(make_blobs: BlobsFactory, blobs: DiskBlobStore, limit: int = 2**24) -> DiskBlobStore:
+    """Return the store as the next process opens it."""
+    await blobs.close()
+    return await make_blobs(limit)
+
+
+async def is_verified(blobs: DiskBlobStore, content: bytes) -> bool | None:
+    """Return whether a blob is verified when it is opened; None if it does not exist."""
+    blob = await blobs.open(digest(content))
+    if blob is None:
+        return None
+    await blob.close()
+    return blob.is_verified
+
+
+async def verify(blobs: DiskBlobStore, content: bytes) -> bool:
+    blob = await blobs.open(digest(content))
+    assert blob is not None
+    try:
+        return await blob.verify()
+    finally:
+        await blob.close()
+
+
+async def test_a_blob_of_an_earlier_process_is_verified_only_when_it_was_hashed(make_blobs: BlobsFactory) -> None:
+    blobs = await make_blobs()
+    await publish(blobs, make_content(1))
+    assert await is_verified(blobs, make_content(1)) is True
+    blobs = await reopen(make_blobs, blobs)
+    assert await is_verified(blobs, make_content(1)) is False
+    assert await verify(blobs, make_content(1)) is True
+    assert await is_verified(blobs, make_content(1)) is True
+
+
+@pytest.mark.parametrize("size", [1, 3 * KIB, 200_000, 5 * 2**20])
+@pytest.mark.parametrize("place", [0.0, 0.5, 1.0])
+async def test_a_rotten_byte_is_found_wherever_it_is(
+    make_blobs: BlobsFactory, tmp_path: Path, caplog: pytest.LogCaptureFixture, size: int, place: float
+) -> None:
+    blobs = await make_blobs(2**24)
+    content, path = make_content(1, size), get_blob_path(tmp_path, make_content(1, size))
+    await publish(blobs, content, piece=2**20)
+    with path.open("r+b") as file:
+        file.seek(int(place * (size - 1)))
+        file.write(b"x")
+    assert await is_verified(blobs, content) is False
+    assert await verify(blobs, content) is False
+    assert ("blob-corrupt", "assay.security") in {(record.getMessage(), record.name) for record in caplog.records}
+    assert not path.exists()
+    usage = await blobs.stats()
+    assert (usage.count, usage.size, usage.opened) == (0, 0, 0)
+    await publish(blobs, content, piece=2**20)
+    assert await is_verified(blobs, content) is True
+
+
+@pytest.mark.parametrize("change", ["bytes", "time", "mode", "link", "replace"])
+async def test_a_file_that_has_changed_is_no_longer_verified(blobs: DiskBlobStore, tmp_path: Path, change: str) -> None:
+    await publish(blobs, make_content(1))
+    path = get_blob_path(tmp_path, make_content(1))
+    before = path.stat()
+    match change:
+        case "bytes":
+            path.write_bytes(make_content(2))
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        case "time":
+            os.utime(path, ns=(0, 0))
+        case "mode":
+            path.chmod(0o400)
+        case "link":
+            (tmp_path / "backup").hardlink_to(path)
+        case _:
+            (tmp_path / "copy").write_bytes(make_content(1))
+            (tmp_path / "copy").replace(path)
+    assert await is_verified(blobs, make_content(1)) is False
+    assert await verify(blobs, make_content(1)) is (change != "bytes")
+    assert await is_verified(blobs, make_content(1)) is (None if change == "bytes" else True)
+
+
+async def test_recording_the_time_of_use_leaves_a_blob_as_it_was(
+    make_blobs: BlobsFactory, clock: ManualUnixClock
+) -> None:
+    blobs = await make_blobs()
+    await publish(blobs, make_content(1))
+    for _ in range(3):
+        clock.now += 2 * TOUCH_INTERVAL_SECONDS
+        assert await is_verified(blobs, make_content(1)) is True
+    blobs = await reopen(make_blobs, blobs)
+    for _ in range(3):
+        clock.now += 2 * TOUCH_INTERVAL_SECONDS
+        assert await is_verified(blobs, make_content(1)) is False
+
+
+async def test_a_file_that_is_written_to_while_it_is_hashed_is_not_taken_for_verified(
+    blobs: DiskBlobStore, tmp_path: Path
+) -> None:
+    await publish(blobs, make_content(1))
+    blob = await blobs.open(digest(make_content(1)))
+    assert blob is not None
+
+    async def spoil(_hashed_bytes: int) -> None:
+        await asyncio.to_thread(get_blob_path(tmp_path, make_content(1)).write_bytes, make_content(2))
+
+    assert await blob.verify_paced(spoil), "these bytes were right"
+    await blob.close()
+    assert await is_verified(blobs, make_content(1)) is False
+    assert await verify(blobs, make_content(1)) is False
+
+
+async def test_a_corrupt_blob_that_was_replaced_meanwhile_is_left_alone(blobs: DiskBlobStore, tmp_path: Path) -> None:
+    await publish(blobs, make_content(1))
+    get_blob_path(tmp_path, make_content(1)).write_bytes(make_content(2))
+    blob = await blobs.open(digest(make_content(1)))
+    assert blob is not None
+    await publish(blobs, make_content(1))
+    assert not await blob.verify()
+    await blob.close()
+    assert await content_of(blobs, digest(make_content(1))) == make_content(1)
+    assert await is_verified(blobs, make_content(1)) is True
+
+
+async def test_a_truncated_file_is_found_while_it_is_hashed(
+    make_blobs: BlobsFactory, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    blobs = await make_blobs()
+    await publish(blobs, make_content(1))
+    blob = await blobs.open(digest(make_content(1)))
+    assert blob is not None
+    os.truncate(get_blob_path(tmp_path, make_content(1)), 10)
+    assert not await blob.verify()
+    await blob.close()
+    assert "10 bytes, expected 3072" in {getattr(record, "fields", {}).get("found") for record in caplog.records}
+
+
+async def test_verification_of_all_blobs_is_no_use_of_them(
+    make_blobs: BlobsFactory, tmp_path: Path, clock: ManualUnixClock
+) -> None:
+    blobs = await make_blobs()
+    for number in range(3):
+        await publish(blobs, make_content(number))
+    await content_of(blobs, digest(make_content(0)))
+    before = get_blob_path(tmp_path, make_content(1)).stat().st_mtime_ns
+    clock.now += 2 * TOUCH_INTERVAL_SECONDS
+    assert (await blobs.verify()).broken == ()
+    assert get_blob_path(tmp_path, make_content(1)).stat().st_mtime_ns == before
+    await publish(blobs, make_content(3))
+    assert await list_present(blobs, range(4)) == [0, 2, 3]
+
+
+async def test_a_warm_blob_costs_one_open_and_one_fstat(blobs: DiskBlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    await publish(blobs, make_content(1))
+    await is_verified(blobs, make_content(1))  # records the time of use
+    real, calls = os.fstat, list[int]()
+
+    def counting(descriptor: int) -> os.stat_result:
+        calls.append(descriptor)
+        return real(descriptor)
+
+    monkeypatch.setattr("assay.store.blob_directory.os.fstat", counting)
+    assert await is_verified(blobs, make_content(1)) is True
+    assert len(calls) == 1

@@ -1,4 +1,4 @@
-"""Blobs while system calls fail, stall or do half, and while their callers go away."""
+"""Blobs while system calls fail, stall or write only a part, and while callers are cancelled."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def test_a_failing_write_is_said_and_nothing_is_left(
     partial = await blobs.create_partial()
     await partial.append(b"abc")
     with monkeypatch.context() as broken:
-        fail("assay.store.writev.os.writev", number, broken)
+        fail("assay.store.blob_directory.os.writev", number, broken)
         with pytest.raises(StorageError, match=os.strerror(number)):
             await partial.append(b"def")
     assert partial.bytes_written == 3
@@ -86,11 +86,11 @@ async def test_a_disk_that_lets_nothing_go_takes_nothing_more_and_says_so(
     partial = await blobs.create_partial()
     with monkeypatch.context() as broken:
         fail("assay.store.blob_directory.Path.unlink", errno.EROFS, broken)
-        with pytest.raises(StorageError, match="no room left"):
+        with pytest.raises(StorageError, match="is reached"):
             await partial.append(make_content(3))
         with pytest.raises(StorageError, match="cannot remove"):
             await blobs.remove(digest(make_content(0)))
-    assert "blob-not-evicted" in caplog.text
+    assert "blob-eviction-failed" in caplog.text
     assert await list_present(blobs, range(4)) == [1, 2]
 
 
@@ -101,7 +101,7 @@ async def test_a_disk_that_cannot_be_written_still_gives_what_it_has(
     clock.now = time.time() + 2 * TOUCH_INTERVAL_SECONDS
     fail("assay.store.blob_directory.os.utime", errno.EROFS, monkeypatch)
     assert await content_of(blobs, digest(make_content(0))) == make_content(0)
-    assert "blob-not-touched" in caplog.text
+    assert "blob-touch-failed" in caplog.text
 
 
 async def test_a_name_that_cannot_be_synced_is_said_and_the_blob_is_there(
@@ -117,16 +117,31 @@ async def test_a_name_that_cannot_be_synced_is_said_and_the_blob_is_there(
 
     monkeypatch.setattr("assay.store.blob_directory.os.fsync", second_fails)
     await publish(blobs, make_content(0))
-    assert "directory-not-synced" in caplog.text
+    assert "directory-sync-failed" in caplog.text
     assert await content_of(blobs, digest(make_content(0))) == make_content(0)
 
 
-async def test_who_comes_after_publication_and_eviction_is_told(blobs: DiskBlobStore) -> None:
+@pytest.mark.parametrize("change", ["evicted", "replaced"])
+async def test_a_reader_after_publication_gets_the_right_bytes_whatever_is_at_the_path(
+    blobs: DiskBlobStore, change: str
+) -> None:
     partial = await blobs.create_partial()
     await partial.append(b"abc")
     await partial.commit(digest(b"abc"))
-    await blobs.prune(0)
-    with pytest.raises(StorageError, match="cannot read"):
+    if change == "evicted":
+        await blobs.prune(0)
+    else:
+        published = await blobs.open(digest(b"abc"))
+        assert published is not None
+        path = Path(str(published.file.name))
+        await published.close()
+        (path.parent / "other").write_bytes(b"xyz")
+        (path.parent / "other").replace(path)
+    reader = await partial.open_reader()
+    assert reader.read() == b"abc"
+    reader.close()
+    await partial.discard()
+    with pytest.raises(StorageError, match="was discarded"):
         await partial.open_reader()
 
 
@@ -136,7 +151,7 @@ async def test_short_writes_are_completed(blobs: DiskBlobStore, monkeypatch: pyt
     def short(descriptor: int, pieces: Sequence[memoryview]) -> int:
         return write(descriptor, pieces[0][:7])
 
-    monkeypatch.setattr("assay.store.writev.os.writev", short)
+    monkeypatch.setattr("assay.store.blob_directory.os.writev", short)
     content = os.urandom(1000)
     await publish(blobs, content)
     assert await content_of(blobs, digest(content)) == content
@@ -152,7 +167,7 @@ async def test_an_append_whose_caller_is_gone_ends_before_its_file_is_closed(
         assert release.wait(10)
         return write(descriptor, b"".join(pieces))
 
-    monkeypatch.setattr("assay.store.writev.os.writev", stalled)
+    monkeypatch.setattr("assay.store.blob_directory.os.writev", stalled)
     partial = await blobs.create_partial()
     appending = asyncio.create_task(partial.append(b"abc"))
     assert await asyncio.to_thread(entered.wait, 10)
@@ -172,8 +187,8 @@ async def test_a_blob_whose_opener_is_gone_is_let_go_of(blobs: DiskBlobStore, mo
     await publish(blobs, b"abc")
     look, entered, release = BlobDirectory.open, threading.Event(), threading.Event()
 
-    def stalled(shelf: BlobDirectory, sha: Sha256) -> object:
-        found = look(shelf, sha)
+    def stalled(shelf: BlobDirectory, sha: Sha256, *, is_use: bool) -> object:
+        found = look(shelf, sha, is_use=is_use)
         entered.set()
         assert release.wait(10)
         return found
@@ -220,7 +235,7 @@ async def test_what_is_being_published_is_not_evicted_by_another(
     entered, release = threading.Event(), threading.Event()
 
     def stalled(directory: Path) -> None:
-        if directory.name != "blobs":  # the blob stands in its place, and its name is not synced yet
+        if directory.name != "blobs":  # the blob is renamed, and its directory is not synced yet
             entered.set()
             assert release.wait(10)
 
@@ -228,7 +243,7 @@ async def test_what_is_being_published_is_not_evicted_by_another(
     publishing = asyncio.create_task(publish(blobs, make_content(1)))
     assert await asyncio.to_thread(entered.wait, 10)
     other = await blobs.create_partial()
-    with pytest.raises(StorageError, match="no room left"):
+    with pytest.raises(StorageError, match="is reached"):
         await other.append(make_content(2))
     assert await list_present(blobs, range(3)) == [1]
     release.set()

@@ -1,4 +1,4 @@
-"""Records are the same whether diskcache's tables are as they were read or not."""
+"""Records are the same whether diskcache's private names and tables have changed or not."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def make(tmp_path: Path) -> AsyncIterator[Callable[[], DiskcacheRecordStor
 
 @pytest.fixture(params=["as read", "no connection", "another table", "another column", "another row"])
 def change(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What of diskcache has changed."""
+    """Change one detail of diskcache that the record store relies on, and return the name of the change."""
 
     def write_nowhere(cache: Any, rows: object) -> None:
         cache._connection.executemany("", rows)
@@ -118,7 +118,7 @@ async def test_a_disk_that_is_full_at_the_self_test_is_no_change(
         patch.setattr(diskcache_private, "write_rows", full)
         await records.put("key", b"value")
         assert await records.get("key") is None
-    assert caplog.messages == ["records-failing"]
+    assert caplog.messages == ["records-unavailable"]
     records._failed_at = None
     await records.put("key", b"value")
     assert (await records.get("key"), records._writes_rows) == (b"value", True)

@@ -27,7 +27,7 @@ class Clock:
 
 
 class Bomb:
-    """Unpickled, it makes a file."""
+    """Object that creates a file when it is unpickled."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace
@@ -74,7 +74,7 @@ def sql(database: Path, statement: str, *values: object) -> list[Any]:
 def insert(database: Path, **row: object) -> None:
     full = {"key": "k", "raw": 1, "store_time": 1.0, "size": 0, "mode": RAW, "filename": None, "value": b"x"} | row
     columns, marks = ", ".join(full), ", ".join("?" * len(full))
-    sql(database, f"INSERT INTO Cache ({columns}) VALUES ({marks})", *full.values())  # noqa: S608 - names of this test
+    sql(database, f"INSERT INTO Cache ({columns}) VALUES ({marks})", *full.values())  # noqa: S608 - the names come from this test
 
 
 def overwrite(file: Path, content: bytes) -> None:
@@ -101,11 +101,11 @@ async def test_a_pickle_in_the_database_is_removed_and_never_loaded(
     assert await records.get_many(["k", "other"]) == {"other": b"good"}
     assert not trace.exists()
     assert count(database) == 0
-    assert "record-refused" in caplog.text
+    assert "record-rejected" in caplog.text
 
 
 async def test_the_same_pickle_explodes_in_diskcache_as_it_comes(records: DiskcacheRecordStore, database: Path) -> None:
-    # The twin of the test above: the bomb is live, so that its silence there means something.
+    # Counterpart of the test above: shows that loading this pickle would create the file.
     trace = database.parent.parent / "exploded"
     await records.close()
     insert(database, mode=PICKLE, value=pickle.dumps(Bomb(trace)))
@@ -171,7 +171,7 @@ async def test_one_changed_byte_is_noticed(
     sql(database, "UPDATE Cache SET value = ? WHERE key = 'k'", bytes(changed))
     assert await records.get("k") is None
     assert count(database) == 0
-    assert "record-broken" in caplog.text
+    assert "record-corrupt" in caplog.text
 
 
 async def test_a_value_under_another_key_is_noticed(records: DiskcacheRecordStore, database: Path) -> None:
@@ -215,7 +215,7 @@ async def test_a_database_that_is_none_is_set_aside_and_begun_anew_loudly(
     await again.put("k", b"new")
     assert await again.get("k") == b"new"
     assert database.with_suffix(".broken").read_bytes() == damage
-    (said,) = [record for record in caplog.records if record.getMessage() == "records-broken"]
+    (said,) = [record for record in caplog.records if record.getMessage() == "records-corrupt"]
     assert said.name == "assay.security"
 
 
@@ -229,7 +229,7 @@ async def test_a_database_that_breaks_while_it_is_used_is_begun_anew(
         await records.get(f"key {number}")
     await records.put("k", b"new")
     assert await records.get("k") == b"new"
-    assert "records-broken" in caplog.text
+    assert "records-corrupt" in caplog.text
 
 
 async def test_a_locked_database_is_said_once_and_used_again_when_it_is_free(
@@ -240,7 +240,7 @@ async def test_a_locked_database_is_said_once_and_used_again_when_it_is_free(
         await records.put("k", b"lost")
         await records.put("k", b"lost")
         other.execute("ROLLBACK")
-    assert caplog.text.count("records-failing") == 1
+    assert caplog.text.count("records-unavailable") == 1
     assert await records.get("k") is None
     await records.put("k", b"kept")
     assert await records.get("k") == b"kept"
@@ -254,7 +254,7 @@ async def test_a_directory_that_cannot_be_used_costs_records_and_is_tried_again_
     await records.put("k", b"lost")
     assert await records.get("k") is None
     assert (await records.stats()).count == 0
-    assert caplog.text.count("records-failing") == 1
+    assert caplog.text.count("records-unavailable") == 1
     (tmp_path / "records").unlink()
     assert await records.get("k") is None
     assert not (tmp_path / "records").exists()

@@ -1,4 +1,4 @@
-"""Records that nobody waits for: kept all the same, a few at a time, and before the database is closed."""
+"""Records that are stored in the background: a few at a time, and before the database is closed."""
 
 from __future__ import annotations
 
@@ -53,6 +53,6 @@ async def test_who_puts_soon_waits_for_room_and_for_nothing_else(make: Callable[
 async def test_nothing_is_put_soon_into_records_that_are_closed(make: Callable[[], DiskcacheRecordStore]) -> None:
     records = make()
     await records.close()
-    for _ in range(2 * records_module._MAX_PENDING_WRITES):  # and each gives back its room
+    for _ in range(2 * records_module._MAX_PENDING_WRITES):  # each call must release its place in the queue
         with pytest.raises(StorageError):
             await records.put_soon({"a": b"1"})

@@ -1,4 +1,4 @@
-"""The ledger as a text: what is exported can be read by people, and imported only as it is."""
+"""Text form of the ledger: people can read an export, and an import accepts only unchanged exports."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from packaging.utils import canonicalize_name
 
 from assay.errors import LedgerError
 from assay.ports import HistoryChanges, ProjectHistory
-from assay.store import ledger_text
-from assay.store.ledger import SqliteLedger
-from tests.contract.ledger_contract import PROJECT, digest, established, learn, seen
+from assay.store.ledger import text as ledger_text
+from assay.store.ledger.ledger import SqliteLedger
+from tests.contract.ledger_contract import PROJECT, digest, learn, seen, signer
 from tests.world.proxy.ledgers import (
     FULL_CHANGES,
     LedgerFactory,
@@ -28,12 +28,12 @@ async def test_the_text_is_the_same_whatever_the_order_of_recording(
         (
             "pypi",
             PROJECT,
-            HistoryChanges(serial=2, files={"b": seen("b"), "a": seen("a")}, established=(established("b"),)),
+            HistoryChanges(serial=2, files={"b": seen("b"), "a": seen("a")}, signers=(signer("b"),)),
         ),
         (
             "pypi",
             PROJECT,
-            HistoryChanges(established=(established("a"),), evidence={digest("b"): "1", digest("a"): "2"}),
+            HistoryChanges(signers=(signer("a"),), evidence={digest("b"): "1", digest("a"): "2"}),
         ),
         ("internal", canonicalize_name("z"), HistoryChanges()),
         ("internal", canonicalize_name("y"), HistoryChanges(files={"c": seen("c", late=True)})),
@@ -48,7 +48,7 @@ async def test_the_text_is_the_same_whatever_the_order_of_recording(
 async def test_the_text_can_be_read_by_people(ledger: SqliteLedger) -> None:
     await learn(ledger, "pypi", PROJECT, FULL_CHANGES)
     header, *lines = await export_lines(ledger)
-    assert header == '{"assay-ledger": 1}'
+    assert header == '{"assay-ledger": 3}'
     assert all(line.isascii() and line.isprintable() for line in lines)
     project, *rest = map(json.loads, lines)
     assert project == {"kind": "project", "index": "pypi", "project": "sampleproject", "serial": 7}
@@ -61,7 +61,7 @@ async def test_the_text_can_be_read_by_people(ledger: SqliteLedger) -> None:
         "first-seen": "2026-11-21T12:00:00.123456+00:00",
         "late": False,
     }
-    assert [line["kind"] for line in rest] == ["file"] * 2 + ["established"] * 2 + ["evidence"] * 2
+    assert [line["kind"] for line in rest] == ["file"] * 2 + ["signer"] * 2 + ["publisher", "evidence", "evidence"]
 
 
 async def test_what_was_exported_can_be_imported_elsewhere(
@@ -121,7 +121,9 @@ def test_the_line_that_is_damaged_below_is_good_as_it_is() -> None:
         ({"kind": "project", "serial": -1}, "'serial': expected a whole number"),
         ({"kind": "project", "serial": True}, "'serial': expected a whole number"),
         ({"kind": "project", "serial": 2**63}, "'serial': expected a whole number"),
-        ({"kind": "established"}, "'trust-root' is missing"),
+        ({"kind": "signer"}, "'trust-root' is missing"),
+        ({"kind": "publisher"}, "'trust-root' is missing"),
+        ({"kind": "established"}, "'kind': expected one of project, file, signer, publisher, evidence, forgotten"),
         ({"kind": "evidence"}, "'document' is missing"),
         ({"filename": "x" * 20_000}, "longer than"),
     ],
@@ -141,7 +143,7 @@ async def test_a_line_of_another_form_is_refused_by_its_number_and_nothing_is_im
     [
         [],
         [""],
-        ['{"assay-ledger": 2}'],
+        ['{"assay-ledger": 4}'],
         [json.dumps(LINE)],
         [ledger_text.HEADER_LINE, "[1]"],
         [ledger_text.HEADER_LINE, "["],
@@ -151,3 +153,12 @@ async def test_a_text_of_another_format_is_refused(ledger: SqliteLedger, lines: 
     with pytest.raises(LedgerError, match=r"line [12]: "):
         await ledger.import_(lines)
     assert await export_lines(ledger) == [ledger_text.HEADER_LINE]
+
+
+async def test_a_text_of_format_1_is_imported(ledger: SqliteLedger) -> None:
+    history = ProjectHistory(serial=5, files={"a": seen("a")}, signers=(signer("a"),))
+    lines = [line.replace('"signer"', '"established"') for line in ledger_text.encode_history("pypi", PROJECT, history)]
+    await ledger.import_(['{"assay-ledger": 1}', *lines])
+    assert (await ledger.get_history("pypi", PROJECT)).signers == (signer("a"),)
+    with pytest.raises(LedgerError, match="expected one of project, file, established, evidence"):
+        await ledger.import_(['{"assay-ledger": 1}', *ledger_text.encode_history("pypi", PROJECT, history)])

@@ -1,4 +1,4 @@
-"""Pieces are written whole and in order, however few bytes a disk takes at a time."""
+"""Chunks are written completely and in order, even if the system writes only a few bytes at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.store.writev import write_all
+from assay.store.blob_directory import write_all
 
 
 @given(pieces=st.lists(st.binary(max_size=40), max_size=1200), most=st.integers(1, 60))
@@ -26,7 +26,7 @@ def test_all_pieces_arrive_in_order_however_little_is_taken_at_once(
         return writev(descriptor, [b"".join(offered)[:most]])
 
     with pytest.MonkeyPatch.context() as patched, path.open("wb") as file:
-        patched.setattr("assay.store.writev.os.writev", reluctant)
+        patched.setattr("assay.store.blob_directory.os.writev", reluctant)
         write_all(file.fileno(), [memoryview(piece) for piece in pieces])
     assert path.read_bytes() == b"".join(pieces)
 
@@ -35,6 +35,6 @@ def test_a_disk_that_refuses_is_told_of(tmp_path: Path, monkeypatch: pytest.Monk
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("assay.store.writev.os.writev", full)
+    monkeypatch.setattr("assay.store.blob_directory.os.writev", full)
     with (tmp_path / "file").open("wb") as file, pytest.raises(OSError, match="No space"):
         write_all(file.fileno(), [memoryview(b"abc")])
