@@ -1,1 +1,1 @@
-"""The bytes of approved files and their METADATA: cached, or downloaded once for all clients."""
+"""Bytes and METADATA of approved files. Both are cached; a file is downloaded once for all clients."""

@@ -1,8 +1,12 @@
-"""The bytes of an approved file: held in memory, a finished blob, or a download that is under way.
+"""Cache of the bytes of approved files: in memory, in storage (blobs), or in a running download.
 
-Owns the way from an `Approved` to its bytes. A bare `File` cannot be asked for: the type is the pass. Small files that
-are asked for again and again are held in memory, up to a limit, so that they cost no thread and no file; what is held
-was read whole and has its digest.
+A blob is a file in storage. A disk can change bytes, so this process hashes each blob once before it trusts the blob.
+For the first request, the blob is therefore sent as a download whose bytes are already there (`files.download`). Later
+requests get the blob itself. The functions take an `Approved` instead of a `File`, so that the type checker prevents
+access to a file that is not approved.
+
+Small files that are requested repeatedly are also cached in memory, up to a limit. A response from memory needs no
+thread and no open file. The SHA-256 of a file is checked before the file enters memory.
 """
 
 from __future__ import annotations
@@ -14,12 +18,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from io import FileIO
-from typing import BinaryIO, TypeAlias
+from typing import TypeAlias
 
-from assay import telemetry
 from assay.caching.lru import Lru
-from assay.errors import StorageError
 from assay.files.download import Download
 from assay.files.download_registry import DownloadRegistry
 from assay.files.index_metadata import MEMORY_MAX_AGE_SECONDS
@@ -32,14 +33,18 @@ from assay.simple.model import Sha256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cached:
-    """A finished, verified file."""
+    """Content of a complete, verified file in storage."""
 
     blob: Blob
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InProgress:
-    """A file on its way in; `still_approved` is to be asked before its tail is sent."""
+    """Content of a file that is being downloaded, or of a stored file that is hashed for the first time.
+
+    The sender must await `still_approved` before it sends the last bytes. The function raises an error if the file is
+    no longer approved.
+    """
 
     download: Download
     still_approved: Callable[[], Awaitable[None]]
@@ -50,18 +55,25 @@ FileContent: TypeAlias = Cached | InProgress
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileCacheSettings:
-    """What is held in memory."""
+    """Limits of the memory cache of file bytes."""
 
     max_bytes: int = 16 * 2**20
-    """Bytes of all files."""
+    """Maximum size of all files in memory together, in bytes."""
     max_file_bytes: int = 128 * 2**10
-    """Bytes of one file."""
+    """Maximum size of one file in memory, in bytes."""
     max_noticed_files: int = 2048
-    """Files remembered as asked for once: a file is held from the second time on, so that a mirror run holds none."""
+    """Maximum number of files whose first request is remembered. A file enters memory only at its second request. A
+    client that mirrors the index, and requests each file once, therefore does not fill the memory."""
 
 
 class FileCache:
-    """Blobs, and downloads for those that are not here yet."""
+    """Cache of approved files. It downloads files that it does not have.
+
+    Args:
+        blobs: storage of complete files.
+        downloads: the running downloads.
+        settings: limits of the memory cache; None: the defaults.
+    """
 
     def __init__(
         self, *, blobs: BlobStore, downloads: DownloadRegistry, settings: FileCacheSettings | None = None
@@ -78,56 +90,73 @@ class FileCache:
         self._requested_once = Lru[Sha256, bool](max_items=settings.max_noticed_files)
 
     def peek(self, approved: Approved) -> bytes | None:
-        """The whole file, if it is in memory."""
+        """Return the bytes of the file if they are in memory, else None."""
         return self._memory_cache.get(approved.sha256)
 
     @asynccontextmanager
     async def open(
         self, approved: Approved, index: IndexSettings, still_approved: Callable[[ReaderOpener], Awaitable[None]]
     ) -> AsyncIterator[FileContent]:
-        """Hold on to the bytes of an approved file; leaving the context lets go of them.
+        """Open the content of an approved file until the context ends.
 
-        `still_approved` is asked, with a way to read the whole file, when all of it is here.
+        The content is the stored file. If the file is not stored, or this process has not hashed its bytes yet, start
+        its download, or join the running one.
+
+        Args:
+            approved: the approval of the file.
+            index: the file's index.
+            still_approved: function that raises an error if the file is no longer approved. It is called when all bytes
+                of the file are present. Its argument is a function that opens the file.
+
+        Raises:
+            StorageError: the storage fails.
         """
-        digest = approved.sha256
+        digest, file = approved.sha256, approved.file
+        expected = ExpectedFile(index=index, url=file.url, sha256=digest, size=file.size)
         blob = await self._blobs.open(digest)
-        if blob is not None:
+        if blob is None and self._downloads.has_just_stored(expected):
+            blob = await self._blobs.open(digest)  # it was stored while the first call looked for it
+        if blob is not None and blob.is_verified:
             try:
-                await still_approved(partial(reopen_blob, blob))
-                await self._cache_if_repeated(blob)
-                yield Cached(blob=blob)
+                await still_approved(blob.open_reader)
+                if await self._cache_if_repeated(blob):
+                    yield Cached(blob=blob)
+                    return
             finally:
                 await blob.close()
-            return
-        file = approved.file
-        download = self._downloads.join(ExpectedFile(index=index, url=file.url, sha256=digest, size=file.size))
+            blob = None
+        download = self._downloads.join(expected, blob)
         try:
+            if blob is not None and download.stored is not blob:
+                await blob.close()
             yield InProgress(download=download, still_approved=partial(still_approved, download.open_reader))
         finally:
             self._downloads.leave(download)
 
-    async def _cache_if_repeated(self, blob: Blob) -> None:
-        """Hold a small file that is asked for once more."""
+    async def _cache_if_repeated(self, blob: Blob) -> bool:
+        """Put a small file into memory at its second request; return whether the blob may be sent.
+
+        Returns:
+            False if the bytes of the blob are wrong. In this case, the blob has been removed, and a security event has
+            been logged. Otherwise True.
+        """
         digest = blob.sha256
         if not self._memory_cache.fits(blob.size) or digest in self._memory_cache:
-            return
+            return True
         if digest not in self._requested_once:
-            self._requested_once.put(digest, True)  # noqa: FBT003 - a value, and the only one
-            return
+            self._requested_once.put(digest, True)  # noqa: FBT003 - a cached value, not a flag
+            return True
         body = await asyncio.to_thread(_read_verified, blob)
         if body is None:
-            telemetry.security("blob-broken", sha256=digest, found="other bytes")
-            await self._blobs.remove(digest)
-            raise StorageError(f"the stored bytes of {digest} are broken; they are fetched again when asked for again")
+            return await blob.verify()
         self._memory_cache.put(digest, body)
+        return True
 
 
 def _read_verified(blob: Blob) -> bytes | None:
-    """A stored file's bytes; None where they are not those of its digest."""
-    body = os.pread(blob.file.fileno(), blob.size, 0)
+    """Return the bytes of a blob; None if the bytes do not match the digest of the blob, or cannot be read."""
+    try:
+        body = os.pread(blob.file.fileno(), blob.size, 0)
+    except OSError:
+        return None
     return body if hashlib.sha256(body).hexdigest() == blob.sha256 else None
-
-
-async def reopen_blob(blob: Blob) -> BinaryIO:
-    """A file object of the caller's own over a blob that is open; it may outlast the blob's."""
-    return FileIO(os.dup(blob.file.fileno()), "rb")

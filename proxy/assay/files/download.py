@@ -1,19 +1,24 @@
-"""One fetch of a file, any number of followers, the tail withheld until the digest is right.
+"""Download of one file for any number of followers, which get the last bytes only after the digest is verified.
 
-Owns one download. The bytes go to a `PartialBlob` (a temporary file) as they come
-and followers read them from there, so that memory does not grow with followers or their slowness, and one that leaves
-harms none. It knows no HTTP: a source opens bodies, a follower gets spans of the file that may be sent.
+A follower is a response that sends the file while it is downloaded. The download writes received bytes to a
+`PartialBlob` (a temporary file), and followers read them there. The memory use does not grow with the number of
+followers, nor with slow followers. A follower that leaves does not affect the others. A source is a place that files
+are downloaded from. This module knows no HTTP: a source opens response bodies, and followers get the spans of bytes
+that they may send.
 
-- Sources are tried in order. One that has no such file, fails or is given up hands over to the next, which goes on at
-  the byte that was reached. Wrong bytes are dropped and the next source begins at byte 0, unless a follower may have
-  sent some of them: then the download fails.
-
-- Nothing of the last 64 KiB (of a small file: nothing at all) is released before the SHA-256 of the whole is the one
-  that was decided on and the caller has confirmed that the file is still approved. The tail waits for the hash, not for
-  fsync.
-- A body that breaks is taken up where it broke, with the hash carried on. A source that ignores the Range and starts
-  again is followed while its bytes agree with those already taken.
-- Failure reaches every follower as an exception; nothing unfinished or wrong is ever published.
+- Followers may send the last 64 KiB only after two checks: the SHA-256 of the whole file matches the approved one, and
+  the file is still approved. A file of at most 64 KiB is withheld as a whole. Followers need not wait for fsync.
+- If the file is already stored, its bytes are verified first, without being copied. Followers may send the bytes that
+  have been hashed so far. If the bytes are wrong and no follower may have sent any, the sources are tried.
+- A stored file of at most 8 MiB is withheld as a whole until it is verified. If it is corrupt, its followers therefore
+  get the bytes from a source instead of an error.
+- The download tries the sources in order. If a source does not have the file or fails too often, the next source
+  continues at the first missing byte.
+- If the received bytes turn out to be wrong, they are dropped and the next source begins at byte 0. If a follower may
+  already have sent some of the wrong bytes, the download fails instead.
+- If a body breaks off, the next request continues at the first missing byte. A source may ignore the Range header and
+  send the file from byte 0. This is accepted if the repeated bytes are the same as before.
+- If the download fails, every follower gets an exception. An incomplete or wrong file is never stored.
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ import asyncio
 import hashlib
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -32,158 +38,251 @@ from assay.errors import (
     InvalidResponseError,
     StorageError,
     UpstreamError,
+    UpstreamTimeoutError,
     UpstreamUnavailableError,
 )
 from assay.files.write_buffer import WriteBuffer
-from assay.ports import BlobStore, ExpectedFile, FileBody, PartialBlob, Source
+from assay.ports import Blob, BlobStore, ExpectedFile, FileBody, PartialBlob, Source
 from assay.telemetry import tracing
 
 WITHHELD_TAIL_BYTES = 64 * 1024
-"""Bytes withheld until the digest is right (docs/architecture.md, "Promises", 2)."""
+"""Number of bytes at the end of a file that are withheld until the digest is verified (docs/architecture.md, promise
+2)."""
+_WITHHELD_STORED_BYTES = 8 * 1024 * 1024
+"""Size in bytes up to which a stored file is withheld as a whole until its digest is verified. Hashing so many bytes
+takes about 6 ms."""
 _MAX_TRIES_WITHOUT_PROGRESS = 4
+"""Number of tries in a row without progress after which the download gives up a source."""
 _MIN_PROGRESS_BYTES = 1024 * 1024
-"""Bytes that one try must bring to count as progress: an index that breaks every few bytes is given up."""
+"""Minimum number of bytes that a try must yield to count as progress. Without this minimum, an index whose connections
+always break early would be tried for too long."""
 _MAX_BYTES_TO_FINISH_ALONE = 16 * 1024 * 1024
-"""Bytes. An abandoned download with more than this and more than half of it still to come is stopped."""
+"""Maximum number of missing bytes for which a download without followers always continues, to fill the cache. If more
+bytes are missing, the download continues only if at least half of the file was received. Otherwise it is stopped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByteSpan:
-    """Bytes of the file that may be sent now."""
+    """Span of bytes of a file that a follower may send now."""
 
     offset: int
     count: int
 
 
 class Download:
-    """One file on its way in. `run` once; `follow` as often as wanted."""
+    """Download of one file. The owner of the object calls `run` once, and each follower calls `follow`.
 
-    def __init__(self, expected: ExpectedFile, sources: Sequence[Source], blobs: BlobStore) -> None:
+    Args:
+        expected: the file, with its digest and size.
+        sources: sources of the bytes, tried in order.
+        blobs: storage for the complete file.
+        stored: blob of the file, which this process has not verified yet; None if the file is not stored. The download
+            verifies the blob first, and closes it at the end.
+    """
+
+    def __init__(
+        self, expected: ExpectedFile, sources: Sequence[Source], blobs: BlobStore, stored: Blob | None = None
+    ) -> None:
         self.expected = expected
-        self.length = expected.size
+        self.length = expected.size if stored is None else stored.size
         self.followers = 0
+        self.stored = stored
         self._sources = tuple(sources)
         self._blobs = blobs
         self._partial: PartialBlob | None = None
         self._moves_of_dropped = 0
         self._written = 0
         self._suppliers: list[Source] = []
-        """Sources of the bytes that are here."""
+        """Sources of the bytes received so far."""
         self._is_released = False
-        """Whether a follower was told that it may send bytes before they were verified."""
+        """True once a follower was allowed to send bytes before the digest was verified."""
         self._verified = False
         self._failure: AssayError | None = None
         self._change_event = asyncio.Event()
         self._no_followers = asyncio.Event()
         self._no_followers.set()
         self._is_useless = False
+        self._waits_for_followers = True
+        self._is_checking_stored = stored is not None
 
     @property
     def is_verified(self) -> bool:
-        """Whether all bytes are here and their digest is the wanted one."""
+        """True if all bytes are present and have the expected digest."""
         return self._verified
 
     @property
     def has_failed(self) -> bool:
-        """Whether it has ended without the wanted bytes."""
+        """True if the download ended without the expected bytes."""
         return self._failure is not None
 
+    @property
+    def has_begun(self) -> bool:
+        """True if bytes have been received."""
+        return self._written > 0
+
+    @property
+    def was_silent(self) -> bool:
+        """True if the download failed because no byte arrived in time."""
+        return isinstance(self._failure, UpstreamTimeoutError) and not self.has_begun
+
     async def run(self) -> None:
-        """Fetch, verify, publish. Failures go to the followers, not to the caller."""
-        with tracing.span("download", sha256=self.expected.sha256, size=self.expected.size) as span:
+        """Fetch, verify and store the file. A failure is raised in the followers, not by this method."""
+        sha256, size, stored = self.expected.sha256, self.expected.size, self.stored is not None
+        with tracing.span("download", sha256=sha256, size=size, stored=stored) as span:
             await self._run()
             span.set_attributes(error=type(self._failure).__name__ if self._failure is not None else None)
 
     async def _run(self) -> None:
         try:
-            self._partial = await self._blobs.create_partial()
-            if not await self._publish(await self._fetch(self._partial)):
-                # Nobody finds these bytes again, but those who follow read them from here to the end.
+            if self.stored is not None and await self._check_stored(self.stored):
                 await self._wait_until_unfollowed()
+                return
+            self._partial = await self._blobs.create_partial()
+            # If the file is stored, new requests read it there. The present followers keep the one that was hashed.
+            partial = await self._fetch(self._partial)
+            self._is_useless = await self._publish(partial) or not await _is_readable(partial)
+            await self._wait_until_unfollowed()
         except AssayError as error:
             self._fail(error)
         except BaseException:
             self._fail(UpstreamUnavailableError("the download was stopped"))
             raise
         finally:
+            await self.close_stored()
             if self._partial is not None:
                 await self._partial.discard()
 
+    async def close_stored(self) -> None:
+        """Close the stored blob, if there is one. Idempotent.
+
+        `run` closes the blob at its end. Call this method too, because a task can be cancelled before `run` begins.
+        """
+        if self.stored is not None:
+            await self.stored.close()
+
+    async def _check_stored(self, stored: Blob) -> bool:
+        """Verify the stored bytes, and return whether they are right. Followers may send bytes that have been hashed.
+
+        If the result is False, no follower may have sent any of the wrong bytes, and a source must send the file.
+
+        Raises:
+            StorageError: the bytes are wrong, and a follower may already have sent some of them.
+        """
+        is_intact = await stored.verify(self._on_written)
+        self._is_checking_stored = False
+        if is_intact:
+            self._set_verified()
+            return True
+        if self._is_released:
+            raise StorageError("the stored file is corrupt and is removed; the next request downloads it again")
+        self._written, self.length = 0, self.expected.size
+        self._moves_of_dropped += 1
+        return False
+
     @property
     def is_useless(self) -> bool:
-        """Whether it is no use to anybody who comes now."""
+        """True if the download failed, or its bytes are stored or gone: a new follower needs a new download."""
         return self.has_failed or self._is_useless
 
     @property
     def move_count(self) -> int:
-        """Grows when the bytes go on elsewhere: a reader obtained before must then be obtained again."""
+        """Number of times that the bytes moved to another temporary file.
+
+        After a move, followers must open the file again.
+        """
         return self._moves_of_dropped + (self._partial.move_count if self._partial is not None else 0)
 
     @property
     def missing_bytes(self) -> int:
-        """Bytes still to come, as far as the length is known."""
+        """Number of bytes not yet received; zero or negative if the length of the file is unknown."""
         return (self.length or 0) - self._written
 
     @property
     def is_mostly_missing(self) -> bool:
-        """Whether to stop costs less than to finish for the cache alone."""
-        return self.missing_bytes > max(_MAX_BYTES_TO_FINISH_ALONE, self._written)
+        """True if so many bytes are missing that a download without followers should be stopped."""
+        return not self._is_checking_stored and self.missing_bytes > max(_MAX_BYTES_TO_FINISH_ALONE, self._written)
 
     def add_follower(self) -> None:
-        """One follower more."""
+        """Increase the number of followers by one."""
         self.followers += 1
         self._no_followers.clear()
 
     def remove_follower(self) -> None:
-        """One follower less."""
+        """Decrease the number of followers by one."""
         self.followers -= 1
         if not self.followers:
             self._no_followers.set()
 
+    def stop_waiting_for_followers(self) -> None:
+        """End `run` as soon as the file is stored, even if followers have not read it yet."""
+        self._waits_for_followers = False
+        self._no_followers.set()
+
     async def _wait_until_unfollowed(self) -> None:
-        await self._no_followers.wait()
+        while self.followers and self._waits_for_followers:
+            await self._no_followers.wait()
         self._is_useless = True
 
     async def wait_until_sendable(self) -> None:
-        """Wait until a first byte may be sent.
+        """Wait until the first byte of the file may be sent.
 
         Raises:
-            AssayError: what went wrong instead.
+            AssayError: the download failed.
         """
         while not self._verified and self._get_sendable_bytes() == 0:
             await self._wait_for_change()
         self._is_released |= not self._verified
 
     async def wait_until_verified(self) -> None:
-        """Wait until the digest is known to be right.
+        """Wait until all bytes are present and the digest is verified.
 
         Raises:
-            AssayError: what went wrong instead.
+            AssayError: the download failed.
         """
         while not self._verified:
             await self._wait_for_change()
 
     async def open_reader(self) -> BinaryIO:
-        """A file object of the caller's own over what is here; call after `wait_until_sendable`, close it when done.
+        """Open a new file object for the bytes received so far. The caller must close it.
+
+        Before this method, call `wait_until_sendable` or `wait_until_verified`. The file belongs to the value of
+        `move_count` at the return of this method.
 
         Raises:
-            AssayError: what went wrong since then.
-            StorageError: it cannot be read.
+            AssayError: the download has failed meanwhile.
+            StorageError: the temporary file cannot be opened.
         """
-        if self._partial is None:
-            raise RuntimeError("Download.reader before Download.ready")
-        try:
-            return await self._partial.open_reader()
-        except StorageError:
-            # Discarded because the download failed meanwhile: that is the reason, not the storage.
-            self._raise_failure()
-            raise
+        while True:
+            moves = self.move_count
+            try:
+                reader = await self._open_current()
+            except StorageError:
+                if self.move_count != moves:
+                    continue
+                # If the file is gone because the download failed, raise that failure instead.
+                self._raise_failure()
+                raise
+            if self.move_count == moves:
+                return reader
+            # The bytes moved to another file while this one was opened, so it gets no further bytes.
+            reader.close()
+
+    async def _open_current(self) -> BinaryIO:
+        source = self._partial or self.stored
+        if source is None:
+            raise RuntimeError("open_reader was called before wait_until_sendable or wait_until_verified")
+        return await source.open_reader()
 
     async def follow(self, still_approved: Callable[[], Awaitable[None]]) -> AsyncIterator[ByteSpan]:
-        """Spans in order, as they become sendable; `still_approved` is asked, and may raise, before the tail.
+        """Yield the spans of the file in order, each as soon as a follower may send it.
+
+        Args:
+            still_approved: called after the verification and before the last span. It raises an error if the file is no
+                longer approved.
 
         Raises:
-            AssayError: the download failed; what was sent must be abandoned, never completed.
+            AssayError: the download failed. The follower must abort its response, so that no client takes it as
+                complete.
         """
         position = 0
         while True:
@@ -203,12 +302,14 @@ class Download:
     def _get_sendable_bytes(self) -> int:
         if self.length is None or self.length <= WITHHELD_TAIL_BYTES:
             return 0
+        if self._is_checking_stored and self.length <= _WITHHELD_STORED_BYTES:
+            return 0
         return min(self._written, self.length - WITHHELD_TAIL_BYTES)
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
-            # A fresh copy for each follower: a shared one would grow a traceback with every raise.
-            raise type(self._failure)(*self._failure.args) from self._failure
+            # Each follower gets a copy, because a shared exception would grow its traceback with every raise.
+            raise copy(self._failure) from self._failure
 
     async def _wait_for_change(self) -> None:
         self._raise_failure()
@@ -230,25 +331,35 @@ class Download:
             )
 
     async def _fetch(self, partial: PartialBlob) -> PartialBlob:
-        """Return the file with the right bytes, from the first source that gives them; `partial` is empty.
+        """Fetch the file from the sources in order, and return the temporary file with the verified bytes.
 
-        If several sources gave the bytes and they are wrong, the last of these is tried once more by itself.
+        If wrong bytes came from several sources, the last one of these sources may be right. So it is tried again, from
+        byte 0.
+
+        Args:
+            partial: an empty temporary file. If wrong bytes are dropped, another file replaces it.
+
+        Raises:
+            UpstreamError: no source has the file, or the last source failed.
+            DigestMismatchError: the bytes are wrong, and either a follower may have sent some of them or no source is
+                left.
+            StorageError: the temporary file cannot be written.
         """
-        waiting = deque(self._sources)
+        remaining = deque(self._sources)
         while True:
-            source = waiting.popleft()
+            source = remaining.popleft()
             try:
                 await self._fetch_from(source, partial)
                 await self._verify(partial)
             except DigestMismatchError as error:
                 if any(each is not source for each in self._suppliers):
-                    waiting.appendleft(source)
-                if self._is_released or not waiting:
+                    remaining.appendleft(source)
+                if self._is_released or not remaining:
                     raise
                 telemetry.security("digest-mismatch", sha256=self.expected.sha256, error=str(error))
                 partial = await self._start_over(partial)
             except UpstreamError as error:
-                if not waiting:
+                if not remaining:
                     raise
                 telemetry.event("download-resumed", sha256=self.expected.sha256, at=self._written, error=str(error))
                 if not self._written:
@@ -257,8 +368,12 @@ class Download:
                 return partial
 
     async def _start_over(self, partial: PartialBlob) -> PartialBlob:
-        """Drop bytes of which none was released; return an empty file in the place of `partial`."""
-        # First, before anything is waited for: a follower that comes now must find nothing to send.
+        """Discard wrong bytes and return a new temporary file. Call this only if no follower may have sent any of them.
+
+        Args:
+            partial: the temporary file with the wrong bytes.
+        """
+        # Reset before the first await, so that a follower that joins meanwhile finds no bytes to send.
         self._written, self.length, self._suppliers = 0, self.expected.size, []
         await partial.discard()
         self._partial = empty = await self._blobs.create_partial()
@@ -268,14 +383,17 @@ class Download:
     async def _fetch_from(self, source: Source, partial: PartialBlob) -> None:
         tries = 0
         while True:
-            before = self._written
+            start = self._written
             try:
-                async with source.contents(self.expected, before) as body:
+                async with source.contents(self.expected, start) as body:
                     self._check_length(body.length)
                     await self._receive_body(body, partial)
                     return
             except UpstreamUnavailableError as error:
-                tries = 1 if self._written - before >= _MIN_PROGRESS_BYTES else tries + 1
+                if isinstance(error, UpstreamTimeoutError) and not self._written:
+                    # No byte arrived in time: the clients that wait should get the reason before they give up.
+                    raise
+                tries = 1 if self._written - start >= _MIN_PROGRESS_BYTES else tries + 1
                 if tries >= _MAX_TRIES_WITHOUT_PROGRESS:
                     raise
                 if (delay := source.get_retry_delay(tries, error.retry_after)) is None:
@@ -283,7 +401,7 @@ class Download:
                 await asyncio.sleep(delay)
                 telemetry.event("download-resumed", sha256=self.expected.sha256, at=self._written, error=str(error))
             finally:
-                if self._written > before and source not in self._suppliers:
+                if self._written > start and source not in self._suppliers:
                     self._suppliers.append(source)
 
     def _check_length(self, content_length: int | None) -> None:
@@ -292,7 +410,7 @@ class Download:
         if self.length is None:
             self.length = content_length
         if content_length != self.length:
-            raise DigestMismatchError(f"the index sends {content_length} bytes where {self.length} were expected")
+            raise DigestMismatchError(f"the index sends {content_length} bytes, expected {self.length}")
         if content_length > self.expected.limit:
             raise InvalidResponseError(
                 f"the file has {content_length} bytes, more than the limit of {self.expected.limit}"
@@ -300,36 +418,41 @@ class Download:
 
     async def _receive_body(self, body: FileBody, partial: PartialBlob) -> None:
         chunks = body.chunks if body.start == self._written else self._skip_repeated(body, partial)
-        intake = WriteBuffer(partial, self._on_written)
-        most = self.expected.limit if self.length is None else self.length
+        buffer = WriteBuffer(partial, self._on_written)
+        max_bytes = self.expected.limit if self.length is None else self.length
         total = self._written
         try:
             async for chunk in chunks:
                 total += len(chunk)
-                if total > most:
-                    raise DigestMismatchError(f"the index sends more than the {most} bytes expected")
-                await intake.add(chunk)
+                if total > max_bytes:
+                    raise DigestMismatchError(f"the index sends more than the expected {max_bytes} bytes")
+                await buffer.add(chunk)
         finally:
-            # Also when the body broke: the next try begins where the file ends.
-            await intake.flush()
+            # Also after a broken body, because the next try resumes at the end of the written bytes.
+            await buffer.flush()
         if self.length is not None and self._written < self.length:
             raise UpstreamUnavailableError(f"the body ended after {self._written} of {self.length} bytes")
 
     async def _skip_repeated(self, body: FileBody, partial: PartialBlob) -> AsyncIterator[bytes | memoryview]:
-        """The chunks past what is already here, once the repeated part has the same hash as the first time."""
-        repeated, left = hashlib.sha256(), self._written
+        """Skip the first bytes of a body, which were received before, and yield the chunks after them.
+
+        Raises:
+            DigestMismatchError: the skipped bytes differ from the bytes received before.
+            InvalidResponseError: the body begins neither at byte 0 nor at the requested byte.
+        """
+        repeated, remaining = hashlib.sha256(), self._written
         if body.start != 0:
-            raise InvalidResponseError(f"the body begins at byte {body.start}, asked for {left}")
+            raise InvalidResponseError(f"the body begins at byte {body.start}, expected byte {remaining}")
         async for chunk in body.chunks:
-            if not left:
+            if not remaining:
                 yield chunk
                 continue
-            head = chunk[:left]
+            head = chunk[:remaining]
             repeated.update(head)
-            left -= len(head)
-            if not left:
+            remaining -= len(head)
+            if not remaining:
                 if repeated.hexdigest() != await partial.digest():
-                    raise DigestMismatchError("the index sends other bytes than before for the same file")
+                    raise DigestMismatchError("the index now sends different bytes for the same file")
                 if rest := chunk[len(head) :]:
                     yield rest
 
@@ -340,7 +463,10 @@ class Download:
     async def _verify(self, partial: PartialBlob) -> None:
         found = await partial.digest()
         if found != self.expected.sha256:
-            raise DigestMismatchError(f"the bytes have SHA-256 {found}, the index's page says {self.expected.sha256}")
+            raise DigestMismatchError(f"the file has SHA-256 {found}, but the index's page says {self.expected.sha256}")
+        self._set_verified()
+
+    def _set_verified(self) -> None:
         self.length = self._written
         self._verified = True
         self._notify_followers()
@@ -349,7 +475,16 @@ class Download:
         try:
             await partial.commit(self.expected.sha256)
         except StorageError as error:
-            telemetry.warning("blob-not-kept", sha256=self.expected.sha256, error=str(error))
+            telemetry.warning("blob-write-failed", sha256=self.expected.sha256, error=str(error))
             return False
         telemetry.event("download-finished", sha256=self.expected.sha256, size=self._written)
         return True
+
+
+async def _is_readable(partial: PartialBlob) -> bool:
+    """Return whether new followers can read a verified file that could not be stored."""
+    try:
+        (await partial.open_reader()).close()
+    except StorageError:
+        return False
+    return True

@@ -1,68 +1,139 @@
-"""The running downloads: one for each digest, whoever asks."""
+"""Registry of the running downloads. It gives all requests for one file the same download."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeAlias
 
 from assay import telemetry
 from assay.caching.background import cancel_and_wait
+from assay.caching.lru import Lru
 from assay.files.download import Download
-from assay.ports import BlobStore, ExpectedFile, Source
+from assay.ports import Blob, BlobStore, ExpectedFile, Source
 from assay.simple.model import Sha256
 
+_Key: TypeAlias = tuple[Sha256, int | None]
 _PUBLISH_TIMEOUT_SECONDS = 5.0
-"""Seconds that the publication of verified files may take at the end."""
+"""Maximum time in seconds that `close` waits until verified files are stored."""
+_REJOIN_SECONDS = 10.0
+"""Seconds for which a large download without followers continues although no byte has arrived. pip closes a silent
+connection after 15 seconds and repeats the request, which then joins the same download."""
+SILENCE_MEMORY_SECONDS = 20.0
+"""Seconds for which a failed download is remembered if its index sent no byte in time. Further requests for the file
+fail at once. A client that repeats its request therefore gets the reason instead of another wait."""
+_MAX_SILENT_DOWNLOADS = 1000
 
 
 class DownloadRegistry:
-    """The running downloads, by digest and size: many askers, one fetch.
+    """Registry of the running downloads by digest and size.
 
     Args:
-        blobs: where finished files go.
-        sources: where the bytes come from; each is tried if those before it fail.
+        blobs: storage for complete files.
+        sources: sources of the bytes, tried in order.
+        clock: returns the current time in seconds, monotonic.
+        rejoin_seconds: seconds for which a large download without followers continues although no byte has arrived.
+        silence_memory_seconds: seconds for which a download of a silent index is returned again instead of a new one.
     """
 
-    def __init__(self, blobs: BlobStore, sources: Sequence[Source]) -> None:
+    def __init__(
+        self,
+        blobs: BlobStore,
+        sources: Sequence[Source],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        rejoin_seconds: float = _REJOIN_SECONDS,
+        silence_memory_seconds: float = SILENCE_MEMORY_SECONDS,
+    ) -> None:
         self._blobs = blobs
         self._sources = tuple(sources)
-        self._running: dict[tuple[Sha256, int | None], tuple[Download, asyncio.Task[None]]] = {}
+        self._running: dict[_Key, tuple[Download, asyncio.Task[None]]] = {}
+        self._tasks: dict[asyncio.Task[None], Download] = {}
+        """All tasks that have not ended, also of downloads that another one has replaced in `_running`."""
+        self._silent = Lru[_Key, Download](
+            max_items=_MAX_SILENT_DOWNLOADS, max_age_seconds=silence_memory_seconds, clock=clock
+        )
+        self._rejoin_seconds = rejoin_seconds
 
-    def join(self, expected: ExpectedFile) -> Download:
-        """Return the running download of this file, or a new one. Balance each call with `leave`."""
+    def join(self, expected: ExpectedFile, stored: Blob | None = None) -> Download:
+        """Add a follower to the running download of a file, or to a new one, and return the download.
+
+        If the index was silent, the failed download is returned again for 20 seconds, unless the file is stored.
+        The caller must call `leave` when it no longer needs the download.
+
+        Args:
+            expected: the file.
+            stored: blob of the file, which this process has not verified yet; None if the file is not stored. A new
+                download verifies the blob before it asks a source, and closes the blob. If a running download is
+                returned instead, its `stored` is not this blob, and the caller must close the blob.
+        """
         key = (expected.sha256, expected.size)
-        if key in self._running and not self._running[key][0].is_useless:
-            download = self._running[key][0]
+        running = self._running[key][0] if key in self._running else None
+        if running is None and stored is None:
+            running = self._silent.get(key)
+        if running is not None and (running.was_silent or not running.is_useless):
+            download = running
         else:
-            download = Download(expected, self._sources, self._blobs)
+            download = Download(expected, self._sources, self._blobs, stored)
             task = asyncio.create_task(download.run(), name=f"download {expected.sha256}")
             self._running[key] = (download, task)
-            task.add_done_callback(lambda _: self._forget(key, download))
+            self._tasks[task] = download
+            task.add_done_callback(partial(self._end, key, download))
         download.add_follower()
         return download
 
+    def has_just_stored(self, expected: ExpectedFile) -> bool:
+        """Return True if a download of the file is verified and takes no new followers.
+
+        The file is then in the storage, unless storing it failed.
+        """
+        running = self._running.get((expected.sha256, expected.size))
+        return running is not None and running[0].is_verified and running[0].is_useless
+
     def leave(self, download: Download) -> None:
-        """A follower is done or gone. The fetch goes on for the others, and for the cache if most of it is here."""
+        """Remove a follower from a download.
+
+        If no follower is left and too much of the file is missing, cancel the download. If no byte has arrived yet, the
+        download first waits for another follower (`rejoin_seconds`). Otherwise the download continues, for the other
+        followers or for the cache.
+        """
         download.remove_follower()
-        entry = self._running.get((download.expected.sha256, download.expected.size))
+        if download.has_begun:
+            self._abandon_if_unused(download)
+        else:
+            asyncio.get_running_loop().call_later(self._rejoin_seconds, self._abandon_if_unused, download)
+
+    def _abandon_if_unused(self, download: Download) -> None:
+        key = (download.expected.sha256, download.expected.size)
+        entry = self._running.get(key)
         if download.followers or entry is None or entry[0] is not download or download.is_verified:
             return
         if download.is_mostly_missing:
             telemetry.event("download-abandoned", sha256=download.expected.sha256, left=download.missing_bytes)
             entry[1].cancel()
-            self._forget((download.expected.sha256, download.expected.size), download)
+            self._forget(key, download)
 
-    def _forget(self, key: tuple[Sha256, int | None], download: Download) -> None:
+    def _end(self, key: _Key, download: Download, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(task, None)
+        self._forget(key, download)
+        if download.was_silent:
+            self._silent.put(key, download)
+
+    def _forget(self, key: _Key, download: Download) -> None:
         if key in self._running and self._running[key][0] is download:
             del self._running[key]
 
     async def close(self) -> None:
-        """Stop all; nothing unfinished stays, and what is being published is waited for."""
-        entries = list(self._running.values())
-        for download, task in entries:
+        """Cancel all unverified downloads. Wait at most 5 seconds until verified files are stored."""
+        tasks = dict(self._tasks)
+        for task, download in tasks.items():
+            download.stop_waiting_for_followers()
             if not download.is_verified:
                 task.cancel()
-        tasks = [task for _, task in entries]
         if tasks:
             await asyncio.wait(tasks, timeout=_PUBLISH_TIMEOUT_SECONDS)
-        await cancel_and_wait(tasks)
+        await cancel_and_wait(list(tasks))
+        for download in tasks.values():
+            await download.close_stored()

@@ -1,9 +1,11 @@
-"""What the wheels that were here say of themselves: their own METADATA is the truth about their dependencies.
+"""METADATA in the wheels themselves. It states a wheel's dependencies, even if the index serves another document.
 
-Owns the facts (by wheel, the digest of its METADATA; one record for each project) and the reading of a wheel, which is
-hostile: its directory and its METADATA are capped, and one that has none, or two, contradicts whatever an index says.
+Each wheel is inspected before a client gets its last bytes for the first time. The inspection records the digest of the
+wheel's METADATA, which is called the wheel's *fact*. Each project has one record with the facts of its wheels, by the
+digest of the wheel. If the record is lost, a wheel is inspected again when it is served.
 
-A fact that is lost is learned again the next time the wheel is served: it is looked at before its last bytes go out.
+Wheels are untrusted, so the sizes of the zip directory and of the METADATA are limited. If a wheel has no METADATA, or
+more than one, it contradicts any METADATA digest on the index's page.
 """
 
 from __future__ import annotations
@@ -29,31 +31,37 @@ from assay.simple.model import CoreMetadata, File, Kind, NormalizedName, Project
 from assay.simple.parse import parse_sha256
 
 _NO_METADATA = ""
-"""The fact of a wheel that has no METADATA, or more than one."""
+"""Fact of a wheel without usable METADATA: it has none or more than one, its METADATA is too large, or its zip file is
+invalid."""
 _TOO_LARGE = "-"
-"""The fact of a wheel whose directory is too large to look into: nothing is known of it."""
+"""Fact of a wheel whose zip directory is too large to read. Its METADATA is unknown."""
 _MAX_PROJECTS = 2000
+"""Maximum number of projects whose facts are in memory."""
 _MAX_CHANGED_PROJECTS = 20_000
-"""Projects whose facts have a version of their own, about 300 bytes each."""
+"""Maximum number of projects that have a separate facts version (`get_facts_version`). Each takes about 300 bytes."""
 _MAX_WHEELS_PER_PROJECT = 20_000
-"""Of one project."""
+"""Maximum number of facts of one project."""
 _MAX_ZIP_ENTRIES = 60_000
+"""Maximum number of entries of a zip directory. A directory with more entries is not read."""
 _MAX_ZIP_DIRECTORY_BYTES = 16 * 2**20
+"""Maximum size of a zip directory in bytes. A larger directory is not read."""
 _END_RECORD_SIGNATURE = b"PK\x05\x06"
 _END_RECORD_BYTES = 22
 _MAX_ZIP_COMMENT_BYTES = 65_535
 
 _ProjectKey = tuple[str, NormalizedName]
 ReaderOpener = Callable[[], Awaitable[BinaryIO]]
-"""A file object of the caller's own over a whole wheel."""
+"""Function that opens a new file object for a complete wheel. Its caller must close the file object."""
 
 
 class WheelMetadata:
-    """Facts about wheels.
+    """Inspector of wheels, with a cache of their facts (the digests of the METADATA in them).
 
     Args:
-        records: where facts are recorded.
-        max_changed_projects: projects whose facts have a version of their own, until all versions are raised at once.
+        records: storage of facts and METADATA documents.
+        max_changed_projects: maximum number of projects that have a separate facts version (`get_facts_version`). All
+            other projects share one version. If one more project needs a separate version, all projects get a new one,
+            so the pages of all projects are judged again.
     """
 
     def __init__(self, *, records: RecordStore, max_changed_projects: int = _MAX_CHANGED_PROJECTS) -> None:
@@ -62,24 +70,31 @@ class WheelMetadata:
         self._facts = Lru[_ProjectKey, Lru[str, str]](max_items=_MAX_PROJECTS)
         self._facts_versions: dict[_ProjectKey, int] = {}
         self._base_version = 0
-        """Version of the facts of all other projects."""
+        """Version number for all projects that have no separate one."""
         self._last_version = 0
-        """The highest version given to any project."""
+        """Highest version number that any project ever had."""
         self._inspections = SingleFlight[tuple[_ProjectKey, Sha256], None]("inspect wheel")
 
     def get_facts_version(self, index: IndexSettings, project: NormalizedName) -> int:
-        """Return a number that grows whenever a wheel turns out to be other than its project's page says."""
+        """Return the version number of a project's facts.
+
+        The number grows whenever an inspection finds that a wheel's METADATA differs from the digest on the page. A
+        page that was judged at a lower number must be judged again.
+        """
         return self._facts_versions.get((index.name, project), self._base_version)
 
     async def load_facts(self, index: IndexSettings, project: NormalizedName) -> Mapping[str, str]:
-        """Return a copy of the facts of a project: by wheel, the digest of its METADATA."""
+        """Return the digests of the METADATA in a project's inspected wheels, by the digest of the wheel.
+
+        For a wheel without usable METADATA, the value is a marker instead: `_NO_METADATA` or `_TOO_LARGE`.
+        """
         return (await self._load_facts((index.name, project))).snapshot()
 
     async def _load_facts(self, key: _ProjectKey) -> Lru[str, str]:
         if (facts := self._facts.get(key)) is not None:
             return facts
         recorded = _decode_facts(await self._records.get(_build_record_key(key)))
-        if (facts := self._facts.get(key)) is None:  # another caller may have loaded them meanwhile, and added to them
+        if (facts := self._facts.get(key)) is None:  # another caller may have loaded and extended them meanwhile
             facts = Lru[str, str](max_items=_MAX_WHEELS_PER_PROJECT)
             for wheel, fact in recorded.items():
                 facts.put(wheel, fact)
@@ -87,35 +102,56 @@ class WheelMetadata:
         return facts
 
     async def get_own_digest(self, index: IndexSettings, project: NormalizedName, file: File) -> Sha256 | None:
-        """Return the digest of a wheel's own METADATA; None if it is not known."""
+        """Return the digest of the METADATA in a wheel.
+
+        Return None if the wheel was not inspected or has no usable METADATA.
+        """
         return _get_own_digest(await self._load_facts((index.name, project)), file)
 
     def peek_own_digest(self, index: IndexSettings, project: NormalizedName, file: File) -> tuple[bool, Sha256 | None]:
-        """Return whether the facts are in memory, and what `get_own_digest` then returns."""
+        """Look up the result of `get_own_digest` in memory only.
+
+        Returns:
+            True and the result, if the facts of the project are in memory; else False and None.
+        """
         facts = self._facts.get((index.name, project))
         return facts is not None, None if facts is None else _get_own_digest(facts, file)
 
     def has_inspected(self, index: IndexSettings, project: NormalizedName, file: File) -> bool:
-        """Return whether `inspect` has nothing to do, by the facts in memory."""
+        """Return True if memory shows that the wheel was inspected. Also return True for a file that is not a wheel."""
         if not is_wheel(file):
             return True
         facts = self._facts.get((index.name, project))
         return facts is not None and file.sha256 is not None and file.sha256 in facts
 
     async def inspect(self, index: IndexSettings, project: NormalizedName, file: File, opener: ReaderOpener) -> None:
-        """Record what a whole, verified wheel says of itself, once; a contradiction is a security event."""
+        """Read the METADATA of a wheel and record its digest, unless the wheel was inspected before.
+
+        If the digest differs from the METADATA digest on the page, log a security event. Ignore a file that is not a
+        wheel.
+
+        Args:
+            index: the index of the project.
+            project: the project.
+            file: the file, which must be complete and verified.
+            opener: opens the file.
+        """
         digest = file.sha256
         if not is_wheel(file) or digest is None or digest in await self._load_facts((index.name, project)):
             return
-        # By project too: what one page says of a wheel may be true, and what another says of the same wheel not.
-        what = ((index.name, project), digest)
-        await self._inspections.join(what, partial(self._inspect, index, project, file, opener))
+        # The key contains the project, because two pages may list the same wheel with different METADATA digests.
+        flight_key = ((index.name, project), digest)
+        await self._inspections.join(flight_key, partial(self._inspect, index, project, file, opener))
 
     async def read_metadata(self, file: File, opener: ReaderOpener) -> bytes:
-        """Return a whole, verified wheel's METADATA.
+        """Return the METADATA in a wheel.
+
+        Args:
+            file: the wheel, which must be complete and verified.
+            opener: opens the wheel.
 
         Raises:
-            InvalidResponseError: it has none, or more than one, or is too large to look into.
+            InvalidResponseError: the wheel has no METADATA or more than one, or exceeds a limit.
         """
         reader = await opener()
         try:
@@ -123,11 +159,11 @@ class WheelMetadata:
         finally:
             reader.close()
         if document is None:
-            raise InvalidResponseError(f"{file.filename} has no METADATA that can be read")
+            raise InvalidResponseError(f"{file.filename} has no readable METADATA")
         return document
 
     async def close(self) -> None:
-        """End the inspections that are running."""
+        """Cancel the running inspections."""
         await self._inspections.close()
 
     async def _inspect(self, index: IndexSettings, project: NormalizedName, file: File, opener: ReaderOpener) -> None:
@@ -138,10 +174,10 @@ class WheelMetadata:
             reader.close()
         key = (index.name, project)
         facts = await self._load_facts(key)
-        said = None if file.core_metadata is None else file.core_metadata.sha256
-        # Both at once: whoever finds the fact and no news would go by the verdict of before.
+        index_digest = None if file.core_metadata is None else file.core_metadata.sha256
+        # No await between these two steps: a task that saw the fact with the old version would use an outdated verdict.
         facts.put(str(file.sha256), fact)
-        if fact not in {_TOO_LARGE, said} and not (fact == _NO_METADATA and said is None):
+        if fact not in {_TOO_LARGE, index_digest} and not (fact == _NO_METADATA and index_digest is None):
             self._raise_facts_version(key)
         records = {_build_record_key(key): json.dumps(facts.snapshot()).encode()}
         if document is not None:
@@ -153,15 +189,15 @@ class WheelMetadata:
                 project=project,
                 filename=file.filename,
                 sha256=file.sha256,
-                expected=said,
+                expected=index_digest,
                 found=fact or "none, or more than one",
             )
         await self._records.put_many(records)
 
     def _raise_facts_version(self, key: _ProjectKey) -> None:
-        """Give the facts of a project a version that no project had before."""
+        """Give the facts of a project a higher version number than any project had before."""
         if key not in self._facts_versions and len(self._facts_versions) >= self._max_changed_projects:
-            # Every project gets a new version, so that no page judged by older facts looks current.
+            # Every project gets a new version, so that no page that was judged by older facts appears current.
             self._facts_versions.clear()
             self._last_version = self._base_version = self._last_version + 1
         self._last_version += 1
@@ -173,19 +209,30 @@ def _get_own_digest(facts: Lru[str, str], file: File) -> Sha256 | None:
 
 
 def is_wheel(file: File) -> bool:
-    """Whether it is one, by its name."""
+    """Return True if the filename is that of a wheel."""
     return file.distribution is not None and file.distribution.kind is Kind.WHEEL
 
 
 def contradicts_index(file: File, own_digest: str | None) -> bool:
-    """Whether the index says another METADATA than the wheel has."""
+    """Return True if the page gives a METADATA digest for a wheel, and the METADATA in the wheel has another digest.
+
+    Args:
+        file: the wheel as the page lists it.
+        own_digest: digest of the METADATA in the wheel, or the marker of a wheel without usable METADATA; None if the
+            wheel was not inspected.
+    """
     if own_digest in {None, _TOO_LARGE} or file.core_metadata is None or file.core_metadata.sha256 is None:
         return False
     return file.core_metadata.sha256 != own_digest
 
 
 def find_mismatched(project: Project, own_digests: Mapping[str, str]) -> frozenset[Sha256]:
-    """The wheels of a page whose own METADATA is not what the page says."""
+    """Return the wheels that contain another METADATA than the page announces (`contradicts_index`), by their digests.
+
+    Args:
+        project: the project as its page lists it.
+        own_digests: maps the digest of each inspected wheel to the digest of the METADATA in the wheel.
+    """
     if not own_digests:
         return frozenset()
     return frozenset(
@@ -196,7 +243,12 @@ def find_mismatched(project: Project, own_digests: Mapping[str, str]) -> frozens
 
 
 def apply_own_metadata(project: Project, own_digests: Mapping[str, str]) -> Project:
-    """The page with each known wheel's own METADATA beside it, whatever the index says or leaves out (PEP 658)."""
+    """Return the project, with the METADATA digests on its page (PEP 658) replaced by those from inspected wheels.
+
+    Args:
+        project: the project as its page lists it.
+        own_digests: maps the digest of each inspected wheel to the digest of the METADATA in the wheel.
+    """
     if not own_digests:
         return project
     return replace(
@@ -215,7 +267,11 @@ def _apply_to_file(file: File, own_digest: str) -> File:
 
 
 def _read_wheel(reader: BinaryIO) -> tuple[str, bytes | None]:
-    """The fact of a wheel, and its METADATA. Total: whatever the file is."""
+    """Read the METADATA in a wheel; return its digest and the METADATA itself.
+
+    Without usable METADATA, return a marker (`_NO_METADATA` or `_TOO_LARGE`) and None. Any bytes are accepted: a broken
+    or hostile zip file yields a marker and no exception.
+    """
     try:
         if _is_directory_too_large(reader):
             return _TOO_LARGE, None
@@ -229,7 +285,8 @@ def _read_wheel(reader: BinaryIO) -> tuple[str, bytes | None]:
 
 
 def _extract_metadata(archive: zipfile.ZipFile) -> bytes | None:
-    # As pip looks for it: exactly one top-level *.dist-info. Named twice, readers of zip files disagree which counts.
+    # As in pip, there must be exactly one top-level *.dist-info. An entry that occurs twice is refused too, because
+    # readers of zip files disagree about which of the two counts.
     names = [name for name in archive.namelist() if name.partition("/")[0].endswith(".dist-info")]
     directories = {name.partition("/")[0] for name in names}
     wanted = f"{next(iter(directories), '')}/METADATA"
@@ -241,13 +298,16 @@ def _extract_metadata(archive: zipfile.ZipFile) -> bytes | None:
 
 
 def _is_directory_too_large(reader: BinaryIO) -> bool:
-    """Whether the archive's directory, which zipfile reads whole, has more entries or bytes than we hold."""
+    """Return True if the zip directory of a wheel exceeds a limit.
+
+    The caller must not open such a wheel with `zipfile`, which reads the whole directory.
+    """
     size = reader.seek(0, 2)
     reader.seek(max(0, size - _END_RECORD_BYTES - _MAX_ZIP_COMMENT_BYTES))
     tail = reader.read(_END_RECORD_BYTES + _MAX_ZIP_COMMENT_BYTES)
-    place = tail.rfind(_END_RECORD_SIGNATURE)
-    end = tail[place : place + _END_RECORD_BYTES]
-    if place < 0 or len(end) < _END_RECORD_BYTES:
+    position = tail.rfind(_END_RECORD_SIGNATURE)
+    end = tail[position : position + _END_RECORD_BYTES]
+    if position < 0 or len(end) < _END_RECORD_BYTES:
         return False
     entries, directory = int.from_bytes(end[10:12], "little"), int.from_bytes(end[12:16], "little")
     return entries > _MAX_ZIP_ENTRIES or directory > _MAX_ZIP_DIRECTORY_BYTES

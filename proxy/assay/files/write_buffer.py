@@ -1,8 +1,11 @@
-"""Writes what has arrived while more arrives: big writes, few thread hops, at most two lots of pieces in memory.
+"""Write buffer of a download: collects chunks and writes them in large batches while more chunks arrive.
 
-A lot is written once it is big, or once a moment has passed since the last one, whether more arrives or not: on a fast
-line a follower wakes for each megabyte and not for each packet, on a slow one for whatever there is. Pieces are never
-joined. What is only lent (a memoryview) is written before more is asked for.
+A batch is written when it has 1 MiB, or when 20 ms have passed since the last write. On a fast connection, the writing
+thread and the followers thus wake once for each megabyte instead of each packet. On a slow connection, received bytes
+do not wait long.
+
+At most two batches are in memory: one is written while the other is filled. Chunks are not joined, because copying them
+takes time. A memoryview is valid only until the next chunk is read, so it is written at once.
 """
 
 from __future__ import annotations
@@ -16,15 +19,22 @@ from assay.ports import PartialBlob
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlushThresholds:
-    """What is written without waiting for more."""
+    """Thresholds of size and time. Pending chunks are written as soon as either threshold is reached."""
 
     size_bytes: int = 1024 * 1024
+    """Total size of the pending chunks, in bytes."""
     delay_seconds: float = 0.02
-    """Seconds since the last write after which fewer bytes will do."""
+    """Time since the last write, in seconds."""
 
 
 class WriteBuffer:
-    """Between a body and a `PartialBlob`; `on_written` is told how much is there."""
+    """Buffer between a response body and the temporary file (`PartialBlob`) that receives its bytes.
+
+    Args:
+        partial: the temporary file.
+        on_written: called after each write with the total number of bytes in the file.
+        thresholds: thresholds at which pending chunks are written; None: the defaults.
+    """
 
     def __init__(
         self,
@@ -42,7 +52,13 @@ class WriteBuffer:
         self._timer: asyncio.TimerHandle | None = None
 
     async def add(self, chunk: bytes | memoryview) -> None:
-        """Take a chunk; raises what writing an earlier one, or this one where it is lent, raised."""
+        """Add a chunk. If a threshold is reached, write the pending chunks.
+
+        Chunks of type `bytes` are written in the background. A memoryview is written before this method returns.
+
+        Raises:
+            StorageError: an earlier write failed, or the write of this memoryview.
+        """
         self._pending.append(chunk)
         self._size += len(chunk)
         if isinstance(chunk, memoryview):
@@ -56,7 +72,11 @@ class WriteBuffer:
             self._timer = loop.call_later(left, self._on_timer)
 
     async def flush(self) -> None:
-        """Until all is written."""
+        """Write all pending chunks and wait until they are written.
+
+        Raises:
+            StorageError: a write failed.
+        """
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -64,7 +84,7 @@ class WriteBuffer:
             await self._write_pending()
 
     def _on_timer(self) -> None:
-        """An index that stalls must not hold back what it has sent."""
+        """Write the pending chunks after the delay, even if no further chunk arrives."""
         self._timer = None
         if not self._pending:
             return
@@ -72,7 +92,7 @@ class WriteBuffer:
             self._start_write()
         elif not self._writing.done():
             self._timer = asyncio.get_running_loop().call_later(self._thresholds.delay_seconds, self._on_timer)
-        # Else it failed, which the next `add` or `flush` raises.
+        # Otherwise the last write failed, and the next `add` or `flush` raises its error.
 
     async def _write_pending(self) -> None:
         while (writing := self._writing) is not None:

@@ -1,1 +1,1 @@
-"""Decisions: one verdict by one policy for each file, on every route."""
+"""Decisions about files: each file has one verdict by one policy, and the verdict is the same on every route."""

@@ -1,9 +1,11 @@
-"""A name that an index owns and does not have: an empty page that says so. Pure.
+"""Empty page for a project that does not exist on the index that owns its name. Pure.
 
-Owns the reason and its two shapes. The page has no files, so that uv stops at this index (a 404 would send it to the
-user's next one, which is how a stranger's upload of the same name gets installed). Nothing about the project tells pip
-and uv to print a reason but a yanked file, so with ``withheld = "explain"`` the page lists one that does not exist: its
-version is the reason, since pip prints the versions that it ignores, and asking for it answers 403.
+The page lists no files and has the status 200, so uv searches no further index. After a 404, uv would search the user's
+next index. A stranger may have uploaded a project of the same name there (dependency confusion).
+
+pip and uv print a reason only if the page lists a file. Unless the policy says ``withheld = "hide"``, the page
+therefore lists one file that does not exist. The version of that file contains the reason in words, because pip prints
+the versions that it ignores. A request for that file gets 403.
 """
 
 from __future__ import annotations
@@ -17,31 +19,32 @@ from packaging.version import Version
 from assay.gate.judged_page import Dependencies, JudgedPage
 from assay.indexes import IndexSettings
 from assay.policy.language.model import Policy, Showing
-from assay.policy.reasons import Tombstone, summarize_withheld
+from assay.policy.tombstones import make_tombstones
 from assay.policy.verdict import Reason, ReasonCode, Withheld, state_reason
 from assay.ports import IndexPage
 from assay.render import PageListing
 from assay.simple.model import Distribution, File, Kind, NormalizedName
 
 _ABSENCE_TTL = timedelta(minutes=1)
-"""As long as an absence is remembered: a project's first release is installed soon after."""
+"""Lifetime of the judged empty page. After this time the page is judged again, so a first release is visible soon after
+its upload."""
 _NON_LABEL_CHARACTERS = re.compile(r"[^a-z0-9]+", re.ASCII)
 
 
 def make_absence_reason(index: IndexSettings, name: NormalizedName) -> Reason:
-    """Why there is nothing, and what to do."""
+    """Return the reason for the empty page. Its message tells the operator what to do."""
     return state_reason(
         ReasonCode.INDEX,
         None,
-        f"the name {name} belongs to the index {index.name}, which has no such project, and no other index is"
-        f" asked: publish it there, or leave the name out of that index's `projects`",
+        f"the index {index.name} owns the name {name} but has no such project, and Assay asks no other index for it:"
+        f" publish the project there, or remove the name from that index's `projects`",
         expected=f"a project on the index {index.name}",
         found="none",
     )
 
 
-def make_absence_tombstone(index: IndexSettings, name: NormalizedName) -> tuple[Tombstone, Withheld]:
-    """A file that does not exist, as it is listed and as it is answered."""
+def make_absence_verdict(index: IndexSettings, name: NormalizedName) -> Withheld:
+    """Return the verdict on a file that does not exist. The page lists the file unless withheld files are hidden."""
     # PEP 440, "Local version identifiers": ASCII letters, digits and periods.
     label = _NON_LABEL_CHARACTERS.sub(".", f"reserved.for.{index.name}.which.has.no.such.project")
     filename = f"{name.replace('-', '_')}-0+{label}-py3-none-any.whl"
@@ -54,15 +57,22 @@ def make_absence_tombstone(index: IndexSettings, name: NormalizedName) -> tuple[
         route=route,
         distribution=Distribution(project=name, version=Version(f"0+{label}"), kind=Kind.WHEEL),
     )
-    withheld = Withheld(file=file, reasons=(make_absence_reason(index, name),), enforced=True)
-    return Tombstone(file=file, yanked=summarize_withheld(withheld)), withheld
+    return Withheld(file=file, reasons=(make_absence_reason(index, name),), enforced=True)
 
 
-def make_absent_page(policy: Policy, page: IndexPage, dependencies: Dependencies) -> JudgedPage:
-    """The empty page with its reason: nothing on it can be judged, and only the policy's way of showing matters."""
+def make_absent_page(policy: Policy, showing: Showing, page: IndexPage, dependencies: Dependencies) -> JudgedPage:
+    """Return the judged empty page of a project that does not exist on its index.
+
+    Args:
+        policy: decides only if the reason is shown under `_withheld`, because the page has no files to judge.
+        showing: listing of withheld versions, which decides if and how the page lists a file.
+        page: the page that records the absence.
+        dependencies: digests or versions of the inputs of verdicts. If one of them changes later, the gate judges the
+            page again.
+    """
     index, name = page.index, page.project.name
-    stone, withheld = make_absence_tombstone(index, name)
-    shown = policy.withheld is Showing.EXPLAIN
+    withheld = make_absence_verdict(index, name)
+    tombstones = make_tombstones(showing, (withheld,))
     return JudgedPage(
         page=page,
         dependencies=dependencies,
@@ -70,10 +80,10 @@ def make_absent_page(policy: Policy, page: IndexPage, dependencies: Dependencies
         listing=PageListing(
             project=page.project,
             approved=(),
-            tombstones=(stone,) if shown else (),
+            tombstones=tombstones,
             absence_reason=make_absence_reason(index, name),
             show_withheld=policy.show_withheld,
         ),
-        by_location={withheld.file.location: withheld} if shown else {},
+        by_location={each.file.location: withheld for each in tombstones},
         valid_until=page.confirmed_at + _ABSENCE_TTL,
     )

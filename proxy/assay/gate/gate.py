@@ -1,47 +1,66 @@
-"""The gate of one view: every route asks it, and gets the same verdict for the same file at the same moment.
+"""Gate of one view: the only way from a request to a page or a file.
 
-Owns the view's flow page → judge → evidence → judge → ledger, and its refreshes: one at a time for each project, which
-belongs to the proxy and not to a request. Pages, evidence, files and the ledger are shared with the gates of other
-views; verdicts are not: each view lists and serves by its own. It speaks no HTTP and renders nothing itself.
+A view is a policy with its own URL path. Every route asks the view's gate, so all routes give a file the same verdict
+at the same moment. Gates of different views share pages, evidence, files and the ledger, but not verdicts. A gate
+speaks no HTTP and renders nothing itself.
 
-Views that need one project at the same time take turns by `Flights`: one for its page, one for its evidence, so that a
-view that needs no evidence does not wait for one that does.
+To refresh a project, the gate fetches the page, judges it, fetches evidence, judges again and updates the ledger. It
+runs one refresh of a project at a time. A refresh continues even if the request that started it ends.
+
+Locks (`Flights`) let only one view at a time work on a project. A project has one lock for its page and another for its
+evidence, so a view that needs no evidence does not wait for a view that fetches some.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from packaging.version import InvalidVersion, Version
-
 from assay import telemetry
 from assay.caching.single_flight import SingleFlight, StillRunningError
-from assay.errors import AssayError, FileNotListedError, NotReadyError, ProjectNotFoundError, ProvenanceNotFoundError
+from assay.errors import (
+    AssayError,
+    EvidencePendingError,
+    EvidenceUnavailableError,
+    FileNotListedError,
+    NotReadyError,
+    ProjectNotFoundError,
+    ProvenanceNotFoundError,
+    SerialRollbackError,
+)
+from assay.evidence import Unstated
 from assay.files.cache import FileContent
 from assay.files.service import FileService
 from assay.gate.judged_page import JudgedPage, JudgedPageCache
 from assay.gate.page_judge import PageJudge
 from assay.pages.service import PageService
-from assay.policy.language.model import Policy
-from assay.policy.verdict import Approved, Withheld
+from assay.policy.language.model import Policy, Showing
+from assay.policy.language.times import format_instant
+from assay.policy.verdict import Approved, Undecided, Verdict, Withheld
 from assay.ports import Flights, Ledger, Notice
 from assay.provenance.service import ProvenanceService
+from assay.simple.fields import parse_version
 from assay.simple.model import File, NormalizedName
+from assay.simple.parse import basename
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateSettings:
-    """How long a request waits for a page that is being worked out."""
+    """Time limits of a gate."""
 
     page_timeout: timedelta = timedelta(seconds=10)
+    """Maximum wait of a request while a page is being fetched or judged. The request fails after this time."""
+    evidence_timeout: timedelta = timedelta(seconds=5)
+    """Maximum wait of a refresh for the first tries to fetch provenance. After this time the page is served, and it
+    lists the files whose provenance is missing as undecided."""
 
 
 class WithheldError(AssayError):
-    """A file that policy withholds was asked for; carries the verdict with its reasons."""
+    """Error for a request for a withheld file. It carries the verdict, which contains the reasons."""
 
     def __init__(self, withheld: Withheld) -> None:
         super().__init__(f"{withheld.file.filename} is withheld")
@@ -50,7 +69,7 @@ class WithheldError(AssayError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateResources:
-    """What is fetched, proven and kept for the gates of all views."""
+    """Services that the gates of all views share: pages, provenance and files."""
 
     pages: PageService
     provenance: ProvenanceService
@@ -58,17 +77,20 @@ class GateResources:
 
 
 class Gate:
-    """Pages, files, metadata and provenance, each through the same verdict.
+    """Access of one view to pages, files, METADATA and provenance.
+
+    The verdict on a file decides about access to its bytes, its METADATA and its provenance.
 
     Args:
-        view: the name of the view that it decides for.
-        policy: decides.
-        resources: shared by all views.
-        ledger: shared by all views.
-        judged_pages: of all views.
-        flights: shared by all views, so that a project is fetched for all of them once.
-        clock: UTC.
-        settings: how long a request waits.
+        view: name of the view.
+        policy: policy of the view.
+        withheld: listing of withheld versions on pages; None: as the policy says.
+        resources: services that all views share.
+        ledger: ledger that all views share.
+        judged_pages: cache of judged pages that all views share.
+        flights: locks that all views share, so that only one view at a time fetches a project.
+        clock: returns the current time in UTC.
+        settings: time limits.
     """
 
     def __init__(
@@ -81,11 +103,12 @@ class Gate:
         judged_pages: JudgedPageCache,
         flights: Flights,
         clock: Callable[[], datetime],
+        withheld: Showing | None = None,
         settings: GateSettings | None = None,
     ) -> None:
         self.view = view
         self.policy = policy
-        """Replaced as a whole on reload; the next request obeys it."""
+        """Policy in force. A policy reload replaces this object, and the next request uses the new policy."""
         self.resources = resources
         self._pages = resources.pages
         self._provenance = resources.provenance
@@ -94,9 +117,12 @@ class Gate:
             view=view,
             provenance=resources.provenance,
             wheels=resources.files.wheels,
+            failed_metadata=resources.files.failed_metadata,
             ledger=ledger,
             flights=flights,
             clock=clock,
+            evidence_timeout=(settings or GateSettings()).evidence_timeout,
+            withheld=withheld,
         )
         self._ledger = ledger
         self._flights = flights
@@ -105,18 +131,23 @@ class Gate:
         self._judged_pages = judged_pages
         self._refreshes = SingleFlight[NormalizedName, JudgedPage]("page", report=_log_failed_refresh)
 
+    @property
+    def showing(self) -> Showing:
+        """Listing of withheld versions on the pages of this view."""
+        return self._page_judge.choose_showing(self.policy)
+
     async def get_page(self, name: NormalizedName) -> JudgedPage:
         """Return the judged page of a project.
 
         Raises:
             ProjectNotFoundError: the catch-all index has no such project, or no index covers the name.
-            NotReadyError: it is still being worked out; the work goes on.
-            AssayError: it cannot be had now.
+            NotReadyError: the page was not ready within the time limit; its refresh continues.
+            AssayError: the page cannot be fetched or judged now.
         """
         return await self._get_page(name, self._settings.page_timeout.total_seconds())
 
     def peek_page(self, name: NormalizedName) -> JudgedPage | None:
-        """Return what `get_page` returns if it is in memory and current; else None. Start nothing."""
+        """Return the judged page of a project if it is in memory and current, else None. Start no refresh."""
         judged = self._judged_pages.get((self.view, name))
         return judged if judged is not None and self._is_current(judged) else None
 
@@ -132,63 +163,100 @@ class Gate:
             try:
                 judged = await self._refreshes.join(name, refresh, timeout_seconds=timeout_seconds)
             except StillRunningError as error:
-                raise NotReadyError(
-                    f"the page of {name} is being worked out: its files are being verified; ask again"
-                ) from error
-            # A refresh that began before a reload may end after it; this request is answered by the new policy.
+                if self._pages.is_requested(name):
+                    raise NotReadyError(f"the index has not sent the page of {name} yet; try again") from error
+                raise NotReadyError(f"the page of {name} is still being verified; try again") from error
+            # A refresh that began before a policy reload may end after it. Only the new policy may answer this request.
             if judged.policy_digest == self.policy.digest:
                 return judged
 
     async def get_verdict(self, location: str) -> Approved | Withheld:
-        """Return the verdict on the file at a location (``host/path``, decoded once).
+        """Return the verdict on the file at a location (``host/path``, percent-decoded once).
 
         Raises:
-            FileNotListedError: no page lists it.
-            AssayError: the page that would list it cannot be had now.
+            FileNotListedError: no page lists the location, and no listed file was at this location before.
+            EvidencePendingError: the file's provenance was not fetched within `page_timeout`; the first try continues.
+            EvidenceUnavailableError: the last try to fetch the file's provenance failed.
+            AssayError: a page that may list the location cannot be fetched or judged now.
         """
-        return (await self._find_verdict(location))[1]
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._settings.page_timeout.total_seconds()
+        while True:
+            judged, verdict = await self._find_verdict(location)
+            is_pending = isinstance(verdict, Undecided) and verdict.file.location not in judged.failures
+            if not (is_pending and await self._provenance.wait_for_news(judged.page, deadline - loop.time())):
+                return _require_decision(judged, verdict)
 
     def peek_verdict(self, location: str) -> Approved | Withheld | None:
-        """Return what `get_verdict` returns if its pages are in memory and current; else None. Start nothing."""
+        """Return the verdict on the file at a location if it can be found in memory, else None. Start no refresh.
+
+        The filename may belong to several projects, whose pages are searched in order. If a page is not in memory or
+        not current before the location is found, return None.
+        """
         for name in self._pages.find_candidate_projects(location):
             judged = self.peek_page(name)
             if judged is None or (verdict := judged.by_location.get(location)) is not None:
-                return None if judged is None else verdict
+                return None if judged is None or isinstance(verdict, Undecided) else verdict
+        return None
+
+    def peek_listing_page(self, withheld: Withheld) -> JudgedPage | None:
+        """Return the judged page that has this verdict if it is in memory, else None. Start no refresh.
+
+        The page may be stale, because a verdict may come from a stale page.
+        """
+        file = withheld.file
+        own = () if file.distribution is None else (file.distribution.project,)
+        for name in dict.fromkeys((*own, *self._pages.find_candidate_projects(file.location))):
+            judged = self._judged_pages.peek((self.view, name))
+            if judged is not None and judged.by_location.get(file.location) == withheld:
+                return judged
         return None
 
     def peek_content(self, approved: Approved) -> bytes | None:
-        """Return the bytes of a file approved just now if they are in memory and need no inspection; else None."""
+        """Return the bytes of a file if they are in memory, else None.
+
+        Also return None if the file is a wheel whose METADATA has not been read yet.
+
+        Args:
+            approved: the current approval of the file, which is not checked again.
+        """
         return self._files.peek(self._pages.require_owner(approved.project), approved)
 
     def open_content(self, approved: Approved) -> AbstractAsyncContextManager[FileContent]:
-        """Open the bytes of an approved file until the context ends."""
-        # However long it takes: the client has its head and waits for the tail, there is nothing to be asked again.
+        """Return a context manager that opens the bytes of an approved file and closes them at its end."""
+        # No timeout: the client has the response head by then and waits for the tail, so it could not retry anyway.
         ensure_approved = partial(self._require_approved_now, approved, None)
         return self._files.open(self._pages.require_owner(approved.project), approved, ensure_approved)
 
     async def _require_approved_now(self, approved: Approved, timeout_seconds: float | None) -> Approved:
-        """Return the verdict of now on a file that was approved before whatever was waited for.
+        """Return the current approval of a file that was approved before a wait.
+
+        Args:
+            approved: the earlier approval.
+            timeout_seconds: maximum seconds to wait for the judged page; None for no limit.
 
         Raises:
             WithheldError: the file is withheld now.
-            FileNotListedError: no page lists it any more.
+            FileNotListedError: the page no longer lists the file, or lists it with another digest.
         """
         judged = await self._get_page(approved.project, timeout_seconds)
         verdict = judged.by_location.get(approved.file.location)
-        if isinstance(verdict, Withheld):
-            raise WithheldError(verdict)
         if verdict is None or verdict.file.sha256 != approved.file.sha256:
-            raise FileNotListedError(f"{approved.file.filename} is not listed any more")
-        return verdict
+            raise FileNotListedError(f"{approved.file.filename} is no longer listed")
+        decided = _require_decision(judged, verdict)
+        if isinstance(decided, Withheld):
+            raise WithheldError(decided)
+        return decided
 
     async def get_metadata(self, approved: Approved) -> bytes:
-        """Return the METADATA beside an approved file, with the digest that the page gives.
+        """Return the METADATA of an approved file (PEP 658). Its digest is the one on the page.
 
         Raises:
-            FileNotListedError: the page offers none.
-            DigestMismatchError: the index's bytes are not those of its page: a security event.
-            WithheldError: the file's own METADATA turns out to be another.
-            UpstreamError: it cannot be had.
+            FileNotListedError: the page offers no METADATA for the file.
+            DigestMismatchError: the index's METADATA does not have the digest on the page; a security event is logged.
+            WithheldError: the METADATA in the wheel differs from the index's METADATA, so the policy withholds the file
+                now.
+            UpstreamError: the METADATA cannot be fetched.
         """
         index = self._pages.require_owner(approved.project)
         ensure_approved = partial(self._require_approved_now, approved, None)
@@ -197,16 +265,22 @@ class Gate:
         return document
 
     def peek_metadata(self, approved: Approved) -> bytes | None:
-        """Return what `get_metadata` returns for a file approved just now if it is in memory; else None."""
+        """Return the METADATA of a file if it is in memory, else None.
+
+        Args:
+            approved: the current approval of the file, which is not checked again.
+        """
         index = self._pages.require_owner(approved.project)
         return self._files.peek_metadata(index, approved, self.policy)
 
     async def get_provenance(self, name: NormalizedName, version: str, filename: str) -> tuple[Approved, bytes]:
-        """Return the approval of a file and its provenance document, the bytes unchanged.
+        """Return the approval of a file and its provenance document (PEP 740).
+
+        The bytes of the document are those of the index, unchanged.
 
         Raises:
-            WithheldError: the file is withheld, and so is what speaks for it.
-            ProvenanceNotFoundError: no such file, or no provenance for it.
+            WithheldError: the file is withheld, so its provenance is withheld too.
+            ProvenanceNotFoundError: the page lists no such file, or the file has no provenance.
         """
         judged = await self.get_page(name)
         verdicts = [
@@ -215,34 +289,37 @@ class Gate:
             if verdict.file.filename == filename and _has_version(verdict.file, version)
         ]
         for verdict in verdicts:
-            if isinstance(verdict, Withheld):
-                raise WithheldError(verdict)
+            if isinstance(decided := _require_decision(judged, verdict), Withheld):
+                raise WithheldError(decided)
         for approved in (each for each in verdicts if isinstance(each, Approved)):
             document = await self._provenance.get_document(judged.page.index, name, approved.file)
             if document is not None:
                 seconds = self._settings.page_timeout.total_seconds()
                 return await self._require_approved_now(approved, seconds), document
-        raise ProvenanceNotFoundError(f"No provenance available for {filename}")
+        approvals = (each for each in verdicts if isinstance(each, Approved))
+        why = next((f": {each.evidence.problem}" for each in approvals if isinstance(each.evidence, Unstated)), "")
+        raise ProvenanceNotFoundError(f"No provenance available for {filename}{why}")
 
     def list_cached_pages(self) -> tuple[JudgedPage, ...]:
-        """Return the judged pages that are in memory, for counts; some may be due to be judged anew."""
+        """Return the judged pages of this view that are in memory, for statistics. Some of them may be outdated."""
         return tuple(judged for (view, _), judged in self._judged_pages.snapshot().items() if view == self.view)
 
     async def close(self) -> None:
-        """End the refreshes that are running."""
+        """Cancel the running refreshes."""
         await self._refreshes.close()
 
     def _is_current(self, judged_page: JudgedPage, *, stale_allowance: timedelta = timedelta(0)) -> bool:
         now, page = self._clock(), judged_page.page
-        return abs(now - page.confirmed_at) < page.index.freshness.page + stale_allowance and self._is_valid(
-            judged_page, now
-        )
+        lifetime = page.index.freshness.page
+        if stale_allowance:
+            lifetime += stale_allowance
+        return abs(now - page.confirmed_at) < lifetime and self._is_valid(judged_page, now)
 
     def _is_valid(self, judged_page: JudgedPage, now: datetime, ledger_version: int | None = None) -> bool:
-        """Return whether this page's verdicts would be the same now: the only place that compares.
+        """Return True if judging the page again now would give the same verdicts.
 
-        Without `ledger_version` the ledger is not compared: it is read when a page is renewed, and what another writer
-        adds to it in between comes as a notice.
+        If `ledger_version` is None, changes of the ledger are not considered. They are detected elsewhere: each renewal
+        of the page reads the ledger, and `handle_notice` discards the page if another writer changes the ledger.
         """
         page = judged_page.page
         version = judged_page.dependencies["ledger"] if ledger_version is None else ledger_version
@@ -254,8 +331,13 @@ class Gate:
     async def _refresh(self, name: NormalizedName) -> JudgedPage:
         judged = await self._judge_current_page(name)
         self._judged_pages.put((self.view, name), judged)
-        # Provenance may have been replaced since the page was last renewed.
+        # The index may have replaced provenance documents since the page was last renewed.
         self._provenance.start_revalidation(judged.page, [verdict.file for verdict in judged.verdicts])
+        cooling = [each.file for each in judged.listing.withheld if not each.enforced and each.changes_at is not None]
+        if cooling:
+            # Fetched now, so that it is recorded before the day on which time alone approves the file.
+            history = await self._ledger.get_history(judged.page.index.name, name)
+            self._provenance.start_prefetch(judged.page, cooling, history)
         return judged
 
     async def _judge_current_page(self, name: NormalizedName) -> JudgedPage:
@@ -263,10 +345,15 @@ class Gate:
         async with self._flights.flight(f"page:{index.name}:{name}", partial(self._pages.is_fresh, index, name)):
             history = await self._ledger.get_history(index.name, name)
             try:
-                page = await self._pages.get_current(index, name, newest_serial=history.serial)
+                page = await self._pages.get_current(index, name, history=history)
             except ProjectNotFoundError:
                 self._judged_pages.pop((self.view, name))
                 raise
+            except SerialRollbackError:
+                await self._page_judge.note_rollback(index, name, history)
+                raise
+            if page.is_rolled_back:
+                await self._page_judge.note_rollback(index, name, history)
         if page.is_absent:
             self._judged_pages.pop((self.view, name))
         known = self._judged_pages.peek((self.view, name))
@@ -274,18 +361,24 @@ class Gate:
             known is not None
             and not known.has_failed_evidence
             and known.page.content_digest == page.content_digest
+            and (history.rollback_since is None or page.is_rolled_back)  # else the ledger must learn that it has ended
+            and known.page.confirmed_at <= self._clock()  # else it was judged when the clock was ahead
+            and not history.is_before_forgotten_serial(known.page.confirmed_at)  # else its serial was not recorded
             and self._is_valid(known, self._clock(), history.version)
         ):
             return replace(known, page=page)
         return await self._page_judge.judge(self.policy, page)
 
     def handle_notice(self, notice: Notice) -> None:
-        """Judge a project again at the next request; a refresh that runs now may not know what has changed."""
+        """Discard the judged page of the project that `notice` names. The next request has the page judged again.
+
+        A running refresh may have read the old facts, so its result is discarded too.
+        """
         self._judged_pages.pop((self.view, notice.project))
         if (refresh := self._refreshes.get(notice.project)) is not None:
             refresh.add_done_callback(lambda _: self._judged_pages.pop((self.view, notice.project)))
 
-    async def _find_verdict(self, location: str) -> tuple[JudgedPage, Approved | Withheld]:
+    async def _find_verdict(self, location: str) -> tuple[JudgedPage, Verdict]:
         failure: AssayError | None = None
         for name in self._pages.find_candidate_projects(location):
             try:
@@ -297,9 +390,33 @@ class Gate:
                 continue
             if (verdict := judged.by_location.get(location)) is not None:
                 return judged, verdict
+        if (found := await self._find_moved(location)) is not None:
+            return found
         if failure is not None:
             raise failure
         raise FileNotListedError(f"no page of this proxy lists {location}")
+
+    async def _find_moved(self, location: str) -> tuple[JudgedPage, Verdict] | None:
+        """Return the verdict on a file that an earlier page listed at a location; None if there is no such file.
+
+        The current page must list the same filename and digest at another address.
+
+        Raises:
+            AssayError: the current page cannot be fetched or judged now.
+        """
+        filename = basename(location)
+        for name, digest in await self._pages.find_moved(location):
+            with suppress(ProjectNotFoundError):
+                judged = await self.get_page(name)
+                same = [
+                    verdict
+                    for verdict in judged.by_location.values()
+                    if verdict.file.filename == filename and verdict.file.sha256 == digest
+                ]
+                if same:
+                    # One of several entries of the file is listed; the others are withheld as duplicates.
+                    return judged, next((each for each in same if not isinstance(each, Withheld)), same[0])
+        return None
 
 
 def _log_failed_refresh(name: NormalizedName, error: BaseException) -> None:
@@ -307,7 +424,23 @@ def _log_failed_refresh(name: NormalizedName, error: BaseException) -> None:
         telemetry.failure("page-failed", error, project=name)
 
 
+def _require_decision(judged: JudgedPage, verdict: Verdict) -> Approved | Withheld:
+    """Return the verdict if it is `Approved` or `Withheld`.
+
+    Raises:
+        EvidencePendingError: the verdict is `Undecided`, and the first try to fetch the file's provenance is running.
+        EvidenceUnavailableError: the verdict is `Undecided`, and the last try to fetch the file's provenance failed.
+    """
+    if not isinstance(verdict, Undecided):
+        return verdict
+    name, failure = verdict.file.filename, judged.failures.get(verdict.file.location)
+    if failure is None:
+        raise EvidencePendingError(f"the provenance of {name} is being fetched; try again")
+    raise EvidenceUnavailableError(
+        f"evidence-unavailable: the file's provenance cannot be fetched (next try {format_instant(failure.retry_at)}):"
+        f" {failure.problem}"
+    )
+
+
 def _has_version(file: File, version: str) -> bool:
-    with suppress(InvalidVersion):
-        return file.distribution is not None and Version(version) == file.distribution.version
-    return False
+    return file.distribution is not None and parse_version(version) == file.distribution.version

@@ -1,8 +1,8 @@
-"""A page with a verdict on each of its files, and everything that the verdicts depend on.
+"""Judged page: an index's page, a verdict on each of its files, and all inputs of the verdicts.
 
-Owns the question "does this still hold?" and the rendered forms of one judged page. A rendered page is kept only here,
-with what it depends on (docs/architecture.md, "Promises", 6): the page's version, policy, trust roots, ledger, origin
-and the clock.
+This module decides if a judged page is still valid, and it caches the rendered forms of the page. A rendered page is
+cached only here, together with everything on which it depends: the page's content, the policy, the trust roots, the
+ledger, the origin and the clock (docs/architecture.md, "Promises", 6).
 """
 
 from __future__ import annotations
@@ -16,33 +16,42 @@ from functools import partial
 from typing import TypeAlias
 
 from assay.caching.lru import Lru
-from assay.policy.verdict import Approved, Withheld
+from assay.gate.hidden_versions import HiddenReport
+from assay.policy.verdict import MISLISTED_CODES, Approved, Verdict, Withheld
 from assay.ports import IndexPage
+from assay.provenance.failures import DocumentFailure
 from assay.render import PageLinks, PageListing, render_project
 from assay.simple.coding import encode_content
 from assay.simple.model import NormalizedName
 from assay.simple.negotiate import PageFormat
 
 _MAX_CACHED_FILES = 30_000
-"""Of all judged pages together: with what is rendered of them about 3 kB each."""
-_MAX_RENDERINGS = 8
-"""Rendered forms kept of one page: a client that invents origins evicts its own."""
+"""Maximum number of files of all cached judged pages together. A file takes about 3 kB, which includes its part of the
+rendered forms."""
+_MAX_RENDERINGS = 18
+"""Maximum number of rendered forms cached for one page: two formats in three content codings, for three origins."""
+_MAX_UNEXPECTED_ORIGINS = 1
+"""Maximum number of origins for which a page is rendered although the configuration does not name their port. Without
+a limit, a client could have the page rendered anew for each port that it invents."""
 _MAX_PREPARED = 32
-"""Prepared responses kept with a page: clients of one kind send the same request headers."""
+"""Maximum number of prepared responses cached with one page. A few suffice, because all clients of one kind (pip, uv)
+send the same request headers."""
 _MAX_STALE_WHILE_REVALIDATE = timedelta(minutes=1)
 _OFFLOAD_MIN_FILES = 200
-"""Files of a page from which on rendering and compressing leave the event loop."""
+"""A page with at least this many files is rendered and compressed in a thread, a smaller page in the event loop."""
 
 
 Dependencies: TypeAlias = Mapping[str, str | int]
-"""What verdicts depend on besides the page and the clock, by name: ``policy``, ``roots``, ``wheels``, ``ledger``."""
+"""Digest or version of each input of the verdicts except the page and the clock. The keys are ``policy``, ``roots``,
+``wheels``, ``metadata`` and ``ledger``."""
 VariantKey: TypeAlias = tuple[str | None, ...]
-"""Everything in a request that selects the variant of a page (RFC 9110, 12.5.5): format, two headers and the host."""
+"""Values of a request that select the variant of a page (RFC 9110, 12.5.5): ``format``, ``Accept``, ``Accept-Encoding``
+and ``Host``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderedPage:
-    """Bytes to send, and the strong validator that belongs to exactly these."""
+    """Body of a page's response, and the strong ETag of the body."""
 
     body: bytes
     etag: str
@@ -50,53 +59,71 @@ class RenderedPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedPage:
-    """A rendered page with its header fields: the same for all requests for one variant."""
+    """Rendered page with the header fields of its responses. All requests for one variant of a page get the same."""
 
     rendered: RenderedPage
     headers: Mapping[str, str]
-    """Of a response with the page."""
+    """Header fields of a 200 response."""
     not_modified_headers: Mapping[str, str]
-    """Of a response to a client that has the page (RFC 9110, 15.4.5)."""
+    """Header fields of a 304 response (RFC 9110, 15.4.5)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedPage:
-    """The verdicts on one page at one instant, under one policy and one set of trust roots."""
+    """Verdicts on the files of one page at one instant, under one policy and one set of trust roots."""
 
     page: IndexPage
     dependencies: Dependencies
-    """What the verdicts depend on besides the page and the clock, as it was when they were made."""
+    """Digest or version of each input of the verdicts except the page and the clock, at the time of the judgement."""
     has_failed_evidence: bool
-    """Some evidence is forged, or missing though promised: it is fetched again whenever the page is renewed, so that a
-    document that was damaged in transit, or missing for an hour, does not withhold its file for ever."""
+    """True if a file is undecided, or if a file's evidence is forged. If the index promises a provenance document but
+    does not have it, the evidence counts as forged. If this attribute is True, each renewal judges the page again, with
+    newly fetched evidence. So a document that was damaged in transit, or was missing for an hour, does not withhold its
+    file permanently."""
     listing: PageListing
-    by_location: Mapping[str, Approved | Withheld]
+    by_location: Mapping[str, Verdict]
+    """Verdicts by the location (``host/path``) of the file."""
     valid_until: datetime | None
-    """The next instant at which the clock alone changes a verdict."""
-    _renderings: Lru[tuple[PageFormat, str | None, str], RenderedPage] = field(
+    """Instant at which the page must be judged again: time changes a verdict then, or a failed document may be fetched
+    again. None if there is no such instant."""
+    hidden: HiddenReport | None = None
+    """Versions that installers may pass over in silence; None if there are none. All copies of a judged page share the
+    report, so that it is logged once."""
+    failures: Mapping[str, DocumentFailure] = field(default_factory=dict)
+    """Failures to fetch provenance, by the location of the undecided file. An undecided file without a failure here is
+    still being decided."""
+    _renderings: Lru[tuple[bool, str | None, str], RenderedPage] = field(
         default_factory=partial(Lru, max_items=_MAX_RENDERINGS), repr=False, compare=False
     )
+    _unexpected_origins: set[str] = field(default_factory=set, repr=False, compare=False)
     prepared: Lru[VariantKey, PreparedPage] = field(
         default_factory=partial(Lru, max_items=_MAX_PREPARED), repr=False, compare=False
     )
-    """Responses that were sent, by variant, to send again."""
+    """Prepared responses by variant, for reuse."""
 
     @property
     def policy_digest(self) -> str:
-        """Digest of the policy that the verdicts are by."""
+        """Digest of the policy that made the verdicts."""
         return str(self.dependencies["policy"])
 
     @property
     def verdicts(self) -> tuple[Approved | Withheld, ...]:
-        """All verdicts, in no particular order."""
+        """All verdicts on the page except `Undecided`, in no particular order."""
         return (*self.listing.approved, *self.listing.withheld)
 
     @property
-    def stale_while_revalidate(self) -> timedelta:
-        """How long past its freshness the page is served while one renewal runs in the background.
+    def first_failure(self) -> DocumentFailure | None:
+        """Failure to fetch the provenance of some undecided file; None if there is no such failure."""
+        return next(iter(self.failures.values()), None)
 
-        A page that is asked for more than once a minute never waits for its index; for one that is not, a minute is no
-        reason to be late. Nothing for a page that is stale already: what it says of itself must be said again.
+    @property
+    def stale_while_revalidate(self) -> timedelta:
+        """Time for which the page is still served after its freshness lifetime, while a renewal runs in the background.
+
+        Thanks to this time, clients that request a page more than once a minute never wait for the index.
+
+        If the page is marked as stale because the index failed, the time is zero. Requests then wait for a renewal. So
+        they get a page without the mark soon after the index has recovered.
         """
         return (
             timedelta(0)
@@ -105,17 +132,32 @@ class JudgedPage:
         )
 
     def is_valid(self, dependencies: Dependencies, now: datetime) -> bool:
-        """Return whether the verdicts would be the same now, on the same page.
+        """Return True if judging the page again now would give the same verdicts.
 
         Args:
-            dependencies: as they are now.
-            now: UTC.
+            dependencies: the current digests or versions of the inputs.
+            now: the current time in UTC.
         """
         return self.dependencies == dependencies and (self.valid_until is None or now < self.valid_until)
 
-    async def render(self, page_format: PageFormat, origin: str | None, coding: str) -> RenderedPage:
-        """Return the page as `page_format` in `coding`, provenance addresses under `origin` (no origin: none)."""
-        key = (page_format, origin, coding)
+    async def render(
+        self, page_format: PageFormat, origin: str | None, coding: str, *, is_expected: bool = True
+    ) -> RenderedPage:
+        """Return the page in `page_format`, compressed by `coding`.
+
+        Args:
+            page_format: format of the page. The two HTML formats have the same bytes.
+            origin: origin that provenance URLs begin with; None: the page has no provenance URLs.
+            coding: content coding.
+            is_expected: False if a client may have invented the origin. The page is then rendered for the first such
+                origin, and has no provenance URLs for further ones.
+        """
+        if not is_expected and origin is not None and origin not in self._unexpected_origins:
+            if len(self._unexpected_origins) < _MAX_UNEXPECTED_ORIGINS:
+                self._unexpected_origins.add(origin)
+            else:
+                origin = None
+        key = (page_format is PageFormat.JSON, origin, coding)
         rendered = self._renderings.get(key)
         if rendered is None:
             if len(self.page.project.files) < _OFFLOAD_MIN_FILES:
@@ -134,21 +176,29 @@ class JudgedPage:
 
 
 JudgedPageCache: TypeAlias = Lru[tuple[str, NormalizedName], JudgedPage]
-"""Judged pages by view and project, of all views together."""
+"""Cache of the judged pages of all views. The key is a view and a project."""
 
 
 def create_judged_page_cache(max_files: int = _MAX_CACHED_FILES) -> JudgedPageCache:
-    """Return an empty cache that holds pages of `max_files` files together."""
+    """Return an empty cache for judged pages. Together, the cached pages have at most `max_files` files."""
     return JudgedPageCache(max_weight=max_files, weigh=lambda judged: 1 + len(judged.page.project.files))
 
 
-def index_by_location(verdicts: tuple[Approved | Withheld, ...]) -> dict[str, Approved | Withheld]:
-    """Return verdicts by what a request is matched on.
+def index_by_location(verdicts: tuple[Verdict, ...]) -> dict[str, Verdict]:
+    """Return the verdicts by the location of their file. Requests are matched on the location.
 
-    Entries that share it have one filename: with different digests all are withheld, with one digest the first is
-    listed and the others are its duplicates, so the first speaks for all.
+    A page may have several entries for one location. An entry is faulty if it is withheld with a code in
+    `MISLISTED_CODES`, for example because its URL contains a user name. For each location, the verdict on
+    the first valid entry is returned, so that a faulty entry cannot hide a valid one. If all entries are faulty, the
+    first verdict is returned.
     """
-    found: dict[str, Approved | Withheld] = {}
+    found: dict[str, Verdict] = {}
     for verdict in verdicts:
-        found.setdefault(verdict.file.location, verdict)
+        known = found.setdefault(verdict.file.location, verdict)
+        if known is not verdict and _is_mislisted(known) and not _is_mislisted(verdict):
+            found[verdict.file.location] = verdict
     return found
+
+
+def _is_mislisted(verdict: Verdict) -> bool:
+    return isinstance(verdict, Withheld) and any(reason.code in MISLISTED_CODES for reason in verdict.reasons)

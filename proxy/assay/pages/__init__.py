@@ -1,1 +1,1 @@
-"""Project pages and root lists of the indexes: cached, revalidated, never rolled back."""
+"""Project pages and lists of projects from the indexes: fetched, cached and revalidated, and never rolled back."""

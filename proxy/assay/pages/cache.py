@@ -1,15 +1,23 @@
-"""Which page of a project is current: remembered, renewed, stale while the index is down, never rolled back.
+"""Cache of the indexes' project pages.
 
-Owns pages and their records (a header and a compressed body, checked against its digest when read back). It judges
-nothing.
+Pages are cached in memory and as records. A page has two records, a header and a compressed body. The digest of the
+body is checked when the body is read back. This module judges nothing.
 
-- Within `freshness.page` a remembered page is used without asking; after it a conditional request renews it.
-- While the index is unavailable, or answers nonsense, a page is used up to `max-stale` beyond that, and says so
-  (`IndexPage.is_stale`). An index that is silent is waited for a few seconds only where there is such a page; the
-  question goes on, and its answer is used when it comes.
-- An index that refuses (401, 403, 451) is obeyed: nothing remembered is used in the place of its answer.
-- A page whose serial is lower than one seen before is a rollback: the newer page is kept, and it is an alarm.
-- That the index has no such project is remembered too, for at most a minute.
+- A page younger than `freshness.page` is used without a request. An older page is renewed by a conditional request.
+- While the index is unavailable or sends invalid responses, a cached page is used for up to `max-stale` longer. It is
+  then marked with `IndexPage.is_stale`.
+- If a stale page can be used, a caller waits at most 3 seconds for the index (`stale_fallback_delay`). Then the caller
+  gets the stale page. The request continues in the background, and its response is used when it arrives.
+- If the index refuses access (401, 403, 451), the error is raised, and no cached page is used instead. A status of
+  `absent-status` means that the index does not have the project, unless the project had files.
+- A page with a lower serial than an earlier one is a rollback, which is a security event. The earlier page is kept for
+  `max-stale`. Then `SerialRollbackError` is raised, until the index is believed (`ProjectHistory.is_rollback`).
+- A page that may be incomplete is invalid. HTML may be incomplete if the response has neither a ``Content-Length``
+  nor a last chunk. It may also be incomplete if it has neither links to files nor one of PyPI's marks of an empty page
+  (`simple.html_page`).
+- A page that was fetched before an operator declared the serial of its project wrong is fetched again.
+- The absence of a project is cached too, in memory, for at most a minute. A client that requests too many names that
+  the index does not have waits, because each costs a request to the index.
 """
 
 from __future__ import annotations
@@ -24,15 +32,22 @@ from functools import partial
 from typing import Any
 
 from assay import telemetry
+from assay.caching.byte_budget import ByteBudget
 from assay.caching.lru import Lru
+from assay.caching.rate_limit import RateLimit
 from assay.caching.single_flight import SingleFlight, StillRunningError
 from assay.errors import (
+    AmbiguousAbsenceError,
     InvalidResponseError,
+    SerialRollbackError,
+    TooManyRequestsError,
     UpstreamAccessDeniedError,
     UpstreamError,
     UpstreamGoneError,
+    UpstreamTimeoutError,
 )
 from assay.indexes import IndexSettings
+from assay.pages.moved_files import MovedFiles
 from assay.pages.records import (
     SCHEMA_VERSION,
     body_key,
@@ -42,29 +57,65 @@ from assay.pages.records import (
     get_string,
     header_key,
 )
-from assay.ports import FetchedDocument, IndexPage, NoBody, ProjectKey, RecordStore, Upstream, Validators
+from assay.ports import (
+    MAX_SERIAL,
+    UNDELIMITED,
+    FetchedDocument,
+    IndexPage,
+    NoBody,
+    ProjectHistory,
+    ProjectKey,
+    RecordStore,
+    Upstream,
+    Validators,
+)
 from assay.simple.model import NormalizedName
-from assay.simple.parse import PageLimits, parse_project
+from assay.simple.parse import PageLimits, is_json_type, parse_project
 from assay.telemetry.metrics import PAGE_LOOKUPS
+from assay.users import current_client
 
 _OFFLOAD_MIN_BYTES = 64 * 1024
-"""Bytes of a page from which on parsing leaves the event loop."""
+"""Size in bytes from which a page is parsed in a thread instead of the event loop."""
+_MAX_TIMEOUTS = 10_000
+"""Limit on the remembered timeouts of pages."""
+_MAX_COMPRESSION_RATIO = 1032
+"""Largest ratio of the size of a body to that of its zlib data (zlib's documentation, "Maximum Compression Factor")."""
 _MAX_LOGGED_FILENAMES = 20
-"""Withdrawn files that one line of the log names."""
+"""Maximum number of filenames in a log line about withdrawn files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageCacheSettings:
-    """How much is cached, and how long an index is waited for."""
+    """Limits and time spans of the page cache."""
 
     max_files: int = 10_000
-    """Files of all parsed pages; the gate keeps the judged ones, and here are those that are to be renewed soon."""
+    """Maximum number of files of all parsed pages in memory together. A small number suffices: the gate caches the
+    judged pages, so a parsed page is needed only at its next renewal."""
+    max_body_bytes: int = 64 * 2**20
+    """Maximum total size in bytes of the bodies of pages that are read and parsed at the same time. At the limit, all
+    pages wait except for the one that has been read for the longest time. Bodies of at most `free_body_bytes` do not
+    count. Parsing takes two to three times the size of a body."""
+    free_body_bytes: int = 2**20
+    """Size in bytes up to which a body does not count and never waits. Nearly all pages are smaller."""
+    max_absences: int = 2_000
+    """Maximum number of absent projects in memory. They are kept apart from the pages, so that invented names evict no
+    page."""
+    absences_at_once: int = 1_000
+    """Number of absent projects that one client may request at once. Ordinary clients request few of them, for example
+    because a filename can be split into several project names."""
+    absences_per_second: float = 5.0
+    """Number of further absent projects that one client may request, per second."""
     absence_ttl: timedelta = timedelta(minutes=1)
+    """Maximum time for which the absence of a project is cached."""
     stale_fallback_delay: timedelta = timedelta(seconds=3)
-    """How long a silent index is waited for where there is a page to be used instead."""
+    """Maximum wait for the response of an index if a stale page can be used instead."""
+    silence_memory: timedelta = timedelta(seconds=20)
+    """Time for which the proxy remembers that the index did not send a page in time. If no cached page can be used,
+    further requests for the page fail at once during this time. A client that repeats its request therefore gets the
+    reason instead of another wait."""
     outage_backoff: timedelta = timedelta(seconds=10)
-    """How long an index that failed is not asked where there is a page to be used: an install asks for fifty pages, and
-    must not wait for each of them."""
+    """Time after a failure of an index for which stale pages are used without a new request to the index. An
+    installation requests about fifty pages, and must not wait for a failing index at each of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +127,7 @@ _CacheEntry = IndexPage | _CachedAbsence
 
 
 class PageCache:
-    """All pages, for all views."""
+    """Cache of the project pages of all indexes, shared by all views."""
 
     def __init__(
         self,
@@ -91,36 +142,63 @@ class PageCache:
         self._records = records
         self._clock = clock
         self._requests = SingleFlight[ProjectKey, IndexPage | None]("fetch page", report=_log_failed_request)
-        """Requests to the index. They outlive their callers, who may turn to a page that is cached."""
+        """Running requests for pages. A request continues if its caller uses a stale page instead."""
+        self._bodies = ByteBudget(self._settings.max_body_bytes, self._settings.free_body_bytes)
         self._outages: dict[str, datetime] = {}
-        self._memory = Lru[ProjectKey, _CacheEntry](max_weight=self._settings.max_files, weigh=_weigh)
+        self.moved = MovedFiles(records)
+        """Addresses of files on earlier pages."""
+        self._timeouts = Lru[ProjectKey, str](
+            max_items=_MAX_TIMEOUTS, max_age_seconds=self._settings.silence_memory.total_seconds()
+        )
+        self._memory = Lru[ProjectKey, IndexPage](max_weight=self._settings.max_files, weigh=_weigh)
+        self._absences = Lru[ProjectKey, _CachedAbsence](max_items=self._settings.max_absences)
+        self._absence_limit = RateLimit(self._settings.absences_at_once, self._settings.absences_per_second)
 
     async def get_current(
-        self, index: IndexSettings, name: NormalizedName, *, newest_serial: int | None
+        self, index: IndexSettings, name: NormalizedName, *, history: ProjectHistory
     ) -> IndexPage | None:
-        """Return the page to judge now; None where the index has no such project.
+        """Return the page of a project, from the cache or the index; None if the index does not have the project.
+
+        Args:
+            index: the index that owns the name.
+            name: the project.
+            history: the ledger's facts about the project. A page with a lower serial than the highest recorded one is a
+                rollback. If the project had files, an HTML page without files needs one of PyPI's marks of an empty
+                page.
 
         Raises:
-            UpstreamUnavailableError: the index is down and no page recent enough is cached.
-            UpstreamError: the index answered nonsense.
+            TooManyRequestsError: the client requested too many names that the index does not have.
+            UpstreamUnavailableError: the index is unavailable, and no page is cached that is recent enough.
+            SerialRollbackError: the index sent a page with a lower serial, and no newer page may be used.
+            UpstreamError: the index refused access or sent an invalid response.
         """
-        kept = await self._load(index, name)
-        if kept is not None and self._age(kept) < self._freshness_lifetime(index, kept):
+        cached = await self._load(index, name)
+        page = cached if isinstance(cached, IndexPage) else None
+        is_expired = page is not None and page.is_rolled_back and self._has_rollback_expired(index, history)
+        # Requested again without validators: the index's response "not modified" would confirm the forgotten serial.
+        is_forgotten = page is not None and history.is_before_forgotten_serial(page.confirmed_at)
+        is_usable = not (is_expired or is_forgotten)
+        if cached is not None and is_usable and self._age(cached) < self._freshness_lifetime(index, cached):
             PAGE_LOOKUPS.labels("fresh").inc()
-            return kept if isinstance(kept, IndexPage) else None
-        page = kept if isinstance(kept, IndexPage) else None
-        request = partial(self._request_page, index, name, page, newest_serial)
-        if page is None or self._age(page) > index.freshness.page + index.freshness.max_stale:
+            return page
+        if page is not None and is_forgotten:
+            page = replace(page, validators=Validators())
+        request = partial(self._request_page, index, name, page, history)
+        if page is None or is_expired or self._age(page) > index.freshness.page + index.freshness.max_stale:
+            if (problem := self._timeouts.get((index.name, name))) is not None:
+                raise UpstreamTimeoutError(problem)
+            if page is None and not history.files:
+                self._check_absences()
             return await self._requests.join((index.name, name), request)
         if self._is_in_outage(index):
             return replace(page, is_stale=True)
-        patience = self._settings.stale_fallback_delay.total_seconds()
+        timeout = self._settings.stale_fallback_delay.total_seconds()
         try:
-            return await self._requests.join((index.name, name), request, timeout_seconds=patience)
-        except (UpstreamAccessDeniedError, UpstreamGoneError):
+            return await self._requests.join((index.name, name), request, timeout_seconds=timeout)
+        except (UpstreamAccessDeniedError, UpstreamGoneError, AmbiguousAbsenceError, SerialRollbackError):
             raise
         except StillRunningError:
-            reason = f"{index.name} has not answered within {patience:.0f} s"
+            reason = f"{index.name} has not answered within {timeout:.0f} s"
         except UpstreamError as error:
             reason = str(error)
         self._outages[index.name] = self._clock()
@@ -128,26 +206,64 @@ class PageCache:
         telemetry.warning("page-stale", index=index.name, project=name, age=str(self._age(page)), error=reason)
         return replace(page, is_stale=True)
 
+    def _check_absences(self) -> None:
+        """Raise if the client of the current request must wait before it may request an unknown name.
+
+        Raises:
+            TooManyRequestsError: it must wait.
+        """
+        client = current_client.get()
+        if client is not None and self._absence_limit.is_exceeded(client):
+            raise TooManyRequestsError(
+                "this client requested too many projects that do not exist: wait before it requests another unknown one"
+            )
+
     def is_fresh(self, index: IndexSettings, name: NormalizedName) -> bool:
-        """Return whether the page is in memory and need not be renewed yet."""
-        cached = self._memory.peek((index.name, name))
+        """Return whether the page, or the absence of the project, is in memory and needs no renewal yet."""
+        cached = self._memory.peek((index.name, name)) or self._absences.peek((index.name, name))
         return cached is not None and self._age(cached) < self._freshness_lifetime(index, cached)
 
+    def is_requested(self, index: IndexSettings, name: NormalizedName) -> bool:
+        """Return whether a request for the page is running."""
+        return self._requests.get((index.name, name)) is not None
+
     async def close(self) -> None:
-        """End the requests that are running."""
+        """Cancel the running requests."""
         await self._requests.close()
+
+    def _has_rollback_expired(self, index: IndexSettings, history: ProjectHistory) -> bool:
+        """Return whether the index has sent lower serials for longer than `max-stale`."""
+        since = history.rollback_since
+        return since is not None and self._clock() - since > index.freshness.max_stale
 
     def _is_in_outage(self, index: IndexSettings) -> bool:
         since = self._outages.get(index.name)
         return since is not None and abs(self._clock() - since) < self._settings.outage_backoff
 
     async def _request_page(
-        self, index: IndexSettings, name: NormalizedName, page: IndexPage | None, newest_serial: int | None
+        self, index: IndexSettings, name: NormalizedName, page: IndexPage | None, history: ProjectHistory
     ) -> IndexPage | None:
-        answer = await self._upstream.get_index(index).fetch_page(name, page.validators if page else Validators())
-        taken = await self._accept_answer(index, name, answer, page, newest_serial)
+        validators = page.validators if page else Validators()
+        with self._bodies.open_lease() as lease:
+            try:
+                answer = await self._upstream.get_index(index).fetch_page(name, validators, reserve=lease.grow_to)
+            except UpstreamTimeoutError as error:
+                self._timeouts.put((index.name, name), str(error))
+                raise
+            except UpstreamAccessDeniedError as error:
+                if error.status not in index.absent_status:
+                    raise
+                if _had_files(page, history):
+                    raise AmbiguousAbsenceError(
+                        f"{index.name} answered {error.status} for {name}, which had files: "
+                        "the project may be gone, or the index denies access",
+                        status=error.status,
+                    ) from error
+                answer = NoBody.ABSENT
+            self._timeouts.pop((index.name, name))
+            page = await self._accept_answer(index, name, answer, page, history)
         self._outages.pop(index.name, None)
-        return taken
+        return page
 
     async def _accept_answer(
         self,
@@ -155,47 +271,74 @@ class PageCache:
         name: NormalizedName,
         fetched: FetchedDocument | NoBody,
         page: IndexPage | None,
-        newest_serial: int | None,
+        history: ProjectHistory,
     ) -> IndexPage | None:
         now = self._clock()
         PAGE_LOOKUPS.labels(
             "changed" if isinstance(fetched, FetchedDocument) else fetched.name.lower().replace("_", "-")
         ).inc()
         if fetched is NoBody.NOT_MODIFIED and page is not None:
-            return await self._store_page(name, replace(page, confirmed_at=now))
+            return await self._store_page(name, replace(page, confirmed_at=now, is_rolled_back=False))
         if isinstance(fetched, NoBody):
-            # Withdrawn or never there: what was listed before is not any more.
+            # The index has no such project. If it had one before, the project was withdrawn.
             if page is not None:
+                await self.moved.record(index, page.project, None)
                 telemetry.warning("project-withdrawn", index=index.name, project=name, files=len(page.project.files))
-            await self._store_absence(index, name, now)
+            elif not history.files:
+                self._absence_limit.count(current_client.get())
+            await self._store_absence(index, name, page, now)
             return None
         if page is not None and page.content_digest == compute_content_digest(fetched):
-            return await self._store_page(name, replace(page, confirmed_at=now, validators=fetched.validators))
-        fresh = await self._parse_page(index, name, fetched, now)
-        if newest_serial is not None and fresh.project.serial is not None and fresh.project.serial < newest_serial:
-            telemetry.security(
-                "serial-rollback", index=index.name, project=name, found=fresh.project.serial, newest=newest_serial
-            )
-            if page is None:
-                raise InvalidResponseError(
-                    f"{index.name} offers serial {fresh.project.serial} of {name}, "
-                    f"older than {newest_serial}, seen before"
+            confirmed = replace(page, confirmed_at=now, validators=fetched.validators, is_rolled_back=False)
+            return await self._store_page(name, confirmed)
+        fresh = await self._parse_page(index, name, fetched, now, had_files=_had_files(page, history))
+        serial, newest = fresh.project.serial, history.serial
+        if history.is_rollback(serial, index.url, now):
+            telemetry.security("serial-rollback", index=index.name, project=name, found=serial, newest=newest)
+            if page is None or self._has_rollback_expired(index, history):
+                raise SerialRollbackError(
+                    f"{index.name} sent the page of {name} with serial {serial}, although it sent the higher serial"
+                    f" {newest} before; it is believed after 7 days"
                 )
-            return await self._store_page(name, replace(page, confirmed_at=now))
+            return await self._store_page(name, replace(page, confirmed_at=now, is_rolled_back=True))
+        if history.rollback_since is not None and serial is not None and newest is not None and serial < newest:
+            telemetry.warning("serial-believed", index=index.name, project=name, found=serial, newest=newest)
         if page is not None:
+            await self.moved.record(index, page.project, fresh.project)
             _log_withdrawn_files(page, fresh)
         telemetry.event("page-fetched", index=index.name, project=name, files=len(fresh.project.files))
         return await self._store_page(name, fresh, fetched)
 
     async def _parse_page(
-        self, index: IndexSettings, name: NormalizedName, fetched: FetchedDocument, checked_at: datetime
+        self,
+        index: IndexSettings,
+        name: NormalizedName,
+        fetched: FetchedDocument,
+        checked_at: datetime,
+        *,
+        had_files: bool = False,
     ) -> IndexPage:
-        arguments = (fetched.body, fetched.content_type, fetched.url, name)
-        limits = PageLimits(max_files=index.limits.files_per_project)
-        if len(fetched.body) < _OFFLOAD_MIN_BYTES:
-            project = parse_project(*arguments, serial=fetched.serial, limits=limits)
-        else:
-            project = await asyncio.to_thread(parse_project, *arguments, serial=fetched.serial, limits=limits)
+        """Parse a page.
+
+        Raises:
+            InvalidResponseError: the page is unusable or may be incomplete, as the docstring of this module describes.
+        """
+        if not fetched.is_delimited and not is_json_type(fetched.content_type):  # the syntax of JSON marks the end
+            raise InvalidResponseError(f"the page of {name}: {UNDELIMITED}")
+        parse = partial(
+            parse_project,
+            fetched.body,
+            fetched.content_type,
+            fetched.url,
+            name,
+            serial=fetched.serial,
+            limits=PageLimits(max_files=index.limits.files_per_project),
+            had_files=had_files,
+        )
+        project = parse() if len(fetched.body) < _OFFLOAD_MIN_BYTES else await asyncio.to_thread(parse)
+        if project.serial is not None and project.serial > MAX_SERIAL:
+            telemetry.warning("serial-implausible", index=index.name, project=name, serial=project.serial)
+            project = replace(project, serial=None)
         return IndexPage(
             index=index,
             project=project,
@@ -205,7 +348,7 @@ class PageCache:
         )
 
     def _age(self, entry: _CacheEntry) -> timedelta:
-        # A clock set back must not make a page fresh for ever.
+        # The absolute value, because a clock that is set back must not make a page fresh permanently.
         return abs(self._clock() - entry.confirmed_at)
 
     def _freshness_lifetime(self, index: IndexSettings, entry: _CacheEntry) -> timedelta:
@@ -214,7 +357,7 @@ class PageCache:
 
     async def _load(self, index: IndexSettings, name: NormalizedName) -> _CacheEntry | None:
         key = (index.name, name)
-        if (cached := self._memory.get(key)) is not None:
+        if (cached := self._memory.get(key) or self._absences.get(key)) is not None:
             return cached
         header = decode_header(await self._records.get(header_key(key)))
         if header is None or header.get("address") != index.url:
@@ -224,14 +367,22 @@ class PageCache:
             if header.get("absent") is True:
                 return self._cache_in_memory(key, _CachedAbsence(confirmed_at=checked))
             body = await self._records.get(body_key(key))
-            return (
-                None
-                if body is None
-                else self._cache_in_memory(key, await self._parse_record(index, name, header, body, checked))
-            )
+            if body is None:
+                return None
+            with self._bodies.open_lease() as lease:
+                await lease.grow_to(await asyncio.to_thread(self._estimate_size, index, body))
+                page = await self._parse_record(index, name, header, body, checked)
+            return self._cache_in_memory(key, page)
         except (KeyError, TypeError, ValueError, OverflowError, OSError, zlib.error, UpstreamError) as error:
-            telemetry.warning("record-broken", record="page", index=index.name, project=name, error=str(error))
+            telemetry.warning("record-corrupt", record="page", index=index.name, project=name, error=str(error))
             return None
+
+    def _estimate_size(self, index: IndexSettings, body: bytes) -> int:
+        """Return an upper limit on the size of a recorded body after decompression, in bytes."""
+        free_bytes = self._settings.free_body_bytes
+        if len(zlib.decompressobj().decompress(body, free_bytes + 1)) <= free_bytes:
+            return free_bytes
+        return min(index.limits.page, _MAX_COMPRESSION_RATIO * len(body))
 
     async def _parse_record(
         self, index: IndexSettings, name: NormalizedName, header: dict[str, Any], body: bytes, checked_at: datetime
@@ -244,13 +395,20 @@ class PageCache:
             serial=header.get("serial") if isinstance(header.get("serial"), int) else None,
         )
         if compute_content_digest(answer) != header.get("version"):
-            raise ValueError("the body is not the one that the header describes")
-        return await self._parse_page(index, name, answer, checked_at)
+            raise ValueError("the body does not match the digest in the header")
+        page = await self._parse_page(index, name, answer, checked_at)
+        return replace(page, is_rolled_back=header.get("rolled_back") is True)
 
     async def _store_page(
         self, name: NormalizedName, page: IndexPage, fetched: FetchedDocument | None = None
     ) -> IndexPage:
-        """Remember a page; `fetched` is what it was parsed from, None where that is remembered already."""
+        """Cache a page in memory and as records, and return it.
+
+        Args:
+            name: the project.
+            page: the page.
+            fetched: the document from which the page was parsed; None if the body of the page is already recorded.
+        """
         key = (page.index.name, name)
         self._cache_in_memory(key, page)
         if fetched is None:
@@ -267,28 +425,43 @@ class PageCache:
             "version": page.content_digest,
             "etag": page.validators.etag,
             "last_modified": page.validators.last_modified,
+            "rolled_back": page.is_rolled_back,
         }
+        header.pop("rolled_back", None)
+        if page.is_rolled_back:
+            header["rolled_back"] = True
         await self._records.put(header_key(key), json.dumps(header).encode())
         return page
 
-    async def _store_absence(self, index: IndexSettings, name: NormalizedName, now: datetime) -> None:
+    async def _store_absence(
+        self, index: IndexSettings, name: NormalizedName, page: IndexPage | None, now: datetime
+    ) -> None:
+        """Cache the absence of a project in memory, and delete the records of its former page.
+
+        The absence itself is not recorded, so that invented names take no space in the storage.
+        """
         key = (index.name, name)
         self._cache_in_memory(key, _CachedAbsence(confirmed_at=now))
-        header = {"schema": SCHEMA_VERSION, "address": index.url, "checked": now.timestamp(), "absent": True}
-        await self._records.put(header_key(key), json.dumps(header).encode())
-        await self._records.delete(body_key(key))
+        if page is not None:
+            await self._records.delete(header_key(key))
+            await self._records.delete(body_key(key))
 
     def _cache_in_memory(self, key: ProjectKey, entry: _CacheEntry) -> _CacheEntry:
-        self._memory.put(key, entry)
+        if isinstance(entry, IndexPage):
+            self._absences.pop(key)
+            self._memory.put(key, entry)
+        else:
+            self._memory.pop(key)
+            self._absences.put(key, entry)
         return entry
 
 
 def _log_failed_request(key: ProjectKey, error: BaseException) -> None:
-    telemetry.event("page-not-renewed", index=key[0], project=key[1], error=str(error))
+    telemetry.event("page-refresh-failed", index=key[0], project=key[1], error=str(error))
 
 
 def _log_withdrawn_files(page: IndexPage, fresh_page: IndexPage) -> None:
-    """Say which files the index lists no more: whoever has installed them may want to know."""
+    """Log the files that the index no longer lists, because users may have installed them."""
     listed = {file.filename for file in fresh_page.project.files}
     gone = [file.filename for file in page.project.files if file.filename not in listed]
     if gone:
@@ -301,6 +474,11 @@ def _log_withdrawn_files(page: IndexPage, fresh_page: IndexPage) -> None:
         )
 
 
-def _weigh(entry: _CacheEntry) -> int:
-    # An absence or an empty page weighs something too, so that thousands of invented names stay bounded.
-    return 10 + (len(entry.project.files) if isinstance(entry, IndexPage) else 0)
+def _had_files(page: IndexPage | None, history: ProjectHistory) -> bool:
+    """Return whether the cached page or the ledger shows that a project has had files."""
+    return bool(history.files) or (page is not None and bool(page.project.files))
+
+
+def _weigh(page: IndexPage) -> int:
+    # An empty page has a weight too, so that the number of pages stays bounded.
+    return 10 + len(page.project.files)

@@ -1,7 +1,7 @@
-"""A page as records: a header and a compressed body, believed only where both agree.
+"""Records of a page: a header, and a compressed body that is used only if it matches the digest in the header.
 
-Owns their form and keys. What is read back is hostile: a header that is none, or a body that is not the one described,
-is no record.
+This module defines the format and the keys of both records. An invalid header, or a body that does not match, counts as
+a cache miss.
 """
 
 from __future__ import annotations
@@ -17,28 +17,32 @@ SCHEMA_VERSION = 1
 
 
 def compute_content_digest(fetched: FetchedDocument) -> str:
-    """Digest of the index's bytes and of the address they came from."""
+    """Return the SHA-256, in hexadecimal, of a document's body, URL, content type and serial."""
     digest = hashlib.sha256(fetched.body)
     digest.update(f"\n{fetched.url}\n{fetched.content_type}\n{fetched.serial}".encode())
     return digest.hexdigest()
 
 
 def decompress_body(body: bytes, max_bytes: int) -> bytes:
-    """A compressed body.
+    """Return the decompressed body.
+
+    Args:
+        body: zlib data.
+        max_bytes: limit on the decompressed size in bytes.
 
     Raises:
-        ValueError: it is cut, or has more than `max_bytes` bytes.
-        zlib.error: it is no compressed body.
+        ValueError: the data is truncated, or has more than `max_bytes` bytes after decompression.
+        zlib.error: the data is not valid zlib data.
     """
     inflater = zlib.decompressobj()
     found = inflater.decompress(body, max_bytes + 1)
     if len(found) > max_bytes or not inflater.eof:
-        raise ValueError("the compressed body is cut or larger than a page may be")
+        raise ValueError(f"the compressed body is truncated, or expands to more than {max_bytes} bytes")
     return found
 
 
 def decode_header(record: bytes | None) -> dict[str, Any] | None:
-    """A header of this schema, else None."""
+    """Parse a header record; return None if it is missing, invalid or of another schema version."""
     if record is None:
         return None
     try:
@@ -49,16 +53,16 @@ def decode_header(record: bytes | None) -> dict[str, Any] | None:
 
 
 def get_string(header: dict[str, Any], key: str) -> str | None:
-    """A value that is a string, else None."""
+    """Return the string under `key`; None if the value is missing or is not a string."""
     value = header.get(key)
     return value if isinstance(value, str) else None
 
 
 def header_key(key: ProjectKey) -> str:
-    """Where a page's header is."""
+    """Return the record key of a page's header."""
     return f"page:{key[0]}:{key[1]}"
 
 
 def body_key(key: ProjectKey) -> str:
-    """Where its body is."""
+    """Return the record key of a page's body."""
     return f"page-body:{key[0]}:{key[1]}"

@@ -1,8 +1,12 @@
-"""The list of all projects by view and format, spooled to disk, without names that policy denies or another index owns.
+"""Cache of the lists of all projects, on disk. Each view (a policy with its own URL path) has one list in each format.
 
-Refreshed at most once at a time, in the background, on demand, and for all views that were ever asked for their list:
-an index is asked once for all of them. PyPI's list has 40 MB, so it is never in memory whole: parsed, filtered and
-written chunk by chunk, off the loop.
+A list omits the names that the view's policy denies. The configuration assigns each name to one index. If another index
+lists the name too, its entry is ignored.
+
+If a list is missing or too old, a request for it starts a refresh in the background. Only one refresh runs at a time.
+The refresh sends one request to each index. It makes the list of every view for which a client has requested a list
+since the start of the proxy. PyPI's list has 40 MB, so it is never in memory as a whole. Threads parse, filter and
+write it in chunks.
 """
 
 from __future__ import annotations
@@ -29,12 +33,13 @@ from assay.simple.negotiate import PageFormat
 from assay.simple.root_list import RootListParser
 
 _REFRESH_TIMEOUT: Final = timedelta(hours=1)
-"""For the lists of all indexes; a slow one ends earlier, by its `timeouts.read`."""
+"""Timeout for one refresh, which fetches the lists of all indexes. If an index stalls, its request and the refresh fail
+earlier, after `timeouts.read`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenRootList:
-    """A list that is being sent."""
+    """List of projects, open for sending. `size` is in bytes."""
 
     file: BinaryIO
     size: int
@@ -43,17 +48,27 @@ class OpenRootList:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Snapshot:
-    """All formats of one list."""
+    """One view's list of projects in all formats."""
 
     policy_digest: str
     made_at: datetime
     spooled: Mapping[PageFormat, SpooledFile]
     count: int
-    """Names that it lists."""
+    """Number of listed names."""
 
 
 class RootListCache:
-    """The list of each view, in the edition of the moment."""
+    """Cache of the current list of projects of each view.
+
+    Args:
+        upstream: the connections to the indexes.
+        indexes: all indexes. Each name belongs to one of them.
+        spool: storage of the finished lists.
+        policies: for the name of each view, a function that returns the active policy of the view.
+        freshness: age at which a list is refreshed.
+        clock: returns the current time in UTC.
+        timeout: maximum time for which a request waits if its view has no list yet.
+    """
 
     def __init__(
         self,
@@ -86,28 +101,29 @@ class RootListCache:
             on_refreshed=self._remove_replaced,
             on_failure=_log_failure,
         )
-        """The lists of all requested views, by view."""
+        """The lists of all requested views, by the view's name."""
 
     @asynccontextmanager
     async def open_current(self, view: str, page_format: PageFormat) -> AsyncIterator[OpenRootList]:
-        """A view's list in one format.
+        """Open a view's list of projects in one format.
 
         Raises:
-            NotReadyError: the first edition is still being made.
-            AssayError: it cannot be made.
+            NotReadyError: no list for the current policy exists yet. A refresh continues in the background and makes
+                the list.
+            AssayError: the list cannot be made.
         """
         async with AsyncExitStack() as stack:
             spooled = (await self._get_snapshot(view)).spooled[page_format]
             try:
                 file = await stack.enter_async_context(spooled.open_reader())
             except StorageError:
-                # Removed while it was being opened: a newer edition is in force.
+                # A refresh replaced and removed the list before it was opened.
                 spooled = (await self._get_snapshot(view)).spooled[page_format]
                 file = await stack.enter_async_context(spooled.open_reader())
             yield OpenRootList(file=file, size=spooled.size, etag=spooled.etag)
 
     async def close(self) -> None:
-        """End a refresh that is running."""
+        """Cancel a running refresh."""
         await self._refresher.close()
 
     async def wait_until_idle(self) -> None:
@@ -117,58 +133,64 @@ class RootListCache:
     async def _get_snapshot(self, view: str) -> _Snapshot:
         self._requested_views[view] = None
         while True:
-            edition = (self._refresher.value or {}).get(view)
-            obeyed = edition is not None and edition.policy_digest == self._policies[view]().digest
-            if edition is not None and obeyed:
-                if abs(self._clock() - edition.made_at) >= self._freshness:
-                    # Old names only: what each page lists is decided when it is requested.
+            snapshot = (self._refresher.value or {}).get(view)
+            is_valid = snapshot is not None and snapshot.policy_digest == self._policies[view]().digest
+            if snapshot is not None and is_valid:
+                if abs(self._clock() - snapshot.made_at) >= self._freshness:
+                    # An old list is harmless: the verdicts on a project's files are made when its page is requested.
                     self._refresher.trigger()
-                return edition
+                return snapshot
             try:
-                made = await self._refresher.refresh(timeout_seconds=self._patience.total_seconds())
+                snapshots = await self._refresher.refresh(timeout_seconds=self._patience.total_seconds())
             except StillRunningError:
-                raise NotReadyError("the list of projects is being fetched; ask again") from None
-            if view in made and made[view].policy_digest == self._policies[view]().digest:
-                return made[view]
-            # That refresh began before this view was asked for its list, or before its policy changed.
+                raise NotReadyError("the list of projects is still being fetched; try again in a few seconds") from None
+            if view in snapshots and snapshots[view].policy_digest == self._policies[view]().digest:
+                return snapshots[view]
+            # That refresh began before this view's list was requested, or before its policy changed.
 
     async def _fetch(self, _request: FetchRequest[Mapping[str, _Snapshot]]) -> Fetched[Mapping[str, _Snapshot]]:
-        """Write the lists of all requested views from one request to each index."""
+        """Make the lists of all requested views, with one request to each index."""
         policies = {view: self._policies[view]() for view in self._requested_views}
         async with AsyncExitStack() as stack:
             writers = {}
             for view, policy in policies.items():
-                sheets = {form: await stack.enter_async_context(self._spool.open_writer()) for form in PageFormat}
-                for form, sheet in sheets.items():
-                    await sheet.append(render_root_head(form))
-                writers[view] = _ListWriter(policy, sheets)
-            found = [await self._write_index(index, list(writers.values())) for index in self._indexes]
-            if not any(found):
+                spool_writers = {
+                    form: await stack.enter_async_context(self._spool.open_writer()) for form in PageFormat
+                }
+                for form, spool_writer in spool_writers.items():
+                    await spool_writer.append(render_root_head(form))
+                writers[view] = _ListWriter(policy, spool_writers)
+            have_list = [await self._write_index(index, list(writers.values())) for index in self._indexes]
+            if not any(have_list):
                 raise UpstreamGoneError("no index of this proxy has a list of projects")
             unused = await stack.enter_async_context(AsyncExitStack())
-            made = {view: await self._finish_snapshot(view, writer, unused) for view, writer in writers.items()}
+            snapshots = {view: await self._finish_snapshot(view, writer, unused) for view, writer in writers.items()}
             unused.pop_all()
-        return Fetched(value=made)
+        return Fetched(value=snapshots)
 
-    async def _remove_replaced(self, before: Mapping[str, _Snapshot] | None, made: Mapping[str, _Snapshot]) -> None:
-        """Remove the lists that were in force before from the spool."""
-        for spooled in (each for edition in (before or {}).values() for each in edition.spooled.values()):
+    async def _remove_replaced(self, before: Mapping[str, _Snapshot] | None, after: Mapping[str, _Snapshot]) -> None:
+        """Remove the replaced lists from the spool."""
+        for spooled in (each for snapshot in (before or {}).values() for each in snapshot.spooled.values()):
             await spooled.remove()
-        telemetry.event("root-list-made", projects=max(edition.count for edition in made.values()))
+        telemetry.event("root-list-refreshed", projects=max(snapshot.count for snapshot in after.values()))
 
     async def _finish_snapshot(self, view: str, writer: _ListWriter, cleanup: AsyncExitStack) -> _Snapshot:
-        """All formats, finished; removed with `cleanup`, unless all views' become the lists in force."""
+        """Finish a view's list in all formats.
+
+        The method adds callbacks to `cleanup` that remove the finished files. If a later view fails, the caller lets
+        `cleanup` run. If all views succeed, the caller discards the callbacks, and the files stay.
+        """
         spooled = {}
-        for form, sheet in writer.sheets.items():
-            await sheet.append(render_root_tail(form))
-            spooled[form] = await sheet.finish(f"root-{form.name}-{view}")
+        for form, spool_writer in writer.spool_writers.items():
+            await spool_writer.append(render_root_tail(form))
+            spooled[form] = await spool_writer.finish(f"root-{form.name}-{view}")
             cleanup.push_async_callback(spooled[form].remove)
         return _Snapshot(policy_digest=writer.policy.digest, made_at=self._clock(), spooled=spooled, count=writer.count)
 
     async def _write_index(self, index: IndexSettings, writers: Sequence[_ListWriter]) -> bool:
         async with self._upstream.get_index(index).open_root_list(Validators()) as answer:
             if not isinstance(answer, BodyStream):
-                telemetry.warning("root-list-absent", index=index.name)
+                telemetry.warning("root-list-missing", index=index.name)
                 return False
             parser = RootListParser(answer.content_type)
             size = 0
@@ -176,7 +198,7 @@ class RootListCache:
                 size += len(chunk)
                 if size > index.limits.page:
                     raise InvalidResponseError(
-                        f"the list of projects of {index.name} is over {index.limits.page} bytes"
+                        f"the list of projects of {index.name} exceeds the limit of {index.limits.page} bytes"
                     )
                 await self._write_names(await asyncio.to_thread(self._select_owned, parser.feed, chunk, index), writers)
             await self._write_names(
@@ -187,7 +209,10 @@ class RootListCache:
     def _select_owned(
         self, parse_names: Callable[[bytes], list[str]], chunk: bytes, index: IndexSettings
     ) -> list[tuple[str, NormalizedName]]:
-        """Names as the index writes them, and normalised; those that it owns."""
+        """Parse a chunk; return the names that `index` owns.
+
+        Each item is the name as the index spells it, and the normalized name.
+        """
         named = ((name, canonicalize_name(name)) for name in parse_names(chunk))
         return [(name, project) for name, project in named if self._indexes.find_owner(project) is index]
 
@@ -205,19 +230,19 @@ def _log_failure(error: BaseException) -> None:
 
 
 class _ListWriter:
-    """Names that a policy does not deny, to all sheets of its view, separated where the format wants it."""
+    """Writer of one view's list in all formats. It omits the names that the view's policy denies."""
 
     def __init__(self, policy: Policy, spool_writers: Mapping[PageFormat, SpoolWriter]) -> None:
         self.policy = policy
-        self.sheets = spool_writers
+        self.spool_writers = spool_writers
         self.count = 0
 
     async def write(self, projects: list[tuple[str, NormalizedName]]) -> None:
         names = await asyncio.to_thread(self._select_allowed, projects)
         if not names:
             return
-        for form, sheet in self.sheets.items():
-            await sheet.append(await asyncio.to_thread(_render_lines, form, names, is_first=self.count == 0))
+        for form, spool_writer in self.spool_writers.items():
+            await spool_writer.append(await asyncio.to_thread(_render_lines, form, names, is_first=self.count == 0))
         self.count += len(names)
 
     def _select_allowed(self, projects: list[tuple[str, NormalizedName]]) -> list[str]:

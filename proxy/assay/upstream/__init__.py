@@ -1,1 +1,1 @@
-"""The only outbound sockets: the hosts that may be contacted, their credentials, and the responses read from them."""
+"""HTTP client for package indexes: permitted addresses, credentials, redirects, retries and limits on responses."""

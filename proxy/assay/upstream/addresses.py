@@ -1,7 +1,10 @@
-"""Which addresses may be contacted for an index, and which never. No sockets of its own.
+"""Checks of the URLs and addresses that Assay may contact for an index.
 
-- Only hosts that the index names; https, or http where its own address is http; no user information.
-- Link-local addresses are refused wherever a name resolves to them: clouds keep their metadata and credentials there.
+- Assay contacts only the configured hosts of the index.
+- The scheme must be https. If the index's own `url` is http, http is permitted too.
+- A URL must not contain user information.
+- Assay never contacts a link-local address, even if a permitted name resolves to one. Cloud providers serve instance
+  metadata and credentials at such addresses.
 """
 
 from __future__ import annotations
@@ -22,7 +25,10 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def format_host(target: URL) -> str:
-    """``host`` or ``host:port``, lower-case, the scheme's default port dropped, as `indexes.hosts` has them."""
+    """Return ``host`` or ``host:port`` of a URL in lower case, without the default port of its scheme.
+
+    `assay.indexes` writes the permitted hosts in the same form, so the result can be compared with them.
+    """
     host = (target.raw_host or "").lower()
     bracketed = f"[{host}]" if ":" in host else host
     port = target.explicit_port
@@ -30,51 +36,62 @@ def format_host(target: URL) -> str:
 
 
 def check_index_url(index: IndexSettings, url: str) -> URL:
-    """The address as the page gave it, nothing re-encoded, if the index may use it.
+    """Parse a URL from an index's page and check that Assay may contact it for this index.
+
+    The percent-encoding of the URL is not changed.
 
     Raises:
-        DisallowedHostError: another host, scheme, user information, or a link-local address.
-        InvalidResponseError: no URL at all.
+        DisallowedHostError: the host or the scheme is not permitted, or the URL contains user information or a
+            link-local address.
+        InvalidResponseError: `url` is not a valid URL.
     """
     try:
         target = URL(url, encoded=True)
         host = format_host(target)
     except ValueError as error:
-        raise InvalidResponseError(f"{redact_url(url)} is no URL") from error
+        raise InvalidResponseError(f"{redact_url(url)} is not a valid URL") from error
     plain_allowed = index.url.startswith("http://")
     if target.scheme != "https" and not (target.scheme == "http" and plain_allowed):
-        raise DisallowedHostError(f"{redact_url(url)}: index {index.name} is reached by https only")
+        raise DisallowedHostError(f"{redact_url(url)}: index {index.name} may be contacted by https only")
     if target.raw_user is not None or target.raw_password is not None:
-        raise DisallowedHostError(f"{redact_url(url)} carries user information")
+        raise DisallowedHostError(f"{redact_url(url)} contains a user name or password")
     if host not in allowed_provenance_hosts(index) or is_link_local(target.raw_host or ""):
-        raise DisallowedHostError(f"{host} is no host of index {index.name} (file-hosts would have to name it)")
+        raise DisallowedHostError(
+            f"{host} is not a permitted host of index {index.name}; add it to file-hosts to permit it"
+        )
     return target
 
 
 def resolve_redirect(index: IndexSettings, target: URL, response: aiohttp.ClientResponse) -> URL:
-    """Where a redirect leads, if the index may go there; never from https to http.
+    """Return the absolute target of a redirect. The target gets the same checks as any URL of the index.
+
+    Args:
+        index: the index for which the redirect is followed.
+        target: the URL whose response is the redirect.
+        response: the redirect.
 
     Raises:
-        DisallowedHostError: it may not.
-        InvalidResponseError: no Location, or none that is a URL.
+        DisallowedHostError: Assay may not contact the new target for this index, or the redirect leads from https to
+            http.
+        InvalidResponseError: ``Location`` is missing or not a valid URL.
     """
     location = response.headers.get("Location")
     if not location:
-        raise InvalidResponseError(f"{redact_url(str(target))} answered {response.status} without a Location")
+        raise InvalidResponseError(f"{redact_url(str(target))} answered {response.status} without a Location header")
     try:
         joined = target.join(URL(location, encoded=True))
     except ValueError as error:
-        raise InvalidResponseError(f"{redact_url(str(target))} redirects to what is no URL") from error
+        raise InvalidResponseError(f"{redact_url(str(target))} redirects to an invalid URL") from error
     if target.scheme == "https" and joined.scheme != "https":
         raise DisallowedHostError(f"{redact_url(str(target))} redirects from https to {joined.scheme}")
     return check_index_url(index, str(joined))
 
 
 class NoLinkLocalResolver(aiohttp.ThreadedResolver):
-    """The system's resolver, without link-local answers, and with an end to its silence.
+    """Name resolver of the operating system with a timeout. Its results contain no link-local addresses.
 
     Args:
-        timeout_seconds: seconds; aiohttp's own time-outs begin after the name is resolved.
+        timeout_seconds: maximum time of one lookup. aiohttp's own timeouts start only after the lookup.
     """
 
     def __init__(self, timeout_seconds: float) -> None:
@@ -84,11 +101,11 @@ class NoLinkLocalResolver(aiohttp.ThreadedResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        """As the system resolves it.
+        """Resolve a name; return its addresses except the link-local ones.
 
         Raises:
-            DisallowedHostError: to nothing but link-local addresses.
-            OSError: not at all, or not in time.
+            DisallowedHostError: all addresses of the name are link-local.
+            OSError: the lookup failed or exceeded the timeout.
         """
         try:
             async with asyncio.timeout(self._timeout):
@@ -103,7 +120,10 @@ class NoLinkLocalResolver(aiohttp.ThreadedResolver):
 
 @lru_cache(maxsize=1024)
 def is_link_local(host: str) -> bool:
-    """Whether `host` is a literal link-local address (RFC 3927, RFC 4291), IPv4-mapped ones included."""
+    """Return True if `host` is a literal link-local address (RFC 3927, RFC 4291).
+
+    An IPv6 address that maps an IPv4 link-local address (``::ffff:169.254.0.1``) is link-local too.
+    """
     try:
         address = ipaddress.ip_address(host.strip("[]").partition("%")[0])
     except ValueError:
@@ -113,7 +133,10 @@ def is_link_local(host: str) -> bool:
 
 
 def redact_url(url: str) -> str:
-    """An address for messages: without query, where signatures and tokens are, and without user information."""
+    """Return a URL for messages: at most 300 characters, without user information, query and fragment.
+
+    The query is removed because it may contain signatures or tokens.
+    """
     bare = url.partition("?")[0].partition("#")[0]
     scheme, separator, rest = bare.partition("://")
     authority, slash, path = rest.partition("/")

@@ -1,9 +1,11 @@
-"""Long bodies, received into memory of our own and in large lots, where aiohttp would hand on each piece by itself.
+"""Reception of large response bodies into two reused buffers, without aiohttp's parser.
 
-Owns a connection from the head of its answer to the end of the body. aiohttp's way costs an allocation, a copy, a wake
-of the loop and a turn of its parser for each piece of some 100 KiB; here the kernel (or TLS) writes into one of two
-buffers while whoever asked still has the other. Only a long body of declared length, not in chunks, comes
-this way; its connection is closed afterwards. What the bytes are is decided by their digest, elsewhere.
+aiohttp allocates memory, copies the bytes, wakes a task and runs its parser for each piece of about 100 KiB. Here, the
+kernel (or TLS) writes into one buffer while the caller reads the other.
+
+Bulk reception applies only to bodies of at least 8 MiB that have a Content-Length and no chunked framing. It takes the
+connection over from aiohttp after the head of the response, and closes the connection after the body. It does not
+verify the bytes; the caller checks their digest.
 """
 
 from __future__ import annotations
@@ -17,27 +19,28 @@ import aiohttp
 from assay import aiohttp_private
 from assay.errors import UpstreamUnavailableError
 from assay.upstream.addresses import redact_url
-from assay.upstream.responses import as_upstream_error, iter_chunks
+from assay.upstream.responses import iter_chunks
+from assay.upstream.transport_errors import as_upstream_error
 
 MIN_BULK_BYTES = 8 * 2**20
-"""Bytes from which on a body is worth a connection: shorter ones leave theirs to the next request."""
+"""Minimum size of a body that is received in bulk. For a smaller body, reuse of the connection saves more time."""
 _CHUNK_BYTES = 2**20
-"""Bytes that are handed on without waiting for more."""
+"""Size of each buffer. A chunk is never larger than a buffer."""
 _FLUSH_DELAY_SECONDS = 0.02
-"""Seconds after which fewer will do: an index that is slow must not hold back what it has sent."""
+"""Seconds after which the caller gets a buffer that is not full. This limits the delay of bytes from a slow index."""
 
 
 @asynccontextmanager
 async def receive_body(
     response: aiohttp.ClientResponse, url: str, stall_timeout_seconds: float, *, in_bulk: bool = True
 ) -> AsyncIterator[AsyncIterator[bytes | memoryview]]:
-    """The body's chunks. A memoryview is lent: it holds until the next chunk is asked for.
+    """Open a response's body as an iterator of chunks. A memoryview is valid only until the next chunk is requested.
 
     Args:
-        response: its head is there, and nothing of its body was read.
-        url: for messages.
-        stall_timeout_seconds: seconds without a byte after which the index counts as stalled.
-        in_bulk: whether a long body may be received past aiohttp's parser (`can_receive_in_bulk`).
+        response: a response whose head has been received and whose body has not been read.
+        url: the requested URL, for error messages.
+        stall_timeout_seconds: maximum seconds between two chunks. It applies only to a body that is received in bulk.
+        in_bulk: False if aiohttp's parser must receive every body (see `can_receive_in_bulk`).
     """
     length = response.content_length
     if (
@@ -57,19 +60,28 @@ async def receive_body(
     try:
         yield receiver.iter_chunks(early, url, stall_timeout_seconds)
     finally:
-        response.close()  # and the connection: aiohttp's parser has not seen the end of the body
+        response.close()  # closes the connection too, since aiohttp's parser has not seen the end of the body
 
 
 async def can_receive_in_bulk() -> bool:
-    """Try whether aiohttp's connections can be taken over, and log a warning if not (0.5 ms)."""
+    """Return True if connections can be taken over from aiohttp; else log a warning and return False.
+
+    The test tries a take-over and lasts 0.5 ms.
+    """
     changed = await aiohttp_private.find_takeover_change()
     if changed is not None:
-        aiohttp_private.report_change(changed, "aiohttp receives long files as it receives short ones")
+        aiohttp_private.report_change(changed, "aiohttp's parser receives large files, which is slower")
     return changed is None
 
 
 class _BulkReceiver(asyncio.BufferedProtocol):
-    """Fills one buffer while the other is lent."""
+    """Protocol that receives the body of one response into two buffers in turn.
+
+    Args:
+        handler: aiohttp's protocol of this connection. It is told when the connection is lost.
+        transport: the connection that was taken over.
+        bytes_left: number of bytes of the body that have not arrived yet.
+    """
 
     def __init__(self, handler: asyncio.Protocol, transport: asyncio.Transport, bytes_left: int) -> None:
         self._handler = handler
@@ -80,16 +92,24 @@ class _BulkReceiver(asyncio.BufferedProtocol):
         self._filled = 0
         self._connection_error: BaseException | None = None
         self._chunk_ready = asyncio.Event()
-        """Set when what is here need not wait for more."""
+        """Set when `iter_chunks` must continue: the buffer is full, the body is complete, the flush delay is over, or
+        the connection is lost."""
         self._chunk_started_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
-        """Never more than the body: what an index sends beyond it stays where it is."""
+        """Return the free part of the buffer, but no more than the rest of the body.
+
+        Bytes after the end of the body are therefore never read.
+        """
         return self._filling[self._filled : min(self._filled + self._bytes_left, _CHUNK_BYTES)]
 
     def buffer_updated(self, nbytes: int) -> None:
-        """So many more bytes are here."""
+        """Count the received bytes; release the chunk when the buffer is full or the body is complete.
+
+        Reading pauses then, until the caller takes the chunk. A buffer that is not full is released when the flush
+        delay is over.
+        """
         self._filled += nbytes
         self._bytes_left -= nbytes
         if not self._bytes_left or self._filled == _CHUNK_BYTES:
@@ -101,7 +121,7 @@ class _BulkReceiver(asyncio.BufferedProtocol):
             )
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing more will come."""
+        """Record that the connection is lost, and inform aiohttp's protocol."""
         self._connection_error = exc or ConnectionResetError("the connection was closed")
         self._chunk_ready.set()
         self._handler.connection_lost(exc)
@@ -109,10 +129,15 @@ class _BulkReceiver(asyncio.BufferedProtocol):
     async def iter_chunks(
         self, buffered: bytes, url: str, stall_timeout_seconds: float
     ) -> AsyncIterator[bytes | memoryview]:
-        """All of the body.
+        """Yield all bytes of the body.
+
+        Args:
+            buffered: bytes of the body that aiohttp received before the connection was taken over.
+            url: the requested URL, for error messages.
+            stall_timeout_seconds: maximum seconds to wait for a chunk.
 
         Raises:
-            UpstreamUnavailableError: it broke off, or stalled.
+            UpstreamUnavailableError: the connection was lost before the end of the body, or no chunk arrived in time.
         """
         if buffered:
             yield buffered
@@ -123,11 +148,11 @@ class _BulkReceiver(asyncio.BufferedProtocol):
             except TimeoutError as error:
                 raise as_upstream_error(error, url) from error
             if not self._filled:
-                raise UpstreamUnavailableError(f"{redact_url(url)}: broke off: {self._connection_error}")
+                raise UpstreamUnavailableError(f"{redact_url(url)}: the response ended early")
             yield self._take_chunk()
 
     def _take_chunk(self) -> memoryview:
-        lot = self._filling[: self._filled]
+        chunk = self._filling[: self._filled]
         self._filling, self._borrowed, self._filled = self._borrowed, self._filling, 0
         self._chunk_started_at = asyncio.get_running_loop().time()
         if self._timer is not None:
@@ -137,4 +162,4 @@ class _BulkReceiver(asyncio.BufferedProtocol):
             self._chunk_ready.clear()
         if self._bytes_left:
             self._transport.resume_reading()
-        return lot
+        return chunk

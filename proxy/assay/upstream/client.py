@@ -1,46 +1,52 @@
-"""An index's pages, documents and file contents, over one connection pool.
+"""HTTP client that fetches pages, documents and files from indexes over one connection pool.
 
-Owns redirects, proxies, TLS, time-outs, retries of small documents and the caps on what is read. Every byte and header
-that comes back is hostile. It judges nothing, caches nothing and parses no page.
+It handles redirects, proxies, TLS, timeouts and size limits, and it repeats failed requests for pages and documents. It
+treats every byte and header of a response as hostile. It does not cache responses or parse pages.
 
-- Redirects are followed one by one, each checked like a first address.
-- File contents are taken as they are on the wire (``Accept-Encoding: identity``, nothing decoded): the digest decides.
-- Proxies come from the environment that was read once, at the top.
+- The client follows one redirect at a time. Each target gets the same checks as the first URL.
+- The client requests files without a content coding (``Accept-Encoding: identity``) and does not decode them. The
+  caller checks their digest.
+- The caller reads the HTTP proxies from the environment at start and passes them to the client.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import ssl
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import lru_cache
 from http import HTTPStatus
+from typing import Final, Literal, TypeAlias, get_args
 
 import aiohttp
 from yarl import URL
 
 from assay import telemetry
-from assay.errors import InvalidResponseError, UpstreamGoneError, UpstreamUnavailableError
+from assay.caching.fair_slots import FairSlots
+from assay.errors import InvalidResponseError, UpstreamGoneError, UpstreamTimeoutError
 from assay.indexes import IndexSettings, LimitsSettings
-from assay.ports import BodyStream, FetchedDocument, FileBody, Index, NoBody, Validators
+from assay.ports import UNDELIMITED, BodyStream, FetchedDocument, FileBody, Index, NoBody, ReserveBytes, Validators
 from assay.simple.model import NormalizedName
 from assay.upstream.addresses import NoLinkLocalResolver, check_index_url, format_host, redact_url, resolve_redirect
 from assay.upstream.bulk_receiver import can_receive_in_bulk, receive_body
+from assay.upstream.content_coding import ACCEPT_ENCODING
 from assay.upstream.credentials import IndexAuthorizations
 from assay.upstream.metrics import RequestMetrics
-from assay.upstream.pacing import MAX_RETRY_WAIT_SECONDS, HostBackoff, RetryPacing
+from assay.upstream.pacing import MAX_RETRY_WAIT_SECONDS, HostBackoff, Purpose, RetryPacing
 from assay.upstream.responses import (
-    as_upstream_error,
-    check_content_encoding,
-    iter_chunks,
+    is_delimited,
+    iter_decoded_chunks,
     parse_content_range,
     parse_last_serial,
     raise_for_status,
     read_response_body,
 )
 from assay.upstream.tls import load_tls_contexts
+from assay.upstream.transport_errors import as_upstream_error
+from assay.users import current_client
 
 _PAGE_ACCEPT = (
     "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"  # PEP 691
@@ -49,15 +55,37 @@ _PROVENANCE_ACCEPT = "application/vnd.pypi.integrity.v1+json, application/json;q
 
 _REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 5
-_CONTENT_ENCODINGS = frozenset({"gzip", "deflate"})
-"""Content codings that are asked for, and decoded; anything else would be taken for the page itself."""
-_ACCEPT_ENCODING = ", ".join(sorted(_CONTENT_ENCODINGS))
+ConnectionKind: TypeAlias = Literal["page", "document", "file"]
+_CONNECTION_KINDS: Final[tuple[ConnectionKind, ...]] = get_args(ConnectionKind)
+"""Kinds of requests that have separate connections, so that slow downloads delay no page."""
+_RESERVED_SHARE = 0.25
+"""Number of connections beyond `limits.connections` for clients that use few, as a share of it."""
+_RESERVED_SHARE_EACH = 0.05
+"""Number of connections up to which a client uses few, as a share of `limits.connections`."""
+_PROVENANCE_MAX_SECONDS = 30.0
+"""Maximum time of one request for a provenance document, in seconds. While Assay fetches the document, the client waits
+for the file: pip for about 90 seconds, uv for about 50. They print the reason of a failure only if the failure comes
+earlier."""
+_METADATA_MAX_SECONDS = 12.0
+"""Maximum time of one request for METADATA, in seconds. The client waits for the response during this time. pip gives
+up a silent connection after 15 seconds."""
 _READ_BUFFER_BYTES = 256 * 1024
-"""Bytes that aiohttp gathers of an answer; of documents and short files."""
+"""Size of aiohttp's read buffer. It applies to every body that is not received in bulk."""
 
 
 class UpstreamClient:
-    """One connection pool for all indexes: `assay.ports.Upstream`. Each call names its index."""
+    """HTTP client of all indexes, with one connection pool. Implements `assay.ports.Upstream`.
+
+    Args:
+        limits: gives the maximum number of connections to one host, and the connect timeout, which also limits a name
+            lookup.
+        authorizations: credentials of the indexes.
+        proxies: HTTP proxies as `urllib.request.getproxies_environment` returns them. Keys are URL schemes, ``all`` for
+            every scheme, and ``no`` for the value of NO_PROXY.
+        indexes: the configured indexes. `start` loads the `ca-file` of each index that has one.
+        sleep: coroutine function that waits for a number of seconds between attempts.
+        pacing: delays between attempts; None for the default.
+    """
 
     def __init__(
         self,
@@ -75,14 +103,18 @@ class UpstreamClient:
         self._indexes = tuple(indexes)
         self._tls_contexts: dict[str, ssl.SSLContext] = {}
         self._backoff = HostBackoff(sleep, pacing=pacing)
+        self._slots: dict[tuple[str, ConnectionKind], FairSlots] = {}
         self._session: aiohttp.ClientSession | None = None
         self._receives_in_bulk = False
 
     async def start(self) -> None:
-        """Open the pool, with the system's certificate store (``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` included).
+        """Open the connection pool and load the trusted certificates.
+
+        These are the certificates of the system, or of ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` if these variables are
+        set. For an index with a `ca-file`, its certificates are added.
 
         Raises:
-            ConfigurationError: an index's `ca-file` cannot be used.
+            ConfigurationError: the `ca-file` of an index cannot be used.
         """
         tls = await asyncio.to_thread(ssl.create_default_context)
         self._tls_contexts = await asyncio.to_thread(load_tls_contexts, self._indexes)
@@ -90,10 +122,10 @@ class UpstreamClient:
         resolver = NoLinkLocalResolver(self._limits.timeouts.connect.total_seconds())
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                # For each host, and none for all together: an index that hangs must not take another's connections.
                 ssl=tls,
+                # No limit in total, only for each host: an index that hangs must not use up the connections of others.
                 limit=0,
-                limit_per_host=self._limits.connections,
+                limit_per_host=self._count_connections_per_host(),
                 resolver=resolver,
                 happy_eyeballs_delay=0.25,
             ),
@@ -103,27 +135,42 @@ class UpstreamClient:
             read_bufsize=_READ_BUFFER_BYTES,
         )
 
+    def _count_connections_per_host(self) -> int:
+        """Return the number of connections to a host that the slots of all kinds allow together."""
+        connections = self._limits.connections
+        return len(_CONNECTION_KINDS) * (connections + math.ceil(connections * _RESERVED_SHARE))
+
     async def close(self) -> None:
-        """Close the pool. Idempotent."""
+        """Close the connection pool. Idempotent."""
         if self._session is not None:
             await self._session.close()
             self._session = None
 
     def get_index(self, settings: IndexSettings) -> Index:
-        """Return the index of one `[[indexes]]` table."""
+        """Return a client for the index of one `[[indexes]]` table."""
         return _IndexClient(self, settings)
 
     async def fetch_page(
-        self, index: IndexSettings, name: NormalizedName, validators: Validators
+        self,
+        index: IndexSettings,
+        name: NormalizedName,
+        validators: Validators,
+        *,
+        reserve: ReserveBytes | None = None,
     ) -> FetchedDocument | NoBody:
-        """A project's page; `NoBody.ABSENT` where the index has no such project.
+        """Fetch a project's page. If there are validators, send a conditional request.
+
+        `reserve` is awaited with the size that the body is about to have in memory, before it is read.
+
+        Returns:
+            The page, `NoBody.NOT_MODIFIED` for a 304, or `NoBody.ABSENT` for a 404 or 410.
 
         Raises:
-            UpstreamError: anything that is neither a page, a 304 nor a 404.
+            UpstreamError: the index could not be reached, or sent any other response.
         """
         headers = {"Accept": _PAGE_ACCEPT, **validators.to_headers()}
         return await self._fetch_with_retries(
-            index, f"{index.url}{name}/", headers=headers, max_bytes=index.limits.page
+            index, f"{index.url}{name}/", headers=headers, max_bytes=index.limits.page, reserve=reserve
         )
 
     async def fetch_document(
@@ -133,22 +180,34 @@ class UpstreamClient:
         *,
         accept: str,
         max_bytes: int,
+        max_seconds: float,
         max_wait_seconds: float = MAX_RETRY_WAIT_SECONDS,
     ) -> FetchedDocument | NoBody:
-        """A small document (provenance, metadata), at most `max_bytes` bytes.
+        """Fetch a small document, such as a provenance document or METADATA.
 
         Args:
-            index: on whose behalf.
-            url: where it is.
-            accept: media types.
-            max_bytes: bytes, after decompression.
-            max_wait_seconds: seconds that it may be held back by what the index's ``Retry-After`` asks.
+            index: the index to which the document belongs; its hosts, limits and credentials apply.
+            url: URL of the document.
+            accept: value of the Accept header.
+            max_bytes: maximum bytes, after decompression.
+            max_seconds: maximum seconds for one request. A shorter `limits.timeouts.total` of the index applies
+                instead.
+            max_wait_seconds: maximum seconds to wait, over all attempts, if the index sends ``Retry-After``.
+
+        Returns:
+            The document, or `NoBody.ABSENT` for a 404 or 410.
 
         Raises:
-            UpstreamError: anything but 200, 404 and 410.
+            UpstreamError: the index could not be reached, or sent any other response.
         """
         return await self._fetch_with_retries(
-            index, url, headers={"Accept": accept}, max_bytes=max_bytes, max_wait_seconds=max_wait_seconds
+            index,
+            url,
+            headers={"Accept": accept},
+            max_bytes=max_bytes,
+            max_seconds=max_seconds,
+            max_wait_seconds=max_wait_seconds,
+            purpose="document",
         )
 
     async def _fetch_with_retries(
@@ -158,29 +217,68 @@ class UpstreamClient:
         *,
         headers: Mapping[str, str],
         max_bytes: int,
+        max_seconds: float = math.inf,
         max_wait_seconds: float = MAX_RETRY_WAIT_SECONDS,
+        purpose: Purpose = "page",
+        reserve: ReserveBytes | None = None,
     ) -> FetchedDocument | NoBody:
         target = check_index_url(index, url)
+        total_seconds = min(index.limits.timeouts.total.total_seconds(), max_seconds)
         return await self._backoff.run_with_retries(
             format_host(target),
-            lambda: self._fetch_once(index, url, target, headers=headers, max_bytes=max_bytes),
+            lambda: self._fetch_once(
+                index,
+                url,
+                target,
+                headers=headers,
+                max_bytes=max_bytes,
+                total_seconds=total_seconds,
+                purpose=purpose,
+                reserve=reserve,
+            ),
             max_wait_seconds,
+            purpose=purpose,
         )
 
     @asynccontextmanager
+    async def _use_slot(self, target: URL, kind: ConnectionKind) -> AsyncIterator[None]:
+        """Wait for a connection of one kind to a host, and use it until the context ends."""
+        key = (format_host(target), kind)
+        slots = self._slots.get(key)
+        if slots is None:
+            connections = self._limits.connections
+            slots = self._slots[key] = FairSlots(
+                connections,
+                reserved=math.ceil(connections * _RESERVED_SHARE),
+                reserved_each=math.ceil(connections * _RESERVED_SHARE_EACH),
+            )
+        try:
+            async with slots.acquire(current_client.get()):
+                yield
+        finally:
+            if slots.is_idle:
+                self._slots.pop(key, None)
+
+    @asynccontextmanager
     async def open_file(self, index: IndexSettings, url: str, *, start: int = 0) -> AsyncIterator[FileBody]:
-        """A file's bytes from `start` on, undecoded; from 0 where the index ignores the Range.
+        """Open the bytes of a file from offset `start`. The bytes are not decoded.
+
+        If the index ignores the ``Range`` header, the bytes begin at offset 0; `FileBody.start` gives the real offset.
 
         Raises:
-            UpstreamGoneError: 404 or 410.
-            UpstreamError: anything else that is no file.
+            UpstreamGoneError: the index answered 404 or 410.
+            UpstreamError: the index could not be reached, or sent any response other than the file.
         """
         headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
         if start:
             headers["Range"] = f"bytes={start}-"
-        async with await self._follow_redirects(index, url, check_index_url(index, url), headers) as response:
+        target = check_index_url(index, url)
+        async with (
+            self._use_slot(target, "file"),
+            await self._follow_redirects(index, url, target, headers) as response,
+        ):
             if response.status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
-                raise UpstreamGoneError(f"{redact_url(url)}: the index lists this file and answers {response.status}")
+                raise UpstreamGoneError(f"{redact_url(url)}: the index lists this file but answered {response.status}")
             begins, length = parse_content_range(response, start)
             patience = index.limits.timeouts.read.total_seconds()
             async with receive_body(response, url, patience, in_bulk=self._receives_in_bulk) as chunks:
@@ -196,21 +294,29 @@ class UpstreamClient:
     async def open_root_list(
         self, index: IndexSettings, validators: Validators
     ) -> AsyncIterator[BodyStream[bytes] | NoBody]:
-        """The index's list of all projects, decoded, as a stream.
+        """Open the index's list of all projects as a decoded stream.
+
+        Yields:
+            The list, `NoBody.NOT_MODIFIED` for a 304, or `NoBody.ABSENT` for a 404 or 410.
 
         Raises:
-            UpstreamError: anything that is neither a list, a 304 nor a 404.
+            UpstreamError: the index could not be reached, or sent any other response.
         """
         headers = {"Accept": _PAGE_ACCEPT, **validators.to_headers()}
-        async with await self._follow_redirects(
-            index, index.url, check_index_url(index, index.url), headers, decode=True
-        ) as response:
+        target = check_index_url(index, index.url)
+        async with (
+            self._use_slot(target, "page"),
+            await self._follow_redirects(index, index.url, target, headers, decode=True) as response,
+        ):
             match response.status:
                 case HTTPStatus.OK:
+                    if "html" in response.content_type and not is_delimited(response, index.url):
+                        # The syntax of JSON marks the end.
+                        raise InvalidResponseError(f"{index.url}: {UNDELIMITED}")
                     yield BodyStream(
                         start=0,
                         length=None,
-                        chunks=iter_chunks(response, index.url),
+                        chunks=iter_decoded_chunks(response, index.url, index.limits.page),
                         content_type=response.headers.get("Content-Type", ""),
                         url=str(response.url),
                     )
@@ -222,24 +328,34 @@ class UpstreamClient:
                     raise InvalidResponseError(f"{index.url} answered {status} to a request for the list of projects")
 
     async def _fetch_once(
-        self, index: IndexSettings, url: str, target: URL, *, headers: Mapping[str, str], max_bytes: int
+        self,
+        index: IndexSettings,
+        url: str,
+        target: URL,
+        *,
+        headers: Mapping[str, str],
+        max_bytes: int,
+        total_seconds: float,
+        purpose: Purpose,
+        reserve: ReserveBytes | None,
     ) -> FetchedDocument | NoBody:
-        total = index.limits.timeouts.total.total_seconds()
         try:
             async with (
-                asyncio.timeout(total),
+                asyncio.timeout(total_seconds),
+                self._use_slot(target, purpose),
                 await self._follow_redirects(index, url, target, headers, decode=True) as response,
             ):
                 match response.status:
                     case HTTPStatus.OK:
                         return FetchedDocument(
-                            body=await read_response_body(response, url, max_bytes),
+                            body=await read_response_body(response, url, max_bytes, reserve),
                             content_type=response.headers.get("Content-Type", ""),
                             url=str(response.url),
                             validators=Validators(
                                 etag=response.headers.get("ETag"), last_modified=response.headers.get("Last-Modified")
                             ),
                             serial=parse_last_serial(response.headers.get("X-PyPI-Last-Serial")),
+                            is_delimited=is_delimited(response, url),
                         )
                     case HTTPStatus.NOT_MODIFIED if "If-None-Match" in headers or "If-Modified-Since" in headers:
                         return NoBody.NOT_MODIFIED
@@ -248,22 +364,31 @@ class UpstreamClient:
                     case status:
                         raise InvalidResponseError(f"{redact_url(url)} answered {status}, expected 200")
         except TimeoutError as error:
-            raise UpstreamUnavailableError(f"{redact_url(url)} did not answer within {total:.0f} s") from error
+            raise UpstreamTimeoutError(
+                f"{redact_url(url)}: no complete response within {total_seconds:.0f} s"
+            ) from error
 
     async def _follow_redirects(
         self, index: IndexSettings, url: str, target: URL, headers: Mapping[str, str], *, decode: bool = False
     ) -> aiohttp.ClientResponse:
-        """The response after redirects, to be left; only 2xx, 304, 404 and 410 come through, anything else is raised.
+        """Send a request and follow redirects; return the final response, which the caller must close.
 
-        `target` is `url` as the index may use it; `decode`: the body is wanted without its content coding.
+        Args:
+            index: the index to which the URL belongs.
+            url: the requested URL, for error messages.
+            target: the same URL, parsed by `check_index_url`.
+            headers: request headers. Credentials are added separately for each target.
+            decode: True to request a content coding, which the caller decodes.
+
+        Raises:
+            UpstreamError: the request failed, the final status is not 200, 206, 304, 404 or 410, or a redirect is not
+                permitted.
         """
         for _ in range(_MAX_REDIRECTS + 1):
             response = await self._send_request(index, url, target, headers, decode=decode)
             try:
                 if response.status not in _REDIRECT_STATUSES:
                     raise_for_status(response, url)
-                    if decode:
-                        check_content_encoding(response, url, _CONTENT_ENCODINGS)
                     return response
                 target = resolve_redirect(index, target, response)
             except BaseException:
@@ -276,9 +401,13 @@ class UpstreamClient:
     async def _send_request(
         self, index: IndexSettings, url: str, target: URL, headers: Mapping[str, str], *, decode: bool
     ) -> aiohttp.ClientResponse:
-        """One request, and whatever answers it."""
+        """Send one request and return the response, whatever its status is.
+
+        Raises:
+            UpstreamError: the request failed before the head of a response arrived.
+        """
         if self._session is None:
-            raise RuntimeError("Upstream.start was not awaited")
+            raise RuntimeError("UpstreamClient.start was not awaited")
         timeouts = index.limits.timeouts
         exchange = RequestMetrics("GET", target)
         try:
@@ -286,12 +415,12 @@ class UpstreamClient:
                 "GET",
                 target,
                 headers={
-                    **({"Accept-Encoding": _ACCEPT_ENCODING} if decode else {}),
+                    **({"Accept-Encoding": ACCEPT_ENCODING} if decode else {}),
                     **headers,
                     **self._authorizations.headers_for(index, target),
                 },
                 allow_redirects=False,
-                auto_decompress=decode,
+                auto_decompress=False,
                 proxy=index.proxy or self._proxy_for(target),
                 ssl=self._tls_contexts.get(index.name, True),
                 timeout=_create_timeout(timeouts.connect.total_seconds(), timeouts.read.total_seconds()),
@@ -305,7 +434,7 @@ class UpstreamClient:
         return response
 
     def _proxy_for(self, target: URL) -> str | None:
-        # Public in the module's sources and undocumented; typeshed lacks it. It knows NO_PROXY's forms.
+        # It matches all forms of NO_PROXY. Python's documentation and typeshed lack it, although its name is public.
         if not self._proxies:
             return None
         bypassed: Callable[[str, Mapping[str, str]], bool] = urllib.request.proxy_bypass_environment  # type: ignore[attr-defined]
@@ -315,14 +444,16 @@ class UpstreamClient:
 
 
 class _IndexClient:
-    """`UpstreamClient` on behalf of one index."""
+    """Client of one index. It passes each call to an `UpstreamClient`. Implements `assay.ports.Index`."""
 
     def __init__(self, upstream: UpstreamClient, settings: IndexSettings) -> None:
         self._upstream = upstream
         self._settings = settings
 
-    async def fetch_page(self, name: NormalizedName, validators: Validators) -> FetchedDocument | NoBody:
-        return await self._upstream.fetch_page(self._settings, name, validators)
+    async def fetch_page(
+        self, name: NormalizedName, validators: Validators, *, reserve: ReserveBytes | None = None
+    ) -> FetchedDocument | NoBody:
+        return await self._upstream.fetch_page(self._settings, name, validators, reserve=reserve)
 
     def open_file(self, url: str, *, start: int = 0) -> AbstractAsyncContextManager[FileBody]:
         return self._upstream.open_file(self._settings, url, start=start)
@@ -333,11 +464,14 @@ class _IndexClient:
             url,
             accept=_PROVENANCE_ACCEPT,
             max_bytes=self._settings.limits.provenance,
+            max_seconds=_PROVENANCE_MAX_SECONDS,
             max_wait_seconds=max_wait_seconds,
         )
 
     async def fetch_metadata(self, url: str, *, max_bytes: int) -> FetchedDocument | NoBody:
-        return await self._upstream.fetch_document(self._settings, url, accept="*/*", max_bytes=max_bytes)
+        return await self._upstream.fetch_document(
+            self._settings, url, accept="*/*", max_bytes=max_bytes, max_seconds=_METADATA_MAX_SECONDS
+        )
 
     def open_root_list(self, validators: Validators) -> AbstractAsyncContextManager[BodyStream[bytes] | NoBody]:
         return self._upstream.open_root_list(self._settings, validators)
@@ -350,7 +484,11 @@ async def _release_response(response: aiohttp.ClientResponse) -> None:
 
 @lru_cache(maxsize=64)
 def _create_timeout(connect_seconds: float, read_seconds: float) -> aiohttp.ClientTimeout:
-    """No total here: a large file on a slow line is no failure. What stalls ends by `sock_read`."""
+    """Return the timeouts for a connection attempt and for each read, in seconds.
+
+    The request has no total timeout, because a large file over a slow connection is no failure. `sock_read` ends a
+    response that stalls.
+    """
     return aiohttp.ClientTimeout(
         total=None,
         connect=None,

@@ -1,7 +1,8 @@
-"""Which Authorization goes to which host. Secrets are read here, once, from where the settings say.
+"""Credentials of indexes: reads the configured secrets once, at start, and adds them to requests.
 
-A credential goes to the host of its index's own `url` and nowhere else: not to file hosts, whose signed addresses it
-would spoil, not along redirects to them. It is in no log, error, record or page.
+A credential is sent only to the scheme, host and port of its index's `url`. File hosts do not get it, because they
+reject a signed URL that comes with an Authorization header. The target of a redirect to another host does not get it
+either. A credential never appears in a log, an error message, a record or a page.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from assay.upstream.addresses import format_host
 
 
 class IndexAuthorizations:
-    """The Authorization header of each index that has credentials.
+    """Authorization headers of the indexes that have credentials.
 
     Raises:
-        ConfigurationError: a credential is not where the settings say.
+        ConfigurationError: a configured secret is missing or unreadable, or an HTTP header cannot contain it.
     """
 
     def __init__(self, indexes: Iterable[IndexSettings], environ: Mapping[str, str]) -> None:
@@ -33,7 +34,10 @@ class IndexAuthorizations:
                 self._values[index.name] = _build_authorization(index, index.credentials, environ, where)
 
     def headers_for(self, index: IndexSettings, target: URL) -> dict[str, str]:
-        """What to send to `target` on behalf of `index`."""
+        """Return the Authorization header for a request of `index` to `target`.
+
+        Return an empty mapping if the index has no credentials, or if they may not be sent to `target`.
+        """
         value = self._values.get(index.name)
         if value is None:
             return {}
@@ -59,20 +63,26 @@ def _read_secret(variable: str | None, file: str | None, environ: Mapping[str, s
     if variable is not None:
         value = environ.get(variable)
         if not value:
-            raise ConfigurationError(f"{where}: the environment variable {variable} is not set or empty")
+            raise ConfigurationError(f"{where}: the environment variable {variable} is not set, or it is empty")
         return _check_header_value(value, where)
     if file is not None:
         try:
             return _check_header_value(Path(file).read_text("utf-8").removesuffix("\n"), where)
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"{where}: {file} cannot be read: {type(error).__name__}") from error
+        except OSError as error:
+            raise ConfigurationError(f"{where}: {file} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise ConfigurationError(f"{where}: {file} is not UTF-8") from error
     return None
 
 
 def _check_header_value(value: str, where: str) -> str:
-    """A header's value: a line break in a secret would otherwise be a header of its own."""
+    """Return `value` if an HTTP header can contain it. A line break in a secret could inject another header.
+
+    Raises:
+        ConfigurationError: the secret is empty or has unprintable characters.
+    """
     if not value or not value.isprintable():
-        raise ConfigurationError(f"{where}: the secret is empty or has characters that no header can carry")
+        raise ConfigurationError(f"{where}: the secret is empty or has characters that an HTTP header cannot contain")
     return value
 
 
@@ -81,8 +91,10 @@ def _read_netrc(index: IndexSettings, environ: Mapping[str, str], where: str) ->
     host = URL(index.url, encoded=True).host or ""
     try:
         entry = netrc.netrc(str(path)).authenticators(host)
-    except (OSError, netrc.NetrcParseError) as error:
-        raise ConfigurationError(f"{where}: {path} cannot be read: {type(error).__name__}") from error
+    except OSError as error:
+        raise ConfigurationError(f"{where}: {path} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, netrc.NetrcParseError) as error:
+        raise ConfigurationError(f"{where}: {path} is not a valid netrc file") from error
     if entry is None:
         raise ConfigurationError(f"{where}: {path} has no entry for {host}")
     login, _, password = entry

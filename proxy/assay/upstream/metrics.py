@@ -1,7 +1,6 @@
-"""How long indexes take and how they answer, by host: hosts are those of the configuration alone, so they are few.
+"""Metrics and trace spans of requests to indexes: response time and outcome for each host.
 
-Owns the counting of one request, for metrics and for spans, and tells indexes nothing of a trace; what an answer means
-is decided elsewhere.
+The label `host` has few values, because Assay contacts only configured hosts. The trace context is not sent to indexes.
 """
 
 from __future__ import annotations
@@ -23,7 +22,10 @@ def _get_series(host: str, outcome: str) -> tuple[Histogram, Counter]:
 
 
 class RequestMetrics:
-    """A request from its beginning until the head of its answer, or its failure, is there. Ends once, by either."""
+    """Measurement of one request, from its start to the head of the response or to the failure.
+
+    Call either `record_response` or `record_failure`, and call it once.
+    """
 
     __slots__ = ("_host", "_span", "_started")
 
@@ -33,7 +35,7 @@ class RequestMetrics:
         self._span = tracing.start_span("upstream", kind="client", method=method, host=self._host)
 
     def record_response(self, status: int) -> None:
-        """The head is there."""
+        """Record the arrival of a response's head, its status and the time since the start."""
         seconds, count = _get_series(self._host, classify_status(status))
         seconds.observe(time.monotonic() - self._started)
         count.inc()
@@ -41,6 +43,6 @@ class RequestMetrics:
         self._span.end()
 
     def record_failure(self, error: BaseException) -> None:
-        """There is none."""
+        """Record that the request failed before the head of a response arrived."""
         UPSTREAM_RESPONSES.labels(self._host, "error").inc()
         self._span.end(type(error).__name__)

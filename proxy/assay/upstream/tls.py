@@ -1,4 +1,4 @@
-"""Whose certificates are believed: the system's authorities, and for some indexes others beside them."""
+"""TLS settings of indexes: the system's certificate authorities, plus those in the `ca-file` of an index."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from assay.indexes import IndexSettings
 
 
 def load_tls_contexts(indexes: Iterable[IndexSettings]) -> dict[str, ssl.SSLContext]:
-    """A context for each index that names a file of authorities, by the index's name. Blocking.
+    """Return a TLS context for each index that has a `ca-file`, by the index's name. Blocking.
 
     Raises:
-        ConfigurationError: a file cannot be read, or has no certificate.
+        ConfigurationError: a file cannot be read, or contains no certificate.
     """
     found = {}
     for index in indexes:

@@ -1,10 +1,11 @@
-"""Distributions through the proxy: cold, warm, partial, wrong, withheld."""
+"""Tests of files through the proxy: cold, cached, partial, wrong and withheld."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ from tests.world.index.faulty_server import (
 from tests.world.proxy.running_proxy import SIMPLE_JSON, fetch_body_or_none, run_test_proxy
 
 BIG = 300_000
-"""Bytes of padding: well over the tail that is withheld."""
+"""Bytes of padding, far more than the tail that is withheld."""
 DENIED = """
 version = 1
 [[rules]]
@@ -53,7 +54,7 @@ async def test_a_cold_file_comes_whole_and_a_warm_one_without_asking_the_index(t
             stall.release.set()
             assert (cold.status, await cold.read()) == (200, listed.built.content)
         assert cold.headers["Content-Length"] == str(listed.built.size)
-        assert "ETag" not in cold.headers, "unverified when it began, so that nothing can be spliced to it"
+        assert "ETag" not in cold.headers, "the response began before verification, so no other may be spliced to it"
         assert "Accept-Ranges" not in cold.headers
         assert "Transfer-Encoding" not in cold.headers
         await proxy.wait_until_stored(listed)
@@ -76,7 +77,7 @@ async def test_head_equals_get(tmp_path: Path) -> None:
             assert {key: head.headers.get(key) for key in same} == {key: get.headers.get(key) for key in same}
             await proxy.wait_until_stored(listed)
         assert (await proxy.head(path)).headers["ETag"] == f'"{listed.built.sha256}"'
-        assert index.count(listed.path) == 1, "a HEAD whose answer the page knows fetches nothing"
+        assert index.count(listed.path) == 1, "a HEAD is answered from the page without a download"
 
 
 @pytest.mark.parametrize("warm", [False, True])
@@ -100,7 +101,7 @@ async def test_ranges(tmp_path: Path, *, warm: bool, headers: dict[str, str], st
         sent = {key: value.format(sha256=listed.built.sha256) for key, value in headers.items()}
         answer = await proxy.get(proxy.files_path(listed), sent)
         assert (answer.status, answer.body) == (status, listed.built.content[part])
-        # A part is served of verified bytes only, and so carries the file's own validator.
+        # Ranges are served only from verified bytes, so the response has the file's ETag.
         assert answer.headers["ETag"] == f'"{listed.built.sha256}"'
         assert index.count(listed.path) == 1
 
@@ -147,7 +148,7 @@ async def test_whatever_the_index_does_no_response_completes_with_wrong_bytes(
         assert body in {None, listed.built.content}
         index.clear_faults()
         again = await proxy.get(proxy.files_path(listed))
-        assert (again.status, again.body) == (200, listed.built.content), "nothing wrong was kept"
+        assert (again.status, again.body) == (200, listed.built.content), "the wrong bytes were not stored"
 
 
 async def test_a_download_that_breaks_half_way_is_taken_up_where_it_broke(tmp_path: Path) -> None:
@@ -205,7 +206,7 @@ async def test_a_withheld_file_is_403_on_every_route_and_says_why(tmp_path: Path
         assert await proxy.fetch_listed("denied") == set()
         assert await proxy.fetch_withheld("denied") == {denied.built.filename: ["denied"]}
         assert index.count(denied.path) == 0
-        # The twin differs in its name alone.
+        # The counterpart differs only in its name.
         assert (await proxy.get(proxy.files_path(other))).status == 200
         assert (await proxy.get(f"{proxy.files_path(other)}.metadata")).body == other.built.metadata
 
@@ -214,12 +215,11 @@ async def test_metadata_that_contradicts_the_page_is_not_served(tmp_path: Path) 
     async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         listed = index.add(wheel("foo", "1.0"))
         path = f"{proxy.files_path(listed)}.metadata"
-        index.inject_fault(listed.metadata_path, Corrupt(3), times=1)
-        assert (await proxy.get(path)).status == 502
-        good = await proxy.get(path)
-        assert (good.status, good.body) == (200, listed.built.metadata)
-        await proxy.get(path)
-        assert index.count(listed.metadata_path) == 2
+        index.inject_fault(listed.metadata_path, Corrupt(3))
+        for _ in range(2):
+            good = await proxy.get(path)
+            assert (good.status, good.body) == (200, listed.built.metadata), "it is read from the wheel"
+        assert (index.count(listed.metadata_path), index.count(listed.path)) == (1, 1)
         source = index.add(sdist("foo", "1.0"))
         proxy.clock.now = proxy.clock.now.replace(year=2027)
         assert (await proxy.get(f"{proxy.files_path(source)}.metadata")).status == 404
@@ -266,3 +266,69 @@ async def test_a_file_listed_twice_is_served_once_it_is_the_same_and_never_when_
         names = [entry["filename"] for entry in (await proxy.fetch_page("foo"))["files"]]
         assert names == ([listed.built.filename] if same else [])
         assert (await proxy.get(proxy.files_path(listed))).status == (200 if same else 403)
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (Reply(404), "the index lists this file but answered 404"),
+        (Reply(410), "the index lists this file but answered 410"),
+        (Reply(403), "answered 403: the index denies this proxy access"),
+        (Reply(400), "answered 400"),
+        (Corrupt(10), "the file has SHA-256"),
+        (Oversize(1), "bytes, expected"),
+        (Redirect("http://elsewhere.example/x"), "elsewhere.example is not a permitted host of index test"),
+        (Reply(503, headers={"Retry-After": "3600"}), "answered 503"),
+    ],
+    ids=repr,
+)
+async def test_a_file_that_asking_again_does_not_mend_is_424_with_the_reason(
+    tmp_path: Path, fault: Fault, reason: str
+) -> None:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
+        listed = index.add(wheel("foo", "1.0"))
+        index.inject_fault(listed.path, fault)
+        for _ in range(2):
+            answer = await proxy.get(proxy.files_path(listed))
+            assert (answer.status, answer.headers.get("Retry-After")) == (424, None)
+            assert reason in answer.reason
+            assert answer.json()["detail"].startswith(answer.reason.removesuffix("..."))
+        index.clear_faults()
+        assert (await proxy.get(proxy.files_path(listed))).body == listed.built.content
+
+
+async def test_a_file_that_asking_again_may_mend_is_503(tmp_path: Path) -> None:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
+        listed = index.add(wheel("foo", "1.0"))
+        index.inject_fault(listed.path, Reply(503))
+        answer = await proxy.get(proxy.files_path(listed))
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
+        index.inject_fault("/simple/foo/", Reply(503))
+        proxy.clock.now = proxy.clock.now.replace(year=2028)
+        answer = await proxy.get(proxy.files_path(listed))
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
+
+
+@pytest.mark.parametrize("route", ["file", "metadata", "page of the file"])
+async def test_a_file_that_asking_again_has_not_mended_is_424(tmp_path: Path, route: str) -> None:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
+        listed, other = index.add(sdist("foo", "1.0")), index.add(wheel("foo", "2.0"))
+        built = other if route == "metadata" else listed
+        index.inject_fault(
+            {"file": listed.path, "metadata": other.metadata_path, "page of the file": "/simple/foo/"}[route],
+            Reply(503),
+        )
+        path = f"{proxy.files_path(built)}{'.metadata' if route == 'metadata' else ''}"
+        for _ in range(2):
+            answer = await proxy.get(path)
+            assert (answer.status, answer.headers["Retry-After"]) == (503, "5"), "the first failure, shared by all"
+        proxy.clock.now += timedelta(seconds=5)
+        answer = await proxy.get(path)
+        assert (answer.status, answer.headers.get("Retry-After")) == (424, None)
+        assert "answered 503" in answer.reason
+        index.clear_faults()
+        assert (await proxy.get(path)).status == 200
+        proxy.clock.now += timedelta(minutes=1)
+        index.inject_fault("*", Reply(503))
+        unknown = path.replace("foo-", "bar-")
+        assert (await proxy.get(unknown)).status == 503, "another file waits again"

@@ -1,4 +1,4 @@
-"""Small files that are asked for again are held in memory, and obey the same verdict, digest and ranges as on disk."""
+"""Tests of small files in memory: verdict, digest and ranges are the same as for files on disk."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from assay.assembly import Tuning
 from assay.files.cache import FileCacheSettings
 from assay.policy.language.document import load_policy
 from assay.simple.model import Sha256
+from assay.store.blob_directory import FileIdentity
+from assay.store.blobs import DiskBlobStore
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index, ListedFile
 from tests.world.proxy.running_proxy import RunningProxy, run_test_proxy
@@ -22,7 +24,7 @@ def held(proxy: RunningProxy) -> dict[Sha256, bytes]:
 
 
 async def warmed(proxy: RunningProxy, listed: ListedFile) -> str:
-    """Until the file is held: cold, noticed, held."""
+    """Request the file three times, after which it is in memory."""
     path = proxy.files_path(listed)
     for _ in range(4):
         assert (await proxy.get(path)).body == listed.built.content
@@ -43,7 +45,7 @@ async def test_a_held_file_is_served_as_a_stored_one_is(tmp_path: Path) -> None:
         stored = []
         for headers in asked:
             contents_of = proxy.assembly.gate.resources.files.cache
-            contents_of._requested_once.clear()  # so that it is not held yet
+            contents_of._requested_once.clear()  # so that it does not enter memory yet
             stored.append(await proxy.get(path, headers))
         assert not held(proxy)
         await warmed(proxy, listed)
@@ -80,8 +82,9 @@ async def test_a_held_file_that_its_index_withdraws_is_gone(tmp_path: Path) -> N
         assert (await proxy.get(path)).status == 404
 
 
-async def test_bytes_that_were_spoilt_on_disk_are_not_held_but_removed(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("is_noticed", [True, False])
+async def test_bytes_that_were_spoilt_on_disk_are_neither_held_nor_sent_but_fetched_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, *, is_noticed: bool
 ) -> None:
     async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         listed = index.add(wheel("foo", padding=5000))
@@ -93,8 +96,14 @@ async def test_bytes_that_were_spoilt_on_disk_are_not_held_but_removed(
         content = bytearray(stored.read_bytes())
         content[100] ^= 1
         stored.write_bytes(content)
-        assert (await proxy.get(path)).status == 503
-        assert "blob-broken" in {record.getMessage() for record in caplog.records}
+        if not is_noticed:  # as if the disk had changed the byte, and not a program
+            blobs = proxy.assembly.store.blobs
+            assert isinstance(blobs, DiskBlobStore)
+            blobs.directory.mark_verified(Sha256(listed.built.sha256), FileIdentity.from_stat(stored.stat()))
+        assert (await proxy.get(path)).body == listed.built.content
+        assert "blob-corrupt" in {record.getMessage() for record in caplog.records}
+        assert index.count(listed.path) == 2
+        await proxy.wait_until_stored(listed)
         assert (await proxy.get(path)).body == listed.built.content
         assert index.count(listed.path) == 2
 

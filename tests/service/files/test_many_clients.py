@@ -1,4 +1,4 @@
-"""Many clients of one cold file: one request upstream, every digest right, and memory that does not grow with them."""
+"""Test of many clients of one cold file: one upstream request, correct bytes, and bounded memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""METADATA that can be trusted: the wheel's own, whatever its index says of it."""
+"""Tests of METADATA: that in the wheel counts, whatever the index serves beside it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ import pytest
 from assay.files import wheel_metadata
 from assay.files.index_metadata import MAX_METADATA_BYTES
 from assay.simple.model import NormalizedName
-from tests.world.index.distributions import BuiltDistribution, make_raw_file, wheel
+from tests.world.index.distributions import BuiltDistribution, make_raw_file, sdist, wheel
 from tests.world.index.fake_index import Index, ListedFile
+from tests.world.index.faulty_server import Fault, Redirect, Reply, UntilClose
 from tests.world.index.wire_connection import CannedResponse
 from tests.world.proxy.running_proxy import RunningProxy, fetch_body_or_none, run_test_proxy
 
@@ -48,7 +49,7 @@ approved-by = "me"
 
 
 def lying(index: Index, built: BuiltDistribution) -> ListedFile:
-    """A wheel of which the index says that its METADATA is another."""
+    """Add a wheel whose METADATA differs from the digest that the index gives."""
     said = {"sha256": hashlib.sha256(LIE).hexdigest()}
     listed = index.add(built, entry={"core-metadata": said, "data-dist-info-metadata": said})
     index.serve_fixed(listed.metadata_path, CannedResponse(body=LIE))
@@ -69,7 +70,7 @@ async def test_a_wheel_whose_index_lies_about_its_dependencies_never_arrives(
     async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         listed, good = lying(index, wheel("foo", padding=padding)), index.add(wheel("foo", "2.0", padding=padding))
         path = proxy.files_path(listed)
-        # Until the wheel is here, its dependencies are what the index says.
+        # Until the wheel is downloaded, the index's METADATA is served.
         assert (await proxy.get(f"{path}.metadata")).body == LIE
         assert await proxy.fetch_listed("foo") == {listed.built.filename, good.built.filename}
         answers = await asyncio.gather(*(fetch_body_or_none(proxy, path) for _ in range(3)))
@@ -99,7 +100,7 @@ async def test_what_a_wheel_says_counts_before_it_is_written_down(
         monkeypatch.setattr(proxy.assembly.store.records, "put_many", stalled)
         first = asyncio.create_task(fetch_body_or_none(proxy, proxy.files_path(listed)))
         await asyncio.wait_for(known.wait(), 10)
-        # What it says is known and not yet on disk: nobody is served by the verdict of before.
+        # The fact is known but not on disk yet: the old verdict must not be used.
         assert await fetch_body_or_none(proxy, proxy.files_path(listed)) is None
         assert await proxy.fetch_listed("foo") == {good.built.filename}
         release.set()
@@ -114,14 +115,14 @@ async def test_a_fact_that_was_lost_is_learned_again_before_the_wheel_is_served(
             assert await fetch_body_or_none(proxy, proxy.files_path(listed)) is None
             await proxy.wait_until_stored(listed)
         async with run_test_proxy(index, tmp_path) as proxy:
-            assert await proxy.fetch_listed("foo") == set(), "it is remembered"
+            assert await proxy.fetch_listed("foo") == set(), "the fact is recorded"
         (tmp_path / "assay/records/cache.db").unlink()
         async with run_test_proxy(index, tmp_path) as proxy:
             assert await proxy.fetch_listed("foo") == {listed.built.filename}
             for _ in range(2):
                 answer = await proxy.get(proxy.files_path(listed))
                 assert (answer.status, answer.json()["reasons"][0]["code"]) == (403, "metadata-mismatch")
-            assert index.count(listed.path) == 1, "its blob was here all the time"
+            assert index.count(listed.path) == 1, "its blob was cached all the time"
             assert await proxy.fetch_listed("foo") == set()
 
 
@@ -152,7 +153,7 @@ async def test_metadata_is_back_filled_byte_by_byte_for_an_index_without_it(tmp_
             assert f'data-core-metadata="sha256={listed.built.metadata_sha256}"'.encode() in html.body
         async with run_test_proxy(index, tmp_path) as proxy:
             assert (await proxy.get(path)).body == listed.built.metadata
-            # The document may be lost while the fact is not: then it is read from the wheel again.
+            # If the document is lost but the fact is not, the document is read from the wheel again.
             await proxy.assembly.store.records.delete(f"metadata:{listed.built.metadata_sha256}")
             assert (await proxy.get(path)).body == listed.built.metadata
         assert index.count(listed.metadata_path) == 0
@@ -178,7 +179,108 @@ async def test_a_rule_may_ask_for_the_wheels_own_word(tmp_path: Path) -> None:
         assert (answer.status, answer.json()["reasons"][0]["code"]) == (403, "metadata-mismatch")
         broken = index.add(make_raw_file("foo-3.0-py3-none-any.whl", b"no archive"), entry={"core-metadata": True})
         proxy.clock.now = proxy.clock.now.replace(month=8)
-        assert (await proxy.get(f"{proxy.files_path(broken)}.metadata")).status == 502
+        assert (await proxy.get(f"{proxy.files_path(broken)}.metadata")).status == 424
+
+
+HTML_ANSWER = CannedResponse(body=b"<!DOCTYPE html><title>Sign in</title>", headers={"Content-Type": "text/html"})
+PROMISES: list[object] = [True, {"sha256": "digest"}]
+
+
+def promised(index: Index, built: BuiltDistribution, promise: object) -> ListedFile:
+    """Add a file whose page promises METADATA: with the right digest, or without one."""
+    said = promise if promise is True else {"sha256": hashlib.sha256(built.metadata or LIE).hexdigest()}
+    return index.add(built, entry={"core-metadata": said, "data-dist-info-metadata": said})
+
+
+@pytest.mark.parametrize("promise", PROMISES, ids=["without digest", "with digest"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Reply(404),
+        Reply(410),
+        Reply(403),
+        Reply(400),
+        Redirect("http://elsewhere.example/"),
+        Reply(200, HTML_ANSWER.body, HTML_ANSWER.headers),
+        Reply(200, b"Metadata-Version: 2.1\nName: bar\nVersion: 1.0\n"),
+        Reply(200, b"Metadata-Version: 2.1\nName: foo\nVersion: 2.0\n"),
+        Reply(200, b"Metadata-Version: 2.1\nName: foo\nVersion: one\n"),
+        pytest.param(Reply(200, b"Metadata-Version: 2.1\nName: foo\nVersion: " + b"1" * 5000), id="5000 digits"),
+        Reply(200, b"Name: foo\nVersion: 1.0\n"),
+        Reply(200, b"Metadata-Version: 2.1\n\nName: foo\nVersion: 1.0\n"),
+        UntilClose(b"Metadata-Version: 2.1\nName: foo\nVersion: 1.0\n"),
+    ],
+    ids=repr,
+)
+async def test_metadata_that_the_index_promises_but_does_not_give_is_read_from_the_wheel(
+    tmp_path: Path, fault: Fault, promise: object
+) -> None:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
+        listed = promised(index, wheel("foo", requires=["bar>=1"]), promise)
+        index.inject_fault(listed.metadata_path, fault)
+        path = proxy.files_path(listed)
+        for _ in range(2):
+            answer = await proxy.get(f"{path}.metadata")
+            assert (answer.status, answer.body) == (200, listed.built.metadata)
+        assert (index.count(listed.metadata_path), index.count(listed.path)) == (1, 1)
+        assert (await entry(proxy, listed.built.filename))["core-metadata"] == {"sha256": listed.built.metadata_sha256}
+        assert (await proxy.get(path)).body == listed.built.content
+
+
+async def test_metadata_without_a_digest_is_served_if_it_describes_the_file(tmp_path: Path) -> None:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
+        listed = promised(index, wheel("foo"), promise=True)
+        said = b"Metadata-Version: 2.1\r\nname: Foo\r\nVersion: 1.0.0\r\n\r\nfoo"
+        index.inject_fault(listed.metadata_path, Reply(200, said))
+        answer = await proxy.get(f"{proxy.files_path(listed)}.metadata")
+        assert (answer.status, answer.body, index.count(listed.path)) == (200, said, 0)
+
+
+@pytest.mark.parametrize("promise", PROMISES, ids=["without digest", "with digest"])
+@pytest.mark.parametrize("is_wheel", [True, False], ids=["wheel", "source archive"])
+@pytest.mark.parametrize("content", ["json", "html"])
+async def test_metadata_that_is_known_to_fail_is_no_longer_promised(
+    tmp_path: Path, promise: object, content: Any, *, is_wheel: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Index(content=content) as index, run_test_proxy(index, tmp_path) as proxy:
+        listed = promised(index, wheel("foo") if is_wheel else sdist("foo"), promise)
+        good = promised(index, wheel("foo", "2.0"), promise)
+        index.inject_fault(listed.metadata_path, Reply(404))
+        index.inject_fault(listed.path, Reply(404))
+        path = f"{proxy.files_path(listed)}.metadata"
+        assert (await entry(proxy, listed.built.filename))["core-metadata"]
+        answer = await proxy.get(path)
+        assert (answer.status, answer.headers.get("Retry-After")) == (424, None)
+        assert f"offers metadata for {listed.built.filename}, but the index has none" in answer.reason
+        assert caplog.messages.count("metadata-unavailable") == 1
+        assert (await entry(proxy, listed.built.filename)).get("core-metadata", False) is False
+        assert (await proxy.get(path)).status == 404
+        assert (await proxy.get(f"{proxy.files_path(good)}.metadata")).body == good.built.metadata
+        assert (await entry(proxy, good.built.filename))["core-metadata"]
+        assert index.count(listed.metadata_path) == 1
+
+
+async def test_metadata_that_is_unavailable_at_present_stays_promised(tmp_path: Path) -> None:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
+        listed = promised(index, sdist("foo"), promise=True)
+        index.inject_fault(listed.metadata_path, Reply(503))
+        assert (await proxy.get(f"{proxy.files_path(listed)}.metadata")).status == 503
+        assert (await entry(proxy, listed.built.filename))["core-metadata"] is True
+
+
+async def test_a_promise_that_the_index_changes_is_believed_again(tmp_path: Path) -> None:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
+        listed = promised(index, sdist("foo"), promise=True)
+        index.inject_fault(listed.metadata_path, Reply(404))
+        assert (await proxy.get(f"{proxy.files_path(listed)}.metadata")).status == 424
+        digest = {"sha256": hashlib.sha256(LIE).hexdigest()}
+        listed.entry |= {"core-metadata": digest, "data-dist-info-metadata": digest}
+        index.bump_serial("foo")
+        index.clear_faults()
+        index.serve_fixed(listed.metadata_path, CannedResponse(body=LIE))
+        proxy.clock.now = proxy.clock.now.replace(month=8)
+        assert (await entry(proxy, listed.built.filename))["core-metadata"] == digest
+        assert (await proxy.get(f"{proxy.files_path(listed)}.metadata")).body == LIE
 
 
 def zipped(*entries: tuple[str, bytes]) -> bytes:

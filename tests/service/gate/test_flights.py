@@ -1,4 +1,4 @@
-"""A project is worked out once for all who need it at the same time; nothing waits for work that is not its own."""
+"""Tests of flights: concurrent requests for a project share one refresh, and other requests do not wait for it."""
 
 from __future__ import annotations
 
@@ -82,6 +82,6 @@ async def test_a_document_that_is_replaced_while_its_page_is_judged_has_the_page
         there.proxy.assembly.store.notices.publish(Notice(index="test", project=name))
         stall.release.set()
         judged = await asking
-        assert gate.peek_page(name) is None, "what it was judged by is out of date"
+        assert gate.peek_page(name) is None, "the facts that it was judged by are outdated"
         assert await gate.get_page(name) is not judged
         assert gate.peek_page(name) is not None

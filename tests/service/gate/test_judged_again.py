@@ -1,4 +1,4 @@
-"""A page in memory is judged again as soon as anything that its verdicts depend on has changed."""
+"""Tests that a page in memory is judged again as soon as an input of its verdicts has changed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,18 @@ def change_wheels(proxy: RunningProxy, _monkeypatch: pytest.MonkeyPatch) -> None
     proxy.assembly.gate.resources.files.wheels._facts_versions["test", FOO] = 1
 
 
-CHANGES = {"policy": change_policy, "roots": change_roots, "wheels": change_wheels}
+def change_metadata(proxy: RunningProxy, _monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = proxy.assembly.gate
+    page = next(iter(gate.list_cached_pages())).page
+    gate.resources.files.failed_metadata.record(page.index, FOO, page.project.files[0])
+
+
+CHANGES = {
+    "policy": change_policy,
+    "roots": change_roots,
+    "wheels": change_wheels,
+    "metadata": change_metadata,
+}
 
 
 @pytest.mark.parametrize("name", CHANGES)

@@ -1,4 +1,4 @@
-"""What the gates of several views share: the memory's bound, doubtful answers."""
+"""Tests of the caches that the gates of several views share: judged pages and negative answers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_the_bound_is_of_all_views_together_and_what_was_not_asked_for_longest_g
     memory.put(("strict", BAR), judged("bar", 9))
     assert list(memory.snapshot()) == [("dev", BAR), ("strict", FOO), ("strict", BAR)]
     memory.put(("strict", FOO), judged("foo", 99))
-    assert list(memory.snapshot()) == [("strict", FOO)], "the newest stays, however large"
+    assert list(memory.snapshot()) == [("strict", FOO)], "the newest page stays, even if it exceeds the limit"
     memory.pop(("strict", FOO))
     memory.pop(("strict", FOO))
     assert memory.total_weight == 0
@@ -69,7 +69,7 @@ def test_a_doubtful_answer_is_good_until_its_page_is_renewed_or_a_root_is() -> N
     assert doubts.get(page(files=3, confirmed_at=NOW + timedelta(minutes=10)), "roots") == {}
     assert doubts.get(page(files=3, content_digest="2"), "roots") == {}
     doubts.put(known, "roots", {})
-    assert len(doubts.get(known, "roots")) == 2, "the next view asked about nothing that is new"
+    assert len(doubts.get(known, "roots")) == 2, "the next view had nothing new to ask"
     doubts.invalidate(("test", FOO))
     assert (doubts.get(known, "roots"), doubts._answers.total_weight) == ({}, 0)
 

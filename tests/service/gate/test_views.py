@@ -1,4 +1,4 @@
-"""Several views of one proxy: each serves what it lists, and what was fetched for one is there for all."""
+"""Tests of several views of one proxy: each serves the files that it lists, and all share the fetched data."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from assay.caching.flights import ProcessFlights
 from assay.policy.language.document import load_policy
 from assay.simple.model import NormalizedName
 from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index
 from tests.world.index.faulty_server import Reply
-from tests.world.proxy.running_proxy import NOW, SIMPLE_JSON, RunningProxy
+from tests.world.proxy.running_proxy import NOW, SIMPLE_JSON, RunningProxy, make_configuration, run_test_proxy
 from tests.world.proxy.views_world import (
     CLOSED_POLICY,
     GENUINE,
@@ -23,11 +24,12 @@ from tests.world.proxy.views_world import (
     RATCHET_POLICY,
     SIGNED_POLICY,
     STRANGER,
+    VIEW_TABLES,
     is_served,
     run_views_world,
 )
 
-# Each view by its own policy
+# Each view decides by its own policy
 
 
 async def test_a_file_approved_in_one_view_and_withheld_in_another_cold_and_warm(tmp_path: Path) -> None:
@@ -46,6 +48,31 @@ async def test_a_file_approved_in_one_view_and_withheld_in_another_cold_and_warm
         refused = await there.strict.get(there.strict.files_path(plain), {"If-None-Match": f'"{plain.built.sha256}"'})
         assert refused.status == 403
         assert "rule: signed" in refused.reason
+
+
+async def test_a_view_may_list_withheld_versions_otherwise_than_its_policy_says(tmp_path: Path) -> None:
+    """One policy for all three views, whose `withheld` is ``explain``; also for a name that its index does not have."""
+    policy = CLOSED_POLICY.replace("version = 1", 'version = 1\nwithheld = "explain"')
+    tables = [table | {"withheld": withheld} for table, withheld in zip(VIEW_TABLES, ("stop", "hide"), strict=True)]
+    async with Index() as index:
+        configuration = make_configuration(
+            index,
+            tmp_path / "assay",
+            views=tables,
+            indexes=[{"name": "owner", "url": index.url, "projects": ["widget", "nothing"]}],
+        )
+        policies = {"default": policy, "strict": policy, "dev": policy}
+        async with run_test_proxy(index, tmp_path, policies=policies, configuration=configuration) as proxy:
+            refused = index.add(wheel("widget", "1.0"))
+            for project in ("widget", "nothing"):
+                yanked = {
+                    path: [bool(entry["yanked"]) for entry in (await proxy.at_path(path).fetch_page(project))["files"]]
+                    for path in ("/", "/strict/", "/teams/dev/")
+                }
+                assert yanked == {"/": [True], "/strict/": [False], "/teams/dev/": []}
+            for path in ("/", "/strict/", "/teams/dev/"):
+                assert (await proxy.at_path(path).get(proxy.files_path(refused))).status == 403
+            assert proxy.assembly.views[1].gate.policy.digest == proxy.assembly.gate.policy.digest
 
 
 async def test_every_address_on_a_page_leads_into_the_same_view(tmp_path: Path) -> None:
@@ -111,7 +138,7 @@ async def test_a_prefix_written_otherwise_reaches_nothing(tmp_path: Path, prefix
             assert answer.status == 404, (prefix, rest)
             assert b"widget" not in answer.body
         assert there.index.requests == []
-        assert await is_served(there.dev, listed), "the twin"
+        assert await is_served(there.dev, listed), "the lax view serves it"
 
 
 async def test_a_digest_first_seen_for_one_view_while_another_waits_is_the_first_for_both(tmp_path: Path) -> None:
@@ -126,9 +153,9 @@ async def test_a_digest_first_seen_for_one_view_while_another_waits_is_the_first
         page = there.index.page_path("widget")
         second = asyncio.create_task(there.dev.fetch_listed("widget"))
         async with asyncio.timeout(10):
-            while there.index.count(page) < 2:  # noqa: ASYNC110 - the loop's turn, not ours
+            while there.index.count(page) < 2:  # noqa: ASYNC110 - no event to await
                 await asyncio.sleep(0.01)
-        await asyncio.sleep(0.1)  # until it stands behind the first
+        await asyncio.sleep(0.1)  # until it waits for the first
         stall.release.set()
         assert await first == {exchanged.built.filename, slow.built.filename}
         assert await second == {slow.built.filename}
@@ -165,12 +192,12 @@ async def test_the_list_of_projects_is_each_views_own(tmp_path: Path) -> None:
 
         assert await names(there.strict) == {"widget"}
         assert await names(there.dev) == await names(there.proxy) == {"widget", "denied"}
-        # From now on all of them are made together.
+        # From now on, one refresh makes the lists of all views.
         there.index.reset_log()
         there.proxy.clock.now += timedelta(minutes=11)
         there.index.add(wheel("new", "1.0"))
         for view in (there.strict, there.dev, there.proxy):
-            while "new" not in await names(view):  # noqa: ASYNC110 - the old list is served meanwhile
+            while "new" not in await names(view):  # noqa: ASYNC110 - the old list is served until then
                 await asyncio.sleep(0.01)
         assert there.index.count("/simple/") == 1
         there.proxy.get_gate("dev").policy = load_policy(some, "dev.toml")
@@ -210,7 +237,7 @@ async def test_two_views_asked_at_once_for_a_cold_project_cause_one_request_and_
         assert [there.index.count(listed.provenance_path) for listed in (*signed, *doubtful)] == [1] * 5
         assert sorted(verified) == sorted([*good, broken.filename])
 
-        # The next renewal asks for what was doubtful once more, for all views together, and good evidence stays.
+        # The next renewal fetches forged and missing provenance again, once for all views; valid evidence stays.
         there.index.reset_log()
         there.proxy.clock.now += timedelta(minutes=11)
         assert await asyncio.gather(*(view.fetch_listed("widget") for view in (there.strict, there.dev))) == [good] * 2
@@ -238,7 +265,7 @@ async def test_a_view_takes_over_where_the_one_before_it_failed(tmp_path: Path) 
         there.index.inject_fault(listed.provenance_path, Reply(404), times=1)
         there.index.inject_fault(there.index.page_path("widget"), Reply(404), times=1)
         assert (await there.strict.get("/simple/widget/")).status == 404
-        assert (await there.dev.get("/simple/widget/")).status == 404, "an absence is remembered for all"
+        assert (await there.dev.get("/simple/widget/")).status == 404, "an absence is cached for all views"
         assert there.index.count(there.index.page_path("widget")) == 1
         there.proxy.clock.now += timedelta(minutes=2)
         assert await there.strict.fetch_withheld("widget") == {listed.built.filename: ["provenance-missing"]}
@@ -266,7 +293,7 @@ async def test_one_download_for_clients_of_two_views_each_asked_by_its_own_polic
             await clients[0]
         assert [(await client).body for client in clients[1:]] == [listed.built.content] * 2
         assert there.index.count(listed.path, "GET") == 1
-        assert not await is_served(there.strict, listed), "it is here, and not for this view"
+        assert not await is_served(there.strict, listed), "the file is cached, but withheld in this view"
 
 
 async def test_a_replaced_document_reaches_every_view(tmp_path: Path) -> None:
@@ -284,10 +311,10 @@ async def test_a_replaced_document_reaches_every_view(tmp_path: Path) -> None:
             await view.fetch_listed("widget")
         await there.proxy.assembly.gate.resources.provenance.revalidator.wait_until_idle()
         assert [await view.fetch_listed("widget") for view in views] == [{built.filename}] * 2
-        assert there.index.count(listed.provenance_path) == 2, "once, and once again for all views"
+        assert there.index.count(listed.provenance_path) == 2, "fetched once, and once more for all views"
 
 
-# A ledger of facts
+# The ledger contains facts and no verdicts
 
 
 async def test_a_digest_that_one_view_saw_first_is_known_to_another_that_waited_for_its_page(tmp_path: Path) -> None:
@@ -319,9 +346,10 @@ async def test_a_stranger_whom_one_view_approves_is_not_established_in_another(t
         genuine = there.publish(wheel("widget", "2.1"), NOW - timedelta(days=5))
         again = there.publish(wheel("widget", "2.2"), NOW - timedelta(days=4), STRANGER)
         for listed in (strange, genuine, again):
-            assert await is_served(there.dev, listed), "the lax view sees it first, and the ledger remembers who signed"
+            assert await is_served(there.dev, listed), "the lax view judges it first"
         history = await there.proxy.assembly.store.ledger.get_history("test", NormalizedName("widget"))
-        assert len({fact.identity for fact in history.established}) == 2
+        assert len({fact.identity for fact in history.signers}) == 1
+        assert len({fact.identity for fact in history.publishers}) == 1
         for _ in range(2):
             assert not await is_served(there.strict, strange)
             assert not await is_served(there.strict, again)

@@ -1,4 +1,4 @@
-"""Blobs on a fresh directory."""
+"""Fixture of a blob store in a new directory."""
 
 from __future__ import annotations
 

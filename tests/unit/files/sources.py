@@ -1,4 +1,4 @@
-"""Sources of downloads that do as they are told, and what followers were given."""
+"""Scripted sources of downloads, and functions that collect the spans that followers get."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Script: TypeAlias = Callable[[int], AsyncIterator[bytes | memoryview]]
 
 @dataclass
 class Served:
-    """A source: each opening takes the next script; the last one stays."""
+    """Source of downloads that uses the next script at each opening, and the last one repeatedly."""
 
     scripts: list[Script]
     length: int | None = len(CONTENT)
@@ -42,13 +42,19 @@ class Served:
         return 0.0 if retry_after is None else None
 
 
-def sends(content: bytes = CONTENT, *, breaks_after: int | None = None, step: int = 10_000) -> Script:
+def sends(
+    content: bytes = CONTENT,
+    *,
+    breaks_after: int | None = None,
+    step: int = 10_000,
+    error: type[UpstreamUnavailableError] = UpstreamUnavailableError,
+) -> Script:
     async def chunks(start: int) -> AsyncIterator[bytes]:
         end = len(content) if breaks_after is None else breaks_after
         for position in range(start, end, step):
             yield content[position : min(position + step, end)]
         if breaks_after is not None:
-            raise UpstreamUnavailableError("reset")
+            raise error("reset")
 
     return chunks
 
@@ -63,21 +69,22 @@ def wanted(size: int | None = len(CONTENT), sha256: Sha256 = DIGEST, limit: int 
 
 
 async def followed(download: Download, still_approved: Callable[[], object] = approved) -> bytes:
-    """All that a follower was given."""
+    """Return all bytes that a follower got."""
     got = bytearray()
-    await download.wait_until_sendable()
-    file = await download.open_reader()
+    download.add_follower()
     try:
-        async for span in download.follow(still_approved):  # type: ignore[arg-type] # tests pass plain coroutines
-            file.seek(span.offset)
-            got += file.read(span.count)
+        await download.wait_until_sendable()
+        with await download.open_reader() as file:
+            async for span in download.follow(still_approved):  # type: ignore[arg-type] # tests pass plain coroutines
+                file.seek(span.offset)
+                got += file.read(span.count)
     finally:
-        file.close()
+        download.remove_follower()
     return bytes(got)
 
 
 async def released(download: Download) -> tuple[int, AssayError | None]:
-    """How much a follower was given before it ended, and with which error."""
+    """Return the number of bytes that a follower got before the download ended, and the error."""
     given = 0
     try:
         async for span in download.follow(approved):

@@ -1,18 +1,30 @@
-"""One fetch, many followers: what is released when, and what a broken, lying or slow source leads to."""
+"""Tests of a download with many followers: the release of bytes, and broken, lying and slow sources."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
+import threading
 from collections.abc import AsyncIterator
+from typing import BinaryIO
 
 import pytest
 
-from assay.errors import AssayError, DigestMismatchError, InvalidResponseError, UpstreamUnavailableError
+from assay.errors import (
+    AssayError,
+    DigestMismatchError,
+    InvalidResponseError,
+    StorageError,
+    UpstreamTimeoutError,
+    UpstreamUnavailableError,
+)
 from assay.files.download import WITHHELD_TAIL_BYTES, Download
 from assay.files.download_registry import DownloadRegistry
 from assay.simple.model import Sha256
-from assay.store.blobs import DiskBlobStore
+from assay.store.blobs import DiskBlobStore, DiskPartialBlob
+from assay.store.fallback_blobs import FallbackBlobStore
+from assay.store.temp_blobs import TempBlobs
 from tests.unit.files.sources import CONTENT, DIGEST, Served, followed, released, sends, wanted
 
 
@@ -96,7 +108,7 @@ async def test_an_index_that_starts_again_is_followed_while_its_bytes_agree(blob
 
 
 async def test_an_index_that_starts_again_with_other_bytes_is_refused(blobs: DiskBlobStore) -> None:
-    # The whole second body has the right digest, but its beginning is not what followers already have.
+    # The second body as a whole has the right digest, but its beginning differs from the bytes that followers have.
     source = Served([sends(b"z" + CONTENT[1:], breaks_after=100_000), sends()], ignores_range=True)
     download = Download(wanted(), [source], blobs)
     given, _ = await asyncio.gather(released(download), download.run())
@@ -110,6 +122,25 @@ async def test_a_source_that_never_gets_on_is_given_up(blobs: DiskBlobStore) -> 
     given, _ = await asyncio.gather(released(download), download.run())
     assert isinstance(given[1], UpstreamUnavailableError)
     assert len(source.starts) == 4
+
+
+async def test_a_source_that_is_silent_from_the_start_is_given_up_at_once(blobs: DiskBlobStore) -> None:
+    silent, good = sends(breaks_after=0, error=UpstreamTimeoutError), Served([sends()])
+    source = Served([silent, sends()])
+    download = Download(wanted(), [source], blobs)
+    given, _ = await asyncio.gather(released(download), download.run())
+    assert isinstance(given[1], UpstreamTimeoutError)
+    assert source.starts == [0]
+    # Another source of the same file is used.
+    download = Download(wanted(), [Served([silent]), good], blobs)
+    assert (await asyncio.gather(followed(download), download.run()))[0] == CONTENT
+
+
+async def test_a_source_that_stalls_after_some_bytes_is_asked_for_the_rest(blobs: DiskBlobStore) -> None:
+    source = Served([sends(breaks_after=100_000, error=UpstreamTimeoutError), sends()])
+    download = Download(wanted(), [source], blobs)
+    assert (await asyncio.gather(followed(download), download.run()))[0] == CONTENT
+    assert source.starts == [0, 100_000]
 
 
 @pytest.mark.parametrize(
@@ -157,6 +188,54 @@ async def test_many_followers_cause_one_fetch_and_a_leaving_one_harms_none(blobs
     await downloads.close()
 
 
+async def test_a_client_that_comes_again_gets_the_reason_of_a_silent_download(blobs: DiskBlobStore) -> None:
+    source = Served([sends(breaks_after=0, error=UpstreamTimeoutError), sends()])
+    now = 1000.0
+    downloads = DownloadRegistry(blobs, [source], clock=lambda: now)
+    for _ in range(3):
+        download = downloads.join(wanted())
+        with pytest.raises(UpstreamTimeoutError):
+            await download.wait_until_sendable()
+        downloads.leave(download)
+    assert source.starts == [0]
+    await asyncio.gather(*(task for _, task in downloads._running.values()))
+    await asyncio.sleep(0)
+    now += 21
+    assert await followed(downloads.join(wanted())) == CONTENT
+    await downloads.close()
+
+
+async def test_a_failure_other_than_silence_is_not_remembered(blobs: DiskBlobStore) -> None:
+    source = Served([sends(CONTENT[:-1] + b"!"), sends()])
+    downloads = DownloadRegistry(blobs, [source])
+    with pytest.raises(DigestMismatchError):
+        await followed(downloads.join(wanted()))
+    assert await followed(downloads.join(wanted())) == CONTENT
+    await downloads.close()
+
+
+@pytest.mark.parametrize("comes_again", [True, False])
+async def test_a_large_download_waits_for_its_first_byte_until_a_client_comes_again(
+    blobs: DiskBlobStore, comes_again: bool
+) -> None:
+    begins = asyncio.Event()
+
+    async def late(start: int) -> AsyncIterator[bytes]:
+        await begins.wait()
+        yield CONTENT[start:]
+
+    large = wanted(size=100 * 2**20)
+    downloads = DownloadRegistry(blobs, [Served([late], length=None)], rejoin_seconds=0.1)
+    download = downloads.join(large)
+    downloads.leave(download)
+    if comes_again:
+        assert downloads.join(large) is download
+    await asyncio.sleep(0.3)
+    assert (downloads.join(large) is download) == comes_again
+    begins.set()
+    await downloads.close()
+
+
 async def test_closing_ends_followers_with_an_error_and_leaves_nothing(blobs: DiskBlobStore) -> None:
     started = asyncio.Event()
 
@@ -185,5 +264,105 @@ async def test_whoever_comes_to_read_what_has_failed_meanwhile_is_told_of_that_a
     with pytest.raises(DigestMismatchError):
         await download.open_reader()
     good = Download(wanted(), [Served([sends()])], blobs)
-    await good.run()
+    good.add_follower()
+    running = asyncio.create_task(good.run())
+    await good.wait_until_verified()
     (await good.open_reader()).close()
+    good.remove_follower()
+    await running
+
+
+@pytest.mark.parametrize("is_discarded", [False, True])
+async def test_a_reader_is_opened_again_if_the_bytes_move_meanwhile(
+    blobs: DiskBlobStore, monkeypatch: pytest.MonkeyPatch, is_discarded: bool
+) -> None:
+    def fail_once(partial: DiskPartialBlob, pieces: list[memoryview]) -> None:
+        if partial.bytes_written >= len(CONTENT) // 2:
+            raise StorageError("cannot write: No space left on device")
+        append(partial, pieces)
+
+    append = DiskPartialBlob._append
+    monkeypatch.setattr(DiskPartialBlob, "_append", fail_once)
+    more, temp_blobs = asyncio.Event(), TempBlobs()
+
+    async def chunks(start: int) -> AsyncIterator[bytes]:
+        yield CONTENT[start : len(CONTENT) // 2]
+        await more.wait()
+        yield CONTENT[len(CONTENT) // 2 :]
+
+    download = Download(wanted(), [Served([chunks])], FallbackBlobStore(blobs, temp_blobs))
+    run = asyncio.create_task(download.run())
+    await download.wait_until_sendable()
+    opened = DiskPartialBlob.open_reader
+    first: list[BinaryIO] = []
+
+    async def open_slowly(partial: DiskPartialBlob) -> BinaryIO:
+        if more.is_set():
+            return await opened(partial)
+        first.append(await opened(partial))
+        more.set()
+        await download.wait_until_verified()
+        if is_discarded:
+            first[0].close()
+            raise StorageError("this file was discarded")
+        return first[0]
+
+    monkeypatch.setattr(DiskPartialBlob, "open_reader", open_slowly)
+    download.add_follower()
+    reader = await download.open_reader()
+    assert download.move_count == 1
+    assert reader.read() == CONTENT
+    reader.close()
+    assert first[0].closed
+    download.remove_follower()
+    await run
+    await temp_blobs.close()
+
+
+async def test_a_file_that_cannot_be_stored_is_downloaded_again_although_a_slow_follower_is_left(
+    blobs: DiskBlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_opened = threading.Event()
+
+    def fail(_descriptor: int) -> None:
+        is_opened.wait(timeout=5)
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("assay.store.blobs.os.fsync", fail)
+    source, temp_blobs = Served([sends()]), TempBlobs()
+    store = FallbackBlobStore(blobs, temp_blobs)
+    registry = DownloadRegistry(store, [source])
+    slow = registry.join(wanted())
+    reader = await _open_verified(slow)
+    is_opened.set()
+    await asyncio.sleep(0.2)
+    is_opened.clear()
+    new = registry.join(wanted())
+    assert new is not slow
+    (await _open_verified(new)).close()
+    is_opened.set()
+    assert reader.read() == CONTENT, "the slow follower keeps its bytes"
+    reader.close()
+    registry.leave(slow)
+    registry.leave(new)
+    assert source.starts == [0, 0]
+    await asyncio.sleep(0.2)
+
+    def refuse(_blobs: DiskBlobStore) -> None:
+        raise StorageError("no space left")
+
+    monkeypatch.setattr(DiskBlobStore, "_create_partial", refuse)
+    kept = registry.join(wanted())
+    (await _open_verified(kept)).close()
+    await asyncio.sleep(0.05)
+    again = registry.join(wanted())
+    assert again is kept, "the twin: the bytes are in a temporary file, which new followers can read"
+    (await _open_verified(again)).close()
+    await registry.close()
+    await temp_blobs.close()
+
+
+async def _open_verified(download: Download) -> BinaryIO:
+    async with asyncio.timeout(5):
+        await download.wait_until_verified()
+        return await download.open_reader()

@@ -1,4 +1,4 @@
-"""One download from several sources: which is tried when, and whose bytes count."""
+"""Tests of a download from several sources: their order, and the use of their bytes."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from tests.unit.files.sources import CONTENT, DIGEST, Served, followed, released
 
 WRONG = bytes(byte ^ 0xFF for byte in CONTENT)
 SMALL, SMALL_WRONG = CONTENT[:60_000], WRONG[:60_000]
-"""Withheld whole until verified, and with a few bytes more too."""
+"""Content so small that all of it is withheld until it is verified."""
 SMALL_DIGEST = Sha256(hashlib.sha256(SMALL).hexdigest())
 
 
 @dataclass
 class Refusing(AbstractAsyncContextManager[FileBody]):
-    """A source that gives no first byte."""
+    """Source that fails before its first byte."""
 
     error: AssayError
     asked: int = 0
@@ -58,7 +58,7 @@ class Refusing(AbstractAsyncContextManager[FileBody]):
 
 
 async def fetch(download: Download) -> bytes | AssayError:
-    """What a follower got that came before the first byte, or why it got nothing."""
+    """Return the bytes, or the error, that a follower got who joined before the first byte."""
 
     async def follow() -> bytes | AssayError:
         try:
@@ -101,7 +101,7 @@ async def test_a_source_that_fails_before_the_first_byte_lets_the_next_be_tried(
     failing = Refusing(error)
     assert await fetch(Download(wanted(), [failing, Served([sends()])], blobs)) == CONTENT
     assert failing.asked == asked
-    # The twin: alone, it is why there is nothing.
+    # For comparison: as the only source, its error is the result.
     got = await fetch(Download(wanted(), [Refusing(error)], blobs))
     assert isinstance(got, type(error))
     assert str(got) == str(error)
@@ -126,18 +126,24 @@ async def test_wrong_bytes_of_which_none_was_released_are_dropped_and_the_next_s
     assert await fetch(Download(wanted(len(SMALL), SMALL_DIGEST), [wrong, right], blobs)) == SMALL
     assert (wrong.starts, right.starts) == ([0], [0])
     assert await is_kept(blobs, SMALL_DIGEST)
-    assert caplog.messages.count("digest-mismatch") == 1, "a source that lies is a security event all the same"
+    assert caplog.messages.count("digest-mismatch") == 1, (
+        "wrong bytes are logged even if another source has the right ones"
+    )
     assert (await blobs.stats()).unfinished == 0
 
 
 async def test_of_a_large_file_that_nobody_follows_yet_wrong_bytes_are_dropped_too(blobs: DiskBlobStore) -> None:
     download = Download(wanted(), [Served([sends(WRONG)]), Served([sends()])], blobs)
-    await download.run()
+    running = asyncio.create_task(download.run())
+    await download.wait_until_verified()
+    download.add_follower()
     moves = download.move_count
     assert moves == 1, "a reader from before would read the dropped bytes"
     reader = await download.open_reader()
     assert reader.read() == CONTENT
     reader.close()
+    download.remove_follower()
+    await running
     assert await is_kept(blobs, DIGEST)
 
 

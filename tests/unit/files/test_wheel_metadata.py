@@ -1,4 +1,4 @@
-"""A wheel is looked at for each project that lists it."""
+"""Tests of the inspection of wheels, once for each project that lists the wheel."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BUILT = wheel("foo")
 
 
 class Nothing:
-    """Records that are always empty."""
+    """Record store that is always empty."""
 
     async def get(self, _key: str) -> bytes | None:
         return None

@@ -1,4 +1,4 @@
-"""What has arrived is written: in order, and after a moment though nothing more arrives."""
+"""Tests of the write buffer: it writes in order, and after a delay even if no further chunk arrives."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from assay.files.write_buffer import FlushThresholds, WriteBuffer
 from assay.simple.model import Sha256
 
 SECONDS = 10
-"""After which something hangs."""
+"""Seconds after which a test has hung."""
 
 
 class Written:
-    """A `PartialBlob` in memory, whose writes can be held and can fail."""
+    """`PartialBlob` in memory whose writes can be delayed and can fail."""
 
     move_count = 0
 
@@ -34,7 +34,7 @@ class Written:
 
     async def append(self, *pieces: bytes | bytearray | memoryview) -> None:
         self.at_once += 1
-        assert self.at_once == 1, "two writes at once lose the order"
+        assert self.at_once == 1, "two concurrent writes could change the order"
         await self.go_on.wait()
         self.at_once -= 1
         if self.fails:
@@ -55,7 +55,7 @@ class Written:
 
 
 class Heard:
-    """How much is said to be there."""
+    """Callback that keeps the last reported number of written bytes."""
 
     def __init__(self) -> None:
         self.much = 0
@@ -81,7 +81,7 @@ async def test_what_a_stalling_index_has_sent_is_there_after_a_moment(partial: W
     heard = Heard()
     taking = WriteBuffer(partial, heard)
     for number in range(1, 4):
-        for piece in (b"a", b"bc", b"def"):  # the first is written at once, the others wait for company
+        for piece in (b"a", b"bc", b"def"):  # the first is written at once, the others are collected
             await taking.add(piece)
         await heard.until(6 * number)
     assert b"".join(partial.lots) == b"abcdef" * 3
@@ -111,7 +111,7 @@ async def test_on_a_fast_line_a_follower_wakes_once_a_lot(partial: Written) -> N
     for number in range(25):
         await taking.add(bytes([number]))
     await taking.flush()
-    # The first at once unless the machine has just started: its clock begins there.
+    # The first is written at once, except shortly after the machine's start, where its clock begins.
     assert [len(lot) for lot in partial.lots if len(lot) > 1] in ([10, 10, 4], [10, 10, 5])
     assert b"".join(partial.lots) == bytes(range(25))
 
@@ -122,7 +122,7 @@ async def test_writes_that_take_longer_than_a_moment_stay_in_order(partial: Writ
     partial.go_on.clear()
     await taking.add(b"a")
     await taking.add(b"b")
-    await asyncio.sleep(FlushThresholds().delay_seconds * 2)  # the timer looks, and finds the first still being written
+    await asyncio.sleep(FlushThresholds().delay_seconds * 2)  # the timer runs while the first write is running
     assert partial.lots == []
     partial.go_on.set()
     await heard.until(2)
@@ -135,7 +135,7 @@ async def test_a_failed_write_is_raised_and_nothing_is_written_behind_its_back(p
     taking = WriteBuffer(partial, lambda _: None)
     await taking.add(b"a")
     await taking.add(b"b")
-    await asyncio.sleep(FlushThresholds().delay_seconds * 3)  # the timer looks, and leaves it to who asks
+    await asyncio.sleep(FlushThresholds().delay_seconds * 3)  # the timer runs, and leaves the error to the next call
     with pytest.raises(StorageError, match="full"):
         await taking.flush()
     assert partial.lots == []

@@ -1,4 +1,4 @@
-"""A client of one index, with small limits and without pauses."""
+"""Upstream client of one index, with small limits and without delays between attempts."""
 
 from __future__ import annotations
 

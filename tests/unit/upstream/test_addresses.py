@@ -1,4 +1,4 @@
-"""What may be contacted on behalf of an index, and what never."""
+"""URLs and addresses that may be contacted for an index, and those that are refused."""
 
 from __future__ import annotations
 

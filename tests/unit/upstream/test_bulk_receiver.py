@@ -1,4 +1,4 @@
-"""Long bodies come in large lots, whole or with what went wrong, as short ones do by aiohttp's own way."""
+"""Large bodies are received in large chunks, with the same bytes and errors as small bodies by aiohttp's parser."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LOT = 2**20
 PATH = "/packages/big.bin"
 BODY = random.Random(1).randbytes(9 * LOT + 12_345)
 SECONDS = 10
-"""After which something hangs."""
+"""Timeout of a test that hangs."""
 
 
 @asynccontextmanager
@@ -48,7 +48,7 @@ async def served(
 
 
 async def pieces(client: UpstreamClient, index: IndexSettings, start: int = 0) -> list[bytes | memoryview]:
-    """The chunks, each copied before the next is asked for: bytes as aiohttp hands them on, or what was lent."""
+    """Return the chunks of a file: bytes from aiohttp's parser, or copies of memoryviews received in bulk."""
     url = index.url.replace("/simple/", PATH)
     async with client.open_file(index, url, start=start) as contents:
         return [memoryview(bytes(chunk)) if isinstance(chunk, memoryview) else chunk async for chunk in contents.chunks]
@@ -68,7 +68,9 @@ async def test_a_long_body_comes_in_lots_and_a_short_one_as_it_came(size: int, *
         assert b"".join(chunks) == BODY[:size]
         assert bool(lent(chunks)) is is_long
         assert max(map(len, chunks)) <= LOT
-        assert len(lent(chunks)) <= size // LOT + SECONDS  # all but the first and those of a slow moment are whole
+        assert (
+            len(lent(chunks)) <= size // LOT + SECONDS
+        )  # all chunks are full except the first and those of slow moments
 
 
 async def test_a_part_comes_in_lots_and_only_what_is_left_of_it_counts() -> None:
@@ -95,7 +97,7 @@ async def test_what_is_lent_holds_until_the_next_is_asked_for() -> None:
         whole = bytearray()
         async with client.open_file(chosen, url) as contents:
             async for chunk in contents.chunks:
-                await asyncio.sleep(0.02)  # meanwhile the other buffer fills
+                await asyncio.sleep(0.02)  # the other buffer is filled in this time
                 whole += chunk
         assert bytes(whole) == BODY
 
@@ -107,7 +109,7 @@ async def test_a_slow_body_is_handed_on_after_a_moment() -> None:
         async with client.open_file(chosen, f"{index.origin}{PATH}") as contents:
             async for chunk in contents.chunks:
                 size += len(chunk)
-                if size == 3 * LOT + 5:  # though no lot is full
+                if size == 3 * LOT + 5:  # although the buffer is not full
                     stall.release.set()
         assert size == len(BODY)
 
@@ -123,7 +125,7 @@ async def test_a_body_in_small_pieces_is_handed_on_in_fewer() -> None:
 async def test_what_came_of_a_broken_body_is_handed_on_first(fault: Truncate | Reset) -> None:
     async with served(fault=fault) as (index, client, chosen):
         had = bytearray()
-        with pytest.raises(UpstreamUnavailableError, match=r"broke off|Connection|Payload"):  # noqa: PT012 - the loop is what raises
+        with pytest.raises(UpstreamUnavailableError, match=r"ended early|Connection|Payload"):  # noqa: PT012 - the loop raises
             async with client.open_file(chosen, f"{index.origin}{PATH}") as contents:
                 async for chunk in contents.chunks:
                     had += chunk
@@ -135,7 +137,7 @@ async def test_what_came_of_a_broken_body_is_handed_on_first(fault: Truncate | R
 async def test_a_body_that_stalls_is_given_up_after_the_time_limit_of_the_index() -> None:
     async with served(fault=Stall(after=2 * LOT)) as (index, client, chosen):
         size = 0
-        with pytest.raises(UpstreamUnavailableError, match="timed out"):  # noqa: PT012 - the loop is what raises
+        with pytest.raises(UpstreamUnavailableError, match="timed out"):  # noqa: PT012 - the loop raises
             async with client.open_file(chosen, f"{index.origin}{PATH}") as contents:
                 async for chunk in contents.chunks:
                     size += len(chunk)
@@ -149,7 +151,7 @@ async def test_who_takes_his_time_stalls_nothing() -> None:
         async with client.open_file(chosen, f"{index.origin}{PATH}") as contents:
             async for chunk in contents.chunks:
                 if not size:
-                    await asyncio.sleep(1.2)  # the index's limit is a second
+                    await asyncio.sleep(1.2)  # longer than the index's read timeout of 1 s
                 size += len(chunk)
         assert size == len(BODY)
 
@@ -175,4 +177,4 @@ async def test_who_leaves_in_the_middle_leaves_no_connection_behind() -> None:
             async with client.open_file(chosen, f"{index.origin}{PATH}") as contents:
                 async for _chunk in contents.chunks:
                     break
-        await index.wait_until_idle()  # it would be writing yet
+        await index.wait_until_idle()  # a connection that was left open would still be written to

@@ -1,9 +1,10 @@
-"""What goes out to an index, and what of its answers comes in."""
+"""Requests to an index, and the handling of its responses."""
 
 from __future__ import annotations
 
 import gzip
 import zlib
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from assay.errors import (
     UpstreamAccessDeniedError,
     UpstreamError,
     UpstreamGoneError,
+    UpstreamTimeoutError,
     UpstreamUnavailableError,
 )
 from assay.indexes import IndexSettings
@@ -27,6 +29,7 @@ from tests.world.index.fake_index import Index
 from tests.world.index.faulty_server import (
     CannedResponse,
     ChangeHeaders,
+    Drip,
     Fault,
     Gzip,
     Hang,
@@ -41,6 +44,7 @@ from tests.world.index.faulty_server import (
 
 FOO = NormalizedName("foo")
 PATH = "/simple/foo/"
+SMALL_DOCUMENT: dict[str, Any] = {"accept": "*/*", "max_bytes": 1000, "max_seconds": 1.0}
 
 
 async def page(index: Index, **more: object) -> FetchedDocument | NoBody:
@@ -74,7 +78,7 @@ async def test_a_page_is_asked_for_as_json_first_and_renewed_by_its_validators()
         (Reset(10), UpstreamUnavailableError),
         (Truncate(10), UpstreamUnavailableError),
         (WrongLength(10**6), UpstreamUnavailableError),
-        (Hang(), UpstreamUnavailableError),
+        (Hang(), UpstreamTimeoutError),
         (Reply(500), UpstreamUnavailableError),
         (Reply(503), UpstreamUnavailableError),
         (Reply(429), UpstreamUnavailableError),
@@ -119,6 +123,16 @@ async def test_what_passes_is_tried_again() -> None:
         assert index.count(PATH) == 3
 
 
+@pytest.mark.parametrize("fault", [Hang(), Drip(1, 0.01)], ids=repr)
+async def test_a_silent_or_slow_page_is_requested_once(fault: Fault) -> None:
+    async with Index() as index:
+        index.add(wheel("foo"))
+        index.inject_fault(PATH, fault)
+        with pytest.raises(UpstreamTimeoutError):
+            await page(index)
+        assert index.count(PATH) == 1
+
+
 @pytest.mark.parametrize("levels", [1, 2])
 async def test_bombs_are_cut_at_the_limit_after_decompression(levels: int) -> None:
     body = b"\0" * 200_000_000
@@ -157,7 +171,7 @@ async def test_redirects_within_the_hosts_of_the_index_are_followed_a_few_times(
 
 
 async def test_a_redirect_from_https_to_http_is_refused() -> None:
-    from yarl import URL  # noqa: PLC0415 - beside its only use
+    from yarl import URL  # noqa: PLC0415 - used only here
 
     from assay.upstream.addresses import resolve_redirect  # noqa: PLC0415 - as above
 
@@ -170,7 +184,7 @@ async def test_a_redirect_from_https_to_http_is_refused() -> None:
             self.headers = {"Location": to}
 
     with pytest.raises(DisallowedHostError, match="from https to http"):
-        resolve_redirect(index, URL("https://a.example/x"), Moved("http://a.example/x"))  # type: ignore[arg-type]  # what is read of it
+        resolve_redirect(index, URL("https://a.example/x"), Moved("http://a.example/x"))  # type: ignore[arg-type]  # only the attributes that are read
     assert str(resolve_redirect(index, URL("https://a.example/x"), Moved("/y"))) == "https://a.example/y"  # type: ignore[arg-type]  # as above
 
 
@@ -207,7 +221,7 @@ async def test_a_proxy_of_the_environment_is_used_unless_no_proxy_names_the_host
         index.add(wheel("foo"))
         chosen = settings(index)
         async with upstream(chosen, proxies={"http": other.origin}) as client:
-            # The stand-in is no proxy: it is asked for the absolute address, and has nothing there.
+            # This index serves as the HTTP proxy: it receives the absolute URL as a path, for which it has no page.
             assert await client.fetch_page(chosen, FOO, Validators()) is NoBody.ABSENT
             assert [request.path for request in other.requests] == [f"{index.url}foo/"]
         for bypass in ("127.0.0.1", index.files_host, "*"):
@@ -307,10 +321,20 @@ async def test_a_document_has_a_limit_of_its_own() -> None:
         index.serve_fixed("/fits", CannedResponse(body=b"x" * 1000))
         async with upstream(chosen) as client:
             with pytest.raises(InvalidResponseError):
-                await client.fetch_document(chosen, f"{index.origin}/doc", accept="*/*", max_bytes=1000)
-            fetched = await client.fetch_document(chosen, f"{index.origin}/fits", accept="*/*", max_bytes=1000)
+                await client.fetch_document(chosen, f"{index.origin}/doc", **SMALL_DOCUMENT)
+            fetched = await client.fetch_document(chosen, f"{index.origin}/fits", **SMALL_DOCUMENT)
             assert isinstance(fetched, FetchedDocument)
-            assert (
-                await client.fetch_document(chosen, f"{index.origin}/none", accept="*/*", max_bytes=1000)
-                is NoBody.ABSENT
-            )
+            assert await client.fetch_document(chosen, f"{index.origin}/none", **SMALL_DOCUMENT) is NoBody.ABSENT
+
+
+async def test_a_slow_document_fails_before_a_slow_page() -> None:
+    async with Index() as index:
+        chosen = settings(index)
+        index.serve_fixed("/doc", CannedResponse(body=b"x" * 15))
+        index.add(wheel("foo"))
+        for path in ("/doc", PATH):
+            index.inject_fault(path, Drip(1 if path == "/doc" else 40, 0.1))
+        async with upstream(chosen) as client:
+            with pytest.raises(UpstreamTimeoutError, match="no complete response within 1 s"):
+                await client.fetch_document(chosen, f"{index.origin}/doc", **SMALL_DOCUMENT)
+            assert isinstance(await client.fetch_page(chosen, FOO, Validators()), FetchedDocument)

@@ -1,4 +1,4 @@
-"""How soon a request is repeated, and how an index that asks to be left alone is left alone."""
+"""Delays between attempts, and waits for ``Retry-After``."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from assay.errors import InvalidResponseError, UpstreamUnavailableError
+from assay.errors import InvalidResponseError, UpstreamTimeoutError, UpstreamUnavailableError
 from assay.upstream.pacing import MAX_RETRY_WAIT_SECONDS, MAX_TRIES, HostBackoff, RetryPacing
 
 
 @dataclass
 class Time:
-    """A clock that only pauses move."""
+    """Clock that advances only by calls of `pause`."""
 
     now: float = 1000.0
     pauses: list[float] = field(default_factory=list)
@@ -28,7 +28,7 @@ class Time:
 
 @dataclass
 class Asked:
-    """Fails as told, then succeeds."""
+    """Request that raises the given errors, one in each call, and then succeeds."""
 
     failures: list[Exception]
     times: int = 0
@@ -58,6 +58,14 @@ async def test_what_fails_without_a_date_is_given_up_after_three_tries() -> None
     assert request.times == MAX_TRIES
 
 
+async def test_silence_is_not_asked_again_because_clients_wait() -> None:
+    time, request = Time(), Asked([busy(None), UpstreamTimeoutError("a/x: timed out")])
+    with pytest.raises(UpstreamTimeoutError):
+        await HostBackoff(time.pause, time).run_with_retries("a", request, MAX_RETRY_WAIT_SECONDS)
+    assert request.times == 2
+    assert await HostBackoff(time.pause, time).run_with_retries("a", request, MAX_RETRY_WAIT_SECONDS) == "good"
+
+
 async def test_nonsense_is_not_asked_for_twice() -> None:
     time, request = Time(), Asked([InvalidResponseError("what?")])
     with pytest.raises(InvalidResponseError):
@@ -79,11 +87,11 @@ async def test_a_long_retry_after_is_an_error_at_once_and_holds_for_every_reques
         await pacing.run_with_retries("a", Asked([busy(30)]), MAX_RETRY_WAIT_SECONDS)
     assert first.value.retry_after == 30
     held = Asked([])
-    with pytest.raises(UpstreamUnavailableError, match="left alone for 30 s") as second:
+    with pytest.raises(UpstreamUnavailableError, match="permits no request for another 30 s") as second:
         await pacing.run_with_retries("a", held, MAX_RETRY_WAIT_SECONDS)
     assert held.times == 0, "not even asked"
     assert second.value.retry_after == 30
-    # The twins: another host, one that is more patient, and the same once the time is over.
+    # Accepted: another host, a request that may wait longer, and the same request after the time has passed.
     assert await pacing.run_with_retries("b", Asked([]), MAX_RETRY_WAIT_SECONDS) == "good"
     assert await pacing.run_with_retries("a", Asked([]), 60) == "good"
     assert time.now >= 1030
