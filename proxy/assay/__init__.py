@@ -1,30 +1,31 @@
-"""Assay: a caching reverse proxy in front of PyPI that serves only what provenance and policy approve.
+"""Assay: a caching reverse proxy in front of PyPI that serves only the files that a policy approves.
 
-Begin here, by the question:
+Begin reading here:
 
-- How is a request answered?                     `web.app`, `web.view`, then `gate.gate`
-- How is a request logged, counted and traced?  `web.exchange`
-- How is a file judged?                          `policy.judge`, then `policy.decide` for the order of precedence
-- What may a policy say?                         `policy.language.model`, and of a file `policy.requirements.registry`
-- How is an attestation verified?                `attestation.verification.verify`, whose docstring numbers the checks
-- Which publishers and claims are there?         `evidence`, `publishers.base`, `publishers.registry`
-- Where does a page come from?                   `pages.cache`, then `simple.parse`
-- Where do a file's bytes come from?             `files.cache`, then `files.download`
-- Where does a file's evidence come from?        `provenance.resolver`
-- What may be contacted, and how?                `upstream.client`
-- What is kept in memory, and what runs once?    `caching.lru`, `caching.single_flight`, `caching.flights`
-- How does a changed policy come in force?       `file_watch`, then `policy_reload`
-- What is kept on disk?                          `store.directory`
-- How is everything put together?                `assembly`, `web.app.create_app`, `cli.commands.serve`
-- What is logged, counted, traced and audited?   `telemetry`
-- What do the other engines implement?           `ports`
+- request and response                           `web.app`, `web.view`, then `gate.gate`
+- a request's log line, metrics and span         `web.exchange`
+- verdict on a file                              `policy.judge`, then `policy.decide` for the order of precedence
+- language of policies                           `policy.language.model`, `policy.requirements.registry`
+- verification of an attestation                 `attestation.verification.verify`, whose docstring numbers the checks
+- publishers and claims                          `evidence`, `publishers.base`, `publishers.registry`
+- fetching and parsing a page                    `pages.cache`, then `simple.parse`
+- fetching and storing a file                    `files.cache`, then `files.download`
+- evidence about a file                          `provenance.resolver`
+- outbound requests and permitted addresses      `upstream.client`
+- caches in memory, and work that runs once      `caching.lru`, `caching.single_flight`, `caching.flights`
+- reload of a changed policy                     `file_watch`, then `policy_reload`
+- storage on disk                                `store.directory`
+- construction and start                         `assembly`, `web.app.create_app`, `cli.commands.serve`
+- log, metrics, traces and audit trail           `telemetry`
+- protocols for other storage engines            `ports`
 
-The layers, from the top; a module imports only from layers below its own (import-linter enforces them):
+The next lines list the layers, the top one first. A module imports only from layers below its own; import-linter
+enforces this.
 
     __main__ > cli > web | policy_reload | healthcheck > assembly > config > views > gate
         > provenance | pages | files > attestation | upstream | store > file_watch | aiohttp_private > telemetry
         > caching > render | lockfiles > policy > publishers > evidence : indexes : ports : users
         > simple > settings | operator_files > units > errors
 
-docs/architecture.md has a paragraph for each package and the way of a page, a file and a document through them.
+docs/architecture.md describes each package, and how a page, a file and a provenance document pass through them.
 """

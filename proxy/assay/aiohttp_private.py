@@ -1,11 +1,16 @@
-"""Private and undocumented names of aiohttp, as read in 3.14.5, each behind one function.
+"""Functions that use private or undocumented names of aiohttp, one for each use. Written for aiohttp 3.14.5.
 
-Three shortcuts use them: answering a request without a task (`web.server.connection`), a response without the base
-class's state (`web.response`), and receiving a long body past the parser (`upstream.bulk_receiver`). The `find_*`
-functions try each shortcut at start, on a connection in memory. Where one fails, `report_change` logs a warning, the
-shortcut stays off, and aiohttp's public way is used.
+Three optimizations and one log event need these functions:
 
-One module serves server and client, and so it stands below both `web` and `upstream`.
+- `web.server.connection` answers a request without waking the connection's task.
+- `web.response` sends a response without setting the fields of aiohttp's base class.
+- `upstream.bulk_receiver` receives a large body without aiohttp's parser.
+- For a malformed request, the log contains aiohttp's message instead of a traceback.
+
+At start, the `find_*_change` functions test these four uses on a connection in memory. If a test fails, `report_change`
+logs a warning, and Assay uses aiohttp's public API instead.
+
+Both `web` and `upstream` use this module, so its layer is below theirs.
 """
 
 from __future__ import annotations
@@ -29,13 +34,18 @@ _HTTP_11: Final = (1, 1)
 _SELF_TEST_TIMEOUT_SECONDS: Final = 2.0
 _BODY: Final = b"self-test"
 _SILENT_LOGGER: Final = logging.getLogger("assay.self-test")
-"""Logger of the servers that self-tests use: a failure is one event, and no traceback."""
+"""Disabled logger of the servers in self-tests. A failed test therefore logs one event and no traceback."""
 _SILENT_LOGGER.disabled = True
 _parse: Final = web.RequestHandler.data_received
 
 
 def report_change(change: str, fallback: str) -> None:
-    """Log that a private name is not as it was read, and what is used instead."""
+    """Log a warning that a private name of aiohttp has changed.
+
+    Args:
+        change: description of the change, as a `find_*_change` function returns it.
+        fallback: description of the proxy's behaviour without the private name.
+    """
     telemetry.warning(
         "private-api-changed", library="aiohttp", version=aiohttp.__version__, changed=change, instead=fallback
     )
@@ -44,17 +54,22 @@ def report_change(change: str, fallback: str) -> None:
 def receive_if_idle(
     handler: web.RequestHandler, data: bytes, on_request: Callable[[asyncio.Future[None]], object]
 ) -> bool:
-    """Let an idle connection parse `data` without waking its task; False if it is busy and nothing was parsed.
+    """Parse `data` if the connection is idle, without waking the connection's task; return whether it was idle.
 
-    Read in 3.14.5: `RequestHandler._waiter` is the future of the task that waits for a request, `_messages` the queue,
-    and `_next_keepalive_close_time` the event loop's time at which an idle connection is closed. Public way:
-    `RequestHandler.data_received`, which wakes the task; the task restarts the keep-alive timeout after a response.
+    A connection is idle while its task waits for a request and its queue is empty. If the connection is busy, do
+    nothing. If parsing puts a request into the queue, call `on_request` and restart the keep-alive timeout. Otherwise
+    aiohttp could close the connection before the request is answered.
+
+    In aiohttp 3.14.5, `RequestHandler._waiter` is the future of the task that waits for a request, and `_messages` is
+    the queue. `_next_keepalive_close_time` is the time of the event loop at which an idle connection is closed. The
+    public alternative is `RequestHandler.data_received`, which wakes the task. The woken task also restarts the
+    keep-alive timeout.
 
     Args:
         handler: the connection.
-        data: bytes of the client.
-        on_request: called with the future that wakes the task, if a request is in the queue. Until it is answered, the
-            connection does not count as idle.
+        data: bytes from the client.
+        on_request: called if the queue has a request after parsing. Its argument is a future. To wake the task of the
+            connection, set the result of the future.
     """
     waiter, messages = handler._waiter, handler._messages  # noqa: SLF001 - this module's purpose
     if waiter is None or messages or waiter.done():
@@ -72,9 +87,10 @@ def receive_if_idle(
 
 
 def wake_for_request(handler: web.RequestHandler) -> None:
-    """Wake the task of a connection in whose queue a request waits.
+    """Wake the task of a connection if the connection's queue has a request.
 
-    Read in 3.14.5: `RequestHandler._waiter`. Public way: `RequestHandler.data_received`, which wakes the task.
+    In aiohttp 3.14.5, the task waits for the future `RequestHandler._waiter`. The public alternative is
+    `RequestHandler.data_received`, which wakes the task.
     """
     waiter = handler._waiter  # noqa: SLF001 - as above
     if handler._messages and waiter is not None and not waiter.done():  # noqa: SLF001 - as above
@@ -82,10 +98,14 @@ def wake_for_request(handler: web.RequestHandler) -> None:
 
 
 def peek_plain_get(handler: web.RequestHandler) -> RawRequestMessage | None:
-    """Return the only request in the queue if it is an HTTP/1.1 GET without body, upgrade and close.
+    """Return the only request in the queue if it is a plain GET, and leave it in the queue.
 
-    Read in 3.14.5: `RequestHandler._messages` has pairs of `RawRequestMessage` (or of an error without `method`) and a
-    payload. Public way: the `web.BaseRequest` that aiohttp's task hands to the request handler.
+    A plain GET is an HTTP/1.1 GET that has no body, requests no upgrade and does not close the connection. Return None
+    for any other request, for a malformed request, and if the queue has several requests.
+
+    In aiohttp 3.14.5, `RequestHandler._messages` contains pairs of a request and a payload. The request is a
+    `RawRequestMessage`, or an error without `method`. The public alternative is the `web.BaseRequest` that aiohttp's
+    task passes to the request handler.
     """
     messages = handler._messages  # noqa: SLF001 - as above
     message: Any
@@ -104,27 +124,31 @@ def peek_plain_get(handler: web.RequestHandler) -> RawRequestMessage | None:
 
 
 def discard_answered_request(handler: web.RequestHandler, server: web.Server) -> None:
-    """Take the only request out of the queue of a connection that is not lost, as aiohttp's task does after a response.
+    """Remove the only request from the queue, as aiohttp's task does after a response.
 
-    Read in 3.14.5: `RequestHandler.start` pops `_messages`, tells `_parser.message_consumed`, and counts the request.
-    (It resumes reading there as well, which is paused only while the queue has 16 requests or more.) Public way:
-    aiohttp's task does it.
+    The connection must be open.
+
+    In aiohttp 3.14.5, `RequestHandler.start` pops `_messages`, calls `_parser.message_consumed` and counts the request.
+    Then `start` resumes reading from the socket. This function does not: aiohttp pauses reading only if the queue has
+    16 requests. The public alternative is to let aiohttp's task answer the request.
     """
     handler._messages.popleft()  # noqa: SLF001 - as above
-    handler._parser.message_consumed()  # type: ignore[union-attr]  # noqa: SLF001 - as above; a lost connection has none
+    handler._parser.message_consumed()  # type: ignore[union-attr]  # noqa: SLF001 - as above; None if connection lost
     server.requests_count += 1
 
 
 def take_over_connection(
     response: aiohttp.ClientResponse,
 ) -> tuple[asyncio.Protocol, asyncio.Transport, bytes] | None:
-    """Stop aiohttp's reading of a response's body; None if its connection has been given back.
+    """Stop aiohttp from reading the body of a response, so that the caller can read it from the transport.
 
-    Read in 3.14.5: `ClientResponse.connection` has `protocol` and `transport`, and `protocol.pause_reading` pauses
-    the transport, the parser and the read timeout. Public way: `ClientResponse.content.iter_any`.
+    In aiohttp 3.14.5, `ClientResponse.connection` has `protocol` and `transport`, and `protocol.pause_reading` pauses
+    the transport, the parser and the read timeout. The public alternative is `ClientResponse.content.iter_any`.
 
     Returns:
-        aiohttp's protocol, which must hear of a lost connection; the paused transport; what was received already.
+        aiohttp's protocol, the paused transport, and the bytes of the body received so far. None if aiohttp has already
+        returned the connection to its pool. If the caller replaces the transport's protocol and the connection is lost,
+        the caller must call `connection_lost` of aiohttp's protocol.
     """
     connection = response.connection
     if connection is None or connection.protocol is None or connection.transport is None:
@@ -136,10 +160,10 @@ def take_over_connection(
 
 
 def get_malformed_request_message(error: BaseException) -> str | None:
-    """Return what aiohttp says of a malformed request; None if `error` is about something else.
+    """Return aiohttp's message about a malformed request; None if `error` is not about a malformed request.
 
-    Read in 3.14.5: `aiohttp.http_exceptions.HttpProcessingError` has `message`. Public way: aiohttp logs the error
-    itself, with a traceback.
+    In aiohttp 3.14.5, `aiohttp.http_exceptions.HttpProcessingError` has the attribute `message`. The public alternative
+    is to let aiohttp log the error, which it does with a traceback.
     """
     return str(getattr(error, "message", error)) if isinstance(error, _malformed_request_types()) else None
 
@@ -153,22 +177,41 @@ def _malformed_request_types() -> tuple[type[BaseException], ...]:
 
 
 def find_error_change() -> str | None:
-    """Try `get_malformed_request_message`; return what has changed."""
+    """Test `get_malformed_request_message`.
+
+    Returns:
+        A description of the change, or None if the function works.
+    """
     return None if _malformed_request_types() else "aiohttp.http_exceptions.HttpProcessingError is missing"
 
 
 async def find_queue_change(timeout_seconds: float = _SELF_TEST_TIMEOUT_SECONDS) -> str | None:
-    """Try the queue of requests on a connection in memory; return what has changed."""
+    """Test the functions for the request queue on a connection in memory.
+
+    Returns:
+        A description of the change, or None if all of them work.
+    """
     return await _describe_failure(_check_queue(), timeout_seconds)
 
 
 async def find_response_change(create_response: Callable[[bytes], web.StreamResponse]) -> str | None:
-    """Send two responses with a body of `create_response` through aiohttp's task; return what has changed."""
+    """Test a custom class of responses: send two responses through aiohttp's task on a connection in memory.
+
+    Args:
+        create_response: returns a response with the given body.
+
+    Returns:
+        A description of the change, or None if both responses were sent.
+    """
     return await _describe_failure(_check_response(create_response))
 
 
 async def find_takeover_change() -> str | None:
-    """Try `take_over_connection` on a response in memory; return what has changed."""
+    """Test `take_over_connection` on a connection in memory.
+
+    Returns:
+        A description of the change, or None if the function works.
+    """
     return await _describe_failure(_check_takeover())
 
 
@@ -176,7 +219,7 @@ async def _describe_failure(check: Awaitable[None], timeout_seconds: float = _SE
     try:
         async with asyncio.timeout(timeout_seconds):
             await check
-    except Exception as error:  # noqa: BLE001 - whatever a changed library raises means the same
+    except Exception as error:  # noqa: BLE001 - a changed library may raise any exception
         return f"{type(error).__name__}: {error}"
     return None
 
@@ -205,8 +248,8 @@ async def _check_queue() -> None:
         receive_if_idle(handler, 2 * _encode_get("/b"), waiters.append)
         _expect(peek_plain_get(handler) is None, "RequestHandler._messages of two requests")
         wake_for_request(handler)
-        for _ in range(2):  # the connection goes on as if nothing had been taken out
-            _expect(await paths.get() == "/b", "RequestHandler.start after a request was taken out")
+        for _ in range(2):  # the connection works as if no request had been removed
+            _expect(await paths.get() == "/b", "RequestHandler.start after a request was removed")
 
 
 async def _check_response(create_response: Callable[[bytes], web.StreamResponse]) -> None:
@@ -245,12 +288,12 @@ async def _check_takeover() -> None:
 
 
 class _ChangedError(Exception):
-    """A private name is not as it was read."""
+    """Error for a private name of aiohttp that does not behave as expected."""
 
 
 def _expect(is_met: object, name: str) -> None:
     if not is_met:
-        raise _ChangedError(f"{name} is not as it was read")
+        raise _ChangedError(f"{name} does not behave as in aiohttp 3.14.5")
 
 
 def _encode_get(path: str) -> bytes:
@@ -261,12 +304,15 @@ def _encode_get(path: str) -> bytes:
 async def _serve_in_memory(
     respond: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
 ) -> AsyncIterator[tuple[web.Server, web.RequestHandler, _MemoryTransport]]:
-    """One idle connection of an aiohttp server."""
+    """Yield an aiohttp server, the handler of its only connection, and the transport of the connection.
+
+    The connection is idle, and in memory only.
+    """
     server = web.Server(respond, access_log=None, logger=_SILENT_LOGGER)
     handler = server()
     transport = _MemoryTransport(handler)
     handler.connection_made(transport)
-    await asyncio.sleep(0)  # the task begins
+    await asyncio.sleep(0)  # lets the connection's task start
     try:
         yield server, handler, transport
     finally:
@@ -276,10 +322,10 @@ async def _serve_in_memory(
 
 
 class _MemoryTransport(asyncio.Transport):
-    """A connection without a socket."""
+    """Transport without a socket. It records written bytes, and delivers `reply` after the first write."""
 
     def __init__(self, protocol: asyncio.BaseProtocol, reply: bytes = b"") -> None:
-        # With a TLS context, so that nothing looks for a socket to write to.
+        # With a TLS context, so that no code looks for a socket to write to.
         super().__init__({"peername": ("192.0.2.1", 1), "sslcontext": True})
         self.written = b""
         self._protocol = protocol
@@ -288,7 +334,7 @@ class _MemoryTransport(asyncio.Transport):
         self._is_reading = True
 
     def deliver(self, data: bytes) -> None:
-        """Hand `data` to the protocol, as an event loop does."""
+        """Pass received `data` to the protocol, as an event loop does."""
         if isinstance(self._protocol, asyncio.Protocol):
             self._protocol.data_received(data)
 
@@ -326,7 +372,7 @@ class _MemoryTransport(asyncio.Transport):
 
 
 class _MemoryConnector(aiohttp.BaseConnector):
-    """Connections in memory that answer with `reply`."""
+    """Client connector whose connections are in memory. They answer every request with `reply`."""
 
     transport: _MemoryTransport
 
@@ -342,7 +388,7 @@ class _MemoryConnector(aiohttp.BaseConnector):
 
 
 class _Receiver(asyncio.Protocol):
-    """Whatever a taken connection receives."""
+    """Protocol that collects the received bytes."""
 
     def __init__(self) -> None:
         self.received = b""

@@ -1,6 +1,7 @@
-"""How the parts are put together: the one place that constructs them, and takes them down in the reverse order.
+"""Construction of the proxy: creates and connects all parts, and closes them in reverse order.
 
-Owns no behaviour. The clock and the environment enter here and are passed down.
+Only this module connects the parts, and it does nothing else. It passes the clock and the environment variables to the
+parts that need them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from urllib.request import getproxies_environment
 
+from assay.attestation.config import BUNDLED_ROOT_NAMES, DEFAULT_ROOT_NAME
 from assay.attestation.pool.pool import VerifierPool
 from assay.attestation.renewal.schedule import create_root_refreshers
 from assay.attestation.renewal.tuf_client import SubprocessRefresher, create_subprocess_refreshers
@@ -22,7 +24,8 @@ from assay.attestation.trust_roots import TrustRoots, load_roots
 from assay.caching.flights import ProcessFlights
 from assay.config import Configuration
 from assay.files.cache import FileCache, FileCacheSettings
-from assay.files.download_registry import DownloadRegistry
+from assay.files.download_registry import SILENCE_MEMORY_SECONDS, DownloadRegistry
+from assay.files.failed_metadata import FailedMetadata
 from assay.files.index_metadata import IndexMetadata
 from assay.files.index_source import IndexFileSource
 from assay.files.service import FileService
@@ -35,6 +38,7 @@ from assay.pages.root_list import RootListCache
 from assay.pages.service import PageService
 from assay.policy.language.document import BUILT_IN_POLICY, load_policy
 from assay.policy.language.model import Policy
+from assay.policy.language.values import KnownNames
 from assay.ports import Spool, Storage
 from assay.provenance.resolver import MAX_UNRECORDED_BYTES, ProvenanceResolver
 from assay.provenance.revalidation import ProvenanceRevalidator
@@ -49,19 +53,22 @@ from assay.views import ViewSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
-    """Bounds, delays and timeouts that no configuration key sets."""
+    """Limits, delays and timeouts that have no configuration key. Tests and dry runs change them."""
 
     gate: GateSettings = field(default_factory=GateSettings)
     pages: PageCacheSettings = field(default_factory=PageCacheSettings)
     files: FileCacheSettings = field(default_factory=FileCacheSettings)
     max_unrecorded_bytes: int = MAX_UNRECORDED_BYTES
-    """Bytes of provenance documents that are fetched and not recorded yet."""
+    """Maximum total size in bytes of the provenance documents that were fetched but are not stored in the record cache
+    yet."""
     retries: RetryPacing = field(default_factory=RetryPacing)
+    silence_memory_seconds: float = SILENCE_MEMORY_SECONDS
+    """Time in seconds for which a file of a silent index is not requested again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """One view, running: what decides for it."""
+    """Running view: its settings, and the gate that decides about its pages and files."""
 
     settings: ViewSettings
     gate: Gate
@@ -69,52 +76,72 @@ class View:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assembly:
-    """The running parts that the web and the commands talk to."""
+    """Parts of a running proxy that `web` and the commands use."""
 
     views: tuple[View, ...]
-    """The one at ``/`` first."""
+    """All views, the one at ``/`` first."""
     root_lists: RootListCache
     store: Storage
     verifier: VerifierPool
 
     @property
     def gate(self) -> Gate:
-        """Of the view at ``/``: the only one where one policy is asked about."""
+        """Gate of the view at ``/``, for commands that apply a single policy."""
         return self.views[0].gate
 
 
 def utc_now() -> datetime:
-    """The clock."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
-def read_policy(path: Path | None) -> Policy:
-    """The policy at `path`, or the built-in one.
+def get_known_names(configuration: Configuration) -> KnownNames:
+    """Return the names of the configured indexes, and of the trust roots that these indexes use."""
+    trust = configuration.trust
+    default = trust.root if trust.root in BUNDLED_ROOT_NAMES else DEFAULT_ROOT_NAME
+    named = {index.trust for index in configuration.indexes if index.trust is not None}
+    return KnownNames(
+        indexes=frozenset(index.name for index in configuration.indexes),
+        trust_roots=frozenset({default, *trust.roots, *named}),
+    )
+
+
+def read_policy(path: Path | None, known: KnownNames | None = None) -> Policy:
+    """Return the policy in the file at `path`, or the built-in policy if `path` is None.
+
+    Args:
+        path: path of the policy file.
+        known: names that the policy may use (`get_known_names`); None: any.
 
     Raises:
-        ConfigurationError: it cannot be read, or says what it cannot mean.
+        ConfigurationError: the file cannot be read or is not a valid policy.
     """
     if path is None:
         return BUILT_IN_POLICY
-    return load_policy(read_text(path), str(path))
+    return load_policy(read_text(path), str(path), known)
 
 
 def read_policies(configuration: Configuration) -> dict[str, Policy]:
-    """Every view's policy, by the view's name.
+    """Return the policy of each view, by the view's name.
 
     Raises:
-        ConfigurationError: one cannot be read, or says what it cannot mean.
+        ConfigurationError: a policy file cannot be read or is not a valid policy.
     """
-    return {view.name: read_policy(view.policy) for view in configuration.all_views}
+    known = get_known_names(configuration)
+    return {view.name: read_policy(view.policy, known) for view in configuration.all_views}
 
 
 async def read_trust_roots(
     configuration: Configuration, state_directory: Path
 ) -> tuple[TrustRoots, tuple[SubprocessRefresher, ...]]:
-    """The trust roots, as last renewed under `state_directory`, and what renews them.
+    """Return the latest version of each trust root, and the objects that renew the trust roots.
+
+    Args:
+        configuration: names the trust roots, and states whether they are renewed.
+        state_directory: directory in which the renewed trust roots are stored.
 
     Raises:
-        ConfigurationError: a root cannot be read, or is none.
+        ConfigurationError: a trust root cannot be read or is invalid.
     """
     trust = configuration.trust
     renewers = create_subprocess_refreshers([trust.root] if trust.is_refresh_enabled else [], state_directory)
@@ -131,17 +158,19 @@ async def assemble(
     clock: Callable[[], datetime] = utc_now,
     tuning: Tuning | None = None,
     trust_state_directory: Path | None = None,
+    new_ledger: bool = False,
 ) -> AsyncIterator[Assembly]:
-    """Everything, running.
+    """Start all parts of the proxy, and close them in reverse order when the context ends.
 
     Args:
-        configuration: where, from where, how much.
-        policies: what is approved, by the name of the view.
-        environ: for credentials.
-        clock: UTC.
-        tuning: other bounds and delays than the usual ones.
-        trust_state_directory: where renewed trust roots are, of a proxy that renews them itself; None: they are ours to
-        renew.
+        configuration: the configuration.
+        policies: the policy of each view, by the view's name.
+        environ: environment variables, for credentials and HTTP proxies.
+        clock: returns the current time in UTC.
+        tuning: limits and delays; None: the default ones.
+        trust_state_directory: directory of trust roots that another proxy process renews. None: this process renews the
+            trust roots itself, in its storage directory.
+        new_ledger: True to create an empty ledger if the storage has been used and its ledger is missing.
 
     Raises:
         ConfigurationError: a credential, trust root or directory is not usable.
@@ -149,7 +178,7 @@ async def assemble(
     """
     tuning = tuning or Tuning()
     async with AsyncExitStack() as stack:
-        store = await open_storage(configuration.storage)
+        store = await open_storage(configuration.storage, new_ledger=new_ledger)
         stack.push_async_callback(store.close)
         verifier = await _start_verifier(stack, configuration, trust_state_directory, clock)
         upstream = await _start_upstream(stack, configuration, environ, tuning)
@@ -158,13 +187,19 @@ async def assemble(
         )
         spool = await store.open_spool()
         views = []
-        for each in configuration.all_views:
-            own = gate(view=each.name, policy=policies[each.name], settings=tuning.gate)
-            stack.push_async_callback(own.close)
-            store.notices.subscribe(own.handle_notice)
-            views.append(View(settings=each, gate=own))
+        for settings in configuration.all_views:
+            view_gate = gate(
+                view=settings.name,
+                policy=policies[settings.name],
+                withheld=settings.withheld,
+                settings=tuning.gate,
+            )
+            stack.push_async_callback(view_gate.close)
+            store.notices.subscribe(view_gate.handle_notice)
+            views.append(View(settings=settings, gate=view_gate))
         roots = _build_root_lists(configuration, upstream, spool, views, clock)
         stack.push_async_callback(roots.close)
+        store.start_scrub()
         yield Assembly(views=tuple(views), root_lists=roots, store=store, verifier=verifier)
 
 
@@ -211,8 +246,16 @@ def _build_gate_factory(
     verifier: VerifierPool,
     clock: Callable[[], datetime],
 ) -> partial[Gate]:
-    """All but the view and its policy: what was fetched and proven for one view is there for the others."""
-    downloads = DownloadRegistry(store.download_blobs, [IndexFileSource(upstream, tuning.retries)])
+    """Return `Gate` with all arguments set except those that differ between views.
+
+    The gates share pages, provenance and files. A view therefore reuses data that was fetched or verified for another
+    view.
+    """
+    downloads = DownloadRegistry(
+        store.download_blobs,
+        [IndexFileSource(upstream, tuning.retries)],
+        silence_memory_seconds=tuning.silence_memory_seconds,
+    )
     stack.push_async_callback(downloads.close)
     pages = PageCache(upstream=upstream, records=store.records, clock=clock, settings=tuning.pages)
     stack.push_async_callback(pages.close)
@@ -225,17 +268,20 @@ def _build_gate_factory(
     )
     revalidator = ProvenanceRevalidator(provenance_resolver=resolver, notices=store.notices, clock=clock)
     stack.push_async_callback(revalidator.close)
+    provenance = ProvenanceService(resolver=resolver, revalidator=revalidator, notices=store.notices)
+    stack.push_async_callback(provenance.close)
     files = FileService(
         cache=FileCache(blobs=store.download_blobs, downloads=downloads, settings=tuning.files),
         index_metadata=IndexMetadata(upstream=upstream, records=store.records),
         wheels=WheelMetadata(records=store.records),
+        failed_metadata=FailedMetadata(),
     )
     stack.push_async_callback(files.close)
     return partial(
         Gate,
         resources=GateResources(
             pages=PageService(indexes=configuration.indexes, cache=pages, clock=clock),
-            provenance=ProvenanceService(resolver=resolver, revalidator=revalidator),
+            provenance=provenance,
             files=files,
         ),
         ledger=store.ledger,

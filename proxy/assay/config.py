@@ -1,22 +1,29 @@
-"""The whole configuration: built-in defaults, a TOML file over them, the environment over both.
+"""Configuration of the proxy. A TOML file overrides built-in defaults, and environment variables override the file.
 
-Owns what belongs to no other module's settings (`[server]`, PyPI as the default index) and how the parts become one:
-relative paths start at the file that says them, `ASSAY_SERVER__PORT` is `server.port`, an index inherits `[freshness]`
-and `[limits]` key by key. Refuses to guess: an unknown key or variable, or a value of the wrong type, is an error with
-its place. Reads files and the environment only when called, and only the environment it is given.
+This module defines the `[server]` and `[help]` tables and the default index, PyPI. Other modules define the other
+tables, and this module merges all of them.
+
+- A relative path in the TOML file starts at the directory of that file.
+- The environment variable `ASSAY_SERVER__PORT` sets `server.port`, and so on.
+- An index inherits each key of `[freshness]` and `[limits]` that its own tables omit.
+- An unknown key, an unknown variable or a value of the wrong type is an error. Its message names the file or variable,
+  and the key.
+
+The caller passes the environment as a mapping. Importing this module reads no file and no variable.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Self, TypeVar, Union, get_args, get_origin
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
-from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationInfo, field_validator, model_validator
 
 from assay.attestation.config import BUNDLED_ROOT_NAMES, DEFAULT_ROOT_NAME, TrustSettings, VerificationSettings
 from assay.errors import ConfigurationError
@@ -33,7 +40,7 @@ PYPI: Mapping[str, object] = {
     "url": "https://pypi.org/simple/",
     "file-hosts": ["files.pythonhosted.org"],
 }
-"""The one index of a configuration that names none."""
+"""Settings of the default index. They apply if the configuration has no `[[indexes]]` table."""
 
 _ENV_PREFIX = "ASSAY_"
 _DEFAULT_INDEXES = Indexes([IndexSettings.model_validate(PYPI)])
@@ -54,25 +61,40 @@ _PATH_SETTINGS = (
 )
 _SettingsT = TypeVar("_SettingsT", bound=Settings)
 
+MAX_SHORT_HELP_CHARS = 92
+"""Maximum length of the shortest form of the help, in characters. It leaves half of a reason phrase for the reason."""
+_MAX_HELP_URL_CHARS = 500
+_MAX_HELP_FILENAME_CHARS = 255
+"""Maximum length of a filename in the help URL. A longer filename is left out."""
+_LONGEST_CODE = "provenance-unusable"
+"""Longest reason code (a test compares it with all codes)."""
+_HELP_URL = re.compile(
+    r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?"
+    r"(?:[/?#](?:[a-z0-9._~:/?#\[\]@!$&'()*+,;=%-]|\{file\}|\{code\})*)?",
+    re.ASCII | re.IGNORECASE,
+)
+"""URL (RFC 3986) without user information, whose path, query and fragment may have the placeholders."""
+
 
 class TlsSettings(Settings):
-    """``[server.tls]``: https instead of http. Both files are read again when they change."""
+    """``[server.tls]``: Server certificate. With it, the proxy serves https. Changed files are reloaded."""
 
     certificate: Annotated[str, Field(min_length=1)]
-    """PEM: the server's certificate and what certifies it, up to the root."""
+    """PEM file with the server certificate and its intermediate certificates."""
     key: Annotated[str, Field(min_length=1)] | None = None
-    """PEM, without a pass phrase; None: it stands in the certificate's file."""
+    """PEM file with the private key, without a pass phrase. None: the certificate file also contains the key."""
 
 
 class AuthSettings(Settings):
-    """``[server.auth]``: who may ask at all. Any one of these will do; without this table everybody may."""
+    """``[server.auth]``: Client authentication, by at least one method. Without this table, every client has access."""
 
     passwords: Annotated[str, Field(min_length=1)] | None = None
-    """File of ``user:hash`` lines, as ``assay hash-password`` writes them."""
+    """File of ``user:hash`` lines. ``assay hash-password`` writes such a line."""
     tokens: Annotated[str, Field(min_length=1)] | None = None
-    """File of ``name:sha256`` lines: the SHA-256 of each token, in hexadecimal."""
+    """File of ``name:sha256`` lines. Each has the name of a user and the SHA-256 of a token in hexadecimal."""
     user_header: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")] | None = None
-    """Header in which a front proxy names whom it has let in; believed from `trusted-proxies` alone."""
+    """Request header in which a front proxy names the user that it has authenticated. The header counts only in
+    requests from `trusted-proxies`."""
 
     @model_validator(mode="after")
     def _require_one_method(self) -> Self:
@@ -82,62 +104,148 @@ class AuthSettings(Settings):
 
 
 class ServerSettings(Settings):
-    """Where the proxy listens and what it is called."""
+    """``[server]``: Address, public URL and connection limits of the proxy."""
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
-    """Address to listen on; ``0.0.0.0`` or ``::`` to serve others."""
-    port: Annotated[int, Field(ge=0, le=65535)] = 8080
-    """0: any free one."""
+    """Address to listen on. ``0.0.0.0`` or ``::`` accepts connections from other machines."""
+    port: Annotated[int, Field(ge=0, le=65535, strict=True)] = 8080
+    """Port to listen on. 0 selects any free port."""
     public_url: BaseUrl | None = None
-    """What clients know it by; provenance addresses start with it. None: the request's Host, if it is allowed."""
+    """URL under which clients reach the proxy. Provenance URLs start with it. None: provenance URLs start with the
+    ``Host`` of the request, if it is in `allowed-hosts`."""
     allowed_hosts: tuple[HostPort, ...] = ("localhost", "127.0.0.1", "[::1]")
-    """Host headers that are believed; one without a port stands for all ports."""
+    """Values of the ``Host`` header that the proxy accepts as its own address if `public-url` is not set. A value
+    without a port covers all ports. A page has provenance URLs for the default port, for the port that the proxy
+    listens on, for ports in this list, and for one other port at a time."""
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
-    """Peers whose ``X-Forwarded-*`` are believed."""
-    max_connections: Annotated[int, Field(ge=1, le=100_000)] = 1024
-    """Connections at a time, half of them for one address; as many as the limit on open files can bear."""
+    """Networks of front proxies. The headers ``X-Forwarded-*`` and `auth.user-header` count only in requests from these
+    networks."""
+    max_connections: Annotated[int, Field(ge=1, le=100_000, strict=True)] = 1024
+    """Maximum number of simultaneous connections. One client address gets at most half of them. If the operating
+    system permits too few open files, the proxy logs a warning and accepts fewer connections."""
     page_max_age: Duration = timedelta(0)
-    """How long clients may use a page without asking. A revocation is seen that much later."""
+    """Time for which a client may reuse a page without revalidation. If a file is revoked, the client may still see the
+    file on the page during this time."""
     tls: TlsSettings | None = None
-    """None: plain http."""
+    """Server certificate. None: the proxy serves http."""
     auth: AuthSettings | None = None
-    """None: everybody may ask."""
+    """Client authentication. None: every client has access."""
 
     @model_validator(mode="after")
     def _require_secure_public_url(self) -> Self:
         # PEP 740: a provenance URL "MUST be served from a secure origin"; loopback counts as one.
         parts = urlsplit(self.public_url or "https:")
         if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
-            raise make_key_error("public-url", expected="https (http: on loopback only)", found=self.public_url)
+            raise make_key_error(
+                "public-url", expected="https (http is allowed on loopback only)", found=self.public_url
+            )
         return self
 
 
+def _expand_help_url(template: str, filename: str, code: str) -> str:
+    filename = filename if len(filename) <= _MAX_HELP_FILENAME_CHARS else ""
+    values = {"{file}": quote(filename, safe="", errors="replace"), "{code}": quote(code, safe="")}
+    return re.sub(r"\{file\}|\{code\}", lambda found: values[found[0]], template)
+
+
+def _get_help_address(template: str) -> str:
+    """Return the part of a help URL before the query and the fragment."""
+    return re.split(r"[?#]", template, maxsplit=1)[0]
+
+
+def _parse_help_url(text: str) -> str:
+    if len(text) > _MAX_HELP_URL_CHARS or not _HELP_URL.fullmatch(text):
+        raise ValueError(
+            f"an https or http URL of at most {_MAX_HELP_URL_CHARS} characters, without user name; the placeholders are"
+            " {file} and {code}, after the host"
+        )
+    try:
+        urlsplit(text).port  # noqa: B018 - raises an error if the port is too high
+    except ValueError as error:
+        raise ValueError("a URL with a port of at most 65535") from error
+    if len(_expand_help_url(_get_help_address(text), "", _LONGEST_CODE)) > MAX_SHORT_HELP_CHARS:
+        raise ValueError(
+            f'a URL with at most {MAX_SHORT_HELP_CHARS} characters before the "?", because pip prints no longer text'
+        )
+    return text
+
+
+def _parse_help_contact(text: str) -> str:
+    if not (text.isascii() and text.isprintable() and text.strip() == text and 0 < len(text) <= MAX_SHORT_HELP_CHARS):
+        raise ValueError(f"1 to {MAX_SHORT_HELP_CHARS} printable ASCII characters, such as security@acme.example")
+    return text
+
+
+class HelpSettings(Settings):
+    """``[help]``: Help for users whose file is withheld: exactly one of `url` and `contact`.
+
+    It is at the end of the sentence that pip and uv print, in the problem document and on the page for browsers.
+    A change requires a restart.
+    """
+
+    url: Annotated[str, AfterValidator(_parse_help_url)] | None = None
+    """URL of a page or form. ``{file}`` stands for the filename and ``{code}`` for the code of the deciding reason,
+    both percent-encoded. At most 500 characters, and at most 92 before the ``?``. If the URL does not fit into the
+    sentence that pip prints, the sentence has the URL without the filename, or only the part before the ``?``."""
+    contact: Annotated[str, AfterValidator(_parse_help_contact)] | None = None
+    """Address or name of a person or team, as text: up to 92 printable ASCII characters."""
+
+    @model_validator(mode="after")
+    def _require_one(self) -> Self:
+        if (self.url is None) == (self.contact is None):
+            found = "neither" if self.url is None else "both"
+            raise make_key_error("url", expected="exactly one of url and contact", found=found)
+        return self
+
+    def list_forms(self, filename: str, code: str) -> tuple[str, ...]:
+        """Return the help for a withheld file: the complete form first, then shorter forms.
+
+        The last form has at most `MAX_SHORT_HELP_CHARS` characters. All forms are printable ASCII.
+
+        Args:
+            filename: name of the file. It is untrusted text.
+            code: code of the reason that decided the verdict.
+        """
+        if self.url is None:
+            return (self.contact or "",)
+        forms = (
+            _expand_help_url(self.url, filename, code),
+            _expand_help_url(self.url, "", code),
+            _expand_help_url(_get_help_address(self.url), "", code),
+        )
+        return tuple(dict.fromkeys(forms))
+
+
 class Configuration(Settings):
-    """Everything that can be configured but the policy's content."""
+    """Complete configuration of a proxy, except for the contents of its policy files."""
 
     policy: Path | None = None
-    """Of the view at ``/``. None: the built-in policy."""
+    """Policy file of the view at ``/``. None: the built-in policy."""
     server: ServerSettings = ServerSettings()
     storage: StorageSettings = Field(default_factory=StorageSettings)
     audit: AuditSettings = AuditSettings()
+    help: HelpSettings | None = None
+    """Help for users whose file is withheld. None: responses contain no help."""
     trust: TrustSettings = TrustSettings()
     verification: VerificationSettings = VerificationSettings()
     freshness: FreshnessSettings = FreshnessSettings()
     limits: LimitsSettings = LimitsSettings()
     indexes: Annotated[Indexes, Field(validate_default=True)] = _DEFAULT_INDEXES
-    """Upstream indexes in order: the first whose patterns cover a name owns it. Without any, PyPI."""
+    """Upstream indexes in order of precedence. The first index whose patterns cover a project name owns the name.
+    Without a table, the only index is PyPI."""
     views: tuple[ViewSettings, ...] = ()
-    """Further policies over the same cache, each below a path of its own; one at ``/`` replaces `policy`."""
+    """Further policies, each under its own URL path. All views use the same cache. If a view has the path ``/``,
+    `policy` must not be set."""
 
     @property
     def all_views(self) -> tuple[ViewSettings, ...]:
-        """Every view, the one at ``/`` first."""
+        """Settings of all views, the view at ``/`` first."""
         return list_views(self.views, self.policy)
 
     @field_validator("indexes", mode="after")
     @classmethod
     def _inherit_index_settings(cls, indexes: Indexes, validated: ValidationInfo) -> Indexes:
-        """Give each index what it leaves out of `freshness` and `limits`."""
+        """Fill in the keys of `freshness` and `limits` that an index omits, from the top-level tables."""
         freshness = validated.data.get("freshness", FreshnessSettings())
         limits = validated.data.get("limits", LimitsSettings())
         return Indexes(
@@ -167,7 +275,7 @@ class Configuration(Settings):
 
 
 def _override(defaults: _SettingsT, overrides: _SettingsT) -> _SettingsT:
-    """`defaults` with what `overrides` was explicitly given."""
+    """Return a copy of `defaults` with the keys that are set explicitly in `overrides`, including nested tables."""
     changes: dict[str, object] = {}
     for name in overrides.model_fields_set:
         value = getattr(overrides, name)
@@ -176,10 +284,17 @@ def _override(defaults: _SettingsT, overrides: _SettingsT) -> _SettingsT:
 
 
 def load_configuration(path: Path | None, environ: Mapping[str, str]) -> Configuration:
-    """The configuration in the file at `path`, or the one ``ASSAY_CONFIG`` names, or the defaults; `environ` over it.
+    """Load the configuration from a TOML file, and override it with environment variables.
+
+    Args:
+        path: the TOML file. None: the file that ``ASSAY_CONFIG`` names, or only the defaults if the variable is not
+            set.
+        environ: environment variables. ``ASSAY_POLICY`` and the variables of the form ``ASSAY_TABLE__KEY`` override the
+            file.
 
     Raises:
-        ConfigurationError: one line with file or variable, key path, expected, found, nearest valid key.
+        ConfigurationError: the configuration is invalid. The message is one line with the file or variable, the key
+            path, the expected and the found value, and the closest valid key.
     """
     if path is None and (named := environ.get("ASSAY_CONFIG")):
         path = Path(named)
@@ -199,7 +314,12 @@ def load_configuration(path: Path | None, environ: Mapping[str, str]) -> Configu
 
 
 def _resolve_paths(table: dict[str, Any], base: Path) -> None:
-    """Make the file's relative paths start at the file's directory."""
+    """Replace each relative path in `table` by an absolute path.
+
+    Args:
+        table: the parsed TOML file; modified in place.
+        base: directory of the TOML file, which relative paths start from.
+    """
     for place in _PATH_SETTINGS:
         for parent in _tables_at(table, place[:-1]):
             key = place[-1]
@@ -209,7 +329,10 @@ def _resolve_paths(table: dict[str, Any], base: Path) -> None:
 
 
 def _tables_at(table: object, key_path: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    """The tables at a key path in which ``*`` stands for every entry; wrong types are left for validation."""
+    """Yield the tables at a key path, in which ``*`` matches every entry.
+
+    Values of the wrong type are skipped, because validation reports them later.
+    """
     if not key_path:
         if isinstance(table, dict):
             yield table
@@ -229,7 +352,11 @@ def _tables_at(table: object, key_path: tuple[str, ...]) -> Iterator[dict[str, A
 
 
 def _apply_variable(table: dict[str, Any], variable: str, text: str) -> None:
-    """Put one environment variable's value where it belongs."""
+    """Merge the value of one environment variable into `table`.
+
+    Raises:
+        ConfigurationError: the variable names no setting, or its value is invalid.
+    """
     keys = [part.lower().replace("_", "-") for part in variable.removeprefix(_ENV_PREFIX).split("__")]
     expected = _resolve_setting_type(variable, keys)
     value: object = text
@@ -237,7 +364,8 @@ def _apply_variable(table: dict[str, Any], variable: str, text: str) -> None:
         value = text.lower() == "true"
     elif expected is int and text.isdecimal() and text.isascii():
         value = int(text)
-    # Alone first, so that an error names the variable and not the file.
+    # The value is validated without the file first, so that an error names the variable and not the file. Tables under
+    # `roots` and `tls` have required keys, which may be in the file.
     leaf: dict[str, Any] = {keys[-1]: value}
     for key in reversed(keys[:-1]):
         leaf = {key: leaf}
@@ -255,22 +383,26 @@ def _merge(table: dict[str, Any], overrides: dict[str, Any]) -> None:
 
 
 def _resolve_setting_type(variable: str, keys: list[str]) -> object:
-    """The type of the setting that a variable names."""
+    """Return the type of the setting that a variable names.
+
+    Raises:
+        ConfigurationError: no setting has this key path, or the key path names a table or list.
+    """
     current: object = Configuration
     for position, key in enumerate(keys):
         known = _get_table_keys(current)
         if known is None:
-            raise ConfigurationError(f"{variable}: expected a setting; {'.'.join(keys[:position])} is no table")
+            raise ConfigurationError(f"{variable}: expected a setting; {'.'.join(keys[:position])} is not a table")
         if "*" in known:
             current = known["*"]
         elif key in known:
             current = known[key]
         else:
-            near = find_close_match(key, known)
-            hint = f"; did you mean {_format_variable([*keys[:position], near])}?" if near else ""
+            match = find_close_match(key, known)
+            hint = f"; did you mean {_format_variable([*keys[:position], match])}?" if match else ""
             raise ConfigurationError(f"{variable}: expected a setting, found {'.'.join(keys[: position + 1])!r}{hint}")
     if _get_table_keys(current) is not None or get_origin(current) in {tuple, list, frozenset} or current is Indexes:
-        raise ConfigurationError(f"{variable}: expected a single value; tables and lists can be given in TOML only")
+        raise ConfigurationError(f"{variable}: expected a single value; set tables and lists in the TOML file")
     return current
 
 
@@ -279,7 +411,10 @@ def _format_variable(keys: list[str]) -> str:
 
 
 def _get_table_keys(kind: object) -> dict[str, object] | None:
-    """Keys and types of a table; ``*`` for one with names of the user's choosing; None for what is no table."""
+    """Return the keys of a table type with the types of their values; None if `kind` is not a table type.
+
+    If the operator chooses the keys of the table, the only key returned is ``*``.
+    """
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return {field.alias or name: _unwrap_annotation(field.annotation) for name, field in kind.model_fields.items()}
     if isinstance(origin := get_origin(kind), type) and issubclass(origin, Mapping):
@@ -288,7 +423,7 @@ def _get_table_keys(kind: object) -> dict[str, object] | None:
 
 
 def _unwrap_annotation(annotation: object) -> object:
-    """The type within ``X | None`` and ``Annotated[X, …]``."""
+    """Return the type inside ``X | None`` and ``Annotated[X, …]``."""
     if get_origin(annotation) is Annotated:
         return _unwrap_annotation(get_args(annotation)[0])
     if get_origin(annotation) in {Union, UnionType}:

@@ -1,91 +1,125 @@
-"""Every exception that Assay raises on purpose, in one hierarchy; it knows no HTTP.
+"""Exceptions that Assay raises on purpose. They know nothing of HTTP.
 
-Exceptions are for what a caller cannot have. What was *decided* (a verdict, evidence) is a value and never raised.
-`web.errors` maps each class to a status; `cli` maps each to an exit code.
+An exception means that a caller cannot get the requested page, file or document. Decisions (verdicts and evidence) are
+values and never exceptions. `web.errors` maps each class to an HTTP status, and `cli` maps each class to an exit code.
 """
 
 from __future__ import annotations
 
 
 class AssayError(Exception):
-    """Base of all; its message is one sentence that may be shown to whoever asked."""
+    """Base class of Assay's exceptions. The message is one sentence that may be shown to the client."""
 
 
 class ConfigurationError(AssayError):
-    """A setting, policy or command line that cannot be used: file, key path, expected, found, nearest valid key."""
+    """Error in a setting, policy or command line. The message has the file, key path, expected and found value."""
 
 
 class NotFoundError(AssayError):
-    """What was asked for does not exist: a project, a URL on no page, a provenance."""
+    """Error for a project, file or document that does not exist."""
 
 
 class ProjectNotFoundError(NotFoundError):
-    """The catch-all index has no such project."""
+    """Error for a project that no index covers, or that its index does not have."""
 
 
 class FileNotListedError(NotFoundError):
-    """The URL stands on no page, so this proxy does not serve it (it is no open proxy)."""
+    """Error for a URL that no project page lists. The proxy serves only listed URLs."""
 
 
 class ProvenanceNotFoundError(NotFoundError):
-    """The file is approved and listed, and there is no provenance for it."""
+    """Error for an approved file that has no provenance document."""
 
 
 class UpstreamError(AssayError):
-    """Base of what went wrong between Assay and an index."""
+    """Base class of errors of requests to an index."""
 
 
 class UpstreamUnavailableError(UpstreamError):
-    """The index cannot be reached or refuses for now (connect, time-out, 5xx, 429); another try may succeed.
+    """Error for a temporary failure of an index: no connection, timeout, 5xx or 429. Another try may succeed.
 
     Attributes:
-        retry_after: seconds the index asked to wait, or None.
+        retry_after: delay that the index requested, in seconds; None if it requested no delay.
+        status: HTTP status of the response; None if there was no response.
     """
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, *, retry_after: float | None = None, status: int | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.status = status
+
+
+class UpstreamTimeoutError(UpstreamUnavailableError):
+    """Error for an index that did not answer in time. The request is not repeated at once, because clients wait."""
 
 
 class InvalidResponseError(UpstreamError):
-    """The index answered with what cannot be used: wrong type, malformed page, too large, wrong length."""
+    """Error for an unusable response: of the wrong type, malformed, too large, or of the wrong length."""
 
 
 class UpstreamAccessDeniedError(InvalidResponseError):
-    """The index refuses to give this to us (401, 403, 451): what was remembered of it is not used either."""
+    """Error for a response with status 401, 403 or 451. The proxy does not use a cached copy instead."""
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class AmbiguousAbsenceError(UpstreamUnavailableError):
+    """Error for a response that does not show if a project is gone or if the index denies access.
+
+    The response has a status of `absent-status`, but the project had files before. The proxy does not use a cached page
+    instead.
+    """
+
+
+class SerialRollbackError(UpstreamUnavailableError):
+    """Error for a page with a lower serial than one that the index sent before, if no newer page may be used."""
 
 
 class UpstreamGoneError(UpstreamError):
-    """The index answers 404 or 410 for something that its own page lists."""
+    """Error for a file that the index's own page lists, but whose URL answers 404 or 410."""
 
 
 class DisallowedHostError(UpstreamError):
-    """An address outside the hosts that the index may use; it was not contacted."""
+    """Error for a URL on a host that the index may not use. No request was sent."""
 
 
 class DigestMismatchError(UpstreamError):
-    """Bytes whose SHA-256 or length is not the one that was decided on: a security event."""
+    """Error for bytes whose SHA-256 or length differs from that of the approved file. It is a security event."""
+
+
+class TooManyRequestsError(AssayError):
+    """Error for a client that exceeds a limit. Another request can succeed a few seconds later."""
 
 
 class NotReadyError(AssayError):
-    """The answer is still being worked out by the proxy; asking again in a few seconds gets it."""
+    """Error for a project page or list of projects that the proxy is still preparing. The client can try again soon."""
+
+
+class EvidencePendingError(NotReadyError):
+    """Error for a file whose provenance is being fetched for the first time. Another request can succeed later."""
+
+
+class EvidenceUnavailableError(AssayError):
+    """Error for a file whose provenance could not be fetched. The message states the problem."""
 
 
 class VerificationUnavailableError(AssayError):
-    """Our own failure to verify (memory, a dead worker, a time-out): never evidence, never recorded."""
+    """Error of the verifier itself: no memory, a dead worker or a timeout. It proves nothing about the document."""
 
 
 class PrivateApiChangedError(VerificationUnavailableError):
-    """A library that verification uses has changed in what is private of it: nothing is verified with it."""
+    """Error for a changed private API of a library. Verification needs this API, so no document is verified."""
 
 
 class StorageError(AssayError):
-    """The disk does not take or give what it should: full, read-only, wrong owner, vanished, locked."""
+    """Error of the storage directory: full, read-only, missing, locked, or owned by another user."""
 
 
 class StorageInUseError(StorageError):
-    """Another process owns this storage directory."""
+    """Error for a storage directory that another process uses."""
 
 
 class LedgerError(StorageError):
-    """The ledger cannot be read or written: what must never be forgotten would be, so nothing is answered."""
+    """Error for a ledger that cannot be read or written. The requests that need the ledger fail."""

@@ -1,7 +1,7 @@
-"""Claims and evidence as values: what a provenance document *proves* about a file. Pure.
+"""Values for claims and evidence: the facts that a provenance document proves about a file. Pure.
 
-Only `attestation` makes these from signatures; only `policy` judges them. What an index says of a publisher never
-becomes a claim: each field here comes from the signing certificate, the transparency log or the signed statement.
+Only `attestation` creates them from signatures, and only `policy` judges them. The index's publisher block never
+becomes a claim: each field comes from the signing certificate, the transparency log or the signed statement.
 """
 
 from __future__ import annotations
@@ -12,44 +12,49 @@ from datetime import datetime
 from typing import NamedTuple, TypeAlias
 
 PUBLISH_PREDICATE_TYPE = "https://docs.pypi.org/attestations/publish/v1"
-"""PyPI Publish predicate (PEP 740)."""
+"""Type of the PyPI Publish predicate (PEP 740)."""
 SLSA_PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
-"""SLSA Provenance v1 predicate."""
+"""Type of the SLSA Provenance v1 predicate."""
 INDEX_SOURCE = "index"
-"""Name of the evidence source that is always there: the provenance that a file's own index offers."""
+"""Name of the evidence source that always exists: the provenance that the file's own index offers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claims:
-    """Who signed, as the certificate says (Fulcio OIDs under 1.3.6.1.4.1.57264.1); None where it says nothing."""
+    """Claims of a signing certificate about its signer.
+
+    A number such as (.8) is the last arc of a Fulcio OID below 1.3.6.1.4.1.57264.1. A field is None if the certificate
+    does not have the claim.
+    """
 
     kind: str | None
-    """PEP 740's `kind`, one of `publishers.registry`'s, from the claims' shape and not from the index; None for an
-    identity that is no Trusted Publisher's (a person)."""
+    """Kind of Trusted Publisher (`kind` in PEP 740). It is recognized from the certificate and not taken from the
+    index. None: another kind of signer, such as a person."""
     issuer: str
-    """OIDC issuer (.8, else .1)."""
+    """OIDC issuer (.8, or else .1)."""
     san: str
-    """The one Subject Alternative Name: a URI or an e-mail address."""
+    """Subject Alternative Name: a URI or an e-mail address."""
     repository: str | None = None
     """``owner/name`` or ``group/…/name``, from the Source Repository URI (.12)."""
     repository_uri: str | None = None
     repository_id: str | None = None
-    """Source Repository Identifier (.15): survives renames, differs after a name is registered again."""
+    """Source Repository Identifier (.15). A renamed repository keeps it. A new repository under an old name gets
+    another one."""
     owner: str | None = None
     owner_id: str | None = None
     """Source Repository Owner Identifier (.17)."""
     workflow: str | None = None
     """Path of the top-level workflow, from the Build Config URI (.18): ``.github/workflows/release.yml``."""
     workflow_ref: str | None = None
-    """What followed ``@`` in the Build Config URI."""
+    """Ref or commit after ``@`` in the Build Config URI (.18)."""
     ref: str | None = None
     """Source Repository Ref (.14)."""
     digest: str | None = None
     """Source Repository Digest (.13): the commit."""
     environment: str | None = None
-    """Deployment environment (.23): only certificates from about May 2026 carry it."""
+    """Deployment Environment (.23, or part of .24). Certificates have it since about May 2026."""
     token_subject: str | None = None
-    """The OIDC token's ``sub`` (.24), likewise new."""
+    """Token Subject (.24): the ``sub`` claim of the OIDC token. Certificates have it since about May 2026."""
     trigger: str | None = None
     """Build Trigger (.20): ``push``, ``release``, ``pull_request_target`` …"""
     runner: str | None = None
@@ -59,12 +64,12 @@ class Claims:
     run_url: str | None = None
     """Run Invocation URI (.21)."""
     builder: str | None = None
-    """Build Signer URI (.9): a reusable workflow, where one was called."""
+    """Build Signer URI (.9): the reusable workflow, if the job called one, or else the workflow."""
     builder_digest: str | None = None
     email: str | None = None
-    """For Google and people: the SAN when it is an e-mail address."""
+    """E-mail address in the Subject Alternative Name, for Google service accounts and people."""
     project_id: str | None = None
-    """CircleCI project."""
+    """UUID of the CircleCI project."""
     pipeline_definition_id: str | None = None
     vcs_origin: str | None = None
     vcs_ref: str | None = None
@@ -72,7 +77,7 @@ class Claims:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slsa:
-    """What a verified SLSA v1 statement says, already compared with the certificate."""
+    """Facts from a verified SLSA v1 predicate. Verification has compared them with the certificate."""
 
     builder_id: str | None
     build_type: str | None
@@ -83,17 +88,27 @@ class Slsa:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LogIdentity:
+    """Identity of a transparency log, in which an index names one entry."""
+
+    id: str
+    """Log id: SHA-256 of the log's public key, hexadecimal."""
+    url: str
+    """URL of the log, as the trust root lists it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attestation:
-    """One verified attestation: all of its signature, log entry and statement checks passed."""
+    """Verified attestation: all checks of its signature, log entry and statement passed."""
 
     trust_root: str
-    """Name of the trust root that vouches for the certificate."""
+    """Name of the trust root under which the certificate was verified."""
     bundle: int
-    """Which attestation bundle of the document it stood in, from 0."""
+    """Number of the attestation's bundle in the provenance document, from 0."""
     predicate_type: str
     claims: Claims
     integrated_time: datetime
-    """When the transparency log took it; UTC."""
+    """Time in UTC at which the transparency log recorded the attestation."""
     log_index: int
     certificate: str
     """SHA-256 of the signing certificate's DER, hexadecimal."""
@@ -101,72 +116,112 @@ class Attestation:
     not_after: datetime
     slsa: Slsa | None = None
     subject: str = ""
-    """The filename in the signed statement: the same as the file's once parsed, perhaps spelt otherwise."""
+    """Filename in the signed statement. It may be another spelling of the index's filename, with the same project,
+    version, build number and tags."""
     material: tuple[str, ...] = ()
-    """Fingerprints of the trust root's entries that vouched: authority, CT log, transparency log."""
+    """Fingerprints of the trust root's entries that verified the attestation: authority, CT log and transparency
+    log."""
     source: str = INDEX_SOURCE
-    """Name of the evidence source that offered it (`provenance.sources`)."""
+    """Name of the evidence source that offered the attestation (`provenance.sources`)."""
+    log: LogIdentity | None = None
+    """Transparency log of `log_index`; None in records of versions that did not record it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attested:
-    """At least one attestation verified and none failed."""
+    """Evidence from a document in which at least one attestation passed verification and none failed it."""
 
     attestations: tuple[Attestation, ...]
     ignored: tuple[str, ...] = ()
-    """Attestations that count for nothing beside the good ones (unknown kind, predicate, log), each in words."""
+    """Reasons why some attestations do not count. Each of these attestations could not be verified, for example because
+    its kind, predicate or log is unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unattested:
-    """There is no provenance, or an empty one."""
+    """Evidence about a file that has no provenance document, or a document without attestations."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forged:
-    """The document is inconsistent, or a check failed with material that we know: a security event."""
+    """Evidence from a document that contradicts itself, or that fails a check although all keys are known.
+
+    It is a security event.
+    """
 
     step: str
-    """Which check, in a few stable words: ``subject digest``, ``inclusion proof`` …"""
+    """Stable name of the check that failed, such as ``subject digest`` or ``inclusion proof``."""
     expected: str
     found: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unstated:
+    """Evidence about a file whose index does not say if the file has provenance.
+
+    The pages of the index have no provenance URLs and no ``null`` in their place, and `provenance-from` is not set.
+    The file may have an attestation or none.
+    """
+
+    index: str
+    """Name of the index."""
+
+    @property
+    def problem(self) -> str:
+        """Description of the problem with its remedy."""
+        return f"index {self.index} carries no provenance; set `provenance-from`"
+
+
 PROVENANCE_OMITTED = "provenance promised"
-"""`Forged.step` where the index promises a provenance and answers 404 (reason ``provenance-missing``)."""
+"""Value of `Forged.step` for a missing document: the index's page promises a provenance document, but the URL of the
+document answers 404. The reason code is ``provenance-missing``."""
+
+PROVENANCE_UNUSABLE = "provenance document"
+"""Value of `Forged.step` if the response is neither a provenance document nor has the status 404 or 410."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unverifiable:
-    """A log, key, version, predicate or publisher kind that this trust root or verifier does not know (yet)."""
+    """Evidence from a document that could not be verified.
+
+    The document uses a log, key, version, predicate or publisher kind that is unknown to the trust root or to this
+    version of Assay.
+    """
 
     reason: str
 
 
-Evidence: TypeAlias = Attested | Unattested | Forged | Unverifiable
+Evidence: TypeAlias = Attested | Unattested | Forged | Unverifiable | Unstated
 
 
 class PublisherIdentity(NamedTuple):
-    """Who a publisher *is*, for the ratchet: unchanged by renames of repository, workflow or environment.
+    """Identity of a publisher for the ratchet (provenance continuity).
 
-    Issuer and subject within one trust root; each kind of publisher says which claim is its subject
-    (`publishers.signers.identify_publisher`). A tuple, because it is a key of every dict of the ratchet: hashing and
-    comparing it is no call.
+    The identity stays the same if the repository, workflow or environment is renamed. It consists of the trust root,
+    the issuer and a subject. Each kind of publisher defines which claim is the subject
+    (`publishers.signers.identify_publisher`).
+
+    The class is a tuple, because the ratchet uses identities as keys of dictionaries. Hashing and comparing tuples runs
+    no Python code.
     """
 
     trust_root: str
     issuer: str
     subject: str
-    """``repository-id:…``, ``repository:…``, ``email:…`` or ``project:…``."""
+    """Label and value of the identifying claim: ``repository-id:…``, ``repository:…``, ``email:…`` or ``project:…``."""
 
 
 def merge_evidence(latest: Evidence, earlier: Sequence[Evidence]) -> Evidence:
-    """Return what several documents of one file prove together.
+    """Return the combined evidence of several documents about one file.
 
     Args:
-        latest: what the index's current document proves. If it is forged, the file is, whatever the others prove.
-        earlier: what other documents prove: those that the index has replaced (evidence once recorded counts), and
-            those of other sources. A forged one counts for nothing.
+        latest: evidence from the index's current document. If it is forged, the result is forged.
+        earlier: evidence from other documents about the file: earlier documents of the index, and documents of other
+            sources. Recorded evidence of an earlier document still counts. Only `Attested` evidence is used.
+
+    Returns:
+        `latest` if it is forged, or if no evidence is `Attested`. Otherwise one `Attested` with the attestations of all
+        documents.
     """
     if isinstance(latest, Forged):
         return latest
@@ -175,7 +230,7 @@ def merge_evidence(latest: Evidence, earlier: Sequence[Evidence]) -> Evidence:
         return latest
     attestations: list[Attestation] = []
     for document in documents:
-        # A rule's predicates must stand in one bundle, so bundles of different documents keep apart.
+        # A rule can require several predicates in one bundle, so bundles of different documents get different numbers.
         first = 1 + max((each.bundle for each in attestations), default=-1)
         attestations += [replace(each, bundle=first + each.bundle) for each in document.attestations]
     ignored = tuple(reason for document in documents for reason in document.ignored)

@@ -1,8 +1,8 @@
-"""Files that are reloaded when they change: policies, certificates, password and token files.
+"""Watchers of files that are reloaded when they change: policies, certificates, password and token files.
 
-Owns the watch: the files' bytes are compared each second, off the event loop and by name, so that a new file, an edited
-one and a swapped symbolic link (a Kubernetes ConfigMap) are all seen; a watcher on the file itself missed two of three
-such swaps (docs/adr/0012-poll-changed-files.md). What is bad changes nothing, and is said once for each change.
+Once a second, a thread reads each file by its path and compares the contents with the last ones. This detects an edited
+file, a new file and a replaced symbolic link (a Kubernetes ConfigMap). inotify missed two of three replaced links
+(docs/adr/0012-poll-changed-files.md). Invalid contents are reported once for each change, and have no effect.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from assay.errors import ConfigurationError
 from assay.operator_files import read_file
 
 POLL_INTERVAL_SECONDS = 1.0
-"""Seconds between two checks."""
+"""Seconds between two checks of the files."""
 
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileState:
-    """What files hold at one moment."""
+    """Contents of the watched files at one time."""
 
     contents: tuple[bytes | ConfigurationError, ...]
-    """The bytes of each file, or why it cannot be read."""
+    """Bytes of each file, or the error that prevents reading it."""
     digest: bytes
 
 
 class FileWatch(ABC, Generic[_T]):
-    """Loads files when they change, and puts what they say in force.
+    """Watcher that loads files when they change, and activates their contents.
 
     Args:
         paths: the files.
-        poll_interval_seconds: seconds between two checks.
-        settle_seconds: seconds for which changed files must stay as they are before they are loaded; None: loaded at
-            once.
+        poll_interval_seconds: seconds between two checks; None: `POLL_INTERVAL_SECONDS`.
+        settle_seconds: seconds for which changed files must stay unchanged before they are loaded; None: they are
+            loaded at once.
     """
 
     def __init__(
@@ -56,33 +56,35 @@ class FileWatch(ABC, Generic[_T]):
         self._check_requested = asyncio.Event()
 
     def request_check(self) -> None:
-        """Check now, and load the files even if they have not changed."""
+        """Request an immediate check, which loads the files even if they have not changed."""
         self._last_digest = None
         self._check_requested.set()
 
     async def run(self) -> None:
-        """Check for ever. A fault of Assay is logged, and the watch goes on."""
+        """Check the files repeatedly until cancelled; log unexpected exceptions and continue."""
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._check_requested.wait(), self._poll_interval)
+                async with asyncio.timeout(self._poll_interval):
+                    await self._check_requested.wait()
             requested = self._check_requested.is_set()
             self._check_requested.clear()
             try:
                 has_changed = await self.reload_if_changed()
             except ConfigurationError as error:
                 self._on_refused(error)
-            except Exception as error:  # noqa: BLE001 - without the watch, a revocation would never arrive
+            except Exception as error:  # noqa: BLE001 - without the watch, a revocation would have no effect
                 self._on_fault(error)
             else:
                 self._on_checked(has_changed=has_changed, requested=requested)
 
     async def reload_if_changed(self) -> bool:
-        """Load the files if they have changed since the last check; return whether something else is in force now.
+        """Load the files if they have changed since the last check; return True if different contents are now active.
 
         Raises:
-            ConfigurationError: they cannot be used; once for each change.
+            ConfigurationError: the changed files are invalid. Later calls do not raise it again until the files change
+                again.
         """
-        # Taken before the files are loaded: a later change is seen at the next check.
+        # Read before the files are loaded, so that the next check detects a later change.
         state = await asyncio.to_thread(self._read)
         if state.digest == self._last_digest:
             self._on_unchanged()
@@ -90,7 +92,7 @@ class FileWatch(ABC, Generic[_T]):
         if self._settle_delay is not None:
             await asyncio.sleep(self._settle_delay)
             if (await asyncio.to_thread(self._read)).digest != state.digest:
-                return False  # still being written: a later check sees it finished
+                return False  # still being written; a later check loads it
         self._last_digest = state.digest
         return self._apply(await asyncio.to_thread(self._load, state))
 
@@ -103,39 +105,47 @@ class FileWatch(ABC, Generic[_T]):
 
     @abstractmethod
     def _load(self, state: FileState) -> _T:
-        """Return what the files say; off the event loop.
+        """Parse the contents of the files. This method runs in a thread.
 
         Raises:
-            ConfigurationError: they cannot be used.
+            ConfigurationError: the contents are invalid.
         """
 
     @abstractmethod
     def _apply(self, loaded: _T) -> bool:
-        """Put what was loaded in force, on the event loop; return whether that is something else than before."""
+        """Activate the loaded contents; return True if they differ from the contents that were active.
+
+        This method runs in the event loop.
+        """
 
     def _on_unchanged(self) -> None:
-        """Note that the files are as they were."""
+        """Do nothing after a check that found no change. A subclass can override this method."""
 
     @abstractmethod
     def _on_checked(self, *, has_changed: bool, requested: bool) -> None:
-        """Report a check that found no fault."""
+        """Report a check that raised no exception.
+
+        Args:
+            has_changed: True if the check activated different contents.
+            requested: True if `request_check` caused the check; False for a regular check.
+        """
 
     @abstractmethod
     def _on_refused(self, error: ConfigurationError) -> None:
-        """Report files that cannot be used."""
+        """Report that the files are invalid."""
 
     @abstractmethod
     def _on_fault(self, error: Exception) -> None:
-        """Report a fault of Assay."""
+        """Report an unexpected exception."""
 
 
 class SettingWatch(FileWatch[None]):
-    """Files of one setting.
+    """Watcher of the files that one setting names.
 
     Args:
-        setting_name: the setting's name, for messages.
+        setting_name: name of the setting, for messages.
         paths: the files.
-        reload: reads the files and puts what is good in force; runs off the event loop.
+        reload: reads the files, and activates them if they are valid. It is called in a thread.
     """
 
     def __init__(self, setting_name: str, paths: Sequence[Path], reload: Callable[[], None]) -> None:
@@ -149,12 +159,12 @@ class SettingWatch(FileWatch[None]):
     def _apply(self, _loaded: None) -> bool:
         return True
 
-    def _on_checked(self, *, has_changed: bool, requested: bool) -> None:  # noqa: ARG002 - asked for or not
+    def _on_checked(self, *, has_changed: bool, requested: bool) -> None:  # noqa: ARG002 - requested checks are reported in the same way
         if has_changed:
-            telemetry.event("file-obeyed", setting=self._setting_name, files=[str(path) for path in self._paths])
+            telemetry.event("file-reloaded", setting=self._setting_name, files=[str(path) for path in self._paths])
 
     def _on_refused(self, error: ConfigurationError) -> None:
-        telemetry.warning("file-refused", setting=self._setting_name, error=str(error))
+        telemetry.warning("file-invalid", setting=self._setting_name, error=str(error))
 
     def _on_fault(self, error: Exception) -> None:
         telemetry.failure("file-watch-failed", error, setting=self._setting_name)
@@ -162,10 +172,10 @@ class SettingWatch(FileWatch[None]):
 
 @asynccontextmanager
 async def reload_on_change(watch: SettingWatch | None) -> AsyncIterator[None]:
-    """Load the files now and whenever they change.
+    """Load the files now, and reload them after each change until the context ends; do nothing if `watch` is None.
 
     Raises:
-        ConfigurationError: they cannot be used now.
+        ConfigurationError: the files are invalid now.
     """
     if watch is None:
         yield

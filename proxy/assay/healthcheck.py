@@ -1,7 +1,7 @@
-"""Whether the proxy of this machine is ready, for the image's HEALTHCHECK: ``python -P -m assay.healthcheck``.
+"""Health check of the proxy on this machine: ``python -P -m assay.healthcheck``, the HEALTHCHECK command of the image.
 
-Owns the question as whoever shares the proxy's environment must ask it: on the port, and by http or https, that the
-configuration says. Exit status 0 when ``/readyz`` answers 200, else 1.
+It requests ``/readyz`` with the port and scheme of the proxy's configuration, so it needs the environment variables of
+the proxy. The exit status is 0 if the response has status 200, else 1.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _TIMEOUT_SECONDS = 4.0
 
 
 def main(environ: Mapping[str, str] = os.environ) -> int:
-    """Ask, and say on standard error what is wrong."""
+    """Request ``/readyz``, print a problem on standard error, and return the exit status."""
     try:
         connection = _create_connection(load_configuration(None, environ).server)
         try:
@@ -32,8 +32,14 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
             problem = f"/readyz answers {answer.status}: {answer.read(1000).decode(errors='replace').strip()}"
         finally:
             connection.close()
-    except (ConfigurationError, OSError, HTTPException) as error:
-        problem = f"{type(error).__name__}: {error}"
+    except ConfigurationError as error:
+        problem = str(error)
+    except TimeoutError:
+        problem = f"no response to /readyz within {_TIMEOUT_SECONDS:.0f} s"
+    except OSError as error:
+        problem = f"no connection to the proxy: {error.strerror or error}"
+    except HTTPException:
+        problem = "the response to /readyz is not valid HTTP"
     sys.stderr.write(f"{problem}\n")
     return 1
 
@@ -42,8 +48,8 @@ def _create_connection(server: ServerSettings) -> HTTPConnection:
     host = "localhost" if _is_unspecified(server.host) else server.host
     if server.tls is None:
         return HTTPConnection(host, server.port, timeout=_TIMEOUT_SECONDS)
-    # It asks itself, by a name that the certificate need not have: nothing secret is sent, and nothing that is
-    # answered is believed but the status.
+    # The certificate is not verified, because it need not have the name used here. No secret is sent, and only the
+    # status of the response is used.
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -1,9 +1,9 @@
-"""Which index owns a name, and which hosts it may use. Pure.
+"""Settings of the upstream indexes. They determine the index that owns a name, and the hosts an index may use. Pure.
 
-Owns the settings of one `[[indexes]]` table and the order among them: the first index whose patterns cover a name owns
-it, exclusively. There is no merging and no second look elsewhere, which is what keeps an internal name from being
-answered by a public index (dependency confusion). Refuses secrets: an address with user information is an error, and
-credentials are only *named* here (an environment variable, a file), never held.
+The first index whose patterns cover a project name owns the name exclusively. Pages of indexes are never merged, and no
+other index is asked for a missing project. A public index can therefore never answer for an internal name (dependency
+confusion). The settings contain no secrets: a URL with a user name or password is an error. For credentials, they
+contain only the name of an environment variable or file.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from datetime import timedelta
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import SplitResult, urlsplit
 
 from packaging.utils import NormalizedName
-from pydantic import AfterValidator, Field, GetCoreSchemaHandler, model_validator
+from pydantic import AfterValidator, Field, GetCoreSchemaHandler, StrictBool, model_validator
 from pydantic_core import CoreSchema, core_schema
 
 from assay.settings import Settings, make_key_error
@@ -26,26 +26,33 @@ from assay.simple.filename import possible_projects
 from assay.units import Duration, Size
 
 _HOST = re.compile(r"(?!-)[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\]", re.ASCII)
-_PATTERN = re.compile(r"[a-z0-9._?*-]{1,256}", re.ASCII)
+_PATTERN = re.compile(r"[a-z0-9?*](?:[a-z0-9?*-]{0,254}[a-z0-9?*])?", re.ASCII)
 _SEPARATORS = re.compile(r"[-_.]+")
+_KNOWN_FILE_HOSTS = {
+    "pypi.org": frozenset({"files.pythonhosted.org"}),
+    "test.pypi.org": frozenset({"test-files.pythonhosted.org"}),
+}
+"""Hosts of the files of PyPI and TestPyPI, by the host of the index."""
 _HTTPS_PORT = 443
 _HTTP_PORT = 80
 _MAX_PORT = 65535
 
 
 def _normalize_pattern(text: str) -> str:
-    """A name pattern, normalised as PEP 503 normalises names, so that ``Acme_*`` covers ``acme-web``."""
-    lowered = text.lower()
-    if not _PATTERN.fullmatch(lowered):
-        raise ValueError("a name with the wildcards * and ?, of letters, digits, '-', '_' and '.'")
-    return _SEPARATORS.sub("-", lowered)
+    """Return a name pattern, normalised like a project name (PEP 503). ``Acme_*`` therefore covers ``acme-web``."""
+    normalized = _SEPARATORS.sub("-", text.lower()) if text.isascii() else ""
+    if not _PATTERN.fullmatch(normalized):
+        raise ValueError('a project name or a pattern such as "acme-*", which begins and ends with no separator')
+    return normalized
 
 
 def split_host(text: str) -> tuple[str, int | None]:
-    """``Files.Example.org:8443`` as ``("files.example.org", 8443)``; an IPv6 address keeps its brackets.
+    """Split ``Files.Example.org:8443`` into ``("files.example.org", 8443)``.
+
+    The host is in lower case, and an IPv6 address keeps its brackets. The port is None if the text has no port.
 
     Raises:
-        ValueError: anything but ``host`` or ``host:port``.
+        ValueError: `text` is neither ``host`` nor ``host:port``.
     """
     host, colon, digits = text.lower().rpartition(":")
     if not colon or text.endswith("]"):
@@ -64,7 +71,10 @@ def _normalize_host(text: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host` (brackets allowed) is this machine, by name or by address; nothing is resolved."""
+    """Return whether `host` is ``localhost`` or a loopback address; no name is resolved.
+
+    An IPv6 address may have brackets.
+    """
     if host == "localhost":
         return True
     try:
@@ -74,12 +84,18 @@ def is_loopback(host: str) -> bool:
 
 
 def _check_address(text: str) -> str:
-    """An http(s) address with a trailing slash and a lower-case host."""
+    """Return an http or https URL with a trailing slash and a lower-case host.
+
+    Raises:
+        ValueError: the URL is invalid. The message does not quote the URL if it may contain a password.
+    """
     try:
         return _normalize_address(text)
     except ValueError as error:
-        if "@" in text:  # what may hold a password is not quoted
-            raise make_key_error((), expected=str(error), found="an address that is not shown") from error
+        if "@" in text:
+            raise make_key_error(
+                (), expected=str(error), found="a URL that is not shown, because it may contain a password"
+            ) from error
         raise
 
 
@@ -92,7 +108,7 @@ def _normalize_address(text: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname or not text.isprintable() or " " in text:
         raise ValueError("an http or https URL")
     if parts.username is not None or parts.password is not None:
-        raise ValueError("a URL without user name and password: name them in `credentials` instead")
+        raise ValueError("a URL without user name and password; use the table `credentials` for them")
     if "?" in text or "#" in text:
         raise ValueError("a URL without query and fragment")
     netloc = _format_netloc(parts, port)
@@ -121,56 +137,62 @@ PositiveDuration = Annotated[Duration, AfterValidator(_check_positive)]
 
 
 class FreshnessSettings(Settings):
-    """How old a remembered page may be."""
+    """Maximum age of cached pages."""
 
     page: Duration = timedelta(minutes=10)
-    """Younger than this, a page is used without asking the index (PyPI sends ``max-age=600``)."""
+    """Age up to which a cached page is used without a request to the index. PyPI itself permits 10 minutes
+    (``max-age=600``)."""
     max_stale: Duration = timedelta(days=1)
-    """How long beyond that a page is used while the index is down; after it the answer is 503."""
+    """Time after `page` during which a cached page is still used while the index is unavailable. After this time, the
+    response is 503."""
 
 
 class TimeoutSettings(Settings):
-    """How long an index may take."""
+    """Timeouts of requests to an index."""
 
     connect: PositiveDuration = timedelta(seconds=10)
-    """Until a connection stands, TLS included."""
+    """Timeout for opening a connection, including TLS."""
     read: PositiveDuration = timedelta(seconds=30)
-    """Between two pieces of an answer: what ends a stalled download."""
+    """Timeout between two chunks of a response. It ends a stalled download."""
     total: PositiveDuration = timedelta(minutes=2)
-    """Of a page or provenance; a file has no total, since a large one on a slow line is no failure."""
+    """Timeout for a whole page. For a provenance document the timeout is at most 30 seconds, and for METADATA at most
+    12 seconds. Files have no total timeout, because a large file may take long on a slow connection."""
 
 
 class LimitsSettings(Settings):
-    """What an index may make us hold, fetch or wait for."""
+    """Limits on the responses of an index, and on connections to it."""
 
     page: Size = 128 * 2**20
-    """Bytes of a page after decompression (PyPI's largest have about 20 MB; its root list has 40 MB)."""
+    """Maximum size of a page after decompression. PyPI's largest pages have about 20 MB, and its list of projects has
+    40 MB."""
     provenance: Size = 2 * 2**20
-    """Bytes of a provenance document (PyPI's have 5 to 20 kB)."""
+    """Maximum size of a provenance document. PyPI's documents have 5 to 20 kB."""
     file: Size = 10 * 2**30
-    """Bytes of a distribution."""
-    files_per_project: Annotated[int, Field(gt=0)] = 100_000
-    """Files on one page; a page with more is refused."""
-    connections: Annotated[int, Field(gt=0, le=10_000)] = 64
-    """To one index at a time."""
+    """Maximum size of a distribution."""
+    files_per_project: Annotated[int, Field(gt=0, strict=True)] = 100_000
+    """Maximum number of files on one page. A page with more files is refused."""
+    connections: Annotated[int, Field(gt=0, le=10_000, strict=True)] = 64
+    """Maximum number of simultaneous connections to one index for each kind of request: pages, documents and files.
+    Clients that wait take turns, and up to a quarter more are for clients that use few while others use all."""
     timeouts: TimeoutSettings = TimeoutSettings()
 
 
 class CredentialsSettings(Settings):
-    """Where an index's credentials are found. One of: a user name with a password, a token, netrc."""
+    """Source of the credentials for an index: a user name with a password, a token, or netrc."""
 
     username: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f:]+$")] | None = None
-    """Beside a password, and only there."""
+    """User name. It is required with a password, and not permitted without one."""
     password_env: str | None = None
-    """Environment variable that has the password."""
+    """Environment variable that contains the password."""
     password_file: str | None = None
-    """File that has it (a mounted secret); one trailing newline is dropped."""
+    """File that contains the password, such as a mounted secret. One newline at its end is removed."""
     token_env: str | None = None
-    """Environment variable that has a token, for ``Authorization: Bearer``."""
+    """Environment variable that contains a token for ``Authorization: Bearer``."""
     token_file: str | None = None
-    """File that has it."""
-    netrc: bool = False
-    """``$NETRC``, else ``~/.netrc``, looked up by the host of the index's url."""
+    """File that contains a token. One newline at its end is removed."""
+    netrc: StrictBool = False
+    """If true, the credentials are read from ``$NETRC`` or ``~/.netrc``, from the entry for the host of the index's
+    `url`."""
 
     @model_validator(mode="after")
     def _check_single_source(self) -> Self:
@@ -179,41 +201,45 @@ class CredentialsSettings(Settings):
         if sum(source is not None for source in passwords + tokens) + self.netrc != 1:
             raise ValueError("exactly one of password-env, password-file, token-env, token-file, netrc")
         if (self.username is not None) != any(passwords):
-            raise make_key_error(
-                "username", expected="a user name beside a password, and only there", found=self.username
-            )
+            raise make_key_error("username", expected="a user name with a password, or neither", found=self.username)
         return self
 
 
 class IndexSettings(Settings):
-    """One upstream index."""
+    """Upstream index, which owns the names that its patterns cover."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$")]
-    """What policy, logs, records and the ledger call it; renaming an index forgets its history."""
+    """Name of the index in policies, logs, records and the ledger. If you rename an index, its history is lost."""
     url: BaseUrl
-    """Its Simple API's root, with a trailing slash."""
+    """URL of the root of the Simple API, with a trailing slash."""
     projects: Annotated[tuple[ProjectPattern, ...], Field(min_length=1)] = ("*",)
-    """Names that it owns, with ``*`` and ``?``, compared as PEP 503 normalises them."""
+    """Patterns of the names that the index owns."""
     excluded: Annotated[tuple[ProjectPattern, ...], Field(alias="except")] = ()
-    """Names it does not own although `projects` covers them."""
+    """Patterns of names that the index does not own, although `projects` covers them."""
     file_hosts: tuple[HostPort, ...] = ()
-    """Further hosts that its pages may point to; the url's own is always allowed."""
+    """Hosts that pages may link to, in addition to the host of `url`. For PyPI's own address the default is
+    ``files.pythonhosted.org``, and for TestPyPI's ``test-files.pythonhosted.org``."""
     trust: str | None = None
-    """Name of the trust root that vouches for its provenance; None: `trust.root`."""
+    """Name of the trust root that verifies the provenance of this index. None: `trust.root`."""
     credentials: CredentialsSettings | None = None
-    """None: it is asked without."""
-    insecure: bool = False
-    """Plain http to hosts that are not loopback."""
+    """Credentials for the index. None: requests are anonymous."""
+    insecure: StrictBool = False
+    """If true, plain http is permitted to hosts other than loopback."""
     ca_file: Annotated[str, Field(min_length=1)] | None = None
-    """PEM: authorities that may certify this index's hosts, beside the system's."""
+    """PEM file with further certificate authorities for the hosts of this index, in addition to those of the system."""
     proxy: BaseUrl | None = None
-    """HTTP proxy on the way to this index; None: what the environment says."""
+    """HTTP proxy for requests to this index. None: the proxy that the environment variables name, if any."""
     provenance_from: BaseUrl | None = None
-    """Root of another Integrity API (what comes before ``integrity/``), for an index that carries no provenance."""
+    """URL of another Integrity API, from which the provenance of this index's files is fetched. Give the part before
+    ``integrity/``. Use it for an index that offers no provenance."""
+    absent_status: tuple[Literal[401, 403, 451], ...] = ()
+    """Statuses that mean that the index does not have a project, in addition to 404 and 410. The indexes of PyTorch and
+    S3 answer 403. A status has this meaning only for a project of which no file was ever seen; otherwise clients get
+    503."""
     freshness: FreshnessSettings = FreshnessSettings()
-    """For this index; what is left out is as in ``[freshness]``."""
+    """Freshness of this index's pages. An omitted key has the value from ``[freshness]``."""
     limits: LimitsSettings = LimitsSettings()
-    """For this index; what is left out is as in ``[limits]``."""
+    """Limits of this index. An omitted key has the value from ``[limits]``."""
 
     @model_validator(mode="after")
     def _check_secure(self) -> Self:
@@ -222,12 +248,12 @@ class IndexSettings(Settings):
                 address.startswith("https:") or self.insecure or _is_loopback_address(address)
             ):
                 raise make_key_error(
-                    key, expected="https (http: on loopback, or with `insecure = true`)", found=address
+                    key, expected="https (http is allowed on loopback, or with `insecure = true`)", found=address
                 )
         return self
 
     def covers(self, name: NormalizedName) -> bool:
-        """Whether its patterns cover the name; another index that stands before may own it all the same."""
+        """Return whether the index's patterns cover `name`. The index owns the name if no earlier index covers it."""
         return _matches_any(self.projects, name) and not _matches_any(self.excluded, name)
 
 
@@ -240,24 +266,38 @@ def _matches_any(patterns: Iterable[str], name: str) -> bool:
 
 
 def allowed_file_hosts(index: IndexSettings) -> frozenset[str]:
-    """``host`` or ``host:port`` (lower-case, default ports dropped) that the index's pages may point to."""
+    """Return the hosts that the index's pages may link to.
+
+    Each is ``host`` or ``host:port`` in lower case, without a default port.
+    """
+    if "file_hosts" not in index.model_fields_set:
+        return _parse_file_hosts(index.url, tuple(sorted(find_known_file_hosts(index.url))))
     return _parse_file_hosts(index.url, index.file_hosts)
+
+
+def find_known_file_hosts(url: str) -> frozenset[str]:
+    """Return the hosts to which the pages of a well-known index link; empty for any other index."""
+    return _KNOWN_FILE_HOSTS.get(_get_netloc(url), frozenset())
 
 
 @lru_cache(maxsize=256)
 def _parse_file_hosts(url: str, file_hosts: tuple[str, ...]) -> frozenset[str]:
-    """Once for each index: every request that is made or answered asks."""
-    named = {_get_netloc(url)}
+    """Return the hosts of an index. The result is cached, because every request needs it."""
+    hosts = {_get_netloc(url)}
     plain = url.startswith("http:")
     for entry in file_hosts:
         host, port = split_host(entry)
         default = port in {None, _HTTPS_PORT} or (plain and port == _HTTP_PORT)
-        named.add(host if default else f"{host}:{port}")
-    return frozenset(named)
+        hosts.add(host if default else f"{host}:{port}")
+    return frozenset(hosts)
 
 
 def allowed_provenance_hosts(index: IndexSettings) -> frozenset[str]:
-    """`allowed_file_hosts` and that of `provenance_from`: where provenance, but no file, may be fetched."""
+    """Return the hosts from which an index's provenance may be fetched.
+
+    They are those of `allowed_file_hosts`, and the host of `provenance_from`. The setting `provenance_from` does not
+    permit downloads of files from its host.
+    """
     return (
         allowed_file_hosts(index)
         if index.provenance_from is None
@@ -270,35 +310,35 @@ def _get_netloc(address: str) -> str:
 
 
 class Indexes(tuple[IndexSettings, ...]):
-    """All indexes in order.
+    """All indexes in order of precedence.
 
     Raises:
-        ValueError: there is none, or two have the same name.
+        ValueError: the sequence is empty, or two indexes have the same name.
     """
 
     __slots__ = ()
 
     def __new__(cls, indexes: Iterable[IndexSettings]) -> Self:
-        """The indexes in the order in which they are asked."""
+        """Create the sequence from `indexes`, in order of precedence."""
         self = super().__new__(cls, indexes)
         names = [index.name for index in self]
         if not names:
             raise ValueError("at least one index")
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"indexes with different names; twice: {', '.join(sorted(twice))}")
+        if duplicates := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"indexes with different names; duplicates: {', '.join(sorted(duplicates))}")
         return self
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: Any, schema_of: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401 - pydantic's own signature
-        """Validate as a tuple of tables, then check the whole."""
+        """Return the schema for pydantic: a tuple of tables, from which an `Indexes` is created."""
         return core_schema.no_info_after_validator_function(cls, schema_of(tuple[IndexSettings, ...]))
 
     def find_owner(self, name: NormalizedName) -> IndexSettings | None:
-        """The first index whose patterns cover the name; None: the name is unknown."""
+        """Return the first index whose patterns cover `name`; None if no index covers it."""
         return next((index for index in self if index.covers(name)), None)
 
     def find_candidate_projects(self, location: str) -> Iterator[NormalizedName]:
-        """The projects whose pages could list a file at ``host/path``, most likely first."""
+        """Yield the projects whose pages may list the file at ``host/path``, the most likely project first."""
         host, _, path = location.partition("/")
         for name in possible_projects(path.rpartition("/")[2]):
             index = self.find_owner(name)
@@ -306,15 +346,22 @@ class Indexes(tuple[IndexSettings, ...]):
                 yield name
 
     def is_catch_all(self, index: IndexSettings) -> bool:
-        """Whether it takes every name that nobody else owns: only such an index's unknown names are 404."""
+        """Return whether one of the index's patterns covers all names.
+
+        If a catch-all index does not have a project, the response is 404. Any other index reserves the names that it
+        covers, so a missing project is an empty page.
+        """
         return any(not pattern.strip("*") for pattern in index.projects)
 
     def find_by_name(self, name: str) -> IndexSettings | None:
-        """The index of that name."""
+        """Return the index with this name; None if no index has it."""
         return next((index for index in self if index.name == name), None)
 
     def find_shadowed_patterns(self) -> tuple[tuple[IndexSettings, str, IndexSettings], ...]:
-        """Patterns that can never apply, as (index, its pattern, the earlier index that takes every such name)."""
+        """Return the patterns that never apply, because an earlier index covers the same names.
+
+        Each item is (index, pattern, earlier index).
+        """
         return tuple(
             (index, pattern, earlier)
             for position, index in enumerate(self)
@@ -325,8 +372,11 @@ class Indexes(tuple[IndexSettings, ...]):
 
 
 def _covers_pattern(index: IndexSettings, pattern: str) -> bool:
-    """Whether `index` covers every name that `pattern` does, as far as samples of it say."""
-    # NUL stands for whatever a wildcard takes: no pattern can name it, so that only wildcards match it.
+    """Return whether `index` covers every name that `pattern` covers.
+
+    The function tests sample names that match `pattern`, with different texts in place of the wildcards.
+    """
+    # NUL stands for any character that a wildcard matches. No pattern contains NUL, so only a wildcard matches it.
     samples = [pattern.replace("*", fill).replace("?", "\0") for fill in ("", "\0", "\0\0\0")]
     partly = any(fnmatchcase(excluded.replace("*", "\0"), pattern) for excluded in index.excluded)
     return not partly and all(index.covers(NormalizedName(sample)) for sample in samples)

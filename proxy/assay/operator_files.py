@@ -1,6 +1,6 @@
-"""Files of the operator, read whole and never more than they have reason to be: one reader for all of them.
+"""Reader of the operator's files (configuration, policies, passwords, tokens) with a size limit. Its functions block.
 
-Blocking. Whatever links lead to a file now are followed: Kubernetes swaps one to change it.
+Symbolic links are followed at each read, because Kubernetes changes a file by replacing a link.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from assay.errors import ConfigurationError
 from assay.units import format_size
 
 MAX_OPERATOR_FILE_BYTES = 16 * 2**20
-"""Bytes of a configuration, policy or list of expectations; none that people write comes near."""
+"""Default limit on the size of a file in bytes. Configurations and policies are far smaller."""
 
 
 def read_file(path: Path, label: str | None = None, *, max_bytes: int = MAX_OPERATOR_FILE_BYTES) -> bytes:
-    """The file's bytes.
+    """Read a whole file.
 
     Args:
-        path: the file.
-        label: how messages call it; None: by its path.
-        max_bytes: bytes.
+        path: path of the file.
+        label: name of the file in messages; None: its path.
+        max_bytes: limit on the size in bytes.
 
     Raises:
-        ConfigurationError: it cannot be read, or is larger.
+        ConfigurationError: the file cannot be read, or is larger than `max_bytes`.
     """
     try:
         with path.open("rb") as file:
@@ -31,26 +31,24 @@ def read_file(path: Path, label: str | None = None, *, max_bytes: int = MAX_OPER
     except OSError as error:
         raise ConfigurationError(f"{label or path}: cannot be read: {error.strerror}") from error
     if len(content) > max_bytes:
-        raise ConfigurationError(
-            f"{label or path}: larger than {format_size(max_bytes)}, which no such file has reason to be"
-        )
+        raise ConfigurationError(f"{label or path}: larger than {format_size(max_bytes)}")
     return content
 
 
 def read_text(path: Path, label: str | None = None, *, max_bytes: int = MAX_OPERATOR_FILE_BYTES) -> str:
-    """The file's text, lines ended by a newline alone.
+    """Read a whole file as UTF-8 text, and convert CRLF to LF; see `read_file` for the arguments.
 
     Raises:
-        ConfigurationError: it cannot be read, is larger, or is not UTF-8.
+        ConfigurationError: the file cannot be read, is larger than `max_bytes`, or is not UTF-8.
     """
     return decode_text(read_file(path, label, max_bytes=max_bytes), label or str(path))
 
 
 def decode_text(content: bytes, label: str) -> str:
-    """What a file's bytes say.
+    """Decode the bytes of a file as UTF-8, and convert CRLF to LF.
 
     Raises:
-        ConfigurationError: they are not UTF-8.
+        ConfigurationError: the bytes are not UTF-8.
     """
     try:
         return content.decode("utf-8").replace("\r\n", "\n")

@@ -1,7 +1,8 @@
-"""Reload of a changed policy file while running: a good policy at once, a bad one never.
+"""Reload of changed policy files while the proxy runs.
 
-Owns what a change of one view's file does, which concerns no other view. What is no valid policy is refused loudly and
-the old one stays in force: a proxy never runs without a policy, and never by a part of one.
+Each view's policy file is reloaded on its own. A valid policy replaces the old policy as a whole. An invalid policy is
+refused: the old policy stays in force, and a log line and a metric report the refusal. The proxy therefore never runs
+without a policy, or with only a part of one.
 """
 
 from __future__ import annotations
@@ -23,20 +24,22 @@ from assay.operator_files import decode_text
 from assay.policy.language.document import load_policy
 from assay.policy.language.expiry import find_expiring_waivers
 from assay.policy.language.model import Policy
+from assay.policy.language.values import KnownNames
 from assay.telemetry.metrics import POLICY_REFUSED, POLICY_SINCE
 from assay.views import DEFAULT_VIEW
 
 SETTLE_SECONDS = 0.1
-"""Seconds for which a changed file must stay as it is: half of a policy may be TOML too, without its revocations."""
+"""Seconds for which a changed policy file must stay unchanged before it is loaded. A half-written file may be valid
+TOML that lacks the revocations."""
 POLLS_PER_REMINDER = 60
-"""Checks after which a refused policy is reported again, for as long as it stands there."""
+"""Number of checks of the file after which a refused policy is reported again."""
 
 
 class PolicyWatch(FileWatch[Policy]):
-    """Reloads one view's policy.
+    """Watcher of one view's policy file, which reloads the policy when the file changes.
 
     Attributes:
-        rejection: why the file as it stands is not in force; None where it is.
+        rejection: reason why the file's current contents are refused; None if the current contents are in force.
     """
 
     def __init__(
@@ -44,23 +47,28 @@ class PolicyWatch(FileWatch[Policy]):
         path: Path,
         gate: Gate,
         *,
+        known: KnownNames | None = None,
         poll_interval_seconds: float | None = None,
         settle_seconds: float = SETTLE_SECONDS,
     ) -> None:
         super().__init__([path], poll_interval_seconds=poll_interval_seconds, settle_seconds=settle_seconds)
         self._path = path
         self._gate = gate
+        self._known = known
         self._polls_since_report = 0
         self._log_fields = {"policy": str(path), **_build_view_field(gate)}
         self.rejection: str | None = None
 
     def request_check(self) -> None:
-        """Check now, and say what is found even if nothing has changed (SIGHUP)."""
+        """Request an immediate check (SIGHUP), whose result is logged even if the file has not changed."""
         super().request_check()
         self._polls_since_report = POLLS_PER_REMINDER
 
     async def reload_if_changed(self) -> bool:
-        """Read the file once; return whether another policy is in force now. A bad policy is reported."""
+        """Check the file once, and load it if it has changed; return True if a different policy is now in force.
+
+        An invalid policy is logged, and no exception is raised.
+        """
         try:
             return await super().reload_if_changed()
         except ConfigurationError as error:
@@ -71,7 +79,7 @@ class PolicyWatch(FileWatch[Policy]):
         (content,) = state.contents
         if isinstance(content, ConfigurationError):
             raise content
-        return _parse_policy(content, str(self._path))
+        return _parse_policy(content, str(self._path), self._known)
 
     def _apply(self, policy: Policy) -> bool:
         self.rejection = None
@@ -79,7 +87,7 @@ class PolicyWatch(FileWatch[Policy]):
         before = self._gate.policy
         if policy == before:
             return False
-        # One assignment: each answer takes the policy once, and is wholly by the one or by the other.
+        # One assignment, so that each judgement, which reads the policy once, uses the old or the new one as a whole.
         self._gate.policy = policy
         POLICY_SINCE.labels(self._gate.view).set_to_current_time()
         telemetry.event("policy-reloaded", **self._log_fields, policy_digest=policy.digest, before=before.digest)
@@ -88,7 +96,7 @@ class PolicyWatch(FileWatch[Policy]):
 
     def _on_checked(self, *, has_changed: bool, requested: bool) -> None:
         if requested and not has_changed and self.rejection is None:
-            telemetry.event("policy-kept", **self._log_fields, policy_digest=self._gate.policy.digest)
+            telemetry.event("policy-unchanged", **self._log_fields, policy_digest=self._gate.policy.digest)
 
     def _on_unchanged(self) -> None:
         self._remind_if_due()
@@ -113,28 +121,37 @@ class PolicyWatch(FileWatch[Policy]):
     def _log_rejection(self) -> None:
         self._polls_since_report = 0
         telemetry.warning(
-            "policy-refused", **self._log_fields, in_force=self._gate.policy.digest, error=str(self.rejection)
+            "policy-invalid", **self._log_fields, in_force=self._gate.policy.digest, error=str(self.rejection)
         )
 
 
 @asynccontextmanager
-async def watch_policies(views: Sequence[View]) -> AsyncIterator[None]:
-    """Obey each view's policy as its file changes, and all of them at SIGHUP; a built-in one never changes."""
-    watches = [PolicyWatch(each.settings.policy, each.gate) for each in views if each.settings.policy is not None]
+async def watch_policies(views: Sequence[View], known: KnownNames | None = None) -> AsyncIterator[None]:
+    """Reload each view's policy when its file changes, until the context ends; check all files on SIGHUP.
+
+    A view with the built-in policy has no file to watch.
+
+    Args:
+        views: the views of the proxy.
+        known: names that a policy may use for indexes and trust roots; None: any.
+    """
+    watches = [
+        PolicyWatch(each.settings.policy, each.gate, known=known) for each in views if each.settings.policy is not None
+    ]
     built_in = [each.gate for each in views if each.settings.policy is None]
 
-    def ask() -> None:
+    def check_all() -> None:
         for watch in watches:
             watch.request_check()
         for gate in built_in:
-            telemetry.event("policy-kept", policy="built-in", **_build_view_field(gate))
+            telemetry.event("policy-unchanged", policy="built-in", **_build_view_field(gate))
 
     for view in views:
         POLICY_SINCE.labels(view.gate.view).set_to_current_time()
         POLICY_REFUSED.labels(view.gate.view).set(0)
         warn_of_expiring_waivers(view.gate.policy, utc_now(), **_build_view_field(view.gate))
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGHUP, ask)
+    loop.add_signal_handler(signal.SIGHUP, check_all)
     async with BackgroundTasks() as tasks:
         for watch in watches:
             tasks.spawn(watch.run(), name="policy watch")
@@ -145,17 +162,20 @@ async def watch_policies(views: Sequence[View]) -> AsyncIterator[None]:
 
 
 def warn_of_expiring_waivers(policy: Policy, now: datetime, **view: str) -> None:
-    """Say which waivers are over or soon will be, before a build fails for it; `/metrics` has when each ends."""
+    """Log each waiver that has expired or ends soon, so that the operator can act before a build fails.
+
+    The metrics also have the end of each waiver.
+    """
     for each in find_expiring_waivers(policy, now):
-        telemetry.warning("waiver-over" if each.is_expired else "waiver-ends-soon", **view, waiver=str(each))
+        telemetry.warning("waiver-expired" if each.is_expired else "waiver-ends-soon", **view, waiver=str(each))
 
 
 def _build_view_field(gate: Gate) -> dict[str, str]:
-    """The view as a field of the log."""
+    """Return the log field that names the view; an empty dictionary for the default view."""
     return {} if gate.view == DEFAULT_VIEW else {"view": gate.view}
 
 
-def _parse_policy(content: bytes, source: str) -> Policy:
-    policy = load_policy(decode_text(content, source), source)
-    policy.digest  # noqa: B018 - computed once, and here, off the loop
+def _parse_policy(content: bytes, source: str, known: KnownNames | None) -> Policy:
+    policy = load_policy(decode_text(content, source), source, known)
+    policy.digest  # noqa: B018 - a cached property; computing it here keeps the work off the event loop
     return policy

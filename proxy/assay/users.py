@@ -1,8 +1,9 @@
-"""The user on whose behalf a request is made: a name, how it was established, and what else is known. Pure."""
+"""Authenticated user of the proxy: name, authentication method and further claims. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -12,19 +13,24 @@ _NO_CLAIMS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Authentication(StrEnum):
-    """How a user's name was established."""
+    """Method by which a user was authenticated."""
 
-    TOKEN = "token"  # noqa: S105 - a word, not a secret
-    PASSWORD = "password"  # noqa: S105 - as above
+    TOKEN = "token"  # noqa: S105 - the name of a method, not a secret
+    PASSWORD = "password"  # noqa: S105 - the name of a method, not a secret
     HEADER = "header"
-    """A trusted proxy named the user."""
+    """The request header that `server.auth.user-header` names. A trusted front proxy sets it."""
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """An authenticated user."""
+    """Authenticated user of the proxy."""
 
     name: str
     how: Authentication
     claims: Mapping[str, str] = field(default_factory=lambda: _NO_CLAIMS, hash=False)
-    """Facts that came with the name; none today."""
+    """Further facts about the user. No authentication method sets any at present."""
+
+
+current_client: Final[ContextVar[str | None]] = ContextVar("client", default=None)
+"""Client for whom the current work is done: the name of the user, or else the address. It is None for work of the proxy
+itself. Work that outlives its request keeps it, so that clients can share a limit fairly."""

@@ -1,6 +1,7 @@
-"""The commands. Imports nothing heavy at module level: ``assay --help`` answers at once.
+"""Command line of Assay: the option parser, and the call of the module that implements a command.
 
-Exit status: 0 good, 1 withheld, 2 configuration or usage, 3 cannot be decided now.
+Large modules are imported only when a command runs, so that ``assay --help`` prints at once. Exit status: 0 success, 1
+a file is withheld or a check failed, 2 invalid configuration or usage, 3 no decision is possible at the moment.
 """
 
 from __future__ import annotations
@@ -11,14 +12,19 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from assay.cli.parser import CommandParser
+
 EXIT_OK, EXIT_WITHHELD, EXIT_CONFIGURATION, EXIT_UNDECIDED = 0, 1, 2, 3
 
-_EXIT_STATUS_HELP = """exit status: 0 good, 1 withheld, 2 configuration, 3 can't be decided now"""
+_EXIT_STATUS_HELP = (
+    "exit status: 0 success; 1 a file is withheld or a check failed; 2 invalid configuration or usage; "
+    "3 no decision is possible now, for example because an index is unavailable or a lockfile's entry cannot be checked"
+)
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit status."""
-    from assay.errors import AssayError, ConfigurationError, StorageInUseError  # noqa: PLC0415 - see above
+    """Run the command that `arguments` name, and return the exit status. Print an `AssayError` to standard error."""
+    from assay.errors import AssayError, ConfigurationError, StorageInUseError  # noqa: PLC0415 - keeps --help fast
 
     options = _build_parser().parse_args(arguments)
     command = import_module(f"assay.cli.commands.{options.module}")
@@ -34,111 +40,281 @@ def run(arguments: Sequence[str]) -> int:
         return 130
 
 
+def get_version() -> str:
+    """Return the version of Assay, which is in the metadata of the installed distribution."""
+    from importlib.metadata import version  # noqa: PLC0415 - most commands do not need it
+
+    return version("assay-proxy")
+
+
+def get_revision() -> str | None:
+    """Return the id of the commit that this distribution was built from; None for a checkout."""
+    from importlib.resources import files  # noqa: PLC0415 - most commands do not need it
+
+    recorded = files("assay") / "revision.txt"
+    return recorded.read_text("ascii").strip() if recorded.is_file() else None
+
+
+class _VersionAction(argparse.Action):
+    """Option that prints the version and exits. It reads the metadata only when it is used."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,  # noqa: ARG002 - signature of argparse
+        values: object,  # noqa: ARG002 - signature of argparse
+        option_string: str | None = None,  # noqa: ARG002 - signature of argparse
+    ) -> None:
+        revision = get_revision()
+        print(f"assay {get_version()}" + (f" (revision {revision})" if revision else ""))
+        parser.exit()
+
+
 def _build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = CommandParser(
         prog="assay",
-        description="A caching proxy in front of PyPI that serves only what provenance and policy approve.",
+        description="Caching proxy in front of PyPI that serves only files approved by provenance and policy.",
         epilog=_EXIT_STATUS_HELP,
     )
+    parser.add_argument("--version", action=_VersionAction, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = _add_command(commands, "serve", "run the proxy")
     serve.add_argument(
-        "--log", choices=("auto", "text", "json"), default="auto", help="form of the log (default: %(default)s)"
+        "--log",
+        choices=("auto", "text", "json"),
+        default="auto",
+        help="log format; auto: text on a terminal, else JSON (default: %(default)s)",
     )
-    _add_command(commands, "check", "check configuration and policy, and show what they mean")
+    _add_new_ledger_option(serve)
+    check = _add_command(commands, "check", "check configuration and policy, and print the meaning of each rule")
+    check.add_argument("--policy", metavar="FILE", type=Path, help="check this policy instead of the configured ones")
+    check.add_argument(
+        "--online",
+        action="store_true",
+        help="also request a page from each index, and warn if its pages do not say which files have provenance",
+    )
     _add_audit_log_command(commands)
-    explain = _add_command(commands, "explain", "what would be listed and served of a project, and why")
-    explain.add_argument("project", metavar="PROJECT|LOCKFILE")
-    explain.add_argument("which", metavar="FILENAME|VERSION", nargs="?", help="only this file or version")
-    explain.add_argument("--json", action="store_true", help="for programs")
+    explain = _add_command(commands, "explain", "show the verdict on each file of a project, with the reasons")
+    explain.add_argument("project", metavar="PROJECT|LOCKFILE", help="name of a project, or path of a lockfile")
+    explain.add_argument(
+        "which", metavar="FILENAME|VERSION", nargs="?", help="show only this file, or the files of this version"
+    )
+    explain.add_argument("--json", action="store_true", help="print JSON")
     _add_view_option(explain)
     verify = _add_command(commands, "verify", "verify a file on disk against a provenance document")
-    verify.add_argument("file", metavar="FILE", type=Path)
-    verify.add_argument("--provenance", metavar="P", type=Path, required=True, help="the provenance document")
-    verify.add_argument("--policy", metavar="FILE", type=Path, help="also judge it by this policy")
-    verify.add_argument("--json", action="store_true", help="for programs")
-    trust = _add_command(commands, "trust", "the trust roots in force")
-    trust.add_argument("action", choices=("show", "refresh"), help="show them, or renew them now by TUF")
-    trust.add_argument("--json", action="store_true", help="for programs")
-    _add_policy_commands(commands.add_parser("policy", help="the policy's language, and what a policy changes"))
+    verify.add_argument("file", metavar="FILE", type=Path, help="the distribution")
+    verify.add_argument(
+        "--provenance", metavar="P", type=Path, required=True, help="provenance document of the file (PEP 740)"
+    )
+    verify.add_argument("--policy", metavar="FILE", type=Path, help="also judge the file by this policy")
+    verify.add_argument("--json", action="store_true", help="print JSON")
+    trust = _add_command(commands, "trust", "show the trust roots in force, or renew them")
+    trust.add_argument(
+        "action",
+        choices=("show", "refresh"),
+        help="show: print the trust roots; refresh: renew them by TUF, then print them",
+    )
+    trust.add_argument("--json", action="store_true", help="print JSON")
+    _add_policy_commands(
+        commands.add_parser("policy", help="print the JSON Schema of policies, compare two policies, or test a policy")
+    )
     _add_lockfile_commands(commands)
     _add_exception_commands(commands)
-    hash_password = _add_command(commands, "hash-password", "a line for server.auth.passwords", "hash_password")
-    hash_password.add_argument("user", metavar="USER", help="the password is asked for, or read from standard input")
+    hash_password = _add_command(
+        commands,
+        "hash-password",
+        "print a user name and password hash for the password file (server.auth.passwords)",
+        "hash_password",
+    )
+    hash_password.add_argument(
+        "user", metavar="USER", help="user name; the command prompts for the password, or reads it from standard input"
+    )
     _add_storage_commands(commands)
     return parser
 
 
 def _add_exception_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    waive = _add_command(commands, "waive", "write a waiver for exactly these files")
-    waive.add_argument("files", metavar="FILE", nargs="+", help="filenames as their index lists them")
-    waive.add_argument("--reason", required=True, help="why, for whoever reads the policy")
-    waive.add_argument("--expires", metavar="DATE", required=True, help="the last day on which it holds")
-    waive.add_argument("--approved-by", metavar="WHO", help="who answers for it")
-    waive.add_argument("--append", action="store_true", help="put it at the end of the policy file")
+    waive = _add_command(
+        commands, "waive", "write a waiver, a temporary exception from the policy, for the given files"
+    )
+    waive.add_argument(
+        "files",
+        metavar="FILE|NAME==VERSION",
+        nargs="+",
+        help="filename, as on the page of its index; or a release, for all its withheld files",
+    )
+    waive.add_argument("--reason", required=True, help="reason for the waiver, for readers of the policy")
+    waive.add_argument(
+        "--expires",
+        metavar="DATE|DURATION",
+        required=True,
+        help='last day of the waiver (UTC), such as 2026-12-15; or its duration, such as "2 weeks"',
+    )
+    waive.add_argument("--approved-by", metavar="WHO", help="person or team that approved the waiver")
+    waive.add_argument(
+        "--append", action="store_true", help="append the waiver to the policy file instead of printing it"
+    )
     _add_view_option(waive)
-    blast = _add_command(commands, "blast", "what a publisher's revocation covers of what was served, and to whom")
-    blast.add_argument("publisher", metavar="PUBLISHER", help="GitHub:owner/name, or a table as a policy has it")
-    blast.add_argument("--since", metavar="DATE", required=True, help="signed from here on (signed-from)")
-    blast.add_argument("--until", metavar="DATE", help="signed before (signed-until)")
-    blast.add_argument("--trail", metavar="FILE", type=Path, help="instead of the configuration's audit.path")
-    blast.add_argument("--json", action="store_true", help="for programs")
+    blast = _add_command(
+        commands, "blast", "list the served files that a publisher signed, with the clients that received them"
+    )
+    blast.add_argument(
+        "publisher", metavar="PUBLISHER", help="publisher: GitHub:owner/name, or a TOML table as in a policy"
+    )
+    blast.add_argument(
+        "--since",
+        metavar="DATE",
+        required=True,
+        help="list only files signed on or after this date, or at or after this time",
+    )
+    blast.add_argument(
+        "--until", metavar="DATE", help="list only files signed on or before this date, or before this time"
+    )
+    blast.add_argument(
+        "--trail", metavar="FILE", type=Path, help="file of the audit trail (default: the setting audit.path)"
+    )
+    blast.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_storage_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    ledger = _add_command(commands, "ledger", "what must never be forgotten, as a text file")
-    ledger.add_argument("action", choices=("export", "import"), help="write it, or add what was written")
-    ledger.add_argument("file", metavar="FILE", type=Path, nargs="?", help="default: standard output or input")
-    cache = _add_command(commands, "cache", "what the storage holds, while no proxy is using it")
-    cache.add_argument("action", choices=("stats", "verify", "prune", "warm"), help="how full; whole; less; more")
-    cache.add_argument("lockfile", metavar="LOCKFILE", type=Path, nargs="?", help="warm: fetch what it pins")
-    cache.add_argument("--to", metavar="SIZE", help='prune: down to this, such as "10 GiB" (default: storage.blobs)')
-    cache.add_argument("--json", action="store_true", help="stats: for programs")
+    _add_ledger_commands(commands)
+    cache = _add_command(
+        commands, "cache", "inspect, shrink or fill the cache while no proxy uses the storage directory"
+    )
+    cache.add_argument(
+        "action",
+        choices=("stats", "verify", "prune", "warm"),
+        help="stats: show usage; verify: remove corrupt files; prune: remove files until a size is reached; "
+        "warm: download the files of a lockfile",
+    )
+    cache.add_argument(
+        "lockfile", metavar="LOCKFILE", type=Path, nargs="?", help="warm: lockfile whose files are downloaded"
+    )
+    cache.add_argument(
+        "--to",
+        metavar="SIZE",
+        help='prune: maximum size of all files, such as "10 GiB" (default: the setting storage.blobs)',
+    )
+    cache.add_argument("--json", action="store_true", help="stats: print JSON")
     _add_view_option(cache)
 
 
 def _add_policy_commands(parser: argparse.ArgumentParser) -> None:
-    commands = parser.add_subparsers(required=True, metavar="WHAT")
-    schema = commands.add_parser("schema", help="JSON Schema of the policy's language, for editors")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    schema = commands.add_parser("schema", help="print the JSON Schema of a policy file, for use in an editor")
     schema.set_defaults(module="schema")
-    diff = _add_command(commands, "diff", "which files change their verdict from one policy to another", "policy_diff")
-    diff.add_argument("old", metavar="OLD", type=Path)
-    diff.add_argument("new", metavar="NEW", type=Path)
-    diff.add_argument("--lockfile", metavar="L", type=Path, help="only its files (default: every project ever seen)")
-    diff.add_argument("--json", action="store_true", help="for programs")
-    test = _add_command(commands, "test", "hold a policy to a file of expectations", "policy_test")
-    test.add_argument("expectations", metavar="FILE", type=Path)
+    diff = _add_command(commands, "diff", "list the files whose verdict differs between two policies", "policy_diff")
+    diff.add_argument("old", metavar="OLD", type=Path, help="old policy file")
+    diff.add_argument("new", metavar="NEW", type=Path, help="new policy file")
+    diff.add_argument(
+        "--lockfile",
+        metavar="L",
+        type=Path,
+        help="compare only the files of this lockfile (default: the files of all projects in the ledger)",
+    )
+    diff.add_argument("--json", action="store_true", help="print JSON")
+    test = _add_command(commands, "test", "compare the verdicts of a policy with expected verdicts", "policy_test")
+    test.add_argument(
+        "expectations", metavar="FILE", type=Path, help="TOML file with expected verdicts ([[expect]] tables)"
+    )
     _add_policy_or_view_option(test)
 
 
+def _add_ledger_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    summary = "export the ledger to a text file, import such a file, or state which facts no longer count"
+    actions = commands.add_parser("ledger", help=summary, description=summary).add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    export = _add_command(actions, "export", "write the ledger as text; a proxy may run", "ledger")
+    export.add_argument("file", metavar="FILE", type=Path, nargs="?", help="text file (default: standard output)")
+    import_ = _add_command(actions, "import", "add the facts of a text file to the ledger", "ledger")
+    import_.add_argument("file", metavar="FILE", type=Path, nargs="?", help="text file (default: standard input)")
+    import_.add_argument(
+        "--replace",
+        action="store_true",
+        help="make the ledger equal to the text for the facts that it contains, instead of keeping existing facts",
+    )
+    import_.add_argument("--reason", metavar="TEXT", help="with --replace: reason, for the ledger and the audit trail")
+    _add_new_ledger_option(import_)
+    forget = _add_command(
+        actions, "forget", "state that wrong facts about a project no longer count; a proxy may run", "ledger"
+    )
+    _add_forget_options(forget)
+    for action, command in (("export", export), ("import", import_), ("forget", forget)):
+        command.set_defaults(action=action)
+
+
+def _add_forget_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("index", metavar="INDEX", help="name of the index")
+    command.add_argument("project", metavar="PROJECT", help="name of the project")
+    kind = command.add_mutually_exclusive_group(required=True)
+    kind.add_argument(
+        "--publishers", action="store_true", help="the established publishers, and all attestations logged until now"
+    )
+    kind.add_argument("--serial", action="store_true", help="the highest serial, so that lower ones are accepted")
+    kind.add_argument("--first-seen", action="store_true", help="the times at which the files were first seen")
+    kind.add_argument(
+        "--digest", metavar="FILE", nargs="+", help="the first digests of these files, which never count again"
+    )
+    kind.add_argument(
+        "--evidence", metavar="FILE", nargs="+", help="the provenance documents that were last judged for these files"
+    )
+    command.add_argument(
+        "--reason", metavar="TEXT", required=True, help="reason, for the ledger, the log and the audit trail"
+    )
+
+
+def _add_new_ledger_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--new-ledger",
+        action="store_true",
+        help="create an empty ledger if the storage directory has been used and its ledger is missing; the history of"
+        " all projects is then lost",
+    )
+
+
 def _add_lockfile_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    audit = _add_command(commands, "audit", "evidence and verdict of each file that a lockfile pins")
-    forms = audit.add_mutually_exclusive_group()
-    forms.add_argument("--json", action="store_true", help="for programs")
-    forms.add_argument("--sarif", action="store_true", help="for code scanning (SARIF 2.1.0)")
-    pin = _add_command(commands, "pin", "write rules from what a lockfile's files prove today")
+    audit = _add_command(commands, "audit", "judge every file in a lockfile")
+    formats = audit.add_mutually_exclusive_group()
+    formats.add_argument("--json", action="store_true", help="print JSON")
+    formats.add_argument("--sarif", action="store_true", help="print SARIF 2.1.0, for code scanning")
+    pin = _add_command(commands, "pin", "write policy rules that require the current publishers of a lockfile's files")
     for command in (audit, pin):
-        command.add_argument("lockfile", metavar="LOCKFILE", type=Path)
+        command.add_argument("lockfile", metavar="LOCKFILE", type=Path, help="path of the lockfile")
+        command.add_argument(
+            "--allow-unchecked",
+            action="store_true",
+            help="exit with status 0 although entries of the lockfile are not checked, such as lines without hashes,"
+            " repositories, URLs and local paths",
+        )
         _add_policy_or_view_option(command)
 
 
 def _add_policy_or_view_option(command: argparse.ArgumentParser) -> None:
-    either = command.add_mutually_exclusive_group()
-    either.add_argument("--policy", metavar="FILE", type=Path, help="instead of the configuration's")
-    _add_view_option(either)
+    choice = command.add_mutually_exclusive_group()
+    choice.add_argument(
+        "--policy", metavar="FILE", type=Path, help="judge by this policy instead of the configured one"
+    )
+    _add_view_option(choice)
 
 
 def _add_view_option(command: argparse._ActionsContainer) -> None:
-    command.add_argument("--view", metavar="NAME", help="by this view's policy (default: that of the view at /)")
+    command.add_argument("--view", metavar="NAME", help="use the policy of this view (default: the view at /)")
 
 
 def _add_audit_log_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    trail = _add_command(commands, "audit-log", "the trail of what was served and refused")
-    trail.add_argument("action", choices=("verify", "head"), help="check it, or print its last hash, to be kept")
-    trail.add_argument("--trail", metavar="FILE", type=Path, help="the trail (default: audit.path)")
-    trail.add_argument("--head", metavar="H", help="a hash that was kept: the trail must still contain it")
-    trail.add_argument("--after", metavar="H", help="the last hash of what was archived and is not here any more")
-    trail.add_argument("--json", action="store_true", help="for programs")
+    trail = _add_command(commands, "audit-log", "verify the audit trail of served and refused files")
+    trail.add_argument(
+        "action",
+        choices=("verify", "head"),
+        help="verify: check the hash chain and print a summary; head: check it and print only its last hash",
+    )
+    trail.add_argument(
+        "--trail", metavar="FILE", type=Path, help="file of the audit trail (default: the setting audit.path)"
+    )
+    trail.add_argument("--head", metavar="H", help="hash that was saved earlier; the trail must still contain it")
+    trail.add_argument("--after", metavar="H", help="last hash in the parts of the trail that were moved to an archive")
+    trail.add_argument("--json", action="store_true", help="print JSON")
     trail.set_defaults(module="audit_log")
 
 
@@ -146,6 +322,11 @@ def _add_command(
     commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str, module: str | None = None
 ) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=summary, description=summary, epilog=_EXIT_STATUS_HELP)
-    parser.add_argument("--config", metavar="FILE", type=Path, help="proxy.toml (default: built-in settings)")
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        type=Path,
+        help="configuration file (default: the file in ASSAY_CONFIG, else built-in settings)",
+    )
     parser.set_defaults(module=module or name)
     return parser

@@ -1,6 +1,6 @@
-"""Judging as the proxy would, without disturbing it: with copies of its ledger and records.
+"""Dry run for commands that only read: judges projects as the proxy would, on copies of the ledger and the records.
 
-Owns what the commands that only ask have in common. They change nothing, and a running proxy does not notice them.
+A dry run changes only the copies. A proxy may run at the same time.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TypeAlias
 from assay.assembly import Assembly, Tuning, assemble
 from assay.caching.background import BackgroundTasks
 from assay.config import Configuration
-from assay.errors import AssayError
+from assay.errors import AssayError, EvidenceUnavailableError
 from assay.gate.gate import GateSettings
 from assay.gate.judged_page import JudgedPage
 from assay.policy.language.model import Policy
@@ -27,28 +27,32 @@ from assay.store.factory import copy_storage
 from assay.views import DEFAULT_VIEW
 
 _REQUEST_TIMEOUT = timedelta(hours=1)
-"""A person waits longer than a client does."""
+"""Maximum wait for one page. It is longer than in the proxy, because a user at a terminal waits longer than an
+installer."""
 _MAX_CONCURRENT_PROJECTS = 8
 _PROGRESS_INTERVAL_SECONDS = 5.0
-"""Seconds between two lines of progress."""
+"""Time between two lines of progress, in seconds."""
 
 PageResults: TypeAlias = dict[NormalizedName, JudgedPage | AssayError]
-"""Each project's page as judged, or why it cannot be had."""
+"""For each project its judged page, or the error that prevented the judgement."""
 
 
 @asynccontextmanager
 async def open_dry_run(configuration: Configuration, policy: Policy) -> AsyncIterator[Assembly]:
-    """A proxy of one's own, of one view, with the real one's ledger and records as they are now.
+    """Yield the parts of a temporary proxy with one view, which uses copies of the ledger and of the record cache.
+
+    The copies are in a temporary directory, which is removed at the end. Trust roots are read from the configured
+    storage directory.
 
     Raises:
-        AssayError: the ledger cannot be copied, or a part cannot start.
+        AssayError: the ledger cannot be copied, or a component cannot start.
     """
     place = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="assay-aside-"))
     try:
         storage = await copy_storage(configuration.storage, place)
         own = configuration.model_copy(update={"storage": storage, "views": ()})
         state = configuration.storage.directory
-        waiting = Tuning(gate=GateSettings(page_timeout=_REQUEST_TIMEOUT))
+        waiting = Tuning(gate=GateSettings(page_timeout=_REQUEST_TIMEOUT, evidence_timeout=_REQUEST_TIMEOUT))
         async with assemble(own, {DEFAULT_VIEW: policy}, tuning=waiting, trust_state_directory=state) as parts:
             yield parts
     finally:
@@ -56,7 +60,10 @@ async def open_dry_run(configuration: Configuration, policy: Policy) -> AsyncIte
 
 
 async def judge_pages(assembly: Assembly, names: Iterable[NormalizedName]) -> PageResults:
-    """The page of each project; says how far it is where that takes longer than a second."""
+    """Return the judged page or the error of each project.
+
+    After one second, print progress to standard error every 5 seconds.
+    """
     wanted = list(dict.fromkeys(names))
     pages: PageResults = {}
     slots = asyncio.Semaphore(_MAX_CONCURRENT_PROJECTS)
@@ -64,17 +71,30 @@ async def judge_pages(assembly: Assembly, names: Iterable[NormalizedName]) -> Pa
     async def judge(name: NormalizedName) -> None:
         async with slots:
             try:
-                pages[name] = await assembly.gate.get_page(name)
+                pages[name] = _require_decisions(await assembly.gate.get_page(name))
             except AssayError as error:
                 pages[name] = error
 
     async def progress() -> None:
         await asyncio.sleep(1)
         while True:
-            print(f"fetching and verifying: {len(pages)} of {len(wanted)} projects …", file=sys.stderr)
+            print(f"fetched and verified: {len(pages)} of {len(wanted)} projects …", file=sys.stderr)
             await asyncio.sleep(_PROGRESS_INTERVAL_SECONDS)
 
     async with BackgroundTasks() as tasks:
         tasks.spawn(progress(), name="progress")
         await asyncio.gather(*(judge(name) for name in wanted))
     return pages
+
+
+def _require_decisions(page: JudgedPage) -> JudgedPage:
+    """Return `page` if every file on it has a verdict.
+
+    Raises:
+        EvidenceUnavailableError: a file has no verdict, because its provenance could not be fetched.
+    """
+    if page.listing.undecided:
+        name, failure = page.listing.undecided[0].filename, page.first_failure
+        problem = "the document is still being fetched" if failure is None else failure.problem
+        raise EvidenceUnavailableError(f"the provenance of {name} is unavailable: {problem}")
+    return page

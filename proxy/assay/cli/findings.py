@@ -1,20 +1,20 @@
-"""What becomes of each file that a lockfile pins: the proxy's verdict on it, or why there is none.
+"""Findings about a lockfile: the proxy's verdict on each pinned file, or the problem that prevents a verdict.
 
-Owns the match between a lockfile's entry and a file on a page. It is by digest: a file of the pinned name with another
-digest is not the pinned file, and an installer would refuse it.
+A pinned file is matched with a file on the index's page by its digest. A file on the page with the pinned name but
+another digest is a different file, which an installer would refuse.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
 
 from assay.cli.dry_run import PageResults
 from assay.errors import AssayError, NotFoundError
-from assay.evidence import Attestation, Attested
+from assay.evidence import Attestation, Attested, Unstated
 from assay.gate.judged_page import JudgedPage
 from assay.lockfiles import Lockfile, PinnedFile
 from assay.policy.verdict import Approved, Withheld
@@ -30,38 +30,47 @@ STATUS_APPROVED, STATUS_WITHHELD, STATUS_MISSING, STATUS_DIGEST_DIFFERS, STATUS_
     "lock-identity",
     "undecided",
 )
-"""What can be found of a pinned file. Only the first is good; the last may be otherwise in a while."""
+"""Values of the status of a pinned file. `STATUS_UNDECIDED` is temporary: for example, an index is unavailable."""
 
 _PUBLISHER_ADAPTER: TypeAdapter[Publisher] = TypeAdapter(Publisher)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockfileFinding:
-    """One pinned file and what is to be said of it."""
+    """Result for one pinned file: its status, with the verdict or a problem."""
 
     pinned: PinnedFile
     status: str
     verdict: Approved | Withheld | None
     problem: str | None = None
-    """In a sentence, where it is not the verdict that speaks."""
+    """Sentence that explains the status. None if the verdict explains it."""
 
     @property
     def codes(self) -> list[str]:
-        """Stable names of what is wrong; none where the file is approved."""
+        """Codes that explain the status.
+
+        For a withheld file they are the reason codes. For an approved file there are none. For any other file the only
+        code is the status.
+        """
         if self.status == STATUS_WITHHELD and isinstance(self.verdict, Withheld):
             return [reason.code.value for reason in self.verdict.reasons]
         return [] if self.status == STATUS_APPROVED else [self.status]
 
     @property
     def attestations(self) -> tuple[Attestation, ...]:
-        """What is proven of the file, if it is approved."""
+        """Verified attestations of the file; empty if the file is not approved."""
         if self.status != STATUS_APPROVED or self.verdict is None or not isinstance(self.verdict.evidence, Attested):
             return ()
         return self.verdict.evidence.attestations
 
 
 def build_findings(lockfile: Lockfile, pages: PageResults) -> list[LockfileFinding]:
-    """A finding for each pinned file, in the lockfile's order."""
+    """Return a finding for each pinned file, in the order of the lockfile.
+
+    Args:
+        lockfile: the lockfile.
+        pages: the result for each project in the lockfile.
+    """
     found = [_match_pinned_file(pinned, pages[pinned.project]) for pinned in lockfile.files]
     return [_check_identities(each, found) for each in found]
 
@@ -77,17 +86,28 @@ def _match_pinned_file(pinned: PinnedFile, page: JudgedPage | AssayError) -> Loc
             status = STATUS_APPROVED if isinstance(verdict, Approved) else STATUS_WITHHELD
             return LockfileFinding(pinned=pinned, status=status, verdict=verdict)
     if named:
-        problem = f"the lockfile has sha256 {pinned.sha256}, {page.page.index.name} lists {named[0].file.sha256}"
+        listed = f"{page.page.index.name} lists the file with SHA-256 {named[0].file.sha256}"
+        problem = f"the lockfile has SHA-256 {pinned.sha256}, but {listed}"
         return LockfileFinding(pinned=pinned, status=STATUS_DIGEST_DIFFERS, verdict=named[0], problem=problem)
-    problem = f"{page.page.index.name} does not list it (any more): withdrawn, or never there"
+    problem = f"{page.page.index.name} does not list this file; it was withdrawn, or never existed"
     return LockfileFinding(pinned=pinned, status=STATUS_MISSING, verdict=None, problem=problem)
 
 
-_IdentityMatchers: TypeAlias = list[PublisherMatcher]
+_IdentityMatchers: TypeAlias = list[PublisherMatcher | None]
+"""Matchers of the recorded publishers; None for a publisher that no certificate can prove."""
+_UNKNOWN_KIND_OR_KEY: Final = frozenset({"union_tag_invalid", "union_tag_not_found", "extra_forbidden"})
 
 
 def _check_identities(finding: LockfileFinding, all_findings: Iterable[LockfileFinding]) -> LockfileFinding:
-    """Hold an approved file against the publishers that the lockfile recorded (PEP 751, attestation-identities)."""
+    """Return `finding`, with the status `STATUS_LOCK_IDENTITY` if no publisher in the lockfile vouches for the file.
+
+    A lockfile records publishers as ``attestation-identities`` (PEP 751). Only approved files are checked. A file
+    passes the check in three cases:
+
+    - The lockfile records no publisher of a known kind for the file.
+    - A recorded publisher signed the file.
+    - The file has no attestation, and a recorded publisher signed another file of the same release.
+    """
     recorded = finding.pinned.identities
     if not recorded or finding.verdict is None or finding.verdict.evidence is None or finding.status != STATUS_APPROVED:
         return finding
@@ -97,9 +117,16 @@ def _check_identities(finding: LockfileFinding, all_findings: Iterable[LockfileF
         return finding
     siblings = (each for each in all_findings if _get_release_key(each) == _get_release_key(finding))
     if not signed and any(_has_match(known, each.attestations) for each in siblings):
-        return finding  # "for any file recorded for this package" (PEP 751): this one may never have had any
-    signers = "; ".join(dict.fromkeys(describe_signer(each.claims) for each in signed)) or "nobody"
-    problem = f"it is signed by {signers}, none of those whom the lockfile recorded"
+        # PEP 751 records identities "for any file recorded for this package"; this file may never have had one.
+        return finding
+    signers = "; ".join(dict.fromkeys(describe_signer(each.claims) for each in signed))
+    problem = (
+        f"the signer {signers} is not a publisher recorded in the lockfile"
+        if signers
+        else "the file has no attestation by a publisher recorded in the lockfile"
+    )
+    if isinstance(finding.verdict.evidence, Unstated):
+        problem = f"the lockfile records a publisher of the file, but {finding.verdict.evidence.problem}"
     return LockfileFinding(pinned=finding.pinned, status=STATUS_LOCK_IDENTITY, verdict=finding.verdict, problem=problem)
 
 
@@ -108,14 +135,18 @@ def _get_release_key(finding: LockfileFinding) -> tuple[object, ...]:
 
 
 def _has_match(matchers: _IdentityMatchers, attestations: Iterable[Attestation]) -> bool:
-    return any(each.covers(attestation) for each in matchers for attestation in attestations)
+    known = [each for each in matchers if each is not None]
+    return any(each.covers(attestation) for attestation in attestations for each in known)
 
 
-def _parse_identities(pinned: PinnedFile) -> Iterator[PublisherMatcher]:
+def _parse_identities(pinned: PinnedFile) -> Iterator[PublisherMatcher | None]:
     for recorded in pinned.identities:
         try:
             # PyPI writes "no environment" as null.
             stated = {key: value for key, value in recorded.items() if value is not None}
             yield compile_publisher(_PUBLISHER_ADAPTER.validate_python(stated))
-        except ValidationError:
-            continue  # a kind or key that came after us, and proves nothing here
+        except ValidationError as error:
+            # A kind or key that this version of Assay does not know cannot be compared. Any other invalid value is one
+            # that no certificate has.
+            if not any(each["type"] in _UNKNOWN_KIND_OR_KEY for each in error.errors()):
+                yield None

@@ -1,4 +1,4 @@
-"""By which policy a command judges: the one that ``--policy`` or ``--view`` names, else that of the view at ``/``."""
+"""Choice of the policy for a command: the policy of ``--policy`` or ``--view``, else that of the view at ``/``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 
-from assay.assembly import read_policy
+from assay.assembly import get_known_names, read_policy
 from assay.config import Configuration, load_configuration
 from assay.errors import ConfigurationError
 from assay.policy.language.model import Policy
@@ -17,23 +17,25 @@ from assay.views import ViewSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyChoice:
-    """A configuration, and one policy to judge by."""
+    """Configuration, and the policy by which a command judges files."""
 
     configuration: Configuration
     policy: Policy
     path: Path | None
-    """The policy's file; None: the built-in one."""
+    """Path of the policy file. None: the built-in policy."""
 
 
 def choose_policy(options: Namespace) -> PolicyChoice:
-    """What the options of a command choose.
+    """Load the configuration, and the policy that the options of a command choose.
 
     Raises:
-        ConfigurationError: configuration or policy cannot be used, or there is no such view.
+        ConfigurationError: the configuration or the policy is invalid, or no view has the name in ``--view``.
     """
     configuration = load_configuration(options.config, os.environ)
     path = getattr(options, "policy", None) or _find_view(configuration, options.view).policy
-    return PolicyChoice(configuration=configuration, policy=read_policy(path), path=path)
+    return PolicyChoice(
+        configuration=configuration, policy=read_policy(path, get_known_names(configuration)), path=path
+    )
 
 
 def _find_view(configuration: Configuration, name: str | None) -> ViewSettings:
@@ -41,7 +43,7 @@ def _find_view(configuration: Configuration, name: str | None) -> ViewSettings:
     if name is None:
         return configuration.all_views[0]
     if name not in views:
-        near = find_close_match(name, views)
-        hint = f'; did you mean "{near}"?' if near else ""
-        raise ConfigurationError(f"--view: expected one of {', '.join(views)}; found {name!r}{hint}")
+        match = find_close_match(name, views)
+        hint = f'; did you mean "{match}"?' if match else ""
+        raise ConfigurationError(f"--view: expected one of the views {', '.join(views)}; found {name!r}{hint}")
     return views[name]

@@ -1,4 +1,4 @@
-"""Columns for people. What comes from others is escaped: a filename must not move the cursor."""
+"""Text tables for a terminal. Unprintable characters are escaped, so that no filename can move the cursor."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 
 def escape_unprintable(text: str) -> str:
-    """`text` with everything that is not printable escaped."""
+    r"""Return `text` with each unprintable character replaced by its Python escape, such as ``\x1b``."""
     return (
         text
         if text.isprintable()
@@ -17,7 +17,7 @@ def escape_unprintable(text: str) -> str:
 
 
 def format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Lines of left-aligned columns, two spaces apart; the last column is as wide as it is."""
+    """Return the lines of a table. Columns are left-aligned and two spaces apart."""
     cells = [tuple(header), *(tuple(escape_unprintable(cell) for cell in row) for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]

@@ -1,20 +1,24 @@
-"""Verdicts in the words of tables and JSON: the same in every command that shows them."""
+"""Verdicts as text and as JSON, in the same form for every command."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from assay.attestation.codec import encode_evidence
 from assay.cli.tables import escape_unprintable
-from assay.evidence import Attested, Evidence, Forged, Unverifiable
+from assay.evidence import Attested, Evidence, Forged, Unstated, Unverifiable
 from assay.policy.reasons import reasons_to_json
 from assay.policy.verdict import Approved, Withheld
 from assay.publishers.signers import get_signer_name
 
 
 def summarize_evidence(evidence: Evidence | None) -> str:
-    """What is proven of a file, in a few words."""
+    """Return a short text for a table cell: the name of the signer, or why no signer is known.
+
+    If `evidence` is None, the verdict did not need any evidence.
+    """
     match evidence:
         case Attested(attestations=attestations):
             return get_signer_name(attestations[0].claims)
@@ -22,14 +26,26 @@ def summarize_evidence(evidence: Evidence | None) -> str:
             return f"forged: {step}"
         case Unverifiable(reason=reason):
             return f"unverifiable: {reason}"
+        case Unstated():
+            return "unknown"
         case None:
             return "not needed"
         case _:
             return "none"
 
 
+def list_unstated(verdicts: Iterable[Approved | Withheld | None]) -> list[str]:
+    """Return the problem of each index that does not say which files have provenance."""
+    evidence = (None if verdict is None else verdict.evidence for verdict in verdicts)
+    return list(dict.fromkeys(each.problem for each in evidence if isinstance(each, Unstated)))
+
+
 def explain_verdict(verdict: Approved | Withheld) -> str:
-    """Why it is withheld, or in spite of what it is approved."""
+    """Return the explanation of a verdict as one line.
+
+    For a withheld file, the line has the reasons and the nearest approved version. For an approved file, it has the
+    reasons that an exception lifted, and the notes. Without these, it is ``-``.
+    """
     if isinstance(verdict, Withheld):
         nearest = f"; nearest approved version: {verdict.nearest}" if verdict.nearest else ""
         return " ".join(f"[{reason.code}] {reason.message}" for reason in verdict.reasons) + nearest
@@ -38,7 +54,7 @@ def explain_verdict(verdict: Approved | Withheld) -> str:
 
 
 def verdict_json(verdict: Approved | Withheld) -> dict[str, Any]:
-    """A verdict for programs."""
+    """Return a verdict as a JSON object, with all details of the evidence."""
     return {
         "filename": escape_unprintable(verdict.file.filename),
         "sha256": verdict.file.sha256,

@@ -1,4 +1,4 @@
-"""Reading somebody else's tables: each field as what it must be, or an error that says where. Pure."""
+"""Readers that check the types of fields in untrusted TOML or JSON. Error messages name the position. Pure."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from packaging.utils import InvalidName, NormalizedName, canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from assay.errors import ConfigurationError
+from assay.simple import fields
 from assay.simple.fields import parse_sha256
 from assay.simple.model import Sha256
 
 
 def require_table(value: object, where: str) -> Mapping[str, Any]:
-    """`value` as a table.
+    """Return `value` after checking that it is a table. `where` is its position, for the error message.
 
     Raises:
-        ConfigurationError: it is none.
+        ConfigurationError: `value` is not a table.
     """
     if not isinstance(value, dict):
         raise ConfigurationError(f"{where}: expected a table, found {type(value).__name__}")
@@ -26,10 +27,10 @@ def require_table(value: object, where: str) -> Mapping[str, Any]:
 
 
 def iter_tables(value: object, where: str) -> Iterator[tuple[Mapping[str, Any], str]]:
-    """The tables of an array, each with its place; none where the array is absent.
+    """Yield each table of an array with the table's position. If `value` is None, yield nothing.
 
     Raises:
-        ConfigurationError: it is no array of tables.
+        ConfigurationError: `value` is not an array of tables.
     """
     if value is None:
         return
@@ -41,10 +42,10 @@ def iter_tables(value: object, where: str) -> Iterator[tuple[Mapping[str, Any], 
 
 
 def require_string(entry: Mapping[str, Any], key: str, where: str) -> str:
-    """A string that must be there.
+    """Return the string of a required key.
 
     Raises:
-        ConfigurationError: it is not.
+        ConfigurationError: the key is missing, or its value is not a string or is empty.
     """
     value = entry.get(key)
     if not isinstance(value, str) or not value:
@@ -53,10 +54,10 @@ def require_string(entry: Mapping[str, Any], key: str, where: str) -> str:
 
 
 def parse_package(entry: Mapping[str, Any], where: str) -> tuple[NormalizedName, Version | None]:
-    """Name and version of a package's table.
+    """Return the project name and the version in a package's table. The version is None if the table has none.
 
     Raises:
-        ConfigurationError: there is no name, or the version is none.
+        ConfigurationError: the name is missing or invalid, or the version is invalid.
     """
     version = entry.get("version")
     return parse_project_name(require_string(entry, "name", where), where), None if version is None else parse_version(
@@ -65,10 +66,10 @@ def parse_package(entry: Mapping[str, Any], where: str) -> tuple[NormalizedName,
 
 
 def parse_project_name(raw_name: str, where: str) -> NormalizedName:
-    """A project's name, normalised: it becomes part of an address, so that nothing else may pass for one.
+    """Return the normalized form of a project name. The name becomes part of a URL, so any other text is rejected.
 
     Raises:
-        ConfigurationError: it is none.
+        ConfigurationError: `raw_name` is not a project name.
     """
     try:
         return canonicalize_name(raw_name, validate=True)
@@ -77,26 +78,25 @@ def parse_project_name(raw_name: str, where: str) -> NormalizedName:
 
 
 def parse_version(value: object, where: str) -> Version:
-    """A version.
+    """Parse a version (PEP 440).
 
     Raises:
-        ConfigurationError: it is none.
+        ConfigurationError: `value` is not a version.
     """
-    try:
-        return Version(str(value))
-    except InvalidVersion as error:
-        raise ConfigurationError(f"{where}: expected a version, found {value!r:.60}") from error
+    if (version := fields.parse_version(str(value))) is None:
+        raise ConfigurationError(f"{where}: expected a version, found {value!r:.60}")
+    return version
 
 
 def parse_prefixed_sha256(value: object) -> Sha256 | None:
-    """``sha256:…`` as a digest; None for any other algorithm, or none."""
+    """Return the digest in a text such as ``sha256:…``; None if the value is absent or names another algorithm."""
     if not isinstance(value, str) or not value.startswith("sha256:"):
         return None
     return parse_sha256(value.removeprefix("sha256:"))
 
 
 def extract_filename(address: str) -> str:
-    """The filename at the end of a URL or path, decoded once."""
+    """Return the filename at the end of a URL or path. Percent-encoding is decoded once."""
     try:
         path = urlsplit(address).path if "://" in address else address
     except ValueError:

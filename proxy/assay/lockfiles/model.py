@@ -1,41 +1,74 @@
-"""What a lockfile pins, as values: files by name or digest, and what of it Assay cannot speak for. Pure."""
+"""Values of a parsed lockfile: its pinned files, and its entries that pin no file of an index. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from packaging.version import Version
 
 from assay.simple.model import NormalizedName, Sha256
 
+MAX_LOCKFILE_CHARACTERS: Final = 64 * 2**20
+"""Maximum length in characters of a lockfile and of the files that it includes together. The largest lockfiles of real
+projects have about 10 MB."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PinnedFile:
-    """One file that a lockfile lets an installer take; at least one of `filename` and `sha256` is known."""
+    """File that a lockfile allows an installer to use. At least one of `filename` and `sha256` is known."""
 
     project: NormalizedName
     version: Version | None
     filename: str | None
-    """None in the formats that have digests only (requirements.txt, Pipfile.lock)."""
+    """Filename. None in formats that have only digests (requirements.txt, Pipfile.lock)."""
     sha256: Sha256 | None
-    """None where the lockfile has no SHA-256: then the name alone is pinned, and says so."""
+    """Digest. None if the lockfile has no SHA-256 of the file; only the filename is then pinned."""
     identities: tuple[Mapping[str, Any], ...] = ()
-    """``attestation-identities`` (PEP 751): publishers whose attestations whoever locked has seen."""
+    """Publishers of the file that the locking tool has recorded: ``attestation-identities`` (PEP 751)."""
 
     @property
     def label(self) -> str:
-        """The file as a person finds it in the lockfile."""
+        """Name of the file for messages: the filename, or else project, version and first digits of the digest."""
         return self.filename or f"{self.project} {self.version or ''} sha256:{(self.sha256 or '')[:12]}…"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IncludedFile:
+    """Requirements file that another one includes with ``-r`` or ``-c``."""
+
+    source: str
+    """Path of the file, in a form that is the same for each line that includes the file."""
+    text: str
+
+
+IncludeReader: TypeAlias = Callable[[str, str, str], IncludedFile]
+"""Reader of an included file. Its arguments are the path in the line, the path of the including file, and the position
+of the line for error messages. It raises ConfigurationError if the file cannot be read."""
+
+
+class ReadResult(NamedTuple):
+    """Result of the reader of a format."""
+
+    files: Sequence[PinnedFile]
+    unpinned: Sequence[str]
+    included: tuple[IncludedFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lockfile:
-    """All that one lockfile says."""
+    """Content of one lockfile."""
 
     kind: str
-    """``requirements.txt``, ``pylock.toml``, ``uv.lock``, ``poetry.lock``, ``pdm.lock`` or ``Pipfile.lock``."""
+    """Format: ``requirements.txt``, ``pylock.toml``, ``uv.lock``, ``poetry.lock``, ``pdm.lock`` or ``Pipfile.lock``."""
     files: tuple[PinnedFile, ...]
     unpinned: tuple[str, ...]
-    """Entries that pin no file of an index, each in words: version ranges, missing hashes, repositories, paths."""
+    """Descriptions of the entries that do not pin the bytes of a file of an index: version ranges, paths, repositories,
+    entries without a SHA-256, and the description `EMPTY` if the lockfile has no entry at all."""
+    included: tuple[IncludedFile, ...] = ()
+    """Files that the lockfile includes, directly and indirectly."""
+
+
+EMPTY: Final = "the lockfile names no file"
+"""Description in `Lockfile.unpinned` of a lockfile without any entry."""

@@ -1,4 +1,7 @@
-"""pylock.toml (PEP 751), with its ``attestation-identities``; `packaging.pylock` says what is valid. Pure."""
+"""Reader of pylock.toml (PEP 751), including its ``attestation-identities``.
+
+`packaging.pylock` validates the text. Pure.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +11,24 @@ from packaging.pylock import Package, PackageSdist, PackageWheel, Pylock, Pylock
 
 from assay.errors import ConfigurationError
 from assay.lockfiles.fields import parse_project_name
-from assay.lockfiles.model import PinnedFile
+from assay.lockfiles.model import PinnedFile, ReadResult
 from assay.settings import parse_toml
 from assay.simple.fields import parse_sha256
 
 
-def read_pylock(text: str, source: str) -> tuple[list[PinnedFile], list[str]]:
-    """Pinned files and what pins none.
+def read_pylock(text: str, source: str) -> ReadResult:
+    """Return the pinned files, and descriptions of entries that pin no file.
 
     Raises:
-        ConfigurationError: not a lock file of PEP 751.
+        ConfigurationError: the text is not a lockfile of PEP 751.
     """
     try:
-        # It validates what it reads, but a hostile type deep inside may still surprise it.
+        # `packaging` validates the file, but an unexpected type deep inside may raise another exception.
         packages = Pylock.from_dict(parse_toml(text, source)).packages
         files = [pinned for package in packages for pinned in _iter_pinned_files(package)]
     except (PylockValidationError, TypeError, AttributeError, ValueError) as error:
         raise ConfigurationError(f"{source}: expected a lock file of PEP 751: {error}") from error
-    return files, [loose for package in packages for loose in _iter_unpinned(package)]
+    return ReadResult(files, [loose for package in packages for loose in _iter_unpinned(package)])
 
 
 def _iter_pinned_files(package: Package) -> Iterator[PinnedFile]:
@@ -55,4 +58,4 @@ def _iter_unpinned(package: Package) -> Iterator[str]:
         yield f"{package.name}: from the directory {package.directory.path}, not from an index"
     for file in (*(package.wheels or ()), *([package.sdist] if package.sdist else ())):
         if file.path is not None and file.url is None:
-            yield f"{package.name}: the file {file.path} lies beside the lockfile and comes from no index"
+            yield f"{package.name}: the file {file.path} is a local file, not from an index"

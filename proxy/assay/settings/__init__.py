@@ -1,10 +1,11 @@
-"""What every TOML document of ours has in common: strict models, kebab-case keys, errors that say where. Pure.
+"""Common part of all TOML documents: strict models, kebab-case keys and precise error messages. Pure.
 
-Owns the base class of settings and the translation of a pydantic error into one line with file, key path, line where
-it can be located, expected, found, and the nearest valid key. Knows no particular setting.
+This package has the base class of settings. It translates each pydantic error into one line. The line contains the
+file, the line number if known, the key path, the expected value, the found value and the nearest valid key. The package
+knows no particular setting.
 
-A `ValueError` raised in a validator says what was *expected* ("a duration such as …"); `make_key_error` does the same
-for one key of a table whose keys contradict each other. Values of keys that hold secrets are never quoted.
+A validator that raises `ValueError` must give it the *expected* value as text ("a duration such as …"). If a key
+contradicts another key of its table, use `make_key_error`. Values of keys that may hold secrets are never quoted.
 """
 
 from __future__ import annotations
@@ -41,12 +42,15 @@ _BOUND_WORDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "les
 
 
 def to_kebab_case(name: str) -> str:
-    """``max_stale`` as the key people write, ``max-stale``."""
+    """Return the TOML key of a field name: ``max-stale`` for ``max_stale``."""
     return name.replace("_", "-")
 
 
 class Settings(BaseModel):
-    """Base of all settings and policy tables: frozen, unknown keys refused, keys in kebab-case."""
+    """Base class of the models of all configuration and policy tables.
+
+    The models are frozen. Their TOML keys are in kebab-case, and an unknown key is an error.
+    """
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", alias_generator=to_kebab_case, validate_by_name=True, validate_by_alias=True
@@ -54,16 +58,22 @@ class Settings(BaseModel):
 
 
 def make_key_error(key: str | KeyPath, *, expected: str, found: object) -> PydanticCustomError:
-    """The error for one key of a table, to be raised by a model's validator: `key` is relative to that model."""
+    """Return an error about one key, for a validator of a model to raise.
+
+    Args:
+        key: the key, or its path, relative to the table of that model.
+        expected: description of the expected value.
+        found: the value in the document.
+    """
     path = key if isinstance(key, tuple) else (key,)
     return PydanticCustomError("wrong", "{expected}", {"key": path, "expected": expected, "found": found})
 
 
 def parse_toml(text: str, source: str) -> dict[str, Any]:
-    """A TOML document as a dictionary; `source` is the name of its file, for messages.
+    """Parse a TOML document; `source` is its filename for error messages.
 
     Raises:
-        ConfigurationError: it is not TOML, or nested too deeply to read.
+        ConfigurationError: the text is not valid TOML, or its tables are nested too deeply.
     """
     try:
         return tomllib.loads(text)
@@ -72,36 +82,50 @@ def parse_toml(text: str, source: str) -> dict[str, Any]:
         line = place[1] if place and place[1] else str(text.count("\n") + 1)
         reason = str(error)[: place.start()] if place else str(error)
         raise ConfigurationError(
-            f"{source}:{line}: expected TOML, found an error: {_escape_controls(reason)}"
+            f"{source}:{line}: expected valid TOML, found a syntax error: {_escape_controls(reason)}"
         ) from error
     except RecursionError as error:
-        raise ConfigurationError(f"{source}: expected TOML, found tables nested too deeply") from error
+        raise ConfigurationError(f"{source}: expected valid TOML, found tables nested too deeply") from error
 
 
-def validate_table(model: type[M], table: Mapping[str, Any], *, source: str, text: str | None = None) -> M:
-    """`table` as a `model`; `text` is the TOML it was read from, if that is where lines can be found.
+def validate_table(
+    model: type[M], table: Mapping[str, Any], *, source: str, text: str | None = None, context: object = None
+) -> M:
+    """Validate `table` as a `model` and return the model.
+
+    Args:
+        model: class of the model.
+        table: parsed TOML table.
+        source: filename of the document, for error messages.
+        text: the TOML document from which `table` was parsed, to find line numbers; None if there is no such document.
+        context: value that the validators of the model get; None if they need none.
 
     Raises:
-        ConfigurationError: one line for each problem, in the order of the document.
+        ConfigurationError: the table has problems. The message has one line for each, in the order of the document.
     """
     try:
-        return model.model_validate(dict(table), by_alias=True, by_name=False)
+        return model.model_validate(dict(table), by_alias=True, by_name=False, context=context)
     except ValidationError as error:
         problems = error.errors(include_url=False)
+    except ArithmeticError as error:
+        # pydantic passes on what is no ValueError. Every type limits its values, so no value is known to lead here.
+        raise ConfigurationError(f"{source}: expected values within their limits, found: {error}") from error
     lines = TomlPositions(text).lines if text is not None else {}
-    told: dict[str, int] = {}
+    lines_by_message: dict[str, int] = {}
     for problem in problems:
         if problem["type"] == "too_short" and any(_is_below(other["loc"], problem["loc"]) for other in problems):
-            continue  # pydantic counts only the elements that were good
+            continue  # pydantic counts only the valid elements
         path, message = _describe_problem(model, table, problem)
         line = next((lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in lines), None)
         where = source if line is None else f"{source}:{line}"
-        told.setdefault(f"{where}: {format_key_path(path)}: {message}" if path else f"{where}: {message}", line or 0)
-    raise ConfigurationError("\n".join(sorted(told, key=lambda message: told[message])))
+        lines_by_message.setdefault(
+            f"{where}: {format_key_path(path)}: {message}" if path else f"{where}: {message}", line or 0
+        )
+    raise ConfigurationError("\n".join(sorted(lines_by_message, key=lambda message: lines_by_message[message])))
 
 
 def format_key_path(path: KeyPath) -> str:
-    """A key path as in TOML: ``rules[1].publishers[0].repository``."""
+    """Return a key path as text for messages, for example ``rules[1].publishers[0].repository``."""
     spelled = ""
     for part in path:
         if isinstance(part, int):
@@ -113,7 +137,7 @@ def format_key_path(path: KeyPath) -> str:
 
 
 def find_close_match(word: str, words: Iterable[str]) -> str | None:
-    """The word that was probably meant; None where none is near."""
+    """Return the most similar of `words`, for a message such as "did you mean"; None if no word is similar enough."""
     return next(iter(difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)), None)
 
 
@@ -138,12 +162,15 @@ def _describe_problem(model: type[BaseModel], table: Mapping[str, Any], problem:
         found = context["tag"]
     expected = _describe_expectation(kind, context, problem["msg"])
     message = f"expected {expected}, found {_quote(found, path)}"
-    near = find_close_match(found, re.findall(r"'([^']*)'", expected)) if isinstance(found, str) else None
-    return path, f"{message}; did you mean {json.dumps(near)}?" if near else message
+    close = find_close_match(found, re.findall(r"'([^']*)'", expected)) if isinstance(found, str) else None
+    return path, f"{message}; did you mean {json.dumps(close)}?" if close else message
 
 
 def _discriminator_path(context: Mapping[str, Any]) -> tuple[str, ...]:
-    """The key that says which table of a union it is; none where a function decides."""
+    """Return the path of the key that selects the model of a table, if several models are possible (a pydantic union).
+
+    The path has one part. It is empty if a function selects the model instead of a key.
+    """
     key = str(context.get("discriminator", ""))
     return (key.strip("'"),) if key.startswith("'") else ()
 
@@ -168,14 +195,23 @@ def _describe_expectation(kind: str, context: Mapping[str, Any], fallback: str) 
 
 def _describe_unknown_key(path: KeyPath, models: Iterable[type[BaseModel]]) -> str:
     valid = sorted({_field_key(name, field) for model in models for name, field in model.model_fields.items()})
-    near = find_close_match(str(path[-1]), valid)
-    if near is not None:
-        return f"expected a known key, found {json.dumps(str(path[-1]))}; did you mean {json.dumps(near)}?"
+    close = find_close_match(str(path[-1]), valid)
+    if close is not None:
+        return f"expected a known key, found {json.dumps(str(path[-1]))}; did you mean {json.dumps(close)}?"
     return f"expected one of the keys {', '.join(valid)}; found {json.dumps(str(path[-1]))}"
 
 
 def _find_document_path(table: object, location: tuple[str | int, ...], *, keep_last: bool) -> KeyPath:
-    """The keys of `location` that are really in the document: pydantic adds the tags of unions."""
+    """Return those parts of a pydantic `location` that occur in the document.
+
+    pydantic also adds the tags of unions to a location, and a document does not contain them.
+
+    Args:
+        table: the parsed document.
+        location: path of an error as pydantic gives it.
+        keep_last: True to keep the last part even if the document lacks it. This is for errors about a missing or
+            unknown key.
+    """
     path: list[str | int] = []
     for position, part in enumerate(location):
         is_last = position == len(location) - 1
@@ -190,7 +226,7 @@ def _find_document_path(table: object, location: tuple[str | int, ...], *, keep_
 
 
 def _models_at(model: type[BaseModel], location: tuple[str | int, ...]) -> list[type[BaseModel]]:
-    """The models that a table at `location` may be."""
+    """Return the models that are possible for the table at a pydantic `location`: several for a union."""
     models = [model]
     for part in location:
         named = [
@@ -212,7 +248,7 @@ def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
         if issubclass(annotation, BaseModel):
             yield annotation
             return
-        # A collection type of ours, such as `Indexes(tuple[IndexSettings, ...])`.
+        # A collection type of this project, such as `Indexes(tuple[IndexSettings, ...])`.
         for base in getattr(annotation, "__orig_bases__", ()):
             yield from _models_in(base)
         return
@@ -228,7 +264,10 @@ def _is_tagged(model: type[BaseModel], tag: str | int) -> bool:
 
 
 def _quote(value: object, path: KeyPath) -> str:
-    """A value as its author may recognise it, in one line, without control characters."""
+    """Return a value in TOML-like notation on one line, shortened and without control characters.
+
+    If a key of `path` may hold a secret, return a placeholder instead of the value.
+    """
     if any(_SECRET_KEY.search(part) for part in path if isinstance(part, str)):
         return "a value that is not shown"
     match value:

@@ -1,6 +1,6 @@
-"""On which line of a TOML document each key and array element stands, for errors that say where. Pure.
+"""Line numbers of the keys and array elements of a TOML document, for error messages. Pure.
 
-Reads documents that have been parsed before, and so need not be checked again.
+The reader assumes a valid document, because `tomllib` has parsed it before.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 
 
 _TOKEN = re.compile(
-    r'"""(?:\\.|[^\\])*?"{3,5}|\'\'\'.*?\'{3,5}'  # strings over several lines
+    r'"""(?:\\.|[^\\])*?"{3,5}|\'\'\'.*?\'{3,5}'  # multi-line strings
     r'|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\''
     r"|\#[^\n]*|\n|[\[\]{},=.]|[^\s\[\]{},=.\#\"']+",
     re.DOTALL,
@@ -21,7 +21,10 @@ _TOKEN = re.compile(
 
 
 class TomlPositions:
-    """The line on which each key and array element of a TOML document begins; the document has been parsed before."""
+    """Reader of a valid TOML document. Its attribute `lines` has the line number of each key and array element.
+
+    Line numbers begin at 1. For a value of several lines, the number is that of its first line.
+    """
 
     def __init__(self, text: str) -> None:
         self.lines: dict[KeyPath, int] = {}

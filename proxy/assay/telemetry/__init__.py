@@ -1,9 +1,8 @@
-"""What happens here, for those who are not here: events to the log, metrics, and the audit trail."""
+"""Observability: log events and their subscribers, metrics, traces and the audit trail."""
 
 from assay.telemetry.events import (
     configure_logging,
-    current_request_id,
-    current_view,
+    current_request,
     event,
     failure,
     log_request,
@@ -18,8 +17,7 @@ __all__ = [
     "Event",
     "Subscriber",
     "configure_logging",
-    "current_request_id",
-    "current_view",
+    "current_request",
     "event",
     "failure",
     "log_request",

@@ -1,12 +1,16 @@
-"""The audit trail's form: JSON Lines in which every entry names the hash of the one before. Reading and checking.
+"""Format of the audit trail, a hash chain of JSON lines: encoding, reading and verification.
 
-An entry is one line: a JSON object with ``sequence`` (from 1, without gaps), ``previous`` (the hash of the entry
-before; 64 zeros for the first) and, last, ``hash``: SHA-256 of the line without that last member. So a line that is
-changed, removed, inserted or moved breaks the chain at its place. A cut tail breaks nothing: who wants to see it keeps
-a *head*, the hash of the last entry at some time, which must still stand somewhere in the chain.
+An entry is one line with a JSON object. The member ``sequence`` is the entry's number, from 1 and without gaps. The
+member ``previous`` is the hash of the entry before, or 64 zeros in the first entry. The last member, ``hash``, is the
+SHA-256 of the line without ``hash``. If a line is changed, removed, inserted or moved, the chain is therefore broken at
+this line.
 
-A full part is renamed to the trail's name with the last sequence number behind it; the parts are read in that order.
-Nothing here is secret or signed: who can write all of the trail can forge all of it, but not a head kept elsewhere.
+Removing the newest lines does not break the chain. To detect this, the operator saves the hash of the last entry in
+another place. Such a saved hash is called a *head*, and the chain must contain it at any later time.
+
+The trail consists of files, called parts. A full part is renamed: its last sequence number is appended to the filename.
+Parts are read in the order of these numbers. Nothing in the trail is secret or signed. A program that can write to the
+whole trail can forge the trail. But the forged trail does not contain a head that was saved elsewhere.
 """
 
 from __future__ import annotations
@@ -22,11 +26,12 @@ from typing import Any, BinaryIO, Final
 from assay.errors import StorageError
 
 GENESIS_HASH: Final = "0" * 64
-"""What stands for the hash before the first entry."""
+"""Value of ``previous`` in the first entry."""
 MAX_LINE_BYTES: Final = 256 * 1024
-"""Bytes of a line; entries of ours have a few hundred."""
+"""Maximum length of a line in bytes. An entry that Assay writes has a few hundred bytes."""
 MIN_HEAD_HEX_DIGITS: Final = 12
-"""Hexadecimal digits of a head that are enough to find it: what fits a metric exactly."""
+"""Minimum number of hexadecimal digits of a head (the saved hash of an entry). The metric ``assay_audit_head`` gives 12
+digits, or 48 bits. A metric is a 64-bit float, which represents 48 bits exactly."""
 _PART_SUFFIX = re.compile(r"\.(\d{12})", re.ASCII)
 _HASH_MEMBER = re.compile(rb',"hash":"([0-9a-f]{64})"\}')
 _HASH_MEMBER_BYTES: Final = len(',"hash":""}') + 64
@@ -34,7 +39,7 @@ _HASH_MEMBER_BYTES: Final = len(',"hash":""}') + 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainEnd:
-    """Where a chain ends."""
+    """Sequence number and hash of the last entry of a chain."""
 
     sequence: int
     hash: str
@@ -45,33 +50,38 @@ EMPTY_CHAIN: Final = ChainEnd(sequence=0, hash=GENESIS_HASH)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrailEntry:
-    """One line of a trail, sound or not."""
+    """One line of a trail, valid or not, with its position."""
 
     part: Path
     line: int
-    """From 1, within its part."""
+    """Line number in the part, from 1."""
     sequence: int
     hash: str
-    """As computed from the line; empty where the line is no entry at all."""
+    """Hash computed from the line. Empty if the line is not an entry."""
     fields: Mapping[str, Any]
     fault: str | None = None
-    """What is wrong with it, or with its place in the chain."""
+    """Description of the fault of the line or of its place in the chain. None if the line is valid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainReport:
-    """What reading a whole trail came to."""
+    """Result of verifying a whole trail."""
 
     entries: int
     head: ChainEnd
     faults: tuple[str, ...]
-    """In words, with part and line; the first hundred."""
+    """Descriptions of the first 100 faults, each with its part and line."""
     lost: int = 0
-    """Entries that the trail itself says it could not take."""
+    """Number of entries that could not be written, according to the ``lost`` entries of the trail."""
 
 
 def encode_entry(fields: Mapping[str, Any], previous: ChainEnd) -> tuple[bytes, ChainEnd]:
-    """The next line, newline included, and the end of the chain that it makes."""
+    """Return the line of an entry, including the newline, and the new end of the chain.
+
+    Args:
+        fields: members of the entry besides ``sequence``, ``previous`` and ``hash``.
+        previous: end of the chain before this entry.
+    """
     sequence = previous.sequence + 1
     numbered = {"sequence": sequence, "previous": previous.hash, **fields}
     body = json.dumps(numbered, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
@@ -80,7 +90,11 @@ def encode_entry(fields: Mapping[str, Any], previous: ChainEnd) -> tuple[bytes, 
 
 
 def list_parts(path: Path) -> list[Path]:
-    """The files of the trail at `path` in their order, the one that is being written last."""
+    """Return the existing parts of a trail, oldest first. The last one is the part that is being written.
+
+    Args:
+        path: path of the part that is being written.
+    """
     ended = [
         (int(match[1]), each)
         for each in path.parent.glob(f"{path.name}.*")
@@ -90,19 +104,26 @@ def list_parts(path: Path) -> list[Path]:
 
 
 def name_rotated_part(path: Path, last_sequence: int) -> Path:
-    """What a full part is renamed to."""
+    """Return the path of a full part.
+
+    Args:
+        path: path of the part that is being written.
+        last_sequence: last sequence number in the full part.
+    """
     return path.with_name(f"{path.name}.{last_sequence:012d}")
 
 
 def read_trail(path: Path, *, after_hash: str = GENESIS_HASH) -> Iterator[TrailEntry]:
-    """Every entry of the trail at `path`, its older parts first; what is wrong with one is said in it. Blocking.
+    """Yield an entry for each line of a trail, oldest part first. Blocking.
+
+    An invalid line yields an entry with a `fault`, and reading continues with the next line.
 
     Args:
-        path: of the part that is being written.
-        after_hash: the hash of the last entry of what was archived, where the beginning is not here any more.
+        path: path of the part that is being written.
+        after_hash: hash of the entry before the oldest part. Needed only if older parts were moved to an archive.
 
     Raises:
-        StorageError: there is no trail, or it cannot be read.
+        StorageError: no part exists, or a part cannot be read.
     """
     found = list_parts(path)
     if not found:
@@ -121,7 +142,12 @@ def read_trail(path: Path, *, after_hash: str = GENESIS_HASH) -> Iterator[TrailE
 
 
 def verify_trail(entries: Iterable[TrailEntry], *, head: str | None = None) -> ChainReport:
-    """Read all `entries` and say whether they are one unbroken chain in which `head` stands, if one is given."""
+    """Check that entries form one unbroken chain, and return a report.
+
+    Args:
+        entries: all entries of the trail, from `read_trail`.
+        head: hash, or the first digits of a hash, that the chain must contain; None to skip this check.
+    """
     count, lost, end, met = 0, 0, EMPTY_CHAIN, head is None
     faults: list[str] = []
     for entry in entries:
@@ -130,20 +156,24 @@ def verify_trail(entries: Iterable[TrailEntry], *, head: str | None = None) -> C
         met = met or (head is not None and entry.hash.startswith(head))
         if entry.fields.get("event") == "lost" and isinstance(entry.fields.get("count"), int):
             lost += entry.fields["count"]
-        if entry.fault is not None and len(faults) < 100:  # noqa: PLR2004 - as documented
+        if entry.fault is not None and len(faults) < 100:  # noqa: PLR2004 - the limit in `ChainReport.faults`
             faults.append(f"{entry.part.name}:{entry.line}: {entry.fault}")
     if not met:
-        faults.append(f"no entry has the hash {head}: the trail was cut before it, or is another one")
+        faults.append(f"no entry has the hash {head}: the trail was cut before it, or it is a different trail")
     return ChainReport(entries=count, head=end, faults=tuple(faults), lost=lost)
 
 
 def read_chain_end(file: BinaryIO, size: int) -> tuple[ChainEnd | None, bytes]:
-    """Where the part in `file` ends, and the bytes of an unfinished line behind that.
+    """Return the last entry of a part, and the bytes of an incomplete line after it.
 
-    None: it has no finished line.
+    If the part has no complete line, return None for the entry.
+
+    Args:
+        file: the part.
+        size: size of the part in bytes. Only the last bytes are read.
 
     Raises:
-        StorageError: the last finished line is no entry: somebody else wrote here.
+        StorageError: the last complete line is not a valid entry, so another program wrote to the file.
     """
     start = max(0, size - 2 * MAX_LINE_BYTES)
     file.seek(start)
@@ -155,7 +185,7 @@ def read_chain_end(file: BinaryIO, size: int) -> tuple[ChainEnd | None, bytes]:
     line = finished.rpartition(b"\n")[2] + b"\n"
     fields, digest, fault = _parse_line(line)
     if fault is not None:
-        raise StorageError(f"the audit trail's last line is no sound entry: {fault}")
+        raise StorageError(f"the audit trail's last line is not a valid entry: {fault}")
     return ChainEnd(sequence=fields["sequence"], hash=digest), torn
 
 
@@ -173,29 +203,32 @@ def _parse_entry(part: Path, number: int, line: bytes, previous: ChainEnd) -> Tr
 
 
 def _parse_line(line: bytes) -> tuple[dict[str, Any], str, str | None]:
-    """Fields, computed hash, and what is wrong with the line itself."""
+    """Return the fields and the computed hash of a line, and a description of its fault.
+
+    The place of the line in the chain is not checked. The description is None if the line is valid.
+    """
     if not line.endswith(b"\n"):
-        return {}, "", "the line is not finished: it was cut, or is being written"
+        return {}, "", "the line is incomplete: it was cut off, or is still being written"
     stated = _HASH_MEMBER.fullmatch(line, len(line) - 1 - _HASH_MEMBER_BYTES, len(line) - 1)
     if stated is None:
-        return {}, "", "not an entry: no hash at its end"
+        return {}, "", "not an entry: it does not end with a hash"
     body = line[: -1 - _HASH_MEMBER_BYTES] + b"}"
     digest = hashlib.sha256(body).hexdigest()
     try:
         fields = json.loads(body)
     except (ValueError, RecursionError):
-        return {}, "", "not an entry: no JSON"
+        return {}, "", "not an entry: it is not valid JSON"
     if not isinstance(fields, dict) or type(fields.get("sequence")) is not int:
-        return {}, "", "not an entry: no sequence number"
+        return {}, "", "not an entry: it has no sequence number"
     if digest != stated[1].decode():
-        return fields, digest, "changed: its hash is another"
+        return fields, digest, "changed: its contents do not match its hash"
     return fields, digest, None
 
 
 def _find_misplacement(fields: Mapping[str, Any], previous: ChainEnd) -> str | None:
     sequence = fields["sequence"]
     if previous.sequence >= 0 and sequence != previous.sequence + 1:
-        return f"entry {sequence} follows entry {previous.sequence}: entries are missing, or not in their order"
+        return f"entry {sequence} follows entry {previous.sequence}: entries are missing or out of order"
     if fields.get("previous") != previous.hash:
-        return f"entry {sequence} does not follow the entry before it: that one was changed or put there"
+        return f"entry {sequence} does not follow the entry before it: that entry was changed or inserted"
     return None

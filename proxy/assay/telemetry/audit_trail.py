@@ -1,9 +1,13 @@
-"""The audit trail's writer: what was served and refused, appended in order, off the loop, and chained.
+"""Writer of the audit trail, a hash chain with an entry for each file that was served or refused.
 
-Owns the file that is being written, alone (a lock file beside it keeps a second proxy away: two would fork the chain).
-Entries are written in the order in which they were recorded, all that wait in one write; files are synced at most each
-second, at rotation and at the end. What cannot be written is, by `on-failure`, refused to the client before its first
-byte, or an alarm and, once writing works again, an entry that says how many are missing.
+The trail consists of parts (files). The writer owns the part that is being written. A lock file beside it prevents a
+second proxy from writing, because two writers would fork the chain. A thread writes the entries in the order in which
+they were recorded, all queued entries in one write. The file is synced at most once a second, at rotation and at
+shutdown.
+
+If an entry cannot be written, the setting `on-failure` decides. With "refuse", the client gets an error before the
+first byte of the file. With "alarm", the client gets the file and a security event is logged. When writing works again,
+an entry states how many entries were lost.
 """
 
 from __future__ import annotations
@@ -39,39 +43,48 @@ from assay.telemetry.metrics import AUDIT_ENTRIES, AUDIT_HEAD, AUDIT_LOST
 from assay.units import Size
 
 _SYNC_INTERVAL_SECONDS: Final = 1.0
-"""Seconds: what a power cut may take of the trail."""
+"""Minimum time between two syncs, in seconds. A power failure can lose the entries since the last sync."""
 _HEAD_METRIC_HEX_DIGITS: Final = 12
 
 
 class OnFailure(StrEnum):
-    """What becomes of a file whose entry cannot be written."""
+    """Response to a request for a file whose audit entry cannot be written."""
 
     REFUSE = "refuse"
     ALARM = "alarm"
 
 
 class AuditSettings(Settings):
-    """Whether and where there is a trail."""
+    """Location and rotation of the audit trail, and the response to a failed write."""
 
     path: Path | None = None
-    """None: no trail."""
+    """File that the audit trail is written to. None: no audit trail."""
     on_failure: OnFailure = OnFailure.REFUSE
-    """What becomes of a file whose line cannot be written: ``refuse``, 503; ``alarm``, it is served, and an alarm."""
+    """Response to a request whose audit entry cannot be written. ``refuse``: the response is 503. ``alarm``: the file
+    is served and a security event is logged."""
     rotate: Annotated[Size, Field(ge=4096)] = 256 * 2**20
-    """Bytes from which on a part is closed and the next one begun."""
+    """Size in bytes at which the file of the audit trail is closed and renamed. Later entries go to a new file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditLimits:
-    """What a disk that hangs may cost."""
+    """Limits that protect requests and memory if the disk does not respond."""
 
     write_timeout_seconds: float = 10.0
-    """Seconds that a request waits for its entry."""
+    """Maximum time in seconds that a request waits until its entry is written."""
     max_queued_entries: int = 10_000
 
 
 class AuditTrail:
-    """One trail, open."""
+    """Open audit trail, with a queue of entries and the task that writes them.
+
+    Args:
+        path: file that entries are appended to.
+        rotate_bytes: size in bytes at which the file is rotated.
+        on_failure: response to a request whose entry cannot be written.
+        clock: returns the current time, for the entries.
+        limits: limits on waiting and on queued entries; None: the defaults.
+    """
 
     def __init__(
         self,
@@ -95,11 +108,11 @@ class AuditTrail:
     async def open(
         cls, settings: AuditSettings, clock: Callable[[], datetime], limits: AuditLimits | None = None
     ) -> Self | None:
-        """The trail of these settings, continued where it ends; None where there is to be none.
+        """Open the configured trail, so that new entries follow its last entry. Return None if no trail is configured.
 
         Raises:
-            StorageError: it cannot be written, or does not end in a sound entry.
-            StorageInUseError: another proxy writes it.
+            StorageError: the trail cannot be written, or its last entry is invalid.
+            StorageInUseError: another proxy writes this trail.
         """
         if settings.path is None:
             return None
@@ -112,14 +125,14 @@ class AuditTrail:
 
     @property
     def head(self) -> ChainEnd:
-        """The last entry's number and hash."""
+        """Sequence number and hash of the last entry."""
         return self._file.end
 
     async def record(self, fields: Mapping[str, Any]) -> None:
-        """Append an entry; with "refuse", wait until it is written.
+        """Append an entry. If `on-failure` is "refuse", wait until the entry is written.
 
         Raises:
-            StorageError: it is not, and with "refuse" what it is about must not happen.
+            StorageError: `on-failure` is "refuse" and the entry was not written. The caller must not serve the file.
         """
         written = self._enqueue(fields)
         if self._on_failure is not OnFailure.REFUSE:
@@ -134,20 +147,22 @@ class AuditTrail:
             ) from error
 
     def record_nowait(self, fields: Mapping[str, Any]) -> None:
-        """Append an entry about what has happened already: nobody waits for it."""
+        """Append an entry about something that has already happened. Do not wait until it is written."""
         _ = self._enqueue(fields)
 
     async def ensure_writable(self) -> None:
-        """Nothing while writing works or failure is only an alarm; else try again.
+        """If the last write failed, write an entry to check that the trail can be written again.
+
+        Do nothing if `on-failure` is "alarm".
 
         Raises:
-            StorageError: it cannot be written, so that no file can be served.
+            StorageError: the trail still cannot be written, so that no file may be served.
         """
         if self._failing and self._on_failure is OnFailure.REFUSE:
             await self.record({"event": "resumed"})
 
     async def close(self) -> None:
-        """Write what waits, sync, and let go of it."""
+        """Write the queued entries, sync and close the file, and release the lock."""
         if self._writer_task is not None:
             await asyncio.gather(self._writer_task, return_exceptions=True)
         await asyncio.to_thread(self._file.close)
@@ -155,17 +170,20 @@ class AuditTrail:
     def _enqueue(self, fields: Mapping[str, Any]) -> asyncio.Future[None]:
         loop = asyncio.get_running_loop()
         written: asyncio.Future[None] = loop.create_future()
-        # An exception that nobody awaits is told in `_reject_entries`, not once more by the loop.
+        # `_reject_entries` logs the exception. Reading it here keeps asyncio from logging it again.
         written.add_done_callback(lambda done: done.cancelled() or done.exception())
         if len(self._queue) >= self._limits.max_queued_entries:
             self._reject_entries(
-                [written], StorageError(f"{self._limits.max_queued_entries} entries wait for the audit trail already")
+                [written],
+                StorageError(
+                    f"{self._limits.max_queued_entries} entries already wait to be written to the audit trail"
+                ),
             )
             return written
         instant = self._clock().astimezone(UTC).isoformat(timespec="milliseconds")
         self._queue.append(({"time": instant, **fields}, written))
         if self._writer_task is None or self._writer_task.done():
-            # In a context of its own: it writes for other requests too.
+            # An empty context, not this request's: the task also writes the entries of other requests.
             self._writer_task = loop.create_task(
                 self._write_queued(), name="audit trail", context=contextvars.Context()
             )
@@ -190,7 +208,7 @@ class AuditTrail:
                     written.set_result(None)
 
     def _reject_entries(self, futures: list[asyncio.Future[None]], error: StorageError) -> None:
-        events.security("audit-not-written", entries=len(futures), error=str(error), then=self._on_failure.value)
+        events.security("audit-write-failed", entries=len(futures), error=str(error), then=self._on_failure.value)
         AUDIT_LOST.inc(len(futures))
         self._failing = True
         if self._on_failure is OnFailure.ALARM:
@@ -209,11 +227,13 @@ class AuditTrail:
 async def open_audit_trail(
     settings: AuditSettings, clock: Callable[[], datetime], limits: AuditLimits | None = None
 ) -> AsyncIterator[AuditTrail | None]:
-    """`AuditTrail.open`, closed with all that waits written.
+    """Open the configured trail as a context. At its end, write the queued entries and close the trail.
+
+    The value of the context is None if no trail is configured.
 
     Raises:
-        StorageError: it cannot be written, or does not end in a sound entry.
-        StorageInUseError: another proxy writes it.
+        StorageError: the trail cannot be written, or its last entry is invalid.
+        StorageInUseError: another proxy writes this trail.
     """
     trail = await AuditTrail.open(settings, clock, limits)
     try:
@@ -224,7 +244,10 @@ async def open_audit_trail(
 
 
 class _TrailFile:
-    """The file that is being written, and its end. Used by one thread at a time."""
+    """Part of the trail that is being written, with its lock and its last entry.
+
+    Only one thread at a time may use it.
+    """
 
     def __init__(self, path: Path, rotate_bytes: int) -> None:
         self.end = EMPTY_CHAIN
@@ -236,14 +259,21 @@ class _TrailFile:
         self._synced = 0.0
 
     def acquire(self) -> None:
-        """Lock the trail and find its end."""
+        """Lock the trail and find its last entry.
+
+        Raises:
+            StorageError: the trail cannot be written, or its last entry is invalid.
+            StorageInUseError: another proxy writes this trail.
+        """
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise StorageInUseError(f"{self._path}: another proxy writes this audit trail") from error
+            self._release_lock()
+            raise StorageInUseError(f"{self._path}: another proxy writes this audit trail; set another path") from error
         except OSError as error:
+            self._release_lock()
             raise StorageError(f"{self._path}: cannot be written: {error.strerror}") from error
         try:
             self._open_and_recover()
@@ -251,33 +281,39 @@ class _TrailFile:
             raise StorageError(f"{self._path}: cannot be written: {error.strerror}") from error
 
     def append(self, entries: list[dict[str, Any]]) -> None:
-        """Write `entries` behind the last one.
+        """Append entries to the part.
 
         Raises:
-            StorageError: not all could be written, so that none is in the trail; or the trail could not be rotated.
+            StorageError: an entry could not be written or synced; all entries were removed again.
         """
+        size = self._size
         try:
             descriptor = self._open_and_recover() if self._descriptor is None else self._descriptor
+            size = self._size
             self._write(descriptor, entries)
-            if self._size >= self._rotate_bytes:
-                self._rotate_file(descriptor)
-            elif time.monotonic() - self._synced >= _SYNC_INTERVAL_SECONDS:
+            is_full = self._size >= self._rotate_bytes
+            if is_full or time.monotonic() - self._synced >= _SYNC_INTERVAL_SECONDS:
                 os.fdatasync(descriptor)
                 self._synced = time.monotonic()
         except OSError as error:
-            self._undo_failed_write()
-            self._close_descriptor()  # the next batch looks where the file really ends
+            self._undo_failed_write(size)
+            self._close_descriptor()  # so that the next batch finds the end of the file again
             raise StorageError(f"{self._path}: cannot be written: {error.strerror}") from error
+        if is_full:
+            self._try_to_rotate(descriptor)
 
     def close(self) -> None:
-        """Sync and let go."""
+        """Sync and close the file, and release the lock."""
         if self._descriptor is not None:
             with contextlib.suppress(OSError):
                 os.fsync(self._descriptor)
         self._close_descriptor()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._release_lock()
+
+    def _release_lock(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
 
     def _write(self, descriptor: int, entries: list[dict[str, Any]]) -> None:
         lines = bytearray()
@@ -302,8 +338,9 @@ class _TrailFile:
             self._size, self.end = size - len(torn), end
             if torn:
                 os.ftruncate(descriptor, self._size)
-                # Not an accusation: a power cut does this. The entry keeps what was there comparable.
-                events.warning("audit-trail-mended", path=str(self._path), bytes=len(torn))
+                # A warning, not a security event: a power failure leaves an unfinished line. The entry records the
+                # digest of the removed bytes, so that a copy of them can be recognized.
+                events.warning("audit-trail-repaired", path=str(self._path), bytes=len(torn))
                 cut = {"event": "mended", "bytes": len(torn), "torn": sha256(torn).hexdigest()}
                 self._write(descriptor, [{"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **cut}])
         except BaseException:
@@ -319,14 +356,21 @@ class _TrailFile:
         with earlier[-1].open("rb") as file:
             end, torn = read_chain_end(file, earlier[-1].stat().st_size)
         if end is None or torn:
-            raise StorageError(f"{earlier[-1]} does not end in a finished entry")
+            raise StorageError(f"{earlier[-1]} does not end with a complete entry")
         return end
 
+    def _try_to_rotate(self, descriptor: int) -> None:
+        """Rotate the full part. After a failure, a later batch tries again; the entries are written in any case."""
+        try:
+            self._rotate_file(descriptor)
+        except OSError as error:
+            self._close_descriptor()
+            events.warning("audit-rotation-failed", path=str(self._path), error=error.strerror)
+
     def _rotate_file(self, descriptor: int) -> None:
-        """Close this part and begin the next."""
-        os.fsync(descriptor)
-        os.fchmod(descriptor, 0o400)
+        """Rename the full part, make it read-only, and open a new part."""
         self._path.rename(name_rotated_part(self._path, self.end.sequence))
+        os.fchmod(descriptor, 0o400)
         self._close_descriptor()
         directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -335,11 +379,15 @@ class _TrailFile:
             os.close(directory)
         self._open_and_recover()
 
-    def _undo_failed_write(self) -> None:
-        """Cut off what a failed write left; where even that fails, `_open_and_recover` does it later and says so."""
+    def _undo_failed_write(self, size: int) -> None:
+        """Remove the bytes of a failed write, so that the part has `size` bytes as before.
+
+        If the removal fails too, an incomplete last line may stay. `_open_and_recover` removes it later and logs an
+        event.
+        """
         if self._descriptor is not None:
             with contextlib.suppress(OSError):
-                os.ftruncate(self._descriptor, self._size)
+                os.ftruncate(self._descriptor, size)
 
     def _close_descriptor(self) -> None:
         descriptor, self._descriptor = self._descriptor, None

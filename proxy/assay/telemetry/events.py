@@ -1,9 +1,11 @@
-"""Events: one stable name per thing that happens, with fields, to the log and to subscribers, and counted by name.
+"""Log events: functions that count an event, write it to the log and pass it to the event subscribers.
 
-Owns the loggers and the id of the request on whose behalf something happens, with its view, which every line carries;
-work that outlives its request keeps those of the one that began it. `lines` has what a line looks like. A *security
-event* is a kind of its own: bytes, documents or pages that contradict what was proven or decided. Values of others are
-escaped, so that no filename or header can write a line of the log.
+An event has a stable name and fields. If a request causes an event, its fields include the id and the view of the
+request, even if the request has ended meanwhile. A *security event* reports that bytes, documents or pages contradict
+earlier verified data or an earlier decision.
+
+`lines` defines the format of log lines and escapes all values. So no filename or header from outside can forge a line
+of the log.
 """
 
 from __future__ import annotations
@@ -22,10 +24,9 @@ from assay.telemetry.lines import LogHandler, RequestEvent
 from assay.telemetry.metrics import EVENTS, SECURITY_EVENTS
 from assay.telemetry.subscribers import Event, Level, Subscriber, SubscriberList
 
-current_request_id: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)
-"""Of the request in work; also answered as ``X-Request-Id``."""
-current_view: Final[ContextVar[str | None]] = ContextVar("view", default=None)
-"""The view that the request in work is for; None: `default`, which lines do not name."""
+current_request: Final[ContextVar[tuple[str | None, str | None]]] = ContextVar("request", default=(None, None))
+"""Id and view of the current request. Responses have the id as ``X-Request-Id``. For the view `default`, the second
+value is None, because log lines omit this view."""
 
 _PROCESS_PREFIX = secrets.token_hex(4)
 _REQUEST_NUMBERS = itertools.count(1)
@@ -40,36 +41,36 @@ _CHANNELS: Final[Mapping[Level, tuple[logging.Logger, int]]] = {
 
 
 def new_request_id() -> str:
-    """An id that no other request has, of this process or, as far as chance goes, of another."""
+    """Return a new request id: a random prefix of this process (32 bits), followed by a counter."""
     return f"{_PROCESS_PREFIX}{next(_REQUEST_NUMBERS):08x}"
 
 
 def event(name: str, /, **fields: object) -> None:
-    """Emit something that happened as it should: ``page-fetched``, ``download-finished``, and so on."""
+    """Emit an event of normal operation, such as ``page-fetched`` or ``download-finished``."""
     _emit(name, "info", fields)
 
 
 def warning(name: str, /, **fields: object) -> None:
-    """Emit something that an operator should look at: ``page-stale``, ``record-broken``, and so on."""
+    """Emit an event that an operator should examine, such as ``page-stale`` or ``record-corrupt``."""
     _emit(name, "warning", fields)
 
 
 def security(name: str, /, **fields: object) -> None:
-    """Emit a contradiction of what was proven or decided: ``forged``, ``digest-mismatch``, ``serial-rollback``."""
+    """Emit a security event: data contradicts earlier verified data. Examples: ``forged``, ``digest-mismatch``."""
     SECURITY_EVENTS.labels(name).inc()
     _emit(name, "security", fields)
 
 
 def failure(name: str, /, error: BaseException, **fields: object) -> None:
-    """Emit a fault of our own, which is logged with its traceback."""
+    """Emit an event for an internal error of Assay. The log includes the traceback of `error`."""
     _emit(name, "error", fields, error)
 
 
 def subscribe(subscriber: Subscriber) -> Callable[[], None]:
-    """Call `subscriber` with each event from now on; return a function that ends this.
+    """Call `subscriber` with each later event. Return a function that ends the subscription.
 
     Raises:
-        RuntimeError: there are too many subscribers.
+        RuntimeError: there are already `MAX_SUBSCRIBERS` subscribers.
     """
     return _SUBSCRIBERS.add(subscriber)
 
@@ -86,20 +87,27 @@ def _emit(name: str, level: Level, fields: dict[str, object], error: BaseExcepti
 
 
 def _report_failed_subscriber(error: Exception) -> None:
-    _emit("subscriber-failed", "error", {}, error)  # to the log alone: a subscriber is being called
+    _emit("subscriber-failed", "error", {}, error)  # to the log only: a subscriber is being called
 
 
 _SUBSCRIBERS: Final = SubscriberList(_report_failed_subscriber)
 
 
 def _add_request_context(fields: dict[str, object]) -> dict[str, object]:
-    """With the request's id and view: taken here, since the formatter may run in another context."""
-    known = {"request": current_request_id.get(), "view": current_view.get()}
+    """Return the fields with the id and the view of the current request.
+
+    They are read here, because the formatter may run in another context.
+    """
+    request, view = current_request.get()
+    known = {"request": request, "view": view}
     return {key: value for key, value in known.items() if value is not None} | fields
 
 
 def log_request(request_event: RequestEvent) -> None:
-    """Emit the event ``request``; our own log handler, if it is the only one, writes its line together with others."""
+    """Emit the event ``request``.
+
+    If Assay's JSON handler is the only log handler, it writes the lines of several requests together.
+    """
     EVENTS.count_request()
     if not _SUBSCRIBERS.is_empty:
         _SUBSCRIBERS.publish(Event("request", "info", request_event.to_fields()))
@@ -114,10 +122,16 @@ def log_request(request_event: RequestEvent) -> None:
 
 
 def configure_logging(stream: TextIO = sys.stderr, *, level: int = logging.INFO, as_json: bool | None = None) -> None:
-    """Send events to `stream`, as JSON lines unless it is a terminal or `as_json` says otherwise."""
+    """Send log events to a stream.
+
+    Args:
+        stream: destination of the log.
+        level: lowest level of Assay's events that is logged.
+        as_json: True for JSON lines, False for text. None: text if the stream is a terminal, else JSON lines.
+    """
     root = logging.getLogger()
     root.handlers[:] = [LogHandler(stream, as_json=not stream.isatty() if as_json is None else as_json)]
     root.setLevel(logging.WARNING)
     _LOGGER.setLevel(level)
-    # It warns of each retry of a trust root's renewal, whose outcome is an event of ours.
+    # urllib3 warns of each retry when a trust root is renewed. Assay logs the outcome itself.
     logging.getLogger("urllib3").setLevel(logging.ERROR)

@@ -1,8 +1,8 @@
-"""The log's lines: their two forms, and the stream that they go to.
+"""Log lines: the JSON and text formats, and the handler that writes the lines to a stream.
 
-Owns escaping (whatever others wrote stays on one line) and order: the lines of requests are gathered for a moment and
-written together, and anything else that is to be written goes behind what was gathered. So a request costs no system
-call of its own, and what a `kill -9` can lose is a quarter of a second of them.
+Values from clients and indexes are escaped, so that each event stays on one line. Lines about requests are buffered for
+up to 0.25 s and written together, which saves a system call for each request. `kill -9` can lose the buffered lines.
+Before any other line is written, the buffered lines are written, so that the order of lines is kept.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from functools import lru_cache
 from typing import Final, NamedTuple, TextIO
 
 SECURITY_LOGGER: Final = "assay.security"
-"""The logger of security events."""
+"""Name of the logger of security events."""
 _FLUSH_THRESHOLD_CHARS = 64 * 1024
-"""Characters of gathered lines that are written without waiting."""
+"""Number of buffered characters at which the buffered lines are written at once."""
 _FLUSH_DELAY_SECONDS = 0.25
-"""Seconds that a line may wait."""
+"""Maximum time in seconds that a line stays in the buffer."""
 
 _encode_json_string = json.encoder.encode_basestring_ascii
 
 
 class JsonFormatter(logging.Formatter):
-    """A JSON object a line."""
+    """Formatter that writes each event as a JSON object on one line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One record."""
+        """Return the JSON object for a log record."""
         line = {
             "time": _format_instant(record.created),
             "level": "security" if record.name == SECURITY_LOGGER else record.levelname.lower(),
@@ -42,10 +42,10 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """For a terminal."""
+    """Formatter for a terminal: time, level, event and ``key=value`` fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One record."""
+        """Return the text line for a log record, followed by the traceback if the record has one."""
         time = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
         level = "SECURITY" if record.name == SECURITY_LOGGER else record.levelname
         fields = " ".join(f"{key}={_format_value(value)}" for key, value in getattr(record, "fields", {}).items())
@@ -61,30 +61,34 @@ def _format_value(value: object, *, quote: bool = True) -> str:
 
 
 class RequestEvent(NamedTuple):
-    """The event ``request``: the one that is hot, and so the one with a form of its own."""
+    """Event ``request``, which each request emits. Its JSON encoding is faster than that of other events."""
 
     request: str
-    """Its id."""
+    """Id of the request."""
     view: str | None
-    """None: `default`, which lines do not name."""
+    """Name of the view; None for the view `default`, which log lines omit."""
     method: str
     path: str
-    """Without the query."""
+    """Path of the request, without the query."""
     status: int | str
-    """Of the answer, or what became of it."""
+    """Status code of the response. If the response did not complete, a word such as ``aborted``."""
     ms: float
-    """Milliseconds that the answer took."""
+    """Duration of the request in milliseconds."""
     client: str | None
     user: str | None
-    """None where nobody is asked for a name."""
+    """Name of the authenticated user; None if no authentication is configured."""
 
     def to_fields(self) -> dict[str, object]:
-        """As any event's."""
+        """Return the fields of the event. Leave out `view` and `user` if they are None."""
         said = self._asdict()
         return {name: value for name, value in said.items() if value is not None or name not in {"view", "user"}}
 
     def to_json_line(self, created: float) -> str:
-        """What `JsonFormatter` makes of it, in a third of the time."""
+        """Return the line that `JsonFormatter` would return, in a third of the time.
+
+        Args:
+            created: Unix time of the event, in seconds.
+        """
         whose = "" if self.view is None else f'"view": {_encode_json_string(self.view)}, '
         status = self.status if type(self.status) is int else _encode_json_string(str(self.status))
         client = "null" if self.client is None else _encode_json_string(self.client)
@@ -104,12 +108,15 @@ def _format_instant(created: float) -> str:
 
 @lru_cache(maxsize=4)
 def _format_milliseconds(milliseconds: int) -> str:
-    """Many requests end within one of them."""
+    """Return a Unix time in milliseconds as ISO 8601.
+
+    The result is cached for requests that end in the same millisecond.
+    """
     return f"{datetime.fromtimestamp(milliseconds // 1000, UTC):%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}+00:00"
 
 
 class LogHandler(logging.StreamHandler[TextIO]):
-    """The stream, in order."""
+    """Log handler that buffers lines about requests and keeps the order of all lines."""
 
     def __init__(self, stream: TextIO, *, as_json: bool) -> None:
         super().__init__(stream)
@@ -119,7 +126,7 @@ class LogHandler(logging.StreamHandler[TextIO]):
         self._pending_chars = 0
 
     def write_batched(self, line: str) -> None:
-        """Write a line with others, in a moment. On the event loop's thread."""
+        """Put a line into the buffer, which is written within 0.25 s. Call this only on the event loop's thread."""
         with self.lock:  # type: ignore[union-attr]  # None only before __init__
             if not self._pending_lines:
                 asyncio.get_running_loop().call_later(_FLUSH_DELAY_SECONDS, self.flush)
@@ -130,12 +137,12 @@ class LogHandler(logging.StreamHandler[TextIO]):
             self.flush()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record, behind what was gathered. The lock is held."""
+        """Write the buffered lines, then the line of a log record. The caller holds the handler's lock."""
         self._write_pending()
         super().emit(record)
 
     def flush(self) -> None:
-        """Write what was gathered."""
+        """Write the buffered lines."""
         with self.lock:  # type: ignore[union-attr]  # as above
             self._write_pending()
         super().flush()
@@ -143,5 +150,5 @@ class LogHandler(logging.StreamHandler[TextIO]):
     def _write_pending(self) -> None:
         if self._pending_lines:
             lines, self._pending_lines, self._pending_chars = self._pending_lines, [], 0
-            with suppress(OSError, ValueError):  # as logging does: a log that cannot be written stops nobody
+            with suppress(OSError, ValueError):  # like logging, which ignores a failed write
                 self.stream.write("\n".join(lines) + "\n")

@@ -1,8 +1,7 @@
-"""Metrics: what Prometheus may count of this proxy. All of them are declared here, so that all can be read here.
+"""Prometheus metrics of this proxy. All of them are declared in this module, in one registry.
 
-Owns one registry. Every label comes from a set that the operator or this source bounds: routes, views, hosts of the
-configuration, rules of the policies, stable codes, names of events. Never a project, filename, path or client: those
-are for the log and the audit trail.
+Every label has a bounded set of values, such as routes, views, configured hosts, policy rules, reason codes and event
+names. Projects, filenames, paths and clients are not labels. The log and the audit trail record them.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 _DURATION_BUCKETS_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _DELAY_BUCKETS_SECONDS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 _LOOP_DELAY_INTERVAL_SECONDS: Final = 0.25
-"""Seconds between two measurements of the loop's delay."""
+"""Time between two measurements of the event-loop lag, in seconds."""
 
 
 def _counter(name: str, summary: str, *labels: str) -> Counter:
@@ -43,21 +42,24 @@ def _histogram(
 
 
 class _EventCounter(Counter):
-    """A counter of events that counts those named ``request`` without a lock.
+    """Counter of log events, which counts the event ``request`` without a lock.
 
-    They are as many as all requests, and end on the event loop's thread alone. Taking the lock for each costs 0.6 µs of
-    the 12 that answering a warm page takes.
+    Each request emits this event once, always on the event loop's thread. The lock of `prometheus_client` would cost
+    0.6 µs for each request.
     """
 
     _requests = 0
     _collected_requests = 0
 
     def count_request(self) -> None:
-        """Count an event named ``request``, on the event loop's thread."""
+        """Count one event ``request``. Call this only on the event loop's thread."""
         self._requests += 1
 
     def collect(self) -> Iterable[Metric]:
-        """Return the samples, with the requests so far; one scrape at a time."""
+        """Return the current samples, including those of the event ``request``.
+
+        Two scrapes must not run at the same time.
+        """
         requests = self._requests
         self.labels("request", "info").inc(requests - self._collected_requests)
         self._collected_requests = requests
@@ -66,56 +68,73 @@ class _EventCounter(Counter):
 
 REQUESTS: Final = RequestsCollector(_DURATION_BUCKETS_SECONDS)
 REGISTRY.register(REQUESTS)
-CONNECTIONS = _gauge("connections", "Connections of clients that are open")
+CONNECTIONS = _gauge("connections", "Open client connections")
 CONNECTIONS_REFUSED = _counter(
-    "connections_refused", "Connections beyond server.max-connections: answered 503 (busy), or cut", "how"
+    "connections_refused", "Connections over server.max-connections, answered 503 or closed", "action"
 )
-FILE_REQUESTS = _counter("files", "Files asked for that are here (hit) or on their way in (miss)", "cache")
+FILE_REQUESTS = _counter("file_requests", "Requests for files, by cache hit or miss", "cache")
 PAGE_LOOKUPS = _counter(
-    "pages", "Project pages by where they came from: fresh (remembered), not-modified, changed, absent, stale", "result"
+    "page_lookups", "Lookups of project pages: fresh, not-modified, changed, absent or stale", "result"
 )
 
-UPSTREAM_SECONDS = _histogram("upstream_seconds", "Until an index's answer begins", "host")
-UPSTREAM_RESPONSES = _counter("upstream_answers", "Answers of indexes: a class of status, or error", "host", "outcome")
+UPSTREAM_SECONDS = _histogram(
+    "upstream_response_duration_seconds", "Time until the head of an index's response", "host"
+)
+UPSTREAM_RESPONSES = _counter("upstream_responses", "Responses of indexes, by status class or error", "host", "outcome")
 
-VERIFICATION_SECONDS = _histogram("verification_seconds", "From documents in hand to evidence, a batch at a time")
-EVIDENCE_OUTCOMES = _counter("evidence", "Verified provenance documents by what they proved", "evidence")
-VERDICTS = _counter("verdicts", "Files judged, whenever a page is judged anew", "view", "verdict", "rule", "reason")
-REFUSALS = _counter("refusals", "Requests refused because the file is withheld", "view", "route", "rule", "reason")
-LISTED_FILES = _gauge("files_listed", "Files on the project pages in memory by verdict", "view", "verdict")
+VERIFICATION_SECONDS = _histogram(
+    "verification_duration_seconds", "Verification time of a batch of provenance documents"
+)
+EVIDENCE_OUTCOMES = _counter("verified_documents", "Verified provenance documents by result", "evidence")
+VERDICTS = _counter(
+    "verdicts", "Verdicts on files, counted each time a page is judged", "view", "verdict", "rule", "reason"
+)
+REFUSALS = _counter("refusals", "Requests for withheld files", "view", "route", "rule", "reason")
+HIDDEN_PAGES = _counter(
+    "hidden_pages",
+    "Requests for pages whose newest version is withheld, or of which a version keeps only an sdist",
+    "view",
+    "hiding",
+    "rule",
+    "reason",
+)
+LISTED_FILES = _gauge("files_listed", "Files on the judged pages in memory, by verdict", "view", "verdict")
 
-EVENTS = _EventCounter("assay_events", "Events of the log by name", ("event", "level"), registry=REGISTRY)
-SECURITY_EVENTS = _counter("security_events", "What contradicts what was proven or decided", "event")
+EVENTS = _EventCounter("assay_events", "Log events by name", ("event", "level"), registry=REGISTRY)
+SECURITY_EVENTS = _counter("security_events", "Security events by name", "event")
 
-STORED_BYTES = _gauge("stored_bytes", "Bytes kept", "what")
-STORED_LIMIT_BYTES = _gauge("stored_limit_bytes", "Bytes that may be kept", "what")
-STORED_COUNT = _gauge("stored_count", "Blobs and records kept", "what")
-TRUST_ROOT_AGE = _gauge("trust_root_age_seconds", "Since a trust root was known to be current", "root")
-POLICY_SINCE = _gauge("policy_since_timestamp_seconds", "When the policy in force came into force, Unix time", "view")
-POLICY_REFUSED = _gauge("policy_refused", "1 while the policy file is not obeyed because it cannot be a policy", "view")
-ACTIVE_POLICY = _gauge("policy", "The policy in force, by the head of its digest: 1", "view", "digest", "mode")
-WAIVER_EXPIRY = _gauge("waiver_expires_timestamp_seconds", "When a waiver ends, Unix time", "view", "waiver")
-VERIFICATION_QUEUE = _gauge("verification_queue", "Batches of documents that wait for a worker")
+STORED_BYTES = _gauge("stored_bytes", "Bytes in the cache", "kind")
+STORED_LIMIT_BYTES = _gauge("stored_limit_bytes", "Size limit of the cache", "kind")
+SCRUBBED_BLOBS = _counter("scrubbed_blobs", "Blobs read by the background verification, by result", "result")
+STORED_COUNT = _gauge("stored_items", "Blobs and records in the cache", "kind")
+TRUST_ROOT_AGE = _gauge("trust_root_age_seconds", "Time since a trust root was last confirmed to be current", "root")
+POLICY_SINCE = _gauge("policy_loaded_timestamp_seconds", "Unix time at which the active policy was loaded", "view")
+POLICY_REFUSED = _gauge(
+    "policy_invalid", "1 while the policy file is invalid and the previous policy is active", "view"
+)
+ACTIVE_POLICY = _gauge(
+    "policy", "Active policy: 1 for its mode and the first digits of its digest", "view", "digest", "mode"
+)
+WAIVER_EXPIRY = _gauge("waiver_expires_timestamp_seconds", "Unix time at which a waiver expires", "view", "waiver")
+VERIFICATION_QUEUE = _gauge("verification_queue", "Batches of provenance documents waiting for a worker")
 
-AUDIT_ENTRIES = _gauge("audit_entries", "Sequence number of the audit trail's last entry")
-AUDIT_HEAD = _gauge("audit_head", "The first 48 bits of the audit trail's last hash, as a number (exact)")
-AUDIT_LOST = _counter("audit_lost", "Entries that the audit trail could not take")
+AUDIT_ENTRIES = _gauge("audit_entries", "Sequence number of the last audit entry")
+AUDIT_HEAD = _gauge("audit_head", "First 48 bits of the hash of the last audit entry, as an integer")
+AUDIT_LOST = _counter("audit_lost_entries", "Audit entries that could not be written")
 
+# Memory, CPU time and open files of this process, under the standard names of Prometheus clients.
 ProcessCollector(registry=REGISTRY)
-"""Memory, processor time and open files of this process, by Prometheus' own names."""
-LOOP_DELAY = _histogram(
-    "loop_delay_seconds", "How late the event loop wakes who asked for it", buckets=_DELAY_BUCKETS_SECONDS
-)
+LOOP_DELAY = _histogram("loop_delay_seconds", "Event-loop lag", buckets=_DELAY_BUCKETS_SECONDS)
 
 
 def render_exposition() -> bytes:
-    """Everything, in Prometheus' text format. Blocking: it reads ``/proc``."""
+    """Return all metrics in the Prometheus text format. Blocking: reads ``/proc``."""
     return bytes(generate_latest(REGISTRY))
 
 
 @asynccontextmanager
 async def measure_loop_delay() -> AsyncIterator[None]:
-    """Measure the event loop's delay meanwhile."""
+    """Measure the event-loop lag (how late the loop runs a timer) while the context is open."""
     async with BackgroundTasks() as tasks:
         tasks.spawn(_measure_loop_delay(), name="loop delay")
         yield
@@ -131,5 +150,5 @@ async def _measure_loop_delay() -> None:
 
 @lru_cache(maxsize=1000)
 def classify_status(status: int) -> str:
-    """Return the label of a status: ``2xx`` and so on; 403 and 304 as themselves, which have a meaning of their own."""
-    return str(status) if status in {304, 403} else f"{status // 100}xx"
+    """Return the metric label of an HTTP status: the code itself for 304, 403 and 424, else the class (``2xx``)."""
+    return str(status) if status in {304, 403, 424} else f"{status // 100}xx"

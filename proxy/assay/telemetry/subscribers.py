@@ -1,7 +1,8 @@
-"""The event subscribers: a bounded list of callables that get each event after it was counted and logged.
+"""Event subscribers: a bounded list of functions. Each event is counted and logged, and then passed to them.
 
-Owns their isolation: a subscriber that fails is reported once and keeps its place, no exception of a subscriber reaches
-the code that emits an event, and events that a subscriber emits itself are not published, so that none loops.
+The code that emits an event never gets a subscriber's exception. The first exception of each subscriber is reported,
+and the subscriber stays subscribed. If a subscriber emits an event, the event is not passed to subscribers. This
+prevents endless loops.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ _is_publishing: Final[ContextVar[bool]] = ContextVar("is_publishing", default=Fa
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened."""
+    """Log event in the form that subscribers get."""
 
     name: str
     level: Level
     fields: Mapping[str, object]
-    """As they are logged, with the id and view of the request."""
+    """Logged fields, including the id and the view of the request."""
 
 
 Subscriber: TypeAlias = Callable[[Event], None]
-"""Called on the thread of the event, which may be the event loop's: it must not block. Strings in the fields may come
-from clients and indexes."""
+"""Function that is called with each event, on the thread that emits the event. This may be the event loop's thread, so
+the function must not block. Strings in the fields may come from clients and indexes, so they are untrusted."""
 
 
 @dataclass(slots=True, eq=False)
@@ -40,25 +41,25 @@ class _Subscription:
 
 
 class SubscriberList:
-    """Subscribers, in the order of their subscription.
+    """Bounded list of subscribers, in the order in which they subscribed.
 
     Args:
-        report_failure: told of each subscriber's first exception.
-        max_subscribers: limit on their number.
+        report_failure: called with the first exception of each subscriber.
+        max_subscribers: maximum number of subscribers.
 
     Attributes:
-        is_empty: whether an event need not be made at all, for the code that answers each request.
+        is_empty: True if there are no subscribers. Code that runs for each request then creates no `Event`.
     """
 
     def __init__(self, report_failure: Callable[[Exception], None], max_subscribers: int = MAX_SUBSCRIBERS) -> None:
         self._report_failure = report_failure
         self._max_subscribers = max_subscribers
-        # Replaced as a whole: events come from several threads.
+        # An immutable tuple, replaced as a whole: events are published on several threads.
         self._subscriptions: tuple[_Subscription, ...] = ()
         self.is_empty = True
 
     def add(self, subscriber: Subscriber) -> Callable[[], None]:
-        """Add a subscriber; return a function that removes it, and does nothing when called again.
+        """Add a subscriber. Return a function that removes it; further calls of the function do nothing.
 
         Raises:
             RuntimeError: the list is full.
@@ -78,7 +79,7 @@ class SubscriberList:
         self.is_empty = not subscriptions
 
     def publish(self, event: Event) -> None:
-        """Call each subscriber with an event; never raise."""
+        """Call each subscriber with an event. Report exceptions of subscribers, but do not raise them."""
         subscriptions = self._subscriptions
         if not subscriptions or _is_publishing.get():
             return
@@ -93,7 +94,7 @@ class SubscriberList:
 def _call(subscription: _Subscription, event: Event, report_failure: Callable[[Exception], None]) -> None:
     try:
         subscription.subscriber(event)
-    except Exception as error:  # noqa: BLE001 - a fault of one subscriber is nobody else's
+    except Exception as error:  # noqa: BLE001 - a failing subscriber must not affect the others
         if not subscription.has_failed:
             subscription.has_failed = True
             report_failure(error)

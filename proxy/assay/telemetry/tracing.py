@@ -1,11 +1,13 @@
-"""Traces: what a request waited for, as OpenTelemetry spans, where the operator's OTEL_* variables ask for them.
+"""Tracing: OpenTelemetry spans of a request and of the work that the request waits for.
 
-Owns the one use of OpenTelemetry, an optional extra that is imported only then: off, a span costs one look at a name.
-What goes out is for the operator: routes, hosts of the configuration, projects, digests and counts; never a path, a
-query, a header, a client or a message. Nothing goes to indexes: a trace's context is not put into requests to them.
+The standard OTEL_* environment variables enable tracing and configure it (endpoint, headers, sampler, service name, …).
+The only supported protocol is http/protobuf.
 
-The variables are those of every OpenTelemetry SDK (endpoint, headers, sampler, service name …); of protocols there is
-http/protobuf alone.
+This is the only module that uses OpenTelemetry, an optional extra. It imports OpenTelemetry only if tracing is enabled.
+While tracing is off, a span costs one check of a global variable.
+
+Spans contain routes, configured hosts, projects, digests and counts. They never contain a path, a query, a header, a
+client's address or an error message. Requests to indexes do not carry the trace context.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ _PROTOCOL_VARIABLES: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORT
 _SUPPORTED_PROTOCOL: Final = "http/protobuf"
 _SERVICE_NAME: Final = "assay-proxy"
 _FLUSH_TIMEOUT_SECONDS: Final = 3.0
-"""Seconds that the last spans may take at the end: a collector that is gone must not hold up a shutdown."""
-# Semantic conventions, "HTTP spans"; whatever else we say is ours.
+"""Maximum time in seconds for sending the last spans, so that an unreachable collector does not delay the shutdown."""
+# Names from the OpenTelemetry semantic conventions for HTTP spans. Other attributes get the prefix `assay.`.
 _ATTRIBUTE_NAMES: Final = {
     "method": "http.request.method",
     "route": "http.route",
@@ -43,31 +45,35 @@ _ATTRIBUTE_NAMES: Final = {
 
 
 class Span(Protocol):
-    """A span, or the absence of one."""
+    """Span of a trace. While tracing is off, it is an object without effect."""
 
     def __enter__(self) -> Self:
-        """Begin; what is begun meanwhile is a part of it."""
+        """Make this span the current one: the parent of all spans that start until the context ends."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """End."""
+        """End the span. If there is an exception, record its type as the error of the span."""
 
     def activate(self) -> AbstractContextManager[object]:
-        """Return a context in which spans that begin are parts of this one; leaving it does not end this one."""
+        """Return a context in which this span is the current one. The end of the context does not end the span."""
 
     def set_attributes(self, **facts: str | int | None) -> None:
-        """Add to what is said of it."""
+        """Set attributes of the span. A value of None is ignored."""
 
     def rename(self, name: str) -> None:
-        """Call it otherwise than at its beginning: again one of few."""
+        """Replace the name of the span. `name` must come from a small fixed set."""
 
     def end(self, error: str | None = None) -> None:
-        """End one that was begun by `start_span`; `error`: the stable name of what went wrong."""
+        """End a span that `start_span` returned.
+
+        Args:
+            error: stable name of the failure; None if the operation succeeded.
+        """
 
 
 class _NoopSpan:
-    """Every span while there is no tracing."""
+    """Span without effect, used for all operations while tracing is off."""
 
     __slots__ = ()
 
@@ -91,6 +97,8 @@ class _NoopSpan:
 
 
 class _RecordingSpan:
+    """Wrapper of an OpenTelemetry span."""
+
     __slots__ = ("_span", "_token")
 
     def __init__(self, span: OpenTelemetrySpan) -> None:
@@ -98,7 +106,7 @@ class _RecordingSpan:
         self._token: object = None
 
     def __enter__(self) -> Self:
-        from opentelemetry import context, trace  # noqa: PLC0415 - only where tracing is on
+        from opentelemetry import context, trace  # noqa: PLC0415 - only if tracing is on
 
         self._token = context.attach(trace.set_span_in_context(self._span))
         return self
@@ -108,13 +116,13 @@ class _RecordingSpan:
     ) -> None:
         from opentelemetry import context  # noqa: PLC0415
 
-        context.detach(self._token)  # type: ignore[arg-type]  # the token that attach gave
+        context.detach(self._token)  # type: ignore[arg-type]  # the token that attach returned
         self.end(kind.__name__ if kind is not None else None)
 
     def activate(self) -> AbstractContextManager[object]:
         from opentelemetry.trace import use_span  # noqa: PLC0415
 
-        # Exceptions are not recorded: their messages hold addresses.
+        # Exceptions are not recorded, because their messages contain URLs.
         return use_span(self._span, end_on_exit=False, record_exception=False, set_status_on_exception=False)
 
     def set_attributes(self, **facts: str | int | None) -> None:
@@ -127,32 +135,32 @@ class _RecordingSpan:
         from opentelemetry.trace import StatusCode  # noqa: PLC0415
 
         if error is not None:
-            # Its name alone: messages hold addresses.
+            # Only the name of the error, because messages contain URLs.
             self.set_attributes(error=error)
             self._span.set_status(StatusCode.ERROR)
         self._span.end()
 
 
 NO_SPAN: Final[Span] = _NoopSpan()
-"""Every span while there is no tracing."""
+"""Span without effect, used for all operations while tracing is off."""
 _tracer: Tracer | None = None
 
 
 def is_enabled() -> bool:
-    """Whether spans go anywhere: for what would only be worked out for them."""
+    """Return True if tracing is on. If it is off, callers skip work that only spans need."""
     return _tracer is not None
 
 
 def span(
     name: str, /, *, kind: SpanKindName = "internal", parent: str | None = None, **facts: str | int | None
 ) -> Span:
-    """A span for a ``with`` statement.
+    """Start a span for a ``with`` statement, which makes the span the current one and ends it.
 
     Args:
-        name: what is done, one of few.
-        kind: its side of a connection.
-        parent: a trusted ``traceparent`` header; None: the current span.
-        facts: what is known at its beginning.
+        name: name of the operation, from a small fixed set.
+        kind: "server" for a request from a client, "client" for a request to a server, else "internal".
+        parent: a trusted ``traceparent`` header; None: the current span is the parent.
+        facts: attributes of the span; a value of None is ignored.
     """
     if _tracer is None:
         return NO_SPAN
@@ -162,7 +170,10 @@ def span(
 def start_span(
     name: str, /, *, kind: SpanKindName = "internal", parent: str | None = None, **facts: str | int | None
 ) -> Span:
-    """Start a span that its holder ends; what begins meanwhile is no part of it, except while it is activated."""
+    """Start a span that the caller ends with `Span.end`. The arguments are those of `span`.
+
+    The new span is the parent of other spans only inside the context of `Span.activate`.
+    """
     return NO_SPAN if _tracer is None else _RecordingSpan(_start_otel_span(_tracer, name, kind, parent, facts))
 
 
@@ -176,7 +187,10 @@ def _start_otel_span(
 
 
 def _extract_context(traceparent: str) -> Context:
-    """W3C Trace Context, section 3.2: what is malformed is ignored; ``tracestate`` would be carried to nobody."""
+    """Parse a ``traceparent`` header (W3C Trace Context, section 3.2). A malformed header is ignored.
+
+    ``tracestate`` is not parsed, because Assay sends the trace context to no other server.
+    """
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
 
     return TraceContextTextMapPropagator().extract({"traceparent": traceparent})
@@ -188,11 +202,11 @@ def _build_attributes(attributes: Mapping[str, str | int | None]) -> dict[str, s
 
 @contextmanager
 def export_spans_to(processor: SpanProcessor, service: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Give all spans to `processor` meanwhile; the caller closes it."""
+    """Send all spans to `processor` while the context is open. The caller closes the processor."""
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
 
-    global _tracer  # noqa: PLW0603 - one for the whole process, like the loggers and the registry
+    global _tracer  # noqa: PLW0603 - one tracer for the whole process, like the loggers and the registry
     provider = TracerProvider(resource=Resource.create(service), shutdown_on_exit=False)
     provider.add_span_processor(processor)
     _tracer = provider.get_tracer(_SERVICE_NAME)
@@ -203,10 +217,10 @@ def export_spans_to(processor: SpanProcessor, service: Mapping[str, str] | None 
 
 
 def is_export_requested(environ: Mapping[str, str]) -> bool:
-    """Whether OTEL_* variables ask for traces.
+    """Return True if OTEL_* variables enable the export of traces.
 
     Raises:
-        ConfigurationError: they ask for what is not to be had here.
+        ConfigurationError: a variable selects an exporter or a protocol that Assay does not support.
     """
     exporter = environ.get("OTEL_TRACES_EXPORTER", "").strip().lower()
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true" or exporter == "none":
@@ -217,27 +231,27 @@ def is_export_requested(environ: Mapping[str, str]) -> bool:
         return False
     name = next((name for name in _PROTOCOL_VARIABLES if environ.get(name)), None)
     if name is not None and environ[name].strip().lower() != _SUPPORTED_PROTOCOL:
-        raise ConfigurationError(f"{name}: expected {_SUPPORTED_PROTOCOL} (or nothing), found {environ[name]!r}")
+        raise ConfigurationError(f"{name}: expected {_SUPPORTED_PROTOCOL} or no value, found {environ[name]!r}")
     return True
 
 
 @asynccontextmanager
 async def export_spans(environ: Mapping[str, str]) -> AsyncIterator[None]:
-    """Export spans by OTLP meanwhile, if OTEL_* variables ask for it.
+    """If OTEL_* variables enable it, export spans by OTLP while the context is open.
 
     Raises:
-        ConfigurationError: they cannot be obeyed, or the extra is not installed.
+        ConfigurationError: an OTEL_* variable has an unsupported value, or the extra `otel` is not installed.
     """
     if not is_export_requested(environ):
         yield
         return
-    taker = await asyncio.to_thread(_create_span_processor)
-    with export_spans_to(taker, _build_resource_attributes(environ)):
+    processor = await asyncio.to_thread(_create_span_processor)
+    with export_spans_to(processor, _build_resource_attributes(environ)):
         try:
             yield
         finally:
-            # A thread that nobody waits for any longer than this, not even the interpreter.
-            flushing = threading.Thread(target=taker.shutdown, name="flush spans", daemon=True)
+            # A daemon thread: after the timeout, neither this function nor the interpreter's exit waits for it.
+            flushing = threading.Thread(target=processor.shutdown, name="flush spans", daemon=True)
             flushing.start()
             await asyncio.to_thread(flushing.join, _FLUSH_TIMEOUT_SECONDS)
 
@@ -248,12 +262,12 @@ def _create_span_processor() -> SpanProcessor:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
     except ImportError as error:
         raise ConfigurationError(
-            f"traces are asked for ({', '.join(_ENDPOINT_VARIABLES)}), and {error.name} is not installed: "
+            f"OTEL_* variables enable traces, but {error.name} is not installed: "
             "pip install 'assay-proxy[otel]', or set OTEL_SDK_DISABLED=true"
         ) from error
     try:
         return BatchSpanProcessor(OTLPSpanExporter())
-    except ValueError as error:  # a time-out or compression that is none
+    except ValueError as error:  # an invalid timeout or compression
         raise ConfigurationError(f"OTEL_*: {error}") from error
 
 

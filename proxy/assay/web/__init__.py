@@ -1,1 +1,4 @@
-"""HTTP: routes, conditional requests, ranges, answers, and the server itself. Decides nothing about files."""
+"""HTTP interface: routes, authentication, conditional and range requests, responses, and the server.
+
+This package decides nothing about files.
+"""

@@ -1,8 +1,8 @@
-"""One request in, one response out, in two parts: `begin` never waits, `complete` awaits what is left.
+"""Web application: answers each request in two steps. `begin` never waits; `complete` awaits the remaining work.
 
-Owns the dispatch to views, authentication and the permission to use a view, what a route requires of a request, and the
-responses to errors. `web.exchange` accounts for each response; `create_app` puts all of it together, for `assay serve`
-and for tests.
+This module checks the user and the user's permission to use a view, checks the rules of the route, passes the request
+to the view, and makes the responses to errors. `web.exchange` counts and logs each response. `create_app` assembles the
+application for ``assay serve`` and for tests.
 """
 
 from __future__ import annotations
@@ -16,16 +16,24 @@ from aiohttp import web
 
 from assay import telemetry
 from assay.assembly import Assembly
-from assay.config import Configuration, ServerSettings
-from assay.errors import AssayError
+from assay.caching.fair_slots import TooManyWaitingError
+from assay.config import Configuration, HelpSettings, ServerSettings
+from assay.errors import AssayError, UpstreamUnavailableError
+from assay.gate.gate import WithheldError
 from assay.telemetry.audit_trail import AuditTrail
 from assay.users import User
 from assay.web.audit import AuditRecorder
-from assay.web.auth import Authenticator, PasswordCheck, build_view_forbidden_response
+from assay.web.auth import (
+    Authenticator,
+    PasswordCheck,
+    build_too_many_passwords_response,
+    build_view_forbidden_response,
+)
 from assay.web.errors import build_problem, build_problem_response
-from assay.web.exchange import Exchange, Peer, Pending, RequestHead, Rest, complete_rest
+from assay.web.exchange import Exchange, Peer, Pending, RequestHead, Rest, complete_rest, to_origin_form
 from assay.web.health import Readiness, build_readiness
 from assay.web.metrics import MetricsEndpoint
+from assay.web.repeated_failures import RepeatedFailures
 from assay.web.routes import (
     LivenessProbe,
     MetricsExposition,
@@ -39,14 +47,16 @@ from assay.web.view import ViewResponder
 
 
 class WebApp:
-    """Responses to requests.
+    """Application that answers all requests to the proxy.
 
     Args:
-        views: what answers for each view, the one at ``/`` among them.
-        readiness: for ``/readyz``.
-        settings: the proxy's own address, and which peers are trusted.
-        metrics_endpoint: for ``/metrics``.
-        authenticator: None: users need not authenticate.
+        views: one responder for each view, including the view at ``/``.
+        readiness: responder for ``/readyz``.
+        settings: server settings, which contain the proxy's own address and the trusted proxies.
+        metrics_endpoint: responder for ``/metrics``.
+        clock: returns the current time in UTC.
+        authenticator: authenticator of users; None if access is open to all clients.
+        help_settings: help for users whose file is withheld; None if the configuration has none.
     """
 
     def __init__(
@@ -56,7 +66,9 @@ class WebApp:
         readiness: Readiness,
         settings: ServerSettings,
         metrics_endpoint: MetricsEndpoint,
+        clock: Callable[[], datetime],
         authenticator: Authenticator | None = None,
+        help_settings: HelpSettings | None = None,
     ) -> None:
         self._views = {each.settings.prefix: each for each in views}
         self._prefixes = tuple(self._views)
@@ -64,34 +76,38 @@ class WebApp:
         self._settings = settings
         self._metrics = metrics_endpoint
         self._authenticator = authenticator
+        self._help_settings = help_settings
+        self._failures = RepeatedFailures(clock)
 
     def begin(self, head: RequestHead, peer: Peer) -> web.StreamResponse | Pending:
-        """Return the finished response, or what remains to be awaited; never wait."""
-        resolved = resolve_target(head.target, self._prefixes)
+        """Return the response to a request, or a pending exchange to pass to `complete`; never wait."""
+        head = to_origin_form(head)
+        resolved = resolve_target(head.path, self._prefixes)
         view = self._views[resolved.prefix]
         exchange = Exchange(head, peer, resolved, view.log_name, self._settings)
         exchange.enter()
         outcome: web.StreamResponse | Rest
         try:
             outcome = self._authenticate(exchange, view)
-        except Exception as error:  # noqa: BLE001 - the last resort: a fault is logged and answered, not leaked
-            outcome = _build_error_response(exchange, error)
+        except Exception as error:  # noqa: BLE001 - any unexpected error is logged and answered with 500
+            outcome = self._build_error_response(exchange, error)
         if isinstance(outcome, partial):
             return Pending(exchange, outcome)
         exchange.finish(outcome)
         return outcome
 
     async def complete(self, pending: Pending, request: web.BaseRequest) -> web.StreamResponse:
-        """Return the response that `begin` left pending, finished.
+        """Finish an exchange that `begin` returned unfinished, and return its response.
 
         Raises:
-            BaseException: the connection was cut, or the client left; there is no response.
+            BaseException: the connection was aborted or the client disconnected, so no response exists.
         """
         exchange = pending.exchange
         exchange.enter()
+        exchange.name_client()
         try:
             with exchange.span.activate():
-                response = await _complete(pending, request)
+                response = await self._complete(pending, request)
         except BaseException as error:
             exchange.finish(error=error)
             raise
@@ -99,7 +115,10 @@ class WebApp:
         return response
 
     def _authenticate(self, exchange: Exchange, view: ViewResponder) -> web.StreamResponse | Rest:
-        """Answer an authenticated user: before that, nothing is looked up and no index is asked."""
+        """Authenticate the user, then dispatch the request.
+
+        Until the user is known, no data is read and no index is contacted.
+        """
         if self._authenticator is None or exchange.resolved.route.permission is None:
             return self._dispatch(exchange, view)
         found = self._authenticator.identify(exchange.head.headers, exchange.peer.address)
@@ -115,7 +134,14 @@ class WebApp:
         check: PasswordCheck,
         request: web.BaseRequest,
     ) -> web.StreamResponse:
-        return await complete_rest(self._admit(exchange, view, authenticator, await check()), request)
+        try:
+            user = await check(address=exchange.client)
+        except TooManyWaitingError:
+            telemetry.warning("passwords-refused", client=exchange.client)
+            return build_too_many_passwords_response(exchange.head.headers.get("Accept"), exchange.resolved.root)
+        response = self._admit(exchange, view, authenticator, user)
+        exchange.name_client()
+        return await complete_rest(response, request)
 
     def _admit(
         self, exchange: Exchange, view: ViewResponder, authenticator: Authenticator, user: User | None
@@ -144,28 +170,41 @@ class WebApp:
             case MetricsExposition():
                 return partial(_respond, self._metrics)
 
+    async def _complete(self, pending: Pending, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            return await pending.rest(request)
+        except AssayError as error:
+            return self._build_error_response(pending.exchange, error)
+        except ConnectionError:
+            # Assay aborted the connection, or the client disconnected: no response can be sent.
+            raise
+        except Exception as error:  # noqa: BLE001 - any unexpected error is logged and answered with 500
+            return self._build_error_response(pending.exchange, error)
 
-async def _complete(pending: Pending, request: web.BaseRequest) -> web.StreamResponse:
-    try:
-        return await pending.rest(request)
-    except AssayError as error:
-        return _build_error_response(pending.exchange, error)
-    except ConnectionError:
-        # Cut on purpose, or the client left: there is nobody to answer.
-        raise
-    except Exception as error:  # noqa: BLE001 - as in `begin`
-        return _build_error_response(pending.exchange, error)
+    def _build_error_response(self, exchange: Exchange, error: Exception) -> web.StreamResponse:
+        if not isinstance(error, AssayError):
+            telemetry.failure("request-failed", error, path=exchange.path)
+            error = AssayError("internal error, see the log of the proxy")
+        is_repeated = (
+            exchange.route.is_of_one_file
+            and isinstance(error, UpstreamUnavailableError)
+            and self._failures.record(exchange.head.path)
+        )
+        problem = build_problem(
+            error,
+            is_of_one_file=exchange.route.is_of_one_file,
+            is_repeated=is_repeated,
+            help_settings=self._help_settings,
+        )
+        render = None
+        if isinstance(error, WithheldError):
+            view = self._views[exchange.resolved.prefix]
+            render = partial(view.render_withheld, error.withheld, exchange.request_id)
+        return build_problem_response(problem, exchange.head.headers.get("Accept"), exchange.resolved.root, render)
 
 
 async def _respond(endpoint: Readiness | MetricsEndpoint, _request: web.BaseRequest) -> web.StreamResponse:
     return await endpoint.respond()
-
-
-def _build_error_response(exchange: Exchange, error: Exception) -> web.StreamResponse:
-    if not isinstance(error, AssayError):
-        telemetry.failure("request-failed", error, path=exchange.path)
-        error = AssayError("see the proxy's log")
-    return build_problem_response(build_problem(error), exchange.head.headers.get("Accept"), exchange.resolved.root)
 
 
 def create_app(
@@ -176,14 +215,14 @@ def create_app(
     audit_trail: AuditTrail | None,
     authenticator: Authenticator | None,
 ) -> tuple[WebApp, Readiness]:
-    """Put together what answers requests, for all views, and what ``/readyz`` says.
+    """Create the web application for all views, and the readiness checks.
 
     Args:
-        assembly: the running parts.
-        configuration: that they were made from.
-        clock: UTC.
-        audit_trail: where served and refused files are recorded; None: nowhere.
-        authenticator: None: users need not authenticate.
+        assembly: the running parts of the proxy.
+        configuration: configuration from which the parts were assembled.
+        clock: returns the current time in UTC.
+        audit_trail: audit trail of served and refused files; None if they are not recorded.
+        authenticator: authenticator of users; None if access is open to all clients.
     """
     server = configuration.server
     root, *others = assembly.views
@@ -200,6 +239,7 @@ def create_app(
                 settings=server,
                 clock=clock,
                 other_views=tuple(each.settings for each in others) if view is root else (),
+                help_settings=configuration.help,
             ),
             recorder=AuditRecorder(audit_trail),
         )
@@ -210,5 +250,7 @@ def create_app(
         readiness=readiness,
         settings=server,
         metrics_endpoint=MetricsEndpoint(assembly),
+        clock=clock,
         authenticator=authenticator,
+        help_settings=configuration.help,
     ), readiness

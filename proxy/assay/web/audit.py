@@ -1,6 +1,7 @@
-"""The audit trail's entries about one request for a file: by which client, and why the file was served or refused.
+"""Audit entries about requests for files: the client, the file, and the reasons for which it was served or refused.
 
-Owns the entries' fields, which are a contract with the trail's readers: a field is added, never changed.
+This module defines the fields of the entries. Programs that read the audit trail depend on these fields. Fields may
+therefore be added, but existing fields must not change.
 """
 
 from __future__ import annotations
@@ -21,35 +22,38 @@ from assay.web.exchange import Exchange
 
 _MAX_FIELD_CHARS = 500
 _MAX_ATTESTATIONS = 8
-"""Attestations of one file that an entry names."""
+"""Maximum number of attestations in one entry. Further attestations are left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditRecorder:
-    """Writer of entries; it does nothing without a trail."""
+    """Writer of audit entries about requests for files. Without an audit trail it writes nothing."""
 
     trail: AuditTrail | None
 
     async def record_served(self, exchange: Exchange, approved: Approved, policy_digest: str) -> None:
-        """Record, before the first byte, that a client is given a file, its METADATA or its provenance.
+        """Record that a client gets a file, its METADATA or its provenance. Call this before the first byte is sent.
 
         Raises:
-            StorageError: it cannot be written, and what is not written must not happen.
+            StorageError: the entry cannot be written. The caller must not serve the file then.
         """
         if self.trail is not None:
             await self.trail.record(self._build_entry("served", exchange, approved, policy_digest))
 
     async def record_refused(self, exchange: Exchange, withheld: Withheld, policy_digest: str) -> None:
-        """Record that a client requested a withheld file.
+        """Record that a client requested a withheld file, its METADATA or its provenance.
 
         Raises:
-            StorageError: as `record_served`.
+            StorageError: the entry cannot be written.
         """
         if self.trail is not None:
             await self.trail.record(self._build_entry("refused", exchange, withheld, policy_digest))
 
     def record_unfinished(self, exchange: Exchange, reason: str) -> None:
-        """Record that the file of a `served` entry, the one with the same request id, was not sent whole."""
+        """Record that a file was not sent completely, although a ``served`` entry for this request exists.
+
+        The method does not wait until the entry is on the disk.
+        """
         if self.trail is not None:
             self.trail.record_nowait({"event": "unfinished", "request": exchange.request_id, "why": _sanitize(reason)})
 
@@ -77,7 +81,10 @@ class AuditRecorder:
 
 
 def _describe_evidence(evidence: Evidence | None) -> Mapping[str, Any]:
-    """The evidence by digest, and who it names: what a later revocation would select it by."""
+    """Return the fields of an entry that describe the evidence.
+
+    They are the digest of the evidence and, for each attestation, the facts by which a revocation can select files.
+    """
     if evidence is None:
         return {"evidence": None}
     digest = hashlib.sha256(encode_evidence(evidence)).hexdigest()
@@ -92,6 +99,7 @@ def _describe_evidence(evidence: Evidence | None) -> Mapping[str, Any]:
                 "claims": _select_claims(one.claims),
                 "trust-root": one.trust_root,
                 "certificate": one.certificate,
+                "log": None if one.log is None else one.log.id,
                 "log-index": one.log_index,
                 "logged": one.integrated_time.isoformat(),
                 "not-before": one.not_before.isoformat(),
@@ -102,7 +110,10 @@ def _describe_evidence(evidence: Evidence | None) -> Mapping[str, Any]:
 
 
 def _select_claims(claims: Claims) -> Mapping[str, str]:
-    """What a policy's publishers ask for, so that a revocation can be held against the trail (``assay blast``)."""
+    """Return the claims by which a policy can select publishers. Claims without a value are left out.
+
+    ``assay blast`` searches the audit trail for these claims.
+    """
     stated = ((key, getattr(claims, key)) for key in RECORDED_CLAIMS)
     return {key: str(value)[:_MAX_FIELD_CHARS] for key, value in stated if value is not None}
 

@@ -1,12 +1,15 @@
-"""Authentication of users: by password, by token, or by a trusted proxy. Any other request gets 401 and nothing more.
+"""Authentication of users: by password, by token, or by a trusted proxy in front. Any other request gets only a 401.
 
-Owns the two files of `[server.auth]`, the response 401, and the response 403 to a user to whom a view is closed. Only
-hashes are kept. It decides nothing about files: a view's policy is the same for all its users.
+This module reads the two files of `[server.auth]`, which contain only hashes. It makes the 401 response, and the 403
+response for a user who may not use a view. It decides nothing about files: all users of a view have the same policy.
 
-- pip and uv know Basic alone, so a token is taken as the password of the user ``__token__`` too, as PyPI has it.
-- scrypt takes 50 ms and 16 MiB on purpose, so a password that was right is remembered until the files change (under a
-  key that only this process has), and others are tried one at a time: a flood of them costs one core at most.
-- A header that names a user counts from `trusted-proxies` alone: from anybody else it is the client's own claim.
+- pip and uv support only Basic authentication. A token is therefore also accepted as the password of the user
+  ``__token__``, as on PyPI.
+- scrypt is slow by design: 50 ms and 16 MiB. A correct password is therefore cached until the files change, under an
+  HMAC key that only this process has. Uncached passwords are checked one at a time, so that a flood of them occupies at
+  most one core. Addresses take turns, and each has a bounded queue, so that a client that guesses passwords does not
+  delay the first login of a user elsewhere. Beyond the queue, the answer is 429, after a second.
+- The header that names a user counts only if it comes from `trusted-proxies`. From any other peer it proves nothing.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from typing import Any, TypeAlias
 
 from aiohttp import web
 
+from assay.caching.fair_slots import FairSlots, TooManyWaitingError
 from assay.caching.lru import Lru
 from assay.config import AuthSettings, ServerSettings
 from assay.errors import ConfigurationError
@@ -34,12 +38,13 @@ from assay.file_watch import SettingWatch, reload_on_change
 from assay.operator_files import read_text
 from assay.users import Authentication, User
 from assay.web.errors import Problem, build_problem_response
-from assay.web.origin import is_trusted_proxy
+from assay.web.origin import get_client_network, is_trusted_proxy
 
 TOKEN_USER = "__token__"  # noqa: S105 - the user name that PyPI gives to tokens
 REALM = "assay"
 PasswordCheck: TypeAlias = partial[Coroutine[Any, Any, User | None]]
-"""The check of a password that has not been verified before; returns None if it is wrong."""
+"""Check of a password that is not in the cache. Call it and await the result: the user, or None if the password is
+wrong."""
 
 _SCRYPT_N, _SCRYPT_R, _SCRYPT_P, _SCRYPT_KEY_BYTES = 2**14, 8, 1, 32
 _SCRYPT_MAX_MEMORY_BYTES = 2**26
@@ -48,30 +53,37 @@ _PASSWORD_ENTRY = re.compile(
 )
 _TOKEN_ENTRY = re.compile(r"([^:\s]{1,256}):([0-9a-f]{64})", re.ASCII)
 _MAX_AUTHORIZATION_CHARS = 1024
-"""Characters of an Authorization header: more is nobody's password."""
+"""Maximum length of an ``Authorization`` header in characters. A request with a longer header gets 401."""
 _MAX_VERIFIED_PASSWORDS = 10_000
+_MAX_WAITING_CHECKS = 4
+"""Maximum number of passwords from one address that wait to be checked. A check takes 50 ms."""
+_MAX_WAITING_CHECKS_IN_TOTAL = 128
+"""Maximum number of passwords that wait to be checked. The last one waits about 6 seconds."""
+_REFUSAL_DELAY_SECONDS = 1
+"""Value of ``Retry-After`` in 429 responses, in seconds. pip and uv then repeat the request."""
 
 
 def format_password_entry(user: str, password: str) -> str:
-    """The line of a passwords file (RFC 7914: scrypt with N, r, p, salt and key).
+    """Return the line that a passwords file needs for a user: scrypt (RFC 7914) with N, r, p, salt and key.
 
     Raises:
-        ConfigurationError: the user name has a colon or a space, or is empty (RFC 7617, 2).
+        ConfigurationError: the user name is empty or too long, or contains a colon (RFC 7617, section 2) or white
+            space.
     """
     salt = secrets.token_bytes(16)
     digest = _scrypt(password, salt, _SCRYPT_N, _SCRYPT_R, _SCRYPT_P)
     cost = f"{_SCRYPT_N}${_SCRYPT_R}${_SCRYPT_P}"
     line = f"{user}:scrypt${cost}${_encode_base64(salt)}${_encode_base64(digest)}"
     if not _PASSWORD_ENTRY.fullmatch(line):
-        raise ConfigurationError("expected a user name without colons and spaces")
+        raise ConfigurationError("expected a user name of 1 to 256 characters without colons and spaces")
     return line
 
 
 class Authenticator:
-    """The users that `[server.auth]` names.
+    """Authenticator for the users of `[server.auth]`.
 
     Attributes:
-        watch: reloads changed files.
+        watch: watch that reloads the password and token files when they change.
     """
 
     def __init__(self, settings: ServerSettings, auth: AuthSettings) -> None:
@@ -81,15 +93,17 @@ class Authenticator:
         self._tokens: Mapping[bytes, User] = {}
         self._digest_key = secrets.token_bytes(32)
         self._verified_users = Lru[bytes, User](max_items=_MAX_VERIFIED_PASSWORDS)
-        self._hashing_slot = asyncio.Semaphore(1)
+        self._hashing_slot = FairSlots(
+            1, max_waiting=_MAX_WAITING_CHECKS, max_waiting_in_total=_MAX_WAITING_CHECKS_IN_TOTAL
+        )
         files = [Path(each) for each in (auth.passwords, auth.tokens) if each is not None]
         self.watch = SettingWatch("server.auth", files, self.load)
 
     def load(self) -> None:
-        """Read the files. Blocking.
+        """Read the password and token files, and clear the cache of correct passwords. Blocking.
 
         Raises:
-            ConfigurationError: one cannot be read, or has a line that is none; the line's text is not quoted.
+            ConfigurationError: a file cannot be read or has an invalid line; the message does not quote the line.
         """
         passwords, tokens = dict[str, tuple[str, ...]](), dict[bytes, User]()
         if self._auth.passwords is not None:
@@ -99,16 +113,19 @@ class Authenticator:
             for name, digest in _read_entries(Path(self._auth.tokens), _TOKEN_ENTRY, "server.auth.tokens"):
                 tokens[bytes.fromhex(digest)] = User(name, Authentication.TOKEN)
         self._passwords, self._tokens = passwords, tokens
-        # A new key as well: a check that began before must not be remembered after.
+        # The key changes too, so that a check that began before the reload cannot add its password to the new cache.
         self._digest_key = secrets.token_bytes(32)
         self._verified_users = Lru[bytes, User](max_items=_MAX_VERIFIED_PASSWORDS)
 
     def identify(self, headers: Mapping[str, str], peer: str | None) -> User | PasswordCheck | None:
-        """Return the user of a request; None for invalid credentials or none; a check if it takes time to find out.
+        """Return the user of a request, or None if the request has no valid credentials.
+
+        If the request has a password that is not in the cache, return a check instead, because the check takes time.
+        The caller calls the check and awaits the result.
 
         Args:
-            headers: the request's, case-insensitive.
-            peer: address of the other end of the connection.
+            headers: header fields of the request, by case-insensitive name.
+            peer: IP address of the other end of the connection.
         """
         named = self._auth.user_header
         if named is not None and is_trusted_proxy(peer, self._settings) and (claimed := headers.get(named, "").strip()):
@@ -126,13 +143,20 @@ class Authenticator:
                 return None
 
     def build_unauthorized_response(self, accept: str | None, root: str) -> web.Response:
-        """401, which says how to be let in and nothing of what there is (RFC 9110, 15.5.2)."""
+        """Return the 401 response with the accepted authentication schemes (RFC 9110, section 15.5.2).
+
+        The response is the same for every URL, so it does not reveal which resources exist.
+
+        Args:
+            accept: the ``Accept`` header of the request.
+            root: relative URL of the view's home page from the requested URL.
+        """
         problem = Problem(
             status=HTTPStatus.UNAUTHORIZED,
             kind="unauthenticated",
-            title="Not without a name",
-            detail="this proxy answers those alone whom it knows: give a user name and password or a token",
-            phrase="this proxy asks for a user name and password, or a token",
+            title="Sign in required",
+            detail="give a user name and password, or a token as the password of the user __token__",
+            phrase="this proxy requires a user name and password, or a token",
         )
         response = build_problem_response(problem, accept, root)
         response.headers.add("WWW-Authenticate", f'Basic realm="{REALM}", charset="UTF-8"')
@@ -141,7 +165,7 @@ class Authenticator:
         return response
 
     def _identify_token(self, token: str) -> User | None:
-        # By digest, so that how long this takes says nothing about any token.
+        # Looked up by digest, so that the time of the look-up reveals nothing about the tokens.
         return self._tokens.get(hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest())
 
     def _identify_basic(self, encoded: str) -> User | PasswordCheck | None:
@@ -161,9 +185,22 @@ class Authenticator:
         return partial(self._verify_password, name, password, digest, verified)
 
     async def _verify_password(
-        self, name: str, password: str, digest: bytes, verified: Lru[bytes, User]
+        self, name: str, password: str, digest: bytes, verified: Lru[bytes, User], *, address: str | None = None
     ) -> User | None:
-        # An unknown name takes as long as a known one with a wrong password.
+        """Return the user if the password is right, else None.
+
+        Args:
+            name: name of the user.
+            password: the password.
+            digest: key of the password in the cache.
+            verified: the cache.
+            address: IP address of the client.
+
+        Raises:
+            TooManyWaitingError: too many passwords wait to be checked, from this address or in total. It is raised
+                after a delay.
+        """
+        # The check of an unknown name takes as long as that of a wrong password, so that it does not reveal the names.
         entry = self._passwords.get(name) or (
             str(_SCRYPT_N),
             str(_SCRYPT_R),
@@ -171,8 +208,13 @@ class Authenticator:
             _encode_base64(b"\0" * 16),
             _encode_base64(b"\0" * 32),
         )
-        async with self._hashing_slot:
-            right = await asyncio.to_thread(_is_correct_password, password, entry)
+        try:
+            async with self._hashing_slot.acquire(get_client_network(address)):
+                right = await asyncio.to_thread(_is_correct_password, password, entry)
+        except TooManyWaitingError:
+            # Guessers ignore Retry-After and ask again at once: each connection is answered once a second.
+            await asyncio.sleep(_REFUSAL_DELAY_SECONDS)
+            raise
         if not right or name not in self._passwords:
             return None
         user = User(name, Authentication.PASSWORD)
@@ -180,28 +222,51 @@ class Authenticator:
         return user
 
 
+def build_too_many_passwords_response(accept: str | None, root: str) -> web.Response:
+    """Return the 429 response for a password that cannot be checked, because too many wait (RFC 6585, 4)."""
+    problem = Problem(
+        status=HTTPStatus.TOO_MANY_REQUESTS,
+        kind="too-many-passwords",
+        title="Too many passwords are being checked",
+        detail="too many passwords are being checked at the moment: try again in a second",
+        phrase="too many passwords are being checked at the moment: try again",
+        headers={"Retry-After": str(_REFUSAL_DELAY_SECONDS)},
+    )
+    return build_problem_response(problem, accept, root)
+
+
 def build_view_forbidden_response(view: str, accept: str | None, root: str) -> web.Response:
-    """403 for a known user: the same on every address of the view, so that it says nothing of what there is."""
+    """Return the 403 response for an authenticated user who may not use the view with the name `view`.
+
+    The response is the same for every URL of the view, so it does not reveal which resources exist.
+
+    Args:
+        view: name of the view.
+        accept: the ``Accept`` header of the request.
+        root: relative URL of the view's home page from the requested URL.
+    """
     problem = Problem(
         status=HTTPStatus.FORBIDDEN,
         kind="not-your-view",
-        title="Not your view",
-        detail=f"the view {view} of this proxy is not open to you: ask whoever runs it, or use another view's address",
-        phrase=f"the view {view} of this proxy is not open to you",
+        title="You may not use this view",
+        detail=f"you may not use the view {view}: ask the operator of this proxy for access, or use another view",
+        phrase=f"you may not use the view {view} of this proxy",
     )
     return build_problem_response(problem, accept, root)
 
 
 @asynccontextmanager
 async def open_authenticator(settings: ServerSettings) -> AsyncIterator[Authenticator | None]:
-    """What asks for names, with its files obeyed as they change; None where everybody may ask.
+    """Yield the authenticator, or None if access is open to all clients.
+
+    While the context is open, the authenticator reloads its files when they change.
 
     Raises:
-        ConfigurationError: a file cannot be used.
+        ConfigurationError: a password or token file cannot be used.
     """
-    access = None if settings.auth is None else Authenticator(settings, settings.auth)
-    async with reload_on_change(None if access is None else access.watch):
-        yield access
+    authenticator = None if settings.auth is None else Authenticator(settings, settings.auth)
+    async with reload_on_change(None if authenticator is None else authenticator.watch):
+        yield authenticator
 
 
 def _read_entries(path: Path, pattern: re.Pattern[str], what: str) -> list[tuple[str, ...]]:
@@ -217,7 +282,10 @@ def _read_entries(path: Path, pattern: re.Pattern[str], what: str) -> list[tuple
 
 
 def _decode_credentials(raw: bytes) -> str:
-    """UTF-8 as the challenge asks (RFC 7617, 2.1), or the Latin-1 of clients that do not listen (requests, so pip)."""
+    """Decode Basic credentials as UTF-8, or as Latin-1 if they are not valid UTF-8.
+
+    The 401 response requests UTF-8 (RFC 7617, section 2.1). pip, which uses the library requests, always sends Latin-1.
+    """
     try:
         return raw.decode()
     except UnicodeDecodeError:

@@ -1,75 +1,107 @@
-"""One request and its response, from the head to the line of the log.
+"""Exchange: one request and its response, from the head of the request to the line in the log.
 
-Owns what is known of a request (its route, id, client, user and start) and how it is accounted for: the header
-``X-Request-Id``, the metrics of requests, the log line ``request`` and the span. Every response is accounted for here,
-whether a connection or aiohttp's task sends it.
+An exchange holds the facts about a request: route, id, client, user and start time. When the response is known, the
+exchange sets the ``X-Request-Id`` header, counts the request in the metrics, logs the event ``request`` and ends the
+trace span. This applies to every response: a connection sends some directly, and aiohttp's task sends the others.
 
-A ``traceparent`` counts from `trusted-proxies` alone: anybody else could write into other people's traces, or turn
-sampling on.
+The ``traceparent`` header counts only if it comes from `trusted-proxies`. Any other client could use it to add spans to
+foreign traces, or to make Assay record traces.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from aiohttp import web
+from multidict import CIMultiDict
 
 from assay import telemetry
 from assay.config import ServerSettings
 from assay.policy.reasons import escape_controls
 from assay.telemetry import metrics, tracing
 from assay.telemetry.lines import RequestEvent
-from assay.users import User
+from assay.users import User, current_client
 from assay.web.files import AbortedError
-from assay.web.origin import is_trusted_proxy, resolve_client_address
+from assay.web.origin import get_client_network, is_trusted_proxy, resolve_client_address
 from assay.web.response import BufferedResponse
-from assay.web.routes import ResolvedTarget, Route
+from assay.web.routes import ResolvedTarget, Route, split_absolute_form
 
 _MAX_LOGGED_PATH_CHARS = 300
 _MAX_USER_NAME_CHARS = 1024
 _TRACED_METHODS = frozenset({"GET", "HEAD"})
 _NOT_MODIFIED = HTTPStatus.NOT_MODIFIED.value
-"""Looked up once: in Python 3.11 a member of an enumeration costs 0.3 µs, of the 12 that `WebApp.begin` takes."""
+"""Constant, because reading an enum member takes 0.3 µs in Python 3.11. `WebApp.begin` as a whole takes 12 µs."""
 
 
-@dataclass(slots=True)
-class RequestHead:
-    """The head of a request."""
+class RequestHead(Protocol):
+    """Head of a request in the form that aiohttp's parser returns (`RawRequestMessage`)."""
+
+    @property
+    def method(self) -> str:
+        """Method as the client sent it."""
+
+    @property
+    def path(self) -> str:
+        """Request target with its query, as the client sent it."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Header fields. Their names are case-insensitive."""
+
+
+class ReceivedHead(NamedTuple):
+    """Head of a request that aiohttp's task handles."""
 
     method: str
-    target: str
-    """As the client sent it."""
+    path: str
     headers: Mapping[str, str]
-    """Case-insensitive."""
+
+
+def to_origin_form(head: RequestHead) -> RequestHead:
+    """Return a request head whose target is in origin form.
+
+    The host of a target in absolute form replaces the Host header: "the origin server MUST ignore the received Host
+    header field" (RFC 9112, 3.2.2). The host only tells how the client names this proxy; no other server is contacted.
+    """
+    found = split_absolute_form(head.path)
+    if found is None:
+        return head
+    authority, target = found
+    headers = CIMultiDict(head.headers)
+    headers["Host"] = authority
+    return ReceivedHead(head.method, target, headers)
 
 
 class Peer(NamedTuple):
-    """The other end of a connection: a client or a front proxy."""
+    """Other end of a connection: the client, or a proxy in front of Assay."""
 
     address: str | None
+    """IP address; None if the transport does not know it."""
     is_tls: bool
+    """True if the connection is encrypted."""
+    own_port: int | None = None
+    """Port on which Assay accepted the connection; None if the transport does not know it."""
 
 
 class Exchange:
-    """A request and what is known of it.
+    """Request in progress, with the facts that its response, its log event and its audit entry need.
 
     Args:
-        head: the request's head.
-        peer: the other end of its connection.
-        resolved: what the target stands for.
-        view: name of the target's view for log and trail; None: `default`, which they do not name.
-        settings: which peers are trusted.
+        head: head of the request.
+        peer: other end of the connection.
+        resolved: view and route of the request target.
+        view: name of the view for the log and the audit trail; None for the view ``default``, which they do not name.
+        settings: server settings, which contain the trusted proxies.
 
     Attributes:
-        request_id: also answered as ``X-Request-Id``.
-        client: address of the client, behind any trusted proxies.
-        user: None until a user has authenticated.
-        span: the request's span; nothing records it while tracing is off.
+        request_id: id of the request, which the response has in ``X-Request-Id``.
+        client: IP address of the client. Behind trusted proxies, it is the address that they report.
+        user: authenticated user; None if no user is authenticated.
+        span: trace span of the request; it does nothing while tracing is off.
     """
 
     __slots__ = ("_started", "client", "head", "peer", "request_id", "resolved", "span", "user", "view")
@@ -89,30 +121,37 @@ class Exchange:
 
     @property
     def route(self) -> Route:
-        """The route that the target stands for."""
+        """Route of the request."""
         return self.resolved.route
 
     @property
     def user_name(self) -> str | None:
-        """The user's name for log and trail; None if no user has authenticated."""
+        """Name of the user for the log and the audit trail, or None if no user is authenticated.
+
+        Control characters in the name are escaped.
+        """
         return None if self.user is None else escape_controls(self.user.name, _MAX_USER_NAME_CHARS)
 
     @property
     def path(self) -> str:
-        """The target for the log: shortened, and without its query, which may hold secrets."""
-        return self.head.target.partition("?")[0][:_MAX_LOGGED_PATH_CHARS]
+        """Path of the request for the log: at most 300 characters, without the query, which may contain secrets."""
+        return self.head.path.partition("?")[0][:_MAX_LOGGED_PATH_CHARS]
 
     def enter(self) -> None:
-        """Let events of the current context carry the request's id and view."""
-        telemetry.current_request_id.set(self.request_id)
-        telemetry.current_view.set(self.view)
+        """Set the request's id and view in the current context. Log events of this context then carry both."""
+        telemetry.current_request.set((self.request_id, self.view))
+
+    def name_client(self) -> None:
+        """Set the client in the current context, whose work shares limits with that of other clients."""
+        named = self.user_name
+        current_client.set(get_client_network(self.client) if named is None else f"user {named}")
 
     def finish(self, response: web.StreamResponse | None = None, *, error: BaseException | None = None) -> None:
-        """Write the request id into the response, and count, log and trace the request; called once for each exchange.
+        """Set the request id in the response, and count, log and trace the request. Call this once for each exchange.
 
         Args:
-            response: None if the connection ends without one.
-            error: why there is no response.
+            response: response to the request; None if the connection ends without a response.
+            error: error that ended the connection, if there is no response.
         """
         seconds, head, label = time.monotonic() - self._started, self.head, self.resolved.route.label
         if response is None:
@@ -146,33 +185,37 @@ class Exchange:
 
 
 Rest: TypeAlias = partial[Coroutine[Any, Any, web.StreamResponse]]
-"""The part of answering a request that waits for something: called with the request, whose response it may send."""
+"""Remaining work of a response. Call it with aiohttp's request and await the result, which is the response. For some
+routes, such as files, the work also sends the response."""
 
 
 class Pending(NamedTuple):
-    """An exchange whose response has to be awaited."""
+    """Exchange that has no response yet, and the remaining work, which `Application.complete` awaits."""
 
     exchange: Exchange
     rest: Rest
 
 
 async def complete_rest(outcome: web.StreamResponse | Rest, request: web.BaseRequest) -> web.StreamResponse:
-    """Return a response that is there, or await it."""
+    """Return `outcome` if it is a response. If it is remaining work, await the work and return its response."""
     return await outcome(request) if isinstance(outcome, partial) else outcome
 
 
 class Application(Protocol):
-    """The two parts of answering a request."""
+    """Application that answers a request in two steps, for example `WebApp`."""
 
     def begin(self, head: RequestHead, peer: Peer) -> web.StreamResponse | Pending:
-        """Return the finished response, or what remains to be awaited; never wait."""
+        """Return the response, or an unfinished exchange, which the caller passes to `complete`. Never wait."""
 
     async def complete(self, pending: Pending, request: web.BaseRequest) -> web.StreamResponse:
-        """Return the response that `begin` left pending, finished; raise only to end the connection."""
+        """Finish an exchange that `begin` returned unfinished, and return its response.
+
+        An exception ends the connection without a response.
+        """
 
 
 def start_request_span(head: RequestHead, peer: Peer, settings: ServerSettings) -> tracing.Span:
-    """Start the span of a request, within the trace that a trusted proxy names."""
+    """Start the trace span of a request. A ``traceparent`` header from a trusted proxy sets the parent of the span."""
     if not tracing.is_enabled():
         return tracing.NO_SPAN
     parent = head.headers.get("traceparent") if is_trusted_proxy(peer.address, settings) else None
@@ -181,7 +224,7 @@ def start_request_span(head: RequestHead, peer: Peer, settings: ServerSettings) 
 
 
 def finish_request_span(span: tracing.Span, status: int, error: BaseException | None = None) -> None:
-    """End the span of a request with the status of its response, or with the name of the error that ended it."""
+    """End the trace span of a request with the status of the response, or with the class name of `error`."""
     if error is not None:
         span.end(type(error).__name__)
         return
@@ -190,5 +233,9 @@ def finish_request_span(span: tracing.Span, status: int, error: BaseException | 
 
 
 def _get_traced_method(method: str) -> str:
-    """Return a method's name in spans: names must be few (semantic conventions, "HTTP spans")."""
+    """Return the method for trace spans: GET, HEAD, or ``_OTHER`` for every other method.
+
+    Clients may invent methods, and the number of span names must stay small (OpenTelemetry semantic conventions, "HTTP
+    spans").
+    """
     return method if method in _TRACED_METHODS else "_OTHER"

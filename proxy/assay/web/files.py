@@ -1,8 +1,12 @@
-"""File bytes to a client: sendfile from a finished blob, or from a download's growing file, never chunked.
+"""Transmission of files to clients by sendfile, from a complete file or from the growing file of a download.
 
-Owns the one rule of aborting: once the header of a file is out, a response either completes with the bytes decided on
-or its connection is cut. Returning short of Content-Length would leave the connection open, and the next response's
-bytes would complete the body. And the other: nobody may hold a connection, a file and a page's buffer by not reading.
+This module enforces two rules.
+
+- After the head of a response is sent, either the whole body follows, or the connection is aborted. If the body were
+  too short and the connection stayed open, the client would take the next response for the rest of the file. Files
+  never use chunked framing, so that Content-Length always exists.
+- A client that does not read is disconnected after a timeout. Such a client occupies a connection, an open file and
+  buffers.
 """
 
 from __future__ import annotations
@@ -28,19 +32,23 @@ from assay.web.socket_io import send_nonblocking
 
 _FIRST_SENDFILE_BYTES = 256 * 2**10
 _MAX_SENDFILE_BYTES = 2**20
-"""Bytes for one sendfile: the first to a client whom we don't know, and the most to one who takes them at once."""
+"""Maximum bytes of one sendfile call. A call that waits for the client sends `_FIRST_SENDFILE_BYTES` at first. As long
+as the client is fast, the size doubles with each call, up to this maximum. For a slow client, the size is
+`_FIRST_SENDFILE_BYTES` again."""
 _FAST_CLIENT_SECONDS = 1.0
-"""Seconds."""
+"""A client is fast if it takes all bytes of a sendfile call in less than this time, in seconds."""
 _BODY_CHUNK_BYTES = 64 * 2**10
-"""Of a page at a time: what a client who does not read keeps in memory, beside the page itself that all share."""
+"""Size of one write of a response body. aiohttp buffers at most one such chunk for each slow client. The body itself
+exists once in memory, for all clients."""
 STALL_TIMEOUT_SECONDS = 120.0
-"""Seconds that a client has for a first span or a piece, and for a longer span in proportion: the one that took the
-span before at once may be a kernel's buffer, and the client behind it slow. At 2 kB/s it still gets everything."""
+"""Seconds in which a client must take `_FIRST_SENDFILE_BYTES` or one body chunk. Otherwise the connection is aborted.
+The slowest accepted client reads 2.2 kB/s. A larger sendfile call has a proportionally longer timeout. Even a client
+whose last call was fast may be slow, because a kernel buffer may have taken the bytes of that call."""
 _OK, _NOT_MODIFIED = HTTPStatus.OK, HTTPStatus.NOT_MODIFIED
-"""Looked up once, as in `web.exchange`."""
+"""Constants, because each reading of an enum member takes time."""
 FILE_CACHE_CONTROL = "private, immutable, max-age=31536000"
 _FILE_HEADERS = {
-    # No Content-Encoding and one type for all: a client must never decode what it is to hash.
+    # No Content-Encoding, and the same type for all files: a client must hash the bytes without decoding them.
     "Content-Type": "application/octet-stream",
     "Cache-Control": FILE_CACHE_CONTROL,
     "X-Content-Type-Options": "nosniff",
@@ -49,44 +57,57 @@ _FILE_HEADERS = {
 
 @runtime_checkable
 class TimedConnection(Protocol):
-    """A connection with a timeout of its own for a client that does not read."""
+    """Connection that has its own timeout for a client that does not read."""
 
     stall_timeout_seconds: float
+    """Seconds in which the client must take a part of a response. Otherwise the connection is aborted."""
 
 
 class AbortedError(ConnectionError):
-    """The connection was cut on purpose; aiohttp treats a ConnectionError as a client that left."""
+    """Error that is raised after Assay has aborted a connection on purpose.
+
+    It is a ConnectionError, so aiohttp treats it as if the client had disconnected.
+    """
 
 
 async def send_cached(request: web.BaseRequest, content: Cached) -> web.StreamResponse:
-    """A finished file: strong ETag, ranges, 304."""
+    """Send a verified file from the cache. The response has a strong ETag, and supports ranges and 304."""
     blob = content.blob
     return await _send_verified(request, blob.file, blob.sha256, blob.size)
 
 
 async def send_in_progress(request: web.BaseRequest, content: InProgress) -> web.StreamResponse:
-    """A file on its way in. Without ETag and ranges while it is unverified, so that it can be spliced with nothing.
+    """Send a file while it is being downloaded.
 
-    A request for a part waits for the whole: a part of unverified bytes could not be withheld later.
+    Until the file is verified, its response has no ETag and supports no ranges. A client therefore cannot join parts of
+    two responses. Two kinds of requests wait until the whole file is verified:
+
+    - A range request waits, because bytes that were sent cannot be withheld later.
+    - If the bytes are stored and only have to be hashed, a client that has the file already waits, and then gets 304.
 
     Raises:
-        AssayError: nothing was sent yet, so the answer can still say why.
+        AssayError: the download failed before the response began, so the caller can still send an error response.
     """
     download = content.download
     if request.method == "HEAD" and download.expected.size is not None and not download.is_verified:
         return await _respond_to_head(request, download.expected.size)
-    if "Range" in request.headers:
+    if "Range" in request.headers or (download.stored is not None and _has_file(request, download.expected.sha256)):
         await download.wait_until_verified()
     else:
         await download.wait_until_sendable()
     file = await download.open_reader()
+    moves = download.move_count
     try:
         if download.is_verified and download.length is not None:
             await content.still_approved()
             return await _send_verified(request, file, download.expected.sha256, download.length)
-        return await _send_unverified(request, content, file)
+        return await _send_unverified(request, content, file, moves)
     finally:
         file.close()
+
+
+def _has_file(request: web.BaseRequest, sha256: Sha256) -> bool:
+    return etag_matches(request.headers.get("If-None-Match"), f'"{sha256}"')
 
 
 async def _respond_to_head(request: web.BaseRequest, size: int) -> web.StreamResponse:
@@ -95,7 +116,9 @@ async def _respond_to_head(request: web.BaseRequest, size: int) -> web.StreamRes
     return response
 
 
-async def _send_unverified(request: web.BaseRequest, content: InProgress, file: BinaryIO) -> web.StreamResponse:
+async def _send_unverified(
+    request: web.BaseRequest, content: InProgress, file: BinaryIO, moves: int
+) -> web.StreamResponse:
     length = content.download.length
     if length is None:
         raise RuntimeError("bytes were released before the length of the file was known")
@@ -103,15 +126,16 @@ async def _send_unverified(request: web.BaseRequest, content: InProgress, file: 
     await response.prepare(request)
     if request.method == "HEAD":
         return response
-    moves, moved = content.download.move_count, None
+    moved = None
     try:
         async for span in content.download.follow(content.still_approved):
             if content.download.move_count != moves:
-                # The disk took no more: the bytes go on in another file, which has those before too.
-                moves = content.download.move_count
+                # The download continues in another file, for example because the storage failed. That file has the
+                # earlier bytes too.
                 if moved is not None:
                     moved.close()
                 moved = await content.download.open_reader()
+                moves = content.download.move_count
             await _send_file_range(request, moved or file, span.offset, span.count)
     except AssayError as error:
         _abort_response(request, str(error))
@@ -123,13 +147,13 @@ async def _send_unverified(request: web.BaseRequest, content: InProgress, file: 
 
 
 async def _send_verified(request: web.BaseRequest, file: BinaryIO, sha256: Sha256, size: int) -> web.StreamResponse:
-    chosen = _plan_response(request.headers, f'"{sha256}"', size, request.method)
-    if not isinstance(chosen, ResponsePlan):
-        return chosen
-    response = _build_file_response(chosen.status, chosen.count, chosen.headers)
+    plan = _plan_response(request.headers, f'"{sha256}"', size, request.method)
+    if not isinstance(plan, ResponsePlan):
+        return plan
+    response = _build_file_response(plan.status, plan.count, plan.headers)
     await response.prepare(request)
     if request.method != "HEAD":
-        await _send_file_range(request, file, chosen.start, chosen.count)
+        await _send_file_range(request, file, plan.start, plan.count)
         await response.write_eof()
     return response
 
@@ -137,18 +161,25 @@ async def _send_verified(request: web.BaseRequest, file: BinaryIO, sha256: Sha25
 def respond_from_memory(
     headers: Mapping[str, str], sha256: Sha256, body: bytes, *, method: str = "GET"
 ) -> web.StreamResponse:
-    """A finished file that is in memory: as `send_cached`, in one write."""
-    chosen = _plan_response(headers, f'"{sha256}"', len(body), method)
-    if not isinstance(chosen, ResponsePlan):
-        return chosen
-    whole = chosen.count == len(body)
-    piece = body if whole else body[chosen.start : chosen.start + chosen.count]
-    return BufferedResponse(status=chosen.status, headers={**_FILE_HEADERS, **chosen.headers}, body=piece)
+    """Return the response for a verified file that is in memory. It has a strong ETag, and supports ranges and 304.
+
+    Args:
+        headers: header fields of the request.
+        sha256: digest of the file, which becomes the ETag.
+        body: content of the file.
+        method: GET or HEAD.
+    """
+    plan = _plan_response(headers, f'"{sha256}"', len(body), method)
+    if not isinstance(plan, ResponsePlan):
+        return plan
+    is_whole = plan.count == len(body)
+    part = body if is_whole else body[plan.start : plan.start + plan.count]
+    return BufferedResponse(status=plan.status, headers={**_FILE_HEADERS, **plan.headers}, body=part)
 
 
 @dataclass(frozen=True, slots=True)
 class ResponsePlan:
-    """What of a verified file is to be sent, and under which headers."""
+    """Plan of a response that contains `count` bytes of a verified file from offset `start`."""
 
     start: int
     count: int
@@ -159,7 +190,10 @@ class ResponsePlan:
 def _plan_response(
     request_headers: Mapping[str, str], etag: str, size: int, method: str
 ) -> ResponsePlan | web.StreamResponse:
-    """The piece of a verified file that a request's headers ask for, or the answer without one."""
+    """Return a plan for the part of a verified file that the request headers select.
+
+    If the response contains no bytes of the file (304, 412, 416), return the response itself.
+    """
     headers = {"ETag": etag, "Accept-Ranges": "bytes"}
     if etag_matches(request_headers.get("If-None-Match"), etag):
         return BufferedResponse(status=_NOT_MODIFIED, headers={**headers, "Cache-Control": FILE_CACHE_CONTROL})
@@ -182,7 +216,7 @@ def _plan_response(
         case UnsafeResume():
             return web.Response(
                 status=HTTPStatus.PRECONDITION_FAILED,
-                reason="remove the part you have and download again: it was never verified",
+                reason="delete the partial file and download again: the partial file was never verified",
                 headers={"Cache-Control": "no-store"},
             )
 
@@ -190,14 +224,14 @@ def _plan_response(
 async def _send_file_range(request: web.BaseRequest, file: BinaryIO, offset: int, count: int) -> None:
     transport = request.transport
     if transport is None:
-        raise ConnectionResetError("the client left")
+        raise ConnectionResetError("the client disconnected")
     loop, end, span = asyncio.get_running_loop(), offset + count, _FIRST_SENDFILE_BYTES
     while offset < end:
         wanted = min(_MAX_SENDFILE_BYTES, end - offset)
         sent = send_nonblocking(transport, partial(os.sendfile, in_fd=file.fileno(), offset=offset, count=wanted))
         offset += sent
         if sent == wanted:
-            await asyncio.sleep(0)  # the others' turn
+            await asyncio.sleep(0)  # lets other tasks run
             continue
         begun = loop.time()
         try:
@@ -208,16 +242,21 @@ async def _send_file_range(request: web.BaseRequest, file: BinaryIO, offset: int
         if not sent:
             _abort_response(request, f"the file ended {end - offset} bytes early")
         offset += sent
-        # Each span costs a time limit of its own and a turn of the loop: short ones are for clients who are slow.
+        # Each call costs a timeout and an iteration of the event loop, so short calls are used only for slow clients.
         span = (
             min(2 * span, _MAX_SENDFILE_BYTES) if loop.time() - begun < _FAST_CLIENT_SECONDS else _FIRST_SENDFILE_BYTES
         )
 
 
 async def send_paced(request: web.BaseRequest, response: web.StreamResponse) -> web.StreamResponse:
-    """Send what aiohttp would send without a time limit; a large body in pieces, each after the one before is taken.
+    """Send a response and return it. Abort the connection if the client does not read.
 
-    Handed over whole, it would be buffered whole for each client who is slow to read it.
+    aiohttp itself has no timeout for a client that does not read. A large body is written in chunks, and each chunk
+    waits until the client has taken the one before. If the body were written at once, aiohttp would buffer it for each
+    slow client.
+
+    Returns:
+        The response that was sent, which may be another object than `response`.
     """
     if response.prepared:
         return response
@@ -228,7 +267,7 @@ async def send_paced(request: web.BaseRequest, response: web.StreamResponse) -> 
             and request.transport is not None
             and not request.transport.get_write_buffer_size()
         ):
-            return response  # it goes out in one write, and aiohttp will not wait for whoever does not read
+            return response  # aiohttp sends it in one write, without waiting for the client
         await response.prepare(request)
         try:
             while response.has_unsent_bytes:
@@ -253,7 +292,7 @@ async def send_paced(request: web.BaseRequest, response: web.StreamResponse) -> 
 
 
 def _build_divided_response(template: web.StreamResponse, length: int) -> web.StreamResponse:
-    """Return a response with the head of `template`, whose body is written piece by piece."""
+    """Return a response with the head of `template`. Its body of `length` bytes will be written in chunks."""
     response = web.StreamResponse(status=template.status, reason=template.reason, headers=template.headers)
     response.content_length = length
     if template.keep_alive is False:
@@ -267,14 +306,14 @@ async def _await_in_time(request: web.BaseRequest, step: Awaitable[object]) -> N
 
 
 def _get_stall_timeout(request: web.BaseRequest) -> float:
-    """Return the seconds that the client has to take a piece of a response."""
+    """Return the seconds in which the client must take a part of a response."""
     connection = request.protocol
     return connection.stall_timeout_seconds if isinstance(connection, TimedConnection) else STALL_TIMEOUT_SECONDS
 
 
 def _abort_stalled(request: web.BaseRequest) -> NoReturn:
     seconds = _get_stall_timeout(request)
-    _abort_response(request, f"the client takes less than {_FIRST_SENDFILE_BYTES // 1024} KiB in {seconds:.0f} seconds")
+    _abort_response(request, f"the client read less than {_FIRST_SENDFILE_BYTES // 1024} KiB in {seconds:.0f} seconds")
 
 
 def _abort_response(request: web.BaseRequest, reason: str) -> NoReturn:
@@ -287,7 +326,7 @@ def _abort_response(request: web.BaseRequest, reason: str) -> NoReturn:
 def _build_file_response(
     status: HTTPStatus, length: int, headers: Mapping[str, str] | None = None
 ) -> web.StreamResponse:
-    own = {"X-Request-Id": telemetry.current_request_id.get() or ""}
+    own = {"X-Request-Id": telemetry.current_request.get()[0] or ""}
     response = web.StreamResponse(status=status, headers={**_FILE_HEADERS, **own, **(headers or {})})
     response.content_length = length
     return response
@@ -296,8 +335,8 @@ def _build_file_response(
 async def send_spooled(
     request: web.BaseRequest, file: BinaryIO, size: int, headers: dict[str, str]
 ) -> web.StreamResponse:
-    """A file of our own making, whole."""
-    response = web.StreamResponse(headers={**headers, "X-Request-Id": telemetry.current_request_id.get() or ""})
+    """Send a file that Assay generated, such as the list of projects. Ranges are not supported."""
+    response = web.StreamResponse(headers={**headers, "X-Request-Id": telemetry.current_request.get()[0] or ""})
     response.content_length = size
     await response.prepare(request)
     if request.method != "HEAD":

@@ -1,6 +1,7 @@
-"""``/readyz``: whether this proxy can do its work now, and what is wrong if it cannot.
+"""Readiness of the proxy, for ``/readyz``: named checks, and a message for each check that fails.
 
-Owns the checks and the flag that a shutdown lowers first, so that a load balancer turns away before connections end.
+A shutdown first sets the flag `is_stopping`, which makes ``/readyz`` fail. A load balancer then sends requests
+elsewhere before the proxy closes connections.
 """
 
 from __future__ import annotations
@@ -19,18 +20,25 @@ from assay.telemetry.audit_trail import AuditTrail
 from assay.units import format_duration
 
 ReadinessCheck = Callable[[], Awaitable[None]]
-"""Raises `AssayError` with what is wrong."""
+"""Check that raises `AssayError` if it fails. The message of the error states the problem."""
 
 
 class Readiness:
-    """Named checks, all of which must pass."""
+    """Named checks. The proxy is ready if all of them pass and no shutdown has begun.
+
+    Attributes:
+        is_stopping: True after a shutdown has begun.
+    """
 
     def __init__(self, checks: Mapping[str, ReadinessCheck]) -> None:
         self._checks = dict(checks)
         self.is_stopping = False
 
     async def respond(self) -> web.Response:
-        """200 when all is well, else 503 with the sentence of each check that failed."""
+        """Run all checks. Return 200 if all pass, else 503.
+
+        The JSON body contains a message for each failed check.
+        """
         problems = {}
         if self.is_stopping:
             problems["server"] = "shutting down"
@@ -54,7 +62,16 @@ def build_readiness(
     clock: Callable[[], datetime],
     audit_trail: AuditTrail | None = None,
 ) -> Readiness:
-    """What a proxy must be able to do: keep files, trust the roots that it verifies with, and record what it serves."""
+    """Return the readiness checks of a proxy: its storage, its trust roots and its audit trail.
+
+    The storage and the audit trail must be writable. The trust roots must not be older than the configured maximum age.
+
+    Args:
+        assembly: contains the storage and the verifier of the proxy.
+        trust_settings: settings with the maximum age of trust roots.
+        clock: returns the current time in UTC.
+        audit_trail: audit trail; None if no audit trail is configured.
+    """
 
     async def roots() -> None:
         for root in assembly.verifier.roots.for_index():

@@ -1,6 +1,7 @@
-"""``/metrics``: what is counted as it happens, and what is looked at when somebody asks.
+"""Endpoint ``/metrics`` for Prometheus.
 
-Owns the looking: sizes, ages and the policies in force are read for each scrape, so that they are never older than it.
+Other modules update counters when events happen. This module sets the gauges, such as sizes, ages and the active
+policies. It reads their values anew for each scrape.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from assay.telemetry import metrics
 
 
 class MetricsEndpoint:
-    """Answers scrapes.
+    """Responder for scrapes of ``/metrics``.
 
     Args:
-        assembly: what is looked at.
-        unix_time: Unix time.
+        assembly: parts of the proxy whose state the gauges show.
+        unix_time: returns the current Unix time in seconds.
     """
 
     def __init__(self, assembly: Assembly, unix_time: Callable[[], float] = time.time) -> None:
@@ -30,13 +31,13 @@ class MetricsEndpoint:
         self._scrape_lock = asyncio.Lock()
 
     async def respond(self) -> web.Response:
-        """All metrics, in Prometheus' text format."""
+        """Update the gauges and return all metrics in the Prometheus text format."""
         blobs, records = await self._assembly.store.blobs.stats(), await self._assembly.store.records.stats()
         for what, usage in (("blobs", blobs), ("records", records)):
             metrics.STORED_BYTES.labels(what).set(usage.size)
             metrics.STORED_LIMIT_BYTES.labels(what).set(usage.limit)
             metrics.STORED_COUNT.labels(what).set(usage.count)
-        async with self._scrape_lock:  # what one scrape clears, another must not be writing out
+        async with self._scrape_lock:  # a scrape must not clear gauges while another one renders them
             self._update_gauges()
             body = await asyncio.to_thread(metrics.render_exposition)
         headers = {"Content-Type": metrics.CONTENT_TYPE, "Cache-Control": "no-store"}
@@ -48,7 +49,7 @@ class MetricsEndpoint:
         metrics.TRUST_ROOT_AGE.clear()
         for root in verifier.roots.for_index():
             metrics.TRUST_ROOT_AGE.labels(root.name).set(self._unix_time() - root.obtained.timestamp())
-        # Cleared, so that policies and waivers of yesterday leave no series behind.
+        # Cleared, so that no series of earlier policies and waivers remain.
         metrics.ACTIVE_POLICY.clear()
         metrics.WAIVER_EXPIRY.clear()
         for view in self._assembly.views:
@@ -56,6 +57,7 @@ class MetricsEndpoint:
             pages = view.gate.list_cached_pages()
             for verdict, count in (
                 ("approved", sum(len(page.listing.approved) for page in pages)),
+                ("undecided", sum(len(page.listing.undecided) for page in pages)),
                 ("withheld", sum(len(page.listing.withheld) for page in pages)),
             ):
                 metrics.LISTED_FILES.labels(view.gate.view, verdict).set(count)

@@ -1,8 +1,10 @@
-"""Under which address the client knows this proxy. Pure.
+"""Origin of the proxy from the client's point of view, and IP address of the client. Pure.
 
-PEP 740 wants provenance addresses that are fully qualified and on a secure origin, so they need one; they are omitted
-where none can be believed. A Host header counts only when configuration allows it: it is the client's claim, and a page
-rendered for an invented host must never be handed to another client.
+Provenance URLs on a page must be fully qualified and on a secure origin (PEP 740). A page therefore needs the proxy's
+own origin. Without a trusted origin, the page has no provenance URLs.
+
+A client can write any name in the Host header. The header counts only if the configuration allows the host. Otherwise
+one client could cause a page with an invented host, and other clients would get that page from the cache.
 """
 
 from __future__ import annotations
@@ -10,26 +12,31 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
 
 from assay.config import ServerSettings
 from assay.indexes import is_loopback, split_host
 
 _MAX_AUTHORITY_CHARS = 300
-"""A host name has at most 253 characters (RFC 1035)."""
+"""Maximum length of host and port together, in characters. A host name has at most 253 characters (RFC 1035)."""
+_IPV6_NETWORK_BITS = 64
+"""Length of the network prefix that a single IPv6 client usually has for itself (RFC 6177), in bits."""
 _AUTHORITY = re.compile(r"(?:[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::\d{1,5})?", re.ASCII)
 
 
 def resolve_secure_origin(
     headers: Mapping[str, str], *, peer: str | None, tls: bool, settings: ServerSettings
 ) -> str | None:
-    """``https://host[:port]`` without a trailing slash, or None where no address is secure or believable.
+    """Return the proxy's own origin if it is secure according to PEP 740, else None.
+
+    An origin is secure if it is https, or http on loopback. A `public-url` counts as secure in any case.
 
     Args:
-        headers: the request's, case-insensitive.
-        peer: the address of whoever opened the connection.
-        tls: whether that connection is encrypted.
-        settings: `public-url` wins; else `allowed-hosts`; `X-Forwarded-*` count from `trusted-proxies` alone.
+        headers: header fields of the request, by case-insensitive name.
+        peer: IP address of the other end of the connection.
+        tls: True if the connection is encrypted.
+        settings: server settings. A `public-url` is always used. Without it, the requested host counts if
+            `allowed-hosts` contains it. ``X-Forwarded-*`` headers count only if they come from `trusted-proxies`.
     """
     address = resolve_origin(headers, peer=peer, tls=tls, settings=settings)
     return address if settings.public_url is not None or address is None or _is_secure_origin(address) else None
@@ -42,7 +49,11 @@ def _is_secure_origin(address: str) -> bool:
 
 
 def resolve_origin(headers: Mapping[str, str], *, peer: str | None, tls: bool, settings: ServerSettings) -> str | None:
-    """The same where plain http will do too: for people to copy. None where no address is believable."""
+    """Return the proxy's own origin, or None if no origin is trusted.
+
+    The origin has the form ``http[s]://host[:port]``, without a trailing slash. Plain http is accepted too, because the
+    home page shows this origin to users who configure an installer. The arguments are those of `resolve_secure_origin`.
+    """
     if settings.public_url is not None:
         return settings.public_url.rstrip("/")
     scheme = "https" if tls else "http"
@@ -57,7 +68,10 @@ def resolve_origin(headers: Mapping[str, str], *, peer: str | None, tls: bool, s
 
 @lru_cache(maxsize=256)
 def _build_allowed_origin(scheme: str, authority: str, allowed: tuple[str, ...]) -> str | None:
-    """The address, if it is one and allowed; remembered, because all clients but a hostile one name the same few."""
+    """Return the origin if it is valid and its host is allowed, else None.
+
+    Results are cached, because all clients except hostile ones use the same few hosts.
+    """
     if not _AUTHORITY.fullmatch(authority) or scheme not in {"http", "https"}:
         return None
     try:
@@ -67,8 +81,26 @@ def _build_allowed_origin(scheme: str, authority: str, allowed: tuple[str, ...])
     return f"{scheme}://{authority}" if {host, authority} & set(allowed) else None
 
 
+def is_expected_origin(origin: str, own_port: int | None, settings: ServerSettings) -> bool:
+    """Return False if a client may have invented the port of an origin that `resolve_origin` has returned.
+
+    The origin is expected if it is `public-url`, if `allowed-hosts` contains it with its port, or if it has no port or
+    the port on which the connection was accepted.
+
+    Args:
+        origin: the origin, with an allowed host.
+        own_port: port on which Assay accepted the connection; None if it is unknown.
+        settings: server settings.
+    """
+    if settings.public_url is not None:
+        return True
+    authority = origin.partition("://")[2]
+    port = split_host(authority)[1]
+    return port is None or port == own_port or authority in settings.allowed_hosts
+
+
 def is_trusted_proxy(peer: str | None, settings: ServerSettings) -> bool:
-    """Whether whoever opened the connection is one of `trusted-proxies`."""
+    """Return True if the address `peer` is in one of the networks of `trusted-proxies`."""
     return bool(settings.trusted_proxies) and _is_in_networks(peer or "", settings.trusted_proxies)
 
 
@@ -82,10 +114,11 @@ def _is_in_networks(peer: str, networks: tuple[IPv4Network | IPv6Network, ...]) 
 
 
 def resolve_client_address(headers: Mapping[str, str], *, peer: str | None, settings: ServerSettings) -> str | None:
-    """The address of whoever asks: the peer's, or the last one in ``X-Forwarded-For`` that no trusted proxy has.
+    """Return the IP address of the client: `peer`, or an address from ``X-Forwarded-For`` if `peer` is a trusted proxy.
 
-    Each proxy appends the address that it was asked from, so what stands before the first untrusted one from the right
-    is that client's own claim.
+    Each proxy appends the address from which it received the request. The client is therefore the last address that
+    does not belong to a trusted proxy. The client itself may have written the addresses to the left of it, so they
+    prove nothing.
     """
     client = peer
     if settings.trusted_proxies and is_trusted_proxy(peer, settings):
@@ -97,3 +130,18 @@ def resolve_client_address(headers: Mapping[str, str], *, peer: str | None, sett
             if not is_trusted_proxy(client, settings):
                 break
     return client
+
+
+@lru_cache(maxsize=1024)
+def get_client_network(address: str | None) -> str | None:
+    """Return the network that one client may have: an IPv4 address, or the first 64 bits of an IPv6 address.
+
+    A text that is no address is returned as it is.
+    """
+    try:
+        parsed = ip_address(address or "")
+    except ValueError:
+        return address
+    if isinstance(parsed, IPv4Address):
+        return str(parsed)
+    return str(parsed.ipv4_mapped or ip_network((parsed, _IPV6_NETWORK_BITS), strict=False))

@@ -1,10 +1,12 @@
-"""Which bytes of a verified file a request wants (RFC 9110, 14). Pure.
+"""Selection of the byte range of a verified file that a request gets (RFC 9110, section 14). Pure.
 
-Stricter than the RFC in one point, so that two responses can never be spliced (docs/architecture.md, "Promises", 2): an
-open-ended range that does not begin at 0 is how clients resume, and gets the whole file unless its If-Range names this
-very file. One client splices even then: GNU Wget takes a 200 to such a request, drops as many bytes as it already has,
-and appends the rest (http.c, ``rb_skip_startpos``), so that what it was once sent unverified would stay. It gets 412
-and starts again.
+A client must never join parts of two responses (docs/architecture.md, "Promises", 2), so one rule is stricter than the
+RFC. A client resumes a download with a range that has no end and does not begin at 0. Such a request gets the whole
+file with status 200, unless its If-Range has the ETag of the file.
+
+GNU Wget joins parts even then. It skips as many bytes of the 200 response as it already has, and appends the rest
+(http.c, ``rb_skip_startpos``). The bytes from an earlier, unverified response would remain. Wget therefore gets 412,
+and its user must start the download again.
 """
 
 from __future__ import annotations
@@ -18,12 +20,12 @@ _RANGE_HEADER = re.compile(r"bytes=[ \t]*(\d{0,18})-(\d{0,18})[ \t]*", re.ASCII 
 
 @dataclass(frozen=True, slots=True)
 class WholeFile:
-    """200 and everything."""
+    """Selection of the whole file (200)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ByteRange:
-    """206 and `count` bytes from `start`."""
+    """Selection of `count` bytes from offset `start` (206)."""
 
     start: int
     count: int
@@ -31,12 +33,12 @@ class ByteRange:
 
 @dataclass(frozen=True, slots=True)
 class UnsatisfiableRange:
-    """416."""
+    """Selection of no bytes, because the range is outside the file (416)."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnsafeResume:
-    """412: this client would put the answer behind bytes that nobody vouches for."""
+    """Refusal of a range (412). The client would append the response to bytes that may be unverified."""
 
 
 RangeSelection: TypeAlias = WholeFile | ByteRange | UnsatisfiableRange | UnsafeResume
@@ -45,10 +47,17 @@ RangeSelection: TypeAlias = WholeFile | ByteRange | UnsatisfiableRange | UnsafeR
 def select_range(
     range_header: str | None, if_range: str | None, *, etag: str, size: int, user_agent: str = ""
 ) -> RangeSelection:
-    """What a GET with these headers gets of a file of `size` bytes.
+    """Return the part of a file that a GET request with these headers gets.
 
-    Several ranges, other units and malformed ones are ignored, as RFC 9110 allows; If-Range needs strong comparison
-    (13.1.5), and a date never matches, since these files have none.
+    A request with several ranges, another unit or a malformed range gets the whole file, as RFC 9110 allows. If-Range
+    must equal the strong ETag (section 13.1.5). A date in If-Range never matches, because files have no Last-Modified.
+
+    Args:
+        range_header: the ``Range`` header.
+        if_range: the ``If-Range`` header.
+        etag: strong ETag of the file.
+        size: size of the file in bytes.
+        user_agent: the ``User-Agent`` header, which identifies GNU Wget.
     """
     match = _RANGE_HEADER.fullmatch(range_header) if range_header is not None else None
     if match is None or match[1] == match[2] == "":
@@ -71,7 +80,7 @@ def select_range(
 
 
 def _select_suffix(length: int, size: int) -> RangeSelection:
-    """``bytes=-N``: the last N bytes."""
+    """Select the last `length` bytes of a file, for ``bytes=-N``."""
     if not length or not size:
         return UnsatisfiableRange()
     count = min(length, size)

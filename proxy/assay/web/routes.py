@@ -1,9 +1,12 @@
-"""Request targets to routes, as values. Pure.
+"""Routes as values, and the resolution of request targets to routes. Pure.
 
-Owns the shape of every address that Assay answers. Which view a target is for is said by its path as it was sent,
-before anything is decoded, so that there is one way to write it; the rest is that view's as if it stood at ``/``. It is
-taken apart while still encoded and each part is decoded once (pip sends ``%3A8080`` and ``%2B``); what does not fit any
-route is `UnknownRoute`, never an error.
+This module defines the form of all URLs that Assay answers.
+
+- The beginning of the path selects the view. The path is compared before any decoding, so each view has exactly one
+  spelling.
+- The rest of the path is resolved as if the view were at ``/``. It is split first, and then each part is decoded once.
+  pip sends ``%3A8080`` and ``%2B``.
+- A target that matches no route is `UnknownRoute`, never an error.
 """
 
 from __future__ import annotations
@@ -19,96 +22,113 @@ from urllib.parse import parse_qs, quote, unquote
 
 from packaging.utils import canonicalize_name
 
+from assay.policy.tombstones import TOMBSTONE_QUERY
 from assay.simple.location import decode_location
 from assay.simple.model import NormalizedName
 
 _PROJECT_NAME = re.compile(r"[A-Z0-9](?:[A-Z0-9._-]{0,254}[A-Z0-9])?", re.ASCII | re.IGNORECASE)
-"""A project name (packaging specification, names and normalization), of a length that fits a record's key."""
+"""Valid project name (packaging specification, "Names and normalization"). The maximum of 256 characters keeps the key
+of a cache record short."""
+_MAX_VERSION_CHARS = 256
 _METADATA_SUFFIX = ".metadata"
 _PROVENANCE_PATH_PARTS = 4
 _METHODS_WITHOUT_BODY = frozenset({"GET", "HEAD"})
-"""Methods whose requests have no meaningful body (RFC 9110, 9.3); one that is sent is not read."""
+"""Methods whose requests have no meaningful body (RFC 9110, section 9.3). If a client sends a body, it is not read."""
 
 
 class Permission(StrEnum):
-    """What a user must be allowed to do."""
+    """Permission that a route requires of a user."""
 
     READ = "read"
 
 
 class RouteRules:
-    """What `web.app` requires of a request before it answers; a route class overrides what differs."""
+    """Base class of all routes: the rules that `web.app` checks before it answers a request.
+
+    The class of a route overrides the rules in which it differs.
+    """
 
     __slots__ = ()
     label: ClassVar[str]
-    """Name in metrics, traces and the audit trail."""
+    """Name of the route in metrics, traces and the audit trail."""
     methods: ClassVar[tuple[str, ...]] = ("GET", "HEAD")
-    """Any other method is answered 405."""
+    """Permitted methods. A request with any other method gets 405."""
     max_body_bytes: ClassVar[int] = 0
-    """Limit on the body of a method other than GET and HEAD, whose bodies are not read."""
+    """Maximum size of a request body in bytes. It does not apply to GET and HEAD, whose bodies are not read."""
     permission: ClassVar[Permission | None] = Permission.READ
-    """None: open to everybody, also where users must authenticate."""
+    """Permission that the user needs; None: open to all clients, even if authentication is configured."""
+    is_of_one_file: ClassVar[bool] = False
+    """True if the route serves one file, its METADATA or its provenance. Such a request may get 424 instead of 502 or
+    503 (see `web.errors`), because installers repeat it after 502 or 503."""
 
 
 class OperatorRoute(RouteRules):
-    """A route of the whole proxy, which belongs to no view."""
+    """Base class of the routes for operators. They concern the whole proxy and belong to no view."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SimpleRoot(RouteRules):
-    """``/simple/``."""
+    """Route ``/simple/``: the list of all projects (PEP 503, PEP 691)."""
 
     label: ClassVar[str] = "root-list"
 
     format: str | None
+    """Value of the ``format`` query parameter."""
 
 
 @dataclass(frozen=True, slots=True)
 class SimpleProject(RouteRules):
-    """``/simple/{project}/``."""
+    """Route ``/simple/{project}/``: the page of a project (PEP 503, PEP 691)."""
 
     label: ClassVar[str] = "page"
 
     project: NormalizedName
     format: str | None
+    """Value of the ``format`` query parameter."""
 
 
 @dataclass(frozen=True, slots=True)
 class CanonicalRedirect(RouteRules):
-    """An address that should be written otherwise: unnormalised name, missing slash (301)."""
+    """Redirect (301) to the canonical URL. The requested URL has an unnormalized name or lacks a slash."""
 
     label: ClassVar[str] = "moved"
 
     to: str
-    """Relative to the request's own address, so that it holds behind any path prefix."""
+    """Canonical URL, relative to the requested URL. It is therefore correct if a proxy in front adds a path prefix."""
 
 
 @dataclass(frozen=True, slots=True)
 class DistributionFile(RouteRules):
-    """``/files/{host}/{path}``."""
+    """Route ``/files/{host}/{path}``: a distribution file."""
 
     label: ClassVar[str] = "file"
+    is_of_one_file: ClassVar[bool] = True
 
     location: str
+    """Location of the file on the index: ``host/path``, percent-decoded once."""
+    is_tombstone: bool = False
+    """True if the requested URL is the one under which a page lists the file while it is withheld."""
 
 
 @dataclass(frozen=True, slots=True)
 class DistributionMetadata(RouteRules):
-    """``/files/{host}/{path}.metadata``."""
+    """Route ``/files/{host}/{path}.metadata``: the METADATA of a distribution file (PEP 658)."""
 
     label: ClassVar[str] = "metadata"
+    is_of_one_file: ClassVar[bool] = True
 
     location: str
-    """Of the distribution itself."""
+    """Location of the distribution file, without ``.metadata``."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileProvenance(RouteRules):
-    """``/integrity/{project}/{version}/{filename}/provenance``."""
+    """Route ``/integrity/{project}/{version}/{filename}/provenance``: the provenance document of a file (PEP 740)."""
 
     label: ClassVar[str] = "provenance"
+    is_of_one_file: ClassVar[bool] = True
 
     project: NormalizedName
     version: str
@@ -117,23 +137,23 @@ class FileProvenance(RouteRules):
 
 @dataclass(frozen=True, slots=True)
 class HomePage(RouteRules):
-    """``/``: what this is."""
+    """Route ``/``: the HTML home page of a view."""
 
     label: ClassVar[str] = "home"
 
 
 @dataclass(frozen=True, slots=True)
 class LivenessProbe(OperatorRoute):
-    """``/healthz``."""
+    """Route ``/healthz``: the liveness probe."""
 
     label: ClassVar[str] = "healthz"
-    # A kubelet has no name to give, and what the two probes answer is no secret.
+    # A kubelet has no credentials, and the responses of the two probes contain no secrets.
     permission: ClassVar[Permission | None] = None
 
 
 @dataclass(frozen=True, slots=True)
 class ReadinessProbe(OperatorRoute):
-    """``/readyz``."""
+    """Route ``/readyz``: the readiness probe."""
 
     label: ClassVar[str] = "readyz"
     permission: ClassVar[Permission | None] = None
@@ -141,42 +161,44 @@ class ReadinessProbe(OperatorRoute):
 
 @dataclass(frozen=True, slots=True)
 class MetricsExposition(OperatorRoute):
-    """``/metrics``."""
+    """Route ``/metrics``: metrics for Prometheus."""
 
     label: ClassVar[str] = "metrics"
 
 
 @dataclass(frozen=True, slots=True)
 class ProjectPage(RouteRules):
-    """``/project/{project}``: every file and its verdict, for people."""
+    """Route ``/project/{project}``: the HTML page with all files of a project and their verdicts."""
 
     label: ClassVar[str] = "project"
 
     project: NormalizedName
     page: int
-    """Of versions, from 1."""
+    """Number of the HTML page, from 1. A project with many versions has several pages."""
+    version: str | None = None
+    """Version to show, which selects the HTML page; None to select it by `page`."""
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyPage(RouteRules):
-    """``/policy``: the policy in words."""
+    """Route ``/policy``: the HTML page that states the policy in words."""
 
     label: ClassVar[str] = "policy"
 
 
 @dataclass(frozen=True, slots=True)
 class SearchRedirect(RouteRules):
-    """``/search?name=…``: leads to a project's page."""
+    """Route ``/search?name=…``: a redirect to the HTML page of the project with that name."""
 
     label: ClassVar[str] = "search"
 
     to: str | None
-    """Relative; None where what was typed is no name."""
+    """URL of the project's HTML page, relative to the requested URL; None if the name is invalid."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnknownRoute(RouteRules):
-    """Anything else."""
+    """Route of a target that matches no other route. The response is 404."""
 
     label: ClassVar[str] = "nowhere"
 
@@ -201,22 +223,23 @@ Route: TypeAlias = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedTarget:
-    """What a request target asks for."""
+    """View and route of a request target."""
 
     prefix: str
-    """Of the view: nothing for the one at ``/``, or ``/strict``."""
+    """Path prefix of the view, for example ``/strict``; empty for the view at ``/``."""
     route: Route
     root: str
-    """The view's home page, relative to the target, so that it holds behind any further prefix."""
+    """URL of the view's home page, relative to the target. It is therefore correct if a proxy in front adds a path
+    prefix."""
 
 
 def find_broken_rule(route: Route, method: str, headers: Mapping[str, str]) -> HTTPStatus | None:
-    """Return the status of a request that its route does not take, or None.
+    """Return the error status (405, 411 or 413) if a request breaks a rule of its route, else None.
 
     Args:
-        route: its route.
-        method: its method.
-        headers: case-insensitive; Content-Length is a number, as HTTP parsers require.
+        route: route of the request.
+        method: method of the request.
+        headers: header fields, by case-insensitive name. The HTTP parser has checked that Content-Length is a number.
     """
     if method not in route.methods:
         return HTTPStatus.METHOD_NOT_ALLOWED
@@ -225,6 +248,20 @@ def find_broken_rule(route: Route, method: str, headers: Mapping[str, str]) -> H
     if "Transfer-Encoding" in headers:
         return HTTPStatus.LENGTH_REQUIRED
     return HTTPStatus.REQUEST_ENTITY_TOO_LARGE if int(headers.get("Content-Length", 0)) > route.max_body_bytes else None
+
+
+_ABSOLUTE_FORM = re.compile(r"https?://([^/?#]*)(.*)", re.ASCII | re.IGNORECASE | re.DOTALL)
+
+
+def split_absolute_form(target: str) -> tuple[str, str] | None:
+    """Split a request target in absolute form into its authority and the target in origin form; None for other forms.
+
+    "A server MUST accept the absolute-form in requests" (RFC 9112, 3.2.2).
+    """
+    match = None if target.startswith("/") else _ABSOLUTE_FORM.fullmatch(target)
+    if match is None:
+        return None
+    return match[1], match[2] if match[2].startswith("/") else f"/{match[2]}"
 
 
 _STATIC_ROUTES: dict[str, Route] = {
@@ -237,11 +274,17 @@ _STATIC_ROUTES: dict[str, Route] = {
 
 
 _MAX_CACHED_TARGET_CHARS = 512
-"""Characters of a target up to which what it asks for is remembered."""
+"""Maximum length of a target whose resolution is cached, in characters. It limits the memory of the cache."""
 
 
 def resolve_target(target: str, prefixes: Iterable[str]) -> ResolvedTarget:
-    """The view and route of a request target. No prefix begins another but the empty one, which is always there."""
+    """Return the view and the route of a request target.
+
+    Args:
+        target: request target in origin form (RFC 9112, section 3.2.1), still percent-encoded.
+        prefixes: path prefixes of all views, for example ``/strict``. The prefix of the view at ``/`` is empty. No
+            other prefix may be the beginning of another prefix.
+    """
     return (_resolve_target if len(target) <= _MAX_CACHED_TARGET_CHARS else _resolve_target.__wrapped__)(
         target, tuple(prefixes)
     )
@@ -256,14 +299,21 @@ def _resolve_target(target: str, prefixes: tuple[str, ...]) -> ResolvedTarget:
             return ResolvedTarget(prefix=prefix, route=CanonicalRedirect(to=_append_query(home, query)), root=home)
         if path.startswith(f"{prefix}/"):
             route = match_route(target.removeprefix(prefix))
-            # What operators ask is the whole proxy's.
-            own = UnknownRoute() if isinstance(route, OperatorRoute) else route
-            return ResolvedTarget(prefix=prefix, route=own, root="../" * (path.removeprefix(prefix).count("/") - 1))
+            # Routes for operators have no view prefix.
+            view_route = UnknownRoute() if isinstance(route, OperatorRoute) else route
+            return ResolvedTarget(
+                prefix=prefix, route=view_route, root="../" * (path.removeprefix(prefix).count("/") - 1)
+            )
     return ResolvedTarget(prefix="", route=match_route(target), root="../" * (path.count("/") - 1))
 
 
 def match_route(target: str) -> Route:
-    """The route of a request target in origin form (RFC 9112, 3.2.1), still percent-encoded."""
+    """Return the route of a request target.
+
+    Args:
+        target: request target in origin form (RFC 9112, section 3.2.1), still percent-encoded, without the prefix of a
+            view.
+    """
     path, _, query = target.partition("?")
     if path in _STATIC_ROUTES:
         return _STATIC_ROUTES[path]
@@ -279,7 +329,7 @@ def match_route(target: str) -> Route:
         case ["", "simple", name] | ["", "simple", name, ""]:
             return _match_simple_project(name, query, slash=path.endswith("/"))
         case ["", "files", _, *rest] if any(rest):
-            return _match_distribution(path.removeprefix("/files/"))
+            return _match_distribution(path.removeprefix("/files/"), query)
         case ["", "integrity", *parts] if len(parts) == _PROVENANCE_PATH_PARTS and parts[-1] == "provenance":
             return _match_provenance(*map(unquote, parts[:-1]))
         case _:
@@ -302,8 +352,12 @@ def _match_project_page(raw: str, query: str, *, slash: bool) -> Route:
         return UnknownRoute()
     project = canonicalize_name(name)
     if name == project and not slash:
-        page = _get_query_parameter(query, "page") or ""
-        return ProjectPage(project=project, page=int(page) if re.fullmatch(r"[1-9]\d{0,5}", page, re.ASCII) else 1)
+        page, version = _get_query_parameter(query, "page") or "", _get_query_parameter(query, "version")
+        return ProjectPage(
+            project=project,
+            page=int(page) if re.fullmatch(r"[1-9]\d{0,5}", page, re.ASCII) else 1,
+            version=version if version is not None and len(version) <= _MAX_VERSION_CHARS else None,
+        )
     return CanonicalRedirect(to=_append_query(f"../{project}" if slash else project, query))
 
 
@@ -312,11 +366,11 @@ def _match_search(query: str) -> SearchRedirect:
     return SearchRedirect(to=f"project/{canonicalize_name(name)}" if _PROJECT_NAME.fullmatch(name) else None)
 
 
-def _match_distribution(route: str) -> Route:
+def _match_distribution(route: str, query: str) -> Route:
     location = decode_location(route)
     if location.endswith(_METADATA_SUFFIX):
         return DistributionMetadata(location=location.removesuffix(_METADATA_SUFFIX))
-    return DistributionFile(location=location)
+    return DistributionFile(location=location, is_tombstone=query == TOMBSTONE_QUERY)
 
 
 def _match_provenance(name: str, version: str, filename: str) -> Route:
@@ -326,12 +380,12 @@ def _match_provenance(name: str, version: str, filename: str) -> Route:
 
 
 def _append_query(path: str, query: str) -> str:
-    # Re-quoted: a query may hold anything, a Location header may not.
+    # Quoted again, because a query may contain characters that a Location header must not contain.
     return f"{path}?{quote(query, safe='=&%+,.-_~', errors='replace')}" if query else path
 
 
 def _get_format_parameter(query: str) -> str | None:
-    """The ``format`` parameter (PEP 691, "URL Parameter")."""
+    """Return the ``format`` parameter of a query (PEP 691, "URL Parameter"), or None."""
     return _get_query_parameter(query, "format")
 
 

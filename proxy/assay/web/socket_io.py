@@ -1,4 +1,4 @@
-"""Bytes straight to a client's socket, as many as the kernel takes without being waited for: no task, no time limit."""
+"""Direct writes to a client's socket: as many bytes as the kernel takes at once, without a task or a timeout."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 
 def send_nonblocking(transport: asyncio.Transport, send: Callable[[int], int]) -> int:
-    """How many bytes `send` got rid of by the socket's descriptor.
+    """Call `send` with the file descriptor of the socket, and return the number of bytes sent.
 
-    None where others are in line before them, where they must be encrypted, or where it fails, since the connection is
-    full or broken: the transport, or `loop.sendfile`, finds out by itself.
+    Return 0 without calling `send` if the transport still buffers earlier bytes or uses TLS. Return 0 also if `send`
+    raises OSError, because the connection is full or broken. The caller then sends through the transport or by
+    `loop.sendfile`: both handle a full or broken connection.
     """
     if transport.get_write_buffer_size() or transport.get_extra_info("sslcontext") is not None:
         return 0

@@ -1,7 +1,10 @@
-"""One view's responses: the only place where routes meet its gate.
+"""Responses of one view: the only place where routes use the view's gate.
 
-Owns what is served and refused on the view's routes, and that both are counted, logged and recorded. Authentication and
-the permission to use the view come before (`web.app`); `/healthz`, `/readyz` and `/metrics` belong to no view.
+A view is a policy with its own URL path. The gate decides on pages and files by that policy. This module serves and
+refuses files on the routes of the view, and writes the metrics, log events and audit entries about them.
+
+`web.app` has authenticated the user and checked the permission to use the view. ``/healthz``, ``/readyz`` and
+``/metrics`` belong to no view.
 """
 
 from __future__ import annotations
@@ -10,7 +13,8 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache, partial
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Final, NamedTuple
+from urllib.parse import quote
 
 from aiohttp import web
 
@@ -19,6 +23,7 @@ from assay.assembly import View
 from assay.config import ServerSettings
 from assay.files.cache import Cached
 from assay.gate.gate import WithheldError
+from assay.gate.hidden_versions import HiddenVersion, Hiding
 from assay.gate.judged_page import JudgedPage
 from assay.pages.root_list import RootListCache as Roots
 from assay.policy.reasons import escape_controls
@@ -47,27 +52,30 @@ from assay.web.ui.pages import UiResponder
 
 _OCTET_STREAM = "application/octet-stream"
 _INTEGRITY_MEDIA_TYPE = "application/vnd.pypi.integrity.v1+json"
+_URL_CHARACTERS: Final = "%!$&'()*+,;=:@~"
+"""Characters of a path segment that a redirect repeats unchanged, also those of percent-encoding."""
+_get_hidden_counter = lru_cache(maxsize=256)(metrics.HIDDEN_PAGES.labels)
 _get_file_counter = lru_cache(maxsize=2)(metrics.FILE_REQUESTS.labels)
 
 
 class _Approval(NamedTuple):
-    """An approved file."""
+    """Approval of a file by the policy of a view."""
 
     verdict: Approved
     policy_digest: str
-    """Digest of the policy that approved it, for the audit trail."""
+    """Digest of the policy that approved the file, for the audit trail."""
 
 
 class ViewResponder:
-    """Responses for one view.
+    """Responder for the requests to one view.
 
     Args:
-        view: what decides.
-        root_lists: the lists of projects.
-        settings: who the proxy is to its clients, and whom it believes.
-        clock: UTC.
-        ui: the pages for people.
-        recorder: where served and refused files are recorded.
+        view: the view and its gate, which decides.
+        root_lists: cache of the lists of projects.
+        settings: server settings, which contain the proxy's own address, the allowed hosts and the trusted proxies.
+        clock: returns the current time in UTC.
+        ui: responder for the HTML pages.
+        recorder: writer of audit entries.
     """
 
     def __init__(
@@ -88,22 +96,25 @@ class ViewResponder:
         self._ui = ui
         self._recorder = recorder
         self.log_name = None if view.settings.name == DEFAULT_VIEW else view.settings.name
-        """For log and trail, which don't name the view at ``/``."""
+        """Name of the view for the log and the audit trail; None for the view ``default``, which they do not name."""
 
     @property
     def settings(self) -> ViewSettings:
-        """Name, path, and who may use it."""
+        """Settings of the view: name, path and users."""
         return self._view.settings
 
     def begin(self, exchange: Exchange) -> web.StreamResponse | Rest:
-        """Return the response to a request, or the part of making it that waits; `Rest` raises what `complete` raises.
+        """Return the response if it is available without waiting, else the remaining work, which the caller awaits.
 
-        All that is found here, without waiting, is handed to that part, so that nothing is looked up twice.
+        The remaining work contains everything that this method has found already, so nothing is looked up twice. It
+        raises `WithheldError` if the file is withheld, and another `AssayError` if the resource is not available.
         """
         outcome: web.StreamResponse | Rest
         match exchange.resolved.route:
             case SimpleProject() as route:
                 outcome = self._begin_page(exchange, route)
+            case DistributionFile(location=location, is_tombstone=True):
+                outcome = partial(self._redirect_to_file, exchange, location)
             case DistributionFile(location=location):
                 outcome = self._begin_file(exchange, location)
             case DistributionMetadata(location=location):
@@ -113,10 +124,10 @@ class ViewResponder:
         return partial(self._complete, exchange, outcome) if isinstance(outcome, partial) else outcome
 
     async def _complete(self, exchange: Exchange, rest: Rest, request: web.BaseRequest) -> web.StreamResponse:
-        """Await the rest of a response.
+        """Await the remaining work of a response. If the file is withheld, count, log and record the refusal.
 
         Raises:
-            WithheldError: the file is withheld; this has been counted, logged and recorded.
+            WithheldError: the file is withheld.
             AssayError: the requested resource is not available.
         """
         try:
@@ -139,24 +150,53 @@ class ViewResponder:
             case _:
                 return web.Response(
                     status=HTTPStatus.NOT_FOUND,
-                    text=f"Nothing is here. The index is at {self.settings.path}simple/.\n",
+                    text=f"Not found. The index is at {self.settings.path}simple/.\n",
                     headers={"Cache-Control": "no-store"},
                 )
 
     def _begin_page(self, exchange: Exchange, route: SimpleProject) -> web.StreamResponse | Rest:
         judged = self._gate.peek_page(route.project)
         response = None if judged is None else find_page_response(exchange.head.headers, route, judged)
-        return partial(self._serve_page, exchange, route, judged) if response is None else response
+        if response is None or judged is None:
+            return partial(self._serve_page, exchange, route, judged)
+        self._report_hidden(judged)
+        return response
 
     async def _serve_page(
         self, exchange: Exchange, route: SimpleProject, judged: JudgedPage | None, _request: web.BaseRequest
     ) -> web.StreamResponse:
         if judged is None:
             judged = await self._gate.get_page(route.project)
+        self._report_hidden(judged)
         if (response := find_page_response(exchange.head.headers, route, judged)) is not None:
             return response
         prefix, now = self.settings.prefix, self._clock()
         return await render_page_response(exchange, route, judged, self._settings, prefix=prefix, now=now)
+
+    def _report_hidden(self, judged: JudgedPage) -> None:
+        """Count a request for a page that hides versions. Log them and show them on the home page once per page."""
+        if (report := judged.hidden) is None:
+            return
+        for each in report.versions:
+            code, rule = each.withheld.reasons[0].code.value, each.withheld.rule or ""
+            _get_hidden_counter(self.settings.name, each.hiding.value, rule, code).inc()
+        if not report.is_logged:
+            report.is_logged = True
+            for each in report.versions:
+                self._log_hidden(judged.page.project.name, each)
+
+    def _log_hidden(self, project: str, hidden: HiddenVersion) -> None:
+        first, version = hidden.withheld.reasons[0], str(hidden.version)
+        is_newest = hidden.hiding is Hiding.NEWEST
+        self._ui.record_hidden(hidden)
+        telemetry.event(
+            "hidden",
+            project=project,
+            **({"newest": version} if is_newest else {"sdist_only": version}),
+            rule=hidden.withheld.rule,
+            reason=first.code.value,
+            message=escape_controls(first.message),
+        )
 
     def _begin_file(self, exchange: Exchange, location: str) -> web.StreamResponse | Rest:
         approval = self._peek_approval(location)
@@ -164,6 +204,19 @@ class ViewResponder:
         if approval is None or content is None:
             return partial(self._serve_file, exchange, location, approval)
         return self._give_from_memory(exchange, approval, content)
+
+    async def _redirect_to_file(
+        self, exchange: Exchange, location: str, _request: web.BaseRequest
+    ) -> web.StreamResponse:
+        """Return a redirect from the URL of a tombstone to that of the file, which is approved now.
+
+        The redirect is not cached. If clients could cache the file under the URL of the tombstone, they would install
+        their copy without a request if the file is withheld again.
+        """
+        await self._require_approval(location)
+        name = exchange.head.path.partition("?")[0].rpartition("/")[2]
+        headers = {"Location": f"./{quote(name, safe=_URL_CHARACTERS)}", "Cache-Control": "no-store"}
+        return web.Response(status=HTTPStatus.TEMPORARY_REDIRECT, headers=headers)
 
     async def _serve_file(
         self, exchange: Exchange, location: str, approval: _Approval | None, request: web.BaseRequest
@@ -174,7 +227,8 @@ class ViewResponder:
                 return await complete_rest(self._give_from_memory(exchange, approval, body), request)
         _log_policy_exception(approval.verdict)
         async with self._gate.open_content(approval.verdict) as content:
-            _get_file_counter("hit" if isinstance(content, Cached) else "miss").inc()
+            is_hit = isinstance(content, Cached) or content.download.stored is not None
+            _get_file_counter("hit" if is_hit else "miss").inc()
             try:
                 await self._recorder.record_served(exchange, approval.verdict, approval.policy_digest)
                 if isinstance(content, Cached):
@@ -215,7 +269,7 @@ class ViewResponder:
         return _build_document_response(document, "application/json" if plain else _INTEGRITY_MEDIA_TYPE)
 
     def _peek_approval(self, location: str) -> _Approval | None:
-        """Return the approval of a file if its page is in memory and holds."""
+        """Return the approval of a file if the judged page that lists it is in memory and current, else None."""
         verdict = self._gate.peek_verdict(location)
         return _Approval(verdict, self._gate.policy.digest) if isinstance(verdict, Approved) else None
 
@@ -223,10 +277,14 @@ class ViewResponder:
         verdict = await self._gate.get_verdict(location)
         if isinstance(verdict, Withheld):
             raise WithheldError(verdict)
-        return _Approval(verdict, self._gate.policy.digest)  # nothing was awaited since the verdict
+        # Nothing was awaited since the verdict, so the current policy is the one that made it.
+        return _Approval(verdict, self._gate.policy.digest)
 
     def _give(self, exchange: Exchange, approval: _Approval, response: web.StreamResponse) -> web.StreamResponse | Rest:
-        """Return a response for an approved file, or with an audit trail the wait for its entry, then the response."""
+        """Return `response` for an approved file.
+
+        With an audit trail, return instead the work that first writes the audit entry and then returns `response`.
+        """
         if self._recorder.trail is None:
             return response
         return partial(self._respond_recorded, exchange, approval, response)
@@ -236,6 +294,10 @@ class ViewResponder:
     ) -> web.StreamResponse:
         await self._recorder.record_served(exchange, approval.verdict, approval.policy_digest)
         return response
+
+    def render_withheld(self, withheld: Withheld, request_id: str | None, root: str) -> bytes:
+        """Return the HTML page for a refused request (see `UiResponder.render_withheld`)."""
+        return self._ui.render_withheld(withheld, request_id, root)
 
     async def _record_refusal(self, exchange: Exchange, withheld: Withheld) -> None:
         self._ui.record_refusal(withheld)
@@ -253,10 +315,10 @@ class ViewResponder:
 
 
 def _log_policy_exception(approved: Approved) -> None:
-    """Log that a pin, a waiver or audit mode let a file through, at each use."""
+    """Log the use of a file that the policy approved only because of a pin, a waiver or audit mode."""
     if approved.despite or approved.evidence is None:
         telemetry.event(
-            "file-excepted",
+            "file-exempted",
             filename=approved.file.filename,
             sha256=approved.file.sha256,
             rule=approved.rule,
@@ -266,6 +328,6 @@ def _log_policy_exception(approved: Approved) -> None:
 
 
 def _build_document_response(body: bytes, content_type: str) -> BufferedResponse:
-    # Provenance may change (PEP 740), and METADATA must vanish with its file: revalidated each time.
+    # Clients must revalidate each time: provenance may change (PEP 740), and METADATA must disappear with its file.
     headers = {"Content-Type": content_type, "Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
     return BufferedResponse(body=body, headers=headers)

@@ -1,1 +1,1 @@
-"""The commands, one module each: `main` takes the parsed options and returns the exit status."""
+"""Commands of ``assay``, one module each. The function `main` takes the parsed options and returns the exit status."""

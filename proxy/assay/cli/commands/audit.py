@@ -1,4 +1,7 @@
-"""``assay audit LOCKFILE``: evidence and verdict of each file that a lockfile pins; what could be required today."""
+"""Command ``assay audit LOCKFILE``: judge every file in a lockfile, and propose policy rules for the publishers.
+
+An entry of the lockfile that is not judged is counted, and the exit status is then not 0.
+"""
 
 from __future__ import annotations
 
@@ -11,33 +14,36 @@ from typing import Any
 from assay import telemetry
 from assay.cli import lockfile_report
 from assay.cli.findings import STATUS_APPROVED, LockfileFinding
+from assay.cli.lockfile_report import JudgedLockfile
 from assay.cli.sarif import build_sarif
 from assay.cli.tables import escape_unprintable, format_table
-from assay.cli.verdicts import explain_verdict, summarize_evidence, verdict_json
-from assay.lockfiles import Lockfile
+from assay.cli.verdicts import explain_verdict, list_unstated, summarize_evidence, verdict_json
 from assay.policy.language.proposal import format_publisher_rules
 
 
 def main(options: argparse.Namespace) -> int:
-    """Audit; 1 when a pinned file is not approved, 3 when that cannot be decided now.
+    """Print the result for each file of a lockfile, and return the exit status (`JudgedLockfile.exit_status`).
 
     Raises:
-        ConfigurationError: configuration, policy or lockfile.
-        AssayError: nothing can be decided now.
+        ConfigurationError: the configuration, the policy or the lockfile is invalid.
+        AssayError: a component of the proxy cannot start, so that no file can be judged.
     """
     telemetry.configure_logging(sys.stderr, level=logging.WARNING)
     judged = lockfile_report.judge_chosen_lockfile(options)
     findings = judged.findings
     if options.sarif:
-        print(json.dumps(build_sarif(findings, str(options.lockfile), judged.text), indent=2))
+        texts = [(str(options.lockfile), judged.text)]
+        texts += [(each.source, each.text) for each in judged.lockfile.included]
+        print(json.dumps(build_sarif(findings, judged.unchecked, texts), indent=2))
     elif options.json:
-        print(json.dumps(_build_json(judged.lockfile, findings, judged.policy.digest), indent=2))
+        print(json.dumps(_build_json(judged, str(options.lockfile)), indent=2))
     else:
-        _print_report(judged.lockfile, findings)
-    return lockfile_report.get_exit_status(findings)
+        _print_report(judged, str(options.lockfile))
+    return judged.exit_status
 
 
-def _print_report(lockfile: Lockfile, findings: list[LockfileFinding]) -> None:
+def _print_report(judged: JudgedLockfile, path: str) -> None:
+    findings = judged.findings
     rows = [
         (
             _get_display_name(each),
@@ -48,29 +54,51 @@ def _print_report(lockfile: Lockfile, findings: list[LockfileFinding]) -> None:
         )
         for each in findings
     ]
-    for line in format_table(("FILE", "VERDICT", "RULE", "EVIDENCE", "BECAUSE"), rows):
-        print(line)
-    for loose in lockfile.unpinned:
-        print(f"not judged: {escape_unprintable(loose)}")
+    if rows:
+        for line in format_table(("FILE", "VERDICT", "RULE", "EVIDENCE", "BECAUSE"), rows):
+            print(line)
+    for entry in judged.unchecked:
+        print(f"not checked: {escape_unprintable(entry)}")
+    for problem in _list_problems(findings):
+        print(problem)
+    print()
+    # Evidence that is missing today says nothing about the publishers of a project.
+    has_rules = bool(findings) and not judged.is_undecided and _print_proposed_rules(findings)
     approved = sum(each.status == STATUS_APPROVED for each in findings)
-    print(f"\n{len(findings)} files in {lockfile.kind}: {approved} approved, {len(findings) - approved} not")
-    _print_proposed_rules(findings)
+    # As a comment, so that the output from the first rule to the end can be pasted into a policy.
+    print(
+        f"{'# ' if has_rules else ''}{len(findings)} files in {escape_unprintable(path)}: {approved} approved, "
+        f"{len(findings) - approved} not approved, {len(judged.unchecked)} not checked"
+    )
 
 
-def _print_proposed_rules(findings: list[LockfileFinding]) -> None:
+def _list_problems(findings: list[LockfileFinding]) -> list[str]:
+    return list_unstated(each.verdict for each in findings)
+
+
+def _print_proposed_rules(findings: list[LockfileFinding]) -> bool:
+    """Print rules that require the proven publishers. Return False if no project has a proven publisher."""
     provable = _select_provable(findings)
     if not provable:
-        print("No project of it proves today who publishes it.")
-        return
+        print("In this lockfile, no project has a proven publisher for all its files.")
+        return False
     print(
-        f"{len(provable)} of {len(findings)} files prove who published them. To require it, paste before other rules:"
+        f"{len(provable)} of {len(findings)} files prove their publisher. "
+        "To require these publishers, put these rules before the other rules of the policy:"
     )
     for line in format_publisher_rules(lockfile_report.collect_proven(provable)):
         print(line)
+    print()
+    return True
 
 
 def _select_provable(findings: list[LockfileFinding]) -> list[LockfileFinding]:
-    """Files of the projects that could be held to it from today on: every pinned file is approved and proven."""
+    """Return the findings for which a rule about publishers can be proposed.
+
+    A proposed rule requires the publishers that sign the pinned files of a project today. The rule must not withhold
+    any of these files. Therefore, include a project only if each of its pinned files is approved, has a proven
+    publisher, and needs no exception.
+    """
     whole = {each.project for each in lockfile_report.collect_proven(findings) if not each.unproven}
     whole -= {
         each.pinned.project
@@ -84,10 +112,12 @@ def _get_display_name(finding: LockfileFinding) -> str:
     return finding.verdict.file.filename if finding.verdict is not None else finding.pinned.label
 
 
-def _build_json(lockfile: Lockfile, findings: list[LockfileFinding], policy: str) -> dict[str, Any]:
+def _build_json(judged: JudgedLockfile, path: str) -> dict[str, Any]:
+    findings = judged.findings
     return {
-        "lockfile": lockfile.kind,
-        "policy": policy,
+        "lockfile": judged.lockfile.kind,
+        "path": escape_unprintable(path),
+        "policy": judged.policy.digest,
         "files": [
             {
                 "project": each.pinned.project,
@@ -101,6 +131,7 @@ def _build_json(lockfile: Lockfile, findings: list[LockfileFinding], policy: str
             }
             for each in findings
         ],
-        "not-judged": [escape_unprintable(loose) for loose in lockfile.unpinned],
+        "problems": _list_problems(findings),
+        "not-judged": [escape_unprintable(loose) for loose in judged.unchecked],
         "rules": "\n".join(format_publisher_rules(lockfile_report.collect_proven(_select_provable(findings)))).strip(),
     }

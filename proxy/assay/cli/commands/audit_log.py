@@ -1,4 +1,8 @@
-"""``assay audit-log verify|head``: whether the audit trail is whole, and the hash to keep elsewhere."""
+"""Command ``assay audit-log verify|head``: check the hash chain of the audit trail, and print its last hash.
+
+The operator saves this hash on another machine. If the trail no longer contains it later, the trail was cut or
+rewritten.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +21,11 @@ from assay.telemetry.audit_chain import GENESIS_HASH, MIN_HEAD_HEX_DIGITS, read_
 
 
 def main(options: argparse.Namespace) -> int:
-    """Read the whole trail; 1 when it is not one unbroken chain.
+    """Read and check the whole trail. Return 1 if the trail is not one unbroken chain or does not contain ``--head``.
 
     Raises:
-        ConfigurationError: no trail is configured, or a hash is none.
-        StorageError: it cannot be read.
+        ConfigurationError: no trail is configured, or a hash in the options is malformed.
+        StorageError: the trail cannot be read.
     """
     path = _resolve_trail_path(options)
     head = None if options.head is None else _parse_hash(options.head, MIN_HEAD_HEX_DIGITS, "--head")
@@ -39,9 +43,10 @@ def main(options: argparse.Namespace) -> int:
     elif options.action == "head":
         print(findings.head.hash)
     else:
-        print(f"{findings.entries} entries, the last is number {findings.head.sequence}, head {findings.head.hash}")
+        head_text = f"last sequence number {findings.head.sequence}, last hash {findings.head.hash}"
+        print(f"{findings.entries} entries, {head_text}")
         if findings.lost:
-            print(f"{findings.lost} entries could not be written when they were due; the trail says where")
+            print(f"{findings.lost} entries could not be written; the trail states where they are missing")
     for fault in findings.faults:
         print(f"assay: {escape_unprintable(fault)}", file=sys.stderr)
     return EXIT_WITHHELD if findings.faults else EXIT_OK
@@ -52,7 +57,7 @@ def _resolve_trail_path(options: argparse.Namespace) -> Path:
         return Path(options.trail)
     path = load_configuration(options.config, os.environ).audit.path
     if path is None:
-        raise ConfigurationError("audit.path: no audit trail is configured; name one with --trail")
+        raise ConfigurationError("audit.path: no audit trail is configured; give the path with --trail")
     return path
 
 

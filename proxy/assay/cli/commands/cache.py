@@ -1,6 +1,9 @@
-"""``assay cache stats|verify|prune|warm``: what the storage directory holds, whether it is whole, less of it, more.
+"""Command ``assay cache``: show usage (``stats``), find corrupt files (``verify``), remove files (``prune``).
 
-For a directory that no proxy is using: a running one has it for itself, and says on ``/metrics`` how full it is.
+With ``warm``, the command downloads the files of a lockfile into the cache.
+
+
+The command needs exclusive use of the storage directory. A running proxy reports its usage on ``/metrics`` instead.
 """
 
 from __future__ import annotations
@@ -36,15 +39,17 @@ from assay.views import DEFAULT_VIEW
 
 _MAX_CONCURRENT_DOWNLOADS = 4
 _PROGRESS_INTERVAL_SECONDS = 1.0
-"""Seconds between two lines of progress."""
+"""Minimum time between two lines of progress, in seconds."""
 
 
 def main(options: argparse.Namespace) -> int:
-    """Do what `options.action` says; 1 when something was broken, or is withheld.
+    """Run the action that the options name, and return the exit status.
+
+    The status is 1 if corruption was found or a file is withheld, 3 if a file could not be fetched, and otherwise 0.
 
     Raises:
-        ConfigurationError: the configuration, a size, or the lockfile; or nothing is kept there yet.
-        StorageInUseError: a proxy is running on the directory.
+        ConfigurationError: the configuration, a size or the lockfile is invalid, or the storage does not exist yet.
+        StorageInUseError: a proxy uses the storage directory.
     """
     telemetry.configure_logging(sys.stderr, level=logging.WARNING)
     storage = load_configuration(options.config, os.environ).storage
@@ -57,21 +62,21 @@ def main(options: argparse.Namespace) -> int:
             return asyncio.run(_prune(storage, options.to))
         case _:
             if options.lockfile is None:
-                raise ConfigurationError("cache warm: expected a lockfile")
+                raise ConfigurationError("cache warm: expected the path of a lockfile, found no path")
             lockfile, _ = lockfile_report.load_lockfile(options.lockfile)
             by = choose_policy(options)
             return asyncio.run(_warm(by.configuration, by.policy, lockfile))
 
 
 class ProgressPrinter:
-    """A line now and then, for what takes longer than a second."""
+    """Progress callback that prints a line to standard error at most once a second."""
 
-    def __init__(self, what: str) -> None:
-        self._label = what
+    def __init__(self, label: str) -> None:
+        self._label = label
         self._last_printed = time.monotonic()
 
     def __call__(self, done: int, total: int) -> None:
-        """So far."""
+        """Print ``LABEL: DONE of TOTAL``, unless less than a second has passed since the last line."""
         now = time.monotonic()
         if now - self._last_printed >= _PROGRESS_INTERVAL_SECONDS:
             self._last_printed = now
@@ -81,11 +86,11 @@ class ProgressPrinter:
 @asynccontextmanager
 async def _open_store_exclusively(storage: StorageSettings) -> AsyncIterator[Storage]:
     if not await asyncio.to_thread(has_storage, storage):
-        raise ConfigurationError(f"storage.directory: nothing is kept in {storage.directory} yet")
+        raise ConfigurationError(f"storage.directory: {storage.directory} has no storage yet; assay serve creates it")
     try:
         store = await open_storage(storage)
     except StorageInUseError as error:
-        raise StorageInUseError(f"{error}. A running proxy says on /metrics how full its storage is") from error
+        raise StorageInUseError(f"{error}. See /metrics for the storage usage of a running proxy") from error
     try:
         yield store
     finally:
@@ -108,7 +113,7 @@ async def _print_stats(storage: StorageSettings, *, as_json: bool) -> int:
         ("records", str(records.count), format_size(records.size), format_size(records.limit)),
     ]
     print(f"{storage.directory}\n")
-    for line in format_table(("WHAT", "COUNT", "SIZE", "LIMIT"), rows):
+    for line in format_table(("KIND", "COUNT", "SIZE", "LIMIT"), rows):
         print(line)
     return EXIT_OK
 
@@ -117,10 +122,10 @@ async def _verify(storage: StorageSettings) -> int:
     async with _open_store_exclusively(storage) as store:
         blobs = await store.blobs.verify(ProgressPrinter("files read"))
         broken = await store.records.verify(ProgressPrinter("records read"))
-    print(f"{blobs.checked} files read ({format_size(blobs.size)}), {len(blobs.broken)} broken and removed")
+    print(f"{blobs.checked} files checked ({format_size(blobs.size)}), {len(blobs.broken)} corrupt files removed")
     for sha256 in blobs.broken:
         print(f"  {sha256}")
-    print(f"{broken} records broken and removed")
+    print(f"{broken} corrupt records removed")
     return EXIT_WITHHELD if blobs.broken or broken else EXIT_OK
 
 
@@ -132,24 +137,24 @@ async def _prune(storage: StorageSettings, target_size: str | None) -> int:
     async with _open_store_exclusively(storage) as store:
         pruned = await store.blobs.prune(limit)
         left = await store.blobs.stats()
-    print(f"{pruned.count} files removed ({format_size(pruned.size)}), {left.count} left ({format_size(left.size)})")
+    print(f"{pruned.count} files removed ({format_size(pruned.size)}), {left.count} remain ({format_size(left.size)})")
     return EXIT_OK
 
 
 async def _warm(configuration: Configuration, policy: Policy, lockfile: Lockfile) -> int:
-    alone = configuration.model_copy(update={"views": ()})
-    async with assemble(alone, {DEFAULT_VIEW: policy}) as assembly:
+    single_view = configuration.model_copy(update={"views": ()})
+    async with assemble(single_view, {DEFAULT_VIEW: policy}) as assembly:
         pages = await judge_pages(assembly, (pinned.project for pinned in lockfile.files))
         findings = build_findings(lockfile, pages)
         wanted = [each.verdict for each in findings if isinstance(each.verdict, Approved)]
         failures = await _download_all(assembly, wanted)
     _report_missing(findings, lockfile.unpinned, failures)
-    print(f"{len(wanted) - len(failures)} of {len(lockfile.files)} files are here")
+    print(f"{len(wanted) - len(failures)} of {len(lockfile.files)} files are in the cache")
     return EXIT_UNDECIDED if failures else lockfile_report.get_exit_status(findings)
 
 
 async def _download_all(assembly: Assembly, approved_files: list[Approved]) -> dict[str, str]:
-    """Why the files that are not here now could not be had, by filename."""
+    """Download the files that are not in the cache. Return the error message of each failed download by filename."""
     failures: dict[str, str] = {}
     slots, progress, done = asyncio.Semaphore(_MAX_CONCURRENT_DOWNLOADS), ProgressPrinter("files fetched"), 0
 
@@ -173,9 +178,9 @@ async def _download_all(assembly: Assembly, approved_files: list[Approved]) -> d
 def _report_missing(findings: list[LockfileFinding], loose: tuple[str, ...], failures: dict[str, str]) -> None:
     for each in findings:
         if not isinstance(each.verdict, Approved):
-            told = ", ".join(each.codes) if each.problem is None else each.problem
-            print(f"not fetched: {escape_unprintable(each.pinned.label)}: {escape_unprintable(told)}", file=sys.stderr)
-    for filename, why in failures.items():
-        print(f"failed: {escape_unprintable(filename)}: {escape_unprintable(why)}", file=sys.stderr)
+            why = ", ".join(each.codes) if each.problem is None else each.problem
+            print(f"not fetched: {escape_unprintable(each.pinned.label)}: {escape_unprintable(why)}", file=sys.stderr)
+    for filename, message in failures.items():
+        print(f"failed: {escape_unprintable(filename)}: {escape_unprintable(message)}", file=sys.stderr)
     for entry in loose:
-        print(f"pins no file: {escape_unprintable(entry)}", file=sys.stderr)
+        print(f"not pinned: {escape_unprintable(entry)}", file=sys.stderr)

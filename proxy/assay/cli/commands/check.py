@@ -1,18 +1,26 @@
-"""``assay check``: what a configuration and its policy mean, and what is questionable about them."""
+"""Command ``assay check``: validate configuration and policies, explain each rule, and report errors and warnings."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 
+from assay import telemetry
 from assay.assembly import read_policies, read_trust_roots, utc_now
-from assay.cli.tables import format_table
+from assay.cli import EXIT_CONFIGURATION, EXIT_OK, EXIT_UNDECIDED
+from assay.cli.online_review import review_online
+from assay.cli.review import review_configuration
+from assay.cli.tables import escape_unprintable, format_table
 from assay.config import Configuration, ServerSettings, load_configuration
 from assay.indexes import allowed_file_hosts
 from assay.policy.language.expiry import find_expiring_waivers
 from assay.policy.language.model import Policy
+from assay.policy.language.review import Problem, review_policy
+from assay.policy.language.wording import describe_rule
 from assay.units import format_duration, format_size
 from assay.upstream.credentials import IndexAuthorizations
 from assay.upstream.tls import load_tls_contexts
@@ -21,12 +29,19 @@ from assay.web.server.tls import ServerCertificate
 
 
 def main(options: argparse.Namespace) -> int:
-    """Check, and say what was found.
+    """Validate everything that ``assay serve`` reads at start, and print a summary with the meaning of each rule.
+
+    Return 2 if a setting or policy cannot work as written. Warnings do not affect the exit status. With ``--online``,
+    return 3 if no page of an index could be read. Otherwise return 0.
 
     Raises:
-        ConfigurationError: what is wrong, where, what was expected, the nearest valid key.
+        ConfigurationError: a file or setting is invalid. The message states its place, the expected and the found
+            value, and the most similar valid key.
+        AssayError: ``--online`` is given, and a component of the proxy cannot start.
     """
     configuration = load_configuration(options.config, os.environ)
+    if options.policy is not None:
+        configuration = configuration.model_copy(update={"policy": options.policy, "views": ()})
     policies = read_policies(configuration)
     roots, _ = asyncio.run(read_trust_roots(configuration, configuration.storage.directory))
     IndexAuthorizations(configuration.indexes, os.environ)
@@ -42,22 +57,34 @@ def main(options: argparse.Namespace) -> int:
     for name, policy in policies.items():
         print("\n".join(("", *([f"view {name}:"] if configuration.views else []), *_describe_rules(policy))))
     print(f"\ntrust roots: {', '.join(root.name for root in roots.for_index())}")
-    ending = [
-        f"{f'view {name}: ' if configuration.views else ''}{each}"
-        for name, policy in policies.items()
-        for each in find_expiring_waivers(policy, utc_now())
-    ]
-    for warning in (*_find_index_warnings(configuration), *ending):
-        print(f"warning: {warning}")
-    print("good")
-    return 0
+    problems = [*review_configuration(configuration), *_review_policies(configuration, policies)]
+    is_complete = True
+    if options.online:
+        telemetry.configure_logging(sys.stderr, level=logging.ERROR)
+        found, is_complete = asyncio.run(review_online(configuration, policies.values()))
+        problems += found
+    for problem in problems:
+        print(f"{'error' if problem.is_error else 'warning'}: {escape_unprintable(problem.text)}")
+    if errors := sum(problem.is_error for problem in problems):
+        print(f"configuration is invalid: {errors} {'error' if errors == 1 else 'errors'}")
+        return EXIT_CONFIGURATION
+    print("configuration is valid")
+    return EXIT_OK if is_complete else EXIT_UNDECIDED
+
+
+def _review_policies(configuration: Configuration, policies: Mapping[str, Policy]) -> Iterator[Problem]:
+    """Yield the problems of each policy, and its waivers that have expired or will expire soon."""
+    for name, policy in policies.items():
+        expiring = (Problem(text=str(each)) for each in find_expiring_waivers(policy, utc_now()))
+        for problem in (*review_policy(policy), *expiring):
+            yield problem.within(f"view {name}") if configuration.views else problem
 
 
 def _check_server_files(server: ServerSettings) -> None:
-    """Read what the server would read when it starts.
+    """Read the TLS and authentication files that the server reads at start.
 
     Raises:
-        ConfigurationError: it would not start.
+        ConfigurationError: a file is invalid, so that the server would not start.
     """
     if server.tls is not None:
         ServerCertificate(server.tls).load()
@@ -68,15 +95,18 @@ def _check_server_files(server: ServerSettings) -> None:
 def _describe_settings(configuration: Configuration) -> list[str]:
     server, storage = configuration.server, configuration.storage
     scheme = "http" if server.tls is None else "https"
-    who = "everybody may ask" if server.auth is None else "with authentication"
+    access = "no authentication" if server.auth is None else "authentication required"
     return [
-        f"listens on: {server.host}:{server.port}, {scheme}, {who}",
+        f"listens on: {server.host}:{server.port}, {scheme}, {access}",
         f"storage: {storage.directory} (blobs {format_size(storage.blobs)}, records {format_size(storage.records)})",
     ]
 
 
 def _describe_views(configuration: Configuration, policies: Mapping[str, Policy]) -> list[str]:
-    """Where each view is, by which policy and for whom; of a single one only the policy is worth saying."""
+    """Return the lines of a table of the views, with the path, policy and users of each view.
+
+    If the configuration has no ``[[views]]``, return one line about the policy.
+    """
     if not configuration.views:
         [policy] = policies.values()
         return [f"policy: {configuration.policy or 'built-in'}, mode {policy.mode}, digest {policy.digest[:12]}"]
@@ -109,14 +139,15 @@ def _describe_indexes(configuration: Configuration) -> list[str]:
 
 
 def _describe_rules(policy: Policy) -> list[str]:
-    return format_table(("RULE", "PROJECTS"), [(rule.name or "-", " ".join(rule.projects)) for rule in policy.rules])
-
-
-def _find_index_warnings(configuration: Configuration) -> list[str]:
-    found = [
-        f"index {index.name}: its pattern {pattern} never applies, index {earlier.name} comes first and takes it"
-        for index, pattern, earlier in configuration.indexes.find_shadowed_patterns()
+    """Return a table of the rules, followed by their text on the policy page."""
+    if not policy.rules:
+        return ["The policy has no rules, so nothing is approved."]
+    return [
+        *format_table(("RULE", "PROJECTS"), [(rule.name or "-", " ".join(rule.projects)) for rule in policy.rules]),
+        "",
+        *(
+            escape_unprintable(line)
+            for number, rule in enumerate(policy.rules)
+            for line in describe_rule(number, rule, policy).iter_lines()
+        ),
     ]
-    if not any(configuration.indexes.is_catch_all(index) for index in configuration.indexes):
-        found.append("no index takes all names: those that no pattern covers are unknown here")
-    return found

@@ -1,6 +1,7 @@
-"""``assay explain``: what of a project would be listed and served now, and why.
+"""Command ``assay explain``: show the current verdict on each file of a project, with the reasons.
 
-Judges as the proxy would (`assay.cli.dry_run`): asking changes nothing, and a running proxy is not disturbed.
+The verdicts are those of the proxy. The command finds them in a dry run (`assay.cli.dry_run`), which does not change
+the state of a running proxy.
 """
 
 from __future__ import annotations
@@ -16,21 +17,21 @@ from pathlib import Path
 from typing import Any
 
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
 
 from assay import telemetry
 from assay.cli import EXIT_OK, EXIT_WITHHELD
 from assay.cli.commands import audit
 from assay.cli.dry_run import judge_pages, open_dry_run
 from assay.cli.policy_option import choose_policy
-from assay.cli.tables import format_table
-from assay.cli.verdicts import explain_verdict, summarize_evidence, verdict_json
+from assay.cli.tables import escape_unprintable, format_table
+from assay.cli.verdicts import explain_verdict, list_unstated, summarize_evidence, verdict_json
 from assay.config import Configuration
-from assay.errors import AssayError, ConfigurationError
+from assay.errors import AssayError, ConfigurationError, ProjectNotFoundError
 from assay.gate.judged_page import JudgedPage
 from assay.policy.language.model import Policy
 from assay.policy.reasons import absence_to_json
 from assay.policy.verdict import Approved, Withheld
+from assay.simple.fields import parse_version
 from assay.simple.model import File, NormalizedName
 
 _LOCKFILE_SUFFIXES = frozenset({".lock", ".toml", ".txt", ".in"})
@@ -38,24 +39,35 @@ _PROJECT_NAME = re.compile(r"[A-Z0-9](?:[A-Z0-9._-]*[A-Z0-9])?", re.ASCII | re.I
 
 
 def main(options: Namespace) -> int:
-    """Explain a project, or what a lockfile would get; 1 when something asked for is withheld.
+    """Explain a project, or audit a lockfile. Return 1 if a selected file is withheld or the project does not exist.
+
+    The argument is a lockfile if a file exists at this path and its name ends in .lock, .toml, .txt or .in. Otherwise
+    the argument is the name of a project.
 
     Raises:
-        ConfigurationError: configuration or policy, or no such file or version.
-        AssayError: it cannot be decided now.
+        ConfigurationError: the configuration, the policy or the project name is invalid, or the project has no file
+            with the selected filename or version.
+        AssayError: the index or the provenance of a file is unavailable, or a component of the proxy cannot start.
     """
     telemetry.configure_logging(sys.stderr, level=logging.WARNING)
     if (lockfile := Path(options.project)).suffix in _LOCKFILE_SUFFIXES and lockfile.is_file():
-        asked = Namespace(lockfile=lockfile, sarif=False, json=options.json, config=options.config, view=options.view)
-        return audit.main(asked)
+        audited = Namespace(**vars(options), lockfile=lockfile, sarif=False, allow_unchecked=False)
+        return audit.main(audited)
     if not _PROJECT_NAME.fullmatch(options.project):
-        raise ConfigurationError(f"{options.project!r} is no project name")
+        raise ConfigurationError(f"{options.project!r} is not a valid project name")
     by = choose_policy(options)
-    judged = asyncio.run(_judge_project(by.configuration, by.policy, canonicalize_name(options.project)))
+    name = canonicalize_name(options.project)
+    try:
+        judged = asyncio.run(_judge_project(by.configuration, by.policy, name))
+    except ProjectNotFoundError as error:
+        if options.json:
+            print(json.dumps(_build_absence_json(name, by.policy, error), indent=2))
+        print(f"assay: no such project: {escape_unprintable(str(error))}", file=sys.stderr)
+        return EXIT_WITHHELD
     verdicts = [each for each in judged.verdicts if _is_selected(each.file, options.which)]
     if options.which and not verdicts:
         raise ConfigurationError(
-            f"{judged.page.index.name} lists no file or version {options.which} of {options.project}"
+            f"{judged.page.index.name} lists no file of {options.project} with the filename or version {options.which}"
         )
     if options.json:
         print(json.dumps(_build_json(judged, verdicts), indent=2))
@@ -76,10 +88,7 @@ async def _judge_project(configuration: Configuration, policy: Policy, project: 
 def _is_selected(file: File, selector: str | None) -> bool:
     if selector is None or file.filename == selector:
         return True
-    try:
-        return file.distribution is not None and file.distribution.version == Version(selector)
-    except InvalidVersion:
-        return False
+    return file.distribution is not None and file.distribution.version == parse_version(selector)
 
 
 def _print_report(judged_page: JudgedPage, verdicts: list[Approved | Withheld]) -> None:
@@ -101,8 +110,23 @@ def _print_report(judged_page: JudgedPage, verdicts: list[Approved | Withheld]) 
     ]
     for line in format_table(("FILE", "VERDICT", "RULE", "EVIDENCE", "BECAUSE"), rows):
         print(line)
+    for problem in list_unstated(verdicts):
+        print(f"\n{problem}")
     approved = sum(isinstance(each, Approved) for each in verdicts)
     print(f"\n{approved} approved, {len(verdicts) - approved} withheld")
+
+
+def _build_absence_json(name: NormalizedName, policy: Policy, error: ProjectNotFoundError) -> Mapping[str, Any]:
+    return {
+        "project": name,
+        "index": None,
+        "stale": False,
+        "policy": policy.digest,
+        "files": [],
+        "problems": [],
+        "reasons": [],
+        "error": escape_unprintable(str(error)),
+    }
 
 
 def _build_json(judged_page: JudgedPage, verdicts: list[Approved | Withheld]) -> Mapping[str, Any]:
@@ -112,6 +136,7 @@ def _build_json(judged_page: JudgedPage, verdicts: list[Approved | Withheld]) ->
         "stale": judged_page.page.is_stale,
         "policy": judged_page.policy_digest,
         "files": [verdict_json(each) for each in verdicts],
+        "problems": list_unstated(verdicts),
         "reasons": []
         if judged_page.listing.absence_reason is None
         else absence_to_json(judged_page.listing.absence_reason)["reasons"],

@@ -1,4 +1,9 @@
-"""``assay ledger export|import``: what must never be forgotten, as a text file that reads well in a diff."""
+"""Command ``assay ledger export|import|forget``: the ledger as text, and statements that facts no longer count.
+
+The ledger has the facts that must never be lost: first digests, first sight, established publishers, highest serial.
+Two exports can be compared line by line. ``forget`` deletes nothing: it adds a statement to the ledger. A running proxy
+applies it within a second. ``import --replace`` adds such statements too.
+"""
 
 from __future__ import annotations
 
@@ -7,32 +12,56 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TextIO
+from typing import Final, TextIO
+
+from packaging.utils import canonicalize_name
 
 from assay import telemetry
 from assay.cli import EXIT_OK
-from assay.config import load_configuration
-from assay.errors import ConfigurationError
-from assay.store.factory import open_ledger, open_storage
+from assay.cli.tables import escape_unprintable
+from assay.config import Configuration, load_configuration
+from assay.errors import ConfigurationError, NotFoundError, StorageError, StorageInUseError
+from assay.gate.ledger_watch import announce_forgotten
+from assay.ports import ForgottenKind, ForgottenNote, Ledger, Replacement
+from assay.store.factory import open_ledger, open_ledger_beside, open_storage
 from assay.store.settings import StorageSettings
+from assay.telemetry.audit_trail import open_audit_trail
+
+_MAX_REASON_CHARACTERS: Final = 1000
+_DEFAULT_REPLACE_REASON: Final = "assay ledger import --replace"
+_PLAIN_KINDS: Final = (
+    ("publishers", ForgottenKind.PUBLISHERS),
+    ("serial", ForgottenKind.SERIAL),
+    ("first_seen", ForgottenKind.FIRST_SEEN),
+)
+"""Options without files, with the kinds of facts that they name."""
+_FILE_KINDS: Final = (("digest", ForgottenKind.DIGEST), ("evidence", ForgottenKind.EVIDENCE))
 
 
 def main(options: argparse.Namespace) -> int:
-    """Export, even while a proxy runs; or import, while none does.
+    """Export or import the ledger, or state that facts no longer count.
+
+    A proxy may run during an export and during ``forget``. An import needs exclusive use of the storage.
 
     Raises:
-        ConfigurationError: the configuration, or the text file cannot be opened.
-        StorageInUseError: a proxy is running on the directory that is imported into.
-        LedgerError: the ledger cannot be used, or a line of the text is wrong.
+        ConfigurationError: the configuration is invalid, the text file cannot be opened, or the ledger does not have
+            the facts that the options name.
+        StorageInUseError: the action is an import, and a proxy uses the storage directory.
+        LedgerError: the ledger is unusable, or a line of the text is invalid.
     """
     telemetry.configure_logging(sys.stderr, level=logging.WARNING)
-    storage = load_configuration(options.config, os.environ).storage
+    configuration = load_configuration(options.config, os.environ)
+    storage = configuration.storage
     if options.action == "export":
         asyncio.run(_export(storage, options.file))
+    elif options.action == "import":
+        asyncio.run(_import(configuration, options))
     else:
-        asyncio.run(_import(storage, options.file))
+        asyncio.run(_forget(configuration, options))
     return EXIT_OK
 
 
@@ -46,18 +75,88 @@ async def _export(storage: StorageSettings, path: Path | None) -> None:
             await asyncio.to_thread(_write_lines, file, lines)
 
 
-async def _import(storage: StorageSettings, path: Path | None) -> None:
+async def _import(configuration: Configuration, options: argparse.Namespace) -> None:
+    if options.reason is not None and not options.replace:
+        raise ConfigurationError("--reason: expected only together with --replace")
+    reason = _check_reason(_DEFAULT_REPLACE_REASON if options.reason is None else options.reason)
+    replacement = Replacement(at=datetime.now(UTC), reason=reason) if options.replace else None
+    path: Path | None = options.file
     lines = sys.stdin if path is None else await asyncio.to_thread(_open_text, path, "r")
-    store = await open_storage(storage)
     try:
-        found = await store.ledger.import_(lines)
+        store = await open_storage(configuration.storage, new_ledger=options.new_ledger)
+        try:
+            found = await store.ledger.import_(lines, replacement=replacement)
+            await _audit(configuration, store.ledger, (await store.ledger.poll_forgotten()).unannounced)
+        finally:
+            await store.close()
     finally:
-        await store.close()
         if path is not None:
             lines.close()
-    print(
-        f"{found.projects} projects imported, {found.conflicts} files are known here with another digest, which stays"
-    )
+    kept = f"for {found.conflicts} files, the ledger had another digest and keeps it"
+    replaced = f"{found.replaced} statements that earlier facts no longer count"
+    print(f"{found.projects} projects imported; {replaced if options.replace else kept}")
+
+
+async def _forget(configuration: Configuration, options: argparse.Namespace) -> None:
+    reason = _check_reason(options.reason)
+    what, filenames = _get_kind(options)
+    async with open_ledger_beside(configuration.storage) as ledger:
+        try:
+            notes = await ledger.forget(
+                options.index,
+                canonicalize_name(options.project),
+                what,
+                filenames=filenames,
+                at=datetime.now(UTC),
+                reason=reason,
+            )
+        except NotFoundError as error:
+            raise ConfigurationError(f"{options.project} on the index {options.index}: {error}") from error
+        await _audit(configuration, ledger, notes)
+    for note in notes:
+        name = "" if note.fact.filename is None else f" of {note.fact.filename}"
+        print(
+            f"{note.project} on {note.index}: forgot {note.fact.what}{escape_unprintable(name)}"
+            f" ({escape_unprintable(note.fact.found)}; version {note.fact.version})"
+        )
+
+
+def _check_reason(text: str) -> str:
+    """Return a reason without blanks around it.
+
+    Raises:
+        ConfigurationError: it is empty, too long or not one printable line.
+    """
+    reason = text.strip()
+    if not reason or not reason.isprintable() or len(reason) > _MAX_REASON_CHARACTERS:
+        raise ConfigurationError(
+            f"--reason: expected a printable line of at most {_MAX_REASON_CHARACTERS} characters, found {reason!r:.100}"
+        )
+    return reason
+
+
+def _get_kind(options: argparse.Namespace) -> tuple[ForgottenKind, Sequence[str]]:
+    for name, kind in _FILE_KINDS:
+        if (filenames := getattr(options, name)) is not None:
+            return kind, filenames
+    return next(kind for name, kind in _PLAIN_KINDS if getattr(options, name)), ()
+
+
+async def _audit(configuration: Configuration, ledger: Ledger, notes: Sequence[ForgottenNote]) -> None:
+    """Log statements and add them to the audit trail, unless a proxy writes the trail.
+
+    The proxy then does both within a second. Without an audit trail, the proxy logs them, at the latest after its next
+    start.
+    """
+    if configuration.audit.path is None or not notes:
+        return
+    try:
+        async with open_audit_trail(configuration.audit, lambda: datetime.now(UTC)) as trail:
+            await announce_forgotten(ledger, notes, trail)
+    except StorageInUseError:
+        return
+    except StorageError as error:
+        print(f"assay: the proxy must add this to the audit trail later: {error}", file=sys.stderr)
 
 
 def _open_text(path: Path, mode: str) -> TextIO:

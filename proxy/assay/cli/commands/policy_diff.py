@@ -1,6 +1,7 @@
-"""``assay policy diff OLD NEW``: which files change their verdict, and why; over a lockfile, or all projects ever seen.
+"""Command ``assay policy diff OLD NEW``: list the files whose verdict differs between two policies, with the reasons.
 
-Both policies judge the same pages, the new one after the old and with the same ledger, as a reload would have it.
+The files are those of a lockfile, or those of all projects in the ledger. Both policies judge the same pages with the
+same ledger: first the old policy, then the new one, as in a proxy that reloads its policy.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from assay import telemetry
-from assay.assembly import Assembly, read_policy
+from assay.assembly import Assembly, get_known_names, read_policy
 from assay.cli import EXIT_OK, EXIT_UNDECIDED, EXIT_WITHHELD, lockfile_report
 from assay.cli.dry_run import PageResults, judge_pages, open_dry_run
 from assay.cli.findings import LockfileFinding, build_findings
@@ -29,38 +30,44 @@ from assay.policy.verdict import Approved, Withheld
 from assay.simple.model import NormalizedName
 
 VerdictsByFile = dict[tuple[str, str], Approved | Withheld]
-"""By filename and digest."""
+"""Verdicts by filename and SHA-256. The SHA-256 is empty if the page gives none for the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerdictChange:
-    """A file that one policy approves and the other withholds."""
+    """Verdicts of two policies on one file, which one policy approves and the other withholds."""
 
     old: Approved | Withheld
     new: Approved | Withheld
 
     @property
     def is_newly_withheld(self) -> bool:
-        """Whether it was approved and would not be any more."""
+        """True if the old policy approves the file and the new one withholds it."""
         return isinstance(self.new, Withheld)
 
 
 def main(options: argparse.Namespace) -> int:
-    """Compare; 1 when a file that is approved would be withheld, 3 when some page could not be had.
+    """Print the files whose verdict differs between two policies, and return the exit status.
+
+    The status is 1 if the new policy withholds a file that the old policy approves. Without such a file, the
+    status is 3 if a page is unavailable. Otherwise the status is 0.
 
     Raises:
-        ConfigurationError: configuration, a policy or the lockfile.
-        AssayError: nothing can be decided now.
+        ConfigurationError: the configuration, a policy or the lockfile is invalid.
+        AssayError: a component of the proxy cannot start, so that no file can be judged.
     """
     telemetry.configure_logging(sys.stderr, level=logging.WARNING)
     configuration = load_configuration(options.config, os.environ)
-    old, new = read_policy(options.old), read_policy(options.new)
+    known = get_known_names(configuration)
+    old, new = read_policy(options.old, known), read_policy(options.new, known)
     lockfile = lockfile_report.load_lockfile(options.lockfile)[0] if options.lockfile else None
     changes, missing, count = asyncio.run(_compare_policies(configuration, old, new, lockfile))
     if options.json:
         print(json.dumps(_build_json(old, new, changes, missing), indent=2))
     else:
         _print_changes(changes, count)
+    for entry in lockfile.unpinned if lockfile is not None else ():
+        print(f"not compared: {escape_unprintable(entry)}", file=sys.stderr)
     for name, error in missing.items():
         print(f"not compared: {name}: {escape_unprintable(str(error))}", file=sys.stderr)
     if any(change.is_newly_withheld for change in changes):
@@ -91,7 +98,7 @@ async def _compare_policies(
 
 
 async def _list_known_projects(assembly: Assembly) -> list[NormalizedName]:
-    """Every project in the ledger: whatever this proxy has ever judged."""
+    """Return the projects in the ledger, which are all projects that this proxy has ever judged."""
     return [project for _, project in await assembly.store.ledger.list_projects()]
 
 
@@ -115,11 +122,12 @@ def _print_changes(changes: list[VerdictChange], count: int) -> None:
             )
             for each in changes
         ]
-        for line in format_table(("FILE", "OLD", "NEW", "BECAUSE (OF WHAT WITHHOLDS IT)"), rows):
+        for line in format_table(("FILE", "OLD", "NEW", "REASON FOR WITHHOLDING"), rows):
             print(line)
         print()
-    lost = sum(change.is_newly_withheld for change in changes)
-    print(f"{count} files compared: {lost} would be withheld, {len(changes) - lost} would be approved")
+    newly_withheld = sum(change.is_newly_withheld for change in changes)
+    newly_approved = len(changes) - newly_withheld
+    print(f"{count} files compared: {newly_withheld} newly withheld, {newly_approved} newly approved")
 
 
 def _name_verdict(verdict: Approved | Withheld) -> str:

@@ -1,17 +1,17 @@
-"""``assay policy test FILE``: expectations of a policy, held against what the proxy would do now.
+"""Command ``assay policy test FILE``: compare expected verdicts with the verdicts that the proxy would reach now.
 
-::
+The file is TOML::
 
     [[expect]]
     project = "cryptography"
-    version = "46.0.0"                 # or file = "cryptography-46.0.0.tar.gz"; neither: every file of the project
+    version = "46.0.0"                 # or file = "cryptography-46.0.0.tar.gz"; without either, all files
     verdict = "approved"
 
     [[expect]]
     file = "evil-1.0-py3-none-any.whl"
     project = "evil"
     verdict = "withheld"
-    reason = "denied"                  # the deciding reason's code; left out, any
+    reason = "denied"                  # code of the deciding reason; optional
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from packaging.utils import InvalidName, canonicalize_name
-from packaging.version import InvalidVersion, Version
 from pydantic import AfterValidator, Field, model_validator
 
 from assay import telemetry
@@ -40,86 +39,99 @@ from assay.operator_files import read_text
 from assay.policy.language.model import Policy
 from assay.policy.verdict import Approved, ReasonCode, Withheld
 from assay.settings import Settings, make_key_error, parse_toml, validate_table
+from assay.simple.fields import parse_version
+
+_MAX_EXAMPLES = 5
+"""Maximum number of files that are printed for an expectation that is not met."""
 
 
-def _parse_version(text: str) -> str:
-    try:
-        return str(Version(text))
-    except InvalidVersion as error:
-        raise ValueError('a version such as "1.0"') from error
+def _normalize_version(text: str) -> str:
+    if (version := parse_version(text)) is None:
+        raise ValueError('a version such as "1.0"')
+    return str(version)
 
 
 def _parse_project_name(text: str) -> str:
     try:
         return canonicalize_name(text, validate=True)
     except InvalidName as error:
-        raise ValueError("a project's name") from error
+        raise ValueError("a valid project name") from error
 
 
 class Expectation(Settings):
-    """What should become of some files."""
+    """Expected verdict on the files of a project, or on some of them: one ``[[expect]]`` table."""
 
     project: Annotated[str, AfterValidator(_parse_project_name)]
     file: str | None = None
-    version: Annotated[str, AfterValidator(_parse_version)] | None = None
+    """Filename. None: all files of the project or version."""
+    version: Annotated[str, AfterValidator(_normalize_version)] | None = None
+    """Version in the normal form of PEP 440. None: all versions."""
     verdict: Literal["approved", "withheld"]
     reason: ReasonCode | None = None
+    """Code of the deciding reason. None: any reason."""
 
     @model_validator(mode="after")
     def _reasons_withhold(self) -> Self:
         if self.reason is not None and self.verdict == "approved":
-            raise make_key_error("reason", expected='nothing, beside verdict = "approved"', found=self.reason.value)
+            raise make_key_error(
+                "reason", expected='no key "reason" beside the verdict "approved"', found=self.reason.value
+            )
         return self
 
     def covers(self, verdict: Approved | Withheld) -> bool:
-        """Whether it speaks of this file."""
+        """Return True if the expectation applies to the file of `verdict`."""
         distribution = verdict.file.distribution
         if self.file is not None and verdict.file.filename != self.file:
             return False
         return self.version is None or (distribution is not None and str(distribution.version) == self.version)
 
     def is_met_by(self, verdict: Approved | Withheld) -> bool:
-        """Whether this file's verdict is the expected one."""
+        """Return True if `verdict` is the expected one and, if a reason is expected, has this deciding reason."""
         if isinstance(verdict, Approved):
             return self.verdict == "approved"
         return self.verdict == "withheld" and self.reason in {None, verdict.reasons[0].code}
 
     def __str__(self) -> str:
-        """Of what it speaks."""
+        """Return the project and the filename or version, for the output of the command."""
         return f"{self.project} {self.file or self.version or ''}".rstrip()
 
 
 class Expectations(Settings):
-    """A file of them."""
+    """Content of a file with expected verdicts: one or more ``[[expect]]`` tables."""
 
     expect: Annotated[tuple[Expectation, ...], Field(min_length=1)]
 
 
 def main(options: argparse.Namespace) -> int:
-    """Test; 1 when an expectation is not met, 3 when that cannot be decided now.
+    """Print the result for each expected verdict, with at most five differing files, and return the exit status.
+
+    The status is 1 if a verdict differs from the expected verdict. Without a difference, the status is 3 if a page is
+    unavailable. Otherwise the status is 0.
 
     Raises:
-        ConfigurationError: configuration, policy or expectations.
-        AssayError: nothing can be decided now.
+        ConfigurationError: the configuration, the policy or the file with expected verdicts is invalid.
+        AssayError: a component of the proxy cannot start, so that no file can be judged.
     """
     telemetry.configure_logging(sys.stderr, level=logging.WARNING)
     expectations = _load_expectations(options.expectations).expect
     by = choose_policy(options)
     pages = asyncio.run(_judge_pages(by.configuration, by.policy, expectations))
-    failed = open_ = 0
+    failed = undecided = 0
     for each in expectations:
         page = pages[canonicalize_name(each.project)]
         if isinstance(page, AssayError):
-            open_ += 1
+            undecided += 1
             print(f"?     {each}: {escape_unprintable(str(page))}")
             continue
         problems = list(_find_mismatches(each, [verdict for verdict in page.verdicts if each.covers(verdict)]))
         failed += bool(problems)
         print(f"{'FAIL' if problems else 'ok':<5} {each}: {each.verdict}")
-        for problem in problems:
+        for problem in problems[:_MAX_EXAMPLES]:
             print(f"      {escape_unprintable(problem)}")
-    print(f"{len(expectations)} expectations: {failed} not met, {open_} not decided")
-    return EXIT_WITHHELD if failed else EXIT_UNDECIDED if open_ else EXIT_OK
+        if (hidden := len(problems) - _MAX_EXAMPLES) > 0:
+            print(f"      and {hidden} more file{'' if hidden == 1 else 's'}")
+    print(f"{len(expectations)} expected verdicts: {failed} not met, {undecided} undecided")
+    return EXIT_WITHHELD if failed else EXIT_UNDECIDED if undecided else EXIT_OK
 
 
 def _load_expectations(path: Path) -> Expectations:
@@ -136,7 +148,7 @@ async def _judge_pages(
 
 def _find_mismatches(expectation: Expectation, verdicts: list[Approved | Withheld]) -> Iterator[str]:
     if not verdicts:
-        yield "no such file is listed"
+        yield "the index lists no file with this name or version"
     for verdict in verdicts:
         if not expectation.is_met_by(verdict):
             word = "approved" if isinstance(verdict, Approved) else "withheld"

@@ -1,4 +1,4 @@
-"""``assay policy schema``: the policy's language as JSON Schema."""
+"""Command ``assay policy schema``: print the JSON Schema of a policy file."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from assay.policy.language.document import policy_schema
 
 
 def main(_options: argparse.Namespace) -> int:
-    """Print it."""
+    """Print the JSON Schema of a policy file."""
     print(json.dumps(policy_schema(), indent=2))
     return 0

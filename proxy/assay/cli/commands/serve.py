@@ -1,4 +1,4 @@
-"""``assay serve``: run the proxy until SIGTERM or SIGINT."""
+"""Command ``assay serve``: run the proxy until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from assay import telemetry
-from assay.assembly import Assembly, assemble, read_policies, utc_now
+from assay.assembly import Assembly, assemble, get_known_names, read_policies, utc_now
 from assay.config import Configuration, load_configuration
+from assay.gate.ledger_watch import watch_ledger
 from assay.policy.language.model import Policy
 from assay.policy_reload import watch_policies
 from assay.telemetry.audit_trail import open_audit_trail
@@ -25,28 +26,31 @@ from assay.web.server.server import DRAIN_SECONDS, run_server
 
 _JSON_LOG_BY_OPTION = {"auto": None, "text": False, "json": True}
 _GC_THRESHOLD_OBJECTS = 10_000
-"""Objects that are made before the collector looks for cycles among them: a page that is judged makes and keeps
-thousands, none of them in a cycle, and looking every 700 objects was 4 % of the work."""
+"""Number of new objects between two runs of the garbage collector, which frees cycles. Judging a page creates thousands
+of lasting objects, none of them in a cycle. With CPython's default of 700, the collector took 4 % of the time."""
 
 
 def main(options: argparse.Namespace) -> int:
-    """Serve.
+    """Serve until the process gets SIGTERM or SIGINT, then return 0.
 
     Raises:
-        ConfigurationError: configuration, a policy, or the address to listen on.
+        ConfigurationError: the configuration or a policy is invalid, or the address to listen on is unusable.
+        AssayError: another component cannot start (`run_proxy`).
     """
     telemetry.configure_logging(sys.stderr, as_json=_JSON_LOG_BY_OPTION[options.log])
     configuration = load_configuration(options.config, os.environ)
-    asyncio.run(_serve_until_signal(configuration, read_policies(configuration)))
+    asyncio.run(_serve_until_signal(configuration, read_policies(configuration), new_ledger=options.new_ledger))
     return 0
 
 
-async def _serve_until_signal(configuration: Configuration, policies: Mapping[str, Policy]) -> None:
+async def _serve_until_signal(
+    configuration: Configuration, policies: Mapping[str, Policy], *, new_ledger: bool
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with run_proxy(configuration, policies):
+    async with run_proxy(configuration, policies, new_ledger=new_ledger):
         await stop.wait()
         telemetry.event("stopping")
     telemetry.event("stopped")
@@ -59,25 +63,30 @@ async def run_proxy(
     *,
     environ: Mapping[str, str] = os.environ,
     drain: float = DRAIN_SECONDS,
+    new_ledger: bool = False,
 ) -> AsyncIterator[str]:
-    """All that this command runs, until the context is left; gives the proxy's origin. `make demo` runs it too.
+    """Run the whole proxy while the context is open, and yield its origin, such as ``http://127.0.0.1:8080``.
+
+    ``make demo`` also uses this function.
 
     Args:
-        configuration: all of it.
-        policies: by view; each is obeyed as its file changes.
-        environ: for credentials.
-        drain: seconds for which it says that it stops, before it does.
+        configuration: the configuration of the proxy.
+        policies: the policy of each view, by the name of the view. A changed policy file is reloaded.
+        environ: environment variables, which contain credentials.
+        drain: time in seconds for which `/readyz` fails before the proxy stops accepting connections.
+        new_ledger: True to create an empty ledger if the storage has been used and its ledger is missing.
 
     Raises:
-        ConfigurationError: a credential, trust root, directory or address is not usable.
-        StorageError: the storage directory is not usable.
+        ConfigurationError: a credential, trust root, directory or address is unusable.
+        StorageError: the storage directory is unusable.
     """
     async with (
         export_spans(os.environ),
         open_authenticator(configuration.server) as access,
         open_audit_trail(configuration.audit, utc_now) as trail,
-        assemble(configuration, policies, environ=environ) as assembly,
-        watch_policies(assembly.views),
+        assemble(configuration, policies, environ=environ, new_ledger=new_ledger) as assembly,
+        watch_policies(assembly.views, get_known_names(configuration)),
+        watch_ledger(assembly.store, trail),
         measure_loop_delay(),
     ):
         handler, ready = create_app(assembly, configuration, clock=utc_now, audit_trail=trail, authenticator=access)
@@ -85,19 +94,22 @@ async def run_proxy(
             shown = f"[{host}]" if ":" in host else host
             origin = f"{'http' if configuration.server.tls is None else 'https'}://{shown}:{port}"
             _log_listening(origin, assembly, str(configuration.storage.directory))
-            # What is there by now stays: the collector need not look through it whenever it looks through all, which
-            # would hold up everybody who asks.
+            # Objects that exist now live as long as the process. Freezing excludes them from full collections, which
+            # would otherwise delay all requests.
             gc.freeze()
             gc.set_threshold(_GC_THRESHOLD_OBJECTS)
             yield origin
 
 
 def _log_listening(origin: str, assembly: Assembly, storage: str) -> None:
-    """Say where each view's index is, and by which policy; the one at ``/`` last, since then all of them are there."""
+    """Log the index URL and the policy of each view.
+
+    The view at ``/`` is logged last, so that all views are available when its event ``listening`` appears.
+    """
     for number, view in reversed(list(enumerate(assembly.views))):
-        said = {"index": f"{origin}{view.settings.path}simple/", "policy": str(view.settings.policy or "built-in")}
+        fields = {"index": f"{origin}{view.settings.path}simple/", "policy": str(view.settings.policy or "built-in")}
         digest = view.gate.policy.digest
         if number:
-            telemetry.event("view-open", view=view.settings.name, **said, policy_digest=digest)
+            telemetry.event("view-available", view=view.settings.name, **fields, policy_digest=digest)
         else:
-            telemetry.event("listening", **said, policy_digest=digest, storage=storage)
+            telemetry.event("listening", **fields, policy_digest=digest, storage=storage)

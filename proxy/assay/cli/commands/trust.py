@@ -1,4 +1,4 @@
-"""``assay trust show|refresh``: the trust roots in force, and renewing them now."""
+"""Command ``assay trust show|refresh``: show the trust roots in force. With ``refresh``, renew them first."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from assay.config import load_configuration
 
 
 def main(options: argparse.Namespace) -> int:
-    """Show the roots, renewed first for ``refresh``; 3 when a renewal failed.
+    """Print the trust roots in force. With ``refresh``, renew them by TUF first, and return 3 if the renewal failed.
 
     Raises:
-        ConfigurationError: a root cannot be read.
+        ConfigurationError: the configuration is invalid, or a trust root cannot be read.
     """
     configuration = load_configuration(options.config, os.environ)
     state = configuration.storage.directory
@@ -43,10 +43,10 @@ def main(options: argparse.Namespace) -> int:
             )
             for report in reports
         ]
-        for line in format_table(("ROOT", "DIGEST", "AGE", "RENEWED", "SPEAKS FOR", "FROM"), rows):
+        for line in format_table(("ROOT", "DIGEST", "AGE", "AUTO-RENEWED", "ISSUERS", "SOURCE"), rows):
             print(line)
     for failure in failures:
-        print(f"assay: not renewed: {failure}", file=sys.stderr)
+        print(f"assay: renewal failed: {failure}", file=sys.stderr)
     return EXIT_UNDECIDED if failures else EXIT_OK
 
 

@@ -1,7 +1,8 @@
-"""``assay verify``: what a provenance document proves of a file on disk, and what a policy says to it.
+"""Command ``assay verify``: verify a file on disk against a provenance document, and judge the file by a policy.
 
-Needs no network and no running proxy. The policy judges as if the file stood alone on its index's page; what only a
-page or the ledger can tell (its age, other files, the digest first seen) is not known, and requirements on it fail.
+The command needs no network and no running proxy. The policy judges the file as if it were the only file of its
+project. Some facts are known only from a page or the ledger: age, other files, and the digest first seen. A requirement
+that needs such a fact fails.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from assay.assembly import read_policy, read_trust_roots
+from assay.assembly import get_known_names, read_policy, read_trust_roots
 from assay.attestation.codec import encode_evidence
 from assay.attestation.renewal.report import describe_local_file
 from assay.attestation.verification.verify import verify
@@ -37,10 +38,14 @@ from assay.simple.model import File, Project
 
 
 def main(options: argparse.Namespace) -> int:
-    """Verify; 1 unless attested (and, with a policy, approved).
+    """Print the evidence about a file. If a policy is given, print the verdict too. Return the exit status.
+
+    With a policy, the status is 0 if the policy approves the file. Without a policy, the status is 0 if the file has a
+    valid attestation. Otherwise the status is 1.
 
     Raises:
-        ConfigurationError: a file that cannot be read.
+        ConfigurationError: a file cannot be read, the configuration or the policy is invalid, or no index of the
+            configuration owns the project of the file.
     """
     configuration = load_configuration(options.config, os.environ)
     roots, _ = asyncio.run(read_trust_roots(configuration, configuration.storage.directory))
@@ -51,7 +56,9 @@ def main(options: argparse.Namespace) -> int:
         raise ConfigurationError(f"{options.file}: cannot be read: {error.strerror}") from error
     evidence = verify(document, file, roots.for_index())
     verdict = (
-        _judge_alone(configuration.indexes, read_policy(options.policy), file, evidence) if options.policy else None
+        _judge_alone(configuration.indexes, read_policy(options.policy, get_known_names(configuration)), file, evidence)
+        if options.policy
+        else None
     )
     if options.json:
         print(json.dumps(_build_json(options.file, document, evidence, verdict), indent=2))
@@ -63,7 +70,11 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _judge_alone(indexes: Indexes, policy: Policy, file: File, evidence: Evidence) -> Approved | Withheld:
-    """As if the file stood alone on the page of its project."""
+    """Return the policy's verdict on a file, as if it were the only file of its project.
+
+    Raises:
+        ConfigurationError: the filename is not that of a distribution, or no configured index owns the file's project.
+    """
     for name in possible_projects(file.filename):
         parsed = parse_filename(file.filename, name)
         index = indexes.find_owner(name)
@@ -84,7 +95,9 @@ def _judge_alone(indexes: Indexes, policy: Policy, file: File, evidence: Evidenc
         )
         if isinstance(verdict, Approved | Withheld):
             return verdict
-    raise ConfigurationError(f"{file.filename} is no distribution of a project that an index of ours owns")
+    raise ConfigurationError(
+        f"{file.filename}: expected the filename of a distribution, for a project that a configured index owns"
+    )
 
 
 def _format_report(path: Path, evidence: Evidence, verdict: Approved | Withheld | None) -> list[str]:
@@ -93,13 +106,13 @@ def _format_report(path: Path, evidence: Evidence, verdict: Approved | Withheld 
             lines = [f"{path.name}: attested"]
             for attestation in attestations:
                 lines += _format_attestation(attestation)
-            lines += [f"  not counted: {reason}" for reason in ignored]
+            lines += [f"  ignored: {reason}" for reason in ignored]
         case Forged(step=step, expected=expected, found=found):
-            lines = [f"{path.name}: FORGED, at: {step}", f"  expected: {expected}", f"  found: {found}"]
+            lines = [f"{path.name}: FORGED, failed check: {step}", f"  expected: {expected}", f"  found: {found}"]
         case Unverifiable(reason=reason):
             lines = [f"{path.name}: unverifiable: {reason}"]
         case _:
-            lines = [f"{path.name}: the document has no attestations"]
+            lines = [f"{path.name}: the provenance document contains no attestations"]
     if isinstance(verdict, Approved):
         lines.append(f"approved by rule {verdict.rule}")
     elif verdict is not None:
@@ -119,6 +132,7 @@ def _format_attestation(attestation: Attestation) -> list[str]:
         "environment": claims.environment,
         "run": claims.run_url,
         "logged": f"{attestation.integrated_time:%Y-%m-%d %H:%M:%S} UTC, index {attestation.log_index}",
+        "log": None if attestation.log is None else f"{attestation.log.url} (id {attestation.log.id})",
         "trust root": attestation.trust_root,
     }
     return [f"  {name}: {value}" for name, value in shown.items() if value]

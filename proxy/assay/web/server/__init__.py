@@ -1,1 +1,1 @@
-"""The server: listening, connections and their limits, TLS, and the private names of aiohttp."""
+"""HTTP server: listening sockets, connections and their limits, and TLS."""

@@ -1,9 +1,12 @@
-"""Who gets a connection: so many in all, half of them for one address, and a few beyond for questions of health.
+"""Limit on the number of connections: in total, for one client network, and a few reserved slots for probes.
 
-Owns the counting. A connection costs a socket, up to two open files and some buffers, so their number is what bounds
-all three. Whoever is one too many is not left in the kernel's queue, where a probe would wait behind him: he stands in
-the *reserve* for one request, which is answered if it asks how the proxy is, and with 503 if it asks for anything else.
-The reserve is small, one address has a quarter of it, and who finds it full is cut.
+This module counts the connections. A connection needs a socket, up to two open files and some buffers, so the limit
+bounds all three.
+
+A connection beyond the limit is accepted too. In the kernel's queue, it would make later probes wait. The connection
+gets a *probe slot* for one request. A probe (``/healthz`` or ``/readyz``) is answered; any other request gets 503. The
+number of probe slots is small, and one network may use a quarter of them. If no probe slot is free, the connection is
+closed.
 """
 
 from __future__ import annotations
@@ -17,19 +20,21 @@ from ipaddress import IPv6Address, ip_address
 PROBE_SLOTS = 16
 _PROBE_SLOTS_PER_ADDRESS = PROBE_SLOTS // 4
 _DESCRIPTORS_PER_CONNECTION = 3
-"""A socket, and the blob or the growing download that is sent through it, twice while one moves to another disk."""
+"""File descriptors of one connection: its socket, and two for the file that it sends. The file is open twice while a
+download moves to another disk."""
 _OTHER_DESCRIPTORS = 256
-"""Databases, connections to indexes, workers' pipes, downloads that nobody waits for any more."""
+"""File descriptors reserved for databases, connections to indexes, pipes of workers, and downloads without a client."""
 
 _DEFAULT_MAX_DESCRIPTORS = 10_240
-"""Open files that a process can have where the system does not say (macOS, ``OPEN_MAX``)."""
+"""Soft limit on open files for a system that refuses the hard limit as the soft limit. macOS is such a system
+(``OPEN_MAX``)."""
 
 
 class ConnectionSlot:
-    """What a connection holds until it ends.
+    """Place of one connection within the connection limit. The connection holds the slot until it ends.
 
     Attributes:
-        probe_only: it may ask one thing only.
+        is_probe_only: True if the connection may send only one request, which must be a probe.
     """
 
     __slots__ = ("_release_callbacks", "is_probe_only")
@@ -39,21 +44,25 @@ class ConnectionSlot:
         self.is_probe_only = probe_only
 
     def on_release(self, callback: Callable[[], None]) -> None:
-        """Do this as well when it is left: what else is held for a connection ends with its seat, however that ends."""
+        """Register a callback that runs when the slot is released.
+
+        A slot is released even if the TLS handshake fails, so the callback can free other resources of the connection.
+        """
         self._release_callbacks.append(callback)
 
     def release(self) -> None:
-        """Make room; once, however often it is said."""
+        """Release the slot and run the registered callbacks. Idempotent."""
         while self._release_callbacks:
             self._release_callbacks.pop()()
 
 
 class ConnectionLimit:
-    """Counts connections, by where they come from.
+    """Limit on the number of open connections, in total and for one client network (an IPv4 address or an IPv6 /64).
 
     Args:
-        max_connections: connections in all, beside the reserve.
-        is_shared_address: whether an address stands for many clients, as a front proxy's does; it may take all seats.
+        max_connections: maximum number of connections, without those in probe slots. One network may use half of them.
+        is_shared_address: returns True for an address that many clients share, for example that of a proxy in front.
+            The limit for one network does not apply to such an address.
     """
 
     def __init__(self, max_connections: int, is_shared_address: Callable[[str], bool] = lambda _: False) -> None:
@@ -65,11 +74,11 @@ class ConnectionLimit:
 
     @property
     def open_connections(self) -> int:
-        """Connections now, those in the reserve included."""
+        """Number of open connections, including those in probe slots."""
         return self._regular_counts.total() + self._probe_counts.total()
 
     def acquire(self, address: str) -> ConnectionSlot | None:
-        """A seat for a connection from `address`, or one in the reserve, or None: not even that."""
+        """Return a slot for a connection from `address`: a regular slot, else a probe slot, else None."""
         block, shared = _get_client_network(address), self._is_shared_address(address)
         if self._regular_counts.total() < self.max_connections and (
             shared or self._regular_counts[block] < self._max_per_address
@@ -88,27 +97,27 @@ def _acquire_slot(counts: Counter[str], network: str, *, probe_only: bool) -> Co
     def leave() -> None:
         counts[network] -= 1
         if not counts[network]:
-            del counts[network]  # addresses of yesterday cost nothing
+            del counts[network]  # earlier addresses use no memory
 
     return ConnectionSlot(leave, probe_only=probe_only)
 
 
 def _get_client_network(address: str) -> str:
-    """What one client has: an IPv4 address, or the 64 bits that IPv6 gives to a single network."""
+    """Return the network to which a client belongs: its IPv4 address, or the /64 of its IPv6 address."""
     known = ip_address(address)
     return str(int(known) >> 64) if isinstance(known, IPv6Address) else address
 
 
 def cap_connections(requested: int, max_descriptors: int) -> int:
-    """How many of the seats that are wanted the limit on open files can bear; at least one."""
+    """Return how many connections `max_descriptors` open files allow: at most `requested`, and at least 1."""
     return max(1, min(requested, (max_descriptors - _OTHER_DESCRIPTORS) // _DESCRIPTORS_PER_CONNECTION - PROBE_SLOTS))
 
 
 def raise_descriptor_limit() -> int:
-    """The limit on open files, raised to as many as the system lets this process have."""
+    """Raise the soft limit on open files (``RLIMIT_NOFILE``) as far as the system allows, and return the new limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     for wanted in (hard, max(soft, _DEFAULT_MAX_DESCRIPTORS)):
-        # macOS says that there is no limit, and does not take that for one.
+        # macOS reports an unlimited hard limit, but refuses it as a soft limit.
         with suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
             return wanted if wanted != resource.RLIM_INFINITY else 2**31 - 1

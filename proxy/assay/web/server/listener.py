@@ -1,8 +1,8 @@
-"""Accepting connections: as many as there is room for, each told at once whether it may stay.
+"""Listener that accepts connections within a `ConnectionLimit`.
 
-Owns the listening sockets. asyncio's own server accepts without asking and tells nobody of a TLS handshake that failed,
-so that its connections cannot be counted; here a connection has its seat before anything is read from it, and gives it
-back however it ends.
+This module owns the listening sockets. asyncio's own server has no limit on connections, and it does not report failed
+TLS handshakes, so its connections cannot be counted. This listener gives each connection a slot before it reads any
+bytes. The slot is released in every case in which the connection ends.
 """
 
 from __future__ import annotations
@@ -20,20 +20,22 @@ from assay.web.server.connection_limit import ConnectionLimit, ConnectionSlot
 
 _BACKLOG = 1024
 _ACCEPT_BATCH_SIZE = 64
-"""Connections accepted before anything else has its turn."""
+"""Maximum number of connections that are accepted before the event loop runs other work."""
 ACCEPT_PAUSE_SECONDS = 1.0
-"""Seconds without accepting after the system could give no descriptor; also between two lines of the log."""
+"""Pause in accepting connections, in seconds. A pause begins if the system has no file descriptor or memory left for a
+connection. The value is also the minimum time between two warnings about refused connections."""
 
 
 class Listener:
-    """Accepts and seats.
+    """Acceptor of connections on the listening sockets.
 
     Args:
-        limit: who may come in.
-        protocol_factory: makes the protocol of a connection that has a seat, which it leaves when the connection is
-        lost. ssl_context: TLS, or None.
-        handshake_timeout_seconds: seconds that a client has for it.
-        accept_pause_seconds: seconds without accepting after the system could give no descriptor.
+        limit: limit from which each connection gets a slot.
+        protocol_factory: creates the protocol of a connection. The protocol must release the slot when the connection
+            is lost.
+        ssl_context: SSL context; None if connections are not encrypted.
+        handshake_timeout_seconds: maximum seconds for the TLS handshake.
+        accept_pause_seconds: pause in accepting connections, see `ACCEPT_PAUSE_SECONDS`.
     """
 
     def __init__(
@@ -57,10 +59,10 @@ class Listener:
         self._next_report_at = 0.0
 
     async def open(self, host: str, port: int) -> tuple[str, int]:
-        """Listen on every address of `host`; gives the first one.
+        """Listen on all addresses of `host`; return the first address and its port.
 
         Raises:
-            ConfigurationError: it cannot be listened on.
+            ConfigurationError: `host` cannot be resolved, or the server cannot listen on one of its addresses.
         """
         try:
             found = await asyncio.get_running_loop().getaddrinfo(
@@ -79,7 +81,7 @@ class Listener:
         return str(name), int(number)
 
     def close(self) -> None:
-        """Accept no more; connections that have been made go on."""
+        """Stop accepting and close the listening sockets. Established connections stay open."""
         for pause in self._pause_timers:
             pause.cancel()
         for listener in self._sockets:
@@ -99,7 +101,8 @@ class Listener:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                # Out of descriptors or memory: whoever waits in the queue keeps the socket ready, so look away.
+                # No file descriptor or memory is left. Connections in the kernel's queue keep the socket readable, so
+                # the event loop would call this again at once; it stops watching the socket for a while.
                 loop = asyncio.get_running_loop()
                 loop.remove_reader(listener)
                 self._pause_timers = {pause for pause in self._pause_timers if pause.when() > loop.time()}
@@ -109,14 +112,14 @@ class Listener:
                 )
                 return
             connection.settimeout(0)
-            seat = self._limit.acquire(address[0])
-            if seat is None or seat.is_probe_only:
-                self.report_refusal("busy" if seat else "cut")
-            if seat is None:
+            slot = self._limit.acquire(address[0])
+            if slot is None or slot.is_probe_only:
+                self.report_refusal("answered" if slot else "closed")
+            if slot is None:
                 connection.close()
                 continue
             metrics.CONNECTIONS.set(self._limit.open_connections)
-            task = asyncio.create_task(self._start_connection(connection, seat), name="connect")
+            task = asyncio.create_task(self._start_connection(connection, slot), name="connect")
             self._connecting.add(task)
             task.add_done_callback(self._connecting.discard)
 
@@ -133,12 +136,16 @@ class Listener:
             connection.close()
             slot.release()
             metrics.CONNECTIONS.set(self._limit.open_connections)
-            if not isinstance(error, OSError):  # a client that left, or whose handshake failed
+            if not isinstance(error, OSError):  # OSError: the client disconnected, or the TLS handshake failed
                 raise
 
-    def report_refusal(self, how: str) -> None:
-        """Count it, and say so at most once a second: a flood must not become one of lines."""
-        metrics.CONNECTIONS_REFUSED.labels(how).inc()
+    def report_refusal(self, action: str) -> None:
+        """Count a refused connection. Log a warning, but at most one within `accept_pause_seconds`.
+
+        Args:
+            action: ``answered`` for a connection in a probe slot, ``closed`` for a connection without a slot.
+        """
+        metrics.CONNECTIONS_REFUSED.labels(action).inc()
         self._unreported_refusals += 1
         now = asyncio.get_running_loop().time()
         if now >= self._next_report_at:

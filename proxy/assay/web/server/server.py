@@ -1,7 +1,7 @@
-"""aiohttp's low-level server around `web.app` behind the `Listener`, and a shutdown that finishes what runs.
+"""HTTP server: aiohttp's low-level server for the application, behind a `Listener`, with a graceful shutdown.
 
-Owns the limits on what a client may send and how long he may take, and the order of going down: readiness first, then
-the listening socket, then the requests in flight within the grace period.
+This module defines the timeouts for clients and the order of a shutdown. First ``/readyz`` fails. Then the listening
+sockets close. Then the running requests have the grace period to finish.
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ from assay.web.exchange import (
     Application,
     Peer,
     Pending,
+    ReceivedHead,
     RequestHead,
     finish_request_span,
     start_request_span,
+    to_origin_form,
 )
 from assay.web.files import STALL_TIMEOUT_SECONDS, AbortedError, send_paced
 from assay.web.health import Readiness
@@ -42,35 +44,41 @@ from assay.web.server.listener import ACCEPT_PAUSE_SECONDS, Listener
 from assay.web.server.tls import ServerCertificate
 
 _MAX_LOGGED_ERROR_CHARS = 200
-"""Characters of what aiohttp says of a request that is none."""
+"""Maximum number of characters that are logged of aiohttp's message about a malformed request."""
 DRAIN_SECONDS = 1.0
-"""Seconds during which a server that is to stop says so on ``/readyz`` and still accepts: load balancers ask."""
+"""Seconds at the start of a shutdown in which ``/readyz`` fails but connections are still accepted. Load balancers
+notice the failure in this time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerTimeouts:
-    """Seconds that the server waits."""
+    """Timeouts and intervals of the server, in seconds."""
 
     keepalive: float = 30.0
-    """For the next request on a connection; aiohttp's own default is an hour."""
+    """Time after which an idle connection is closed. aiohttp's own default is one hour."""
     shutdown_grace: float = 20.0
-    """For requests in flight: within Kubernetes' default of 30."""
+    """Time for running requests to finish during a shutdown. Kubernetes allows 30 seconds by default."""
     first_request: float = 10.0
-    """For the first whole request of a new connection: aiohttp's own timeout begins after one."""
+    """Time for the first complete request of a new connection. aiohttp's own timeout begins only after the first
+    request."""
     probe_request: float = 2.0
-    """The same on a connection for probes alone, where one comes at once."""
+    """Time for the request on a connection in a probe slot. It is short, because a probe sends its request at once."""
     closing: float = 30.0
-    """For a client to take what was written before its connection was closed."""
+    """Time for a client to read the remaining bytes after its connection was closed. Then the connection is aborted."""
     reap_interval: float = 5.0
-    """Between two looks for connections that are closed and do not end."""
+    """Interval between searches for closed connections whose `closing` time is over."""
     stall: float = STALL_TIMEOUT_SECONDS
-    """For a client to take a piece of a response."""
+    """Time for a client to take a part of a response. Then the connection is aborted."""
     accept_pause: float = ACCEPT_PAUSE_SECONDS
-    """Without accepting, after the system could give no descriptor."""
+    """Pause in accepting connections if the system has no file descriptor or memory left for a connection."""
 
 
 class _ClientFaultFilter(logging.Filter):
-    """What aiohttp would log with a traceback: what `send` has cut and logged, and requests that are none."""
+    """Log filter that removes tracebacks about faults of clients from aiohttp's log.
+
+    It drops records about connections that Assay aborted, because `web.files` has logged them. It logs a malformed
+    request as one event without a traceback.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
@@ -81,23 +89,23 @@ class _ClientFaultFilter(logging.Filter):
         message = aiohttp_private.get_malformed_request_message(error)
         if message is None:
             return True
-        # Anybody can send such, over and over: a line each, as for any request.
+        # Any client can send malformed requests at any rate, so each is logged as one line, like every other request.
         client = record.args[0] if isinstance(record.args, tuple) and record.args else None
         telemetry.event("request-malformed", client=client, error=escape_controls(message, _MAX_LOGGED_ERROR_CHARS))
         return False
 
 
 class _HttpServer(web.Server):
-    """aiohttp's server, which ends connections that never end by themselves, and counts those that are open.
+    """aiohttp's server with three additions: a connection limit, the fast path, and a timeout for closing connections.
 
     Args:
-        app: answers requests.
-        settings: which peers are trusted.
-        logger: aiohttp's.
-        limit: counts the connections.
-        begins_early: whether a connection begins a request when its head was read, else aiohttp's task begins it.
-        sends_buffered: whether aiohttp's task can send a `BufferedResponse`.
-        timeouts: how long clients are waited for.
+        app: application that answers the requests.
+        settings: server settings, which contain the trusted proxies.
+        logger: logger for aiohttp.
+        limit: limit that counts the connections.
+        begins_early: True if connections may use the fast path, False if aiohttp's task begins each request.
+        sends_buffered: True if aiohttp's task can send a `BufferedResponse`.
+        timeouts: timeouts for clients.
     """
 
     def __init__(
@@ -127,13 +135,18 @@ class _HttpServer(web.Server):
         super().__init__(self._respond, handler_cancellation=True)
 
     async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer a request in aiohttp's task, and send the response as far as aiohttp would wait without a limit."""
+        """Answer a request in aiohttp's task, and return the response.
+
+        If sending may have to wait for a slow client, this method sends the response, under a timeout. Otherwise
+        aiohttp sends the response after this method has returned it.
+        """
         connection = request.protocol
         if not isinstance(connection, Connection):
-            raise TypeError(f"a request came on {type(connection).__name__}")
-        begun, head = connection.take_begun(), RequestHead(request.method, request.raw_path, request.headers)
+            raise TypeError(f"expected a Connection, found {type(connection).__name__}")
+        begun = connection.take_begun()
+        head = to_origin_form(ReceivedHead(request.method, request.raw_path, request.headers))
         if connection.slot.is_probe_only:
-            if not isinstance(match_route(head.target), LivenessProbe | ReadinessProbe):
+            if not isinstance(match_route(head.path), LivenessProbe | ReadinessProbe):
                 return _refuse_busy(head, connection.peer, self._settings)
             response = await self._complete(self._app.begin(head, connection.peer), request)
             response.force_close()
@@ -147,7 +160,10 @@ class _HttpServer(web.Server):
         return await self._app.complete(begun, request) if isinstance(begun, Pending) else begun
 
     def make_protocol(self, slot: ConnectionSlot) -> Connection:
-        """Return the protocol of a new connection."""
+        """Return the protocol for a new connection in `slot`.
+
+        In a probe slot, the protocol has a shorter timeout and no fast path.
+        """
         begin, seconds = self._begin, self._timeouts.first_request
         if slot.is_probe_only:
             begin, seconds = None, self._timeouts.probe_request
@@ -161,14 +177,18 @@ class _HttpServer(web.Server):
         )
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
-        """The end of a connection."""
+        """Release the slot of a connection that has ended."""
         super().connection_lost(handler, exc)
         if isinstance(handler, Connection):
             handler.slot.release()
             metrics.CONNECTIONS.set(self._limit.open_connections)
 
     async def reap_closing(self) -> None:
-        """End, for ever, what was closed and is not taken: closing waits for the client to read the rest."""
+        """Abort closed connections whose client does not read the remaining bytes. Run until cancelled.
+
+        A closed transport ends only after all its buffered bytes are sent. A client that does not read could keep it
+        open.
+        """
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self._timeouts.reap_interval)
@@ -179,39 +199,44 @@ class _HttpServer(web.Server):
             self._closing_since = {transport: self._closing_since.get(transport, now) for transport in closing}
             for transport, since in self._closing_since.items():
                 if now - since >= self._timeouts.closing:
-                    telemetry.event("connection-not-ending", client=transport.get_extra_info("peername"))
+                    telemetry.event("connection-close-timeout", client=transport.get_extra_info("peername"))
                     transport.abort()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shortcuts:
-    """Ways past aiohttp's public interface that work with the installed version."""
+    """Optimizations that use private names of aiohttp.
+
+    A flag is True if the optimization works with the installed version of aiohttp.
+    """
 
     takes_requests: bool
-    """Requests can be answered without aiohttp's task."""
+    """True if the fast path works, which answers requests without aiohttp's task."""
     sends_buffered: bool
-    """aiohttp's task sends a `BufferedResponse`."""
+    """True if aiohttp's task can send a `BufferedResponse`."""
 
 
 async def find_shortcuts() -> Shortcuts:
-    """Try each shortcut on connections in memory, and log a warning for each that fails (0.5 ms)."""
+    """Test each optimization on connections in memory, and log a warning for each that fails. This lasts 0.5 ms."""
     queue = await aiohttp_private.find_queue_change()
     response = await aiohttp_private.find_response_change(lambda body: BufferedResponse(headers={}, body=body))
     if queue is not None:
-        aiohttp_private.report_change(queue, "each request is answered in a task")
+        aiohttp_private.report_change(queue, "aiohttp's task answers each request, which is slower")
     if response is not None:
-        aiohttp_private.report_change(response, "each request is answered in a task, by aiohttp's own response")
+        aiohttp_private.report_change(
+            response, "aiohttp's task sends each response with aiohttp's own class, which is slower"
+        )
     if (error := aiohttp_private.find_error_change()) is not None:
-        aiohttp_private.report_change(error, "malformed requests are logged with a traceback")
+        aiohttp_private.report_change(error, "aiohttp logs each malformed request with a traceback")
     return Shortcuts(takes_requests=queue is None and response is None, sends_buffered=response is None)
 
 
 def _refuse_busy(head: RequestHead, peer: Peer, settings: ServerSettings) -> web.StreamResponse:
-    """Return the response to anything but a probe on a connection beyond the limit."""
+    """Return the 503 response to a request that came on a connection in a probe slot but is no probe."""
     response = web.Response(
         status=HTTPStatus.SERVICE_UNAVAILABLE,
-        reason="too many connections, ask again",
-        text="This proxy has as many connections as it may have (server.max-connections). Ask again.\n",
+        reason="too many connections, try again later",
+        text="The proxy has reached its limit on connections (server.max-connections). Try again later.\n",
         headers={"Retry-After": RETRY_AFTER_SECONDS, "Cache-Control": "no-store"},
     )
     response.force_close()
@@ -228,22 +253,22 @@ async def run_server(
     drain_seconds: float = 0.0,
     timeouts: ServerTimeouts | None = None,
 ) -> AsyncIterator[tuple[str, int]]:
-    """Serve until the context is left; gives the address that is listened on.
+    """Run the server while the context is open; yield its address and port. Then shut the server down gracefully.
 
     Args:
-        app: answers.
-        readiness: is told first that the end is near.
-        settings: where.
-        drain_seconds: seconds between that and the closing of the door.
-        timeouts: other ones than the usual.
+        app: application that answers the requests.
+        readiness: readiness checks. They fail as soon as the shutdown begins.
+        settings: address, limits and TLS settings.
+        drain_seconds: seconds between the failure of the readiness checks and the closing of the listening sockets.
+        timeouts: timeouts for clients; None for the defaults.
 
     Raises:
-        ConfigurationError: the address cannot be listened on, or the certificate cannot be used.
+        ConfigurationError: the server cannot listen on the address, or the certificate cannot be used.
     """
     timeouts = timeouts or ServerTimeouts()
     logger = logging.getLogger("assay.http")
     logger.addFilter(_ClientFaultFilter())
-    room = ConnectionLimit(
+    connection_limit = ConnectionLimit(
         _limit_connections(settings.max_connections), lambda address: is_trusted_proxy(address, settings)
     )
     shortcuts = await find_shortcuts()
@@ -251,7 +276,7 @@ async def run_server(
         app,
         settings,
         logger,
-        room,
+        connection_limit,
         begins_early=shortcuts.takes_requests,
         sends_buffered=shortcuts.sends_buffered,
         timeouts=timeouts,
@@ -259,30 +284,30 @@ async def run_server(
     certificate = None if settings.tls is None else ServerCertificate(settings.tls)
     async with reload_on_change(None if certificate is None else certificate.watch):
         context = None if certificate is None else certificate.context
-        door = Listener(
-            room,
+        listener = Listener(
+            connection_limit,
             server.make_protocol,
             ssl_context=context,
             handshake_timeout_seconds=timeouts.first_request,
             accept_pause_seconds=timeouts.accept_pause,
         )
-        address = await door.open(settings.host, settings.port)
-        seeing_off = asyncio.create_task(server.reap_closing(), name="see connections off")
+        address = await listener.open(settings.host, settings.port)
+        reaper = asyncio.create_task(server.reap_closing(), name="reap closing connections")
         try:
             yield address
         finally:
             readiness.is_stopping = True
             await asyncio.sleep(drain_seconds)
-            door.close()
+            listener.close()
             server.pre_shutdown()
-            # aiohttp waits that long twice: for the handler to answer, then for it to notice that it is cancelled.
+            # Halved, because aiohttp waits twice: for its handler to finish, then for the cancelled handler to end.
             await server.shutdown(timeouts.shutdown_grace / 2)
-            await cancel_and_wait([seeing_off])
+            await cancel_and_wait([reaper])
 
 
 def _limit_connections(requested: int) -> int:
     limit = raise_descriptor_limit()
-    seats = cap_connections(requested, limit)
-    if seats < requested:
-        telemetry.warning("too-few-descriptors", limit=limit, max_connections=requested, used=seats)
-    return seats
+    capped = cap_connections(requested, limit)
+    if capped < requested:
+        telemetry.warning("descriptor-limit-low", limit=limit, max_connections=requested, used=capped)
+    return capped

@@ -1,7 +1,7 @@
-"""The server's certificate: TLS 1.2 and newer, renewed without a restart.
+"""TLS certificate of the server: TLS 1.2 and newer, renewed without a restart.
 
-Owns the contexts. A connection gets the certificate that is in force when it begins; those that are open keep theirs.
-Certificate and key are tried together before either is used, so that half of a renewal changes nothing.
+A new connection gets the certificate that was loaded last. An open connection keeps its certificate. Certificate and
+key are checked together before they are used, so a half-finished renewal changes nothing.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from assay.operator_files import read_file
 
 
 class ServerCertificate:
-    """What the server shows of itself.
+    """Certificate that the server presents to clients.
 
     Attributes:
-        context: for the listening socket.
-        watch: obeys changed files.
+        context: SSL context for the listening sockets. It uses the current certificate for each handshake.
+        watch: watch that reloads certificate and key when their files change.
     """
 
     def __init__(self, settings: TlsSettings) -> None:
@@ -33,10 +33,10 @@ class ServerCertificate:
         self.watch = SettingWatch("server.tls", files, self.load)
 
     def load(self) -> None:
-        """Read both files. Blocking.
+        """Load certificate and key. New connections use them. Blocking.
 
         Raises:
-            ConfigurationError: they cannot be read, or do not belong together.
+            ConfigurationError: a file cannot be read, the key needs a pass phrase, or key and certificate do not match.
         """
         for path in filter(None, (self._certificate, self._key)):
             read_file(path, f"server.tls: {path}")
@@ -45,13 +45,16 @@ class ServerCertificate:
             context.load_cert_chain(self._certificate, self._key, password=_refuse_passphrase)
         except (ssl.SSLError, OSError) as error:
             raise ConfigurationError(
-                f"server.tls: {self._certificate} and {self._key or 'the key in it'} cannot be used:"
+                f"server.tls: {self._certificate} and {self._key or 'the key in this file'} cannot be used:"
                 f" {getattr(error, 'reason', None) or type(error).__name__}"
             ) from error
         self._current = context
 
     def _select_context(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
-        """OpenSSL asks for every handshake, also for one without a server name (a client that knows an address)."""
+        """Set the current certificate for a handshake.
+
+        OpenSSL calls this for every handshake, even if the client connects by IP address and sends no server name.
+        """
         if self._current is not None:
             connection.context = self._current
 
@@ -64,5 +67,5 @@ def _create_context() -> ssl.SSLContext:
 
 
 def _refuse_passphrase() -> str:
-    # Without this, OpenSSL would ask at the terminal and the proxy would wait there for ever.
-    raise ConfigurationError("server.tls: the key has a pass phrase; give one without")
+    # Without this callback, OpenSSL would ask for the pass phrase at the terminal, and the proxy would hang.
+    raise ConfigurationError("server.tls: the key has a pass phrase; expected a key without one")

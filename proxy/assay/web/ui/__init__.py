@@ -1,5 +1,5 @@
-"""Pages for people: what this proxy is, what it thinks of a project and why, and its policy in words.
+"""HTML pages for people: the home page, the verdicts on a project with their reasons, and the policy in words.
 
-Rendered here, without scripts and without anything from elsewhere. They decide nothing: what they show is the verdicts
-that the other routes obey.
+The pages use no scripts and no external resources. They decide nothing: they show the verdicts that apply on all other
+routes.
 """

@@ -1,16 +1,19 @@
-"""The page at ``/``: what this is, how to point installers at it, what it does just now. Pure."""
+"""Home page of a view: introduction, configuration of installers, statistics and recent refusals. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
 
+from assay.gate.hidden_versions import HiddenVersion, Hiding
 from assay.indexes import is_loopback, split_host
+from assay.policy.language.model import Showing
 from assay.policy.language.times import format_instant
 from assay.policy.reasons import reasons_to_json
 from assay.units import format_size
 from assay.web.ui.layout import render_facts, render_instant, render_page, render_table
 from assay.web.ui.markup import Child, Markup, element, escape_lines, join_markup, markup_if
+from assay.web.ui.policy import describe_showing
 from assay.web.ui.refusals import Refusal
 
 _PLACEHOLDER_ORIGIN = "http://ADDRESS"
@@ -18,78 +21,86 @@ _PLACEHOLDER_ORIGIN = "http://ADDRESS"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HomeStats:
-    """What the proxy holds and has done since it started."""
+    """Statistics that the home page of a view shows."""
 
     projects: int
-    """Judged pages in memory."""
+    """Number of projects whose judged page is in memory."""
     approved: int
-    """Files on them."""
+    """Number of approved files on the judged pages in memory."""
     withheld: int
+    """Number of withheld files on the judged pages in memory."""
     blobs: int
+    """Number of files in the cache, which all views share."""
     blob_bytes: int
+    """Size of the files in the cache, in bytes."""
+    hidden: int
+    """Number of hidden versions on the judged pages in memory: withheld newest versions, and versions of which only an
+    sdist is left."""
     refused: int
-    """Requests for withheld files."""
+    """Number of requests for withheld files since the proxy started."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HomeContext:
-    """Where this page stands."""
+    """View and address of a home page."""
 
+    showing: Showing
+    """Listing of withheld versions on index pages."""
     origin: str | None
-    """The proxy's own address; None where none can be believed."""
+    """Origin at which the client reaches the proxy, for example ``https://host``. None if no origin is trusted."""
     prefix: str = ""
-    """Of the view."""
+    """Path prefix of the view, for example ``/strict``; empty for the view at ``/``."""
     view: str | None = None
-    """Its name; None where there is no need to say it."""
+    """Name of the view; None for the view ``default``, which the page does not name."""
     others: tuple[tuple[str, str], ...] = ()
-    """Names and paths of the views that this reader may go to."""
+    """Name and path of each other view that the user may use."""
 
 
 def render_home_page(
     context: HomeContext, stats: HomeStats, refusals: tuple[Refusal, ...], now: datetime, *, no_such_name: bool = False
 ) -> bytes:
-    """The page, UTF-8.
+    """Return the home page of a view as UTF-8 HTML.
 
     Args:
-        context: where it stands.
-        stats: of just now.
-        refusals: newest first.
-        now: when.
-        no_such_name: what was searched for cannot be a project.
+        context: view and address of the page.
+        stats: statistics to show.
+        refusals: recent refusals, newest first.
+        now: current time in UTC.
+        no_such_name: True if the user searched for an invalid project name. The page then says so.
     """
     return render_page(
         "Assay",
-        element("h1", "Assay: packages whose provenance was tested"),
+        element("h1", "Assay: a package index that verifies provenance"),
         markup_if(
             no_such_name,
-            element("p", "That cannot be the name of a project: letters, digits, -, _ and . only.", class_="note"),
+            element("p", "This is not a valid project name. Use letters, digits, -, _ and . only.", class_="note"),
         ),
         element(
             "p",
-            "This is a package index in front of others. It verifies the provenance of every distribution, and lists"
-            " and serves only what the organisation's policy approves. A file that is withheld answers 403 and says"
-            " why, in pip's and uv's console too. What the policy asks for is said ",
-            element("a", "in words", href="policy"),
-            "; what it makes of a project is found by the project's name, above.",
+            "Assay is a caching proxy in front of other package indexes. It verifies the provenance of distributions"
+            " and serves only the files that the policy approves. A request for a withheld file gets the response 403"
+            f" with the reason. {describe_showing(context.showing)} Read ",
+            element("a", "the policy in words", href="policy"),
+            ", or enter the name of a project above to see the verdicts on its files.",
         ),
         *_render_views(context),
-        element("h2", "Use it"),
+        element("h2", "Configure your installer"),
         *_render_instructions(context),
-        element("h2", "Just now"),
+        element("h2", "Statistics"),
         _render_stats(stats),
-        element("h2", "Last refusals"),
+        element("h2", "Recent refusals"),
         _render_refusals(refusals),
-        element("p", f"As of {format_instant(now)}; counted since the proxy started.", class_="soft"),
+        element("p", f"As of {format_instant(now)}. Refusals are counted since the proxy started.", class_="soft"),
         root="",
     )
 
 
 def _render_views(context: HomeContext) -> list[Markup]:
-    said = element("p", "This is the view ", element("code", context.view), ", which has a policy of its own.")
+    introduction = element("p", "This is the view ", element("code", context.view), ", which has its own policy.")
     links = (element("li", element("a", name, href=path.lstrip("/"))) for name, path in context.others)
     return [
-        markup_if(context.view is not None, said),
-        markup_if(context.others, element("p", "Other policies hold in other views of this proxy:")),
+        markup_if(context.view is not None, introduction),
+        markup_if(context.others, element("p", "Other views of this proxy, each with its own policy:")),
         markup_if(context.others, element("ul", *links)),
     ]
 
@@ -97,16 +108,16 @@ def _render_views(context: HomeContext) -> list[Markup]:
 def _render_instructions(context: HomeContext) -> list[Child]:
     origin = context.origin
     index = f"{_PLACEHOLDER_ORIGIN}/simple/" if origin is None else f"{origin}{context.prefix}/simple/"
-    missing = element("p", "Replace ", element("code", _PLACEHOLDER_ORIGIN), " by the address of this page.")
+    missing = element("p", "Replace ", element("code", _PLACEHOLDER_ORIGIN), " with the address of this proxy.")
     return [
         markup_if(origin is None, missing),
         element(
             "p",
-            "Make it the ",
+            "Configure this proxy as the ",
             element("strong", "only"),
-            " index: a second one (",
+            " index. A second index (",
             element("code", "extra-index-url"),
-            ") is a way around the policy.",
+            ") bypasses the policy.",
         ),
         *_render_snippet("pip", f"pip config set global.index-url {index}{_format_trusted_host(origin)}"),
         *_render_snippet("uv, in uv.toml", f'[[index]]\nurl = "{index}"\ndefault = true'),
@@ -119,7 +130,10 @@ def _render_instructions(context: HomeContext) -> list[Child]:
 
 
 def _format_trusted_host(origin: str | None) -> str:
-    """Pip refuses plain http but on loopback."""
+    """Return the pip command that makes pip trust the host of `origin`, or an empty string if pip trusts it already.
+
+    pip accepts https, and plain http from loopback. From any other host pip refuses plain http without this command.
+    """
     scheme, _, authority = (origin or "https://").partition("://")
     if scheme == "https" or is_loopback(split_host(authority)[0]):
         return ""
@@ -128,7 +142,7 @@ def _format_trusted_host(origin: str | None) -> str:
 
 def _render_snippet(name: str, content: str) -> tuple[Markup, Markup]:
     return element("h3", name), element(
-        "pre", element("code", escape_lines(content)), tabindex=0, role="region", aria_label=f"Lines for {name}"
+        "pre", element("code", escape_lines(content)), tabindex=0, role="region", aria_label=f"Settings for {name}"
     )
 
 
@@ -136,11 +150,12 @@ def _render_stats(stats: HomeStats) -> Markup:
     return render_facts(
         [
             ("projects in memory", f"{stats.projects:,}"),
-            ("their files approved", element("span", f"{stats.approved:,}", class_="approved")),
-            ("their files withheld", element("span", f"{stats.withheld:,}", class_="withheld")),
-            ("requests refused", f"{stats.refused:,}"),
-            ("files kept", f"{stats.blobs:,}"),
-            ("in all", format_size(stats.blob_bytes)),
+            ("approved files", element("span", f"{stats.approved:,}", class_="approved")),
+            ("withheld files", element("span", f"{stats.withheld:,}", class_="withheld")),
+            ("hidden versions", f"{stats.hidden:,}"),
+            ("refused requests", f"{stats.refused:,}"),
+            ("cached files", f"{stats.blobs:,}"),
+            ("cache size", format_size(stats.blob_bytes)),
         ],
         class_="counts",
     )
@@ -148,9 +163,11 @@ def _render_stats(stats: HomeStats) -> Markup:
 
 def _render_refusals(refusals: tuple[Refusal, ...]) -> Markup:
     if not refusals:
-        return element("p", "None since the proxy started.")
+        return element("p", "No refusals since the proxy started.")
     return render_table(
-        "Last refusals", ("Time", "File", "Rule", "Why"), [_render_refusal_row(refusal) for refusal in refusals]
+        "Recent refusals",
+        ("Time", "Event", "File", "Rule", "Reason"),
+        [_render_refusal_row(refusal) for refusal in refusals],
     )
 
 
@@ -160,7 +177,17 @@ def _render_refusal_row(refusal: Refusal) -> tuple[Child, ...]:
     name = element("code", file.filename)
     return (
         render_instant(refusal.time),
+        _describe_event(refusal.hidden),
         name if project is None else element("a", name, href=f"project/{project}"),
-        refusal.withheld.rule or "none",
+        refusal.withheld.rule or "no rule",
         join_markup((element("strong", reasons[0]["code"]), ": ", reasons[0]["message"])),
     )
+
+
+def _describe_event(hidden: HiddenVersion | None) -> str:
+    """Return the event of a row: a refused request, or a requested page that hides a version."""
+    if hidden is None:
+        return "request refused"
+    if hidden.hiding is Hiding.NEWEST:
+        return f"newest version {hidden.version} withheld"
+    return f"wheels of {hidden.version} withheld, only an sdist is left"

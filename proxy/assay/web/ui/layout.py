@@ -1,7 +1,8 @@
-"""What all pages for people share: head, navigation, style, and the headers that keep them harmless. Pure.
+"""Parts that all HTML pages share: head, navigation, style and security headers. Pure.
 
-One style element, allowed by its digest; no script, image, font or frame from anywhere. Light and dark by the reader's
-setting, colours with a contrast of at least 4.5 to 1, nothing said by colour alone.
+A page has one inline style element, which the Content-Security-Policy permits by its digest. It has no scripts, images,
+fonts or frames. The colours follow the user's light or dark setting, with a contrast of at least 4.5 to 1. No
+information is shown by colour alone.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ form{display:flex;gap:.5rem;flex-wrap:wrap;align-items:center;margin-left:auto}
 input,button{font:inherit;color:inherit;background:var(--panel);border:1px solid var(--soft);border-radius:.35rem;
 padding:.3rem .6rem;max-width:100%}
 a{color:var(--link)}
-a:focus-visible,input:focus-visible,button:focus-visible,summary:focus-visible,[tabindex]:focus-visible{
+a:focus-visible,input:focus-visible,textarea:focus-visible,button:focus-visible,summary:focus-visible,[tabindex]:focus-visible{
 outline:3px solid var(--mark);outline-offset:2px}
 h1{font-size:1.7rem;line-height:1.25;margin:.6rem 0;overflow-wrap:anywhere}
 h2{font-size:1.25rem;margin:2rem 0 .6rem}
@@ -40,6 +41,8 @@ p,li,dd,summary{overflow-wrap:anywhere}td,th{overflow-wrap:break-word}
 code,pre{font:14px/1.5 ui-monospace,"DejaVu Sans Mono",monospace}
 pre,.scroll{overflow:auto;background:var(--panel);border:1px solid var(--line);border-radius:.4rem}
 pre{padding:.7rem;margin:.4rem 0 1rem}
+textarea{width:100%;color:inherit;background:var(--panel);border:1px solid var(--soft);border-radius:.4rem;
+padding:.7rem;font:14px/1.5 ui-monospace,"DejaVu Sans Mono",monospace}
 table{border-collapse:collapse;width:100%;min-width:44rem}
 th,td{min-width:7rem;text-align:left;vertical-align:top;padding:.45rem .6rem;border-bottom:1px solid var(--line)}
 dl{display:grid;grid-template-columns:9rem 1fr;gap:.15rem 1rem;margin:.4rem 0}
@@ -51,6 +54,7 @@ display:flex;flex-direction:column;justify-content:space-between}
 details{border:1px solid var(--line);border-radius:.4rem;padding:.35rem .7rem;margin:.35rem 0}
 details.approved{border-left:4px solid var(--good)}details.lifted{border-left:4px solid var(--warn)}
 details.withheld{border-left:4px solid var(--bad)}
+details:target,section:target>h3{outline:3px solid var(--mark);outline-offset:2px}
 summary{cursor:pointer}details[open]>summary{margin-bottom:.4rem}
 h3 span{font-size:.9rem;font-weight:400;margin-left:.6rem}
 .badge{font-weight:700}.badge,.short{white-space:nowrap}
@@ -67,7 +71,7 @@ footer{color:var(--soft);padding-top:2.5rem;padding-bottom:1.5rem;font-size:.9re
 .timeline .mark.approved{fill:var(--good);stroke:var(--good)}
 .timeline .mark.withheld{fill:none;stroke:var(--bad)}
 .timeline .break{stroke:var(--mark);stroke-width:1.5;stroke-dasharray:5 4}
-.timeline text.said{fill:var(--mark);font-weight:700}
+.timeline text.change{fill:var(--mark);font-weight:700}
 .timeline text.version{font-size:11px;paint-order:stroke;stroke:var(--panel);stroke-width:5px}
 @media(max-width:36rem){.timeline text.version{display:none}
 dl:not(.counts){grid-template-columns:1fr}dd{margin-bottom:.3rem}form{margin-left:0;width:100%}}
@@ -88,20 +92,20 @@ HTML_HEADERS: Final[Mapping[str, str]] = {
 
 
 def render_page(title: str, *body: Child, root: str, search_text: str = "") -> bytes:
-    """A whole page.
+    """Return a whole HTML page as UTF-8.
 
     Args:
-        title: of the tab; the body has its own ``h1``.
-        body: what stands in ``main``.
-        root: relative address of ``/`` from here.
-        search_text: what stands in the search field.
+        title: title of the browser tab. The ``h1`` is part of `body`.
+        body: children of the ``main`` element.
+        root: relative URL of the view's home page from this page. It is empty, or it ends in ``/``.
+        search_text: initial text of the search field.
     """
     head = element(
         "head",
         element("meta", charset="utf-8"),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("title", f"{title} · Assay" if title != "Assay" else title),
-        # Ours and constant; escaping would change its digest.
+        # A constant of this module. Escaping it would change its digest.
         Markup(f"<style>{_STYLESHEET}</style>"),
     )
     top = element(
@@ -115,7 +119,7 @@ def render_page(title: str, *body: Child, root: str, search_text: str = "") -> b
         ),
         _render_search_form(root, search_text),
     )
-    foot = element("footer", "Assay verifies the provenance of every distribution and serves what policy approves.")
+    foot = element("footer", "Assay verifies provenance and serves only the files that the policy approves.")
     whole = element("html", head, element("body", top, element("main", *body), foot), lang="en")
     return f"<!DOCTYPE html>{whole}".encode("utf-8", "backslashreplace")
 
@@ -135,7 +139,10 @@ def _render_search_form(root: str, search_text: str) -> Markup:
 
 
 def render_facts(rows: list[tuple[str, Child]], *, class_: str | None = None) -> Markup:
-    """A description list, without the rows that have nothing to say."""
+    """Return a description list of the rows that have a value. Return empty markup if no row has one.
+
+    If `class_` is given, the list gets this class, and each row is in a ``div``.
+    """
     made = [
         join_markup((element("dt", name), element("dd", value)))
         if class_ is None
@@ -147,28 +154,28 @@ def render_facts(rows: list[tuple[str, Child]], *, class_: str | None = None) ->
 
 
 def render_reason(reason: ReasonJson) -> Markup:
-    """One reason, with what was expected and what was found."""
+    """Return the code and message of a reason, with its expected value, found value and end time if they exist."""
     until = reason.get("until")
     rows: list[tuple[str, Child]] = [
         ("expected", reason["expected"]),
         ("found", reason["found"]),
-        ("until", None if until is None else format_instant(datetime.fromisoformat(until))),
+        ("withheld until", None if until is None else format_instant(datetime.fromisoformat(until))),
     ]
     return join_markup((element("strong", reason["code"]), f": {reason['message']}", render_facts(rows)))
 
 
 def render_name(content: str) -> Markup:
-    """A name as code: in one line where that is short enough for a cell."""
+    """Return a name in a ``code`` element. A name of at most 24 characters does not wrap."""
     return element("code", content, class_="short" if len(content) <= _MAX_UNBROKEN_CHARS else None)
 
 
 def render_instant(time: datetime) -> Markup:
-    """A time in one line."""
+    """Return a time as text that does not wrap."""
     return element("span", format_instant(time), class_="short")
 
 
 def render_table(caption: str, header: tuple[str, ...], rows: list[tuple[Child, ...]]) -> Markup:
-    """A table that scrolls within itself where it is too wide, by keyboard too."""
+    """Return a table with the accessible name `caption`. A wide table scrolls inside a box, also by keyboard."""
     body = (element("tr", *(element("td", cell) for cell in row)) for row in rows)
     return element(
         "div",

@@ -1,7 +1,8 @@
-"""HTML as a type: text becomes markup by being escaped, and in no other way. Pure.
+"""HTML as a type: text becomes markup only by being escaped. Pure.
 
-`Markup` is what has been escaped; every child that is a plain string is escaped where it is put in, so forgetting to
-escape shows as ``&lt;``, never as an element. Names of elements and attributes are ours alone.
+`Markup` is text that is already escaped. A child of the type `str` is escaped when it is inserted, so HTML in an
+untrusted string is shown as text and never becomes an element. Names of elements and attributes are not escaped, so
+callers must pass constants for them.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from assay.policy.reasons import escape_controls
 _SELF_CLOSING_SVG: Final = frozenset({"path", "circle", "line", "polyline", "rect"})
 _VOID_ELEMENTS: Final = frozenset({"meta", "input", "br", "hr"}) | _SELF_CLOSING_SVG
 _MAX_ATTRIBUTE_CHARS: Final = 100_000
-"""Characters; the longest of ours are the points of a line."""
+"""Maximum length of an attribute's value in characters. A longer value is cut."""
 _MAX_URL_CHARS: Final = 2000
 
 
 class Markup(str):
-    """A piece of HTML. Made by this module alone."""
+    """HTML text that is already escaped. Other modules create it only from constants."""
 
     __slots__ = ()
 
@@ -31,12 +32,16 @@ _EMPTY: Final = Markup("")
 
 
 def escape_text(content: str) -> Markup:
-    """A text of anybody's: control and direction characters made visible, the rest escaped."""
+    """Escape untrusted text for HTML. Control and bidirectional characters become visible, and long text is cut."""
     return Markup(html.escape(escape_controls(content)))
 
 
 def element(name: str, /, *children: Child, **attributes: str | int | None) -> Markup:
-    """An element of HTML or SVG, without attributes that are None; ``_`` stands for ``-``, at the end for nothing."""
+    """Return an HTML or SVG element.
+
+    An attribute with the value None is left out. In the name of an attribute, ``_`` at the end is removed (``class_``),
+    and any other ``_`` becomes ``-`` (``aria_label``).
+    """
     stated = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{html.escape(escape_controls(str(value), _MAX_ATTRIBUTE_CHARS))}"'
         for key, value in attributes.items()
@@ -48,43 +53,48 @@ def element(name: str, /, *children: Child, **attributes: str | int | None) -> M
 
 
 def join_markup(children: Iterable[Child]) -> Markup:
-    """Several pieces, one behind the other."""
+    """Concatenate `children`. Plain strings are escaped; None and empty strings are left out."""
     return Markup("".join(child if isinstance(child, Markup) else escape_text(child) for child in children if child))
 
 
 def escape_lines(content: str) -> Markup:
-    """A text of ours whose line ends stay."""
+    """Escape a text of several lines and keep its line breaks."""
     return Markup("\n".join(escape_text(line) for line in content.split("\n")))
 
 
 def join_separated(children: Iterable[Child], separator: str) -> Markup:
-    """Several pieces with a text between them."""
+    """Join the children that are not empty, with `separator` between them. Plain strings are escaped."""
     kept = [piece if isinstance(piece, Markup) else escape_text(piece) for piece in children if piece]
     return Markup(escape_text(separator).join(kept))
 
 
 def markup_if(condition: object, piece: Markup) -> Markup:
-    """`piece`, or nothing."""
+    """Return `piece` if `condition` is true, else empty markup."""
     return piece if condition else _EMPTY
 
 
 def link_if_safe(content: str, address: str | None) -> Markup:
-    """`content` as a link where `address` is one of http or https with a host and nothing strange; else as text.
+    """Return `content` as a link to `address` if `is_safe_web_url` accepts the address, else as text.
 
-    Only for addresses that a certificate proves: where an index's word leads is not shown as ours.
+    Call this only with an address from a verified certificate. An address that only the index states must not become a
+    link, because users would take it for verified.
     """
     return escape_text(content) if address is None or not is_safe_web_url(address) else _render_link(content, address)
 
 
 def is_safe_web_url(address: str) -> bool:
-    """Whether a browser, too, takes `address` for http or https and for the host that a reader takes it for."""
+    """Return True if `address` is an http or https URL whose host browsers and users read the same way.
+
+    The function rejects addresses of more than 2,000 characters. It also rejects addresses with spaces, control
+    characters, non-ASCII characters, ``@`` or a backslash.
+    """
     if len(address) > _MAX_URL_CHARS or not address.isascii() or not address.isprintable() or " " in address:
         return False
     try:
         parts = urlsplit(address)
     except ValueError:
         return False
-    # A browser takes "\" for "/", and "user@" before a host is made to be misread.
+    # Browsers read "\" as "/", and users take the text before "@" for the host.
     return parts.scheme in {"http", "https"} and bool(parts.hostname) and not set("\\@") & set(address)
 
 

@@ -1,6 +1,7 @@
-"""Requests for the pages of people: the gate's facts in, a response out.
+"""Responses to requests for HTML pages.
 
-Owns the last refusals and leaves the loop for pages of many files. All else is rendered by pure functions beside it.
+This module keeps the recent refusals of a view and reads the other facts from the gate. The other modules of this
+package render the pages as pure functions of these facts. The page of a large project is rendered in a thread.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from http import HTTPStatus
 from aiohttp import web
 
 from assay.assembly import View
-from assay.config import ServerSettings
+from assay.config import HelpSettings, ServerSettings
+from assay.gate.hidden_versions import HiddenVersion
 from assay.policy.verdict import Withheld
 from assay.ports import Storage
 from assay.views import DEFAULT_VIEW, ViewSettings
@@ -26,20 +28,22 @@ from assay.web.ui.layout import HTML_HEADERS
 from assay.web.ui.policy import render_policy_page
 from assay.web.ui.project import render_project_page
 from assay.web.ui.refusals import RefusalLog
+from assay.web.ui.withheld import WithheldContext, render_withheld_page
 
 _THREADED_RENDER_MIN_FILES = 100
-"""Files of a project from which on its page is rendered in a thread."""
+"""A project with at least this many files has its page rendered in a thread, a smaller project in the event loop."""
 
 
 class UiResponder:
-    """Answers people about one view.
+    """Responder for the HTML pages of one view.
 
     Args:
-        view: whose verdicts and policy are shown.
-        store: what is kept, of all views.
-        settings: who the proxy is to its clients.
-        clock: UTC.
-        other_views: the views that home leads to, each shown to those alone to whom it is open.
+        view: the view whose verdicts and policy are shown.
+        store: the storage, which all views share; the home page shows its statistics.
+        settings: settings that determine the proxy's own address.
+        clock: returns the current time in UTC.
+        other_views: views to which the home page links. A user sees only the views that the user may use.
+        help_settings: help for users whose file is withheld; None if the configuration has none.
     """
 
     def __init__(
@@ -50,17 +54,52 @@ class UiResponder:
         settings: ServerSettings,
         clock: Callable[[], datetime],
         other_views: Sequence[ViewSettings] = (),
+        help_settings: HelpSettings | None = None,
     ) -> None:
         self._view = view
         self._store = store
         self._settings = settings
         self._clock = clock
         self._others = tuple(other_views)
+        self._help_settings = help_settings
         self._refusals = RefusalLog()
 
     def record_refusal(self, withheld: Withheld) -> None:
-        """A client was just refused this file."""
+        """Record for the home page that a request for this withheld file was refused now."""
         self._refusals.add(withheld, self._clock())
+
+    def render_withheld(self, withheld: Withheld, request_id: str | None, root: str) -> bytes:
+        """Return the page for a refused request as UTF-8 HTML.
+
+        It names approved files of the project if the judged page of the project is in memory.
+
+        Args:
+            withheld: verdict on the requested file.
+            request_id: id of the request.
+            root: relative URL of the view's home page from the requested URL.
+        """
+        judged, help_settings = self._view.gate.peek_listing_page(withheld), self._help_settings
+        code = withheld.reasons[0].code.value
+        context = WithheldContext(
+            project=None if judged is None else judged.page.project.name,
+            approved=() if judged is None else judged.listing.approved,
+            view=self._shown_name,
+            help=None if help_settings is None else help_settings.list_forms(withheld.file.filename, code)[0],
+            is_help_url=help_settings is not None and help_settings.url is not None,
+            request_id=request_id,
+            now=self._clock(),
+        )
+        return render_withheld_page(withheld, context, root)
+
+    @property
+    def _shown_name(self) -> str | None:
+        """Name of the view; None for the view ``default``, which pages do not name."""
+        name = self._view.settings.name
+        return None if name == DEFAULT_VIEW else name
+
+    def record_hidden(self, hidden: HiddenVersion) -> None:
+        """Record for the home page that a page which hides this version was requested now."""
+        self._refusals.add_hidden(hidden, self._clock())
 
     async def respond(
         self,
@@ -68,10 +107,10 @@ class UiResponder:
         route: HomePage | ProjectPage | PolicyPage | SearchRedirect,
         _request: web.BaseRequest,
     ) -> web.StreamResponse:
-        """Return one page.
+        """Return the response to a request for an HTML page.
 
         Raises:
-            AssayError: the project's page cannot be had.
+            AssayError: the page of the requested project is not available.
         """
         match route:
             case HomePage():
@@ -79,7 +118,9 @@ class UiResponder:
             case ProjectPage():
                 return _build_html_response(await self._render_project(route))
             case PolicyPage():
-                return _build_html_response(render_policy_page(self._view.gate.policy, self._clock()))
+                return _build_html_response(
+                    render_policy_page(self._view.gate.policy, self._view.gate.showing, self._clock())
+                )
             case SearchRedirect(to=None):
                 return _build_html_response(
                     await self._render_home(exchange, no_such_name=True), HTTPStatus.BAD_REQUEST
@@ -97,18 +138,20 @@ class UiResponder:
             withheld=sum(len(page.listing.withheld) for page in judged),
             blobs=blobs.count,
             blob_bytes=blobs.size,
+            hidden=sum(len(page.hidden.versions) for page in judged if page.hidden is not None),
             refused=self._refusals.count,
         )
         peer = exchange.peer
         origin = resolve_origin(exchange.head.headers, peer=peer.address, tls=peer.is_tls, settings=self._settings)
         own = self._view.settings
-        place = HomeContext(
+        context = HomeContext(
             origin=origin,
+            showing=self._view.gate.showing,
             prefix=own.prefix,
-            view=None if own.name == DEFAULT_VIEW else own.name,
+            view=self._shown_name,
             others=tuple((each.name, each.path) for each in self._others if each.admits(exchange.user)),
         )
-        return render_home_page(place, counts, self._refusals.recent(), self._clock(), no_such_name=no_such_name)
+        return render_home_page(context, counts, self._refusals.recent(), self._clock(), no_such_name=no_such_name)
 
     async def _render_project(self, route: ProjectPage) -> bytes:
         judged = await self._view.gate.get_page(route.project)
@@ -116,11 +159,16 @@ class UiResponder:
             render_project_page,
             route.project,
             judged.verdicts,
+            undecided=[
+                (file.filename, None if (failure := judged.failures.get(file.location)) is None else failure.problem)
+                for file in judged.listing.undecided
+            ],
             index=judged.page.index.name,
             absence_reason=None if judged.listing.absence_reason is None else judged.listing.absence_reason.message,
             status=judged.page.project.status,
             stale_since=judged.page.confirmed_at if judged.page.is_stale else None,
             page_number=route.page,
+            version=route.version,
             now=self._clock(),
         )
         many = len(judged.page.project.files) >= _THREADED_RENDER_MIN_FILES

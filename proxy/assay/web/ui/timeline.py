@@ -1,8 +1,8 @@
-"""A picture of a project's releases by who published them: one lane a publisher, time from left to right. Pure.
+"""SVG timeline of a project's releases: one lane for each publisher, time from left to right. Pure.
 
-A release that leaves its publisher's lane is marked, so that a change of publisher and a loss of provenance are seen at
-a glance. Shapes, words and lanes say what colours say. Across, places are in per cent of whatever width there is, and
-nothing is scaled: letters are as large on a telephone as on a desk.
+Changes of publisher and losses of provenance are marked and numbered. Colour is never the only sign: shapes, lanes and
+text say the same. Horizontal positions are percentages of the available width, and the picture is not scaled. Its text
+therefore has the same size on every screen.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from typing import Final
 
 from packaging.version import Version
 
-from assay.evidence import Attested, Evidence, Forged, Unverifiable
+from assay.evidence import Attested, Evidence, Forged, Unstated, Unverifiable
 from assay.policy.verdict import Approved, Withheld
 from assay.publishers.signers import get_signer_name
 from assay.web.ui.markup import Markup, element, join_markup
 
 NO_ATTESTATION: Final = "no attestation"
 FORGED: Final = "forged"
-UNVERIFIABLE: Final = "not verifiable here"
+UNVERIFIABLE: Final = "not verifiable"
+UNSTATED: Final = "unknown"
 UNEXAMINED: Final = "not examined"
 _UNPROVEN: Final = frozenset({NO_ATTESTATION, FORGED, UNVERIFIABLE})
 _OTHER_PUBLISHERS: Final = "other publishers"
@@ -30,28 +31,31 @@ _MAX_LANES: Final = 8
 _MAX_MARKS: Final = 600
 _MAX_CHANGES: Final = 12
 _TOP_PIXELS, _LANE_PIXELS, _LANE_LINE_OFFSET_PIXELS, _BOTTOM_PIXELS = 26, 50, 26, 26
-"""Pixels: above the lanes, of a lane, down to its line, below the lanes."""
+"""Heights in pixels: space above the lanes, one lane, part of a lane above its line, space below the lanes."""
 _LEFT_PERCENT, _RIGHT_PERCENT = 2.5, 97.5
-"""Per cent: the first release and the last."""
+"""Horizontal positions of the first release and of the last release, in per cent of the width."""
 _CHARACTER_WIDTH_PERCENT, _LABEL_GAP_PERCENT = 0.75, 1.0
-"""Per cent that a letter of a version takes where there is room for versions, and between two of them."""
+"""In per cent of the width: the estimated width of one character of a version label, and the minimum gap between two
+labels."""
 _MAX_PUBLISHER_CHARS = 40
 _MAX_VERSION_CHARS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseMark:
-    """The files of one version that one publisher made."""
+    """Mark on the timeline. It stands for all files of one version that have the same publisher."""
 
     version: Version
     publisher: str
+    """Name of the publisher, or a label such as `NO_ATTESTATION` (see `get_publisher_label`)."""
     time: datetime
+    """Publication time of the earliest file for which the mark stands."""
     approved: bool
-    """All of them."""
+    """True if all files for which the mark stands are approved."""
 
 
 def get_publisher_label(evidence: Evidence | None) -> str:
-    """Who is proven to have published, in few words."""
+    """Return the name of the publisher that the evidence proves, or a label such as "no attestation"."""
     match evidence:
         case Attested(attestations=attestations):
             return get_signer_name(attestations[0].claims)
@@ -59,6 +63,8 @@ def get_publisher_label(evidence: Evidence | None) -> str:
             return FORGED
         case Unverifiable():
             return UNVERIFIABLE
+        case Unstated():
+            return UNSTATED
         case None:
             return UNEXAMINED
         case _:
@@ -66,7 +72,11 @@ def get_publisher_label(evidence: Evidence | None) -> str:
 
 
 def collect_marks(verdicts: Iterable[Approved | Withheld]) -> list[ReleaseMark]:
-    """One mark for each version and publisher, oldest first; files that say nothing of their time have none."""
+    """Return the marks of the timeline, one for each version and publisher: at most the newest 600, oldest first.
+
+    Files without a version or a publication time are skipped. The publication time of an attested file is the earliest
+    log time of its attestations. For any other file it is the upload time that the index states.
+    """
     found: dict[tuple[Version, str], ReleaseMark] = {}
     for verdict in verdicts:
         time = _get_publication_time(verdict)
@@ -85,7 +95,7 @@ def collect_marks(verdicts: Iterable[Approved | Withheld]) -> list[ReleaseMark]:
 
 
 def render_timeline(marks: Sequence[ReleaseMark]) -> Markup:
-    """The picture; nothing where there is nothing to see."""
+    """Return the timeline as SVG, or empty markup if there are no marks."""
     if not marks:
         return Markup()
     lanes = _assign_lanes(marks)
@@ -114,21 +124,26 @@ def render_timeline(marks: Sequence[ReleaseMark]) -> Markup:
 
 
 def find_publisher_changes(marks: Sequence[ReleaseMark]) -> list[tuple[ReleaseMark, str]]:
-    """Where, in order of time, a release is another's than the one before, in words."""
-    found: list[tuple[ReleaseMark, str]] = []
-    seen: dict[str, None] = {}
-    """Who published with an attestation, who did last at the end."""
-    before: str | None = None
+    """Return the marks at which the publisher changes or provenance is lost, each with a caption.
+
+    Args:
+        marks: marks in order of time. Marks of files that were not examined, and of files about which the
+            index says nothing, are skipped, because they prove no change.
+    """
+    changes: list[tuple[ReleaseMark, str]] = []
+    proven: dict[str, None] = {}
+    """Publishers proven so far. The last key is the most recent one."""
+    previous: str | None = None
     for mark in marks:
-        if mark.publisher == UNEXAMINED:
-            continue  # says nothing either way
-        if said := _describe_change(mark, list(seen), before):
-            found.append((mark, said))
+        if mark.publisher in {UNEXAMINED, UNSTATED}:
+            continue
+        if caption := _describe_change(mark, list(proven), previous):
+            changes.append((mark, caption))
         if mark.publisher not in _UNPROVEN:
-            seen.pop(mark.publisher, None)
-            seen[mark.publisher] = None
-        before = mark.publisher
-    return found
+            proven.pop(mark.publisher, None)
+            proven[mark.publisher] = None
+        previous = mark.publisher
+    return changes
 
 
 def _describe_change(
@@ -136,29 +151,27 @@ def _describe_change(
 ) -> str | None:
     version, publisher, last = mark.version, mark.publisher, earlier_publishers[-1] if earlier_publishers else None
     if publisher in _UNPROVEN:
-        return (
-            f"provenance lost with {version}: {publisher}" if last is not None and previous_publisher == last else None
-        )
+        return f"provenance lost in {version}: {publisher}" if last is not None and previous_publisher == last else None
     if last is None:
         return None if previous_publisher is None else f"attested from {version} on, by {publisher}"
     if last != publisher and publisher in earlier_publishers:
-        return f"back from {version} on: {publisher}"
+        return f"back to an earlier publisher from {version} on: {publisher}"
     if last != publisher:
         return f"another publisher from {version} on: {publisher}"
     return f"attested again from {version} on, by {publisher}" if previous_publisher != last else None
 
 
 def render_legend(marks: Sequence[ReleaseMark]) -> Markup:
-    """What the picture's shapes mean, and its numbered changes in words."""
+    """Return an explanation of the shapes, followed by the numbered list of the changes marked on the timeline."""
     listed = find_publisher_changes(marks)[-_MAX_CHANGES:]
-    shapes = "A dot is a release whose files are all approved, a cross one of which some are withheld."
-    items = (element("li", f"{mark.time:%Y-%m-%d}: {said}") for mark, said in listed)
+    shapes = "A dot is a release whose files are all approved. A cross is a release with withheld files."
+    items = (element("li", f"{mark.time:%Y-%m-%d}: {caption}") for mark, caption in listed)
     return join_markup((element("p", shapes, class_="soft"), element("ol", *items) if listed else None))
 
 
 def _summarize_marks(marks: Sequence[ReleaseMark]) -> str:
-    told = "; ".join(said for _, said in find_publisher_changes(marks)[-_MAX_CHANGES:])
-    return f"{len(marks)} releases. {told or 'No change of publisher.'}"
+    captions = "; ".join(caption for _, caption in find_publisher_changes(marks)[-_MAX_CHANGES:])
+    return f"{len(marks)} releases. {captions or 'No change of publisher.'}"
 
 
 def _get_publication_time(verdict: Approved | Withheld) -> datetime | None:
@@ -171,7 +184,7 @@ def _assign_lanes(marks: Sequence[ReleaseMark]) -> list[str]:
     names = list(dict.fromkeys(mark.publisher for mark in marks))
     if len(names) <= _MAX_LANES:
         return names
-    # The newest stay apart: that is where somebody new stands.
+    # The publishers that appeared last keep their own lanes, so that a new publisher is visible.
     return [*names[-_MAX_LANES + 1 :], _OTHER_PUBLISHERS]
 
 
@@ -213,7 +226,7 @@ def _render_changes(marks: Sequence[ReleaseMark], lanes: Sequence[str]) -> list[
         drawn.append(
             element("line", class_="break", x1=x, x2=x, y1=y + 4, y2=_compute_y_pixels(_find_lane_row(mark, lanes)) - 8)
         )
-        drawn.append(element("text", str(number), class_="said", x=x, y=y, text_anchor="middle"))
+        drawn.append(element("text", str(number), class_="change", x=x, y=y, text_anchor="middle"))
     return drawn
 
 
@@ -224,12 +237,12 @@ def _render_mark(mark: ReleaseMark, marks: Sequence[ReleaseMark], lanes: Sequenc
     if mark.approved:
         return element("circle", title, class_="mark approved", cx=x, cy=y, r=5)
     cross = element("path", title, class_="mark withheld", d="M-6 -6L6 6M-6 6L6 -6")
-    # A path has no per cent; a picture within the picture has.
+    # The coordinates of a path cannot be percentages, but the position of a nested svg element can.
     return element("svg", cross, x=x, y=y, overflow="visible")
 
 
 def _render_version_labels(marks: Sequence[ReleaseMark], lanes: Sequence[str]) -> list[Markup]:
-    """The versions below their marks, the newest first, where one finds room beside its neighbour in the lane."""
+    """Return the version labels below the marks, without labels that would overlap the label of a newer version."""
     taken: dict[int, float] = {}
     drawn = []
     for mark in reversed(marks):

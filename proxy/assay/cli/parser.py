@@ -1,0 +1,90 @@
+"""Option parser whose help has examples, and whose errors name the most similar command."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Mapping
+from typing import Final, NoReturn
+
+EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
+    "assay": ("assay serve --config proxy.toml", "assay explain numpy", "assay audit uv.lock"),
+    "assay serve": ("assay serve", "assay serve --config /etc/assay/proxy.toml --log json"),
+    "assay check": ("assay check --config proxy.toml", "assay check --policy new.toml", "assay check --online"),
+    "assay audit-log": (
+        "assay audit-log verify --config proxy.toml",
+        "assay audit-log head --trail /var/lib/assay/audit.jsonl",
+    ),
+    "assay explain": (
+        "assay explain numpy",
+        "assay explain numpy 1.26.4",
+        "assay explain cryptography --view strict --json",
+    ),
+    "assay verify": (
+        "assay verify sampleproject-4.0.0.tar.gz --provenance sampleproject-4.0.0.tar.gz.provenance",
+        "assay verify sampleproject-4.0.0.tar.gz --provenance p.json --policy policy.toml",
+    ),
+    "assay trust": ("assay trust show", "assay trust refresh --config proxy.toml"),
+    "assay policy": ("assay policy diff old.toml new.toml", "assay policy test expectations.toml"),
+    "assay policy schema": ("assay policy schema > policy.schema.json",),
+    "assay policy diff": (
+        "assay policy diff old.toml new.toml",
+        "assay policy diff old.toml new.toml --lockfile uv.lock --json",
+    ),
+    "assay policy test": (
+        "assay policy test expectations.toml",
+        "assay policy test expectations.toml --policy new.toml",
+    ),
+    "assay audit": (
+        "assay audit uv.lock",
+        "assay audit requirements.txt --allow-unchecked",
+        "assay audit requirements.txt --sarif > assay.sarif",
+    ),
+    "assay pin": ("assay pin uv.lock > policy.toml", "assay pin poetry.lock --policy policy.toml"),
+    "assay waive": (
+        'assay waive numpy==1.26.4 --reason "CVE fix" --expires "2 weeks"',
+        'assay waive foo-1.0.tar.gz --reason "until the port" --expires 2027-01-31 --append',
+    ),
+    "assay blast": (
+        "assay blast GitHub:victim/project --since 2026-11-01",
+        "assay blast GitHub:victim/project --since 2026-11-01 --until 2026-11-03 --json",
+    ),
+    "assay hash-password": ("assay hash-password alice >> /etc/assay/passwords",),
+    "assay ledger": ("assay ledger export ledger.txt", "assay ledger import ledger.txt"),
+    "assay ledger export": ("assay ledger export ledger.txt", "assay ledger export > ledger.txt"),
+    "assay ledger import": (
+        "assay ledger import ledger.txt",
+        "assay ledger import ledger.txt --new-ledger",
+        'assay ledger import corrected.txt --replace --reason "INC-77"',
+    ),
+    "assay ledger forget": (
+        'assay ledger forget pypi numpy --serial --reason "the mirror sent a wrong serial"',
+        'assay ledger forget pypi numpy --digest numpy-2.1.0.tar.gz --reason "restored from backup, INC-77"',
+    ),
+    "assay cache": ("assay cache stats", 'assay cache prune --to "10 GiB"', "assay cache warm uv.lock"),
+}
+"""Examples of each command, by the words before its arguments. A test parses each of them."""
+_INVALID_CHOICE: Final = re.compile(r"invalid choice: '([^']*)' \(choose from (.*)\)")
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Option parser of the command line. The parsers of its commands have the same class."""
+
+    def format_help(self) -> str:
+        """Return the help, with the examples of the command at its end."""
+        examples = EXAMPLES.get(self.prog, ())
+        lines = ["", "examples:", *(f"  {each}" for each in examples), ""] if examples else []
+        return super().format_help() + "\n".join(lines)
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and the error, with the most similar valid word if there is one, and exit with status 2."""
+        super().error(message + _format_hint(message))
+
+
+def _format_hint(message: str) -> str:
+    """Return a suggestion for an invalid choice, or an empty text."""
+    from assay.settings import find_close_match  # noqa: PLC0415 - keeps --help fast
+
+    found = _INVALID_CHOICE.search(message)
+    close = None if found is None else find_close_match(found[1], re.findall(r"[\w-]+", found[2]))
+    return "" if close is None else f"; did you mean {close}?"
