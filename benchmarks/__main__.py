@@ -1,10 +1,11 @@
-"""All figures of docs/performance.md in one run.
+"""Benchmarks that measure all figures of docs/performance.md in one run.
 
-Run it by `make bench`, or ``python -m benchmarks [warm cold …] [--rounds 5] [--seconds 3]``.
-With ``--base CHECKOUT``, this checkout beside that one (`compare.py`).
+Run them with `make bench`, or ``python -m benchmarks [warm cold …] [--rounds 5] [--seconds 3]``. With ``--base
+CHECKOUT``, they compare this checkout with another one (`compare.py`).
 
-Everything is on loopback and in turns, so that a busy machine is busy for all; a row is the median of the rounds'
-ratios and their range. The load generator runs on the same cores. Ends with 1 if a bar was missed.
+All servers run on loopback and are measured alternately, so that other load on the machine affects all of them. A row
+is the median of the rounds' ratios with their range. The load generator runs on the same cores. The exit status is 1 if
+a figure misses its bar.
 """
 
 from __future__ import annotations
@@ -19,27 +20,27 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks import attested, cold, compare, installing, peers, process, scale, warm
+from benchmarks import attested, beside, cold, compare, installing, peers, process, scale, warm
 from benchmarks.checkout import HERE, checkout
 from benchmarks.report import Table
 from benchmarks.sides import BASE, NEW, Sides
 
-CASES = ("warm", "cold", "process", "attested", "installing", "scale")
+CASES = ("warm", "cold", "process", "attested", "installing", "scale", "beside")
 
 
 def main() -> int:
-    """Run what was asked for."""
+    """Run the benchmarks that the command line names, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("cases", nargs="*", help=f"which of {' '.join(compare.CASES)}; all where none is named")
+    parser.add_argument("cases", nargs="*", help=f"cases to run, of {' '.join(compare.CASES)}; all by default")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=3, help="of load for each contestant in each round")
+    parser.add_argument("--seconds", type=int, default=3, help="seconds of load on each server in each round")
     parser.add_argument("--no-peers", action="store_true")
-    parser.add_argument("--base", type=Path, help="another checkout, to compare this one with in place of the others")
-    parser.add_argument("--markdown", type=Path, help="a page with <!-- table --> in it, to write the table into")
+    parser.add_argument("--base", type=Path, help="another checkout to compare with, instead of other servers")
+    parser.add_argument("--markdown", type=Path, help="Markdown page whose <!-- table --> is replaced")
     options = parser.parse_args()
     known = tuple(compare.CASES) if options.base else CASES
     if unknown := set(options.cases).difference(known):
-        parser.error(f"no such cases here: {' '.join(sorted(unknown))} (choose from {' '.join(known)})")
+        parser.error(f"unknown cases: {' '.join(sorted(unknown))} (choose from {' '.join(known)})")
     if options.base:
         options.checkouts = {NEW: HERE, BASE: checkout(options.base)}
     table = Table()
@@ -55,14 +56,14 @@ def main() -> int:
         tail = rest.partition("<!-- /table -->")[2]
         options.markdown.write_text(f"{head}<!-- table -->\n{table.markdown()}<!-- /table -->{tail}")
     missed = [row.what for row in table.rows if row.passed is False]
-    print(f"\n{len(missed)} bars missed: {'; '.join(missed)}" if missed else "\nevery bar is met")
+    print(f"\n{len(missed)} bars missed: {'; '.join(missed)}" if missed else "\nall bars met")
     return 1 if missed else 0
 
 
 @contextmanager
 def _working_directory() -> Iterator[Path]:
-    """A directory in memory, where there is a file system in it: what is measured is no disk."""
-    memory = Path("/dev/shm")  # noqa: S108 - a directory of our own is made in it
+    """Create a temporary directory, in memory if possible, so that the speed of a disk has no influence."""
+    memory = Path("/dev/shm")  # noqa: S108 - used only as the parent of a new directory
     base = memory if memory.is_dir() and shutil.disk_usage(memory).free > 8e9 else Path(tempfile.gettempdir())
     root = Path(tempfile.mkdtemp(prefix="assay-bench-", dir=base))
     try:
@@ -72,7 +73,7 @@ def _working_directory() -> Iterator[Path]:
 
 
 def _alone(case: str, table: Table, root: Path, options: argparse.Namespace) -> None:
-    """Measure this checkout beside what is not Assay."""
+    """Measure this checkout and compare it with other servers."""
     match case:
         case "warm":
             others = [] if options.no_peers else peers.installed()
@@ -87,6 +88,8 @@ def _alone(case: str, table: Table, root: Path, options: argparse.Namespace) -> 
             installing.run(table, root, rounds=options.rounds)
         case "scale":
             scale.run(table, root)
+        case "beside":
+            beside.run(table, root)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The first view of a project with a thousand attested files, what others feel of it, and the same after a restart."""
+"""Benchmark of the first view of 1,000 attested files, of other clients meanwhile, and of a view after a restart."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SIGNED = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def run(table: Table, root: Path, *, rounds: int) -> None:
-    """All of them, with two verification workers, as on two cores by default."""
+    """Measure with two verification workers and add the rows to `table`."""
     tree, port, trust = published(root)
     first, reference, delays, disturbed = [], [], [], []
     with servers.nginx(root / "nginx", tree.root, port) as upstream:
@@ -33,7 +33,7 @@ def run(table: Table, root: Path, *, rounds: int) -> None:
             with attesting(storage, upstream, trust) as assay:
                 first.append(seconds(assay))
             reference.append(_by_reference(root / "documents", trust))
-            # And once more with other clients, who use a core themselves.
+            # Once more with other clients, which use one core.
             with attesting(root / f"busy{number}", upstream, trust) as assay:
                 took, warm = view(assay)
                 disturbed.append(took)
@@ -44,16 +44,16 @@ def run(table: Table, root: Path, *, rounds: int) -> None:
                 evidence = fetch(f"{assay.origin}/metrics", keep=True).body.decode()
             more = upstream.asked("/integrity/") - asked
     table.add("first view of 1,000 attested files", first, unit=" s", most=2.5)
-    table.add("… times faster than the reference, one after another", ratios(reference, first), least=3)
-    note = f"the view then takes {min(disturbed):.1f} to {max(disturbed):.1f} s"
-    table.add("warm requests while that runs: p99", delays, unit=" ms", most=25, note=note)
-    verified = "assay_evidence_total{" in evidence
+    table.add("… speed relative to the reference, which verifies sequentially", ratios(reference, first), least=3)
+    note = f"the first view then takes {min(disturbed):.1f} to {max(disturbed):.1f} s"
+    table.add("warm requests during the first view: p99", delays, unit=" ms", most=25, note=note)
+    verified = "assay_verified_documents_total{" in evidence
     note = f"{again:.2f} s; {'files were verified again' if verified else 'nothing was verified'}"
-    table.add("the same after a restart: provenance requests", [more], most=0, note=note)
+    table.add("first view after a restart: provenance requests", [more], most=0, note=note)
 
 
 def published(root: Path) -> tuple[Tree, int, Path]:
-    """Write an index of attested files and of a page without, and the trust root; return the port that it names."""
+    """Write the trust root and an index with one attested and one unattested project; return the port in its URLs."""
     port = servers.free_port()
     tree = Tree(root / "tree", f"http://127.0.0.1:{port}")
     sigstore = PrivateSigstore(seed=1)
@@ -70,7 +70,7 @@ def published(root: Path) -> tuple[Tree, int, Path]:
 def attesting(
     storage: Path, upstream: servers.Server, trust: Path, *, settle: bool = True, checkout: Checkout = HERE
 ) -> Iterator[servers.Server]:
-    """Start Assay with two workers that are up, unless it is not to settle: just started is another row."""
+    """Start Assay with two workers; if `settle`, wait until the workers are ready."""
     with servers.assay(storage, upstream, workers=2, trust=trust, ready="/readyz", checkout=checkout) as assay:
         if settle:
             fetch(f"{assay.origin}/simple/hundred/", {"Accept": JSON})
@@ -79,7 +79,7 @@ def attesting(
 
 
 def _publish(tree: Tree, sigstore: PrivateSigstore, documents: Path) -> None:
-    """Releases whose files share a leaf, as those of one publish job do."""
+    """Publish releases whose files share a signing certificate, like files of one publish job."""
     documents.mkdir(parents=True)
     for release in range(RELEASES):
         for number in range(FILES):
@@ -92,13 +92,13 @@ def _publish(tree: Tree, sigstore: PrivateSigstore, documents: Path) -> None:
             where.write_bytes(document)
             (documents / f"{name}.{digest}.json").write_bytes(document)
             tree.list("attested", name, digest, 100_000, url=f"/files/attested/{name}", provenance=path)
-            # PyPI's upload-time is a little after the log's.
+            # On PyPI, the upload time is shortly after the time in the log.
             entry = tree.pages["attested"][-1]
             entry["upload-time"] = (SIGNED + timedelta(minutes=release, seconds=30)).strftime("%Y-%m-%dT%H:%M:%S.0Z")
 
 
 def view(assay: servers.Server) -> tuple[float, Rate]:
-    """Seconds until the page is there, and what clients of another page see meanwhile."""
+    """Return the seconds of the first view, and the rate of requests for another page during that time."""
     seen: list[float] = []
     looking = threading.Thread(target=lambda: seen.append(seconds(assay)))
     looking.start()
@@ -108,7 +108,7 @@ def view(assay: servers.Server) -> tuple[float, Rate]:
 
 
 def seconds(assay: servers.Server) -> float:
-    """Return how long the attested page takes, of which every file has to be approved."""
+    """Return the seconds to fetch the attested page; exit if a file is not approved."""
     started = time.perf_counter()
     answer = fetch(f"{assay.origin}/simple/attested/", {"Accept": JSON}, keep=True)
     took = time.perf_counter() - started

@@ -1,6 +1,6 @@
-"""aiohttp's low-level server that does nothing but send: what a proxy on aiohttp can come close to.
+"""Server on aiohttp's low-level `web.Server` that only sends files: the limit for a proxy on aiohttp.
 
-python bare.py PORT DIRECTORY   (every file in it is answered at its own path, from memory)
+python bare.py PORT DIRECTORY   (serves every file in DIRECTORY at its path, from memory)
 """
 
 from __future__ import annotations

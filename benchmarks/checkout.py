@@ -1,6 +1,7 @@
-"""A checkout of Assay: which Python runs it, under which name it is imported, and that it is really this one.
+"""Checkout of Assay: its Python, the import name of its package, and a check that this Python imports it.
 
-The whole of what a comparison knows about older checkouts: until the move to ``proxy/assay`` the package was ``proxy``.
+Only this module contains the differences of older checkouts: before the move to ``proxy/assay``, the package was called
+``proxy``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Checkout:
-    """A directory that holds the project, and the Python of a virtual environment with what it needs."""
+    """Directory of the project, and the Python of a virtual environment with its dependencies."""
 
     root: Path
     python: str
@@ -29,26 +30,26 @@ class Checkout:
 
     @property
     def package(self) -> str:
-        """Return the name under which its package is imported."""
+        """Import name of the package."""
         return "assay" if self._moved else "proxy"
 
     @property
     def sources(self) -> Path:
-        """Return the directory in which its package lies."""
+        """Directory that contains the package."""
         return self.root / "proxy" if self._moved else self.root
 
     @property
     def serve(self) -> list[str]:
-        """Return the command that starts it, without flags."""
+        """Command that starts the proxy, without options."""
         return [self.python, "-m", self.package, "serve"]
 
     @property
     def environ(self) -> dict[str, str]:
-        """Return what its processes need in the environment, to import its package and no other's."""
+        """Environment variables with which processes import the package of this checkout."""
         return {"PYTHONPATH": str(self.sources)}
 
     def figures(self, what: str) -> Mapping[str, float]:
-        """Run one of `figures.py`'s measurements by its own benchmarks, its own package and its own Python."""
+        """Run a measurement of `figures.py` with the benchmarks, the package and the Python of this checkout."""
         environ = {**os.environ, "PYTHONPATH": f"{self.sources}:{self.root}"}
         command = [self.python, "-P", str(_HERE / "figures.py"), what]
         done = subprocess.run(command, check=False, capture_output=True, text=True, env=environ, cwd=self.root)
@@ -57,7 +58,7 @@ class Checkout:
         return dict(json.loads(done.stdout))
 
     def check(self) -> None:
-        """Refuse a directory that has no virtual environment, or whose Python imports another checkout's package."""
+        """Exit if the directory has no virtual environment, or if its Python imports another checkout's package."""
         if not Path(self.python).exists():
             raise SystemExit(f"{self.root} has no .venv/bin/python: run `make install-dev` in it")
         command = [self.python, "-P", "-c", f"import {self.package}; print({self.package}.__file__)"]
@@ -68,11 +69,11 @@ class Checkout:
 
 
 HERE = Checkout(_HERE.parent, sys.executable)
-"""This one, run by the Python that runs this."""
+"""The checkout of this module, with the current Python."""
 
 
 def checkout(root: Path) -> Checkout:
-    """Return another one, run by the Python of its own virtual environment."""
+    """Return the checkout in `root`, with the Python of its virtual environment."""
     root = root.resolve()
     found = Checkout(root, str(root / ".venv" / "bin" / "python"))
     found.check()

@@ -1,4 +1,4 @@
-"""Cold files: how much later than from the index itself, how fast at most, and what they hold of memory."""
+"""Benchmark of cold files: delay compared with the index itself, maximum rate, and memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BIG, HUGE, CLIENTS = 200_000_000, 1_000_000_000, 64
 
 
 def run(table: Table, root: Path, *, rounds: int) -> None:
-    """All of them. Storage and index are in memory where there is a file system in it: a disk is no proxy's speed."""
+    """Measure cold files and add the rows to `table`."""
     port = servers.free_port()
     tree = Tree(root / "tree", f"http://127.0.0.1:{port}")
     slow = [tree.file("slow", f"{number}.0", BIG, folder="slow") for number in range(rounds)]
@@ -36,15 +36,17 @@ def run(table: Table, root: Path, *, rounds: int) -> None:
             direct.append(fetch(f"{upstream.origin}{path}"))
             cold.append(fetch(f"{assay.origin}/files/127.0.0.1:{port}{path}"))
         totals = ratios([each.total for each in cold], [each.total for each in direct])
-        table.add("cold file, 200 MB at 100 MB/s: total, in direct's", totals, most=1.03)
+        table.add("cold file, 200 MB at 100 MB/s: time relative to a direct download", totals, most=1.03)
         later = [(ours.first - theirs.first) * 1e3 for ours, theirs in zip(cold, direct, strict=True)]
-        table.add("cold file, 200 MB at 100 MB/s: first byte later by", later, unit=" ms", most=10)
+        table.add("cold file, 200 MB at 100 MB/s: additional time to the first byte", later, unit=" ms", most=10)
         _memory(table, assay, upstream, huge)
 
 
 def touch(path: Path, size: int) -> None:
-    """Use so much memory once, and give it back: a virtual machine gets its own at the first write to it, page by page,
-    which can take longer than all that is measured here."""
+    """Allocate and free `size` bytes of memory.
+
+    A virtual machine gets its memory page by page at the first write, which can take longer than the measured work.
+    """
     with path.open("wb") as file:
         for _ in range(size // 2**20):
             file.write(bytes(2**20))
@@ -77,7 +79,7 @@ async def _all(port: int, path: str) -> list[int]:
 
 
 async def _one(port: int, path: str) -> int:
-    """Bytes of the body that one client got."""
+    """Return the number of bytes of the body that one client received; -1 if the status is not 200."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
     writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
     head = await reader.readuntil(b"\r\n\r\n")

@@ -1,7 +1,6 @@
-"""What the benchmarks serve: pages of many files, distributions, provenance; written once as a static tree.
+"""Content for the benchmarks: large pages, distributions and provenance, written once as a static directory tree.
 
-Owns the shapes of what docs/performance.md measures. Everything is made from a seed, so that two runs serve the same
-bytes.
+All content is generated from seeds, so that two runs serve the same bytes.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ _BLOCK_BYTES = 2**20
 
 @dataclass
 class Tree:
-    """A directory that nginx serves as an index: ``simple/NAME/index.json``, ``files/…``, ``integrity/…``."""
+    """Directory that nginx serves as an index: ``simple/NAME/index.json``, ``files/…``, ``integrity/…``."""
 
     root: Path
     origin: str = ""
-    """``http://127.0.0.1:PORT``: pages hold absolute addresses, as PyPI's do."""
+    """``http://127.0.0.1:PORT``, the start of the absolute URLs on pages."""
     pages: dict[str, list[dict[str, object]]] = field(default_factory=dict)
 
     def file(self, project: str, version: str, size: int, *, tag: str = "py3-none-any", folder: str = "files") -> str:
-        """A distribution of `size` bytes (no archive: nothing here installs it); its path."""
+        """Write a distribution of `size` random bytes, which is not a valid archive, and return its path."""
         name = f"{project.replace('-', '_')}-{version}-{tag}.whl"
         path = self.root / folder / project / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +41,7 @@ class Tree:
         return f"/{folder}/{project}/{name}"
 
     def list(self, project: str, name: str, sha256: str, size: int, *, url: str, provenance: str | None = None) -> None:
-        """Put a file on its project's page, whether its bytes are there or not."""
+        """List a file on the page of its project. The file itself need not exist."""
         entries = self.pages.setdefault(project, [])
         entries.append(
             {
@@ -60,7 +59,7 @@ class Tree:
         )
 
     def page_of(self, project: str, files: int) -> None:
-        """A page of files that nobody will fetch, ten to a release."""
+        """Add a page of files that are never fetched, ten for each release."""
         for number in range(files):
             version, tag = f"{number // 10}.0", f"cp3{number % 10}-cp3{number % 10}-manylinux_2_17_x86_64"
             name = f"{project.replace('-', '_')}-{version}-{tag}.whl"
@@ -68,7 +67,7 @@ class Tree:
             self.list(project, name, digest, 100_000, url=f"/files/{digest[:2]}/{digest[2:4]}/{digest[4:]}/{name}")
 
     def write(self) -> None:
-        """The pages and the list of projects as files."""
+        """Write the pages and the list of projects."""
         names = {"meta": {"api-version": "1.4"}, "projects": [{"name": project} for project in self.pages]}
         (self.root / "simple").mkdir(parents=True, exist_ok=True)
         (self.root / "simple" / "index.json").write_text(json.dumps(names))

@@ -1,6 +1,6 @@
-"""Figures of the benchmarks that import the package, as one JSON object: what a comparison asks of either checkout.
+"""Figures of the benchmarks that import the package, printed as a JSON object for the comparison of two checkouts.
 
-python -P figures.py judging|verification   (PYTHONPATH names the checkout whose `benchmarks` and package are measured)
+python -P figures.py judging|verification   (PYTHONPATH selects the checkout whose `benchmarks` and package are used)
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ FILES = 4_000
 
 
 def judging() -> dict[str, float]:
-    """Return what judging a page costs, for each policy and evidence."""
-    from benchmarks.judging import measured  # noqa: PLC0415 - the checkout's own, of which one case is wanted
+    """Return time and memory for judging a page, for each policy and kind of evidence."""
+    from benchmarks.judging import measured  # noqa: PLC0415 - only this case needs the import
 
     found = {}
     for (policy, kind), cost in measured(FILES).items():
@@ -24,15 +24,15 @@ def judging() -> dict[str, float]:
 
 
 def verification() -> dict[str, float]:
-    """Return the processor time of a document, the best of several: what it costs, not what else the machine does."""
+    """Return the CPU time for verifying a document: the minimum of several runs, to reduce the effect of other load."""
     from benchmarks.verification import by_assay, cpu, release  # noqa: PLC0415 - as above
 
     found = {}
-    for what, leaves in (("of a release that shares a leaf", 1), ("with a leaf each", 100)):
+    for what, leaves in (("with one certificate for its release", 1), ("with a certificate for each file", 100)):
         cases = release(100, leaves=leaves)
         by_assay(cases)
         best = min(cpu(lambda cases=cases: by_assay(cases)) for _ in range(5))
-        found[f"verifying a document {what}: processor time in µs"] = best / len(cases) * 1e6
+        found[f"verifying a document {what}: CPU time in µs"] = best / len(cases) * 1e6
     return found
 
 

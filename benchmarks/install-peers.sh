@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# What `make bench` measures Assay beside: nginx and wrk (Debian's packages), and devpi-server, proxpi and
-# simple-repository-server (from the Python index, with hashes, into a venv of their own under .tools). Says loudly what is
-# missing: without nginx or wrk nothing can be measured, without a peer its rows are left out.
-# `without-peers`: nginx and wrk alone.
+# Install the programs for `make bench`: nginx and wrk (Debian packages), and the peers devpi-server, proxpi and
+# simple-repository-server (from PyPI, with hashes, into a virtual environment in .tools). The script fails with a list of
+# missing programs. Without nginx or wrk, no benchmark can run; without a peer, its rows are left out.
+# With the argument `without-peers`, install only nginx and wrk.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. tests/apt.sh
 TOOLS=.tools
 failed=()
 for pair in nginx:nginx-light wrk:wrk; do
   PATH="$PATH:/usr/sbin" command -v "${pair%%:*}" >/dev/null && continue
-  { [ "$(id -u)" -eq 0 ] && apt-get update -qq && apt-get install -y -qq --no-install-recommends "${pair##*:}" >/dev/null; } || failed+=("${pair##*:}")
+  { [ "$(id -u)" -eq 0 ] && apt_get update -qq && apt_get install -y -qq --no-install-recommends "${pair##*:}" >/dev/null; } || failed+=("${pair##*:}")
 done
 if [ "${1-}" != without-peers ] && ! cmp -s benchmarks/peers.lock $TOOLS/peers.lock; then
   mkdir -p $TOOLS
@@ -21,10 +22,10 @@ if [ "${1-}" != without-peers ] && ! cmp -s benchmarks/peers.lock $TOOLS/peers.l
     cp benchmarks/peers.lock $TOOLS/peers.lock
   else
     rm -rf $TOOLS/peers
-    failed+=("what benchmarks/peers.lock names")
+    failed+=("the packages in benchmarks/peers.lock")
   fi
 fi
 if [ "${#failed[@]}" -ne 0 ]; then
-  echo "install-peers: missing and not installable here: ${failed[*]}" >&2
+  echo "install-peers: cannot be installed on this machine: ${failed[*]}" >&2
   exit 1
 fi

@@ -1,4 +1,4 @@
-"""`uv pip install` of an application of many packages: through warm Assay, and from the same as a static mirror."""
+"""Benchmark of `uv pip install` of many packages: through Assay with a warm cache, and from a static mirror."""
 
 from __future__ import annotations
 
@@ -19,25 +19,28 @@ PACKAGES, VERSIONS = 70, 40
 
 
 def run(table: Table, root: Path, *, rounds: int) -> None:
-    """Interleaved, each time with an empty client cache into an empty directory."""
+    """Measure both alternately, each time with an empty uv cache and an empty target, and add the row to `table`."""
     port = servers.free_port()
     tree = Tree(root / "tree", f"http://127.0.0.1:{port}")
     publish(tree)
     tree.write()
     with servers.nginx(root / "nginx", tree.root, port) as upstream, servers.assay(root / "assay", upstream) as assay:
-        for _ in range(2):  # the second finds small files worth holding
+        for _ in range(2):  # the proxy caches a small file in memory only if it is requested repeatedly
             install(f"{assay.origin}/simple/", root / "target")
         ours, theirs = [], []
-        for _ in range(rounds * 3):  # a third of a second each: whoever else has the cores decides one
+        for _ in range(rounds * 3):  # many runs, because one takes only a third of a second and varies with other load
             theirs.append(install(f"{upstream.origin}/simple/", root / "target"))
             ours.append(install(f"{assay.origin}/simple/", root / "target"))
-    note = f"{min(ours):.2f} s against {min(theirs):.2f} s"
-    what = f"uv pip install of {PACKAGES} packages, in a static mirror's"
+    note = f"{min(ours):.2f} s, mirror {min(theirs):.2f} s"
+    what = f"uv pip install of {PACKAGES} packages: time relative to a static mirror"
     table.add(what, ratios(ours, theirs), most=1.15, note=note)
 
 
 def publish(tree: Tree) -> None:
-    """An application on top of libraries, each on up to three of those before it; old versions are listed only."""
+    """Publish an application and its libraries.
+
+    Each library depends on up to three earlier ones. Old versions are only listed.
+    """
     chance = random.Random(8)
     names = [f"part-{number}" for number in range(PACKAGES - 1)]
     for number, name in enumerate(names):

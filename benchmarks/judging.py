@@ -1,6 +1,6 @@
-"""How long judging a parsed page takes: a 4,000-file page in under 30 ms, and linear growth to 40,000 files.
+"""Benchmark of judging a parsed page: 4,000 files must take less than 30 ms, and growth to 40,000 must be linear.
 
-Run: .venv/bin/python benchmarks/judging.py; exit status 1 where that does not hold. It takes a minute.
+Run ``.venv/bin/python benchmarks/judging.py``; it takes a minute. The exit status is 1 if a limit is exceeded.
 """
 
 from __future__ import annotations
@@ -24,15 +24,17 @@ from assay.simple.model import Distribution, File, Kind, Project, Sha256
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 COUNTS = {400: 50, 4_000: 25, 40_000: 3}
-"""Files of a page, and how often it is judged."""
+"""Number of repetitions by number of files."""
 EVIDENCE = ("none yet", "unattested", "attested")
 BAR = (4_000, 30.0)
-"""Files, and the milliseconds that they may take."""
+"""Number of files, and the limit for judging them in milliseconds."""
 KEPT_BAR = 400
-"""Bytes that the verdict on a file may take."""
+"""Limit on the memory of a verdict in bytes."""
 LINEAR = 2.0
-"""How much more a file may cost at 40,000 than at 4,000. Ten times, were it the square. Some more it does cost: 100 MB
-of files and evidence come from memory, not from the processor's cache, and the collector of cycles looks through them.
+"""Maximum ratio of the cost of a file at 40,000 files to that at 4,000.
+
+A quadratic cost would give 10. A ratio above 1 is expected: 100 MB of files and evidence do not fit into the CPU cache,
+and the garbage collector visits them.
 """
 INDEX = IndexFacts(name="pypi", hosts=frozenset({"files.example"}))
 RULE = '[[rules]]\nname = "all"\nprojects = ["*"]\n'
@@ -73,13 +75,13 @@ POLICIES = {
 
 
 def a_page(count: int) -> Project:
-    """Ten files to a release, an hour apart."""
+    """Return a project with ten files per release, uploaded an hour apart."""
     files = []
     text, parsed = "", Version("0")
     for number in range(count):
         version = f"{number // 1000}.{number // 10 % 100}.0"
         if version != text:
-            text, parsed = version, Version(version)  # one object a release, as parsing makes them
+            text, parsed = version, Version(version)  # one object for each release, as in a parsed page
         filename = f"widget-{version}-cp3{number % 10}-none-any.whl"
         location = f"files.example/packages/{filename}"
         files.append(
@@ -127,7 +129,7 @@ def evidence_for(project: Project, kind: str) -> dict[tuple[str, Sha256], Eviden
 
 
 def fresh(text: str) -> str:
-    """An equal string of its own, as each document has: its hash is not known yet."""
+    """Return a new equal string without a cached hash, as in each parsed document."""
     return text.encode().decode()
 
 
@@ -144,7 +146,7 @@ def fastest(
     history: ProjectHistory,
     rounds: int = 10,
 ) -> float:
-    """Milliseconds of this thread, the best of several: what the work costs, not what else the machine does."""
+    """Return the CPU time of this thread in milliseconds, the minimum of several runs."""
     times = []
     for _ in range(rounds):
         start = time.thread_time()
@@ -157,15 +159,15 @@ def fastest(
 class Cost:
     milliseconds: float
     microseconds: float
-    """A file."""
+    """Time for each file."""
     kept: float
-    """Bytes a file: the verdicts."""
+    """Memory of the verdicts, in bytes per file."""
     peak: float
-    """Bytes a file, while judging."""
+    """Maximum memory during the judgement, in bytes per file."""
 
 
 def measured(count: int) -> dict[tuple[str, str], Cost]:
-    """By policy and evidence."""
+    """Return the cost by policy and kind of evidence."""
     project = a_page(count)
     history = ProjectHistory(
         known=True,
@@ -184,7 +186,7 @@ def measured(count: int) -> dict[tuple[str, str], Cost]:
             verdicts = judged(policy, project, evidence, history)
             kept, peak = tracemalloc.get_traced_memory()
             tracemalloc.stop()
-            assert len(verdicts) == count  # noqa: S101 - and so they are alive until here
+            assert len(verdicts) == count  # noqa: S101 - also keeps the verdicts alive until here
             found[name, kind] = Cost(spent, spent * 1000 / count, kept / count, peak / count)
     return found
 

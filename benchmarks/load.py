@@ -1,4 +1,4 @@
-"""Load: wrk for many small answers, a plain socket for one large one."""
+"""Load generators: wrk for many small responses, and a client for one large response."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ _READ_BYTES = 2**20
 
 @dataclass(frozen=True)
 class Rate:
-    """What wrk saw."""
+    """Result of a run of wrk."""
 
     per_second: float
     p99: float
-    """Milliseconds."""
+    """Latency in milliseconds."""
     failed: int
-    """Answers that are neither 2xx nor 3xx, and broken connections."""
+    """Number of responses that are neither 2xx nor 3xx, and of failed connections."""
     answers: int
     cpu: float = 0.0
-    """Seconds of the server's processor time for one answer: what a busy machine falsifies least."""
+    """CPU time of the server for one response in seconds; other load on the machine affects it least."""
 
     def with_cpu(self, seconds: float) -> Rate:
-        """The same, with what the server used for all of them."""
+        """Return the same result with the CPU time that the server used for all responses."""
         return replace(self, cpu=seconds / self.answers)
 
 
 def wrk(url: str, headers: Mapping[str, str], *, seconds: int, connections: int = 16) -> Rate:
-    """One thread, keep-alive, for a while."""
+    """Run wrk with one thread and keep-alive connections, and return the result."""
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is not installed: apt-get install wrk")
     flags = [part for name, value in headers.items() for part in ("-H", f"{name}: {value}")]
@@ -43,7 +43,7 @@ def wrk(url: str, headers: Mapping[str, str], *, seconds: int, connections: int 
     rate = re.search(r"Requests/sec:\s+([\d.]+)", told)
     p99 = re.search(r"99%\s+([\d.]+)(us|ms|s|m)\b", told)
     if rate is None or p99 is None:
-        raise SystemExit(f"wrk said something else than expected: {told}")
+        raise SystemExit(f"unexpected output of wrk: {told}")
     count = re.search(r"(\d+) requests in", told)
     bad = re.search(r"Non-2xx or 3xx responses: (\d+)", told)
     broken = [int(number) for number in re.findall(r"(?:connect|read|write|timeout) (\d+)", told)]
@@ -53,19 +53,19 @@ def wrk(url: str, headers: Mapping[str, str], *, seconds: int, connections: int 
 
 @dataclass(frozen=True)
 class Fetched:
-    """One answer read whole."""
+    """Response that was read to its end."""
 
     status: int
     headers: Mapping[str, str]
     size: int
     first: float
-    """Seconds until its first byte of body."""
+    """Seconds until the first byte of the body."""
     total: float
     body: bytes = b""
 
 
 def fetch(url: str, headers: Mapping[str, str] | None = None, *, keep: bool = False, timeout: float = 300) -> Fetched:
-    """Read one answer to its end; the bytes are kept only if asked for."""
+    """Read a response to its end; if `keep`, return its body as well."""
     parts = urlsplit(url)
     started = time.perf_counter()
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)

@@ -1,9 +1,9 @@
-"""What the proxy's processes hold with PyPI's largest pages in memory: proportional set size, by /proc/*/smaps_rollup.
+"""Memory of the proxy's processes with PyPI's largest pages: proportional set size from /proc/*/smaps_rollup.
 
     python benchmarks/memory.py STORAGE [PROJECT …]
 
-The first run over a STORAGE asks PyPI once for each project and what its attested files need; later ones over the same
-directory are answered by its records, so that two versions of the program can be compared. Linux only.
+The first run with a STORAGE directory fetches each project and the provenance of its files from PyPI. Later runs use
+the records in the directory, so that two versions of the program can be compared. Linux only.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def tree(pid: int) -> list[int]:
 
 
 def measured(pid: int) -> tuple[dict[str, float], list[float]]:
-    """Megabytes of the whole tree by kind, and what cannot be given up (anonymous) of each process."""
+    """Return the memory of all processes by kind, and the anonymous memory of each process, in megabytes."""
     total, each = {"Pss": 0.0, "Pss_Anon": 0.0, "Pss_File": 0.0}, []
     for process in tree(pid):
         lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()[1:]
@@ -59,7 +59,7 @@ def measured(pid: int) -> tuple[dict[str, float], list[float]]:
 
 
 def ask(url: str, accept: str, coding: str) -> int:
-    request = urllib.request.Request(url, headers={"Accept": accept, "Accept-Encoding": coding})  # noqa: S310 - ours
+    request = urllib.request.Request(url, headers={"Accept": accept, "Accept-Encoding": coding})  # noqa: S310 - URL of the started proxy
     while True:
         try:
             with urllib.request.urlopen(request) as answer:  # noqa: S310
@@ -108,7 +108,7 @@ def main(storage: Path, projects: list[str]) -> None:
 
 
 def peak(pid: int) -> float:
-    """The most that was ever resident, in megabytes; files that are mapped count too."""
+    """Return the maximum resident memory in megabytes, with mapped files."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024 / 1e6
 

@@ -1,6 +1,6 @@
-"""Peers: devpi-server, proxpi and simple-repository-server, each started as its own documentation says.
+"""Peers: devpi-server, proxpi and simple-repository-server, each started as its documentation says.
 
-`install-peers.sh` installs them; one that is not installed is left out, and said so.
+`install-peers.sh` installs them. A peer that is not installed is left out, with a message.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BIN = servers.HERE.parent / ".tools" / "peers" / "bin"
 
 @dataclass(frozen=True)
 class Running:
-    """A peer that answers."""
+    """Running peer."""
 
     name: str
     server: servers.Server
@@ -34,7 +34,7 @@ class Running:
     """Path of its Simple API."""
 
     def url(self, path: str) -> str | None:
-        """Where it has what Assay has at `path`; None where it has no such thing."""
+        """Return the peer's path for Assay's `path`; None if the peer has no such resource."""
         if path.startswith("/simple/"):
             return f"{self.server.origin}{self.index}{path.removeprefix('/simple/')}"
         filename = path.rpartition("/")[2]
@@ -47,7 +47,7 @@ class Running:
 
 @dataclass(frozen=True)
 class Peer:
-    """One that can be started."""
+    """Peer with the command that starts it."""
 
     name: str
     program: str
@@ -56,7 +56,7 @@ class Peer:
     prepare: Callable[[servers.Server, servers.Server], None] | None = None
 
     def started(self, stack: ExitStack, root: Path, upstream: servers.Server) -> Running:
-        """In front of `upstream`, with a page fetched once."""
+        """Start the peer in front of `upstream`, and fetch each page once."""
         server = stack.enter_context(self.start(root, upstream, servers.free_port()))
         if self.prepare is not None:
             self.prepare(server, upstream)
@@ -69,7 +69,7 @@ class Peer:
 
 
 def installed() -> list[Peer]:
-    """Those that are there."""
+    """Return the installed peers; print a message for each missing one."""
     found = [peer for peer in _ALL if (BIN / peer.program).exists()]
     for peer in _ALL:
         if peer not in found:
@@ -87,7 +87,7 @@ def _devpi(root: Path, _upstream: servers.Server, port: int) -> AbstractContextM
 
 
 def _mirrored(peer: servers.Server, upstream: servers.Server) -> None:
-    """An index that mirrors ours, made over its API."""
+    """Create a mirror of `upstream` through devpi's API."""
     token = _asked("POST", f"{peer.origin}/+login", {"user": "root", "password": "secret"}, {})["result"]["password"]
     auth = {"X-Devpi-Auth": base64.b64encode(f"root:{token}".encode()).decode()}
     index = {"type": "mirror", "mirror_url": f"{upstream.origin}/simple/", "mirror_use_external_urls": False}
@@ -97,7 +97,7 @@ def _mirrored(peer: servers.Server, upstream: servers.Server) -> None:
 def _asked(method: str, url: str, body: object, headers: dict[str, str]) -> dict[str, dict[str, str]]:
     headers = {"Content-Type": "application/json", "Accept": "application/json", **headers}
     request = urllib.request.Request(url, json.dumps(body).encode(), headers, method=method)  # noqa: S310 - loopback
-    with urllib.request.urlopen(request) as answer:  # noqa: S310 - as above
+    with urllib.request.urlopen(request) as answer:  # noqa: S310 - loopback
         return dict(json.load(answer))
 
 
@@ -107,7 +107,7 @@ def _proxpi(root: Path, upstream: servers.Server, port: int) -> AbstractContextM
         "PROXPI_CACHE_DIR": str(root / "cache"),
         "PATH": f"{BIN}:{os.environ['PATH']}",
     }
-    # Its image's own command: one process, some threads.
+    # The command of proxpi's container image: one process with two threads.
     command = [str(BIN / "gunicorn"), "--preload", "--access-logfile", "-", "--bind", f"127.0.0.1:{port}"]
     command += ["--threads", "2", "proxpi.server:app"]
     return servers.started("proxpi", command, port, root, ready="/health", environ=environ)

@@ -1,4 +1,4 @@
-"""A row of small plots with logarithmic axes, as an SVG that reads on light and dark pages."""
+"""Row of small plots with logarithmic axes, as an SVG for light and dark pages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STYLE = (
 
 @dataclass(frozen=True)
 class Curve:
-    """Measured values over sizes."""
+    """Measured values by size."""
 
     over: str
     what: str
@@ -28,7 +28,7 @@ class Curve:
 
 
 def plot(path: Path, *curves: Curve) -> None:
-    """Each curve in a plot of its own; the dashed line grows linearly from its last point backwards."""
+    """Write an SVG with one plot for each curve; a dashed line shows linear growth up to the last point."""
     width = _WIDTH * len(curves)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {_HEIGHT}" width="{width}" role="img">',

@@ -1,4 +1,4 @@
-"""What the process itself costs: until it is ready, and while nothing happens."""
+"""Benchmark of the process itself: time until it is ready, and memory while it is idle."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.report import Table
 
 
 def run(table: Table, root: Path, *, rounds: int) -> None:
-    """Start and idle, with two verification workers and without."""
+    """Measure start and idle memory, with two verification workers and without, and add the rows to `table`."""
     port = servers.free_port()
     tree = Tree(root / "tree", f"http://127.0.0.1:{port}")
     tree.page_of("hundred", 100)
@@ -36,6 +36,6 @@ def run(table: Table, root: Path, *, rounds: int) -> None:
 
 
 def settle(assay: servers.Server) -> None:
-    """Wait until workers are up and a page was served."""
+    """Fetch a page and wait until the workers are ready."""
     fetch(f"{assay.origin}/simple/hundred/", {"Accept": JSON})
     time.sleep(3)

@@ -1,6 +1,6 @@
-"""The reference library verifying provenance documents one after another.
+"""Sequential verification of provenance documents by the reference implementation.
 
-python reference.py DIRECTORY TRUSTED_ROOT   (FILENAME.SHA256.json each; prints the seconds that verifying took)
+python reference.py DIRECTORY TRUSTED_ROOT   (documents are FILENAME.SHA256.json; prints the seconds for all of them)
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rows of one table: what was measured in turns, its ratio, the bar, and whether it is met. Pure."""
+"""Table of results: each row has a measurement, its ratio, its bar, and whether the bar is met. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Row:
-    """One line: a figure, its spread over the rounds, and the bar it has to meet."""
+    """Row of the table: a figure, its range over the rounds, and its bar."""
 
     what: str
     figure: float
@@ -17,19 +17,19 @@ class Row:
     unit: str = ""
     bar: float | None = None
     at_least: bool = True
-    """Whether the bar is a least; else it is a most."""
+    """True if the bar is a minimum, False if it is a maximum."""
     note: str = ""
 
     @property
     def passed(self) -> bool | None:
-        """None: there is no bar."""
+        """True if the figure meets its bar; None if it has no bar."""
         if self.bar is None:
             return None
         return self.figure >= self.bar if self.at_least else self.figure <= self.bar
 
     @property
     def cells(self) -> tuple[str, str, str, str, str]:
-        """As text."""
+        """Cells of the row as text."""
         bar = "" if self.bar is None else f"{'≥' if self.at_least else '≤'} {number(self.bar)}{self.unit}"
         met = {None: "", True: "met", False: "MISSED"}[self.passed]
         low, high = self.spread
@@ -39,7 +39,7 @@ class Row:
 
 @dataclass
 class Table:
-    """All rows of a run, printed as they come."""
+    """Table of all rows of a run; each row is printed when it is added."""
 
     rows: list[Row] = field(default_factory=list)
 
@@ -53,7 +53,7 @@ class Table:
         most: float | None = None,
         note: str = "",
     ) -> None:
-        """The median of `values`, with their range."""
+        """Add a row with the median and the range of `values`."""
         row = Row(
             what,
             statistics.median(values),
@@ -67,13 +67,13 @@ class Table:
         print(f"  {row.what:<64} {row.cells[1]:>10}  {row.cells[2]:<18} {row.cells[3]:<12} {row.cells[4]}", flush=True)
 
     def markdown(self) -> str:
-        """For docs/performance.md."""
-        lines = ["| what | median | range | bar | |", "|---|---|---|---|---|"]
+        """Return the table in Markdown, for docs/performance.md."""
+        lines = ["| measurement | median | range | bar | |", "|---|---|---|---|---|"]
         return "\n".join([*lines, *(f"| {' | '.join(row.cells)} |" for row in self.rows)]) + "\n"
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
-    """Round by round: what was measured side by side is compared side by side."""
+    """Return the ratio of each round; both values of a round were measured one after the other."""
     return [mine / other for mine, other in zip(ours, theirs, strict=True)]
 
 

@@ -1,4 +1,4 @@
-"""How time and memory grow with the files of a page and with the projects seen; as a plot for the documentation."""
+"""Growth of time and memory with the files of a page and the number of projects, with a plot for the documentation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IMAGE = servers.HERE.parent / "docs" / "scaling.svg"
 
 
 def run(table: Table, root: Path) -> None:
-    """Both, and the picture."""
+    """Measure both, add the rows to `table`, and write the plot."""
     port = servers.free_port()
     tree = Tree(root / "tree", f"http://127.0.0.1:{port}")
     for files in PAGES:
@@ -31,23 +31,23 @@ def run(table: Table, root: Path) -> None:
         pages = [_page(root, upstream, files) for files in PAGES]
     first = [seconds * 1e3 for seconds, _ in pages]
     growth = [max(0.0, memory) for _, memory in pages]
-    table.add("10 times the files: first view takes times", [first[2] / first[1]], most=12)
+    table.add("first view of 10 times as many files: ratio of times", [first[2] / first[1]], most=12)
     projects = _projects(root)
     seconds = [each for each, _ in projects]
     memory = [each for _, each in projects]
-    table.add("100 times the projects: all of them once take times", [seconds[2] / seconds[1]], most=120)
+    table.add("100 times as many projects, each once: ratio of times", [seconds[2] / seconds[1]], most=120)
     table.add("memory after 100,000 projects", [memory[2]], unit=" MB")
     plot(
         IMAGE,
         Curve("files of a page", "first view, ms", PAGES, first),
         Curve("files of a page", "memory for it, MB", PAGES, growth),
-        Curve("projects seen", "one after another, s", PROJECTS, seconds),
+        Curve("projects seen", "each once, s", PROJECTS, seconds),
         Curve("projects seen", "memory of the proxy, MB", PROJECTS, memory),
     )
 
 
 def _page(root: Path, upstream: servers.Server, files: int) -> tuple[float, float]:
-    """Seconds of the first view, the best of a few proxies that never saw it, and the memory that it took."""
+    """Return seconds and memory of the first view of a page: the minimum over several proxies with empty storage."""
     found = []
     for number in range(TRIES):
         with servers.assay(root / f"page{files}-{number}", upstream) as assay:
@@ -62,7 +62,7 @@ def _page(root: Path, upstream: servers.Server, files: int) -> tuple[float, floa
 
 
 def _projects(root: Path) -> list[tuple[float, float]]:
-    """Seconds for, and memory after, so many different projects of three files, each asked for once."""
+    """Return, for each number of projects, the seconds to request each once, and the memory after that."""
     found = []
     for count in PROJECTS:
         port = servers.free_port()
@@ -80,7 +80,7 @@ def _projects(root: Path) -> list[tuple[float, float]]:
 
 
 def all_once(port: int, numbers: range) -> float:
-    """Return the seconds until four clients have asked for each of these projects once."""
+    """Return the seconds in which four clients together request each of the projects once."""
     started = time.perf_counter()
     with concurrent.futures.ThreadPoolExecutor(4) as threads:
         failed = sum(threads.map(lambda lane: _ask(port, numbers[lane::4]), range(4)))

@@ -1,6 +1,6 @@
-"""The contestants: nginx as the limit and as the index behind everybody, a bare aiohttp server, Assay.
+"""Servers under test: nginx (the limit, and the index of all servers), a bare aiohttp server, and Assay.
 
-Each is started on loopback by its own command, waited for until it answers, and stopped by its own id.
+Each is started on loopback by its own command, is ready after its first response, and is stopped by its process id.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ http {{
     location /simple/ {{ default_type application/vnd.pypi.simple.v1+json; index index.json; }}
     location /integrity/ {{ default_type application/vnd.pypi.integrity.v1+json; }}
     location /slow/ {{ limit_rate 100m; }}
+    location /trickle/ {{ limit_rate 200k; }}
   }}
 }}
 """
@@ -46,7 +47,7 @@ http {{
 
 @dataclass(frozen=True)
 class Server:
-    """A process that answers on loopback."""
+    """Server process on loopback."""
 
     name: str
     port: int
@@ -58,24 +59,25 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def pss(self) -> float:
-        """Proportional set size of the process and all below it, in MB: what it adds to the machine."""
+        """Return the proportional set size of the process and its descendants in MB."""
         return sum(_pss(pid) for pid in _family(self.process.pid)) / 1e3
 
     def held(self) -> float:
-        """Return the memory of the process and its descendants in MB, whichever other processes map its files.
+        """Return the memory of the process and its descendants in MB, even if other processes map the same files.
 
-        A comparison's measure: the benchmarks map this checkout's libraries, too, which would halve its share of them.
+        Comparisons of checkouts use it: the benchmarks map the libraries of this checkout too, which would halve its
+        proportional share.
         """
         each = [_rollup(pid) for pid in _family(self.process.pid)]
         mapped = max((one["Rss"] - one["Anonymous"] for one in each), default=0.0)
         return (sum(one["Pss_Anon"] for one in each) + mapped) / 1e3
 
     def cpu(self) -> float:
-        """Seconds of processor time that the process and all below it have used."""
+        """Return the CPU time of the process and its descendants in seconds."""
         return sum(_cpu(pid) for pid in _family(self.process.pid))
 
     def asked(self, prefix: str = "") -> int:
-        """Of nginx: how many requests its log has with this prefix."""
+        """Return the number of requests in nginx's log whose path starts with `prefix`."""
         lines = (self.root / "access.log").read_text().splitlines()
         return sum(line.startswith(prefix) for line in lines)
 
@@ -96,7 +98,7 @@ def started(
     ready: str = "/healthz",
     environ: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
-    """A server, from its first answer on; its output goes to a file, which is where access logs cost what they cost."""
+    """Start a server, wait for its first response, and stop it at the end. Its output is written to a file."""
     root.mkdir(parents=True, exist_ok=True)
     log = root / f"{name}.log"
     with log.open("ab") as out:
@@ -133,7 +135,7 @@ def _wait(name: str, process: subprocess.Popen[bytes], port: int, ready: str, lo
 
 @contextmanager
 def nginx(root: Path, tree: Path, port: int | None = None) -> Iterator[Server]:
-    """nginx with one worker over a directory."""
+    """Start nginx with one worker, which serves the directory `tree`."""
     program = shutil.which("nginx") or "/usr/sbin/nginx"
     if not Path(program).exists():
         raise SystemExit("nginx is not installed: bash tests/install-upstreams.sh")
@@ -146,7 +148,7 @@ def nginx(root: Path, tree: Path, port: int | None = None) -> Iterator[Server]:
 
 @contextmanager
 def bare(root: Path, bodies: Path) -> Iterator[Server]:
-    """aiohttp's low-level server, which answers each path with bytes that it holds."""
+    """Start the bare aiohttp server, which serves the files of `bodies` from memory."""
     port = free_port()
     command = [sys.executable, str(HERE / "bare.py"), str(port), str(bodies)]
     with started("bare", command, port, root) as server:
@@ -165,7 +167,7 @@ def assay(
     checkout: Checkout = THIS,
     settings: str = "",
 ) -> Iterator[Server]:
-    """Assay as its users run it: its own command and built-in policy, its log in a file."""
+    """Start Assay like its users: with its command and the built-in policy, and its log in a file."""
     port = port or free_port()
     root.mkdir(parents=True, exist_ok=True)
     root_line = "" if trust is None else f'root = "{trust}"'
@@ -205,7 +207,7 @@ def _pss(pid: int) -> float:
 
 
 def _rollup(pid: int) -> Mapping[str, float]:
-    """Kilobytes of each kind; nothing of a process that has ended."""
+    """Return the kilobytes of each kind of memory; 0 for a process that has ended."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     except OSError:

@@ -1,4 +1,4 @@
-"""Two checkouts side by side: whose turn it is, and what a row of their ratios says."""
+"""Two checkouts that are compared: the order of their measurements, and the rows with their ratios."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from benchmarks.report import Table, number, ratios
 
 NEW, BASE = "assay", "base"
 BAR = 0.97
-"""The new one is at least as good as the base, but for what a row swings by."""
+"""Minimum ratio. It is less than 1, because rows vary between runs."""
 
 
 @dataclass(frozen=True)
 class Sides:
-    """Both checkouts, how long to measure them, and where the rows go."""
+    """Comparison of two checkouts: the duration of the measurements and the table for the rows."""
 
     table: Table
     root: Path
-    """Where both have their storage, and the index its files."""
+    """Directory with the storage of both sides and the files of the index."""
     checkouts: Mapping[str, Checkout]
-    """`NEW` and `BASE`."""
+    """Checkouts by name: `NEW` and `BASE`."""
     rounds: int
     seconds: int
-    """Of load for either in each round."""
+    """Seconds of load on each checkout in each round."""
 
     def turns(self) -> Iterator[tuple[int, str]]:
-        """Return the rounds and whose turn it is: forwards and backwards, so that neither side is always second."""
+        """Yield the round and the checkout to measure next, in alternating order so that neither is always second."""
         for turn in range(self.rounds):
             for name in list(self.checkouts)[:: -1 if turn % 2 else 1]:
                 yield turn, name
 
     def figures(self) -> dict[str, list[float]]:
-        """Return where the figures of either go, one a round."""
+        """Return an empty list of figures for each checkout."""
         return {name: [] for name in self.checkouts}
 
     def started(self, stack: ExitStack, upstream: servers.Server, *, settings: str = "") -> dict[str, servers.Server]:
-        """Start both; one of them is idle while the other is measured."""
+        """Start both checkouts; one is idle while the other is measured."""
         return {
             name: stack.enter_context(
                 servers.assay(
@@ -52,11 +52,11 @@ class Sides:
         }
 
     def more(self, what: str, figures: Mapping[str, Sequence[float]], unit: str) -> None:
-        """Add a row of figures of which more is better."""
+        """Add a row of figures for which more is better."""
         self._tell(what, figures, ratios(figures[NEW], figures[BASE]), unit)
 
     def less(self, what: str, figures: Mapping[str, Sequence[float]], unit: str) -> None:
-        """Add a row of figures of which less is better: times and memory."""
+        """Add a row of figures for which less is better, such as times and memory."""
         self._tell(what, figures, ratios(figures[BASE], figures[NEW]), unit)
 
     def _tell(self, what: str, figures: Mapping[str, Sequence[float]], found: Sequence[float], unit: str) -> None:

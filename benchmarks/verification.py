@@ -1,10 +1,11 @@
-"""What verification costs beside the reference, how it grows with workers, and what it does to the event loop.
+"""Cost of verification compared with the reference, speed with several workers, and effect on the event loop.
 
     python benchmarks/verification.py [--files 100] [--rounds 5]
 
-Everything in one run, interleaved, so that a busy machine is busy for both sides. CPU time for one core (the median of
-the rounds), wall time for workers (the best). The reference is `pypi_attestations.Attestation.verify(offline=True)` as
-it is: it trusts whatever trusted_root.json lies in the user's cache directory, here a temporary one with ours in it.
+Both implementations are measured alternately in one run, so that other load affects both. The figures are CPU time on
+one core (median of the rounds) and wall time with workers (minimum). The reference is the unchanged
+`pypi_attestations.Attestation.verify(offline=True)`. It trusts the trusted_root.json in the user's cache directory, so
+the benchmark uses a temporary cache directory with the test's trust root.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Case:
 
 
 def release(files: int, *, leaves: int) -> list[Case]:
-    """Files of one release, signed by this many jobs."""
+    """Return files of one release, signed with `leaves` different certificates."""
     names = [f"widget-1.0-{number}-py3-none-any.whl" for number in range(files)]
     return [
         Case(name, SIGSTORE.provenance(name, FILE_SHA256, when=SIGNING_TIME + timedelta(seconds=number % leaves)))
@@ -65,7 +66,7 @@ def by_reference(cases: Sequence[Case]) -> None:
 
 
 def prepare_cache(home: Path, root: bytes = ROOT.content) -> None:
-    """A home whose sigstore cache holds our root: offline, the reference believes it."""
+    """Make `home` the home directory, with `root` in sigstore's cache, which the reference trusts when offline."""
     os.environ.update(HOME=str(home), XDG_CACHE_HOME=str(home / "cache"), XDG_DATA_HOME=str(home / "share"))
     cache = home / "cache" / "sigstore-python" / "tuf" / quote("https://tuf-repo-cdn.sigstore.dev", safe="")
     cache.mkdir(parents=True)
@@ -74,8 +75,8 @@ def prepare_cache(home: Path, root: bytes = ROOT.content) -> None:
 
 
 def by_assay(cases: Sequence[Case]) -> None:
-    # Nothing is remembered between rounds: each begins as a release does that nobody has seen.
-    load_keys(ROOT.content)._verified_chains.clear()  # noqa: SLF001 - so that the first file pays for the chain
+    # Clear the cache, so that each round starts like a new release.
+    load_keys(ROOT.content)._verified_chains.clear()  # noqa: SLF001 - so that the first file verifies the chain
     for case in cases:
         evidence = verify(case.raw, make_listed_file(case.filename), [ROOT])
         if type(evidence) is not Attested:
@@ -123,12 +124,12 @@ async def compare_workers(jobs: Sequence[VerificationJob], rounds: int) -> bool:
     for count, name in ((0, "a thread"), (1, "one worker"), (2, "two workers")):
         print(f"{name:<44} {len(jobs) / best[count]:6.0f} documents a second")
     ratio = best[1] / best[2]
-    print(f"{'two workers beside one':<44} {ratio:5.2f}x   (at least 1.6x)")
+    print(f"{'two workers relative to one':<44} {ratio:5.2f}x   (at least 1.6x)")
     return ratio >= 1.6
 
 
 async def measure_delay(jobs: Sequence[VerificationJob], workers: int) -> bool:
-    """How late the loop is for a timer of one millisecond while all of `jobs` are verified."""
+    """Print the delays of a timer of one millisecond while `jobs` are verified; return whether p99 is below 10 ms."""
     verifier = VerifierPool(ROOTS, VerificationSettings(workers=workers))
     await verifier.start()
     await verifier.verify(jobs[:40])
@@ -160,8 +161,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as directory:
         prepare_cache(Path(directory))
         good = [
-            compare("a release whose files share a leaf", release(chosen.files, leaves=1), chosen.rounds, 3),
-            compare("as many files with a leaf each", release(chosen.files, leaves=chosen.files), chosen.rounds, 1.3),
+            compare("a release whose files share a certificate", release(chosen.files, leaves=1), chosen.rounds, 3),
+            compare(
+                "as many files with a certificate each", release(chosen.files, leaves=chosen.files), chosen.rounds, 1.3
+            ),
         ]
     case, *_ = cases = release(1000, leaves=20)
     job = VerificationJob(filename=case.filename, sha256=FILE_SHA256, provenance=case.raw)

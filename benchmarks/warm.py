@@ -1,4 +1,4 @@
-"""Warm pages and files: Assay beside nginx (the limit), a bare aiohttp server, and peers, in turns."""
+"""Benchmark of warm pages and files: Assay, nginx (the limit), a bare aiohttp server, and peers, alternately."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SMALL, BIG = 100_000, 200_000_000
 
 @dataclass(frozen=True)
 class Contestant:
-    """Who answers, where, and to which headers."""
+    """Server under test, with its URL and the request headers."""
 
     server: servers.Server
     url: str
@@ -28,7 +28,7 @@ class Contestant:
 
 
 def run(table: Table, root: Path, *, rounds: int, seconds: int, peers: list[Peer]) -> None:
-    """All of them."""
+    """Measure all servers and add the rows to `table`."""
     port = servers.free_port()
     tree = Tree(root / "tree", f"http://127.0.0.1:{port}")
     tree.page_of("hundred", 100)
@@ -72,7 +72,7 @@ def routed(upstream: servers.Server, path: str) -> str:
 
 
 def _freeze(assay: servers.Server, tree: Path, project: str) -> None:
-    """What Assay answers, as a file for nginx and for the bare server: the limit sends the very same bytes."""
+    """Write Assay's response as a file for nginx and the bare server, so that they send the same bytes."""
     answer = fetch(f"{assay.origin}/simple/{project}/", ACCEPT, keep=True)
     if answer.status != 200:
         raise SystemExit(f"Assay answers {answer.status} for {project}: {answer.body[:500]!r}")
@@ -86,7 +86,7 @@ def measured(contestants: Mapping[str, Contestant], rounds: int, seconds: int) -
     for each in contestants.values():
         fetch(each.url, each.headers)
     for number in range(rounds):
-        # Forwards and backwards, so that nobody always follows the same neighbour.
+        # In alternating order, so that no server always follows the same one.
         for name in list(contestants) if number % 2 == 0 else list(contestants)[::-1]:
             each = contestants[name]
             before = each.server.cpu()
@@ -112,11 +112,11 @@ def _tell(
     if "bare" in speeds:
         table.add(f"{what}: share of bare aiohttp", ratios(speeds["assay"], speeds["bare"]), least=bare)
         costs = {name: [each.cpu for each in rates[name]] for name in ("assay", "bare")}
-        note = f"{sum(costs['assay']) / len(costs['assay']) * 1e6:.0f} µs an answer"
-        table.add(f"{what}: bare's processor time as a share of ours", ratios(costs["bare"], costs["assay"]), note=note)
+        note = f"{sum(costs['assay']) / len(costs['assay']) * 1e6:.0f} µs per response"
+        table.add(f"{what}: bare's CPU time as a share of Assay's", ratios(costs["bare"], costs["assay"]), note=note)
     if p99 is not None:
         delays = {name: [each.p99 for each in rates[name]] for name in ("assay", "nginx")}
-        table.add(f"{what}: p99, in nginx's", ratios(delays["assay"], delays["nginx"]), most=p99)
+        table.add(f"{what}: p99 relative to nginx", ratios(delays["assay"], delays["nginx"]), most=p99)
     for name in speeds.keys() - {"assay", "nginx", "bare"}:
         table.add(f"{what}: share of nginx, {name}", ratios(speeds[name], speeds["nginx"]))
 
@@ -137,7 +137,7 @@ def _big(
     table: Table, upstream: servers.Server, assay: servers.Server, big: str, rounds: int, *, tree: Path, storage: Path
 ) -> None:
     fetch(f"{assay.origin}{routed(upstream, big)}")
-    # Both send from the same pages of memory: of two copies one is read 14 % faster than the other, by where they lie.
+    # Both send the same copy: the position of a copy in memory changes the speed of reading it by up to 14 %.
     stored = next(path for path in storage.rglob("*") if path.is_file() and path.stat().st_size == BIG)
     limit = tree / "limit.whl"
     limit.symlink_to(stored)
@@ -150,5 +150,5 @@ def _big(
 
 
 def big_rate(url: str) -> float:
-    """Return bytes a second over several transfers: one takes 60 ms, too short beside other load on the cores."""
+    """Return the rate in bytes per second over several transfers, because one takes only 60 ms."""
     return BIG / statistics.mean(fetch(url).total for _ in range(5))

@@ -1,7 +1,6 @@
-"""``make demo``: Assay before two small indexes of its own, offline, so that every verdict can be seen within a minute.
+"""Demo, run by ``make demo``: Assay in front of two small local indexes, which shows every verdict within a minute.
 
-Owns the stories: what the indexes list, the policy that judges it, and what people are promised to see. The test world
-(tests/world) makes the distributions, the indexes and the signatures; what serves is the product, as ``assay serve``
-runs it, over the real clock. A package beside `proxy` and `tests`: it is run by people, it is not shipped, and the test
-world knows nothing of it.
+This package has the content of the indexes, the policy, and the stories: the results that the demo promises. It needs
+no network. The test world (tests/world) makes the distributions, the indexes and the signatures, and does not depend on
+this package. The proxy is the product as ``assay serve`` runs it, with the real clock. The demo is not shipped.
 """

@@ -1,4 +1,4 @@
-"""``python -m demo``, which is ``make demo``: start it, say what there is to see, end it at Ctrl-C without a trace."""
+"""Command of ``make demo`` (``python -m demo``): run the demo until Ctrl-C, and remove all its files at the end."""
 
 from __future__ import annotations
 
@@ -21,43 +21,44 @@ _PORTS = range(8080, 8100)
 
 
 def free_port() -> int:
-    """The first of the well-known ones that nobody listens on; 0, any, where all are taken."""
+    """Return the first free port of `_PORTS`; 0, which means any port, if all are in use."""
     for port in _PORTS:
-        with socket.socket() as tried:
-            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the proxy: what just ended is free
+        with socket.socket() as probe:
+            # The proxy sets this option too: a port is free although connections of a former server are in TIME_WAIT.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
-                tried.bind(("127.0.0.1", port))
+                probe.bind(("127.0.0.1", port))
                 return port
     return 0
 
 
 def welcome(demo: Demo) -> str:
-    """What to click, what to paste, and what will be seen."""
+    """Return the introduction to print: addresses to open, commands to paste, and the expected results."""
     further = dict.fromkeys(story.project for story in STORIES if story.project != "acme-widgets")
     wide, wider = (max(map(len, column)) for column in zip(*((s.wanted, s.seen) for s in STORIES), strict=True))
     lines = [
-        f"Assay is at {demo.origin}/ and everything of this demo is under {demo.directory}",
+        f"Assay runs at {demo.origin}/ and keeps all files of this demo in {demo.directory}",
         "",
-        "In a browser:",
-        f"  {demo.origin}/                        what this is, and the last refusals",
-        f"  {demo.origin}/project/acme-widgets    a stolen token, another publisher, two forgeries, in one picture",
-        f"  {demo.origin}/policy                  the policy in words",
-        f"  Further projects: {', '.join(further)}, sigstore",
-        f"Edit {demo.directory}/policy.toml, which says what to try, and reload.",
+        "Open in a browser:",
+        f"  {demo.origin}/                        overview and recent refusals",
+        f"  {demo.origin}/project/acme-widgets    a project with a stolen token, a changed publisher and two forgeries",
+        f"  {demo.origin}/policy                  the policy as text",
+        f"  Other projects: {', '.join(further)}, sigstore",
+        f"Edit {demo.directory}/policy.toml and reload the page; the file suggests some changes.",
         "",
-        "In another terminal, first:",
+        "In another terminal, set up the shell:",
         f"  . {demo.directory}/shell",
-        "then any of these, or the same with `uv pip install` (in the middle, words that pip 26 prints):",
+        "Then run any of these commands, or the same with `uv pip install`. After the arrow: words that pip 26 prints.",
         *(f"  pip install {s.wanted:{wide}}   → {s.seen:{wider}}   {s.told}" for s in STORIES),
         "",
-        "Ctrl-C ends it and removes everything. What the proxy refuses, finds forged, or reads anew shows below.",
+        "Ctrl-C stops the demo and removes its files. Refusals, forgeries and policy reloads are logged below.",
         "",
     ]
     return "\n".join(lines)
 
 
 def worth_a_line(record: logging.LogRecord) -> bool:
-    """Whether it may scroll what stands above: warnings, and that the policy is another."""
+    """Return whether a log record is printed: warnings, errors and policy reloads, to keep the text visible."""
     return record.levelno > logging.INFO or record.getMessage() == "policy-reloaded"
 
 
@@ -71,15 +72,15 @@ async def _run(directory: Path, port: int) -> None:
 
 
 def main() -> int:
-    """Run it until it is interrupted."""
-    # Both indexes are on loopback, whatever proxy the machine's environment names.
+    """Run the demo until it is interrupted, and return 0."""
+    # Both indexes are on loopback, so no HTTP proxy of the environment may be used.
     os.environ |= {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
     telemetry.configure_logging(sys.stderr, as_json=False)
     logging.getLogger("assay").addFilter(worth_a_line)
     try:
         _in_directory(free_port())
     except ConfigurationError:
-        _in_directory(0)  # somebody took the port since it was seen to be free
+        _in_directory(0)  # Another process took the port after the check.
     return 0
 
 

@@ -1,8 +1,8 @@
-"""What the demo's two indexes list: the company's own, signed by a private Sigstore, and one that stands for PyPI.
+"""Content of the demo's two indexes: the company index, signed by a private Sigstore, and a replacement for PyPI.
 
-PyPI's stand-in has real projects with their real attestations (tests/corpus). Their bytes are not here, so zeros of the
-same length are in their place, as a tampering mirror could have put them: what is listed and verified is real, and a
-download shows that wrong bytes do not pass.
+The replacement lists real projects with their real attestations (tests/corpus). The content of their files is not in
+the repository. Zeros of the same length replace it, as from a tampering mirror, so that a download shows that Assay
+refuses wrong bytes.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ Edit = Callable[[dict[str, Any]], object]
 
 
 def pipeline(repository: str, version: str) -> GitLab:
-    """A job of the company's GitLab, at the tag of a version."""
+    """Return the identity of a CI job of the company's GitLab for the tag of a version."""
     return GitLab(repository=repository, ref=f"refs/tags/v{version}", issuer=GITLAB)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Company:
-    """The company's index and who signs for it; days are counted back from `now`."""
+    """Company index with its private Sigstore; days are counted back from `now`."""
 
     index: Index
     sigstore: PrivateSigstore
@@ -57,7 +57,7 @@ class Company:
         edit: Edit | None = None,
         yanked: bool | str = False,
     ) -> ListedFile:
-        """An upload, attested by a job of `repository` unless that is None."""
+        """List a file that was uploaded `days` ago, attested by a CI job of `repository`; None: without attestation."""
         when = (self.now - timedelta(days=days)).replace(microsecond=0)
         document = None
         if repository is not None:
@@ -69,11 +69,11 @@ class Company:
 WAIVED: Final = wheel("acme-hotfix", "1.0.1")
 PINNED: Final = wheel("acme-legacy", "0.9")
 STOLEN: Final = (22.0, 18.0)
-"""Days ago: from when until when somebody else had the parser's runner."""
+"""Start and end of the time in which an attacker controlled the runner of acme-parser, in days ago."""
 
 
 def fill_company(company: Company) -> ListedFile:
-    """List the company's projects; the file that is to be swapped once it has been seen."""
+    """List the company's projects; return the file whose content the demo replaces after the proxy has seen it."""
     _widgets(company)
     company.publish(wheel("acme-payments", "1.0"), 90, "platform/payments")
     company.publish(wheel("acme-payments", "1.1"), 12, None)
@@ -91,7 +91,7 @@ def fill_company(company: Company) -> ListedFile:
 
 
 def _tamper(index: Index, listed: ListedFile) -> None:
-    """Send it with another byte, and slowly: the first bytes are with the client before the last show what is wrong."""
+    """Serve the file slowly and with one changed byte: the client has the first bytes before the check fails."""
     content = bytearray(listed.built.content)
     content[200_000] ^= 1
     index.serve_fixed(
@@ -101,39 +101,39 @@ def _tamper(index: Index, listed: ListedFile) -> None:
 
 
 def _widgets(company: Company) -> None:
-    """A project to which most things happened."""
-    ours = "platform/widgets"
+    """List acme-widgets, the project with the most events."""
+    own_pipeline = "platform/widgets"
     for version, days in (("1.0", 400), ("1.1", 320), ("1.2", 250), ("1.3", 180)):
-        company.publish(wheel("acme-widgets", version), days, ours)
-        company.publish(sdist("acme-widgets", version), days, ours)
+        company.publish(wheel("acme-widgets", version), days, own_pipeline)
+        company.publish(sdist("acme-widgets", version), days, own_pipeline)
     company.publish(wheel("acme-widgets", "1.4"), 120, None)
     company.publish(wheel("acme-widgets", "1.5"), 95, "interns/sandbox")
-    company.publish(wheel("acme-widgets", "1.6"), 60, ours, edit=_in_certificate)
-    company.publish(wheel("acme-widgets", "1.7"), 45, ours, edit=_in_statement)
-    company.publish(wheel("acme-widgets", "1.8"), 20, ours)
-    company.publish(sdist("acme-widgets", "1.8"), 20, ours)
-    company.publish(wheel("acme-widgets", "1.9"), 0.1, ours)
+    company.publish(wheel("acme-widgets", "1.6"), 60, own_pipeline, edit=_forge_certificate)
+    company.publish(wheel("acme-widgets", "1.7"), 45, own_pipeline, edit=_forge_statement)
+    company.publish(wheel("acme-widgets", "1.8"), 20, own_pipeline)
+    company.publish(sdist("acme-widgets", "1.8"), 20, own_pipeline)
+    company.publish(wheel("acme-widgets", "1.9"), 0.1, own_pipeline)
 
 
-def _in_certificate(attestation: dict[str, Any]) -> None:
+def _forge_certificate(attestation: dict[str, Any]) -> None:
     material = attestation["verification_material"]
-    material["certificate"] = _with_another_byte(material["certificate"], b"platform/widgets")
+    material["certificate"] = _change_byte(material["certificate"], b"platform/widgets")
 
 
-def _in_statement(attestation: dict[str, Any]) -> None:
+def _forge_statement(attestation: dict[str, Any]) -> None:
     envelope = attestation["envelope"]
-    envelope["statement"] = _with_another_byte(envelope["statement"], b"predicateType")
+    envelope["statement"] = _change_byte(envelope["statement"], b"predicateType")
 
 
-def _with_another_byte(encoded: str, of: bytes) -> str:
-    """As a certificate or statement stands in an attestation, with one letter of a word in it changed."""
+def _change_byte(encoded: str, word: bytes) -> str:
+    """Return base64 content with one bit changed in the first byte of `word`."""
     content = bytearray(b64decode(encoded))
-    content[content.index(of)] ^= 1
+    content[content.index(word)] ^= 1
     return b64encode(content).decode()
 
 
 def fill_public(index: Index, now: datetime) -> None:
-    """List what stands for PyPI: real projects, an unattested one, and strangers under the company's names."""
+    """List the projects of the replacement for PyPI: real ones, an unattested one, and two with company names."""
     manifest = json.loads((_CORPUS / "manifest.json").read_bytes())
     for filename in _REAL:
         _add_real(index, next(each for each in manifest if each["filename"] == filename))
@@ -154,7 +154,7 @@ def _add_real(index: Index, facts: dict[str, Any]) -> None:
 
 
 def _document(facts: dict[str, Any]) -> bytes:
-    """As PyPI served it; where the corpus has the attestation alone, in a document of the same shape."""
+    """Return the provenance document that PyPI served, or build one if the corpus has only the attestation."""
     served = _CORPUS / "provenance" / f"{facts['filename']}.provenance"
     if served.exists():
         return served.read_bytes()
@@ -164,7 +164,7 @@ def _document(facts: dict[str, Any]) -> bytes:
 
 
 def _logged(document: bytes) -> datetime:
-    """When the log took it, which is within seconds of the upload."""
+    """Return the time of the transparency log's entry, which is within seconds of the upload."""
     attestation = json.loads(document)["attestation_bundles"][0]["attestations"][0]
     entry = attestation["verification_material"]["transparency_entries"][0]
     return datetime.fromtimestamp(int(entry["integratedTime"]), UTC)

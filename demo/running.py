@@ -1,11 +1,11 @@
-"""The demo, running: both indexes and the proxy on loopback, everything that is written under one directory.
+"""Running demo: both indexes and the proxy on loopback, with all files in one directory.
 
 ::
 
     async with demonstrated(tmp_path) as demo:
         demo.origin                     # "http://127.0.0.1:8080"
-        demo.directory / "policy.toml"  # obeyed as it is changed
-        demo.directory / "shell"        # what a shell reads so that pip and uv use the demo and nothing else
+        demo.directory / "policy.toml"  # reloaded after a change
+        demo.directory / "shell"        # settings for a shell, so that pip and uv use only the demo
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tests.world.sigstore.private_sigstore import PrivateSigstore
 
 _HERE: Final = Path(__file__).parent
 _START_TIMEOUT_SECONDS: Final = 30
-"""Seconds for the proxy to see the swapped file; it takes about two."""
+"""Limit on the time until the proxy has seen the replaced file, which takes about two seconds."""
 _JSON: Final = "application/vnd.pypi.simple.v1+json"
 _SHELL: Final = """\
 # Read by a shell: . $directory/shell
@@ -48,7 +48,7 @@ unset PIP_EXTRA_INDEX_URL PIP_FIND_LINKS PIP_TARGET UV_INDEX UV_EXTRA_INDEX_URL 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demo:
-    """What people need to know of it."""
+    """Address and directory of the running demo."""
 
     origin: str
     directory: Path
@@ -56,11 +56,11 @@ class Demo:
 
 @asynccontextmanager
 async def demonstrated(directory: Path, *, port: int = 0) -> AsyncIterator[Demo]:
-    """Run it under an empty `directory` of its own, and end it.
+    """Run the demo inside an ``async with`` block.
 
     Args:
-        directory: all that is written goes there.
-        port: of the proxy; 0: any.
+        directory: empty directory for all files of the demo.
+        port: port of the proxy; 0: any free port.
     """
     now = datetime.now(UTC)
     sigstore = PrivateSigstore(seed=7, host="sigstore.acme.example")
@@ -95,9 +95,9 @@ def _toml(instant: datetime) -> str:
 
 
 def _write(directory: Path, sigstore: PrivateSigstore, values: Mapping[str, str]) -> Path:
-    """The configuration's path, with everything it names beside it."""
+    """Write configuration, policy, trust root and virtual environment, and return the path of the configuration."""
     (directory / "acme-trusted-root.json").write_bytes(sigstore.trusted_root())
-    # The demo's pip and uv install here, and nothing of anybody's is touched; pip comes from outside.
+    # pip and uv install into this environment, so that no environment of the user changes. pip itself is the user's.
     venv.create(directory / "venv", with_pip=False, symlinks=True)
     for name in ("policy.toml", "proxy.toml"):
         filled = Template((_HERE / name).read_text("utf-8")).substitute(values)
@@ -106,12 +106,12 @@ def _write(directory: Path, sigstore: PrivateSigstore, values: Mapping[str, str]
 
 
 async def _swap(index: Index, listed: ListedFile, origin: str) -> None:
-    """Let the proxy see a file, put other bytes under its name, and wait until it has seen those."""
+    """Let the proxy see a file, replace the file under the same name, and wait until the proxy notices."""
     page = f"{origin}{index.page_path(listed.built.project)}"
     async with aiohttp.ClientSession(headers={"Accept": _JSON}) as session, asyncio.timeout(_START_TIMEOUT_SECONDS):
         await _withheld(session, page)
         index.replace(listed, wheel(listed.built.project, listed.built.version, padding=1000))
-        while not await _withheld(session, page):  # noqa: ASYNC110 - asked for as a client does
+        while not await _withheld(session, page):  # noqa: ASYNC110 - a client can only poll the page
             await asyncio.sleep(0.2)
 
 

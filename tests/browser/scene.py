@@ -1,4 +1,4 @@
-"""A proxy with something to see: a project with every verdict, and everything that others write made hostile.
+"""Proxy for tests of the HTML pages: a project with every verdict, and hostile text wherever others write text.
 
 ::
 
@@ -63,7 +63,7 @@ reason = "INC-1234"
 
 @asynccontextmanager
 async def scene(directory: Path, *, policy: str = POLICY) -> AsyncIterator[RunningProxy]:
-    """Run it; some files were asked for and refused."""
+    """Run the proxy, with a few refused requests in its log."""
     sigstore = PrivateSigstore()
     async with Index() as index:
         fill(index, sigstore)
@@ -80,11 +80,11 @@ async def scene(directory: Path, *, policy: str = POLICY) -> AsyncIterator[Runni
 
 
 BAD = 'widget-1.0-py3-none-any<script>alert(1)<script>".whl'
-"""Within the filename, since a ``/`` in one is the index's own affair; no wheel is called so, and it is withheld."""
+"""Hostile filename of a withheld file. It has no ``/``, because a slash would end the filename in the URL."""
 
 
 def fill(index: Index, sigstore: PrivateSigstore) -> None:
-    """A project whose publisher was stable, was lost, was another, was forged, and is back."""
+    """Add a project with releases by one publisher, none, another one, a forged one, and the first one again."""
     releases = (
         ("1.0", datetime(2026, 1, 10, tzinfo=UTC), GitHub()),
         ("1.1", datetime(2026, 2, 10, tzinfo=UTC), GitHub(ref="refs/tags/v1.1")),

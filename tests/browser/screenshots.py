@@ -1,4 +1,4 @@
-"""The README's pictures, taken of the demo: ``python -m tests.browser.screenshots docs/images`` (make screenshots)."""
+"""Screenshots for the README, taken of the demo: ``python -m tests.browser.screenshots docs/images``."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from demo.running import demonstrated
 from tests.browser.chromium import browser
 
 PICTURES = {"project": ("/project/acme-widgets", 1090), "policy": ("/policy", 520)}
-"""By name: which page, and how many of its pixels from the top."""
+"""Path of the page and height of the screenshot in pixels, by name."""
 _WIDTH, _SCALE = 1040, 1.25
 
 
 async def take(directory: Path, scratch: Path) -> list[Path]:
-    """All pictures, light and dark; `scratch` is an empty directory for the demo and the browser."""
+    """Take all screenshots, light and dark; `scratch` is an empty directory for the demo and the browser."""
     taken = []
     (scratch / "demo").mkdir()
     async with demonstrated(scratch / "demo") as demo, browser(scratch) as chromium:

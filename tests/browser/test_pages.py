@@ -1,4 +1,4 @@
-"""Each page in a real browser: light and dark, narrow and wide, without a script, a foreign request or a barrier."""
+"""Each HTML page in a real browser: light and dark, narrow and wide, without scripts, foreign requests or barriers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.world.proxy.running_proxy import RunningProxy
 
 AXE = TOOLS / "axe" / "node_modules" / "axe-core" / "axe.min.js"
 SHOTS = os.environ.get("ASSAY_SCREENSHOTS")
-"""A directory that keeps the screenshots; else they are the test's own and go with it."""
+"""Directory in which the screenshots are kept; without it they are in the temporary directory of the test."""
 PAGES = {
     "home": "/",
     "project": "/project/widget",
@@ -29,10 +29,13 @@ PAGES = {
     "reserved": "/project/acme-absent",
     "absent": "/project/absent",
     "refused": None,
+    "waivable": None,
 }
-"""By name; the address of a refused file has the index's port in it."""
+"""Path by name; None for a refused file, whose path contains the port of the index."""
+REFUSED = {"refused": ("denied", "denied-1.0-py3-none-any.whl"), "waivable": ("widget", "widget-1.6-py3-none-any.whl")}
+"""Project and filename of the refused files. A waiver can approve the second one."""
 HOSTILE = ("home", "project", "policy", "refused")
-"""Those that show what others wrote."""
+"""Pages that show text written by others."""
 FORMS = list(itertools.product((1280, 400), (False, True)))
 FOREIGN_IMAGE = """
 new Promise(done => {
@@ -64,7 +67,7 @@ async def started(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Chr
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def chromium(started: Chromium) -> Chromium:
-    """The one browser, as if it had seen nothing yet."""
+    """The shared browser with an empty page and no recorded requests."""
     await started.show("about:blank")
     started.asked.clear()
     started.complaints.clear()
@@ -74,13 +77,14 @@ async def chromium(started: Chromium) -> Chromium:
 async def address_of(proxy: RunningProxy, name: str) -> str:
     path = PAGES[name]
     if path is None:
-        (location,) = (await proxy.assembly.gate.get_page(NormalizedName("denied"))).by_location
-        path = f"/files/{location}"
+        project, filename = REFUSED[name]
+        verdicts = (await proxy.assembly.gate.get_page(NormalizedName(project))).verdicts
+        (path,) = [f"/files/{each.file.location}" for each in verdicts if each.file.filename == filename]
     return f"{proxy.origin}{path}"
 
 
 def luminance(colour: str) -> float:
-    """Of ``rgb(r, g, b)``, roughly."""
+    """Return the approximate luminance, from 0 to 1, of ``rgb(r, g, b)``."""
     return sum(int(part) for part in colour.removeprefix("rgb(").removesuffix(")").split(",")) / 765
 
 
@@ -113,10 +117,10 @@ async def test_a_page_asks_for_nothing_else_and_nothing_hostile_runs(
     await chromium.show(address)
     assert await chromium.evaluate("document.title") != "owned"
     assert await chromium.evaluate("document.scripts.length + document.images.length") == 0
-    assert "<script>" in await chromium.evaluate("document.body.textContent"), "what is hostile shows as text"
+    assert "<script>" in await chromium.evaluate("document.body.textContent"), "hostile markup shows as text"
     assert set(chromium.asked) == {address}
-    assert [each for each in chromium.complaints if "status of 403" not in each] == [], "of the page itself, refused"
-    # The twin: what the page would not be allowed to do if a text ever became markup.
+    assert [each for each in chromium.complaints if "status of 403" not in each] == [], "only the refusal itself"
+    # Counter-check: the Content-Security-Policy blocks a foreign image even if hostile text became markup.
     blocked = await chromium.evaluate(FOREIGN_IMAGE)
     assert blocked == "img-src"
 
@@ -136,7 +140,7 @@ async def test_a_page_has_no_barriers_by_axe(proxy: RunningProxy, chromium: Chro
         )
     await chromium.evaluate("document.querySelector('main h1').style.color = '#777'; document.title = ''")
     broken = await chromium.evaluate("axe.run()")
-    assert {"document-title"} <= {each["id"] for each in broken["violations"]}, "it does find one"
+    assert {"document-title"} <= {each["id"] for each in broken["violations"]}, "axe finds a deliberate violation"
 
 
 async def test_a_person_finds_a_project_by_its_name_with_the_keyboard(proxy: RunningProxy, chromium: Chromium) -> None:

@@ -1,4 +1,4 @@
-"""The README's pictures: those that are committed are small and shown, and what renews them works."""
+"""Screenshots of the README: the committed files are small and used, and `make screenshots` can renew them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,12 @@ def size(picture: bytes) -> tuple[int, int]:
 
 
 def test_the_committed_pictures_are_those_and_all_shown_and_small() -> None:
-    assert {path.name for path in IMAGES.iterdir()} == NAMES
-    shown = re.findall(r'(?:src|srcset)="docs/images/([^"]+)"', (ROOT / "README.md").read_text("utf-8"))
-    assert sorted(shown) == sorted(NAMES)
+    drawn = {f"overview-{scheme}.svg" for scheme in ("light", "dark")}
+    assert {path.name for path in IMAGES.iterdir()} == NAMES | drawn
+    pages = [ROOT / "README.md", *DOCS.glob("*.md")]
+    text = "".join(page.read_text("utf-8") for page in pages)
+    shown = re.findall(r'(?:src|srcset)="[a-z/]*images/([^"]+)"', text)
+    assert sorted(shown) == sorted(NAMES | drawn)
     assert sum(path.stat().st_size for path in IMAGES.iterdir()) < 600_000
 
 

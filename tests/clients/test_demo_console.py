@@ -1,4 +1,4 @@
-"""What `make demo` promises that pip prints, with the commands as they are to be pasted."""
+"""Output of pip for every story of `make demo`, with the commands that the demo prints."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from demo.running import demonstrated
 from demo.stories import STORIES
 from tests.world.clients.installers import run_client
 
-pytestmark = pytest.mark.clients
+pytestmark = [pytest.mark.clients, pytest.mark.long]
 
 
 async def test_pip_prints_what_is_promised_of_every_story(tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ async def test_uv_takes_the_same_shell(tmp_path: Path) -> None:
     async with demonstrated(directory) as demo:
         for wanted, status, words in (
             ("acme-core", 0, "acme-core==1.0"),
-            ("acme-widgets==1.4", 2, "it has no attestation, but earlier files of the project have"),
+            ("acme-widgets==1.4", 2, "the file has no attestation, but earlier files of the project have one"),
         ):
             outcome = await run_client("sh", "-c", f". {demo.directory}/shell; uv pip install {wanted}", home=tmp_path)
             assert outcome.status == status, outcome.output

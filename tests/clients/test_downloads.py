@@ -1,4 +1,4 @@
-"""curl, wget -c, pip and uv through a proxy whose index misbehaves: the right file or an error, nothing spliced."""
+"""Downloads by curl, wget -c, pip and uv from a faulty index: the right file or an error, never a spliced file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FAULTS: list[tuple[Fault, int | None, bool]] = [
     (Corrupt(-1), None, False),
     (Truncate(100), None, False),
     (Oversize(10), None, False),
-    # Taken up where it broke: these the proxy can make good.
+    # The proxy resumes these downloads itself.
     (Truncate(200_000), None, True),
     (Reset(200_000), 1, True),
 ]
@@ -44,7 +44,7 @@ async def test_curl_ends_with_the_right_file_or_an_error(
         assert (first.status == 0) == (content(out) == listed.built.content), first.output
         assert (first.status == 0) == healed, first.output
         index.clear_faults()
-        # Resuming what was cut: curl sends an open-ended Range without If-Range.
+        # To resume a broken download, curl sends an open-ended Range without If-Range.
         second = await run_client("curl", "-sS", "--fail", "-C", "-", "-o", str(out), url, home=tmp_path)
         assert second.status != 0 or content(out) == listed.built.content, second.output
         fresh = await run_client("curl", "-sS", "--fail", "-o", str(out), url, home=tmp_path)
@@ -80,7 +80,7 @@ async def test_installers_end_with_the_right_file_or_an_error(
         listed = index.add(wheel("foo", "1.0", padding=BIG))
         index.inject_fault(listed.path, fault, times=times)
         arguments = {"home": tmp_path, "target": tmp_path / "broken"}
-        # The hash is not given to the client: what protects it here is the proxy alone.
+        # The client does not get the hash, so only the proxy protects it.
         broken = await install(proxy.url, "foo==1.0", **arguments)  # type: ignore[operator] # pip or uv
         assert (broken.status == 0) == healed, broken.output
         index.clear_faults()

@@ -1,4 +1,4 @@
-"""pip, uv, Poetry and PDM through the proxy: cold, warm, with the index dead, and with an index that flaps."""
+"""Installs by pip, uv, Poetry and PDM: with a cold and a warm cache, a dead index, and an unreliable index."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ requires-python = ">=3.11"
 dependencies = ["top"]
 """
 Install = Callable[[str, Path], Awaitable[ClientResult]]
-"""An index address and an empty directory, in which `top` and what it needs are to be installed."""
+"""Installer of `top` and its dependencies from an index URL into an empty directory."""
 
 
 async def pip(url: str, directory: Path) -> ClientResult:
@@ -64,7 +64,7 @@ EVERY = pytest.mark.parametrize(
 
 
 def installed(directory: Path) -> set[str]:
-    """Which of ours stand anywhere below."""
+    """Return the names of the test projects that are installed below `directory`."""
     return {name for name in ("top", "below") if any(directory.rglob(f"{name}-*.dist-info"))}
 
 

@@ -1,4 +1,4 @@
-"""What uv locks through the proxy is what `assay audit` reads: the real tool's files, over the private Sigstore."""
+"""Lockfiles that uv writes through the proxy, read by `assay audit`, with the private Sigstore."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people read in pip's and uv's consoles when a file is withheld, in both settings of `withheld`."""
+"""Output of pip and uv for a withheld file, with each value of `withheld`."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from pathlib import Path
 
 import pytest
 
+from assay.config import HelpSettings
 from tests.world.clients.installers import ClientResult, pip_install, uv_install
 from tests.world.index.distributions import sdist, wheel
 from tests.world.index.fake_index import Index
-from tests.world.proxy.running_proxy import RunningProxy, run_test_proxy
+from tests.world.proxy.running_proxy import RunningProxy, make_configuration, run_test_proxy
 
 pytestmark = pytest.mark.clients
 
 YESTERDAY, LONG_AGO = "2026-06-30T12:00:00Z", "2026-05-30T12:00:00Z"
-MESSAGE = "it is 24 hours old, the rule asks for 3 days: allowed from 2026-07-03 12:00 UTC"
+MESSAGE = "the file is 24 hours old, but the rule requires 3 days; allowed from 2026-07-03 12:00 UTC"
 SENTENCE = f"withheld, too-young: {MESSAGE} (rule: cool down)"
 NEAREST = "; nearest approved version: 1.0"
 BOTH = pytest.mark.parametrize("installer", [pip_install, uv_install])
-SETTINGS = pytest.mark.parametrize("withheld", ["hide", "explain"])
+SETTINGS = pytest.mark.parametrize("withheld", ["hide", "explain", "stop"])
 
 
 @asynccontextmanager
 async def proxied(tmp_path: Path, withheld: str) -> AsyncIterator[RunningProxy]:
-    """young has only a file of yesterday; aged has an older one beside it; denied is denied."""
+    """Yield a proxy with three projects: young has only a recent file, aged also an older one, and denied is denied."""
     policy = f"""
         version = 1
         withheld = "{withheld}"
@@ -52,7 +53,7 @@ Installer = Callable[..., Awaitable[ClientResult]]
 
 
 async def console(installer: Installer, proxy: RunningProxy, wanted: str, tmp_path: Path) -> tuple[int, str]:
-    """Exit status and console, its line breaks and indentation as single spaces."""
+    """Return the exit status and the output, with line breaks and indentation as single spaces."""
     outcome = await installer(proxy.url, wanted, home=tmp_path, target=tmp_path / "target")
     return outcome.status, " ".join(outcome.output.split())
 
@@ -90,6 +91,18 @@ async def test_uv_tells_it_unpinned_as_well(tmp_path: Path, wanted: str, tail: s
         assert f"was yanked (reason: {SENTENCE}{tail})" in text
 
 
+@BOTH
+@pytest.mark.parametrize(("wanted", "tail"), [("young", ""), ("young==1.0", ""), ("aged<1", None)])
+async def test_with_stop_both_tell_it_pinned_or_not(
+    tmp_path: Path, installer: Installer, wanted: str, tail: str | None
+) -> None:
+    async with proxied(tmp_path, "stop") as proxy:
+        status, text = await console(installer, proxy, wanted, tmp_path)
+        assert status != 0
+        told = f"403 {'Client Error: ' if installer is pip_install else ''}{SENTENCE}{tail}"
+        assert (told in text) == (tail is not None), "the twin: no version of the project satisfies the last request"
+
+
 @SETTINGS
 @BOTH
 async def test_an_older_approved_version_is_chosen_where_one_satisfies(
@@ -121,3 +134,17 @@ async def test_hidden_files_leave_the_installer_without_a_word_of_why_which_is_w
         _, text = await console(installer, proxy, "young==1.0", tmp_path)
         assert "too-young" not in text
         assert ("No matching distribution found for young==1.0" in text) or ("no version of young==1.0" in text)
+
+
+@BOTH
+async def test_the_help_ends_the_sentence_of_the_installer(tmp_path: Path, installer: Installer) -> None:
+    policy = 'version = 1\nwithheld = "explain"\n[[rules]]\nname = "no"\nprojects = ["*"]\ndeny = "use bar"'
+    settings = HelpSettings(url="https://acme.example/?f={file}&r={code}")
+    ending = "(rule: no); help: https://acme.example/?f=denied-1.0-py3-none-any.whl&r=denied"
+    async with Index() as index:
+        index.add(wheel("denied", "1.0"), upload_time=LONG_AGO)
+        configuration = make_configuration(index, tmp_path / "assay").model_copy(update={"help": settings})
+        async with run_test_proxy(index, tmp_path / "proxy", policy=policy, configuration=configuration) as proxy:
+            status, text = await console(installer, proxy, "denied==1.0", tmp_path)
+    assert status != 0
+    assert f"withheld, denied: denied by the policy: use bar {ending}" in text

@@ -1,4 +1,4 @@
-"""pip takes up a download that breaks between the proxy and itself: whole, or an error; spliced never."""
+"""Resumption of a broken download by pip: the whole file or an error, never a spliced file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BIG = 3_000_000
 
 @asynccontextmanager
 async def cutter(port: int, after: int, seen: list[bytes]) -> AsyncIterator[int]:
-    """A front that cuts the first connection on which more than `after` bytes came back; keeps what was asked."""
+    """Yield the port of a forwarder that cuts the first connection after `after` bytes; `seen` gets the requests."""
     left = 1
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -77,6 +77,6 @@ async def test_pip_ends_with_the_right_file_when_its_connection_breaks(tmp_path:
         assert outcome.status == 0, outcome.output
         assert (tmp_path / "target" / "foo").exists()
         resumed = b"".join(seen).lower().count(b"if-range:")
-        # Cold, the first answer carried no validator, so that pip begins again instead of resuming.
+        # With a cold cache, the first response had no validator, so pip starts again instead of resuming.
         assert bool(resumed) is warm
         assert index.count(listed.path) == 1

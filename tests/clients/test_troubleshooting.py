@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md quotes pip and uv: every line of its first table is printed here, by them."""
+"""Quotations in docs/troubleshooting.md: pip and uv print every line of the first table."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ pytestmark = pytest.mark.clients
 
 PAGE = (DOCS / "troubleshooting.md").read_text("utf-8").partition("## Operators")[0]
 ROWS = re.findall(r"^\| `([^`]+)` \| (pip|uv) \|", PAGE, re.MULTILINE)
-"""Words, and who prints them."""
+"""Pairs of a quotation and the tool that prints it."""
 OF_THE_DEMO = (
     "acme-widgets==1.4",
     "acme-abandoned",
+    "acme-widgets~=1.9",
     "acme-nothing",
     "plain==9.9",
     "sampleproject==4.0.0",
@@ -42,7 +43,7 @@ async def of_the_demo(directory: Path, said: dict[str, str]) -> None:
 
 
 async def of_failures(tmp_path: Path, said: dict[str, str]) -> None:
-    """An index that answers 503, a proxy that asks for a name, a lock with another digest."""
+    """Collect the output for an index that answers 503, a proxy with authentication, and a lockfile's wrong digest."""
     (tmp_path / "tokens").write_text(f"ci:{'0' * 64}\n")
     (tmp_path / "lock.txt").write_text(f"foo==1.0 --hash=sha256:{'0' * 64}\n")
     installers = {"pip": pip_install, "uv": uv_install}
@@ -61,6 +62,9 @@ async def of_failures(tmp_path: Path, said: dict[str, str]) -> None:
                     await install(proxy.url, "--require-hashes", "-r", str(tmp_path / "lock.txt"), **where)
                 ).output
                 said[tool] += (await install(asking.url, "foo", **where)).output
+            attested = index.add(wheel("attested", "1.0"), provenance=b"{}", upload_time="2026-06-01T12:00:05Z")
+            index.inject_fault(attested.provenance_path, Reply(500))
+            said["pip"] += (await pip_install(proxy.url, "attested", **where)).output
             index.inject_fault("*", Reply(503))
             said["uv"] += (await uv_install(proxy.url, "bar", **where)).output
 

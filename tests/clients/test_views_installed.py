@@ -1,4 +1,4 @@
-"""pip and uv through a view: they install what it lists, with metadata and lockfile hashes, and nothing else."""
+"""Installs by pip and uv through a view: only its listed files, with metadata and lockfile hashes."""
 
 from __future__ import annotations
 

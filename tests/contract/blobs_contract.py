@@ -1,4 +1,4 @@
-"""What every engine for blobs must do. A test class of an engine inherits `BlobsContract` and gives `blobs`."""
+"""Contract of every engine for blobs. A test class of an engine inherits `BlobsContract` and gives `blobs`."""
 
 from __future__ import annotations
 
@@ -147,6 +147,32 @@ class BlobsContract:
         await blob.close()
         await publish(blobs, b"abc")
         assert await content_of(blobs, sha) == b"abc"
+
+    async def test_a_blob_that_was_published_is_verified_and_can_be_verified_again(self, blobs: BlobStore) -> None:
+        sha = await publish(blobs, b"abc")
+        blob = await blobs.open(sha)
+        assert blob is not None
+        assert blob.is_verified
+        told: list[int] = []
+        assert await blob.verify(told.append)
+        assert told == [3]
+        assert await blob.verify()
+        await blob.close()
+
+    async def test_a_reader_of_a_blob_has_its_own_position_and_outlives_it(self, blobs: BlobStore) -> None:
+        blob = await blobs.open(await publish(blobs, b"abcdef"))
+        assert blob is not None
+        first, second = await blob.open_reader(), await blob.open_reader()
+        assert first.read(3) == b"abc"
+        assert second.read(2) == b"ab"
+        await blobs.remove(blob.sha256)
+        late = await blob.open_reader()
+        await blob.close()
+        assert (first.read(3), second.read(4), late.read(6)) == (b"def", b"cdef", b"abcdef")
+        for reader in (first, second, late):
+            reader.close()
+        with pytest.raises(StorageError):
+            await blob.open_reader()
 
     async def test_how_full_it_is_can_be_asked(self, blobs: BlobStore) -> None:
         before = await blobs.stats()

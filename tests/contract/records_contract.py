@@ -1,4 +1,4 @@
-"""What every engine for records must do. A test class of an engine inherits `RecordsContract` and gives `records`."""
+"""Contract of every engine for records. A test class of an engine inherits `RecordsContract` and gives `records`."""
 
 from __future__ import annotations
 

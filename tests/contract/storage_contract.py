@@ -1,4 +1,4 @@
-"""What every storage engine must do as a whole. A test class inherits `StorageContract` and gives `storage`."""
+"""Contract of every storage engine as a whole. A test class inherits `StorageContract` and gives `storage`."""
 
 from __future__ import annotations
 
@@ -80,6 +80,12 @@ class StorageContract:
         with pytest.raises(StorageError):
             async with old.open_reader():
                 pass
+
+    async def test_the_background_verification_ends_with_the_storage(self, storage: Storage) -> None:
+        await publish(storage.blobs, b"abc")
+        storage.start_scrub()
+        assert await content_of(storage.blobs, digest(b"abc")) == b"abc"
+        await storage.close()
 
     async def test_it_can_be_closed_twice(self, storage: Storage) -> None:
         await storage.open_spool()

@@ -15,7 +15,7 @@ from assay.files.index_source import IndexFileSource
 from assay.store.blobs import DiskBlob, DiskBlobStore, DiskPartialBlob
 from assay.store.directory import LocalNotices, StorageDirectory
 from assay.store.fallback_blobs import FallbackBlobStore, FallbackPartialBlob
-from assay.store.ledger import SqliteLedger
+from assay.store.ledger.ledger import SqliteLedger
 from assay.store.records import DiskcacheRecordStore
 from assay.store.spool import DiskSpool, DiskSpooledFile, DiskSpoolWriter
 from assay.store.temp_blobs import TempPartialBlob

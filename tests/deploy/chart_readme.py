@@ -1,6 +1,6 @@
-"""The chart's README, made from its schema and its default values: ``python -m tests.deploy.chart_readme`` writes it.
+"""Generator of the chart's README from its schema and default values: ``python -m tests.deploy.chart_readme``.
 
-The table of values is the schema's descriptions beside the defaults of values.yaml; what stands around it is in
+The table of values has the schema's descriptions and the defaults of values.yaml. The text around the table is in
 README.template.md.
 """
 
@@ -20,7 +20,7 @@ _LONGEST_DEFAULT = 60
 
 
 def leaves(schema: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each value that can be set, with its schema."""
+    """Yield each value that can be set, with its schema."""
     for key, found in schema["properties"].items():
         if "properties" in found:
             yield from leaves(found, f"{prefix}{key}.")
@@ -41,7 +41,7 @@ def default_of(values: dict[str, Any], key: str) -> Any:
 
 
 def readme() -> str:
-    """The README's text."""
+    """Return the text of the README."""
     schema = json.loads((CHART / "values.schema.json").read_text("utf-8"))
     [values] = documents_of((CHART / "values.yaml").read_text("utf-8"))
     rows = [
@@ -58,7 +58,7 @@ def _shown(default: object) -> str:
 
 
 def main(target: Path = README) -> int:
-    """Write it."""
+    """Write the README."""
     target.write_text(readme(), "utf-8")
     return 0
 

@@ -1,9 +1,9 @@
-"""Kubernetes' own schemas over rendered manifests. Run by the Python of .tools, which has what is imported here.
+"""Check of rendered manifests by the schemas of Kubernetes, run by the Python of .tools, which has the libraries.
 
     cluster_schema.py json            YAML documents on stdin, as one JSON array
     cluster_schema.py check VERSION…  a JSON array on stdin: one line for each document that a version's schema refuses
 
-A kind without a schema is refused too: kubernetes-validate only warns, so that a mistyped apiVersion would pass.
+A kind without a schema is refused too, because kubernetes-validate only warns and a mistyped apiVersion would pass.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from importlib import import_module
 from typing import Any
 
 CUSTOM = frozenset({"ServiceMonitor", "PrometheusRule"})
-"""Kinds of operators, for which Kubernetes has no schema; a test looks at them by itself."""
+"""Kinds of operators, for which Kubernetes has no schema; a separate test checks them."""
 
 
 def problems(documents: Sequence[dict[str, Any]], versions: Sequence[str]) -> Iterator[str]:
-    """What is wrong, a line each."""
+    """Yield a line for each problem."""
     schemas: Any = import_module("kubernetes_validate.utils")
-    schemas.schema_contents = functools.lru_cache(schemas.schema_contents)  # it reads 10 MB anew for every document
+    # Without a cache, the library reads 10 MB again for every document.
+    schemas.schema_contents = functools.lru_cache(schemas.schema_contents)
     for version in versions:
         for document in documents:
             name = f"{version}: {document['kind']}/{document['metadata']['name']}"
@@ -37,7 +38,7 @@ def problems(documents: Sequence[dict[str, Any]], versions: Sequence[str]) -> It
 
 
 def main(arguments: Sequence[str]) -> int:
-    """0: nothing is wrong."""
+    """Run the subcommand, and return 0 if there is no problem."""
     if arguments[0] == "json":
         print(json.dumps([found for found in import_module("yaml").safe_load_all(sys.stdin) if found]))
         return 0

@@ -1,4 +1,4 @@
-"""The container image, made once for all tests that run it."""
+"""Container image, built once for all tests that run it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.paths import ROOT
 
 @pytest.fixture(scope="session")
 def image() -> str:
-    """The image's name in the storage of tests/deploy/image.sh."""
+    """Return the name of the image in the storage of tests/deploy/image.sh."""
     for command in ("buildah", "podman", "runc"):
         if shutil.which(command) is None:
             pytest.skip(f"{command} is missing: bash tests/install-tools.sh image")

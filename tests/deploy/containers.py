@@ -35,13 +35,13 @@ async def podman(tmp_path: Path, *arguments: str) -> ClientResult:
 
 @dataclass
 class Container:
-    """A running Assay."""
+    """Running container of Assay."""
 
     name: str
     origin: str
     place: Path
     seconds: float
-    """From the command to readiness."""
+    """Time from the command to readiness, in seconds."""
 
     async def podman(self, command: str, *arguments: str) -> str:
         outcome = await podman(self.place, command, *arguments)
@@ -52,12 +52,13 @@ class Container:
         return await podman(self.place, "exec", self.name, "python", "-c", code)
 
     async def listed(self, project: str) -> list[str]:
+        """Return the filenames on the page of a project, without the tombstones, which are never served."""
         async with (
             aiohttp.ClientSession(headers={"Accept": SIMPLE_JSON}) as session,
             session.get(f"{self.origin}/simple/{project}/") as answer,
         ):
             page = await answer.json(content_type=None)
-            return [each["filename"] for each in page["files"]]
+            return [each["filename"] for each in page["files"] if not each["url"].endswith("?withheld")]
 
 
 def policy_text(*denied: str) -> str:
@@ -93,7 +94,7 @@ def swap(directory: Path, version: str, policy: str) -> None:
 async def contained(
     image: str, index: Index, tmp_path: Path, volume: Path, user: str = "10001:10001", **more: str
 ) -> AsyncIterator[Container]:
-    """The image in front of the test's index, until the block ends."""
+    """Run the image in front of the test's index."""
     settings = tmp_path / "etc"
     settings.mkdir()
     (settings / "proxy.toml").write_text(

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Build the container image without a daemon and without root in it: tests/deploy/image.sh [IMAGE]
+# Build the container image without a daemon; the image runs as an unprivileged user: tests/deploy/image.sh [IMAGE]
 #
-# Needs buildah (tests/install-tools.sh image). BASE_IMAGE names the base; where it is not given and the Dockerfile's own
-# cannot be pulled, a base is made of Debian's packages, which trusts what this machine trusts. Everything is kept in
-# .tools/containers (CONTAINERS_STORAGE_CONF), so that no other image on this machine is touched.
+# Needs buildah (tests/install-tools.sh image). BASE_IMAGE names the base image. If it is not set and the base image of the
+# Dockerfile cannot be pulled, a base image is built from Debian packages, with the CA certificates of this machine. All images
+# are stored in .tools/containers (CONTAINERS_STORAGE_CONF), so other images on this machine are not affected.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 image=${1:-localhost/assay:test}
@@ -30,11 +30,11 @@ base_of_debian() {
 if [ -z "${BASE_IMAGE:-}" ]; then
   BASE_IMAGE=$(sed -n 's/^ARG BASE_IMAGE=//p' Dockerfile)
   if ! timeout 60 buildah pull -q "$BASE_IMAGE" >/dev/null 2>&1; then
-    echo "image.sh: $BASE_IMAGE cannot be pulled here; building on Debian's Python instead" >&2
+    echo "image.sh: $BASE_IMAGE cannot be pulled; using a base image with Debian's Python instead" >&2
     BASE_IMAGE=$(base_of_debian)
   fi
 fi
 buildah bud --format docker --isolation chroot --network host --pull-never --build-arg BASE_IMAGE="$BASE_IMAGE" \
   --build-arg REVISION="$(git rev-parse HEAD 2>/dev/null || true)" --tag "$image" . >"$kept/build.log" 2>&1 || { tail -n 40 "$kept/build.log" >&2; exit 1; }
-buildah rmi --prune --force >/dev/null 2>&1 || true  # what this tag named before
+buildah rmi --prune --force >/dev/null 2>&1 || true  # removes the previous image with this tag
 echo "$image"

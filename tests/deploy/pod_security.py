@@ -1,4 +1,4 @@
-"""The Pod Security Standard `restricted`, as a function of a pod's spec.
+"""Pod Security Standard `restricted` as a function of the spec of a pod.
 
 Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/, "Baseline" and "Restricted"; Linux pods.
 """
@@ -30,7 +30,7 @@ _SELINUX = frozenset({None, "", "container_t", "container_init_t", "container_kv
 
 
 def violations(spec: dict[str, Any]) -> list[str]:
-    """What `restricted` would refuse of this pod, a control each."""
+    """Return the controls of `restricted` that this pod violates."""
     pod = spec.get("securityContext", {})
     found = [f"{key} is set" for key in ("hostNetwork", "hostPID", "hostIPC") if spec.get(key)]
     for volume in spec.get("volumes", []):

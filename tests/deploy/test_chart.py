@@ -1,9 +1,10 @@
-"""The Helm chart: it lints, renders, is what Kubernetes takes, and refuses what would not work."""
+"""Helm chart: it lints, renders valid manifests, and refuses values that would not work."""
 
 from __future__ import annotations
 
 import json
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -75,7 +76,7 @@ def test_both_helms_make_the_same_of_it(values: str) -> None:
 
 REFUSED: list[tuple[str, dict[str, object], str, dict[str, object]]] = [
     ("more replicas than one", {"replicas": 2}, "shared object storage", {"replicas": 0}),
-    ("no image", {"image.repository": ""}, "image.repository: expected where your Assay image is", {}),
+    ("no image", {"image.repository": ""}, "image.repository: expected the repository of your Assay image", {}),
     (
         "an ingress without a host",
         {"ingress.enabled": True},
@@ -115,7 +116,7 @@ REFUSED: list[tuple[str, dict[str, object], str, dict[str, object]]] = [
     (
         "views' policies beside a ConfigMap that is not the chart's",
         {"policy.existingConfigMap": "mine", "policy.views": {"strict": "version = 1\n"}},
-        "policy.views: expected none beside policy.existingConfigMap",
+        "policy.views: expected no views together with policy.existingConfigMap",
         {"policy.views": {"strict": "version = 1\n"}},
     ),
     (
@@ -192,7 +193,7 @@ def test_the_probes_ask_what_they_are_for() -> None:
     paths = {
         probe: container[probe]["httpGet"]["path"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")
     }
-    # Liveness is not readiness: a proxy whose storage is full must not be killed for it, over and over.
+    # Liveness is not readiness: a proxy with a full storage must not be restarted again and again.
     assert paths == {"startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"}
     assert container["ports"] == [{"name": "http", "containerPort": 8080, "protocol": "TCP"}]
 
@@ -280,7 +281,7 @@ def test_storage_is_a_claim_an_existing_claim_or_nothing_that_lasts() -> None:
 
 
 def notes(values: str) -> str:
-    """NOTES.txt as it is shown after an installation; templated without a cluster."""
+    """Return NOTES.txt as shown after an installation, rendered without a cluster."""
     dry = ("--dry-run=client", "--namespace", "build", "--values", CHART / "ci" / values)
     shown = run("helm", "install", "pypi-proxy", CHART, *dry)
     assert shown.returncode == 0, shown.stderr
@@ -295,7 +296,7 @@ def test_the_notes_have_lines_to_copy_for_pip_and_uv() -> None:
     assert "Every pod of the cluster" not in public
     own = notes("views-values.yaml")
     assert "pip install --index-url https://pypi.acme.example/simple/ requests" in own
-    assert "key policy.toml, production.toml. A changed one" in own
+    assert "key policy.toml, production.toml. A change" in own
     inside = notes("trial-values.yaml")
     assert "--index-url http://pypi.build.svc:80/simple/ --trusted-host pypi.build.svc" in inside
     assert "WARNING: persistence is off" in inside
@@ -329,3 +330,24 @@ def test_chart_image_and_product_have_one_version() -> None:
     [chart] = documents_of((CHART / "Chart.yaml").read_text("utf-8"))
     assert chart["appVersion"] == product
     assert f"ARG VERSION={product}\n" in (ROOT / "Dockerfile").read_text("utf-8")
+
+
+@pytest.mark.parametrize("helm", HELMS)
+def test_the_packaged_chart_is_installed_like_the_folder(helm: str, tmp_path: Path) -> None:
+    packed = run(helm, "package", CHART, "--destination", tmp_path)
+    assert packed.returncode == 0, packed.stderr
+    [package] = tmp_path.iterdir()
+    image = ("--set", "image.repository=registry.example/assay")
+    made = run(helm, "template", "pypi-proxy", package, *image)
+    assert (made.returncode, made.stdout) == (0, run(helm, "template", "pypi-proxy", CHART, *image).stdout)
+
+
+def test_a_dry_run_installs_the_packaged_chart(tmp_path: Path) -> None:
+    # Helm 3 needs a cluster even for a dry run on the client.
+    run("helm", "package", CHART, "--destination", tmp_path)
+    [package] = tmp_path.iterdir()
+    command = ("helm", "install", "pypi-proxy", package, "--dry-run=client")
+    done = run(*command, "--set", "image.repository=registry.example/assay")
+    assert done.returncode == 0, done.stderr
+    assert "STATUS: pending-install" in done.stdout
+    assert run(*command).returncode != 0, "an image is required"

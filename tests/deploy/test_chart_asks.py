@@ -1,4 +1,4 @@
-"""The code of `helm test`, as it is rendered, against a proxy: over http, over https, and where names are asked for."""
+"""Rendered code of `helm test`, run against a proxy over http and https, with and without authentication."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.deploy
 
 
 async def asked(tmp_path: Path, origin: str, *, secret: str) -> ClientResult:
-    """What the pod of the test says of the proxy at `origin`, by a chart that has this Secret for https."""
+    """Run the code of the test pod against the proxy at `origin`; `secret` is the chart's Secret for https."""
     [container] = only(documents("minimal-values.yaml", {"server.tls.secretName": secret}), "Pod")["spec"]["containers"]
     host, _, port = origin.partition("://")[2].partition(":")
     code, count = re.subn(r'connection\("[a-z-]+", 80,', f'connection("{host}", {port},', container["args"][0])

@@ -1,4 +1,4 @@
-"""What the chart gives the proxy is the product's own language, and its pods fit `restricted`."""
+"""Contents of the chart: its configuration and policy load, and its pods meet `restricted`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def environment(container: Document) -> dict[str, str]:
 
 
 def configured(container: Document, spec: Document, maps: dict[str, Document], place: Path) -> Configuration:
-    """What the container's environment and mounts make of the ConfigMaps, laid out under `place`."""
+    """Return the configuration from the container's environment and mounts, with ConfigMaps written below `place`."""
     volumes = {each["name"]: each for each in spec["volumes"]}
     for mount in container["volumeMounts"]:
         source = volumes.get(mount["name"], {}).get("configMap", {}).get("name")
@@ -138,7 +138,7 @@ def test_the_sidecar_is_a_sidecar_on_loopback_that_the_build_waits_for(tmp_path:
     configuration = configured(assay, spec, maps, tmp_path)
     assert assay["restartPolicy"] == "Always"
     assert (configuration.server.host, configuration.server.port) == ("127.0.0.1", 8080)
-    assert load_policy(maps["assay-sidecar"]["data"]["policy.toml"], "policy.toml").withheld == "explain"
+    assert load_policy(maps["assay-sidecar"]["data"]["policy.toml"], "policy.toml").withheld == "stop"
     [build] = spec["containers"]
     assert environment(build)["PIP_INDEX_URL"] == "http://127.0.0.1:8080/simple/"
     assert environment(build)["UV_DEFAULT_INDEX"] == "http://127.0.0.1:8080/simple/"

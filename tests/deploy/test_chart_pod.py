@@ -1,4 +1,4 @@
-"""The chart's own pod, run by ``podman kube play``: it starts, serves by the policy of its ConfigMap, and stops.
+"""Pod of the chart, run by ``podman kube play``: it starts, serves by the policy of its ConfigMap, and stops.
 
 Not a cluster: there are no Service, probes, NetworkPolicy or hooks here; those are held to Kubernetes' schemas alone.
 Takes the image of test_image.py, and is as long.
@@ -48,13 +48,13 @@ async def podman(tmp_path: Path, *arguments: str) -> ClientResult:
 
 
 def playable(found: list[Document], name: str, port: int) -> list[Document]:
-    """ConfigMaps and the StatefulSet's pod, on the host's network, without what podman cannot do."""
+    """Return the ConfigMaps and the StatefulSet's pod on the host's network, without fields that podman lacks."""
     template = only(found, "StatefulSet")["spec"]["template"]
     spec = template["spec"] | {"hostNetwork": True}
     for key in ("affinity", "nodeSelector", "tolerations", "serviceAccountName"):
         spec.pop(key, None)
     [container] = spec["containers"]
-    # Its probes ask by curl within the container; its ports cannot be the host's.
+    # Its probes use curl within the container, and its ports cannot be those of the host.
     for key in ("startupProbe", "livenessProbe", "readinessProbe", "ports"):
         container.pop(key)
     for variable in container["env"]:
@@ -123,7 +123,7 @@ async def test_the_pod_of_the_chart_runs_serves_and_passes_the_test_of_the_chart
 
 
 async def metric_names(assay: Container) -> set[Any]:
-    """What a ServiceMonitor would find at the path that the chart's names."""
+    """Return the names of the metrics at the path of the chart's ServiceMonitor."""
     async with aiohttp.ClientSession() as session, session.get(f"{assay.origin}/metrics") as answer:
         assert answer.status == 200
         return {line.split("{")[0].split(" ")[0] for line in (await answer.text()).splitlines() if line[:1] != "#"}

@@ -1,4 +1,4 @@
-"""The examples for build machines: each fits its schema, pins what it pulls, says commands that exist, and works."""
+"""Examples for build machines: they match their schemas, pin their downloads, use existing commands, and work."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_compose_gives_the_proxy_nothing_that_it_does_not_need() -> None:
 
 
 async def behind(index: Index, tmp_path: Path, locked: list[ListedFile], *command: str) -> ClientResult:
-    """`behind-assay.sh` before the test's index, with the lockfile that pins these files."""
+    """Run `behind-assay.sh` with the test's index and a lockfile of these files."""
     lock, policy, configuration = (tmp_path / name for name in ("requirements.txt", "policy.toml", "proxy.toml"))
     pins = (f"{each.built.project}==1.0 --hash=sha256:{each.built.sha256}\n" for each in locked)
     lock.write_text("".join(pins), "utf-8")

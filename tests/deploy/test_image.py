@@ -1,4 +1,4 @@
-"""The container image, built and run: read-only, nobody in particular, no capability, 256 MiB.
+"""Container image, built and run: read-only, with any user, without capabilities, in 256 MiB.
 
 Takes minutes, so it is not in ``make test``::
 
@@ -71,13 +71,13 @@ async def test_verification_workers_share_what_they_load_without_any_capability(
         contained(image, index, tmp_path, volume, ASSAY_VERIFICATION__WORKERS="2") as assay,
         asyncio.timeout(30),
     ):
-        while len(private := await private_memory(assay)) < 3:  # noqa: ASYNC110 - until one has loaded all and divided
+        while len(private := await private_memory(assay)) < 3:  # noqa: ASYNC110 - polls until the fork server has started both workers
             await asyncio.sleep(0.2)
     assert all(kilobytes < 12_000 for number, kilobytes in private.items() if number != 1), private
 
 
 async def private_memory(assay: Container) -> dict[int, int]:
-    """Of each process but the one that asks, kB that it shares with nobody."""
+    """Return the private memory in kB of each process except the one that measures."""
     asked = await assay.python(
         "import os, re, pathlib\n"
         "for one in pathlib.Path('/proc').glob('[0-9]*/smaps_rollup'):\n"
@@ -110,8 +110,8 @@ async def test_it_can_write_to_its_volume_alone_and_do_nothing_as_root(image: st
 
 @pytest.mark.parametrize(("mode", "owner", "user"), [(0o777, 0, "10001:10001"), (0o770, 0, "123456:0")])
 async def test_any_volume_and_any_user_will_do(image: str, tmp_path: Path, mode: int, owner: int, user: str) -> None:
-    # emptyDir and some provisioners' volumes are open to all, which Assay refuses as its own directory: it makes one
-    # within. OpenShift chooses the user, in group 0.
+    # emptyDir and the volumes of some provisioners are open to all. Assay refuses such a
+    # directory as its storage, and creates one inside it. OpenShift chooses the user, in group 0.
     volume = volume_of(tmp_path, mode=mode, owner=owner)
     async with Index() as index, contained(image, index, tmp_path, volume, user):
         assert (volume / "storage").stat().st_mode & 0o777 == 0o700
@@ -126,7 +126,7 @@ async def test_a_policy_that_is_swapped_like_a_config_map_is_obeyed(image: str, 
         assert (await assay.listed("denied"), await assay.listed("other")) == ([], ["other-1.0-py3-none-any.whl"])
         swap(tmp_path / "etc", "second", policy_text("other"))
         async with asyncio.timeout(30):
-            while not await assay.listed("denied"):  # noqa: ASYNC110 - a container sets no event of ours
+            while not await assay.listed("denied"):  # noqa: ASYNC110 - a container cannot set an event
                 await asyncio.sleep(0.1)
         assert await assay.listed("other") == []
 
@@ -139,7 +139,16 @@ async def test_it_holds_what_runs_and_is_labelled_and_starts_from_bytecode(image
         )
         names = set(json.loads(packages.output.replace("'", '"')))
         assert {"assay-proxy", "sigstore", "aiohttp"} <= names, "a scanner finds what is installed"
-        assert not {"pip", "setuptools", "wheel"} & names
+        assert not {"pip", "setuptools", "wheel", "hatchling", "pluggy", "pathspec", "tomlkit"} & names
+        sbom = await assay.python(
+            "import importlib.metadata as m, json, sys\n"
+            "[path] = [f for f in m.files('assay-proxy') if f.match('sboms/*.json')]\n"
+            "components = json.loads(path.locate().read_text())['components']\n"
+            "print(sorted(c['name'].lower().replace('_', '-') for c in components))\n"
+        )
+        listed = set(json.loads(sbom.output.replace("'", '"')))
+        unlisted = {name.replace("_", "-") for name in names} - listed - {"assay-proxy"}
+        assert not unlisted, "the SBOM lists every installed package"
         verbose = await podman(
             tmp_path,
             "exec",

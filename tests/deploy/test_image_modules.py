@@ -1,4 +1,4 @@
-"""The image's list of modules to compile, by the Dockerfile's own command: it must hold the whole package.
+"""List of modules that the image compiles, by the command in the Dockerfile: it must have the whole package.
 
 The command is run here, without the image, over a copy of the package as an installation has it.
 """
@@ -22,11 +22,11 @@ APPENDED = "\nprint(*sys.modules, sep='\\n', file=sys.stderr)"
 
 @dataclass(frozen=True)
 class Listed:
-    """What the command found."""
+    """Modules that the command found."""
 
     files: frozenset[Path]
     modules: frozenset[str]
-    """The names under which they were imported."""
+    """Names under which they were imported."""
 
 
 def command_of(dockerfile: str) -> list[str]:
@@ -42,7 +42,7 @@ def command_of(dockerfile: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package without its repository."""
+    """Return a copy of the package outside the repository."""
     site = tmp_path_factory.mktemp("site")
     shutil.copytree(ROOT / "proxy" / "assay", site / "assay", ignore=shutil.ignore_patterns("__pycache__"))
     return site
@@ -65,7 +65,7 @@ def listed(code: str, options: list[str], site: Path) -> Listed:
 
 
 def wanted(site: Path) -> set[Path]:
-    """Every module of the package but `__main__`, which the command leaves out."""
+    """Return every module of the package except `__main__`, which the command omits."""
     return set((site / "assay").rglob("*.py")) - {site / "assay" / "__main__.py"}
 
 

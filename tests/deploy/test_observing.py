@@ -1,4 +1,4 @@
-"""Alert rules and dashboard: they ask for metrics that exist, and say what they should when they should."""
+"""Alert rules and dashboard: they use existing metrics, and the alerts fire when they should."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ DASHBOARD = CHART / "files" / "dashboard.json"
 OURS = re.compile(r"\b(assay_[a-z_]+)(?:\{([^}]*)\})?")
 BY = re.compile(r"\bby \(([^)]*)\)")
 LATER = {"le", "alertname", "alertstate"}
-"""Labels that Prometheus adds."""
+"""Labels that Prometheus adds later."""
 
 
 def known() -> dict[str, set[str]]:
-    """Each series that is published, with its labels."""
+    """Return each published series with its labels."""
     found: dict[str, set[str]] = {}
-    # A registry tells the labels of metrics that have no sample yet through its collectors alone.
+    # For metrics without samples, only the collectors of a registry know the labels.
     for collector in metrics.REGISTRY._collector_to_names:
         names = set(getattr(collector, "_labelnames", ()))
         families = collector.describe() if isinstance(collector, RequestsCollector) else ()

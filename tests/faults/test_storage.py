@@ -1,4 +1,4 @@
-"""A storage that fails: files are served all the same, without being kept, and are kept again when it recovers."""
+"""Failing storage: files are served without being cached, and are cached again after the storage recovers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BIG = 1_000_000
 
 
 class Disk:
-    """Takes `room` bytes more, then nothing."""
+    """Disk with free space for `room` further bytes; None: unlimited. `begins` is False if no file can be created."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.room: int | None = None
@@ -56,7 +56,7 @@ def told(log: pytest.LogCaptureFixture) -> set[str]:
 
 
 async def over(proxy: RunningProxy) -> None:
-    """Until no download runs."""
+    """Wait until no download runs."""
     downloads = proxy.assembly.gate.resources.files.cache._downloads
     while running_now := [task for _, task in downloads._running.values()]:
         await asyncio.wait(running_now)
@@ -78,11 +78,11 @@ async def test_a_disk_without_room_costs_the_cache_and_not_the_download(
         assert whole.body == also.body == listed.built.content
         assert (part.status, part.body) == (206, listed.built.content[10:100])
         assert index.count(listed.path) == 1
-        assert {"storage-bypassed", "blob-not-kept"} <= told(caplog)
+        assert {"storage-bypassed", "blob-write-failed"} <= told(caplog)
         await over(proxy)
         disk.room = 0
         assert (await proxy.get("/readyz")).status == 503
-        # And when the disk takes files again, they are kept.
+        # After the disk recovers, files are cached again.
         disk.begins, disk.room = True, None
         assert (await proxy.get(path)).body == listed.built.content
         await proxy.wait_until_stored(listed)
@@ -101,15 +101,15 @@ async def test_a_storage_directory_that_vanishes(tmp_path: Path) -> None:
             assert (await proxy.get(proxy.files_path(listed))).body == listed.built.content
         await over(proxy)
         await wait_for_refreshes(proxy)
-        assert not (tmp_path / "assay" / "blobs").exists(), "nothing is written where a mount has vanished"
+        assert not (tmp_path / "assay" / "blobs").exists(), "nothing is written to a mount point that has vanished"
         (tmp_path / "assay").mkdir(mode=0o700)
         assert (await proxy.get(proxy.files_path(cold))).body == listed.built.content
         await proxy.wait_until_stored(cold)
 
 
 async def test_a_wrong_file_is_no_better_without_a_disk(tmp_path: Path, disk: Disk) -> None:
-    from tests.world.index.faulty_server import Corrupt  # noqa: PLC0415 - as above
-    from tests.world.proxy.running_proxy import fetch_body_or_none  # noqa: PLC0415 - its only use
+    from tests.world.index.faulty_server import Corrupt  # noqa: PLC0415 - used only here
+    from tests.world.proxy.running_proxy import fetch_body_or_none  # noqa: PLC0415 - used only here
 
     async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         listed = index.add(wheel("foo", padding=BIG))
@@ -133,7 +133,7 @@ async def test_what_is_beside_the_disk_is_bounded_and_given_back(blobs: DiskBlob
     sturdy = FallbackBlobStore(blobs, spares)
     first, second = await sturdy.create_partial(), await sturdy.create_partial()
     await first.append(b"x" * 600)
-    with pytest.raises(StorageError, match="are taken"):
+    with pytest.raises(StorageError, match="have reached their limit"):
         await second.append(b"x" * 600)
     await first.discard()
     await first.discard()
@@ -156,10 +156,10 @@ async def test_where_there_is_no_temporary_directory_memory_serves_within_narrow
     await partial.append(b"y" * 100)
     with pytest.raises(StorageError):
         await partial.append(b"z")
-    with pytest.raises(StorageError, match="without being kept"):
+    with pytest.raises(StorageError, match="served but not stored"):
         await partial.commit(await partial.digest())
     await partial.discard()
-    assert reader.read() == b"x" * 900 + b"y" * 100, "whoever reads it may finish"
+    assert reader.read() == b"x" * 900 + b"y" * 100, "an open reader can finish"
     reader.close()
     with pytest.raises(StorageError):
         await partial.open_reader()
@@ -180,7 +180,7 @@ async def test_a_move_carries_every_byte_along_or_is_none(blobs: DiskBlobStore, 
     assert old.read() == b"a" * 3_000_000
     old.close()
     await partial.discard()
-    # What was written can't be read again: then there is nothing to go on from.
+    # If the written bytes have changed, the download cannot move to another file.
     disk.room = 100
     torn = await sturdy.create_partial()
     await torn.append(b"a" * 100)
@@ -214,4 +214,4 @@ async def test_a_disk_that_works_is_used(blobs: DiskBlobStore) -> None:
     assert await sturdy.open(digest) is None
     await spares.close()
     await blobs.close()
-    assert await sturdy.open(digest) is None, "a closed storage is no storage"
+    assert await sturdy.open(digest) is None, "a closed store returns no blobs"

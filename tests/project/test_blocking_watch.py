@@ -1,4 +1,4 @@
-"""tests/conftest.py watches the package: a blocking call by `assay` fails a test, one from elsewhere does not."""
+"""Watch for blocking calls in tests/conftest.py: a blocking call by `assay` fails a test, any other call does not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SLEEP = "import time\n\n\ndef block():\n    time.sleep(0)\n"
 
 
 class SleepyText(str):
-    """Text that blocks whoever strips it."""
+    """Text whose `strip` blocks."""
 
     __slots__ = ()
 
@@ -28,7 +28,7 @@ class SleepyText(str):
 
 
 def compile_block(filename: Path) -> Callable[[], None]:
-    """A function that sleeps, as if it stood in that file."""
+    """Return a function that sleeps, compiled as part of the file `filename`."""
     names: dict[str, Any] = {}
     exec(compile(SLEEP, str(filename), "exec"), names)  # noqa: S102 - a planted failure
     block: Callable[[], None] = names["block"]

@@ -1,4 +1,4 @@
-"""Coverage, as the project sets it up, measures the package."""
+"""Coverage measures the package with the settings of the project."""
 
 from __future__ import annotations
 
@@ -13,13 +13,17 @@ from tests.paths import ROOT
 PACKAGE = ROOT / "proxy" / "assay"
 TEST = "from assay.units import parse_size\n\ndef test_a_size():\n    assert parse_size('1 kB') == 1000\n"
 READ = """\
-import sys
+import glob, sys
 from coverage import CoverageData
 
-data = CoverageData(sys.argv[1])
-data.read()
-for path in sorted(data.measured_files()):
-    print(len(data.lines(path) or ()), path)
+lines = {}
+for name in glob.glob(sys.argv[1] + "*"):  # one file for each process
+    data = CoverageData(name)
+    data.read()
+    for path in data.measured_files():
+        lines.setdefault(path, set()).update(data.lines(path) or ())
+for path in sorted(lines):
+    print(len(lines[path]), path)
 """
 
 

@@ -1,4 +1,4 @@
-"""README and docs name only commands, options and files that there are."""
+"""README and docs name only existing commands, options and files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COMMAND = re.compile(r"(?:^|[`$(]\s?)assay ((?:[a-z|-]+)(?: [^`\n#)]*)?)", re.MU
 
 
 def unknown(command: str) -> list[str]:
-    """What of a command, as a page writes it, the parser doesn't know."""
+    """Return the words of a command on a page that the parser does not know."""
     parser, found = _build_parser(), []
     for word in re.sub(r"[\[\]\\]", "", command).split():
         if word.startswith("--"):

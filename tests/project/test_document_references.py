@@ -1,4 +1,4 @@
-"""Files refer only to documents and sections that the repository has, and documents only to tests that it has."""
+"""Files refer only to documents and sections of the repository, and documents only to its tests."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from tests.deploy.repository import list_repository_files
 from tests.paths import ROOT
 
 OWN = "tests/project/test_document_references.py"
-"""It names what does not exist, on purpose."""
+"""This file, which names missing documents on purpose."""
 SUFFIXES = {".md", ".py", ".sh", ".toml", ".tpl", ".txt", ".yaml", ".yml"}
 NAMES = {".dockerignore", ".gitignore", ".helmignore", "Dockerfile", "Makefile", "run"}
 ADDRESS = re.compile(r"\b[a-z]+://\S+")
 MENTION = re.compile(r"(?<![\w./:@*-])(?:\.{1,2}/)*(?:(?:[\w.-]+/)*[\w.-]*\w\.md\b|docs/[\w./-]*\w)")
 SECTION = re.compile(r'([\w./-]+\.md),[\s#]+"([^"\n]+)"')
-"""A section is cited as ``docs/page.md, "Section"``, over a line's end too."""
+"""Citation of a section: ``docs/page.md, "Section"``, which a line break may divide."""
 ELSEWHERE = re.compile(r"\bDESIGN\b|\bissue \d{1,2}\b")
-"""What stood beside the repository and was cited without a file's name."""
+"""Former documents outside the repository that were cited without a filename."""
 
 
 def speaking_files() -> Iterator[tuple[str, str]]:
-    """The path and text of every file that people write: no data, no locks."""
+    """Yield the path and text of every file that is written by hand, without data and lock files."""
     for path in list_repository_files():
         if PurePosixPath(path).suffix in SUFFIXES or PurePosixPath(path).name in NAMES:
             yield path, (ROOT / path).read_text("utf-8")
 
 
 def mentions(text: str) -> set[str]:
-    """The documents of this repository that a text mentions; what stands in an address is another's."""
+    """Return the documents of this repository that a text mentions, without those in URLs."""
     return set(MENTION.findall(ADDRESS.sub("", text)))
 
 
 def resolve(mention: str, by: str) -> str | None:
-    """Return the repository's path of what a file mentions, relative to the file, to the root, or to any folder."""
+    """Return the path of a mentioned document, which may be relative to the file, to the root, or to any folder."""
     known = list_repository_files()
     parts: list[str] = []
     for part in (PurePosixPath(by).parent / mention).parts:
@@ -57,7 +57,7 @@ def headings(path: str) -> set[str]:
 
 
 def missing_sections(text: str, by: str) -> set[tuple[str, str]]:
-    """The cited sections that their documents don't have."""
+    """Return the cited sections that do not exist in their documents."""
     cited = {(mention, section) for mention, section in SECTION.findall(text) if resolve(mention, by)}
     return {(mention, section) for mention, section in cited if section not in headings(str(resolve(mention, by)))}
 

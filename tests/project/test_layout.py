@@ -1,4 +1,4 @@
-"""tests/unit mirrors the package, no folder of the package is long, and the package has one name: `assay`."""
+"""Layout: tests/unit mirrors the package, no folder has too many modules, and the package has one name, `assay`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ LONGER_FOLDERS = {
 }
 NAMED_OTHERWISE = {
     "test_config_environment.py": "config, out of the environment; test_config has the rest",
+    "test_config_help.py": "config, its table [help]; test_config has the rest",
     "attestation/verification/test_sigstore_private_changed.py": "sigstore_private, where sigstore is another",
     "attestation/verification/test_verify_attacks.py": "verify, over the table of attacks in tests/world/sigstore",
     "attestation/verification/test_verify_corpus.py": "verify, over the real attestations in tests/corpus",
     "attestation/verification/test_verify_differential.py": "verify, beside the reference verifier of sigstore",
     "files/test_download_sources.py": "download, from several sources; test_download has what holds with one",
+    "files/test_download_stored.py": "download, of a stored file; test_download has what holds without one",
     "policy/test_judge_ledger_changes.py": "judge.derive_ledger_changes; test_decide has the verdicts",
     "policy/requirements/test_ratchet_ledger.py": "ratchet, over facts of the ledger; test_ratchet has one page's",
     "store/test_blobs_failing.py": "blobs, while system calls fail",
@@ -36,7 +38,7 @@ def list_modules(folder: Path) -> list[str]:
 
 
 def find_unmirrored(unit: Path, package: Path, named_otherwise: Mapping[str, str]) -> list[str]:
-    """Folders and test modules in `unit` that stand for nothing in `package`; data and helpers are not asked about."""
+    """Return folders and test modules in `unit` without a counterpart in `package`, except data and helpers."""
     found = []
     for folder in sorted({file.parent for file in unit.rglob("*.py")}):
         mirrored = package / folder.relative_to(unit)
@@ -53,7 +55,7 @@ def find_unmirrored(unit: Path, package: Path, named_otherwise: Mapping[str, str
 
 
 def find_long_folders(package: Path, longer: Mapping[str, str]) -> dict[str, int]:
-    """Folders of more than `MOST_MODULES` modules, `__init__` not counted."""
+    """Return folders of more than `MOST_MODULES` modules, not counting `__init__`."""
     counts = {
         str(file.parent.relative_to(package)): len(list_modules(file.parent)) for file in package.rglob("__init__.py")
     }
@@ -108,7 +110,7 @@ print([name for name in sys.modules if name.split(".")[0] == "proxy"])
 
 
 def test_nothing_imports_the_package_by_the_name_of_its_folder() -> None:
-    """The repository's root is on the path, so `proxy` could be imported, and would make a second copy of all."""
+    """The root of the repository is on the path, so `proxy` could be imported as a second copy of all modules."""
     ran = subprocess.run(
         [sys.executable, "-c", "import proxy\n" + _IMPORT_ALL], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -134,3 +136,10 @@ def test_ruff_bans_that_import() -> None:
     status, said = run_ruff("from __future__ import annotations\n\nfrom assay.errors import AssayError\n")
     assert "TID251" not in said
     assert "F401" in said, "it is read, and found unused"
+
+
+def test_no_wait_can_lose_a_cancellation() -> None:
+    """In Python 3.11, `asyncio.wait_for` loses a cancellation that arrives together with the result."""
+    modules = list((ROOT / "proxy" / "assay").rglob("*.py"))
+    assert len(modules) > 200
+    assert [path for path in modules if "wait_for(" in path.read_text("utf-8").replace("_wait_for(", "")] == []

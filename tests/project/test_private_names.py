@@ -1,4 +1,4 @@
-"""Private names of libraries are touched in one module for each library, and nowhere else in the package."""
+"""Private names of libraries: only one module for each library uses them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SUBCLASSED = {
     "StreamResponse": web.StreamResponse,
     "Disk": Disk,
 }
-"""Classes of libraries that a class of ours derives from."""
+"""Library classes that a class of Assay derives from."""
 
 
 def list_sources() -> Iterator[tuple[str, str]]:
@@ -35,7 +35,7 @@ def list_sources() -> Iterator[tuple[str, str]]:
 
 
 def list_private_names(base: type) -> set[str]:
-    """Private attributes that a class and its bases set, define or keep in slots."""
+    """Return private attributes that a class and its bases set, define or keep in slots."""
     found: set[str] = set()
     for each in base.__mro__[:-1]:
         found |= {name for name in vars(each) if name.startswith("_") and not name.startswith("__")}

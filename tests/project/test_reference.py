@@ -1,4 +1,4 @@
-"""The reference of configuration and policy is what the models say, and says something of every key."""
+"""Reference of configuration and policy: the committed pages match the models, and every key has a meaning."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ VARIABLES = re.findall(r"`(ASSAY_\w+__\w+)` \|$", WRITTEN["configuration.md"], r
 
 
 class Added(Settings):
-    """What is new."""
+    """Table that the test adds."""
 
     number: int = Field(default=7)
-    """A number of them."""
+    """Number of things."""
 
 
 class More(Configuration):
-    """All."""
+    """Configuration with one more table."""
 
     additions: tuple[Added, ...] = ()
 
 
 class Silent(IndexSettings):
-    """It says nothing of its key."""
+    """Index with a key without a docstring."""
 
     quiet: int = 1
 
@@ -59,7 +59,7 @@ def test_every_key_of_the_two_example_files_is_there() -> None:
 
 
 def told(variable: str) -> str:
-    """What is wrong with it."""
+    """Return the error message for an environment variable with the value 1."""
     try:
         load_configuration(None, {variable: "1"})
     except ConfigurationError as error:
@@ -69,7 +69,7 @@ def told(variable: str) -> str:
 
 @pytest.mark.parametrize("variable", VARIABLES)
 def test_every_variable_is_one_that_is_obeyed(variable: str) -> None:
-    """Its value may be wrong; that it is no setting would be said otherwise, as the twin shows."""
+    """The value 1 may be invalid; the error for an unknown variable differs, as the second assertion shows."""
     assert not re.search("expected a (setting|single value)", told(variable))
     assert "expected a setting" in told(f"{variable}_NOT")
 
@@ -82,12 +82,12 @@ def test_all_single_values_outside_of_lists_have_a_variable() -> None:
 def test_a_new_table_is_described_as_soon_as_it_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("docs.reference.Configuration", More)
     written = pages()["configuration.md"]
-    assert "## `[[additions]]`\n\nWhat is new.\n" in written
-    assert "| `number` | whole number | `7` | A number of them. |" in written
+    assert "## `[[additions]]`\n\nTable that the test adds.\n" in written
+    assert "| `number` | whole number | `7` | Number of things. |" in written
 
 
 def test_inherited_and_own_meanings_are_found_and_a_missing_one_is_empty() -> None:
-    assert meaning(Silent, "insecure") == "Plain http to hosts that are not loopback."
+    assert meaning(Silent, "insecure") == "If true, plain http is permitted to hosts other than loopback."
     assert meaning(Silent, "quiet") == ""
     assert kind_of(IndexSettings.model_fields["insecure"].annotation) == "true or false"
 

@@ -1,4 +1,4 @@
-"""How many inputs a fuzzer takes: few in ``make test``, as many as FUZZ_EXAMPLES says in ``make fuzz``."""
+"""Number of inputs of a fuzzer: few in ``make test``, FUZZ_EXAMPLES in ``make fuzz``."""
 
 from __future__ import annotations
 

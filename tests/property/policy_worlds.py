@@ -1,4 +1,4 @@
-"""What policies are asked about, drawn at random: pages of files, evidence, ledgers, rules."""
+"""Random input for judgements: pages of files, evidence, ledgers, rules."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from assay.evidence import (
     Attested,
     Evidence,
     Unattested,
+    Unstated,
     Unverifiable,
 )
 from assay.policy.judge import IndexFacts, derive_ledger_changes, judge_page, judge_page_in_mode
@@ -49,7 +50,7 @@ GENERATED: dict[str, tuple[str, ...]] = {
     "metadata": ('metadata = "wheel"',),
     "release": ('release = "whole"',),
 }
-"""What rules may ask, by the word that lifts it; a test holds it to the registry. Worlds have files that fail each."""
+"""Keys of rules by the word that lifts them; a test compares it with the registry. Worlds have files that fail each."""
 RULE_KEYS = tuple(key for each in REQUIREMENTS for key in GENERATED.get(each.lift, ()))
 EVERYTHING = ", ".join(f'"{each.lift}"' for each in REQUIREMENTS)
 REVOCATIONS = (
@@ -61,13 +62,13 @@ REVOCATIONS = (
 
 @lru_cache(maxsize=512)
 def load_policy(text: str) -> Policy:
-    """Remembered: reading is not what is tested here."""
+    """Parse a policy; cached, because parsing is not under test here."""
     return document.load_policy(text, "policy.toml")
 
 
 @dataclass(frozen=True)
 class World:
-    """Everything that a judgement rests on."""
+    """Input of a judgement."""
 
     rule: str
     more: str
@@ -77,7 +78,7 @@ class World:
     now: datetime = NOW
     index: IndexFacts = INDEX
     mismatched: frozenset[Sha256] = frozenset()
-    """Wheels whose own METADATA contradicts the index's."""
+    """Digests of wheels whose own METADATA differs from the metadata of the index."""
 
     def policy(self, *, rule: str = "", before: str = "", more: str = "", top: str = "") -> Policy:
         text = f'version = 1\n{top}\n{before}\n[[rules]]\nname = "all"\nprojects = ["*"]\n{self.rule}\n{rule}\n'
@@ -100,7 +101,8 @@ def codes(verdict: Verdict) -> list[ReasonCode]:
 
 
 ARCHIVED = ProjectStatus(status="archived", reason="gone")
-OTHERWISE = (None, None, None, Unattested(), Unattested(), FORGED, Unverifiable(reason="an unknown log"))
+UNSTATED = Unstated(index="test")
+OTHERWISE = (None, None, None, Unattested(), Unattested(), FORGED, Unverifiable(reason="an unknown log"), UNSTATED)
 MISMATCHED = st.sampled_from([False] * 9 + [True])
 AGES = st.sampled_from([0.1, 0.5, 1, 2, 3, 5, 8, 13, 20, 30, 60])
 
@@ -162,7 +164,9 @@ def worlds(draw: st.DrawFn, *, revocations: bool = True) -> World:
     for file in listed:
         genuine = draw(attestations(file))
         other = draw(
-            st.sampled_from([None, None, None, Unattested(), Unattested(), FORGED, Unverifiable(reason="log")])
+            st.sampled_from(
+                [None, None, None, Unattested(), Unattested(), FORGED, Unverifiable(reason="log"), UNSTATED]
+            )
         )
         evidence[file.filename, file.sha256] = other or genuine
     known = draw(st.booleans())
@@ -203,7 +207,7 @@ def decide(world: World, policy: Policy, evidence: dict[Any, Evidence]) -> tuple
 
 
 def learned(world: World, policy: Policy | None = None) -> ProjectHistory:
-    """The ledger after this page was judged."""
+    """Return the history of the ledger after this page was judged."""
     chosen = policy or world.policy()
     added = derive_ledger_changes(
         chosen,
@@ -218,5 +222,6 @@ def learned(world: World, policy: Policy | None = None) -> ProjectHistory:
     return ProjectHistory(
         known=True,
         files={**added.files, **world.history.files},
-        established=(*world.history.established, *added.established),
+        signers=(*world.history.signers, *added.signers),
+        publishers=(*world.history.publishers, *added.publishers),
     )

@@ -1,9 +1,9 @@
-"""Laws of `verify`: it is total, and what it attests is what was signed.
+"""Properties of `verify`: it is total, and it attests only signed facts.
 
-- Any bytes come to evidence, never to another exception.
-- A damaged document is `Attested` only with claims that one of the genuine ones carries, whole.
-- A document that comes to nothing but `Attested` is one that the reference accepts.
-- What is recorded is read back; anything else is read as nothing.
+- It returns evidence for any bytes and raises no exception.
+- A damaged document is `Attested` only with attestations that are equal to those of a genuine document.
+- The reference implementation accepts each document that is `Attested` without ignored attestations.
+- Recorded evidence is decoded unchanged; any other bytes decode to None.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ REAL = {
 
 
 def signed(raw: bytes, file: File, root: TrustRoot) -> frozenset[Attestation]:
-    """What a genuine document attests, wherever in it."""
+    """Return the attestations of a genuine document, without their positions in it."""
     evidence = verify(raw, file, [root])
     assert isinstance(evidence, Attested)
     return frozenset(replace(one, bundle=0) for one in evidence.attestations)
@@ -81,7 +81,8 @@ GENUINE_OURS = frozenset().union(*(signed(raw, make_listed_file(), ROOT) for raw
 GENUINE_REAL = {path: signed(path.read_bytes(), file, PRODUCTION) for path, file in REAL.items()}
 
 
-# An empty text for what is optional in a publisher block: once this was taken for absence everywhere.
+# Documents with an empty text for an optional key of the publisher block. An earlier version of Assay treated an empty
+# text as absent for all keys.
 EMPTY_ORIGIN, EMPTY_REF, EMPTY_ENVIRONMENT = (
     SIGSTORE.provenance(FILENAME, FILE_SHA256, signer, publisher={**signer.publisher(), field: ""})
     for signer, field in ((CircleCI(), "vcs_origin"), (CircleCI(), "vcs_ref"), (GitHub(), "environment"))
@@ -93,7 +94,8 @@ def check(raw: bytes, file: File, root: TrustRoot, genuine: frozenset[Attestatio
     assert isinstance(evidence, Attested | Unattested | Forged | Unverifiable)
     if isinstance(evidence, Attested):
         assert {replace(one, bundle=0) for one in evidence.attestations} <= genuine
-        # An unknown kind of publisher spoils the whole document for the reference, and for us what stands under it.
+        # If one bundle has an unknown kind of publisher, the reference implementation rejects the whole document, and
+        # Assay ignores only that bundle.
         kinds = {bundle["publisher"]["kind"] for bundle in json.loads(raw)["attestation_bundles"]}
         if not evidence.ignored and kinds <= KIND_NAMES:
             assert is_accepted(raw, file, root.content)
@@ -148,7 +150,7 @@ def test_four_thousand_damaged_real_documents_attest_nothing_new(damage: tuple[b
 
 
 def test_damage_reaches_every_stage_of_verification() -> None:
-    """Were all of it caught at the door, the laws above would say little."""
+    """If the first checks rejected all damaged documents, the properties above would prove little."""
     steps: set[str] = set()
     kinds: set[str] = set()
 

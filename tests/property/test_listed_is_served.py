@@ -1,4 +1,4 @@
-"""Promise 1: listed ⇔ served ⇔ approved, on every route, in worlds and under policies drawn at random."""
+"""Property tests of promise 1: listed ⇔ served ⇔ approved, on every route, for random projects and policies."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def sigstore() -> PrivateSigstore:
 
 @dataclass(frozen=True)
 class Drawn:
-    """One file of a world."""
+    """Description of one random file."""
 
     project: str
     version: str
@@ -41,7 +41,7 @@ class Drawn:
     provenance: str
     """none, good, other, forged, missing"""
     days: int
-    """Since its upload."""
+    """Time since the file's upload."""
     flaw: str
     """none, no-sha256, no-size, foreign-host, other-name, user-info"""
     yanked: bool
@@ -96,7 +96,7 @@ REQUIREMENTS = [
     'mode = "audit"\nmin-age = "10 days"',
 ]
 policies = st.tuples(
-    st.sampled_from(["hide", "explain"]),
+    st.sampled_from(["hide", "explain", "stop"]),
     st.sampled_from(["enforce", "warn", "off"]),
     st.tuples(
         st.lists(st.tuples(st.sampled_from([*PROJECTS, "*a"]), st.sampled_from(REQUIREMENTS)), max_size=2),
@@ -146,7 +146,7 @@ async def check(world: list[Drawn], policy: str, mode: Any, directory: Path) -> 
 
 
 async def listed_as(proxy: RunningProxy, project: str) -> dict[str, bool]:
-    """Location to whether it is a tombstone; HTML and JSON list the same."""
+    """Return True for a tombstone and False for another file, by location; HTML and JSON must agree."""
     page = (await proxy.get(f"/simple/{project}/", {"Accept": SIMPLE_JSON})).json()
     html = (await proxy.get(f"/simple/{project}/", {"Accept": "text/html"})).body.decode()
     by_json = [entry["url"].removeprefix("../../files/") for entry in page["files"]]
@@ -176,7 +176,7 @@ async def same_on_every_route(proxy: RunningProxy, listed: ListedFile, shown: di
         assert listed.provenance is None or provenance.body == listed.provenance
     else:
         refused = {get.status, head.status, part.status, metadata.status}
-        # 404: its address is not where the page says it is (a foreign host, another name).
+        # 404: the file's URL is not on the page (a foreign host, another name).
         assert refused in ({403}, {404}), (get.reason, shown)
         assert get.body != listed.built.content
         assert provenance.status in {403, 404}

@@ -1,7 +1,7 @@
-"""Pages as indexes send them, damaged where it hurts: total, bounded in time and memory, and stable.
+"""Page parsers on damaged pages: they raise no other errors, use bounded time and memory, and are stable.
 
-Each input is a page like PyPI's with a short script of damage: values replaced, keys lost, doubled or nested, elements
-moved, tokens put in, bytes flipped, the end cut off. ``make fuzz`` is the long form.
+Each input is a page like PyPI's with a short list of changes: values replaced, keys removed, duplicated or nested,
+elements moved, tokens inserted, bytes flipped, the end removed. ``make fuzz`` is the long form.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ Textual = list[tuple[str, int, int, str]]
 
 
 def _places(value: Any) -> list[tuple[Any, Any]]:
-    """Each container of a document with each of its keys."""
+    """Yield each container of a document with each of its keys."""
     found = []
     if isinstance(value, (dict, list)):
         for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
@@ -149,7 +149,7 @@ def _places(value: Any) -> list[tuple[Any, Any]]:
 
 
 def damaged(document: Any, script: Structural) -> Any:
-    """The document after each step at some place in it."""
+    """Return the document after all steps, each at some place in it."""
     document = copy.deepcopy(document)
     for step, first, second, new in script:
         places = _places(document)
@@ -175,7 +175,7 @@ def damaged(document: Any, script: Structural) -> Any:
 
 
 def spoiled(text: str, script: Textual) -> bytes:
-    """The text after each step, encoded; what cannot be is left as the bytes that no UTF-8 has."""
+    """Return the encoded text after all steps; characters that cannot be encoded become invalid UTF-8."""
     for step, first, second, token in script:
         at, to = sorted((first % (len(text) + 1), second % (len(text) + 1)))
         match step:
@@ -201,7 +201,7 @@ def read(body: bytes, content_type: str, base: str = BASE) -> Project | None:
 
 
 def servable(project: Project) -> PageListing:
-    """What policy may at most approve: files of the project with a digest, called as their address is."""
+    """Return the files that a policy could approve: files of the project with a digest, named like their URL."""
     files = (
         file
         for file in project.files
@@ -211,7 +211,7 @@ def servable(project: Project) -> PageListing:
 
 
 def check(project: Project | None) -> None:
-    """What holds of any page."""
+    """Check the properties that every parsed page has."""
     if project is None:
         return
     for file in project.files:
@@ -231,7 +231,7 @@ def check(project: Project | None) -> None:
 
 
 def stable(project: Project) -> None:
-    """What is rendered is read as what was approved, and rendered alike again."""
+    """Check that a rendered page is parsed to the approved files, and rendered again to the same bytes."""
     page = servable(project)
     for form in (PageFormat.JSON, PageFormat.HTML):
         body = render_project(page, form, LINKS)
@@ -249,12 +249,12 @@ def stable(project: Project) -> None:
             assert now.core_metadata == was.file.core_metadata
         third = read(render_project(servable(_moved_back(again, page)), form, LINKS), form.content_type, OURS)
         assert third is not None
-        # HTML carries no sizes, so that the version without them is all that can be said of it afterwards.
+        # HTML has no sizes, so its page states the API version without sizes.
         assert (third if form is PageFormat.JSON else replace(third, api_version=again.api_version)) == again
 
 
 def _moved_back(again: Project, page: PageListing) -> Project:
-    """`again` with the addresses of its index: what a second proxy in the place of the first would read."""
+    """Return `again` with the addresses of the index, as a second proxy in the place of the first would read it."""
     files = tuple(
         replace(now, url=was.file.url, location=was.file.location, route=was.file.route, provenance=was.file.provenance)
         for now, was in zip(again.files, page.approved, strict=True)

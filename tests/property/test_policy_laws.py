@@ -1,6 +1,6 @@
 """The laws of docs/policy-semantics.md over random policies, pages, evidence, ledgers and instants.
 
-And the laws that the gate rests on.
+The module also has the laws that the gate relies on.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def test_a_rule_after_the_governing_one_changes_nothing(world: World, key: str) 
 def test_given_the_same_recorded_evidence_offering_fewer_attestations_approves_nothing_more(
     world: World, which: int
 ) -> None:
-    """What the page offers is `provenance`; what is recorded is `evidence`."""
+    """`provenance` is offered by the page, `evidence` is recorded."""
     offering = replace(
         world.project, files=tuple(replace(each, provenance="https://index.example/p") for each in world.project.files)
     )
@@ -168,7 +168,7 @@ def test_moving_the_clock_forward_never_withholds_on_min_age(world: World, passe
             assert ReasonCode.TOO_YOUNG in codes(before) or ReasonCode.TIME_CONFLICT in codes(before)
 
 
-# What the gate rests on
+# Laws that the gate relies on
 
 
 @few
@@ -206,7 +206,7 @@ def test_nothing_changes_before_the_instant_that_the_verdicts_name(world: World,
 
 
 def late_beside(host: str) -> World:
-    """A wheel a week later than the source archive of its release, which is on `host`, under `late-files`."""
+    """Return a world with `late-files` and a wheel a week later than the source archive of its release on `host`."""
     wheel, sdist = a_file(uploaded=ago(0.1)), a_file(kind=Kind.SDIST, uploaded=ago(8))
     listed = (wheel, replace(sdist, url=f"https://{host}/packages/{sdist.filename}"))
     return World(
@@ -232,7 +232,7 @@ LAX = (
     'ratchet = "off"\npublishers = [{ kind = "GitHub", repository = "evil/*" }]',
     'mode = "audit"\nattestations = "required"\npublishers = "any"',
 )
-"""Rules of another view of the same proxy, which approves what this one may not."""
+"""Rules of another view of the same proxy, which may approve more files."""
 
 
 @settings(max_examples=200, deadline=None)
@@ -248,7 +248,7 @@ def test_what_the_ledger_learns_of_a_laxer_view_approves_nothing_more_in_this_on
 @few
 @given(worlds())
 def test_the_index_stripping_all_provenance_approves_nothing_more_once_the_ledger_knows(world: World) -> None:
-    """The records are lost as well; only the ledger is left. Revocations by publisher need the evidence itself."""
+    """The records are lost as well, so only the ledger is left. Revocations by publisher need the evidence itself."""
     listed = [each for each in world.project.files if each.upload_time is not None]
     calm = replace(world, more="", rule="", history=ProjectHistory(), project=a_project(*listed))
     history = learned(calm)

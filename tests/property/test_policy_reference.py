@@ -1,14 +1,14 @@
-"""Judging a page gives what a slow and plain reading of the precedence gives: each file alone, each requirement alone.
+"""The judge gives the same verdicts as a slow reference, which checks each file and each requirement by itself.
 
-The reference below shares the requirements and the always-on checks with `assay.policy`, and nothing of how a rule is
-laid out: it asks every requirement of the registry about every file, and remembers nothing.
+The reference below shares the requirements and the always-on checks with `assay.policy`, but not the compilation of a
+rule: it runs every requirement of the registry for every file, and caches nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import patch
 
@@ -23,11 +23,13 @@ from assay.evidence import (
     Evidence,
     Forged,
     Unattested,
+    Unstated,
     Unverifiable,
 )
 from assay.policy import signers
 from assay.policy.candidate import FileFacts, PageContext, gather_facts
-from assay.policy.checks import find_failed_checks
+from assay.policy.checks import find_failed_checks, find_listing_faults
+from assay.policy.continuity import Continuity
 from assay.policy.language.model import Policy, Requirements, Rule, get_rule_terms, merge_requirements
 from assay.policy.requirements.base import (
     NOT_YET,
@@ -45,8 +47,8 @@ from assay.policy.requirements.registry import REQUIREMENTS
 from assay.policy.revocations import compile_revocations
 from assay.policy.verdict import Approved, Reason, ReasonCode, Undecided, Verdict, Withheld, approve, state_reason
 from assay.policy.waivers import CODES_BY_LIFT
-from assay.ports import ProjectHistory
-from assay.simple.model import File
+from assay.ports import EstablishedPublisher, ProjectHistory
+from assay.simple.model import File, Kind
 from tests.property.policy_worlds import World, learned, waiver, worlds
 from tests.unit.policy.factories import FORGED, NOW, a_file, a_project, ago, attestation, claims, days
 
@@ -57,7 +59,7 @@ FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 @dataclass
 class Reference:
-    """The judgement of one page under the only rule of a policy without pins and denials."""
+    """Reference judgement of one page under the only rule of a policy without pins and denials."""
 
     policy: Policy
     world: World
@@ -78,14 +80,16 @@ class Reference:
                 for other in files
                 if one is not other
                 and one.filename == other.filename
-                and (one.sha256 != other.sha256 or not one.sha256)
+                and one.sha256 != other.sha256
+                and one.sha256
+                and other.sha256
             ),
             mismatched_wheels=self.world.mismatched,
-            established_by_file={
+            signers_by_file={
                 (fact.filename, fact.sha256): tuple(
-                    each for each in history.established if (each.filename, each.sha256) == (fact.filename, fact.sha256)
+                    each for each in history.signers if (each.filename, each.sha256) == (fact.filename, fact.sha256)
                 )
-                for fact in history.established
+                for fact in history.signers
             },
         )
 
@@ -119,16 +123,26 @@ class Reference:
             for link in self.links():
                 counted, failure = link.narrow(counted)
                 failures.append(failure)
-        elif isinstance(evidence, Attested | Unattested | Unverifiable):
+        elif isinstance(evidence, Attested | Unattested | Unverifiable | Unstated):
             failures = [link.check_absence(evidence) for link in self.links()]
         lacking = tuple(each for each in failures if each is not None)
         facts = gather_facts(file, evidence, (counted, lacking), self.context, self.world.now)
-        earlier = {each.filename for each in self.world.project.files[:place]}
-        facts.is_duplicate = file.filename in earlier and file.filename not in self.context.repeated_filenames
+        facts.is_duplicate = self.is_duplicate(place)
         return facts
 
+    def is_duplicate(self, place: int) -> bool:
+        """Return whether another entry is listed instead: the first one without a fault, or else the first one."""
+        files, file = self.world.project.files, self.world.project.files[place]
+        same = [at for at, each in enumerate(files) if each.filename == file.filename and each.sha256 == file.sha256]
+        good = [at for at in same if not find_listing_faults(files[at], self.context, is_duplicate=False)]
+        return (
+            file.sha256 is not None
+            and file.filename not in self.context.repeated_filenames
+            and place != (good or same)[0]
+        )
+
     def ask(self, check: Check, facts: FileFacts) -> Any:
-        """What one check alone says of a file, by its evidence or, where that is not known, without it."""
+        """Return the result of one check for a file; without evidence if it is not known."""
         early, context, now = facts.evidence is None, self.context, self.world.now
         match check:
             case PageCheck():
@@ -155,7 +169,9 @@ class Reference:
         if evidence is None or any(each is NOT_YET for each in said):
             return Undecided(file=file)
         unproven = (
-            [f"its attestation counts for nothing: {evidence.reason}"] if isinstance(evidence, Unverifiable) else []
+            [f"the file's attestation is ignored, because Assay cannot verify it: {evidence.reason}"]
+            if isinstance(evidence, Unverifiable)
+            else []
         )
         proven = [note for link in self.links() for note in link.note(facts.relevant_attestations)]
         notes = (*proven, *unproven, *(each.text for each in said if isinstance(each, Note)), *labels)
@@ -173,7 +189,7 @@ class Reference:
         return revoked.find_reasons(facts) if revoked is not None else ()
 
     def waive(self, facts: FileFacts, unmet: list[Reason]) -> tuple[list[Reason], datetime | None, list[str]]:
-        """Of the one waiver that the worlds have, for all files uploaded before some instant."""
+        """Return the lifted reasons, end date and note of the world's only waiver, which has `uploaded-before`."""
         for each in self.policy.waivers:
             assert each.uploaded_before is not None
             time = facts.effective_time
@@ -190,21 +206,48 @@ class Reference:
             for each in self.policy.waivers
         )
 
+    @property
+    def settle_time(self) -> timedelta:
+        stated = self.stated.ratchet_settle
+        return DEFAULT_RATCHET_SETTLE if stated is None else stated
+
+    def admit(self, waiting: list[EstablishedPublisher], moment: datetime) -> None:
+        """Admit the publishers whose attested file existed by `moment`, and remove them from `waiting`."""
+        for each in sorted(waiting, key=lambda each: (each.existed, each.identity, each.logged)):
+            if each.existed <= moment:
+                self.context.ratchet_state.admit(each, self.settle_time, self.world.now)
+                waiting.remove(each)
+
+    def is_accepted(self, facts: FileFacts, verdict: Verdict) -> bool:
+        """Return whether nothing but requirements that concern no publisher stands against the file."""
+        continuity = signers.assess_continuity(facts, self.context, self.world.now)
+        if facts.provenance_failures or continuity not in {Continuity.KEPT, Continuity.EXEMPT}:
+            return False
+        return (
+            not verdict.despite
+            if isinstance(verdict, Approved)
+            else isinstance(verdict, Withheld) and not verdict.enforced
+        )
+
+    def may_have_settled(self, facts: FileFacts, verdict: Verdict) -> bool:
+        time = facts.file.upload_time
+        is_old = time is None or time + self.settle_time <= self.world.now
+        return isinstance(verdict, Withheld) and not verdict.enforced and is_old
+
     def judge(self) -> tuple[Verdict, ...]:
         files, state = self.world.project.files, self.context.ratchet_state
         laid = [self.gather(place) for place in range(len(files))]
         releases = [each for each in self.checks() if isinstance(each, ReleaseCheck)]
-        settle = self.stated.ratchet_settle
         found: dict[int, Verdict] = {}
+        waiting = list(self.world.history.publishers)
         for place in sorted(range(len(files)), key=lambda place: (sort_time(laid[place]), files[place].filename)):
             facts = laid[place]
+            self.admit(waiting, sort_time(facts))
             verdict = found[place] = self.decide(facts)
             if facts.evidence is None:
-                state.has_unknown_evidence |= isinstance(verdict, Undecided)
-            elif isinstance(verdict, Approved) and not any(place in each.find_dependents(files) for each in releases):
-                signers.establish_signers(
-                    facts, DEFAULT_RATCHET_SETTLE if settle is None else settle, self.context, self.world.now
-                )
+                state.has_unknown_evidence |= isinstance(verdict, Undecided) or self.may_have_settled(facts, verdict)
+            elif self.is_accepted(facts, verdict):
+                waiting += signers.establish_signers(facts, self.settle_time, self.context, self.world.now)
         verdicts = [found[place] for place in range(len(files))]
         for each in releases:
             each.withhold(verdicts, laid, self.is_exempt)
@@ -217,7 +260,7 @@ def judge_plainly(policy: Policy, world: World, evidence: Known) -> tuple[Verdic
 
 
 def forgetful() -> Any:
-    """Nothing is remembered of signatures while this is open."""
+    """Return a context manager under which established signers are not cached."""
     return patch.object(signers, "recall_established_since", lambda _facts, _context: None)
 
 
@@ -239,7 +282,10 @@ def earliest(instants: Sequence[datetime | None]) -> datetime | None:
 def forged(evidence: Evidence | None) -> list[Reason]:
     if not isinstance(evidence, Forged):
         return []
-    message = f"its provenance is forged: {evidence.step}; don't use it, and tell whoever runs the index"
+    message = (
+        f"the file's provenance is forged: {evidence.step};"
+        " do not use the file, and report it to the operator of the index"
+    )
     return [state_reason(ReasonCode.FORGED, "all", message, expected=evidence.expected, found=evidence.found)]
 
 
@@ -250,12 +296,23 @@ def sort_time(facts: FileFacts) -> datetime:
 
 
 def with_nearest(verdict: Verdict, verdicts: Sequence[Verdict]) -> Verdict:
-    """The next lower approved version, else the next higher; pre-releases only beside one, or as the last resort."""
+    """Return the next lower approved version, else the next higher; pre-releases only for one or as the last resort.
+
+    Versions that are yanked, or have no wheel or sdist, count only if there is no other.
+    """
     version = version_of(verdict)
     approved = {version_of(each) for each in verdicts if isinstance(each, Approved)} - {None}
     if not isinstance(verdict, Withheld) or version is None or version in approved or not approved:
         return verdict
-    ladder = sorted(each for each in approved if each is not None)
+    installable = {
+        version_of(each)
+        for each in verdicts
+        if isinstance(each, Approved)
+        and each.file.yanked is None
+        and each.file.distribution is not None
+        and each.file.distribution.kind in {Kind.WHEEL, Kind.SDIST}
+    }
+    ladder = sorted(each for each in installable or approved if each is not None)
     finals = [each for each in ladder if not each.is_prerelease]
     steps = ladder if version.is_prerelease or not finals else finals
     lower = [each for each in steps if each < version]
@@ -282,7 +339,7 @@ RATCHETS = (
 
 @st.composite
 def signatures(draw: st.DrawFn, file: File) -> Evidence:
-    """Mostly by one signer, logged when the file was uploaded; sometimes by another, or long before."""
+    """Draw evidence: mostly by one signer, logged at the upload-time; sometimes by another, or logged long before."""
     evil = {"repository": "evil/widget", "repository_id": "666"}
     said = draw(st.sampled_from([claims(), claims(), claims(workflow="other.yml"), claims(**evil)]))
     logged = (file.upload_time or NOW) + draw(st.sampled_from([days(0.01), days(0.01), days(-9), days(-20)]))
@@ -302,7 +359,7 @@ def signatures(draw: st.DrawFn, file: File) -> Evidence:
 
 @st.composite
 def long_worlds(draw: st.DrawFn) -> World:
-    """Pages of many releases by few signers, on which most files are signed as the one before."""
+    """Draw pages of many releases by few signers, on which most files have the signer of the previous file."""
     evidence: dict[Any, Evidence] = {}
     listed: list[File] = []
     uploaded = ago(draw(st.sampled_from([60, 30, 21])))
@@ -369,12 +426,12 @@ def test_verdicts_and_what_the_ledger_learns_are_the_same_without_the_memory_of_
 def test_what_one_active_check_says_alone_of_a_file_is_reported_by_the_whole_judge(
     world: World, is_known: bool
 ) -> None:
-    """With the evidence and without it, whatever else speaks against the file; a requirement is never skipped."""
+    """Check with and without evidence, whatever other reasons exist: no requirement is skipped."""
     evidence = world.evidence if is_known else {}
     reference = Reference(world.policy(), world, evidence)
     for place, verdict in enumerate(world.judge(evidence=evidence)):
         facts = reference.gather(place)
-        # With the evidence, time and continuity have a law of their own: the state grows while a page is judged.
+        # With evidence, time and continuity have separate laws, because the state grows while a page is judged.
         checks = [each for each in reference.checks() if not (is_known and isinstance(each, TimeCheck))]
         alone = [reference.ask(check, facts) for check in checks]
         reported = verdict.reasons if isinstance(verdict, Withheld) else ()
@@ -383,7 +440,7 @@ def test_what_one_active_check_says_alone_of_a_file_is_reported_by_the_whole_jud
 
 
 def test_the_reference_withholds_and_approves_both() -> None:
-    """Else the comparisons above would compare nothing with nothing."""
+    """Otherwise the comparisons above would compare empty results."""
     young, old = a_file("2.0", uploaded=ago(1)), a_file(uploaded=ago(30))
     evidence: dict[Any, Evidence] = {(each.filename, each.sha256): Unattested() for each in (young, old)}
     world = World('min-age = "3 days"', "", a_project(young, old), evidence, ProjectHistory())

@@ -1,7 +1,7 @@
-"""Reload under load, against a model: no answer is from a mixture of two policies, and none from one that is over.
+"""Property test of policy reload under load: each response follows a single policy, and never one that was replaced.
 
-The model of a policy is the set of files it pins and its rule's name. Clients ask for the page and for files while the
-policy changes at any time; what they get must be wholly one policy's that was in force while they asked.
+The model of a policy is the set of files that it pins and the name of its rule. Clients request the page and files
+while the policy changes at random times. Each response must follow one policy that was in force during the request.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ COUNT = 6
 CLIENTS = 4
 SUBSETS = st.lists(st.frozensets(st.integers(0, COUNT - 1)), min_size=2, max_size=6)
 PAUSES = st.lists(st.integers(0, 3 * CLIENTS), min_size=6, max_size=6)
-"""Answers to wait for between two reloads."""
+"""Number of responses to wait for between two reloads."""
 
 
 @dataclass
 class Model:
-    """Which files each policy lists, and which policies were in force."""
+    """Model of the policies: the files that each lists, and the policies that were in force."""
 
     files: Sequence[ListedFile]
     policies: Sequence[frozenset[int]]
     newest: int = 0
-    """The last policy that may have been taken up."""
+    """Newest policy that may be in force already."""
     oldest: int = 0
-    """The one that every new request must obey, or a newer one."""
+    """Oldest policy that a new request may follow."""
     answers: int = 0
     wrong: list[str] = field(default_factory=list)
 
     async def answered(self, count: int) -> None:
-        """Wait for so many further answers."""
+        """Wait for a number of further responses."""
         wanted = self.answers + count
-        while self.answers < wanted:  # noqa: ASYNC110 - an event for each answer would be the load
+        while self.answers < wanted:  # noqa: ASYNC110 - an event for each response would add load
             await asyncio.sleep(0)
 
     def text(self, number: int) -> str:
@@ -54,7 +54,7 @@ class Model:
         return f"{rule}pinned-only = true\npins = {[self.files[each].built.sha256 for each in chosen]!r}\n"
 
     def check(self, since: int, listed: set[str], rules: set[str], told: str) -> None:
-        """Some policy in force from `since` until now gives exactly this page."""
+        """Record an error unless one policy in force since the policy `since` gives exactly this page."""
         self.answers += 1
         for number in range(since, self.newest + 1):
             expected = {self.files[each].built.filename for each in self.policies[number]}
@@ -67,7 +67,7 @@ async def ask_for_pages(proxy: RunningProxy, model: Model, over: asyncio.Event) 
     while not over.is_set():
         since = model.oldest
         page = await proxy.fetch_page("foo")
-        listed = {entry["filename"] for entry in page["files"]}
+        listed = {entry["filename"] for entry in page["files"] if not entry["url"].endswith("?withheld")}
         rules = {reason["rule"] for entry in page.get("_withheld", []) for reason in entry["reasons"]}
         model.check(since, listed, rules, "page")
 
@@ -107,7 +107,7 @@ async def play(policies: Sequence[frozenset[int]], pauses: Sequence[int], direct
                     await watch.reload_if_changed()
                     model.oldest = number
                     await model.answered(pause)
-                await model.answered(8 * CLIENTS)  # by then most of them have asked anew
+                await model.answered(8 * CLIENTS)  # by then most clients have begun another request
                 over.set()
     return model
 

@@ -1,4 +1,4 @@
-"""Laws of the way out: what is rendered is read back as what was approved, whatever the index put into it."""
+"""Property tests of rendering: a parsed page equals the approved files, whatever values the index sent."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FOO = NormalizedName("foo")
 LINKS = PageLinks(files_prefix="../../files/", integrity_base="https://proxy.example")
 OURS = "https://proxy.example/simple/foo/"
 
-# Everything that can stand in JSON but for lone surrogates and NUL, which no HTML document can hold.
+# All characters of JSON except lone surrogates and NUL, which an HTML document cannot contain.
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12) | st.text(
     st.sampled_from("<>\"'&;=-!/\r\n\t\\ a#%"), max_size=16
 )
@@ -81,7 +81,7 @@ def _approved(project: Project) -> PageListing:
 
 
 def _relocated(file: File) -> File:
-    """The file as a client of the proxy sees it."""
+    """Return the file as a client of the proxy sees it."""
     parts = ("foo", str(file.distribution.version), file.filename) if file.distribution is not None else ()
     listed = file.provenance is not None and file.distribution is not None
     route = "/".join(quote(part, safe="") for part in parts)
@@ -122,7 +122,7 @@ def test_html_is_read_back_as_what_was_approved_but_for_what_it_cannot_carry(pag
 
 
 class _Anchors(HTMLParser):
-    """The standard library's own idea of a page."""
+    """Parser of a page based on the standard library's HTML parser."""
 
     def __init__(self, page: str) -> None:
         super().__init__()

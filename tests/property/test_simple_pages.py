@@ -68,7 +68,7 @@ endings = st.sampled_from(
 filenames = st.builds(
     lambda name, sep, version, end: name + sep + version + end, names, st.sampled_from("-_"), versions, endings
 )
-# What HTML pages are made of, in any order.
+# Parts of HTML pages, in any order.
 fragments = st.lists(
     st.sampled_from(
         [
@@ -102,7 +102,7 @@ def test_any_bytes_are_a_page_or_nonsense(body: bytes, form: PageFormat) -> None
 def test_any_json_is_a_page_or_nonsense(page: dict[str, Any]) -> None:
     project = _parse(json.dumps(page).encode(), JSON)
     if project is not None:
-        assert len(project.files) == len(page["files"])
+        assert len(project.files) + project.dropped_entries == len(page["files"])
         for file in project.files:
             assert (file.distribution is None) == (file.refusal is not None)
             assert file.distribution is None or file.distribution.project == FOO
@@ -259,7 +259,7 @@ def test_root_lists_are_read_alike_in_any_pieces(listed: list[str], size: int, e
 
 
 def _valid(name: str) -> bool:
-    """By the core metadata specification: begins and ends with a letter or digit, and nothing odd between."""
+    """Return whether the core metadata specification permits the project name."""
     return name[0].isalnum() and name[-1].isalnum() and all(each.isalnum() or each in "._-" for each in name)
 
 

@@ -1,4 +1,4 @@
-"""Promise 1 with several views of one proxy: each lists what it serves by its own policy, whatever the others do."""
+"""Property tests of promise 1 for several views: each lists exactly the files that it serves, by its own policy."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ async def check(world: list[Drawn], texts: dict[str, str], mode: Any, directory:
             else:
                 found = [await approved_in(view, added) for view in views]
             event(f"views agree: {len(set(found)) == 1}")
-            # Whatever was judged how often: one page and one file for all views.
+            # Each page and file is fetched once for all views.
             assert all(index.count(index.page_path(drawn.project)) == 1 for drawn in world)
             assert all(index.count(listed.path, "GET") <= 1 for listed in added)
 
 
 async def approved_in(view: RunningProxy, added: list[ListedFile]) -> frozenset[str]:
-    """The files that a view lists, each of which, and no other, it serves on every route."""
+    """Return the files that a view lists; check that it serves these and no others, on every route."""
     approved = set()
     for project in {listed.built.project for listed in added}:
         shown = await listed_as(view, project)

@@ -1,4 +1,4 @@
-"""A wheel's name read by halves, each remembered, says what the library says of the whole."""
+"""Wheel filenames parsed in two cached halves give the same result as `packaging` for the whole filename."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_wheel_s_name_read_by_halves_is_what_the_library_reads(name: str, vers
 
 
 def spelling(parsed: ParsedFilename) -> str:
-    """Equal versions may be spelt otherwise."""
+    """Return the version as text, because equal versions can have different spellings."""
     return str(parsed.distribution.version) if parsed.distribution is not None else ""
 
 

@@ -1,7 +1,7 @@
-"""The product as it was at one commit: its tree out of the history, and `serve` of it as a process of its own.
+"""Earlier version of Assay: its files from the Git history, and ``serve`` in a separate process.
 
-Nothing of today's code runs in that process, and none of its names are imported here: only the command and the
-configuration file, which are what an operator has of it.
+The process runs only code of the earlier commit, and this module imports nothing from it. It uses only the command and
+the configuration file, like an operator.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ from tests.storage.world import PUBLIC, FarIndex
 
 COMMIT: Final = "fd54e99"
 PACKAGE: Final = "proxy"
-"""What the product's import package was called at that commit, whatever it is called today."""
+"""Name of the import package at that commit."""
 _TIMEOUT_SECONDS: Final = 60
 
 
 class NoHistoryError(Exception):
-    """This checkout does not have the commit."""
+    """Error raised if the commit is not in this checkout's history."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Before:
-    """A running process."""
+    """Running process of the earlier version."""
 
     origin: str
     session: aiohttp.ClientSession
 
 
 def unpack(tree: Path) -> None:
-    """Make `tree` the product of that commit.
+    """Extract the package at that commit into the directory `tree`.
 
     Raises:
-        NoHistoryError: it cannot be had.
+        NoHistoryError: the commit is not available.
     """
     try:
         packed = subprocess.run(
@@ -61,7 +61,7 @@ def unpack(tree: Path) -> None:
 
 
 def imported(tree: Path) -> Path:
-    """Where the process that `serving` starts has the product from."""
+    """Return the file of the package that `serving` would start."""
     code = f"import {PACKAGE}; print({PACKAGE}.__file__)"
     done = subprocess.run(
         [sys.executable, "-P", "-c", code], env=_environ(tree), capture_output=True, check=True, text=True
@@ -74,7 +74,7 @@ def _environ(tree: Path) -> dict[str, str]:
 
 
 def _configuration(index: FarIndex, directory: Path) -> str:
-    """As `tests.storage.world.configuration`, and no page grows old while the process starts."""
+    """Return the configuration of `tests.storage.world`, with pages that stay fresh while the process starts."""
     return f"""\
 policy = "policy.toml"
 [storage]
@@ -99,7 +99,7 @@ insecure = true
 
 @asynccontextmanager
 async def serving(tree: Path, index: FarIndex, directory: Path) -> AsyncIterator[Before]:
-    """The product in `tree` over what is in `directory`; it must end well."""
+    """Run the version in `tree` with the storage in `directory`; it must end with status 0."""
     config = directory / "proxy.toml"
     await asyncio.to_thread(config.write_text, _configuration(index, directory))
     process = await asyncio.create_subprocess_exec(
@@ -133,4 +133,4 @@ async def _read(process: asyncio.subprocess.Process, log: list[str], listens: as
             if event.get("event") == "listening" and not listens.done():
                 listens.set_result(event["index"])
     if not listens.done():
-        listens.set_exception(RuntimeError(f"it ended: {log}"))
+        listens.set_exception(RuntimeError(f"the process ended: {log}"))

@@ -1,4 +1,4 @@
-"""The storage directory that is kept beside this module, to be copied and used: `README.md` in it says what it is."""
+"""Stored storage directory of an earlier version, next to this module; its `README.md` describes it."""
 
 from __future__ import annotations
 
@@ -15,22 +15,25 @@ from tests.storage.before import COMMIT
 
 KEPT: Final = TESTS / "storage" / COMMIT
 WRITTEN: Final = datetime(2026, 7, 1, 12, tzinfo=UTC)
-"""What the clock said."""
+"""Time of the clock when the directory was written."""
 SOON: Final = WRITTEN + timedelta(seconds=30)
-"""When nothing in it has grown old."""
+"""Time at which all pages in the directory are still fresh."""
 TUF: Final = "https://tuf.example"
 RENEWED: Final = "sigstore"
-"""The trust root that was renewed."""
+"""Name of the trust root that was renewed."""
 
 
 def told() -> dict[str, Any]:
-    """``answers``, by question; ``asked``, what that cost of requests to the index; ``sigstore``, its version."""
+    """Return the contents of ``answers.json``.
+
+    ``answers`` has the responses by request, ``asked`` the requests to the index, and ``sigstore`` its version.
+    """
     content: dict[str, Any] = json.loads((KEPT / "answers.json").read_bytes())
     return content
 
 
 def copied(to: Path) -> Path:
-    """The directory as an owner has it: for him alone."""
+    """Copy the directory to `to`, readable by its owner only, and return `to`."""
     shutil.copytree(KEPT, to, symlinks=True)
     for path in (to, *to.rglob("*")):
         if not path.is_symlink():
@@ -39,7 +42,7 @@ def copied(to: Path) -> Path:
 
 
 async def exported(storage: Path) -> str:
-    """The ledger of a storage directory as text."""
+    """Return the exported text of the ledger in a storage directory."""
     ledger = await open_ledger(StorageSettings(directory=storage))
     try:
         return "".join([f"{line}\n" async for line in ledger.export()])

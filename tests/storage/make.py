@@ -1,7 +1,7 @@
-"""Write the storage directory that is kept: ``python -m tests.storage.make``, with the product as it was at the commit.
+"""Command that writes the stored storage directory: ``python -m tests.storage.make``. It needs the code of the commit.
 
-``python -m tests.storage.make answers`` leaves the directory as it is, and only writes down anew what is answered over
-it: for a change of what pages or refusals say, made on purpose. Any product can do that.
+``python -m tests.storage.make answers`` keeps the directory and only writes ``answers.json`` again, after a deliberate
+change of pages or refusals. It works with any version of the code.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from tests.world.sigstore.tuf_repository import TufRepository
 
 
 async def storage() -> dict[str, Told]:
-    """The directory itself, its trust root, its policy: what was answered while it was written."""
+    """Write the directory, its trust root and its policy; return the responses of the proxy that wrote it."""
     written = await write(KEPT, ManualClock(WRITTEN))
     renew()
     for name in ("spool", "blobs/unfinished"):
         (KEPT / "storage" / name).rmdir()
     (KEPT / "storage" / "lock").unlink()
     with tempfile.TemporaryDirectory() as temporary:
-        # Of a copy: even who only reads a SQLite database leaves files beside it.
+        # A copy, because SQLite creates files next to a database even if it only reads it.
         (KEPT / "ledger.txt").write_text(await exported(copied(Path(temporary) / "kept") / "storage"), "utf-8")
     return written
 
 
 def renew() -> None:
-    """A trust root as TUF renewed it, after its repository had changed its keys; by this run's own, random keys."""
+    """Write a trust root that was renewed by TUF after a change of keys; the keys are random in each run."""
     content = (KEPT / "trusted_root.json").read_bytes()
     tuf = TufRepository(content)
     tuf.rotate_root()
@@ -51,7 +51,7 @@ def renew() -> None:
 
 
 async def answer(asked: list[str], sigstore: str) -> dict[str, Told]:
-    """Write down what is answered over a copy, and what the index is asked for."""
+    """Write the responses from a copy of the directory, and the requests to the index, to ``answers.json``."""
     with tempfile.TemporaryDirectory() as temporary:
         directory = copied(Path(temporary) / "kept")
         async with FarIndex() as nothing, over(nothing, directory, ManualClock(SOON)) as proxy:
@@ -62,17 +62,17 @@ async def answer(asked: list[str], sigstore: str) -> dict[str, Told]:
 
 
 async def main(what: str) -> None:
-    """See the module's docstring."""
+    """Run the command with its argument, ``answers`` or nothing."""
     if what == "answers":
         await answer(list(told()["answers"]), told()["sigstore"])
         return
-    changed = subprocess.run(["git", "-C", str(ROOT), "diff", "--quiet", COMMIT, "--", PACKAGE], check=False)  # noqa: ASYNC221 - nothing else runs here
+    changed = subprocess.run(["git", "-C", str(ROOT), "diff", "--quiet", COMMIT, "--", PACKAGE], check=False)  # noqa: ASYNC221 - no other task runs
     if changed.returncode:
-        raise SystemExit(f"the product is not the one of {COMMIT}: README.md says which commit to check out")
+        raise SystemExit(f"the code is not that of {COMMIT}; README.md names the commit to check out")
     shutil.rmtree(KEPT / "storage", ignore_errors=True)
     written = await storage()
     if await answer(list(written), version("sigstore")) != written:
-        raise SystemExit("what was written does not answer as what wrote it did")
+        raise SystemExit("the written directory gives other responses than the proxy that wrote it")
 
 
 if __name__ == "__main__":

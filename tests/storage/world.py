@@ -1,15 +1,15 @@
-"""Projects of every kind behind one proxy, asked for all that they have: what a storage directory is written by.
+"""Projects of every kind behind a proxy, and requests for all of their resources, to fill a storage directory.
 
 ::
 
-    told = await write(directory, clock)           # storage/, from an index that has everything; who signs; the policy
+    told = await write(directory, clock)           # writes storage/, the trust root and the policy
     async with FarIndex() as nothing, over(nothing, directory, clock) as proxy:
-        await answers(proxy, told)                 # by question: status, type, ETag and digest of the body
-        nothing.asked                              # what went to the index nevertheless
-    written(directory / "storage")                 # every fact in it, but for when a record was stored
+        await answers(proxy, told)                 # by request: status, type, ETag and digest of the body
+        nothing.asked                              # requests that the index received
+    written(directory / "storage")                 # all facts in it except the storage times of records
 
-The index has the same address on every machine, and so has what is recorded of it: it is reached over an HTTP proxy on
-loopback, which is itself. All that is signed is signed deterministically.
+The index has the same address on every machine, so that records are the same too: clients reach it through an HTTP
+proxy on loopback, which the index itself provides. All signatures are deterministic.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 import sqlite3
 import zlib
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -41,11 +42,12 @@ LONG_AGO: Final = datetime(2025, 3, 1, 12, tzinfo=UTC)
 WIDGET, MOVED = GitHub(repository="acme/widget"), GitHub(repository="acme/widget-next")
 GADGET, LOST = GitLab(repository="tools/gadget"), GitHub(repository="acme/lost")
 ABSENT: Final = "nowhere"
-"""A project that the index does not have: for a minute that is remembered, too."""
+"""Project that the index does not have; Assay caches its absence for a minute."""
 PUBLIC: Final = "https://assay.example"
-"""What the proxy is told to be called, so that its pages do not name the port of the moment."""
+"""Public URL of the proxy, so that its pages do not contain a random port."""
 POLICY: Final = """\
 version = 1
+withheld = "hide"
 
 [[rules]]
 name = "widget is signed by its publishers"
@@ -60,14 +62,19 @@ _ACCEPT: Final = {"json": SIMPLE_JSON, "html": SIMPLE_HTML}
 _LIE: Final = b"Metadata-Version: 2.1\nName: liar\nVersion: 1.0\nRequires-Dist: evil\n"
 _TIMEOUT_SECONDS: Final = 30
 _STAMPED: Final = 24
-"""Bytes before a record's value: its digest, and when it was stored."""
+"""Number of bytes before the value of a record: its digest and its storage time."""
+
+_YANKED_BY_POLICY: Final = re.compile(r'((?:"yanked":|data-yanked=)"withheld, [a-z-]+): [^"]*')
+_WITHHELD_ITEM: Final = re.compile(r"(<li><code>[^<]*</code>)[^\n]*")
+_WITHHELD_KEY: Final = '"_withheld":'
 
 Told: TypeAlias = dict[str, Any]
-"""Status, type, ETag and digest of an answer; nothing where its connection was broken off."""
+"""Status, type and ETag of a response, and the digest of its body without the wording of reasons, which may change
+between versions; empty if the connection was aborted."""
 
 
 class FarIndex(Index):
-    """An index whose address is the same everywhere, behind an HTTP proxy that is itself."""
+    """Index with the same address on every machine; it also acts as the HTTP proxy that leads to it."""
 
     @property
     def origin(self) -> str:
@@ -83,12 +90,12 @@ class FarIndex(Index):
 
     @property
     def reached_over(self) -> str:
-        """The HTTP proxy's address."""
+        """URL of the HTTP proxy."""
         return f"http://127.0.0.1:{self._main.port}/"
 
     @property
     def asked(self) -> list[str]:
-        """What came, in order."""
+        """Received requests, as method and path."""
         return [f"{request.method} {request.path}" for request in self.requests]
 
     def _respond(self, request: Request) -> CannedResponse:
@@ -96,7 +103,7 @@ class FarIndex(Index):
 
 
 class Stocked:
-    """What the index lists; the same each time."""
+    """Fills an index with the same files in each run."""
 
     def __init__(self, index: Index) -> None:
         self._index = index
@@ -111,11 +118,11 @@ class Stocked:
 
     @property
     def trusted_root(self) -> bytes:
-        """Of those who sign."""
+        """Trust root of the test's Sigstore."""
         return self._sigstore.trusted_root()
 
     def more(self) -> None:
-        """What comes later: a replaced document, a release without provenance, others that nobody asked for before."""
+        """Change the index: a replaced document, a release without provenance, and new projects."""
         built = self._moved.built
         self._moved.provenance = self._sigstore.provenance(built.filename, built.sha256, MOVED, LONG_AGO)
         self._add(wheel("widget", "2.0"), WIDGET)
@@ -153,7 +160,7 @@ class Stocked:
 
 
 def questions(stocked: Stocked) -> list[str]:
-    """Everything that can be asked for but the list of all projects, which is not kept: kind and path of each."""
+    """Return kind and path of all requests, except the list of projects, which is not stored."""
     asked = []
     for project in [*dict.fromkeys(listed.built.project for listed in stocked.files), "empty", ABSENT]:
         asked += [f"json /simple/{project}/", f"html /simple/{project}/"]
@@ -165,7 +172,7 @@ def questions(stocked: Stocked) -> list[str]:
 
 
 class Asked(Protocol):
-    """A proxy that listens."""
+    """Running proxy, of the current or an earlier version."""
 
     @property
     def origin(self) -> str: ...
@@ -175,7 +182,7 @@ class Asked(Protocol):
 
 
 async def answers(proxy: Asked, asked: Iterable[str]) -> dict[str, Told]:
-    """The answer to each question."""
+    """Return the response to each request."""
     return {question: await _answer(proxy, *question.split(" ")) for question in asked}
 
 
@@ -183,18 +190,36 @@ async def _answer(proxy: Asked, kind: str, path: str) -> Told:
     target = URL(f"{proxy.origin}{path}", encoded=True)
     try:
         async with proxy.session.get(target, headers={"Accept": _ACCEPT.get(kind, "*/*")}) as response:
+            body, etag = await response.read(), response.headers.get("ETag")
             return {
                 "status": response.status,
                 "type": response.headers.get("Content-Type"),
-                "etag": response.headers.get("ETag"),
-                "sha256": hashlib.sha256(await response.read()).hexdigest(),
+                "etag": "digest of the body" if etag == f'"{hashlib.sha256(body).hexdigest()}"' else etag,
+                "sha256": hashlib.sha256(_without_wording(kind, response, body)).hexdigest(),
             }
     except aiohttp.ClientPayloadError:
         return {}
 
 
+def _without_wording(kind: str, response: aiohttp.ClientResponse, body: bytes) -> bytes:
+    """Return a body without the text of reasons; codes, filenames and digests remain."""
+    if response.content_type == "application/problem+json":
+        problem = json.loads(body)
+        codes = [reason["code"] for reason in problem.get("reasons", [])]
+        return json.dumps([problem["type"], problem["status"], codes]).encode()
+    if kind not in _ACCEPT:
+        return body
+    text = _YANKED_BY_POLICY.sub(r"\1", body.decode())
+    page, key, withheld = text.partition(_WITHHELD_KEY)
+    if not key:
+        return _WITHHELD_ITEM.sub(r"\1", text).encode()
+    entries, end = json.JSONDecoder().raw_decode(withheld)
+    told = [{**entry, "reasons": [reason["code"] for reason in entry["reasons"]]} for entry in entries]
+    return f"{page}{key}{json.dumps(told)}{withheld[end:]}".encode()
+
+
 def configuration(index: FarIndex, directory: Path) -> Configuration:
-    """Of a proxy over what is in `directory`."""
+    """Return the configuration of a proxy with the storage in `directory`."""
     return Configuration.model_validate(
         {
             "server": {"port": 0, "public-url": PUBLIC},
@@ -208,16 +233,16 @@ def configuration(index: FarIndex, directory: Path) -> Configuration:
 
 @asynccontextmanager
 async def over(index: FarIndex, directory: Path, clock: ManualClock) -> AsyncIterator[RunningProxy]:
-    """A proxy over what is in `directory`."""
+    """Run a proxy with the storage and the policy in `directory`."""
     settings, policy = configuration(index, directory), await asyncio.to_thread((directory / "policy.toml").read_text)
     async with run_test_proxy(index, directory, policy=policy, clock=clock, configuration=settings) as proxy:
         yield proxy
 
 
 async def write(directory: Path, clock: ManualClock) -> dict[str, Told]:
-    """Make ``storage``, ``trusted_root.json`` and ``policy.toml``, and ask for everything: the answers in the end.
+    """Write ``storage``, ``trusted_root.json`` and ``policy.toml``, request everything, and return the last responses.
 
-    The clock stands an hour earlier while the first half is asked for.
+    The pages of the first half are requested with the clock an hour earlier.
     """
     async with FarIndex() as index:
         stocked = Stocked(index)
@@ -234,14 +259,14 @@ async def write(directory: Path, clock: ManualClock) -> dict[str, Told]:
             await proxy.assembly.gate.resources.provenance.revalidator.wait_until_idle()
             async with asyncio.timeout(_TIMEOUT_SECONDS):
                 for listed in stocked.files:
-                    # Served, or broken off at the end by what the wheel says of itself.
+                    # Served, or aborted at the end because the METADATA in the wheel differs.
                     if first[f"file {proxy.files_path(listed)}"].get("status", 200) == 200:
                         await proxy.wait_until_stored(listed)
             return await answers(proxy, asked)
 
 
 def written(storage: Path) -> dict[str, Any]:
-    """All facts in a storage directory that nobody has open, and the schemas that they are in."""
+    """Return all facts in a storage directory that no process uses, and the schemas of its databases."""
     return {
         "format": (storage / "format").read_text("ascii"),
         "blobs": sorted(str(path.relative_to(storage)) for path in storage.glob("blobs/*/*")),
@@ -263,7 +288,7 @@ def _records(database: Path) -> Mapping[str, object]:
 
 
 def _value(key: str, value: bytes) -> object:
-    """As it can be compared: how zlib packs depends on the machine, the order of a JSON object means nothing."""
+    """Return a comparable value: zlib's output depends on the machine, and the order of JSON keys may differ."""
     if key.startswith("page-body:"):
         return json.loads(zlib.decompress(value))
     return value if key.startswith(("metadata:", "document:")) else json.loads(value)
@@ -278,4 +303,9 @@ def _schema(database: Path) -> list[object]:
     with closing(_opened(database)) as connection:
         pragmas = [connection.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")]
         tables = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name")
-        return [*pragmas, *tables.fetchall()]
+        return [*pragmas, *((*names, None if sql is None else _normalize_sql(sql)) for *names, sql in tables)]
+
+
+def _normalize_sql(sql: str) -> str:
+    """Return a statement with equal white space, which a dropped column may leave behind."""
+    return re.sub(r"\s*,\s*", ", ", re.sub(r"\s+", " ", sql))

@@ -1,4 +1,4 @@
-"""Each shortcut past aiohttp is tried at start; where aiohttp has changed, the public way gives the same answers."""
+"""Tests of the optimizations for aiohttp: each is tried at start, and the public API replaces it with equal results."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ Change = Callable[[pytest.MonkeyPatch], None]
 
 
 def unchanged(_: pytest.MonkeyPatch) -> None:
-    """As it was read."""
+    """Leave aiohttp as it is."""
 
 
 class Triples(deque[Any]):
-    """A queue whose requests have a third member, of an aiohttp that knows of it."""
+    """Queue whose entries have a third member, as a changed aiohttp could have."""
 
     def append(self, item: tuple[object, ...]) -> None:
         super().append((*item, None))

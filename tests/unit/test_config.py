@@ -1,4 +1,4 @@
-"""Defaults, file and environment become one configuration; whatever is wrong is said with its place."""
+"""Configuration merged from defaults, file and environment; errors name their place."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import re
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Annotated, get_args, get_origin
 
 import pytest
 from packaging.utils import canonicalize_name
+from pydantic import BaseModel, BeforeValidator, Strict
+from pydantic.fields import FieldInfo
 
-from assay.config import PYPI, load_configuration
+from assay.config import PYPI, Configuration, load_configuration
+from assay.errors import ConfigurationError
 from assay.indexes import Indexes, allowed_file_hosts
+from assay.policy.language.model import Policy
 from tests.paths import ROOT
 from tests.unit.config_text import load, refusal
 
@@ -151,16 +156,23 @@ def test_indexes_of_a_file_replace_the_default_one_in_their_order(tmp_path: Path
         ("[server]\nmax-connections = 0", ":2: server.max-connections: expected at least 1, found 0"),
         (
             '[storage]\nblobs = "5 gigs"',
-            ':2: storage.blobs: expected a size in bytes or such as "50 GiB", found "5 gigs"',
+            ':2: storage.blobs: expected a number of bytes, or a size such as "50 GiB", found "5 gigs"',
         ),
         ("freshness.page = 600", ':1: freshness.page: expected a duration such as "3 days"'),
         ("server = 3", ":1: server: expected a table, found 3"),
         ('public_url = "x"', ":1: public_url: expected one of the keys"),
         ('[server]\npublic_url = "https://a.example"', ":2: server.public_url: expected a known key"),
-        ('[server]\npublic-url = "http://a.example"', ":2: server.public-url: expected https (http: on loopback only)"),
+        (
+            '[server]\npublic-url = "http://a.example"',
+            ":2: server.public-url: expected https (http is allowed on loopback only)",
+        ),
         ('[server]\ntrusted-proxies = ["10.0.0.0/8", "x"]', ":2: server.trusted-proxies[1]: "),
         ("indexes = []", ":1: indexes: expected at least one index"),
-        ("[server", ":1: expected TOML, found an error: "),
+        *(
+            (f'[trust]\nissuers = ["{issuer}"]', ":2: trust.issuers[0]: expected ")
+            for issuer in ("gitlab.acme.example", "http://a.example", "https://a.example ", "https://\u0430.example")
+        ),
+        ("[server", ":1: expected valid TOML, found a syntax error: "),
     ],
 )
 def test_what_is_wrong_is_said_with_file_line_key_expected_and_found(tmp_path: Path, text: str, said: str) -> None:
@@ -249,3 +261,79 @@ def test_a_wrong_server_table_is_said_with_its_place(tmp_path: Path, table: str,
     found = refusal(tmp_path, table)
     assert place in found
     assert "secret" not in found
+
+
+@pytest.mark.parametrize("value", ["[404]", "[500]", '["403"]', "[true]", "403"])
+def test_an_absent_status_is_a_refusal_that_an_index_may_answer(tmp_path: Path, value: str) -> None:
+    index = '[[indexes]]\nname = "a"\nurl = "https://a.example/"\nabsent-status = {}'
+    with pytest.raises(ConfigurationError, match=r"indexes\[0\]\.absent-status"):
+        load(tmp_path, index.format(value))
+    assert load(tmp_path, index.format("[403, 401, 451]")).indexes[0].absent_status == (403, 401, 451)
+    assert load(tmp_path, index.format("[]")).indexes[0].absent_status == ()
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "valid", "invalid"),
+    [
+        ("server", "port", "8080", ("true", "8080.0", '"8080"')),
+        ("server", "max-connections", "1", ("true", "1.0", '"1"')),
+        ("verification", "workers", "1", ("true", "1.0", '"1"')),
+        ("verification", "queue", "1", ("true", "1.0")),
+        ("limits", "files-per-project", "1", ("true", "1.0")),
+        ("limits", "connections", "1", ("true", "1.0")),
+        ("trust", "refresh", "true", ("1", '"yes"', "1.0", '"true"')),
+    ],
+)
+def test_a_number_or_switch_of_another_type_is_an_error(
+    tmp_path: Path, table: str, key: str, valid: str, invalid: tuple[str, ...]
+) -> None:
+    load(tmp_path, f"[{table}]\n{key} = {valid}")
+    for value in invalid:
+        message = refusal(tmp_path, f"[{table}]\n{key} = {value}")
+        assert f"proxy.toml:2: {table}.{key}: expected " in message
+        assert ("true or false" if key == "refresh" else "a whole number") in message
+
+
+def test_every_number_and_switch_is_strict() -> None:
+    """Without strict types, pydantic takes true and 1.0 for 1, and "yes" for true."""
+    lax = {
+        f"{model.__name__}.{name}"
+        for root in (Configuration, Policy)
+        for model in walk_models(root)
+        for name, field in model.model_fields.items()
+        for part in [field, *(part for part in get_args(field.annotation) if get_origin(part) is Annotated)]
+        if is_lax(part)
+    }
+    assert lax == set()
+
+
+def walk_models(model: type[BaseModel]) -> set[type[BaseModel]]:
+    """Return a model with the models of all tables in it."""
+    found, waiting = set[type[BaseModel]](), [model]
+    while waiting:
+        each = waiting.pop()
+        if each not in found:
+            found.add(each)
+            waiting += [inner for field in each.model_fields.values() for inner in find_models(field.annotation)]
+    return found
+
+
+def find_models(annotation: object) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    parts = (
+        *get_args(annotation),
+        *(part for base in getattr(annotation, "__orig_bases__", ()) for part in get_args(base)),
+    )
+    return [model for part in parts for model in find_models(part)]
+
+
+def is_lax(part: object) -> bool:
+    """Return whether a field, or an annotated member of a union, takes a value of another type for an int or a bool."""
+    if isinstance(part, FieldInfo):
+        kinds, metadata = {part.annotation, *get_args(part.annotation)}, part.metadata
+    else:
+        kind, *found = get_args(part)
+        kinds = {kind}
+        metadata = [each for item in found for each in (item.metadata if isinstance(item, FieldInfo) else [item])]
+    return bool(kinds & {int, bool}) and not any(isinstance(each, Strict | BeforeValidator) for each in metadata)

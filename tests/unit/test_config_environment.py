@@ -1,4 +1,4 @@
-"""The configuration out of file and environment, and how what cannot be used is refused."""
+"""Environment variables over the file, and errors for unusable values."""
 
 from __future__ import annotations
 
@@ -53,15 +53,15 @@ def test_the_file_may_be_named_by_the_environment_and_an_explicit_one_goes_befor
         ("ASSAY_SERVER__PROT", "1", "expected a setting, found 'server.prot'; did you mean ASSAY_SERVER__PORT?"),
         ("ASSAY_SERVR__PORT", "1", "expected a setting, found 'servr'; did you mean ASSAY_SERVER?"),
         ("ASSAY_XYZZY__X", "1", "expected a setting, found 'xyzzy'"),
-        ("ASSAY_SERVER__PORT__X", "1", "expected a setting; server.port is no table"),
+        ("ASSAY_SERVER__PORT__X", "1", "expected a setting; server.port is not a table"),
         ("ASSAY_SERVER__", "1", "expected a setting, found 'server.'"),
         ("ASSAY___PORT", "1", "expected a setting, found ''"),
         ("ASSAY_SERVER__PORT", "x", 'server.port: expected a whole number, found "x"'),
         ("ASSAY_SERVER__PORT", "70000", "server.port: expected at most 65535, found 70000"),
         ("ASSAY_TRUST__REFRESH", "maybe", 'trust.refresh: expected true or false, found "maybe"'),
-        ("ASSAY_SERVER__ALLOWED_HOSTS", "a", "expected a single value; tables and lists can be given in TOML only"),
-        ("ASSAY_LIMITS__TIMEOUTS", "a", "expected a single value; tables and lists can be given in TOML only"),
-        ("ASSAY_INDEXES__URL", "a", "expected a setting; indexes is no table"),
+        ("ASSAY_SERVER__ALLOWED_HOSTS", "a", "expected a single value; set tables and lists in the TOML file"),
+        ("ASSAY_LIMITS__TIMEOUTS", "a", "expected a single value; set tables and lists in the TOML file"),
+        ("ASSAY_INDEXES__URL", "a", "expected a setting; indexes is not a table"),
     ],
 )
 def test_a_wrong_variable_is_refused_by_its_name(variable: str, value: str, said: str) -> None:

@@ -1,4 +1,4 @@
-"""Files are loaded when they change, by name; what is bad changes nothing and is said once for each change."""
+"""Files are loaded by path when they change; invalid contents have no effect and are reported once for each change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from assay.file_watch import FileState, FileWatch, SettingWatch, reload_on_chang
 
 
 class Reader:
-    """Reads two files as a setting would, and refuses what is no number."""
+    """Reader of files that must contain numbers."""
 
     def __init__(self, *paths: Path) -> None:
         self.paths = paths
@@ -85,7 +85,7 @@ async def test_a_swapped_link_is_a_change(tmp_path: Path) -> None:
 
 
 class Slow(FileWatch[bytes]):
-    """A watch that lets files settle, and says what it was told."""
+    """Watch that waits until files stay unchanged, and records the calls of its hooks."""
 
     def __init__(self, path: Path, between: Callable[[], object] = lambda: None) -> None:
         super().__init__([path], poll_interval_seconds=60, settle_seconds=0)
@@ -156,13 +156,13 @@ async def test_the_watch_reports_what_it_finds_survives_faults_and_ends_with_its
     async with reload_on_change(SettingWatch("setting", paths, reader)):
         assert reader.loaded == [3]
         paths[0].write_text("none")
-        await reported("file-refused")
+        await reported("file-invalid")
         reader.fault = RuntimeError("a fault of Assay")
         paths[0].write_text("4")
         await reported("file-watch-failed")
         reader.fault = None
         paths[0].write_text("5")
-        await reported("file-obeyed")
+        await reported("file-reloaded")
     tried = reader.tried
     paths[0].write_text("6")
     await asyncio.sleep(0.05)

@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 from packaging.utils import NormalizedName
 
-from assay.policy.reasons import Tombstone
+from assay.policy.tombstones import Tombstone
 from assay.policy.verdict import ReasonCode, Withheld, approve, state_reason
 from assay.render import PageLinks, PageListing, render_project, render_root_head, render_root_line, render_root_tail
+from assay.simple.coding import CONTENT_CODINGS, encode_content
 from assay.simple.model import File, Project
 from assay.simple.negotiate import PageFormat
 from assay.simple.parse import parse_project
@@ -88,7 +90,7 @@ def _withheld(file: File, message: str = "uploaded 1 day ago; allowed from 2026-
 
 
 class _Anchors(HTMLParser):
-    """The standard library's own idea of the page."""
+    """Parser of the page based on the standard library's HTML parser."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -203,14 +205,80 @@ def test_a_tombstone_is_listed_as_yanked_and_offers_nothing_beside_itself() -> N
     (entry,) = _json(page)["files"]
     assert entry["yanked"] == 'withheld: "too young"'
     assert (entry["core-metadata"], entry["data-dist-info-metadata"], entry["provenance"]) == (False, False, None)
-    assert entry["hashes"]["sha256"] == HASH
-    assert _json(page)["versions"] == []
+    assert entry["hashes"] == {"sha256": HASH, "blake2b": "ab"}
+    assert entry["url"] == "../../files/files.example:8080/p/foo-1.0-py3-none-any.whl?withheld"
+    upstream = UPSTREAM["files"][0]
+    assert {key: entry[key] for key in ("filename", "requires-python", "size", "upload-time")} == {
+        key: upstream[key] for key in ("filename", "requires-python", "size", "upload-time")
+    }
+    assert "x-file" not in entry
+    assert _json(page)["versions"] == ["1.0"], "each version with a listed file (PEP 700)"
     (anchor,) = _Anchors(_html(page)).anchors
     assert anchor == {
         "href": f"../../files/files.example:8080/p/foo-1.0-py3-none-any.whl?withheld#sha256={HASH}",
         "data-requires-python": ">=3.9",
         "data-yanked": 'withheld: "too young"',
     }
+
+
+def test_a_tombstone_that_is_not_yanked_is_listed_like_an_available_file() -> None:
+    project = _project()
+    stone = Tombstone(file=project.files[1], yanked=None)
+    page = PageListing(project=project, approved=(), withheld=(_withheld(project.files[1]),), tombstones=(stone,))
+    (entry,) = _json(page)["files"]
+    assert entry["yanked"] is False
+    (anchor,) = _Anchors(_html(page)).anchors
+    assert anchor == {"href": f"../../files/files.example:8080/p/foo-2.0%2Ba.tar.gz?withheld#sha256={OTHER}"}
+    without_reason = replace(page, tombstones=(Tombstone(file=project.files[1], yanked=""),))
+    assert _json(without_reason)["files"][0]["yanked"] is True
+    assert _Anchors(_html(without_reason)).anchors[0]["data-yanked"] == ""
+
+
+def test_files_with_the_same_and_with_other_reasons_each_have_their_own() -> None:
+    project = _project()
+    first, second = project.files
+    page = PageListing(project=project, approved=(), withheld=(_withheld(first), _withheld(second)))
+    same = _json(page)["_withheld"]
+    assert [each["filename"] for each in same] == [first.filename, second.filename]
+    assert same[0]["reasons"] == same[1]["reasons"]
+    nearer = replace(_withheld(second), nearest="0.9")
+    other = _json(replace(page, withheld=(_withheld(first), nearer, _withheld(first, "another"))))["_withheld"]
+    assert len({each["reasons"][0]["message"] for each in other}) == 3
+
+
+@pytest.mark.parametrize("form", list(PageFormat))
+@pytest.mark.parametrize("yanked", [None, 'withheld, unattested: ask for a waiver of "attestations" (rule: all)'])
+def test_a_page_with_3742_tombstones_has_at_most_600_kb_compressed(form: PageFormat, yanked: str | None) -> None:
+    """The number of files of boto3. Digests and addresses are random as on PyPI, so that they do not compress."""
+    source, first = random.Random(1), UPSTREAM["files"][1]
+    files = []
+    for number in range(3742):
+        name = f"boto3-1.{number // 120}.{number // 2 % 60}" + ("-py3-none-any.whl" if number % 2 else ".tar.gz")
+        uploaded = datetime(2014, 11, 1, tzinfo=UTC) + timedelta(days=number, microseconds=source.randrange(10**11))
+        path = source.randbytes(32).hex()
+        files.append(
+            first
+            | {
+                "filename": name,
+                "url": f"https://files.example/packages/{path[:2]}/{path[2:4]}/{path[4:]}/{name}",
+                "hashes": {"sha256": source.randbytes(32).hex()},
+                "upload-time": uploaded.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+                "requires-python": ">=3.9",
+                "size": source.randrange(90_000, 140_000),
+            }
+        )
+    project = _project({**UPSTREAM, "files": files})
+    message = 'the file has no attestation, but the rule requires one; ask for a waiver of "attestations"'
+    page = PageListing(
+        project=project,
+        approved=(),
+        withheld=tuple(_withheld(file, message) for file in project.files),
+        tombstones=tuple(Tombstone(file=file, yanked=yanked) for file in project.files),
+    )
+    body = render_project(page, form, LINKS)
+    assert body.count(b"?withheld") == 3742
+    for coding in CONTENT_CODINGS:
+        assert len(encode_content(body, coding)) <= 600_000
 
 
 def test_a_listed_file_without_size_lowers_the_version_that_the_page_claims() -> None:
@@ -224,6 +292,28 @@ def test_a_listed_file_without_size_lowers_the_version_that_the_page_claims() ->
     assert _json(only_sized)["meta"]["api-version"] == "1.4"
 
 
+def test_a_page_of_an_index_that_says_nothing_about_provenance_says_nothing() -> None:
+    bare = [{key: value for key, value in each.items() if key != "provenance"} for each in UPSTREAM["files"]]
+    page = _page(_project({**UPSTREAM, "files": bare}))
+    assert ["provenance" in each for each in _json(page)["files"]] == [False, False]
+    assert _json(page)["meta"]["api-version"] == "1.2"
+    assert 'content="1.2"' in _html(page)
+    stone = Tombstone(file=page.project.files[0], yanked="withheld")
+    (entry,) = _json(PageListing(project=page.project, approved=(), tombstones=(stone,)))["files"]
+    assert "provenance" not in entry
+    stated = _page(_project({**UPSTREAM, "files": [{**each, "provenance": None} for each in bare]}))
+    assert [each["provenance"] for each in _json(stated)["files"]] == [None, None]
+    assert _json(stated)["meta"]["api-version"] == "1.4"
+    assert 'content="1.4"' in _html(stated)
+
+
+def test_an_html_page_without_sizes_still_says_that_no_file_has_provenance() -> None:
+    sizeless = {key: value for key, value in UPSTREAM["files"][1].items() if key != "size"}
+    page = _page(_project({**UPSTREAM, "files": [sizeless]}))
+    assert _json(page)["meta"]["api-version"] == "1.0"
+    assert 'content="1.4"' in _html(page)
+
+
 def test_provenance_is_left_out_where_the_proxy_has_no_address_to_state() -> None:
     page, nowhere = _page(_project()), PageLinks(files_prefix="../../files/", integrity_base=None)
     assert _json(page, nowhere)["files"][0]["provenance"] is None
@@ -232,7 +322,7 @@ def test_provenance_is_left_out_where_the_proxy_has_no_address_to_state() -> Non
 
 @pytest.mark.parametrize("order", [("1.0", "1.0.0"), ("1.0.0", "1.0")])
 def test_each_file_s_provenance_has_its_own_version_s_spelling(order: tuple[str, str]) -> None:
-    """They are equal versions, and what is remembered of one must not be taken for the other."""
+    """The versions are equal, but the cached URL part of one must not be used for the other."""
     names = [f"foo-{version}.tar.gz" for version in order]
     files = [{**UPSTREAM["files"][0], "filename": name, "url": f"https://files.example/{name}"} for name in names]
     listed = _json(_page(_project({**UPSTREAM, "files": files})))["files"]
@@ -250,7 +340,7 @@ def test_versions_that_the_index_forgot_follow_in_their_order() -> None:
     names = ["foo-1.10.zip", "foo-1.9.zip", "foo-1.0.zip", "foo-1.0.0.tar.gz", "foo-1.0.tar.gz"]
     files = [{"filename": name, "url": f"https://h/{name}", "hashes": {"sha256": HASH}} for name in names]
     assert _json(_page(_project({"files": files})))["versions"] == ["1.0", "1.9", "1.10"]
-    known = {"files": files, "versions": ["1.9", "not-one", "1.0", "7"]}
+    known = {"files": files, "versions": ["1.9", "not-one", "1" * 5000, "1.0", "7"]}
     assert _json(_page(_project(known)))["versions"] == ["1.9", "1.0", "1.10"]
 
 

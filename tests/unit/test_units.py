@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.units import format_duration, format_size, parse_duration, parse_size
+from assay.units import MAX_DURATION, format_duration, format_size, parse_duration, parse_size
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,15 @@ def test_what_is_ambiguous_is_no_duration(text: object) -> None:
 
 
 @pytest.mark.parametrize(
+    "text", ["36501 days", "3000000 days", "999999999 weeks", "P999999999W", "P5215W", "876001 hours", "PT999999999H"]
+)
+def test_a_duration_of_more_than_a_hundred_years_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="a duration of at most 36500 days, such as"):
+        parse_duration(text)
+    assert parse_duration("36500 days") == parse_duration("876000 hours") == MAX_DURATION
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [(0, 0), (1024, 1024), ("50 GiB", 50 * 2**30), ("2 GB", 2 * 10**9), ("1.5 KiB", 1536), ("7B", 7), ("1 TiB", 2**40)],
 )
@@ -48,7 +57,7 @@ def test_a_size_is_read_as_it_is_written(text: object, expected: object) -> None
 
 @pytest.mark.parametrize("text", [-1, True, 1.5, "50", "50 Gib", "50 gigabytes", "", "-5 GB", None])
 def test_what_is_ambiguous_is_no_size(text: object) -> None:
-    with pytest.raises(ValueError, match="a size in bytes"):
+    with pytest.raises(ValueError, match="a number of bytes"):
         parse_size(text)
 
 

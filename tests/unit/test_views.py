@@ -1,4 +1,4 @@
-"""Views are told apart by path, named once, and restricted only where somebody names users."""
+"""Tests of the settings of views: distinct paths and names, and access restricted only by `users`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import get_args
 import pytest
 
 from assay.errors import ConfigurationError
+from assay.policy.language.model import Showing
 from assay.users import Authentication, User
 from assay.views import RESERVED_SEGMENTS
 from assay.web.routes import Route, UnknownRoute, match_route
@@ -32,7 +33,16 @@ def test_tables_stand_beside_the_view_at_the_root_and_their_policies_start_at_th
     assert (root.name, root.policy) == ("default", tmp_path / "p.toml")
     assert (strict.name, strict.path, strict.prefix) == ("strict", "/strict/", "/strict")
     assert strict.policy == tmp_path / "s.toml"
-    assert dev.policy is None, "the built-in one, never another view's"
+    assert dev.policy is None, "the built-in policy, never that of another view"
+
+
+def test_a_view_may_set_withheld_to_each_value_of_the_language(tmp_path: Path) -> None:
+    tables = [view(each.value, f"/{each.value}/", f'withheld = "{each.value}"') for each in Showing]
+    root, *views = load(tmp_path, "".join(tables)).all_views
+    assert root.withheld is None, "as its policy says"
+    assert [each.withheld for each in views] == list(Showing)
+    with pytest.raises(ConfigurationError, match=r"views\[0\]\.withheld"):
+        load(tmp_path, view("strict", "/strict/", 'withheld = "show"'))
 
 
 def test_a_table_may_be_the_view_at_the_root(tmp_path: Path) -> None:
@@ -76,7 +86,7 @@ def test_a_path_that_could_be_written_otherwise_or_means_something_else_is_refus
 
 @pytest.mark.parametrize("segment", sorted(RESERVED_SEGMENTS))
 def test_no_view_takes_an_address_of_the_view_at_the_root(tmp_path: Path, segment: str) -> None:
-    said = f"a path that does not begin with {segment}, which is an address of the view at /"
+    said = f"a path that does not begin with /{segment}, which the view at / uses"
     with pytest.raises(ConfigurationError, match=said):
         load(tmp_path, view("v", f"/{segment}/more/"))
     assert load(tmp_path, view("v", f"/more/{segment}/")).views
@@ -85,7 +95,7 @@ def test_no_view_takes_an_address_of_the_view_at_the_root(tmp_path: Path, segmen
 def test_every_route_begins_with_what_no_view_may_begin_with() -> None:
     targets = ["/simple/", "/simple/a/", "/simple/A", "/files/h/a.whl", "/files/h/a.whl.metadata", "/", "/healthz"]
     targets += ["/integrity/a/1/f/provenance", "/readyz", "/metrics", "/project/a", "/policy", "/search"]
-    assert {type(match_route(target)) for target in targets} | {UnknownRoute} == set(get_args(Route)), "all kinds"
+    assert {type(match_route(target)) for target in targets} | {UnknownRoute} == set(get_args(Route)), "all routes"
     assert {target.split("/")[1] for target in targets} - {""} == RESERVED_SEGMENTS
 
 
@@ -99,12 +109,12 @@ MANY = [view(f"v{number}", f"/v{number}/") for number in range(33)]
         (view("a", "/a/") + view("b", "/a/b/"), ": views[1].path: expected a path that does not begin with /a/"),
         (view("b", "/a/b/") + view("a", "/a/"), ":3: views[0].path: expected a path that does not begin with /a/"),
         (view("a", "/a/") + view("a", "/b/"), ": views[1].name: expected a name that no other view has"),
-        (view("default", "/a/"), ":2: views[0].name: expected another name: this is the view at /"),
+        (view("default", "/a/"), ":2: views[0].name: expected another name, because this one is reserved"),
         (view("A B", "/a/"), ":2: views[0].name: "),
-        (view("a", "/a/", 'users = ["x"]'), ":4: views[0].users: expected [server.auth] beside it, which names users"),
+        (view("a", "/a/", 'users = ["x"]'), ":4: views[0].users: expected a [server.auth] table"),
         (AUTH + view("a", "/a/", "users = []"), ":6: views[0].users: expected at least 1 element"),
         (view("a", "/a/", 'polcy = "x"'), 'did you mean "policy"?'),
-        ('policy = "x"\n' + view("a", "/"), ":1: policy: expected nothing, since views[0] is the view at /"),
+        ('policy = "x"\n' + view("a", "/"), ":1: policy: expected no value here or in ASSAY_POLICY, because views[0]"),
         ("".join(MANY), "views: expected at most 32 views"),
     ],
 )
@@ -130,6 +140,6 @@ def test_the_twins_are_good(tmp_path: Path, text: str) -> None:
 
 
 def test_a_policy_from_the_environment_counts_as_the_top_levels(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="also no ASSAY_POLICY"):
+    with pytest.raises(ConfigurationError, match="no value here or in ASSAY_POLICY"):
         load(tmp_path, view("a", "/"), ASSAY_POLICY="/p.toml")
     assert load(tmp_path, view("a", "/a/"), ASSAY_POLICY="/p.toml").all_views[0].policy == Path("/p.toml")

@@ -1,4 +1,4 @@
-"""What the tests of the commands stand on."""
+"""Fixtures for the tests of the commands."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.world.sigstore.private_sigstore import PrivateSigstore
 
 @pytest.fixture(autouse=True)
 def restore_loggers_afterwards() -> Iterator[None]:
-    """The commands take the root logger for themselves."""
+    """Restore the root logger, which the commands configure."""
     with preserve_loggers():
         yield
 

@@ -1,18 +1,21 @@
-"""`assay audit` and `assay pin`: what a lockfile's files prove, and the policy that holds them to it."""
+"""Commands `assay audit` and `assay pin`: verdicts on a lockfile's files, and a policy for their publishers."""
 
 from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
+from assay.cli import run
 from assay.lockfiles import read_lockfile
 from assay.policy.language.document import load_policy
 from assay.publishers.github import GitHub as GitHubTable
 from tests.paths import CORPUS, LOCKFILES
 from tests.world.clients import lockfile_writers
 from tests.world.index.distributions import make_raw_file, wheel
+from tests.world.index.fake_index import ABSENT
 from tests.world.index.faulty_server import Reply
 from tests.world.proxy.cli_sandbox import (
     GADGET_SIGNER,
@@ -37,7 +40,7 @@ def test_audit_tells_evidence_and_verdict_of_every_file_of_a_lockfile(sandbox: C
     assert rows["widget-1.0.tar.gz"][3] == "acme/widget"
     assert rows["gadget-2.0-py3-none-any.whl"][3] == "tools/gadget"
     assert rows["plain-1.0-py3-none-any.whl"][3] == "none"
-    assert "3 of 4 files prove who published them." in out
+    assert "3 of 4 files prove their publisher." in out
     pasted = load_policy("version = 1\n" + out[out.index("[[rules]]") :], "pasted")
     assert {name for rule in pasted.rules for name in rule.projects} == {"widget", "gadget"}
     status, out = sandbox.run_assay(
@@ -85,7 +88,7 @@ def test_pin_writes_a_policy_under_which_audit_passes_and_a_stranger_does_not(sa
     assert isinstance(publisher, GitHubTable)
     assert (publisher.repository_id, publisher.owner_id) == ("4711", "17"), "a name registered again is somebody else"
     assert sandbox.run_assay("audit", sandbox.write_lockfile(kind), "--policy", pinned)[0] == 0
-    # The same name, registered again by another owner; and another file of the project that proves nothing.
+    # The same name, registered again by another owner, and a file of the project without an attestation.
     sandbox.files = [
         sandbox.publish(wheel("widget", "1.1"), GitHub(repository="acme/widget", repository_id="9", owner_id="9")),
         sandbox.publish(wheel("plain", "1.1"), None),
@@ -118,7 +121,7 @@ def test_pin_approves_nothing_that_is_withheld_today(sandbox: CliSandbox) -> Non
     "policy", [f'mode = "audit"\n{LENIENT_POLICY}', f'{LENIENT_POLICY}ratchet = "warn"\n'], ids=["audit", "warn"]
 )
 def test_pin_makes_no_rule_of_an_exception(sandbox: CliSandbox, policy: str) -> None:
-    """A stranger's file is approved all the same under these; a rule that names him would let him in for good."""
+    """These policies approve the file of an unknown publisher, and a rule with this publisher would be permanent."""
     signer = GitHub(repository="mallory/widget")
     sandbox.files.append(sandbox.publish(wheel("widget", "1.1"), signer, datetime(2025, 6, 1, tzinfo=UTC)))
     sandbox.policy.write_text(policy)
@@ -180,13 +183,13 @@ def test_audit_holds_files_to_the_publishers_that_a_pylock_recorded(sandbox: Cli
     path = sandbox.write_file("pylock.toml", lockfile_writers.pylock(sandbox.files, other))
     status, out = sandbox.run_assay("audit", path)
     assert status == 1
-    assert "none of those whom the lockfile recorded" in out
+    assert "is not a publisher recorded in the lockfile" in out
 
 
 def test_a_pylock_that_recorded_a_publisher_notices_provenance_that_is_gone(sandbox: CliSandbox) -> None:
     sandbox.policy.write_text(f'{LENIENT_POLICY}ratchet = "off"\n')
     identities = {"widget": [WIDGET_SIGNER.publisher()], "gadget": [GADGET_SIGNER.publisher()]}
-    # A file beside a signed one may never have had an attestation: the identities are the package's, not each file's.
+    # A file beside a signed one may never have had an attestation. The lockfile records identities for the package.
     sandbox.files.append(sandbox.publish(wheel("widget", "1.0", tag="py2-none-any"), None))
     path = sandbox.write_file("pylock.toml", lockfile_writers.pylock(sandbox.files, identities))
     assert sandbox.run_assay("audit", path)[0] == 0
@@ -195,3 +198,170 @@ def test_a_pylock_that_recorded_a_publisher_notices_provenance_that_is_gone(sand
     status, out = sandbox.run_assay("audit", path, "--json")
     codes = {entry["filename"]: entry["codes"] for entry in json.loads(out)["files"] if entry["codes"]}
     assert (status, codes) == (1, {"gadget-2.0-py3-none-any.whl": ["lock-identity"]})
+
+
+@pytest.mark.parametrize(
+    ("recorded", "expected"),
+    [
+        ({"kind": "Google", "email": "jane@gmail.com"}, (1, ["lock-identity"])),
+        ({"kind": "GitHub", "repository": "https://github.com/acme/widget"}, (1, ["lock-identity"])),
+        ({"kind": "Gitea", "repository": "acme/widget"}, (0, [])),
+        ({"kind": "GitHub", "repository": "acme/widget", "shoe-size": "43"}, (0, [])),
+    ],
+    ids=lambda part: str(part)[:40],
+)
+def test_a_recorded_publisher_that_no_certificate_can_prove_is_not_ignored(
+    sandbox: CliSandbox, recorded: dict[str, str], expected: tuple[int, list[str]]
+) -> None:
+    """Only kinds and keys that this version does not know are ignored."""
+    path = sandbox.write_file("pylock.toml", lockfile_writers.pylock(sandbox.files[:1], {"widget": [recorded]}))
+    status, out = sandbox.run_assay("audit", path, "--json")
+    assert (status, [code for entry in json.loads(out)["files"] for code in entry["codes"]]) == expected
+
+
+def write_requirements(sandbox: CliSandbox, *more: str, name: str = "requirements.txt") -> Path:
+    """Write a file that pins every file of the index, with more lines."""
+    pinned = lockfile_writers.requirements(sandbox.files)
+    return sandbox.write_file(name, pinned + "".join(f"{line}\n" for line in more))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "other==1.0",
+        "other>=1.0",
+        "git+https://git.example/other",
+        "other @ git+https://git.example/other@1.0",
+        "other @ https://files.example/other-1.0-py3-none-any.whl",
+        "./other-1.0-py3-none-any.whl",
+        "-e .",
+        "-r https://files.example/requirements.txt",
+    ],
+)
+@pytest.mark.parametrize("command", ["audit", "pin"])
+def test_an_entry_that_is_not_checked_is_not_approved(sandbox: CliSandbox, command: str, line: str) -> None:
+    path = write_requirements(sandbox, line)
+    status, out = sandbox.run_assay(command, path)
+    assert status == 3
+    assert "not checked: " in out
+    assert sandbox.run_assay(command, path, "--allow-unchecked")[0] == 0
+    assert sandbox.run_assay(command, write_requirements(sandbox))[0] == 0, "the twin: without the line"
+    if command == "audit":
+        assert f"4 files in {path}: 4 approved, 0 not approved, 1 not checked" in out.splitlines()[-1]
+
+
+def test_a_withheld_file_is_more_than_an_entry_that_is_not_checked(sandbox: CliSandbox) -> None:
+    sandbox.policy.write_text(STRICT_POLICY)
+    path = write_requirements(sandbox, "other==1.0")
+    for options in ((), ("--allow-unchecked",)):
+        status, out = sandbox.run_assay("audit", path, *options)
+        assert status == 1
+        assert f"4 files in {path}: 3 approved, 1 not approved, 1 not checked" in out.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("requirements.txt", "# nothing\n"), ("uv.lock", "version = 1\n"), ("Pipfile.lock", '{"default": {}}')],
+)
+def test_an_empty_lockfile_is_not_approved(sandbox: CliSandbox, name: str, text: str) -> None:
+    path = sandbox.write_file(name, text)
+    status, out = sandbox.run_assay("audit", path)
+    assert status == 3
+    assert out.splitlines()[0] == "not checked: the lockfile names no file"
+    assert out.splitlines()[-1] == f"0 files in {path}: 0 approved, 0 not approved, 1 not checked"
+    assert "publisher" not in out
+    assert sandbox.run_assay("audit", path, "--allow-unchecked")[0] == 0
+
+
+def test_an_index_that_is_down_is_not_an_approval(sandbox: CliSandbox) -> None:
+    path = write_requirements(sandbox)
+    for project in ("widget", "gadget", "plain"):
+        sandbox.index.inject_fault(sandbox.index.page_path(project), Reply(503))
+    status, out = sandbox.run_assay("audit", path, "--allow-unchecked")
+    assert status == 3
+    assert "publisher" not in out
+    assert "[[rules]]" not in out
+    assert out.splitlines()[-1] == f"4 files in {path}: 0 approved, 4 not approved, 0 not checked"
+    sandbox.index.clear_faults()
+    status, out = sandbox.run_assay("audit", path)
+    assert status == 0
+    assert "3 of 4 files prove their publisher." in out
+
+
+@pytest.mark.parametrize("option", ["-r", "-c"])
+def test_included_files_are_judged(sandbox: CliSandbox, option: str) -> None:
+    (sandbox.directory / "dev").mkdir()
+    pinned = lockfile_writers.requirements(sandbox.files)
+    sandbox.write_file("dev/locked.txt", f"{option} ../constraints.txt\n")
+    sandbox.write_file("constraints.txt", pinned)
+    path = sandbox.write_file("requirements.txt", "-r dev/locked.txt\n")
+    status, out = sandbox.run_assay("audit", path)
+    assert status == 0
+    assert out.splitlines()[-1] == f"# 4 files in {path}: 4 approved, 0 not approved, 0 not checked"
+    strict = sandbox.write_file("strict.toml", STRICT_POLICY)
+    status, out = sandbox.run_assay("audit", path, "--policy", strict, "--sarif")
+    assert status == 1
+    (result,) = json.loads(out)["runs"][0]["results"]
+    location = result["locations"][0]["physicalLocation"]
+    assert location["artifactLocation"]["uri"].endswith("constraints.txt")
+    assert sandbox.files[3].built.sha256 in pinned.splitlines()[location["region"]["startLine"] - 1]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("-r missing.txt", "missing.txt does not exist or is not a regular file"),
+        ("-r folder.txt", "folder.txt does not exist or is not a regular file"),
+        (f"-r {'long' * 200}.txt", "does not exist or is not a regular file"),
+        ("-r requirements.txt", "files include each other"),
+    ],
+)
+def test_an_included_file_that_cannot_be_read_is_an_error(
+    sandbox: CliSandbox, capsys: pytest.CaptureFixture[str], line: str, problem: str
+) -> None:
+    (sandbox.directory / "folder.txt").mkdir()
+    path = write_requirements(sandbox, line)
+    assert run(["audit", str(path), "--config", str(sandbox.directory / "proxy.toml")]) == 2
+    assert problem in capsys.readouterr().err
+
+
+def test_programs_see_what_is_not_checked(sandbox: CliSandbox) -> None:
+    path = write_requirements(sandbox, "other==1.0")
+    status, out = sandbox.run_assay("audit", path, "--json")
+    document = json.loads(out)
+    assert (status, document["path"]) == (3, str(path))
+    assert document["not-judged"] == ["other==1.0: has no SHA-256, so any file of this version matches"]
+    status, out = sandbox.run_assay("audit", path, "--sarif")
+    (result,) = json.loads(out)["runs"][0]["results"]
+    assert (status, result["ruleId"], result["level"]) == (3, "not-checked", "warning")
+
+
+def test_pin_names_what_it_does_not_check(sandbox: CliSandbox) -> None:
+    status, text = sandbox.run_assay("pin", write_requirements(sandbox, "other==1.0"))
+    assert status == 3
+    assert "# left out, not checked: other==1.0: has no SHA-256" in text
+    assert {name for rule in load_policy(text, "pinned").rules for name in rule.projects} == {
+        "widget",
+        "gadget",
+        "plain",
+    }
+
+
+@pytest.mark.parametrize("command", ["audit", "pin", "explain"])
+def test_an_index_that_carries_no_provenance_is_named(sandbox: CliSandbox, command: str) -> None:
+    problem = "index test carries no provenance; set `provenance-from`"
+    path = "plain" if command == "explain" else write_requirements(sandbox)
+    assert problem not in sandbox.run_assay(command, path)[1], "the twin"
+    for each in sandbox.files:
+        each.entry["provenance"] = ABSENT
+        sandbox.index.bump_serial(each.built.project)
+    status, out = sandbox.run_assay(command, path)
+    assert status == 0
+    assert problem in out
+    assert "no attestation" not in out
+    if command != "pin":
+        assert [line.split()[3] for line in out.splitlines() if line.startswith("plain-1.0")] == ["unknown"]
+    sandbox.policy.write_text(STRICT_POLICY)
+    status, out = sandbox.run_assay(command, path)
+    assert status == 1
+    assert f"[unattested] {problem}" in out

@@ -1,4 +1,4 @@
-"""After a theft: which clients were given what a revocation covers, from the audit trail alone."""
+"""Command ``assay blast``: the clients that received files of a stolen publisher, from the audit trail alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from assay.publishers.registry import PUBLISHER_KINDS
 from assay.telemetry.audit_chain import list_parts
 from tests.unit.publishers.factories import make_claims
 from tests.world.index.distributions import wheel
-from tests.world.index.fake_index import Index
+from tests.world.index.fake_index import ABSENT, Index
 from tests.world.proxy.running_proxy import make_configuration, run_test_proxy
 from tests.world.sigstore.private_sigstore import GitHub, PrivateSigstore
 
@@ -30,7 +30,10 @@ def june(day: int) -> datetime:
 
 
 async def trail(tmp_path: Path) -> Path:
-    """The victim's files of June 1st, 3rd and 5th, and another's of the 3rd, each downloaded; the 3rd's twice."""
+    """Return an audit trail with downloads of files that the victim signed on June 1st, 3rd (downloaded twice) and 5th.
+
+    A file of another publisher, signed on June 3rd, was downloaded too.
+    """
     sigstore, path = PrivateSigstore(), tmp_path / "audit.jsonl"
     async with Index() as index:
         chosen = make_configuration(index, tmp_path / "assay", sigstore, audit={"path": str(path)})
@@ -88,6 +91,38 @@ async def test_a_trail_that_was_changed_is_no_all_clear(tmp_path: Path, capsys: 
         return blast(path, capsys, "GitHub:victim/project", "--since", "2026-06-02", "--until", "2026-06-04")
 
     assert await asyncio.to_thread(cut) == (3, [])
+
+
+@pytest.mark.parametrize(
+    ("more", "rule", "expected"),
+    [
+        ({"entry": {"provenance": ABSENT}}, "", 3),
+        ({}, 'pins = ["{sha256}"]', 3),
+        ({}, "", 0),
+    ],
+    ids=["index says nothing", "not examined", "unattested"],
+)
+async def test_a_served_file_of_unknown_publisher_is_no_all_clear(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: dict[str, Any], rule: str, expected: int
+) -> None:
+    path, built = tmp_path / "audit.jsonl", wheel("plain", "1.0")
+    policy = POLICY + rule.format(sha256=built.sha256)
+    async with Index() as index:
+        listed = index.add(built, upload_time=june(1), **more)
+        chosen = make_configuration(index, tmp_path / "assay", audit={"path": str(path)})
+        async with run_test_proxy(index, tmp_path, policy=policy, configuration=chosen) as proxy:
+            for _ in range(2):
+                assert (await proxy.get(proxy.files_path(listed))).status == 200
+
+    def told(since: str) -> tuple[int, str]:
+        status = run(["blast", "GitHub:victim/project", "--since", since, "--trail", str(path)])
+        return status, capsys.readouterr().err
+
+    status, shown = await asyncio.to_thread(told, "2026-06-01")
+    assert status == expected
+    assert ("1 served files have an unknown publisher" in shown) == (expected == 3)
+    assert (built.filename in shown) == (expected == 3)
+    assert (await asyncio.to_thread(told, "2026-09-01"))[0] == 0, "the twin: it was served before the window"
 
 
 @pytest.mark.parametrize("kind", PUBLISHER_KINDS, ids=lambda kind: kind.name)

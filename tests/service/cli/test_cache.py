@@ -1,4 +1,4 @@
-"""``assay cache``: what people and programs read of the storage, and the exit status."""
+"""Command ``assay cache``: its output as text and JSON, and the exit status."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def test_warm_fetches_what_a_lockfile_pins_and_says_what_it_does_not(
         listed = index.add(GOOD)
         index.add(WITHHELD)
         assert warm(tmp_path, index, GOOD) == 0
-        assert "1 of 1 files are here" in capsys.readouterr().out
+        assert "1 of 1 files are in the cache" in capsys.readouterr().out
         assert warm(tmp_path, index, GOOD, WITHHELD) == 1
         said = capsys.readouterr()
-        assert "1 of 2 files are here" in said.out
+        assert "1 of 2 files are in the cache" in said.out
         assert "unattested" in said.err
         assert index.count(listed.path) == 1, "what is here is not fetched again"
         assert warm(tmp_path, index, wheel("gadget", "9.9")) != 0
@@ -70,7 +70,7 @@ def test_stats_verify_and_prune(tmp_path: Path, config: Path, capsys: pytest.Cap
     assert (said["blobs"]["count"], said["blobs"]["size"]) == (1, GOOD.size)
     assert said["records"]["count"] > 0
     assert cache(config, "verify") == 0
-    assert "0 broken" in capsys.readouterr().out
+    assert "0 corrupt files removed" in capsys.readouterr().out
     blob = tmp_path / "storage" / "blobs" / GOOD.sha256[:2] / f"{GOOD.sha256}.{GOOD.size}"
     blob.write_bytes(b"x" * GOOD.size)
     assert cache(config, "verify") == 1
@@ -90,12 +90,12 @@ def test_stats_verify_and_prune(tmp_path: Path, config: Path, capsys: pytest.Cap
 def test_a_directory_that_is_in_use_or_was_never_used_is_said_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import fcntl  # noqa: PLC0415 - beside its only use
+    import fcntl  # noqa: PLC0415 - used by this test only
 
     config = write_configuration(tmp_path, "https://index.example/simple/", "index.example", PrivateSigstore(seed=3))
     for action in ("stats", "verify", "prune"):
         assert cache(config, action) == 2
-        assert "nothing is kept" in capsys.readouterr().err
+        assert "has no storage yet" in capsys.readouterr().err
     with run_index_in_thread() as index:
         index.add(GOOD)
         assert warm(tmp_path, index, GOOD) == 0

@@ -1,17 +1,21 @@
-"""check, explain, verify, trust: what people and programs read, and the exit status."""
+"""Commands check, explain, verify and trust: their output as text and JSON, and the exit status."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import tomllib
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from assay.cli import run
+from tests.paths import ROOT
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
+from tests.world.index.faulty_server import Reply
 from tests.world.index.threaded_index import run_index_in_thread
 from tests.world.proxy.cli_sandbox import write_configuration
 from tests.world.sigstore.private_sigstore import SIGNING_TIME, GitHub, PrivateSigstore
@@ -24,14 +28,14 @@ def sigstore() -> PrivateSigstore:
 
 @pytest.fixture
 def settings(tmp_path: Path, sigstore: PrivateSigstore) -> Path:
-    """A configuration whose index is not there."""
+    """Return a configuration whose index does not exist."""
     return write_configuration(tmp_path, "https://index.example/simple/", "index.example", sigstore)
 
 
 def test_check_shows_what_a_configuration_means(settings: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["check", "--config", str(settings)]) == 0
     shown = capsys.readouterr().out
-    for part in ("widgets come from acme", "https://index.example/simple/", "index.example", "good"):
+    for part in ("widgets come from acme", "https://index.example/simple/", "index.example", "configuration is valid"):
         assert part in shown
 
 
@@ -52,6 +56,23 @@ def test_a_wrong_setting_is_exit_2_and_says_where(
     assert says in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("key", "found", "valid"),
+    [("indexes", "internal", "test"), ("trust", "acme", "default"), ("trust", "sigstore", "our")],
+)
+def test_a_policy_may_name_only_what_the_configuration_defines(
+    settings: Path, capsys: pytest.CaptureFixture[str], key: str, found: str, valid: str
+) -> None:
+    root = settings.read_text("utf-8").partition('root = "')[2].partition('"')[0]
+    with settings.open("a", encoding="utf-8") as file:
+        file.write(f'[trust.roots.our]\npath = "{root}"\nissuers = ["https://gitlab.acme.example"]\n')
+    policy = settings.parent / "policy.toml"
+    for name, status in ((found, 2), (valid, 0)):
+        policy.write_text(f'version = 1\n[[rules]]\nprojects = ["*"]\n{key} = ["{name}"]\n', "utf-8")
+        assert run(["check", "--config", str(settings)]) == status
+    assert f"policy.toml:4: rules[0].{key}[0]: expected one of " in capsys.readouterr().err
+
+
 def test_explain_tells_each_verdict_and_changes_nothing(
     tmp_path: Path, sigstore: PrivateSigstore, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -68,10 +89,19 @@ def test_explain_tells_each_verdict_and_changes_nothing(
         assert run(["explain", "Widget", "1.0", "--config", str(config)]) == 0
         capsys.readouterr()
         assert run(["explain", "widget", bad.filename, "--json", "--config", str(config)]) == 1
-        (told,) = json.loads(capsys.readouterr().out)["files"]
+        known = json.loads(capsys.readouterr().out)
+        (told,) = known["files"]
         assert (told["verdict"], told["reasons"][0]["rule"]) == ("withheld", "widgets come from acme")
         assert run(["explain", "widget", "3.0", "--config", str(config)]) == 2
-        assert run(["explain", "nothing", "--config", str(config)]) == 3
+        capsys.readouterr()
+        assert run(["explain", "nothing", "--config", str(config)]) == 1
+        assert capsys.readouterr() == ("", "assay: no such project: test has no project nothing\n")
+        assert run(["explain", "Nothing", "--json", "--config", str(config)]) == 1
+        told = json.loads(capsys.readouterr().out)
+        assert (told["project"], told["files"], told["error"]) == ("nothing", [], "test has no project nothing")
+        assert set(told) == {*known, "error"}
+        index.inject_fault("/simple/silent/", Reply(403), times=None)
+        assert run(["explain", "silent", "--config", str(config)]) == 3, "an index that gives no answer proves nothing"
     assert not (tmp_path / "storage").exists()
 
 
@@ -122,3 +152,18 @@ def test_trust_show_names_the_roots(settings: Path, capsys: pytest.CaptureFixtur
 def test_the_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["policy", "schema"]) == 0
     assert "rules" in json.loads(capsys.readouterr().out)["properties"]
+
+
+def test_the_version_is_that_of_the_installed_distribution(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(["--version"])
+    stated = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"assay {stated['version']}\n")
+    assert version(stated["name"]) == stated["version"]
+
+
+def test_the_version_is_written_once_in_the_package() -> None:
+    stated = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    modules = sorted((ROOT / "proxy").rglob("*.py"))
+    assert len(modules) > 200
+    assert [path.name for path in modules if f'"{stated}"' in path.read_text("utf-8")] == []

@@ -1,19 +1,20 @@
-"""The commands around a policy, over a real index and a private Sigstore."""
+"""Commands about policies, with a test index and a private Sigstore."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from assay.cli import run
+from assay.cli.commands.waive import parse_expiry
 from assay.policy.language.document import load_policy
 from tests.world.clients import lockfile_writers
-from tests.world.index.distributions import wheel
+from tests.world.index.distributions import sdist, wheel
 from tests.world.index.fake_index import Index
 from tests.world.proxy.cli_sandbox import (
     LENIENT_POLICY,
@@ -43,21 +44,114 @@ def test_waive_writes_a_waiver_for_exactly_these_files_and_the_policy_obeys_it(s
 
 
 @pytest.mark.parametrize(
-    ("filename", "expires", "policy"),
+    ("wanted", "expires", "policy", "message"),
     [
-        ("plain-1.0-py3-none-any.whl", "2999-12-31", LENIENT_POLICY),
-        ("plain-9.0-py3-none-any.whl", "2999-12-31", STRICT_POLICY),
-        ("plain-1.0-py3-none-any.whl", "2020-01-01", STRICT_POLICY),
-        ("plain-1.0-py3-none-any.whl", "soon", STRICT_POLICY),
-        ("plain-1.0-py3-none-any.whl", "2999-12-31", LENIENT_POLICY + 'deny = "no"\n'),
+        ("plain-1.0-py3-none-any.whl", "2999-12-31", LENIENT_POLICY, "is approved and needs no waiver"),
+        ("plain-9.0-py3-none-any.whl", "2999-12-31", STRICT_POLICY, "no index of this proxy lists plain-9.0"),
+        ("plain-1.0-py3-none-any.whl", "2020-01-01", STRICT_POLICY, "--expires: expected today or a later date (UTC)"),
+        ("plain-1.0-py3-none-any.whl", "soon", STRICT_POLICY, "--expires: expected a date such as 2026-12-15, or a"),
+        ("plain-1.0-py3-none-any.whl", "0 days", STRICT_POLICY, "--expires: expected a duration of more than zero"),
+        (
+            "plain-1.0-py3-none-any.whl",
+            "2999-12-31",
+            LENIENT_POLICY + 'deny = "no"\n',
+            "no waiver can approve plain-1.0-py3-none-any.whl: [denied] denied by the policy: no; if the denial",
+        ),
+        (
+            "plain==1.0",
+            "1 day",
+            LENIENT_POLICY + '[[revocations]]\nprojects = ["plain"]\nreason = "INC-1"\n',
+            "no waiver can approve plain-1.0-py3-none-any.whl: [revoked] ",
+        ),
+        ("plain==1.0", "1 day", LENIENT_POLICY.replace('"*"', '"widget"'), "add a rule that covers the project"),
+        ("plain==1.0", "1 day", LENIENT_POLICY, "every file of plain 1.0 is approved and needs no waiver"),
+        ("plain==9.0", "1 day", STRICT_POLICY, "test lists no file of plain 9.0"),
+        ("unknown==1.0", "1 day", STRICT_POLICY, "no index of this proxy has the project unknown"),
+        ("plain", "1 day", STRICT_POLICY, "expected a filename, or NAME==VERSION such as numpy==1.26.4, found 'plain'"),
+        ("plain==", "1 day", STRICT_POLICY, "expected a filename, or NAME==VERSION"),
+        ("plain==1.*", "1 day", STRICT_POLICY, "expected a filename, or NAME==VERSION"),
+        ("pl ain==1.0", "1 day", STRICT_POLICY, "expected a filename, or NAME==VERSION"),
     ],
-    ids=["approved", "not listed", "over", "no date", "denied"],
 )
 def test_waive_refuses_what_needs_no_waiver_or_can_have_none(
-    sandbox: CliSandbox, filename: str, expires: str, policy: str
+    sandbox: CliSandbox, wanted: str, expires: str, policy: str, message: str
 ) -> None:
     sandbox.policy.write_text(policy)
-    assert sandbox.run_assay("waive", filename, "--reason", "why not", "--expires", expires) == (2, "")
+    sandbox.capsys.readouterr()
+    arguments = ["waive", wanted, "--reason", "why not", "--expires", expires]
+    assert run([*arguments, "--config", str(sandbox.directory / "proxy.toml")]) == 2
+    printed = sandbox.capsys.readouterr()
+    assert (printed.out, message in printed.err, printed.err.count("\n")) == ("", True, 1), printed.err
+
+
+def test_waive_expands_a_release_to_its_withheld_files_and_no_others(
+    sandbox: CliSandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sandbox.policy.write_text(STRICT_POLICY)
+    built = sdist("plain", "1.0")
+    sandbox.publish(built, None)
+    attested, other = (
+        sandbox.publish(wheel("plain", "1.0", tag="cp311-cp311-any"), WIDGET_SIGNER),
+        wheel("plain", "1.1"),
+    )
+    sandbox.publish(other, None)
+    config = ["--config", str(sandbox.directory / "proxy.toml")]
+    command = ["waive", "Plain==1.0.0", "--reason", "x", "--expires", "2 weeks", "--append", *config]
+    capsys.readouterr()
+    assert run(command) == 0
+    assert "1 of 3 files of plain 1.0.0 are approved and need no waiver" in capsys.readouterr().err
+    (waiver,) = load_policy(sandbox.policy.read_text(), "policy.toml").waivers
+    assert set(waiver.sha256 or ()) == {sandbox.files[3].built.sha256, built.sha256}
+    assert attested.built.sha256 not in (waiver.sha256 or ())
+    assert waiver.expires > datetime.now(UTC) + timedelta(days=13)
+    assert run(["explain", "plain", "1.0", *config]) == 0
+    assert run(["explain", "plain", "1.1", *config]) == 1
+
+
+def test_a_waiver_also_lifts_reasons_that_appear_after_the_first(sandbox: CliSandbox) -> None:
+    """The evidence of a file that is too young is not fetched, so `unattested` appears only after `too-young`."""
+    policy = STRICT_POLICY + 'min-age = "36000 days"\n'
+    sandbox.policy.write_text(policy)
+    assert "unattested" not in sandbox.run_assay("explain", "plain")[1]
+    status, text = sandbox.run_assay("waive", "plain==1.0", "--reason", "x", "--expires", "1 day", "--append")
+    assert (status, text) == (0, "")
+    (waiver,) = load_policy(sandbox.policy.read_text(), "policy.toml").waivers
+    assert {lift.value for lift in waiver.lifts} == {"attestations", "min-age"}
+    assert sandbox.run_assay("explain", "plain")[0] == 0
+
+
+def test_a_file_whose_forgery_appears_only_after_the_first_reason_gets_no_waiver(
+    sandbox: CliSandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    built = wheel("forged", "1.0")
+    document = sandbox.sigstore.provenance(built.filename, "0" * 64, WIDGET_SIGNER, LONG_AGO)
+    sandbox.index.add(built, upload_time=LONG_AGO, provenance=document)
+    sandbox.policy.write_text(STRICT_POLICY + 'min-age = "36000 days"\n')
+    before = sandbox.policy.read_text()
+    config = ["--config", str(sandbox.directory / "proxy.toml")]
+    assert run(["waive", "forged==1.0", "--reason", "x", "--expires", "1 day", "--append", *config]) == 2
+    said = capsys.readouterr().err
+    assert "no waiver can approve forged-1.0-py3-none-any.whl: [forged] " in said
+    assert "if you trust exactly these bytes, add their SHA-256 to the pins of the rule" in said
+    assert sandbox.policy.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "expires"),
+    [
+        ("2026-12-15", date(2026, 12, 15)),
+        ("2026-11-29", date(2026, 11, 29)),
+        ("2 weeks", date(2026, 12, 13)),
+        ("P3D", date(2026, 12, 2)),
+        ("24 hours", date(2026, 11, 30)),
+        ("12 hours", datetime(2026, 11, 30, 1, 31, tzinfo=UTC)),
+        ("1.5 days", datetime(2026, 12, 1, 1, 31, tzinfo=UTC)),
+        ("36500 days", date(2126, 11, 5)),
+    ],
+)
+def test_a_waiver_ends_with_a_day_or_after_a_duration(text: str, expires: date) -> None:
+    found = parse_expiry(text, datetime(2026, 11, 29, 13, 30, 1, tzinfo=UTC))
+    assert (found, type(found)) == (expires, type(expires))
 
 
 def test_policy_diff_names_exactly_the_files_that_change(sandbox: CliSandbox) -> None:
@@ -69,8 +163,8 @@ def test_policy_diff_names_exactly_the_files_that_change(sandbox: CliSandbox) ->
     assert (change["filename"], change["old"], change["new"]) == ("plain-1.0-py3-none-any.whl", "approved", "withheld")
     assert "[unattested]" in change["because"]
     status, out = sandbox.run_assay("policy", "diff", new, old, "--lockfile", lock)
-    assert (status, out.splitlines()[-1]) == (0, "4 files compared: 0 would be withheld, 1 would be approved")
-    assert sandbox.run_assay("policy", "diff", old, old, "--lockfile", lock)[1].startswith("4 files compared: 0 would")
+    assert (status, out.splitlines()[-1]) == (0, "4 files compared: 0 newly withheld, 1 newly approved")
+    assert sandbox.run_assay("policy", "diff", old, old, "--lockfile", lock)[1].startswith("4 files compared: 0 newly")
 
 
 def test_policy_diff_without_a_lockfile_compares_everything_ever_seen(sandbox: CliSandbox) -> None:
@@ -82,7 +176,7 @@ def test_policy_diff_without_a_lockfile_compares_everything_ever_seen(sandbox: C
     )
     assert sandbox.run_assay("ledger", "import", sandbox.write_file("ledger.txt", text))[0] == 0
     status, out = sandbox.run_assay("policy", "diff", old, new)
-    assert (status, out.splitlines()[-1]) == (1, "3 files compared: 1 would be withheld, 0 would be approved")
+    assert (status, out.splitlines()[-1]) == (1, "3 files compared: 1 newly withheld, 0 newly approved")
 
 
 def test_policy_test_holds_a_policy_to_expectations(sandbox: CliSandbox) -> None:
@@ -101,7 +195,7 @@ def test_policy_test_holds_a_policy_to_expectations(sandbox: CliSandbox) -> None
         """,
     )
     status, out = sandbox.run_assay("policy", "test", good)
-    assert (status, out.splitlines()[-1]) == (0, "2 expectations: 0 not met, 0 not decided")
+    assert (status, out.splitlines()[-1]) == (0, "2 expected verdicts: 0 not met, 0 undecided")
     status, out = sandbox.run_assay(
         "policy", "test", good, "--policy", sandbox.write_file("lenient.toml", LENIENT_POLICY)
     )
@@ -114,13 +208,37 @@ def test_policy_test_holds_a_policy_to_expectations(sandbox: CliSandbox) -> None
     assert sandbox.run_assay("policy", "test", wrong)[0] == 2
 
 
+@pytest.mark.parametrize(("count", "ending"), [(5, None), (6, "and 1 more file"), (9, "and 4 more files")])
+def test_a_failed_expectation_has_at_most_five_examples(sandbox: CliSandbox, count: int, ending: str | None) -> None:
+    for number in range(count):
+        sandbox.publish(wheel("many", f"1.{number}"), None)
+    expected = sandbox.write_file("expect.toml", '[[expect]]\nproject = "many"\nverdict = "withheld"\n')
+    status, out = sandbox.run_assay("policy", "test", expected)
+    lines = [line.strip() for line in out.splitlines() if line.startswith("      ")]
+    assert status == 1
+    assert sum(" is approved: " in line for line in lines) == 5
+    assert lines[5:] == ([] if ending is None else [ending])
+
+
 def test_the_ledger_is_exported_and_imported_as_the_same_text(sandbox: CliSandbox, tmp_path: Path) -> None:
-    text = '{"assay-ledger": 1}\n' + json.dumps({"kind": "project", "index": "test", "project": "plain", "serial": 7})
+    text = '{"assay-ledger": 3}\n' + json.dumps({"kind": "project", "index": "test", "project": "plain", "serial": 7})
     assert sandbox.run_assay("ledger", "import", sandbox.write_file("in.txt", text + "\n"))[0] == 0
     assert sandbox.run_assay("ledger", "export") == (0, text + "\n")
     assert sandbox.run_assay("ledger", "export", tmp_path / "out.txt")[0] == 0
     assert (tmp_path / "out.txt").read_text() == text + "\n"
     assert sandbox.run_assay("ledger", "import", sandbox.write_file("bad.txt", "what?\n"))[0] == 3
+
+
+def test_an_export_is_imported_into_a_directory_that_lost_its_ledger(sandbox: CliSandbox, tmp_path: Path) -> None:
+    text = '{"assay-ledger": 3}\n' + json.dumps({"kind": "project", "index": "test", "project": "plain", "serial": 7})
+    backup = sandbox.write_file("in.txt", text + "\n")
+    for part in ("blobs", "records"):
+        (tmp_path / "store" / part).mkdir(parents=True)
+    assert sandbox.run_assay("ledger", "import", backup)[0] == 3
+    assert sandbox.run_assay("explain", "plain")[0] == 3
+    assert sandbox.run_assay("ledger", "import", backup, "--new-ledger")[0] == 0
+    assert sandbox.run_assay("ledger", "export") == (0, text + "\n")
+    assert sandbox.run_assay("explain", "plain")[0] == 0
 
 
 def test_check_tells_which_waivers_are_over_and_which_soon_will_be(sandbox: CliSandbox) -> None:
@@ -153,11 +271,11 @@ async def test_what_a_running_proxy_remembers_is_not_asked_for_again(
             upload_time=LONG_AGO,
             provenance=sigstore.provenance(built.filename, built.sha256, WIDGET_SIGNER, LONG_AGO),
         )
-        chosen = make_configuration(index, store, sigstore, freshness={"page": "365000 days"})
+        chosen = make_configuration(index, store, sigstore, freshness={"page": "36500 days"})
         (tmp_path / "uv.lock").write_text(lockfile_writers.uv_lock([listed]))
         (tmp_path / "proxy.toml").write_text(
             f'[storage]\ndirectory = "store"\n[trust]\nroot = "store-trusted-root.json"\nrefresh = false\n'
-            f'[verification]\nworkers = 0\n[freshness]\npage = "365000 days"\n'
+            f'[verification]\nworkers = 0\n[freshness]\npage = "36500 days"\n'
             f'[[indexes]]\nname = "test"\nurl = "{index.url}"\n'
         )
         command = ["audit", str(tmp_path / "uv.lock"), "--config", str(tmp_path / "proxy.toml")]
@@ -167,7 +285,30 @@ async def test_what_a_running_proxy_remembers_is_not_asked_for_again(
             assert await asyncio.to_thread(run, command) == 0
             assert len(index.requests) == asked
             assert "acme/widget" in capsys.readouterr().out
-        # The twin: without the proxy's records it asks.
+        # The counterexample: without the proxy's records, the command makes a request.
         await asyncio.to_thread(shutil.rmtree, store / "records")
         assert await asyncio.to_thread(run, command) == 0
         assert len(index.requests) > asked
+
+
+def test_a_corrected_export_replaces_what_an_import_alone_would_keep(sandbox: CliSandbox) -> None:
+    header = '{"assay-ledger": 3}\n'
+
+    def tell(serial: int) -> str:
+        return header + json.dumps({"kind": "project", "index": "test", "project": "plain", "serial": serial}) + "\n"
+
+    assert sandbox.run_assay("ledger", "import", sandbox.write_file("wrong.txt", tell(10**12)))[0] == 0
+    right = sandbox.write_file("right.txt", tell(7))
+    assert sandbox.run_assay("ledger", "import", right)[0] == 0
+    assert sandbox.run_assay("ledger", "export") == (0, tell(10**12))
+    assert sandbox.run_assay("ledger", "import", right, "--reason", "without the other option")[0] == 2
+    status, said = sandbox.run_assay("ledger", "import", right, "--replace", "--reason", "INC-7")
+    assert (status, said) == (0, "1 projects imported; 1 statements that earlier facts no longer count\n")
+    lines = [json.loads(line) for line in sandbox.run_assay("ledger", "export")[1].splitlines()]
+    assert [(line["kind"], line.get("serial"), line.get("found"), line.get("reason")) for line in lines[1:]] == [
+        ("project", 7, None, None),
+        ("forgotten", None, "1000000000000", "INC-7"),
+    ]
+    assert sandbox.run_assay("ledger", "import", right, "--replace")[1].endswith(
+        "0 statements that earlier facts no longer count\n"
+    )

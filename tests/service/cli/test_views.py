@@ -1,4 +1,4 @@
-"""The commands with several views: `check` shows them all, and `--view` names the policy to judge by."""
+"""Commands with several views: `check` shows all views, and `--view` chooses the policy."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BUILT = wheel("widget", "1.0")
 
 @pytest.fixture
 def config(tmp_path: Path) -> Iterator[Path]:
-    """A configuration with two views, in front of an index that has one file."""
+    """Yield a configuration with two views and an index with one file."""
     (tmp_path / "open.toml").write_text(OPEN, "utf-8")
     (tmp_path / "closed.toml").write_text(CLOSED + ENDED, "utf-8")
     (tmp_path / "tokens").write_text(f"ci:{'0' * 64}\n", "utf-8")
@@ -121,7 +121,7 @@ def test_waive_appends_to_the_views_policy(config: Path, tmp_path: Path, capsys:
         str(config),
     ]
     assert run(command) == 2
-    assert "is approved: it needs no waiver" in capsys.readouterr().err
+    assert "is approved and needs no waiver" in capsys.readouterr().err
     assert run([*command, "--view", "strict"]) == 0
     assert (tmp_path / "open.toml").read_text("utf-8") == OPEN
     assert BUILT.sha256 in (tmp_path / "closed.toml").read_text("utf-8")
@@ -130,7 +130,10 @@ def test_waive_appends_to_the_views_policy(config: Path, tmp_path: Path, capsys:
 
 def test_an_unknown_view_is_named_beside_the_known_ones(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["explain", "widget", "--view", "strct", "--config", str(config)]) == 2
-    assert "--view: expected one of default, strict; found 'strct'; did you mean \"strict\"?" in capsys.readouterr().err
+    assert (
+        "--view: expected one of the views default, strict; found 'strct'; did you mean \"strict\"?"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_view_and_a_policy_are_one_too_many(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

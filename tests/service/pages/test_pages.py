@@ -1,9 +1,12 @@
-"""Pages over time: renewed, stale, withdrawn, rolled back, worked out once for everybody."""
+"""Tests of pages over time: renewal, outages, withdrawals, rollbacks, and one fetch for all requests."""
 
 from __future__ import annotations
 
 import asyncio
+import gzip
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,8 +16,9 @@ from assay.assembly import Tuning
 from assay.pages.cache import PageCacheSettings
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index, ListedFile
-from tests.world.index.faulty_server import ChangeHeaders, Fault, Redirect, Refuse, Reply
+from tests.world.index.faulty_server import ChangeHeaders, Chunked, Fault, Hang, Redirect, Refuse, Reply, UntilClose
 from tests.world.proxy.running_proxy import (
+    ATTESTED_ONLY_POLICY,
     SIMPLE_JSON,
     ManualClock,
     RunningProxy,
@@ -23,6 +27,7 @@ from tests.world.proxy.running_proxy import (
     run_test_proxy,
     wait_for_refreshes,
 )
+from tests.world.sigstore.private_sigstore import SIGNING_TIME, PrivateSigstore
 
 FRESH = timedelta(minutes=10)
 MINUTE = timedelta(minutes=1)
@@ -30,7 +35,79 @@ PATH = "/simple/foo/"
 
 
 NO_HESITATION = Tuning(pages=PageCacheSettings(stale_fallback_delay=timedelta(milliseconds=50)))
-"""A silent index is waited for a moment only."""
+"""Settings with a short wait for an index that does not respond."""
+
+
+HTML_TYPE = {"Content-Type": "text/html"}
+ANCHORS = b'<a href="foo-1.0-py3-none-any.whl#sha256=%s">x</a>\n' % (b"0" * 64)
+
+
+INCOMPLETE: list[Fault] = [
+    Reply(200, b"", HTML_TYPE),
+    Reply(200, b"", {"Content-Type": SIMPLE_JSON}),
+    Reply(200, b"<h1>Links for foo</h1>", HTML_TYPE),
+    Reply(200, b"<h1>Maintenance</h1><a href='mailto:x@y.example'>us</a><a href='index.html'>home</a>", HTML_TYPE),
+    UntilClose(ANCHORS * 3, HTML_TYPE),
+    UntilClose(b"", HTML_TYPE),
+    UntilClose(b'{"meta": {}, "files": [', {"Content-Type": SIMPLE_JSON}),
+    UntilClose(gzip.compress(ANCHORS * 3, mtime=0)[:-9], HTML_TYPE | {"Content-Encoding": "gzip"}),
+]
+"""Responses that may lack a part of the page."""
+
+
+@pytest.mark.parametrize("fault", [*INCOMPLETE, Chunked(cut=60)], ids=repr)
+async def test_a_page_that_may_be_incomplete_is_no_page(tmp_path: Path, fault: Fault) -> None:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
+        listed = index.add(wheel("foo"))
+        index.add(wheel("known"))
+        await proxy.fetch_page("known")
+        index.inject_fault(PATH, fault)
+        answer = await proxy.get(PATH)
+        if fault == Reply(200, b"<h1>Links for foo</h1>", HTML_TYPE):
+            assert (answer.status, await proxy.fetch_listed("foo")) == (200, set()), "nothing is known that it lacks"
+            proxy.clock.now += FRESH + 2 * MINUTE
+        else:
+            assert answer.status == (503 if isinstance(fault, Chunked) else 502)
+        index.clear_faults()
+        assert await proxy.fetch_listed("foo") == {listed.built.filename}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Chunked(),
+        UntilClose(b'{"meta": {"api-version": "1.0"}, "files": []}', {"Content-Type": SIMPLE_JSON}),
+        UntilClose(gzip.compress(ANCHORS, mtime=0), HTML_TYPE | {"Content-Encoding": "gzip"}),
+        Reply(200, b'<meta name="pypi:repository-version" content="1.0">', HTML_TYPE),
+        Reply(200, ANCHORS, HTML_TYPE),
+    ],
+    ids=repr,
+)
+async def test_a_page_with_a_marked_end_is_complete(tmp_path: Path, fault: Fault) -> None:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
+        index.add(wheel("foo"))
+        index.inject_fault(PATH, fault)
+        assert (await proxy.get(PATH)).status == 200
+
+
+@pytest.mark.parametrize("seen", ["in memory", "in the ledger"])
+async def test_a_project_does_not_become_empty_by_a_page_without_a_mark(tmp_path: Path, seen: str) -> None:
+    clock = ManualClock()
+    async with Index(content="html") as index:
+        listed = index.add(wheel("foo"))
+        async with run_test_proxy(index, tmp_path, clock=clock) as proxy:
+            assert await proxy.fetch_listed("foo") == {listed.built.filename}
+            if seen == "in the ledger":
+                await proxy.assembly.store.records.delete("page:test:foo")
+                proxy.assembly.gate.resources.pages.cache._memory.clear()
+            clock.now += FRESH + 2 * MINUTE
+            index.inject_fault(PATH, Reply(200, b"<h1>Links for foo</h1>", HTML_TYPE))
+            answer = await proxy.get(PATH, {"Accept": SIMPLE_JSON})
+            assert (answer.status, "Age" in answer.headers) == ((200, True) if seen == "in memory" else (502, False))
+            index.clear_faults()
+            index.remove(listed)
+            clock.now += MINUTE
+            assert await proxy.fetch_listed("foo") == set(), "PyPI's page has its mark"
 
 
 async def test_a_fresh_page_costs_nothing_and_an_old_one_a_conditional_request(tmp_path: Path) -> None:
@@ -43,7 +120,7 @@ async def test_a_fresh_page_costs_nothing_and_an_old_one_a_conditional_request(t
         assert await proxy.fetch_listed("foo") == {listed.built.filename}
         assert "if-none-match" in index.requests[-1].headers
         assert await proxy.fetch_listed("foo") == {listed.built.filename}
-        assert index.count(PATH) == 2, "a 304 makes it fresh again"
+        assert index.count(PATH) == 2, "a 304 renews the page"
 
 
 async def test_a_page_without_validators_is_renewed_by_its_bytes(tmp_path: Path) -> None:
@@ -64,13 +141,13 @@ async def test_a_hot_page_never_waits_for_its_index(tmp_path: Path) -> None:
         stall = index.stall(PATH)
         proxy.clock.now += FRESH + MINUTE / 2
         for _ in range(3):
-            assert len(await proxy.fetch_listed("foo")) == 1, "answered while the index is still thinking"
+            assert len(await proxy.fetch_listed("foo")) == 1, "answered while the index has not responded yet"
         await stall.reached.wait()
         assert index.count(PATH) == 2, "one renewal for all"
         stall.release.set()
         await wait_for_refreshes(proxy)
         assert len(await proxy.fetch_listed("foo")) == 2
-        # A minute past its freshness it is hot no more: the answer is the index's of now.
+        # A minute past its freshness, the stale page is no longer served: the response waits for the index.
         index.add(wheel("foo", "3.0"))
         proxy.clock.now += FRESH + MINUTE
         assert len(await proxy.fetch_listed("foo")) == 3
@@ -95,6 +172,7 @@ async def test_that_there_is_no_such_project_is_remembered_for_a_minute(tmp_path
         Reply(429),
         Reply(200, b"<html>we are sorry</html>", {"Content-Type": "text/plain"}),
         Reply(200, b"{", {"Content-Type": SIMPLE_JSON}),
+        *INCOMPLETE,
         Redirect("http://elsewhere.example/"),
     ],
     ids=repr,
@@ -132,6 +210,61 @@ async def test_an_index_that_refuses_is_obeyed(tmp_path: Path, status: int) -> N
         assert (await proxy.get(PATH)).status == 502
 
 
+@asynccontextmanager
+async def refusing(
+    directory: Path, index: Index, *, statuses: list[int], projects: str = "*"
+) -> AsyncIterator[RunningProxy]:
+    """Run a proxy before an index whose configuration has `absent-status`."""
+    table = {
+        "name": "test",
+        "url": index.url,
+        "projects": [projects],
+        "file-hosts": [index.files_host],
+        "absent-status": statuses,
+    }
+    configuration = make_configuration(index, directory / "assay", indexes=[table])
+    async with run_test_proxy(index, directory, configuration=configuration) as proxy:
+        yield proxy
+
+
+@pytest.mark.parametrize("status", [401, 403, 451])
+async def test_a_refusal_may_mean_that_there_is_no_such_project(tmp_path: Path, status: int) -> None:
+    async with Index() as index, refusing(tmp_path, index, statuses=[status]) as proxy:
+        index.inject_fault(PATH, Reply(status))
+        answer = await proxy.get(PATH)
+        assert (answer.status, answer.reason) == (404, "test has no project foo")
+        index.inject_fault("/simple/bar/", Reply(401 if status == 403 else 403))
+        assert (await proxy.get("/simple/bar/")).status == 502, "another refusal stays a refusal"
+        index.clear_faults()
+        listed = index.add(wheel("foo"))
+        proxy.clock.now += 2 * MINUTE
+        assert await proxy.fetch_listed("foo") == {listed.built.filename}
+
+
+async def test_a_refusal_for_a_reserved_name_is_an_empty_page(tmp_path: Path) -> None:
+    async with Index() as index, refusing(tmp_path, index, statuses=[403], projects="foo") as proxy:
+        index.inject_fault(PATH, Reply(403))
+        assert await proxy.fetch_listed("foo") == set()
+
+
+@pytest.mark.parametrize("seen", ["in memory", "in the ledger"])
+async def test_a_project_that_had_files_is_not_absent_by_a_refusal(tmp_path: Path, seen: str) -> None:
+    async with Index() as index, refusing(tmp_path, index, statuses=[403]) as proxy:
+        listed = index.add(wheel("foo"))
+        await proxy.fetch_page("foo")
+        if seen == "in the ledger":
+            await proxy.assembly.store.records.delete("page:test:foo")
+            proxy.assembly.gate.resources.pages.cache._memory.clear()
+        index.inject_fault(PATH, Reply(403))
+        proxy.clock.now += FRESH + 2 * MINUTE
+        for path in (PATH, proxy.files_path(listed)):
+            answer = await proxy.get(path)
+            assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
+            assert answer.reason.startswith("test answered 403 for foo, which had files: the project may be gone")
+        index.clear_faults()
+        assert await proxy.fetch_listed("foo") == {listed.built.filename}
+
+
 async def test_a_silent_index_is_not_waited_for_where_there_is_a_page(tmp_path: Path) -> None:
     async with Index() as index, run_test_proxy(index, tmp_path, tuning=NO_HESITATION) as proxy:
         for name in ("foo", "bar"):
@@ -143,18 +276,18 @@ async def test_a_silent_index_is_not_waited_for_where_there_is_a_page(tmp_path: 
         first = await proxy.get(PATH, {"Accept": SIMPLE_JSON})
         assert (first.status, len(first.json()["files"])) == (200, 1)
         assert "Age" in first.headers
-        # Nobody else waits either, whatever page it is, until the index may be asked again.
+        # Requests for other stale pages do not wait for the index either, until the back-off has passed.
         assert "Age" in (await proxy.get("/simple/bar/", {"Accept": SIMPLE_JSON})).headers
         assert index.count("/simple/bar/") == 1
         stall.release.set()
         await wait_for_refreshes(proxy)
-        assert len(await proxy.fetch_listed("foo")) == 2, "its answer was late and is used"
+        assert len(await proxy.fetch_listed("foo")) == 2, "the late response of the index is used"
 
 
 async def test_after_a_restart_with_a_dead_index_all_that_was_here_is_served(tmp_path: Path) -> None:
     async with Index() as index:
         listed = index.add(wheel("foo"))
-        # As an index that says its serial on the page only.
+        # An index that gives its serial only on the page.
         index.inject_fault(PATH, ChangeHeaders({"X-PyPI-Last-Serial": None}))
         clock = ManualClock()
         async with run_test_proxy(index, tmp_path, clock=clock) as proxy:
@@ -211,7 +344,7 @@ async def test_a_file_that_is_withdrawn_is_gone_from_every_route_at_once(
         index.remove(bad)
         proxy.clock.now += FRESH + 2 * MINUTE
         path = proxy.files_path(bad)
-        assert (await proxy.get(path)).status == 404, "although its blob is here"
+        assert (await proxy.get(path)).status == 404, "although its blob is cached"
         assert (await proxy.head(path)).status == 404
         assert (await proxy.get(path, {"If-None-Match": f'"{bad.built.sha256}"'})).status == 404
         assert (await proxy.get(f"{path}.metadata")).status == 404
@@ -232,7 +365,7 @@ async def test_a_project_that_is_withdrawn_takes_its_files_along(
         assert (await proxy.get(proxy.files_path(listed))).status == 404
         assert (await proxy.get(PATH)).status == 404
         assert "project-withdrawn" in _told(warnings)
-        # And while the index is down, it stays gone.
+        # The file remains withdrawn while the index is down.
         await index.down()
         proxy.clock.now += FRESH + 2 * MINUTE
         assert (await proxy.get(proxy.files_path(listed))).status == 503
@@ -293,13 +426,98 @@ async def test_a_page_with_a_lower_serial_is_a_rollback(tmp_path: Path, warnings
             clock.now += FRESH + 2 * MINUTE
             assert await proxy.fetch_listed("foo") == {old.built.filename, new.built.filename}
             assert "serial-rollback" in _told(warnings)
-        # What the cache forgets, the ledger does not.
+        # The cached pages are lost, but the ledger has the serial.
         again = make_configuration(index, tmp_path / "assay", storage={"directory": str(tmp_path / "assay")})
         (tmp_path / "assay" / "records" / "cache.db").unlink()
         async with run_test_proxy(index, tmp_path, clock=clock, configuration=again) as proxy:
-            assert (await proxy.get(PATH)).status == 502
+            assert (await proxy.get(PATH)).status == 503
             index.set_serial("foo", 10**6)
             assert (await proxy.get(PATH)).status == 200
+
+
+async def test_lower_serials_keep_the_newer_page_for_a_day_then_are_refused_and_then_believed(
+    tmp_path: Path, warnings: pytest.LogCaptureFixture
+) -> None:
+    async with Index() as index:
+        clock = ManualClock()
+        async with run_test_proxy(index, tmp_path, clock=clock) as proxy:
+            old, new = index.add(wheel("foo", "1.0")), index.add(wheel("foo", "2.0"))
+            await proxy.fetch_page("foo")
+            index.remove(new)
+            index.set_serial("foo", 1)
+            clock.now += FRESH + 2 * MINUTE
+            began = clock.now
+            for days in (0, 0.9):
+                clock.now = began + timedelta(days=days)
+                assert await proxy.fetch_listed("foo") == {old.built.filename, new.built.filename}
+        # A restart does not begin the time anew.
+        again = make_configuration(index, tmp_path / "assay", storage={"directory": str(tmp_path / "assay")})
+        async with run_test_proxy(index, tmp_path, clock=clock, configuration=again) as proxy:
+            for days in (1.1, 6.9):
+                clock.now = began + timedelta(days=days)
+                assert (await proxy.get(PATH)).status == 503
+            assert "serial-believed" not in _told(warnings)
+            clock.now = began + timedelta(days=7, minutes=1)
+            assert await proxy.fetch_listed("foo") == {old.built.filename}
+            assert "serial-believed" in _told(warnings)
+            # From now on the lower serial counts: a page that is older still is a rollback.
+            index.remove(old)
+            index.set_serial("foo", 0)
+            clock.now += FRESH + 2 * MINUTE
+            assert await proxy.fetch_listed("foo") == {old.built.filename}
+
+
+async def test_an_index_that_sends_the_newer_page_again_has_ended_its_rollback(
+    tmp_path: Path, warnings: pytest.LogCaptureFixture
+) -> None:
+    async with Index() as index:
+        clock = ManualClock()
+        async with run_test_proxy(index, tmp_path, clock=clock) as proxy:
+            index.add(wheel("foo", "1.0"))
+            serial = (await proxy.fetch_page("foo"))["meta"]["_last-serial"]
+            for _ in range(2):
+                index.set_serial("foo", 1)
+                clock.now += FRESH + 2 * MINUTE
+                assert (await proxy.get(PATH)).status == 200
+                index.set_serial("foo", serial)
+                clock.now += timedelta(days=6)
+                assert (await proxy.get(PATH)).status == 200
+            assert "serial-believed" not in _told(warnings)
+
+
+async def test_serials_belong_to_the_url_of_an_index(tmp_path: Path, warnings: pytest.LogCaptureFixture) -> None:
+    clock, storage = ManualClock(), {"directory": str(tmp_path / "assay")}
+    async with Index() as index, Index() as mirror:
+        index.add(wheel("foo", "1.0"))
+        first = make_configuration(index, tmp_path / "assay", storage=storage)
+        async with run_test_proxy(index, tmp_path, clock=clock, configuration=first) as proxy:
+            assert (await proxy.get(PATH)).status == 200
+        listed = mirror.add(wheel("foo", "1.0"))
+        mirror.set_serial("foo", 3)
+        second = make_configuration(mirror, tmp_path / "assay", storage=storage)
+        async with run_test_proxy(mirror, tmp_path, clock=clock, configuration=second) as proxy:
+            assert await proxy.fetch_listed("foo") == {listed.built.filename}
+            assert "serial-rollback" not in _told(warnings)
+            mirror.set_serial("foo", 2)
+            clock.now += FRESH + 2 * MINUTE
+            assert (await proxy.get(PATH)).status == 200
+            assert "serial-rollback" in _told(warnings)
+
+
+@pytest.mark.parametrize(("serial", "is_believed"), [(10**17, False), (10**13 + 1, False), (10**13, True)])
+async def test_a_serial_of_ten_to_the_seventeen_is_not_believed(
+    tmp_path: Path, warnings: pytest.LogCaptureFixture, serial: int, is_believed: bool
+) -> None:
+    clock = ManualClock()
+    async with Index() as index, run_test_proxy(index, tmp_path, clock=clock) as proxy:
+        index.add(wheel("foo", "1.0"))
+        index.set_serial("foo", serial)
+        assert (await proxy.get(PATH)).status == 200
+        assert ("serial-implausible" in _told(warnings)) is not is_believed
+        index.set_serial("foo", 1000)
+        clock.now += FRESH + 2 * MINUTE
+        assert (await proxy.get(PATH)).status == 200
+        assert ("serial-rollback" in _told(warnings)) is is_believed
 
 
 async def test_thousands_of_invented_names_stay_bounded(tmp_path: Path) -> None:
@@ -312,3 +530,51 @@ async def test_thousands_of_invented_names_stay_bounded(tmp_path: Path) -> None:
         assert len(proxy.assembly.gate.resources.pages.cache._memory) <= 101
         assert not proxy.assembly.gate.list_cached_pages()
         assert not proxy.assembly.gate._refreshes
+
+
+async def test_a_page_that_is_not_ready_says_if_its_index_or_its_verification_is_awaited(tmp_path: Path) -> None:
+    sigstore, built, patience = PrivateSigstore(seed=1), wheel("foo"), timedelta(seconds=0.2)
+    async with (
+        Index() as index,
+        run_test_proxy(index, tmp_path, policy=ATTESTED_ONLY_POLICY, sigstore=sigstore, patience=patience) as proxy,
+    ):
+        index.add(built, provenance=sigstore.provenance(built.filename, built.sha256), upload_time=SIGNING_TIME)
+        stall = index.stall(PATH)
+        silent = await proxy.get(PATH)
+        assert (silent.status, silent.headers["Retry-After"]) == (503, "5")
+        assert silent.reason == "the index has not sent the page of foo yet; try again"
+
+        async def never() -> bool:
+            return False
+
+        async with proxy.assembly.gate._flights.flight("evidence:test:foo", never):
+            stall.release.set()
+            await proxy.assembly.gate.resources.pages.cache._requests.wait_until_idle()
+            verifying = await proxy.get(PATH)
+        assert verifying.status == 503
+        assert verifying.reason == "the page of foo is still being verified; try again"
+        await wait_for_refreshes(proxy)
+        assert await proxy.fetch_listed("foo") == {built.filename}
+
+
+@pytest.mark.parametrize(("memory", "requests"), [(timedelta(hours=1), 1), (timedelta(0), 2)])
+async def test_a_page_that_timed_out_is_not_waited_for_again_at_once(
+    tmp_path: Path, memory: timedelta, requests: int
+) -> None:
+    tuning = Tuning(pages=PageCacheSettings(silence_memory=memory))
+    async with Index() as index:
+        table = {"name": "test", "url": index.url, "limits": {"timeouts": {"read": "1 second"}}}
+        configuration = make_configuration(index, tmp_path / "assay", indexes=[table])
+        async with run_test_proxy(index, tmp_path, configuration=configuration, tuning=tuning) as proxy:
+            listed = index.add(wheel("foo"))
+            index.add(wheel("bar"))
+            index.inject_fault(PATH, Hang())
+            for _ in range(2):
+                answer = await proxy.get(PATH)
+                assert (answer.status, answer.reason) == (503, f"{index.origin}{PATH}: timed out")
+            assert index.count(PATH) == requests
+            assert await proxy.fetch_listed("bar"), "another page of the index is requested"
+            index.clear_faults()
+            again = await proxy.get(PATH, {"Accept": SIMPLE_JSON})
+            assert (again.status == 200) == (requests == 2)
+            assert (listed.built.filename in again.body.decode()) == (requests == 2)

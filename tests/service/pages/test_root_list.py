@@ -1,4 +1,4 @@
-"""The list of all projects: spooled, filtered, kept while the index is down."""
+"""Tests of the list of all projects: spooled, filtered, and kept while the index is down."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from assay.policy.language.document import load_policy
 from assay.store.spool import DiskSpooledFile, DiskSpoolWriter
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
-from tests.world.index.faulty_server import CannedResponse, Reply
+from tests.world.index.faulty_server import CannedResponse, Reply, UntilClose
 from tests.world.proxy.running_proxy import SIMPLE_JSON, RunningProxy, make_configuration, run_test_proxy
 
 DENIES = """
@@ -37,7 +37,7 @@ async def names(proxy: RunningProxy) -> list[str]:
 
 @pytest.mark.parametrize("content", ["json", "html"])
 async def test_it_lists_what_the_index_lists_without_names_that_policy_denies(tmp_path: Path, content: str) -> None:
-    async with Index(content=content) as index:  # type: ignore[arg-type] # one of its literals
+    async with Index(content=content) as index:  # type: ignore[arg-type] # one of the literals of the parameter
         for name in ("Foo", "denied", "Un_wanted", "bar"):
             index.add(wheel(name, "1.0"))
         async with run_test_proxy(index, tmp_path, policy=DENIES) as proxy:
@@ -73,7 +73,7 @@ async def test_who_asks_after_a_reload_is_not_answered_by_a_list_begun_before_it
         late = asyncio.create_task(names(proxy))
         stall.release.set()
         assert await late == ["foo"]
-        assert await early == ["foo"], "it had no answer yet when the policy changed"
+        assert await early == ["foo"], "the request had no response yet when the policy changed"
         assert index.count("/simple/") == 2
 
 
@@ -112,7 +112,7 @@ async def test_a_name_belongs_to_one_index_alone(tmp_path: Path) -> None:
             assert sorted(await names(proxy)) == ["acme-core", "foo"]
             assert await proxy.fetch_listed("acme-core") == {"acme_core-1.0-py3-none-any.whl"}
             assert public.count("/simple/acme-core/") == 0
-            # Reserved and absent: an empty page, so that no client looks elsewhere.
+            # An owned name without a project gets an empty page, so that no client asks another index.
             assert await proxy.fetch_listed("acme-other") == set()
             assert (await proxy.get("/simple/other/")).status == 404
 
@@ -124,6 +124,18 @@ async def test_a_list_over_the_limit_is_refused(tmp_path: Path) -> None:
             body = b"<!DOCTYPE html><body>" + b'<a href="/simple/foo/">foo</a>' * 1000
             index.serve_fixed("/simple/", CannedResponse(body=body, headers={"Content-Type": "text/html"}))
             assert (await proxy.get("/simple/")).status == 502
+
+
+@pytest.mark.parametrize("kind", ["text/html", SIMPLE_JSON])
+async def test_a_list_without_a_marked_end_is_refused_in_html(tmp_path: Path, kind: str) -> None:
+    html = b'<!DOCTYPE html><body><a href="/simple/foo/">foo</a>'
+    body = html if kind == "text/html" else b'{"meta": {"api-version": "1.0"}, "projects": [{"name": "foo"}]}'
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
+        index.inject_fault("/simple/", UntilClose(body, {"Content-Type": kind}))
+        assert (await proxy.get("/simple/")).status == (502 if kind == "text/html" else 200)
+        index.clear_faults()
+        index.serve_fixed("/simple/", CannedResponse(body=body, headers={"Content-Type": kind}))
+        assert await names(proxy) == ["foo"]
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -148,7 +160,7 @@ async def test_while_a_newer_list_takes_its_place_the_old_one_is_whole_and_itsel
         index.add(wheel("bar-with-a-longer-name", "1.0"))
         monkeypatch.setattr(DiskSpoolWriter, "finish", stalled)
         proxy.clock.now += timedelta(hours=1)
-        for _ in range(2):  # the first asks for a newer list, and one format of that is finished before the second
+        for _ in range(2):  # the first round starts a refresh; one format is finished before the second
             for kind, old in before.items():
                 now = await proxy.get("/simple/", {"Accept": kind})
                 assert (now.body, now.headers["ETag"]) == (old.body, old.headers["ETag"])
@@ -157,7 +169,7 @@ async def test_while_a_newer_list_takes_its_place_the_old_one_is_whole_and_itsel
         await proxy.assembly.root_lists.wait_until_idle()
         left = sorted((tmp_path / "assay" / "spool").iterdir())
         if fails:
-            assert left == spooled, "nothing stays of what was not finished"
+            assert left == spooled, "no file of the unfinished list is left"
         else:
             assert set(await names(proxy)) == {"foo", "bar-with-a-longer-name"}
-            assert (len(left), set(left) & set(spooled)) == (len(spooled), set()), "the old one is removed"
+            assert (len(left), set(left) & set(spooled)) == (len(spooled), set()), "the old list is removed"

@@ -1,16 +1,18 @@
-"""One reason, the same words wherever somebody meets it: phrase, problem document, browser, `_withheld`, yank, log."""
+"""One reason has the same text everywhere: reason phrase, problem document, browser, `_withheld`, yank text, log."""
 
 from __future__ import annotations
 
 import html
 import logging
+from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
-from tests.world.proxy.running_proxy import run_test_proxy
+from tests.world.proxy.running_proxy import SIMPLE_JSON, run_test_proxy
 
 POLICY = """
 version = 1
@@ -21,7 +23,7 @@ min-age = "3 days"
 name = "cool <b>down</b>"
 projects = ["*"]
 """
-MESSAGE = "it is 24 hours old, the rule asks for 3 days: allowed from 2026-07-03 12:00 UTC"
+MESSAGE = "the file is 24 hours old, but the rule requires 3 days; allowed from 2026-07-03 12:00 UTC"
 
 
 async def test_the_same_sentence_reaches_every_reader(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -48,7 +50,7 @@ async def test_the_same_sentence_reaches_every_reader(tmp_path: Path, caplog: py
         ]
         (tombstone,) = page["files"]
         assert tombstone["yanked"] == problem.reason
-        assert page["versions"] == [], "a tombstone is no version that can be had"
+        assert page["versions"] == ["1.0"]
         browser = (await proxy.get(path, {"Accept": "text/html,*/*;q=0.8"})).body.decode()
         assert MESSAGE in browser
         assert html.escape("cool <b>down</b>") in browser
@@ -67,12 +69,63 @@ async def test_a_version_with_an_approved_file_has_no_tombstone(tmp_path: Path) 
         page = await proxy.fetch_page("foo")
         yanked = {entry["filename"]: bool(entry.get("yanked")) for entry in page["files"]}
         assert yanked == {old.built.filename: False, buried.built.filename: True}
-        assert page["versions"] == ["1.0"]
+        assert page["versions"] == ["1.0", "1.1"], "each version with a listed file (PEP 700)"
         for entry in page["_withheld"]:
             assert entry["reasons"]
         answers = [await proxy.get(f"{proxy.files_path(buried)}{tail}") for tail in ("", ".metadata")]
         assert [answer.status for answer in answers] == [403, 403], "listed as a tombstone, and never served"
         assert (await proxy.get(proxy.files_path(old))).status == 200
+
+
+async def test_with_stop_a_withheld_version_without_a_lower_approved_one_is_available_and_never_served(
+    tmp_path: Path,
+) -> None:
+    policy = POLICY.replace("explain", "stop")
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=policy) as proxy:
+        young = "2026-06-30T12:00:00Z"
+        lower, upper = (
+            index.add(wheel("foo", "1.0"), upload_time=young),
+            index.add(wheel("foo", "1.2"), upload_time=young),
+        )
+        gone = index.add(wheel("foo", "0.9"), upload_time=young, yanked="broken build")
+        approved = index.add(wheel("foo", "1.1"), upload_time="2026-05-30T12:00:00Z")
+        page = await proxy.fetch_page("foo")
+        yanked = {entry["filename"]: entry["yanked"] for entry in page["files"]}
+        assert yanked.pop(upper.built.filename).startswith("withheld, too-young: ")
+        assert yanked == {
+            approved.built.filename: False,
+            lower.built.filename: False,
+            gone.built.filename: "broken build",
+        }
+        assert page["versions"] == ["1.0", "1.2", "0.9", "1.1"]
+        for entry in page["files"]:
+            is_approved = entry["filename"] == approved.built.filename
+            path = entry["url"].removeprefix("../..")
+            answers = [await proxy.get(path), await proxy.head(path), await proxy.get(path, {"Range": "bytes=0-9"})]
+            assert [answer.status for answer in answers] == ([200, 200, 206] if is_approved else [403, 403, 403])
+            assert path.endswith("?withheld") == (not is_approved)
+            if not is_approved:
+                assert answers[0].headers["Content-Type"] == "application/problem+json"
+                assert answers[0].reason.startswith("withheld, too-young: ")
+        etag = (await proxy.get("/simple/foo/", {"Accept": SIMPLE_JSON})).headers["ETag"]
+        again = await proxy.get("/simple/foo/", {"Accept": SIMPLE_JSON, "If-None-Match": etag})
+        assert again.status == 304
+
+
+async def test_a_tombstone_of_a_file_that_is_approved_now_leads_to_the_file_s_own_url(tmp_path: Path) -> None:
+    """A client that cached the file under the tombstone's URL would install it without a request if it is revoked."""
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=POLICY) as proxy:
+        listed = index.add(wheel("foo", "1.0+local"), upload_time="2026-06-30T12:00:00Z")
+        (entry,) = (await proxy.fetch_page("foo"))["files"]
+        path = entry["url"].removeprefix("../..")
+        assert (await proxy.get(path)).status == 403
+        proxy.clock.now += timedelta(days=3)
+        for answer in (await proxy.get(path), await proxy.head(path), await proxy.get(path, {"Range": "bytes=0-9"})):
+            assert (answer.status, answer.headers["Cache-Control"], answer.body) == (307, "no-store", b"")
+            assert urljoin(path, answer.headers["Location"]) == path.removesuffix("?withheld")
+        served = await proxy.get(path.removesuffix("?withheld"))
+        assert (served.status, served.body) == (200, listed.built.content)
+        assert "immutable" in served.headers["Cache-Control"]
 
 
 async def test_every_use_of_an_exception_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -109,7 +162,7 @@ async def test_every_use_of_an_exception_is_logged(tmp_path: Path, caplog: pytes
             for _ in range(2):
                 for listed in files.values():
                     assert (await proxy.get(proxy.files_path(listed))).status == 200
-    told = [getattr(record, "fields", {}) for record in caplog.records if record.getMessage() == "file-excepted"]
+    told = [getattr(record, "fields", {}) for record in caplog.records if record.getMessage() == "file-exempted"]
     assert [entry["rule"] for entry in told] == ["a pin", "by waiver", "by audit"] * 2
     assert [entry["despite"] for entry in told[:3]] == [[], ["too-young"], ["too-young"]]
     assert any("needed today" in note for note in told[1]["notes"])

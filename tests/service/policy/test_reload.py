@@ -1,4 +1,4 @@
-"""A policy that changes under a running proxy: obeyed at once when good, refused loudly when not, never by half."""
+"""Policy reload in a running proxy: a valid file applies at once, an invalid one is refused and logged."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import aiohttp
 import pytest
 
 from assay.policy.language.document import load_policy
+from assay.policy.language.values import KnownNames
 from assay.policy_reload import POLLS_PER_REMINDER, PolicyWatch, warn_of_expiring_waivers
 from assay.provenance.documents import document_key, hash_document
 from tests.world.index.distributions import wheel
@@ -25,10 +26,11 @@ from tests.world.sigstore.private_sigstore import SIGNING_TIME, PrivateSigstore
 
 OPEN = 'version = 1\n[[rules]]\nname = "open"\nprojects = ["*"]\n'
 CLOSED = 'version = 1\n[[rules]]\nname = "closed"\nprojects = ["*"]\ndeny = "nothing today"\n'
+KNOWN = KnownNames(indexes=frozenset({"test"}), trust_roots=frozenset({"default"}))
 
 
 def watched(proxy: RunningProxy, path: Path) -> PolicyWatch:
-    return PolicyWatch(path, proxy.assembly.gate, settle_seconds=0)
+    return PolicyWatch(path, proxy.assembly.gate, known=KNOWN, settle_seconds=0)
 
 
 def told(caplog: pytest.LogCaptureFixture, name: str) -> list[logging.LogRecord]:
@@ -57,14 +59,35 @@ async def test_the_next_request_after_a_good_policy_obeys_it_cached_copies_inclu
     ("spoil", "said"),
     [
         (lambda path: path.write_text("version = 1\n[[rules]]\nprojcts = []\n"), "projects"),
-        (lambda path: path.write_text('version = 1\n[[rules]\nname = "x'), "expected TOML"),
+        (lambda path: path.write_text('version = 1\n[[rules]\nname = "x'), "expected valid TOML"),
+        (
+            lambda path: path.write_text(OPEN + 'min-age = "3000000 days"\n'),
+            "policy.toml:5: rules[0].min-age: expected a",
+        ),
+        (
+            lambda path: path.write_text(OPEN + 'ratchet-settle = "999999999 weeks"\n'),
+            "rules[0].ratchet-settle: expected",
+        ),
+        (
+            lambda path: path.write_text(OPEN + "uploaded-before = 9999-12-31T23:59:59-05:00\n"),
+            "rules[0].uploaded-before",
+        ),
+        (lambda path: path.write_text(OPEN + 'indexes = ["internal"]\n'), "indexes[0]: expected one of 'test', as in"),
+        (lambda path: path.write_text(OPEN + 'trust = ["acme"]\n'), "trust[0]: expected one of"),
+        (lambda path: path.write_text(OPEN.replace("= 1", "= true")), "version: expected 1, found true"),
         (lambda path: path.write_text(""), "version"),
         (lambda path: path.write_bytes(b"\xff\xfe"), "not UTF-8"),
         (lambda path: path.write_bytes(b"#" * (16 * 2**20 + 1)), "larger"),
         (lambda path: path.unlink(), "cannot be read"),
         (lambda path: (path.unlink(), path.mkdir()), "cannot be read"),
     ],
-    ids=["wrong key", "no TOML", "empty", "no text", "huge", "gone", "a directory"],
+    ids=[
+        *("wrong key", "no TOML", "long", "longer", "late", "unknown index", "unknown root", "true", "empty"),
+        "no text",
+        "huge",
+        "gone",
+        "a directory",
+    ],
 )
 async def test_a_bad_policy_is_refused_loudly_and_the_old_one_stays(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, spoil: Callable[[Path], object], said: str
@@ -80,12 +103,12 @@ async def test_a_bad_policy_is_refused_loudly_and_the_old_one_stays(
         assert proxy.assembly.gate.policy is before
         assert watch.rejection is not None
         assert said in watch.rejection
-        assert len(told(caplog, "policy-refused")) == 1
+        assert len(told(caplog, "policy-invalid")) == 1
         for _ in range(POLLS_PER_REMINDER - 1):
             await watch.reload_if_changed()
-        assert len(told(caplog, "policy-refused")) == 1
+        assert len(told(caplog, "policy-invalid")) == 1
         await watch.reload_if_changed()
-        assert len(told(caplog, "policy-refused")) == 2, "as long as it stands there, it is told again"
+        assert len(told(caplog, "policy-invalid")) == 2, "as long as it stands there, it is told again"
         assert await proxy.fetch_withheld("foo") == {"foo-1.0-py3-none-any.whl": ["denied"]}
         if policy.is_dir():
             policy.rmdir()
@@ -110,11 +133,11 @@ async def test_a_policy_that_comes_back_as_it_was_is_no_longer_refused(
         assert watch.rejection is None
         for _ in range(POLLS_PER_REMINDER + 1):
             await watch.reload_if_changed()
-        assert len(told(caplog, "policy-refused")) == 1
+        assert len(told(caplog, "policy-invalid")) == 1
 
 
 async def test_the_swap_of_a_config_map_is_seen(tmp_path: Path) -> None:
-    """As Kubernetes does it: a rename over ``..data``, which is a link to the directory of the moment."""
+    """Update a ConfigMap as Kubernetes does: rename a link to the new directory over ``..data``."""
     mount = tmp_path / "mount"
     for name, text in (("..2026_1", OPEN), ("..2026_2", CLOSED)):
         (mount / name).mkdir(parents=True)
@@ -134,7 +157,7 @@ async def test_the_swap_of_a_config_map_is_seen(tmp_path: Path) -> None:
 async def test_a_file_that_is_still_being_written_is_not_obeyed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Half of a policy may be TOML too: here the half without its revocation."""
+    """A truncated policy can be valid TOML: here the part without its revocation."""
     policy = tmp_path / "policy.toml"
     whole = OPEN + '[[revocations]]\nprojects = ["foo"]\nreason = "stolen"\n'
     policy.write_text(OPEN)
@@ -174,7 +197,7 @@ async def test_what_is_fetched_while_a_reload_withholds_its_file_is_not_served(t
             listed = index.add(built, upload_time=SIGNING_TIME, provenance=document)
             assert await proxy.fetch_listed(name) == {built.filename}
             path = {"metadata": f"{proxy.files_path(listed)}.metadata", "provenance": listed.provenance_path}[what]
-            # As when records are short of room.
+            # Simulate eviction from the records.
             await proxy.assembly.store.records.delete(document_key(hash_document(document)))
             stalls.append(index.stall({"metadata": listed.metadata_path, "provenance": listed.provenance_path}[what]))
             answers.append(asyncio.create_task(proxy.get(path)))
@@ -194,7 +217,7 @@ async def test_a_download_under_way_ends_without_its_tail_when_a_reload_withhold
             session.get(f"{proxy.origin}{proxy.files_path(cut)}") as first,
             session.get(f"{proxy.origin}{proxy.files_path(kept)}") as second,
         ):
-            # Bytes of both are out: before that, the answer would be a 403 that says why.
+            # Both responses have begun; earlier, a change of the policy would lead to 403 with the reason.
             begun = [await each.content.readany() for each in (first, second)]
             assert all(begun)
             assert (first.status, second.status) == (200, 200)
@@ -220,8 +243,8 @@ def test_waivers_that_end_are_told_before_a_build_fails(caplog: pytest.LogCaptur
     warn_of_expiring_waivers(policy, datetime(2026, 7, 1, 12, tzinfo=UTC))
     assert [(record.getMessage(), getattr(record, "fields", {})["waiver"]) for record in caplog.records] == [
         (
-            "waiver-over",
-            "waivers[0]: until 2026-06-30: expired on 2026-07-01 00:00 UTC and lifts nothing any more; remove it",
+            "waiver-expired",
+            "waivers[0]: until 2026-06-30: expired on 2026-07-01 00:00 UTC and has no effect; remove it",
         ),
         ("waiver-ends-soon", "waivers[1]: until 2026-07-05: expires on 2026-07-06 00:00 UTC"),
     ]
@@ -254,16 +277,16 @@ async def test_the_command_obeys_a_changed_file_and_survives_a_bad_one_and_sighu
             assert b'"before"' in await _event(process.stderr, "policy-reloaded")
             assert await status() == 403, "the cached copy too"
             policy.write_text("version = 2")
-            assert b"version" in await _event(process.stderr, "policy-refused")
+            assert b"version" in await _event(process.stderr, "policy-invalid")
             assert await status() == 403
             process.send_signal(signal.SIGHUP)
-            await _event(process.stderr, "policy-refused")
+            await _event(process.stderr, "policy-invalid")
             policy.write_text(OPEN)
             process.send_signal(signal.SIGHUP)
             await _event(process.stderr, "policy-reloaded")
             assert await status() == 200
             process.send_signal(signal.SIGHUP)
-            await _event(process.stderr, "policy-kept")
+            await _event(process.stderr, "policy-unchanged")
         finally:
             process.terminate()
             await process.communicate()

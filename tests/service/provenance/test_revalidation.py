@@ -1,4 +1,4 @@
-"""An index that replaces, spoils or withdraws the provenance of a file: noticed on the page's rhythm, noted, judged."""
+"""Tests of an index that replaces, damages or withdraws provenance, which the next renewal of the page detects."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ reason = "stolen"
 
 
 async def renewed(proxy: RunningProxy, project: str = "foo") -> None:
-    """A page's freshness later, one request, and what it set off in the background."""
+    """Advance the clock past the page's freshness, request the page, and wait for the background revalidation."""
     proxy.clock.now += timedelta(minutes=11)
     await proxy.fetch_page(project)
     await proxy.assembly.gate.resources.provenance.revalidator.wait_until_idle()
@@ -62,7 +62,7 @@ async def test_a_replaced_document_counts_beside_the_earlier_one_and_is_noted_in
         other = sigstore.provenance(name, digest, OTHER, when=SIGNING_TIME)
         listed.provenance = other
         await renewed(proxy)
-        assert await proxy.fetch_listed("foo") == {name}, "evidence once recorded counts"
+        assert await proxy.fetch_listed("foo") == {name}, "recorded evidence continues to count"
         assert (await proxy.get(listed.provenance_path)).body == other
         assert "provenance-replaced" in [record.message for record in caplog.records]
         history = await proxy.assembly.store.ledger.get_history("test", FOO)
@@ -108,10 +108,10 @@ async def test_what_an_index_withdraws_still_counts_and_what_is_unchanged_is_not
         assert index.count(listed.provenance_path) == 2
         await proxy.fetch_page("foo")
         await proxy.assembly.gate.resources.provenance.revalidator.wait_until_idle()
-        assert index.count(listed.provenance_path) == 2, "not before its page is due again"
+        assert index.count(listed.provenance_path) == 2, "not before the page is due for renewal"
         listed.provenance = b"<html>Please log in</html>"
         await renewed(proxy)
-        assert await proxy.fetch_listed("foo") == {listed.built.filename}, "no document, so no replacement"
+        assert await proxy.fetch_listed("foo") == {listed.built.filename}, "without a new document, the old one counts"
         listed.entry["provenance"] = listed.provenance_url
         listed.provenance = None
         await renewed(proxy)

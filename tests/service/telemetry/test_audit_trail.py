@@ -1,4 +1,4 @@
-"""Every file served or refused is in the trail before its first byte, and the commands see what was done to it."""
+"""Every served or refused file has an entry before its first byte is sent, and `assay audit-log` detects changes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.world.proxy.serve_process import run_serve_process
 from tests.world.sigstore.private_sigstore import PrivateSigstore
 
 UPLOADED = datetime(2026, 6, 1, 12, 1, tzinfo=UTC)
-"""A minute after the private Sigstore's log took it."""
+"""One minute after the entry in the log of the private Sigstore."""
 POLICY = """
 version = 1
 [[rules]]
@@ -42,7 +42,7 @@ def with_trail(index: Index, directory: Path, **audit: Any) -> Configuration:
 
 
 async def entries(directory: Path) -> list[dict[str, Any]]:
-    """Of a trail that must be sound."""
+    """Check that the trail is valid, and return the fields of all entries."""
     found = await asyncio.to_thread(lambda: list(read_trail(directory / "audit.jsonl")))
     assert verify_trail(found).faults == ()
     return [dict(entry.fields) for entry in found]
@@ -113,7 +113,7 @@ async def test_a_file_that_was_let_go_and_then_failed_is_said_to_be_unfinished(t
         index.inject_fault(listed.path, Reply(404))
         async with run_test_proxy(index, tmp_path, configuration=with_trail(index, tmp_path)) as proxy:
             answer = await proxy.get(proxy.files_path(listed))
-            assert answer.status == 502
+            assert answer.status == 424
         served, unfinished = await entries(tmp_path)
     assert (served["event"], unfinished["event"]) == ("served", "unfinished")
     assert served["request"] == unfinished["request"] == answer.headers["X-Request-Id"]
@@ -135,7 +135,7 @@ async def test_a_client_that_leaves_in_the_middle_is_said_to_have_got_no_whole_f
 
 
 def stop_writing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on the trail's disk is full, and no other."""
+    """Make all writes to the audit trail fail, as if only its disk were full."""
 
     def full(*_arguments: object) -> None:
         raise OSError(28, "No space left on device")
@@ -174,7 +174,7 @@ async def test_alarm_serves_on_and_is_ready(tmp_path: Path, monkeypatch: pytest.
                 assert (await proxy.get(path)).status == 200
                 assert (await proxy.get("/readyz")).status == 200
                 metrics = (await proxy.get("/metrics")).body.decode()
-            assert 'assay_security_events_total{event="audit-not-written"}' in metrics
+            assert 'assay_security_events_total{event="audit-write-failed"}' in metrics
             assert (await proxy.get(path)).status == 200
         assert [entry["event"] for entry in await entries(tmp_path)] == ["lost", "served"]
 

@@ -1,4 +1,4 @@
-"""``/metrics``: what a Prometheus server reads, under load, and how much of it there can ever be."""
+"""``/metrics``: the samples that Prometheus reads, under load too, and the bound on their number."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def scraped(proxy: RunningProxy) -> Samples:
 
 
 def grown(before: Samples, after: Samples, name: str, **labels: str) -> float:
-    """The registry is the process's: other tests have counted too."""
+    """Return the growth of a sample since `before`, because other tests of this process use the same registry."""
     key = (f"assay_{name}", tuple(sorted(labels.items())))
     assert key in after, sorted(found for found in after if found[0] == key[0])
     return after[key] - before.get(key, 0.0)
@@ -64,13 +64,13 @@ async def test_what_happens_is_counted_by_route_rule_reason_and_host(tmp_path: P
         before = await scraped(proxy)
         good, denied, bad = (index.add(wheel(name, "1.0")) for name in ("foo", "denied", "bad"))
         index.inject_fault(bad.path, Corrupt(at=10))
-        for listed, status in ((good, 200), (denied, 403), (bad, 502)):
+        for listed, status in ((good, 200), (denied, 403), (bad, 424)):
             assert (await proxy.get(proxy.files_path(listed))).status == status
         await proxy.fetch_page("foo")
         after = await scraped(proxy)
         assert grown(before, after, "requests_total", route="file", outcome="2xx") == 1
         assert grown(before, after, "requests_total", route="file", outcome="403") == 1
-        assert grown(before, after, "requests_total", route="file", outcome="5xx") == 1
+        assert grown(before, after, "requests_total", route="file", outcome="424") == 1
         assert grown(before, after, "requests_total", route="page", outcome="2xx") == 1
         assert grown(before, after, "sent_bytes_total", route="file") >= good.built.size
         assert (
@@ -96,10 +96,10 @@ async def test_what_happens_is_counted_by_route_rule_reason_and_host(tmp_path: P
             == 2
         )
         assert grown(before, after, "security_events_total", event="digest-mismatch") == 1
-        assert grown(before, after, "upstream_answers_total", host=index.files_host, outcome="2xx") == 5
-        assert grown(before, after, "upstream_seconds_count", host=index.files_host) == 5
-        assert grown(before, after, "pages_total", result="changed") == 3
-        assert grown(before, after, "files_total", cache="miss") == 2
+        assert grown(before, after, "upstream_responses_total", host=index.files_host, outcome="2xx") == 5
+        assert grown(before, after, "upstream_response_duration_seconds_count", host=index.files_host) == 5
+        assert grown(before, after, "page_lookups_total", result="changed") == 3
+        assert grown(before, after, "file_requests_total", cache="miss") == 2
 
 
 async def test_what_is_looked_at_is_of_now(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ async def test_what_is_looked_at_is_of_now(tmp_path: Path) -> None:
             ]
             == 1
         )
-        assert now["assay_stored_limit_bytes", (("what", "blobs"),)] == 50 * 2**30
+        assert now["assay_stored_limit_bytes", (("kind", "blobs"),)] == 50 * 2**30
         assert ("assay_trust_root_age_seconds", (("root", "sigstore"),)) in now
         assert now["process_resident_memory_bytes", ()] > 2**20
         proxy.assembly.gate.policy = proxy.assembly.gate.policy.model_copy(update={"waivers": ()})
@@ -136,7 +136,7 @@ async def test_a_policy_that_is_refused_or_obeyed_shows(tmp_path: Path) -> None:
         for content, refused in ((POLICY, 0), ("version = 2", 1), (f'mode = "audit"\n{POLICY}', 0)):
             file.write_text(content)
             await watch.reload_if_changed()
-            assert (await scraped(proxy))["assay_policy_refused", VIEW] == refused
+            assert (await scraped(proxy))["assay_policy_invalid", VIEW] == refused
         now = await scraped(proxy)
         assert (
             now[
@@ -146,7 +146,7 @@ async def test_a_policy_that_is_refused_or_obeyed_shows(tmp_path: Path) -> None:
             == 1
         )
         assert len([key for key in now if key[0] == "assay_policy"]) == 1, "the one before is gone"
-        assert abs(now["assay_policy_since_timestamp_seconds", VIEW] - time.time()) < 3600
+        assert abs(now["assay_policy_loaded_timestamp_seconds", VIEW] - time.time()) < 3600
 
 
 async def test_an_index_that_fails_is_counted(tmp_path: Path) -> None:
@@ -157,8 +157,8 @@ async def test_an_index_that_fails_is_counted(tmp_path: Path) -> None:
         await index.down()
         assert (await proxy.get("/simple/bar/")).status == 503
         after = await scraped(proxy)
-        assert grown(before, after, "upstream_answers_total", host=index.files_host, outcome="5xx") == 3
-        assert grown(before, after, "upstream_answers_total", host=index.files_host, outcome="error") == 3
+        assert grown(before, after, "upstream_responses_total", host=index.files_host, outcome="5xx") == 3
+        assert grown(before, after, "upstream_responses_total", host=index.files_host, outcome="error") == 3
         assert grown(before, after, "events_total", event="upstream-retry", level="info") == 4
 
 
@@ -200,7 +200,7 @@ async def test_thousands_of_names_paths_and_methods_add_nothing(tmp_path: Path, 
             path = paths[number % len(paths)]
             await proxy.request("GET" if number % 7 else f"M{number}", path)
 
-        # The registry is the process's, and other tests of this process have used it.
+        # All tests of this process share the registry, so earlier tests may have added samples.
         earlier = set(await scraped(proxy))
         for number in range(35):
             await ask(number)

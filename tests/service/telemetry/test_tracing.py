@@ -1,4 +1,4 @@
-"""What a trace shows of requests, what it keeps back, and whose word begins one."""
+"""Traces of requests: their spans, the data that they must not contain, and the clients whose trace context counts."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def test_a_download_is_one_trace_from_the_request_to_the_index(
         assert answer.status == 200
         assert (await proxy.get("/nowhere/secret")).status == 404
         async with asyncio.timeout(10):
-            while not named(kept.get_finished_spans(), "download"):  # noqa: ASYNC110 - it ends when its blob is kept
+            while not named(kept.get_finished_spans(), "download"):  # noqa: ASYNC110 - the span ends after its blob is stored
                 await asyncio.sleep(0.01)
         spans = kept.get_finished_spans()
         requests = index.requests
@@ -65,7 +65,7 @@ async def test_a_download_is_one_trace_from_the_request_to_the_index(
     }
     assert named(spans, "judge") == [{"assay.index": "test", "assay.project": "foo", "assay.files": 1}]
     assert named(spans, "verify") == [{"assay.project": "foo", "assay.documents": 1}]
-    assert named(spans, "download") == [{"assay.sha256": built.sha256, "assay.size": built.size}]
+    assert named(spans, "download") == [{"assay.sha256": built.sha256, "assay.size": built.size, "assay.stored": False}]
     upstream = named(spans, "upstream")
     assert len(upstream) == 3, "page, provenance, file"
     host = {"server.address": index.files_host, "http.request.method": "GET", "http.response.status_code": 200}
@@ -100,7 +100,7 @@ async def test_a_trusted_proxy_is_believed_and_failures_are_named(tmp_path: Path
 
 
 class Collector:
-    """An OTLP receiver."""
+    """OTLP server that collects spans."""
 
     def __init__(self) -> None:
         self.received: list[ExportTraceServiceRequest] = []
@@ -175,7 +175,7 @@ async def _get(url: str) -> None:
 async def test_asked_for_and_not_installed_is_said_before_anything_else(
     tmp_path: Path, environ: dict[str, str], status: int, said: str
 ) -> None:
-    # An environment without the extra: the same one, with a finder in front that has never heard of it.
+    # Simulate an environment without the extra by an import finder that raises for opentelemetry.
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\nclass Without:\n def find_spec(self, name, path=None, target=None):\n"
         "  if name.partition('.')[0] == 'opentelemetry': raise ModuleNotFoundError(name, name=name)\n"

@@ -1,4 +1,4 @@
-"""Each view's policy changes by itself, and what is told of a view says which: log, metrics, audit trail."""
+"""Each view's policy is reloaded independently, and log, metrics and audit trail name the view."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.world.proxy.views_world import CLOSED_POLICY, OPEN_POLICY, is_served,
 
 
 def views_with_files(proxy: RunningProxy, directory: Path) -> list[View]:
-    """The running views, as if their policies came from files."""
+    """Return the running views with settings that name policy files."""
     return [
         View(
             settings=each.settings.model_copy(update={"policy": directory / f"{each.gate.view}.toml"}),
@@ -55,11 +55,11 @@ async def test_a_changed_policy_acts_on_its_view_alone_and_a_bad_one_leaves_the_
         assert [await watch.reload_if_changed() for watch in watches.values()] == [False, True, False]
         assert [await is_served(view, listed) for view in views] == [True, False, True]
         told = {(each.getMessage(), getattr(each, "fields", {}).get("view")) for each in caplog.records}
-        assert {("policy-refused", "dev")} <= told
+        assert {("policy-invalid", "dev")} <= told
         assert watches["dev"].rejection is not None
         shown = (await there.proxy.get("/metrics")).body.decode()
-        assert 'assay_policy_refused{view="dev"} 1.0' in shown
-        assert 'assay_policy_refused{view="strict"} 0.0' in shown
+        assert 'assay_policy_invalid{view="dev"} 1.0' in shown
+        assert 'assay_policy_invalid{view="strict"} 0.0' in shown
         files["strict"].write_text(OPEN_POLICY)
         assert await watches["strict"].reload_if_changed()
         assert [await is_served(view, listed) for view in views] == [True, True, True]
@@ -87,19 +87,19 @@ async def test_one_sighup_asks_for_every_views_policy(tmp_path: Path, caplog: py
                 return {(each.getMessage(), getattr(each, "fields", {}).get("view")) for each in caplog.records}
 
             wanted = {
-                ("policy-kept", None),
-                ("policy-kept", "strict"),
+                ("policy-unchanged", None),
+                ("policy-unchanged", "strict"),
                 ("policy-reloaded", "dev"),
-                ("waiver-over", "strict"),
+                ("waiver-expired", "strict"),
             }
             async with asyncio.timeout(20):
-                while not wanted <= told():  # noqa: ASYNC110 - the log is what is waited for
+                while not wanted <= told():  # noqa: ASYNC110 - a log event cannot set an asyncio.Event
                     await asyncio.sleep(0.05)
-        assert ("waiver-over", None) not in told()
+        assert ("waiver-expired", None) not in told()
         assert there.proxy.get_gate("dev").policy == load_policy(CLOSED_POLICY, "dev")
 
 
-# Who says so
+# Names of views in metrics, log and audit trail
 
 
 async def test_metrics_log_and_trail_name_the_view(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -151,7 +151,7 @@ async def test_the_command_serves_every_view_and_says_where_each_is(tmp_path: Pa
                     return answer.status
 
             assert [await status(""), await status("/strict")] == [200, 403]
-            [opened] = [each for each in proxy.log if each["event"] == "view-open"]
+            [opened] = [each for each in proxy.log if each["event"] == "view-available"]
             assert (opened["view"], opened["index"]) == ("strict", f"{proxy.origin}/strict/simple/")
             assert opened["policy"] == str(tmp_path / "closed.toml")
             (tmp_path / "closed.toml").write_text(OPEN_POLICY, "utf-8")

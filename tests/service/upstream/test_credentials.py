@@ -1,7 +1,7 @@
 """Credentials go to the host of their index and nowhere else: not to clients, disk, log, metrics or other hosts.
 
-Random ones go through every path there is, good and bad; then everything that came out is searched for them, in every
-form in which they travel.
+The tests use random credentials on all routes, with and without failures, and then search all output for the
+credentials in every encoding.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sqlite3
 import sys
 import zlib
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,18 +41,18 @@ PATHS = ["/", "/policy", "/project/widget", "/healthz", "/readyz", "/metrics", "
 
 @dataclass(kw_only=True)
 class Secret:
-    """A credential of an index: where it is, and every form in which it could show."""
+    """Credential of an index: its settings, and all encodings in which it could appear."""
 
     kind: str
     settings: dict[str, Any]
     header: str
-    """The right Authorization."""
+    """Expected Authorization header."""
     forms: frozenset[str]
     environ: dict[str, str] = field(default_factory=dict)
 
 
 def made(kind: str, directory: Path) -> Secret:
-    """A random credential, with characters that encodings change."""
+    """Return a random credential with characters that encodings change."""
     word = f"{secrets.token_urlsafe(18)}/+%é"
     user = f"user-{secrets.token_hex(8)}"
     file = directory / "secret"
@@ -87,12 +87,12 @@ def made(kind: str, directory: Path) -> Secret:
 
 
 class Echo(Fault):
-    """A server's error page that repeats the request, credentials included."""
+    """Fault: an error page that repeats the request's headers, including credentials."""
 
     def __init__(self, status: int) -> None:
         self._status = status
 
-    async def play(self, connection: WireConnection, request: Request, answer: CannedResponse) -> None:  # noqa: ARG002 - the base's signature
+    async def play(self, connection: WireConnection, request: Request, answer: CannedResponse) -> None:  # noqa: ARG002 - signature of the base class
         told = repr(dict(request.headers)).encode("utf-8", "replace")
         headers = {"X-Told": request.headers.get("authorization", ""), "WWW-Authenticate": "Basic"}
         await super().play(connection, request, CannedResponse(status=self._status, body=told, headers=headers))
@@ -100,7 +100,7 @@ class Echo(Fault):
 
 @pytest.fixture
 def log() -> Any:
-    """Everything that is logged, as JSON lines and as text, at the finest level."""
+    """Return a stream that receives all log lines as JSON, at level DEBUG and of all libraries."""
     stream = io.StringIO()
     with preserve_loggers():
         telemetry.configure_logging(stream, level=logging.DEBUG, as_json=True)
@@ -110,7 +110,7 @@ def log() -> Any:
 
 @asynccontextmanager
 async def guarded(index: Index, tmp_path: Path, secret: Secret) -> AsyncIterator[RunningProxy]:
-    """A proxy with that credential for the index."""
+    """Run a proxy that has the credential for the index."""
     entry = {"name": "test", "url": index.url, "file-hosts": [index.files_host], "credentials": secret.settings}
     audit = {"path": str(tmp_path / "audit.jsonl")}
     configuration: Configuration = make_configuration(index, tmp_path / "assay", indexes=[entry], audit=audit)
@@ -119,7 +119,7 @@ async def guarded(index: Index, tmp_path: Path, secret: Secret) -> AsyncIterator
 
 
 class Heard:
-    """What came out of the proxy to its clients."""
+    """Client that collects all responses of the proxy, with their headers."""
 
     def __init__(self, proxy: RunningProxy) -> None:
         self._proxy = proxy
@@ -138,16 +138,16 @@ def found_in(text: bytes, forms: frozenset[str]) -> list[str]:
 
 
 def stored(directory: Path) -> bytes:
-    """Every byte under `directory`, records inflated as well."""
+    """Return the bytes of all files under `directory`, and the decompressed values of databases."""
     everything = bytearray()
     for path in directory.rglob("*"):
         if not path.is_file():
             continue
         everything += path.read_bytes()
         if path.name.endswith(".db"):
-            with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
+            with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
                 for (table,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
-                    for row in database.execute(f"SELECT * FROM {table}"):  # noqa: S608 - the database's own names
+                    for row in database.execute(f"SELECT * FROM {table}"):  # noqa: S608 - names from the database itself
                         everything += b"\n".join(_inflated(value) for value in row)
     return bytes(everything)
 
@@ -162,7 +162,7 @@ def _inflated(value: object) -> bytes:
 
 
 async def every_path(index: Index, heard: Heard, proxy: RunningProxy) -> None:
-    """Pages, files, metadata, provenance and people's pages; redirects; then everything that can go wrong."""
+    """Request pages, files, metadata, provenance and HTML pages, follow redirects, and provoke failures."""
     good = index.add(wheel("widget", "1.0"), provenance=b"{}")
     for path in [*PATHS, "/simple/widget/", proxy.files_path(good), f"{proxy.files_path(good)}.metadata"]:
         await heard.ask(path)
@@ -204,7 +204,7 @@ async def test_a_credential_reaches_its_own_index_and_nothing_else(tmp_path: Pat
         sent = {request.headers.get("authorization") for request in index.requests if request.port == own}
         assert {_as_sent(value) for value in sent} == {secret.header}
         assert {request.headers.get("authorization") for request in index.requests if request.port != own} == {None}
-    assert {200, 404, 502, 503} <= set(heard.statuses)
+    assert {200, 404, 424, 502, 503} <= set(heard.statuses)
     trail = (tmp_path / "audit.jsonl").read_bytes()
     everything = {
         "answers": bytes(heard.text),
@@ -217,7 +217,7 @@ async def test_a_credential_reaches_its_own_index_and_nothing_else(tmp_path: Pat
 
 
 def _as_sent(value: str | None) -> str | None:
-    """The world reads headers as Latin-1."""
+    """Return a header value as it was sent: the test server decodes headers as Latin-1."""
     return None if value is None else value.encode("latin-1").decode()
 
 
@@ -227,7 +227,7 @@ def test_the_search_finds_what_is_there(tmp_path: Path) -> None:
     assert found_in(f"… {secret.header} …".encode(), secret.forms)
     assert found_in(f"https://user:{word}@host/".encode(), secret.forms)
     assert found_in(json.dumps({"password": word}).encode(), secret.forms)
-    with sqlite3.connect(tmp_path / "x.db") as database:
+    with closing(sqlite3.connect(tmp_path / "x.db")) as database, database:
         database.execute("CREATE TABLE t (v BLOB)")
         database.execute("INSERT INTO t VALUES (?)", (zlib.compress(word.encode()),))
     assert found_in(stored(tmp_path), secret.forms)
@@ -236,7 +236,7 @@ def test_the_search_finds_what_is_there(tmp_path: Path) -> None:
 async def test_what_a_page_hides_in_addresses_reaches_the_file_host_and_nobody_else(
     tmp_path: Path, log: io.StringIO
 ) -> None:
-    """Signed addresses of object stores, and user information that some indexes write into their links."""
+    """Check signed URLs of object stores, and user information in URLs."""
     signature, password = secrets.token_hex(16), secrets.token_hex(16)
     forms = frozenset({signature, password})
     async with Index(separate_files=True) as index:
@@ -275,7 +275,7 @@ async def test_what_a_page_hides_in_addresses_reaches_the_file_host_and_nobody_e
 
 
 async def command(*arguments: str, environ: Mapping[str, str], home: Path) -> tuple[int, bytes]:
-    """``assay …`` as a process: its status, and stdout and stderr together."""
+    """Run an `assay` command as a process; return its exit status, and stdout and stderr together."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -331,7 +331,7 @@ async def test_no_complaint_about_a_configuration_shows_a_credential(tmp_path: P
 
 
 def written(directory: Path, url: str, credentials: Mapping[str, Any]) -> Path:
-    """A configuration file for one index."""
+    """Write a configuration file with one index; return its path."""
     table = ", ".join(f"{key} = {json.dumps(value)}" for key, value in credentials.items())
     config = directory / "proxy.toml"
     config.write_text(

@@ -1,7 +1,8 @@
-"""Indexes as they are in the world: other makers' pages, weak hashes, signed addresses, provenance from elsewhere."""
+"""Indexes other than PyPI: their page formats, weak hashes, signed URLs and provenance from another server."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,9 @@ import pytest
 
 from tests.world.index.distributions import BuiltDistribution, wheel
 from tests.world.index.fake_index import ABSENT, Index, ListedFile
-from tests.world.index.faulty_server import Redirect, Reply, Request
+from tests.world.index.faulty_server import CannedResponse, Redirect, Reply, Request
 from tests.world.index.upstream_pages import SHAPES, PageShape
-from tests.world.proxy.running_proxy import NOW, ManualClock, make_configuration, run_test_proxy
+from tests.world.proxy.running_proxy import NOW, ManualClock, make_configuration, retry_documents, run_test_proxy
 from tests.world.sigstore.private_sigstore import GitHub, GitLab, PrivateSigstore
 
 WIDGET = wheel("widget", "1.0")
@@ -37,7 +38,7 @@ def by_maker(shape: PageShape) -> str:
     return shape.maker
 
 
-# Pages of other makers
+# Pages of other index servers
 
 
 @pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape.installs], ids=by_maker)
@@ -85,7 +86,7 @@ async def test_relative_addresses_start_at_the_page_that_answered(tmp_path: Path
         index.inject_fault(index.page_path("widget"), Redirect("/mirror/deep/simple/widget/"), times=1)
         index.serve_fixed("/mirror/deep/simple/widget/", _answer_of(index, "widget"))
         assert await proxy.fetch_listed("widget") == {WIDGET.filename}
-        # The page's own ../../packages/… means another place now, and that place has nothing.
+        # The page's relative URL ../../packages/… now leads to a path that does not exist.
         assert (await proxy.get(proxy.files_path(listed))).status == 404
         (entry,) = (await proxy.fetch_page("widget"))["files"]
         assert entry["url"] == f"../../files/{index.files_host}/mirror/deep{listed.path}"
@@ -98,7 +99,132 @@ def _answer_of(index: Index, project: str) -> Any:
     return index._respond(request)
 
 
-# The way there
+HTML_PAGE = """<!DOCTYPE html><html><body><h1>Links for widget</h1>
+<a href="mailto:admin@index.example">contact</a> <a href="../index.html">up</a>
+{links}
+</body></html>"""
+
+
+@pytest.mark.parametrize(
+    ("first", "fragment"),
+    [
+        ("http://other.example/{filename}#sha256={sha256}", "#sha256={sha256}"),
+        ("http://user:pw@{host}{path}#sha256={sha256}", "#sha256%3D{sha256}"),
+        ("ftp://{host}{path}#sha256={sha256}", "#sha256-{sha256}"),
+        ("{path}", "#sha256={sha256}"),
+        ("{path}#md5=9f1e", "#SHA256:{sha256}"),
+    ],
+)
+async def test_of_two_links_to_a_file_the_one_that_passes_is_listed_and_served(
+    tmp_path: Path, first: str, fragment: str
+) -> None:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
+        listed = index.add(WIDGET)
+        values = {"filename": WIDGET.filename, "sha256": WIDGET.sha256, "host": index.files_host, "path": listed.path}
+        hrefs = [link.format_map(values) for link in (first, f"{{path}}{fragment}")]
+        links = "".join(f'<a href="{href}">x</a>' for href in hrefs)
+        body = HTML_PAGE.format(links=links).encode()
+        index.serve_fixed(index.page_path("widget"), CannedResponse(body=body, headers={"Content-Type": "text/html"}))
+        assert await proxy.fetch_listed("widget") == {WIDGET.filename}
+        assert set(await proxy.fetch_withheld("widget")) == {WIDGET.filename}
+        answer = await proxy.get(proxy.files_path(listed))
+        assert (answer.status, answer.body) == (200, WIDGET.content)
+
+
+# Files that an index moves
+
+DENIES_ONE = """
+version = 1
+[[rules]]
+name = "not this one"
+projects = ["denied"]
+deny = "no"
+[[rules]]
+name = "all"
+projects = ["*"]
+"""
+
+
+def move(index: Index, listed: ListedFile, *, host: bool) -> None:
+    """Move a file to another path, or to the other host of the index."""
+    if host:
+        listed.files_origin = index.origin
+    else:
+        listed.directory = f"moved/{listed.directory}"
+    index.bump_serial(listed.built.project)
+
+
+@pytest.mark.parametrize("host", [True, False], ids=["host", "path"])
+async def test_a_moved_file_is_served_at_its_old_address(tmp_path: Path, *, host: bool) -> None:
+    clock = ManualClock()
+    async with Index(separate_files=True) as index:
+        listed, other = index.add(WIDGET), index.add(wheel("widget", "1.1"))
+        async with run_test_proxy(index, tmp_path, clock=clock) as proxy:
+            await proxy.fetch_page("widget")
+            old = proxy.files_path(listed)
+            unlisted = old.replace(WIDGET.filename, "widget-9.0-py3-none-any.whl")
+            for _ in range(2):
+                move(index, listed, host=host)
+                clock.now += timedelta(days=1)
+                await proxy.fetch_page("widget")
+        async with run_test_proxy(index, tmp_path, clock=clock) as proxy:
+            new = proxy.files_path(listed)
+            assert new != old
+            for path in (old, new):
+                answer = await proxy.get(path)
+                assert (answer.status, answer.body) == (200, WIDGET.content)
+                answer = await proxy.get(f"{path}.metadata")
+                assert (answer.status, answer.body) == (200, WIDGET.metadata)
+            assert index.count(listed.path) == 1, "one blob serves both"
+            assert (await proxy.get(unlisted)).status == 404
+            assert (await proxy.get(proxy.files_path(other))).status == 200
+            (entry, _) = (await proxy.fetch_page("widget"))["files"]
+            assert entry["url"] == f"../..{new}", "the page lists the new address only"
+
+
+async def test_an_old_address_on_a_host_that_the_index_may_no_longer_use_still_leads_to_the_file(
+    tmp_path: Path,
+) -> None:
+    clock = ManualClock()
+    async with Index(separate_files=True) as index:
+        listed = index.add(WIDGET)
+        async with run_test_proxy(index, tmp_path, clock=clock) as proxy:
+            await proxy.fetch_page("widget")
+            old = proxy.files_path(listed)
+        move(index, listed, host=True)
+        clock.now += timedelta(days=1)
+        configuration = make_configuration(
+            index, tmp_path / "assay", indexes=[{"name": "test", "url": index.url, "file-hosts": []}]
+        )
+        async with run_test_proxy(index, tmp_path, clock=clock, configuration=configuration) as proxy:
+            await proxy.fetch_page("widget")
+            assert (await proxy.get(old)).body == WIDGET.content
+            assert {request.port for request in index.requests if request.path == listed.path} == {index._main.port}
+
+
+async def test_an_old_address_leads_to_no_other_bytes_and_to_no_withheld_or_withdrawn_file(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=DENIES_ONE, clock=clock) as proxy:
+        replaced, withdrawn, moved = index.add(WIDGET), index.add(wheel("gone", "1.0")), index.add(wheel("fine", "1.0"))
+        denied = index.add(wheel("denied", "1.0"))
+        old = {each.built.project: proxy.files_path(each) for each in (replaced, withdrawn, moved, denied)}
+        for project in old:
+            await proxy.fetch_page(project)
+        index.replace(replaced, wheel("widget", "1.0", padding=10))
+        for listed in (replaced, moved, denied):
+            move(index, listed, host=False)
+        index.remove(withdrawn)
+        clock.now += timedelta(days=1)
+        statuses = {project: (await proxy.get(path)).status for project, path in old.items()}
+        assert statuses == {"widget": 404, "gone": 404, "fine": 200, "denied": 403}
+        withdrawn.directory = "back/again"
+        index._shelf("gone").listed.append(withdrawn)
+        index.bump_serial("gone")
+        clock.now += timedelta(days=1)
+        assert (await proxy.get(old["gone"])).status == 200, "a page lists the same file again, elsewhere"
+
+
+# HTTP proxy of an index
 
 
 async def test_an_index_may_have_an_http_proxy_of_its_own(tmp_path: Path) -> None:
@@ -114,7 +240,7 @@ async def test_an_index_may_have_an_http_proxy_of_its_own(tmp_path: Path) -> Non
             assert [request.path for request in way.requests] == ["http://127.0.0.1:9/simple/widget/"]
 
 
-# Ages
+# Upload times
 
 
 async def test_a_file_without_upload_time_cannot_meet_a_cool_down(tmp_path: Path) -> None:
@@ -137,6 +263,26 @@ async def test_one_that_appears_later_ages_from_when_it_was_first_seen(tmp_path:
         assert await proxy.fetch_listed("widget") == {WIDGET.filename}
 
 
+async def test_a_clock_that_was_ahead_for_a_moment_makes_no_file_too_young_for_years(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = ManualClock()
+    async with Index(content="html") as index, run_test_proxy(index, tmp_path, policy=COOL_DOWN, clock=clock) as proxy:
+        index.add_project("widget")
+        await proxy.fetch_page("widget")
+        index.add(WIDGET)
+        clock.now = NOW.replace(year=NOW.year + 10)
+        assert await proxy.fetch_withheld("widget") == {WIDGET.filename: ["too-young"]}
+        clock.now = NOW.replace(day=2)
+        assert await proxy.fetch_withheld("widget") == {WIDGET.filename: ["too-young"]}
+        assert [each.message for each in caplog.records].count("clock-went-back") == 1
+        clock.now = NOW.replace(day=4)  # its age counts from the second, when it was corrected
+        assert await proxy.fetch_withheld("widget") == {WIDGET.filename: ["too-young"]}
+        clock.now = NOW.replace(day=6)
+        assert await proxy.fetch_listed("widget") == {WIDGET.filename}
+        assert [each.message for each in caplog.records].count("clock-went-back") == 1
+
+
 async def test_without_metadata_beside_the_file_none_is_offered(tmp_path: Path) -> None:
     async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         listed, other = index.add(WIDGET, metadata=False), index.add(wheel("widget", "1.1"))
@@ -146,7 +292,7 @@ async def test_without_metadata_beside_the_file_none_is_offered(tmp_path: Path) 
         assert (await proxy.get(f"{proxy.files_path(other)}.metadata")).status == 200
 
 
-# Signed addresses
+# Signed URLs
 
 
 async def test_a_signed_address_is_fetched_with_its_query_of_the_moment_which_no_client_sees(tmp_path: Path) -> None:
@@ -177,7 +323,7 @@ async def test_a_query_of_the_clients_own_reaches_nobody(tmp_path: Path) -> None
 async def judged(
     tmp_path: Path, built: BuiltDistribution, provenance: bytes | None, policy: str
 ) -> tuple[set[str], Any, ListedFile]:
-    """Listed names, withheld reasons, and the file, of an index whose provenance another one has."""
+    """Return listed names, withheld reasons and the file of an index whose provenance is on another server."""
     async with Index() as index, Index() as other:
         sigstore = PrivateSigstore(seed=1)
         listed = index.add(built, upload_time="2026-06-01T12:00:05Z")
@@ -244,6 +390,13 @@ async def test_an_integrity_api_that_cannot_be_asked_decides_nothing(tmp_path: P
         entry = {"name": "mirror", "url": index.url, "provenance-from": other.origin}
         configuration = make_configuration(index, tmp_path / "assay", PrivateSigstore(seed=1), indexes=[entry])
         async with run_test_proxy(index, tmp_path, policy=SIGNED, configuration=configuration) as proxy:
-            assert (await proxy.get("/simple/widget/")).status == (503 if status == 500 else 502)
-            other.clear_faults()
             assert await proxy.fetch_listed("widget") == {WIDGET.filename}
+            answer = await proxy.get(proxy.files_path(listed))
+            assert (answer.status, answer.headers.get("Retry-After")) == (424, None)
+            assert answer.reason.startswith(
+                "evidence-unavailable: the file's provenance cannot be fetched (next try 2026-"
+            )
+            other.clear_faults()
+            await retry_documents(proxy, "widget")
+            assert await proxy.fetch_listed("widget") == {WIDGET.filename}
+            assert (await proxy.get(proxy.files_path(listed))).status == 200

@@ -1,6 +1,6 @@
-"""devpi-server, pypiserver and nginx, the real ones, installed from through Assay by pip and uv.
+"""pip and uv install through Assay from real devpi-server, pypiserver and nginx.
 
-tests/install-upstreams.sh gets them; without it these tests skip.
+tests/install-upstreams.sh installs the servers; without a server, its tests are skipped.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ WIDGET, GADGET = wheel("widget", "1.0", requires=["gadget"]), sdist("gadget", "2
 
 
 def needs(program: Path) -> pytest.MarkDecorator:
-    """Skip, loudly, where the server is missing."""
+    """Return a mark that skips a test, with a message, if the server is missing."""
     reason = f"{program} is not on this machine: tests/install-upstreams.sh installs it"
     return pytest.mark.skipif(not program.exists(), reason=reason)
 
 
 def free_port() -> int:
-    """A port that was free a moment ago: these servers cannot say which one they took."""
+    """Return a port that was free a moment ago, because these servers cannot report a port that they choose."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return int(taken.getsockname()[1])
 
 
 def shelf(directory: Path) -> Path:
-    """A directory with the two distributions."""
+    """Create a directory with the two distributions."""
     directory.mkdir()
     for built in (WIDGET, GADGET):
         (directory / built.filename).write_bytes(built.content)
@@ -54,7 +54,7 @@ def shelf(directory: Path) -> Path:
 
 @asynccontextmanager
 async def serving(url: str, *command: str | Path, home: Path) -> AsyncIterator[None]:
-    """A server, until it answers at `url`; killed in the end."""
+    """Run a server, wait until it answers at `url`, and terminate it on exit."""
     with (home / "server.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -66,7 +66,7 @@ async def serving(url: str, *command: str | Path, home: Path) -> AsyncIterator[N
         async with asyncio.timeout(SECONDS), aiohttp.ClientSession() as session:
             while not await _answers(session, url):
                 assert process.returncode is None, (home / "server.log").read_text("utf-8")
-                await asyncio.sleep(0.1)  # another maker's server: asking is the only way to know
+                await asyncio.sleep(0.1)  # such a server does not report when it is ready
         yield
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -83,7 +83,7 @@ async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
 
 @asynccontextmanager
 async def pypiserver(home: Path) -> AsyncIterator[str]:
-    """Started over a directory."""
+    """Run pypiserver with a directory of the two distributions; yield the URL of its index."""
     url, packages = f"http://127.0.0.1:{(port := free_port())}/", shelf(home / "packages")
     command = ("run", "-p", str(port), "-i", "127.0.0.1", "--disable-fallback", str(packages))
     async with serving(url, PROGRAMS / "pypi-server", *command, home=home):
@@ -92,7 +92,7 @@ async def pypiserver(home: Path) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def devpi(home: Path) -> AsyncIterator[str]:
-    """With an index of its own, and the two distributions uploaded to it as twine would."""
+    """Run devpi with a new index and upload the two distributions as twine does; yield the URL of the index."""
     port, state = free_port(), home / "devpi"
     making = await asyncio.create_subprocess_exec(
         PROGRAMS / "devpi-init", "--serverdir", str(state), "--no-root-pypi", "--root-passwd", "secret",
@@ -128,7 +128,12 @@ async def devpi(home: Path) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def nginx(home: Path, *, hashed: bool = True) -> AsyncIterator[str]:
-    """A plain directory of files: with a page of links and digests for each project, or with nginx's own listing."""
+    """Run nginx on a directory of files; yield the URL of the index.
+
+    Args:
+        home: directory for the files.
+        hashed: True for a page of links with digests for each project, False for nginx's own listing.
+    """
     port, root = free_port(), home / "www"
     for built in (WIDGET, GADGET):
         project = root / "simple" / built.project
@@ -154,7 +159,7 @@ async def nginx(home: Path, *, hashed: bool = True) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def before(url: str, tmp_path: Path) -> AsyncIterator[RunningProxy]:
-    """The proxy before that index."""
+    """Run the proxy with the index at `url`."""
     async with Index() as unused:
         configuration = make_configuration(unused, tmp_path / "assay", indexes=[{"name": "real", "url": url}])
         async with run_test_proxy(unused, tmp_path, configuration=configuration) as proxy:
@@ -162,7 +167,7 @@ async def before(url: str, tmp_path: Path) -> AsyncIterator[RunningProxy]:
 
 
 def installed(tmp_path: Path) -> list[str]:
-    """What an installer has put into its target."""
+    """Return the names of the installed distributions."""
     return sorted(path.name for path in tmp_path.glob("target/*.dist-info"))
 
 
@@ -173,14 +178,14 @@ Installer = Callable[..., Awaitable[ClientResult]]
 @pytest.mark.parametrize(
     "server",
     [
-        pytest.param(devpi, marks=needs(PROGRAMS / "devpi-server")),
+        pytest.param(devpi, marks=[needs(PROGRAMS / "devpi-server"), pytest.mark.long]),
         pytest.param(pypiserver, marks=needs(PROGRAMS / "pypi-server")),
         pytest.param(nginx, marks=needs(NGINX)),
     ],
 )
 async def test_installers_install_from_a_real_index_through_the_proxy(tmp_path: Path, server: Server) -> None:
     async with server(tmp_path) as url:
-        for installer in (pip_install, uv_install):  # each before a proxy that knows nothing yet
+        for installer in (pip_install, uv_install):  # each with a new proxy and an empty cache
             home = tmp_path / installer.__name__
             home.mkdir()
             async with before(url, home) as proxy:

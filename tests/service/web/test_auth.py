@@ -1,14 +1,16 @@
-"""Who may ask: passwords, tokens, a front proxy's word. Nothing for others."""
+"""Authentication by password, token and front proxy; all other requests get 401."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import sys
+import time
 from functools import partial
 from io import StringIO
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from assay.cli import run
@@ -29,7 +31,7 @@ from tests.world.proxy.running_proxy import make_configuration, run_test_proxy
 
 
 async def identify(access: Authenticator, headers: dict[str, str]) -> tuple[str, str] | None:
-    """Name and way of the user whom the headers authenticate."""
+    """Return the name and method of the user that the headers authenticate, or None."""
     found = access.identify(headers, None)
     user = await found() if isinstance(found, partial) else found
     return None if user is None else (user.name, user.how)
@@ -175,3 +177,31 @@ async def test_a_file_that_is_not_there_is_a_reason_not_to_start(tmp_path: Path,
     with pytest.raises(ConfigurationError, match=rf"server\.auth\.{name}: .* cannot be read"):
         async with run_auth_proxy(tmp_path, auth={name: str(tmp_path / "absent")}):
             pass
+
+
+async def test_guessers_of_passwords_do_not_delay_the_first_login_of_a_user_elsewhere(tmp_path: Path) -> None:
+    async with run_auth_proxy(tmp_path) as world:
+        url = f"{world.proxy.origin}/policy"
+        elsewhere = aiohttp.TCPConnector(local_addr=("127.0.0.2", 0), limit=0)
+
+        delays = []
+
+        async def guess(session: aiohttp.ClientSession, number: int) -> tuple[int, str | None]:
+            headers, started = make_basic_header("alice", f"guess {number}"), time.monotonic()
+            async with session.get(url, headers=headers) as answer:
+                if answer.status == 429:
+                    delays.append(time.monotonic() - started)
+                return answer.status, answer.headers.get("Retry-After")
+
+        async with aiohttp.ClientSession(connector=elsewhere) as session:
+            guesses = [asyncio.create_task(guess(session, number)) for number in range(120)]
+            await asyncio.wait(guesses, return_when=asyncio.FIRST_COMPLETED)
+            answer = await world.proxy.get("/policy", make_basic_header("alice", PASSWORD))
+            waited_for = sum(not task.done() for task in guesses)
+            statuses = await asyncio.gather(*guesses)
+        assert answer.status == 200
+        assert set(statuses) == {(401, None), (429, "1")}
+        assert statuses.count((401, None)) < 60, "most are refused without a check"
+        assert waited_for < 120
+        assert min(delays) >= 1, "a client that ignores Retry-After is slowed"
+        assert (await world.proxy.get("/policy", make_basic_header("alice", "wrong"))).status == 401

@@ -1,4 +1,4 @@
-"""A page in each content coding: what is decoded is the page, and no validator of one form holds for another."""
+"""Pages in each content coding: the decoded body is the page, and each coding has its own ETag."""
 
 from __future__ import annotations
 

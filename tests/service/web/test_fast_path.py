@@ -1,4 +1,4 @@
-"""A connection writes what is whole in memory as aiohttp's task would, and leaves anything else to the task."""
+"""Fast path: a connection sends responses from memory as aiohttp's task would, and leaves all others to the task."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ VARIES = re.compile(rb"(?:Date|X-Request-Id|Connection): [^\r]*\r\n")
 
 @pytest.fixture
 def tasks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The requests that a task answered."""
+    """Requests that aiohttp's task has answered."""
     return count_tasks(monkeypatch)
 
 
 @dataclass
 class Warm:
-    """A proxy that has a page and a file in memory, and somebody who is connected to it."""
+    """Proxy with a page and a file in memory, and a connected client."""
 
     proxy: RunningProxy
     client: RawClient
@@ -71,7 +71,7 @@ async def warm(
 
 
 async def answer(client: RawClient) -> tuple[bytes, bytes]:
-    """Head and body of the next answer."""
+    """Return the head and body of the next response."""
     async with asyncio.timeout(TIMEOUT_SECONDS):
         head = await client.reader.readuntil(b"\r\n\r\n")
         length = re.search(rb"Content-Length: (\d+)", head)
@@ -148,7 +148,7 @@ async def test_requests_that_come_together_or_in_pieces_are_answered_in_order(tm
             client.writer.write(bytes([byte]))
             await asyncio.sleep(0)
         assert (await answer(client))[1] == answers[0][1]
-        # One and a half, then the other half.
+        # One and a half requests, then the rest of the second.
         both = encode_get(world.page) + encode_get(world.file)
         client.writer.write(both[:-10])
         assert (await answer(client))[1] == answers[0][1]
@@ -211,12 +211,12 @@ async def test_what_is_withheld_from_now_on_is_not_given_at_once(tmp_path: Path,
 async def test_a_connection_that_is_used_the_short_way_alone_stays_open(tmp_path: Path, tasks: list[str]) -> None:
     soon = ServerTimeouts(keepalive=0.5, first_request=0.7)
     async with warm(tmp_path, tasks, timeouts=soon) as world, open_clients(world.proxy) as clients:
-        fresh = await clients.connect()  # whose first request, too, goes the short way
+        fresh = await clients.connect()  # its first request uses the fast path, too
         for _ in range(8):
             assert (await fresh.get(world.page))[0] == 200
             await asyncio.sleep(0.2)
         assert tasks == []
-        assert await fresh.is_closed()  # and then is closed, since it asks no more
+        assert await fresh.is_closed()  # closed by the keep-alive timeout
 
 
 @pytest.mark.parametrize("moment", ["closing", "idle", "fault"])
@@ -227,8 +227,8 @@ async def test_a_request_that_waits_for_its_turn_is_answered_whatever_comes_betw
 
     class App(RespondingApp):
         def begin(self, head: RequestHead, peer: Peer) -> web.StreamResponse | Pending:
-            assert peer == Peer("127.0.0.1", is_tls=False)
-            begun.append(head.target)
+            assert peer == Peer("127.0.0.1", is_tls=False, own_port=peer.own_port)
+            begun.append(head.path)
             return BufferedResponse(headers={"X-Broken": "a\nb"} if moment == "fault" else {}, body=b"short")
 
     async def never(_request: web.BaseRequest) -> web.StreamResponse:
@@ -251,7 +251,7 @@ async def test_a_request_that_waits_for_its_turn_is_answered_whatever_comes_betw
     client = RawClient(reader, writer)
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            while not made or made[0]._waiter is None:  # noqa: ASYNC110 - the turns of the loop that making one takes
+            while not made or made[0]._waiter is None:  # noqa: ASYNC110 - there is no event to await
                 await asyncio.sleep(0)
         connection = made[0]
         connection._next_keepalive_close_time = 0.0
@@ -265,7 +265,7 @@ async def test_a_request_that_waits_for_its_turn_is_answered_whatever_comes_betw
                 connection._process_keepalive()
                 assert (await answer(client))[1] == b"short"
             case _:
-                # An answer that cannot be sent is cut: behind what went out of it nothing may come.
+                # The connection is aborted if the response fails, because part of it may have been sent.
                 assert await client.is_closed()
                 assert "line break" in caplog.text
         assert begun == ["/"]
@@ -284,7 +284,7 @@ async def test_what_a_client_does_not_take_at_once_is_sent_as_he_takes_it(tmp_pa
         client.writer.write(encode_get("/simple/many/", f"Accept: {SIMPLE_JSON}"))
         assert (await answer(client))[1] == whole
         tasks.clear()
-        times = 40  # more than the kernel takes for him
+        times = 40  # together more than the kernel buffers
         for _ in range(times):
             client.writer.write(encode_get("/simple/many/", f"Accept: {SIMPLE_JSON}"))
             await asyncio.sleep(0.01)
@@ -293,3 +293,37 @@ async def test_what_a_client_does_not_take_at_once_is_sent_as_he_takes_it(tmp_pa
         assert 0 < len(tasks) < times
         client.writer.write(encode_get("/simple/many/", f"Accept: {SIMPLE_JSON}"))
         assert (await answer(client))[1] == whole
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+async def test_a_target_in_absolute_form_is_served_and_its_host_counts(tmp_path: Path, method: bytes) -> None:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
+        listed = index.add(wheel("foo"))
+        for path, status in [
+            ("/simple/foo/", b"200"),
+            (proxy.files_path(listed), b"200"),
+            ("/simple/Foo/", b"301"),
+            ("/healthz", b"200"),
+            ("/nowhere", b"404"),
+        ]:
+            async with open_clients(proxy) as clients:
+                client = await clients.connect()
+                client.writer.write(method + f" http://elsewhere.example{path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+                async with asyncio.timeout(TIMEOUT_SECONDS):
+                    head = await client.reader.readuntil(b"\r\n\r\n")
+                assert head.split(b" ")[1] == status, path
+
+
+async def test_the_host_of_a_target_in_absolute_form_replaces_the_host_header(tmp_path: Path) -> None:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
+        for target, host, shown in [
+            (f"{proxy.origin}/", "evil.example", True),
+            ("http://evil.example/", proxy.origin.removeprefix("http://"), False),
+            ("/", proxy.origin.removeprefix("http://"), True),
+        ]:
+            async with open_clients(proxy) as clients:
+                client = await clients.connect()
+                client.writer.write(f"GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+                async with asyncio.timeout(TIMEOUT_SECONDS):
+                    body = await client.reader.read()
+                assert (proxy.url.encode() in body, b"evil" in body) == (shown, False)

@@ -1,4 +1,4 @@
-"""nginx and HAProxy before Assay, with the very lines of docs/front-proxies.md: nothing that matters gets lost."""
+"""nginx and HAProxy in front of Assay, configured as in docs/front-proxies.md: no important behaviour is lost."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ SERVERS = [
 
 
 def lines_of(name: str) -> str:
-    """The page's block in that language."""
+    """Return the code block of docs/front-proxies.md for the front proxy `name`."""
     (found,) = re.findall(rf"```{name}\n(.*?)```", PAGE, re.DOTALL)
     assert "127.0.0.1:8080" in found
     return str(found)
@@ -74,7 +74,7 @@ def haproxy(home: Path, port: int, upstream: str) -> tuple[str, ...]:
 
 @asynccontextmanager
 async def before(name: str, home: Path, proxy: RunningProxy) -> AsyncIterator[str]:
-    """The front proxy's origin."""
+    """Run a front proxy before `proxy`, and yield its origin."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -83,7 +83,7 @@ async def before(name: str, home: Path, proxy: RunningProxy) -> AsyncIterator[st
     try:
         async with asyncio.timeout(SECONDS):
             while not await _listens(port):
-                assert process.returncode is None, "it ended"
+                assert process.returncode is None, "the front proxy has ended"
                 await asyncio.sleep(0.05)
         yield f"http://127.0.0.1:{port}"
     finally:
@@ -140,15 +140,15 @@ async def test_what_matters_gets_through(tmp_path: Path, name: str) -> None:
                 assert (answer.status, await answer.read()) == (206, good.built.content[-10:])
             with pytest.raises(aiohttp.ClientPayloadError):
                 await _to_the_end(session, address(proxy.files_path(bad)), stall)
-            assert index.count(bad.path) == 1, "nobody tries again behind the client's back"
+            assert index.count(bad.path) == 1, "the front proxy does not retry"
             page = await _json(session, f"{origin}/simple/attested/")
             assert [urlsplit(entry["provenance"]).netloc for entry in page["files"]] == [urlsplit(origin).netloc]
 
 
 async def _to_the_end(session: aiohttp.ClientSession, address: URL, stall: Stall) -> None:
-    """Read on while the index sends the rest."""
+    """Read the whole response, releasing the index after the first bytes have arrived."""
     async with session.get(address) as answer:
-        assert await answer.content.readany(), "the first bytes are here before the last are known"
+        assert await answer.content.readany(), "the front proxy passes on the first bytes at once"
         stall.release.set()
         await answer.read()
 

@@ -1,4 +1,4 @@
-"""The image's HEALTHCHECK: it finds the proxy by its configuration, over http and https, and tells ready from not."""
+"""HEALTHCHECK of the image: it finds the proxy by its configuration, over http and https, and reports its readiness."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.world.proxy.running_proxy import RunningProxy, make_configuration, ru
 
 
 def command() -> list[str]:
-    """What the image runs."""
+    """Return the command of the image's HEALTHCHECK."""
     [found] = re.findall(r"^HEALTHCHECK .* CMD (\[.*\])$", (ROOT / "Dockerfile").read_text("utf-8"), re.MULTILINE)
     words: list[str] = json.loads(found)
     assert words[0] == "python"
@@ -25,7 +25,7 @@ def command() -> list[str]:
 
 
 async def probed(environ: dict[str, str]) -> tuple[int, str]:
-    """Exit status and what it says."""
+    """Run the health check and return its exit status and standard error."""
     process = await asyncio.create_subprocess_exec(
         *command(), env=environ, cwd=ROOT.parent, stderr=asyncio.subprocess.PIPE
     )
@@ -57,12 +57,12 @@ async def test_it_is_healthy_when_it_is_ready(tmp_path: Path, https: bool) -> No
                 wrong["ASSAY_SERVER__TLS__CERTIFICATE"] = "/none.pem"
             assert await probed(environ) == (0, "")
             status, said = await probed(wrong)
-            assert (status, bool(said)) == (1, True), "asked in the wrong way it is no answer"
+            assert (status, bool(said)) == (1, True), "a probe by the wrong scheme fails"
             proxy.readiness.is_stopping = True
             status, said = await probed(environ)
             assert (status, "shutting down" in said) == (1, True)
     status, said = await probed(environ)
-    assert (status, "Refused" in said) == (1, True)
+    assert (status, "no connection to the proxy: Connection refused" in said) == (1, True)
 
 
 async def test_a_configuration_file_says_it_as_well(tmp_path: Path) -> None:

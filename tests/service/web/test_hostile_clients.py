@@ -1,4 +1,4 @@
-"""Clients that mean harm, on the wire: bounded, refused, and never anybody else's problem."""
+"""Hostile clients on raw sockets: their requests are bounded and refused, and do not affect other clients."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from assay.gate.judged_page import JudgedPage, RenderedPage
+from assay.simple.negotiate import PageFormat
 from assay.web.server.server import ServerTimeouts
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
-from tests.world.proxy.running_proxy import RunningProxy, run_test_proxy
+from tests.world.proxy.running_proxy import ATTESTED_ONLY_POLICY, SIMPLE_JSON, RunningProxy, run_test_proxy
+from tests.world.sigstore.private_sigstore import SIGNING_TIME, PrivateSigstore
 
 SECONDS = 10
-"""After which an answer is a hang."""
+"""Time in seconds after which a missing response counts as a hang."""
 HOST = b"Host: 127.0.0.1\r\n"
 
 
@@ -32,7 +35,7 @@ async def connected(proxy: RunningProxy) -> AsyncIterator[tuple[asyncio.StreamRe
 
 
 async def said(proxy: RunningProxy, sent: bytes) -> bytes:
-    """All that a connection answers until it is closed."""
+    """Return all bytes that the proxy sends on a connection until the connection is closed."""
     async with connected(proxy) as (reader, writer):
         writer.write(sent)
         try:
@@ -56,7 +59,9 @@ async def test_a_connection_without_a_whole_request_is_cut(tmp_path: Path, sent:
         async with connected(proxy) as (reader, writer):
             writer.write(b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n")
             assert statuses(await reader.readuntil(b"alive\n")) == [200]
-            await asyncio.sleep(0.4)  # longer than that: the twin stays, since it was heard
+            await asyncio.sleep(
+                0.4
+            )  # longer than the timeout: this connection stays open, because it has sent a request
             writer.write(b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n")
             assert statuses(await reader.readuntil(b"alive\n")) == [200]
 
@@ -83,7 +88,7 @@ async def test_a_connection_without_a_whole_request_is_cut(tmp_path: Path, sent:
     ids=range(15),
 )
 async def test_what_is_no_request_is_refused_and_the_connection_with_it(tmp_path: Path, head: bytes) -> None:
-    """Nothing that follows is taken for a request: "smuggling" needs two readers who disagree where one ends."""
+    """Bytes after a malformed request are not read as another request, which prevents request smuggling."""
     async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         index.add(wheel("foo"))
         answer = await said(proxy, head + b"GET /simple/foo/ HTTP/1.1\r\n" + HOST + b"\r\n")
@@ -105,7 +110,7 @@ async def test_what_is_no_request_is_a_line_of_the_log_and_no_traceback(
         assert str(line.__dict__["fields"]["error"]).isprintable()
         assert not [record for record in caplog.records if record.exc_info]
 
-        # The twin: a fault of ours is told with all that is known of it.
+        # Counter-check: an error in Assay is still logged with its traceback.
         def broken(*_: object) -> None:
             raise ZeroDivisionError("ours")
 
@@ -172,7 +177,16 @@ async def test_paths_that_lead_elsewhere_lead_nowhere(tmp_path: Path, path: str)
         assert statuses(answer) in ([404], [400], [403], [301], []), answer[:300]
         assert not any(line.startswith(b"X-Evil") for line in answer.split(b"\r\n"))
         assert b"root:" not in answer
-        assert {request.path for request in index.requests} <= {"/simple/foo/"}, "nothing else is asked for"
+        assert {request.path for request in index.requests} <= {"/simple/foo/"}, "nothing else is requested"
+
+
+async def test_a_version_of_thousands_of_digits_is_a_version_that_does_not_exist(tmp_path: Path) -> None:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
+        index.add(wheel("foo", "1.0"))
+        for version in ("1" * 5000, "2.0"):
+            answer = await proxy.get(f"/integrity/foo/{version}/foo-1.0-py3-none-any.whl/provenance")
+            assert answer.status == 404
+            assert (await proxy.get(f"/project/foo?version={version}")).status == 200
 
 
 @pytest.mark.parametrize(
@@ -225,3 +239,37 @@ async def test_a_client_that_reads_nothing_holds_up_nobody(tmp_path: Path) -> No
             assert (await proxy.get(path)).body == listed.built.content
             assert (await proxy.get("/healthz")).status == 200
         assert index.count(listed.path) == 1
+
+
+async def test_invented_ports_of_an_allowed_host_do_not_have_pages_rendered_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sigstore, rendered, render = PrivateSigstore(seed=1), list[str | None](), JudgedPage._render_uncached
+
+    def counting(page: JudgedPage, form: PageFormat, origin: str | None, coding: str) -> RenderedPage:
+        rendered.append(origin)
+        return render(page, form, origin, coding)
+
+    monkeypatch.setattr(JudgedPage, "_render_uncached", counting)
+    policy = ATTESTED_ONLY_POLICY
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=policy, sigstore=sigstore) as proxy:
+        built = wheel("foo", "1.0")
+        provenance = sigstore.provenance(built.filename, built.sha256)
+        index.add(built, upload_time=SIGNING_TIME, provenance=provenance)
+
+        async def fetch_provenance_url(host: str | None) -> str | None:
+            answer = await proxy.get("/simple/foo/", {"Accept": SIMPLE_JSON} | ({"Host": host} if host else {}))
+            (entry,) = answer.json()["files"]
+            url = entry.get("provenance")
+            assert url is None or isinstance(url, str)
+            return url
+
+        own = await fetch_provenance_url(None)
+        assert own is not None
+        assert own.startswith(proxy.origin)
+        for port in range(20_000, 20_100):
+            url = await fetch_provenance_url(f"localhost:{port}")
+            assert (url is None) == (port > 20_000)
+        assert await fetch_provenance_url(None) == own
+        assert await fetch_provenance_url("localhost") is not None
+        assert len(rendered) == 4, "for the port of the proxy, the first other one, none, and the default one"

@@ -1,4 +1,4 @@
-"""https with a private authority, renewed without a restart; and one Assay before another over it."""
+"""https with a private certificate authority, renewed without a restart; and one Assay as the index of another."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.world.proxy.running_proxy import RunningProxy, make_configuration, ru
 
 
 async def shown(proxy: RunningProxy, ca: Path, server_name: str | None) -> int:
-    """The serial number of the certificate that a new connection is shown."""
+    """Return the serial number of the certificate that a new connection gets."""
     host, _, port = proxy.origin.partition("://")[2].partition(":")
     context = ssl.create_default_context(cafile=ca)
     context.check_hostname = server_name is not None
@@ -40,7 +40,7 @@ async def test_pages_and_files_come_over_https(tmp_path: Path) -> None:
     async with run_auth_proxy(tmp_path, tls=own.settings) as there:
         trusting = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=own.ca))
         async with aiohttp.ClientSession(connector=trusting) as session:
-            for _ in range(2):  # cold, then from the cache
+            for _ in range(2):  # from the index, then from the cache
                 path = there.proxy.files_path(there.listed)
                 async with session.get(f"{there.proxy.origin}{path}") as response:
                     assert await response.read() == there.listed.built.content
@@ -97,7 +97,7 @@ async def test_a_certificate_that_cannot_be_used_is_a_reason_not_to_start(tmp_pa
 
 
 async def test_no_wrong_byte_completes_over_https_either(tmp_path: Path) -> None:
-    """Sent by another way than over plain sockets: TLS has no sendfile."""
+    """TLS has no sendfile, so the file is sent by other code than over plain sockets."""
     own, large = make_tls_files(tmp_path), wheel("large", "1.0", padding=700_000)
     async with run_auth_proxy(tmp_path, tls=own.settings) as there:
         spoilt = there.index.add(wheel("spoilt", "1.0", padding=700_000))
@@ -112,7 +112,7 @@ async def test_no_wrong_byte_completes_over_https_either(tmp_path: Path) -> None
             async with session.get(url, headers=headers) as response:
                 assert (response.status, await response.read()) == (206, large.content[1000:650001])
             url = f"{there.proxy.origin}{there.proxy.files_path(spoilt)}"
-            # Cut, or where the mismatch is known before the first byte, a whole 502.
+            # The connection is aborted, or the response is 424 if the mismatch is known before the first byte.
             with pytest.raises(aiohttp.ClientError):
                 async with session.get(url, raise_for_status=True) as response:
                     await response.read()
@@ -126,18 +126,18 @@ def test_check_reads_what_the_server_would_read(tmp_path: Path, table: str, caps
     config = tmp_path / "proxy.toml"
     config.write_text("\n".join(["[storage]", 'directory = "storage"', *lines]), "utf-8")
     assert run(["check", "--config", str(config)]) == 0
-    assert ("https" if table == "tls" else "with authentication") in capsys.readouterr().out.splitlines()[0]
+    assert ("https" if table == "tls" else "authentication required") in capsys.readouterr().out.splitlines()[0]
     (own.key if table == "tls" else tmp_path / "tokens").write_text("nonsense", "utf-8")
     assert run(["check", "--config", str(config)]) == 2
     assert f"server.{table}" in capsys.readouterr().err
 
 
-# One Assay before another: https with an authority of its own, and a token
+# One Assay as the index of another, over https with a private certificate authority and a token
 
 
 @asynccontextmanager
 async def chained(tmp_path: Path, **entry: Any) -> AsyncIterator[tuple[AuthProxy, RunningProxy]]:
-    """The outer proxy is the inner one's only index."""
+    """Run an outer proxy, and an inner proxy whose only index is the outer one."""
     own = make_tls_files(tmp_path)
     async with run_auth_proxy(tmp_path, tls=own.settings, auth=write_credentials(tmp_path)) as outer:
         index = {"name": "outer", "url": outer.proxy.url, **entry}
@@ -157,7 +157,7 @@ async def test_an_index_may_have_an_authority_of_its_own_and_a_token(tmp_path: P
 
 
 async def test_a_long_file_comes_over_https(tmp_path: Path) -> None:
-    """By `assay.upstream.bulk_receiver`, which takes the connection over in the middle of TLS."""
+    """`assay.upstream.bulk_receiver` takes over the encrypted connection."""
     table = {"ca-file": str(tmp_path / "ca.pem"), "credentials": {"token-env": "OUTER_TOKEN"}}
     async with chained(tmp_path, **table) as (outer, inner):
         long = outer.index.add(wheel("long", "1.0", padding=MIN_BULK_BYTES + 3_000_000))
@@ -177,7 +177,7 @@ async def test_without_its_authority_nothing_is_sent_there(tmp_path: Path) -> No
     async with chained(tmp_path, credentials={"token-env": "OUTER_TOKEN"}) as (outer, inner):
         answer = await inner.get("/simple/widget/")
         assert answer.status == 502
-        assert "its certificate is not believed" in answer.reason
+        assert "the server certificate is not trusted" in answer.reason
         assert outer.index.requests == []
 
 

@@ -1,4 +1,4 @@
-"""pip and uv over https with a private authority, and with a name."""
+"""pip and uv over https with a private certificate authority, and with authentication."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.world.proxy.certificate_authority import CertificateAuthority
 
 
 async def uv_with(ca: Path, url: str, *arguments: str, home: Path, target: Path) -> ClientResult:
-    """uv as somebody sets it up who has a private authority."""
+    """Run uv, configured for a private certificate authority."""
     uv = str(Path(sys.executable).parent / "uv")
     return await run_client(
         "env", f"SSL_CERT_FILE={ca}", uv, "pip", "install", "--no-cache", "--default-index", url,
@@ -23,7 +23,7 @@ async def uv_with(ca: Path, url: str, *arguments: str, home: Path, target: Path)
 
 
 async def pip_with(ca: Path, url: str, *arguments: str, home: Path, target: Path) -> ClientResult:
-    """pip likewise."""
+    """Run pip, configured for a private certificate authority."""
     return await pip_install(url, "--cert", str(ca), *arguments, home=home, target=target)
 
 
@@ -31,7 +31,7 @@ BOTH = pytest.mark.parametrize("installer", [pip_with, uv_with], ids=["pip", "uv
 
 
 def installed(tmp_path: Path) -> list[str]:
-    """What an installer has put into its target."""
+    """Return the names of the distributions that an installer has installed into its target."""
     return [path.name for path in tmp_path.glob("target/*.dist-info")]
 
 

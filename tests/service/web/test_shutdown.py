@@ -1,4 +1,4 @@
-"""The real process: it ends in order, and after it was killed it starts again with all that was finished."""
+"""Shutdown of the real process: it ends in order, and after a kill it starts again with all finished files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def test_sigterm_lowers_readiness_first_and_lets_a_running_download_finish
             await stall.reached.wait()
             assert await ready(proxy) == 200
             proxy.process.send_signal(signal.SIGTERM)
-            while await ready(proxy) != 503:  # noqa: ASYNC110 - the process tells nobody but who asks
+            while await ready(proxy) != 503:  # noqa: ASYNC110 - the process has to be polled
                 await asyncio.sleep(0.01)
             stall.release.set()
             assert start + await response.read() == listed.built.content
@@ -65,7 +65,7 @@ async def test_after_kill_9_everything_finished_is_here_and_nothing_unfinished(t
         async with run_serve_session(index, tmp_path) as proxy:
             assert (await proxy.get(files_path(done)))[1] == done.built.content
             blob = tmp_path / "storage" / "blobs" / done.built.sha256[:2] / f"{done.built.sha256}.{done.built.size}"
-            while not blob.exists():  # noqa: ASYNC110 - the process tells nobody, on purpose
+            while not blob.exists():  # noqa: ASYNC110 - the process has to be polled
                 await asyncio.sleep(0.01)
             stall = index.stall(broken.path, after=500_000)
             request = asyncio.create_task(proxy.get(files_path(broken)))
@@ -74,9 +74,9 @@ async def test_after_kill_9_everything_finished_is_here_and_nothing_unfinished(t
             await proxy.ended()
             assert isinstance((await asyncio.gather(request, return_exceptions=True))[0], aiohttp.ClientError)
             stall.release.set()
-            assert list((tmp_path / "storage" / "blobs" / "unfinished").iterdir()), "as it was left"
+            assert list((tmp_path / "storage" / "blobs" / "unfinished").iterdir()), "left by the killed process"
         async with run_serve_session(index, tmp_path) as proxy:
-            assert list((tmp_path / "storage" / "blobs" / "unfinished").iterdir()) == [], "swept"
+            assert list((tmp_path / "storage" / "blobs" / "unfinished").iterdir()) == [], "removed at the start"
             for listed in (done, broken):
                 assert await proxy.get(files_path(listed)) == (200, listed.built.content)
             assert index.count(done.path) == 1

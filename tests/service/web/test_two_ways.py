@@ -1,5 +1,5 @@
-"""Whether a connection or aiohttp's task begins a request, the client, the log, the metrics, the trace and the trail
-get the same; and every request is accounted for exactly once."""
+"""Requests begun by a connection and by aiohttp's task: response, log, metrics, trace and audit trail are the same, and
+each request is accounted for exactly once."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ ratchet = "off"
 
 @dataclass(frozen=True)
 class Setup:
-    """A way to run a proxy, and what its clients send."""
+    """Configuration of a proxy, and the header fields that its clients send."""
 
     headers: Mapping[str, str] = field(default_factory=dict)
     authenticates: bool = False
@@ -122,14 +122,14 @@ REQUESTS: list[tuple[str, str, dict[str, str]]] = [
 
 @dataclass
 class Accounts:
-    """How often each exchange was begun and finished."""
+    """Counts of how often each exchange was begun and finished."""
 
     begun: Counter[str] = field(default_factory=Counter)
     finished: Counter[str] = field(default_factory=Counter)
 
     @contextmanager
     def are_settled(self) -> Iterator[None]:
-        """Meanwhile some requests come, and each is finished once."""
+        """Check that at least one request arrives while the context is open, and that each is finished once."""
         self.begun.clear()
         self.finished.clear()
         yield
@@ -156,12 +156,12 @@ def accounts(monkeypatch: pytest.MonkeyPatch) -> Accounts:
 
 
 def list_samples() -> dict[str, float]:
-    """What is counted of requests, but for how long they took."""
+    """Return the current values of the request metrics, except their durations."""
     return {
         f"{sample.name}{sorted(sample.labels.items())}": sample.value
         for collector in (metrics.REQUESTS, metrics.FILE_REQUESTS, metrics.REFUSALS, metrics.EVENTS)
         for metric in collector.collect()
-        if metric.name != "assay_request_seconds"
+        if metric.name != "assay_request_duration_seconds"
         for sample in metric.samples
         if not sample.name.endswith("_created")
     }
@@ -169,7 +169,7 @@ def list_samples() -> dict[str, float]:
 
 @dataclass(frozen=True)
 class World:
-    """An index with a file for each kind of verdict."""
+    """Index with a file for each kind of verdict."""
 
     index: Index
     listed: Mapping[str, ListedFile]
@@ -183,7 +183,7 @@ async def publish() -> AsyncIterator[World]:
 
 @asynccontextmanager
 async def warm(world: World, directory: Path, setup: Setup) -> AsyncIterator[RunningProxy]:
-    """A proxy that has a page and files in memory."""
+    """Run a proxy that has a page and files in memory."""
     await asyncio.to_thread(directory.mkdir)
     view: dict[str, Any] = {"name": "strict", "path": "/strict/"}
     chosen: dict[str, Any] = {"port": 0}
@@ -208,7 +208,7 @@ async def warm(world: World, directory: Path, setup: Setup) -> AsyncIterator[Run
 
 @dataclass(frozen=True)
 class Seen:
-    """What one request left behind, without what differs each time."""
+    """Observable effects of one request, without values that differ each time."""
 
     request: str
     head: bytes
@@ -220,7 +220,7 @@ class Seen:
 
 
 class Observer:
-    """Sends requests and collects what they leave behind."""
+    """Observer that sends requests and collects their effects."""
 
     def __init__(self, directory: Path, caplog: pytest.LogCaptureFixture, spans: InMemorySpanExporter) -> None:
         self._trail = directory / "audit.jsonl"
@@ -238,7 +238,7 @@ class Observer:
             length = re.search(rb"Content-Length: (\d+)", head)
             has_body = method != "HEAD" and length is not None
             body = await client.reader.readexactly(int(length[1])) if has_body and length is not None else b""
-            while not self._find_events("request"):  # noqa: ASYNC110 - a file is sent before it is logged
+            while not self._find_events("request"):  # noqa: ASYNC110 - the log line of a file follows its last byte
                 await asyncio.sleep(0)
         after, trail = list_samples(), await self._read_trail()
         number = re.search(rb"X-Request-Id: (\w+)", head)
@@ -248,7 +248,7 @@ class Observer:
         return Seen(
             f"{method} {target} {headers}",
             VARIES.sub(b"", head),
-            body,
+            body.replace(number[1], b"ID"),
             [(name, strip(fields)) for name, fields in self._find_events(None) if fields in ours],
             {name: value - before.get(name, 0) for name, value in after.items() if value != before.get(name, 0)},
             [
@@ -270,14 +270,14 @@ class Observer:
 
 
 def strip(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what differs each time: numbers, hashes, and how long it took."""
+    """Return the fields without those that differ each time: ids, hashes and times."""
     varying = {"request", "assay.request", "ms", "time", "hash", "previous", "sequence"}
     return {name: value for name, value in fields.items() if name not in varying}
 
 
 @pytest.fixture
 def spans(request: pytest.FixtureRequest) -> Iterator[InMemorySpanExporter]:
-    """The spans of a test whose parameter `name` is that of a set-up with tracing."""
+    """Exporter of the spans, which stays empty unless the test's parameter `name` is that of a set-up with tracing."""
     exporter = InMemorySpanExporter()
     if not SETUPS[request.node.callspec.params["name"]].traces:
         yield exporter
@@ -307,7 +307,8 @@ async def test_a_request_leaves_the_same_behind_by_either_way(
                 with accounts.are_settled():
                     seen[way] = [
                         await observer.observe(client, method, target.format(**paths), {**setup.headers, **headers})
-                        for method, target, headers in REQUESTS * 2  # the second time, all that can be is in memory
+                        for method, target, headers in REQUESTS
+                        * 2  # the second time, everything that can be is in memory
                     ]
             answer_in_tasks(monkeypatch)
     assert len(tasks) > 2 * len(REQUESTS)
@@ -321,21 +322,21 @@ async def test_a_request_leaves_the_same_behind_by_either_way(
         if method == "HEAD" and target == FILE and "Range" in headers:  # RFC 9110, 14.2: Range is defined for GET
             assert each.head.startswith(b"HTTP/1.1 200")
         if target == "{excepted}":
-            assert [name for name, _ in each.events] == ["file-excepted", "request"]
+            assert [name for name, _ in each.events] == ["file-exempted", "request"]
     assert statuses >= {200, 206, 301, 303, 304, 400, 403, 404, 405, 412, 416}
     assert (401 in statuses) == setup.authenticates
     assert any(each.trail for each in seen["begun"]) == setup.audits
 
 
 def list_paths(world: World, proxy: RunningProxy) -> dict[str, str]:
-    """What stands in braces in `REQUESTS`."""
+    """Return the paths that replace the names in braces in `REQUESTS`."""
     files = {"file": "foo", "denied": "denied", "excepted": "excepted"}
     paths = {name: proxy.files_path(world.listed[project]) for name, project in files.items()}
     return {**paths, "provenance": proxy.provenance_path(world.listed["foo"])}
 
 
 async def send(client: RawClient, target: str, lines: Sequence[str] = ()) -> bytes:
-    """The head of the response to GET; its body is read too."""
+    """Send a GET request, read the whole response, and return its head."""
     client.writer.write(encode_get(target, *lines))
     async with asyncio.timeout(TIMEOUT_SECONDS):
         head = await client.reader.readuntil(END_OF_HEAD)
@@ -376,7 +377,7 @@ async def test_a_password_is_checked_in_a_task_once(tmp_path: Path, monkeypatch:
                 assert tasks == ([f"GET {PAGE}"] if way == "task" else [])
 
 
-# Accounted for once, however it ends
+# Each request is accounted for once, however it ends
 
 
 @pytest.mark.parametrize("is_begun", [True, False], ids=["begun", "in a task"])
@@ -409,7 +410,7 @@ async def test_a_client_that_leaves_while_its_page_is_awaited_is_accounted_for_o
 
 async def wait_for(accounts: Accounts) -> None:
     async with asyncio.timeout(TIMEOUT_SECONDS):
-        while not accounts.finished:  # noqa: ASYNC110 - the loop's turns
+        while not accounts.finished:  # noqa: ASYNC110 - there is no event to await
             await asyncio.sleep(0)
 
 
@@ -433,13 +434,13 @@ async def test_a_connection_that_is_lost_before_a_task_takes_its_request_account
     door = listener.Listener(limit, make, ssl_context=None, handshake_timeout_seconds=1)
     _, writer = await asyncio.open_connection(*await door.open("127.0.0.1", 0))
     async with asyncio.timeout(TIMEOUT_SECONDS):
-        while not made or made[0]._waiter is None:  # noqa: ASYNC110 - the loop's turns
+        while not made or made[0]._waiter is None:  # noqa: ASYNC110 - there is no event to await
             await asyncio.sleep(0)
     loop, (connection,) = asyncio.get_running_loop(), made
     if not is_begun:
         loop.call_soon(connection.connection_lost, None)
     connection.data_received(encode_get("/"))
-    loop.call_soon(connection.connection_lost, None)  # the turn in which it is begun; the task's turn is the next one
+    loop.call_soon(connection.connection_lost, None)  # runs after the request is begun and before the task runs
     for _ in range(10):
         await asyncio.sleep(0)
     writer.close()
@@ -472,7 +473,7 @@ async def test_a_fault_anywhere_is_one_response_and_one_line(
         index.add(wheel("foo"))
         with accounts.are_settled():
             answer = await proxy.get(PAGE)
-        assert (answer.status, answer.json()["detail"]) == (500, "see the proxy's log")
+        assert (answer.status, answer.json()["detail"]) == (500, "internal error, see the log of the proxy")
     assert [caplog.messages.count(name) for name in ("request", "request-failed")] == [1, 1]
     (failed,) = [each.__dict__["fields"] for each in caplog.records if each.getMessage() == "request-failed"]
     assert failed["request"] == answer.headers["X-Request-Id"]
@@ -503,7 +504,7 @@ async def test_a_response_that_a_client_does_not_take_is_aborted_under_the_id_an
     async with Index() as index:
         configuration = make_configuration(index, tmp_path / "assay", views=[{"name": "strict", "path": "/strict/"}])
         path, body = index.page_path("big"), {"meta": {"api-version": "1.1"}, "name": "big", "files": []}
-        page = json.dumps(body | {"_note": "x" * 20_000_000}).encode()  # more than the kernel takes
+        page = json.dumps(body | {"_note": ["x" * 1000] * 20_000}).encode()  # more than the kernel buffers
         index.inject_fault(path, Reply(200, page, {"Content-Type": SIMPLE_JSON}))
         async with (
             run_test_proxy(
@@ -533,20 +534,20 @@ async def test_a_response_that_a_client_does_not_take_is_aborted_under_the_id_an
 async def test_a_request_is_no_part_of_the_one_before_it_on_its_connection(
     tmp_path: Path, name: str, *, is_begun: bool, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a client does not take a file at once, asyncio begins to read from its connection anew: in the file's task,
-    and so in the context of that request."""
+    """If a client does not take a file at once, asyncio resumes reading from its connection in the task that sends the
+    file, and therefore in the context of that request."""
     if not is_begun:
         answer_in_tasks(monkeypatch)
     lines = [f"{name}: {value}" for name, value in SETUPS[name].headers.items()]
     async with Index() as index, run_test_proxy(index, tmp_path) as proxy, open_clients(proxy) as clients:
-        listed = index.add(wheel("foo", padding=20_000_000))  # more than the kernel takes
+        listed = index.add(wheel("foo", padding=20_000_000))  # more than the kernel buffers
         path, client = proxy.files_path(listed), await clients.connect()
         assert (await proxy.get(path)).status == 200
         await proxy.wait_until_stored(listed)
         spans.clear()
         client.writer.write(encode_get(path, *lines))
         await client.reader.readuntil(END_OF_HEAD)
-        await asyncio.sleep(0.1)  # meanwhile the client takes nothing
+        await asyncio.sleep(0.1)  # the client reads nothing meanwhile
         await client.reader.readexactly(len(listed.built.content))
         await send(client, "/healthz", lines)
     found = {each.name: each for each in spans.get_finished_spans() if each.name in {"GET file", "GET healthz"}}

@@ -1,4 +1,4 @@
-"""The pages for people: what they say is what the other routes obey, and whatever others write shows as text."""
+"""HTML pages: they show the verdicts that all routes enforce, and show text of others only as text."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def test_a_project_page_says_of_every_file_what_the_index_page_does(proxy:
     assert BAD in found.text
     assert RULE in found.text
     assert f"archived: gone {IMAGE}" in found.text
-    assert "\\u202etxt.exe\\u202c \\x1b[31mred" in found.text, "what turns text around or colours it is made visible"
+    assert "\\u202etxt.exe\\u202c \\x1b[31mred" in found.text, "control and bidirectional characters are made visible"
 
 
 async def test_a_publisher_is_linked_by_what_its_certificate_proves(proxy: RunningProxy) -> None:
@@ -73,9 +73,9 @@ async def test_a_publisher_is_linked_by_what_its_certificate_proves(proxy: Runni
 async def test_the_timeline_says_where_the_publisher_changed_and_provenance_was_lost(proxy: RunningProxy) -> None:
     found = read_harmless_page((await proxy.get("/project/widget")).body)
     for said in (
-        "2026-04-10: provenance lost with 1.3: no attestation",
+        "2026-04-10: provenance lost in 1.3: no attestation",
         "2026-05-10: another publisher from 1.4 on: mallory/widget",
-        "2026-06-01: provenance lost with 1.5: forged",
+        "2026-06-01: provenance lost in 1.5: forged",
     ):
         assert said in found.text
     marks = [attributes["class"] for tag, attributes in found.elements if tag in {"circle", "path"}]
@@ -113,7 +113,7 @@ async def test_the_first_page_counts_and_lists_refusals_without_who_asked(proxy:
     assert "denied-1.0-py3-none-any.whl" in found.text
     assert f"denied: denied by the policy: we use {SCRIPT} another library" in found.text
     assert "project/denied" in found.links
-    assert "requests refused2" in found.text
+    assert "refused requests2" in found.text
     assert "127.0.0.1" not in found.text.replace(proxy.url, "")
 
 
@@ -124,10 +124,10 @@ async def test_the_policy_page_says_rules_waivers_and_revocations_in_words(proxy
         "GitHub pyca/cryptography (workflow pypi-publish.yml)",
         f"3. {RULE}",
         "is at least 3 days old",
-        "is one of wheel or sdist",
+        "has the file type wheel or sdist",
         "✗ expired 2026-06-09 00:00 UTC",
-        "! soon: 2026-07-09 00:00 UTC",
-        f"{SCRIPT} (security@acme.example)",
+        "! expires soon: 2026-07-09 00:00 UTC",
+        f"{SCRIPT} (approved by security@acme.example)",
         "stolen >=2",
         "INC-1234",
         proxy.assembly.gate.policy.digest,
@@ -167,7 +167,7 @@ async def test_a_refusal_in_a_browser_says_why_and_leads_to_the_project(proxy: R
     found = read_harmless_page(answer.body)
     assert answer.status == 403
     assert f"denied: denied by the policy: we use {SCRIPT} another library" in found.text
-    assert "The rule that governs it: not this one." in found.text
+    assert "Governing rule: not this one." in found.text
     up = "../" * path.count("/") + "../"
     assert f"{up}{refused}" in found.links
     assert (await proxy.get(f"/{refused}")).status == 200
@@ -191,7 +191,7 @@ async def test_a_page_of_many_versions_comes_in_pieces_that_hold_them_all(tmp_pa
         for minor in range(VERSIONS_PER_PAGE * 2 + 5):
             named = [f"big-1.{minor}-py3" in page.text for page in shown]
             assert named.count(True) == 1
-        assert "big-1.64-py3" in shown[0].text, "the newest first"
+        assert "big-1.64-py3" in shown[0].text, "the newest versions come first"
         beyond = read_harmless_page((await proxy.get("/project/big?page=999999")).body)
         assert "page 3 of 3" in beyond.text
 
@@ -203,5 +203,5 @@ async def test_a_stale_page_says_so(tmp_path: Path) -> None:
         await index.down()
         proxy.clock.now += timedelta(hours=2)
         stale = read_harmless_page((await proxy.get("/project/foo")).body)
-    assert "cannot be asked" not in fresh.text
-    assert "The index cannot be asked now; this is as of 2026-07-01 12:00 UTC" in stale.text
+    assert "is unavailable" not in fresh.text
+    assert "The index is unavailable. It last confirmed this page at 2026-07-01 12:00 UTC" in stale.text

@@ -1,4 +1,4 @@
-"""Who may use which view: everybody, or the named; whoever else is told so, and nothing of what there is."""
+"""Permission to use a view: all clients, or the named users; others get 403 and learn nothing about its contents."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Guarded:
     listed: ListedFile
 
     def routes(self, view: str) -> list[str]:
-        """Every kind of address of a view, of what there is and of what there is not."""
+        """Return URLs of every kind of a view, for existing and missing resources."""
         file, prefix = self.proxy.files_path(self.listed), PREFIXES[view]
         own = ["/", "/simple/", "/simple", "/simple/widget/", "/simple/Widget/", "/simple/none/", "/project/widget"]
         own += ["/project/none", "/policy", "/search?name=widget", file, f"{file}.metadata", "/files/h/none-1.0.tar.gz"]
@@ -46,7 +46,7 @@ class Guarded:
 
 @asynccontextmanager
 async def guarded(tmp_path: Path, **users: list[str]) -> AsyncIterator[Guarded]:
-    """A proxy that knows alice by password, ci by token, and whom a front proxy names; views as in `PREFIXES`."""
+    """Run a proxy with the views of `PREFIXES`; alice has a password, ci a token, other users come by a front proxy."""
     (tmp_path / "passwords").write_text(format_password_entry("alice", PASSWORD) + "\n")
     (tmp_path / "tokens").write_text(f"ci:{hashlib.sha256(TOKEN.encode()).hexdigest()}\n")
     auth = {"passwords": str(tmp_path / "passwords"), "tokens": str(tmp_path / "tokens")}
@@ -86,7 +86,7 @@ async def test_each_view_is_open_to_whom_it_names_by_password_token_or_a_front_p
                     for method in ("GET", "HEAD", "POST"):
                         answer = await there.proxy.request(method, route, WHO[who])
                         assert answer.status == refusal, (method, route)
-                assert there.index.requests == [], "nobody was asked for it"
+                assert there.index.requests == [], "no index was contacted"
         for view, is_open in allowed.items():
             if is_open:
                 page = await there.proxy.get(f"{PREFIXES[view]}/simple/widget/", WHO[who])
@@ -106,12 +106,12 @@ async def test_a_refusal_is_the_same_for_what_there_is_and_what_there_is_not(tmp
             return answer.status, answer.reason, answer.body, tuple(own.items())
 
         assert len({told(answer) for answer in answers}) == 1
-        assert answers[0].reason == "the view strict of this proxy is not open to you"
+        assert answers[0].reason == "you may not use the view strict of this proxy"
         assert answers[0].json()["type"] == "urn:assay:problem:not-your-view"
         assert answers[0].headers["Cache-Control"] == "no-store"
         assert "reasons" not in answers[0].json()
         page = await there.proxy.get("/strict/simple/widget/", {**WHO["ci"], "Accept": "text/html"})
-        assert (page.status, b"Not your view" in page.body, b"widget" in page.body) == (403, True, False)
+        assert (page.status, b"You may not use this view" in page.body, b"widget" in page.body) == (403, True, False)
 
 
 async def test_the_view_at_the_root_can_be_restricted_and_probes_stay_open(tmp_path: Path) -> None:

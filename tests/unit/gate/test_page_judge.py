@@ -1,10 +1,11 @@
-"""A page judged with evidence of several sources: each is asked where policy wants it; nothing is judged without."""
+"""Tests of judging with several evidence sources: only wanted sources are asked, and none of them is skipped."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from assay.caching.flights import ProcessFlights
 from assay.errors import LedgerError, UpstreamUnavailableError
 from assay.evidence import INDEX_SOURCE, Attested, Evidence
+from assay.files.failed_metadata import FailedMetadata
 from assay.files.wheel_metadata import WheelMetadata
 from assay.gate import page_judge
 from assay.gate.judged_page import JudgedPage
@@ -22,7 +24,7 @@ from assay.ports import HistoryChanges, Ledger, ProjectHistory
 from assay.provenance.documents import file_key
 from assay.provenance.service import ProvenanceService
 from assay.simple.model import File, Sha256
-from assay.store.ledger_rows import merge_changes
+from assay.store.ledger.rows import merge_changes
 from tests.unit.policy.factories import NOW, a_file, a_policy
 from tests.unit.provenance.factories import MemoryRecords, ScriptedSource, index_source, make_page, make_resolver
 
@@ -32,7 +34,7 @@ POLICY = a_policy('attestations = "required"\npublishers = "any"\nratchet = "off
 
 
 class RememberedChanges:
-    """A ledger that knows nothing, and keeps what it is told."""
+    """Ledger without history that collects the recorded changes."""
 
     def __init__(self) -> None:
         self.changes: list[HistoryChanges] = []
@@ -50,7 +52,7 @@ class RememberedChanges:
 
 
 def sources(index_says: bytes | Exception, reviews_say: bytes | Exception) -> tuple[ScriptedSource, ScriptedSource]:
-    """Both have something to say about both files."""
+    """Return two sources that both answer for both files."""
     index, reviews = index_source(), ScriptedSource(REVIEWS)
     index.answers = {file.filename: index_says for file in (REVIEWED, PLAIN)}
     reviews.answers = {file.filename: reviews_say for file in (REVIEWED, PLAIN)}
@@ -60,14 +62,16 @@ def sources(index_says: bytes | Exception, reviews_say: bytes | Exception) -> tu
 async def judge(
     *made: ScriptedSource, ledger: RememberedChanges | None = None, files: Sequence[File] = (REVIEWED, PLAIN)
 ) -> JudgedPage:
-    service = ProvenanceService(resolver=make_resolver(*made), revalidator=cast("Any", None))
+    service = ProvenanceService(resolver=make_resolver(*made), revalidator=cast("Any", None), notices=cast("Any", None))
     judging = PageJudge(
         view="default",
         provenance=service,
         wheels=WheelMetadata(records=MemoryRecords()),
+        failed_metadata=FailedMetadata(),
         ledger=cast("Ledger", ledger or RememberedChanges()),
         flights=ProcessFlights(),
         clock=lambda: NOW,
+        evidence_timeout=timedelta(seconds=5),
     )
     return await judging.judge(POLICY, make_page(*files))
 
@@ -78,7 +82,7 @@ def names_of_sources(evidence: Evidence | None) -> set[str]:
 
 @pytest.fixture
 def wants_reviews(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One of the files can only be decided with a review."""
+    """Make the policy want evidence of `REVIEWS` before it decides one of the files."""
     judge_page: Callable[..., tuple[Verdict, ...]] = judge_page_in_mode
 
     def staged(*case: object, evidence: Mapping[tuple[str, str], Evidence], **more: object) -> tuple[Verdict, ...]:
@@ -94,7 +98,7 @@ def wants_reviews(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def approved(judged: JudgedPage) -> dict[File, set[str]]:
-    """The approved files, by which sources."""
+    """Return the sources of the attestations of each approved file."""
     return {each.file: names_of_sources(each.evidence) for each in judged.verdicts if isinstance(each, Approved)}
 
 
@@ -112,17 +116,20 @@ async def test_a_source_is_asked_for_the_files_that_policy_wants_it_for_after_th
     assert approved(judged) == {REVIEWED: {INDEX_SOURCE, REVIEWS}, PLAIN: {INDEX_SOURCE}}
     assert (len(index.asked), reviews.asked) == (2, [REVIEWED.filename])
     (told,) = ledger.changes
-    assert len(set(told.evidence.values())) == 1, "the ledger remembers the index's documents alone"
+    assert len(set(told.evidence.values())) == 1, "the ledger records only the index's documents"
     assert set(told.evidence) == {REVIEWED.sha256, PLAIN.sha256}
 
 
 @pytest.mark.usefixtures("wants_reviews")
-async def test_nothing_is_judged_without_a_source_that_was_wanted_and_failed() -> None:
+async def test_a_file_is_undecided_without_a_source_that_was_wanted_and_failed_and_others_are_not() -> None:
     down = UpstreamUnavailableError("reviews are down")
-    ledger = RememberedChanges()
-    with pytest.raises(UpstreamUnavailableError, match="reviews are down"):
-        await judge(*sources(b"by acme/widget", down), ledger=ledger)
-    assert ledger.changes == []
+    judged = await judge(*sources(b"by acme/widget", down))
+    assert approved(judged) == {PLAIN: {INDEX_SOURCE}}
+    assert judged.listing.undecided == (REVIEWED,)
+    assert {location: failure.problem for location, failure in judged.failures.items()} == {
+        REVIEWED.location: "reviews are down"
+    }
+    assert judged.valid_until == NOW + timedelta(minutes=1), "the next try"
 
 
 @pytest.mark.usefixtures("wants_reviews")
@@ -150,9 +157,11 @@ async def test_what_to_ask_about_a_large_page_is_found_off_the_event_loop(
 ) -> None:
     find_wanted, threads = page_judge._find_wanted, set[int]()
 
-    def find(verdicts: Sequence[Verdict], asked: set[tuple[str, tuple[str, Sha256]]]) -> dict[str, list[File]]:
+    def find(
+        case: page_judge._Case, verdicts: Sequence[Verdict], asked: set[tuple[str, tuple[str, Sha256]]]
+    ) -> dict[str, list[File]]:
         threads.add(threading.get_ident())
-        return find_wanted(verdicts, asked)
+        return find_wanted(case, verdicts, asked)
 
     monkeypatch.setattr(page_judge, "_find_wanted", find)
     files = [a_file(f"{number}.0") for number in range(count)]
@@ -163,7 +172,7 @@ async def test_what_to_ask_about_a_large_page_is_found_off_the_event_loop(
 
 
 class SharedLedger(RememberedChanges):
-    """A ledger of one project, that takes changes only from those who know what it knows."""
+    """Ledger of one project that records changes only if the writer's history equals its own."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -192,15 +201,19 @@ async def test_many_views_that_each_establish_a_publisher_at_once_are_all_served
     source = index_source()
     source.answers = {file.filename: f"by octo/v{number}".encode() for number, file in enumerate(files)}
     ledger, flights = SharedLedger(), ProcessFlights()
-    service = ProvenanceService(resolver=make_resolver(source), revalidator=cast("Any", None))
+    service = ProvenanceService(
+        resolver=make_resolver(source), revalidator=cast("Any", None), notices=cast("Any", None)
+    )
     judges = [
         PageJudge(
             view=f"view {number}",
             provenance=service,
             wheels=WheelMetadata(records=MemoryRecords()),
+            failed_metadata=FailedMetadata(),
             ledger=cast("Ledger", ledger),
             flights=flights,
             clock=lambda: NOW,
+            evidence_timeout=timedelta(seconds=5),
         )
         for number in range(len(files))
     ]
@@ -211,5 +224,5 @@ async def test_many_views_that_each_establish_a_publisher_at_once_are_all_served
         *(judge.judge(policy, make_page(*files)) for judge, policy in zip(judges, policies, strict=True))
     )
     assert [list(approved(page)) for page in pages] == [[file] for file in files]
-    assert {each.filename for each in ledger.history.established} == {file.filename for file in files}
-    assert ledger.refused == 0, "a view that waited for another goes by what that one has recorded"
+    assert {each.filename for each in ledger.history.signers} == {file.filename for file in files}
+    assert ledger.refused == 0, "a view that waited for another uses the facts that the other recorded"

@@ -134,7 +134,7 @@ def test_the_python_spelling_of_a_key_is_no_key() -> None:
 
 
 def test_what_is_not_in_the_text_is_told_without_a_line() -> None:
-    with pytest.raises(ConfigurationError, match=r"^ASSAY_DEFAULT__SIZE: default.size: expected a size"):
+    with pytest.raises(ConfigurationError, match=r"^ASSAY_DEFAULT__SIZE: default.size: expected a number of bytes"):
         validate_table(Shop, {"version": 1, "default": {"size": "big"}}, source="ASSAY_DEFAULT__SIZE")
 
 
@@ -150,7 +150,7 @@ def test_control_characters_and_length_do_not_reach_the_terminal() -> None:
 
 @pytest.mark.parametrize("text", ["a = ", "a = 1\na = 2", "=", 'x = "\n"', "a = [1", "\x00"])
 def test_what_is_not_toml_is_refused_with_its_line(text: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"^shop.toml:\d+: expected TOML, found an error: "):
+    with pytest.raises(ConfigurationError, match=r"^shop.toml:\d+: expected valid TOML, found a syntax error: "):
         parse_toml(text, "shop.toml")
 
 
@@ -191,7 +191,7 @@ def test_the_nearest_word_is_the_one_that_was_meant() -> None:
     ],
 )
 def test_the_line_is_found_whatever_stands_before_it(text: str, line: int) -> None:
-    assert refusal(text).startswith(f"shop.toml:{line}: default.size: expected a size")
+    assert refusal(text).startswith(f"shop.toml:{line}: default.size: expected a number of bytes, or a size")
 
 
 @given(st.text(alphabet="ab=[]{}.,#\"'\n 1-_\\", max_size=60))

@@ -1,4 +1,4 @@
-"""What every test of the log, the trail and traces needs."""
+"""Fixtures for the tests of log, audit trail and traces."""
 
 from __future__ import annotations
 

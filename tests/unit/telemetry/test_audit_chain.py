@@ -1,4 +1,4 @@
-"""A trail that was changed, cut, thinned or shuffled says so; the untouched one is good."""
+"""Verification of audit trails: changed, removed, cut and reordered entries are detected; intact trails are valid."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def last_changed(lines: list[bytes]) -> list[bytes]:
 
 
 def forged(lines: list[bytes]) -> list[bytes]:
-    """Changed with a hash that fits it: the next entry still names the old one."""
+    """Replace an entry and compute its new hash. The next entry still has the hash of the old entry."""
     fields = json.loads(lines[2])
     line, _ = encode_entry({"event": "served", "filename": "bar.tar.gz"}, ChainEnd(sequence=2, hash=fields["previous"]))
     return [*lines[:2], line, *lines[3:]]
@@ -54,8 +54,8 @@ def forged(lines: list[bytes]) -> list[bytes]:
 @pytest.mark.parametrize(
     ("tamper", "said"),
     [
-        (changed, "3: changed: its hash is another"),
-        (last_changed, "6: changed: its hash is another"),
+        (changed, "3: changed: its contents do not match its hash"),
+        (last_changed, "6: changed: its contents do not match its hash"),
         (forged, "4: entry 4 does not follow the entry before it"),
         (lambda lines: lines[:2] + lines[3:], "3: entry 4 follows entry 2"),
         (lambda lines: lines[1:], "1: entry 2 follows entry 0"),
@@ -63,8 +63,8 @@ def forged(lines: list[bytes]) -> list[bytes]:
         (lambda lines: [*lines[:3], lines[2], *lines[3:]], "4: entry 3 follows entry 3"),
         (lambda lines: [*lines[:3], b"{}\n", *lines[3:]], "4: not an entry"),
         (lambda lines: [*lines[:3], b"\n", *lines[3:]], "4: not an entry"),
-        (lambda lines: [*lines[:-1], lines[-1][:40]], "6: the line is not finished"),
-        (lambda lines: [*lines[:-1], lines[-1][:-1]], "6: the line is not finished"),
+        (lambda lines: [*lines[:-1], lines[-1][:40]], "6: the line is incomplete"),
+        (lambda lines: [*lines[:-1], lines[-1][:-1]], "6: the line is incomplete"),
     ],
     ids=[
         "changed",
@@ -116,9 +116,7 @@ def test_parts_are_read_in_their_order_and_a_missing_one_is_detected(tmp_path: P
     ]
     assert (found(trail).faults, found(trail).head) == ((), last)
     name_rotated_part(trail, 12).rename(tmp_path / "elsewhere")
-    assert found(trail).faults == (
-        "audit.jsonl:1: entry 13 follows entry 6: entries are missing, or not in their order",
-    )
+    assert found(trail).faults == ("audit.jsonl:1: entry 13 follows entry 6: entries are missing or out of order",)
 
 
 def test_what_was_archived_is_followed_by_its_last_hash_and_by_no_other(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The writer: in order, continued, rotated, mended, alone; what it cannot take is refused or an alarm."""
+"""Writer of the audit trail: order, continuation, rotation, repair, locking, and failed writes in both modes."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def settings(directory: Path, **keys: Any) -> AuditSettings:
 
 
 async def read(directory: Path) -> list[dict[str, Any]]:
-    """The fields of every entry of a trail that must be sound."""
+    """Check that the trail is valid, and return the fields of all entries."""
     entries = await asyncio.to_thread(lambda: list(read_trail(directory / "audit.jsonl")))
     assert verify_trail(entries).faults == ()
     return [dict(entry.fields) for entry in entries]
 
 
 def failing_after(left: int) -> Callable[[int, memoryview], int]:
-    """An `os.write` that takes so many bytes more."""
+    """Return a replacement for `os.write` that fails after it has written `left` more bytes."""
     write = os.write
 
     def failing(descriptor: int, view: memoryview) -> int:
@@ -56,7 +56,7 @@ def failing_after(left: int) -> Callable[[int, memoryview], int]:
 
 @contextmanager
 def full_disk(monkeypatch: pytest.MonkeyPatch, after: int = 0) -> Iterator[None]:
-    """Every write fails, once so many bytes more were taken."""
+    """Make all writes to the trail fail after `after` more bytes, while the context is open."""
     with monkeypatch.context() as patched:
         patched.setattr("assay.telemetry.audit_trail.os.write", failing_after(after))
         yield
@@ -134,6 +134,19 @@ async def test_full_parts_are_closed_and_the_chain_goes_on_also_after_a_restart(
     assert len(await read(tmp_path)) == 120
 
 
+def test_a_trail_in_use_leaves_no_descriptor_open(tmp_path: Path) -> None:
+    holder = _TrailFile(tmp_path / "audit.jsonl", 1000)
+    holder.acquire()
+    before = list(Path("/proc/self/fd").iterdir())
+    part = _TrailFile(tmp_path / "audit.jsonl", 1000)
+    with pytest.raises(StorageInUseError):
+        part.acquire()
+    assert len(list(Path("/proc/self/fd").iterdir())) == len(before)
+    holder.close()
+    part.acquire()
+    part.close()
+
+
 async def test_only_one_proxy_writes_a_trail(tmp_path: Path) -> None:
     async with open_audit_trail(settings(tmp_path), clock):
         with pytest.raises(StorageInUseError):
@@ -156,7 +169,7 @@ async def test_a_line_torn_by_a_power_cut_is_taken_off_and_the_trail_says_so(
     entries = await read(tmp_path)
     assert [entry.get("event") for entry in entries] == [None, "mended", None]
     assert entries[1]["bytes"] == len(b'{"sequence":2,"prev')
-    assert "audit-trail-mended" in caplog.messages
+    assert "audit-trail-repaired" in caplog.messages
 
 
 @pytest.mark.parametrize("written", [b"hello\n", b"{}\n", b"\n"])
@@ -166,7 +179,7 @@ async def test_a_trail_that_somebody_else_wrote_in_is_not_continued(tmp_path: Pa
         await trail.record({"number": 1})
     with (tmp_path / "audit.jsonl").open("ab") as file:
         file.write(written)
-    with pytest.raises(StorageError, match="no sound entry"):
+    with pytest.raises(StorageError, match="not a valid entry"):
         await AuditTrail.open(settings(tmp_path), clock)
 
 
@@ -186,7 +199,7 @@ async def test_refuse_what_is_not_written_must_not_happen(
         await trail.record({"number": 3})
         await trail.ensure_writable()
     assert [entry["number"] for entry in await read(tmp_path) if "number" in entry] == [1, 3]
-    alarms = [record for record in caplog.records if record.getMessage() == "audit-not-written"]
+    alarms = [record for record in caplog.records if record.getMessage() == "audit-write-failed"]
     assert alarms[0].levelno == logging.ERROR
 
 
@@ -200,7 +213,7 @@ async def test_alarm_goes_on_and_the_trail_says_how_many_are_missing(
             await trail.record({"number": 2})
             assert trail._writer_task is not None
             await trail._writer_task
-            assert "audit-not-written" in caplog.messages
+            assert "audit-write-failed" in caplog.messages
             await trail.ensure_writable()
         await trail.record({"number": 3})
     entries = await read(tmp_path)
@@ -209,6 +222,43 @@ async def test_alarm_goes_on_and_the_trail_says_how_many_are_missing(
         (None, None, 3),
     ]
     assert await asyncio.to_thread(lambda: verify_trail(read_trail(tmp_path / "audit.jsonl")).lost) == 2
+
+
+async def test_an_entry_that_cannot_be_synced_is_not_in_the_trail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_audit_trail(settings(tmp_path), clock) as trail:
+        assert trail is not None
+        with monkeypatch.context() as patched:
+            patched.setattr("assay.telemetry.audit_trail.os.fdatasync", refuse)
+            with pytest.raises(StorageError, match="Input/output error"):
+                await trail.record({"number": 1})
+        await trail.ensure_writable()
+        await trail.record({"number": 2})
+    assert [entry["number"] for entry in await read(tmp_path) if "number" in entry] == [2]
+
+
+def test_entries_are_in_the_trail_although_a_new_part_cannot_be_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "audit.jsonl"
+    part = _TrailFile(path, 4096)
+    part.acquire()
+    with monkeypatch.context() as patched:
+        patched.setattr("assay.telemetry.audit_trail.Path.rename", refuse)
+        for number in range(3):
+            part.append([{"number": number, "text": "x" * 3000}])
+    assert (caplog.messages.count("audit-rotation-failed"), len(list_parts(path))) == (2, 1)
+    part.append([{"number": 3}])
+    assert len(list_parts(path)) == 2
+    part.close()
+    entries = list(read_trail(path))
+    assert verify_trail(entries).faults == ()
+    assert [entry.fields["number"] for entry in entries] == [0, 1, 2, 3]
+
+
+def refuse(*_: object) -> None:
+    raise OSError(5, "Input/output error")
 
 
 async def test_a_disk_that_hangs_holds_up_nobody_for_ever_and_takes_no_more_than_it_may(
@@ -229,7 +279,7 @@ async def test_a_disk_that_hangs_holds_up_nobody_for_ever_and_takes_no_more_than
         for number in range(1, 4):
             with pytest.raises(StorageError, match="did not take an entry"):
                 await trail.record({"number": number})
-        with pytest.raises(StorageError, match="wait for the audit trail already"):
+        with pytest.raises(StorageError, match="already wait to be written"):
             await trail.record({"number": 4})
         with pytest.raises(StorageError):
             await trail.ensure_writable()
@@ -261,7 +311,7 @@ async def test_files_are_for_their_owner_alone(tmp_path: Path) -> None:
 def test_wherever_the_disk_fails_or_the_proxy_ends_the_chain_holds_and_no_acknowledged_entry_is_missing(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, int | None, bool]], rotate: int
 ) -> None:
-    """Each step: how many entries at once, after how many bytes the disk fails, whether the proxy starts again."""
+    """Each step has the number of entries in a batch, the bytes after which the disk fails, and True for a restart."""
     path = tmp_path_factory.mktemp("trail") / "audit.jsonl"
     part, acknowledged, number = _TrailFile(path, rotate), [], 0
     part.acquire()

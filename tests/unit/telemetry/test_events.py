@@ -1,4 +1,4 @@
-"""The log: one line an event, whatever is in it; and each counted by its name."""
+"""Log events: one line for each, whatever its fields contain, and a count by name."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ def test_only_security_events_are_counted_as_such() -> None:
 
 
 def test_a_line_carries_the_request_it_belongs_to_and_none_outside_of_one() -> None:
-    token = telemetry.current_request_id.set("abc123")
+    token = telemetry.current_request.set(("abc123", None))
     try:
         within = logged(lambda: telemetry.event("x"), as_json=True)
     finally:
-        telemetry.current_request_id.reset(token)
+        telemetry.current_request.reset(token)
     assert json.loads(within)["request"] == "abc123"
     assert "request" not in json.loads(logged(lambda: telemetry.event("x"), as_json=True))
 

@@ -1,4 +1,4 @@
-"""The hot line is the general one's equal, and the order of lines is the order in which things happened."""
+"""Log lines: the fast encoding of requests equals the general one, and lines keep the order of their events."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_request_s_line_says_what_the_general_form_would(created: float, said:
     record.created = created
     record.__dict__["fields"] = fields
     general, ours = json.loads(JsonFormatter().format(record)), json.loads(line)
-    # One rounds, the other cuts off: a thousandth of a second apart at most.
+    # One rounds the time and the other truncates it, so they differ by a millisecond at most.
     assert ours.pop("time")[:-10] in {general["time"][:-10], ours_second(created)}
     general.pop("time")
     assert ours == general

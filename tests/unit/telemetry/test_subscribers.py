@@ -1,4 +1,4 @@
-"""Subscribers get every event, hold up nobody, and are few."""
+"""Event subscribers: each gets every event, none can break the code that emits it, and their number is limited."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Subscribe = Callable[[telemetry.Subscriber], Callable[[], None]]
 
 @pytest.fixture
 def subscribe() -> Iterator[Subscribe]:
-    """`telemetry.subscribe`, undone afterwards."""
+    """Return `telemetry.subscribe`; its subscriptions are removed after the test."""
     with ExitStack() as stack:
 
         def subscribed(subscriber: telemetry.Subscriber) -> Callable[[], None]:
@@ -41,9 +41,9 @@ def test_a_subscriber_gets_each_event_as_it_is_logged_until_it_unsubscribes(
 ) -> None:
     told: list[telemetry.Event] = []
     unsubscribe = subscribe(told.append)
-    token = telemetry.current_request_id.set("abc123")
+    token = telemetry.current_request.set(("abc123", None))
     emit("something-happened", filename="foo.whl")
-    telemetry.current_request_id.reset(token)
+    telemetry.current_request.reset(token)
     unsubscribe()
     unsubscribe()
     emit("something-happened", filename="bar.whl")

@@ -1,4 +1,4 @@
-"""Spans: nothing where nobody asks for them, and where they are asked for, what the operator's variables say."""
+"""Spans have no effect while tracing is off, and OTEL_* variables turn it on and off."""
 
 from __future__ import annotations
 
@@ -104,11 +104,11 @@ def test_the_variables_of_every_sdk_turn_it_on_and_off(environ: dict[str, str], 
         ({"OTEL_TRACES_EXPORTER": "jaeger"}, "OTEL_TRACES_EXPORTER: expected otlp or none, found 'jaeger'"),
         (
             {ENDPOINT: "http://c:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
-            "OTEL_EXPORTER_OTLP_PROTOCOL: expected http/protobuf (or nothing), found 'grpc'",
+            "OTEL_EXPORTER_OTLP_PROTOCOL: expected http/protobuf or no value, found 'grpc'",
         ),
         (
             {ENDPOINT: "http://c", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/json"},
-            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: expected http/protobuf (or nothing), found 'http/json'",
+            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: expected http/protobuf or no value, found 'http/json'",
         ),
     ],
 )

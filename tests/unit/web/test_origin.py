@@ -1,4 +1,4 @@
-"""Who the proxy is to a client, and who the client is to the proxy: believed only from whom configuration names."""
+"""Origin of the proxy and address of the client: headers count only from hosts and proxies that are configured."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.config import ServerSettings
-from assay.web.origin import resolve_client_address, resolve_origin, resolve_secure_origin
+from assay.web.origin import (
+    get_client_network,
+    is_expected_origin,
+    resolve_client_address,
+    resolve_origin,
+    resolve_secure_origin,
+)
 
 BEHIND = ServerSettings.model_validate(
     {"trusted-proxies": ["10.0.0.0/8"], "allowed-hosts": ["pypi.acme.example", "127.0.0.1"]}
@@ -60,3 +66,44 @@ def test_people_are_told_an_address_over_plain_http_too_and_provenance_only_a_se
 ) -> None:
     assert resolve_origin(headers, peer=peer, tls=False, settings=BEHIND) == address
     assert resolve_secure_origin(headers, peer=peer, tls=False, settings=BEHIND) == (address if secure else None)
+
+
+@pytest.mark.parametrize(
+    ("origin", "own_port", "expected"),
+    [
+        ("http://localhost", 8080, True),
+        ("https://[::1]", 8080, True),
+        ("http://localhost:8080", 8080, True),
+        ("http://[::1]:8080", 8080, True),
+        ("http://localhost:9000", 8080, True),
+        ("http://localhost:9001", 8080, False),
+        ("http://127.0.0.1:9000", 8080, False),
+        ("http://[::1]:9000", 8080, False),
+        ("http://localhost:8080", None, False),
+    ],
+)
+def test_a_port_is_expected_if_the_configuration_or_the_connection_has_it(
+    origin: str, own_port: int | None, *, expected: bool
+) -> None:
+    hosts = ["localhost", "127.0.0.1", "[::1]", "localhost:9000"]
+    assert is_expected_origin(origin, own_port, ServerSettings.model_validate({"allowed-hosts": hosts})) is expected
+
+
+def test_a_public_url_is_always_expected() -> None:
+    settings = ServerSettings.model_validate({"public-url": "https://pypi.acme.example:8443"})
+    assert is_expected_origin("https://pypi.acme.example:8443", 8080, settings)
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        (None, None),
+        ("unknown", "unknown"),
+    ],
+)
+def test_the_addresses_that_one_client_may_have_are_one_client(address: str | None, network: str | None) -> None:
+    assert get_client_network(address) == network

@@ -1,4 +1,4 @@
-"""Ranges of verified files, and what can never be spliced."""
+"""Ranges of verified files, and requests whose responses a client could splice."""
 
 from __future__ import annotations
 

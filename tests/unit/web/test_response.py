@@ -1,4 +1,4 @@
-"""An answer in one write is, byte for byte, an HTTP/1.1 answer: seen from the other end of a socket."""
+"""`BufferedResponse` as a client receives it through a socket: a correct HTTP/1.1 response, byte for byte."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BODIES = [b"", b"x", b"y" * 65_536, b"z" * 3_000_000]
 
 @asynccontextmanager
 async def answering(make: Callable[[], BufferedResponse]) -> AsyncIterator[int]:
-    """A server that gives one answer to everything; its port."""
+    """Run a server that sends the response of `make` to every request, and yield its port."""
 
     async def answer(_request: web.BaseRequest) -> web.StreamResponse:
         return make()
@@ -32,7 +32,7 @@ async def answering(make: Callable[[], BufferedResponse]) -> AsyncIterator[int]:
 
 
 async def told(port: int, *requests: str) -> bytes:
-    """All that comes back on one connection, until the server closes it."""
+    """Return all bytes received on one connection until the server closes it."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write("".join(requests).encode())
     answer = await asyncio.wait_for(reader.read(), 10)

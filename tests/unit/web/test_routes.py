@@ -1,4 +1,4 @@
-"""Targets to routes: decoded once, never an error."""
+"""Resolution of request targets to routes: each part is decoded once, and no target raises an error."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from assay.web.routes import (
     find_broken_rule,
     match_route,
     resolve_target,
+    split_absolute_form,
 )
 
 FOO = NormalizedName("foo")
@@ -48,6 +49,10 @@ PREFIXES = ("", "/strict", "/teams/a")
         ("/policy", PolicyPage()),
         ("/project/foo", ProjectPage(FOO, 1)),
         ("/project/foo?page=12", ProjectPage(FOO, 12)),
+        ("/project/foo?version=1.0%2Bcpu", ProjectPage(FOO, 1, "1.0+cpu")),
+        ("/project/foo?page=2&version=x", ProjectPage(FOO, 2, "x")),
+        (f"/project/foo?version={'1' * 256}", ProjectPage(FOO, 1, "1" * 256)),
+        (f"/project/foo?version={'1' * 257}", ProjectPage(FOO, 1)),
         ("/project/foo?page=0", ProjectPage(FOO, 1)),
         ("/project/foo?page=-1", ProjectPage(FOO, 1)),
         ("/project/foo?page=9999999", ProjectPage(FOO, 1)),
@@ -73,6 +78,8 @@ PREFIXES = ("", "/strict", "/teams/a")
         ("/files/h/a%252Fb.whl", DistributionFile("h/a%2Fb.whl")),
         ("/files/h/foo.whl.metadata", DistributionMetadata("h/foo.whl")),
         ("/files/h/foo.whl?sig=1", DistributionFile("h/foo.whl")),
+        ("/files/h/foo.whl?withheld", DistributionFile("h/foo.whl", is_tombstone=True)),
+        ("/files/h/foo.whl%3Fwithheld", DistributionFile("h/foo.whl?withheld")),
         ("/integrity/Foo/1.0/foo-1.0.tar.gz/provenance", FileProvenance(FOO, "1.0", "foo-1.0.tar.gz")),
     ],
 )
@@ -101,6 +108,29 @@ def test_an_address_of_ours_has_its_route(target: str, route: Route) -> None:
 )
 def test_any_other_address_is_nowhere(target: str) -> None:
     assert match_route(target) == UnknownRoute()
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("http://pypi.acme.example/simple/foo/", ("pypi.acme.example", "/simple/foo/")),
+        ("HTTPS://h:8443/files/a%2Fb?x=http://y/", ("h:8443", "/files/a%2Fb?x=http://y/")),
+        ("http://h", ("h", "/")),
+        ("http://h?format=x", ("h", "/?format=x")),
+        ("http:///simple/", ("", "/simple/")),
+        ("/simple/foo/", None),
+        ("//h/simple/", None),
+        ("/http://h/simple/", None),
+        ("ftp://h/simple/", None),
+        ("h:443", None),
+        ("*", None),
+        ("", None),
+    ],
+)
+def test_a_target_in_absolute_form_has_an_authority_and_an_origin_form(
+    target: str, expected: tuple[str, str] | None
+) -> None:
+    assert split_absolute_form(target) == expected
 
 
 @given(st.text())
@@ -191,7 +221,7 @@ def test_whatever_follows_a_views_path_stays_within_the_view(start: str, rest: s
 
 
 class Upload(RouteRules):
-    """A route as later ones may be."""
+    """Route with a request body, such as a later version may add."""
 
     label = "upload"
     methods = ("PUT", "POST")

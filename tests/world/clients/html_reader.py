@@ -1,4 +1,4 @@
-"""A page for people as a reader takes it apart: elements and text, and that none of either is a stranger's."""
+"""Reader for HTML pages, which checks that no element or text was injected by an attacker."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from html.parser import HTMLParser
 
 ALLOWED_ELEMENTS = """
 html head meta title style body header nav main footer section form label input button a p h1 h2 h3 pre code div span
-strong ul ol li dl dt dd table thead tbody tr th td details summary svg desc line text polyline circle path
+strong textarea ul ol li dl dt dd table thead tbody tr th td details summary svg desc line text polyline circle path
 """
 URL_ATTRIBUTES = frozenset({"href", "src", "action", "srcset", "data", "poster", "xlink:href", "formaction", "content"})
 
 
 class HtmlReader(HTMLParser):
-    """What a page consists of."""
+    """Elements and text of an HTML page."""
 
     def __init__(self, body: bytes) -> None:
         super().__init__(convert_charrefs=True)
@@ -37,7 +37,7 @@ class HtmlReader(HTMLParser):
 
 
 def read_harmless_page(body: bytes) -> HtmlReader:
-    """The page, read, once it has nothing but what we put there."""
+    """Parse a page, and check that it has only permitted elements, attributes, URLs and characters."""
     found = HtmlReader(body)
     for tag, attributes in found.elements:
         assert tag in ALLOWED_ELEMENTS.split(), tag

@@ -1,4 +1,4 @@
-"""Connections that a test writes to byte by byte, from an address of its choice."""
+"""Client connections on which a test writes single bytes, from an address that the test chooses."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def encode_get(path: str, *headers: str) -> bytes:
 
 
 class RawClient:
-    """One connection from an address of the test's choice (all of 127.0.0.0/8 is this machine)."""
+    """Connection from an address that the test chooses in 127.0.0.0/8."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
 
     async def get(self, path: str) -> tuple[int, bytes]:
-        """Status and head; 0 for a connection that is cut."""
+        """Send a GET request; return status and head, with status 0 if the connection is cut."""
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             self.writer.write(encode_get(path))
             async with asyncio.timeout(TIMEOUT_SECONDS):
@@ -37,7 +37,7 @@ class RawClient:
         return 0, b""
 
     async def is_closed(self) -> bool:
-        """Whether the other side closed it; to be asked where nothing more is to be read."""
+        """Return whether the server closed the connection; valid only if no data is left to read."""
         async with asyncio.timeout(TIMEOUT_SECONDS):
             try:
                 return await self.reader.read() == b""
@@ -46,7 +46,7 @@ class RawClient:
 
 
 class RawClients:
-    """Connections, closed at the end."""
+    """Set of connections that are closed at the end."""
 
     def __init__(self, proxy: RunningProxy) -> None:
         self._address = urlsplit(proxy.origin)

@@ -1,11 +1,12 @@
-"""Real, tiny wheels and source archives, made in memory: pip and uv install them, offline, and the bytes never change.
+"""Small valid wheels and source archives, made in memory, which pip and uv install without a network.
 
-- `wheel("foo", "1.0")` and `sdist("foo", "1.0")` give a `BuiltDistribution`: filename, content, METADATA, sha256.
-- `padding=N` adds N bytes of noise that no compression shrinks, so that a distribution has any size you need.
-- A source archive carries its own build backend (standard library only), so that it builds without an index.
-- `raw("foo-1.0.tar.gz", b"…")` is a distribution of any name and content, for what must be refused.
+- `wheel("foo", "1.0")` and `sdist("foo", "1.0")` return a `BuiltDistribution`: filename, content, METADATA, SHA-256.
+- `padding=N` adds N incompressible bytes, for a distribution of a given size.
+- A source archive contains its build backend (standard library only), so that it builds without an index.
+- `make_raw_file("foo-1.0.tar.gz", b"…")` returns a file of any name and content, for tests of refusals.
 
-The same arguments give the same bytes on every machine and day: no clock, no file system, stored uncompressed.
+The same arguments give the same bytes on every machine and day: no clock and no file system is used, and nothing is
+compressed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The earliest time that a zip archive can hold."""
+"""Earliest time that a zip archive can store."""
 
 _BACKEND = '''\
 """A build backend of the standard library alone: the wheel comes with the source archive, ready made."""
@@ -45,15 +46,15 @@ backend-path = ["."]
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltDistribution:
-    """A distribution: what an upload to an index consists of."""
+    """Distribution with everything that is uploaded to an index."""
 
     project: str
-    """As its author writes it, not normalised."""
+    """Project name as the author writes it, not normalised."""
     version: str
     filename: str
     content: bytes
     metadata: bytes | None
-    """METADATA of a wheel; None for others, since indexes serve it for wheels only."""
+    """METADATA of a wheel; None for other kinds, because indexes serve it for wheels only."""
     requires_python: str | None = None
 
     @cached_property
@@ -80,7 +81,7 @@ def wheel(
     padding: int = 0,
     files: Mapping[str, bytes] | None = None,
 ) -> BuiltDistribution:
-    """A wheel with one module that says its version; `files` go into it as they are, by their path."""
+    """Return a wheel with one module that has the version; `files` are added unchanged, by path."""
     name = escape_project_name(project)
     info = f"{name}-{version}.dist-info"
     metadata = _metadata(project, version, requires, requires_python)
@@ -113,14 +114,14 @@ def sdist(
     padding: int = 0,
     ending: str = ".tar.gz",
 ) -> BuiltDistribution:
-    """A source archive, ``.tar.gz`` or ``.zip``, that builds offline into the wheel of the same arguments."""
+    """Return a source archive, ``.tar.gz`` or ``.zip``, that builds offline into the wheel of the same arguments."""
     inner = wheel(project, version, requires=requires, requires_python=requires_python)
     root = f"{escape_project_name(project)}-{version}"
     content = {
         f"{root}/PKG-INFO": _metadata(project, version, requires, requires_python),
         f"{root}/pyproject.toml": _PYPROJECT.encode(),
         f"{root}/backend.py": _BACKEND.encode(),
-        # Not as it is: pip sees a zip archive's end in the tar's last kilobytes and takes the whole for one.
+        # In base64, because pip would find the end of a zip archive in the tar's last kilobytes and read it as zip.
         f"{root}/{inner.filename}.b64": base64.b64encode(inner.content),
         **_make_noise_file(f"{root}/padding.bin", padding),
     }
@@ -137,7 +138,7 @@ def sdist(
 def make_raw_file(
     filename: str, content: bytes = b"content", *, project: str | None = None, version: str = "1.0"
 ) -> BuiltDistribution:
-    """Anything under any name, without METADATA."""
+    """Return a file with any name and content, without METADATA."""
     return BuiltDistribution(
         project=project or filename.partition("-")[0],
         version=version,
@@ -148,7 +149,7 @@ def make_raw_file(
 
 
 def escape_project_name(project: str) -> str:
-    """A project's name as wheels write it (binary distribution format, "Escaping and Unicode")."""
+    """Return a project name as wheels write it (binary distribution format, "Escaping and Unicode")."""
     lowered = project.lower().replace("-", "_").replace(".", "_")
     while "__" in lowered:
         lowered = lowered.replace("__", "_")
@@ -156,7 +157,7 @@ def escape_project_name(project: str) -> str:
 
 
 def make_incompressible_bytes(size: int, seed: str = "") -> bytes:
-    """`size` bytes that do not compress, the same for the same seed."""
+    """Return `size` incompressible bytes, the same for the same seed."""
     return random.Random(f"{seed}/{size}").randbytes(size)
 
 

@@ -1,36 +1,36 @@
-"""An index in process: PyPI's Simple API, files, ``.metadata`` and Integrity API on loopback, right or wrong at will.
+"""Test index: PyPI's Simple API, files, ``.metadata`` and Integrity API on loopback, in process, correct or faulty.
 
 ::
 
-    async with Index() as index:                       # JSON and HTML by Accept; see the arguments
+    async with Index() as index:                       # JSON and HTML by Accept; the arguments change this
         listed = index.add(wheel("foo", "1.0"), provenance=b"{…}", upload_time="2024-01-01T00:00:00Z")
         index.url                                      # "http://127.0.0.1:PORT/simple/"
         listed.path, listed.url                        # of the file: "/packages/ab/cd/…/foo-1.0-py3-none-any.whl"
         listed.metadata_path, listed.provenance_path
         index.page_path("Foo")                         # "/simple/foo/"
-        index.count(listed.path)                       # how many requests came for it (`method=` narrows)
+        index.count(listed.path)                       # number of requests for it; `method=` selects a method
         index.requests                                 # each `Request`: method, path, query, headers, port
 
-        index.fault(listed.path, Reset(after=1000), times=1)     # once, then good again; times=None: always
-        index.fault("*", Reply(429, headers={"Retry-After": "1"}), when=lambda request: …)
-        stall = index.stall(listed.path, after=1000)   # no sleeping: await stall.reached.wait(); stall.release.set()
-        await index.requested(listed.path, 2)          # until two requests for it have come
-        index.heal()                                   # no more faults
-        await index.down(); await index.up()           # connections refused; then the same port again
-        index.latency = 0.03                           # seconds before every answer
-        index.peak                                     # the most requests in work at one time
-        index.connections                              # how many have been opened
+        index.inject_fault(listed.path, Reset(after=1000), times=1)     # for one request; times=None: for all
+        index.inject_fault("*", Reply(429, headers={"Retry-After": "1"}), when=lambda request: …)
+        stall = index.stall(listed.path, after=1000)   # then await stall.reached.wait(); stall.release.set()
+        await index.wait_for_requests(listed.path, 2)  # until two requests for it have come
+        index.clear_faults()                           # no more faults
+        await index.down(); await index.up()           # connections are refused; then the same port again
+        index.latency = 0.03                           # seconds before every response
+        index.max_concurrent_requests                  # highest number of simultaneous requests
+        index.connections                              # number of connections opened so far
 
         index.yank(listed, "broken"); index.remove(listed); index.replace(listed, wheel(…))   # each raises the serial
-        index.set_status("foo", "archived", "moved"); index.serve("/any/path", Answer(body=b"…"))
+        index.set_status("foo", "archived", "moved"); index.serve_fixed("/any/path", CannedResponse(body=b"…"))
 
-Faults come from `faulty_server`: Refuse Hang Drip Reset Truncate Length Chunked UntilClose Stall Corrupt Oversize
-Reply Redirect Headers Gzip NoRange. An entry's keys are changed, added or (with `ABSENT`) left out by ``entry={…}``:
-``index.add(built, entry={"size": 7, "hashes": {}, "upload-time": ABSENT, "x-new": 1})``.
+Faults are classes of `faulty_server`: Refuse Hang Drip Reset Truncate WrongLength Chunked UntilClose Stall Corrupt
+Oversize Reply Redirect ChangeHeaders Gzip NoRange. ``entry={…}`` changes, adds or (with `ABSENT`) removes keys of a
+file's entry on the page: ``index.add(built, entry={"size": 7, "hashes": {}, "upload-time": ABSENT, "x-new": 1})``.
 
-Deterministic: serials count changes, upload times default to a minute apart from 2024-01-01, nothing is random.
-pip and uv as subprocesses are served by the test's own loop; `threaded_index` serves them in synchronous tests and
-outside of tests.
+The index is deterministic. Serials count changes, upload times default to one minute apart from 2024-01-01, and nothing
+is random. The event loop of the test serves pip and uv in subprocesses. `threaded_index` serves them in synchronous
+tests and outside tests.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ _FIRST_UPLOAD = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 class Index:
-    """See the module's docstring."""
+    """Test index, described in the docstring of the module."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Index:
         api_version: str = "1.4",
         text_serials: bool = False,
     ) -> None:
-        """Make an index that does not listen yet.
+        """Create an index that does not listen yet.
 
         Args:
             content: which representations it has; one that it lacks is answered with the other, as mirrors do.
@@ -105,12 +105,12 @@ class Index:
         await self.down()
 
     async def up(self) -> None:
-        """Listen; the first time on any free port, then on the same."""
+        """Listen on any free port, and after `down` on the same port as before."""
         for server in {self._main, self._files}:
             await server.up()
 
     async def down(self) -> None:
-        """Refuse connections, and break those that are open."""
+        """Refuse new connections and reset open ones."""
         for server in {self._main, self._files}:
             await server.down()
 
@@ -124,7 +124,7 @@ class Index:
 
     @property
     def files_host(self) -> str:
-        """For an index's ``file-hosts``: ``127.0.0.1:PORT``."""
+        """Value for an index's ``file-hosts``: ``127.0.0.1:PORT``."""
         return f"127.0.0.1:{self._files.port}"
 
     @property
@@ -134,7 +134,7 @@ class Index:
     def page_path(self, project: str) -> str:
         return f"/simple/{canonicalize_name(project)}/"
 
-    # What it lists
+    # Listed projects and files
 
     def add(
         self,
@@ -147,7 +147,7 @@ class Index:
         entry: Mapping[str, object] | None = None,
         directory: str | None = None,
     ) -> ListedFile:
-        """List a distribution on the page of its project, after those already there."""
+        """List a distribution on the page of its project, after the existing files."""
         count = sum(len(shelf.listed) for shelf in self._shelves.values())
         digest = built.sha256
         listed = ListedFile(
@@ -166,7 +166,7 @@ class Index:
         return listed
 
     def add_project(self, name: str) -> None:
-        """A project, though it may have no files."""
+        """Add a project without files."""
         self._shelf(name)
 
     def remove(self, listed: ListedFile) -> None:
@@ -175,22 +175,22 @@ class Index:
         self.bump_serial(listed.built.project)
 
     def remove_project(self, project: str) -> None:
-        """Remove a project: its page is 404."""
+        """Remove a project, so that its page is 404."""
         del self._shelves[canonicalize_name(project)]
         self._serial += 1
 
     def replace(self, listed: ListedFile, built: BuiltDistribution) -> None:
-        """Other content under the same address."""
+        """Replace the content of a file under the same URL."""
         listed.built = built
         self.bump_serial(built.project)
 
     def yank(self, listed: ListedFile, reason: bool | str = True) -> None:
-        """Yank a file, with a reason or without; ``False`` takes it back."""
+        """Yank a file, with or without a reason; ``False`` reverts the yank."""
         listed.yanked = reason
         self.bump_serial(listed.built.project)
 
     def set_status(self, project: str, status: str, reason: str | None = None) -> None:
-        """PEP 792."""
+        """Set the status of a project (PEP 792)."""
         self._shelf(project).status = {"status": status} if reason is None else {"status": status, "reason": reason}
         self.bump_serial(project)
 
@@ -200,14 +200,14 @@ class Index:
         self._shelf(project).serial = self._serial
 
     def set_serial(self, project: str, serial: int) -> None:
-        """Any serial, a lower one too."""
+        """Set the serial of a project to any value, also a lower one."""
         self._shelf(project).serial = serial
 
     def serve_fixed(self, path: str, answer: CannedResponse) -> None:
-        """Exactly this answer for that path, on both ports."""
+        """Serve a fixed response for a path, on both ports."""
         self._paths[path] = answer
 
-    # What goes wrong
+    # Faults
 
     def inject_fault(
         self,
@@ -217,18 +217,18 @@ class Index:
         times: int | None = None,
         when: Callable[[Request], bool] | None = None,
     ) -> None:
-        """Play `fault` for requests of `path` (``"*"``: all), `times` times; the first that applies wins."""
+        """Apply `fault` to the next `times` requests for `path` (``"*"``: any); the first fault that applies wins."""
         for server in {self._main, self._files}:
             server.inject_fault(path, fault, times, when)
 
     def stall(self, path: str, after: int | None = None, *, times: int | None = 1) -> Stall:
-        """Hold the next answer for `path` after so many bytes (None: before its head) until it is released."""
+        """Stop the next response for `path` after some bytes (None: before its head) until the test releases it."""
         stall = Stall(after)
         self.inject_fault(path, stall, times=times)
         return stall
 
     def clear_faults(self, path: str | None = None) -> None:
-        """Forget the faults of `path`, or all."""
+        """Remove the faults of `path`, or all faults."""
         for server in {self._main, self._files}:
             server.clear_faults(path)
 
@@ -240,11 +240,11 @@ class Index:
     def latency(self, seconds: float) -> None:
         self._main.latency = self._files.latency = seconds
 
-    # What was asked
+    # Received requests
 
     @property
     def requests(self) -> list[Request]:
-        """All requests of both ports; those of one port in their order."""
+        """All requests on both ports; the requests of each port are in order."""
         if self._main is self._files:
             return self._main.requests
         return [*self._main.requests, *self._files.requests]
@@ -255,29 +255,29 @@ class Index:
 
     @property
     def connections(self) -> int:
-        """How many have been opened in all."""
+        """Number of connections opened so far."""
         return sum(server.connections for server in {self._main, self._files})
 
     def count(self, path: str, method: str | None = None) -> int:
-        """How many requests came for `path`, not decoded."""
+        """Return the number of requests for `path`, which is not decoded."""
         return sum(request.path == path and method in {None, request.method} for request in self.requests)
 
     def reset_log(self) -> None:
-        """Forget the requests so far."""
+        """Clear the list of requests."""
         self._main.requests.clear()
         self._files.requests.clear()
 
     async def wait_for_requests(self, path: str, count: int = 1) -> None:
-        """Until `count` requests for `path` have come in all."""
+        """Wait until `count` requests for `path` have been received in total."""
         server = self._files if path.startswith("/packages/") else self._main
         await server.wait_until(lambda: self.count(path) >= count)
 
     async def wait_until_idle(self) -> None:
-        """Until no request is in work."""
+        """Wait until no request is in progress."""
         for server in {self._main, self._files}:
             await server.wait_until(lambda server=server: server.active == 0)  # type: ignore[misc]  # mypy cannot infer a lambda's default
 
-    # The right answers
+    # Correct responses
 
     def _shelf(self, project: str) -> ProjectListing:
         name = canonicalize_name(project)

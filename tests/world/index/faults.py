@@ -1,4 +1,4 @@
-"""What can go wrong between a right answer and the client. `tests.world.index.faulty_server` says how to use them."""
+"""Faults that change a correct response or break its transmission; `tests.world.index.faulty_server` uses them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.world.index.wire_connection import (
 
 @dataclass(frozen=True)
 class Refuse(Fault):
-    """The connection breaks before any answer. (`FaultyServer.down` is a refused connection proper.)"""
+    """Connection that closes before any response; `FaultyServer.down` refuses connections instead."""
 
     async def play(self, connection: WireConnection, request: Request, answer: CannedResponse) -> None:  # noqa: ARG002 - the base's signature
         connection.reset()
@@ -28,7 +28,7 @@ class Refuse(Fault):
 
 @dataclass(frozen=True)
 class Hang(Fault):
-    """No answer, ever: until the client gives up."""
+    """No response until the client gives up."""
 
     async def play(self, connection: WireConnection, request: Request, answer: CannedResponse) -> None:  # noqa: ARG002 - the base's signature
         await connection.wait_closed()
@@ -37,7 +37,7 @@ class Hang(Fault):
 
 @dataclass(frozen=True)
 class Drip(Fault):
-    """`piece` bytes at a time, `pause` seconds apart, to the end."""
+    """Complete response in pieces of `piece` bytes, `pause` seconds apart."""
 
     piece: int = 1024
     pause: float = 0.01
@@ -51,7 +51,7 @@ class Drip(Fault):
 
 @dataclass(frozen=True)
 class Reset(Fault):
-    """A connection reset after `after` bytes of the body (the client may see fewer)."""
+    """Connection reset after `after` bytes of the body; the client may receive fewer."""
 
     after: int
 
@@ -63,7 +63,7 @@ class Reset(Fault):
 
 @dataclass(frozen=True)
 class Truncate(Fault):
-    """A clean end after exactly `after` bytes of the body, short of the Content-Length."""
+    """Clean end of the connection after exactly `after` bytes of the body, before the Content-Length is reached."""
 
     after: int
 
@@ -75,7 +75,7 @@ class Truncate(Fault):
 
 @dataclass(frozen=True)
 class WrongLength(Fault):
-    """The right body under a Content-Length of `stated`."""
+    """Correct body with a Content-Length of `stated`."""
 
     stated: int
 
@@ -85,7 +85,7 @@ class WrongLength(Fault):
 
 @dataclass(frozen=True)
 class Chunked(Fault):
-    """The right body without a Content-Length, in chunks; cut off after `cut` bytes, if given."""
+    """Correct body in chunked coding without a Content-Length, truncated after `cut` bytes if given."""
 
     cut: int | None = None
 
@@ -104,9 +104,14 @@ class Chunked(Fault):
 
 @dataclass(frozen=True)
 class UntilClose(Fault):
-    """The right body without any length, ended by closing, as HTTP/1.0 does."""
+    """Correct body, or `body` with `headers`, without a length, ended by closing the connection as in HTTP/1.0."""
+
+    body: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     async def play(self, connection: WireConnection, request: Request, answer: CannedResponse) -> None:
+        if self.body is not None:
+            answer = CannedResponse(body=self.body, headers=self.headers)
         final = apply_request_headers(request, answer)
         await connection.write_head(final.status, {**final.headers, "Connection": "close"})
         await connection.write(final.body)
@@ -114,7 +119,7 @@ class UntilClose(Fault):
 
 
 class Stall(Fault):
-    """A hook, not a delay: sends the head and `after` bytes, sets `reached`, goes on when `release` is set.
+    """Pause that the test controls: sends the head and `after` bytes, sets `reached`, and continues after `release`.
 
     With ``after=None`` not even the head is sent before the release.
     """
@@ -139,7 +144,7 @@ class Stall(Fault):
 
 @dataclass(frozen=True)
 class Corrupt(Fault):
-    """One byte of the body wrong: the one at `at`, negative from the end."""
+    """Body with one wrong byte at position `at`; a negative position counts from the end."""
 
     at: int = 0
 
@@ -151,7 +156,7 @@ class Corrupt(Fault):
 
 @dataclass(frozen=True)
 class Oversize(Fault):
-    """`extra` bytes after the right ones, and a Content-Length that counts them."""
+    """Correct body followed by `extra` bytes, which the Content-Length includes."""
 
     extra: int = 1
 
@@ -161,7 +166,7 @@ class Oversize(Fault):
 
 @dataclass(frozen=True)
 class Reply(Fault):
-    """Another answer altogether: 404, 429 with Retry-After, 503, a redirect, an unasked 304, a bomb …"""
+    """Different response: 404, 429 with Retry-After, 503, a redirect, an unexpected 304, a decompression bomb …"""
 
     status: int = 503
     body: bytes = b""
@@ -173,7 +178,7 @@ class Reply(Fault):
 
 @dataclass(frozen=True)
 class Redirect(Fault):
-    """To `to`, by `status`."""
+    """Redirect to the URL `to` with the status `status`."""
 
     to: str
     status: int = 302
@@ -184,7 +189,7 @@ class Redirect(Fault):
 
 @dataclass(frozen=True)
 class ChangeHeaders(Fault):
-    """The right answer with other headers; None takes one away."""
+    """Correct response with other headers; None removes a header."""
 
     changed: Mapping[str, str | None]
 
@@ -195,7 +200,7 @@ class ChangeHeaders(Fault):
 
 @dataclass(frozen=True)
 class Gzip(Fault):
-    """The right body with a gzip Content-Encoding, asked for or not."""
+    """Correct body with gzip as Content-Encoding, even if the client does not accept it."""
 
     def alter(self, answer: CannedResponse) -> CannedResponse:
         packed = replace(answer, body=gzip.compress(answer.body, mtime=0), ranges=False)
@@ -204,7 +209,7 @@ class Gzip(Fault):
 
 @dataclass(frozen=True)
 class NoRange(Fault):
-    """Range is ignored: 200 and everything."""
+    """Response 200 with the whole body, although the request has a Range."""
 
     def alter(self, answer: CannedResponse) -> CannedResponse:
         return replace(answer, ranges=False)

@@ -1,11 +1,11 @@
-"""A small HTTP/1.1 server whose every byte on the wire can be wrong on purpose. Loopback only.
+"""Small HTTP/1.1 server on loopback that can send wrong bytes on purpose.
 
-On bare asyncio streams and not on aiohttp, which would put most of these faults right again, and so that a mistake of
-the library that Assay is built on does not hide on both sides.
+The server uses asyncio streams instead of aiohttp. aiohttp would correct most of these faults, and a mistake in it
+could stay hidden if both sides of a test used it, since Assay is built on it.
 
-A `Fault` stands between the right `CannedResponse` and the connection. Those that only change the answer override
-`alter`; those that misbehave on the wire override `play`. Positions are counted in the whole body for `Corrupt` and in
-what is sent (after a Range) for `Reset`, `Truncate` and `Stall`.
+A `Fault` is applied between the correct `CannedResponse` and the connection. Faults that only change the response
+override `alter`, and those that misbehave on the wire override `play`. `Corrupt` counts positions in the whole body;
+`Reset`, `Truncate` and `Stall` count them in the bytes that are sent, after a Range.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class _ArmedFault:
 
 
 class FaultyServer:
-    """One listening port on 127.0.0.1; `respond` gives the right answers, `faults` the wrong ones."""
+    """Server on one port of 127.0.0.1; `respond` returns the correct responses, and faults change them."""
 
     def __init__(self, respond: Callable[[Request], CannedResponse]) -> None:
         self._respond = respond
@@ -83,12 +83,12 @@ class FaultyServer:
         self.peak = 0
 
     async def up(self) -> None:
-        """Listen; after `down`, on the same port as before."""
+        """Listen on a free port, and after `down` on the same port as before."""
         self._listening = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
         self.port = self._listening.sockets[0].getsockname()[1]
 
     async def down(self) -> None:
-        """Close the port and reset every connection: from now on, connections are refused."""
+        """Close the port and reset every connection, so that new connections are refused."""
         if self._listening is None:
             return
         self._listening.close()
@@ -110,7 +110,7 @@ class FaultyServer:
             self._armed.pop(path, None)
 
     async def wait_until(self, true: Callable[[], bool]) -> None:
-        """Until `true()` is; it is asked after every request that arrives and every answer that ends."""
+        """Wait until `true()` returns True; it is called after each received request and each finished response."""
         async with self._changed:
             await self._changed.wait_for(true)
 
@@ -124,7 +124,7 @@ class FaultyServer:
             while connection.keep and (request := await self._read(reader)) is not None:
                 await self._respond_to(connection, request)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # the client left, or `down` was called: either way there is nobody to answer
+            pass  # The client left, or `down` was called, so no response is possible.
         finally:
             del self._open[task]
             writer.close()

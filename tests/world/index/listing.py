@@ -1,4 +1,4 @@
-"""What the test index lists, and how its pages say it. `tests.world.index.fake_index` says how to use it."""
+"""Content of the test index, and its pages; `tests.world.index.fake_index` describes the use."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from tests.world.index.faulty_server import CannedResponse
 SIMPLE_JSON = "application/vnd.pypi.simple.v1+json"
 SIMPLE_HTML = "application/vnd.pypi.simple.v1+html"
 ABSENT: Final = object()
-"""As an entry's value: leave the key out."""
+"""Value in `entry` that removes a key."""
 _STATUS = {"status": "pypi:project-status", "reason": "pypi:project-status-reason"}
 
 
 @dataclass(kw_only=True, eq=False)
 class ListedFile:
-    """One file of the index. Change its fields freely; what is served follows."""
+    """File of the index; changes of its fields change the responses."""
 
     built: BuiltDistribution
     origin: str
     files_origin: str
     upload_time: datetime | str | None
     provenance: bytes | None
-    """The provenance document's bytes; None: 404, and the page says null unless `entry` promises one."""
+    """Provenance document; None: its URL is 404, and the page has null unless `entry` has another value."""
     yanked: bool | str
     metadata: bool
-    """Whether METADATA is offered (wheels only)."""
+    """True if METADATA is offered (wheels only)."""
     entry: dict[str, object] = field(default_factory=dict)
-    """Keys of the page's entry that are not what they should be."""
+    """Keys of the page's entry with values that replace the correct ones."""
     directory: str = ""
 
     @property
@@ -62,7 +62,7 @@ class ListedFile:
         return f"{self.origin}{self.provenance_path}"
 
     def as_entry(self, *, relative: bool) -> dict[str, object]:
-        """The entry of this file in the JSON page."""
+        """Return the entry of the file in the JSON page."""
         offered = self.metadata and self.built.metadata is not None
         digest: object = {"sha256": self.built.metadata_sha256} if offered else False
         full: dict[str, object] = {
@@ -83,7 +83,7 @@ class ListedFile:
 
 @dataclass(kw_only=True)
 class ProjectListing:
-    """One project."""
+    """Project of the index with its files."""
 
     display: str
     serial: int
@@ -94,7 +94,7 @@ class ProjectListing:
 def render_json_page(
     name: str, shelf: ProjectListing, *, api_version: str, text_serials: bool, relative: bool
 ) -> bytes:
-    """As PyPI sends it."""
+    """Return the JSON page of a project in PyPI's format."""
     page = {
         "meta": {"api-version": api_version, "_last-serial": str(shelf.serial) if text_serials else shelf.serial},
         "name": name,
@@ -106,7 +106,7 @@ def render_json_page(
 
 
 def render_html_page(name: str, shelf: ProjectListing, *, api_version: str, relative: bool) -> bytes:
-    """As PyPI sends it."""
+    """Return the HTML page of a project in PyPI's format."""
     lines = [
         "<!DOCTYPE html>",
         "<html><head>",
@@ -163,7 +163,7 @@ def escape_html(value: object) -> str:
 
 
 def _render_anchor(entry: Mapping[str, Any]) -> str:
-    """PyPI's anchor for an entry; `size` and `upload-time` stay behind, as they do there."""
+    """Return PyPI's anchor for an entry, which has no size and no upload time."""
     hashes = entry.get("hashes") or {}
     href = entry["url"] + "".join(f"#{kind}={digest}" for kind, digest in list(hashes.items())[:1])
     attributes = [f'href="{escape_html(href)}"']

@@ -1,4 +1,4 @@
-"""The test index does what its docstring says: other tests build on it."""
+"""Test index: it does what its docstring says, since other tests depend on it."""
 
 from __future__ import annotations
 

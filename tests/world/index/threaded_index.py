@@ -1,6 +1,7 @@
-"""The test index outside of an asyncio test: on a thread of its own, or as a process.
+"""Test index outside of an asyncio test: in a thread, or as a process.
 
-``python -m tests.world.index.threaded_index DIRECTORY`` serves a directory's distributions until it is interrupted.
+``python -m tests.world.index.threaded_index DIRECTORY`` serves the distributions in a directory until it is
+interrupted.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from tests.world.index.fake_index import Index
 
 @contextlib.contextmanager
 def run_index_in_thread(make: Callable[[], Index] = Index) -> Iterator[Index]:
-    """An index on a loop and thread of its own, for synchronous tests.
+    """Run an index on a separate event loop and thread, for synchronous tests; `make` is called on that loop.
 
-    `make` is called on that loop. Adding, counting and arming faults may be done from outside; of a `Stall`, only
-    ``loop.call_soon_threadsafe(stall.release.set)`` is safe.
+    The test's thread may add files, count requests and inject faults. Of a `Stall`, it may only call
+    ``loop.call_soon_threadsafe(stall.release.set)``.
     """
     started = threading.Event()
     made: list[Index] = []

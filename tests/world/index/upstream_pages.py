@@ -1,7 +1,7 @@
-"""How other makers' indexes write a project's page: the shapes alone, written anew from what their pages look like.
+"""Project pages in the format of other index servers: only the formats, written for these tests.
 
-Each says where its Simple API's root is, where a file lies, and the page of one project with one file, as a template of
-``{filename} {sha256} {md5} {path} {origin}``. ``{path}`` is the file's own, `at` filled in.
+A format has the root of the Simple API, the path of a file, and the page of a project with one file. The page is a
+template of ``{filename} {sha256} {md5} {path} {origin}``, in which ``{path}`` is `at` with its placeholders filled in.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.world.index.faulty_server import CannedResponse
 
 @dataclass(frozen=True, kw_only=True)
 class PageShape:
-    """One maker's way."""
+    """Page format of one index server."""
 
     maker: str
     root: str
@@ -26,10 +26,10 @@ class PageShape:
     page: str
     kind: str = "text/html; charset=utf-8"
     installs: bool = True
-    """Whether the page gives a sha256; without one nothing may be served."""
+    """True if the page has a SHA-256, without which Assay serves no file."""
 
     def install(self, index: Index, built: BuiltDistribution) -> str:
-        """Let `index` look so, with that one file; its path."""
+        """Make `index` serve pages in this format, with one file, and return the path of the file."""
         values = {
             "filename": built.filename,
             "sha256": built.sha256,

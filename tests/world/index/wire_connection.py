@@ -1,4 +1,4 @@
-"""Requests, answers and the wire between them, which `faults` spoils and `faulty_server` serves."""
+"""Requests, responses and the connection between them, which `faults` breaks and `faulty_server` serves."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One request as it came."""
+    """Received request."""
 
     method: str
     path: str
-    """Without the query, not decoded."""
+    """Path without the query, not decoded."""
     query: str
     headers: Mapping[str, str]
-    """Names in lower case."""
+    """Headers with names in lower case."""
     port: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class CannedResponse:
-    """What a well-behaved server would say; Range and conditions are applied to it afterwards."""
+    """Correct response, before Range and conditions are applied."""
 
     status: int = 200
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     ranges: bool = False
-    """Whether Range is honoured."""
+    """True if the server supports Range."""
 
     def with_headers(self, **headers: str) -> CannedResponse:
-        """The same with more headers; underscores in names stand for hyphens."""
+        """Return the response with additional headers; underscores in names become hyphens."""
         return replace(self, headers={**self.headers, **{key.replace("_", "-"): headers[key] for key in headers}})
 
 
 class WireConnection:
-    """The wire to one client."""
+    """Connection to one client."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
         self.keep = True
-        # With no buffer of our own, whoever has awaited `write` knows that the kernel has the bytes.
+        # Without a write buffer, the kernel has the bytes after `write` was awaited.
         writer.transport.set_write_buffer_limits(high=0)
 
     async def write_head(self, status: int, headers: Mapping[str, str]) -> None:
@@ -64,7 +64,7 @@ class WireConnection:
             await self.writer.drain()
 
     async def send(self, request: Request, answer: CannedResponse, *, length: int | None = None) -> None:
-        """The answer as it should be; `length` is what Content-Length says instead."""
+        """Send the correct response; `length` replaces the value of Content-Length."""
         final = apply_request_headers(request, answer)
         await self.write_head(final.status, {**final.headers, **make_framing_headers(final, length)})
         if request.method != "HEAD":
@@ -73,19 +73,19 @@ class WireConnection:
             self.close()
 
     def close(self) -> None:
-        """End it cleanly after what was written."""
+        """Close the connection cleanly after all written data."""
         self.keep = False
         self.writer.close()
 
     def reset(self) -> None:
-        """RST: the other side gets a connection error, and may lose what it had not read."""
+        """Reset the connection (RST): the client gets an error, and may lose data that it has not read."""
         self.keep = False
         raw = self.writer.get_extra_info("socket")
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
     async def wait_closed(self) -> None:
-        """Until the client leaves."""
+        """Wait until the client closes the connection."""
         with contextlib.suppress(ConnectionError):
             while await self.reader.read(CHUNK_BYTES):
                 pass
@@ -98,7 +98,7 @@ def make_framing_headers(answer: CannedResponse, stated: int | None = None) -> d
 
 
 def apply_request_headers(request: Request, answer: CannedResponse) -> CannedResponse:
-    """Conditions and Range (RFC 9110 sections 13.2.2 and 14.2) applied to a whole answer."""
+    """Apply conditions and Range (RFC 9110 sections 13.2.2 and 14.2) to a whole response."""
     etag = answer.headers.get("ETag")
     if answer.status != HTTPStatus.OK:
         return answer
@@ -118,7 +118,7 @@ def apply_request_headers(request: Request, answer: CannedResponse) -> CannedRes
 
 
 class Fault:
-    """Base of all faults; by itself it does nothing wrong."""
+    """Base class of all faults, which changes nothing itself."""
 
     def alter(self, answer: CannedResponse) -> CannedResponse:
         return answer
@@ -128,7 +128,7 @@ class Fault:
 
 
 async def send_head(connection: WireConnection, request: Request, answer: CannedResponse) -> CannedResponse:
-    """Send the head of the right answer; what is left is its body, none for HEAD."""
+    """Send the head of the correct response, and return the rest of the body, which is empty for HEAD."""
     final = apply_request_headers(request, answer)
     await connection.write_head(final.status, {**final.headers, **make_framing_headers(final)})
     return final if request.method != "HEAD" else replace(final, body=b"")

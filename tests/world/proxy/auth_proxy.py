@@ -1,4 +1,4 @@
-"""A proxy that asks for names, and one with a certificate of a private authority: what both take to set up."""
+"""Proxy with authentication, and proxy with a certificate of a private authority."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def make_bearer_header(token: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class AuthProxy:
-    """A proxy that asks for names, and a file that it serves."""
+    """Proxy with authentication, and a file that it serves."""
 
     proxy: RunningProxy
     index: Index
@@ -40,12 +40,12 @@ class AuthProxy:
 
     @property
     def routes(self) -> list[str]:
-        """Every kind of route that gives anything away."""
+        """Routes of every kind that reveal anything."""
         file = self.proxy.files_path(self.listed)
         return [*ROUTES, file, f"{file}.metadata", self.listed.provenance_path]
 
     async def collect_statuses(self, headers: dict[str, str]) -> set[int]:
-        """Of all routes, GET and HEAD."""
+        """Return the statuses of all routes for GET and HEAD."""
         return {
             (await self.proxy.request(method, route, headers)).status
             for route in self.routes
@@ -54,7 +54,7 @@ class AuthProxy:
 
 
 def write_credentials(directory: Path) -> dict[str, str]:
-    """Both files, with one user and one token."""
+    """Write the files of passwords and tokens, with one user and one token."""
     (directory / "passwords").write_text(f"# people\n{format_password_entry('alice', PASSWORD)}\n", "utf-8")
     digest = hashlib.sha256(TOKEN.encode()).hexdigest()
     (directory / "tokens").write_text(f"ci:{digest}\n", "utf-8")
@@ -73,7 +73,7 @@ async def run_auth_proxy(tmp_path: Path, **server: Any) -> AsyncIterator[AuthPro
 
 @dataclass(frozen=True)
 class TlsFiles:
-    """The files of an https server, and the authority that its clients know."""
+    """Files of an https server, and the authority that its clients trust."""
 
     authority: CertificateAuthority
     ca: Path

@@ -1,4 +1,4 @@
-"""What the tests of blobs write and read: contents, a clock to turn, what is on disk."""
+"""Contents, a manual clock and file checks for the tests of blobs."""
 
 from __future__ import annotations
 

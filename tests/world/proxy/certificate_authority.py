@@ -1,4 +1,4 @@
-"""A private certificate authority for https on loopback."""
+"""Private certificate authority for https on loopback."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 @dataclass(frozen=True)
 class CertificateAuthority:
-    """Certifies servers on this machine."""
+    """Certificate authority for servers on this machine."""
 
     key: ec.EllipticCurvePrivateKey
     certificate: x509.Certificate
 
     @classmethod
     def create(cls, name: str = "a private authority") -> CertificateAuthority:
-        """With a key of its own, for two days."""
+        """Create an authority with a new key, valid for two days."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
@@ -39,12 +39,12 @@ class CertificateAuthority:
         return cls(key, builder.sign(key, hashes.SHA256()))
 
     def write_certificate(self, path: Path) -> Path:
-        """The authority's own certificate, for clients."""
+        """Write the authority's certificate, for clients."""
         path.write_bytes(self.certificate.public_bytes(Encoding.PEM))
         return path
 
     def issue(self, certificate: Path, key: Path) -> int:
-        """Write a new certificate for 127.0.0.1 and localhost, and its key; the certificate's serial number."""
+        """Write a new certificate for 127.0.0.1 and localhost with its key; return its serial number."""
         private = ec.generate_private_key(ec.SECP256R1())
         names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
         made = (
@@ -65,7 +65,7 @@ class CertificateAuthority:
 
 
 def _set_validity(builder: x509.CertificateBuilder) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)  # clients look at the real clock
+    now = datetime.now(UTC)  # clients use the real clock
     serial = x509.random_serial_number()
     return (
         builder.serial_number(serial).not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))

@@ -1,4 +1,4 @@
-"""A configuration in front of a small index with attested and other projects, and the commands run on it."""
+"""Configuration for a small index with attested and other projects, and a runner for the commands."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ each_lockfile_kind = pytest.mark.parametrize("kind", sorted(lockfile_writers.WRI
 
 @dataclass
 class CliSandbox:
-    """A configuration in a directory, in front of an index with three projects, two of them attested."""
+    """Configuration in a directory, for an index with three projects, of which two are attested."""
 
     directory: Path
     index: Index
@@ -56,7 +56,7 @@ class CliSandbox:
         return path
 
     def run_assay(self, *arguments: object) -> tuple[int, str]:
-        """Exit status and standard output."""
+        """Run a command, and return the exit status and standard output."""
         self.capsys.readouterr()
         status = run([*map(str, arguments), "--config", str(self.directory / "proxy.toml")])
         return status, self.capsys.readouterr().out
@@ -68,7 +68,7 @@ class CliSandbox:
 
 
 def write_configuration(directory: Path, url: str, host: str, sigstore: PrivateSigstore) -> Path:
-    """A configuration of one index, with its policy and trust root beside it."""
+    """Write a configuration for one index, with a policy and a trust root, and return its path."""
     (directory / "root.json").write_bytes(sigstore.trusted_root())
     (directory / "policy.toml").write_text(ACME_WIDGETS_POLICY, "utf-8")
     config = directory / "proxy.toml"

@@ -1,4 +1,4 @@
-"""Loggers that a test may take for itself: afterwards they are as they were."""
+"""Restoration of loggers after a test that configures them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def preserve_loggers() -> Iterator[None]:
-    """The root's handlers and level, and the level of ours."""
+    """Restore handlers and level of the root logger, and the level of the logger `assay`."""
     root, ours = logging.getLogger(), logging.getLogger("assay")
     handlers, level, own = root.handlers[:], root.level, ours.level
     try:

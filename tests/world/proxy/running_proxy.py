@@ -1,9 +1,9 @@
-"""The proxy under test, in process and on loopback, in front of a test index.
+"""Proxy under test, in process and on loopback, in front of a test index.
 
 ::
 
-    async with Index() as index, running(index, tmp_path, policy=POLICY, sigstore=sigstore) as proxy:
-        async with proxy.get("/simple/foo/") as response: …
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=POLICY, sigstore=sigstore) as proxy:
+        response = await proxy.get("/simple/foo/")
         proxy.url                     # "http://127.0.0.1:PORT/simple/" for pip and uv
         proxy.files_path(listed)      # "/files/127.0.0.1:PORT/packages/…/foo-1.0-py3-none-any.whl"
         proxy.clock.now += timedelta(days=1)
@@ -27,6 +27,7 @@ from yarl import URL
 from assay.assembly import Assembly, Tuning, assemble
 from assay.config import Configuration
 from assay.gate.gate import Gate, GateSettings
+from assay.gate.ledger_watch import watch_ledger
 from assay.policy.language.document import BUILT_IN_POLICY, load_policy
 from assay.policy.language.model import Policy
 from assay.simple.model import Sha256
@@ -57,7 +58,7 @@ SIMPLE_JSON = "application/vnd.pypi.simple.v1+json"
 
 @dataclass
 class ManualClock:
-    """A clock that the test moves."""
+    """Clock that the test sets."""
 
     now: datetime = NOW
 
@@ -67,7 +68,7 @@ class ManualClock:
 
 @dataclass(frozen=True)
 class ReadResponse:
-    """A response that has been read."""
+    """Response with its whole body."""
 
     status: int
     reason: str
@@ -80,7 +81,7 @@ class ReadResponse:
 
 @dataclass
 class RunningProxy:
-    """A proxy that listens."""
+    """Listening proxy with a client session."""
 
     origin: str
     assembly: Assembly
@@ -93,18 +94,18 @@ class RunningProxy:
         return f"{self.origin}/simple/"
 
     def at_path(self, path: str) -> RunningProxy:
-        """The same proxy, asked for what stands below `path`: a view's."""
+        """Return the same proxy with requests below `path`, the path of a view."""
         return replace(self, origin=f"{self.origin}{path.rstrip('/')}")
 
     def get_gate(self, view: str) -> Gate:
-        """Of a view, by its name."""
+        """Return the gate of a view by the view's name."""
         return next(each.gate for each in self.assembly.views if each.gate.view == view)
 
     @asynccontextmanager
     async def open(
         self, method: str, path: str, headers: Mapping[str, str] | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """A response while it streams; the path goes out as it is, never normalised."""
+        """Yield a streaming response; the path is sent without normalisation."""
         target = URL(f"{self.origin}{path}", encoded=True)
         async with self.session.request(method, target, headers=headers, allow_redirects=False) as response:
             yield response
@@ -120,24 +121,25 @@ class RunningProxy:
         return await self.request("HEAD", path, headers)
 
     async def wait_until_stored(self, listed: ListedFile) -> None:
-        """Wait until the blob is in its place: the answer does not wait for fsync, and the store tells nobody."""
+        """Wait until the blob is stored: the response does not wait for fsync, and the store reports no event."""
         digest = Sha256(listed.built.sha256)
         while (blob := await self.assembly.store.blobs.open(digest)) is None:  # noqa: ASYNC110 - there is no event to await
             await asyncio.sleep(0)
         await blob.close()
 
     async def fetch_page(self, project: str) -> Any:
-        """The project's JSON page."""
+        """Return the JSON page of a project."""
         answer = await self.get(f"/simple/{project}/", {"Accept": SIMPLE_JSON})
         assert answer.status == 200, (answer.status, answer.reason, answer.body)
         return answer.json()
 
     async def fetch_listed(self, project: str) -> set[str]:
-        """The filenames that the JSON page lists."""
-        return {entry["filename"] for entry in (await self.fetch_page(project))["files"]}
+        """Return the filenames on the JSON page of a project, without the tombstones, which are never served."""
+        page = await self.fetch_page(project)
+        return {entry["filename"] for entry in page["files"] if not entry["url"].endswith("?withheld")}
 
     async def fetch_withheld(self, project: str) -> dict[str, list[str]]:
-        """Reason codes by filename, as the page gives them."""
+        """Return the reason codes on the JSON page by filename."""
         page = await self.fetch_page(project)
         return {
             entry["filename"]: [reason["code"] for reason in entry["reasons"]] for entry in page.get("_withheld", [])
@@ -155,7 +157,7 @@ class RunningProxy:
 def make_configuration(
     index: Index, directory: Path, sigstore: PrivateSigstore | None = None, **tables: Any
 ) -> Configuration:
-    """A configuration for one test index; `tables` are laid over it."""
+    """Return a configuration for one test index; `tables` replace its tables."""
     root: dict[str, Any] = {}
     if sigstore is not None:
         path = directory.parent / f"{directory.name}-trusted-root.json"
@@ -174,7 +176,7 @@ def make_configuration(
 
 
 SHORT_PAUSES = RetryPacing(min_delay_seconds=0.01)
-"""As many tries as ever, and a moment between them; tests/unit/upstream has how long the real pauses are."""
+"""Usual number of retries with short pauses; tests/unit/upstream tests the real pauses."""
 
 
 @asynccontextmanager
@@ -192,12 +194,13 @@ async def run_test_proxy(
     tuning: Tuning | None = None,
     timeouts: ServerTimeouts | None = None,
 ) -> AsyncIterator[RunningProxy]:
-    """A proxy in front of `index`, its storage under `directory`; `policies` are those of further views.
+    """Run a proxy in front of `index` with its storage under `directory`; `policies` has those of further views.
 
-    `tuning` is as given, but for how long a request waits (`patience`) and the pauses between tries.
+    The page timeout (`patience`) and the pauses between retries replace those of `tuning`.
     """
     clock = clock or ManualClock()
-    tuned = replace(tuning or Tuning(), gate=GateSettings(page_timeout=patience), retries=SHORT_PAUSES)
+    gate = GateSettings(page_timeout=patience, evidence_timeout=min(patience / 2, timedelta(seconds=5)))
+    tuned = replace(tuning or Tuning(), gate=gate, retries=SHORT_PAUSES)
     chosen = configuration or make_configuration(index, directory / "assay", sigstore)
     judged_by = {
         name: load_policy(each, f"{name}.toml") if isinstance(each, str) else each
@@ -207,6 +210,7 @@ async def run_test_proxy(
         open_authenticator(chosen.server) as access,
         open_audit_trail(chosen.audit, clock) as trail,
         assemble(chosen, judged_by, environ=environ or {}, clock=clock, tuning=tuned) as assembly,
+        watch_ledger(assembly.store, trail),
         measure_loop_delay(),
     ):
         handler, ready = create_app(assembly, chosen, clock=clock, audit_trail=trail, authenticator=access)
@@ -220,7 +224,7 @@ async def run_test_proxy(
 
 
 async def fetch_body_or_none(proxy: RunningProxy, path: str) -> bytes | None:
-    """A completed response's body; None where it was cut or refused."""
+    """Return the body of a complete response with status 200; None if it was cut or refused."""
     try:
         answer = await proxy.get(path)
     except (aiohttp.ClientError, ConnectionError):
@@ -229,14 +233,22 @@ async def fetch_body_or_none(proxy: RunningProxy, path: str) -> bytes | None:
 
 
 def forget_retry_after(proxy: RunningProxy) -> None:
-    """As if the time for which indexes asked to be left alone had passed."""
+    """End the pauses that indexes requested with Retry-After."""
     upstream = proxy.assembly.gate.resources.pages.cache._upstream
     assert isinstance(upstream, UpstreamClient)
     upstream._backoff._held_until.clear()
 
 
+async def retry_documents(proxy: RunningProxy, project: str) -> None:
+    """Let an hour pass, after which each failed document is due, and wait for the next tries."""
+    forget_retry_after(proxy)
+    proxy.clock.now += timedelta(hours=1, seconds=1)
+    await proxy.get(f"/simple/{project}/")
+    await proxy.assembly.gate.resources.provenance.wait_until_idle()
+
+
 async def wait_for_refreshes(proxy: RunningProxy) -> None:
-    """Until no page is being worked out in the background."""
+    """Wait until no page is refreshed in the background."""
     flights = (proxy.assembly.gate._refreshes, proxy.assembly.gate.resources.pages.cache._requests)
     while any(flights):
         for each in flights:

@@ -1,4 +1,4 @@
-"""`assay serve` as a process of its own, as a user runs it, in front of a test index."""
+"""Process that runs `assay serve` as a user would, in front of a test index."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from tests.world.index.fake_index import Index, ListedFile
 
 TIMEOUT_SECONDS = 30
 HANG_SECONDS = 60
-"""After which something hangs."""
+"""Limit on the time of a session, after which the test fails."""
 
 
 @dataclass
 class ServeProcess:
-    """A running process."""
+    """Running process with its log."""
 
     process: asyncio.subprocess.Process
     url: str
-    """Of the Simple API."""
+    """URL of the Simple API."""
     log: list[dict[str, Any]]
 
     @property
@@ -37,13 +37,13 @@ class ServeProcess:
         return self.url.removesuffix("/simple/")
 
     def read_memory(self, key: str) -> int:
-        """``VmRSS`` or ``VmHWM`` in bytes."""
+        """Return ``VmRSS`` or ``VmHWM`` in bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text("ascii")
         line = next(line for line in status.splitlines() if line.startswith(key))
         return int(line.split()[1]) * 1024
 
     async def stop(self) -> int:
-        """SIGTERM, and its exit status."""
+        """Send SIGTERM, and return the exit status."""
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGTERM)
         return await asyncio.wait_for(self.process.wait(), TIMEOUT_SECONDS)
@@ -58,7 +58,7 @@ async def run_serve_process(
     policy: str | None = None,
     more: str = "",
 ) -> AsyncIterator[ServeProcess]:
-    """Start it, wait until it listens, stop it; `more` is added to its configuration."""
+    """Run ``assay serve``, and yield it once it listens; `more` is added to its configuration."""
     config = directory / "proxy.toml"
     lines = [
         f'[storage]\ndirectory = "{directory / "storage"}"',
@@ -115,7 +115,7 @@ async def _read_log(
 
 @dataclass
 class ServeSession:
-    """``assay serve`` as a process, and a client of it."""
+    """Process of ``assay serve`` with a client session."""
 
     process: asyncio.subprocess.Process
     origin: str
@@ -142,7 +142,7 @@ async def run_serve_session(
     blobs: str = "1 GiB",
     deadline: float = HANG_SECONDS,
 ) -> AsyncIterator[ServeSession]:
-    """Start it with a client; `deadline`: seconds for all that is done with it."""
+    """Run ``assay serve`` with a client session; `deadline` is the limit in seconds on the whole block."""
     storage, more = {"ASSAY_STORAGE__BLOBS": blobs}, f'[freshness]\npage = "{freshness}"'
     async with (
         asyncio.timeout(deadline),

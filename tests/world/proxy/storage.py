@@ -1,4 +1,4 @@
-"""What the tests of the whole storage directory share."""
+"""Shared parts of the tests of the whole storage directory."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""The two ways of a request: written by its connection when its head was read, or answered by aiohttp's task.
+"""Control of the two ways to answer a request: by its connection when the head was read, or in a task of aiohttp.
 
 ::
 
     tasks = count_tasks(monkeypatch)          # "GET /simple/foo/" of each request that a task answered
-    answer_in_tasks(monkeypatch)              # proxies started from now on answer every request in a task
+    answer_in_tasks(monkeypatch)              # later proxies answer every request in a task
     server._HttpServer(RespondingApp(respond), …)   # an application that awaits `respond` for every request
 """
 
@@ -25,7 +25,7 @@ from assay.web.server.connection import Connection
 
 
 def count_tasks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Collect method and target of each request whose response was not begun to be written by its connection."""
+    """Return a list that collects method and target of each request that a task answers, not its connection."""
     found: list[str] = []
     respond = server._HttpServer._respond
 
@@ -41,7 +41,7 @@ def count_tasks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def answer_in_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no connection of a proxy that is started from now on begin a request."""
+    """Make proxies that start later answer every request in a task."""
 
     async def find_none() -> server.Shortcuts:
         return server.Shortcuts(takes_requests=False, sends_buffered=True)
@@ -50,12 +50,12 @@ def answer_in_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make_exchange(head: RequestHead, peer: Peer) -> Exchange:
-    """A request to the view at ``/`` of a proxy with default settings."""
-    return Exchange(head, peer, resolve_target(head.target, ("",)), None, ServerSettings())
+    """Return an exchange for a request to the view at ``/`` of a proxy with default settings."""
+    return Exchange(head, peer, resolve_target(head.path, ("",)), None, ServerSettings())
 
 
 class RespondingApp:
-    """An application that leaves every request to `respond`."""
+    """Application that passes every request to `respond`."""
 
     def __init__(self, respond: Callable[[web.BaseRequest], Coroutine[Any, Any, web.StreamResponse]]) -> None:
         self._respond = respond

@@ -1,10 +1,10 @@
-"""A proxy with three views in front of a test index: one at ``/``, a strict one, and one for developers.
+"""Proxy with three views in front of a test index: one at ``/``, a strict one, and one for developers.
 
 ::
 
-    async with world(tmp_path, strict=POLICY, dev=POLICY) as there:
-        there.proxy, there.strict, there.dev          # `RunningProxy`: each asks within its view
-        await serves(there.strict, listed)            # True, False; fails where two routes disagree
+    async with run_views_world(tmp_path, strict=POLICY, dev=POLICY) as there:
+        there.proxy, there.strict, there.dev          # `RunningProxy`: each sends requests to its view
+        await is_served(there.strict, listed)         # True or False; fails if two routes disagree
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def make_view_configuration(
 
 @dataclass(frozen=True)
 class ViewsWorld:
-    """An index, a Sigstore, and a proxy with a view for everybody, a strict one and a lax one."""
+    """Index, Sigstore, and a proxy with a view for all users, a strict view and a lax view."""
 
     index: Index
     sigstore: PrivateSigstore
@@ -74,7 +74,7 @@ async def run_views_world(
 
 
 async def is_served(view: RunningProxy, listed: ListedFile) -> bool:
-    """Whether this view lists and serves a file, the same on every route."""
+    """Return whether the view lists and serves a file, and check that all its routes agree."""
     path, project = view.files_path(listed), listed.built.project
     shown = listed.built.filename in await view.fetch_listed(project)
     html = (await view.get(f"/simple/{project}/", {"Accept": "text/html"})).body.decode()

@@ -1,7 +1,7 @@
-"""The attack table: ways to make a provenance document lie, each beside a twin that differs only in the lie.
+"""Table of attacks on provenance documents; each attack has an honest twin that differs only in the attacked part.
 
-`ATTACKS` is used by the unit tests (each is refused with its own reason, each twin is accepted), by the differential
-(the reference must not refuse what Assay accepts) and by the fuzzers as a seed.
+`ATTACKS` has three users: the unit tests (each attack is refused with its own reason, each twin is accepted), the
+differential tests (the reference implementation accepts every document that Assay accepts), and the fuzzers (seeds).
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ FILE_SHA256: Final = hashlib.sha256(b"the file's bytes").hexdigest()
 OTHER_SHA256: Final = hashlib.sha256(b"another file's bytes").hexdigest()
 UNVERIFIABLE: Final = "unverifiable"
 DELETE_KEY: Final = object()
-"""In `set_at_path`: take the key away."""
+"""Value for `set_at_path` that deletes the key."""
 
 
 def make_listed_file(filename: str = FILENAME, sha256: str | None = FILE_SHA256) -> File:
-    """A file as an index lists it."""
+    """Return a file as an index lists it."""
     return File(
         filename=filename,
         url=f"https://files.example/{filename}",
@@ -39,33 +39,33 @@ def make_listed_file(filename: str = FILENAME, sha256: str | None = FILE_SHA256)
 
 @dataclass(frozen=True, kw_only=True)
 class Attack:
-    """One row: the lie, and how it is refused."""
+    """Attack with the check and the reason that must refuse it."""
 
     name: str
     step: str
-    """`Forged.step`, or `UNVERIFIABLE`."""
+    """Expected `Forged.step`, or `UNVERIFIABLE`."""
     because: str
-    """Stands in `expected`, `found` or `reason`."""
+    """Text that `expected`, `found` or `reason` must contain."""
     make: Callable[[PrivateSigstore, bool], bytes]
-    """The document; the lie is in it when the flag is set."""
+    """Function that returns the document: the attack if the flag is True, the honest twin otherwise."""
     roots: Callable[[PrivateSigstore, bool], Sequence[TrustRoot]]
     file: Callable[[bool], File]
 
     def build_arguments(self, sigstore: PrivateSigstore, *, lie: bool) -> tuple[bytes, File, Sequence[TrustRoot]]:
-        """Arguments for `verify`."""
+        """Return the arguments for `verify`."""
         return self.make(sigstore, lie), self.file(lie), self.roots(sigstore, lie)
 
     def honest_arguments(self, sigstore: PrivateSigstore) -> tuple[bytes, File, Sequence[TrustRoot]]:
-        """The twin."""
+        """Return the arguments for `verify` with the honest twin."""
         return self.build_arguments(sigstore, lie=False)
 
     def attack_arguments(self, sigstore: PrivateSigstore) -> tuple[bytes, File, Sequence[TrustRoot]]:
-        """The lie."""
+        """Return the arguments for `verify` with the attack."""
         return self.build_arguments(sigstore, lie=True)
 
 
 def trust_root_for(sigstore: PrivateSigstore, edit: Callable[[dict[str, Any]], object] | None = None) -> TrustRoot:
-    """The deployment's root, speaking for everybody."""
+    """Return the trust root of a Sigstore instance, which may vouch for every issuer."""
     return TrustRoot(name="test", content=sigstore.trusted_root(edit))
 
 
@@ -83,7 +83,10 @@ def attack_while_signing(
     honest: dict[str, Any] | None = None,
     **attack: Any,
 ) -> Attack:
-    """The lie is told while signing: `attack_arguments` are arguments of `PrivateSigstore.provenance`, hooks mostly."""
+    """Return an attack that changes a document while it is signed.
+
+    `attack` has arguments for `PrivateSigstore.provenance`, mostly hooks; `honest` has those for both twins.
+    """
 
     def make(sigstore: PrivateSigstore, lie: bool) -> bytes:
         arguments = {**(honest or {}), **(attack if lie else {})}
@@ -102,12 +105,12 @@ def attack_while_signing(
 def attack_by_editing(
     name: str, step: str, because: str, edit: Hook, *, signer: Signer | None = None, **arguments: Any
 ) -> Attack:
-    """The lie is an edit of a genuine attestation, which needs no key at all."""
+    """Return an attack that edits a genuine attestation, which needs no key."""
     return attack_while_signing(name, step, because, signer=signer, honest=arguments, edit=edit)
 
 
 def attack_document(name: str, step: str, because: str, edit: Callable[[dict[str, Any]], object]) -> Attack:
-    """The lie is an edit of a genuine document around its attestations. Text or bytes returned replace all of it."""
+    """Return an attack that edits a genuine document; if `edit` returns text or bytes, they replace the document."""
 
     def make(sigstore: PrivateSigstore, lie: bool) -> bytes:
         raw = sigstore.provenance(FILENAME, FILE_SHA256)
@@ -134,7 +137,7 @@ def attack_trust_roots(
     signer: Signer | None = None,
     **arguments: Any,
 ) -> Attack:
-    """The document is genuine, and these trust roots must not vouch for it."""
+    """Return an attack with a genuine document that these trust roots must not vouch for."""
 
     def make(sigstore: PrivateSigstore, _: bool) -> bytes:
         return sigstore.provenance(FILENAME, FILE_SHA256, signer or GitHub(), **arguments)
@@ -146,7 +149,7 @@ def attack_trust_roots(
 
 
 def attack_other_file(name: str, step: str, because: str, file: File, *, filename: str = FILENAME) -> Attack:
-    """The document is genuine, and about another file than this one."""
+    """Return an attack with a genuine document that attests another file."""
 
     def choose(lie: bool) -> File:
         return file if lie else make_listed_file(filename)
@@ -159,7 +162,7 @@ def attack_other_file(name: str, step: str, because: str, file: File, *, filenam
 
 
 def set_fields(**fields: object) -> Hook:
-    """Set these fields of a plan."""
+    """Return a hook that sets fields of a plan."""
 
     def change(plan: Any) -> None:
         for name, value in fields.items():
@@ -169,7 +172,7 @@ def set_fields(**fields: object) -> Hook:
 
 
 def set_claims(changes: dict[int, str | bytes | None]) -> Hook:
-    """Set these Fulcio extensions; None takes one away."""
+    """Return a hook that sets Fulcio extensions of a leaf; None removes an extension."""
 
     def change(leaf: Any) -> None:
         for arc, value in changes.items():
@@ -182,7 +185,7 @@ def set_claims(changes: dict[int, str | bytes | None]) -> Hook:
 
 
 def set_at_path(path: str, value: object) -> Callable[[Any], None]:
-    """Set the JSON value at a dotted path: a constant, what a function makes of the old one, or `DELETE_KEY`."""
+    """Return an edit of the JSON value at a dotted path: a constant, a function of the old value, or `DELETE_KEY`."""
 
     def change(document: Any) -> None:
         *above, last = [int(part) if part.isdecimal() else part for part in path.split(".")]
@@ -199,12 +202,12 @@ def set_at_path(path: str, value: object) -> Callable[[Any], None]:
 
 
 def set_in_log_entry(path: str, value: object) -> Callable[[Any], None]:
-    """`set_at_path` within the log entry of an attestation."""
+    """Return an edit like `set_at_path`, within the log entry of an attestation."""
     return set_at_path(f"verification_material.transparency_entries.0.{path}", value)
 
 
 def set_in_statement(path: str, value: object) -> Callable[[Any], Any]:
-    """`set_at_path` within the statement, before it is signed."""
+    """Return a hook like `set_at_path`, within the statement before it is signed."""
     change = set_at_path(path, value)
 
     def hook(statement: Any) -> Any:
@@ -216,5 +219,5 @@ def set_in_statement(path: str, value: object) -> Callable[[Any], Any]:
 
 
 def flip_base64(text: str) -> str:
-    """Base64 with its first bits turned over."""
+    """Return base64 text with a changed first character."""
     return ("B" if text[0] != "B" else "C") + text[1:]

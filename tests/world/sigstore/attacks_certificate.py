@@ -1,4 +1,4 @@
-"""Attacks on the certificate: who issued it, for what, with which key and timestamp."""
+"""Attacks on the certificate: its issuer, usages, key and timestamp."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _issue_by_foreign_authority(leaf: LeafPlan) -> None:
 
 
 def _borrow_authority_name(leaf: LeafPlan) -> None:
-    """The authority's name and key identifier, somebody else's signature."""
+    """Keep the name and key identifier of the authority, but sign with another key."""
     leaf.issuer_key = _OTHER_DEPLOYMENT.intermediate_key
 
 
@@ -104,7 +104,10 @@ CERTIFICATE_ATTACKS: Final = (
         "it is an authority itself", "certificate", "authority", leaf=set_fields(extra=[_CA_EXTENSION])
     ),
     attack_while_signing(
-        "it has no extended key usage", "extended key usage", "none", leaf=set_fields(extended_key_usage=None)
+        "it has no extended key usage",
+        "extended key usage",
+        "no extended key usage",
+        leaf=set_fields(extended_key_usage=None),
     ),
     attack_while_signing(
         "it is for servers",
@@ -112,7 +115,7 @@ CERTIFICATE_ATTACKS: Final = (
         "other uses",
         leaf=set_fields(extended_key_usage=[ExtendedKeyUsageOID.SERVER_AUTH]),
     ),
-    attack_while_signing("it has no key usage", "key usage", "none", leaf=set_fields(key_usage=None)),
+    attack_while_signing("it has no key usage", "key usage", "no key usage", leaf=set_fields(key_usage=None)),
     attack_while_signing(
         "it may not sign", "key usage", "other uses", leaf=set_fields(key_usage=make_key_usage(key_agreement=True))
     ),
@@ -152,7 +155,7 @@ CERTIFICATE_ATTACKS: Final = (
     attack_while_signing(
         "its SCT borrows the log's id",
         "certificate timestamp",
-        "SCT signed by",
+        "signed certificate timestamp (SCT) by",
         leaf=_sign_sct_in_logs_name,
     ),
     attack_while_signing(
@@ -161,7 +164,7 @@ CERTIFICATE_ATTACKS: Final = (
     attack_while_signing(
         "its SCT's signature is broken",
         "certificate timestamp",
-        "SCT signed by",
+        "signed certificate timestamp (SCT) by",
         leaf=set_fields(sct_tail=lambda one: one[:-1] + bytes([one[-1] ^ 1])),
     ),
     attack_while_signing(
@@ -171,6 +174,9 @@ CERTIFICATE_ATTACKS: Final = (
         leaf=set_fields(sct_time=SIGNING_TIME.replace(year=2020)),
     ),
     attack_while_signing(
-        "its SCT is by SHA-384", "certificate timestamp", "SCT signed by", leaf=set_fields(sct_hash=5)
+        "its SCT is by SHA-384",
+        "certificate timestamp",
+        "signed certificate timestamp (SCT) by",
+        leaf=set_fields(sct_hash=5),
     ),
 )

@@ -1,4 +1,4 @@
-"""Attacks on the provenance document around the attestations; and the whole table."""
+"""Attacks on the provenance document around the attestations, and the complete attack table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attacks on the identity: names and claims in the certificate, and what the index says of them."""
+"""Attacks on the identity: names and claims in the certificate, and the index's publisher block."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ def _drop_pipeline(leaf: LeafPlan) -> None:
 
 
 _GITHUB: Final = GitHub()
+_REPOSITORY: Final = "https://github.com/acme/widget"
+_SELF_MANAGED: Final = GitLab(issuer="https://gitlab.acme.example", server="https://gitlab.com")
+_REQUIRED: Final = GitHub(required_by="acme/policies")
 _URI: Final = x509.UniformResourceIdentifier
 
 SUBJECT_NAME_ATTACKS: Final = (
@@ -37,6 +40,20 @@ SUBJECT_NAME_ATTACKS: Final = (
         "subject alternative name",
         "evil",
         leaf=set_fields(names=[_URI("https://github.com/evil/evil/.github/workflows/x.yml@refs/heads/main")]),
+    ),
+    attack_while_signing(
+        "a name that is encoded twice",
+        "subject alternative name",
+        "%2520",
+        signer=GitHub(workflow="Publish to PyPI.yml"),
+        leaf=set_fields(names=[_URI(f"{_REPOSITORY}/.github/workflows/Publish%2520to%2520PyPI.yml@refs/tags/v1.0")]),
+    ),
+    attack_while_signing(
+        "a name with a plus sign for a blank",
+        "subject alternative name",
+        "Publish+to",
+        signer=GitHub(workflow="Publish to PyPI.yml"),
+        leaf=set_fields(names=[_URI(f"{_REPOSITORY}/.github/workflows/Publish+to+PyPI.yml@refs/tags/v1.0")]),
     ),
     attack_while_signing(
         "GitLab: a name unrelated to the claims",
@@ -68,12 +85,11 @@ def _attack_claims(
     return attack_while_signing(name, step, because, leaf=set_claims(changes), **more)
 
 
-_REPOSITORY: Final = "https://github.com/acme/widget"
 CLAIM_ATTACKS: Final = (
     _attack_claims("no Build Config URI", "Build Config URI", {18: None}),
     _attack_claims("no Build Signer URI", "Build Signer URI", {9: None}),
     _attack_claims("no Source Repository URI", "Source Repository URI", {12: None}),
-    _attack_claims("neither ref nor commit", "neither", {3: None, 6: None, 13: None, 14: None}),
+    _attack_claims("neither ref nor commit", "at most one of them", {3: None, 6: None, 13: None, 14: None}),
     _attack_claims("no issuer", "OIDC issuer", {1: None, 8: None}, step="issuer"),
     _attack_claims("two issuers", "https://evil.example", {1: "https://evil.example"}),
     _attack_claims("a repository on another server", "https://github.com", {12: "https://evil.example/acme/widget"}),
@@ -93,6 +109,36 @@ CLAIM_ATTACKS: Final = (
         "a workflow at another ref",
         "refs/heads/evil",
         {18: f"{_REPOSITORY}/.github/workflows/release.yml@refs/heads/evil"},
+    ),
+    _attack_claims(
+        "a required workflow of another owner",
+        "github.com/evil",
+        {18: "https://github.com/evil/policies/.github/workflows/release.yml@refs/heads/main"},
+        signer=_REQUIRED,
+    ),
+    _attack_claims(
+        "a required workflow on another server",
+        "evil.example",
+        {18: "https://evil.example/acme/policies/.github/workflows/release.yml@refs/heads/main"},
+        signer=_REQUIRED,
+    ),
+    _attack_claims(
+        "a required workflow outside the workflows",
+        "scripts/release.yml",
+        {18: "https://github.com/acme/policies/scripts/release.yml@refs/heads/main"},
+        signer=_REQUIRED,
+    ),
+    _attack_claims(
+        "a required workflow without a ref",
+        "policies/.github",
+        {18: "https://github.com/acme/policies/.github/workflows/release.yml"},
+        signer=_REQUIRED,
+    ),
+    _attack_claims(
+        "a required workflow at no ref",
+        "@main",
+        {18: "https://github.com/acme/policies/.github/workflows/release.yml@main"},
+        signer=_REQUIRED,
     ),
     _attack_claims(
         "a workflow outside the workflows",
@@ -118,6 +164,55 @@ CLAIM_ATTACKS: Final = (
         "environment",
         {23: "production"},
         signer=GitHub(environment="pypi"),
+    ),
+    _attack_claims(
+        "an environment with a look-alike letter",
+        "environment",
+        {23: "\u212aubernetes"},
+        signer=GitHub(environment="kubernetes"),
+    ),
+    _attack_claims(
+        "an environment that is encoded in the token's subject",
+        "environment",
+        {24: "repo:acme/widget:environment:a%2541b"},
+        signer=GitHub(environment="a%41b"),
+    ),
+    _attack_claims(
+        "an environment that only decoding makes equal",
+        "environment",
+        {23: "aAb"},
+        signer=GitHub(environment="a%41b"),
+    ),
+    _attack_claims(
+        "GitLab: an environment in another case than in the token's subject",
+        "environment",
+        {24: "project_path:acme/tools/widget:environment:Production"},
+        signer=GitLab(environment="production", proves_environment=True),
+    ),
+    _attack_claims(
+        "GitLab, self-managed: a pipeline on another server",
+        "https://gitlab.acme.example/acme/tools/widget",
+        {18: "https://gitlab.com/acme/tools/widget//.gitlab-ci.yml@refs/heads/main"},
+        signer=_SELF_MANAGED,
+    ),
+    _attack_claims(
+        "GitLab, self-managed: a pipeline of another project",
+        "no Trusted Publisher",
+        {18: "https://gitlab.acme.example/evil/widget//.gitlab-ci.yml@refs/heads/main"},
+        step="publisher kind",
+        signer=_SELF_MANAGED,
+    ),
+    _attack_claims(
+        "GitLab, self-managed: a project on a third server",
+        "https://gitlab.com or https://gitlab.acme.example",
+        {12: "https://evil.example/acme/tools/widget"},
+        signer=_SELF_MANAGED,
+    ),
+    _attack_claims(
+        "GitLab: a pipeline on a self-managed server",
+        "gitlab.acme.example",
+        {18: "https://gitlab.acme.example/acme/tools/widget//.gitlab-ci.yml@refs/heads/main"},
+        signer=GitLab(),
     ),
     _attack_claims("GitLab: no commit", "Source Repository Digest", {13: None}, signer=GitLab()),
     _attack_claims(
@@ -155,11 +250,39 @@ PUBLISHER_ATTACKS: Final = (
         "the index names another repository", "publisher repository", "evil/widget", _GITHUB, repository="evil/widget"
     ),
     _attack_publisher(
-        "the index spells the repository in capitals",
+        "the index spells the repository with a look-alike letter",
         "publisher repository",
-        "ACME/widget",
+        "\u212aeys",
+        GitHub(repository="acme/keys"),
+        repository="acme/\u212aeys",
+    ),
+    _attack_publisher(
+        "the index spells the workflow in capitals",
+        "publisher workflow",
+        "RELEASE.yml",
         _GITHUB,
-        repository="ACME/widget",
+        workflow="RELEASE.yml",
+    ),
+    _attack_publisher(
+        "the index names another workflow than the required one",
+        "publisher workflow",
+        "evil.yml",
+        _REQUIRED,
+        workflow="evil.yml",
+    ),
+    _attack_publisher(
+        "GitLab: the index spells the environment in capitals",
+        "publisher environment",
+        "PRODUCTION",
+        GitLab(environment="production", proves_environment=True),
+        environment="PRODUCTION",
+    ),
+    _attack_publisher(
+        "Google: the index names another person",
+        "publisher email",
+        "evil@gmail.com",
+        Google(email="jane@gmail.com"),
+        email="evil@gmail.com",
     ),
     _attack_publisher(
         "the index names another workflow", "publisher workflow", "evil.yml", _GITHUB, workflow="evil.yml"
@@ -246,7 +369,7 @@ PUBLISHER_ATTACKS: Final = (
     _attack_publisher(
         "CircleCI: the index names an origin where there was none",
         "publisher vcs_origin",
-        "None",
+        "no value",
         CircleCI(vcs_origin=None),
         vcs_origin="github.com/acme/widget",
     ),
@@ -270,7 +393,7 @@ PUBLISHER_ATTACKS: Final = (
         _attack_publisher(
             f"CircleCI: the index says that the {field} is empty where there was none",
             f"publisher {field}",
-            "None",
+            "no value",
             CircleCI(vcs_origin=None, vcs_ref=None),
             **{field: ""},
         )

@@ -32,7 +32,7 @@ def _set_in_body(path: str, value: object) -> Callable[[LogEntryPlan], None]:
 
 
 def _set_kind(kind: str, version: str) -> Callable[[LogEntryPlan], None]:
-    """As another kind of entry would be logged, consistently."""
+    """Return a hook that sets the kind of the log entry consistently in all places."""
 
     def change(entry: LogEntryPlan) -> None:
         entry.kind, entry.version = kind, version
@@ -147,7 +147,9 @@ PROMISE_ATTACKS: Final = (
     attack_by_editing(
         "the index is in other digits", "log index", "digits", set_in_log_entry("logIndex", "\u0661\u0662")
     ),
-    attack_while_signing("the index is below that of the proof", "log index", "proof's index", entry=_far),
+    attack_while_signing(
+        "the index is below that of the proof", "log index", "index in the inclusion proof", entry=_far
+    ),
 )
 
 LOG_ID_ATTACKS: Final = (
@@ -216,7 +218,7 @@ BODY_ATTACKS: Final = (
         "the signatures logged are null", "log entry body", "exactly one", entry=_set_in_body("spec.signatures", None)
     ),
     attack_while_signing(
-        "more was logged", "log entry body", "nothing else", entry=lambda entry: entry.body.update(extra=1)
+        "more was logged", "log entry body", "no other keys", entry=lambda entry: entry.body.update(extra=1)
     ),
     attack_while_signing(
         "no envelope was logged", "log entry body", "envelope hash", entry=_set_in_body("spec.envelopeHash", DELETE_KEY)
@@ -237,7 +239,7 @@ BODY_ATTACKS: Final = (
     attack_by_editing(
         "what was logged was changed",
         "inclusion proof",
-        "contains the entry",
+        "leads from the log entry",
         set_in_log_entry("canonicalizedBody", lambda text: b64encode(b64decode(text) + b" ").decode()),
     ),
     attack_by_editing(
@@ -261,7 +263,21 @@ BODY_ATTACKS: Final = (
     attack_by_editing(
         "the entry's kind is gone", "log entry", "kindVersion", set_in_log_entry("kindVersion", DELETE_KEY)
     ),
-    attack_while_signing("an entry of another kind", UNVERIFIABLE, "intoto 0.0.1", entry=_set_kind("intoto", "0.0.1")),
+    *(
+        attack_while_signing(
+            f"an entry of kind {kind} {version}",
+            UNVERIFIABLE,
+            f"the log entry is of kind {kind} {version}; this verifier knows dsse 0.0.1",
+            entry=_set_kind(kind, version),
+        )
+        for kind, version in (
+            ("intoto", "0.0.1"),
+            ("intoto", "0.0.2"),
+            ("hashedrekord", "0.0.1"),
+            ("dsse", "0.0.3"),
+            ("rekord", "0.0.2"),
+        )
+    ),
     attack_while_signing("an entry of Rekor v2", UNVERIFIABLE, "Rekor v2", entry=_set_kind("dsse", "0.0.2")),
     attack_while_signing(
         "a hashed record of Rekor v2", UNVERIFIABLE, "Rekor v2", entry=_set_kind("hashedrekord", "0.0.2")
@@ -276,19 +292,19 @@ PROOF_ATTACKS: Final = (
     attack_by_editing(
         "a hash of the proof is another",
         "inclusion proof",
-        "contains the entry",
+        "leads from the log entry",
         set_in_log_entry(f"{_PROOF}.hashes.0", flip_base64),
     ),
     attack_by_editing(
         "a hash of the proof is missing",
         "inclusion proof",
-        "contains the entry",
+        "leads from the log entry",
         set_in_log_entry(f"{_PROOF}.hashes", lambda one: one[1:]),
     ),
     attack_by_editing(
         "the proof has a hash too many",
         "inclusion proof",
-        "contains the entry",
+        "leads from the log entry",
         set_in_log_entry(f"{_PROOF}.hashes", lambda one: [*one, one[0]]),
     ),
     attack_by_editing(
@@ -310,7 +326,7 @@ PROOF_ATTACKS: Final = (
     attack_by_editing(
         "the leaf is another",
         "inclusion proof",
-        "contains the entry",
+        "leads from the log entry",
         set_in_log_entry(f"{_PROOF}.logIndex", lambda text: str(int(text) ^ 1)),
     ),
     attack_by_editing(
@@ -322,7 +338,7 @@ PROOF_ATTACKS: Final = (
     attack_by_editing(
         "the tree is of another size",
         "checkpoint",
-        "a tree of",
+        "tree size",
         set_in_log_entry(f"{_PROOF}.treeSize", lambda text: str(int(text) + 1)),
     ),
     attack_by_editing(
@@ -343,7 +359,7 @@ CHECKPOINT_ATTACKS: Final = (
         "another key signed the checkpoint", "checkpoint", "signed by", entry=set_fields(checkpoint_key=_ATTACKER_KEY)
     ),
     attack_while_signing(
-        "the checkpoint is of another tree", "checkpoint", "a tree of", entry=set_fields(checkpoint_size=123_456)
+        "the checkpoint is of another tree", "checkpoint", "tree size", entry=set_fields(checkpoint_size=123_456)
     ),
     attack_while_signing(
         "the checkpoint has another root", "checkpoint", "root hash", entry=set_fields(checkpoint_root=b"\0" * 32)

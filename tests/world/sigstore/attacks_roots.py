@@ -1,4 +1,4 @@
-"""Trust roots that must not vouch for what others signed."""
+"""Attacks with trust roots that must not vouch for a genuine document."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _unsupported(sigstore: PrivateSigstore) -> tuple[TrustRoot]:
 
 
 def _exchange_log_key(sigstore: PrivateSigstore) -> tuple[TrustRoot]:
-    """The log's id with another key under it."""
+    """Return a trust root in which the log's id has another key."""
     other = b64encode(b64decode(_OTHER_DEPLOYMENT.rekor.to_trusted_root_entry()["publicKey"]["rawBytes"])).decode()
     return (trust_root_for(sigstore, set_at_path("tlogs.0.publicKey.rawBytes", other)),)
 

@@ -1,4 +1,4 @@
-"""Attacks on what is signed: the subject, the statement, the predicate, the envelope."""
+"""Attacks on the signed content: subject, statement, predicate and envelope."""
 
 from __future__ import annotations
 
@@ -197,8 +197,10 @@ STATEMENT_ATTACKS: Final = (
     attack_while_signing(
         "the predicate type is unknown", UNVERIFIABLE, "example.com/sbom", predicate_type="https://example.com/sbom"
     ),
-    attack_while_signing("a publish predicate has a body", "predicate", "empty publish", predicate={"approved": True}),
-    attack_while_signing("a publish predicate is a list", "predicate", "empty publish", predicate=[]),
+    attack_while_signing(
+        "a publish predicate has a body", "predicate", "empty PyPI Publish", predicate={"approved": True}
+    ),
+    attack_while_signing("a publish predicate is a list", "predicate", "empty PyPI Publish", predicate=[]),
     attack_while_signing("a publish predicate is false", "predicate", "False", predicate=False),
     attack_while_signing("a publish predicate is text", "predicate", "approved", predicate="approved"),
 )
@@ -309,16 +311,14 @@ def _restated(attestation: dict[str, Any]) -> None:
 
 ENVELOPE_ATTACKS: Final = (
     attack_while_signing(
-        "another key signed", "signature", "another signature", envelope=set_fields(key=derive_key("thief"))
+        "another key signed", "signature", "does not verify", envelope=set_fields(key=derive_key("thief"))
     ),
     attack_while_signing(
-        "the signature lacks the pre-authentication encoding", "signature", "another signature", envelope=_replaced
+        "the signature lacks the pre-authentication encoding", "signature", "does not verify", envelope=_replaced
     ),
+    attack_while_signing("the signature is over another payload type", "signature", "does not verify", envelope=_typed),
     attack_while_signing(
-        "the signature is over another payload type", "signature", "another signature", envelope=_typed
-    ),
-    attack_while_signing(
-        "the signature is no DER", "signature", "another signature", envelope=set_fields(signature=b"signature")
+        "the signature is no DER", "signature", "does not verify", envelope=set_fields(signature=b"signature")
     ),
     attack_by_editing("the signature is empty", "signature", "1 to 1024 bytes", set_at_path("envelope.signature", "")),
     attack_by_editing("the signature is no base64", "signature", "base64", set_at_path("envelope.signature", "?!")),
@@ -332,7 +332,7 @@ ENVELOPE_ATTACKS: Final = (
     attack_by_editing(
         "the signature is longer than any", "signature", "1024", set_at_path("envelope.signature", "A" * 4000)
     ),
-    attack_by_editing("the statement was spelt anew", "signature", "another signature", _restated),
+    attack_by_editing("the statement was spelt anew", "signature", "does not verify", _restated),
     attack_by_editing("the statement is empty", "statement", "bytes", set_at_path("envelope.statement", "")),
     attack_by_editing("the envelope is gone", "document", "envelope", set_at_path("envelope", DELETE_KEY)),
 )

@@ -1,4 +1,4 @@
-"""Keys and signing certificates of the private Sigstore: what Fulcio and its CT log do."""
+"""Signing certificates of the private Sigstore, in place of Fulcio and its CT log."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FULCIO_OID_PREFIX: Final = "1.3.6.1.4.1.57264.1."
 
 
 def encode_der_string(text: str) -> bytes:
-    """A DER UTF8String, as Fulcio writes the claims from .8 up."""
+    """Return a DER UTF8String, which Fulcio uses for the claims from .8 on."""
     raw = text.encode()
     if len(raw) < 128:
         return bytes([0x0C, len(raw)]) + raw
@@ -35,7 +35,7 @@ class LeafPlan:
 
     key: PrivateKey
     claims: dict[int, str | bytes]
-    """By the last arc of the Fulcio OID; text is encoded as Fulcio does, bytes are taken as they are."""
+    """Claims by the last arc of the Fulcio OID. Text is encoded as Fulcio does; bytes are not encoded."""
     names: list[x509.GeneralName]
     not_before: datetime
     not_after: datetime
@@ -47,17 +47,17 @@ class LeafPlan:
     extra: list[tuple[x509.ExtensionType, bool]] = field(default_factory=list)
     """Further extensions with their criticality."""
     authority_key_id: bytes | None = None
-    """Instead of the issuer's; empty: the extension is left out."""
+    """Authority key identifier; None: the issuer's; empty: no extension."""
     log: LogKey
-    """The CT log that gives the SCT."""
+    """CT log that signs the SCT."""
     log_id: bytes | None = None
-    """Instead of the CT log's own."""
+    """Log id in the SCT; None: that of the CT log."""
     sct_count: int = 1
     sct_time: datetime | None = None
     sct_hash: int = 4
     """TLS HashAlgorithm: 4 is SHA-256."""
     sct_tail: Callable[[bytes], bytes] | None = None
-    """Changes the SCT's signature."""
+    """Function that changes the SCT's signature."""
 
 
 def encode_der(certificate: x509.Certificate) -> bytes:
@@ -65,7 +65,7 @@ def encode_der(certificate: x509.Certificate) -> bytes:
 
 
 def make_key_usage(**granted: bool) -> x509.KeyUsage:
-    """A KeyUsage with only these bits."""
+    """Return a KeyUsage extension with only these bits set."""
     bits = (
         "digital_signature",
         "content_commitment",
@@ -113,7 +113,7 @@ def issue_leaf(plan: LeafPlan) -> x509.Certificate:
     for extension, critical in _extensions(plan):
         builder = builder.add_extension(extension, critical=critical)
     if plan.sct_count:
-        # The signature doesn't enter the SCT: any key with the same algorithm gives the TBS that the log signs.
+        # The SCT does not cover the signature, so any key with the same algorithm gives the TBS that the log signs.
         tbs = builder.sign(derive_key("precertificate"), hashes.SHA384()).tbs_certificate_bytes
         stamps = b"".join(_sct(plan, tbs, number) for number in range(plan.sct_count))
         content = struct.pack("!H", len(stamps)) + stamps
@@ -132,7 +132,7 @@ def _octets(content: bytes) -> bytes:
 
 
 def _sct(plan: LeafPlan, tbs: bytes, number: int) -> bytes:
-    """RFC 6962 section 3.2: an SCT over a precertificate, with its length before it."""
+    """Return an SCT for a precertificate (RFC 6962 section 3.2), prefixed with its length."""
     issuer_key_hash = hashlib.sha256(
         plan.issuer.public_key().public_bytes(
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo

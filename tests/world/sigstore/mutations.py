@@ -1,4 +1,4 @@
-"""Ways to damage a provenance document: in its bytes, in its JSON, and within what its base64 holds."""
+"""Mutations of a provenance document: in its bytes, in its JSON, and in JSON within base64."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _EDGE_VALUES: Final[tuple[Any, ...]] = (
     *([], {}, [[]], {"a": 1}, ["x"] * 100),
     *("https://evil.example/", "dsse", "0.0.2", "GitLab", "Gitea", "https://slsa.dev/provenance/v1"),
 )
-"""Values that somebody once forgot to think of."""
+"""Values that programs often handle wrongly."""
 
 
 def _paths(content: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Every place in a JSON value, in the JSON that its base64 holds too (marked ``b64``)."""
+    """Return the paths of all values in a JSON value, including JSON within base64 (path element ``b64``)."""
     found = [path] if path else []
     if isinstance(content, dict):
         for key, value in content.items():
@@ -32,7 +32,7 @@ def _paths(content: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 def _decode_inner_json(text: str) -> Any:
-    """The JSON object in base64, if `text` is that."""
+    """Return the JSON object in base64 text; None if the text is anything else."""
     try:
         value = json.loads(b64decode(text, validate=True))
     except (ValueError, RecursionError):
@@ -47,7 +47,7 @@ def _get(content: Any, path: tuple[Any, ...]) -> Any:
 
 
 def _put(content: Any, path: tuple[Any, ...], value: Any, *, gone: bool = False) -> Any:
-    """`content` with `value` at `path`; what is in base64 is encoded again."""
+    """Return a copy of `content` with `value` at `path`; JSON within base64 is encoded again."""
     if not path:
         return value
     key, rest = path[0], path[1:]
@@ -81,7 +81,7 @@ def _damaged_bytes(draw: st.DrawFn, raw: bytes) -> bytes:
 
 @st.composite
 def _damaged_text(draw: st.DrawFn, text: str) -> str:
-    """One character, or one bit of what the base64 stands for."""
+    """Draw a text with one changed character, or with a damaged part of the bytes that its base64 encodes."""
     if not text:
         return "x"
     place = draw(st.integers(0, len(text) - 1))
@@ -122,5 +122,5 @@ def _damaged_json(draw: st.DrawFn, raw: bytes, others: tuple[bytes, ...]) -> byt
 
 
 def damaged(raw: bytes, others: tuple[bytes, ...]) -> st.SearchStrategy[bytes]:
-    """`raw`, damaged; `others` are genuine documents of which pieces may be put in."""
+    """Return a strategy of damaged copies of `raw`, which may contain parts of the genuine documents `others`."""
     return st.one_of(_damaged_json(raw, others), _damaged_json(raw, others), _damaged_bytes(raw))

@@ -1,8 +1,8 @@
-"""A private Sigstore in process: it signs distributions as the public one does, deterministically by seed.
+"""Private Sigstore instance in process: it signs distributions like the public one, deterministically by seed.
 
-A root and an intermediate authority (P-384), a CT log, a Rekor v1 log. Unmodified sigstore accepts what it makes. No
-network, no clock: the caller says when. Two instances with the same seed make the same bytes (RFC 6979 signatures);
-instances with different seeds are different deployments that know nothing of each other.
+It has a root and an intermediate authority (P-384), a CT log and a Rekor v1 log. Unmodified sigstore accepts its
+signatures. It uses neither network nor clock: the caller gives the time. Two instances with the same seed write the
+same bytes (RFC 6979 signatures); instances with different seeds have different keys.
 
     sigstore = PrivateSigstore(seed=1)
     sigstore.trusted_root()                                            # bytes of a trusted_root.json
@@ -11,15 +11,15 @@ instances with different seeds are different deployments that know nothing of ea
     sigstore.provenance("widget-1.0.tar.gz", sha256, predicate_type=SLSA, predicate=slsa(GitHub()))
     document((GitHub().publisher(), [sigstore.attestation(…), sigstore.attestation(…)]))     # several in one
 
-Files signed by the same signer at the same `when` share one certificate, as the files of one publish job do.
+Files that are signed by the same signer at the same `when` share one certificate, like the files of a publish job.
 
-Forging: each of the hooks below gets a plan *before* it is signed, so that everything after it is consistent and only
-the one thing is wrong; `edit` gets the finished JSON, whose signatures no longer fit.
+For forgeries, each of the hooks below gets a plan *before* it is signed. So all later steps are consistent, and only
+the changed part is wrong. `edit` gets the finished JSON; its changes invalidate the signatures.
 
     leaf=lambda leaf: leaf.claims.pop(18)                  # a `LeafPlan`: claims, names, usages, key, issuer, SCT
-    statement=lambda statement: {**statement, "_type": …}  # a dict, or bytes to be signed as they are
-    envelope=lambda envelope: …                            # an `EnvelopePlan`: who signs what
-    entry=lambda entry: …                                  # an `LogEntryPlan`: body, times, tree, checkpoint, keys
+    statement=lambda statement: {**statement, "_type": …}  # a dict, or bytes to sign unchanged
+    envelope=lambda envelope: …                            # an `EnvelopePlan`: key, signed bytes, signature
+    entry=lambda entry: …                                  # a `LogEntryPlan`: body, times, tree, checkpoint, keys
     edit=lambda attestation: …                             # the attestation's JSON
 """
 
@@ -74,13 +74,13 @@ __all__ = [
 PUBLISH_PREDICATE: Final = "https://docs.pypi.org/attestations/publish/v1"
 SLSA_PREDICATE: Final = "https://slsa.dev/provenance/v1"
 SIGNING_TIME: Final = datetime(2026, 6, 1, 12, 0, 0, tzinfo=UTC)
-"""When things are signed unless the caller says otherwise."""
+"""Default time of signatures."""
 
 Hook = Callable[[Any], Any] | None
 
 
 def _apply_hook(plan: Any, hook: Hook) -> Any:
-    """What the hook returns when it returns a replacement, else the plan it changed in place."""
+    """Apply a hook and return its replacement for the plan, or the plan that it changed in place."""
     if hook is None:
         return plan
     changed = hook(plan)
@@ -88,7 +88,7 @@ def _apply_hook(plan: Any, hook: Hook) -> Any:
 
 
 class PrivateSigstore:
-    """One deployment: authority, CT log and transparency log, all keys from `seed`."""
+    """Sigstore instance: authority, CT log and transparency log, with keys derived from `seed`."""
 
     def __init__(self, seed: int = 1, host: str = "sigstore.example") -> None:
         self.seed = seed
@@ -101,7 +101,7 @@ class PrivateSigstore:
         self.ct = LogKey(key=self._key("ct"), url=f"https://ctfe.{host}")
         self.rekor_logs = [self.rekor]
         self.ct_logs = [self.ct]
-        self._leaves: dict[tuple[str, datetime], tuple[PrivateKey, bytes]] = {}
+        self._leaves: dict[tuple[str, tuple[tuple[int, str], ...], datetime], tuple[PrivateKey, bytes]] = {}
 
     def _key(self, label: str, curve: ec.EllipticCurve | None = None) -> ec.EllipticCurvePrivateKey:
         return derive_key(f"sigstore {self.seed} {label}", curve)
@@ -112,7 +112,7 @@ class PrivateSigstore:
     # -- trusted root and its life -------------------------------------------------------------------------------
 
     def trusted_root(self, edit: Callable[[dict[str, Any]], object] | None = None) -> bytes:
-        """The deployment's trusted_root.json as of now; `edit` changes the JSON."""
+        """Return the current trusted_root.json; `edit` can change its JSON."""
         content: dict[str, Any] = {
             "mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
             "tlogs": [log.to_trusted_root_entry() for log in self.rekor_logs],
@@ -137,13 +137,13 @@ class PrivateSigstore:
         return json.dumps(content, indent=1).encode()
 
     def new_rekor_key(self, label: str = "rekor 2", start: datetime = EPOCH) -> LogKey:
-        """Log with a new key from now on; a trusted root taken before doesn't know it."""
+        """Use a new key for the transparency log. Earlier trusted roots do not list it."""
         self.rekor = LogKey(key=self._key(label), url=f"https://rekor.{self.host}", start=start)
         self.rekor_logs.append(self.rekor)
         return self.rekor
 
     def new_ct_key(self, label: str = "ct 2", start: datetime = EPOCH) -> LogKey:
-        """Take SCTs from a CT log with a new key from now on."""
+        """Use a new key for the CT log. Earlier trusted roots do not list it."""
         self.ct = LogKey(key=self._key(label), url=f"https://ctfe.{self.host}", start=start)
         self.ct_logs.append(self.ct)
         self._leaves.clear()
@@ -163,7 +163,7 @@ class PrivateSigstore:
         publisher: dict[str, Any] | None = None,
         **hooks: Hook,
     ) -> bytes:
-        """A provenance object with one bundle of one attestation, and the signer's own publisher block."""
+        """Return a provenance object with one bundle: one attestation and the signer's publisher block."""
         signer = signer or GitHub()
         made = self.attestation(
             filename, sha256, signer, when, predicate_type=predicate_type, predicate=predicate, **hooks
@@ -185,7 +185,7 @@ class PrivateSigstore:
         entry: Hook = None,
         edit: Hook = None,
     ) -> dict[str, Any]:
-        """One PEP 740 attestation object, as JSON values."""
+        """Return one PEP 740 attestation object, as parsed JSON."""
         key, certificate = self._leaf(signer or GitHub(), when, leaf)
         stated = _apply_hook(
             {
@@ -247,7 +247,7 @@ class PrivateSigstore:
         return builder.sign(self.root_key, hashes.SHA384(), ecdsa_deterministic=True)
 
     def _leaf(self, signer: Signer, when: datetime, hook: Hook) -> tuple[PrivateKey, bytes]:
-        known = (repr(signer), when)
+        known = (repr(signer), tuple(signer.claims().items()), when)
         if hook is None and known in self._leaves:
             return self._leaves[known]
         plan = _apply_hook(self._leaf_plan(signer, when), hook)
@@ -262,7 +262,7 @@ class PrivateSigstore:
             key=self._key(label),
             claims=dict(signer.claims()),
             names=[signer.name()],
-            # Fulcio's certificates live ten minutes, and the log takes the entry within seconds.
+            # Fulcio's certificates are valid for ten minutes, and the log records the entry within seconds.
             not_before=when - timedelta(seconds=2),
             not_after=when + timedelta(minutes=10),
             issuer_key=self.intermediate_key,
@@ -302,7 +302,7 @@ class PrivateSigstore:
 
 
 def build_provenance(*bundles: tuple[dict[str, Any], Sequence[dict[str, Any]]], version: object = 1) -> bytes:
-    """A provenance object from (publisher block, attestations) pairs."""
+    """Return a provenance object with a bundle for each pair of publisher block and attestations."""
     return json.dumps(
         {
             "version": version,

@@ -1,6 +1,6 @@
-"""The reference implementation over a trust root of our choosing: pypi-attestations 0.0.30 with sigstore 4.5.1.
+"""Reference implementation with a chosen trust root: pypi-attestations 0.0.30 with sigstore 4.5.1.
 
-It builds its verifier itself and takes none; the one thing replaced here is where that verifier comes from.
+It creates its verifier itself and accepts none as an argument. Only the creation of the verifier is patched here.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from assay.simple.model import File
 
 @lru_cache(maxsize=8)
 def make_verifier(trusted_root: bytes) -> Verifier:
-    """sigstore's own verifier over this trusted_root.json."""
+    """Return sigstore's verifier with this trusted_root.json."""
     return Verifier(trusted_root=TrustedRoot(WireTrustedRoot.from_json(trusted_root)))
 
 
 def is_accepted(provenance: bytes, file: File, trusted_root: bytes) -> bool:
-    """Whether the reference accepts every attestation of a document that has one. Any exception is a refusal."""
+    """Return True if a document has attestations and the reference accepts all. Any exception is a refusal."""
     with suppress(Exception):
         document = Provenance.model_validate_json(provenance)
         distribution = Distribution(name=file.filename, digest=file.sha256 or "")
@@ -39,8 +39,8 @@ def is_accepted(provenance: bytes, file: File, trusted_root: bytes) -> bool:
 
 
 def get_refusal(attestation: bytes, publisher: object, file: File, trusted_root: bytes) -> str | None:
-    """Why the reference refuses one attestation object: the name of the exception it lets out; None if it doesn't."""
-    from pypi_attestations import Publisher  # noqa: PLC0415 - an annotated union that mypy takes for a value
+    """Return the name of the exception with which the reference refuses an attestation object; None if it accepts."""
+    from pypi_attestations import Publisher  # noqa: PLC0415 - an annotated union, which mypy treats as a value
 
     try:
         parsed = Attestation.model_validate_json(attestation)
@@ -48,12 +48,12 @@ def get_refusal(attestation: bytes, publisher: object, file: File, trusted_root:
         distribution = Distribution(name=file.filename, digest=file.sha256 or "")
         with mock.patch.object(Verifier, "production", return_value=make_verifier(trusted_root)):
             parsed.verify(identity, distribution, offline=True)
-    except Exception as error:  # noqa: BLE001 - which one is the question
+    except Exception as error:  # noqa: BLE001 - the name of any exception is returned
         return type(error).__name__
     return None
 
 
 def get_first_attestation(provenance: bytes) -> tuple[bytes, object]:
-    """The first attestation of a document, and its publisher block."""
+    """Return the first attestation of a document, and its publisher block."""
     bundle = json.loads(provenance)["attestation_bundles"][0]
     return json.dumps(bundle["attestations"][0]).encode(), bundle["publisher"]

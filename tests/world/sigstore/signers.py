@@ -1,28 +1,29 @@
-"""Who signs in the private Sigstore: what each kind of workload's certificate says, and its publisher block.
+"""Signers of the private Sigstore: the claims in the certificate of each kind, and its publisher block.
 
-The shapes are those of real certificates (tests/corpus) and of Fulcio's documentation of its OIDs.
+The shapes follow real certificates (tests/corpus) and Fulcio's documentation of its OIDs.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
+from urllib.parse import quote
 
 from cryptography import x509
 
 
 class Signer(Protocol):
-    """Whoever a certificate can be issued to."""
+    """Identity that a certificate can be issued to."""
 
     def claims(self) -> dict[int, str]:
-        """Fulcio's extensions by the last arc of their OID."""
+        """Return Fulcio's extensions by the last arc of their OID."""
 
     def name(self) -> x509.GeneralName:
-        """The one Subject Alternative Name."""
+        """Return the Subject Alternative Name."""
 
     def publisher(self) -> dict[str, Any]:
-        """What an honest index says of it."""
+        """Return the publisher block of an honest index."""
 
 
 def _derive_number(text: str) -> str:
@@ -31,6 +32,11 @@ def _derive_number(text: str) -> str:
 
 def _derive_commit(text: str) -> str:
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def _make_uri_name(uri: str) -> x509.GeneralName:
+    """Return a Subject Alternative Name as Fulcio writes it: with the characters encoded that no URI contains."""
+    return x509.UniformResourceIdentifier(quote(uri, safe="/:@&=+$,;#~"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +58,12 @@ class GitHub:
     """Path of a reusable workflow with its repository, ``acme/ci/.github/workflows/build.yml@refs/heads/main``."""
     issuer: str = "https://token.actions.githubusercontent.com"
     server: str = "https://github.com"
+    required_by: str = field(default="", repr=False)  # not in the seed of keys, which were recorded before it existed
+    """Other repository, whose workflow the owner requires at ``refs/heads/main``; empty: a workflow of `repository`."""
 
     @property
     def path(self) -> str:
-        """Of the workflow in its repository."""
+        """Path of the workflow in its repository."""
         return f".github/workflows/{self.workflow}"
 
     @property
@@ -64,9 +72,15 @@ class GitHub:
         return _derive_commit(f"{self.repository} {self.ref}")
 
     @property
+    def config(self) -> str:
+        """Build Config URI."""
+        ref = "refs/heads/main" if self.required_by else self.ref
+        return f"{self.server}/{self.required_by or self.repository}/{self.path}@{ref}"
+
+    @property
     def builder_uri(self) -> str:
         """Build Signer URI."""
-        return f"{self.server}/{self.builder or f'{self.repository}/{self.path}@{self.ref}'}"
+        return f"{self.server}/{self.builder}" if self.builder else self.config
 
     def claims(self) -> dict[int, str]:
         owner = self.repository.split("/")[0]
@@ -88,7 +102,7 @@ class GitHub:
             15: self.repository_id or _derive_number(self.repository),
             16: f"{self.server}/{owner}",
             17: self.owner_id or _derive_number(owner),
-            18: f"{repository}/{self.path}@{self.ref}",
+            18: self.config,
             19: self.digest,
             20: self.trigger,
             21: f"{repository}/actions/runs/{_derive_number(self.ref)}/attempts/1",
@@ -97,12 +111,12 @@ class GitHub:
         if self.proves_environment:
             if self.environment:
                 claims[23] = self.environment
-            context = f"environment:{self.environment}" if self.environment else f"ref:{self.ref}"
+            context = f"environment:{self.environment.replace(':', '%3A')}" if self.environment else f"ref:{self.ref}"
             claims[24] = f"repo:{self.repository}:{context}"
         return claims
 
     def name(self) -> x509.GeneralName:
-        return x509.UniformResourceIdentifier(self.builder_uri)
+        return _make_uri_name(self.builder_uri)
 
     def publisher(self) -> dict[str, Any]:
         return {
@@ -121,11 +135,15 @@ class GitLab:
     workflow_filepath: str = ".gitlab-ci.yml"
     ref: str = "refs/heads/main"
     environment: str | None = None
+    proves_environment: bool = field(default=False, repr=False)
+    """False for a certificate without the claim .23."""
     runner: str = "gitlab-hosted"
     trigger: str = "push"
     visibility: str = "private"
     issuer: str = "https://gitlab.com"
     server: str = ""
+    """Server in all URIs but those of the pipeline's configuration; empty: the issuer. Fulcio's template has gitlab.com
+    there for every server."""
 
     @property
     def digest(self) -> str:
@@ -135,12 +153,12 @@ class GitLab:
     @property
     def config(self) -> str:
         """Build Config URI."""
-        return f"{self.server or self.issuer}/{self.repository}//{self.workflow_filepath}@{self.ref}"
+        return f"{self.issuer}/{self.repository}//{self.workflow_filepath}@{self.ref}"
 
     def claims(self) -> dict[int, str]:
         server = self.server or self.issuer
         owner = self.repository.rsplit("/", 1)[0]
-        return {
+        claims = {
             1: self.issuer,
             8: self.issuer,
             9: self.config,
@@ -158,9 +176,12 @@ class GitLab:
             21: f"{server}/{self.repository}/-/jobs/{_derive_number(self.ref)}",
             22: self.visibility,
         }
+        if self.environment and self.proves_environment:
+            claims[23] = self.environment
+        return claims
 
     def name(self) -> x509.GeneralName:
-        return x509.UniformResourceIdentifier(self.config)
+        return _make_uri_name(self.config)
 
     def publisher(self) -> dict[str, Any]:
         return {
@@ -210,7 +231,7 @@ class CircleCI:
             1: self.issuer,
             8: self.issuer,
             9: self.builder_uri,
-            # As real certificates have it: two quotation marks.
+            # Real certificates contain two quotation marks here.
             11: '""',
             18: "https://circleci.com/api/v2/pipeline/f3f6eb86-f260-445b-b9c9-32a2cb5a3a61/config",
             21: "https://app.circleci.com//workflow/61718d02-ce24-4f1f-bc8e-aad538307302/job/1",
@@ -236,7 +257,7 @@ class CircleCI:
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
-    """Somebody who signed in with a browser: an identity, but no Trusted Publisher."""
+    """Person who signed in with a browser: an identity that is not a Trusted Publisher."""
 
     email: str = "jku@example.org"
     issuer: str = "https://github.com/login/oauth"
@@ -252,16 +273,16 @@ class Person:
 
 
 def make_slsa_predicate(signer: GitHub) -> dict[str, Any]:
-    """The SLSA Provenance v1 predicate that GitHub's attest-build-provenance action writes for this job."""
+    """Return the SLSA Provenance v1 predicate that GitHub's attest-build-provenance action writes for a job."""
     server = signer.server
     return {
         "buildDefinition": {
             "buildType": "https://actions.github.io/buildtypes/workflow/v1",
             "externalParameters": {
                 "workflow": {
-                    "ref": signer.ref,
+                    "ref": signer.config.rpartition("@")[2],
                     "repository": f"{server}/{signer.repository}",
-                    "path": signer.path,
+                    "path": f"{signer.required_by}/{signer.path}".lstrip("/"),
                 }
             },
             "internalParameters": {

@@ -1,4 +1,4 @@
-"""Signatures and the transparency log of the private Sigstore: DSSE envelopes and what Rekor v1 makes of them."""
+"""Signatures and transparency log of the private Sigstore: DSSE envelopes and Rekor v1 entries."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 EPOCH: Final = datetime(2021, 1, 1, tzinfo=UTC)
-"""From when on all authorities and logs are valid; they have no end."""
+"""Start of the validity of all authorities and logs; it has no end."""
 _PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 
 
 def derive_key(seed: str, curve: ec.EllipticCurve | None = None) -> ec.EllipticCurvePrivateKey:
-    """The private key that `seed` always gives."""
+    """Return the private key that is derived from `seed`."""
     number = int.from_bytes(hashlib.sha512(seed.encode()).digest()[:31], "big")
     return ec.derive_private_key(number + 1, curve or ec.SECP256R1())
 
 
 def sign_ecdsa(key: ec.EllipticCurvePrivateKey, content: bytes) -> bytes:
-    """ECDSA with SHA-256, the same bytes each time."""
+    """Return a deterministic ECDSA signature with SHA-256."""
     return key.sign(content, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
 
 
 def encode_public_der(key: PrivateKey) -> bytes:
-    """SubjectPublicKeyInfo."""
+    """Return the public key as a DER SubjectPublicKeyInfo."""
     return key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
@@ -51,7 +51,7 @@ class LogKey:
         return hashlib.sha256(encode_public_der(self.key)).digest()
 
     def to_trusted_root_entry(self) -> dict[str, Any]:
-        """The entry in `tlogs` or `ctlogs`."""
+        """Return the entry for `tlogs` or `ctlogs` of a trusted_root.json."""
         return {
             "baseUrl": self.url,
             "hashAlgorithm": "SHA2_256",
@@ -78,9 +78,9 @@ class EnvelopePlan:
     key: PrivateKey
     statement: bytes
     signed: bytes | None = None
-    """Sign this instead of the pre-authentication encoding of the statement."""
+    """Bytes to sign; None: the pre-authentication encoding of the statement."""
     signature: bytes | None = None
-    """Use this instead of signing."""
+    """Signature to use; None: sign."""
     payload_type: str = _PAYLOAD_TYPE
 
 
@@ -91,16 +91,16 @@ class LogEntryPlan:
     log: LogKey
     body: dict[str, Any]
     raw_body: bytes | None = None
-    """Instead of the canonical JSON of `body`."""
+    """Bytes of the body; None: the canonical JSON of `body`."""
     kind: str = "dsse"
     version: str = "0.0.1"
     integrated_time: int
     log_index: int
-    """The log's own index; `index` is that in the tree of the proof (a shard)."""
+    """Index in the whole log; `index` is the index in the tree of the proof (a shard)."""
     index: int
     size: int
     log_id: bytes | None = None
-    """Instead of the log's own, signed over as stated."""
+    """Log id in the entry, which the promise covers; None: that of the log."""
     promise_key: ec.EllipticCurvePrivateKey | None = None
     promise: bool = True
     checkpoint_key: ec.EllipticCurvePrivateKey | None = None
@@ -108,9 +108,9 @@ class LogEntryPlan:
     checkpoint_root: bytes | None = None
     origin: str = ""
     note: Callable[[str], str] | None = None
-    """Changes the checkpoint's text before it is signed."""
+    """Function that changes the checkpoint's text before it is signed."""
     signed_note: Callable[[str], str] | None = None
-    """Changes the checkpoint after it is signed."""
+    """Function that changes the checkpoint after it is signed."""
 
 
 def sign_envelope(plan: EnvelopePlan) -> bytes:
@@ -134,7 +134,7 @@ def _canonical(value: object) -> bytes:
 
 
 def build_log_entry(plan: LogEntryPlan) -> dict[str, Any]:
-    """The protobuf JSON of a TransparencyLogEntry, with SET, inclusion proof and signed checkpoint."""
+    """Return the protobuf JSON of a TransparencyLogEntry with SET, inclusion proof and signed checkpoint."""
     body = _canonical(plan.body) if plan.raw_body is None else plan.raw_body
     log_id = plan.log_id or plan.log.log_id
     root, proof = build_inclusion_proof(body, plan.index, plan.size)
@@ -179,7 +179,7 @@ def _sign_checkpoint(plan: LogEntryPlan, root: bytes) -> str:
 
 
 def build_inclusion_proof(body: bytes, index: int, size: int) -> tuple[bytes, list[bytes]]:
-    """RFC 6962 section 2.1: root and audit path of `body` at `index` in a tree whose other leaves are made up."""
+    """Return root hash and audit path of `body` at `index` in a tree of invented leaves (RFC 6962 section 2.1)."""
     leaves = [hashlib.sha256(b"\x00other %d" % number).digest() for number in range(size)]
     leaves[index] = hashlib.sha256(b"\x00" + body).digest()
     return _compute_tree_hash(leaves), _compute_audit_path(index, leaves)

@@ -1,10 +1,10 @@
-"""A TUF repository in process that gives out a trusted_root.json, mutable between refreshes.
+"""TUF repository in process that serves a trusted_root.json and can change between renewals.
 
 tuf = TufRepository(sigstore.trusted_root())
-Refresher(name="sigstore", directory=…, url=TufRepository.URL, fetch=tuf.fetch, anchor=tuf.anchor)
-tuf.publish(sigstore.trusted_root())          # a new target, properly signed
-tuf.rotate_root()                             # root version N+1, by new keys, signed by both
-tuf.files[…] = b"…"                           # anything forged
+TufRefresher(name="sigstore", directory=…, url=TufRepository.URL, fetch=tuf.fetch, anchor=tuf.anchor)
+tuf.publish(sigstore.trusted_root())          # publish a new target with valid signatures
+tuf.rotate_root()                             # publish root version N+1 with a new key, signed by both keys
+tuf.files[…] = b"…"                           # forge a file
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ TARGET = "trusted_root.json"
 
 
 class TufRepository:
-    """Signs everything with one key, as long as nobody rotates it."""
+    """TUF repository with one key for all roles."""
 
     URL = "https://tuf.example"
 
     def __init__(self, content: bytes) -> None:
         self.files: dict[str, bytes] = {}
-        """By URL."""
+        """Content of the files by URL."""
         self.asked: list[str] = []
         self.down = False
         self.expires = datetime.now(UTC) + timedelta(days=30)
@@ -46,12 +46,12 @@ class TufRepository:
         for role in ("root", "timestamp", "snapshot", "targets"):
             self.root.add_key(self.signer.public_key, role)
         self.anchor = self._sign(self.root)
-        """What Assay would bundle."""
+        """TUF root.json in place of the one that is bundled with Assay."""
         self._put("1.root.json", self.anchor)
         self.publish(content)
 
     def publish(self, content: bytes) -> None:
-        """Give out `content` from now on."""
+        """Publish `content` as the new target."""
         self.version += 1
         target = TargetFile.from_data(TARGET, content, ["sha256"])
         targets = Targets(version=self.version, expires=self.expires, targets={TARGET: target})
@@ -65,7 +65,7 @@ class TufRepository:
         self._put(f"targets/{target.hashes['sha256']}.{TARGET}", content)
 
     def rotate_root(self) -> None:
-        """A new root by a new key, signed by the old one too; everything else is signed anew."""
+        """Publish a new root version with a new key, signed by the old and the new key."""
         old, self.signer = self.signer, CryptoSigner.generate_ed25519()
         for role in ("root", "timestamp", "snapshot", "targets"):
             self.root.revoke_key(old.public_key.keyid, role)
@@ -77,7 +77,7 @@ class TufRepository:
         self._put(f"{self.root.version}.root.json", metadata.to_bytes())
 
     def fetch(self, url: str) -> Iterable[bytes]:
-        """A blocking GET."""
+        """Return the content of a URL in two chunks, as a blocking GET does."""
         self.asked.append(url)
         if self.down:
             raise UpstreamUnavailableError(f"{url}: connection refused")

@@ -1,4 +1,4 @@
-"""Verifiers over a private Sigstore, and documents of every kind for them."""
+"""Verifiers with the trust root of a private Sigstore, and documents of every kind for them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.world.sigstore.private_sigstore import PrivateSigstore, build_provena
 
 @asynccontextmanager
 async def run_verifier(sigstore: PrivateSigstore, workers: int) -> AsyncIterator[VerifierPool]:
-    """A verifier that runs."""
+    """Run a verifier pool."""
     made = VerifierPool(trust_roots_for(sigstore), make_settings(workers))
     await made.start()
     try:
@@ -37,7 +37,7 @@ def make_settings(workers: int, timeout: timedelta = timedelta(seconds=60), queu
 
 
 def make_jobs(sigstore: PrivateSigstore, count: int) -> list[VerificationJob]:
-    """Good, forged, unverifiable and empty documents by turns, so that an answer out of order is seen."""
+    """Return jobs with good, forged, unverifiable and empty documents in turn, so that a wrong order is noticed."""
     made = []
     for number in range(count):
         filename = f"widget-1.{number}.tar.gz"
@@ -55,7 +55,7 @@ EXPECTED_KINDS = (Attested, Forged, Unverifiable, Unattested)
 
 
 def assert_findings(found: Sequence[VerificationResult], count: int) -> None:
-    """What `make_jobs` makes was found out, in its order."""
+    """Check that the results are those of the jobs of `make_jobs`, in order."""
     evidence = [one.evidence for one in found]
     assert [type(one) for one in evidence] == [EXPECTED_KINDS[number % 4] for number in range(count)]
     for number, one in enumerate(evidence):

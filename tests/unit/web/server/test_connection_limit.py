@@ -1,4 +1,4 @@
-"""Seats: counted, shared between addresses, given back once."""
+"""Connection limit: slots are counted, shared between addresses, and released once."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def entered(room: ConnectionLimit, address: str, times: int) -> list[ConnectionS
 
 
 def kinds(seats: list[ConnectionSlot | None]) -> str:
-    """S: a seat, R: in the reserve, x: cut."""
+    """Return a letter for the slot of each connection: S for a regular slot, R for a probe slot, x for no slot."""
     return "".join("x" if seat is None else "R" if seat.is_probe_only else "S" for seat in seats)
 
 
 def test_one_address_has_half_of_the_seats_and_a_quarter_of_the_reserve() -> None:
     room = ConnectionLimit(8)
     assert kinds(entered(room, "192.0.2.1", 10)) == "SSSSRRRRxx"
-    assert kinds(entered(room, "192.0.2.2", 5)) == "SSSSR", "it is not the first one's neighbours who pay"
-    assert kinds(entered(room, "192.0.2.3", 5)) == "RRRRx", "all seats are taken, and there is still the reserve"
+    assert kinds(entered(room, "192.0.2.2", 5)) == "SSSSR", "the first address does not use up the slots of others"
+    assert kinds(entered(room, "192.0.2.3", 5)) == "RRRRx", "all regular slots are taken, and probe slots remain"
     assert room.open_connections == 8 + 9
 
 

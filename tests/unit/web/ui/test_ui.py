@@ -1,4 +1,4 @@
-"""What pages for people make of whatever anybody writes. Pure."""
+"""HTML pages: words for every part of a policy, safe rendering of any text, and the timeline. Pure."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from assay.evidence import (
     Unattested,
 )
 from assay.policy.language.document import load_policy
+from assay.policy.language.model import Showing
 from assay.policy.verdict import Approved, ReasonCode, Withheld, approve, state_reason
 from assay.publishers.base import PublisherKind
 from assay.publishers.registry import PUBLISHER_KINDS
@@ -66,6 +67,7 @@ def test_every_key_of_a_rule_and_every_kind_of_revocation_has_words() -> None:
         [[revocations]]
         log-index-from = 5
         log-index-until = 9
+        log = "https://rekor.sigstore.dev/"
         reason = "range"
         [[revocations]]
         certificates = ["1111111111111111111111111111111111111111111111111111111111111111"]
@@ -73,31 +75,31 @@ def test_every_key_of_a_rule_and_every_kind_of_revocation_has_words() -> None:
         """,
         "policy.toml",
     )
-    found = read_harmless_page(render_policy_page(policy, NOW))
+    found = read_harmless_page(render_policy_page(policy, policy.withheld, NOW))
     for said in (
-        "audit mode",
+        "Audit mode",
         "This rule is in enforce mode",
         "is attested by any Trusted Publisher",
-        f"carries {PUBLISH_PREDICATE_TYPE}",
+        f"has attestations of the predicate type {PUBLISH_PREDICATE_TYPE}",
         "was built by https://github.com/acme/ci/**",
         "is at least 1 day old",
-        "or 2 hours where an established publisher signed it",
+        "or is at least 2 hours old, if an established publisher signed it",
         "was uploaded before 2026-11-21 00:00 UTC",
-        "without a note",
-        "came within 7 days",
+        "approved with a note",
+        "was added at most 7 days after",
         "comes from pypi",
-        "is vouched for by sigstore",
-        "is of a project whose status is active",
+        "has an attestation verified with the trust root sigstore",
+        "belongs to a project whose status is active",
         "is not yanked",
-        "from the verified wheel alone",
-        "all of whose files are approved",
-        "is the file pinned by digest; nothing else is approved",
+        "only from the verified wheel",
+        "whose version has a withheld wheel",
+        "is the file pinned by digest; no other file is approved",
         "signed by GitHub victim/project from 2026-11-01 00:00 UTC",
-        "log entries from 5 until 9",
-        "1 certificates",
+        "entries of the log rekor.sigstore.dev from index 5 to before index 9",
+        "certificates listed by SHA-256: 1",
     ):
         assert said in found.text, said
-    nothing = read_harmless_page(render_policy_page(load_policy("version = 1", "policy.toml"), NOW))
+    nothing = read_harmless_page(render_policy_page(load_policy("version = 1", "policy.toml"), Showing.STOP, NOW))
     assert "nothing is approved" in nothing.text
 
 
@@ -123,21 +125,21 @@ def test_a_rule_says_first_who_must_have_signed_and_last_what_the_ratchet_does()
         """,
         "policy.toml",
     )
-    text = read_harmless_page(render_policy_page(policy, NOW)).text
+    text = read_harmless_page(render_policy_page(policy, policy.withheld, NOW)).text
     phrases = (
         "is attested by one of",
         "GitHub octo/a",
         "GitHub octo/b",
         "is at least 1 day old",
-        "came within 7 days of the first file of its version",
+        "was added at most 7 days after the first file of its version",
         "comes from pypi",
-        "is vouched for by sigstore",
-        "is one of wheel or sdist",
-        "is of a project whose status is active",
+        "has an attestation verified with the trust root sigstore",
+        "has the file type wheel or sdist",
+        "belongs to a project whose status is active",
         "is not yanked",
-        "has its metadata served from the verified wheel alone",
-        "belongs to a release all of whose files are approved",
-        "is attested, and by a known publisher, once the project has an established one",
+        "has its metadata served only from the verified wheel",
+        "is not a source archive whose version has a withheld wheel",
+        "is attested by an established publisher, if the project has one",
     )
     assert sorted(map(text.index, phrases)) == [text.index(each) for each in phrases]
 
@@ -278,12 +280,12 @@ def test_the_timeline_tells_losses_changes_and_returns_apart() -> None:
     assert said(by(1, "a/b"), by(2, "a/b"), at(3, None), by(4, "a/b")) == []
     assert said(at(1, Unattested()), by(2, "a/b")) == ["attested from 2 on, by a/b"]
     assert said(by(1, "a/b"), at(2, Unattested()), at(3, Unattested()), by(4, "a/b")) == [
-        "provenance lost with 2: no attestation",
+        "provenance lost in 2: no attestation",
         "attested again from 4 on, by a/b",
     ]
     assert said(by(1, "a/b"), by(2, "c/d"), at(3, Unattested()), by(4, "a/b"))[1:] == [
-        "provenance lost with 3: no attestation",
-        "back from 4 on: a/b",
+        "provenance lost in 3: no attestation",
+        "back to an earlier publisher from 4 on: a/b",
     ]
     assert said(by(1, "a/b"), by(2, "c/d")) == ["another publisher from 2 on: c/d"]
     assert said(by(2, "c/d"), by(1, "a/b")) == ["another publisher from 2 on: c/d"], "in order of time, not of listing"
