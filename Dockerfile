@@ -1,9 +1,9 @@
-# Two stages of one base: the first installs the hash-checked lock, the second takes what runs, and nothing to install with.
+# Two stages with the same base: the first installs the hash-checked lock, the second copies only the installed packages, without pip.
 #
-#   docker build --build-arg VERSION=0.1.0 --build-arg REVISION=$(git rev-parse HEAD) -t assay .
+#   docker build --build-arg VERSION=0.2.0 --build-arg REVISION=$(git rev-parse HEAD) -t assay .
 #   docker run --read-only --cap-drop ALL -p 8080:8080 -v assay:/var/lib/assay assay
 #
-# python:3.13.15-slim-trixie. Any image with Python 3.11 or newer as `python` will do: --build-arg BASE_IMAGE=…
+# python:3.13.15-slim-trixie. Another image works if it has Python 3.11 or newer as `python`: --build-arg BASE_IMAGE=…
 ARG BASE_IMAGE=docker.io/library/python:3.13-slim@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b
 
 FROM ${BASE_IMAGE} AS build
@@ -16,17 +16,19 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
 COPY requirements.lock ./
 RUN python -m venv /opt/assay \
  && /opt/assay/bin/python -m pip install --no-deps --require-hashes --only-binary :all: -r requirements.lock
+ARG REVISION=
 COPY LICENSE README.md pyproject.toml ./
+COPY release release
 COPY proxy proxy
-# What installs is not needed to run, nor are other packages' tests and commands. The *.dist-info directories stay: by them
-# a scanner knows what is in here.
-RUN /opt/assay/bin/python -m pip install --no-deps --no-build-isolation --no-index . \
- && /opt/assay/bin/python -m pip uninstall --quiet --yes setuptools wheel pip \
+# Remove the packages that only build or install, and the tests and commands of other packages. The *.dist-info directories stay, so that
+# scanners can list the installed packages.
+RUN ASSAY_REVISION=${REVISION} /opt/assay/bin/python -m pip install --no-deps --no-build-isolation --no-index . \
+ && /opt/assay/bin/python -m pip uninstall --quiet --yes hatchling pathspec pluggy tomlkit trove-classifiers setuptools wheel pip \
  && find /opt/assay -depth \( -type d \( -name __pycache__ -o -name tests \) -o -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' \) \) -exec rm -rf {} + \
  && find /opt/assay/bin -mindepth 1 ! -name 'python*' ! -name assay -delete
-# Nobody may write bytecode where this runs, and the official base has none even for the standard library: without it each
-# start compiles a thousand modules. So it is made here, for the modules that the program imports and no others;
-# "unchecked-hash", because a builder may change the time stamps by which Python would tell that it is current.
+# Compile the modules that Assay imports. The file system is read-only at run time, and the official base image has no
+# bytecode even for the standard library, so each start would otherwise compile a thousand modules. "unchecked-hash",
+# because a builder may change the timestamps by which Python decides if bytecode is current.
 ENV PYTHONPYCACHEPREFIX=/opt/assay/bytecode
 RUN /opt/assay/bin/python -P -B -c "import importlib, pkgutil, sys, assay; \
 [importlib.import_module(found.name) for found in pkgutil.walk_packages(assay.__path__, 'assay.') if found.name != 'assay.__main__']; \
@@ -35,7 +37,7 @@ print(*sorted({m.__file__ for m in sys.modules.values() if str(getattr(m, '__fil
 
 FROM ${BASE_IMAGE}
 ARG BASE_IMAGE
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=
 ARG CREATED=
 LABEL org.opencontainers.image.title="assay-proxy" \
@@ -47,10 +49,10 @@ LABEL org.opencontainers.image.title="assay-proxy" \
       org.opencontainers.image.base.name="${BASE_IMAGE}"
 COPY --from=build /opt/assay /opt/assay
 COPY requirements.lock /opt/assay/requirements.lock
-# Group 0 may write too: OpenShift runs images as a user of its own choosing, in that group.
+# Group 0 may write too, because OpenShift runs images as an arbitrary user in that group.
 RUN ["install", "-d", "-m", "0770", "-o", "10001", "-g", "0", "/var/lib/assay"]
-# The storage is a directory within the volume, made by Assay for itself alone: the volume's own root may be open to all.
-# Temporary files are on the volume too, so that it is the only place that need be writable.
+# Assay creates the storage directory inside the volume with access for itself only, so the volume's root may have any mode.
+# Temporary files are on the volume too, so that nothing else needs to be writable.
 ENV PATH=/opt/assay/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONPYCACHEPREFIX=/opt/assay/bytecode \
@@ -62,13 +64,13 @@ ENV PATH=/opt/assay/bin:$PATH \
     ASSAY_SERVER__HOST=0.0.0.0 \
     ASSAY_SERVER__PORT=8080 \
     ASSAY_STORAGE__DIRECTORY=/var/lib/assay/storage
-# A number, so that Kubernetes can check runAsNonRoot; fixed, so that a volume can be given to it.
+# A number, so that Kubernetes can check runAsNonRoot; fixed, so that a volume can be prepared for this user.
 USER 10001:10001
 WORKDIR /var/lib/assay
 VOLUME /var/lib/assay
 EXPOSE 8080
 STOPSIGNAL SIGTERM
-# It asks itself as its configuration says: on that port, over https where there is `[server.tls]`.
+# Requests /readyz on the configured port, by https if the configuration has `[server.tls]`.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["python", "-P", "-m", "assay.healthcheck"]
 ENTRYPOINT ["assay"]
 CMD ["serve"]

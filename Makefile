@@ -1,26 +1,26 @@
-# The two commands are `make serve` and `make test`; both do all set-up. Everything is pinned with hashes in requirements.lock.
+# Begin with `make serve` or `make test`; both install what they need. requirements.lock pins all dependencies with hashes.
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_FLAGS := --quiet --disable-pip-version-check --no-input
-# Only the index that the lock was made from: a developer's find-links or extra indexes must not feed a supply-chain tool.
+# Use only the index of the lock file: a developer's find-links or extra indexes must not supply packages to a security tool.
 export PIP_CONFIG_FILE := /dev/null
 unexport PIP_FIND_LINKS PIP_EXTRA_INDEX_URL
 
-.PHONY: help install install-dev serve demo screenshots reference test test-long fuzz crash soak bench lint format lock clean
+.PHONY: help install install-dev serve demo screenshots reference test test-long coverage fuzz crash soak bench dist sbom lint format lock clean
 
-help:  ## what can be made
+help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-# blockbuster's forbiddenfruit comes as a source archive only: built, hash-checked, with the setuptools of the first lock.
+# forbiddenfruit, which blockbuster needs, has no wheel. Its source archive is hash-checked and built with the setuptools of the first lock.
 DEV_FLAGS := --no-binary forbiddenfruit --no-build-isolation
 
-# The lock is the whole truth, so nothing is resolved: an older pip meets `pydantic[email]` by looking at the newest pydantic, finds no hash for it,
-# and refuses a lock that has become a day too old. What the lock may have left out, `pip check` finds.
-# $(1): the stamp; $(2): a further lock and its flags, or nothing. The project itself is installed without dependencies and without a build environment of its own.
+# --no-deps: the lock lists all packages, so pip need not resolve dependencies. An older pip would resolve `pydantic[email]` to the newest pydantic,
+# find no hash for it, and fail as soon as the lock is out of date. `pip check` finds packages that are missing in the lock.
+# $(1): stamp file; $(2): optional second lock and its flags. The project itself is installed without dependencies and without build isolation.
 define into-venv
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Assay needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Say: make PYTHON=python3.12 ...")'
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Assay needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Use: make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install $(PIP_FLAGS) --no-deps --require-hashes --only-binary :all: -r requirements.lock
 	$(if $(2),$(BIN)/python -m pip install $(PIP_FLAGS) --no-deps --require-hashes --only-binary :all: -r $(2))
@@ -29,7 +29,7 @@ define into-venv
 	touch $(1)
 endef
 
-install: $(VENV)/.installed  ## the proxy and its pinned dependencies into .venv
+install: $(VENV)/.installed  ## install the proxy and its pinned dependencies into .venv
 $(VENV)/.installed: requirements.lock pyproject.toml
 	$(call into-venv,$@,)
 
@@ -37,52 +37,71 @@ install-dev: $(VENV)/.installed-dev
 $(VENV)/.installed-dev: requirements.lock requirements-dev.lock pyproject.toml
 	$(call into-venv,$@,requirements-dev.lock $(DEV_FLAGS))
 
-serve: $(VENV)/.installed  ## run the proxy on its embedded defaults: http://127.0.0.1:8080/simple/
+serve: $(VENV)/.installed  ## run the proxy with its default configuration: http://127.0.0.1:8080/simple/
 	$(BIN)/assay serve
 
-demo: $(VENV)/.installed  ## every verdict in a browser and in pip's console, offline: http://127.0.0.1:8080/
+demo: $(VENV)/.installed  ## run the demo, offline: all verdicts in the browser and in pip, http://127.0.0.1:8080/
 	$(BIN)/python -m demo
 
-screenshots: $(VENV)/.installed-dev  ## renew the README's pictures, of the demo (tests/install-browser.sh)
+screenshots: $(VENV)/.installed-dev  ## renew the screenshots of the demo (needs tests/install-browser.sh)
 	$(BIN)/python -m tests.browser.screenshots docs/images
 
-reference: $(VENV)/.installed  ## write docs/configuration.md and docs/policy.md from the models
+reference: $(VENV)/.installed  ## generate docs/configuration.md and docs/policy.md from the models
 	$(BIN)/python -m docs.reference
 
-test: $(VENV)/.installed-dev  ## all tests but the long ones
+test: $(VENV)/.installed-dev  ## run all tests except the long ones
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not long" $(PYTEST_ARGS)
 
-test-long: $(VENV)/.installed-dev  ## the long forms: documents of attestations, hundreds of crashes, 100 MB to 50 clients
+test-long: $(VENV)/.installed-dev  ## run the long tests: attestation documents, hundreds of crashes, 100 MB to 50 clients
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m long $(PYTEST_ARGS)
 
+coverage: $(VENV)/.installed-dev  ## run the tests with branch coverage; fail below the limit in pyproject.toml
+	$(BIN)/coverage erase
+	COVERAGE_PROCESS_START=pyproject.toml $(BIN)/coverage run -m pytest -n 2 --dist worksteal -m "not long" $(PYTEST_ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
 FUZZERS := page_parsers simple_pages render_pages web_laws
-fuzz: $(VENV)/.installed-dev  ## page parsers, rendering, routing and ranges: FUZZ_EXAMPLES (100,000) inputs each, an hour of two cores
+fuzz: $(VENV)/.installed-dev  ## fuzz page parsers, rendering, routing and ranges: FUZZ_EXAMPLES inputs each (default: 100,000, an hour on two cores)
 	FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),100000) $(BIN)/python -m pytest -n 2 --dist worksteal $(FUZZERS:%=tests/property/test_%.py) $(PYTEST_ARGS)
 
-crash: $(VENV)/.installed-dev  ## hundreds of kill -9 at random moments, of the store and of the proxy under load
+crash: $(VENV)/.installed-dev  ## kill the store, and the proxy under load, hundreds of times with kill -9 at random moments
 	$(BIN)/python -m pytest -n 2 -m long tests/service/store/test_crash.py tests/faults/test_crash.py $(PYTEST_ARGS)
 
-soak: $(VENV)/.installed-dev  ## mixed load of pip and uv with faults, for SOAK_SECONDS (30 minutes)
+soak: $(VENV)/.installed-dev  ## run a mixed load of pip and uv with faults for SOAK_SECONDS (default: 1800)
 	SOAK_SECONDS=$(or $(SOAK_SECONDS),1800) $(BIN)/python -m pytest -m long tests/faults/test_soak.py $(PYTEST_ARGS)
 
-bench: $(VENV)/.installed-dev  ## Assay beside nginx, a bare aiohttp server and peers (CASES="warm cold …"), or beside another checkout (BASE=…)
-	bash benchmarks/install-peers.sh $(if $(BASE),without-peers) || echo "bench: what could not be installed is left out"
+bench: $(VENV)/.installed-dev  ## compare Assay with nginx, a plain aiohttp server and peers (CASES="warm cold …"), or with another checkout (BASE=…)
+	bash benchmarks/install-peers.sh $(if $(BASE),without-peers) || echo "bench: some peers could not be installed and are left out"
 	$(BIN)/python -m benchmarks $(CASES) $(if $(BASE),--base $(BASE)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(BENCH_ARGS)
 
-lint: $(VENV)/.installed-dev  ## ruff, mypy strict, import-linter
+dist: $(VENV)/.installed-dev  ## build the wheel, the source distribution and their SBOM into dist/; two builds of a commit are identical
+	rm -rf dist
+	$(if $(BUILD_EPOCH),SOURCE_DATE_EPOCH=$(BUILD_EPOCH)) ASSAY_REVISION=$(BUILD_REVISION) $(BIN)/python -m hatchling build -d dist
+	cp release/sbom.cdx.json dist/assay_proxy-$$($(BIN)/python -m hatchling version).cdx.json
+	cp release/openvex.json dist/assay_proxy-$$($(BIN)/python -m hatchling version).openvex.json
+	cd dist && sha256sum -- * > SHA256SUMS
+BUILD_REVISION = $(or $(ASSAY_REVISION),$(shell git rev-parse HEAD 2>/dev/null))
+BUILD_EPOCH = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null))
+
+sbom: $(VENV)/.installed-dev  ## renew release/sbom.cdx.json after a change of requirements.lock (needs tests/install-tools.sh and the network)
+	bash release/sbom.sh
+
+lint: $(VENV)/.installed-dev  ## run ruff, mypy (strict) and import-linter; zizmor and check-jsonschema on .github, if they are installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	bash tests/lint-workflows.sh
 
-format: $(VENV)/.installed-dev  ## let ruff write what it can
+format: $(VENV)/.installed-dev  ## fix and format the code with ruff
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --default-index https://pypi.org/simple/
-lock: $(VENV)/.installed-dev  ## renew the lock files (with the network, on purpose)
+lock: $(VENV)/.installed-dev  ## update the lock files (needs the network)
 	$(BIN)/$(LOCK) --upgrade pyproject.toml --group build -o requirements.lock
 	$(BIN)/$(LOCK) pyproject.toml --extra otel --group build --group dev -c requirements.lock -o requirements-dev.lock
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
