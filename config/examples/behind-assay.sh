@@ -3,13 +3,14 @@
 #
 #   behind-assay.sh requirements.txt sh -c 'pip install -r requirements.txt && pytest'
 #
-# 1. Every file that the lockfile pins is judged; a withheld one fails the build here, with its rule and reason (status 1;
-#    3: it can't be decided now).
-# 2. `assay serve` is started on loopback, and what the lockfile pins for this machine is fetched through it, so that the
-#    cache is warm. Keep ASSAY_STORAGE__DIRECTORY from build to build: the ledger in it is what notices a swapped file.
-# 3. The command runs, with pip and uv pointed at it and at nothing else, and Assay is stopped.
+# 1. `assay audit` judges every file that the lockfile pins. A withheld file fails the build with its rule and reason
+#    (status 1), a file that cannot be decided now or an entry that is not checked (no hash, a URL, a path) with status 3.
+# 2. `assay serve` starts on loopback, and pip downloads the files that the lockfile pins for this machine through it, to
+#    warm the cache. Keep ASSAY_STORAGE__DIRECTORY between builds: Assay needs the ledger in it to detect replaced files.
+# 3. The command runs with Assay as the only index of pip and uv. Then Assay is stopped.
 #
-# Needs `assay` on the path and a lockfile with hashes; ASSAY_CONFIG and ASSAY_POLICY say the rest, ASSAY_LOG where to log.
+# Requires `assay` on the path and a lockfile with hashes. ASSAY_CONFIG and ASSAY_POLICY name the configuration and policy
+# files, ASSAY_LOG the log file.
 set -eu
 lock=$1
 shift

@@ -4,7 +4,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* At most 52 characters: a StatefulSet's pods carry the name in a label, with a hash of eleven behind it. */}}
+{{/* At most 52 characters: pods of a StatefulSet have a label with the name and a hash of 11 characters, at most 63 in all. */}}
 {{- define "assay.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
@@ -61,7 +61,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
-{{/* What clients know the proxy by, where it can be known: provenance addresses are made from it, so https alone. */}}
+{{/* Public URL, if it is set or follows from the ingress. Only https, because provenance URLs are based on it. */}}
 {{- define "assay.publicUrl" -}}
 {{- if .Values.server.publicUrl -}}
 {{- .Values.server.publicUrl -}}
@@ -70,7 +70,7 @@ https://{{ .Values.ingress.host }}/
 {{- end -}}
 {{- end -}}
 
-{{/* "40 GiB" and "50Gi" alike, in MiB. */}}
+{{/* Size in MiB, of both "40 GiB" and "50Gi". */}}
 {{- define "assay.mebibytes" -}}
 {{- $text := . | replace " " "" | trimSuffix "B" -}}
 {{- $number := regexFind "^[0-9]+(\\.[0-9]+)?" $text | float64 -}}
