@@ -167,6 +167,12 @@ def list_samples() -> dict[str, float]:
     }
 
 
+def count_finished_downloads() -> float:
+    """Return how many downloads have been reported as finished in this process."""
+    samples = list_samples().items()
+    return sum(value for name, value in samples if "'download-finished'" in name)
+
+
 @dataclass(frozen=True)
 class World:
     """Index with a file for each kind of verdict."""
@@ -193,16 +199,20 @@ async def warm(world: World, directory: Path, setup: Setup) -> AsyncIterator[Run
         chosen |= {"auth": {"user-header": "X-Forwarded-User"}, "trusted-proxies": ["127.0.0.0/8"]}
     audit = {"path": str(directory / "audit.jsonl")} if setup.audits else {}
     configuration = make_configuration(world.index, directory / "assay", server=chosen, views=[view], audit=audit)
+    warmed, downloads = (world.listed["foo"], world.listed["excepted"]), count_finished_downloads()
     policy = POLICY.format(excepted=world.listed["excepted"].built.sha256)
     async with run_test_proxy(
         world.index, directory, policy=policy, policies={"strict": CLOSED_POLICY}, configuration=configuration
     ) as proxy:
-        for listed in (world.listed["foo"], world.listed["excepted"]):
+        for listed in warmed:
             path = proxy.files_path(listed)
             for target in (path, path, path, f"{path}.metadata"):
                 assert (await proxy.get(target, setup.headers)).status == 200
                 await proxy.wait_until_stored(listed)
         assert (await proxy.get(PAGE, setup.headers)).status == 200
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            while count_finished_downloads() < downloads + len(warmed):  # noqa: ASYNC110 - reported after the file is stored
+                await asyncio.sleep(0)
         yield proxy
 
 
