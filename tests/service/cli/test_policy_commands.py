@@ -227,6 +227,8 @@ def test_the_ledger_is_exported_and_imported_as_the_same_text(sandbox: CliSandbo
     assert sandbox.run_assay("ledger", "export", tmp_path / "out.txt")[0] == 0
     assert (tmp_path / "out.txt").read_text() == text + "\n"
     assert sandbox.run_assay("ledger", "import", sandbox.write_file("bad.txt", "what?\n"))[0] == 3
+    # A file without line ends is rejected after its first mebibyte; reading a whole line would never end.
+    assert sandbox.run_assay("ledger", "import", Path("/dev/zero"))[0] == 3
 
 
 def test_an_export_is_imported_into_a_directory_that_lost_its_ledger(sandbox: CliSandbox, tmp_path: Path) -> None:

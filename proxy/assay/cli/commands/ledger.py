@@ -12,7 +12,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +32,8 @@ from assay.store.settings import StorageSettings
 from assay.telemetry.audit_trail import open_audit_trail
 
 _MAX_REASON_CHARACTERS: Final = 1000
+_MAX_LINE_CHARACTERS: Final = 2**20
+"""Limit on what is read of a line at once. The ledger rejects lines that are far shorter."""
 _DEFAULT_REPLACE_REASON: Final = "assay ledger import --replace"
 _PLAIN_KINDS: Final = (
     ("publishers", ForgottenKind.PUBLISHERS),
@@ -85,7 +87,7 @@ async def _import(configuration: Configuration, options: argparse.Namespace) -> 
     try:
         store = await open_storage(configuration.storage, new_ledger=options.new_ledger)
         try:
-            found = await store.ledger.import_(lines, replacement=replacement)
+            found = await store.ledger.import_(_read_lines(lines), replacement=replacement)
             await _audit(configuration, store.ledger, (await store.ledger.poll_forgotten()).unannounced)
         finally:
             await store.close()
@@ -165,6 +167,11 @@ def _open_text(path: Path, mode: str) -> TextIO:
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be opened: {error.strerror}") from error
     return opened
+
+
+def _read_lines(file: TextIO) -> Iterator[str]:
+    """Return an iterator of the lines of a file; a line of more than 2**20 characters is divided."""
+    return iter(lambda: file.readline(_MAX_LINE_CHARACTERS), "")
 
 
 def _write_lines(file: TextIO, lines: list[str]) -> None:
