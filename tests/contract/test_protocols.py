@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from assay import ports
+from assay.advisories.in_force import AdvisoriesInForce
 from assay.attestation.pool.pool import VerifierPool
 from assay.caching.flights import ProcessFlights
 from assay.files.index_source import IndexFileSource
@@ -23,6 +24,7 @@ from assay.upstream.client import UpstreamClient
 
 CONTRACTS = Path(__file__).parent
 IMPLEMENTATIONS: dict[type, list[type]] = {
+    ports.Advisories: [AdvisoriesInForce],
     ports.Blob: [DiskBlob],
     ports.BlobStore: [DiskBlobStore, FallbackBlobStore],
     ports.Flights: [ProcessFlights],
@@ -40,6 +42,7 @@ IMPLEMENTATIONS: dict[type, list[type]] = {
     ports.Verifier: [VerifierPool],
 }
 TESTED_ELSEWHERE = {
+    ports.Advisories: "tests/unit/advisories/test_in_force.py",
     ports.Flights: "tests/unit/caching/test_flights.py",
     ports.Index: "tests/unit/upstream/test_client.py",
     ports.Source: "tests/unit/files/sources.py",

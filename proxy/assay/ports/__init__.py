@@ -6,6 +6,7 @@ protocols.
 
 from __future__ import annotations
 
+from assay.ports.advisories import Advisories
 from assay.ports.flights import Flight, Flights
 from assay.ports.history import (
     MAX_SERIAL,
@@ -59,6 +60,7 @@ from assay.ports.verification import VerificationJob, VerificationResult, Verifi
 __all__ = [
     "MAX_SERIAL",
     "UNDELIMITED",
+    "Advisories",
     "Blob",
     "BlobStore",
     "BlobUsage",
