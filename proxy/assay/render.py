@@ -305,6 +305,7 @@ def _iter_html_lines(page: PageListing, links: PageLinks) -> Iterator[str]:
     project = page.project
     title = _escape_html(f"Links for {project.name}")
     yield "<!DOCTYPE html>\n<html>\n<head>"
+    yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield f'<meta name="pypi:repository-version" content="{_choose_html_api_version(page, links)}">'
     if project.status is not None:
         yield f'<meta name="pypi:project-status" content="{_escape_html(project.status.status)}">'

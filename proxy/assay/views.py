@@ -23,7 +23,19 @@ DEFAULT_VIEW = "default"
 """Name of the view at ``/`` if no `[[views]]` table has this path. Log lines and audit entries omit this name."""
 ROOT_PATH = "/"
 RESERVED_SEGMENTS = frozenset(
-    {"simple", "files", "integrity", "project", "policy", "search", "healthz", "readyz", "metrics"}
+    {
+        "simple",
+        "files",
+        "integrity",
+        "project",
+        "policy",
+        "search",
+        "healthz",
+        "readyz",
+        "metrics",
+        "favicon.svg",
+        "favicon.ico",
+    }
 )
 """First path segments of the proxy's own routes. No path of a view may begin with them."""
 _MAX_VIEWS = 32

@@ -105,6 +105,10 @@ class _Anchors(HTMLParser):
             self.anchors.append(dict(attrs))
 
 
+def test_a_page_in_html_fits_the_screen_of_a_phone() -> None:
+    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in _html(_page(_project()))
+
+
 def test_json_has_every_key_that_pypi_sends() -> None:
     page = _json(_page(_project()))
     first, second = UPSTREAM["files"]

@@ -213,6 +213,33 @@ def build_problem_response(
     )
 
 
+def build_unknown_route_response(accept: str | None, root: str, index: str) -> web.Response:
+    """Return the 404 response for a path that no route has: an HTML page for browsers, one line for other clients.
+
+    Args:
+        accept: the ``Accept`` header of the request.
+        root: relative URL of the view's home page from the requested URL.
+        index: path of the package index, which the response names.
+    """
+    headers = {"Cache-Control": "no-store", "Vary": "Accept"}
+    if not _prefers_html(accept):
+        text = f"Not found. The index is at {index}.\n"
+        return web.Response(status=HTTPStatus.NOT_FOUND, text=text, headers=headers)
+    body = render_page(
+        "Page not found",
+        element("h1", "Page not found"),
+        element(
+            "p",
+            "This proxy has no page at this address. Enter the name of a project above, or go to the ",
+            element("a", "home page", href=root or "./"),
+            ".",
+        ),
+        element("p", "The package index for pip, uv and other installers is at ", element("code", index), "."),
+        root=root,
+    )
+    return web.Response(status=HTTPStatus.NOT_FOUND, body=body, headers={**headers, **HTML_HEADERS})
+
+
 def sanitize_reason_phrase(text: str) -> str:
     """Return `text` as a reason phrase of 1 to 200 printable ASCII characters.
 
@@ -240,4 +267,10 @@ def _prefers_html(accept: str | None) -> bool:
 
 
 def _render_problem_page(problem: Problem, root: str) -> bytes:
-    return render_page(problem.title, element("h1", problem.title), element("p", problem.detail), root=root)
+    return render_page(
+        problem.title,
+        element("h1", problem.title),
+        element("p", problem.detail),
+        root=root,
+        show_version=problem.status is not HTTPStatus.UNAUTHORIZED,
+    )

@@ -187,6 +187,14 @@ class PolicyPage(RouteRules):
 
 
 @dataclass(frozen=True, slots=True)
+class Favicon(RouteRules):
+    """Routes ``/favicon.svg``, to which the pages refer, and ``/favicon.ico``, which browsers request unasked."""
+
+    label: ClassVar[str] = "favicon"
+    permission: ClassVar[Permission | None] = None
+
+
+@dataclass(frozen=True, slots=True)
 class SearchRedirect(RouteRules):
     """Route ``/search?name=…``: a redirect to the HTML page of the project with that name."""
 
@@ -216,6 +224,7 @@ Route: TypeAlias = (
     | MetricsExposition
     | ProjectPage
     | PolicyPage
+    | Favicon
     | SearchRedirect
     | UnknownRoute
 )
@@ -270,6 +279,8 @@ _STATIC_ROUTES: dict[str, Route] = {
     "/readyz": ReadinessProbe(),
     "/metrics": MetricsExposition(),
     "/policy": PolicyPage(),
+    "/favicon.svg": Favicon(),
+    "/favicon.ico": Favicon(),
 }
 
 

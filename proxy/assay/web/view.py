@@ -31,6 +31,7 @@ from assay.policy.verdict import Approved, Withheld
 from assay.telemetry import metrics
 from assay.views import DEFAULT_VIEW, ViewSettings
 from assay.web.audit import AuditRecorder
+from assay.web.errors import build_unknown_route_response
 from assay.web.exchange import Exchange, Rest, complete_rest
 from assay.web.files import respond_from_memory, send_cached, send_in_progress
 from assay.web.pages import find_page_response, render_page_response, serve_root_list
@@ -39,6 +40,7 @@ from assay.web.routes import (
     CanonicalRedirect,
     DistributionFile,
     DistributionMetadata,
+    Favicon,
     FileProvenance,
     HomePage,
     PolicyPage,
@@ -48,6 +50,7 @@ from assay.web.routes import (
     SimpleProject,
     SimpleRoot,
 )
+from assay.web.ui.favicon import FAVICON, FAVICON_HEADERS
 from assay.web.ui.pages import UiResponder
 
 _OCTET_STREAM = "application/octet-stream"
@@ -147,11 +150,11 @@ class ViewResponder:
             case CanonicalRedirect(to=to):
                 headers = {"Location": to, "Cache-Control": "private, no-cache"}
                 return web.Response(status=HTTPStatus.MOVED_PERMANENTLY, headers=headers)
+            case Favicon():
+                return BufferedResponse(body=FAVICON, headers=FAVICON_HEADERS)
             case _:
-                return web.Response(
-                    status=HTTPStatus.NOT_FOUND,
-                    text=f"Not found. The index is at {self.settings.path}simple/.\n",
-                    headers={"Cache-Control": "no-store"},
+                return build_unknown_route_response(
+                    exchange.head.headers.get("Accept"), exchange.resolved.root, f"{self.settings.path}simple/"
                 )
 
     def _begin_page(self, exchange: Exchange, route: SimpleProject) -> web.StreamResponse | Rest:

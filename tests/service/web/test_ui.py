@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from assay.evidence import Attested
 from assay.simple.model import NormalizedName
 from assay.web.ui.project import VERSIONS_PER_PAGE
 from tests.browser.scene import BAD, IMAGE, RULE, SCRIPT, scene
-from tests.world.clients.html_reader import read_harmless_page
+from tests.world.clients.html_reader import HtmlReader, read_harmless_page
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
 from tests.world.proxy.running_proxy import RunningProxy, make_configuration, run_test_proxy
@@ -179,6 +180,44 @@ async def test_an_unknown_project_in_a_browser_can_be_searched_again(proxy: Runn
     assert answer.status == 404
     assert "No such project" in found.text
     assert [each["action"] for tag, each in found.elements if tag == "form"] == ["../search"]
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/project/", "/simple/widget/more", "/nowhere/deeper"])
+async def test_a_path_without_a_page_is_a_page_for_browsers_and_one_line_for_others(
+    proxy: RunningProxy, path: str
+) -> None:
+    answer, line = await proxy.get(path, BROWSER), await proxy.get(path)
+    found = read_harmless_page(answer.body)
+    assert answer.status == line.status == 404
+    assert "Page not found" in found.text
+    home = "../" * (path.count("/") - 1)
+    assert {home or "./", f"{home}policy"} <= set(found.links)
+    assert [each["action"] for tag, each in found.elements if tag == "form"] == [f"{home}search"]
+    assert line.body == b"Not found. The index is at /simple/.\n"
+    assert "<" not in line.body.decode()
+
+
+@pytest.mark.parametrize("path", ["/", "/project/widget", "/policy", "/nowhere"])
+async def test_every_page_has_navigation_an_icon_and_the_version_and_leads_not_to_the_list_of_all_projects(
+    proxy: RunningProxy, path: str
+) -> None:
+    found = read_harmless_page((await proxy.get(path, BROWSER)).body)
+    root = "../" if path.startswith("/project/") else ""
+    assert {f"{root}{each}" for each in ("overview", "refusals", "policy", "favicon.svg")} <= set(found.links)
+    assert not [link for link in found.links if link.partition("?")[0].endswith(("simple", "simple/"))]
+    assert f"Assay {version('assay-proxy')} verifies" in found.text
+    marked = [each["href"] for _, each in found.elements if "aria-current" in each]
+    assert marked == ([path[1:]] if path == "/policy" else [])
+
+
+@pytest.mark.parametrize("path", ["/favicon.svg", "/favicon.ico"])
+async def test_the_icon_is_a_picture_without_scripts(proxy: RunningProxy, path: str) -> None:
+    answer = await proxy.get(path)
+    assert answer.status == 200
+    assert answer.headers["Content-Type"] == "image/svg+xml"
+    assert answer.headers["Content-Security-Policy"] == "default-src 'none'"
+    found = HtmlReader(answer.body)
+    assert [tag for tag, _ in found.elements] == ["svg", "rect", "path"]
 
 
 async def test_a_page_of_many_versions_comes_in_pieces_that_hold_them_all(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from assay.web.routes import (
     CanonicalRedirect,
     DistributionFile,
     DistributionMetadata,
+    Favicon,
     FileProvenance,
     HomePage,
     LivenessProbe,
@@ -43,6 +44,8 @@ PREFIXES = ("", "/strict", "/teams/a")
     ("target", "route"),
     [
         ("/", HomePage()),
+        ("/favicon.svg", Favicon()),
+        ("/favicon.ico", Favicon()),
         ("/healthz", LivenessProbe()),
         ("/readyz", ReadinessProbe()),
         ("/metrics", MetricsExposition()),
@@ -249,9 +252,9 @@ def test_a_request_that_breaks_a_rule_of_its_route_has_a_status(
     assert find_broken_rule(route, method, headers) == status
 
 
-def test_every_route_but_the_probes_needs_the_permission_to_read_and_takes_no_body() -> None:
+def test_every_route_but_the_probes_and_the_icon_needs_the_permission_to_read_and_takes_no_body() -> None:
     routes = get_args(Route)
-    assert {each for each in routes if each.permission is None} == {LivenessProbe, ReadinessProbe}
+    assert {each for each in routes if each.permission is None} == {LivenessProbe, ReadinessProbe, Favicon}
     assert {each.permission for each in routes} == {Permission.READ, None}
     assert {(each.methods, each.max_body_bytes) for each in routes} == {(("GET", "HEAD"), 0)}
     assert len({each.label for each in routes}) == len(routes)

@@ -1,8 +1,8 @@
 """Parts that all HTML pages share: head, navigation, style and security headers. Pure.
 
-A page has one inline style element, which the Content-Security-Policy permits by its digest. It has no scripts, images,
-fonts or frames. The colours follow the user's light or dark setting, with a contrast of at least 4.5 to 1. No
-information is shown by colour alone.
+A page has one inline style element, which the Content-Security-Policy permits by its digest. It has no scripts, fonts
+or frames, and no image but its icon. The colours follow the user's light or dark setting, with a contrast of at least
+4.5 to 1. No information is shown by colour alone. On a phone, the cells of a table row are stacked.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 from base64 import b64encode
 from collections.abc import Mapping
 from datetime import datetime
+from importlib.metadata import version
 from typing import Final
 
 from assay.policy.language.times import format_instant
@@ -27,7 +28,7 @@ body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.55 system-ui,
 header,main,footer{max-width:64rem;margin:0 auto;padding:0 1rem}
 header{display:flex;flex-wrap:wrap;gap:.5rem 1.5rem;align-items:center;padding-top:1rem;padding-bottom:1rem}
 header>a{font-weight:700;font-size:1.15rem;color:inherit;text-decoration:none}
-nav{display:flex;gap:1rem}
+nav{display:flex;flex-wrap:wrap;gap:.25rem 1rem}nav a[aria-current]{color:inherit;font-weight:600}
 form{display:flex;gap:.5rem;flex-wrap:wrap;align-items:center;margin-left:auto}
 input,button{font:inherit;color:inherit;background:var(--panel);border:1px solid var(--soft);border-radius:.35rem;
 padding:.3rem .6rem;max-width:100%}
@@ -43,8 +44,8 @@ pre,.scroll{overflow:auto;background:var(--panel);border:1px solid var(--line);b
 pre{padding:.7rem;margin:.4rem 0 1rem}
 textarea{width:100%;color:inherit;background:var(--panel);border:1px solid var(--soft);border-radius:.4rem;
 padding:.7rem;font:14px/1.5 ui-monospace,"DejaVu Sans Mono",monospace}
-table{border-collapse:collapse;width:100%;min-width:44rem}
-th,td{min-width:7rem;text-align:left;vertical-align:top;padding:.45rem .6rem;border-bottom:1px solid var(--line)}
+table{border-collapse:collapse;width:100%}
+th,td{text-align:left;vertical-align:top;padding:.45rem .6rem;border-bottom:1px solid var(--line)}
 dl{display:grid;grid-template-columns:9rem 1fr;gap:.15rem 1rem;margin:.4rem 0}
 dt{color:var(--soft)}dd{margin:0}
 .counts{grid-template-columns:repeat(auto-fit,minmax(9rem,1fr));gap:.6rem}
@@ -60,7 +61,8 @@ h3 span{font-size:.9rem;font-weight:400;margin-left:.6rem}
 .badge{font-weight:700}.badge,.short{white-space:nowrap}
 span.approved{color:var(--good)}span.withheld{color:var(--bad)}span.lifted{color:var(--warn)}
 .soft{color:var(--soft)}
-.note{border-left:4px solid var(--warn);background:var(--panel);padding:.5rem .8rem;margin:1rem 0}
+.note,.alert{border-left:4px solid var(--warn);background:var(--panel);padding:.5rem .8rem;margin:1rem 0}
+.alert{border-left-color:var(--bad)}.alert>*{margin:.3rem 0}.alert strong{color:var(--bad)}
 footer{color:var(--soft);padding-top:2.5rem;padding-bottom:1.5rem;font-size:.9rem}
 .picture{background:var(--panel);border:1px solid var(--line);border-radius:.4rem;padding:.7rem 1rem}
 .timeline{display:block;width:100%;overflow:visible;font:12px system-ui,sans-serif}
@@ -73,16 +75,27 @@ footer{color:var(--soft);padding-top:2.5rem;padding-bottom:1.5rem;font-size:.9re
 .timeline .break{stroke:var(--mark);stroke-width:1.5;stroke-dasharray:5 4}
 .timeline text.change{fill:var(--mark);font-weight:700}
 .timeline text.version{font-size:11px;paint-order:stroke;stroke:var(--panel);stroke-width:5px}
-@media(max-width:36rem){.timeline text.version{display:none}
-dl:not(.counts){grid-template-columns:1fr}dd{margin-bottom:.3rem}form{margin-left:0;width:100%}}
+@media(min-width:40.01rem){table{min-width:44rem}th,td{min-width:7rem}}
+@media(max-width:40rem){.timeline text.version{display:none}
+dl:not(.counts){grid-template-columns:1fr}dd{margin-bottom:.3rem}header form{margin-left:0;width:100%}
+thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
+table,tbody,tr,td{display:block}tr{padding:.45rem .6rem;border-bottom:1px solid var(--line)}
+tbody tr:last-child{border-bottom:0}
+td{padding:.1rem 0;border:0;overflow-wrap:anywhere}td:empty{display:none}
+td::before{content:attr(data-label)": ";color:var(--soft)}.short{white-space:normal}}
 """
+VERSION: Final = version("assay-proxy")
+"""Version of Assay, which the footer shows."""
+_NAVIGATION: Final = (("Overview", "overview"), ("Refusals", "refusals"), ("Policy", "policy"))
+"""Title and path of each page in the navigation. The list of all projects (``/simple/``) is not among them, because it
+has more than 40 MB."""
 _MAX_UNBROKEN_CHARS: Final = 24
 _STYLE_DIGEST: Final = b64encode(hashlib.sha256(_STYLESHEET.encode()).digest()).decode()
 
 HTML_HEADERS: Final[Mapping[str, str]] = {
     "Content-Type": "text/html; charset=utf-8",
     "Content-Security-Policy": (
-        f"default-src 'none'; style-src 'sha256-{_STYLE_DIGEST}'; form-action 'self'; base-uri 'none'; "
+        f"default-src 'none'; style-src 'sha256-{_STYLE_DIGEST}'; img-src 'self'; form-action 'self'; base-uri 'none'; "
         "frame-ancestors 'none'"
     ),
     "Cache-Control": "no-store",
@@ -91,7 +104,9 @@ HTML_HEADERS: Final[Mapping[str, str]] = {
 }
 
 
-def render_page(title: str, *body: Child, root: str, search_text: str = "") -> bytes:
+def render_page(
+    title: str, *body: Child, root: str, search_text: str = "", path: str = "", show_version: bool = True
+) -> bytes:
     """Return a whole HTML page as UTF-8.
 
     Args:
@@ -99,29 +114,32 @@ def render_page(title: str, *body: Child, root: str, search_text: str = "") -> b
         body: children of the ``main`` element.
         root: relative URL of the view's home page from this page. It is empty, or it ends in ``/``.
         search_text: initial text of the search field.
+        path: path of this page below the view's home page, for example ``policy``. The navigation marks the page.
+        show_version: True to show the version of Assay in the footer. False for clients that are not authenticated.
     """
     head = element(
         "head",
         element("meta", charset="utf-8"),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("title", f"{title} · Assay" if title != "Assay" else title),
+        element("link", rel="icon", href=f"{root}favicon.svg", type="image/svg+xml"),
         # A constant of this module. Escaping it would change its digest.
         Markup(f"<style>{_STYLESHEET}</style>"),
     )
     top = element(
         "header",
         element("a", "Assay", href=root or "./"),
-        element(
-            "nav",
-            element("a", "Policy", href=f"{root}policy"),
-            element("a", "Index", href=f"{root}simple/"),
-            aria_label="Main",
-        ),
+        element("nav", *(_render_nav_link(name, to, root, path) for name, to in _NAVIGATION), aria_label="Main"),
         _render_search_form(root, search_text),
     )
-    foot = element("footer", "Assay verifies provenance and serves only the files that the policy approves.")
+    name = f"Assay {VERSION}" if show_version else "Assay"
+    foot = element("footer", f"{name} verifies provenance and serves only the files that the policy approves.")
     whole = element("html", head, element("body", top, element("main", *body), foot), lang="en")
     return f"<!DOCTYPE html>{whole}".encode("utf-8", "backslashreplace")
+
+
+def _render_nav_link(name: str, to: str, root: str, path: str) -> Markup:
+    return element("a", name, href=f"{root}{to}", aria_current="page" if to == path else None)
 
 
 def _render_search_form(root: str, search_text: str) -> Markup:
@@ -175,14 +193,17 @@ def render_instant(time: datetime) -> Markup:
 
 
 def render_table(caption: str, header: tuple[str, ...], rows: list[tuple[Child, ...]]) -> Markup:
-    """Return a table with the accessible name `caption`. A wide table scrolls inside a box, also by keyboard."""
-    body = (element("tr", *(element("td", cell) for cell in row)) for row in rows)
+    """Return a table with the accessible name `caption`.
+
+    A wide table scrolls inside a box, also by keyboard. On a phone, each row is a block with one line for each cell
+    that is not empty, which begins with the name of the column.
+    """
     return element(
         "div",
         element(
             "table",
             element("thead", element("tr", *(element("th", name, scope="col") for name in header))),
-            element("tbody", *body),
+            element("tbody", *(_render_row(header, row) for row in rows)),
             aria_label=caption,
         ),
         class_="scroll",
@@ -190,3 +211,7 @@ def render_table(caption: str, header: tuple[str, ...], rows: list[tuple[Child, 
         role="region",
         aria_label=caption,
     )
+
+
+def _render_row(header: tuple[str, ...], row: tuple[Child, ...]) -> Markup:
+    return element("tr", *(element("td", cell, data_label=name) for name, cell in zip(header, row, strict=True)))

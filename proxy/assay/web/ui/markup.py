@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from assay.policy.reasons import escape_controls
 
 _SELF_CLOSING_SVG: Final = frozenset({"path", "circle", "line", "polyline", "rect"})
-_VOID_ELEMENTS: Final = frozenset({"meta", "input", "br", "hr"}) | _SELF_CLOSING_SVG
+_VOID_ELEMENTS: Final = frozenset({"meta", "link", "input", "br", "hr"}) | _SELF_CLOSING_SVG
 _MAX_ATTRIBUTE_CHARS: Final = 100_000
 """Maximum length of an attribute's value in characters. A longer value is cut."""
 _MAX_URL_CHARS: Final = 2000

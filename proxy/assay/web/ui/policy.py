@@ -65,6 +65,7 @@ def render_policy_page(policy: Policy, showing: Showing, now: datetime) -> bytes
         _render_revocations(policy),
         element("p", "Digest of this policy: ", element("code", policy.digest), class_="soft"),
         root="",
+        path="policy",
     )
 
 
