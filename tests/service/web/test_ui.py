@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import gzip
+import sys
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +20,11 @@ from tests.world.clients.html_reader import HtmlReader, read_harmless_page
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
 from tests.world.proxy.running_proxy import RunningProxy, make_configuration, run_test_proxy
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 
 @pytest.fixture
@@ -180,6 +187,19 @@ async def test_an_unknown_project_in_a_browser_can_be_searched_again(proxy: Runn
     assert answer.status == 404
     assert "No such project" in found.text
     assert [each["action"] for tag, each in found.elements if tag == "form"] == ["../search"]
+
+
+@pytest.mark.parametrize("path", ["/", "/project/widget", "/policy", "/search?name=//"])
+@pytest.mark.parametrize(("accepted", "coding"), [("gzip, deflate", "gzip"), ("gzip, zstd", "zstd"), ("br", None)])
+async def test_a_page_is_compressed_for_a_client_that_can_decode_it(
+    proxy: RunningProxy, path: str, accepted: str, coding: str | None
+) -> None:
+    plain, answer = await proxy.get(path), await proxy.get(path, {"Accept-Encoding": accepted})
+    assert (plain.headers.get("Content-Encoding"), answer.headers.get("Content-Encoding")) == (None, coding)
+    assert plain.headers["Vary"] == answer.headers["Vary"] == "Accept-Encoding"
+    decoders: dict[str | None, Callable[[bytes], bytes]] = {"gzip": gzip.decompress, "zstd": zstd.decompress}
+    assert decoders.get(coding, bytes)(answer.body) == plain.body
+    assert coding is None or len(answer.body) < len(plain.body) / 2
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/project/", "/simple/widget/more", "/nowhere/deeper"])

@@ -24,10 +24,10 @@ from assay.web.exchange import Exchange
 from assay.web.origin import resolve_origin
 from assay.web.routes import HomePage, PolicyPage, ProjectPage, SearchRedirect
 from assay.web.ui.home import HomeContext, HomeStats, render_home_page
-from assay.web.ui.layout import HTML_HEADERS
 from assay.web.ui.policy import render_policy_page
 from assay.web.ui.project import render_project_page
 from assay.web.ui.refusals import RefusalLog
+from assay.web.ui.responses import build_html_response
 from assay.web.ui.withheld import WithheldContext, render_withheld_page
 
 _THREADED_RENDER_MIN_FILES = 100
@@ -112,23 +112,25 @@ class UiResponder:
         Raises:
             AssayError: the page of the requested project is not available.
         """
+        if isinstance(route, SearchRedirect) and route.to is not None:
+            headers = {"Location": route.to, "Cache-Control": "no-store"}
+            return web.Response(status=HTTPStatus.SEE_OTHER, headers=headers)
+        body, status = await self._render(exchange, route)
+        return await build_html_response(body, exchange.head.headers.get("Accept-Encoding"), status)
+
+    async def _render(
+        self, exchange: Exchange, route: HomePage | ProjectPage | PolicyPage | SearchRedirect
+    ) -> tuple[bytes, HTTPStatus]:
         match route:
             case HomePage():
-                return _build_html_response(await self._render_home(exchange))
+                return await self._render_home(exchange), HTTPStatus.OK
             case ProjectPage():
-                return _build_html_response(await self._render_project(route))
+                return await self._render_project(route), HTTPStatus.OK
             case PolicyPage():
-                return _build_html_response(
-                    render_policy_page(self._view.gate.policy, self._view.gate.showing, self._clock())
-                )
-            case SearchRedirect(to=None):
-                return _build_html_response(
-                    await self._render_home(exchange, no_such_name=True), HTTPStatus.BAD_REQUEST
-                )
-            case SearchRedirect(to=to):
-                return web.Response(
-                    status=HTTPStatus.SEE_OTHER, headers={"Location": to or "", "Cache-Control": "no-store"}
-                )
+                gate = self._view.gate
+                return render_policy_page(gate.policy, gate.showing, self._clock()), HTTPStatus.OK
+            case SearchRedirect():
+                return await self._render_home(exchange, no_such_name=True), HTTPStatus.BAD_REQUEST
 
     async def _render_home(self, exchange: Exchange, *, no_such_name: bool = False) -> bytes:
         judged, blobs = self._view.gate.list_cached_pages(), await self._store.blobs.stats()
@@ -173,7 +175,3 @@ class UiResponder:
         )
         many = len(judged.page.project.files) >= _THREADED_RENDER_MIN_FILES
         return await asyncio.to_thread(render) if many else render()
-
-
-def _build_html_response(body: bytes, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
-    return web.Response(status=status, body=body, headers=HTML_HEADERS)
