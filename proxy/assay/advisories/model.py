@@ -63,8 +63,8 @@ class RangeEvent:
     kind: EventKind
     version: Version | None
     """Version of the event. None: before every version. The value ``"0"`` of `introduced` is read as None, and so is a
-    text that is not a version by PEP 440, because OSV orders such texts before all versions. None in a `limit`: infinity
-    (``"*"``)."""
+    text that is not a version by PEP 440, because OSV orders such texts before all versions. None in a `limit`:
+    infinity (``"*"``)."""
 
 
 @dataclass(frozen=True, slots=True)
