@@ -178,7 +178,7 @@ async def assemble(
     """
     tuning = tuning or Tuning()
     async with AsyncExitStack() as stack:
-        store = await open_storage(configuration.storage, new_ledger=new_ledger)
+        store = await open_storage(configuration.storage, clock=clock, new_ledger=new_ledger)
         stack.push_async_callback(store.close)
         verifier = await _start_verifier(stack, configuration, trust_state_directory, clock)
         upstream = await _start_upstream(stack, configuration, environ, tuning)

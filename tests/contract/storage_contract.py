@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from assay.errors import StorageError
@@ -20,6 +22,8 @@ class StorageContract:
         assert await storage.records.get("key") == b"value"
         await learn(storage.ledger, "pypi", PROJECT, HistoryChanges(serial=1))
         assert (await storage.ledger.get_history("pypi", PROJECT)).serial == 1
+        storage.usage.note("pypi", PROJECT, view="default")
+        assert [each.project for each in await storage.usage.list_used(datetime(2020, 1, 1, tzinfo=UTC))] == [PROJECT]
         assert storage.directory
 
     async def test_what_was_downloaded_is_among_the_blobs(self, storage: Storage) -> None:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from assay.ports import BlobStore, Ledger, RecordStore, Storage
+from assay.ports import BlobStore, Ledger, RecordStore, Storage, Usage
 from assay.store.factory import open_storage
 from assay.store.settings import StorageSettings
 from tests.contract.blobs_contract import BlobsContract
 from tests.contract.ledger_contract import LedgerContract
 from tests.contract.records_contract import RecordsContract
 from tests.contract.storage_contract import StorageContract
+from tests.contract.usage_contract import UsageContract
 
 
 @pytest.fixture
@@ -45,3 +46,9 @@ class TestLedger(LedgerContract):
     @pytest.fixture
     def ledger(self, storage: Storage) -> Ledger:
         return storage.ledger
+
+
+class TestUsage(UsageContract):
+    @pytest.fixture
+    def usage(self, storage: Storage) -> Usage:
+        return storage.usage

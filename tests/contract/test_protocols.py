@@ -13,6 +13,7 @@ from assay.advisories.in_force import AdvisoriesInForce
 from assay.attestation.pool.pool import VerifierPool
 from assay.caching.flights import ProcessFlights
 from assay.files.index_source import IndexFileSource
+from assay.store.activity.usage import UsageRecord
 from assay.store.blobs import DiskBlob, DiskBlobStore, DiskPartialBlob
 from assay.store.directory import LocalNotices, StorageDirectory
 from assay.store.fallback_blobs import FallbackBlobStore, FallbackPartialBlob
@@ -39,6 +40,7 @@ IMPLEMENTATIONS: dict[type, list[type]] = {
     ports.SpooledFile: [DiskSpooledFile],
     ports.Storage: [StorageDirectory],
     ports.Upstream: [UpstreamClient],
+    ports.Usage: [UsageRecord],
     ports.Verifier: [VerifierPool],
 }
 TESTED_ELSEWHERE = {

@@ -55,10 +55,13 @@ from assay.ports.storage import (
     SpoolWriter,
     Storage,
 )
+from assay.ports.usage import MAX_USED_PROJECTS, MAX_USED_VERSIONS, Usage, UsedProject
 from assay.ports.verification import VerificationJob, VerificationResult, Verifier
 
 __all__ = [
     "MAX_SERIAL",
+    "MAX_USED_PROJECTS",
+    "MAX_USED_VERSIONS",
     "UNDELIMITED",
     "Advisories",
     "Blob",
@@ -102,6 +105,8 @@ __all__ = [
     "SpooledFile",
     "Storage",
     "Upstream",
+    "Usage",
+    "UsedProject",
     "Validators",
     "VerificationJob",
     "VerificationResult",

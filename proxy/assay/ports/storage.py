@@ -15,6 +15,7 @@ from typing import BinaryIO, Protocol, TypeAlias
 
 from assay.ports.history import ForgottenFact, ForgottenKind, HistoryChanges, ProjectHistory
 from assay.ports.notices import Notices
+from assay.ports.usage import Usage
 from assay.simple.model import NormalizedName, Sha256
 
 ReportProgress: TypeAlias = Callable[[int, int], None]
@@ -390,7 +391,7 @@ class Spool(Protocol):
 
 
 class Storage(Protocol):
-    """Storage engine: blobs, records, ledger, spool and notices."""
+    """Storage engine: blobs, records, ledger, usage, spool and notices."""
 
     @property
     def blobs(self) -> BlobStore:
@@ -411,6 +412,10 @@ class Storage(Protocol):
     @property
     def ledger(self) -> Ledger:
         """Ledger of permanent facts."""
+
+    @property
+    def usage(self) -> Usage:
+        """Record of what clients used."""
 
     @property
     def notices(self) -> Notices:

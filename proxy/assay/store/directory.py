@@ -5,6 +5,7 @@
     blobs/      files by SHA-256
     records/    cache of records
     ledger/     permanent facts
+    activity/   history of what clients used
     spool/      temporary large documents, removed at the next start
 
 A directory is refused if another process uses it, if its owner is neither Assay's user nor root, or if it is not
@@ -25,12 +26,15 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
 from assay import telemetry
 from assay.errors import LedgerError, StorageError, StorageInUseError
 from assay.ports import Notice
+from assay.store.activity.database import ActivityDatabase
+from assay.store.activity.usage import UsageRecord
 from assay.store.blob_directory import sync_directory, to_storage_error
 from assay.store.blob_scrub import BlobScrub
 from assay.store.blobs import DiskBlobStore
@@ -45,6 +49,11 @@ _LAYOUT_VERSION = "1\n"
 _MAX_PID_BYTES = 20
 _LEDGER_PATH = Path("ledger/ledger.db")
 """Path of the ledger in the storage directory."""
+
+
+def utc_now() -> datetime:
+    """Return the current time in UTC."""
+    return datetime.now(UTC)
 
 
 class LocalNotices:
@@ -70,11 +79,16 @@ class StorageDirectory:
         blobs, records, ledger: parts of the directory.
         download_blobs: blob store for downloads. It uses `blobs`. If `blobs` does not accept a new blob, the blob is
             written to an anonymous file instead.
+        usage: record of what clients used.
         notices: channel between the parts of this process. No other process uses the directory.
     """
 
     def __init__(
-        self, locked_directory: _LockedDirectory, settings: StorageSettings, clock: Callable[[], float]
+        self,
+        locked_directory: _LockedDirectory,
+        settings: StorageSettings,
+        clock: Callable[[], float],
+        utc_clock: Callable[[], datetime],
     ) -> None:
         self._directory = directory = locked_directory.directory
         self._lock = locked_directory.lock
@@ -82,6 +96,8 @@ class StorageDirectory:
         self.records = DiskcacheRecordStore(directory / "records", settings.records, clock)
         self.ledger = SqliteLedger(directory / _LEDGER_PATH, may_create=locked_directory.may_create_ledger)
         self.notices = LocalNotices()
+        self._activity = ActivityDatabase(directory / "activity" / "activity.db", utc_clock)
+        self.usage = UsageRecord(self._activity, utc_clock)
         self._temp_blobs = TempBlobs()
         self.download_blobs = FallbackBlobStore(self.blobs, self._temp_blobs)
         self._spool = DiskSpool(directory / "spool")
@@ -94,13 +110,19 @@ class StorageDirectory:
 
     @classmethod
     async def open(
-        cls, settings: StorageSettings, *, clock: Callable[[], float] = time.time, new_ledger: bool = False
+        cls,
+        settings: StorageSettings,
+        *,
+        clock: Callable[[], float] = time.time,
+        utc_clock: Callable[[], datetime] = utc_now,
+        new_ledger: bool = False,
     ) -> Self:
         """Lock the directory for this process, remove unfinished blobs of an earlier process, and open all parts.
 
         Args:
             settings: path and limits.
             clock: returns the time in seconds since 1970.
+            utc_clock: returns the current time in UTC, for the record of activity.
             new_ledger: True to create an empty ledger if the directory has been used and its ledger is missing. An
                 existing ledger is used as it is.
 
@@ -110,7 +132,7 @@ class StorageDirectory:
             LedgerError: the ledger is missing, damaged or of another version.
         """
         taken = await asyncio.to_thread(_lock_directory, settings.directory, new_ledger=new_ledger)
-        store = cls(taken, settings, clock)
+        store = cls(taken, settings, clock, utc_clock)
         try:
             await store.blobs.scan()
             await store.ledger.open()
@@ -155,6 +177,8 @@ class StorageDirectory:
         """Remove unfinished blobs, close all parts, and unlock the directory. Idempotent."""
         if self._scrub is not None:
             await self._scrub.close()
+        await self.usage.close()
+        await self._activity.close()
         await self._spool.close()
         await self._temp_blobs.close()
         await self.blobs.close()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 
 from assay.ports import Ledger, Storage
@@ -13,11 +14,14 @@ from assay.store.settings import StorageSettings
 from assay.store.snapshot import copy_ledger, copy_records
 
 
-async def open_storage(settings: StorageSettings, *, new_ledger: bool = False) -> Storage:
+async def open_storage(
+    settings: StorageSettings, *, clock: Callable[[], datetime] = directory.utc_now, new_ledger: bool = False
+) -> Storage:
     """Open the storage for this process exclusively; create it if it does not exist.
 
     Args:
         settings: location and limits.
+        clock: returns the current time in UTC.
         new_ledger: True to create an empty ledger if the storage has been used and its ledger is missing.
 
     Raises:
@@ -25,7 +29,7 @@ async def open_storage(settings: StorageSettings, *, new_ledger: bool = False) -
         StorageError: the storage is unusable.
         LedgerError: the ledger is missing, damaged or of another version.
     """
-    return await directory.StorageDirectory.open(settings, new_ledger=new_ledger)
+    return await directory.StorageDirectory.open(settings, utc_clock=clock, new_ledger=new_ledger)
 
 
 def has_storage(settings: StorageSettings) -> bool:

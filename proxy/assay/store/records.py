@@ -34,6 +34,13 @@ from assay.errors import StorageError
 from assay.ports import RecordUsage, ReportProgress
 from assay.store import diskcache_private
 from assay.store.blob_directory import TOUCH_INTERVAL_SECONDS
+from assay.store.sqlite_files import (
+    BROKEN_FILE_CODES,
+    CORRUPT_CODES,
+    collect_error_codes,
+    remove_database,
+    set_aside_database,
+)
 from assay.store.threads import ThreadPool
 
 _DIGEST_BYTES = 16
@@ -194,8 +201,8 @@ class DiskcacheRecordStore:
         return result
 
     def _handle_failure(self, error: Exception) -> None:
-        codes = _collect_error_codes(error)
-        if codes & {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+        codes = collect_error_codes(error)
+        if codes & CORRUPT_CODES:
             self._close()
             self._quarantine_database(error)
             return
@@ -204,7 +211,7 @@ class DiskcacheRecordStore:
                 "records-unavailable", directory=self._directory, found=str(error) or type(error).__name__
             )
         self._failed_at = self._clock()
-        if codes & {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}:
+        if codes & BROKEN_FILE_CODES:
             self._close()  # opened again after a pause; if the disk is only full, reading still works
 
     def _quarantine_database(self, error: Exception) -> None:
@@ -212,8 +219,7 @@ class DiskcacheRecordStore:
         aside = database.with_suffix(".broken")
         telemetry.security("records-corrupt", database=database, found=error, set_aside=aside)
         try:
-            database.replace(aside)
-            _remove_database(database)
+            set_aside_database(database, aside)
         except OSError as failure:
             telemetry.warning("records-unavailable", directory=self._directory, found=failure)
 
@@ -240,7 +246,7 @@ class DiskcacheRecordStore:
             diskcache_private.report_change(changed, "records of an earlier run are not used")
             # Settings in a database that another program wrote must not become pragmas.
             self._close()
-            _remove_database(database)
+            remove_database(database)
             self._cache = self._create_cache()
 
     def _check_writes(self) -> bool:
@@ -327,25 +333,6 @@ class DiskcacheRecordStore:
 
     def _list_keys(self) -> list[str]:
         return [key for key in self._cache if key is not None]
-
-
-def _collect_error_codes(error: BaseException | None) -> set[int]:
-    """Return the primary SQLite result codes of `error` and of all exceptions in its ``__context__`` chain.
-
-    If an operation fails and diskcache's rollback fails too, only the exception of the rollback is raised. The first
-    exception is then in the chain.
-    """
-    codes = set()
-    while error is not None:
-        codes.add(getattr(error, "sqlite_errorcode", 0) & 0xFF)
-        error = error.__context__
-    return codes
-
-
-def _remove_database(database: Path) -> None:
-    """Remove the database and the files that SQLite keeps beside it."""
-    for suffix in ("", "-wal", "-shm"):
-        database.with_name(database.name + suffix).unlink(missing_ok=True)
 
 
 def _seal_value(key: str, now: int, value: bytes) -> bytes:

@@ -242,6 +242,7 @@ def create_app(
                 help_settings=configuration.help,
             ),
             recorder=AuditRecorder(audit_trail),
+            usage=assembly.store.usage,
         )
         for view in assembly.views
     ]

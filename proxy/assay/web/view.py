@@ -28,6 +28,7 @@ from assay.gate.judged_page import JudgedPage
 from assay.pages.root_list import RootListCache as Roots
 from assay.policy.reasons import escape_controls
 from assay.policy.verdict import Approved, Withheld
+from assay.ports import Usage
 from assay.telemetry import metrics
 from assay.views import DEFAULT_VIEW, ViewSettings
 from assay.web.audit import AuditRecorder
@@ -79,6 +80,7 @@ class ViewResponder:
         clock: returns the current time in UTC.
         ui: responder for the HTML pages.
         recorder: writer of audit entries.
+        usage: record of the projects and versions that clients use, which all views share.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class ViewResponder:
         clock: Callable[[], datetime],
         ui: UiResponder,
         recorder: AuditRecorder,
+        usage: Usage,
     ) -> None:
         self._view = view
         self._gate = view.gate
@@ -98,6 +101,7 @@ class ViewResponder:
         self._clock = clock
         self._ui = ui
         self._recorder = recorder
+        self._usage = usage
         self.log_name = None if view.settings.name == DEFAULT_VIEW else view.settings.name
         """Name of the view for the log and the audit trail; None for the view ``default``, which they do not name."""
 
@@ -162,7 +166,7 @@ class ViewResponder:
         response = None if judged is None else find_page_response(exchange.head.headers, route, judged)
         if response is None or judged is None:
             return partial(self._serve_page, exchange, route, judged)
-        self._report_hidden(judged)
+        self._report_page(judged)
         return response
 
     async def _serve_page(
@@ -170,14 +174,19 @@ class ViewResponder:
     ) -> web.StreamResponse:
         if judged is None:
             judged = await self._gate.get_page(route.project)
-        self._report_hidden(judged)
+        self._report_page(judged)
         if (response := find_page_response(exchange.head.headers, route, judged)) is not None:
             return response
         prefix, now = self.settings.prefix, self._clock()
         return await render_page_response(exchange, route, judged, self._settings, prefix=prefix, now=now)
 
-    def _report_hidden(self, judged: JudgedPage) -> None:
-        """Count a request for a page that hides versions. Log them and show them on the home page once per page."""
+    def _report_page(self, judged: JudgedPage) -> None:
+        """Note the use of a project, and count a request for a page that hides versions.
+
+        Hidden versions are logged and shown on the home page once per page.
+        """
+        if judged.listing.absence_reason is None:
+            self._usage.note(judged.page.index.name, judged.page.project.name, view=self.settings.name)
         if (report := judged.hidden) is None:
             return
         for each in report.versions:
@@ -234,6 +243,7 @@ class ViewResponder:
             _get_file_counter("hit" if is_hit else "miss").inc()
             try:
                 await self._recorder.record_served(exchange, approval.verdict, approval.policy_digest)
+                self._note_file(approval.verdict)
                 if isinstance(content, Cached):
                     return await send_cached(request, content)
                 return await send_in_progress(request, content)
@@ -244,8 +254,15 @@ class ViewResponder:
     def _give_from_memory(self, exchange: Exchange, approval: _Approval, content: bytes) -> web.StreamResponse | Rest:
         _log_policy_exception(approval.verdict)
         _get_file_counter("hit").inc()
+        self._note_file(approval.verdict)
         head, digest = exchange.head, approval.verdict.sha256
         return self._give(exchange, approval, respond_from_memory(head.headers, digest, content, method=head.method))
+
+    def _note_file(self, approved: Approved) -> None:
+        """Note the use of the version of a file."""
+        if (distribution := approved.file.distribution) is not None:
+            index = self._gate.resources.pages.require_owner(distribution.project).name
+            self._usage.note(index, distribution.project, view=self.settings.name, version=distribution.version)
 
     def _begin_metadata(self, exchange: Exchange, location: str) -> web.StreamResponse | Rest:
         approval = self._peek_approval(location)

@@ -1,0 +1,198 @@
+"""Usage record of one storage directory (`assay.ports.Usage`).
+
+What is noted stays in memory for at most a minute, and is then written in the thread of the database. All notes of one
+minute get the time of the write. A crash loses at most this minute.
+
+Everything that is read back is checked, because another program may have written the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final, TypeAlias, TypeGuard
+
+from packaging.utils import is_normalized_name
+from packaging.version import Version
+
+from assay import telemetry
+from assay.caching.background import BackgroundTasks
+from assay.ports import MAX_USED_PROJECTS, MAX_USED_VERSIONS, UsedProject
+from assay.simple.fields import parse_version
+from assay.simple.model import NormalizedName
+from assay.store.activity.database import ActivityDatabase
+
+_FLUSH_DELAY_SECONDS: Final = 60.0
+_MAX_PENDING: Final = 100_000
+"""Maximum number of notes in memory. Further notes are lost."""
+_MAX_VERSION_ROWS: Final = 500_000
+"""Maximum number of versions of all projects together."""
+_MAX_TEXT_CHARS: Final = 256
+_MAX_VIEWS: Final = 100
+_UPSERT_PROJECT: Final = (
+    'INSERT INTO used_projects ("index", project, last_used) VALUES (?, ?, ?)'
+    ' ON CONFLICT ("index", project) DO UPDATE SET last_used = excluded.last_used RETURNING id'
+)
+_VERSIONS: Final = (
+    "SELECT version, last_used FROM used_versions WHERE project = ? ORDER BY last_used DESC, version LIMIT ?"
+)
+_VIEWS: Final = "SELECT view, last_used FROM used_views WHERE project = ? ORDER BY last_used DESC, view LIMIT ?"
+_Note: TypeAlias = tuple[str, NormalizedName, str, Version | None]
+"""Index, project, view and version."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageLimits:
+    """Limits of a usage record."""
+
+    projects: int = MAX_USED_PROJECTS
+    versions_per_project: int = MAX_USED_VERSIONS
+    versions: int = _MAX_VERSION_ROWS
+    pending: int = _MAX_PENDING
+    flush_delay_seconds: float = _FLUSH_DELAY_SECONDS
+    """Maximum time in seconds for which a note is only in memory."""
+
+
+class UsageRecord:
+    """Usage record in the database of activity.
+
+    Args:
+        database: the database. The owner closes it after this record.
+        clock: returns the current time in UTC.
+        limits: limits of the record; None: the default ones.
+    """
+
+    def __init__(
+        self, database: ActivityDatabase, clock: Callable[[], datetime], limits: UsageLimits | None = None
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._limits = limits or UsageLimits()
+        self._noted: set[_Note] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks = BackgroundTasks(lambda _, error: telemetry.failure("activity-failed", error))
+        self._is_closed = False
+
+    def note(self, index: str, project: NormalizedName, *, view: str, version: Version | None = None) -> None:
+        """Note that a client got a page or a file now, as `assay.ports.Usage` describes."""
+        if len(self._noted) < self._limits.pending:
+            self._noted.add((index, project, view, version))
+        if self._timer is None and not self._is_closed:
+            self._timer = asyncio.get_running_loop().call_later(self._limits.flush_delay_seconds, self._start_flush)
+
+    async def list_used(self, since: datetime, *, limit: int = MAX_USED_PROJECTS) -> list[UsedProject]:
+        """Return the projects that were used at `since` or later, the last used first."""
+        await self.flush()
+        now = self._clock()
+        return await self._database.run(partial(_read_used, since=since, now=now, limit=limit), [])
+
+    async def flush(self) -> None:
+        """Write what was noted. If the disk fails, the notes are kept in memory for the next try."""
+        self._stop_timer()
+        noted, self._noted = self._noted, set()
+        if not noted:
+            return
+        now = int(self._clock().timestamp())
+        if not await self._database.run(partial(_write, noted=noted, now=now, limits=self._limits), default=False):
+            room = self._limits.pending - len(self._noted)
+            self._noted.update(list(noted)[: max(room, 0)])
+
+    async def close(self) -> None:
+        """Write what was noted, and stop. Idempotent."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        await self._tasks.wait_until_idle()
+        await self._tasks.close()
+        await self.flush()
+
+    def _start_flush(self) -> None:
+        self._timer = None
+        self._tasks.spawn(self.flush(), name="usage flush")
+
+    def _stop_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+
+
+def _write(database: sqlite3.Connection, *, noted: Collection[_Note], now: int, limits: UsageLimits) -> bool:
+    ids: dict[tuple[str, str], int] = {}
+    for index, project, view, version in noted:
+        key = (index, project)
+        if key not in ids:
+            ((ids[key],),) = database.execute(_UPSERT_PROJECT, (*key, now)).fetchall()
+        database.execute("INSERT OR REPLACE INTO used_views VALUES (?, ?, ?)", (ids[key], view, now))
+        if version is not None:
+            database.execute("INSERT OR REPLACE INTO used_versions VALUES (?, ?, ?)", (ids[key], str(version), now))
+    _remove_surplus(database, ids.values(), limits)
+    return True
+
+
+def _remove_surplus(database: sqlite3.Connection, written: Iterable[int], limits: UsageLimits) -> None:
+    """Remove the projects and versions beyond the limits that were used longest ago."""
+    for project in written:
+        database.execute(
+            "DELETE FROM used_versions WHERE project = ?1 AND version NOT IN (SELECT version FROM used_versions"
+            " WHERE project = ?1 ORDER BY last_used DESC, version LIMIT ?2)",
+            (project, limits.versions_per_project),
+        )
+    (projects,) = database.execute("SELECT count(*) FROM used_projects").fetchone()
+    if projects > limits.projects:
+        surplus = "SELECT id FROM used_projects ORDER BY last_used, id LIMIT ?"
+        doomed = database.execute(surplus, (projects - limits.projects,)).fetchall()
+        for table, column in (("used_versions", "project"), ("used_views", "project"), ("used_projects", "id")):
+            database.executemany(f"DELETE FROM {table} WHERE {column} = ?", doomed)  # noqa: S608 - constants
+    (versions,) = database.execute("SELECT count(*) FROM used_versions").fetchone()
+    if versions > limits.versions:
+        surplus = "SELECT project, version FROM used_versions ORDER BY last_used, project LIMIT ?"
+        doomed = database.execute(surplus, (versions - limits.versions,)).fetchall()
+        database.executemany("DELETE FROM used_versions WHERE project = ? AND version = ?", doomed)
+
+
+def _read_used(database: sqlite3.Connection, *, since: datetime, now: datetime, limit: int) -> list[UsedProject]:
+    rows = database.execute(
+        'SELECT id, "index", project, last_used FROM used_projects WHERE last_used >= ?'
+        " ORDER BY last_used DESC, project, id LIMIT ?",
+        (int(since.timestamp()), limit),
+    ).fetchall()
+    return [made for row in rows if (made := _make_used(database, row, now)) is not None]
+
+
+def _make_used(database: sqlite3.Connection, row: tuple[object, ...], now: datetime) -> UsedProject | None:
+    """Return the project of a row; None if the row is not one that this module writes."""
+    key, index, project, last_used = row
+    last = _make_time(last_used, now)
+    if not _is_text(index) or not _is_text(project) or not is_normalized_name(project) or last is None:
+        return None
+    versions = database.execute(_VERSIONS, (key, MAX_USED_VERSIONS)).fetchall()
+    views = database.execute(_VIEWS, (key, _MAX_VIEWS)).fetchall()
+    return UsedProject(
+        index=index,
+        project=NormalizedName(project),
+        last_used=last,
+        versions={
+            text: time for text, time in _select_valid_rows(versions, now).items() if parse_version(text) is not None
+        },
+        views=_select_valid_rows(views, now),
+    )
+
+
+def _select_valid_rows(rows: Iterable[tuple[object, object]], now: datetime) -> dict[str, datetime]:
+    times = ((text, _make_time(last_used, now)) for text, last_used in rows)
+    return {text: time for text, time in times if _is_text(text) and time is not None}
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and 0 < len(value) <= _MAX_TEXT_CHARS
+
+
+def _make_time(value: object, now: datetime) -> datetime | None:
+    """Return the time of a row, at most `now`, because the clock may have gone back; None if it is not a time."""
+    if not isinstance(value, int) or value < 0:
+        return None
+    return min(datetime.fromtimestamp(min(value, int(now.timestamp())), UTC), now)
