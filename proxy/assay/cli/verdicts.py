@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from packaging.version import Version
 
 from assay.attestation.codec import encode_evidence
 from assay.cli.tables import escape_unprintable
 from assay.evidence import Attested, Evidence, Forged, Unstated, Unverifiable
 from assay.policy.reasons import reasons_to_json
 from assay.policy.verdict import Approved, Withheld
+from assay.publishers.release_provenance import ALARMING_WORDS, ReleaseProvenance
 from assay.publishers.signers import get_signer_name
 
 
@@ -65,3 +68,28 @@ def verdict_json(verdict: Approved | Withheld) -> dict[str, Any]:
         "despite": [reason.message for reason in verdict.despite] if isinstance(verdict, Approved) else [],
         "notes": list(verdict.notes) if isinstance(verdict, Approved) else [],
     }
+
+
+def list_alarms(releases: Mapping[Version, ReleaseProvenance]) -> list[str]:
+    """Return a line for each release whose provenance is inconsistent, lost or changed, the newest version first."""
+    return [
+        f"{version}: provenance {found.text}{f' ({escape_unprintable(names)})' if names else ''}"
+        for version, found in sorted(releases.items(), reverse=True)
+        if ALARMING_WORDS & set(found.words)
+        for names in [", ".join(found.publishers)]
+    ]
+
+
+def releases_json(releases: Mapping[Version, ReleaseProvenance]) -> list[dict[str, Any]]:
+    """Return the provenance of releases as JSON objects, the newest version first."""
+    return [
+        {
+            "version": str(version),
+            "provenance": [word.value for word in found.words],
+            "attested": found.attested,
+            "unattested": found.unattested,
+            "unknown": found.unknown,
+            "publishers": [escape_unprintable(name) for name in found.publishers],
+        }
+        for version, found in sorted(releases.items(), reverse=True)
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -80,17 +81,21 @@ def test_explain_tells_each_verdict_and_changes_nothing(
     acme = GitHub(repository="acme/widget")
     with run_index_in_thread(Index) as index:
         index.add(good, upload_time=SIGNING_TIME, provenance=sigstore.provenance(good.filename, good.sha256, acme))
-        index.add(bad)
+        index.add(bad, upload_time=SIGNING_TIME + timedelta(days=1))
         config = write_configuration(tmp_path, index.url, index.files_host, sigstore)
         assert run(["explain", "widget", "--config", str(config)]) == 1
         shown = capsys.readouterr().out
         assert "acme/widget" in shown
         assert "1 approved, 1 withheld" in shown
+        assert "2.0: provenance no, lost" in shown
+        assert "1.0: provenance" not in shown
         assert run(["explain", "Widget", "1.0", "--config", str(config)]) == 0
         capsys.readouterr()
         assert run(["explain", "widget", bad.filename, "--json", "--config", str(config)]) == 1
         known = json.loads(capsys.readouterr().out)
         (told,) = known["files"]
+        (release,) = known["releases"]
+        assert (release["version"], release["provenance"], release["unattested"]) == ("2.0", ["no", "lost"], 1)
         assert (told["verdict"], told["reasons"][0]["rule"]) == ("withheld", "widgets come from acme")
         assert run(["explain", "widget", "3.0", "--config", str(config)]) == 2
         capsys.readouterr()

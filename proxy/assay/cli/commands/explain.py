@@ -12,11 +12,12 @@ import logging
 import re
 import sys
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from assay import telemetry
 from assay.cli import EXIT_OK, EXIT_WITHHELD
@@ -24,13 +25,22 @@ from assay.cli.commands import audit
 from assay.cli.dry_run import judge_pages, open_dry_run
 from assay.cli.policy_option import choose_policy
 from assay.cli.tables import escape_unprintable, format_table
-from assay.cli.verdicts import explain_verdict, list_unstated, summarize_evidence, verdict_json
+from assay.cli.verdicts import (
+    explain_verdict,
+    list_alarms,
+    list_unstated,
+    releases_json,
+    summarize_evidence,
+    verdict_json,
+)
 from assay.config import Configuration
 from assay.errors import AssayError, ConfigurationError, ProjectNotFoundError
 from assay.gate.judged_page import JudgedPage
+from assay.gate.release_words import classify_page
 from assay.policy.language.model import Policy
 from assay.policy.reasons import absence_to_json
 from assay.policy.verdict import Approved, Withheld
+from assay.publishers.release_provenance import ReleaseProvenance
 from assay.simple.fields import parse_version
 from assay.simple.model import File, NormalizedName
 
@@ -112,8 +122,18 @@ def _print_report(judged_page: JudgedPage, verdicts: list[Approved | Withheld]) 
         print(line)
     for problem in list_unstated(verdicts):
         print(f"\n{problem}")
+    if alarms := list_alarms(_select_releases(judged_page, verdicts)):
+        print("\n" + "\n".join(alarms))
     approved = sum(isinstance(each, Approved) for each in verdicts)
     print(f"\n{approved} approved, {len(verdicts) - approved} withheld")
+
+
+def _select_releases(
+    judged_page: JudgedPage, verdicts: Iterable[Approved | Withheld]
+) -> Mapping[Version, ReleaseProvenance]:
+    """Return the provenance of the releases to which the selected files belong. It counts all files of a release."""
+    selected = {each.file.distribution.version for each in verdicts if each.file.distribution is not None}
+    return {version: found for version, found in classify_page(judged_page).items() if version in selected}
 
 
 def _build_absence_json(name: NormalizedName, policy: Policy, error: ProjectNotFoundError) -> Mapping[str, Any]:
@@ -123,6 +143,7 @@ def _build_absence_json(name: NormalizedName, policy: Policy, error: ProjectNotF
         "stale": False,
         "policy": policy.digest,
         "files": [],
+        "releases": [],
         "problems": [],
         "reasons": [],
         "error": escape_unprintable(str(error)),
@@ -136,6 +157,7 @@ def _build_json(judged_page: JudgedPage, verdicts: list[Approved | Withheld]) ->
         "stale": judged_page.page.is_stale,
         "policy": judged_page.policy_digest,
         "files": [verdict_json(each) for each in verdicts],
+        "releases": releases_json(_select_releases(judged_page, verdicts)),
         "problems": list_unstated(verdicts),
         "reasons": []
         if judged_page.listing.absence_reason is None

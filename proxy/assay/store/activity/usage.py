@@ -1,7 +1,7 @@
 """Usage record of one storage directory (`assay.ports.Usage`).
 
-What is noted stays in memory for at most a minute, and is then written in the thread of the database. All notes of one
-minute get the time of the write. A crash loses at most this minute.
+Notes stay in memory for at most a minute, and are then written in the thread of the database. All notes of one minute
+get the time of the write. A crash loses at most this minute.
 
 Everything that is read back is checked, because another program may have written the database.
 """

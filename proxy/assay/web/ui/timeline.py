@@ -17,6 +17,7 @@ from packaging.version import Version
 
 from assay.evidence import Attested, Evidence, Forged, Unstated, Unverifiable
 from assay.policy.verdict import Approved, Withheld
+from assay.publishers.release_provenance import get_publication_time
 from assay.publishers.signers import get_signer_name
 from assay.web.ui.markup import Markup, element, join_markup
 
@@ -79,7 +80,7 @@ def collect_marks(verdicts: Iterable[Approved | Withheld]) -> list[ReleaseMark]:
     """
     found: dict[tuple[Version, str], ReleaseMark] = {}
     for verdict in verdicts:
-        time = _get_publication_time(verdict)
+        time = get_publication_time(verdict.evidence, verdict.file.upload_time)
         if verdict.file.distribution is None or time is None:
             continue
         version, publisher = verdict.file.distribution.version, get_publisher_label(verdict.evidence)
@@ -172,12 +173,6 @@ def render_legend(marks: Sequence[ReleaseMark]) -> Markup:
 def _summarize_marks(marks: Sequence[ReleaseMark]) -> str:
     captions = "; ".join(caption for _, caption in find_publisher_changes(marks)[-_MAX_CHANGES:])
     return f"{len(marks)} releases. {captions or 'No change of publisher.'}"
-
-
-def _get_publication_time(verdict: Approved | Withheld) -> datetime | None:
-    if isinstance(verdict.evidence, Attested):
-        return min(one.integrated_time for one in verdict.evidence.attestations)
-    return verdict.file.upload_time
 
 
 def _assign_lanes(marks: Sequence[ReleaseMark]) -> list[str]:
