@@ -90,7 +90,7 @@ def _check_address(text: str) -> str:
         ValueError: the URL is invalid. The message does not quote the URL if it may contain a password.
     """
     try:
-        return _normalize_address(text)
+        return normalize_address(text)
     except ValueError as error:
         if "@" in text:
             raise make_key_error(
@@ -99,7 +99,12 @@ def _check_address(text: str) -> str:
         raise
 
 
-def _normalize_address(text: str) -> str:
+def normalize_address(text: str) -> str:
+    """Return an http or https URL with a trailing slash, a lower-case host and no default port.
+
+    Raises:
+        ValueError: the URL is invalid, or has credentials, a query or a fragment. The message does not quote it.
+    """
     try:
         parts = urlsplit(text)
         port = parts.port

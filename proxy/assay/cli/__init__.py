@@ -278,6 +278,7 @@ def _add_lockfile_commands(commands: argparse._SubParsersAction[argparse.Argumen
     formats = audit.add_mutually_exclusive_group()
     formats.add_argument("--json", action="store_true", help="print JSON")
     formats.add_argument("--sarif", action="store_true", help="print SARIF 2.1.0, for code scanning")
+    _add_relock_command(commands)
     pin = _add_command(commands, "pin", "write policy rules that require the current publishers of a lockfile's files")
     for command in (audit, pin):
         command.add_argument("lockfile", metavar="LOCKFILE", type=Path, help="path of the lockfile")
@@ -288,6 +289,27 @@ def _add_lockfile_commands(commands: argparse._SubParsersAction[argparse.Argumen
             " repositories, URLs and local paths",
         )
         _add_policy_or_view_option(command)
+
+
+def _add_relock_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    relock = _add_command(
+        commands, "relock", "rewrite the URLs in a lockfile, so that they lead to the upstream indexes or to the proxy"
+    )
+    relock.add_argument(
+        "lockfile",
+        metavar="LOCKFILE",
+        type=Path,
+        help="uv.lock, poetry.lock, pdm.lock, Pipfile.lock or pylock.toml; nothing but its URLs is changed",
+    )
+    relock.add_argument(
+        "--to", choices=("upstream", "proxy"), required=True, help="side to which the URLs lead afterwards"
+    )
+    relock.add_argument(
+        "--proxy",
+        metavar="URL",
+        help="URL of the proxy for clients (default: server.public-url, else the loopback address it listens on)",
+    )
+    relock.add_argument("--view", metavar="NAME", help="proxy: view to which the URLs lead (default: the view at /)")
 
 
 def _add_policy_or_view_option(command: argparse.ArgumentParser) -> None:

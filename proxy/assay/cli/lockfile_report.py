@@ -23,7 +23,8 @@ from assay.policy.language.proposal import ProvenProject
 from assay.policy.verdict import Approved, ReasonCode
 from assay.simple.model import NormalizedName
 
-_MAX_LOCKFILE_BYTES = 64 * 2**20
+MAX_LOCKFILE_BYTES = 64 * 2**20
+"""Maximum size of a lockfile, in bytes."""
 # Reasons that cast doubt on the origin of a file.
 _ORIGIN_CODES = frozenset(
     {
@@ -97,7 +98,7 @@ def load_lockfile(path: Path) -> tuple[Lockfile, str]:
     Raises:
         ConfigurationError: the file or an included file cannot be read, is too large, or is not a valid lockfile.
     """
-    text = read_text(path, max_bytes=_MAX_LOCKFILE_BYTES)
+    text = read_text(path, max_bytes=MAX_LOCKFILE_BYTES)
     return read_lockfile(text, os.path.normpath(path), _read_included), text
 
 
@@ -110,7 +111,7 @@ def _read_included(named: str, including: str, where: str) -> IncludedFile:
     path = os.path.normpath(os.path.join(os.path.dirname(including), named))  # noqa: PTH118, PTH120 - Path has no normpath
     if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for a name that is too long
         raise ConfigurationError(f"{where}: the included file {path} does not exist or is not a regular file")
-    return IncludedFile(source=path, text=read_text(Path(path), max_bytes=_MAX_LOCKFILE_BYTES))
+    return IncludedFile(source=path, text=read_text(Path(path), max_bytes=MAX_LOCKFILE_BYTES))
 
 
 async def judge_lockfile(configuration: Configuration, policy: Policy, lockfile: Lockfile) -> list[LockfileFinding]:

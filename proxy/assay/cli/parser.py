@@ -41,6 +41,10 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "assay audit requirements.txt --sarif > assay.sarif",
     ),
     "assay pin": ("assay pin uv.lock > policy.toml", "assay pin poetry.lock --policy policy.toml"),
+    "assay relock": (
+        "assay relock uv.lock --to upstream",
+        "assay relock poetry.lock --to proxy --proxy https://pypi.acme.example",
+    ),
     "assay waive": (
         'assay waive numpy==1.26.4 --reason "CVE fix" --expires "2 weeks"',
         'assay waive foo-1.0.tar.gz --reason "until the port" --expires 2027-01-31 --append',

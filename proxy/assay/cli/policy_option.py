@@ -32,13 +32,18 @@ def choose_policy(options: Namespace) -> PolicyChoice:
         ConfigurationError: the configuration or the policy is invalid, or no view has the name in ``--view``.
     """
     configuration = load_configuration(options.config, os.environ)
-    path = getattr(options, "policy", None) or _find_view(configuration, options.view).policy
+    path = getattr(options, "policy", None) or find_view(configuration, options.view).policy
     return PolicyChoice(
         configuration=configuration, policy=read_policy(path, get_known_names(configuration)), path=path
     )
 
 
-def _find_view(configuration: Configuration, name: str | None) -> ViewSettings:
+def find_view(configuration: Configuration, name: str | None) -> ViewSettings:
+    """Return the view that ``--view`` names; the view at ``/`` if `name` is None.
+
+    Raises:
+        ConfigurationError: no view has this name.
+    """
     views = {view.name: view for view in configuration.all_views}
     if name is None:
         return configuration.all_views[0]

@@ -24,6 +24,7 @@ from assay import telemetry
 from assay.assembly import Assembly, utc_now
 from assay.cli import EXIT_OK
 from assay.cli.dry_run import PageResults, judge_pages, open_dry_run
+from assay.cli.file_replacement import replace_file
 from assay.cli.policy_option import choose_policy
 from assay.cli.tables import escape_unprintable
 from assay.config import Configuration
@@ -268,15 +269,11 @@ def _append_to_policy(path: Path, text: str) -> None:
     Raises:
         ConfigurationError: the result is not a valid policy, or the file cannot be written.
     """
-    target = path.resolve()  # A symbolic link stays a link, and its target is replaced.
     try:
-        before = target.read_text("utf-8")
-        whole = before if before.endswith("\n") else f"{before}\n"
-        load_policy(whole + text, str(path))
-        new = target.with_name(f".{target.name}.new")
-        new.write_text(whole + text, "utf-8")
-        new.chmod(target.stat().st_mode)
-        new.replace(target)
+        before = path.read_text("utf-8")
     except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be written: {error.strerror}") from error
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+    whole = before if before.endswith("\n") else f"{before}\n"
+    load_policy(whole + text, str(path))
+    replace_file(path, (whole + text).encode("utf-8"))
     print(f"appended to {path}", file=sys.stderr)

@@ -1,0 +1,34 @@
+"""Atomic replacement of a file of the user: after a crash, the file has either the old or the new content."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from assay.errors import ConfigurationError
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Replace the content of the existing file at `path`. A symbolic link stays a link, and its target is replaced.
+
+    Raises:
+        ConfigurationError: the file cannot be written. It is then unchanged.
+    """
+    target = path.resolve()
+    try:
+        mode = target.stat().st_mode
+        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        new = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(descriptor)
+            new.chmod(mode)
+            new.replace(target)
+        except OSError:
+            new.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be written: {error.strerror}") from error
