@@ -283,14 +283,17 @@ def _override(defaults: _SettingsT, overrides: _SettingsT) -> _SettingsT:
     return defaults.model_copy(update=changes)
 
 
-def load_configuration(path: Path | None, environ: Mapping[str, str]) -> Configuration:
-    """Load the configuration from a TOML file, and override it with environment variables.
+def load_configuration(
+    path: Path | None, environ: Mapping[str, str], options: Mapping[str, Any] | None = None
+) -> Configuration:
+    """Load the configuration from a TOML file, and override it with environment variables, and these with options.
 
     Args:
         path: the TOML file. None: the file that ``ASSAY_CONFIG`` names, or only the defaults if the variable is not
             set.
         environ: environment variables. ``ASSAY_POLICY`` and the variables of the form ``ASSAY_TABLE__KEY`` override the
             file.
+        options: tables and keys of command-line options, such as ``{"server": {"port": 9000}}``. None: no options.
 
     Raises:
         ConfigurationError: the configuration is invalid. The message is one line with the file or variable, the key
@@ -310,6 +313,9 @@ def load_configuration(path: Path | None, environ: Mapping[str, str]) -> Configu
         table["policy"] = policy
     if variables:
         source += " and " + ", ".join(variables)
+    if options:
+        _merge(table, dict(options))
+        source += " and the options of the command line"
     return validate_table(Configuration, table, source=source, text=text)
 
 

@@ -7,6 +7,7 @@ a file is withheld or a check failed, 2 invalid configuration or usage, 3 no dec
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -16,6 +17,7 @@ from assay.cli.parser import CommandParser
 
 EXIT_OK, EXIT_WITHHELD, EXIT_CONFIGURATION, EXIT_UNDECIDED = 0, 1, 2, 3
 
+_MAX_PORT = 65535
 _EXIT_STATUS_HELP = (
     "exit status: 0 success; 1 a file is withheld or a check failed; 2 invalid configuration or usage; "
     "3 no decision is possible now, for example because an index is unavailable or a lockfile's entry cannot be checked"
@@ -78,7 +80,15 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_VersionAction, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_init_command(commands)
     serve = _add_command(commands, "serve", "run the proxy")
+    serve.add_argument("--host", metavar="ADDRESS", help="address to listen on (default: the setting server.host)")
+    serve.add_argument(
+        "--port", metavar="PORT", type=_parse_port, help="port to listen on (default: the setting server.port)"
+    )
+    serve.add_argument(
+        "--policy", metavar="FILE", type=Path, help="policy of the view at / (default: the setting policy)"
+    )
     serve.add_argument(
         "--log",
         choices=("auto", "text", "json"),
@@ -131,6 +141,27 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     _add_storage_commands(commands)
     return parser
+
+
+def _parse_port(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,5}", text) or int(text) > _MAX_PORT:
+        raise argparse.ArgumentTypeError(f"expected a port from 0 to {_MAX_PORT}, found {text!r:.40}")
+    return int(text)
+
+
+def _add_init_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    summary = "write a configuration and a policy to start from, after three questions"
+    init = commands.add_parser("init", help=summary, description=summary, epilog=_EXIT_STATUS_HELP)
+    init.add_argument(
+        "directory",
+        metavar="DIRECTORY",
+        type=Path,
+        nargs="?",
+        default=Path(),
+        help="directory of the files proxy.toml and policy.toml, which must not exist (default: the current one)",
+    )
+    init.add_argument("--yes", action="store_true", help="ask nothing, and write the default answers")
+    init.set_defaults(module="init")
 
 
 def _add_exception_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -9,7 +9,12 @@ from typing import Final, NoReturn
 
 EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "assay": ("assay serve --config proxy.toml", "assay explain numpy", "assay audit uv.lock"),
-    "assay serve": ("assay serve", "assay serve --config /etc/assay/proxy.toml --log json"),
+    "assay init": ("assay init", "assay init /etc/assay --yes"),
+    "assay serve": (
+        "assay serve",
+        "assay serve --port 9000 --policy policy.toml",
+        "assay serve --config /etc/assay/proxy.toml --log json",
+    ),
     "assay check": ("assay check --config proxy.toml", "assay check --policy new.toml", "assay check --online"),
     "assay audit-log": (
         "assay audit-log verify --config proxy.toml",

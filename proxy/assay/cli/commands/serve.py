@@ -8,12 +8,12 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from assay import telemetry
 from assay.assembly import Assembly, assemble, get_known_names, read_policies, utc_now
-from assay.config import Configuration, load_configuration
+from assay.config import Configuration, ServerSettings, load_configuration
 from assay.gate.ledger_watch import watch_ledger
 from assay.policy.language.model import Policy
 from assay.policy_reload import watch_policies
@@ -37,20 +37,54 @@ def main(options: argparse.Namespace) -> int:
         ConfigurationError: the configuration or a policy is invalid, or the address to listen on is unusable.
         AssayError: another component cannot start (`run_proxy`).
     """
-    telemetry.configure_logging(sys.stderr, as_json=_JSON_LOG_BY_OPTION[options.log])
-    configuration = load_configuration(options.config, os.environ)
-    asyncio.run(_serve_until_signal(configuration, read_policies(configuration), new_ledger=options.new_ledger))
+    as_json = _JSON_LOG_BY_OPTION[options.log]
+    telemetry.configure_logging(sys.stderr, as_json=as_json)
+    configuration = load_configuration(options.config, os.environ, _list_settings(options))
+    is_read_by_people = sys.stderr.isatty() if as_json is None else not as_json
+    asyncio.run(
+        _serve_until_signal(
+            configuration,
+            read_policies(configuration),
+            new_ledger=options.new_ledger,
+            greeting=format_greeting if is_read_by_people else None,
+        )
+    )
     return 0
 
 
+def _list_settings(options: argparse.Namespace) -> dict[str, object]:
+    """Return the tables of settings that options of the command line override."""
+    server = {key: value for key in ("host", "port") if (value := getattr(options, key)) is not None}
+    policy = {} if options.policy is None else {"policy": str(options.policy)}
+    return {**({"server": server} if server else {}), **policy}
+
+
+def format_greeting(origin: str, server: ServerSettings) -> str:
+    """Return the address to open and the index URL, for people who run the command in a terminal."""
+    for everywhere, loopback in (("//0.0.0.0", "//127.0.0.1"), ("//[::]", "//[::1]")):
+        origin = origin.replace(everywhere, loopback)
+    url = origin if server.public_url is None else server.public_url.rstrip("/")
+    return f"""
+Assay runs until you press Ctrl-C.
+  Open in a browser:         {url}/
+  Index URL for pip and uv:  {url}/simple/
+"""
+
+
 async def _serve_until_signal(
-    configuration: Configuration, policies: Mapping[str, Policy], *, new_ledger: bool
+    configuration: Configuration,
+    policies: Mapping[str, Policy],
+    *,
+    new_ledger: bool,
+    greeting: Callable[[str, ServerSettings], str] | None,
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with run_proxy(configuration, policies, new_ledger=new_ledger):
+    async with run_proxy(configuration, policies, new_ledger=new_ledger) as origin:
+        if greeting is not None:
+            print(greeting(origin, configuration.server), flush=True)
         await stop.wait()
         telemetry.event("stopping")
     telemetry.event("stopped")
