@@ -15,6 +15,9 @@ PUBLISH_PREDICATE_TYPE = "https://docs.pypi.org/attestations/publish/v1"
 """Type of the PyPI Publish predicate (PEP 740)."""
 SLSA_PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 """Type of the SLSA Provenance v1 predicate."""
+PROVENANCE_PREDICATE_TYPES = frozenset({PUBLISH_PREDICATE_TYPE, SLSA_PREDICATE_TYPE})
+"""Types of the predicates that prove who published or built a file. No other predicate satisfies `publishers` or the
+ratchet."""
 INDEX_SOURCE = "index"
 """Name of the evidence source that always exists: the provenance that the file's own index offers."""
 
@@ -116,8 +119,8 @@ class Attestation:
     not_after: datetime
     slsa: Slsa | None = None
     subject: str = ""
-    """Filename in the signed statement. It may be another spelling of the index's filename, with the same project,
-    version, build number and tags."""
+    """Name of the file in the signed statement. It may be another spelling of the index's filename, with the same
+    project, version, build number and tags. In a Sigstore bundle, it may be a path."""
     material: tuple[str, ...] = ()
     """Fingerprints of the trust root's entries that verified the attestation: authority, CT log and transparency
     log."""
@@ -126,20 +129,54 @@ class Attestation:
     log: LogIdentity | None = None
     """Transparency log of `log_index`; None in records of versions that did not record it."""
 
+    @property
+    def is_provenance(self) -> bool:
+        """True if the attestation proves who published or built the file.
+
+        False if it proves something else, such as the result of a scan or a list of components.
+        """
+        return self.predicate_type in PROVENANCE_PREDICATE_TYPES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """Failed check of a bundle from another source than the file's own index.
+
+    The bundle has no effect and is a security event. It never makes the file `Forged`.
+    """
+
+    step: str
+    """Stable name of the check that failed, as in `Forged`."""
+    expected: str
+    found: str
+    bundle: int = 0
+    """Number of the bundle in its document, from 0."""
+    source: str = ""
+    """Name of the evidence source that offered the bundle. Empty until the source is known: verification does not know
+    it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attested:
-    """Evidence from a document in which at least one attestation passed verification and none failed it."""
+    """Evidence from a document in which at least one attestation passed verification.
+
+    None failed it, except for the bundles in `rejected`.
+    """
 
     attestations: tuple[Attestation, ...]
     ignored: tuple[str, ...] = ()
     """Reasons why some attestations do not count. Each of these attestations could not be verified, for example because
-    its kind, predicate or log is unknown."""
+    its kind, predicate or log is unknown; or it is a bundle for the same bytes under another name."""
+    rejected: tuple[Rejection, ...] = ()
+    """Bundles of other sources that failed a check. The evidence from the index's own document has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unattested:
-    """Evidence about a file that has no provenance document, or a document without attestations."""
+    """Evidence about a file that has no provenance document, or a document without attestations that count."""
+
+    rejected: tuple[Rejection, ...] = ()
+    """Bundles of other sources that failed a check, as in `Attested`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +226,8 @@ class Unverifiable:
     """
 
     reason: str
+    rejected: tuple[Rejection, ...] = ()
+    """Bundles of other sources that failed a check, as in `Attested`."""
 
 
 Evidence: TypeAlias = Attested | Unattested | Forged | Unverifiable | Unstated
@@ -212,26 +251,77 @@ class PublisherIdentity(NamedTuple):
 
 
 def merge_evidence(latest: Evidence, earlier: Sequence[Evidence]) -> Evidence:
-    """Return the combined evidence of several documents about one file.
+    """Return the combined evidence of several documents of one source about one file.
 
     Args:
-        latest: evidence from the index's current document. If it is forged, the result is forged.
-        earlier: evidence from other documents about the file: earlier documents of the index, and documents of other
-            sources. Recorded evidence of an earlier document still counts. Only `Attested` evidence is used.
+        latest: evidence from the source's current document. If it is forged, the result is forged.
+        earlier: evidence from earlier documents, which still counts. Only `Attested` evidence is used.
 
     Returns:
         `latest` if it is forged, or if no evidence is `Attested`. Otherwise one `Attested` with the attestations of all
-        documents.
+        documents, and with the rejected bundles of `latest`.
     """
     if isinstance(latest, Forged):
         return latest
     documents = [each for each in (latest, *earlier) if isinstance(each, Attested)]
     if not documents or (len(documents) == 1 and documents[0] is latest):
         return latest
-    attestations: list[Attestation] = []
+    return Attested(
+        attestations=_join_bundles(documents),
+        ignored=tuple(dict.fromkeys(reason for document in documents for reason in document.ignored)),
+        rejected=() if isinstance(latest, Unstated) else latest.rejected,
+    )
+
+
+def merge_sources(own: Evidence, others: Sequence[Evidence]) -> Evidence:
+    """Return the combined evidence of all sources about one file.
+
+    Args:
+        own: evidence from the file's own index. Only this evidence can make the file forged.
+        others: evidence from other sources. Forged evidence is ignored.
+
+    Returns:
+        `own` if it is forged, or if `others` add nothing to it. Otherwise one `Attested` with the attestations of all
+        sources; or one `Unverifiable` with the reasons of all sources; or `own` with the rejected bundles of `others`.
+    """
+    if isinstance(own, Forged):
+        return own
+    found = (own, *(each for each in others if not isinstance(each, Forged | Unstated)))
+    rejected = tuple(rejection for each in found if not isinstance(each, Unstated) for rejection in each.rejected)
+    reasons = tuple(dict.fromkeys(reason for each in found for reason in _list_reasons(each)))
+    attested = [each for each in found if isinstance(each, Attested)]
+    if attested:
+        return Attested(attestations=_join_bundles(attested), ignored=reasons, rejected=rejected)
+    if reasons:
+        return Unverifiable(reason="; ".join(reasons), rejected=rejected)
+    return Unattested(rejected=rejected) if isinstance(own, Unattested) else own
+
+
+def _join_bundles(documents: Sequence[Attested]) -> tuple[Attestation, ...]:
+    """Return the attestations of several documents. A bundle that several documents have is returned once.
+
+    A rule can require several predicates in one bundle, so bundles of different documents get different numbers.
+    """
+    joined: dict[frozenset[Attestation], tuple[Attestation, ...]] = {}
+    end = 0
     for document in documents:
-        # A rule can require several predicates in one bundle, so bundles of different documents get different numbers.
-        first = 1 + max((each.bundle for each in attestations), default=-1)
-        attestations += [replace(each, bundle=first + each.bundle) for each in document.attestations]
-    ignored = tuple(reason for document in documents for reason in document.ignored)
-    return Attested(attestations=tuple(attestations), ignored=ignored)
+        bundles: dict[int, list[Attestation]] = {}
+        for each in document.attestations:
+            bundles.setdefault(each.bundle, []).append(each)
+        start = end
+        for position, bundle in bundles.items():
+            alike = frozenset(replace(each, bundle=0) for each in bundle)
+            joined.setdefault(alike, tuple(replace(each, bundle=start + position) for each in bundle))
+            end = max(end, start + position + 1)
+    return tuple(each for bundle in joined.values() for each in bundle)
+
+
+def _list_reasons(evidence: Evidence) -> tuple[str, ...]:
+    """Return the reasons why attestations of a document do not count."""
+    match evidence:
+        case Attested(ignored=ignored):
+            return ignored
+        case Unverifiable(reason=reason):
+            return (reason,)
+        case _:
+            return ()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from functools import lru_cache
@@ -25,6 +25,7 @@ from assay.evidence import (
     Evidence,
     Forged,
     LogIdentity,
+    Rejection,
     Slsa,
     Unattested,
     Unstated,
@@ -48,6 +49,8 @@ _LOG_FIELD: Final = "log"
 _OPTIONAL_FIELDS: Final = frozenset({_SOURCE_FIELD, _LOG_FIELD})
 _ATTESTATION_FIELDS: Final = dict.fromkeys(one.name for one in fields(Attestation) if one.name not in _OPTIONAL_FIELDS)
 _LOGGED_FIELDS: Final = {**_ATTESTATION_FIELDS, _LOG_FIELD: None}
+_REJECTED_FIELD: Final = "rejected"
+_REJECTION_FIELDS: Final = tuple(one.name for one in fields(Rejection))
 _CLAIMS_FIELDS: Final = dict.fromkeys(one.name for one in fields(Claims))
 _SLSA_FIELDS: Final = dict.fromkeys(one.name for one in fields(Slsa))
 """Names of the fields of `Slsa`, in the order of their definition."""
@@ -89,20 +92,28 @@ def encode_evidence(evidence: Evidence) -> bytes:
 
 def _evidence_to_json(evidence: Evidence) -> dict[str, Any]:
     match evidence:
-        case Attested(attestations=attestations, ignored=ignored):
+        case Attested(attestations=attestations, ignored=ignored, rejected=rejected):
             return {
                 "evidence": "attested",
                 "attestations": [_attestation_to_json(one) for one in attestations],
                 "ignored": list(ignored),
+                **_rejected_to_json(rejected),
             }
-        case Unattested():
-            return {"evidence": "unattested"}
+        case Unattested(rejected=rejected):
+            return {"evidence": "unattested", **_rejected_to_json(rejected)}
         case Forged(step=step, expected=expected, found=found):
             return {"evidence": "forged", "step": step, "expected": expected, "found": found}
-        case Unverifiable(reason=reason):
-            return {"evidence": "unverifiable", "reason": reason}
+        case Unverifiable(reason=reason, rejected=rejected):
+            return {"evidence": "unverifiable", "reason": reason, **_rejected_to_json(rejected)}
         case Unstated(index=index):
             return {"evidence": "unstated", "index": index}
+
+
+def _rejected_to_json(rejected: Sequence[Rejection]) -> dict[str, Any]:
+    """Return the field for rejected bundles. It is absent without such bundles, as in records of earlier versions."""
+    if not rejected:
+        return {}
+    return {_REJECTED_FIELD: [{name: getattr(one, name) for name in _REJECTION_FIELDS} for one in rejected]}
 
 
 def _attestation_to_json(attestation: Attestation) -> dict[str, Any]:
@@ -155,18 +166,33 @@ def _read_evidence(content: dict[str, Any]) -> Evidence:
             attestations = tuple(_read_attestation(one) for one in listed)
             if not attestations:
                 raise ValueError("nothing attested")
-            return Attested(attestations=attestations, ignored=_get_strings(content, "ignored"))
+            ignored, rejected = _get_strings(content, "ignored"), _read_rejected(content)
+            return Attested(attestations=attestations, ignored=ignored, rejected=rejected)
         case "unattested":
-            return Unattested()
+            return Unattested(rejected=_read_rejected(content))
         case "forged":
             step, expected, found = (_get_typed(content, key, str) for key in ("step", "expected", "found"))
             return Forged(step=step, expected=expected, found=found)
         case "unverifiable":
-            return Unverifiable(reason=_get_typed(content, "reason", str))
+            return Unverifiable(reason=_get_typed(content, "reason", str), rejected=_read_rejected(content))
         case "unstated":
             return Unstated(index=_get_typed(content, "index", str))
         case other:
             raise ValueError(other)
+
+
+def _read_rejected(content: dict[str, Any]) -> tuple[Rejection, ...]:
+    if _REJECTED_FIELD not in content:
+        return ()
+    listed: list[Any] = _get_typed(content, _REJECTED_FIELD, list)
+    return tuple(_read_rejection(one) for one in listed)
+
+
+def _read_rejection(content: Any) -> Rejection:  # noqa: ANN401 - hostile JSON
+    if type(content) is not dict or content.keys() != set(_REJECTION_FIELDS):
+        raise KeyError(_REJECTED_FIELD)
+    texts = {name: _get_typed(content, name, str) for name in _REJECTION_FIELDS if name != "bundle"}
+    return Rejection(bundle=_get_typed(content, "bundle", int), **texts)
 
 
 def _get_strings(json_object: dict[str, Any], key: str) -> tuple[str, ...]:

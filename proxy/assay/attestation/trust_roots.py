@@ -154,7 +154,7 @@ def is_still_valid(evidence: Evidence, roots: Sequence[TrustRoot]) -> bool:
         roots: trust roots in force for the index.
     """
     match evidence:
-        case Attested(attestations=attestations, ignored=()):
+        case Attested(attestations=attestations, ignored=(), rejected=()):
             named = {root.name: root for root in roots}
             return all(
                 (root := named.get(one.trust_root)) is not None
@@ -163,7 +163,7 @@ def is_still_valid(evidence: Evidence, roots: Sequence[TrustRoot]) -> bool:
                 and root.entry_fingerprints.issuperset(one.material)
                 for one in attestations
             )
-        case Unattested():
+        case Unattested(rejected=()):
             return True
         case _:
             return False

@@ -56,7 +56,7 @@ from assay.ports.storage import (
     Storage,
 )
 from assay.ports.usage import MAX_USED_PROJECTS, MAX_USED_VERSIONS, Usage, UsedProject
-from assay.ports.verification import VerificationJob, VerificationResult, Verifier
+from assay.ports.verification import DocumentFormat, VerificationJob, VerificationResult, Verifier
 
 __all__ = [
     "MAX_SERIAL",
@@ -69,6 +69,7 @@ __all__ = [
     "BlobUsage",
     "BlobVerification",
     "BodyStream",
+    "DocumentFormat",
     "EstablishedPublisher",
     "ExpectedFile",
     "FetchedDocument",

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from assay.evidence import Evidence
 
 
+class DocumentFormat(StrEnum):
+    """Format of a document that an evidence source offers."""
+
+    PROVENANCE = "provenance"
+    """Provenance object (PEP 740): a forged attestation makes the file `Forged`."""
+    BUNDLES = "bundles"
+    """JSON list of Sigstore bundles: a bundle that fails a check is rejected and has no effect on the others."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerificationJob:
-    """Provenance document to verify, and the file that it is about."""
+    """Document to verify, and the file that it is about."""
 
     filename: str
     sha256: str
     provenance: bytes
+    """The document; untrusted."""
+    document_format: DocumentFormat = DocumentFormat.PROVENANCE
     trust: str | None = None
     """Name of the only trust root for the document, if the settings of the file's index name one. None: the default
     trust root and all roots of `[trust.roots]`."""

@@ -135,7 +135,13 @@ class EvidenceCollector:
         self._documents = DocumentCache(records, source.name)
         self._failures = FailureMemory(source.name)
         self._fetcher = DocumentFetcher(source, self._documents, budget, self._failures)
-        self._evidence = EvidenceRecords(source=source.name, records=records, verifier=verifier, clock=clock)
+        self._evidence = EvidenceRecords(
+            source=source.name,
+            document_format=source.document_format,
+            records=records,
+            verifier=verifier,
+            clock=clock,
+        )
         self._negative_cache = NegativeCache()
 
     def begin(self, page: IndexPage, files: Sequence[File], history: ProjectHistory) -> CollectionProgress:

@@ -15,9 +15,18 @@ from typing import Final
 
 from assay import telemetry
 from assay.attestation.codec import decode_evidence, encode_evidence, evidence_key
-from assay.evidence import INDEX_SOURCE, Attested, Evidence, Forged, merge_evidence
+from assay.evidence import (
+    INDEX_SOURCE,
+    Attested,
+    Evidence,
+    Forged,
+    Rejection,
+    Unattested,
+    Unverifiable,
+    merge_evidence,
+)
 from assay.indexes import IndexSettings
-from assay.ports import RecordStore, VerificationJob, VerificationResult, Verifier
+from assay.ports import DocumentFormat, RecordStore, VerificationJob, VerificationResult, Verifier
 from assay.provenance.documents import (
     DocumentPointer,
     FileEvidence,
@@ -40,8 +49,17 @@ _MAX_DEFERRED_WRITE_BYTES: Final = 4 * 2**20
 class EvidenceRecords:
     """Evidence of one source: loaded from records, or from a new verification."""
 
-    def __init__(self, *, source: str, records: RecordStore, verifier: Verifier, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        *,
+        source: str,
+        document_format: DocumentFormat,
+        records: RecordStore,
+        verifier: Verifier,
+        clock: Callable[[], datetime],
+    ) -> None:
         self._source = source
+        self._document_format = document_format
         self._records = records
         self._verifier = verifier
         self._clock = clock
@@ -95,7 +113,11 @@ class EvidenceRecords:
             results = await self._verifier.verify(
                 [
                     VerificationJob(
-                        filename=file.filename, sha256=require_sha256(file), provenance=document, trust=index.trust
+                        filename=file.filename,
+                        sha256=require_sha256(file),
+                        provenance=document,
+                        document_format=self._document_format,
+                        trust=index.trust,
                     )
                     for file, document in jobs
                 ]
@@ -114,25 +136,34 @@ class EvidenceRecords:
     def _report(
         self, query: ProjectQuery, jobs: Sequence[tuple[File, bytes]], results: Sequence[VerificationResult]
     ) -> dict[FileKey, FileEvidence]:
-        """Count the evidence of all jobs, and log each forged document; return the evidence by file."""
+        """Count the evidence of all jobs; log each forged document and rejected bundle; return the evidence by file."""
         fresh: dict[FileKey, FileEvidence] = {}
         for (file, document), (evidence, _) in zip(jobs, results, strict=True):
             fresh[file_key(file)] = FileEvidence(evidence=evidence, document=hash_document(document))
-            if isinstance(evidence, Forged):
-                telemetry.security(
-                    "forged",
-                    index=query.index.name,
-                    project=query.project,
-                    filename=file.filename,
-                    sha256=file.sha256,
-                    step=evidence.step,
-                    expected=evidence.expected,
-                    found=evidence.found,
-                    **describe_source(self._source),
-                )
+            match evidence:
+                case Forged():
+                    telemetry.security("forged", **self._describe_failure(query, file, evidence))
+                case Attested(rejected=rejected) | Unattested(rejected=rejected) | Unverifiable(rejected=rejected):
+                    for each in rejected:
+                        telemetry.security("bundle-rejected", **self._describe_failure(query, file, each))
+                case _:
+                    pass
         for kind, count in Counter(type(result.evidence) for result in results).items():
             EVIDENCE_OUTCOMES.labels(kind.__name__.lower()).inc(count)
         return fresh
+
+    def _describe_failure(self, query: ProjectQuery, file: File, failure: Forged | Rejection) -> dict[str, str | None]:
+        """Return the log fields of a failed check."""
+        return {
+            "index": query.index.name,
+            "project": query.project,
+            "filename": file.filename,
+            "sha256": file.sha256,
+            "step": failure.step,
+            "expected": failure.expected,
+            "found": failure.found,
+            **describe_source(self._source),
+        }
 
     def _make_records(
         self,
@@ -217,9 +248,25 @@ def describe_source(source: str) -> dict[str, str]:
 
 
 def _with_source(result: VerificationResult, source: str) -> VerificationResult:
-    """Return a copy of a result in which each attestation names the source that offered the document."""
-    if not isinstance(result.evidence, Attested):
-        return result
-    named = tuple(replace(each, source=source) for each in result.evidence.attestations)
-    evidence = replace(result.evidence, attestations=named)
+    """Return a copy of a result in which attestations, reasons and rejections name the source of the document."""
+    evidence = result.evidence
+    match evidence:
+        case Attested():
+            evidence = replace(
+                evidence,
+                attestations=tuple(replace(each, source=source) for each in evidence.attestations),
+                ignored=tuple(f"{source}: {reason}" for reason in evidence.ignored),
+                rejected=_name_source(evidence.rejected, source),
+            )
+        case Unattested():
+            evidence = replace(evidence, rejected=_name_source(evidence.rejected, source))
+        case Unverifiable():
+            rejected = _name_source(evidence.rejected, source)
+            evidence = replace(evidence, reason=f"{source}: {evidence.reason}", rejected=rejected)
+        case _:
+            return result
     return VerificationResult(evidence, encode_evidence(evidence))
+
+
+def _name_source(rejected: Sequence[Rejection], source: str) -> tuple[Rejection, ...]:
+    return tuple(replace(each, source=source) for each in rejected)

@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Final
 
 from assay.caching.background import gather_or_cancel
-from assay.evidence import INDEX_SOURCE, Evidence, Unattested, merge_evidence
+from assay.evidence import INDEX_SOURCE, Evidence, Unattested, merge_sources
 from assay.indexes import IndexSettings
 from assay.ports import IndexPage, ProjectHistory, RecordStore, Verifier
 from assay.provenance.collector import CollectedEvidence, CollectionProgress, EvidenceCollector
@@ -70,8 +70,8 @@ class Resolution:
     def merge(self) -> dict[FileKey, Evidence]:
         """Return the evidence by file, merged from all sources.
 
-        A file counts as forged only if the provenance from its own index is forged. Forged documents from other sources
-        are ignored.
+        A file counts as forged only if the provenance from its own index is forged. Forged documents and rejected
+        bundles from other sources do not count.
         """
         own = self.by_source.get(INDEX_SOURCE, CollectedEvidence()).by_file
         merged = {key: found.evidence for key, found in own.items()}
@@ -81,7 +81,7 @@ class Resolution:
                 for key, each in found.by_file.items():
                     others.setdefault(key, []).append(each.evidence)
         for key, evidence in others.items():
-            merged[key] = merge_evidence(merged.get(key, Unattested()), evidence)
+            merged[key] = merge_sources(merged.get(key, Unattested()), evidence)
         return merged
 
     def index_documents(self) -> dict[FileKey, Sha256]:

@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import cast
 
 from assay.attestation.codec import encode_evidence
-from assay.evidence import INDEX_SOURCE, Attested, Evidence, Forged, Unattested
+from assay.evidence import INDEX_SOURCE, Attested, Evidence, Forged, Rejection, Unattested, Unverifiable
 from assay.indexes import IndexSettings
 from assay.ports import (
+    DocumentFormat,
     IndexPage,
     RecordUsage,
     ReportProgress,
@@ -70,13 +71,17 @@ class MemoryRecords:
 
 
 class CredulousVerifier:
-    """Verifier that believes every document: ``by NAME`` counts as signed by the repository NAME."""
+    """Verifier that believes every document: ``by NAME`` counts as signed by the repository NAME.
+
+    ``rejected STEP`` is a bundle that fails a check, ``unknown REASON`` is unverifiable, and anything else is forged.
+    """
 
     roots_digest = "roots"
 
     def __init__(self) -> None:
         self.verified: list[tuple[str, bytes]] = []
         """(filename, document)"""
+        self.formats: dict[bytes, DocumentFormat] = {}
 
     def trust_fingerprint_for(self, _root_name: str | None) -> str:
         return "roots"
@@ -93,13 +98,22 @@ class CredulousVerifier:
     async def verify(self, jobs: Sequence[VerificationJob]) -> list[VerificationResult]:
         await asyncio.sleep(0)
         self.verified += [(job.filename, job.provenance) for job in jobs]
+        self.formats |= {job.provenance: job.document_format for job in jobs}
         found = [_believe(job.provenance) for job in jobs]
         return [VerificationResult(evidence, encode_evidence(evidence)) for evidence in found]
 
 
 def _believe(document: bytes) -> Evidence:
     verb, _, name = document.decode().partition(" ")
-    return Attested(attestations=(attestation(repository=name),)) if verb == "by" else FORGED
+    match verb:
+        case "by":
+            return Attested(attestations=(attestation(repository=name),))
+        case "rejected":
+            return Unattested(rejected=(Rejection(step=name, expected="a valid bundle", found="another"),))
+        case "unknown":
+            return Unverifiable(reason=name)
+        case _:
+            return FORGED
 
 
 class ScriptedSource:
@@ -107,6 +121,7 @@ class ScriptedSource:
 
     def __init__(self, name: str, **answers: bytes | Exception | None) -> None:
         self.name = name
+        self.document_format = DocumentFormat.PROVENANCE
         self.answers: dict[str, bytes | Exception | None] = {
             f"{key}-1.0-py3-none-any.whl": answer for key, answer in answers.items()
         }

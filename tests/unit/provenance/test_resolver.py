@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from assay.attestation.codec import evidence_key
 from assay.errors import AssayError, UpstreamUnavailableError
-from assay.evidence import INDEX_SOURCE, Attested, Evidence, Forged, Unattested, Unverifiable
-from assay.ports import ProjectHistory
+from assay.evidence import INDEX_SOURCE, Attested, Evidence, Forged, Rejection, Unattested, Unverifiable
+from assay.ports import DocumentFormat, ProjectHistory
 from assay.provenance import fetcher
 from assay.provenance.documents import FileKey, file_key
 from assay.provenance.resolver import Resolution
@@ -30,6 +31,7 @@ from tests.unit.provenance.factories import (
 FOO, BAR = a_file(project="foo"), a_file(project="bar")
 HISTORY = ProjectHistory()
 REVIEWS = "reviews"
+REJECTED = Rejection(step="signature", expected="a valid bundle", found="another")
 
 
 def signers(evidence: Evidence) -> dict[str, str]:
@@ -137,6 +139,40 @@ async def test_only_the_index_makes_a_file_forged(
     )
 
 
+async def test_a_rejected_bundle_is_a_security_event_and_the_evidence_names_its_source(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    records = MemoryRecords()
+    for expected_events in (1, 0):  # the second resolution reads the record
+        caplog.clear()
+        index, reviews = index_source(foo=None), ScriptedSource(REVIEWS, foo=b"rejected signature")
+        resolver = make_resolver(index, reviews, records=records)
+        merged = (await resolver.resolve(make_page(FOO), both(FOO), HISTORY)).merge()[file_key(FOO)]
+        assert merged == Unattested(rejected=(replace(REJECTED, source=REVIEWS),))
+        events = [record for record in caplog.records if record.name == "assay.security"]
+        assert [record.getMessage() for record in events] == ["bundle-rejected"] * expected_events
+        for record in events:
+            fields = record.__dict__["fields"]
+            assert (
+                fields.items()
+                >= {"source": REVIEWS, "filename": FOO.filename, "step": "signature", "found": "another"}.items()
+            )
+
+
+async def test_the_reason_why_a_document_of_another_source_does_not_count_names_the_source() -> None:
+    resolver = make_resolver(index_source(foo=None), ScriptedSource(REVIEWS, foo=b"unknown log"))
+    merged = (await resolver.resolve(make_page(FOO), both(FOO), HISTORY)).merge()[file_key(FOO)]
+    assert merged == Unverifiable(reason="reviews: log")
+
+
+async def test_documents_are_verified_in_the_format_of_their_source() -> None:
+    reviews, verifier = ScriptedSource(REVIEWS, foo=b"by acme/reviews"), CredulousVerifier()
+    reviews.document_format = DocumentFormat.BUNDLES
+    resolver = make_resolver(index_source(foo=b"by acme/foo"), reviews, verifier=verifier)
+    await resolver.resolve(make_page(FOO), both(FOO), HISTORY)
+    assert verifier.formats == {b"by acme/foo": DocumentFormat.PROVENANCE, b"by acme/reviews": DocumentFormat.BUNDLES}
+
+
 async def test_records_of_the_index_keep_their_keys_and_those_of_another_source_have_their_own() -> None:
     document = b"by acme/foo"
     digest = hashlib.sha256(document).hexdigest()
@@ -169,7 +205,8 @@ async def test_what_a_source_does_not_have_is_asked_again_only_after_the_page_wa
     resolver = make_resolver(index, reviews)
     for _ in range(2):
         found = await resolver.resolve(make_page(FOO), {REVIEWS: [FOO]}, HISTORY)
-        assert found.merge() == {file_key(FOO): Unattested()}, "a document missing at another source proves nothing"
+        merged = {file_key(FOO): Unverifiable(reason="not reviewed")}
+        assert found.merge() == merged, "a document missing at another source proves nothing and gives its reason"
         assert found.by_source[REVIEWS].by_file[file_key(FOO)].evidence == reviews.absence, (
             "the source decides the evidence of an absence"
         )

@@ -18,7 +18,7 @@ from typing import Final
 from assay.attestation.codec import decode_evidence, encode_evidence
 from assay.attestation.trust_roots import TrustRoot, TrustRoots
 from assay.evidence import Evidence
-from assay.ports import VerificationJob, VerificationResult
+from assay.ports import DocumentFormat, VerificationJob, VerificationResult
 
 LENGTH_BYTES: Final = 4
 MAX_FRAME_BYTES: Final = 256 << 20
@@ -51,7 +51,7 @@ def encode_roots(roots: TrustRoots) -> bytes:
 
 def encode_batch(jobs: Sequence[VerificationJob]) -> bytes:
     """Encode a batch: a JSON list with the metadata of each job, then the raw documents."""
-    listed = [[job.filename, job.sha256, len(job.provenance), job.trust] for job in jobs]
+    listed = [[job.filename, job.sha256, len(job.provenance), job.document_format, job.trust] for job in jobs]
     return b"".join((_JOBS_TAG, encode_frame(json.dumps(listed).encode()), *(job.provenance for job in jobs)))
 
 
@@ -78,9 +78,16 @@ def _decode_batch(raw: bytes) -> list[VerificationJob]:
     start = 1 + LENGTH_BYTES
     end = start + int.from_bytes(raw[1:start], "big")
     jobs = []
-    for filename, sha256, length, trust in json.loads(raw[start:end]):
-        provenance = raw[end : end + length]
-        jobs.append(VerificationJob(filename=filename, sha256=sha256, provenance=provenance, trust=trust))
+    for filename, sha256, length, document_format, trust in json.loads(raw[start:end]):
+        jobs.append(
+            VerificationJob(
+                filename=filename,
+                sha256=sha256,
+                provenance=raw[end : end + length],
+                document_format=DocumentFormat(document_format),
+                trust=trust,
+            )
+        )
         end += length
     return jobs
 

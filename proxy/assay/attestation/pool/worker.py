@@ -23,12 +23,12 @@ from assay.attestation.pool.protocol import (
     encode_failure_response,
     encode_frame,
 )
-from assay.attestation.trust_roots import TrustRoots
+from assay.attestation.trust_roots import TrustRoot, TrustRoots
 from assay.attestation.verification.keys import load_keys
-from assay.attestation.verification.verify import verify
+from assay.attestation.verification.verify import verify, verify_bundles
 from assay.errors import ConfigurationError, PrivateApiChangedError
 from assay.evidence import Evidence
-from assay.ports import VerificationJob
+from assay.ports import DocumentFormat, VerificationJob
 from assay.simple.model import File, Sha256
 
 _NICENESS = 5
@@ -45,7 +45,15 @@ def verify_all(jobs: Sequence[VerificationJob], roots: TrustRoots) -> list[Evide
         PrivateApiChangedError: the installed sigstore differs from the supported version.
         MemoryError: no memory is left.
     """
-    return [verify(job.provenance, _to_file(job), roots.for_index(job.trust)) for job in jobs]
+    return [_verify_job(job, roots.for_index(job.trust)) for job in jobs]
+
+
+def _verify_job(job: VerificationJob, roots: Sequence[TrustRoot]) -> Evidence:
+    match job.document_format:
+        case DocumentFormat.PROVENANCE:
+            return verify(job.provenance, _to_file(job), roots)
+        case DocumentFormat.BUNDLES:
+            return verify_bundles(job.provenance, _to_file(job), roots)
 
 
 def _to_file(job: VerificationJob) -> File:

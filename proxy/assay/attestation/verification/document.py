@@ -16,6 +16,8 @@ from assay.attestation.verification.strict_json import get_base64, get_member
 from assay.publishers.base import PublisherKind
 from assay.publishers.registry import find_publisher_kind
 
+IN_TOTO_PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
+"""Type of the payload that an attestation signs. PEP 740 fixes it."""
 _STEP: Final = "document"
 
 

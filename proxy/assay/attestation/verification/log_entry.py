@@ -4,8 +4,8 @@ This module makes all checks of an entry that need no key. It checks the structu
 proof and checkpoint agree. It also makes check 8 of `verify`: the entry's body records the statement, signature and
 certificate of the attestation. `verify` itself checks the log's signatures.
 
-An entry of Rekor v2 has no integrated time. It needs an RFC 3161 timestamp, for which PEP 740 version 1 has no field.
-So such an entry is unknown, not forged. If PEP 740 gets the field, extend `read_entry`.
+An entry of Rekor v2 has no integrated time. It needs an RFC 3161 timestamp, which Assay does not verify and for which
+PEP 740 version 1 has no field. So such an entry is unknown, not forged.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _check_kind(stated: dict[str, Any], body: dict[str, Any]) -> None:
     if (kind, version) in _REKOR_V2_KINDS:
         raise UnknownMaterial(
             f"the log entry is of Rekor v2 ({kind} {version}); "
-            "PEP 740 version 1 has no field for the RFC 3161 timestamp that such an entry needs"
+            "Assay does not verify the RFC 3161 timestamp that such an entry needs"
         )
     if logged != ("dsse", "0.0.1"):
         raise UnknownMaterial(f"the log entry is of kind {kind} {version}; this verifier knows dsse 0.0.1")

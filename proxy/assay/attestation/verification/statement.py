@@ -1,8 +1,10 @@
-"""Checks of the signed in-toto statement: its only subject is the file, and its predicate is known and valid.
+"""Checks of the signed in-toto statement: it is about the file, and its predicate is valid.
 
-PyPI accepts two types of predicate: PyPI Publish and SLSA provenance. A SLSA predicate repeats facts that the
-certificate proves. Each of these facts must agree with the certificate. A statement that names another repository than
-the certificate therefore fails.
+In a provenance document (PEP 740), the file is the only subject of the statement, and the predicate is PyPI Publish or
+SLSA provenance. In a Sigstore bundle, the file is one of the subjects, and the predicate is of any type.
+
+A SLSA predicate repeats facts that the certificate proves. Each of these facts must agree with the certificate. A
+statement that names another repository than the certificate therefore fails.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from assay.evidence import PUBLISH_PREDICATE_TYPE, SLSA_PREDICATE_TYPE, Claims, 
 from assay.simple.model import File
 
 _STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
+_BUNDLE_STATEMENT_TYPES: Final = frozenset({_STATEMENT_TYPE, "https://in-toto.io/Statement/v0.1"})
 _DIGEST_ALGORITHMS: Final = frozenset({"sha256", "sha384", "sha512", "sha3_256", "sha3_384", "sha3_512"})
 """Digest algorithms that sigstore accepts for a subject. None is weaker than SHA-256."""
 _WORKFLOW_BUILD_TYPES: Final = frozenset(
@@ -71,31 +74,93 @@ def read_statement(raw: bytes) -> Statement:
 def check_subject(statement: Statement, file: File) -> None:
     """Check that the subject of the statement is this file: the digests are equal, and so are the parsed filenames.
 
-    Parsed filenames are compared, as by PyPI, so that another spelling of the same name is accepted.
-
     Raises:
         CheckFailed: the subject is another file.
         UnknownMaterial: the index gives no SHA-256 of the file, or the file is neither a wheel nor a source
             distribution. PEP 740 attests only these.
     """
+    if statement.sha256 != _require_digest(file):
+        raise CheckFailed("subject digest", f"{file.sha256} (the file)", f"{statement.sha256} (the signed statement)")
+    if not _is_same_filename(file.filename, statement.subject):
+        raise CheckFailed("subject name", file.filename, statement.subject)
+
+
+def read_bundle_statement(raw: bytes, file: File) -> tuple[Statement, UnknownMaterial | None]:
+    """Parse the signed statement of a Sigstore bundle, and find the file among its subjects by its SHA-256.
+
+    Returns:
+        The statement about the file; and None, or the exception if the statement does not bind its signer to this file:
+        it names the same bytes several times, or under another name.
+
+    Raises:
+        CheckFailed: the bytes are not an in-toto statement (0.1 or 1), or no subject has the SHA-256 of the file.
+        UnknownMaterial: the statement has too many subjects; the index gives no SHA-256 of the file; or the file is
+            neither a wheel nor a source distribution.
+    """
+    content = strict_json.parse_strict_json(raw, "statement")
+    kind = get_member(content, "_type", str, "statement")
+    if kind not in _BUNDLE_STATEMENT_TYPES:
+        raise CheckFailed("statement", f"_type {' or '.join(sorted(_BUNDLE_STATEMENT_TYPES))}", kind)
+    subjects: list[Any] = get_member(content, "subject", list, "statement")
+    if len(subjects) > strict_json.MAX_SUBJECTS:
+        raise UnknownMaterial(f"the statement has {len(subjects)} subjects; Assay reads {strict_json.MAX_SUBJECTS}")
+    sha256 = _require_digest(file)
+    names = [_read_subject_name(one) for one in subjects if _read_subject_digest(one) == sha256]
+    if not names:
+        raise CheckFailed("subject digest", f"{sha256} (the file)", f"{len(subjects)} subjects with other digests")
+    unknown = None
+    if len(names) > 1:
+        unknown = UnknownMaterial(f"the statement names the file's bytes {len(names)} times: {', '.join(names)}")
+    elif not _is_same_filename(file.filename, names[0].rpartition("/")[2]):
+        unknown = UnknownMaterial(f"the bundle is for the same bytes under another name: {names[0] or 'none'}")
+    statement = Statement(
+        subject=names[0],
+        sha256=sha256,
+        predicate_type=get_member(content, "predicateType", str, "predicate"),
+        predicate=content.get("predicate"),
+    )
+    return statement, unknown
+
+
+def _read_subject_digest(subject: object) -> str | None:
+    if not isinstance(subject, dict):
+        raise CheckFailed("subject", "a JSON object for each subject", type(subject).__name__)
+    digests = subject.get("digest")
+    sha256 = digests.get("sha256") if isinstance(digests, dict) else None
+    return sha256 if isinstance(sha256, str) else None
+
+
+def _read_subject_name(subject: dict[str, Any]) -> str:
+    """Return the name of a subject; an empty string if it has none, which in-toto 1 allows."""
+    return "" if subject.get("name") is None else get_member(subject, "name", str, "subject name")
+
+
+def _require_digest(file: File) -> str:
     if file.sha256 is None:
         raise UnknownMaterial("the index's page gives no SHA-256 for the file")
-    if statement.sha256 != file.sha256:
-        raise CheckFailed("subject digest", f"{file.sha256} (the file)", f"{statement.sha256} (the signed statement)")
+    return file.sha256
+
+
+def _is_same_filename(filename: str, other: str) -> bool:
+    """Return whether two filenames are equal after parsing them.
+
+    Parsed filenames are compared, as by PyPI, so that another spelling of the same name is accepted.
+
+    Raises:
+        UnknownMaterial: `filename` is neither that of a wheel nor that of a source distribution.
+    """
     try:
-        ours = _parse_filename(file.filename)
+        ours = _parse_filename(filename)
     except ValueError as error:
         raise UnknownMaterial(
             f"PEP 740 attests only wheels and source distributions, and this file is neither: {error}"
         ) from error
-    if statement.subject == file.filename:
-        return
+    if filename == other:
+        return True
     try:
-        theirs = _parse_filename(statement.subject)
-    except ValueError as error:
-        raise CheckFailed("subject name", file.filename, statement.subject) from error
-    if ours != theirs:
-        raise CheckFailed("subject name", file.filename, statement.subject)
+        return ours == _parse_filename(other)
+    except ValueError:
+        return False
 
 
 def _parse_filename(filename: str) -> object:

@@ -1,4 +1,4 @@
-"""Strict JSON parser for provenance documents, with all limits on their sizes, counts and depth.
+"""Strict JSON parser for provenance documents and Sigstore bundles, with all limits on their sizes, counts and depth.
 
 A typical document has 10 kB, one bundle, and at most two attestations. Each attestation has one log entry with about 20
 proof hashes (tests/corpus). The limits allow growth but prevent exhaustion of memory and CPU.
@@ -19,6 +19,12 @@ MAX_DOCUMENT_BYTES: Final = 1 << 20
 MAX_BUNDLES: Final = 16
 MAX_ATTESTATIONS: Final = 32
 """Maximum number of attestations in one document, in all bundles together."""
+MAX_BUNDLE_LIST_BYTES: Final = 8 << 20
+"""Maximum size of a list of Sigstore bundles. GitHub's store can have several bundles for a file, some with an SBOM."""
+MAX_LISTED_BUNDLES: Final = 256
+"""Maximum number of Sigstore bundles in one list."""
+MAX_SUBJECTS: Final = 1024
+"""Maximum number of subjects in the statement of a Sigstore bundle, as in GitHub's action for attestations."""
 MAX_STATEMENT_BYTES: Final = 256 << 10
 MAX_CERTIFICATE_BYTES: Final = 16 << 10
 MAX_SIGNATURE_BYTES: Final = 1 << 10
@@ -50,18 +56,35 @@ def parse_strict_json(raw: bytes, what: str) -> dict[str, Any]:
     Raises:
         CheckFailed: the bytes are not such an object.
     """
+    value = _parse(raw, what)
+    if not isinstance(value, dict):
+        raise CheckFailed(what, "a JSON object", type(value).__name__)
+    return value
+
+
+def parse_strict_json_list(raw: bytes, what: str) -> list[Any]:
+    """Parse a JSON list as strictly as `parse_strict_json` parses an object, and return it.
+
+    Raises:
+        CheckFailed: the bytes are not such a list.
+    """
+    value = _parse(raw, what)
+    if not isinstance(value, list):
+        raise CheckFailed(what, "a JSON list", type(value).__name__)
+    return value
+
+
+def _parse(raw: bytes, what: str) -> object:
     if raw.startswith(BOM_UTF8):
         raise CheckFailed(what, "well-formed JSON in UTF-8", "a byte order mark (BOM) at the start")
     try:
         if _measure_depth(raw) > MAX_DEPTH:
             raise CheckFailed(what, f"JSON with at most {MAX_DEPTH} levels of nesting", "deeper nesting")
-        value = _DECODER.decode(raw.decode())
+        value: object = _DECODER.decode(raw.decode())
         if _SURROGATE_ESCAPE.search(raw):
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise CheckFailed(what, "well-formed JSON in UTF-8", error) from error
-    if not isinstance(value, dict):
-        raise CheckFailed(what, "a JSON object", type(value).__name__)
     return value
 
 

@@ -1,7 +1,8 @@
-"""Verification of a provenance document, which returns evidence for any input bytes.
+"""Verification of a document, which returns evidence for any input bytes.
 
-`verify` raises an exception only for failures of Assay itself: no memory, an invalid trust root, or an unsupported
-version of sigstore.
+There are two formats of documents: `verify` takes a provenance document (PEP 740), and `verify_bundles` takes a list of
+Sigstore bundles. Both functions make the same checks. They raise an exception only for failures of Assay itself: no
+memory, an invalid trust root, or an unsupported version of sigstore.
 
 The checks have the same numbers as in sigstore (`sigstore.verify.Verifier`):
 
@@ -19,6 +20,9 @@ The checks have the same numbers as in sigstore (`sigstore.verify.Verifier`):
 
 Checks that need no trust root run first. So a document that contradicts itself is forged even if the trust root does
 not contain the certificate's authority.
+
+The formats differ in what a failure means. A forged attestation of a provenance document makes the file forged. A
+bundle that fails a check is rejected: it does not count, and has no effect on the other bundles.
 """
 
 from __future__ import annotations
@@ -39,6 +43,7 @@ from assay.attestation.verification import sigstore_private
 from assay.attestation.verification.certificate import SigningCertificate, load_certificate
 from assay.attestation.verification.claims import check_publisher, read_claims
 from assay.attestation.verification.document import (
+    IN_TOTO_PAYLOAD_TYPE,
     PublisherBlock,
     SignedStatement,
     UnknownPublisher,
@@ -48,12 +53,31 @@ from assay.attestation.verification.document import (
 from assay.attestation.verification.errors import CheckFailed, UnknownMaterial, abbreviate_value
 from assay.attestation.verification.keys import load_keys
 from assay.attestation.verification.log_entry import LogEntry, check_body, read_entry
-from assay.attestation.verification.statement import Statement, check_predicate, check_subject, read_statement
+from assay.attestation.verification.sigstore_bundle import read_bundle, read_bundle_list
+from assay.attestation.verification.statement import (
+    Statement,
+    check_predicate,
+    check_subject,
+    read_bundle_statement,
+    read_statement,
+)
 from assay.errors import ConfigurationError, PrivateApiChangedError
-from assay.evidence import Attestation, Attested, Claims, Evidence, Forged, LogIdentity, Slsa, Unattested, Unverifiable
+from assay.evidence import (
+    PROVENANCE_PREDICATE_TYPES,
+    Attestation,
+    Attested,
+    Claims,
+    Evidence,
+    Forged,
+    LogIdentity,
+    Rejection,
+    Slsa,
+    Unattested,
+    Unverifiable,
+)
+from assay.ports import DocumentFormat
 from assay.simple.model import File
 
-_PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 _ECDSA: Final = ec.ECDSA(Prehashed(hashes.SHA256()))
 _MAX_CACHED_SIGNERS: Final = 64
 """Maximum number of parsed leaf certificates in memory. Each has at most 16 KiB of DER (`MAX_CERTIFICATE_BYTES`)."""
@@ -96,6 +120,75 @@ def verify(provenance: bytes, file: File, roots: Sequence[TrustRoot]) -> Evidenc
     return Unverifiable(reason="; ".join(dict.fromkeys(unknown))) if unknown else Unattested()
 
 
+def verify_bundles(bundles: bytes, file: File, roots: Sequence[TrustRoot]) -> Evidence:
+    """Return the evidence that a list of Sigstore bundles gives about a file.
+
+    Args:
+        bundles: the JSON list as the evidence source offers it; untrusted.
+        file: the file. A signed statement must have its SHA-256 as the digest of exactly one subject. The last part of
+            that subject's path must be its filename.
+        roots: trust roots, tried in order for each bundle. Each vouches only for its own issuers.
+
+    Returns:
+        `Attested` if any bundle verified; else `Unverifiable` with the reasons why bundles do not count, or why the
+        list cannot be read; else `Unattested`. The result is never `Forged`: it contains the bundles that failed a
+        check as rejections.
+
+    Raises:
+        MemoryError: no memory is left.
+        ConfigurationError: a trust root is invalid.
+        PrivateApiChangedError: the installed sigstore differs from the supported version.
+    """
+    try:
+        listed = read_bundle_list(bundles)
+    except UnknownMaterial as error:
+        return Unverifiable(reason=error.reason)
+    proven: list[Attestation] = []
+    unknown: list[str] = []
+    rejected: list[Rejection] = []
+    for position, value in enumerate(listed):
+        match verify_bundle(value, file, roots, position=position):
+            case Attestation() as attestation:
+                proven.append(attestation)
+            case Unverifiable(reason=reason):
+                unknown.append(reason)
+            case Rejection() as rejection:
+                rejected.append(rejection)
+    if proven:
+        return Attested(attestations=tuple(proven), ignored=tuple(unknown), rejected=tuple(rejected))
+    if unknown:
+        return Unverifiable(reason="; ".join(dict.fromkeys(unknown)), rejected=tuple(rejected))
+    return Unattested(rejected=tuple(rejected))
+
+
+def verify_bundle(
+    value: object, file: File, roots: Sequence[TrustRoot], *, position: int = 0
+) -> Attestation | Rejection | Unverifiable:
+    """Verify one Sigstore bundle; return the attestation, or why the bundle does not count.
+
+    Args:
+        value: the bundle as parsed JSON; untrusted.
+        file: the file that the bundle must be about.
+        roots: trust roots, tried in order.
+        position: position of the bundle in its list, from 0.
+
+    Raises:
+        MemoryError: no memory is left.
+        ConfigurationError: a trust root is invalid.
+        PrivateApiChangedError: the installed sigstore differs from the supported version.
+    """
+    try:
+        return _verify_or_raise(
+            read_bundle(value), None, file, roots, bundle=position, document_format=DocumentFormat.BUNDLES
+        )
+    except Exception as error:  # noqa: BLE001 - see `_failure_to_evidence`
+        match _failure_to_evidence(error):
+            case Forged(step=step, expected=expected, found=found):
+                return Rejection(step=step, expected=expected, found=found, bundle=position)
+            case unverifiable:
+                return unverifiable
+
+
 def verify_attestation(
     value: object, publisher: PublisherBlock | None, file: File, roots: Sequence[TrustRoot], *, bundle: int = 0
 ) -> Attestation | Forged | Unverifiable:
@@ -114,7 +207,9 @@ def verify_attestation(
         PrivateApiChangedError: the installed sigstore differs from the supported version.
     """
     try:
-        return _verify_or_raise(value, publisher, file, roots, bundle)
+        return _verify_or_raise(
+            read_attestation(value), publisher, file, roots, bundle=bundle, document_format=DocumentFormat.PROVENANCE
+        )
     except Exception as error:  # noqa: BLE001 - see `_failure_to_evidence`
         return _failure_to_evidence(error)
 
@@ -154,20 +249,28 @@ class _ConsistentAttestation:
     fingerprint: str
     claims: Claims
     statement: Statement
+    unbound: UnknownMaterial | None
+    """The exception to raise after all other checks, if the statement of a bundle is not bound to the file by name."""
     entry: LogEntry
 
 
 def _verify_or_raise(
-    value: object, publisher: PublisherBlock | None, file: File, roots: Sequence[TrustRoot], bundle: int
+    signed: SignedStatement,
+    publisher: PublisherBlock | None,
+    file: File,
+    roots: Sequence[TrustRoot],
+    *,
+    bundle: int,
+    document_format: DocumentFormat,
 ) -> Attestation:
-    signed = read_attestation(value)
-    consistent = _check_consistency(signed, publisher, file)
-    slsa, unknown = _check_predicate(consistent)
+    consistent = _check_consistency(signed, publisher, file, document_format)
+    slsa, unknown = _check_predicate(consistent, document_format)
     root, material, log = _verify_against_roots(consistent, roots)
     if isinstance(publisher, UnknownPublisher):
         raise UnknownMaterial(f"unknown publisher kind {publisher.kind}")
-    if unknown is not None:
-        raise unknown
+    for each in (consistent.unbound, unknown):
+        if each is not None:
+            raise each
     certificate = consistent.certificate.x509
     return Attestation(
         trust_root=root.name,
@@ -186,7 +289,9 @@ def _verify_or_raise(
     )
 
 
-def _check_consistency(signed: SignedStatement, publisher: PublisherBlock | None, file: File) -> _ConsistentAttestation:
+def _check_consistency(
+    signed: SignedStatement, publisher: PublisherBlock | None, file: File, document_format: DocumentFormat
+) -> _ConsistentAttestation:
     # (3): Check the signing certificate against Sigstore's X.509 profile, and its claims against the publisher block.
     signer = _load_signer(signed.certificate)
     certificate, claims = signer.certificate, signer.claims
@@ -195,8 +300,7 @@ def _check_consistency(signed: SignedStatement, publisher: PublisherBlock | None
     # (7): Verify the envelope's signature against the signing certificate's public key.
     _check_signature(certificate, signed)
     # (9): Check that the statement names this file. It is parsed only after its signature has verified.
-    statement = read_statement(signed.statement)
-    check_subject(statement, file)
+    statement, unbound = _read_statement(signed.statement, file, document_format)
     # (0): Establish a time for the signature. (4), first half: verify that the log's tree contains the entry.
     entry = read_entry(signed.log_entry)
     # (6): Verify the timely insertion of the log entry against the validity period of the signing certificate.
@@ -211,8 +315,25 @@ def _check_consistency(signed: SignedStatement, publisher: PublisherBlock | None
         fingerprint=signer.fingerprint,
         claims=claims,
         statement=statement,
+        unbound=unbound,
         entry=entry,
     )
+
+
+def _read_statement(
+    raw: bytes, file: File, document_format: DocumentFormat
+) -> tuple[Statement, UnknownMaterial | None]:
+    """Parse a statement and check that it is about the file, as `read_bundle_statement` describes.
+
+    Raises:
+        CheckFailed: the statement is malformed or about another file.
+        UnknownMaterial: the statement cannot be about a file with this name and digest.
+    """
+    if document_format is DocumentFormat.BUNDLES:
+        return read_bundle_statement(raw, file)
+    statement = read_statement(raw)
+    check_subject(statement, file)
+    return statement, None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,8 +360,8 @@ def _load_signer(der: bytes) -> _Signer:
 
 def _check_signature(certificate: SigningCertificate, signed: SignedStatement) -> None:
     content = signed.statement
-    # DSSE's pre-authentication encoding (PAE); PEP 740 fixes the payload type.
-    encoded = f"DSSEv1 {len(_PAYLOAD_TYPE)} {_PAYLOAD_TYPE} {len(content)} ".encode() + content
+    # DSSE's pre-authentication encoding (PAE).
+    encoded = f"DSSEv1 {len(IN_TOTO_PAYLOAD_TYPE)} {IN_TOTO_PAYLOAD_TYPE} {len(content)} ".encode() + content
     try:
         certificate.key.verify(signed.signature, hashlib.sha256(encoded).digest(), _ECDSA)
     except InvalidSignature as error:
@@ -248,16 +369,23 @@ def _check_signature(certificate: SigningCertificate, signed: SignedStatement) -
         raise CheckFailed("signature", expected, "a signature that does not verify with this key") from error
 
 
-def _check_predicate(consistent: _ConsistentAttestation) -> tuple[Slsa | None, UnknownMaterial | None]:
+def _check_predicate(
+    consistent: _ConsistentAttestation, document_format: DocumentFormat
+) -> tuple[Slsa | None, UnknownMaterial | None]:
     """Check the predicate (part of check 9); return its SLSA facts, or the exception if the predicate is unknown.
+
+    In a bundle, a predicate may be of any type. Only the types that prove who published or built the file are checked.
 
     The caller raises the exception after all other checks. So an attestation that also fails another check is forged.
 
     Raises:
         CheckFailed: the predicate is malformed or disagrees with the certificate.
     """
+    statement = consistent.statement
+    if document_format is DocumentFormat.BUNDLES and statement.predicate_type not in PROVENANCE_PREDICATE_TYPES:
+        return None, None
     try:
-        return check_predicate(consistent.statement, consistent.claims), None
+        return check_predicate(statement, consistent.claims), None
     except UnknownMaterial as unknown:
         return None, unknown
 

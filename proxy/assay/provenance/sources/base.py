@@ -13,7 +13,7 @@ from typing import Protocol
 
 from assay.evidence import Evidence
 from assay.indexes import IndexSettings
-from assay.ports import ProjectHistory
+from assay.ports import DocumentFormat, ProjectHistory
 from assay.simple.model import File, NormalizedName
 
 
@@ -42,6 +42,10 @@ class EvidenceSource(Protocol):
 
         The name must never change, because existing records would then be lost.
         """
+
+    @property
+    def document_format(self) -> DocumentFormat:
+        """Format of the source's documents, by which they are verified."""
 
     def covers(self, query: ProjectQuery, file: File) -> bool:
         """Return whether the source may have a document for `file`. If not, `fetch` is not called for the file."""

@@ -19,7 +19,7 @@ from urllib.parse import quote
 from assay.errors import InvalidResponseError
 from assay.evidence import INDEX_SOURCE, PROVENANCE_OMITTED, Evidence, Forged, Unattested, Unstated
 from assay.indexes import IndexSettings
-from assay.ports import FetchedDocument, Upstream
+from assay.ports import DocumentFormat, FetchedDocument, Upstream
 from assay.provenance.documents import require_sha256
 from assay.provenance.sources.base import ProjectQuery
 from assay.simple.model import File, NormalizedName
@@ -42,6 +42,11 @@ class IndexSource:
     def name(self) -> str:
         """The name `INDEX_SOURCE`."""
         return INDEX_SOURCE
+
+    @property
+    def document_format(self) -> DocumentFormat:
+        """Provenance documents (PEP 740)."""
+        return DocumentFormat.PROVENANCE
 
     def covers(self, query: ProjectQuery, file: File) -> bool:
         """Return whether the file has a provenance URL, or the ledger has the digest of a document for it."""
