@@ -170,6 +170,15 @@ class Attested:
     rejected: tuple[Rejection, ...] = ()
     """Bundles of other sources that failed a check. The evidence from the index's own document has none."""
 
+    @property
+    def provenance(self) -> tuple[Attestation, ...]:
+        """The attestations that prove who published or built the file."""
+        attestations = self.attestations
+        for each in attestations:
+            if each.predicate_type not in PROVENANCE_PREDICATE_TYPES:
+                return tuple(each for each in attestations if each.is_provenance)
+        return attestations
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unattested:

@@ -58,10 +58,10 @@ class LockfileFinding:
 
     @property
     def attestations(self) -> tuple[Attestation, ...]:
-        """Verified attestations of the file; empty if the file is not approved."""
+        """Verified attestations that prove who published or built the file; empty if the file is not approved."""
         if self.status != STATUS_APPROVED or self.verdict is None or not isinstance(self.verdict.evidence, Attested):
             return ()
-        return self.verdict.evidence.attestations
+        return self.verdict.evidence.provenance
 
 
 def build_findings(lockfile: Lockfile, pages: PageResults) -> list[LockfileFinding]:

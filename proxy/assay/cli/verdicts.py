@@ -23,8 +23,8 @@ def summarize_evidence(evidence: Evidence | None) -> str:
     If `evidence` is None, the verdict did not need any evidence.
     """
     match evidence:
-        case Attested(attestations=attestations):
-            return get_signer_name(attestations[0].claims)
+        case Attested(provenance=(first, *_)):
+            return get_signer_name(first.claims)
         case Forged(step=step):
             return f"forged: {step}"
         case Unverifiable(reason=reason):

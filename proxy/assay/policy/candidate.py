@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar, cast
 
-from assay.evidence import PUBLISH_PREDICATE_TYPE, Attestation, Attested, Evidence, PublisherIdentity
+from assay.evidence import INDEX_SOURCE, PUBLISH_PREDICATE_TYPE, Attestation, Attested, Evidence, PublisherIdentity
 from assay.policy.continuity import RatchetState
 from assay.policy.verdict import Reason
 from assay.ports import FileSigner, ProjectHistory, SeenFile
@@ -97,8 +97,8 @@ class FileFacts:
     or forged."""
     effective_time: datetime | None
     logged_at: datetime | None
-    """Log time of the file's earliest attestation, of whatever predicate type. The file existed by then. None if no
-    attestation is verified."""
+    """Log time of the earliest attestation that the file's own index offers. The file existed by then. None if the
+    index offers no verified attestation. Attestations of other sources may have been made long after the upload."""
     ledger_entry: SeenFile | None
     """Entry of the ledger for the filename."""
     has_familiar_signer: bool = False
@@ -132,11 +132,11 @@ def gather_facts(
         return FileFacts(file, evidence, counted, failures, time, None, seen)
     if len(evidence.attestations) == 1:
         only = evidence.attestations[0]
-        logged: datetime | None = only.integrated_time
-        published = logged if counted and only.predicate_type == PUBLISH_PREDICATE_TYPE else None
+        logged = only.integrated_time if only.source == INDEX_SOURCE else None
+        published = only.integrated_time if counted and only.predicate_type == PUBLISH_PREDICATE_TYPE else None
     else:
         # The earliest one: an attestation that is added later must not make the file look backdated.
-        logged = _find_first_logged(evidence.attestations)
+        logged = _find_first_logged(each for each in evidence.attestations if each.source == INDEX_SOURCE)
         published = _find_first_logged(each for each in counted if each.predicate_type == PUBLISH_PREDICATE_TYPE)
     if published is not None and (time is None or published > time):
         time = published

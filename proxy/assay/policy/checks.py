@@ -45,16 +45,16 @@ def _find_time_conflict(facts: FileFacts, now: datetime) -> Reason | None:
     latest = now + MAX_CLOCK_SKEW
     if upload is not None and upload > latest:
         return _make_future_reason("upload-time", upload, latest)
-    if logged is None:
-        return None
     counted = facts.relevant_attestations
+    if logged is None and not counted:
+        return None
     # The earliest attestation that counts dates the file, whatever another one says.
     dated = (
         counted[0].integrated_time if len(counted) == 1 else min((a.integrated_time for a in counted), default=logged)
     )
-    if dated > latest:
+    if dated is not None and dated > latest:
         return _make_future_reason("log time", dated, latest)
-    if upload is not None and upload < logged - MAX_BACKDATING:
+    if upload is not None and logged is not None and upload < logged - MAX_BACKDATING:
         return make_reason(ReasonCode.TIME_CONFLICT, None, _tell_backdated, (upload, logged))
     return None
 

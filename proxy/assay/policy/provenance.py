@@ -1,7 +1,8 @@
 """Chain of attestation checks, which finds the attestations that count under a rule. Pure.
 
 A file passes if one bundle of attestations matches a publisher, has all `predicates` and meets all other requirements.
-Each check passes the matching attestations on to the next check. If no attestation matches, the check fails and passes
+Only attestations that prove who published or built the file take part: PyPI Publish and SLSA provenance. Each check
+passes the matching attestations on to the next check. If no attestation matches, the check fails and passes
 all attestations on. The next check is then still made, so a waiver of the failed requirement lifts no other
 requirement.
 """
@@ -23,11 +24,10 @@ _NOTHING: Selection = ((), ())
 def select_attestations(evidence: Evidence | None, links: tuple[AttestationCheck, ...]) -> Selection:
     """Return the attestations that pass all `links` of the chain, and the reasons of the links that fail.
 
-    A link fails if no attestation passes it. If the evidence is unknown or forged, return no attestations and no
-    reasons.
+    A link fails if no attestation passes it. A file whose attestations all have other predicate types is checked like
+    one without attestations. If the evidence is unknown or forged, return no attestations and no reasons.
     """
-    if isinstance(evidence, Attested) and evidence.attestations:
-        counted = evidence.attestations
+    if isinstance(evidence, Attested) and (counted := evidence.provenance):
         failures: tuple[Reason, ...] = ()
         for link in links:
             counted, failure = link.narrow(counted)

@@ -45,7 +45,7 @@ class CompiledRevocation:
 
         Args:
             file: the file.
-            attestations: all verified attestations of the file.
+            attestations: all verified attestations that prove who published or built the file.
         """
         if self.needs_evidence:
             for attestation in attestations:  # noqa: SIM110 - `any` and a generator cost 0.3 µs a file
@@ -88,7 +88,7 @@ class RevocationCheck:
 
     def find_reasons(self, facts: FileFacts) -> list[Reason]:
         """Return one reason for each revocation that covers the file."""
-        attestations = facts.evidence.attestations if isinstance(facts.evidence, Attested) else ()
+        attestations = facts.evidence.provenance if isinstance(facts.evidence, Attested) else ()
         return [
             make_reason(ReasonCode.REVOKED, each.label, _tell_revoked, (each.reason,))
             for each in self.revocations

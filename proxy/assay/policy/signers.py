@@ -84,7 +84,7 @@ def assess_continuity(facts: FileFacts, context: PageContext, now: datetime) -> 
         return Continuity.KEPT
     if not state.applies_to(compute_existence_time(facts, now), now):
         return Continuity.UNDETERMINED if state.has_unknown_evidence else Continuity.EXEMPT
-    if not signers and not isinstance(facts.evidence, Attested):
+    if not signers and not (isinstance(facts.evidence, Attested) and facts.evidence.provenance):
         return Continuity.LOST
     return Continuity.UNDETERMINED if status is SignerStatus.UNDETERMINED else Continuity.CHANGED
 
@@ -183,4 +183,4 @@ def _find_ignored_signers(facts: FileFacts) -> set[PublisherIdentity | None]:
     """
     if not isinstance(facts.evidence, Attested):
         return set()
-    return {identify_publisher(each) for each in facts.evidence.attestations if each not in facts.relevant_attestations}
+    return {identify_publisher(each) for each in facts.evidence.provenance if each not in facts.relevant_attestations}

@@ -32,7 +32,6 @@ from assay.evidence import (
 )
 from assay.publishers.signers import get_signer_name, identify_publisher
 
-_PROVENANCE_PREDICATES: Final = frozenset({PUBLISH_PREDICATE_TYPE, SLSA_PREDICATE_TYPE})
 _Source: TypeAlias = tuple[str | None, ...]
 """Kind, identity and workflow of the signer of an attestation."""
 
@@ -107,8 +106,8 @@ def get_publication_time(evidence: Evidence | None, upload_time: datetime | None
         evidence: evidence of the file; None if it was not examined.
         upload_time: time that the index states.
     """
-    if isinstance(evidence, Attested):
-        return min(one.integrated_time for one in evidence.attestations)
+    if isinstance(evidence, Attested) and (signed := evidence.provenance):
+        return min(one.integrated_time for one in signed)
     return upload_time
 
 
@@ -137,8 +136,7 @@ def classify_releases(files: Iterable[ReleaseFile]) -> dict[Version, ReleaseProv
 
 def _add_evidence(release: _Release, evidence: Evidence | None) -> None:
     match evidence:
-        case Attested(attestations=attestations):
-            counted = [each for each in attestations if each.predicate_type in _PROVENANCE_PREDICATES]
+        case Attested(provenance=counted):
             release.sources.update((_identify_source(each), get_signer_name(each.claims)) for each in counted)
             if counted:
                 release.attested += 1

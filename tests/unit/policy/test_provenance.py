@@ -22,7 +22,19 @@ from assay.evidence import (
 from assay.policy.verdict import Approved, ReasonCode, Withheld
 from assay.publishers.matching import ENVIRONMENT_SINCE
 from assay.publishers.signers import describe_signer
-from tests.unit.policy.factories import GITHUB, a_file, a_policy, ago, attestation, attested, claims, codes, one, signed
+from tests.unit.policy.factories import (
+    GITHUB,
+    NOW,
+    a_file,
+    a_policy,
+    ago,
+    attestation,
+    attested,
+    claims,
+    codes,
+    one,
+    signed,
+)
 
 FILE = a_file()
 ANY = a_policy('attestations = "required"\npublishers = "any"')
@@ -353,10 +365,43 @@ def test_a_persons_signature_tells_no_time_where_no_attestation_is_required() ->
     assert codes(one(policy, file, beside)) == [ReasonCode.TOO_YOUNG]
 
 
-def test_a_predicate_may_be_any_type_uri() -> None:
-    policy = a_policy('publishers = "any"\npredicates = ["https://example.org/audit/v1"]')
-    assert codes(one(policy, FILE, signed(FILE, predicate_type="https://example.org/audit/v1"))) == []
-    assert codes(one(policy, FILE, signed(FILE))) == [ReasonCode.PREDICATE]
+AUDIT = "https://example.org/audit/v1"
+
+
+@pytest.mark.parametrize("predicates", ["", 'predicates = ["publish"]', f'predicates = ["{AUDIT}"]'])
+def test_a_predicate_of_another_type_proves_no_publisher(predicates: str) -> None:
+    policy = required('kind = "GitHub", repository = "octo/widget"', predicates)
+    audited = one(policy, FILE, signed(FILE, predicate_type=AUDIT))
+    assert codes(audited) == [ReasonCode.UNATTESTED]
+    assert isinstance(audited, Withheld)
+    assert audited.reasons[0].found == AUDIT
+    both = several(attestation(FILE.upload_time), attestation(FILE.upload_time, predicate_type=AUDIT))
+    assert codes(one(policy, FILE, both)) == ([ReasonCode.PREDICATE] if AUDIT in predicates else [])
+
+
+def test_a_predicate_of_another_type_beside_provenance_changes_nothing() -> None:
+    policy = required('kind = "GitHub", repository = "octo/widget"')
+    stranger = attestation(FILE.upload_time, predicate_type=AUDIT, repository="evil/widget", bundle=1)
+    ours = attestation(FILE.upload_time)
+    assert codes(one(policy, FILE, several(ours, stranger))) == []
+    assert codes(one(policy, FILE, several(replace(ours, predicate_type=AUDIT), stranger))) == [ReasonCode.UNATTESTED]
+
+
+def test_a_revocation_of_a_publisher_covers_no_file_that_the_publisher_only_audited() -> None:
+    revocation = '[[revocations]]\npublishers = [{ kind = "GitHub", repository = "evil/widget" }]\nreason = "stolen"'
+    revoked = a_policy('publishers = "any"', more=revocation)
+    ours, audit = attestation(FILE.upload_time), attestation(FILE.upload_time, repository="evil/widget", bundle=1)
+    assert codes(one(revoked, FILE, several(ours, audit))) == [ReasonCode.REVOKED]
+    assert codes(one(revoked, FILE, several(ours, replace(audit, predicate_type=AUDIT)))) == []
+
+
+def test_an_attestation_of_another_source_may_be_later_than_the_upload() -> None:
+    policy = required('kind = "GitHub", repository = "octo/widget"')
+    late = attestation(ago(8), predicate_type=SLSA_PREDICATE_TYPE)
+    assert codes(one(policy, FILE, several(late))) == [ReasonCode.TIME_CONFLICT]
+    assert codes(one(policy, FILE, several(replace(late, source="github")))) == []
+    future = replace(late, source="github", integrated_time=NOW + timedelta(hours=1))
+    assert codes(one(policy, FILE, several(future))) == [ReasonCode.TIME_CONFLICT]
 
 
 def test_an_attestation_that_counts_for_nothing_does_no_harm_beside_a_good_one() -> None:

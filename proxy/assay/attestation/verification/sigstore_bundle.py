@@ -134,7 +134,7 @@ def read_envelope(bundle: dict[str, Any]) -> DsseEnvelope:
     """Return the bundle's DSSE envelope. Its payload is of any type.
 
     Raises:
-        CheckFailed: the envelope is malformed, has not exactly one signature, or stands beside a message signature.
+        CheckFailed: the envelope is malformed, has not exactly one signature, or the bundle has a message signature too.
         UnknownMaterial: the bundle signs bare bytes instead of a statement, or the payload exceeds the limit.
     """
     if bundle.get("messageSignature") is not None:

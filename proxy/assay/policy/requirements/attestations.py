@@ -8,7 +8,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Final, final
 
-from assay.evidence import Evidence, Unstated, Unverifiable
+from assay.evidence import Attested, Evidence, Unstated, Unverifiable
 from assay.policy.requirements.base import AttestationCheck, Attestations, Phrase, Requirement, RuleTerms
 from assay.policy.verdict import Reason, ReasonCode, Words, make_reason
 from assay.settings import Settings
@@ -48,6 +48,9 @@ class _PresenceCheck(AttestationCheck):
             return make_reason(ReasonCode.UNVERIFIABLE, self.label, _tell_unverifiable, (evidence.reason,))
         if isinstance(evidence, Unstated):
             return make_reason(ReasonCode.UNATTESTED, self.label, _tell_unstated, (evidence,))
+        if isinstance(evidence, Attested):
+            types = tuple(sorted({each.predicate_type for each in evidence.attestations}))
+            return make_reason(ReasonCode.UNATTESTED, self.label, _tell_other_predicates, types)
         return _make_unattested_reason(self.label)
 
 
@@ -68,6 +71,15 @@ def _tell_unattested() -> Words:
 def _tell_unstated(evidence: Unstated) -> Words:
     message = f'{evidence.problem}, or ask for a waiver of "attestations"'
     return Words(message, "a verified attestation", "unknown")
+
+
+def _tell_other_predicates(*types: str) -> Words:
+    found = ", ".join(types)
+    message = (
+        f"the file's attestations do not prove who published or built it: they have the predicate type {found};"
+        ' ask for a waiver of "attestations"'
+    )
+    return Words(message, "a verified attestation of the type PyPI Publish or SLSA provenance", found)
 
 
 def _tell_unverifiable(why: str) -> Words:

@@ -58,8 +58,8 @@ class ReleaseMark:
 def get_publisher_label(evidence: Evidence | None) -> str:
     """Return the name of the publisher that the evidence proves, or a label such as "no attestation"."""
     match evidence:
-        case Attested(attestations=attestations):
-            return get_signer_name(attestations[0].claims)
+        case Attested(provenance=(first, *_)):
+            return get_signer_name(first.claims)
         case Forged():
             return FORGED
         case Unverifiable():
