@@ -33,6 +33,7 @@ _KNOWN_FILE_HOSTS = {
     "test.pypi.org": frozenset({"test-files.pythonhosted.org"}),
 }
 """Hosts of the files of PyPI and TestPyPI, by the host of the index."""
+_PYPI = "pypi.org"
 _HTTPS_PORT = 443
 _HTTP_PORT = 80
 _MAX_PORT = 65535
@@ -241,6 +242,10 @@ class IndexSettings(Settings):
     """Statuses that mean that the index does not have a project, in addition to 404 and 410. The indexes of PyTorch and
     S3 answer 403. A status has this meaning only for a project of which no file was ever seen; otherwise clients get
     503."""
+    ecosystem: Literal["PyPI", "none"] | None = None
+    """Ecosystem of the index's projects. Advisories (``[[advisories]]``) apply only to indexes with ``"PyPI"``, because
+    a private project may have the name of a malicious project on PyPI. None: ``"PyPI"`` if `url` or `provenance-from`
+    is an address of PyPI, else ``"none"``."""
     freshness: FreshnessSettings = FreshnessSettings()
     """Freshness of this index's pages. An omitted key has the value from ``[freshness]``."""
     limits: LimitsSettings = LimitsSettings()
@@ -256,6 +261,15 @@ class IndexSettings(Settings):
                     key, expected="https (http is allowed on loopback, or with `insecure = true`)", found=address
                 )
         return self
+
+    @property
+    def has_pypi_projects(self) -> bool:
+        """True if the projects of the index are those of PyPI, so that advisories about PyPI apply to them."""
+        if self.ecosystem is not None:
+            return self.ecosystem == "PyPI"
+        return any(
+            address is not None and _get_netloc(address) == _PYPI for address in (self.url, self.provenance_from)
+        )
 
     def covers(self, name: NormalizedName) -> bool:
         """Return whether the index's patterns cover `name`. The index owns the name if no earlier index covers it."""

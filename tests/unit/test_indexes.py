@@ -312,3 +312,21 @@ def test_limits_must_allow_something() -> None:
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValidationError):
         index().url = "https://other.example/"  # type: ignore[misc]  # that it is refused is the point
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({"url": "https://pypi.org/simple/"}, True),
+        ({"url": "https://PyPI.org:443/simple"}, True),
+        ({"url": "https://mirror.example/simple/"}, False),
+        ({"url": "https://mirror.example/simple/", "provenance_from": "https://pypi.org/"}, True),
+        ({"url": "https://mirror.example/simple/", "provenance_from": "https://mirror.example/"}, False),
+        ({"url": "https://mirror.example/pypi.org/simple/"}, False),
+        ({"url": "https://test.pypi.org/simple/"}, False),
+        ({"url": "https://mirror.example/simple/", "ecosystem": "PyPI"}, True),
+        ({"url": "https://pypi.org/simple/", "ecosystem": "none"}, False),
+    ],
+)
+def test_advisories_about_pypi_apply_to_pypi_and_to_indexes_that_say_so(keys: dict[str, Any], expected: bool) -> None:
+    assert index(**keys).has_pypi_projects is expected

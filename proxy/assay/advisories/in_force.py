@@ -28,7 +28,7 @@ class AdvisoriesInForce:
         return self._snapshot
 
     def explain_not_ready(self) -> str | None:
-        """Return the reason why nothing may be served yet, or None if files may be served."""
+        """Return the reason why nothing may be served yet; None if everything may be served."""
         return self._not_ready
 
     def subscribe(self, act: OnChange) -> None:

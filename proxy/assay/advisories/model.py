@@ -22,13 +22,28 @@ from packaging.version import Version
 from assay.simple.fields import parse_version
 from assay.simple.model import NormalizedName
 
-__all__ = ["MALWARE_PREFIX", "Advisory", "AffectedPackage", "EventKind", "RangeEvent", "VersionRange", "version_key"]
+__all__ = [
+    "MALWARE_PREFIX",
+    "Advisory",
+    "AffectedPackage",
+    "EventKind",
+    "RangeEvent",
+    "VersionRange",
+    "is_advisory_id",
+    "version_key",
+]
 
 MALWARE_PREFIX: Final = "MAL-"
 """Prefix of the ids of the malicious-packages repository of OpenSSF."""
 
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}", re.ASCII)
 _PLAIN_RELEASE = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*", re.ASCII)
 _TRAILING_ZEROS = re.compile(r"(?:\.0)+$")
+
+
+def is_advisory_id(text: str) -> bool:
+    """Return whether `text` can be the id of an advisory: at most 100 letters, digits and ``._:-``."""
+    return _ID.fullmatch(text) is not None
 
 
 @lru_cache(maxsize=4096)
@@ -62,9 +77,9 @@ class RangeEvent:
 
     kind: EventKind
     version: Version | None
-    """Version of the event. None: before every version. The value ``"0"`` of `introduced` is read as None, and so is a
-    text that is not a version by PEP 440, because OSV orders such texts before all versions. None in a `limit`:
-    infinity (``"*"``)."""
+    """Version of the event. None: before every version. It stands for the value ``"0"`` of `introduced`, and for texts
+    that PEP 440 does not accept as versions, because OSV orders them before all versions. None in a `limit`: infinity
+    (``"*"``)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from assay.advisories.model import (
     EventKind,
     RangeEvent,
     VersionRange,
+    is_advisory_id,
     version_key,
 )
 from assay.simple.fields import parse_time, parse_version
@@ -49,7 +50,6 @@ MAX_REFERENCES: Final = 20
 _MAX_URL: Final = 2_000
 _MAX_VERSION: Final = 200
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}", re.ASCII)
 _URL = re.compile(r"https://[!-~]+", re.ASCII)
 
 
@@ -89,7 +89,7 @@ def parse_record(record: Mapping[str, Any], *, is_missing: bool = False) -> Advi
         BrokenRecordError: a value has the wrong type, is missing, or exceeds a limit.
     """
     advisory_id = _get(record, "id", str)
-    if advisory_id is None or _ID.fullmatch(advisory_id) is None:
+    if advisory_id is None or not is_advisory_id(advisory_id):
         raise BrokenRecordError("id: expected at most 100 letters, digits and ._:-")
     is_malware = advisory_id.startswith(MALWARE_PREFIX)
     entries = _get(record, "affected", list) or []
@@ -107,7 +107,7 @@ def parse_record(record: Mapping[str, Any], *, is_missing: bool = False) -> Advi
         affected=affected,
         published=_get_time(record, "published"),
         withdrawn=_get_time(record, "withdrawn"),
-        aliases=tuple(_get_texts(record, "aliases", MAX_ALIASES, _ID.fullmatch)),
+        aliases=tuple(_get_texts(record, "aliases", MAX_ALIASES, is_advisory_id)),
         summary=(_get(record, "summary", str) or "")[:MAX_SUMMARY],
         details=(_get(record, "details", str) or "")[:MAX_DETAILS],
         references=_parse_references(record),
@@ -208,7 +208,7 @@ def _parse_references(record: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _get_texts(record: Mapping[str, Any], key: str, most: int, accepts: Callable[[str], object]) -> list[str]:
+def _get_texts(record: Mapping[str, Any], key: str, most: int, accepts: Callable[[str], bool]) -> list[str]:
     values = (_get(record, key, list) or [])[:most]
     return [each for each in values if isinstance(each, str) and accepts(each)]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Literal, Self
@@ -17,6 +18,7 @@ from pydantic import BeforeValidator, Field, StrictBool, model_validator
 from assay.policy.language.times import ExclusiveEnd, InclusiveStart
 from assay.policy.language.values import (
     EXPECTED_LOG,
+    AdvisoryId,
     Digest,
     Fingerprint,
     LogReference,
@@ -204,6 +206,17 @@ class Revocation(Settings):
             raise make_key_error("signed-until", expected=after, found=self.signed_until)
 
 
+class IgnoredAdvisory(Settings):
+    """Advisory that does not count until an end date, because it is wrong or its risk is accepted."""
+
+    id: AdvisoryId
+    """Id of the advisory, such as ``MAL-2026-1234``. An alias of the advisory does not select it."""
+    reason: PrintableText
+    """Reason why the advisory is ignored."""
+    expires: ExclusiveEnd
+    """End of the exception. From this instant on, the advisory counts again."""
+
+
 def _check_version(value: object) -> object:
     """Return the version if it is the integer 1. pydantic alone would also accept true and 1.0."""
     if type(value) is not int:
@@ -234,6 +247,13 @@ class Policy(Settings):
     """Exceptions with an end date for files that already exist."""
     revocations: tuple[Revocation, ...] = ()
     """Withdrawals of trust, which overrule every approval and also apply to cached files."""
+    ignored_advisories: tuple[IgnoredAdvisory, ...] = ()
+    """Advisories that do not count until an end date."""
+
+    def find_ignored_advisory(self, advisory_id: str, now: datetime) -> IgnoredAdvisory | None:
+        """Return the table that ignores this advisory at the time `now`; None if the advisory counts."""
+        found = (each for each in self.ignored_advisories if each.id == advisory_id and each.expires > now)
+        return max(found, key=lambda each: each.expires, default=None)
 
     @model_validator(mode="after")
     def _check_rules(self) -> Self:

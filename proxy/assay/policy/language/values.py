@@ -14,6 +14,7 @@ from packaging.specifiers import InvalidSpecifier, Specifier, SpecifierSet
 from packaging.version import Version
 from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, PlainSerializer, ValidationInfo, WithJsonSchema
 
+from assay.advisories.model import is_advisory_id
 from assay.policy.language.patterns import normalize_name_pattern
 from assay.publishers.base import PrintableText
 from assay.simple.model import Sha256
@@ -131,6 +132,13 @@ def _parse_specifiers(text: object) -> SpecifierSet:
     raise ValueError('a version specifier such as "==1.26.4" or ">=1,<2"')
 
 
+def _check_advisory_id(text: str) -> str:
+    if not is_advisory_id(text):
+        raise ValueError("the id of an advisory, such as MAL-2026-1234")
+    return text
+
+
+AdvisoryId = Annotated[str, AfterValidator(_check_advisory_id)]
 LogReference = Annotated[str, BeforeValidator(_parse_log), WithJsonSchema({"type": "string"})]
 Digest = Annotated[Sha256, BeforeValidator(_parse_sha256), WithJsonSchema({"type": "string"})]
 Fingerprint = Annotated[str, BeforeValidator(_parse_fingerprint), WithJsonSchema({"type": "string"})]

@@ -97,7 +97,7 @@ def test_every_key_of_the_language_stands_in_the_shipped_policy() -> None:
 def test_what_is_absent_has_its_meaning() -> None:
     policy = load_policy("version = 1", "policy.toml")
     assert (policy.mode, policy.withheld, policy.show_withheld) == (Mode.ENFORCE, Showing.STOP, True)
-    assert (policy.rules, policy.waivers, policy.revocations) == ((), (), ())
+    assert (policy.rules, policy.waivers, policy.revocations, policy.ignored_advisories) == ((), (), (), ())
     assert BUILT_IN_POLICY.defaults.ratchet is RatchetMode.WARN
     assert [rule.projects for rule in BUILT_IN_POLICY.rules] == [("*",)]
 
@@ -635,3 +635,31 @@ def test_a_name_that_the_configuration_does_not_define_is_an_error(
     for known in KNOWN.indexes if key == "indexes" else KNOWN.trust_roots:
         load_policy(text.replace("{}", known), "policy.toml", KNOWN)
     load_policy(text.replace("{}", name), "policy.toml")
+
+
+IGNORED = 'version = 1\n[[ignored-advisories]]\nid = "MAL-2026-1"\nreason = "false positive"\nexpires = 2026-12-15\n'
+
+
+def test_an_ignored_advisory_counts_again_from_its_end_on() -> None:
+    policy = load_policy(IGNORED, "policy.toml")
+    end = datetime(2026, 12, 16, tzinfo=UTC)
+    before = end - timedelta(microseconds=1)
+    ignored = policy.find_ignored_advisory("MAL-2026-1", before)
+    assert ignored is not None
+    assert ignored.reason == "false positive"
+    assert policy.find_ignored_advisory("MAL-2026-1", end) is None
+    assert policy.find_ignored_advisory("MAL-2026-2", before) is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ('"MAL-2026-1"', '"MAL-*"', "3: ignored-advisories[0].id: expected the id of an advisory, such as MAL-2026-"),
+        ('"MAL-2026-1"', '""', "3: ignored-advisories[0].id: expected the id of an advisory, such as MAL-2026-"),
+        ('reason = "false positive"', "", "2: ignored-advisories[0].reason: "),
+        ("expires = 2026-12-15", "", "2: ignored-advisories[0].expires: "),
+        ('id = "MAL-2026-1"', "", "2: ignored-advisories[0].id: "),
+    ],
+)
+def test_an_ignored_advisory_has_one_id_a_reason_and_an_end(old: str, new: str, expected: str) -> None:
+    assert refusal(IGNORED.replace(old, new)).startswith(f"policy.toml:{expected}")
