@@ -44,7 +44,7 @@ from assay.policy.requirements.base import (
 )
 from assay.policy.requirements.ratchet import DEFAULT_RATCHET_SETTLE
 from assay.policy.requirements.registry import REQUIREMENTS
-from assay.policy.revocations import compile_revocations
+from assay.policy.precedence.revocations import compile_revocations
 from assay.policy.verdict import Approved, Reason, ReasonCode, Undecided, Verdict, Withheld, approve, state_reason
 from assay.policy.waivers import CODES_BY_LIFT
 from assay.ports import EstablishedPublisher, ProjectHistory

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from assay.policy.candidate import FileFacts
 from assay.policy.language.model import Policy
-from assay.policy.revocations import compile_revocations
+from assay.policy.precedence.revocations import compile_revocations
 from assay.policy.verdict import Reason
 from assay.simple.model import NormalizedName
 
