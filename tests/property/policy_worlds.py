@@ -9,6 +9,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from assay.advisories.model import Advisory
 from assay.evidence import (
     PUBLISH_PREDICATE_TYPE,
     SLSA_PREDICATE_TYPE,
@@ -26,7 +27,18 @@ from assay.policy.requirements.registry import REQUIREMENTS
 from assay.policy.verdict import ReasonCode, Verdict, Withheld
 from assay.ports import ProjectHistory, SeenFile
 from assay.simple.model import File, Kind, Project, ProjectStatus, Sha256
-from tests.unit.policy.factories import FORGED, INDEX, NOW, a_file, a_project, attestation, claims, days, digest
+from tests.unit.policy.factories import (
+    FORGED,
+    INDEX,
+    NOW,
+    a_file,
+    a_project,
+    an_advisory,
+    attestation,
+    claims,
+    days,
+    digest,
+)
 
 GENERATED: dict[str, tuple[str, ...]] = {
     "indexes": ('indexes = ["pypi"]', 'indexes = ["internal"]'),
@@ -60,6 +72,15 @@ REVOCATIONS = (
 )
 
 
+ADVISORIES = (
+    an_advisory("MAL-2026-1", versions=["2.0"]),
+    an_advisory("MAL-2026-2", introduced="3.0"),
+    an_advisory("PYSEC-2026-3"),
+)
+IGNORED = ("2026-11-20", "2026-11-22", "2026-12-31")
+"""Ends of exceptions for MAL-2026-1: one has expired at `NOW`."""
+
+
 @lru_cache(maxsize=512)
 def load_policy(text: str) -> Policy:
     """Parse a policy; cached, because parsing is not under test here."""
@@ -79,16 +100,25 @@ class World:
     index: IndexFacts = INDEX
     mismatched: frozenset[Sha256] = frozenset()
     """Digests of wheels whose own METADATA differs from the metadata of the index."""
+    advisories: tuple[Advisory, ...] = ()
+    top: str = ""
+    """Keys of the policy that precede its tables."""
 
     def policy(self, *, rule: str = "", before: str = "", more: str = "", top: str = "") -> Policy:
-        text = f'version = 1\n{top}\n{before}\n[[rules]]\nname = "all"\nprojects = ["*"]\n{self.rule}\n{rule}\n'
-        return load_policy(f"{text}{self.more}\n{more}\n")
+        head = f"version = 1\n{self.top}\n{top}\n{before}\n"
+        text = f'[[rules]]\nname = "all"\nprojects = ["*"]\n{self.rule}\n{rule}\n'
+        return load_policy(f"{head}{text}{self.more}\n{more}\n")
 
     def judge(self, policy: Policy | None = None, **changes: Any) -> tuple[Verdict, ...]:
         given_: dict[str, Any] = {"history": self.history, "evidence": self.evidence, "now": self.now} | changes
         project = given_.pop("project", self.project)
         return judge_page(
-            policy or self.policy(), project, index=self.index, mismatched_wheels=self.mismatched, **given_
+            policy or self.policy(),
+            project,
+            index=self.index,
+            mismatched_wheels=self.mismatched,
+            advisories=self.advisories,
+            **given_,
         )
 
 
@@ -152,6 +182,7 @@ def attestations(draw: st.DrawFn, file: File) -> Attested:
 
 @st.composite
 def worlds(draw: st.DrawFn, *, revocations: bool = True) -> World:
+    """Draw a world; without `revocations`, neither revocations nor advisories cover its files."""
     stated: dict[str, str] = {}
     for keys in draw(st.lists(st.sampled_from(RULE_KEYS), max_size=6)):
         for line in keys.splitlines():
@@ -159,6 +190,8 @@ def worlds(draw: st.DrawFn, *, revocations: bool = True) -> World:
     if 'attestations = "if-present"' in stated.values() and stated.keys() & {"publishers", "predicates", "builder"}:
         del stated["attestations"]  # a contradiction
     revoked = draw(st.lists(st.sampled_from(REVOCATIONS), max_size=1)) if revocations else []
+    advisories = draw(st.lists(st.sampled_from(ADVISORIES), max_size=2, unique=True)) if revocations else []
+    ignored = draw(st.lists(st.sampled_from(IGNORED), max_size=2)) if advisories else []
     listed = draw(st.lists(files(), max_size=6))
     evidence: dict[Any, Evidence] = {}
     for file in listed:
@@ -179,7 +212,14 @@ def worlds(draw: st.DrawFn, *, revocations: bool = True) -> World:
     }
     return World(
         rule="\n".join(stated.values()),
-        more="\n".join(f'[[revocations]]\n{each}\nreason = "stolen"' for each in revoked),
+        more="\n".join(
+            (
+                *(f'[[revocations]]\n{each}\nreason = "stolen"' for each in revoked),
+                *(f'[[ignored-advisories]]\nid = "MAL-2026-1"\nreason = "x"\nexpires = {each}' for each in ignored),
+            )
+        ),
+        top=draw(st.sampled_from(("", "", "", 'malware = "note"'))),
+        advisories=tuple(advisories),
         project=a_project(*listed, status=draw(st.sampled_from([None, ARCHIVED]))),
         evidence=evidence,
         history=ProjectHistory(known=known, files=ledger),
@@ -203,6 +243,7 @@ def decide(world: World, policy: Policy, evidence: dict[Any, Evidence]) -> tuple
         evidence=evidence,
         now=world.now,
         mismatched_wheels=world.mismatched,
+        advisories=world.advisories,
     )
 
 
@@ -218,6 +259,7 @@ def learned(world: World, policy: Policy | None = None) -> ProjectHistory:
         evidence=world.evidence,
         now=world.now,
         mismatched_wheels=world.mismatched,
+        advisories=world.advisories,
     )
     return ProjectHistory(
         known=True,

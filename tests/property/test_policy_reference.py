@@ -31,6 +31,8 @@ from assay.policy.candidate import FileFacts, PageContext, gather_facts
 from assay.policy.checks import find_failed_checks, find_listing_faults
 from assay.policy.continuity import Continuity
 from assay.policy.language.model import Policy, Requirements, Rule, get_rule_terms, merge_requirements
+from assay.policy.language.times import format_instant
+from assay.policy.precedence.revocations import compile_revocations
 from assay.policy.requirements.base import (
     NOT_YET,
     AttestationCheck,
@@ -44,7 +46,6 @@ from assay.policy.requirements.base import (
 )
 from assay.policy.requirements.ratchet import DEFAULT_RATCHET_SETTLE
 from assay.policy.requirements.registry import REQUIREMENTS
-from assay.policy.precedence.revocations import compile_revocations
 from assay.policy.verdict import Approved, Reason, ReasonCode, Undecided, Verdict, Withheld, approve, state_reason
 from assay.policy.waivers import CODES_BY_LIFT
 from assay.ports import EstablishedPublisher, ProjectHistory
@@ -85,6 +86,7 @@ class Reference:
                 and other.sha256
             ),
             mismatched_wheels=self.world.mismatched,
+            advisories=self.world.advisories,
             signers_by_file={
                 (fact.filename, fact.sha256): tuple(
                     each for each in history.signers if (each.filename, each.sha256) == (fact.filename, fact.sha256)
@@ -158,14 +160,20 @@ class Reference:
         file, evidence = facts.file, facts.evidence
         said = [*facts.provenance_failures, *(self.ask(check, facts) for check in self.checks())]
         unmet = sorted((each for each in said if isinstance(each, Reason)), key=lambda each: CODES.index(each.code))
-        enforced = [*self.revoked(facts), *find_failed_checks(facts, self.context, self.world.now), *forged(evidence)]
+        malicious, noted, ends = self.malicious(facts)
+        enforced = [
+            *self.revoked(facts),
+            *malicious,
+            *find_failed_checks(facts, self.context, self.world.now),
+            *forged(evidence),
+        ]
         if enforced:
-            return withheld(facts, [*enforced, *unmet], enforced=True)
+            return withheld(facts, [*enforced, *unmet], enforced=True, expires=ends)
         lifted, expires, labels = self.waive(facts, unmet)
         remaining = [each for each in unmet if each.code not in {reason.code for reason in lifted}]
         audits = (self.rule.mode or self.policy.mode) == "audit"
         if remaining and not (evidence is None and audits):
-            return withheld(facts, remaining, enforced=False, expires=expires)
+            return withheld(facts, remaining, enforced=False, expires=earliest([expires, ends]))
         if evidence is None or any(each is NOT_YET for each in said):
             return Undecided(file=file)
         unproven = (
@@ -174,19 +182,41 @@ class Reference:
             else []
         )
         proven = [note for link in self.links() for note in link.note(facts.relevant_attestations)]
-        notes = (*proven, *unproven, *(each.text for each in said if isinstance(each, Note)), *labels)
+        notes = (*proven, *unproven, *(each.text for each in said if isinstance(each, Note)), *labels, *noted)
         return approve(
             file,
             rule="all",
             evidence=evidence,
             lifted_reasons=tuple(lifted),
             notes=notes,
-            changes_at=earliest([*(each.until for each in unmet), expires]),
+            changes_at=earliest([*(each.until for each in unmet), expires, ends]),
         )
+
+    def malicious(self, facts: FileFacts) -> tuple[list[Reason], list[str], datetime | None]:
+        """Return the reasons of malware records, notes, and the earliest end of an exception that applies."""
+        version = facts.file.distribution.version if facts.file.distribution is not None else None
+        reasons, ignored, noted, ends = [], [], [], []
+        for each in self.world.advisories:
+            if not each.is_malware or version is None or not each.covers(self.context.project, version):
+                continue
+            exceptions = [one.expires for one in self.policy.ignored_advisories if one.id == each.id]
+            if exceptions and max(exceptions) > self.world.now:
+                ends.append(max(exceptions))
+                ignored.append(f"the malware advisory {each.id} is ignored until {format_instant(ends[-1])}: x")
+                continue
+            text = f"malicious according to {each.id} ({each.link}): {each.summary}"
+            noted.append(text)
+            message = f"{text}; use another version"
+            reasons.append(
+                state_reason(ReasonCode.MALICIOUS, None, message, expected="no malware advisory", found=each.id)
+            )
+        if self.policy.malware == "note":
+            return [], ignored + noted, earliest(ends)
+        return reasons, ignored, earliest(ends)
 
     def revoked(self, facts: FileFacts) -> Sequence[Reason]:
         revoked = compile_revocations(self.policy, self.context.project)
-        return revoked.find_reasons(facts) if revoked is not None else ()
+        return revoked.check_file(facts, self.context, self.world.now).reasons if revoked is not None else ()
 
     def waive(self, facts: FileFacts, unmet: list[Reason]) -> tuple[list[Reason], datetime | None, list[str]]:
         """Return the lifted reasons, end date and note of the world's only waiver, which has `uploaded-before`."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar, cast
 
+from assay.advisories.model import Advisory
 from assay.evidence import INDEX_SOURCE, PUBLISH_PREDICATE_TYPE, Attestation, Attested, Evidence, PublisherIdentity
 from assay.policy.continuity import RatchetState
 from assay.policy.verdict import Reason
@@ -62,6 +63,8 @@ class PageContext:
     """Filenames listed more than once with different digests."""
     mismatched_wheels: frozenset[Sha256] = frozenset()
     """Digests of wheels whose own METADATA differs from the metadata of the index."""
+    advisories: tuple[Advisory, ...] = ()
+    """Advisories about the project; empty if the files of the index are not of PyPI's ecosystem."""
     signers_by_file: Mapping[tuple[str, Sha256 | None], tuple[FileSigner, ...]] = field(default_factory=dict)
     """Signers that the ledger has recorded for each file (`history.signers`), by filename and digest."""
     origin_ownership: dict[str, bool] = field(default_factory=dict)

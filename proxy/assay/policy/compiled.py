@@ -13,7 +13,8 @@ from functools import lru_cache
 from assay.policy.candidate import PageContext
 from assay.policy.language.model import Mode, Policy, Requirements, Rule, get_rule_terms, merge_requirements
 from assay.policy.language.patterns import compile_name_patterns
-from assay.policy.precedence.checks import PRECEDENCE_CHECKS, PrecedenceCheck
+from assay.policy.precedence.base import PrecedenceCheck
+from assay.policy.precedence.checks import PRECEDENCE_CHECKS
 from assay.policy.requirements.base import AttestationCheck, Check, FileCheck, PageCheck, ReleaseCheck, TimeCheck
 from assay.policy.requirements.ratchet import DEFAULT_RATCHET_SETTLE
 from assay.policy.requirements.registry import REQUIREMENTS

@@ -1,6 +1,6 @@
 """Verdict on one file, by the steps of the precedence (docs/policy-semantics.md, "Precedence"). Pure.
 
-1. A revocation covers the file.
+1. A revocation or a malware advisory covers the file.
 2. The rule denies the project, or no rule governs it.
 3. An always-on check fails.
 4. A pin approves the file, or the rule approves only pinned files and the file is not pinned.
@@ -14,6 +14,7 @@ The first step that applies decides. The reasons of all steps that apply are rep
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TypeAlias
 
@@ -22,12 +23,14 @@ from assay.policy.candidate import FileFacts, PageContext, gather_facts
 from assay.policy.checks import find_failed_checks
 from assay.policy.compiled import CompiledRule
 from assay.policy.language.model import Mode
+from assay.policy.precedence.base import NO_FINDINGS, Findings
 from assay.policy.provenance import collect_provenance_notes, select_attestations
 from assay.policy.requirements.base import NOT_YET, Note
 from assay.policy.verdict import (
     Approved,
     Reason,
     ReasonCode,
+    Undecided,
     Verdict,
     Withheld,
     Words,
@@ -65,7 +68,43 @@ def decide_verdict(facts: FileFacts, rule: CompiledRule, context: PageContext, n
     the evidence will be. In enforce mode the file is then withheld. In audit mode it is undecided until its evidence is
     known.
     """
-    enforced = _find_enforced_reasons(facts, rule, context, now)
+    precedent = _find_precedent(facts, rule, context, now)
+    verdict = _decide(facts, rule, context, now, _find_enforced_reasons(facts, rule, context, now, precedent.reasons))
+    if precedent.notes or precedent.changes_at is not None:
+        return _annotate(verdict, precedent)
+    return verdict
+
+
+def _find_precedent(facts: FileFacts, rule: CompiledRule, context: PageContext, now: datetime) -> Findings:
+    """Return the findings of the checks that overrule every approval (step 1)."""
+    found = NO_FINDINGS
+    for check in rule.precedence_checks:
+        added = check.check_file(facts, context, now)
+        if added is not NO_FINDINGS:
+            found = found.join(added)
+    return found
+
+
+def _annotate(verdict: Verdict, precedent: Findings) -> Verdict:
+    """Return the verdict with the notes of step 1, and with the instant at which the findings of step 1 change."""
+    if isinstance(verdict, Undecided):
+        return verdict
+    instants = [each for each in (verdict.changes_at, precedent.changes_at) if each is not None]
+    if isinstance(verdict, Withheld):
+        return replace(verdict, changes_at=min(instants, default=None))
+    return approve(
+        verdict.file,
+        rule=verdict.rule,
+        evidence=verdict.evidence,
+        lifted_reasons=verdict.despite,
+        notes=(*verdict.notes, *precedent.notes),
+        changes_at=min(instants, default=None),
+    )
+
+
+def _decide(
+    facts: FileFacts, rule: CompiledRule, context: PageContext, now: datetime, enforced: list[Reason]
+) -> Verdict:
     evidence = facts.evidence
     if evidence is None:
         return _decide_without_evidence(facts, rule, context, now, enforced)
@@ -115,18 +154,19 @@ def _decide_contested(
     )
 
 
-def _find_enforced_reasons(facts: FileFacts, rule: CompiledRule, context: PageContext, now: datetime) -> list[Reason]:
+def _find_enforced_reasons(
+    facts: FileFacts, rule: CompiledRule, context: PageContext, now: datetime, precedent: Sequence[Reason]
+) -> list[Reason]:
     """Return the reasons to withhold the file that no pin lifts.
 
-    They are revocations, the rule's denial or a missing rule, failed always-on checks, and a missing pin where the rule
-    approves only pinned files.
+    They are those of step 1 (`precedent`), the rule's denial or a missing rule, failed always-on checks, and a missing
+    pin where the rule approves only pinned files.
     """
     found = find_failed_checks(facts, context, now)
     if rule.refusal is not None:
         found.insert(0, rule.refusal)
-    for check in reversed(rule.precedence_checks):
-        if first := check.find_reasons(facts):
-            found = [*first, *found]
+    if precedent:
+        found = [*precedent, *found]
     if rule.pinned_only and facts.file.sha256 not in rule.pins:
         found.append(make_reason(ReasonCode.NOT_PINNED, rule.label, _tell_not_pinned, ()))
     return found

@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from heapq import heappop, heappush
 
+from assay.advisories.model import Advisory
 from assay.evidence import Attested, Evidence, PublisherIdentity
 from assay.policy import compiled
 from assay.policy.candidate import FileFacts, IndexFacts, PageContext
@@ -71,6 +72,7 @@ def judge_page(
     evidence: Mapping[tuple[str, Sha256], Evidence],
     now: datetime,
     mismatched_wheels: frozenset[Sha256] = frozenset(),
+    advisories: tuple[Advisory, ...] = (),
 ) -> tuple[Verdict, ...]:
     """Return a verdict for each of `project.files`, in their order, as if in enforce mode.
 
@@ -82,8 +84,9 @@ def judge_page(
         evidence: evidence by filename and digest; absent evidence is not known yet.
         now: the current time, UTC.
         mismatched_wheels: digests of wheels whose own METADATA differs from the metadata of the index.
+        advisories: advisories about the project; empty if the index is not of PyPI's ecosystem.
     """
-    context = _build_context(project, index, history, mismatched_wheels)
+    context = _build_context(project, index, history, mismatched_wheels, advisories)
     return _PageJudgement(policy, project, context, evidence, now).verdicts
 
 
@@ -96,10 +99,18 @@ def judge_page_in_mode(
     evidence: Mapping[tuple[str, Sha256], Evidence],
     now: datetime,
     mismatched_wheels: frozenset[Sha256] = frozenset(),
+    advisories: tuple[Advisory, ...] = (),
 ) -> tuple[Verdict, ...]:
     """Return the verdicts of `judge_page` after applying the mode of the project; the gate serves files by these."""
     verdicts = judge_page(
-        policy, project, index=index, history=history, evidence=evidence, now=now, mismatched_wheels=mismatched_wheels
+        policy,
+        project,
+        index=index,
+        history=history,
+        evidence=evidence,
+        now=now,
+        mismatched_wheels=mismatched_wheels,
+        advisories=advisories,
     )
     mode = find_mode(policy, project.name)
     if mode is Mode.ENFORCE:
@@ -147,6 +158,7 @@ def derive_ledger_changes(
     evidence: Mapping[tuple[str, Sha256], Evidence],
     now: datetime,
     mismatched_wheels: frozenset[Sha256] = frozenset(),
+    advisories: tuple[Advisory, ...] = (),
     url: str | None = None,
     is_rolled_back: bool = False,
 ) -> HistoryChanges:
@@ -167,7 +179,7 @@ def derive_ledger_changes(
     signers: tuple[FileSigner, ...] = ()
     publishers: tuple[EstablishedPublisher, ...] = ()
     if _may_establish_publisher(policy, project.name, verdicts, history, now):
-        context = _build_context(project, index, history, mismatched_wheels)
+        context = _build_context(project, index, history, mismatched_wheels, advisories)
         known = {(each.filename, each.sha256, each.identity) for each in history.signers}
         accepted = _PageJudgement(policy, project, context, evidence, now, collects_accepted=True).accepted_facts
         facts = (fact for each in accepted for fact in derive_file_signers(each, context))
@@ -217,7 +229,11 @@ def _may_establish_publisher(
 
 
 def _build_context(
-    project: Project, index: IndexFacts, history: ProjectHistory, mismatched_wheels: frozenset[Sha256]
+    project: Project,
+    index: IndexFacts,
+    history: ProjectHistory,
+    mismatched_wheels: frozenset[Sha256],
+    advisories: tuple[Advisory, ...],
 ) -> PageContext:
     facts: dict[tuple[str, Sha256 | None], tuple[FileSigner, ...]] = {}
     for fact in history.signers:
@@ -231,6 +247,7 @@ def _build_context(
         history=history,
         repeated_filenames=_find_repeated_filenames(project.files),
         mismatched_wheels=mismatched_wheels,
+        advisories=advisories,
         signers_by_file=facts,
     )
 

@@ -26,6 +26,7 @@ class ReasonCode(StrEnum):
     """
 
     REVOKED = "revoked"
+    MALICIOUS = "malicious"
     DENIED = "denied"
     NO_RULE = "no-rule"
     BAD_FILENAME = "bad-filename"

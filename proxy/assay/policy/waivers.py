@@ -30,6 +30,7 @@ here is `types`."""
 _PIN_INSTEAD: Final = "if you trust exactly these bytes, add their SHA-256 to the pins of the rule"
 _REMEDIES: Final[dict[ReasonCode, str]] = {
     ReasonCode.REVOKED: "if the revocation is wrong, remove or narrow it",
+    ReasonCode.MALICIOUS: "if the record is wrong, name its id in [[ignored-advisories]]",
     ReasonCode.DENIED: "if the denial is wrong, change the rule",
     ReasonCode.NO_RULE: "add a rule that covers the project",
     ReasonCode.NOT_PINNED: "add the SHA-256 of the file to the pins of the rule",

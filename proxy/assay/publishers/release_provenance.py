@@ -22,8 +22,6 @@ from typing import Final, TypeAlias
 from packaging.version import Version
 
 from assay.evidence import (
-    PUBLISH_PREDICATE_TYPE,
-    SLSA_PREDICATE_TYPE,
     Attestation,
     Attested,
     Evidence,

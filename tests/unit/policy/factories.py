@@ -12,6 +12,8 @@ from urllib.parse import quote
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from assay.advisories.model import Advisory
+from assay.advisories.record import parse_record
 from assay.evidence import (
     PUBLISH_PREDICATE_TYPE,
     Attestation,
@@ -29,6 +31,7 @@ from assay.policy.language.model import Policy
 from assay.policy.verdict import Approved, ReasonCode, Verdict, Withheld
 from assay.ports import EstablishedPublisher, FileSigner, ProjectHistory, SeenFile
 from assay.simple.model import Distribution, File, Kind, Project, Sha256
+from tests.world.advisories.records import make_affected, make_range, make_record
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 HOST = "files.example"
@@ -142,6 +145,17 @@ def signed(file: File, **changes: Any) -> Attested:
     return attested(file.upload_time, **changes)
 
 
+def an_advisory(
+    name: str = "MAL-2026-1", *, versions: Iterable[str] = (), introduced: str | None = None, **changes: Any
+) -> Advisory:
+    """Return a record about widget: these versions, or from `introduced` on; all versions without both."""
+    ranges = [] if introduced is None else [make_range(("introduced", introduced))]
+    affected = make_affected("widget", versions=list(versions), ranges=ranges)
+    advisory = parse_record(make_record(name, affected))
+    assert advisory is not None
+    return replace(advisory, **changes)
+
+
 def a_policy(rule: str = "", *, top: str = "", more: str = "") -> Policy:
     """Return a policy with one rule for all names; `rule` has its other keys, `top` precedes it, `more` follows it."""
     text = f'version = 1\n{top}\n[[rules]]\nname = "all"\nprojects = ["*"]\n{rule}\n{more}\n'
@@ -160,6 +174,7 @@ def page(
     history: ProjectHistory | None = None,
     index: IndexFacts = INDEX,
     mismatched: Iterable[Sha256] = (),
+    advisories: Iterable[Advisory] = (),
     **project: Any,
 ) -> tuple[Verdict, ...]:
     """Judge a page; files without given evidence have the evidence `default`, None for unknown."""
@@ -173,6 +188,7 @@ def page(
         evidence=known,
         now=now,
         mismatched_wheels=frozenset(mismatched),
+        advisories=tuple(advisories),
     )
 
 

@@ -49,6 +49,20 @@ class Showing(StrEnum):
     HIDE = "hide"
 
 
+class MalwareMode(StrEnum):
+    """Values of the key `malware`: what a malware advisory means for the files that it covers."""
+
+    DENY = "deny"
+    NOTE = "note"
+
+
+class AdvisoryMode(StrEnum):
+    """Values of the key `advisories`: whether pages and commands show the advisories that are not about malware."""
+
+    NOTE = "note"
+    OFF = "off"
+
+
 Lift = StrEnum("Lift", [(each.lift.upper().replace("-", "_"), each.lift) for each in REQUIREMENTS])  # type: ignore[misc]  # the words come from the registry
 Lift.__doc__ = "Requirements that a waiver can lift, each named by its key."
 
@@ -237,6 +251,12 @@ class Policy(Settings):
     with the reason, which pip and uv print if the version is pinned. ``stop``: like ``explain`` if an approved version
     is lower; otherwise pages list them as available, so that an installer that chooses one is stopped with the
     reason."""
+    malware: MalwareMode = MalwareMode.DENY
+    """Effect of malware advisories (``MAL-…``), if the configuration has ``[[advisories]]``. ``deny``: a file that such
+    a record covers is withheld, also in audit mode. ``note``: the record is only shown."""
+    advisories: AdvisoryMode = AdvisoryMode.NOTE
+    """Other advisories. ``note``: pages and commands show them. ``off``: they are not shown. They never withhold a
+    file, because installers would then choose an older version."""
     show_withheld: StrictBool = True
     """If true, JSON pages have the key `_withheld` with the withheld files and their reasons."""
     defaults: Requirements = Requirements()
@@ -248,7 +268,7 @@ class Policy(Settings):
     revocations: tuple[Revocation, ...] = ()
     """Withdrawals of trust, which overrule every approval and also apply to cached files."""
     ignored_advisories: tuple[IgnoredAdvisory, ...] = ()
-    """Advisories that do not count until an end date."""
+    """Advisories that do not count until an end date. Only this table lifts a malware advisory."""
 
     def find_ignored_advisory(self, advisory_id: str, now: datetime) -> IgnoredAdvisory | None:
         """Return the table that ignores this advisory at the time `now`; None if the advisory counts."""

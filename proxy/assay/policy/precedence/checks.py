@@ -1,30 +1,19 @@
-"""Checks that overrule every approval (step 1 of the precedence), such as revocations. Pure."""
+"""Checks that overrule every approval (step 1 of the precedence): revocations and malware advisories. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final
 
-from assay.policy.candidate import FileFacts
 from assay.policy.language.model import Policy
+from assay.policy.precedence.base import PrecedenceCheck
+from assay.policy.precedence.malware import compile_malware
 from assay.policy.precedence.revocations import compile_revocations
-from assay.policy.verdict import Reason
 from assay.simple.model import NormalizedName
-
-
-class PrecedenceCheck(Protocol):
-    """Check that overrules every approval, compiled for one project."""
-
-    @property
-    def needs_evidence(self) -> bool:
-        """True if the check can withhold some file only after the evidence of the file is known."""
-
-    def find_reasons(self, facts: FileFacts) -> Sequence[Reason]:
-        """Return the reasons to withhold the file; empty if the check permits it."""
-
 
 PRECEDENCE_CHECKS: Final[tuple[Callable[[Policy, NormalizedName], PrecedenceCheck | None], ...]] = (
     compile_revocations,
+    compile_malware,
 )
 """Functions that compile the checks, in the order in which their reasons are reported. A function returns None if its
 check has nothing to do for the project."""

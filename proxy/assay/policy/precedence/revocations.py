@@ -11,11 +11,12 @@ from typing import final
 from packaging.version import Version
 
 from assay.evidence import Attestation, Attested, LogIdentity
-from assay.policy.candidate import FileFacts
+from assay.policy.candidate import FileFacts, PageContext
 from assay.policy.language.model import Policy, Revocation
 from assay.policy.language.patterns import compile_name_patterns
 from assay.policy.language.values import compile_revoked_versions, normalize_log
-from assay.policy.verdict import Reason, ReasonCode, Words, make_reason
+from assay.policy.precedence.base import NO_FINDINGS, Findings
+from assay.policy.verdict import ReasonCode, Words, make_reason
 from assay.publishers.globs import StringPredicate
 from assay.publishers.matching import PublisherMatcher, compile_publisher
 from assay.simple.model import File, NormalizedName, Sha256
@@ -86,14 +87,15 @@ class RevocationCheck:
     revocations: tuple[CompiledRevocation, ...]
     needs_evidence: bool
 
-    def find_reasons(self, facts: FileFacts) -> list[Reason]:
+    def check_file(self, facts: FileFacts, context: PageContext, now: datetime) -> Findings:  # noqa: ARG002 - protocol
         """Return one reason for each revocation that covers the file."""
         attestations = facts.evidence.provenance if isinstance(facts.evidence, Attested) else ()
-        return [
+        reasons = [
             make_reason(ReasonCode.REVOKED, each.label, _tell_revoked, (each.reason,))
             for each in self.revocations
             if each.covers(facts.file, attestations)
         ]
+        return Findings(reasons) if reasons else NO_FINDINGS
 
 
 def compile_revocations(policy: Policy, name: NormalizedName) -> RevocationCheck | None:
