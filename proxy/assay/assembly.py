@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from urllib.request import getproxies_environment
 
+from assay.advisories.in_force import AdvisoriesInForce
 from assay.attestation.config import BUNDLED_ROOT_NAMES, DEFAULT_ROOT_NAME
 from assay.attestation.pool.pool import VerifierPool
 from assay.attestation.renewal.schedule import create_root_refreshers
@@ -83,6 +84,7 @@ class Assembly:
     root_lists: RootListCache
     store: Storage
     verifier: VerifierPool
+    advisories: AdvisoriesInForce
 
     @property
     def gate(self) -> Gate:
@@ -182,8 +184,16 @@ async def assemble(
         stack.push_async_callback(store.close)
         verifier = await _start_verifier(stack, configuration, trust_state_directory, clock)
         upstream = await _start_upstream(stack, configuration, environ, tuning)
+        advisories = AdvisoriesInForce()
         gate = _build_gate_factory(
-            stack, configuration, tuning, store=store, upstream=upstream, verifier=verifier, clock=clock
+            stack,
+            configuration,
+            tuning,
+            store=store,
+            upstream=upstream,
+            verifier=verifier,
+            advisories=advisories,
+            clock=clock,
         )
         spool = await store.open_spool()
         views = []
@@ -200,7 +210,7 @@ async def assemble(
         roots = _build_root_lists(configuration, upstream, spool, views, clock)
         stack.push_async_callback(roots.close)
         store.start_scrub()
-        yield Assembly(views=tuple(views), root_lists=roots, store=store, verifier=verifier)
+        yield Assembly(views=tuple(views), root_lists=roots, store=store, verifier=verifier, advisories=advisories)
 
 
 async def _start_verifier(
@@ -244,6 +254,7 @@ def _build_gate_factory(
     store: Storage,
     upstream: UpstreamClient,
     verifier: VerifierPool,
+    advisories: AdvisoriesInForce,
     clock: Callable[[], datetime],
 ) -> partial[Gate]:
     """Return `Gate` with all arguments set except those that differ between views.
@@ -283,6 +294,7 @@ def _build_gate_factory(
             pages=PageService(indexes=configuration.indexes, cache=pages, clock=clock),
             provenance=provenance,
             files=files,
+            advisories=advisories,
         ),
         ledger=store.ledger,
         judged_pages=create_judged_page_cache(),

@@ -24,6 +24,7 @@ from urllib.parse import quote
 from packaging.utils import canonicalize_name
 
 from assay.policy.reasons import absence_to_json, describe_withheld, escape_controls, reasons_to_json
+from assay.policy.shown_advisories import ShownAdvisory
 from assay.policy.tombstones import TOMBSTONE_QUERY, Tombstone
 from assay.policy.verdict import Approved, Reason, Withheld
 from assay.simple.fields import parse_version
@@ -54,7 +55,7 @@ _encode_json_string = (
     json.encoder.encode_basestring_ascii
 )  # the same result as the encoder's for a string, without its overhead
 # Keys that Assay writes itself. The index's own values of these keys are dropped, so that no key occurs twice.
-_OUR_PAGE_KEYS: Final = frozenset({"meta", "name", "project-status", "versions", "files", "_withheld"})
+_OUR_PAGE_KEYS: Final = frozenset({"meta", "name", "project-status", "versions", "files", "_advisories", "_withheld"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +74,8 @@ class PageListing:
     """Withheld files that are listed for installers. Their versions have no approved file."""
     absence_reason: Reason | None = None
     """Reason for an empty page: the index that owns the name does not have the project. None for any other page."""
+    advisories: tuple[ShownAdvisory, ...] = ()
+    """Advisories that cover a listed version, for the key ``_advisories`` in JSON."""
     show_withheld: bool = True
     """True to list the withheld files and their reasons: under ``_withheld`` in JSON, as a list in HTML."""
 
@@ -121,6 +124,8 @@ def _render_json(page: PageListing, links: PageLinks) -> bytes:
     entries += [_render_json_tombstone(each, links, states_provenance=states) for each in page.tombstones]
     parts.append(f'"files":[{",".join(entries)}]')
     parts += _format_extra_members(project.extra, _OUR_PAGE_KEYS)
+    if page.advisories:
+        parts.append(f'"_advisories":{_encode_json([each.to_json() for each in page.advisories])}')
     if page.show_withheld:
         told = _format_withheld(page.withheld)
         told += [] if page.absence_reason is None else [_encode_json(absence_to_json(page.absence_reason))]

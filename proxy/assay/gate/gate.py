@@ -36,12 +36,13 @@ from assay.evidence import Unstated
 from assay.files.cache import FileContent
 from assay.files.service import FileService
 from assay.gate.judged_page import JudgedPage, JudgedPageCache
+from assay.gate.page_advisories import PageAdvisories
 from assay.gate.page_judge import PageJudge
 from assay.pages.service import PageService
 from assay.policy.language.model import Policy, Showing
 from assay.policy.language.times import format_instant
 from assay.policy.verdict import Approved, Undecided, Verdict, Withheld
-from assay.ports import Flights, Ledger, Notice
+from assay.ports import Advisories, Flights, Ledger, Notice
 from assay.provenance.service import ProvenanceService
 from assay.simple.fields import parse_version
 from assay.simple.model import File, NormalizedName
@@ -69,11 +70,12 @@ class WithheldError(AssayError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateResources:
-    """Services that the gates of all views share: pages, provenance and files."""
+    """Services that the gates of all views share: pages, provenance, files and advisories."""
 
     pages: PageService
     provenance: ProvenanceService
     files: FileService
+    advisories: Advisories
 
 
 class Gate:
@@ -113,11 +115,13 @@ class Gate:
         self._pages = resources.pages
         self._provenance = resources.provenance
         self._files = resources.files
+        self._advisories = PageAdvisories(resources.advisories)
         self._page_judge = PageJudge(
             view=view,
             provenance=resources.provenance,
             wheels=resources.files.wheels,
             failed_metadata=resources.files.failed_metadata,
+            advisories=self._advisories,
             ledger=ledger,
             flights=flights,
             clock=clock,
@@ -149,10 +153,12 @@ class Gate:
     def peek_page(self, name: NormalizedName) -> JudgedPage | None:
         """Return the judged page of a project if it is in memory and current, else None. Start no refresh."""
         judged = self._judged_pages.get((self.view, name))
-        return judged if judged is not None and self._is_current(judged) else None
+        is_usable = judged is not None and self._advisories.is_ready and self._is_current(judged)
+        return judged if is_usable else None
 
     async def _get_page(self, name: NormalizedName, timeout_seconds: float | None) -> JudgedPage:
         while True:
+            self._advisories.require_ready()
             if (judged := self.peek_page(name)) is not None:
                 return judged
             judged = self._judged_pages.get((self.view, name))
@@ -167,7 +173,9 @@ class Gate:
                     raise NotReadyError(f"the index has not sent the page of {name} yet; try again") from error
                 raise NotReadyError(f"the page of {name} is still being verified; try again") from error
             # A refresh that began before a policy reload may end after it. Only the new policy may answer this request.
-            if judged.policy_digest == self.policy.digest:
+            # The same applies to new advisories.
+            version = self._advisories.get_version(judged.page.index, name)
+            if judged.policy_digest == self.policy.digest and judged.dependencies["advisories"] == version:
                 return judged
 
     async def get_verdict(self, location: str) -> Approved | Withheld:

@@ -15,6 +15,7 @@ from functools import partial
 from typing import TypeVar
 
 from assay import telemetry
+from assay.advisories.model import Advisory
 from assay.errors import LedgerError
 from assay.evidence import INDEX_SOURCE, Evidence, Forged
 from assay.files.failed_metadata import FailedMetadata
@@ -22,6 +23,7 @@ from assay.files.wheel_metadata import WheelMetadata, apply_own_metadata, find_m
 from assay.gate import absent_project
 from assay.gate.hidden_versions import HiddenReport, HiddenVersion, find_hidden_versions
 from assay.gate.judged_page import Dependencies, JudgedPage, index_by_location
+from assay.gate.page_advisories import PageAdvisories
 from assay.indexes import IndexSettings, allowed_file_hosts
 from assay.policy.first_sight import find_clock_corrections
 from assay.policy.judge import (
@@ -32,6 +34,7 @@ from assay.policy.judge import (
     judge_page_in_mode,
 )
 from assay.policy.language.model import Policy, Showing
+from assay.policy.shown_advisories import ShownAdvisory, select_shown
 from assay.policy.tombstones import make_tombstones
 from assay.policy.verdict import Approved, Undecided, Verdict, Withheld
 from assay.ports import Flights, HistoryChanges, IndexPage, Ledger, ProjectHistory
@@ -64,15 +67,20 @@ class _Case:
     mismatched_wheels: frozenset[Sha256]
     dependencies: Dependencies
     history: ProjectHistory
+    advisories: tuple[Advisory, ...]
     now: datetime
 
     @property
     def facts(self) -> IndexFacts:
         return IndexFacts(name=self.page.index.name, hosts=allowed_file_hosts(self.page.index))
 
+    async def offload_if_large(self, work: Callable[[], _T]) -> _T:
+        """Return the result of pure work on the page; run it in a thread if it has many files or advisories."""
+        is_large = len(self.project.files) * (1 + len(self.advisories)) >= _OFFLOAD_MIN_FILES
+        return await asyncio.to_thread(work) if is_large else work()
+
     async def decide(self, evidence: Mapping[FileKey, Evidence]) -> tuple[Verdict, ...]:
-        return await _offload_if_large(
-            self.project,
+        return await self.offload_if_large(
             partial(
                 judge_page_in_mode,
                 self.policy,
@@ -81,6 +89,7 @@ class _Case:
                 history=self.history,
                 now=self.now,
                 mismatched_wheels=self.mismatched_wheels,
+                advisories=self.advisories,
                 evidence=evidence,
             ),
         )
@@ -88,8 +97,7 @@ class _Case:
     async def derive_changes(
         self, verdicts: tuple[Verdict, ...], evidence: Mapping[FileKey, Evidence]
     ) -> HistoryChanges:
-        return await _offload_if_large(
-            self.project,
+        return await self.offload_if_large(
             partial(
                 derive_ledger_changes,
                 self.policy,
@@ -103,6 +111,7 @@ class _Case:
                 now=self.now,
                 evidence=evidence,
                 mismatched_wheels=self.mismatched_wheels,
+                advisories=self.advisories,
             ),
         )
 
@@ -124,6 +133,7 @@ class PageJudge:
         provenance: ProvenanceService,
         wheels: WheelMetadata,
         failed_metadata: FailedMetadata,
+        advisories: PageAdvisories,
         ledger: Ledger,
         flights: Flights,
         clock: Callable[[], datetime],
@@ -136,6 +146,7 @@ class PageJudge:
         self._provenance = provenance
         self._wheels = wheels
         self._failed_metadata = failed_metadata
+        self._advisories = advisories
         self._ledger = ledger
         self._flights = flights
         self._clock = clock
@@ -149,6 +160,7 @@ class PageJudge:
             "roots": self._provenance.resolver.roots_digest,
             "wheels": self._wheels.get_facts_version(index, name),
             "metadata": self._failed_metadata.get_version(index, name),
+            "advisories": self._advisories.get_version(index, name),
             "ledger": ledger_version,
         }
 
@@ -206,6 +218,7 @@ class PageJudge:
         dependencies = self.get_dependencies(policy, index, name, ledger_version=history.version)
         if page.is_absent:
             return absent_project.make_absent_page(policy, self.choose_showing(policy), page, dependencies)
+        advisories = await self._advisories.find(index, name)  # those of `dependencies`: nothing was awaited since
         facts = await self._wheels.load_facts(index, name)
         case = _Case(
             policy=policy,
@@ -214,6 +227,7 @@ class PageJudge:
             mismatched_wheels=find_mismatched(page.project, facts),
             dependencies=dependencies,
             history=history,
+            advisories=advisories,
             now=now,
         )
         verdicts = await case.decide({})
@@ -234,7 +248,7 @@ class PageJudge:
     ) -> tuple[tuple[Verdict, ...], Resolution]:
         found, asked = Resolution(), set[tuple[str, FileKey]]()
         while found.is_complete and (
-            wanted := await _offload_if_large(case.project, partial(_find_wanted, case, verdicts, asked))
+            wanted := await case.offload_if_large(partial(_find_wanted, case, verdicts, asked))
         ):
             found = found.join(
                 await self._provenance.resolve(
@@ -258,7 +272,7 @@ class PageJudge:
             evidence=_find_changed_documents(case.history, found.index_documents()),
         )
         showing = self.choose_showing(case.policy)
-        listing, hidden = await _offload_if_large(project, partial(_list_versions, case, showing, verdicts))
+        listing, hidden = await case.offload_if_large(partial(_list_versions, case, showing, verdicts))
         latest = await self._update_ledger(page, case.history, changes)
         if latest is None:
             return None
@@ -270,7 +284,7 @@ class PageJudge:
             listing=listing,
             hidden=HiddenReport(versions=hidden) if hidden else None,
             by_location=index_by_location(verdicts),
-            valid_until=_find_valid_until(decided, found, case.now),
+            valid_until=_find_valid_until(decided, found, listing.advisories, case.now),
             failures=failures,
         )
 
@@ -289,11 +303,6 @@ class PageJudge:
 async def _never_done() -> bool:
     """Return False, because each view must judge the page itself. It reuses evidence that other views have recorded."""
     return False
-
-
-async def _offload_if_large(project: Project, work: Callable[[], _T]) -> _T:
-    """Return the result of pure work on a page; run it in a thread if the project has many files."""
-    return work() if len(project.files) < _OFFLOAD_MIN_FILES else await asyncio.to_thread(work)
 
 
 def _find_wanted(case: _Case, verdicts: Sequence[Verdict], asked: set[tuple[str, FileKey]]) -> dict[str, list[File]]:
@@ -326,15 +335,18 @@ def _select_unasked(questions: Sequence[tuple[str, File]], asked: set[tuple[str,
     return wanted
 
 
-def _find_valid_until(verdicts: Sequence[Approved | Withheld], found: Resolution, now: datetime) -> datetime | None:
-    """Return the next instant at which time changes a verdict, or at which a failed document may be fetched again.
+def _find_valid_until(
+    verdicts: Sequence[Approved | Withheld], found: Resolution, shown: Sequence[ShownAdvisory], now: datetime
+) -> datetime | None:
+    """Return the next instant at which time changes a verdict or the page, or a failed document may be fetched again.
 
     Ignore failed documents while evidence is still being collected. At the end of the collection, a notice makes the
     gate judge the page again.
     """
     change = find_next_change(verdicts)
     next_try = found.next_try if found.is_complete else None
-    instants = (change, next_try if next_try is not None and next_try > now else None)
+    ends = (each.ignored_until for each in shown)
+    instants = (change, next_try if next_try is not None and next_try > now else None, *ends)
     return min((instant for instant in instants if instant is not None), default=None)
 
 
@@ -362,6 +374,7 @@ def _list_versions(
         withheld=tuple(verdict for verdict in verdicts if isinstance(verdict, Withheld)),
         tombstones=make_tombstones(showing, verdicts),
         show_withheld=case.policy.show_withheld,
+        advisories=select_shown(case.policy, case.project.name, case.project.files, case.advisories, case.now),
     )
     return listing, find_hidden_versions(verdicts) if listing.withheld else ()
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from assay.advisories.in_force import AdvisoriesInForce
 from assay.caching.flights import ProcessFlights
 from assay.errors import LedgerError, UpstreamUnavailableError
 from assay.evidence import INDEX_SOURCE, Attested, Evidence
@@ -17,6 +18,7 @@ from assay.files.failed_metadata import FailedMetadata
 from assay.files.wheel_metadata import WheelMetadata
 from assay.gate import page_judge
 from assay.gate.judged_page import JudgedPage
+from assay.gate.page_advisories import PageAdvisories
 from assay.gate.page_judge import PageJudge
 from assay.policy.judge import judge_page_in_mode
 from assay.policy.verdict import Approved, Undecided, Verdict
@@ -68,6 +70,7 @@ async def judge(
         provenance=service,
         wheels=WheelMetadata(records=MemoryRecords()),
         failed_metadata=FailedMetadata(),
+        advisories=PageAdvisories(AdvisoriesInForce()),
         ledger=cast("Ledger", ledger or RememberedChanges()),
         flights=ProcessFlights(),
         clock=lambda: NOW,
@@ -210,6 +213,7 @@ async def test_many_views_that_each_establish_a_publisher_at_once_are_all_served
             provenance=service,
             wheels=WheelMetadata(records=MemoryRecords()),
             failed_metadata=FailedMetadata(),
+            advisories=PageAdvisories(AdvisoriesInForce()),
             ledger=cast("Ledger", ledger),
             flights=flights,
             clock=lambda: NOW,
