@@ -153,7 +153,7 @@ def _identify_source(attestation: Attestation) -> _Source:
 
 
 def _classify(release: _Release, latest: _Release | None) -> ReleaseProvenance:
-    """Return the provenance of a release, compared with the last attested release before; None: there is none."""
+    """Return the provenance of a release, compared with the last attested release before it, if any."""
     words = []
     if release.attested and release.unattested:
         words.append(ProvenanceWord.PARTIAL)

@@ -134,7 +134,8 @@ def read_envelope(bundle: dict[str, Any]) -> DsseEnvelope:
     """Return the bundle's DSSE envelope. Its payload is of any type.
 
     Raises:
-        CheckFailed: the envelope is malformed, has not exactly one signature, or the bundle has a message signature too.
+        CheckFailed: the envelope is malformed or does not have exactly one signature, or the bundle also has a message
+            signature.
         UnknownMaterial: the bundle signs bare bytes instead of a statement, or the payload exceeds the limit.
     """
     if bundle.get("messageSignature") is not None:
