@@ -30,6 +30,7 @@ RESERVED_SEGMENTS = frozenset(
         "project",
         "policy",
         "search",
+        "osv",
         "healthz",
         "readyz",
         "metrics",

@@ -308,6 +308,11 @@ class Gate:
         why = next((f": {each.evidence.problem}" for each in approvals if isinstance(each.evidence, Unstated)), "")
         raise ProvenanceNotFoundError(f"No provenance available for {filename}{why}")
 
+    def has_pypi_projects(self, name: NormalizedName) -> bool:
+        """Return whether advisories apply to a project: its index has PyPI's projects, or no index covers the name."""
+        index = self._pages.indexes.find_owner(name)
+        return index is None or index.has_pypi_projects
+
     def list_cached_pages(self) -> tuple[JudgedPage, ...]:
         """Return the judged pages of this view that are in memory, for statistics. Some of them may be outdated."""
         return tuple(judged for (view, _), judged in self._judged_pages.snapshot().items() if view == self.view)

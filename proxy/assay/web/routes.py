@@ -22,6 +22,7 @@ from urllib.parse import parse_qs, quote, unquote
 
 from packaging.utils import canonicalize_name
 
+from assay.advisories.model import is_advisory_id
 from assay.policy.tombstones import TOMBSTONE_QUERY
 from assay.simple.location import decode_location
 from assay.simple.model import NormalizedName
@@ -204,6 +205,39 @@ class SearchRedirect(RouteRules):
     """URL of the project's HTML page, relative to the requested URL; None if the name is invalid."""
 
 
+class OsvRoute(RouteRules):
+    """Base class of the routes of the OSV API, which tools such as ``uv audit`` and pip-audit use."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OsvQuery(OsvRoute):
+    """Route ``/osv/v1/query``: the advisories about one package."""
+
+    label: ClassVar[str] = "osv-query"
+    methods: ClassVar[tuple[str, ...]] = ("POST",)
+    max_body_bytes: ClassVar[int] = 16 * 2**10
+
+
+@dataclass(frozen=True, slots=True)
+class OsvBatch(OsvRoute):
+    """Route ``/osv/v1/querybatch``: the ids of the advisories about many packages."""
+
+    label: ClassVar[str] = "osv-batch"
+    methods: ClassVar[tuple[str, ...]] = ("POST",)
+    max_body_bytes: ClassVar[int] = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class OsvRecord(OsvRoute):
+    """Route ``/osv/v1/vulns/{id}``: one advisory."""
+
+    label: ClassVar[str] = "osv-record"
+
+    id: str
+
+
 @dataclass(frozen=True, slots=True)
 class UnknownRoute(RouteRules):
     """Route of a target that matches no other route. The response is 404."""
@@ -226,6 +260,9 @@ Route: TypeAlias = (
     | PolicyPage
     | Favicon
     | SearchRedirect
+    | OsvQuery
+    | OsvBatch
+    | OsvRecord
     | UnknownRoute
 )
 
@@ -281,6 +318,8 @@ _STATIC_ROUTES: dict[str, Route] = {
     "/policy": PolicyPage(),
     "/favicon.svg": Favicon(),
     "/favicon.ico": Favicon(),
+    "/osv/v1/query": OsvQuery(),
+    "/osv/v1/querybatch": OsvBatch(),
 }
 
 
@@ -343,6 +382,8 @@ def match_route(target: str) -> Route:
             return _match_distribution(path.removeprefix("/files/"), query)
         case ["", "integrity", *parts] if len(parts) == _PROVENANCE_PATH_PARTS and parts[-1] == "provenance":
             return _match_provenance(*map(unquote, parts[:-1]))
+        case ["", "osv", "v1", "vulns", name] if is_advisory_id(unquote(name)):
+            return OsvRecord(id=unquote(name))
         case _:
             return UnknownRoute()
 

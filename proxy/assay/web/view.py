@@ -35,6 +35,7 @@ from assay.web.audit import AuditRecorder
 from assay.web.errors import build_unknown_route_response
 from assay.web.exchange import Exchange, Rest, complete_rest
 from assay.web.files import respond_from_memory, send_cached, send_in_progress
+from assay.web.osv.responder import OsvResponder
 from assay.web.pages import find_page_response, render_page_response, serve_root_list
 from assay.web.response import BufferedResponse
 from assay.web.routes import (
@@ -44,6 +45,9 @@ from assay.web.routes import (
     Favicon,
     FileProvenance,
     HomePage,
+    OsvBatch,
+    OsvQuery,
+    OsvRecord,
     PolicyPage,
     ProjectPage,
     Route,
@@ -102,6 +106,7 @@ class ViewResponder:
         self._ui = ui
         self._recorder = recorder
         self._usage = usage
+        self._osv = OsvResponder(gate=view.gate, clock=clock)
         self.log_name = None if view.settings.name == DEFAULT_VIEW else view.settings.name
         """Name of the view for the log and the audit trail; None for the view ``default``, which they do not name."""
 
@@ -151,6 +156,12 @@ class ViewResponder:
                 return partial(serve_root_list, format_param, self._root_lists, self.settings.name)
             case HomePage() | ProjectPage() | PolicyPage() | SearchRedirect():
                 return partial(self._ui.respond, exchange, route)
+            case OsvQuery():
+                return partial(self._osv.respond_to_query)
+            case OsvBatch():
+                return partial(self._osv.respond_to_batch)
+            case OsvRecord(id=advisory_id):
+                return partial(self._osv.respond_with_record, advisory_id)
             case CanonicalRedirect(to=to):
                 headers = {"Location": to, "Cache-Control": "private, no-cache"}
                 return web.Response(status=HTTPStatus.MOVED_PERMANENTLY, headers=headers)

@@ -19,6 +19,9 @@ from assay.web.routes import (
     HomePage,
     LivenessProbe,
     MetricsExposition,
+    OsvBatch,
+    OsvQuery,
+    OsvRecord,
     Permission,
     PolicyPage,
     ProjectPage,
@@ -84,6 +87,12 @@ PREFIXES = ("", "/strict", "/teams/a")
         ("/files/h/foo.whl?withheld", DistributionFile("h/foo.whl", is_tombstone=True)),
         ("/files/h/foo.whl%3Fwithheld", DistributionFile("h/foo.whl?withheld")),
         ("/integrity/Foo/1.0/foo-1.0.tar.gz/provenance", FileProvenance(FOO, "1.0", "foo-1.0.tar.gz")),
+        ("/osv/v1/query", OsvQuery()),
+        ("/osv/v1/querybatch", OsvBatch()),
+        ("/osv/v1/vulns/GHSA-1", OsvRecord("GHSA-1")),
+        ("/osv/v1/vulns/GHSA%2d1", OsvRecord("GHSA-1")),
+        ("/osv/v1/vulns/a%2Fb", UnknownRoute()),
+        ("/osv/v1/query/", UnknownRoute()),
     ],
 )
 def test_an_address_of_ours_has_its_route(target: str, route: Route) -> None:
@@ -252,9 +261,11 @@ def test_a_request_that_breaks_a_rule_of_its_route_has_a_status(
     assert find_broken_rule(route, method, headers) == status
 
 
-def test_every_route_but_the_probes_and_the_icon_needs_the_permission_to_read_and_takes_no_body() -> None:
+def test_every_route_but_the_probes_and_the_icon_needs_the_permission_to_read() -> None:
     routes = get_args(Route)
     assert {each for each in routes if each.permission is None} == {LivenessProbe, ReadinessProbe, Favicon}
     assert {each.permission for each in routes} == {Permission.READ, None}
-    assert {(each.methods, each.max_body_bytes) for each in routes} == {(("GET", "HEAD"), 0)}
+    takes_a_body = {each for each in routes if each.methods == ("POST",)}
+    assert takes_a_body == {OsvQuery, OsvBatch}
+    assert {(each.methods, each.max_body_bytes) for each in set(routes) - takes_a_body} == {(("GET", "HEAD"), 0)}
     assert len({each.label for each in routes}) == len(routes)

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -119,6 +120,12 @@ class RunningProxy:
 
     async def head(self, path: str, headers: Mapping[str, str] | None = None) -> ReadResponse:
         return await self.request("HEAD", path, headers)
+
+    async def post(self, path: str, body: bytes | object, headers: Mapping[str, str] | None = None) -> ReadResponse:
+        """Send bytes, or any other value as JSON."""
+        data = io.BytesIO(body if isinstance(body, bytes) else json.dumps(body).encode())
+        async with self.session.post(f"{self.origin}{path}", data=data, headers=headers) as response:
+            return ReadResponse(response.status, response.reason or "", response.headers, await response.read())
 
     async def wait_until_stored(self, listed: ListedFile) -> None:
         """Wait until the blob is stored: the response does not wait for fsync, and the store reports no event."""
