@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install Poetry, PDM, pipenv and an old pip from PyPI, with hashes, in .tools; all but the last in a virtual environment. If this fails, the script
+# Install Poetry, PDM, pipenv, pip-audit and an old pip from PyPI, with hashes, in .tools; all but the last in virtual environments. If this fails, the script
 # fails with a message, and the tests that need them are skipped. Update of the lock files:
 # uv pip compile --universal --generate-hashes --no-header tests/managers/NAME.in -o tests/managers/NAME.lock
 set -euo pipefail
@@ -26,10 +26,19 @@ old_pip() {
   cp tests/managers/old-pip.lock $TOOLS/old-pip.lock
 }
 
+auditors() {
+  cmp -s tests/managers/auditors.lock $TOOLS/auditors.lock && return
+  rm -rf $TOOLS/auditors
+  "${PYTHON:-python3}" -m venv $TOOLS/auditors
+  $TOOLS/auditors/bin/python -m pip install "${PIP_FLAGS[@]}" -r tests/managers/auditors.lock
+  cp tests/managers/auditors.lock $TOOLS/auditors.lock
+}
+
 mkdir -p $TOOLS
 # In subshells: `set -e` has no effect in a condition, and an incomplete installation must not count as complete.
 (set -e; managers) & wait $! || failed+=("the packages of tests/managers/managers.lock")
 (set -e; old_pip) & wait $! || failed+=("the packages of tests/managers/old-pip.lock")
+(set -e; auditors) & wait $! || failed+=("the packages of tests/managers/auditors.lock")
 if [ "${#failed[@]}" -ne 0 ]; then
   echo "install-managers: cannot be installed on this machine: ${failed[*]}" >&2
   exit 1
