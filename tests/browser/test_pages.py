@@ -6,17 +6,23 @@ import itertools
 import os
 import struct
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from assay.simple.model import NormalizedName
+from assay.web.ui.layout import HTML_HEADERS
+from assay.web.ui.project import VERSIONS_PER_PAGE, ProjectFacts, Selection, render_project_page
 from tests.browser.chromium import PROGRAM, Chromium, browser
 from tests.browser.scene import scene
 from tests.paths import TOOLS
-from tests.world.proxy.running_proxy import RunningProxy
+from tests.world.proxy.made_verdicts import make_withheld_files
+from tests.world.proxy.running_proxy import NOW, RunningProxy
 
 AXE = TOOLS / "axe" / "node_modules" / "axe-core" / "axe.min.js"
 SHOTS = os.environ.get("ASSAY_SCREENSHOTS")
@@ -24,6 +30,8 @@ SHOTS = os.environ.get("ASSAY_SCREENSHOTS")
 PAGES = {
     "home": "/",
     "project": "/project/widget",
+    "version": "/project/widget?version=1.4",
+    "withheld": "/project/widget?only=withheld",
     "policy": "/policy",
     "search": "/search?name=%3Cb%3E",
     "reserved": "/project/acme-absent",
@@ -85,6 +93,19 @@ async def address_of(proxy: RunningProxy, name: str) -> str:
     return f"{proxy.origin}{path}"
 
 
+@asynccontextmanager
+async def serve_page(body: bytes) -> AsyncIterator[str]:
+    """Serve one HTML page on loopback; yield its URL."""
+
+    async def respond(_request: web.BaseRequest) -> web.Response:
+        return web.Response(body=body, headers=HTML_HEADERS)
+
+    server = TestServer(web.Application())
+    server.app.router.add_get("/project/foo", respond)
+    async with server:
+        yield str(server.make_url("/project/foo"))
+
+
 def luminance(colour: str) -> float:
     """Return the approximate luminance, from 0 to 1, of ``rgb(r, g, b)``."""
     return sum(int(part) for part in colour.removeprefix("rgb(").removesuffix(")").split(",")) / 765
@@ -144,6 +165,43 @@ async def test_a_page_has_no_barriers_by_axe(proxy: RunningProxy, chromium: Chro
     await chromium.evaluate("document.querySelector('main h1').style.color = '#777'; document.title = ''")
     broken = await chromium.evaluate("axe.run()")
     assert {"document-title"} <= {each["id"] for each in broken["violations"]}, "axe finds a deliberate violation"
+
+
+async def test_thousands_of_withheld_files_are_a_page_of_less_than_6000_pixels_on_a_phone(
+    chromium: Chromium,
+) -> None:
+    facts = ProjectFacts(name="foo", index="pypi", files=make_withheld_files(160, 24))
+    body = render_project_page(facts, Selection(), NOW)
+    async with serve_page(body) as address:
+        await chromium.show(address, width=390)
+        assert await chromium.evaluate("document.documentElement.scrollHeight") < 6000
+        assert await chromium.evaluate("document.querySelectorAll('.row').length") == VERSIONS_PER_PAGE
+        assert await chromium.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+async def test_a_person_goes_to_a_version_and_opens_a_file_with_the_keyboard(
+    proxy: RunningProxy, chromium: Chromium
+) -> None:
+    await chromium.show(f"{proxy.origin}/project/widget")
+    await chromium.evaluate("document.querySelector('#version').focus()")
+    await chromium.call("Input.insertText", text="1.4")
+    enter = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"}
+    await chromium.follow(chromium.call("Input.dispatchKeyEvent", type="keyDown", **enter))
+    assert await chromium.evaluate("location.search") == "?version=1.4"
+    assert await chromium.evaluate("document.querySelector('h2').textContent") == "Version 1.4"
+    await chromium.evaluate("document.querySelector('section summary').focus()")
+    await chromium.call("Input.dispatchKeyEvent", type="keyDown", **enter)
+    assert await chromium.evaluate("document.querySelector('section details').open")
+    assert chromium.complaints == []
+
+
+async def test_a_link_to_a_file_shows_the_file(proxy: RunningProxy, chromium: Chromium) -> None:
+    filename = "widget-1.4-py3-none-any.whl"
+    await chromium.show(f"{proxy.origin}/project/widget?version=1.4#file-{filename}", height=300)
+    found = "document.querySelector(':target')"
+    assert await chromium.evaluate(f"{found}.querySelector('summary').textContent") == filename
+    assert await chromium.evaluate(f"{found}.checkVisibility()")
+    assert await chromium.evaluate(f"{found}.getBoundingClientRect().top") < 300
 
 
 async def test_a_person_finds_a_project_by_its_name_with_the_keyboard(proxy: RunningProxy, chromium: Chromium) -> None:

@@ -178,6 +178,8 @@ class ProjectPage(RouteRules):
     """Number of the HTML page, from 1. A project with many versions has several pages."""
     version: str | None = None
     """Version to show, which selects the HTML page; None to select it by `page`."""
+    only_withheld: bool = False
+    """True to show only withheld files (``?only=withheld``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -409,6 +411,7 @@ def _match_project_page(raw: str, query: str, *, slash: bool) -> Route:
             project=project,
             page=int(page) if re.fullmatch(r"[1-9]\d{0,5}", page, re.ASCII) else 1,
             version=version if version is not None and len(version) <= _MAX_VERSION_CHARS else None,
+            only_withheld=_get_query_parameter(query, "only") == "withheld",
         )
     return CanonicalRedirect(to=_append_query(f"../{project}" if slash else project, query))
 

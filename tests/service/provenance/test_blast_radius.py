@@ -117,7 +117,7 @@ async def test_trouble_with_a_document_concerns_its_file(tmp_path: Path, name: s
             # A hold that the host asks for concerns all of its documents, and no page and no file.
             is_held = "for an hour" in name
             people = (await proxy.get("/project/foo", {"Accept": "text/html"})).body.decode()
-            assert ("Undecided" in people) == (not is_unusable)
+            assert ("1 file is undecided" in people) == (not is_unusable)
             assert builds[1].filename in people
             assert [await world.status(good), await world.status(other)] == [200, 424 if is_held else 200]
             assert await proxy.fetch_listed("bar") == {builds[2].filename}

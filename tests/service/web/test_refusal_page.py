@@ -12,6 +12,7 @@ import pytest
 
 from assay.cli.commands.waive import parse_expiry
 from assay.policy.language.document import load_policy
+from assay.web.ui.project import VERSIONS_PER_PAGE
 from tests.browser.scene import BAD, scene
 from tests.world.clients.html_reader import read_harmless_page
 from tests.world.index.distributions import sdist, wheel
@@ -51,21 +52,26 @@ async def test_the_link_to_the_file_leads_to_its_page_among_many_versions(tmp_pa
         link = next(each for each in found.links if each.endswith(young.built.filename))
         body, fragment = await follow(proxy, path, link)
         assert f'id="{fragment}"' in body
-        assert "page 3 of 3" in body
+        assert "page 2 of 2" in body
         link = next(each for each in found.links if each.endswith("#version-1.2"))
         body, fragment = await follow(proxy, path, link)
         assert f'id="{fragment}"' in body
 
 
-async def test_an_invalid_or_unknown_version_in_the_query_is_ignored(tmp_path: Path) -> None:
+async def test_an_invalid_or_unknown_version_in_the_query_is_named_and_selects_nothing(tmp_path: Path) -> None:
     async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
-        for minor in range(40):
+        for minor in range(VERSIONS_PER_PAGE + 5):
             index.add(wheel("big", f"1.{minor}"))
-        for query in ("version=9", "version=%3Cscript%3E", "version=", f"version={'1' * 300}"):
-            body = (await proxy.get(f"/project/big?{query}")).body
-            assert "page 1 of 2" in read_harmless_page(body).text
-            assert "page 2 of 2" in read_harmless_page((await proxy.get(f"/project/big?page=2&{query}")).body).text
-        assert "page 2 of 2" in read_harmless_page((await proxy.get("/project/big?version=1.0.0")).body).text
+        cases = (("9", "9"), ("%3Cscript%3E", "<script>"), ("none", "none"), ("", None), ("1" * 300, None))
+        for version, named in cases:
+            for page in (1, 2):
+                body = (await proxy.get(f"/project/big?page={page}&version={version}")).body
+                found = read_harmless_page(body)
+                assert f"page {page} of 2" in found.text
+                assert (f"The index lists no version {named}." in found.text) == (named is not None)
+        found = read_harmless_page((await proxy.get("/project/big?version=1.0.0")).body)
+        assert "page 2 of 2" in found.text
+        assert "The index lists no version" not in found.text
 
 
 async def test_the_waiver_on_the_page_approves_the_file_in_its_view(tmp_path: Path) -> None:
@@ -107,7 +113,7 @@ async def test_a_file_whose_name_is_invalid_has_its_place_too(tmp_path: Path, ac
         found = read_harmless_page(answer.body)
         assert "No waiver can approve this file, because no waiver lifts bad-filename." in found.text
         assert "Nearest approved version: 1." in found.text
-        link = next(each for each in found.links if "page=999999#file-" in each)
+        link = next(each for each in found.links if "version=none#file-" in each)
         body, fragment = await follow(proxy, path, link)
         assert f'id="{fragment}"' in body
 

@@ -29,7 +29,7 @@ header,main,footer{max-width:64rem;margin:0 auto;padding:0 1rem}
 header{display:flex;flex-wrap:wrap;gap:.5rem 1.5rem;align-items:center;padding-top:1rem;padding-bottom:1rem}
 header>a{font-weight:700;font-size:1.15rem;color:inherit;text-decoration:none}
 nav{display:flex;flex-wrap:wrap;gap:.25rem 1rem}nav a[aria-current]{color:inherit;font-weight:600}
-form{display:flex;gap:.5rem;flex-wrap:wrap;align-items:center;margin-left:auto}
+form{display:flex;gap:.5rem;flex-wrap:wrap;align-items:center}header form{margin-left:auto}
 input,button{font:inherit;color:inherit;background:var(--panel);border:1px solid var(--soft);border-radius:.35rem;
 padding:.3rem .6rem;max-width:100%}
 a{color:var(--link)}
@@ -53,13 +53,19 @@ dt{color:var(--soft)}dd{margin:0}
 display:flex;flex-direction:column;justify-content:space-between}
 .counts dd{font-size:1.3rem;font-weight:600}
 details{border:1px solid var(--line);border-radius:.4rem;padding:.35rem .7rem;margin:.35rem 0}
-details.approved{border-left:4px solid var(--good)}details.lifted{border-left:4px solid var(--warn)}
-details.withheld{border-left:4px solid var(--bad)}
-details:target,section:target>h3{outline:3px solid var(--mark);outline-offset:2px}
+details:target,section:target>h2{outline:3px solid var(--mark);outline-offset:2px}
 summary{cursor:pointer}details[open]>summary{margin-bottom:.4rem}
-h3 span{font-size:.9rem;font-weight:400;margin-left:.6rem}
+.answer{font-size:1.25rem;font-weight:600;margin:.6rem 0}.answer.withheld{color:var(--bad)}
+.answer.approved{color:var(--good)}
+.row{border:1px solid var(--line);border-left-width:4px;border-radius:.4rem;padding:.35rem .7rem;margin:.35rem 0}
+.row.approved{border-left-color:var(--good)}.row.withheld{border-left-color:var(--bad)}
+.row.lifted,.row.undecided{border-left-color:var(--warn)}.row strong{margin-right:.4rem}
+.group details{border:0;padding:.05rem .2rem;margin:0}
+.group{border-top:1px solid var(--line);padding:.3rem 0}.group>p{margin:.3rem 0}.group>ul{margin:.3rem 0}
+.row>.group:first-of-type,section>.group:first-of-type{border-top:0}
+.choice a[aria-current]{color:inherit;font-weight:600}
 .badge{font-weight:700}.badge,.short{white-space:nowrap}
-span.approved{color:var(--good)}span.withheld{color:var(--bad)}span.lifted{color:var(--warn)}
+span.approved{color:var(--good)}span.withheld{color:var(--bad)}span.lifted,span.undecided{color:var(--warn)}
 .soft{color:var(--soft)}
 .note,.alert{border-left:4px solid var(--warn);background:var(--panel);padding:.5rem .8rem;margin:1rem 0}
 .alert{border-left-color:var(--bad)}.alert>*{margin:.3rem 0}.alert strong{color:var(--bad)}

@@ -25,8 +25,9 @@ from assay.web.origin import resolve_origin
 from assay.web.routes import HomePage, PolicyPage, ProjectPage, SearchRedirect
 from assay.web.ui.home import HomeContext, HomeStats, render_home_page
 from assay.web.ui.policy import render_policy_page
-from assay.web.ui.project import render_project_page
+from assay.web.ui.project import ProjectFacts, Selection, render_project_page
 from assay.web.ui.refusals import RefusalLog
+from assay.web.ui.releases import UndecidedFile
 from assay.web.ui.responses import build_html_response
 from assay.web.ui.withheld import WithheldContext, render_withheld_page
 
@@ -157,21 +158,20 @@ class UiResponder:
 
     async def _render_project(self, route: ProjectPage) -> bytes:
         judged = await self._view.gate.get_page(route.project)
-        render = partial(
-            render_project_page,
-            route.project,
-            judged.verdicts,
-            undecided=[
-                (file.filename, None if (failure := judged.failures.get(file.location)) is None else failure.problem)
-                for file in judged.listing.undecided
-            ],
+        undecided = (
+            UndecidedFile(file=file, problem=None if failure is None else failure.problem)
+            for file in judged.listing.undecided
+            for failure in (judged.failures.get(file.location),)
+        )
+        facts = ProjectFacts(
+            name=route.project,
             index=judged.page.index.name,
+            files=[*judged.verdicts, *undecided],
             absence_reason=None if judged.listing.absence_reason is None else judged.listing.absence_reason.message,
             status=judged.page.project.status,
             stale_since=judged.page.confirmed_at if judged.page.is_stale else None,
-            page_number=route.page,
-            version=route.version,
-            now=self._clock(),
         )
+        selection = Selection(page=route.page, version=route.version, only_withheld=route.only_withheld)
+        render = partial(render_project_page, facts, selection, self._clock())
         many = len(judged.page.project.files) >= _THREADED_RENDER_MIN_FILES
         return await asyncio.to_thread(render) if many else render()

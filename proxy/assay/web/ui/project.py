@@ -1,346 +1,340 @@
-"""Project page: all versions and files of a project, each file with verdict, reasons and publisher. Pure.
+"""Project page: the answer first, then the reasons, one row for each version, and the history of publishers. Pure.
 
-The facts about a publisher come from the verified certificate and the transparency log. Only these facts become links.
-Values that only the index states (upload time, size, yank) are labelled as statements of the index.
+A row is folded. Inside, the files of a version are in groups with the same verdict for the same reasons. A page has a
+limited number of versions and of files, so a project with thousands of files has a page that a phone can show. The
+query parameter ``version`` selects a version, all files of which the page then shows above the rows.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import urlencode
 
-from packaging.version import Version
-
-from assay.evidence import Attestation, Attested, Claims, Forged, Unstated, Unverifiable
+from assay.evidence import Unstated
 from assay.policy.language.times import format_instant
-from assay.policy.reasons import reasons_to_json
-from assay.policy.verdict import Approved, ReasonCode, Withheld
-from assay.publishers.registry import find_publisher_kind
-from assay.publishers.signers import describe_signer
+from assay.policy.verdict import Approved, Withheld
+from assay.publishers.release_provenance import get_publication_time
 from assay.simple.fields import parse_version
-from assay.simple.model import File, NormalizedName, ProjectStatus
-from assay.units import format_size
-from assay.web.ui.layout import render_facts, render_page, render_reason
-from assay.web.ui.markup import Child, Markup, element, join_markup, join_separated, link_if_safe, markup_if
-from assay.web.ui.timeline import collect_marks, get_publisher_label, render_legend, render_timeline
+from assay.simple.model import ProjectStatus
+from assay.web.ui.layout import render_page
+from assay.web.ui.markup import Child, Markup, element, join_markup, join_separated, markup_if
+from assay.web.ui.project_answer import render_answer, render_reasons
+from assay.web.ui.release_files import MAX_FILES_PER_RELEASE, count_files, render_badge, render_groups
+from assay.web.ui.releases import (
+    NO_VERSION,
+    FileVerdict,
+    Release,
+    State,
+    UndecidedFile,
+    get_version_anchor,
+    group_files,
+    group_releases,
+)
+from assay.web.ui.timeline import (
+    LABELS_WITHOUT_PUBLISHER,
+    NO_ATTESTATION,
+    UNEXAMINED,
+    UNSTATED,
+    collect_marks,
+    get_publisher_label,
+    render_legend,
+    render_timeline,
+)
 
-VERSIONS_PER_PAGE: Final = 30
+VERSIONS_PER_PAGE: Final = 50
 """Maximum number of versions on one HTML page. A project with more versions has several pages."""
-_MAX_FILES_PER_VERSION: Final = 200
-"""Maximum number of files that are shown of one version."""
-_MAX_ATTESTATIONS: Final = 8
-"""Maximum number of attestations that are shown of one file."""
-_UNDECIDED_NOTE: Final = "The provenance of these files is unavailable now. They are listed, but not served."
-_LAST_PAGE: Final = 999_999
-"""Page number in a link to a file without a version. The last page shows these files."""
-_PLAIN_FILENAME: Final = re.compile(r"[A-Za-z0-9._+!-]{1,255}", re.ASCII)
-"""Filename that a URL fragment may contain without encoding."""
-_NO_VERSION_TITLE: Final = "files without a version"
-_BADGES: Final = {
-    "withheld": "✗ withheld",
-    "lifted": "✓ approved by exception",
-    "approved": "✓ approved",
-}
-
-DecidedVerdict = Approved | Withheld
+_MAX_FILES_IN_ROWS: Final = 60
+"""Maximum number of files whose facts are in the rows of one HTML page, together. Other rows have a link."""
+_MAX_GROUPS_IN_ROW: Final = 4
+"""Maximum number of groups of a row without the facts of files."""
+_MAX_NAMED: Final = 2
+"""Maximum number of codes or publishers that a row names."""
+_WITHOUT_PUBLISHER: Final = frozenset({NO_ATTESTATION, UNEXAMINED, UNSTATED})
+_MAX_SUGGESTED_VERSIONS: Final = 300
+"""Maximum number of versions that the field for a version suggests."""
 
 
-def render_project_page(
-    name: str,
-    verdicts: Sequence[DecidedVerdict],
-    *,
-    undecided: Sequence[tuple[str, str | None]] = (),
-    index: str,
-    absence_reason: str | None = None,
-    status: ProjectStatus | None,
-    stale_since: datetime | None,
-    page_number: int,
-    version: str | None = None,
-    now: datetime,
-) -> bytes:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectFacts:
+    """Facts about a project that its page shows."""
+
+    name: str
+    """Normalized name."""
+    index: str
+    """Name of the index that owns the project."""
+    files: Sequence[FileVerdict]
+    absence_reason: str | None = None
+    """Message to show if the index owns the name but has no such project."""
+    status: ProjectStatus | None = None
+    """Status of the project as the index states it (PEP 792)."""
+    stale_since: datetime | None = None
+    """Last time at which the index confirmed its page, if the index is unavailable now; else None."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Part of a project that a request selects."""
+
+    page: int = 1
+    """Number of the HTML page, from 1. A number beyond the last page selects the last page."""
+    version: str | None = None
+    """Version to show above the rows, or `NO_VERSION`. The HTML page with its row is chosen instead of `page`."""
+    only_withheld: bool = False
+    """True to show only versions and files that are withheld."""
+
+
+def render_project_page(facts: ProjectFacts, selection: Selection, now: datetime) -> bytes:
     """Return the page of a project as UTF-8 HTML.
 
     Args:
-        name: normalized name of the project.
-        verdicts: verdicts on the decided files of the project.
-        undecided: filename of each undecided file, and the problem that prevents the decision. The problem is None
-            while the provenance is being fetched.
-        index: name of the index that owns the project.
-        absence_reason: message to show if the index owns the name but has no such project.
-        status: status of the project as the index states it (PEP 792).
-        stale_since: last time at which the index confirmed its page, if the index is unavailable now; else None.
-        page_number: number of the HTML page, from 1. A page shows `VERSIONS_PER_PAGE` versions, newest first. A number
-            beyond the last page shows the last page.
-        version: version to show. The HTML page with this version is chosen instead of `page_number`. An invalid or
-            unknown version is ignored.
+        facts: facts to show.
+        selection: part of the project to show.
         now: time of the verdicts.
     """
-    groups = _group_by_version(verdicts)
-    approved = sum(isinstance(verdict, Approved) for verdict in verdicts)
-    last = max(1, -(-len(groups) // VERSIONS_PER_PAGE))
-    wanted = None if version is None else parse_version(version)
-    place = next((place for place, (found, _) in enumerate(groups) if wanted is not None and found == wanted), None)
-    page_number = min(page_number, last) if place is None else place // VERSIONS_PER_PAGE + 1
-    shown = groups[(page_number - 1) * VERSIONS_PER_PAGE : page_number * VERSIONS_PER_PAGE]
-    stale = (
-        ""
-        if stale_since is None
-        else f"The index is unavailable. It last confirmed this page at {format_instant(stale_since)}."
-    )
+    releases = group_releases(facts.files)
+    rows = [each for each in releases if each.has_withheld] if selection.only_withheld else releases
+    place = _find_release(rows, selection.version)
+    last = max(1, -(-len(rows) // VERSIONS_PER_PAGE))
+    page = min(selection.page, last) if place is None else place // VERSIONS_PER_PAGE + 1
+    selected = None if place is None else rows[place]
+    anchors: set[str] = set()
+    withheld = [each for each in facts.files if isinstance(each, Withheld)]
     return render_page(
-        name,
-        element("h1", name),
-        markup_if(stale, element("p", stale, class_="note")),
-        *(element("p", f"{problem}.", class_="note") for problem in _list_unstated(verdicts)),
-        element("p", f"{approved} files approved, {len(verdicts) - approved} withheld. Index: {index}."),
-        _render_status(status),
-        _render_undecided(undecided),
-        element("h2", "Publishers"),
-        _render_publisher_timeline(verdicts),
-        element("h2", "Versions"),
-        markup_if(not groups, element("p", absence_reason or "The index lists no files of this project.")),
-        _render_pagination(name, page_number, last),
-        *(
-            _render_version(found, files, is_open=position == 0 or found == wanted)
-            for position, (found, files) in enumerate(shown)
+        facts.name if selected is None else f"{facts.name} {selected.title}",
+        element("h1", facts.name),
+        *(element("p", note, class_="note") for note in _list_notes(facts)),
+        render_answer(releases, facts.files, facts.absence_reason, _build_link),
+        render_reasons(withheld),
+        element("p", _describe_counts(facts, releases)),
+        *_render_controls(facts, replace(selection, page=page), rows),
+        markup_if(
+            selection.version is not None and selected is None,
+            element("p", _explain_missing_version(selection), class_="note"),
         ),
-        _render_pagination(name, page_number, last),
+        *_render_selected(selected, only_withheld=selection.only_withheld, anchors=anchors),
+        *_render_rows(replace(selection, page=page), rows, selected, anchors),
+        *_render_publishers(facts.files),
         element(
             "p",
             f"Judged at {format_instant(now)}. The same verdicts apply to pip, uv and all other clients.",
             class_="soft",
         ),
         root="../",
-        search_text=name,
+        search_text=facts.name,
     )
 
 
-def build_version_url(root: str, project: NormalizedName, version: str) -> str:
-    """Return the URL of a version on the page of a project.
-
-    Args:
-        root: relative URL of the view's home page from the page with the link.
-        project: normalized name of the project.
-        version: the version in its normal form (PEP 440).
-    """
-    return f"{root}project/{project}?version={quote(version, safe='')}#{_get_version_anchor(version)}"
-
-
-def build_file_url(root: str, project: NormalizedName, file: File) -> str:
-    """Return the URL of a file on the page of a project. The arguments are those of `build_version_url`."""
-    version = None if file.distribution is None else str(file.distribution.version)
-    query = f"page={_LAST_PAGE}" if version is None else f"version={quote(version, safe='')}"
-    return f"{root}project/{project}?{query}#{_get_file_anchor(file.filename)}"
+def _find_release(releases: Sequence[Release], version: str | None) -> int | None:
+    """Return the place of the release that the value of ``?version=`` selects, or None."""
+    if version is None:
+        return None
+    wanted = None if version == NO_VERSION else parse_version(version)
+    if wanted is None and version != NO_VERSION:
+        return None
+    return next((place for place, each in enumerate(releases) if each.version == wanted), None)
 
 
-def _get_version_anchor(version: str) -> str:
-    return f"version-{version}"
+def _explain_missing_version(selection: Selection) -> str:
+    files = " with withheld files" if selection.only_withheld else ""
+    return f"The index lists no version {selection.version}{files}."
 
 
-def _get_file_anchor(filename: str) -> str:
-    """Return the id of a file's element: the filename, or a digest of it if a fragment cannot have the filename."""
-    if _PLAIN_FILENAME.fullmatch(filename):
-        return f"file-{filename}"
-    return f"file-{hashlib.sha256(filename.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+def _list_notes(facts: ProjectFacts) -> list[str]:
+    """Return what limits the verdicts: the state of the index, the status of the project, and files without verdict."""
+    unstated = (each.evidence for each in facts.files if not isinstance(each, UndecidedFile))
+    notes = list(dict.fromkeys(f"{each.problem}." for each in unstated if isinstance(each, Unstated)))
+    if facts.stale_since is not None:
+        since = format_instant(facts.stale_since)
+        notes.insert(0, f"The index is unavailable. It last confirmed this page at {since}.")
+    if facts.status is not None and facts.status.status != "active":
+        reason = f": {facts.status.reason}" if facts.status.reason else "."
+        notes.append(f"The index marks this project as {facts.status.status}{reason}")
+    if undecided := sum(isinstance(each, UndecidedFile) for each in facts.files):
+        are = "1 file is" if undecided == 1 else f"{undecided:,} files are"
+        notes.append(f"{are} undecided, because the provenance is unavailable now: listed, but not served.")
+    return notes
 
 
-def _list_unstated(verdicts: Iterable[DecidedVerdict]) -> list[str]:
-    """Return the problem of each index that does not say which files have provenance."""
-    unstated = (verdict.evidence for verdict in verdicts if isinstance(verdict.evidence, Unstated))
-    return list(dict.fromkeys(evidence.problem for evidence in unstated))
+def _describe_counts(facts: ProjectFacts, releases: Sequence[Release]) -> str:
+    approved = sum(isinstance(each, Approved) for each in facts.files)
+    withheld = sum(isinstance(each, Withheld) for each in facts.files)
+    return (
+        f"{_count_versions(releases)}: {count_files(approved)} approved, {withheld:,} withheld. Index: {facts.index}."
+    )
 
 
-def _render_undecided(undecided: Sequence[tuple[str, str | None]]) -> Markup:
-    if not undecided:
-        return Markup()
-    listed = [
-        element("li", element("code", filename), ": ", problem or "the provenance is being fetched")
-        for filename, problem in undecided[:_MAX_FILES_PER_VERSION]
+def _count_versions(releases: Sequence[Release]) -> str:
+    return "1 version" if len(releases) == 1 else f"{len(releases):,} versions"
+
+
+def _build_link(version: str) -> str:
+    """Return the URL of a version, relative to the page."""
+    return f"?{urlencode({'version': version})}#{get_version_anchor(version)}"
+
+
+def _build_query(**parameters: str | None) -> str:
+    return "?" + urlencode({key: value for key, value in parameters.items() if value is not None})
+
+
+def _render_controls(facts: ProjectFacts, selection: Selection, rows: Sequence[Release]) -> list[Markup]:
+    """Return the form that selects a version, and the links between all files and the withheld files."""
+    if not facts.files:
+        return []
+    only = "withheld" if selection.only_withheld else None
+    numbered = [each for each in rows if each.version is not None]
+    form = element(
+        "form",
+        element("label", "Version", for_="version"),
+        element("input", id="version", name="version", list="versions", maxlength=256, autocomplete="off", size=12),
+        element(
+            "datalist",
+            *(element("option", value=each.key) for each in numbered[:_MAX_SUGGESTED_VERSIONS]),
+            id="versions",
+        ),
+        None if only is None else element("input", type="hidden", name="only", value=only),
+        element("button", "Go", type="submit"),
+        action=facts.name,
+        method="get",
+        class_="jump",
+    )
+    has_both = any(isinstance(each, Withheld) for each in facts.files) and not all(
+        isinstance(each, Withheld) for each in facts.files
+    )
+    choices = (
+        element("a", "all files", href=facts.name, aria_current=None if only else "true"),
+        element("a", "only withheld files", href=_build_query(only="withheld"), aria_current="true" if only else None),
+    )
+    shown = element("p", "Show: ", join_separated(choices, " · "), class_="choice")
+    return [markup_if(len(rows) > 1, form), markup_if(has_both or only, shown)]
+
+
+def _render_selected(release: Release | None, *, only_withheld: bool, anchors: set[str]) -> list[Markup]:
+    if release is None:
+        return []
+    files = _choose_files(release, only_withheld=only_withheld)
+    hidden = len(files) - MAX_FILES_PER_RELEASE
+    command = element("code", "assay explain")
+    more = element("p", f"{count_files(hidden)} more not shown. The command ", command, " lists them.")
+    return [
+        element(
+            "section",
+            element("h2", release.title if release.version is None else f"Version {release.title}"),
+            render_groups(group_files(files), max_files=MAX_FILES_PER_RELEASE, anchors=anchors),
+            markup_if(hidden > 0, more),
+            id=get_version_anchor(release.key),
+        )
     ]
-    return join_markup((element("h2", "Undecided"), element("p", _UNDECIDED_NOTE), element("ul", *listed)))
 
 
-def _group_by_version(verdicts: Iterable[DecidedVerdict]) -> list[tuple[Version | None, list[DecidedVerdict]]]:
-    """Group verdicts by version, newest first. Files without a version form the last group."""
-    found: dict[Version | None, list[DecidedVerdict]] = {}
-    for verdict in verdicts:
-        distribution = verdict.file.distribution
-        found.setdefault(distribution.version if distribution is not None else None, []).append(verdict)
-    unversioned = found.pop(None, None)
-    versions: list[tuple[Version | None, list[DecidedVerdict]]] = [
-        (version, found[version]) for version in sorted((each for each in found if each is not None), reverse=True)
-    ]
-    return versions if unversioned is None else [*versions, (None, unversioned)]
+def _choose_files(release: Release, *, only_withheld: bool) -> list[FileVerdict]:
+    return [each for each in release.files if isinstance(each, Withheld)] if only_withheld else release.files
 
 
-def _render_status(status: ProjectStatus | None) -> Markup:
-    if status is None or status.status == "active":
+def _render_rows(
+    selection: Selection, rows: Sequence[Release], selected: Release | None, anchors: set[str]
+) -> list[Markup]:
+    if not rows:
+        return []
+    shown = rows[(selection.page - 1) * VERSIONS_PER_PAGE : selection.page * VERSIONS_PER_PAGE]
+    left = 0 if selected is not None else _MAX_FILES_IN_ROWS
+    drawn = []
+    for release in shown:
+        files = _choose_files(release, only_withheld=selection.only_withheld)
+        is_detailed = len(files) <= left
+        left -= len(files) if is_detailed else left  # older versions get no facts either, so that the rows are alike
+        if release is selected:
+            drawn.append(_render_link_row(release))
+        else:
+            drawn.append(_render_row(release, files, is_detailed=is_detailed, anchors=anchors))
+    pages = _render_pagination(selection, max(1, -(-len(rows) // VERSIONS_PER_PAGE)))
+    heading, listed = element("h2", "Versions"), join_markup((pages, *drawn, pages))
+    if selected is None:
+        return [heading, listed]
+    return [heading, element("details", element("summary", f"All {_count_versions(rows)}"), listed)]
+
+
+def _render_row(release: Release, files: Sequence[FileVerdict], *, is_detailed: bool, anchors: set[str]) -> Markup:
+    """Return the row of a release as a folded element. If it is not detailed, it links to the files of the release."""
+    groups = group_files(files)
+    shown = groups if is_detailed else groups[:_MAX_GROUPS_IN_ROW]
+    others = len(groups) - len(shown)
+    link = element("a", f"Show {count_files(len(files))} of {release.title}", href=_build_link(release.key))
+    more = element("p", link, f", in {others} more groups" if others else None)
+    return element(
+        "details",
+        element("summary", element("strong", release.title), " ", *_summarize_release(release)),
+        render_groups(shown, max_files=len(files) if is_detailed else 0, anchors=anchors),
+        markup_if(not is_detailed, more),
+        class_=f"row {_get_row_state(release).value}",
+        id=get_version_anchor(release.key),
+    )
+
+
+def _render_link_row(release: Release) -> Markup:
+    """Return the row of the selected release, whose files the page shows above the rows."""
+    link = element("a", element("strong", release.title), href=f"#{get_version_anchor(release.key)}")
+    return element("p", link, " ", *_summarize_release(release), class_=f"row {_get_row_state(release).value}")
+
+
+def _summarize_release(release: Release) -> list[Markup]:
+    badges = [render_badge(state, f"{number:,}") for state in State if (number := release.count(state))]
+    return [join_separated(badges, " "), Markup(" "), element("span", _describe_release(release), class_="soft")]
+
+
+def _get_row_state(release: Release) -> State:
+    """Return the state of the row: that of all its files, or `LIFTED` if they differ."""
+    return states.pop() if len(states := {state for state in State if release.count(state)}) == 1 else State.LIFTED
+
+
+def _describe_release(release: Release) -> str:
+    """Return the codes, the yank, the publishers and the date of a release in one line."""
+    verdicts = [each for each in release.files if not isinstance(each, UndecidedFile)]
+    codes = dict.fromkeys(each.reasons[0].code.value for each in verdicts if isinstance(each, Withheld))
+    labels = dict.fromkeys(get_publisher_label(each.evidence) for each in verdicts)
+    # If every file is withheld, the code says what is missing.
+    publishers = {each: None for each in labels if release.has_approved or each not in LABELS_WITHOUT_PUBLISHER}
+    times = [time for each in verdicts if (time := get_publication_time(each.evidence, each.file.upload_time))]
+    yanked = "yanked" if all(each.file.yanked is not None for each in release.files) else None
+    parts = [_name_some(codes), yanked, _name_some(publishers), f"{min(times):%Y-%m-%d}" if times else None]
+    return " · ".join(part for part in parts if part)
+
+
+def _name_some(names: dict[str, None]) -> str:
+    listed = ", ".join(list(names)[:_MAX_NAMED])
+    return f"{listed} and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else listed
+
+
+def _render_pagination(selection: Selection, last: int) -> Markup:
+    if last == 1:
         return Markup()
-    reason = f": {status.reason}" if status.reason else "."
-    return element("p", f"The index marks this project as {status.status}{reason}", class_="note")
-
-
-def _render_publisher_timeline(verdicts: Sequence[DecidedVerdict]) -> Markup:
-    marks = collect_marks(verdicts)
-    if not marks:
-        return element("p", "No file of this project has a publication time.")
-    return join_markup((render_timeline(marks), render_legend(marks)))
-
-
-def _render_pagination(name: str, page_number: int, last_page: int) -> Markup:
-    if last_page == 1:
-        return Markup()
-    links = (
-        element("a", "newer versions", href=f"{name}?page={page_number - 1}") if page_number > 1 else None,
-        f"page {page_number} of {last_page}",
-        element("a", "older versions", href=f"{name}?page={page_number + 1}") if page_number < last_page else None,
+    only = "withheld" if selection.only_withheld else None
+    newer, older = (_build_query(page=str(selection.page + step), only=only) for step in (-1, 1))
+    links: tuple[Child, ...] = (
+        element("a", "newer versions", href=newer) if selection.page > 1 else None,
+        f"page {selection.page} of {last}",
+        element("a", "older versions", href=older) if selection.page < last else None,
     )
     return element("p", join_separated(links, " · "))
 
 
-def _render_version(version: Version | None, verdicts: Sequence[DecidedVerdict], *, is_open: bool) -> Markup:
-    title = _NO_VERSION_TITLE if version is None else str(version)
-    withheld = sum(isinstance(verdict, Withheld) for verdict in verdicts)
-    state = f"{withheld} of {len(verdicts)} withheld" if withheld else ""
-    hidden = len(verdicts) - _MAX_FILES_PER_VERSION
-    shown = verdicts[:_MAX_FILES_PER_VERSION]
-    # A page may list a filename twice, but an id is unique in a document. The files of other versions have other names.
-    first = {each.file.filename: each for each in reversed(shown)}
-    return element(
-        "section",
-        element("h3", title, " ", element("span", state, class_="withheld") if state else None),
-        *(
-            _render_file(
-                each,
-                is_open=is_open or isinstance(each, Withheld),
-                anchor=_get_file_anchor(each.file.filename) if first[each.file.filename] is each else None,
-            )
-            for each in shown
-        ),
-        markup_if(hidden > 0, element("p", f"{hidden} more files are not shown; the command assay explain lists them")),
-        aria_label=f"Version {title}",
-        id=None if version is None else _get_version_anchor(title),
-    )
+def _render_publishers(files: Sequence[FileVerdict]) -> list[Markup]:
+    """Return the history of the project's publishers. It is a picture if some release has evidence of one."""
+    verdicts = [each for each in files if not isinstance(each, UndecidedFile)]
+    if not verdicts:
+        return []
+    labels = {get_publisher_label(each.evidence) for each in verdicts}
+    marks = [] if labels <= _WITHOUT_PUBLISHER else collect_marks(verdicts)
+    if not marks:
+        return [element("h2", "Publishers"), element("p", _explain_missing_publishers(labels))]
+    return [element("h2", "Publishers"), render_timeline(marks), render_legend(marks)]
 
 
-def _render_file(verdict: DecidedVerdict, *, is_open: bool, anchor: str | None) -> Markup:
-    file = verdict.file
-    return element(
-        "details",
-        element(
-            "summary", _render_badge(verdict), " ", element("code", file.filename), " ", _render_publisher(verdict)
-        ),
-        _render_reasons(verdict),
-        render_facts(
-            [
-                ("rule", verdict.rule or "no rule"),
-                ("SHA-256", element("code", file.sha256) if file.sha256 else "not given"),
-                ("stated by index", _render_index_claims(file)),
-            ]
-        ),
-        _render_evidence(verdict),
-        class_=_get_verdict_state(verdict),
-        id=anchor,
-        open="" if is_open else None,
-    )
-
-
-def _get_verdict_state(verdict: DecidedVerdict) -> str:
-    if isinstance(verdict, Withheld):
-        return "withheld"
-    return "lifted" if verdict.despite else "approved"
-
-
-def _render_badge(verdict: DecidedVerdict) -> Markup:
-    return element("span", _BADGES[_get_verdict_state(verdict)], class_=f"badge {_get_verdict_state(verdict)}")
-
-
-def _render_publisher(verdict: DecidedVerdict) -> Markup:
-    return element("span", f"· {get_publisher_label(verdict.evidence)}", class_="soft")
-
-
-def _render_reasons(verdict: DecidedVerdict) -> Markup:
-    if isinstance(verdict, Withheld):
-        return element("ul", *(element("li", render_reason(reason)) for reason in reasons_to_json(verdict)))
-    lifted = [
-        join_markup(("approved despite ", element("strong", each.code.value), f": {each.message}"))
-        for each in verdict.despite
-    ]
-    items: list[Child] = [*lifted, *verdict.notes]
-    return markup_if(items, element("ul", *(element("li", each) for each in items)))
-
-
-def _render_index_claims(file: File) -> Markup:
-    claims: list[Child] = [
-        f"uploaded {format_instant(file.upload_time)}" if file.upload_time else None,
-        format_size(file.size) if file.size is not None else None,
-        f"requires Python {file.requires_python}" if file.requires_python else None,
-        None if file.yanked is None else f"yanked{': ' + file.yanked if file.yanked else ''}",
-    ]
-    return join_separated(claims, "; ")
-
-
-def _render_evidence(verdict: DecidedVerdict) -> Markup:
-    match verdict.evidence:
-        case Attested(attestations=attestations, ignored=ignored):
-            return join_markup(
-                (
-                    *(_render_attestation(one) for one in attestations[:_MAX_ATTESTATIONS]),
-                    markup_if(ignored, element("p", "Ignored attestations: ", "; ".join(ignored), class_="soft")),
-                )
-            )
-        case Forged() if isinstance(verdict, Withheld) and ReasonCode.FORGED in {each.code for each in verdict.reasons}:
-            return Markup()  # the reason already states it
-        case Forged(step=step, expected=expected, found=found):
-            return render_facts([("failed check", step), ("expected", expected), ("found", found)])
-        case Unverifiable(reason=reason):
-            return render_facts([("not verifiable", reason)])
-        case Unstated() as unstated:
-            return element("p", f"It is unknown if the file has an attestation: {unstated.problem}.", class_="soft")
-        case None:
-            text = "The provenance was not examined, because it could not change the verdict."
-            return element("p", text, class_="soft")
-        case _:
-            return element("p", "The file has no attestation.", class_="soft")
-
-
-def _render_attestation(attestation: Attestation) -> Markup:
-    claims, logged_at = attestation.claims, format_instant(attestation.integrated_time)
-    return render_facts(
-        [
-            ("published by", link_if_safe(describe_signer(claims), claims.repository_uri)),
-            ("built from commit", link_if_safe(claims.digest, _build_commit_url(claims)) if claims.digest else None),
-            ("by workflow run", link_if_safe(_format_run_name(claims), claims.run_url) if claims.run_url else None),
-            ("triggered by", claims.trigger),
-            ("builder", claims.builder),
-            ("logged", f"{logged_at}, entry {attestation.log_index} of {_name_log(attestation)}"),
-            ("certificate", element("code", attestation.certificate)),
-            ("predicate type", attestation.predicate_type),
-        ]
-    )
-
-
-def _build_commit_url(claims: Claims) -> str | None:
-    """Return the URL of the commit on the repository's host, or None if there is no such URL.
-
-    Some kinds of publisher have no URLs of commits.
-    """
-    if not claims.repository_uri or not claims.digest or not claims.digest.isalnum():
-        return None
-    kind = find_publisher_kind(claims.kind)
-    if kind is None or kind.commit_path is None:
-        return None
-    return f"{claims.repository_uri.rstrip('/')}{kind.commit_path}{claims.digest}"
-
-
-def _format_run_name(claims: Claims) -> str:
-    return (claims.run_url or "").rpartition("://")[2]
-
-
-def _name_log(attestation: Attestation) -> str:
-    """Return the name of the transparency log that recorded the attestation."""
-    return f"the log {f'of {attestation.trust_root}' if attestation.log is None else attestation.log.url}"
+def _explain_missing_publishers(labels: set[str]) -> str:
+    if labels == {NO_ATTESTATION}:
+        return "No file has an attestation, so no publisher is known."
+    if labels <= _WITHOUT_PUBLISHER:
+        return "No publisher is known: no attestation has been examined."
+    return "No file of this project has a publication time."

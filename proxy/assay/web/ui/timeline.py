@@ -27,6 +27,8 @@ UNVERIFIABLE: Final = "not verifiable"
 UNSTATED: Final = "unknown"
 UNEXAMINED: Final = "not examined"
 _UNPROVEN: Final = frozenset({NO_ATTESTATION, FORGED, UNVERIFIABLE})
+LABELS_WITHOUT_PUBLISHER: Final = _UNPROVEN | {UNSTATED, UNEXAMINED}
+"""Labels that `get_publisher_label` returns if no publisher is proven."""
 _OTHER_PUBLISHERS: Final = "other publishers"
 _MAX_LANES: Final = 8
 _MAX_MARKS: Final = 600

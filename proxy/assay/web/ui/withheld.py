@@ -22,7 +22,7 @@ from assay.policy.waivers import find_unliftable
 from assay.simple.model import NormalizedName
 from assay.web.ui.layout import render_page, render_reason
 from assay.web.ui.markup import Child, Markup, element, escape_lines, join_markup, join_separated, markup_if
-from assay.web.ui.project import build_file_url, build_version_url
+from assay.web.ui.releases import build_file_url, build_version_url
 
 WAIVER_REASON: Final = "why the file is needed"
 WAIVER_DURATION: Final = timedelta(weeks=2)

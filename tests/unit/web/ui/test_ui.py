@@ -12,9 +12,6 @@ from packaging.version import Version
 
 from assay.evidence import (
     PUBLISH_PREDICATE_TYPE,
-    Attestation,
-    Attested,
-    Claims,
     Evidence,
     Forged,
     Unattested,
@@ -27,10 +24,11 @@ from assay.publishers.registry import PUBLISHER_KINDS
 from assay.simple.model import Distribution, File, Kind, NormalizedName, ProjectStatus, Sha256
 from assay.web.ui.markup import element, escape_text, is_safe_web_url, join_markup, link_if_safe
 from assay.web.ui.policy import render_policy_page
-from assay.web.ui.project import render_project_page
+from assay.web.ui.project import ProjectFacts, Selection, render_project_page
 from assay.web.ui.timeline import collect_marks, find_publisher_changes, render_timeline
 from tests.browser.scene import IMAGE, SCRIPT
 from tests.world.clients.html_reader import HtmlReader, read_harmless_page
+from tests.world.sigstore.made_evidence import make_attested
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
 
@@ -158,31 +156,13 @@ def a_file(filename: str = "foo-1.0.tar.gz", version: str = "1.0", **changes: ob
     return replace(file, **changes)  # type: ignore[arg-type] # fields by name
 
 
-def attested(when: datetime = datetime(2026, 1, 1, tzinfo=UTC), **claims: str) -> Attested:
-    stated = {"kind": "GitHub", "issuer": "https://issuer.example", "san": "https://san.example"}
-    stated |= {"repository": "acme/foo", **claims}
-    one = Attestation(
-        trust_root="sigstore",
-        bundle=0,
-        predicate_type=PUBLISH_PREDICATE_TYPE,
-        claims=Claims(**stated),
-        integrated_time=when,
-        log_index=7,
-        certificate="ab" * 32,
-        not_before=when,
-        not_after=when,
-    )
-    return Attested(attestations=(one,))
-
-
 def good(evidence: Evidence | None = None, **changes: object) -> Approved:
     return approve(a_file(**changes), rule="all", evidence=evidence)  # type: ignore[arg-type] # fields by name
 
 
 def shown(*verdicts: Approved | Withheld, status: ProjectStatus | None = None) -> HtmlReader:
-    return read_harmless_page(
-        render_project_page("foo", verdicts, index="pypi", status=status, stale_since=None, page_number=1, now=NOW)
-    )
+    facts = ProjectFacts(name="foo", index="pypi", files=verdicts, status=status)
+    return read_harmless_page(render_project_page(facts, Selection(), NOW))
 
 
 @pytest.mark.parametrize(
@@ -209,23 +189,25 @@ def shown(*verdicts: Approved | Withheld, status: ProjectStatus | None = None) -
 )
 def test_only_plain_web_addresses_of_verified_claims_become_links(address: str) -> None:
     assert not is_safe_web_url(address)
-    found = shown(good(attested(repository_uri=address, run_url=address, digest="ab" * 20)))
+    found = shown(good(make_attested(repository_uri=address, run_url=address, digest="ab" * 20)))
     assert [link for link in found.links if "evil" in link or "github" in link or "alert" in link] == []
     assert is_safe_web_url("https://github.com/acme/foo")
-    honest = shown(good(attested(repository_uri="https://github.com/acme/foo", digest="ab" * 20)))
+    honest = shown(good(make_attested(repository_uri="https://github.com/acme/foo", digest="ab" * 20)))
     assert "https://github.com/acme/foo" in honest.links
     assert f"https://github.com/acme/foo/commit/{'ab' * 20}" in honest.links
 
 
 @pytest.mark.parametrize("kind", PUBLISHER_KINDS, ids=lambda kind: kind.name)
 def test_a_commit_is_linked_where_the_kind_of_publisher_has_addresses_of_commits(kind: PublisherKind) -> None:
-    found = shown(good(attested(kind=kind.name, repository_uri="https://host.example/acme/foo/", digest="ab" * 20)))
+    found = shown(
+        good(make_attested(kind=kind.name, repository_uri="https://host.example/acme/foo/", digest="ab" * 20))
+    )
     commits = [link for link in found.links if link.endswith("ab" * 20)]
     assert commits == ([f"https://host.example/acme/foo{kind.commit_path}{'ab' * 20}"] if kind.commit_path else [])
 
 
 def test_a_commit_that_is_none_makes_no_link() -> None:
-    found = shown(good(attested(repository_uri="https://github.com/acme/foo", digest="../../evil/x")))
+    found = shown(good(make_attested(repository_uri="https://github.com/acme/foo", digest="../../evil/x")))
     assert found.links.count("https://github.com/acme/foo") == 1
     assert not [link for link in found.links if "evil" in link]
 
@@ -238,9 +220,13 @@ def test_whatever_is_written_a_page_has_the_same_elements(a: str, b: str, c: str
     def made(a: str, b: str, c: str, d: str, e: str) -> HtmlReader:
         reason = state_reason(ReasonCode.PUBLISHER, a or "x", b or "x", expected=c or "x", found=d or "x")
         return shown(
-            good(attested(repository=a or "x", workflow=b or "x", san=c, run_url=f"x{d}"), filename=e, yanked=f"x{a}"),
+            good(
+                make_attested(repository=a or "x", workflow=b or "x", san=c, run_url=f"x{d}"),
+                filename=e,
+                yanked=f"x{a}",
+            ),
             Withheld(
-                file=a_file(filename=d, version="2.0", requires_python=f"x{b}"),
+                file=a_file(filename=f"{d}-2", version="2.0", requires_python=f"x{b}"),
                 reasons=(reason,),
                 enforced=True,
                 rule=c or "x",
@@ -272,7 +258,7 @@ def test_the_timeline_tells_losses_changes_and_returns_apart() -> None:
         return good(evidence, filename=f"foo-{month}.tar.gz", version=str(month), upload_time=when)
 
     def by(month: int, repository: str) -> Approved:
-        return at(month, attested(datetime(2026, month, 1, tzinfo=UTC), repository=repository))
+        return at(month, make_attested(datetime(2026, month, 1, tzinfo=UTC), repository=repository))
 
     def said(*verdicts: Approved) -> list[str]:
         return [what for _, what in find_publisher_changes(collect_marks(verdicts))]
@@ -294,7 +280,9 @@ def test_the_timeline_tells_losses_changes_and_returns_apart() -> None:
 def test_a_project_of_a_thousand_publishers_and_releases_is_a_picture_of_bounded_size() -> None:
     marks = collect_marks(
         good(
-            attested(datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=number), repository=f"r{number}/" + "x" * 500),
+            make_attested(
+                datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=number), repository=f"r{number}/" + "x" * 500
+            ),
             filename=f"foo-{number}.tar.gz",
             version=str(number),
         )

@@ -18,7 +18,8 @@ from assay.policy.language.document import load_policy
 from assay.policy.language.proposal import format_waiver_of
 from assay.policy.verdict import Approved, ReasonCode, Withheld, approve, state_reason
 from assay.simple.model import Distribution, File, Kind, NormalizedName
-from assay.web.ui.project import build_file_url, build_version_url, render_project_page
+from assay.web.ui.project import ProjectFacts, Selection, render_project_page
+from assay.web.ui.releases import build_file_url, build_version_url
 from assay.web.ui.withheld import (
     WAIVER_REASON,
     WithheldContext,
@@ -90,7 +91,7 @@ def test_a_file_without_a_version_gets_the_newest_final_version() -> None:
     )
     found = shown(nameless, *approved)
     assert "Nearest approved version: 1.0 (widget==1.0)." in found.text
-    assert "../project/widget?page=999999#file-widget.whl" in found.links
+    assert "../project/widget?version=none#file-widget.whl" in found.links
     only_pre_release = [each for each in approved if each.file.filename != a_file("1.0").filename]
     assert "Nearest approved version: 1.1rc1 (" in shown(nameless, *only_pre_release).text
 
@@ -188,9 +189,8 @@ def test_a_link_to_a_file_leads_to_its_element_and_no_id_occurs_twice(filename: 
         file=hostile_file(filename), reasons=(state_reason(ReasonCode.TOO_YOUNG, "all", "x"),), enforced=False
     )
     again = replace(made, file=replace(made.file, location="files.example/other"))
-    body = render_project_page(
-        "widget", [made, again], index="pypi", status=None, stale_since=None, page_number=1, now=NOW
-    )
+    facts = ProjectFacts(name="widget", index="pypi", files=[made, again])
+    body = render_project_page(facts, Selection(), NOW)
     ids = [attributes["id"] for _, attributes in read_harmless_page(body).elements if "id" in attributes]
     url = build_file_url("", PROJECT, made.file)
     assert ids.count(url.partition("#")[2]) == 1
