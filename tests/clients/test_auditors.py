@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from assay.advisories.snapshot import AdvisorySnapshot
+from assay.cli import EXIT_OK, run
 from tests.paths import TOOLS
 from tests.world.advisories.records import make_affected, make_range, make_record
 from tests.world.advisories.snapshots import make_snapshot, malware
@@ -59,15 +61,23 @@ source = {{ registry = "{registry}" }}
 wheels = [{{ url = "{url}", hash = "sha256:{sha256}", size = {size} }}]
 """
 PYPI = "https://pypi.org/simple"
-"""Address of PyPI in lock files. uv's malware check asks only about packages that are locked from it."""
+"""Address of PyPI in lockfiles. uv's malware check asks only about packages that are locked from it."""
 
 
 @dataclass(frozen=True)
 class Project:
-    """uv project whose lock file names PyPI as the source of foo 1.0."""
+    """uv project that depends on foo 1.0, with a lockfile that uv wrote through the proxy."""
 
     proxy: RunningProxy
     directory: Path
+
+    async def relock(self) -> None:
+        """Rewrite the URLs in the lockfile to those of PyPI, the built-in index."""
+        (self.directory / "proxy.toml").write_text("")
+        arguments = ["relock", str(self.directory / "uv.lock"), "--to", "upstream", "--proxy", f"{self.proxy.origin}/"]
+        configuration = str(self.directory / "proxy.toml")
+        assert await asyncio.to_thread(run, [*arguments, "--config", configuration]) == EXIT_OK
+        assert f'registry = "{PYPI}"' in (self.directory / "uv.lock").read_text()
 
     async def run(self, *command: str, **environment: str) -> ClientResult:
         return await run_client(
@@ -87,9 +97,10 @@ async def auditing(directory: Path, snapshot: AdvisorySnapshot, policy: str = OP
             project = directory / "app"
             project.mkdir()
             (project / "pyproject.toml").write_text(PYPROJECT)
-            built = listed.built
-            url = f"https://files.pythonhosted.org/packages/{built.filename}"
-            lock = LOCK.format(registry=PYPI, url=url, sha256=built.sha256, size=len(built.content))
+            # A lockfile as uv writes it through a proxy in front of PyPI.
+            built, origin = listed.built, proxy.origin
+            url = f"{origin}/files/files.pythonhosted.org/packages/{built.filename}"
+            lock = LOCK.format(registry=f"{origin}/simple", url=url, sha256=built.sha256, size=len(built.content))
             (project / "uv.lock").write_text(lock)
             yield Project(proxy, project)
 
@@ -132,8 +143,9 @@ def check_for_malware(proxy: RunningProxy) -> dict[str, str]:
     }
 
 
-async def test_uv_installs_no_malware_from_a_lock_file_that_names_pypi(tmp_path: Path) -> None:
+async def test_uv_installs_no_malware_from_a_lockfile_that_relock_wrote(tmp_path: Path) -> None:
     async with auditing(tmp_path, FOUND) as project:
+        await project.relock()
         done = await project.run(UV, "sync", "--frozen", "--dry-run", **check_for_malware(project.proxy))
         assert done.status != 0, done.output
         assert "Malware detected" in done.text
@@ -143,6 +155,7 @@ async def test_uv_installs_no_malware_from_a_lock_file_that_names_pypi(tmp_path:
 @pytest.mark.parametrize(("snapshot", "policy"), [(NOTHING, OPEN), (FOUND, IGNORING)])
 async def test_uv_does_not_stop_for_other_records(tmp_path: Path, snapshot: AdvisorySnapshot, policy: str) -> None:
     async with auditing(tmp_path, snapshot, policy) as project:
+        await project.relock()
         done = await project.run(UV, "sync", "--frozen", "--dry-run", **check_for_malware(project.proxy))
         assert "Malware detected" not in done.text
         assert "Malware check failed" not in done.text
