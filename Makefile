@@ -61,8 +61,8 @@ coverage: $(VENV)/.installed-dev  ## run the tests with branch coverage; fail be
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-FUZZERS := page_parsers simple_pages render_pages web_laws
-fuzz: $(VENV)/.installed-dev  ## fuzz page parsers, rendering, routing and ranges: FUZZ_EXAMPLES inputs each (default: 100,000, an hour on two cores)
+FUZZERS := bundles_total page_parsers simple_pages render_pages web_laws
+fuzz: $(VENV)/.installed-dev  ## fuzz page parsers, Sigstore bundles, rendering, routing and ranges: FUZZ_EXAMPLES inputs each (default: 100,000, an hour on two cores)
 	FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),100000) $(BIN)/python -m pytest -n 2 --dist worksteal $(FUZZERS:%=tests/property/test_%.py) $(PYTEST_ARGS)
 
 crash: $(VENV)/.installed-dev  ## kill the store, and the proxy under load, hundreds of times with kill -9 at random moments

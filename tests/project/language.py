@@ -31,7 +31,13 @@ _HASH_COMMENT = re.compile(r"(?:^|(?<=\s))##?\s(?P<text>.*)$")
 _TEMPLATE_COMMENT = re.compile(r"\{\{-?\s*/\*(?P<text>.*?)\*/\s*-?\}\}", re.DOTALL)
 _USER_VALUE = re.compile(r"^\s*(?:- )?\"?(?:description|summary|title|value)\"?:\s*(?P<text>.*)$")
 _MIN_USER_TEXT_WORDS = 4
-_DATA = ("tests/corpus/attestations/", "tests/corpus/provenance/", "tests/storage/fd54e99/", "tests/words")
+_DATA = (
+    "tests/corpus/attestations/",
+    "tests/corpus/provenance/",
+    "tests/corpus/sigstore-conformance/",
+    "tests/storage/fd54e99/",
+    "tests/words",
+)
 _CODE_ROOTS = ("proxy/", "benchmarks/", "demo/", "docs/", "tests/")
 _COMMENTED = (".toml", ".yaml", ".yml", ".sh", ".in", ".tpl")
 _COMMENTED_NAMES = frozenset(

@@ -22,6 +22,7 @@ NAMED_OTHERWISE = {
     "test_config_help.py": "config, its table [help]; test_config has the rest",
     "attestation/verification/test_sigstore_private_changed.py": "sigstore_private, where sigstore is another",
     "attestation/verification/test_verify_attacks.py": "verify, over the table of attacks in tests/world/sigstore",
+    "attestation/verification/test_verify_conformance.py": "verify, over cases of Sigstore's conformance suite",
     "attestation/verification/test_verify_corpus.py": "verify, over the real attestations in tests/corpus",
     "attestation/verification/test_verify_differential.py": "verify, beside the reference verifier of sigstore",
     "files/test_download_sources.py": "download, from several sources; test_download has what holds with one",

@@ -22,11 +22,13 @@ from assay.attestation.codec import decode_evidence, encode_evidence
 from assay.attestation.trust_roots import TrustRoot, read_bundled
 from assay.attestation.verification.verify import verify
 from assay.evidence import (
+    INDEX_SOURCE,
     Attestation,
     Attested,
     Claims,
     Evidence,
     Forged,
+    Rejection,
     Slsa,
     Unattested,
     Unverifiable,
@@ -217,16 +219,21 @@ ATTESTATIONS = st.builds(
     slsa=st.none() | st.builds(Slsa, **dict.fromkeys(Slsa.__dataclass_fields__, MAYBE)),
     subject=TEXT,
     material=st.lists(TEXT, max_size=3).map(tuple),
+    source=st.sampled_from((INDEX_SOURCE, "github")),
 )
+REJECTED = st.lists(
+    st.builds(Rejection, step=TEXT, expected=TEXT, found=TEXT, bundle=st.integers(0, 255), source=TEXT), max_size=2
+).map(tuple)
 EVIDENCE: st.SearchStrategy[Evidence] = st.one_of(
     st.builds(
         Attested,
         attestations=st.lists(ATTESTATIONS, min_size=1, max_size=3).map(tuple),
         ignored=st.lists(TEXT, max_size=3).map(tuple),
+        rejected=REJECTED,
     ),
-    st.just(Unattested()),
+    st.builds(Unattested, rejected=REJECTED),
     st.builds(Forged, step=TEXT, expected=TEXT, found=TEXT),
-    st.builds(Unverifiable, reason=TEXT),
+    st.builds(Unverifiable, reason=TEXT, rejected=REJECTED),
 )
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
 
 from assay.attestation.codec import decode_evidence, encode_evidence, evidence_key
 from assay.attestation.verification.verify import verify
-from assay.evidence import INDEX_SOURCE, Attested, Evidence, Forged, Unattested, Unstated, Unverifiable
+from assay.evidence import INDEX_SOURCE, Attested, Evidence, Forged, Rejection, Unattested, Unstated, Unverifiable
 from assay.publishers.registry import PUBLISHER_KINDS
 from tests.world.sigstore.attacks import FILE_SHA256, FILENAME, make_listed_file, trust_root_for
 from tests.world.sigstore.private_sigstore import (
@@ -45,7 +45,10 @@ def several() -> Evidence:
     return verify(build_provenance(*bundles, odd), make_listed_file(), [trust_root_for(sigstore)])
 
 
-def sourced(source: str) -> Evidence:
+REJECTION = Rejection(step="signature", expected="a", found="b\n\u2014", bundle=1, source="github")
+
+
+def sourced(source: str) -> Attested:
     """Return the evidence of `attested` as if a source other than the index had offered it."""
     evidence = attested(predicate=True)
     assert isinstance(evidence, Attested)
@@ -58,6 +61,9 @@ KINDS: list[Evidence] = [
     attested(predicate=True),
     several(),
     Unattested(),
+    Unattested(rejected=(REJECTION,)),
+    replace(sourced("github"), rejected=(REJECTION, replace(REJECTION, bundle=3))),
+    Unverifiable(reason="r", rejected=(REJECTION,)),
     Forged(step="a", expected="b\n\x00", found="\u2014"),
     Unverifiable(reason="r"),
     Unstated(index="pypi"),
@@ -116,6 +122,24 @@ def test_a_record_of_the_index_names_no_source_and_is_read_as_the_index_s() -> N
     content = json.loads(encode_evidence(sourced("reviews")))
     assert content["attestations"][0].pop("source") == "reviews"
     assert json.dumps(content, separators=(",", ":")).encode() == encode_evidence(attested(predicate=True))
+
+
+@pytest.mark.parametrize(
+    ("evidence", "rejected"),
+    [
+        (Unattested(), Unattested(rejected=(REJECTION,))),
+        (Unverifiable(reason="r"), Unverifiable(reason="r", rejected=(REJECTION,))),
+        (sourced("github"), replace(sourced("github"), rejected=(REJECTION,))),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+def test_a_record_without_rejections_has_the_format_of_earlier_versions(evidence: Evidence, rejected: Evidence) -> None:
+    content = json.loads(encode_evidence(rejected))
+    assert content.pop("rejected") == [asdict(REJECTION)]
+    assert json.dumps(content, separators=(",", ":")).encode() == encode_evidence(evidence)
+    broken: list[Any] = [None, {}, [1], [{}], [asdict(REJECTION) | {"bundle": "1"}], [asdict(REJECTION) | {"more": ""}]]
+    for wrong in broken:
+        assert decode_evidence(json.dumps({**content, "rejected": wrong}).encode()) is None
 
 
 def test_a_record_of_an_earlier_version_names_no_log() -> None:

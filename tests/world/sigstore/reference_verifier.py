@@ -12,8 +12,9 @@ from unittest import mock
 
 from pydantic import TypeAdapter
 from pypi_attestations import Attestation, Distribution, Provenance
-from sigstore.models import TrustedRoot
+from sigstore.models import Bundle, TrustedRoot
 from sigstore.verify import Verifier
+from sigstore.verify.policy import UnsafeNoOp
 from sigstore_models.trustroot.v1 import TrustedRoot as WireTrustedRoot
 
 from assay.simple.model import File
@@ -35,6 +36,18 @@ def is_accepted(provenance: bytes, file: File, trusted_root: bytes) -> bool:
             for attestation, publisher in pairs:
                 attestation.verify(publisher, distribution, offline=True)
         return bool(pairs)
+    return False
+
+
+def is_bundle_accepted(bundle: bytes, file: File, trusted_root: bytes) -> bool:
+    """Return True if sigstore accepts a bundle, and its statement has one subject with the digest of the file.
+
+    Any exception is a refusal.
+    """
+    with suppress(Exception):
+        _, payload = make_verifier(trusted_root).verify_dsse(Bundle.from_json(bundle), UnsafeNoOp())
+        subjects = json.loads(payload)["subject"]
+        return [one.get("digest", {}).get("sha256") for one in subjects].count(file.sha256) == 1
     return False
 
 

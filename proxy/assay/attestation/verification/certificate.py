@@ -21,6 +21,8 @@ from assay.attestation.verification.errors import CheckFailed, UnknownMaterial
 from assay.publishers.extensions import EXTENSION_NAMES
 
 _ExtensionT = TypeVar("_ExtensionT", bound=x509.ExtensionType)
+CERTIFICATE_KEY_STEP: Final = "certificate key"
+"""Name of the check that the certificate's key is an ECDSA P-256 key."""
 _FULCIO_OID_PREFIX: Final = "1.3.6.1.4.1.57264.1."
 _RAW_TEXT_ARCS: Final = range(1, 7)
 _DER_TEXT_ARCS: Final = range(8, 25)
@@ -102,7 +104,7 @@ def load_certificate(der: bytes) -> SigningCertificate:
         raise CheckFailed("certificate", "X.509 version 3", certificate.version.name)
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         found = f"ECDSA {key.curve.name}" if isinstance(key, ec.EllipticCurvePublicKey) else type(key).__name__
-        raise CheckFailed("certificate key", "a certificate with an ECDSA P-256 key (PEP 740)", found)
+        raise CheckFailed(CERTIFICATE_KEY_STEP, "a certificate with an ECDSA P-256 key (PEP 740)", found)
     values = {type(extension.value): extension.value for extension in extensions}
     _check_usages(values)
     authority = _find_extension(values, x509.AuthorityKeyIdentifier)

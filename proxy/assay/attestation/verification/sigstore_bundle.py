@@ -1,9 +1,10 @@
 """Parser of Sigstore bundles, versions 0.1 to 0.3, in a JSON list of bundles.
 
 A bundle is a `dev.sigstore.bundle.v1.Bundle` message of sigstore's protobuf-specs in Protobuf's JSON mapping. The
-parser accepts bundles with a DSSE envelope, a Fulcio certificate, and one entry of Rekor v1. It ignores unknown keys.
-Bundles that need anything else are unknown, not forged: other versions, signatures of a key, signatures of bare bytes,
-entries of Rekor v2, and RFC 3161 timestamps. The parser verifies no signature: nothing that it returns is proven.
+parser accepts bundles with a DSSE envelope, a Fulcio certificate, and one entry of Rekor v1. Bundles that need anything
+else are unknown, not forged: other versions, keys that these versions do not define, signatures of a key, signatures of
+bare bytes, entries of Rekor v2, and RFC 3161 timestamps. The parser verifies no signature: nothing that it returns is
+proven.
 
 Rekor v1 gives each entry a signed time, so a bundle with such an entry needs no RFC 3161 timestamp. If the bundle has
 timestamps too, they are ignored.
@@ -13,6 +14,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Final
+
+from cryptography import x509
 
 from assay.attestation.verification import strict_json
 from assay.attestation.verification.document import IN_TOTO_PAYLOAD_TYPE, SignedStatement
@@ -27,8 +30,15 @@ _VERSIONS: Final = {
     "application/vnd.dev.sigstore.bundle.v0.3+json": "0.3",
 }
 """Supported versions by media type. Version 0.3 has two media types."""
+_BUNDLE_KEYS: Final = frozenset({"mediaType", "verificationMaterial", "messageSignature", "dsseEnvelope"})
+_MATERIAL_KEYS: Final = frozenset({
+    "certificate", "x509CertificateChain", "publicKey", "tlogEntries", "timestampVerificationData",
+})  # fmt: skip
+_ENVELOPE_KEYS: Final = frozenset({"payload", "payloadType", "signatures"})
+_SIGNATURE_KEYS: Final = frozenset({"sig", "keyid"})
 _SIGNERS: Final = ("certificate", "x509CertificateChain", "publicKey")
 """Keys of the verification material of which exactly one names the signer."""
+_MAX_CHAIN_CERTIFICATES: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +91,10 @@ def read_bundle(value: object) -> SignedStatement:
     if not isinstance(value, dict):
         raise CheckFailed(_STEP, "a JSON object for each bundle", type(value).__name__)
     version = _read_version(value)
+    _check_keys(value, _BUNDLE_KEYS)
     material: dict[str, Any] = get_member(value, "verificationMaterial", dict, _STEP)
-    signer = read_signer(material)
+    _check_keys(material, _MATERIAL_KEYS)
+    signer = read_signer(material, version)
     envelope = read_envelope(value)
     if isinstance(signer, KeySigner):
         raise UnknownMaterial("the bundle is signed by a key; Assay verifies only bundles with a Fulcio certificate")
@@ -104,30 +116,62 @@ def _read_version(bundle: dict[str, Any]) -> str:
     return version
 
 
-def read_signer(material: dict[str, Any]) -> bytes | KeySigner:
+def _check_keys(json_object: dict[str, Any], known: frozenset[str]) -> None:
+    """Check that a JSON object has no other keys than `known`, as Protobuf's JSON mapping requires.
+
+    Raises:
+        UnknownMaterial: it has another key, which a later version may define.
+    """
+    if unknown := json_object.keys() - known:
+        raise UnknownMaterial(f"the bundle has unknown keys: {', '.join(sorted(unknown))}")
+
+
+def read_signer(material: dict[str, Any], version: str) -> bytes | KeySigner:
     """Return the DER of the signing certificate, or the hint for the signing key.
 
     Up to version 0.2, bundles have the certificate's chain. Only its first certificate, the leaf, is used: authorities
     come from the trust root.
 
     Raises:
-        CheckFailed: the material does not name exactly one signer, or its certificate is malformed.
+        CheckFailed: the material does not name exactly one signer in the way of its version, its certificate is
+            malformed, or its chain contains a root certificate, which sigstore's protobuf-specs forbid.
     """
     named = [key for key in _SIGNERS if material.get(key) is not None]
     if len(named) != 1:
         raise CheckFailed(_STEP, f"exactly one of {', '.join(_SIGNERS)}", ", ".join(named) or "none of them")
+    if named[0] == ("x509CertificateChain" if version == "0.3" else "certificate"):
+        raise CheckFailed(_STEP, f"the signing certificate as in version {version}", named[0])
     content: dict[str, Any] = get_member(material, named[0], dict, "certificate")
     match named[0]:
         case "publicKey":
             return KeySigner(hint=get_member(content, "hint", str, _STEP) if "hint" in content else "")
         case "x509CertificateChain":
-            chain: list[Any] = get_member(content, "certificates", list, "certificate")
-            if not chain or not isinstance(chain[0], dict):
-                raise CheckFailed("certificate", "a chain of certificates", f"{len(chain)} certificates")
-            content = chain[0]
+            return _read_chain(get_member(content, "certificates", list, "certificate"))
         case _:
-            pass
-    return get_base64(content, "rawBytes", strict_json.MAX_CERTIFICATE_BYTES, "certificate")
+            return _read_certificate(content)
+
+
+def _read_chain(listed: list[Any]) -> bytes:
+    """Return the DER of the leaf, which is the first certificate of a chain."""
+    if not 1 <= len(listed) <= _MAX_CHAIN_CERTIFICATES:
+        raise CheckFailed("certificate", f"1 to {_MAX_CHAIN_CERTIFICATES} certificates", f"{len(listed)} certificates")
+    leaf, *others = (_read_certificate(one) for one in listed)
+    for der in others:
+        try:
+            certificate = x509.load_der_x509_certificate(der)
+            is_root = certificate.issuer == certificate.subject
+        except ValueError as error:
+            raise CheckFailed("certificate", "well-formed X.509 certificates", error) from error
+        if is_root:
+            raise CheckFailed("certificate", "a chain without a root certificate", "a root certificate")
+    return leaf
+
+
+def _read_certificate(value: object) -> bytes:
+    if not isinstance(value, dict):
+        raise CheckFailed("certificate", "a JSON object for each certificate", type(value).__name__)
+    _check_keys(value, frozenset({"rawBytes"}))
+    return get_base64(value, "rawBytes", strict_json.MAX_CERTIFICATE_BYTES, "certificate")
 
 
 def read_envelope(bundle: dict[str, Any]) -> DsseEnvelope:
@@ -146,6 +190,10 @@ def read_envelope(bundle: dict[str, Any]) -> DsseEnvelope:
     signatures: list[Any] = get_member(envelope, "signatures", list, "signature")
     if len(signatures) != 1 or not isinstance(signatures[0], dict):
         raise CheckFailed("signature", "exactly one signature", f"{len(signatures)} signatures")
+    _check_keys(envelope, _ENVELOPE_KEYS)
+    _check_keys(signatures[0], _SIGNATURE_KEYS)
+    if signatures[0].get("keyid") is not None:
+        get_member(signatures[0], "keyid", str, "signature")
     payload = envelope.get("payload")
     if isinstance(payload, str) and len(payload) > strict_json.MAX_STATEMENT_BYTES * 4 // 3 + 4:
         raise UnknownMaterial(f"the statement is longer than {strict_json.MAX_STATEMENT_BYTES} bytes")
@@ -161,8 +209,8 @@ def _read_log_entry(material: dict[str, Any], version: str) -> dict[str, Any]:
 
     Raises:
         CheckFailed: the bundle has several entries, or neither an entry nor a timestamp.
-        UnknownMaterial: the bundle has only RFC 3161 timestamps; or it has version 0.1 and no inclusion proof with a
-            checkpoint, which that version allows.
+        UnknownMaterial: only an RFC 3161 timestamp gives the bundle a time; or the bundle has version 0.1 and no
+            inclusion proof with a checkpoint, which that version allows.
     """
     entries = material.get("tlogEntries")
     if not entries and _has_timestamps(material):
@@ -171,6 +219,10 @@ def _read_log_entry(material: dict[str, Any], version: str) -> dict[str, Any]:
         found = f"{len(entries)} entries" if isinstance(entries, list) else "none"
         raise CheckFailed("log entries", "exactly one transparency log entry", found)
     entry: dict[str, Any] = entries[0]
+    if entry.get("inclusionPromise") is None and _has_timestamps(material):
+        raise UnknownMaterial(
+            "the log entry has no signed time (Rekor v2 gives none), so the bundle needs its RFC 3161 timestamp"
+        )
     proof = entry.get("inclusionProof")
     if version == "0.1" and not (isinstance(proof, dict) and proof.get("checkpoint")):
         raise UnknownMaterial(

@@ -94,8 +94,7 @@ def read_bundle_statement(raw: bytes, file: File) -> tuple[Statement, UnknownMat
 
     Raises:
         CheckFailed: the bytes are not an in-toto statement (0.1 or 1), or no subject has the SHA-256 of the file.
-        UnknownMaterial: the statement has too many subjects; the index gives no SHA-256 of the file; or the file is
-            neither a wheel nor a source distribution.
+        UnknownMaterial: the statement has too many subjects, or the index gives no SHA-256 of the file.
     """
     content = strict_json.parse_strict_json(raw, "statement")
     kind = get_member(content, "_type", str, "statement")
@@ -111,7 +110,7 @@ def read_bundle_statement(raw: bytes, file: File) -> tuple[Statement, UnknownMat
     unknown = None
     if len(names) > 1:
         unknown = UnknownMaterial(f"the statement names the file's bytes {len(names)} times: {', '.join(names)}")
-    elif not _is_same_filename(file.filename, names[0].rpartition("/")[2]):
+    elif not _is_name_of(file, names[0].rpartition("/")[2]):
         unknown = UnknownMaterial(f"the bundle is for the same bytes under another name: {names[0] or 'none'}")
     statement = Statement(
         subject=names[0],
@@ -120,6 +119,14 @@ def read_bundle_statement(raw: bytes, file: File) -> tuple[Statement, UnknownMat
         predicate=content.get("predicate"),
     )
     return statement, unknown
+
+
+def _is_name_of(file: File, name: str) -> bool:
+    """Return whether a subject's name is that of the file. A file that is no distribution has only its exact name."""
+    try:
+        return name == file.filename or _is_same_filename(file.filename, name)
+    except UnknownMaterial:
+        return False
 
 
 def _read_subject_digest(subject: object) -> str | None:

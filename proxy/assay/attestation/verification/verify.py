@@ -40,7 +40,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from assay.attestation.trust_roots import TrustRoot
 from assay.attestation.verification import sigstore_private
-from assay.attestation.verification.certificate import SigningCertificate, load_certificate
+from assay.attestation.verification.certificate import CERTIFICATE_KEY_STEP, SigningCertificate, load_certificate
 from assay.attestation.verification.claims import check_publisher, read_claims
 from assay.attestation.verification.document import (
     IN_TOTO_PAYLOAD_TYPE,
@@ -183,6 +183,9 @@ def verify_bundle(
         )
     except Exception as error:  # noqa: BLE001 - see `_failure_to_evidence`
         match _failure_to_evidence(error):
+            case Forged(step=step, found=found) if step == CERTIFICATE_KEY_STEP:
+                # PEP 740 permits only ECDSA P-256; Sigstore permits other keys.
+                return Unverifiable(reason=f"unsupported key in the certificate: {found}")
             case Forged(step=step, expected=expected, found=found):
                 return Rejection(step=step, expected=expected, found=found, bundle=position)
             case unverifiable:

@@ -23,6 +23,7 @@ from tests.world.sigstore.attacks import (
     trust_root_for,
 )
 from tests.world.sigstore.bundles import BUNDLE_MEDIA_TYPES, build_bundle_list, make_bundle
+from tests.world.sigstore.certificates import encode_der
 from tests.world.sigstore.private_sigstore import (
     SLSA_PREDICATE,
     GitHub,
@@ -190,6 +191,7 @@ def test_a_slsa_predicate_that_disagrees_with_the_certificate_is_rejected(sigsto
         ("dsseEnvelope.signatures", lambda signatures: signatures * 2, "signature"),
         ("dsseEnvelope.payload", lambda text: b64encode(text.encode()).decode(), "signature"),
         ("messageSignature", {"signature": "AAAA"}, "bundle"),
+        ("mediaType", BUNDLE_MEDIA_TYPES["0.2"], "bundle"),
         ("mediaType", DELETE_KEY, "bundle"),
     ],
 )
@@ -197,6 +199,20 @@ def test_a_malformed_bundle_is_rejected(sigstore: PrivateSigstore, path: str, va
     evidence = judge(sigstore, signed(sigstore, edit=set_at_path(path, value)))
     assert isinstance(evidence, Unattested)
     assert [each.step for each in evidence.rejected] == [step]
+
+
+def _chain(*more: bytes) -> Any:
+    listed = [{"rawBytes": b64encode(one).decode()} for one in more]
+    return set_at_path("verificationMaterial.x509CertificateChain.certificates", lambda chain: [*chain, *listed])
+
+
+def test_a_chain_may_have_an_intermediate_certificate_and_no_root(sigstore: PrivateSigstore) -> None:
+    intermediate, root = encode_der(sigstore.intermediate), encode_der(sigstore.root)
+    assert isinstance(judge(sigstore, signed(sigstore, "0.2", _chain(intermediate))), Attested)
+    for chain in ([root], [intermediate, root], [b"no certificate"], [intermediate] * 8):
+        evidence = judge(sigstore, signed(sigstore, "0.2", _chain(*chain)))
+        assert isinstance(evidence, Unattested)
+        assert [each.step for each in evidence.rejected] == ["certificate"]
 
 
 def _use_key(bundle: dict[str, Any]) -> None:
@@ -210,6 +226,12 @@ def _use_timestamp(bundle: dict[str, Any]) -> None:
     material["timestampVerificationData"] = {"rfc3161Timestamps": [{"signedTimestamp": "AAAA"}]}
 
 
+def _use_timestamp_for_entry(bundle: dict[str, Any]) -> None:
+    material = bundle["verificationMaterial"]
+    del material["tlogEntries"][0]["inclusionPromise"]
+    material["timestampVerificationData"] = {"rfc3161Timestamps": [{"signedTimestamp": "AAAA"}]}
+
+
 def _sign_bytes(bundle: dict[str, Any]) -> None:
     del bundle["dsseEnvelope"]
     bundle["messageSignature"] = {"messageDigest": {"algorithm": "SHA2_256", "digest": "AAAA"}, "signature": "AAAA"}
@@ -220,7 +242,13 @@ def _sign_bytes(bundle: dict[str, Any]) -> None:
     [
         ("0.3", set_at_path("mediaType", "application/vnd.dev.sigstore.bundle.v0.4+json"), "bundle.v0.4"),
         ("0.3", _use_key, "signed by a key"),
+        ("0.3", set_at_path("more", 1), "unknown keys: more"),
+        ("0.3", set_at_path("verificationMaterial.more", 1), "unknown keys: more"),
+        ("0.3", set_at_path("verificationMaterial.certificate.more", 1), "unknown keys: more"),
+        ("0.3", set_at_path("dsseEnvelope.more", 1), "unknown keys: more"),
+        ("0.3", set_at_path("dsseEnvelope.signatures.0.more", 1), "unknown keys: more"),
         ("0.3", _use_timestamp, "RFC 3161"),
+        ("0.3", _use_timestamp_for_entry, "RFC 3161"),
         ("0.3", _sign_bytes, "signs the file's bytes"),
         ("0.3", set_at_path("dsseEnvelope.payloadType", "text/plain"), "payload type text/plain"),
         ("0.1", set_at_path("verificationMaterial.tlogEntries.0.inclusionProof", DELETE_KEY), "no inclusion proof"),
