@@ -31,6 +31,7 @@ from assay.files.index_metadata import IndexMetadata
 from assay.files.index_source import IndexFileSource
 from assay.files.service import FileService
 from assay.files.wheel_metadata import WheelMetadata
+from assay.gate.advisory_hits import AdvisoryHitReporter
 from assay.gate.gate import Gate, GateResources, GateSettings
 from assay.gate.judged_page import create_judged_page_cache
 from assay.operator_files import read_text
@@ -85,6 +86,7 @@ class Assembly:
     store: Storage
     verifier: VerifierPool
     advisories: AdvisoriesInForce
+    advisory_hits: AdvisoryHitReporter
 
     @property
     def gate(self) -> Gate:
@@ -210,7 +212,22 @@ async def assemble(
         roots = _build_root_lists(configuration, upstream, spool, views, clock)
         stack.push_async_callback(roots.close)
         store.start_scrub()
-        yield Assembly(views=tuple(views), root_lists=roots, store=store, verifier=verifier, advisories=advisories)
+        hits = AdvisoryHitReporter(
+            advisories=advisories,
+            usage=store.usage,
+            reported=store.reported_hits,
+            indexes=configuration.indexes,
+        )
+        stack.push_async_callback(hits.close)
+        hits.start()
+        yield Assembly(
+            views=tuple(views),
+            root_lists=roots,
+            store=store,
+            verifier=verifier,
+            advisories=advisories,
+            advisory_hits=hits,
+        )
 
 
 async def _start_verifier(

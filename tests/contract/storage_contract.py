@@ -24,6 +24,8 @@ class StorageContract:
         assert (await storage.ledger.get_history("pypi", PROJECT)).serial == 1
         storage.usage.note("pypi", PROJECT, view="default")
         assert [each.project for each in await storage.usage.list_used(datetime(2020, 1, 1, tzinfo=UTC))] == [PROJECT]
+        await storage.reported_hits.add([("MAL-1", PROJECT)])
+        assert await storage.reported_hits.select_new([("MAL-1", PROJECT)]) == []
         assert storage.directory
 
     async def test_what_was_downloaded_is_among_the_blobs(self, storage: Storage) -> None:

@@ -35,6 +35,7 @@ from assay.ports.index import (
     Validators,
 )
 from assay.ports.notices import Notice, Notices
+from assay.ports.reported_hits import AdvisoryHit, ReportedHits
 from assay.ports.storage import (
     Blob,
     BlobStore,
@@ -64,6 +65,7 @@ __all__ = [
     "MAX_USED_VERSIONS",
     "UNDELIMITED",
     "Advisories",
+    "AdvisoryHit",
     "Blob",
     "BlobStore",
     "BlobUsage",
@@ -98,6 +100,7 @@ __all__ = [
     "RecordUsage",
     "Replacement",
     "ReportProgress",
+    "ReportedHits",
     "ReserveBytes",
     "SeenFile",
     "Source",

@@ -15,6 +15,7 @@ from typing import BinaryIO, Protocol, TypeAlias
 
 from assay.ports.history import ForgottenFact, ForgottenKind, HistoryChanges, ProjectHistory
 from assay.ports.notices import Notices
+from assay.ports.reported_hits import ReportedHits
 from assay.ports.usage import Usage
 from assay.simple.model import NormalizedName, Sha256
 
@@ -391,7 +392,7 @@ class Spool(Protocol):
 
 
 class Storage(Protocol):
-    """Storage engine: blobs, records, ledger, usage, spool and notices."""
+    """Storage engine: blobs, records, ledger, usage, reported hits, spool and notices."""
 
     @property
     def blobs(self) -> BlobStore:
@@ -416,6 +417,10 @@ class Storage(Protocol):
     @property
     def usage(self) -> Usage:
         """Record of what clients used."""
+
+    @property
+    def reported_hits(self) -> ReportedHits:
+        """Record of the advisory hits that were reported."""
 
     @property
     def notices(self) -> Notices:

@@ -34,6 +34,7 @@ from assay import telemetry
 from assay.errors import LedgerError, StorageError, StorageInUseError
 from assay.ports import Notice
 from assay.store.activity.database import ActivityDatabase
+from assay.store.activity.reported_hits import ReportedHitRecord
 from assay.store.activity.usage import UsageRecord
 from assay.store.blob_directory import sync_directory, to_storage_error
 from assay.store.blob_scrub import BlobScrub
@@ -80,6 +81,7 @@ class StorageDirectory:
         download_blobs: blob store for downloads. It uses `blobs`. If `blobs` does not accept a new blob, the blob is
             written to an anonymous file instead.
         usage: record of what clients used.
+        reported_hits: record of the advisory hits that were reported.
         notices: channel between the parts of this process. No other process uses the directory.
     """
 
@@ -98,6 +100,7 @@ class StorageDirectory:
         self.notices = LocalNotices()
         self._activity = ActivityDatabase(directory / "activity" / "activity.db", utc_clock)
         self.usage = UsageRecord(self._activity, utc_clock)
+        self.reported_hits = ReportedHitRecord(self._activity)
         self._temp_blobs = TempBlobs()
         self.download_blobs = FallbackBlobStore(self.blobs, self._temp_blobs)
         self._spool = DiskSpool(directory / "spool")

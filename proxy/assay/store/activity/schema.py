@@ -22,5 +22,10 @@ _USAGE_TABLES: Final = (
     project INTEGER NOT NULL, view TEXT NOT NULL, last_used INTEGER NOT NULL, PRIMARY KEY (project, view)
 ) WITHOUT ROWID""",
 )
-TABLES: Final = _USAGE_TABLES
+_HIT_TABLES: Final = (
+    """CREATE TABLE reported_hits (
+    id INTEGER PRIMARY KEY, advisory TEXT NOT NULL, project TEXT NOT NULL, UNIQUE (advisory, project)
+)""",
+)
+TABLES: Final = _USAGE_TABLES + _HIT_TABLES
 """Statements that create the tables and their indexes. SQLite keeps the text of each."""
