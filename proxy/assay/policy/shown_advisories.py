@@ -9,11 +9,14 @@ from typing import Final, TypedDict
 
 from assay.advisories.model import Advisory
 from assay.policy.language.model import AdvisoryMode, Policy
+from assay.policy.language.times import format_instant
 from assay.policy.reasons import escape_controls
 from assay.simple.model import File, NormalizedName
 
 MAX_SHOWN: Final = 100
 """Maximum number of advisories that are shown for one project. A few projects have several hundred."""
+
+_MAX_NAMED_VERSIONS: Final = 3
 
 
 class AdvisoryJson(TypedDict):
@@ -42,6 +45,20 @@ class ShownAdvisory:
     """Listed versions that the record covers, in ascending order; at least one."""
     ignored_until: datetime | None
     """End of the exception in `[[ignored-advisories]]`; None if the record counts."""
+
+    @property
+    def kind(self) -> str:
+        """Kind of the record in words, with the end of an exception."""
+        kind = "malware" if self.is_malware else "vulnerability"
+        return kind if self.ignored_until is None else f"{kind}, ignored until {format_instant(self.ignored_until)}"
+
+    @property
+    def named_versions(self) -> str:
+        """Versions as text. Of many versions, only the first and the last ones are named."""
+        if len(self.versions) <= 2 * _MAX_NAMED_VERSIONS:
+            return ", ".join(self.versions)
+        first, last = self.versions[:_MAX_NAMED_VERSIONS], self.versions[-_MAX_NAMED_VERSIONS:]
+        return f"{', '.join(first)}, … {', '.join(last)} ({len(self.versions)} versions)"
 
     def to_json(self) -> AdvisoryJson:
         """Return the advisory as a JSON object. Control characters in the summary are escaped."""

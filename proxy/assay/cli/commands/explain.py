@@ -21,6 +21,7 @@ from packaging.version import Version
 
 from assay import telemetry
 from assay.cli import EXIT_OK, EXIT_WITHHELD
+from assay.cli.advisories import print_advisories
 from assay.cli.commands import audit
 from assay.cli.dry_run import judge_pages, open_dry_run
 from assay.cli.policy_option import choose_policy
@@ -122,6 +123,7 @@ def _print_report(judged_page: JudgedPage, verdicts: list[Approved | Withheld]) 
         print(line)
     for problem in list_unstated(verdicts):
         print(f"\n{problem}")
+    print_advisories(judged_page.listing.advisories)
     if alarms := list_alarms(_select_releases(judged_page, verdicts)):
         print("\n" + "\n".join(alarms))
     approved = sum(isinstance(each, Approved) for each in verdicts)
@@ -145,6 +147,7 @@ def _build_absence_json(name: NormalizedName, policy: Policy, error: ProjectNotF
         "files": [],
         "releases": [],
         "problems": [],
+        "advisories": [],
         "reasons": [],
         "error": escape_unprintable(str(error)),
     }
@@ -159,6 +162,7 @@ def _build_json(judged_page: JudgedPage, verdicts: list[Approved | Withheld]) ->
         "files": [verdict_json(each) for each in verdicts],
         "releases": releases_json(_select_releases(judged_page, verdicts)),
         "problems": list_unstated(verdicts),
+        "advisories": [each.to_json() for each in judged_page.listing.advisories],
         "reasons": []
         if judged_page.listing.absence_reason is None
         else absence_to_json(judged_page.listing.absence_reason)["reasons"],

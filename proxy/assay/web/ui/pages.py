@@ -169,6 +169,7 @@ class UiResponder:
             files=[*judged.verdicts, *undecided],
             absence_reason=None if judged.listing.absence_reason is None else judged.listing.absence_reason.message,
             status=judged.page.project.status,
+            advisories=judged.listing.advisories,
             stale_since=judged.page.confirmed_at if judged.page.is_stale else None,
         )
         selection = Selection(page=route.page, version=route.version, only_withheld=route.only_withheld)

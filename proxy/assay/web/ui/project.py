@@ -15,10 +15,12 @@ from urllib.parse import urlencode
 
 from assay.evidence import Unstated
 from assay.policy.language.times import format_instant
+from assay.policy.shown_advisories import ShownAdvisory
 from assay.policy.verdict import Approved, Withheld
 from assay.publishers.release_provenance import get_publication_time
 from assay.simple.fields import parse_version
 from assay.simple.model import ProjectStatus
+from assay.web.ui.advisories import render_advisories
 from assay.web.ui.layout import render_page
 from assay.web.ui.markup import Child, Markup, element, join_markup, join_separated, markup_if
 from assay.web.ui.project_answer import render_answer, render_reasons
@@ -70,6 +72,8 @@ class ProjectFacts:
     """Message to show if the index owns the name but has no such project."""
     status: ProjectStatus | None = None
     """Status of the project as the index states it (PEP 792)."""
+    advisories: Sequence[ShownAdvisory] = ()
+    """Advisories that cover a listed version."""
     stale_since: datetime | None = None
     """Last time at which the index confirmed its page, if the index is unavailable now; else None."""
 
@@ -116,6 +120,7 @@ def render_project_page(facts: ProjectFacts, selection: Selection, now: datetime
         ),
         *_render_selected(selected, only_withheld=selection.only_withheld, anchors=anchors),
         *_render_rows(replace(selection, page=page), rows, selected, anchors),
+        *render_advisories(facts.advisories),
         *_render_publishers(facts.files),
         element(
             "p",

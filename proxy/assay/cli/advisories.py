@@ -1,0 +1,20 @@
+"""Advisories as the output of commands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from assay.cli.tables import escape_unprintable, format_table
+from assay.policy.shown_advisories import ShownAdvisory
+
+
+def print_advisories(advisories: Sequence[ShownAdvisory]) -> None:
+    """Print the advisories as a table after an empty line; print nothing without any."""
+    if not advisories:
+        return
+    print()
+    rows = [
+        (each.id, each.kind, each.named_versions, escape_unprintable(each.summary), each.link) for each in advisories
+    ]
+    for line in format_table(("ADVISORY", "KIND", "VERSIONS", "SUMMARY", "PAGE"), rows):
+        print(line)
