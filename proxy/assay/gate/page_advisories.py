@@ -46,11 +46,11 @@ class PageAdvisories:
     def get_version(self, index: IndexSettings, project: NormalizedName) -> str:
         """Return a text that changes whenever the records about a project change. This costs a look-up by name."""
         snapshot = self._advisories.current()
-        return snapshot.digest if index.has_pypi_projects and snapshot.has_project(project) else NO_RECORDS
+        return snapshot.digest if snapshot.has_project(project) and index.has_pypi_projects else NO_RECORDS
 
     async def find(self, index: IndexSettings, project: NormalizedName) -> tuple[Advisory, ...]:
         """Return the records about a project, parsed in a thread. They are those of `get_version` at the call."""
         snapshot = self._advisories.current()
-        if not index.has_pypi_projects or not snapshot.has_project(project):
+        if not snapshot.has_project(project) or not index.has_pypi_projects:
             return ()
         return await asyncio.to_thread(snapshot.find, project)

@@ -239,13 +239,16 @@ def test_waivers_that_end_are_told_before_a_build_fails(caplog: pytest.LogCaptur
         reason = "until {0}"
         """
     ends = ("2026-06-30", "2026-07-05", "2026-12-31")
-    policy = load_policy(OPEN + "".join(waiver.format(each) for each in ends), "policy.toml")
+    ignored = '[[ignored-advisories]]\nid = "MAL-1"\nreason = "wrong"\nexpires = {0}\n'
+    more = "".join((*map(waiver.format, ends), ignored.format("2026-07-01"), ignored.format("2026-12-31")))
+    policy = load_policy(OPEN + more, "policy.toml")
     warn_of_expiring_waivers(policy, datetime(2026, 7, 1, 12, tzinfo=UTC))
     assert [(record.getMessage(), getattr(record, "fields", {})["waiver"]) for record in caplog.records] == [
         (
             "waiver-expired",
             "waivers[0]: until 2026-06-30: expired on 2026-07-01 00:00 UTC and has no effect; remove it",
         ),
+        ("waiver-ends-soon", "ignored-advisories[0]: MAL-1: expires on 2026-07-02 00:00 UTC"),
         ("waiver-ends-soon", "waivers[1]: until 2026-07-05: expires on 2026-07-06 00:00 UTC"),
     ]
 

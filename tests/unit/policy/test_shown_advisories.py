@@ -31,7 +31,8 @@ def test_each_has_the_listed_versions_that_it_covers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("top", "expected"), [('advisories = "off"', ["MAL-1"]), ('malware = "note"', ["MAL-1", "PYSEC-2", "PYSEC-1"])]
+    ("top", "expected"),
+    [('advisories = "off"', ["MAL-1"]), ('malware = "note"', ["MAL-1", "PYSEC-2", "PYSEC-1"])],
 )
 def test_the_policy_may_leave_out_all_but_malware(top: str, expected: list[str]) -> None:
     assert [each.id for each in shown(a_policy(top=top))] == expected

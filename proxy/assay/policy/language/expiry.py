@@ -1,4 +1,4 @@
-"""Waivers that have expired or will expire soon. Operators can act on them before builds fail. Pure."""
+"""Waivers and ignored advisories that have expired or will expire soon, so that operators can act in time. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ the operator."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaiverExpiry:
-    """Waiver that has expired or will expire soon."""
+    """Waiver or ignored advisory that has expired or will expire soon."""
 
     label: str
     expires: datetime
@@ -32,14 +32,17 @@ class WaiverExpiry:
 def find_expiring_waivers(
     policy: Policy, now: datetime, horizon: timedelta = EXPIRY_NOTICE_PERIOD
 ) -> tuple[WaiverExpiry, ...]:
-    """Return the waivers that have expired or will expire within `horizon`, the earliest end first."""
+    """Return the waivers and ignored advisories that end within `horizon` or have ended, the earliest end first."""
+    ends = [
+        (f"waivers[{number}]: {each.name or each.reason}", each.expires) for number, each in enumerate(policy.waivers)
+    ]
+    ends += [
+        (f"ignored-advisories[{number}]: {each.id}", each.expires)
+        for number, each in enumerate(policy.ignored_advisories)
+    ]
     found = [
-        WaiverExpiry(
-            label=f"waivers[{number}]: {waiver.name or waiver.reason}",
-            expires=waiver.expires,
-            is_expired=waiver.expires <= now,
-        )
-        for number, waiver in enumerate(policy.waivers)
-        if waiver.expires - now <= horizon
+        WaiverExpiry(label=label, expires=expires, is_expired=expires <= now)
+        for label, expires in ends
+        if expires - now <= horizon
     ]
     return tuple(sorted(found, key=lambda each: each.expires))

@@ -20,9 +20,8 @@ FOUND = ShownAdvisory(
 
 
 def render(*advisories: ShownAdvisory) -> bytes:
-    return render_project_page(
-        ProjectFacts(name="foo", index="pypi", files=(), advisories=advisories), Selection(), NOW
-    )
+    facts = ProjectFacts(name="foo", index="pypi", files=(), advisories=advisories)
+    return render_project_page(facts, Selection(), NOW)
 
 
 def test_they_are_a_table_with_a_link_to_each_record() -> None:
