@@ -187,15 +187,20 @@ def _add_exception_commands(commands: argparse._SubParsersAction[argparse.Argume
     )
     _add_view_option(waive)
     blast = _add_command(
-        commands, "blast", "list the served files that a publisher signed, with the clients that received them"
+        commands,
+        "blast",
+        "list the served files that a publisher signed or an advisory covers, with the clients that received them",
     )
     blast.add_argument(
-        "publisher", metavar="PUBLISHER", help="publisher: GitHub:owner/name, or a TOML table as in a policy"
+        "publisher",
+        metavar="PUBLISHER",
+        nargs="?",
+        help="publisher: GitHub:owner/name, or a TOML table as in a policy; requires --since",
     )
+    blast.add_argument("--advisory", metavar="ID", help="list the files whose versions this advisory covers")
     blast.add_argument(
         "--since",
         metavar="DATE",
-        required=True,
         help="list only files signed on or after this date, or at or after this time",
     )
     blast.add_argument(

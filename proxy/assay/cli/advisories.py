@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from assay.advisories.model import Advisory
 from assay.cli.tables import escape_unprintable, format_table
+from assay.config import Configuration
+from assay.errors import ConfigurationError
 from assay.policy.shown_advisories import ShownAdvisory
 
 
@@ -18,3 +21,12 @@ def print_advisories(advisories: Sequence[ShownAdvisory]) -> None:
     ]
     for line in format_table(("ADVISORY", "KIND", "VERSIONS", "SUMMARY", "PAGE"), rows):
         print(line)
+
+
+def require_advisory(configuration: Configuration, advisory_id: str) -> Advisory:
+    """Return the stored record with this id, also a withdrawn one.
+
+    Raises:
+        ConfigurationError: no stored record has this id.
+    """
+    raise ConfigurationError(f"{configuration.storage.directory} has no advisory {advisory_id}")

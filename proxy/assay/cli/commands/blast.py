@@ -1,18 +1,17 @@
-"""Command ``assay blast PUBLISHER --since …``: list the served files that a revocation of the publisher would withhold.
+"""Command ``assay blast``: list the served files of a publisher or of an advisory, and the clients that have them.
 
-The list names the clients that received each file. The audit trail is the only source of the list: a withdrawn release
-is on no page any more, and its evidence may have left the cache. The trail has the claims of each certificate that was
-verified. They are compared with the publisher by the same rules as for `[[revocations]]` of a policy.
+The audit trail is the only source of the list: a withdrawn release is on no page any more, and its evidence may have
+left the cache. For a publisher, the trail has the claims of each certificate that was verified. They are compared with
+the publisher by the same rules as for `[[revocations]]` of a policy. For an advisory, the versions of the files count.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import date, datetime
 from pathlib import Path
@@ -21,15 +20,26 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from assay.cli import EXIT_OK, EXIT_UNDECIDED, EXIT_WITHHELD
-from assay.cli.tables import escape_unprintable, format_table
+from assay.cli.advisories import require_advisory
+from assay.cli.served_files import (
+    ServedFile,
+    ServedFiles,
+    print_faults,
+    print_served_files,
+    read_served,
+    resolve_trail_path,
+)
+from assay.cli.tables import escape_unprintable
 from assay.config import load_configuration
 from assay.errors import ConfigurationError
 from assay.evidence import Attestation, Claims
+from assay.indexes import Indexes
 from assay.policy.language.times import parse_end, parse_start
 from assay.publishers.matching import PublisherMatcher, compile_publisher
 from assay.publishers.registry import PUBLISHER_KINDS, Publisher, get_publisher_kind
 from assay.publishers.signers import describe_signer
-from assay.telemetry.audit_chain import TrailEntry, read_trail
+from assay.simple.filename import parse_filename
+from assay.simple.model import NormalizedName
 
 _PUBLISHER_ADAPTER: TypeAdapter[Publisher] = TypeAdapter(Publisher)
 _KIND_BY_LOWER_NAME = {kind.name.lower(): kind for kind in PUBLISHER_KINDS}
@@ -37,23 +47,6 @@ _KNOWN_KINDS = frozenset({"attested", "unattested"})
 """Kinds of evidence in the trail that answer whether the publisher signed the file."""
 _MAX_EXAMPLES = 5
 _CLAIM_FIELDS = frozenset(field.name for field in fields(Claims))
-
-
-@dataclass(slots=True, kw_only=True)
-class ServedFile:
-    """File that one client received, with the times of the first and the last response and the number of responses."""
-
-    client: str
-    project: str
-    filename: str
-    sha256: str
-    publisher: str
-    """Description of the signer, from the first attestation of the file that the revocation would cover."""
-    signed: datetime
-    first: str
-    """Time of the first response, in the format of the audit trail."""
-    last: str
-    times: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,15 +96,22 @@ class _UnknownFiles:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Print the served files that a revocation of the publisher would withhold, and return the exit status.
+    """Print the served files of a publisher or of an advisory, and return the exit status.
 
     The status is 1 if the audit trail contains such a file. Without such a file, the status is 3 if the trail is broken
     or lacks entries, or if a file was served whose publisher is unknown. Otherwise the status is 0.
 
     Raises:
-        ConfigurationError: the publisher or a date is invalid, or no trail is configured.
-        StorageError: the trail cannot be read.
+        ConfigurationError: the arguments are invalid or contradict each other, no record has the id of the advisory, or
+            no trail is configured.
+        StorageError: the trail or the advisories cannot be read.
     """
+    if (options.publisher is None) == (options.advisory is None):
+        raise ConfigurationError("expected either PUBLISHER or --advisory ID")
+    if options.advisory is not None:
+        return _list_files_of_advisory(options)
+    if options.since is None:
+        raise ConfigurationError("--since: expected a date, because PUBLISHER is given")
     window = RevocationWindow(
         publisher=compile_publisher(_parse_publisher(options.publisher)),
         since=parse_start(_parse_date(options.since, "--since")),
@@ -119,13 +119,10 @@ def main(options: argparse.Namespace) -> int:
     )
     faults: list[str] = []
     unknown = _UnknownFiles(window.since)
-    hits = _find_served_files(read_trail(_resolve_trail_path(options)), window, faults, unknown)
-    if options.json:
-        print(json.dumps([_to_json(hit) for hit in hits], indent=2))
-    else:
-        _print_table(hits)
-    for fault in faults[:20]:
-        print(f"assay: {escape_unprintable(fault)}", file=sys.stderr)
+    hits = _find_served_files(_get_trail_path(options), window, faults, unknown)
+    summary = "the revocation would cover"
+    print_served_files(hits, ("signed", "publisher"), summary, as_json=options.json)
+    print_faults(faults)
     if unknown.digests:
         print(
             f"assay: {len(unknown.digests)} served files have an unknown publisher: their provenance was not examined "
@@ -136,6 +133,44 @@ def main(options: argparse.Namespace) -> int:
     if hits:
         return EXIT_WITHHELD
     return EXIT_UNDECIDED if faults or unknown.digests else EXIT_OK
+
+
+def _list_files_of_advisory(options: argparse.Namespace) -> int:
+    """Print the served files whose versions an advisory covers, and return the exit status.
+
+    Files of indexes with other projects than PyPI's are left out, because advisories do not apply to them.
+    """
+    if options.since is not None or options.until is not None:
+        raise ConfigurationError("--since, --until: expected PUBLISHER; an advisory covers files of any time")
+    configuration = load_configuration(options.config, os.environ)
+    advisory = require_advisory(configuration, options.advisory)
+    faults: list[str] = []
+    found = ServedFiles()
+    for _, entry in read_served(resolve_trail_path(options, configuration), faults):
+        project = NormalizedName(str(entry.get("project")))
+        if project not in advisory.projects or not _has_pypi_projects(configuration.indexes, project):
+            continue
+        distribution = parse_filename(str(entry.get("filename")), project).distribution
+        if distribution is not None and advisory.covers(project, distribution.version):
+            found.add(entry, {"version": str(distribution.version)})
+    hits = found.to_list()
+    summary = f"the advisory {advisory.id} covers"
+    print_served_files(hits, ("version",), summary, as_json=options.json)
+    print_faults(faults)
+    if hits:
+        return EXIT_WITHHELD
+    return EXIT_UNDECIDED if faults else EXIT_OK
+
+
+def _has_pypi_projects(indexes: Indexes, project: NormalizedName) -> bool:
+    owner = indexes.find_owner(project)
+    return owner is None or owner.has_pypi_projects
+
+
+def _get_trail_path(options: argparse.Namespace) -> Path:
+    # With --trail, the command needs no configuration.
+    trail: Path | None = options.trail
+    return trail or resolve_trail_path(options, load_configuration(options.config, os.environ))
 
 
 def _parse_publisher(text: str) -> Publisher:
@@ -172,64 +207,29 @@ def _parse_date(text: str, option: str) -> date:
     return found
 
 
-def _resolve_trail_path(options: argparse.Namespace) -> Path:
-    path: Path | None = options.trail or load_configuration(options.config, os.environ).audit.path
-    if path is None:
-        raise ConfigurationError("audit.path: no audit trail is configured; give the path with --trail")
-    return path
-
-
 def _find_served_files(
-    entries: Iterable[TrailEntry], window: RevocationWindow, faults: list[str], unknown: _UnknownFiles
+    path: Path, window: RevocationWindow, faults: list[str], unknown: _UnknownFiles
 ) -> list[ServedFile]:
     """Return the served files that the publisher signed within the time window, sorted by filename and client.
 
     Args:
-        entries: entries of the audit trail.
+        path: file of the audit trail.
         window: publisher and time window.
         faults: list to which a description of each gap and each unreadable entry of the trail is added.
         unknown: collection to which the served files of unknown publisher are added.
     """
-    found: dict[tuple[str, str], ServedFile] = {}
-    for entry in entries:
-        where = f"{entry.part.name}:{entry.line}"
-        if entry.fault is not None:
-            faults.append(f"{where}: {entry.fault}")
-        if entry.fields.get("event") == "lost":
-            faults.append(
-                f"{where}: {entry.fields.get('count')} entries are missing here because they could not be written"
-            )
-        if entry.fields.get("event") != "served" or entry.fields.get("route") != "file":
-            continue
-        unknown.add_if_unknown(entry.fields)
+    found = ServedFiles()
+    for where, entry in read_served(path, faults):
+        unknown.add_if_unknown(entry)
         try:
-            covering = [each for each in _read_attestations(entry.fields) if window.covers(each)]
+            covering = [each for each in _read_attestations(entry) if window.covers(each)]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             faults.append(f"{where}: the attestations in this entry cannot be read ({error})")
             continue
         if covering:
-            _add_served_file(found, entry.fields, covering[0])
-    return sorted(found.values(), key=lambda hit: (hit.filename, hit.client))
-
-
-def _add_served_file(
-    served_files: dict[tuple[str, str], ServedFile], entry: Mapping[str, Any], attestation: Attestation
-) -> None:
-    client, digest, when = str(entry.get("client")), str(entry.get("sha256")), str(entry.get("time"))
-    known = served_files.get((client, digest))
-    if known is not None:
-        known.last, known.times = when, known.times + 1
-        return
-    served_files[client, digest] = ServedFile(
-        client=client,
-        project=str(entry.get("project")),
-        filename=str(entry.get("filename")),
-        sha256=digest,
-        publisher=describe_signer(attestation.claims),
-        signed=attestation.integrated_time,
-        first=when,
-        last=when,
-    )
+            signed, publisher = covering[0].integrated_time.isoformat(), describe_signer(covering[0].claims)
+            found.add(entry, {"publisher": publisher, "signed": signed})
+    return found.to_list()
 
 
 def _read_attestations(entry: Mapping[str, Any]) -> Iterator[Attestation]:
@@ -252,30 +252,3 @@ def _read_attestations(entry: Mapping[str, Any]) -> Iterator[Attestation]:
             not_before=datetime.fromisoformat(each["not-before"]),
             not_after=logged,
         )
-
-
-def _print_table(served_files: list[ServedFile]) -> None:
-    rows = [
-        (hit.filename, hit.client, hit.first, hit.last, str(hit.times), hit.signed.isoformat(), hit.publisher)
-        for hit in served_files
-    ]
-    if rows:
-        for line in format_table(("FILE", "CLIENT", "FIRST", "LAST", "TIMES", "SIGNED", "PUBLISHER"), rows):
-            print(line)
-        print()
-    files, clients = len({hit.sha256 for hit in served_files}), len({hit.client for hit in served_files})
-    print(f"{files} files that the revocation would cover were served to {clients} clients")
-
-
-def _to_json(served_file: ServedFile) -> dict[str, Any]:
-    return {
-        "project": served_file.project,
-        "filename": served_file.filename,
-        "sha256": served_file.sha256,
-        "client": served_file.client,
-        "publisher": served_file.publisher,
-        "signed": served_file.signed.isoformat(),
-        "first": served_file.first,
-        "last": served_file.last,
-        "times": served_file.times,
-    }
