@@ -109,7 +109,9 @@ def _build_parser() -> argparse.ArgumentParser:
     explain.add_argument(
         "which", metavar="FILENAME|VERSION", nargs="?", help="show only this file, or the files of this version"
     )
-    explain.add_argument("--json", action="store_true", help="print JSON")
+    formats = explain.add_mutually_exclusive_group()
+    formats.add_argument("--json", action="store_true", help="print JSON")
+    _add_files_option(formats)
     _add_view_option(explain)
     verify = _add_command(commands, "verify", "verify a file on disk against a provenance document")
     verify.add_argument("file", metavar="FILE", type=Path, help="the distribution")
@@ -313,6 +315,7 @@ def _add_lockfile_commands(commands: argparse._SubParsersAction[argparse.Argumen
     audit = _add_command(commands, "audit", "judge every file in a lockfile")
     formats = audit.add_mutually_exclusive_group()
     formats.add_argument("--json", action="store_true", help="print JSON")
+    _add_files_option(formats)
     formats.add_argument("--sarif", action="store_true", help="print SARIF 2.1.0, for code scanning")
     _add_relock_command(commands)
     pin = _add_command(commands, "pin", "write policy rules that require the current publishers of a lockfile's files")
@@ -354,6 +357,12 @@ def _add_policy_or_view_option(command: argparse.ArgumentParser) -> None:
         "--policy", metavar="FILE", type=Path, help="judge by this policy instead of the configured one"
     )
     _add_view_option(choice)
+
+
+def _add_files_option(command: argparse._ActionsContainer) -> None:
+    command.add_argument(
+        "--files", action="store_true", help="print a row for each file (default: a row for each version, with counts)"
+    )
 
 
 def _add_view_option(command: argparse._ActionsContainer) -> None:

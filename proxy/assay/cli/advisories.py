@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from assay.advisories.model import Advisory
-from assay.cli.tables import escape_unprintable, format_table
+from assay.cli.tables import escape_unprintable, print_table
 from assay.config import Configuration
 from assay.errors import ConfigurationError
 from assay.policy.shown_advisories import ShownAdvisory
@@ -19,8 +19,7 @@ def print_advisories(advisories: Sequence[ShownAdvisory]) -> None:
     rows = [
         (each.id, each.kind, each.named_versions, escape_unprintable(each.summary), each.link) for each in advisories
     ]
-    for line in format_table(("ADVISORY", "KIND", "VERSIONS", "SUMMARY", "PAGE"), rows):
-        print(line)
+    print_table(("ADVISORY", "KIND", "VERSIONS", "SUMMARY", "PAGE"), rows)
 
 
 def require_advisory(configuration: Configuration, advisory_id: str) -> Advisory:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ from typing import TypeAlias
 
 from assay.assembly import Assembly, Tuning, assemble
 from assay.caching.background import BackgroundTasks
+from assay.cli.progress import ProgressReport
 from assay.config import Configuration
 from assay.errors import AssayError, EvidenceUnavailableError
 from assay.gate.gate import GateSettings
@@ -30,8 +30,8 @@ _REQUEST_TIMEOUT = timedelta(hours=1)
 """Maximum wait for one page. It is longer than in the proxy, because a user at a terminal waits longer than an
 installer."""
 _MAX_CONCURRENT_PROJECTS = 8
-_PROGRESS_INTERVAL_SECONDS = 5.0
-"""Time between two lines of progress, in seconds."""
+_PROGRESS_INTERVAL_SECONDS = 0.2
+"""Time between two calls of the progress report, which prints less often, in seconds."""
 
 PageResults: TypeAlias = dict[NormalizedName, JudgedPage | AssayError]
 """For each project its judged page, or the error that prevented the judgement."""
@@ -60,10 +60,7 @@ async def open_dry_run(configuration: Configuration, policy: Policy) -> AsyncIte
 
 
 async def judge_pages(assembly: Assembly, names: Iterable[NormalizedName]) -> PageResults:
-    """Return the judged page or the error of each project.
-
-    After one second, print progress to standard error every 5 seconds.
-    """
+    """Return the judged page or the error of each project. Report progress on standard error."""
     wanted = list(dict.fromkeys(names))
     pages: PageResults = {}
     slots = asyncio.Semaphore(_MAX_CONCURRENT_PROJECTS)
@@ -75,15 +72,15 @@ async def judge_pages(assembly: Assembly, names: Iterable[NormalizedName]) -> Pa
             except AssayError as error:
                 pages[name] = error
 
-    async def progress() -> None:
-        await asyncio.sleep(1)
+    async def report_progress(report: ProgressReport) -> None:
         while True:
-            print(f"fetched and verified: {len(pages)} of {len(wanted)} projects …", file=sys.stderr)
             await asyncio.sleep(_PROGRESS_INTERVAL_SECONDS)
+            report(len(pages), len(wanted))
 
-    async with BackgroundTasks() as tasks:
-        tasks.spawn(progress(), name="progress")
-        await asyncio.gather(*(judge(name) for name in wanted))
+    with ProgressReport("projects fetched and verified") as report:
+        async with BackgroundTasks() as tasks:
+            tasks.spawn(report_progress(report), name="progress")
+            await asyncio.gather(*(judge(name) for name in wanted))
     return pages
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from assay.cli.tables import escape_unprintable, format_table
+from assay.cli.progress import track_items
+from assay.cli.tables import escape_unprintable, print_table
 from assay.config import Configuration
 from assay.errors import ConfigurationError
 from assay.telemetry.audit_chain import read_trail
@@ -92,7 +93,7 @@ def read_served(path: Path, faults: list[str]) -> Iterator[tuple[TrailPosition, 
         path: file of the audit trail.
         faults: list to which a description of each gap and each broken entry is added.
     """
-    for entry in read_trail(path):
+    for entry in track_items(read_trail(path), "entries read"):
         where = TrailPosition(part=entry.part.name, line=entry.line)
         if entry.fault is not None:
             faults.append(f"{where}: {entry.fault}")
@@ -133,8 +134,7 @@ def print_served_files(files: list[ServedFile], facts: tuple[str, ...], summary:
     ]
     if rows:
         header = ("FILE", "CLIENT", "FIRST", "LAST", "TIMES", *(name.upper() for name in facts))
-        for line in format_table(header, rows):
-            print(line)
+        print_table(header, rows)
         print()
     count, clients = len({each.sha256 for each in files}), len({each.client for each in files})
     print(f"{count} files that {summary} were served to {clients} clients")

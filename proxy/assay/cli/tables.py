@@ -1,8 +1,66 @@
-"""Text tables for a terminal. Unprintable characters are escaped, so that no filename can move the cursor."""
+"""Text tables for a terminal or a pipe. Unprintable characters are escaped, so that no filename can move the cursor.
+
+On a terminal, a table fits the width: the last column, which has the longest text, moves below each row if it does not
+fit beside it, and long cells are folded. In a pipe, each row is one line, however long.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, NamedTuple, TextIO, TypeAlias
+
+from rich.cells import cell_len
+from rich.console import Console
+
+_GAP: Final = 2
+"""Number of spaces between two columns."""
+_INDENT: Final = 4
+"""Indentation of the text below a row."""
+_MIN_COLUMN_WIDTH: Final = 8
+_EMPTY: Final = "-"
+_BREAK_AFTER: Final = frozenset(" -_./,@+:")
+"""Characters after which a long cell may be folded. Text is folded only after spaces."""
+
+
+class Mark(Enum):
+    """Meaning of a cell, which has a colour on a terminal. The value is the code of the colour (ECMA-48, SGR)."""
+
+    GOOD = 32
+    UNSURE = 33
+    BAD = 31
+
+
+class Marked(NamedTuple):
+    """Cell with a meaning."""
+
+    text: str
+    mark: Mark
+
+
+Cell: TypeAlias = str | Marked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputStyle:
+    """Properties of the stream that a table is printed to."""
+
+    width: int | None = None
+    """Width of the terminal in columns; None for a pipe or a file, whose lines have any length."""
+    color: bool = False
+
+
+def describe_output(stream: TextIO, environ: Mapping[str, str]) -> OutputStyle:
+    """Return the properties of a stream. ``NO_COLOR``, ``FORCE_COLOR`` and ``TERM=dumb`` decide whether it has colour.
+
+    ``NO_COLOR`` takes precedence (no-color.org).
+    """
+    console = Console(file=stream, _environ=dict(environ))
+    color = console.color_system is not None and not environ.get("NO_COLOR")
+    return OutputStyle(width=console.width if stream.isatty() else None, color=color)
 
 
 def escape_unprintable(text: str) -> str:
@@ -16,8 +74,93 @@ def escape_unprintable(text: str) -> str:
     )
 
 
-def format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return the lines of a table. Columns are left-aligned and two spaces apart."""
-    cells = [tuple(header), *(tuple(escape_unprintable(cell) for cell in row) for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+def print_table(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
+    """Print a table to standard output, in its width and colour."""
+    for line in format_table(header, rows, describe_output(sys.stdout, os.environ)):
+        print(line)
+
+
+_PLAIN: Final = OutputStyle()
+
+
+def format_table(header: Sequence[str], rows: Iterable[Sequence[Cell]], style: OutputStyle = _PLAIN) -> list[str]:
+    """Return the lines of a table. Columns are left-aligned and two spaces apart.
+
+    With a width, a line is longer only if the table has too many columns for it.
+    """
+    cells = [[_escape(cell) for cell in row] for row in rows]
+    widths = _measure([header, *([text for text, _ in row] for row in cells)])
+    below: list[str] = [""] * len(cells)
+    if style.width is not None and _total(widths) > style.width:
+        if len(header) > 1 and widths[-1] > _MIN_COLUMN_WIDTH:
+            below = [row[-1][0] for row in cells]
+            header, widths, cells = header[:-1], widths[:-1], [row[:-1] for row in cells]
+        widths = _shrink(widths, style.width)
+    lines = [_paint(line, 1, color=style.color) for line in _format_row([(name, None) for name in header], widths)]
+    for row, text in zip(cells, below, strict=True):
+        lines += _format_row(row, widths, color=style.color)
+        if text not in {"", _EMPTY}:
+            folded = fold(text, max(_MIN_COLUMN_WIDTH, (style.width or 0) - _INDENT), frozenset(" "))
+            lines += [" " * _INDENT + line for line in folded]
+    return lines
+
+
+def _escape(cell: Cell) -> tuple[str, Mark | None]:
+    return (escape_unprintable(cell.text), cell.mark) if isinstance(cell, Marked) else (escape_unprintable(cell), None)
+
+
+def _measure(rows: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+
+
+def _total(widths: Sequence[int]) -> int:
+    return sum(widths) + _GAP * (len(widths) - 1)
+
+
+def _shrink(widths: Sequence[int], limit: int) -> list[int]:
+    """Return widths whose total is at most `limit`: the widest columns get narrower, down to a minimum."""
+    shrunk = [min(width, limit) for width in widths]
+    while _total(shrunk) > limit and max(shrunk) > _MIN_COLUMN_WIDTH:
+        last_widest = len(shrunk) - 1 - shrunk[::-1].index(max(shrunk))
+        shrunk[last_widest] -= 1
+    return shrunk
+
+
+def _format_row(row: Sequence[tuple[str, Mark | None]], widths: Sequence[int], *, color: bool = False) -> list[str]:
+    """Return the lines of a row, whose cells are folded to the widths."""
+    folded = [fold(text, width, _BREAK_AFTER) for (text, _), width in zip(row, widths, strict=True)]
+    lines = []
+    for number in range(max(map(len, folded))):
+        parts = []
+        for (_, mark), pieces, width in zip(row, folded, widths, strict=True):
+            piece = pieces[number] if number < len(pieces) else ""
+            padding = " " * (width - cell_len(piece))
+            parts.append(piece + padding if mark is None else _paint(piece, mark.value, color=color) + padding)
+        lines.append((" " * _GAP).join(parts).rstrip())
+    return lines
+
+
+def _paint(text: str, code: int, *, color: bool) -> str:
+    return f"\x1b[{code}m{text}\x1b[0m" if color and text else text
+
+
+def fold(text: str, width: int, break_after: frozenset[str]) -> list[str]:
+    """Return the lines of `text`, each at most `width` columns wide; at least one line.
+
+    A line ends after one of the characters in `break_after` if it has one, and otherwise anywhere.
+    """
+    lines: list[str] = []
+    start = used = 0
+    breakable = 0
+    for position, character in enumerate(text):
+        size = cell_len(character)
+        if used + size > width and position > start:
+            end = breakable if breakable > start else position
+            lines.append(text[start:end].rstrip(" "))
+            start, breakable = end, 0
+            used = cell_len(text[start:position])
+        used += size
+        if character in break_after:
+            breakable = position + 1
+    lines.append(text[start:].rstrip(" "))
+    return lines

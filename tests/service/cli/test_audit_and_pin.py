@@ -31,7 +31,7 @@ from tests.world.sigstore.private_sigstore import GitHub
 
 @each_lockfile_kind
 def test_audit_tells_evidence_and_verdict_of_every_file_of_a_lockfile(sandbox: CliSandbox, kind: str) -> None:
-    status, out = sandbox.run_assay("audit", sandbox.write_lockfile(kind))
+    status, out = sandbox.run_assay("audit", sandbox.write_lockfile(kind), "--files")
     assert status == 0
     rows = {line.split()[0]: line.split() for line in out.splitlines()[1:5]}
     assert {name: row[1] for name, row in rows.items()} == dict.fromkeys(
@@ -47,7 +47,8 @@ def test_audit_tells_evidence_and_verdict_of_every_file_of_a_lockfile(sandbox: C
         "audit", sandbox.write_lockfile(kind), "--policy", sandbox.write_file("strict.toml", STRICT_POLICY)
     )
     assert status == 1
-    assert "plain-1.0-py3-none-any.whl" in out
+    assert out.splitlines()[1].split()[:6] == ["plain", "1.0", "1", "withheld", "strict", "none"], "problems are first"
+    assert [line.split()[:2] for line in out.splitlines()[2:4]] == [["gadget", "2.0"], ["widget", "1.0"]]
     assert "[unattested]" in out
 
 
@@ -66,7 +67,7 @@ def test_real_lockfiles_are_audited_against_real_provenance_and_the_public_root(
         )
     configuration = sandbox.directory / "proxy.toml"
     configuration.write_text(configuration.read_text().replace('root = "root.json"', 'root = "sigstore"'))
-    status, out = sandbox.run_assay("audit", lock)
+    status, out = sandbox.run_assay("audit", lock, "--files")
     assert status == 0
     evidence = {line.split()[0]: line.split()[3] for line in out.splitlines()[1:7]}
     assert evidence["sampleproject-4.0.0.tar.gz"] == "pypa/sampleproject"
@@ -360,6 +361,7 @@ def test_an_index_that_carries_no_provenance_is_named(sandbox: CliSandbox, comma
     assert problem in out
     assert "no attestation" not in out
     if command != "pin":
+        out = sandbox.run_assay(command, path, "--files")[1]
         assert [line.split()[3] for line in out.splitlines() if line.startswith("plain-1.0")] == ["unknown"]
     sandbox.policy.write_text(STRICT_POLICY)
     status, out = sandbox.run_assay(command, path)

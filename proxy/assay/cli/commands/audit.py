@@ -15,9 +15,10 @@ from assay import telemetry
 from assay.cli import lockfile_report
 from assay.cli.findings import STATUS_APPROVED, LockfileFinding
 from assay.cli.lockfile_report import JudgedLockfile
+from assay.cli.results import FILE_HEADER, RELEASE_HEADER, describe_finding, make_file_rows, make_release_rows
 from assay.cli.sarif import build_sarif
-from assay.cli.tables import escape_unprintable, format_table
-from assay.cli.verdicts import explain_verdict, list_unstated, summarize_evidence, verdict_json
+from assay.cli.tables import escape_unprintable, print_table
+from assay.cli.verdicts import list_unstated, verdict_json
 from assay.policy.language.proposal import format_publisher_rules
 
 
@@ -38,25 +39,17 @@ def main(options: argparse.Namespace) -> int:
     elif options.json:
         print(json.dumps(_build_json(judged, str(options.lockfile)), indent=2))
     else:
-        _print_report(judged, str(options.lockfile))
+        _print_report(judged, str(options.lockfile), by_file=options.files)
     return judged.exit_status
 
 
-def _print_report(judged: JudgedLockfile, path: str) -> None:
+def _print_report(judged: JudgedLockfile, path: str, *, by_file: bool) -> None:
     findings = judged.findings
-    rows = [
-        (
-            _get_display_name(each),
-            each.status,
-            (each.verdict.rule if each.verdict else None) or "-",
-            summarize_evidence(each.verdict.evidence) if each.verdict else "-",
-            each.problem or (explain_verdict(each.verdict) if each.verdict else "-"),
-        )
-        for each in findings
-    ]
-    if rows:
-        for line in format_table(("FILE", "VERDICT", "RULE", "EVIDENCE", "BECAUSE"), rows):
-            print(line)
+    results = [describe_finding(each) for each in findings]
+    if results and by_file:
+        print_table(FILE_HEADER, make_file_rows(results))
+    elif results:
+        print_table(RELEASE_HEADER, make_release_rows(results))
     for entry in judged.unchecked:
         print(f"not checked: {escape_unprintable(entry)}")
     for problem in _list_problems(findings):

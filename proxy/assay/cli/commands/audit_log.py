@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from assay.cli import EXIT_OK, EXIT_WITHHELD
+from assay.cli.progress import track_items
 from assay.cli.tables import escape_unprintable
 from assay.config import load_configuration
 from assay.errors import ConfigurationError
@@ -30,7 +31,7 @@ def main(options: argparse.Namespace) -> int:
     path = _resolve_trail_path(options)
     head = None if options.head is None else _parse_hash(options.head, MIN_HEAD_HEX_DIGITS, "--head")
     after = GENESIS_HASH if options.after is None else _parse_hash(options.after, len(GENESIS_HASH), "--after")
-    findings = verify_trail(read_trail(path, after_hash=after), head=head)
+    findings = verify_trail(track_items(read_trail(path, after_hash=after), "entries read"), head=head)
     if options.json:
         document = {
             "entries": findings.entries,

@@ -2,7 +2,6 @@
 
 With ``warm``, the command downloads the files of a lockfile into the cache.
 
-
 The command needs exclusive use of the storage directory. A running proxy reports its usage on ``/metrics`` instead.
 """
 
@@ -14,7 +13,6 @@ import json
 import logging
 import os
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -24,7 +22,8 @@ from assay.cli import EXIT_OK, EXIT_UNDECIDED, EXIT_WITHHELD, lockfile_report
 from assay.cli.dry_run import judge_pages
 from assay.cli.findings import LockfileFinding, build_findings
 from assay.cli.policy_option import choose_policy
-from assay.cli.tables import escape_unprintable, format_table
+from assay.cli.progress import ProgressReport
+from assay.cli.tables import escape_unprintable, print_table
 from assay.config import Configuration, load_configuration
 from assay.errors import AssayError, ConfigurationError, StorageInUseError
 from assay.files.cache import Cached
@@ -38,8 +37,6 @@ from assay.units import format_size, parse_size
 from assay.views import DEFAULT_VIEW
 
 _MAX_CONCURRENT_DOWNLOADS = 4
-_PROGRESS_INTERVAL_SECONDS = 1.0
-"""Minimum time between two lines of progress, in seconds."""
 
 
 def main(options: argparse.Namespace) -> int:
@@ -66,21 +63,6 @@ def main(options: argparse.Namespace) -> int:
             lockfile, _ = lockfile_report.load_lockfile(options.lockfile)
             by = choose_policy(options)
             return asyncio.run(_warm(by.configuration, by.policy, lockfile))
-
-
-class ProgressPrinter:
-    """Progress callback that prints a line to standard error at most once a second."""
-
-    def __init__(self, label: str) -> None:
-        self._label = label
-        self._last_printed = time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        """Print ``LABEL: DONE of TOTAL``, unless less than a second has passed since the last line."""
-        now = time.monotonic()
-        if now - self._last_printed >= _PROGRESS_INTERVAL_SECONDS:
-            self._last_printed = now
-            print(f"{self._label}: {done} of {total} …", file=sys.stderr)
 
 
 @asynccontextmanager
@@ -113,15 +95,16 @@ async def _print_stats(storage: StorageSettings, *, as_json: bool) -> int:
         ("records", str(records.count), format_size(records.size), format_size(records.limit)),
     ]
     print(f"{storage.directory}\n")
-    for line in format_table(("KIND", "COUNT", "SIZE", "LIMIT"), rows):
-        print(line)
+    print_table(("KIND", "COUNT", "SIZE", "LIMIT"), rows)
     return EXIT_OK
 
 
 async def _verify(storage: StorageSettings) -> int:
     async with _open_store_exclusively(storage) as store:
-        blobs = await store.blobs.verify(ProgressPrinter("files read"))
-        broken = await store.records.verify(ProgressPrinter("records read"))
+        with ProgressReport("files read") as report:
+            blobs = await store.blobs.verify(report)
+        with ProgressReport("records read") as report:
+            broken = await store.records.verify(report)
     print(f"{blobs.checked} files checked ({format_size(blobs.size)}), {len(blobs.broken)} corrupt files removed")
     for sha256 in blobs.broken:
         print(f"  {sha256}")
@@ -156,7 +139,7 @@ async def _warm(configuration: Configuration, policy: Policy, lockfile: Lockfile
 async def _download_all(assembly: Assembly, approved_files: list[Approved]) -> dict[str, str]:
     """Download the files that are not in the cache. Return the error message of each failed download by filename."""
     failures: dict[str, str] = {}
-    slots, progress, done = asyncio.Semaphore(_MAX_CONCURRENT_DOWNLOADS), ProgressPrinter("files fetched"), 0
+    slots, done = asyncio.Semaphore(_MAX_CONCURRENT_DOWNLOADS), 0
 
     async def fetch(approved: Approved) -> None:
         nonlocal done
@@ -169,9 +152,10 @@ async def _download_all(assembly: Assembly, approved_files: list[Approved]) -> d
             except AssayError as error:
                 failures[approved.file.filename] = str(error)
         done += 1
-        progress(done, len(approved_files))
+        report(done, len(approved_files))
 
-    await asyncio.gather(*(fetch(approved) for approved in approved_files))
+    with ProgressReport("files fetched") as report:
+        await asyncio.gather(*(fetch(approved) for approved in approved_files))
     return failures
 
 

@@ -7,14 +7,14 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from assay import telemetry
 from assay.assembly import read_policies, read_trust_roots, utc_now
 from assay.cli import EXIT_CONFIGURATION, EXIT_OK, EXIT_UNDECIDED
 from assay.cli.online_review import review_online
 from assay.cli.review import review_configuration
-from assay.cli.tables import escape_unprintable, format_table
+from assay.cli.tables import describe_output, escape_unprintable, format_table
 from assay.config import Configuration, ServerSettings, load_configuration
 from assay.indexes import allowed_file_hosts
 from assay.policy.language.expiry import find_expiring_waivers
@@ -121,7 +121,7 @@ def _describe_views(configuration: Configuration, policies: Mapping[str, Policy]
         )
         for view in configuration.all_views
     ]
-    return ["", *format_table(("VIEW", "PATH", "POLICY", "MODE", "DIGEST", "USERS"), rows)]
+    return ["", *_format_table(("VIEW", "PATH", "POLICY", "MODE", "DIGEST", "USERS"), rows)]
 
 
 def _describe_indexes(configuration: Configuration) -> list[str]:
@@ -135,7 +135,11 @@ def _describe_indexes(configuration: Configuration) -> list[str]:
         )
         for index in configuration.indexes
     ]
-    return format_table(("INDEX", "OWNS", "URL", "HOSTS", "FRESH FOR"), rows)
+    return _format_table(("INDEX", "OWNS", "URL", "HOSTS", "FRESH FOR"), rows)
+
+
+def _format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    return format_table(header, rows, describe_output(sys.stdout, os.environ))
 
 
 def _describe_rules(policy: Policy) -> list[str]:
@@ -143,7 +147,7 @@ def _describe_rules(policy: Policy) -> list[str]:
     if not policy.rules:
         return ["The policy has no rules, so nothing is approved."]
     return [
-        *format_table(("RULE", "PROJECTS"), [(rule.name or "-", " ".join(rule.projects)) for rule in policy.rules]),
+        *_format_table(("RULE", "PROJECTS"), [(rule.name or "-", " ".join(rule.projects)) for rule in policy.rules]),
         "",
         *(
             escape_unprintable(line)

@@ -24,16 +24,11 @@ from assay.cli import EXIT_OK, EXIT_WITHHELD
 from assay.cli.advisories import print_advisories
 from assay.cli.commands import audit
 from assay.cli.dry_run import judge_pages, open_dry_run
+from assay.cli.findings import STATUS_APPROVED
 from assay.cli.policy_option import choose_policy
-from assay.cli.tables import escape_unprintable, format_table
-from assay.cli.verdicts import (
-    explain_verdict,
-    list_alarms,
-    list_unstated,
-    releases_json,
-    summarize_evidence,
-    verdict_json,
-)
+from assay.cli.results import FILE_HEADER, RELEASE_HEADER, describe_verdict, make_file_rows, make_release_rows
+from assay.cli.tables import escape_unprintable, print_table
+from assay.cli.verdicts import list_alarms, list_unstated, releases_json, verdict_json
 from assay.config import Configuration
 from assay.errors import AssayError, ConfigurationError, ProjectNotFoundError
 from assay.gate.judged_page import JudgedPage
@@ -83,7 +78,7 @@ def main(options: Namespace) -> int:
     if options.json:
         print(json.dumps(_build_json(judged, verdicts), indent=2))
     else:
-        _print_report(judged, verdicts)
+        _print_report(judged, verdicts, by_file=options.files or options.which is not None)
     withheld = judged.listing.absence_reason is not None or any(isinstance(each, Withheld) for each in verdicts)
     return EXIT_WITHHELD if withheld else EXIT_OK
 
@@ -102,32 +97,27 @@ def _is_selected(file: File, selector: str | None) -> bool:
     return file.distribution is not None and file.distribution.version == parse_version(selector)
 
 
-def _print_report(judged_page: JudgedPage, verdicts: list[Approved | Withheld]) -> None:
+def _print_report(judged_page: JudgedPage, verdicts: list[Approved | Withheld], *, by_file: bool) -> None:
     page = judged_page.page
     stale = " (stale)" if page.is_stale else ""
     print(f"{page.project.name} on {page.index.name}: {len(page.project.files)} files{stale}\n")
     if judged_page.listing.absence_reason is not None:
         print(f"[{judged_page.listing.absence_reason.code}] {judged_page.listing.absence_reason.message}")
         return
-    rows = [
-        (
-            each.file.filename,
-            "approved" if isinstance(each, Approved) else "withheld",
-            each.rule or "-",
-            summarize_evidence(each.evidence),
-            explain_verdict(each),
-        )
-        for each in verdicts
-    ]
-    for line in format_table(("FILE", "VERDICT", "RULE", "EVIDENCE", "BECAUSE"), rows):
-        print(line)
+    results = [describe_verdict(page.project.name, each) for each in verdicts]
+    if by_file:
+        print_table(FILE_HEADER, make_file_rows(results))
+    else:
+        print_table(RELEASE_HEADER[1:], [row[1:] for row in make_release_rows(results)])
     for problem in list_unstated(verdicts):
         print(f"\n{problem}")
     print_advisories(judged_page.listing.advisories)
     if alarms := list_alarms(_select_releases(judged_page, verdicts)):
         print("\n" + "\n".join(alarms))
     approved = sum(isinstance(each, Approved) for each in verdicts)
-    print(f"\n{approved} approved, {len(verdicts) - approved} withheld")
+    versions = [each.version for each in results if each.status == STATUS_APPROVED and each.version is not None]
+    newest = f"; newest approved version: {max(versions)}" if versions else ""
+    print(f"\n{approved} approved, {len(verdicts) - approved} withheld{newest}")
 
 
 def _select_releases(

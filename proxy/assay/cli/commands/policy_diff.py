@@ -20,7 +20,7 @@ from assay.assembly import Assembly, get_known_names, read_policy
 from assay.cli import EXIT_OK, EXIT_UNDECIDED, EXIT_WITHHELD, lockfile_report
 from assay.cli.dry_run import PageResults, judge_pages, open_dry_run
 from assay.cli.findings import LockfileFinding, build_findings
-from assay.cli.tables import escape_unprintable, format_table
+from assay.cli.tables import escape_unprintable, print_table
 from assay.cli.verdicts import explain_verdict
 from assay.config import Configuration, load_configuration
 from assay.errors import AssayError
@@ -122,8 +122,7 @@ def _print_changes(changes: list[VerdictChange], count: int) -> None:
             )
             for each in changes
         ]
-        for line in format_table(("FILE", "OLD", "NEW", "REASON FOR WITHHOLDING"), rows):
-            print(line)
+        print_table(("FILE", "OLD", "NEW", "REASON FOR WITHHOLDING"), rows)
         print()
     newly_withheld = sum(change.is_newly_withheld for change in changes)
     newly_approved = len(changes) - newly_withheld

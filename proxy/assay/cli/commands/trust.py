@@ -12,7 +12,7 @@ from assay.assembly import read_trust_roots, utc_now
 from assay.attestation.renewal.report import refresh_trust_roots, report_trust_roots
 from assay.attestation.renewal.tuf import create_tuf_refreshers
 from assay.cli import EXIT_OK, EXIT_UNDECIDED
-from assay.cli.tables import format_table
+from assay.cli.tables import print_table
 from assay.config import load_configuration
 
 
@@ -43,8 +43,7 @@ def main(options: argparse.Namespace) -> int:
             )
             for report in reports
         ]
-        for line in format_table(("ROOT", "DIGEST", "AGE", "AUTO-RENEWED", "ISSUERS", "SOURCE"), rows):
-            print(line)
+        print_table(("ROOT", "DIGEST", "AGE", "AUTO-RENEWED", "ISSUERS", "SOURCE"), rows)
     for failure in failures:
         print(f"assay: renewal failed: {failure}", file=sys.stderr)
     return EXIT_UNDECIDED if failures else EXIT_OK
