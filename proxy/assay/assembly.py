@@ -68,12 +68,23 @@ class Tuning:
     """Time in seconds for which a file of a silent index is not requested again."""
 
 
+@dataclass(slots=True)
+class PolicyFile:
+    """State of a view's policy file. `policy_reload` sets it; pages and ``/readyz`` show it."""
+
+    rejection: str | None = None
+    """Reason why the current contents of the file are refused, with file and line; None if they are in force."""
+    in_force_since: datetime | None = None
+    """Time since which the policy of the view is in force in this process; None if it is not watched."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """Running view: its settings, and the gate that decides about its pages and files."""
+    """Running view: its settings, the gate that decides about its pages and files, and the state of its policy file."""
 
     settings: ViewSettings
     gate: Gate
+    policy_file: PolicyFile = field(default_factory=PolicyFile)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 from assay import telemetry
-from assay.assembly import View, utc_now
+from assay.assembly import PolicyFile, View, utc_now
 from assay.caching.background import BackgroundTasks
 from assay.errors import ConfigurationError
 from assay.file_watch import FileState, FileWatch
@@ -38,14 +38,20 @@ POLLS_PER_REMINDER = 60
 class PolicyWatch(FileWatch[Policy]):
     """Watcher of one view's policy file, which reloads the policy when the file changes.
 
-    Attributes:
-        rejection: reason why the file's current contents are refused; None if the current contents are in force.
+    Args:
+        path: the policy file.
+        gate: gate of the view.
+        state: state of the file for pages and ``/readyz``, which this watcher keeps current.
+        known: names that the policy may use for indexes and trust roots; None: any.
+        poll_interval_seconds: time between two checks; None: the usual time.
+        settle_seconds: time for which a changed file must stay unchanged before it is loaded.
     """
 
     def __init__(
         self,
         path: Path,
         gate: Gate,
+        state: PolicyFile | None = None,
         *,
         known: KnownNames | None = None,
         poll_interval_seconds: float | None = None,
@@ -57,7 +63,12 @@ class PolicyWatch(FileWatch[Policy]):
         self._known = known
         self._polls_since_report = 0
         self._log_fields = {"policy": str(path), **_build_view_field(gate)}
-        self.rejection: str | None = None
+        self._state = PolicyFile() if state is None else state
+
+    @property
+    def rejection(self) -> str | None:
+        """Reason why the file's current contents are refused; None if the current contents are in force."""
+        return self._state.rejection
 
     def request_check(self) -> None:
         """Request an immediate check (SIGHUP), whose result is logged even if the file has not changed."""
@@ -82,13 +93,14 @@ class PolicyWatch(FileWatch[Policy]):
         return _parse_policy(content, str(self._path), self._known)
 
     def _apply(self, policy: Policy) -> bool:
-        self.rejection = None
+        self._state.rejection = None
         POLICY_REFUSED.labels(self._gate.view).set(0)
         before = self._gate.policy
         if policy == before:
             return False
         # One assignment, so that each judgement, which reads the policy once, uses the old or the new one as a whole.
         self._gate.policy = policy
+        self._state.in_force_since = utc_now()
         POLICY_SINCE.labels(self._gate.view).set_to_current_time()
         telemetry.event("policy-reloaded", **self._log_fields, policy_digest=policy.digest, before=before.digest)
         warn_of_expiring_waivers(policy, utc_now(), **_build_view_field(self._gate))
@@ -109,7 +121,7 @@ class PolicyWatch(FileWatch[Policy]):
         if reason == self.rejection:
             self._remind_if_due()
             return
-        self.rejection = reason
+        self._state.rejection = reason
         POLICY_REFUSED.labels(self._gate.view).set(1)
         self._log_rejection()
 
@@ -136,7 +148,9 @@ async def watch_policies(views: Sequence[View], known: KnownNames | None = None)
         known: names that a policy may use for indexes and trust roots; None: any.
     """
     watches = [
-        PolicyWatch(each.settings.policy, each.gate, known=known) for each in views if each.settings.policy is not None
+        PolicyWatch(each.settings.policy, each.gate, each.policy_file, known=known)
+        for each in views
+        if each.settings.policy is not None
     ]
     built_in = [each.gate for each in views if each.settings.policy is None]
 
@@ -147,6 +161,7 @@ async def watch_policies(views: Sequence[View], known: KnownNames | None = None)
             telemetry.event("policy-unchanged", policy="built-in", **_build_view_field(gate))
 
     for view in views:
+        view.policy_file.in_force_since = utc_now()
         POLICY_SINCE.labels(view.gate.view).set_to_current_time()
         POLICY_REFUSED.labels(view.gate.view).set(0)
         warn_of_expiring_waivers(view.gate.policy, utc_now(), **_build_view_field(view.gate))

@@ -19,7 +19,7 @@ from assay.simple.model import NormalizedName
 from assay.web.ui.layout import HTML_HEADERS
 from assay.web.ui.project import VERSIONS_PER_PAGE, ProjectFacts, Selection, render_project_page
 from tests.browser.chromium import PROGRAM, Chromium, browser
-from tests.browser.scene import scene
+from tests.browser.scene import IMAGE, scene
 from tests.paths import TOOLS
 from tests.world.proxy.made_verdicts import make_withheld_files
 from tests.world.proxy.running_proxy import NOW, RunningProxy
@@ -147,6 +147,30 @@ async def test_a_page_asks_for_nothing_else_and_nothing_hostile_runs(
     # Counter-check: the Content-Security-Policy blocks a foreign image even if hostile text became markup.
     blocked = await chromium.evaluate(FOREIGN_IMAGE)
     assert blocked == "img-src"
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: see tests/install-browser.sh")
+@pytest.mark.parametrize("path", ["/", "/policy"])
+async def test_a_refused_policy_is_shown_without_barriers(proxy: RunningProxy, chromium: Chromium, path: str) -> None:
+    proxy.assembly.views[0].policy_file.rejection = f"policy.toml:3: rules[0].{IMAGE}: unknown\npolicy.toml:9: no"
+    for width, dark in FORMS:
+        await chromium.show(f"{proxy.origin}{path}", width=width, dark=dark)
+        assert await chromium.evaluate("document.querySelectorAll('.alert li').length") == 2
+        assert await chromium.evaluate("document.documentElement.scrollWidth") <= width
+        await chromium.evaluate(AXE.read_text("utf-8"))
+        found: dict[str, Any] = await chromium.evaluate("axe.run()")
+        assert [each["id"] for each in found["violations"]] == []
+
+
+async def test_the_tabs_of_the_first_page_need_no_scripts(proxy: RunningProxy, chromium: Chromium) -> None:
+    await chromium.show(f"{proxy.origin}/", width=390)
+    shown = "[...document.querySelectorAll('.tabs pre')].filter(each => each.checkVisibility()).map(e => e.textContent)"
+    assert [each.partition(" ")[0] for each in await chromium.evaluate(shown)] == ["pip"]
+    await chromium.evaluate("document.querySelector('.tabs input').focus()")
+    await chromium.call("Input.dispatchKeyEvent", type="keyDown", key="ArrowRight", windowsVirtualKeyCode=39)
+    assert [each.partition("\n")[0] for each in await chromium.evaluate(shown)] == ["[[index]]"], "by keyboard"
+    await chromium.evaluate("document.querySelectorAll('.tabs label')[3].click()")
+    assert [each.partition("\n")[0] for each in await chromium.evaluate(shown)] == ["[[tool.pdm.source]]"]
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: see tests/install-browser.sh")

@@ -7,17 +7,19 @@ elsewhere before the proxy closes connections.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from http import HTTPStatus
 
 from aiohttp import web
 
-from assay.assembly import Assembly
+from assay.assembly import Assembly, View
 from assay.attestation.config import TrustSettings
 from assay.errors import AssayError, VerificationUnavailableError
 from assay.telemetry.audit_trail import AuditTrail
 from assay.units import format_duration
+from assay.views import DEFAULT_VIEW
 
 ReadinessCheck = Callable[[], Awaitable[None]]
 """Check that raises `AssayError` if it fails. The message of the error states the problem."""
@@ -26,18 +28,26 @@ ReadinessCheck = Callable[[], Awaitable[None]]
 class Readiness:
     """Named checks. The proxy is ready if all of them pass and no shutdown has begun.
 
+    Args:
+        checks: checks by name.
+        list_warnings: returns a message for each problem, by name, that does not make the proxy unready.
+
     Attributes:
         is_stopping: True after a shutdown has begun.
     """
 
-    def __init__(self, checks: Mapping[str, ReadinessCheck]) -> None:
+    def __init__(
+        self, checks: Mapping[str, ReadinessCheck], list_warnings: Callable[[], Mapping[str, str]] = dict
+    ) -> None:
         self._checks = dict(checks)
+        self._list_warnings = list_warnings
         self.is_stopping = False
 
     async def respond(self) -> web.Response:
         """Run all checks. Return 200 if all pass, else 503.
 
-        The JSON body contains a message for each failed check.
+        The JSON body contains a message for each failed check, and for each problem that does not make the proxy
+        unready.
         """
         problems = {}
         if self.is_stopping:
@@ -48,7 +58,7 @@ class Readiness:
             except AssayError as error:
                 problems[name] = str(error)
         status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
-        document = {"ready": not problems, "problems": problems}
+        document = {"ready": not problems, "problems": {**self._list_warnings(), **problems}}
         return web.Response(
             status=status,
             body=json.dumps(document).encode() + b"\n",
@@ -65,6 +75,7 @@ def build_readiness(
     """Return the readiness checks of a proxy: its storage, its trust roots and its audit trail.
 
     The storage and the audit trail must be writable. The trust roots must not be older than the configured maximum age.
+    A policy file that is refused is a problem too, but the proxy stays ready, because the policy before it is in force.
 
     Args:
         assembly: contains the storage and the verifier of the proxy.
@@ -85,4 +96,13 @@ def build_readiness(
     checks: dict[str, ReadinessCheck] = {"storage": assembly.store.check, "trust": roots}
     if audit_trail is not None:
         checks["audit"] = audit_trail.ensure_writable
-    return Readiness(checks)
+    return Readiness(checks, partial(_list_refused_policies, assembly.views))
+
+
+def _list_refused_policies(views: Sequence[View]) -> dict[str, str]:
+    """Return the reason why a policy file is refused, by ``policy``, or by ``policy of view NAME`` for other views."""
+    return {
+        "policy" if each.settings.name == DEFAULT_VIEW else f"policy of view {each.settings.name}": rejection
+        for each in views
+        if (rejection := each.policy_file.rejection) is not None
+    }

@@ -13,6 +13,7 @@ import pytest
 
 from assay.config import Configuration
 from assay.evidence import Attested
+from assay.policy_reload import PolicyWatch
 from assay.simple.model import NormalizedName
 from assay.web.ui.project import VERSIONS_PER_PAGE
 from assay.web.ui.releases import get_file_anchor
@@ -21,6 +22,7 @@ from tests.world.clients.html_reader import HtmlReader, read_harmless_page
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
 from tests.world.proxy.running_proxy import RunningProxy, make_configuration, run_test_proxy
+from tests.world.proxy.views_world import OPEN_POLICY, run_views_world
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -97,7 +99,13 @@ async def test_the_first_page_says_how_to_point_every_installer_at_this_very_pro
     assert f"pip config set global.index-url {proxy.url}" in found.text
     for line in (f'url = "{proxy.url}"\ndefault = true', 'priority = "primary"', "[[tool.pdm.source]]"):
         assert line in found.text
-    assert found.text.count(proxy.url) == 4
+    for line in ("[[source]]", f"PIP_INDEX_URL={proxy.url}", f"UV_DEFAULT_INDEX={proxy.url}"):
+        assert line in found.text
+    assert found.text.count(proxy.url) == 7
+    radios = [each for tag, each in found.elements if tag == "input" and each.get("type") == "radio"]
+    assert ["checked" in each for each in radios] == [True, *[False] * 5]
+    labels = {each["for"] for tag, each in found.elements if tag == "label"}
+    assert {each["id"] for each in radios} <= labels
 
 
 @pytest.mark.parametrize("host", ['evil.example"><script>', "evil.example", "127.0.0.1:1@evil.example"])
@@ -143,6 +151,78 @@ async def test_the_policy_page_says_rules_waivers_and_revocations_in_words(proxy
         proxy.assembly.gate.policy.digest,
     ):
         assert said in found.text, said
+
+
+REFUSED_POLICY = f"""version = 1
+[[rules]]
+projects = ["*"]
+"{SCRIPT}" = 1
+min-age = "3 dogs"
+"""
+
+
+async def test_a_refused_policy_file_is_on_the_pages_of_its_view_and_in_readyz_with_its_line(tmp_path: Path) -> None:
+    async with run_views_world(tmp_path, strict=OPEN_POLICY, dev=OPEN_POLICY) as there:
+        view = next(each for each in there.proxy.assembly.views if each.gate.view == "strict")
+        file = tmp_path / "strict.toml"
+        file.write_text(OPEN_POLICY)
+        watch = PolicyWatch(file, view.gate, view.policy_file, settle_seconds=0)
+        await watch.reload_if_changed()
+
+        async def read_pages() -> list[str]:
+            paths = [(there.strict, "/"), (there.strict, "/policy"), (there.proxy, "/"), (there.dev, "/policy")]
+            return [read_harmless_page((await proxy.get(path)).body).text for proxy, path in paths]
+
+        async def read_problems() -> tuple[int, object]:
+            answer = await there.proxy.get("/readyz")
+            return answer.status, answer.json()
+
+        assert not any("is refused" in text for text in await read_pages())
+        assert await read_problems() == (200, {"ready": True, "problems": {}})
+        file.write_text(REFUSED_POLICY)
+        assert not await watch.reload_if_changed()
+        home, policy, *others = await read_pages()
+        for text in (home, policy):
+            assert "The policy file is refused. The policy before it stays in force." in text
+            assert f"{file}:5: rules[0].min-age: expected a duration" in text
+            assert SCRIPT in text
+        assert "policy filerefused, see above" in home
+        assert not any("is refused" in text for text in others)
+        assert view.policy_file.rejection is not None
+        assert await read_problems() == (
+            200,
+            {"ready": True, "problems": {"policy of view strict": view.policy_file.rejection}},
+        )
+        file.write_text(OPEN_POLICY)
+        await watch.reload_if_changed()
+        assert not any("is refused" in text for text in await read_pages())
+        assert await read_problems() == (200, {"ready": True, "problems": {}})
+
+
+async def test_a_refused_policy_does_not_hide_a_failed_check(tmp_path: Path) -> None:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
+        proxy.assembly.views[0].policy_file.rejection = "policy.toml:1: no"
+        proxy.readiness.is_stopping = True
+        answer = await proxy.get("/readyz")
+    assert answer.status == 503
+    assert answer.json() == {"ready": False, "problems": {"policy": "policy.toml:1: no", "server": "shutting down"}}
+
+
+async def test_the_first_page_says_which_policy_is_in_force_and_what_the_counts_mean(proxy: RunningProxy) -> None:
+    text = read_harmless_page((await proxy.get("/")).body).text
+    assert "policy in force3 rules, 2 waivers, 1 revocation; enforced" in text
+    assert proxy.assembly.gate.policy.digest in text
+    assert "refused requests2for withheld files, since the proxy started" in text
+    proxy.assembly.views[0].policy_file.in_force_since = proxy.clock.now
+    assert "since2026-07-01 12:00 UTC" in read_harmless_page((await proxy.get("/")).body).text
+
+
+async def test_a_policy_file_with_many_problems_shows_the_first_ones(proxy: RunningProxy) -> None:
+    proxy.assembly.views[0].policy_file.rejection = "\n".join(f"policy.toml:{line}: no" for line in range(25))
+    text = read_harmless_page((await proxy.get("/policy")).body).text
+    assert "policy.toml:9: no" in text
+    assert "policy.toml:10: no" not in text
+    assert "15 more problems; see the log" in text
 
 
 @pytest.mark.parametrize(

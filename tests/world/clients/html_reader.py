@@ -5,9 +5,9 @@ from __future__ import annotations
 from html.parser import HTMLParser
 
 ALLOWED_ELEMENTS = """
-html head meta link title style body header nav main footer section form label input datalist option button a p h1 h2 h3
-pre code div span strong textarea ul ol li dl dt dd table thead tbody tr th td details summary svg desc line text circle
-path polyline
+html head meta link title style body header nav main footer section form fieldset legend label input datalist option
+button a p h1 h2 h3 pre code div span strong textarea ul ol li dl dt dd table thead tbody tr th td details summary
+svg desc line text circle path polyline
 """
 URL_ATTRIBUTES = frozenset({"href", "src", "action", "srcset", "data", "poster", "xlink:href", "formaction", "content"})
 

@@ -7,13 +7,13 @@ from datetime import datetime
 
 from assay.gate.hidden_versions import HiddenVersion, Hiding
 from assay.indexes import is_loopback, split_host
-from assay.policy.language.model import Showing
+from assay.policy.language.model import Mode, Policy, Showing
 from assay.policy.language.times import format_instant
 from assay.policy.reasons import reasons_to_json
 from assay.units import format_size
 from assay.web.ui.layout import render_facts, render_instant, render_page, render_table
 from assay.web.ui.markup import Child, Markup, element, escape_lines, join_markup, markup_if
-from assay.web.ui.policy import describe_showing
+from assay.web.ui.policy import describe_showing, render_rejection
 from assay.web.ui.refusals import Refusal
 
 _PLACEHOLDER_ORIGIN = "http://ADDRESS"
@@ -42,10 +42,16 @@ class HomeStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HomeContext:
-    """View and address of a home page."""
+    """View, address and policy of a home page."""
 
     showing: Showing
     """Listing of withheld versions on index pages."""
+    policy: Policy
+    """Policy in force."""
+    policy_since: datetime | None = None
+    """Time since which the policy is in force in this process, if it is known."""
+    rejection: str | None = None
+    """Reason why the contents of the policy file are refused; None if they are in force."""
     origin: str | None
     """Origin at which the client reaches the proxy, for example ``https://host``. None if no origin is trusted."""
     prefix: str = ""
@@ -62,7 +68,7 @@ def render_home_page(
     """Return the home page of a view as UTF-8 HTML.
 
     Args:
-        context: view and address of the page.
+        context: view, address and policy of the page.
         stats: statistics to show.
         refusals: recent refusals, newest first.
         now: current time in UTC.
@@ -71,6 +77,7 @@ def render_home_page(
     return render_page(
         "Assay",
         element("h1", "Assay: a package index that verifies provenance"),
+        render_rejection(context.rejection),
         markup_if(
             no_such_name,
             element("p", "This is not a valid project name. Use letters, digits, -, _ and . only.", class_="note"),
@@ -79,18 +86,24 @@ def render_home_page(
             "p",
             "Assay is a caching proxy in front of other package indexes. It verifies the provenance of distributions"
             " and serves only the files that the policy approves. A request for a withheld file gets the response 403"
-            f" with the reason. {describe_showing(context.showing)} Read ",
-            element("a", "the policy in words", href="policy"),
-            ", or enter the name of a project above to see the verdicts on its files.",
+            f" with the reason. {describe_showing(context.showing)} Enter the name of a project above to see the"
+            " verdicts on its files.",
         ),
         *_render_views(context),
-        element("h2", "Configure your installer"),
+        element("h2", "Point your tools here"),
         *_render_instructions(context),
-        element("h2", "Statistics"),
+        element("h2", "Status"),
+        _render_status(context),
+        element("h2", "Counts"),
         _render_stats(stats),
         element("h2", "Recent refusals"),
         _render_refusals(refusals),
-        element("p", f"As of {format_instant(now)}. Refusals are counted since the proxy started.", class_="soft"),
+        element(
+            "p",
+            f"As of {format_instant(now)}. Requests are counted since the proxy started. ",
+            element("a", "All refusals", href="refusals"),
+            class_="soft",
+        ),
         root="",
     )
 
@@ -119,14 +132,62 @@ def _render_instructions(context: HomeContext) -> list[Child]:
             element("code", "extra-index-url"),
             ") bypasses the policy.",
         ),
-        *_render_snippet("pip", f"pip config set global.index-url {index}{_format_trusted_host(origin)}"),
-        *_render_snippet("uv, in uv.toml", f'[[index]]\nurl = "{index}"\ndefault = true'),
-        *_render_snippet(
-            "Poetry, in pyproject.toml",
+        _render_tabs(_list_settings(index, origin)),
+    ]
+
+
+def _list_settings(index: str, origin: str | None) -> list[tuple[str, str, str]]:
+    """Return the name of each tool, the place of its settings, and the settings for the URL of the index."""
+    return [
+        ("pip", "on the command line", f"pip config set global.index-url {index}{_format_trusted_host(origin)}"),
+        ("uv", "in uv.toml", f'[[index]]\nurl = "{index}"\ndefault = true'),
+        (
+            "Poetry",
+            "in pyproject.toml",
             f'[[tool.poetry.source]]\nname = "assay"\nurl = "{index}"\npriority = "primary"',
         ),
-        *_render_snippet("PDM, in pyproject.toml", f'[[tool.pdm.source]]\nname = "pypi"\nurl = "{index}"'),
+        ("PDM", "in pyproject.toml", f'[[tool.pdm.source]]\nname = "pypi"\nurl = "{index}"'),
+        ("Pipenv", "in the Pipfile", f'[[source]]\nname = "pypi"\nurl = "{index}"\nverify_ssl = true'),
+        ("CI", "as environment variables of pip and uv", f"PIP_INDEX_URL={index}\nUV_DEFAULT_INDEX={index}"),
     ]
+
+
+def _render_tabs(tabs: list[tuple[str, str, str]]) -> Markup:
+    """Return tabs that need no scripts: radio buttons, each followed by its panel.
+
+    Args:
+        tabs: name of a tool, place of its settings, and the settings, for each tab.
+    """
+    drawn: list[Markup] = []
+    for number, (tool, place, content) in enumerate(tabs):
+        name, checked = f"tool-{number}", "" if number == 0 else None
+        snippet = element("code", escape_lines(content))
+        drawn += (
+            element("input", type="radio", name="tool", id=name, checked=checked, autocomplete="off"),
+            element("label", tool, for_=name),
+            element(
+                "div",
+                element("p", f"{tool}, {place}:"),
+                element("pre", snippet, tabindex=0, role="region", aria_label=f"Settings for {tool}"),
+            ),
+        )
+    return element("fieldset", element("legend", "Tool"), *drawn, class_="tabs")
+
+
+def _render_status(context: HomeContext) -> Markup:
+    policy = context.policy
+    parts = [(policy.rules, "rule"), (policy.waivers, "waiver"), (policy.revocations, "revocation")]
+    counts = ", ".join(f"{len(found)} {name}{'' if len(found) == 1 else 's'}" for found, name in parts)
+    mode = "unmet requirements are reported, but not enforced" if policy.mode is Mode.AUDIT else "enforced"
+    since = context.policy_since
+    return render_facts(
+        [
+            ("policy in force", join_markup((element("a", counts, href="policy"), f"; {mode}"))),
+            ("since", None if since is None else format_instant(since)),
+            ("digest", element("code", policy.digest)),
+            ("policy file", "refused, see above" if context.rejection is not None else None),
+        ]
+    )
 
 
 def _format_trusted_host(origin: str | None) -> str:
@@ -140,25 +201,30 @@ def _format_trusted_host(origin: str | None) -> str:
     return f"\npip config set global.trusted-host {authority}"
 
 
-def _render_snippet(name: str, content: str) -> tuple[Markup, Markup]:
-    return element("h3", name), element(
-        "pre", element("code", escape_lines(content)), tabindex=0, role="region", aria_label=f"Settings for {name}"
-    )
-
-
 def _render_stats(stats: HomeStats) -> Markup:
-    return render_facts(
-        [
-            ("projects in memory", f"{stats.projects:,}"),
-            ("approved files", element("span", f"{stats.approved:,}", class_="approved")),
-            ("withheld files", element("span", f"{stats.withheld:,}", class_="withheld")),
-            ("hidden versions", f"{stats.hidden:,}"),
-            ("refused requests", f"{stats.refused:,}"),
-            ("cached files", f"{stats.blobs:,}"),
-            ("cache size", format_size(stats.blob_bytes)),
-        ],
-        class_="counts",
-    )
+    """Return the statistics, each with what it counts."""
+    rows: list[tuple[str, Child, str]] = [
+        ("projects in memory", f"{stats.projects:,}", "whose page was requested and has verdicts now"),
+        (
+            "approved files",
+            element("span", f"{stats.approved:,}", class_="approved"),
+            "of these projects: listed for installers, and served",
+        ),
+        (
+            "withheld files",
+            element("span", f"{stats.withheld:,}", class_="withheld"),
+            "of these projects: not served; their pages have the reasons",
+        ),
+        ("hidden versions", f"{stats.hidden:,}", "withheld newest versions, and versions with only an sdist left"),
+        ("refused requests", f"{stats.refused:,}", "for withheld files, since the proxy started"),
+        ("cached files", f"{stats.blobs:,}", "on the disk, for all views"),
+        ("cache size", format_size(stats.blob_bytes), "of the cached files"),
+    ]
+    cards = [
+        element("div", element("dt", name), element("dd", value), element("dd", meaning, class_="soft"))
+        for name, value, meaning in rows
+    ]
+    return element("dl", *cards, class_="counts")
 
 
 def _render_refusals(refusals: tuple[Refusal, ...]) -> Markup:

@@ -48,10 +48,10 @@ table{border-collapse:collapse;width:100%}
 th,td{text-align:left;vertical-align:top;padding:.45rem .6rem;border-bottom:1px solid var(--line)}
 dl{display:grid;grid-template-columns:9rem 1fr;gap:.15rem 1rem;margin:.4rem 0}
 dt{color:var(--soft)}dd{margin:0}
-.counts{grid-template-columns:repeat(auto-fit,minmax(9rem,1fr));gap:.6rem}
+.counts{grid-template-columns:repeat(auto-fit,minmax(10rem,1fr));gap:.6rem}
 .counts div{background:var(--panel);border:1px solid var(--line);border-radius:.4rem;padding:.5rem .8rem;
-display:flex;flex-direction:column;justify-content:space-between}
-.counts dd{font-size:1.3rem;font-weight:600}
+display:flex;flex-direction:column}
+.counts dd:not(.soft){font-size:1.3rem;font-weight:600}.counts dd.soft{font-size:.9rem}
 details{border:1px solid var(--line);border-radius:.4rem;padding:.35rem .7rem;margin:.35rem 0}
 details:target,section:target>h2{outline:3px solid var(--mark);outline-offset:2px}
 summary{cursor:pointer}details[open]>summary{margin-bottom:.4rem}
@@ -67,6 +67,12 @@ summary{cursor:pointer}details[open]>summary{margin-bottom:.4rem}
 .badge{font-weight:700}.badge,.short{white-space:nowrap}
 span.approved{color:var(--good)}span.withheld{color:var(--bad)}span.lifted,span.undecided{color:var(--warn)}
 .soft{color:var(--soft)}
+.tabs{position:relative;display:flex;flex-wrap:wrap;gap:0 .25rem;border:0;padding:0;margin:.6rem 0;min-width:0}
+.tabs>legend{padding:0;margin-bottom:.3rem;color:var(--soft)}.tabs>input{position:absolute;opacity:0}
+.tabs>label{padding:.3rem .8rem;border:1px solid var(--line);border-radius:.35rem .35rem 0 0;cursor:pointer}
+.tabs>input:checked+label{background:var(--panel);font-weight:700;box-shadow:inset 0 -3px var(--link)}
+.tabs>input:focus-visible+label{outline:3px solid var(--mark);outline-offset:2px}
+.tabs>div{order:1;width:100%;display:none}.tabs>input:checked+label+div{display:block}
 .note,.alert{border-left:4px solid var(--warn);background:var(--panel);padding:.5rem .8rem;margin:1rem 0}
 .alert{border-left-color:var(--bad)}.alert>*{margin:.3rem 0}.alert strong{color:var(--bad)}
 footer{color:var(--soft);padding-top:2.5rem;padding-bottom:1.5rem;font-size:.9rem}

@@ -129,7 +129,8 @@ class UiResponder:
                 return await self._render_project(route), HTTPStatus.OK
             case PolicyPage():
                 gate = self._view.gate
-                return render_policy_page(gate.policy, gate.showing, self._clock()), HTTPStatus.OK
+                rejection = self._view.policy_file.rejection
+                return render_policy_page(gate.policy, gate.showing, self._clock(), rejection), HTTPStatus.OK
             case SearchRedirect():
                 return await self._render_home(exchange, no_such_name=True), HTTPStatus.BAD_REQUEST
 
@@ -150,6 +151,9 @@ class UiResponder:
         context = HomeContext(
             origin=origin,
             showing=self._view.gate.showing,
+            policy=self._view.gate.policy,
+            policy_since=self._view.policy_file.in_force_since,
+            rejection=self._view.policy_file.rejection,
             prefix=own.prefix,
             view=self._shown_name,
             others=tuple((each.name, each.path) for each in self._others if each.admits(exchange.user)),

@@ -14,6 +14,8 @@ from assay.web.ui.layout import render_instant, render_name, render_page, render
 from assay.web.ui.markup import Child, Markup, element, join_markup, join_separated, markup_if
 
 _EXPIRY_WARNING = timedelta(days=14)
+_MAX_PROBLEMS = 10
+"""Maximum number of problems of a refused policy file that are shown."""
 
 
 def describe_showing(showing: Showing) -> str:
@@ -36,18 +38,40 @@ def describe_showing(showing: Showing) -> str:
             )
 
 
-def render_policy_page(policy: Policy, showing: Showing, now: datetime) -> bytes:
+def render_rejection(rejection: str | None) -> Markup:
+    """Return a banner that says why the policy file is refused; empty markup if it is in force.
+
+    Args:
+        rejection: the reason. Each line is one problem, with the file and the line of the file.
+    """
+    if rejection is None:
+        return Markup()
+    lines = rejection.split("\n")
+    items = [element("li", line) for line in lines[:_MAX_PROBLEMS]]
+    more = len(lines) - _MAX_PROBLEMS
+    return element(
+        "section",
+        element("p", element("strong", "The policy file is refused."), " The policy before it stays in force."),
+        element("ul", *items, markup_if(more > 0, element("li", f"{more} more problems; see the log"))),
+        class_="alert",
+        aria_label="Refused policy file",
+    )
+
+
+def render_policy_page(policy: Policy, showing: Showing, now: datetime, rejection: str | None = None) -> bytes:
     """Return the policy page as UTF-8 HTML. A waiver that expired before `now` is marked as expired.
 
     Args:
         policy: the policy of the view.
         showing: listing of withheld versions on the index pages of the view.
         now: current time in UTC.
+        rejection: reason why the contents of the policy file are refused; None if they are in force.
     """
     audit = "Audit mode: unmet requirements are reported but not enforced."
     return render_page(
         "Policy",
         element("h1", "Approval policy"),
+        render_rejection(rejection),
         markup_if(policy.mode is Mode.AUDIT, element("p", audit, class_="note")),
         element(
             "p",
