@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from assay.evidence import Attestation, Attested, Claims, Forged, Unattested, Unstated, Unverifiable
+from assay.evidence import (
+    INDEX_SOURCE,
+    Attestation,
+    Attested,
+    Claims,
+    Forged,
+    Rejection,
+    Unattested,
+    Unstated,
+    Unverifiable,
+)
 from assay.policy.language.times import format_instant
 from assay.policy.reasons import reasons_to_json
 from assay.policy.verdict import Approved, ReasonCode, Withheld
@@ -108,9 +118,11 @@ def _render_signer(verdict: FileVerdict) -> Markup:
         return Markup()
     match verdict.evidence:
         case Attested(attestations=attestations, ignored=ignored):
-            claims = dict.fromkeys(each.claims for each in attestations[:_MAX_ATTESTATIONS])
+            shown = attestations[:_MAX_ATTESTATIONS]
+            claims = dict.fromkeys((each.claims, each.is_provenance) for each in shown)
             notes = element("p", "Ignored attestations: ", "; ".join(ignored), class_="soft")
-            return join_markup((*map(_render_claims, claims), markup_if(ignored, notes)))
+            signers = [_render_claims(each, is_provenance=is_provenance) for each, is_provenance in claims]
+            return join_markup((*signers, markup_if(ignored, notes)))
         case Forged() if isinstance(verdict, Withheld) and ReasonCode.FORGED in {each.code for each in verdict.reasons}:
             return Markup()  # the reason already states it
         case Forged(step=step, expected=expected, found=found):
@@ -128,10 +140,11 @@ def _render_signer(verdict: FileVerdict) -> Markup:
             return element("p", text, class_="soft")
 
 
-def _render_claims(claims: Claims) -> Markup:
+def _render_claims(claims: Claims, *, is_provenance: bool) -> Markup:
+    role = "published by" if is_provenance else "other statement by"
     return render_facts(
         [
-            ("published by", link_if_safe(describe_signer(claims), claims.repository_uri)),
+            (role, link_if_safe(describe_signer(claims), claims.repository_uri)),
             ("built from commit", link_if_safe(claims.digest, _build_commit_url(claims)) if claims.digest else None),
             ("by workflow run", link_if_safe(_format_run_name(claims), claims.run_url) if claims.run_url else None),
             ("triggered by", claims.trigger),
@@ -165,11 +178,13 @@ def _render_file(verdict: FileVerdict, anchor: str | None) -> Markup:
     ]
     evidence = None if isinstance(verdict, UndecidedFile) else verdict.evidence
     attestations = evidence.attestations[:_MAX_ATTESTATIONS] if isinstance(evidence, Attested) else ()
+    rejected = evidence.rejected[:_MAX_ATTESTATIONS] if isinstance(evidence, Attested | Unattested) else ()
     return element(
         "details",
         element("summary", element("code", file.filename)),
         render_facts(facts),
         *map(_render_attestation, attestations),
+        *map(_render_rejection, rejected),
         class_=get_state(verdict).value,
         id=anchor,
     )
@@ -192,6 +207,18 @@ def _render_attestation(attestation: Attestation) -> Markup:
             ("logged", f"{logged_at}, entry {attestation.log_index} of {_name_log(attestation)}"),
             ("certificate", element("code", attestation.certificate)),
             ("predicate type", attestation.predicate_type),
+            ("offered by", None if attestation.source == INDEX_SOURCE else attestation.source),
+        ]
+    )
+
+
+def _render_rejection(rejection: Rejection) -> Markup:
+    """Return why a bundle of another source does not count. It has no effect on the verdict."""
+    return render_facts(
+        [
+            ("rejected bundle", f"of {rejection.source}; failed check: {rejection.step}"),
+            ("expected", rejection.expected),
+            ("found", rejection.found),
         ]
     )
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from packaging.version import Version
 
-from assay.evidence import Attested
+from assay.evidence import Attested, Unattested
 from assay.policy.verdict import Approved, Reason, Withheld
 from assay.simple.model import File, NormalizedName
 
@@ -145,8 +145,8 @@ def _get_evidence_key(verdict: Approved | Withheld) -> object:
     """Return what the evidence says about the signer, without what differs from file to file."""
     evidence = verdict.evidence
     if isinstance(evidence, Attested):
-        return tuple(each.claims for each in evidence.attestations), evidence.ignored
-    return evidence
+        return tuple((each.claims, each.is_provenance) for each in evidence.attestations), evidence.ignored
+    return Unattested() if isinstance(evidence, Unattested) else evidence
 
 
 def build_version_url(root: str, project: NormalizedName, version: str) -> str:

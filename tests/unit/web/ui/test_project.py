@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from assay.evidence import Attested, Claims, Evidence, Unattested
+from assay.evidence import Attested, Claims, Evidence, Rejection, Unattested
 from assay.policy.verdict import Approved, ReasonCode, Withheld, approve, state_reason
 from assay.simple.model import File, NormalizedName
 from assay.web.ui.project import VERSIONS_PER_PAGE, ProjectFacts, Selection, render_project_page
 from assay.web.ui.releases import FileVerdict, UndecidedFile, build_file_url, build_version_url
+from tests.browser.scene import SCRIPT
 from tests.world.clients.html_reader import HtmlReader, read_harmless_page
 from tests.world.proxy.made_verdicts import UNATTESTED, make_file, make_withheld_files
 from tests.world.sigstore.made_evidence import make_attested
@@ -243,3 +244,15 @@ def test_attestations_of_one_file_share_what_their_claims_say() -> None:
     claims: Claims = replace(evidence.attestations[0].claims, repository="acme/other")
     two = Attested(attestations=(evidence.attestations[0], replace(evidence.attestations[0], claims=claims)))
     assert shown(good("1.0", "py3", two)).text.count("published by") == 2
+
+
+def test_a_statement_that_is_no_provenance_names_no_publisher_and_a_rejected_bundle_is_shown() -> None:
+    (one,) = make_attested(NOW).attestations
+    scan = replace(one, predicate_type="https://acme.example/scan/v1", source="bundles")
+    rejection = Rejection(step="signature", expected="a valid signature", found=SCRIPT, source="bundles")
+    text = shown(good("1.0", "py3", Attested(attestations=(one, scan), rejected=(rejection,)))).text
+    assert text.count("published by") == text.count("other statement by") == 1
+    assert text.count("offered bybundles") == 1
+    assert f"rejected bundleof bundles; failed check: signatureexpecteda valid signaturefound{SCRIPT}" in text
+    plain = rendered(good("1.0", "a"), good("1.0", "b", Unattested(rejected=(rejection,))))
+    assert len(groups(plain)) == 1
