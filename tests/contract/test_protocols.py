@@ -22,11 +22,13 @@ from assay.store.ledger.ledger import SqliteLedger
 from assay.store.records import DiskcacheRecordStore
 from assay.store.spool import DiskSpool, DiskSpooledFile, DiskSpoolWriter
 from assay.store.temp_blobs import TempPartialBlob
+from assay.upstream.api_client import UpstreamApiClient
 from assay.upstream.client import UpstreamClient
 
 CONTRACTS = Path(__file__).parent
 IMPLEMENTATIONS: dict[type, list[type]] = {
     ports.Advisories: [AdvisoriesInForce],
+    ports.ApiClient: [UpstreamApiClient],
     ports.Blob: [DiskBlob],
     ports.BlobStore: [DiskBlobStore, FallbackBlobStore],
     ports.Flights: [ProcessFlights],
@@ -47,6 +49,7 @@ IMPLEMENTATIONS: dict[type, list[type]] = {
 }
 TESTED_ELSEWHERE = {
     ports.Advisories: "tests/unit/advisories/test_in_force.py",
+    ports.ApiClient: "tests/unit/upstream/test_api_client.py",
     ports.Flights: "tests/unit/caching/test_flights.py",
     ports.Index: "tests/unit/upstream/test_client.py",
     ports.Source: "tests/unit/files/sources.py",

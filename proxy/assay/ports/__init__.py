@@ -7,6 +7,7 @@ protocols.
 from __future__ import annotations
 
 from assay.ports.advisories import Advisories
+from assay.ports.api import ApiClient, ApiResponse
 from assay.ports.flights import Flight, Flights
 from assay.ports.history import (
     MAX_SERIAL,
@@ -66,6 +67,8 @@ __all__ = [
     "UNDELIMITED",
     "Advisories",
     "AdvisoryHit",
+    "ApiClient",
+    "ApiResponse",
     "Blob",
     "BlobStore",
     "BlobUsage",

@@ -21,6 +21,8 @@ from yarl import URL
 from assay.errors import DisallowedHostError, InvalidResponseError
 from assay.indexes import IndexSettings, allowed_provenance_hosts
 
+REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
+MAX_REDIRECTS = 5
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 

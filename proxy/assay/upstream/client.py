@@ -17,7 +17,6 @@ import ssl
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import lru_cache
 from http import HTTPStatus
 from typing import Final, Literal, TypeAlias, get_args
 
@@ -30,7 +29,15 @@ from assay.errors import InvalidResponseError, UpstreamGoneError, UpstreamTimeou
 from assay.indexes import IndexSettings, LimitsSettings
 from assay.ports import UNDELIMITED, BodyStream, FetchedDocument, FileBody, Index, NoBody, ReserveBytes, Validators
 from assay.simple.model import NormalizedName
-from assay.upstream.addresses import NoLinkLocalResolver, check_index_url, format_host, redact_url, resolve_redirect
+from assay.upstream.addresses import (
+    MAX_REDIRECTS,
+    REDIRECT_STATUSES,
+    NoLinkLocalResolver,
+    check_index_url,
+    format_host,
+    redact_url,
+    resolve_redirect,
+)
 from assay.upstream.bulk_receiver import can_receive_in_bulk, receive_body
 from assay.upstream.content_coding import ACCEPT_ENCODING
 from assay.upstream.credentials import IndexAuthorizations
@@ -44,6 +51,7 @@ from assay.upstream.responses import (
     raise_for_status,
     read_response_body,
 )
+from assay.upstream.timeouts import create_timeout
 from assay.upstream.tls import load_tls_contexts
 from assay.upstream.transport_errors import as_upstream_error
 from assay.users import current_client
@@ -53,8 +61,6 @@ _PAGE_ACCEPT = (
 )
 _PROVENANCE_ACCEPT = "application/vnd.pypi.integrity.v1+json, application/json;q=0.9"
 
-_REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
-_MAX_REDIRECTS = 5
 ConnectionKind: TypeAlias = Literal["page", "document", "file"]
 _CONNECTION_KINDS: Final[tuple[ConnectionKind, ...]] = get_args(ConnectionKind)
 """Kinds of requests that have separate connections, so that slow downloads delay no page."""
@@ -241,7 +247,7 @@ class UpstreamClient:
         )
 
     @asynccontextmanager
-    async def _use_slot(self, target: URL, kind: ConnectionKind) -> AsyncIterator[None]:
+    async def use_slot(self, target: URL, kind: ConnectionKind) -> AsyncIterator[None]:
         """Wait for a connection of one kind to a host, and use it until the context ends."""
         key = (format_host(target), kind)
         slots = self._slots.get(key)
@@ -274,7 +280,7 @@ class UpstreamClient:
             headers["Range"] = f"bytes={start}-"
         target = check_index_url(index, url)
         async with (
-            self._use_slot(target, "file"),
+            self.use_slot(target, "file"),
             await self._follow_redirects(index, url, target, headers) as response,
         ):
             if response.status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
@@ -305,7 +311,7 @@ class UpstreamClient:
         headers = {"Accept": _PAGE_ACCEPT, **validators.to_headers()}
         target = check_index_url(index, index.url)
         async with (
-            self._use_slot(target, "page"),
+            self.use_slot(target, "page"),
             await self._follow_redirects(index, index.url, target, headers, decode=True) as response,
         ):
             match response.status:
@@ -342,7 +348,7 @@ class UpstreamClient:
         try:
             async with (
                 asyncio.timeout(total_seconds),
-                self._use_slot(target, purpose),
+                self.use_slot(target, purpose),
                 await self._follow_redirects(index, url, target, headers, decode=True) as response,
             ):
                 match response.status:
@@ -384,10 +390,10 @@ class UpstreamClient:
             UpstreamError: the request failed, the final status is not 200, 206, 304, 404 or 410, or a redirect is not
                 permitted.
         """
-        for _ in range(_MAX_REDIRECTS + 1):
-            response = await self._send_request(index, url, target, headers, decode=decode)
+        for _ in range(MAX_REDIRECTS + 1):
+            response = await self.send_request(index, url, target, headers, decode=decode)
             try:
-                if response.status not in _REDIRECT_STATUSES:
+                if response.status not in REDIRECT_STATUSES:
                     raise_for_status(response, url)
                     return response
                 target = resolve_redirect(index, target, response)
@@ -396,12 +402,19 @@ class UpstreamClient:
                 raise
             await _release_response(response)
             telemetry.event("redirect-followed", index=index.name, to=redact_url(str(target)))
-        raise InvalidResponseError(f"{redact_url(url)} redirects more than {_MAX_REDIRECTS} times")
+        raise InvalidResponseError(f"{redact_url(url)} redirects more than {MAX_REDIRECTS} times")
 
-    async def _send_request(
-        self, index: IndexSettings, url: str, target: URL, headers: Mapping[str, str], *, decode: bool
+    async def send_request(
+        self,
+        index: IndexSettings,
+        url: str,
+        target: URL,
+        headers: Mapping[str, str],
+        *,
+        decode: bool,
+        body: bytes | None = None,
     ) -> aiohttp.ClientResponse:
-        """Send one request and return the response, whatever its status is.
+        """Send one request, a POST if it has a body; return the response, whatever its status is.
 
         Raises:
             UpstreamError: the request failed before the head of a response arrived.
@@ -409,11 +422,13 @@ class UpstreamClient:
         if self._session is None:
             raise RuntimeError("UpstreamClient.start was not awaited")
         timeouts = index.limits.timeouts
-        exchange = RequestMetrics("GET", target)
+        method = "GET" if body is None else "POST"
+        exchange = RequestMetrics(method, target)
         try:
             response = await self._session.request(
-                "GET",
+                method,
                 target,
+                data=body,
                 headers={
                     **({"Accept-Encoding": ACCEPT_ENCODING} if decode else {}),
                     **headers,
@@ -423,7 +438,7 @@ class UpstreamClient:
                 auto_decompress=False,
                 proxy=index.proxy or self._proxy_for(target),
                 ssl=self._tls_contexts.get(index.name, True),
-                timeout=_create_timeout(timeouts.connect.total_seconds(), timeouts.read.total_seconds()),
+                timeout=create_timeout(timeouts.connect.total_seconds(), timeouts.read.total_seconds()),
             )
         except BaseException as error:
             exchange.record_failure(error)
@@ -480,18 +495,3 @@ class _IndexClient:
 async def _release_response(response: aiohttp.ClientResponse) -> None:
     async with response:
         pass
-
-
-@lru_cache(maxsize=64)
-def _create_timeout(connect_seconds: float, read_seconds: float) -> aiohttp.ClientTimeout:
-    """Return the timeouts for a connection attempt and for each read, in seconds.
-
-    The request has no total timeout, because a large file over a slow connection is no failure. `sock_read` ends a
-    response that stalls.
-    """
-    return aiohttp.ClientTimeout(
-        total=None,
-        connect=None,
-        sock_connect=connect_seconds,
-        sock_read=read_seconds,
-    )

@@ -30,7 +30,8 @@ class IndexAuthorizations:
         self._values: dict[str, str] = {}
         for index in indexes:
             if index.credentials is not None:
-                where = f"indexes[{index.name}].credentials"
+                kind, _, source = index.name.rpartition(":")
+                where = f"{kind}[{source}]" if kind else f"indexes[{index.name}].credentials"
                 self._values[index.name] = _build_authorization(index, index.credentials, environ, where)
 
     def headers_for(self, index: IndexSettings, target: URL) -> dict[str, str]:

@@ -138,9 +138,9 @@ class FaultyServer:
         method, target, _ = line.split(" ")
         pairs = (entry.partition(":") for entry in fields)
         headers = {name.lower(): value.strip() for name, _, value in pairs}
-        await reader.readexactly(int(headers.get("content-length", "0")))
+        body = await reader.readexactly(int(headers.get("content-length", "0")))
         path, _, query = target.partition("?")
-        return Request(method=method, path=path, query=query, headers=headers, port=self.port)
+        return Request(method=method, path=path, query=query, headers=headers, port=self.port, body=body)
 
     async def _respond_to(self, connection: WireConnection, request: Request) -> None:
         self.active += 1

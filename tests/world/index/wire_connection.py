@@ -26,6 +26,7 @@ class Request:
     headers: Mapping[str, str]
     """Headers with names in lower case."""
     port: int
+    body: bytes = b""
 
 
 @dataclass(frozen=True, kw_only=True)
