@@ -1,0 +1,1 @@
+"""Evidence source for GitHub's attestation store, on github.com or on a GitHub Enterprise server."""
