@@ -22,6 +22,20 @@ INDEX_SOURCE = "index"
 """Name of the evidence source that always exists: the provenance that the file's own index offers."""
 
 
+def make_question(source: str, subject: str) -> str:
+    """Return the name of a question to an evidence source: ``github:octo/widget``.
+
+    A source that must be told where to look is asked about one subject at a time, such as a repository.
+    """
+    return f"{source}:{subject}"
+
+
+def split_question(question: str) -> tuple[str, str]:
+    """Return the source and the subject of a question. The subject is empty if the name is only that of a source."""
+    source, _, subject = question.partition(":")
+    return source, subject
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claims:
     """Claims of a signing certificate about its signer.
@@ -186,6 +200,8 @@ class Unattested:
 
     rejected: tuple[Rejection, ...] = ()
     """Bundles of other sources that failed a check, as in `Attested`."""
+    asked: tuple[str, ...] = ()
+    """Questions to other sources than the index that proved nothing about the file (`make_question`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

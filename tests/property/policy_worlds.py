@@ -43,7 +43,11 @@ from tests.unit.policy.factories import (
 GENERATED: dict[str, tuple[str, ...]] = {
     "indexes": ('indexes = ["pypi"]', 'indexes = ["internal"]'),
     "trust": ('trust = ["sigstore"]', 'trust = ["internal"]'),
-    "attestations": ('attestations = "required"\npublishers = "any"', 'attestations = "if-present"'),
+    "attestations": (
+        'attestations = "required"\npublishers = "any"',
+        'attestations = "if-present"',
+        'attestations = "required"\npublishers = "any"\nevidence = ["index"]',
+    ),
     "publishers": ('publishers = [{ kind = "GitHub", repository = "octo/*" }]',),
     "predicates": ('predicates = ["publish", "slsa"]\npublishers = "any"',),
     "builder": ('builder = ["https://github.com/octo/**"]\npublishers = "any"',),

@@ -50,6 +50,7 @@ _OPTIONAL_FIELDS: Final = frozenset({_SOURCE_FIELD, _LOG_FIELD})
 _ATTESTATION_FIELDS: Final = dict.fromkeys(one.name for one in fields(Attestation) if one.name not in _OPTIONAL_FIELDS)
 _LOGGED_FIELDS: Final = {**_ATTESTATION_FIELDS, _LOG_FIELD: None}
 _REJECTED_FIELD: Final = "rejected"
+_ASKED_FIELD: Final = "asked"
 _REJECTION_FIELDS: Final = tuple(one.name for one in fields(Rejection))
 _CLAIMS_FIELDS: Final = dict.fromkeys(one.name for one in fields(Claims))
 _SLSA_FIELDS: Final = dict.fromkeys(one.name for one in fields(Slsa))
@@ -99,8 +100,9 @@ def _evidence_to_json(evidence: Evidence) -> dict[str, Any]:
                 "ignored": list(ignored),
                 **_rejected_to_json(rejected),
             }
-        case Unattested(rejected=rejected):
-            return {"evidence": "unattested", **_rejected_to_json(rejected)}
+        case Unattested(rejected=rejected, asked=asked):
+            named = {_ASKED_FIELD: list(asked)} if asked else {}
+            return {"evidence": "unattested", **named, **_rejected_to_json(rejected)}
         case Forged(step=step, expected=expected, found=found):
             return {"evidence": "forged", "step": step, "expected": expected, "found": found}
         case Unverifiable(reason=reason, rejected=rejected):
@@ -169,7 +171,8 @@ def _read_evidence(content: dict[str, Any]) -> Evidence:
             ignored, rejected = _get_strings(content, "ignored"), _read_rejected(content)
             return Attested(attestations=attestations, ignored=ignored, rejected=rejected)
         case "unattested":
-            return Unattested(rejected=_read_rejected(content))
+            asked = _get_strings(content, _ASKED_FIELD) if _ASKED_FIELD in content else ()
+            return Unattested(rejected=_read_rejected(content), asked=asked)
         case "forged":
             step, expected, found = (_get_typed(content, key, str) for key in ("step", "expected", "found"))
             return Forged(step=step, expected=expected, found=found)

@@ -46,6 +46,19 @@ class IndexFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFacts:
+    """Evidence source beside the indexes that is asked about repositories."""
+
+    name: str
+    publisher_kind: str
+    """Kind of Trusted Publisher whose repositories the source has evidence about."""
+    issuer: str
+    """OIDC issuer of the publishers that sign for this source, without a slash at the end."""
+    repositories: Mapping[NormalizedName, str]
+    """Configured repository of a project, besides those that rules name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PageContext:
     """Facts about a page, the same for all of its files.
 
@@ -65,6 +78,11 @@ class PageContext:
     """Digests of wheels whose own METADATA differs from the metadata of the index."""
     advisories: tuple[Advisory, ...] = ()
     """Advisories about the project; empty if the files of the index are not of PyPI's ecosystem."""
+    sources: tuple[SourceFacts, ...] = ()
+    """Evidence sources beside the index."""
+    answered: Mapping[tuple[str, Sha256], frozenset[str]] = field(default_factory=dict)
+    """Questions (`assay.evidence.make_question`) that sources have answered, by filename and digest. Their answers are
+    part of the evidence."""
     signers_by_file: Mapping[tuple[str, Sha256 | None], tuple[FileSigner, ...]] = field(default_factory=dict)
     """Signers that the ledger has recorded for each file (`history.signers`), by filename and digest."""
     origin_ownership: dict[str, bool] = field(default_factory=dict)

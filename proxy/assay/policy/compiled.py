@@ -15,11 +15,13 @@ from assay.policy.language.model import Mode, Policy, Requirements, Rule, get_ru
 from assay.policy.language.patterns import compile_name_patterns
 from assay.policy.precedence.base import PrecedenceCheck
 from assay.policy.precedence.checks import PRECEDENCE_CHECKS
+from assay.policy.provenance import find_questions
 from assay.policy.requirements.base import AttestationCheck, Check, FileCheck, PageCheck, ReleaseCheck, TimeCheck
 from assay.policy.requirements.ratchet import DEFAULT_RATCHET_SETTLE
 from assay.policy.requirements.registry import REQUIREMENTS
 from assay.policy.verdict import Reason, ReasonCode, Words, make_reason
 from assay.policy.waivers import CompiledWaiver, compile_waivers
+from assay.publishers.base import PublisherTable
 from assay.publishers.globs import StringPredicate
 from assay.simple.model import NormalizedName, Sha256
 
@@ -57,11 +59,19 @@ class CompiledRule:
     waivers: tuple[CompiledWaiver, ...]
     ratchet_settle: timedelta
     requires_wheel_metadata: bool
+    publishers: tuple[PublisherTable, ...] | None
+    """Publishers that the rule names; None if it permits any publisher."""
+    sources: frozenset[str] | None
+    """Names of the evidence sources that count; None: all."""
 
     def check_page(self, context: PageContext) -> tuple[Reason, ...]:
         """Return the reasons that withhold every file of the page."""
         reasons = (check.check_page(context) for check in self.checks.page)
         return tuple(reason for reason in reasons if reason is not None)
+
+    def find_questions(self, context: PageContext) -> frozenset[str]:
+        """Return the questions to evidence sources beside the index whose answers count for files of the page."""
+        return find_questions(self.publishers, self.sources, context.sources, context.project)
 
 
 @lru_cache(maxsize=4096)
@@ -82,6 +92,8 @@ def compile_rule(policy: Policy, name: NormalizedName) -> CompiledRule:
         waivers=compile_waivers(policy, name),
         ratchet_settle=DEFAULT_RATCHET_SETTLE if merged.ratchet_settle is None else merged.ratchet_settle,
         requires_wheel_metadata=merged.metadata == "wheel",
+        publishers=merged.publishers if isinstance(merged.publishers, tuple) else None,
+        sources=None if merged.evidence is None else frozenset(merged.evidence),
     )
 
 

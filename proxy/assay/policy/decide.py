@@ -58,7 +58,8 @@ def gather_facts_under(
     rule: CompiledRule, file: File, evidence: Evidence | None, context: PageContext, now: datetime
 ) -> FileFacts:
     """Return the facts about a file. They include the attestations that count under the rule."""
-    return gather_facts(file, evidence, select_attestations(evidence, rule.checks.attestations), context, now)
+    selected = select_attestations(evidence, rule.checks.attestations, rule.sources)
+    return gather_facts(file, evidence, selected, context, now)
 
 
 def decide_verdict(facts: FileFacts, rule: CompiledRule, context: PageContext, now: datetime) -> Verdict:
@@ -111,20 +112,27 @@ def _decide(
     findings = _check_requirements(facts, rule, context, now)
     unmet, notes, is_pending = findings
     if enforced or unmet or rule.pins or isinstance(evidence, Forged):
-        return _decide_contested(facts, rule, now, enforced, findings)
+        return _decide_contested(facts, rule, context, now, enforced=enforced, findings=findings)
     if is_pending:
         return leave_undecided(facts.file)
     return approve(facts.file, rule=rule.label or "", evidence=evidence, notes=_collect_notes(facts, rule, notes))
 
 
 def _decide_contested(
-    facts: FileFacts, rule: CompiledRule, now: datetime, enforced: list[Reason], findings: _Findings
+    facts: FileFacts,
+    rule: CompiledRule,
+    context: PageContext,
+    now: datetime,
+    *,
+    enforced: list[Reason],
+    findings: _Findings,
 ) -> Verdict:
     """Return the verdict on a file with known evidence, if there are reasons against the file or the rule has pins.
 
     Args:
         facts: facts about the file.
         rule: compiled rule of the project.
+        context: facts about the page.
         now: the current time in UTC.
         enforced: reasons that no pin lifts (see `_find_enforced_reasons`).
         findings: findings about the requirements.
@@ -137,10 +145,10 @@ def _decide_contested(
         return _approve_pinned(facts, rule, [*forged, *reasons])
     if forged:
         return _withhold(facts, rule, [*forged, *reasons], enforced=True)
-    if reasons and not rule.waivers:
-        return _withhold(facts, rule, reasons, enforced=False)
     lifted, remaining, expires, waiver_notes = apply_waivers(rule.waivers, facts, reasons, now)
     if remaining:
+        if open_questions := _find_open_questions(facts, rule, context, now):
+            return leave_undecided(facts.file, open_questions)
         return _withhold(facts, rule, remaining, enforced=False, expires=expires)
     if is_pending:
         return leave_undecided(facts.file)
@@ -152,6 +160,25 @@ def _decide_contested(
         notes=_collect_notes(facts, rule, (*notes, *waiver_notes) if notes else waiver_notes),
         changes_at=_find_earliest_change(reasons, expires),
     )
+
+
+def _find_open_questions(facts: FileFacts, rule: CompiledRule, context: PageContext, now: datetime) -> frozenset[str]:
+    """Return the unanswered questions to sources beside the index whose answers could approve a withheld file.
+
+    Return none if the file would stay withheld with any evidence.
+    """
+    if not context.sources:
+        return frozenset()
+    questions = context.compute_once(rule.find_questions)
+    if facts.file.sha256 is None or not questions:
+        return frozenset()
+    unanswered = questions - context.answered.get((facts.file.filename, facts.file.sha256), frozenset())
+    if not unanswered:
+        return frozenset()
+    unknown = gather_facts_under(rule, facts.file, None, context, now)
+    certain = _find_certain_failures(unknown, rule, context, now)
+    _, remaining, _, _ = apply_waivers(rule.waivers, unknown, certain, now)
+    return frozenset() if remaining else unanswered
 
 
 def _find_enforced_reasons(

@@ -17,11 +17,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from heapq import heappop, heappush
+from typing import TypeAlias
 
 from assay.advisories.model import Advisory
 from assay.evidence import Attested, Evidence, PublisherIdentity
 from assay.policy import compiled
-from assay.policy.candidate import FileFacts, IndexFacts, PageContext
+from assay.policy.candidate import FileFacts, IndexFacts, PageContext, SourceFacts
 from assay.policy.checks import find_duplicates
 from assay.policy.compiled import CompiledRule, is_denied
 from assay.policy.continuity import Continuity
@@ -35,8 +36,10 @@ from assay.ports import EstablishedPublisher, FileSigner, ForgottenKind, History
 from assay.simple.model import File, NormalizedName, Project, Sha256
 
 __all__ = [
+    "Answered",
     "IndexFacts",
     "PageContext",
+    "SourceFacts",
     "apply_mode",
     "derive_ledger_changes",
     "find_mode",
@@ -48,6 +51,9 @@ __all__ = [
     "judge_page_in_mode",
     "requires_wheel_metadata",
 ]
+
+Answered: TypeAlias = Mapping[tuple[str, Sha256], frozenset[str]]
+"""Questions that evidence sources beside the index have answered, by filename and digest."""
 
 _MIN_INSTANT = datetime.min.replace(tzinfo=UTC)
 _MAX_INSTANT = datetime.max.replace(tzinfo=UTC)
@@ -73,6 +79,8 @@ def judge_page(
     now: datetime,
     mismatched_wheels: frozenset[Sha256] = frozenset(),
     advisories: tuple[Advisory, ...] = (),
+    sources: tuple[SourceFacts, ...] = (),
+    answered: Answered | None = None,
 ) -> tuple[Verdict, ...]:
     """Return a verdict for each of `project.files`, in their order, as if in enforce mode.
 
@@ -85,8 +93,12 @@ def judge_page(
         now: the current time, UTC.
         mismatched_wheels: digests of wheels whose own METADATA differs from the metadata of the index.
         advisories: advisories about the project; empty if the index is not of PyPI's ecosystem.
+        sources: evidence sources beside the index.
+        answered: questions that these sources have answered, by filename and digest; their answers are in `evidence`.
     """
-    context = _build_context(project, index, history, mismatched_wheels, advisories)
+    context = _build_context(
+        project, index, history, mismatched_wheels, advisories=advisories, sources=sources, answered=answered
+    )
     return _PageJudgement(policy, project, context, evidence, now).verdicts
 
 
@@ -100,6 +112,8 @@ def judge_page_in_mode(
     now: datetime,
     mismatched_wheels: frozenset[Sha256] = frozenset(),
     advisories: tuple[Advisory, ...] = (),
+    sources: tuple[SourceFacts, ...] = (),
+    answered: Answered | None = None,
 ) -> tuple[Verdict, ...]:
     """Return the verdicts of `judge_page` after applying the mode of the project; the gate serves files by these."""
     verdicts = judge_page(
@@ -111,6 +125,8 @@ def judge_page_in_mode(
         now=now,
         mismatched_wheels=mismatched_wheels,
         advisories=advisories,
+        sources=sources,
+        answered=answered,
     )
     mode = find_mode(policy, project.name)
     if mode is Mode.ENFORCE:
@@ -159,6 +175,8 @@ def derive_ledger_changes(
     now: datetime,
     mismatched_wheels: frozenset[Sha256] = frozenset(),
     advisories: tuple[Advisory, ...] = (),
+    sources: tuple[SourceFacts, ...] = (),
+    answered: Answered | None = None,
     url: str | None = None,
     is_rolled_back: bool = False,
 ) -> HistoryChanges:
@@ -179,7 +197,9 @@ def derive_ledger_changes(
     signers: tuple[FileSigner, ...] = ()
     publishers: tuple[EstablishedPublisher, ...] = ()
     if _may_establish_publisher(policy, project.name, verdicts, history, now):
-        context = _build_context(project, index, history, mismatched_wheels, advisories)
+        context = _build_context(
+            project, index, history, mismatched_wheels, advisories=advisories, sources=sources, answered=answered
+        )
         known = {(each.filename, each.sha256, each.identity) for each in history.signers}
         accepted = _PageJudgement(policy, project, context, evidence, now, collects_accepted=True).accepted_facts
         facts = (fact for each in accepted for fact in derive_file_signers(each, context))
@@ -233,7 +253,10 @@ def _build_context(
     index: IndexFacts,
     history: ProjectHistory,
     mismatched_wheels: frozenset[Sha256],
+    *,
     advisories: tuple[Advisory, ...],
+    sources: tuple[SourceFacts, ...],
+    answered: Answered | None,
 ) -> PageContext:
     facts: dict[tuple[str, Sha256 | None], tuple[FileSigner, ...]] = {}
     for fact in history.signers:
@@ -248,6 +271,8 @@ def _build_context(
         repeated_filenames=_find_repeated_filenames(project.files),
         mismatched_wheels=mismatched_wheels,
         advisories=advisories,
+        sources=sources,
+        answered=answered or {},
         signers_by_file=facts,
     )
 
@@ -306,9 +331,8 @@ class _PageJudgement:
             if self._waiting and moments is not None:
                 self._admit_until(moments[place], rule)
             verdict = found[place] = decide_verdict(each, rule, context, now)
-            if each.evidence is None:
-                if isinstance(verdict, Undecided) or _may_have_established(verdict, rule.ratchet_settle, now):
-                    state.has_unknown_evidence = True
+            if isinstance(verdict, Undecided) or each.evidence is None:
+                state.has_unknown_evidence |= _has_unknown_evidence(verdict, rule.ratchet_settle, now)
             elif (each.relevant_attestations or context.signers_by_file) and self._is_accepted(each, verdict, rule):
                 self._wait_for(establish_signers(each, rule.ratchet_settle, context, now))
                 if self.collects_accepted:
@@ -378,6 +402,11 @@ def find_settled_withheld(
     """
     settle_time = compiled.compile_rule(policy, project).ratchet_settle
     return [each.file for each in verdicts if _may_have_established(each, settle_time, now)]
+
+
+def _has_unknown_evidence(verdict: Verdict, settle_time: timedelta, now: datetime) -> bool:
+    """Return whether evidence that is not known yet may have established a publisher by now."""
+    return isinstance(verdict, Undecided) or _may_have_established(verdict, settle_time, now)
 
 
 def _may_have_established(verdict: Verdict, settle_time: timedelta, now: datetime) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from operator import attrgetter
 from typing import Final
 
-from assay.evidence import Attestation, Claims, PublisherIdentity
+from assay.evidence import INDEX_SOURCE, Attestation, Claims, PublisherIdentity
 from assay.publishers.base import ClaimReader, IdentityClaim, PublisherTable
 from assay.publishers.globs import lower_ascii
 from assay.publishers.registry import PUBLISHER_KINDS, get_publisher_kind, get_table_kind
@@ -86,6 +86,12 @@ def describe_signer(claims: Claims) -> str:
     stated = ((label, read(claims)) for label, read in get_publisher_kind(claims.kind).details)
     rest = ", ".join(f"{label} {value}" for label, value in stated if value)
     return f"{name_signer(claims)} ({rest})" if rest else name_signer(claims)
+
+
+def describe_attestation(attestation: Attestation) -> str:
+    """Return a line that describes the signer, and the evidence source if it is not the file's own index."""
+    signer = describe_signer(attestation.claims)
+    return signer if attestation.source == INDEX_SOURCE else f"{signer}, from {attestation.source}"
 
 
 def describe_publisher(publisher: PublisherTable) -> str:

@@ -15,6 +15,7 @@ from packaging.version import Version
 from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, PlainSerializer, ValidationInfo, WithJsonSchema
 
 from assay.advisories.model import is_advisory_id
+from assay.evidence import INDEX_SOURCE
 from assay.policy.language.patterns import normalize_name_pattern
 from assay.publishers.base import PrintableText
 from assay.simple.model import Sha256
@@ -27,10 +28,15 @@ EXPECTED_LOG = 'the id of a transparency log (64 hexadecimal digits) or its URL,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownNames:
-    """Names of the configured indexes and trust roots. `load_policy` passes them to the validators."""
+    """Names of the configured indexes, trust roots and evidence sources.
+
+    `load_policy` passes them to the validators.
+    """
 
     indexes: frozenset[str]
     trust_roots: frozenset[str]
+    sources: frozenset[str] = frozenset({INDEX_SOURCE})
+    """Names of the evidence sources. One is the index's own."""
 
 
 def _check_known(name: str, known: frozenset[str] | None) -> str:
@@ -53,6 +59,11 @@ def _check_index(name: str, validated: ValidationInfo) -> str:
 def _check_trust_root(name: str, validated: ValidationInfo) -> str:
     known = validated.context
     return _check_known(name, known.trust_roots if isinstance(known, KnownNames) else None)
+
+
+def _check_source(name: str, validated: ValidationInfo) -> str:
+    known = validated.context
+    return _check_known(name, known.sources if isinstance(known, KnownNames) else None)
 
 
 def compile_specifiers(specifiers: SpecifierSet) -> Callable[[Version], bool]:
@@ -157,4 +168,6 @@ IndexName = Annotated[PrintableText, AfterValidator(_check_index)]
 """Name of an index. If the configured indexes are known (`KnownNames`), the name must be one of them."""
 TrustRootName = Annotated[PrintableText, AfterValidator(_check_trust_root)]
 """Name of a trust root. If the configured trust roots are known (`KnownNames`), the name must be one of them."""
+EvidenceSourceName = Annotated[PrintableText, AfterValidator(_check_source)]
+"""Name of an evidence source. If the configured sources are known (`KnownNames`), the name must be one of them."""
 NamePatterns = Annotated[tuple[NamePattern, ...], NonEmpty]

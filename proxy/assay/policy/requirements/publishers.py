@@ -19,7 +19,7 @@ from assay.policy.verdict import Reason, ReasonCode, Words, make_reason
 from assay.publishers.base import PublisherTable
 from assay.publishers.matching import PublisherMatcher, compile_publisher
 from assay.publishers.registry import Publisher
-from assay.publishers.signers import describe_publisher, describe_signer
+from assay.publishers.signers import describe_attestation, describe_publisher, describe_signer
 from assay.settings import Settings
 
 _PRIVILEGED_TRIGGERS = frozenset({"pull_request_target", "workflow_run"})
@@ -110,7 +110,8 @@ def _describe_unmet(attestation: Attestation, publishers: Iterable[PublisherMatc
     unmet = {key: claim for each in publishers for key, claim in each.find_unmet_keys(attestation).items()}
     texts = {key: _quote_claim(claim) for key, claim in unmet.items() if key != "kind"}
     stated = ", ".join(f"{key} {text}" for key, text in texts.items() if not _is_described(key, text, signer))
-    return f"{signer}, with {stated}" if stated else signer
+    described = describe_attestation(attestation)
+    return f"{described}, with {stated}" if stated else described
 
 
 def _is_described(key: str, text: str, signer: str) -> bool:

@@ -24,7 +24,7 @@ from assay.policy.language.values import Age, Specifiers, compile_specifiers
 from assay.policy.requirements.base import NOT_YET, Note, NotYet, Phrase, Requirement, RuleTerms, TimeCheck
 from assay.policy.signers import assess_continuity, find_signers, get_signing_origin, recall_signer
 from assay.policy.verdict import Reason, ReasonCode, Words, make_reason
-from assay.publishers.signers import describe_signer, identify_publisher, name_signer
+from assay.publishers.signers import describe_attestation, identify_publisher, name_signer
 from assay.settings import Settings
 
 DEFAULT_RATCHET_SETTLE: Final = timedelta(days=14)
@@ -147,7 +147,7 @@ def _tell_unstated(evidence: Unstated) -> Words:
 
 
 def _tell_changed(attestations: tuple[Attestation, ...], known: str, until: datetime | None) -> Words:
-    signers = "; ".join(dict.fromkeys(describe_signer(each.claims) for each in attestations)) or "an unknown signer"
+    signers = "; ".join(dict.fromkeys(describe_attestation(each) for each in attestations)) or "an unknown signer"
     short = ", ".join(dict.fromkeys(name_signer(each.claims) for each in attestations)) or "an unknown signer"
     remedy = f"allowed from {format_instant(until)}" if until else 'add it to a rule, or ask for a waiver of "ratchet"'
     return Words(
