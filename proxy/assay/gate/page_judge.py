@@ -27,13 +27,16 @@ from assay.gate.page_advisories import PageAdvisories
 from assay.indexes import IndexSettings, allowed_file_hosts
 from assay.policy.first_sight import find_clock_corrections
 from assay.policy.judge import (
+    Answered,
     IndexFacts,
+    SourceFacts,
     derive_ledger_changes,
+    find_mode,
     find_next_change,
     find_settled_withheld,
     judge_page_in_mode,
 )
-from assay.policy.language.model import Policy, Showing
+from assay.policy.language.model import Mode, Policy, Showing
 from assay.policy.shown_advisories import ShownAdvisory, select_shown
 from assay.policy.tombstones import make_tombstones
 from assay.policy.verdict import Approved, Undecided, Verdict, Withheld
@@ -69,6 +72,7 @@ class _Case:
     history: ProjectHistory
     advisories: tuple[Advisory, ...]
     now: datetime
+    sources: tuple[SourceFacts, ...]
 
     @property
     def facts(self) -> IndexFacts:
@@ -79,7 +83,7 @@ class _Case:
         is_large = len(self.project.files) * (1 + len(self.advisories)) >= _OFFLOAD_MIN_FILES
         return await asyncio.to_thread(work) if is_large else work()
 
-    async def decide(self, evidence: Mapping[FileKey, Evidence]) -> tuple[Verdict, ...]:
+    async def decide(self, found: Resolution) -> tuple[Verdict, ...]:
         return await self.offload_if_large(
             partial(
                 judge_page_in_mode,
@@ -90,12 +94,22 @@ class _Case:
                 now=self.now,
                 mismatched_wheels=self.mismatched_wheels,
                 advisories=self.advisories,
-                evidence=evidence,
+                sources=self.sources,
+                evidence=found.merge(),
+                answered=self.list_answered(found),
             ),
         )
 
+    def list_answered(self, found: Resolution) -> Answered:
+        """Return the questions to sources beside the index that need not be asked again for the verdicts, by file.
+
+        In audit mode, a file is approved whatever the answer is, so a source that fails does not delay it.
+        """
+        mode = find_mode(self.policy, self.project.name)
+        return found.list_answered(with_failures=mode is Mode.AUDIT)
+
     async def derive_changes(
-        self, verdicts: tuple[Verdict, ...], evidence: Mapping[FileKey, Evidence]
+        self, verdicts: tuple[Verdict, ...], evidence: Mapping[FileKey, Evidence], found: Resolution
     ) -> HistoryChanges:
         return await self.offload_if_large(
             partial(
@@ -112,6 +126,8 @@ class _Case:
                 evidence=evidence,
                 mismatched_wheels=self.mismatched_wheels,
                 advisories=self.advisories,
+                sources=self.sources,
+                answered=self.list_answered(found),
             ),
         )
 
@@ -229,8 +245,9 @@ class PageJudge:
             history=history,
             advisories=advisories,
             now=now,
+            sources=self._provenance.resolver.source_facts,
         )
-        verdicts = await case.decide({})
+        verdicts = await case.decide(Resolution())
         if not any(isinstance(verdict, Undecided) for verdict in verdicts):
             return await self._conclude(case, verdicts, Resolution())
         # A flight apart from the page's, so that a view that needs no evidence does not wait for one that does.
@@ -240,22 +257,23 @@ class PageJudge:
                 # Judged again here and not in the next round: with many views, each view that records something would
                 # cost all others a round.
                 case = replace(case, history=latest, now=self._clock())
-                verdicts = await case.decide({})
+                verdicts = await case.decide(Resolution())
             return await self._conclude(case, *await self._decide_with_evidence(case, verdicts))
 
     async def _decide_with_evidence(
         self, case: _Case, verdicts: tuple[Verdict, ...]
     ) -> tuple[tuple[Verdict, ...], Resolution]:
         found, asked = Resolution(), set[tuple[str, FileKey]]()
+        started = asyncio.get_running_loop().time()
         while found.is_complete and (
             wanted := await case.offload_if_large(partial(_find_wanted, case, verdicts, asked))
         ):
-            found = found.join(
-                await self._provenance.resolve(
-                    case.page, wanted, case.history, timeout_seconds=self._evidence_timeout_seconds
-                )
-            )
-            verdicts = await case.decide(found.merge())
+            seconds = self._evidence_timeout_seconds
+            if INDEX_SOURCE not in wanted:
+                # Files that are approved without these sources must not wait longer than for the index alone.
+                seconds = max(0.0, started + seconds - asyncio.get_running_loop().time())
+            found = found.join(await self._provenance.resolve(case.page, wanted, case.history, timeout_seconds=seconds))
+            verdicts = await case.decide(found)
         return verdicts, found
 
     async def _conclude(self, case: _Case, verdicts: tuple[Verdict, ...], found: Resolution) -> JudgedPage | None:
@@ -268,7 +286,7 @@ class PageJudge:
             raise RuntimeError(f"{project.name}: a file is undecided although its evidence is known")
         evidence = found.merge()
         changes = replace(
-            await case.derive_changes(verdicts, evidence),
+            await case.derive_changes(verdicts, evidence, found),
             evidence=_find_changed_documents(case.history, found.index_documents()),
         )
         showing = self.choose_showing(case.policy)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from assay.caching.background import gather_or_cancel
+from assay.caching.lru import Lru
 from assay.evidence import Attested, Unattested, Unstated, Unverifiable
 from assay.ports import IndexPage, ProjectHistory, RecordStore, Verifier
 from assay.provenance.documents import (
@@ -49,6 +50,9 @@ _MAX_ACTIVE_BATCHES = 4
 _ReusableEvidence = Attested | Unattested | Unverifiable | Unstated
 """Kinds of recorded evidence that are used without fetching the document again."""
 
+_MAX_RECHECKS = 50_000
+"""Maximum number of files of one source whose next request is remembered, for all projects together."""
+
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
@@ -62,7 +66,8 @@ class CollectedEvidence:
     """For each file whose document the source did not send, the failure. An unusable response counts as evidence, so it
     is in `by_file` instead."""
     next_try: datetime | None = None
-    """Earliest time at which a failed or unusable document is requested again; None without such a document."""
+    """Earliest time at which a failed, unusable or missing document is requested again; None without such a
+    document."""
 
 
 @dataclass(slots=True)
@@ -72,6 +77,8 @@ class CollectionProgress:
     by_file: dict[FileKey, FileEvidence] = field(default_factory=dict)
     failures: dict[FileKey, DocumentFailure] = field(default_factory=dict)
     """For each document, the last failure. If a later try succeeds, the failure is removed."""
+    rechecks: dict[FileKey, datetime] = field(default_factory=dict)
+    """Times at which missing documents are requested again, for sources with `Lifetimes`."""
     first_tries: set[FileKey] = field(default_factory=set)
     """Files about which nothing is known yet: neither evidence nor a failure."""
     is_settled: asyncio.Event = field(default_factory=asyncio.Event)
@@ -105,7 +112,9 @@ class CollectionProgress:
         return CollectedEvidence(
             by_file={**self.by_file, **unusable},
             failures={key: failure for key, failure in self.failures.items() if not failure.is_unusable},
-            next_try=min((failure.retry_at for failure in self.failures.values()), default=None),
+            next_try=min(
+                (*(failure.retry_at for failure in self.failures.values()), *self.rechecks.values()), default=None
+            ),
         )
 
 
@@ -143,6 +152,8 @@ class EvidenceCollector:
             clock=clock,
         )
         self._negative_cache = NegativeCache()
+        self._rechecks = Lru[FileKey, datetime](max_items=_MAX_RECHECKS)
+        self._rechecked = Lru[FileKey, datetime](max_items=_MAX_RECHECKS)
 
     def begin(self, page: IndexPage, files: Sequence[File], history: ProjectHistory) -> CollectionProgress:
         """Return the progress of a new collection, with everything that is known at once.
@@ -157,6 +168,9 @@ class EvidenceCollector:
             key = file_key(file)
             if key in cached:
                 progress.by_file[key] = cached[key]
+            elif (recheck := self._get_recheck(file)) is not None and self._failures.get(file) is None:
+                progress.by_file[key] = FileEvidence(evidence=self.source.judge_absence(query, file), document=None)
+                progress.rechecks[key] = recheck
             elif not self.source.covers(query, file):
                 progress.by_file[key] = FileEvidence(evidence=self.source.judge_absence(query, file), document=None)
             elif (failure := self._failures.get(file)) is not None:
@@ -184,6 +198,10 @@ class EvidenceCollector:
         roots = self._verifier.roots_digest
         to_collect = [file for file in files if file_key(file) not in progress.by_file]
         await self._collect_unanswered(query, to_collect, progress)
+        if self.source.lifetimes is not None:
+            rechecks = {file_key(file): self._get_recheck(file) for file in to_collect}
+            progress.rechecks |= {key: recheck for key, recheck in rechecks.items() if recheck is not None}
+            return
         self._negative_cache.put(
             page,
             roots,
@@ -219,7 +237,7 @@ class EvidenceCollector:
         pointers = drop_forgotten(await self._documents.load_pointers(files), fetch_context.query.history)
         by_file = await self._evidence.load(fetch_context.query.index, files, pointers)
         progress.add_evidence(by_file)
-        missing = [file for file in files if self._must_fetch(file, by_file, fetch_context.now)]
+        missing = [file for file in files if self._must_fetch(file, by_file, pointers, fetch_context.now)]
         if missing:
             self._verifier.preload_roots()
         while missing:
@@ -242,16 +260,40 @@ class EvidenceCollector:
                     )
             missing = deferred
 
-    def _must_fetch(self, file: File, recorded: Mapping[FileKey, FileEvidence], now: datetime) -> bool:
+    def _get_recheck(self, file: File) -> datetime | None:
+        """Return the time at which a missing document is requested again; None if it must be requested now."""
+        recheck = self._rechecks.get(file_key(file))
+        return recheck if recheck is not None and self._clock() < recheck else None
+
+    def _must_fetch(
+        self,
+        file: File,
+        recorded: Mapping[FileKey, FileEvidence],
+        pointers: Mapping[FileKey, DocumentPointer],
+        now: datetime,
+    ) -> bool:
         """Return whether the document of a file must be fetched.
 
-        If evidence is recorded, the document is fetched again only if the evidence is forged. If no evidence is
-        recorded, the document is fetched, unless an earlier try failed and the next try is not due yet.
+        If evidence is recorded, the document is fetched again only if the evidence is forged, or if its lifetime is
+        over. If no evidence is recorded, the document is fetched, unless an earlier try failed and the next try is not
+        due yet.
         """
         known = recorded.get(file_key(file))
         if known is not None:
-            return not isinstance(known.evidence, _ReusableEvidence)
+            return not isinstance(known.evidence, _ReusableEvidence) or self._is_outdated(file, pointers, now)
         return self._failures.get_current(file, now) is None
+
+    def _is_outdated(self, file: File, pointers: Mapping[FileKey, DocumentPointer], now: datetime) -> bool:
+        """Return whether the lifetime of a recorded document is over. If so, begin a new one."""
+        lifetimes, pointer = self.source.lifetimes, pointers.get(file_key(file))
+        if lifetimes is None or pointer is None:
+            return False
+        checked = datetime.fromtimestamp(pointer.checked_at, UTC)
+        due = max(checked + lifetimes.document, self._rechecked.get(file_key(file)) or checked)
+        if now < due:
+            return False
+        self._rechecked.put(file_key(file), now + lifetimes.document)
+        return True
 
     async def _evaluate_outcomes(
         self,
@@ -272,6 +314,8 @@ class EvidenceCollector:
             elif document is None and file_key(file) not in recorded_evidence:
                 evidence = self.source.judge_absence(query, file)
                 by_file[file_key(file)] = FileEvidence(evidence=evidence, document=None)
+                if self.source.lifetimes is not None:
+                    self._rechecks.put(file_key(file), self._clock() + self.source.lifetimes.absence)
         return by_file | await self._evidence.verify(query, jobs, pointers)
 
     async def load_or_fetch_document(self, query: ProjectQuery, file: File) -> bytes | None:

@@ -24,6 +24,7 @@ from assay.evidence import (
     Unattested,
     Unverifiable,
     merge_evidence,
+    split_question,
 )
 from assay.indexes import IndexSettings
 from assay.ports import DocumentFormat, RecordStore, VerificationJob, VerificationResult, Verifier
@@ -249,19 +250,19 @@ def describe_source(source: str) -> dict[str, str]:
 
 def _with_source(result: VerificationResult, source: str) -> VerificationResult:
     """Return a copy of a result in which attestations, reasons and rejections name the source of the document."""
-    evidence = result.evidence
+    evidence, name = result.evidence, split_question(source)[0]
     match evidence:
         case Attested():
             evidence = replace(
                 evidence,
-                attestations=tuple(replace(each, source=source) for each in evidence.attestations),
+                attestations=tuple(replace(each, source=name) for each in evidence.attestations),
                 ignored=tuple(f"{source}: {reason}" for reason in evidence.ignored),
-                rejected=_name_source(evidence.rejected, source),
+                rejected=_name_source(evidence.rejected, name),
             )
         case Unattested():
-            evidence = replace(evidence, rejected=_name_source(evidence.rejected, source))
+            evidence = replace(evidence, rejected=_name_source(evidence.rejected, name))
         case Unverifiable():
-            rejected = _name_source(evidence.rejected, source)
+            rejected = _name_source(evidence.rejected, name)
             evidence = replace(evidence, reason=f"{source}: {evidence.reason}", rejected=rejected)
         case _:
             return result

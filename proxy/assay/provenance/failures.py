@@ -18,7 +18,7 @@ from typing import Final
 from assay import telemetry
 from assay.caching.lru import Lru
 from assay.errors import AssayError, UpstreamAccessDeniedError, UpstreamUnavailableError
-from assay.evidence import PROVENANCE_UNUSABLE, Forged
+from assay.evidence import INDEX_SOURCE, PROVENANCE_UNUSABLE, Forged
 from assay.provenance.documents import FileKey, file_key
 from assay.provenance.evidence import describe_source
 from assay.simple.model import File
@@ -55,7 +55,11 @@ class DocumentFailure:
 
 
 class FailureMemory:
-    """Failures of one source's documents, with a limit on their number."""
+    """Failures of one source's documents, with a limit on their number.
+
+    A response of the index that is not a document counts as unusable, which withholds the file. Another source cannot
+    withhold a file, so its unusable responses count as temporary failures.
+    """
 
     def __init__(self, source: str) -> None:
         self._source = source
@@ -85,7 +89,8 @@ class FailureMemory:
             attempts=attempts,
             refused_since=refused_since,
             retry_at=now + delay,
-            is_unusable=_is_unusable(error, None if refused_since is None else now - refused_since),
+            is_unusable=self._source == INDEX_SOURCE
+            and _is_unusable(error, None if refused_since is None else now - refused_since),
         )
         self._failures.put(file_key(file), failure)
         telemetry.warning(

@@ -12,23 +12,30 @@ Evidence is made in these steps:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from assay.caching.background import gather_or_cancel
-from assay.evidence import INDEX_SOURCE, Evidence, Unattested, merge_sources
+from assay.caching.lru import Lru
+from assay.evidence import INDEX_SOURCE, Evidence, Unattested, merge_sources, split_question
 from assay.indexes import IndexSettings
+from assay.policy.candidate import SourceFacts
 from assay.ports import IndexPage, ProjectHistory, RecordStore, Verifier
 from assay.provenance.collector import CollectedEvidence, CollectionProgress, EvidenceCollector
 from assay.provenance.documents import FileKey
 from assay.provenance.failures import DocumentFailure
 from assay.provenance.fetcher import ByteBudget
-from assay.provenance.sources.base import EvidenceSource, ProjectQuery
+from assay.provenance.sources.base import EvidenceSource, ProjectQuery, SourceFamily
 from assay.simple.model import File, NormalizedName, Sha256
 
 MAX_UNRECORDED_BYTES: Final = 32 * 2**20
 """Default budget in bytes for fetched documents that are not recorded yet."""
+
+
+_MAX_QUESTIONS: Final = 10_000
+"""Maximum number of collectors for subjects of source families. A collector that is evicted loses its failures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,14 +82,29 @@ class Resolution:
         """
         own = self.by_source.get(INDEX_SOURCE, CollectedEvidence()).by_file
         merged = {key: found.evidence for key, found in own.items()}
-        others: dict[FileKey, list[Evidence]] = {}
+        others: dict[FileKey, dict[str, Evidence]] = {}
         for name, found in self.by_source.items():
             if name != INDEX_SOURCE:
                 for key, each in found.by_file.items():
-                    others.setdefault(key, []).append(each.evidence)
+                    others.setdefault(key, {})[name] = each.evidence
         for key, evidence in others.items():
-            merged[key] = merge_sources(merged.get(key, Unattested()), evidence)
+            evidence_of_all = merge_sources(merged.get(key, Unattested()), list(evidence.values()))
+            if isinstance(evidence_of_all, Unattested):
+                evidence_of_all = replace(evidence_of_all, asked=tuple(sorted(evidence)))
+            merged[key] = evidence_of_all
         return merged
+
+    def list_answered(self, *, with_failures: bool = False) -> dict[FileKey, frozenset[str]]:
+        """Return the names of the sources beside the index that have answered, by file.
+
+        `with_failures` adds the sources whose last try has failed.
+        """
+        answered: dict[FileKey, set[str]] = {}
+        for name, found in self.by_source.items():
+            if name != INDEX_SOURCE:
+                for key in (*found.by_file, *(found.failures if with_failures else ())):
+                    answered.setdefault(key, set()).add(name)
+        return {key: frozenset(names) for key, names in answered.items()}
 
     def index_documents(self) -> dict[FileKey, Sha256]:
         """Return the digests of the documents from the index's own source, by file, for the ledger."""
@@ -95,6 +117,7 @@ class ProvenanceResolver:
 
     Args:
         sources: sources of documents. One of them is the index's own provenance.
+        families: sources that are asked about one subject at a time.
         records: storage of documents and evidence.
         verifier: verifies the documents of all sources in the same way.
         clock: returns the current time in UTC.
@@ -109,15 +132,19 @@ class ProvenanceResolver:
         records: RecordStore,
         verifier: Verifier,
         clock: Callable[[], datetime],
+        families: Sequence[SourceFamily] = (),
         max_unrecorded_bytes: int = MAX_UNRECORDED_BYTES,
     ) -> None:
         self._verifier = verifier
         budget = ByteBudget(max_unrecorded_bytes)
-        self._collectors = {
-            source.name: EvidenceCollector(source, records=records, verifier=verifier, budget=budget, clock=clock)
-            for source in sources
-        }
-        if len(self._collectors) != len(sources) or INDEX_SOURCE not in self._collectors:
+        self._make_collector = partial(
+            EvidenceCollector, records=records, verifier=verifier, budget=budget, clock=clock
+        )
+        self._collectors = {source.name: self._make_collector(source) for source in sources}
+        self._families = {family.name: family for family in families}
+        self._by_question = Lru[str, EvidenceCollector](max_items=_MAX_QUESTIONS)
+        names = {*self._collectors, *self._families}
+        if len(names) != len(sources) + len(families) or INDEX_SOURCE not in self._collectors:
             raise ValueError(
                 "evidence sources must have different names, and one of them must be the index's own source"
             )
@@ -128,15 +155,29 @@ class ProvenanceResolver:
         return self._verifier.roots_digest
 
     @property
+    def source_facts(self) -> tuple[SourceFacts, ...]:
+        """Facts about the sources that are asked about one subject at a time, for the policy."""
+        return tuple(family.facts for family in self._families.values())
+
+    @property
     def collectors(self) -> tuple[EvidenceCollector, ...]:
         """The collectors, one for each source."""
         return tuple(self._collectors.values())
+
+    def _get_collector(self, name: str) -> EvidenceCollector:
+        """Return the collector of a source, or of a source and the subject that it is asked about."""
+        collector = self._collectors.get(name) or self._by_question.get(name)
+        if collector is None:
+            family, subject = split_question(name)
+            collector = self._make_collector(self._families[family].get_source(subject))
+            self._by_question.put(name, collector)
+        return collector
 
     def begin(
         self, page: IndexPage, wanted: Mapping[str, Sequence[File]], history: ProjectHistory
     ) -> dict[str, CollectionProgress]:
         """Return the progress of a new collection by source, with everything that is known at once."""
-        return {name: self._collectors[name].begin(page, files, history) for name, files in wanted.items()}
+        return {name: self._get_collector(name).begin(page, files, history) for name, files in wanted.items()}
 
     async def resolve(
         self,
@@ -163,7 +204,7 @@ class ProvenanceResolver:
         """
         collected = self.begin(page, wanted, history) if progress is None else progress
         await gather_or_cancel(
-            self._collectors[name].collect(page, files, history, collected[name]) for name, files in wanted.items()
+            self._get_collector(name).collect(page, files, history, collected[name]) for name, files in wanted.items()
         )
         return Resolution(by_source={name: found.snapshot() for name, found in collected.items()})
 

@@ -21,7 +21,7 @@ from assay.ports import (
     Verifier,
 )
 from assay.provenance.resolver import MAX_UNRECORDED_BYTES, ProvenanceResolver
-from assay.provenance.sources.base import EvidenceSource, ProjectQuery
+from assay.provenance.sources.base import EvidenceSource, Lifetimes, ProjectQuery
 from assay.simple.model import File
 from tests.unit.policy.factories import NOW, a_project, attestation
 
@@ -128,6 +128,7 @@ class ScriptedSource:
         self.asked: list[str] = []
         self.absence: Evidence = Unattested()
         self.unreadable = b"<html>"
+        self.lifetimes: Lifetimes | None = None
 
     def covers(self, _query: ProjectQuery, file: File) -> bool:
         return file.filename in self.answers

@@ -69,7 +69,9 @@ async def test_a_source_is_asked_only_for_files_that_it_is_wanted_for_and_covers
     later = await resolver.resolve(page, {REVIEWS: [FOO, BAR]}, HISTORY)
     assert reviews.asked == [FOO.filename]
     assert len(index.asked) == 2
-    assert later.merge()[file_key(BAR)] == Unattested(), "the source does not cover the file, so the file is unattested"
+    assert later.merge()[file_key(BAR)] == Unattested(asked=(REVIEWS,)), (
+        "the source does not cover the file, so the file is unattested"
+    )
     joined = first.join(later)
     assert signers(joined.merge()[file_key(FOO)]) == {INDEX_SOURCE: "acme/foo", REVIEWS: "acme/r"}
     assert signers(joined.merge()[file_key(BAR)]) == {INDEX_SOURCE: "acme/bar"}
@@ -116,11 +118,11 @@ async def test_the_index_may_fail_alone_too_and_an_answer_clears_the_error() -> 
     ("own", "other", "expected"),
     [
         (b"by acme/foo", b"forged", {INDEX_SOURCE: "acme/foo"}),
-        (None, b"forged", Unattested()),
+        (None, b"forged", Unattested(asked=(REVIEWS,))),
         (b"forged", b"by acme/r", FORGED),
         (b"forged", b"forged", FORGED),
         (None, b"by acme/r", {REVIEWS: "acme/r"}),
-        (None, None, Unattested()),
+        (None, None, Unattested(asked=(REVIEWS,))),
     ],
 )
 async def test_only_the_index_makes_a_file_forged(
@@ -148,7 +150,7 @@ async def test_a_rejected_bundle_is_a_security_event_and_the_evidence_names_its_
         index, reviews = index_source(foo=None), ScriptedSource(REVIEWS, foo=b"rejected signature")
         resolver = make_resolver(index, reviews, records=records)
         merged = (await resolver.resolve(make_page(FOO), both(FOO), HISTORY)).merge()[file_key(FOO)]
-        assert merged == Unattested(rejected=(replace(REJECTED, source=REVIEWS),))
+        assert merged == Unattested(rejected=(replace(REJECTED, source=REVIEWS),), asked=(REVIEWS,))
         events = [record for record in caplog.records if record.name == "assay.security"]
         assert [record.getMessage() for record in events] == ["bundle-rejected"] * expected_events
         for record in events:

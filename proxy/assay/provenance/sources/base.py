@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Protocol
 
 from assay.evidence import Evidence
 from assay.indexes import IndexSettings
+from assay.policy.candidate import SourceFacts
 from assay.ports import DocumentFormat, ProjectHistory
 from assay.simple.model import File, NormalizedName
 
@@ -29,6 +31,20 @@ class ProjectQuery:
     """False if the index's page does not say which files have provenance."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lifetimes:
+    """Times for which the answers of a source are used before the source is asked again.
+
+    Without them, missing documents are requested again after each renewal of the page, and existing ones only by
+    revalidation. A source whose requests are few uses them instead.
+    """
+
+    absence: timedelta
+    """Time for which a missing document counts as missing."""
+    document: timedelta
+    """Time for which a document is used without a request. Afterwards it is used if the request fails."""
+
+
 class EvidenceSource(Protocol):
     """Source of documents about files.
 
@@ -38,14 +54,19 @@ class EvidenceSource(Protocol):
 
     @property
     def name(self) -> str:
-        """Unique name of the source, in `Attestation.source` and in the keys of its records.
+        """Unique name of the source, in the keys of its records and, up to the first colon, in `Attestation.source`.
 
-        The name must never change, because existing records would then be lost.
+        The part after a colon is the subject that the source is asked about (`assay.evidence.make_question`). The name
+        must never change, because existing records would then be lost.
         """
 
     @property
     def document_format(self) -> DocumentFormat:
         """Format of the source's documents, by which they are verified."""
+
+    @property
+    def lifetimes(self) -> Lifetimes | None:
+        """Times for which answers are used; None if the renewals of pages and revalidation decide it."""
 
     def covers(self, query: ProjectQuery, file: File) -> bool:
         """Return whether the source may have a document for `file`. If not, `fetch` is not called for the file."""
@@ -77,3 +98,22 @@ class EvidenceSource(Protocol):
 
         An error page, for example, must not replace it.
         """
+
+
+class SourceFamily(Protocol):
+    """Source that is asked about one subject at a time, such as a repository.
+
+    Each subject has a separate `EvidenceSource` with its own records and failures. The policy decides about which
+    subjects a source is asked.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name of the source, without a colon."""
+
+    @property
+    def facts(self) -> SourceFacts:
+        """Facts by which the policy decides what the source is asked."""
+
+    def get_source(self, subject: str) -> EvidenceSource:
+        """Return the source for one subject. Its name is ``name:subject``."""

@@ -48,6 +48,11 @@ class IndexSource:
         """Provenance documents (PEP 740)."""
         return DocumentFormat.PROVENANCE
 
+    @property
+    def lifetimes(self) -> None:
+        """None, because the renewals of pages and revalidation decide when a document is requested again."""
+        return None
+
     def covers(self, query: ProjectQuery, file: File) -> bool:
         """Return whether the file has a provenance URL, or the ledger has the digest of a document for it."""
         url = find_provenance_url(query.index, query.project, file)
