@@ -20,7 +20,7 @@ from assay.lockfiles import Lockfile, PinnedFile
 from assay.policy.verdict import Approved, Withheld
 from assay.publishers.matching import PublisherMatcher, compile_publisher
 from assay.publishers.registry import Publisher
-from assay.publishers.signers import describe_signer
+from assay.publishers.signers import describe_attestation
 
 STATUS_APPROVED, STATUS_WITHHELD, STATUS_MISSING, STATUS_DIGEST_DIFFERS, STATUS_LOCK_IDENTITY, STATUS_UNDECIDED = (
     "approved",
@@ -119,7 +119,7 @@ def _check_identities(finding: LockfileFinding, all_findings: Iterable[LockfileF
     if not signed and any(_has_match(known, each.attestations) for each in siblings):
         # PEP 751 records identities "for any file recorded for this package"; this file may never have had one.
         return finding
-    signers = "; ".join(dict.fromkeys(describe_signer(each.claims) for each in signed))
+    signers = "; ".join(dict.fromkeys(describe_attestation(each) for each in signed))
     problem = (
         f"the signer {signers} is not a publisher recorded in the lockfile"
         if signers

@@ -10,7 +10,7 @@ from packaging.version import Version
 
 from assay.attestation.codec import encode_evidence
 from assay.cli.tables import escape_unprintable
-from assay.evidence import Attested, Evidence, Forged, Unstated, Unverifiable
+from assay.evidence import INDEX_SOURCE, Attested, Evidence, Forged, Unstated, Unverifiable
 from assay.policy.reasons import reasons_to_json
 from assay.policy.verdict import Approved, Withheld
 from assay.publishers.release_provenance import ALARMING_WORDS, ReleaseProvenance
@@ -24,7 +24,8 @@ def summarize_evidence(evidence: Evidence | None) -> str:
     """
     match evidence:
         case Attested(provenance=(first, *_)):
-            return get_signer_name(first.claims)
+            name = get_signer_name(first.claims)
+            return name if first.source == INDEX_SOURCE else f"{name}, from {first.source}"
         case Forged(step=step):
             return f"forged: {step}"
         case Unverifiable(reason=reason):

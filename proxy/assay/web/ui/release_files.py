@@ -207,7 +207,7 @@ def _render_attestation(attestation: Attestation) -> Markup:
             ("logged", f"{logged_at}, entry {attestation.log_index} of {_name_log(attestation)}"),
             ("certificate", element("code", attestation.certificate)),
             ("predicate type", attestation.predicate_type),
-            ("offered by", None if attestation.source == INDEX_SOURCE else attestation.source),
+            ("evidence from", "the index" if attestation.source == INDEX_SOURCE else attestation.source),
         ]
     )
 
