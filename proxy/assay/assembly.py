@@ -24,6 +24,7 @@ from assay.attestation.renewal.tuf_client import SubprocessRefresher, create_sub
 from assay.attestation.trust_roots import TrustRoots, load_roots
 from assay.caching.flights import ProcessFlights
 from assay.config import Configuration
+from assay.evidence import INDEX_SOURCE
 from assay.files.cache import FileCache, FileCacheSettings
 from assay.files.download_registry import SILENCE_MEMORY_SECONDS, DownloadRegistry
 from assay.files.failed_metadata import FailedMetadata
@@ -45,8 +46,13 @@ from assay.ports import Spool, Storage
 from assay.provenance.resolver import MAX_UNRECORDED_BYTES, ProvenanceResolver
 from assay.provenance.revalidation import ProvenanceRevalidator
 from assay.provenance.service import ProvenanceService
+from assay.provenance.sources.base import SourceFamily
+from assay.provenance.sources.github.api import GitHubApi, GitHubTiming
+from assay.provenance.sources.github.source import GitHubSource
 from assay.provenance.sources.index import IndexSource
+from assay.provenance.sources.settings import EvidenceSettings
 from assay.store.factory import open_storage
+from assay.upstream.api_client import UpstreamApiClient
 from assay.upstream.client import UpstreamClient
 from assay.upstream.credentials import IndexAuthorizations
 from assay.upstream.pacing import RetryPacing
@@ -64,6 +70,7 @@ class Tuning:
     """Maximum total size in bytes of the provenance documents that were fetched but are not stored in the record cache
     yet."""
     retries: RetryPacing = field(default_factory=RetryPacing)
+    github: GitHubTiming = field(default_factory=GitHubTiming)
     silence_memory_seconds: float = SILENCE_MEMORY_SECONDS
     """Time in seconds for which a file of a silent index is not requested again."""
 
@@ -118,6 +125,7 @@ def get_known_names(configuration: Configuration) -> KnownNames:
     return KnownNames(
         indexes=frozenset(index.name for index in configuration.indexes),
         trust_roots=frozenset({default, *trust.roots, *named}),
+        sources=frozenset({INDEX_SOURCE, *(each.name for each in configuration.evidence)}),
     )
 
 
@@ -262,11 +270,12 @@ async def _start_verifier(
 async def _start_upstream(
     stack: AsyncExitStack, configuration: Configuration, environ: Mapping[str, str], tuning: Tuning
 ) -> UpstreamClient:
+    connections = configuration.connections
     upstream = UpstreamClient(
         limits=configuration.limits,
-        authorizations=await asyncio.to_thread(IndexAuthorizations, configuration.indexes, environ),
+        authorizations=await asyncio.to_thread(IndexAuthorizations, connections, environ),
         proxies=getproxies_environment(),
-        indexes=configuration.indexes,
+        indexes=connections,
         pacing=tuning.retries,
     )
     await upstream.start()
@@ -300,6 +309,7 @@ def _build_gate_factory(
     stack.push_async_callback(pages.close)
     resolver = ProvenanceResolver(
         sources=(IndexSource(upstream),),
+        families=[_build_evidence_source(each, upstream, clock, tuning) for each in configuration.evidence],
         records=store.records,
         verifier=verifier,
         clock=clock,
@@ -329,6 +339,14 @@ def _build_gate_factory(
         flights=ProcessFlights(),
         clock=clock,
     )
+
+
+def _build_evidence_source(
+    settings: EvidenceSettings, upstream: UpstreamClient, clock: Callable[[], datetime], tuning: Tuning
+) -> SourceFamily:
+    client = UpstreamApiClient(upstream, settings.connection)
+    api = GitHubApi(name=settings.name, url=settings.url, client=client, clock=clock, timing=tuning.github)
+    return GitHubSource(settings, api, tuning.github)
 
 
 def _build_root_lists(

@@ -29,6 +29,7 @@ from assay.attestation.config import BUNDLED_ROOT_NAMES, DEFAULT_ROOT_NAME, Trus
 from assay.errors import ConfigurationError
 from assay.indexes import BaseUrl, FreshnessSettings, HostPort, Indexes, IndexSettings, LimitsSettings, is_loopback
 from assay.operator_files import read_text
+from assay.provenance.sources.settings import EvidenceSettings, check_source_names
 from assay.settings import Settings, find_close_match, make_key_error, parse_toml, validate_table
 from assay.store.settings import StorageSettings
 from assay.telemetry.audit_trail import AuditSettings
@@ -57,6 +58,8 @@ _PATH_SETTINGS = (
     ("indexes", "*", "ca-file"),
     ("indexes", "*", "credentials", "password-file"),
     ("indexes", "*", "credentials", "token-file"),
+    ("evidence", "*", "token-file"),
+    ("evidence", "*", "ca-file"),
     ("views", "*", "policy"),
 )
 _SettingsT = TypeVar("_SettingsT", bound=Settings)
@@ -233,6 +236,8 @@ class Configuration(Settings):
     indexes: Annotated[Indexes, Field(validate_default=True)] = _DEFAULT_INDEXES
     """Upstream indexes in order of precedence. The first index whose patterns cover a project name owns the name.
     Without a table, the only index is PyPI."""
+    evidence: tuple[EvidenceSettings, ...] = ()
+    """Evidence sources besides the indexes. A source is asked only if its answer can approve a file."""
     views: tuple[ViewSettings, ...] = ()
     """Further policies, each under its own URL path. All views use the same cache. If a view has the path ``/``,
     `policy` must not be set."""
@@ -241,6 +246,11 @@ class Configuration(Settings):
     def all_views(self) -> tuple[ViewSettings, ...]:
         """Settings of all views, the view at ``/`` first."""
         return list_views(self.views, self.policy)
+
+    @property
+    def connections(self) -> tuple[IndexSettings, ...]:
+        """Settings of the connections to all indexes and evidence sources."""
+        return (*self.indexes, *(each.connection for each in self.evidence))
 
     @field_validator("indexes", mode="after")
     @classmethod
@@ -266,6 +276,11 @@ class Configuration(Settings):
             if index.trust is not None and index.trust not in known:
                 names = ", ".join(f"'{name}'" for name in sorted(known))
                 raise make_key_error(("indexes", position, "trust"), expected=f"one of {names}", found=index.trust)
+        return self
+
+    @model_validator(mode="after")
+    def _validate_evidence(self) -> Self:
+        check_source_names(self.evidence)
         return self
 
     @model_validator(mode="after")

@@ -29,6 +29,7 @@ _CONFIGURATION_TABLES = {
     "verification",
     "audit",
     "views",
+    "evidence",
     "policy",
     "freshness",
     "help",

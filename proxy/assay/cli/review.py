@@ -11,7 +11,7 @@ from assay.policy.language.review import Problem
 
 
 def review_configuration(configuration: Configuration) -> Iterator[Problem]:
-    """Yield the problems of the indexes and of the server."""
+    """Yield the problems of the indexes, of the evidence sources and of the server."""
     for index, pattern, earlier in configuration.indexes.find_shadowed_patterns():
         yield Problem(
             text=f"index {index.name}: the pattern {pattern} never applies, "
@@ -23,6 +23,14 @@ def review_configuration(configuration: Configuration) -> Iterator[Problem]:
         )
     for index in configuration.indexes:
         yield from _review_index(index)
+    for source in configuration.evidence:
+        if source.token_file is None:
+            yield Problem(
+                text=f"evidence {source.name}: without token-file, GitHub answers 60 requests an hour for each address;"
+                " files that need more of them are unavailable"
+            )
+        elif _is_remote_http(source.url):
+            yield Problem(text=f"evidence {source.name}: the token is sent over http, and every router can read it")
     yield from _review_server(configuration.server)
 
 

@@ -99,6 +99,26 @@ def test_a_proxy_that_other_machines_reach_needs_authentication_and_tls(
 
 
 @pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ("", ["warning: evidence github: without token-file, GitHub answers 60 requests an hour"]),
+        ('token-file = "passwords"\n', []),
+    ],
+)
+def test_github_answers_few_requests_without_a_token(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], settings: str, expected: list[str]
+) -> None:
+    table = f'[[evidence]]\nname = "github"\nkind = "github"\nrepositories = {{ numpy = "numpy/numpy" }}\n{settings}'
+    (tmp_path / "token").write_text("secret")
+    status, shown = check(tmp_path, capsys, ALL, table.replace('"passwords"', '"token"'))
+    found = list_problems(shown)
+    assert [line[: len(start)] for line, start in zip(found, expected, strict=True)] == expected
+    assert status == 0
+    assert "numpy=numpy/numpy" in shown
+    assert "secret" not in shown
+
+
+@pytest.mark.parametrize(
     ("index", "hosts", "expected"),
     [
         ("https://pypi.org/simple/", "", []),

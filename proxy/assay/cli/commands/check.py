@@ -44,14 +44,15 @@ def main(options: argparse.Namespace) -> int:
         configuration = configuration.model_copy(update={"policy": options.policy, "views": ()})
     policies = read_policies(configuration)
     roots, _ = asyncio.run(read_trust_roots(configuration, configuration.storage.directory))
-    IndexAuthorizations(configuration.indexes, os.environ)
-    load_tls_contexts(configuration.indexes)
+    IndexAuthorizations(configuration.connections, os.environ)
+    load_tls_contexts(configuration.connections)
     _check_server_files(configuration.server)
     for line in (
         *_describe_settings(configuration),
         *_describe_views(configuration, policies),
         "",
         *_describe_indexes(configuration),
+        *_describe_evidence(configuration),
     ):
         print(line)
     for name, policy in policies.items():
@@ -140,6 +141,20 @@ def _describe_indexes(configuration: Configuration) -> list[str]:
 
 def _format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return format_table(header, rows, describe_output(sys.stdout, os.environ))
+
+
+def _describe_evidence(configuration: Configuration) -> list[str]:
+    """Return the lines of a table of the evidence sources; none without such sources."""
+    rows = [
+        (
+            each.name,
+            each.kind,
+            each.url,
+            " ".join(f"{name}={where}" for name, where in each.repositories.items()) or "-",
+        )
+        for each in configuration.evidence
+    ]
+    return ["", *format_table(("EVIDENCE", "KIND", "URL", "REPOSITORIES"), rows)] if rows else []
 
 
 def _describe_rules(policy: Policy) -> list[str]:
