@@ -252,7 +252,7 @@ def test_a_statement_that_is_no_provenance_names_no_publisher_and_a_rejected_bun
     rejection = Rejection(step="signature", expected="a valid signature", found=SCRIPT, source="bundles")
     text = shown(good("1.0", "py3", Attested(attestations=(one, scan), rejected=(rejection,)))).text
     assert text.count("published by") == text.count("other statement by") == 1
-    assert text.count("offered bybundles") == 1
+    assert text.count("evidence frombundles") == 1
     assert f"rejected bundleof bundles; failed check: signatureexpecteda valid signaturefound{SCRIPT}" in text
     plain = rendered(good("1.0", "a"), good("1.0", "b", Unattested(rejected=(rejection,))))
     assert len(groups(plain)) == 1
