@@ -35,6 +35,7 @@ from assay.files.wheel_metadata import WheelMetadata
 from assay.gate.advisory_hits import AdvisoryHitReporter
 from assay.gate.gate import Gate, GateResources, GateSettings
 from assay.gate.judged_page import create_judged_page_cache
+from assay.gate.summaries import PageSummaries
 from assay.operator_files import read_text
 from assay.pages.cache import PageCache, PageCacheSettings
 from assay.pages.root_list import RootListCache
@@ -71,6 +72,8 @@ class Tuning:
     yet."""
     retries: RetryPacing = field(default_factory=RetryPacing)
     github: GitHubTiming = field(default_factory=GitHubTiming)
+    overview_seconds: float = 5.0
+    """Time in seconds for which the facts of the overview page and of the search are kept."""
     silence_memory_seconds: float = SILENCE_MEMORY_SECONDS
     """Time in seconds for which a file of a silent index is not requested again."""
 
@@ -105,6 +108,9 @@ class Assembly:
     verifier: VerifierPool
     advisories: AdvisoriesInForce
     advisory_hits: AdvisoryHitReporter
+    summaries: PageSummaries
+    overview_seconds: float
+    """Time in seconds for which the facts of the overview page and of the search are kept."""
 
     @property
     def gate(self) -> Gate:
@@ -228,6 +234,8 @@ async def assemble(
             stack.push_async_callback(view_gate.close)
             store.notices.subscribe(view_gate.handle_notice)
             views.append(View(settings=settings, gate=view_gate))
+        summaries = PageSummaries((view.gate for view in views), store.usage, clock)
+        stack.push_async_callback(summaries.close)
         roots = _build_root_lists(configuration, upstream, spool, views, clock)
         stack.push_async_callback(roots.close)
         store.start_scrub()
@@ -239,6 +247,7 @@ async def assemble(
         )
         stack.push_async_callback(hits.close)
         hits.start()
+        summaries.start()
         yield Assembly(
             views=tuple(views),
             root_lists=roots,
@@ -246,6 +255,8 @@ async def assemble(
             verifier=verifier,
             advisories=advisories,
             advisory_hits=hits,
+            summaries=summaries,
+            overview_seconds=tuning.overview_seconds,
         )
 
 

@@ -29,6 +29,8 @@ RESERVED_SEGMENTS = frozenset(
         "integrity",
         "project",
         "policy",
+        "overview",
+        "refusals",
         "search",
         "osv",
         "healthz",

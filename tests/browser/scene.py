@@ -76,6 +76,8 @@ async def scene(directory: Path, *, policy: str = POLICY) -> AsyncIterator[Runni
         async with run_test_proxy(index, directory, policy=policy, configuration=chosen) as proxy:
             for path in (proxy.files_path(denied), f"/files/{index.files_host}/packages/bad/{BAD}"):
                 await proxy.get(path.replace("<", "%3C").replace(">", "%3E").replace('"', "%22").replace(" ", "%20"))
+            for project in ("widget", "denied"):
+                await proxy.fetch_page(project)
             yield proxy
 
 

@@ -33,6 +33,9 @@ PAGES = {
     "version": "/project/widget?version=1.4",
     "withheld": "/project/widget?only=withheld",
     "policy": "/policy",
+    "overview": "/overview",
+    "refusals": "/refusals",
+    "seen": "/search",
     "search": "/search?name=%3Cb%3E",
     "reserved": "/project/acme-absent",
     "absent": "/project/absent",
@@ -43,7 +46,7 @@ PAGES = {
 """Path by name; None for a refused file, whose path contains the port of the index."""
 REFUSED = {"refused": ("denied", "denied-1.0-py3-none-any.whl"), "waivable": ("widget", "widget-1.6-py3-none-any.whl")}
 """Project and filename of the refused files. A waiver can approve the second one."""
-HOSTILE = ("home", "project", "policy", "refused")
+HOSTILE = ("home", "project", "policy", "overview", "refusals", "refused")
 """Pages that show text written by others."""
 FORMS = list(itertools.product((1280, 390), (False, True)))
 TABLES_FIT = "[...document.querySelectorAll('.scroll')].every(each => each.scrollWidth <= each.clientWidth)"

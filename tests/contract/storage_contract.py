@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from assay.errors import StorageError
-from assay.ports import HistoryChanges, Notice, Storage
+from assay.ports import HistoryChanges, Notice, RefusalFilter, Storage
 from tests.contract.blobs_contract import content_of, digest, publish
 from tests.contract.ledger_contract import PROJECT, learn
 
@@ -26,6 +26,7 @@ class StorageContract:
         assert [each.project for each in await storage.usage.list_used(datetime(2020, 1, 1, tzinfo=UTC))] == [PROJECT]
         await storage.reported_hits.add([("MAL-1", PROJECT)])
         assert await storage.reported_hits.select_new([("MAL-1", PROJECT)]) == []
+        assert await storage.refusals.find(RefusalFilter(views=["default"]), limit=1) == ()
         assert storage.directory
 
     async def test_what_was_downloaded_is_among_the_blobs(self, storage: Storage) -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from assay.ports import BlobStore, Ledger, RecordStore, ReportedHits, Storage, Usage
+from assay.ports import BlobStore, Ledger, RecordStore, Refusals, ReportedHits, Storage, Usage
 from assay.store.factory import open_storage
 from assay.store.settings import StorageSettings
 from tests.contract.blobs_contract import BlobsContract
 from tests.contract.ledger_contract import LedgerContract
 from tests.contract.records_contract import RecordsContract
+from tests.contract.refusals_contract import RefusalsContract
 from tests.contract.reported_hits_contract import ReportedHitsContract
 from tests.contract.storage_contract import StorageContract
 from tests.contract.usage_contract import UsageContract
@@ -59,3 +60,9 @@ class TestReportedHits(ReportedHitsContract):
     @pytest.fixture
     def reported(self, storage: Storage) -> ReportedHits:
         return storage.reported_hits
+
+
+class TestRefusals(RefusalsContract):
+    @pytest.fixture
+    def refusals(self, storage: Storage) -> Refusals:
+        return storage.refusals

@@ -13,6 +13,7 @@ from assay.advisories.in_force import AdvisoriesInForce
 from assay.attestation.pool.pool import VerifierPool
 from assay.caching.flights import ProcessFlights
 from assay.files.index_source import IndexFileSource
+from assay.store.activity.refusals import RefusalRecord
 from assay.store.activity.reported_hits import ReportedHitRecord
 from assay.store.activity.usage import UsageRecord
 from assay.store.blobs import DiskBlob, DiskBlobStore, DiskPartialBlob
@@ -38,6 +39,7 @@ IMPLEMENTATIONS: dict[type, list[type]] = {
     ports.PartialBlob: [DiskPartialBlob, FallbackPartialBlob, TempPartialBlob],
     ports.RecordStore: [DiskcacheRecordStore],
     ports.ReportedHits: [ReportedHitRecord],
+    ports.Refusals: [RefusalRecord],
     ports.Source: [IndexFileSource],
     ports.Spool: [DiskSpool],
     ports.SpoolWriter: [DiskSpoolWriter],

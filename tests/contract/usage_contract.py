@@ -8,7 +8,7 @@ import pytest
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
-from assay.ports import Usage, UsedProject
+from assay.ports import ProjectSummary, Usage, UsedProject
 
 FOO, BAR = NormalizedName("foo"), NormalizedName("bar")
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -16,6 +16,19 @@ LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 async def find_used(usage: Usage, project: NormalizedName) -> UsedProject:
     return next(each for each in await usage.list_used(LONG_AGO) if each.project == project)
+
+
+def make_summary(project: NormalizedName, *, view: str = "default", approved: int = 1) -> ProjectSummary:
+    return ProjectSummary(
+        index="pypi",
+        project=project,
+        view=view,
+        judged_at=datetime(2026, 1, 1, tzinfo=UTC),
+        approved=approved,
+        withheld=2,
+        releases={"2.0": ("no", "lost"), "1.0": ("full",)},
+        publishers=("acme/<b>", "böse"),
+    )
 
 
 class UsageContract:
@@ -55,3 +68,35 @@ class UsageContract:
         before = await usage.list_used(LONG_AGO)
         await usage.flush()
         assert await usage.list_used(LONG_AGO) == before != []
+
+    async def test_summaries_are_kept_of_used_projects_only(self, usage: Usage) -> None:
+        usage.note("pypi", FOO, view="default")
+        known, unknown = make_summary(FOO), make_summary(BAR)
+        assert await usage.keep_summaries([known, unknown]) == {known.key}
+        (found,) = await usage.list_described("default", LONG_AGO, limit=10)
+        assert (found.used.project, found.summary) == (FOO, known)
+
+    async def test_a_later_summary_replaces_an_earlier_one_of_the_same_view(self, usage: Usage) -> None:
+        for view in ("default", "strict"):
+            usage.note("pypi", FOO, view=view)
+        earlier, later = make_summary(FOO), make_summary(FOO, approved=7)
+        other = make_summary(FOO, view="strict")
+        await usage.keep_summaries([earlier, other])
+        await usage.keep_summaries([later])
+        assert [each.summary for each in await usage.list_described("default", LONG_AGO, limit=10)] == [later]
+        assert [each.summary for each in await usage.list_described("strict", LONG_AGO, limit=10)] == [other]
+
+    async def test_only_projects_of_the_view_are_described(self, usage: Usage) -> None:
+        usage.note("pypi", FOO, view="default")
+        usage.note("pypi", BAR, view="strict")
+        (found,) = await usage.list_described("strict", LONG_AGO, limit=10)
+        assert (found.used.project, found.summary) == (BAR, None)
+        assert await usage.list_described("strict", datetime(2999, 1, 1, tzinfo=UTC), limit=10) == []
+
+    async def test_the_names_seen_in_a_view_are_listed_once(self, usage: Usage) -> None:
+        for index in ("pypi", "internal"):
+            usage.note(index, FOO, view="default")
+        usage.note("pypi", BAR, view="strict")
+        assert await usage.list_seen("default", limit=10) == [FOO]
+        assert await usage.list_seen("strict", limit=10) == [BAR]
+        assert await usage.list_seen("strict", limit=0) == []

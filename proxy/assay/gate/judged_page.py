@@ -68,6 +68,16 @@ class PreparedPage:
     """Header fields of a 304 response (RFC 9110, 15.4.5)."""
 
 
+@dataclass(slots=True)
+class PageMarks:
+    """Use of a judged page, and work that is done once for it."""
+
+    is_used: bool = False
+    """True if a client got the page or a file that it lists."""
+    is_summarized: bool = False
+    """True if the summary of the page is in the usage record."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedPage:
     """Verdicts on the files of one page at one instant, under one policy and one set of trust roots."""
@@ -92,6 +102,8 @@ class JudgedPage:
     failures: Mapping[str, DocumentFailure] = field(default_factory=dict)
     """Failures to fetch provenance, by the location of the undecided file. An undecided file without a failure here is
     still being decided."""
+    marks: PageMarks = field(default_factory=PageMarks, repr=False, compare=False)
+    """Use of the page, and work that is done once for it. All copies of a judged page share the marks."""
     _renderings: Lru[tuple[bool, str | None, str], RenderedPage] = field(
         default_factory=partial(Lru, max_items=_MAX_RENDERINGS), repr=False, compare=False
     )

@@ -36,6 +36,7 @@ from assay.ports.index import (
     Validators,
 )
 from assay.ports.notices import Notice, Notices
+from assay.ports.refusals import MAX_REFUSALS, RefusalCount, RefusalFilter, Refusals, RefusedRequest
 from assay.ports.reported_hits import AdvisoryHit, ReportedHits
 from assay.ports.storage import (
     Blob,
@@ -57,11 +58,24 @@ from assay.ports.storage import (
     SpoolWriter,
     Storage,
 )
-from assay.ports.usage import MAX_USED_PROJECTS, MAX_USED_VERSIONS, Usage, UsedProject
+from assay.ports.usage import (
+    MAX_SUMMARY_PUBLISHERS,
+    MAX_SUMMARY_RELEASES,
+    MAX_USED_PROJECTS,
+    MAX_USED_VERSIONS,
+    DescribedProject,
+    ProjectSummary,
+    SummaryKey,
+    Usage,
+    UsedProject,
+)
 from assay.ports.verification import DocumentFormat, VerificationJob, VerificationResult, Verifier
 
 __all__ = [
+    "MAX_REFUSALS",
     "MAX_SERIAL",
+    "MAX_SUMMARY_PUBLISHERS",
+    "MAX_SUMMARY_RELEASES",
     "MAX_USED_PROJECTS",
     "MAX_USED_VERSIONS",
     "UNDELIMITED",
@@ -74,6 +88,7 @@ __all__ = [
     "BlobUsage",
     "BlobVerification",
     "BodyStream",
+    "DescribedProject",
     "DocumentFormat",
     "EstablishedPublisher",
     "ExpectedFile",
@@ -98,9 +113,14 @@ __all__ = [
     "PartialBlob",
     "ProjectHistory",
     "ProjectKey",
+    "ProjectSummary",
     "PruneResult",
     "RecordStore",
     "RecordUsage",
+    "RefusalCount",
+    "RefusalFilter",
+    "Refusals",
+    "RefusedRequest",
     "Replacement",
     "ReportProgress",
     "ReportedHits",
@@ -111,6 +131,7 @@ __all__ = [
     "SpoolWriter",
     "SpooledFile",
     "Storage",
+    "SummaryKey",
     "Upstream",
     "Usage",
     "UsedProject",

@@ -15,6 +15,7 @@ from typing import BinaryIO, Protocol, TypeAlias
 
 from assay.ports.history import ForgottenFact, ForgottenKind, HistoryChanges, ProjectHistory
 from assay.ports.notices import Notices
+from assay.ports.refusals import Refusals
 from assay.ports.reported_hits import ReportedHits
 from assay.ports.usage import Usage
 from assay.simple.model import NormalizedName, Sha256
@@ -392,7 +393,7 @@ class Spool(Protocol):
 
 
 class Storage(Protocol):
-    """Storage engine: blobs, records, ledger, usage, reported hits, spool and notices."""
+    """Storage engine: blobs, records, ledger, usage, refusals, reported hits, spool and notices."""
 
     @property
     def blobs(self) -> BlobStore:
@@ -421,6 +422,10 @@ class Storage(Protocol):
     @property
     def reported_hits(self) -> ReportedHits:
         """Record of the advisory hits that were reported."""
+
+    @property
+    def refusals(self) -> Refusals:
+        """Record of refused requests."""
 
     @property
     def notices(self) -> Notices:

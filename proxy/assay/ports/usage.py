@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from packaging.version import Version
 
@@ -32,6 +32,46 @@ class UsedProject:
     """Names of the views in which the project was used, with the last time."""
 
 
+MAX_SUMMARY_RELEASES: Final = 40
+"""Maximum number of releases in the summary of a project. The highest versions are kept."""
+MAX_SUMMARY_PUBLISHERS: Final = 8
+"""Maximum number of publishers in the summary of a project."""
+SummaryKey: TypeAlias = tuple[str, NormalizedName, str]
+"""Index, project and view."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectSummary:
+    """Result of the last judgement of a project's page in one view, for statistics."""
+
+    index: str
+    project: NormalizedName
+    view: str
+    judged_at: datetime
+    approved: int
+    """Number of approved files."""
+    withheld: int
+    """Number of withheld files."""
+    releases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Words for the provenance of each release (`assay.publishers.release_provenance`), by version, the highest version
+    first. A version that was read back may be any text."""
+    publishers: tuple[str, ...] = ()
+    """Names of the publishers of the last attested release."""
+
+    @property
+    def key(self) -> SummaryKey:
+        """Key of the summary. A later summary replaces an earlier one with the same key."""
+        return self.index, self.project, self.view
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DescribedProject:
+    """Project that clients used in a view, with the summary of its page; None: no page was summarized yet."""
+
+    used: UsedProject
+    summary: ProjectSummary | None
+
+
 class Usage(Protocol):
     """Record of the projects and versions that clients used. It survives a restart.
 
@@ -56,6 +96,26 @@ class Usage(Protocol):
         Args:
             since: time in UTC.
             limit: maximum number of projects.
+        """
+
+    async def keep_summaries(self, summaries: Sequence[ProjectSummary]) -> frozenset[SummaryKey]:
+        """Store summaries of projects that clients have used; return the keys of those that were stored."""
+
+    async def list_described(self, view: str, since: datetime, *, limit: int) -> list[DescribedProject]:
+        """Return the projects that were used in a view at `since` or later with their summaries, the last used first.
+
+        It includes what was noted just now. It is empty if the storage engine fails.
+
+        Args:
+            view: name of the view.
+            since: time in UTC.
+            limit: maximum number of projects.
+        """
+
+    async def list_seen(self, view: str, *, limit: int) -> list[NormalizedName]:
+        """Return the names of the projects that were used in a view, the last used first, each once.
+
+        It includes what was noted just now. It is empty if the storage engine fails.
         """
 
     async def flush(self) -> None:

@@ -5,7 +5,7 @@
     blobs/      files by SHA-256
     records/    cache of records
     ledger/     permanent facts
-    activity/   history of what clients used
+    activity/   history of what clients used and of refused requests
     spool/      temporary large documents, removed at the next start
 
 A directory is refused if another process uses it, if its owner is neither Assay's user nor root, or if it is not
@@ -34,6 +34,7 @@ from assay import telemetry
 from assay.errors import LedgerError, StorageError, StorageInUseError
 from assay.ports import Notice
 from assay.store.activity.database import ActivityDatabase
+from assay.store.activity.refusals import RefusalRecord
 from assay.store.activity.reported_hits import ReportedHitRecord
 from assay.store.activity.usage import UsageRecord
 from assay.store.blob_directory import sync_directory, to_storage_error
@@ -82,6 +83,7 @@ class StorageDirectory:
             written to an anonymous file instead.
         usage: record of what clients used.
         reported_hits: record of the advisory hits that were reported.
+        refusals: record of refused requests.
         notices: channel between the parts of this process. No other process uses the directory.
     """
 
@@ -101,6 +103,7 @@ class StorageDirectory:
         self._activity = ActivityDatabase(directory / "activity" / "activity.db", utc_clock)
         self.usage = UsageRecord(self._activity, utc_clock)
         self.reported_hits = ReportedHitRecord(self._activity)
+        self.refusals = RefusalRecord(self._activity, utc_clock)
         self._temp_blobs = TempBlobs()
         self.download_blobs = FallbackBlobStore(self.blobs, self._temp_blobs)
         self._spool = DiskSpool(directory / "spool")
@@ -181,6 +184,7 @@ class StorageDirectory:
         if self._scrub is not None:
             await self._scrub.close()
         await self.usage.close()
+        await self.refusals.close()
         await self._activity.close()
         await self._spool.close()
         await self._temp_blobs.close()

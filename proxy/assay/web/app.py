@@ -42,6 +42,7 @@ from assay.web.routes import (
     find_broken_rule,
     resolve_target,
 )
+from assay.web.ui.activity.responder import ActivityResponder
 from assay.web.ui.pages import UiResponder
 from assay.web.view import ViewResponder
 
@@ -241,8 +242,18 @@ def create_app(
                 other_views=tuple(each.settings for each in others) if view is root else (),
                 help_settings=configuration.help,
             ),
+            activity=ActivityResponder(
+                view=view,
+                store=assembly.store,
+                summaries=assembly.summaries,
+                clock=clock,
+                other_views=tuple(each.settings for each in others) if view is root else (),
+                advisories=assembly.advisories,
+                lifetime_seconds=assembly.overview_seconds,
+            ),
             recorder=AuditRecorder(audit_trail),
             usage=assembly.store.usage,
+            refusals=assembly.store.refusals,
         )
         for view in assembly.views
     ]

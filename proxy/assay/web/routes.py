@@ -26,6 +26,7 @@ from assay.advisories.model import is_advisory_id
 from assay.policy.tombstones import TOMBSTONE_QUERY
 from assay.simple.location import decode_location
 from assay.simple.model import NormalizedName
+from assay.simple.search import MAX_SEARCH_CHARS, SearchTarget, find_search_target
 
 _PROJECT_NAME = re.compile(r"[A-Z0-9](?:[A-Z0-9._-]{0,254}[A-Z0-9])?", re.ASCII | re.IGNORECASE)
 """Valid project name (packaging specification, "Names and normalization"). The maximum of 256 characters keeps the key
@@ -198,13 +199,32 @@ class Favicon(RouteRules):
 
 
 @dataclass(frozen=True, slots=True)
-class SearchRedirect(RouteRules):
-    """Route ``/search?name=…``: a redirect to the HTML page of the project with that name."""
+class OverviewPage(RouteRules):
+    """Route ``/overview``: provenance of the used projects, refusals, waivers and advisories, as HTML or JSON."""
+
+    label: ClassVar[str] = "overview"
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalsPage(RouteRules):
+    """Route ``/refusals``: the recorded refusals, as HTML or JSON."""
+
+    label: ClassVar[str] = "refusals"
+
+    query: str
+    """Query of the target, with the filter, still percent-encoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search(RouteRules):
+    """Route ``/search?name=…``: a redirect to the HTML page of a project, or a page with suggestions."""
 
     label: ClassVar[str] = "search"
 
-    to: str | None
-    """URL of the project's HTML page, relative to the requested URL; None if the name is invalid."""
+    text: str
+    """Text that the user entered, shortened."""
+    target: SearchTarget | None
+    """Project that the text names; None if it names no project."""
 
 
 class OsvRoute(RouteRules):
@@ -261,7 +281,9 @@ Route: TypeAlias = (
     | ProjectPage
     | PolicyPage
     | Favicon
-    | SearchRedirect
+    | OverviewPage
+    | RefusalsPage
+    | Search
     | OsvQuery
     | OsvBatch
     | OsvRecord
@@ -318,6 +340,7 @@ _STATIC_ROUTES: dict[str, Route] = {
     "/readyz": ReadinessProbe(),
     "/metrics": MetricsExposition(),
     "/policy": PolicyPage(),
+    "/overview": OverviewPage(),
     "/favicon.svg": Favicon(),
     "/favicon.ico": Favicon(),
     "/osv/v1/query": OsvQuery(),
@@ -370,8 +393,8 @@ def match_route(target: str) -> Route:
     if path in _STATIC_ROUTES:
         return _STATIC_ROUTES[path]
     match path.split("/"):
-        case ["", "search"]:
-            return _match_search(query)
+        case ["", "refusals" | "search" as name]:
+            return RefusalsPage(query) if name == "refusals" else _match_search(query)
         case ["", "project", name] | ["", "project", name, ""]:
             return _match_project_page(name, query, slash=path.endswith("/"))
         case ["", "simple"]:
@@ -406,19 +429,19 @@ def _match_project_page(raw: str, query: str, *, slash: bool) -> Route:
         return UnknownRoute()
     project = canonicalize_name(name)
     if name == project and not slash:
-        page, version = _get_query_parameter(query, "page") or "", _get_query_parameter(query, "version")
+        page, version = get_query_parameter(query, "page") or "", get_query_parameter(query, "version")
         return ProjectPage(
             project=project,
             page=int(page) if re.fullmatch(r"[1-9]\d{0,5}", page, re.ASCII) else 1,
             version=version if version is not None and len(version) <= _MAX_VERSION_CHARS else None,
-            only_withheld=_get_query_parameter(query, "only") == "withheld",
+            only_withheld=get_query_parameter(query, "only") == "withheld",
         )
     return CanonicalRedirect(to=_append_query(f"../{project}" if slash else project, query))
 
 
-def _match_search(query: str) -> SearchRedirect:
-    name = (_get_query_parameter(query, "name") or "").strip()
-    return SearchRedirect(to=f"project/{canonicalize_name(name)}" if _PROJECT_NAME.fullmatch(name) else None)
+def _match_search(query: str) -> Search:
+    text = (get_query_parameter(query, "name") or "").strip()
+    return Search(text=text[:MAX_SEARCH_CHARS], target=find_search_target(text))
 
 
 def _match_distribution(route: str, query: str) -> Route:
@@ -441,10 +464,11 @@ def _append_query(path: str, query: str) -> str:
 
 def _get_format_parameter(query: str) -> str | None:
     """Return the ``format`` parameter of a query (PEP 691, "URL Parameter"), or None."""
-    return _get_query_parameter(query, "format")
+    return get_query_parameter(query, "format")
 
 
-def _get_query_parameter(query: str, name: str) -> str | None:
+def get_query_parameter(query: str, name: str) -> str | None:
+    """Return the last value of a parameter of a query; None if the query lacks it or is invalid."""
     if not query:
         return None
     try:

@@ -28,7 +28,7 @@ from assay.gate.judged_page import JudgedPage
 from assay.pages.root_list import RootListCache as Roots
 from assay.policy.reasons import escape_controls
 from assay.policy.verdict import Approved, Withheld
-from assay.ports import Usage
+from assay.ports import Refusals, RefusedRequest, Usage
 from assay.telemetry import metrics
 from assay.views import DEFAULT_VIEW, ViewSettings
 from assay.web.audit import AuditRecorder
@@ -48,13 +48,16 @@ from assay.web.routes import (
     OsvBatch,
     OsvQuery,
     OsvRecord,
+    OverviewPage,
     PolicyPage,
     ProjectPage,
+    RefusalsPage,
     Route,
-    SearchRedirect,
+    Search,
     SimpleProject,
     SimpleRoot,
 )
+from assay.web.ui.activity.responder import ActivityResponder
 from assay.web.ui.favicon import FAVICON, FAVICON_HEADERS
 from assay.web.ui.pages import UiResponder
 
@@ -83,8 +86,10 @@ class ViewResponder:
         settings: server settings, which contain the proxy's own address, the allowed hosts and the trusted proxies.
         clock: returns the current time in UTC.
         ui: responder for the HTML pages.
+        activity: responder for the pages about used projects and refusals.
         recorder: writer of audit entries.
         usage: record of the projects and versions that clients use, which all views share.
+        refusals: record of refused requests, which all views share.
     """
 
     def __init__(
@@ -95,8 +100,10 @@ class ViewResponder:
         settings: ServerSettings,
         clock: Callable[[], datetime],
         ui: UiResponder,
+        activity: ActivityResponder,
         recorder: AuditRecorder,
         usage: Usage,
+        refusals: Refusals,
     ) -> None:
         self._view = view
         self._gate = view.gate
@@ -104,9 +111,11 @@ class ViewResponder:
         self._settings = settings
         self._clock = clock
         self._ui = ui
+        self._activity = activity
         self._recorder = recorder
         self._usage = usage
         self._osv = OsvResponder(gate=view.gate, clock=clock)
+        self._refusals = refusals
         self.log_name = None if view.settings.name == DEFAULT_VIEW else view.settings.name
         """Name of the view for the log and the audit trail; None for the view ``default``, which they do not name."""
 
@@ -154,7 +163,7 @@ class ViewResponder:
                 return partial(self._serve_provenance, exchange, route)
             case SimpleRoot(format=format_param):
                 return partial(serve_root_list, format_param, self._root_lists, self.settings.name)
-            case HomePage() | ProjectPage() | PolicyPage() | SearchRedirect():
+            case HomePage() | ProjectPage() | PolicyPage():
                 return partial(self._ui.respond, exchange, route)
             case OsvQuery():
                 return partial(self._osv.respond_to_query)
@@ -162,6 +171,8 @@ class ViewResponder:
                 return partial(self._osv.respond_to_batch)
             case OsvRecord(id=advisory_id):
                 return partial(self._osv.respond_with_record, advisory_id)
+            case OverviewPage() | RefusalsPage() | Search():
+                return partial(self._activity.respond, exchange, route)
             case CanonicalRedirect(to=to):
                 headers = {"Location": to, "Cache-Control": "private, no-cache"}
                 return web.Response(status=HTTPStatus.MOVED_PERMANENTLY, headers=headers)
@@ -197,6 +208,7 @@ class ViewResponder:
         Hidden versions are logged and shown on the home page once per page.
         """
         if judged.listing.absence_reason is None:
+            judged.marks.is_used = True
             self._usage.note(judged.page.index.name, judged.page.project.name, view=self.settings.name)
         if (report := judged.hidden) is None:
             return
@@ -274,6 +286,8 @@ class ViewResponder:
         if (distribution := approved.file.distribution) is not None:
             index = self._gate.resources.pages.require_owner(distribution.project).name
             self._usage.note(index, distribution.project, view=self.settings.name, version=distribution.version)
+            if (judged := self._gate.peek_page(distribution.project)) is not None:
+                judged.marks.is_used = True
 
     def _begin_metadata(self, exchange: Exchange, location: str) -> web.StreamResponse | Rest:
         approval = self._peek_approval(location)
@@ -332,6 +346,7 @@ class ViewResponder:
 
     async def _record_refusal(self, exchange: Exchange, withheld: Withheld) -> None:
         self._ui.record_refusal(withheld)
+        self._note_refusal(exchange, withheld)
         first, route = withheld.reasons[0], exchange.route.label
         metrics.REFUSALS.labels(self.settings.name, route, withheld.rule or "", first.code.value).inc()
         telemetry.warning(
@@ -343,6 +358,23 @@ class ViewResponder:
             message=escape_controls(first.message),
         )
         await self._recorder.record_refused(exchange, withheld, self._gate.policy.digest)
+
+    def _note_refusal(self, exchange: Exchange, withheld: Withheld) -> None:
+        file = withheld.file
+        self._refusals.note(
+            RefusedRequest(
+                time=self._clock(),
+                view=self.settings.name,
+                route=exchange.route.label,
+                project=None if file.distribution is None else file.distribution.project,
+                filename=file.filename,
+                sha256=file.sha256,
+                rule=withheld.rule,
+                codes=tuple(reason.code.value for reason in withheld.reasons),
+                message=withheld.reasons[0].message,
+                user=exchange.user_name,
+            )
+        )
 
 
 def _log_policy_exception(approved: Approved) -> None:

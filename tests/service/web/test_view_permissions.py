@@ -39,8 +39,17 @@ class Guarded:
         """Return URLs of every kind of a view, for existing and missing resources."""
         file, prefix = self.proxy.files_path(self.listed), PREFIXES[view]
         own = ["/", "/simple/", "/simple", "/simple/widget/", "/simple/Widget/", "/simple/none/", "/project/widget"]
-        own += ["/project/none", "/policy", "/search?name=widget", file, f"{file}.metadata", "/files/h/none-1.0.tar.gz"]
-        own += [self.listed.provenance_path, "/integrity/none/1/f/provenance", "/nowhere"]
+        own += [
+            "/project/none",
+            "/policy",
+            "/search?name=widget",
+            "/overview",
+            "/refusals",
+            file,
+            f"{file}.metadata",
+            "/files/h/none-1.0.tar.gz",
+        ]
+        own += ["/overview", "/refusals", self.listed.provenance_path, "/integrity/none/1/f/provenance", "/nowhere"]
         return [prefix + each for each in own] + ([prefix] if prefix else [])
 
 

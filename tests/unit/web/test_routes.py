@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from packaging.utils import canonicalize_name
 
 from assay.simple.model import NormalizedName
+from assay.simple.search import SearchTarget
 from assay.web.routes import (
     CanonicalRedirect,
     DistributionFile,
@@ -22,14 +23,16 @@ from assay.web.routes import (
     OsvBatch,
     OsvQuery,
     OsvRecord,
+    OverviewPage,
     Permission,
     PolicyPage,
     ProjectPage,
     ReadinessProbe,
+    RefusalsPage,
     ResolvedTarget,
     Route,
     RouteRules,
-    SearchRedirect,
+    Search,
     SimpleProject,
     SimpleRoot,
     UnknownRoute,
@@ -67,9 +70,13 @@ PREFIXES = ("", "/strict", "/teams/a")
         ("/project/Foo/", CanonicalRedirect(to="../foo")),
         ("/project/", UnknownRoute()),
         ("/project/a%2Fb", UnknownRoute()),
-        ("/search?name=Foo", SearchRedirect(to="project/foo")),
-        ("/search?name=a%0D%0Ab", SearchRedirect(to=None)),
-        ("/search?name=" + "a" * 300, SearchRedirect(to=None)),
+        ("/search?name=Foo", Search(text="Foo", target=SearchTarget(project=FOO))),
+        ("/overview", OverviewPage()),
+        ("/overview?x=1", OverviewPage()),
+        ("/refusals", RefusalsPage("")),
+        ("/refusals?project=Foo&before=12", RefusalsPage("project=Foo&before=12")),
+        ("/search?name=a%0D%0Ab", Search(text="a\r\nb", target=None)),
+        ("/search?name=" + "a" * 600, Search(text="a" * 512, target=None)),
         ("/simple", CanonicalRedirect(to="simple/")),
         ("/simple/", SimpleRoot(format=None)),
         ("/simple/?format=application/vnd.pypi.simple.v1%2Bjson", SimpleRoot("application/vnd.pypi.simple.v1+json")),
@@ -168,8 +175,9 @@ def test_a_redirect_never_leaves_the_proxy_nor_writes_a_header(name: str, query:
 def test_a_search_leads_to_a_project_or_to_nothing(name: str, more: str) -> None:
     for target in (f"/search?name={name}&{more}", f"/search?{more}&name={name}"):
         route = match_route(target)
-        if isinstance(route, SearchRedirect) and route.to is not None:
-            assert match_route(f"/{route.to}") == ProjectPage(NormalizedName(route.to.removeprefix("project/")), 1)
+        if isinstance(route, Search) and route.target is not None:
+            project = route.target.project
+            assert match_route(f"/project/{project}") == ProjectPage(project, 1)
 
 
 @pytest.mark.parametrize(

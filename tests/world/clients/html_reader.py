@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 ALLOWED_ELEMENTS = """
 html head meta link title style body header nav main footer section form fieldset legend label input datalist option
 button a p h1 h2 h3 pre code div span strong textarea ul ol li dl dt dd table thead tbody tr th td details summary
-svg desc line text circle path polyline
+svg desc line text circle path polyline rect select
 """
 URL_ATTRIBUTES = frozenset({"href", "src", "action", "srcset", "data", "poster", "xlink:href", "formaction", "content"})
 

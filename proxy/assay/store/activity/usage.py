@@ -8,30 +8,30 @@ Everything that is read back is checked, because another program may have writte
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
-from typing import Final, TypeAlias, TypeGuard
+from typing import Final, TypeAlias
 
 from packaging.utils import is_normalized_name
 from packaging.version import Version
 
-from assay import telemetry
-from assay.caching.background import BackgroundTasks
-from assay.ports import MAX_USED_PROJECTS, MAX_USED_VERSIONS, UsedProject
+from assay.ports import MAX_USED_PROJECTS, MAX_USED_VERSIONS, DescribedProject, ProjectSummary, SummaryKey, UsedProject
 from assay.simple.fields import parse_version
 from assay.simple.model import NormalizedName
 from assay.store.activity.database import ActivityDatabase
+from assay.store.activity.summaries import read_summary, write_summaries
+from assay.store.activity.values import is_text, make_time
+from assay.store.activity.write_behind import FLUSH_DELAY_SECONDS, WriteBehind
 
-_FLUSH_DELAY_SECONDS: Final = 60.0
 _MAX_PENDING: Final = 100_000
 """Maximum number of notes in memory. Further notes are lost."""
 _MAX_VERSION_ROWS: Final = 500_000
 """Maximum number of versions of all projects together."""
-_MAX_TEXT_CHARS: Final = 256
+_MAX_SUMMARIES: Final = 20_000
+"""Maximum number of summaries. A summary has at most about 4 kB."""
 _MAX_VIEWS: Final = 100
 _UPSERT_PROJECT: Final = (
     'INSERT INTO used_projects ("index", project, last_used) VALUES (?, ?, ?)'
@@ -41,6 +41,8 @@ _VERSIONS: Final = (
     "SELECT version, last_used FROM used_versions WHERE project = ? ORDER BY last_used DESC, version LIMIT ?"
 )
 _VIEWS: Final = "SELECT view, last_used FROM used_views WHERE project = ? ORDER BY last_used DESC, view LIMIT ?"
+_TABLES: Final = ("used_versions", "used_views", "summaries")
+"""Tables with rows about a project."""
 _Note: TypeAlias = tuple[str, NormalizedName, str, Version | None]
 """Index, project, view and version."""
 
@@ -53,7 +55,8 @@ class UsageLimits:
     versions_per_project: int = MAX_USED_VERSIONS
     versions: int = _MAX_VERSION_ROWS
     pending: int = _MAX_PENDING
-    flush_delay_seconds: float = _FLUSH_DELAY_SECONDS
+    summaries: int = _MAX_SUMMARIES
+    flush_delay_seconds: float = FLUSH_DELAY_SECONDS
     """Maximum time in seconds for which a note is only in memory."""
 
 
@@ -73,16 +76,13 @@ class UsageRecord:
         self._clock = clock
         self._limits = limits or UsageLimits()
         self._noted: set[_Note] = set()
-        self._timer: asyncio.TimerHandle | None = None
-        self._tasks = BackgroundTasks(lambda _, error: telemetry.failure("activity-failed", error))
-        self._is_closed = False
+        self._write_behind = WriteBehind(self.flush, self._limits.flush_delay_seconds)
 
     def note(self, index: str, project: NormalizedName, *, view: str, version: Version | None = None) -> None:
         """Note that a client got a page or a file now, as `assay.ports.Usage` describes."""
         if len(self._noted) < self._limits.pending:
             self._noted.add((index, project, view, version))
-        if self._timer is None and not self._is_closed:
-            self._timer = asyncio.get_running_loop().call_later(self._limits.flush_delay_seconds, self._start_flush)
+        self._write_behind.schedule()
 
     async def list_used(self, since: datetime, *, limit: int = MAX_USED_PROJECTS) -> list[UsedProject]:
         """Return the projects that were used at `since` or later, the last used first."""
@@ -90,9 +90,27 @@ class UsageRecord:
         now = self._clock()
         return await self._database.run(partial(_read_used, since=since, now=now, limit=limit), [])
 
+    async def keep_summaries(self, summaries: Sequence[ProjectSummary]) -> frozenset[SummaryKey]:
+        """Store summaries of projects that clients have used; return the keys of those that were stored."""
+        await self.flush()
+        write = partial(write_summaries, summaries=summaries, limit=self._limits.summaries)
+        return await self._database.run(write, frozenset[SummaryKey]())
+
+    async def list_described(self, view: str, since: datetime, *, limit: int) -> list[DescribedProject]:
+        """Return the projects that were used in a view at `since` or later, with their summaries."""
+        await self.flush()
+        now = self._clock()
+        read = partial(_read_described, view=view, since=since, now=now, limit=limit)
+        return await self._database.run(read, list[DescribedProject]())
+
+    async def list_seen(self, view: str, *, limit: int) -> list[NormalizedName]:
+        """Return the names of the projects that were used in a view, the last used first, each once."""
+        await self.flush()
+        return await self._database.run(partial(_read_seen, view=view, limit=limit), list[NormalizedName]())
+
     async def flush(self) -> None:
         """Write what was noted. If the disk fails, the notes are kept in memory for the next try."""
-        self._stop_timer()
+        self._write_behind.cancel()
         noted, self._noted = self._noted, set()
         if not noted:
             return
@@ -103,21 +121,7 @@ class UsageRecord:
 
     async def close(self) -> None:
         """Write what was noted, and stop. Idempotent."""
-        if self._is_closed:
-            return
-        self._is_closed = True
-        await self._tasks.wait_until_idle()
-        await self._tasks.close()
-        await self.flush()
-
-    def _start_flush(self) -> None:
-        self._timer = None
-        self._tasks.spawn(self.flush(), name="usage flush")
-
-    def _stop_timer(self) -> None:
-        timer, self._timer = self._timer, None
-        if timer is not None:
-            timer.cancel()
+        await self._write_behind.close()
 
 
 def _write(database: sqlite3.Connection, *, noted: Collection[_Note], now: int, limits: UsageLimits) -> bool:
@@ -145,7 +149,7 @@ def _remove_surplus(database: sqlite3.Connection, written: Iterable[int], limits
     if projects > limits.projects:
         surplus = "SELECT id FROM used_projects ORDER BY last_used, id LIMIT ?"
         doomed = database.execute(surplus, (projects - limits.projects,)).fetchall()
-        for table, column in (("used_versions", "project"), ("used_views", "project"), ("used_projects", "id")):
+        for table, column in (*((each, "project") for each in _TABLES), ("used_projects", "id")):
             database.executemany(f"DELETE FROM {table} WHERE {column} = ?", doomed)  # noqa: S608 - constants
     (versions,) = database.execute("SELECT count(*) FROM used_versions").fetchone()
     if versions > limits.versions:
@@ -166,8 +170,8 @@ def _read_used(database: sqlite3.Connection, *, since: datetime, now: datetime, 
 def _make_used(database: sqlite3.Connection, row: tuple[object, ...], now: datetime) -> UsedProject | None:
     """Return the project of a row; None if the row is not one that this module writes."""
     key, index, project, last_used = row
-    last = _make_time(last_used, now)
-    if not _is_text(index) or not _is_text(project) or not is_normalized_name(project) or last is None:
+    last = make_time(last_used, now)
+    if not is_text(index) or not is_text(project) or not is_normalized_name(project) or last is None:
         return None
     versions = database.execute(_VERSIONS, (key, MAX_USED_VERSIONS)).fetchall()
     views = database.execute(_VIEWS, (key, _MAX_VIEWS)).fetchall()
@@ -182,17 +186,30 @@ def _make_used(database: sqlite3.Connection, row: tuple[object, ...], now: datet
     )
 
 
+def _read_seen(database: sqlite3.Connection, *, view: str, limit: int) -> list[NormalizedName]:
+    rows = database.execute(
+        "SELECT p.project FROM used_views v JOIN used_projects p ON p.id = v.project WHERE v.view = ?"
+        " ORDER BY v.last_used DESC, p.project LIMIT ?",
+        (view, limit),
+    ).fetchall()
+    return list(dict.fromkeys(NormalizedName(name) for (name,) in rows if is_text(name) and is_normalized_name(name)))
+
+
+def _read_described(
+    database: sqlite3.Connection, *, view: str, since: datetime, now: datetime, limit: int
+) -> list[DescribedProject]:
+    rows = database.execute(
+        'SELECT p.id, p."index", p.project, v.last_used FROM used_views v JOIN used_projects p ON p.id = v.project'
+        " WHERE v.view = ? AND v.last_used >= ? ORDER BY v.last_used DESC, p.project, p.id LIMIT ?",
+        (view, int(since.timestamp()), limit),
+    ).fetchall()
+    return [
+        DescribedProject(used=used, summary=read_summary(database, row[0], used, view, now))
+        for row in rows
+        if (used := _make_used(database, row, now)) is not None
+    ]
+
+
 def _select_valid_rows(rows: Iterable[tuple[object, object]], now: datetime) -> dict[str, datetime]:
-    times = ((text, _make_time(last_used, now)) for text, last_used in rows)
-    return {text: time for text, time in times if _is_text(text) and time is not None}
-
-
-def _is_text(value: object) -> TypeGuard[str]:
-    return isinstance(value, str) and 0 < len(value) <= _MAX_TEXT_CHARS
-
-
-def _make_time(value: object, now: datetime) -> datetime | None:
-    """Return the time of a row, at most `now`, because the clock may have gone back; None if it is not a time."""
-    if not isinstance(value, int) or value < 0:
-        return None
-    return min(datetime.fromtimestamp(min(value, int(now.timestamp())), UTC), now)
+    times = ((text, make_time(last_used, now)) for text, last_used in rows)
+    return {text: time for text, time in times if is_text(text) and time is not None}

@@ -62,9 +62,7 @@ class HomeContext:
     """Name and path of each other view that the user may use."""
 
 
-def render_home_page(
-    context: HomeContext, stats: HomeStats, refusals: tuple[Refusal, ...], now: datetime, *, no_such_name: bool = False
-) -> bytes:
+def render_home_page(context: HomeContext, stats: HomeStats, refusals: tuple[Refusal, ...], now: datetime) -> bytes:
     """Return the home page of a view as UTF-8 HTML.
 
     Args:
@@ -72,16 +70,11 @@ def render_home_page(
         stats: statistics to show.
         refusals: recent refusals, newest first.
         now: current time in UTC.
-        no_such_name: True if the user searched for an invalid project name. The page then says so.
     """
     return render_page(
         "Assay",
         element("h1", "Assay: a package index that verifies provenance"),
         render_rejection(context.rejection),
-        markup_if(
-            no_such_name,
-            element("p", "This is not a valid project name. Use letters, digits, -, _ and . only.", class_="note"),
-        ),
         element(
             "p",
             "Assay is a caching proxy in front of other package indexes. It verifies the provenance of distributions"

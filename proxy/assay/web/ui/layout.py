@@ -30,10 +30,11 @@ header{display:flex;flex-wrap:wrap;gap:.5rem 1.5rem;align-items:center;padding-t
 header>a{font-weight:700;font-size:1.15rem;color:inherit;text-decoration:none}
 nav{display:flex;flex-wrap:wrap;gap:.25rem 1rem}nav a[aria-current]{color:inherit;font-weight:600}
 form{display:flex;gap:.5rem;flex-wrap:wrap;align-items:center}header form{margin-left:auto}
-input,button{font:inherit;color:inherit;background:var(--panel);border:1px solid var(--soft);border-radius:.35rem;
-padding:.3rem .6rem;max-width:100%}
+main form{margin:1rem 0}
+input,button,select{font:inherit;color:inherit;background:var(--panel);border:1px solid var(--soft);
+border-radius:.35rem;padding:.3rem .6rem;max-width:100%}
 a{color:var(--link)}
-a:focus-visible,input:focus-visible,textarea:focus-visible,button:focus-visible,summary:focus-visible,[tabindex]:focus-visible{
+a:focus-visible,input:focus-visible,textarea:focus-visible,button:focus-visible,select:focus-visible,summary:focus-visible,[tabindex]:focus-visible{
 outline:3px solid var(--mark);outline-offset:2px}
 h1{font-size:1.7rem;line-height:1.25;margin:.6rem 0;overflow-wrap:anywhere}
 h2{font-size:1.25rem;margin:2rem 0 .6rem}

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
-from http import HTTPStatus
 
 from aiohttp import web
 
@@ -22,7 +21,7 @@ from assay.ports import Storage
 from assay.views import DEFAULT_VIEW, ViewSettings
 from assay.web.exchange import Exchange
 from assay.web.origin import resolve_origin
-from assay.web.routes import HomePage, PolicyPage, ProjectPage, SearchRedirect
+from assay.web.routes import HomePage, PolicyPage, ProjectPage
 from assay.web.ui.home import HomeContext, HomeStats, render_home_page
 from assay.web.ui.policy import render_policy_page
 from assay.web.ui.project import ProjectFacts, Selection, render_project_page
@@ -105,7 +104,7 @@ class UiResponder:
     async def respond(
         self,
         exchange: Exchange,
-        route: HomePage | ProjectPage | PolicyPage | SearchRedirect,
+        route: HomePage | ProjectPage | PolicyPage,
         _request: web.BaseRequest,
     ) -> web.StreamResponse:
         """Return the response to a request for an HTML page.
@@ -113,28 +112,21 @@ class UiResponder:
         Raises:
             AssayError: the page of the requested project is not available.
         """
-        if isinstance(route, SearchRedirect) and route.to is not None:
-            headers = {"Location": route.to, "Cache-Control": "no-store"}
-            return web.Response(status=HTTPStatus.SEE_OTHER, headers=headers)
-        body, status = await self._render(exchange, route)
-        return await build_html_response(body, exchange.head.headers.get("Accept-Encoding"), status)
+        body = await self._render(exchange, route)
+        return await build_html_response(body, exchange.head.headers.get("Accept-Encoding"))
 
-    async def _render(
-        self, exchange: Exchange, route: HomePage | ProjectPage | PolicyPage | SearchRedirect
-    ) -> tuple[bytes, HTTPStatus]:
+    async def _render(self, exchange: Exchange, route: HomePage | ProjectPage | PolicyPage) -> bytes:
         match route:
             case HomePage():
-                return await self._render_home(exchange), HTTPStatus.OK
+                return await self._render_home(exchange)
             case ProjectPage():
-                return await self._render_project(route), HTTPStatus.OK
+                return await self._render_project(route)
             case PolicyPage():
                 gate = self._view.gate
                 rejection = self._view.policy_file.rejection
-                return render_policy_page(gate.policy, gate.showing, self._clock(), rejection), HTTPStatus.OK
-            case SearchRedirect():
-                return await self._render_home(exchange, no_such_name=True), HTTPStatus.BAD_REQUEST
+                return render_policy_page(gate.policy, gate.showing, self._clock(), rejection)
 
-    async def _render_home(self, exchange: Exchange, *, no_such_name: bool = False) -> bytes:
+    async def _render_home(self, exchange: Exchange) -> bytes:
         judged, blobs = self._view.gate.list_cached_pages(), await self._store.blobs.stats()
         counts = HomeStats(
             projects=len(judged),
@@ -158,7 +150,7 @@ class UiResponder:
             view=self._shown_name,
             others=tuple((each.name, each.path) for each in self._others if each.admits(exchange.user)),
         )
-        return render_home_page(context, counts, self._refusals.recent(), self._clock(), no_such_name=no_such_name)
+        return render_home_page(context, counts, self._refusals.recent(), self._clock())
 
     async def _render_project(self, route: ProjectPage) -> bytes:
         judged = await self._view.gate.get_page(route.project)

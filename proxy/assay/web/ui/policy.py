@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from assay.policy.language.model import Mode, Policy, Revocation, Rule, Showing, Waiver
@@ -84,7 +84,7 @@ def render_policy_page(policy: Policy, showing: Showing, now: datetime, rejectio
         markup_if(not policy.rules, element("p", "The policy has no rules, so nothing is approved.")),
         *(_render_rule(number, rule, policy) for number, rule in enumerate(policy.rules)),
         element("h2", "Waivers"),
-        _render_waivers(policy, now),
+        render_waivers(policy.waivers, now),
         element("h2", "Revocations"),
         _render_revocations(policy),
         element("p", "Digest of this policy: ", element("code", policy.digest), class_="soft"),
@@ -111,10 +111,11 @@ def _render_phrase(phrase: Phrase) -> Child:
     return join_markup((phrase.text, element("ul", *(element("li", item) for item in phrase.items))))
 
 
-def _render_waivers(policy: Policy, now: datetime) -> Markup:
-    if not policy.waivers:
+def render_waivers(waivers: Sequence[Waiver], now: datetime) -> Markup:
+    """Return a table of waivers, the first to expire first. A waiver that expired before `now` is marked."""
+    if not waivers:
         return element("p", "The policy has no waivers.")
-    rows = [_render_waiver_row(waiver, now) for waiver in sorted(policy.waivers, key=lambda each: each.expires)]
+    rows = [_render_waiver_row(waiver, now) for waiver in sorted(waivers, key=lambda each: each.expires)]
     return render_table("Waivers", ("Projects", "Files", "Lifted requirements", "Expires", "Reason"), rows)
 
 
