@@ -58,6 +58,7 @@ GENERATED: dict[str, tuple[str, ...]] = {
         'ratchet = "off"',
         'ratchet-settle = "2 days"',
         'ratchet-except = "<2"',
+        'ratchet-scope = "line"',
     ),
     "late-files": ('late-files = "5 days"',),
     "types": ('types = ["wheel"]',),

@@ -46,7 +46,13 @@ REVOCATIONS = (
     'publishers = [{ kind = "GitHub", repository = "other/widget" }]',
 )
 RULES = ("", 'yanked = "deny"', 'types = ["wheel"]', 'types = ["sdist"]', 'min-age = "3 days"', 'release = "whole"')
-LAX = ('ratchet = "off"', 'ratchet = "warn"\nratchet-settle = "0 days"', 'mode = "audit"', 'ratchet-except = ">=0"')
+LAX = (
+    'ratchet = "off"',
+    'ratchet = "warn"\nratchet-settle = "0 days"',
+    'mode = "audit"',
+    'ratchet-except = ">=0"',
+    'ratchet-scope = "line"',
+)
 """Rules of a second view over the same ledger, which lets the targets in."""
 
 

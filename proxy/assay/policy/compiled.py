@@ -17,7 +17,7 @@ from assay.policy.precedence.base import PrecedenceCheck
 from assay.policy.precedence.checks import PRECEDENCE_CHECKS
 from assay.policy.provenance import find_questions
 from assay.policy.requirements.base import AttestationCheck, Check, FileCheck, PageCheck, ReleaseCheck, TimeCheck
-from assay.policy.requirements.ratchet import DEFAULT_RATCHET_SETTLE
+from assay.policy.requirements.ratchet import DEFAULT_RATCHET_SETTLE, RatchetScope
 from assay.policy.requirements.registry import REQUIREMENTS
 from assay.policy.verdict import Reason, ReasonCode, Words, make_reason
 from assay.policy.waivers import CompiledWaiver, compile_waivers
@@ -58,6 +58,8 @@ class CompiledRule:
     """Checks of the requirements (step 6)."""
     waivers: tuple[CompiledWaiver, ...]
     ratchet_settle: timedelta
+    compares_lines: bool
+    """True if the ratchet compares a file only with publishers of its release line and of earlier ones."""
     requires_wheel_metadata: bool
     publishers: tuple[PublisherTable, ...] | None
     """Publishers that the rule names; None if it permits any publisher."""
@@ -91,6 +93,7 @@ def compile_rule(policy: Policy, name: NormalizedName) -> CompiledRule:
         checks=checks,
         waivers=compile_waivers(policy, name),
         ratchet_settle=DEFAULT_RATCHET_SETTLE if merged.ratchet_settle is None else merged.ratchet_settle,
+        compares_lines=merged.ratchet_scope is RatchetScope.LINE,
         requires_wheel_metadata=merged.metadata == "wheel",
         publishers=merged.publishers if isinstance(merged.publishers, tuple) else None,
         sources=None if merged.evidence is None else frozenset(merged.evidence),

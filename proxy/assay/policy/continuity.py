@@ -28,6 +28,10 @@ SigningOrigin: TypeAlias = tuple[str | None, str | None, str | None]
 """Repository, workflow and environment of a signature. A publisher can change them and stay the same publisher."""
 
 
+ReleaseLine: TypeAlias = tuple[int, int]
+"""Epoch and first number of a version (PEP 440)."""
+
+
 class SignerStatus(Enum):
     """Status of the signers of a file as publishers of the project."""
 
@@ -73,6 +77,10 @@ class RatchetState:
     established_signers: dict[SignerKey, datetime] = field(default_factory=dict)
     """For each signer key, the instant from which its signer is established. A look-up here is enough for most files,
     because they have the signer key of an earlier file."""
+
+    lines: dict[PublisherIdentity, dict[ReleaseLine, datetime]] = field(default_factory=dict)
+    """For each signer, the release lines in which it signed files, each with the instant from which it is established
+    for this line and later ones. Filled only with ``ratchet-scope = "line"``."""
 
     def admit(self, publisher: EstablishedPublisher, settle_time: timedelta, now: datetime) -> None:
         """Establish a publisher, unless another publisher was established before the attested file existed.

@@ -30,6 +30,7 @@ from assay.policy.decide import decide_verdict, gather_facts_under
 from assay.policy.language.model import Mode, Policy
 from assay.policy.language.times import add_duration
 from assay.policy.nearest_version import add_nearest_versions
+from assay.policy.release_lines import recall_release_lines, record_release_line
 from assay.policy.signers import assess_continuity, derive_file_signers, establish_signers
 from assay.policy.verdict import MISLISTED_CODES, Approved, ReasonCode, Undecided, Verdict, Withheld, approve
 from assay.ports import EstablishedPublisher, FileSigner, ForgottenKind, HistoryChanges, ProjectHistory, SeenFile
@@ -318,6 +319,8 @@ class _PageJudgement:
         found: list[Verdict] = [None] * len(all_facts)  # type: ignore[list-item]  # each is assigned below
         releases = rule.checks.releases
         context, now, state = self.context, self.now, self.context.ratchet_state
+        if rule.compares_lines:
+            recall_release_lines(context, rule.ratchet_settle)
         self._wait_for(context.history.publishers)
         places, moments = _order_by_time(all_facts, context)
         if moments is None:
@@ -334,14 +337,20 @@ class _PageJudgement:
             if isinstance(verdict, Undecided) or each.evidence is None:
                 state.has_unknown_evidence |= _has_unknown_evidence(verdict, rule.ratchet_settle, now)
             elif (each.relevant_attestations or context.signers_by_file) and self._is_accepted(each, verdict, rule):
-                self._wait_for(establish_signers(each, rule.ratchet_settle, context, now))
-                if self.collects_accepted:
-                    self.accepted_facts.append(each)
+                self._establish(each, rule)
         self._admit_until(_MAX_INSTANT, rule)
         for check in releases:
             check.withhold(found, all_facts, partial(self._is_exempt, rule))
         add_nearest_versions(found)
         self.verdicts = tuple(found)
+
+    def _establish(self, facts: FileFacts, rule: CompiledRule) -> None:
+        """Establish the signers of an accepted file as publishers."""
+        if rule.compares_lines:
+            record_release_line(facts, self.context, rule.ratchet_settle, self.now)
+        self._wait_for(establish_signers(facts, rule.ratchet_settle, self.context, self.now))
+        if self.collects_accepted:
+            self.accepted_facts.append(facts)
 
     def _wait_for(self, publishers: Iterable[EstablishedPublisher]) -> None:
         """Add publishers to the heap, from which `_admit_until` admits them later."""

@@ -1,4 +1,4 @@
-"""Requirement `ratchet`, with `ratchet-settle` and `ratchet-except`: provenance must continue. Pure.
+"""Requirement `ratchet`, with the keys that begin with `ratchet-`: provenance must continue. Pure.
 
 While no publisher is established for a project, the ratchet withholds nothing. Afterwards, it withholds a later file
 without an attestation (`provenance-lost`), and a later file with attestations only by other publishers
@@ -21,6 +21,7 @@ from assay.policy.candidate import FileFacts, PageContext
 from assay.policy.continuity import Continuity
 from assay.policy.language.times import format_instant
 from assay.policy.language.values import Age, Specifiers, compile_specifiers
+from assay.policy.release_lines import is_line_established
 from assay.policy.requirements.base import NOT_YET, Note, NotYet, Phrase, Requirement, RuleTerms, TimeCheck
 from assay.policy.signers import assess_continuity, find_signers, get_signing_origin, recall_signer
 from assay.policy.verdict import Reason, ReasonCode, Words, make_reason
@@ -40,12 +41,23 @@ class RatchetMode(StrEnum):
     OFF = "off"
 
 
+class RatchetScope(StrEnum):
+    """Values of the key `ratchet-scope`: the files with which a file is compared."""
+
+    PROJECT = "project"
+    LINE = "line"
+
+
 class RatchetKeys(Settings):
-    """Model of the keys `ratchet`, `ratchet-settle` and `ratchet-except`."""
+    """Model of the keys `ratchet`, `ratchet-scope`, `ratchet-settle` and `ratchet-except`."""
 
     ratchet: RatchetMode | None = None
     """Effect of a lost attestation or a changed publisher: the file is withheld (``enforce``, the default), gets a note
     (``warn``), or is not affected (``off``)."""
+    ratchet_scope: RatchetScope | None = None
+    """Files with which a file is compared: all of the project (``project``, the default), or those of its release line
+    and of earlier lines (``line``). The epoch and the first number of a version are its line. With ``line``, an
+    unattested 1.9.6 after an attested 2.0 gets a note."""
     ratchet_settle: Age | None = None
     """Time from the log entry of a publisher's first file until the publisher is established. Default: 14 days."""
     ratchet_except: Specifiers | None = None
@@ -60,6 +72,8 @@ class _RatchetCheck(TimeCheck):
     """True if lost or changed provenance gives a note on the file. False if it withholds the file."""
     covers_exception: Callable[[Version], bool] | None
     names_publishers: bool
+    compares_lines: bool
+    """True if the file is compared only with files of its release line and of earlier ones."""
 
     def check_time(self, facts: FileFacts, context: PageContext, now: datetime) -> Reason | Note | NotYet | None:
         state = context.ratchet_state
@@ -70,6 +84,9 @@ class _RatchetCheck(TimeCheck):
         if self.names_publishers and facts.relevant_attestations and not facts.provenance_failures:
             return None  # a publisher that the rule names counts as established
         found = self._judge_signers(facts, context, now)
+        if self.compares_lines and isinstance(found, Reason) and not is_line_established(facts, context, now):
+            # The evidence of an earlier file could still establish a publisher for this line.
+            return NOT_YET if state.has_unknown_evidence and not self.warns else _note_later_line(found)
         if self.warns and isinstance(found, Reason):
             return Note(f"{found.code}: {found.message}")
         return None if self.warns and found is NOT_YET else found
@@ -102,6 +119,11 @@ class _RatchetCheck(TimeCheck):
                 known = ", ".join(sorted({_name_identity(each, context) for each in state.established}))
                 reason_facts = (facts.relevant_attestations, known, until)
                 return make_reason(ReasonCode.PUBLISHER_CHANGED, self.label, _tell_changed, reason_facts, until)
+
+
+def _note_later_line(reason: Reason) -> Note:
+    """Return the note on a file that differs only from later release lines."""
+    return Note(f'{reason.code} compared with later release lines, which ratchet-scope = "line" permits')
 
 
 def _note_changed_origin(facts: FileFacts, context: PageContext) -> Note | None:
@@ -162,19 +184,22 @@ def _activate(stated: RatchetKeys, terms: RuleTerms) -> _RatchetCheck | None:
         return None
     warns, excepted = stated.ratchet is RatchetMode.WARN, stated.ratchet_except
     covers_exception = None if excepted is None else compile_specifiers(excepted)
-    return _RatchetCheck(terms.label, warns, covers_exception, terms.names_publishers)
+    compares_lines = stated.ratchet_scope is RatchetScope.LINE
+    return _RatchetCheck(terms.label, warns, covers_exception, terms.names_publishers, compares_lines)
 
 
 def _describe(stated: RatchetKeys, _: RuleTerms) -> Iterator[Phrase]:
+    is_line = stated.ratchet_scope is RatchetScope.LINE
+    owner = "its release line, or an earlier one," if is_line else "the project"
     match stated.ratchet:
         case RatchetMode.OFF:
             return
         case RatchetMode.WARN:
             yield Phrase(
-                "is attested by an established publisher, if the project has one; if not, it is approved with a note"
+                f"is attested by an established publisher, if {owner} has one; if not, it is approved with a note"
             )
         case RatchetMode.ENFORCE | None:
-            yield Phrase("is attested by an established publisher, if the project has one")
+            yield Phrase(f"is attested by an established publisher, if {owner} has one")
 
 
 RATCHET: Final = Requirement(

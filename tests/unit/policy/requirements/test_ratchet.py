@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from assay.evidence import Attested, Evidence, Unverifiable
-from assay.policy.verdict import Approved, ReasonCode, Withheld
+from assay.policy.verdict import Approved, ReasonCode, Undecided, Withheld
 from assay.simple.model import File, Kind
 from tests.unit.policy.factories import (
     ENFORCE,
@@ -238,3 +238,73 @@ def test_what_cannot_be_verified_counts_as_lost() -> None:
 
 def test_forged_evidence_is_forged_and_no_loss() -> None:
     assert codes(latest(old(100), a_file("9.0", uploaded=ago(5)), FORGED)) == [ReasonCode.FORGED]
+
+
+# ratchet-scope
+
+
+LINE = a_policy('ratchet-scope = "line"')
+
+
+def attested_in(*versions: tuple[str, float]) -> dict[File, Evidence]:
+    """Return files with their attestations by one publisher: pairs of version and age in days."""
+    files = [a_file(version, uploaded=ago(age)) for version, age in versions]
+    return {file: signed(file) for file in files}
+
+
+@pytest.mark.parametrize("scope", ["", 'ratchet-scope = "project"'])
+def test_an_unattested_file_of_an_old_line_is_withheld_by_default(scope: str) -> None:
+    policy, patch = a_policy(scope), a_file("1.9.6", uploaded=ago(5))
+    assert codes(latest(attested_in(("2.0", 100)), patch, UNATTESTED, policy)) == [ReasonCode.PROVENANCE_LOST]
+
+
+def test_with_line_as_scope_a_later_line_gives_an_old_one_only_a_note() -> None:
+    patch = a_file("1.9.6", uploaded=ago(5))
+    for evidence in (UNATTESTED, signed(patch, **STRANGER)):
+        verdict = latest(attested_in(("2.0", 100)), patch, evidence, LINE)
+        assert isinstance(verdict, Approved)
+        assert any('ratchet-scope = "line"' in note for note in verdict.notes)
+    unlined = latest(attested_in(("2.0", 100)), patch, signed(patch), LINE)
+    assert isinstance(unlined, Approved)
+    assert not any("ratchet-scope" in note for note in unlined.notes)
+
+
+@pytest.mark.parametrize("established", ["1.0", "1.9.5", "0.3", "1.10rc1"])
+@pytest.mark.parametrize("version", ["1.9.6", "2.1", "1!0.1"])
+def test_with_line_as_scope_the_same_and_earlier_lines_count(established: str, version: str) -> None:
+    file = a_file(version, uploaded=ago(5))
+    earlier = attested_in((established, 100), ("2.0", 90))
+    assert codes(latest(earlier, file, UNATTESTED, LINE)) == [ReasonCode.PROVENANCE_LOST]
+    assert codes(latest(earlier, file, signed(file, **STRANGER), LINE)) == [ReasonCode.PUBLISHER_CHANGED]
+    assert codes(latest(earlier, file, signed(file), LINE)) == []
+
+
+def test_an_epoch_comes_before_the_number() -> None:
+    file = a_file("9.0", uploaded=ago(5))
+    assert codes(latest(attested_in(("1!1.0", 100)), file, UNATTESTED, LINE)) == []
+    assert codes(latest(attested_in(("1!1.0", 100)), file, UNATTESTED)) == [ReasonCode.PROVENANCE_LOST]
+
+
+def test_a_line_is_established_only_after_the_settling_of_its_own_files() -> None:
+    """The publisher is established for the project since 2.0, and for line 1 since 1.9.5 has settled."""
+    before, after = a_file("1.9.6", uploaded=ago(30)), a_file("1.9.7", uploaded=ago(5))
+    earlier = attested_in(("2.0", 100), ("1.9.5", 40))
+    assert codes(latest(earlier, before, UNATTESTED, LINE)) == []
+    assert codes(latest(earlier, after, UNATTESTED, LINE)) == [ReasonCode.PROVENANCE_LOST]
+
+
+def test_a_file_that_the_scope_lets_in_establishes_nothing() -> None:
+    patch, later = a_file("1.9.6", uploaded=ago(60)), a_file("1.9.7", uploaded=ago(5))
+    earlier: dict[File, Evidence] = {**attested_in(("2.0", 100)), patch: signed(patch, **STRANGER)}
+    for policy, expected in ((LINE, []), (ENFORCE, [ReasonCode.PROVENANCE_LOST])):
+        assert codes(latest(earlier, later, UNATTESTED, policy)) == expected
+
+
+def test_the_scope_does_not_decide_while_the_evidence_of_an_earlier_file_is_unknown() -> None:
+    unknown, patch = a_file("1.0", uploaded=ago(90)), a_file("1.9.6", uploaded=ago(5))
+    evidence: dict[File, Evidence] = {**attested_in(("2.0", 100)), patch: UNATTESTED}
+    files = (*attested_in(("2.0", 100)), unknown, patch)
+    *_, verdict = page(LINE, *files, evidence=evidence, default=None)
+    assert isinstance(verdict, Undecided)
+    *_, verdict = page(LINE, *files, evidence={**evidence, unknown: signed(unknown)})
+    assert codes(verdict) == [ReasonCode.PROVENANCE_LOST]

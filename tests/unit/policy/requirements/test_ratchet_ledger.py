@@ -75,6 +75,26 @@ def test_what_another_views_rule_counted_and_this_ones_sees_and_does_not_count_e
     assert [codes(each) for each in lost] == [[], []], "a fact is still good where its document is gone"
 
 
+def test_the_ledger_remembers_in_which_release_line_a_publisher_signed() -> None:
+    patch = a_file("1.9.6", uploaded=ago(5))
+    for version, expected in (
+        ("2.0", []),
+        ("1.0", [ReasonCode.PROVENANCE_LOST]),
+        ("0.9", [ReasonCode.PROVENANCE_LOST]),
+    ):
+        withdrawn = a_file(version, uploaded=ago(100))
+        history = seen(patch, at=ago(5), signers=(fact(withdrawn, 100),), publishers=(established(100),))
+        verdict = page(a_policy('ratchet-scope = "line"'), patch, evidence={patch: UNATTESTED}, history=history)[0]
+        assert codes(verdict) == expected
+
+
+def test_a_publisher_of_whom_the_ledger_names_no_file_counts_for_every_line() -> None:
+    patch = a_file("0.1", uploaded=ago(5))
+    history = seen(patch, at=ago(5), publishers=(established(100),))
+    verdict = page(a_policy('ratchet-scope = "line"'), patch, evidence={patch: UNATTESTED}, history=history)[0]
+    assert codes(verdict) == [ReasonCode.PROVENANCE_LOST]
+
+
 def test_a_fact_of_other_bytes_counts_for_nothing() -> None:
     first, second = a_file("1.0", uploaded=ago(100)), a_file("2.0", uploaded=ago(50))
     history = ProjectHistory(signers=(fact(first, 100), fact(a_file("3.0"), 50)))
