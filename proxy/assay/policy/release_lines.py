@@ -2,7 +2,7 @@
 
 A release line is the epoch and the first number of a version (PEP 440): 1.9.6 and 1.10 are of one line, 2.0 is of a
 later one. With this scope, the ratchet compares a file only with publishers that signed files of the same line or of an
-earlier one. What a file establishes does not depend on the scope (docs/policy-semantics.md, "Ratchet").
+earlier one. The scope does not change which publishers a file establishes (docs/policy-semantics.md, "Ratchet").
 """
 
 from __future__ import annotations

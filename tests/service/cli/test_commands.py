@@ -89,12 +89,15 @@ def test_explain_tells_each_verdict_and_changes_nothing(
         assert "1 approved, 1 withheld" in shown
         assert "2.0: provenance no, lost" in shown
         assert "1.0: provenance" not in shown
+        assert "namespaces" not in shown
+        index.set_page_keys("widget", namespaces=[{"name": "acme", "owned": True}])
         assert run(["explain", "Widget", "1.0", "--config", str(config)]) == 0
-        capsys.readouterr()
+        assert "namespaces according to the index: acme (owned)" in capsys.readouterr().out
         assert run(["explain", "widget", bad.filename, "--json", "--config", str(config)]) == 1
         known = json.loads(capsys.readouterr().out)
         (told,) = known["files"]
         (release,) = known["releases"]
+        assert known["namespaces"] == [{"name": "acme", "owned": True}]
         assert (release["version"], release["provenance"], release["unattested"]) == ("2.0", ["no", "lost"], 1)
         assert (told["verdict"], told["reasons"][0]["rule"]) == ("withheld", "widgets come from acme")
         assert run(["explain", "widget", "3.0", "--config", str(config)]) == 2

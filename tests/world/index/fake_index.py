@@ -39,7 +39,7 @@ import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import quote, unquote
 
 from packaging.utils import canonicalize_name
@@ -192,6 +192,11 @@ class Index:
     def set_status(self, project: str, status: str, reason: str | None = None) -> None:
         """Set the status of a project (PEP 792)."""
         self._shelf(project).status = {"status": status} if reason is None else {"status": status, "reason": reason}
+        self.bump_serial(project)
+
+    def set_page_keys(self, project: str, **keys: Any) -> None:
+        """Set further keys of the project's JSON page, such as ``namespaces`` (PEP 752)."""
+        self._shelf(project).more = keys
         self.bump_serial(project)
 
     def bump_serial(self, project: str) -> None:

@@ -89,6 +89,8 @@ class ProjectListing:
     serial: int
     listed: list[ListedFile] = field(default_factory=list)
     status: dict[str, str] = field(default_factory=lambda: {"status": "active"})
+    more: dict[str, Any] = field(default_factory=dict)
+    """Further keys of the JSON page."""
 
 
 def render_json_page(
@@ -101,6 +103,7 @@ def render_json_page(
         "project-status": shelf.status,
         "versions": list(dict.fromkeys(listed.built.version for listed in shelf.listed)),
         "files": [listed.as_entry(relative=relative) for listed in shelf.listed],
+        **shelf.more,
     }
     return json.dumps(page).encode()
 

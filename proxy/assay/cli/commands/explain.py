@@ -39,6 +39,7 @@ from assay.policy.verdict import Approved, Withheld
 from assay.publishers.release_provenance import ReleaseProvenance
 from assay.simple.fields import parse_version
 from assay.simple.model import File, NormalizedName
+from assay.simple.namespaces import read_namespaces
 
 _LOCKFILE_SUFFIXES = frozenset({".lock", ".toml", ".txt", ".in"})
 _PROJECT_NAME = re.compile(r"[A-Z0-9](?:[A-Z0-9._-]*[A-Z0-9])?", re.ASCII | re.IGNORECASE)
@@ -109,6 +110,8 @@ def _print_report(judged_page: JudgedPage, verdicts: list[Approved | Withheld], 
         print_table(FILE_HEADER, make_file_rows(results))
     else:
         print_table(RELEASE_HEADER[1:], [row[1:] for row in make_release_rows(results)])
+    if namespaces := read_namespaces(page.project):
+        print(f"\nnamespaces according to the index: {', '.join(each.describe() for each in namespaces)}")
     for problem in list_unstated(verdicts):
         print(f"\n{problem}")
     print_advisories(judged_page.listing.advisories)
@@ -133,6 +136,7 @@ def _build_absence_json(name: NormalizedName, policy: Policy, error: ProjectNotF
         "project": name,
         "index": None,
         "stale": False,
+        "namespaces": [],
         "policy": policy.digest,
         "files": [],
         "releases": [],
@@ -148,6 +152,9 @@ def _build_json(judged_page: JudgedPage, verdicts: list[Approved | Withheld]) ->
         "project": judged_page.page.project.name,
         "index": judged_page.page.index.name,
         "stale": judged_page.page.is_stale,
+        "namespaces": [
+            {"name": each.name, "owned": each.is_owned} for each in read_namespaces(judged_page.page.project)
+        ],
         "policy": judged_page.policy_digest,
         "files": [verdict_json(each) for each in verdicts],
         "releases": releases_json(_select_releases(judged_page, verdicts)),

@@ -18,6 +18,7 @@ from assay.config import HelpSettings, ServerSettings
 from assay.gate.hidden_versions import HiddenVersion
 from assay.policy.verdict import Withheld
 from assay.ports import Storage
+from assay.simple.namespaces import read_namespaces
 from assay.views import DEFAULT_VIEW, ViewSettings
 from assay.web.exchange import Exchange
 from assay.web.origin import resolve_origin
@@ -166,6 +167,7 @@ class UiResponder:
             absence_reason=None if judged.listing.absence_reason is None else judged.listing.absence_reason.message,
             status=judged.page.project.status,
             advisories=judged.listing.advisories,
+            namespaces=read_namespaces(judged.page.project),
             stale_since=judged.page.confirmed_at if judged.page.is_stale else None,
         )
         selection = Selection(page=route.page, version=route.version, only_withheld=route.only_withheld)

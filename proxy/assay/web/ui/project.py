@@ -20,6 +20,7 @@ from assay.policy.verdict import Approved, Withheld
 from assay.publishers.release_provenance import get_publication_time
 from assay.simple.fields import parse_version
 from assay.simple.model import ProjectStatus
+from assay.simple.namespaces import Namespace
 from assay.web.ui.advisories import render_advisories
 from assay.web.ui.layout import render_page
 from assay.web.ui.markup import Child, Markup, element, join_markup, join_separated, markup_if
@@ -74,6 +75,8 @@ class ProjectFacts:
     """Status of the project as the index states it (PEP 792)."""
     advisories: Sequence[ShownAdvisory] = ()
     """Advisories that cover a listed version."""
+    namespaces: Sequence[Namespace] = ()
+    """Namespaces of the project as the index states them (PEP 752)."""
     stale_since: datetime | None = None
     """Last time at which the index confirmed its page, if the index is unavailable now; else None."""
 
@@ -166,9 +169,12 @@ def _list_notes(facts: ProjectFacts) -> list[str]:
 def _describe_counts(facts: ProjectFacts, releases: Sequence[Release]) -> str:
     approved = sum(isinstance(each, Approved) for each in facts.files)
     withheld = sum(isinstance(each, Withheld) for each in facts.files)
-    return (
+    counts = (
         f"{_count_versions(releases)}: {count_files(approved)} approved, {withheld:,} withheld. Index: {facts.index}."
     )
+    if not facts.namespaces:
+        return counts
+    return f"{counts} Namespaces according to the index: {', '.join(each.describe() for each in facts.namespaces)}."
 
 
 def _count_versions(releases: Sequence[Release]) -> str:

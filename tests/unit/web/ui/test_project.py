@@ -10,6 +10,7 @@ import pytest
 from assay.evidence import Attested, Claims, Evidence, Rejection, Unattested
 from assay.policy.verdict import Approved, ReasonCode, Withheld, approve, state_reason
 from assay.simple.model import File, NormalizedName
+from assay.simple.namespaces import Namespace
 from assay.web.ui.project import VERSIONS_PER_PAGE, ProjectFacts, Selection, render_project_page
 from assay.web.ui.releases import FileVerdict, UndecidedFile, build_file_url, build_version_url
 from tests.browser.scene import SCRIPT
@@ -104,6 +105,14 @@ def test_a_pre_release_and_an_older_version_do_not_count_as_newer(newer: Withhel
 
 def test_an_absent_project_says_why() -> None:
     assert shown(absence_reason="index acme has no such project").text.count("index acme has no such project") == 1
+
+
+def test_the_namespaces_of_the_index_are_shown() -> None:
+    granted = (Namespace(name="acme<b>", is_owned=True), Namespace(name="acme-tools", is_owned=False))
+    facts = ProjectFacts(name="acme-tools-x", index="pypi", files=(), namespaces=granted)
+    page = read_harmless_page(render_project_page(facts, Selection(), NOW))
+    assert "Namespaces according to the index: acme<b> (owned), acme-tools (not owned)." in page.text
+    assert "Namespaces" not in shown().text
 
 
 def test_the_reasons_are_counted_under_the_answer_with_an_example_if_their_words_differ() -> None:
