@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from assay.policy.language.model import Mode, Policy, Revocation, Rule, Showing, Waiver
+from assay.policy.language.model import AdvisoryMode, MalwareMode, Mode, Policy, Revocation, Rule, Showing, Waiver
 from assay.policy.language.times import format_instant
 from assay.policy.language.wording import describe_rule
 from assay.policy.requirements.base import Phrase
@@ -16,6 +16,17 @@ from assay.web.ui.markup import Child, Markup, element, join_markup, join_separa
 _EXPIRY_WARNING = timedelta(days=14)
 _MAX_PROBLEMS = 10
 """Maximum number of problems of a refused policy file that are shown."""
+
+
+def describe_advisories(policy: Policy) -> str:
+    """Return sentences about the effect of advisories, for a page."""
+    malware = (
+        "A malware advisory withholds the files that it covers, in every mode."
+        if policy.malware is MalwareMode.DENY
+        else "A malware advisory is only shown, and withholds nothing."
+    )
+    others = "are shown" if policy.advisories is AdvisoryMode.NOTE else "are not shown"
+    return f"{malware} Other advisories {others}, and withhold nothing."
 
 
 def describe_showing(showing: Showing) -> str:
@@ -87,6 +98,9 @@ def render_policy_page(policy: Policy, showing: Showing, now: datetime, rejectio
         render_waivers(policy.waivers, now),
         element("h2", "Revocations"),
         _render_revocations(policy),
+        element("h2", "Advisories"),
+        element("p", describe_advisories(policy)),
+        _render_ignored_advisories(policy, now),
         element("p", "Digest of this policy: ", element("code", policy.digest), class_="soft"),
         root="",
         path="policy",
@@ -147,6 +161,16 @@ def _render_revocations(policy: Policy) -> Markup:
         return element("p", "The policy has no revocations.")
     rows: list[tuple[Child, ...]] = [(_describe_revocation(each), each.reason) for each in policy.revocations]
     return render_table("Revocations", ("Revoked", "Reason"), rows)
+
+
+def _render_ignored_advisories(policy: Policy, now: datetime) -> Markup:
+    if not policy.ignored_advisories:
+        return element("p", "The policy ignores no advisories.")
+    ends = sorted(policy.ignored_advisories, key=lambda each: each.expires)
+    rows: list[tuple[Child, ...]] = [
+        (render_name(each.id), _render_expiry(each.expires, now), each.reason) for each in ends
+    ]
+    return render_table("Ignored advisories", ("Advisory", "Expires", "Reason"), rows)
 
 
 def _describe_revocation(revocation: Revocation) -> Child:

@@ -101,6 +101,26 @@ def test_every_key_of_a_rule_and_every_kind_of_revocation_has_words() -> None:
     assert "nothing is approved" in nothing.text
 
 
+@pytest.mark.parametrize(
+    ("top", "said"),
+    [
+        ("", "A malware advisory withholds the files that it covers, in every mode. Other advisories are shown"),
+        (
+            'malware = "note"\nadvisories = "off"',
+            "is only shown, and withholds nothing. Other advisories are not",
+        ),
+    ],
+)
+def test_the_policy_page_says_what_advisories_do(top: str, said: str) -> None:
+    ignored = '[[ignored-advisories]]\nid = "MAL-2026-1"\nreason = "about another project"\nexpires = 2020-01-01'
+    policy = load_policy(f"version = 1\n{top}\n{ignored}", "policy.toml")
+    text = read_harmless_page(render_policy_page(policy, policy.withheld, NOW)).text
+    for part in (said, "MAL-2026-1", "✗ expired 2020-01-02 00:00 UTC", "about another project"):
+        assert part in text
+    nothing = read_harmless_page(render_policy_page(load_policy("version = 1", "policy.toml"), Showing.STOP, NOW))
+    assert "The policy ignores no advisories." in nothing.text
+
+
 def test_a_rule_says_first_who_must_have_signed_and_last_what_the_ratchet_does() -> None:
     policy = load_policy(
         """
