@@ -160,7 +160,7 @@ class Reference:
         file, evidence = facts.file, facts.evidence
         said = [*facts.provenance_failures, *(self.ask(check, facts) for check in self.checks())]
         unmet = sorted((each for each in said if isinstance(each, Reason)), key=lambda each: CODES.index(each.code))
-        malicious, noted, ends = self.malicious(facts)
+        malicious, ignored, noted, ends = self.malicious(facts)
         enforced = [
             *self.revoked(facts),
             *malicious,
@@ -187,32 +187,30 @@ class Reference:
             file,
             rule="all",
             evidence=evidence,
-            lifted_reasons=tuple(lifted),
+            lifted_reasons=(*ignored, *lifted),
             notes=notes,
             changes_at=earliest([*(each.until for each in unmet), expires, ends]),
         )
 
-    def malicious(self, facts: FileFacts) -> tuple[list[Reason], list[str], datetime | None]:
-        """Return the reasons of malware records, notes, and the earliest end of an exception that applies."""
+    def malicious(self, facts: FileFacts) -> tuple[list[Reason], list[Reason], list[str], datetime | None]:
+        """Return the reasons of malware records, those lifted, notes, and the earliest end of an exception."""
         version = facts.file.distribution.version if facts.file.distribution is not None else None
-        reasons, ignored, noted, ends = [], [], [], []
+        reasons, lifted, notes, ends = [], [], [], []
         for each in self.world.advisories:
             if not each.is_malware or version is None or not each.covers(self.context.project, version):
                 continue
+            message = f"malicious according to {each.id} ({each.link}): {each.summary}; use another version"
+            reason = state_reason(ReasonCode.MALICIOUS, None, message, expected="no malware advisory", found=each.id)
             exceptions = [one.expires for one in self.policy.ignored_advisories if one.id == each.id]
             if exceptions and max(exceptions) > self.world.now:
                 ends.append(max(exceptions))
-                ignored.append(f"the malware advisory {each.id} is ignored until {format_instant(ends[-1])}: x")
-                continue
-            text = f"malicious according to {each.id} ({each.link}): {each.summary}"
-            noted.append(text)
-            message = f"{text}; use another version"
-            reasons.append(
-                state_reason(ReasonCode.MALICIOUS, None, message, expected="no malware advisory", found=each.id)
-            )
-        if self.policy.malware == "note":
-            return [], ignored + noted, earliest(ends)
-        return reasons, ignored, earliest(ends)
+                notes.append(f"{each.id} is ignored until {format_instant(ends[-1])}: x")
+                lifted.append(reason)
+            elif self.policy.malware == "note":
+                lifted.append(reason)
+            else:
+                reasons.append(reason)
+        return reasons, lifted, notes, earliest(ends)
 
     def revoked(self, facts: FileFacts) -> Sequence[Reason]:
         revoked = compile_revocations(self.policy, self.context.project)

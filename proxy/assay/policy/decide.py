@@ -71,7 +71,7 @@ def decide_verdict(facts: FileFacts, rule: CompiledRule, context: PageContext, n
     """
     precedent = _find_precedent(facts, rule, context, now)
     verdict = _decide(facts, rule, context, now, _find_enforced_reasons(facts, rule, context, now, precedent.reasons))
-    if precedent.notes or precedent.changes_at is not None:
+    if precedent.lifted_reasons or precedent.notes or precedent.changes_at is not None:
         return _annotate(verdict, precedent)
     return verdict
 
@@ -87,7 +87,7 @@ def _find_precedent(facts: FileFacts, rule: CompiledRule, context: PageContext, 
 
 
 def _annotate(verdict: Verdict, precedent: Findings) -> Verdict:
-    """Return the verdict with the notes of step 1, and with the instant at which the findings of step 1 change."""
+    """Return the verdict with the lifted reasons, the notes and the next change of step 1."""
     if isinstance(verdict, Undecided):
         return verdict
     instants = [each for each in (verdict.changes_at, precedent.changes_at) if each is not None]
@@ -97,7 +97,7 @@ def _annotate(verdict: Verdict, precedent: Findings) -> Verdict:
         verdict.file,
         rule=verdict.rule,
         evidence=verdict.evidence,
-        lifted_reasons=verdict.despite,
+        lifted_reasons=(*precedent.lifted_reasons, *verdict.despite),
         notes=(*verdict.notes, *precedent.notes),
         changes_at=min(instants, default=None),
     )

@@ -15,6 +15,8 @@ class Findings(NamedTuple):
 
     reasons: Sequence[Reason] = ()
     """Reasons to withhold the file; empty if the check permits it."""
+    lifted_reasons: tuple[Reason, ...] = ()
+    """Reasons that the policy lifts, such as those of ignored advisories."""
     notes: tuple[str, ...] = ()
     """Notes on the file if it is approved."""
     changes_at: datetime | None = None
@@ -23,7 +25,12 @@ class Findings(NamedTuple):
     def join(self, other: Findings) -> Findings:
         """Return these findings followed by those of another check."""
         instants = [each for each in (self.changes_at, other.changes_at) if each is not None]
-        return Findings((*self.reasons, *other.reasons), (*self.notes, *other.notes), min(instants, default=None))
+        return Findings(
+            (*self.reasons, *other.reasons),
+            (*self.lifted_reasons, *other.lifted_reasons),
+            (*self.notes, *other.notes),
+            min(instants, default=None),
+        )
 
 
 NO_FINDINGS: Final = Findings()
