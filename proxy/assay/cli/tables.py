@@ -1,7 +1,7 @@
 """Text tables for a terminal or a pipe. Unprintable characters are escaped, so that no filename can move the cursor.
 
-On a terminal, a table fits the width: the last column, which has the longest text, moves below each row if it does not
-fit beside it, and long cells are folded. In a pipe, each row is one line, however long.
+On a terminal, a table fits the width. A column that has the same text in all rows becomes a line at the end. The last
+column, which has the longest text, moves below each row. Long cells are folded. In a pipe, each row is one line.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, NamedTuple, TextIO, TypeAlias
+from typing import Final, NamedTuple, TextIO, TypeAlias, TypeVar
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -42,6 +42,7 @@ class Marked(NamedTuple):
 
 
 Cell: TypeAlias = str | Marked
+_ItemT = TypeVar("_ItemT")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +92,14 @@ def format_table(header: Sequence[str], rows: Iterable[Sequence[Cell]], style: O
     cells = [[_escape(cell) for cell in row] for row in rows]
     widths = _measure([header, *([text for text, _ in row] for row in cells)])
     below: list[str] = [""] * len(cells)
+    footer: list[str] = []
+    if style.width is not None and _total(widths) > style.width:
+        constant = _find_constant_columns(cells)
+        footer = [
+            f"{header[column]} of all rows: {text}" for column in constant if (text := cells[0][column][0]) != _EMPTY
+        ]
+        header = _drop(header, constant)
+        cells, widths = [_drop(row, constant) for row in cells], _drop(widths, constant)
     if style.width is not None and _total(widths) > style.width:
         if len(header) > 1 and widths[-1] > _MIN_COLUMN_WIDTH:
             below = [row[-1][0] for row in cells]
@@ -102,7 +111,22 @@ def format_table(header: Sequence[str], rows: Iterable[Sequence[Cell]], style: O
         if text not in {"", _EMPTY}:
             folded = fold(text, max(_MIN_COLUMN_WIDTH, (style.width or 0) - _INDENT), frozenset(" "))
             lines += [" " * _INDENT + line for line in folded]
-    return lines
+    return lines + [line for text in footer for line in fold(text, style.width or 0, _BREAK_AFTER)]
+
+
+def _find_constant_columns(cells: Sequence[Sequence[tuple[str, Mark | None]]]) -> list[int]:
+    """Return the columns whose cells all have the same text. The first column and marked cells do not count."""
+    if len(cells) <= 1:
+        return []
+    return [
+        number
+        for number, column in enumerate(zip(*cells, strict=True))
+        if number and column[0][1] is None and len(set(column)) == 1
+    ]
+
+
+def _drop(row: Sequence[_ItemT], columns: Sequence[int]) -> list[_ItemT]:
+    return [item for number, item in enumerate(row) if number not in columns]
 
 
 def _escape(cell: Cell) -> tuple[str, Mark | None]:

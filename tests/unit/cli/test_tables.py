@@ -48,6 +48,19 @@ def test_a_long_name_is_folded_and_complete() -> None:
     assert all(len(line) <= 40 for line in lines)
 
 
+def test_a_column_with_one_text_becomes_a_line_on_a_narrow_terminal() -> None:
+    header = ("PROJECT", "RULE", "FILES", "BECAUSE")
+    rows = [(name, "every other package", Marked("1 approved", Mark.GOOD), "-") for name in ("widget", "gadget")]
+    assert format_table(header, rows, OutputStyle(width=40)) == [
+        "PROJECT  FILES",
+        "widget   1 approved",
+        "gadget   1 approved",
+        "RULE of all rows: every other package",
+    ]
+    assert "RULE" in format_table(header, rows[:1], OutputStyle(width=40))[0], "one row says it in its column"
+    assert format_table(header, rows, OutputStyle(width=60)) == format_table(header, rows)
+
+
 def test_colours_mark_the_verdict_only() -> None:
     lines = format_table(HEADER, ROWS, OutputStyle(width=60, color=True))
     assert lines[0] == "\x1b[1mPROJECT  FILES\x1b[0m"
@@ -97,6 +110,7 @@ TEXT = st.text(max_size=60)
 
 @given(st.lists(st.tuples(TEXT, TEXT, TEXT), max_size=5), st.integers(30, 200))
 def test_every_line_fits_and_no_character_is_lost(rows: list[tuple[str, ...]], width: int) -> None:
+    rows = [tuple(f"{number}{cell}" for cell in row) for number, row in enumerate(rows)]
     lines = format_table(HEADER, rows, OutputStyle(width=width))
     assert max(map(cell_len, lines)) <= width
     plain = format_table(HEADER, rows)
