@@ -260,9 +260,9 @@ def _add_policy_commands(parser: argparse.ArgumentParser) -> None:
 
 def _add_ledger_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     summary = "export the ledger to a text file, import such a file, or state which facts no longer count"
-    actions = commands.add_parser("ledger", help=summary, description=summary).add_subparsers(
-        required=True, metavar="ACTION"
-    )
+    parser = commands.add_parser("ledger", help=summary, description=summary)
+    _add_config_option(parser)
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
     export = _add_command(actions, "export", "write the ledger as text; a proxy may run", "ledger")
     export.add_argument("file", metavar="FILE", type=Path, nargs="?", help="text file (default: standard output)")
     import_ = _add_command(actions, "import", "add the facts of a text file to the ledger", "ledger")
@@ -280,6 +280,8 @@ def _add_ledger_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     _add_forget_options(forget)
     for action, command in (("export", export), ("import", import_), ("forget", forget)):
         command.set_defaults(action=action)
+        # Without a default here, the option may also be in front of the action.
+        next(each for each in command._actions if each.dest == "config").default = argparse.SUPPRESS  # noqa: SLF001
 
 
 def _add_forget_options(command: argparse.ArgumentParser) -> None:
@@ -389,11 +391,15 @@ def _add_command(
     commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str, module: str | None = None
 ) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=summary, description=summary, epilog=_EXIT_STATUS_HELP)
+    _add_config_option(parser)
+    parser.set_defaults(module=module or name)
+    return parser
+
+
+def _add_config_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config",
         metavar="FILE",
         type=Path,
         help="configuration file (default: the file in ASSAY_CONFIG, else built-in settings)",
     )
-    parser.set_defaults(module=module or name)
-    return parser

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, NoReturn
 
 EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -78,6 +78,23 @@ _INVALID_CHOICE: Final = re.compile(r"invalid choice: '([^']*)' \(choose from (.
 
 class CommandParser(argparse.ArgumentParser):
     """Option parser of the command line. The parsers of its commands have the same class."""
+
+    _is_intermixing = False
+
+    def parse_known_args(  # type: ignore[override]  # the signature of argparse is overloaded
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse arguments, with options before, between and after the others.
+
+        `argparse` itself gives an optional argument its default at the first option after another argument.
+        """
+        if self._subparsers is not None or self._is_intermixing:
+            return super().parse_known_args(args, namespace)
+        self._is_intermixing = True  # Python 3.11 calls parse_known_args from parse_known_intermixed_args
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._is_intermixing = False
 
     def format_help(self) -> str:
         """Return the help, with the examples of the command at its end."""

@@ -6,6 +6,8 @@ import argparse
 import re
 import shlex
 from collections.abc import Iterator
+from itertools import permutations
+from pathlib import Path
 
 import pytest
 
@@ -71,3 +73,46 @@ def test_any_other_error_has_no_suggestion(capsys: pytest.CaptureFixture[str]) -
     with pytest.raises(SystemExit):
         _build_parser().parse_args(["explain"])
     assert "did you mean" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "options", "expected"),
+    [
+        ("ledger export", ["l.txt"], ["--config=c"], {"file": Path("l.txt"), "config": Path("c")}),
+        ("ledger import", ["l.txt"], ["--replace", "--reason=r"], {"file": Path("l.txt"), "reason": "r"}),
+        ("explain", ["numpy", "1.0"], ["--view=v", "--json"], {"project": "numpy", "which": "1.0", "view": "v"}),
+        ("cache", ["warm", "uv.lock"], ["--view=v"], {"action": "warm", "lockfile": Path("uv.lock"), "view": "v"}),
+        ("waive", ["f", "g"], ["--reason=r", "--expires=d"], {"files": ["f", "g"], "reason": "r", "expires": "d"}),
+        ("policy diff", ["old", "new"], ["--json"], {"old": Path("old"), "new": Path("new"), "json": True}),
+    ],
+)
+def test_options_may_be_anywhere_after_the_command(
+    command: str, arguments: list[str], options: list[str], expected: dict[str, object]
+) -> None:
+    for order in set(permutations([*arguments, *options])):
+        if [each for each in order if each in arguments] == arguments:
+            parsed = vars(_build_parser().parse_args([*command.split(), *order]))
+            assert {key: parsed[key] for key in expected} == expected, order
+
+
+def test_the_configuration_of_the_ledger_may_be_in_front_of_the_action() -> None:
+    parse = _build_parser().parse_args
+    for words in (["--config", "c", "export", "f"], ["export", "--config", "c", "f"], ["export", "f", "--config", "c"]):
+        parsed = parse(["ledger", *words])
+        assert (parsed.config, parsed.file, parsed.action) == (Path("c"), Path("f"), "export")
+    assert parse(["ledger", "export"]).config is None
+    assert parse(["ledger", "--config", "c", "export", "--config", "d"]).config == Path("d")
+
+
+def test_a_missing_or_further_argument_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, message in (
+        (["waive", "f", "--reason", "r"], "the following arguments are required: --expires"),
+        (["audit"], "the following arguments are required: LOCKFILE"),
+        (["explain", "a", "b", "c"], "unrecognized arguments: c"),
+        (["audit", "--json", "--sarif", "uv.lock"], "not allowed with argument --json"),
+        (["audit", "uv.lock", "--jsn"], "unrecognized arguments: --jsn"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            _build_parser().parse_args(words)
+        assert ended.value.code == 2
+        assert message in capsys.readouterr().err
