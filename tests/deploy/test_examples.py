@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.cli import _build_parser
+from assay.cli import build_parser
 from tests.deploy.tools import EXAMPLES, Document, documents_of, free_port, run
 from tests.paths import ROOT
 from tests.world.clients.installers import ClientResult, run_client
@@ -86,7 +86,7 @@ def test_the_commands_in_the_examples_exist() -> None:
     assert {"audit", "serve"} <= said
     for command in said:
         with pytest.raises(SystemExit) as exit_status:
-            _build_parser().parse_args([command, "--help"])
+            build_parser().parse_args([command, "--help"])
         assert exit_status.value.code == 0, command
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.cli import _build_parser
+from assay.cli import build_parser
 from tests.paths import DOCS, ROOT
 
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
@@ -18,7 +18,7 @@ COMMAND = re.compile(r"(?:^|[`$(]\s?)assay ((?:[a-z|-]+)(?: [^`\n#)]*)?)", re.MU
 
 def unknown(command: str) -> list[str]:
     """Return the words of a command on a page that the parser does not know."""
-    parser, found = _build_parser(), []
+    parser, found = build_parser(), []
     for word in re.sub(r"[\[\]\\]", "", command).split():
         if word.startswith("--"):
             found += [each for each in word.split("|") if each not in parser._option_string_actions]

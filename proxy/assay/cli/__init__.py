@@ -28,7 +28,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command that `arguments` name, and return the exit status. Print an `AssayError` to standard error."""
     from assay.errors import AssayError, ConfigurationError, StorageInUseError  # noqa: PLC0415 - keeps --help fast
 
-    options = _build_parser().parse_args(arguments)
+    options = build_parser().parse_args(arguments)
     command = import_module(f"assay.cli.commands.{options.module}")
     try:
         return int(command.main(options))
@@ -72,7 +72,8 @@ class _VersionAction(argparse.Action):
         parser.exit()
 
 
-def _build_parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the option parser of all commands."""
     parser: argparse.ArgumentParser = CommandParser(
         prog="assay",
         description="Caching proxy in front of PyPI that serves only files approved by provenance and policy.",
@@ -142,6 +143,10 @@ def _build_parser() -> argparse.ArgumentParser:
         "user", metavar="USER", help="user name; the command prompts for the password, or reads it from standard input"
     )
     _add_storage_commands(commands)
+    summary = "print a script that completes commands, options and values in a shell"
+    completion = commands.add_parser("completion", help=summary, description=summary)
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="shell that runs the script")
+    completion.set_defaults(module="completion")
     return parser
 
 

@@ -58,6 +58,11 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "assay blast GitHub:victim/project --since 2026-11-01",
         "assay blast GitHub:victim/project --since 2026-11-01 --until 2026-11-03 --json",
     ),
+    "assay completion": (
+        "assay completion bash > ~/.local/share/bash-completion/completions/assay",
+        "assay completion zsh > ~/.zfunc/_assay",
+        "assay completion fish > ~/.config/fish/completions/assay.fish",
+    ),
     "assay hash-password": ("assay hash-password alice >> /etc/assay/passwords",),
     "assay ledger": ("assay ledger export ledger.txt", "assay ledger import ledger.txt"),
     "assay ledger export": ("assay ledger export ledger.txt", "assay ledger export > ledger.txt"),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.cli import _build_parser
+from assay.cli import build_parser
 from assay.cli.parser import EXAMPLES, CommandParser
 
 
@@ -24,7 +24,7 @@ def list_parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentP
                 yield from list_parsers(each)
 
 
-PARSERS = {each.prog: each for each in list_parsers(_build_parser())}
+PARSERS = {each.prog: each for each in list_parsers(build_parser())}
 
 
 def test_each_command_has_examples_and_no_others_have() -> None:
@@ -40,7 +40,7 @@ def test_the_parser_accepts_each_example_and_the_help_shows_it(command: str) -> 
         assert example.startswith(f"{command} ") or example == command
         words = shlex.split(re.split(r" >>? ", example)[0])
         assert words[0] == "assay"
-        assert _build_parser().parse_args(words[1:]).module
+        assert build_parser().parse_args(words[1:]).module
 
 
 def test_a_parser_without_examples_shows_none() -> None:
@@ -54,24 +54,24 @@ def test_a_parser_without_examples_shows_none() -> None:
         (["audit-lgo"], "; did you mean audit-log?\n"),
         (["policy", "dif", "a", "b"], "; did you mean diff?\n"),
         (["cache", "stat"], "; did you mean stats?\n"),
-        (["frobnicate"], "'cache')\n"),
-        (["\x1b[31m"], "'cache')\n"),
+        (["frobnicate"], "'completion')\n"),
+        (["\x1b[31m"], "'completion')\n"),
     ],
 )
 def test_an_unknown_command_is_told_the_most_similar_one(
     capsys: pytest.CaptureFixture[str], arguments: list[str], hint: str
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        _build_parser().parse_args(arguments)
+        build_parser().parse_args(arguments)
     said = capsys.readouterr().err
     assert ended.value.code == 2
-    assert said.replace("cache)", "'cache')").endswith(hint)
+    assert said.replace("completion)", "'completion')").endswith(hint)
     assert "\x1b" not in said
 
 
 def test_any_other_error_has_no_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        _build_parser().parse_args(["explain"])
+        build_parser().parse_args(["explain"])
     assert "did you mean" not in capsys.readouterr().err
 
 
@@ -91,12 +91,12 @@ def test_options_may_be_anywhere_after_the_command(
 ) -> None:
     for order in set(permutations([*arguments, *options])):
         if [each for each in order if each in arguments] == arguments:
-            parsed = vars(_build_parser().parse_args([*command.split(), *order]))
+            parsed = vars(build_parser().parse_args([*command.split(), *order]))
             assert {key: parsed[key] for key in expected} == expected, order
 
 
 def test_the_configuration_of_the_ledger_may_be_in_front_of_the_action() -> None:
-    parse = _build_parser().parse_args
+    parse = build_parser().parse_args
     for words in (["--config", "c", "export", "f"], ["export", "--config", "c", "f"], ["export", "f", "--config", "c"]):
         parsed = parse(["ledger", *words])
         assert (parsed.config, parsed.file, parsed.action) == (Path("c"), Path("f"), "export")
@@ -113,6 +113,6 @@ def test_a_missing_or_further_argument_is_an_error(capsys: pytest.CaptureFixture
         (["audit", "uv.lock", "--jsn"], "unrecognized arguments: --jsn"),
     ):
         with pytest.raises(SystemExit) as ended:
-            _build_parser().parse_args(words)
+            build_parser().parse_args(words)
         assert ended.value.code == 2
         assert message in capsys.readouterr().err

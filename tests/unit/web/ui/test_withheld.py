@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.version import Version
 
-from assay.cli import _build_parser
+from assay.cli import build_parser
 from assay.cli.commands.waive import parse_expiry
 from assay.policy.language.document import load_policy
 from assay.policy.language.proposal import format_waiver_of
@@ -111,7 +111,7 @@ def test_the_page_has_the_waiver_that_its_command_writes() -> None:
     command, toml = code_blocks(body)
     words = shlex.split(command.replace("&#x27;", "'"))
     assert words[0] == "assay"
-    options = _build_parser().parse_args(words[1:])
+    options = build_parser().parse_args(words[1:])
     assert (options.module, options.files, options.view) == ("waive", [withheld.file.filename], "strict")
     expires = parse_expiry(options.expires, NOW)
     assert expires == date(2026, 12, 5)
