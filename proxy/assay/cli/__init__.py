@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from assay.cli.parser import CommandParser
+from assay.cli.parsing.parser import CommandParser
 
 EXIT_OK, EXIT_WITHHELD, EXIT_CONFIGURATION, EXIT_UNDECIDED = 0, 1, 2, 3
 
@@ -267,10 +267,15 @@ def _add_ledger_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     summary = "export the ledger to a text file, import such a file, or state which facts no longer count"
     parser = commands.add_parser("ledger", help=summary, description=summary)
     _add_config_option(parser)
+    inherited = argparse.SUPPRESS  # of the option in front of the action
     actions = parser.add_subparsers(required=True, metavar="ACTION")
-    export = _add_command(actions, "export", "write the ledger as text; a proxy may run", "ledger")
+    export = _add_command(
+        actions, "export", "write the ledger as text; a proxy may run", "ledger", config_default=inherited
+    )
     export.add_argument("file", metavar="FILE", type=Path, nargs="?", help="text file (default: standard output)")
-    import_ = _add_command(actions, "import", "add the facts of a text file to the ledger", "ledger")
+    import_ = _add_command(
+        actions, "import", "add the facts of a text file to the ledger", "ledger", config_default=inherited
+    )
     import_.add_argument("file", metavar="FILE", type=Path, nargs="?", help="text file (default: standard input)")
     import_.add_argument(
         "--replace",
@@ -280,13 +285,15 @@ def _add_ledger_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     import_.add_argument("--reason", metavar="TEXT", help="with --replace: reason, for the ledger and the audit trail")
     _add_new_ledger_option(import_)
     forget = _add_command(
-        actions, "forget", "state that wrong facts about a project no longer count; a proxy may run", "ledger"
+        actions,
+        "forget",
+        "state that wrong facts about a project no longer count; a proxy may run",
+        "ledger",
+        config_default=inherited,
     )
     _add_forget_options(forget)
     for action, command in (("export", export), ("import", import_), ("forget", forget)):
         command.set_defaults(action=action)
-        # Without a default here, the option may also be in front of the action.
-        next(each for each in command._actions if each.dest == "config").default = argparse.SUPPRESS  # noqa: SLF001
 
 
 def _add_forget_options(command: argparse.ArgumentParser) -> None:
@@ -393,17 +400,23 @@ def _add_audit_log_command(commands: argparse._SubParsersAction[argparse.Argumen
 
 
 def _add_command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str, module: str | None = None
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    summary: str,
+    module: str | None = None,
+    *,
+    config_default: str | None = None,
 ) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=summary, description=summary, epilog=_EXIT_STATUS_HELP)
-    _add_config_option(parser)
+    _add_config_option(parser, config_default)
     parser.set_defaults(module=module or name)
     return parser
 
 
-def _add_config_option(parser: argparse.ArgumentParser) -> None:
+def _add_config_option(parser: argparse.ArgumentParser, default: str | None = None) -> None:
     parser.add_argument(
         "--config",
+        default=default,
         metavar="FILE",
         type=Path,
         help="configuration file (default: the file in ASSAY_CONFIG, else built-in settings)",

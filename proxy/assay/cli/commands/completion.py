@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from assay.cli import EXIT_OK, build_parser
-from assay.cli.completion import FORMATTERS, list_commands
+from assay.cli.parsing.completion import FORMATTERS, list_commands
 
 
 def main(options: argparse.Namespace) -> int:

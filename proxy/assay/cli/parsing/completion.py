@@ -14,6 +14,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from assay.cli.parsing.argparse_private import list_arguments, list_subcommands
+
 _FILES: Final = "@files"
 _DIRECTORIES: Final = "@directories"
 """Markers for a value that is a path. They stand where the choices of other values stand."""
@@ -46,22 +48,21 @@ def list_commands(parser: argparse.ArgumentParser) -> Iterator[CommandWords]:
     """Yield the words of a parser and of all commands below it."""
     options: list[OptionWords] = []
     arguments: list[str] = []
-    commands: dict[str, str] = {}
-    below: list[argparse.ArgumentParser] = []
-    for action in parser._actions:  # noqa: SLF001 - argparse has no public way to list the options
-        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
-            commands = {choice.dest: choice.help or "" for choice in action._choices_actions}  # noqa: SLF001
-            below = list(dict.fromkeys(action.choices.values()))
-        elif action.option_strings:
+    for action in list_arguments(parser):
+        if action.option_strings:
             values = None if action.nargs == 0 else _list_values(action)
             options.append(OptionWords(flags=tuple(action.option_strings), help=_get_help(action), values=values))
         else:
             arguments += _list_values(action)
+    below = list_subcommands(parser)
     yield CommandWords(
-        path=parser.prog, options=tuple(options), arguments=tuple(dict.fromkeys(arguments)), commands=commands
+        path=parser.prog,
+        options=tuple(options),
+        arguments=tuple(dict.fromkeys(arguments)),
+        commands={each.name: each.summary for each in below},
     )
     for each in below:
-        yield from list_commands(each)
+        yield from list_commands(each.parser)
 
 
 def _list_values(action: argparse.Action) -> tuple[str, ...]:

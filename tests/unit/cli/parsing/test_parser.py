@@ -12,16 +12,15 @@ from pathlib import Path
 import pytest
 
 from assay.cli import build_parser
-from assay.cli.parser import EXAMPLES, CommandParser
+from assay.cli.parsing.argparse_private import list_subcommands
+from assay.cli.parsing.parser import EXAMPLES, CommandParser
 
 
 def list_parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
     """Yield a parser and the parsers of its commands."""
     yield parser
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for each in action.choices.values():
-                yield from list_parsers(each)
+    for each in list_subcommands(parser):
+        yield from list_parsers(each.parser)
 
 
 PARSERS = {each.prog: each for each in list_parsers(build_parser())}

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from assay.cli import build_parser
-from assay.cli.completion import FORMATTERS, list_commands
+from assay.cli.parsing.completion import FORMATTERS, list_commands
 
 COMMANDS = list(list_commands(build_parser()))
 BY_PATH = {each.path: each for each in COMMANDS}
