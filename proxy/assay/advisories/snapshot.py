@@ -11,16 +11,16 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeAlias
 
 from assay.advisories.archive import Archive
-from assay.advisories.model import Advisory
+from assay.advisories.model import MALWARE_PREFIX, Advisory
 from assay.advisories.record import parse_record, read_json_object
 from assay.simple.model import NormalizedName
 
 __all__ = ["EMPTY_SNAPSHOT", "AdvisorySnapshot", "FeedSnapshot", "Hit"]
 
-Hit = tuple[str, NormalizedName]
+Hit: TypeAlias = tuple[str, NormalizedName]
 """Pair of the id of an advisory and a project that the advisory names."""
 
 
@@ -31,15 +31,14 @@ class FeedSnapshot:
         archive: the compressed records with their indexes.
     """
 
-    __slots__ = ("_archive", "_missing")
+    __slots__ = ("_archive",)
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
-        self._missing = frozenset(archive.missing_ids)
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the contents, in hexadecimal."""
+        """SHA-256 of the records, in hexadecimal."""
         return self._archive.digest
 
     @property
@@ -50,12 +49,12 @@ class FeedSnapshot:
     @property
     def feed_count(self) -> int:
         """Number of records that the feed contained, without the missing ones that stay in force."""
-        return len(self._archive.ids) - len(self._missing)
+        return len(self._archive.ids) - len(self._archive.missing_ids)
 
     @property
     def missing_ids(self) -> frozenset[str]:
         """Ids of the malware records that the feed no longer contains and that stay in force."""
-        return self._missing
+        return self._archive.missing_ids
 
     @property
     def skipped_count(self) -> int:
@@ -65,32 +64,47 @@ class FeedSnapshot:
     @property
     def ids(self) -> Collection[str]:
         """Ids of all records."""
-        return self._archive.ids.keys()
+        return self._archive.numbers.keys()
 
     @property
-    def projects(self) -> Collection[str]:
-        """Normalised names of all projects that a record names."""
+    def malware_count(self) -> int:
+        """Number of malware records, also the withdrawn and the missing ones."""
+        return sum(advisory_id.startswith(MALWARE_PREFIX) for advisory_id in self._archive.ids)
+
+    @property
+    def projects(self) -> Collection[NormalizedName]:
+        """Names of all projects that a record names."""
         return self._archive.names.keys()
 
-    def find(self, project: NormalizedName) -> tuple[Advisory, ...]:
-        """Return the records about `project`, also the withdrawn ones, in the order of the feed."""
-        return tuple(self._parse(number) for number in self._archive.names.get(project, ()))
+    def find(self, project: NormalizedName, *, only_malware: bool = False) -> tuple[Advisory, ...]:
+        """Return the records about `project`, also the withdrawn ones, sorted by id.
+
+        Args:
+            project: the project.
+            only_malware: True for malware records only. Other records are not parsed, which saves time.
+        """
+        ids = self._archive.ids
+        return tuple(
+            self._parse(number)
+            for number in self._archive.names.get(project, ())
+            if not only_malware or ids[number].startswith(MALWARE_PREFIX)
+        )
 
     def get(self, advisory_id: str) -> Advisory | None:
-        """Return the record with this id, also a withdrawn one; None if the feed has none."""
-        number = self._archive.ids.get(advisory_id)
+        """Return the record with this id, also a withdrawn one; None if the feed does not have it."""
+        number = self._archive.numbers.get(advisory_id)
         return None if number is None else self._parse(number)
 
     def get_raw(self, advisory_id: str) -> bytes | None:
-        """Return the OSV record with this id as JSON in ASCII, without line breaks; None if the feed has none."""
-        number = self._archive.ids.get(advisory_id)
+        """Return the OSV record with this id as JSON in ASCII, without line breaks; None if the feed lacks it."""
+        number = self._archive.numbers.get(advisory_id)
         return None if number is None else self._archive.read(number)
 
     def _parse(self, number: int) -> Advisory:
         advisory = parse_record(read_json_object(self._archive.read(number)))
         if advisory is None:
             raise RuntimeError("expected a record about a PyPI project in the archive")
-        return replace(advisory, is_missing=True) if advisory.id in self._missing else advisory
+        return replace(advisory, is_missing=True) if advisory.id in self._archive.missing_ids else advisory
 
 
 class AdvisorySnapshot:
@@ -122,53 +136,57 @@ class AdvisorySnapshot:
         return self._on_hold
 
     def has_project(self, project: NormalizedName) -> bool:
-        """Return whether any record names `project`, withdrawn or not. Costs no parsing."""
+        """Return whether any record names `project`, withdrawn or not. No record is parsed."""
         return any(project in feed.projects for feed in self._feeds)
 
-    def find(self, project: NormalizedName) -> tuple[Advisory, ...]:
+    def find(self, project: NormalizedName, *, only_malware: bool = False) -> tuple[Advisory, ...]:
         """Return the records about `project` that are not withdrawn, sorted by id.
 
         The records may name other projects too, and need not cover every version: ask `Advisory.covers`.
+
+        Args:
+            project: the project.
+            only_malware: True for malware records only. Other records are not parsed, which saves time.
         """
         found: dict[str, Advisory] = {}
         for feed in self._feeds:
-            for advisory in feed.find(project):
-                newest = self._newest(advisory.id, advisory)
+            for advisory in feed.find(project, only_malware=only_malware):
+                newest = self._find_newest(advisory)
                 if newest.withdrawn is None and project in newest.projects:
                     found[advisory.id] = newest
-        return tuple(self._marked(found[key], project) for key in sorted(found))
+        return tuple(self._mark(found[key], project) for key in sorted(found))
 
     def get(self, advisory_id: str) -> Advisory | None:
         """Return the record with this id, also a withdrawn one; None if no feed has it."""
-        return max(self._candidates(advisory_id), key=_by_age, default=None)
+        return max(self._iter_records(advisory_id), key=_get_precedence, default=None)
 
     def get_raw(self, advisory_id: str) -> bytes | None:
         """Return the OSV record with this id as JSON in ASCII, without line breaks; None if no feed has it."""
-        held = [feed for feed in self._feeds if advisory_id in feed.ids]
-        if len(held) > 1:
-            held.sort(key=lambda feed: _by_age(feed.get(advisory_id)), reverse=True)
-        return held[0].get_raw(advisory_id) if held else None
+        best: tuple[tuple[datetime, bool], FeedSnapshot] | None = None
+        for feed in self._feeds:
+            advisory = feed.get(advisory_id)
+            if advisory is not None and (best is None or _get_precedence(advisory) > best[0]):
+                best = _get_precedence(advisory), feed
+        return None if best is None else best[1].get_raw(advisory_id)
 
-    def iter_projects(self) -> Iterator[str]:
+    def iter_projects(self) -> Iterator[NormalizedName]:
         """Yield the names of all projects that a record names, each once."""
         yield from dict.fromkeys(name for feed in self._feeds for name in feed.projects)
 
-    def _newest(self, advisory_id: str, known: Advisory) -> Advisory:
+    def _find_newest(self, advisory: Advisory) -> Advisory:
         if len(self._feeds) == 1:
-            return known
-        return max(self._candidates(advisory_id), key=_by_age)
+            return advisory
+        return max(self._iter_records(advisory.id), key=_get_precedence)
 
-    def _candidates(self, advisory_id: str) -> Iterator[Advisory]:
+    def _iter_records(self, advisory_id: str) -> Iterator[Advisory]:
         return (found for feed in self._feeds if (found := feed.get(advisory_id)) is not None)
 
-    def _marked(self, advisory: Advisory, project: NormalizedName) -> Advisory:
+    def _mark(self, advisory: Advisory, project: NormalizedName) -> Advisory:
         return replace(advisory, on_hold=True) if (advisory.id, project) in self._on_hold else advisory
 
 
-def _by_age(advisory: Advisory | None) -> tuple[datetime, bool]:
+def _get_precedence(advisory: Advisory) -> tuple[datetime, bool]:
     """Return the sort key of records with the same id. At the same time, a record that is not withdrawn counts."""
-    if advisory is None:
-        raise RuntimeError("expected an advisory")
     return advisory.modified, advisory.withdrawn is None
 
 

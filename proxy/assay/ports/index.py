@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from typing import Final, Generic, Protocol, TypeAlias, TypeVar
@@ -65,6 +65,8 @@ class BodyStream(Generic[_Chunk]):
     """Bytes of the file from offset `start`. A memoryview is valid only until the next chunk is requested."""
     content_type: str
     url: str
+    validators: Validators = field(default_factory=Validators)
+    """Validators of the response; empty for a file."""
 
 
 FileBody: TypeAlias = BodyStream[bytes | memoryview]
@@ -163,6 +165,21 @@ class Index(Protocol):
 
         Raises:
             UpstreamError: the response is neither a list nor a 304, 404 or 410.
+        """
+
+    def open_stream(
+        self, url: str, validators: Validators, *, accept: str, max_bytes: int
+    ) -> AbstractAsyncContextManager[BodyStream[bytes] | NoBody]:
+        """Open a large document on a host of the index, and decode its content coding.
+
+        Args:
+            url: URL of the document.
+            validators: validators of the last document; empty for an unconditional request.
+            accept: value of the Accept header.
+            max_bytes: maximum size after decoding.
+
+        Raises:
+            UpstreamError: the response is neither the document nor a 304, 404 or 410, or it is too large.
         """
 
 

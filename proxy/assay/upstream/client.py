@@ -50,6 +50,8 @@ from assay.upstream.responses import (
     parse_last_serial,
     raise_for_status,
     read_response_body,
+    read_validators,
+    release_response,
 )
 from assay.upstream.timeouts import create_timeout
 from assay.upstream.tls import load_tls_contexts
@@ -297,41 +299,43 @@ class UpstreamClient:
                 )
 
     @asynccontextmanager
-    async def open_root_list(
-        self, index: IndexSettings, validators: Validators
+    async def open_stream(
+        self, index: IndexSettings, url: str, validators: Validators, *, accept: str, max_bytes: int
     ) -> AsyncIterator[BodyStream[bytes] | NoBody]:
-        """Open the index's list of all projects as a decoded stream.
+        """Open a large document as a decoded stream.
 
         Yields:
-            The list, `NoBody.NOT_MODIFIED` for a 304, or `NoBody.ABSENT` for a 404 or 410.
+            The document, `NoBody.NOT_MODIFIED` for a 304, or `NoBody.ABSENT` for a 404 or 410.
 
         Raises:
-            UpstreamError: the index could not be reached, or sent any other response.
+            UpstreamError: the index could not be reached, sent any other response, or sent more than `max_bytes` bytes
+                after decompression.
         """
-        headers = {"Accept": _PAGE_ACCEPT, **validators.to_headers()}
-        target = check_index_url(index, index.url)
+        headers = {"Accept": accept, **validators.to_headers()}
+        target = check_index_url(index, url)
         async with (
             self.use_slot(target, "page"),
-            await self._follow_redirects(index, index.url, target, headers, decode=True) as response,
+            await self._follow_redirects(index, url, target, headers, decode=True) as response,
         ):
             match response.status:
                 case HTTPStatus.OK:
-                    if "html" in response.content_type and not is_delimited(response, index.url):
-                        # The syntax of JSON marks the end.
-                        raise InvalidResponseError(f"{index.url}: {UNDELIMITED}")
+                    if "html" in response.content_type and not is_delimited(response, url):
+                        # The syntax of JSON marks the end, as does that of an archive.
+                        raise InvalidResponseError(f"{redact_url(url)}: {UNDELIMITED}")
                     yield BodyStream(
                         start=0,
                         length=None,
-                        chunks=iter_decoded_chunks(response, index.url, index.limits.page),
+                        chunks=iter_decoded_chunks(response, url, max_bytes),
                         content_type=response.headers.get("Content-Type", ""),
                         url=str(response.url),
+                        validators=read_validators(response),
                     )
                 case HTTPStatus.NOT_MODIFIED if validators.to_headers():
                     yield NoBody.NOT_MODIFIED
                 case HTTPStatus.NOT_FOUND | HTTPStatus.GONE:
                     yield NoBody.ABSENT
                 case status:
-                    raise InvalidResponseError(f"{index.url} answered {status} to a request for the list of projects")
+                    raise InvalidResponseError(f"{redact_url(url)} answered {status}, expected 200")
 
     async def _fetch_once(
         self,
@@ -357,9 +361,7 @@ class UpstreamClient:
                             body=await read_response_body(response, url, max_bytes, reserve),
                             content_type=response.headers.get("Content-Type", ""),
                             url=str(response.url),
-                            validators=Validators(
-                                etag=response.headers.get("ETag"), last_modified=response.headers.get("Last-Modified")
-                            ),
+                            validators=read_validators(response),
                             serial=parse_last_serial(response.headers.get("X-PyPI-Last-Serial")),
                             is_delimited=is_delimited(response, url),
                         )
@@ -398,9 +400,9 @@ class UpstreamClient:
                     return response
                 target = resolve_redirect(index, target, response)
             except BaseException:
-                await _release_response(response)
+                await release_response(response)
                 raise
-            await _release_response(response)
+            await release_response(response)
             telemetry.event("redirect-followed", index=index.name, to=redact_url(str(target)))
         raise InvalidResponseError(f"{redact_url(url)} redirects more than {MAX_REDIRECTS} times")
 
@@ -489,9 +491,12 @@ class _IndexClient:
         )
 
     def open_root_list(self, validators: Validators) -> AbstractAsyncContextManager[BodyStream[bytes] | NoBody]:
-        return self._upstream.open_root_list(self._settings, validators)
+        settings = self._settings
+        return self._upstream.open_stream(
+            settings, settings.url, validators, accept=_PAGE_ACCEPT, max_bytes=settings.limits.page
+        )
 
-
-async def _release_response(response: aiohttp.ClientResponse) -> None:
-    async with response:
-        pass
+    def open_stream(
+        self, url: str, validators: Validators, *, accept: str, max_bytes: int
+    ) -> AbstractAsyncContextManager[BodyStream[bytes] | NoBody]:
+        return self._upstream.open_stream(self._settings, url, validators, accept=accept, max_bytes=max_bytes)

@@ -10,7 +10,7 @@ from http import HTTPStatus
 import aiohttp
 
 from assay.errors import InvalidResponseError, UpstreamAccessDeniedError, UpstreamUnavailableError
-from assay.ports import ReserveBytes
+from assay.ports import ReserveBytes, Validators
 from assay.upstream.addresses import redact_url
 from assay.upstream.content_coding import ContentDecoder, find_coding
 from assay.upstream.transport_errors import as_upstream_error
@@ -194,3 +194,14 @@ def _parse_retry_after(retry_after: str | None) -> float | None:
     except ValueError:
         return None
     return math.inf
+
+
+def read_validators(response: aiohttp.ClientResponse) -> Validators:
+    """Return the validators of a response, for a later conditional request."""
+    return Validators(etag=response.headers.get("ETag"), last_modified=response.headers.get("Last-Modified"))
+
+
+async def release_response(response: aiohttp.ClientResponse) -> None:
+    """Release the connection of a response whose body is not read."""
+    async with response:
+        pass

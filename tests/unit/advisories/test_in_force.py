@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from assay.advisories.in_force import AdvisoriesInForce
 from assay.advisories.snapshot import EMPTY_SNAPSHOT, AdvisorySnapshot
-from tests.unit.advisories.test_snapshot import make_feed
+from tests.world.advisories.feeds import make_feed
 from tests.world.advisories.records import make_affected, make_record
 
 

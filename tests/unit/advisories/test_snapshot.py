@@ -3,33 +3,14 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 
-import pytest
 from packaging.utils import NormalizedName
 
-from assay.advisories.archive import ArchiveError, decode_archive, encode_archive
-from assay.advisories.model import Advisory
-from assay.advisories.record import parse_record
-from assay.advisories.snapshot import AdvisorySnapshot, FeedSnapshot
-from tests.world.advisories.records import RecordDict, encode_record, make_affected, make_record
+from assay.advisories.snapshot import AdvisorySnapshot
+from tests.world.advisories.feeds import make_feed
+from tests.world.advisories.records import make_affected, make_record
 
 FOO, BAR = NormalizedName("foo"), NormalizedName("bar")
-
-
-def _pair(record: RecordDict) -> tuple[Advisory, bytes]:
-    advisory = parse_record(record)
-    assert advisory is not None
-    return advisory, encode_record(record)
-
-
-def make_feed(*records: RecordDict, missing: tuple[RecordDict, ...] = ()) -> FeedSnapshot:
-    content = encode_archive(
-        [_pair(each) for each in records],
-        missing=[_pair(each) for each in missing],
-        newest_modified=datetime(2026, 11, 20, tzinfo=UTC),
-    )
-    return FeedSnapshot(decode_archive(content))
 
 
 def test_records_are_found_by_project_and_by_id() -> None:
@@ -41,7 +22,7 @@ def test_records_are_found_by_project_and_by_id() -> None:
     assert json.loads(snapshot.get_raw("MAL-2") or b"") == both
     assert snapshot.get("MAL-3") is None
     assert snapshot.get_raw("MAL-3") is None
-    assert (len(snapshot), list(snapshot.iter_projects())) == (2, ["bar", "foo"])
+    assert (len(snapshot), list(snapshot.iter_projects())) == (2, ["foo", "bar"])
 
 
 def test_a_withdrawn_record_is_found_by_id_only() -> None:
@@ -78,9 +59,9 @@ def test_missing_malware_is_marked() -> None:
     assert feed.feed_count == 1
 
 
-def test_a_changed_archive_is_refused() -> None:
-    content = encode_archive([_pair(make_record("MAL-1", make_affected("foo")))], newest_modified=None)
-    assert decode_archive(content).ids == {"MAL-1": 0}
-    for damaged in (b"", content[:40], content[:-1], content[:-1] + b"?", b"x" + content):
-        with pytest.raises(ArchiveError):
-            decode_archive(damaged)
+def test_records_other_than_malware_can_be_left_out() -> None:
+    feed = make_feed(make_record("MAL-1", make_affected("foo")), make_record("GHSA-1", make_affected("foo")))
+    snapshot = AdvisorySnapshot([feed])
+    assert [each.id for each in snapshot.find(FOO)] == ["GHSA-1", "MAL-1"]
+    assert [each.id for each in snapshot.find(FOO, only_malware=True)] == ["MAL-1"]
+    assert feed.malware_count == 1
