@@ -16,7 +16,10 @@ from functools import partial
 from pathlib import Path
 from urllib.request import getproxies_environment
 
+from assay.advisories.guard import ServedProject
 from assay.advisories.in_force import AdvisoriesInForce
+from assay.advisory_feeds.served import ListServed, make_list_served
+from assay.advisory_feeds.service import AdvisoryFeeds
 from assay.attestation.config import BUNDLED_ROOT_NAMES, DEFAULT_ROOT_NAME
 from assay.attestation.pool.pool import VerifierPool
 from assay.attestation.renewal.schedule import create_root_refreshers
@@ -111,6 +114,7 @@ class Assembly:
     summaries: PageSummaries
     overview_seconds: float
     """Time in seconds for which the facts of the overview page and of the search are kept."""
+    feeds: AdvisoryFeeds
 
     @property
     def gate(self) -> Gate:
@@ -186,7 +190,7 @@ async def assemble(
     environ: Mapping[str, str] = os.environ,
     clock: Callable[[], datetime] = utc_now,
     tuning: Tuning | None = None,
-    trust_state_directory: Path | None = None,
+    state_directory: Path | None = None,
     new_ledger: bool = False,
 ) -> AsyncIterator[Assembly]:
     """Start all parts of the proxy, and close them in reverse order when the context ends.
@@ -197,8 +201,8 @@ async def assemble(
         environ: environment variables, for credentials and HTTP proxies.
         clock: returns the current time in UTC.
         tuning: limits and delays; None: the default ones.
-        trust_state_directory: directory of trust roots that another proxy process renews. None: this process renews the
-            trust roots itself, in its storage directory.
+        state_directory: storage directory of another proxy process, which renews the trust roots and the snapshots of
+            advisories in it. None: this process renews them itself, in its own storage directory.
         new_ledger: True to create an empty ledger if the storage has been used and its ledger is missing.
 
     Raises:
@@ -209,7 +213,7 @@ async def assemble(
     async with AsyncExitStack() as stack:
         store = await open_storage(configuration.storage, clock=clock, new_ledger=new_ledger)
         stack.push_async_callback(store.close)
-        verifier = await _start_verifier(stack, configuration, trust_state_directory, clock)
+        verifier = await _start_verifier(stack, configuration, state_directory, clock)
         upstream = await _start_upstream(stack, configuration, environ, tuning)
         advisories = AdvisoriesInForce()
         gate = _build_gate_factory(
@@ -222,6 +226,14 @@ async def assemble(
             advisories=advisories,
             clock=clock,
         )
+        list_served = make_list_served(store.usage, configuration.indexes)
+        feeds = _create_feeds(
+            configuration, upstream, advisories, list_served, clock=clock, state_directory=state_directory
+        )
+        stack.push_async_callback(feeds.close)
+        await feeds.load(read_only=state_directory is not None)
+        if state_directory is None:
+            feeds.start()
         spool = await store.open_spool()
         views = []
         for settings in configuration.all_views:
@@ -254,24 +266,83 @@ async def assemble(
             store=store,
             verifier=verifier,
             advisories=advisories,
+            feeds=feeds,
             advisory_hits=hits,
             summaries=summaries,
             overview_seconds=tuning.overview_seconds,
         )
 
 
+@asynccontextmanager
+async def open_feeds(configuration: Configuration, environ: Mapping[str, str]) -> AsyncIterator[AdvisoryFeeds]:
+    """Open the feeds of advisories, without a schedule, for a command while no proxy uses the storage directory.
+
+    Raises:
+        ConfigurationError: a credential or directory is not usable.
+        StorageError: the storage directory is not usable, or a proxy uses it (`StorageInUseError`).
+    """
+    async with AsyncExitStack() as stack:
+        store = await open_storage(configuration.storage)
+        stack.push_async_callback(store.close)
+        upstream = await _start_upstream(stack, configuration, environ, Tuning())
+        list_served = make_list_served(store.usage, configuration.indexes)
+        feeds = _create_feeds(configuration, upstream, AdvisoriesInForce(), list_served)
+        stack.push_async_callback(feeds.close)
+        await feeds.load()
+        yield feeds
+
+
+async def read_feeds(configuration: Configuration, in_force: AdvisoriesInForce | None = None) -> AdvisoryFeeds:
+    """Return the feeds of advisories with their stored snapshots, for reading. A proxy may use the directory.
+
+    Args:
+        configuration: the configuration.
+        in_force: holder in which the snapshots are put in force; None for a new one.
+    """
+
+    async def list_nothing(_since: datetime) -> tuple[ServedProject, ...]:
+        return ()
+
+    upstream = UpstreamClient(
+        limits=configuration.limits, authorizations=IndexAuthorizations((), {}), proxies={}
+    )  # never started
+    feeds = _create_feeds(configuration, upstream, in_force or AdvisoriesInForce(), list_nothing)
+    await feeds.load(read_only=True)
+    return feeds
+
+
+def _create_feeds(
+    configuration: Configuration,
+    upstream: UpstreamClient,
+    in_force: AdvisoriesInForce,
+    list_served: ListServed,
+    *,
+    clock: Callable[[], datetime] = utc_now,
+    state_directory: Path | None = None,
+) -> AdvisoryFeeds:
+    return AdvisoryFeeds(
+        configuration.advisories,
+        storage_directory=state_directory or configuration.storage.directory,
+        upstream=upstream,
+        limits=configuration.limits,
+        in_force=in_force,
+        list_served=list_served,
+        clock=clock,
+    )
+
+
 async def _start_verifier(
     stack: AsyncExitStack,
     configuration: Configuration,
-    trust_state_directory: Path | None,
+    state_directory: Path | None,
     clock: Callable[[], datetime],
 ) -> VerifierPool:
-    state = trust_state_directory or configuration.storage.directory
+    state = state_directory or configuration.storage.directory
     trusted, renewers = await read_trust_roots(configuration, state)
     verifier = VerifierPool(trusted, configuration.verification)
     await verifier.start()
     stack.push_async_callback(verifier.close)
-    if trust_state_directory is None:
+    if state_directory is None:
         for refresher in create_root_refreshers(verifier, renewers, configuration.trust, clock):
             stack.push_async_callback(refresher.close)
             refresher.start()
@@ -281,12 +352,13 @@ async def _start_verifier(
 async def _start_upstream(
     stack: AsyncExitStack, configuration: Configuration, environ: Mapping[str, str], tuning: Tuning
 ) -> UpstreamClient:
-    connections = configuration.connections
+    feeds = (feed.make_index(configuration.limits) for feed in configuration.advisories)
+    hosts = (*configuration.connections, *(index for index in feeds if index is not None))
     upstream = UpstreamClient(
         limits=configuration.limits,
-        authorizations=await asyncio.to_thread(IndexAuthorizations, connections, environ),
+        authorizations=await asyncio.to_thread(IndexAuthorizations, hosts, environ),
         proxies=getproxies_environment(),
-        indexes=connections,
+        indexes=hosts,
         pacing=tuning.retries,
     )
     await upstream.start()

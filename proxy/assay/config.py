@@ -25,6 +25,7 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationInfo, field_validator, model_validator
 
+from assay.advisory_feeds.settings import AdvisoryFeedSettings
 from assay.attestation.config import BUNDLED_ROOT_NAMES, DEFAULT_ROOT_NAME, TrustSettings, VerificationSettings
 from assay.errors import ConfigurationError
 from assay.indexes import BaseUrl, FreshnessSettings, HostPort, Indexes, IndexSettings, LimitsSettings, is_loopback
@@ -60,6 +61,10 @@ _PATH_SETTINGS = (
     ("indexes", "*", "credentials", "token-file"),
     ("evidence", "*", "token-file"),
     ("evidence", "*", "ca-file"),
+    ("advisories", "*", "url"),
+    ("advisories", "*", "ca-file"),
+    ("advisories", "*", "credentials", "password-file"),
+    ("advisories", "*", "credentials", "token-file"),
     ("views", "*", "policy"),
 )
 _SettingsT = TypeVar("_SettingsT", bound=Settings)
@@ -238,6 +243,8 @@ class Configuration(Settings):
     Without a table, the only index is PyPI."""
     evidence: tuple[EvidenceSettings, ...] = ()
     """Evidence sources besides the indexes. A source is asked only if its answer can approve a file."""
+    advisories: tuple[AdvisoryFeedSettings, ...] = ()
+    """Feeds of advisories. They apply to indexes whose `ecosystem` is PyPI. Without a table, no advisory is known."""
     views: tuple[ViewSettings, ...] = ()
     """Further policies, each under its own URL path. All views use the same cache. If a view has the path ``/``,
     `policy` must not be set."""
@@ -277,6 +284,15 @@ class Configuration(Settings):
                 names = ", ".join(f"'{name}'" for name in sorted(known))
                 raise make_key_error(("indexes", position, "trust"), expected=f"one of {names}", found=index.trust)
         return self
+
+    @field_validator("advisories", mode="after")
+    @classmethod
+    def _require_different_names(cls, feeds: tuple[AdvisoryFeedSettings, ...]) -> tuple[AdvisoryFeedSettings, ...]:
+        names = [feed.name for feed in feeds]
+        for position, name in enumerate(names):
+            if name in names[:position]:
+                raise make_key_error((position, "name"), expected="a name that no other feed has", found=name)
+        return feeds
 
     @model_validator(mode="after")
     def _validate_evidence(self) -> Self:
@@ -345,7 +361,7 @@ def _resolve_paths(table: dict[str, Any], base: Path) -> None:
         for parent in _tables_at(table, place[:-1]):
             key = place[-1]
             found = parent.get(key)
-            if isinstance(found, str) and found and found not in BUNDLED_ROOT_NAMES:
+            if isinstance(found, str) and found and found not in BUNDLED_ROOT_NAMES and "://" not in found:
                 parent[key] = str(base / Path(found).expanduser())
 
 

@@ -78,12 +78,10 @@ def read_feed(
         OSError: a file cannot be read or written.
     """
     limits = limits or ReaderLimits()
-    is_directory = source.is_dir()
-    if is_directory:
+    if source.is_dir():
         return _write(_list_directory(source, limits), previous, output, now, limits, may_be_empty=True)
     if not zipfile.is_zipfile(source):
-        if source.open("rb").read(1) not in {b"{", b" ", b"\n"}:
-            raise InvalidResponseError("expected a complete zip of OSV records, or one record in JSON")
+        _require(_read_file(source)[:1] == b"{", "expected a complete zip of OSV records, or one record in JSON")
         return _write([(source.name, partial(_read_file, source))], previous, output, now, limits)
     try:
         with zipfile.ZipFile(source) as archive:

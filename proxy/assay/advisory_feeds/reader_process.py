@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from assay.advisories.archive import ArchiveError
+from assay.advisories.record import BrokenRecordError
 from assay.advisory_feeds.reader import ReaderLimits, read_feed
 from assay.errors import AssayError
 
@@ -35,7 +36,7 @@ def handle_request(request: dict[str, Any]) -> dict[str, Any]:
             datetime.fromisoformat(request["now"]),
             ReaderLimits(**request.get("limits", {})),
         )
-    except (AssayError, ArchiveError) as error:
+    except (AssayError, ArchiveError, BrokenRecordError) as error:
         return {"error": str(error)}
     except OSError as error:
         return {"error": f"{error.filename or 'the feed'}: {error.strerror or error}"}

@@ -133,6 +133,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_lockfile_commands(commands)
     _add_exception_commands(commands)
+    _add_advisory_commands(commands)
     hash_password = _add_command(
         commands,
         "hash-password",
@@ -169,6 +170,34 @@ def _add_init_command(commands: argparse._SubParsersAction[argparse.ArgumentPars
     )
     init.add_argument("--yes", action="store_true", help="ask nothing, and write the default answers")
     init.set_defaults(module="init")
+
+
+def _add_advisory_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    summary = "show, refresh or accept the snapshots of advisories, or check a lockfile against them"
+    actions = commands.add_parser("advisories", help=summary, description=summary).add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    show = _add_command(actions, "show", "show the feeds, their age and their problems; a proxy may run", "advisories")
+    show.add_argument("--json", action="store_true", help="print JSON")
+    refresh = _add_command(actions, "refresh", "refresh all feeds now; a running proxy does it itself", "advisories")
+    accept = _add_command(actions, "accept", "accept a refused snapshot, and malware hits on hold", "advisories")
+    accept.add_argument("feed", metavar="FEED", nargs="?", help="name of the feed (default: all feeds)")
+    accept.add_argument(
+        "--reason", metavar="TEXT", required=True, help="reason, for the log and the audit trail of a running proxy"
+    )
+    check = _add_command(
+        actions, "check", "list the advisories about the versions in a lockfile; offline, a proxy may run", "advisories"
+    )
+    check.add_argument("lockfile", metavar="LOCKFILE", type=Path, help="path of the lockfile")
+    check.add_argument(
+        "--allow-unchecked",
+        action="store_true",
+        help="exit with status 0 although entries of the lockfile name no version",
+    )
+    check.add_argument("--json", action="store_true", help="print JSON")
+    _add_view_option(check)
+    for action, command in (("show", show), ("refresh", refresh), ("accept", accept), ("check", check)):
+        command.set_defaults(action=action)
 
 
 def _add_exception_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

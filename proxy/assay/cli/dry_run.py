@@ -41,8 +41,8 @@ PageResults: TypeAlias = dict[NormalizedName, JudgedPage | AssayError]
 async def open_dry_run(configuration: Configuration, policy: Policy) -> AsyncIterator[Assembly]:
     """Yield the parts of a temporary proxy with one view, which uses copies of the ledger and of the record cache.
 
-    The copies are in a temporary directory, which is removed at the end. Trust roots are read from the configured
-    storage directory.
+    The copies are in a temporary directory, which is removed at the end. Trust roots and snapshots of advisories are
+    read from the configured storage directory.
 
     Raises:
         AssayError: the ledger cannot be copied, or a component cannot start.
@@ -53,7 +53,7 @@ async def open_dry_run(configuration: Configuration, policy: Policy) -> AsyncIte
         own = configuration.model_copy(update={"storage": storage, "views": ()})
         state = configuration.storage.directory
         waiting = Tuning(gate=GateSettings(page_timeout=_REQUEST_TIMEOUT, evidence_timeout=_REQUEST_TIMEOUT))
-        async with assemble(own, {DEFAULT_VIEW: policy}, tuning=waiting, trust_state_directory=state) as parts:
+        async with assemble(own, {DEFAULT_VIEW: policy}, tuning=waiting, state_directory=state) as parts:
             yield parts
     finally:
         await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)

@@ -116,6 +116,18 @@ ACTIVE_POLICY = _gauge(
     "policy", "Active policy: 1 for its mode and the first digits of its digest", "view", "digest", "mode"
 )
 WAIVER_EXPIRY = _gauge("waiver_expires_timestamp_seconds", "Unix time at which a waiver expires", "view", "waiver")
+ADVISORY_RECORDS = _gauge("advisories", "Advisories in force, by feed and kind: malware or other", "feed", "kind")
+ADVISORY_AGE = _gauge("advisories_age_seconds", "Time since a feed was last known to be current", "feed")
+ADVISORY_PROBLEMS = _gauge(
+    "advisories_problems",
+    "Problems of a feed: records skipped or missing, snapshot refused or outdated, hits on hold",
+    "feed",
+    "problem",
+)
+ADVISORY_REFRESHES = _counter(
+    "advisory_refreshes", "Refreshes of feeds: changed, unchanged, refused or failed", "feed", "result"
+)
+ADVISORY_HITS = _counter("advisory_hits", "Projects with served versions that a malware advisory names, each once")
 VERIFICATION_QUEUE = _gauge("verification_queue", "Batches of provenance documents waiting for a worker")
 
 AUDIT_ENTRIES = _gauge("audit_entries", "Sequence number of the last audit entry")

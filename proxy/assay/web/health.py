@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from functools import partial
 from http import HTTPStatus
 
 from aiohttp import web
 
 from assay.assembly import Assembly, View
 from assay.attestation.config import TrustSettings
-from assay.errors import AssayError, VerificationUnavailableError
+from assay.errors import AssayError, NotReadyError, VerificationUnavailableError
 from assay.telemetry.audit_trail import AuditTrail
 from assay.units import format_duration
 from assay.views import DEFAULT_VIEW
@@ -49,7 +48,7 @@ class Readiness:
         The JSON body contains a message for each failed check, and for each problem that does not make the proxy
         unready.
         """
-        problems = {}
+        problems: dict[str, str] = {}
         if self.is_stopping:
             problems["server"] = "shutting down"
         for name, check in self._checks.items():
@@ -58,7 +57,7 @@ class Readiness:
             except AssayError as error:
                 problems[name] = str(error)
         status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
-        document = {"ready": not problems, "problems": {**self._list_warnings(), **problems}}
+        document = {"ready": not problems, "problems": {**problems, **self._list_warnings()}}
         return web.Response(
             status=status,
             body=json.dumps(document).encode() + b"\n",
@@ -72,10 +71,11 @@ def build_readiness(
     clock: Callable[[], datetime],
     audit_trail: AuditTrail | None = None,
 ) -> Readiness:
-    """Return the readiness checks of a proxy: its storage, its trust roots and its audit trail.
+    """Return the readiness checks of a proxy: its storage, its trust roots, its advisories and its audit trail.
 
     The storage and the audit trail must be writable. The trust roots must not be older than the configured maximum age.
-    A policy file that is refused is a problem too, but the proxy stays ready, because the policy before it is in force.
+    A policy file that is refused, and a problem of a feed, are warnings: without the proxy, clients would not be safer.
+    Each required feed of advisories must have a snapshot.
 
     Args:
         assembly: contains the storage and the verifier of the proxy.
@@ -93,10 +93,22 @@ def build_readiness(
                     f" {format_duration(trust_settings.max_age)}"
                 )
 
-    checks: dict[str, ReadinessCheck] = {"storage": assembly.store.check, "trust": roots}
+    async def advisories() -> None:
+        if (why := assembly.advisories.explain_not_ready()) is not None:
+            raise NotReadyError(why)
+
+    def list_warnings() -> dict[str, str]:
+        feeds = {
+            f"advisories {each.name}": each.problem
+            for each in assembly.feeds.list_statuses()
+            if each.problem is not None
+        }
+        return {**_list_refused_policies(assembly.views), **feeds}
+
+    checks: dict[str, ReadinessCheck] = {"storage": assembly.store.check, "trust": roots, "advisories": advisories}
     if audit_trail is not None:
         checks["audit"] = audit_trail.ensure_writable
-    return Readiness(checks, partial(_list_refused_policies, assembly.views))
+    return Readiness(checks, list_warnings)
 
 
 def _list_refused_policies(views: Sequence[View]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from assay.advisory_feeds.service import FeedStatus
 from assay.assembly import Assembly
 from assay.policy.language.model import Policy
 from assay.telemetry import metrics
@@ -49,6 +50,8 @@ class MetricsEndpoint:
         metrics.TRUST_ROOT_AGE.clear()
         for root in verifier.roots.for_index():
             metrics.TRUST_ROOT_AGE.labels(root.name).set(self._unix_time() - root.obtained.timestamp())
+        for feed in self._assembly.feeds.list_statuses():
+            _set_feed_gauges(feed)
         # Cleared, so that no series of earlier policies and waivers remain.
         metrics.ACTIVE_POLICY.clear()
         metrics.WAIVER_EXPIRY.clear()
@@ -61,6 +64,21 @@ class MetricsEndpoint:
                 ("withheld", sum(len(page.listing.withheld) for page in pages)),
             ):
                 metrics.LISTED_FILES.labels(view.gate.view, verdict).set(count)
+
+
+def _set_feed_gauges(feed: FeedStatus) -> None:
+    metrics.ADVISORY_RECORDS.labels(feed.name, "malware").set(feed.malware)
+    metrics.ADVISORY_RECORDS.labels(feed.name, "other").set(feed.records - feed.malware)
+    if feed.age is not None:
+        metrics.ADVISORY_AGE.labels(feed.name).set(feed.age.total_seconds())
+    for problem, count in (
+        ("skipped", feed.skipped),
+        ("missing", feed.missing),
+        ("refused", int(feed.is_refused)),
+        ("on-hold", feed.on_hold),
+        ("outdated", int(feed.is_outdated)),
+    ):
+        metrics.ADVISORY_PROBLEMS.labels(feed.name, problem).set(count)
 
 
 def _set_policy_gauges(view: str, policy: Policy) -> None:

@@ -22,6 +22,7 @@ from packaging.utils import canonicalize_name
 
 from assay import telemetry
 from assay.cli import EXIT_OK
+from assay.cli.reason import check_reason
 from assay.cli.tables import escape_unprintable
 from assay.config import Configuration, load_configuration
 from assay.errors import ConfigurationError, NotFoundError, StorageError, StorageInUseError
@@ -31,7 +32,6 @@ from assay.store.factory import open_ledger, open_ledger_beside, open_storage
 from assay.store.settings import StorageSettings
 from assay.telemetry.audit_trail import open_audit_trail
 
-_MAX_REASON_CHARACTERS: Final = 1000
 _MAX_LINE_CHARACTERS: Final = 2**20
 """Limit on what is read of a line at once. The ledger rejects lines that are far shorter."""
 _DEFAULT_REPLACE_REASON: Final = "assay ledger import --replace"
@@ -80,7 +80,7 @@ async def _export(storage: StorageSettings, path: Path | None) -> None:
 async def _import(configuration: Configuration, options: argparse.Namespace) -> None:
     if options.reason is not None and not options.replace:
         raise ConfigurationError("--reason: expected only together with --replace")
-    reason = _check_reason(_DEFAULT_REPLACE_REASON if options.reason is None else options.reason)
+    reason = check_reason(_DEFAULT_REPLACE_REASON if options.reason is None else options.reason)
     replacement = Replacement(at=datetime.now(UTC), reason=reason) if options.replace else None
     path: Path | None = options.file
     lines = sys.stdin if path is None else await asyncio.to_thread(_open_text, path, "r")
@@ -100,7 +100,7 @@ async def _import(configuration: Configuration, options: argparse.Namespace) -> 
 
 
 async def _forget(configuration: Configuration, options: argparse.Namespace) -> None:
-    reason = _check_reason(options.reason)
+    reason = check_reason(options.reason)
     what, filenames = _get_kind(options)
     async with open_ledger_beside(configuration.storage) as ledger:
         try:
@@ -121,20 +121,6 @@ async def _forget(configuration: Configuration, options: argparse.Namespace) -> 
             f"{note.project} on {note.index}: forgot {note.fact.what}{escape_unprintable(name)}"
             f" ({escape_unprintable(note.fact.found)}; version {note.fact.version})"
         )
-
-
-def _check_reason(text: str) -> str:
-    """Return a reason without blanks around it.
-
-    Raises:
-        ConfigurationError: it is empty, too long or not one printable line.
-    """
-    reason = text.strip()
-    if not reason or not reason.isprintable() or len(reason) > _MAX_REASON_CHARACTERS:
-        raise ConfigurationError(
-            f"--reason: expected a printable line of at most {_MAX_REASON_CHARACTERS} characters, found {reason!r:.100}"
-        )
-    return reason
 
 
 def _get_kind(options: argparse.Namespace) -> tuple[ForgottenKind, Sequence[str]]:

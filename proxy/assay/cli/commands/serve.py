@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from assay import telemetry
+from assay.advisory_feeds.requests import watch_requests
 from assay.assembly import Assembly, assemble, get_known_names, read_policies, utc_now
 from assay.config import Configuration, ServerSettings, load_configuration
 from assay.gate.ledger_watch import watch_ledger
@@ -121,6 +122,7 @@ async def run_proxy(
         assemble(configuration, policies, environ=environ, new_ledger=new_ledger) as assembly,
         watch_policies(assembly.views, get_known_names(configuration)),
         watch_ledger(assembly.store, trail),
+        watch_requests(assembly.feeds, trail),
         measure_loop_delay(),
     ):
         handler, ready = create_app(assembly, configuration, clock=utc_now, audit_trail=trail, authenticator=access)
