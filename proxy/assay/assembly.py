@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,6 +28,7 @@ from assay.attestation.trust_roots import TrustRoots, load_roots
 from assay.caching.flights import ProcessFlights
 from assay.config import Configuration
 from assay.evidence import INDEX_SOURCE
+from assay.file_watch import POLL_INTERVAL_SECONDS
 from assay.files.cache import FileCache, FileCacheSettings
 from assay.files.download_registry import SILENCE_MEMORY_SECONDS, DownloadRegistry
 from assay.files.failed_metadata import FailedMetadata
@@ -50,11 +51,11 @@ from assay.ports import Spool, Storage
 from assay.provenance.resolver import MAX_UNRECORDED_BYTES, ProvenanceResolver
 from assay.provenance.revalidation import ProvenanceRevalidator
 from assay.provenance.service import ProvenanceService
-from assay.provenance.sources.base import SourceFamily
+from assay.provenance.sources.files import FilesSource
 from assay.provenance.sources.github.api import GitHubApi, GitHubTiming
 from assay.provenance.sources.github.source import GitHubSource
 from assay.provenance.sources.index import IndexSource
-from assay.provenance.sources.settings import EvidenceSettings
+from assay.provenance.sources.settings import FilesSourceSettings, GitHubSourceSettings
 from assay.store.factory import open_storage
 from assay.upstream.api_client import UpstreamApiClient
 from assay.upstream.client import UpstreamClient
@@ -75,6 +76,8 @@ class Tuning:
     yet."""
     retries: RetryPacing = field(default_factory=RetryPacing)
     github: GitHubTiming = field(default_factory=GitHubTiming)
+    evidence_poll_seconds: float = POLL_INTERVAL_SECONDS
+    """Time in seconds between two checks of a directory with evidence."""
     overview_seconds: float = 5.0
     """Time in seconds for which the facts of the overview page and of the search are kept."""
     silence_memory_seconds: float = SILENCE_MEMORY_SECONDS
@@ -223,6 +226,7 @@ async def assemble(
             store=store,
             upstream=upstream,
             verifier=verifier,
+            local_sources=await _start_local_sources(stack, configuration, tuning),
             advisories=advisories,
             clock=clock,
         )
@@ -374,6 +378,7 @@ def _build_gate_factory(
     store: Storage,
     upstream: UpstreamClient,
     verifier: VerifierPool,
+    local_sources: Sequence[FilesSource],
     advisories: AdvisoriesInForce,
     clock: Callable[[], datetime],
 ) -> partial[Gate]:
@@ -392,7 +397,8 @@ def _build_gate_factory(
     stack.push_async_callback(pages.close)
     resolver = ProvenanceResolver(
         sources=(IndexSource(upstream),),
-        families=[_build_evidence_source(each, upstream, clock, tuning) for each in configuration.evidence],
+        families=_build_github_sources(configuration, upstream, clock, tuning),
+        local=local_sources,
         records=store.records,
         verifier=verifier,
         clock=clock,
@@ -424,12 +430,35 @@ def _build_gate_factory(
     )
 
 
-def _build_evidence_source(
-    settings: EvidenceSettings, upstream: UpstreamClient, clock: Callable[[], datetime], tuning: Tuning
-) -> SourceFamily:
-    client = UpstreamApiClient(upstream, settings.connection)
-    api = GitHubApi(name=settings.name, url=settings.url, client=client, clock=clock, timing=tuning.github)
-    return GitHubSource(settings, api, tuning.github)
+def _build_github_sources(
+    configuration: Configuration, upstream: UpstreamClient, clock: Callable[[], datetime], tuning: Tuning
+) -> list[GitHubSource]:
+    sources = []
+    for settings in configuration.evidence:
+        if isinstance(settings, GitHubSourceSettings):
+            client = UpstreamApiClient(upstream, settings.connection)
+            api = GitHubApi(name=settings.name, url=settings.url, client=client, clock=clock, timing=tuning.github)
+            sources.append(GitHubSource(settings, api, tuning.github))
+    return sources
+
+
+async def _start_local_sources(
+    stack: AsyncExitStack, configuration: Configuration, tuning: Tuning
+) -> list[FilesSource]:
+    """Start the sources that are directories.
+
+    Raises:
+        ConfigurationError: a directory cannot be read.
+    """
+    sources = [
+        FilesSource(each, poll_interval_seconds=tuning.evidence_poll_seconds)
+        for each in configuration.evidence
+        if isinstance(each, FilesSourceSettings)
+    ]
+    for source in sources:
+        stack.push_async_callback(source.close)
+        await source.start()
+    return sources
 
 
 def _build_root_lists(

@@ -30,7 +30,7 @@ from assay.attestation.config import BUNDLED_ROOT_NAMES, DEFAULT_ROOT_NAME, Trus
 from assay.errors import ConfigurationError
 from assay.indexes import BaseUrl, FreshnessSettings, HostPort, Indexes, IndexSettings, LimitsSettings, is_loopback
 from assay.operator_files import read_text
-from assay.provenance.sources.settings import EvidenceSettings, check_source_names
+from assay.provenance.sources.settings import EvidenceSettings, GitHubSourceSettings, check_source_names
 from assay.settings import Settings, find_close_match, make_key_error, parse_toml, validate_table
 from assay.store.settings import StorageSettings
 from assay.telemetry.audit_trail import AuditSettings
@@ -61,6 +61,7 @@ _PATH_SETTINGS = (
     ("indexes", "*", "credentials", "token-file"),
     ("evidence", "*", "token-file"),
     ("evidence", "*", "ca-file"),
+    ("evidence", "*", "path"),
     ("advisories", "*", "url"),
     ("advisories", "*", "ca-file"),
     ("advisories", "*", "credentials", "password-file"),
@@ -257,7 +258,8 @@ class Configuration(Settings):
     @property
     def connections(self) -> tuple[IndexSettings, ...]:
         """Settings of the connections to all indexes and evidence sources."""
-        return (*self.indexes, *(each.connection for each in self.evidence))
+        remote = (each.connection for each in self.evidence if isinstance(each, GitHubSourceSettings))
+        return (*self.indexes, *remote)
 
     @field_validator("indexes", mode="after")
     @classmethod

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from assay.config import Configuration, ServerSettings
 from assay.indexes import IndexSettings, allowed_file_hosts, find_known_file_hosts, is_loopback
 from assay.policy.language.review import Problem
+from assay.provenance.sources.settings import GitHubSourceSettings
 
 
 def review_configuration(configuration: Configuration) -> Iterator[Problem]:
@@ -24,6 +25,8 @@ def review_configuration(configuration: Configuration) -> Iterator[Problem]:
     for index in configuration.indexes:
         yield from _review_index(index)
     for source in configuration.evidence:
+        if not isinstance(source, GitHubSourceSettings):
+            continue
         if source.token_file is None:
             yield Problem(
                 text=f"evidence {source.name}: without token-file, GitHub answers 60 requests an hour for each address;"

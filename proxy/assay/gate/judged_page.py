@@ -43,7 +43,7 @@ _OFFLOAD_MIN_FILES = 200
 
 Dependencies: TypeAlias = Mapping[str, str | int]
 """Digest or version of each input of the verdicts except the page and the clock. The keys are ``policy``, ``roots``,
-``wheels``, ``metadata``, ``advisories`` and ``ledger``."""
+``evidence``, ``wheels``, ``metadata``, ``advisories`` and ``ledger``."""
 VariantKey: TypeAlias = tuple[str | None, ...]
 """Values of a request that select the variant of a page (RFC 9110, 12.5.5): ``format``, ``Accept``, ``Accept-Encoding``
 and ``Host``."""

@@ -174,6 +174,7 @@ class PageJudge:
         return {
             "policy": policy.digest,
             "roots": self._provenance.resolver.roots_digest,
+            "evidence": self._provenance.resolver.local_version,
             "wheels": self._wheels.get_facts_version(index, name),
             "metadata": self._failed_metadata.get_version(index, name),
             "advisories": self._advisories.get_version(index, name),

@@ -47,14 +47,15 @@ class IndexFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFacts:
-    """Evidence source beside the indexes that is asked about repositories."""
+    """Evidence source beside the indexes."""
 
     name: str
-    publisher_kind: str
-    """Kind of Trusted Publisher whose repositories the source has evidence about."""
-    issuer: str
+    publisher_kind: str | None = None
+    """Kind of Trusted Publisher about whose repositories the source is asked. None: the source is asked about files
+    without regard to a repository."""
+    issuer: str = ""
     """OIDC issuer of the publishers that sign for this source, without a slash at the end."""
-    repositories: Mapping[NormalizedName, str]
+    repositories: Mapping[NormalizedName, str] = field(default_factory=dict)
     """Configured repository of a project, besides those that rules name."""
 
 

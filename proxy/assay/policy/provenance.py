@@ -96,7 +96,11 @@ def find_questions(
     """
     found: list[str] = []
     for source in sources:
-        if counted is None or source.name in counted:
+        if counted is not None and source.name not in counted:
+            continue
+        if source.publisher_kind is None:
+            found.append(source.name)
+        else:
             names = dict.fromkeys(_list_repositories(publishers, source, project))
             found += [make_question(source.name, each) for each in list(names)[:MAX_QUESTIONS]]
     return frozenset(found)

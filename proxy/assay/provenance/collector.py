@@ -161,7 +161,7 @@ class EvidenceCollector:
         Evidence is known at once in two cases: the negative cache has it, or the source does not cover the file, and
         has no document for it. The failures of earlier tries are also known. A failure counts until a try succeeds.
         """
-        query = _make_query(page, history)
+        query = make_query(page, history)
         cached = self._negative_cache.get(page, self._verifier.roots_digest, ledger_version=history.version)
         progress = CollectionProgress()
         for file in files:
@@ -194,7 +194,7 @@ class EvidenceCollector:
         Raises:
             VerificationUnavailableError: verification could not run. Errors of the source are part of the result.
         """
-        query = _make_query(page, history)
+        query = make_query(page, history)
         roots = self._verifier.roots_digest
         to_collect = [file for file in files if file_key(file) not in progress.by_file]
         await self._collect_unanswered(query, to_collect, progress)
@@ -379,7 +379,8 @@ def drop_forgotten(
     return found
 
 
-def _make_query(page: IndexPage, history: ProjectHistory) -> ProjectQuery:
+def make_query(page: IndexPage, history: ProjectHistory) -> ProjectQuery:
+    """Return the context of requests for documents about the files of a page."""
     project = page.project
     return ProjectQuery(
         index=page.index, project=project.name, history=history, states_provenance=project.states_provenance

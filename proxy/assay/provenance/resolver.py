@@ -27,6 +27,7 @@ from assay.provenance.collector import CollectedEvidence, CollectionProgress, Ev
 from assay.provenance.documents import FileKey
 from assay.provenance.failures import DocumentFailure
 from assay.provenance.fetcher import ByteBudget
+from assay.provenance.local_collector import LocalCollector, LocalSource
 from assay.provenance.sources.base import EvidenceSource, ProjectQuery, SourceFamily
 from assay.simple.model import File, NormalizedName, Sha256
 
@@ -118,6 +119,7 @@ class ProvenanceResolver:
     Args:
         sources: sources of documents. One of them is the index's own provenance.
         families: sources that are asked about one subject at a time.
+        local: sources on this machine.
         records: storage of documents and evidence.
         verifier: verifies the documents of all sources in the same way.
         clock: returns the current time in UTC.
@@ -133,6 +135,7 @@ class ProvenanceResolver:
         verifier: Verifier,
         clock: Callable[[], datetime],
         families: Sequence[SourceFamily] = (),
+        local: Sequence[LocalSource] = (),
         max_unrecorded_bytes: int = MAX_UNRECORDED_BYTES,
     ) -> None:
         self._verifier = verifier
@@ -142,9 +145,13 @@ class ProvenanceResolver:
         )
         self._collectors = {source.name: self._make_collector(source) for source in sources}
         self._families = {family.name: family for family in families}
+        self._local = tuple(local)
+        self._local_collectors = {
+            source.name: LocalCollector(source, records=records, verifier=verifier, clock=clock) for source in local
+        }
         self._by_question = Lru[str, EvidenceCollector](max_items=_MAX_QUESTIONS)
-        names = {*self._collectors, *self._families}
-        if len(names) != len(sources) + len(families) or INDEX_SOURCE not in self._collectors:
+        names = {*self._collectors, *self._families, *self._local_collectors}
+        if len(names) != len(sources) + len(families) + len(local) or INDEX_SOURCE not in self._collectors:
             raise ValueError(
                 "evidence sources must have different names, and one of them must be the index's own source"
             )
@@ -156,16 +163,23 @@ class ProvenanceResolver:
 
     @property
     def source_facts(self) -> tuple[SourceFacts, ...]:
-        """Facts about the sources that are asked about one subject at a time, for the policy."""
-        return tuple(family.facts for family in self._families.values())
+        """Facts about all sources beside the index, for the policy."""
+        return (*(family.facts for family in self._families.values()), *(source.facts for source in self._local))
+
+    @property
+    def local_version(self) -> str:
+        """Version of the contents of all local sources. Judged pages depend on it."""
+        return " ".join(source.version for source in self._local)
 
     @property
     def collectors(self) -> tuple[EvidenceCollector, ...]:
         """The collectors, one for each source."""
         return tuple(self._collectors.values())
 
-    def _get_collector(self, name: str) -> EvidenceCollector:
+    def _get_collector(self, name: str) -> EvidenceCollector | LocalCollector:
         """Return the collector of a source, or of a source and the subject that it is asked about."""
+        if (local := self._local_collectors.get(name)) is not None:
+            return local
         collector = self._collectors.get(name) or self._by_question.get(name)
         if collector is None:
             family, subject = split_question(name)

@@ -21,6 +21,7 @@ from assay.policy.language.expiry import find_expiring_waivers
 from assay.policy.language.model import Policy
 from assay.policy.language.review import Problem, review_policy
 from assay.policy.language.wording import describe_rule
+from assay.provenance.sources.settings import FilesSourceSettings
 from assay.units import format_duration, format_size
 from assay.upstream.credentials import IndexAuthorizations
 from assay.upstream.tls import load_tls_contexts
@@ -146,15 +147,12 @@ def _format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[
 def _describe_evidence(configuration: Configuration) -> list[str]:
     """Return the lines of a table of the evidence sources; none without such sources."""
     rows = [
-        (
-            each.name,
-            each.kind,
-            each.url,
-            " ".join(f"{name}={where}" for name, where in each.repositories.items()) or "-",
-        )
+        (each.name, each.kind, str(each.path), "")
+        if isinstance(each, FilesSourceSettings)
+        else (each.name, each.kind, each.url, " ".join(f"{name}={where}" for name, where in each.repositories.items()))
         for each in configuration.evidence
     ]
-    return ["", *format_table(("EVIDENCE", "KIND", "URL", "REPOSITORIES"), rows)] if rows else []
+    return ["", *format_table(("EVIDENCE", "KIND", "PLACE", "REPOSITORIES"), rows)] if rows else []
 
 
 def _describe_rules(policy: Policy) -> list[str]:

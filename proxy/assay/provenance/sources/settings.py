@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
@@ -42,10 +43,19 @@ def _check_project(text: str) -> str:
         raise ValueError("the name of a project") from error
 
 
+def _check_name(text: str) -> str:
+    if text == INDEX_SOURCE:
+        raise ValueError(f"a name other than {INDEX_SOURCE}, the file's own index")
+    return text
+
+
+SourceName = Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$"), AfterValidator(_check_name)]
+
+
 class GitHubSourceSettings(Settings):
     """Evidence source that asks GitHub's attestation store about files."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$")]
+    name: SourceName
     """Name of the source in policies, reasons, logs and records."""
     kind: Literal["github"]
     """Kind of source: the attestation store of github.com or of a GitHub Enterprise server."""
@@ -72,10 +82,6 @@ class GitHubSourceSettings(Settings):
 
     @model_validator(mode="after")
     def _check_source(self) -> Self:
-        if self.name == INDEX_SOURCE:
-            raise make_key_error(
-                "name", expected=f"a name other than {INDEX_SOURCE}, the file's own index", found=self.name
-            )
         parts = urlsplit(self.url)
         if parts.scheme != "https" and not self.insecure and not is_loopback(parts.hostname or ""):
             raise make_key_error(
@@ -108,7 +114,19 @@ class GitHubSourceSettings(Settings):
         return settings.model_copy(update={"name": f"evidence:{self.name}"})
 
 
-EvidenceSettings = GitHubSourceSettings
+class FilesSourceSettings(Settings):
+    """Evidence source for Sigstore bundles in a directory."""
+
+    name: SourceName
+    """Name of the source in policies, reasons, logs and records."""
+    kind: Literal["files"]
+    """Kind of source: a directory."""
+    path: Path
+    """Directory with the bundles about each file: ``<sha256>.jsonl`` has one in each line, ``<sha256>/*.json`` one in
+    each file. Changes have effect within about a second."""
+
+
+EvidenceSettings = Annotated[GitHubSourceSettings | FilesSourceSettings, Field(discriminator="kind")]
 """Table ``[[evidence]]``."""
 
 

@@ -1,0 +1,157 @@
+"""Tests of a running proxy whose evidence comes from a directory of Sigstore bundles."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assay.assembly import Tuning
+from assay.errors import ConfigurationError
+from tests.world.index.distributions import BuiltDistribution, wheel
+from tests.world.index.fake_index import Index
+from tests.world.proxy.running_proxy import RunningProxy, make_configuration, run_test_proxy
+from tests.world.sigstore.bundles import make_bundle
+from tests.world.sigstore.private_sigstore import SIGNING_TIME, GitHub, PrivateSigstore
+
+SIGSTORE = PrivateSigstore(seed=1)
+ACME = GitHub(repository="acme/widget")
+POLICY = """
+version = 1
+[defaults]
+min-age = "0 days"
+[[rules]]
+name = "signed by acme"
+projects = ["*"]
+publishers = [{ kind = "GitHub", repository = "acme/*" }]
+"""
+FAST = Tuning(evidence_poll_seconds=0.02)
+
+
+def bundle(built: BuiltDistribution, signer: GitHub = ACME, **changes: Any) -> str:
+    return json.dumps(make_bundle(SIGSTORE.attestation(built.filename, built.sha256, signer, **changes)))
+
+
+@asynccontextmanager
+async def run_proxy(index: Index, reviews: Path, policy: str = POLICY) -> AsyncIterator[RunningProxy]:
+    evidence = [{"name": "reviews", "kind": "files", "path": str(reviews)}]
+    configuration = make_configuration(index, reviews.parent / "assay", SIGSTORE, evidence=evidence)
+    async with run_test_proxy(index, reviews.parent, policy=policy, configuration=configuration, tuning=FAST) as proxy:
+        yield proxy
+
+
+@asynccontextmanager
+async def seen(proxy: RunningProxy) -> AsyncIterator[None]:
+    """Wait at the end until the proxy has seen the changes that were made in the context."""
+    resolver = proxy.assembly.gate.resources.provenance.resolver
+    before = resolver.local_version
+    yield
+    async with asyncio.timeout(10):
+        while resolver.local_version == before:  # noqa: ASYNC110 - the source reports no event
+            await asyncio.sleep(0.005)
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    partial = path.with_name(f".{path.name}")
+    partial.write_text(text)
+    partial.replace(path)
+
+
+@pytest.fixture
+def reviews(tmp_path: Path) -> Path:
+    directory = tmp_path / "reviews"
+    directory.mkdir()
+    return directory
+
+
+@pytest.mark.parametrize("form", ["{}.jsonl", "{}/ours.json"])
+async def test_a_bundle_approves_its_file_while_it_is_in_the_directory(reviews: Path, form: str) -> None:
+    first, second = wheel("widget", "1.0"), wheel("widget", "2.0")
+    place = reviews / form.format(first.sha256)
+    async with Index() as index:
+        listed = [index.add(each, upload_time=SIGNING_TIME) for each in (first, second)]
+        write(place, bundle(first))
+        async with run_proxy(index, reviews) as proxy:
+            assert await proxy.fetch_listed("widget") == {first.filename}
+            assert await proxy.fetch_withheld("widget") == {second.filename: ["unattested"]}
+            page = await proxy.fetch_page("widget")
+            assert "reviews" in page["_withheld"][0]["reasons"][0]["message"]
+            async with seen(proxy):
+                place.unlink()
+                write(reviews / form.format(second.sha256), bundle(second))
+            assert await proxy.fetch_listed("widget") == {second.filename}
+            assert (await proxy.get(proxy.files_path(listed[0]))).status == 403
+            assert (await proxy.get(proxy.files_path(listed[1]))).status == 200
+
+
+async def test_a_line_that_does_not_count_does_not_affect_the_others(
+    reviews: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    built = wheel("widget", "1.0")
+    other = bundle(wheel("widget", "9.9"))
+    async with Index() as index:
+        index.add(built, upload_time=SIGNING_TIME)
+        write(reviews / f"{built.sha256}.jsonl", f"{{broken\n\n{other}\n{bundle(built)}\n[]\n")
+        (reviews / "README").write_text("ours")
+        async with run_proxy(index, reviews) as proxy:
+            assert await proxy.fetch_listed("widget") == {built.filename}
+            events = [record.getMessage() for record in caplog.records]
+            assert events.count("evidence-file-invalid") == 1
+            assert events.count("bundle-rejected") == 2, "another digest, and no bundle at all"
+            async with seen(proxy):
+                write(reviews / f"{built.sha256}.jsonl", f"{{broken\n\n{other}\n[]\n")
+            assert await proxy.fetch_withheld("widget") == {built.filename: ["unattested"]}
+
+
+async def test_a_file_without_publisher_proof_in_the_directory_is_withheld(reviews: Path) -> None:
+    built = wheel("widget", "1.0")
+    async with Index() as index:
+        index.add(built, upload_time=SIGNING_TIME)
+        write(reviews / f"{built.sha256}.jsonl", bundle(built, GitHub(repository="evil/widget")))
+        async with run_proxy(index, reviews) as proxy:
+            assert await proxy.fetch_withheld("widget") == {built.filename: ["publisher"]}
+            async with seen(proxy):
+                write(reviews / f"{built.sha256}" / "good.json", bundle(built))
+            assert await proxy.fetch_listed("widget") == {built.filename}
+
+
+async def test_a_directory_that_cannot_be_read_affects_only_the_files_that_need_it(reviews: Path) -> None:
+    own, foreign = wheel("widget", "1.0"), wheel("widget", "2.0")
+    async with Index() as index:
+        listed = index.add(
+            own, upload_time=SIGNING_TIME, provenance=SIGSTORE.provenance(own.filename, own.sha256, ACME)
+        )
+        needing = index.add(foreign, upload_time=SIGNING_TIME)
+        write(reviews / f"{foreign.sha256}.jsonl", bundle(foreign))
+        async with run_proxy(index, reviews) as proxy:
+            async with seen(proxy):
+                os.rename(reviews, reviews.parent / "away")  # noqa: PTH104 - atomic, like an unmount
+            assert (await proxy.get(proxy.files_path(listed))).status == 200
+            answer = await proxy.get(proxy.files_path(needing))
+            assert (answer.status, b"reviews" in answer.body) == (424, True)
+            async with seen(proxy):
+                os.rename(reviews.parent / "away", reviews)  # noqa: PTH104
+            assert (await proxy.get(proxy.files_path(needing))).status == 200
+
+
+async def test_a_missing_directory_is_an_error_at_start(tmp_path: Path) -> None:
+    async with Index() as index:
+        with pytest.raises(ConfigurationError, match=r"evidence reviews: .*missing: cannot be read"):
+            async with run_proxy(index, tmp_path / "missing"):
+                pass
+
+
+async def test_a_rule_for_other_sources_does_not_use_the_directory(reviews: Path) -> None:
+    built = wheel("widget", "1.0")
+    async with Index() as index:
+        index.add(built, upload_time=SIGNING_TIME)
+        write(reviews / f"{built.sha256}.jsonl", bundle(built))
+        async with run_proxy(index, reviews, f'{POLICY}evidence = ["index"]\n') as proxy:
+            assert await proxy.fetch_withheld("widget") == {built.filename: ["unattested"]}
