@@ -90,6 +90,10 @@ class Claims:
     pipeline_definition_id: str | None = None
     vcs_origin: str | None = None
     vcs_ref: str | None = None
+    organization: str | None = None
+    """Organization on the ActiveState Platform."""
+    project_path: str | None = None
+    """``organization/project``, which identifies the project."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

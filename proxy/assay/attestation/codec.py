@@ -53,6 +53,9 @@ _REJECTED_FIELD: Final = "rejected"
 _ASKED_FIELD: Final = "asked"
 _REJECTION_FIELDS: Final = tuple(one.name for one in fields(Rejection))
 _CLAIMS_FIELDS: Final = dict.fromkeys(one.name for one in fields(Claims))
+_OPTIONAL_CLAIMS: Final = frozenset({"organization", "project_path"})
+"""Claims that records of earlier versions do not have. They are written only if a certificate has them."""
+_REQUIRED_CLAIMS: Final = _CLAIMS_FIELDS.keys() - _OPTIONAL_CLAIMS
 _SLSA_FIELDS: Final = dict.fromkeys(one.name for one in fields(Slsa))
 """Names of the fields of `Slsa`, in the order of their definition."""
 
@@ -138,7 +141,8 @@ def _claims_to_json(claims: Claims) -> dict[str, str | None]:
 
     The object is cached and shared by all files of a release, so callers must not modify it.
     """
-    return {name: getattr(claims, name) for name in _CLAIMS_FIELDS}
+    values = {name: getattr(claims, name) for name in _CLAIMS_FIELDS}
+    return {name: value for name, value in values.items() if value is not None or name not in _OPTIONAL_CLAIMS}
 
 
 def decode_evidence(raw: bytes) -> Evidence | None:
@@ -270,9 +274,13 @@ def _deduplicate(value: _Value) -> _Value:
 
 
 def _read_claims(content: dict[str, Any]) -> Claims:
-    if content.keys() != _CLAIMS_FIELDS.keys():
-        raise KeyError("claims")
-    return _build_claims(tuple(content[name] for name in _CLAIMS_FIELDS))
+    if content.keys() != _REQUIRED_CLAIMS:
+        more = content.keys() - _REQUIRED_CLAIMS
+        if not content.keys() >= _REQUIRED_CLAIMS or not more <= _OPTIONAL_CLAIMS:
+            raise KeyError("claims")
+        if None in (content[name] for name in more):
+            raise TypeError("claims")
+    return _build_claims(tuple(content.get(name) for name in _CLAIMS_FIELDS))
 
 
 @lru_cache(maxsize=4096)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 from pydantic import Field
 
+from assay.publishers.activestate import ACTIVESTATE
 from assay.publishers.base import PublisherKind, PublisherTable
 from assay.publishers.circleci import CIRCLECI
 from assay.publishers.extensions import Extensions
@@ -15,7 +16,7 @@ from assay.publishers.github import GITHUB
 from assay.publishers.gitlab import GITLAB
 from assay.publishers.google import GOOGLE
 
-PUBLISHER_KINDS: Final[tuple[PublisherKind, ...]] = (GITHUB, GITLAB, GOOGLE, CIRCLECI)
+PUBLISHER_KINDS: Final[tuple[PublisherKind, ...]] = (GITHUB, GITLAB, GOOGLE, CIRCLECI, ACTIVESTATE)
 """All kinds of Trusted Publisher that Assay supports. Messages list them in this order."""
 
 if TYPE_CHECKING:

@@ -57,6 +57,7 @@ def make_signer_key(attestation: Attestation) -> tuple[str | None, ...]:
         claims.project_id,
         claims.pipeline_definition_id,
         claims.vcs_origin,
+        claims.project_path,
         claims.workflow,
         claims.environment,
     )

@@ -25,6 +25,7 @@ _EVENT: Final = re.compile(r"[a-z0-9_*?]+", re.ASCII)
 _ORIGIN: Final = re.compile(r"[A-Za-z0-9.*?-]+(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~*?-]+)*", re.ASCII)
 _EMAIL: Final = re.compile(r"[A-Za-z0-9._%+*?-]+(?:@[A-Za-z0-9.*?-]+)?", re.ASCII)
 _UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+_ACTIVESTATE_NAME: Final = re.compile(r"[A-Za-z0-9._*? -]+", re.ASCII)
 _NUMBER: Final = re.compile(r"[0-9]{1,20}", re.ASCII)
 
 
@@ -164,6 +165,10 @@ ServiceAccount = Annotated[
 ]
 Origin = Annotated[
     ClaimText, _require(_is_origin, 'a repository without https:// and .git, such as "github.com/octo-org/widget"')
+]
+ActiveStateName = Annotated[
+    ClaimText,
+    _require(_ACTIVESTATE_NAME.fullmatch, 'the name of an organization or project, without / and :, such as "widget"'),
 ]
 NumericId = Annotated[ClaimText, _require(_NUMBER.fullmatch, 'a number in quotes, such as "1234567"')]
 Uuid = Annotated[ClaimText, _require(_UUID.fullmatch, 'a UUID, such as "0b5c0a6e-1111-4222-8333-444455556666"')]

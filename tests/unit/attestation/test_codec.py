@@ -23,6 +23,7 @@ from tests.world.sigstore.private_sigstore import (
     build_provenance,
     make_slsa_predicate,
 )
+from tests.world.sigstore.signers import ActiveState
 
 
 def attested(predicate: bool = False) -> Evidence:
@@ -55,7 +56,14 @@ def sourced(source: str) -> Attested:
     return replace(evidence, attestations=tuple(replace(each, source=source) for each in evidence.attestations))
 
 
+def by_activestate() -> Evidence:
+    sigstore = PrivateSigstore(seed=1)
+    raw = sigstore.provenance(FILENAME, FILE_SHA256, ActiveState())
+    return verify(raw, make_listed_file(), [trust_root_for(sigstore)])
+
+
 KINDS: list[Evidence] = [
+    by_activestate(),
     attested(),
     sourced("reviews"),
     attested(predicate=True),
@@ -140,6 +148,17 @@ def test_a_record_without_rejections_has_the_format_of_earlier_versions(evidence
     broken: list[Any] = [None, {}, [1], [{}], [asdict(REJECTION) | {"bundle": "1"}], [asdict(REJECTION) | {"more": ""}]]
     for wrong in broken:
         assert decode_evidence(json.dumps({**content, "rejected": wrong}).encode()) is None
+
+
+def test_claims_that_a_certificate_lacks_are_not_written_if_earlier_versions_do_not_know_them() -> None:
+    added = {"organization", "project_path"}
+    content = json.loads(encode_evidence(attested()))
+    assert not added & content["attestations"][0]["claims"].keys()
+    content = json.loads(encode_evidence(by_activestate()))
+    claims = content["attestations"][0]["claims"]
+    assert (claims["organization"], claims["project_path"]) == ("acme", "acme/widget")
+    claims["organization"] = None
+    assert decode_evidence(json.dumps(content).encode()) is None
 
 
 def test_a_record_of_an_earlier_version_names_no_log() -> None:

@@ -23,10 +23,18 @@ from assay.publishers.registry import (
     recognize_kind,
 )
 from tests.unit.publishers.factories import make_table
-from tests.world.sigstore.signers import CircleCI, GitHub, GitLab, Google, Person, Signer
+from tests.world.sigstore.signers import ActiveState, CircleCI, GitHub, GitLab, Google, Person, Signer
 
 each_kind = pytest.mark.parametrize("kind", PUBLISHER_KINDS, ids=lambda kind: kind.name)
-SIGNERS: tuple[Signer, ...] = (GitHub(), GitHub(environment="pypi"), GitLab(), Google(), CircleCI(), Person())
+SIGNERS: tuple[Signer, ...] = (
+    GitHub(),
+    GitHub(environment="pypi"),
+    GitLab(),
+    Google(),
+    CircleCI(),
+    ActiveState(),
+    Person(),
+)
 TEXTS = sorted({text for signer in SIGNERS for text in signer.claims().values()})
 
 

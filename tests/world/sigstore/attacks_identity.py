@@ -8,6 +8,7 @@ from cryptography import x509
 
 from tests.world.sigstore.attacks import UNVERIFIABLE, Attack, attack_while_signing, set_claims, set_fields
 from tests.world.sigstore.private_sigstore import CircleCI, GitHub, GitLab, Google, LeafPlan, Person
+from tests.world.sigstore.signers import ActiveState
 
 
 def _become_person(leaf: LeafPlan) -> None:
@@ -341,6 +342,16 @@ PUBLISHER_ATTACKS: Final = (
         "evil@",
         Google(),
         email="evil@acme.iam.gserviceaccount.com",
+    ),
+    _attack_publisher(
+        "ActiveState: the index names another organization",
+        "publisher organization",
+        "evil",
+        ActiveState(),
+        organization="evil",
+    ),
+    _attack_publisher(
+        "ActiveState: the index names another project", "publisher project", "gadget", ActiveState(), project="gadget"
     ),
     _attack_publisher(
         "CircleCI: the index names another project", "publisher project_id", "0000", CircleCI(), project_id="0000"

@@ -256,6 +256,24 @@ class CircleCI:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ActiveState:
+    """A build of an ActiveState project. No public certificate is known; the subject is as PyPI documents it."""
+
+    organization: str = "acme"
+    project: str = "widget"
+    issuer: str = "https://platform.activestate.com/api/v1/oauth/oidc"
+
+    def claims(self) -> dict[int, str]:
+        return {1: self.issuer, 8: self.issuer, 24: f"org:{self.organization}:project:{self.project}"}
+
+    def name(self) -> x509.GeneralName:
+        return x509.UniformResourceIdentifier(f"https://platform.activestate.com/{self.organization}/{self.project}")
+
+    def publisher(self) -> dict[str, Any]:
+        return {"kind": "ActiveState", "organization": self.organization, "project": self.project}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Person:
     """Person who signed in with a browser: an identity that is not a Trusted Publisher."""
 

@@ -39,12 +39,14 @@ SIGNERS: tuple[Signer, ...] = (
 )
 # Attacks with one trust root. The reference implementation cannot be given several roots.
 BEYOND_REFERENCE = (
+    "ActiveState: ",
     "GitLab, self-managed: ",
     "a required workflow ",
     "the index names another workflow than the required one",
 )
 """Starts of the names of attacks whose honest twin the reference refuses: it compares the Build Config URI with
-https://github.com or https://gitlab.com and the repository of the publisher block, and knows no other form."""
+https://github.com or https://gitlab.com and the repository of the publisher block, and knows no other form. It does not
+know the kind ActiveState."""
 ONE_ROOT = [attack for attack in ATTACKS if len(attack.roots(PrivateSigstore(seed=1), True)) == 1]
 
 

@@ -458,12 +458,26 @@ PUBLISHER_MISTAKES = {
         ["github.com/octo/widget", "github.com/**", "*"],
         ["https://github.com/octo/widget", "github.com/octo/widget.git", "git@github.com:octo/widget", "github.com/"],
     ),
+    ("ActiveState", "issuer"): (
+        "https://platform.activestate.com/api/v1/oauth/oidc, the only issuer of this kind",
+        ["https://platform.activestate.com/api/v1/oauth/oidc"],
+        ["https://platform.activestate.com", "https://activestate.com"],
+    ),
+    **{
+        ("ActiveState", key): (
+            "the name of an organization or project, without / and :",
+            ["acme", "Acme Tools-1.0", "acme-*", "*"],
+            ["acme/widget", "org:acme", "https://platform.activestate.com/acme", "\\u0430cme"],
+        )
+        for key in ("organization", "project")
+    },
     ("CircleCI", "vcs_ref"): ("a full Git ref", ["refs/heads/main", "refs/**"], ["main", "v1"]),
 }
 BASES = {
     "GitHub": 'repository = "octo/widget"',
     "GitLab": 'repository = "group/widget"',
     "Google": 'email = "build@acme.iam.gserviceaccount.com"',
+    "ActiveState": 'organization = "acme"',
     "CircleCI": 'project_id = "0b5c0a6e-1111-4222-8333-444455556666"',
 }
 OUTER_BLANKS = [" {}", "{} ", "\\t{}", "{}\\n", "\\u00a0{}", "{}\\u200b", "{}\\u202e"]
