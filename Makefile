@@ -46,7 +46,7 @@ demo: $(VENV)/.installed  ## run the demo, offline: all verdicts in the browser 
 screenshots: $(VENV)/.installed-dev  ## renew the screenshots of the demo (needs tests/install-browser.sh)
 	$(BIN)/python -m tests.browser.screenshots docs/images
 
-reference: $(VENV)/.installed  ## generate docs/configuration.md and docs/policy.md from the models
+reference: $(VENV)/.installed  ## generate docs/configuration.md, docs/policy.md and docs/cli.md
 	$(BIN)/python -m docs.reference
 
 test: $(VENV)/.installed-dev  ## run all tests except the long ones

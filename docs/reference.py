@@ -1,8 +1,8 @@
-"""Generator of docs/configuration.md and docs/policy.md: ``python -m docs.reference``, or ``make reference``.
+"""Generator of docs/configuration.md, docs/policy.md and docs/cli.md: ``python -m docs.reference``, ``make reference``.
 
-The pages are written from the models `Configuration` and `Policy`. Types, defaults and bounds are those of the models,
-and the meaning of a key is the docstring of its attribute, so that a new table or key appears without a change here. A
-test compares the committed pages with the output.
+`docs.cli_page` writes docs/cli.md. The other pages are written from the models `Configuration` and `Policy`. Types,
+defaults and bounds are those of the models, and the meaning of a key is the docstring of its attribute, so that a new
+table or key appears without a change here. A test compares the committed pages with the output.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from assay.policy.requirements.predicates import PredicateType
 from assay.publishers.texts import Issuer, NumericId, Uuid
 from assay.settings import Settings
 from assay.units import Duration, Size, format_duration, format_size
+from docs.cli_page import format_page
 
 HERE: Final = Path(__file__).parent
 _KINDS: Final = (
@@ -330,5 +331,5 @@ def _line(cells: Any) -> str:  # noqa: ANN401 - any iterable of text
 
 
 if __name__ == "__main__":
-    for filename, content in pages().items():
+    for filename, content in (pages() | {"cli.md": format_page()}).items():
         (HERE / filename).write_text(content, "utf-8")

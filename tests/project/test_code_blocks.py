@@ -40,7 +40,7 @@ _SHELL_PROGRAMS = {
     "rm",
     ".",
     "pip", "uv", "curl", "docker", "podman", "kubectl", "helm", "openssl", "bash", "python", ".venv/bin/python",
-    "pre-commit", "git", "cd", "kill", "sqlite3", "date", "diff", "sed",
+    "pre-commit", "git", "cd", "export", "kill", "sqlite3", "date", "diff", "sed",
     "cosign", "gh", "pip-audit", "pypi-attestations", "skopeo",
 }  # fmt: skip
 """Programs other than Assay and make; the clients' tests run pip and uv as the pages do."""

@@ -7,13 +7,16 @@ import re
 import pytest
 from pydantic import BaseModel, Field
 
+from assay.cli import build_parser
 from assay.config import Configuration, load_configuration
 from assay.errors import ConfigurationError
 from assay.indexes import IndexSettings
 from assay.policy.language.model import Policy
 from assay.settings import Settings, parse_toml, validate_table
+from docs.cli_page import format_page, list_helps
 from docs.reference import HERE, kind_of, meaning, pages
 from tests.paths import ROOT
+from tests.world.proxy.loggers import preserve_loggers
 
 WRITTEN = pages()
 VARIABLES = re.findall(r"`(ASSAY_\w+__\w+)` \|$", WRITTEN["configuration.md"], re.MULTILINE)
@@ -41,6 +44,26 @@ class Silent(IndexSettings):
 @pytest.mark.parametrize("filename", ["configuration.md", "policy.md"])
 def test_the_committed_page_is_the_one_that_is_written(filename: str) -> None:
     assert (HERE / filename).read_text("utf-8") == WRITTEN[filename], "say: make reference"
+
+
+def test_the_page_of_the_command_line_has_the_help_of_every_command_and_a_session_that_runs() -> None:
+    """The comparison ignores spaces and line breaks, which differ between versions of Python."""
+    with preserve_loggers():
+        written = format_page()
+    committed = (HERE / "cli.md").read_text("utf-8")
+    assert committed.split() == written.split(), "say: make reference"
+    helps = dict(list_helps(build_parser()))
+    assert len(helps) > 20
+    assert re.findall("^### `(.*)`$", committed, re.MULTILINE) == list(helps)
+
+
+def test_the_session_shows_the_commands_of_the_first_day() -> None:
+    session = (HERE / "cli.md").read_text("utf-8").partition("```console\n")[2].partition("```")[0]
+    commands = [line.split()[2] for line in session.splitlines() if line.startswith("$ assay ")]
+    assert {"init", "check", "audit", "explain", "pin", "policy", "relock"} <= set(commands)
+    assert "pypa/sampleproject" in session
+    assert "withheld" in session
+    assert max(map(len, session.splitlines())) <= 110
 
 
 def test_every_key_says_what_it_means() -> None:

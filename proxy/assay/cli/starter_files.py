@@ -195,4 +195,7 @@ def _format_requirements(strictness: Strictness) -> str:
         return (
             'attestations = "required"\npublishers = "any"                       # or name them: `assay pin LOCKFILE`\n'
         )
-    return '# attestations = "required"              # withholds every file without an attestation\n'
+    return (
+        '# attestations = "required"              # withholds every file without an attestation\n'
+        '# publishers = "any"                     # or name them: `assay pin LOCKFILE`\n'
+    )

@@ -20,7 +20,7 @@ from assay.assembly import Assembly, get_known_names, read_policy
 from assay.cli import EXIT_OK, EXIT_UNDECIDED, EXIT_WITHHELD, lockfile_report
 from assay.cli.dry_run import PageResults, judge_pages, open_dry_run
 from assay.cli.findings import LockfileFinding, build_findings
-from assay.cli.tables import escape_unprintable, print_table
+from assay.cli.tables import Mark, Marked, escape_unprintable, print_table
 from assay.cli.verdicts import explain_verdict
 from assay.config import Configuration, load_configuration
 from assay.errors import AssayError
@@ -116,8 +116,8 @@ def _print_changes(changes: list[VerdictChange], count: int) -> None:
         rows = [
             (
                 each.new.file.filename,
-                _name_verdict(each.old),
-                _name_verdict(each.new),
+                _mark_verdict(each.old),
+                _mark_verdict(each.new),
                 explain_verdict(each.new if each.is_newly_withheld else each.old),
             )
             for each in changes
@@ -127,6 +127,10 @@ def _print_changes(changes: list[VerdictChange], count: int) -> None:
     newly_withheld = sum(change.is_newly_withheld for change in changes)
     newly_approved = len(changes) - newly_withheld
     print(f"{count} files compared: {newly_withheld} newly withheld, {newly_approved} newly approved")
+
+
+def _mark_verdict(verdict: Approved | Withheld) -> Marked:
+    return Marked(_name_verdict(verdict), Mark.GOOD if isinstance(verdict, Approved) else Mark.BAD)
 
 
 def _name_verdict(verdict: Approved | Withheld) -> str:
