@@ -16,9 +16,8 @@ from functools import partial
 from pathlib import Path
 from urllib.request import getproxies_environment
 
-from assay.advisories.guard import ServedProject
 from assay.advisories.in_force import AdvisoriesInForce
-from assay.advisory_feeds.served import ListServed, make_list_served
+from assay.advisory_feeds.served import ListServed, list_nothing_served, make_list_served
 from assay.advisory_feeds.service import AdvisoryFeeds
 from assay.attestation.config import BUNDLED_ROOT_NAMES, DEFAULT_ROOT_NAME
 from assay.attestation.pool.pool import VerifierPool
@@ -296,21 +295,12 @@ async def open_feeds(configuration: Configuration, environ: Mapping[str, str]) -
         yield feeds
 
 
-async def read_feeds(configuration: Configuration, in_force: AdvisoriesInForce | None = None) -> AdvisoryFeeds:
-    """Return the feeds of advisories with their stored snapshots, for reading. A proxy may use the directory.
-
-    Args:
-        configuration: the configuration.
-        in_force: holder in which the snapshots are put in force; None for a new one.
-    """
-
-    async def list_nothing(_since: datetime) -> tuple[ServedProject, ...]:
-        return ()
-
+async def read_feeds(configuration: Configuration) -> AdvisoryFeeds:
+    """Return the feeds of advisories with their stored snapshots, for reading. A proxy may use the directory."""
     upstream = UpstreamClient(
         limits=configuration.limits, authorizations=IndexAuthorizations((), {}), proxies={}
     )  # never started
-    feeds = _create_feeds(configuration, upstream, in_force or AdvisoriesInForce(), list_nothing)
+    feeds = _create_feeds(configuration, upstream, AdvisoriesInForce(), list_nothing_served)
     await feeds.load(read_only=True)
     return feeds
 

@@ -81,7 +81,9 @@ def load_toml(text: str) -> str:
         return "another tool's"
     if set(tables) == {"expect"}:
         return "expectations"
-    if set(tables) & _CONFIGURATION_TABLES and "version" not in tables:
+    # A policy has a key `advisories` with a text, and a configuration has tables of this name.
+    named = {key for key, value in tables.items() if not isinstance(value, str)}
+    if named & _CONFIGURATION_TABLES and "version" not in tables:
         indexes = [{"name": "pypi", "url": "https://pypi.org/simple/", "file-hosts": ["files.pythonhosted.org"]}]
         # A view with users needs a method of authentication, which another block of the same page shows.
         defaults = {"indexes": indexes, "server": {"auth": {"tokens": "tokens"}}}

@@ -1,41 +1,35 @@
-"""All feeds of advisories of a proxy: the snapshot in force, hits on served projects, and what operators must know.
+"""All feeds of advisories of a proxy: the snapshot in force, hits on hold, and what operators must know.
 
 - The snapshot in force consists of the last good snapshots of all feeds. It is replaced as a whole.
-- A hit on a project that was served in the last 30 days is announced once (event `advisory-hit`), also across restarts.
 - If one refresh would newly withhold versions of too many of these projects, its hits are put on hold.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from assay import telemetry
-from assay.advisories.guard import UsedHit, find_used_hits, select_on_hold
 from assay.advisories.in_force import AdvisoriesInForce
 from assay.advisories.snapshot import AdvisorySnapshot, FeedSnapshot, Hit
 from assay.advisory_feeds.feed import Accepted, AdvisoryFeed
+from assay.advisory_feeds.hits import select_on_hold
 from assay.advisory_feeds.reader import ReaderLimits
 from assay.advisory_feeds.served import ListServed
 from assay.advisory_feeds.settings import AdvisoryFeedSettings
 from assay.advisory_feeds.source import FeedSource, LocalSource, RemoteSource
-from assay.advisory_feeds.state import DIRECTORY_NAME, decode_hits, encode_hits, write_atomically
-from assay.caching.background import BackgroundTasks
-from assay.errors import AssayError, ConfigurationError, StorageError
+from assay.advisory_feeds.state import DIRECTORY_NAME
+from assay.errors import AssayError, ConfigurationError
 from assay.indexes import LimitsSettings
 from assay.ports import Upstream
-from assay.telemetry import metrics
 from assay.units import format_duration
 
 SERVED_PERIOD: Final = timedelta(days=30)
-"""Time for which a project counts as used after a file of it was served."""
-_MAX_ANNOUNCED_BYTES: Final = 64 << 20
+"""Time for which a project counts as used after a client got a file of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,9 +83,6 @@ class AdvisoryFeeds:
         self._in_force = in_force
         self._list_served = list_served
         self._clock = clock
-        self._tasks = BackgroundTasks(report=_report_failed_task)
-        self._announced: set[Hit] = set()
-        self._has_unannounced = asyncio.Event()
         self._is_started = False
         self.feeds = tuple(
             AdvisoryFeed(
@@ -105,6 +96,11 @@ class AdvisoryFeeds:
             )
             for each in settings
         )
+
+    @property
+    def snapshot(self) -> AdvisorySnapshot:
+        """Snapshot in force."""
+        return self._in_force.current()
 
     @property
     def directory(self) -> Path:
@@ -123,14 +119,11 @@ class AdvisoryFeeds:
         for feed in self.feeds:
             await feed.load(read_only=read_only)
         if self.feeds:
-            self._announced = await asyncio.to_thread(self._read_announced)
             self._put_in_force()
 
     def start(self) -> None:
         """Start the refreshes of all feeds. Call this once, after `load`."""
         self._is_started = True
-        if self.feeds:
-            self._tasks.spawn(self._announce_when_changed(), name="advisory hits")
         for feed in self.feeds:
             feed.start()
 
@@ -138,7 +131,6 @@ class AdvisoryFeeds:
         """Stop the refreshes. Idempotent."""
         for feed in self.feeds:
             await feed.close()
-        await self._tasks.close()
 
     def get_feed(self, name: str) -> AdvisoryFeed:
         """Return the feed with this name.
@@ -197,7 +189,6 @@ class AdvisoryFeeds:
         known = [feed.snapshot for feed in self.feeds if feed.snapshot is not None]
         on_hold = frozenset().union(*(feed.state.on_hold for feed in self.feeds))
         self._in_force.put(AdvisorySnapshot(known, on_hold), not_ready=self._explain_not_ready())
-        self._has_unannounced.set()
 
     def _explain_not_ready(self) -> str | None:
         for feed in self.feeds:
@@ -214,44 +205,6 @@ class AdvisoryFeeds:
         limit = self.get_feed(name).settings.max_new_hits
         before, after = self._in_force.current(), AdvisorySnapshot([*known, snapshot], held)
         return await asyncio.to_thread(select_on_hold, before, after, served, limit)
-
-    async def _announce_when_changed(self) -> None:
-        while True:
-            await self._has_unannounced.wait()
-            self._has_unannounced.clear()
-            with suppress(StorageError):
-                await self.announce_hits()
-
-    async def announce_hits(self) -> None:
-        """Announce the hits on served projects that have not been announced yet.
-
-        Raises:
-            StorageError: the list of announced hits cannot be written. The hits were announced, and will be again after
-                a restart.
-        """
-        snapshot = self._in_force.current()
-        served = await self._list_served(self._clock() - SERVED_PERIOD)
-        hits = await asyncio.to_thread(lambda: list(find_used_hits(snapshot, served)))
-        new = [hit for hit in hits if hit.key not in self._announced]
-        for hit in new:
-            if hit.key not in self._announced:
-                self._announced.add(hit.key)
-                _announce(hit)
-        if new:
-            content = json.dumps(encode_hits(self._announced)).encode()
-            await asyncio.to_thread(write_atomically, self._announced_path, content)
-
-    @property
-    def _announced_path(self) -> Path:
-        return self._directory / "announced.json"
-
-    def _read_announced(self) -> set[Hit]:
-        try:
-            if self._announced_path.stat().st_size > _MAX_ANNOUNCED_BYTES:
-                return set()
-            return set(decode_hits(json.loads(self._announced_path.read_bytes())))
-        except (OSError, ValueError, TypeError, RecursionError):
-            return set()
 
 
 def explain_required(name: str, error: str | None) -> str:
@@ -305,21 +258,3 @@ def _explain_problem(feed: AdvisoryFeed) -> str | None:
 
 def _round(age: timedelta) -> timedelta:
     return timedelta(minutes=max(1, int(age.total_seconds() // 60)))
-
-
-def _announce(hit: UsedHit) -> None:
-    metrics.ADVISORY_HITS.inc()
-    telemetry.security(
-        "advisory-hit",
-        advisory=hit.advisory.id,
-        index=hit.index,
-        project=hit.project,
-        versions=[str(version) for version in hit.versions],
-        summary=hit.advisory.summary,
-        link=hit.advisory.link,
-        on_hold=hit.advisory.on_hold,
-    )
-
-
-def _report_failed_task(name: str, error: BaseException) -> None:
-    telemetry.failure("advisory-task-failed", error, task=name)

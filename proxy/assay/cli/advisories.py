@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from assay.advisories.model import Advisory
+from assay.assembly import read_feeds
 from assay.cli.tables import escape_unprintable, print_table
 from assay.config import Configuration
 from assay.errors import ConfigurationError
@@ -28,4 +30,8 @@ def require_advisory(configuration: Configuration, advisory_id: str) -> Advisory
     Raises:
         ConfigurationError: no stored record has this id.
     """
-    raise ConfigurationError(f"{configuration.storage.directory} has no advisory {advisory_id}")
+    feeds = asyncio.run(read_feeds(configuration))
+    advisory = feeds.snapshot.get(advisory_id)
+    if advisory is None:
+        raise ConfigurationError(f"{configuration.storage.directory} has no advisory {advisory_id}")
+    return advisory

@@ -7,47 +7,20 @@ force. It compares them with the record of the versions that clients got.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
 from assay import telemetry
-from assay.advisories.model import Advisory
-from assay.advisories.snapshot import AdvisorySnapshot
+from assay.advisory_feeds.hits import UsedHit, find_used_hits
 from assay.caching.background import BackgroundTasks
 from assay.indexes import Indexes
 from assay.policy.reasons import escape_controls
-from assay.ports import Advisories, ReportedHits, Usage, UsedProject
-from assay.simple.fields import parse_version
+from assay.ports import Advisories, ReportedHits, Usage
 
 _MAX_EVENTS: Final = 100
 """Maximum number of hits that one check reports. The next check reports further ones."""
 _EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hit:
-    """Malware advisory that covers versions of a project that clients got."""
-
-    advisory: Advisory
-    used: UsedProject
-    versions: tuple[str, ...]
-    """Versions that clients got and that the advisory covers; at least one."""
-
-
-def find_hits(snapshot: AdvisorySnapshot, used: Sequence[UsedProject]) -> list[Hit]:
-    """Return the malware advisories that cover a version that clients got, in the order of `used`. Pure."""
-    found: list[Hit] = []
-    for each in used:
-        if not each.versions or not snapshot.has_project(each.project):
-            continue
-        got = [(text, version) for text in each.versions if (version := parse_version(text)) is not None]
-        for advisory in snapshot.find(each.project):
-            covered = tuple(text for text, version in got if advisory.covers(each.project, version))
-            if advisory.is_malware and covered:
-                found.append(Hit(advisory=advisory, used=each, versions=covered))
-    return found
 
 
 class AdvisoryHitReporter:
@@ -104,7 +77,7 @@ class AdvisoryHitReporter:
         if not len(snapshot):
             return
         used = [each for each in await self._usage.list_used(_EVER) if each.index in self._indexes]
-        hits = {(hit.advisory.id, hit.used.project): hit for hit in await asyncio.to_thread(find_hits, snapshot, used)}
+        hits = {hit.key: hit for hit in await asyncio.to_thread(find_used_hits, snapshot, used)}
         new = (await self._reported.select_new(list(hits)))[:_MAX_EVENTS]
         for key in new:
             telemetry.security("advisory-hit", **_describe(hits[key]))
@@ -112,7 +85,7 @@ class AdvisoryHitReporter:
         await self._reported.add(new)
 
 
-def _describe(hit: Hit) -> Mapping[str, object]:
+def _describe(hit: UsedHit) -> Mapping[str, object]:
     """Return the fields of the event."""
     return {
         "advisory": hit.advisory.id,

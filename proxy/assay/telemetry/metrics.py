@@ -127,7 +127,6 @@ ADVISORY_PROBLEMS = _gauge(
 ADVISORY_REFRESHES = _counter(
     "advisory_refreshes", "Refreshes of feeds: changed, unchanged, refused or failed", "feed", "result"
 )
-ADVISORY_HITS = _counter("advisory_hits", "Projects with served versions that a malware advisory names, each once")
 VERIFICATION_QUEUE = _gauge("verification_queue", "Batches of provenance documents waiting for a worker")
 
 AUDIT_ENTRIES = _gauge("audit_entries", "Sequence number of the last audit entry")

@@ -18,12 +18,12 @@ from packaging.utils import NormalizedName
 from packaging.version import Version
 
 from assay import telemetry
-from assay.advisories.guard import ServedProject
 from assay.advisories.in_force import AdvisoriesInForce
 from assay.advisory_feeds.reader import ReaderLimits
 from assay.advisory_feeds.service import AdvisoryFeeds, FeedStatus
 from assay.advisory_feeds.settings import AdvisoryFeedSettings
 from assay.indexes import LimitsSettings
+from assay.ports import UsedProject
 from assay.telemetry.subscribers import Event
 from assay.upstream.client import UpstreamClient
 from assay.upstream.credentials import IndexAuthorizations
@@ -51,13 +51,13 @@ class World:
     directory: Path
     tables: list[dict[str, Any]]
     clock: ManualClock = field(default_factory=lambda: ManualClock(NOW))
-    served: list[ServedProject] = field(default_factory=list)
+    used: list[UsedProject] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     reader_limits: ReaderLimits | None = None
 
     def serve(self, *numbers: int, version: str = "1.0") -> None:
-        self.served += [
-            ServedProject(index="pypi", project=NormalizedName(f"p{each}"), versions=frozenset({Version(version)}))
+        self.used += [
+            UsedProject(index="pypi", project=NormalizedName(f"p{each}"), last_used=NOW, versions={version: NOW})
             for each in numbers
         ]
 
@@ -72,8 +72,8 @@ class World:
         hosts = [index for each in settings if (index := each.make_index(limits)) is not None]
         client = UpstreamClient(limits=limits, authorizations=IndexAuthorizations(hosts, {}), proxies={}, indexes=hosts)
 
-        async def list_served(_since: datetime) -> Sequence[ServedProject]:
-            return list(self.served)
+        async def list_served(_since: datetime) -> Sequence[UsedProject]:
+            return list(self.used)
 
         in_force = AdvisoriesInForce()
         feeds = AdvisoryFeeds(
@@ -369,33 +369,13 @@ async def test_as_many_hits_as_the_limit_act_at_once(world: World, server: FeedS
         assert feeds.withheld(1, 2, 3, 4, 5) == [1, 2, 3, 4, 5]
 
 
-async def test_a_hit_on_a_served_project_is_announced_once_also_across_a_restart(
-    world: World, server: FeedServer
-) -> None:
-    world.serve(1)
-    server.offer(malware(1), malware(2), NEWEST)
-    async with world.open() as feeds:
-        await feeds.service.refresh()
-        await feeds.service.announce_hits()
-        await feeds.service.announce_hits()
-    world.serve(2)
-    async with world.open() as feeds:
-        await feeds.service.announce_hits()
-    hits = world.named("advisory-hit")
-    assert [(each["advisory"], each["project"], each["versions"]) for each in hits] == [
-        ("MAL-2026-1", "p1", ["1.0"]),
-        ("MAL-2026-2", "p2", ["1.0"]),
-    ]
-
-
-async def test_the_schedule_refreshes_and_announces_by_itself(world: World, server: FeedServer) -> None:
-    world.serve(1)
+async def test_the_schedule_refreshes_by_itself(world: World, server: FeedServer) -> None:
     world.tables[0]["refresh-every"] = "1 second"
     server.offer(malware(1), NEWEST)
     async with world.open() as feeds:
         feeds.service.start()
         async with asyncio.timeout(20):
-            while not world.named("advisory-hit"):  # noqa: ASYNC110 - the log has no event to await
+            while feeds.withheld(1) != [1]:  # noqa: ASYNC110 - there is no event to await
                 await asyncio.sleep(0.01)
             server.offer(malware(1), malware(2), NEWEST)
             while feeds.withheld(2) != [2]:  # noqa: ASYNC110 - as above

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from assay import telemetry
-from assay.advisories.in_force import AdvisoriesInForce
 from assay.advisories.model import Advisory
 from assay.advisories.snapshot import AdvisorySnapshot
 from assay.advisory_feeds.feed import AdvisoryFeed
@@ -28,9 +27,9 @@ from assay.advisory_feeds.service import AdvisoryFeeds, FeedStatus
 from assay.assembly import open_feeds, read_feeds, utc_now
 from assay.cli import EXIT_OK, EXIT_UNDECIDED, EXIT_WITHHELD
 from assay.cli.lockfile_report import load_lockfile
+from assay.cli.parser import check_reason
 from assay.cli.policy_option import choose_policy
-from assay.cli.reason import check_reason
-from assay.cli.tables import escape_unprintable, format_table
+from assay.cli.tables import escape_unprintable, print_table
 from assay.config import Configuration, load_configuration
 from assay.errors import ConfigurationError, StorageError, StorageInUseError
 from assay.lockfiles import Lockfile, PinnedFile
@@ -114,8 +113,7 @@ def _print_feeds(feeds: AdvisoryFeeds) -> None:
         )
         for feed, status in _pair(feeds)
     ]
-    for line in format_table(("FEED", "RECORDS", "MALWARE", "MISSING", "SKIPPED", "AGE", "SOURCE"), rows):
-        print(line)
+    print_table(("FEED", "RECORDS", "MALWARE", "MISSING", "SKIPPED", "AGE", "SOURCE"), rows)
     for feed, status in _pair(feeds):
         if status.problem is not None:
             print(escape_unprintable(f"{status.name}: {status.problem}"))
@@ -234,9 +232,8 @@ def _check(options: argparse.Namespace) -> int:
     lockfile, _ = load_lockfile(options.lockfile)
     chosen = choose_policy(options)
     _load_configuration(options)
-    in_force = AdvisoriesInForce()
-    feeds = asyncio.run(read_feeds(chosen.configuration, in_force))
-    findings = list(_find_advisories(lockfile, in_force.current(), chosen.configuration, chosen.policy))
+    feeds = asyncio.run(read_feeds(chosen.configuration))
+    findings = list(_find_advisories(lockfile, feeds.snapshot, chosen.configuration, chosen.policy))
     unchecked = [*lockfile.unpinned, *(each.label for each in lockfile.files if each.version is None)]
     if options.json:
         print(json.dumps([_finding_to_json(each) for each in findings], indent=2))
@@ -245,8 +242,7 @@ def _check(options: argparse.Namespace) -> int:
             (each.pinned.project, str(each.pinned.version), each.status, each.advisory.id, each.advisory.summary)
             for each in findings
         ]
-        for line in format_table(("PROJECT", "VERSION", "STATUS", "ADVISORY", "SUMMARY"), rows):
-            print(line)
+        print_table(("PROJECT", "VERSION", "STATUS", "ADVISORY", "SUMMARY"), rows)
     else:
         print("no advisory names a version in this lockfile")
     for problem in _list_problems(feeds, unchecked):

@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final, NoReturn
 
+from assay.errors import ConfigurationError
+
 EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "assay": ("assay serve --config proxy.toml", "assay explain numpy", "assay audit uv.lock"),
     "assay init": ("assay init", "assay init /etc/assay --yes"),
@@ -83,6 +85,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "assay cache": ("assay cache stats", 'assay cache prune --to "10 GiB"', "assay cache warm uv.lock"),
 }
 """Examples of each command, by the words before its arguments. A test parses each of them."""
+_MAX_REASON_CHARACTERS: Final = 1000
 _INVALID_CHOICE: Final = re.compile(r"invalid choice: '([^']*)' \(choose from (.*)\)")
 
 
@@ -124,3 +127,17 @@ def _format_hint(message: str) -> str:
     found = _INVALID_CHOICE.search(message)
     close = None if found is None else find_close_match(found[1], re.findall(r"[\w-]+", found[2]))
     return "" if close is None else f"; did you mean {close}?"
+
+
+def check_reason(text: str) -> str:
+    """Return a reason without blanks around it.
+
+    Raises:
+        ConfigurationError: it is empty, too long or not one printable line.
+    """
+    reason = text.strip()
+    if not reason or not reason.isprintable() or len(reason) > _MAX_REASON_CHARACTERS:
+        raise ConfigurationError(
+            f"--reason: expected a printable line of at most {_MAX_REASON_CHARACTERS} characters, found {reason!r:.100}"
+        )
+    return reason
