@@ -35,7 +35,7 @@ class PageSummaries:
         self._gates = tuple(gates)
         self._usage = usage
         self._clock = clock
-        self._tasks = BackgroundTasks(lambda _, error: telemetry.failure("activity-failed", error))
+        self._tasks = BackgroundTasks()
         self._lock = asyncio.Lock()
 
     def start(self) -> None:
@@ -73,7 +73,10 @@ class PageSummaries:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(_INTERVAL_SECONDS)
-            await self.update()
+            try:
+                await self.update()
+            except Exception as error:  # noqa: BLE001 - one page must not end the summaries of all others
+                telemetry.failure("activity-failed", error)
 
 
 def _summarize(pages: Sequence[tuple[str, JudgedPage]], now: datetime) -> list[ProjectSummary]:

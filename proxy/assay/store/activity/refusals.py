@@ -108,6 +108,7 @@ class RefusalRecord:
             self._noted.clear()
             self._noted.extend((*noted, *later))
             self._counts.update(counts)
+            self._write_behind.schedule()
 
     async def close(self) -> None:
         """Write what was noted, and stop. Idempotent."""

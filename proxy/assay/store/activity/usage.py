@@ -80,8 +80,11 @@ class UsageRecord:
 
     def note(self, index: str, project: NormalizedName, *, view: str, version: Version | None = None) -> None:
         """Note that a client got a page or a file now, as `assay.ports.Usage` describes."""
+        note = (index, project, view, version)
+        if note in self._noted:  # most requests repeat one of the last minute
+            return
         if len(self._noted) < self._limits.pending:
-            self._noted.add((index, project, view, version))
+            self._noted.add(note)
         self._write_behind.schedule()
 
     async def list_used(self, since: datetime, *, limit: int = MAX_USED_PROJECTS) -> list[UsedProject]:
@@ -118,6 +121,7 @@ class UsageRecord:
         if not await self._database.run(partial(_write, noted=noted, now=now, limits=self._limits), default=False):
             room = self._limits.pending - len(self._noted)
             self._noted.update(list(noted)[: max(room, 0)])
+            self._write_behind.schedule()
 
     async def close(self) -> None:
         """Write what was noted, and stop. Idempotent."""

@@ -117,6 +117,19 @@ async def test_notes_wait_while_the_disk_fails(
     assert [each.project for each in await usage.list_used(LONG_AGO)] == [FOO]
 
 
+async def test_a_failed_write_is_repeated_without_a_further_note(
+    make: Callable[..., UsageRecord], clock: ManualClock, database_path: Path, database: ActivityDatabase
+) -> None:
+    database_path.parent.write_text("a file where the directory belongs")
+    usage = make(flush_delay_seconds=0.01)
+    usage.note("pypi", FOO, view="default")
+    await usage.flush()
+    database_path.parent.unlink()
+    clock.now += timedelta(minutes=1)
+    while not await database.run(lambda it: it.execute("SELECT count(*) FROM used_projects").fetchone()[0], 0):  # noqa: ASYNC110 - there is no event to await
+        await asyncio.sleep(0.005)
+
+
 @pytest.mark.parametrize(
     "row",
     [
