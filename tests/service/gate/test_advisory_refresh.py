@@ -66,7 +66,7 @@ async def running(index: Index, directory: Path, feed: FeedServer, **own: object
 async def refresh(proxy: RunningProxy, feed: FeedServer, *records: RecordDict) -> None:
     feed.offer(NEWEST, *records)
     assert await proxy.assembly.feeds.refresh() == {}
-    await proxy.assembly.feeds.announce_hits()
+    await proxy.assembly.advisory_hits.wait_until_idle()
 
 
 async def get_statuses(proxy: RunningProxy, *files: ListedFile) -> list[int]:

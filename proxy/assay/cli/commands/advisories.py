@@ -27,7 +27,7 @@ from assay.advisory_feeds.service import AdvisoryFeeds, FeedStatus
 from assay.assembly import open_feeds, read_feeds, utc_now
 from assay.cli import EXIT_OK, EXIT_UNDECIDED, EXIT_WITHHELD
 from assay.cli.lockfile_report import load_lockfile
-from assay.cli.parser import check_reason
+from assay.cli.parsing.parser import check_reason
 from assay.cli.policy_option import choose_policy
 from assay.cli.tables import escape_unprintable, print_table
 from assay.config import Configuration, load_configuration

@@ -22,7 +22,7 @@ from packaging.utils import canonicalize_name
 
 from assay import telemetry
 from assay.cli import EXIT_OK
-from assay.cli.parser import check_reason
+from assay.cli.parsing.parser import check_reason
 from assay.cli.tables import escape_unprintable
 from assay.config import Configuration, load_configuration
 from assay.errors import ConfigurationError, NotFoundError, StorageError, StorageInUseError
