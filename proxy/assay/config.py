@@ -49,6 +49,7 @@ _DEFAULT_INDEXES = Indexes([IndexSettings.model_validate(PYPI)])
 _PATH_SETTINGS = (
     ("policy",),
     ("storage", "directory"),
+    ("storage", "hosted"),
     ("audit", "path"),
     ("server", "tls", "certificate"),
     ("server", "tls", "key"),
@@ -299,6 +300,21 @@ class Configuration(Settings):
     @model_validator(mode="after")
     def _validate_evidence(self) -> Self:
         check_source_names(self.evidence)
+        return self
+
+    @model_validator(mode="after")
+    def _require_hosting(self) -> Self:
+        """Check that hosted indexes have a directory, and that their users can be authenticated."""
+        for position, index in enumerate(self.indexes):
+            if not index.is_hosted:
+                continue
+            if self.storage.hosted is None:
+                expected = "a directory for the files of the hosted index " + index.name
+                raise make_key_error(("storage", "hosted"), expected=expected, found=None)
+            if self.server.auth is None and (index.uploaders or index.managers):
+                key = "uploaders" if index.uploaders else "managers"
+                expected = "a [server.auth] table, which defines the users"
+                raise make_key_error(("indexes", position, key), expected=expected, found=[])
         return self
 
     @model_validator(mode="after")

@@ -113,6 +113,14 @@ class PrivateApiChangedError(VerificationUnavailableError):
     """Error for a changed private API of a library. Verification needs this API, so no document is verified."""
 
 
+class UploadRefusedError(AssayError):
+    """Error for an upload that is invalid, or that a rule of the hosted index or the policy refuses."""
+
+
+class UploadForbiddenError(UploadRefusedError):
+    """Error for a user who may not upload files of a project, or may not manage a hosted index."""
+
+
 class StorageError(AssayError):
     """Error of the storage directory: full, read-only, missing, locked, or owned by another user."""
 

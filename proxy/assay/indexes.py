@@ -1,4 +1,4 @@
-"""Settings of the upstream indexes. They determine the index that owns a name, and the hosts an index may use. Pure.
+"""Settings of the indexes. They determine the index that owns a name, and the hosts an index may use. Pure.
 
 The first index whose patterns cover a project name owns the name exclusively. Pages of indexes are never merged, and no
 other index is asked for a missing project. A public index can therefore never answer for an internal name (dependency
@@ -9,19 +9,19 @@ contain only the name of an environment variable or file.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import SplitResult, urlsplit
 
 from packaging.utils import NormalizedName
 from pydantic import AfterValidator, Field, GetCoreSchemaHandler, StrictBool, model_validator
 from pydantic_core import CoreSchema, core_schema
 
-from assay.settings import Settings, make_key_error
+from assay.settings import Settings, make_key_error, to_kebab_case
 from assay.simple.filename import possible_projects
 from assay.units import Duration, Size
 
@@ -211,13 +211,29 @@ class CredentialsSettings(Settings):
         return self
 
 
+class UploaderSettings(Settings):
+    """User who may upload files to a hosted index."""
+
+    user: Annotated[str, Field(min_length=1, max_length=256)]
+    """Name of the user, as in `[server.auth]`."""
+    projects: Annotated[tuple[ProjectPattern, ...], Field(min_length=1)]
+    """Patterns of the projects whose files the user may upload."""
+
+    def covers(self, name: NormalizedName) -> bool:
+        """Return whether the user may upload files of the project `name`."""
+        return _matches_any(self.projects, name)
+
+
 class IndexSettings(Settings):
-    """Upstream index, which owns the names that its patterns cover."""
+    """Index, which owns the names that its patterns cover: an upstream index, or one that this proxy hosts."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$")]
     """Name of the index in policies, logs, records and the ledger. If you rename an index, its history is lost."""
+    kind: Literal["upstream", "hosted"] = "upstream"
+    """Kind of index. A ``hosted`` index takes uploads (docs/publishing.md). It has no `url`, and needs
+    `storage.hosted`."""
     url: BaseUrl
-    """URL of the root of the Simple API, with a trailing slash."""
+    """URL of the root of the Simple API, with a trailing slash. It is required, except for a hosted index."""
     projects: Annotated[tuple[ProjectPattern, ...], Field(min_length=1)] = ("*",)
     """Patterns of the names that the index owns."""
     excluded: Annotated[tuple[ProjectPattern, ...], Field(alias="except")] = ()
@@ -246,10 +262,31 @@ class IndexSettings(Settings):
     """Ecosystem of the index's projects. Advisories (``[[advisories]]``) apply only to indexes with ``"PyPI"``, because
     a private project may have the name of a malicious project on PyPI. None: ``"PyPI"`` if `url` or `provenance-from`
     is an address of PyPI, else ``"none"``."""
+    attestations: Literal["required", "optional"] = "required"
+    """Attestations of uploads to a hosted index. ``required``: an upload without attestations is refused."""
+    uploaders: tuple[UploaderSettings, ...] = ()
+    """Users who may upload files to a hosted index."""
+    managers: tuple[Annotated[str, Field(min_length=1, max_length=256)], ...] = ()
+    """Names of the users who may yank files of a hosted index, and set the status of its projects."""
     freshness: FreshnessSettings = FreshnessSettings()
     """Freshness of this index's pages. An omitted key has the value from ``[freshness]``."""
     limits: LimitsSettings = LimitsSettings()
     """Limits of this index. An omitted key has the value from ``[limits]``."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_kind(cls, table: Any) -> Any:  # noqa: ANN401 - pydantic passes any value
+        """Check that the table has only keys of its kind, and give a hosted index its internal URL."""
+        if not isinstance(table, dict):
+            return table
+        keys = {to_kebab_case(str(key)) for key in table}
+        if table.get("kind") != "hosted":
+            if wrong := sorted(_HOSTED_KEYS & keys):
+                raise make_key_error(wrong[0], expected='no value without kind = "hosted"', found=table.get(wrong[0]))
+            return table
+        if wrong := sorted(_UPSTREAM_KEYS & keys - ({"url"} if table.get("url") == make_hosted_url(table) else set())):
+            raise make_key_error(wrong[0], expected="no value for a hosted index", found=table.get(wrong[0]))
+        return {**table, "url": make_hosted_url(table)}
 
     @model_validator(mode="after")
     def _check_secure(self) -> Self:
@@ -271,9 +308,29 @@ class IndexSettings(Settings):
             address is not None and _get_netloc(address) == _PYPI for address in (self.url, self.provenance_from)
         )
 
+    @property
+    def is_hosted(self) -> bool:
+        """True if this proxy hosts the index."""
+        return self.kind == "hosted"
+
     def covers(self, name: NormalizedName) -> bool:
         """Return whether the index's patterns cover `name`. The index owns the name if no earlier index covers it."""
         return _matches_any(self.projects, name) and not _matches_any(self.excluded, name)
+
+
+_HOSTED_KEYS: Final = frozenset({"attestations", "uploaders", "managers"})
+_UPSTREAM_KEYS: Final = frozenset(
+    {"url", "file-hosts", "credentials", "insecure", "ca-file", "proxy", "provenance-from", "absent-status"}
+)
+
+
+def make_hosted_url(table: Mapping[str, Any]) -> str:
+    """Return the internal URL of a hosted index, from its table.
+
+    It names files in pages, the ledger and the paths of ``/files/``. It is never contacted: no name below ``invalid``
+    exists (RFC 6761, section 6.4).
+    """
+    return f"https://{table.get('name')}.hosted.invalid/"
 
 
 def _is_loopback_address(address: str) -> bool:
@@ -375,6 +432,11 @@ class Indexes(tuple[IndexSettings, ...]):
     def find_by_name(self, name: str) -> IndexSettings | None:
         """Return the index with this name; None if no index has it."""
         return next((index for index in self if index.name == name), None)
+
+    @property
+    def hosted(self) -> tuple[IndexSettings, ...]:
+        """Indexes that this proxy hosts."""
+        return tuple(index for index in self if index.is_hosted)
 
     def find_shadowed_patterns(self) -> tuple[tuple[IndexSettings, str, IndexSettings], ...]:
         """Return the patterns that never apply, because an earlier index covers the same names.

@@ -20,6 +20,7 @@ from assay.ports.history import (
     ProjectHistory,
     SeenFile,
 )
+from assay.ports.hosted import HostedDocument, HostedFile, HostedProject, HostedStorage, StagedFile
 from assay.ports.index import (
     UNDELIMITED,
     BodyStream,
@@ -103,6 +104,10 @@ __all__ = [
     "ForgottenNews",
     "ForgottenNote",
     "HistoryChanges",
+    "HostedDocument",
+    "HostedFile",
+    "HostedProject",
+    "HostedStorage",
     "ImportResult",
     "Index",
     "IndexPage",
@@ -130,6 +135,7 @@ __all__ = [
     "Spool",
     "SpoolWriter",
     "SpooledFile",
+    "StagedFile",
     "Storage",
     "SummaryKey",
     "Upstream",

@@ -33,6 +33,9 @@ class StorageSettings(Settings):
     directory: Path = Field(default_factory=lambda: user_cache_path("assay", appauthor=False))
     """Storage directory. Only one running proxy may use it. The proxy creates it with mode 0700. If omitted: ``assay``
     in the user's cache directory (``~/.cache`` on Linux)."""
+    hosted: Path | None = None
+    """Directory of the files of hosted indexes. They are state and are never evicted: back the directory up. Only one
+    running proxy may use it. It is required for an index of the kind ``hosted``."""
     blobs: Annotated[Size, Field(ge=_MEBIBYTE)] = 50 * 2**30
     """Maximum size of all cached distributions. The least recently used file is evicted first."""
     records: Annotated[Size, Field(ge=_MEBIBYTE)] = 2 * 2**30
