@@ -39,14 +39,16 @@ from assay.gate.advisory_hits import AdvisoryHitReporter
 from assay.gate.gate import Gate, GateResources, GateSettings
 from assay.gate.judged_page import create_judged_page_cache
 from assay.gate.summaries import PageSummaries
+from assay.gate.uploads import UploadService
 from assay.operator_files import read_text
 from assay.pages.cache import PageCache, PageCacheSettings
+from assay.pages.hosted import HostedPages
 from assay.pages.root_list import RootListCache
 from assay.pages.service import PageService
 from assay.policy.language.document import BUILT_IN_POLICY, load_policy
 from assay.policy.language.model import Policy
 from assay.policy.language.values import KnownNames
-from assay.ports import Spool, Storage
+from assay.ports import Spool, Storage, Upstream
 from assay.provenance.resolver import MAX_UNRECORDED_BYTES, ProvenanceResolver
 from assay.provenance.revalidation import ProvenanceRevalidator
 from assay.provenance.service import ProvenanceService
@@ -55,7 +57,7 @@ from assay.provenance.sources.github.api import GitHubApi, GitHubTiming
 from assay.provenance.sources.github.source import GitHubSource
 from assay.provenance.sources.index import IndexSource
 from assay.provenance.sources.settings import FilesSourceSettings, GitHubSourceSettings
-from assay.store.factory import open_storage
+from assay.store.factory import add_hosted_indexes, open_hosted, open_storage
 from assay.upstream.api_client import UpstreamApiClient
 from assay.upstream.client import UpstreamClient
 from assay.upstream.credentials import IndexAuthorizations
@@ -117,6 +119,8 @@ class Assembly:
     overview_seconds: float
     """Time in seconds for which the facts of the overview page and of the search are kept."""
     feeds: AdvisoryFeeds
+    uploads: UploadService | None = None
+    """Service that accepts uploads to hosted indexes; None if no index is hosted."""
 
     @property
     def gate(self) -> Gate:
@@ -216,7 +220,17 @@ async def assemble(
         store = await open_storage(configuration.storage, clock=clock, new_ledger=new_ledger)
         stack.push_async_callback(store.close)
         verifier = await _start_verifier(stack, configuration, state_directory, clock)
-        upstream = await _start_upstream(stack, configuration, environ, tuning)
+        # A dry run reads hosted files beside the proxy that owns them.
+        hosted_files = await open_hosted(
+            configuration.storage, configuration.indexes, read_only=state_directory is not None
+        )
+        if hosted_files is not None:
+            stack.push_async_callback(hosted_files.close)
+        client = await _start_upstream(stack, configuration, environ, tuning)
+        upstream = add_hosted_indexes(client, hosted_files)
+        hosted_pages = (
+            None if hosted_files is None else HostedPages(upstream=upstream, storage=hosted_files, clock=clock)
+        )
         advisories = AdvisoriesInForce()
         gate = _build_gate_factory(
             stack,
@@ -225,13 +239,15 @@ async def assemble(
             store=store,
             upstream=upstream,
             verifier=verifier,
+            github_sources=_build_github_sources(configuration, client, clock, tuning),
             local_sources=await _start_local_sources(stack, configuration, tuning),
             advisories=advisories,
+            hosted=hosted_pages,
             clock=clock,
         )
         list_served = make_list_served(store.usage, configuration.indexes)
         feeds = _create_feeds(
-            configuration, upstream, advisories, list_served, clock=clock, state_directory=state_directory
+            configuration, client, advisories, list_served, clock=clock, state_directory=state_directory
         )
         stack.push_async_callback(feeds.close)
         await feeds.load(read_only=state_directory is not None)
@@ -251,6 +267,16 @@ async def assemble(
             views.append(View(settings=settings, gate=view_gate))
         summaries = PageSummaries((view.gate for view in views), store.usage, clock)
         stack.push_async_callback(summaries.close)
+        uploads = None
+        if hosted_files is not None and hosted_pages is not None:
+            uploads = UploadService(
+                gate=views[0].gate,
+                storage=hosted_files,
+                pages=hosted_pages,
+                verifier=verifier,
+                indexes=configuration.indexes,
+                clock=clock,
+            )
         roots = _build_root_lists(configuration, upstream, spool, views, clock)
         stack.push_async_callback(roots.close)
         store.start_scrub()
@@ -273,6 +299,7 @@ async def assemble(
             advisory_hits=hits,
             summaries=summaries,
             overview_seconds=tuning.overview_seconds,
+            uploads=uploads,
         )
 
 
@@ -366,10 +393,12 @@ def _build_gate_factory(
     tuning: Tuning,
     *,
     store: Storage,
-    upstream: UpstreamClient,
+    upstream: Upstream,
     verifier: VerifierPool,
+    github_sources: Sequence[GitHubSource],
     local_sources: Sequence[FilesSource],
     advisories: AdvisoriesInForce,
+    hosted: HostedPages | None,
     clock: Callable[[], datetime],
 ) -> partial[Gate]:
     """Return `Gate` with all arguments set except those that differ between views.
@@ -387,7 +416,7 @@ def _build_gate_factory(
     stack.push_async_callback(pages.close)
     resolver = ProvenanceResolver(
         sources=(IndexSource(upstream),),
-        families=_build_github_sources(configuration, upstream, clock, tuning),
+        families=github_sources,
         local=local_sources,
         records=store.records,
         verifier=verifier,
@@ -408,7 +437,12 @@ def _build_gate_factory(
     return partial(
         Gate,
         resources=GateResources(
-            pages=PageService(indexes=configuration.indexes, cache=pages, clock=clock),
+            pages=PageService(
+                indexes=configuration.indexes,
+                cache=pages,
+                clock=clock,
+                hosted=hosted,
+            ),
             provenance=provenance,
             files=files,
             advisories=advisories,
@@ -453,7 +487,7 @@ async def _start_local_sources(
 
 def _build_root_lists(
     configuration: Configuration,
-    upstream: UpstreamClient,
+    upstream: Upstream,
     spool: Spool,
     views: Iterable[View],
     clock: Callable[[], datetime],

@@ -33,6 +33,8 @@ RESERVED_SEGMENTS = frozenset(
         "refusals",
         "search",
         "osv",
+        "upload",
+        "hosted",
         "healthz",
         "readyz",
         "metrics",

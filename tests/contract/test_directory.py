@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from assay.ports import BlobStore, Ledger, RecordStore, Refusals, ReportedHits, Storage, Usage
+from assay.ports import BlobStore, HostedStorage, Ledger, RecordStore, Refusals, ReportedHits, Storage, Usage
 from assay.store.factory import open_storage
+from assay.store.hosted.directory import HostedDirectory
 from assay.store.settings import StorageSettings
 from tests.contract.blobs_contract import BlobsContract
+from tests.contract.hosted_contract import HostedContract
 from tests.contract.ledger_contract import LedgerContract
 from tests.contract.records_contract import RecordsContract
 from tests.contract.refusals_contract import RefusalsContract
@@ -42,6 +44,14 @@ class TestBlobs(BlobsContract):
     @pytest.fixture
     def blobs(self, storage: Storage) -> BlobStore:
         return storage.blobs
+
+
+class TestHosted(HostedContract):
+    @pytest.fixture
+    async def hosted(self, tmp_path: Path) -> AsyncIterator[HostedStorage]:
+        store = await HostedDirectory.open(tmp_path / "hosted", ["internal"])
+        yield store
+        await store.close()
 
 
 class TestLedger(LedgerContract):

@@ -19,6 +19,8 @@ from assay.store.activity.usage import UsageRecord
 from assay.store.blobs import DiskBlob, DiskBlobStore, DiskPartialBlob
 from assay.store.directory import LocalNotices, StorageDirectory
 from assay.store.fallback_blobs import FallbackBlobStore, FallbackPartialBlob
+from assay.store.hosted.directory import HostedDirectory, LocalStagedFile
+from assay.store.hosted.index import HostedIndex, HostingUpstream
 from assay.store.ledger.ledger import SqliteLedger
 from assay.store.records import DiskcacheRecordStore
 from assay.store.spool import DiskSpool, DiskSpooledFile, DiskSpoolWriter
@@ -33,7 +35,8 @@ IMPLEMENTATIONS: dict[type, list[type]] = {
     ports.Blob: [DiskBlob],
     ports.BlobStore: [DiskBlobStore, FallbackBlobStore],
     ports.Flights: [ProcessFlights],
-    ports.Index: [type(UpstreamClient.get_index(None, None))],  # type: ignore[arg-type]  # it only keeps them
+    ports.HostedStorage: [HostedDirectory],
+    ports.Index: [type(UpstreamClient.get_index(None, None)), HostedIndex],  # type: ignore[arg-type]  # it only keeps them
     ports.Ledger: [SqliteLedger],
     ports.Notices: [LocalNotices],
     ports.PartialBlob: [DiskPartialBlob, FallbackPartialBlob, TempPartialBlob],
@@ -44,8 +47,9 @@ IMPLEMENTATIONS: dict[type, list[type]] = {
     ports.Spool: [DiskSpool],
     ports.SpoolWriter: [DiskSpoolWriter],
     ports.SpooledFile: [DiskSpooledFile],
+    ports.StagedFile: [LocalStagedFile],
     ports.Storage: [StorageDirectory],
-    ports.Upstream: [UpstreamClient],
+    ports.Upstream: [UpstreamClient, HostingUpstream],
     ports.Usage: [UsageRecord],
     ports.Verifier: [VerifierPool],
 }

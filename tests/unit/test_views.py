@@ -97,6 +97,7 @@ def test_every_route_begins_with_what_no_view_may_begin_with() -> None:
     targets += ["/integrity/a/1/f/provenance", "/readyz", "/metrics", "/project/a", "/policy", "/search"]
     targets += ["/favicon.svg", "/favicon.ico", "/overview", "/refusals"]
     targets += ["/osv/v1/query", "/osv/v1/querybatch", "/osv/v1/vulns/GHSA-1"]
+    targets += ["/upload/a/", "/hosted/a/", "/hosted/a/b/yank"]
     assert {type(match_route(target)) for target in targets} | {UnknownRoute} == set(get_args(Route)), "all routes"
     assert {target.split("/")[1] for target in targets} - {""} == RESERVED_SEGMENTS
 

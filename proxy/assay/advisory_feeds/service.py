@@ -25,7 +25,7 @@ from assay.advisory_feeds.source import FeedSource, LocalSource, RemoteSource
 from assay.advisory_feeds.state import DIRECTORY_NAME
 from assay.errors import AssayError, ConfigurationError
 from assay.indexes import LimitsSettings
-from assay.ports import Upstream
+from assay.ports import DocumentStreams
 from assay.units import format_duration
 
 SERVED_PERIOD: Final = timedelta(days=30)
@@ -72,7 +72,7 @@ class AdvisoryFeeds:
         settings: Sequence[AdvisoryFeedSettings],
         *,
         storage_directory: Path,
-        upstream: Upstream,
+        upstream: DocumentStreams,
         limits: LimitsSettings,
         in_force: AdvisoriesInForce,
         list_served: ListServed,
@@ -213,7 +213,7 @@ def explain_required(name: str, error: str | None) -> str:
     return f"the required feed of advisories {name} has no snapshot yet{detail}"
 
 
-def _create_source(settings: AdvisoryFeedSettings, upstream: Upstream, limits: LimitsSettings) -> FeedSource:
+def _create_source(settings: AdvisoryFeedSettings, upstream: DocumentStreams, limits: LimitsSettings) -> FeedSource:
     index = settings.make_index(limits)
     if index is None:
         return LocalSource(Path(settings.url), settings.max_size)

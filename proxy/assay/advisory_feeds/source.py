@@ -18,7 +18,7 @@ from typing import Final, Protocol
 from assay.advisory_feeds.reader import MAX_FEED_RECORDS
 from assay.errors import InvalidResponseError, StorageError, UpstreamGoneError, UpstreamUnavailableError
 from assay.indexes import IndexSettings
-from assay.ports import BodyStream, NoBody, Upstream, Validators
+from assay.ports import BodyStream, DocumentStreams, NoBody, Validators
 
 _WRITE_BYTES: Final = 1 << 20
 _ACCEPT: Final = "application/zip, application/json;q=0.9, */*;q=0.1"
@@ -62,14 +62,17 @@ class RemoteSource:
         max_bytes: maximum size of the zip.
     """
 
-    def __init__(self, upstream: Upstream, index: IndexSettings, url: str, max_bytes: int) -> None:
-        self._client = upstream.get_index(index)
+    def __init__(self, upstream: DocumentStreams, index: IndexSettings, url: str, max_bytes: int) -> None:
+        self._upstream = upstream
+        self._index = index
         self._url = url
         self._max_bytes = max_bytes
 
     async def obtain(self, validators: Validators, download: Path) -> Obtained:
         """Request the zip, and store it at `download` unless the response is 304."""
-        async with self._client.open_stream(self._url, validators, accept=_ACCEPT, max_bytes=self._max_bytes) as answer:
+        async with self._upstream.open_stream(
+            self._index, self._url, validators, accept=_ACCEPT, max_bytes=self._max_bytes
+        ) as answer:
             if answer is NoBody.NOT_MODIFIED:
                 return Obtained(path=None, validators=validators)
             if not isinstance(answer, BodyStream):

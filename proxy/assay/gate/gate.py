@@ -14,7 +14,7 @@ evidence, so a view that needs no evidence does not wait for a view that fetches
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -32,7 +32,7 @@ from assay.errors import (
     ProvenanceNotFoundError,
     SerialRollbackError,
 )
-from assay.evidence import Unstated
+from assay.evidence import Evidence, Unstated
 from assay.files.cache import FileContent
 from assay.files.service import FileService
 from assay.gate.judged_page import JudgedPage, JudgedPageCache
@@ -42,7 +42,8 @@ from assay.pages.service import PageService
 from assay.policy.language.model import Policy, Showing
 from assay.policy.language.times import format_instant
 from assay.policy.verdict import Approved, Undecided, Verdict, Withheld
-from assay.ports import Advisories, Flights, Ledger, Notice
+from assay.ports import Advisories, Flights, IndexPage, Ledger, Notice
+from assay.provenance.documents import FileKey
 from assay.provenance.service import ProvenanceService
 from assay.simple.fields import parse_version
 from assay.simple.model import File, NormalizedName
@@ -173,9 +174,13 @@ class Gate:
                     raise NotReadyError(f"the index has not sent the page of {name} yet; try again") from error
                 raise NotReadyError(f"the page of {name} is still being verified; try again") from error
             # A refresh that began before a policy reload may end after it. Only the new policy may answer this request.
-            # The same applies to new advisories.
+            # The same applies to new advisories, and to uploads to a hosted index.
             version = self._advisories.get_version(judged.page.index, name)
-            if judged.policy_digest == self.policy.digest and judged.dependencies["advisories"] == version:
+            if (
+                judged.policy_digest == self.policy.digest
+                and judged.dependencies["advisories"] == version
+                and self._pages.is_latest(judged.page)
+            ):
                 return judged
 
     async def get_verdict(self, location: str) -> Approved | Withheld:
@@ -206,6 +211,18 @@ class Gate:
             if judged is None or (verdict := judged.by_location.get(location)) is not None:
                 return None if judged is None or isinstance(verdict, Undecided) else verdict
         return None
+
+    async def preview(self, page: IndexPage, evidence: Mapping[FileKey, Evidence]) -> tuple[Verdict, ...]:
+        """Return the verdicts on a page of a hosted index as it would be after an upload; record nothing.
+
+        Args:
+            page: the page with the uploaded file.
+            evidence: evidence about the uploaded file.
+
+        Raises:
+            AssayError: required evidence about other files cannot be obtained now.
+        """
+        return await self._page_judge.preview(self.policy, page, evidence)
 
     def peek_listing_page(self, withheld: Withheld) -> JudgedPage | None:
         """Return the judged page that has this verdict if it is in memory, else None. Start no refresh.
@@ -326,7 +343,9 @@ class Gate:
         lifetime = page.index.freshness.page
         if stale_allowance:
             lifetime += stale_allowance
-        return abs(now - page.confirmed_at) < lifetime and self._is_valid(judged_page, now)
+        return (
+            abs(now - page.confirmed_at) < lifetime and self._pages.is_latest(page) and self._is_valid(judged_page, now)
+        )
 
     def _is_valid(self, judged_page: JudgedPage, now: datetime, ledger_version: int | None = None) -> bool:
         """Return True if judging the page again now would give the same verdicts.

@@ -41,7 +41,8 @@ from assay.policy.shown_advisories import ShownAdvisory, select_shown
 from assay.policy.tombstones import make_tombstones
 from assay.policy.verdict import Approved, Undecided, Verdict, Withheld
 from assay.ports import Flights, HistoryChanges, IndexPage, Ledger, ProjectHistory
-from assay.provenance.documents import FileKey, file_key
+from assay.provenance.collector import CollectedEvidence
+from assay.provenance.documents import FileEvidence, FileKey, file_key
 from assay.provenance.failures import DocumentFailure
 from assay.provenance.resolver import Resolution
 from assay.provenance.service import ProvenanceService
@@ -259,12 +260,53 @@ class PageJudge:
                 # cost all others a round.
                 case = replace(case, history=latest, now=self._clock())
                 verdicts = await case.decide(Resolution())
-            return await self._conclude(case, *await self._decide_with_evidence(case, verdicts))
+            return await self._conclude(case, *await self._decide_with_evidence(case, verdicts, Resolution()))
+
+    async def preview(
+        self, policy: Policy, page: IndexPage, evidence: Mapping[FileKey, Evidence]
+    ) -> tuple[Verdict, ...]:
+        """Judge a page that is not published yet; record nothing.
+
+        Args:
+            policy: the policy.
+            page: the page as it would be after an upload.
+            evidence: evidence about the uploaded file, which no source offers yet.
+
+        Raises:
+            AssayError: required evidence about other files cannot be obtained now.
+        """
+        index, name = page.index, page.project.name
+        history = await self._correct_times(index, name)
+        facts = await self._wheels.load_facts(index, name)
+        advisories = await self._advisories.find(index, name)
+        case = _Case(
+            policy=policy,
+            page=page,
+            project=apply_own_metadata(page.project, facts),
+            mismatched_wheels=find_mismatched(page.project, facts),
+            dependencies=self.get_dependencies(policy, index, name, ledger_version=history.version),
+            history=history,
+            now=self._clock(),
+            advisories=advisories,
+            sources=self._provenance.resolver.source_facts,
+        )
+        own = {key: FileEvidence(evidence=each, document=None) for key, each in evidence.items()}
+        known = Resolution(by_source={INDEX_SOURCE: CollectedEvidence(by_file=own)})
+        verdicts, _ = await self._decide_with_evidence(case, await case.decide(known), known)
+        return verdicts
 
     async def _decide_with_evidence(
-        self, case: _Case, verdicts: tuple[Verdict, ...]
+        self, case: _Case, verdicts: tuple[Verdict, ...], known: Resolution
     ) -> tuple[tuple[Verdict, ...], Resolution]:
-        found, asked = Resolution(), set[tuple[str, FileKey]]()
+        """Ask for the evidence that can change the verdicts.
+
+        Args:
+            case: the page with its facts.
+            verdicts: verdicts from `known`.
+            known: evidence from the index that is known already. It is not asked for again.
+        """
+        found = known
+        asked = {(name, key) for name, each in known.by_source.items() for key in each.by_file}
         started = asyncio.get_running_loop().time()
         while found.is_complete and (
             wanted := await case.offload_if_large(partial(_find_wanted, case, verdicts, asked))

@@ -46,6 +46,16 @@ class Placement(Enum):
     """The project has this file with the same bytes. The upload changes nothing."""
 
 
+def check_index_uploader(index: IndexSettings, user: str) -> None:
+    """Check that a user may upload files of some project.
+
+    Raises:
+        UploadForbiddenError: the user is not an uploader of this index.
+    """
+    if all(each.user != user for each in index.uploaders):
+        raise UploadForbiddenError(f"the user {user} may not upload to the index {index.name}")
+
+
 def check_uploader(index: IndexSettings, user: str, project: NormalizedName, *, is_owner: bool) -> None:
     """Check that a user may upload files of a project.
 
@@ -59,12 +69,10 @@ def check_uploader(index: IndexSettings, user: str, project: NormalizedName, *, 
         UploadForbiddenError: the user may not upload to this index, or not this project.
         UploadRefusedError: another index owns the name.
     """
-    own = [each for each in index.uploaders if each.user == user]
-    if not own:
-        raise UploadForbiddenError(f"the user {user} may not upload to the index {index.name}")
+    check_index_uploader(index, user)
     if not is_owner:
         raise UploadRefusedError(f"the index {index.name} does not own the name {project}")
-    if not any(each.covers(project) for each in own):
+    if not any(each.user == user and each.covers(project) for each in index.uploaders):
         raise UploadForbiddenError(f"the user {user} may not upload files of the project {project}")
 
 
@@ -156,7 +164,7 @@ def check_owner(
     Raises:
         UploadRefusedError: another publisher owns the project.
     """
-    if not owners or names_publishers:
+    if not owners or (names_publishers and attestations):
         return
     known = ", ".join(sorted(each.subject for each in owners))
     if not attestations:

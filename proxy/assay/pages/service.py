@@ -16,6 +16,7 @@ from assay.errors import ProjectNotFoundError
 from assay.evidence import Unstated
 from assay.indexes import Indexes, IndexSettings
 from assay.pages.cache import PageCache
+from assay.pages.hosted import HostedPages
 from assay.ports import IndexPage, ProjectHistory, Validators
 from assay.simple.model import NormalizedName, Project, Sha256
 from assay.simple.parse import basename, possible_projects
@@ -29,9 +30,17 @@ _MAX_REMEMBERED_LOCATION_CHARS = 512
 class PageService:
     """Source of project pages for the gate of each view. A gate decides which files its view serves."""
 
-    def __init__(self, *, indexes: Indexes, cache: PageCache, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        *,
+        indexes: Indexes,
+        cache: PageCache,
+        clock: Callable[[], datetime],
+        hosted: HostedPages | None = None,
+    ) -> None:
         self.indexes = indexes
         self.cache = cache
+        self._hosted = hosted
         self._clock = clock
         self._owners = Lru[NormalizedName, IndexSettings](max_items=_MAX_REMEMBERED)
         self._candidates = Lru[str, tuple[NormalizedName, ...]](max_items=_MAX_REMEMBERED)
@@ -78,7 +87,14 @@ class PageService:
 
         The answer is the project's page, or the fact that the index does not have the project.
         """
-        return self.cache.is_fresh(index, name)
+        return index.is_hosted or self.cache.is_fresh(index, name)
+
+    def is_latest(self, page: IndexPage) -> bool:
+        """Return False if the page belongs to a hosted index, and the project has changed since.
+
+        The pages of other indexes have an age instead.
+        """
+        return self._hosted is None or not page.index.is_hosted or self._hosted.is_latest(page)
 
     def is_requested(self, name: NormalizedName) -> bool:
         """Return whether the project's page is being requested from its index."""
@@ -99,7 +115,10 @@ class PageService:
             UpstreamUnavailableError: the index is unavailable, and no page is cached that is recent enough.
             UpstreamError: the index refused access or sent an invalid response.
         """
-        page = await self.cache.get_current(index, name, history=history)
+        if index.is_hosted and self._hosted is not None:
+            page = await self._hosted.get_current(index, name)
+        else:
+            page = await self.cache.get_current(index, name, history=history)
         if page is not None:
             if not page.project.states_provenance:
                 self._note_unstated(index, name)

@@ -125,6 +125,12 @@ def activate_checks(merged: Requirements, label: str | None) -> ActiveChecks:
     return checks
 
 
+def names_publishers(policy: Policy, name: NormalizedName) -> bool:
+    """Return whether the rule that governs a project names publishers, instead of any or none."""
+    label, rule = _find_rule(policy, name) or (None, None)
+    return get_rule_terms(merge_requirements(rule, policy.defaults), label).names_publishers
+
+
 def is_denied(policy: Policy, name: NormalizedName) -> bool:
     """Return True if no file of the project can be approved: its rule denies the project, or no rule governs it.
 

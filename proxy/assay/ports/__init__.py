@@ -24,6 +24,7 @@ from assay.ports.hosted import HostedDocument, HostedFile, HostedProject, Hosted
 from assay.ports.index import (
     UNDELIMITED,
     BodyStream,
+    DocumentStreams,
     ExpectedFile,
     FetchedDocument,
     FileBody,
@@ -91,6 +92,7 @@ __all__ = [
     "BodyStream",
     "DescribedProject",
     "DocumentFormat",
+    "DocumentStreams",
     "EstablishedPublisher",
     "ExpectedFile",
     "FetchedDocument",

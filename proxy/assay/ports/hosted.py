@@ -1,6 +1,6 @@
 """Protocol of the storage of hosted indexes, and the values that it passes. Pure.
 
-Hosted files are state and never evicted. What an upload publishes becomes visible in one step: file, METADATA,
+Hosted files are state and never evicted. All parts of an upload become visible in one step: file, METADATA,
 provenance and entry. The look-ups never wait: they return what this process knows. A storage that several processes
 share must update it before `publish` of another process has returned, for example by notices.
 """

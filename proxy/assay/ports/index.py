@@ -167,12 +167,24 @@ class Index(Protocol):
             UpstreamError: the response is neither a list nor a 304, 404 or 410.
         """
 
+
+class Upstream(Protocol):
+    """Connections to all indexes."""
+
+    def get_index(self, settings: IndexSettings) -> Index:
+        """Return the index of one `[[indexes]]` table."""
+
+
+class DocumentStreams(Protocol):
+    """Connections over which large documents are received that are not pages, such as feeds of advisories."""
+
     def open_stream(
-        self, url: str, validators: Validators, *, accept: str, max_bytes: int
+        self, index: IndexSettings, url: str, validators: Validators, *, accept: str, max_bytes: int
     ) -> AbstractAsyncContextManager[BodyStream[bytes] | NoBody]:
         """Open a large document on a host of the index, and decode its content coding.
 
         Args:
+            index: settings of the connection.
             url: URL of the document.
             validators: validators of the last document; empty for an unconditional request.
             accept: value of the Accept header.
@@ -181,13 +193,6 @@ class Index(Protocol):
         Raises:
             UpstreamError: the response is neither the document nor a 304, 404 or 410, or it is too large.
         """
-
-
-class Upstream(Protocol):
-    """Connections to all indexes."""
-
-    def get_index(self, settings: IndexSettings) -> Index:
-        """Return the index of one `[[indexes]]` table."""
 
 
 class Source(Protocol):

@@ -100,6 +100,8 @@ class BlockKey:
     check: Callable[[str, Claims], None]
     """Function that compares the index's value with the certificate's claims, and raises `InvalidClaimsError` if they
     differ."""
+    read: ClaimReader
+    """Function that returns the value of the key for a block that Assay makes from the claims."""
     absent: tuple[str | None, ...] = ABSENT
     """Values that mean the same as a missing key, if the key is optional."""
 
@@ -124,7 +126,7 @@ def state_claim(
             found = f"{said or 'an empty text'}, from the index"
             raise InvalidClaimsError(f"publisher {name}", f"{proven or 'no value'}, as in the certificate", found)
 
-    return BlockKey(name=name, is_required=is_required, check=check)
+    return BlockKey(name=name, is_required=is_required, check=check, read=read_proven)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

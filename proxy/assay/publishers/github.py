@@ -74,6 +74,11 @@ def _check_workflow(stated: str, claims: Claims) -> None:
         raise InvalidClaimsError("publisher workflow", f"{name or 'no value'}, as in the certificate", found)
 
 
+def _read_stated_workflow(claims: Claims) -> str | None:
+    """Return the workflow as PyPI's publisher block states it: the name of the file."""
+    return read_workflow_name(claims).rpartition(f"/{WORKFLOW_DIRECTORY}")[2] or None
+
+
 def _propose_workflow(claims: Claims) -> str | None:
     name = read_workflow_name(claims)
     return claims.workflow if "/" in name else name
@@ -85,7 +90,7 @@ GITHUB: Final = PublisherKind(
     read_claims=_LAYOUT.read_claims,
     block_keys=(
         state_claim("repository", ignore_case=True),
-        BlockKey(name="workflow", is_required=True, check=_check_workflow),
+        BlockKey(name="workflow", is_required=True, check=_check_workflow, read=_read_stated_workflow),
         _LAYOUT.make_environment_block_key(),
     ),
     claim_keys={

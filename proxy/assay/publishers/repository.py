@@ -223,6 +223,7 @@ class RepositoryLayout:
             name="environment",
             is_required=False,
             check=lambda stated, claims: _check_environment(stated, claims, fold),
+            read=attrgetter("environment"),
             absent=(None, ""),
         )
 

@@ -9,7 +9,7 @@ from typing import Final
 from assay.evidence import INDEX_SOURCE, Attestation, Claims, PublisherIdentity
 from assay.publishers.base import ClaimReader, IdentityClaim, PublisherTable
 from assay.publishers.globs import lower_ascii
-from assay.publishers.registry import PUBLISHER_KINDS, get_publisher_kind, get_table_kind
+from assay.publishers.registry import PUBLISHER_KINDS, find_publisher_kind, get_publisher_kind, get_table_kind
 
 
 def _compile_identity(claims: Iterable[IdentityClaim]) -> tuple[tuple[str, ClaimReader, bool], ...]:
@@ -37,6 +37,23 @@ def identify_publisher(attestation: Attestation) -> PublisherIdentity | None:
             subject = f"{label}:{lower_ascii(value)}" if ignore_case else f"{label}:{value}"
             return PublisherIdentity(attestation.trust_root, claims.issuer, subject)
     return None
+
+
+def make_publisher_block(claims: Claims) -> dict[str, str | None] | None:
+    """Return the publisher block of a provenance object (PEP 740) for a signer; None if it is no Trusted Publisher.
+
+    Raises:
+        ValueError: the certificate lacks a claim that the block of its kind must have.
+    """
+    kind = find_publisher_kind(claims.kind)
+    if kind is None:
+        return None
+    block: dict[str, str | None] = {"kind": kind.name}
+    for key in kind.block_keys:
+        block[key.name] = key.read(claims)
+        if key.is_required and block[key.name] is None:
+            raise ValueError(f"the certificate has no claim for the key {key.name} of the publisher block")
+    return block
 
 
 def make_signer_key(attestation: Attestation) -> tuple[str | None, ...]:

@@ -8,10 +8,36 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 
-from assay.ports import Ledger, Storage
+from assay.indexes import Indexes
+from assay.ports import HostedStorage, Ledger, Storage, Upstream
 from assay.store import directory
+from assay.store.hosted.directory import HostedDirectory
+from assay.store.hosted.index import HostingUpstream
 from assay.store.settings import StorageSettings
 from assay.store.snapshot import copy_ledger, copy_records
+
+
+async def open_hosted(settings: StorageSettings, indexes: Indexes, *, read_only: bool = False) -> HostedStorage | None:
+    """Open the files of the hosted indexes; return None if no index is hosted.
+
+    Args:
+        settings: location.
+        indexes: all indexes.
+        read_only: True to read the files only. Another process may use the directory at the same time.
+
+    Raises:
+        StorageInUseError: another process uses the directory.
+        StorageError: the directory is unusable.
+    """
+    if not indexes.hosted or settings.hosted is None:
+        return None
+    names = [index.name for index in indexes.hosted]
+    return await HostedDirectory.open(settings.hosted.absolute(), names, read_only=read_only)
+
+
+def add_hosted_indexes(upstream: Upstream, hosted: HostedStorage | None) -> Upstream:
+    """Return connections to all indexes: to the hosted ones by their storage, and to the others by `upstream`."""
+    return upstream if hosted is None else HostingUpstream(upstream, hosted)
 
 
 async def open_storage(

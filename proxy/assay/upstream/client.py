@@ -495,8 +495,3 @@ class _IndexClient:
         return self._upstream.open_stream(
             settings, settings.url, validators, accept=_PAGE_ACCEPT, max_bytes=settings.limits.page
         )
-
-    def open_stream(
-        self, url: str, validators: Validators, *, accept: str, max_bytes: int
-    ) -> AbstractAsyncContextManager[BodyStream[bytes] | NoBody]:
-        return self._upstream.open_stream(self._settings, url, validators, accept=accept, max_bytes=max_bytes)

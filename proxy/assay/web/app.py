@@ -32,13 +32,18 @@ from assay.web.auth import (
 from assay.web.errors import build_problem, build_problem_response
 from assay.web.exchange import Exchange, Peer, Pending, RequestHead, Rest, complete_rest, to_origin_form
 from assay.web.health import Readiness, build_readiness
+from assay.web.hosted.body import drain_body
+from assay.web.hosted.responder import HostedResponder, HostedRoute
 from assay.web.metrics import MetricsEndpoint
 from assay.web.repeated_failures import RepeatedFailures
 from assay.web.routes import (
+    HostedChange,
+    HostedProjects,
     LivenessProbe,
     MetricsExposition,
     OperatorRoute,
     ReadinessProbe,
+    UploadFile,
     find_broken_rule,
     resolve_target,
 )
@@ -56,6 +61,7 @@ class WebApp:
         settings: server settings, which contain the proxy's own address and the trusted proxies.
         metrics_endpoint: responder for ``/metrics``.
         clock: returns the current time in UTC.
+        hosted: responder for the routes of hosted indexes.
         authenticator: authenticator of users; None if access is open to all clients.
         help_settings: help for users whose file is withheld; None if the configuration has none.
     """
@@ -68,6 +74,7 @@ class WebApp:
         settings: ServerSettings,
         metrics_endpoint: MetricsEndpoint,
         clock: Callable[[], datetime],
+        hosted: HostedResponder,
         authenticator: Authenticator | None = None,
         help_settings: HelpSettings | None = None,
     ) -> None:
@@ -76,6 +83,7 @@ class WebApp:
         self._readiness = readiness
         self._settings = settings
         self._metrics = metrics_endpoint
+        self._hosted = hosted
         self._authenticator = authenticator
         self._help_settings = help_settings
         self._failures = RepeatedFailures(clock)
@@ -94,6 +102,8 @@ class WebApp:
             outcome = self._build_error_response(exchange, error)
         if isinstance(outcome, partial):
             return Pending(exchange, outcome)
+        if exchange.route.takes_body:
+            return Pending(exchange, partial(_give, outcome))
         exchange.finish(outcome)
         return outcome
 
@@ -109,6 +119,8 @@ class WebApp:
         try:
             with exchange.span.activate():
                 response = await self._complete(pending, request)
+                if exchange.route.takes_body:
+                    await drain_body(request)
         except BaseException as error:
             exchange.finish(error=error)
             raise
@@ -160,10 +172,14 @@ class WebApp:
         if (status := find_broken_rule(route, exchange.head.method, exchange.head.headers)) is not None:
             headers = {"Allow": ", ".join(route.methods)} if status is HTTPStatus.METHOD_NOT_ALLOWED else None
             return web.Response(status=status, headers=headers)
-        return self._begin_operator(route) if isinstance(route, OperatorRoute) else view.begin(exchange)
+        return self._begin_operator(exchange, route) if isinstance(route, OperatorRoute) else view.begin(exchange)
 
-    def _begin_operator(self, route: LivenessProbe | ReadinessProbe | MetricsExposition) -> web.StreamResponse | Rest:
+    def _begin_operator(
+        self, exchange: Exchange, route: LivenessProbe | ReadinessProbe | MetricsExposition | HostedRoute
+    ) -> web.StreamResponse | Rest:
         match route:
+            case UploadFile() | HostedProjects() | HostedChange():
+                return self._hosted.begin(exchange, route)
             case LivenessProbe():
                 return web.Response(text="alive\n", headers={"Cache-Control": "no-store"})
             case ReadinessProbe():
@@ -202,6 +218,10 @@ class WebApp:
             view = self._views[exchange.resolved.prefix]
             render = partial(view.render_withheld, error.withheld, exchange.request_id)
         return build_problem_response(problem, exchange.head.headers.get("Accept"), exchange.resolved.root, render)
+
+
+async def _give(response: web.StreamResponse, _request: web.BaseRequest) -> web.StreamResponse:
+    return response
 
 
 async def _respond(endpoint: Readiness | MetricsEndpoint, _request: web.BaseRequest) -> web.StreamResponse:
@@ -262,6 +282,7 @@ def create_app(
         readiness=readiness,
         settings=server,
         metrics_endpoint=MetricsEndpoint(assembly),
+        hosted=HostedResponder(assembly.uploads, AuditRecorder(audit_trail)),
         clock=clock,
         authenticator=authenticator,
         help_settings=configuration.help,

@@ -49,6 +49,22 @@ class AuditRecorder:
         if self.trail is not None:
             await self.trail.record(self._build_entry("refused", exchange, withheld, policy_digest))
 
+    async def record_act(self, exchange: Exchange, event: str, facts: Mapping[str, Any]) -> None:
+        """Record what a user has done to a hosted index.
+
+        Raises:
+            StorageError: the entry cannot be written.
+        """
+        if self.trail is not None:
+            user = exchange.user_name
+            who = {
+                "request": exchange.request_id,
+                "client": exchange.client,
+                **({} if user is None else {"user": user}),
+            }
+            shown = {key: _sanitize(value) if isinstance(value, str) else value for key, value in facts.items()}
+            await self.trail.record({"event": event, **who, **shown})
+
     def record_unfinished(self, exchange: Exchange, reason: str) -> None:
         """Record that a file was not sent completely, although a ``served`` entry for this request exists.
 

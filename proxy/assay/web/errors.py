@@ -31,6 +31,8 @@ from assay.errors import (
     ProvenanceNotFoundError,
     StorageError,
     TooManyRequestsError,
+    UploadForbiddenError,
+    UploadRefusedError,
     UpstreamError,
     UpstreamTimeoutError,
     UpstreamUnavailableError,
@@ -76,6 +78,8 @@ _PROBLEMS: Final[tuple[tuple[type[AssayError], HTTPStatus, str, str], ...]] = (
         "verification-unavailable",
         "Attestations cannot be verified now",
     ),
+    (UploadForbiddenError, HTTPStatus.FORBIDDEN, "not-your-project", "You may not do this"),
+    (UploadRefusedError, HTTPStatus.BAD_REQUEST, "upload-refused", "The upload was refused"),
     (StorageError, HTTPStatus.SERVICE_UNAVAILABLE, "storage", "The storage of the proxy failed"),
 )
 """Class of error, status, kind and title of the problem. The first entry whose class matches the error counts."""

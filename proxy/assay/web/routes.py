@@ -31,6 +31,7 @@ from assay.simple.search import MAX_SEARCH_CHARS, SearchTarget, find_search_targ
 _PROJECT_NAME = re.compile(r"[A-Z0-9](?:[A-Z0-9._-]{0,254}[A-Z0-9])?", re.ASCII | re.IGNORECASE)
 """Valid project name (packaging specification, "Names and normalization"). The maximum of 256 characters keeps the key
 of a cache record short."""
+_INDEX_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?", re.ASCII)
 _MAX_VERSION_CHARS = 256
 _METADATA_SUFFIX = ".metadata"
 _PROVENANCE_PATH_PARTS = 4
@@ -42,6 +43,10 @@ class Permission(StrEnum):
     """Permission that a route requires of a user."""
 
     READ = "read"
+    UPLOAD = "upload"
+    """Upload files to a hosted index. The index names its uploaders."""
+    MANAGE = "manage"
+    """Yank files of a hosted index, and set the status of its projects. The index names its managers."""
 
 
 class RouteRules:
@@ -59,6 +64,9 @@ class RouteRules:
     """Maximum size of a request body in bytes. It does not apply to GET and HEAD, whose bodies are not read."""
     permission: ClassVar[Permission | None] = Permission.READ
     """Permission that the user needs; None: open to all clients, even if authentication is configured."""
+    takes_body: ClassVar[bool] = False
+    """True if a request has a body that matters. The proxy reads such a body to its end before it answers, so that the
+    client reads the answer instead of failing to send."""
     is_of_one_file: ClassVar[bool] = False
     """True if the route serves one file, its METADATA or its provenance. Such a request may get 424 instead of 502 or
     503 (see `web.errors`), because installers repeat it after 502 or 503."""
@@ -261,6 +269,46 @@ class OsvRecord(OsvRoute):
 
 
 @dataclass(frozen=True, slots=True)
+class UploadFile(OperatorRoute):
+    """Route ``/upload/{index}/``: PyPI's legacy upload API for a hosted index."""
+
+    label: ClassVar[str] = "upload"
+    methods: ClassVar[tuple[str, ...]] = ("POST",)
+    max_body_bytes: ClassVar[int] = 2**40  # the responder applies the limit of the index
+    permission: ClassVar[Permission | None] = Permission.UPLOAD
+    takes_body: ClassVar[bool] = True
+
+    index: str
+    """Name of the hosted index."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostedProjects(OperatorRoute):
+    """Route ``/hosted/{index}/``: the projects of a hosted index as JSON, for its managers."""
+
+    label: ClassVar[str] = "hosted-projects"
+    permission: ClassVar[Permission | None] = Permission.MANAGE
+
+    index: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostedChange(OperatorRoute):
+    """Route ``/hosted/{index}/{project}/{action}``: a change by a manager of a hosted index."""
+
+    label: ClassVar[str] = "hosted-change"
+    methods: ClassVar[tuple[str, ...]] = ("POST",)
+    max_body_bytes: ClassVar[int] = 64 * 1024
+    permission: ClassVar[Permission | None] = Permission.MANAGE
+    takes_body: ClassVar[bool] = True
+
+    index: str
+    project: NormalizedName
+    action: str
+    """``yank``, ``unyank`` or ``status``."""
+
+
+@dataclass(frozen=True, slots=True)
 class UnknownRoute(RouteRules):
     """Route of a target that matches no other route. The response is 404."""
 
@@ -287,6 +335,9 @@ Route: TypeAlias = (
     | OsvQuery
     | OsvBatch
     | OsvRecord
+    | UploadFile
+    | HostedProjects
+    | HostedChange
     | UnknownRoute
 )
 
@@ -397,20 +448,26 @@ def match_route(target: str) -> Route:
             return RefusalsPage(query) if name == "refusals" else _match_search(query)
         case ["", "project", name] | ["", "project", name, ""]:
             return _match_project_page(name, query, slash=path.endswith("/"))
-        case ["", "simple"]:
-            return CanonicalRedirect(to=_append_query("simple/", query))
-        case ["", "simple", ""]:
-            return SimpleRoot(format=_get_format_parameter(query))
+        case ["", "simple"] | ["", "simple", ""]:
+            return _match_simple_root(query, slash=path.endswith("/"))
         case ["", "simple", name] | ["", "simple", name, ""]:
             return _match_simple_project(name, query, slash=path.endswith("/"))
         case ["", "files", _, *rest] if any(rest):
             return _match_distribution(path.removeprefix("/files/"), query)
+        case ["", ("upload" | "hosted") as area, index, *rest]:
+            return _match_hosted(area, unquote(index), rest)
         case ["", "integrity", *parts] if len(parts) == _PROVENANCE_PATH_PARTS and parts[-1] == "provenance":
             return _match_provenance(*map(unquote, parts[:-1]))
         case ["", "osv", "v1", "vulns", name] if is_advisory_id(unquote(name)):
             return OsvRecord(id=unquote(name))
         case _:
             return UnknownRoute()
+
+
+def _match_simple_root(query: str, *, slash: bool) -> Route:
+    if slash:
+        return SimpleRoot(format=_get_format_parameter(query))
+    return CanonicalRedirect(to=_append_query("simple/", query))
 
 
 def _match_simple_project(raw: str, query: str, *, slash: bool) -> Route:
@@ -449,6 +506,20 @@ def _match_distribution(route: str, query: str) -> Route:
     if location.endswith(_METADATA_SUFFIX):
         return DistributionMetadata(location=location.removesuffix(_METADATA_SUFFIX))
     return DistributionFile(location=location, is_tombstone=query == TOMBSTONE_QUERY)
+
+
+def _match_hosted(area: str, index: str, rest: list[str]) -> Route:
+    if not _INDEX_NAME.fullmatch(index):
+        return UnknownRoute()
+    if area == "upload":
+        return UploadFile(index=index) if rest in ([], [""]) else UnknownRoute()
+    match rest:
+        case [] | [""]:
+            return HostedProjects(index=index)
+        case [name, ("yank" | "unyank" | "status") as action] if _PROJECT_NAME.fullmatch(unquote(name)):
+            return HostedChange(index=index, project=canonicalize_name(unquote(name)), action=action)
+        case _:
+            return UnknownRoute()
 
 
 def _match_provenance(name: str, version: str, filename: str) -> Route:

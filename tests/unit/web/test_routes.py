@@ -18,6 +18,8 @@ from assay.web.routes import (
     Favicon,
     FileProvenance,
     HomePage,
+    HostedChange,
+    HostedProjects,
     LivenessProbe,
     MetricsExposition,
     OsvBatch,
@@ -36,6 +38,7 @@ from assay.web.routes import (
     SimpleProject,
     SimpleRoot,
     UnknownRoute,
+    UploadFile,
     find_broken_rule,
     match_route,
     resolve_target,
@@ -269,11 +272,35 @@ def test_a_request_that_breaks_a_rule_of_its_route_has_a_status(
     assert find_broken_rule(route, method, headers) == status
 
 
-def test_every_route_but_the_probes_and_the_icon_needs_the_permission_to_read() -> None:
+def test_every_route_but_the_probes_and_the_icon_needs_a_permission() -> None:
     routes = get_args(Route)
     assert {each for each in routes if each.permission is None} == {LivenessProbe, ReadinessProbe, Favicon}
-    assert {each.permission for each in routes} == {Permission.READ, None}
+    assert {each for each in routes if each.permission is Permission.UPLOAD} == {UploadFile}
+    assert {each for each in routes if each.permission is Permission.MANAGE} == {HostedProjects, HostedChange}
     takes_a_body = {each for each in routes if each.methods == ("POST",)}
-    assert takes_a_body == {OsvQuery, OsvBatch}
+    assert takes_a_body == {OsvQuery, OsvBatch, UploadFile, HostedChange}
     assert {(each.methods, each.max_body_bytes) for each in set(routes) - takes_a_body} == {(("GET", "HEAD"), 0)}
     assert len({each.label for each in routes}) == len(routes)
+
+
+@pytest.mark.parametrize(
+    ("target", "route"),
+    [
+        ("/upload/internal/", UploadFile(index="internal")),
+        ("/upload/internal", UploadFile(index="internal")),
+        ("/upload/internal/more", UnknownRoute()),
+        ("/upload/Internal/", UnknownRoute()),
+        ("/upload/", UnknownRoute()),
+        ("/hosted/internal/", HostedProjects(index="internal")),
+        (
+            "/hosted/internal/Acme_App/yank",
+            HostedChange(index="internal", project=canonicalize_name("acme-app"), action="yank"),
+        ),
+        ("/hosted/internal/acme/delete", UnknownRoute()),
+        ("/hosted/internal/-acme/yank", UnknownRoute()),
+    ],
+)
+def test_routes_of_hosted_indexes(target: str, route: Route) -> None:
+    assert match_route(target) == route
+    below_a_view = resolve_target(f"/strict{target}", ["", "/strict"]).route
+    assert below_a_view == UnknownRoute()

@@ -1,0 +1,1 @@
+"""HTTP routes of hosted indexes: uploads, and the API for managers."""
