@@ -64,7 +64,7 @@ def _sign(world: HostingProxy, built: BuiltDistribution, *signers: GitHub) -> li
 
 
 EVIL = add_to_zip(WHEEL.content, (make_zip_info("../evil.py"), b"x"))
-BOMB = make_raw_file("acme_app-1.0-py3-none-any.whl", make_bomb_wheel(80_000_000), project="acme-app")
+BOMB = make_raw_file("acme_app-1.0-py3-none-any.whl", make_bomb_wheel(80_000_000, "acme-app"), project="acme-app")
 GOOD_SIGNER = GitHub(repository="acme/app")
 
 

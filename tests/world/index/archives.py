@@ -86,9 +86,9 @@ def read_tar(content: bytes) -> list[tuple[tarfile.TarInfo, bytes]]:
         return found
 
 
-def make_bomb_wheel(size: int) -> bytes:
-    """Return a valid wheel foo 1.0 whose compressed module expands to `size` zeros."""
-    built = wheel("foo", "1.0", files={"foo/zeros.bin": bytes(size)})
+def make_bomb_wheel(size: int, project: str = "foo") -> bytes:
+    """Return a valid wheel 1.0 whose compressed module expands to `size` zeros."""
+    built = wheel(project, "1.0", files={"zeros.bin": bytes(size)})
     buffer = io.BytesIO()
     with (
         zipfile.ZipFile(io.BytesIO(built.content)) as source,
