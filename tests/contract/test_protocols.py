@@ -34,6 +34,7 @@ IMPLEMENTATIONS: dict[type, list[type]] = {
     ports.ApiClient: [UpstreamApiClient],
     ports.Blob: [DiskBlob],
     ports.BlobStore: [DiskBlobStore, FallbackBlobStore],
+    ports.DocumentStreams: [UpstreamClient],
     ports.Flights: [ProcessFlights],
     ports.HostedStorage: [HostedDirectory],
     ports.Index: [type(UpstreamClient.get_index(None, None)), HostedIndex],  # type: ignore[arg-type]  # it only keeps them
@@ -56,6 +57,7 @@ IMPLEMENTATIONS: dict[type, list[type]] = {
 TESTED_ELSEWHERE = {
     ports.Advisories: "tests/unit/advisories/test_in_force.py",
     ports.ApiClient: "tests/unit/upstream/test_api_client.py",
+    ports.DocumentStreams: "tests/unit/advisory_feeds",
     ports.Flights: "tests/unit/caching/test_flights.py",
     ports.Index: "tests/unit/upstream/test_client.py",
     ports.Source: "tests/unit/files/sources.py",
