@@ -33,6 +33,7 @@ from assay.policy.continuity import Continuity
 from assay.policy.language.model import Policy, Requirements, Rule, get_rule_terms, merge_requirements
 from assay.policy.language.times import format_instant
 from assay.policy.precedence.revocations import compile_revocations
+from assay.policy.release_lines import recall_release_lines, record_release_line
 from assay.policy.requirements.base import (
     NOT_YET,
     AttestationCheck,
@@ -44,7 +45,7 @@ from assay.policy.requirements.base import (
     RuleTerms,
     TimeCheck,
 )
-from assay.policy.requirements.ratchet import DEFAULT_RATCHET_SETTLE
+from assay.policy.requirements.ratchet import DEFAULT_RATCHET_SETTLE, RatchetScope
 from assay.policy.requirements.registry import REQUIREMENTS
 from assay.policy.verdict import Approved, Reason, ReasonCode, Undecided, Verdict, Withheld, approve, state_reason
 from assay.policy.waivers import CODES_BY_LIFT
@@ -267,6 +268,9 @@ class Reference:
         laid = [self.gather(place) for place in range(len(files))]
         releases = [each for each in self.checks() if isinstance(each, ReleaseCheck)]
         found: dict[int, Verdict] = {}
+        compares_lines = self.stated.ratchet_scope is RatchetScope.LINE
+        if compares_lines:
+            recall_release_lines(self.context, self.settle_time)
         waiting = list(self.world.history.publishers)
         for place in sorted(range(len(files)), key=lambda place: (sort_time(laid[place]), files[place].filename)):
             facts = laid[place]
@@ -275,6 +279,8 @@ class Reference:
             if facts.evidence is None:
                 state.has_unknown_evidence |= isinstance(verdict, Undecided) or self.may_have_settled(facts, verdict)
             elif self.is_accepted(facts, verdict):
+                if compares_lines:
+                    record_release_line(facts, self.context, self.settle_time, self.world.now)
                 waiting += signers.establish_signers(facts, self.settle_time, self.context, self.world.now)
         verdicts = [found[place] for place in range(len(files))]
         for each in releases:
@@ -361,6 +367,8 @@ RATCHETS = (
     'min-age = "5 days"\nmin-age-attested = "1 day"\nratchet = "off"',
     'release = "whole"',
     'ratchet-except = "<10"',
+    'ratchet-scope = "line"',
+    'ratchet-scope = "line"\nratchet-settle = "2 days"',
     'publishers = [{ kind = "GitHub", repository = "octo/*" }]',
 )
 

@@ -25,7 +25,7 @@ from assay.attestation.trust_roots import (
 from assay.attestation.verification.keys import load_keys
 from assay.attestation.verification.verify import verify
 from assay.errors import ConfigurationError
-from assay.evidence import Attested, Evidence, Forged, Unattested, Unverifiable
+from assay.evidence import Attested, Forged, Rejection, Unattested, Unverifiable
 from tests.paths import CORPUS, ROOT
 from tests.world.sigstore.attacks import FILE_SHA256, FILENAME, make_listed_file, trust_root_for
 from tests.world.sigstore.private_sigstore import GitHub, PrivateSigstore, build_provenance
@@ -216,7 +216,7 @@ def test_the_digest_changes_with_all_that_evidence_depends_on(what: str) -> None
 # -- what still stands ------------------------------------------------------------------------------------------------
 
 
-def recorded(sigstore: PrivateSigstore) -> Evidence:
+def recorded(sigstore: PrivateSigstore) -> Attested:
     evidence = verify(sigstore.provenance(FILENAME, FILE_SHA256), make_listed_file(), [trust_root_for(sigstore)])
     assert isinstance(evidence, Attested)
     return evidence
@@ -268,6 +268,10 @@ def test_what_was_unverifiable_even_in_part_is_tried_again() -> None:
     assert not is_still_valid(Unverifiable(reason="r"), roots)
     assert not is_still_valid(Forged(step="a", expected="b", found="c"), roots)
     assert is_still_valid(Unattested(), roots)
+    rejected = (Rejection(step="log key", expected="a", found="b"),)
+    assert not is_still_valid(Unattested(rejected=rejected), roots)
+    assert is_still_valid(replace(recorded(sigstore), rejected=()), roots)
+    assert not is_still_valid(replace(recorded(sigstore), rejected=rejected), roots)
 
 
 # -- nothing outside --------------------------------------------------------------------------------------------------
