@@ -33,6 +33,7 @@ _USER_VALUE = re.compile(r"^\s*(?:- )?\"?(?:description|summary|title|value)\"?:
 _MIN_USER_TEXT_WORDS = 4
 _DATA = (
     "tests/corpus/attestations/",
+    "tests/corpus/github-attestations/",
     "tests/corpus/provenance/",
     "tests/corpus/sigstore-conformance/",
     "tests/storage/fd54e99/",

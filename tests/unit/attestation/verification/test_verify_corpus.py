@@ -1,4 +1,4 @@
-"""Tests with real attestations (tests/corpus): each gets the verdict and the reason that its manifest states."""
+"""Tests with real attestations and bundles (tests/corpus): each gets the verdict and the reason that it must get."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 
 from assay.attestation.trust_roots import TrustRoot, read_bundled
-from assay.attestation.verification.verify import verify, verify_attestation
+from assay.attestation.verification.verify import verify, verify_attestation, verify_bundles
 from assay.evidence import (
     PUBLISH_PREDICATE_TYPE,
     SLSA_PREDICATE_TYPE,
     Attestation,
     Attested,
+    Evidence,
     Forged,
+    Unattested,
     Unverifiable,
 )
 from assay.publishers.registry import PUBLISHER_KINDS
@@ -137,3 +139,44 @@ def test_the_slsa_facts_are_read() -> None:
     assert verdict.slsa is not None
     assert verdict.slsa.commit == entry["claims"]["source_repository_digest"]
     assert verdict.slsa.builder_id == entry["claims"]["build_signer_uri"]
+
+
+# -- bundles of GitHub's attestation store ----------------------------------------------------------------------------
+
+GITHUB_STORE = CORPUS / "github-attestations"
+
+
+def attest_bundle(name: str, filename: str, sha256: str) -> Evidence:
+    listed = b"[" + (GITHUB_STORE / name).read_bytes() + b"]"
+    return verify_bundles(listed, make_listed_file(filename, sha256), [PRODUCTION])
+
+
+def test_a_wheel_of_a_public_repository_is_attested_by_its_reusable_workflow() -> None:
+    sha256 = "49a3aa6075e0f49f82843e74b5baa614ad2a588e6675612bf108a0a008c5ac25"
+    name, filename = "reusable-workflow-attestation.sigstore.json", "github_provenance_demo-0.0.0-py3-none-any.whl"
+    evidence = attest_bundle(name, filename, sha256)
+    assert isinstance(evidence, Attested)
+    (only,) = evidence.attestations
+    assert (only.predicate_type, only.claims.kind) == (SLSA_PREDICATE_TYPE, "GitHub")
+    assert only.claims.repository == "malancas/attest-demo"
+    assert (only.claims.builder or "").startswith("https://github.com/github/artifact-attestations-workflows/")
+    assert isinstance(attest_bundle(name, "github_provenance_demo-0.0.1-py3-none-any.whl", sha256), Unverifiable)
+    assert isinstance(attest_bundle(name, filename, "0" * 64), Unattested)
+
+
+def test_a_file_of_an_enterprise_is_attested_with_the_issuer_of_the_enterprise() -> None:
+    sha256 = "afa27b44d43b02a9fea41d13cedc2e4016cfcf87c5dbf990e593669aa8ce286d"
+    evidence = attest_bundle("custom-issuer.sigstore.json", "artifact", sha256)
+    assert isinstance(evidence, Attested)
+    claims = evidence.attestations[0].claims
+    assert (claims.kind, claims.repository) == ("GitHub", "too-legit/attest")
+    assert claims.issuer == "https://token.actions.githubusercontent.com/hammer-time"
+
+
+def test_a_wheel_of_a_private_repository_needs_a_timestamp_and_is_unverifiable() -> None:
+    filename = "github_provenance_demo-0.0.12-py3-none-any.whl"
+    sha256 = "ae57936def59bc4c75edd3a837d89bcefc6d3a5e31d55a6fa7a71624f92c3c3b"
+    evidence = attest_bundle("github_provenance_demo-0.0.12-py3-none-any.sigstore.json", filename, sha256)
+    assert isinstance(evidence, Unverifiable)
+    assert "RFC 3161" in evidence.reason
+    assert evidence.rejected == ()
