@@ -308,8 +308,7 @@ class UpstreamClient:
             The document, `NoBody.NOT_MODIFIED` for a 304, or `NoBody.ABSENT` for a 404 or 410.
 
         Raises:
-            UpstreamError: the index could not be reached, sent any other response, or sent more than `max_bytes` bytes
-                after decompression.
+            UpstreamError: the index could not be reached, or sent any other response or more than `max_bytes` bytes.
         """
         headers = {"Accept": accept, **validators.to_headers()}
         target = check_index_url(index, url)
