@@ -56,15 +56,26 @@ async def run_serve_process(
     *,
     environ: Mapping[str, str] | None = None,
     policy: str | None = None,
+    first_index: str = "",
     more: str = "",
 ) -> AsyncIterator[ServeProcess]:
-    """Run ``assay serve``, and yield it once it listens; `more` is added to its configuration."""
+    """Run ``assay serve``, and yield it once it listens.
+
+    Args:
+        index: test index, which owns all names that no earlier index owns.
+        directory: directory of the configuration and the storage.
+        environ: environment variables.
+        policy: policy; None for the built-in one.
+        first_index: TOML table of an index before `index`.
+        more: TOML that is added to the configuration.
+    """
     config = directory / "proxy.toml"
     lines = [
         f'[storage]\ndirectory = "{directory / "storage"}"',
         "[server]\nport = 0",
         "[trust]\nrefresh = false",
         "[verification]\nworkers = 0",
+        first_index,
         f'[[indexes]]\nname = "test"\nurl = "{index.url}"\nfile-hosts = ["{index.files_host}"]',
         more,
     ]
