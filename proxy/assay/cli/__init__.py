@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from assay.cli.hosted_options import add_hosted_commands
 from assay.cli.parsing.parser import CommandParser
 
 EXIT_OK, EXIT_WITHHELD, EXIT_CONFIGURATION, EXIT_UNDECIDED = 0, 1, 2, 3
@@ -143,6 +144,7 @@ def build_parser() -> argparse.ArgumentParser:
     hash_password.add_argument(
         "user", metavar="USER", help="user name; the command prompts for the password, or reads it from standard input"
     )
+    add_hosted_commands(commands, _add_command)
     _add_storage_commands(commands)
     summary = "print a script that completes commands, options and values in a shell"
     completion = commands.add_parser("completion", help=summary, description=summary)

@@ -82,6 +82,18 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         'assay ledger forget pypi numpy --serial --reason "the mirror sent a wrong serial"',
         'assay ledger forget pypi numpy --digest numpy-2.1.0.tar.gz --reason "restored from backup, INC-77"',
     ),
+    "assay hosted": ("assay hosted list internal", "assay hosted import internal dist/"),
+    "assay hosted list": ("assay hosted list internal", "assay hosted list internal --json"),
+    "assay hosted yank": (
+        'assay hosted yank internal acme-app 1.2 --reason "broken"',
+        "assay hosted yank internal acme-app 1.2 --file acme_app-1.2-py3-none-any.whl",
+    ),
+    "assay hosted unyank": ("assay hosted unyank internal acme-app 1.2",),
+    "assay hosted status": ('assay hosted status internal acme-app archived --reason "use acme-tools"',),
+    "assay hosted import": (
+        "assay hosted import internal dist/",
+        "assay hosted import internal dist/ --url https://pypi.acme.example",
+    ),
     "assay cache": ("assay cache stats", 'assay cache prune --to "10 GiB"', "assay cache warm uv.lock"),
 }
 """Examples of each command, by the words before its arguments. A test parses each of them."""
