@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from assay.cli.hosted_options import add_hosted_commands
+from assay.cli.hosted.options import add_hosted_commands
 from assay.cli.parsing.parser import CommandParser
 
 EXIT_OK, EXIT_WITHHELD, EXIT_CONFIGURATION, EXIT_UNDECIDED = 0, 1, 2, 3

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping
 
 from assay.cli import EXIT_OK, EXIT_WITHHELD
-from assay.cli.hosted_client import HostedClient, describe_files, find_distributions
+from assay.cli.hosted.client import HostedClient, describe_files, find_distributions
 from assay.cli.tables import escape_unprintable, print_table
 from assay.config import Configuration, load_configuration
 from assay.errors import ConfigurationError, UploadForbiddenError, UploadRefusedError
