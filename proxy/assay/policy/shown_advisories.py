@@ -72,6 +72,17 @@ class ShownAdvisory:
         }
 
 
+def select_counting(policy: Policy, advisories: Iterable[Advisory], now: datetime) -> tuple[Advisory, ...]:
+    """Return the advisories that a policy shows and does not ignore at the time `now`."""
+    return tuple(
+        each for each in advisories if _is_shown(policy, each) and policy.find_ignored_advisory(each.id, now) is None
+    )
+
+
+def _is_shown(policy: Policy, advisory: Advisory) -> bool:
+    return advisory.is_malware or policy.advisories is AdvisoryMode.NOTE
+
+
 def select_shown(
     policy: Policy, project: NormalizedName, files: Iterable[File], advisories: Iterable[Advisory], now: datetime
 ) -> tuple[ShownAdvisory, ...]:
@@ -84,7 +95,7 @@ def select_shown(
         advisories: advisories about the project.
         now: the current time, UTC.
     """
-    shown = [each for each in advisories if each.is_malware or policy.advisories is AdvisoryMode.NOTE]
+    shown = [each for each in advisories if _is_shown(policy, each)]
     if not shown:
         return ()
     listed = sorted({file.distribution.version for file in files if file.distribution is not None})

@@ -77,12 +77,15 @@ def fill(index: Index, sigstore: PrivateSigstore) -> dict[str, ListedFile]:
 
 
 @asynccontextmanager
-async def run_world(tmp_path: Path, clock: ManualClock | None = None) -> AsyncIterator[World]:
+async def run_world(
+    tmp_path: Path, clock: ManualClock | None = None, *, ecosystem: str = "PyPI"
+) -> AsyncIterator[World]:
     sigstore = PrivateSigstore(seed=1)
     async with Index() as index:
         files = fill(index, sigstore)
         tables = [{"name": "strict", "path": "/strict/"}]
-        configuration = make_configuration(index, tmp_path / "assay", sigstore, views=tables)
+        pypi = {"name": "test", "url": index.url, "file-hosts": [index.files_host], "ecosystem": ecosystem}
+        configuration = make_configuration(index, tmp_path / "assay", sigstore, views=tables, indexes=[pypi])
         async with run_test_proxy(
             index,
             tmp_path,
@@ -209,6 +212,13 @@ async def test_advisories_on_used_versions_are_shown_when_there_are_any(world: W
     found = (await world.read())["advisories"]
     assert [(each["id"], each["project"], each["versions"]) for each in found] == [("GHSA-1", "bare", ["1.0"])]
     assert "GHSA-1" in (await world.show()).text
+
+
+async def test_records_about_projects_of_another_ecosystem_are_not_shown(tmp_path: Path) -> None:
+    async with run_world(tmp_path, ecosystem="none") as world:
+        await world.proxy.get(world.proxy.files_path(world.files["bare-1.0"]))
+        world.proxy.assembly.advisories.put(make_snapshot(malware("bare")))
+        assert (await world.read())["advisories"] == []
 
 
 async def test_a_file_without_a_request_for_its_page_is_enough_and_a_page_for_people_is_not(world: World) -> None:

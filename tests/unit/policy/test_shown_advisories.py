@@ -9,7 +9,7 @@ import pytest
 from packaging.utils import NormalizedName
 
 from assay.policy.language.model import Policy
-from assay.policy.shown_advisories import MAX_SHOWN, ShownAdvisory, select_shown
+from assay.policy.shown_advisories import MAX_SHOWN, ShownAdvisory, select_counting, select_shown
 from tests.unit.policy.factories import NOW, a_file, a_policy, an_advisory
 
 WIDGET = NormalizedName("widget")
@@ -48,6 +48,12 @@ def test_an_ignored_one_is_shown_with_the_end_of_the_exception() -> None:
         "PYSEC-1": "vulnerability",
     }
     assert [each.to_json()["ignored"] for each in shown(policy)] == [True, False, False]
+
+
+def test_those_that_count_are_neither_ignored_nor_switched_off() -> None:
+    ignoring = '[[ignored-advisories]]\nid = "PYSEC-1"\nreason = "x"\nexpires = 2026-12-31\n'
+    assert [each.id for each in select_counting(a_policy(more=ignoring), ALL, NOW)] == ["MAL-1", "PYSEC-3", "PYSEC-2"]
+    assert [each.id for each in select_counting(a_policy(top='advisories = "off"'), ALL, NOW)] == ["MAL-1"]
 
 
 def test_many_versions_are_named_by_the_first_and_the_last() -> None:

@@ -16,9 +16,12 @@ from typing import Any
 
 from aiohttp import web
 
+from assay.advisories.model import Advisory
+from assay.advisories.snapshot import AdvisorySnapshot
 from assay.assembly import View
 from assay.caching.lru import Lru
 from assay.gate.summaries import PageSummaries
+from assay.policy.shown_advisories import select_counting
 from assay.ports import Advisories, RefusalFilter, Storage
 from assay.simple.model import NormalizedName
 from assay.views import DEFAULT_VIEW, ViewSettings
@@ -125,10 +128,19 @@ class ActivityResponder:
             described,
             refusals=refusals,
             waivers=self._view.gate.policy.waivers,
-            find_advisories=snapshot.find if len(snapshot) else None,
+            find_advisories=partial(self._find_advisories, snapshot, now) if len(snapshot) else None,
             now=now,
         )
         return await asyncio.to_thread(build)
+
+    def _find_advisories(
+        self, snapshot: AdvisorySnapshot, now: datetime, project: NormalizedName
+    ) -> tuple[Advisory, ...]:
+        """Return the advisories about a project that count in this view. Blocking: parses the records."""
+        gate = self._view.gate
+        if not gate.has_pypi_projects(project):
+            return ()
+        return select_counting(gate.policy, snapshot.find(project), now)
 
     async def _respond_refusals(self, exchange: Exchange, query: FilterQuery) -> web.StreamResponse:
         own = self._view.settings.name
