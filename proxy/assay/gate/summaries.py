@@ -93,7 +93,8 @@ def summarize_page(view: str, judged: JudgedPage, now: datetime) -> ProjectSumma
     """
     releases = classify_page(judged)
     newest = sorted(releases, reverse=True)[:MAX_SUMMARY_RELEASES]
-    attested = [each.publishers for each in releases.values() if each.attested]
+    served = {each.file.distribution.version for each in judged.listing.approved if each.file.distribution is not None}
+    attested = [each.publishers for version, each in releases.items() if each.attested and version in served]
     return ProjectSummary(
         index=judged.page.index.name,
         project=judged.page.project.name,

@@ -56,7 +56,7 @@ class ProjectSummary:
     """Words for the provenance of each release (`assay.publishers.release_provenance`), by version, the highest version
     first. A version that was read back may be any text."""
     publishers: tuple[str, ...] = ()
-    """Names of the publishers of the last attested release."""
+    """Names of the publishers of the last attested release with an approved file."""
 
     @property
     def key(self) -> SummaryKey:

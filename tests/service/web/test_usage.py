@@ -75,10 +75,10 @@ async def test_a_refused_file_is_no_use_of_its_version_but_its_page_is_one(world
     assert (used.versions, set(used.views)) == ({}, {"strict"})
 
 
-@pytest.mark.parametrize("path", ["/simple/missing/", "/project/widget", "/simple/", "/", "/files/h/x-1.0.tar.gz"])
-async def test_other_requests_are_no_use(world: World, path: str) -> None:
-    await world.proxy.get(path)
-    assert await world.used() == []
+async def test_other_requests_are_no_use(world: World) -> None:
+    for path in ("/simple/missing/", "/project/widget", "/simple/", "/", "/files/h/x-1.0.tar.gz", "/search"):
+        await world.proxy.get(path)
+        assert await world.used() == [], path
 
 
 async def test_uses_survive_a_restart_and_grow_old(tmp_path: Path) -> None:

@@ -146,6 +146,7 @@ def _render_publishers(overview: Overview) -> Markup:
     more = len(overview.publishers) - len(rows)
     return join_markup(
         (
+            element("p", "The publishers of the last attested release with an approved file."),
             render_table("Publishers by number of projects", ("Publisher", "Projects", "Names"), rows),
             markup_if(more > 0, element("p", f"{more:,} more publishers are in the JSON form of this page.")),
         )

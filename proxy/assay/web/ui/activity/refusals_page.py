@@ -205,7 +205,7 @@ def _render_file(refused: RefusedRequest) -> Child:
 
 def _render_reason(refused: RefusedRequest, listing: RefusalListing) -> Markup:
     first, *others = refused.codes
-    more = f" Also: {', '.join(others)}." if others else ""
+    more = f"; also: {', '.join(others)}" if others else ""
     link = element("a", element("strong", first), href=listing.link_to(reason=first))
     return join_markup((link, f": {refused.message}", more))
 
