@@ -123,9 +123,13 @@ class Chromium:
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
-    async def screenshot(self, *, whole: bool = True) -> bytes:
-        """Return a PNG of the whole page, or of the part that the window shows."""
-        taken = await self.call("Page.captureScreenshot", captureBeyondViewport=whole)
+    async def screenshot(self, *, whole: bool = True, quality: int | None = None) -> bytes:
+        """Return a picture of the whole page, or of the part that the window shows.
+
+        It is a PNG, or with `quality` (1 to 100) a WebP.
+        """
+        picture = {"format": "png"} if quality is None else {"format": "webp", "quality": quality}
+        taken = await self.call("Page.captureScreenshot", captureBeyondViewport=whole, **picture)
         return base64.b64decode(taken["data"])
 
 

@@ -1,7 +1,8 @@
-"""Screenshots of the README: the committed files are small and used, and `make screenshots` can renew them."""
+"""Screenshots of the documentation: the committed files are small and used, and `make screenshots` can renew them."""
 
 from __future__ import annotations
 
+import itertools
 import re
 import struct
 from pathlib import Path
@@ -9,17 +10,21 @@ from pathlib import Path
 import pytest
 
 from tests.browser.chromium import PROGRAM
-from tests.browser.screenshots import PICTURES, take
+from tests.browser.screenshots import FORMS, PICTURES, take
 from tests.paths import DOCS, ROOT
 
 IMAGES = DOCS / "images"
-NAMES = {f"{name}-{scheme}.png" for name in PICTURES for scheme in ("light", "dark")}
+NAMES = {f"{name}-{form}-{scheme}.webp" for name, form, scheme in itertools.product(PICTURES, FORMS, ("light", "dark"))}
 
 
 def size(picture: bytes) -> tuple[int, int]:
-    assert picture.startswith(b"\x89PNG\r\n\x1a\n")
-    width, height = struct.unpack(">II", picture[16:24])
-    return width, height
+    """Return the width and height of a lossy WebP (RFC 9649), in the simple or in the extended file format."""
+    assert picture[:4] + picture[8:12] == b"RIFFWEBP"
+    if picture[12:16] == b"VP8X":
+        return int.from_bytes(picture[24:27], "little") + 1, int.from_bytes(picture[27:30], "little") + 1
+    assert picture[12:16] == b"VP8 "
+    width, height = struct.unpack("<HH", picture[26:30])
+    return width & 0x3FFF, height & 0x3FFF
 
 
 def test_the_committed_pictures_are_those_and_all_shown_and_small() -> None:
@@ -29,7 +34,14 @@ def test_the_committed_pictures_are_those_and_all_shown_and_small() -> None:
     text = "".join(page.read_text("utf-8") for page in pages)
     shown = re.findall(r'(?:src|srcset)="[a-z/]*images/([^"]+)"', text)
     assert sorted(shown) == sorted(NAMES | drawn)
-    assert sum(path.stat().st_size for path in IMAGES.iterdir()) < 600_000
+    assert sum(path.stat().st_size for path in IMAGES.iterdir()) < 1_300_000
+
+
+def test_the_committed_pictures_are_1280_and_390_pixels_wide() -> None:
+    for name in NAMES:
+        width, height, scale = FORMS[name.rsplit("-", 2)[1]]
+        found = size((IMAGES / name).read_bytes())
+        assert [round(each / scale) for each in found] == [width, height], name
 
 
 @pytest.mark.clients

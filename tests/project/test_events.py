@@ -15,7 +15,7 @@ from tests.paths import ROOT
 
 _EMITTERS = {"event", "warning", "security", "failure", "_emit", "_log_failure"}
 _EXEMPT = ("CHANGELOG.md", "tests/corpus/", "tests/storage/")
-_BINARY = {".png", ".gz", ".lock", ".ico"}
+_BINARY = {".png", ".webp", ".gz", ".lock", ".ico"}
 _RENAMED = re.compile(r"^\s*\| (?:event|metric) `([\w-]+)`(?P<part>[^|]*) \| `([\w-]+)` \|$", re.MULTILINE)
 
 

@@ -24,7 +24,7 @@ def find_versions(text: str) -> set[str]:
 
 def list_mentioning_files() -> list[str]:
     paths = [
-        path for path in list_repository_files() if path.startswith(PLACES) and not path.endswith((".png", ".svg"))
+        path for path in list_repository_files() if path.startswith(PLACES) and not path.endswith((".webp", ".svg"))
     ]
     return [path for path in paths if find_versions((ROOT / path).read_text("utf-8"))]
 

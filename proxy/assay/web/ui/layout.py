@@ -55,7 +55,7 @@ display:flex;flex-direction:column}
 .counts dd:not(.soft){font-size:1.3rem;font-weight:600}.counts dd.soft{font-size:.9rem}
 details{border:1px solid var(--line);border-radius:.4rem;padding:.35rem .7rem;margin:.35rem 0}
 details:target,section:target>h2{outline:3px solid var(--mark);outline-offset:2px}
-summary{cursor:pointer}details[open]>summary{margin-bottom:.4rem}
+:target{scroll-margin-top:1rem}summary{cursor:pointer}details[open]>summary{margin-bottom:.4rem}
 .answer{font-size:1.25rem;font-weight:600;margin:.6rem 0}.answer.withheld{color:var(--bad)}
 .answer.approved{color:var(--good)}
 .row{border:1px solid var(--line);border-left-width:4px;border-radius:.4rem;padding:.35rem .7rem;margin:.35rem 0}

@@ -15,6 +15,8 @@ from assay.web.ui.release_files import count_files
 from assay.web.ui.releases import FileVerdict, Release, UndecidedFile
 
 _MAX_REASONS: Final = 5
+_MAX_UNFOLDED_REASONS: Final = 2
+"""Maximum number of different reasons that are not folded."""
 _MAX_NAMED: Final = 3
 """Maximum number of versions or codes in one sentence."""
 
@@ -111,7 +113,11 @@ def render_reasons(withheld: Iterable[Withheld]) -> Markup:
     items = [element("li", _render_reason(group)) for group in groups[:_MAX_REASONS]]
     more = sum(map(len, groups[_MAX_REASONS:]))
     rest = element("li", f"{count_files(more)} for other reasons")
-    return element("ul", *items, markup_if(more, rest), class_="reasons")
+    listed = element("ul", *items, markup_if(more, rest))
+    if len(groups) <= _MAX_UNFOLDED_REASONS:
+        return listed
+    count = sum(map(len, groups))
+    return element("details", element("summary", f"Why {count_files(count)} are withheld"), listed)
 
 
 def _render_reason(group: Sequence[Withheld]) -> Markup:

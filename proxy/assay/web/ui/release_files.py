@@ -55,7 +55,9 @@ def count_files(number: int) -> str:
 
 
 def render_groups(groups: Iterable[FileGroup], *, max_files: int, anchors: set[str]) -> Markup:
-    """Return the blocks of a release's groups. A block has the reasons, and the facts of each file in a folded element.
+    """Return the blocks of a release's groups: the reasons, the signer, and each file with its facts, folded.
+
+    A block without files has no signer.
 
     Args:
         groups: groups of the files to show.
@@ -90,7 +92,7 @@ def _render_group(group: FileGroup, rows: list[Markup]) -> Markup:
             None if rule is None else element("span", f" · rule: {rule}", class_="soft"),
         ),
         _render_reasons(first),
-        _render_signer(first),
+        _render_signer(first) if rows else None,
         *rows,
         class_=f"group {group.state.value}",
     )

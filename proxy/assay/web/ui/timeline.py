@@ -31,7 +31,7 @@ LABELS_WITHOUT_PUBLISHER: Final = _UNPROVEN | {UNSTATED, UNEXAMINED}
 """Labels that `get_publisher_label` returns if no publisher is proven."""
 _OTHER_PUBLISHERS: Final = "other publishers"
 _MAX_LANES: Final = 8
-_MAX_MARKS: Final = 600
+_MAX_MARKS: Final = 300
 _MAX_CHANGES: Final = 12
 _TOP_PIXELS, _LANE_PIXELS, _LANE_LINE_OFFSET_PIXELS, _BOTTOM_PIXELS = 26, 50, 26, 26
 """Heights in pixels: space above the lanes, one lane, part of a lane above its line, space below the lanes."""
@@ -75,7 +75,7 @@ def get_publisher_label(evidence: Evidence | None) -> str:
 
 
 def collect_marks(verdicts: Iterable[Approved | Withheld]) -> list[ReleaseMark]:
-    """Return the marks of the timeline, one for each version and publisher: at most the newest 600, oldest first.
+    """Return the marks of the timeline, one for each version and publisher: at most the newest 300, oldest first.
 
     Files without a version or a publication time are skipped. The publication time of an attested file is the earliest
     log time of its attestations. For any other file it is the upload time that the index states.
