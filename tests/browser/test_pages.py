@@ -30,7 +30,7 @@ SHOTS = os.environ.get("ASSAY_SCREENSHOTS")
 PAGES = {
     "home": "/",
     "project": "/project/widget",
-    "version": "/project/widget?version=1.4",
+    "version": "/project/widget?version=1.2",
     "withheld": "/project/widget?only=withheld",
     "policy": "/policy",
     "overview": "/overview",
@@ -46,7 +46,7 @@ PAGES = {
 """Path by name; None for a refused file, whose path contains the port of the index."""
 REFUSED = {"refused": ("denied", "denied-1.0-py3-none-any.whl"), "waivable": ("widget", "widget-1.6-py3-none-any.whl")}
 """Project and filename of the refused files. A waiver can approve the second one."""
-HOSTILE = ("home", "project", "policy", "overview", "refusals", "refused")
+HOSTILE = ("home", "project", "version", "withheld", "policy", "overview", "refusals", "refused")
 """Pages that show text written by others."""
 FORMS = list(itertools.product((1280, 390), (False, True)))
 TABLES_FIT = "[...document.querySelectorAll('.scroll')].every(each => each.scrollWidth <= each.clientWidth)"

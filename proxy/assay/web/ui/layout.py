@@ -95,7 +95,7 @@ thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%
 table,tbody,tr,td{display:block}tr{padding:.45rem .6rem;border-bottom:1px solid var(--line)}
 tbody tr:last-child{border-bottom:0}
 td{padding:.1rem 0;border:0;overflow-wrap:anywhere}td:empty{display:none}
-td::before{content:attr(data-label)": ";color:var(--soft)}.short{white-space:normal}}
+td::before{content:attr(data-label)": ";color:var(--soft)}td .short{white-space:normal}}
 """
 VERSION: Final = version("assay-proxy")
 """Version of Assay, which the footer shows."""

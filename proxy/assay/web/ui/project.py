@@ -300,7 +300,7 @@ def _get_row_state(release: Release) -> State:
     return states.pop() if len(states := {state for state in State if release.count(state)}) == 1 else State.LIFTED
 
 
-def _describe_release(release: Release) -> str:
+def _describe_release(release: Release) -> Markup:
     """Return the codes, the yank, the publishers and the date of a release in one line."""
     verdicts = [each for each in release.files if not isinstance(each, UndecidedFile)]
     codes = dict.fromkeys(each.reasons[0].code.value for each in verdicts if isinstance(each, Withheld))
@@ -309,8 +309,8 @@ def _describe_release(release: Release) -> str:
     publishers = {each: None for each in labels if release.has_approved or each not in LABELS_WITHOUT_PUBLISHER}
     times = [time for each in verdicts if (time := get_publication_time(each.evidence, each.file.upload_time))]
     yanked = "yanked" if all(each.file.yanked is not None for each in release.files) else None
-    parts = [_name_some(codes), yanked, _name_some(publishers), f"{min(times):%Y-%m-%d}" if times else None]
-    return " · ".join(part for part in parts if part)
+    date = element("span", f"{min(times):%Y-%m-%d}", class_="short") if times else None
+    return join_separated((_name_some(codes), yanked, _name_some(publishers), date), " · ")
 
 
 def _name_some(names: dict[str, None]) -> str:
