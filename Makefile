@@ -20,28 +20,33 @@ DEV_FLAGS := --no-binary forbiddenfruit --no-build-isolation
 # find no hash for it, and fail as soon as the lock is out of date. `pip check` finds packages that are missing in the lock.
 # $(1): stamp file; $(2): optional second lock and its flags. The project itself is installed without dependencies and without build isolation.
 define into-venv
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Assay needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Use: make PYTHON=python3.12 ...")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install $(PIP_FLAGS) --no-deps --require-hashes --only-binary :all: -r requirements.lock
-	$(if $(2),$(BIN)/python -m pip install $(PIP_FLAGS) --no-deps --require-hashes --only-binary :all: -r $(2))
-	$(BIN)/python -m pip install $(PIP_FLAGS) --no-deps --no-build-isolation --no-index --editable .
-	$(BIN)/python -m pip check $(PIP_FLAGS)
-	touch $(1)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Assay needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Use: make PYTHON=python3.12 ...")'
+	@echo "Installing $$(cat requirements.lock $(firstword $(2)) | grep -o '^[A-Za-z0-9][^ ;]*==' | sort -u | wc -l | tr -d ' ') pinned packages into $(VENV), about $(3)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP_INSTALL) -r requirements.lock
+	$(if $(2),@$(PIP_INSTALL) -r $(2))
+	@$(BIN)/python -m pip install $(PIP_FLAGS) --no-deps --no-build-isolation --no-index --editable .
+	@$(BIN)/python -m pip check $(PIP_FLAGS)
+	@touch $(1)
 endef
+PIP_INSTALL = $(BIN)/python -m pip install $(PIP_FLAGS) --no-deps --require-hashes --only-binary :all:
 
 install: $(VENV)/.installed  ## install the proxy and its pinned dependencies into .venv
 $(VENV)/.installed: requirements.lock pyproject.toml
-	$(call into-venv,$@,)
+	$(call into-venv,$@,,20 seconds)
 
 install-dev: $(VENV)/.installed-dev
 $(VENV)/.installed-dev: requirements.lock requirements-dev.lock pyproject.toml
-	$(call into-venv,$@,requirements-dev.lock $(DEV_FLAGS))
+	$(call into-venv,$@,requirements-dev.lock $(DEV_FLAGS),a minute)
 
 serve: $(VENV)/.installed  ## run the proxy with its default configuration: http://127.0.0.1:8080/simple/
-	$(BIN)/assay serve
+	@$(BIN)/assay serve --log text
 
-demo: $(VENV)/.installed  ## run the demo, offline: all verdicts in the browser and in pip, http://127.0.0.1:8080/
-	$(BIN)/python -m demo
+demo: $(VENV)/.installed-demo  ## run the demo, offline: all verdicts in the browser and in pip, in a separate shell
+	@$(BIN)/python -m demo
+$(VENV)/.installed-demo: $(VENV)/.installed demo/pip.lock
+	@$(PIP_INSTALL) -r demo/pip.lock
+	@touch $@
 
 screenshots: $(VENV)/.installed-dev  ## renew the screenshots of the demo (needs tests/install-browser.sh)
 	$(BIN)/python -m tests.browser.screenshots docs/images

@@ -37,12 +37,17 @@ _START_TIMEOUT_SECONDS: Final = 30
 _JSON: Final = "application/vnd.pypi.simple.v1+json"
 _SHELL: Final = """\
 # Read by a shell: . $directory/shell
-export PIP_CONFIG_FILE=/dev/null PIP_INDEX_URL=$origin/simple/ PIP_PYTHON=$directory/venv/bin/python
+export PIP_CONFIG_FILE=/dev/null PIP_INDEX_URL=$origin/simple/
 export PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 export PIP_RETRIES=1 PIP_RESUME_RETRIES=1 UV_HTTP_RETRIES=1
 export UV_NO_CONFIG=1 UV_DEFAULT_INDEX=$origin/simple/ UV_NO_CACHE=1 VIRTUAL_ENV=$directory/venv
-export NO_PROXY=127.0.0.1 no_proxy=127.0.0.1 PATH=$programs:"$$PATH"
-unset PIP_EXTRA_INDEX_URL PIP_FIND_LINKS PIP_TARGET UV_INDEX UV_EXTRA_INDEX_URL UV_FIND_LINKS
+export NO_PROXY=127.0.0.1 no_proxy=127.0.0.1 PATH=$directory/venv/bin:$programs:"$$PATH"
+unset PIP_PYTHON PIP_EXTRA_INDEX_URL PIP_FIND_LINKS PIP_TARGET UV_INDEX UV_EXTRA_INDEX_URL UV_FIND_LINKS
+"""
+_PIP: Final = """\
+#!/bin/sh
+# The pip beside this Python, which installs into the environment of the demo.
+exec "$programs/python" -m pip --python "$directory/venv/bin/python" "$$@"
 """
 
 
@@ -72,9 +77,8 @@ async def demonstrated(directory: Path, *, port: int = 0) -> AsyncIterator[Demo]
         configuration = await asyncio.to_thread(load_configuration, configured, {})
         policies = await asyncio.to_thread(read_policies, configuration)
         async with run_proxy(configuration, policies, environ={}, drain=0) as origin:
-            programs = str(Path(sys.executable).parent)
-            shell = Template(_SHELL).substitute(values, origin=origin, programs=programs)
-            await asyncio.to_thread((directory / "shell").write_text, shell, "utf-8")
+            values |= {"origin": origin, "programs": str(Path(sys.executable).parent)}
+            await asyncio.to_thread(_write_shell, directory, values)
             await _swap(acme, swapped, origin)
             yield Demo(origin=origin, directory=directory)
 
@@ -97,12 +101,20 @@ def _toml(instant: datetime) -> str:
 def _write(directory: Path, sigstore: PrivateSigstore, values: Mapping[str, str]) -> Path:
     """Write configuration, policy, trust root and virtual environment, and return the path of the configuration."""
     (directory / "acme-trusted-root.json").write_bytes(sigstore.trusted_root())
-    # pip and uv install into this environment, so that no environment of the user changes. pip itself is the user's.
+    # pip and uv install into this environment, so that no environment of the user changes.
     venv.create(directory / "venv", with_pip=False, symlinks=True)
     for name in ("policy.toml", "proxy.toml"):
         filled = Template((_HERE / name).read_text("utf-8")).substitute(values)
         (directory / name).write_text(filled, "utf-8")
     return directory / "proxy.toml"
+
+
+def _write_shell(directory: Path, values: Mapping[str, str]) -> None:
+    """Write the settings of a shell, and the pip that the shell finds first."""
+    (directory / "shell").write_text(Template(_SHELL).substitute(values), "utf-8")
+    pip = directory / "venv" / "bin" / "pip"
+    pip.write_text(Template(_PIP).substitute(values), "utf-8")
+    pip.chmod(0o755)
 
 
 async def _swap(index: Index, listed: ListedFile, origin: str) -> None:
