@@ -68,6 +68,8 @@ def read_bundle_list(raw: bytes) -> list[Any]:
         raise UnknownMaterial(
             f"the list of bundles has {len(raw)} bytes; Assay reads at most {strict_json.MAX_BUNDLE_LIST_BYTES}"
         )
+    if raw.count(b"{") + raw.count(b"[") > strict_json.MAX_LIST_CONTAINERS:
+        raise UnknownMaterial(f"the list has more than {strict_json.MAX_LIST_CONTAINERS} JSON objects and arrays")
     try:
         listed = strict_json.parse_strict_json_list(raw, _STEP)
     except CheckFailed as error:

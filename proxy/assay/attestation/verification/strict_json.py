@@ -23,6 +23,9 @@ MAX_BUNDLE_LIST_BYTES: Final = 8 << 20
 """Maximum size of a list of Sigstore bundles. GitHub's store can have several bundles for a file, some with an SBOM."""
 MAX_LISTED_BUNDLES: Final = 256
 """Maximum number of Sigstore bundles in one list."""
+MAX_LIST_CONTAINERS: Final = 1 << 14
+"""Maximum number of JSON objects and arrays in one list of bundles. A bundle has about 15. Millions of empty ones would
+take hundreds of megabytes of memory."""
 MAX_SUBJECTS: Final = 1024
 """Maximum number of subjects in the statement of a Sigstore bundle, as in GitHub's action for attestations."""
 MAX_STATEMENT_BYTES: Final = 256 << 10

@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 
-from assay.attestation.verification.strict_json import MAX_BUNDLE_LIST_BYTES, MAX_LISTED_BUNDLES
+from assay.attestation.verification.strict_json import (
+    MAX_BUNDLE_LIST_BYTES,
+    MAX_LIST_CONTAINERS,
+    MAX_LISTED_BUNDLES,
+)
 from assay.attestation.verification.verify import verify, verify_bundles
 from assay.evidence import Attested, Evidence, Rejection, Unattested, Unverifiable
 from tests.world.sigstore.attacks import (
@@ -303,8 +307,9 @@ def test_an_empty_list_is_unattested(sigstore: PrivateSigstore) -> None:
         (b'[{"a":1,"a":2}]', "same key twice"),
         (json.dumps([{}] * (MAX_LISTED_BUNDLES + 1)).encode(), f"{MAX_LISTED_BUNDLES + 1} bundles"),
         (b" " * (MAX_BUNDLE_LIST_BYTES + 1), f"{MAX_BUNDLE_LIST_BYTES + 1} bytes"),
+        (b"[[" + b"[]," * MAX_LIST_CONTAINERS + b"1]]", f"more than {MAX_LIST_CONTAINERS} JSON objects and arrays"),
     ],
-    ids=["empty", "html", "object", "nesting", "duplicate", "count", "size"],
+    ids=["empty", "html", "object", "nesting", "duplicate", "count", "size", "containers"],
 )
 def test_a_document_that_cannot_be_read_is_unverifiable(sigstore: PrivateSigstore, raw: bytes, reason: str) -> None:
     evidence = verify_bundles(raw, make_listed_file(), [trust_root_for(sigstore)])
@@ -316,3 +321,6 @@ def test_a_list_may_have_the_maximum_number_of_bundles(sigstore: PrivateSigstore
     evidence = judge(sigstore, *[{}] * (MAX_LISTED_BUNDLES - 1), signed(sigstore))
     assert isinstance(evidence, Attested)
     assert len(evidence.rejected) == MAX_LISTED_BUNDLES - 1
+    full = judge(sigstore, *[signed(sigstore)] * MAX_LISTED_BUNDLES)
+    assert isinstance(full, Attested)
+    assert len(full.attestations) == MAX_LISTED_BUNDLES
