@@ -114,6 +114,7 @@ def _describe_evidence(evidence: Evidence | None) -> Mapping[str, Any]:
                 "publisher": _sanitize(describe_signer(one.claims)),
                 "claims": _select_claims(one.claims),
                 "source": one.source,
+                "predicate": _sanitize(one.predicate_type),
                 "trust-root": one.trust_root,
                 "certificate": one.certificate,
                 "log": None if one.log is None else one.log.id,

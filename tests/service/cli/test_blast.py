@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from assay.cli import run
+from assay.evidence import PUBLISH_PREDICATE_TYPE
 from assay.publishers.base import PublisherKind
 from assay.publishers.registry import PUBLISHER_KINDS
 from assay.telemetry.audit_chain import list_parts
@@ -18,6 +19,7 @@ from tests.unit.publishers.factories import make_claims
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import ABSENT, Index
 from tests.world.proxy.running_proxy import make_configuration, run_test_proxy
+from tests.world.sigstore.bundles import make_bundle
 from tests.world.sigstore.private_sigstore import GitHub, PrivateSigstore
 
 POLICY = 'version = 1\n[[rules]]\nname = "all"\nprojects = ["*"]\nratchet = "off"\n'
@@ -79,6 +81,32 @@ async def test_it_names_what_was_signed_in_the_window_by_that_publisher_and_who_
     )
     assert await told("GitHub:somebody/else", *window) == (0, {})
     assert await told("GitHub:victim/project", "--since", "2026-07-01") == (0, {})
+
+
+async def test_a_publisher_that_only_scanned_a_file_did_not_sign_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sigstore, path, built = PrivateSigstore(), tmp_path / "audit.jsonl", wheel("widget", "1.0")
+    policy = f'{POLICY}publishers = [{{ kind = "GitHub", repository = "{OTHER.repository}" }}]\n'
+    predicates = {OTHER: PUBLISH_PREDICATE_TYPE, VICTIM: "https://example.com/scan/v1"}
+    bundles = [
+        make_bundle(sigstore.attestation(built.filename, built.sha256, signer, june(3), predicate_type=predicate))
+        for signer, predicate in predicates.items()
+    ]
+    (tmp_path / "reviews").mkdir()
+    (tmp_path / "reviews" / f"{built.sha256}.jsonl").write_text("\n".join(json.dumps(each) for each in bundles))
+    async with Index() as index:
+        listed = index.add(built, upload_time=june(3))
+        evidence = [{"name": "reviews", "kind": "files", "path": str(tmp_path / "reviews")}]
+        audited = {"path": str(path)}
+        chosen = make_configuration(index, tmp_path / "assay", sigstore, audit=audited, evidence=evidence)
+        async with run_test_proxy(index, tmp_path, policy=policy, configuration=chosen) as proxy:
+            assert (await proxy.get(proxy.files_path(listed))).status == 200
+    (entry,) = [json.loads(line) for line in path.read_text().splitlines() if built.filename in line]
+    assert [each["predicate"] for each in entry["attestations"]] == list(predicates.values())
+    for signer, expected in ((VICTIM, 0), (OTHER, 1)):
+        arguments = (f"GitHub:{signer.repository}", "--since", "2026-06-01")
+        assert (await asyncio.to_thread(blast, path, capsys, *arguments))[0] == expected
 
 
 async def test_a_trail_that_was_changed_is_no_all_clear(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,7 +32,7 @@ from assay.cli.served_files import (
 from assay.cli.tables import escape_unprintable
 from assay.config import load_configuration
 from assay.errors import ConfigurationError
-from assay.evidence import Attestation, Claims
+from assay.evidence import PROVENANCE_PREDICATE_TYPES, PUBLISH_PREDICATE_TYPE, Attestation, Claims
 from assay.indexes import Indexes
 from assay.policy.language.times import parse_end, parse_start
 from assay.publishers.matching import PublisherMatcher, compile_publisher
@@ -233,18 +233,22 @@ def _find_served_files(
 
 
 def _read_attestations(entry: Mapping[str, Any]) -> Iterator[Attestation]:
-    """Yield the attestations in an entry of the trail. They had been verified when the file was served.
+    """Yield the attestations in an entry of the trail that prove who published or built the file.
 
-    A malformed entry raises KeyError, TypeError, ValueError or AttributeError.
+    They had been verified when the file was served. Entries of earlier versions do not state the predicate: then every
+    attestation was provenance. A malformed entry raises KeyError, TypeError, ValueError or AttributeError.
     """
     for each in entry.get("attestations", ()):
+        predicate_type = str(each.get("predicate", PUBLISH_PREDICATE_TYPE))
+        if predicate_type not in PROVENANCE_PREDICATE_TYPES:
+            continue
         stated = {key: str(value) for key, value in each["claims"].items() if key in _CLAIM_FIELDS}
         kind = stated.pop("kind", None)
         logged = datetime.fromisoformat(each["logged"])
         yield Attestation(
             trust_root=str(each["trust-root"]),
             bundle=0,
-            predicate_type="",
+            predicate_type=predicate_type,
             claims=Claims(kind=None if kind is None else get_publisher_kind(kind).name, **stated),
             integrated_time=logged,
             log_index=int(each["log-index"]),
