@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +34,18 @@ MAX_ARCHIVE_BYTES: Final = 512 << 20
 MAX_PROBLEMS: Final = 20
 """Number of broken records that are named in the result."""
 _SAMPLES: Final = 16
+
+_ZIP_ERRORS: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+)
+"""Exceptions of `zipfile` for damaged or unsupported zips."""
 
 ReadRecord: TypeAlias = Callable[[], bytes]
 
@@ -83,11 +96,8 @@ def read_feed(
     if not zipfile.is_zipfile(source):
         _require(_read_file(source)[:1] == b"{", "expected a complete zip of OSV records, or one record in JSON")
         return _write([(source.name, partial(_read_file, source))], previous, output, now, limits)
-    try:
-        with zipfile.ZipFile(source) as archive:
-            return _write(_list_zip(archive, limits), previous, output, now, limits)
-    except zipfile.BadZipFile as error:
-        raise InvalidResponseError("expected a complete zip of OSV records") from error
+    with _open_zip(source) as archive:
+        return _write(_list_zip(archive, limits), previous, output, now, limits)
 
 
 def _list_directory(directory: Path, limits: ReaderLimits) -> list[tuple[str, ReadRecord]]:
@@ -107,6 +117,13 @@ def _read_file(path: Path) -> bytes:
         return file.read(MAX_RECORD_BYTES + 1)
 
 
+def _open_zip(source: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(source)
+    except _ZIP_ERRORS as error:
+        raise InvalidResponseError("expected a complete zip of OSV records") from error
+
+
 def _list_zip(archive: zipfile.ZipFile, limits: ReaderLimits) -> list[tuple[str, ReadRecord]]:
     members = [each for each in archive.infolist() if each.filename.endswith(".json") and not each.is_dir()]
     _require(len(members) <= limits.records, f"expected at most {limits.records} records, found {len(members)}")
@@ -116,11 +133,12 @@ def _list_zip(archive: zipfile.ZipFile, limits: ReaderLimits) -> list[tuple[str,
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     if member.file_size > MAX_RECORD_BYTES:
         raise BrokenRecordError(f"expected at most {MAX_RECORD_BYTES} bytes, found {member.file_size}")
+    if member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+        raise BrokenRecordError("expected the compression method deflate, or none")
     try:
         with archive.open(member) as file:
             return file.read(MAX_RECORD_BYTES + 1)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        # Another compression method, encryption, a wrong checksum or a wrong local header.
+    except _ZIP_ERRORS as error:  # encryption, a wrong checksum or a wrong local header
         raise BrokenRecordError("the entry of the zip is damaged") from error
 
 

@@ -6,6 +6,10 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from packaging.utils import NormalizedName
+from packaging.version import Version
 
 from assay.advisories.record import BrokenRecordError, parse_record, read_json_object
 from tests.world.advisories.records import make_affected, make_range, make_record
@@ -98,3 +102,36 @@ def test_times_have_any_precision() -> None:
     advisory = parse_record(make_record("MAL-1", make_affected("foo"), modified="2026-11-20T10:00:00.123456789Z"))
     assert advisory is not None
     assert advisory.modified.isoformat() == "2026-11-20T10:00:00.123456+00:00"
+
+
+_JSON = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=20)
+    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=8), inner, max_size=3)),
+    max_leaves=8,
+)
+_VERSIONS = st.one_of(st.from_regex(r"[0-9!.a-z+-]{1,12}", fullmatch=True), st.just("9" * 5_000), _JSON)
+
+
+@given(
+    key=st.sampled_from(["id", "modified", "withdrawn", "affected", "aliases", "summary", "references"]), value=_JSON
+)
+def test_any_value_of_a_key_gives_an_advisory_or_a_broken_record(key: str, value: Any) -> None:
+    _parse_or_refuse(make_record("MAL-1", make_affected("foo")) | {key: value})
+
+
+@given(key=st.sampled_from(["package", "versions", "ranges"]), value=_JSON, versions=st.lists(_VERSIONS, max_size=3))
+def test_any_value_in_an_entry_gives_an_advisory_or_a_broken_record(key: str, value: Any, versions: list[Any]) -> None:
+    entry = make_affected("foo", versions=versions, ranges=[make_range(*(("introduced", each) for each in versions))])
+    _parse_or_refuse(make_record("MAL-1", entry))
+    _parse_or_refuse(make_record("MAL-1", entry) | {"affected": [entry | {key: value}]})
+
+
+def _parse_or_refuse(record: dict[str, Any]) -> None:
+    try:
+        advisory = parse_record(read_json_object(json.dumps(record).encode()))
+    except BrokenRecordError:
+        return
+    if advisory is not None:
+        assert advisory.covers(NormalizedName("foo"), Version("1.0")) in {True, False}

@@ -8,6 +8,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from assay.advisories.archive import ArchiveError
 from assay.advisories.snapshot import FeedSnapshot
@@ -93,6 +95,35 @@ def test_a_zip_bomb_is_stopped_by_the_total_size(tmp_path: Path) -> None:
     with pytest.raises(InvalidResponseError, match="at most 5000000 bytes after decompression"):
         _read(tmp_path / "all.zip", content, total_bytes=5_000_000)
     assert _read(tmp_path / "all.zip", content).count == 1
+
+
+@given(
+    changes=st.lists(
+        st.tuples(st.integers(0, 10_000), st.binary(max_size=3), st.integers(0, 3)), min_size=1, max_size=3
+    )
+)
+@example(changes=[(make_zip(FOO, BAR).rindex(b"PK\x01\x02") + 6, b"\xff", 1)])  # a zip of a later version
+def test_any_change_of_a_zip_gives_a_result_or_an_error(
+    changes: list[tuple[int, bytes, int]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    content = make_zip(FOO, BAR)
+    for place, new, removed in changes:
+        start = place % len(content)
+        content = content[:start] + new + content[start + removed :]
+    try:
+        result = _read(tmp_path_factory.getbasetemp() / "changed.zip", content)
+    except InvalidResponseError:
+        return
+    assert 1 <= result.count <= 2
+
+
+def test_an_entry_of_another_compression_method_is_broken(tmp_path: Path) -> None:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("MAL-1.json", encode_record(FOO))
+        archive.writestr("MAL-2.json", encode_record(BAR), compress_type=zipfile.ZIP_LZMA)
+    result = _read(tmp_path / "all.zip", made.getvalue())
+    assert (result.count, result.skipped) == (1, 1)
 
 
 def test_an_entry_that_states_a_smaller_size_than_it_has_is_broken(tmp_path: Path) -> None:
