@@ -30,7 +30,7 @@ from tests.property.policy_worlds import (
     waiver,
     worlds,
 )
-from tests.unit.policy.factories import FORGED, HOST, NOW, UNATTESTED, a_file, a_project, ago, days, signed
+from tests.unit.policy.factories import FORGED, HOST, NOW, UNATTESTED, a_file, a_project, ago, an_advisory, days, signed
 
 few = settings(max_examples=50, deadline=None)
 
@@ -100,6 +100,21 @@ def test_the_order_of_attestations_is_irrelevant(world: World, seed: int) -> Non
             shuffled[key] = found
     straight, mixed = world.judge(), world.judge(evidence=shuffled)
     assert [(type(each), codes(each)) for each in mixed] == [(type(each), codes(each)) for each in straight]
+
+
+@few
+@given(worlds())
+def test_a_malware_advisory_beats_everything_but_a_revocation(world: World) -> None:
+    everything = replace(world, advisories=(an_advisory("MAL-2026-9"),), top="")
+    pins = [f'"{each.sha256}"' for each in world.project.files if each.sha256] or ['"' + "0" * 64 + '"']
+    for top in ("", 'mode = "audit"'):
+        policy = everything.policy(rule=f"pins = [{', '.join(pins)}]", more=waiver("2030-01-01"), top=top)
+        for verdict in (*everything.judge(policy), *everything.judge(policy, evidence={})):
+            assert isinstance(verdict, Withheld)
+            assert verdict.enforced
+            first = next(each for each in codes(verdict) if each is not ReasonCode.REVOKED)
+            assert first is ReasonCode.MALICIOUS
+        assert all(isinstance(each, Withheld) for each in decide(everything, policy, everything.evidence))
 
 
 @few

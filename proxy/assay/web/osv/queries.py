@@ -118,13 +118,14 @@ def _normalize(name: str) -> NormalizedName | None:
         return None
 
 
-def select_covering(
-    query: PackageQuery, project: NormalizedName, advisories: Iterable[Advisory]
-) -> tuple[Advisory, ...]:
+def select_covering(query: PackageQuery, advisories: Iterable[Advisory]) -> tuple[Advisory, ...]:
     """Return the advisories that answer a query, without those of earlier pages: malware first, then by id.
 
     A text that is not a version by PEP 440 is covered only by records that cover all versions.
     """
+    project = query.project
+    if project is None:
+        return ()
     version = None if query.version is None else parse_version(query.version)
     start = None if query.after is None else _get_place(query.after)
     found = (each for each in advisories if start is None or _get_place(each.id) > start)

@@ -78,3 +78,12 @@ def test_ignored_records_and_projects_of_other_indexes_are_left_out() -> None:
     assert [each["id"] for each in found["vulns"]] == ["GHSA-0", "GHSA-1", "GHSA-2", "GHSA-4"]
     assert answer_query(asked(), records(own=False)) == b"{}"
     assert NormalizedName("foo") == asked().project
+
+
+def test_a_batch_with_too_many_comparisons_is_continued_by_tokens() -> None:
+    queries = tuple(asked() for _ in range(4))
+    first = json.loads(answer_batch(queries, records(), AnswerLimits(batch_comparisons=10)))["results"]
+    assert [len(each.get("vulns", [])) for each in first] == [5, 5, 0, 0]
+    assert ["next_page_token" in each for each in first] == [False, False, True, True]
+    rest = json.loads(answer_batch(tuple(asked(each["next_page_token"]) for each in first[2:]), records()))["results"]
+    assert [len(each["vulns"]) for each in rest] == [5, 5]

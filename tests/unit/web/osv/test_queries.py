@@ -111,7 +111,11 @@ LISTED = advisory("MAL-1", versions=["2.0"])
 )
 def test_malware_comes_first(version: str | None, expected: list[str]) -> None:
     asked = PackageQuery(project=FOO, version=version, after=None)
-    assert [each.id for each in select_covering(asked, FOO, [FIXED, EVERY, LISTED])] == expected
+    assert [each.id for each in select_covering(asked, [FIXED, EVERY, LISTED])] == expected
     for place, last in enumerate(expected):
         rest = PackageQuery(project=FOO, version=version, after=last)
-        assert [each.id for each in select_covering(rest, FOO, [FIXED, EVERY, LISTED])] == expected[place + 1 :]
+        assert [each.id for each in select_covering(rest, [FIXED, EVERY, LISTED])] == expected[place + 1 :]
+
+
+def test_no_record_answers_a_query_for_a_name_that_no_project_can_have() -> None:
+    assert select_covering(PackageQuery(project=None, version=None, after=None), [EVERY]) == ()
