@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from assay.cli import EXIT_OK, run
 from tests.paths import TOOLS
 from tests.world.advisories.records import make_affected, make_range, make_record
 from tests.world.advisories.snapshots import make_snapshot, malware
-from tests.world.clients.installers import ClientResult, run_client
+from tests.world.clients.installers import ClientResult, pip_install, run_client, uv_install
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
 from tests.world.proxy.running_proxy import RunningProxy, make_configuration, run_test_proxy
@@ -160,3 +160,16 @@ async def test_uv_does_not_stop_for_other_records(tmp_path: Path, snapshot: Advi
         assert "Malware detected" not in done.text
         assert "Malware check failed" not in done.text
         assert (done.status, "foo==1.0" in done.text) == (0, True), done.output
+
+
+@pytest.mark.parametrize("install", [pip_install, uv_install])
+async def test_installers_print_the_record(tmp_path: Path, install: Callable[..., Awaitable[ClientResult]]) -> None:
+    for snapshot, is_refused in ((FOUND, True), (NOTHING, False)):
+        directory = tmp_path / str(is_refused)
+        directory.mkdir()
+        async with auditing(directory, snapshot) as project:
+            arguments = (project.proxy.url, "--no-deps", "foo==1.0")
+            done = await install(*arguments, home=directory, target=directory / "site")
+            assert (done.status != 0) == is_refused, done.output
+            for part in ("the malware advisory MAL-2026-1 covers this version", "osv.dev/vulnerability/MAL-2026-1"):
+                assert (part in done.text) == is_refused, done.output

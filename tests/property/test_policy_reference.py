@@ -200,7 +200,9 @@ class Reference:
         for each in self.world.advisories:
             if not each.is_malware or version is None or not each.covers(self.context.project, version):
                 continue
-            message = f"malicious according to {each.id} ({each.link}): {each.summary}; use another version"
+            message = (
+                f"the malware advisory {each.id} covers this version ({each.link}): {each.summary}; use another version"
+            )
             reason = state_reason(ReasonCode.MALICIOUS, None, message, expected="no malware advisory", found=each.id)
             exceptions = [one.expires for one in self.policy.ignored_advisories if one.id == each.id]
             if exceptions and max(exceptions) > self.world.now:

@@ -245,7 +245,7 @@ class Policy(Settings):
     """Version of the policy language: 1."""
     mode: Mode = Mode.ENFORCE
     """``enforce``: a file that does not meet the requirements is withheld. ``audit``: unmet requirements are only
-    reported; revoked, denied and forged files are still withheld."""
+    reported; revoked, malicious, denied and forged files are still withheld."""
     withheld: Showing = Showing.STOP
     """Listing of versions without an approved file. ``hide``: pages omit them. ``explain``: pages list them as yanked
     with the reason, which pip and uv print if the version is pinned. ``stop``: like ``explain`` if an approved version
