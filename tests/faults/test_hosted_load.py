@@ -1,4 +1,4 @@
-"""Sixteen large uploads at once: the memory of the proxy stays small, and installs go on."""
+"""Sixteen large uploads at once: the memory of the proxy stays small, and installs continue."""
 
 from __future__ import annotations
 

@@ -30,6 +30,7 @@ _CONFIGURATION_TABLES = {
     "audit",
     "views",
     "evidence",
+    "advisories",
     "policy",
     "freshness",
     "help",
