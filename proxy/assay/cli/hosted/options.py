@@ -39,9 +39,7 @@ def add_hosted_commands(commands: argparse._SubParsersAction[argparse.ArgumentPa
     for command in (yank, unyank):
         command.add_argument("version", metavar="VERSION", help="version whose files are yanked")
         command.add_argument("--file", metavar="FILENAME", help="only this file of the version")
-    status.add_argument(
-        "status", metavar="STATUS", choices=("active", "archived", "quarantined", "deprecated"), help="new status"
-    )
+    status.add_argument("status", metavar="STATUS", help="new status: active, archived, quarantined or deprecated")
     for command in (yank, status):
         command.add_argument("--reason", metavar="TEXT", help="reason, which installers show")
     import_.add_argument(
