@@ -60,8 +60,6 @@ def _describe_none_approved(files: Sequence[FileVerdict]) -> str:
     if len(withheld) == len(files):
         subject = "The only file is" if len(files) == 1 else f"All {count_files(len(files))} are"
         return f"{subject} withheld: {_name_codes(withheld)}"
-    if not undecided:
-        return "No version is approved."
     named = f"; {count_files(len(withheld))} withheld: {_name_codes(withheld)}" if withheld else ""
     return f"No version is approved yet: {count_files(undecided)} undecided{named}"
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from assay.evidence import Attested, Claims, Evidence, Rejection, Unattested
+from assay.evidence import Attested, Claims, Evidence, Forged, Rejection, Unattested, Unstated, Unverifiable
 from assay.policy.verdict import Approved, ReasonCode, Withheld, approve, state_reason
 from assay.simple.model import File, NormalizedName
 from assay.simple.namespaces import Namespace
@@ -220,6 +220,38 @@ def test_the_picture_of_publishers_is_shown_if_one_is_known() -> None:
     assert "No file has an attestation, so no publisher is known." in shown(bad("1.0")).text
     page = shown(bad("1.0"), good("2.0", "py3", make_attested(NOW)))
     assert "svg" in [tag for tag, _ in page.elements]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "words"),
+    [
+        (Forged(step="signature", expected="a valid one", found=SCRIPT), f"expecteda valid onefound{SCRIPT}"),
+        (Unverifiable(reason="an unknown log"), "not verifiablean unknown log"),
+        (Unstated(index="pypi"), "It is unknown if the files have attestations: index pypi carries no provenance"),
+        (Unattested(), "No attestation."),
+        (None, "The provenance was not examined, because it could not change the verdict."),
+    ],
+)
+def test_a_group_says_what_its_evidence_is(evidence: Evidence | None, words: str) -> None:
+    (group,) = groups(rendered(approve(a_file("1.0"), rule="all", evidence=evidence)))
+    assert words in group
+
+
+def test_an_exception_is_said_with_what_it_lifts() -> None:
+    lifted = approve(
+        a_file("1.0"), rule="all", evidence=Unattested(), lifted_reasons=(UNATTESTED,), notes=("waiver x",)
+    )
+    (group,) = groups(rendered(lifted))
+    assert "✓ 1 file approved by exception · rule: all" in group
+    assert "approved despite unattested: the file has no attestationwaiver x" in group
+    assert "1.0 ✓ 1 approved by exception" in shown(lifted).text
+
+
+def test_publishers_without_a_time_make_no_picture() -> None:
+    forged = Forged(step="signature", expected="x", found="y")
+    page = shown(approve(a_file("1.0", upload_time=None), rule="all", evidence=forged))
+    assert "No file of this project has a publication time." in page.text
+    assert "svg" not in [tag for tag, _ in page.elements]
 
 
 def test_a_page_of_thousands_of_withheld_files_is_small() -> None:
