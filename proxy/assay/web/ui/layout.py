@@ -16,6 +16,7 @@ from typing import Final
 
 from assay.policy.language.times import format_instant
 from assay.policy.reasons import ReasonJson
+from assay.simple.search import MAX_SEARCH_CHARS
 from assay.web.ui.markup import Child, Markup, element, join_markup
 
 _STYLESHEET: Final = """
@@ -33,7 +34,7 @@ form{display:flex;gap:.5rem;flex-wrap:wrap;align-items:center}header form{margin
 main form{margin:1rem 0}
 input,button,select{font:inherit;color:inherit;background:var(--panel);border:1px solid var(--soft);
 border-radius:.35rem;padding:.3rem .6rem;max-width:100%}
-a{color:var(--link)}
+::placeholder{color:var(--soft);opacity:1}a{color:var(--link)}
 a:focus-visible,input:focus-visible,textarea:focus-visible,button:focus-visible,select:focus-visible,summary:focus-visible,[tabindex]:focus-visible{
 outline:3px solid var(--mark);outline-offset:2px}
 h1{font-size:1.7rem;line-height:1.25;margin:.6rem 0;overflow-wrap:anywhere}
@@ -160,7 +161,14 @@ def _render_search_form(root: str, search_text: str) -> Markup:
         "form",
         element("label", "Project", for_="name"),
         element(
-            "input", id="name", name="name", type="search", value=search_text or None, maxlength=256, autocomplete="off"
+            "input",
+            id="name",
+            name="name",
+            type="search",
+            value=search_text or None,
+            placeholder="name, file or URL",
+            maxlength=MAX_SEARCH_CHARS,
+            autocomplete="off",
         ),
         element("button", "Show", type="submit"),
         action=f"{root}search",
