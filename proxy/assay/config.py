@@ -57,6 +57,7 @@ _PATH_SETTINGS = (
     ("server", "auth", "tokens"),
     ("trust", "root"),
     ("trust", "roots", "*", "path"),
+    ("trust", "keys", "*", "path"),
     ("indexes", "*", "ca-file"),
     ("indexes", "*", "credentials", "password-file"),
     ("indexes", "*", "credentials", "token-file"),

@@ -146,6 +146,9 @@ class Attestation:
     """Name of the evidence source that offered the attestation (`provenance.sources`)."""
     log: LogIdentity | None = None
     """Transparency log of `log_index`; None in records of versions that did not record it."""
+    predicate: str | None = None
+    """Predicate as JSON text, if the attestation comes from a bundle and proves something else than who published or
+    built the file. None for other attestations, and for a predicate that is too large."""
 
     @property
     def is_provenance(self) -> bool:
@@ -154,6 +157,26 @@ class Attestation:
         False if it proves something else, such as the result of a scan or a list of components.
         """
         return self.predicate_type in PROVENANCE_PREDICATE_TYPES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyStatement:
+    """Verified statement about the file that a key has signed, in a bundle of another source than the index.
+
+    It has no time: nothing shows when it was signed.
+    """
+
+    key: str
+    """Name of the key in the configuration."""
+    predicate_type: str
+    predicate: str | None = None
+    """Predicate as JSON text; None if it is too large."""
+    subject: str = ""
+    """Name of the file in the signed statement."""
+    bundle: int = 0
+    """Number of the bundle in its document, from 0."""
+    source: str = ""
+    """Name of the evidence source that offered the bundle. Empty until the source is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +210,8 @@ class Attested:
     its kind, predicate or log is unknown; or it is a bundle for the same bytes under another name."""
     rejected: tuple[Rejection, ...] = ()
     """Bundles of other sources that failed a check. The evidence from the index's own document has none."""
+    key_statements: tuple[KeyStatement, ...] = ()
+    """Statements that keys have signed. The evidence from the index's own document has none."""
 
     @property
     def provenance(self) -> tuple[Attestation, ...]:
@@ -204,6 +229,8 @@ class Unattested:
 
     rejected: tuple[Rejection, ...] = ()
     """Bundles of other sources that failed a check, as in `Attested`."""
+    key_statements: tuple[KeyStatement, ...] = ()
+    """Statements that keys have signed, as in `Attested`."""
     asked: tuple[str, ...] = ()
     """Questions to other sources than the index that proved nothing about the file (`make_question`)."""
 
@@ -231,6 +258,8 @@ class Unstated:
 
     index: str
     """Name of the index."""
+    key_statements: tuple[KeyStatement, ...] = ()
+    """Statements that keys have signed, as in `Attested`."""
 
     @property
     def problem(self) -> str:
@@ -257,6 +286,8 @@ class Unverifiable:
     reason: str
     rejected: tuple[Rejection, ...] = ()
     """Bundles of other sources that failed a check, as in `Attested`."""
+    key_statements: tuple[KeyStatement, ...] = ()
+    """Statements that keys have signed, as in `Attested`."""
 
 
 Evidence: TypeAlias = Attested | Unattested | Forged | Unverifiable | Unstated
@@ -299,6 +330,7 @@ def merge_evidence(latest: Evidence, earlier: Sequence[Evidence]) -> Evidence:
         attestations=_join_bundles(documents),
         ignored=tuple(dict.fromkeys(reason for document in documents for reason in document.ignored)),
         rejected=() if isinstance(latest, Unstated) else latest.rejected,
+        key_statements=latest.key_statements,
     )
 
 
@@ -318,12 +350,17 @@ def merge_sources(own: Evidence, others: Sequence[Evidence]) -> Evidence:
     found = (own, *(each for each in others if not isinstance(each, Forged | Unstated)))
     rejected = tuple(rejection for each in found if not isinstance(each, Unstated) for rejection in each.rejected)
     reasons = tuple(dict.fromkeys(reason for each in found for reason in _list_reasons(each)))
+    statements = tuple(statement for each in found for statement in each.key_statements)
     attested = [each for each in found if isinstance(each, Attested)]
     if attested:
-        return Attested(attestations=_join_bundles(attested), ignored=reasons, rejected=rejected)
+        return Attested(
+            attestations=_join_bundles(attested), ignored=reasons, rejected=rejected, key_statements=statements
+        )
     if reasons:
-        return Unverifiable(reason="; ".join(reasons), rejected=rejected)
-    return Unattested(rejected=rejected) if isinstance(own, Unattested) else own
+        return Unverifiable(reason="; ".join(reasons), rejected=rejected, key_statements=statements)
+    if isinstance(own, Unattested):
+        return Unattested(rejected=rejected, key_statements=statements)
+    return replace(own, key_statements=statements)
 
 
 def _join_bundles(documents: Sequence[Attested]) -> tuple[Attestation, ...]:

@@ -24,6 +24,7 @@ from assay.evidence import (
     Claims,
     Evidence,
     Forged,
+    KeyStatement,
     LogIdentity,
     Rejection,
     Slsa,
@@ -46,11 +47,15 @@ _SOURCE_FIELD: Final = "source"
 than the index. Records of attestations from the index thus keep the format that they had before the field existed."""
 _LOG_FIELD: Final = "log"
 """Field that records of earlier versions do not have, and that is absent if the log is unknown."""
-_OPTIONAL_FIELDS: Final = frozenset({_SOURCE_FIELD, _LOG_FIELD})
+_PREDICATE_FIELD: Final = "predicate"
+"""Field that is absent if the predicate is not recorded."""
+_OPTIONAL_FIELDS: Final = frozenset({_SOURCE_FIELD, _LOG_FIELD, _PREDICATE_FIELD})
 _ATTESTATION_FIELDS: Final = dict.fromkeys(one.name for one in fields(Attestation) if one.name not in _OPTIONAL_FIELDS)
 _LOGGED_FIELDS: Final = {**_ATTESTATION_FIELDS, _LOG_FIELD: None}
 _REJECTED_FIELD: Final = "rejected"
 _ASKED_FIELD: Final = "asked"
+_STATEMENTS_FIELD: Final = "key_statements"
+_STATEMENT_FIELDS: Final = tuple(one.name for one in fields(KeyStatement))
 _REJECTION_FIELDS: Final = tuple(one.name for one in fields(Rejection))
 _CLAIMS_FIELDS: Final = dict.fromkeys(one.name for one in fields(Claims))
 _OPTIONAL_CLAIMS: Final = frozenset({"organization", "project_path"})
@@ -95,6 +100,15 @@ def encode_evidence(evidence: Evidence) -> bytes:
 
 
 def _evidence_to_json(evidence: Evidence) -> dict[str, Any]:
+    made = _evidence_without_statements(evidence)
+    if not isinstance(evidence, Forged) and evidence.key_statements:
+        made[_STATEMENTS_FIELD] = [
+            {name: getattr(one, name) for name in _STATEMENT_FIELDS} for one in evidence.key_statements
+        ]
+    return made
+
+
+def _evidence_without_statements(evidence: Evidence) -> dict[str, Any]:
     match evidence:
         case Attested(attestations=attestations, ignored=ignored, rejected=rejected):
             return {
@@ -130,6 +144,8 @@ def _attestation_to_json(attestation: Attestation) -> dict[str, Any]:
         made[key] = made[key].isoformat()
     if attestation.source != INDEX_SOURCE:
         made[_SOURCE_FIELD] = attestation.source
+    if attestation.predicate is not None:
+        made[_PREDICATE_FIELD] = attestation.predicate
     if attestation.log is not None:
         made[_LOG_FIELD] = {"id": attestation.log.id, "url": attestation.log.url}
     return made
@@ -172,18 +188,26 @@ def _read_evidence(content: dict[str, Any]) -> Evidence:
             attestations = tuple(_read_attestation(one) for one in listed)
             if not attestations:
                 raise ValueError("nothing attested")
-            ignored, rejected = _get_strings(content, "ignored"), _read_rejected(content)
-            return Attested(attestations=attestations, ignored=ignored, rejected=rejected)
+            return Attested(
+                attestations=attestations,
+                ignored=_get_strings(content, "ignored"),
+                rejected=_read_rejected(content),
+                key_statements=_read_statements(content),
+            )
         case "unattested":
             asked = _get_strings(content, _ASKED_FIELD) if _ASKED_FIELD in content else ()
-            return Unattested(rejected=_read_rejected(content), asked=asked)
+            return Unattested(rejected=_read_rejected(content), asked=asked, key_statements=_read_statements(content))
         case "forged":
             step, expected, found = (_get_typed(content, key, str) for key in ("step", "expected", "found"))
             return Forged(step=step, expected=expected, found=found)
         case "unverifiable":
-            return Unverifiable(reason=_get_typed(content, "reason", str), rejected=_read_rejected(content))
+            return Unverifiable(
+                reason=_get_typed(content, "reason", str),
+                rejected=_read_rejected(content),
+                key_statements=_read_statements(content),
+            )
         case "unstated":
-            return Unstated(index=_get_typed(content, "index", str))
+            return Unstated(index=_get_typed(content, "index", str), key_statements=_read_statements(content))
         case other:
             raise ValueError(other)
 
@@ -200,6 +224,21 @@ def _read_rejection(content: Any) -> Rejection:  # noqa: ANN401 - hostile JSON
         raise KeyError(_REJECTED_FIELD)
     texts = {name: _get_typed(content, name, str) for name in _REJECTION_FIELDS if name != "bundle"}
     return Rejection(bundle=_get_typed(content, "bundle", int), **texts)
+
+
+def _read_statements(content: dict[str, Any]) -> tuple[KeyStatement, ...]:
+    if _STATEMENTS_FIELD not in content:
+        return ()
+    listed: list[Any] = _get_typed(content, _STATEMENTS_FIELD, list)
+    return tuple(_read_statement(one) for one in listed)
+
+
+def _read_statement(content: Any) -> KeyStatement:  # noqa: ANN401 - hostile JSON
+    if type(content) is not dict or content.keys() != set(_STATEMENT_FIELDS):
+        raise KeyError(_STATEMENTS_FIELD)
+    texts = {name: _get_typed(content, name, str) for name in ("key", "predicate_type", "subject", "source")}
+    predicate = None if content["predicate"] is None else _get_typed(content, "predicate", str)
+    return KeyStatement(bundle=_get_typed(content, "bundle", int), predicate=predicate, **texts)
 
 
 def _get_strings(json_object: dict[str, Any], key: str) -> tuple[str, ...]:
@@ -237,6 +276,7 @@ def _read_attestation(content: Any) -> Attestation:  # noqa: ANN401 - hostile JS
         material=_deduplicate(_get_strings(content, "material")),
         source=_read_source(content) if _SOURCE_FIELD in content else INDEX_SOURCE,
         log=_deduplicate(_read_log(content[_LOG_FIELD])) if _LOG_FIELD in content else None,
+        predicate=_get_typed(content, _PREDICATE_FIELD, str) if _PREDICATE_FIELD in content else None,
     )
 
 

@@ -20,6 +20,9 @@ DEFAULT_ROOT_NAME: Final = "default"
 """Name of the default root if `root` is a path. Evidence, policy and ledger use this name."""
 
 
+KeyName = Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$")]
+
+
 class FurtherRootSettings(Settings):
     """Settings of a trust root besides the default root: ``[trust.roots.NAME]``."""
 
@@ -28,6 +31,13 @@ class FurtherRootSettings(Settings):
     issuers: Annotated[tuple[Issuer, ...], Field(min_length=1)]
     """OIDC issuers that the root may vouch for. The key is required, because a private authority could certify any
     identity."""
+
+
+class KeySettings(Settings):
+    """Public key whose statements can countersign files: ``[trust.keys.NAME]``."""
+
+    path: Annotated[str, Field(min_length=1)]
+    """Path of the public key, a PEM file (SubjectPublicKeyInfo): ECDSA P-256 or P-384, or Ed25519."""
 
 
 class TrustSettings(Settings):
@@ -40,6 +50,8 @@ class TrustSettings(Settings):
     """OIDC issuers that the default root may vouch for. None: every issuer that the root's authority accepts."""
     roots: dict[str, FurtherRootSettings] = Field(default_factory=dict)
     """Further trust roots by name. Each states the issuers that it may vouch for."""
+    keys: dict[KeyName, KeySettings] = Field(default_factory=dict)
+    """Public keys by name, for the requirement `countersigned` of policies. A key signs no provenance."""
     refresh: StrictBool | None = None
     """Renewal of the bundled default root by TUF. None: on for ``sigstore``, off for other roots. Set false for
     air-gapped installations."""

@@ -22,6 +22,7 @@ from typing import Final
 from assay.attestation.config import BUNDLED_ROOT_NAMES, DEFAULT_ROOT_NAME, TrustSettings
 from assay.errors import ConfigurationError
 from assay.evidence import Attested, Evidence, Unattested
+from assay.operator_files import read_file
 
 BUNDLED_ROOTS_DATE: Final = datetime(2026, 10, 20, tzinfo=UTC)
 """Publication date of sigstore 4.5.1. The bundled files are copies of files in that release."""
@@ -78,6 +79,14 @@ def fingerprint_entry(entry: object) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrustKey:
+    """Public key whose statements can countersign files."""
+
+    name: str
+    pem: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrustRoots:
     """Immutable set of trust roots: the default root, the further roots and the bundled ones.
 
@@ -89,6 +98,8 @@ class TrustRoots:
     """All trust roots by name, including the bundled ones."""
     further: tuple[str, ...] = ()
     """Names of the further roots, in the order of `[trust.roots]`."""
+    keys: tuple[TrustKey, ...] = ()
+    """Public keys, in the order of `[trust.keys]`. They count for all indexes."""
     earlier: tuple[TrustRoots, ...] = ()
     """Earlier sets of trust roots, which renewals have replaced: at most four, newest first. They are needed to find
     evidence that was recorded before a renewal, because cache keys contain the fingerprints of the trust roots."""
@@ -97,7 +108,8 @@ class TrustRoots:
 
     def __post_init__(self) -> None:
         """Compute the digest once instead of at each use."""
-        parts = [self.default, *self.further, *(root.fingerprint for _, root in sorted(self.by_name.items()))]
+        named = sorted(self.by_name.items())
+        parts = [self.default, *self.further, *(root.fingerprint for _, root in named), *self._key_fingerprints]
         object.__setattr__(self, "digest", hashlib.sha256("\0".join(parts).encode()).hexdigest())
 
     def for_index(self, root_name: str | None = None) -> tuple[TrustRoot, ...]:
@@ -120,11 +132,15 @@ class TrustRoots:
             ) from None
 
     def fingerprints_for_index(self, root_name: str | None = None) -> tuple[str, ...]:
-        """Return the fingerprint of each trust root in `for_index(root_name)`.
+        """Return the fingerprint of each trust root in `for_index(root_name)`, and of each key.
 
         They are part of the cache key of evidence.
         """
-        return tuple(root.fingerprint for root in self.for_index(root_name))
+        return (*(root.fingerprint for root in self.for_index(root_name)), *self._key_fingerprints)
+
+    @property
+    def _key_fingerprints(self) -> tuple[str, ...]:
+        return tuple(hashlib.sha256(each.name.encode() + b"\0" + each.pem).hexdigest() for each in self.keys)
 
     def with_refreshed(self, root: TrustRoot) -> TrustRoots:
         """Return a copy in which `root` replaces the trust root of the same name, but keeps the configured issuers."""
@@ -154,7 +170,7 @@ def is_still_valid(evidence: Evidence, roots: Sequence[TrustRoot]) -> bool:
         roots: trust roots in force for the index.
     """
     match evidence:
-        case Attested(attestations=attestations, ignored=(), rejected=()):
+        case Attested(attestations=attestations, ignored=(), rejected=(), key_statements=()):
             named = {root.name: root for root in roots}
             return all(
                 (root := named.get(one.trust_root)) is not None
@@ -163,7 +179,7 @@ def is_still_valid(evidence: Evidence, roots: Sequence[TrustRoot]) -> bool:
                 and root.entry_fingerprints.issuperset(one.material)
                 for one in attestations
             )
-        case Unattested(rejected=()):
+        case Unattested(rejected=(), key_statements=()):
             return True
         case _:
             return False
@@ -196,7 +212,8 @@ def load_roots(settings: TrustSettings, base_directory: Path, *, renewed: Iterab
     for name, further in settings.roots.items():
         root = _load_root(name, further.path, base_directory)
         named[name] = replace(root, issuers=frozenset(further.issuers))
-    roots = TrustRoots(default=default, by_name=named, further=tuple(settings.roots))
+    keys = tuple(_load_key(name, key.path, base_directory) for name, key in settings.keys.items())
+    roots = TrustRoots(default=default, by_name=named, further=tuple(settings.roots), keys=keys)
     for root in renewed:
         if root.name in BUNDLED_ROOT_NAMES:
             roots = roots.with_refreshed(root)
@@ -215,6 +232,19 @@ def _load_root(name: str, source: str, base_directory: Path) -> TrustRoot:
         raise ConfigurationError(f"trust root {name}: the file {path} cannot be read: {error.strerror}") from error
     check_root_content(content, f"trust root {name} ({path})")
     return TrustRoot(name=name, content=content, obtained=obtained, source=str(path))
+
+
+def _load_key(name: str, source: str, base_directory: Path) -> TrustKey:
+    # Imported only if there are keys: this module must not need much memory.
+    from assay.attestation.verification.public_keys import load_public_key  # noqa: PLC0415
+
+    what = f"trust.keys.{name}"
+    pem = read_file(base_directory / source, f"{what}: {base_directory / source}", max_bytes=MAX_ROOT_BYTES)
+    try:
+        load_public_key(pem)
+    except ValueError as error:
+        raise ConfigurationError(f"{what}: expected {error}") from error
+    return TrustKey(name=name, pem=pem)
 
 
 def check_root_content(content: bytes, what: str) -> None:

@@ -257,17 +257,16 @@ def _with_source(result: VerificationResult, source: str) -> VerificationResult:
                 evidence,
                 attestations=tuple(replace(each, source=name) for each in evidence.attestations),
                 ignored=tuple(f"{source}: {reason}" for reason in evidence.ignored),
-                rejected=_name_source(evidence.rejected, name),
             )
         case Unattested():
-            evidence = replace(evidence, rejected=_name_source(evidence.rejected, name))
+            pass
         case Unverifiable():
-            rejected = _name_source(evidence.rejected, name)
-            evidence = replace(evidence, reason=f"{source}: {evidence.reason}", rejected=rejected)
+            evidence = replace(evidence, reason=f"{source}: {evidence.reason}")
         case _:
             return result
+    evidence = replace(
+        evidence,
+        rejected=tuple(replace(each, source=name) for each in evidence.rejected),
+        key_statements=tuple(replace(each, source=name) for each in evidence.key_statements),
+    )
     return VerificationResult(evidence, encode_evidence(evidence))
-
-
-def _name_source(rejected: Sequence[Rejection], source: str) -> tuple[Rejection, ...]:
-    return tuple(replace(each, source=source) for each in rejected)

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from assay.attestation.codec import decode_evidence, encode_evidence
-from assay.attestation.trust_roots import TrustRoot, TrustRoots
+from assay.attestation.trust_roots import TrustKey, TrustRoot, TrustRoots
 from assay.evidence import Evidence
 from assay.ports import DocumentFormat, VerificationJob, VerificationResult
 
@@ -46,7 +46,9 @@ def encode_roots(roots: TrustRoots) -> bytes:
         }
         for name, root in roots.by_name.items()
     }
-    return _ROOTS_TAG + json.dumps({"default": roots.default, "further": roots.further, "named": named}).encode()
+    keys = [[key.name, b64encode(key.pem).decode()] for key in roots.keys]
+    content = {"default": roots.default, "further": roots.further, "named": named, "keys": keys}
+    return _ROOTS_TAG + json.dumps(content).encode()
 
 
 def encode_batch(jobs: Sequence[VerificationJob]) -> bytes:
@@ -71,7 +73,8 @@ def decode_request(raw: bytes) -> TrustRoots | list[VerificationJob]:
         )
         for name, root in roots["named"].items()
     }
-    return TrustRoots(default=roots["default"], further=tuple(roots["further"]), by_name=named)
+    keys = tuple(TrustKey(name=name, pem=b64decode(pem)) for name, pem in roots["keys"])
+    return TrustRoots(default=roots["default"], further=tuple(roots["further"]), by_name=named, keys=keys)
 
 
 def _decode_batch(raw: bytes) -> list[VerificationJob]:

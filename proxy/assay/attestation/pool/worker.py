@@ -23,7 +23,7 @@ from assay.attestation.pool.protocol import (
     encode_failure_response,
     encode_frame,
 )
-from assay.attestation.trust_roots import TrustRoot, TrustRoots
+from assay.attestation.trust_roots import TrustRoots
 from assay.attestation.verification.keys import load_keys
 from assay.attestation.verification.verify import verify, verify_bundles
 from assay.errors import ConfigurationError, PrivateApiChangedError
@@ -45,15 +45,16 @@ def verify_all(jobs: Sequence[VerificationJob], roots: TrustRoots) -> list[Evide
         PrivateApiChangedError: the installed sigstore differs from the supported version.
         MemoryError: no memory is left.
     """
-    return [_verify_job(job, roots.for_index(job.trust)) for job in jobs]
+    return [_verify_job(job, roots) for job in jobs]
 
 
-def _verify_job(job: VerificationJob, roots: Sequence[TrustRoot]) -> Evidence:
+def _verify_job(job: VerificationJob, roots: TrustRoots) -> Evidence:
+    chosen = roots.for_index(job.trust)
     match job.document_format:
         case DocumentFormat.PROVENANCE:
-            return verify(job.provenance, _to_file(job), roots)
+            return verify(job.provenance, _to_file(job), chosen)
         case DocumentFormat.BUNDLES:
-            return verify_bundles(job.provenance, _to_file(job), roots)
+            return verify_bundles(job.provenance, _to_file(job), chosen, roots.keys)
 
 
 def _to_file(job: VerificationJob) -> File:

@@ -21,6 +21,12 @@ IN_TOTO_PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 _STEP: Final = "document"
 
 
+def encode_envelope(payload_type: str, payload: bytes) -> bytes:
+    """Return what a DSSE signature signs: the pre-authentication encoding (PAE) of type and payload."""
+    kind = payload_type.encode()
+    return b" ".join((b"DSSEv1", str(len(kind)).encode(), kind, str(len(payload)).encode(), payload))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatedPublisher:
     """Publisher according to the index. It is only a claim: the signing certificate proves the publisher."""

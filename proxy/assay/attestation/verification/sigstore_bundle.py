@@ -2,9 +2,9 @@
 
 A bundle is a `dev.sigstore.bundle.v1.Bundle` message of sigstore's protobuf-specs in Protobuf's JSON mapping. The
 parser accepts bundles with a DSSE envelope, a Fulcio certificate, and one entry of Rekor v1. Bundles that need anything
-else are unknown, not forged: other versions, keys that these versions do not define, signatures of a key, signatures of
-bare bytes, entries of Rekor v2, and RFC 3161 timestamps. The parser verifies no signature: nothing that it returns is
-proven.
+else are unknown, not forged: other versions, keys that these versions do not define, signatures of bare bytes, entries
+of Rekor v2, and RFC 3161 timestamps. A bundle that a public key has signed needs no certificate and no entry. The
+parser verifies no signature: nothing that it returns is proven.
 
 Rekor v1 gives each entry a signed time, so a bundle with such an entry needs no RFC 3161 timestamp. If the bundle has
 timestamps too, they are ignored.
@@ -58,6 +58,14 @@ class DsseEnvelope:
     signature: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeySignedEnvelope:
+    """Decoded parts of a bundle that a key has signed. Log entries and timestamps in it are ignored."""
+
+    hint: str
+    envelope: DsseEnvelope
+
+
 def read_bundle_list(raw: bytes) -> list[Any]:
     """Return the bundles of a list as parsed JSON, in order.
 
@@ -83,8 +91,8 @@ def read_bundle_list(raw: bytes) -> list[Any]:
     return listed
 
 
-def read_bundle(value: object) -> SignedStatement:
-    """Return the decoded parts of one bundle.
+def read_bundle(value: object) -> SignedStatement | KeySignedEnvelope:
+    """Return the decoded parts of one bundle, which a certificate or a key has signed.
 
     Raises:
         CheckFailed: the bundle is malformed, or a certificate, signature or log entry exceeds a limit of `strict_json`.
@@ -99,7 +107,7 @@ def read_bundle(value: object) -> SignedStatement:
     signer = read_signer(material, version)
     envelope = read_envelope(value)
     if isinstance(signer, KeySigner):
-        raise UnknownMaterial("the bundle is signed by a key; Assay verifies only bundles with a Fulcio certificate")
+        return KeySignedEnvelope(hint=signer.hint, envelope=envelope)
     if envelope.payload_type != IN_TOTO_PAYLOAD_TYPE:
         raise UnknownMaterial(f"the envelope has the payload type {envelope.payload_type}, not {IN_TOTO_PAYLOAD_TYPE}")
     return SignedStatement(

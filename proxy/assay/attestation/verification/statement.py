@@ -9,6 +9,7 @@ statement that names another repository than the certificate therefore fails.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,6 +31,8 @@ _WORKFLOW_BUILD_TYPES: Final = frozenset(
         "https://slsa-framework.github.io/github-actions-buildtypes/workflow/v1",
     }
 )
+_MAX_PREDICATE_CHARS: Final = 16_384
+"""Maximum length of a predicate that is kept as text. Reviews are short; lists of components are longer."""
 _RUNNER_BUILDER_PREFIX: Final = "https://github.com/actions/runner/"
 """First part of the builder id in older GitHub provenance. The runner environment follows, such as
 ``github-hosted``."""
@@ -119,6 +122,12 @@ def read_bundle_statement(raw: bytes, file: File) -> tuple[Statement, UnknownMat
         predicate=content.get("predicate"),
     )
     return statement, unknown
+
+
+def write_predicate(statement: Statement) -> str | None:
+    """Return the predicate as JSON text; None if it is too large to be kept."""
+    text = json.dumps(statement.predicate, sort_keys=True, separators=(",", ":"))
+    return text if len(text) <= _MAX_PREDICATE_CHARS else None
 
 
 def _is_name_of(file: File, name: str) -> bool:

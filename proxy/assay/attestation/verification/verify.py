@@ -31,14 +31,14 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypedDict
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
-from assay.attestation.trust_roots import TrustRoot
+from assay.attestation.trust_roots import TrustKey, TrustRoot
 from assay.attestation.verification import sigstore_private
 from assay.attestation.verification.certificate import CERTIFICATE_KEY_STEP, SigningCertificate, load_certificate
 from assay.attestation.verification.claims import check_publisher, read_claims
@@ -47,19 +47,22 @@ from assay.attestation.verification.document import (
     PublisherBlock,
     SignedStatement,
     UnknownPublisher,
+    encode_envelope,
     read_attestation,
     read_document,
 )
 from assay.attestation.verification.errors import CheckFailed, UnknownMaterial, abbreviate_value
 from assay.attestation.verification.keys import load_keys
 from assay.attestation.verification.log_entry import LogEntry, check_body, read_entry
-from assay.attestation.verification.sigstore_bundle import read_bundle, read_bundle_list
+from assay.attestation.verification.public_keys import verify_key_signature
+from assay.attestation.verification.sigstore_bundle import KeySignedEnvelope, read_bundle, read_bundle_list
 from assay.attestation.verification.statement import (
     Statement,
     check_predicate,
     check_subject,
     read_bundle_statement,
     read_statement,
+    write_predicate,
 )
 from assay.errors import ConfigurationError, PrivateApiChangedError
 from assay.evidence import (
@@ -69,6 +72,7 @@ from assay.evidence import (
     Claims,
     Evidence,
     Forged,
+    KeyStatement,
     LogIdentity,
     Rejection,
     Slsa,
@@ -120,7 +124,7 @@ def verify(provenance: bytes, file: File, roots: Sequence[TrustRoot]) -> Evidenc
     return Unverifiable(reason="; ".join(dict.fromkeys(unknown))) if unknown else Unattested()
 
 
-def verify_bundles(bundles: bytes, file: File, roots: Sequence[TrustRoot]) -> Evidence:
+def verify_bundles(bundles: bytes, file: File, roots: Sequence[TrustRoot], keys: Sequence[TrustKey] = ()) -> Evidence:
     """Return the evidence that a list of Sigstore bundles gives about a file.
 
     Args:
@@ -128,6 +132,7 @@ def verify_bundles(bundles: bytes, file: File, roots: Sequence[TrustRoot]) -> Ev
         file: the file. A signed statement must have its SHA-256 as the digest of exactly one subject. The last part of
             that subject's path must be its filename.
         roots: trust roots, tried in order for each bundle. Each vouches only for its own issuers.
+        keys: public keys, for bundles without a certificate.
 
     Returns:
         `Attested` if any bundle verified; else `Unverifiable` with the reasons why bundles do not count, or why the
@@ -146,30 +151,35 @@ def verify_bundles(bundles: bytes, file: File, roots: Sequence[TrustRoot]) -> Ev
     proven: list[Attestation] = []
     unknown: list[str] = []
     rejected: list[Rejection] = []
+    stated: list[KeyStatement] = []
     for position, value in enumerate(listed):
-        match verify_bundle(value, file, roots, position=position):
+        match verify_bundle(value, file, roots, keys, position=position):
             case Attestation() as attestation:
                 proven.append(attestation)
+            case KeyStatement() as statement:
+                stated.append(statement)
             case Unverifiable(reason=reason):
                 unknown.append(reason)
             case Rejection() as rejection:
                 rejected.append(rejection)
+    others: _Others = {"rejected": tuple(rejected), "key_statements": tuple(stated)}
     if proven:
-        return Attested(attestations=tuple(proven), ignored=tuple(unknown), rejected=tuple(rejected))
+        return Attested(attestations=tuple(proven), ignored=tuple(unknown), **others)
     if unknown:
-        return Unverifiable(reason="; ".join(dict.fromkeys(unknown)), rejected=tuple(rejected))
-    return Unattested(rejected=tuple(rejected))
+        return Unverifiable(reason="; ".join(dict.fromkeys(unknown)), **others)
+    return Unattested(**others)
 
 
 def verify_bundle(
-    value: object, file: File, roots: Sequence[TrustRoot], *, position: int = 0
-) -> Attestation | Rejection | Unverifiable:
-    """Verify one Sigstore bundle; return the attestation, or why the bundle does not count.
+    value: object, file: File, roots: Sequence[TrustRoot], keys: Sequence[TrustKey] = (), *, position: int = 0
+) -> Attestation | KeyStatement | Rejection | Unverifiable:
+    """Verify one Sigstore bundle; return the attestation or statement, or why the bundle does not count.
 
     Args:
         value: the bundle as parsed JSON; untrusted.
         file: the file that the bundle must be about.
         roots: trust roots, tried in order.
+        keys: public keys, tried in order if the bundle has no certificate.
         position: position of the bundle in its list, from 0.
 
     Raises:
@@ -178,9 +188,10 @@ def verify_bundle(
         PrivateApiChangedError: the installed sigstore differs from the supported version.
     """
     try:
-        return _verify_or_raise(
-            read_bundle(value), None, file, roots, bundle=position, document_format=DocumentFormat.BUNDLES
-        )
+        signed = read_bundle(value)
+        if isinstance(signed, KeySignedEnvelope):
+            return verify_key_signature(signed, file, keys, position)
+        return _verify_or_raise(signed, None, file, roots, bundle=position, document_format=DocumentFormat.BUNDLES)
     except Exception as error:  # noqa: BLE001 - see `_failure_to_evidence`
         match _failure_to_evidence(error):
             case Forged(step=step, found=found) if step == CERTIFICATE_KEY_STEP:
@@ -190,6 +201,13 @@ def verify_bundle(
                 return Rejection(step=step, expected=expected, found=found, bundle=position)
             case unverifiable:
                 return unverifiable
+
+
+class _Others(TypedDict):
+    """Parts of evidence from bundles beside the attestations."""
+
+    rejected: tuple[Rejection, ...]
+    key_statements: tuple[KeyStatement, ...]
 
 
 def verify_attestation(
@@ -289,6 +307,9 @@ def _verify_or_raise(
         subject=consistent.statement.subject,
         material=material,
         log=log,
+        predicate=None
+        if consistent.statement.predicate_type in PROVENANCE_PREDICATE_TYPES
+        else write_predicate(consistent.statement),
     )
 
 
@@ -362,9 +383,7 @@ def _load_signer(der: bytes) -> _Signer:
 
 
 def _check_signature(certificate: SigningCertificate, signed: SignedStatement) -> None:
-    content = signed.statement
-    # DSSE's pre-authentication encoding (PAE).
-    encoded = f"DSSEv1 {len(IN_TOTO_PAYLOAD_TYPE)} {IN_TOTO_PAYLOAD_TYPE} {len(content)} ".encode() + content
+    encoded = encode_envelope(IN_TOTO_PAYLOAD_TYPE, signed.statement)
     try:
         certificate.key.verify(signed.signature, hashlib.sha256(encoded).digest(), _ECDSA)
     except InvalidSignature as error:
