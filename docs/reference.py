@@ -54,6 +54,7 @@ _KINDS: Final = (
 _PLAIN: Final = {
     bool: "true or false",
     int: "whole number",
+    float: "number",
     str: "string",
     Path: "path",
     timedelta: "duration",

@@ -141,6 +141,7 @@ def get_known_names(configuration: Configuration) -> KnownNames:
     return KnownNames(
         indexes=frozenset(index.name for index in configuration.indexes),
         trust_roots=frozenset({default, *trust.roots, *named}),
+        keys=frozenset(trust.keys),
         sources=frozenset({INDEX_SOURCE, *(each.name for each in configuration.evidence)}),
     )
 

@@ -51,6 +51,7 @@ GENERATED: dict[str, tuple[str, ...]] = {
     "publishers": ('publishers = [{ kind = "GitHub", repository = "octo/*" }]',),
     "predicates": ('predicates = ["publish", "slsa"]\npublishers = "any"',),
     "builder": ('builder = ["https://github.com/octo/**"]\npublishers = "any"',),
+    "countersigned": ('countersigned = [{ key = "security", predicate = "https://acme.example/review/v1" }]',),
     "min-age": ('min-age = "3 days"', 'min-age-attested = "1 day"'),
     "uploaded-before": ("uploaded-before = 2026-11-15",),
     "ratchet": (

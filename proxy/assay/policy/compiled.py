@@ -17,6 +17,7 @@ from assay.policy.precedence.base import PrecedenceCheck
 from assay.policy.precedence.checks import PRECEDENCE_CHECKS
 from assay.policy.provenance import find_questions
 from assay.policy.requirements.base import AttestationCheck, Check, FileCheck, PageCheck, ReleaseCheck, TimeCheck
+from assay.policy.requirements.countersigned import Countersigner
 from assay.policy.requirements.ratchet import DEFAULT_RATCHET_SETTLE, RatchetScope
 from assay.policy.requirements.registry import REQUIREMENTS
 from assay.policy.verdict import Reason, ReasonCode, Words, make_reason
@@ -65,6 +66,8 @@ class CompiledRule:
     """Publishers that the rule names; None if it permits any publisher."""
     sources: frozenset[str] | None
     """Names of the evidence sources that count; None: all."""
+    countersigners: tuple[Countersigner, ...]
+    """Third parties whose statements the rule requires."""
 
     def check_page(self, context: PageContext) -> tuple[Reason, ...]:
         """Return the reasons that withhold every file of the page."""
@@ -73,7 +76,16 @@ class CompiledRule:
 
     def find_questions(self, context: PageContext) -> frozenset[str]:
         """Return the questions to evidence sources beside the index whose answers count for files of the page."""
-        return find_questions(self.publishers, self.sources, context.sources, context.project)
+        found = find_questions(self.publishers, self.sources, context.sources, context.project)
+        return found | self.find_required_questions(context)
+
+    def find_required_questions(self, context: PageContext) -> frozenset[str]:
+        """Return the questions that must be answered before a file is approved: those about countersigners."""
+        found = frozenset[str]()
+        for each in self.countersigners:
+            named = () if each.publisher is None else (each.publisher,)
+            found |= find_questions(named, self.sources, context.sources, context.project)
+        return found
 
 
 @lru_cache(maxsize=4096)
@@ -81,7 +93,8 @@ def compile_rule(policy: Policy, name: NormalizedName) -> CompiledRule:
     """Return the compiled policy for the files of the project `name`."""
     label, rule = _find_rule(policy, name) or (None, None)
     merged = merge_requirements(rule, policy.defaults)
-    checks = activate_checks(merged, label)
+    revoked_keys = frozenset(key for each in policy.revocations for key in each.keys or ())
+    checks = activate_checks(merged, label, revoked_keys)
     precedence_checks = (compile_check(policy, name) for compile_check in PRECEDENCE_CHECKS)
     return CompiledRule(
         label=label,
@@ -97,20 +110,24 @@ def compile_rule(policy: Policy, name: NormalizedName) -> CompiledRule:
         requires_wheel_metadata=merged.metadata == "wheel",
         publishers=merged.publishers if isinstance(merged.publishers, tuple) else None,
         sources=None if merged.evidence is None else frozenset(merged.evidence),
+        countersigners=merged.countersigned or (),
     )
 
 
-def activate_checks(merged: Requirements, label: str | None) -> ActiveChecks:
+def activate_checks(
+    merged: Requirements, label: str | None, revoked_keys: frozenset[str] = frozenset()
+) -> ActiveChecks:
     """Return the active checks of a rule.
 
     Args:
         merged: requirements of the rule, completed by the defaults (see `merge_requirements`).
         label: name of the rule, for reasons; None if no rule governs.
+        revoked_keys: names of the keys whose countersignatures no longer count.
 
     Raises:
         TypeError: the class of a check has none of the base classes of checks, or several.
     """
-    terms = get_rule_terms(merged, label)
+    terms = get_rule_terms(merged, label, revoked_keys)
     active: list[Check] = [check for each in REQUIREMENTS if (check := each.active(merged, terms)) is not None]
     links = [check for check in active if isinstance(check, AttestationCheck)]
     checks = ActiveChecks(

@@ -115,6 +115,8 @@ def _decide(
         return _decide_contested(facts, rule, context, now, enforced=enforced, findings=findings)
     if is_pending:
         return leave_undecided(facts.file)
+    if unasked := _find_unasked_countersigners(facts, rule, context):
+        return leave_undecided(facts.file, unasked)
     return approve(facts.file, rule=rule.label or "", evidence=evidence, notes=_collect_notes(facts, rule, notes))
 
 
@@ -152,6 +154,9 @@ def _decide_contested(
         return _withhold(facts, rule, remaining, enforced=False, expires=expires)
     if is_pending:
         return leave_undecided(facts.file)
+    is_waived = any(reason.code is ReasonCode.COUNTERSIGNED for reason in lifted)
+    if not is_waived and (unasked := _find_unasked_countersigners(facts, rule, context)):
+        return leave_undecided(facts.file, unasked)
     return approve(
         facts.file,
         rule=rule.label or "",
@@ -160,6 +165,14 @@ def _decide_contested(
         notes=_collect_notes(facts, rule, (*notes, *waiver_notes) if notes else waiver_notes),
         changes_at=_find_earliest_change(reasons, expires),
     )
+
+
+def _find_unasked_countersigners(facts: FileFacts, rule: CompiledRule, context: PageContext) -> frozenset[str]:
+    """Return the unanswered questions about countersigners: a statement that says otherwise would withhold the file."""
+    if not rule.countersigners or facts.file.sha256 is None:
+        return frozenset()
+    required = context.compute_once(rule.find_required_questions)
+    return required - context.answered.get((facts.file.filename, facts.file.sha256), frozenset())
 
 
 def _find_open_questions(facts: FileFacts, rule: CompiledRule, context: PageContext, now: datetime) -> frozenset[str]:

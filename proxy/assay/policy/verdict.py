@@ -49,6 +49,7 @@ class ReasonCode(StrEnum):
     PUBLISHER = "publisher"
     PREDICATE = "predicate"
     BUILDER = "builder"
+    COUNTERSIGNED = "countersigned"
     TOO_YOUNG = "too-young"
     UPLOADED_AFTER = "uploaded-after"
     PROVENANCE_LOST = "provenance-lost"

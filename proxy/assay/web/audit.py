@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from assay.attestation.codec import encode_evidence
-from assay.evidence import Attested, Claims, Evidence
+from assay.evidence import Attested, Claims, Evidence, Forged
 from assay.policy.reasons import escape_controls
 from assay.policy.verdict import Approved, Withheld
 from assay.publishers.registry import RECORDED_CLAIMS
@@ -99,16 +99,23 @@ class AuditRecorder:
 def _describe_evidence(evidence: Evidence | None) -> Mapping[str, Any]:
     """Return the fields of an entry that describe the evidence.
 
-    They are the digest of the evidence and, for each attestation, the facts by which a revocation can select files.
+    They are the digest of the evidence, the keys that countersigned the file and, for each attestation, the facts by
+    which a revocation can select files.
     """
     if evidence is None:
         return {"evidence": None}
     digest = hashlib.sha256(encode_evidence(evidence)).hexdigest()
+    statements = () if isinstance(evidence, Forged) else evidence.key_statements[:_MAX_ATTESTATIONS]
+    common: dict[str, Any] = {"evidence": digest, "kind": type(evidence).__name__.lower()}
+    if statements:
+        common["countersignatures"] = [
+            {"key": each.key, "predicate-type": _sanitize(each.predicate_type), "source": each.source}
+            for each in statements
+        ]
     if not isinstance(evidence, Attested):
-        return {"evidence": digest, "kind": type(evidence).__name__.lower()}
+        return common
     return {
-        "evidence": digest,
-        "kind": "attested",
+        **common,
         "attestations": [
             {
                 "publisher": _sanitize(describe_signer(one.claims)),

@@ -21,6 +21,7 @@ from assay.policy.language.values import (
     AdvisoryId,
     Digest,
     Fingerprint,
+    KeyReference,
     LogReference,
     NamePatterns,
     NonEmpty,
@@ -178,16 +179,19 @@ class Revocation(Settings):
     versions: Specifiers | None = None
     """With ``projects``: selects only these versions, compared by order: pre-releases, post-releases and local versions
     included."""
+    keys: Annotated[tuple[KeyReference, ...], NonEmpty] | None = None
+    """Names of keys in ``[trust.keys]`` whose countersignatures no longer count. Such a revocation withholds only files
+    of rules with ``countersigned``."""
     reason: PrintableText
     """Reason for the revocation, which clients see."""
 
     @model_validator(mode="after")
     def _check_single_selector(self) -> Self:
         by_log = self.log_index_from is not None or self.log_index_until is not None
-        ways = [key for key in ("publishers", "certificates", "sha256", "projects") if getattr(self, key)]
+        ways = [key for key in ("publishers", "certificates", "sha256", "projects", "keys") if getattr(self, key)]
         ways += ["log-index-from"] if by_log else []
         if len(ways) != 1:
-            expected = "one of publishers, certificates, log-index-from with log-index-until, sha256, projects"
+            expected = "one of publishers, certificates, log-index-from with log-index-until, sha256, projects, keys"
             raise make_key_error(ways[1] if ways else "publishers", expected=expected, found=" and ".join(ways) or None)
         if by_log and (self.log_index_from is None or self.log_index_until is None):
             missing = "log-index-until" if self.log_index_until is None else "log-index-from"
@@ -310,12 +314,14 @@ def merge_requirements(rule: Rule | None, defaults: Requirements) -> Requirement
     return merged
 
 
-def get_rule_terms(merged: Requirements, label: str | None) -> RuleTerms:
+def get_rule_terms(merged: Requirements, label: str | None, revoked_keys: frozenset[str] = frozenset()) -> RuleTerms:
     """Return the facts about a rule that its requirements need; `merged` is the result of `merge_requirements`."""
     return RuleTerms(
         label=label,
         requires_attestations=merged.attestations is AttestationMode.REQUIRED,
         names_publishers=isinstance(merged.publishers, tuple),
+        sources=None if merged.evidence is None else frozenset(merged.evidence),
+        revoked_keys=revoked_keys,
     )
 
 

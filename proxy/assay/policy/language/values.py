@@ -37,6 +37,8 @@ class KnownNames:
     trust_roots: frozenset[str]
     sources: frozenset[str] = frozenset({INDEX_SOURCE})
     """Names of the evidence sources. One is the index's own."""
+    keys: frozenset[str] = frozenset()
+    """Names of the keys that can countersign."""
 
 
 def _check_known(name: str, known: frozenset[str] | None) -> str:
@@ -64,6 +66,11 @@ def _check_trust_root(name: str, validated: ValidationInfo) -> str:
 def _check_source(name: str, validated: ValidationInfo) -> str:
     known = validated.context
     return _check_known(name, known.sources if isinstance(known, KnownNames) else None)
+
+
+def _check_key(name: str, validated: ValidationInfo) -> str:
+    known = validated.context
+    return _check_known(name, known.keys if isinstance(known, KnownNames) else None)
 
 
 def compile_specifiers(specifiers: SpecifierSet) -> Callable[[Version], bool]:
@@ -168,6 +175,8 @@ IndexName = Annotated[PrintableText, AfterValidator(_check_index)]
 """Name of an index. If the configured indexes are known (`KnownNames`), the name must be one of them."""
 TrustRootName = Annotated[PrintableText, AfterValidator(_check_trust_root)]
 """Name of a trust root. If the configured trust roots are known (`KnownNames`), the name must be one of them."""
+KeyReference = Annotated[PrintableText, AfterValidator(_check_key)]
+"""Name of a key. If the configured keys are known (`KnownNames`), the name must be one of them."""
 EvidenceSourceName = Annotated[PrintableText, AfterValidator(_check_source)]
 """Name of an evidence source. If the configured sources are known (`KnownNames`), the name must be one of them."""
 NamePatterns = Annotated[tuple[NamePattern, ...], NonEmpty]

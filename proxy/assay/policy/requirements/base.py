@@ -40,6 +40,10 @@ class RuleTerms:
     """True if the rule requires attestations, by `attestations` or by a key that implies it."""
     names_publishers: bool
     """True if the rule names publishers. A named publisher counts as established for each file that it signed."""
+    sources: frozenset[str] | None = None
+    """Names of the evidence sources that count under the rule; None: all."""
+    revoked_keys: frozenset[str] = frozenset()
+    """Names of the keys that the policy has revoked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Any, Final
 from assay.policy.requirements.attestations import ATTESTATIONS
 from assay.policy.requirements.base import Requirement
 from assay.policy.requirements.builder import BUILDER
+from assay.policy.requirements.countersigned import COUNTERSIGNED
 from assay.policy.requirements.indexes import INDEXES
 from assay.policy.requirements.late_files import LATE_FILES
 from assay.policy.requirements.metadata import METADATA
@@ -33,6 +34,7 @@ REQUIREMENTS: Final[tuple[Requirement[Any], ...]] = (
     PUBLISHERS,
     PREDICATES,
     BUILDER,
+    COUNTERSIGNED,
     MIN_AGE,
     UPLOADED_BEFORE,
     RATCHET,

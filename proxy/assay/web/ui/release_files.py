@@ -15,6 +15,7 @@ from assay.evidence import (
     Attested,
     Claims,
     Forged,
+    KeyStatement,
     Rejection,
     Unattested,
     Unstated,
@@ -181,14 +182,26 @@ def _render_file(verdict: FileVerdict, anchor: str | None) -> Markup:
     evidence = None if isinstance(verdict, UndecidedFile) else verdict.evidence
     attestations = evidence.attestations[:_MAX_ATTESTATIONS] if isinstance(evidence, Attested) else ()
     rejected = evidence.rejected[:_MAX_ATTESTATIONS] if isinstance(evidence, Attested | Unattested) else ()
+    statements = () if evidence is None or isinstance(evidence, Forged) else evidence.key_statements[:_MAX_ATTESTATIONS]
     return element(
         "details",
         element("summary", element("code", file.filename)),
         render_facts(facts),
         *map(_render_attestation, attestations),
+        *map(_render_statement, statements),
         *map(_render_rejection, rejected),
         class_=get_state(verdict).value,
         id=anchor,
+    )
+
+
+def _render_statement(statement: KeyStatement) -> Markup:
+    return render_facts(
+        [
+            ("countersigned by", f"the key {statement.key}"),
+            ("predicate type", statement.predicate_type),
+            ("evidence from", statement.source),
+        ]
     )
 
 

@@ -226,7 +226,7 @@ def test_what_is_absent_has_its_meaning() -> None:
             'publishers = [{ kind = "GitHub", repository = "victim/project" }]\nprojects = ["x"]',
             (
                 "42: revocations[0].projects: expected one of publishers, certificates, log-index-from with "
-                'log-index-until, sha256, projects, found "publishers and projects"'
+                'log-index-until, sha256, projects, keys, found "publishers and projects"'
             ),
         ),
         (
@@ -234,7 +234,7 @@ def test_what_is_absent_has_its_meaning() -> None:
             "",
             (
                 "40: revocations[0].publishers: expected one of publishers, certificates, log-index-from with "
-                "log-index-until, sha256, projects, found nothing"
+                "log-index-until, sha256, projects, keys, found nothing"
             ),
         ),
     ],
