@@ -107,6 +107,8 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 lock: $(VENV)/.installed-dev  ## update the lock files (needs the network)
 	$(BIN)/$(LOCK) --upgrade pyproject.toml --group build -o requirements.lock
 	$(BIN)/$(LOCK) pyproject.toml --extra otel --group build --group dev -c requirements.lock -o requirements-dev.lock
+	{ head -n 1 demo/pip.lock; sed -n '/^pip==/,/sha256:[0-9a-f]*$$/p' requirements-dev.lock; } > demo/pip.lock.new
+	mv demo/pip.lock.new demo/pip.lock
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

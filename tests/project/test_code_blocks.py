@@ -42,7 +42,7 @@ _SHELL_PROGRAMS = {
     ".",
     "pip", "uv", "curl", "docker", "podman", "kubectl", "helm", "openssl", "bash", "python", ".venv/bin/python",
     "pre-commit", "git", "cd", "export", "kill", "sqlite3", "date", "diff", "sed",
-    "cosign", "gh", "pip-audit", "pypi-attestations", "skopeo",
+    "cosign", "gh", "pipx", "pip-audit", "pypi-attestations", "skopeo",
 }  # fmt: skip
 """Programs other than Assay and make; the clients' tests run pip and uv as the pages do."""
 
