@@ -75,7 +75,8 @@ do not affect the exit status.
 | no rule covers all projects: files of a project without a rule are withheld | warning |
 | a waiver has expired, or expires within two weeks | warning |
 | an earlier index covers a pattern of an index, or no index covers all projects | warning |
-| credentials for an index are sent over http | warning |
+| `[[advisories]]` is set, and no index has the projects of PyPI, so no advisory applies | error |
+| credentials for an index or a feed of advisories are sent over http | warning |
 | `server.host` is not a loopback address, and `server.auth` is not set, or neither `server.tls` nor `server.trusted-proxies` is set | warning |
 
 With `--online`, the command also requests up to three pages from each index. It warns that an index carries no

@@ -139,6 +139,8 @@ class AdvisoryFeed:
             telemetry.warning("advisory-snapshot-damaged", feed=self.name, error=str(error))
             archive = None
         snapshot = None if archive is None else FeedSnapshot(archive)
+        if state.refused is not None and not self._files.refused.exists():
+            state = replace(state, refused=None, validators=Validators())
         if snapshot is None or snapshot.digest != state.digest:
             # The hits stay on hold, and so does a refused snapshot, whose digest is compared when it is accepted.
             state = replace(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BufferedWriter
@@ -155,7 +156,11 @@ class LocalSource:
         found = []
         for folder, folders, names in os.walk(self._path):
             folders.sort()
-            found += [(path := Path(folder, name), path.stat()) for name in sorted(names) if name.endswith(".json")]
+            for name in sorted(names):
+                if name.endswith(".json"):
+                    path = Path(folder, name)
+                    with suppress(OSError):  # the reader counts a file that cannot be read as broken
+                        found.append((path, path.stat()))
             if len(found) > MAX_FEED_RECORDS:
                 raise InvalidResponseError(f"expected at most {MAX_FEED_RECORDS} records")
         return found

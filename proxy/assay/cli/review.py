@@ -12,7 +12,7 @@ from assay.provenance.sources.settings import GitHubSourceSettings
 
 
 def review_configuration(configuration: Configuration) -> Iterator[Problem]:
-    """Yield the problems of the indexes, of the evidence sources and of the server."""
+    """Yield the problems of the indexes, the evidence sources, the feeds of advisories and the server."""
     for index, pattern, earlier in configuration.indexes.find_shadowed_patterns():
         yield Problem(
             text=f"index {index.name}: the pattern {pattern} never applies, "
@@ -34,7 +34,23 @@ def review_configuration(configuration: Configuration) -> Iterator[Problem]:
             )
         elif _is_remote_http(source.url):
             yield Problem(text=f"evidence {source.name}: the token is sent over http, and every router can read it")
+    yield from _review_feeds(configuration)
     yield from _review_server(configuration.server)
+
+
+def _review_feeds(configuration: Configuration) -> Iterator[Problem]:
+    """Yield the problems of the feeds of advisories."""
+    if configuration.advisories and not any(index.has_pypi_projects for index in configuration.indexes):
+        yield Problem(
+            text="advisories: no index has the projects of PyPI, so no advisory applies; "
+            'set ecosystem = "PyPI" in the table of an index that mirrors PyPI',
+            is_error=True,
+        )
+    for feed in configuration.advisories:
+        if feed.credentials is not None and _is_remote_http(feed.url):
+            yield Problem(
+                text=f"advisories {feed.name}: credentials are sent over http, and every router can read them"
+            )
 
 
 def _review_index(index: IndexSettings) -> Iterator[Problem]:

@@ -435,6 +435,31 @@ async def test_a_directory_is_read_when_it_changes_and_its_age_is_that_of_its_fi
         assert feeds.status().problem == "the snapshot is 7 days old"
 
 
+async def test_a_broken_link_in_a_directory_is_a_broken_record(tmp_path: Path) -> None:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "MAL-2026-1.json").write_bytes(encode_record(malware(1)))
+    (folder / "MAL-2026-2.json").symlink_to(folder / "absent.json")
+    async with World(tmp_path, [{"name": "own", "url": str(folder)}]).open() as feeds:
+        assert await feeds.service.refresh() == {}
+        assert (feeds.withheld(1), feeds.status().skipped) == ([1], 1)
+
+
+async def test_a_refused_snapshot_that_is_missing_from_the_disk_is_fetched_again(
+    world: World, server: FeedServer
+) -> None:
+    server.offer(*many(20))
+    async with world.open() as feeds:
+        await feeds.service.refresh()
+        server.offer(*many(10))
+        await feeds.service.refresh()
+    (world.directory / "advisories" / "osv" / "refused").unlink()
+    async with world.open() as feeds:
+        assert not feeds.status().is_refused
+        assert list(await feeds.service.refresh()) == ["osv"]
+        assert (feeds.status().is_refused, server.statuses) == (True, [200, 200, 200])
+
+
 async def test_an_absent_file_is_an_error_that_names_it(tmp_path: Path) -> None:
     world = World(tmp_path, [{"name": "own", "url": str(tmp_path / "all.zip")}])
     async with world.open() as feeds:

@@ -154,6 +154,23 @@ def test_credentials_for_an_index_over_http_are_a_warning(
         assert "secret" not in shown
 
 
+@pytest.mark.parametrize(
+    ("index", "status"),
+    [
+        ("https://mirror.example/", 2),
+        ('https://mirror.example/"\necosystem = "PyPI', 0),
+        ('https://mirror.example/"\nprovenance-from = "https://pypi.org/', 0),
+        ("https://pypi.org/simple/", 0),
+    ],
+)
+def test_advisories_that_apply_to_no_index_are_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], index: str, status: int
+) -> None:
+    feed = '[[advisories]]\nname = "osv"\nurl = "https://osv.example/all.zip"\n'
+    found, shown = check(tmp_path, capsys, ALL, f'[[indexes]]\nname = "main"\nurl = "{index}"\n{feed}')
+    assert (found, "error: advisories: no index has the projects of PyPI" in shown) == (status, status == 2)
+
+
 def test_the_rules_are_shown_in_the_words_of_the_policy_page(capsys: pytest.CaptureFixture[str]) -> None:
     path = ROOT / "config" / "policy.toml"
     assert run(["check", "--policy", str(path)]) == 0
