@@ -20,10 +20,12 @@ from assay.advisories.in_force import AdvisoriesInForce
 from assay.advisory_feeds.served import ListServed, list_nothing_served, make_list_served
 from assay.advisory_feeds.service import AdvisoryFeeds
 from assay.attestation.config import BUNDLED_ROOT_NAMES, DEFAULT_ROOT_NAME
+from assay.attestation.key_watch import KeyWatch
 from assay.attestation.pool.pool import VerifierPool
 from assay.attestation.renewal.schedule import create_root_refreshers
 from assay.attestation.renewal.tuf_client import SubprocessRefresher, create_subprocess_refreshers
 from assay.attestation.trust_roots import TrustRoots, load_roots
+from assay.caching.background import BackgroundTasks
 from assay.caching.flights import ProcessFlights
 from assay.config import Configuration
 from assay.evidence import INDEX_SOURCE
@@ -78,7 +80,7 @@ class Tuning:
     retries: RetryPacing = field(default_factory=RetryPacing)
     github: GitHubTiming = field(default_factory=GitHubTiming)
     evidence_poll_seconds: float = POLL_INTERVAL_SECONDS
-    """Time in seconds between two checks of a directory with evidence."""
+    """Time in seconds between two checks of a directory with evidence, and of the keys that countersign."""
     overview_seconds: float = 5.0
     """Time in seconds for which the facts of the overview page and of the search are kept."""
     silence_memory_seconds: float = SILENCE_MEMORY_SECONDS
@@ -220,7 +222,7 @@ async def assemble(
     async with AsyncExitStack() as stack:
         store = await open_storage(configuration.storage, clock=clock, new_ledger=new_ledger)
         stack.push_async_callback(store.close)
-        verifier = await _start_verifier(stack, configuration, state_directory, clock)
+        verifier = await _start_verifier(stack, configuration, state_directory, clock, tuning)
         # A dry run reads hosted files beside the proxy that owns them.
         hosted_files = await open_hosted(
             configuration.storage, configuration.indexes, read_only=state_directory is not None
@@ -358,12 +360,21 @@ async def _start_verifier(
     configuration: Configuration,
     state_directory: Path | None,
     clock: Callable[[], datetime],
+    tuning: Tuning,
 ) -> VerifierPool:
     state = state_directory or configuration.storage.directory
     trusted, renewers = await read_trust_roots(configuration, state)
     verifier = VerifierPool(trusted, configuration.verification)
     await verifier.start()
     stack.push_async_callback(verifier.close)
+    if state_directory is None and configuration.trust.keys:
+        watch = KeyWatch(
+            configuration.trust.keys,
+            verifier.replace_keys,
+            poll_interval_seconds=tuning.evidence_poll_seconds,
+        )
+        watching = await stack.enter_async_context(BackgroundTasks())
+        watching.spawn(watch.run(), name="watch trust keys")
     if state_directory is None:
         for refresher in create_root_refreshers(verifier, renewers, configuration.trust, clock):
             stack.push_async_callback(refresher.close)

@@ -109,8 +109,14 @@ class TrustRoots:
     def __post_init__(self) -> None:
         """Compute the digest once instead of at each use."""
         named = sorted(self.by_name.items())
-        parts = [self.default, *self.further, *(root.fingerprint for _, root in named), *self._key_fingerprints]
+        parts = [self.default, *self.further, *(root.fingerprint for _, root in named), self.keys_digest]
         object.__setattr__(self, "digest", hashlib.sha256("\0".join(parts).encode()).hexdigest())
+
+    @property
+    def keys_digest(self) -> str:
+        """Digest of the names and contents of all keys. It is empty without keys."""
+        parts = [f"{each.name}\0{hashlib.sha256(each.pem).hexdigest()}" for each in self.keys]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest() if parts else ""
 
     def for_index(self, root_name: str | None = None) -> tuple[TrustRoot, ...]:
         """Return the trust roots that count for an index.
@@ -132,15 +138,11 @@ class TrustRoots:
             ) from None
 
     def fingerprints_for_index(self, root_name: str | None = None) -> tuple[str, ...]:
-        """Return the fingerprint of each trust root in `for_index(root_name)`, and of each key.
+        """Return the fingerprint of each trust root in `for_index(root_name)`.
 
         They are part of the cache key of evidence.
         """
-        return (*(root.fingerprint for root in self.for_index(root_name)), *self._key_fingerprints)
-
-    @property
-    def _key_fingerprints(self) -> tuple[str, ...]:
-        return tuple(hashlib.sha256(each.name.encode() + b"\0" + each.pem).hexdigest() for each in self.keys)
+        return tuple(root.fingerprint for root in self.for_index(root_name))
 
     def with_refreshed(self, root: TrustRoot) -> TrustRoots:
         """Return a copy in which `root` replaces the trust root of the same name, but keeps the configured issuers."""
@@ -235,15 +237,23 @@ def _load_root(name: str, source: str, base_directory: Path) -> TrustRoot:
 
 
 def _load_key(name: str, source: str, base_directory: Path) -> TrustKey:
+    path = base_directory / source
+    return make_trust_key(name, read_file(path, f"trust.keys.{name}: {path}", max_bytes=MAX_ROOT_BYTES))
+
+
+def make_trust_key(name: str, pem: bytes) -> TrustKey:
+    """Return the key in a PEM file.
+
+    Raises:
+        ConfigurationError: the file has no key of a supported kind.
+    """
     # Imported only if there are keys: this module must not need much memory.
     from assay.attestation.verification.public_keys import load_public_key  # noqa: PLC0415
 
-    what = f"trust.keys.{name}"
-    pem = read_file(base_directory / source, f"{what}: {base_directory / source}", max_bytes=MAX_ROOT_BYTES)
     try:
         load_public_key(pem)
     except ValueError as error:
-        raise ConfigurationError(f"{what}: expected {error}") from error
+        raise ConfigurationError(f"trust.keys.{name}: expected {error}") from error
     return TrustKey(name=name, pem=pem)
 
 

@@ -48,6 +48,10 @@ class Verifier(Protocol):
     def roots_digest(self) -> str:
         """Digest of all active trust roots together."""
 
+    @property
+    def keys_digest(self) -> str:
+        """Digest of all keys that can countersign; empty without keys. Evidence from bundles depends on them."""
+
     def trust_fingerprint_for(self, root_name: str | None) -> str:
         """Return the digest of the active trust roots for an index whose setting `trust` is `root_name`."""
 

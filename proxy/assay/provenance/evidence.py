@@ -109,7 +109,7 @@ class EvidenceRecords:
         if not jobs:
             return {}
         index = query.index
-        roots = self._verifier.trust_fingerprint_for(index.trust)
+        roots = self._get_fingerprint(index.trust)
         with VERIFICATION_SECONDS.time(), tracing.span("verify", project=query.project, documents=len(jobs)):
             results = await self._verifier.verify(
                 [
@@ -127,7 +127,7 @@ class EvidenceRecords:
             results = [_with_source(result, self._source) for result in results]
         # If the trust roots were renewed meanwhile, it is unknown under which ones the documents were verified. The
         # evidence is then not recorded, and the documents are verified again next time.
-        is_sure = roots == self._verifier.trust_fingerprint_for(index.trust)
+        is_sure = roots == self._get_fingerprint(index.trust)
         fresh = self._report(query, jobs, results)
         records = self._make_records(jobs, results, pointers, roots if is_sure else None)
         size = sum(len(document) for _, document in jobs)
@@ -221,8 +221,8 @@ class EvidenceRecords:
         """
         found: dict[tuple[FileKey, Sha256], Evidence] = {}
         trust = index.trust
-        current = self._verifier.trust_fingerprint_for(trust)
-        for roots in (current, *self._verifier.earlier_trust_fingerprints_for(trust)):
+        current = self._get_fingerprint(trust)
+        for roots in (current, *self._get_earlier_fingerprints(trust)):
             keys = {
                 (file, document): self._evidence_key(file, document, roots)
                 for file, document in documents
@@ -234,6 +234,18 @@ class EvidenceRecords:
                 if evidence is not None and (roots == current or self._verifier.is_still_valid(evidence, trust)):
                     found[asked] = evidence
         return found
+
+    def _get_fingerprint(self, trust: str | None) -> str:
+        """Return the digest of the active trust roots, and of the keys if the documents are bundles."""
+        return self._add_keys(self._verifier.trust_fingerprint_for(trust))
+
+    def _get_earlier_fingerprints(self, trust: str | None) -> list[str]:
+        return [self._add_keys(each) for each in self._verifier.earlier_trust_fingerprints_for(trust)]
+
+    def _add_keys(self, fingerprint: str) -> str:
+        if self._document_format is not DocumentFormat.BUNDLES or not self._verifier.keys_digest:
+            return fingerprint
+        return f"{fingerprint} {self._verifier.keys_digest}"
 
     def _evidence_key(self, file: FileKey, document: Sha256, roots: str) -> str:
         filename, sha256 = file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,48 @@ async def test_a_review_approves_while_it_is_there_and_another_verdict_withholds
             async with seen(proxy):
                 place.unlink()
             assert (await proxy.get(proxy.files_path(listed))).status == 403
+
+
+async def test_a_removed_or_replaced_key_ends_the_approval_and_nothing_else_is_verified_again(reviews: Path) -> None:
+    key, other, place = ReviewKey("security"), ReviewKey("other"), reviews.parent / "security.pub"
+    place.write_bytes(key.pem)
+    review = key.bundle(WIDGET.filename, WIDGET.sha256, REVIEW, {"verdict": "ok"})
+    write(reviews / f"{WIDGET.sha256}.jsonl", json.dumps(review))
+    async with Index() as index:
+        own = SIGSTORE.provenance(WIDGET.filename, WIDGET.sha256, GitHub(repository="acme/widget"))
+        listed = index.add(WIDGET, upload_time=SIGNING_TIME, provenance=own)
+        configuration = make_configuration(
+            index,
+            reviews.parent / "assay",
+            evidence=[{"name": "reviews", "kind": "files", "path": str(reviews)}],
+            trust={
+                "root": str(_write_root(reviews.parent)),
+                "refresh": False,
+                "keys": {"security": {"path": str(place)}},
+            },
+        )
+        async with run_test_proxy(
+            index, reviews.parent, policy=reviewed(BY_KEY), configuration=configuration, tuning=FAST
+        ) as proxy:
+            verifier = proxy.assembly.verifier
+
+            async def change(content: bytes | None) -> None:
+                before = verifier.keys_digest
+                if content is None:
+                    await asyncio.to_thread(place.unlink)
+                else:
+                    await asyncio.to_thread(place.write_bytes, content)
+                async with asyncio.timeout(10):
+                    while verifier.keys_digest == before:  # noqa: ASYNC110 - the watch reports no event
+                        await asyncio.sleep(0.005)
+
+            assert (await proxy.get(proxy.files_path(listed))).status == 200
+            for content in (None, other.pem, b"no key"):
+                await change(content)
+                assert (await proxy.get(proxy.files_path(listed))).status == 403
+                await change(key.pem)
+                assert (await proxy.get(proxy.files_path(listed))).status == 200
+            assert index.count(listed.provenance_path) == 1
 
 
 def _write_root(directory: Path) -> Path:

@@ -77,6 +77,7 @@ class CredulousVerifier:
     """
 
     roots_digest = "roots"
+    keys_digest = ""
 
     def __init__(self) -> None:
         self.verified: list[tuple[str, bytes]] = []

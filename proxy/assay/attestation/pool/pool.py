@@ -18,7 +18,7 @@ import os
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -26,7 +26,7 @@ from typing import Final
 from assay import telemetry
 from assay.attestation.config import VerificationSettings
 from assay.attestation.pool import processes, protocol
-from assay.attestation.trust_roots import TrustRoot, TrustRoots, is_still_valid
+from assay.attestation.trust_roots import TrustKey, TrustRoot, TrustRoots, is_still_valid
 from assay.caching.background import cancel_and_wait
 from assay.errors import VerificationUnavailableError
 from assay.evidence import Evidence
@@ -214,6 +214,18 @@ class VerifierPool:
                 all further roots.
         """
         return is_still_valid(evidence, self._roots.for_index(root_name))
+
+    @property
+    def keys_digest(self) -> str:
+        """Digest of all keys that can countersign; empty without keys."""
+        return self._roots.keys_digest
+
+    def replace_keys(self, keys: tuple[TrustKey, ...]) -> bool:
+        """Put keys in force for all batches that are sent from now on; return whether they differ from the previous."""
+        if keys == self._roots.keys:
+            return False
+        self._roots = replace(self._roots, keys=keys)
+        return True
 
     def update_root(self, root: TrustRoot) -> None:
         """Put a renewed trust root in force for all batches that are sent from now on."""

@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Annotated, Any, Final, Self, final
 
-from pydantic import BeforeValidator, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
+from pydantic import BeforeValidator, ConfigDict, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
 
 from assay.evidence import INDEX_SOURCE, Attested, Evidence, Forged
 from assay.policy.candidate import FileFacts, PageContext
@@ -63,6 +63,9 @@ def _list_conditions(where: object) -> object:
 
 class Countersigner(Settings):
     """Third party that must have signed a statement about the file: a key, or a publisher by its own keys."""
+
+    # The keys of the publisher may be in the table, which the JSON Schema for editors cannot say otherwise.
+    model_config = ConfigDict(json_schema_extra={"additionalProperties": True})
 
     key: KeyReference | None = None
     """Name of a key in ``[trust.keys]``."""
