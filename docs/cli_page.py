@@ -71,12 +71,14 @@ do not affect the exit status.
 | two rules of one policy have the same name, so reasons do not tell which of them applied | error |
 | `file-hosts` of an index at `pypi.org` or `test.pypi.org` lacks the host of its files, so every file is withheld; without `file-hosts`, that host is the default | error |
 | `server.host` is not a loopback address, and clients send passwords or tokens over http: neither `server.tls` nor `server.trusted-proxies` is set | error |
+| an uploader of a hosted index may upload a project whose name the index does not own | error |
 | earlier rules cover some projects of a rule | warning |
 | no rule covers all projects: files of a project without a rule are withheld | warning |
 | a waiver has expired, or expires within two weeks | warning |
 | an earlier index covers a pattern of an index, or no index covers all projects | warning |
 | `[[advisories]]` is set, and no index has the projects of PyPI, so no advisory applies | error |
 | credentials for an index or a feed of advisories are sent over http | warning |
+| a hosted index has no uploaders | warning |
 | `server.host` is not a loopback address, and `server.auth` is not set, or neither `server.tls` nor `server.trusted-proxies` is set | warning |
 
 With `--online`, the command also requests up to three pages from each index. It warns that an index carries no

@@ -330,3 +330,32 @@ def test_settings_do_not_change() -> None:
 )
 def test_advisories_about_pypi_apply_to_pypi_and_to_indexes_that_say_so(keys: dict[str, Any], expected: bool) -> None:
     assert index(**keys).has_pypi_projects is expected
+
+
+HOSTED = {"name": "internal", "kind": "hosted", "projects": ["acme-*"]}
+
+
+def test_a_hosted_index_has_an_internal_address() -> None:
+    index = IndexSettings.model_validate(HOSTED)
+    assert (index.is_hosted, index.url, index.attestations) == (True, "https://internal.hosted.invalid/", "required")
+    assert allowed_file_hosts(index) == {"internal.hosted.invalid"}
+    assert IndexSettings.model_validate(index.model_dump(exclude_unset=True, by_alias=True)) == index
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {**HOSTED, "url": "https://index.example/"},
+        {**HOSTED, "file-hosts": ["files.example"]},
+        {**HOSTED, "credentials": {"netrc": True}},
+        {**HOSTED, "uploaders": [{"user": "bot"}]},
+        {**HOSTED, "kind": "mirror"},
+        {"name": "a", "url": "https://index.example/", "uploaders": []},
+        {"name": "a", "url": "https://index.example/", "managers": ["alice"]},
+        {"name": "a", "url": "https://index.example/", "attestations": "optional"},
+        {"name": "a"},
+    ],
+)
+def test_a_key_of_the_other_kind_is_refused(table: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        IndexSettings.model_validate(table)

@@ -37,12 +37,15 @@ async def review_online(configuration: Configuration, policies: Iterable[Policy]
     wanted = {
         index.name: [*islice(_iter_projects(configuration, index, named), _MAX_PROJECTS)]
         for index in configuration.indexes
+        if not index.is_hosted
     }
     async with open_dry_run(configuration, _DENIES_ALL) as assembly:
         pages = await judge_pages(assembly, [name for names in wanted.values() for name in names])
     problems: list[Problem] = []
     is_complete = True
     for index in configuration.indexes:
+        if index.is_hosted:
+            continue
         found, is_answered = _review_index(index, wanted[index.name], pages)
         problems += found
         is_complete &= is_answered

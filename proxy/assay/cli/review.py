@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from packaging.utils import NormalizedName
+
 from assay.config import Configuration, ServerSettings
-from assay.indexes import IndexSettings, allowed_file_hosts, find_known_file_hosts, is_loopback
+from assay.indexes import Indexes, IndexSettings, allowed_file_hosts, find_known_file_hosts, is_loopback
 from assay.policy.language.review import Problem
 from assay.provenance.sources.settings import GitHubSourceSettings
 
@@ -24,6 +26,8 @@ def review_configuration(configuration: Configuration) -> Iterator[Problem]:
         )
     for index in configuration.indexes:
         yield from _review_index(index)
+        if index.is_hosted:
+            yield from _review_hosted(configuration.indexes, index)
     for source in configuration.evidence:
         if not isinstance(source, GitHubSourceSettings):
             continue
@@ -63,6 +67,20 @@ def _review_index(index: IndexSettings) -> Iterator[Problem]:
         )
     if index.credentials is not None and _is_remote_http(index.url):
         yield Problem(text=f"index {index.name}: credentials are sent over http, and every router can read them")
+
+
+def _review_hosted(indexes: Indexes, index: IndexSettings) -> Iterator[Problem]:
+    """Yield the problems of the uploaders of a hosted index."""
+    if not index.uploaders:
+        yield Problem(text=f"index {index.name}: uploaders is empty: no user may upload files")
+    for uploader in index.uploaders:
+        for pattern in uploader.projects:
+            if not set(pattern) & set("*?") and indexes.find_owner(NormalizedName(pattern)) is not index:
+                yield Problem(
+                    text=f"index {index.name}: the uploader {uploader.user} may upload {pattern}, "
+                    "but this index does not own the name, so every upload is refused",
+                    is_error=True,
+                )
 
 
 def _is_remote_http(url: str) -> bool:

@@ -27,6 +27,10 @@ REACHABLE = "server.host is 0.0.0.0, so other machines can connect"
 PUBLIC = '[server]\nhost = "0.0.0.0"\n'
 BEHIND_A_PROXY = f'{PUBLIC}trusted-proxies = ["10.0.0.0/8"]\n'
 INTERNAL = '[[indexes]]\nname = "internal"\nurl = "http://index.example/"\ninsecure = true\n'
+NOT_OWNED = (
+    "error: index internal: the uploader bot may upload numpy,"
+    " but this index does not own the name, so every upload is refused"
+)
 CREDENTIALS = '[indexes.credentials]\nusername = "u"\npassword-env = "ASSAY_TEST_PASSWORD"\n'
 
 
@@ -169,6 +173,35 @@ def test_advisories_that_apply_to_no_index_are_an_error(
     feed = '[[advisories]]\nname = "osv"\nurl = "https://osv.example/all.zip"\n'
     found, shown = check(tmp_path, capsys, ALL, f'[[indexes]]\nname = "main"\nurl = "{index}"\n{feed}')
     assert (found, "error: advisories: no index has the projects of PyPI" in shown) == (status, status == 2)
+
+
+@pytest.mark.parametrize(
+    ("uploaders", "problems"),
+    [
+        ('[{ user = "bot", projects = ["acme-app", "acme-*"] }]', []),
+        ("[]", ["warning: index internal: uploaders is empty: no user may upload files"]),
+        (
+            '[{ user = "bot", projects = ["numpy"] }]',
+            [
+                NOT_OWNED,
+            ],
+        ),
+    ],
+)
+def test_uploaders_of_a_hosted_index(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    uploaders: str,
+    problems: list[str],
+) -> None:
+    monkeypatch.setenv("ASSAY_STORAGE__HOSTED", str(tmp_path / "hosted"))
+    hosted = f'[[indexes]]\nname = "internal"\nkind = "hosted"\nprojects = ["acme-*"]\nuploaders = {uploaders}\n'
+    settings = f'{TOKENS}{hosted}[[indexes]]\nname = "pypi"\nurl = "https://pypi.org/simple/"\n'
+    status, shown = check(tmp_path, capsys, ALL, settings)
+    assert list_problems(shown) == problems
+    assert status == (2 if any(each.startswith("error") for each in problems) else 0)
+    assert "internal  acme-*  hosted" in shown
 
 
 def test_the_rules_are_shown_in_the_words_of_the_policy_page(capsys: pytest.CaptureFixture[str]) -> None:

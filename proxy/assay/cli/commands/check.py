@@ -131,7 +131,7 @@ def _describe_indexes(configuration: Configuration) -> list[str]:
         (
             index.name,
             " ".join(index.projects) + (f" except {' '.join(index.excluded)}" if index.excluded else ""),
-            index.url,
+            "hosted" if index.is_hosted else index.url,
             " ".join(sorted(allowed_file_hosts(index))),
             format_duration(index.freshness.page),
         )
