@@ -388,7 +388,7 @@ class Gate:
                 await self._page_judge.note_rollback(index, name, history)
         if page.is_absent:
             self._judged_pages.pop((self.view, name))
-        known = self._judged_pages.peek((self.view, name))
+        known = await self._update_advisories(self._judged_pages.peek((self.view, name)))
         if (
             known is not None
             and not known.has_failed_evidence
@@ -400,6 +400,22 @@ class Gate:
         ):
             return replace(known, page=page)
         return await self._page_judge.judge(self.policy, page)
+
+    async def _update_advisories(self, judged: JudgedPage | None) -> JudgedPage | None:
+        """Return the judged page as one of the snapshot in force, if the snapshot has the same advisories about it.
+
+        A feed changes often, and most changes concern other projects. Without this, each change would have all pages
+        judged again that have any advisory.
+        """
+        if judged is None:
+            return None
+        index, name = judged.page.index, judged.page.project.name
+        if judged.dependencies["advisories"] == self._advisories.get_version(index, name):
+            return judged
+        found = await self._advisories.find(index, name)
+        if found.digest != judged.advisories_digest:
+            return judged
+        return replace(judged, dependencies={**judged.dependencies, "advisories": found.version})
 
     def handle_notice(self, notice: Notice) -> None:
         """Discard the judged page of the project that `notice` names. The next request has the page judged again.

@@ -99,6 +99,8 @@ class JudgedPage:
     hidden: HiddenReport | None = None
     """Versions that installers may pass over in silence; None if there are none. All copies of a judged page share the
     report, so that it is logged once."""
+    advisories_digest: str = ""
+    """Digest of the advisories about the project. If a new snapshot has the same ones, the verdicts stay valid."""
     failures: Mapping[str, DocumentFailure] = field(default_factory=dict)
     """Failures to fetch provenance, by the location of the undecided file. An undecided file without a failure here is
     still being decided."""

@@ -7,9 +7,11 @@ registered on PyPI, and a record about that project must not withhold the organi
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+import hashlib
+from typing import Final, NamedTuple
 
 from assay.advisories.model import Advisory
+from assay.advisories.snapshot import AdvisorySnapshot
 from assay.errors import NotReadyError
 from assay.indexes import IndexSettings
 from assay.ports import Advisories
@@ -17,6 +19,19 @@ from assay.simple.model import NormalizedName
 
 NO_RECORDS: Final = ""
 """Version of the advisories about a project that no record names."""
+
+
+class ProjectAdvisories(NamedTuple):
+    """Advisories about one project in one snapshot."""
+
+    version: str
+    """Version of the snapshot (see `PageAdvisories.get_version`)."""
+    records: tuple[Advisory, ...]
+    digest: str
+    """SHA-256 of the records. Most snapshots change nothing about a project; the digest then stays the same."""
+
+
+NO_ADVISORIES: Final = ProjectAdvisories(NO_RECORDS, (), "")
 
 
 class PageAdvisories:
@@ -48,9 +63,18 @@ class PageAdvisories:
         snapshot = self._advisories.current()
         return snapshot.digest if snapshot.has_project(project) and index.has_pypi_projects else NO_RECORDS
 
-    async def find(self, index: IndexSettings, project: NormalizedName) -> tuple[Advisory, ...]:
+    async def find(self, index: IndexSettings, project: NormalizedName) -> ProjectAdvisories:
         """Return the records about a project, parsed in a thread. They are those of `get_version` at the call."""
         snapshot = self._advisories.current()
         if not snapshot.has_project(project) or not index.has_pypi_projects:
-            return ()
-        return await asyncio.to_thread(snapshot.find, project)
+            return NO_ADVISORIES
+        return await asyncio.to_thread(_find, snapshot, project)
+
+
+def _find(snapshot: AdvisorySnapshot, project: NormalizedName) -> ProjectAdvisories:
+    records = snapshot.find(project)
+    digest = hashlib.sha256()
+    for each in records:
+        digest.update(f"{each.id} {each.on_hold} {each.is_missing} ".encode())
+        digest.update(hashlib.sha256(snapshot.get_raw(each.id) or b"").digest())
+    return ProjectAdvisories(snapshot.digest, records, digest.hexdigest())

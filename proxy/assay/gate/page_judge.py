@@ -15,7 +15,6 @@ from functools import partial
 from typing import TypeVar
 
 from assay import telemetry
-from assay.advisories.model import Advisory
 from assay.errors import LedgerError
 from assay.evidence import INDEX_SOURCE, Evidence, Forged
 from assay.files.failed_metadata import FailedMetadata
@@ -23,7 +22,7 @@ from assay.files.wheel_metadata import WheelMetadata, apply_own_metadata, find_m
 from assay.gate import absent_project
 from assay.gate.hidden_versions import HiddenReport, HiddenVersion, find_hidden_versions
 from assay.gate.judged_page import Dependencies, JudgedPage, index_by_location
-from assay.gate.page_advisories import PageAdvisories
+from assay.gate.page_advisories import PageAdvisories, ProjectAdvisories
 from assay.indexes import IndexSettings, allowed_file_hosts
 from assay.policy.first_sight import find_clock_corrections
 from assay.policy.judge import (
@@ -71,7 +70,7 @@ class _Case:
     mismatched_wheels: frozenset[Sha256]
     dependencies: Dependencies
     history: ProjectHistory
-    advisories: tuple[Advisory, ...]
+    advisories: ProjectAdvisories
     now: datetime
     sources: tuple[SourceFacts, ...]
 
@@ -81,7 +80,7 @@ class _Case:
 
     async def offload_if_large(self, work: Callable[[], _T]) -> _T:
         """Return the result of pure work on the page; run it in a thread if it has many files or advisories."""
-        is_large = len(self.project.files) * (1 + len(self.advisories)) >= _OFFLOAD_MIN_FILES
+        is_large = len(self.project.files) * (1 + len(self.advisories.records)) >= _OFFLOAD_MIN_FILES
         return await asyncio.to_thread(work) if is_large else work()
 
     async def decide(self, found: Resolution) -> tuple[Verdict, ...]:
@@ -94,7 +93,7 @@ class _Case:
                 history=self.history,
                 now=self.now,
                 mismatched_wheels=self.mismatched_wheels,
-                advisories=self.advisories,
+                advisories=self.advisories.records,
                 sources=self.sources,
                 evidence=found.merge(),
                 answered=self.list_answered(found),
@@ -126,7 +125,7 @@ class _Case:
                 now=self.now,
                 evidence=evidence,
                 mismatched_wheels=self.mismatched_wheels,
-                advisories=self.advisories,
+                advisories=self.advisories.records,
                 sources=self.sources,
                 answered=self.list_answered(found),
             ),
@@ -345,6 +344,7 @@ class PageJudge:
             listing=listing,
             hidden=HiddenReport(versions=hidden) if hidden else None,
             by_location=index_by_location(verdicts),
+            advisories_digest=case.advisories.digest,
             valid_until=_find_valid_until(decided, found, listing.advisories, case.now),
             failures=failures,
         )
@@ -435,7 +435,7 @@ def _list_versions(
         withheld=tuple(verdict for verdict in verdicts if isinstance(verdict, Withheld)),
         tombstones=make_tombstones(showing, verdicts),
         show_withheld=case.policy.show_withheld,
-        advisories=select_shown(case.policy, case.project.name, case.project.files, case.advisories, case.now),
+        advisories=select_shown(case.policy, case.project.name, case.project.files, case.advisories.records, case.now),
     )
     return listing, find_hidden_versions(verdicts) if listing.withheld else ()
 

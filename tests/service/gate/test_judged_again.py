@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 
 from assay.attestation.pool.pool import VerifierPool
+from assay.indexes import IndexSettings
 from assay.policy.language.document import load_policy
 from assay.ports import ProjectHistory
+from assay.provenance.resolver import ProvenanceResolver
 from assay.simple.model import NormalizedName
+from tests.world.advisories.snapshots import make_snapshot, malware
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
 from tests.world.proxy.running_proxy import RunningProxy, run_test_proxy
@@ -39,11 +42,22 @@ def change_metadata(proxy: RunningProxy, _monkeypatch: pytest.MonkeyPatch) -> No
     gate.resources.files.failed_metadata.record(page.index, FOO, page.project.files[0])
 
 
+def change_evidence(_proxy: RunningProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ProvenanceResolver, "local_version", property(lambda _: "of other bundles"))
+
+
+def change_advisories(proxy: RunningProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(IndexSettings, "has_pypi_projects", property(lambda _: True))
+    proxy.assembly.advisories.put(make_snapshot(malware("foo")))
+
+
 CHANGES = {
     "policy": change_policy,
     "roots": change_roots,
     "wheels": change_wheels,
     "metadata": change_metadata,
+    "evidence": change_evidence,
+    "advisories": change_advisories,
 }
 
 
