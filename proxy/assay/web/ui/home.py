@@ -15,6 +15,7 @@ from assay.web.ui.layout import render_facts, render_instant, render_page, rende
 from assay.web.ui.markup import Child, Markup, element, escape_lines, join_markup, markup_if
 from assay.web.ui.policy import describe_showing, render_rejection
 from assay.web.ui.refusals import Refusal
+from assay.web.ui.releases import build_file_url
 
 _PLACEHOLDER_ORIGIN = "http://ADDRESS"
 
@@ -237,7 +238,7 @@ def _render_refusal_row(refusal: Refusal) -> tuple[Child, ...]:
     return (
         render_instant(refusal.time),
         _describe_event(refusal.hidden),
-        name if project is None else element("a", name, href=f"project/{project}"),
+        name if project is None else element("a", name, href=build_file_url("", project, file)),
         refusal.withheld.rule or "no rule",
         join_markup((element("strong", reasons[0]["code"]), ": ", reasons[0]["message"])),
     )

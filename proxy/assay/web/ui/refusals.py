@@ -12,7 +12,8 @@ from datetime import datetime
 from assay.gate.hidden_versions import HiddenVersion
 from assay.policy.verdict import Withheld
 
-_MAX_REFUSALS = 25
+_MAX_REFUSALS = 8
+"""Maximum number of entries, so that the home page is short on a phone. ``/refusals`` has all recorded refusals."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
