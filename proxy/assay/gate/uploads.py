@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from packaging.utils import NormalizedName
 
 from assay import telemetry
-from assay.attestation.verification.provenance_object import make_provenance_object
 from assay.caching.flights import ProcessFlights
 from assay.errors import AssayError, EvidenceUnavailableError, UploadRefusedError
 from assay.evidence import Attestation, Evidence, Unattested
@@ -49,6 +48,18 @@ class UploadResult:
     placement: Placement
     attestations: tuple[Attestation, ...] = ()
     provenance_sha256: str | None = None
+
+
+def _make_provenance_object(attestations: Sequence[dict[str, Any]]) -> bytes:
+    """Return the provenance object of uploaded attestations.
+
+    Raises:
+        UploadRefusedError: an attestation is malformed, or its signer is not a Trusted Publisher.
+    """
+    # Imported at the first upload: a proxy without uploads must not need the memory of cryptography.
+    from assay.attestation.verification.provenance_object import make_provenance_object  # noqa: PLC0415
+
+    return make_provenance_object(attestations)
 
 
 class UploadService:
@@ -151,7 +162,7 @@ class UploadService:
     async def _verify(self, index: IndexSettings, form: UploadForm, sha256: str) -> tuple[bytes | None, Evidence]:
         if not form.attestations:
             return None, Unattested()
-        provenance = await asyncio.to_thread(make_provenance_object, form.attestations)
+        provenance = await asyncio.to_thread(_make_provenance_object, form.attestations)
         job = VerificationJob(filename=form.filename, sha256=sha256, provenance=provenance, trust=index.trust)
         [result] = await self._verifier.verify([job])
         return provenance, result.evidence

@@ -99,7 +99,7 @@ async def test_the_project_page_says_it(tmp_path: Path, policy: str, more: dict[
         index.add(WIDGET, upload_time=SIGNING_TIME, **more)
         shown = (await proxy.get("/project/widget", HTML)).body.decode()
         assert (f"{PROBLEM}.</p>" in shown) == is_unstated
-        assert ("no attestation" in shown) == (not is_unstated)
+        assert ("No file has an attestation" in shown) == (not is_unstated)
 
 
 @pytest.mark.parametrize(("more", "is_unstated"), [(UNSTATED, True), ({}, False)], ids=["unstated", "twin"])
