@@ -491,9 +491,4 @@ class _IndexClient:
 
     def open_root_list(self, validators: Validators) -> AbstractAsyncContextManager[BodyStream[bytes] | NoBody]:
         own = self._settings
-        return self.open_stream(own.url, validators, accept=_PAGE_ACCEPT, max_bytes=own.limits.page)
-
-    def open_stream(
-        self, url: str, validators: Validators, *, accept: str, max_bytes: int
-    ) -> AbstractAsyncContextManager[BodyStream[bytes] | NoBody]:
-        return self._upstream.open_stream(self._settings, url, validators, accept=accept, max_bytes=max_bytes)
+        return self._upstream.open_stream(own, own.url, validators, accept=_PAGE_ACCEPT, max_bytes=own.limits.page)
