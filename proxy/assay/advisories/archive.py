@@ -29,8 +29,6 @@ _SAMPLE_BYTES: Final = 2_000
 _MAX_DICTIONARY_BYTES: Final = 32_000
 """Maximum length of the dictionary for the compression. zlib uses at most 32 KiB."""
 _MAX_HEADER_BYTES: Final = 128 << 20
-_MAX_ASCII_BYTES: Final = 6 * MAX_RECORD_BYTES
-"""Maximum length of a stored record. In ASCII, JSON has up to six bytes for a character."""
 
 
 class ArchiveError(ValueError):
@@ -64,7 +62,7 @@ class Archive:
         """Return a record: JSON in ASCII, without line breaks."""
         start = self.ends[number - 1] if number else 0
         inflate = zlib.decompressobj(zdict=self.dictionary)
-        return inflate.decompress(self.records[start : self.ends[number]], _MAX_ASCII_BYTES)
+        return inflate.decompress(self.records[start : self.ends[number]], MAX_RECORD_BYTES + 1)
 
 
 @dataclass(frozen=True, slots=True)

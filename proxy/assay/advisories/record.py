@@ -29,7 +29,14 @@ from assay.advisories.model import (
 )
 from assay.simple.fields import parse_time, parse_version
 
-__all__ = ["ECOSYSTEM", "MAX_RECORD_BYTES", "BrokenRecordError", "parse_record", "read_json_object"]
+__all__ = [
+    "ECOSYSTEM",
+    "MAX_RECORD_BYTES",
+    "BrokenRecordError",
+    "encode_json_object",
+    "parse_record",
+    "read_json_object",
+]
 
 ECOSYSTEM: Final = "PyPI"
 """Name of the ecosystem in OSV records."""
@@ -76,6 +83,21 @@ def read_json_object(raw: bytes) -> dict[str, Any]:
     if _is_nested_deeper(value, MAX_DEPTH):
         raise BrokenRecordError(f"expected at most {MAX_DEPTH} levels of nesting")
     return value
+
+
+def encode_json_object(value: Mapping[str, Any]) -> bytes:
+    """Return a JSON object in ASCII, without line breaks, so that `read_json_object` accepts it.
+
+    Raises:
+        BrokenRecordError: the text in ASCII is too long, or a number is too large for a float.
+    """
+    try:
+        raw = json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+    except ValueError as error:
+        raise BrokenRecordError("expected numbers in the range of a float") from error
+    if len(raw) > MAX_RECORD_BYTES:
+        raise BrokenRecordError(f"expected at most {MAX_RECORD_BYTES} bytes in ASCII, found {len(raw)}")
+    return raw
 
 
 def parse_record(record: Mapping[str, Any], *, is_missing: bool = False) -> Advisory | None:

@@ -7,7 +7,6 @@ process with limited memory.
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 import struct
@@ -22,7 +21,13 @@ from typing import Final, TypeAlias
 
 from assay.advisories.archive import Archive, ArchiveError, ArchiveWriter, decode_archive
 from assay.advisories.model import MALWARE_PREFIX
-from assay.advisories.record import MAX_RECORD_BYTES, BrokenRecordError, parse_record, read_json_object
+from assay.advisories.record import (
+    MAX_RECORD_BYTES,
+    BrokenRecordError,
+    encode_json_object,
+    parse_record,
+    read_json_object,
+)
 from assay.errors import InvalidResponseError
 
 MAX_FEED_RECORDS: Final = 250_000
@@ -173,6 +178,7 @@ def _write(
         try:
             record = read_json_object(budget.read(read))
             advisory = parse_record(record)
+            raw = b"" if advisory is None else encode_json_object(record)
         except (BrokenRecordError, OSError) as error:
             skipped += 1
             if len(problems) < MAX_PROBLEMS:
@@ -181,7 +187,7 @@ def _write(
         if advisory is None:
             unrelated += 1
         else:
-            writer.add(advisory, json.dumps(record, separators=(",", ":")).encode())
+            writer.add(advisory, raw)
     count = len(writer)
     _require(bool(count) or may_be_empty, "expected at least one usable record about a PyPI project")
     _add_missing(writer, previous)
@@ -196,10 +202,9 @@ def _write(
 def _iter_samples(entries: Sequence[tuple[str, ReadRecord]], budget: _Budget) -> Iterator[bytes]:
     for _, read in entries[:: max(1, len(entries) // _SAMPLES)][:_SAMPLES]:
         try:
-            record = read_json_object(budget.read(read))
+            yield encode_json_object(read_json_object(budget.read(read)))
         except (BrokenRecordError, OSError):
             continue
-        yield json.dumps(record, separators=(",", ":")).encode()
 
 
 def _add_missing(writer: ArchiveWriter, previous: Path | None) -> None:
@@ -211,7 +216,10 @@ def _add_missing(writer: ArchiveWriter, previous: Path | None) -> None:
         if not advisory_id.startswith(MALWARE_PREFIX) or advisory_id in writer:
             continue
         raw = archive.read(number)
-        advisory = parse_record(read_json_object(raw), is_missing=True)
+        try:
+            advisory = parse_record(read_json_object(raw), is_missing=True)
+        except BrokenRecordError:
+            continue  # an earlier version of Assay stored the record, and it was never in force
         if advisory is not None and advisory.withdrawn is None:
             writer.add(advisory, raw)
 

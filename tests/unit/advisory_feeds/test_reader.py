@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import zipfile
 from pathlib import Path
@@ -10,8 +11,10 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from packaging.utils import canonicalize_name
 
-from assay.advisories.archive import ArchiveError
+from assay.advisories.archive import ArchiveError, ArchiveWriter
+from assay.advisories.record import MAX_RECORD_BYTES, parse_record
 from assay.advisories.snapshot import FeedSnapshot
 from assay.advisory_feeds.reader import ReaderLimits, ReadResult, load_archive, read_feed
 from assay.errors import InvalidResponseError
@@ -71,6 +74,40 @@ def test_a_broken_record_is_skipped_and_counted(tmp_path: Path, broken: bytes) -
     assert (result.count, result.skipped) == (2, 1)
     assert result.problems[0].startswith("'MAL-9.json': ")
     assert _load(source).skipped_count == 1
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        ({"x": 1e300}, '{"x":1e999}'),
+        ({"x": "\u00e9" * 300_000}, json.dumps({"x": "\u00e9" * 900_000}, ensure_ascii=False)),
+    ],
+    ids=["number", "length"],
+)
+def test_a_record_that_cannot_be_stored_and_read_again_is_skipped(
+    tmp_path: Path, good: dict[str, object], bad: str
+) -> None:
+    source = tmp_path / "all.zip"
+    text = json.dumps(make_record("MAL-9", make_affected("baz")) | {"database_specific": good})
+    assert _read(source, make_zip(FOO, more={"MAL-9.json": text.encode()})).count == 2
+    assert _load(source).find(canonicalize_name("baz"))
+    broken = text.replace(json.dumps(good), bad).encode()
+    assert len(broken) < MAX_RECORD_BYTES
+    result = _read(source, make_zip(FOO, more={"MAL-9.json": broken}))
+    assert (result.count, result.skipped) == (1, 1)
+    assert not _load(source).find(canonicalize_name("baz"))
+
+
+def test_a_stored_record_that_cannot_be_read_does_not_stop_later_refreshes(tmp_path: Path) -> None:
+    writer = ArchiveWriter()
+    for record, raw in [(FOO, encode_record(FOO)), (BAR, b'{"x":Infinity}')]:
+        advisory = parse_record(record)
+        assert advisory is not None
+        writer.add(advisory, raw)
+    previous = tmp_path / "previous"
+    previous.write_bytes(writer.finish(NOW))
+    result = _read(tmp_path / "all.zip", make_zip(make_record("MAL-4", make_affected("baz"))), previous)
+    assert (result.count, result.missing) == (1, 1)
 
 
 def test_a_damaged_entry_of_a_zip_is_a_broken_record(tmp_path: Path) -> None:
