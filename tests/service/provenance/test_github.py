@@ -257,6 +257,29 @@ async def test_a_bundle_that_cannot_be_downloaded_makes_the_file_unavailable(
         assert len(github.downloads) == (1 if hosts is None else 0)
 
 
+@pytest.mark.parametrize("fault", ["blob", "host", "count"])
+async def test_unusable_bundles_of_one_file_in_a_bulk_listing_concern_that_file_alone(
+    tmp_path: Path, fault: str
+) -> None:
+    built = [wheel("widget", f"1.{number}") for number in range(5)]
+    async with Index() as index, AttestationStore() as github:
+        listed = [add(index, each) for each in built]
+        for each in built[1:]:
+            github.add("acme/widget", each.sha256, bundle(each))
+        match fault:
+            case "blob":
+                github.bundles = "url"
+                github.add("acme/other", built[0].sha256, bundle(built[0]), b"\x10truncated")
+            case "host":
+                github.add("acme/other", built[0].sha256, {})
+                github.page_size = 2
+            case _:
+                github.add("acme/other", built[0].sha256, *[bundle(built[0])] * 201)
+        async with run_proxy(index, github, tmp_path) as proxy:
+            assert [(await proxy.get(proxy.files_path(each))).status for each in listed] == [424, 200, 200, 200, 200]
+        assert {each.method for each in github.requests} == {"POST"}
+
+
 NAMED = """
 version = 1
 [defaults]

@@ -126,28 +126,43 @@ class GitHubApi:
 
     async def list_bundles_in_bulk(
         self, owner: str, digests: Sequence[str], check: Callable[[], None]
-    ) -> dict[str, list[Bundle]]:
+    ) -> dict[str, list[Bundle] | UpstreamUnavailableError]:
         """Return the bundles about several digests in the stores of all repositories of an owner, by digest.
+
+        If the bundles about one digest cannot be used, that digest alone has an error.
 
         Raises:
             UpstreamUnavailableError: GitHub does not answer, or its answer cannot be used.
         """
-        found: dict[str, list[ListedAttestation]] = {}
+        listed: dict[str, list[ListedAttestation]] = {}
+        failed: dict[str, UpstreamUnavailableError] = {}
         body = json.dumps({"subject_digests": list(digests)}).encode()
         cursor: str | None = None
         for _ in range(_MAX_PAGES):
             after = "" if cursor is None else f"&after={quote(cursor, safe='')}"
             page = await self._call_owner(owner, f"attestations/bulk-list?per_page={_PAGE_SIZE}{after}", body, check)
             for digest in digests:
-                if entries := page.by_digest.get(digest):
-                    found.setdefault(digest, []).extend(entries)
-                    if len(found[digest]) > MAX_ATTESTATIONS:
-                        raise self._fail(f"{owner} has more than {MAX_ATTESTATIONS} attestations about {digest}")
+                entries = listed.setdefault(digest, [])
+                entries += page.by_digest.get(digest, ())
+                if (problem := page.unusable.get(digest)) is not None:
+                    failed[digest] = self._fail(str(problem))
+                elif len(entries) > MAX_ATTESTATIONS:
+                    failed[digest] = self._fail(f"{owner} has more than {MAX_ATTESTATIONS} attestations about {digest}")
+                    entries.clear()
             cursor = page.next_cursor
             if cursor is None:
-                loaded = await gather_or_cancel(self._load_bundles(entries, check) for entries in found.values())
-                return dict(zip(found, loaded, strict=True))
+                usable = [digest for digest, entries in listed.items() if entries and digest not in failed]
+                loaded = await gather_or_cancel(self._load_or_fail(listed[digest], check) for digest in usable)
+                return {**dict(zip(usable, loaded, strict=True)), **failed}
         raise self._fail(f"the listing of {owner} has more than {_MAX_PAGES} pages")
+
+    async def _load_or_fail(
+        self, listed: Sequence[ListedAttestation], check: Callable[[], None]
+    ) -> list[Bundle] | UpstreamUnavailableError:
+        try:
+            return await self._load_bundles(listed, check)
+        except UpstreamUnavailableError as error:
+            return error
 
     async def _call_owner(self, owner: str, path: str, body: bytes, check: Callable[[], None]) -> BulkListing:
         """Return a page of a listing of an owner, which is an organization or a user."""
@@ -158,7 +173,7 @@ class GitHubApi:
                 if kind == "users":
                     self._user_owners.put(owner, kind)
                 return await self._parse(parse_bulk_listing, response.body)
-        return BulkListing(by_digest={}, next_cursor=None)
+        return BulkListing(by_digest={}, unusable={}, next_cursor=None)
 
     async def _load_bundles(self, listed: Sequence[ListedAttestation], check: Callable[[], None]) -> list[Bundle]:
         return await gather_or_cancel(self._load_bundle(each, check) for each in listed)

@@ -34,6 +34,8 @@ class BulkListing:
 
     by_digest: Mapping[str, tuple[ListedAttestation, ...]]
     """Attestations by digest, such as ``sha256:…``."""
+    unusable: Mapping[str, InvalidResponseError]
+    """Errors of the digests whose attestations are malformed."""
     next_cursor: str | None
     """Cursor of the next page; None on the last page."""
 
@@ -51,7 +53,7 @@ def parse_bulk_listing(body: bytes) -> BulkListing:
     """Return one page of ``POST /orgs/{org}/attestations/bulk-list`` or of the same endpoint of a user.
 
     GitHub's schema has an object with the digests as keys. The example in its documentation has a list of such objects;
-    both are read.
+    both are read. Malformed attestations of one digest do not affect the other digests.
 
     Raises:
         InvalidResponseError: the body is not such a page.
@@ -59,16 +61,20 @@ def parse_bulk_listing(body: bytes) -> BulkListing:
     content = _parse_object(body)
     listed = content.get("attestations_subject_digests")
     by_digest: dict[str, tuple[ListedAttestation, ...]] = {}
+    unusable: dict[str, InvalidResponseError] = {}
     for each in listed if isinstance(listed, list) else [{} if listed is None else listed]:
         if not isinstance(each, dict):
             raise InvalidResponseError("GitHub's listing of attestations is malformed")
         for digest, entries in each.items():
-            by_digest[digest] = (*by_digest.get(digest, ()), *_read_entries([] if entries is None else entries))
+            try:
+                by_digest[digest] = (*by_digest.get(digest, ()), *_read_entries([] if entries is None else entries))
+            except InvalidResponseError as error:
+                unusable[digest] = error
     info = content.get("page_info")
     cursor = info.get("next") if isinstance(info, dict) and info.get("has_next") is True else None
     if cursor is not None and not (isinstance(cursor, str) and cursor.isprintable() and len(cursor) <= 1000):  # noqa: PLR2004 - far longer than a cursor
         raise InvalidResponseError("GitHub's listing of attestations has an invalid cursor")
-    return BulkListing(by_digest=by_digest, next_cursor=cursor)
+    return BulkListing(by_digest=by_digest, unusable=unusable, next_cursor=cursor)
 
 
 def parse_bundle(body: bytes) -> Bundle:

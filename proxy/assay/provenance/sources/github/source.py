@@ -30,8 +30,6 @@ _MIN_BULK_DIGESTS: Final = 3
 """Number of digests of one owner from which they are requested in bulk."""
 _MAX_BULK_DIGESTS: Final = 100
 _MAX_DOCUMENT_BYTES: Final = 8 * 2**20
-_MAX_BUNDLES_IN_LOOP: Final = 5
-"""Maximum number of bundles that are encoded in the event loop. More of them are encoded in a thread."""
 _LIFETIMES: Final = Lifetimes(absence=timedelta(hours=1), document=timedelta(days=1))
 """GitHub's rate limits permit few requests. A repository may attest a file after its upload, but seldom later."""
 
@@ -134,7 +132,11 @@ class GitHubSource:
                 each.fail(error)
             return
         for each in permitted:
-            each.succeed(found.get(each.digest, []))
+            answer = found.get(each.digest, [])
+            if isinstance(answer, UpstreamUnavailableError):
+                each.fail(answer)
+            else:
+                each.succeed(answer)
 
     async def _answer_one(self, question: _Question) -> None:
         try:
@@ -179,9 +181,7 @@ class _RepositorySource:
         bundles = await self._family.ask(self._repository, f"sha256:{require_sha256(file)}", ensure_may_fetch)
         if not bundles:
             return None
-        # Encoding a bundle takes about 0.1 ms.
-        is_small = len(bundles) <= _MAX_BUNDLES_IN_LOOP
-        document = encode_bundles(bundles) if is_small else await asyncio.to_thread(encode_bundles, bundles)
+        document = await asyncio.to_thread(encode_bundles, bundles)  # a bundle in a listing has up to 16 MiB
         if len(document) > _MAX_DOCUMENT_BYTES:
             raise UpstreamUnavailableError(f"{self.name}: the bundles have more than {_MAX_DOCUMENT_BYTES} bytes")
         return document

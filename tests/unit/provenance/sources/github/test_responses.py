@@ -87,7 +87,6 @@ def test_the_last_page_has_no_cursor(info: object) -> None:
     [
         b"[]",
         b'{"attestations_subject_digests": [1]}',
-        b'{"attestations_subject_digests": {"sha256:a": {}}}',
         b'{"attestations_subject_digests": {}, "page_info": {"has_next": true, "next": 7}}',
         b'{"attestations_subject_digests": {}, "page_info": {"has_next": true, "next": "a\\nb"}}',
     ],
@@ -95,6 +94,16 @@ def test_the_last_page_has_no_cursor(info: object) -> None:
 def test_a_malformed_bulk_listing_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidResponseError):
         parse_bulk_listing(body)
+
+
+@pytest.mark.parametrize("entries", ["{}", "7", "[7]", '[{"bundle": null, "bundle_url": ""}]'])
+def test_malformed_attestations_of_one_digest_leave_the_others(entries: str) -> None:
+    good = json.dumps([INLINE])
+    page = parse_bulk_listing(
+        f'{{"attestations_subject_digests": {{"sha256:a": {entries}, "sha256:b": {good}}}}}'.encode()
+    )
+    assert page.by_digest == {"sha256:b": (ENTRY,)}
+    assert page.unusable.keys() == {"sha256:a"}
 
 
 def test_the_document_depends_only_on_the_set_of_bundles() -> None:
