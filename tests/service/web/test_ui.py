@@ -92,6 +92,12 @@ async def test_the_timeline_says_where_the_publisher_changed_and_provenance_was_
         assert said in found.text
     marks = [attributes["class"] for tag, attributes in found.elements if tag in {"circle", "path"}]
     assert (marks.count("mark approved"), marks.count("mark withheld")) == (3, 4)
+    # The rows have PyPI's words, each with its meaning as a tooltip.
+    assert "provenance no, lost" in found.text
+    assert "provenance full" in found.text
+    assert "the publisher or workflow is not that of the attested release before" in {
+        attributes.get("title") for _, attributes in found.elements
+    }
 
 
 async def test_the_first_page_says_how_to_point_every_installer_at_this_very_proxy(proxy: RunningProxy) -> None:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
-from functools import partial
 
 from aiohttp import web
 
 from assay.assembly import View
 from assay.config import HelpSettings, ServerSettings
 from assay.gate.hidden_versions import HiddenVersion
+from assay.gate.release_words import classify_page
 from assay.policy.verdict import Withheld
 from assay.ports import Storage
 from assay.simple.namespaces import read_namespaces
@@ -171,6 +172,11 @@ class UiResponder:
             stale_since=judged.page.confirmed_at if judged.page.is_stale else None,
         )
         selection = Selection(page=route.page, version=route.version, only_withheld=route.only_withheld)
-        render = partial(render_project_page, facts, selection, self._clock())
+        now = self._clock()
+
+        def render() -> bytes:
+            words = {version: each.words for version, each in classify_page(judged).items()}
+            return render_project_page(replace(facts, words=words), selection, now)
+
         many = len(judged.page.project.files) >= _THREADED_RENDER_MIN_FILES
         return await asyncio.to_thread(render) if many else render()

@@ -7,20 +7,23 @@ query parameter ``version`` selects a version, all files of which the page then 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 from urllib.parse import urlencode
+
+from packaging.version import Version
 
 from assay.evidence import Unstated
 from assay.policy.language.times import format_instant
 from assay.policy.shown_advisories import ShownAdvisory
 from assay.policy.verdict import Approved, Withheld
-from assay.publishers.release_provenance import get_publication_time
+from assay.publishers.release_provenance import ProvenanceWord, get_publication_time
 from assay.simple.fields import parse_version
 from assay.simple.model import ProjectStatus
 from assay.simple.namespaces import Namespace
+from assay.web.ui.activity.words import render_words
 from assay.web.ui.advisories import render_advisories
 from assay.web.ui.layout import render_page
 from assay.web.ui.markup import Child, Markup, element, join_markup, join_separated, markup_if
@@ -69,6 +72,8 @@ class ProjectFacts:
     index: str
     """Name of the index that owns the project."""
     files: Sequence[FileVerdict]
+    words: Mapping[Version, tuple[ProvenanceWord, ...]] = field(default_factory=dict)
+    """PyPI's words for the provenance of each version."""
     absence_reason: str | None = None
     """Message to show if the index owns the name but has no such project."""
     status: ProjectStatus | None = None
@@ -101,7 +106,7 @@ def render_project_page(facts: ProjectFacts, selection: Selection, now: datetime
         selection: part of the project to show.
         now: time of the verdicts.
     """
-    releases = group_releases(facts.files)
+    releases = group_releases(facts.files, facts.words)
     rows = [each for each in releases if each.has_withheld] if selection.only_withheld else releases
     place = _find_release(rows, selection.version)
     last = max(1, -(-len(rows) // VERSIONS_PER_PAGE))
@@ -292,7 +297,11 @@ def _render_link_row(release: Release) -> Markup:
 
 def _summarize_release(release: Release) -> list[Markup]:
     badges = [render_badge(state, f"{number:,}") for state in State if (number := release.count(state))]
-    return [join_separated(badges, " "), Markup(" "), element("span", _describe_release(release), class_="soft")]
+    # An unattested release says so in its code or publisher already.
+    is_telling = set(release.words) - {ProvenanceWord.NO}
+    words = [Markup(" "), element("span", "provenance ", render_words(release.words), class_="soft")]
+    summary = [join_separated(badges, " "), Markup(" "), element("span", _describe_release(release), class_="soft")]
+    return [*summary, *(words if is_telling else ())]
 
 
 def _get_row_state(release: Release) -> State:

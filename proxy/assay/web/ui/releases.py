@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final, TypeAlias
 from urllib.parse import quote
 
@@ -17,6 +18,7 @@ from packaging.version import Version
 
 from assay.evidence import Attested, Unattested
 from assay.policy.verdict import Approved, Reason, Withheld
+from assay.publishers.release_provenance import ProvenanceWord
 from assay.simple.model import File, NormalizedName
 
 NO_VERSION: Final = "none"
@@ -72,6 +74,8 @@ class Release:
 
     version: Version | None
     files: list[FileVerdict] = field(default_factory=list)
+    words: tuple[ProvenanceWord, ...] = ()
+    """PyPI's words for the provenance of the release; empty if too little is known."""
 
     @property
     def title(self) -> str:
@@ -98,15 +102,22 @@ class Release:
         return any(isinstance(each, Approved) for each in self.files)
 
 
-def group_releases(verdicts: Iterable[FileVerdict]) -> list[Release]:
-    """Group files by version, newest first. The files without a version are the last release."""
+def group_releases(
+    verdicts: Iterable[FileVerdict], words: Mapping[Version, tuple[ProvenanceWord, ...]] = MappingProxyType({})
+) -> list[Release]:
+    """Group files by version, newest first. The files without a version are the last release.
+
+    Args:
+        verdicts: verdicts on all files.
+        words: PyPI's words for the provenance, by version.
+    """
     found: dict[Version | None, Release] = {}
     for verdict in verdicts:
         distribution = verdict.file.distribution
         version = None if distribution is None else distribution.version
         release = found.get(version)
         if release is None:
-            release = found[version] = Release(version=version)
+            release = found[version] = Release(version=version, words=() if version is None else words.get(version, ()))
         release.files.append(verdict)
     unversioned = found.pop(None, None)
     releases = [found[each] for each in sorted((each for each in found if each is not None), reverse=True)]
