@@ -89,6 +89,7 @@ def test_the_shell_of_the_demo_keeps_its_promises_and_ends_clean(tmp_path: Path)
     assert list(tmp_path.glob("assay-demo-*")) == []
 
 
+@pytest.mark.long
 def test_a_stopped_demo_ends_its_shell(tmp_path: Path) -> None:
     terminal = Terminal(tmp_path, sys.executable, "-m", "demo")
     try:

@@ -161,6 +161,7 @@ async def test_pdm_installs_a_rewritten_lockfile_with_static_urls(tmp_path: Path
 
 
 @needs_managers
+@pytest.mark.long
 async def test_pipenv_installs_a_rewritten_lockfile(tmp_path: Path) -> None:
     async with running(tmp_path / "project") as both:
         pipenv = (str(MANAGERS / "pipenv"), "--python", sys.executable)

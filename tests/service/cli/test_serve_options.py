@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -109,3 +110,14 @@ def test_an_invalid_option_is_exit_2(tmp_path: Path, capsys: pytest.CaptureFixtu
     said = capsys.readouterr().err
     assert "none.toml: cannot be read" in said
     assert "proxy.toml and the options of the command line: server.host" in said
+
+
+def test_a_port_in_use_is_an_error_that_names_the_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "proxy.toml").write_text(CONFIG.replace('policy = "missing.toml"', ""))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        config = ["--config", str(tmp_path / "proxy.toml")]
+        assert run(["serve", "--host", "127.0.0.1", "--port", port, *config]) == 2
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use; another port: --port" in capsys.readouterr().err

@@ -152,7 +152,7 @@ def _describe_evidence(configuration: Configuration) -> list[str]:
         else (each.name, each.kind, each.url, " ".join(f"{name}={where}" for name, where in each.repositories.items()))
         for each in configuration.evidence
     ]
-    return ["", *format_table(("EVIDENCE", "KIND", "PLACE", "REPOSITORIES"), rows)] if rows else []
+    return ["", *_format_table(("EVIDENCE", "KIND", "PLACE", "REPOSITORIES"), rows)] if rows else []
 
 
 def _describe_rules(policy: Policy) -> list[str]:

@@ -23,6 +23,7 @@ from packaging.utils import canonicalize_name
 from assay import telemetry
 from assay.cli import EXIT_OK
 from assay.cli.parsing.parser import check_reason
+from assay.cli.progress import ProgressReport, track_items
 from assay.cli.tables import escape_unprintable
 from assay.config import Configuration, load_configuration
 from assay.errors import ConfigurationError, NotFoundError, StorageError, StorageInUseError
@@ -69,7 +70,11 @@ def main(options: argparse.Namespace) -> int:
 
 async def _export(storage: StorageSettings, path: Path | None) -> None:
     async with open_ledger(storage) as ledger:
-        lines = [line async for line in ledger.export()]
+        lines: list[str] = []
+        with ProgressReport("lines read from the ledger") as report:
+            async for line in ledger.export():
+                lines.append(line)
+                report(len(lines), None)
     if path is None:
         await asyncio.to_thread(_write_lines, sys.stdout, lines)
     else:
@@ -87,7 +92,7 @@ async def _import(configuration: Configuration, options: argparse.Namespace) -> 
     try:
         store = await open_storage(configuration.storage, new_ledger=options.new_ledger)
         try:
-            found = await store.ledger.import_(_read_lines(lines), replacement=replacement)
+            found = await store.ledger.import_(track_items(_read_lines(lines), "lines read"), replacement=replacement)
             await _audit(configuration, store.ledger, (await store.ledger.poll_forgotten()).unannounced)
         finally:
             await store.close()

@@ -27,6 +27,8 @@ def main(options: argparse.Namespace) -> int:
     roots, _ = asyncio.run(read_trust_roots(configuration, state))
     failures: tuple[str, ...] = ()
     if options.action == "refresh":
+        if sys.stderr.isatty():
+            print("renewing trust roots by TUF …", file=sys.stderr)
         roots, failures = refresh_trust_roots(roots, create_tuf_refreshers([configuration.trust.root], state))
     reports = report_trust_roots(roots, configuration.trust, utc_now())
     if options.json:

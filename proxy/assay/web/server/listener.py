@@ -8,6 +8,7 @@ bytes. The slot is released in every case in which the connection ends.
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import ssl
 from collections.abc import Callable
@@ -72,8 +73,9 @@ class Listener:
                 self._sockets.append(_open_listening_socket(family, address))
         except OSError as error:
             self.close()
+            hint = "; another port: --port or server.port" if error.errno == errno.EADDRINUSE else ""
             raise ConfigurationError(
-                f"server.host, server.port: cannot listen on {host}:{port}: {error.strerror or error}"
+                f"server.host, server.port: cannot listen on {host}:{port}: {error.strerror or error}{hint}"
             ) from error
         for listener in self._sockets:
             self._start_accepting(listener)
