@@ -106,6 +106,16 @@ async def test_pip_and_uv_install_a_rewritten_pylock(tmp_path: Path) -> None:
         assert await both.relock("pylock.toml", "upstream") == 0
         assert both.read("pylock.toml") == original
 
+        pip = (sys.executable, "-m", "pip")
+        await both.succeed(*pip, "lock", "--index-url", both.upstream_url, "top", "--output", "pylock.pip.toml")
+        original = both.read("pylock.pip.toml")
+        assert await both.relock("pylock.pip.toml", "proxy") == 0
+        target = ("--no-deps", "--no-cache-dir", "--target", "by-pip")
+        await both.succeed(*pip, "install", *target, "--index-url", both.proxy_url, "-r", "pylock.pip.toml")
+        assert any((both.directory / "by-pip").glob("below-1.2.dist-info"))
+        assert await both.relock("pylock.pip.toml", "upstream") == 0
+        assert both.read("pylock.pip.toml") == original
+
 
 @needs_managers
 async def test_poetry_installs_a_rewritten_lockfile(tmp_path: Path) -> None:

@@ -167,6 +167,20 @@ def test_policy_diff_names_exactly_the_files_that_change(sandbox: CliSandbox) ->
     assert sandbox.run_assay("policy", "diff", old, old, "--lockfile", lock)[1].startswith("4 files compared: 0 newly")
 
 
+def test_policy_diff_lists_newly_withheld_files_first(sandbox: CliSandbox) -> None:
+    only = '[[rules]]\nname = "not {0}"\nprojects = ["{0}"]\ndeny = "no"\n'
+    policies = [
+        sandbox.write_file(f"{name}.toml", f"version = 1\n{only.format(name)}{LENIENT_POLICY.partition(chr(10))[2]}")
+        for name in ("gadget", "plain")
+    ]
+    status, out = sandbox.run_assay("policy", "diff", *policies, "--lockfile", sandbox.write_lockfile("uv.lock"))
+    assert status == 1
+    assert [line.split()[:3] for line in out.splitlines()[1:3]] == [
+        ["plain-1.0-py3-none-any.whl", "approved", "withheld"],
+        ["gadget-2.0-py3-none-any.whl", "withheld", "approved"],
+    ]
+
+
 def test_policy_diff_without_a_lockfile_compares_everything_ever_seen(sandbox: CliSandbox) -> None:
     old, new = sandbox.write_file("old.toml", LENIENT_POLICY), sandbox.write_file("new.toml", STRICT_POLICY)
     assert sandbox.run_assay("policy", "diff", old, new)[1].startswith("0 files compared"), "nothing was seen yet"

@@ -120,7 +120,7 @@ def _print_changes(changes: list[VerdictChange], count: int) -> None:
                 _mark_verdict(each.new),
                 explain_verdict(each.new if each.is_newly_withheld else each.old),
             )
-            for each in changes
+            for each in sorted(changes, key=lambda change: not change.is_newly_withheld)
         ]
         print_table(("FILE", "OLD", "NEW", "REASON FOR WITHHOLDING"), rows)
         print()
