@@ -77,8 +77,13 @@ def escape_unprintable(text: str) -> str:
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
     """Print a table to standard output, in its width and colour."""
-    for line in format_table(header, rows, describe_output(sys.stdout, os.environ)):
+    for line in format_for_output(header, rows):
         print(line)
+
+
+def format_for_output(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> list[str]:
+    """Return the lines of a table for standard output, in its width and colour."""
+    return format_table(header, rows, describe_output(sys.stdout, os.environ))
 
 
 _PLAIN: Final = OutputStyle()

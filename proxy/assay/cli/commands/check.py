@@ -7,14 +7,14 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from assay import telemetry
 from assay.assembly import read_policies, read_trust_roots, utc_now
 from assay.cli import EXIT_CONFIGURATION, EXIT_OK, EXIT_UNDECIDED
 from assay.cli.online_review import review_online
 from assay.cli.review import review_configuration
-from assay.cli.tables import describe_output, escape_unprintable, format_table
+from assay.cli.tables import escape_unprintable, format_for_output
 from assay.config import Configuration, ServerSettings, load_configuration
 from assay.indexes import allowed_file_hosts
 from assay.policy.language.expiry import find_expiring_waivers
@@ -123,7 +123,7 @@ def _describe_views(configuration: Configuration, policies: Mapping[str, Policy]
         )
         for view in configuration.all_views
     ]
-    return ["", *_format_table(("VIEW", "PATH", "POLICY", "MODE", "DIGEST", "USERS"), rows)]
+    return ["", *format_for_output(("VIEW", "PATH", "POLICY", "MODE", "DIGEST", "USERS"), rows)]
 
 
 def _describe_indexes(configuration: Configuration) -> list[str]:
@@ -137,11 +137,7 @@ def _describe_indexes(configuration: Configuration) -> list[str]:
         )
         for index in configuration.indexes
     ]
-    return _format_table(("INDEX", "OWNS", "URL", "HOSTS", "FRESH FOR"), rows)
-
-
-def _format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    return format_table(header, rows, describe_output(sys.stdout, os.environ))
+    return format_for_output(("INDEX", "OWNS", "URL", "HOSTS", "FRESH FOR"), rows)
 
 
 def _describe_evidence(configuration: Configuration) -> list[str]:
@@ -152,7 +148,7 @@ def _describe_evidence(configuration: Configuration) -> list[str]:
         else (each.name, each.kind, each.url, " ".join(f"{name}={where}" for name, where in each.repositories.items()))
         for each in configuration.evidence
     ]
-    return ["", *_format_table(("EVIDENCE", "KIND", "PLACE", "REPOSITORIES"), rows)] if rows else []
+    return ["", *format_for_output(("EVIDENCE", "KIND", "PLACE", "REPOSITORIES"), rows)] if rows else []
 
 
 def _describe_rules(policy: Policy) -> list[str]:
@@ -160,7 +156,9 @@ def _describe_rules(policy: Policy) -> list[str]:
     if not policy.rules:
         return ["The policy has no rules, so nothing is approved."]
     return [
-        *_format_table(("RULE", "PROJECTS"), [(rule.name or "-", " ".join(rule.projects)) for rule in policy.rules]),
+        *format_for_output(
+            ("RULE", "PROJECTS"), [(rule.name or "-", " ".join(rule.projects)) for rule in policy.rules]
+        ),
         "",
         *(
             escape_unprintable(line)
