@@ -62,6 +62,10 @@ class BuiltDistribution:
         return hashlib.sha256(self.content).hexdigest()
 
     @cached_property
+    def blake2_256(self) -> str:
+        return hashlib.blake2b(self.content, digest_size=32).hexdigest()
+
+    @cached_property
     def metadata_sha256(self) -> str | None:
         return None if self.metadata is None else hashlib.sha256(self.metadata).hexdigest()
 

@@ -137,7 +137,7 @@ def make_form_fields(built: BuiltDistribution, attestations: Sequence[Mapping[st
         "name": built.project,
         "version": built.version,
         "sha256_digest": built.sha256,
-        "blake2_256_digest": hashlib.blake2b(built.content, digest_size=32).hexdigest(),
+        "blake2_256_digest": built.blake2_256,
         "attestations": json.dumps(list(attestations)) if attestations else None,
     }
 
