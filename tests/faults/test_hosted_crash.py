@@ -57,17 +57,16 @@ async def _check(proxy: HostingProcess, uploads: Uploads) -> None:
     for filename, (built, attestation) in uploads.tried.items():
         if filename in uploads.whole:
             continue
-        entry = pages[built.project].get(filename)
-        if entry is None:
+        if filename not in pages[built.project]:
             assert filename not in uploads.accepted, f"{filename} is lost"
             uploads.absent.add(filename)
             status, reason = await proxy.upload(built, attestation)
             assert status == 200, reason
-            entry = (await proxy.fetch_entries(built.project))[filename]
+            assert filename in await proxy.fetch_entries(built.project)
         path = f"/files/internal.hosted.invalid/{built.project}/{filename}"
         assert await proxy.get(path) == (200, built.content)
         assert await proxy.get(f"{path}.metadata") == (200, built.metadata)
-        status, document = await proxy.get("/" + entry["provenance"].split("/", 3)[3])
+        status, document = await proxy.get(f"/integrity/{built.project}/{built.version}/{filename}/provenance")
         assert status == 200
         assert json.loads(document)["attestation_bundles"][0]["attestations"] == [attestation]
         uploads.whole.add(filename)

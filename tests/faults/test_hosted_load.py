@@ -51,7 +51,7 @@ async def _measure(proxy: HostingProcess, paths: list[str]) -> AsyncIterator[lis
 @pytest.mark.long
 async def test_many_large_uploads_need_little_memory(tmp_path: Path) -> None:
     sigstore = PrivateSigstore(seed=1)
-    async with Index() as index, run_hosting_process(index, tmp_path, sigstore) as proxy:
+    async with Index() as index, run_hosting_process(index, tmp_path, sigstore, workers=1) as proxy:
         small = wheel("acme-small", "1.0")
         signed = sigstore.attestation(small.filename, small.sha256, GitHub(repository="acme/app"))
         assert (await proxy.upload(small, signed))[0] == 200

@@ -34,7 +34,7 @@ from assay.ports import HostedFile, HostedProject, HostedStorage, StagedFile, Ve
 from assay.publishers.signers import identify_publisher
 from assay.simple.model import Sha256
 
-_MAX_INSPECTIONS: Final = 2
+_MAX_INSPECTIONS: Final = 1
 """Maximum number of archives that are inspected at the same time. Each needs a thread and the CPU."""
 _TIME_CODES: Final = frozenset({ReasonCode.TOO_YOUNG})
 """Reasons that time alone removes. A file that is withheld only for them is accepted, and shown later."""

@@ -62,15 +62,19 @@ class HostingProcess:
 
 @asynccontextmanager
 async def run_hosting_process(
-    index: Index, directory: Path, sigstore: PrivateSigstore
+    index: Index, directory: Path, sigstore: PrivateSigstore, *, workers: int = 0
 ) -> AsyncIterator[HostingProcess]:
-    """Run ``assay serve`` with a hosted index, whose files are in ``hosted`` below `directory`."""
+    """Run ``assay serve`` with a hosted index, whose files are in ``hosted`` below `directory`.
+
+    `workers` is the number of processes that verify attestations; 0 to verify in the process of the proxy.
+    """
     root = directory / "root.json"
     root.write_bytes(sigstore.trusted_root())
     environ = {
         "ASSAY_STORAGE__HOSTED": str(directory / "hosted"),
         "ASSAY_SERVER__AUTH__TOKENS": str(write_tokens(directory / "tokens")),
         "ASSAY_TRUST__ROOT": str(root),
+        "ASSAY_VERIFICATION__WORKERS": str(workers),
     }
     async with (
         run_serve_process(

@@ -42,7 +42,7 @@ from assay.store.hosted.entries import (
 )
 from assay.store.threads import ThreadPool
 
-_THREADS: Final = 4
+_THREADS: Final = 2
 _READ_BYTES: Final = 256 * 1024
 _MAX_ENTRY_BYTES: Final = 2**20
 _ProjectKey: TypeAlias = tuple[str, NormalizedName]
