@@ -1,7 +1,7 @@
 """Program that requests paths of a proxy in turn, as an installer does, and prints the times in milliseconds.
 
-It is a process of its own, so that the load of the test does not count. Standard input: host, port, authorization and
-paths as JSON. It stops when standard input is closed.
+It runs in a separate process, so that the load of the test does not count. Standard input: host, port, authorization
+and paths as JSON. It stops when standard input is closed.
 """
 
 from __future__ import annotations
