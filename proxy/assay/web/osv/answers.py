@@ -23,13 +23,14 @@ class AnswerLimits:
     """Maximum number of records for one query, as OSV documents it."""
     batch_records: int = 3_000
     """Maximum number of records for a batch, as OSV documents it."""
-    batch_comparisons: int = 100_000
-    """Number of comparisons of a record with a query from which on further queries of a batch are for the next request.
-    Together they take about 150 ms."""
+    batch_cost: int = 100_000
+    """Cost from which on further queries of a batch are for the next request. A comparison of a record with a query
+    costs 1 (2 µs), and a record that must be parsed `PARSE_COST`."""
     page_bytes: int = 8 * 2**20
     """Size of the full records, in bytes, from which on further ones are on the next page."""
 
 
+PARSE_COST: Final = 20
 DEFAULT_LIMITS: Final = AnswerLimits()
 
 
@@ -44,6 +45,10 @@ class CountingRecords:
     applies_to: Callable[[NormalizedName], bool]
     """Function that returns False for a project of an index with other projects than PyPI's."""
     _found: dict[NormalizedName, tuple[Advisory, ...]] = field(default_factory=dict)
+
+    def has_parsed(self, project: NormalizedName | None) -> bool:
+        """Return whether the records about a project have been parsed for an earlier query."""
+        return project in self._found
 
     def find(self, project: NormalizedName | None) -> tuple[Advisory, ...]:
         """Return the records about a project that count."""
@@ -81,14 +86,15 @@ def answer_batch(
 
     A query that is left for the next request has only a page token, also if no record answers it.
     """
-    left, comparisons = limits.batch_records, 0
+    left, cost = limits.batch_records, 0
     results: list[dict[str, Any]] = []
     for query in queries:
-        if left == 0 or comparisons >= limits.batch_comparisons:
+        if left == 0 or cost >= limits.batch_cost:
             results.append({"next_page_token": make_token(query.after)})
             continue
+        is_parsed = records.has_parsed(query.project)
         known = records.find(query.project)
-        comparisons += len(known)
+        cost += len(known) * (1 if is_parsed else PARSE_COST)
         found = select_covering(query, known)
         page = found[: min(limits.page_records, left)]
         left -= len(page)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from packaging.utils import NormalizedName
 
-from assay.web.osv.answers import AnswerLimits, CountingRecords, answer_batch, answer_query
+from assay.web.osv.answers import PARSE_COST, AnswerLimits, CountingRecords, answer_batch, answer_query
 from assay.web.osv.queries import PackageQuery, parse_query
 from tests.unit.policy.factories import NOW, a_policy
 from tests.world.advisories.records import make_affected, make_record
@@ -80,10 +80,11 @@ def test_ignored_records_and_projects_of_other_indexes_are_left_out() -> None:
     assert NormalizedName("foo") == asked().project
 
 
-def test_a_batch_with_too_many_comparisons_is_continued_by_tokens() -> None:
+@pytest.mark.parametrize(("cost", "complete"), [(1, 1), (5 * PARSE_COST, 1), (5 * PARSE_COST + 1, 2), (10**6, 4)])
+def test_a_batch_that_costs_too_much_is_continued_by_tokens(cost: int, complete: int) -> None:
     queries = tuple(asked() for _ in range(4))
-    first = json.loads(answer_batch(queries, records(), AnswerLimits(batch_comparisons=10)))["results"]
-    assert [len(each.get("vulns", [])) for each in first] == [5, 5, 0, 0]
-    assert ["next_page_token" in each for each in first] == [False, False, True, True]
-    rest = json.loads(answer_batch(tuple(asked(each["next_page_token"]) for each in first[2:]), records()))["results"]
-    assert [len(each["vulns"]) for each in rest] == [5, 5]
+    first = json.loads(answer_batch(queries, records(), AnswerLimits(batch_cost=cost)))["results"]
+    assert [len(each.get("vulns", [])) for each in first] == [5] * complete + [0] * (4 - complete)
+    assert ["next_page_token" in each for each in first] == [False] * complete + [True] * (4 - complete)
+    rest = json.loads(answer_batch(tuple(asked(each["next_page_token"]) for each in first[complete:]), records()))
+    assert [len(each["vulns"]) for each in rest["results"]] == [5] * (4 - complete)
