@@ -5,6 +5,9 @@ Symbolic links are followed at each read, because Kubernetes changes a file by r
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from pathlib import Path
 
 from assay.errors import ConfigurationError
@@ -33,6 +36,19 @@ def read_file(path: Path, label: str | None = None, *, max_bytes: int = MAX_OPER
     if len(content) > max_bytes:
         raise ConfigurationError(f"{label or path}: larger than {format_size(max_bytes)}")
     return content
+
+
+def read_regular_file(path: Path, max_bytes: int) -> bytes:
+    """Read a regular file, at most one byte more than `max_bytes`. A FIFO or device does not block.
+
+    Raises:
+        OSError: the file cannot be read, or is not a regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:  # noqa: PTH123 - opened by descriptor, for its flags
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        return file.read(max_bytes + 1)
 
 
 def read_text(path: Path, label: str | None = None, *, max_bytes: int = MAX_OPERATOR_FILE_BYTES) -> str:

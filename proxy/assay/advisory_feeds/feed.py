@@ -221,7 +221,12 @@ class AdvisoryFeed:
             if refused is None or digest != refused.digest:
                 refused = None
             else:
-                snapshot = await asyncio.to_thread(self._load_refused, refused.digest)
+                try:
+                    snapshot = await asyncio.to_thread(self._load_refused, refused.digest)
+                except StorageError:
+                    # Without validators, the next refresh gets the snapshot again.
+                    await self._change_state(validators=Validators())
+                    raise
                 await self._put_in_force(snapshot, self._files.refused, self._state.validators, self._clock())
         self._on_change()
         return Accepted(snapshot=refused, hits=accepted)

@@ -8,7 +8,6 @@ process with limited memory.
 from __future__ import annotations
 
 import os
-import stat
 import struct
 import zipfile
 import zlib
@@ -29,6 +28,7 @@ from assay.advisories.record import (
     read_json_object,
 )
 from assay.errors import InvalidResponseError
+from assay.operator_files import read_regular_file
 
 MAX_FEED_RECORDS: Final = 250_000
 """Maximum number of records of one feed. OSV's export of PyPI has about 20,000."""
@@ -99,8 +99,13 @@ def read_feed(
     if source.is_dir():
         return _write(_list_directory(source, limits), previous, output, now, limits, may_be_empty=True)
     if not zipfile.is_zipfile(source):
-        _require(_read_file(source)[:1] == b"{", "expected a complete zip of OSV records, or one record in JSON")
-        return _write([(source.name, partial(_read_file, source))], previous, output, now, limits)
+        _require(
+            read_regular_file(source, MAX_RECORD_BYTES)[:1] == b"{",
+            "expected a complete zip of OSV records, or one record in JSON",
+        )
+        return _write(
+            [(source.name, partial(read_regular_file, source, MAX_RECORD_BYTES))], previous, output, now, limits
+        )
     with _open_zip(source) as archive:
         return _write(_list_zip(archive, limits), previous, output, now, limits)
 
@@ -111,15 +116,7 @@ def _list_directory(directory: Path, limits: ReaderLimits) -> list[tuple[str, Re
         folders.sort()
         found += [Path(folder, name) for name in sorted(names) if name.endswith(".json")]
         _require(len(found) <= limits.records, f"expected at most {limits.records} records")
-    return [(str(path.relative_to(directory)), partial(_read_file, path)) for path in found]
-
-
-def _read_file(path: Path) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:  # noqa: PTH123 - opened by descriptor, so that a FIFO does not block
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise BrokenRecordError("expected a regular file")
-        return file.read(MAX_RECORD_BYTES + 1)
+    return [(str(path.relative_to(directory)), partial(read_regular_file, path, MAX_RECORD_BYTES)) for path in found]
 
 
 def _open_zip(source: Path) -> zipfile.ZipFile:

@@ -89,7 +89,7 @@ async def _watch(feeds: AdvisoryFeeds, trail: AuditTrail | None, poll_interval_s
 
 
 async def handle_request(feeds: AdvisoryFeeds, trail: AuditTrail | None) -> None:
-    """Carry out the request that waits, if one does. A failure is logged."""
+    """Carry out the request that waits, if one does. A failure is logged, so that later requests are carried out."""
     try:
         document = await asyncio.to_thread(_take, feeds.directory / _FILE_NAME)
         match document:
@@ -103,6 +103,8 @@ async def handle_request(feeds: AdvisoryFeeds, trail: AuditTrail | None) -> None
                 telemetry.warning("advisory-request-failed", error="expected the action refresh or accept")
     except (AssayError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         telemetry.warning("advisory-request-failed", error=str(error))
+    except Exception as error:  # noqa: BLE001 - see the docstring
+        telemetry.failure("advisory-request-failed", error)
 
 
 def _take(path: Path) -> Any:  # noqa: ANN401 - JSON

@@ -22,6 +22,8 @@ from assay.indexes import IndexSettings
 from assay.ports import BodyStream, DocumentStreams, NoBody, Validators
 
 _WRITE_BYTES: Final = 1 << 20
+_MAX_TIMESTAMP: Final = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
+"""Latest time of a file, in seconds since 1970. File systems have later times, for which no date exists."""
 _ACCEPT: Final = "application/zip, application/json;q=0.9, */*;q=0.1"
 
 
@@ -150,7 +152,7 @@ class LocalSource:
         for path, each in found:
             digest.update(f"{path}\0{each.st_size}\0{each.st_mtime_ns}\n".encode(errors="surrogateescape"))
         newest = max(each.st_mtime for _, each in found)
-        return digest.hexdigest(), datetime.fromtimestamp(newest, UTC)
+        return digest.hexdigest(), datetime.fromtimestamp(min(newest, _MAX_TIMESTAMP), UTC)
 
     def _list(self) -> list[tuple[Path, os.stat_result]]:
         found = []

@@ -181,23 +181,38 @@ def _encode(state: FeedState) -> dict[str, Any]:
 
 
 def _decode(value: dict[str, Any]) -> FeedState:
+    """Return the state that `_encode` has encoded.
+
+    Raises:
+        KeyError: a key is missing.
+        TypeError: a value has another type.
+        ValueError: a time is malformed.
+    """
     refused = value["refused"]
     return FeedState(
-        digest=value["digest"],
+        digest=_get_text(value, "digest"),
         obtained=_parse_time(value["obtained"]),
         attempted=_parse_time(value["attempted"]),
-        error=value["error"],
-        validators=Validators(etag=value["etag"], last_modified=value["last-modified"]),
-        refused=None
-        if refused is None
-        else RefusedSnapshot(
-            digest=refused["digest"],
-            reason=refused["reason"],
-            at=datetime.fromisoformat(refused["at"]),
-            count=refused["count"],
-        ),
+        error=_get_text(value, "error"),
+        validators=Validators(etag=_get_text(value, "etag"), last_modified=_get_text(value, "last-modified")),
+        refused=None if refused is None else _decode_refused(refused),
         on_hold=decode_hits(value["on-hold"]),
     )
+
+
+def _decode_refused(value: dict[str, Any]) -> RefusedSnapshot:
+    digest, reason, at, count = _get_text(value, "digest"), _get_text(value, "reason"), value["at"], value["count"]
+    moment = _parse_time(at)
+    if digest is None or reason is None or moment is None or type(count) is not int:
+        raise TypeError("expected a refused snapshot")
+    return RefusedSnapshot(digest=digest, reason=reason, at=moment, count=count)
+
+
+def _get_text(value: dict[str, Any], key: str) -> str | None:
+    text = value[key]
+    if text is not None and not isinstance(text, str):
+        raise TypeError(f"{key}: expected a string")
+    return text
 
 
 def _format_time(moment: datetime | None) -> str | None:
@@ -205,4 +220,7 @@ def _format_time(moment: datetime | None) -> str | None:
 
 
 def _parse_time(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
+    moment = None if text is None else datetime.fromisoformat(text)
+    if moment is not None and moment.tzinfo is None:
+        raise ValueError("expected a time with an offset")
+    return moment

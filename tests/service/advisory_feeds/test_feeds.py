@@ -22,6 +22,7 @@ from assay.advisories.in_force import AdvisoriesInForce
 from assay.advisory_feeds.reader import ReaderLimits
 from assay.advisory_feeds.service import AdvisoryFeeds, FeedStatus
 from assay.advisory_feeds.settings import AdvisoryFeedSettings
+from assay.errors import StorageError
 from assay.indexes import LimitsSettings
 from assay.ports import UsedProject
 from assay.telemetry.subscribers import Event
@@ -412,6 +413,63 @@ async def test_a_damaged_snapshot_on_disk_is_fetched_again(world: World, server:
         await feeds.service.refresh()
         assert (feeds.withheld(1), server.statuses) == ([1], [200, 200])
     assert len(world.named("advisory-snapshot-damaged")) == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"obtained": "2026-11-29T12:00:00"},
+        {"obtained": 7},
+        {"etag": 7},
+        {"error": []},
+        {"refused": {"digest": "0", "reason": "few", "at": "2026-11-29T12:00:00", "count": 1}},
+        {"refused": {"digest": "0", "reason": 7, "at": "2026-11-29T12:00:00Z", "count": 1}},
+        {"on-hold": [["MAL-2026-1"]]},
+    ],
+    ids=str,
+)
+async def test_a_malformed_state_on_disk_is_no_state(world: World, server: FeedServer, changes: dict[str, Any]) -> None:
+    server.offer(malware(1), NEWEST)
+    async with world.open() as feeds:
+        await feeds.service.refresh()
+    path = world.directory / "advisories" / "osv" / "state.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    async with world.open() as feeds:
+        assert feeds.withheld(1) == [1], "the snapshot has its own checksum"
+        assert await feeds.service.refresh() == {}
+        assert (feeds.status().age, feeds.status().is_refused, server.statuses) == (timedelta(), False, [200, 200])
+
+
+async def test_a_refused_snapshot_that_was_lost_is_fetched_again(world: World, server: FeedServer) -> None:
+    server.offer(*many(20))
+    async with world.open() as feeds:
+        await feeds.service.refresh()
+        server.offer(*many(18))
+        await feeds.service.refresh()
+        refused = feeds.service.feeds[0].state.refused
+        assert refused is not None
+        (world.directory / "advisories" / "osv" / "refused").unlink()
+        with pytest.raises(StorageError, match="missing; refresh again"):
+            await feeds.service.accept("osv", refused.digest, (), "checked by hand")
+        assert feeds.status().is_refused
+        await feeds.service.refresh()
+        await feeds.service.accept("osv", refused.digest, (), "checked by hand")
+        assert not feeds.status().is_refused
+
+
+async def test_a_record_in_a_directory_that_cannot_be_read_is_skipped(tmp_path: Path) -> None:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    world = World(tmp_path, [{"name": "own", "url": str(folder)}])
+    (folder / "MAL-2026-1.json").write_bytes(encode_record(malware(1)))
+    (folder / "MAL-2026-2.json").symlink_to("missing")
+    async with world.open() as feeds:
+        assert await feeds.service.refresh() == {}
+        assert feeds.withheld(1, 2) == [1]
+        os.utime(folder / "MAL-2026-1.json", (NOW.timestamp(), 400_000 * 365 * 86_400))
+        (folder / "missing").write_bytes(encode_record(malware(2)))
+        assert await feeds.service.refresh() == {}
+        assert feeds.withheld(1, 2) == [1, 2]
 
 
 async def test_a_directory_is_read_when_it_changes_and_its_age_is_that_of_its_files(tmp_path: Path) -> None:

@@ -141,6 +141,49 @@ async def test_a_directory_that_cannot_be_read_affects_only_the_files_that_need_
             assert (await proxy.get(proxy.files_path(needing))).status == 200
 
 
+@pytest.mark.parametrize("fault", ["broken link", "FIFO", "directory", "broken link in a directory", "endless link"])
+async def test_what_cannot_be_read_about_one_file_affects_that_file_alone(reviews: Path, fault: str) -> None:
+    good, bad = wheel("widget", "1.0"), wheel("widget", "2.0")
+    async with Index() as index:
+        listed = [index.add(each, upload_time=SIGNING_TIME) for each in (good, bad)]
+        write(reviews / f"{good.sha256}.jsonl", bundle(good))
+        write(reviews / bad.sha256 / "good.json", bundle(bad))
+        place = reviews / f"{bad.sha256}.jsonl"
+        match fault:
+            case "broken link":
+                place.symlink_to("missing")
+            case "FIFO":
+                os.mkfifo(place)
+            case "directory":
+                place.mkdir()
+            case "endless link":
+                place.symlink_to(place.name)  # a loop; permissions do not stop root
+            case _:
+                place = reviews / bad.sha256 / "more.json"
+                place.symlink_to("missing")
+        async with run_proxy(index, reviews) as proxy:
+            statuses = [(await proxy.get(proxy.files_path(each))).status for each in listed]
+            assert statuses == [200, 424], "the unreadable bundle could say otherwise"
+            async with seen(proxy):
+                place.rmdir() if fault == "directory" else place.unlink()
+            assert (await proxy.get(proxy.files_path(listed[1]))).status == 200
+
+
+@pytest.mark.parametrize(("encoding", "counts"), [("utf-8", True), ("utf-8-sig", True), ("utf-16", False)])
+async def test_a_bundle_in_another_encoding_leaves_the_others(reviews: Path, encoding: str, counts: bool) -> None:
+    first, second = wheel("widget", "1.0"), wheel("widget", "2.0")
+    async with Index() as index:
+        for each in (first, second):
+            index.add(each, upload_time=SIGNING_TIME)
+            (reviews / each.sha256).mkdir()
+        write(reviews / first.sha256 / "good.json", bundle(first))
+        (reviews / first.sha256 / "other.json").write_bytes(bundle(first).encode(encoding))
+        (reviews / second.sha256 / "other.json").write_bytes(bundle(second).encode(encoding))
+        async with run_proxy(index, reviews) as proxy:
+            expected = {first.filename, second.filename} if counts else {first.filename}
+            assert await proxy.fetch_listed("widget") == expected
+
+
 async def test_a_missing_directory_is_an_error_at_start(tmp_path: Path) -> None:
     async with Index() as index:
         with pytest.raises(ConfigurationError, match=r"evidence reviews: .*missing: cannot be read"):

@@ -4,12 +4,15 @@ The bundles about a file are in ``<sha256>.jsonl``, one in each line, or in ``<s
 a second, a thread lists the directory (docs/adr/0012-poll-changed-files.md). A change gives the source a new version,
 on which each judged page depends. Unlike the documents of other sources, a removed bundle no longer counts.
 
-If the directory cannot be read, the files that need it are unavailable. A line that is not JSON is left out.
+If the directory cannot be read, the files that need it are unavailable. If one file in it cannot be read, such as a
+broken link or a FIFO, only the distribution file that it is about is unavailable. A line that is not JSON in UTF-8 is
+left out.
 """
 
 from __future__ import annotations
 
 import asyncio
+import codecs
 import hashlib
 import json
 import os
@@ -24,7 +27,7 @@ from assay.caching.background import BackgroundTasks
 from assay.caching.lru import Lru
 from assay.errors import ConfigurationError, UpstreamUnavailableError
 from assay.file_watch import POLL_INTERVAL_SECONDS
-from assay.operator_files import read_file
+from assay.operator_files import read_regular_file
 from assay.policy.candidate import SourceFacts
 from assay.provenance.sources.settings import FilesSourceSettings
 
@@ -144,10 +147,7 @@ def _scan(directory: Path) -> _Snapshot:
                 if match[2] is not None:
                     _add(Path(entry.path), entry, found.setdefault(match[1], []), state)
                 elif entry.is_dir():
-                    with os.scandir(entry.path) as inner:
-                        for each in inner:
-                            if each.name.endswith(".json") and not each.name.startswith("."):
-                                _add(Path(each.path), each, found.setdefault(match[1], []), state)
+                    _scan_subdirectory(entry, found.setdefault(match[1], []), state)
                 if len(state) > _MAX_FILES:
                     problem = f"{directory} has more than {_MAX_FILES} files"
                     return _Snapshot(version=problem, problem=problem)
@@ -155,12 +155,31 @@ def _scan(directory: Path) -> _Snapshot:
         problem = f"{error.filename or directory}: cannot be read: {error.strerror}"
         return _Snapshot(version=problem, problem=problem)
     version = hashlib.sha256(json.dumps(sorted(state)).encode("utf-8", "surrogateescape")).hexdigest()
-    return _Snapshot(version=version, paths={digest: tuple(sorted(paths)) for digest, paths in found.items()})
+    paths = {digest: tuple(sorted(paths)) for digest, paths in found.items() if paths}
+    return _Snapshot(version=version, paths=paths)
+
+
+def _scan_subdirectory(directory: os.DirEntry[str], paths: list[Path], state: list[str]) -> None:
+    """Add the bundles in a subdirectory. If it cannot be read, it is added itself, so that reading it fails later."""
+    try:
+        with os.scandir(directory.path) as entries:
+            for entry in entries:
+                if entry.name.endswith(".json") and not entry.name.startswith("."):
+                    _add(Path(entry.path), entry, paths, state)
+                if len(state) > _MAX_FILES:
+                    return
+    except OSError as error:
+        state.append(f"{directory.path} {error.errno}")
+        paths.append(Path(directory.path))
 
 
 def _add(path: Path, entry: os.DirEntry[str], paths: list[Path], state: list[str]) -> None:
-    status = entry.stat()
-    state.append(f"{path} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_size} {status.st_ino}")
+    """Add a file. If it is a broken link, or was removed just now, reading it fails later."""
+    try:
+        status = entry.stat()
+        state.append(f"{path} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_size} {status.st_ino}")
+    except OSError as error:
+        state.append(f"{path} {error.errno}")
     paths.append(path)
 
 
@@ -174,12 +193,16 @@ def _read_bundles(paths: tuple[Path, ...]) -> tuple[list[bytes], list[str]]:
     invalid: list[str] = []
     size = 0
     for path in paths:
-        content = read_file(path, max_bytes=_MAX_DOCUMENT_BYTES)
+        try:
+            content = read_regular_file(path, _MAX_DOCUMENT_BYTES)
+        except OSError as error:
+            raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
         size += len(content)
         if size > _MAX_DOCUMENT_BYTES:
             raise ConfigurationError(f"{path.parent}: the bundles have more than {_MAX_DOCUMENT_BYTES} bytes")
         texts = content.splitlines() if path.suffix == ".jsonl" else [content]
-        for number, text in enumerate(texts, 1):
+        for number, line in enumerate(texts, 1):
+            text = line.removeprefix(codecs.BOM_UTF8)  # editors on Windows write this mark
             if not text.strip():
                 continue
             if _is_json(text):
@@ -190,9 +213,9 @@ def _read_bundles(paths: tuple[Path, ...]) -> tuple[list[bytes], list[str]]:
 
 
 def _is_json(text: bytes) -> bool:
-    """Return whether a text is one JSON value. Verification reads it again, more strictly."""
+    """Return whether a text is one JSON value in UTF-8. Verification reads it again, more strictly."""
     try:
-        json.loads(text)
+        json.loads(text.decode())
     except (ValueError, RecursionError):
         return False
     return True
