@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +13,10 @@ from typing import cast
 
 import pytest
 from aiohttp import web
+from packaging.utils import NormalizedName
 
+from assay.advisories.model import Advisory
+from assay.advisories.snapshot import AdvisorySnapshot
 from assay.web.osv.responder import OsvResponder
 from tests.world.advisories.records import make_affected, make_range, make_record
 from tests.world.advisories.snapshots import make_snapshot, malware
@@ -120,8 +125,47 @@ class SlowRequest:
         return b""
 
 
+class ReadyRequest:
+    """Request whose body has arrived."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def read(self) -> bytes:
+        return self._body
+
+
 async def test_a_body_that_does_not_arrive_ends_the_connection(tmp_path: Path) -> None:
     async with running(tmp_path) as proxy:
         responder = OsvResponder(gate=proxy.assembly.gate, clock=proxy.clock, body_timeout_seconds=0)
         answer = await responder.respond_to_query(cast("web.BaseRequest", SlowRequest()))
         assert (answer.status, answer.keep_alive) == (408, False)
+
+
+async def test_clients_that_leave_occupy_no_more_threads_than_those_that_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = threading.Event()
+    begun: list[str] = []
+    find = AdvisorySnapshot.find
+
+    def find_slowly(snapshot: AdvisorySnapshot, project: NormalizedName, **more: bool) -> tuple[Advisory, ...]:
+        begun.append(project)
+        release.wait(20)
+        return find(snapshot, project, **more)
+
+    async with running(tmp_path) as proxy:
+        monkeypatch.setattr(AdvisorySnapshot, "find", find_slowly)
+        osv = OsvResponder(gate=proxy.assembly.gate, clock=proxy.clock)
+        request = cast("web.BaseRequest", ReadyRequest(json.dumps(QUERY).encode()))
+        try:
+            for _ in range(6):
+                asked = asyncio.create_task(osv.respond_to_query(request))
+                for _ in range(100):
+                    await asyncio.sleep(0)
+                asked.cancel()
+                await asyncio.gather(asked, return_exceptions=True)
+            assert len(begun) <= 2
+        finally:
+            release.set()
+        assert (await osv.respond_to_query(request)).status == 200, "the slots are free again"

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable
 from datetime import datetime
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from aiohttp import web
 
@@ -19,6 +19,7 @@ from assay.gate.gate import Gate
 from assay.web.osv.answers import CountingRecords, answer_batch, answer_query
 from assay.web.osv.queries import InvalidQueryError, parse_batch, parse_query
 
+_T = TypeVar("_T")
 BODY_TIMEOUT_SECONDS: Final = 20.0
 """Time within which the body of a query must arrive, in seconds."""
 _MAX_RUNNING: Final = 2
@@ -58,7 +59,8 @@ class OsvResponder:
         """Answer ``/osv/v1/vulns/{id}``: the record with this id, also a withdrawn one or one that is ignored."""
         if (refusal := self._find_refusal()) is not None:
             return refusal
-        raw = await asyncio.to_thread(self._advisories.current().get_raw, advisory_id)
+        snapshot = self._advisories.current()
+        raw = await self._run_in_slot(lambda: snapshot.get_raw(advisory_id))
         return _build_error(HTTPStatus.NOT_FOUND, _NOT_FOUND, "Bug not found.") if raw is None else _build_response(raw)
 
     async def _respond(
@@ -73,17 +75,35 @@ class OsvResponder:
             return _build_error(HTTPStatus.REQUEST_TIMEOUT, _INVALID_ARGUMENT, "The body did not arrive in time.")
         except web.HTTPRequestEntityTooLarge:  # a small body with a content coding that expands it
             return _build_error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _INVALID_ARGUMENT, "The body is too large.")
-        async with self._slots:
-            records = CountingRecords(
-                snapshot=self._advisories.current(),
-                policy=self._gate.policy,
-                now=self._clock(),
-                applies_to=self._gate.has_pypi_projects,
-            )
-            try:
-                return _build_response(await asyncio.to_thread(answer, body, records))
-            except InvalidQueryError as error:
-                return _build_error(HTTPStatus.BAD_REQUEST, _INVALID_ARGUMENT, str(error))
+        records = self._get_records()
+        try:
+            return _build_response(await self._run_in_slot(lambda: answer(body, records)))
+        except InvalidQueryError as error:
+            return _build_error(HTTPStatus.BAD_REQUEST, _INVALID_ARGUMENT, str(error))
+
+    async def _run_in_slot(self, work: Callable[[], _T]) -> _T:
+        """Run work in a thread, in one of the slots.
+
+        If the client closes the connection meanwhile, the request is cancelled, but the thread continues. The slot
+        stays taken until the thread ends, so that such clients cannot occupy more threads than there are slots.
+        """
+        await self._slots.acquire()
+        running = asyncio.ensure_future(asyncio.to_thread(work))
+        running.add_done_callback(self._release_slot)
+        return await asyncio.shield(running)
+
+    def _release_slot(self, ended: asyncio.Future[Any]) -> None:
+        self._slots.release()
+        if not ended.cancelled():
+            ended.exception()  # a cancelled request does not retrieve it
+
+    def _get_records(self) -> CountingRecords:
+        return CountingRecords(
+            snapshot=self._advisories.current(),
+            policy=self._gate.policy,
+            now=self._clock(),
+            applies_to=self._gate.has_pypi_projects,
+        )
 
     def _find_refusal(self) -> web.Response | None:
         """Return the response while no advisories are in force. An empty answer would say that no record exists."""
