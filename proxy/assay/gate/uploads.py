@@ -117,7 +117,7 @@ class UploadService:
         """
         sha256, blake2_256 = await staged.finish()
         check_digests(form, sha256=sha256, blake2_256=blake2_256)
-        if (same := self._place(index, form, sha256)) is not None:
+        if (same := await self._place(index, form, sha256)) is not None:
             return same
         async with self._inspections:
             inspected = await asyncio.to_thread(_inspect, staged, form)
@@ -133,7 +133,7 @@ class UploadService:
             attestations=attestations,
         )
         async with self._flights.flight(f"{index.name}:{form.project}", _never_done):
-            if (same := self._place(index, form, sha256)) is not None:
+            if (same := await self._place(index, form, sha256)) is not None:
                 return same
             await self._check_policy(index, form, file, evidence, attestations)
             await self.storage.publish(
@@ -144,7 +144,7 @@ class UploadService:
             file=file, placement=Placement.NEW, attestations=attestations, provenance_sha256=file.provenance_sha256
         )
 
-    def _place(self, index: IndexSettings, form: UploadForm, sha256: str) -> UploadResult | None:
+    async def _place(self, index: IndexSettings, form: UploadForm, sha256: str) -> UploadResult | None:
         """Return the result for a file that is published already; None for a new file.
 
         Raises:
@@ -152,7 +152,8 @@ class UploadService:
         """
         project = self.storage.find_project(index.name, form.project)
         files = () if project is None else project.files
-        if place_upload(form, sha256, files, self._clock()) is Placement.SAME:
+        # In a thread, because a project may have thousands of files.
+        if await asyncio.to_thread(place_upload, form, sha256, files, self._clock()) is Placement.SAME:
             file = next(each for each in files if each.filename == form.filename)
             return UploadResult(file=file, placement=Placement.SAME, provenance_sha256=file.provenance_sha256)
         if project is not None and project.status in CLOSED_STATUSES:

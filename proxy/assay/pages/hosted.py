@@ -70,7 +70,7 @@ class HostedPages:
         Raises:
             UpstreamError: the page would be unusable.
         """
-        body = render_hosted_page(index.url, project)
+        body = await asyncio.to_thread(render_hosted_page, index.url, project)
         fetched = FetchedDocument(
             body=body,
             content_type=JSON_MEDIA_TYPE,

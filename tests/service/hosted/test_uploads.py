@@ -9,7 +9,8 @@ import pytest
 
 from tests.world.index.archives import add_to_zip, make_bomb_wheel, make_zip_info
 from tests.world.index.distributions import BuiltDistribution, make_raw_file, sdist, wheel
-from tests.world.proxy.hosting_proxy import HostingProxy, run_hosting_proxy
+from tests.world.proxy.auth_proxy import make_basic_header
+from tests.world.proxy.hosting_proxy import TOKENS, HostingProxy, run_hosting_proxy
 from tests.world.sigstore.private_sigstore import SLSA_PREDICATE, GitHub, make_slsa_predicate
 
 WHEEL = wheel("acme-app", "1.0", requires_python=">=3.9")
@@ -218,3 +219,30 @@ async def test_a_file_larger_than_the_limit_is_refused(tmp_path: Path) -> None:
         assert (await world.upload(WHEEL)).status == 200
         answer = await world.upload(wheel("acme-app", "1.1", padding=3_000_000))
         assert (answer.status, "limits.file" in answer.reason) == (400, True), answer.reason
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "reason"),
+    [
+        (b"no form", {"Content-Type": "text/plain"}, "not a valid form"),
+        (b"no form", {"Content-Type": "multipart/form-data"}, "not a valid form"),
+        (b"no form", {"Content-Type": "multipart/form-data; boundary=x"}, "not a valid form"),
+        (b"--x\r\n\r\n", {"Content-Type": "multipart/form-data; boundary=x", "Content-Encoding": "br"}, ""),
+        (
+            b"--x\r\nContent-Type: multipart/mixed; boundary=y\r\n\r\n--y\r\n\r\n--y--\r\n--x--\r\n",
+            {"Content-Type": "multipart/form-data; boundary=x"},
+            "nested form",
+        ),
+        (
+            b'--x\r\nContent-Disposition: form-data; name="name"\r\n\r\na\r\n' * 2 + b"--x--\r\n",
+            {"Content-Type": "multipart/form-data; boundary=x"},
+            "the field name twice",
+        ),
+        (b"--x--\r\n", {"Content-Type": "multipart/form-data; boundary=x"}, ":action=file_upload"),
+    ],
+)
+async def test_a_malformed_form_is_refused(body: bytes, headers: dict[str, str], reason: str, tmp_path: Path) -> None:
+    async with run_hosting_proxy(tmp_path) as world:
+        sent = {**make_basic_header("__token__", TOKENS["bot"]), **headers}
+        async with world.proxy.session.post(world.upload_url, data=body, headers=sent) as answer:
+            assert (answer.status, reason in (answer.reason or "")) == (400, True), answer.reason

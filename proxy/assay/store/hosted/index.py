@@ -5,6 +5,7 @@ All parts of the proxy above use a hosted index like any other: the same parser,
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from urllib.parse import unquote
@@ -44,7 +45,7 @@ class HostedIndex:
             return NoBody.ABSENT
         if validators.etag == project.version:
             return NoBody.NOT_MODIFIED
-        body = render_hosted_page(self._settings.url, project)
+        body = await asyncio.to_thread(render_hosted_page, self._settings.url, project)
         if reserve is not None:
             await reserve(len(body))
         return self._make_document(body, f"{self._settings.url}{name}/", project.version)

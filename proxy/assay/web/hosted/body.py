@@ -37,6 +37,8 @@ async def read_upload(
         UploadRefusedError: the form is malformed, too large or incomplete.
         StorageError: the file cannot be stored.
     """
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise UploadRefusedError("the body has a content coding: send it without Content-Encoding")
     fields: dict[str, str] = {}
     filename: str | None = None
     left = MAX_FORM_BYTES
