@@ -148,7 +148,8 @@ class Attestation:
     """Transparency log of `log_index`; None in records of versions that did not record it."""
     predicate: str | None = None
     """Predicate as JSON text, if the attestation comes from a bundle and proves something else than who published or
-    built the file. None for other attestations, and for a predicate that is too large."""
+    built the file. None for other attestations, and for a predicate that is too large
+    or has the same key twice."""
 
     @property
     def is_provenance(self) -> bool:
@@ -170,7 +171,7 @@ class KeyStatement:
     """Name of the key in the configuration."""
     predicate_type: str
     predicate: str | None = None
-    """Predicate as JSON text; None if it is too large."""
+    """Predicate as JSON text; None if it is too large or has the same key twice."""
     subject: str = ""
     """Name of the file in the signed statement."""
     bundle: int = 0

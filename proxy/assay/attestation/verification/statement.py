@@ -18,7 +18,7 @@ from packaging.utils import parse_sdist_filename, parse_wheel_filename
 from assay.attestation.verification import strict_json
 from assay.attestation.verification.errors import CheckFailed, UnknownMaterial
 from assay.attestation.verification.strict_json import get_member
-from assay.evidence import PUBLISH_PREDICATE_TYPE, SLSA_PREDICATE_TYPE, Claims, Slsa
+from assay.evidence import PROVENANCE_PREDICATE_TYPES, PUBLISH_PREDICATE_TYPE, SLSA_PREDICATE_TYPE, Claims, Slsa
 from assay.simple.model import File
 
 _STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
@@ -96,10 +96,12 @@ def read_bundle_statement(raw: bytes, file: File) -> tuple[Statement, UnknownMat
         it names the same bytes several times, or under another name.
 
     Raises:
-        CheckFailed: the bytes are not an in-toto statement (0.1 or 1), or no subject has the SHA-256 of the file.
+        CheckFailed: the bytes are not an in-toto statement (0.1 or 1), no subject has the SHA-256 of the file, or an
+            object has the same key twice. Only in a predicate that states neither a publisher nor a build, this is no
+            error: the statement then meets no condition of a policy, but it is not ignored either.
         UnknownMaterial: the statement has too many subjects, or the index gives no SHA-256 of the file.
     """
-    content = strict_json.parse_strict_json(raw, "statement")
+    content, has_duplicates = strict_json.parse_json_with_duplicates(raw, "statement")
     kind = get_member(content, "_type", str, "statement")
     if kind not in _BUNDLE_STATEMENT_TYPES:
         raise CheckFailed("statement", f"_type {' or '.join(sorted(_BUNDLE_STATEMENT_TYPES))}", kind)
@@ -121,12 +123,17 @@ def read_bundle_statement(raw: bytes, file: File) -> tuple[Statement, UnknownMat
         predicate_type=get_member(content, "predicateType", str, "predicate"),
         predicate=content.get("predicate"),
     )
+    if has_duplicates and statement.predicate_type in PROVENANCE_PREDICATE_TYPES:
+        raise CheckFailed("statement", "well-formed JSON in UTF-8", "a JSON object with the same key twice")
     return statement, unknown
 
 
 def write_predicate(statement: Statement) -> str | None:
-    """Return the predicate as JSON text; None if it is too large to be kept."""
-    text = json.dumps(statement.predicate, sort_keys=True, separators=(",", ":"))
+    """Return the predicate as JSON text; None if it is too large to be kept, or has the same key twice."""
+    try:
+        text = json.dumps(statement.predicate, sort_keys=True, separators=(",", ":"))
+    except TypeError:  # `strict_json.DUPLICATE_KEYS`
+        return None
     return text if len(text) <= _MAX_PREDICATE_CHARS else None
 
 

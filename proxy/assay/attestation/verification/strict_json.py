@@ -41,6 +41,8 @@ MAX_INTEGER: Final = 2**53 - 1
 MAX_TIMESTAMP_SECONDS: Final = 253_402_300_799
 """Last second of the year 9999, in seconds since 1970 (UTC). RFC 5280 and `datetime` have no later time."""
 
+DUPLICATE_KEYS: Final = object()
+"""Placeholder for a JSON object that has the same key twice."""
 _JSON_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 _UINT64_TEXT = re.compile(r"0|[1-9][0-9]{0,15}", re.ASCII)
@@ -65,6 +67,35 @@ def parse_strict_json(raw: bytes, what: str) -> dict[str, Any]:
     return value
 
 
+def parse_json_with_duplicates(raw: bytes, what: str) -> tuple[dict[str, Any], bool]:
+    """Parse a JSON object as `parse_strict_json` does, but replace each object that has the same key twice.
+
+    `DUPLICATE_KEYS` takes the place of such an object, which has no unambiguous value.
+
+    Returns:
+        The object, and True if any object in it was replaced.
+
+    Raises:
+        CheckFailed: the bytes are not such an object, or the outermost object has the same key twice.
+    """
+    replaced = False
+
+    def mark(pairs: list[tuple[str, Any]]) -> object:
+        nonlocal replaced
+        made = dict(pairs)
+        if len(made) == len(pairs):
+            return made
+        replaced = True
+        return DUPLICATE_KEYS
+
+    value = _parse(raw, what, json.JSONDecoder(object_pairs_hook=mark, parse_constant=_reject_constant))
+    if value is DUPLICATE_KEYS:
+        raise CheckFailed(what, "well-formed JSON in UTF-8", "a JSON object with the same key twice")
+    if not isinstance(value, dict):
+        raise CheckFailed(what, "a JSON object", type(value).__name__)
+    return value, replaced
+
+
 def parse_strict_json_list(raw: bytes, what: str) -> list[Any]:
     """Parse a JSON list as strictly as `parse_strict_json` parses an object, and return it.
 
@@ -77,15 +108,15 @@ def parse_strict_json_list(raw: bytes, what: str) -> list[Any]:
     return value
 
 
-def _parse(raw: bytes, what: str) -> object:
+def _parse(raw: bytes, what: str, decoder: json.JSONDecoder | None = None) -> object:
     if raw.startswith(BOM_UTF8):
         raise CheckFailed(what, "well-formed JSON in UTF-8", "a byte order mark (BOM) at the start")
     try:
         if _measure_depth(raw) > MAX_DEPTH:
             raise CheckFailed(what, f"JSON with at most {MAX_DEPTH} levels of nesting", "deeper nesting")
-        value: object = _DECODER.decode(raw.decode())
+        value: object = (decoder or _DECODER).decode(raw.decode())
         if _SURROGATE_ESCAPE.search(raw):
-            json.dumps(value, ensure_ascii=False).encode()
+            json.dumps(value, ensure_ascii=False, default=str).encode()
     except (ValueError, RecursionError) as error:
         raise CheckFailed(what, "well-formed JSON in UTF-8", error) from error
     return value

@@ -107,6 +107,40 @@ def test_a_large_predicate_is_not_kept() -> None:
     assert [each.predicate for each in evidence.key_statements] == [None]
 
 
+def _state(predicate_type: str, predicate: str) -> bytes:
+    subject = json.dumps([{"name": FILENAME, "digest": {"sha256": FILE_SHA256}}])
+    return (
+        f'{{"_type": "https://in-toto.io/Statement/v1", "subject": {subject}, "predicateType": "{predicate_type}",'
+        f' "predicate": {predicate}}}'
+    ).encode()
+
+
+@pytest.mark.parametrize(
+    ("predicate", "kept"),
+    [
+        ('{"verdict": "ok"}', '{"verdict":"ok"}'),
+        ('{"verdict": "bad", "verdict": "ok"}', None),
+        ('{"verdict": "ok", "more": [{"a": "\\ud83d\\ude00", "a": 2}]}', None),
+    ],
+    ids=["once", "twice", "twice inside"],
+)
+def test_a_predicate_with_the_same_key_twice_meets_no_condition_and_is_not_ignored(
+    predicate: str, kept: str | None
+) -> None:
+    evidence = judge(review(), review(statement=_state(REVIEW, predicate)))
+    assert isinstance(evidence, Unattested)
+    assert not evidence.rejected
+    assert [each.predicate for each in evidence.key_statements] == ['{"verdict":"ok"}', kept]
+    assert decode_evidence(encode_evidence(evidence)) == evidence
+
+
+@pytest.mark.parametrize(("predicate", "counts"), [('{"a": 1, "b": 1}', True), ('{"a": 1, "a": 1}', False)])
+def test_a_predicate_of_provenance_must_not_have_the_same_key_twice(predicate: str, counts: bool) -> None:
+    evidence = judge(review(statement=_state("https://slsa.dev/provenance/v1", predicate)))
+    assert isinstance(evidence, Unattested)
+    assert (len(evidence.key_statements), len(evidence.rejected)) == ((1, 0) if counts else (0, 1))
+
+
 @pytest.mark.parametrize(
     "pem",
     [
