@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from assay.errors import UploadRefusedError
@@ -60,13 +62,30 @@ class MemberPaths:
             raise refuse(f"more than {self._limits.entries} members, or paths that are too long together")
         if bare in self.kinds:
             raise refuse(f"two members have the path {_quote(bare)}")
-        parent = bare
-        while (parent := parent.rpartition("/")[0]) and parent not in self.kinds:
-            pass
-        if parent and self.kinds[parent] != "directory":
-            raise refuse(f"the member {_quote(bare)} is below the {self.kinds[parent]} {_quote(parent)}")
         self.kinds[bare] = kind
         return bare
+
+    def check_parents(self) -> None:
+        """Check that no member is below a file or a link, whatever the order of the members. Call it after the last.
+
+        Raises:
+            UploadRefusedError: a member is below a file or a link.
+        """
+        # NUL sorts before each character of a path, so the members below a path follow it directly.
+        ordered = sorted(self.kinds, key=lambda path: path.replace("/", "\0"))
+        for path, following in pairwise(ordered):
+            if self.kinds[path] != "directory" and following.startswith(f"{path}/"):
+                raise refuse(f"the member {_quote(following)} is below the {self.kinds[path]} {_quote(path)}")
+
+
+def refuse_similar_path(path: str, members: Iterable[str]) -> None:
+    """Check that no other member takes the place of a path on a file system that ignores case.
+
+    Raises:
+        UploadRefusedError: the path of another member differs only in case.
+    """
+    if other := next((each for each in members if each != path and each.lower() == path.lower()), None):
+        raise refuse(f"the path of the member {_quote(other)} differs from {_quote(path)} only in case")
 
 
 def check_path(path: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import posixpath
 import tarfile
 import zlib
+from collections.abc import Mapping
+from itertools import dropwhile
 from typing import BinaryIO, Final, cast
 
 from assay.errors import UploadRefusedError
@@ -15,6 +17,7 @@ from assay.hosted.archive.limits import (
     MemberPaths,
     check_path,
     refuse,
+    refuse_similar_path,
 )
 from assay.hosted.archive.metadata import ExpectedDistribution, InspectedArchive, read_metadata
 from assay.hosted.naming import SDIST_ENDING
@@ -49,15 +52,33 @@ def inspect_sdist(
         with tarfile.open(fileobj=cast("BinaryIO", source), mode="r:", errorlevel=2) as archive:
             while (member := archive.next()) is not None:
                 archive.members.clear()  # type: ignore[attr-defined]  # the parser would keep every member
+                _check_extended_headers(member, archive.pax_headers)
                 _check_member(member, paths, top)
                 if member.name == f"{top}/PKG-INFO":
                     metadata = _read_member(archive, member)
+            # The parser also stops, without an error, at a header that is invalid for it but perhaps not for others.
+            source.seek(archive.offset)
     except (tarfile.TarError, ValueError, EOFError, OverflowError, RecursionError) as error:
         raise refuse(f"not a valid tar archive ({str(error)[:100]})") from error
     source.read_to_end()
+    paths.check_parents()
+    refuse_similar_path(f"{top}/PKG-INFO", paths.kinds)
     if metadata is None:
         raise refuse(f"the source archive has no {top}/PKG-INFO")
     return InspectedArchive(requires_python=read_metadata(metadata, expected, "PKG-INFO"), metadata=None)
+
+
+def _check_extended_headers(member: tarfile.TarInfo, common: Mapping[str, str]) -> None:
+    """Refuse extended headers (POSIX pax) that readers of tar archives understand in different ways.
+
+    Args:
+        member: a member, whose `pax_headers` include those of the whole archive.
+        common: headers of the whole archive.
+    """
+    if unclear := [key for key in member.pax_headers if key == "size" or key.startswith("GNU.sparse.")]:
+        raise refuse(f"the member {member.name[:80]!a} has the extended header {unclear[0][:40]!a}")
+    if unclear := [key for key in ("path", "linkpath") if key in common]:
+        raise refuse(f"the extended header {unclear[0]!a} for all members")
 
 
 def _check_member(member: tarfile.TarInfo, paths: MemberPaths, top: str) -> None:
@@ -70,6 +91,8 @@ def _check_member(member: tarfile.TarInfo, paths: MemberPaths, top: str) -> None
         _check_link(member, paths, top)
     else:
         raise refuse(f"the member {member.name[:80]!a} is a device or another special file")
+    if kind != "file" and member.size:
+        raise refuse(f"the {kind} {member.name[:80]!a} has content")
     path = paths.add(member.name, kind)
     if path.partition("/")[0] != top or (path == top and kind != "directory"):
         raise refuse(f"the member {path[:80]!a} is outside the directory {top}")
@@ -81,6 +104,9 @@ def _check_link(member: tarfile.TarInfo, paths: MemberPaths, top: str) -> None:
     if target.startswith("/") or "\\" in target:
         raise refuse(f"the link {member.name[:80]!a} leads out of the archive")
     if member.issym():
+        # After a name, which can be another link, ".." leads to a place that only an extracted archive shows.
+        if ".." in dropwhile(lambda part: part in {".", ".."}, target.split("/")):
+            raise refuse(f"the target of the link {member.name[:80]!a} is not normalized")
         target = posixpath.normpath(posixpath.join(posixpath.dirname(member.name), target))
     check_path(target)
     if target.partition("/")[0] != top or (member.islnk() and paths.kinds.get(target) != "file"):

@@ -12,7 +12,13 @@ from typing import BinaryIO, Final
 from packaging.utils import canonicalize_name
 
 from assay.errors import UploadRefusedError
-from assay.hosted.archive.limits import MAX_METADATA_BYTES, MAX_RECORD_BYTES, ArchiveLimits, refuse
+from assay.hosted.archive.limits import (
+    MAX_METADATA_BYTES,
+    MAX_RECORD_BYTES,
+    ArchiveLimits,
+    refuse,
+    refuse_similar_path,
+)
 from assay.hosted.archive.metadata import ExpectedDistribution, InspectedArchive, read_metadata
 from assay.hosted.archive.zip_file import ZipMember, iter_content, read_members
 from assay.simple.fields import parse_version
@@ -42,6 +48,7 @@ def inspect_wheel(
     for name in ("METADATA", "WHEEL", "RECORD"):
         if f"{folder}/{name}" not in members:
             raise refuse(f"the wheel has no {folder}/{name}")
+        refuse_similar_path(f"{folder}/{name}", members)
     record = _parse_record(_read(stream, members[f"{folder}/RECORD"], MAX_RECORD_BYTES))
     files = {path for path, member in members.items() if not member.is_directory}
     unrecorded = {f"{folder}/{name}" for name in _UNRECORDED}
@@ -52,7 +59,8 @@ def inspect_wheel(
     for path in sorted(files - unrecorded):
         _check_member(stream, members[path], record[path])
     for path in sorted(files & unrecorded):
-        _check_member(stream, members[path], ("", ""))
+        for _ in iter_content(stream, members[path]):
+            pass
     _check_wheel_file(_read(stream, members[f"{folder}/WHEEL"], MAX_METADATA_BYTES))
     metadata = _read(stream, members[f"{folder}/METADATA"], MAX_METADATA_BYTES)
     return InspectedArchive(requires_python=read_metadata(metadata, expected, "METADATA"), metadata=metadata)
@@ -89,19 +97,14 @@ def _parse_record(raw: bytes) -> dict[str, tuple[str, str]]:
 
 
 def _check_member(stream: BinaryIO, member: ZipMember, row: tuple[str, str]) -> None:
-    """Compare a member with its row in RECORD. An empty row only has the member read."""
+    """Compare a member with its row in RECORD: digest and size, as text."""
     digest, size = row
     algorithm, _, encoded = digest.partition("=")
-    if digest and algorithm not in _RECORD_DIGESTS:
+    if algorithm not in _RECORD_DIGESTS:
         raise refuse(f"RECORD has no SHA-256 or better of {member.path[:80]!a}")
-    hasher = hashlib.new(algorithm) if digest else None
+    hasher = hashlib.new(algorithm)
     for piece in iter_content(stream, member):
-        if hasher is not None:
-            hasher.update(piece)
-    if hasher is None:
-        if not member.path.endswith(_UNRECORDED):
-            raise refuse(f"RECORD has no digest of {member.path[:80]!a}")
-        return
+        hasher.update(piece)
     found = base64.urlsafe_b64encode(hasher.digest()).decode().rstrip("=")
     if encoded.rstrip("=") != found or (size and size != str(member.size)):
         raise refuse(f"the member {member.path[:80]!a} differs from RECORD")

@@ -26,9 +26,9 @@ _REFUSED_FLAGS: Final = (1 << 0) | (1 << 5) | (1 << 6) | (1 << 13)
 _UTF8_FLAG: Final = 1 << 11
 _UNICODE_PATH_EXTRA: Final = 0x7075
 _ZIP64_EXTRA: Final = 1
+_ZIP64_LOCATOR_BYTES: Final = 20
 _ZIP64_MARK: Final = 0xFFFFFFFF
 _MAX_DIRECTORY_BYTES: Final = 32 * 2**20
-_UNIX: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +71,7 @@ def read_members(stream: BinaryIO, size: int, limits: ArchiveLimits) -> dict[str
         if total > limits.get_max_bytes(size):
             raise refuse(f"it expands to more than {limits.get_max_bytes(size)} bytes")
         found[member.path] = member
+    paths.check_parents()
     if position != directory_offset or directory_offset + directory_bytes + _END.size != size:
         raise refuse("bytes outside its members")
     return found
@@ -102,10 +103,13 @@ def iter_content(stream: BinaryIO, member: ZipMember) -> Iterator[bytes]:
 
 def _inflate(inflater: zlib._Decompress, raw: bytes, path: str) -> Iterator[bytes]:
     try:
-        while raw:
+        piece = b""
+        # A full piece can leave output inside the decompressor although it has taken all of its input.
+        while raw or (len(piece) == CHUNK_BYTES and not inflater.eof):
             if inflater.eof:
                 raise refuse(f"the member {path!a} has bytes after its content")
-            yield inflater.decompress(raw, CHUNK_BYTES)
+            piece = inflater.decompress(raw, CHUNK_BYTES)
+            yield piece
             raw = inflater.unconsumed_tail or inflater.unused_data
     except zlib.error as error:
         raise refuse(f"the member {path!a} is not valid deflate data") from error
@@ -121,6 +125,10 @@ def _check_end(stream: BinaryIO, size: int, limits: ArchiveLimits) -> int:
         raise refuse("not a ZIP archive without a comment on one disk")
     if count > limits.entries or length > _MAX_DIRECTORY_BYTES or offset + length + _END.size != size:
         raise refuse("a central directory that is too large, or not at the end of the archive")
+    if size >= _END.size + _ZIP64_LOCATOR_BYTES:
+        stream.seek(size - _END.size - _ZIP64_LOCATOR_BYTES)
+        if stream.read(4) == b"PK\6\7":
+            raise refuse("a ZIP64 directory")
     return int(offset)
 
 
@@ -165,8 +173,8 @@ def _read_member(stream: BinaryIO, info: zipfile.ZipInfo, paths: MemberPaths) ->
 
 
 def _find_kind(info: zipfile.ZipInfo) -> str:
-    mode = info.external_attr >> 16 if info.create_system == _UNIX else 0
-    file_type = stat.S_IFMT(mode)
+    # Some readers take the mode from archives of every system.
+    file_type = stat.S_IFMT(info.external_attr >> 16)
     if file_type not in {0, stat.S_IFREG, stat.S_IFDIR}:
         raise refuse(f"the member {info.filename[:80]!a} is a link or a special file")
     is_directory = info.orig_filename.endswith("/")

@@ -4,7 +4,7 @@ import io
 import tarfile
 from collections.abc import Callable
 from contextlib import suppress
-from gzip import compress
+from gzip import compress, decompress
 
 import pytest
 from hypothesis import given
@@ -44,6 +44,26 @@ def test_links_inside_the_archive_are_accepted() -> None:
     assert inspect(make_sdist_with((inside, b""), (hard, b""))) is None
 
 
+def test_links_up_and_comments_for_all_members_are_accepted() -> None:
+    up = make_tar_info("foo-1.0/docs/a/link", tarfile.SYMTYPE, "../../src/x")
+
+    assert inspect(make_sdist_with((up, b""), pax_headers={"comment": "a commit"})) is None
+
+
+def _add_block(block: bytes) -> bytes:
+    """Return the source archive with a block in place of the first block of its end."""
+    raw = decompress(GOOD.content)
+    with tarfile.open(fileobj=io.BytesIO(raw)) as archive:
+        archive.getmembers()
+        return compress(raw[: archive.offset] + block + bytes(1024))
+
+
+def _with_extended(**headers: str) -> bytes:
+    info = make_tar_info("foo-1.0/data")
+    info.pax_headers = {name.replace("__", "."): value for name, value in headers.items()}
+    return make_sdist_with((info, b"x" * 512))
+
+
 def _with(path: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> Callable[[], bytes]:
     return lambda: make_sdist_with((make_tar_info(path, kind, target), b""))
 
@@ -55,6 +75,31 @@ ATTACKS: dict[str, tuple[Callable[[], bytes], str]] = {
     "link out": (_with("foo-1.0/link", tarfile.SYMTYPE, "../../etc/passwd"), "leaves its directory"),
     "absolute link": (_with("foo-1.0/link", tarfile.SYMTYPE, "/etc/passwd"), "leads out"),
     "hard link to nothing": (_with("foo-1.0/link", tarfile.LNKTYPE, "foo-1.0/none"), "missing member"),
+    "link through a link": (
+        lambda: make_sdist_with(
+            (make_tar_info("foo-1.0/a/b/up", tarfile.SYMTYPE, "../.."), b""),
+            (make_tar_info("foo-1.0/out", tarfile.SYMTYPE, "a/b/up/../../x"), b""),
+        ),
+        "is not normalized",
+    ),
+    "link in place of a directory": (
+        lambda: make_sdist_with(
+            (make_tar_info("foo-1.0/dir/x"), b""), (make_tar_info("foo-1.0/dir", tarfile.SYMTYPE, "."), b"")
+        ),
+        "is below the link",
+    ),
+    "link with content": (
+        lambda: make_sdist_with((make_tar_info("foo-1.0/link", tarfile.SYMTYPE, "PKG-INFO"), bytes(512))),
+        "has content",
+    ),
+    "header that the parser does not understand": (lambda: _add_block(b"x" * 512), "bytes behind the end of the tar"),
+    "size in an extended header": (lambda: _with_extended(size="0"), "extended header 'size'"),
+    "name of a sparse file": (lambda: _with_extended(GNU__sparse__name="foo-1.0/y"), "extended header 'GNU.sparse"),
+    "path for all members": (
+        lambda: make_sdist_with(pax_headers={"path": "foo-1.0/x"}),
+        "extended header 'path' for all members",
+    ),
+    "two PKG-INFO for some systems": (_with("foo-1.0/pkg-info"), "only in case"),
     "device": (_with("foo-1.0/null", tarfile.CHRTYPE), "is a device"),
     "pipe": (_with("foo-1.0/pipe", tarfile.FIFOTYPE), "is a device"),
     "twice": (_with("foo-1.0/PKG-INFO"), "two members have the path"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 
 import pytest
@@ -10,15 +11,17 @@ from packaging.utils import NormalizedName
 from packaging.version import Version
 
 from assay.errors import UploadRefusedError
-from assay.hosted.archive.limits import ArchiveLimits
+from assay.hosted.archive.limits import CHUNK_BYTES, ArchiveLimits
 from assay.hosted.archive.metadata import ExpectedDistribution
 from assay.hosted.archive.wheel import inspect_wheel
 from tests.world.index.archives import (
     add_to_zip,
     insert_before_directory,
+    insert_zip64_locator,
     make_bomb_wheel,
     make_zip_info,
     rename_in_central_directory,
+    replace_members,
     set_flag_bits,
 )
 from tests.world.index.distributions import wheel
@@ -41,6 +44,18 @@ def test_a_compressed_wheel_is_accepted() -> None:
     assert inspect(make_bomb_wheel(1000)) is None
 
 
+@pytest.mark.parametrize("above", [*range(18, 300, 47), 0])
+def test_a_compressed_member_of_about_a_piece_is_accepted(above: int) -> None:
+    """The decompressor has then taken all input before it has given all output."""
+    assert inspect(make_bomb_wheel(CHUNK_BYTES + above)) is None
+
+
+def test_paths_that_differ_in_case_or_are_similar_are_accepted() -> None:
+    files = {"foo/a": b"", "foo/A": b"", "foo/a.b": b"", "foo/a-b/c": b"", "foo/RECORD": b"x"}
+
+    assert inspect(wheel("foo", "1.0", files=files).content) is None
+
+
 ATTACKS: dict[str, tuple[Callable[[], bytes], str]] = {
     "traversal": (lambda: add_to_zip(GOOD.content, (make_zip_info("../evil.py"), b"x")), "leaves its directory"),
     "absolute": (lambda: add_to_zip(GOOD.content, (make_zip_info("/etc/evil"), b"x")), "absolute path"),
@@ -51,6 +66,26 @@ ATTACKS: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: add_to_zip(GOOD.content, (make_zip_info("foo/__init__.py/x"), b"x")),
         "is below the file",
     ),
+    "link of another system": (
+        lambda: add_to_zip(GOOD.content, (make_zip_info("foo/link", mode=0o120777, system=0), b"/etc")),
+        "is a link",
+    ),
+    "file below a later file": (
+        lambda: wheel("foo", "1.0", files={"foo/z/y": b"", "foo/z": b""}).content,
+        "'foo/z/y' is below the file 'foo/z'",
+    ),
+    "two METADATA for some systems": (
+        lambda: wheel("foo", "1.0", files={"foo-1.0.dist-info/metadata": b""}).content,
+        "only in case",
+    ),
+    "no digest of a file named RECORD": (
+        lambda: replace_members(
+            wheel("foo", "1.0", files={"foo/RECORD": b"x"}).content,
+            lambda _, data: re.sub(rb"foo/RECORD,.*", b"foo/RECORD,,", data),
+        ),
+        "has no SHA-256 or better of 'foo/RECORD'",
+    ),
+    "ZIP64 directory": (lambda: insert_zip64_locator(GOOD.content), "ZIP64"),
     "not in RECORD": (lambda: add_to_zip(GOOD.content, (make_zip_info("foo/extra.py"), b"x")), "RECORD does not list"),
     "prefix": (lambda: b"#!/bin/sh\n" + GOOD.content, "not at the end"),
     "suffix": (lambda: GOOD.content + b"x", "not a ZIP archive"),
@@ -70,6 +105,14 @@ ATTACKS: dict[str, tuple[Callable[[], bytes], str]] = {
     "dependency with a URL": (
         lambda: wheel("foo", "1.0", requires=["evil @ https://evil.example/evil.whl"]).content,
         "requires evil from a URL",
+    ),
+    "dependency behind a line that is not a field": (
+        lambda: wheel("foo", "1.0", requires=["bar\nno field\nRequires-Dist: evil @ https://evil.example/e"]).content,
+        "a line before the description is not a field",
+    ),
+    "dependency behind a carriage return": (
+        lambda: wheel("foo", "1.0", requires=["bar\r\rRequires-Dist: evil @ https://evil.example/e"]).content,
+        "a control character",
     ),
     "invalid metadata": (lambda: wheel("foo", "1.0", requires_python="not a specifier").content, "invalid METADATA"),
     "empty": (lambda: b"", "not a ZIP archive"),
