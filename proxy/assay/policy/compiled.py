@@ -6,17 +6,28 @@ checks run when a file is judged. The compiled policy is cached by policy and pr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 
+from assay.evidence import Attestation
 from assay.policy.candidate import PageContext
 from assay.policy.language.model import Mode, Policy, Requirements, Rule, get_rule_terms, merge_requirements
 from assay.policy.language.patterns import compile_name_patterns
 from assay.policy.precedence.base import PrecedenceCheck
 from assay.policy.precedence.checks import PRECEDENCE_CHECKS
+from assay.policy.precedence.revocations import compile_revoked_test
 from assay.policy.provenance import find_questions
-from assay.policy.requirements.base import AttestationCheck, Check, FileCheck, PageCheck, ReleaseCheck, TimeCheck
+from assay.policy.requirements.base import (
+    AttestationCheck,
+    Check,
+    FileCheck,
+    PageCheck,
+    ReleaseCheck,
+    TimeCheck,
+    is_never_revoked,
+)
 from assay.policy.requirements.countersigned import Countersigner
 from assay.policy.requirements.ratchet import DEFAULT_RATCHET_SETTLE, RatchetScope
 from assay.policy.requirements.registry import REQUIREMENTS
@@ -94,7 +105,7 @@ def compile_rule(policy: Policy, name: NormalizedName) -> CompiledRule:
     label, rule = _find_rule(policy, name) or (None, None)
     merged = merge_requirements(rule, policy.defaults)
     revoked_keys = frozenset(key for each in policy.revocations for key in each.keys or ())
-    checks = activate_checks(merged, label, revoked_keys)
+    checks = activate_checks(merged, label, revoked_keys, compile_revoked_test(policy, name))
     precedence_checks = (compile_check(policy, name) for compile_check in PRECEDENCE_CHECKS)
     return CompiledRule(
         label=label,
@@ -115,7 +126,10 @@ def compile_rule(policy: Policy, name: NormalizedName) -> CompiledRule:
 
 
 def activate_checks(
-    merged: Requirements, label: str | None, revoked_keys: frozenset[str] = frozenset()
+    merged: Requirements,
+    label: str | None,
+    revoked_keys: frozenset[str] = frozenset(),
+    is_revoked: Callable[[Attestation], bool] = is_never_revoked,
 ) -> ActiveChecks:
     """Return the active checks of a rule.
 
@@ -123,11 +137,12 @@ def activate_checks(
         merged: requirements of the rule, completed by the defaults (see `merge_requirements`).
         label: name of the rule, for reasons; None if no rule governs.
         revoked_keys: names of the keys whose countersignatures no longer count.
+        is_revoked: returns whether a revocation covers an attestation.
 
     Raises:
         TypeError: the class of a check has none of the base classes of checks, or several.
     """
-    terms = get_rule_terms(merged, label, revoked_keys)
+    terms = get_rule_terms(merged, label, revoked_keys, is_revoked)
     active: list[Check] = [check for each in REQUIREMENTS if (check := each.active(merged, terms)) is not None]
     links = [check for check in active if isinstance(check, AttestationCheck)]
     checks = ActiveChecks(

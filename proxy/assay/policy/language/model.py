@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
@@ -15,6 +16,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, StrictBool, model_validator
 
+from assay.evidence import Attestation
 from assay.policy.language.times import ExclusiveEnd, InclusiveStart
 from assay.policy.language.values import (
     EXPECTED_LOG,
@@ -28,7 +30,7 @@ from assay.policy.language.values import (
     Specifiers,
 )
 from assay.policy.requirements.attestations import AttestationMode
-from assay.policy.requirements.base import RuleTerms
+from assay.policy.requirements.base import RuleTerms, is_never_revoked
 from assay.policy.requirements.registry import REQUIREMENTS
 from assay.publishers.base import PrintableText
 from assay.publishers.registry import Publisher
@@ -314,7 +316,12 @@ def merge_requirements(rule: Rule | None, defaults: Requirements) -> Requirement
     return merged
 
 
-def get_rule_terms(merged: Requirements, label: str | None, revoked_keys: frozenset[str] = frozenset()) -> RuleTerms:
+def get_rule_terms(
+    merged: Requirements,
+    label: str | None,
+    revoked_keys: frozenset[str] = frozenset(),
+    is_revoked: Callable[[Attestation], bool] = is_never_revoked,
+) -> RuleTerms:
     """Return the facts about a rule that its requirements need; `merged` is the result of `merge_requirements`."""
     return RuleTerms(
         label=label,
@@ -322,6 +329,7 @@ def get_rule_terms(merged: Requirements, label: str | None, revoked_keys: frozen
         names_publishers=isinstance(merged.publishers, tuple),
         sources=None if merged.evidence is None else frozenset(merged.evidence),
         revoked_keys=revoked_keys,
+        is_revoked=is_revoked,
     )
 
 

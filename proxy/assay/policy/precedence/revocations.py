@@ -50,7 +50,7 @@ class CompiledRevocation:
         """
         if self.needs_evidence:
             for attestation in attestations:  # noqa: SIM110 - `any` and a generator cost 0.3 µs a file
-                if self._covers_attestation(attestation):
+                if self.covers_attestation(attestation):
                     return True
             return False
         if self.selects_project:
@@ -59,7 +59,8 @@ class CompiledRevocation:
             return self.covers_version is None or version is None or self.covers_version(version)
         return file.sha256 in self.sha256
 
-    def _covers_attestation(self, attestation: Attestation) -> bool:
+    def covers_attestation(self, attestation: Attestation) -> bool:
+        """Return True if this revocation, which must need evidence, covers the attestation."""
         if self.log_indexes is not None:
             return attestation.log_index in self.log_indexes and self._names_log(attestation.log)
         if self.certificates:
@@ -102,6 +103,16 @@ def compile_revocations(policy: Policy, name: NormalizedName) -> RevocationCheck
     """Return a check with those revocations of the policy that can cover files of the project; None without any."""
     found = tuple(revocation for covers, revocation in _compile_all(policy) if covers(name))
     return RevocationCheck(found, any(each.needs_evidence for each in found)) if found else None
+
+
+def compile_revoked_test(policy: Policy, name: NormalizedName) -> Callable[[Attestation], bool]:
+    """Return a function that returns whether a revocation covers an attestation of a file of the project.
+
+    `RevocationCheck` withholds files by the attestations that prove who published or built them. For other attestations
+    such as reviews, a requirement that uses them asks this function.
+    """
+    found = tuple(each for covers, each in _compile_all(policy) if each.needs_evidence and covers(name))
+    return lambda attestation: any(each.covers_attestation(attestation) for each in found)
 
 
 def _tell_revoked(why: str) -> Words:

@@ -30,6 +30,11 @@ KeysT = TypeVar("KeysT", bound=Settings)
 Attestations: TypeAlias = tuple[Attestation, ...]
 
 
+def is_never_revoked(_: Attestation) -> bool:
+    """Return False: no revocation covers the attestation."""
+    return False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleTerms:
     """Facts about a rule that its requirements may use."""
@@ -44,6 +49,8 @@ class RuleTerms:
     """Names of the evidence sources that count under the rule; None: all."""
     revoked_keys: frozenset[str] = frozenset()
     """Names of the keys that the policy has revoked."""
+    is_revoked: Callable[[Attestation], bool] = is_never_revoked
+    """Function that returns whether a revocation of the policy covers an attestation."""
 
 
 @dataclass(frozen=True, slots=True)

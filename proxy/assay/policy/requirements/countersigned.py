@@ -8,7 +8,7 @@ that says otherwise withholds the file.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, Self, final
 
 from pydantic import BeforeValidator, ConfigDict, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
 
-from assay.evidence import INDEX_SOURCE, Attested, Evidence, Forged
+from assay.evidence import INDEX_SOURCE, Attestation, Attested, Evidence, Forged
 from assay.policy.candidate import FileFacts, PageContext
 from assay.policy.language.values import KeyReference, NonEmpty
 from assay.policy.requirements.base import FileCheck, Phrase, Requirement, RuleTerms
@@ -112,48 +112,55 @@ class _CountersignedCheck(FileCheck):
     signers: tuple[tuple[Countersigner, PublisherMatcher | None], ...]
     sources: frozenset[str] | None
     revoked_keys: frozenset[str]
+    is_revoked: Callable[[Attestation], bool]
 
     def check_file(self, facts: FileFacts, context: PageContext, now: datetime) -> Reason | None:  # noqa: ARG002 - base class
         for signer, matcher in self.signers:
-            predicates = self._find_predicates(facts.evidence, signer, matcher)
-            if not predicates:
-                named = (signer.describe(), signer.predicate, signer.key in self.revoked_keys)
+            statements = self._find_statements(facts.evidence, signer, matcher)
+            if all(is_revoked for _, is_revoked in statements):
+                named = (signer.describe(), signer.predicate, self._describe_revoked(signer, bool(statements)))
                 return make_reason(ReasonCode.COUNTERSIGNED, self.label, _tell_missing, named)
+            # A revoked statement approves nothing, but it can still withhold: a revocation never approves a file.
+            predicates = [predicate for predicate, _ in statements]
             unmet = next((each for each in signer.where if not all(each.is_met(one) for one in predicates)), None)
             if unmet is not None:
                 stated = (signer.describe(), signer.predicate, unmet.describe())
                 return make_reason(ReasonCode.COUNTERSIGNED, self.label, _tell_unmet, stated)
         return None
 
+    def _describe_revoked(self, signer: Countersigner, has_statements: bool) -> str | None:  # noqa: FBT001 - private
+        """Return what is revoked, so that no statement counts; None if no statement exists."""
+        if signer.key in self.revoked_keys:
+            return "the key is revoked"
+        return "its statement is revoked" if has_statements else None
+
     def check_best_case(self, _facts: FileFacts, _context: PageContext, _now: datetime) -> Reason | None:
         return None
 
-    def _find_predicates(
+    def _find_statements(
         self, evidence: Evidence | None, signer: Countersigner, matcher: PublisherMatcher | None
-    ) -> list[object]:
-        """Return the predicates of all statements of a countersigner with its predicate type."""
+    ) -> list[tuple[object, bool]]:
+        """Return the predicate of each statement of a countersigner with its predicate type; and True if revoked."""
         if evidence is None or isinstance(evidence, Forged):
             return []
+        texts: list[tuple[str | None, bool]]
         if matcher is None:
             texts = [
-                each.predicate
+                (each.predicate, each.key in self.revoked_keys)
                 for each in evidence.key_statements
-                if each.key == signer.key
-                and each.key not in self.revoked_keys
-                and each.predicate_type == signer.predicate
-                and self._counts(each.source)
+                if each.key == signer.key and each.predicate_type == signer.predicate and self._counts(each.source)
             ]
         else:
             attestations = evidence.attestations if isinstance(evidence, Attested) else ()
             texts = [
-                each.predicate
+                (each.predicate, self.is_revoked(each))
                 for each in attestations
                 if each.predicate_type == signer.predicate
                 and each.source != INDEX_SOURCE
                 and self._counts(each.source)
                 and matcher.covers(each)
             ]
-        return [None if text is None else _parse_predicate(text) for text in texts]
+        return [(None if text is None else _parse_predicate(text), is_revoked) for text, is_revoked in texts]
 
     def _counts(self, source: str) -> bool:
         return self.sources is None or source in self.sources
@@ -166,8 +173,8 @@ def _parse_predicate(text: str) -> object:
     return value
 
 
-def _tell_missing(signer: str, predicate: str, is_revoked: bool) -> Words:  # noqa: FBT001 - a stored fact of the reason
-    why = "the key is revoked" if is_revoked else f"it has no statement of the type {predicate}"
+def _tell_missing(signer: str, predicate: str, revoked: str | None) -> Words:
+    why = revoked or f"it has no statement of the type {predicate}"
     message = f'the file is not countersigned by {signer}: {why}; ask for a review, or for a waiver of "countersigned"'
     return Words(message, f"a statement of the type {predicate} by {signer}", "none")
 
@@ -186,7 +193,7 @@ def _activate(stated: CountersignedKeys, terms: RuleTerms) -> _CountersignedChec
     signers = tuple(
         (each, None if each.publisher is None else compile_publisher(each.publisher)) for each in stated.countersigned
     )
-    return _CountersignedCheck(terms.label, signers, terms.sources, terms.revoked_keys)
+    return _CountersignedCheck(terms.label, signers, terms.sources, terms.revoked_keys, terms.is_revoked)
 
 
 def _describe(stated: CountersignedKeys, _: RuleTerms) -> Iterator[Phrase]:

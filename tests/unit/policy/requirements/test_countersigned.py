@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -113,6 +114,44 @@ def test_a_revoked_key_counts_for_nothing() -> None:
     assert isinstance(withheld, Withheld)
     assert "revoked" in withheld.reasons[0].message
     assert isinstance(judge(rule(BY_KEY, more=revoked.replace("security", "legal")), evidence), Approved)
+
+
+SIGNED = by_acme().integrated_time
+IN_WINDOW = f"signed-from = {SIGNED.isoformat()}\nsigned-until = {(SIGNED + timedelta(hours=1)).isoformat()}\n"
+BEFORE_WINDOW = f"signed-from = {(SIGNED + timedelta(seconds=1)).isoformat()}\n"
+ACME_REVIEWS = 'publishers = [{ kind = "GitHub", repository = "acme/reviews" }]\n'
+
+
+@pytest.mark.parametrize(
+    ("revocation", "counts"),
+    [
+        (ACME_REVIEWS, False),
+        (ACME_REVIEWS + IN_WINDOW, False),
+        (ACME_REVIEWS + BEFORE_WINDOW, True),
+        (ACME_REVIEWS.replace("reviews", "widget"), True),
+        (f'certificates = ["{by_acme().certificate}"]\n', False),
+        (f'certificates = ["{"0" * 64}"]\n', True),
+    ],
+    ids=["publisher", "in window", "out of window", "another publisher", "certificate", "another certificate"],
+)
+def test_a_revoked_statement_of_a_publisher_counts_for_nothing(revocation: str, counts: bool) -> None:
+    text = rule(BY_ACME, more=f'[[revocations]]\n{revocation}reason = "stolen workflow"\n')
+    verdict = judge(text, Attested(attestations=(by_acme(),)))
+    assert codes(verdict) == ([] if counts else ["countersigned"])
+    if isinstance(verdict, Withheld):
+        assert "its statement is revoked" in verdict.reasons[0].message
+    without_rule = text.replace(f"countersigned = [{BY_ACME}]", "")
+    assert isinstance(judge(without_rule, Attested(attestations=(by_acme(),))), Approved), "only reviews are revoked"
+
+
+def test_a_revocation_of_a_statement_that_says_otherwise_approves_nothing() -> None:
+    signer = BY_ACME.replace(" }", ', where = { verdict = "ok" } }')
+    bad = by_acme(predicate='{"verdict":"bad"}', integrated_time=SIGNED + timedelta(days=1))
+    good_first = Attested(attestations=(by_acme(), bad))
+    revoked = f'[[revocations]]\n{ACME_REVIEWS}{BEFORE_WINDOW}reason = "stolen workflow"\n'
+    assert codes(judge(rule(signer), good_first)) == ["countersigned"]
+    assert codes(judge(rule(signer, more=revoked), good_first)) == ["countersigned"]
+    assert isinstance(judge(rule(signer, more=revoked), Attested(attestations=(by_acme(),))), Approved)
 
 
 def test_only_sources_that_count_countersign() -> None:
