@@ -50,6 +50,9 @@ def select_on_hold(
     They are all hits that newly withhold a version that clients got, if they concern more than `max_new_hits` projects;
     else none. A single hit on a used project therefore acts at once.
 
+    A hit that was in force before is never put on hold, because it would then also stop to withhold the versions that
+    it withheld before. A feed could otherwise end a record by extending it together with many others.
+
     Args:
         before: the snapshot in force.
         after: the snapshot that replaces it, with the hits that are already on hold.
@@ -67,5 +70,12 @@ def select_on_hold(
         for hit in find_used_hits(after, used)
         if hit.advisory.withholds and any((hit.used.project, version) not in known for version in hit.versions)
     ]
-    projects = {hit.used.project for hit in new}
-    return frozenset(hit.key for hit in new) if len(projects) > max_new_hits else frozenset()
+    if len({hit.used.project for hit in new}) <= max_new_hits:
+        return frozenset()
+    return frozenset(hit.key for hit in new if not _is_in_force(before, hit.key))
+
+
+def _is_in_force(snapshot: AdvisorySnapshot, hit: Hit) -> bool:
+    advisory_id, project = hit
+    found = snapshot.find(project, only_malware=True)
+    return any(each.id == advisory_id and each.withholds for each in found)

@@ -49,6 +49,19 @@ def test_a_hit_that_was_in_force_before_is_not_new() -> None:
     assert len(select_on_hold(_snapshot(), after, _use("p0", "p1", "p2"), 0)) == 6
 
 
+def test_a_hit_in_force_is_not_put_on_hold_when_it_is_extended_together_with_many_others() -> None:
+    def cover(number: int, *versions: str) -> RecordDict:
+        return make_record(f"MAL-{number}", make_affected(f"p{number}", versions=list(versions)))
+
+    served = _use("p0", "p1", "p2", versions=("1.0", "2.0"))
+    before = _snapshot(make_feed(cover(0, "1.0", "3.0")))
+    after = _snapshot(make_feed(cover(0, "1.0", "2.0", "3.0"), cover(1, "1.0"), cover(2, "1.0")))
+    assert select_on_hold(before, after, served, 2) == {("MAL-1", "p1"), ("MAL-2", "p2")}
+    assert select_on_hold(_snapshot(), after, served, 2) == {("MAL-0", "p0"), ("MAL-1", "p1"), ("MAL-2", "p2")}
+    held = AdvisorySnapshot([make_feed(cover(0, "1.0", "3.0"))], on_hold=[("MAL-0", NormalizedName("p0"))])
+    assert len(select_on_hold(held, after, served, 2)) == 3
+
+
 def test_hits_that_are_on_hold_do_not_count_again() -> None:
     feed = make_feed(*_records(3))
     held = frozenset(("MAL-" + str(number), NormalizedName(f"p{number}")) for number in range(3))
