@@ -93,6 +93,11 @@ class ArchiveWriter:
         """Return the number of records."""
         return len(self._entries)
 
+    @property
+    def package_count(self) -> int:
+        """Number of pairs of record and project."""
+        return sum(len(each.projects) for each in self._entries.values())
+
     def add(self, advisory: Advisory, raw: bytes) -> None:
         """Add a record. Of several records with the same id, the most recently modified one is kept.
 

@@ -32,6 +32,8 @@ from assay.operator_files import read_regular_file
 
 MAX_FEED_RECORDS: Final = 250_000
 """Maximum number of records of one feed. OSV's export of PyPI has about 20,000."""
+MAX_FEED_PACKAGES: Final = 500_000
+"""Maximum number of pairs of record and project. The proxy has an index of them in memory."""
 MAX_TOTAL_BYTES: Final = 768 << 20
 """Maximum size of all records of one feed after decompression."""
 MAX_ARCHIVE_BYTES: Final = 512 << 20
@@ -60,6 +62,8 @@ class ReaderLimits:
     """Limits of a reader. Tests lower them."""
 
     records: int = MAX_FEED_RECORDS
+    """Maximum number of records, and of the records that stay in force although the feed no longer has them."""
+    packages: int = MAX_FEED_PACKAGES
     total_bytes: int = MAX_TOTAL_BYTES
 
 
@@ -188,12 +192,15 @@ def _write(
     count = len(writer)
     _require(bool(count) or may_be_empty, "expected at least one usable record about a PyPI project")
     _add_missing(writer, previous)
+    # Without a limit, a feed that lists other malware each time would fill memory and disk.
+    missing = len(writer) - count
+    _require(missing <= limits.records, f"expected at most {limits.records} missing malware records, found {missing}")
+    packages = writer.package_count
+    _require(packages <= limits.packages, f"expected at most {limits.packages} affected packages, found {packages}")
     content = writer.finish(now, skipped)
     _require(len(content) <= MAX_ARCHIVE_BYTES, f"expected at most {MAX_ARCHIVE_BYTES} bytes of compressed records")
     _write_durably(output, content)
-    return ReadResult(
-        count=count, skipped=skipped, unrelated=unrelated, missing=len(writer) - count, problems=tuple(problems)
-    )
+    return ReadResult(count=count, skipped=skipped, unrelated=unrelated, missing=missing, problems=tuple(problems))
 
 
 def _iter_samples(entries: Sequence[tuple[str, ReadRecord]], budget: _Budget) -> Iterator[bytes]:

@@ -110,6 +110,22 @@ def test_a_stored_record_that_cannot_be_read_does_not_stop_later_refreshes(tmp_p
     assert (result.count, result.missing) == (1, 1)
 
 
+def test_the_affected_packages_and_the_missing_records_of_a_feed_are_limited(tmp_path: Path) -> None:
+    source = tmp_path / "all.zip"
+    both = make_zip(make_record("MAL-3", make_affected("foo"), make_affected("bar"), make_affected("foo")), FOO)
+    assert _read(source, both, packages=3).count == 2
+    with pytest.raises(InvalidResponseError, match="at most 2 affected packages, found 3"):
+        _read(source, both, packages=2)
+
+    previous = tmp_path / "previous"
+    for number in range(3):
+        content = make_zip(make_record(f"MAL-{number}0", make_affected("foo")))
+        assert _read(source, content, previous if number else None, records=2).missing == number
+        source.with_suffix(".archive").rename(previous)
+    with pytest.raises(InvalidResponseError, match="at most 2 missing malware records, found 3"):
+        _read(source, make_zip(make_record("MAL-30", make_affected("foo"))), previous, records=2)
+
+
 def test_a_damaged_entry_of_a_zip_is_a_broken_record(tmp_path: Path) -> None:
     content = bytearray(make_zip(FOO, BAR))
     place = content.index(b"MAL-1.json") + len("MAL-1.json") + 20
