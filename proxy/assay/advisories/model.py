@@ -170,6 +170,11 @@ class Advisory:
         return f"https://osv.dev/vulnerability/{self.id}"
 
     @property
+    def event_count(self) -> int:
+        """Number of events in all ranges. The time that `covers` takes grows with it."""
+        return sum(len(bounds.events) + len(bounds.limits) for each in self.affected for bounds in each.ranges)
+
+    @property
     def projects(self) -> frozenset[NormalizedName]:
         """PyPI projects that the record names."""
         return frozenset(each.project for each in self.affected)

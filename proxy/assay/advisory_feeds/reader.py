@@ -11,6 +11,7 @@ import os
 import struct
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,11 +30,15 @@ from assay.advisories.record import (
 )
 from assay.errors import InvalidResponseError
 from assay.operator_files import read_regular_file
+from assay.simple.model import NormalizedName
 
 MAX_FEED_RECORDS: Final = 250_000
 """Maximum number of records of one feed. OSV's export of PyPI has about 20,000."""
 MAX_FEED_PACKAGES: Final = 500_000
 """Maximum number of pairs of record and project. The proxy has an index of them in memory."""
+MAX_PROJECT_EVENTS: Final = 50_000
+"""Maximum number of records about one project and of events in their ranges. Each version of the project is compared
+with each event. Projects with many advisories have some hundreds of records with a few events each."""
 MAX_TOTAL_BYTES: Final = 768 << 20
 """Maximum size of all records of one feed after decompression."""
 MAX_ARCHIVE_BYTES: Final = 512 << 20
@@ -64,6 +69,7 @@ class ReaderLimits:
     records: int = MAX_FEED_RECORDS
     """Maximum number of records, and of the records that stay in force although the feed no longer has them."""
     packages: int = MAX_FEED_PACKAGES
+    project_events: int = MAX_PROJECT_EVENTS
     total_bytes: int = MAX_TOTAL_BYTES
 
 
@@ -175,6 +181,7 @@ def _write(
     writer = ArchiveWriter(_iter_samples(entries, budget))
     problems: list[str] = []
     skipped = unrelated = 0
+    events = Counter[NormalizedName]()
     for name, read in entries:
         try:
             record = read_json_object(budget.read(read))
@@ -189,8 +196,12 @@ def _write(
             unrelated += 1
         else:
             writer.add(advisory, raw)
+            events.update(dict.fromkeys(advisory.projects, 1 + advisory.event_count))
     count = len(writer)
     _require(bool(count) or may_be_empty, "expected at least one usable record about a PyPI project")
+    for project, found in events.most_common(1):
+        problem = f"expected at most {limits.project_events} records and events about {project}, found {found}"
+        _require(found <= limits.project_events, problem)
     _add_missing(writer, previous)
     # Without a limit, a feed that lists other malware each time would fill memory and disk.
     missing = len(writer) - count

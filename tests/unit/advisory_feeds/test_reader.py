@@ -19,7 +19,7 @@ from assay.advisories.snapshot import FeedSnapshot
 from assay.advisory_feeds.reader import ReaderLimits, ReadResult, load_archive, read_feed
 from assay.errors import InvalidResponseError
 from tests.world.advisories.feeds import NOW, make_zip
-from tests.world.advisories.records import encode_record, make_affected, make_record
+from tests.world.advisories.records import encode_record, make_affected, make_range, make_record
 
 FOO = make_record("MAL-1", make_affected("foo"))
 BAR = make_record("MAL-2", make_affected("bar"))
@@ -108,6 +108,16 @@ def test_a_stored_record_that_cannot_be_read_does_not_stop_later_refreshes(tmp_p
     previous.write_bytes(writer.finish(NOW))
     result = _read(tmp_path / "all.zip", make_zip(make_record("MAL-4", make_affected("baz"))), previous)
     assert (result.count, result.missing) == (1, 1)
+
+
+def test_the_records_and_events_about_one_project_are_limited(tmp_path: Path) -> None:
+    bounds = make_range(*(("introduced", f"{number}.0") for number in range(10)))
+    records = [make_record(f"GHSA-{number}", make_affected("foo", ranges=[bounds] * 2)) for number in range(3)]
+    source, content = tmp_path / "all.zip", make_zip(*records, BAR)
+    assert _read(source, content, project_events=63).count == 4
+    with pytest.raises(InvalidResponseError, match="at most 62 records and events about foo, found 63"):
+        _read(source, content, project_events=62)
+    assert _load(source).find(canonicalize_name("foo"))[0].event_count == 20
 
 
 def test_the_affected_packages_and_the_missing_records_of_a_feed_are_limited(tmp_path: Path) -> None:
