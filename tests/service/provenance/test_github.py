@@ -257,7 +257,7 @@ async def test_a_bundle_that_cannot_be_downloaded_makes_the_file_unavailable(
         assert len(github.downloads) == (1 if hosts is None else 0)
 
 
-@pytest.mark.parametrize("fault", ["blob", "host", "count"])
+@pytest.mark.parametrize("fault", ["blob", "host", "count", "size"])
 async def test_unusable_bundles_of_one_file_in_a_bulk_listing_concern_that_file_alone(
     tmp_path: Path, fault: str
 ) -> None:
@@ -270,6 +270,10 @@ async def test_unusable_bundles_of_one_file_in_a_bulk_listing_concern_that_file_
             case "blob":
                 github.bundles = "url"
                 github.add("acme/other", built[0].sha256, bundle(built[0]), b"\x10truncated")
+            case "size":  # each bundle is within the limit, and all together are not
+                github.bundles = "url"
+                large = {**bundle(built[0]), "more": "x" * 1_000_000}
+                github.add("acme/other", built[0].sha256, *[large] * 10)
             case "host":
                 github.add("acme/other", built[0].sha256, {})
                 github.page_size = 2

@@ -43,6 +43,10 @@ _MAX_LISTING_BYTES: Final = 16 * 2**20
 """Limit on one page of a listing. A bundle has about 10 kB."""
 MAX_BUNDLE_BYTES: Final = 2**20
 """Limit on one bundle, compressed and decoded."""
+_MAX_DIGEST_BYTES: Final = 8 * 2**20
+"""Limit on all bundles about one digest that have URLs of their own, decoded."""
+_MAX_ANSWER_BYTES: Final = 64 * 2**20
+"""Limit on everything that is fetched for one call: pages of a listing, and bundles."""
 _OFFLOAD_MIN_BYTES: Final = 64 * 1024
 """Size of a body from which it is parsed or decoded in a thread."""
 _MAX_SECONDS: Final = 30.0
@@ -64,6 +68,20 @@ class GitHubTiming:
     """Pause before a request is repeated after a fault of the connection or a 5xx."""
     gather_seconds: float = 0.005
     """Time for which the questions about one owner are gathered before they are sent."""
+
+
+class _Volume:
+    """Counter of the bytes that were fetched for a call, and for the larger call that it is part of, if any."""
+
+    def __init__(self, limit: int, outer: _Volume | None = None) -> None:
+        self.limit = limit
+        self._used = 0
+        self._outer = outer
+
+    def add(self, size: int) -> bool:
+        """Count bytes; return whether the limits still hold."""
+        self._used += size
+        return self._used <= self.limit and (self._outer is None or self._outer.add(size))
 
 
 class GitHubApi:
@@ -109,6 +127,7 @@ class GitHubApi:
             UpstreamUnavailableError: GitHub does not answer, or its answer cannot be used.
         """
         listed: list[ListedAttestation] = []
+        volume = _Volume(_MAX_ANSWER_BYTES)
         cursor: str | None = None
         for _ in range(_MAX_PAGES):
             after = "" if cursor is None else f"&after={quote(cursor, safe='')}"
@@ -116,10 +135,11 @@ class GitHubApi:
             response = await self._call(url, check)
             if response is None:
                 return []
+            self._count(response, volume)
             listed += await self._parse(parse_listing, response.body)
             cursor = _find_next_cursor(response)
             if cursor is None:
-                return await self._load_bundles(listed, check)
+                return await self._load_bundles(listed, check, volume)
             if len(listed) > MAX_ATTESTATIONS:
                 break
         raise self._fail(f"{repository} has more than {MAX_ATTESTATIONS} attestations about {digest}")
@@ -136,11 +156,13 @@ class GitHubApi:
         """
         listed: dict[str, list[ListedAttestation]] = {}
         failed: dict[str, UpstreamUnavailableError] = {}
+        volume = _Volume(_MAX_ANSWER_BYTES)
         body = json.dumps({"subject_digests": list(digests)}).encode()
         cursor: str | None = None
         for _ in range(_MAX_PAGES):
             after = "" if cursor is None else f"&after={quote(cursor, safe='')}"
-            page = await self._call_owner(owner, f"attestations/bulk-list?per_page={_PAGE_SIZE}{after}", body, check)
+            path = f"attestations/bulk-list?per_page={_PAGE_SIZE}{after}"
+            page = await self._call_owner(owner, path, body, check, volume)
             for digest in digests:
                 entries = listed.setdefault(digest, [])
                 entries += page.by_digest.get(digest, ())
@@ -152,19 +174,21 @@ class GitHubApi:
             cursor = page.next_cursor
             if cursor is None:
                 usable = [digest for digest, entries in listed.items() if entries and digest not in failed]
-                loaded = await gather_or_cancel(self._load_or_fail(listed[digest], check) for digest in usable)
+                loaded = await gather_or_cancel(self._load_or_fail(listed[digest], check, volume) for digest in usable)
                 return {**dict(zip(usable, loaded, strict=True)), **failed}
         raise self._fail(f"the listing of {owner} has more than {_MAX_PAGES} pages")
 
     async def _load_or_fail(
-        self, listed: Sequence[ListedAttestation], check: Callable[[], None]
+        self, listed: Sequence[ListedAttestation], check: Callable[[], None], volume: _Volume
     ) -> list[Bundle] | UpstreamUnavailableError:
         try:
-            return await self._load_bundles(listed, check)
+            return await self._load_bundles(listed, check, volume)
         except UpstreamUnavailableError as error:
             return error
 
-    async def _call_owner(self, owner: str, path: str, body: bytes, check: Callable[[], None]) -> BulkListing:
+    async def _call_owner(
+        self, owner: str, path: str, body: bytes, check: Callable[[], None], volume: _Volume
+    ) -> BulkListing:
         """Return a page of a listing of an owner, which is an organization or a user."""
         kinds = ("users", "orgs") if self._user_owners.get(owner) else ("orgs", "users")
         for kind in kinds:
@@ -172,13 +196,21 @@ class GitHubApi:
             if response is not None:
                 if kind == "users":
                     self._user_owners.put(owner, kind)
+                self._count(response, volume)
                 return await self._parse(parse_bulk_listing, response.body)
         return BulkListing(by_digest={}, unusable={}, next_cursor=None)
 
-    async def _load_bundles(self, listed: Sequence[ListedAttestation], check: Callable[[], None]) -> list[Bundle]:
-        return await gather_or_cancel(self._load_bundle(each, check) for each in listed)
+    def _count(self, response: ApiResponse, volume: _Volume) -> None:
+        if not volume.add(len(response.body)):
+            raise self._fail(f"the listing has more than {volume.limit} bytes")
 
-    async def _load_bundle(self, listed: ListedAttestation, check: Callable[[], None]) -> Bundle:
+    async def _load_bundles(
+        self, listed: Sequence[ListedAttestation], check: Callable[[], None], volume: _Volume
+    ) -> list[Bundle]:
+        own = _Volume(_MAX_DIGEST_BYTES, volume)
+        return await gather_or_cancel(self._load_bundle(each, check, own) for each in listed)
+
+    async def _load_bundle(self, listed: ListedAttestation, check: Callable[[], None], volume: _Volume) -> Bundle:
         if listed.bundle is not None:
             return listed.bundle
         response = await self._send(listed.url or "", {}, None, check, max_bytes=MAX_BUNDLE_BYTES)
@@ -190,6 +222,8 @@ class GitHubApi:
                 body = await _offload_decoding(body)
             except SnappyError as error:
                 raise self._fail(f"a bundle {error}") from error
+        if not volume.add(len(body)):
+            raise self._fail(f"the bundles have more than {volume.limit} bytes")
         return await self._parse(parse_bundle, body)
 
     async def _call(self, url: str, check: Callable[[], None], body: bytes | None = None) -> ApiResponse | None:
