@@ -58,6 +58,9 @@ class LocalStagedFile:
         self._path = directory / "content"
         self._sha256, self._blake2 = hashlib.sha256(), hashlib.blake2b(digest_size=32)
         self._file: BinaryIO | None = None
+        self._is_removed = False
+        self.steps = threading.Lock()
+        """Lock of each step: the step of a cancelled upload goes on in its thread while the file is removed."""
         self.size = 0
 
     async def open(self) -> None:
@@ -79,38 +82,47 @@ class LocalStagedFile:
 
     def remove(self) -> None:
         """Close the file and remove the directory, unless it was published. Blocking."""
-        if self._file is not None:
-            self._file.close()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        with self.steps:
+            self._is_removed = True
+            if self._file is not None:
+                self._file.close()
+            shutil.rmtree(self.directory, ignore_errors=True)
 
     def _open(self) -> None:
         try:
-            self.directory.mkdir(mode=0o700)
-            self._file = self._path.open("xb", buffering=0)
+            with self.steps:
+                if self._is_removed:
+                    return
+                self.directory.mkdir(mode=0o700)
+                self._file = self._path.open("xb", buffering=0)
         except OSError as error:
             raise to_storage_error("store the upload", error) from error
 
     def _write(self, data: bytes | bytearray) -> None:
-        if self._file is None:
-            raise StorageError("the upload is not open")
         self._sha256.update(data)
         self._blake2.update(data)
         try:
-            left = memoryview(data)
-            while left:
-                left = left[self._file.write(left) :]
+            with self.steps:
+                file, left = self._require_file(), memoryview(data)
+                while left:
+                    left = left[file.write(left) :]
         except OSError as error:
             raise to_storage_error("store the upload", error) from error
         self.size += len(data)
 
     def _finish(self) -> None:
-        if self._file is None:
-            raise StorageError("the upload is not open")
         try:
-            os.fsync(self._file.fileno())
-            self._file.close()
+            with self.steps:
+                file = self._require_file()
+                os.fsync(file.fileno())
+                file.close()
         except OSError as error:
             raise to_storage_error("store the upload", error) from error
+
+    def _require_file(self) -> BinaryIO:
+        if self._file is None or self._is_removed:
+            raise StorageError("the upload is not open")
+        return self._file
 
 
 class HostedDirectory:
@@ -183,7 +195,7 @@ class HostedDirectory:
         if not isinstance(staged, LocalStagedFile):
             raise TypeError("the file was staged by another storage")
         documents = {"metadata": metadata, "provenance": provenance, "entry.json": encode_entry(file)}
-        await self._threads.run(self._publish, (index, project), staged.directory, file, documents)
+        await self._threads.run(self._publish, (index, project), staged, file, documents)
 
     async def set_yanked(
         self, index: str, project: NormalizedName, filenames: Collection[str], reason: str | None
@@ -262,7 +274,15 @@ class HostedDirectory:
     def _get_files_path(self, key: _ProjectKey) -> Path:
         return self._directory / key[0] / "projects" / key[1] / "files"
 
-    def _publish(self, key: _ProjectKey, staged: Path, file: HostedFile, documents: dict[str, bytes | None]) -> None:
+    def _publish(
+        self, key: _ProjectKey, upload: LocalStagedFile, file: HostedFile, documents: dict[str, bytes | None]
+    ) -> None:
+        with upload.steps:
+            self._publish_directory(key, upload.directory, file, documents)
+
+    def _publish_directory(
+        self, key: _ProjectKey, staged: Path, file: HostedFile, documents: dict[str, bytes | None]
+    ) -> None:
         target = self._get_files_path(key) / file.filename
         try:
             for name, document in documents.items():
