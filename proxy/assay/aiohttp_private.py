@@ -165,10 +165,11 @@ def get_malformed_request_message(error: BaseException) -> str | None:
     In aiohttp 3.14.5, `aiohttp.http_exceptions.HttpProcessingError` has the attribute `message`. The public alternative
     is to let aiohttp log the error, which it does with a traceback.
     """
-    return str(getattr(error, "message", error)) if isinstance(error, _malformed_request_types()) else None
+    return str(getattr(error, "message", error)) if isinstance(error, get_malformed_request_errors()) else None
 
 
-def _malformed_request_types() -> tuple[type[BaseException], ...]:
+def get_malformed_request_errors() -> tuple[type[BaseException], ...]:
+    """Return the types of aiohttp's errors about a malformed request or part of a form, as `except` takes them."""
     try:
         found = getattr(importlib.import_module("aiohttp.http_exceptions"), "HttpProcessingError", None)
     except ImportError:
@@ -182,7 +183,7 @@ def find_error_change() -> str | None:
     Returns:
         A description of the change, or None if the function works.
     """
-    return None if _malformed_request_types() else "aiohttp.http_exceptions.HttpProcessingError is missing"
+    return None if get_malformed_request_errors() else "aiohttp.http_exceptions.HttpProcessingError is missing"
 
 
 async def find_queue_change(timeout_seconds: float = _SELF_TEST_TIMEOUT_SECONDS) -> str | None:

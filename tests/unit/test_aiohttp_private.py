@@ -73,7 +73,7 @@ def with_state_of_responses(patch: pytest.MonkeyPatch) -> None:
 
 
 def without_malformed_error(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(aiohttp_private, "_malformed_request_types", tuple)
+    patch.setattr(aiohttp_private, "get_malformed_request_errors", tuple)
 
 
 @pytest.mark.parametrize("change", [with_triples, without_waiter])

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from yarl import URL
 
 from tests.world.index.archives import add_to_zip, make_bomb_wheel, make_zip_info
 from tests.world.index.distributions import BuiltDistribution, make_raw_file, sdist, wheel
 from tests.world.proxy.auth_proxy import make_basic_header
 from tests.world.proxy.hosting_proxy import TOKENS, HostingProxy, run_hosting_proxy
+from tests.world.proxy.running_proxy import ReadResponse
 from tests.world.sigstore.private_sigstore import SLSA_PREDICATE, GitHub, make_slsa_predicate
 
 WHEEL = wheel("acme-app", "1.0", requires_python=">=3.9")
@@ -246,3 +249,54 @@ async def test_a_malformed_form_is_refused(body: bytes, headers: dict[str, str],
         sent = {**make_basic_header("__token__", TOKENS["bot"]), **headers}
         async with world.proxy.session.post(world.upload_url, data=body, headers=sent) as answer:
             assert (answer.status, reason in (answer.reason or "")) == (400, True), answer.reason
+
+
+async def _send_body(world: HostingProxy, body: bytes, **headers: str) -> ReadResponse:
+    target = URL(world.upload_url, encoded=True)
+    sent = {"Content-Type": "multipart/form-data; boundary=B", **headers}
+    async with world.proxy.session.post(target, data=body, headers=sent) as response:
+        return ReadResponse(response.status, response.reason or "", response.headers, await response.read())
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        b"no colon",
+        b"X: " + b"y" * 100_000,
+        b"\r\n".join(b"X-%d: y" % number for number in range(500)),
+        b'Content-Disposition: form-data; name="_charset_"\r\n\r\nnonsense\r\n--B\r\nno colon',
+    ],
+)
+async def test_a_malformed_part_of_a_form_is_refused(part: bytes, tmp_path: Path) -> None:
+    async with run_hosting_proxy(tmp_path) as world:
+        answer = await _send_body(
+            world, b"--B\r\n" + part + b"\r\n\r\nx\r\n--B--\r\n", **make_basic_header("__token__", TOKENS["bot"])
+        )
+
+        assert (answer.status, "not a valid form" in answer.reason) == (400, True), answer.reason
+
+
+@pytest.mark.parametrize("body", [b"not compressed", gzip.compress(bytes(100_000_000), 1)])
+async def test_a_compressed_body_is_never_expanded(body: bytes, tmp_path: Path) -> None:
+    async with run_hosting_proxy(tmp_path) as world:
+        known = make_basic_header("__token__", TOKENS["bot"])
+        refused = await _send_body(world, body, **known, **{"Content-Encoding": "gzip"})
+        unknown = await _send_body(world, body, **{"Content-Encoding": "gzip"})
+
+        assert (refused.status, "content coding" in refused.reason, unknown.status) == (400, True, 401)
+
+
+@pytest.mark.parametrize("header", [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}])
+async def test_a_web_page_cannot_use_the_credentials_that_a_browser_remembers(
+    header: dict[str, str], tmp_path: Path
+) -> None:
+    async with run_hosting_proxy(tmp_path) as world:
+        assert (await world.upload(WHEEL)).status == 200
+
+        for path, user in (("/upload/internal/", "bot"), ("/hosted/internal/acme-app/yank", "alice")):
+            answer = await world.post(path, b'{"version": "1.0"}', user, header)
+            assert (answer.status, "from web pages" in answer.reason) == (403, True), answer.reason
+
+        [entry] = (await world.fetch_page("acme-app"))["files"]
+        assert not entry["yanked"]
+        assert (await world.manage("acme-app", "yank", {"version": "1.0"})).status == 200

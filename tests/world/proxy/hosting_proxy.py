@@ -105,9 +105,9 @@ class HostingProxy:
         """Send a change to the API for managers."""
         return await self.post(f"/hosted/internal/{project}/{action}", json.dumps(content).encode(), user)
 
-    async def post(self, path: str, data: Any, user: str) -> ReadResponse:
+    async def post(self, path: str, data: Any, user: str, headers: Mapping[str, str] | None = None) -> ReadResponse:
         target = URL(f"{self.proxy.origin}{path}", encoded=True)
-        headers = make_basic_header("__token__", TOKENS.get(user, user))
+        headers = {**make_basic_header("__token__", TOKENS.get(user, user)), **(headers or {})}
         async with self.proxy.session.post(target, data=data, headers=headers) as response:
             return ReadResponse(response.status, response.reason or "", response.headers, await response.read())
 

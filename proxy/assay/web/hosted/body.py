@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from aiohttp import BodyPartReader, MultipartReader, web
 
+from assay.aiohttp_private import get_malformed_request_errors
 from assay.errors import UploadRefusedError
 from assay.hosted.form import MAX_ATTESTATIONS_CHARS, USED_FIELDS
 from assay.ports import StagedFile
@@ -26,6 +27,14 @@ _READ_BYTES: Final = 64 * 1024
 STALL_SECONDS: Final = 60.0
 """Maximum time in seconds in which the client must send the next bytes."""
 _DRAIN_SECONDS: Final = 300.0
+_FORM_ERRORS: Final[tuple[type[BaseException], ...]] = (
+    ValueError,
+    AssertionError,
+    RuntimeError,
+    LookupError,
+    *get_malformed_request_errors(),
+)
+"""Errors of aiohttp about a malformed form."""
 
 
 async def read_upload(
@@ -59,7 +68,7 @@ async def read_upload(
                 fields[name] = value.decode("utf-8", "replace")
     except TimeoutError as error:
         raise UploadRefusedError(f"the client sent nothing for {STALL_SECONDS:.0f} s") from error
-    except (ValueError, AssertionError, RuntimeError, LookupError) as error:
+    except _FORM_ERRORS as error:
         raise UploadRefusedError(f"the body is not a valid form (multipart/form-data): {str(error)[:100]}") from error
     return fields, filename
 
@@ -89,7 +98,7 @@ async def drain_body(request: web.BaseRequest) -> None:
 
     A client that is still sending would otherwise get a reset connection instead of the response.
     """
-    with suppress(TimeoutError, ConnectionError, web.HTTPException, ValueError):
+    with suppress(TimeoutError, ConnectionError, web.HTTPException, *_FORM_ERRORS):
         async with asyncio.timeout(_DRAIN_SECONDS):
             while not request.content.at_eof():
                 async with asyncio.timeout(STALL_SECONDS):

@@ -40,7 +40,13 @@ class HostedResponder:
         self._recorder = recorder
 
     def begin(self, exchange: Exchange, route: HostedRoute) -> Rest:
-        """Return the work that answers a request."""
+        """Return the work that answers a request.
+
+        Raises:
+            UploadForbiddenError: a web page sends a request that changes something.
+        """
+        if route.takes_body:
+            _refuse_web_page(exchange)
         match route:
             case UploadFile(index=name):
                 return partial(self._upload, exchange, name)
@@ -122,6 +128,18 @@ def _require_user(exchange: Exchange) -> str:
     if exchange.user is None:
         raise UploadForbiddenError("uploads need a user: the proxy has no [server.auth]")
     return exchange.user.name
+
+
+def _refuse_web_page(exchange: Exchange) -> None:
+    """Refuse a request that a browser sends for a web page, with the credentials that it remembers.
+
+    Browsers send `Origin` with each POST request (Fetch standard), and no client of these routes does.
+
+    Raises:
+        UploadForbiddenError: a browser sends the request.
+    """
+    if {"Origin", "Sec-Fetch-Site"} & set(exchange.head.headers):
+        raise UploadForbiddenError("uploads and changes are not accepted from web pages")
 
 
 def _check_manager(exchange: Exchange, index: IndexSettings) -> None:

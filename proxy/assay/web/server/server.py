@@ -131,6 +131,7 @@ class _HttpServer(web.Server):
             "access_log": None,
             "logger": logger,
             "lingering_time": 0,
+            "auto_decompress": False,
         }
         super().__init__(self._respond, handler_cancellation=True)
 
