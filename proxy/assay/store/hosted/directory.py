@@ -29,6 +29,7 @@ from typing import BinaryIO, Final, Self, TypeAlias
 
 from assay import telemetry
 from assay.errors import StorageError, StorageInUseError, UploadRefusedError, UpstreamError, UpstreamGoneError
+from assay.hosted.naming import find_slot, parse_release_version
 from assay.ports import BodyStream, FileBody, HostedDocument, HostedFile, HostedProject, StagedFile
 from assay.simple.model import NormalizedName
 from assay.store.blob_directory import sync_directory, to_storage_error
@@ -60,7 +61,7 @@ class LocalStagedFile:
         self._file: BinaryIO | None = None
         self._is_removed = False
         self.steps = threading.Lock()
-        """Lock of each step: the step of a cancelled upload goes on in its thread while the file is removed."""
+        """Lock of each step: the step of a cancelled upload continues in its thread while the file is removed."""
         self.size = 0
 
     async def open(self) -> None:
@@ -135,6 +136,8 @@ class HostedDirectory:
         self._files: dict[_ProjectKey, dict[str, HostedFile]] = {}
         self._states: dict[_ProjectKey, ProjectState] = {}
         self._projects: dict[_ProjectKey, HostedProject] = {}
+        self._damaged: dict[_ProjectKey, str] = {}
+        """Name of an unusable file of each project that has one. Such a project takes no uploads."""
         self._changes = threading.Lock()
         self._lock = -1
 
@@ -283,6 +286,11 @@ class HostedDirectory:
     def _publish_directory(
         self, key: _ProjectKey, staged: Path, file: HostedFile, documents: dict[str, bytes | None]
     ) -> None:
+        if key in self._damaged:
+            raise StorageError(
+                f"the file {self._damaged[key]} of the project {key[1]} is damaged, so its owner, versions and names"
+                " cannot be checked: restore it from a backup"
+            )
         target = self._get_files_path(key) / file.filename
         try:
             for name, document in documents.items():
@@ -343,8 +351,9 @@ class HostedDirectory:
         files: dict[str, HostedFile] = {}
         for place in (path / "files").iterdir() if (path / "files").is_dir() else ():
             try:
-                files[place.name] = _read_entry(place)
-            except (OSError, ValueError) as error:
+                files[place.name] = _read_entry(place, key[1])
+            except (OSError, ValueError, UploadRefusedError) as error:
+                self._damaged[key] = place.name
                 telemetry.security("hosted-entry-unusable", path=str(place), error=str(error))
         if not files:
             return
@@ -357,17 +366,19 @@ class HostedDirectory:
         self._refresh(key)
 
 
-def _read_entry(place: Path) -> HostedFile:
+def _read_entry(place: Path, project: NormalizedName) -> HostedFile:
     """Return the entry of a published file.
 
     Raises:
         OSError: the entry or the file cannot be read.
         ValueError: the entry is malformed, or belongs to another file.
+        UploadRefusedError: the filename belongs to another project or version.
     """
     file = decode_entry(_read_limited(place / "entry.json"))
     size = (place / "content").stat().st_size
     if file.filename != place.name or size != file.size:
         raise ValueError(f"expected {file.filename} with {file.size} bytes, found {size} bytes")
+    find_slot(file.filename, project, parse_release_version(file.version))
     return file
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -12,9 +13,11 @@ from typing import Any, Final
 from packaging.utils import NormalizedName
 
 from assay.evidence import PublisherIdentity
+from assay.hosted.page import STATUSES
 from assay.ports import HostedFile, HostedProject
 
 _SCHEMA: Final = 1
+_SHA256: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,16 +54,16 @@ def decode_entry(raw: bytes) -> HostedFile:
     Raises:
         ValueError: the entry is malformed or of another version.
     """
-    content = json.loads(raw)
+    content = _parse(raw)
     try:
         if content["schema"] != _SCHEMA:
             raise ValueError(f"schema {content['schema']!r}")
         return HostedFile(
             filename=_text(content["filename"]),
             version=_text(content["version"]),
-            sha256=_text(content["sha256"]),
+            sha256=_digest(content["sha256"]),
             size=int(content["size"]),
-            uploaded=datetime.fromisoformat(content["uploaded"]),
+            uploaded=_time(content["uploaded"]),
             uploader=_text(content["uploader"]),
             requires_python=_optional(content["requires_python"]),
             metadata_sha256=_optional(content["metadata_sha256"]),
@@ -84,10 +87,12 @@ def decode_state(raw: bytes) -> ProjectState:
     Raises:
         ValueError: the state is malformed or of another version.
     """
-    content = json.loads(raw)
+    content = _parse(raw)
     try:
         if content["schema"] != _SCHEMA:
             raise ValueError(f"schema {content['schema']!r}")
+        if content["status"] not in STATUSES:
+            raise ValueError(f"status {content['status']!r}")
         yanked = {_text(name): _text(reason) for name, reason in content["yanked"].items()}
         return ProjectState(status=_text(content["status"]), reason=_optional(content["reason"]), yanked=yanked)
     except (KeyError, TypeError, AttributeError) as error:
@@ -104,6 +109,26 @@ def make_project(name: NormalizedName, files: Iterable[HostedFile], state: Proje
     return HostedProject(
         name=name, files=shown, status=state.status, reason=state.reason, version=f'"{digest.hexdigest()}"'
     )
+
+
+def _parse(raw: bytes) -> Any:  # noqa: ANN401 - any JSON
+    try:
+        return json.loads(raw)
+    except RecursionError as error:
+        raise ValueError("the JSON is nested too deeply") from error
+
+
+def _digest(value: object) -> str:
+    if not _SHA256.fullmatch(_text(value)):
+        raise ValueError("a SHA-256 is not 64 hexadecimal digits")
+    return _text(value)
+
+
+def _time(value: object) -> datetime:
+    time = datetime.fromisoformat(_text(value))
+    if time.tzinfo is None:
+        raise ValueError(f"the time {value} has no zone")
+    return time
 
 
 def _text(value: object) -> str:
