@@ -17,18 +17,16 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
-from packaging.utils import NormalizedName, canonicalize_name
-from packaging.version import Version
-
 from assay import telemetry
 from assay.assembly import Assembly, utc_now
 from assay.cli import EXIT_OK
 from assay.cli.dry_run import PageResults, judge_pages, open_dry_run
 from assay.cli.file_replacement import replace_file
 from assay.cli.policy_option import choose_policy
+from assay.cli.releases import Release, find_release_verdicts, parse_release
 from assay.cli.tables import escape_unprintable
 from assay.config import Configuration
-from assay.errors import AssayError, ConfigurationError, ProjectNotFoundError
+from assay.errors import AssayError, ConfigurationError
 from assay.gate.judged_page import JudgedPage
 from assay.policy.language.document import load_policy
 from assay.policy.language.model import Lift, Policy
@@ -40,18 +38,6 @@ from assay.units import parse_duration
 
 _ONE_DAY = timedelta(days=1)
 _HINT = "; if the proxy has another policy, name its files with ASSAY_CONFIG and ASSAY_POLICY"
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """All files of one version, given as ``NAME==VERSION``."""
-
-    project: NormalizedName
-    version: Version
-
-    def __str__(self) -> str:
-        """Return the project and the version, for messages."""
-        return f"{self.project} {self.version}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,14 +110,9 @@ def _parse_selector(text: str) -> str | Release:
     Raises:
         ConfigurationError: the text is neither of them.
     """
-    name, separator, version = text.partition("==")
-    if not separator and has_distribution_ending(text):
+    if "==" not in text and has_distribution_ending(text):
         return text
-    try:
-        return Release(canonicalize_name(name.strip(), validate=True), Version(version))
-    except ValueError as error:  # InvalidName, InvalidVersion, or a number of more digits than Python converts
-        expected = "a filename, or NAME==VERSION such as numpy==1.26.4"
-        raise ConfigurationError(f"expected {expected}, found {escape_unprintable(text)!r}") from error
+    return parse_release(text, "a filename")
 
 
 async def _write_waiver(
@@ -215,17 +196,7 @@ def _find_withheld_of_release(release: Release, page: JudgedPage | AssayError) -
         ConfigurationError: the project or the version is unknown, or no file of the release is withheld.
         AssayError: the page of the project is unavailable.
     """
-    if isinstance(page, ProjectNotFoundError):
-        raise ConfigurationError(f"no index of this proxy has the project {release.project}")
-    if isinstance(page, AssayError):
-        raise page
-    verdicts = [
-        each
-        for each in page.verdicts
-        if each.file.distribution is not None and each.file.distribution.version == release.version
-    ]
-    if not verdicts:
-        raise ConfigurationError(f"{page.page.index.name} lists no file of {release}")
+    verdicts = find_release_verdicts(release, page)
     approved = sum(isinstance(each, Approved) for each in verdicts)
     if approved == len(verdicts):
         raise ConfigurationError(f"every file of {release} is approved and needs no waiver{_HINT}")
