@@ -77,7 +77,7 @@ def test_the_contracts_are_these() -> None:
     assert (SETTINGS["root_package"], SETTINGS["include_external_packages"]) == ("assay", True)
     assert set(CONTRACTS) == {
         *("layers", "pure", "protocols", "engine-in-one-place"),
-        *("sigstore-in-one-place", "diskcache-in-one-place", "opentelemetry-in-one-place"),
+        *("sigstore-in-one-place", "keys-in-one-place", "diskcache-in-one-place", "opentelemetry-in-one-place"),
     }
 
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from assay.cli.attesting.options import add_attest_command
 from assay.cli.hosted.options import add_hosted_commands
 from assay.cli.parsing.parser import CommandParser
 
@@ -224,6 +225,7 @@ def _add_exception_commands(commands: argparse._SubParsersAction[argparse.Argume
         "--append", action="store_true", help="append the waiver to the policy file instead of printing it"
     )
     _add_view_option(waive)
+    _add_view_option(add_attest_command(commands, _add_command))
     blast = _add_command(
         commands,
         "blast",

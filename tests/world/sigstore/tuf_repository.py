@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]  # as below
+from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import (  # type: ignore[attr-defined]  # documented there, without __all__
     Metadata,
     MetaFile,

@@ -21,8 +21,8 @@ from assay.attestation.verification.strict_json import get_member
 from assay.evidence import PROVENANCE_PREDICATE_TYPES, PUBLISH_PREDICATE_TYPE, SLSA_PREDICATE_TYPE, Claims, Slsa
 from assay.simple.model import File
 
-_STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
-_BUNDLE_STATEMENT_TYPES: Final = frozenset({_STATEMENT_TYPE, "https://in-toto.io/Statement/v0.1"})
+STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
+_BUNDLE_STATEMENT_TYPES: Final = frozenset({STATEMENT_TYPE, "https://in-toto.io/Statement/v0.1"})
 _DIGEST_ALGORITHMS: Final = frozenset({"sha256", "sha384", "sha512", "sha3_256", "sha3_384", "sha3_512"})
 """Digest algorithms that sigstore accepts for a subject. None is weaker than SHA-256."""
 _WORKFLOW_BUILD_TYPES: Final = frozenset(
@@ -56,8 +56,8 @@ def read_statement(raw: bytes) -> Statement:
     """
     content = strict_json.parse_strict_json(raw, "statement")
     kind = get_member(content, "_type", str, "statement")
-    if kind != _STATEMENT_TYPE:
-        raise CheckFailed("statement", f"_type {_STATEMENT_TYPE}", kind)
+    if kind != STATEMENT_TYPE:
+        raise CheckFailed("statement", f"_type {STATEMENT_TYPE}", kind)
     subjects: list[Any] = get_member(content, "subject", list, "statement")
     if len(subjects) != 1 or not isinstance(subjects[0], dict):
         raise CheckFailed("subject", "exactly one subject", f"{len(subjects)} subjects")

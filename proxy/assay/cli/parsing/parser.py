@@ -56,6 +56,11 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         'assay waive numpy==1.26.4 --reason "CVE fix" --expires "2 weeks"',
         'assay waive foo-1.0.tar.gz --reason "until the port" --expires 2027-01-31 --append',
     ),
+    "assay attest": (
+        "assay attest foo-1.0.tar.gz --predicate-type https://acme.example/review/v1 --key key.pem -o reviews",
+        "assay attest uv.lock --predicate-type urn:acme:review --predicate ok.json --key key.pem -o reviews",
+        "assay attest foo==1.0 --predicate-type urn:acme:scan --key hsm:1 --public-key scans.pub -o reviews",
+    ),
     "assay blast": (
         "assay blast GitHub:victim/project --since 2026-11-01",
         "assay blast GitHub:victim/project --since 2026-11-01 --until 2026-11-03 --json",
