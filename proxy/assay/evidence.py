@@ -294,6 +294,13 @@ class Unverifiable:
 Evidence: TypeAlias = Attested | Unattested | Forged | Unverifiable | Unstated
 
 
+def has_verified_statements(evidence: Evidence | None) -> bool:
+    """Return whether evidence contains an attestation or a statement of a key that passed verification."""
+    return isinstance(evidence, Attested) or bool(
+        evidence is not None and not isinstance(evidence, Forged) and evidence.key_statements
+    )
+
+
 class PublisherIdentity(NamedTuple):
     """Identity of a publisher for the ratchet (provenance continuity).
 

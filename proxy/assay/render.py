@@ -23,6 +23,7 @@ from urllib.parse import quote
 
 from packaging.utils import canonicalize_name
 
+from assay.evidence import has_verified_statements
 from assay.policy.reasons import absence_to_json, describe_withheld, escape_controls, reasons_to_json
 from assay.policy.shown_advisories import ShownAdvisory
 from assay.policy.tombstones import TOMBSTONE_QUERY, Tombstone
@@ -56,6 +57,7 @@ _encode_json_string = (
 )  # the same result as the encoder's for a string, without its overhead
 # Keys that Assay writes itself. The index's own values of these keys are dropped, so that no key occurs twice.
 _OUR_PAGE_KEYS: Final = frozenset({"meta", "name", "project-status", "versions", "files", "_advisories", "_withheld"})
+_OUR_FILE_KEYS: Final = FILE_KEYS | {"_attestations"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +92,9 @@ class PageLinks:
     """Beginning of provenance URLs: ``https://proxy.example``, or ``https://proxy.example/strict`` for a view. None if
     the proxy's origin is unknown or not secure. The page then has no provenance URLs, because PEP 740 requires "a fully
     qualified URL" on a secure origin."""
+    attestations_prefix: str | None = None
+    """Beginning of the URLs of verified attestations, relative to the page: ``../../attestations/``. None: the page has
+    no such URLs."""
 
 
 def render_project(page: PageListing, page_format: PageFormat, links: PageLinks) -> bytes:
@@ -117,7 +122,15 @@ def _render_json(page: PageListing, links: PageLinks) -> bytes:
         )
     parts.append(f'"versions":{_encode_json(_list_versions(page))}')
     states = project.states_provenance
-    entries = [_render_json_file(approved.file, links, states_provenance=states) for approved in page.approved]
+    entries = [
+        _render_json_file(
+            approved.file,
+            links,
+            states_provenance=states,
+            attestations=_make_attestations_url(approved, project.name, links),
+        )
+        for approved in page.approved
+    ]
     entries += [
         _render_json_file(_without_related_documents(file), links, states_provenance=states) for file in page.undecided
     ]
@@ -133,8 +146,8 @@ def _render_json(page: PageListing, links: PageLinks) -> bytes:
     return f"{{{','.join(parts)}}}\n".encode("ascii")
 
 
-def _render_json_file(file: File, links: PageLinks, *, states_provenance: bool) -> str:
-    """Return a file's JSON object.
+def _render_json_file(file: File, links: PageLinks, *, states_provenance: bool, attestations: str | None = None) -> str:
+    """Return a file's JSON object. `attestations` is the URL of its verified attestations, if it has any.
 
     If it is unknown whether the file has provenance, the object has no ``provenance``.
     """
@@ -149,7 +162,9 @@ def _render_json_file(file: File, links: PageLinks, *, states_provenance: bool) 
         members.append(f'"provenance":{_encode_json_string(provenance)}')
     elif states_provenance:
         members.append('"provenance":null')
-    return f"{{{','.join(members + _format_extra_members(file.extra, FILE_KEYS))}}}"
+    if attestations is not None:
+        members.append(f'"_attestations":{_encode_json_string(attestations)}')
+    return f"{{{','.join(members + _format_extra_members(file.extra, _OUR_FILE_KEYS))}}}"
 
 
 def _render_json_tombstone(tombstone: Tombstone, links: PageLinks, *, states_provenance: bool) -> str:
@@ -284,6 +299,13 @@ def _make_provenance_url(file: File, links: PageLinks) -> str | None:
     release = f"{_quote_part(file.distribution.project)}/{_quote_part(str(file.distribution.version))}"
     name = file.filename if _UNRESERVED.fullmatch(file.filename) else _quote_part(file.filename)
     return f"{links.integrity_base}/integrity/{release}/{name}/provenance"
+
+
+def _make_attestations_url(approved: Approved, project: str, links: PageLinks) -> str | None:
+    """Return the URL of the verified attestations of a file; None if none are known."""
+    if links.attestations_prefix is None or not has_verified_statements(approved.evidence):
+        return None
+    return f"{links.attestations_prefix}{approved.sha256}?project={project}"
 
 
 @lru_cache(maxsize=1024)

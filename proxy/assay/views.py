@@ -27,6 +27,7 @@ RESERVED_SEGMENTS = frozenset(
         "simple",
         "files",
         "integrity",
+        "attestations",
         "project",
         "policy",
         "overview",

@@ -94,7 +94,15 @@ def test_no_view_takes_an_address_of_the_view_at_the_root(tmp_path: Path, segmen
 
 def test_every_route_begins_with_what_no_view_may_begin_with() -> None:
     targets = ["/simple/", "/simple/a/", "/simple/A", "/files/h/a.whl", "/files/h/a.whl.metadata", "/", "/healthz"]
-    targets += ["/integrity/a/1/f/provenance", "/readyz", "/metrics", "/project/a", "/policy", "/search"]
+    targets += [
+        "/integrity/a/1/f/provenance",
+        f"/attestations/{'0' * 64}",
+        "/readyz",
+        "/metrics",
+        "/project/a",
+        "/policy",
+        "/search",
+    ]
     targets += ["/favicon.svg", "/favicon.ico", "/overview", "/refusals"]
     targets += ["/osv/v1/query", "/osv/v1/querybatch", "/osv/v1/vulns/GHSA-1"]
     targets += ["/upload/a/", "/hosted/a/", "/hosted/a/b/yank"]

@@ -42,7 +42,7 @@ from assay.pages.service import PageService
 from assay.policy.language.model import Policy, Showing
 from assay.policy.language.times import format_instant
 from assay.policy.verdict import Approved, Undecided, Verdict, Withheld
-from assay.ports import Advisories, Flights, IndexPage, Ledger, Notice
+from assay.ports import Advisories, Flights, IndexPage, Ledger, Notice, ProjectHistory
 from assay.provenance.documents import FileKey
 from assay.provenance.service import ProvenanceService
 from assay.simple.fields import parse_version
@@ -198,7 +198,7 @@ class Gate:
             judged, verdict = await self._find_verdict(location)
             is_pending = isinstance(verdict, Undecided) and verdict.file.location not in judged.failures
             if not (is_pending and await self._provenance.wait_for_news(judged.page, deadline - loop.time())):
-                return _require_decision(judged, verdict)
+                return require_decision(judged, verdict)
 
     def peek_verdict(self, location: str) -> Approved | Withheld | None:
         """Return the verdict on the file at a location if it can be found in memory, else None. Start no refresh.
@@ -268,7 +268,7 @@ class Gate:
         verdict = judged.by_location.get(approved.file.location)
         if verdict is None or verdict.file.sha256 != approved.file.sha256:
             raise FileNotListedError(f"{approved.file.filename} is no longer listed")
-        decided = _require_decision(judged, verdict)
+        decided = require_decision(judged, verdict)
         if isinstance(decided, Withheld):
             raise WithheldError(decided)
         return decided
@@ -314,7 +314,7 @@ class Gate:
             if verdict.file.filename == filename and _has_version(verdict.file, version)
         ]
         for verdict in verdicts:
-            if isinstance(decided := _require_decision(judged, verdict), Withheld):
+            if isinstance(decided := require_decision(judged, verdict), Withheld):
                 raise WithheldError(decided)
         for approved in (each for each in verdicts if isinstance(each, Approved)):
             document = await self._provenance.get_document(judged.page.index, name, approved.file)
@@ -324,6 +324,10 @@ class Gate:
         approvals = (each for each in verdicts if isinstance(each, Approved))
         why = next((f": {each.evidence.problem}" for each in approvals if isinstance(each.evidence, Unstated)), "")
         raise ProvenanceNotFoundError(f"No provenance available for {filename}{why}")
+
+    async def get_history(self, judged: JudgedPage) -> ProjectHistory:
+        """Return the ledger's history of the project of a judged page."""
+        return await self._ledger.get_history(judged.page.index.name, judged.page.project.name)
 
     def has_pypi_projects(self, name: NormalizedName) -> bool:
         """Return whether advisories apply to a project: its index has PyPI's projects, or no index covers the name."""
@@ -472,7 +476,7 @@ def _log_failed_refresh(name: NormalizedName, error: BaseException) -> None:
         telemetry.failure("page-failed", error, project=name)
 
 
-def _require_decision(judged: JudgedPage, verdict: Verdict) -> Approved | Withheld:
+def require_decision(judged: JudgedPage, verdict: Verdict) -> Approved | Withheld:
     """Return the verdict if it is `Approved` or `Withheld`.
 
     Raises:

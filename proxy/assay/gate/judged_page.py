@@ -104,6 +104,8 @@ class JudgedPage:
     failures: Mapping[str, DocumentFailure] = field(default_factory=dict)
     """Failures to fetch provenance, by the location of the undecided file. An undecided file without a failure here is
     still being decided."""
+    sources: tuple[str, ...] = ()
+    """Names of the evidence sources that were asked about files of the page, with the subjects of the questions."""
     marks: PageMarks = field(default_factory=PageMarks, repr=False, compare=False)
     """Use of the page, and work that is done once for it. All copies of a judged page share the marks."""
     _renderings: Lru[tuple[bool, str | None, str], RenderedPage] = field(
@@ -183,7 +185,13 @@ class JudgedPage:
 
     def _render_uncached(self, page_format: PageFormat, origin: str | None, coding: str) -> RenderedPage:
         body = encode_content(
-            render_project(self.listing, page_format, PageLinks(files_prefix="../../files/", integrity_base=origin)),
+            render_project(
+                self.listing,
+                page_format,
+                PageLinks(
+                    files_prefix="../../files/", integrity_base=origin, attestations_prefix="../../attestations/"
+                ),
+            ),
             coding,
         )
         return RenderedPage(body=body, etag=f'"{hashlib.sha256(body).hexdigest()}"')

@@ -349,6 +349,7 @@ class PageJudge:
             advisories_digest=case.advisories.digest,
             valid_until=_find_valid_until(decided, found, listing.advisories, case.now),
             failures=failures,
+            sources=tuple(sorted(found.by_source)),
         )
 
     async def _update_ledger(

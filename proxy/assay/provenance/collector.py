@@ -35,6 +35,7 @@ from assay.provenance.fetcher import (
     FetchContext,
     FetchOutcome,
 )
+from assay.provenance.known_bundles import SourceDocument
 from assay.provenance.negative_cache import NegativeCache
 from assay.provenance.sources.base import EvidenceSource, ProjectQuery
 from assay.simple.model import File, Sha256
@@ -327,6 +328,19 @@ class EvidenceCollector:
             UpstreamError: the source cannot answer now, or its response is unusable.
         """
         return await self._fetcher.load_or_fetch(query, file, await self._documents.load_pointer(file))
+
+    async def load_documents(self, file: File, history: ProjectHistory) -> list[SourceDocument]:
+        """Return the recorded documents about a file, the latest first. Nothing is requested from the source."""
+        pointers = drop_forgotten(await self._documents.load_pointers([file]), history)
+        if (pointer := pointers.get(file_key(file))) is None:
+            return []
+        loaded = [await self._documents.load_document(each) for each in (pointer.document, *pointer.earlier)]
+        name, document_format = self.source.name, self.source.document_format
+        return [
+            SourceDocument(source=name, document_format=document_format, content=each)
+            for each in loaded
+            if each is not None
+        ]
 
     async def load_pointers(self, files: Sequence[File]) -> dict[FileKey, DocumentPointer]:
         """Return the pointers to recorded documents, by file. Files without a pointer are left out."""

@@ -18,6 +18,7 @@ from assay.provenance.collector import CollectionProgress, make_query
 from assay.provenance.documents import DocumentPointer, FileEvidence, FileKey, file_key, hash_document, require_sha256
 from assay.provenance.evidence import EvidenceRecords
 from assay.provenance.failures import DocumentFailure
+from assay.provenance.known_bundles import SourceDocument
 from assay.simple.model import File
 
 _RETRY_DELAY: Final = timedelta(seconds=5)
@@ -89,6 +90,18 @@ class LocalCollector:
         wanted = [file for file in files if file_key(file) not in progress.by_file]
         for start in range(0, len(wanted), _BATCH_SIZE):
             await self._collect_batch(page, wanted[start : start + _BATCH_SIZE], history, progress)
+
+    async def load_documents(self, file: File, _history: ProjectHistory) -> list[SourceDocument]:
+        """Return the document that the source has now about a file.
+
+        Raises:
+            UpstreamUnavailableError: the source cannot be read.
+        """
+        document = await self._source.load(require_sha256(file))
+        if document is None:
+            return []
+        name = self._source.name
+        return [SourceDocument(source=name, document_format=DocumentFormat.BUNDLES, content=document)]
 
     async def _collect_batch(
         self, page: IndexPage, files: Sequence[File], history: ProjectHistory, progress: CollectionProgress

@@ -27,6 +27,12 @@ from assay.provenance.collector import CollectedEvidence, CollectionProgress, Ev
 from assay.provenance.documents import FileKey
 from assay.provenance.failures import DocumentFailure
 from assay.provenance.fetcher import ByteBudget
+from assay.provenance.known_bundles import (
+    MAX_KNOWN_DOCUMENT_BYTES,
+    KnownBundle,
+    KnownBundles,
+    SourceDocument,
+)
 from assay.provenance.local_collector import LocalCollector, LocalSource
 from assay.provenance.sources.base import EvidenceSource, ProjectQuery, SourceFamily
 from assay.simple.model import File, NormalizedName, Sha256
@@ -150,6 +156,7 @@ class ProvenanceResolver:
             source.name: LocalCollector(source, records=records, verifier=verifier, clock=clock) for source in local
         }
         self._by_question = Lru[str, EvidenceCollector](max_items=_MAX_QUESTIONS)
+        self._known_bundles = KnownBundles(verifier)
         names = {*self._collectors, *self._families, *self._local_collectors}
         if len(names) != len(sources) + len(families) + len(local) or INDEX_SOURCE not in self._collectors:
             raise ValueError(
@@ -221,6 +228,34 @@ class ProvenanceResolver:
             self._get_collector(name).collect(page, files, history, collected[name]) for name, files in wanted.items()
         )
         return Resolution(by_source={name: found.snapshot() for name, found in collected.items()})
+
+    async def find_bundles(
+        self,
+        index: IndexSettings,
+        file: File,
+        asked: Sequence[str],
+        history: ProjectHistory,
+    ) -> tuple[KnownBundle, ...]:
+        """Return all verified bundles about a file from recorded documents and local sources. Request nothing.
+
+        Args:
+            index: index of the file.
+            file: the file; it has a digest.
+            asked: names of the sources that were asked about files of the page, with subjects.
+            history: the ledger's history of the project.
+
+        Raises:
+            UpstreamUnavailableError: a local source cannot be read.
+            VerificationUnavailableError: verification could not run.
+        """
+        documents: list[SourceDocument] = []
+        size = 0
+        for name in dict.fromkeys((INDEX_SOURCE, *self._local_collectors, *asked)):
+            for each in await self._get_collector(name).load_documents(file, history):
+                size += len(each.content)
+                if size <= MAX_KNOWN_DOCUMENT_BYTES:
+                    documents.append(each)
+        return await self._known_bundles.verify(file, documents, index.trust)
 
     async def get_document(self, index: IndexSettings, project: NormalizedName, file: File) -> bytes | None:
         """Return the provenance document of a file from the records, or else fetch it.

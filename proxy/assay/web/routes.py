@@ -32,9 +32,9 @@ _PROJECT_NAME = re.compile(r"[A-Z0-9](?:[A-Z0-9._-]{0,254}[A-Z0-9])?", re.ASCII 
 """Valid project name (packaging specification, "Names and normalization"). The maximum of 256 characters keeps the key
 of a cache record short."""
 _INDEX_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _MAX_VERSION_CHARS = 256
 _METADATA_SUFFIX = ".metadata"
-_PROVENANCE_PATH_PARTS = 4
 _METHODS_WITHOUT_BODY = frozenset({"GET", "HEAD"})
 """Methods whose requests have no meaningful body (RFC 9110, section 9.3). If a client sends a body, it is not read."""
 
@@ -143,6 +143,18 @@ class FileProvenance(RouteRules):
     project: NormalizedName
     version: str
     filename: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileAttestations(RouteRules):
+    """Route ``/attestations/{sha256}?project={project}``: the verified attestations of a file, as Sigstore bundles."""
+
+    label: ClassVar[str] = "attestations"
+    is_of_one_file: ClassVar[bool] = True
+
+    sha256: str
+    project: NormalizedName | None = None
+    """Project of the file; None to look for the digest on the pages in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,6 +334,7 @@ Route: TypeAlias = (
     | DistributionFile
     | DistributionMetadata
     | FileProvenance
+    | FileAttestations
     | HomePage
     | LivenessProbe
     | ReadinessProbe
@@ -456,8 +469,8 @@ def match_route(target: str) -> Route:
             return _match_distribution(path.removeprefix("/files/"), query)
         case ["", ("upload" | "hosted") as area, index, *rest]:
             return _match_hosted(area, unquote(index), rest)
-        case ["", "integrity", *parts] if len(parts) == _PROVENANCE_PATH_PARTS and parts[-1] == "provenance":
-            return _match_provenance(*map(unquote, parts[:-1]))
+        case ["", ("integrity" | "attestations") as area, *parts]:
+            return _match_evidence(area, parts, query)
         case ["", "osv", "v1", "vulns", name] if is_advisory_id(unquote(name)):
             return OsvRecord(id=unquote(name))
         case _:
@@ -522,10 +535,17 @@ def _match_hosted(area: str, index: str, rest: list[str]) -> Route:
             return UnknownRoute()
 
 
-def _match_provenance(name: str, version: str, filename: str) -> Route:
-    if not _PROJECT_NAME.fullmatch(name) or not version or not filename:
-        return UnknownRoute()
-    return FileProvenance(project=canonicalize_name(name), version=version, filename=filename)
+def _match_evidence(area: str, parts: list[str], query: str) -> Route:
+    match [area, *map(unquote, parts)]:
+        case ["integrity", name, version, filename, "provenance"] if _PROJECT_NAME.fullmatch(name):
+            is_complete = version and filename and parts[-1] == "provenance"
+            return FileProvenance(canonicalize_name(name), version, filename) if is_complete else UnknownRoute()
+        case ["attestations", sha256] if _SHA256.fullmatch(sha256):
+            name = get_query_parameter(query, "project") or ""
+            project = canonicalize_name(name) if _PROJECT_NAME.fullmatch(name) else None
+            return FileAttestations(sha256, project)
+        case _:
+            return UnknownRoute()
 
 
 def _append_query(path: str, query: str) -> str:

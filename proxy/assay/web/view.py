@@ -25,10 +25,12 @@ from assay.files.cache import Cached
 from assay.gate.gate import WithheldError
 from assay.gate.hidden_versions import HiddenVersion, Hiding
 from assay.gate.judged_page import JudgedPage
+from assay.gate.known_attestations import find_attestations
 from assay.pages.root_list import RootListCache as Roots
 from assay.policy.reasons import escape_controls
 from assay.policy.verdict import Approved, Withheld
 from assay.ports import Refusals, RefusedRequest, Usage
+from assay.provenance.known_bundles import write_bundle_list
 from assay.telemetry import metrics
 from assay.views import DEFAULT_VIEW, ViewSettings
 from assay.web.audit import AuditRecorder
@@ -43,6 +45,7 @@ from assay.web.routes import (
     DistributionFile,
     DistributionMetadata,
     Favicon,
+    FileAttestations,
     FileProvenance,
     HomePage,
     OsvBatch,
@@ -159,8 +162,8 @@ class ViewResponder:
 
     def _begin_other(self, exchange: Exchange, route: Route) -> web.StreamResponse | Rest:
         match route:
-            case FileProvenance():
-                return partial(self._serve_provenance, exchange, route)
+            case FileProvenance() | FileAttestations():
+                return partial(self._serve_evidence, exchange, route)
             case SimpleRoot(format=format_param):
                 return partial(serve_root_list, format_param, self._root_lists, self.settings.name)
             case HomePage() | ProjectPage() | PolicyPage():
@@ -305,13 +308,19 @@ class ViewResponder:
         response = _build_document_response(document, _OCTET_STREAM)
         return await complete_rest(self._give(exchange, approval, response), request)
 
-    async def _serve_provenance(
-        self, exchange: Exchange, route: FileProvenance, _request: web.BaseRequest
+    async def _serve_evidence(
+        self, exchange: Exchange, route: FileProvenance | FileAttestations, _request: web.BaseRequest
     ) -> web.StreamResponse:
-        approved, document = await self._gate.get_provenance(route.project, route.version, route.filename)
+        content_type = "application/json"
+        if isinstance(route, FileAttestations):
+            approved, bundles = await find_attestations(self._gate, route.sha256, route.project)
+            document = write_bundle_list(bundles)
+        else:
+            approved, document = await self._gate.get_provenance(route.project, route.version, route.filename)
+            if content_type not in exchange.head.headers.get("Accept", ""):
+                content_type = _INTEGRITY_MEDIA_TYPE
         await self._recorder.record_served(exchange, approved, self._gate.policy.digest)
-        plain = "application/json" in exchange.head.headers.get("Accept", "")
-        return _build_document_response(document, "application/json" if plain else _INTEGRITY_MEDIA_TYPE)
+        return _build_document_response(document, content_type)
 
     def _peek_approval(self, location: str) -> _Approval | None:
         """Return the approval of a file if the judged page that lists it is in memory and current, else None."""

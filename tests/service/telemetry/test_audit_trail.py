@@ -70,7 +70,7 @@ async def test_a_served_file_is_recorded_with_who_what_and_why(tmp_path: Path) -
     assert len(entry["attestations"][0]["certificate"]) == 64
 
 
-@pytest.mark.parametrize("route", ["file", "metadata", "provenance"])
+@pytest.mark.parametrize("route", ["file", "metadata", "provenance", "attestations"])
 async def test_a_refusal_is_recorded_on_every_route_and_so_is_what_the_same_route_serves(
     tmp_path: Path, route: str
 ) -> None:
@@ -87,6 +87,7 @@ async def test_a_refusal_is_recorded_on_every_route_and_so_is_what_the_same_rout
                     "file": proxy.files_path(listed),
                     "metadata": f"{proxy.files_path(listed)}.metadata",
                     "provenance": proxy.provenance_path(listed),
+                    "attestations": f"/attestations/{built.sha256}?project={project}",
                 }[route]
                 assert (await proxy.get(path)).status == status
             found = await entries(tmp_path)

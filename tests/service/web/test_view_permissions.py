@@ -48,6 +48,8 @@ class Guarded:
             file,
             f"{file}.metadata",
             "/files/h/none-1.0.tar.gz",
+            f"/attestations/{self.listed.built.sha256}",
+            f"/attestations/{self.listed.built.sha256}?project=widget",
         ]
         own += ["/overview", "/refusals", self.listed.provenance_path, "/integrity/none/1/f/provenance", "/nowhere"]
         return [prefix + each for each in own] + ([prefix] if prefix else [])

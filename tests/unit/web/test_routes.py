@@ -16,6 +16,7 @@ from assay.web.routes import (
     DistributionFile,
     DistributionMetadata,
     Favicon,
+    FileAttestations,
     FileProvenance,
     HomePage,
     HostedChange,
@@ -46,6 +47,7 @@ from assay.web.routes import (
 )
 
 FOO = NormalizedName("foo")
+SHA256 = "a1" * 32
 PREFIXES = ("", "/strict", "/teams/a")
 
 
@@ -97,6 +99,9 @@ PREFIXES = ("", "/strict", "/teams/a")
         ("/files/h/foo.whl?withheld", DistributionFile("h/foo.whl", is_tombstone=True)),
         ("/files/h/foo.whl%3Fwithheld", DistributionFile("h/foo.whl?withheld")),
         ("/integrity/Foo/1.0/foo-1.0.tar.gz/provenance", FileProvenance(FOO, "1.0", "foo-1.0.tar.gz")),
+        (f"/attestations/{SHA256}", FileAttestations(SHA256)),
+        (f"/attestations/{SHA256}?project=Foo", FileAttestations(SHA256, FOO)),
+        (f"/attestations/{SHA256}?project=a%2Fb", FileAttestations(SHA256)),
         ("/osv/v1/query", OsvQuery()),
         ("/osv/v1/querybatch", OsvBatch()),
         ("/osv/v1/vulns/GHSA-1", OsvRecord("GHSA-1")),
@@ -121,6 +126,10 @@ def test_an_address_of_ours_has_its_route(target: str, route: Route) -> None:
         "/files/h/",
         "/integrity/foo/1.0/foo-1.0.tar.gz/provenance/",
         "/integrity/foo//x/provenance",
+        "/attestations/",
+        f"/attestations/{SHA256}/",
+        f"/attestations/{SHA256[1:]}",
+        f"/attestations/{SHA256.upper()}",
         "/pypi/foo/json",
         "http://elsewhere.example/simple/foo/",
         "*",
