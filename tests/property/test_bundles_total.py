@@ -5,6 +5,7 @@
 - sigstore accepts each bundle that is attested.
 - A damaged bundle has no effect on the other bundles of the list.
 - The evidence can be recorded.
+- Written as bundles of version 0.3 (`write_bundles`), a list proves the same, and sigstore accepts these bundles too.
 
 ``make fuzz`` runs these properties with FUZZ_EXAMPLES lists each.
 """
@@ -19,8 +20,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from assay.attestation.codec import decode_evidence, encode_evidence
+from assay.attestation.verification.bundle_writer import write_bundles
 from assay.attestation.verification.verify import verify_bundles
 from assay.evidence import Attestation, Attested, Evidence, Unattested, Unverifiable
+from assay.ports import DocumentFormat
 from tests.property.fuzzing import examples
 from tests.world.sigstore.attacks import FILE_SHA256, FILENAME, OTHER_SHA256, make_listed_file, trust_root_for
 from tests.world.sigstore.bundles import build_bundle_list, make_bundle
@@ -85,6 +88,12 @@ def check(raw: bytes) -> Evidence:
         listed = json.loads(raw)
         for one in evidence.attestations:
             assert is_bundle_accepted(json.dumps(listed[one.bundle]).encode(), FILE, ROOT.content)
+    written = write_bundles(raw, DocumentFormat.BUNDLES)
+    rewritten = attest(f"[{','.join(written)}]".encode())
+    assert facts(rewritten) == facts(evidence)
+    if isinstance(rewritten, Attested):
+        for one in rewritten.attestations:
+            assert is_bundle_accepted(written[one.bundle].encode(), FILE, ROOT.content)
     assert decode_evidence(encode_evidence(evidence)) == evidence
     return evidence
 

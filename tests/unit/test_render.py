@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from packaging.utils import NormalizedName
 
+from assay.evidence import Evidence, KeyStatement, Unattested, Unverifiable
 from assay.policy.tombstones import Tombstone
 from assay.policy.verdict import ReasonCode, Withheld, approve, state_reason
 from assay.render import PageLinks, PageListing, render_project, render_root_head, render_root_line, render_root_tail
@@ -18,10 +19,12 @@ from assay.simple.model import File, Project
 from assay.simple.negotiate import PageFormat
 from assay.simple.parse import parse_project
 from assay.simple.root_list import RootListParser
+from tests.unit.policy.factories import FORGED, attested
 
 FOO = NormalizedName("foo")
 HASH = "3427a8a5dd0c1e176da48a44efb410875b3973bd9843403a0997e4187c408dc1"
 OTHER = "0ace7980f82c5815ede4cd7bf9f6693684cec2ae47b9b7ade9add533b8627c6b"
+KEY_STATEMENT = KeyStatement(key="security", predicate_type="https://acme.example/review/v1")
 LINKS = PageLinks(files_prefix="../../files/", integrity_base="https://proxy.example")
 UPSTREAM: dict[str, Any] = {
     "meta": {"_last-serial": 25862117, "api-version": "1.4", "x-meta": [1]},
@@ -426,3 +429,35 @@ def test_root_links_lead_to_the_normalised_name_and_escape_the_displayed_one() -
     assert render_root_line("Foo.Bar", PageFormat.HTML, is_first=True) == b'<a href="foo-bar/">Foo.Bar</a><br />\n'
     assert b"<x>" not in render_root_line('"><x>', PageFormat.TEXT_HTML, is_first=True)
     assert render_root_line('"<x>', PageFormat.JSON, is_first=True) == b'\n{"name":"\\"<x>"}'
+
+
+@pytest.mark.parametrize(
+    ("evidence", "is_linked"),
+    [
+        (attested(), True),
+        (Unattested(key_statements=(KEY_STATEMENT,)), True),
+        (Unverifiable(reason="x", key_statements=(KEY_STATEMENT,)), True),
+        (Unattested(), False),
+        (Unverifiable(reason="x"), False),
+        (FORGED, False),
+        (None, False),
+    ],
+)
+def test_json_links_to_the_verified_attestations_of_a_file_that_has_some(
+    evidence: Evidence | None, is_linked: bool
+) -> None:
+    project = _project()
+    file = project.files[0]
+    links = replace(LINKS, attestations_prefix="../../attestations/")
+    page = PageListing(project=project, approved=(approve(file, rule="all", evidence=evidence),))
+    [entry] = _json(page, links)["files"]
+    assert entry.get("_attestations") == (f"../../attestations/{HASH}?project=foo" if is_linked else None)
+    assert "attestations" not in _html(page, links)
+    undecided = PageListing(project=project, approved=(), undecided=(file,))
+    assert "_attestations" not in _json(undecided, links)["files"][0]
+
+
+def test_a_link_to_attestations_of_an_index_is_dropped() -> None:
+    first, second = UPSTREAM["files"]
+    upstream = {**UPSTREAM, "files": [{**first, "_attestations": "../../attestations/other"}, second]}
+    assert all("_attestations" not in entry for entry in _json(_page(_project(upstream)))["files"])

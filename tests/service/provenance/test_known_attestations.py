@@ -157,3 +157,37 @@ async def test_a_file_without_attestations_has_an_empty_list_and_no_link(tmp_pat
             assert "_attestations" not in entry
             answer = await proxy.get(path(WIDGET.sha256))
             assert (answer.status, answer.json()) == (200, [])
+
+
+async def test_a_source_that_fails_is_said_instead_of_a_shorter_list(reviews: Path) -> None:
+    write(
+        reviews / f"{WIDGET.sha256}.jsonl",
+        json.dumps(make_bundle(SIGSTORE.attestation(WIDGET.filename, WIDGET.sha256))),
+    )
+    evidence = [{"name": "reviews", "kind": "files", "path": str(reviews)}]
+    async with Index() as index:
+        publish(index, WIDGET)
+        configuration = make_configuration(index, reviews.parent / "assay", SIGSTORE, evidence=evidence)
+        async with run_test_proxy(
+            index, reviews.parent, policy=REQUIRED, configuration=configuration, tuning=FAST
+        ) as proxy:
+            assert len((await proxy.get(path(WIDGET.sha256))).json()) == 2
+            async with seen(proxy):
+                reviews.rename(reviews.parent / "away")  # noqa: ASYNC240 - atomic, like an unmount
+            answer = await proxy.get(path(WIDGET.sha256))
+            assert (answer.status, b"reviews" in answer.body) == (503, True)
+            async with seen(proxy):
+                (reviews.parent / "away").rename(reviews)
+            assert (await proxy.get(path(WIDGET.sha256))).status == 200
+
+
+async def test_an_undecided_file_has_no_list_yet(tmp_path: Path) -> None:
+    async with Index() as index, AttestationStore() as github:
+        publish(index, WIDGET)
+        await github.api.down()
+        configuration = make_configuration(index, tmp_path / "assay", SIGSTORE, evidence=[github.settings()])
+        policy = f"{REQUIRED}countersigned = [{BY_REVIEWER}]\n"
+        async with run_test_proxy(index, tmp_path, policy=policy, configuration=configuration, tuning=FAST) as proxy:
+            answer = await proxy.get(path(WIDGET.sha256))
+            assert (answer.status, b"evidence-unavailable" in answer.body) == (424, True)
+            assert "_attestations" not in (await proxy.fetch_page("widget"))["files"][0]
