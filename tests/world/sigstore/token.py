@@ -1,6 +1,6 @@
 """Token with a key (PKCS#11), by Debian's softhsm2, and the command in a process that uses it.
 
-The library of the token reads its configuration once for each process, so a test needs a process of its own.
+The library of the token reads its configuration once for each process, so a test needs a separate process.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def make_token(directory: Path, label: str, key: Path, key_id: int) -> dict[str,
 
 
 async def run_assay(*arguments: object, environ: Mapping[str, str], directory: Path) -> ClientResult:
-    """Run a command of Assay in a process of its own."""
+    """Run a command of Assay in a separate process."""
     assigned = [f"{name}={value}" for name, value in environ.items()]
     command = ["env", *assigned, sys.executable, "-m", "assay", *map(str, arguments)]
     return await run_client(*command, home=directory, cwd=directory)

@@ -44,7 +44,7 @@ _MAX_LISTING_BYTES: Final = 16 * 2**20
 MAX_BUNDLE_BYTES: Final = 2**20
 """Limit on one bundle, compressed and decoded."""
 _MAX_DIGEST_BYTES: Final = 8 * 2**20
-"""Limit on all bundles about one digest that have URLs of their own, decoded."""
+"""Limit on all bundles about one digest that have separate URLs, decoded."""
 _MAX_ANSWER_BYTES: Final = 64 * 2**20
 """Limit on everything that is fetched for one call: pages of a listing, and bundles."""
 _OFFLOAD_MIN_BYTES: Final = 64 * 1024
