@@ -7,7 +7,7 @@ import tarfile
 import zlib
 from collections.abc import Mapping
 from itertools import dropwhile
-from typing import BinaryIO, Final, cast
+from typing import BinaryIO, Final, Self, cast
 
 from assay.errors import UploadRefusedError
 from assay.hosted.archive.limits import (
@@ -27,6 +27,17 @@ _MAX_HEADER_READ_BYTES: Final = 2**20
 _KEPT_BYTES: Final = 2 * tarfile.BLOCKSIZE
 """Number of bytes before the current position that stay readable, because the tar parser goes back by one byte."""
 _REGULAR_TYPES: Final = frozenset({tarfile.REGTYPE, tarfile.AREGTYPE})
+_PARSED_TYPES: Final = _REGULAR_TYPES | {
+    tarfile.DIRTYPE,
+    tarfile.SYMTYPE,
+    tarfile.LNKTYPE,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+}
+_MAX_EXTENDED_HEADERS: Final = 100
+"""Maximum number of extended headers of a member. The parser copies those of the archive for each member."""
 _GZIP_WBITS: Final = 16 + zlib.MAX_WBITS
 
 
@@ -49,7 +60,7 @@ def inspect_sdist(
     top = expected.filename.removesuffix(SDIST_ENDING)
     paths, metadata = MemberPaths(limits), None
     try:
-        with tarfile.open(fileobj=cast("BinaryIO", source), mode="r:", errorlevel=2) as archive:
+        with tarfile.open(fileobj=cast("BinaryIO", source), mode="r:", errorlevel=2, tarinfo=_Member) as archive:
             while (member := archive.next()) is not None:
                 archive.members.clear()  # type: ignore[attr-defined]  # the parser would keep every member
                 _check_extended_headers(member, archive.pax_headers)
@@ -75,6 +86,8 @@ def _check_extended_headers(member: tarfile.TarInfo, common: Mapping[str, str]) 
         member: a member, whose `pax_headers` include those of the whole archive.
         common: headers of the whole archive.
     """
+    if len(member.pax_headers) > _MAX_EXTENDED_HEADERS:
+        raise refuse(f"the member {member.name[:80]!a} has more than {_MAX_EXTENDED_HEADERS} extended headers")
     if unclear := [key for key in member.pax_headers if key == "size" or key.startswith("GNU.sparse.")]:
         raise refuse(f"the member {member.name[:80]!a} has the extended header {unclear[0][:40]!a}")
     if unclear := [key for key in ("path", "linkpath") if key in common]:
@@ -90,7 +103,7 @@ def _check_member(member: tarfile.TarInfo, paths: MemberPaths, top: str) -> None
         kind = "link"
         _check_link(member, paths, top)
     else:
-        raise refuse(f"the member {member.name[:80]!a} is a device or another special file")
+        raise _refuse_special(member)
     if kind != "file" and member.size:
         raise refuse(f"the {kind} {member.name[:80]!a} has content")
     path = paths.add(member.name, kind)
@@ -124,6 +137,26 @@ def _read_member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
         pieces.append(piece)
         left -= len(piece)
     return b"".join(pieces)
+
+
+def _refuse_special(member: tarfile.TarInfo) -> UploadRefusedError:
+    return refuse(f"the member {member.name[:80]!a} is a device or another special file")
+
+
+class _Member(tarfile.TarInfo):
+    """Member of a tar archive. Other types are refused before the parser reads more of them, such as sparse maps."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Return the member of a header block.
+
+        Raises:
+            UploadRefusedError: the type of the member is not accepted.
+        """
+        member = super().frombuf(buf, encoding, errors)
+        if member.type not in _PARSED_TYPES:
+            raise _refuse_special(member)
+        return member
 
 
 class _GzipSource:

@@ -44,10 +44,10 @@ def test_links_inside_the_archive_are_accepted() -> None:
     assert inspect(make_sdist_with((inside, b""), (hard, b""))) is None
 
 
-def test_links_up_and_comments_for_all_members_are_accepted() -> None:
+def test_links_up_and_headers_for_all_members_are_accepted() -> None:
     up = make_tar_info("foo-1.0/docs/a/link", tarfile.SYMTYPE, "../../src/x")
 
-    assert inspect(make_sdist_with((up, b""), pax_headers={"comment": "a commit"})) is None
+    assert inspect(make_sdist_with((up, b""), pax_headers={f"key{number}": "x" for number in range(100)})) is None
 
 
 def _add_block(block: bytes) -> bytes:
@@ -56,6 +56,10 @@ def _add_block(block: bytes) -> bytes:
     with tarfile.open(fileobj=io.BytesIO(raw)) as archive:
         archive.getmembers()
         return compress(raw[: archive.offset] + block + bytes(1024))
+
+
+def _make_header(path: str, kind: bytes) -> bytes:
+    return make_tar_info(path, kind).tobuf(tarfile.GNU_FORMAT)
 
 
 def _with_extended(**headers: str) -> bytes:
@@ -98,6 +102,14 @@ ATTACKS: dict[str, tuple[Callable[[], bytes], str]] = {
     "path for all members": (
         lambda: make_sdist_with(pax_headers={"path": "foo-1.0/x"}),
         "extended header 'path' for all members",
+    ),
+    "headers for all members, copied for each one": (
+        lambda: make_sdist_with(pax_headers={f"key{number}": "x" for number in range(101)}),
+        "more than 100 extended headers",
+    ),
+    "map of a sparse file": (
+        lambda: _add_block(_make_header("foo-1.0/sparse", tarfile.GNUTYPE_SPARSE) + b"\xff" * 512),
+        "is a device or another special file",
     ),
     "two PKG-INFO for some systems": (_with("foo-1.0/pkg-info"), "only in case"),
     "device": (_with("foo-1.0/null", tarfile.CHRTYPE), "is a device"),
